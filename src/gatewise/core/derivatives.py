@@ -1,0 +1,236 @@
+"""Derivatives of the log-likelihood, by hand once, at the predictors of a mixture: gate logits, expert outputs, scales.
+
+With leaf responsibilities r, node v of the tree, branch c, gate weights pi, R_c the responsibility below c and R_v that
+of v, and f', f'' the derivatives of a leaf's log density:
+
+* gradient: ``g_vc = R_c - R_v pi_c`` at a logit, ``r f'`` at a leaf predictor;
+* Hessian of log p = E_r[second + first first'] - g g', where for two logits of one node the expectation is
+  ``delta_cc' g_c - g_c pi_c' - pi_c g_c'``, for a logit and any predictor w below branch c0 of its node
+  ``(delta_c,c0 - pi_c) g_w``, and ``r (f'' + f' f'^T)`` inside a leaf.
+
+Parameters enter through the Jacobians and curvatures of `Local`. Local coordinates list, for every gate level, node,
+branch and column, then for every leaf the columns of its outputs and of its family; `Chart` maps them to free ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.core.mixture import Measure, Mixture, leaf_family
+from gatewise.core.predictors import Local, weighted_gram
+from gatewise.core.rows import Block
+
+
+class Terms(NamedTuple):
+    """Everything the sums over a block need. S batch members, m units, n rows, L leaves.
+
+    Attributes
+    ----------
+    log_density : Tensor (S, m)
+    leaf : Tensor (S, L, m)
+        Responsibilities.
+    weights, children : list of Tensor (S, N_l, K, m)
+        Gate weights and responsibilities of the branches, per level.
+    gates : list of Local, values (S, N_l, K, m)
+    expert : Local, values (S, L, q, n)
+    first, second : Tensor (S, L, t, n), (S, L, t, t, n)
+        Derivatives of the leaf log densities in their t predictors.
+    """
+
+    log_density: Tensor
+    leaf: Tensor
+    weights: list[Tensor]
+    children: list[Tensor]
+    gates: list[Local]
+    expert: Local
+    first: Tensor
+    second: Tensor | None
+
+
+def by_unit(values: Tensor, block: Block) -> Tensor:
+    """Sum ``(..., n)`` over the rows of each unit, ``(..., m)``."""
+    if block.unit is None:
+        return values
+    out = values.new_zeros(values.shape[:-1] + (block.gate_x.shape[-1],))
+    return out.index_add_(-1, block.unit, values)
+
+
+def by_row(values: Tensor, block: Block) -> Tensor:
+    """Give every row the value of its unit: ``(..., m) -> (..., n)``."""
+    return values if block.unit is None else values[..., block.unit]
+
+
+def terms(mixture: Mixture, measure: Measure, block: Block, order: int = 2) -> Terms:
+    """Evaluate a batch of measures (one leading dimension S) on a block."""
+    gates, weights = [], []
+    total = block.gate_x.new_zeros((1, 1, block.gate_x.shape[-1]))
+    for level, (gate, params) in enumerate(zip(mixture.gates, measure.gates, strict=True)):
+        local = _ranked(gate.logits(_one_node_dimension(params, level), block.gate_x))
+        log_weights = torch.log_softmax(local.value, -2)
+        gates.append(local)
+        weights.append(log_weights.exp())
+        total = (total.unsqueeze(-2) + log_weights).flatten(1, 2)
+    at_leaves = {k: v.flatten(1, mixture.depth) for k, v in measure.experts.items()}
+    expert = _ranked(mixture.expert.local(at_leaves, block.x))
+    at_leaf = mixture.family.local(leaf_family(mixture, measure), block.y, expert.value, order)
+    joint = total + by_unit(at_leaf.value, block)
+    log_density = torch.logsumexp(joint, -2)
+    leaf = torch.exp(joint - log_density.unsqueeze(-2))
+    children: list[Tensor] = []
+    below = leaf
+    for level in reversed(range(mixture.depth)):
+        below = below.unflatten(1, (mixture.nodes(level), mixture.branching[level]))
+        children.insert(0, below)
+        below = below.sum(-2)
+    return Terms(log_density, leaf, weights, children, gates, expert, at_leaf.first, at_leaf.second)
+
+
+def _one_node_dimension(params: Mapping[str, Tensor], level: int) -> dict[str, Tensor]:
+    """Flatten the node dimensions of one level's parameters to one: ``(S, N_l, ...)``."""
+    return {k: v.unsqueeze(1) if level == 0 else v.flatten(1, level) for k, v in params.items()}
+
+
+def _ranked(local: Local) -> Local:
+    """Give a design that is shared by batch and children its leading dimensions: ``(S, owners, K, P, n)``."""
+    jacobian = local.jacobian
+    return local._replace(jacobian=jacobian.reshape((1,) * (5 - jacobian.ndim) + jacobian.shape))
+
+
+class Scores(NamedTuple):
+    """Derivatives of each unit's log density in the local coordinates, by group.
+
+    Attributes
+    ----------
+    gates : list of Tensor (S, N_l, K, P, m)
+    at_leaf : Tensor (S, L, P_leaf, m)
+        Derivative of the leaf's log density, before the responsibility.
+    leaves : Tensor (S, L, P_leaf, m)
+        Times the responsibility.
+    pull : list of Tensor (S, N_l, K, m)
+        Derivative in the logits.
+    """
+
+    gates: list[Tensor]
+    at_leaf: Tensor
+    leaves: Tensor
+    pull: list[Tensor]
+
+    def rows(self) -> Tensor:
+        """Return all local coordinates in order, ``(S, M, m)``."""
+        return torch.cat([part.flatten(1, -2) for part in (*self.gates, self.leaves)], 1)
+
+
+def scores(t: Terms, block: Block) -> Scores:
+    """Return the derivatives of each unit's log density in the local coordinates."""
+    pull = [c - c.sum(-2, keepdim=True) * w for c, w in zip(t.children, t.weights, strict=True)]
+    gates = [local.jacobian * g.unsqueeze(-2) for local, g in zip(t.gates, pull, strict=True)]
+    q = t.expert.value.shape[-2]
+    outputs = t.expert.jacobian * t.first[..., :q, :].unsqueeze(-2)
+    at_leaf = by_unit(torch.cat([outputs.flatten(2, 3), t.first[..., q:, :]], -2), block)
+    return Scores(gates, at_leaf, at_leaf * t.leaf.unsqueeze(-2), pull)
+
+
+def gradient(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, Tensor]:
+    """Return the weighted sums of log density (S,) and of its gradient in local coordinates (S, M)."""
+    t = terms(mixture, measure, block, 1)
+    s = scores(t, block)
+    if block.weight is None:
+        return t.log_density.sum(-1), s.rows().sum(-1)
+    return t.log_density @ block.weight, s.rows() @ block.weight
+
+
+def hessian(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the weighted sums of log density (S,), gradient (S, M) and Hessian (S, M, M) in local coordinates."""
+    t = terms(mixture, measure, block, 2)
+    s = scores(t, block)
+    rows = s.rows()
+    weight = block.weight
+    weighed = rows if weight is None else rows * weight
+    total = -(weighed @ rows.mT)
+    at = 0
+    for level, part in enumerate(s.gates):
+        size = part.shape[1] * part.shape[2] * part.shape[3]
+        _add_gate(total, at, mixture, t, s, level, weight)
+        at += size
+    _add_leaves(total, at, t, s, block)
+    value = t.log_density.sum(-1) if weight is None else t.log_density @ weight
+    return value, weighed.sum(-1), total
+
+
+def _weigh(values: Tensor, weight: Tensor | None) -> Tensor:
+    return values if weight is None else values * weight
+
+
+def _add_gate(
+    total: Tensor, at: int, mixture: Mixture, t: Terms, s: Scores, level: int, weight: Tensor | None
+) -> None:
+    """Add the expectation part of one level: its own blocks, then those with everything below it."""
+    local, own = t.gates[level], s.gates[level]
+    size, nodes, branches, columns, units = own.shape
+    jacobian = local.jacobian
+    share = _weigh((jacobian * t.weights[level].unsqueeze(-2)), weight).flatten(2, 3)  # pi J
+    flat = own.flatten(2, 3)
+    cross = share @ flat.mT
+    blocks = -(cross + cross.mT)
+    bent = _weigh(s.pull[level], weight)
+    curved = weighted_gram(jacobian, bent)
+    if local.curvature is not None:
+        curved = curved + local.curvature(bent)
+    step = branches * columns
+    for node in range(nodes):
+        begin = at + node * step
+        total[:, begin : begin + step, begin : begin + step] += blocks[:, node]
+        for c in range(branches):
+            i = begin + c * columns
+            total[:, i : i + columns, i : i + columns] += curved[:, node, c]
+    start = at + nodes * step
+    weighed = _weigh(jacobian, weight)
+    for below in (*s.gates[level + 1 :], s.leaves):
+        under = below.reshape(size, nodes, branches, -1, units)  # rows below each branch
+        width = under.shape[3]
+        mixed = -(share @ under.flatten(2, 3).mT)
+        direct = weighed @ under.mT
+        for node in range(nodes):
+            i, j = at + node * step, start + node * branches * width
+            block = mixed[:, node]
+            for c in range(branches):
+                block[:, c * columns : (c + 1) * columns, c * width : (c + 1) * width] += direct[:, node, c]
+            total[:, i : i + step, j : j + branches * width] += block
+            total[:, j : j + branches * width, i : i + step] += block.mT
+        start += nodes * branches * width
+
+
+def _add_leaves(total: Tensor, at: int, t: Terms, s: Scores, block: Block) -> None:
+    """Add ``r (f'' + f' f'^T)`` of every leaf."""
+    assert t.second is not None
+    size, leaves, width, _ = s.leaves.shape
+    q, columns = t.expert.value.shape[-2], t.expert.jacobian.shape[-2]
+    leaf = _weigh(t.leaf, block.weight)
+    blocks = (s.at_leaf * leaf.unsqueeze(-2)) @ s.at_leaf.mT
+    by = by_row(leaf, block)
+    bend = t.second * by[..., None, None, :]
+    jacobian = t.expert.jacobian
+    slices = [slice(k * columns, (k + 1) * columns) for k in range(q)]
+    slices += [slice(q * columns + k, q * columns + k + 1) for k in range(width - q * columns)]
+
+    def side(k: int) -> Tensor:
+        return jacobian[:, :, min(k, jacobian.shape[2] - 1)] if k < q else jacobian.new_ones(1)
+
+    for a, rows_a in enumerate(slices):
+        for b, rows_b in enumerate(slices[: a + 1]):
+            weighed = side(a) * bend[:, :, a, b].unsqueeze(-2)
+            part = weighed @ side(b).mT if b < q else weighed.sum(-1, keepdim=True)
+            blocks[:, :, rows_a, rows_b] += part
+            if a != b:
+                blocks[:, :, rows_b, rows_a] += part.mT
+    if t.expert.curvature is not None:
+        curved = t.expert.curvature(t.first[..., :q, :] * by.unsqueeze(-2))
+        for k in range(q):
+            blocks[:, :, slices[k], slices[k]] += curved[:, :, k]
+    for leaf_index in range(leaves):
+        i = at + leaf_index * width
+        total[:, i : i + width, i : i + width] += blocks[:, leaf_index]

@@ -1,0 +1,132 @@
+"""Gate = Score x Link, and the dict GATES of the gates of the literature (THEORY 1.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import cast
+
+from torch import Tensor
+
+from gatewise.core.links import Link, NormalisedSigmoid, Sigmoid, Softmax, TopK
+from gatewise.core.predictors import Frame, Local, Params, weighted_gram
+from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Score, Tempered
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A gate: a score for every branch and a link that turns scores into weights. Holds no parameters.
+
+    Examples
+    --------
+    >>> import torch
+    >>> gate = Gate(Distance(), Softmax())
+    >>> params = {"center": torch.tensor([[0.0], [2.0]]), "bias": torch.zeros(2)}
+    >>> gate.weights(params, torch.tensor([[1.0]])).T.tolist()
+    [[0.5, 0.5]]
+    """
+
+    score: Score = Affine()
+    link: Link = Softmax()
+
+    def weights(self, params: Params, x: Tensor) -> Tensor:
+        """Return the weights ``(*B, K, n)`` of the branches at x ``(*B, d, n)``."""
+        return self.link.weights(self.score(params, x))
+
+    def log_weights(self, params: Params, x: Tensor) -> Tensor:
+        """Return the log weights ``(*B, K, n)`` of the branches at x ``(*B, d, n)``."""
+        return self.link.log_weights(self.score(params, x))
+
+    def logits(self, params: Params, x: Tensor) -> Local:
+        """Return the logits, whose softmax gives the weights, with their derivatives in the parameters."""
+        score = self.score.local(params, x)
+        value, first, second = self.link.logits(score.value)
+        if first is None:
+            return score
+        assert second is not None
+        bend = score.curvature
+
+        def curvature(weights: Tensor) -> Tensor:
+            block = weighted_gram(score.jacobian.expand(shape), weights * second)
+            return block if bend is None else block + bend(weights * first)
+
+        shape = first.shape[:-1] + score.jacobian.shape[-2:]
+        return Local(value, score.jacobian * first.unsqueeze(-2), curvature)
+
+    def translation(self) -> tuple[str, ...]:
+        """Return the parameters whose common shift over the branches leaves the weights unchanged."""
+        return self.score.translation() if self.link.translation_invariant else ()
+
+    def held(self) -> tuple[str, ...]:
+        """Return the parameters that the model cannot identify and the fixed gauge holds."""
+        return self.score.held()
+
+    def smoothed(self, radius: float) -> Gate:
+        """Return the gate with its kinks rounded off over `radius`."""
+        return replace(self, score=cast(Score, self.score.smoothed(radius)))
+
+    def standardised(self, frame: Frame) -> Gate:
+        """Return the gate that is defined on standardised inputs, as a gate of the inputs in their own units."""
+        return replace(self, score=self.score.standardised(frame))
+
+    def rescale(self, params: Params, frame: Frame) -> tuple[Gate, dict[str, Tensor]] | None:
+        """Return gate and parameters with the same weights on standardised inputs, or None if there are none."""
+        moved = self.score.rescale(params, frame)
+        return None if moved is None else (replace(self, score=cast(Score, moved[0])), moved[1])
+
+
+GATES: dict[str, Gate] = {
+    "equal": Gate(Bias(free=False), Softmax()),
+    "constant": Gate(Bias(), Softmax()),
+    "softmax": Gate(Affine(), Softmax()),
+    "laplace": Gate(Distance(), Softmax()),
+    "scaled-laplace": Gate(Tempered(Distance()), Softmax()),
+    "sigmoid": Gate(Affine(), Sigmoid()),
+    "normalised-sigmoid": Gate(Affine(), NormalisedSigmoid()),
+    "euclidean-sigmoid": Gate(Tempered(Distance()), NormalisedSigmoid()),
+    "dense-to-sparse": Gate(Tempered(Affine()), Softmax()),
+    "activation-dense-to-sparse": Gate(Tempered(Activated(Affine(), "sigmoid")), Softmax()),
+    "tanh-dense-to-sparse": Gate(Tempered(Activated(Affine(), "tanh")), Softmax()),
+    "gelu-dense-to-sparse": Gate(Tempered(Activated(Affine(), "gelu")), Softmax()),
+    "relu-dense-to-sparse": Gate(Tempered(Activated(Affine(), "relu")), Softmax()),
+    "activated": Gate(Activated(Affine(), "sigmoid"), Softmax()),
+    "cosine": Gate(Cosine(), Softmax()),
+    "perturbed-cosine": Gate(Cosine(floor=0.1), Softmax()),
+    "quadratic": Gate(Quadratic(), Softmax()),
+    "quadratic-monomial": Gate(Quadratic(monomial=True), Softmax()),
+    "top-k": Gate(Affine(), TopK(Softmax(), 2)),
+}
+
+
+def gate(choice: str | Gate) -> Gate:
+    """Return the gate called `choice`, or the gate itself.
+
+    Raises
+    ------
+    ValueError
+        If no gate has that name.
+    TypeError
+        If `choice` is neither a name nor a Gate.
+
+    Examples
+    --------
+    >>> gate("laplace").score
+    Distance(metric=None, radius=0.0)
+    """
+    if isinstance(choice, Gate):
+        return choice
+    if not isinstance(choice, str):
+        raise TypeError(
+            f"gate={choice!r} is a {type(choice).__name__}: give a name of GATES or a Gate(score, link)"
+        )
+    if choice not in GATES:
+        near = get_close_matches(choice, GATES, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"gate {choice!r} is unknown: {hint}the names are {', '.join(GATES)}")
+    return GATES[choice]
+
+
+def describe(chosen: Gate) -> str:
+    """Return the name of a gate in GATES, or its composition in words."""
+    names = [name for name, value in GATES.items() if value == chosen]
+    return names[0] if names else f"{chosen.link}({chosen.score})"

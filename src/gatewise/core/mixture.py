@@ -1,0 +1,191 @@
+"""Mixture says how to read a Measure; the densities, means, responsibilities and samples it defines.
+
+A Measure is the mixing measure G of the papers: named tensors. For branching ``(K_1, ..., K_D)`` and L leaves, gate
+parameters of level l are ``(*B, K_1, ..., K_{l+1}, *shape)`` (one temperature per node lacks the last K), expert
+parameters ``(*B, K_1, ..., K_D, q, *shape)`` and family parameters ``(*B, K_1, ..., K_D, *shape)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.core.experts import Expert, Linear
+from gatewise.core.families import Family, Gaussian
+from gatewise.core.gates import Gate
+from gatewise.core.tree import at_level, path_log_weights
+
+
+class Measure(NamedTuple):
+    """Parameters of a mixture by name: one mapping per gate level, one for the experts, one for the family."""
+
+    gates: tuple[Mapping[str, Tensor], ...]
+    experts: Mapping[str, Tensor]
+    family: Mapping[str, Tensor]
+
+    def paths(self) -> dict[str, Tensor]:
+        """Return the tensors under their paths, ``gates.0.weight``, ``experts.coef``, ``family.scale``."""
+        named = {f"gates.{i}.{k}": v for i, level in enumerate(self.gates) for k, v in level.items()}
+        named |= {f"experts.{k}": v for k, v in self.experts.items()}
+        return named | {f"family.{k}": v for k, v in self.family.items()}
+
+    def map(self, fn: object) -> Measure:
+        """Return the measure with `fn` applied to every tensor."""
+        assert callable(fn)
+        gates = tuple({k: fn(v) for k, v in level.items()} for level in self.gates)
+        return Measure(
+            gates, {k: fn(v) for k, v in self.experts.items()}, {k: fn(v) for k, v in self.family.items()}
+        )
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A mixture of experts without its parameters.
+
+    Attributes
+    ----------
+    gates : tuple of Gate
+        One per level, root first.
+    branching : tuple of int
+        Number of branches at each level.
+    expert : Expert
+    family : Family
+    shared : tuple of str
+        Paths of parameters that all leaves share, such as ``family.scale``.
+
+    Examples
+    --------
+    >>> from gatewise.core.gates import GATES
+    >>> Mixture((GATES["laplace"], GATES["softmax"]), (2, 3)).n_leaves
+    6
+    """
+
+    gates: tuple[Gate, ...]
+    branching: tuple[int, ...]
+    expert: Expert = Linear()
+    family: Family = Gaussian()
+    shared: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.gates) != len(self.branching):
+            raise ValueError(
+                f"{len(self.gates)} gates for branching {self.branching}: give one gate per level"
+            )
+        if not self.branching or min(self.branching) < 1:
+            raise ValueError(f"branching {self.branching}: every level needs at least one branch")
+
+    @property
+    def depth(self) -> int:
+        """Number of levels."""
+        return len(self.branching)
+
+    @property
+    def n_leaves(self) -> int:
+        """Number of experts."""
+        return prod(self.branching)
+
+    def nodes(self, level: int) -> int:
+        """Return the number of gates at a level."""
+        return prod(self.branching[:level])
+
+    @property
+    def normalised(self) -> bool:
+        """Whether the leaf weights are a distribution, so that the mixture has a density."""
+        return all(gate.link.normalised for gate in self.gates)
+
+
+def require_density(mixture: Mixture) -> None:
+    """Raise unless the mixture has a likelihood that is a continuous function of its parameters.
+
+    Raises
+    ------
+    ValueError
+        For an unnormalised link (sigmoid) and for top-k.
+    """
+    for level, gate in enumerate(mixture.gates):
+        name = type(gate.link).__name__
+        if not gate.link.normalised:
+            raise ValueError(
+                f"gate {level} has the link {name}: its weights do not sum to one, so the mixture has no density. Use "
+                "the gate 'normalised-sigmoid' for a likelihood, or the sigmoid gate in least-squares regression"
+            )
+        if not gate.link.smooth:
+            raise ValueError(
+                f"gate {level} has the link {name}: the likelihood jumps where the kept branches change, so no optimum "
+                "can be certified. Use the gate without top-k for estimation"
+            )
+
+
+def leaf_log_weights(mixture: Mixture, measure: Measure, gate_x: Tensor) -> Tensor:
+    """Return the log weight of every leaf, ``(*B, L, n)``."""
+    return _leaves(mixture, path_log_weights(mixture.gates, measure.gates, gate_x), 1)
+
+
+def leaf_predictors(mixture: Mixture, measure: Measure, x: Tensor) -> Tensor:
+    """Return the predictor of every leaf, ``(*B, L, q, n)``."""
+    return _leaves(mixture, mixture.expert(measure.experts, at_level(x, mixture.depth)), 2)
+
+
+def leaf_family(mixture: Mixture, measure: Measure) -> dict[str, Tensor]:
+    """Return the family's parameters with the leaf dimensions flattened, ``(*B, L, *shape)``."""
+    q = measure.experts[next(iter(measure.experts))].shape[-1]
+    out = {}
+    for name, value in measure.family.items():
+        rank = len(mixture.family.parameters(q)[name].shape)
+        out[name] = _leaves(mixture, value, rank)
+    return out
+
+
+def _leaves(mixture: Mixture, value: Tensor, trailing: int) -> Tensor:
+    return value.flatten(value.ndim - trailing - mixture.depth, value.ndim - trailing - 1)
+
+
+def leaf_log_joint(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, y: Tensor) -> Tensor:
+    """Return log weight + log density of every leaf, ``(*B, L, n)``."""
+    require_density(mixture)
+    eta = leaf_predictors(mixture, measure, x)
+    log_prob = mixture.family.log_prob(leaf_family(mixture, measure), y, eta)
+    return leaf_log_weights(mixture, measure, gate_x) + log_prob
+
+
+def log_density(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, y: Tensor) -> Tensor:
+    """Return ``log p_G(y | x)`` for every row, ``(*B, n)`` (2410.02935, eq. of p_G; THEORY 1.5 and 1.6).
+
+    Raises
+    ------
+    ValueError
+        If the gate has no density (unnormalised sigmoid) or a discontinuous one (top-k).
+    """
+    return torch.logsumexp(leaf_log_joint(mixture, measure, x, gate_x, y), -2)
+
+
+def responsibilities(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, y: Tensor) -> Tensor:
+    """Return the posterior probability of every leaf at every row, ``(*B, L, n)``."""
+    return torch.softmax(leaf_log_joint(mixture, measure, x, gate_x, y), -2)
+
+
+def regression(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor) -> Tensor:
+    """Return ``f_G(x)``, the weighted sum of the leaf means, ``(*B, q, n)``; any link, normalised or not."""
+    weights = torch.ones(())
+    for level, (gate, params) in enumerate(zip(mixture.gates, measure.gates, strict=True)):
+        step = gate.weights(params, at_level(gate_x, level))
+        weights = step if level == 0 else weights.unsqueeze(-2) * step
+    mean = mixture.family.mean(leaf_family(mixture, measure), leaf_predictors(mixture, measure, x))
+    return (_leaves(mixture, weights, 1).unsqueeze(-2) * mean).sum(-3)
+
+
+def sample(
+    mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Draw one response per row: y ``(q, n)`` and the leaf it came from ``(n,)``, for a measure without batch."""
+    require_density(mixture)
+    weights = leaf_log_weights(mixture, measure, gate_x).exp()
+    leaf = torch.multinomial(weights.T, 1, generator=generator)[:, 0]
+    eta = leaf_predictors(mixture, measure, x)
+    drawn = mixture.family.sample(leaf_family(mixture, measure), eta, generator)
+    return drawn[leaf, :, torch.arange(len(leaf))].T, leaf

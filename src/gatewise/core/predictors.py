@@ -1,0 +1,204 @@
+"""A predictor: a function of one row's inputs with parameters of its own. Scores and experts are predictors.
+
+Layout everywhere in `core`: rows come last. Inputs are ``x (*B, d, n)``, a predictor with children returns
+``(*B, K, n)``, and every leading dimension is batch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Params = Mapping[str, Tensor]
+
+
+class Parameter(NamedTuple):
+    """What one named parameter of a predictor or a family looks like.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Shape for one owner.
+    owner : {"child", "node"}
+        ``child``: one per branch of the gate (or leaf, or output); ``node``: one for all branches of a gate.
+    transform : str or tuple of str
+        Map from the free coordinate to the natural value: ``identity``, ``log`` (natural = exp(free)) or
+        ``reciprocal`` (natural = 1 / free); a tuple gives one per entry of a one-dimensional parameter.
+    bounds : (float, float)
+        Natural limits inside which the formula is defined.
+    free : bool
+        False holds the parameter at `initial`.
+    initial : float
+        Neutral value, used for held parameters and before a start is known.
+    """
+
+    shape: tuple[int, ...] = ()
+    owner: str = "child"
+    transform: str | tuple[str, ...] = "identity"
+    bounds: tuple[float, float] = (-float("inf"), float("inf"))
+    free: bool = True
+    initial: float = 0.0
+
+
+class Local(NamedTuple):
+    """A predictor over a block of rows with its derivatives in its own parameters, one column set per child.
+
+    Attributes
+    ----------
+    value : Tensor (*B, K, n)
+    jacobian : Tensor (*B, K, P, n)
+        First derivatives; a predictor that is linear in its parameters may return its design ``(*B, 1, P, n)``.
+        The columns follow `parameters`, entries of one parameter in row-major order.
+    curvature : callable or None
+        ``weights (*B, K, n) -> (*B, K, P, P)``, the row sum of weights x second derivatives; None when linear.
+    """
+
+    value: Tensor
+    jacobian: Tensor
+    curvature: Callable[[Tensor], Tensor] | None = None
+
+
+class Frame(NamedTuple):
+    """The affine change of inputs ``z = (x - shift) / scale`` with ``shift, scale (d,)``."""
+
+    shift: Tensor
+    scale: Tensor
+
+    def inverse(self) -> Frame:
+        """Return the frame that leads from z back to x."""
+        return Frame(-self.shift / self.scale, 1.0 / self.scale)
+
+
+@dataclass(frozen=True)
+class Predictor(ABC):
+    """A function of one row with its own parameters: subclasses give `parameters` and `__call__`.
+
+    `local` is derived by automatic differentiation when a subclass does not write it down, and `rescale` says
+    how the parameters move when the inputs change their units.
+    """
+
+    @abstractmethod
+    def parameters(self, d: int) -> dict[str, Parameter]:
+        """Return the parameters by name for inputs with d features."""
+
+    @abstractmethod
+    def __call__(self, params: Params, x: Tensor) -> Tensor:
+        """Evaluate: params with shapes ``(*B, K, *shape)``, x ``(*B, d, n)`` -> ``(*B, K, n)``."""
+
+    def local(self, params: Params, x: Tensor) -> Local:
+        """Return value, Jacobian and curvature over a block of rows (automatic differentiation by default)."""
+        return autograd_local(self, params, x)
+
+    def rescale(self, params: Params, frame: Frame) -> tuple[Predictor, dict[str, Tensor]] | None:
+        """Return a predictor and parameters with the same values on ``z = (x - shift) / scale``, or None."""
+        return None
+
+    def smoothed(self, radius: float) -> Predictor:
+        """Return a copy whose kinks are rounded off over `radius`; itself when there is no kink."""
+        return self
+
+
+def as_tuple(value: Tensor) -> tuple[float, ...]:
+    """Return a one-dimensional tensor as a tuple of floats."""
+    return tuple(float(v) for v in value)
+
+
+def shifted(x: Tensor, origin: tuple[float, ...] | None) -> Tensor:
+    """Return ``x - origin`` for x ``(*B, d, n)``; x itself when there is no origin."""
+    return x if origin is None else x - x.new_tensor(origin)[:, None]
+
+
+def move_origin(origin: tuple[float, ...] | None, frame: Frame) -> tuple[float, ...]:
+    """Return the origin, given in x, in the coordinates of the frame."""
+    start = torch.zeros_like(frame.shift) if origin is None else frame.shift.new_tensor(origin)
+    return as_tuple((start - frame.shift) / frame.scale)
+
+
+def ones_like_rows(x: Tensor) -> Tensor:
+    """Return the constant feature ``(*B, 1, n)`` that belongs to x ``(*B, d, n)``."""
+    return torch.ones_like(x[..., :1, :])
+
+
+def with_constant(x: Tensor) -> Tensor:
+    """Return the design of an affine function, ``(*B, 1, d + 1, n)``."""
+    return torch.cat([x, torch.ones(x.shape[:-2] + (1, x.shape[-1]), dtype=x.dtype)], -2).unsqueeze(-3)
+
+
+def affine(weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
+    """Return ``weight . x + bias``: weight ``(*B, K, d)``, bias ``(*B, K)``, x ``(*B, d, n)`` -> ``(*B, K, n)``."""
+    return weight @ x + bias[..., None]
+
+
+def weighted_gram(rows: Tensor, weights: Tensor) -> Tensor:
+    """Return ``sum_n w_n v_n v_n'``: rows ``(*B, K, P, n)``, weights ``(*B, K, n)`` -> ``(*B, K, P, P)``."""
+    return (rows * weights.unsqueeze(-2)) @ rows.transpose(-1, -2)
+
+
+def per_child(predictor: Predictor, params: Params, d: int, children: int) -> dict[str, Tensor]:
+    """Give every child its own copy of every parameter: shapes ``(*B, K, 1, *shape)`` or ``(*B, K, *shape)``."""
+    out = {}
+    for name, spec in predictor.parameters(d).items():
+        value = params[name]
+        r = len(spec.shape)
+        if spec.owner == "child":
+            out[name] = value.unsqueeze(value.ndim - r)
+        else:
+            position = value.ndim - r
+            shape = value.shape[:position] + (children,) + value.shape[position:]
+            out[name] = value.unsqueeze(position).expand(shape)
+    return out
+
+
+def autograd_local(predictor: Predictor, params: Params, x: Tensor) -> Local:
+    """Differentiate a predictor at every row by automatic differentiation; the oracle of the closed forms."""
+    d = x.shape[-2]
+    value = predictor(params, x)
+    children = value.shape[-2]
+    specs = predictor.parameters(d)
+    sizes = [prod(spec.shape) for spec in specs.values()]
+    if not specs:
+        return Local(value, value.new_zeros(value.shape[:-1] + (0, value.shape[-1])))
+    single = per_child(predictor, params, d, children)
+    n = x.shape[-1]
+
+    def flat(gradients: tuple[Tensor | None, ...], leaves: list[Tensor], lead: int) -> Tensor:
+        parts = [
+            torch.zeros_like(leaf) if g is None else g for g, leaf in zip(gradients, leaves, strict=True)
+        ]
+        return torch.cat([p.reshape(p.shape[:lead] + (-1,)) for p in parts], -1)
+
+    lead = value.ndim  # rows first, then *B, K
+    by_row = [
+        v.detach().unsqueeze(0).expand((n,) + v.shape).clone().requires_grad_(True) for v in single.values()
+    ]
+    x_rows = x.movedim(-1, 0).unsqueeze(-1).unsqueeze(-3)
+    with torch.enable_grad():
+        total = predictor(dict(zip(specs, by_row, strict=True)), x_rows).sum()
+        first = torch.autograd.grad(total, by_row, allow_unused=True)
+    jacobian = flat(first, by_row, lead).movedim(0, -1)
+
+    def curvature(weights: Tensor) -> Tensor:
+        leaves = [v.detach().clone().requires_grad_(True) for v in single.values()]
+        with torch.enable_grad():
+            out = predictor(dict(zip(specs, leaves, strict=True)), x.unsqueeze(-3))
+            weighted = (out * weights.unsqueeze(-2)).sum()
+            grads = torch.autograd.grad(weighted, leaves, create_graph=True, allow_unused=True)
+            gradient = flat(grads, leaves, lead - 1)
+            columns = []
+            for p in range(sum(sizes)):
+                entry = gradient[..., p].sum()
+                second = (
+                    torch.autograd.grad(entry, leaves, retain_graph=True, allow_unused=True)
+                    if entry.requires_grad
+                    else (None,) * len(leaves)
+                )
+                columns.append(flat(second, leaves, lead - 1))
+        return torch.stack(columns, -1)
+
+    return Local(value.detach(), jacobian, curvature)
