@@ -1,0 +1,68 @@
+# Every target sets itself up: all that is needed is Python 3.11 or newer, make, and a package index.
+#   make PYTHON=python3.12 ...      another interpreter
+#   make CONSTRAINTS=cuda ...       the newest torch with CUDA instead of the tested CPU build
+#   make PIP_ARGS="..." ...         more arguments for pip, such as another package index
+#   make test PYTEST_ARGS="-k tone" more arguments for pytest
+
+PYTHON ?= python3
+CONSTRAINTS ?= cpu
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+# The short subset for the oldest supported versions: every module's import and doctests, and these tests.
+MINIMUM_TESTS ?= src/gatewise tests/test_arrows.py tests/data
+
+BIN := .venv/bin
+READY := .venv/.ready-$(CONSTRAINTS)
+READY_MINIMUM := .venv-minimum/.ready
+
+# $(call install,ENVIRONMENT,CONSTRAINT ARGUMENTS)
+# torch goes first, so that nothing else can pull another build of it.
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "gatewise needs Python 3.11 or newer, and '$(PYTHON)' is not: try make PYTHON=python3.11"; exit 1; }
+	@echo "Setting up $(1) (about 1.5 GB, some minutes the first time)"
+	@$(PYTHON) -m venv $(1)
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) $(2) torch
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) $(2) -e '.[test]'
+	@touch $@
+endef
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-minimum lint format types bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
+
+$(READY): pyproject.toml constraints/$(CONSTRAINTS).txt
+	$(call install,.venv,-c constraints/$(CONSTRAINTS).txt)
+
+$(READY_MINIMUM): pyproject.toml constraints/cpu.txt constraints/minimum.txt
+	$(call install,.venv-minimum,-c constraints/cpu.txt -c constraints/minimum.txt)
+
+demo: $(READY) ## fit, study and layer in about a minute, written to one HTML page
+	$(BIN)/gatewise demo
+
+test: $(READY) ## the tests and doctests, without those marked slow
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-minimum: $(READY_MINIMUM) ## a short subset at the oldest supported versions of all but torch
+	.venv-minimum/bin/python -m pytest $(PYTEST_ARGS) $(MINIMUM_TESTS)
+
+lint: $(READY) ## ruff: rules and layout
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY) ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(READY) ## mypy on the typed rooms
+	$(BIN)/mypy
+
+bench: $(READY) ## measure, and write JSON with the machine's facts
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+clean: ## remove the environments, caches and outputs
+	rm -rf .venv .venv-minimum .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist out
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,143 @@
+"""Reading the shipped data sets, each checked against its checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from difflib import get_close_matches
+from importlib import resources
+from typing import TYPE_CHECKING, NamedTuple
+
+from gatewise.data.catalogue import CATALOGUE, Description
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_REMEDY = "reinstall gatewise, or restore the file from its repository"
+
+
+class DataSet(NamedTuple):
+    """A loaded data set; `X` and `y` are the columns usually modelled, `frame` holds every column.
+
+    The other fields are those of `Description`.
+    """
+
+    X: pd.DataFrame
+    y: pd.Series
+    frame: pd.DataFrame
+    name: str
+    target: str
+    features: tuple[str, ...]
+    source: str
+    licence: str
+    sha256: str
+
+
+def names() -> tuple[str, ...]:
+    """Names of the shipped data sets, in alphabetical order.
+
+    Examples
+    --------
+    >>> from gatewise import data
+    >>> data.names()
+    ('ais', 'co2', 'ethanol', 'mcycle', 'npreg', 'nregfix', 'tempanomalies', 'tone')
+    """
+    return tuple(sorted(CATALOGUE))
+
+
+def describe(name: str) -> Description:
+    """Return what is known about a data set, without reading its file.
+
+    Parameters
+    ----------
+    name : str
+        One of `names()`.
+
+    Returns
+    -------
+    Description
+
+    Raises
+    ------
+    ValueError
+        No data set has that name; the message lists those that exist.
+
+    Examples
+    --------
+    >>> from gatewise import data
+    >>> tone = data.describe("tone")
+    >>> tone.n, tone.target, tone.features
+    (150, 'tuned', ('stretchratio',))
+    >>> data.describe("tones")
+    Traceback (most recent call last):
+    ...
+    ValueError: no data set is called 'tones': did you mean 'tone'? There are ais, co2, ethanol, ...
+    """
+    if name in CATALOGUE:
+        return CATALOGUE[name]
+    close = get_close_matches(str(name), CATALOGUE, n=1)
+    hint = f": did you mean {close[0]!r}?" if close else "."
+    raise ValueError(f"no data set is called {name!r}{hint} There are {', '.join(names())}")
+
+
+def load(name: str) -> DataSet:
+    """Load a shipped data set as pandas objects.
+
+    Parameters
+    ----------
+    name : str
+        One of `names()`.
+
+    Returns
+    -------
+    DataSet
+        `X` (n, d) and `y` (n,) hold the columns usually modelled, `frame` (n, columns) all of them in the
+        units of the source; no row is dropped and no value recoded.
+
+    Raises
+    ------
+    ValueError
+        No data set has that name, or its file does not have the expected checksum.
+    FileNotFoundError
+        The file is not where gatewise is installed.
+
+    Examples
+    --------
+    >>> from gatewise import data
+    >>> tone = data.load("tone")
+    >>> tone.X.shape, tone.y.name
+    ((150, 1), 'tuned')
+    >>> co2 = data.load("co2")
+    >>> list(co2.frame.columns)
+    ['GNP', 'CO2', 'country']
+    """
+    import pandas as pd
+
+    entry = describe(name)
+    frame = pd.read_csv(io.BytesIO(_verified_bytes(entry)))
+    return DataSet(
+        X=frame[list(entry.features)],
+        y=frame[entry.target],
+        frame=frame,
+        name=entry.name,
+        target=entry.target,
+        features=entry.features,
+        source=entry.source,
+        licence=entry.licence,
+        sha256=entry.sha256,
+    )
+
+
+def _verified_bytes(entry: Description) -> bytes:
+    """The file's bytes, or an error that says what is wrong with it."""
+    path = resources.files("gatewise.data") / "files" / entry.file
+    if not path.is_file():
+        raise FileNotFoundError(f"data set {entry.name!r} needs {path}, which does not exist: {_REMEDY}")
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != entry.sha256:
+        raise ValueError(
+            f"data set {entry.name!r}: {path} has SHA-256 {found}, expected {entry.sha256}, so its values "
+            f"are not the published ones: {_REMEDY}"
+        )
+    return content
