@@ -58,6 +58,17 @@ class Chart:
         """Number of free coordinates P."""
         return self.matrix.shape[1]
 
+    def columns(self, path: str) -> Tensor:
+        """Return the free coordinate behind every entry of a path, in the path's shape; -1 where it is held."""
+        at = 0
+        for other, shape in self.shapes.items():
+            if other == path:
+                block = self.matrix[at : at + prod(shape)]
+                column = block.argmax(1) if block.shape[1] else torch.zeros(len(block), dtype=torch.long)
+                return torch.where((block != 0).any(1), column, -1).reshape(shape)
+            at += prod(shape)
+        raise ValueError(f"{path!r} is not a parameter of this mixture: the paths are {', '.join(self.shapes)}")
+
     def natural(self, free: Tensor) -> Tensor:
         """Return the natural values ``(*B, F)`` of free coordinates ``(*B, P)``."""
         working = free @ self.matrix.mT + self.offset

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core.mixture import Measure, Mixture, leaf_family
+from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weights, leaf_predictors
 from gatewise.core.predictors import Local, weighted_gram
 from gatewise.core.rows import Block
 
@@ -100,6 +100,20 @@ def _ranked(local: Local) -> Local:
     return local._replace(jacobian=jacobian.reshape((1,) * (5 - jacobian.ndim) + jacobian.shape))
 
 
+def unit_log_density(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
+    """Return the log density of every unit, ``(*B, m)``: its rows share one leaf."""
+    eta = leaf_predictors(mixture, measure, block.x)
+    log_prob = mixture.family.log_prob(leaf_family(mixture, measure), block.y, eta)
+    return torch.logsumexp(leaf_log_weights(mixture, measure, block.gate_x) + by_unit(log_prob, block), -2)
+
+
+def unit_responsibilities(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
+    """Return the posterior probability of every leaf for every unit, ``(*B, L, m)``."""
+    eta = leaf_predictors(mixture, measure, block.x)
+    log_prob = mixture.family.log_prob(leaf_family(mixture, measure), block.y, eta)
+    return torch.softmax(leaf_log_weights(mixture, measure, block.gate_x) + by_unit(log_prob, block), -2)
+
+
 class Scores(NamedTuple):
     """Derivatives of each unit's log density in the local coordinates, by group.
 
@@ -161,6 +175,52 @@ def hessian(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, T
     return value, weighed.sum(-1), total
 
 
+def complete(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, Tensor, Tensor]:
+    """Return value (S,), gradient (S, M) and the Hessian (S, M, M) of the expected complete log-likelihood.
+
+    The Hessian is that of the EM objective at the current responsibilities: one block per gate node,
+    ``-R_v (diag pi - pi pi')``, and one per leaf, ``r f''``.
+    """
+    t = terms(mixture, measure, block, 2)
+    s = scores(t, block)
+    weight = block.weight
+    value = t.log_density.sum(-1) if weight is None else t.log_density @ weight
+    rows = s.rows()
+    slope = rows.sum(-1) if weight is None else rows @ weight
+    total = slope.new_zeros(slope.shape + slope.shape[-1:])
+    at = 0
+    for level, local in enumerate(t.gates):
+        at = _add_node_information(total, at, t, s, level, local, weight)
+    _add_leaves(total, at, t, s, block, whole=False)
+    return value, slope, total
+
+
+def _add_node_information(
+    total: Tensor, at: int, t: Terms, s: Scores, level: int, local: Local, weight: Tensor | None
+) -> int:
+    """Subtract ``R_v (diag pi - pi pi')`` at the logits of one level; return where the next group starts."""
+    nodes, branches, columns = s.gates[level].shape[1:4]
+    mass = _weigh(t.children[level].sum(-2, keepdim=True), weight)
+    share = t.weights[level]
+    cross = pair_gram(local.jacobian, share, share * mass)
+    curved = -weighted_gram(local.jacobian, share * mass)
+    if local.curvature is not None:
+        curved = curved + local.curvature(_weigh(s.pull[level], weight))
+    step = branches * columns
+    for node in range(nodes):
+        begin = at + node * step
+        total[:, begin : begin + step, begin : begin + step] += cross[:, node]
+        for c in range(branches):
+            i = begin + c * columns
+            total[:, i : i + columns, i : i + columns] += curved[:, node, c]
+    return at + nodes * step
+
+
+def pair_gram(rows: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """Return ``sum_n (left_c J_c)(right_c' J_c')'``, ``(*B, K P, K P)``."""
+    return (rows * left.unsqueeze(-2)).flatten(-3, -2) @ (rows * right.unsqueeze(-2)).flatten(-3, -2).mT
+
+
 def _weigh(values: Tensor, weight: Tensor | None) -> Tensor:
     return values if weight is None else values * weight
 
@@ -204,13 +264,14 @@ def _add_gate(
         start += nodes * branches * width
 
 
-def _add_leaves(total: Tensor, at: int, t: Terms, s: Scores, block: Block) -> None:
-    """Add ``r (f'' + f' f'^T)`` of every leaf."""
+def _add_leaves(total: Tensor, at: int, t: Terms, s: Scores, block: Block, whole: bool = True) -> None:
+    """Add ``r (f'' + f' f'^T)`` of every leaf; ``r f''`` alone when not `whole`."""
     assert t.second is not None
     size, leaves, width, _ = s.leaves.shape
     q, columns = t.expert.value.shape[-2], t.expert.jacobian.shape[-2]
     leaf = _weigh(t.leaf, block.weight)
-    blocks = (s.at_leaf * leaf.unsqueeze(-2)) @ s.at_leaf.mT
+    outer = (s.at_leaf * leaf.unsqueeze(-2)) @ s.at_leaf.mT if whole else None
+    blocks = s.at_leaf.new_zeros((size, leaves, width, width)) if outer is None else outer
     by = by_row(leaf, block)
     bend = t.second * by[..., None, None, :]
     jacobian = t.expert.jacobian

@@ -41,6 +41,10 @@ class Expert(Predictor):
         """Return an expert and parameters with value ``(old value - shift) / scale`` per output, or None."""
         return None
 
+    def slopes(self) -> tuple[str, ...]:
+        """Return the parameters that multiply the inputs: not unique when these are collinear."""
+        return ("coef",)
+
     def kinked(self) -> bool:
         """Return whether the first derivative jumps somewhere."""
         return False
@@ -55,6 +59,9 @@ class Constant(Expert):
     """``intercept``: an expert that ignores the inputs."""
 
     linear = True
+
+    def slopes(self) -> tuple[str, ...]:
+        return ()
 
     def parameters(self, d: int) -> dict[str, Parameter]:
         return {"intercept": Parameter()}
@@ -177,10 +184,9 @@ class Activation(Expert):
         return replace(self, origin=None), moved
 
     def standardised(self, inputs: Frame, response: Frame) -> Expert:
-        origin = None if self.bias else as_tuple(inputs.shift)
-        return replace(
-            self, origin=origin, location=as_tuple(response.shift), spread=as_tuple(response.scale)
-        )
+        origin = None if self.bias else move_origin(self.origin, inputs.inverse())
+        moved, _ = self.rescale_response({}, response.inverse())
+        return replace(cast(Activation, moved), origin=origin)
 
     def rescale_response(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]]:
         """Move `location` and `spread`; the parameters stay."""

@@ -41,9 +41,12 @@ class Family(ABC):
     ----------
     location_scale : bool
         True when y may be shifted and scaled, so that fits can work on a standardised response.
+    closed_scale : bool
+        True when EM updates `scale` in closed form from weighted residuals.
     """
 
     location_scale = False
+    closed_scale = False
 
     def outputs(self, columns: int) -> int:
         """Return the number q of predictors for a response with that many columns."""
@@ -76,6 +79,14 @@ class Family(ABC):
     def invalid(self, y: Tensor) -> str | None:
         """Return what is wrong with a response ``(m, n)`` for this family, or None."""
         return None
+
+    def floored(self, floor: Tensor) -> tuple[Family, dict[str, tuple[Tensor, float]]]:
+        """Return the family and the lower bounds that keep standard deviations above `floor` ``(q,)``."""
+        return self, {}
+
+    def start(self, spread: Tensor) -> dict[str, Tensor]:
+        """Return own parameters to start from, given residual standard deviations ``(*B, L, q)``."""
+        return {}
 
     def link_start(self, y: Tensor) -> Tensor:
         """Return a working response ``(q, n)`` on the scale of the predictor, for starts."""
@@ -131,6 +142,7 @@ class Gaussian(Family):
     """``N(eta, scale^2)`` for each output, independent given the leaf; `scale` is the standard deviation."""
 
     location_scale = True
+    closed_scale = True
 
     def parameters(self, q: int) -> dict[str, Parameter]:
         return {"scale": Parameter((q,), transform="log", bounds=(0.0, inf), initial=1.0)}
@@ -153,6 +165,12 @@ class Gaussian(Family):
         top = torch.stack([(-v).expand_as(z), mixed], -3)
         bottom = torch.stack([mixed, (1 - 3 * square) * v], -3)
         return LeafLocal(value, first, _diagonal_blocks(torch.stack([top, bottom], -4), eta.shape[-2]))
+
+    def floored(self, floor: Tensor) -> tuple[Family, dict[str, tuple[Tensor, float]]]:
+        return self, {"scale": (floor, inf)}
+
+    def start(self, spread: Tensor) -> dict[str, Tensor]:
+        return {"scale": spread}
 
     def mean(self, params: Params, eta: Tensor) -> Tensor:
         return eta
@@ -207,6 +225,17 @@ class FullGaussian(Family):
         size = torch.log(root.diagonal(dim1=-2, dim2=-1)).sum(-1)[..., None]
         return -0.5 * (z * z).sum(-2) - size - 0.5 * q * log(2 * pi)
 
+    def floored(self, floor: Tensor) -> tuple[Family, dict[str, tuple[Tensor, float]]]:
+        q = len(floor)
+        i, j = torch.tril_indices(q, q)
+        lower = torch.where(i == j, 1e-3 * floor[i], -inf)
+        return replace(self, floor=as_tuple(floor)), {"cholesky": (lower, inf)}
+
+    def start(self, spread: Tensor) -> dict[str, Tensor]:
+        q = spread.shape[-1]
+        i, j = torch.tril_indices(q, q)
+        return {"cholesky": torch.where(i == j, spread[..., i], 0.0)}
+
     def mean(self, params: Params, eta: Tensor) -> Tensor:
         return eta
 
@@ -242,6 +271,12 @@ class StudentT(Family):
         z = (y - eta) / scale
         power = 0.5 * (dof + 1) * torch.log1p(z * z / dof)
         return (_half_gamma_ratio(0.5 * dof) - 0.5 * torch.log(pi * dof) - torch.log(scale) - power).sum(-2)
+
+    def floored(self, floor: Tensor) -> tuple[Family, dict[str, tuple[Tensor, float]]]:
+        return self, {"scale": (floor, inf)}
+
+    def start(self, spread: Tensor) -> dict[str, Tensor]:
+        return {"scale": spread, "dof": torch.full_like(spread, 8.0)}
 
     def mean(self, params: Params, eta: Tensor) -> Tensor:
         defined = params["dof"][..., None] > 1

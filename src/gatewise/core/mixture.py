@@ -8,9 +8,9 @@ parameters ``(*B, K_1, ..., K_D, q, *shape)`` and family parameters ``(*B, K_1, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -92,6 +92,16 @@ class Mixture:
     def nodes(self, level: int) -> int:
         """Return the number of gates at a level."""
         return prod(self.branching[:level])
+
+    @property
+    def kinked(self) -> bool:
+        """Whether a gate or the expert has a derivative that jumps."""
+        return self.expert.kinked() or any(gate.score.kinked() for gate in self.gates)
+
+    def smoothed(self, radius: float) -> Mixture:
+        """Return the mixture with every kink rounded off over `radius`."""
+        gates = tuple(gate.smoothed(radius) for gate in self.gates)
+        return replace(self, gates=gates, expert=cast(Expert, self.expert.smoothed(radius)))
 
     @property
     def normalised(self) -> bool:

@@ -136,8 +136,20 @@ def affine(weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
 
 
 def weighted_gram(rows: Tensor, weights: Tensor) -> Tensor:
-    """Return ``sum_n w_n v_n v_n'``: rows ``(*B, K, P, n)``, weights ``(*B, K, n)`` -> ``(*B, K, P, P)``."""
-    return (rows * weights.unsqueeze(-2)) @ rows.transpose(-1, -2)
+    """Return ``sum_n w_n v_n v_n'``: rows ``(*B, K, P, n)``, weights ``(*B, K, n)`` -> ``(*B, K, P, P)``.
+
+    A design shared by all children is multiplied out once, so that the sum is one matrix product.
+    """
+    size = rows.shape[-2]
+    if rows.shape[:-2].numel() > 1 or size > 12:
+        return (rows * weights.unsqueeze(-2)) @ rows.transpose(-1, -2)
+    i, j = torch.triu_indices(size, size)
+    flat = rows.reshape(rows.shape[-2:])
+    packed = weights @ (flat[i] * flat[j]).mT
+    out = packed.new_empty(packed.shape[:-1] + (size, size))
+    out[..., i, j] = packed
+    out[..., j, i] = packed
+    return out
 
 
 def per_child(predictor: Predictor, params: Params, d: int, children: int) -> dict[str, Tensor]:
@@ -177,7 +189,8 @@ def autograd_local(predictor: Predictor, params: Params, x: Tensor) -> Local:
     by_row = [
         v.detach().unsqueeze(0).expand((n,) + v.shape).clone().requires_grad_(True) for v in single.values()
     ]
-    x_rows = x.movedim(-1, 0).unsqueeze(-1).unsqueeze(-3)
+    # (n, *B, 1, d, 1), with a batch dimension of one wherever x has none
+    x_rows = x.movedim(-1, 0).reshape((n,) + (1,) * (value.ndim - x.ndim) + x.shape[:-2] + (1, d, 1))
     with torch.enable_grad():
         total = predictor(dict(zip(specs, by_row, strict=True)), x_rows).sum()
         first = torch.autograd.grad(total, by_row, allow_unused=True)

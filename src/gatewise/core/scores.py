@@ -51,6 +51,26 @@ class Score(Predictor):
         """Return the parameters that are not identified and are held at their initial value by the gauge."""
         return ()
 
+    def slopes(self) -> tuple[str, ...]:
+        """Return the parameters that multiply the inputs: not unique when these are collinear, shrunk by a ridge."""
+        return ()
+
+    def start(self, x: Tensor, share: Tensor) -> dict[str, Tensor]:
+        """Return parameters to start from, given the wanted share ``(*B, K, n)`` of each branch at x ``(d, n)``.
+
+        Every parameter with one entry per feature starts at the branch's mean input, `bias` at its log share.
+        """
+        mass = share.sum(-1).clamp_min(1e-12)
+        means = (share @ x.mT) / mass[..., None]
+        out = {}
+        for name, spec in self.parameters(x.shape[-2]).items():
+            owners = mass.shape if spec.owner == "child" else mass.shape[:-1]
+            value = torch.full(owners + spec.shape, spec.initial, dtype=x.dtype)
+            out[name] = means if spec.owner == "child" and spec.shape == (x.shape[-2],) else value
+        if "bias" in out and self.parameters(1)["bias"].free:
+            out["bias"] = torch.log(mass / mass.sum(-1, keepdim=True))
+        return out
+
     def kinked(self) -> bool:
         """Return whether the first derivative jumps somewhere."""
         return False
@@ -97,6 +117,9 @@ class Affine(Score):
 
     def translation(self) -> tuple[str, ...]:
         return ("weight", "bias")
+
+    def slopes(self) -> tuple[str, ...]:
+        return ("weight",)
 
     def homogeneous(self) -> bool:
         return True
@@ -173,7 +196,8 @@ class Distance(Score):
         return replace(self, metric=None if plain else as_tuple(metric)), {**params, "center": center}
 
     def standardised(self, frame: Frame) -> Score:
-        return replace(self, metric=as_tuple(1.0 / frame.scale))
+        old = torch.ones_like(frame.scale) if self.metric is None else frame.scale.new_tensor(self.metric)
+        return replace(self, metric=as_tuple(old / frame.scale))
 
 
 def expanded_square(center: Tensor, x: Tensor, metric: tuple[float, ...] | None) -> Tensor:
@@ -254,7 +278,9 @@ class Cosine(Score):
         return moved, dict(params)
 
     def standardised(self, frame: Frame) -> Score:
-        return replace(self, origin=as_tuple(frame.shift), metric=as_tuple(1.0 / frame.scale))
+        old = torch.ones_like(frame.scale) if self.metric is None else frame.scale.new_tensor(self.metric)
+        origin = move_origin(self.origin, frame.inverse())
+        return replace(self, origin=origin, metric=as_tuple(old / frame.scale))
 
 
 def _safe_norm(v: Tensor, dim: int) -> Tensor:
@@ -315,7 +341,7 @@ class Quadratic(Score):
         return replace(self, origin=None), moved
 
     def standardised(self, frame: Frame) -> Score:
-        return replace(self, origin=as_tuple(frame.shift)) if self.monomial else self
+        return replace(self, origin=move_origin(self.origin, frame.inverse())) if self.monomial else self
 
 
 @dataclass(frozen=True)
@@ -364,6 +390,12 @@ class Activated(Score):
 
         return Local(fn.value(u) + params["bias"][..., None], jacobian, curvature)
 
+    def slopes(self) -> tuple[str, ...]:
+        return self.inner.slopes()
+
+    def scale_free(self, d: int) -> tuple[str, ...]:
+        return self.inner.scale_free(d)
+
     def homogeneous(self) -> bool:
         return activation(self.fn).homogeneous and self.inner.homogeneous()
 
@@ -384,7 +416,9 @@ class Activated(Score):
         return replace(self, inner=inner, origin=origin), {**inside, "bias": params["bias"]}
 
     def standardised(self, frame: Frame) -> Score:
-        return replace(self, origin=as_tuple(frame.shift))
+        still = Frame(torch.zeros_like(frame.shift), frame.scale)
+        origin = move_origin(self.origin, frame.inverse())
+        return replace(self, inner=self.inner.standardised(still), origin=origin)
 
 
 @dataclass(frozen=True)
@@ -423,6 +457,9 @@ class Tempered(Score):
 
     def translation(self) -> tuple[str, ...]:
         return self.inner.translation()
+
+    def slopes(self) -> tuple[str, ...]:
+        return self.inner.slopes()
 
     def scale_free(self, d: int) -> tuple[str, ...]:
         return self.inner.scale_free(d)

@@ -1,0 +1,222 @@
+"""The certificate: local optimality, soundness, and what cannot be estimated."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.core import derivatives
+from gatewise.core.chart import Chart
+from gatewise.core.mixture import leaf_predictors
+from gatewise.core.predictors import Params
+from gatewise.core.rows import Block
+from gatewise.core.tree import at_level
+from gatewise.fit.problem import Problem, accumulate, evaluate
+from gatewise.fit.result import Certificate
+from gatewise.fit.status import Status
+from gatewise.optim import decrement, free_set, projected_gradient
+
+GRADIENT = 1e-8  # projected gradient of the weighted-mean objective, working units
+DECREMENT = 1e-8  # Newton decrement times n
+CURVATURE = -1e-8  # least eigenvalue in units of the diagonal
+NULL = 1e-11  # eigenvalues below this, in units of the diagonal, are zero
+WEAK = 1e-5  # eigenvalues below this are walked along
+FLAT = 1e-6  # change of the log-likelihood that counts as none
+SAMPLE = 2048  # rows that set the length of a walk
+
+
+class Soundness(NamedTuple):
+    """Per member: scales on their floor (S, P) and leaves with too few observations (S, L)."""
+
+    floor: Tensor
+    starved: Tensor
+
+    @property
+    def sound(self) -> Tensor:
+        """Which members are sound, (S,) of bool."""
+        return ~(self.floor.any(-1) | self.starved.any(-1))
+
+
+def _totals(mixture, measure, block: Block) -> tuple[Tensor, ...]:  # type: ignore[no-untyped-def]
+    leaf = derivatives.unit_responsibilities(mixture, measure, block)
+    rows = derivatives.by_row(leaf if block.weight is None else leaf * block.weight, block)
+    return (rows.sum(-1),)
+
+
+def soundness(problem: Problem, free: Tensor) -> Soundness:
+    """Return what is unsound about free coordinates (S, P).
+
+    A scale within 1e-6 (relative) of its lower bound is on its floor; a leaf whose total responsibility is below its
+    number of parameters plus one is starved.
+    """
+    chart = problem.chart
+    scales = torch.tensor([name.startswith("family.") for name in chart.names])
+    floor = scales & chart.lower.isfinite() & (free - chart.lower < 1e-6) & (chart.upper > chart.lower)
+    floor = floor & torch.tensor([".dof" not in name for name in chart.names])
+    width = len(free) * 2 * chart.mixture.n_leaves
+    (mass,) = accumulate(_totals, chart.mixture, chart.measure(free), problem.rows, width)
+    return Soundness(floor, mass < leaf_parameters(chart) + 1)
+
+
+def leaf_parameters(chart: Chart) -> int:
+    """Return the number of parameters of one leaf: expert and family."""
+    own = [s for p, s in chart.shapes.items() if not p.startswith("gates.")]
+    return sum(torch.Size(s).numel() for s in own) // chart.mixture.n_leaves
+
+
+def gauge_directions(chart: Chart, free: Tensor) -> Tensor:
+    """Return an orthonormal basis (P, g) of the directions along which a gate's parameters have no length."""
+    columns = []
+    for level, gate in enumerate(chart.mixture.gates):
+        d = chart.shapes.get(f"gates.{level}.weight", (0,))[-1]
+        for name in gate.score.scale_free(d):
+            index = chart.columns(f"gates.{level}.{name}")
+            for owner in index.reshape(-1, index.shape[-1]):
+                direction = torch.zeros_like(free)
+                direction[owner[owner >= 0]] = free[owner[owner >= 0]]
+                if float(direction.norm()) > 0:
+                    columns.append(direction / direction.norm())
+    return torch.stack(columns, -1) if columns else free.new_zeros(len(free), 0)
+
+
+class Local(NamedTuple):
+    """Value, gradient and Hessian at one point with the coordinates that may move."""
+
+    value: float
+    gradient: Tensor
+    hessian: Tensor
+    open: Tensor
+
+
+def look(problem: Problem, free: Tensor) -> Local:
+    """Evaluate one point (P,) to second order."""
+    value, gradient, hessian = (part[0] for part in evaluate(problem, free[None], 2))
+    chart = problem.chart
+    open_ = free_set(free[None], gradient[None], chart.lower[None], chart.upper[None], 1e-9)[0]
+    return Local(float(value), gradient, hessian, open_)
+
+
+def certify(problem: Problem, free: Tensor, kinks: tuple[str, ...] = (), pinned: Tensor | None = None) -> Certificate:
+    """Certify one point (P,).
+
+    Parameters
+    ----------
+    kinks : names of parameters that sit on a kink and passed the test for a local optimum there
+    pinned : mask (P,) of their coordinates, which are left out of gradient and curvature
+    """
+    chart = problem.chart
+    at = look(problem, free)
+    open_ = at.open if pinned is None else at.open & ~pinned
+    residual = projected_gradient(free[None], at.gradient[None], chart.lower[None], chart.upper[None])[0]
+    gradient = float(torch.where(torch.ones_like(open_) if pinned is None else ~pinned, residual, 0.0).abs().max())
+    values, vectors = spectrum(at.hessian, open_, gauge_directions(chart, free))
+    null, separated = walk(problem, free, at, values, vectors)
+    flat = torch.zeros(len(values), dtype=torch.bool)
+    flat[: len(values)] = values.abs() < NULL
+    curvature = float(values[~flat].min()) if bool((~flat).any()) else 0.0
+    spent = problem.total * float(decrement(at.gradient[None], at.hessian[None], open_[None])[0])
+    state = soundness(problem, free[None])
+    held_open = int(open_.sum()) - gauge_directions(chart, free).shape[1]
+    on_floor = state.floor[0]
+    bound = ~at.open & ~on_floor & (chart.upper > chart.lower)
+    gauge_free = int(at.open.sum() + on_floor.sum()) - gauge_directions(chart, free).shape[1]
+    del held_open
+    return Certificate(
+        gradient=gradient,
+        decrement=spent,
+        curvature=curvature,
+        rank=gauge_free - int(flat.sum()),
+        null=null,
+        separated=separated,
+        active=tuple(chart.names[i] for i in bound.nonzero()[:, 0].tolist()),
+        floor=tuple(chart.names[i] for i in on_floor.nonzero()[:, 0].tolist()),
+        starved=tuple(state.starved[0].nonzero()[:, 0].tolist()),
+        kinks=kinks,
+        passed=gradient <= GRADIENT and spent <= DECREMENT and curvature >= CURVATURE,
+    )
+
+
+def spectrum(hessian: Tensor, open_: Tensor, gauge: Tensor) -> tuple[Tensor, Tensor]:
+    """Return eigenvalues of the open block in units of its diagonal, and directions (P, e); gauge directions left out."""
+    index = open_.nonzero()[:, 0]
+    if not len(index):
+        return hessian.new_zeros(0), hessian.new_zeros(len(open_), 0)
+    block = hessian[index][:, index]
+    size = block.diagonal().abs().clamp_min(1e-300).sqrt()
+    block = block / size[:, None] / size
+    kept = torch.eye(len(index), dtype=hessian.dtype)
+    if gauge.shape[1]:
+        basis, _ = torch.linalg.qr(gauge[index] * size[:, None], mode="complete")
+        kept = basis[:, gauge.shape[1] :]
+    values, turned = torch.linalg.eigh(kept.mT @ block @ kept)
+    vectors = hessian.new_zeros(len(open_), len(values))
+    vectors[index] = (kept @ turned) / size[:, None]
+    return values, vectors
+
+
+def walk(
+    problem: Problem, free: Tensor, at: Local, values: Tensor, vectors: Tensor
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Walk along the weak directions and tell null from separated ones, in names.
+
+    Null: the log-likelihood is the same 5 and 20 units of the predictors away on both sides. Separated: it does not
+    fall on one side and falls on the other.
+    """
+    null: list[str] = []
+    separated: list[str] = []
+    for k in (values < WEAK).nonzero()[:, 0].tolist():
+        direction = vectors[:, k]
+        direction = direction / predictor_length(problem, free, direction)
+        steps = torch.tensor([-20.0, -5.0, 5.0, 20.0], dtype=torch.float64)
+        points = torch.clamp(free + steps[:, None] * direction, problem.chart.lower, problem.chart.upper)
+        change = problem.total * (evaluate(problem, points, 0)[0] - at.value)
+        change = torch.nan_to_num(change, nan=torch.inf)
+        left, right = float(change[:2].max()), float(change[2:].max())
+        name = direction_name(problem.chart, direction)
+        if max(left, right) <= FLAT and float(values[k]) < NULL:
+            null.append(name)
+        elif min(left, right) <= FLAT < max(left, right):
+            separated.append(name)
+    return tuple(null), tuple(dict.fromkeys(separated))
+
+
+def predictor_length(problem: Problem, free: Tensor, direction: Tensor) -> float:
+    """Return the largest rate of change of any gate score or expert output along a direction, at sampled rows."""
+    chart = problem.chart
+    rows = problem.rows
+    block = rows.read(0, min(rows.n_units, SAMPLE))
+    step = 1e-6 / float(direction.abs().max())
+    both = torch.stack([free - step * direction, free + step * direction])
+    measure = chart.measure(both)
+    rates = [_rate(leaf_predictors(chart.mixture, measure, block.x), step)]
+    for level, gate in enumerate(chart.mixture.gates):
+        params: Params = measure.gates[level]
+        rates.append(_rate(gate.score(params, at_level(block.gate_x, level)), step))
+    return max(*rates, 1e-300)
+
+
+def _rate(values: Tensor, step: float) -> float:
+    return float((values[1] - values[0]).abs().max()) / (2 * step)
+
+
+def direction_name(chart: Chart, direction: Tensor) -> str:
+    """Name a direction by its largest coordinates."""
+    share = direction.abs() / direction.abs().max()
+    order = torch.argsort(share, descending=True)[:4]
+    return " & ".join(chart.names[i] for i in order.tolist() if float(share[i]) > 0.1)
+
+
+def flags(certificate: Certificate, chart: Chart) -> tuple[Status, ...]:
+    """Return every status that holds, by precedence."""
+    held = {
+        Status.unsound: bool(certificate.floor or certificate.starved),
+        Status.separated: bool(certificate.separated),
+        Status.unidentified: bool(certificate.null or chart.held),
+        Status.at_kink: bool(certificate.kinks),
+        Status.at_bound: bool(certificate.active),
+        Status.stalled: not certificate.passed,
+    }
+    found = tuple(status for status, holds in held.items() if holds)
+    return found or (Status.converged,)

@@ -1,0 +1,172 @@
+"""Safeguarded EM: one pass over the data per iteration, and the likelihood never falls.
+
+The M-step is one Newton step on the expected complete log-likelihood, whose Hessian is negative definite for softmax
+gates and linear experts: exact for the coefficients of Gaussian experts, whose scales then follow in closed form;
+one Newton step for the gates of every score and for generalised linear experts. A step that lowers the likelihood
+at the next pass is taken back by half, and half again.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.core import derivatives
+from gatewise.core.chart import Chart
+from gatewise.fit.problem import Problem, accumulate
+from gatewise.optim import projected_gradient
+
+
+class Path(NamedTuple):
+    """Where EM stands: free coordinates, objective, gradient, passes, and the objective after every pass."""
+
+    free: Tensor
+    value: Tensor
+    gradient: Tensor
+    n_iter: int
+    trace: tuple[Tensor, ...]
+
+
+class _Step(NamedTuple):
+    value: Tensor
+    gradient: Tensor
+    aim: Tensor
+
+
+def expectation_maximisation(
+    problem: Problem,
+    free: Tensor,
+    *,
+    max_iter: int = 10,
+    tol_gradient: float = 0.0,
+    deadline: float | None = None,
+) -> Path:
+    """Run EM from free coordinates (S, P) for at most `max_iter` passes.
+
+    Parameters
+    ----------
+    tol_gradient : float
+        Stop when the largest projected gradient of the weighted-mean objective is within this for every member.
+
+    Returns
+    -------
+    Path
+        The best point of every member and the objective after each pass, which never rises by more than rounding.
+    """
+    at = _expect(problem, free)
+    held = at.value
+    trace = [held]
+    fraction = torch.ones_like(held)
+    n_iter = 1
+    lower, upper = problem.chart.lower, problem.chart.upper
+    while n_iter < max_iter and not (deadline is not None and time.monotonic() > deadline):
+        residual = projected_gradient(free, at.gradient, lower.expand_as(free), upper.expand_as(free)).abs().amax(-1)
+        if bool((residual <= tol_gradient).all()):
+            break
+        trial_free = torch.clamp(free + fraction[:, None] * (at.aim - free), lower, upper)
+        trial = _expect(problem, trial_free)
+        n_iter += 1
+        better = trial.value <= held + 1e-14 * held.abs()
+        free = torch.where(better[:, None], trial_free, free)
+        keep = better.unsqueeze(-1)
+        at = _Step(
+            torch.where(better, trial.value, at.value),
+            torch.where(keep, trial.gradient, at.gradient),
+            torch.where(keep, trial.aim, at.aim),
+        )
+        held = at.value
+        trace.append(held)
+        fraction = torch.where(better, 1.0, 0.5 * fraction)
+        if bool((fraction < 1e-12).all()):
+            break
+    return Path(free, at.value, at.gradient, n_iter, tuple(trace))
+
+
+def _expect(problem: Problem, free: Tensor) -> _Step:
+    """One pass: value and gradient at free, and where the M-step leads."""
+    chart = problem.chart
+    natural = chart.natural(free)
+    measure = chart.unflatten(natural)
+    width = len(free) * len(chart.local)
+    value, slope, bend = accumulate(derivatives.complete, chart.mixture, measure, problem.rows, width)
+    penalty, penalty_slope, penalty_bend = problem.penalty(free)
+    gradient = chart.pull_gradient(natural, slope) - penalty_slope
+    information = penalty_bend - chart.pull_hessian(natural, slope, bend)
+    closed = _closed_scales(chart)
+    if closed is None:
+        step = solve_positive(information, gradient)
+    else:
+        step = _gaussian_step(chart, closed, gradient, information, slope, bend)
+    value = (penalty - value) / problem.total
+    value = torch.where(value.isfinite(), value, torch.inf)
+    return _Step(value, -gradient / problem.total, free + torch.nan_to_num(step))
+
+
+def solve_positive(matrix: Tensor, right: Tensor) -> Tensor:
+    """Solve ``matrix x = right`` for symmetric matrices (S, P, P), with |eigenvalues| where one is not positive."""
+    size = matrix.diagonal(dim1=-2, dim2=-1).abs().clamp_min(1e-300).sqrt()
+    scaled = torch.nan_to_num(matrix / size.unsqueeze(-1) / size.unsqueeze(-2))
+    factor, info = torch.linalg.cholesky_ex(scaled)
+    out = torch.cholesky_solve((right / size).unsqueeze(-1), factor)[..., 0]
+    weak = (info > 0) | (factor.diagonal(dim1=-2, dim2=-1).amin(-1) < 1e-6)
+    if bool(weak.any()):
+        values, vectors = torch.linalg.eigh(scaled[weak])
+        turned = (vectors.mT @ (right / size)[weak].unsqueeze(-1))[..., 0]
+        bounded = values.abs().clamp_min(1e-10 * values.abs().amax(-1, keepdim=True).clamp_min(1e-300))
+        out[weak] = (vectors @ (turned / bounded).unsqueeze(-1))[..., 0]
+    return out / size
+
+
+def _closed_scales(chart: Chart) -> Tensor | None:
+    """Return the free columns of Gaussian scales when their M-step is closed-form, else None."""
+    mixture = chart.mixture
+    if not (mixture.family.closed_scale and mixture.expert.linear):
+        return None
+    return torch.tensor([i for i, name in enumerate(chart.names) if name.startswith("family.scale")], dtype=torch.long)
+
+
+def _gaussian_step(
+    chart: Chart, scales: Tensor, gradient: Tensor, information: Tensor, slope: Tensor, bend: Tensor
+) -> Tensor:
+    """Newton step on everything but the scales, then the scales at the new residuals.
+
+    In ``phi = log scale``: gradient ``s / scale^2 - R`` and information ``2 s / scale^2`` with R the responsibility and
+    s the residual sum of squares, which falls by ``scale^2 (2 g'delta - delta' G delta)`` for coefficients moved by
+    delta, with g and G their gradient and information.
+    """
+    rest = torch.ones(chart.size, dtype=torch.bool)
+    rest[scales] = False
+    keep = rest.nonzero()[:, 0]
+    step = torch.zeros_like(gradient)
+    step[:, keep] = solve_positive(information[:, keep][:, :, keep], gradient[:, keep])
+    squares = 0.5 * information[:, scales, scales]
+    mass = squares - gradient[:, scales]
+    local = (step @ chart.matrix.mT)[:, chart.local]
+    moved = 2 * slope * local + local * (bend @ local.unsqueeze(-1))[..., 0]
+    fall = moved @ _scale_of_coefficient(chart, scales)
+    ratio = ((squares - fall) / mass.clamp_min(1e-300)).clamp_min(1e-300)
+    step[:, scales] = 0.5 * torch.log(ratio)
+    return step
+
+
+def _scale_of_coefficient(chart: Chart, scales: Tensor) -> Tensor:
+    """Return the 0/1 matrix (M, number of scales) from expert coefficients to the scale of their output."""
+    entries = torch.zeros(len(chart.local), len(scales), dtype=torch.float64)
+    mixture = chart.mixture
+    q = chart.shapes["family.scale"][-1]
+    total = sum(torch.Size(s).numel() for s in chart.shapes.values())
+    first = total - mixture.n_leaves * q
+    columns = chart.matrix[first:, scales].reshape(mixture.n_leaves, q, -1)
+    width = sum(torch.Size(s).numel() for p, s in chart.shapes.items() if p.startswith("experts.")) // mixture.n_leaves
+    start = len(chart.local) - mixture.n_leaves * (width + q)
+    for leaf in range(mixture.n_leaves):
+        for output in range(q):
+            at = start + leaf * (width + q) + output * (width // q)
+            entries[at : at + width // q] = columns[leaf, output]
+    return entries
+
+
+__all__ = ["Path", "expectation_maximisation", "solve_positive"]

@@ -1,0 +1,135 @@
+"""Working units: fits run on standardised data and map their parameters back exactly.
+
+A part that cannot be re-expressed exactly in other units (a user's own score without `rescale`, an expert without
+`rescale_response`) keeps the units of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from gatewise.core.chart import from_paths, specifications
+from gatewise.core.experts import Expert
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.core.predictors import Frame
+from gatewise.core.rows import Columns, Rows
+
+
+class Framing(NamedTuple):
+    """Frames of expert inputs, gate inputs and response."""
+
+    x: Frame
+    gate_x: Frame
+    y: Frame
+
+    def inverse(self) -> Framing:
+        """Return the framing back to the units of the data."""
+        return Framing(self.x.inverse(), self.gate_x.inverse(), self.y.inverse())
+
+
+def moments(columns: Columns, weight: Tensor | None, ends: Tensor | None, size: int = 65536) -> Frame:
+    """Return weighted mean and standard deviation of each column; a constant column gets standard deviation one."""
+    n, d = columns.shape
+    rows = row_weights(weight, ends, n)
+    first, second, total = torch.zeros(d, dtype=torch.float64), torch.zeros(d, dtype=torch.float64), 0.0
+    anchor = columns.read(0, 1)[:, 0]
+    for start in range(0, n, size):
+        part = columns.read(start, min(start + size, n)) - anchor[:, None]
+        w = part.new_ones(part.shape[-1]) if rows is None else rows[start : start + part.shape[-1]]
+        block_total = float(w.sum())
+        if block_total == 0:
+            continue
+        mean = part @ w / block_total
+        spread = ((part - mean[:, None]) ** 2) @ w
+        step = mean - first
+        second += spread + step**2 * total * block_total / (total + block_total)
+        first += step * block_total / (total + block_total)
+        total += block_total
+    sd = torch.sqrt(second / max(total, 1e-300))
+    level = first + anchor
+    flat = sd <= 1e-13 * (level.abs() + anchor.abs())
+    return Frame(level, torch.where(flat | (sd == 0), 1.0, sd))
+
+
+def row_weights(weight: Tensor | None, ends: Tensor | None, n: int) -> Tensor | None:
+    """Return the weight of every row from those of the units; None when all are one."""
+    if weight is None or ends is None:
+        return weight
+    return torch.repeat_interleave(weight, ends.diff(prepend=ends.new_zeros(1)))
+
+
+def identity(size: int) -> Frame:
+    """Return the frame that changes nothing."""
+    return Frame(torch.zeros(size, dtype=torch.float64), torch.ones(size, dtype=torch.float64))
+
+
+def neutral(mixture: Mixture, d: int, gate_d: int, q: int) -> Measure:
+    """Return a measure of the right shapes with every parameter at its neutral value."""
+    specs = specifications(mixture, d, gate_d, q)
+    values = {path: torch.full(shape, spec.initial, dtype=torch.float64) for path, (spec, shape) in specs.items()}
+    return from_paths(values, mixture.depth)
+
+
+def reframe(mixture: Mixture, measure: Measure, framing: Framing) -> tuple[Mixture, Measure]:
+    """Return mixture and measure with the same density, up to the units of y, on framed data.
+
+    Raises
+    ------
+    ValueError
+        If a part has no exact form in those units (choose the framing with `choose`).
+    """
+    gates, gate_params = [], []
+    for gate, params in zip(mixture.gates, measure.gates, strict=True):
+        moved = gate.rescale(params, framing.gate_x)
+        if moved is None:
+            if not _trivial(framing.gate_x):
+                raise ValueError(f"{gate.score} has no exact form in other units")
+            moved = gate, dict(params)
+        gates.append(moved[0])
+        gate_params.append(moved[1])
+    expert, params = mixture.expert, dict(measure.experts)
+    for method, frame in ((expert.rescale, framing.x), (None, framing.y)):
+        step = method(params, frame) if method else expert.rescale_response(params, frame)
+        if step is not None:
+            expert, params = cast(Expert, step[0]), step[1]
+        elif not _trivial(frame):
+            raise ValueError(f"{mixture.expert} has no exact form in other units")
+    family, own = mixture.family.rescale_response(measure.family, framing.y)
+    moved_mixture = replace(mixture, gates=tuple(gates), expert=expert, family=family)
+    return moved_mixture, Measure(tuple(gate_params), params, own)
+
+
+def _trivial(frame: Frame) -> bool:
+    return bool((frame.shift == 0).all() and (frame.scale == 1).all())
+
+
+def choose(mixture: Mixture, rows: Rows, held: Mapping[str, object]) -> Framing:
+    """Return the framing in which a mixture is fitted.
+
+    Parameters
+    ----------
+    held : mapping path -> anything
+        Parameters with bounds or fixed values: their room keeps its origin, so that these stay elementwise.
+    """
+    d, gate_d, q = rows.x.shape[1], rows.gate_x.shape[1], rows.y.shape[1]
+    at = neutral(mixture, d, gate_d, mixture.family.outputs(q))
+    x = moments(rows.x, rows.weight, rows.ends)
+    gate_x = x if rows.gate_x is rows.x else moments(rows.gate_x, rows.weight, rows.ends)
+    y = moments(rows.y, rows.weight, rows.ends) if mixture.family.location_scale else identity(q)
+    if any(path.startswith("gates.") for path in held):
+        gate_x = Frame(torch.zeros_like(gate_x.shift), gate_x.scale)
+    if any(path.startswith("experts.") for path in held):
+        x = Frame(torch.zeros_like(x.shift), x.scale)
+        y = Frame(torch.zeros_like(y.shift), y.scale)
+    if any(g.rescale(p, gate_x) is None for g, p in zip(mixture.gates, at.gates, strict=True)):
+        gate_x = identity(gate_d)
+    if mixture.expert.rescale(at.experts, x) is None:
+        x = identity(d)
+    if mixture.expert.rescale_response(at.experts, y) is None:
+        y = identity(q)
+    return Framing(x, gate_x, y)

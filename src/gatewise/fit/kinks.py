@@ -1,0 +1,197 @@
+"""Optima on kinks: a center of a distance gate that sits on a data point, where the derivative jumps.
+
+Near the optimum every data point that wants its own branch is a small cusp, and the best point often lies on one. The
+search rounds the tips off over a shrinking radius, then tries the data points around each center with the center held
+there, and keeps the best. A held center is a local optimum when the force of the other rows on it is no larger than
+the pull of the rows it sits on (a subgradient contains zero).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.fit.problem import Problem, evaluate, objective
+from gatewise.optim import newton
+
+RADII = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8)
+NEIGHBOURS = 16
+SWEEPS = 6
+CAREFUL = 20000  # units above which fewer neighbours are tried
+
+
+class Center(NamedTuple):
+    """A center of a distance gate: its free columns (d,), level, and name."""
+
+    columns: Tensor
+    level: int
+    name: str
+
+
+def settle_on_kinks(
+    problem: Problem, free: Tensor, deadline: float | None
+) -> tuple[Tensor, tuple[str, ...], Tensor | None]:
+    """Refine a point (P,) of a kinked mixture; return it, the names of parameters on kinks, and their mask.
+
+    Returns no names when the point is away from kinks, or when it fails the test for a local optimum there (the
+    certificate then reports a gradient that is not zero).
+    """
+    point = _round_off(problem, free, deadline)
+    centers = find_centers(problem)
+    if not centers:
+        return point, (), None
+    held: dict[int, Tensor] = {}
+    value = float(evaluate(problem, point[None], 0)[0][0])
+    for _ in range(SWEEPS):
+        before = value
+        for k, center in enumerate(centers):
+            if deadline is not None and time.monotonic() > deadline:
+                break
+            point, value = _try_neighbours(problem, centers, held, k, center, point, value, deadline)
+        if value >= before - 1e-13 * abs(before):
+            break
+    pinned = torch.zeros_like(point, dtype=torch.bool)
+    for k in held:
+        pinned[centers[k].columns] = True
+    if not held:
+        return point, (), None
+    names = tuple(centers[k].name for k in sorted(held) if is_stationary(problem, centers[k], point))
+    if len(names) < len(held):
+        return point, (), None
+    return point, names, pinned
+
+
+def _round_off(problem: Problem, free: Tensor, deadline: float | None) -> Tensor:
+    """Follow the optimum of the rounded mixture as the radius shrinks; never end above the value at the start."""
+    point = free
+    for radius in RADII:
+        smooth = replace(problem, chart=replace(problem.chart, mixture=problem.chart.mixture.smoothed(radius)))
+        point = _newton(smooth, point[None], problem.chart.lower[None], problem.chart.upper[None], 40, deadline)[0][0]
+    both = torch.stack([free, point])
+    worth = evaluate(problem, both, 0)[0]
+    return both[int(worth.argmin())]
+
+
+def _newton(
+    problem: Problem, free: Tensor, lower: Tensor, upper: Tensor, max_iter: int, deadline: float | None
+) -> tuple[Tensor, Tensor]:
+    done = newton(
+        objective(problem),
+        free,
+        lower,
+        upper,
+        tol_gradient=1e-10,
+        tol_decrement=1e-10,
+        scale=problem.total,
+        max_iter=max_iter,
+        deadline=deadline,
+    )
+    return done.x, done.value
+
+
+def find_centers(problem: Problem) -> list[Center]:
+    """Return the free centers of the distance gates of a problem."""
+    out = []
+    for level, gate in enumerate(problem.chart.mixture.gates):
+        if "center" not in gate.score.parameters(1) or not gate.score.kinked():
+            continue
+        index = problem.chart.columns(f"gates.{level}.center")
+        for position in torch.cartesian_prod(*[torch.arange(k) for k in index.shape[:-1]]).reshape(
+            -1, index.ndim - 1
+        ):
+            columns = index[tuple(position)]
+            if bool((columns >= 0).all()):
+                label = ",".join(str(int(i)) for i in position)
+                out.append(Center(columns, level, f"gates.{level}.center[{label}]"))
+    return out
+
+
+def _try_neighbours(
+    problem: Problem,
+    centers: list[Center],
+    held: dict[int, Tensor],
+    k: int,
+    center: Center,
+    point: Tensor,
+    value: float,
+    deadline: float | None,
+) -> tuple[Tensor, float]:
+    """Hold one center on each of the data points around it, the others as they are, and keep the best."""
+    sites = nearest_points(problem, point[center.columns], NEIGHBOURS if problem.rows.n_units <= CAREFUL else 3)
+    starts = point.repeat(len(sites) + 1, 1)
+    starts[1:, center.columns] = sites
+    lower = problem.chart.lower.repeat(len(starts), 1)
+    upper = problem.chart.upper.repeat(len(starts), 1)
+    for j, site in held.items():
+        if j != k:
+            lower[:, centers[j].columns] = site
+            upper[:, centers[j].columns] = site
+    lower[1:, center.columns] = sites
+    upper[1:, center.columns] = sites
+    found, worth = _newton(problem, starts, lower, upper, 25, deadline)
+    best = int(worth.argmin())
+    margin = 1e-14 * abs(value)
+    if float(worth[best]) > value - margin and k in held:
+        return point, value
+    if float(worth[best]) > value + margin:
+        return point, value
+    if best == 0:
+        held.pop(k, None)
+    else:
+        held[k] = sites[best - 1]
+    return found[best], float(worth[best])
+
+
+def nearest_points(problem: Problem, center: Tensor, count: int) -> Tensor:
+    """Return the `count` nearest different gate inputs (c, d) to a center (d,)."""
+    distances, points = [], []
+    for block in problem.rows.blocks(16384):
+        x = block.gate_x if block.weight is None else block.gate_x[:, block.weight > 0]
+        gap = ((x - center[:, None]) ** 2).sum(0)
+        near = torch.topk(gap, min(4 * count, len(gap)), largest=False)
+        distances.append(near.values)
+        points.append(x[:, near.indices].T)
+    order = torch.argsort(torch.cat(distances), stable=True)
+    ranked = torch.cat(points)[order]
+    chosen = [ranked[0]]
+    for row in ranked[1:]:
+        if len(chosen) == count:
+            break
+        if not any(torch.equal(row, other) for other in chosen):
+            chosen.append(row)
+    return torch.stack(chosen)
+
+
+def is_stationary(problem: Problem, center: Center, point: Tensor) -> bool:
+    """Test whether zero is a subgradient in a center that sits on data points.
+
+    The rows at the center pull it with a force up to ``c = -(jump of the objective)`` in every direction of the metric;
+    the smooth force of the others must not exceed it. Measured by one-sided slopes along the axes and the force itself.
+    """
+    chart = problem.chart
+    _, gradient = (part[0] for part in evaluate(problem, point[None], 1))
+    force = gradient[center.columns]
+    step = 1e-7
+    directions = [torch.eye(len(force), dtype=torch.float64)[i] for i in range(len(force))]
+    directions += [-d for d in directions]
+    if float(force.norm()) > 0:
+        directions += [force / force.norm(), -force / force.norm()]
+    trials = point.repeat(2 * len(directions), 1)
+    for i, direction in enumerate(directions):
+        trials[2 * i, center.columns] += step * direction
+        trials[2 * i + 1, center.columns] += 2 * step * direction
+    trials = torch.clamp(trials, chart.lower, chart.upper)
+    slopes = []
+    worth = evaluate(problem, trials, 1)
+    for i, direction in enumerate(directions):
+        # slope just off the kink, extrapolated to it
+        near = float(worth[1][2 * i, center.columns] @ direction)
+        far = float(worth[1][2 * i + 1, center.columns] @ direction)
+        slopes.append(2 * near - far)
+    return min(slopes) >= -1e-9
+
+

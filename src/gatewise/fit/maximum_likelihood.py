@@ -1,0 +1,236 @@
+"""Maximum likelihood: many starts in one batch, then the best polished on all rows and certified."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gatewise.core.chart import Chart
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.core.rows import Rows
+from gatewise.fit import frames
+from gatewise.fit.certify import certify, flags, soundness
+from gatewise.fit.em import expectation_maximisation
+from gatewise.fit.kinks import settle_on_kinks
+from gatewise.fit.model import Model, prepare, shortest
+from gatewise.fit.problem import Problem, evaluate, objective, ridge_of
+from gatewise.fit.result import Fit, Starts
+from gatewise.fit.starts import draw_starts, given_starts, seeds, thin
+from gatewise.optim import lbfgs, newton
+
+Progress = Callable[[str, int, int], None]
+
+SAME = 1e-3  # log-likelihoods closer than this (times a millionth of their size, if larger) are one value
+CARRIED = 4  # different optima carried from a subsample to all rows
+
+
+def maximum_likelihood(
+    mixture: Mixture,
+    rows: Rows,
+    *,
+    starts: int | Sequence[Measure] = 20,
+    bounds: Mapping[str, tuple[float | Tensor, float | Tensor]] | None = None,
+    fixed: Mapping[str, Tensor] | None = None,
+    alpha: float = 0.0,
+    gauge: str = "fixed",
+    min_scale: float | Tensor | None = None,
+    seed: int | None = 0,
+    max_time: float | None = None,
+    method: str = "newton",
+    max_iter: int = 1000,
+    progress: Progress | None = None,
+) -> Fit:
+    """Fit a mixture by maximum likelihood and certify the result.
+
+    Minimises ``-(1/n) sum_i w_i log p_G(y_i | x_i) + alpha / (2 n) sum_k ||slope_k - mean slope||^2`` (THEORY 2.3).
+    Many starts run in one batch, on at most 2000 units: a few EM steps, L-BFGS in the box, Newton with the exact
+    Hessian; the best are polished on all rows. Results are bitwise repeatable for a seed.
+
+    Parameters
+    ----------
+    mixture : Mixture
+    rows : Rows
+    starts : int or sequence of Measure
+        Number of starts, or measures (in the units of the data) to start from.
+    bounds : mapping path -> (lower, upper), optional
+        Box in natural units, such as ``{"family.scale": (0.1, 2.0)}``.
+    fixed : mapping path -> Tensor, optional
+        Parts that are not estimated; NaN entries stay free.
+    alpha : float
+        Ridge on centred gate slopes, in working (standardised) units.
+    gauge : {"fixed", "none"}
+        ``none`` also estimates what no data can identify, such as the temperature of a dense-to-sparse gate.
+    min_scale : float or Tensor (q,), optional
+        Floor of standard deviations; default .01 of the standard deviation of y.
+    seed : int, optional
+    max_time : float, optional
+        Seconds after which the best so far is returned.
+    method : {"newton", "em"}
+        ``em``: EM alone to the gradient tolerance, with `max_iter` passes.
+    progress : callable, optional
+        Called with (stage, done, total).
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    ValueError
+        For a gate without a density, an unknown path, impossible bounds, fewer rows than leaves, values that are not
+        finite, or a response that the family does not allow.
+    """
+    deadline = None if max_time is None else time.monotonic() + max_time
+    model = prepare(mixture, rows, bounds=bounds, fixed=fixed, gauge=gauge, min_scale=min_scale)
+    if method not in ("newton", "em"):
+        raise ValueError(f"method={method!r}: choose 'newton' or 'em'")
+    search = Search(method, max_iter, deadline, progress or (lambda stage, done, total: None))
+    thinning, drawing = seeds(seed, 2)
+    everything = problem_of(model.chart, model.rows, alpha)
+    small = model.rows if method == "em" and not isinstance(starts, int) else thin(model.rows, thinning)
+    first = everything if small is model.rows else problem_of(model.chart, small, alpha)
+    free, kinds = _starts(model, small, starts, drawing)
+    found, value, n_iter = search.run(first, free)
+    sound = soundness(first, found).sound & value.isfinite()
+    summary = summarise(-value * first.total + model.jacobian * first.total, kinds, sound, first is not everything)
+    point, more = _finish(everything, first, found, value, sound, search)
+    return conclude(model, everything, point, summary, n_iter + more, search)
+
+
+def conclude(model: Model, problem: Problem, point: Tensor, starts: Starts, n_iter: int, search: Search) -> Fit:
+    """Settle on kinks, certify, and return the fit in the units of the data."""
+    kinks: tuple[str, ...] = ()
+    pinned = None
+    if model.chart.mixture.kinked:
+        point, kinks, pinned = settle_on_kinks(problem, point, search.deadline)
+    certificate = certify(problem, point, kinks, pinned)
+    value = float(evaluate(problem, point[None], 0)[0][0])
+    penalty = float(problem.penalty(point[None])[0][0])
+    working = shortest(model, model.chart.measure(point))
+    measure = frames.reframe(model.chart.mixture, working, model.framing.inverse())[1]
+    held = flags(certificate, model.chart)
+    log_likelihood = penalty - value * problem.total + model.jacobian * problem.total
+    notes = model.notes + _notes(model, certificate.null)
+    return Fit(
+        model.given,
+        measure,
+        value - model.jacobian,
+        log_likelihood,
+        penalty,
+        problem.total,
+        held[0],
+        held,
+        certificate,
+        starts,
+        n_iter,
+        notes,
+    )
+
+
+def _notes(model: Model, null: tuple[str, ...]) -> tuple[str, ...]:
+    held = [f"{path} is not identified with this score and is held at 1" for path in model.chart.held]
+    return (*held, *(f"{name} leaves the likelihood unchanged" for name in null))
+
+
+class Search(NamedTuple):
+    """How starts are improved."""
+
+    method: str
+    max_iter: int
+    deadline: float | None
+    progress: Progress
+
+    def run(self, problem: Problem, free: Tensor) -> tuple[Tensor, Tensor, int]:
+        """Return where each start ended (S, P), its objective (S,), and the iterations spent."""
+        lower, upper = problem.chart.lower, problem.chart.upper
+        passes = self.max_iter if self.method == "em" else 10
+        self.progress("EM", 0, len(free))
+        path = expectation_maximisation(problem, free, max_iter=passes, tol_gradient=1e-9, deadline=self.deadline)
+        if self.method == "em":
+            return path.free, path.value, path.n_iter
+        self.progress("L-BFGS", 0, len(free))
+        rough = lbfgs(
+            objective(problem), path.free, lower, upper, tol=1e-4, max_iter=150, deadline=self.deadline
+        )
+        self.progress("Newton", 0, len(free))
+        polished = self.polish(problem, rough.x, 80)
+        return polished[0], polished[1], path.n_iter + int(rough.n_iter.max()) + polished[2]
+
+    def polish(self, problem: Problem, free: Tensor, max_iter: int) -> tuple[Tensor, Tensor, int]:
+        """Run Newton's method with the exact Hessian from free coordinates (S, P)."""
+        done = newton(
+            objective(problem),
+            free,
+            problem.chart.lower,
+            problem.chart.upper,
+            tol_gradient=1e-9,
+            tol_decrement=1e-9,
+            scale=problem.total,
+            max_iter=max_iter,
+            deadline=self.deadline,
+        )
+        return done.x, done.value, int(done.n_iter.max())
+
+
+def _starts(
+    model: Model, small: Rows, starts: int | Sequence[Measure], generator: np.random.Generator
+) -> tuple[Tensor, tuple[str, ...]]:
+    if isinstance(starts, int):
+        if starts < 1:
+            raise ValueError(f"starts={starts}: give at least one start")
+        return draw_starts(model.chart, small, starts, generator)
+    moved = [frames.reframe(model.given, measure, model.framing)[1] for measure in starts]
+    return given_starts(model.chart, moved), ("given",) * len(moved)
+
+
+def _finish(
+    everything: Problem, first: Problem, found: Tensor, value: Tensor, sound: Tensor, search: Search
+) -> tuple[Tensor, int]:
+    """Choose the best sound point; carry the best different ones to all rows first where starts were subsampled."""
+    order = torch.argsort(torch.where(sound, value, torch.where(value.isfinite(), value + 1e6, torch.inf)), stable=True)
+    if first is everything or search.method == "em" and first is everything:
+        return found[order[0]], 0
+    chosen: list[int] = []
+    for i in order.tolist():
+        if all(abs(float(value[i] - value[j])) * first.total > SAME for j in chosen):
+            chosen.append(i)
+        if len(chosen) == CARRIED:
+            break
+    search.progress("all rows", 0, len(chosen))
+    if search.method == "em":
+        moved, worth, spent = search.run(everything, found[chosen])
+    else:
+        moved, worth, spent = search.polish(everything, found[chosen], 100)
+    good = soundness(everything, moved).sound & worth.isfinite()
+    ranked = torch.argsort(torch.where(good, worth, torch.where(worth.isfinite(), worth + 1e6, torch.inf)), stable=True)
+    return moved[ranked[0]], spent
+
+
+def summarise(log_likelihood: Tensor, kinds: tuple[str, ...], sound: Tensor, subsampled: bool) -> Starts:
+    """Describe where the starts ended."""
+    best = log_likelihood[sound].max() if bool(sound.any()) else log_likelihood.nan_to_num(-torch.inf).max()
+    width = max(SAME, 1e-6 * abs(float(best)) if best.isfinite() else SAME)
+    below = log_likelihood[sound & (log_likelihood < best - width)]
+    groups = torch.unique(torch.round(log_likelihood[log_likelihood.isfinite()] / width), return_counts=True)[1]
+    return Starts(
+        log_likelihood,
+        kinds,
+        sound,
+        int((sound & (log_likelihood >= best - width)).sum()),
+        float(best - below.max()) if len(below) else float("inf"),
+        float((groups == 1).sum()) / len(log_likelihood),
+        tuple(sorted(log_likelihood[~sound & (log_likelihood > best + width)].tolist(), reverse=True)),
+        subsampled,
+    )
+
+
+def problem_of(chart: Chart, rows: Rows, alpha: float) -> Problem:
+    """Return the problem of fitting a chart's mixture to rows, with a ridge of strength alpha."""
+    if not alpha >= 0:
+        raise ValueError(f"alpha={alpha}: the ridge penalty is a number from 0")
+    return Problem(chart, rows, *ridge_of(chart, alpha))

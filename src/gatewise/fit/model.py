@@ -1,0 +1,194 @@
+"""A model ready to be fitted: mixture and rows in working units, chart, and what was noticed about the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.core.chart import Chart, from_paths, make_chart
+from gatewise.core.mixture import Measure, Mixture, require_density
+from gatewise.core.rows import Columns, Rows
+from gatewise.fit import frames
+
+Limits = Mapping[str, tuple[float | Tensor, float | Tensor]]
+
+DEPENDENT = 1e-9  # share of a standardised column's variance that others leave unexplained when it depends on them
+
+
+class Model(NamedTuple):
+    """A mixture in working units with its chart, ready to be fitted.
+
+    Attributes
+    ----------
+    given : Mixture
+        In the units of the data.
+    framing : Framing
+        Working units.
+    chart : Chart
+        Of the working mixture.
+    rows : Rows
+        In working units.
+    jacobian : float
+        Log-likelihood in the units of the data minus that in working units, per unit of weight.
+    notes : tuple of str
+        What was noticed about the data, in words.
+    """
+
+    given: Mixture
+    framing: frames.Framing
+    chart: Chart
+    rows: Rows
+    jacobian: float
+    notes: tuple[str, ...]
+
+
+def prepare(
+    mixture: Mixture,
+    rows: Rows,
+    *,
+    bounds: Limits | None = None,
+    fixed: Mapping[str, Tensor] | None = None,
+    gauge: str = "fixed",
+    min_scale: float | Tensor | None = None,
+) -> Model:
+    """Move a mixture and its data to working units and build the chart.
+
+    Raises
+    ------
+    ValueError
+        For a gate without a density, fewer rows than leaves, no weight, or values that are not finite.
+    """
+    require_density(mixture)
+    if rows.n_units < mixture.n_leaves:
+        raise ValueError(f"{rows.n_units} rows for {mixture.n_leaves} experts: give at least one row per expert")
+    if not rows.total > 0:
+        raise ValueError("the weights sum to zero: nothing to fit")
+    fault = mixture.family.invalid(rows.y.read(0, rows.n))
+    if fault:
+        raise ValueError(f"y has {fault}")
+    framing = frames.choose(mixture, rows, {**(bounds or {}), **(fixed or {})})
+    for name, frame in (("X", framing.x), ("gate_X", framing.gate_x), ("y", framing.y)):
+        if not bool((frame.shift.isfinite() & frame.scale.isfinite()).all()):
+            raise ValueError(f"{name} has values that are not finite or overflow when squared: clean or rescale it")
+    d, gate_d, q = rows.x.shape[1], rows.gate_x.shape[1], mixture.family.outputs(rows.y.shape[1])
+    neutral = frames.neutral(mixture, d, gate_d, q)
+    working = frames.reframe(mixture, neutral, framing)[0]
+    moved_rows = rows.framed(*framing)
+    limits, held = _moved(mixture, neutral, framing, bounds or {}, fixed or {})
+    jacobian = 0.0
+    if mixture.family.location_scale:
+        jacobian = -float(torch.log(framing.y.scale).sum())
+        floor = scale_floor(rows, min_scale)
+        mixture = replace(mixture, family=mixture.family.floored(floor)[0])
+        family, floors = working.family.floored(floor / framing.y.scale)
+        working = replace(working, family=family)
+        for name, (low, high) in floors.items():
+            below, above = limits.get(f"family.{name}", (low, high))
+            limits[f"family.{name}"] = torch.maximum(low, torch.as_tensor(below, dtype=low.dtype)), above
+    notes, redundant = _redundant(working, moved_rows, neutral, held)
+    chart = make_chart(working, d, gate_d, q, bounds=limits, fixed=redundant, gauge=gauge)
+    return Model(mixture, framing, chart, moved_rows, jacobian, notes)
+
+
+def scale_floor(rows: Rows, min_scale: float | Tensor | None) -> Tensor:
+    """Return the floor of the standard deviation of each response: .01 of its spread unless given.
+
+    Raises
+    ------
+    ValueError
+        If a given floor is not positive.
+    """
+    spread = frames.moments(rows.y, rows.weight, rows.ends).scale
+    if min_scale is None:
+        return 0.01 * spread
+    floor = torch.as_tensor(min_scale, dtype=torch.float64).expand(spread.shape)
+    if not bool((floor > 0).all()):
+        raise ValueError(f"min_scale={min_scale}: the floor of a standard deviation is positive")
+    return floor
+
+
+def _moved(
+    mixture: Mixture, neutral: Measure, framing: frames.Framing, bounds: Limits, fixed: Mapping[str, Tensor]
+) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]:
+    """Return bounds and fixed values in working units: elementwise multiples, since these rooms keep their origin."""
+    if not bounds and not fixed:
+        return {}, {}
+    factors = frames.reframe(mixture, neutral.map(torch.ones_like), framing)[1].paths()
+    unknown = [path for path in (*bounds, *fixed) if path not in factors]
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is not a parameter of this mixture: the paths are {', '.join(factors)}")
+    as_given = neutral.map(torch.ones_like).paths()
+    ratio = {path: factors[path] / as_given[path] for path in (*bounds, *fixed)}
+    limits = {path: (low * ratio[path], high * ratio[path]) for path, (low, high) in bounds.items()}
+    return limits, {path: torch.as_tensor(value, dtype=torch.float64) * ratio[path] for path, value in fixed.items()}
+
+
+def _redundant(
+    working: Mixture, rows: Rows, neutral: Measure, held: dict[str, Tensor]
+) -> tuple[tuple[str, ...], dict[str, Tensor]]:
+    """Hold the slopes of columns that are constant or depend on others at zero; name them."""
+    fixed, notes = dict(held), []
+    for room, columns, names in (
+        ("X", rows.x, [f"experts.{name}" for name in working.expert.slopes()]),
+        ("gate_X", rows.gate_x, [f"gates.{i}.{n}" for i, g in enumerate(working.gates) for n in g.score.slopes()]),
+    ):
+        extra = dependent(columns, rows) if names else []
+        if not extra:
+            continue
+        listed = ", ".join(map(str, extra))
+        notes.append(f"column {listed} of {room} is constant or a combination of others: its slopes are not unique")
+        for path in names:
+            value = fixed.get(path, torch.full_like(neutral.paths()[path], torch.nan)).clone()
+            value[..., extra] = torch.where(value[..., extra].isnan(), 0.0, value[..., extra])
+            fixed[path] = value
+    return tuple(notes), fixed
+
+
+def gram(columns: Columns, rows: Rows, size: int = 65536) -> Tensor:
+    """Return the weighted second moments (d, d) of columns in working units."""
+    n, d = columns.shape
+    total = torch.zeros(d, d, dtype=torch.float64)
+    weights = frames.row_weights(rows.weight, rows.ends, n)
+    for start in range(0, n, size):
+        part = columns.read(start, min(start + size, n))
+        total += (part if weights is None else part * weights[start : start + part.shape[-1]]) @ part.T
+    return total / rows.total
+
+
+def dependent(columns: Columns, rows: Rows) -> list[int]:
+    """Return the columns that are constant or linear combinations of the columns before them."""
+    moments = gram(columns, rows)
+    mean = torch.zeros(len(moments), dtype=torch.float64)
+    frame = frames.moments(columns, rows.weight, rows.ends)
+    covariance = moments - torch.outer(mean, mean)
+    if bool((frame.shift.abs() > 1e-6).any()):  # a room that keeps its own origin
+        covariance = moments - torch.outer(frame.shift, frame.shift)
+    left = covariance.clone()
+    out = []
+    for j in range(len(left)):
+        if float(left[j, j]) <= DEPENDENT * max(float(covariance[j, j]), 1e-30) or float(covariance[j, j]) <= 1e-20:
+            out.append(j)
+            continue
+        left = left - torch.outer(left[:, j], left[j]) / left[j, j]
+    return out
+
+
+def shortest(model: Model, measure: Measure) -> Measure:
+    """Return the measure whose slopes have the least norm among those with the same values on the data."""
+    rows, mixture = model.rows, model.chart.mixture
+    changed = measure.paths()
+    for columns, names in (
+        (rows.x, [f"experts.{name}" for name in mixture.expert.slopes()]),
+        (rows.gate_x, [f"gates.{i}.{n}" for i, g in enumerate(mixture.gates) for n in g.score.slopes()]),
+    ):
+        if not names or not dependent(columns, rows):
+            continue
+        values, vectors = torch.linalg.eigh(gram(columns, rows))
+        seen = vectors[:, values > DEPENDENT * values.max()]
+        for path in names:
+            changed[path] = changed[path] @ seen @ seen.T
+    return from_paths(changed, mixture.depth)

@@ -1,0 +1,126 @@
+"""Fit and what it holds: a measure, the objective, a status and the certificate behind it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.fit.status import Status
+
+
+class Certificate(NamedTuple):
+    """Evidence that a point is a local optimum, in working units, and whether it is sound.
+
+    Attributes
+    ----------
+    gradient : float
+        Largest projected gradient of the weighted-mean objective; certified at 1e-8.
+    decrement : float
+        Newton decrement times n, the rise of the log-likelihood still to be had; certified at 1e-8.
+    curvature : float
+        Least eigenvalue of the Hessian over the free coordinates, in units of its diagonal; null directions left out.
+    rank : int
+        Identified parameters: the degrees of freedom of information criteria.
+    null : tuple of str
+        Directions the likelihood does not see, in names.
+    separated : tuple of str
+        Parameters that grow without limit.
+    active : tuple of str
+        Bounds that hold the point.
+    floor : tuple of str
+        Scales on their floor.
+    starved : tuple of int
+        Leaves with too little responsibility for their parameters.
+    kinks : tuple of str
+        Parameters that sit on a kink.
+    passed : bool
+        Whether gradient, decrement and curvature are within their tolerances.
+    """
+
+    gradient: float
+    decrement: float
+    curvature: float
+    rank: int
+    null: tuple[str, ...] = ()
+    separated: tuple[str, ...] = ()
+    active: tuple[str, ...] = ()
+    floor: tuple[str, ...] = ()
+    starved: tuple[int, ...] = ()
+    kinks: tuple[str, ...] = ()
+    passed: bool = False
+
+
+class Starts(NamedTuple):
+    """What the starts found: evidence about the global optimum, never a proof.
+
+    Attributes
+    ----------
+    log_likelihood : Tensor (S,)
+        Where each start ended, on the rows it was searched on.
+    kind : tuple of str
+    sound : Tensor (S,) of bool
+    hits : int
+        Starts that ended at the value that was taken.
+    gap : float
+        Log-likelihood from the best sound value to the next one that differs; infinite when all agree.
+    unseen : float
+        Estimated chance that one more start ends at a value not seen yet (Good-Turing).
+    better_unsound : tuple of float
+        Higher log-likelihoods that were refused as unsound.
+    subsampled : bool
+        True when the search ran on a subsample and only the best were carried on to all rows.
+    """
+
+    log_likelihood: Tensor
+    kind: tuple[str, ...]
+    sound: Tensor
+    hits: int
+    gap: float
+    unseen: float
+    better_unsound: tuple[float, ...]
+    subsampled: bool
+
+
+class Fit(NamedTuple):
+    """The result of an estimation. Failures are values here: read `status`.
+
+    Attributes
+    ----------
+    mixture, measure
+        Model and parameters in the units of the data.
+    objective : float
+        Weighted mean of minus the log density, plus the penalty.
+    log_likelihood : float
+    penalty : float
+        Penalty on the log-likelihood scale, zero when none was asked for.
+    n : float
+        Sum of the weights.
+    status : Status
+    flags : tuple of Status
+        Every status that holds, the primary one first.
+    certificate : Certificate
+    starts : Starts
+    n_iter : int
+    notes : tuple of str
+        What the reader should know, in words.
+    """
+
+    mixture: Mixture
+    measure: Measure
+    objective: float
+    log_likelihood: float
+    penalty: float
+    n: float
+    status: Status
+    flags: tuple[Status, ...]
+    certificate: Certificate
+    starts: Starts
+    n_iter: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def df(self) -> int:
+        """Degrees of freedom: the identified rank."""
+        return self.certificate.rank

@@ -1,0 +1,239 @@
+"""Starts: asymmetric guesses of who belongs to which leaf, turned into measures.
+
+Kinds, in turn: `planes` (regressions grown from neighbourhoods, rows going to the closest plane), `clusters` (k-means on
+inputs and response), `subsets` (planes grown from random small subsets). Draws depend on the weighted set of rows, not
+on their order: weight two equals a row twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gatewise.core.chart import Chart
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.core.predictors import with_constant
+from gatewise.core.rows import Block, Rows
+
+FEW = 2000  # units a start is drawn from and searched on
+
+
+def seeds(seed: int | None, roles: int) -> list[np.random.Generator]:
+    """Return one generator per role, spawned from a seed."""
+    return [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(roles)]
+
+
+def thin(rows: Rows, generator: np.random.Generator, few: int = FEW) -> Rows:
+    """Return at most `few` units of the rows, drawn without replacement; all of them when there are no more."""
+    if rows.n_units <= few:
+        return rows
+    picked = np.sort(generator.choice(rows.n_units, few, replace=False))
+    if rows.weight is None:
+        return rows.take(torch.from_numpy(picked))
+    mass = rows.weight.cumsum(0)
+    points = torch.from_numpy((np.arange(few) + generator.random()) / few) * mass[-1]
+    index, counts = torch.unique(torch.searchsorted(mass, points).clamp(max=rows.n_units - 1), return_counts=True)
+    out = rows.take(index)
+    return Rows(out.x, out.gate_x, out.y, counts.to(torch.float64), out.ends)
+
+
+class _Cloud:
+    """Rows in an order of their own (sorted by value) with weights, for draws that ignore the order given."""
+
+    def __init__(self, block: Block, response: Tensor) -> None:
+        inputs = torch.cat([block.x, response], 0)
+        order = torch.arange(inputs.shape[-1])
+        for column in inputs:
+            order = order[torch.argsort(column[order], stable=True)]
+        self.order = order
+        self.x, self.y = block.x[:, order], response[:, order]
+        n = inputs.shape[-1]
+        unit = block.unit if block.unit is not None else torch.arange(n)
+        self.weight = (torch.ones(n, dtype=torch.float64) if block.weight is None else block.weight[unit])[order]
+        self.design = with_constant(self.x)[0]
+        self.total = float(self.weight.sum())
+
+    def draw(self, generator: np.random.Generator, count: int, mass: Tensor | None = None) -> Tensor:
+        """Draw rows with probability proportional to mass (weight when None)."""
+        cumulative = (self.weight if mass is None else mass).cumsum(0)
+        points = torch.from_numpy(generator.random(count)) * cumulative[-1]
+        return torch.searchsorted(cumulative, points).clamp(max=len(cumulative) - 1)
+
+    def nearest(self, space: Tensor, center: Tensor, wanted: float) -> Tensor:
+        """Return 0/1 membership (n,) of the nearest rows that together weigh `wanted`."""
+        distance = ((space - center[:, None]) ** 2).sum(0)
+        order = torch.argsort(distance, stable=True)
+        before = self.weight[order].cumsum(0) - self.weight[order]
+        member = torch.zeros_like(distance)
+        member[order[before < wanted]] = 1.0
+        return member
+
+    def regress(self, share: Tensor) -> Tensor:
+        """Return weighted least-squares planes (L, q, P) for shares (L, n)."""
+        pull = share * self.weight
+        gram = (self.design * pull.unsqueeze(-2)) @ self.design.mT
+        right = (self.y * pull.unsqueeze(-2)) @ self.design.mT
+        size = gram.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
+        eye = torch.eye(gram.shape[-1], dtype=gram.dtype)
+        return torch.linalg.solve(gram + (1e-6 * size + 1e-9) * eye, right.mT).mT
+
+    def residual(self, planes: Tensor) -> Tensor:
+        """Return squared residuals (L, n)."""
+        return ((self.y - planes @ self.design) ** 2).sum(-2)
+
+
+def _settle(cloud: _Cloud, share: Tensor, rounds: int) -> Tensor:
+    """Alternate between planes and rows going to the plane that explains them best; returns labels (n,)."""
+    leaves = len(share)
+    label = torch.zeros(share.shape[-1], dtype=torch.long)
+    for _ in range(rounds):
+        residual = cloud.residual(cloud.regress(share))
+        spread = ((share * cloud.weight * residual).sum(-1) / (share * cloud.weight).sum(-1).clamp_min(1e-12)).clamp_min(
+            1e-6
+        )
+        spread = 0.5 * (spread + spread.mean())
+        label = (residual / spread[:, None] + torch.log(spread)[:, None]).argmin(0)
+        share = torch.nn.functional.one_hot(label, leaves).T.to(torch.float64)
+        empty = (share @ cloud.weight) < cloud.design.shape[0]
+        if bool(empty.any()):
+            worst = residual.amin(0) * cloud.weight
+            for leaf in empty.nonzero()[:, 0].tolist():
+                far = cloud.x[:, int(worst.argmax())]
+                share[leaf] = cloud.nearest(cloud.x, far, 2.0 * cloud.design.shape[0])
+                worst = worst * (1 - share[leaf])
+    return label
+
+
+def _planes(cloud: _Cloud, leaves: int, generator: np.random.Generator) -> Tensor:
+    wanted = max(2.0 * cloud.design.shape[0], cloud.total / (generator.uniform(1.0, 4.0) * leaves))
+    centers = _spread(cloud, cloud.x, leaves, generator)
+    share = torch.stack([cloud.nearest(cloud.x, cloud.x[:, i], wanted) for i in centers.tolist()])
+    return _settle(cloud, share, int(generator.integers(2, 8)))
+
+
+def _subsets(cloud: _Cloud, leaves: int, generator: np.random.Generator) -> Tensor:
+    size = cloud.design.shape[0] + 1
+    share = torch.zeros(leaves, len(cloud.weight), dtype=torch.float64)
+    for leaf in range(leaves):
+        share[leaf, cloud.draw(generator, size)] = 1.0
+    return _settle(cloud, share, int(generator.integers(3, 10)))
+
+
+def _clusters(cloud: _Cloud, leaves: int, generator: np.random.Generator) -> Tensor:
+    space = torch.cat([cloud.x, generator.uniform(0.3, 3.0) * cloud.y], 0)
+    centers = space[:, _spread(cloud, space, leaves, generator)]
+    label = torch.zeros(space.shape[-1], dtype=torch.long)
+    for _ in range(10):
+        label = ((space.unsqueeze(-1) - centers.unsqueeze(-2)) ** 2).sum(0).argmin(-1)
+        share = torch.nn.functional.one_hot(label, leaves).T.to(torch.float64) * cloud.weight
+        mass = share.sum(-1)
+        centers = torch.where(mass > 0, (space @ share.T) / mass.clamp_min(1e-12), centers)
+    return label
+
+
+def _spread(cloud: _Cloud, space: Tensor, count: int, generator: np.random.Generator) -> Tensor:
+    """Draw `count` rows far from each other (k-means++)."""
+    picked = [cloud.draw(generator, 1)]
+    far = torch.full((space.shape[-1],), torch.inf, dtype=torch.float64)
+    for _ in range(count - 1):
+        far = torch.minimum(far, ((space - space[:, picked[-1]]) ** 2).sum(0))
+        mass = cloud.weight * far
+        picked.append(cloud.draw(generator, 1, mass if float(mass.sum()) > 0 else None))
+    return torch.cat(picked)
+
+
+KINDS: dict[str, Callable[[_Cloud, int, np.random.Generator], Tensor]] = {
+    "planes": _planes,
+    "clusters": _clusters,
+    "subsets": _subsets,
+}
+CYCLE = ("planes", "planes", "clusters", "subsets")
+
+
+def draw_starts(chart: Chart, rows: Rows, count: int, generator: np.random.Generator) -> tuple[Tensor, tuple[str, ...]]:
+    """Return free coordinates (S, P) of `count` starts drawn from rows in working units, and the kind of each."""
+    block = rows.read(0, rows.n_units)
+    response = chart.mixture.family.link_start(block.y)
+    cloud = _Cloud(block, response)
+    out, kinds = [], []
+    for i in range(count):
+        kind = CYCLE[i % len(CYCLE)]
+        label = KINDS[kind](cloud, chart.mixture.n_leaves, generator)
+        share = torch.nn.functional.one_hot(label, chart.mixture.n_leaves).T.to(torch.float64)
+        firmness = generator.uniform(0.7, 0.98)
+        share = firmness * share + (1 - firmness) / chart.mixture.n_leaves
+        back = torch.empty_like(share)
+        back[:, cloud.order] = share
+        mixed = back[torch.from_numpy(generator.permutation(chart.mixture.n_leaves))]
+        out.append(chart.free(from_shares(chart.mixture, block, response, mixed, generator)))
+        kinds.append(kind)
+    free = torch.stack(out)
+    return torch.clamp(free, chart.lower, chart.upper), tuple(kinds)
+
+
+def from_shares(
+    mixture: Mixture, block: Block, response: Tensor, share: Tensor, generator: np.random.Generator
+) -> Measure:
+    """Return a measure to start from, given the share (L, n) of every row that each leaf should take."""
+    weight = share.new_ones(share.shape[-1])
+    if block.weight is not None:
+        weight = block.weight if block.unit is None else block.weight[block.unit]
+    pull = share * weight
+    gates = []
+    for level, gate in enumerate(mixture.gates):
+        below = pull.reshape(mixture.nodes(level), mixture.branching[level], -1, pull.shape[-1]).sum(2)
+        inputs = block.gate_x if block.unit is None else block.gate_x[:, block.unit]
+        params = gate.score.start(inputs, below)
+        gates.append({k: v.reshape(mixture.branching[:level] + v.shape[1:]) for k, v in params.items()})
+    planes, spread = _planes_of(block.x, response, pull)
+    experts = _expert_start(mixture, planes, spread, block.x.shape[-2], generator)
+    q = response.shape[0]
+    family = mixture.family.start(spread)
+    return Measure(
+        tuple(gates),
+        {k: v.reshape(mixture.branching + (q,) + v.shape[2:]) for k, v in experts.items()},
+        {k: v.reshape(mixture.branching + v.shape[1:]) for k, v in family.items()},
+    )
+
+
+def _planes_of(x: Tensor, response: Tensor, pull: Tensor) -> tuple[Tensor, Tensor]:
+    """Return least-squares planes (L, q, P) and residual standard deviations (L, q) for weights (L, n)."""
+    design = with_constant(x)[0]
+    gram = (design * pull.unsqueeze(-2)) @ design.mT
+    right = (response * pull.unsqueeze(-2)) @ design.mT
+    size = gram.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
+    eye = torch.eye(gram.shape[-1], dtype=gram.dtype)
+    planes = torch.linalg.solve(gram + (1e-6 * size + 1e-9) * eye, right.mT).mT
+    square = (response - planes @ design) ** 2
+    mass = pull.sum(-1).clamp_min(1e-12)
+    spread = torch.sqrt((square * pull.unsqueeze(-2)).sum(-1) / mass[:, None])
+    whole = torch.sqrt((square * pull.unsqueeze(-2)).sum((0, -1)) / mass.sum())
+    return planes, torch.maximum(spread, 0.1 * whole).clamp_min(1e-8)
+
+
+def _expert_start(
+    mixture: Mixture, planes: Tensor, spread: Tensor, d: int, generator: np.random.Generator
+) -> dict[str, Tensor]:
+    """Return expert parameters: slopes and intercept of the plane where the expert is linear, scattered otherwise."""
+    out: dict[str, Tensor] = {}
+    scatter = 0.0 if mixture.expert.linear else 0.5
+    for name, spec in mixture.expert.parameters(d).items():
+        shape = planes.shape[:2] + spec.shape
+        noise = torch.from_numpy(generator.standard_normal(prod(shape))).reshape(shape)
+        if name == "coef":
+            out[name] = planes[..., :-1] + scatter * noise
+        elif name == "intercept":
+            out[name] = planes[..., -1] + scatter * noise
+        else:
+            out[name] = spec.initial + scatter * noise
+    return out
+
+
+def given_starts(chart: Chart, measures: Sequence[Measure]) -> Tensor:
+    """Return free coordinates (S, P) of measures given by the user, in working units."""
+    free = torch.stack([chart.free(measure) for measure in measures])
+    return torch.clamp(free, chart.lower, chart.upper)

@@ -1,0 +1,41 @@
+"""Status of a fit: one primary word by precedence, in words with the remedy."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Status(str, Enum):
+    """How a fit ended; the order is the precedence when several hold."""
+
+    unsound = "unsound"
+    separated = "separated"
+    unidentified = "unidentified"
+    at_kink = "at-kink"
+    at_bound = "at-bound"
+    stalled = "stalled"
+    converged = "converged"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def words(self) -> str:
+        """What the status means and what to do."""
+        return WORDS[self]
+
+
+WORDS: dict[Status, str] = {
+    Status.unsound: "a scale lies on its floor or an expert has too few observations for its parameters; fewer experts, "
+    "a shared scale or a larger min_scale give a sound fit",
+    Status.separated: "a gate separates the data: its slope grows without limit while the likelihood still rises, so "
+    "the gate has no finite estimate; a ridge penalty (alpha) makes it finite",
+    Status.unidentified: "some direction of the parameters leaves the likelihood unchanged, so these parameters have "
+    "no unique estimate; predictions are unaffected",
+    Status.at_kink: "the optimum lies on a kink of the gate or expert, where the derivative jumps; it passed the test "
+    "for a local optimum there, but standard errors do not apply to the parameters at the kink",
+    Status.at_bound: "the optimum lies on a bound that was given; without it the likelihood would be higher",
+    Status.stalled: "the search stopped before the optimality conditions held; more iterations, more time or other "
+    "starts may finish it",
+    Status.converged: "a local optimum: gradient, Newton decrement and curvature passed their tolerances",
+}

@@ -1,0 +1,20 @@
+"""Batched minimisation in a box. Knows nothing of mixtures: torch in, torch out."""
+
+from .box import free_set, projected_gradient
+from .lbfgs import lbfgs
+from .newton import newton
+from .result import Objective, OnIter, Reason, Result
+from .spectrum import decrement, least_eigenvalue
+
+__all__ = [
+    "Objective",
+    "OnIter",
+    "Reason",
+    "Result",
+    "decrement",
+    "free_set",
+    "lbfgs",
+    "least_eigenvalue",
+    "newton",
+    "projected_gradient",
+]
