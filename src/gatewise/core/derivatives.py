@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weights, leaf_predictors
-from gatewise.core.predictors import Local, weighted_gram
+from gatewise.core.predictors import Local, row_sum, weighted_gram
 from gatewise.core.rows import Block
 
 
@@ -67,19 +67,18 @@ def by_row(values: Tensor, block: Block) -> Tensor:
 def terms(mixture: Mixture, measure: Measure, block: Block, order: int = 2) -> Terms:
     """Evaluate a batch of measures (one leading dimension S) on a block."""
     gates, weights = [], []
+    x, gate_x, y = (_below_batch(part) for part in (block.x, block.gate_x, block.y))
     total = block.gate_x.new_zeros((1, 1, block.gate_x.shape[-1]))
     for level, (gate, params) in enumerate(zip(mixture.gates, measure.gates, strict=True)):
-        local = _ranked(gate.logits(_one_node_dimension(params, level), block.gate_x))
-        log_weights = torch.log_softmax(local.value, -2)
+        local = _ranked(gate.logits(_one_node_dimension(params, level), gate_x))
+        share, normaliser = _softmax(local.value)
         gates.append(local)
-        weights.append(log_weights.exp())
-        total = (total.unsqueeze(-2) + log_weights).flatten(1, 2)
+        weights.append(share)
+        total = (total.unsqueeze(-2) + (local.value - normaliser.unsqueeze(-2))).flatten(1, 2)
     at_leaves = {k: v.flatten(1, mixture.depth) for k, v in measure.experts.items()}
-    expert = _ranked(mixture.expert.local(at_leaves, block.x))
-    at_leaf = mixture.family.local(leaf_family(mixture, measure), block.y, expert.value, order)
-    joint = total + by_unit(at_leaf.value, block)
-    log_density = torch.logsumexp(joint, -2)
-    leaf = torch.exp(joint - log_density.unsqueeze(-2))
+    expert = _ranked(mixture.expert.local(at_leaves, x))
+    at_leaf = mixture.family.local(leaf_family(mixture, measure), y, expert.value, order)
+    leaf, log_density = _softmax(total + by_unit(at_leaf.value, block))
     children: list[Tensor] = []
     below = leaf
     for level in reversed(range(mixture.depth)):
@@ -87,6 +86,20 @@ def terms(mixture: Mixture, measure: Measure, block: Block, order: int = 2) -> T
         children.insert(0, below)
         below = below.sum(-2)
     return Terms(log_density, leaf, weights, children, gates, expert, at_leaf.first, at_leaf.second)
+
+
+def _below_batch(values: Tensor) -> Tensor:
+    """Give data ``(S, d, n)`` that differ between batch members a dimension for nodes or leaves."""
+    return values if values.ndim == 2 else values.unsqueeze(-3)
+
+
+def _softmax(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the softmax of values ``(..., K, n)`` over K and the log of its normaliser ``(..., n)``.
+
+    The largest value and its share, which is at least 1 / K, give the normaliser without a second exponential.
+    """
+    share = torch.softmax(values, -2)
+    return share, values.amax(-2) - torch.log(share.amax(-2))
 
 
 def _one_node_dimension(params: Mapping[str, Tensor], level: int) -> dict[str, Tensor]:
@@ -103,14 +116,14 @@ def _ranked(local: Local) -> Local:
 def unit_log_density(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
     """Return the log density of every unit, ``(*B, m)``: its rows share one leaf."""
     eta = leaf_predictors(mixture, measure, block.x)
-    log_prob = mixture.family.log_prob(leaf_family(mixture, measure), block.y, eta)
+    log_prob = mixture.family.log_prob(leaf_family(mixture, measure), _below_batch(block.y), eta)
     return torch.logsumexp(leaf_log_weights(mixture, measure, block.gate_x) + by_unit(log_prob, block), -2)
 
 
 def unit_responsibilities(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
     """Return the posterior probability of every leaf for every unit, ``(*B, L, m)``."""
     eta = leaf_predictors(mixture, measure, block.x)
-    log_prob = mixture.family.log_prob(leaf_family(mixture, measure), block.y, eta)
+    log_prob = mixture.family.log_prob(leaf_family(mixture, measure), _below_batch(block.y), eta)
     return torch.softmax(leaf_log_weights(mixture, measure, block.gate_x) + by_unit(log_prob, block), -2)
 
 
@@ -140,7 +153,7 @@ class Scores(NamedTuple):
 
 def scores(t: Terms, block: Block) -> Scores:
     """Return the derivatives of each unit's log density in the local coordinates."""
-    pull = [c - c.sum(-2, keepdim=True) * w for c, w in zip(t.children, t.weights, strict=True)]
+    pull = _pulls(t)
     gates = [local.jacobian * g.unsqueeze(-2) for local, g in zip(t.gates, pull, strict=True)]
     q = t.expert.value.shape[-2]
     outputs = t.expert.jacobian * t.first[..., :q, :].unsqueeze(-2)
@@ -148,13 +161,27 @@ def scores(t: Terms, block: Block) -> Scores:
     return Scores(gates, at_leaf, at_leaf * t.leaf.unsqueeze(-2), pull)
 
 
+def _pulls(t: Terms) -> list[Tensor]:
+    """Return the derivatives of each unit's log density in the logits, per level."""
+    return [c - c.sum(-2, keepdim=True) * w for c, w in zip(t.children, t.weights, strict=True)]
+
+
+def _slope(t: Terms, pull: list[Tensor], block: Block) -> Tensor:
+    """Return the weighted sum over units of `scores`, (S, M), without forming them."""
+    gates = [
+        row_sum(local.jacobian, _weigh(g, block.weight)).flatten(1) for local, g in zip(t.gates, pull, strict=True)
+    ]
+    q = t.expert.value.shape[-2]
+    pulled = t.first * by_row(_weigh(t.leaf, block.weight), block).unsqueeze(-2)
+    outputs = row_sum(t.expert.jacobian, pulled[..., :q, :])
+    leaves = torch.cat([outputs.flatten(2), pulled[..., q:, :].sum(-1)], -1)
+    return torch.cat([*gates, leaves.flatten(1)], -1)
+
+
 def gradient(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, Tensor]:
     """Return the weighted sums of log density (S,) and of its gradient in local coordinates (S, M)."""
     t = terms(mixture, measure, block, 1)
-    s = scores(t, block)
-    if block.weight is None:
-        return t.log_density.sum(-1), s.rows().sum(-1)
-    return t.log_density @ block.weight, s.rows() @ block.weight
+    return _weigh(t.log_density, block.weight).sum(-1), _slope(t, _pulls(t), block)
 
 
 def hessian(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, Tensor, Tensor]:
@@ -170,9 +197,8 @@ def hessian(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, T
         size = part.shape[1] * part.shape[2] * part.shape[3]
         _add_gate(total, at, mixture, t, s, level, weight)
         at += size
-    _add_leaves(total, at, t, s, block)
-    value = t.log_density.sum(-1) if weight is None else t.log_density @ weight
-    return value, weighed.sum(-1), total
+    _add_leaves(total, at, t, block, s.at_leaf)
+    return _weigh(t.log_density, weight).sum(-1), weighed.sum(-1), total
 
 
 def complete(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, Tensor, Tensor]:
@@ -182,38 +208,60 @@ def complete(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, 
     ``-R_v (diag pi - pi pi')``, and one per leaf, ``r f''``.
     """
     t = terms(mixture, measure, block, 2)
-    s = scores(t, block)
-    weight = block.weight
-    value = t.log_density.sum(-1) if weight is None else t.log_density @ weight
-    rows = s.rows()
-    slope = rows.sum(-1) if weight is None else rows @ weight
+    pull = _pulls(t)
+    slope = _slope(t, pull, block)
     total = slope.new_zeros(slope.shape + slope.shape[-1:])
     at = 0
     for level, local in enumerate(t.gates):
-        at = _add_node_information(total, at, t, s, level, local, weight)
-    _add_leaves(total, at, t, s, block, whole=False)
-    return value, slope, total
+        at = _add_node_information(total, at, t, level, local, pull[level], block.weight)
+    _add_leaves(total, at, t, block)
+    return _weigh(t.log_density, block.weight).sum(-1), slope, total
 
 
 def _add_node_information(
-    total: Tensor, at: int, t: Terms, s: Scores, level: int, local: Local, weight: Tensor | None
+    total: Tensor, at: int, t: Terms, level: int, local: Local, pull: Tensor, weight: Tensor | None
 ) -> int:
     """Subtract ``R_v (diag pi - pi pi')`` at the logits of one level; return where the next group starts."""
-    nodes, branches, columns = s.gates[level].shape[1:4]
-    mass = _weigh(t.children[level].sum(-2, keepdim=True), weight)
     share = t.weights[level]
-    cross = pair_gram(local.jacobian, share, share * mass)
-    curved = -weighted_gram(local.jacobian, share * mass)
+    mass = share * _weigh(t.children[level].sum(-2, keepdim=True), weight)
+    nodes, branches, columns = share.shape[1], share.shape[2], local.jacobian.shape[-2]
+    if local.jacobian.shape[-3] == 1:
+        blocks = _shared_information(local.jacobian, share, mass)
+    else:
+        blocks = pair_gram(local.jacobian, share, mass)
+        _add_diagonal(blocks, -weighted_gram(local.jacobian, mass))
     if local.curvature is not None:
-        curved = curved + local.curvature(_weigh(s.pull[level], weight))
+        _add_diagonal(blocks, local.curvature(_weigh(pull, weight)))
     step = branches * columns
     for node in range(nodes):
         begin = at + node * step
-        total[:, begin : begin + step, begin : begin + step] += cross[:, node]
-        for c in range(branches):
-            i = begin + c * columns
-            total[:, i : i + columns, i : i + columns] += curved[:, node, c]
+        total[:, begin : begin + step, begin : begin + step] += blocks[:, node]
     return at + nodes * step
+
+
+def _shared_information(design: Tensor, share: Tensor, mass: Tensor) -> Tensor:
+    """Return ``-R (diag pi - pi pi')`` with one design for all branches, ``(S, N_l, K P, K P)``.
+
+    Only the pairs of different branches are summed over the rows: each line of blocks adds up to zero.
+    """
+    branches, columns = share.shape[-2], design.shape[-2]
+    i, j = torch.triu_indices(branches, branches, 1)
+    pairs = weighted_gram(design, share.index_select(-2, i) * mass.index_select(-2, j))
+    blocks = pairs.new_zeros(pairs.shape[:2] + (branches, branches, columns, columns))
+    blocks[:, :, i, j] = pairs
+    blocks[:, :, j, i] = pairs
+    lines = blocks.sum(3)
+    for c in range(branches):
+        blocks[:, :, c, c] = -lines[:, :, c]
+    return blocks.transpose(3, 4).flatten(4, 5).flatten(2, 3)
+
+
+def _add_diagonal(blocks: Tensor, parts: Tensor) -> None:
+    """Add parts ``(..., K, P, P)`` to the diagonal blocks of ``(..., K P, K P)``."""
+    columns = parts.shape[-1]
+    for c in range(parts.shape[-3]):
+        i = slice(c * columns, (c + 1) * columns)
+        blocks[..., i, i] += parts[..., c, :, :]
 
 
 def pair_gram(rows: Tensor, left: Tensor, right: Tensor) -> Tensor:
@@ -264,27 +312,36 @@ def _add_gate(
         start += nodes * branches * width
 
 
-def _add_leaves(total: Tensor, at: int, t: Terms, s: Scores, block: Block, whole: bool = True) -> None:
-    """Add ``r (f'' + f' f'^T)`` of every leaf; ``r f''`` alone when not `whole`."""
+def _add_leaves(total: Tensor, at: int, t: Terms, block: Block, at_leaf: Tensor | None = None) -> None:
+    """Add ``r f''`` of every leaf, and ``r f' f'^T`` where the scores f' of the leaves are given."""
     assert t.second is not None
-    size, leaves, width, _ = s.leaves.shape
-    q, columns = t.expert.value.shape[-2], t.expert.jacobian.shape[-2]
-    leaf = _weigh(t.leaf, block.weight)
-    outer = (s.at_leaf * leaf.unsqueeze(-2)) @ s.at_leaf.mT if whole else None
-    blocks = s.at_leaf.new_zeros((size, leaves, width, width)) if outer is None else outer
-    by = by_row(leaf, block)
-    bend = t.second * by[..., None, None, :]
     jacobian = t.expert.jacobian
+    q, columns = t.expert.value.shape[-2], jacobian.shape[-2]
+    size, leaves, parts = t.first.shape[:3]
+    width = q * columns + parts - q
+    leaf = _weigh(t.leaf, block.weight)
+    by = by_row(leaf, block)
+    if at_leaf is None:
+        blocks = t.first.new_zeros((size, leaves, width, width))
+    else:
+        blocks = (at_leaf * leaf.unsqueeze(-2)) @ at_leaf.mT
     slices = [slice(k * columns, (k + 1) * columns) for k in range(q)]
-    slices += [slice(q * columns + k, q * columns + k + 1) for k in range(width - q * columns)]
+    slices += [slice(q * columns + k, q * columns + k + 1) for k in range(parts - q)]
 
     def side(k: int) -> Tensor:
-        return jacobian[:, :, min(k, jacobian.shape[2] - 1)] if k < q else jacobian.new_ones(1)
+        return jacobian[:, :, min(k, jacobian.shape[2] - 1)]
 
     for a, rows_a in enumerate(slices):
         for b, rows_b in enumerate(slices[: a + 1]):
-            weighed = side(a) * bend[:, :, a, b].unsqueeze(-2)
-            part = weighed @ side(b).mT if b < q else weighed.sum(-1, keepdim=True)
+            bend = t.second[:, :, a, b] * by
+            if b >= q:
+                part = bend.sum(-1)[..., None, None]
+            elif a >= q:
+                part = row_sum(side(b), bend).unsqueeze(-2)
+            elif a == b or jacobian.shape[2] == 1:
+                part = weighted_gram(side(a), bend)
+            else:
+                part = (side(a) * bend.unsqueeze(-2)) @ side(b).mT
             blocks[:, :, rows_a, rows_b] += part
             if a != b:
                 blocks[:, :, rows_b, rows_a] += part.mT

@@ -172,7 +172,7 @@ class Activation(Expert):
         return activation(self.fn, self.radius).kink
 
     def smoothed(self, radius: float) -> Activation:
-        return replace(self, radius=radius)
+        return replace(self, radius=self.radius or radius)
 
     def rescale(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]]:
         coef = params["coef"]

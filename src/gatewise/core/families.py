@@ -43,10 +43,13 @@ class Family(ABC):
         True when y may be shifted and scaled, so that fits can work on a standardised response.
     closed_scale : bool
         True when EM updates `scale` in closed form from weighted residuals.
+    discrete : bool
+        True when y takes whole numbers from zero.
     """
 
     location_scale = False
     closed_scale = False
+    discrete = False
 
     def outputs(self, columns: int) -> int:
         """Return the number q of predictors for a response with that many columns."""
@@ -71,6 +74,16 @@ class Family(ABC):
     @abstractmethod
     def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a response ``(*B, L, q, n)`` for every leaf."""
+
+    def cdf(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
+        """Return the distribution function ``P(Y_j <= y_j)`` of every output, ``(*B, L, q, n)``.
+
+        Raises
+        ------
+        NotImplementedError
+            If the family does not say; quantiles and intervals need it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no cdf, which quantiles and intervals need: define one")
 
     def local(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafLocal:
         """Return the log density with its derivatives in the predictors (automatic differentiation by default)."""
@@ -156,15 +169,14 @@ class Gaussian(Family):
         inverse = 1.0 / params["scale"][..., None]
         z = (y - eta) * inverse
         square = z * z
-        value = (-0.5 * square + torch.log(inverse) - 0.5 * log(2 * pi)).sum(-2)
+        value = torch.sub(torch.log(inverse) - 0.5 * log(2 * pi), square, alpha=0.5).sum(-2)
         first = torch.cat([z * inverse, (square - 1) * inverse], -2)
         if order < 2:
             return LeafLocal(value, first, None)
         v = inverse * inverse
-        mixed = -2 * z * v
-        top = torch.stack([(-v).expand_as(z), mixed], -3)
-        bottom = torch.stack([mixed, (1 - 3 * square) * v], -3)
-        return LeafLocal(value, first, _diagonal_blocks(torch.stack([top, bottom], -4), eta.shape[-2]))
+        mixed = z * (-2 * v)
+        blocks = torch.stack([(-v).expand_as(z), mixed, mixed, torch.addcmul(v, square, v, value=-3)], -3)
+        return LeafLocal(value, first, _diagonal_blocks(blocks.unflatten(-3, (2, 2)), eta.shape[-2]))
 
     def floored(self, floor: Tensor) -> tuple[Family, dict[str, tuple[Tensor, float]]]:
         return self, {"scale": (floor, inf)}
@@ -177,6 +189,9 @@ class Gaussian(Family):
 
     def variance(self, params: Params, eta: Tensor) -> Tensor:
         return (params["scale"] ** 2)[..., None].expand_as(eta)
+
+    def cdf(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
+        return torch.special.ndtr((y - eta) / params["scale"][..., None])
 
     def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
         noise = torch.randn(eta.shape, generator=generator, dtype=eta.dtype)
@@ -243,6 +258,10 @@ class FullGaussian(Family):
         diagonal = self.covariance(params, eta.shape[-2]).diagonal(dim1=-2, dim2=-1)
         return diagonal[..., None].expand_as(eta)
 
+    def cdf(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
+        """Return the marginal distribution function of every output."""
+        return torch.special.ndtr((y - eta) / torch.sqrt(self.variance(params, eta)))
+
     def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
         root = torch.linalg.cholesky(self.covariance(params, eta.shape[-2]))
         return eta + root @ torch.randn(eta.shape, generator=generator, dtype=eta.dtype)
@@ -287,6 +306,9 @@ class StudentT(Family):
         factor = torch.where(dof > 2, dof / (dof - 2).clamp_min(1e-300), inf)
         return (params["scale"] ** 2 * factor)[..., None].expand_as(eta)
 
+    def cdf(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
+        return _student_cdf((y - eta) / params["scale"][..., None], params["dof"][..., None])
+
     def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
         dof = params["dof"][..., None].expand_as(eta)
         normal = torch.randn(eta.shape, generator=generator, dtype=eta.dtype)
@@ -306,9 +328,35 @@ def _half_gamma_ratio(a: Tensor) -> Tensor:
     return torch.where(large, series, torch.lgamma(safe + 0.5) - torch.lgamma(safe))
 
 
+def _student_cdf(z: Tensor, dof: Tensor) -> Tensor:
+    """Return the distribution function of Student's t.
+
+    With ``a = dof / 2``, ``x = dof / (dof + z^2)`` and ``y = 1 - x`` the lower tail at -|z| is ``I_x(a, 1/2) / 2`` and also
+    ``(1 - I_y(1/2, a)) / 2``. Both have power series of positive terms; the one in the smaller of x and y is summed.
+    """
+    z, dof = torch.broadcast_tensors(z, dof)
+    size = torch.where(dof > 200, z.abs().clamp(max=12.0), z.abs())  # beyond, the tail is below 1e-20
+    a, square = 0.5 * dof, size * size
+    x, y = 1.0 / (1.0 + square / dof), 1.0 / (1.0 + dof / square)
+    far = x <= y
+    log_factor = _half_gamma_ratio(a) - a * torch.log1p(square / dof) + 0.5 * torch.log(y)
+    term = torch.exp(log_factor) / (pi**0.5 * torch.where(far, a, 0.5))
+    base, ratio = torch.where(far, a + 1.0, 1.5), torch.where(far, x, y)
+    total = term.clone()
+    for n in range(600):
+        term = term * ratio * (a + 0.5 + n) / (base + n)
+        total = total + term
+        if n % 16 == 15 and bool((term <= 1e-17 * total).all()):
+            break
+    tail = 0.5 * torch.where(far, total, 1.0 - total)
+    return torch.where(z > 0, 1.0 - tail, tail)
+
+
 @dataclass(frozen=True)
 class Poisson(Family):
     """Poisson counts with log link: mean ``exp(eta)``, outputs independent given the leaf."""
+
+    discrete = True
 
     def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         return (y * eta - torch.exp(eta) - torch.lgamma(y + 1)).sum(-2)
@@ -323,6 +371,10 @@ class Poisson(Family):
 
     def variance(self, params: Params, eta: Tensor) -> Tensor:
         return torch.exp(eta)
+
+    def cdf(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
+        below = torch.special.gammaincc(torch.floor(y).clamp_min(0.0) + 1.0, torch.exp(eta))
+        return torch.where(y < 0, 0.0, below)
 
     def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
         return torch.poisson(torch.exp(eta), generator=generator)
@@ -345,6 +397,7 @@ class Binomial(Family):
     """
 
     trials: int | None = 1
+    discrete = True
 
     def outputs(self, columns: int) -> int:
         return columns if self.trials is not None else columns // 2
@@ -372,6 +425,18 @@ class Binomial(Family):
 
     def variance(self, params: Params, eta: Tensor) -> Tensor:
         return (self.trials or 1) * torch.sigmoid(eta) * torch.sigmoid(-eta)
+
+    def cdf(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
+        """Return the sum of the probabilities of 0, ..., y successes; needs a fixed number of trials."""
+        if self.trials is None:
+            raise NotImplementedError("Binomial(trials=None) has no cdf: the number of trials of a new row is not known")
+        count = torch.arange(self.trials + 1, dtype=eta.dtype)
+        choose = _log_choose(float(self.trials), count)
+        total = torch.zeros(torch.broadcast_shapes(y.shape, eta.shape), dtype=eta.dtype)
+        for j, log_ways in zip(range(self.trials + 1), choose, strict=True):
+            chance = torch.exp(log_ways + j * eta - self.trials * softplus(eta))
+            total = total + torch.where(y >= j, chance, 0.0)
+        return total.clamp(max=1.0)
 
     def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
         count = torch.full_like(eta, float(self.trials or 1))

@@ -135,21 +135,33 @@ def affine(weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
     return weight @ x + bias[..., None]
 
 
+def row_sum(rows: Tensor, weights: Tensor) -> Tensor:
+    """Return ``sum_n w_n v_n``: rows ``(*B, K, P, n)``, weights ``(*B, K, n)`` -> ``(*B, K, P)``."""
+    if rows.shape[-3] == 1:
+        return weights @ _one_design(rows).mT
+    return (rows @ weights.unsqueeze(-1))[..., 0]
+
+
 def weighted_gram(rows: Tensor, weights: Tensor) -> Tensor:
     """Return ``sum_n w_n v_n v_n'``: rows ``(*B, K, P, n)``, weights ``(*B, K, n)`` -> ``(*B, K, P, P)``.
 
     A design shared by all children is multiplied out once, so that the sum is one matrix product.
     """
     size = rows.shape[-2]
-    if rows.shape[:-2].numel() > 1 or size > 12:
-        return (rows * weights.unsqueeze(-2)) @ rows.transpose(-1, -2)
+    if rows.shape[-3] > 1 or size > 12:
+        return (rows * weights.unsqueeze(-2)) @ rows.mT
     i, j = torch.triu_indices(size, size)
-    flat = rows.reshape(rows.shape[-2:])
-    packed = weights @ (flat[i] * flat[j]).mT
+    design = _one_design(rows)
+    packed = weights @ (design.index_select(-2, i) * design.index_select(-2, j)).mT
     out = packed.new_empty(packed.shape[:-1] + (size, size))
     out[..., i, j] = packed
     out[..., j, i] = packed
     return out
+
+
+def _one_design(rows: Tensor) -> Tensor:
+    """Return the design ``(*B, P, n)`` that all children share, ``(P, n)`` when the batch shares it too."""
+    return rows.reshape(rows.shape[-2:]) if rows.shape[:-2].numel() == 1 else rows.squeeze(-3)
 
 
 def per_child(predictor: Predictor, params: Params, d: int, children: int) -> dict[str, Tensor]:

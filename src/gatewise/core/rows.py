@@ -87,11 +87,11 @@ class Columns:
 
 def columns(values: Any, hold: bool = True) -> Columns:
     """Return values ``(n, d)`` as Columns: copied to a tensor ``(d, n)``, or read piece by piece (`hold` False)."""
-    if hold:
-        return Columns(
-            torch.as_tensor(values, dtype=torch.float64).T.clone(memory_format=torch.contiguous_format)
-        )
-    return Columns(None, values)
+    if not hold:
+        return Columns(None, values)
+    if not isinstance(values, Tensor):
+        values = torch.tensor(values, dtype=torch.float64)
+    return Columns(values.to(torch.float64).T.clone(memory_format=torch.contiguous_format))
 
 
 @dataclass(frozen=True)

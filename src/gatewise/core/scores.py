@@ -186,7 +186,7 @@ class Distance(Score):
         return self.radius == 0
 
     def smoothed(self, radius: float) -> Distance:
-        return replace(self, radius=radius)
+        return replace(self, radius=self.radius or radius)
 
     def rescale(self, params: Params, frame: Frame) -> tuple[Score, dict[str, Tensor]]:
         old = torch.ones_like(frame.scale) if self.metric is None else frame.scale.new_tensor(self.metric)
@@ -205,11 +205,11 @@ def expanded_square(center: Tensor, x: Tensor, metric: tuple[float, ...] | None)
 
     Entries that cancel badly are computed again from differences (outside compiled graphs).
     """
-    if metric is not None:
-        factor = x.new_tensor(metric)
-        center, x = center * factor, x * factor[:, None]
     middle = center.mean(-2, keepdim=True)
     c, z = center - middle, x - middle.transpose(-1, -2)
+    if metric is not None:
+        factor = x.new_tensor(metric)
+        c, z = c * factor, z * factor[:, None]
     sizes = (c * c).sum(-1)[..., None] + (z * z).sum(-2).unsqueeze(-2)
     squared = (sizes - 2 * (c @ z)).clamp_min(0.0)
     if torch.compiler.is_compiling():
@@ -403,7 +403,7 @@ class Activated(Score):
         return activation(self.fn, self.radius).kink or self.inner.kinked()
 
     def smoothed(self, radius: float) -> Activated:
-        return replace(self, inner=cast(Score, self.inner.smoothed(radius)), radius=radius)
+        return replace(self, inner=cast(Score, self.inner.smoothed(radius)), radius=self.radius or radius)
 
     def rescale(self, params: Params, frame: Frame) -> tuple[Score, dict[str, Tensor]] | None:
         """Move the origin of the inner score: only its slopes change, the outside bias stays."""
@@ -454,6 +454,11 @@ class Tempered(Score):
             return block
 
         return Local(value, jacobian, curvature)
+
+    def start(self, x: Tensor, share: Tensor) -> dict[str, Tensor]:
+        """Start from the inner score's start at a temperature of a quarter: bounded scores need contrast."""
+        out = self.inner.start(x, share)
+        return {**out, "temperature": torch.full(share.shape[:-2], 0.25, dtype=x.dtype)}
 
     def translation(self) -> tuple[str, ...]:
         return self.inner.translation()

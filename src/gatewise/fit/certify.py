@@ -18,12 +18,13 @@ from gatewise.fit.result import Certificate
 from gatewise.fit.status import Status
 from gatewise.optim import decrement, free_set, projected_gradient
 
-GRADIENT = 1e-8  # projected gradient of the weighted-mean objective, working units
+GRADIENT = 1e-8  # projected gradient of the weighted-mean objective, in units of its curvature where that exceeds 1
 DECREMENT = 1e-8  # Newton decrement times n
 CURVATURE = -1e-8  # least eigenvalue in units of the diagonal
 NULL = 1e-11  # eigenvalues below this, in units of the diagonal, are zero
-WEAK = 1e-5  # eigenvalues below this are walked along
+WEAK = 1e-2  # directions with less information than this about one unit of a predictor are walked along
 FLAT = 1e-6  # change of the log-likelihood that counts as none
+SATURATED = 15.0  # logits beyond which a weight is 0 or 1
 SAMPLE = 2048  # rows that set the length of a walk
 
 
@@ -110,24 +111,23 @@ def certify(problem: Problem, free: Tensor, kinks: tuple[str, ...] = (), pinned:
     at = look(problem, free)
     open_ = at.open if pinned is None else at.open & ~pinned
     residual = projected_gradient(free[None], at.gradient[None], chart.lower[None], chart.upper[None])[0]
-    gradient = float(torch.where(torch.ones_like(open_) if pinned is None else ~pinned, residual, 0.0).abs().max())
-    values, vectors = spectrum(at.hessian, open_, gauge_directions(chart, free))
-    null, separated = walk(problem, free, at, values, vectors)
-    flat = torch.zeros(len(values), dtype=torch.bool)
-    flat[: len(values)] = values.abs() < NULL
+    residual = residual / at.hessian.diagonal().clamp_min(1.0).sqrt()
+    gradient = float((residual if pinned is None else residual[~pinned]).abs().max())
+    gauge = gauge_directions(chart, free)
+    values, _ = spectrum(at.hessian, open_, gauge)
+    null, separated = walk(problem, free, at, open_, gauge)
+    flat = values.abs() < NULL
     curvature = float(values[~flat].min()) if bool((~flat).any()) else 0.0
     spent = problem.total * float(decrement(at.gradient[None], at.hessian[None], open_[None])[0])
     state = soundness(problem, free[None])
-    held_open = int(open_.sum()) - gauge_directions(chart, free).shape[1]
     on_floor = state.floor[0]
     bound = ~at.open & ~on_floor & (chart.upper > chart.lower)
-    gauge_free = int(at.open.sum() + on_floor.sum()) - gauge_directions(chart, free).shape[1]
-    del held_open
+    rank = int((chart.upper > chart.lower).sum()) - gauge.shape[1] - len(null)
     return Certificate(
         gradient=gradient,
         decrement=spent,
         curvature=curvature,
-        rank=gauge_free - int(flat.sum()),
+        rank=rank,
         null=null,
         separated=separated,
         active=tuple(chart.names[i] for i in bound.nonzero()[:, 0].tolist()),
@@ -138,13 +138,17 @@ def certify(problem: Problem, free: Tensor, kinks: tuple[str, ...] = (), pinned:
     )
 
 
-def spectrum(hessian: Tensor, open_: Tensor, gauge: Tensor) -> tuple[Tensor, Tensor]:
-    """Return eigenvalues of the open block in units of its diagonal, and directions (P, e); gauge directions left out."""
+def spectrum(hessian: Tensor, open_: Tensor, gauge: Tensor, scaled: bool = True) -> tuple[Tensor, Tensor]:
+    """Return eigenvalues and directions (P, e) of the open block, gauge directions left out.
+
+    `scaled`: in units of the diagonal, so that a correlation matrix is what is judged.
+    """
     index = open_.nonzero()[:, 0]
     if not len(index):
         return hessian.new_zeros(0), hessian.new_zeros(len(open_), 0)
     block = hessian[index][:, index]
-    size = block.diagonal().abs().clamp_min(1e-300).sqrt()
+    diagonal = block.diagonal().abs()
+    size = diagonal.clamp_min(1e-14 * float(diagonal.max()) + 1e-300).sqrt() if scaled else block.new_ones(len(index))
     block = block / size[:, None] / size
     kept = torch.eye(len(index), dtype=hessian.dtype)
     if gauge.shape[1]:
@@ -157,29 +161,47 @@ def spectrum(hessian: Tensor, open_: Tensor, gauge: Tensor) -> tuple[Tensor, Ten
 
 
 def walk(
-    problem: Problem, free: Tensor, at: Local, values: Tensor, vectors: Tensor
+    problem: Problem, free: Tensor, at: Local, open_: Tensor, gauge: Tensor
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Walk along the weak directions and tell null from separated ones, in names.
 
-    Null: the log-likelihood is the same 5 and 20 units of the predictors away on both sides. Separated: it does not
-    fall on one side and falls on the other.
+    A direction is weak when the data hold less than `WEAK` information about one unit of change in any predictor. Null:
+    the log-likelihood is the same 5 and 20 units away on both sides. Separated: it does not fall on one side and falls
+    on the other.
     """
     null: list[str] = []
     separated: list[str] = []
-    for k in (values < WEAK).nonzero()[:, 0].tolist():
-        direction = vectors[:, k]
-        direction = direction / predictor_length(problem, free, direction)
+    values, vectors = spectrum(at.hessian, open_, gauge, scaled=False)
+    for k in range(len(values)):
+        rate = predictor_length(problem, free, vectors[:, k])
+        if problem.total * float(values[k]) > WEAK * rate**2:
+            continue
+        direction = vectors[:, k] / rate
         steps = torch.tensor([-20.0, -5.0, 5.0, 20.0], dtype=torch.float64)
         points = torch.clamp(free + steps[:, None] * direction, problem.chart.lower, problem.chart.upper)
         change = problem.total * (evaluate(problem, points, 0)[0] - at.value)
         change = torch.nan_to_num(change, nan=torch.inf)
         left, right = float(change[:2].max()), float(change[2:].max())
         name = direction_name(problem.chart, direction)
-        if max(left, right) <= FLAT and float(values[k]) < NULL:
-            null.append(name)
-        elif min(left, right) <= FLAT < max(left, right):
+        if min(left, right) > FLAT:
+            continue
+        if max(left, right) > FLAT or runs_away(problem, free, at.value, direction):
             separated.append(name)
-    return tuple(null), tuple(dict.fromkeys(separated))
+        else:
+            null.append(name)
+    return tuple(dict.fromkeys(null)), tuple(dict.fromkeys(separated))
+
+
+def runs_away(problem: Problem, free: Tensor, value: float, direction: Tensor) -> bool:
+    """Tell whether the room of a flat direction has gone to infinity: large predictors whose doubling changes nothing."""
+    chart = problem.chart
+    room = chart.names[int(direction.abs().argmax())].rpartition(".")[0]
+    inside = torch.tensor([name.rpartition(".")[0] == room for name in chart.names])
+    outward = torch.where(inside, free, 0.0)
+    if predictor_length(problem, free, outward) < SATURATED:
+        return False
+    doubled = torch.clamp(free + outward, chart.lower, chart.upper)
+    return problem.total * (float(evaluate(problem, doubled[None], 0)[0][0]) - value) <= FLAT
 
 
 def predictor_length(problem: Problem, free: Tensor, direction: Tensor) -> float:

@@ -106,15 +106,20 @@ def _expect(problem: Problem, free: Tensor) -> _Step:
 
 
 def solve_positive(matrix: Tensor, right: Tensor) -> Tensor:
-    """Solve ``matrix x = right`` for symmetric matrices (S, P, P), with |eigenvalues| where one is not positive."""
-    size = matrix.diagonal(dim1=-2, dim2=-1).abs().clamp_min(1e-300).sqrt()
-    scaled = torch.nan_to_num(matrix / size.unsqueeze(-1) / size.unsqueeze(-2))
+    """Solve ``matrix x = right`` for symmetric matrices (S, P, P), with |eigenvalues| where one is not positive.
+
+    Entries that are not finite, or larger than their diagonal allows a thousandfold, belong to points that the
+    likelihood will refuse: they are cut, so that a decomposition always exists.
+    """
+    size = matrix.diagonal(dim1=-2, dim2=-1).abs().clamp(1e-300, 1e300).sqrt()
+    scaled = torch.nan_to_num(matrix / size.unsqueeze(-1) / size.unsqueeze(-2), 0.0, 0.0, 0.0).clamp(-1e3, 1e3)
+    right = torch.nan_to_num(right / size, 0.0, 0.0, 0.0)
     factor, info = torch.linalg.cholesky_ex(scaled)
-    out = torch.cholesky_solve((right / size).unsqueeze(-1), factor)[..., 0]
+    out = torch.cholesky_solve(right.unsqueeze(-1), factor)[..., 0]
     weak = (info > 0) | (factor.diagonal(dim1=-2, dim2=-1).amin(-1) < 1e-6)
     if bool(weak.any()):
         values, vectors = torch.linalg.eigh(scaled[weak])
-        turned = (vectors.mT @ (right / size)[weak].unsqueeze(-1))[..., 0]
+        turned = (vectors.mT @ right[weak].unsqueeze(-1))[..., 0]
         bounded = values.abs().clamp_min(1e-10 * values.abs().amax(-1, keepdim=True).clamp_min(1e-300))
         out[weak] = (vectors @ (turned / bounded).unsqueeze(-1))[..., 0]
     return out / size

@@ -15,13 +15,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.fit.problem import Problem, evaluate, objective
-from gatewise.optim import newton
+from gatewise.fit.problem import Problem, evaluate, newton_polish
 
 RADII = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8)
-NEIGHBOURS = 16
+NEIGHBOURS = 32  # data points around a center that are evaluated
+TRIED = 6  # of them, the best that are optimised with the center held there
 SWEEPS = 6
-CAREFUL = 20000  # units above which fewer neighbours are tried
+CAREFUL = 20000  # units above which fewer are
 
 
 class Center(NamedTuple):
@@ -40,7 +40,8 @@ def settle_on_kinks(
     Returns no names when the point is away from kinks, or when it fails the test for a local optimum there (the
     certificate then reports a gradient that is not zero).
     """
-    point = _round_off(problem, free, deadline)
+    at_rest = bool(newton_polish(problem, free[None], 1, deadline).converged[0])
+    point = free if at_rest else _round_off(problem, free, deadline)
     centers = find_centers(problem)
     if not centers:
         return point, (), None
@@ -70,27 +71,10 @@ def _round_off(problem: Problem, free: Tensor, deadline: float | None) -> Tensor
     point = free
     for radius in RADII:
         smooth = replace(problem, chart=replace(problem.chart, mixture=problem.chart.mixture.smoothed(radius)))
-        point = _newton(smooth, point[None], problem.chart.lower[None], problem.chart.upper[None], 40, deadline)[0][0]
+        point = newton_polish(smooth, point[None], 40, deadline).x[0]
     both = torch.stack([free, point])
     worth = evaluate(problem, both, 0)[0]
     return both[int(worth.argmin())]
-
-
-def _newton(
-    problem: Problem, free: Tensor, lower: Tensor, upper: Tensor, max_iter: int, deadline: float | None
-) -> tuple[Tensor, Tensor]:
-    done = newton(
-        objective(problem),
-        free,
-        lower,
-        upper,
-        tol_gradient=1e-10,
-        tol_decrement=1e-10,
-        scale=problem.total,
-        max_iter=max_iter,
-        deadline=deadline,
-    )
-    return done.x, done.value
 
 
 def find_centers(problem: Problem) -> list[Center]:
@@ -121,9 +105,12 @@ def _try_neighbours(
     deadline: float | None,
 ) -> tuple[Tensor, float]:
     """Hold one center on each of the data points around it, the others as they are, and keep the best."""
-    sites = nearest_points(problem, point[center.columns], NEIGHBOURS if problem.rows.n_units <= CAREFUL else 3)
+    sites = nearest_points(problem, point[center.columns], NEIGHBOURS)
     starts = point.repeat(len(sites) + 1, 1)
     starts[1:, center.columns] = sites
+    worth = evaluate(problem, starts[1:], 0)[0]
+    kept = torch.argsort(worth, stable=True)[: TRIED if problem.rows.n_units <= CAREFUL else 2]
+    sites, starts = sites[kept], torch.cat([starts[:1], starts[1:][kept]])
     lower = problem.chart.lower.repeat(len(starts), 1)
     upper = problem.chart.upper.repeat(len(starts), 1)
     for j, site in held.items():
@@ -132,7 +119,8 @@ def _try_neighbours(
             upper[:, centers[j].columns] = site
     lower[1:, center.columns] = sites
     upper[1:, center.columns] = sites
-    found, worth = _newton(problem, starts, lower, upper, 25, deadline)
+    done = newton_polish(problem, starts, 25, deadline, (lower, upper))
+    found, worth = done.x, done.value
     best = int(worth.argmin())
     margin = 1e-14 * abs(value)
     if float(worth[best]) > value - margin and k in held:

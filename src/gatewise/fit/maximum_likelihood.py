@@ -18,14 +18,18 @@ from gatewise.fit.certify import certify, flags, soundness
 from gatewise.fit.em import expectation_maximisation
 from gatewise.fit.kinks import settle_on_kinks
 from gatewise.fit.model import Model, prepare, shortest
-from gatewise.fit.problem import Problem, evaluate, objective, ridge_of
+from gatewise.fit.problem import Problem, evaluate, newton_polish, objective, ridge_of
+from gatewise.fit.relocate import applies, relocations
 from gatewise.fit.result import Fit, Starts
 from gatewise.fit.starts import draw_starts, given_starts, seeds, thin
-from gatewise.optim import lbfgs, newton
+from gatewise.optim import Reason, lbfgs
 
 Progress = Callable[[str, int, int], None]
 
 SAME = 1e-3  # log-likelihoods closer than this (times a millionth of their size, if larger) are one value
+THOROUGH = 10  # starts from which experts are moved too
+LARGEST = 20000  # units up to which they are
+ROUNDS = 4
 CARRIED = 4  # different optima carried from a subsample to all rows
 
 
@@ -99,6 +103,9 @@ def maximum_likelihood(
     sound = soundness(first, found).sound & value.isfinite()
     summary = summarise(-value * first.total + model.jacobian * first.total, kinds, sound, first is not everything)
     point, more = _finish(everything, first, found, value, sound, search)
+    if isinstance(starts, int) and starts >= THOROUGH and method == "newton":
+        point, moved = _relocate(everything, point, search)
+        more += moved
     return conclude(model, everything, point, summary, n_iter + more, search)
 
 
@@ -145,8 +152,18 @@ class Search(NamedTuple):
     deadline: float | None
     progress: Progress
 
-    def run(self, problem: Problem, free: Tensor) -> tuple[Tensor, Tensor, int]:
-        """Return where each start ended (S, P), its objective (S,), and the iterations spent."""
+    def run(
+        self, problem: Problem, free: Tensor, rough_iter: int = 150, keep: int | None = None
+    ) -> tuple[Tensor, Tensor, int]:
+        """Return where each start ended (S, P), its objective (S,), and the iterations spent.
+
+        Parameters
+        ----------
+        rough_iter : int
+            Iterations of L-BFGS.
+        keep : int, optional
+            How many of the best are carried through Newton's method; the others are left where L-BFGS ends.
+        """
         lower, upper = problem.chart.lower, problem.chart.upper
         passes = self.max_iter if self.method == "em" else 10
         self.progress("EM", 0, len(free))
@@ -155,26 +172,24 @@ class Search(NamedTuple):
             return path.free, path.value, path.n_iter
         self.progress("L-BFGS", 0, len(free))
         rough = lbfgs(
-            objective(problem), path.free, lower, upper, tol=1e-4, max_iter=150, deadline=self.deadline
+            objective(problem), path.free, lower, upper, tol=1e-4, max_iter=rough_iter, deadline=self.deadline
         )
-        self.progress("Newton", 0, len(free))
-        polished = self.polish(problem, rough.x, 80)
-        return polished[0], polished[1], path.n_iter + int(rough.n_iter.max()) + polished[2]
+        point, value = rough.x.clone(), rough.value.clone()
+        chosen = torch.argsort(torch.nan_to_num(value, nan=torch.inf), stable=True)[:keep].sort().values
+        self.progress("Newton", 0, len(chosen))
+        point[chosen], value[chosen], spent = self.polish(problem, point[chosen], 80)
+        return point, value, path.n_iter + int(rough.n_iter.max()) + spent
 
     def polish(self, problem: Problem, free: Tensor, max_iter: int) -> tuple[Tensor, Tensor, int]:
         """Run Newton's method with the exact Hessian from free coordinates (S, P)."""
-        done = newton(
-            objective(problem),
-            free,
-            problem.chart.lower,
-            problem.chart.upper,
-            tol_gradient=1e-9,
-            tol_decrement=1e-9,
-            scale=problem.total,
-            max_iter=max_iter,
-            deadline=self.deadline,
-        )
-        return done.x, done.value, int(done.n_iter.max())
+        done = newton_polish(problem, free, max_iter, self.deadline)
+        late = done.reason == Reason.max_iter
+        spent = int(done.n_iter.max())
+        if bool(late.any()):
+            again = newton_polish(problem, done.x[late], max_iter, self.deadline)
+            done.x[late], done.value[late] = again.x, again.value
+            spent += int(again.n_iter.max())
+        return done.x, done.value, spent
 
 
 def _starts(
@@ -209,6 +224,28 @@ def _finish(
     good = soundness(everything, moved).sound & worth.isfinite()
     ranked = torch.argsort(torch.where(good, worth, torch.where(worth.isfinite(), worth + 1e6, torch.inf)), stable=True)
     return moved[ranked[0]], spent
+
+
+def _relocate(problem: Problem, point: Tensor, search: Search) -> tuple[Tensor, int]:
+    """Move one expert at a time to better places, until none is better."""
+    if problem.rows.n_units > LARGEST or not applies(problem):
+        return point, 0
+    spent = 0
+    for _ in range(ROUNDS):
+        candidates = relocations(problem, point)
+        if not len(candidates):
+            break
+        found, value, n_iter = search.run(problem, torch.cat([point[None], candidates]), rough_iter=40, keep=5)
+        spent += n_iter
+        good = soundness(problem, found).sound & value.isfinite()
+        if not bool(good.any()):
+            break
+        best = int(torch.where(good, value, torch.inf).argmin())
+        gain = problem.total * float(value[0] - value[best])
+        if bool(good[0]) and gain <= SAME * 1e-3:
+            break
+        point = found[best]
+    return point, spent
 
 
 def summarise(log_likelihood: Tensor, kinds: tuple[str, ...], sound: Tensor, subsampled: bool) -> Starts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from gatewise.core import derivatives
 from gatewise.core.chart import Chart
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.rows import Block, Rows
+from gatewise.optim import Result, newton
 
 Stat = Callable[[Mixture, Measure, Block], tuple[Tensor, ...]]
 
@@ -59,18 +61,28 @@ def accumulate(stat: Stat, mixture: Mixture, measure: Measure, rows: Rows, width
     ----------
     stat : callable ``(mixture, measure, block) -> tensors`` to be summed
     width : int
-        Numbers per row in the largest temporary of `stat`, batch included; it sets the block size only.
+        Numbers per row in the largest temporary of `stat`, batch included; it sets the block size only. Members that
+        do not fit into one block together are taken in groups.
     """
-    size = max(FEWEST, min(MOST, CELLS // max(width, 1)))
-    total: list[Tensor] = []
+    count = len(next(iter(measure.experts.values())))
+    each = max(width // count, 1)
+    size = max(FEWEST, min(MOST, CELLS // each))
+    group = max(1, CELLS // (each * min(size, rows.n)))
+    groups = [slice(first, first + group) for first in range(0, count, group)]
+    measures = [measure.map(itemgetter(some)) for some in groups]
+    totals: list[list[Tensor]] = [[] for _ in groups]
     for block in rows.blocks(size):
-        parts = stat(mixture, measure, block)
-        if not total:
-            total = [part.clone() for part in parts]
-        else:
-            for whole, part in zip(total, parts, strict=True):
-                whole += part
-    return tuple(total)
+        for total, some, part in zip(totals, groups, measures, strict=True):
+            sums = stat(mixture, part, _of_members(block, some))
+            total[:] = [a + b for a, b in zip(total, sums, strict=True)] if total else sums
+    return tuple(torch.cat(sums) for sums in zip(*totals, strict=True))
+
+
+def _of_members(block: Block, some: slice) -> Block:
+    """Return the block of some batch members: the block itself unless each member has rows of its own."""
+    if block.x.ndim == 2:
+        return block
+    return block._replace(x=block.x[some], gate_x=block.gate_x[some], y=block.y[some])
 
 
 def _value(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
@@ -102,6 +114,46 @@ def objective(problem: Problem) -> Callable[[Tensor, Tensor, int], tuple[Tensor,
         return evaluate(problem, x, order)
 
     return fun
+
+
+def newton_polish(
+    problem: Problem,
+    free: Tensor,
+    max_iter: int,
+    deadline: float | None = None,
+    box: tuple[Tensor, Tensor] | None = None,
+) -> Result:
+    """Run Newton's method from free coordinates (S, P), each coordinate in units of its own curvature at the start.
+
+    Parameters
+    ----------
+    box : (lower, upper), optional
+        Bounds of each member (S, P) instead of the chart's.
+    """
+    lower, upper = box or (problem.chart.lower, problem.chart.upper)
+    free = torch.maximum(torch.minimum(free, upper), lower)
+    bend = evaluate(problem, free, 2)[2].diagonal(dim1=-2, dim2=-1).abs()
+    unit = 1.0 / torch.nan_to_num(bend, 1.0, 1.0, 1.0).clamp(1e-4, 1e12).sqrt()
+
+    def fun(x: Tensor, members: Tensor, order: int) -> tuple[Tensor, ...]:
+        d = unit[members]
+        parts = evaluate(problem, x * d, order)
+        scaled = (parts[0], *(p * d for p in parts[1:2]), *(p * d[:, None] * d[..., None] for p in parts[2:]))
+        return scaled
+
+    done = newton(
+        fun,
+        free / unit,
+        lower / unit,
+        upper / unit,
+        tol_gradient=1e-9,
+        tol_decrement=1e-9,
+        scale=problem.total,
+        max_iter=max_iter,
+        deadline=deadline,
+    )
+    # back through the box: a bound times and over a unit is the bound up to rounding
+    return done._replace(x=torch.maximum(torch.minimum(done.x * unit, upper), lower), gradient=done.gradient / unit)
 
 
 def ridge_of(chart: Chart, alpha: float) -> tuple[Tensor, Tensor] | tuple[None, None]:

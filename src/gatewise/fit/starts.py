@@ -1,7 +1,8 @@
 """Starts: asymmetric guesses of who belongs to which leaf, turned into measures.
 
 Kinds, in turn: `planes` (regressions grown from neighbourhoods, rows going to the closest plane), `clusters` (k-means on
-inputs and response), `subsets` (planes grown from random small subsets). Draws depend on the weighted set of rows, not
+inputs and response), `subsets` (planes grown from random small subsets), `sharp` (planes that a part of the rows lies on
+closely, found one after the other: narrow optima that averages of rows never start near). Draws depend on the weighted set of rows, not
 on their order: weight two equals a row twice.
 """
 
@@ -146,12 +147,49 @@ def _spread(cloud: _Cloud, space: Tensor, count: int, generator: np.random.Gener
     return torch.cat(picked)
 
 
+def _sharp(cloud: _Cloud, leaves: int, generator: np.random.Generator) -> Tensor:
+    left = cloud.weight.clone()
+    label = torch.zeros(len(left), dtype=torch.long)
+    for leaf in range(leaves - 1):
+        member = _closest_plane(cloud, left, leaves - leaf, generator)
+        label[member] = leaf + 1
+        left = torch.where(member, 0.0, left)
+    return label
+
+
+def _closest_plane(cloud: _Cloud, left: Tensor, parts: int, generator: np.random.Generator) -> Tensor:
+    """Return the rows (n,) of bool on the plane that a random share of the remaining rows lies closest to.
+
+    The best of many planes through minimal subsets, by the weighted quantile of its squared residuals (least quantile
+    of squares), refined by least squares on the rows it holds.
+    """
+    size = cloud.design.shape[0]
+    mass = float(left.sum())
+    wanted = mass * generator.uniform(0.4, 1.2) / parts
+    picks = cloud.draw(generator, PLANES * size, left).reshape(PLANES, size)
+    share = torch.zeros(PLANES, len(left), dtype=torch.float64).scatter_(1, picks, 1.0)
+    residual = torch.where(left > 0, cloud.residual(cloud.regress(share)), torch.inf)
+    member = torch.zeros_like(left, dtype=torch.bool)
+    for _ in range(3):
+        ranked, order = residual.sort(dim=-1, stable=True)
+        reached = (left[order].cumsum(-1) < wanted).sum(-1, keepdim=True).clamp(max=len(left) - 1)
+        best = int(ranked.gather(-1, reached)[:, 0].argmin())
+        member = torch.zeros_like(member)
+        member[order[best, : int(reached[best]) + 1]] = True
+        member &= left > 0
+        residual = torch.where(left > 0, cloud.residual(cloud.regress(member[None].to(torch.float64))), torch.inf)
+    width = float(residual[0][member].mean()) * 6.0  # within about 2.5 standard deviations of the plane
+    return (residual[0] <= max(width, float(residual[0][member].min()))) & (left > 0)
+
+
 KINDS: dict[str, Callable[[_Cloud, int, np.random.Generator], Tensor]] = {
     "planes": _planes,
     "clusters": _clusters,
     "subsets": _subsets,
+    "sharp": _sharp,
 }
-CYCLE = ("planes", "planes", "clusters", "subsets")
+CYCLE = ("planes", "clusters", "subsets", "sharp")
+PLANES = 64  # minimal subsets tried for one sharp plane
 
 
 def draw_starts(chart: Chart, rows: Rows, count: int, generator: np.random.Generator) -> tuple[Tensor, tuple[str, ...]]:
@@ -164,7 +202,7 @@ def draw_starts(chart: Chart, rows: Rows, count: int, generator: np.random.Gener
         kind = CYCLE[i % len(CYCLE)]
         label = KINDS[kind](cloud, chart.mixture.n_leaves, generator)
         share = torch.nn.functional.one_hot(label, chart.mixture.n_leaves).T.to(torch.float64)
-        firmness = generator.uniform(0.7, 0.98)
+        firmness = generator.uniform(0.7, 0.98) if kind != "sharp" else 1 - 1e-6
         share = firmness * share + (1 - firmness) / chart.mixture.n_leaves
         back = torch.empty_like(share)
         back[:, cloud.order] = share
@@ -212,7 +250,7 @@ def _planes_of(x: Tensor, response: Tensor, pull: Tensor) -> tuple[Tensor, Tenso
     mass = pull.sum(-1).clamp_min(1e-12)
     spread = torch.sqrt((square * pull.unsqueeze(-2)).sum(-1) / mass[:, None])
     whole = torch.sqrt((square * pull.unsqueeze(-2)).sum((0, -1)) / mass.sum())
-    return planes, torch.maximum(spread, 0.1 * whole).clamp_min(1e-8)
+    return planes, torch.maximum(spread, 0.01 * whole).clamp_min(1e-8)
 
 
 def _expert_start(

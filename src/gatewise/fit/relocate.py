@@ -1,0 +1,224 @@
+"""Moving one expert: from the best point, take an expert away, put it back wherever it raises the likelihood most.
+
+Over-specified mixtures have many optima that differ in where the spare expert sits. Insertion by partial EM (Verbeek,
+Vlassis and Kroese 2003, Neural Computation 15, for Gaussian mixtures): every candidate is a regression grown from a
+neighbourhood that shares the weight of one expert, refined with the others held, ranked by the log-likelihood it gives.
+The candidates are a fixed design over the rows, the same for every seed.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.core.chart import from_paths
+from gatewise.core.mixture import Measure, leaf_family, leaf_log_weights, leaf_predictors
+from gatewise.core.predictors import with_constant
+from gatewise.core.rows import Block
+from gatewise.fit.problem import Problem
+
+ANCHORS = 96
+NEIGHBOURS = (1.5, 4.0, 16.0, 64.0)  # sizes of the neighbourhoods, in parameters of an expert
+STEPS = 8  # partial EM steps
+TAKEN = 2  # experts that are tried to be moved: those that would be missed least
+KEPT = 16  # candidates that are fitted in full
+CHUNK = 2**21  # numbers in one temporary
+
+
+class _Stage(NamedTuple):
+    """The mixture without one expert: log density (n,), weight and log density of each other expert (L, n)."""
+
+    log_density: Tensor
+    weight: Tensor
+    log_prob: Tensor
+
+
+class _Atoms(NamedTuple):
+    """Candidate experts: planes (C, q, P), scales (C, q), share of the host's weight (C,), host leaf (C,)."""
+
+    plane: Tensor
+    scale: Tensor
+    share: Tensor
+    host: Tensor
+
+
+def applies(problem: Problem) -> bool:
+    """Return whether experts can be moved: linear Gaussian experts, and gates with a free bias."""
+    mixture = problem.chart.mixture
+    bias = mixture.gates[-1].score.parameters(1).get("bias")
+    gaussian = mixture.expert.linear and mixture.family.closed_scale and "coef" in mixture.expert.parameters(1)
+    return gaussian and bias is not None and bias.free and mixture.branching[-1] > 1
+
+
+def relocations(problem: Problem, free: Tensor) -> Tensor:
+    """Return free coordinates (C, P) of the most promising points with one expert of `free` (P,) moved."""
+    chart = problem.chart
+    mixture = chart.mixture
+    block = problem.rows.read(0, problem.rows.n_units)
+    if block.unit is not None:
+        return free.new_zeros(0, len(free))
+    measure = chart.measure(free)
+    weight = leaf_log_weights(mixture, measure, block.gate_x).exp()
+    log_prob = mixture.family.log_prob(leaf_family(mixture, measure), block.y, leaf_predictors(mixture, measure, block.x))
+    missed = torch.stack(
+        [_weighed_sum(_without(j, mixture.branching[-1], weight, log_prob).log_density, block) for j in range(len(weight))]
+    )
+    seeds = _neighbourhoods(block, mixture.expert.parameters(block.x.shape[-2]))
+    floor = _floors(problem)
+    found: list[tuple[float, int, _Atoms]] = []
+    for j in torch.argsort(missed, descending=True)[:TAKEN].tolist():
+        stage = _without(j, mixture.branching[-1], weight, log_prob)
+        siblings = range(j - j % mixture.branching[-1], j - j % mixture.branching[-1] + mixture.branching[-1])
+        atoms = _hosted(seeds, stage, [i for i in siblings if i != j], block, floor)
+        for part in _chunks(atoms, block.x.shape[-1]):
+            grown, gain = _grow(part, stage, block, floor)
+            worth = float(missed[j]) + gain
+            found += [(float(worth[c]), j, _Atoms(*(t[c] for t in grown))) for c in range(len(worth))]
+    found.sort(key=lambda item: -item[0])
+    chosen: list[Tensor] = []
+    last = float("inf")
+    for worth_of, j, atom in found:
+        if last - worth_of < 1e-6 * max(1.0, abs(worth_of)) * 1e-3:
+            continue  # the same atom grown from another seed
+        last = worth_of
+        chosen.append(chart.free(_moved(measure, mixture.branching, j, atom)))
+        if len(chosen) == KEPT:
+            break
+    if not chosen:
+        return free.new_zeros(0, len(free))
+    return torch.clamp(torch.stack(chosen), chart.lower, chart.upper)
+
+
+def _weighed_sum(values: Tensor, block: Block) -> Tensor:
+    return values.sum(-1) if block.weight is None else values @ block.weight
+
+
+def _without(j: int, branches: int, weight: Tensor, log_prob: Tensor) -> _Stage:
+    """Take leaf j away; its siblings share its weight in proportion."""
+    node = slice(j - j % branches, j - j % branches + branches)
+    left = weight.clone()
+    left[j] = 0.0
+    below = weight[node].sum(0)
+    left[node] = left[node] * (below / left[node].sum(0).clamp_min(1e-300))
+    return _Stage(torch.logsumexp(torch.log(left.clamp_min(1e-300)) + log_prob, 0), left, log_prob)
+
+
+def _neighbourhoods(block: Block, expert: object) -> tuple[Tensor, Tensor]:
+    """Return planes (C, q, P) and scales (C, q) of regressions on neighbourhoods of evenly spread rows."""
+    del expert
+    design = with_constant(block.x)[0]
+    n = design.shape[-1]
+    space = torch.cat([block.x, block.y], 0)
+    order = torch.arange(n)
+    for column in space:
+        order = order[torch.argsort(column[order], stable=True)]
+    anchors = order[torch.linspace(0, n - 1, min(ANCHORS, n)).round().long().unique()]
+    weight = torch.ones(n, dtype=torch.float64) if block.weight is None else block.weight
+    planes, scales = [], []
+    for stretch in (1.0, 4.0):
+        scaled = torch.cat([block.x, stretch * block.y], 0)
+        distance = torch.cdist(scaled[:, anchors].T, scaled.T)
+        ranked = torch.argsort(distance, dim=-1, stable=True)
+        for factor in NEIGHBOURS:
+            size = min(n, max(int(factor * design.shape[0]), design.shape[0] + 1))
+            member = torch.zeros(len(anchors), n, dtype=torch.float64).scatter_(1, ranked[:, :size], 1.0) * weight
+            plane, scale = _regress(design, block.y, member)
+            planes.append(plane)
+            scales.append(scale)
+    return torch.cat(planes), torch.cat(scales)
+
+
+def _regress(design: Tensor, y: Tensor, pull: Tensor) -> tuple[Tensor, Tensor]:
+    """Return weighted least-squares planes (C, q, P) and residual standard deviations (C, q) for weights (C, n)."""
+    size = design.shape[0]
+    i, j = torch.triu_indices(size, size)
+    packed = pull @ (design[i] * design[j]).T
+    gram = packed.new_empty(len(pull), size, size)
+    gram[:, i, j] = packed
+    gram[:, j, i] = packed
+    right = torch.stack([pull @ (design * row).T for row in y], 1)
+    scale = gram.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
+    eye = torch.eye(size, dtype=gram.dtype)
+    plane = torch.linalg.solve(gram + (1e-9 * scale + 1e-12) * eye, right.mT).mT
+    square = (y - plane @ design) ** 2
+    mass = pull.sum(-1).clamp_min(1e-12)
+    return plane, torch.sqrt((square * pull.unsqueeze(1)).sum(-1) / mass[:, None])
+
+
+def _floors(problem: Problem) -> Tensor:
+    """Return the least scale of a candidate per output: half as much again as the floor."""
+    chart = problem.chart
+    column = chart.columns("family.scale").reshape(chart.mixture.n_leaves, -1)[0]
+    lower = torch.where(column >= 0, chart.lower[column.clamp_min(0)], -20.0)
+    return 1.5 * torch.exp(lower)
+
+
+def _hosted(seeds: tuple[Tensor, Tensor], stage: _Stage, hosts: list[int], block: Block, floor: Tensor) -> _Atoms:
+    """Give every candidate the sibling as host that has most weight where the candidate explains the rows best."""
+    plane, scale = seeds[0], torch.maximum(seeds[1], floor)
+    best = torch.full((len(plane),), hosts[0])
+    if len(hosts) > 1:
+        for part in torch.arange(len(plane)).split(max(1, CHUNK // block.x.shape[-1])):
+            pull = _density(plane[part], scale[part], block)
+            best[part] = torch.tensor(hosts)[(pull @ stage.weight[hosts].T).argmax(-1)]
+    return _Atoms(plane, scale, torch.full((len(plane),), 0.1, dtype=torch.float64), best)
+
+
+def _density(plane: Tensor, scale: Tensor, block: Block) -> Tensor:
+    """Return the density (C, n) of candidates."""
+    z = (block.y - plane @ with_constant(block.x)[0]) / scale[..., None]
+    return torch.exp(-0.5 * (z * z).sum(1)) / (scale.prod(-1)[:, None] * (2 * torch.pi) ** (0.5 * scale.shape[-1]))
+
+
+def _chunks(atoms: _Atoms, n: int) -> list[_Atoms]:
+    parts = torch.arange(len(atoms.host)).split(max(1, CHUNK // n))
+    return [_Atoms(*(t[part] for t in atoms)) for part in parts]
+
+
+def _grow(atoms: _Atoms, stage: _Stage, block: Block, floor: Tensor) -> tuple[_Atoms, Tensor]:
+    """Refine candidates by partial EM; return them and the log-likelihood each adds."""
+    weight = block.x.new_ones(block.x.shape[-1]) if block.weight is None else block.weight
+    design = with_constant(block.x)[0]
+    ratio = stage.weight[atoms.host] * torch.exp(-stage.log_density)
+    old = ratio * torch.exp(stage.log_prob[atoms.host])
+    gain = ratio.new_zeros(len(ratio))
+    for step in range(STEPS + 1):
+        new = ratio * _density(atoms.plane, atoms.scale, block)
+        mixed = 1 + atoms.share[:, None] * (new - old)
+        gain = (torch.log(mixed.clamp_min(1e-300)) * weight).sum(-1)
+        if step == STEPS:
+            break
+        pull = atoms.share[:, None] * new / mixed * weight
+        host = ((1 - atoms.share[:, None]) * old / mixed * weight).sum(-1)
+        plane, scale = _regress(design, block.y, pull)
+        mass = pull.sum(-1)
+        share = (mass / (mass + host).clamp_min(1e-12)).clamp(1e-5, 1 - 1e-5)
+        atoms = _Atoms(plane, torch.maximum(scale, floor), share, atoms.host)
+    return atoms, torch.nan_to_num(gain, -torch.inf, -torch.inf, -torch.inf)
+
+
+def _moved(measure: Measure, branching: tuple[int, ...], j: int, atom: _Atoms) -> Measure:
+    """Return the measure with leaf j in the place of the candidate: it shares the gate of its host."""
+    depth, branches = len(branching), branching[-1]
+    host = int(atom.host)
+    node, taken, kept = j // branches, j % branches, host % branches
+    paths = {path: value.clone() for path, value in measure.paths().items()}
+    temperature = paths.get(f"gates.{depth - 1}.temperature", torch.ones(branching[:-1], dtype=torch.float64))
+    for name in measure.gates[-1]:
+        value = paths[f"gates.{depth - 1}.{name}"]
+        if value.ndim >= depth and value.shape[:depth] == branching:
+            flat = value.reshape(prod(branching[:-1]), branches, -1)
+            flat[node, taken] = flat[node, kept]
+            if name == "bias":
+                factor = temperature.reshape(-1)[node]
+                flat[node, taken] += factor * torch.log(atom.share)
+                flat[node, kept] += factor * torch.log1p(-atom.share)
+    leaves = prod(branching)
+    coef, intercept, scale = paths["experts.coef"], paths["experts.intercept"], paths["family.scale"]
+    coef.reshape(leaves, *coef.shape[depth:])[j] = atom.plane[:, :-1]
+    intercept.reshape(leaves, -1)[j] = atom.plane[:, -1]
+    scale.reshape(leaves, -1)[j] = atom.scale
+    return from_paths(paths, depth)
