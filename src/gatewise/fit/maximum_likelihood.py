@@ -244,7 +244,7 @@ def _relocate(problem: Problem, point: Tensor, search: Search) -> tuple[Tensor, 
         gain = problem.total * float(value[0] - value[best])
         if bool(good[0]) and gain <= SAME * 1e-3:
             break
-        point = found[best]
+        point = search.polish(problem, found[best : best + 1], 80)[0][0]
     return point, spent
 
 

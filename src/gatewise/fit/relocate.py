@@ -22,10 +22,11 @@ from gatewise.fit.problem import Problem
 
 ANCHORS = 96
 NEIGHBOURS = (1.5, 4.0, 16.0, 64.0)  # sizes of the neighbourhoods, in parameters of an expert
-STEPS = 8  # partial EM steps
+STEPS = (2, 7)  # partial EM steps for all candidates, then for the better part of them
+BETTER = 0.2  # that part
 TAKEN = 2  # experts that are tried to be moved: those that would be missed least
 KEPT = 16  # candidates that are fitted in full
-CHUNK = 2**21  # numbers in one temporary
+CHUNK = 2**18  # numbers in one temporary
 
 
 class _Stage(NamedTuple):
@@ -73,10 +74,12 @@ def relocations(problem: Problem, free: Tensor) -> Tensor:
         stage = _without(j, mixture.branching[-1], weight, log_prob)
         siblings = range(j - j % mixture.branching[-1], j - j % mixture.branching[-1] + mixture.branching[-1])
         atoms = _hosted(seeds, stage, [i for i in siblings if i != j], block, floor)
-        for part in _chunks(atoms, block.x.shape[-1]):
-            grown, gain = _grow(part, stage, block, floor)
-            worth = float(missed[j]) + gain
-            found += [(float(worth[c]), j, _Atoms(*(t[c] for t in grown))) for c in range(len(worth))]
+        for steps in STEPS:
+            atoms, gain = _grow(atoms, stage, block, floor, steps)
+            best = torch.argsort(gain, descending=True, stable=True)[: max(KEPT, int(BETTER * len(gain)))]
+            atoms, gain = _Atoms(*(t[best] for t in atoms)), gain[best]
+        worth = float(missed[j]) + gain
+        found += [(float(worth[c]), j, _Atoms(*(t[c] for t in atoms))) for c in range(len(worth))]
     found.sort(key=lambda item: -item[0])
     chosen: list[Tensor] = []
     last = float("inf")
@@ -173,30 +176,43 @@ def _density(plane: Tensor, scale: Tensor, block: Block) -> Tensor:
     return torch.exp(-0.5 * (z * z).sum(1)) / (scale.prod(-1)[:, None] * (2 * torch.pi) ** (0.5 * scale.shape[-1]))
 
 
-def _chunks(atoms: _Atoms, n: int) -> list[_Atoms]:
-    parts = torch.arange(len(atoms.host)).split(max(1, CHUNK // n))
-    return [_Atoms(*(t[part] for t in atoms)) for part in parts]
-
-
-def _grow(atoms: _Atoms, stage: _Stage, block: Block, floor: Tensor) -> tuple[_Atoms, Tensor]:
-    """Refine candidates by partial EM; return them and the log-likelihood each adds."""
+def _grow(atoms: _Atoms, stage: _Stage, block: Block, floor: Tensor, steps: int) -> tuple[_Atoms, Tensor]:
+    """Refine candidates by partial EM, a few at a time; return them and the log-likelihood each adds."""
     weight = block.x.new_ones(block.x.shape[-1]) if block.weight is None else block.weight
     design = with_constant(block.x)[0]
-    ratio = stage.weight[atoms.host] * torch.exp(-stage.log_density)
-    old = ratio * torch.exp(stage.log_prob[atoms.host])
+    ratio = torch.exp(torch.log(stage.weight.clamp_min(1e-300)) - stage.log_density)
+    old = ratio * torch.exp(stage.log_prob)
+    parts = torch.arange(len(atoms.host)).split(max(1, CHUNK // len(weight)))
+    grown = [_grow_part(_Atoms(*(t[p] for t in atoms)), ratio, old, weight, design, block, floor, steps) for p in parts]
+    whole = _Atoms(*(torch.cat(field) for field in zip(*(atoms for atoms, _ in grown), strict=True)))
+    return whole, torch.cat([gain for _, gain in grown])
+
+
+def _grow_part(
+    atoms: _Atoms,
+    ratio: Tensor,
+    old: Tensor,
+    weight: Tensor,
+    design: Tensor,
+    block: Block,
+    floor: Tensor,
+    steps: int,
+) -> tuple[_Atoms, Tensor]:
+    ratio, old = ratio[atoms.host], old[atoms.host]
     gain = ratio.new_zeros(len(ratio))
-    for step in range(STEPS + 1):
+    for step in range(steps + 1):
         new = ratio * _density(atoms.plane, atoms.scale, block)
-        mixed = 1 + atoms.share[:, None] * (new - old)
-        gain = (torch.log(mixed.clamp_min(1e-300)) * weight).sum(-1)
-        if step == STEPS:
+        share = atoms.share[:, None]
+        mixed = (1 + share * (new - old)).clamp_min_(1e-300)
+        if step == steps:
+            gain = torch.log(mixed) @ weight
             break
-        pull = atoms.share[:, None] * new / mixed * weight
-        host = ((1 - atoms.share[:, None]) * old / mixed * weight).sum(-1)
+        pull = share * new / mixed * weight
+        host = (1 - atoms.share) * ((old / mixed) @ weight)
         plane, scale = _regress(design, block.y, pull)
         mass = pull.sum(-1)
-        share = (mass / (mass + host).clamp_min(1e-12)).clamp(1e-5, 1 - 1e-5)
-        atoms = _Atoms(plane, torch.maximum(scale, floor), share, atoms.host)
+        grown = (mass / (mass + host).clamp_min(1e-12)).clamp(1e-5, 1 - 1e-5)
+        atoms = _Atoms(plane, torch.maximum(scale, floor), grown, atoms.host)
     return atoms, torch.nan_to_num(gain, -torch.inf, -torch.inf, -torch.inf)
 
 
