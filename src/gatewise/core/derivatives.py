@@ -15,6 +15,7 @@ branch and column, then for every leaf the columns of its outputs and of its fam
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -229,39 +230,39 @@ def _add_node_information(
         blocks = _shared_information(local.jacobian, share, mass)
     else:
         blocks = pair_gram(local.jacobian, share, mass)
-        _add_diagonal(blocks, -weighted_gram(local.jacobian, mass))
+        _diagonal(blocks.flatten(0, 1), branches, columns).sub_(weighted_gram(local.jacobian, mass).flatten(0, 1))
     if local.curvature is not None:
-        _add_diagonal(blocks, local.curvature(_weigh(pull, weight)))
-    step = branches * columns
-    for node in range(nodes):
-        begin = at + node * step
-        total[:, begin : begin + step, begin : begin + step] += blocks[:, node]
-    return at + nodes * step
+        curved = local.curvature(_weigh(pull, weight))
+        _diagonal(blocks.flatten(0, 1), branches, columns).add_(curved.flatten(0, 1))
+    _diagonal(total[:, at:, at:], nodes, branches * columns).add_(blocks)
+    return at + nodes * branches * columns
 
 
 def _shared_information(design: Tensor, share: Tensor, mass: Tensor) -> Tensor:
     """Return ``-R (diag pi - pi pi')`` with one design for all branches, ``(S, N_l, K P, K P)``.
 
-    Only the pairs of different branches are summed over the rows: each line of blocks adds up to zero.
+    Only the pairs of different branches are summed over the rows: the matrix is minus the sum of
+    ``R pi_a pi_b (e_a - e_b)(e_a - e_b)'`` over them.
     """
     branches, columns = share.shape[-2], design.shape[-2]
-    i, j = torch.triu_indices(branches, branches, 1)
+    i, j, signs = _pairs(branches)
     pairs = weighted_gram(design, share.index_select(-2, i) * mass.index_select(-2, j))
-    blocks = pairs.new_zeros(pairs.shape[:2] + (branches, branches, columns, columns))
-    blocks[:, :, i, j] = pairs
-    blocks[:, :, j, i] = pairs
-    lines = blocks.sum(3)
-    for c in range(branches):
-        blocks[:, :, c, c] = -lines[:, :, c]
-    return blocks.transpose(3, 4).flatten(4, 5).flatten(2, 3)
+    blocks = (signs.to(pairs.dtype) @ pairs.flatten(-2)).unflatten(-1, (columns, columns))
+    return blocks.unflatten(2, (branches, branches)).transpose(3, 4).flatten(4, 5).flatten(2, 3)
 
 
-def _add_diagonal(blocks: Tensor, parts: Tensor) -> None:
-    """Add parts ``(..., K, P, P)`` to the diagonal blocks of ``(..., K P, K P)``."""
-    columns = parts.shape[-1]
-    for c in range(parts.shape[-3]):
-        i = slice(c * columns, (c + 1) * columns)
-        blocks[..., i, i] += parts[..., c, :, :]
+@cache
+def _pairs(branches: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the pairs a < b of branches and the entries of ``-(e_a - e_b)(e_a - e_b)'``, ``(K K, pairs)``."""
+    i, j = torch.triu_indices(branches, branches, 1)
+    edges = torch.eye(branches)[i] - torch.eye(branches)[j]
+    return i, j, -(edges[:, :, None] * edges[:, None, :]).flatten(1).T
+
+
+def _diagonal(matrix: Tensor, count: int, width: int) -> Tensor:
+    """Return the first `count` diagonal blocks of ``(S, M, M)`` as a view ``(S, count, width, width)``."""
+    part = matrix[:, : count * width, : count * width]
+    return part.unflatten(2, (count, width)).unflatten(1, (count, width)).diagonal(dim1=1, dim2=3).movedim(-1, 1)
 
 
 def pair_gram(rows: Tensor, left: Tensor, right: Tensor) -> Tensor:
@@ -289,12 +290,8 @@ def _add_gate(
     if local.curvature is not None:
         curved = curved + local.curvature(bent)
     step = branches * columns
-    for node in range(nodes):
-        begin = at + node * step
-        total[:, begin : begin + step, begin : begin + step] += blocks[:, node]
-        for c in range(branches):
-            i = begin + c * columns
-            total[:, i : i + columns, i : i + columns] += curved[:, node, c]
+    _diagonal(total[:, at:, at:], nodes, step).add_(blocks)
+    _diagonal(total[:, at:, at:], nodes * branches, columns).add_(curved.flatten(1, 2))
     start = at + nodes * step
     weighed = _weigh(jacobian, weight)
     for below in (*s.gates[level + 1 :], s.leaves):
@@ -349,6 +346,4 @@ def _add_leaves(total: Tensor, at: int, t: Terms, block: Block, at_leaf: Tensor 
         curved = t.expert.curvature(t.first[..., :q, :] * by.unsqueeze(-2))
         for k in range(q):
             blocks[:, :, slices[k], slices[k]] += curved[:, :, k]
-    for leaf_index in range(leaves):
-        i = at + leaf_index * width
-        total[:, i : i + width, i : i + width] += blocks[:, leaf_index]
+    _diagonal(total[:, at:, at:], leaves, width).add_(blocks)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 from typing import NamedTuple
 
@@ -150,13 +151,19 @@ def weighted_gram(rows: Tensor, weights: Tensor) -> Tensor:
     size = rows.shape[-2]
     if rows.shape[-3] > 1 or size > 12:
         return (rows * weights.unsqueeze(-2)) @ rows.mT
-    i, j = torch.triu_indices(size, size)
+    i, j, place = _triangle(size)
     design = _one_design(rows)
     packed = weights @ (design.index_select(-2, i) * design.index_select(-2, j)).mT
-    out = packed.new_empty(packed.shape[:-1] + (size, size))
-    out[..., i, j] = packed
-    out[..., j, i] = packed
-    return out
+    return packed.index_select(-1, place).unflatten(-1, (size, size))
+
+
+@cache
+def _triangle(size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return rows and columns of the upper triangle, and the place in it of every entry of a symmetric matrix."""
+    i, j = torch.triu_indices(size, size)
+    place = torch.empty(size, size, dtype=torch.long)
+    place[i, j] = place[j, i] = torch.arange(len(i))
+    return i, j, place.flatten()
 
 
 def _one_design(rows: Tensor) -> Tensor:

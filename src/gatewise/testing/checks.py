@@ -1,0 +1,121 @@
+"""All laws of a gate, an expert, a family or a problem at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gatewise.core.experts import Expert
+from gatewise.core.families import Family
+from gatewise.core.gates import GATES, Gate
+from gatewise.core.mixture import Mixture
+from gatewise.core.scores import Score
+from gatewise.testing import charts, families, mixtures, predictors
+from gatewise.testing.problems import Problem, make_problem, tree_problems
+
+PREDICTOR_LAWS: tuple[Callable[[Score | Expert], None], ...] = (
+    predictors.law_local,
+    predictors.law_children,
+    predictors.law_rescale_inputs,
+    predictors.law_slopes,
+    predictors.law_smoothed,
+)
+SCORE_LAWS: tuple[Callable[[Score], None], ...] = (
+    *PREDICTOR_LAWS,
+    predictors.law_standardised_score,
+    predictors.law_start,
+)
+GATE_LAWS: tuple[Callable[[Gate], None], ...] = (
+    predictors.law_weights,
+    predictors.law_translation,
+)
+SMOOTH_GATE_LAWS: tuple[Callable[[Gate], None], ...] = (predictors.law_gate_local, predictors.law_gauge)
+EXPERT_LAWS: tuple[Callable[[Expert], None], ...] = (
+    *PREDICTOR_LAWS,
+    predictors.law_rescale_response,
+    predictors.law_standardised_expert,
+)
+FAMILY_LAWS: tuple[Callable[[Family], None], ...] = (
+    families.law_family_local,
+    families.law_family_moments,
+    families.law_family_samples,
+    families.law_family_rescale,
+    families.law_family_start,
+    families.law_family_floor,
+)
+MIXTURE_LAWS: tuple[Callable[[Problem], None], ...] = (
+    mixtures.law_batched,
+    mixtures.law_tree,
+    mixtures.law_permutation,
+    mixtures.law_shift,
+    mixtures.law_leaf_weights,
+    mixtures.law_one_expert,
+    mixtures.law_derivatives,
+    mixtures.law_complete,
+    mixtures.law_expected_score,
+    mixtures.law_sample,
+    charts.law_paths,
+    charts.law_chart,
+    charts.law_fixed,
+    charts.law_bounds,
+    charts.law_ties,
+    charts.law_rescale,
+    charts.law_blocks,
+    charts.law_frequencies,
+    charts.law_units,
+)
+
+
+def check_problem(problem: Problem) -> None:
+    """Check all laws of mixtures on one problem."""
+    for law in MIXTURE_LAWS:
+        law(problem)
+
+
+def check_gate(gate: Gate) -> None:
+    """Check all laws of a gate, of its score, and of mixtures with it at depth 1, 2 and 3.
+
+    Raises
+    ------
+    AssertionError
+        Naming the law that is broken.
+
+    Examples
+    --------
+    >>> check_gate(GATES["constant"])
+    """
+    for score_law in SCORE_LAWS:
+        score_law(gate.score)
+    smooth = gate.link.normalised and gate.link.smooth
+    for gate_law in GATE_LAWS + SMOOTH_GATE_LAWS * smooth:
+        gate_law(gate)
+    for problem in tree_problems(gate).values():
+        check_problem(problem)
+
+
+def check_expert(expert: Expert) -> None:
+    """Check all laws of an expert, and of mixtures of it at depth 1, 2 and 3.
+
+    Raises
+    ------
+    AssertionError
+        Naming the law that is broken.
+    """
+    for law in EXPERT_LAWS:
+        law(expert)
+    for problem in tree_problems(GATES["softmax"], expert=expert).values():
+        check_problem(problem)
+
+
+def check_family(family: Family) -> None:
+    """Check all laws of a family, and of mixtures of it at depth 1 and 2.
+
+    Raises
+    ------
+    AssertionError
+        Naming the law that is broken.
+    """
+    for law in FAMILY_LAWS:
+        law(family)
+    for branching in ((3,), (2, 3)):
+        mixture = Mixture((GATES["softmax"],) * len(branching), branching, family=family)
+        check_problem(make_problem(mixture, columns=len(branching)))

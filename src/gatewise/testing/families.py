@@ -1,0 +1,167 @@
+"""Laws of families: derivatives, total mass, moments, samples, changes of units of the response."""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch
+from torch import Tensor
+
+from gatewise.core.families import Family, autograd_leaf_local
+from gatewise.core.predictors import Params
+from gatewise.testing.compare import NUMERICAL, assert_close, assert_unbiased
+from gatewise.testing.problems import draw_frame, draw_parameter, framed, generator
+
+LEAVES, ROWS = 3, 6
+
+
+def _drawn(family: Family, q: int, n: int, lead: tuple[int, ...], seed: int) -> tuple[dict[str, Tensor], Tensor]:
+    """Draw the family's parameters of every leaf and predictors ``(*lead, q, n)`` that are the same in all rows."""
+    g = generator(seed)
+    params = {name: draw_parameter(spec, lead + spec.shape, g) for name, spec in family.parameters(q).items()}
+    eta = 0.7 * torch.randn(lead + (q, 1), generator=g, dtype=torch.float64)
+    return params, eta.expand(lead + (q, n)).clone()
+
+
+def _responses(family: Family, params: Params, eta: Tensor, seed: int) -> Tensor:
+    """Draw a response ``(q, n)`` that is possible under every leaf: that of the first one."""
+    drawn = family.sample(params, eta, generator(seed))
+    return drawn[(0,) * (drawn.ndim - 2)]
+
+
+def law_family_local(family: Family, q: int = 2, seed: int = 0) -> None:
+    """`local` gives value, gradient and Hessian of `log_prob` in the outputs and the family's own parameters.
+
+    Against automatic and numerical derivatives, with two batch dimensions before the leaves.
+
+    Parameters
+    ----------
+    family : Family
+    q : int
+        Number of outputs.
+    seed : int
+
+    Raises
+    ------
+    AssertionError
+    """
+    lead = (2, LEAVES)
+    params, eta = _drawn(family, q, ROWS, lead, seed)
+    eta = eta + 0.3 * torch.randn(eta.shape, generator=generator(seed + 1), dtype=eta.dtype)
+    y = _responses(family, params, eta, seed + 2)
+    value, first, second = family.local(params, y, eta)
+    assert_close(value, family.log_prob(params, y, eta), "local gives log_prob")
+    shorter = family.local(params, y, eta, 1)
+    assert_close(shorter.first, first, "local gives the same first derivatives at order 1")
+    oracle = autograd_leaf_local(family, params, y, eta)
+    assert second is not None
+    assert oracle.second is not None
+    assert_close(first, oracle.first, "the first derivatives are the automatic ones")
+    assert_close(second, oracle.second, "the second derivatives are the automatic ones")
+    for t, (up, down, step) in enumerate(_neighbours(family, params, eta)):
+        slope = (family.log_prob(up[0], y, up[1]) - family.log_prob(down[0], y, down[1])) / step
+        assert_close(first[..., t, :], slope, "the first derivatives are numerical ones", NUMERICAL)
+        bend = (family.local(up[0], y, up[1]).first - family.local(down[0], y, down[1]).first) / step
+        assert_close(second[..., t, :], bend, "the second derivatives are numerical ones", NUMERICAL)
+
+
+def _neighbours(family: Family, params: Params, eta: Tensor):  # type: ignore[no-untyped-def]
+    """Yield ``(params, eta)`` a little above and below in each predictor, and the distance between the two."""
+    step, q = 1e-5, eta.shape[-2]
+    for k in range(q):
+        move = step * torch.eye(q, dtype=eta.dtype)[k][:, None]
+        yield (params, eta + move), (params, eta - move), 2 * step
+    for name, spec in family.parameters(q).items():
+        for i in range(prod(spec.shape)):
+            move = torch.zeros(prod(spec.shape), dtype=eta.dtype)
+            move[i] = step
+            move = move.reshape(spec.shape)
+            yield ({**params, name: params[name] + move}, eta), ({**params, name: params[name] - move}, eta), 2 * step
+
+
+def law_family_moments(family: Family, seed: int = 0) -> None:
+    """The density of one output has mass one, and `mean` and `variance` are its first two moments.
+
+    Counts are summed from 0 to 2000; other responses are integrated by the trapezoidal rule in ``y = sinh(u)``, or
+    ``y = exp(u)`` where the family calls negative responses invalid.
+    """
+    params, eta = _drawn(family, 1, 1, (LEAVES,), seed)
+    y, step = _grid(family, _responses(family, params, eta.expand(LEAVES, 1, 50), seed))
+    mass = torch.exp(family.log_prob(params, y[None], eta.expand(LEAVES, 1, len(y)))) * step
+    mean, variance = family.mean(params, eta)[:, 0, 0], family.variance(params, eta)[:, 0, 0]
+    assert_close(mass.sum(-1), torch.ones_like(mean), "the density has mass one", NUMERICAL)
+    assert_close(mean, (mass * y).sum(-1), "mean is the first moment of the density", NUMERICAL)
+    centred = (mass * (y - mean[:, None]) ** 2).sum(-1)
+    assert_close(variance, centred, "variance is the second central moment of the density", NUMERICAL)
+
+
+def _grid(family: Family, drawn: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the points at which a density is summed, and their weights."""
+    if bool((drawn == drawn.round()).all()):
+        y = torch.arange(2001, dtype=torch.float64)
+        y = y[[family.invalid(v.reshape(1, 1)) is None for v in y]]
+        return y, torch.ones_like(y)
+    step = 0.005
+    if family.invalid(torch.tensor([[-1.0]], dtype=torch.float64)) is None:
+        u = step * torch.arange(-3600, 3601, dtype=torch.float64)
+        return torch.sinh(u), step * torch.cosh(u)
+    u = step * torch.arange(-16_000, 1601, dtype=torch.float64)
+    return torch.exp(u), step * torch.exp(u)
+
+
+def law_family_samples(family: Family, q: int = 2, seed: int = 0, n: int = 20_000) -> None:
+    """The mean and variance of samples are `mean` and `variance`, within five standard errors."""
+    params, eta = _drawn(family, q, n, (LEAVES,), seed)
+    drawn = family.sample(params, eta, generator(seed + 1))
+    centred = drawn - family.mean(params, eta)
+    assert_unbiased(centred, "samples have the family's mean")
+    assert_unbiased(centred**2 - family.variance(params, eta), "samples have the family's variance")
+
+
+def law_family_rescale(family: Family, q: int = 2, seed: int = 0) -> None:
+    """For a `location_scale` family, ``log p(y) = log p'((y - shift) / scale) - sum log scale``, and back."""
+    if not family.location_scale:
+        return
+    params, eta = _drawn(family, q, ROWS, (LEAVES,), seed)
+    frame = draw_frame(q, generator(seed + 1))
+    y = _responses(family, params, eta, seed + 2)
+    other, own = family.rescale_response(params, frame)
+    moved = other.log_prob(own, framed(y, frame), framed(eta, frame)) - torch.log(frame.scale).sum()
+    value = family.log_prob(params, y, eta)
+    assert_close(moved, value, "rescale_response keeps the law in other units of y")
+    back, again = other.rescale_response(own, frame.inverse())
+    assert_close(back.log_prob(again, y, eta), value, "rescaling the response there and back keeps the law")
+
+
+def law_family_start(family: Family, seed: int = 0) -> None:
+    """Sampled responses are valid, `link_start` makes finite predictors of them, `start` parameters of right shape."""
+    params, eta = _drawn(family, 1, 200, (LEAVES,), seed)
+    y = _responses(family, params, eta, seed + 1)
+    fault = family.invalid(y)
+    if fault is not None:
+        raise AssertionError(f"broken: a sampled response is valid ({fault})")
+    start = family.link_start(y)
+    if start.shape != y.shape or not bool(start.isfinite().all()):
+        raise AssertionError("broken: link_start gives one finite predictor for every response")
+    begun = family.start(torch.ones(2, LEAVES, 2, dtype=torch.float64))
+    specs = family.parameters(2)
+    for name, value in begun.items():
+        if name not in specs or value.shape != (2, LEAVES, *specs[name].shape):
+            raise AssertionError(f"broken: start gives a parameter of the family its shape ({name})")
+
+
+def law_family_floor(family: Family, q: int = 2, seed: int = 0) -> None:
+    """Inside the bounds of `floored` no standard deviation is below the floor, however small the parameters."""
+    if not family.location_scale:
+        return
+    params, eta = _drawn(family, q, 1, (LEAVES,), seed)
+    floor = torch.tensor([0.3, 2.0], dtype=torch.float64)[:q]
+    other, bounds = family.floored(floor)
+    small = {}
+    for name, spec in family.parameters(q).items():
+        low, high = bounds.get(name, spec.bounds)
+        value = params[name] if spec.transform == "reciprocal" else 1e-6 * params[name]
+        small[name] = torch.clamp(value, torch.as_tensor(low), torch.as_tensor(high))
+    spread = torch.sqrt(other.variance(small, eta))[..., 0]
+    if not bool((spread >= floor * (1 - 1e-12)).all()):
+        raise AssertionError(f"broken: the floor holds every standard deviation up (least {float(spread.min()):.3g})")

@@ -1,0 +1,288 @@
+"""Laws of scores, experts and gates alone: derivatives, changes of units, weights, gauge, temperature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from gatewise.core.chart import make_chart
+from gatewise.core.experts import Expert
+from gatewise.core.gates import Gate
+from gatewise.core.mixture import Mixture, leaf_log_weights
+from gatewise.core.predictors import Local, Params, Predictor, autograd_local
+from gatewise.core.scores import Score, Tempered
+from gatewise.testing.compare import NUMERICAL, assert_close
+from gatewise.testing.problems import draw_frame, draw_inputs, draw_parameters, framed, generator
+
+LEAD, CHILDREN, ROWS = (2, 2), 3, 6
+
+
+def _drawn(predictor: Predictor, d: int, seed: int) -> tuple[dict[str, Tensor], Tensor]:
+    g = generator(seed)
+    return draw_parameters(predictor, d, LEAD, CHILDREN, g), draw_inputs(d, ROWS, g)
+
+
+def _full(local: Local) -> Tensor:
+    """Return the Jacobian with all its dimensions ``(*B, K, P, n)``."""
+    shape = local.value.shape[:-1] + local.jacobian.shape[-2:]
+    return local.jacobian.expand(shape)
+
+
+def _bend(local: Local, weights: Tensor) -> Tensor:
+    size = local.jacobian.shape[-2]
+    if local.curvature is None:
+        return weights.new_zeros(weights.shape[:-1] + (size, size))
+    return local.curvature(weights)
+
+
+def _entrywise(predictor: Predictor, params: Params, d: int, fn: Callable[[Params], Tensor]) -> list[Tensor]:
+    """Return the central difference of `fn` in every entry of one child's parameters, all children at once."""
+    out, step = [], 1e-5
+    for name, spec in predictor.parameters(d).items():
+        value = params[name]
+        for i in range(prod(spec.shape)):
+            move = torch.zeros(prod(spec.shape), dtype=value.dtype)
+            move[i] = step
+            up, down = value + move.reshape(spec.shape), value - move.reshape(spec.shape)
+            out.append((fn({**params, name: up}) - fn({**params, name: down})) / (2 * step))
+    return out
+
+
+def law_local(predictor: Predictor, d: int = 3, seed: int = 0) -> None:
+    """Value, Jacobian and curvature of `local` are those of the function: automatic and numerical derivatives.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        A score or an expert.
+    d : int
+        Number of inputs.
+    seed : int
+
+    Raises
+    ------
+    AssertionError
+    """
+    params, x = _drawn(predictor, d, seed)
+    local = predictor.local(params, x)
+    weights = torch.randn(local.value.shape, generator=generator(seed + 1), dtype=x.dtype)
+    assert_close(local.value, predictor(params, x), "local gives the value of the call")
+    columns = sum(prod(spec.shape) for spec in predictor.parameters(d).values())
+    if local.jacobian.shape[-2] != columns:
+        raise AssertionError(f"broken: local has {local.jacobian.shape[-2]} columns for {columns} parameters")
+    if not columns:
+        return
+    oracle = autograd_local(predictor, params, x)
+    assert_close(_full(local), _full(oracle), "the Jacobian is the automatic derivative")
+    assert_close(_bend(local, weights), _bend(oracle, weights), "the curvature is the automatic derivative")
+    jacobian = torch.stack(_entrywise(predictor, params, d, lambda p: predictor(p, x)), -2)
+    assert_close(_full(local), jacobian, "the Jacobian is the numerical derivative", NUMERICAL)
+    slopes = _entrywise(predictor, params, d, lambda p: (_full(predictor.local(p, x)) * weights.unsqueeze(-2)).sum(-1))
+    assert_close(_bend(local, weights), torch.stack(slopes, -1), "the curvature is the slope's", NUMERICAL)
+
+
+def law_rescale_inputs(predictor: Predictor, d: int = 3, seed: int = 0) -> None:
+    """`rescale` gives the same values on inputs in other units, and the inverse frame leads back.
+
+    A predictor whose `rescale` is None claims nothing.
+    """
+    params, x = _drawn(predictor, d, seed)
+    frame = draw_frame(d, generator(seed + 1))
+    moved = predictor.rescale(params, frame)
+    if moved is None:
+        return
+    other, own = moved
+    value = predictor(params, x)
+    assert_close(other(own, framed(x, frame)), value, "rescale keeps the values in other units of x")
+    back = other.rescale(own, frame.inverse())
+    if back is None:
+        raise AssertionError("broken: a rescaled predictor can be rescaled again (rescale gave None)")
+    assert_close(back[0](back[1], x), value, "rescaling there and back keeps the values")
+    if back[0] == predictor:
+        for name, expected in params.items():
+            assert_close(back[1][name], expected, f"rescaling there and back returns {name!r}")
+
+
+def law_standardised_score(score: Score, d: int = 3, seed: int = 0) -> None:
+    """A `standardised` score is, in standardised inputs, the score itself."""
+    params, x = _drawn(score, d, seed)
+    frame = draw_frame(d, generator(seed + 1))
+    moved = score.standardised(frame).rescale(params, frame)
+    if moved is None:
+        return
+    other, own = moved
+    z = framed(x, frame)
+    assert_close(other(own, z), score(own, z), "the standardised score is the score of standardised inputs")
+
+
+def law_rescale_response(expert: Expert, d: int = 3, seed: int = 0) -> None:
+    """`rescale_response` gives ``(value - shift) / scale``, and the inverse frame leads back; None claims nothing."""
+    params, x = _drawn(expert, d, seed)
+    frame = draw_frame(CHILDREN, generator(seed + 2))
+    moved = expert.rescale_response(params, frame)
+    if moved is None:
+        return
+    other, own = moved
+    value = expert(params, x)
+    assert_close(other(own, x), framed(value, frame), "rescale_response moves the values to other units of y")
+    back = other.rescale_response(own, frame.inverse())
+    if back is None:
+        raise AssertionError("broken: a rescaled expert can be rescaled again (rescale_response gave None)")
+    assert_close(back[0](back[1], x), value, "rescaling the response there and back keeps the values")
+
+
+def law_standardised_expert(expert: Expert, d: int = 3, seed: int = 0) -> None:
+    """A `standardised` expert is, in standardised inputs and response, the expert itself."""
+    params, x = _drawn(expert, d, seed)
+    inputs, response = draw_frame(d, generator(seed + 1)), draw_frame(CHILDREN, generator(seed + 2))
+    there = expert.standardised(inputs, response).rescale(params, inputs)
+    if there is None:
+        return
+    moved = cast(Expert, there[0]).rescale_response(there[1], response)
+    if moved is None:
+        return
+    other, own = moved
+    z = framed(x, inputs)
+    assert_close(other(own, z), expert(own, z), "the standardised expert is the expert of standardised data")
+
+
+def law_temperature(score: Score, d: int = 3, seed: int = 0) -> None:
+    """``Tempered(score)`` is the score at temperature 1 and ``score / t`` at temperature t."""
+    tempered = Tempered(score)
+    params, x = _drawn(tempered, d, seed)
+    inside = {name: value for name, value in params.items() if name != "temperature"}
+    plain = score(inside, x)
+    one = {**params, "temperature": torch.ones_like(params["temperature"])}
+    assert_close(tempered(one, x), plain, "temperature 1 is the plain score")
+    divided = plain / params["temperature"][..., None, None]
+    assert_close(tempered(params, x), divided, "a temperature divides the score")
+    slopes = _full(score.local(inside, x))
+    assert_close(_full(tempered.local(one, x))[..., :-1, :], slopes, "temperature 1 keeps the Jacobian")
+
+
+def law_weights(gate: Gate, d: int = 3, seed: int = 0) -> None:
+    """Weights are ``exp(log_weights)``, not negative, sum to one where the link says so, and stay finite far out.
+
+    Where the weights are a density's, they are also the softmax of `logits`.
+    """
+    params, x = _drawn(gate.score, d, seed)
+    for inputs, where in ((x, "near"), (1e3 * x, "far out")):
+        weights, logs = gate.weights(params, inputs), gate.log_weights(params, inputs)
+        assert_close(weights, logs.exp(), f"weights are exp(log_weights) {where}")
+        if not bool((weights >= 0).all()):
+            raise AssertionError(f"broken: weights are at least zero {where} (least {float(weights.min()):.3g})")
+        if bool(logs.isnan().any()) or (gate.link.smooth and not bool(logs.isfinite().all())):
+            raise AssertionError(f"broken: log weights are finite {where}")
+        if gate.link.normalised and gate.link.smooth:
+            total = weights.sum(-2)
+            assert_close(total, torch.ones_like(total), f"normalised weights sum to one {where}")
+    if gate.link.normalised and gate.link.smooth:
+        local = gate.logits(params, x)
+        assert_close(torch.softmax(local.value, -2), gate.weights(params, x), "weights are the softmax of the logits")
+
+
+def law_gate_local(gate: Gate, d: int = 3, seed: int = 0) -> None:
+    """The logits' Jacobian and curvature are their numerical derivatives."""
+    params, x = _drawn(gate.score, d, seed)
+    local = gate.logits(params, x)
+    weights = torch.randn(local.value.shape, generator=generator(seed + 1), dtype=x.dtype)
+    first = torch.stack(_entrywise(gate.score, params, d, lambda p: gate.logits(p, x).value), -2)
+    assert_close(_full(local), first, "the Jacobian of the logits is the numerical derivative", NUMERICAL)
+    slopes = _entrywise(gate.score, params, d, lambda p: (_full(gate.logits(p, x)) * weights.unsqueeze(-2)).sum(-1))
+    bend = _bend(local, weights)
+    assert_close(bend, torch.stack(slopes, -1), "the curvature of the logits is the slope's", NUMERICAL)
+
+
+def law_gauge(gate: Gate, d: int = 3, seed: int = 0) -> None:
+    """The fixed gauge leaves exactly the free coordinates that the weights determine.
+
+    The Jacobian of the log weights at 50 inputs in free coordinates has as many null directions as the score declares
+    lengths that do not matter (`scale_free`): a forgotten translation or scale shows as one more, a wrong one as a
+    coordinate that is missing.
+    """
+    mixture = Mixture((gate,), (CHILDREN,))
+    chart = make_chart(mixture, 1, d, 1)
+    g = generator(seed)
+    x = draw_inputs(d, 50, g)
+    here = torch.tensor([name.startswith("gates.") for name in chart.names])
+    free = 0.7 * torch.randn(chart.size, generator=g, dtype=torch.float64)
+    free = free.clamp(chart.lower, chart.upper)
+
+    def logs(at: Tensor) -> Tensor:
+        return leaf_log_weights(mixture, chart.measure(at), x).flatten()
+
+    jacobian = torch.autograd.functional.jacobian(logs, free)[:, here]
+    lengths = CHILDREN * len(gate.score.scale_free(d))
+    if not jacobian.shape[1]:
+        return
+    values = torch.linalg.svdvals(jacobian / jacobian.norm(dim=0).clamp_min(1e-300))
+    null = int((values < 1e-9 * values[0]).sum())
+    if null != lengths:
+        raise AssertionError(
+            f"broken: the gauge leaves {null} directions that do not move the weights, the score declares {lengths}"
+        )
+
+
+def law_translation(gate: Gate, d: int = 3, seed: int = 0) -> None:
+    """A common shift of every parameter in `translation` over the branches leaves the weights unchanged."""
+    params, x = _drawn(gate.score, d, seed)
+    specs, g = gate.score.parameters(d), generator(seed + 1)
+    for name in gate.translation():
+        shape = LEAD + (1,) + specs[name].shape
+        moved = {**params, name: params[name] + torch.randn(shape, generator=g, dtype=x.dtype)}
+        assert_close(gate.weights(moved, x), gate.weights(params, x), f"a common shift of {name!r} changes no weight")
+
+
+def law_children(predictor: Predictor, d: int = 3, seed: int = 0) -> None:
+    """Permuting the children's parameters permutes the values, and a row's value does not depend on other rows."""
+    params, x = _drawn(predictor, d, seed)
+    order = torch.tensor([2, 0, 1])
+    specs = predictor.parameters(d)
+    moved = {
+        name: value.index_select(len(LEAD), order) if specs[name].owner == "child" else value
+        for name, value in params.items()
+    }
+    value = predictor(params, x)
+    assert_close(predictor(moved, x), value.index_select(-2, order), "permuted children, permuted values")
+    alone = torch.cat([predictor(params, x[:, i : i + 1]) for i in range(ROWS)], -1)
+    assert_close(value, alone, "a row's value does not depend on the other rows")
+
+
+def law_slopes(predictor: Score | Expert, d: int = 3, seed: int = 0, origin: tuple[float, ...] | None = None) -> None:
+    """Parameters in `slopes` multiply the inputs: moved along v with ``v . x = 0`` for all x, they change nothing.
+
+    `origin` is the one that the predictor subtracts from x.
+    """
+    params, x = _drawn(predictor, d, seed)
+    null = torch.randn(d, generator=generator(seed + 1), dtype=x.dtype)
+    flat = x - null[:, None] * (null @ x) / (null @ null)
+    flat = flat if origin is None else flat + x.new_tensor(origin)[:, None]
+    moved = {**params, **{name: params[name] + null for name in predictor.slopes()}}
+    value = predictor(params, flat)
+    assert_close(predictor(moved, flat), value, "slopes moved along the null space of the inputs change nothing")
+
+
+def law_smoothed(predictor: Score | Expert, d: int = 3, seed: int = 0) -> None:
+    """`smoothed` has no kink, keeps the parameters, and tends to the function as the radius does to zero."""
+    params, x = _drawn(predictor, d, seed)
+    smooth = cast("Score | Expert", predictor.smoothed(1e-6))
+    if smooth.kinked():
+        raise AssertionError("broken: a smoothed predictor has no kink")
+    assert_close(smooth(params, x), predictor(params, x), "a small radius changes little", 1e-4)
+
+
+def law_start(score: Score, d: int = 3, seed: int = 0) -> None:
+    """`start` gives every parameter its shape and finite scores, for a batch of wanted shares of the branches."""
+    params, x = _drawn(score, d, seed)
+    g = generator(seed + 1)
+    share = torch.rand((*LEAD, CHILDREN, ROWS), generator=g, dtype=x.dtype)
+    begun = score.start(x, share / share.sum(-2, keepdim=True))
+    found, expected = ({k: tuple(v.shape) for k, v in p.items()} for p in (begun, params))
+    if found != expected:
+        raise AssertionError(f"broken: start gives every parameter its shape (found {found}, expected {expected})")
+    if not bool(score(begun, x).isfinite().all()):
+        raise AssertionError("broken: scores at the start are finite")

@@ -1,0 +1,90 @@
+"""Links and gates: names, what has no density and says so, top-k."""
+
+import pytest
+import torch
+
+from gatewise.core.gates import GATES, Gate, describe, gate
+from gatewise.core.links import NormalisedSigmoid, Sigmoid, Softmax, TopK
+from gatewise.core.mixture import Mixture, log_density, regression, responsibilities, sample
+from gatewise.core.scores import Affine, Distance
+from gatewise.testing import assert_close, generator, make_problem
+
+SCORES = torch.tensor([[3.0, 0.0, 1.0], [1.0, 0.0, 2.0], [2.0, 0.0, 5.0], [-1.0, 0.0, 4.0]]).double()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("sigmoid", "gate 1 has the link Sigmoid: its weights do not sum to one.*'normalised-sigmoid'.*least-squares"),
+        ("top-k", "gate 1 has the link TopK: the likelihood jumps.*Use the gate without top-k"),
+    ],
+)
+def test_a_gate_without_density_says_so(name, words):
+    mixture = Mixture((GATES["laplace"], GATES[name]), (2, 3))
+    _, measure, x, gate_x, y, _ = make_problem(mixture)
+    for density in (log_density, responsibilities):
+        with pytest.raises(ValueError, match=words):
+            density(mixture, measure, x, gate_x, y)
+    with pytest.raises(ValueError, match=words):
+        sample(mixture, measure, x, gate_x, generator(0))
+    assert bool(regression(mixture, measure, x, gate_x).isfinite().all())
+
+
+def test_the_sigmoid_gate_adds_up_weighted_experts_without_dividing():
+    mixture = Mixture((GATES["sigmoid"],), (3,))
+    _, measure, x, gate_x, _, _ = make_problem(mixture)
+    weight, bias = measure.gates[0]["weight"], measure.gates[0]["bias"]
+    coef, intercept = measure.experts["coef"][:, 0], measure.experts["intercept"][:, 0]
+    parts = torch.sigmoid(weight @ gate_x + bias[:, None]) * (coef @ x + intercept[:, None])
+    assert_close(regression(mixture, measure, x, gate_x)[0], parts.sum(0), "sum of sigma(s) h")
+    with pytest.raises(TypeError, match="Sigmoid weights are not a softmax of logits"):
+        Sigmoid().logits(SCORES)
+
+
+def test_top_k_keeps_the_largest_scores_and_the_first_of_ties():
+    for k in (1, 2, 3, 9):
+        kept = TopK(Softmax(), k).weights(SCORES) > 0
+        assert kept.sum(0).tolist() == [min(k, 4)] * 3
+        assert kept[: min(k, 4), 1].all()
+        assert kept[SCORES.argmax(0), torch.arange(3)].all()
+
+
+def test_top_k_renormalises_masks_and_keeps_log_weights_beside():
+    full = torch.softmax(SCORES, -2)
+    masked, renormalised = TopK(k=2, renormalise=False), TopK(k=2)
+    kept = torch.where(masked.dropped(SCORES), 0.0, full)
+    assert_close(masked.weights(SCORES), kept, "masked")
+    assert_close(renormalised.weights(SCORES), kept / kept.sum(-2), "renormalised")
+    assert_close(TopK(NormalisedSigmoid(), 9).weights(SCORES), NormalisedSigmoid().weights(SCORES), "all kept")
+    for link in (masked, renormalised, TopK(Sigmoid(), 2), TopK(NormalisedSigmoid(), 3), TopK(k=1)):
+        assert_close(link.log_weights(SCORES).exp(), link.weights(SCORES), "log weights")
+
+
+@pytest.mark.parametrize("link", [Softmax(), NormalisedSigmoid(), Sigmoid()], ids=str)
+def test_top_one_passes_a_gradient_to_the_gate(link):
+    scores = SCORES.clone().requires_grad_(True)
+    TopK(link, 1).weights(scores).sum().backward()
+    at_best = scores.grad[SCORES.argmax(0), torch.arange(3)]
+    assert bool((at_best > 1e-3).all())
+
+
+def test_top_k_refuses_to_keep_nothing():
+    with pytest.raises(ValueError, match="TopK got k=0: keep at least one branch"):
+        TopK(k=0)
+
+
+def test_gates_are_chosen_by_name_or_given():
+    own = Gate(Distance(), NormalisedSigmoid())
+    assert gate("laplace") is GATES["laplace"]
+    assert gate(own) is own
+    assert describe(GATES["cosine"]) == "cosine"
+    assert describe(own) == f"{own.link}({own.score})"
+    with pytest.raises(ValueError, match="gate 'laplce' is unknown: did you mean 'laplace'"):
+        gate("laplce")
+    with pytest.raises(TypeError, match="gate=3 is a int: give a name of GATES or a Gate"):
+        gate(3)
+
+
+def test_gates_are_values():
+    assert Gate(Affine(), Softmax()) == GATES["softmax"]
+    assert len({*GATES.values()}) == len(GATES)
