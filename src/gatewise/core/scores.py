@@ -390,6 +390,9 @@ class Activated(Score):
 
         return Local(fn.value(u) + params["bias"][..., None], jacobian, curvature)
 
+    def translation(self) -> tuple[str, ...]:
+        return self.inner.translation() if self.fn == "identity" else ("bias",)
+
     def slopes(self) -> tuple[str, ...]:
         return self.inner.slopes()
 

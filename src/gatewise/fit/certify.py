@@ -134,6 +134,7 @@ def certify(problem: Problem, free: Tensor, kinks: tuple[str, ...] = (), pinned:
         floor=tuple(chart.names[i] for i in on_floor.nonzero()[:, 0].tolist()),
         starved=tuple(state.starved[0].nonzero()[:, 0].tolist()),
         kinks=kinks,
+        crowded=problem.rows.n_units < rank,
         passed=gradient <= GRADIENT and spent <= DECREMENT and curvature >= CURVATURE,
     )
 
@@ -235,7 +236,7 @@ def flags(certificate: Certificate, chart: Chart) -> tuple[Status, ...]:
     held = {
         Status.unsound: bool(certificate.floor or certificate.starved),
         Status.separated: bool(certificate.separated),
-        Status.unidentified: bool(certificate.null or chart.held),
+        Status.unidentified: bool(certificate.null or chart.held) or certificate.crowded,
         Status.at_kink: bool(certificate.kinks),
         Status.at_bound: bool(certificate.active),
         Status.stalled: not certificate.passed,

@@ -20,7 +20,7 @@ from gatewise.fit.kinks import settle_on_kinks
 from gatewise.fit.model import Model, prepare, shortest
 from gatewise.fit.problem import Problem, evaluate, newton_polish, objective, ridge_of
 from gatewise.fit.relocate import applies, relocations
-from gatewise.fit.result import Fit, Starts
+from gatewise.fit.result import Certificate, Fit, Starts
 from gatewise.fit.starts import draw_starts, given_starts, seeds, thin
 from gatewise.optim import Reason, lbfgs
 
@@ -122,7 +122,7 @@ def conclude(model: Model, problem: Problem, point: Tensor, starts: Starts, n_it
     measure = frames.reframe(model.chart.mixture, working, model.framing.inverse())[1]
     held = flags(certificate, model.chart)
     log_likelihood = penalty - value * problem.total + model.jacobian * problem.total
-    notes = model.notes + _notes(model, certificate.null)
+    notes = model.notes + _notes(model, certificate)
     return Fit(
         model.given,
         measure,
@@ -139,9 +139,12 @@ def conclude(model: Model, problem: Problem, point: Tensor, starts: Starts, n_it
     )
 
 
-def _notes(model: Model, null: tuple[str, ...]) -> tuple[str, ...]:
+def _notes(model: Model, certificate: Certificate) -> tuple[str, ...]:
     held = [f"{path} is not identified with this score and is held at 1" for path in model.chart.held]
-    return (*held, *(f"{name} leaves the likelihood unchanged" for name in null))
+    flat = [f"{name} leaves the likelihood unchanged" for name in certificate.null]
+    units = model.rows.n_units
+    crowd = [f"{units} rows for {certificate.rank} parameters: they are not determined"] if certificate.crowded else []
+    return (*held, *flat, *crowd)
 
 
 class Search(NamedTuple):

@@ -13,12 +13,13 @@ from gatewise.core import derivatives
 from gatewise.core.chart import Chart
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.rows import Block, Rows
-from gatewise.optim import Result, newton
+from gatewise.optim import Reason, Result, newton
 
 Stat = Callable[[Mixture, Measure, Block], tuple[Tensor, ...]]
 
 CELLS = 2**20  # numbers in the largest temporary of a block: 8 MiB
 FEWEST, MOST = 256, 16384  # rows of a block
+NOISE = 1e-9  # relative rounding of an objective with large terms that cancel
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +154,37 @@ def newton_polish(
         deadline=deadline,
     )
     # back through the box: a bound times and over a unit is the bound up to rounding
-    return done._replace(x=torch.maximum(torch.minimum(done.x * unit, upper), lower), gradient=done.gradient / unit)
+    point = torch.maximum(torch.minimum(done.x * unit, upper), lower)
+    stuck = (done.reason == Reason.stalled).nonzero()[:, 0]
+    for member in stuck.tolist():
+        bounds = lower.expand_as(point)[member], upper.expand_as(point)[member]
+        point[member] = _sharpened(problem, point[member], *bounds)
+    return done._replace(x=point, gradient=done.gradient / unit)
+
+
+def _sharpened(problem: Problem, free: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """Take plain Newton steps where rounding in the objective hides its fall: as long as the gradient halves.
+
+    Large counts leave the value with fewer digits than the gradient. A step that would raise the value by more than
+    that noise, or leave the box, is not taken.
+    """
+    value, slope, bend = (part[0] for part in evaluate(problem, free[None], 2))
+    for _ in range(5):
+        inside = (free > lower) & (free < upper)
+        index = inside.nonzero()[:, 0]
+        factor, info = torch.linalg.cholesky_ex(bend[index][:, index])
+        if int(info) or not len(index):
+            return free
+        trial = free.clone()
+        trial[index] -= torch.cholesky_solve(slope[index][:, None], factor)[:, 0]
+        if bool(((trial < lower) | (trial > upper)).any()):
+            return free
+        new_value, new_slope, new_bend = (part[0] for part in evaluate(problem, trial[None], 2))
+        calmer = new_slope[index].abs().amax() < 0.5 * slope[index].abs().amax()
+        if not (bool(calmer) and float(new_value - value) <= NOISE * max(1.0, abs(float(value)))):
+            return free
+        free, value, slope, bend = trial, new_value, new_slope, new_bend
+    return free
 
 
 def ridge_of(chart: Chart, alpha: float) -> tuple[Tensor, Tensor] | tuple[None, None]:

@@ -35,6 +35,8 @@ class Certificate(NamedTuple):
         Leaves with too little responsibility for their parameters.
     kinks : tuple of str
         Parameters that sit on a kink.
+    crowded : bool
+        Whether there are fewer independent units than parameters.
     passed : bool
         Whether gradient, decrement and curvature are within their tolerances.
     """
@@ -49,6 +51,7 @@ class Certificate(NamedTuple):
     floor: tuple[str, ...] = ()
     starved: tuple[int, ...] = ()
     kinks: tuple[str, ...] = ()
+    crowded: bool = False
     passed: bool = False
 
 
