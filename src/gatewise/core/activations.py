@@ -71,9 +71,7 @@ def _step(z: Tensor) -> Tensor:
 
 ACTIVATIONS: dict[str, Activation] = {
     "identity": Activation(lambda z: z, torch.ones_like, torch.zeros_like, homogeneous=True),
-    "square": Activation(
-        lambda z: z * z, lambda z: 2 * z, lambda z: torch.full_like(z, 2.0), homogeneous=True
-    ),
+    "square": Activation(lambda z: z * z, lambda z: 2 * z, lambda z: torch.full_like(z, 2.0), homogeneous=True),
     "cube": Activation(lambda z: z**3, lambda z: 3 * z * z, lambda z: 6 * z, homogeneous=True),
     "relu": Activation(torch.relu, _step, torch.zeros_like, homogeneous=True, kink=True),
     "sigmoid": Activation(torch.sigmoid, _sigmoid_first, _sigmoid_second),

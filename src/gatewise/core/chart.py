@@ -17,6 +17,9 @@ from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.predictors import Parameter
 
 IDENTITY, LOG, RECIPROCAL = 0, 1, 2
+Limits = Mapping[str, tuple[float | Tensor, float | Tensor]]
+Specs = Mapping[str, tuple[Parameter, tuple[int, ...]]]
+
 KINDS = {"identity": IDENTITY, "log": LOG, "reciprocal": RECIPROCAL}
 
 
@@ -130,9 +133,7 @@ class Chart:
     def pull_hessian(self, natural: Tensor, gradient: Tensor, hessian: Tensor) -> Tensor:
         """Return the Hessian in free coordinates ``(S, P, P)`` from gradient and Hessian in local coordinates."""
         size = natural.shape[-1]
-        rows = hessian.new_zeros(hessian.shape[:-2] + (size, hessian.shape[-1])).index_add_(
-            -2, self.local, hessian
-        )
+        rows = hessian.new_zeros(hessian.shape[:-2] + (size, hessian.shape[-1])).index_add_(-2, self.local, hessian)
         both = rows.new_zeros(rows.shape[:-1] + (size,)).index_add_(-1, self.local, rows)
         entries = torch.zeros_like(natural).index_add_(-1, self.local, gradient)
         first, second = self._slopes(natural)
@@ -143,9 +144,7 @@ class Chart:
         """Return first and second derivative of the natural values in their working coordinates."""
         one, zero = torch.ones_like(natural), torch.zeros_like(natural)
         square = natural * natural
-        return _where(self.kind, one, natural, -square), _where(
-            self.kind, zero, natural, 2 * square * natural
-        )
+        return _where(self.kind, one, natural, -square), _where(self.kind, zero, natural, 2 * square * natural)
 
 
 def _where(kind: Tensor, identity: Tensor, log: Tensor, reciprocal: Tensor) -> Tensor:
@@ -161,9 +160,7 @@ def from_paths(tensors: Mapping[str, Tensor], depth: int) -> Measure:
     return Measure(tuple(part(f"gates.{i}.") for i in range(depth)), part("experts."), part("family."))
 
 
-def specifications(
-    mixture: Mixture, d: int, gate_d: int, q: int
-) -> dict[str, tuple[Parameter, tuple[int, ...]]]:
+def specifications(mixture: Mixture, d: int, gate_d: int, q: int) -> dict[str, tuple[Parameter, tuple[int, ...]]]:
     """Return, for every path, the parameter and its full shape without batch."""
     out: dict[str, tuple[Parameter, tuple[int, ...]]] = {}
     for level, gate in enumerate(mixture.gates):
@@ -183,7 +180,7 @@ def make_chart(
     gate_d: int,
     q: int,
     *,
-    bounds: Mapping[str, tuple[float | Tensor, float | Tensor]] | None = None,
+    bounds: Limits | None = None,
     fixed: Mapping[str, Tensor] | None = None,
     gauge: str = "fixed",
 ) -> Chart:
@@ -223,7 +220,7 @@ def make_chart(
 class _Builder:
     """Collects the columns of the affine map, path by path."""
 
-    def __init__(self, mixture: Mixture, bounds: Mapping, fixed: Mapping, gauge: str) -> None:
+    def __init__(self, mixture: Mixture, bounds: Limits, fixed: Mapping[str, Tensor], gauge: str) -> None:
         self.mixture, self.bounds, self.fixed, self.gauge = mixture, bounds, fixed, gauge
         self.column: list[Tensor] = []  # free column of each entry, -1 when held
         self.offset: list[Tensor] = []
@@ -294,7 +291,7 @@ class _Builder:
         self._fresh.append(label)
         return len(self.names) - 1
 
-    def chart(self, specs: Mapping, d: int, gate_d: int, q: int) -> Chart:
+    def chart(self, specs: Specs, d: int, gate_d: int, q: int) -> Chart:
         column = torch.cat(self.column)
         matrix = torch.zeros(len(column), len(self.names), dtype=torch.float64)
         used = (column >= 0).nonzero()[:, 0]
@@ -318,7 +315,7 @@ def _working(kind: Tensor, natural: Tensor) -> Tensor:
     return _where(kind, natural, torch.log(natural.clamp_min(0.0)), 1.0 / natural)
 
 
-def _local_index(mixture: Mixture, specs: Mapping, d: int, gate_d: int, q: int) -> Tensor:
+def _local_index(mixture: Mixture, specs: Specs, d: int, gate_d: int, q: int) -> Tensor:
     """Return the entry behind every local coordinate, in the order of `derivatives`."""
     positions, at = {}, 0
     for path, (_, shape) in specs.items():

@@ -274,9 +274,7 @@ def _weigh(values: Tensor, weight: Tensor | None) -> Tensor:
     return values if weight is None else values * weight
 
 
-def _add_gate(
-    total: Tensor, at: int, mixture: Mixture, t: Terms, s: Scores, level: int, weight: Tensor | None
-) -> None:
+def _add_gate(total: Tensor, at: int, mixture: Mixture, t: Terms, s: Scores, level: int, weight: Tensor | None) -> None:
     """Add the expectation part of one level: its own blocks, then those with everything below it."""
     local, own = t.gates[level], s.gates[level]
     size, nodes, branches, columns, units = own.shape

@@ -190,9 +190,7 @@ class Activation(Expert):
 
     def rescale_response(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]]:
         """Move `location` and `spread`; the parameters stay."""
-        location = (
-            torch.zeros_like(frame.shift) if self.location is None else frame.shift.new_tensor(self.location)
-        )
+        location = torch.zeros_like(frame.shift) if self.location is None else frame.shift.new_tensor(self.location)
         spread = torch.ones_like(frame.scale) if self.spread is None else frame.scale.new_tensor(self.spread)
         moved = (location - frame.shift) / frame.scale
         return replace(self, location=as_tuple(moved), spread=as_tuple(spread / frame.scale)), dict(params)
@@ -229,9 +227,7 @@ def expert(choice: str | Expert) -> Expert:
     if isinstance(choice, Expert):
         return choice
     if not isinstance(choice, str):
-        raise TypeError(
-            f"expert={choice!r} is a {type(choice).__name__}: give a name of EXPERTS or an Expert"
-        )
+        raise TypeError(f"expert={choice!r} is a {type(choice).__name__}: give a name of EXPERTS or an Expert")
     if choice not in EXPERTS:
         raise ValueError(f"expert {choice!r} is unknown: the names are {', '.join(EXPERTS)}")
-    return cast(Expert, EXPERTS[choice])
+    return EXPERTS[choice]

@@ -136,9 +136,7 @@ def autograd_leaf_local(family: Family, params: Params, y: Tensor, eta: Tensor, 
             for t in range(z.shape[-1])
         ]
     stack = torch.stack([torch.zeros_like(z) if s is None else s for s in second], -1)
-    return LeafLocal(
-        value.detach().movedim(0, -1), first.detach().movedim(0, -1), stack.detach().movedim(0, -1)
-    )
+    return LeafLocal(value.detach().movedim(0, -1), first.detach().movedim(0, -1), stack.detach().movedim(0, -1))
 
 
 def _diagonal_blocks(pairs: Tensor, q: int) -> Tensor:
@@ -429,7 +427,9 @@ class Binomial(Family):
     def cdf(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         """Return the sum of the probabilities of 0, ..., y successes; needs a fixed number of trials."""
         if self.trials is None:
-            raise NotImplementedError("Binomial(trials=None) has no cdf: the number of trials of a new row is not known")
+            raise NotImplementedError(
+                "Binomial(trials=None) has no cdf: the number of trials of a new row is not known"
+            )
         count = torch.arange(self.trials + 1, dtype=eta.dtype)
         choose = _log_choose(float(self.trials), count)
         total = torch.zeros(torch.broadcast_shapes(y.shape, eta.shape), dtype=eta.dtype)
@@ -492,9 +492,7 @@ def family(choice: str | Family) -> Family:
     if isinstance(choice, Family):
         return choice
     if not isinstance(choice, str):
-        raise TypeError(
-            f"family={choice!r} is a {type(choice).__name__}: give a name of FAMILIES or a Family"
-        )
+        raise TypeError(f"family={choice!r} is a {type(choice).__name__}: give a name of FAMILIES or a Family")
     if choice not in FAMILIES:
         raise ValueError(f"family {choice!r} is unknown: the names are {', '.join(FAMILIES)}")
     return FAMILIES[choice]

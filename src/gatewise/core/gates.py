@@ -116,9 +116,7 @@ def gate(choice: str | Gate) -> Gate:
     if isinstance(choice, Gate):
         return choice
     if not isinstance(choice, str):
-        raise TypeError(
-            f"gate={choice!r} is a {type(choice).__name__}: give a name of GATES or a Gate(score, link)"
-        )
+        raise TypeError(f"gate={choice!r} is a {type(choice).__name__}: give a name of GATES or a Gate(score, link)")
     if choice not in GATES:
         near = get_close_matches(choice, GATES, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""

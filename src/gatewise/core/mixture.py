@@ -38,9 +38,7 @@ class Measure(NamedTuple):
         """Return the measure with `fn` applied to every tensor."""
         assert callable(fn)
         gates = tuple({k: fn(v) for k, v in level.items()} for level in self.gates)
-        return Measure(
-            gates, {k: fn(v) for k, v in self.experts.items()}, {k: fn(v) for k, v in self.family.items()}
-        )
+        return Measure(gates, {k: fn(v) for k, v in self.experts.items()}, {k: fn(v) for k, v in self.family.items()})
 
 
 @dataclass(frozen=True)
@@ -73,9 +71,7 @@ class Mixture:
 
     def __post_init__(self) -> None:
         if len(self.gates) != len(self.branching):
-            raise ValueError(
-                f"{len(self.gates)} gates for branching {self.branching}: give one gate per level"
-            )
+            raise ValueError(f"{len(self.gates)} gates for branching {self.branching}: give one gate per level")
         if not self.branching or min(self.branching) < 1:
             raise ValueError(f"branching {self.branching}: every level needs at least one branch")
 

@@ -199,15 +199,11 @@ def autograd_local(predictor: Predictor, params: Params, x: Tensor) -> Local:
     n = x.shape[-1]
 
     def flat(gradients: tuple[Tensor | None, ...], leaves: list[Tensor], lead: int) -> Tensor:
-        parts = [
-            torch.zeros_like(leaf) if g is None else g for g, leaf in zip(gradients, leaves, strict=True)
-        ]
+        parts = [torch.zeros_like(leaf) if g is None else g for g, leaf in zip(gradients, leaves, strict=True)]
         return torch.cat([p.reshape(p.shape[:lead] + (-1,)) for p in parts], -1)
 
     lead = value.ndim  # rows first, then *B, K
-    by_row = [
-        v.detach().unsqueeze(0).expand((n,) + v.shape).clone().requires_grad_(True) for v in single.values()
-    ]
+    by_row = [v.detach().unsqueeze(0).expand((n,) + v.shape).clone().requires_grad_(True) for v in single.values()]
     # (n, *B, 1, d, 1), with a batch dimension of one wherever x has none
     x_rows = x.movedim(-1, 0).reshape((n,) + (1,) * (value.ndim - x.ndim) + x.shape[:-2] + (1, d, 1))
     with torch.enable_grad():

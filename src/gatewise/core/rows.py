@@ -180,14 +180,8 @@ class Rows:
     def framed(self, x: Frame, gate_x: Frame, y: Frame) -> Rows:
         """Return the same rows in other units."""
         moved = self.x.framed(x)
-        same = (
-            self.gate_x is self.x
-            and torch.equal(x.shift, gate_x.shift)
-            and torch.equal(x.scale, gate_x.scale)
-        )
-        return replace(
-            self, x=moved, gate_x=moved if same else self.gate_x.framed(gate_x), y=self.y.framed(y)
-        )
+        same = self.gate_x is self.x and torch.equal(x.shift, gate_x.shift) and torch.equal(x.scale, gate_x.scale)
+        return replace(self, x=moved, gate_x=moved if same else self.gate_x.framed(gate_x), y=self.y.framed(y))
 
 
 def make_rows(
@@ -211,7 +205,5 @@ def make_rows(
     response = columns(y, hold)
     for name, part in (("gate_x", gate_inputs), ("y", response)):
         if part.shape[0] != inputs.shape[0]:
-            raise ValueError(
-                f"{name} has {part.shape[0]} rows, x has {inputs.shape[0]}: pass one row per observation"
-            )
+            raise ValueError(f"{name} has {part.shape[0]} rows, x has {inputs.shape[0]}: pass one row per observation")
     return Rows(inputs, gate_inputs, response, weight, ends)

@@ -307,9 +307,7 @@ class Quadratic(Score):
         v = shifted(x, self.origin)
         i, j = torch.triu_indices(x.shape[-2], x.shape[-2])
         products = v[..., i, :] * v[..., j, :]
-        return torch.cat(
-            [products, ones_like_rows(x)] if self.monomial else [products, v, ones_like_rows(x)], -2
-        )
+        return torch.cat([products, ones_like_rows(x)] if self.monomial else [products, v, ones_like_rows(x)], -2)
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         names = self.parameters(x.shape[-2])

@@ -194,7 +194,7 @@ def walk(
 
 
 def runs_away(problem: Problem, free: Tensor, value: float, direction: Tensor) -> bool:
-    """Tell whether the room of a flat direction has gone to infinity: large predictors whose doubling changes nothing."""
+    """Tell whether the room of a flat direction has gone to infinity: doubling its large predictors changes nothing."""
     chart = problem.chart
     room = chart.names[int(direction.abs().argmax())].rpartition(".")[0]
     inside = torch.tensor([name.rpartition(".")[0] == room for name in chart.names])

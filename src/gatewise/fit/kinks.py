@@ -84,9 +84,7 @@ def find_centers(problem: Problem) -> list[Center]:
         if "center" not in gate.score.parameters(1) or not gate.score.kinked():
             continue
         index = problem.chart.columns(f"gates.{level}.center")
-        for position in torch.cartesian_prod(*[torch.arange(k) for k in index.shape[:-1]]).reshape(
-            -1, index.ndim - 1
-        ):
+        for position in torch.cartesian_prod(*[torch.arange(k) for k in index.shape[:-1]]).reshape(-1, index.ndim - 1):
             columns = index[tuple(position)]
             if bool((columns >= 0).all()):
                 label = ",".join(str(int(i)) for i in position)
@@ -181,5 +179,3 @@ def is_stationary(problem: Problem, center: Center, point: Tensor) -> bool:
         far = float(worth[1][2 * i + 1, center.columns] @ direction)
         slopes.append(2 * near - far)
     return min(slopes) >= -1e-9
-
-

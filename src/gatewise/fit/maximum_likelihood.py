@@ -211,7 +211,7 @@ def _finish(
 ) -> tuple[Tensor, int]:
     """Choose the best sound point; carry the best different ones to all rows first where starts were subsampled."""
     order = torch.argsort(torch.where(sound, value, torch.where(value.isfinite(), value + 1e6, torch.inf)), stable=True)
-    if first is everything or search.method == "em" and first is everything:
+    if first is everything:
         return found[order[0]], 0
     chosen: list[int] = []
     for i in order.tolist():

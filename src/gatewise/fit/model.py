@@ -78,6 +78,7 @@ def prepare(
     neutral = frames.neutral(mixture, d, gate_d, q)
     working = frames.reframe(mixture, neutral, framing)[0]
     moved_rows = rows.framed(*framing)
+    limits: dict[str, tuple[float | Tensor, float | Tensor]]
     limits, held = _moved(mixture, neutral, framing, bounds or {}, fixed or {})
     jacobian = 0.0
     if mixture.family.location_scale:
@@ -113,7 +114,7 @@ def scale_floor(rows: Rows, min_scale: float | Tensor | None) -> Tensor:
 
 def _moved(
     mixture: Mixture, neutral: Measure, framing: frames.Framing, bounds: Limits, fixed: Mapping[str, Tensor]
-) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]:
+) -> tuple[dict[str, tuple[float | Tensor, float | Tensor]], dict[str, Tensor]]:
     """Return bounds and fixed values in working units: elementwise multiples, since these rooms keep their origin."""
     if not bounds and not fixed:
         return {}, {}
@@ -123,7 +124,9 @@ def _moved(
         raise ValueError(f"{unknown[0]!r} is not a parameter of this mixture: the paths are {', '.join(factors)}")
     as_given = neutral.map(torch.ones_like).paths()
     ratio = {path: factors[path] / as_given[path] for path in (*bounds, *fixed)}
-    limits = {path: (low * ratio[path], high * ratio[path]) for path, (low, high) in bounds.items()}
+    limits: dict[str, tuple[float | Tensor, float | Tensor]] = {
+        path: (low * ratio[path], high * ratio[path]) for path, (low, high) in bounds.items()
+    }
     return limits, {path: torch.as_tensor(value, dtype=torch.float64) * ratio[path] for path, value in fixed.items()}
 
 

@@ -17,7 +17,7 @@ from gatewise.optim import Reason, Result, newton
 
 Stat = Callable[[Mixture, Measure, Block], tuple[Tensor, ...]]
 
-CELLS = 2**20  # numbers in the largest temporary of a block: 8 MiB
+CELLS = 2**19  # numbers in the largest temporary of a block: 4 MiB
 FEWEST, MOST = 256, 16384  # rows of a block
 NOISE = 1e-9  # relative rounding of an objective with large terms that cancel
 

@@ -63,9 +63,14 @@ def relocations(problem: Problem, free: Tensor) -> Tensor:
         return free.new_zeros(0, len(free))
     measure = chart.measure(free)
     weight = leaf_log_weights(mixture, measure, block.gate_x).exp()
-    log_prob = mixture.family.log_prob(leaf_family(mixture, measure), block.y, leaf_predictors(mixture, measure, block.x))
+    log_prob = mixture.family.log_prob(
+        leaf_family(mixture, measure), block.y, leaf_predictors(mixture, measure, block.x)
+    )
     missed = torch.stack(
-        [_weighed_sum(_without(j, mixture.branching[-1], weight, log_prob).log_density, block) for j in range(len(weight))]
+        [
+            _weighed_sum(_without(j, mixture.branching[-1], weight, log_prob).log_density, block)
+            for j in range(len(weight))
+        ]
     )
     seeds = _neighbourhoods(block, mixture.expert.parameters(block.x.shape[-2]))
     floor = _floors(problem)

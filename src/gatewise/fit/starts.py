@@ -1,9 +1,9 @@
 """Starts: asymmetric guesses of who belongs to which leaf, turned into measures.
 
-Kinds, in turn: `planes` (regressions grown from neighbourhoods, rows going to the closest plane), `clusters` (k-means on
-inputs and response), `subsets` (planes grown from random small subsets), `sharp` (planes that a part of the rows lies on
-closely, found one after the other: narrow optima that averages of rows never start near). Draws depend on the weighted set of rows, not
-on their order: weight two equals a row twice.
+Kinds, in turn: `planes` (regressions grown from neighbourhoods, rows going to the closest plane), `clusters` (k-means
+on inputs and response), `subsets` (planes grown from random small subsets), `sharp` (planes that a part of the rows
+lies on closely, found one after the other: narrow optima that averages of rows never start near). Draws depend on the
+weighted set of rows, not on their order: weight two equals a row twice.
 """
 
 from __future__ import annotations
@@ -93,9 +93,9 @@ def _settle(cloud: _Cloud, share: Tensor, rounds: int) -> Tensor:
     label = torch.zeros(share.shape[-1], dtype=torch.long)
     for _ in range(rounds):
         residual = cloud.residual(cloud.regress(share))
-        spread = ((share * cloud.weight * residual).sum(-1) / (share * cloud.weight).sum(-1).clamp_min(1e-12)).clamp_min(
-            1e-6
-        )
+        spread = (
+            (share * cloud.weight * residual).sum(-1) / (share * cloud.weight).sum(-1).clamp_min(1e-12)
+        ).clamp_min(1e-6)
         spread = 0.5 * (spread + spread.mean())
         label = (residual / spread[:, None] + torch.log(spread)[:, None]).argmin(0)
         share = torch.nn.functional.one_hot(label, leaves).T.to(torch.float64)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 
-class Status(str, Enum):
+class Status(StrEnum):
     """How a fit ended; the order is the precedence when several hold."""
 
     unsound = "unsound"
@@ -16,9 +16,6 @@ class Status(str, Enum):
     stalled = "stalled"
     converged = "converged"
 
-    def __str__(self) -> str:
-        return self.value
-
     @property
     def words(self) -> str:
         """What the status means and what to do."""
@@ -26,15 +23,16 @@ class Status(str, Enum):
 
 
 WORDS: dict[Status, str] = {
-    Status.unsound: "a scale lies on its floor or an expert has too few observations for its parameters; fewer experts, "
-    "a shared scale or a larger min_scale give a sound fit",
+    Status.unsound: "a scale lies on its floor or an expert has too few observations for its parameters; fewer "
+    "experts, a shared scale or a larger min_scale give a sound fit",
     Status.separated: "a gate (or an expert of counts) separates the data: its slope grows without limit while the "
     "likelihood still rises, so it has no finite estimate; a ridge penalty (alpha) makes a gate finite",
     Status.unidentified: "some direction of the parameters leaves the likelihood unchanged, so these parameters have "
     "no unique estimate; predictions are unaffected",
     Status.at_kink: "the optimum lies on a kink of the gate or expert, where the derivative jumps; it passed the test "
     "for a local optimum there, but standard errors do not apply to the parameters at the kink",
-    Status.at_bound: "the optimum lies on a bound, one that was given or the family's own (a Student-t with Gaussian tails)",
+    Status.at_bound: "the optimum lies on a bound, one that was given or the family's own (a Student-t with Gaussian "
+    "tails)",
     Status.stalled: "the search stopped before the optimality conditions held; more iterations, more time or other "
     "starts may finish it",
     Status.converged: "a local optimum: gradient, Newton decrement and curvature passed their tolerances",
