@@ -68,18 +68,38 @@ def leaf_parameters(chart: Chart) -> int:
 
 
 def gauge_directions(chart: Chart, free: Tensor) -> Tensor:
-    """Return an orthonormal basis (P, g) of the directions along which a gate's parameters have no length."""
-    columns = []
-    for level, gate in enumerate(chart.mixture.gates):
-        d = chart.shapes.get(f"gates.{level}.weight", (0,))[-1]
-        for name in gate.score.scale_free(d):
-            index = chart.columns(f"gates.{level}.{name}")
-            for owner in index.reshape(-1, index.shape[-1]):
-                direction = torch.zeros_like(free)
-                direction[owner[owner >= 0]] = free[owner[owner >= 0]]
-                if float(direction.norm()) > 0:
-                    columns.append(direction / direction.norm())
-    return torch.stack(columns, -1) if columns else free.new_zeros(len(free), 0)
+    """Return an orthonormal basis (P, g) of the directions from `free` (P,) that move no weight of any gate.
+
+    Combinations of the gates' tangents that would move a held coordinate are no directions of the chart.
+    """
+    measure = chart.measure(free)
+    moves = [
+        _entries(chart, level, gate.tangents(measure.gates[level])) for level, gate in enumerate(chart.mixture.gates)
+    ]
+    tangents = torch.cat(moves)
+    tangents = tangents[tangents.norm(dim=-1) > 0]
+    if not len(tangents):
+        return free.new_zeros(len(free), 0)
+    tangents = tangents / tangents.norm(dim=-1, keepdim=True)
+    inverse = chart.matrix / (chart.matrix * chart.matrix).sum(0)
+    outside = tangents - tangents @ inverse @ chart.matrix.mT
+    values, kept = torch.linalg.eigh(outside @ outside.mT)
+    basis, sizes, _ = torch.linalg.svd(inverse.mT @ tangents.mT @ kept[:, values < 1e-14], full_matrices=False)
+    return basis[:, sizes > 1e-9]
+
+
+def _entries(chart: Chart, level: int, moves: dict[str, Tensor]) -> Tensor:
+    """Return directions of one level's gates (g, F) in the entries of the measure, each in one node only."""
+    count = len(next(iter(moves.values()))) if moves else 0
+    nodes = chart.mixture.nodes(level)
+    alone = torch.eye(nodes, dtype=torch.float64)[:, None, :, None]
+    parts = []
+    for path, shape in chart.shapes.items():
+        size = torch.Size(shape).numel()
+        move = moves.get(path.removeprefix(f"gates.{level}."))
+        own = alone.new_zeros(nodes, count, size) if move is None else alone * move.reshape(count, nodes, -1)
+        parts.append(own.reshape(nodes * count, size))
+    return torch.cat(parts, -1)
 
 
 class Local(NamedTuple):
@@ -183,26 +203,39 @@ def walk(
         change = problem.total * (evaluate(problem, points, 0)[0] - at.value)
         change = torch.nan_to_num(change, nan=torch.inf)
         left, right = float(change[:2].max()), float(change[2:].max())
-        name = direction_name(problem.chart, direction)
         if min(left, right) > FLAT:
             continue
-        if max(left, right) > FLAT or runs_away(problem, free, at.value, direction):
-            separated.append(name)
-        else:
-            null.append(name)
+        name = direction_name(problem.chart, direction)
+        (separated if reach(problem, free, direction) > SATURATED else null).append(name)
     return tuple(dict.fromkeys(null)), tuple(dict.fromkeys(separated))
 
 
-def runs_away(problem: Problem, free: Tensor, value: float, direction: Tensor) -> bool:
-    """Tell whether the room of a flat direction has gone to infinity: doubling its large predictors changes nothing."""
+def predictors(problem: Problem, points: Tensor) -> list[Tensor]:
+    """Return gate scores about their mean over the branches, and expert outputs of counts, at sampled rows."""
     chart = problem.chart
-    room = chart.names[int(direction.abs().argmax())].rpartition(".")[0]
-    inside = torch.tensor([name.rpartition(".")[0] == room for name in chart.names])
-    outward = torch.where(inside, free, 0.0)
-    if predictor_length(problem, free, outward) < SATURATED:
-        return False
-    doubled = torch.clamp(free + outward, chart.lower, chart.upper)
-    return problem.total * (float(evaluate(problem, doubled[None], 0)[0][0]) - value) <= FLAT
+    block = problem.rows.read(0, min(problem.rows.n_units, SAMPLE))
+    measure = chart.measure(points)
+    out = []
+    for level, gate in enumerate(chart.mixture.gates):
+        score = gate.score(measure.gates[level], at_level(block.gate_x, level))
+        out.append((score - score.mean(-2, keepdim=True)).flatten(1, -2))
+    out.append(leaf_predictors(chart.mixture, measure, block.x).flatten(1, -2)[..., : out[0].shape[-1]])
+    return out
+
+
+def reach(problem: Problem, free: Tensor, direction: Tensor) -> float:
+    """Return the largest size of the predictors that a direction moves: large ones have run away.
+
+    The outputs of location-scale families do not count: they do not saturate.
+    """
+    step = 1e-6 / float(direction.abs().max())
+    values = predictors(problem, torch.stack([free, free + step * direction]))
+    if problem.chart.mixture.family.location_scale:
+        values = values[:-1]
+    rates = [(part[1] - part[0]).abs() / step for part in values]
+    most = max(float(rate.max()) for rate in rates)
+    moved = [part[0].abs()[rate > 0.1 * most] for part, rate in zip(values, rates, strict=True)]
+    return max((float(part.max()) for part in moved if part.numel()), default=0.0)
 
 
 def predictor_length(problem: Problem, free: Tensor, direction: Tensor) -> float:

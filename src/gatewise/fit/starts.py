@@ -226,6 +226,8 @@ def from_shares(
         below = pull.reshape(mixture.nodes(level), mixture.branching[level], -1, pull.shape[-1]).sum(2)
         inputs = block.gate_x if block.unit is None else block.gate_x[:, block.unit]
         params = gate.score.start(inputs, below)
+        if "temperature" in params:  # bounded scores need contrast, unbounded ones do not
+            params["temperature"] = params["temperature"] * float(generator.choice([1.0, 4.0]))
         gates.append({k: v.reshape(mixture.branching[:level] + v.shape[1:]) for k, v in params.items()})
     planes, spread = _planes_of(block.x, response, pull)
     experts = _expert_start(mixture, planes, spread, block.x.shape[-2], generator)
