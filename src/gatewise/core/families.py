@@ -329,8 +329,8 @@ def _half_gamma_ratio(a: Tensor) -> Tensor:
 def _student_cdf(z: Tensor, dof: Tensor) -> Tensor:
     """Return the distribution function of Student's t.
 
-    With ``a = dof / 2``, ``x = dof / (dof + z^2)`` and ``y = 1 - x`` the lower tail at -|z| is ``I_x(a, 1/2) / 2`` and also
-    ``(1 - I_y(1/2, a)) / 2``. Both have power series of positive terms; the one in the smaller of x and y is summed.
+    With ``a = dof / 2``, ``x = dof / (dof + z^2)`` and ``y = 1 - x`` the lower tail at -|z| is ``I_x(a, 1/2) / 2`` and
+    also ``(1 - I_y(1/2, a)) / 2``. Both have power series of positive terms; that in the smaller of x and y is summed.
     """
     z, dof = torch.broadcast_tensors(z, dof)
     size = torch.where(dof > 200, z.abs().clamp(max=12.0), z.abs())  # beyond, the tail is below 1e-20
@@ -439,8 +439,10 @@ class Binomial(Family):
         return total.clamp(max=1.0)
 
     def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw counts; without a number of trials, one trial in rows of successes and failures ``(*B, L, 2 q, n)``."""
         count = torch.full_like(eta, float(self.trials or 1))
-        return torch.binomial(count, torch.sigmoid(eta), generator=generator)
+        hits = torch.binomial(count, torch.sigmoid(eta), generator=generator)
+        return hits if self.trials is not None else torch.cat([hits, count - hits], -2)
 
     def invalid(self, y: Tensor) -> str | None:
         fault = _count_fault(y, "Binomial")

@@ -57,6 +57,10 @@ class Gate:
         """Return the parameters whose common shift over the branches leaves the weights unchanged."""
         return self.score.translation() if self.link.translation_invariant else ()
 
+    def tangents(self, params: Params) -> dict[str, Tensor]:
+        """Return the directions ``(G, *B, K, *shape)`` at `params` that leave the weights unchanged, shifts aside."""
+        return self.score.tangents(params, self.link.translation_invariant)
+
     def held(self) -> tuple[str, ...]:
         """Return the parameters that the model cannot identify and the fixed gauge holds."""
         return self.score.held()

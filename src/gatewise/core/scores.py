@@ -39,9 +39,21 @@ class Score(Predictor):
         """Return the parameters whose common shift over the branches adds the same function of x to all scores."""
         return ("bias",)
 
-    def scale_free(self, d: int) -> tuple[str, ...]:
-        """Return the parameters of each branch whose length does not matter (cosine)."""
-        return ()
+    def tangents(self, params: Params, common: bool) -> dict[str, Tensor]:
+        """Return the directions at `params` that no weight depends on, besides the shifts of `translation`.
+
+        Parameters
+        ----------
+        params : tensors ``(*B, K, *shape)``
+        common : bool
+            Whether a change of all scores by the same function of x counts as none, as it does behind a softmax.
+
+        Returns
+        -------
+        dict name -> Tensor ``(G, *B, K, *shape)``
+            G directions in every node; parameters that do not move are left out.
+        """
+        return {}
 
     def homogeneous(self) -> bool:
         """Return whether any multiple of the score is again a score of the same family."""
@@ -269,8 +281,20 @@ class Cosine(Score):
 
         return Local(product[..., 0, :] + params["bias"][..., None], jacobian, curvature)
 
-    def scale_free(self, d: int) -> tuple[str, ...]:
-        return ("weight",) if self.floor == 0 else ()
+    def tangents(self, params: Params, common: bool) -> dict[str, Tensor]:
+        """Return the lengths without a floor; with one, the common shifts of ``weight / (||weight|| + floor)``."""
+        weight = params["weight"]
+        branches, d = weight.shape[-2:]
+        if self.floor == 0:
+            eye = torch.eye(branches, dtype=weight.dtype)
+            return {"weight": eye.reshape((branches,) + (1,) * (weight.ndim - 2) + (branches, 1)) * weight}
+        if not common:
+            return {}
+        length = _safe_norm(weight, -1)
+        size = length + self.floor
+        shift = torch.eye(d, dtype=weight.dtype).reshape((d,) + (1,) * (weight.ndim - 1) + (d,))
+        along = (weight * shift).sum(-1, keepdim=True) * weight / length**2
+        return {"weight": size * (shift - along) + size**2 / self.floor * along}
 
     def rescale(self, params: Params, frame: Frame) -> tuple[Score, dict[str, Tensor]]:
         old = torch.ones_like(frame.scale) if self.metric is None else frame.scale.new_tensor(self.metric)
@@ -394,8 +418,9 @@ class Activated(Score):
     def slopes(self) -> tuple[str, ...]:
         return self.inner.slopes()
 
-    def scale_free(self, d: int) -> tuple[str, ...]:
-        return self.inner.scale_free(d)
+    def tangents(self, params: Params, common: bool) -> dict[str, Tensor]:
+        inside = {**params, "bias": torch.zeros_like(params["bias"])}
+        return self.inner.tangents(inside, common and self.fn == "identity")
 
     def homogeneous(self) -> bool:
         return activation(self.fn).homogeneous and self.inner.homogeneous()
@@ -456,19 +481,14 @@ class Tempered(Score):
 
         return Local(value, jacobian, curvature)
 
-    def start(self, x: Tensor, share: Tensor) -> dict[str, Tensor]:
-        """Start from the inner score's start at a temperature of a quarter: bounded scores need contrast."""
-        out = self.inner.start(x, share)
-        return {**out, "temperature": torch.full(share.shape[:-2], 0.25, dtype=x.dtype)}
-
     def translation(self) -> tuple[str, ...]:
         return self.inner.translation()
 
     def slopes(self) -> tuple[str, ...]:
         return self.inner.slopes()
 
-    def scale_free(self, d: int) -> tuple[str, ...]:
-        return self.inner.scale_free(d)
+    def tangents(self, params: Params, common: bool) -> dict[str, Tensor]:
+        return self.inner.tangents({name: value for name, value in params.items() if name != "temperature"}, common)
 
     def homogeneous(self) -> bool:
         return self.inner.homogeneous()

@@ -23,6 +23,7 @@ DECREMENT = 1e-8  # Newton decrement times n
 CURVATURE = -1e-8  # least eigenvalue in units of the diagonal
 NULL = 1e-11  # eigenvalues below this, in units of the diagonal, are zero
 WEAK = 1e-2  # directions with less information than this about one unit of a predictor are walked along
+BENT = 1e-8  # with less per row than this, the Hessian is null even where the ridge bends away from the straight line
 FLAT = 1e-6  # change of the log-likelihood that counts as none
 SATURATED = 15.0  # logits beyond which a weight is 0 or 1
 SAMPLE = 2048  # rows that set the length of a walk
@@ -187,8 +188,9 @@ def walk(
     """Walk along the weak directions and tell null from separated ones, in names.
 
     A direction is weak when the data hold less than `WEAK` information about one unit of change in any predictor. Null:
-    the log-likelihood is the same 5 and 20 units away on both sides. Separated: it does not fall on one side and falls
-    on the other.
+    the log-likelihood is the same 5 and 20 units away, or the Hessian holds no information at all: then the ridge may
+    bend away from the line (a temperature, a mixture of two Bernoulli laws). Separated: it does not fall on one side,
+    where the predictors that move are large.
     """
     null: list[str] = []
     separated: list[str] = []
@@ -203,30 +205,32 @@ def walk(
         change = problem.total * (evaluate(problem, points, 0)[0] - at.value)
         change = torch.nan_to_num(change, nan=torch.inf)
         left, right = float(change[:2].max()), float(change[2:].max())
-        if min(left, right) > FLAT:
+        straight = min(left, right) <= FLAT
+        if not straight and abs(float(values[k])) > BENT * rate**2:
             continue
-        name = direction_name(problem.chart, direction)
-        (separated if reach(problem, free, direction) > SATURATED else null).append(name)
+        away = straight and reach(problem, free, direction) > SATURATED
+        (separated if away else null).append(direction_name(problem.chart, direction))
     return tuple(dict.fromkeys(null)), tuple(dict.fromkeys(separated))
 
 
 def predictors(problem: Problem, points: Tensor) -> list[Tensor]:
-    """Return gate scores about their mean over the branches, and expert outputs of counts, at sampled rows."""
+    """Return gate scores below that of the leading branch, and expert outputs, at sampled rows."""
     chart = problem.chart
     block = problem.rows.read(0, min(problem.rows.n_units, SAMPLE))
     measure = chart.measure(points)
     out = []
     for level, gate in enumerate(chart.mixture.gates):
         score = gate.score(measure.gates[level], at_level(block.gate_x, level))
-        out.append((score - score.mean(-2, keepdim=True)).flatten(1, -2))
+        out.append((score - score.amax(-2, keepdim=True)).flatten(1, -2))
     out.append(leaf_predictors(chart.mixture, measure, block.x).flatten(1, -2)[..., : out[0].shape[-1]])
     return out
 
 
 def reach(problem: Problem, free: Tensor, direction: Tensor) -> float:
-    """Return the largest size of the predictors that a direction moves: large ones have run away.
+    """Return the largest size of the predictors that a direction of unit length moves: large ones have run away.
 
-    The outputs of location-scale families do not count: they do not saturate.
+    The outputs of location-scale families do not count: they do not saturate. A direction that moves no weight is a
+    ridge, and reaches nothing.
     """
     step = 1e-6 / float(direction.abs().max())
     values = predictors(problem, torch.stack([free, free + step * direction]))
@@ -234,6 +238,8 @@ def reach(problem: Problem, free: Tensor, direction: Tensor) -> float:
         values = values[:-1]
     rates = [(part[1] - part[0]).abs() / step for part in values]
     most = max(float(rate.max()) for rate in rates)
+    if most < 1e-6:
+        return 0.0
     moved = [part[0].abs()[rate > 0.1 * most] for part, rate in zip(values, rates, strict=True)]
     return max((float(part.max()) for part in moved if part.numel()), default=0.0)
 

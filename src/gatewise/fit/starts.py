@@ -192,8 +192,13 @@ CYCLE = ("planes", "clusters", "subsets", "sharp")
 PLANES = 64  # minimal subsets tried for one sharp plane
 
 
-def draw_starts(chart: Chart, rows: Rows, count: int, generator: np.random.Generator) -> tuple[Tensor, tuple[str, ...]]:
-    """Return free coordinates (S, P) of `count` starts drawn from rows in working units, and the kind of each."""
+def draw_starts(
+    chart: Chart, rows: Rows, count: int, generator: np.random.Generator, contrast: bool = True
+) -> tuple[Tensor, tuple[str, ...]]:
+    """Return free coordinates (S, P) of `count` starts drawn from rows in working units, and the kind of each.
+
+    `contrast` draws temperatures too; without it they start at one.
+    """
     block = rows.read(0, rows.n_units)
     response = chart.mixture.family.link_start(block.y)
     cloud = _Cloud(block, response)
@@ -207,14 +212,19 @@ def draw_starts(chart: Chart, rows: Rows, count: int, generator: np.random.Gener
         back = torch.empty_like(share)
         back[:, cloud.order] = share
         mixed = back[torch.from_numpy(generator.permutation(chart.mixture.n_leaves))]
-        out.append(chart.free(from_shares(chart.mixture, block, response, mixed, generator)))
+        out.append(chart.free(from_shares(chart.mixture, block, response, mixed, generator, contrast)))
         kinds.append(kind)
     free = torch.stack(out)
     return torch.clamp(free, chart.lower, chart.upper), tuple(kinds)
 
 
 def from_shares(
-    mixture: Mixture, block: Block, response: Tensor, share: Tensor, generator: np.random.Generator
+    mixture: Mixture,
+    block: Block,
+    response: Tensor,
+    share: Tensor,
+    generator: np.random.Generator,
+    contrast: bool,
 ) -> Measure:
     """Return a measure to start from, given the share (L, n) of every row that each leaf should take."""
     weight = share.new_ones(share.shape[-1])
@@ -226,8 +236,8 @@ def from_shares(
         below = pull.reshape(mixture.nodes(level), mixture.branching[level], -1, pull.shape[-1]).sum(2)
         inputs = block.gate_x if block.unit is None else block.gate_x[:, block.unit]
         params = gate.score.start(inputs, below)
-        if "temperature" in params:  # bounded scores need contrast, unbounded ones do not
-            params["temperature"] = params["temperature"] * float(generator.choice([1.0, 4.0]))
+        if contrast and "temperature" in params:
+            params = _contrasted(params, gate.score.slopes(), generator)
         gates.append({k: v.reshape(mixture.branching[:level] + v.shape[1:]) for k, v in params.items()})
     planes, spread = _planes_of(block.x, response, pull)
     experts = _expert_start(mixture, planes, spread, block.x.shape[-2], generator)
@@ -238,6 +248,13 @@ def from_shares(
         {k: v.reshape(mixture.branching + (q,) + v.shape[2:]) for k, v in experts.items()},
         {k: v.reshape(mixture.branching + v.shape[1:]) for k, v in family.items()},
     )
+
+
+def _contrasted(params: dict[str, Tensor], slopes: tuple[str, ...], generator: np.random.Generator) -> dict[str, Tensor]:
+    """Draw a temperature: one, a sharper one, or one so small that an activation works where it is straight."""
+    sharp, small = ((1.0, 1.0), (0.25, 1.0), (0.05, 0.1))[int(generator.integers(3))]
+    moved = {name: value * small if name in slopes else value for name, value in params.items()}
+    return {**moved, "temperature": sharp * params["temperature"], "bias": sharp * params["bias"]}
 
 
 def _planes_of(x: Tensor, response: Tensor, pull: Tensor) -> tuple[Tensor, Tensor]:
