@@ -24,6 +24,7 @@ CURVATURE = -1e-8  # least eigenvalue in units of the diagonal
 NULL = 1e-11  # eigenvalues below this, in units of the diagonal, are zero
 WEAK = 1e-2  # directions with less information than this about one unit of a predictor are walked along
 BENT = 1e-8  # with less per row than this, the Hessian is null even where the ridge bends away from the straight line
+STILL = 1e-4  # a predictor that changes less than this along a direction of unit length does not move
 FLAT = 1e-6  # change of the log-likelihood that counts as none
 SATURATED = 15.0  # logits beyond which a weight is 0 or 1
 SAMPLE = 2048  # rows that set the length of a walk
@@ -188,15 +189,18 @@ def walk(
     """Walk along the weak directions and tell null from separated ones, in names.
 
     A direction is weak when the data hold less than `WEAK` information about one unit of change in any predictor. Null:
-    the log-likelihood is the same 5 and 20 units away, or the Hessian holds no information at all: then the ridge may
-    bend away from the line (a temperature, a mixture of two Bernoulli laws). Separated: it does not fall on one side,
-    where the predictors that move are large.
+    no predictor moves, or the log-likelihood is the same 5 and 20 units away, or the Hessian holds no information at
+    all while the ridge bends away from the line (a mixture of two Bernoulli laws). Separated: the same, where the
+    predictors that move are large.
     """
     null: list[str] = []
     separated: list[str] = []
     values, vectors = spectrum(at.hessian, open_, gauge, scaled=False)
     for k in range(len(values)):
         rate = predictor_length(problem, free, vectors[:, k])
+        if rate < STILL and abs(float(values[k])) <= BENT:
+            null.append(direction_name(problem.chart, vectors[:, k]))
+            continue
         if problem.total * float(values[k]) > WEAK * rate**2:
             continue
         direction = vectors[:, k] / rate
@@ -208,7 +212,7 @@ def walk(
         straight = min(left, right) <= FLAT
         if not straight and abs(float(values[k])) > BENT * rate**2:
             continue
-        away = straight and reach(problem, free, direction) > SATURATED
+        away = reach(problem, free, direction) > SATURATED
         (separated if away else null).append(direction_name(problem.chart, direction))
     return tuple(dict.fromkeys(null)), tuple(dict.fromkeys(separated))
 
@@ -238,7 +242,7 @@ def reach(problem: Problem, free: Tensor, direction: Tensor) -> float:
         values = values[:-1]
     rates = [(part[1] - part[0]).abs() / step for part in values]
     most = max(float(rate.max()) for rate in rates)
-    if most < 1e-6:
+    if most < STILL:
         return 0.0
     moved = [part[0].abs()[rate > 0.1 * most] for part, rate in zip(values, rates, strict=True)]
     return max((float(part.max()) for part in moved if part.numel()), default=0.0)

@@ -121,7 +121,7 @@ def choose(mixture: Mixture, rows: Rows, held: Mapping[str, object]) -> Framing:
     x = moments(rows.x, rows.weight, rows.ends)
     gate_x = x if rows.gate_x is rows.x else moments(rows.gate_x, rows.weight, rows.ends)
     y = moments(rows.y, rows.weight, rows.ends) if mixture.family.location_scale else identity(q)
-    if any(path.startswith("gates.") for path in held):
+    if any(path.startswith("gates.") and not path.endswith(".temperature") for path in held):
         gate_x = Frame(torch.zeros_like(gate_x.shift), gate_x.scale)
     if any(path.startswith("experts.") for path in held):
         x = Frame(torch.zeros_like(x.shift), x.scale)

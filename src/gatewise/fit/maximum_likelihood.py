@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -100,9 +99,24 @@ def maximum_likelihood(
     small = model.rows if method == "em" and not isinstance(starts, int) else thin(model.rows, thinning)
     first = everything if small is model.rows else problem_of(model.chart, small, alpha)
     free, kinds = _starts(model, small, starts, drawing)
-    if isinstance(starts, int) and starts > 1 and method == "newton":
-        plain = _untempered(first, starts, seeds(seed, 2)[1], search)
-        free, kinds = torch.cat([free, plain]), kinds + ("untempered",) * len(plain)
+    tempered = _free_temperatures(model.chart)
+    if tempered and isinstance(starts, int) and starts > 1 and method == "newton":
+        held = {**(fixed or {}), **{path: torch.ones(model.chart.shapes[path]) for path in tempered}}
+        plain = maximum_likelihood(
+            mixture,
+            rows,
+            starts=starts,
+            bounds=bounds,
+            fixed=held,
+            alpha=alpha,
+            gauge=gauge,
+            min_scale=min_scale,
+            seed=seed,
+            max_time=max_time,
+            progress=progress,
+        )
+        nested = frames.reframe(model.given, plain.measure, model.framing)[1]
+        free, kinds = torch.cat([free, given_starts(model.chart, [nested])]), (*kinds, "untempered")
     found, value, n_iter = search.run(first, free)
     sound = soundness(first, found).sound & value.isfinite()
     summary = summarise(-value * first.total + model.jacobian * first.total, kinds, sound, first is not everything)
@@ -210,19 +224,9 @@ def _starts(
     return given_starts(model.chart, moved), ("given",) * len(moved)
 
 
-def _untempered(problem: Problem, starts: int, generator: np.random.Generator, search: Search) -> Tensor:
-    """Return the best points (s, P) with every temperature held at one: the nested model is never missed."""
-    chart = problem.chart
-    tempered = torch.tensor([".temperature" in name for name in chart.names])
-    free = torch.zeros(0, chart.size, dtype=torch.float64)
-    if not bool(tempered.any()):
-        return free
-    free, _ = draw_starts(chart, problem.rows, starts, generator, contrast=False)
-    lower, upper = torch.where(tempered, 0.0, chart.lower), torch.where(tempered, 0.0, chart.upper)
-    held = replace(problem, chart=replace(chart, lower=lower, upper=upper))
-    found, value, _ = search.run(held, torch.where(tempered, 0.0, free))
-    good = soundness(held, found).sound & value.isfinite()
-    return found[torch.argsort(torch.where(good, value, torch.inf), stable=True)[:2]]
+def _free_temperatures(chart: Chart) -> tuple[str, ...]:
+    """Return the paths of the temperatures that are estimated."""
+    return tuple({name.partition("[")[0]: None for name in chart.names if ".temperature" in name})
 
 
 def _finish(

@@ -250,7 +250,9 @@ def from_shares(
     )
 
 
-def _contrasted(params: dict[str, Tensor], slopes: tuple[str, ...], generator: np.random.Generator) -> dict[str, Tensor]:
+def _contrasted(
+    params: dict[str, Tensor], slopes: tuple[str, ...], generator: np.random.Generator
+) -> dict[str, Tensor]:
     """Draw a temperature: one, a sharper one, or one so small that an activation works where it is straight."""
     sharp, small = ((1.0, 1.0), (0.25, 1.0), (0.05, 0.1))[int(generator.integers(3))]
     moved = {name: value * small if name in slopes else value for name, value in params.items()}
