@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gatewise.core import derivatives
 from gatewise.core.chart import Chart
-from gatewise.core.mixture import leaf_predictors
+from gatewise.core.mixture import Measure, Mixture, leaf_predictors
 from gatewise.core.predictors import Params
 from gatewise.core.rows import Block
 from gatewise.core.tree import at_level
@@ -42,7 +42,7 @@ class Soundness(NamedTuple):
         return ~(self.floor.any(-1) | self.starved.any(-1))
 
 
-def _totals(mixture, measure, block: Block) -> tuple[Tensor, ...]:  # type: ignore[no-untyped-def]
+def _totals(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
     leaf = derivatives.unit_responsibilities(mixture, measure, block)
     rows = derivatives.by_row(leaf if block.weight is None else leaf * block.weight, block)
     return (rows.sum(-1),)

@@ -96,64 +96,66 @@ def maximum_likelihood(
     search = Search(method, max_iter, deadline, progress or (lambda stage, done, total: None))
     thinning, drawing = seeds(seed, 2)
     everything = problem_of(model.chart, model.rows, alpha)
-    small = model.rows if method == "em" and not isinstance(starts, int) else thin(model.rows, thinning)
+    drawn = isinstance(starts, int)
+    small = thin(model.rows, thinning) if drawn else model.rows
     first = everything if small is model.rows else problem_of(model.chart, small, alpha)
     free, kinds = _starts(model, small, starts, drawing)
     tempered = _free_temperatures(model.chart)
     if tempered and isinstance(starts, int) and starts > 1 and method == "newton":
-        held = {**(fixed or {}), **{path: torch.ones(model.chart.shapes[path]) for path in tempered}}
+        # the mixture without temperatures is nested: its optimum is one of the starts
         plain = maximum_likelihood(
             mixture,
             rows,
             starts=starts,
             bounds=bounds,
-            fixed=held,
+            fixed={**(fixed or {}), **{path: torch.ones(model.chart.shapes[path]) for path in tempered}},
             alpha=alpha,
             gauge=gauge,
             min_scale=min_scale,
             seed=seed,
-            max_time=max_time,
+            max_time=search.half(),
             progress=progress,
         )
         nested = frames.reframe(model.given, plain.measure, model.framing)[1]
         free, kinds = torch.cat([free, given_starts(model.chart, [nested])]), (*kinds, "untempered")
     found, value, n_iter = search.run(first, free)
     sound = soundness(first, found).sound & value.isfinite()
-    summary = summarise(-value * first.total + model.jacobian * first.total, kinds, sound, first is not everything)
     point, more = _finish(everything, first, found, value, sound, search)
     if isinstance(starts, int) and starts >= THOROUGH and method == "newton":
         point, moved = _relocate(everything, point, search)
         more += moved
-    return conclude(model, everything, point, summary, n_iter + more, search)
-
-
-def conclude(model: Model, problem: Problem, point: Tensor, starts: Starts, n_iter: int, search: Search) -> Fit:
-    """Settle on kinks, certify, and return the fit in the units of the data."""
-    kinks: tuple[str, ...] = ()
-    pinned = None
+    kinked: tuple[str, ...] = ()
+    pinned: Tensor | None = None
     if model.chart.mixture.kinked:
-        point, kinks, pinned = settle_on_kinks(problem, point, search.deadline)
-    certificate = certify(problem, point, kinks, pinned)
+        point, kinked, pinned = settle_on_kinks(everything, point, deadline)
+    taken = evaluate(everything, point[None], 0)[0] if first is everything else None
+    ended = (model.jacobian - (value if taken is None else torch.cat([value, taken]))) * first.total
+    summary = summarise(ended[: len(value)], kinds, sound, None if taken is None else float(ended[-1]))
+    return conclude(model, everything, point, certify(everything, point, kinked, pinned), summary, n_iter + more)
+
+
+def conclude(
+    model: Model, problem: Problem, point: Tensor, certificate: Certificate, starts: Starts, n_iter: int
+) -> Fit:
+    """Return the fit at a certified point, in the units of the data."""
     value = float(evaluate(problem, point[None], 0)[0][0])
     penalty = float(problem.penalty(point[None])[0][0])
     working = shortest(model, model.chart.measure(point))
     measure = frames.reframe(model.chart.mixture, working, model.framing.inverse())[1]
     held = flags(certificate, model.chart)
-    log_likelihood = penalty - value * problem.total + model.jacobian * problem.total
-    notes = model.notes + _notes(model, certificate)
     return Fit(
-        model.given,
-        measure,
-        value - model.jacobian,
-        log_likelihood,
-        penalty,
-        problem.total,
-        held[0],
-        held,
-        certificate,
-        starts,
-        n_iter,
-        notes,
+        mixture=model.given,
+        measure=measure,
+        objective=value - model.jacobian,
+        log_likelihood=penalty + (model.jacobian - value) * problem.total,
+        penalty=penalty,
+        n=problem.total,
+        status=held[0],
+        flags=held,
+        certificate=certificate,
+        starts=starts,
+        n_iter=n_iter,
+        notes=model.notes + _notes(model, certificate),
     )
 
 
@@ -172,6 +174,14 @@ class Search(NamedTuple):
     max_iter: int
     deadline: float | None
     progress: Progress
+
+    def late(self) -> bool:
+        """Return whether the time is up."""
+        return self.deadline is not None and time.monotonic() > self.deadline
+
+    def half(self) -> float | None:
+        """Return half of the seconds left."""
+        return None if self.deadline is None else 0.5 * max(0.0, self.deadline - time.monotonic())
 
     def run(
         self, problem: Problem, free: Tensor, rough_iter: int = 150, keep: int | None = None
@@ -258,6 +268,9 @@ def _relocate(problem: Problem, point: Tensor, search: Search) -> tuple[Tensor, 
         return point, 0
     spent = 0
     for _ in range(ROUNDS):
+        if search.late():
+            break
+        search.progress("moving experts", 0, 1)
         candidates = relocations(problem, point)
         if not len(candidates):
             break
@@ -274,21 +287,24 @@ def _relocate(problem: Problem, point: Tensor, search: Search) -> tuple[Tensor, 
     return point, spent
 
 
-def summarise(log_likelihood: Tensor, kinds: tuple[str, ...], sound: Tensor, subsampled: bool) -> Starts:
-    """Describe where the starts ended."""
-    best = log_likelihood[sound].max() if bool(sound.any()) else log_likelihood.nan_to_num(-torch.inf).max()
-    width = max(SAME, 1e-6 * abs(float(best)) if best.isfinite() else SAME)
+def summarise(log_likelihood: Tensor, kinds: tuple[str, ...], sound: Tensor, taken: float | None) -> Starts:
+    """Describe where the starts ended, against the value that was taken (None: it was found on other rows)."""
+    best = float(log_likelihood[sound].max() if bool(sound.any()) else log_likelihood.nan_to_num(-torch.inf).max())
+    best = best if taken is None else taken
+    width = max(SAME, 1e-6 * abs(best)) if np.isfinite(best) else SAME
+    hit = sound & ((log_likelihood - best).abs() <= width)
     below = log_likelihood[sound & (log_likelihood < best - width)]
     groups = torch.unique(torch.round(log_likelihood[log_likelihood.isfinite()] / width), return_counts=True)[1]
     return Starts(
-        log_likelihood,
-        kinds,
-        sound,
-        int((sound & (log_likelihood >= best - width)).sum()),
-        float(best - below.max()) if len(below) else float("inf"),
-        float((groups == 1).sum()) / len(log_likelihood),
-        tuple(sorted(log_likelihood[~sound & (log_likelihood > best + width)].tolist(), reverse=True)),
-        subsampled,
+        log_likelihood=log_likelihood,
+        kind=kinds,
+        sound=sound,
+        hits=int(hit.sum()),
+        gap=best - float(below.max()) if len(below) else float("inf"),
+        unseen=float((groups == 1).sum()) / len(log_likelihood),
+        better_unsound=tuple(sorted(log_likelihood[~sound & (log_likelihood > best + width)].tolist(), reverse=True)),
+        moved=taken is not None and not bool(hit.any()),
+        subsampled=taken is None,
     )
 
 

@@ -16,7 +16,29 @@ from gatewise.fit import frames
 
 Limits = Mapping[str, tuple[float | Tensor, float | Tensor]]
 
+CHUNK = 65536  # rows read at once
 DEPENDENT = 1e-9  # share of a standardised column's variance that others leave unexplained when it depends on them
+
+
+class Slopes(NamedTuple):
+    """The slopes of one room, where some columns of its inputs are constant or depend on others.
+
+    Attributes
+    ----------
+    room : str
+        Name of the inputs.
+    paths : tuple of str
+        Parameters with one entry per column.
+    extra : list of int
+        Columns that depend on those before them.
+    seen : Tensor (d, r)
+        Basis of the directions that the data span.
+    """
+
+    room: str
+    paths: tuple[str, ...]
+    extra: list[int]
+    seen: Tensor
 
 
 class Model(NamedTuple):
@@ -34,6 +56,8 @@ class Model(NamedTuple):
         In working units.
     jacobian : float
         Log-likelihood in the units of the data minus that in working units, per unit of weight.
+    redundant : tuple of Slopes
+        Slopes that are not unique because columns depend on others.
     notes : tuple of str
         What was noticed about the data, in words.
     """
@@ -43,6 +67,7 @@ class Model(NamedTuple):
     chart: Chart
     rows: Rows
     jacobian: float
+    redundant: tuple[Slopes, ...]
     notes: tuple[str, ...]
 
 
@@ -67,9 +92,10 @@ def prepare(
         raise ValueError(f"{rows.n_units} rows for {mixture.n_leaves} experts: give at least one row per expert")
     if not rows.total > 0:
         raise ValueError("the weights sum to zero: nothing to fit")
-    fault = mixture.family.invalid(rows.y.read(0, rows.n))
-    if fault:
-        raise ValueError(f"y has {fault}")
+    for block in rows.blocks(CHUNK):
+        fault = mixture.family.invalid(block.y)
+        if fault:
+            raise ValueError(f"y has {fault}")
     framing = frames.choose(mixture, rows, {**(bounds or {}), **(fixed or {})})
     for name, frame in (("X", framing.x), ("gate_X", framing.gate_x), ("y", framing.y)):
         if not bool((frame.shift.isfinite() & frame.scale.isfinite()).all()):
@@ -90,9 +116,15 @@ def prepare(
         for name, (low, high) in floors.items():
             below, above = limits.get(f"family.{name}", (low, high))
             limits[f"family.{name}"] = torch.maximum(low, torch.as_tensor(below, dtype=low.dtype)), above
-    notes, redundant = _redundant(working, moved_rows, neutral, held)
-    chart = make_chart(working, d, gate_d, q, bounds=limits, fixed=redundant, gauge=gauge)
-    return Model(mixture, framing, chart, moved_rows, jacobian, notes)
+    redundant = find_redundant(working, moved_rows)
+    fixed_parts = _held_slopes(redundant, neutral, held)
+    chart = make_chart(working, d, gate_d, q, bounds=limits, fixed=fixed_parts, gauge=gauge)
+    notes = tuple(
+        f"column {', '.join(map(str, s.extra))} of {s.room} is constant or a combination of others: its slopes are not "
+        "unique"
+        for s in redundant
+    )
+    return Model(mixture, framing, chart, moved_rows, jacobian, redundant, notes)
 
 
 def scale_floor(rows: Rows, min_scale: float | Tensor | None) -> Tensor:
@@ -130,50 +162,51 @@ def _moved(
     return limits, {path: torch.as_tensor(value, dtype=torch.float64) * ratio[path] for path, value in fixed.items()}
 
 
-def _redundant(
-    working: Mixture, rows: Rows, neutral: Measure, held: dict[str, Tensor]
-) -> tuple[tuple[str, ...], dict[str, Tensor]]:
-    """Hold the slopes of columns that are constant or depend on others at zero; name them."""
-    fixed, notes = dict(held), []
-    for room, columns, names in (
-        ("X", rows.x, [f"experts.{name}" for name in working.expert.slopes()]),
-        ("gate_X", rows.gate_x, [f"gates.{i}.{n}" for i, g in enumerate(working.gates) for n in g.score.slopes()]),
-    ):
-        extra = dependent(columns, rows) if names else []
-        if not extra:
-            continue
-        listed = ", ".join(map(str, extra))
-        notes.append(f"column {listed} of {room} is constant or a combination of others: its slopes are not unique")
-        for path in names:
+def find_redundant(working: Mixture, rows: Rows) -> tuple[Slopes, ...]:
+    """Return the slopes that are not unique, by room."""
+    gates = tuple(f"gates.{i}.{name}" for i, gate in enumerate(working.gates) for name in gate.score.slopes())
+    experts = tuple(f"experts.{name}" for name in working.expert.slopes())
+    found = []
+    for room, columns, paths in (("X", rows.x, experts), ("gate_X", rows.gate_x, gates)):
+        moments, covariance = second_moments(columns, rows)
+        extra = dependent(covariance, moments) if paths else []
+        if extra:
+            values, vectors = torch.linalg.eigh(moments)
+            found.append(Slopes(room, paths, extra, vectors[:, values > DEPENDENT * values.max()]))
+    return tuple(found)
+
+
+def _held_slopes(redundant: tuple[Slopes, ...], neutral: Measure, held: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Hold the slopes of columns that depend on others at zero."""
+    fixed = dict(held)
+    for _, paths, extra, _ in redundant:
+        for path in paths:
             value = fixed.get(path, torch.full_like(neutral.paths()[path], torch.nan)).clone()
             value[..., extra] = torch.where(value[..., extra].isnan(), 0.0, value[..., extra])
             fixed[path] = value
-    return tuple(notes), fixed
+    return fixed
 
 
-def gram(columns: Columns, rows: Rows, size: int = 65536) -> Tensor:
-    """Return the weighted second moments (d, d) of columns in working units."""
+def second_moments(columns: Columns, rows: Rows) -> tuple[Tensor, Tensor]:
+    """Return weighted second moments (d, d) about zero and about the mean, in working units."""
     n, d = columns.shape
-    total = torch.zeros(d, d, dtype=torch.float64)
+    total, mean = torch.zeros(d, d, dtype=torch.float64), torch.zeros(d, dtype=torch.float64)
     weights = frames.row_weights(rows.weight, rows.ends, n)
-    for start in range(0, n, size):
-        part = columns.read(start, min(start + size, n))
-        total += (part if weights is None else part * weights[start : start + part.shape[-1]]) @ part.T
-    return total / rows.total
+    for start in range(0, n, CHUNK):
+        part = columns.read(start, min(start + CHUNK, n))
+        weighed = part if weights is None else part * weights[start : start + part.shape[-1]]
+        total += weighed @ part.T
+        mean += weighed.sum(-1)
+    mean = mean / rows.total
+    return total / rows.total, total / rows.total - torch.outer(mean, mean)
 
 
-def dependent(columns: Columns, rows: Rows) -> list[int]:
+def dependent(covariance: Tensor, moments: Tensor) -> list[int]:
     """Return the columns that are constant or linear combinations of the columns before them."""
-    moments = gram(columns, rows)
-    mean = torch.zeros(len(moments), dtype=torch.float64)
-    frame = frames.moments(columns, rows.weight, rows.ends)
-    covariance = moments - torch.outer(mean, mean)
-    if bool((frame.shift.abs() > 1e-6).any()):  # a room that keeps its own origin
-        covariance = moments - torch.outer(frame.shift, frame.shift)
-    left = covariance.clone()
-    out = []
+    left, out = covariance.clone(), []
     for j in range(len(left)):
-        if float(left[j, j]) <= DEPENDENT * max(float(covariance[j, j]), 1e-30) or float(covariance[j, j]) <= 1e-20:
+        constant = float(covariance[j, j]) <= 1e-20 * float(moments[j, j])
+        if constant or float(left[j, j]) <= DEPENDENT * float(covariance[j, j]):
             out.append(j)
             continue
         left = left - torch.outer(left[:, j], left[j]) / left[j, j]
@@ -182,16 +215,8 @@ def dependent(columns: Columns, rows: Rows) -> list[int]:
 
 def shortest(model: Model, measure: Measure) -> Measure:
     """Return the measure whose slopes have the least norm among those with the same values on the data."""
-    rows, mixture = model.rows, model.chart.mixture
     changed = measure.paths()
-    for columns, names in (
-        (rows.x, [f"experts.{name}" for name in mixture.expert.slopes()]),
-        (rows.gate_x, [f"gates.{i}.{n}" for i, g in enumerate(mixture.gates) for n in g.score.slopes()]),
-    ):
-        if not names or not dependent(columns, rows):
-            continue
-        values, vectors = torch.linalg.eigh(gram(columns, rows))
-        seen = vectors[:, values > DEPENDENT * values.max()]
-        for path in names:
+    for _, paths, _, seen in model.redundant:
+        for path in paths:
             changed[path] = changed[path] @ seen @ seen.T
-    return from_paths(changed, mixture.depth)
+    return from_paths(changed, model.chart.mixture.depth)

@@ -72,6 +72,8 @@ class Starts(NamedTuple):
         Estimated chance that one more start ends at a value not seen yet (Good-Turing).
     better_unsound : tuple of float
         Higher log-likelihoods that were refused as unsound.
+    moved : bool
+        True when the value taken was found afterwards, by moving an expert or settling on a kink: no start ended there.
     subsampled : bool
         True when the search ran on a subsample and only the best were carried on to all rows.
     """
@@ -83,6 +85,7 @@ class Starts(NamedTuple):
     gap: float
     unseen: float
     better_unsound: tuple[float, ...]
+    moved: bool
     subsampled: bool
 
 
