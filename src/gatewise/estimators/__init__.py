@@ -1,0 +1,6 @@
+"""Estimators with scikit-learn's interface: validation and attributes, no mathematics."""
+
+from gatewise.estimators.regressor import MixtureOfExpertsRegressor
+from gatewise.estimators.serialise import load_model, save_model
+
+__all__ = ["MixtureOfExpertsRegressor", "load_model", "save_model"]

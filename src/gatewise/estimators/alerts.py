@@ -1,0 +1,88 @@
+"""Warnings of a fit, one class per status that is a failure; all are scikit-learn ConvergenceWarnings."""
+
+from __future__ import annotations
+
+import warnings
+from math import isfinite
+
+from sklearn.exceptions import ConvergenceWarning
+
+from gatewise.fit.result import Fit
+from gatewise.fit.status import Status
+
+
+class FitWarning(ConvergenceWarning):
+    """The reader should know something about a fit before using it."""
+
+
+class UnsoundWarning(FitWarning):
+    """A scale lies on its floor, or an expert has too few observations."""
+
+
+class SeparatedWarning(FitWarning):
+    """A gate or an expert separates the data: its parameters grow without limit."""
+
+
+class UnidentifiedWarning(FitWarning):
+    """Some direction of the parameters leaves the likelihood unchanged."""
+
+
+class BoundWarning(FitWarning):
+    """The optimum lies on a bound that was given."""
+
+
+class StalledWarning(FitWarning):
+    """The search stopped before the optimality conditions held."""
+
+
+class StartsDisagreeWarning(FitWarning):
+    """The best value was reached from one start only."""
+
+
+class CollinearWarning(FitWarning):
+    """Columns are constant or combinations of others."""
+
+
+CLASSES: dict[Status, type[FitWarning]] = {
+    Status.unsound: UnsoundWarning,
+    Status.separated: SeparatedWarning,
+    Status.unidentified: UnidentifiedWarning,
+    Status.at_bound: BoundWarning,
+    Status.stalled: StalledWarning,
+}
+GOOD = (Status.converged, Status.at_kink)
+FEW_STARTS = 5  # below this one hit says nothing
+
+
+def details(fit: Fit) -> str:
+    """Return what carries the primary status, in names; empty when there is nothing to name."""
+    evidence = fit.certificate
+    parts = {
+        Status.unsound: [*evidence.floor, *(f"expert {leaf}" for leaf in evidence.starved)],
+        Status.separated: evidence.separated,
+        Status.unidentified: evidence.null,
+        Status.at_bound: evidence.active,
+        Status.at_kink: evidence.kinks,
+    }.get(fit.status, ())
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def alert(fit: Fit, stacklevel: int) -> None:
+    """Warn about the primary status, about starts that disagree, and about columns."""
+    if fit.status in CLASSES:
+        others = [str(flag) for flag in fit.flags if flag is not fit.status and flag not in GOOD]
+        also = f"; also {', '.join(others)}" if others else ""
+        text = f"the fit is {fit.status}: {fit.status.words}{details(fit)}{also}"
+        warnings.warn(text, CLASSES[fit.status], stacklevel=stacklevel + 1)
+    starts = len(fit.starts.log_likelihood)
+    if starts >= FEW_STARTS and fit.starts.hits <= 1 and fit.status is not Status.unsound:
+        gap = f" (the next is {fit.starts.gap:.4g} below)" if isfinite(fit.starts.gap) else ""
+        text = (
+            f"only {fit.starts.hits} of {starts} starts reached the best log-likelihood{gap}: a better optimum may "
+            "exist; raise n_init"
+        )
+        warnings.warn(text, StartsDisagreeWarning, stacklevel=stacklevel + 1)
+    for note in fit.notes:
+        again = "of gate_X" in note and note.replace("of gate_X", "of X") in fit.notes
+        if note.startswith("column ") and not again:
+            warnings.warn(note, CollinearWarning, stacklevel=stacklevel + 1)

@@ -1,0 +1,38 @@
+"""Fitted attributes in numpy: parameters in the shape of the tree, without output axis when y had one dimension."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from gatewise.core.families import FullGaussian
+from gatewise.core.mixture import Measure, Mixture
+
+
+def natural(mixture: Mixture, measure: Measure, flat: bool) -> dict[str, object]:
+    """Return the attributes by name.
+
+    Returns
+    -------
+    dict
+        `coef_` (*branching, q, d), `intercept_` (*branching, q), `scale_` (*branching, q), `covariance_`
+        (*branching, q, q) with a full covariance, `dof_` with Student's t, and `gate_params_`, a dict of arrays per
+        level. Parameters that expert or family lack are left out.
+    """
+    depth = mixture.depth
+    gates = tuple({name: value.numpy().copy() for name, value in level.items()} for level in measure.gates)
+    out: dict[str, object] = {"gate_params_": gates}
+    for name, value in {**measure.experts, **measure.family}.items():
+        if name != "cholesky":
+            out[f"{name}_"] = _squeezed(value.numpy(), depth, flat)
+    if isinstance(mixture.family, FullGaussian):
+        q = next(iter(measure.experts.values())).shape[depth]
+        covariance = mixture.family.covariance(measure.family, q)
+        out["covariance_"] = covariance.numpy()
+        spread = torch.sqrt(covariance.diagonal(dim1=-2, dim2=-1))
+        out["scale_"] = _squeezed(spread.numpy(), depth, flat)
+    return out
+
+
+def _squeezed(value: np.ndarray, depth: int, flat: bool) -> np.ndarray:
+    return (value.squeeze(depth) if flat else value).copy()

@@ -1,0 +1,228 @@
+"""What estimators share: fitting, and what a fit says about its own data."""
+
+from __future__ import annotations
+
+import sys
+from math import log
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from gatewise.core import derivatives
+from gatewise.core.gates import Gate, describe
+from gatewise.core.mixture import leaf_log_weights, log_density
+from gatewise.core.rows import Columns, columns, make_rows
+from gatewise.estimators import options
+from gatewise.estimators.alerts import GOOD, alert
+from gatewise.estimators.attributes import natural
+from gatewise.estimators.gate_inputs import GateReader, straight
+from gatewise.estimators.inputs import label_groups, read_inputs, read_training, reject_text
+from gatewise.estimators.summary import summary
+from gatewise.fit.maximum_likelihood import maximum_likelihood
+from gatewise.fit.result import Fit
+from gatewise.infer.predict import Shares, in_blocks, shares
+
+
+def reads_inputs(gate: Gate) -> bool:
+    """Return whether a gate looks at its inputs."""
+    return any(spec.shape for spec in gate.score.parameters(2).values())
+
+
+class MixtureEstimator(BaseEstimator):
+    """Abstract: subclasses give the constructor and the predictions."""
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, gate_X: Any = None, groups: Any = None) -> Any:
+        """Fit by maximum likelihood from many starts and certify the result.
+
+        Parameters
+        ----------
+        X : array-like (n, d)
+            Inputs of the experts, and of the gates unless `gate_X` or `gate_features` say otherwise. A memory-mapped
+            float64 array is read in place, never copied.
+        y : array-like (n,) or (n, q)
+        sample_weight : array-like (n,), optional
+            Frequency weights: 2 counts a row twice, 0 leaves it out.
+        gate_X : array-like (n, g), optional
+            Inputs of the gates.
+        groups : array-like (n,), optional
+            Rows with the same label come from one expert: they share their responsibility, their gate inputs and their
+            weight.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            For data or arguments that cannot be used; the message says which, why, and what to do.
+
+        Warns
+        -----
+        ConvergenceWarning
+            A subclass for each way a fit can fail (`gatewise.estimators.alerts`).
+        """
+        options.check_numbers(self)
+        solver = options.solver(self.method)
+        levels = options.branching(self.n_experts)
+        gated = any(reads_inputs(gate) for gate in options.gates(self.gate, len(levels)))
+        data = read_training(self, X, y, sample_weight, gate_X, groups, gated)
+        leaves = int(np.prod(levels))
+        if data.rows.n_units < leaves:
+            raise ValueError(f"n_samples={data.rows.n_units} for {leaves} experts: give at least one row per expert")
+        mixture = options.mixture_of(self, data.rows)
+        held = options.Held(mixture, data.rows, data.flat)
+        fit = maximum_likelihood(
+            mixture,
+            data.rows,
+            starts=int(self.n_init),
+            bounds=held.bounds(self.bounds),
+            fixed=held.fixed(self.fixed),
+            alpha=float(self.alpha),
+            gauge=self.gauge,
+            min_scale=options.floor_of(self.min_scale, data.rows.y.shape[1]),
+            seed=options.seed_of(self.random_state),
+            max_time=self.max_time,
+            method=solver,
+            max_iter=int(self.max_iter),
+            progress=_report if self.verbose else None,
+        )
+        self._adopt(fit, data.reader, data.flat, shares(fit.mixture, fit.measure, data.rows))
+        alert(fit, stacklevel=2)
+        return self
+
+    def _adopt(self, fit: Fit, reader: GateReader, flat: bool, taken: Shares) -> None:
+        """Set the fitted attributes."""
+        self._reader, self._flat, self._shares = reader, flat, taken
+        self.fit_, self.mixture_, self.measure_ = fit, fit.mixture, fit.measure
+        self.log_likelihood_, self.status_ = fit.log_likelihood, fit.status
+        self.converged_ = fit.status in GOOD
+        self.n_iter_ = fit.n_iter
+        self.n_experts_ = fit.mixture.n_leaves - len(fit.certificate.starved)
+        self.n_outputs_ = next(iter(fit.measure.experts.values())).shape[fit.mixture.depth]
+        for name, value in natural(fit.mixture, fit.measure, flat).items():
+            setattr(self, name, value)
+
+    def _columns(self, X: Any, gate_X: Any) -> tuple[Columns, Columns]:
+        """Check inputs of a prediction and return those of experts and gates."""
+        check_is_fitted(self, "fit_")
+        x = read_inputs(self, X, reset=False)
+        gates = self._reader.read(x, gate_X)
+        inputs = columns(x, hold=False)
+        return inputs, inputs if gates is None else columns(gates, hold=False)
+
+    def _evaluate(self, function: Any, width: int, X: Any, gate_X: Any, *more: Columns) -> np.ndarray:
+        """Return ``function(mixture, measure, x, gate_x, ...)`` for all rows, with rows first."""
+        x, gates = self._columns(X, gate_X)
+        for part in more:
+            if part.shape[0] != x.shape[0]:
+                raise ValueError(f"y has {part.shape[0]} rows, X has {x.shape[0]}: pass one response per observation")
+
+        def block(*parts: torch.Tensor) -> torch.Tensor:
+            return function(self.mixture_, self.measure_, *parts)
+
+        size = self.mixture_.n_leaves * self.n_outputs_ * width
+        return np.moveaxis(in_blocks(block, size, x, gates, *more).numpy(), -1, 0)
+
+    def _response(self, y: Any) -> Columns:
+        """Check a response like that of fit."""
+        reject_text(y)
+        y = straight(np.asarray(y, dtype=np.float64))
+        y = y[:, None] if y.ndim == 1 else y
+        wanted = self._response_columns()
+        if y.ndim != 2 or y.shape[1] != wanted or not np.isfinite(y).all():
+            raise ValueError(f"y has the shape {y.shape}: give finite numbers, {wanted} per row as in fit")
+        return columns(y, hold=False)
+
+    def _response_columns(self) -> int:
+        trials = getattr(self.mixture_.family, "trials", 1)
+        return self.n_outputs_ * (2 if trials is None else 1)
+
+    def gate_proba(self, X: Any, gate_X: Any = None) -> np.ndarray:
+        """Return the weight ``(n, L)`` of every expert at X, before y is seen.
+
+        Parameters
+        ----------
+        X : array-like (n, d)
+        gate_X : array-like (n, g)
+            When fit was given it.
+        """
+        return self._evaluate(lambda m, g, x, gate_x: leaf_log_weights(m, g, gate_x).exp(), 2, X, gate_X)
+
+    def responsibilities(self, X: Any, y: Any, gate_X: Any = None, groups: Any = None) -> np.ndarray:
+        """Return the posterior probability ``(n, L)`` of every expert given X and y.
+
+        Parameters
+        ----------
+        X : array-like (n, d)
+        y : array-like (n,) or (n, q)
+        gate_X : array-like (n, g)
+            When fit was given it.
+        groups : array-like (n,), optional
+            Rows with the same label share their responsibility.
+        """
+        x, gates = self._columns(X, gate_X)
+        response = self._response(y)
+        n = x.shape[0]
+        if response.shape[0] != n:
+            raise ValueError(f"y has {response.shape[0]} rows, X has {n}: pass one response per observation")
+        label = np.arange(n) if groups is None else label_groups(groups, n)
+        order = np.argsort(label, kind="stable")
+        ends = np.cumsum(np.bincount(label))
+        parts = [part.source[order.tolist()] for part in (x, response, gates)]
+        rows = make_rows(*parts[:2], gate_x=parts[2], ends=torch.from_numpy(ends), hold=False)
+        out = np.empty((n, self.mixture_.n_leaves))
+        at = 0
+        for block in rows.blocks(16384):
+            leaf = derivatives.unit_responsibilities(self.mixture_, self.measure_, block)
+            part = derivatives.by_row(leaf, block).T.numpy()
+            out[order[at : at + len(part)]] = part
+            at += len(part)
+        return out
+
+    def score_samples(self, X: Any, y: Any = None, gate_X: Any = None) -> np.ndarray:
+        """Return the log density ``log p(y | x)`` of every row, ``(n,)``.
+
+        Parameters
+        ----------
+        X : array-like (n, d)
+        y : array-like (n,) or (n, q), optional
+            Left out: the density at the predicted mean, which says how concentrated the response is there.
+        gate_X : array-like (n, g)
+            When fit was given it.
+        """
+        check_is_fitted(self, "fit_")
+        y = self.predict(X, gate_X=gate_X) if y is None else y
+        return self._evaluate(log_density, 4, X, gate_X, self._response(y))
+
+    def aic(self) -> float:
+        """Return ``-2 log L + 2 df`` on the data of fit, df the identified rank; smaller is better."""
+        check_is_fitted(self, "fit_")
+        return 2.0 * self.fit_.df - 2.0 * self.log_likelihood_
+
+    def bic(self) -> float:
+        """Return ``-2 log L + df log n`` on the data of fit, n the sum of the weights; smaller is better."""
+        check_is_fitted(self, "fit_")
+        return self.fit_.df * log(self.fit_.n) - 2.0 * self.log_likelihood_
+
+    def icl(self) -> float:
+        """Return BIC + 2 x entropy of the responsibilities on the data of fit; smaller is better."""
+        return self.bic() + 2.0 * self._shares.entropy
+
+    def summary(self) -> str:
+        """Return the fit as a text: model, criteria, status, experts, gates, starts and notes."""
+        check_is_fitted(self, "fit_")
+        names = getattr(self, "feature_names_in_", None)
+        inputs = [f"x{i}" for i in range(self.n_features_in_)] if names is None else list(names)
+        fallback = [f"{'gate ' if self._reader.given else ''}x{i}" for i in range(self._reader.count)]
+        gate_inputs = list(self._reader.names or fallback)
+        gates = [describe(gate) for gate in options.gates(self.gate, self.mixture_.depth)]
+        criteria = self.aic(), self.bic(), self.icl()
+        return summary(self.fit_, self._shares, gates, inputs, gate_inputs, criteria)
+
+
+def _report(stage: str, done: int, total: int) -> None:
+    sys.stderr.write(f"gatewise: {stage} ({done} of {total})\n")

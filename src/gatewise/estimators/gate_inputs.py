@@ -1,0 +1,120 @@
+"""What the gates look at: all of X, some of its columns, or inputs of their own."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.utils.validation import check_array
+
+
+class View:
+    """Chosen rows and columns of an array, read when it is sliced by rows: nothing is copied before that."""
+
+    def __init__(self, source: Any, rows: np.ndarray | None = None, chosen: list[int] | None = None) -> None:
+        self.source, self.rows, self.chosen = source, rows, chosen
+        n = source.shape[0] if rows is None else len(rows)
+        self.shape = (n, source.shape[1] if chosen is None else len(chosen))
+
+    def __getitem__(self, index: slice | list[int]) -> np.ndarray:
+        part = self.source[index if self.rows is None else self.rows[index]]
+        return part if self.chosen is None else part[:, self.chosen]
+
+
+class GateReader(NamedTuple):
+    """Where the gates find their inputs: in all of X, in some columns of X, or in gate_X.
+
+    Attributes
+    ----------
+    given : bool
+        True when fit was given gate_X.
+    chosen : tuple of int or None
+        Columns of X, with `gate_features`.
+    count : int
+        Number of gate inputs.
+    names : tuple of str or None
+    """
+
+    given: bool
+    chosen: tuple[int, ...] | None
+    count: int
+    names: tuple[str, ...] | None
+
+    def read(self, x: Any, gate_x: Any) -> Any:
+        """Return the gate inputs ``(n, g)``, or None when they are those of the experts.
+
+        Raises
+        ------
+        ValueError
+            If gate_X is missing, unexpected, or of another shape or names than in fit.
+        """
+        if self.given and gate_x is None:
+            raise ValueError(f"gate_X is missing: fit was given {self.count} gate inputs of their own; pass gate_X")
+        if gate_x is not None and not self.given:
+            raise ValueError("gate_X is given here but was not given to fit: leave it out, or fit with gate_X")
+        if not self.given:
+            return None if self.chosen is None else View(x, None, list(self.chosen))
+        names = column_names(gate_x)
+        values = check_gate_x(gate_x, len(x))
+        if values.shape[1] != self.count:
+            raise ValueError(f"gate_X has {values.shape[1]} columns, fit was given {self.count}: pass the same columns")
+        if names is not None and self.names is not None and names != self.names:
+            raise ValueError(f"gate_X has the columns {', '.join(names)}, fit was given {', '.join(self.names)}")
+        return values
+
+
+def column_names(values: Any) -> tuple[str, ...] | None:
+    """Return the names of the columns of a data frame; None when there are none, or not all are text."""
+    found = getattr(values, "columns", None)
+    if found is None:
+        return None
+    return tuple(found) if all(isinstance(name, str) for name in found) else None
+
+
+def check_gate_x(gate_x: Any, n: int) -> np.ndarray:
+    """Return gate inputs ``(n, g)`` as finite numbers, one row per row of X."""
+    values = check_array(gate_x, dtype=np.float64, input_name="gate_X", estimator="gate_X")
+    if len(values) != n:
+        raise ValueError(f"gate_X has {len(values)} rows, X has {n}: pass one gate row per observation")
+    return straight(values)
+
+
+def straight(values: np.ndarray) -> np.ndarray:
+    """Return the array, copied when it is read backwards, which tensors cannot do."""
+    return values.copy() if any(step < 0 for step in values.strides) else values
+
+
+def choose_columns(wanted: Any, d: int, names: tuple[str, ...] | None) -> tuple[int, ...]:
+    """Return the positions of columns given by position or name.
+
+    Examples
+    --------
+    >>> choose_columns(["w"], 2, ("x", "w")), choose_columns([-1], 2, None)
+    ((1,), (1,))
+    """
+    wanted = [wanted] if isinstance(wanted, str) or not np.iterable(wanted) else list(wanted)
+    out = []
+    for one in wanted:
+        if isinstance(one, str):
+            out.append(_position(one, names))
+        elif isinstance(one, Integral) and not isinstance(one, bool | np.bool_) and -d <= one < d:
+            out.append(int(one) % d)
+        else:
+            raise ValueError(f"gate_features has {one!r}: give names, or positions from 0 to {d - 1}")
+    if not out or len(set(out)) < len(out):
+        raise ValueError(f"gate_features={wanted!r}: give at least one column, and each one once")
+    return tuple(out)
+
+
+def _position(name: str, names: tuple[str, ...] | None) -> int:
+    if names is None:
+        raise ValueError(
+            f"gate_features has the name {name!r}, but X has no column names: pass a DataFrame or positions"
+        )
+    if name not in names:
+        near = get_close_matches(name, names, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"gate_features has {name!r}, which X has not: {hint}its columns are {', '.join(names)}")
+    return names.index(name)

@@ -1,0 +1,165 @@
+"""Data of an estimator: checked without copying it, and handed on as Rows or Columns."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy import sparse
+from sklearn.utils.validation import validate_data
+
+from gatewise.core.rows import Rows, make_rows
+from gatewise.estimators.gate_inputs import GateReader, View, check_gate_x, choose_columns, column_names, straight
+
+
+class Training(NamedTuple):
+    """Rows of a fit and what is needed to read later ones.
+
+    Attributes
+    ----------
+    rows : Rows
+    reader : GateReader
+    flat : bool
+        True when y was given with one dimension.
+    """
+
+    rows: Rows
+    reader: GateReader
+    flat: bool
+
+
+def read_training(
+    estimator: Any, x: Any, y: Any, sample_weight: Any, gate_x: Any, groups: Any, gated: bool
+) -> Training:
+    """Check the data of a fit and return them as rows, those of weight zero left out and groups side by side.
+
+    A memory-mapped X of float64 is read block by block, in place. `gated` says whether a gate looks at its inputs.
+    """
+    mapped = isinstance(x, np.memmap) and x.dtype == np.float64
+    reject_text(y)
+    x, y = read_inputs(estimator, x, y, multi_output=True, y_numeric=True)
+    y = straight(np.asarray(y, dtype=np.float64))
+    flat = y.ndim == 1
+    y = y[:, None] if flat else y
+    reader, gates = _gate_reader(estimator, x, gate_x, mapped)
+    weight = read_weights(sample_weight, len(x))
+    order, ends = _order(weight, groups, len(x))
+    if order is not None:
+        x, gates, y = (None if part is None else _take(part, order, None, mapped) for part in (x, gates, y))
+        weight = None if weight is None or (weight[order] == 1).all() else weight[order]
+    if ends is not None:
+        weight = _of_groups(weight, ends, (x if gates is None else gates) if gated else None)
+    rows = make_rows(
+        x,
+        y,
+        gate_x=gates,
+        weight=None if weight is None else torch.from_numpy(weight),
+        ends=None if ends is None else torch.from_numpy(ends),
+        hold=not mapped,
+    )
+    return Training(rows, reader, flat)
+
+
+def read_inputs(estimator: Any, x: Any, y: Any = "no_validation", **options: Any) -> Any:
+    """Return X ``(n, d)``, and y when given, as checked by scikit-learn against the estimator's earlier X."""
+    try:
+        found = validate_data(estimator, x, y, dtype=np.float64, **options)
+    except ValueError as cause:
+        if "could not convert string" in str(cause):
+            raise ValueError(f"X holds text ({cause}): give numbers, encoding categories first") from cause
+        raise
+    return (straight(found[0]), found[1]) if isinstance(found, tuple) else straight(found)
+
+
+def reject_text(y: Any) -> None:
+    """Raise for a response of text, dates or sparse type, which would otherwise fail late or be converted."""
+    if sparse.issparse(y):
+        raise TypeError("y is sparse, but dense data are required: pass y.toarray().ravel()")
+    kind = np.asarray(y).dtype.kind
+    if kind in "USMm" or (kind == "O" and any(isinstance(v, str) for v in np.asarray(y).flat)):
+        raise ValueError("y holds text or dates: regression needs numbers")
+
+
+def _take(values: Any, rows: np.ndarray | None, chosen: list[int] | None, mapped: bool) -> Any:
+    """Return rows and columns of an array: a view that copies nothing where it is memory-mapped."""
+    if mapped:
+        return View(values, rows, chosen)
+    part = values if rows is None else values[rows]
+    return part if chosen is None else part[:, chosen]
+
+
+def _gate_reader(estimator: Any, x: np.ndarray, gate_x: Any, mapped: bool) -> tuple[GateReader, Any]:
+    if gate_x is not None and estimator.gate_features is not None:
+        raise ValueError("gate_X and gate_features are both given: the gates read one or the other")
+    if gate_x is not None:
+        values = check_gate_x(gate_x, len(x))
+        return GateReader(True, None, values.shape[1], column_names(gate_x)), values
+    names = getattr(estimator, "feature_names_in_", None)
+    names = None if names is None else tuple(names)
+    if estimator.gate_features is None:
+        return GateReader(False, None, x.shape[1], names), None
+    chosen = choose_columns(estimator.gate_features, x.shape[1], names)
+    picked = None if names is None else tuple(names[i] for i in chosen)
+    return GateReader(False, chosen, len(chosen), picked), _take(x, None, list(chosen), mapped)
+
+
+def read_weights(sample_weight: Any, n: int) -> np.ndarray | None:
+    """Return frequency weights ``(n,)``, or None when all are one."""
+    if sample_weight is None:
+        return None
+    weight = np.asarray(sample_weight)
+    if weight.dtype.kind not in "biufO":
+        raise ValueError(f"sample_weight has the type {weight.dtype}: give numbers from 0")
+    weight = weight.astype(np.float64)
+    weight = np.full(n, float(weight)) if weight.ndim == 0 else weight
+    if weight.shape != (n,):
+        raise ValueError(f"sample_weight.shape == {weight.shape}, expected {(n,)}: pass one weight per row of X")
+    if not np.isfinite(weight).all():
+        raise ValueError("sample_weight has values that are NaN or infinite: give numbers from 0")
+    if (weight < 0).any():
+        raise ValueError(f"sample_weight has negative values ({weight.min():g}): weights are numbers from 0")
+    if not (weight > 0).any():
+        raise ValueError("sample_weight is zero for every row: nothing to fit; at least one weight must be positive")
+    return None if (weight == 1).all() else weight
+
+
+def _order(weight: np.ndarray | None, groups: Any, n: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return which rows to read in which order (None: all as they are), and where groups end."""
+    kept = None if weight is None or (weight > 0).all() else np.flatnonzero(weight)
+    if groups is None:
+        return kept, None
+    label = label_groups(groups, n)
+    kept = np.arange(n) if kept is None else kept
+    order = kept[np.argsort(label[kept], kind="stable")]
+    _, sizes = np.unique(label[kept], return_counts=True)
+    return order, np.cumsum(sizes)
+
+
+def label_groups(groups: Any, n: int) -> np.ndarray:
+    """Return a number for every row that is the same within a group."""
+    values = np.asarray(groups)
+    if values.shape != (n,):
+        raise ValueError(f"groups has shape {values.shape}, X has {n} rows: pass one group label per observation")
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ValueError("groups has labels that are NaN or infinite: every row needs a group")
+    try:
+        return np.unique(values, return_inverse=True)[1].reshape(-1)
+    except TypeError:
+        raise ValueError("groups mixes labels of types that cannot be compared, or has missing ones") from None
+
+
+def _of_groups(weight: np.ndarray | None, ends: np.ndarray, gates: Any) -> np.ndarray | None:
+    """Check that gate inputs and weights are the same within every group; return the weight of each group."""
+    start = np.concatenate([[0], ends[:-1]])
+    first = np.repeat(start, np.diff(ends, prepend=0))
+    if gates is not None and (gates[slice(None)] != gates[slice(None)][first]).any():
+        raise ValueError(
+            "the gate inputs differ within a group: rows of a group share one responsibility, so pass gate_X (or "
+            "gate_features) that is constant within groups, or use the gate 'constant'"
+        )
+    if weight is None:
+        return None
+    if (weight != weight[first]).any():
+        raise ValueError("sample_weight differs within a group: give the rows of a group one weight")
+    return weight[start]

@@ -1,0 +1,247 @@
+"""Constructor arguments turned into the values of core and fit, each checked with the cause and the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from math import isfinite
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gatewise.core.chart import specifications
+from gatewise.core.experts import EXPERTS, expert
+from gatewise.core.families import FAMILIES, Family, FullGaussian, Gaussian, family
+from gatewise.core.gates import GATES, Gate, gate
+from gatewise.core.mixture import Mixture
+from gatewise.core.predictors import Parameter
+from gatewise.core.rows import Rows
+from gatewise.fit.frames import identity, moments
+
+METHODS = {"ml": "newton", "em": "em"}
+
+
+def check_numbers(estimator: Any) -> None:
+    """Check the arguments that are plain numbers or flags.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For the first one that is not possible.
+    """
+    for name in ("n_init", "max_iter"):
+        value = getattr(estimator, name)
+        if not _whole(value) or value < 1:
+            raise ValueError(f"{name}={value!r}: give a whole number from 1")
+    if not _number(estimator.alpha) or estimator.alpha < 0:
+        raise ValueError(f"alpha={estimator.alpha!r}: the ridge penalty is a number from 0")
+    if estimator.max_time is not None and not (_number(estimator.max_time) and estimator.max_time > 0):
+        raise ValueError(f"max_time={estimator.max_time!r}: give seconds above 0, or None for no limit")
+    choose("gauge", estimator.gauge, ("fixed", "none"))
+    choose("scale", estimator.scale, ("free", "shared"))
+    choose("covariance", estimator.covariance, ("diag", "full"))
+    if not isinstance(estimator.standardize, bool | np.bool_):
+        raise TypeError(f"standardize={estimator.standardize!r}: give True or False")
+    if estimator.device not in (None, "cpu"):
+        raise ValueError(f"device={estimator.device!r}: this release fits on the CPU; leave device=None")
+
+
+def solver(method: str) -> str:
+    """Return the solver behind `method`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, and for least squares, which this release does not have.
+    """
+    if method == "ls":
+        raise ValueError("method='ls': least squares is not in this release; use 'ml' (maximum likelihood) or 'em'")
+    choose("method", method, tuple(METHODS))
+    return METHODS[method]
+
+
+def choose(name: str, value: object, allowed: Sequence[str]) -> None:
+    """Raise unless a value is one of the allowed names."""
+    if not isinstance(value, str) or value not in allowed:
+        near = get_close_matches(str(value), allowed, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"{name}={value!r} is unknown: {hint}the choices are {', '.join(map(repr, allowed))}")
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool | np.bool_)
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool | np.bool_) and isfinite(value)
+
+
+def branching(n_experts: object) -> tuple[int, ...]:
+    """Return the branches per level of `n_experts`: a number, or one number per level.
+
+    Examples
+    --------
+    >>> branching(3), branching((2, 3))
+    ((3,), (2, 3))
+    """
+    levels = n_experts if isinstance(n_experts, tuple | list | np.ndarray) else (n_experts,)
+    if not len(levels) or not all(_whole(k) and k >= 1 for k in levels):
+        raise ValueError(
+            f"n_experts={n_experts!r}: give a whole number from 1, or one such number per level, such as (2, 3)"
+        )
+    return tuple(int(k) for k in levels)
+
+
+def gates(choice: Any, depth: int) -> tuple[Gate, ...]:
+    """Return one gate per level from one gate for all levels or a sequence with one per level."""
+    if not isinstance(choice, tuple | list):
+        return (_named("gate", choice, GATES, gate),) * depth
+    if len(choice) != depth:
+        raise ValueError(
+            f"gate has {len(choice)} entries, n_experts has {depth} level{'s' * (depth > 1)}: give one gate for all "
+            "levels, or one per level"
+        )
+    return tuple(_named("gate", entry, GATES, gate) for entry in choice)
+
+
+def _named(kind: str, choice: Any, table: Mapping[str, Any], resolve: Any) -> Any:
+    if isinstance(choice, str) and choice not in table:
+        near = get_close_matches(choice, table, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"{kind} {choice!r} is unknown: {hint}the names are {', '.join(table)}")
+    return resolve(choice)
+
+
+def response_family(choice: Any, covariance: str, columns: int) -> Family:
+    """Return the family, the Gaussian one with full covariance when asked for and y has several columns."""
+    chosen = _named("family", choice, FAMILIES, family)
+    if covariance == "diag":
+        return chosen
+    if not isinstance(chosen, Gaussian | FullGaussian):
+        raise ValueError(f"covariance='full' with family {chosen}: only the Gaussian family has a full covariance")
+    return FullGaussian() if columns > 1 else chosen
+
+
+def shared_paths(scale: str, chosen: Family, q: int) -> tuple[str, ...]:
+    """Return the paths that all experts share."""
+    if scale == "free":
+        return ()
+    owned = [name for name in ("scale", "cholesky") if name in chosen.parameters(q)]
+    if not owned:
+        raise ValueError(f"scale='shared' with family {chosen}: it has no scale; leave scale='free'")
+    return tuple(f"family.{name}" for name in owned)
+
+
+def mixture_of(estimator: Any, rows: Rows) -> Mixture:
+    """Return the mixture that an estimator's arguments describe, in the units of the data.
+
+    With `standardize` the parts whose meaning depends on units are those of inputs and response with mean 0 and
+    standard deviation 1.
+    """
+    levels = branching(estimator.n_experts)
+    chosen = response_family(estimator.family, estimator.covariance, rows.y.shape[1])
+    q = chosen.outputs(rows.y.shape[1])
+    level_gates = gates(estimator.gate, len(levels))
+    unit = _named("expert", estimator.expert, EXPERTS, expert)
+    if estimator.standardize:
+        x = moments(rows.x, rows.weight, rows.ends)
+        gate_x = x if rows.gate_x is rows.x else moments(rows.gate_x, rows.weight, rows.ends)
+        y = moments(rows.y, rows.weight, rows.ends) if chosen.location_scale else identity(q)
+        level_gates = tuple(one.standardised(gate_x) for one in level_gates)
+        unit = unit.standardised(x, y)
+    return Mixture(level_gates, levels, unit, chosen, shared_paths(estimator.scale, chosen, q))
+
+
+class Held:
+    """Bounds and fixed values by path, in the layout of the fitted attributes.
+
+    A response with one column has no output axis in `coef_`, `intercept_` and `scale_`; here it is put back.
+    """
+
+    def __init__(self, mixture: Mixture, rows: Rows, flat: bool) -> None:
+        q = mixture.family.outputs(rows.y.shape[1])
+        self.specs = specifications(mixture, rows.x.shape[1], rows.gate_x.shape[1], q)
+        self.depth, self.flat = mixture.depth, flat
+
+    def bounds(self, given: Mapping[str, Any] | None) -> dict[str, tuple[Tensor, Tensor]] | None:
+        """Return the bounds as tensors of the parameters' shapes."""
+        if given is None:
+            return None
+        out = {}
+        for path, pair in self._items("bounds", given):
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                raise ValueError(f"bounds[{path!r}]={pair!r}: give a pair (lower, upper)")
+            low, high = (self._value("bounds", path, end) for end in pair)
+            if bool((~(low <= high)).any()):
+                raise ValueError(f"bounds[{path!r}]={pair!r}: the lower limit must not be above the upper one")
+            out[path] = low, high
+        return out
+
+    def fixed(self, given: Mapping[str, Any] | None) -> dict[str, Tensor] | None:
+        """Return the fixed values as tensors of the parameters' shapes; NaN entries stay free."""
+        if given is None:
+            return None
+        out = {path: self._value("fixed", path, value) for path, value in self._items("fixed", given)}
+        for path, value in out.items():
+            if bool((value.isinf() | (positive(self.specs[path][0]) & (value <= 0))).any()):
+                raise ValueError(f"fixed[{path!r}]={given[path]!r}: give finite values inside the parameter's range")
+        return out
+
+    def _items(self, name: str, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            raise TypeError(f"{name} is a {type(given).__name__}: give a dict from parameter paths to values")
+        for path in given:
+            choose(f"{name} path", path, tuple(self.specs))
+        return given.items()
+
+    def _value(self, name: str, path: str, value: Any) -> Tensor:
+        shape = self.specs[path][1]
+        tensor = torch.from_numpy(numbers(f"{name}[{path!r}]", value))
+        own = path.startswith(("experts.", "family.")) and len(shape) > self.depth
+        if self.flat and own and 0 < tensor.ndim < len(shape):
+            tensor = tensor.unsqueeze(self.depth - len(shape) + tensor.ndim + 1)
+        try:
+            return tensor.broadcast_to(shape).clone()
+        except RuntimeError:
+            given = tuple(np.shape(value))
+            raise ValueError(f"{name}[{path!r}] has shape {given}, the parameter has {shape}") from None
+
+
+def positive(spec: Parameter) -> Tensor:
+    """Return which entries of a parameter must be above zero."""
+    kinds = (spec.transform,) if isinstance(spec.transform, str) else spec.transform
+    return torch.tensor([kind in ("log", "reciprocal") for kind in kinds])
+
+
+def numbers(name: str, value: Any) -> np.ndarray:
+    """Return a copy of a value as an array of floats."""
+    try:
+        return np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}={value!r}: give a number or an array of numbers") from None
+
+
+def floor_of(min_scale: Any, q: int) -> Tensor | None:
+    """Return the floor of the standard deviations ``(q,)`` in the units of y, or None for the default."""
+    if min_scale is None:
+        return None
+    floor = numbers("min_scale", min_scale)
+    if floor.shape not in ((), (q,)) or not (np.isfinite(floor) & (floor > 0)).all():
+        raise ValueError(f"min_scale={min_scale!r}: give a positive number, or one per column of y ({q})")
+    return torch.from_numpy(floor).expand(q)
+
+
+def seed_of(random_state: Any) -> int | None:
+    """Return a seed: None for a new one each time, a whole number, or one drawn from a generator."""
+    if random_state is None:
+        return None
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31 - 1))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31 - 1))
+    if not _whole(random_state) or random_state < 0:
+        raise ValueError(f"random_state={random_state!r}: give None, a whole number from 0, or a numpy generator")
+    return int(random_state)

@@ -1,0 +1,224 @@
+"""MixtureOfExpertsRegressor: a mixture of experts with scikit-learn's interface."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import MultiOutputMixin, RegressorMixin
+from sklearn.metrics import r2_score
+
+from gatewise.core.mixture import regression, sample
+from gatewise.estimators.base import MixtureEstimator
+from gatewise.estimators.options import seed_of
+from gatewise.infer.predict import interval, quantiles
+
+
+class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimator):
+    """Mixture of experts by maximum likelihood: ``p(y | x) = sum_k pi_k(x) f(y | eta_k(x), scale_k)``.
+
+    Parameters
+    ----------
+    n_experts : int or tuple of int
+        Number of experts; one number per level for a hierarchical mixture.
+    gate : str, Gate, or a sequence with one per level
+        A name of `gatewise.GATES`, or ``Gate(score, link)``.
+    expert : str or Expert
+        A name of `gatewise.EXPERTS`, or an Expert.
+    family : str or Family
+        Law of y around an expert: a name of `gatewise.FAMILIES`, or a Family.
+    scale : {"free", "shared"}
+        Whether experts have scales (standard deviations) of their own.
+    covariance : {"diag", "full"}
+        Whether several responses are correlated given the expert (Gaussian family).
+    method : {"ml", "em"}
+        EM steps followed by Newton's method, or EM alone.
+    n_init : int
+        Number of starts; they run in one batch.
+    alpha : float
+        Ridge penalty on centred gate slopes, in standardised units.
+    min_scale : float or array (q,), optional
+        Least standard deviation of an expert, in the units of y; default .01 of the standard deviation of y.
+    bounds : dict path -> (lower, upper), optional
+        Limits such as ``{"family.scale": (0.1, 2.0)}``; paths are those of `measure_`.
+    fixed : dict path -> value, optional
+        Parameters that are not estimated; NaN entries stay free.
+    gauge : {"fixed", "none"}
+        ``fixed`` holds what no data can identify, such as the temperature behind an affine score.
+    standardize : bool
+        True: gates and experts whose meaning depends on units (distances, angles) are those of standardised data.
+        False: those of the data as given.
+    gate_features : list of int or str, optional
+        Columns of X that the gates see; the experts see all columns.
+    max_iter : int
+        Passes of EM with ``method="em"``.
+    max_time : float, optional
+        Seconds after which the best fit so far is returned.
+    random_state : int, numpy generator or None
+        Equal whole numbers give bitwise equal fits.
+    device : None or "cpu"
+    verbose : bool or int
+        Whether to write progress to the standard error stream.
+
+    Attributes
+    ----------
+    coef_, intercept_, scale_ : ndarray (*n_experts, q, d), (*n_experts, q), (*n_experts, q)
+        Parameters of the experts, where expert and family have them; without the axis q when y has one dimension.
+    covariance_ : ndarray (*n_experts, q, q)
+        With a full covariance.
+    gate_params_ : tuple of dict
+        Parameters of the gates by level and name.
+    fit_ : Fit
+        The engine's result with certificate and starts.
+    mixture_, measure_ : Mixture, Measure
+        Model and parameters as torch values.
+    log_likelihood_ : float
+    status_ : Status
+        How the fit ended; ``status_.words`` says it in words.
+    converged_ : bool
+        Whether a local optimum is certified (also on a kink).
+    n_experts_ : int
+        Experts with enough observations for their parameters.
+    n_outputs_, n_iter_, n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        When X has column names.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.uniform(-2.0, 2.0, size=(200, 1))
+    >>> first = rng.random(200) < 1 / (1 + np.exp(-2 * x[:, 0]))
+    >>> y = np.where(first, 1.0 + x[:, 0], 3.0 - x[:, 0]) + 0.1 * rng.normal(size=200)
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, gate="softmax", n_init=5, random_state=0).fit(x, y)
+    >>> model.converged_, model.coef_.shape
+    (True, (2, 1))
+    >>> sorted(model.intercept_.round(1).tolist())
+    [1.0, 3.0]
+    >>> model.predict_interval([[0.0]]).round(1).tolist()
+    [[0.9, 3.1]]
+    """
+
+    def __init__(
+        self,
+        n_experts: Any = 2,
+        gate: Any = "softmax",
+        expert: Any = "linear",
+        family: Any = "gaussian",
+        scale: str = "free",
+        covariance: str = "diag",
+        method: str = "ml",
+        n_init: int = 20,
+        alpha: float = 0.0,
+        min_scale: Any = None,
+        bounds: Any = None,
+        fixed: Any = None,
+        gauge: str = "fixed",
+        standardize: bool = True,
+        gate_features: Any = None,
+        max_iter: int = 1000,
+        max_time: float | None = None,
+        random_state: Any = None,
+        device: str | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.n_experts = n_experts
+        self.gate = gate
+        self.expert = expert
+        self.family = family
+        self.scale = scale
+        self.covariance = covariance
+        self.method = method
+        self.n_init = n_init
+        self.alpha = alpha
+        self.min_scale = min_scale
+        self.bounds = bounds
+        self.fixed = fixed
+        self.gauge = gauge
+        self.standardize = standardize
+        self.gate_features = gate_features
+        self.max_iter = max_iter
+        self.max_time = max_time
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    def predict(self, X: Any, gate_X: Any = None) -> np.ndarray:
+        """Return the mean of y given X, ``(n,)`` or ``(n, q)``: the weighted mean of the experts.
+
+        Parameters
+        ----------
+        X : array-like (n, d)
+        gate_X : array-like (n, g)
+            When fit was given it.
+        """
+        return self._shaped(self._evaluate(regression, 2, X, gate_X))
+
+    def predict_quantile(self, X: Any, q: Any, gate_X: Any = None) -> np.ndarray:
+        """Return quantiles of y given X from the distribution function of the whole mixture.
+
+        Parameters
+        ----------
+        X : array-like (n, d)
+        q : float or sequence (m,)
+            Probabilities between 0 and 1.
+        gate_X : array-like (n, g)
+            When fit was given it.
+
+        Returns
+        -------
+        ndarray (n,) or (n, q), with a last axis m when several quantiles are asked for
+        """
+        levels = np.asarray(q, dtype=np.float64)
+        if levels.ndim > 1 or not levels.size:
+            raise ValueError(f"q has shape {levels.shape}: give a probability or a list of them")
+        tensor = torch.from_numpy(np.atleast_1d(levels).copy())
+        found = self._evaluate(lambda *parts: quantiles(*parts, tensor), 4 * len(tensor), X, gate_X)
+        shaped = self._shaped(np.moveaxis(found, 1, 2))
+        return shaped if levels.ndim else shaped[..., 0]
+
+    def predict_interval(self, X: Any, level: float = 0.9, gate_X: Any = None) -> np.ndarray:
+        """Return equal-tailed prediction intervals: y lies inside with probability `level`, given the estimates.
+
+        Returns
+        -------
+        ndarray (n, 2) or (n, q, 2)
+            Lower and upper ends. They are quantiles of the whole mixture, not of its most probable expert; the
+            uncertainty of the estimates is not in them.
+        """
+        found = self._evaluate(lambda *parts: interval(*parts, level), 8, X, gate_X)
+        return self._shaped(np.moveaxis(found, 1, 2))
+
+    def sample(self, X: Any, random_state: Any = None, gate_X: Any = None) -> np.ndarray:
+        """Draw one response for every row of X, ``(n,)`` or ``(n, q)``.
+
+        Parameters
+        ----------
+        X : array-like (n, d)
+        random_state : int, numpy generator or None
+        gate_X : array-like (n, g)
+            When fit was given it.
+        """
+        generator = torch.Generator()
+        seed = seed_of(random_state)
+        generator.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]) >> 1)
+        drawn = self._evaluate(lambda *parts: sample(*parts, generator)[0], 4, X, gate_X)
+        return self._shaped(drawn)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None, gate_X: Any = None) -> float:
+        """Return the coefficient of determination of `predict`, as scikit-learn's regressors do.
+
+        Parameters
+        ----------
+        X : array-like (n, d)
+        y : array-like (n,) or (n, q)
+        sample_weight : array-like (n,), optional
+        gate_X : array-like (n, g)
+            When fit was given it.
+        """
+        return r2_score(y, self.predict(X, gate_X=gate_X), sample_weight=sample_weight)
+
+    def _shaped(self, values: np.ndarray) -> np.ndarray:
+        """Drop the output axis (1) when fit was given y of one dimension."""
+        return np.ascontiguousarray(values[:, 0] if self._flat else values)

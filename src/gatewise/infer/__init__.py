@@ -1,0 +1,1 @@
+"""What a fit says about new rows and about itself."""

@@ -1,0 +1,182 @@
+"""Predictions of a fitted mixture: distribution function, quantiles, intervals, and sums over responsibilities.
+
+Functions take ``(mixture, measure, x, gate_x, ...)`` with rows last and a measure without batch. `in_blocks` applies
+them to rows that need not be in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.core import derivatives
+from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weights, leaf_predictors, require_density
+from gatewise.core.rows import Block, Columns, Rows
+from gatewise.fit.problem import CELLS, FEWEST, MOST, accumulate
+
+DOUBLINGS = 1100  # widenings of a bracket: more than the range of floats
+HALVINGS = 2200  # bisections: more than there are between any two floats
+
+
+class Leaves(NamedTuple):
+    """The leaves of a mixture at a block of rows: weights (L, n), predictors (L, q, n), parameters of the family."""
+
+    weights: Tensor
+    eta: Tensor
+    own: dict[str, Tensor]
+
+
+def leaves_at(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor) -> Leaves:
+    """Return weights and predictors of every leaf at x ``(d, n)``.
+
+    Raises
+    ------
+    ValueError
+        If the leaf weights are not a distribution.
+    """
+    require_density(mixture)
+    weights = leaf_log_weights(mixture, measure, gate_x).exp()
+    return Leaves(weights, leaf_predictors(mixture, measure, x), leaf_family(mixture, measure))
+
+
+def in_blocks(function: Callable[..., Tensor], width: int, *parts: Columns) -> Tensor:
+    """Apply a function of blocks ``(d, m), (g, m), ...`` to all rows and join its results on their last dimension.
+
+    Parameters
+    ----------
+    function : callable
+    width : int
+        Numbers per row in the largest temporary of `function`; it sets the block size only.
+    parts : Columns
+        Read side by side, `parts[0]` saying how many rows there are.
+
+    Examples
+    --------
+    >>> from gatewise.core.rows import columns
+    >>> in_blocks(lambda x: x.sum(0), 1, columns([[1.0, 2.0], [3.0, 4.0]]))
+    tensor([3., 7.], dtype=torch.float64)
+    """
+    n = parts[0].shape[0]
+    size = max(FEWEST, min(MOST, CELLS // max(width, 1)))
+    pieces = [function(*(part.read(i, min(i + size, n)) for part in parts)) for i in range(0, n, size)]
+    return torch.cat(pieces, -1)
+
+
+def cdf(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, y: Tensor) -> Tensor:
+    """Return ``F(y_j | x) = sum_k pi_k(x) F_k(y_j | x)`` of every output, ``(q, n)``.
+
+    Examples
+    --------
+    >>> from gatewise.core.gates import GATES
+    >>> mixture = Mixture((GATES["constant"],), (2,))
+    >>> zero = torch.zeros(2, 1, dtype=torch.float64)
+    >>> experts = {"coef": zero[..., None], "intercept": torch.tensor([[-1.0], [1.0]], dtype=torch.float64)}
+    >>> measure = Measure(({"bias": zero[:, 0]},), experts, {"scale": zero + 1.0})
+    >>> at = torch.zeros(1, 1, dtype=torch.float64)
+    >>> round(float(cdf(mixture, measure, at, at, at)), 12)
+    0.5
+    """
+    return _mixed(mixture, leaves_at(mixture, measure, x, gate_x), y)
+
+
+def _mixed(mixture: Mixture, at: Leaves, y: Tensor) -> Tensor:
+    """Return the distribution function at y ``(*m, q, n)``."""
+    below = mixture.family.cdf(at.own, y.unsqueeze(-3), at.eta)
+    return (at.weights.unsqueeze(-2) * below).sum(-3)
+
+
+def quantiles(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, levels: Tensor) -> Tensor:
+    """Return the quantiles ``inf {y: F(y) >= level}`` of every output, ``(m, q, n)`` for levels ``(m,)``.
+
+    Found by bisection of one bracket for all levels, so that quantiles never cross.
+
+    Raises
+    ------
+    ValueError
+        If a level is not between 0 and 1.
+    """
+    if not bool(((levels > 0) & (levels < 1)).all()):
+        raise ValueError(f"quantile levels {levels.tolist()}: give numbers between 0 and 1, ends left out")
+    at = leaves_at(mixture, measure, x, gate_x)
+    wanted = levels[:, None, None]
+    low, high, fine = _bracket(mixture, at, levels)
+    shape = (len(levels), *low.shape)
+    low, high = low.expand(shape), high.expand(shape)
+    for _ in range(HALVINGS):
+        middle = low + 0.5 * (high - low)
+        middle = torch.floor(middle) if mixture.family.discrete else middle
+        open_ = (middle > low) & (middle < high) & (high - low > fine)
+        if not bool(open_.any()):
+            break
+        enough = _mixed(mixture, at, middle) >= wanted
+        high = torch.where(open_ & enough, middle, high)
+        low = torch.where(open_ & ~enough, middle, low)
+    return high.clone()
+
+
+def _bracket(mixture: Mixture, at: Leaves, levels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return low and high ``(q, n)``, ``F(low) < min level`` and ``F(high) >= max level``, and a small width."""
+    center = mixture.family.mean(at.own, at.eta)
+    center = torch.where(center.isfinite(), center, at.eta)
+    spread = torch.sqrt(mixture.family.variance(at.own, at.eta))
+    spread = torch.where(spread.isfinite() & (spread > 0), spread, center.abs().clamp_min(1.0))
+    step = 4.0 * spread.amax(-3)
+    low, high = (center - 4.0 * spread).amin(-3), (center + 4.0 * spread).amax(-3)
+    if mixture.family.discrete:
+        low, high = torch.full_like(low, -1.0), torch.ceil(high).clamp_min(1.0)
+    for _ in range(DOUBLINGS):
+        short = _mixed(mixture, at, high) < levels.max()
+        over = torch.zeros_like(short) if mixture.family.discrete else _mixed(mixture, at, low) >= levels.min()
+        if not bool((short | over).any()):
+            break
+        high = torch.where(short, high + torch.ceil(step), high) if mixture.family.discrete else high + step * short
+        low = low - step * over
+        step = 2.0 * step
+    return low, high, 1e-14 * spread.amin(-3)
+
+
+def interval(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, level: float) -> Tensor:
+    """Return the equal-tailed prediction interval ``(2, q, n)`` that holds y with probability `level`.
+
+    Raises
+    ------
+    ValueError
+        If the level is not between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level={level}: the probability of an interval is a number between 0 and 1, ends left out")
+    tails = torch.tensor([0.5 * (1 - level), 0.5 * (1 + level)], dtype=torch.float64)
+    return quantiles(mixture, measure, x, gate_x, tails)
+
+
+class Shares(NamedTuple):
+    """Sums of the responsibilities over rows.
+
+    Attributes
+    ----------
+    entropy : float
+        ``- sum_u w_u sum_k r_uk log r_uk`` over independent units.
+    totals : Tensor (L,)
+        Weighted sum of each leaf's responsibilities over rows.
+    """
+
+    entropy: float
+    totals: Tensor
+
+
+def shares(mixture: Mixture, measure: Measure, rows: Rows) -> Shares:
+    """Return entropy and totals of the responsibilities of all rows, block by block."""
+    batch = measure.map(lambda value: value.unsqueeze(0))
+    entropy, totals = accumulate(_shares, mixture, batch, rows, 4 * mixture.n_leaves)
+    return Shares(float(entropy[0]), totals[0])
+
+
+def _shares(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
+    leaf = derivatives.unit_responsibilities(mixture, measure, block)
+    entropy = torch.special.entr(leaf).sum(-2)
+    if block.weight is not None:
+        entropy, leaf = entropy * block.weight, leaf * block.weight
+    return entropy.sum(-1), derivatives.by_row(leaf, block).sum(-1)

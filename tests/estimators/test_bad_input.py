@@ -1,0 +1,322 @@
+"""Every kind of bad input ends in an error that says what to do, or in a right answer with its status."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from sklearn.exceptions import NotFittedError
+
+from gatewise import MixtureOfExpertsRegressor, Status
+from gatewise.estimators.alerts import (
+    BoundWarning,
+    CollinearWarning,
+    FitWarning,
+    SeparatedWarning,
+    UnidentifiedWarning,
+    UnsoundWarning,
+)
+
+
+def small(**changed):
+    return MixtureOfExpertsRegressor(**{"n_init": 5, "random_state": 0, **changed})
+
+
+def put(array, value):
+    array = np.array(array, dtype=float)
+    array.flat[3] = value
+    return array
+
+
+def counts(y):
+    return np.round(np.exp(0.5 * y))
+
+
+DATA = {  # name -> (changed X and y, error, words)
+    "nan in X": (lambda x, y: (put(x, np.nan), y), ValueError, "Input X contains NaN"),
+    "inf in X": (lambda x, y: (put(x, np.inf), y), ValueError, "Input X contains infinity"),
+    "nan in y": (lambda x, y: (x, put(y, np.nan)), ValueError, "Input y contains NaN"),
+    "inf in y": (lambda x, y: (x, put(y, -np.inf)), ValueError, "Input y contains infinity"),
+    "one dimension": (lambda x, y: (x[:, 0], y), ValueError, "Expected 2D array"),
+    "three dimensions": (lambda x, y: (x[None], y), ValueError, "dim 3"),
+    "y of three dimensions": (lambda x, y: (x, y[:, None, None]), ValueError, "dim 3"),
+    "lengths differ": (lambda x, y: (x, y[:-1]), ValueError, "inconsistent numbers of samples"),
+    "no rows": (lambda x, y: (x[:0], y[:0]), ValueError, r"0 sample\(s\)"),
+    "no columns": (lambda x, y: (x[:, :0], y), ValueError, r"0 feature\(s\)"),
+    "one row": (lambda x, y: (x[:1], y[:1]), ValueError, "n_samples=1 for 2 experts: give at least one row per"),
+    "text in X": (lambda x, y: (np.where(x > 0, "a", "b"), y), ValueError, "X holds text .*encoding categories"),
+    "text column": (lambda x, y: (pd.DataFrame(x).assign(c="a"), y), (ValueError, TypeError), "."),
+    "text in y": (lambda x, y: (x, np.where(y > 0, "a", "b")), ValueError, "y holds text or dates"),
+    "text objects in y": (lambda x, y: (x, y.astype(str).astype(object)), ValueError, "y holds text or dates"),
+    "dates in y": (lambda x, y: (x, y.astype("datetime64[s]")), ValueError, "y holds text or dates"),
+    "complex X": (lambda x, y: (x + 1j, y), ValueError, "Complex data not supported"),
+    "complex y": (lambda x, y: (x, y + 1j), ValueError, "Complex data not supported"),
+    "sparse X": (lambda x, y: (sparse.csr_matrix(x), y), TypeError, "[Ss]parse"),
+    "sparse y": (lambda x, y: (x, sparse.csr_matrix(y[:, None])), TypeError, "y is sparse.*toarray"),
+    "no y": (lambda x, y: (x, None), ValueError, "requires y"),
+    "overflow": (lambda x, y: (x, y * 1e200), ValueError, "overflow when squared: clean or rescale"),
+}
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_unusable_data_are_refused(lines, name):
+    change, error, words = DATA[name]
+    with pytest.raises(error, match=words):
+        small().fit(*change(*lines))
+
+
+WEIGHTS = {
+    "negative": (lambda w: put(w, -1), r"negative values \(-1\)"),
+    "zero": (lambda w: 0 * w, "zero for every row"),
+    "nan": (lambda w: put(w, np.nan), "NaN or infinite"),
+    "inf": (lambda w: put(w, np.inf), "NaN or infinite"),
+    "short": (lambda w: w[1:], "one weight per row"),
+    "two dimensions": (lambda w: w[:, None], "one weight per row"),
+    "text": (lambda w: w.astype(str), "give numbers from 0"),
+    "one row left": (lambda w: np.eye(len(w))[0], "n_samples=1 for 2 experts"),
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_unusable_weights_are_refused(lines, name):
+    change, words = WEIGHTS[name]
+    with pytest.raises(ValueError, match=words):
+        small().fit(*lines, sample_weight=change(np.ones(len(lines[1]))))
+
+
+ARGUMENTS = [
+    ({"n_experts": 0}, ValueError, "n_experts=0: give a whole number from 1"),
+    ({"n_experts": 2.0}, ValueError, "n_experts=2.0: give a whole number"),
+    ({"n_experts": []}, ValueError, "or one such number per level"),
+    ({"n_experts": True}, ValueError, "n_experts=True"),
+    ({"n_experts": (2, "a")}, ValueError, "one such number per level"),
+    ({"gate": "sotfmax"}, ValueError, "'sotfmax' is unknown: did you mean 'softmax'"),
+    ({"gate": "zzz"}, ValueError, "'zzz' is unknown: the names are"),
+    ({"gate": 3}, TypeError, r"give a name of GATES or a Gate"),
+    ({"gate": ["softmax", "laplace"]}, ValueError, "gate has 2 entries, n_experts has 1 level: give one gate"),
+    ({"n_experts": (2, 2), "gate": ["softmax"]}, ValueError, "gate has 1 entries, n_experts has 2 levels"),
+    ({"gate": "sigmoid"}, ValueError, "do not sum to one.*'normalised-sigmoid'"),
+    ({"gate": "top-k"}, ValueError, "the likelihood jumps"),
+    ({"expert": "liner"}, ValueError, "did you mean 'linear'"),
+    ({"family": "gausian"}, ValueError, "did you mean 'gaussian'"),
+    ({"family": 3}, TypeError, "give a name of FAMILIES"),
+    ({"scale": "fre"}, ValueError, "did you mean 'free'"),
+    ({"scale": "shared", "family": "poisson"}, ValueError, "it has no scale; leave scale='free'"),
+    ({"covariance": "full", "family": "poisson"}, ValueError, "only the Gaussian family"),
+    ({"method": "ls"}, ValueError, "not in this release; use 'ml'"),
+    ({"method": "sgd"}, ValueError, "the choices are 'ml', 'em'"),
+    ({"n_init": 0}, ValueError, "n_init=0: give a whole number from 1"),
+    ({"max_iter": 2.5}, ValueError, "max_iter=2.5"),
+    ({"max_time": 0}, ValueError, "seconds above 0"),
+    ({"alpha": -1}, ValueError, "the ridge penalty is a number from 0"),
+    ({"alpha": np.nan}, ValueError, "the ridge penalty is a number from 0"),
+    ({"min_scale": 0.0}, ValueError, "give a positive number, or one per column of y"),
+    ({"min_scale": [1.0, 2.0]}, ValueError, r"one per column of y \(1\)"),
+    ({"min_scale": "a"}, ValueError, "min_scale='a': give a number"),
+    ({"random_state": -1}, ValueError, "random_state=-1: give None"),
+    ({"device": "cuda"}, ValueError, "fits on the CPU"),
+    ({"gauge": "free"}, ValueError, "the choices are 'fixed', 'none'"),
+    ({"standardize": "yes"}, TypeError, "give True or False"),
+    ({"gate_features": ["w"]}, ValueError, "X has no column names"),
+    ({"gate_features": [5]}, ValueError, "positions from 0 to 1"),
+    ({"gate_features": []}, ValueError, "at least one column"),
+    ({"gate_features": [0, 0]}, ValueError, "each one once"),
+    ({"gate_features": 1.5}, ValueError, "gate_features has 1.5"),
+    ({"bounds": {"family.scal": (0, 1)}}, ValueError, "did you mean 'family.scale'"),
+    ({"bounds": {"family.scale": 3}}, ValueError, r"give a pair \(lower, upper\)"),
+    ({"bounds": {"family.scale": (2, 1)}}, ValueError, "lower limit must not be above"),
+    ({"bounds": [1]}, TypeError, "give a dict"),
+    ({"fixed": {"experts.coef": [1.0, 2.0, 3.0]}}, ValueError, r"has shape \(3,\)"),
+    ({"fixed": {"experts.coef": "a"}}, ValueError, "give a number or an array"),
+    ({"fixed": {"family.scale": -1.0}}, ValueError, "inside the parameter's range"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"), ARGUMENTS, ids=lambda v: str(v) if isinstance(v, dict) else ""
+)
+def test_unusable_arguments_are_refused(lines, arguments, error, words):
+    with pytest.raises(error, match=words):
+        small(**arguments).fit(*lines)
+
+
+def test_too_many_experts_are_refused(lines):
+    with pytest.raises(ValueError, match="n_samples=4 for 6 experts: give at least one row per expert"):
+        small(n_experts=(2, 3)).fit(lines[0][:4], lines[1][:4])
+
+
+COUNTS = [
+    ("poisson", lambda y: counts(y) - 5, "negative value .*counts start at 0"),
+    ("poisson", lambda y: counts(y) + 0.5, "not whole .*needs counts"),
+    ("binomial", counts, "above trials=1"),
+]
+
+
+@pytest.mark.parametrize(("family", "change", "words"), COUNTS)
+def test_responses_that_the_family_does_not_allow_are_refused(lines, family, change, words):
+    with pytest.raises(ValueError, match=words):
+        small(family=family).fit(lines[0], change(lines[1]))
+
+
+@pytest.mark.parametrize(
+    ("gate_x", "words"),
+    [
+        (lambda x: x[:80], "gate_X has 80 rows, X has 300: pass one gate row per observation"),
+        (lambda x: x[:, 0], "Expected 2D array"),
+        (lambda x: put(x, np.nan), "Input gate_X contains NaN"),
+    ],
+)
+def test_unusable_gate_inputs_are_refused(lines, gate_x, words):
+    with pytest.raises(ValueError, match=words):
+        small().fit(*lines, gate_X=gate_x(lines[0]))
+
+
+def test_gate_inputs_and_gate_features_exclude_each_other(lines):
+    with pytest.raises(ValueError, match="one or the other"):
+        small(gate_features=[0]).fit(*lines, gate_X=lines[0])
+
+
+def test_predictions_check_their_inputs(lines):
+    x, y = lines
+    model, gated = small().fit(x, y), small().fit(x, y, gate_X=x[:, :1])
+    for call, words in [
+        (lambda: model.predict(x[:, :1]), "1 features, but MixtureOfExpertsRegressor is expecting 2"),
+        (lambda: model.predict(put(x, np.nan)), "contains NaN"),
+        (lambda: model.predict(x[:0]), r"0 sample\(s\)"),
+        (lambda: model.predict(x, gate_X=x), "leave it out, or fit with gate_X"),
+        (lambda: gated.predict(x), "gate_X is missing"),
+        (lambda: gated.predict(x, gate_X=x), "gate_X has 2 columns, fit was given 1"),
+        (lambda: gated.predict(x, gate_X=x[:5, :1]), "gate_X has 5 rows, X has 300"),
+        (lambda: model.predict_quantile(x, 1.2), "between 0 and 1"),
+        (lambda: model.predict_interval(x, 1), "between 0 and 1"),
+        (lambda: model.responsibilities(x, y[:3]), "y has 3 rows, X has 300"),
+        (lambda: model.score_samples(x, put(y, np.nan)), "give finite numbers, 1 per row"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            call()
+    with pytest.raises(NotFittedError):
+        small().predict(x)
+
+
+def test_column_names_must_match():
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 2)), columns=["dose", "age"])
+    model = small(n_experts=1, gate_features=["age"]).fit(table, table["dose"] ** 2)
+    assert model.feature_names_in_.tolist() == ["dose", "age"]
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.predict(table.rename(columns={"dose": "x"}))
+    with pytest.raises(ValueError, match="which X has not: did you mean 'age'"):
+        small(gate_features=["agee"]).fit(table, table["dose"])
+    named = small(n_experts=1).fit(table[["dose"]], table["dose"] ** 2, gate_X=table[["age"]])
+    with pytest.raises(ValueError, match="gate_X has the columns years, fit was given age"):
+        named.predict(table[["dose"]], gate_X=table[["age"]].set_axis(["years"], axis=1))
+
+
+def fit_and_catch(model, *args, **kwargs):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(*args, **kwargs)
+    assert all(issubclass(w.category, FitWarning) and w.filename == __file__ for w in caught)
+    return {w.category for w in caught}
+
+
+POOR = {  # name -> (changed data, status, warnings that must be there)
+    "constant y": (lambda x, y: (x, np.ones_like(y)), Status.unsound, {UnsoundWarning}),
+    "noiseless": (lambda x, y: (x, x[:, 0]), Status.unsound, {UnsoundWarning}),
+    "same row": (lambda x, y: (x[[0] * 50], y[[0] * 50]), Status.unsound, {UnsoundWarning, CollinearWarning}),
+    "few different rows": (lambda x, y: (np.tile(x[:5], (9, 1)), np.tile(y[:5], 9)), Status.unsound, {UnsoundWarning}),
+    "more columns than rows": (
+        lambda x, y: (x.reshape(20, 30), y[:20]),
+        Status.unsound,
+        {UnsoundWarning, CollinearWarning},
+    ),
+    "two rows": (lambda x, y: (x[:2], y[:2]), Status.unsound, {UnsoundWarning, CollinearWarning}),
+    "constant column": (lambda x, y: (np.c_[x, np.ones(len(x))], y), Status.converged, {CollinearWarning}),
+    "collinear column": (lambda x, y: (np.c_[x, x @ [2, 1]], y), Status.converged, {CollinearWarning}),
+}
+
+
+@pytest.mark.parametrize("name", POOR)
+def test_poor_data_get_their_status_and_a_warning(lines, name):
+    change, status, categories = POOR[name]
+    x, y = change(*lines)
+    model = small()
+    found = fit_and_catch(model, x, y)
+    assert model.status_ is status
+    assert categories <= found
+    assert model.converged_ == (status is Status.converged)
+    assert np.isfinite(model.predict(x)).all()
+    assert str(status) in model.summary()
+
+
+def test_collinear_columns_change_no_prediction(lines):
+    x, y = lines
+    model = small()
+    fit_and_catch(model, np.c_[x, x @ [2, 1], np.ones(len(x))], y)
+    plain = small().fit(x, y)
+    assert model.log_likelihood_ == pytest.approx(plain.log_likelihood_, abs=1e-7)
+    assert model.fit_.df == plain.fit_.df
+    np.testing.assert_allclose(model.predict(np.c_[x, x @ [2, 1], np.ones(len(x))]), plain.predict(x), atol=1e-6)
+    np.testing.assert_allclose(model.coef_[:, 3], 0, atol=1e-9)
+
+
+def test_one_row_fits_one_expert_and_is_called_unsound(lines):
+    model = small(n_experts=1)
+    assert UnsoundWarning in fit_and_catch(model, lines[0][:1], lines[1][:1])
+    np.testing.assert_allclose(model.predict(lines[0][:1]), lines[1][:1])
+
+
+@pytest.mark.parametrize("gate", ["softmax", "laplace"])
+@pytest.mark.parametrize("factor", [1e-12, 1e12])
+def test_units_do_not_matter(lines, gate, factor):
+    x, y = lines
+    plain, scaled = small(gate=gate), small(gate=gate)
+    fit_and_catch(plain, x, y)
+    fit_and_catch(scaled, x * factor, y * factor)
+    expected = plain.log_likelihood_ - len(y) * np.log(factor)
+    assert scaled.log_likelihood_ == pytest.approx(expected, abs=1e-5)
+    np.testing.assert_allclose(scaled.predict(x * factor) / factor, plain.predict(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["int64", "int8", "bool", "float16", "float32", "object", ">f8"])
+def test_other_number_types_are_read(lines, kind):
+    x, y = (3 * lines[0]).round(), (3 * lines[1]).round()
+    x = x > 0 if kind == "bool" else x
+    expected, model = small(), small()
+    fit_and_catch(expected, x.astype(float), y.astype(float))
+    fit_and_catch(model, x.astype(kind), y.astype("float64" if kind == "bool" else kind))
+    assert model.log_likelihood_ == expected.log_likelihood_
+
+
+def test_reversed_and_column_major_arrays_are_read(lines):
+    x, y = lines
+    expected = small().fit(x[::-1].copy(), y[::-1].copy())
+    assert small().fit(np.asfortranarray(x)[::-1], y[::-1]).log_likelihood_ == expected.log_likelihood_
+    assert small().fit(x[::-1].tolist(), y[::-1].tolist()).log_likelihood_ == expected.log_likelihood_
+
+
+def test_a_bound_that_binds_is_named(lines):
+    model = small(bounds={"family.scale": (0.01, 0.4)})
+    with pytest.warns(BoundWarning, match=r"at-bound: .*family\.scale\["):
+        model.fit(*lines)
+    np.testing.assert_allclose(model.scale_.max(), 0.4)
+
+
+def test_separation_and_lost_identification_are_named(lines):
+    x, y = lines
+    apart = np.where(x[:, 0] > 0, y + 20, y - 20)
+    with pytest.warns(SeparatedWarning, match=r"ridge penalty \(alpha\).*gates\.0\.weight"):
+        small().fit(x, apart)
+    ridged = small(alpha=0.1).fit(x, apart)
+    assert ridged.converged_
+    with pytest.warns(UnidentifiedWarning, match="predictions are unaffected"):
+        small(gate="dense-to-sparse", gauge="none").fit(x, y)
+
+
+def test_zero_weight_rows_may_hold_any_finite_values(lines):
+    x, y = lines
+    weight = np.ones(len(y))
+    weight[::3] = 0
+    spoilt = np.where(weight == 0, 1e100, y)
+    model = small().fit(x, spoilt, sample_weight=weight)
+    assert model.log_likelihood_ == small().fit(x[weight > 0], y[weight > 0]).log_likelihood_
