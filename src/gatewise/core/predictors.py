@@ -137,10 +137,11 @@ def affine(weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
 
 
 def row_sum(rows: Tensor, weights: Tensor) -> Tensor:
-    """Return ``sum_n w_n v_n``: rows ``(*B, K, P, n)``, weights ``(*B, K, n)`` -> ``(*B, K, P)``."""
-    if rows.shape[-3] == 1:
-        return weights @ _one_design(rows).mT
-    return (rows @ weights.unsqueeze(-1))[..., 0]
+    """Return ``sum_n w_n v_n``: rows ``(S, ..., K, P, n)``, weights ``(S, ..., K, n)`` -> ``(S, ..., K, P)``."""
+    if rows.shape[1:-2].numel() > 1:
+        return (rows @ weights.unsqueeze(-1))[..., 0]
+    design = rows.reshape(rows.shape[:1] + rows.shape[-2:]) if len(rows) > 1 else rows.reshape(rows.shape[-2:])
+    return (weights.flatten(1, -2) @ design.mT).unflatten(1, weights.shape[1:-1])
 
 
 def weighted_gram(rows: Tensor, weights: Tensor) -> Tensor:

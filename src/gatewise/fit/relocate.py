@@ -115,28 +115,41 @@ def _without(j: int, branches: int, weight: Tensor, log_prob: Tensor) -> _Stage:
 
 
 def _neighbourhoods(block: Block, expert: object) -> tuple[Tensor, Tensor]:
-    """Return planes (C, q, P) and scales (C, q) of regressions on neighbourhoods of evenly spread rows."""
+    """Return planes (C, q, P) and scales (C, q) of regressions on neighbourhoods of evenly spread rows.
+
+    Spread by weight, and equal rows stay together: a weight of two is the row twice.
+    """
     del expert
     design = with_constant(block.x)[0]
     n = design.shape[-1]
-    space = torch.cat([block.x, block.y], 0)
-    order = torch.arange(n)
-    for column in space:
-        order = order[torch.argsort(column[order], stable=True)]
-    anchors = order[torch.linspace(0, n - 1, min(ANCHORS, n)).round().long().unique()]
     weight = torch.ones(n, dtype=torch.float64) if block.weight is None else block.weight
+    anchors = _anchors(torch.cat([block.x, block.y], 0), weight)
     planes, scales = [], []
     for stretch in (1.0, 4.0):
         scaled = torch.cat([block.x, stretch * block.y], 0)
         distance = torch.cdist(scaled[:, anchors].T, scaled.T)
         ranked = torch.argsort(distance, dim=-1, stable=True)
+        within = weight[ranked].cumsum(-1)
         for factor in NEIGHBOURS:
-            size = min(n, max(int(factor * design.shape[0]), design.shape[0] + 1))
-            member = torch.zeros(len(anchors), n, dtype=torch.float64).scatter_(1, ranked[:, :size], 1.0) * weight
+            size = max(int(factor * design.shape[0]), design.shape[0] + 1)
+            last = (within < size).sum(-1, keepdim=True).clamp(max=n - 1)
+            member = (distance <= distance.gather(1, ranked.gather(1, last))) * weight
             plane, scale = _regress(design, block.y, member)
             planes.append(plane)
             scales.append(scale)
     return torch.cat(planes), torch.cat(scales)
+
+
+def _anchors(space: Tensor, weight: Tensor) -> Tensor:
+    """Return rows (A,) that divide the sorted rows into parts of equal weight, no two of them equal."""
+    order = torch.arange(len(weight))
+    for column in space:
+        order = order[torch.argsort(column[order], stable=True)]
+    mass = weight[order].cumsum(0)
+    shares = (torch.arange(ANCHORS, dtype=torch.float64) + 0.5) / ANCHORS
+    picked = order[torch.searchsorted(mass, shares * mass[-1]).clamp(max=len(weight) - 1).unique()]
+    same = (space[:, picked[1:]] == space[:, picked[:-1]]).all(0)
+    return picked[torch.cat([same.new_zeros(1), same]).logical_not()]
 
 
 def _regress(design: Tensor, y: Tensor, pull: Tensor) -> tuple[Tensor, Tensor]:

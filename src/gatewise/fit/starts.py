@@ -69,9 +69,7 @@ class _Cloud:
         distance = ((space - center[:, None]) ** 2).sum(0)
         order = torch.argsort(distance, stable=True)
         before = self.weight[order].cumsum(0) - self.weight[order]
-        member = torch.zeros_like(distance)
-        member[order[before < wanted]] = 1.0
-        return member
+        return (distance <= distance[order][before < wanted].amax()).to(torch.float64)  # equal rows stay together
 
     def regress(self, share: Tensor) -> Tensor:
         """Return weighted least-squares planes (L, q, P) for shares (L, n)."""
@@ -101,11 +99,11 @@ def _settle(cloud: _Cloud, share: Tensor, rounds: int) -> Tensor:
         share = torch.nn.functional.one_hot(label, leaves).T.to(torch.float64)
         empty = (share @ cloud.weight) < cloud.design.shape[0]
         if bool(empty.any()):
-            worst = residual.amin(0) * cloud.weight
+            worst = torch.where(cloud.weight > 0, residual.amin(0), -1.0)
             for leaf in empty.nonzero()[:, 0].tolist():
                 far = cloud.x[:, int(worst.argmax())]
                 share[leaf] = cloud.nearest(cloud.x, far, 2.0 * cloud.design.shape[0])
-                worst = worst * (1 - share[leaf])
+                worst = torch.where(share[leaf] > 0, -1.0, worst)
     return label
 
 
@@ -120,7 +118,8 @@ def _subsets(cloud: _Cloud, leaves: int, generator: np.random.Generator) -> Tens
     size = cloud.design.shape[0] + 1
     share = torch.zeros(leaves, len(cloud.weight), dtype=torch.float64)
     for leaf in range(leaves):
-        share[leaf, cloud.draw(generator, size)] = 1.0
+        picked = cloud.draw(generator, size)
+        share[leaf, picked] = 1.0 / cloud.weight[picked].clamp_min(1e-300)  # each counts once
     return _settle(cloud, share, int(generator.integers(3, 10)))
 
 
@@ -167,18 +166,19 @@ def _closest_plane(cloud: _Cloud, left: Tensor, parts: int, generator: np.random
     mass = float(left.sum())
     wanted = mass * generator.uniform(0.4, 1.2) / parts
     picks = cloud.draw(generator, PLANES * size, left).reshape(PLANES, size)
-    share = torch.zeros(PLANES, len(left), dtype=torch.float64).scatter_(1, picks, 1.0)
+    once = 1.0 / cloud.weight[picks].clamp_min(1e-300)
+    share = torch.zeros(PLANES, len(left), dtype=torch.float64).scatter_(1, picks, once)
     residual = torch.where(left > 0, cloud.residual(cloud.regress(share)), torch.inf)
     member = torch.zeros_like(left, dtype=torch.bool)
     for _ in range(3):
         ranked, order = residual.sort(dim=-1, stable=True)
         reached = (left[order].cumsum(-1) < wanted).sum(-1, keepdim=True).clamp(max=len(left) - 1)
-        best = int(ranked.gather(-1, reached)[:, 0].argmin())
-        member = torch.zeros_like(member)
-        member[order[best, : int(reached[best]) + 1]] = True
-        member &= left > 0
+        edge = ranked.gather(-1, reached)
+        best = int(edge[:, 0].argmin())
+        member = (residual[best] <= edge[best]) & (left > 0)  # equal rows stay together
         residual = torch.where(left > 0, cloud.residual(cloud.regress(member[None].to(torch.float64))), torch.inf)
-    width = float(residual[0][member].mean()) * 6.0  # within about 2.5 standard deviations of the plane
+    mean = float(residual[0][member] @ left[member] / left[member].sum())
+    width = mean * 6.0  # within about 2.5 standard deviations of the plane
     return (residual[0] <= max(width, float(residual[0][member].min()))) & (left > 0)
 
 
