@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from gatewise import testing
+from gatewise.core.chart import make_chart
 from gatewise.core.experts import EXPERTS, Activation
 from gatewise.core.families import FAMILIES, Binomial, FullGaussian
 from gatewise.core.gates import GATES, Gate
@@ -11,6 +12,7 @@ from gatewise.core.links import NormalisedSigmoid
 from gatewise.core.mixture import Mixture
 from gatewise.core.predictors import autograd_local
 from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Tempered
+from gatewise.fit.certify import gauge_directions
 
 METRIC, ORIGIN = (0.5, 2.0, 1.3), (0.1, -0.4, 0.7)
 SCORES = [
@@ -36,13 +38,13 @@ SCORES = [
     Tempered(Quadratic(monomial=True)),
     Tempered(Activated(Distance(), "tanh", origin=ORIGIN)),
 ]
-# With a floor, weight / (||weight|| + floor) fills the unit ball, so a common shift of it is one more invariance per
-# input that no shift of a parameter expresses: see the test below.
-BALL = [Cosine(floor=0.2, origin=ORIGIN, metric=METRIC), GATES["perturbed-cosine"].score]
 SMOOTH_GATES = {name: gate for name, gate in GATES.items() if gate.link.normalised and gate.link.smooth}
-IDENTIFIED = [gate for gate in SMOOTH_GATES.values() if gate.score not in BALL]
-IDENTIFIED += [Gate(score) for score in SCORES if score not in BALL]
-IDENTIFIED += [Gate(score, NormalisedSigmoid()) for score in (Cosine(), Quadratic(), Tempered(Quadratic()))]
+FLOORED_COSINE = Cosine(floor=0.3, origin=ORIGIN)
+DECLARED = [*SMOOTH_GATES.values(), *(Gate(score) for score in SCORES), Gate(Activated(FLOORED_COSINE, "tanh"))]
+DECLARED += [Gate(Activated(FLOORED_COSINE, "identity"))]
+DECLARED += [
+    Gate(score, NormalisedSigmoid()) for score in (Cosine(), FLOORED_COSINE, Quadratic(), Tempered(Quadratic()))
+]
 EXPERT_FORMS = [
     *EXPERTS.values(),
     Activation("relu", radius=0.2),
@@ -94,15 +96,41 @@ def test_logits_of_gates(name):
     testing.law_gate_local(GATES[name])
 
 
-@pytest.mark.parametrize("gate", IDENTIFIED, ids=str)
+@pytest.mark.parametrize("gate", DECLARED, ids=str)
 def test_the_gauge_is_complete(gate):
     testing.law_gauge(gate)
 
 
-@pytest.mark.parametrize("inputs", [1, 2, 3])
-def test_the_perturbed_cosine_has_one_more_invariance_per_input(inputs):
-    with pytest.raises(AssertionError, match=f"leaves {inputs} directions .* the score declares 0"):
-        testing.law_gauge(GATES["perturbed-cosine"], inputs)
+@pytest.mark.parametrize(
+    ("gate", "directions"),
+    [
+        (GATES["softmax"], 0),
+        (GATES["cosine"], 3),
+        (GATES["perturbed-cosine"], 5),
+        (Gate(FLOORED_COSINE, NormalisedSigmoid()), 0),
+        (Gate(Cosine(), NormalisedSigmoid()), 3),
+    ],
+    ids=str,
+)
+def test_a_cosine_has_a_free_length_per_branch_and_a_floored_one_a_common_shift_per_input(gate, directions):
+    chart = make_chart(Mixture((gate,), (3,)), 1, 5, 1)
+    free = torch.randn(chart.size, generator=testing.generator(1), dtype=torch.float64)
+    assert gauge_directions(chart, free).shape == (chart.size, directions)
+
+
+def test_every_node_has_the_directions_of_its_gate():
+    chart = make_chart(Mixture((GATES["perturbed-cosine"], GATES["cosine"]), (2, 3)), 1, 4, 1)
+    free = torch.randn(chart.size, generator=testing.generator(1), dtype=torch.float64)
+    assert gauge_directions(chart, free).shape[1] == 4 + 2 * 3
+
+
+def test_a_held_weight_has_no_free_length_and_a_held_entry_takes_the_shift_along_it_away():
+    held = torch.full((3, 4), torch.nan).double()
+    held[0, 1] = 0.7
+    free = torch.randn(30, generator=testing.generator(1), dtype=torch.float64)
+    for name, directions in (("cosine", 2), ("perturbed-cosine", 3)):
+        chart = make_chart(Mixture((GATES[name],), (3,)), 1, 4, 1, fixed={"gates.0.weight": held})
+        assert gauge_directions(chart, free[: chart.size]).shape[1] == directions
 
 
 @pytest.mark.parametrize("expert", EXPERT_FORMS, ids=str)
@@ -160,10 +188,11 @@ def test_distances_of_twenty_inputs_that_expand_the_square():
 def test_successes_and_failures_in_two_columns():
     mixture = Mixture((GATES["laplace"],), (3,), family=Binomial(trials=None))
     counts = torch.tensor([[1, 0, 3, 2, 1, 4, 0, 2], [0, 2, 1, 2, 5, 0, 3, 1]], dtype=torch.float64)
-    problem = testing.make_problem(mixture, columns=2)._replace(y=counts)
+    problem = testing.make_problem(mixture, columns=2)
+    assert problem.y.shape == (2, 8)
+    testing.check_problem(problem)
     for law in testing.MIXTURE_LAWS:
-        if law is not testing.law_expected_score:  # samples are of one trial
-            law(problem)
+        law(problem._replace(y=counts))
 
 
 @pytest.mark.parametrize("score", SCORES, ids=str)

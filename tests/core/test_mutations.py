@@ -185,6 +185,10 @@ def no_ties(right):
     return columns
 
 
+def raised_tangents(right):
+    return lambda *args: {name: move + 0.01 for name, move in right(*args).items()}
+
+
 def squared_scale(right):
     return lambda self, params, eta: params["scale"][..., None] ** 2
 
@@ -257,8 +261,17 @@ MUTATIONS = [
     (testing.law_gauge, GATES["softmax"], Affine, "translation", always(("bias",))),
     (testing.law_gauge, GATES["quadratic"], Quadratic, "translation", always(("weight", "bias"))),
     (testing.law_gauge, GATES["dense-to-sparse"], Tempered, "held", always(())),
-    (testing.law_gauge, GATES["cosine"], Cosine, "scale_free", always(())),
-    (testing.law_gauge, Gate(Activated(Cosine(), "silu")), Activated, "scale_free", always(())),
+    (testing.law_gauge, GATES["cosine"], Cosine, "tangents", always({})),
+    (testing.law_gauge, GATES["perturbed-cosine"], Cosine, "tangents", always({})),
+    (testing.law_gauge, GATES["perturbed-cosine"], Cosine, "tangents", raised_tangents),
+    (
+        testing.law_gauge,
+        Gate(Cosine(floor=0.1), NormalisedSigmoid()),
+        Gate,
+        "tangents",
+        lambda right: lambda self, params: self.score.tangents(params, True),
+    ),
+    (testing.law_gauge, Gate(Activated(Cosine(), "silu")), Activated, "tangents", always({})),
     (testing.law_family_local, Gaussian(), Gaussian, "local", without_mixed_derivatives),
     (testing.law_family_local, Poisson(), Poisson, "local", flipped_second),
     (

@@ -29,7 +29,7 @@ def symmetric(packed):
     return (upper + upper.T) / 2
 
 
-# The score of branch k at one input x, from THEORY 1.2: w weight or center, b bias, t temperature, A packed quadratic.
+# The score of branch k at one input x: w weight or center, b bias, t temperature, A packed quadratic.
 FORMULAS = {
     "constant": (Bias(), lambda x, p: p["bias"]),
     "softmax": (Affine(), lambda x, p: p["weight"] @ x + p["bias"]),

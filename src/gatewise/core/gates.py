@@ -1,4 +1,4 @@
-"""Gate = Score x Link, and the dict GATES of the gates of the literature (THEORY 1.2)."""
+"""Gate = Score x Link, and the dict GATES of the gates of the literature."""
 
 from __future__ import annotations
 

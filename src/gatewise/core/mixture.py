@@ -160,7 +160,7 @@ def leaf_log_joint(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor
 
 
 def log_density(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, y: Tensor) -> Tensor:
-    """Return ``log p_G(y | x)`` for every row, ``(*B, n)`` (2410.02935, eq. of p_G; THEORY 1.5 and 1.6).
+    """Return ``log p_G(y | x)`` for every row, ``(*B, n)`` (2410.02935: the density p_G; any depth).
 
     Raises
     ------

@@ -51,7 +51,7 @@ def maximum_likelihood(
 ) -> Fit:
     """Fit a mixture by maximum likelihood and certify the result.
 
-    Minimises ``-(1/n) sum_i w_i log p_G(y_i | x_i) + alpha / (2 n) sum_k ||slope_k - mean slope||^2`` (THEORY 2.3).
+    Minimises ``-(1/n) sum_i w_i log p_G(y_i | x_i) + alpha / (2 n) sum_k ||slope_k - mean slope||^2``.
     Many starts run in one batch, on at most 2000 units: a few EM steps, L-BFGS in the box, Newton with the exact
     Hessian; the best are polished on all rows. Results are bitwise repeatable for a seed.
 

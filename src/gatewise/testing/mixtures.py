@@ -340,5 +340,6 @@ def law_sample(problem: Problem, n: int = 4000) -> None:
     hits = torch.nn.functional.one_hot(leaf, mixture.n_leaves).mT - weights
     inputs = torch.cat([torch.ones_like(drawn.gate_x[:1]), drawn.gate_x])
     assert_unbiased(hits * inputs[:, None], "sampled leaves have the gate's frequencies")
-    rest = y - models.regression(mixture, measure, drawn.x, drawn.gate_x)
+    mean = models.regression(mixture, measure, drawn.x, drawn.gate_x)
+    rest = y[: len(mean)] - mean  # successes come before failures
     assert_unbiased(rest * inputs[:, None], "sampled responses have the regression as their mean")

@@ -15,6 +15,7 @@ from gatewise.core.gates import Gate
 from gatewise.core.mixture import Mixture, leaf_log_weights
 from gatewise.core.predictors import Local, Params, Predictor, autograd_local
 from gatewise.core.scores import Score, Tempered
+from gatewise.fit.certify import gauge_directions
 from gatewise.testing.compare import NUMERICAL, assert_close
 from gatewise.testing.problems import draw_frame, draw_inputs, draw_parameters, framed, generator
 
@@ -198,11 +199,11 @@ def law_gate_local(gate: Gate, d: int = 3, seed: int = 0) -> None:
 
 
 def law_gauge(gate: Gate, d: int = 3, seed: int = 0) -> None:
-    """The fixed gauge leaves exactly the free coordinates that the weights determine.
+    """The fixed gauge leaves exactly the free coordinates that the weights determine, `tangents` aside.
 
-    The Jacobian of the log weights at 50 inputs in free coordinates has as many null directions as the score declares
-    lengths that do not matter (`scale_free`): a forgotten translation or scale shows as one more, a wrong one as a
-    coordinate that is missing.
+    The Jacobian of the log weights at 50 inputs in free coordinates has as many null directions as the gate declares
+    tangents, and these are null: a forgotten translation or length shows as one more, a wrong one as a coordinate
+    that is missing, a wrong tangent as one that moves the weights.
     """
     mixture = Mixture((gate,), (CHILDREN,))
     chart = make_chart(mixture, 1, d, 1)
@@ -216,14 +217,17 @@ def law_gauge(gate: Gate, d: int = 3, seed: int = 0) -> None:
         return leaf_log_weights(mixture, chart.measure(at), x).flatten()
 
     jacobian = torch.autograd.functional.jacobian(logs, free)[:, here]
-    lengths = CHILDREN * len(gate.score.scale_free(d))
+    declared = gauge_directions(chart, free)[here]
     if not jacobian.shape[1]:
         return
+    moved = jacobian @ declared
+    assert_close(moved, torch.zeros_like(moved), "the weights do not change along a tangent")
     values = torch.linalg.svdvals(jacobian / jacobian.norm(dim=0).clamp_min(1e-300))
     null = int((values < 1e-9 * values[0]).sum())
-    if null != lengths:
+    if null != declared.shape[1]:
         raise AssertionError(
-            f"broken: the gauge leaves {null} directions that do not move the weights, the score declares {lengths}"
+            f"broken: the gauge leaves {null} directions that do not move the weights, "
+            f"the gate declares {declared.shape[1]}"
         )
 
 

@@ -1,0 +1,142 @@
+"""What every family is: a law of the response given a leaf's predictor."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.core.predictors import Frame, Parameter, Params
+
+
+class LeafLocal(NamedTuple):
+    """Log density of every leaf at every row with its derivatives in the leaf's t predictors.
+
+    Attributes
+    ----------
+    value : Tensor (*B, L, n)
+    first : Tensor (*B, L, t, n)
+    second : Tensor (*B, L, t, t, n) or None when only first derivatives were asked for
+    """
+
+    value: Tensor
+    first: Tensor
+    second: Tensor | None
+
+
+@dataclass(frozen=True)
+class Family(ABC):
+    """A law of the response: subclasses give parameters, log_prob, mean, variance and sample.
+
+    Attributes
+    ----------
+    location_scale : bool
+        True when y may be shifted and scaled, so that fits can work on a standardised response.
+    closed_scale : bool
+        True when EM updates `scale` in closed form from weighted residuals.
+    discrete : bool
+        True when y takes whole numbers from zero.
+    """
+
+    location_scale = False
+    closed_scale = False
+    discrete = False
+
+    def outputs(self, columns: int) -> int:
+        """Return the number q of predictors for a response with that many columns."""
+        return columns
+
+    def parameters(self, q: int) -> dict[str, Parameter]:
+        """Return the family's own parameters of one leaf."""
+        return {}
+
+    @abstractmethod
+    def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
+        """Return the log density ``(*B, L, n)``."""
+
+    @abstractmethod
+    def mean(self, params: Params, eta: Tensor) -> Tensor:
+        """Return the mean ``(*B, L, q, n)``."""
+
+    @abstractmethod
+    def variance(self, params: Params, eta: Tensor) -> Tensor:
+        """Return the variance of each output ``(*B, L, q, n)``."""
+
+    @abstractmethod
+    def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw a response ``(*B, L, q, n)`` for every leaf."""
+
+    def cdf(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
+        """Return the distribution function ``P(Y_j <= y_j)`` of every output, ``(*B, L, q, n)``.
+
+        Raises
+        ------
+        NotImplementedError
+            If the family does not say; quantiles and intervals need it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no cdf, which quantiles and intervals need: define one")
+
+    def local(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafLocal:
+        """Return the log density with its derivatives in the predictors (automatic differentiation by default)."""
+        return autograd_leaf_local(self, params, y, eta, order)
+
+    def invalid(self, y: Tensor) -> str | None:
+        """Return what is wrong with a response ``(m, n)`` for this family, or None."""
+        return None
+
+    def floored(self, floor: Tensor) -> tuple[Family, dict[str, tuple[Tensor, float]]]:
+        """Return the family and the lower bounds that keep standard deviations above `floor` ``(q,)``."""
+        return self, {}
+
+    def start(self, spread: Tensor) -> dict[str, Tensor]:
+        """Return own parameters to start from, given residual standard deviations ``(*B, L, q)``."""
+        return {}
+
+    def link_start(self, y: Tensor) -> Tensor:
+        """Return a working response ``(q, n)`` on the scale of the predictor, for starts."""
+        return y
+
+    def rescale_response(self, params: Params, frame: Frame) -> tuple[Family, dict[str, Tensor]]:
+        """Return family and parameters for the response ``(y - shift) / scale``."""
+        return self, dict(params)
+
+
+def autograd_leaf_local(family: Family, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafLocal:
+    """Differentiate a family's log density at every row; the oracle of the closed forms."""
+    q, n = eta.shape[-2:]
+    names = list(family.parameters(q))
+    lead = eta.shape[:-2]
+    own = [params[name].expand(lead + params[name].shape[len(lead) :]) for name in names]
+    shapes = [p.shape[len(lead) :] for p in own]
+    rows = torch.cat([p.reshape(lead + (-1,)) for p in own], -1) if own else eta.new_zeros(lead + (0,))
+    stacked = torch.cat([eta, rows.unsqueeze(-1).expand(lead + (rows.shape[-1], n))], -2)
+    z = stacked.movedim(-1, 0).detach().clone().requires_grad_(True)  # (n, *B, L, t)
+    y_rows = y.movedim(-1, 0).reshape((n,) + (1,) * len(lead) + (y.shape[0], 1))
+    with torch.enable_grad():
+        pieces, at = {}, q
+        for name, shape in zip(names, shapes, strict=True):
+            size = shape.numel()
+            pieces[name] = z[..., at : at + size].reshape(z.shape[:-1] + shape)
+            at += size
+        value = family.log_prob(pieces, y_rows, z[..., :q].unsqueeze(-1))[..., 0]
+        (first,) = torch.autograd.grad(value.sum(), z, create_graph=order > 1)
+        if order < 2:
+            return LeafLocal(value.detach().movedim(0, -1), first.movedim(0, -1), None)
+        second = [
+            torch.autograd.grad(first[..., t].sum(), z, retain_graph=True, allow_unused=True)[0]
+            for t in range(z.shape[-1])
+        ]
+    stack = torch.stack([torch.zeros_like(z) if s is None else s for s in second], -1)
+    return LeafLocal(value.detach().movedim(0, -1), first.detach().movedim(0, -1), stack.detach().movedim(0, -1))
+
+
+def diagonal_blocks(pairs: Tensor, q: int) -> Tensor:
+    """Place blocks of p predictors per output, ``(*B, L, p, p, q, n)``, into ``(*B, L, p q, p q, n)``."""
+    p = pairs.shape[-3]
+    if q == 1:
+        return pairs[..., 0, :]
+    spread = pairs.unsqueeze(-2) * torch.eye(q, dtype=pairs.dtype)[..., None]
+    return spread.transpose(-4, -3).reshape(pairs.shape[:-4] + (p * q, p * q, pairs.shape[-1]))

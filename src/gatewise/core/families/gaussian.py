@@ -1,0 +1,135 @@
+"""Gaussian families: independent outputs, or a full covariance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import inf, log, pi
+
+import torch
+from torch import Tensor
+
+from gatewise.core.families.base import Family, LeafLocal, diagonal_blocks
+from gatewise.core.predictors import Frame, Parameter, Params, as_tuple
+
+
+@dataclass(frozen=True)
+class Gaussian(Family):
+    """``N(eta, scale^2)`` for each output, independent given the leaf; `scale` is the standard deviation."""
+
+    location_scale = True
+    closed_scale = True
+
+    def parameters(self, q: int) -> dict[str, Parameter]:
+        return {"scale": Parameter((q,), transform="log", bounds=(0.0, inf), initial=1.0)}
+
+    def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
+        scale = params["scale"][..., None]
+        z = (y - eta) / scale
+        return (-0.5 * z * z - torch.log(scale) - 0.5 * log(2 * pi)).sum(-2)
+
+    def local(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafLocal:
+        inverse = 1.0 / params["scale"][..., None]
+        z = (y - eta) * inverse
+        square = z * z
+        value = torch.sub(torch.log(inverse) - 0.5 * log(2 * pi), square, alpha=0.5).sum(-2)
+        first = torch.cat([z * inverse, (square - 1) * inverse], -2)
+        if order < 2:
+            return LeafLocal(value, first, None)
+        v = inverse * inverse
+        mixed = z * (-2 * v)
+        blocks = torch.stack([(-v).expand_as(z), mixed, mixed, torch.addcmul(v, square, v, value=-3)], -3)
+        return LeafLocal(value, first, diagonal_blocks(blocks.unflatten(-3, (2, 2)), eta.shape[-2]))
+
+    def floored(self, floor: Tensor) -> tuple[Family, dict[str, tuple[Tensor, float]]]:
+        return self, {"scale": (floor, inf)}
+
+    def start(self, spread: Tensor) -> dict[str, Tensor]:
+        return {"scale": spread}
+
+    def mean(self, params: Params, eta: Tensor) -> Tensor:
+        return eta
+
+    def variance(self, params: Params, eta: Tensor) -> Tensor:
+        return (params["scale"] ** 2)[..., None].expand_as(eta)
+
+    def cdf(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
+        return torch.special.ndtr((y - eta) / params["scale"][..., None])
+
+    def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
+        noise = torch.randn(eta.shape, generator=generator, dtype=eta.dtype)
+        return eta + params["scale"][..., None] * noise
+
+    def rescale_response(self, params: Params, frame: Frame) -> tuple[Family, dict[str, Tensor]]:
+        return self, {**params, "scale": params["scale"] / frame.scale}
+
+
+@dataclass(frozen=True)
+class FullGaussian(Family):
+    """Multivariate ``N(eta, diag(floor)^2 + L L')`` with `cholesky` the rows of the lower triangle of L, packed.
+
+    Attributes
+    ----------
+    floor : tuple of float, optional
+        Standard deviation per output that the covariance never falls below; None: no floor.
+    """
+
+    floor: tuple[float, ...] | None = None
+    location_scale = True
+
+    def parameters(self, q: int) -> dict[str, Parameter]:
+        kinds = tuple("log" if i == j else "identity" for i in range(q) for j in range(i + 1))
+        return {"cholesky": Parameter((len(kinds),), transform=kinds, initial=1.0)}
+
+    def factor(self, params: Params, q: int) -> Tensor:
+        """Return L ``(*B, L, q, q)``."""
+        packed = params["cholesky"]
+        i, j = torch.tril_indices(q, q)
+        lower = packed.new_zeros(packed.shape[:-1] + (q, q))
+        lower[..., i, j] = packed
+        return lower
+
+    def covariance(self, params: Params, q: int) -> Tensor:
+        """Return the covariance ``(*B, L, q, q)``."""
+        lower = self.factor(params, q)
+        product = lower @ lower.mT
+        return product if self.floor is None else product + torch.diag(lower.new_tensor(self.floor) ** 2)
+
+    def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
+        q = eta.shape[-2]
+        # one Cholesky factor per leaf, then a triangular solve over the rows
+        root, _ = torch.linalg.cholesky_ex(self.covariance(params, q))
+        z = torch.linalg.solve_triangular(root, y - eta, upper=False)
+        size = torch.log(root.diagonal(dim1=-2, dim2=-1)).sum(-1)[..., None]
+        return -0.5 * (z * z).sum(-2) - size - 0.5 * q * log(2 * pi)
+
+    def floored(self, floor: Tensor) -> tuple[Family, dict[str, tuple[Tensor, float]]]:
+        q = len(floor)
+        i, j = torch.tril_indices(q, q)
+        lower = torch.where(i == j, 1e-3 * floor[i], -inf)
+        return replace(self, floor=as_tuple(floor)), {"cholesky": (lower, inf)}
+
+    def start(self, spread: Tensor) -> dict[str, Tensor]:
+        q = spread.shape[-1]
+        i, j = torch.tril_indices(q, q)
+        return {"cholesky": torch.where(i == j, spread[..., i], 0.0)}
+
+    def mean(self, params: Params, eta: Tensor) -> Tensor:
+        return eta
+
+    def variance(self, params: Params, eta: Tensor) -> Tensor:
+        diagonal = self.covariance(params, eta.shape[-2]).diagonal(dim1=-2, dim2=-1)
+        return diagonal[..., None].expand_as(eta)
+
+    def cdf(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
+        """Return the marginal distribution function of every output."""
+        return torch.special.ndtr((y - eta) / torch.sqrt(self.variance(params, eta)))
+
+    def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
+        root = torch.linalg.cholesky(self.covariance(params, eta.shape[-2]))
+        return eta + root @ torch.randn(eta.shape, generator=generator, dtype=eta.dtype)
+
+    def rescale_response(self, params: Params, frame: Frame) -> tuple[Family, dict[str, Tensor]]:
+        q = len(frame.scale)
+        rows = frame.scale[torch.tril_indices(q, q)[0]]
+        floor = None if self.floor is None else as_tuple(frame.scale.new_tensor(self.floor) / frame.scale)
+        return replace(self, floor=floor), {**params, "cholesky": params["cholesky"] / rows}

@@ -1,0 +1,187 @@
+"""What every score is, and the scores that are linear in their parameters: Bias, Affine, Quadratic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from gatewise.core.predictors import (
+    Frame,
+    Local,
+    Parameter,
+    Params,
+    Predictor,
+    affine,
+    move_origin,
+    ones_like_rows,
+    shifted,
+    with_constant,
+)
+
+
+@dataclass(frozen=True)
+class Score(Predictor):
+    """A predictor whose children are the branches of a gate.
+
+    A new score needs `parameters` and `__call__`; override the rest where a closed form exists.
+    """
+
+    def translation(self) -> tuple[str, ...]:
+        """Return the parameters whose common shift over the branches adds the same function of x to all scores."""
+        return ("bias",)
+
+    def tangents(self, params: Params, common: bool) -> dict[str, Tensor]:
+        """Return the directions at `params` that no weight depends on, besides the shifts of `translation`.
+
+        Parameters
+        ----------
+        params : tensors ``(*B, K, *shape)``
+        common : bool
+            Whether a change of all scores by the same function of x counts as none, as it does behind a softmax.
+
+        Returns
+        -------
+        dict name -> Tensor ``(G, *B, K, *shape)``
+            G directions in every node; parameters that do not move are left out.
+        """
+        return {}
+
+    def homogeneous(self) -> bool:
+        """Return whether any multiple of the score is again a score of the same family."""
+        return False
+
+    def held(self) -> tuple[str, ...]:
+        """Return the parameters that are not identified and are held at their initial value by the gauge."""
+        return ()
+
+    def slopes(self) -> tuple[str, ...]:
+        """Return the parameters that multiply the inputs: not unique when these are collinear, shrunk by a ridge."""
+        return ()
+
+    def start(self, x: Tensor, share: Tensor) -> dict[str, Tensor]:
+        """Return parameters to start from, given the wanted share ``(*B, K, n)`` of each branch at x ``(d, n)``.
+
+        Every parameter with one entry per feature starts at the branch's mean input, `bias` at its log share.
+        """
+        mass = share.sum(-1).clamp_min(1e-12)
+        means = (share @ x.mT) / mass[..., None]
+        out = {}
+        for name, spec in self.parameters(x.shape[-2]).items():
+            owners = mass.shape if spec.owner == "child" else mass.shape[:-1]
+            value = torch.full(owners + spec.shape, spec.initial, dtype=x.dtype)
+            out[name] = means if spec.owner == "child" and spec.shape == (x.shape[-2],) else value
+        if "bias" in out and self.parameters(1)["bias"].free:
+            out["bias"] = torch.log(mass / mass.sum(-1, keepdim=True))
+        return out
+
+    def kinked(self) -> bool:
+        """Return whether the first derivative jumps somewhere."""
+        return False
+
+    def standardised(self, frame: Frame) -> Score:
+        """Return the score defined on standardised inputs, as a score of the inputs in their own units."""
+        return self
+
+
+@dataclass(frozen=True)
+class Bias(Score):
+    """Scores that ignore the inputs: ``bias`` (gate ``constant``), or zero when not `free` (gate ``equal``)."""
+
+    free: bool = True
+
+    def parameters(self, d: int) -> dict[str, Parameter]:
+        return {"bias": Parameter(free=self.free)}
+
+    def __call__(self, params: Params, x: Tensor) -> Tensor:
+        return params["bias"][..., None] + torch.zeros_like(x[..., :1, :])
+
+    def local(self, params: Params, x: Tensor) -> Local:
+        return Local(self(params, x), ones_like_rows(x).unsqueeze(-3))
+
+    def rescale(self, params: Params, frame: Frame) -> tuple[Score, dict[str, Tensor]]:
+        return self, dict(params)
+
+    def homogeneous(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Affine(Score):
+    """``weight . x + bias``: the score of softmax, sigmoid and dense-to-sparse gates."""
+
+    def parameters(self, d: int) -> dict[str, Parameter]:
+        return {"weight": Parameter((d,)), "bias": Parameter()}
+
+    def __call__(self, params: Params, x: Tensor) -> Tensor:
+        return affine(params["weight"], params["bias"], x)
+
+    def local(self, params: Params, x: Tensor) -> Local:
+        return Local(self(params, x), with_constant(x))
+
+    def translation(self) -> tuple[str, ...]:
+        return ("weight", "bias")
+
+    def slopes(self) -> tuple[str, ...]:
+        return ("weight",)
+
+    def homogeneous(self) -> bool:
+        return True
+
+    def rescale(self, params: Params, frame: Frame) -> tuple[Score, dict[str, Tensor]]:
+        weight = params["weight"]
+        return self, {"weight": weight * frame.scale, "bias": params["bias"] + weight @ frame.shift}
+
+
+@dataclass(frozen=True)
+class Quadratic(Score):
+    """``v' A v + weight . v + bias`` with ``v = x - origin`` (2410.11222); `monomial` leaves the linear part out.
+
+    ``quadratic (d (d + 1) / 2,)`` holds the coefficients of ``v_i v_j`` for i <= j, row by row.
+    """
+
+    monomial: bool = False
+    origin: tuple[float, ...] | None = None
+
+    def parameters(self, d: int) -> dict[str, Parameter]:
+        linear = {} if self.monomial else {"weight": Parameter((d,))}
+        return {"quadratic": Parameter((d * (d + 1) // 2,)), **linear, "bias": Parameter()}
+
+    def _features(self, x: Tensor) -> Tensor:
+        v = shifted(x, self.origin)
+        i, j = torch.triu_indices(x.shape[-2], x.shape[-2])
+        products = v[..., i, :] * v[..., j, :]
+        return torch.cat([products, ones_like_rows(x)] if self.monomial else [products, v, ones_like_rows(x)], -2)
+
+    def __call__(self, params: Params, x: Tensor) -> Tensor:
+        names = self.parameters(x.shape[-2])
+        flat = torch.cat([params[name] for name in names if name != "bias"], -1)
+        return affine(flat, params["bias"], self._features(x)[..., :-1, :])
+
+    def local(self, params: Params, x: Tensor) -> Local:
+        return Local(self(params, x), self._features(x).unsqueeze(-3))
+
+    def translation(self) -> tuple[str, ...]:
+        return ("quadratic", "bias") if self.monomial else ("quadratic", "weight", "bias")
+
+    def homogeneous(self) -> bool:
+        return True
+
+    def rescale(self, params: Params, frame: Frame) -> tuple[Score, dict[str, Tensor]]:
+        d = len(frame.scale)
+        i, j = torch.triu_indices(d, d)
+        packed = params["quadratic"]
+        moved = {**params, "quadratic": packed * frame.scale[i] * frame.scale[j]}
+        if self.monomial:
+            return replace(self, origin=move_origin(self.origin, frame)), moved
+        offset = frame.shift - (0 if self.origin is None else frame.shift.new_tensor(self.origin))
+        full = packed.new_zeros(packed.shape[:-1] + (d, d))
+        full[..., i, j] = packed
+        slope = (full + full.mT) @ offset
+        moved["weight"] = (params["weight"] + slope) * frame.scale
+        moved["bias"] = params["bias"] + params["weight"] @ offset + (offset @ full * offset).sum(-1)
+        return replace(self, origin=None), moved
+
+    def standardised(self, frame: Frame) -> Score:
+        return replace(self, origin=move_origin(self.origin, frame.inverse())) if self.monomial else self

@@ -1,0 +1,193 @@
+"""Scores of a distance or an angle: Distance (the Laplace gate) and Cosine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from gatewise.core.predictors import (
+    Frame,
+    Local,
+    Parameter,
+    Params,
+    affine,
+    as_tuple,
+    move_origin,
+    shifted,
+    weighted_gram,
+)
+from gatewise.core.scores.base import Score
+
+
+@dataclass(frozen=True)
+class Distance(Score):
+    """``bias - ||metric * (x - center)||_2``, unsquared: the Laplace gate (2402.03226, 2410.02935).
+
+    Attributes
+    ----------
+    metric : tuple of float, optional
+        Positive weight of each feature inside the norm; one over the standard deviation makes the gate the one of
+        standardised inputs. None: all one.
+    radius : float
+        The norm is ``sqrt(r^2 + radius^2)``; zero is the model, a positive value rounds the tip off while searching.
+    """
+
+    metric: tuple[float, ...] | None = None
+    radius: float = 0.0
+
+    def parameters(self, d: int) -> dict[str, Parameter]:
+        return {"center": Parameter((d,)), "bias": Parameter()}
+
+    def _differences(self, center: Tensor, x: Tensor) -> Tensor:
+        delta = center[..., None] - x.unsqueeze(-3)
+        return delta if self.metric is None else delta * x.new_tensor(self.metric)[:, None]
+
+    def _norm(self, squared: Tensor) -> Tensor:
+        if self.radius:
+            return torch.sqrt(squared + self.radius**2)
+        positive = squared > 0
+        return torch.where(positive, torch.where(positive, squared, 1.0).sqrt(), 0.0)
+
+    def __call__(self, params: Params, x: Tensor) -> Tensor:
+        center = params["center"]
+        squared = (
+            (self._differences(center, x) ** 2).sum(-2)
+            if x.shape[-2] <= 16
+            else expanded_square(center, x, self.metric)
+        )
+        return params["bias"][..., None] - self._norm(squared)
+
+    def local(self, params: Params, x: Tensor) -> Local:
+        delta = self._differences(params["center"], x)
+        norm = self._norm((delta**2).sum(-2))
+        inverse = torch.where(norm > 0, 1.0 / torch.where(norm > 0, norm, 1.0), 0.0)
+        metric = x.new_ones(x.shape[-2]) if self.metric is None else x.new_tensor(self.metric)
+        slope = -delta * inverse.unsqueeze(-2) * metric[:, None]
+        jacobian = torch.cat([slope, torch.ones_like(slope[..., :1, :])], -2)
+
+        def curvature(weights: Tensor) -> Tensor:
+            pull = weights * inverse
+            block = weighted_gram(slope, pull) - torch.diag(metric**2) * pull.sum(-1)[..., None, None]
+            return torch.nn.functional.pad(block, (0, 1, 0, 1))
+
+        return Local(params["bias"][..., None] - norm, jacobian, curvature)
+
+    def kinked(self) -> bool:
+        return self.radius == 0
+
+    def smoothed(self, radius: float) -> Distance:
+        return replace(self, radius=self.radius or radius)
+
+    def rescale(self, params: Params, frame: Frame) -> tuple[Score, dict[str, Tensor]]:
+        old = torch.ones_like(frame.scale) if self.metric is None else frame.scale.new_tensor(self.metric)
+        metric = old * frame.scale
+        plain = bool(((metric - 1).abs() < 1e-12).all())
+        center = (params["center"] - frame.shift) / frame.scale
+        return replace(self, metric=None if plain else as_tuple(metric)), {**params, "center": center}
+
+    def standardised(self, frame: Frame) -> Score:
+        old = torch.ones_like(frame.scale) if self.metric is None else frame.scale.new_tensor(self.metric)
+        return replace(self, metric=as_tuple(old / frame.scale))
+
+
+def expanded_square(center: Tensor, x: Tensor, metric: tuple[float, ...] | None) -> Tensor:
+    """Return ``||metric * (x - center)||^2 (*B, K, n)`` by ``|x|^2 + |c|^2 - 2 c.x`` about the mean of the centers.
+
+    Entries that cancel badly are computed again from differences (outside compiled graphs).
+    """
+    middle = center.mean(-2, keepdim=True)
+    c, z = center - middle, x - middle.transpose(-1, -2)
+    if metric is not None:
+        factor = x.new_tensor(metric)
+        c, z = c * factor, z * factor[:, None]
+    sizes = (c * c).sum(-1)[..., None] + (z * z).sum(-2).unsqueeze(-2)
+    squared = (sizes - 2 * (c @ z)).clamp_min(0.0)
+    if torch.compiler.is_compiling():
+        return squared
+    close = (squared.detach() < 1e-4 * sizes.detach()).nonzero(as_tuple=True)
+    if not len(close[0]):
+        return squared
+    rows = z.expand(squared.shape[:-2] + z.shape[-2:]).movedim(-1, -2)[close[:-2] + (close[-1],)]
+    exact = ((c[close[:-1]] - rows) ** 2).sum(-1)
+    return squared.index_put(close, exact)
+
+
+@dataclass(frozen=True)
+class Cosine(Score):
+    """``weight . v / ((||weight|| + floor)(||v|| + floor)) + bias`` with ``v = metric * (x - origin)`` (2405.14131).
+
+    ``floor > 0`` is the perturbed cosine router; with ``floor = 0`` the length of `weight` does not matter.
+    """
+
+    floor: float = 0.0
+    origin: tuple[float, ...] | None = None
+    metric: tuple[float, ...] | None = None
+
+    def parameters(self, d: int) -> dict[str, Parameter]:
+        return {"weight": Parameter((d,)), "bias": Parameter()}
+
+    def _direction(self, x: Tensor) -> Tensor:
+        v = shifted(x, self.origin)
+        v = v if self.metric is None else v * x.new_tensor(self.metric)[:, None]
+        return v / (_safe_norm(v, -2) + self.floor)
+
+    def __call__(self, params: Params, x: Tensor) -> Tensor:
+        weight = params["weight"]
+        unit = weight / (_safe_norm(weight, -1) + self.floor)
+        return affine(unit, params["bias"], self._direction(x))
+
+    def local(self, params: Params, x: Tensor) -> Local:
+        weight = params["weight"]
+        v = self._direction(x)
+        length = _safe_norm(weight, -1)
+        size = length + self.floor
+        unit, along = weight / size, weight / length
+        product = (unit @ v)[..., None, :]  # (*B, K, 1, n)
+        slope = (v.unsqueeze(-3) - product * along[..., None]) / size[..., None]
+        jacobian = torch.cat([slope, torch.ones_like(product)], -2)
+
+        def curvature(weights: Tensor) -> Tensor:
+            pulled = (v.unsqueeze(-3) * weights.unsqueeze(-2)).sum(-1)  # (*B, K, d)
+            inner = (pulled * unit).sum(-1)[..., None, None]
+            column = along[..., :, None]
+            cross = pulled[..., :, None] * along[..., None, :]
+            outer = column * along[..., None, :]
+            eye = torch.eye(weight.shape[-1], dtype=x.dtype)
+            s, r = size[..., None], length[..., None]
+            block = -(cross + cross.mT) / s**2 + 2 * inner * outer / s**2 - inner * (eye - outer) / (s * r)
+            return torch.nn.functional.pad(block, (0, 1, 0, 1))
+
+        return Local(product[..., 0, :] + params["bias"][..., None], jacobian, curvature)
+
+    def tangents(self, params: Params, common: bool) -> dict[str, Tensor]:
+        """Return the lengths without a floor; with one, the common shifts of ``weight / (||weight|| + floor)``."""
+        weight = params["weight"]
+        branches, d = weight.shape[-2:]
+        if self.floor == 0:
+            eye = torch.eye(branches, dtype=weight.dtype)
+            return {"weight": eye.reshape((branches,) + (1,) * (weight.ndim - 2) + (branches, 1)) * weight}
+        if not common:
+            return {}
+        length = _safe_norm(weight, -1)
+        size = length + self.floor
+        shift = torch.eye(d, dtype=weight.dtype).reshape((d,) + (1,) * (weight.ndim - 1) + (d,))
+        along = (weight * shift).sum(-1, keepdim=True) * weight / length**2
+        return {"weight": size * (shift - along) + size**2 / self.floor * along}
+
+    def rescale(self, params: Params, frame: Frame) -> tuple[Score, dict[str, Tensor]]:
+        old = torch.ones_like(frame.scale) if self.metric is None else frame.scale.new_tensor(self.metric)
+        moved = replace(self, origin=move_origin(self.origin, frame), metric=as_tuple(old * frame.scale))
+        return moved, dict(params)
+
+    def standardised(self, frame: Frame) -> Score:
+        old = torch.ones_like(frame.scale) if self.metric is None else frame.scale.new_tensor(self.metric)
+        origin = move_origin(self.origin, frame.inverse())
+        return replace(self, origin=origin, metric=as_tuple(old / frame.scale))
+
+
+def _safe_norm(v: Tensor, dim: int) -> Tensor:
+    squared = (v * v).sum(dim, keepdim=True)
+    positive = squared > 0
+    return torch.where(positive, torch.where(positive, squared, 1.0).sqrt(), 1.0)
