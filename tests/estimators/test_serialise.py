@@ -43,7 +43,7 @@ def plain(lines):
     return fitted(lines)
 
 
-@pytest.mark.parametrize("arguments", CASES, ids=str)
+@pytest.mark.parametrize("arguments", CASES, ids=range(len(CASES)))
 def test_a_model_comes_back_to_the_bit(lines, arguments, tmp_path):
     model = fitted(lines, **arguments)
     save_model(model, tmp_path / "model.json")

@@ -17,7 +17,6 @@ from gatewise import GATES, Gate, MixtureOfExpertsRegressor
 from gatewise.core.links import Softmax
 from gatewise.core.scores import Distance
 
-
 QUIET = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from math import isfinite
 
 from sklearn.exceptions import ConvergenceWarning
@@ -67,7 +68,7 @@ def details(fit: Fit) -> str:
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def alert(fit: Fit, stacklevel: int) -> None:
+def alert(fit: Fit, names: Sequence[str], stacklevel: int) -> None:
     """Warn about the primary status, about starts that disagree, and about columns."""
     if fit.status in CLASSES:
         others = [str(flag) for flag in fit.flags if flag is not fit.status and flag not in GOOD]
@@ -82,7 +83,13 @@ def alert(fit: Fit, stacklevel: int) -> None:
             "exist; raise n_init"
         )
         warnings.warn(text, StartsDisagreeWarning, stacklevel=stacklevel + 1)
-    for note in fit.notes:
-        again = "of gate_X" in note and note.replace("of gate_X", "of X") in fit.notes
-        if note.startswith("column ") and not again:
-            warnings.warn(note, CollinearWarning, stacklevel=stacklevel + 1)
+    for room, extra in _once(fit.collinear):
+        listed = ", ".join(names[j] if room == "X" and names else str(j) for j in extra)
+        text = f"column {listed} of {room} is constant or a combination of others: its slopes are not unique"
+        warnings.warn(text, CollinearWarning, stacklevel=stacklevel + 1)
+
+
+def _once(collinear: tuple[tuple[str, tuple[int, ...]], ...]) -> list[tuple[str, tuple[int, ...]]]:
+    """Return the dependent columns by room; gates that read X need not say it again."""
+    seen = [extra for room, extra in collinear if room == "X"]
+    return [(room, extra) for room, extra in collinear if room == "X" or extra not in seen]

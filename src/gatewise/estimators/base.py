@@ -91,7 +91,7 @@ class MixtureEstimator(BaseEstimator):
             progress=_report if self.verbose else None,
         )
         self._adopt(fit, data.reader, data.flat, shares(fit.mixture, fit.measure, data.rows))
-        alert(fit, stacklevel=2)
+        alert(fit, list(getattr(self, "feature_names_in_", ())), stacklevel=2)
         return self
 
     def _adopt(self, fit: Fit, reader: GateReader, flat: bool, taken: Shares) -> None:

@@ -26,6 +26,7 @@ WEAK = 1e-2  # directions with less information than this about one unit of a pr
 BENT = 1e-8  # with less per row than this, the Hessian is null even where the ridge bends away from the straight line
 STILL = 1e-4  # a predictor that changes less than this along a direction of unit length does not move
 FLAT = 1e-6  # change of the log-likelihood that counts as none
+FAR = 1e3  # coordinates beyond this, in working units, have run away
 SATURATED = 15.0  # logits beyond which a weight is 0 or 1
 SAMPLE = 2048  # rows that set the length of a walk
 
@@ -51,13 +52,12 @@ def _totals(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, .
 def soundness(problem: Problem, free: Tensor) -> Soundness:
     """Return what is unsound about free coordinates (S, P).
 
-    A scale within 1e-6 (relative) of its lower bound is on its floor; a leaf whose total responsibility is below its
+    A scale within 1e-6 (relative) of its floor is on it; a leaf whose total responsibility is below its
     number of parameters plus one is starved.
     """
     chart = problem.chart
-    scales = torch.tensor([name.startswith("family.") for name in chart.names])
-    floor = scales & chart.lower.isfinite() & (free - chart.lower < 1e-6) & (chart.upper > chart.lower)
-    floor = floor & torch.tensor([".dof" not in name for name in chart.names])
+    near = (free - chart.lower < 1e-6) & (chart.upper > chart.lower)
+    floor = torch.zeros_like(near) if problem.floor is None else near & problem.floor
     width = len(free) * 2 * chart.mixture.n_leaves
     (mass,) = accumulate(_totals, chart.mixture, chart.measure(free), problem.rows, width)
     return Soundness(floor, mass < leaf_parameters(chart) + 1)

@@ -38,8 +38,10 @@ def moments(columns: Columns, weight: Tensor | None, ends: Tensor | None, size: 
     rows = row_weights(weight, ends, n)
     first, second, total = torch.zeros(d, dtype=torch.float64), torch.zeros(d, dtype=torch.float64), 0.0
     anchor = columns.read(0, 1)[:, 0]
+    unit = (columns.read(0, min(size, n)) - anchor[:, None]).abs().amax(-1)
+    unit = torch.where((unit > 0) & unit.isfinite(), unit, 1.0)  # squares of tiny values would vanish
     for start in range(0, n, size):
-        part = columns.read(start, min(start + size, n)) - anchor[:, None]
+        part = (columns.read(start, min(start + size, n)) - anchor[:, None]) / unit[:, None]
         w = part.new_ones(part.shape[-1]) if rows is None else rows[start : start + part.shape[-1]]
         block_total = float(w.sum())
         if block_total == 0:
@@ -50,8 +52,8 @@ def moments(columns: Columns, weight: Tensor | None, ends: Tensor | None, size: 
         second += spread + step**2 * total * block_total / (total + block_total)
         first += step * block_total / (total + block_total)
         total += block_total
-    sd = torch.sqrt(second / max(total, 1e-300))
-    level = first + anchor
+    sd = torch.sqrt(second / max(total, 1e-300)) * unit
+    level = first * unit + anchor
     flat = sd <= 1e-13 * (level.abs() + anchor.abs())
     return Frame(level, torch.where(flat | (sd == 0), 1.0, sd))
 
@@ -108,6 +110,13 @@ def _trivial(frame: Frame) -> bool:
     return bool((frame.shift == 0).all() and (frame.scale == 1).all())
 
 
+def equal_at_the_origin(mixture: Mixture) -> bool:
+    """Return whether shared parameters of experts would not be equal about another origin of the inputs."""
+    return "experts.coef" not in mixture.shared and any(
+        path.startswith("experts.") and path != "experts.output" for path in mixture.shared
+    )
+
+
 def choose(mixture: Mixture, rows: Rows, held: Mapping[str, object]) -> Framing:
     """Return the framing in which a mixture is fitted.
 
@@ -123,7 +132,7 @@ def choose(mixture: Mixture, rows: Rows, held: Mapping[str, object]) -> Framing:
     y = moments(rows.y, rows.weight, rows.ends) if mixture.family.location_scale else identity(q)
     if any(path.startswith("gates.") and not path.endswith(".temperature") for path in held):
         gate_x = Frame(torch.zeros_like(gate_x.shift), gate_x.scale)
-    if any(path.startswith("experts.") for path in held):
+    if any(path.startswith("experts.") for path in held) or equal_at_the_origin(mixture):
         x = Frame(torch.zeros_like(x.shift), x.scale)
         y = Frame(torch.zeros_like(y.shift), y.scale)
     if any(g.rescale(p, gate_x) is None for g, p in zip(mixture.gates, at.gates, strict=True)):

@@ -95,10 +95,10 @@ def maximum_likelihood(
         raise ValueError(f"method={method!r}: choose 'newton' or 'em'")
     search = Search(method, max_iter, deadline, progress or (lambda stage, done, total: None))
     thinning, drawing = seeds(seed, 2)
-    everything = problem_of(model.chart, model.rows, alpha)
+    everything = problem_of(model, model.rows, alpha)
     drawn = isinstance(starts, int)
     small = thin(model.rows, thinning) if drawn else model.rows
-    first = everything if small is model.rows else problem_of(model.chart, small, alpha)
+    first = everything if small is model.rows else problem_of(model, small, alpha)
     free, kinds = _starts(model, small, starts, drawing)
     tempered = _free_temperatures(model.chart)
     if tempered and isinstance(starts, int) and starts > 1 and method == "newton":
@@ -126,7 +126,7 @@ def maximum_likelihood(
         more += moved
     kinked: tuple[str, ...] = ()
     pinned: Tensor | None = None
-    if model.chart.mixture.kinked:
+    if model.chart.mixture.kinked and method == "newton":
         point, kinked, pinned = settle_on_kinks(everything, point, deadline)
     taken = evaluate(everything, point[None], 0)[0] if first is everything else None
     ended = (model.jacobian - (value if taken is None else torch.cat([value, taken]))) * first.total
@@ -155,6 +155,7 @@ def conclude(
         certificate=certificate,
         starts=starts,
         n_iter=n_iter,
+        collinear=tuple((slopes.room, tuple(slopes.extra)) for slopes in model.redundant),
         notes=model.notes + _notes(model, certificate),
     )
 
@@ -308,8 +309,9 @@ def summarise(log_likelihood: Tensor, kinds: tuple[str, ...], sound: Tensor, tak
     )
 
 
-def problem_of(chart: Chart, rows: Rows, alpha: float) -> Problem:
-    """Return the problem of fitting a chart's mixture to rows, with a ridge of strength alpha."""
+def problem_of(model: Model, rows: Rows, alpha: float) -> Problem:
+    """Return the problem of fitting a model to rows, with a ridge of strength alpha."""
     if not alpha >= 0:
         raise ValueError(f"alpha={alpha}: the ridge penalty is a number from 0")
-    return Problem(chart, rows, *ridge_of(chart, alpha))
+    ridge, pull = ridge_of(model.chart, alpha)
+    return Problem(model.chart, rows, ridge, pull, model.floor)

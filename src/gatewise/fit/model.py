@@ -56,6 +56,8 @@ class Model(NamedTuple):
         In working units.
     jacobian : float
         Log-likelihood in the units of the data minus that in working units, per unit of weight.
+    floor : Tensor (P,) of bool
+        Coordinates whose lower bound is the floor of a scale.
     redundant : tuple of Slopes
         Slopes that are not unique because columns depend on others.
     notes : tuple of str
@@ -67,6 +69,7 @@ class Model(NamedTuple):
     chart: Chart
     rows: Rows
     jacobian: float
+    floor: Tensor
     redundant: tuple[Slopes, ...]
     notes: tuple[str, ...]
 
@@ -107,6 +110,7 @@ def prepare(
     limits: dict[str, tuple[float | Tensor, float | Tensor]]
     limits, held = _moved(mixture, neutral, framing, bounds or {}, fixed or {})
     jacobian = 0.0
+    floors: dict[str, tuple[Tensor, float]] = {}
     if mixture.family.location_scale:
         jacobian = -float(torch.log(framing.y.scale).sum())
         floor = scale_floor(rows, min_scale)
@@ -124,7 +128,18 @@ def prepare(
         "unique"
         for s in redundant
     )
-    return Model(mixture, framing, chart, moved_rows, jacobian, redundant, notes)
+    return Model(mixture, framing, chart, moved_rows, jacobian, _on_floor(chart, floors), redundant, notes)
+
+
+def _on_floor(chart: Chart, floors: Mapping[str, tuple[Tensor, float]]) -> Tensor:
+    """Return which free coordinates (P,) have the scale floor, and no higher bound that was given, below them."""
+    mask = torch.zeros(chart.size, dtype=torch.bool)
+    for name, (low, _) in floors.items():
+        column = chart.columns(f"family.{name}")
+        value = torch.log(low.clamp_min(0.0)).expand(column.shape)
+        used = (column >= 0) & low.isfinite().expand(column.shape)
+        mask[column[used]] = chart.lower[column[used]] <= value[used] + 1e-12
+    return mask
 
 
 def scale_floor(rows: Rows, min_scale: float | Tensor | None) -> Tensor:

@@ -34,12 +34,15 @@ class Problem:
         Quadratic form of the penalty in the free coordinates, on the scale of the log-likelihood.
     pull : Tensor (P,) or None
         Its linear part, which held slopes bring in.
+    floor : Tensor (P,) of bool or None
+        Coordinates whose lower bound is the floor of a scale, not a bound that was given.
     """
 
     chart: Chart
     rows: Rows
     ridge: Tensor | None = None
     pull: Tensor | None = None
+    floor: Tensor | None = None
 
     @property
     def total(self) -> float:

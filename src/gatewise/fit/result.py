@@ -109,6 +109,8 @@ class Fit(NamedTuple):
     certificate : Certificate
     starts : Starts
     n_iter : int
+    collinear : tuple of (str, tuple of int)
+        Columns of X and of gate_X that are constant or depend on those before them.
     notes : tuple of str
         What the reader should know, in words.
     """
@@ -124,6 +126,7 @@ class Fit(NamedTuple):
     certificate: Certificate
     starts: Starts
     n_iter: int
+    collinear: tuple[tuple[str, tuple[int, ...]], ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
