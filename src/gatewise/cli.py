@@ -1,0 +1,245 @@
+"""The command line: few verbs, nothing heavy imported before a verb needs it.
+
+Exit codes: 0 done (whatever the status of a fit, which is printed in words), 2 for arguments or data that cannot be
+used, 1 for a fault of gatewise itself, 130 when interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gatewise import __version__
+
+app = typer.Typer(name="gatewise", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+data_app = typer.Typer(no_args_is_help=True, help="The data sets that come with gatewise.")
+app.add_typer(data_app, name="data")
+
+WIDEST = 120  # columns: tables and texts grow no wider
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gatewise {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Mixtures of experts in which the gate is a choice and the estimate comes with a certificate."""
+
+
+@contextmanager
+def _clear_faults() -> Iterator[None]:
+    """Turn what a user can mend into one line and exit code 2, and an interruption into 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("\ninterrupted: no file was left half-written", err=True)
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        raise
+    except (ValueError, TypeError, OSError) as fault:
+        typer.echo(f"error: {fault}", err=True)
+        raise typer.Exit(2) from None
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.width <= WIDEST else Console(highlight=False, width=WIDEST)
+
+
+def _quiet_threads() -> None:
+    """Use one thread: the data sets of these verbs are small, and threads would cost more than they give."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Directory of the page, made when missing.")] = Path("out"),
+    quick: Annotated[bool, typer.Option("--quick", help="Two data sets instead of four.")] = False,
+) -> None:
+    """Fit classic data with several gates; print tables and write one HTML page."""
+    with _clear_faults():
+        from gatewise import data
+        from gatewise.report import demo as cases
+        from gatewise.report import render, results_table, status_lines
+        from gatewise.report.files import require_directory, whole
+        from gatewise.report.progress import listening
+
+        _quiet_threads()
+        folder, console, sections = require_directory(out), _console(), []
+        chosen = [case for case in cases.CASES if case.name in cases.QUICK or not quick]
+        with listening() as (progress, listener):
+            overall = progress.add_task("all fits", total=sum(len(case.choices) for case in chosen))
+            ended = count()
+
+            def tick(label: str) -> None:
+                progress.update(overall, completed=next(ended))
+                listener.begin(label)
+
+            for case in chosen:
+                sections.append(cases.run_case(case, data.load(case.name), cases.STARTS, tick))
+        command = "gatewise demo" + (" --quick" if quick else "")
+        page = folder / "index.html"
+        with whole(page) as scratch:
+            scratch.write_text(render(cases.page(sections, command, __version__)), "utf-8")
+        for section in sections:
+            console.print(results_table(section.title, section.fits))
+        _print_words(console, status_lines([one for section in sections for one in section.fits]))
+        console.print("hits: starts that reached the best value; *: lowest BIC of its table; s: seconds", markup=False)
+        typer.echo(f"\nwrote {page}: open it in a browser")
+
+
+def _print_words(console: Any, lines: list[Any]) -> None:
+    from rich.padding import Padding
+
+    for line in lines:
+        console.print(Padding(line, (0, 0, 0, 2), expand=False))
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
+
+
+def _branching(text: str) -> int | tuple[int, ...]:
+    parts = text.replace("x", ",").split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise ValueError(f"--experts {text}: give a whole number, or one per level separated by commas, such as 2,2")
+    levels = tuple(int(part) for part in parts)
+    return levels if len(levels) > 1 else levels[0]
+
+
+@app.command()
+def fit(
+    table: Annotated[Path, typer.Argument(metavar="DATA.csv", help="Comma-separated, with a header line.")],
+    target: Annotated[str, typer.Option(help="Column to explain.")],
+    features: Annotated[str | None, typer.Option(help="Columns of the experts, a,b; default: all others.")] = None,
+    gate_features: Annotated[str | None, typer.Option(help="Columns of the gates; default: the features.")] = None,
+    gate: Annotated[str, typer.Option(help="Name of a gate, or one per level: laplace,softmax.")] = "softmax",
+    experts: Annotated[str, typer.Option(help="Number of experts, or one per level: 2,2.")] = "2",
+    expert: Annotated[str, typer.Option(help="Name of an expert.")] = "linear",
+    family: Annotated[str, typer.Option(help="Law of the target around an expert.")] = "gaussian",
+    starts: Annotated[int, typer.Option(help="Starts of the search.")] = 20,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal fits.")] = 0,
+    weights: Annotated[str | None, typer.Option(help="Column of frequency weights.")] = None,
+    groups: Annotated[str | None, typer.Option(help="Column whose equal values share an expert.")] = None,
+    alpha: Annotated[float, typer.Option(help="Ridge penalty on gate slopes.")] = 0.0,
+    min_scale: Annotated[float | None, typer.Option(help="Least standard deviation, in units of the target.")] = None,
+    max_time: Annotated[float | None, typer.Option(help="Seconds before the best so far is taken.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the model here, as JSON.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a page here, as HTML.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON instead of text.")] = False,
+) -> None:
+    """Fit a mixture of experts to the columns of a CSV file."""
+    with _clear_faults():
+        from gatewise.report import own_data, reading
+        from gatewise.report.files import require_writable
+        from gatewise.report.progress import listening
+
+        _quiet_threads()
+        gates = _names(gate)
+        choice = {"n_experts": _branching(experts), "gate": gates[0] if len(gates) == 1 else list(gates)}
+        choice |= {"expert": expert, "family": family, "n_init": starts, "random_state": seed}
+        choice |= {"alpha": alpha, "min_scale": min_scale, "max_time": max_time}
+        for path in filter(None, (out, report)):
+            require_writable(path)
+        roles = reading.Roles(target, _names(features), _names(gate_features), weights, groups)
+        prepared = reading.prepare(reading.read_table(table), roles)
+        with listening() as (_, listener):
+            listener.begin("fit")
+            outcome = own_data.fit_table(str(table), prepared, choice)
+        _tell(outcome, prepared, as_json)
+        _write(table, prepared, outcome, out, report)
+
+
+def _tell(outcome: Any, prepared: Any, as_json: bool) -> None:
+    """Print the fit as a text or as JSON."""
+    from gatewise.report import facts
+
+    if as_json:
+        found = {"gatewise": __version__, "rows": len(prepared.X), "rows_dropped": prepared.dropped}
+        found |= {**facts(outcome.model), "remarks": list(outcome.remarks), "seconds": outcome.fitted.seconds}
+        typer.echo(json.dumps(found, indent=1, allow_nan=False))
+        return
+    if prepared.dropped:
+        typer.echo(f"{prepared.dropped} rows with missing values were left out, {len(prepared.X)} are used\n")
+    typer.echo(outcome.model.summary())
+    for remark in outcome.remarks:
+        typer.echo(f"Warning: {remark}")
+
+
+def _write(table: Path, prepared: Any, outcome: Any, out: Path | None, report: Path | None) -> None:
+    from gatewise.estimators import save_model
+    from gatewise.report import own_data, render
+    from gatewise.report.files import whole
+
+    for path in filter(None, (out, report)):
+        again = " (in place of an earlier file)" if path.exists() else ""
+        with whole(path) as scratch:
+            if path is out:
+                save_model(outcome.model, scratch)
+            else:
+                command = shlex.join(["gatewise", *sys.argv[1:]])
+                page = own_data.page_of(str(table), prepared, outcome, command, __version__)
+                scratch.write_text(render(page), "utf-8")
+        typer.echo(f"wrote {path}{again}", err=True)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.json", help="Written by gatewise fit --out.")],
+    table: Annotated[Path, typer.Argument(metavar="DATA.csv", help="With the columns that the model was fitted to.")],
+    out: Annotated[Path | None, typer.Option(help="Write the predictions here; default: print them.")] = None,
+) -> None:
+    """Predict the mean of the target for the rows of a CSV file; rows with missing values get an empty one."""
+    with _clear_faults():
+        from gatewise.estimators import load_model
+        from gatewise.report import reading
+        from gatewise.report.files import require_writable, whole
+
+        if out:
+            require_writable(out)
+        prediction, empty = reading.predict(load_model(model), reading.read_table(table))
+        if empty:
+            typer.echo(f"{empty} rows with missing values have no prediction", err=True)
+        if out is None:
+            typer.echo(prediction.to_csv(index=False), nl=False)
+            return
+        with whole(out) as scratch:
+            prediction.to_csv(scratch, index=False)
+        typer.echo(f"wrote {out}", err=True)
+
+
+@data_app.command("list")
+def list_data() -> None:
+    """List the data sets with size, source and licence."""
+    from rich import box
+    from rich.table import Table
+
+    from gatewise import data
+
+    shown = Table("name", "rows", "columns", "source", "licence", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in data.names():
+        entry = data.describe(name)
+        shown.add_row(entry.name, str(entry.n), ", ".join(entry.columns), entry.source, entry.licence)
+    _console().print(shown)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

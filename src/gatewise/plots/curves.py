@@ -1,0 +1,119 @@
+"""Expert curves over the data, and gate curves, along one feature."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from gatewise.plots import style, values
+
+ACTIVE = 0.05  # gate weight above which an expert's curve is drawn in full
+
+
+def expert_curves(
+    fit: Any,
+    X: Any,
+    y: Any,
+    ax: Axes | None = None,
+    *,
+    gate_X: Any = None,
+    groups: Any = None,
+    feature: int = 0,
+    output: int = 0,
+    labels: tuple[str, str] = ("x", "y"),
+    palette: Sequence[int] | None = None,
+    legend: bool = True,
+) -> Axes:
+    """Draw each expert's mean along a feature over the data, rows coloured by their responsibilities.
+
+    A curve is thick where its gate weight exceeds .05 and thin where the expert only extrapolates; with more than one
+    feature the others are held at their medians (and so are the gate inputs, when these differ from X, everywhere).
+
+    Parameters
+    ----------
+    fit : Fit or fitted regressor
+    X : array-like (n, d) or (n,)
+    y : array-like (n,) or (n, q)
+    ax : Axes, optional
+        Drawn on; a new figure when None.
+    gate_X : array-like (n, g), optional
+        Gate inputs, where they differ from X.
+    groups : array-like (n,), optional
+        Rows of one group share their responsibilities.
+    feature, output : int
+        Column of X along the axis, and of y.
+    labels : (str, str)
+        Axis labels, with units.
+    palette : sequence of int, optional
+        Number of the colour, dash and marker of each leaf; their own when None.
+    legend : bool
+
+    Returns
+    -------
+    Axes
+    """
+    fit, ax = values.engine_fit(fit), style.canvas(ax)
+    grid, along = values.section(X, feature)
+    beside = None if gate_X is None else np.tile(np.median(values.table(gate_X), 0), (len(grid), 1))
+    at = values.leaves(fit, along, beside, output)
+    seen = values.observed(fit, y, output)
+    style.scatter(ax, values.table(X)[:, feature], seen, values.shares(fit, X, y, gate_X, groups), palette)
+    looks = style.palette_of(fit.mixture.n_leaves, palette)
+    for leaf, name in enumerate(style.leaf_names(fit.mixture.branching)):
+        look = {"color": style.colour(looks[leaf]), "linestyle": style.dash(looks[leaf]), "zorder": 3}
+        ax.plot(grid, at.mean[leaf], linewidth=0.7, alpha=0.7, label=f"_{name}", **look)
+        active = np.where(at.weight[leaf] >= ACTIVE, at.mean[leaf], np.nan)
+        ax.plot(grid, active, linewidth=2.2, label=f"_{name}, active", **look)
+    style.room(ax, seen)
+    ax.set_xlim(grid[0], grid[-1])
+    ax.set(xlabel=labels[0], ylabel=labels[1])
+    if legend:
+        ax.legend(handles=style.leaf_handles(fit.mixture.branching, palette), fontsize=8, frameon=False)
+    return ax
+
+
+def gate_curves(
+    fit: Any,
+    X: Any,
+    ax: Axes | None = None,
+    *,
+    feature: int = 0,
+    label: str = "x",
+    palette: Sequence[int] | None = None,
+    legend: bool = True,
+) -> Axes:
+    """Draw the weight of every leaf along a feature of the gate inputs, the others held at their medians.
+
+    In a tree the weight of a leaf is the product of the gate weights on its path.
+
+    Parameters
+    ----------
+    fit : Fit or fitted regressor
+    X : array-like (n, g) or (n,)
+        Gate inputs.
+    ax : Axes, optional
+    feature : int
+    label : str
+        Label of the x axis, with units.
+    palette : sequence of int, optional
+        Number of the colour, dash and marker of each leaf; their own when None.
+    legend : bool
+
+    Returns
+    -------
+    Axes
+    """
+    fit, ax = values.engine_fit(fit), style.canvas(ax)
+    grid, along = values.section(X, feature)
+    weights = values.leaf_weights(fit, along)
+    names = style.leaf_names(fit.mixture.branching)
+    for weight, look, name in zip(weights, style.palette_of(len(names), palette), names, strict=True):
+        ax.plot(grid, weight, color=style.colour(look), linestyle=style.dash(look), linewidth=1.8, label=name)
+    ax.set_xlim(grid[0], grid[-1])
+    ax.set(ylim=(-0.04, 1.04), yticks=(0.0, 0.5, 1.0), xlabel=label, ylabel="gate weight")
+    if legend:
+        ax.legend(fontsize=8, frameon=False)
+    return ax

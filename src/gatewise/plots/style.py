@@ -1,0 +1,111 @@
+"""Colours, line styles and markers that stay apart for colour-blind readers and in black and white."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+# Okabe and Ito (2008), without the yellow, which is too pale on white
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES = ((0, ()), (0, (5, 2)), (0, (1.5, 1.5)), (0, (7, 2, 1.5, 2)), (0, (3, 1, 1, 1, 1, 1)))
+MARKERS = ("o", "^", "s", "D", "v", "P", "X")
+INK, GREY, RULE = "#1a1a1a", "#595959", "#d0d0d0"
+
+
+def colour(leaf: int) -> str:
+    """Return the colour of a leaf; colours, dashes and markers repeat with different periods."""
+    return COLOURS[leaf % len(COLOURS)]
+
+
+def dash(leaf: int) -> tuple[int, tuple[float, ...]]:
+    """Return the line style of a leaf."""
+    return DASHES[leaf % len(DASHES)]
+
+
+def marker(leaf: int) -> str:
+    """Return the marker of a leaf."""
+    return MARKERS[leaf % len(MARKERS)]
+
+
+def blend(shares: np.ndarray, looks: Sequence[int]) -> np.ndarray:
+    """Return the colour (n, 3) of rows whose leaves have the shares (L, n): the shares' mean of the leaves' colours."""
+    palette = np.array([to_rgb(colour(leaf)) for leaf in looks])
+    return np.clip(shares.T @ palette, 0.0, 1.0)
+
+
+def leaf_names(branching: tuple[int, ...]) -> list[str]:
+    """Return a name per leaf: its position in the tree, counted from zero as in ``measure``."""
+    return [f"expert {','.join(map(str, index))}" for index in np.ndindex(*branching)]
+
+
+def plain(label: str, longest: int = 44) -> str:
+    """Return a label from foreign text, such as a column name: no formulas, cut where it would not fit."""
+    short = label if len(label) <= longest else label[: longest - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return short.replace("$", r"\$")
+
+
+def canvas(ax: Axes | None) -> Axes:
+    """Return the Axes, or new ones on a figure of their own, with light rules behind the data."""
+    if ax is None:
+        ax = Figure(figsize=(4.6, 3.2), layout="constrained").add_subplot()
+    ax.set_axisbelow(True)
+    ax.grid(color=RULE, linewidth=0.5)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(GREY)
+    ax.tick_params(colors=INK, labelsize=9)
+    for label in (ax.xaxis.label, ax.yaxis.label, ax.title):
+        label.set(color=INK, fontsize=9.5)
+    return ax
+
+
+def palette_of(count: int, palette: Sequence[int] | None) -> list[int]:
+    """Return which colour, dash and marker each leaf takes: its own number unless a palette says otherwise.
+
+    Raises
+    ------
+    ValueError
+        If the palette has another length.
+    """
+    if palette is not None and len(palette) != count:
+        raise ValueError(f"palette has {len(palette)} entries for {count} experts: give one per expert")
+    return list(range(count) if palette is None else palette)
+
+
+def leaf_handles(branching: tuple[int, ...], palette: Sequence[int] | None = None) -> list[Line2D]:
+    """Return a legend entry per leaf: line style, colour and marker together."""
+    names = leaf_names(branching)
+    return [
+        Line2D([], [], color=colour(look), linestyle=dash(look), marker=marker(look), markersize=5, label=name)
+        for look, name in zip(palette_of(len(names), palette), names, strict=True)
+    ]
+
+
+def per_row(count: int) -> int:
+    """Return how many legend entries stand side by side: rows of equal length, at most three wide."""
+    return next((k for k in (3, 2) if count % k == 0), min(3, count))
+
+
+def scatter(ax: Axes, x: np.ndarray, y: np.ndarray, shares: np.ndarray, palette: Sequence[int] | None) -> None:
+    """Draw rows in the colour of their shares (L, n), with the marker of the leaf that has the largest."""
+    looks = palette_of(len(shares), palette)
+    leader, tint = shares.argmax(0), blend(shares, looks)
+    small = 16.0 if len(x) <= 400 else max(2.0, 6400.0 / len(x))
+    for leaf, look in enumerate(looks):
+        mine = leader == leaf
+        if mine.any():
+            ax.scatter(
+                x[mine], y[mine], s=small, c=tint[mine], marker=marker(look), linewidths=0.3, edgecolors="white",
+                zorder=2, rasterized=len(x) > 5000, label=f"_data of leaf {leaf}",
+            )  # fmt: skip
+
+
+def room(ax: Axes, y: np.ndarray, share: float = 0.08) -> None:
+    """Let the y axis hold the data and a margin: curves that leave it are cut, not followed."""
+    low, high = float(np.min(y)), float(np.max(y))
+    margin = share * (high - low) or 1.0
+    ax.set_ylim(low - margin, high + margin)

@@ -1,0 +1,112 @@
+"""What the pictures draw, as numpy arrays: means and weights of the leaves, responsibilities, sections through X."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from gatewise.core import mixture as engine
+from gatewise.fit import Fit
+
+
+class Leaves(NamedTuple):
+    """What the leaves say at n rows.
+
+    Attributes
+    ----------
+    mean : ndarray (L, n)
+        Mean response of each leaf.
+    weight : ndarray (L, n)
+        Gate weight of each leaf.
+    total : ndarray (n,)
+        Mean response of the mixture.
+    """
+
+    mean: np.ndarray
+    weight: np.ndarray
+    total: np.ndarray
+
+
+def engine_fit(fit: Any) -> Fit:
+    """Return the Fit itself, or the one that a fitted regressor holds."""
+    return getattr(fit, "fit_", fit)
+
+
+def table(values: Any) -> np.ndarray:
+    """Return inputs as an array (n, d); one dimension is one column."""
+    array = np.asarray(values, dtype=float)
+    return array[:, None] if array.ndim == 1 else array
+
+
+def columns(values: Any) -> Tensor:
+    """Return inputs (n, d) as the engine takes them, (d, n)."""
+    return torch.tensor(table(values).T, dtype=torch.float64).contiguous()
+
+
+def leaves(fit: Fit, X: Any, gate_X: Any = None, output: int = 0) -> Leaves:
+    """Return means and weights of the leaves at the rows of X (n, d) and gate_X (n, g)."""
+    mixture, measure, x = fit.mixture, fit.measure, columns(X)
+    gate_x = x if gate_X is None else columns(gate_X)
+    predictors = engine.leaf_predictors(mixture, measure, x)
+    mean = mixture.family.mean(engine.leaf_family(mixture, measure), predictors)[:, output]
+    weight = engine.leaf_log_weights(mixture, measure, gate_x).exp()
+    total = engine.regression(mixture, measure, x, gate_x)[output]
+    return Leaves(mean.numpy(), weight.numpy(), total.numpy())
+
+
+def leaf_weights(fit: Fit, gate_X: Any) -> np.ndarray:
+    """Return the weight (L, n) of every leaf at gate inputs (n, g)."""
+    return engine.leaf_log_weights(fit.mixture, fit.measure, columns(gate_X)).exp().numpy()
+
+
+def shares(fit: Fit, X: Any, y: Any, gate_X: Any = None, groups: Any = None) -> np.ndarray:
+    """Return the responsibility (L, n) of every leaf for every row; rows of one group share theirs."""
+    x, response = columns(X), columns(y)
+    gate_x = x if gate_X is None else columns(gate_X)
+    joint = engine.leaf_log_joint(fit.mixture, fit.measure, x, gate_x, response)
+    if groups is not None:
+        weight = engine.leaf_log_weights(fit.mixture, fit.measure, gate_x)
+        code = torch.from_numpy(np.unique(np.asarray(groups), return_inverse=True)[1])
+        pooled = joint.new_zeros(len(joint), int(code.max()) + 1).index_add(1, code, joint - weight)
+        joint = weight + pooled[:, code]
+    return torch.softmax(joint, 0).numpy()
+
+
+def matched(reference: np.ndarray, other: np.ndarray) -> list[int]:
+    """Return for each leaf of `other` (L, n) the leaf of `reference` that shares most rows with it, one to one."""
+    if reference.shape != other.shape:
+        return list(range(len(other)))
+    return linear_sum_assignment(other @ reference.T, maximize=True)[1].tolist()
+
+
+def observed(fit: Fit, y: Any, output: int = 0) -> np.ndarray:
+    """Return the response (n,) on the scale of the mean; successes and failures become a proportion."""
+    response = table(y)
+    width = fit.mixture.family.outputs(response.shape[1])
+    if width == response.shape[1]:
+        return response[:, output]
+    hits, misses = response[:, output], response[:, output + width]
+    return hits / np.maximum(hits + misses, 1.0)
+
+
+def section(X: Any, feature: int, points: int = 401, margin: float = 0.02) -> tuple[np.ndarray, np.ndarray]:
+    """Return a grid (m,) over one feature and inputs (m, d) along it, the others held at their medians.
+
+    Raises
+    ------
+    ValueError
+        If there is no such feature.
+    """
+    inputs = table(X)
+    if not 0 <= feature < inputs.shape[1]:
+        raise ValueError(f"feature={feature}, but there are {inputs.shape[1]} columns: count from 0")
+    low, high = inputs[:, feature].min(), inputs[:, feature].max()
+    spare = margin * (high - low) or 0.5
+    grid = np.linspace(low - spare, high + spare, points)
+    rows = np.tile(np.median(inputs, 0), (points, 1))
+    rows[:, feature] = grid
+    return grid, rows

@@ -1,0 +1,175 @@
+"""The demonstration: classic data, gates side by side, and what each fit may claim."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from gatewise.estimators import MixtureOfExpertsRegressor
+from gatewise.estimators.alerts import FitWarning
+from gatewise.report.facts import Fitted, gate_phrase
+from gatewise.report.page import Page, Section
+
+Choice = tuple[Any, Any]  # n_experts, gate
+
+
+class Case(NamedTuple):
+    """One data set of the demonstration.
+
+    Attributes
+    ----------
+    name : str
+        Of the data set.
+    title, about, reading : str
+    labels : (str, str)
+        Of input and response, with units.
+    choices : tuple of (n_experts, gate)
+    target : str
+    options : dict
+        Further arguments of the regressor.
+    """
+
+    name: str
+    title: str
+    about: str
+    reading: str
+    labels: tuple[str, str]
+    choices: tuple[Choice, ...]
+    target: str
+    options: dict[str, Any] = {}  # noqa: RUF012 (a literal that nobody changes)
+
+
+CASES = (
+    Case(
+        "tone",
+        "Tone perception: two ways of hearing",
+        "A musician tuned a tone to the octave above one whose overtones were stretched. Some answers follow the "
+        "stretch (the line of slope one), others stay at the true octave (the flat line at two): two experts, and the "
+        "question of what the gate may depend on.",
+        "The four gates see the same data. Dense-to-sparse divides the scores of a softmax gate by a temperature; no "
+        "data can tell that temperature from the size of the weights, so it is held at 1, the log-likelihood is that "
+        "of softmax, and the status says unidentified instead of pretending. With an activation inside the score the "
+        "weight of an expert may rise and fall again along the input.",
+        ("stretch ratio of the overtones", "tuned ratio"),
+        ((2, "softmax"), (2, "laplace"), (2, "dense-to-sparse"), (2, "activation-dense-to-sparse")),
+        "tuned",
+    ),
+    Case(
+        "mcycle",
+        "Motorcycle impact: a hierarchy of gates",
+        "Head acceleration after a simulated impact: calm, a plunge, a rebound, and rest. Four experts, once side by "
+        "side and then in a tree: a gate at the root, and a gate in each branch. SS, SL and LL name the gates from the "
+        "root down (S softmax, L Laplace).",
+        "The phases follow each other in time, so a softmax gate may switch at one instant: the steeper, the higher "
+        "the likelihood, and such a slope has no finite estimate. The score of a Laplace gate changes by at most one "
+        "per millisecond here (standardize=False keeps the units of the data), so its switches are softer. Where a "
+        "status is separated or unidentified, the notes name the parameters without an estimate of their own.",
+        ("time after impact (ms)", "head acceleration (g)"),
+        (
+            (4, "softmax"),
+            ((2, 2), ("softmax", "softmax")),
+            ((2, 2), ("softmax", "laplace")),
+            ((2, 2), ("laplace", "laplace")),
+        ),
+        "accel",
+        {"standardize": False},
+    ),
+    Case(
+        "co2",
+        "Carbon dioxide and national product: few observations",
+        "Emission against product per head, 28 countries in 1996: some countries emit in proportion to their product, "
+        "for others emission hardly depends on it.",
+        "With 28 countries the gates cannot be told apart: their log-likelihoods are within one unit of each other. "
+        "Many starts end elsewhere, which the bottom panels show.",
+        ("national product per head (unit not stated)", "CO2 per head (unit not stated)"),
+        ((2, "softmax"), (2, "laplace"), (2, "dense-to-sparse")),
+        "CO2",
+    ),
+    Case(
+        "npreg",
+        "Counts: a mixture of Poisson regressions",
+        "Simulated counts from two Poisson regressions, one rising and one falling with x. The experts give the mean "
+        "of the count on a log scale.",
+        "The components cross, and points near the crossing are mixed in colour: their responsibilities are divided. "
+        "The gate of the simulation is constant, and the fitted ones change slowly.",
+        ("x (simulated, no unit)", "count"),
+        ((2, "softmax"), (2, "laplace"), (2, "dense-to-sparse")),
+        "yp",
+        {"family": "poisson"},
+    ),
+)
+
+
+STARTS = 20
+QUICK = ("tone", "npreg")  # what `gatewise demo --quick` shows
+
+
+def run_case(case: Case, data: Any, starts: int, tick: Callable[[str], None]) -> Section:
+    """Fit every model of a case.
+
+    Parameters
+    ----------
+    case : Case
+    data : DataSet
+        With `X`, `frame` and `source`.
+    starts : int
+    tick : callable
+        Called with the label of each fit before it starts.
+    """
+    fits = []
+    for n_experts, gate in case.choices:
+        label = describe(gate)
+        tick(label)
+        fits.append(_fit(case, data, n_experts, gate, starts, label))
+    return Section(case.title, case.about, fits, code(case, starts), data.source, case.reading)
+
+
+def _fit(case: Case, data: Any, n_experts: Any, gate: Any, starts: int, label: str) -> Fitted:
+    model = MixtureOfExpertsRegressor(n_experts, gate, n_init=starts, random_state=0, verbose=1, **case.options)
+    begun = time.perf_counter()
+    y = data.frame[case.target]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FitWarning)  # the page shows the status
+        model.fit(data.X, y)
+    spent = time.perf_counter() - begun
+    return Fitted(label, model.fit_, data.X, y, spent, names=[case.labels[0]], target=case.labels[1])
+
+
+def describe(gate: Any) -> str:
+    """Return the gates of a model in words, with the initials of its levels when there are several.
+
+    Examples
+    --------
+    >>> describe(("softmax", "laplace")), describe("softmax")
+    ('SL: softmax over laplace', 'softmax')
+    """
+    if isinstance(gate, str):
+        return gate
+    return f"{''.join(level[0].upper() for level in gate)}: {gate_phrase(gate)}"
+
+
+def code(case: Case, starts: int) -> str:
+    """Return Python that gives the same fits."""
+    models = "".join(f"    ({n_experts!r}, {gate!r}),\n" for n_experts, gate in case.choices)
+    options = "".join(f", {name}={value!r}" for name, value in case.options.items())
+    return (
+        "from gatewise import MixtureOfExpertsRegressor, data\n\n"
+        f'{case.name} = data.load("{case.name}")\n'
+        f"models = [\n{models}]\n"
+        "for n_experts, gate in models:\n"
+        f"    model = MixtureOfExpertsRegressor(n_experts, gate, n_init={starts}, random_state=0{options})\n"
+        f'    model.fit({case.name}.X, {case.name}.frame["{case.target}"])  # warns when the status is a failure\n'
+        "    print(gate, model.log_likelihood_, model.status_, model.bic())\n"
+    )
+
+
+def page(sections: list[Section], command: str, version: str) -> Page:
+    """Return the demonstration's page."""
+    lead = (
+        f"{len(sections)} classic data sets, each fitted with several gates. Every row of a table says how good the "
+        "fit is, how many starts agree on it, and, in one word, what may be claimed about it. Some of the words are "
+        "not 'converged', and that is the point."
+    )
+    return Page("gatewise: the gate is a choice, the fit comes with a certificate", lead, sections, command, version)

@@ -1,0 +1,145 @@
+"""The facts of a fit as plain numbers and words, the same in tables, pages and JSON."""
+
+from __future__ import annotations
+
+from math import isfinite, log
+from typing import Any, NamedTuple
+
+from gatewise.core.gates import GATES
+from gatewise.fit import Fit
+from gatewise.plots.values import engine_fit
+
+
+class Fitted(NamedTuple):
+    """A fit with what it was fitted to.
+
+    Attributes
+    ----------
+    label : str
+        The gates in words.
+    fit : Fit
+    X, y : array-like (n, d), (n,)
+    seconds : float or None
+        Wall time of the fit.
+    gate_x, groups : array-like, optional
+        As given to the fit.
+    names, gate_names : sequence of str, optional
+        Labels of the columns, with units.
+    target : str
+        Label of y, with units.
+    """
+
+    label: str
+    fit: Fit
+    X: Any
+    y: Any
+    seconds: float | None = None
+    gate_x: Any = None
+    groups: Any = None
+    names: Any = None
+    gate_names: Any = None
+    target: str = "y"
+
+
+def facts(fit: Any) -> dict[str, Any]:
+    """Return what a reader needs to judge a fit; information criteria count the identified parameters only.
+
+    Parameters
+    ----------
+    fit : Fit or fitted regressor
+
+    Returns
+    -------
+    dict
+        Numbers, words and lists that JSON can hold; a number that is not finite is None.
+    """
+    fit = engine_fit(fit)
+    evidence, starts = fit.certificate, fit.starts
+    found = {
+        "n_experts": fit.mixture.n_leaves,
+        "branching": list(fit.mixture.branching),
+        "n": fit.n,
+        "log_likelihood": fit.log_likelihood,
+        "df": fit.df,
+        "aic": 2.0 * fit.df - 2.0 * fit.log_likelihood,
+        "bic": fit.df * log(fit.n) - 2.0 * fit.log_likelihood,
+        "status": str(fit.status),
+        "status_in_words": fit.status.words,
+        "flags": [str(flag) for flag in fit.flags],
+        "starts": len(starts.log_likelihood),
+        "hits": starts.hits,
+        "gap": starts.gap,
+        "unseen": starts.unseen,
+        "better_unsound": list(starts.better_unsound),
+        "searched_on_subsample": starts.subsampled,
+        "gradient": evidence.gradient,
+        "decrement": evidence.decrement,
+        "curvature": evidence.curvature,
+        "certified": evidence.passed,
+        "n_iter": fit.n_iter,
+        "notes": [*fit.notes, *named(fit)],
+    }
+    return {name: finite(value) for name, value in found.items()}
+
+
+def named(fit: Fit) -> list[str]:
+    """Return what carries the statuses, in words: which parameter grows, sits on a kink, or lies on a limit."""
+    evidence = fit.certificate
+    kinds = (
+        (evidence.separated, "grows without limit"),
+        (evidence.active, "lies on its bound"),
+        (evidence.floor, "lies on the floor of the scales"),
+        ([f"expert {leaf}" for leaf in evidence.starved], "has too few observations for its parameters"),
+        (evidence.kinks, "sits on a kink"),
+    )
+    return [f"{name} {words}" for names, words in kinds for name in names]
+
+
+def finite(value: Any) -> Any:
+    """Return the value, or None for a number that JSON cannot hold."""
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def experts(fact: dict[str, Any]) -> str:
+    """Return the number of experts, level by level, such as ``2 x 2``."""
+    return " x ".join(map(str, fact["branching"]))
+
+
+def least_bic(found: list[dict[str, Any]]) -> list[bool]:
+    """Return which of several fits have the lowest BIC, as far as it is printed; none when there is one fit only."""
+    least = min(fact["bic"] for fact in found)
+    return [len(found) > 1 and fact["bic"] < least + 0.05 for fact in found]
+
+
+def hits(fact: dict[str, Any]) -> str:
+    """Return how many starts reached the value that was taken, such as ``12/20``."""
+    return f"{fact['hits']}/{fact['starts']}"
+
+
+def evidence_lines(fact: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the certificate as pairs of a name and a number in words."""
+    gap = "none other found" if fact["gap"] is None else f"{fact['gap']:.3g}"
+    unsound = fact["better_unsound"]
+    lines = [
+        ("projected gradient", small(fact["gradient"])),
+        ("Newton decrement \N{MULTIPLICATION SIGN} n", small(fact["decrement"])),
+        ("least curvature", small(fact["curvature"])),
+        ("starts at the value taken", hits(fact)),
+        ("gap to the next value", gap),
+        ("chance that a new start ends elsewhere", f"{fact['unseen']:.2f}"),
+    ]
+    if unsound:
+        lines.append(("higher but unsound", ", ".join(f"{value:.2f}" for value in unsound[:3])))
+    return lines
+
+
+def small(value: float | None) -> str:
+    """Return a number that may be far below one; a dash where there is none."""
+    return "\N{EN DASH}" if value is None else f"{value:.1e}"
+
+
+def gate_phrase(gate: Any, depth: int = 1) -> str:
+    """Return the gates of the levels in words: ``laplace``, or ``softmax over laplace`` from the root down."""
+    levels = gate if isinstance(gate, tuple | list) else (gate,) * depth
+    names = {value: name for name, value in GATES.items()}
+    return " over ".join(level if isinstance(level, str) else names.get(level, str(level)) for level in levels)

@@ -1,0 +1,103 @@
+"""From a prepared table to a fitted model and its page."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import Any, NamedTuple
+
+from gatewise.estimators import MixtureOfExpertsRegressor
+from gatewise.estimators.alerts import CLASSES, FitWarning
+from gatewise.report.facts import Fitted, gate_phrase
+from gatewise.report.page import Page, Section
+from gatewise.report.reading import Prepared
+
+
+class Outcome(NamedTuple):
+    """A model fitted to a user's table.
+
+    Attributes
+    ----------
+    model : MixtureOfExpertsRegressor
+    fitted : Fitted
+    remarks : tuple of str
+        Warnings besides the one that repeats the status.
+    code : str
+        Python that gives the same fit.
+    """
+
+    model: MixtureOfExpertsRegressor
+    fitted: Fitted
+    remarks: tuple[str, ...]
+    code: str
+
+
+def fit_table(path: str, data: Prepared, options: dict[str, Any]) -> Outcome:
+    """Fit a regressor to a prepared table.
+
+    Parameters
+    ----------
+    path : str
+        Of the table, for the code.
+    data : Prepared
+    options : dict
+        Arguments of the regressor.
+    """
+    roles = data.roles
+    inside = roles.gate_features and data.gate_x is None
+    options = {**options, **({"gate_features": list(roles.gate_features)} if inside else {})}
+    model = MixtureOfExpertsRegressor(**options, verbose=1)
+    begun = time.perf_counter()
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", FitWarning)
+        model.fit(data.X, data.y, sample_weight=data.weight, gate_X=data.gate_x, groups=data.groups)
+    spent = time.perf_counter() - begun
+    model.verbose = 0
+    gates = data.gate_x if data.gate_x is not None else data.X[list(roles.gate_features)] if inside else None
+    fitted = Fitted(
+        gate_phrase(model.gate, model.mixture_.depth),
+        model.fit_,
+        data.X,
+        data.y,
+        spent,
+        gates,
+        data.groups,
+        roles.features,
+        roles.gate_features or None,
+        roles.target,
+    )
+    failures = tuple(CLASSES.values())
+    remarks = tuple(str(one.message) for one in heard if not issubclass(one.category, failures))
+    return Outcome(model, fitted, remarks, code_of(path, data, options))
+
+
+def code_of(path: str, data: Prepared, options: dict[str, Any]) -> str:
+    """Return Python that reads the table and gives the same fit."""
+    roles = data.roles
+    names = (roles.target, *roles.features, *roles.gate_features, roles.weights, roles.groups)
+    used = [name for name in dict.fromkeys(names) if name]
+    more = f", sample_weight=frame[{roles.weights!r}]" if roles.weights else ""
+    more += f", gate_X=frame[{list(roles.gate_features)!r}]" if data.gate_x is not None else ""
+    more += f", groups=frame[{roles.groups!r}].astype(str)" if roles.groups else ""
+    arguments = "".join(f"    {name}={value!r},\n" for name, value in options.items())
+    return (
+        "import pandas as pd\n"
+        "from gatewise import MixtureOfExpertsRegressor\n\n"
+        f"frame = pd.read_csv({str(path)!r}, skipinitialspace=True)[{used!r}].dropna()\n"
+        f"model = MixtureOfExpertsRegressor(\n{arguments})\n"
+        f"model.fit(frame[{list(roles.features)!r}], frame[{roles.target!r}]{more})\n"
+        "print(model.summary())\n"
+    )
+
+
+def page_of(path: str, data: Prepared, outcome: Outcome, command: str, version: str) -> Page:
+    """Return the page of a fit to a user's table."""
+    roles, fit = data.roles, outcome.model.fit_
+    left = f" {data.dropped} rows with missing values were left out." if data.dropped else ""
+    about = f"{roles.target} given {', '.join(roles.features)}: {len(data.X)} rows of {path}.{left}"
+    reading = " ".join(remark[:1].upper() + remark[1:] + "." for remark in outcome.remarks)
+    lead = f"A mixture of {fit.mixture.n_leaves} experts. Status: {fit.status}: {fit.status.words}."
+    summary = outcome.model.summary()
+    section = Section(roles.target, about, (outcome.fitted,), outcome.code, reading=reading, summary=summary)
+    return Page(f"gatewise: {roles.target} from {', '.join(roles.features)}", lead, (section,), command, version)

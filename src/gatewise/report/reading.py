@@ -1,0 +1,171 @@
+"""A user's table: read, checked column by column, and ready to fit or predict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+
+class Roles(NamedTuple):
+    """Which column does what.
+
+    Attributes
+    ----------
+    target : str
+    features, gate_features : tuple of str
+        Empty: all other columns; the features.
+    weights, groups : str or None
+    """
+
+    target: str
+    features: tuple[str, ...] = ()
+    gate_features: tuple[str, ...] = ()
+    weights: str | None = None
+    groups: str | None = None
+
+
+class Prepared(NamedTuple):
+    """The complete rows of a table, as a regressor takes them.
+
+    Attributes
+    ----------
+    roles : Roles
+        With the features filled in.
+    X, y : DataFrame, Series
+    gate_x : DataFrame or None
+        When the gates see columns that the experts do not.
+    weight, groups : Series or None
+    dropped : int
+        Rows left out because a value was missing.
+    """
+
+    roles: Roles
+    X: pd.DataFrame
+    y: pd.Series
+    gate_x: pd.DataFrame | None
+    weight: pd.Series | None
+    groups: pd.Series | None
+    dropped: int
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Read a CSV file with a header line.
+
+    Raises
+    ------
+    OSError, ValueError
+        With the cause and the remedy.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a directory: give the path of a CSV file")
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}: check the path")
+    try:
+        frame = pd.read_csv(path, skipinitialspace=True)
+    except pd.errors.EmptyDataError:
+        raise ValueError(f"{path} is empty: a CSV file with a header line is needed") from None
+    except (pd.errors.ParserError, UnicodeDecodeError) as cause:
+        detail = str(cause).strip().splitlines()[0]
+        raise ValueError(f"{path} cannot be read as CSV ({detail}): save it as comma-separated UTF-8 text") from None
+    if not len(frame):
+        raise ValueError(f"{path} has a header line but no rows")
+    return frame.rename(columns=str)
+
+
+def prepare(frame: pd.DataFrame, roles: Roles) -> Prepared:
+    """Check the columns that are used and drop rows in which one of them is missing.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, a column that holds text, or when nothing is left.
+    """
+    roles = _filled(frame, roles)
+    numeric = (roles.target, *roles.features, *roles.gate_features, *([roles.weights] if roles.weights else []))
+    used = [*dict.fromkeys(numeric), *([roles.groups] if roles.groups else [])]
+    require_numbers(frame, numeric)
+    kept = frame[used].dropna()
+    if not len(kept):
+        raise ValueError("every row lacks a value in a column that is used: leave such columns out with --features")
+    apart = not set(roles.gate_features) <= set(roles.features)
+    return Prepared(
+        roles,
+        kept[list(roles.features)].astype(float),
+        kept[roles.target].astype(float),
+        kept[list(roles.gate_features)].astype(float) if apart else None,
+        kept[roles.weights].astype(float) if roles.weights else None,
+        kept[roles.groups].astype(str) if roles.groups else None,
+        len(frame) - len(kept),
+    )
+
+
+def _filled(frame: pd.DataFrame, roles: Roles) -> Roles:
+    """Return the roles with the features filled in, every name checked."""
+    special = [name for name in (roles.target, roles.weights, roles.groups) if name is not None]
+    require_columns(frame, [*special, *roles.features, *roles.gate_features])
+    features = roles.features or tuple(c for c in frame.columns if c not in {*special, *roles.gate_features})
+    if not features and not roles.gate_features:
+        only = ", ".join(map(repr, frame.columns))
+        hint = ": separate the columns by commas" if any(mark in only for mark in ";\t|") else ""
+        raise ValueError(f"the only columns are {only}, which leaves no feature to predict {roles.target!r} from{hint}")
+    nameless = [name for name in features if name.startswith("Unnamed: ")]
+    if nameless and not roles.features:
+        position = list(frame.columns).index(nameless[0]) + 1
+        raise ValueError(f"column {position} has no name, as row numbers do: name the columns to use with --features")
+    features = features or roles.gate_features
+    twice = sorted({name for name in (*special, *features) if (*special, *features).count(name) > 1})
+    if twice or roles.target in roles.gate_features:
+        raise ValueError(f"column {(twice or [roles.target])[0]!r} has two roles: give every column one")
+    return roles._replace(features=tuple(features))
+
+
+def require_columns(frame: pd.DataFrame, names: Sequence[str]) -> None:
+    """Raise unless the table has columns of these names."""
+    for name in names:
+        if name not in frame.columns:
+            near = get_close_matches(name, list(frame.columns), 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"there is no column {name!r}: {hint}the columns are {', '.join(frame.columns)}")
+
+
+def require_numbers(frame: pd.DataFrame, names: Sequence[str]) -> None:
+    """Raise unless the columns hold numbers; the message names the column, a value and the remedy."""
+    for name in names:
+        column: Any = frame[name]
+        if pd.api.types.is_numeric_dtype(column) or not column.notna().any():
+            continue
+        wrong = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
+        row, value = (wrong.index[0], wrong.iloc[0]) if len(wrong) else (column.index[0], column.iloc[0])
+        raise ValueError(
+            f"column {name!r} holds text ({str(value)!r} in line {row + 2}), and numbers are needed: leave it out with "
+            "--features, or encode it as numbers first"
+        )
+
+
+def predict(model: Any, frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Return one column `prediction`, empty where an input is missing, and the number of such rows.
+
+    Parameters
+    ----------
+    model : fitted MixtureOfExpertsRegressor
+    frame : DataFrame
+        With the columns that the model was fitted to.
+    """
+    names = list(getattr(model, "feature_names_in_", ()))
+    reader = model._reader
+    gates = list(reader.names or ()) if reader.given else []
+    if not names or (reader.given and not gates):
+        raise ValueError("the model was fitted without column names: predict in Python, or fit with gatewise fit")
+    require_columns(frame, [*names, *gates])
+    require_numbers(frame, [*names, *gates])
+    complete = frame[[*names, *gates]].notna().all(axis=1)
+    rows = frame[complete].astype(dict.fromkeys([*names, *gates], float))
+    out = pd.DataFrame({"prediction": pd.Series(float("nan"), index=frame.index)})
+    if len(rows):
+        out.loc[complete, "prediction"] = model.predict(rows[names], gate_X=rows[gates] if gates else None)
+    return out, int((~complete).sum())

@@ -1,0 +1,232 @@
+"""The command line: what it prints, what it writes, how it ends."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import gatewise
+from gatewise import data
+from gatewise.cli import app
+from gatewise.report import demo as cases
+
+HEAVY = {"torch", "sklearn", "pandas", "matplotlib", "jinja2", "scipy", "numpy"}
+
+
+def run(*arguments):
+    """Run a verb; anything but a clean exit is a failure of the test."""
+    result = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "100", "NO_COLOR": "1"})
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+@pytest.fixture
+def tone(tmp_path):
+    path = tmp_path / "tone.csv"
+    data.load("tone").frame.to_csv(path, index=False)
+    return path
+
+
+def fit(table, *more, target="tuned"):
+    return run("fit", table, "--target", target, "--starts", 2, *more)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["fit", "--help"], ["demo", "--help"]])
+def test_help_is_light(arguments):
+    code = (
+        f"import sys; sys.argv = ['gatewise', *{arguments!r}]\n"
+        "from gatewise.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n"
+        f"    print(end.code, sorted(set(sys.modules) & {HEAVY!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_listing_the_data_sets_is_light_too():
+    code = (
+        "import sys; sys.argv = ['gatewise', 'data', 'list']\n"
+        "from gatewise.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n"
+        f"    print(sorted(set(sys.modules) & {HEAVY!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert all(name in done.stdout for name in data.names())
+    assert "unconfirmed" in done.stdout
+
+
+def test_the_version_is_that_of_the_package():
+    assert run("--version").stdout == f"gatewise {gatewise.__version__}\n"
+
+
+def test_fit_says_status_in_words_and_writes_model_and_page(tone, tmp_path):
+    model, page = tmp_path / "m.json", tmp_path / "r.html"
+    result = fit(tone, "--out", model, "--report", page)
+    assert result.exit_code == 0
+    assert "Status: converged: a local optimum" in result.stdout
+    assert f"wrote {model}" in result.stderr
+    assert "<svg" in page.read_text("utf-8")
+    out = tmp_path / "p.csv"
+    assert run("predict", model, tone, "--out", out).exit_code == 0
+    frame = data.load("tone").frame
+    expected = gatewise.load_model(model).predict(frame[["stretchratio"]])
+    head, *values = out.read_text().splitlines()
+    assert head == "prediction"
+    np.testing.assert_array_equal([float(value) for value in values], expected)
+    printed = run("predict", model, tone).stdout
+    assert printed == out.read_text()
+    again = fit(tone, "--out", model)
+    assert "(in place of an earlier file)" in again.stderr
+
+
+def test_fit_is_the_regressor(tone):
+    found = json.loads(fit(tone, "--gate", "laplace", "--seed", 3, "--json").stdout)
+    loaded = data.load("tone")
+    model = gatewise.MixtureOfExpertsRegressor(2, "laplace", n_init=2, random_state=3).fit(loaded.X, loaded.y)
+    assert found["log_likelihood"] == model.log_likelihood_
+    assert (found["df"], found["status"]) == (model.fit_.df, str(model.status_))
+    assert found["bic"] == pytest.approx(model.bic())
+
+
+def test_honest_statuses_are_not_errors(tone):
+    result = fit(tone, "--gate", "dense-to-sparse")
+    assert result.exit_code == 0
+    assert "Status: unidentified: some direction of the parameters" in result.stdout
+
+
+def test_fit_takes_levels_families_weights_and_groups(tmp_path):
+    frame = data.load("npreg").frame.assign(w=1)
+    table = tmp_path / "npreg.csv"
+    frame.to_csv(table, index=False)
+    common = ("--features", "x", "--starts", 1)
+    counted = run("fit", table, "--target", "yp", "--family", "poisson", "--weights", "w", "--json", *common)
+    assert json.loads(counted.stdout)["log_likelihood"] == pytest.approx(-440.5513, abs=1e-3)
+    tree = run("fit", table, "--target", "yn", "--gate", "laplace,softmax", "--experts", "2,2", "--json", *common)
+    assert json.loads(tree.stdout)["branching"] == [2, 2]
+    page = tmp_path / "g.html"
+    grouped = run(
+        "fit", table, "--target", "yn", "--gate", "constant", "--groups", "id1", "--report", page, "--json", *common
+    )
+    assert grouped.exit_code == 0, grouped.stderr
+    assert "groups=frame[&#39;id1&#39;]" in page.read_text("utf-8")
+
+
+def test_rows_with_missing_values_are_counted(tone):
+    with tone.open("a") as file:
+        file.write("2.5,\n,2\n")
+    result = fit(tone)
+    assert result.stdout.startswith("2 rows with missing values were left out, 150 are used")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--target", "tune"], "error: there is no column 'tune': did you mean 'tuned'?"),
+        (["--target", "tuned", "--gate", "laplas"], "error: gate 'laplas' is unknown: did you mean 'laplace'?"),
+        (["--target", "tuned", "--gate", "softmax,laplace"], "error: gate has 2 entries, n_experts has 1 level"),
+        (["--target", "tuned", "--experts", "2.5"], "error: --experts 2.5: give a whole number"),
+        (["--target", "tuned", "--experts", "0"], "error: n_experts=0"),
+        (["--target", "tuned", "--experts", "200"], "error: "),
+        (["--target", "tuned", "--expert", "lin"], "error: expert 'lin' is unknown"),
+        (["--target", "tuned", "--family", "poisson"], "a value that is not whole"),
+        (["--target", "tuned", "--starts", "0"], "error: n_init=0"),
+        (["--target", "tuned", "--min-scale", "-1"], "error: min_scale="),
+        (["--target", "tuned", "--alpha", "-1"], "error: alpha=-1.0"),
+        (["--target", "tuned", "--gate", "sigmoid"], "error: gate 0 has the link Sigmoid"),
+        (["--target", "tuned", "--out", "nowhere/m.json"], "error: there is no directory nowhere"),
+        ([], "Missing option"),
+        (["--target", "tuned", "--starts", "many"], "integer"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_clear_message(tone, arguments, message):
+    result = run("fit", tone, *arguments)
+    assert result.exit_code == 2
+    assert message in re.sub(r"\s+", " ", result.stderr)
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("verb", ["fit", "predict"])
+def test_a_missing_file_is_one_clear_message(tmp_path, verb):
+    arguments = (["nothing.csv", "--target", "y"], ["nothing.json", "nothing.csv"])[verb == "predict"]
+    result = run(verb, *arguments)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert result.stderr.startswith("error: there is no")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: text[: len(text) // 2], "is not complete JSON"),
+        (lambda text: text.replace('"log_likelihood"', '"log_likelihooe"', 1), "does not match its SHA-256"),
+        (lambda text: text.replace('"schema": 1', '"schema": 99'), "reads up to schema"),
+        (lambda text: "[]", "is JSON but not a gatewise model"),
+    ],
+)
+def test_a_damaged_model_is_refused(tone, tmp_path, damage, message):
+    model = tmp_path / "m.json"
+    fit(tone, "--out", model)
+    model.write_text(damage(model.read_text("utf-8")), "utf-8")
+    result = run("predict", model, tone)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize("where", ["gatewise.report.own_data.fit_table", "gatewise.estimators.save_model"])
+def test_an_interruption_leaves_no_half_written_file(tone, tmp_path, monkeypatch, where):
+    def interrupt(model, path, *more):
+        if where.endswith("save_model"):
+            path.write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, interrupt)
+    result = fit(tone, "--out", tmp_path / "m.json")
+    assert result.exit_code == 130
+    assert "interrupted: no file was left half-written" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["tone.csv"]
+
+
+def test_a_fault_of_gatewise_is_not_dressed_up(tone, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr("gatewise.report.own_data.fit_table", fail)
+    result = CliRunner().invoke(app, ["fit", str(tone), "--target", "tuned"])
+    assert (result.exit_code, str(result.exception)) == (1, "a fault")
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    return run("demo", "--quick", "--out", folder / "out"), folder / "out" / "index.html"
+
+
+def test_demo_prints_tables_with_honest_statuses(shown):
+    result, page = shown
+    assert result.exit_code == 0
+    rows = {tuple(line.split()[:1]): line.split() for line in result.stdout.splitlines() if re.search(r"\d/\d", line)}
+    assert rows["dense-to-sparse",][6] == "unidentified"
+    tone = [line.split() for line in result.stdout.splitlines() if "/2" in line][:3]
+    assert tone[0][2] == tone[2][2], "dense-to-sparse has the log-likelihood of softmax"
+    assert "unidentified: some direction of the parameters" in re.sub(r"\s+", " ", result.stdout)
+    assert f"wrote {page}" in result.stdout
+
+
+def test_demo_writes_one_page(shown):
+    _, page = shown
+    assert [path.name for path in page.parent.iterdir()] == ["index.html"]
+    text = page.read_text("utf-8")
+    quick = [case for case in cases.CASES if case.name in cases.QUICK]
+    assert text.count("<svg") == sum(len(case.choices) for case in quick)
+    assert all(case.title in text for case in quick)
+
+
+def test_demo_refuses_a_file_as_directory(tmp_path):
+    (tmp_path / "out").write_text("")
+    result = run("demo", "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "is a file: give the name of a directory" in result.stderr
