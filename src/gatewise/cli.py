@@ -93,7 +93,7 @@ def demo(
                 listener.begin(label)
 
             for case in chosen:
-                sections.append(cases.run_case(case, data.load(case.name), cases.STARTS, tick))
+                sections.append(cases.run_case(case, data.load(case.name), cases.STARTS, tick, listener))
         command = "gatewise demo" + (" --quick" if quick else "")
         page = folder / "index.html"
         with whole(page) as scratch:
@@ -162,7 +162,7 @@ def fit(
         prepared = reading.prepare(reading.read_table(table), roles)
         with listening() as (_, listener):
             listener.begin("fit")
-            outcome = own_data.fit_table(str(table), prepared, choice)
+            outcome = own_data.fit_table(str(table), prepared, choice, listener)
         _tell(outcome, prepared, as_json)
         _write(table, prepared, outcome, out, report)
 

@@ -88,8 +88,10 @@ class MixtureEstimator(BaseEstimator):
             max_time=self.max_time,
             method=solver,
             max_iter=int(self.max_iter),
-            progress=_report if self.verbose else None,
+            progress=self.verbose if callable(self.verbose) else _report if self.verbose else None,
         )
+        if self.verbose and not callable(self.verbose):
+            sys.stderr.write("\n")
         self._adopt(fit, data.reader, data.flat, shares(fit.mixture, fit.measure, data.rows))
         alert(fit, list(getattr(self, "feature_names_in_", ())), stacklevel=2)
         return self
@@ -225,4 +227,6 @@ class MixtureEstimator(BaseEstimator):
 
 
 def _report(stage: str, done: int, total: int) -> None:
-    sys.stderr.write(f"gatewise: {stage} ({done} of {total})\n")
+    """Write where a fit stands, on one line of the error stream."""
+    sys.stderr.write(f"\rgatewise: {stage}, {done} of {total} starts ended".ljust(60))
+    sys.stderr.flush()

@@ -58,8 +58,8 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
     random_state : int, numpy generator or None
         Equal whole numbers give bitwise equal fits.
     device : None or "cpu"
-    verbose : bool or int
-        Whether to write progress to the standard error stream.
+    verbose : bool, int or callable
+        Whether to write progress to the standard error stream; a callable gets (stage, starts ended, starts) instead.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         max_time: float | None = None,
         random_state: Any = None,
         device: str | None = None,
-        verbose: int = 0,
+        verbose: Any = 0,
     ) -> None:
         self.n_experts = n_experts
         self.gate = gate

@@ -198,7 +198,8 @@ def walk(
     values, vectors = spectrum(at.hessian, open_, gauge, scaled=False)
     for k in range(len(values)):
         rate = predictor_length(problem, free, vectors[:, k])
-        if rate < STILL and abs(float(values[k])) <= BENT:
+        involved = vectors[:, k].abs() > 0.1 * vectors[:, k].abs().max()
+        if rate * max(1.0, float(free[involved].abs().max())) < STILL and abs(float(values[k])) <= BENT:
             null.append(direction_name(problem.chart, vectors[:, k]))
             continue
         if problem.total * float(values[k]) > WEAK * rate**2:

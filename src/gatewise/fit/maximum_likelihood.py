@@ -22,7 +22,7 @@ from gatewise.fit.problem import Problem, evaluate, newton_polish, objective, ri
 from gatewise.fit.relocate import applies, relocations
 from gatewise.fit.result import Certificate, Fit, Starts
 from gatewise.fit.starts import draw_starts, given_starts, seeds, thin
-from gatewise.optim import Reason, lbfgs
+from gatewise.optim import OnIter, Reason, lbfgs
 
 Progress = Callable[[str, int, int], None]
 
@@ -77,7 +77,7 @@ def maximum_likelihood(
     method : {"newton", "em"}
         ``em``: EM alone to the gradient tolerance, with `max_iter` passes.
     progress : callable, optional
-        Called with (stage, done, total).
+        Called with (stage, done, total): the starts that have ended, of all, as each stage goes on.
 
     Returns
     -------
@@ -176,6 +176,14 @@ class Search(NamedTuple):
     deadline: float | None
     progress: Progress
 
+    def counted(self, stage: str, total: int) -> OnIter:
+        """Return a callback that reports how many of `total` members have ended."""
+
+        def on_iter(iteration: int, members: Tensor, value: Tensor) -> None:
+            self.progress(stage, total - len(members), total)
+
+        return on_iter
+
     def late(self) -> bool:
         """Return whether the time is up."""
         return self.deadline is not None and time.monotonic() > self.deadline
@@ -204,7 +212,14 @@ class Search(NamedTuple):
             return path.free, path.value, path.n_iter
         self.progress("L-BFGS", 0, len(free))
         rough = lbfgs(
-            objective(problem), path.free, lower, upper, tol=1e-4, max_iter=rough_iter, deadline=self.deadline
+            objective(problem),
+            path.free,
+            lower,
+            upper,
+            tol=1e-4,
+            max_iter=rough_iter,
+            deadline=self.deadline,
+            on_iter=self.counted("L-BFGS", len(free)),
         )
         point, value = rough.x.clone(), rough.value.clone()
         chosen = torch.argsort(torch.nan_to_num(value, nan=torch.inf), stable=True)[:keep].sort().values
@@ -214,7 +229,7 @@ class Search(NamedTuple):
 
     def polish(self, problem: Problem, free: Tensor, max_iter: int) -> tuple[Tensor, Tensor, int]:
         """Run Newton's method with the exact Hessian from free coordinates (S, P)."""
-        done = newton_polish(problem, free, max_iter, self.deadline)
+        done = newton_polish(problem, free, max_iter, self.deadline, on_iter=self.counted("Newton", len(free)))
         late = done.reason == Reason.max_iter
         spent = int(done.n_iter.max())
         if bool(late.any()):

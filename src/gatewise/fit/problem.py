@@ -13,7 +13,7 @@ from gatewise.core import derivatives
 from gatewise.core.chart import Chart
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.rows import Block, Rows
-from gatewise.optim import Reason, Result, newton
+from gatewise.optim import OnIter, Reason, Result, newton
 
 Stat = Callable[[Mixture, Measure, Block], tuple[Tensor, ...]]
 
@@ -126,6 +126,7 @@ def newton_polish(
     max_iter: int,
     deadline: float | None = None,
     box: tuple[Tensor, Tensor] | None = None,
+    on_iter: OnIter | None = None,
 ) -> Result:
     """Run Newton's method from free coordinates (S, P), each coordinate in units of its own curvature at the start.
 
@@ -155,6 +156,7 @@ def newton_polish(
         scale=problem.total,
         max_iter=max_iter,
         deadline=deadline,
+        on_iter=on_iter,
     )
     # back through the box: a bound times and over a unit is the bound up to rounding
     point = torch.maximum(torch.minimum(done.x * unit, upper), lower)

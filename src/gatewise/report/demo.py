@@ -106,7 +106,13 @@ STARTS = 20
 QUICK = ("tone", "npreg")  # what `gatewise demo --quick` shows
 
 
-def run_case(case: Case, data: Any, starts: int, tick: Callable[[str], None]) -> Section:
+def run_case(
+    case: Case,
+    data: Any,
+    starts: int,
+    tick: Callable[[str], None],
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Section:
     """Fit every model of a case.
 
     Parameters
@@ -117,17 +123,19 @@ def run_case(case: Case, data: Any, starts: int, tick: Callable[[str], None]) ->
     starts : int
     tick : callable
         Called with the label of each fit before it starts.
+    progress : callable, optional
+        Called with (stage, starts that have ended, starts) as a fit goes on.
     """
     fits = []
     for n_experts, gate in case.choices:
         label = describe(gate)
         tick(label)
-        fits.append(_fit(case, data, n_experts, gate, starts, label))
+        fits.append(_fit(case, data, n_experts, gate, starts, label, progress))
     return Section(case.title, case.about, fits, code(case, starts), data.source, case.reading)
 
 
-def _fit(case: Case, data: Any, n_experts: Any, gate: Any, starts: int, label: str) -> Fitted:
-    model = MixtureOfExpertsRegressor(n_experts, gate, n_init=starts, random_state=0, verbose=1, **case.options)
+def _fit(case: Case, data: Any, n_experts: Any, gate: Any, starts: int, label: str, progress: Any) -> Fitted:
+    model = MixtureOfExpertsRegressor(n_experts, gate, n_init=starts, random_state=0, verbose=progress, **case.options)
     begun = time.perf_counter()
     y = data.frame[case.target]
     with warnings.catch_warnings():

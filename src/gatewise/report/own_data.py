@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from gatewise.estimators import MixtureOfExpertsRegressor
@@ -32,7 +33,9 @@ class Outcome(NamedTuple):
     code: str
 
 
-def fit_table(path: str, data: Prepared, options: dict[str, Any]) -> Outcome:
+def fit_table(
+    path: str, data: Prepared, options: dict[str, Any], progress: Callable[[str, int, int], None] | None = None
+) -> Outcome:
     """Fit a regressor to a prepared table.
 
     Parameters
@@ -42,11 +45,13 @@ def fit_table(path: str, data: Prepared, options: dict[str, Any]) -> Outcome:
     data : Prepared
     options : dict
         Arguments of the regressor.
+    progress : callable, optional
+        Called with (stage, starts that have ended, starts) as the fit goes on.
     """
     roles = data.roles
     inside = roles.gate_features and data.gate_x is None
     options = {**options, **({"gate_features": list(roles.gate_features)} if inside else {})}
-    model = MixtureOfExpertsRegressor(**options, verbose=1)
+    model = MixtureOfExpertsRegressor(**options, verbose=progress or 0)
     begun = time.perf_counter()
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("ignore")

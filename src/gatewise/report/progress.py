@@ -1,45 +1,29 @@
-"""Progress on the terminal, fed by the lines that a verbose fit writes."""
+"""Progress on the terminal: one bar for all fits, one for the fit that is going on."""
 
 from __future__ import annotations
 
-import io
-import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-STAGES = ("EM", "L-BFGS", "Newton", "all rows")
-_LINE = re.compile(r"^gatewise: (.+) \((\d+) of (\d+)\)$", re.MULTILINE)
 
+class Listener:
+    """What a fit reports to: called with (stage, starts that have ended, starts)."""
 
-class Listener(io.TextIOBase):
-    """A stream that turns the lines of a verbose fit into progress, and passes everything else on."""
-
-    def __init__(self, progress: Progress, stream: io.TextIOBase) -> None:
-        super().__init__()
-        self.progress, self.stream, self.label, self.done = progress, stream, "", 0
-        self.task = progress.add_task("", total=len(STAGES))
+    def __init__(self, progress: Progress) -> None:
+        self.progress, self.label = progress, ""
+        self.task = progress.add_task("", total=None)
 
     def begin(self, label: str) -> None:
         """Show that another fit begins."""
-        self.label, self.done = label, 0
-        self.progress.reset(self.task, description=label, total=len(STAGES), visible=True)
+        self.label = label
+        self.progress.reset(self.task, description=label, visible=True)
 
-    def write(self, text: str) -> int:
-        found = _LINE.search(text)
-        if found is None:
-            self.stream.write(text)
-        else:
-            stage = found[1]
-            self.done = max(self.done, STAGES.index(stage) if stage in STAGES else 0)  # later rounds do not go back
-            self.progress.update(self.task, description=f"{self.label}: {stage}", completed=self.done)
-        return len(text)
-
-    def flush(self) -> None:
-        self.stream.flush()
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        self.progress.update(self.task, description=f"{self.label}: {stage}", completed=done, total=total)
 
 
 @contextmanager
@@ -58,6 +42,5 @@ def listening() -> Iterator[tuple[Progress, Listener]]:
         redirect_stderr=False,
         disable=not stream.isatty(),
     )
-    listener = Listener(progress, stream)
-    with progress, redirect_stderr(listener):
-        yield progress, listener
+    with progress:
+        yield progress, Listener(progress)
