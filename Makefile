@@ -10,7 +10,7 @@ PIP_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 # The short subset for the oldest supported versions: every module's import and doctests, and these tests.
-MINIMUM_TESTS ?= src/gatewise tests/test_arrows.py tests/data
+MINIMUM_TESTS ?= src/gatewise tests/test_arrows.py tests/data tests/optim tests/infer tests/estimators/test_targets.py
 
 BIN := .venv/bin
 READY := .venv/.ready-$(CONSTRAINTS)
@@ -44,10 +44,10 @@ demo: $(READY) ## fit, study and layer in about a minute, written to one HTML pa
 	$(BIN)/gatewise demo
 
 test: $(READY) ## the tests and doctests, without those marked slow
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
 test-minimum: $(READY_MINIMUM) ## a short subset at the oldest supported versions of all but torch
-	.venv-minimum/bin/python -m pytest $(PYTEST_ARGS) $(MINIMUM_TESTS)
+	.venv-minimum/bin/python -m pytest -n auto $(PYTEST_ARGS) $(MINIMUM_TESTS)
 
 lint: $(READY) ## ruff: rules and layout
 	$(BIN)/ruff check .
