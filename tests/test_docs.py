@@ -17,7 +17,8 @@ def blocks(name):
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_examples_run(name, capsys):
+def test_examples_run(name, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     found = blocks(name)
     assert found
     namespace = {"__name__": "__main__"}

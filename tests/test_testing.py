@@ -92,8 +92,20 @@ def test_every_law_is_called_by_a_check_or_named_as_optional():
         *testing.EXPERT_LAWS,
         *testing.FAMILY_LAWS,
         *testing.MIXTURE_LAWS,
+        *testing.EM_LAWS,
+        *testing.FIT_LAWS,
     }
     laws = {value for key, value in vars(testing).items() if key.startswith("law_")}
     by_condition = {testing.law_gauge, testing.law_gate_local}  # where the weights are a smooth density's
     optional = {testing.law_temperature, testing.law_zero_slopes}  # not about every score
+    optional |= {  # about some mixtures, or about two
+        testing.law_em_optimum,
+        testing.law_em_step,
+        testing.law_fit_fixed,
+        testing.law_fit_groups,
+        testing.law_fit_nested,
+        testing.law_fit_one_expert,
+        testing.law_fit_ridge,
+        testing.law_fit_ties,
+    }
     assert laws == called | by_condition | optional

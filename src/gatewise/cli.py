@@ -61,13 +61,6 @@ def _console() -> Any:
     return console if console.width <= WIDEST else Console(highlight=False, width=WIDEST)
 
 
-def _quiet_threads() -> None:
-    """Use one thread: the data sets of these verbs are small, and threads would cost more than they give."""
-    import torch
-
-    torch.set_num_threads(1)
-
-
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Directory of the page, made when missing.")] = Path("out"),
@@ -81,7 +74,6 @@ def demo(
         from gatewise.report.files import require_directory, whole
         from gatewise.report.progress import listening
 
-        _quiet_threads()
         folder, console, sections = require_directory(out), _console(), []
         chosen = [case for case in cases.CASES if case.name in cases.QUICK or not quick]
         with listening() as (progress, listener):
@@ -148,14 +140,14 @@ def fit(
     """Fit a mixture of experts to the columns of a CSV file."""
     with _clear_faults():
         from gatewise.report import own_data, reading
-        from gatewise.report.files import require_writable
+        from gatewise.report.files import require_different, require_writable
         from gatewise.report.progress import listening
 
-        _quiet_threads()
         gates = _names(gate)
         choice = {"n_experts": _branching(experts), "gate": gates[0] if len(gates) == 1 else list(gates)}
         choice |= {"expert": expert, "family": family, "n_init": starts, "random_state": seed}
         choice |= {"alpha": alpha, "min_scale": min_scale, "max_time": max_time}
+        require_different(table, out, report)
         for path in filter(None, (out, report)):
             require_writable(path)
         roles = reading.Roles(target, _names(features), _names(gate_features), weights, groups)
@@ -210,8 +202,9 @@ def predict(
     with _clear_faults():
         from gatewise.estimators import load_model
         from gatewise.report import reading
-        from gatewise.report.files import require_writable, whole
+        from gatewise.report.files import require_different, require_writable, whole
 
+        require_different(model, table, out)
         if out:
             require_writable(out)
         prediction, empty = reading.predict(load_model(model), reading.read_table(table))

@@ -103,3 +103,21 @@ def test_a_mixture_needs_a_gate_per_level_and_branches():
         Mixture((GATES["softmax"],), (2, 3))
     with pytest.raises(ValueError, match="every level needs at least one branch"):
         Mixture((GATES["softmax"],), (0,))
+
+
+def test_a_fixed_branch_takes_the_place_of_the_reference():
+    mixture = Mixture((GATES["softmax"],), (3,))
+    nan = torch.nan
+    chart = make_chart(mixture, 1, 1, 1, fixed={"gates.0.weight": torch.tensor([[0.0], [nan], [nan]])})
+    assert chart.columns("gates.0.weight").flatten().tolist()[0] == -1
+    assert (chart.columns("gates.0.weight").flatten()[1:] >= 0).all()
+    assert chart.columns("gates.0.bias").tolist()[-1] == -1
+
+
+def test_shared_leaves_are_fixed_together():
+    mixture = Mixture((GATES["softmax"],), (2,), shared=("family.scale",))
+    half = {"family.scale": torch.tensor([[0.5], [torch.nan]], dtype=torch.float64)}
+    chart = make_chart(mixture, 1, 1, 1, fixed=half)
+    assert chart.measure(torch.zeros(chart.size, dtype=torch.float64)).family["scale"].flatten().tolist() == [0.5, 0.5]
+    with pytest.raises(ValueError, match="all experts share it"):
+        make_chart(mixture, 1, 1, 1, fixed={"family.scale": torch.tensor([[0.5], [0.3]])})

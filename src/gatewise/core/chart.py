@@ -72,6 +72,15 @@ class Chart:
             at += prod(shape)
         raise ValueError(f"{path!r} is not a parameter of this mixture: the paths are {', '.join(self.shapes)}")
 
+    def offset_of(self, path: str) -> Tensor:
+        """Return the working values of a path at free coordinates zero, in the path's shape."""
+        at = 0
+        for other, shape in self.shapes.items():
+            if other == path:
+                return self.offset[at : at + prod(shape)].reshape(shape)
+            at += prod(shape)
+        raise ValueError(f"{path!r} is not a parameter of this mixture: the paths are {', '.join(self.shapes)}")
+
     def natural(self, free: Tensor) -> Tensor:
         """Return the natural values ``(*B, F)`` of free coordinates ``(*B, P)``."""
         working = free @ self.matrix.mT + self.offset
@@ -120,7 +129,9 @@ class Chart:
                 level = int(rest[0])
                 if rest[1] in self.mixture.gates[level].translation():
                     axis = piece.ndim - len(shape) + level
-                    piece = piece - piece.narrow(axis, -1 % piece.shape[axis], 1)
+                    last = self.columns(path).narrow(level, shape[level] - 1, 1) < 0
+                    held = last & (self.offset_of(path).narrow(level, shape[level] - 1, 1) == 0)
+                    piece = piece - torch.where(held, piece.narrow(axis, -1 % piece.shape[axis], 1), 0.0)
             pieces.append(piece.reshape(working.shape[:-1] + (size,)))
         return torch.cat(pieces, -1)
 
@@ -236,20 +247,21 @@ class _Builder:
         kind = torch.tensor([KINDS[k] for k in kinds] * repeats, dtype=torch.long).reshape(shape)
         value = torch.full(shape, float(spec.initial), dtype=torch.float64)
         open_ = torch.full(shape, spec.free)
+        given = self._given(path, shape)
+        known = ~torch.isnan(given)
         room, _, name = path.rpartition(".")
         if room.startswith("gates."):
             level = int(room.split(".")[1])
             gate = self.mixture.gates[level]
             if name in gate.translation() and spec.owner == "child":
-                open_.narrow(level, shape[level] - 1, 1).fill_(False)
+                # the last branch is the reference, unless a branch of the same node is fixed: then that one is
+                last = open_.narrow(level, shape[level] - 1, 1)
+                last &= known.any(level, keepdim=True)
             if name in gate.held() and self.gauge == "fixed":
                 open_.fill_(False)
                 self.held.append(path)
-        if path in self.fixed:
-            given = torch.as_tensor(self.fixed[path], dtype=torch.float64).expand(shape)
-            known = ~torch.isnan(given)
-            value = torch.where(known, given, value)
-            open_ = open_ & ~known
+        value = torch.where(known, given, value)
+        open_ = open_ & ~known
         natural_low, natural_high = self.bounds.get(path, spec.bounds)
         low = torch.as_tensor(natural_low, dtype=torch.float64).expand(shape)
         high = torch.as_tensor(natural_high, dtype=torch.float64).expand(shape)
@@ -268,6 +280,20 @@ class _Builder:
         box[1, column.flatten()[picked]] = ends.amax(0).flatten()[picked]
         self.lower.append(box[0, first:])
         self.upper.append(box[1, first:])
+
+    def _given(self, path: str, shape: tuple[int, ...]) -> Tensor:
+        """Return the fixed values of a path, NaN where free; leaves that share a value are fixed together."""
+        missing = torch.full(shape, torch.nan, dtype=torch.float64)
+        if path not in self.fixed:
+            return missing
+        given = torch.as_tensor(self.fixed[path], dtype=torch.float64).expand(shape)
+        if path not in self.mixture.shared:
+            return given
+        leaves = given.reshape((-1, *shape[self.mixture.depth :]))
+        low, high = torch.where(leaves.isnan(), inf, leaves).amin(0), torch.where(leaves.isnan(), -inf, leaves).amax(0)
+        if bool((low < high).any()):
+            raise ValueError(f"fixed {path} has different values, but all experts share it: give one value")
+        return torch.where(low.isfinite(), low, torch.nan).expand(shape)
 
     def _columns(self, path: str, open_: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Number the free entries of one path; shared paths have one number for all leaves."""

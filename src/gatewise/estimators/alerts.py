@@ -76,16 +76,20 @@ def alert(fit: Fit, names: Sequence[str], stacklevel: int) -> None:
         text = f"the fit is {fit.status}: {fit.status.words}{details(fit)}{also}"
         warnings.warn(text, CLASSES[fit.status], stacklevel=stacklevel + 1)
     starts = len(fit.starts.log_likelihood)
-    if starts >= FEW_STARTS and fit.starts.hits <= 1 and fit.status is not Status.unsound:
+    alone = (fit.starts.hits <= 1 and starts >= FEW_STARTS) or fit.starts.moved
+    if alone and fit.status is not Status.unsound:
         gap = f" (the next is {fit.starts.gap:.4g} below)" if isfinite(fit.starts.gap) else ""
+        count = f"only {fit.starts.hits}" if fit.starts.hits else "none"
         text = (
-            f"only {fit.starts.hits} of {starts} starts reached the best log-likelihood{gap}: a better optimum may "
-            "exist; raise n_init"
+            f"{count} of {starts} starts reached the best log-likelihood{gap}: a better optimum may exist; raise n_init"
         )
         warnings.warn(text, StartsDisagreeWarning, stacklevel=stacklevel + 1)
     for room, extra in _once(fit.collinear):
         listed = ", ".join(names[j] if room == "X" and names else str(j) for j in extra)
-        text = f"column {listed} of {room} is constant or a combination of others: its slopes are not unique"
+        text = (
+            f"column {listed} of {room} is constant or a combination of others: its slopes are not unique; leave it "
+            "out to have unique ones"
+        )
         warnings.warn(text, CollinearWarning, stacklevel=stacklevel + 1)
 
 

@@ -114,9 +114,11 @@ def _starts(fit: Fit) -> list[str]:
     gap = f"the next best is {starts.gap:.4g} below" if isfinite(starts.gap) else "no other value was found"
     where = " on a subsample" if starts.subsampled else ""
     lines = [
-        f"Starts: {starts.hits} of {len(starts.log_likelihood)} reached the best value{where}; {gap}; estimated "
-        f"chance that one more ends elsewhere {starts.unseen:.2f}"
+        f"Starts: {starts.hits} of {len(starts.log_likelihood)} reached the best value{where}; {gap};",
+        f"        estimated chance that one more finds a value not seen yet {starts.unseen:.2f}",
     ]
+    if starts.moved:
+        lines.append("        no start ended there: it was found by refining the best of them")
     if starts.better_unsound:
         listed = ", ".join(f"{value:.4f}" for value in starts.better_unsound[:3])
         lines.append(f"        higher values refused as unsound: {listed}")

@@ -25,6 +25,7 @@ NULL = 1e-11  # eigenvalues below this, in units of the diagonal, are zero
 WEAK = 1e-2  # directions with less information than this about one unit of a predictor are walked along
 BENT = 1e-8  # with less per row than this, the Hessian is null even where the ridge bends away from the straight line
 STILL = 1e-4  # a predictor that changes less than this along a direction of unit length does not move
+STEP = 1e-6  # of differences along such a direction
 FLAT = 1e-6  # change of the log-likelihood that counts as none
 FAR = 1e3  # coordinates beyond this, in working units, have run away
 SATURATED = 15.0  # logits beyond which a weight is 0 or 1
@@ -131,6 +132,8 @@ def certify(problem: Problem, free: Tensor, kinks: tuple[str, ...] = (), pinned:
     """
     chart = problem.chart
     at = look(problem, free)
+    if not bool(at.gradient.isfinite().all() & at.hessian.isfinite().all()):
+        return Certificate(gradient=torch.inf, decrement=torch.inf, curvature=-torch.inf, rank=chart.size)
     open_ = at.open if pinned is None else at.open & ~pinned
     residual = projected_gradient(free[None], at.gradient[None], chart.lower[None], chart.upper[None])[0]
     residual = residual / at.hessian.diagonal().clamp_min(1.0).sqrt()
@@ -144,7 +147,10 @@ def certify(problem: Problem, free: Tensor, kinks: tuple[str, ...] = (), pinned:
     state = soundness(problem, free[None])
     on_floor = state.floor[0]
     bound = ~at.open & ~on_floor & (chart.upper > chart.lower)
-    rank = int((chart.upper > chart.lower).sum()) - gauge.shape[1] - len(null)
+    names = [chart.names[i] for i in bound.nonzero()[:, 0].tolist()]
+    active = tuple(name for name in names if name.partition("[")[0] in problem.bounded)
+    limits = tuple(name for name in names if name not in active)
+    rank = int((chart.upper > chart.lower).sum()) - gauge.shape[1] - len(null) - len(limits)
     return Certificate(
         gradient=gradient,
         decrement=spent,
@@ -152,7 +158,8 @@ def certify(problem: Problem, free: Tensor, kinks: tuple[str, ...] = (), pinned:
         rank=rank,
         null=null,
         separated=separated,
-        active=tuple(chart.names[i] for i in bound.nonzero()[:, 0].tolist()),
+        active=active,
+        limits=limits,
         floor=tuple(chart.names[i] for i in on_floor.nonzero()[:, 0].tolist()),
         starved=tuple(state.starved[0].nonzero()[:, 0].tolist()),
         kinks=kinks,
@@ -161,17 +168,17 @@ def certify(problem: Problem, free: Tensor, kinks: tuple[str, ...] = (), pinned:
     )
 
 
-def spectrum(hessian: Tensor, open_: Tensor, gauge: Tensor, scaled: bool = True) -> tuple[Tensor, Tensor]:
+def spectrum(hessian: Tensor, open_: Tensor, gauge: Tensor, unit: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return eigenvalues and directions (P, e) of the open block, gauge directions left out.
 
-    `scaled`: in units of the diagonal, so that a correlation matrix is what is judged.
+    Each coordinate is measured in its `unit` (P,); without, in units of the diagonal: a correlation matrix is judged.
     """
     index = open_.nonzero()[:, 0]
     if not len(index):
         return hessian.new_zeros(0), hessian.new_zeros(len(open_), 0)
     block = hessian[index][:, index]
     diagonal = block.diagonal().abs()
-    size = diagonal.clamp_min(1e-14 * float(diagonal.max()) + 1e-300).sqrt() if scaled else block.new_ones(len(index))
+    size = diagonal.clamp_min(1e-14 * float(diagonal.max()) + 1e-300).sqrt() if unit is None else 1.0 / unit[index]
     block = block / size[:, None] / size
     kept = torch.eye(len(index), dtype=hessian.dtype)
     if gauge.shape[1]:
@@ -195,12 +202,13 @@ def walk(
     """
     null: list[str] = []
     separated: list[str] = []
-    values, vectors = spectrum(at.hessian, open_, gauge, scaled=False)
+    unit = free.abs().clamp_min(1.0)  # of parameters that have grown large, shares count
+    values, vectors = spectrum(at.hessian, open_, gauge, unit)
     for k in range(len(values)):
         rate = predictor_length(problem, free, vectors[:, k])
-        involved = vectors[:, k].abs() > 0.1 * vectors[:, k].abs().max()
-        if rate * max(1.0, float(free[involved].abs().max())) < STILL and abs(float(values[k])) <= BENT:
-            null.append(direction_name(problem.chart, vectors[:, k]))
+        name = direction_name(problem.chart, vectors[:, k] / unit)
+        if rate < STILL and abs(float(values[k])) <= BENT:
+            null.append(name)
             continue
         if problem.total * float(values[k]) > WEAK * rate**2:
             continue
@@ -213,8 +221,8 @@ def walk(
         straight = min(left, right) <= FLAT
         if not straight and abs(float(values[k])) > BENT * rate**2:
             continue
-        away = reach(problem, free, direction) > SATURATED
-        (separated if away else null).append(direction_name(problem.chart, direction))
+        away = reach(problem, free, vectors[:, k], rate) > SATURATED
+        (separated if away else null).append(name)
     return tuple(dict.fromkeys(null)), tuple(dict.fromkeys(separated))
 
 
@@ -231,17 +239,16 @@ def predictors(problem: Problem, points: Tensor) -> list[Tensor]:
     return out
 
 
-def reach(problem: Problem, free: Tensor, direction: Tensor) -> float:
-    """Return the largest size of the predictors that a direction of unit length moves: large ones have run away.
+def reach(problem: Problem, free: Tensor, direction: Tensor, rate: float) -> float:
+    """Return the largest size of the predictors that a direction moves at `rate`: large ones have run away.
 
     The outputs of location-scale families do not count: they do not saturate. A direction that moves no weight is a
     ridge, and reaches nothing.
     """
-    step = 1e-6 / float(direction.abs().max())
-    values = predictors(problem, torch.stack([free, free + step * direction]))
+    values = predictors(problem, torch.stack([free, free + STEP * direction]))
     if problem.chart.mixture.family.location_scale:
         values = values[:-1]
-    rates = [(part[1] - part[0]).abs() / step for part in values]
+    rates = [(part[1] - part[0]).abs() / (STEP * rate) for part in values]
     most = max(float(rate.max()) for rate in rates)
     if most < STILL:
         return 0.0
@@ -254,18 +261,17 @@ def predictor_length(problem: Problem, free: Tensor, direction: Tensor) -> float
     chart = problem.chart
     rows = problem.rows
     block = rows.read(0, min(rows.n_units, SAMPLE))
-    step = 1e-6 / float(direction.abs().max())
-    both = torch.stack([free - step * direction, free + step * direction])
+    both = torch.stack([free - STEP * direction, free + STEP * direction])
     measure = chart.measure(both)
-    rates = [_rate(leaf_predictors(chart.mixture, measure, block.x), step)]
+    rates = [_rate(leaf_predictors(chart.mixture, measure, block.x))]
     for level, gate in enumerate(chart.mixture.gates):
         params: Params = measure.gates[level]
-        rates.append(_rate(gate.score(params, at_level(block.gate_x, level)), step))
+        rates.append(_rate(gate.score(params, at_level(block.gate_x, level))))
     return max(*rates, 1e-300)
 
 
-def _rate(values: Tensor, step: float) -> float:
-    return float((values[1] - values[0]).abs().max()) / (2 * step)
+def _rate(values: Tensor) -> float:
+    return float((values[1] - values[0]).abs().max()) / (2 * STEP)
 
 
 def direction_name(chart: Chart, direction: Tensor) -> str:

@@ -101,7 +101,8 @@ def _expect(problem: Problem, free: Tensor) -> _Step:
     else:
         step = _gaussian_step(chart, closed, gradient, information, slope, bend)
     value = (penalty - value) / problem.total
-    value = torch.where(value.isfinite(), value, torch.inf)
+    usable = value.isfinite() & gradient.isfinite().all(-1) & information.isfinite().all(-1).all(-1)
+    value = torch.where(usable, value, torch.inf)
     return _Step(value, -gradient / problem.total, free + torch.nan_to_num(step))
 
 

@@ -119,8 +119,10 @@ def _try_neighbours(
     upper[1:, center.columns] = sites
     done = newton_polish(problem, starts, 25, deadline, (lower, upper))
     found, worth = done.x, done.value
-    best = int(worth.argmin())
     margin = 1e-14 * abs(value)
+    best = int(worth.argmin())
+    if bool(done.converged[0]) and float(worth[0] - worth[best]) <= 1e3 * margin:
+        best = 0  # at the end of a ridge it is no better held than free
     if float(worth[best]) > value - margin and k in held:
         return point, value
     if float(worth[best]) > value + margin:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,9 +20,10 @@ from gatewise.fit.em import expectation_maximisation
 from gatewise.fit.kinks import settle_on_kinks
 from gatewise.fit.model import Model, prepare, shortest
 from gatewise.fit.problem import Problem, evaluate, newton_polish, objective, ridge_of
-from gatewise.fit.relocate import applies, relocations
+from gatewise.fit.relocate import applies, relocations, with_spare
 from gatewise.fit.result import Certificate, Fit, Starts
 from gatewise.fit.starts import draw_starts, given_starts, seeds, thin
+from gatewise.fit.threads import few_threads
 from gatewise.optim import OnIter, Reason, lbfgs
 
 Progress = Callable[[str, int, int], None]
@@ -33,6 +35,7 @@ ROUNDS = 4
 CARRIED = 4  # different optima carried from a subsample to all rows
 
 
+@few_threads
 def maximum_likelihood(
     mixture: Mixture,
     rows: Rows,
@@ -90,7 +93,7 @@ def maximum_likelihood(
         finite, or a response that the family does not allow.
     """
     deadline = None if max_time is None else time.monotonic() + max_time
-    model = prepare(mixture, rows, bounds=bounds, fixed=fixed, gauge=gauge, min_scale=min_scale)
+    model = prepare(mixture, rows, bounds=bounds, fixed=fixed, gauge=gauge, min_scale=min_scale, alpha=alpha)
     if method not in ("newton", "em"):
         raise ValueError(f"method={method!r}: choose 'newton' or 'em'")
     search = Search(method, max_iter, deadline, progress or (lambda stage, done, total: None))
@@ -121,8 +124,23 @@ def maximum_likelihood(
     found, value, n_iter = search.run(first, free)
     sound = soundness(first, found).sound & value.isfinite()
     point, more = _finish(everything, first, found, value, sound, search)
-    if isinstance(starts, int) and starts >= THOROUGH and method == "newton":
-        point, moved = _relocate(everything, point, search)
+    if isinstance(starts, int) and starts >= THOROUGH and method == "newton" and moves(everything):
+        spare = None
+        if len(mixture.branching) == 1 and mixture.branching[0] > 2 and not (bounds or fixed):
+            # one expert fewer: its optimum is found reliably, and shows where a spare expert helps most
+            fewer = maximum_likelihood(
+                replace(mixture, branching=(mixture.branching[0] - 1,)),
+                rows,
+                starts=THOROUGH - 1,
+                alpha=alpha,
+                gauge=gauge,
+                min_scale=min_scale,
+                seed=0,
+                max_time=search.half(),
+                progress=progress,
+            )
+            spare = frames.reframe(model.given, with_spare(fewer.measure), model.framing)[1]
+        point, moved = _relocate(everything, point, search, spare)
         more += moved
     kinked: tuple[str, ...] = ()
     pinned: Tensor | None = None
@@ -163,6 +181,7 @@ def conclude(
 def _notes(model: Model, certificate: Certificate) -> tuple[str, ...]:
     held = [f"{path} is not identified with this score and is held at 1" for path in model.chart.held]
     flat = [f"{name} leaves the likelihood unchanged" for name in certificate.null]
+    flat += [f"{name} is at the limit of its family (Gaussian tails) and not counted" for name in certificate.limits]
     units = model.rows.n_units
     crowd = [f"{units} rows for {certificate.rank} parameters: they are not determined"] if certificate.crowded else []
     return (*held, *flat, *crowd)
@@ -210,6 +229,9 @@ class Search(NamedTuple):
         path = expectation_maximisation(problem, free, max_iter=passes, tol_gradient=1e-9, deadline=self.deadline)
         if self.method == "em":
             return path.free, path.value, path.n_iter
+        if len(free) == 1:  # nothing to choose from: Newton's method at once takes the fewest passes
+            point, value, spent = self.polish(problem, path.free, 100)
+            return point, value, path.n_iter + spent
         self.progress("L-BFGS", 0, len(free))
         rough = lbfgs(
             objective(problem),
@@ -278,19 +300,28 @@ def _finish(
     return moved[ranked[0]], spent
 
 
-def _relocate(problem: Problem, point: Tensor, search: Search) -> tuple[Tensor, int]:
-    """Move one expert at a time to better places, until none is better."""
-    if problem.rows.n_units > LARGEST or not applies(problem):
-        return point, 0
+def moves(problem: Problem) -> bool:
+    """Return whether experts are moved: there are not too many rows, and the parts allow it."""
+    return problem.rows.n_units <= LARGEST and applies(problem)
+
+
+def _relocate(problem: Problem, point: Tensor, search: Search, spare: Measure | None) -> tuple[Tensor, int]:
+    """Move one expert at a time to better places, until none is better.
+
+    The first round also places the spare expert of `spare`, the optimum with one expert fewer.
+    """
     spent = 0
     for _ in range(ROUNDS):
         if search.late():
             break
         search.progress("moving experts", 0, 1)
         candidates = relocations(problem, point)
+        if spare is not None:
+            placed = relocations(problem, problem.chart.free(spare), [problem.chart.mixture.n_leaves - 1])
+            candidates, spare = torch.cat([candidates, placed]), None
         if not len(candidates):
             break
-        found, value, n_iter = search.run(problem, torch.cat([point[None], candidates]), rough_iter=40, keep=5)
+        found, value, n_iter = search.run(problem, torch.cat([point[None], candidates]), rough_iter=40, keep=8)
         spent += n_iter
         good = soundness(problem, found).sound & value.isfinite()
         if not bool(good.any()):
@@ -329,4 +360,4 @@ def problem_of(model: Model, rows: Rows, alpha: float) -> Problem:
     if not alpha >= 0:
         raise ValueError(f"alpha={alpha}: the ridge penalty is a number from 0")
     ridge, pull = ridge_of(model.chart, alpha)
-    return Problem(model.chart, rows, ridge, pull, model.floor)
+    return Problem(model.chart, rows, ridge, pull, model.floor, model.bounded)

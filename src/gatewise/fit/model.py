@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -58,6 +58,8 @@ class Model(NamedTuple):
         Log-likelihood in the units of the data minus that in working units, per unit of weight.
     floor : Tensor (P,) of bool
         Coordinates whose lower bound is the floor of a scale.
+    bounded : frozenset of str
+        Paths with bounds that were given; other bounds are the limits of a family.
     redundant : tuple of Slopes
         Slopes that are not unique because columns depend on others.
     notes : tuple of str
@@ -70,6 +72,7 @@ class Model(NamedTuple):
     rows: Rows
     jacobian: float
     floor: Tensor
+    bounded: frozenset[str]
     redundant: tuple[Slopes, ...]
     notes: tuple[str, ...]
 
@@ -82,6 +85,7 @@ def prepare(
     fixed: Mapping[str, Tensor] | None = None,
     gauge: str = "fixed",
     min_scale: float | Tensor | None = None,
+    alpha: float = 0.0,
 ) -> Model:
     """Move a mixture and its data to working units and build the chart.
 
@@ -120,7 +124,8 @@ def prepare(
         for name, (low, high) in floors.items():
             below, above = limits.get(f"family.{name}", (low, high))
             limits[f"family.{name}"] = torch.maximum(low, torch.as_tensor(below, dtype=low.dtype)), above
-    redundant = find_redundant(working, moved_rows)
+    shrunk = [f"gates.{i}.{name}" for i, g in enumerate(working.gates) for name in g.score.slopes()] if alpha else []
+    redundant = find_redundant(working, moved_rows, {*(bounds or {}), *(fixed or {}), *shrunk})
     fixed_parts = _held_slopes(redundant, neutral, held)
     chart = make_chart(working, d, gate_d, q, bounds=limits, fixed=fixed_parts, gauge=gauge)
     notes = tuple(
@@ -128,7 +133,8 @@ def prepare(
         "unique"
         for s in redundant
     )
-    return Model(mixture, framing, chart, moved_rows, jacobian, _on_floor(chart, floors), redundant, notes)
+    floor_mask, bounded = _on_floor(chart, floors), frozenset(bounds or ())
+    return Model(mixture, framing, chart, moved_rows, jacobian, floor_mask, bounded, redundant, notes)
 
 
 def _on_floor(chart: Chart, floors: Mapping[str, tuple[Tensor, float]]) -> Tensor:
@@ -177,12 +183,13 @@ def _moved(
     return limits, {path: torch.as_tensor(value, dtype=torch.float64) * ratio[path] for path, value in fixed.items()}
 
 
-def find_redundant(working: Mixture, rows: Rows) -> tuple[Slopes, ...]:
-    """Return the slopes that are not unique, by room."""
+def find_redundant(working: Mixture, rows: Rows, determined: Container[str]) -> tuple[Slopes, ...]:
+    """Return the slopes that are not unique, by room; bounds, fixed values and a ridge make theirs `determined`."""
     gates = tuple(f"gates.{i}.{name}" for i, gate in enumerate(working.gates) for name in gate.score.slopes())
     experts = tuple(f"experts.{name}" for name in working.expert.slopes())
     found = []
     for room, columns, paths in (("X", rows.x, experts), ("gate_X", rows.gate_x, gates)):
+        paths = tuple(path for path in paths if path not in determined)
         moments, covariance = second_moments(columns, rows)
         extra = dependent(covariance, moments) if paths else []
         if extra:

@@ -36,6 +36,8 @@ class Problem:
         Its linear part, which held slopes bring in.
     floor : Tensor (P,) of bool or None
         Coordinates whose lower bound is the floor of a scale, not a bound that was given.
+    bounded : frozenset of str
+        Paths with bounds that were given; other bounds are the limits of a family.
     """
 
     chart: Chart
@@ -43,6 +45,7 @@ class Problem:
     ridge: Tensor | None = None
     pull: Tensor | None = None
     floor: Tensor | None = None
+    bounded: frozenset[str] = frozenset()
 
     @property
     def total(self) -> float:
@@ -137,18 +140,22 @@ def newton_polish(
     """
     lower, upper = box or (problem.chart.lower, problem.chart.upper)
     free = torch.maximum(torch.minimum(free, upper), lower)
-    bend = evaluate(problem, free, 2)[2].diagonal(dim1=-2, dim2=-1).abs()
+    first = evaluate(problem, free, 2)
+    bend = first[2].diagonal(dim1=-2, dim2=-1).abs()
     unit = 1.0 / torch.nan_to_num(bend, 1.0, 1.0, 1.0).clamp(1e-4, 1e12).sqrt()
+
+    origin = free / unit
 
     def fun(x: Tensor, members: Tensor, order: int) -> tuple[Tensor, ...]:
         d = unit[members]
-        parts = evaluate(problem, x * d, order)
+        begun = order == 2 and len(x) == len(free) and torch.equal(x, origin)
+        parts = first if begun else evaluate(problem, x * d, order)
         scaled = (parts[0], *(p * d for p in parts[1:2]), *(p * d[:, None] * d[..., None] for p in parts[2:]))
         return scaled
 
     done = newton(
         fun,
-        free / unit,
+        origin,
         lower / unit,
         upper / unit,
         tol_gradient=1e-9,

@@ -8,6 +8,7 @@ The candidates are a fixed design over the rows, the same for every seed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -25,7 +26,8 @@ NEIGHBOURS = (1.5, 4.0, 16.0, 64.0)  # sizes of the neighbourhoods, in parameter
 STEPS = (2, 7)  # partial EM steps for all candidates, then for the better part of them
 BETTER = 0.2  # that part
 TAKEN = 2  # experts that are tried to be moved: those that would be missed least
-KEPT = 16  # candidates that are fitted in full
+KEPT = 20  # candidates that are fitted in full
+UNSEEN = 40.0  # log of the weight that an expert without rows lacks
 CHUNK = 2**18  # numbers in one temporary
 
 
@@ -54,50 +56,69 @@ def applies(problem: Problem) -> bool:
     return gaussian and bias is not None and bias.free and mixture.branching[-1] > 1
 
 
-def relocations(problem: Problem, free: Tensor) -> Tensor:
-    """Return free coordinates (C, P) of the most promising points with one expert of `free` (P,) moved."""
+def relocations(problem: Problem, free: Tensor, taken: Sequence[int] | None = None) -> Tensor:
+    """Return free coordinates (C, P) of the most promising points with one expert of `free` (P,) moved.
+
+    Parameters
+    ----------
+    taken : leaves that may be moved; those that would be missed least by default
+    """
     chart = problem.chart
     mixture = chart.mixture
     block = problem.rows.read(0, problem.rows.n_units)
     if block.unit is not None:
         return free.new_zeros(0, len(free))
     measure = chart.measure(free)
+    branches = mixture.branching[-1]
+    eta = leaf_predictors(mixture, measure, block.x)
     weight = leaf_log_weights(mixture, measure, block.gate_x).exp()
-    log_prob = mixture.family.log_prob(
-        leaf_family(mixture, measure), block.y, leaf_predictors(mixture, measure, block.x)
-    )
+    log_prob = mixture.family.log_prob(leaf_family(mixture, measure), block.y, eta)
     missed = torch.stack(
-        [
-            _weighed_sum(_without(j, mixture.branching[-1], weight, log_prob).log_density, block)
-            for j in range(len(weight))
-        ]
+        [_weighed_sum(_without(j, branches, weight, log_prob).log_density, block) for j in range(len(weight))]
     )
-    seeds = _neighbourhoods(block, mixture.expert.parameters(block.x.shape[-2]))
+    seeds = _neighbourhoods(block)
     floor = _floors(problem)
     found: list[tuple[float, int, _Atoms]] = []
-    for j in torch.argsort(missed, descending=True)[:TAKEN].tolist():
-        stage = _without(j, mixture.branching[-1], weight, log_prob)
-        siblings = range(j - j % mixture.branching[-1], j - j % mixture.branching[-1] + mixture.branching[-1])
-        atoms = _hosted(seeds, stage, [i for i in siblings if i != j], block, floor)
+    for j in torch.argsort(missed, descending=True)[:TAKEN].tolist() if taken is None else taken:
+        stage = _without(j, branches, weight, log_prob)
+        hosts = [i for i in range(j - j % branches, j - j % branches + branches) if i != j]
+        atoms = _hosted(seeds, stage, hosts, block, floor)
         for steps in STEPS:
             atoms, gain = _grow(atoms, stage, block, floor, steps)
             best = torch.argsort(gain, descending=True, stable=True)[: max(KEPT, int(BETTER * len(gain)))]
             atoms, gain = _Atoms(*(t[best] for t in atoms)), gain[best]
         worth = float(missed[j]) + gain
         found += [(float(worth[c]), j, _Atoms(*(t[c] for t in atoms))) for c in range(len(worth))]
-    found.sort(key=lambda item: -item[0])
-    chosen: list[Tensor] = []
+    points = [chart.free(_moved(measure, mixture.branching, j, atom)) for j, atom in _different(found)]
+    if not points:
+        return free.new_zeros(0, len(free))
+    return torch.clamp(torch.stack(points), chart.lower, chart.upper)
+
+
+def _different(found: list[tuple[float, int, _Atoms]]) -> list[tuple[int, _Atoms]]:
+    """Return the best candidates, one of each that different seeds grew into."""
+    chosen: list[tuple[int, _Atoms]] = []
     last = float("inf")
-    for worth_of, j, atom in found:
-        if last - worth_of < 1e-6 * max(1.0, abs(worth_of)) * 1e-3:
-            continue  # the same atom grown from another seed
-        last = worth_of
-        chosen.append(chart.free(_moved(measure, mixture.branching, j, atom)))
+    for worth, j, atom in sorted(found, key=lambda item: -item[0]):
+        if last - worth >= 1e-9 * max(1.0, abs(worth)):
+            chosen.append((j, atom))
+            last = worth
         if len(chosen) == KEPT:
             break
-    if not chosen:
-        return free.new_zeros(0, len(free))
-    return torch.clamp(torch.stack(chosen), chart.lower, chart.upper)
+    return chosen
+
+
+def with_spare(measure: Measure) -> Measure:
+    """Return the measure of a flat mixture with one more expert that has no weight: a place to put one."""
+    gate = {name: _spare(value) for name, value in measure.gates[0].items()}
+    gate["bias"] = gate["bias"].clone()
+    gate["bias"][-1] -= UNSEEN
+    experts = {name: _spare(value) for name, value in measure.experts.items()}
+    return Measure((gate,), experts, {name: _spare(value) for name, value in measure.family.items()})
+
+
+def _spare(value: Tensor) -> Tensor:
+    return torch.cat([value, value[:1]]) if value.ndim else value
 
 
 def _weighed_sum(values: Tensor, block: Block) -> Tensor:
@@ -114,12 +135,11 @@ def _without(j: int, branches: int, weight: Tensor, log_prob: Tensor) -> _Stage:
     return _Stage(torch.logsumexp(torch.log(left.clamp_min(1e-300)) + log_prob, 0), left, log_prob)
 
 
-def _neighbourhoods(block: Block, expert: object) -> tuple[Tensor, Tensor]:
+def _neighbourhoods(block: Block) -> tuple[Tensor, Tensor]:
     """Return planes (C, q, P) and scales (C, q) of regressions on neighbourhoods of evenly spread rows.
 
     Spread by weight, and equal rows stay together: a weight of two is the row twice.
     """
-    del expert
     design = with_constant(block.x)[0]
     n = design.shape[-1]
     weight = torch.ones(n, dtype=torch.float64) if block.weight is None else block.weight

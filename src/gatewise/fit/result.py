@@ -28,7 +28,9 @@ class Certificate(NamedTuple):
     separated : tuple of str
         Parameters that grow without limit.
     active : tuple of str
-        Bounds that hold the point.
+        Given bounds that hold the point.
+    limits : tuple of str
+        Parameters at a limit of their family, such as degrees of freedom where the tails are Gaussian; not counted.
     floor : tuple of str
         Scales on their floor.
     starved : tuple of int
@@ -48,6 +50,7 @@ class Certificate(NamedTuple):
     null: tuple[str, ...] = ()
     separated: tuple[str, ...] = ()
     active: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
     floor: tuple[str, ...] = ()
     starved: tuple[int, ...] = ()
     kinks: tuple[str, ...] = ()

@@ -25,15 +25,15 @@ class Status(StrEnum):
 WORDS: dict[Status, str] = {
     Status.unsound: "a scale lies on its floor or an expert has too few observations for its parameters; fewer "
     "experts, a shared scale or a larger min_scale give a sound fit",
-    Status.separated: "a gate (or an expert of counts) separates the data: its slope grows without limit while the "
-    "likelihood still rises, so it has no finite estimate; a ridge penalty (alpha) makes a gate finite",
+    Status.separated: "some parameters grow without limit while the likelihood still rises, so they have no finite "
+    "estimate; for a gate, a ridge penalty (alpha) makes them finite; for an expert of counts, use fewer experts "
+    "or fewer columns",
     Status.unidentified: "some direction of the parameters leaves the likelihood unchanged, so these parameters have "
-    "no unique estimate; predictions are unaffected",
+    "no unique estimate; predictions are unaffected; for estimates, use a simpler gate or fewer columns",
     Status.at_kink: "the optimum lies on a kink of the gate or expert, where the derivative jumps; it passed the test "
     "for a local optimum there, but standard errors do not apply to the parameters at the kink",
-    Status.at_bound: "the optimum lies on a bound, one that was given or the family's own (a Student-t with Gaussian "
-    "tails)",
-    Status.stalled: "the search stopped before the optimality conditions held; more iterations, more time or other "
-    "starts may finish it",
+    Status.at_bound: "the optimum lies on a bound that was given; a wider bound would give a higher likelihood",
+    Status.stalled: "the search stopped before the optimality conditions held; give it more time (max_time), more "
+    "passes (max_iter, for EM) or other starts (n_init, random_state)",
     Status.converged: "a local optimum: gradient, Newton decrement and curvature passed their tolerances",
 }

@@ -69,3 +69,19 @@ def require_directory(path: str | os.PathLike[str]) -> Path:
         raise OSError(f"cannot make the directory {folder} ({cause.strerror}): choose another place") from None
     require_writable(folder / "index.html")
     return folder
+
+
+def require_different(*paths: Path | None) -> None:
+    """Raise unless all paths that are given name different files: nothing that is read, or just written, is lost.
+
+    Raises
+    ------
+    ValueError
+        With the path that was named twice.
+    """
+    seen: set[Path] = set()
+    for path in filter(None, paths):
+        place = path.resolve()
+        if place in seen:
+            raise ValueError(f"{path} is named twice: give every file that is read or written a place of its own")
+        seen.add(place)

@@ -72,6 +72,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
     except (pd.errors.ParserError, UnicodeDecodeError) as cause:
         detail = str(cause).strip().splitlines()[0]
         raise ValueError(f"{path} cannot be read as CSV ({detail}): save it as comma-separated UTF-8 text") from None
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise ValueError(f"{path} has rows with more fields than its header names: give every column a name")
     if not len(frame):
         raise ValueError(f"{path} has a header line but no rows")
     return frame.rename(columns=str)

@@ -28,6 +28,9 @@ from gatewise.core.mixture import (
 from gatewise.core.rows import Rows, make_rows
 from gatewise.fit import Fit, Status, em, expectation_maximisation, frames, maximum_likelihood
 from gatewise.fit import problem as sums
+from gatewise.fit.model import prepare
+from gatewise.fit.relocate import applies, relocations
+from gatewise.fit.starts import draw_starts, seeds
 from gatewise.testing.compare import assert_close, batched_derivatives
 from gatewise.testing.problems import Problem, draw_measure, drawn_rows, generator, make_problem, sizes
 
@@ -220,14 +223,14 @@ def assert_stationary(fit: Fit, problem: Problem, fixed: Mapping[str, Tensor] | 
 def slopes_of(fit: Fit, problem: Problem, step: float = 1e-5) -> dict[str, Tensor]:
     """Return central differences of the mean log density in every entry of the measure of a fit, by path.
 
-    Per unit of parameters of any sign, per unit of the logarithm of the others.
+    In units of the largest entry of their path; of the logarithm where parameters are positive.
     """
     paths, depth = fit.measure.paths(), fit.mixture.depth
     specs = specifications(fit.mixture, *sizes(problem))
     out = {}
     for path, value in paths.items():
         signed = specs[path][0].bounds[0] < 0
-        size = torch.full_like(value, step) if signed else step * value
+        size = step * (value.abs().max().clamp_min(1e-3).expand_as(value) if signed else value)
         moves = torch.diag(size.flatten()).reshape(-1, *value.shape)
         ends = []
         for move in (moves, -moves):
@@ -272,7 +275,7 @@ def law_fit_one_expert(problem: Problem) -> None:
     n = problem.y.shape[-1]
     expected = -0.5 * n * (torch.log(2 * pi * variance) + 1).sum()
     assert_close(number(fit.log_likelihood), expected, "one expert's log-likelihood is the formula's", 1e-9)
-    if fit.status != Status.converged or fit.df != plane.numel() + len(variance):
+    if not {Status.converged, Status.unidentified}.issuperset(fit.flags) or fit.df != plane.numel() + len(variance):
         raise AssertionError(f"broken: one expert is an ordinary regression (it is {fit.status} with {fit.df} df)")
 
 
@@ -310,10 +313,43 @@ def matched(found: Tensor, expected: Tensor) -> Tensor:
     return found[order]
 
 
+def law_fit_starts(problem: Problem, count: int = 8) -> None:
+    """Starts are drawn from the set of weighted rows: not from their order, and a weight of two is the row twice.
+
+    So are the places to which an expert may be moved.
+    """
+    order = torch.randperm(problem.y.shape[-1], generator=generator(problem.seed + 78))
+    weight, repeated = weighted_and_repeated(problem)
+    pairs = {
+        "the order of the rows": (rows_of(problem), rows_of(_picked(problem, order))),
+        "a weight for repeated rows": (rows_of(problem, weight=weight), rows_of(repeated)),
+    }
+    for why, both in pairs.items():
+        models = [prepare(problem.mixture, rows) for rows in both]
+        drawn = [draw_starts(model.chart, model.rows, count, seeds(0, 1)[0])[0] for model in models]
+        assert_close(drawn[1], drawn[0], f"starts do not depend on {why}", FITTED)
+        whole = [sums.Problem(model.chart, model.rows) for model in models]
+        if applies(whole[0]):
+            at = drawn[0][0]
+            moved = [relocations(part, at)[:2] for part in whole]
+            assert_close(moved[1], moved[0], f"moved experts do not depend on {why}", FITTED)
+
+
+def weighted_and_repeated(problem: Problem) -> tuple[Tensor, Problem]:
+    """Return weights from zero to three, and the problem with each row as often as its weight says."""
+    n = problem.y.shape[-1]
+    weight = torch.tensor([2.0, 0.0, 1.0, 1.0, 3.0], dtype=torch.float64).repeat(n // 5 + 1)[:n]
+    return weight, _picked(problem, torch.repeat_interleave(torch.arange(n), weight.long()))
+
+
+def _picked(problem: Problem, rows: Tensor) -> Problem:
+    return problem._replace(x=problem.x[:, rows], gate_x=problem.gate_x[:, rows], y=problem.y[:, rows])
+
+
 def law_fit_order(problem: Problem, starts: int = 4) -> None:
-    """The order of the rows does not matter: not to the starts, and not to what they find."""
+    """The order of the rows does not matter to what is found."""
     order = torch.randperm(problem.y.shape[-1], generator=generator(problem.seed + 74))
-    moved = problem._replace(x=problem.x[:, order], gate_x=problem.gate_x[:, order], y=problem.y[:, order])
+    moved = _picked(problem, order)
     fit = maximum_likelihood(problem.mixture, rows_of(problem), starts=starts)
     again = maximum_likelihood(problem.mixture, rows_of(moved), starts=starts)
     _assert_same_fit(again, fit, problem, "the order of the rows does not matter")
@@ -331,10 +367,7 @@ def law_fit_blocks(problem: Problem) -> None:
 
 def law_fit_frequencies(problem: Problem, starts: int = 4) -> None:
     """A weight of two is the row twice, a weight of zero is no row: for the starts and for the fit."""
-    n = problem.y.shape[-1]
-    weight = torch.tensor([2.0, 0.0, 1.0, 1.0, 3.0], dtype=torch.float64).repeat(n // 5 + 1)[:n]
-    index = torch.repeat_interleave(torch.arange(n), weight.long())
-    repeated = problem._replace(x=problem.x[:, index], gate_x=problem.gate_x[:, index], y=problem.y[:, index])
+    weight, repeated = weighted_and_repeated(problem)
     for options in ({"starts": [problem.measure]}, {"starts": starts}):
         fit = maximum_likelihood(problem.mixture, rows_of(problem, weight=weight), **options)
         again = maximum_likelihood(problem.mixture, rows_of(repeated), **options)
@@ -365,7 +398,9 @@ def law_fit_given_starts(problem: Problem) -> None:
     starts = [problem.measure, *(draw_measure(problem.mixture, *sizes(problem), g) for _ in range(2))]
     fit, again = (fit_from_truth(problem, starts=chosen) for chosen in (starts, starts[::-1]))
     _assert_same_fit(again, fit, problem, "the order of given starts does not matter")
-    assert_close(again.starts.log_likelihood, fit.starts.log_likelihood.flip(0), "each start ends where it does alone")
+    if not problem.mixture.kinked:  # on kinks, rounding decides between optima
+        ends = fit.starts.log_likelihood.flip(0)
+        assert_close(again.starts.log_likelihood, ends, "each start ends where it does alone", FITTED)
     best = float(fit.starts.log_likelihood[fit.starts.sound].max())
     if fit.starts.kind != ("given",) * 3 or fit.log_likelihood < best - FITTED:
         raise AssertionError("broken: the best of the given starts is taken")
@@ -382,7 +417,7 @@ def law_fit_streamed(problem: Problem) -> None:
     assert_close(*shares, "streamed rows are rows in memory: responsibilities", FITTED)
 
 
-def law_fit_units(problem: Problem) -> None:
+def law_fit_units(problem: Problem, starts: int = 2) -> None:
     """Other units, ``1e6 x + 1e8`` and ``1e-6 y - 3``, change no responsibility: the fit follows the data.
 
     A gate or an expert that depends on the units by definition is fitted in its `standardised` form, and so is every
@@ -399,8 +434,8 @@ def law_fit_units(problem: Problem) -> None:
     for mixture in forms:
         plain = mixture == problem.mixture
         other = mixture if plain else _standardised(problem.mixture, frames_moved)
-        fit = maximum_likelihood(mixture, rows_of(problem), starts=2)
-        again = maximum_likelihood(other, rows_of(moved), starts=2)
+        fit = maximum_likelihood(mixture, rows_of(problem), starts=starts)
+        again = maximum_likelihood(other, rows_of(moved), starts=starts)
         shares = responsibilities_of(fit, problem), responsibilities_of(again, moved)
         assert_close(matched(*shares), shares[1], "other units change no responsibility", 1e-6)
         if fit.status != again.status:
@@ -539,10 +574,10 @@ def _centred_square(measure: Measure, mixture: Mixture, scale: Tensor) -> Tensor
     return total
 
 
+EM_LAWS: tuple[Callable[[Problem], None], ...] = (law_em_monotone, law_em_moves)
 FIT_LAWS: tuple[Callable[[Problem], None], ...] = (
-    law_em_monotone,
-    law_em_moves,
     law_fit_optimum,
+    law_fit_starts,
     law_fit_order,
     law_fit_blocks,
     law_fit_frequencies,
@@ -551,4 +586,3 @@ FIT_LAWS: tuple[Callable[[Problem], None], ...] = (
     law_fit_streamed,
     law_fit_units,
 )
-GAUSSIAN_FIT_LAWS: tuple[Callable[[Problem], None], ...] = (law_em_step, law_fit_one_expert, law_fit_groups)

@@ -1,0 +1,52 @@
+"""``python -m benchmarks [name ...] [--out FILE]``: run benchmarks, print their tables, write JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from benchmarks import accuracy, floor, laplace_raw, memory, newton, passes, speed
+from benchmarks.timing import facts
+
+BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
+    "floor": floor.run,
+    "newton": newton.run,
+    "passes": passes.run,
+    "single_start_1e5": speed.single_start,
+    "memory_1e7": memory.run,
+    "over_specified": accuracy.over_specified,
+    "many_seeds": accuracy.many_seeds,
+    "false_convergence": accuracy.false_convergence,
+    "laplace_raw": laplace_raw.run,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=f"any of {', '.join(BENCHMARKS)}; all when left out")
+    parser.add_argument("--out", help="file for the results as JSON")
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of the timings (5)")
+    parser.add_argument("--sets", type=int, default=100, help="data sets of over_specified (100)")
+    options = parser.parse_args()
+    unknown = [name for name in options.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"{unknown[0]!r} is unknown: the benchmarks are {', '.join(BENCHMARKS)}")
+    torch.set_num_threads(1)
+    results: dict[str, Any] = {"machine": facts(), "benchmarks": {}}
+    for name in options.names or BENCHMARKS:
+        start = time.perf_counter()
+        result = BENCHMARKS[name](rounds=options.rounds, sets=options.sets)
+        result["seconds"] = round(time.perf_counter() - start, 1)
+        results["benchmarks"][name] = result
+        if options.out:  # after each, so that an interrupted run keeps what it has
+            with open(options.out, "w") as file:
+                json.dump(results, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""Every law of fits can fail: each row changes one formula, and the law that guards it must say so.
+
+A row is (law, what it is about, where the formula lives, its name, the wrong formula). A wrong formula is written as a
+function of the right one.
+"""
+
+import functools
+import importlib
+
+import pytest
+import torch
+
+from gatewise import testing
+from gatewise.core import chart, derivatives
+from gatewise.core.families import Gaussian
+from gatewise.core.gates import GATES
+from gatewise.core.mixture import Mixture
+from gatewise.core.rows import Columns, Rows
+from gatewise.core.scores import Affine
+from gatewise.fit import certify, em, frames, kinks, model, relocate, starts
+from gatewise.testing import fitting_problem
+
+ml = importlib.import_module("gatewise.fit.maximum_likelihood")
+
+
+def gated(*names, branching=(2, 2), **parts):
+    return Mixture(tuple(GATES[name] for name in names), branching[: len(names)], **parts)
+
+
+SOFT = fitting_problem(gated("softmax"), n=120, seed=1)
+TIED = fitting_problem(gated("softmax", shared=("family.scale",)), n=120, columns=2, seed=1)
+THREE = fitting_problem(gated("softmax", branching=(3,)), n=120, seed=1)
+CONSTANT = fitting_problem(gated("constant"), n=120, seed=1)
+larger = functools.partial(testing.law_fit_nested, larger=gated("softmax"), starts=4)
+larger.__name__ = "law_fit_nested"
+
+
+def last_row_lost(right):
+    def blocks(self, size):
+        for block in right(self, size):
+            yield block._replace(x=block.x[:, :-1], gate_x=block.gate_x[:, :-1], y=block.y[:, :-1])
+
+    return blocks
+
+
+def scaled_solution(factor):
+    return lambda right: lambda matrix, rhs: factor * right(matrix, rhs)
+
+
+def gates_stay(right):
+    """The gate's step is lost, as when a failed factorisation is swallowed."""
+
+    def solve(matrix, rhs):
+        step = right(matrix, rhs)
+        step[..., :3] = 0.0
+        return step
+
+    return solve
+
+
+def lying_value(right):
+    def expect(self, free):
+        step = right(self, free)
+        return step._replace(value=step.value - 0.01 * free.square().sum(-1))
+
+    return expect
+
+
+def wider(right):
+    """A scale with another divisor than n."""
+    return lambda self, params, frame: (self, {**params, "scale": 1.01 * params["scale"] / frame.scale})
+
+
+def flipped_slope(right):
+    def local(self, params, x):
+        found = right(self, params, x)
+        return found._replace(jacobian=-found.jacobian)
+
+    return local
+
+
+def beside_the_optimum(right):
+    return lambda made, whole, point, *rest: right(made, whole, point + 1e-4, *rest)
+
+
+def without_bias(right):
+    return lambda self, params, frame: (self, {**right(self, params, frame)[1], "bias": params["bias"]})
+
+
+def by_position(right):
+    """Rows drawn by their place in the data."""
+    return lambda self, generator, count, mass=None: torch.argsort(self.order).repeat(count)[:count]
+
+
+def every_row_once(right):
+    def regress(self, share):
+        weight, self.weight = self.weight, torch.ones_like(self.weight)
+        try:
+            return right(self, share)
+        finally:
+            self.weight = weight
+
+    return regress
+
+
+def anchors_by_row(right):
+    return lambda space, weight: torch.arange(0, len(weight), 7)
+
+
+def no_ties(right):
+    def columns(self, path, open_, shape):
+        tied, self.mixture = self.mixture, Mixture(self.mixture.gates, self.mixture.branching)
+        try:
+            return right(self, path, open_, shape)
+        finally:
+            self.mixture = tied
+
+    return columns
+
+
+def mean_by_unit(right):
+    def by_unit(values, block):
+        total = right(values, block)
+        return total if block.unit is None else total / right(torch.ones_like(values), block)
+
+    return by_unit
+
+
+MUTATIONS = [
+    (testing.law_em_monotone, SOFT, em, "_expect", lying_value),
+    (testing.law_em_moves, SOFT, em, "solve_positive", scaled_solution(-1.0)),
+    (testing.law_em_moves, SOFT, em, "solve_positive", gates_stay),
+    (testing.law_em_step, SOFT, em, "solve_positive", scaled_solution(0.9)),
+    (testing.law_em_step, SOFT, em, "_scale_of_coefficient", lambda right: lambda *a: 0 * right(*a)),
+    (testing.law_em_step, TIED, em, "_scale_of_coefficient", lambda right: lambda *a: right(*a) / 2),
+    (testing.law_em_step, SOFT, em, "_closed_scales", lambda right: lambda chart_: None),
+    (testing.law_em_optimum, SOFT, em, "solve_positive", scaled_solution(-1.0)),
+    (testing.law_fit_optimum, SOFT, ml, "conclude", beside_the_optimum),
+    (testing.law_fit_optimum, SOFT, Gaussian, "rescale_response", wider),
+    (testing.law_fit_optimum, SOFT, certify, "walk", lambda right: lambda *a: (("made up",), ())),
+    (testing.law_fit_one_expert, SOFT, Gaussian, "rescale_response", wider),
+    (larger, CONSTANT, Affine, "local", flipped_slope),
+    (testing.law_fit_starts, SOFT, starts._Cloud, "draw", by_position),
+    (testing.law_fit_starts, SOFT, starts._Cloud, "regress", every_row_once),
+    (testing.law_fit_starts, SOFT, relocate, "_anchors", anchors_by_row),
+    (testing.law_fit_order, SOFT, Rows, "blocks", last_row_lost),
+    (testing.law_fit_blocks, SOFT, Rows, "blocks", last_row_lost),
+    (testing.law_fit_frequencies, SOFT, derivatives, "_weigh", lambda right: lambda values, weight: values),
+    (testing.law_fit_repeats, SOFT, ml, "seeds", lambda right: lambda seed, roles: right(None, roles)),
+    (testing.law_fit_given_starts, THREE, ml, "_finish", lambda right: lambda *a: (a[2][0], 0)),
+    (testing.law_fit_streamed, SOFT, Columns, "_framed", lambda right: lambda self, values: values),
+    (testing.law_fit_units, SOFT, Affine, "rescale", without_bias),
+    (testing.law_fit_groups, SOFT, derivatives, "by_unit", mean_by_unit),
+    (testing.law_fit_ties, TIED, chart._Builder, "_columns", no_ties),
+    (testing.law_fit_fixed, SOFT, model, "_moved", lambda right: lambda m, n, f, b, fixed: (dict(b), dict(fixed))),
+    (testing.law_fit_fixed, SOFT, model, "_moved", lambda right: lambda m, n, f, b, fixed: ({}, {})),
+    (testing.law_fit_ridge, SOFT, ml, "ridge_of", lambda right: lambda chart_, alpha: right(chart_, 2 * alpha)),
+    (testing.law_fit_ridge, SOFT, ml, "ridge_of", lambda right: lambda chart_, alpha: (None, None)),
+]
+
+
+def name(row):
+    law, _, home, formula, _ = row
+    return f"{law.__name__}-{home.__name__.rpartition('.')[2]}.{formula}"
+
+
+@pytest.mark.parametrize("row", MUTATIONS, ids=name)
+def test_a_wrong_formula_breaks_its_law(row, monkeypatch):
+    law, subject, home, formula, wrong = row
+    law(subject)
+    monkeypatch.setattr(home, formula, wrong(getattr(home, formula)))
+    with pytest.raises(AssertionError, match=r"^broken: "):
+        law(subject)
+
+
+def test_every_law_of_fits_has_a_mutation():
+    laws = {key for key, value in vars(testing).items() if getattr(value, "__module__", "").endswith("testing.fitting")}
+    assert {law for law in laws if law.startswith("law_")} == {row[0].__name__ for row in MUTATIONS}
+
+
+# What the other tests of this folder guard, in formulas of their own.
+
+
+def test_a_kink_that_is_no_optimum_is_not_accepted(monkeypatch):
+    """The test for a local optimum on a kink says no to a center moved to another input."""
+    drawn = fitting_problem(gated("laplace"), d=1, gate_d=1, n=80, seed=4)
+    made = model.prepare(drawn.mixture, testing.rows_of(drawn))
+    whole = ml.problem_of(made, made.rows, 0.0)
+    fit = testing.fit_from_truth(drawn)
+    point = made.chart.free(frames.reframe(fit.mixture, fit.measure, made.framing)[1])
+    center = kinks.find_centers(whole)[0]
+    point[center.columns] = made.rows.gate_x.held[:, int(made.rows.gate_x.held[0].argmax())]
+    assert not kinks.is_stationary(whole, center, point)
