@@ -25,9 +25,9 @@ class Status(StrEnum):
 WORDS: dict[Status, str] = {
     Status.unsound: "a scale lies on its floor or an expert has too few observations for its parameters; fewer "
     "experts, a shared scale or a larger min_scale give a sound fit",
-    Status.separated: "a parameter grows without limit while the likelihood still rises, so they have no finite "
-    "estimate; for a gate, a ridge penalty (alpha) makes them finite; for an expert of counts, use fewer experts "
-    "or fewer columns",
+    Status.separated: "a parameter grows without limit while the likelihood still rises, so it has no finite "
+    "estimate; for a gate, a ridge penalty (alpha) makes it finite; for an expert of counts, use fewer experts or "
+    "fewer columns",
     Status.unidentified: "some direction of the parameters leaves the likelihood unchanged, so these parameters have "
     "no unique estimate; predictions are unaffected; for estimates, use a simpler gate or fewer columns",
     Status.at_kink: "the optimum lies on a kink of the gate or expert, where the derivative jumps; it passed the test "
