@@ -114,21 +114,18 @@ def _ranked(local: Local) -> Local:
     return local._replace(jacobian=jacobian.reshape((1,) * (5 - jacobian.ndim) + jacobian.shape))
 
 
-def unit_leaf_joint(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
-    """Return log weight + log density of every leaf for every unit, ``(*B, L, m)``: its rows share one leaf."""
-    eta = leaf_predictors(mixture, measure, block.x)
-    log_prob = mixture.family.log_prob(leaf_family(mixture, measure), block.y, eta)
-    return leaf_log_weights(mixture, measure, block.gate_x) + by_unit(log_prob, block)
-
-
 def unit_log_density(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
-    """Return the log density of every unit, ``(*B, m)``."""
-    return torch.logsumexp(unit_leaf_joint(mixture, measure, block), -2)
+    """Return the log density of every unit, ``(*B, m)``: its rows share one leaf."""
+    eta = leaf_predictors(mixture, measure, block.x)
+    log_prob = mixture.family.log_prob(leaf_family(mixture, measure), _below_batch(block.y), eta)
+    return torch.logsumexp(leaf_log_weights(mixture, measure, block.gate_x) + by_unit(log_prob, block), -2)
 
 
 def unit_responsibilities(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
     """Return the posterior probability of every leaf for every unit, ``(*B, L, m)``."""
-    return torch.softmax(unit_leaf_joint(mixture, measure, block), -2)
+    eta = leaf_predictors(mixture, measure, block.x)
+    log_prob = mixture.family.log_prob(leaf_family(mixture, measure), _below_batch(block.y), eta)
+    return torch.softmax(leaf_log_weights(mixture, measure, block.gate_x) + by_unit(log_prob, block), -2)
 
 
 class Scores(NamedTuple):

@@ -59,7 +59,7 @@ def details(fit: Fit) -> str:
     """Return what carries the primary status, in names; empty when there is nothing to name."""
     evidence = fit.certificate
     parts = {
-        Status.unsound: [*evidence.floor, *(f"expert {leaf}" for leaf in (*evidence.starved, *evidence.chance))],
+        Status.unsound: [*evidence.floor, *(f"expert {leaf}" for leaf in evidence.starved)],
         Status.separated: evidence.separated,
         Status.unidentified: evidence.null,
         Status.at_bound: evidence.active,

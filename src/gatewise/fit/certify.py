@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import log
 from typing import NamedTuple
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from gatewise.core import derivatives
 from gatewise.core.chart import Chart
-from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weights, leaf_predictors
+from gatewise.core.mixture import Measure, Mixture, leaf_predictors
 from gatewise.core.predictors import Params
 from gatewise.core.rows import Block
 from gatewise.core.tree import at_level
@@ -23,7 +22,6 @@ GRADIENT = 1e-8  # projected gradient of the weighted-mean objective, in units o
 DECREMENT = 1e-8  # Newton decrement times n
 CURVATURE = -1e-8  # least eigenvalue in units of the diagonal
 NULL = 1e-11  # eigenvalues below this, in units of the diagonal, are zero
-NARROW = 0.25  # scale of an expert, in units of the others', below which it may follow a few rows
 WEAK = 1e-2  # directions with less information than this about one unit of a predictor are walked along
 BENT = 1e-8  # with less per row than this, the Hessian is null even where the ridge bends away from the straight line
 STILL = 1e-4  # a predictor that changes less than this along a direction of unit length does not move
@@ -35,58 +33,35 @@ SAMPLE = 2048  # rows that set the length of a walk
 
 
 class Soundness(NamedTuple):
-    """Per member: scales on their floor (S, P), leaves with too few observations or due to chance (S, L)."""
+    """Per member: scales on their floor (S, P) and leaves with too few observations (S, L)."""
 
     floor: Tensor
     starved: Tensor
-    chance: Tensor
 
     @property
     def sound(self) -> Tensor:
         """Which members are sound, (S,) of bool."""
-        return ~(self.floor.any(-1) | self.starved.any(-1) | self.chance.any(-1))
+        return ~(self.floor.any(-1) | self.starved.any(-1))
 
 
 def _totals(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
-    """Return each leaf's total responsibility and what the log-likelihood would lose without it, (S, L)."""
-    joint = derivatives.unit_leaf_joint(mixture, measure, block)
-    whole = torch.logsumexp(joint, -2, keepdim=True)
-    leaf = torch.exp(joint - whole)
-    others = torch.log((1 - leaf).clamp_min(1e-300)) - torch.log(
-        (1 - leaf_log_weights(mixture, measure, block.gate_x).exp()).clamp_min(1e-300)
-    )
-    loss = -others if block.weight is None else -others * block.weight
+    leaf = derivatives.unit_responsibilities(mixture, measure, block)
     rows = derivatives.by_row(leaf if block.weight is None else leaf * block.weight, block)
-    return rows.sum(-1), loss.sum(-1)
+    return (rows.sum(-1),)
 
 
 def soundness(problem: Problem, free: Tensor) -> Soundness:
     """Return what is unsound about free coordinates (S, P).
 
-    A scale within 1e-6 (relative) of its floor is on it; a leaf whose total responsibility is below its number of
-    parameters plus one is starved. Chance explains a leaf that is narrow, with a scale below a quarter of the others'
-    mean, and whose removal would cost less log-likelihood than the best of all planes through a few of n rows gains
-    by luck: ``(parameters of a leaf + 1) log n``.
+    A scale within 1e-6 (relative) of its floor is on it; a leaf whose total responsibility is below its
+    number of parameters plus one is starved.
     """
     chart = problem.chart
     near = (free - chart.lower < 1e-6) & (chart.upper > chart.lower)
     floor = torch.zeros_like(near) if problem.floor is None else near & problem.floor
-    measure = chart.measure(free)
-    width = len(free) * 4 * chart.mixture.n_leaves
-    mass, loss = accumulate(_totals, chart.mixture, measure, problem.rows, width)
-    size = leaf_parameters(chart) + 1
-    lucky = narrow(chart, measure, mass) & (loss < size * log(max(problem.total, 2.0)))
-    return Soundness(floor, mass < size, lucky)
-
-
-def narrow(chart: Chart, measure: Measure, mass: Tensor) -> Tensor:
-    """Return which leaves (S, L) have a scale below a quarter of the mean of the others', weighed by mass (S, L)."""
-    if "scale" not in measure.family or "family.scale" in chart.mixture.shared or chart.mixture.n_leaves == 1:
-        return torch.zeros_like(mass, dtype=torch.bool)
-    scale = leaf_family(chart.mixture, measure)["scale"]
-    pull = mass.unsqueeze(-1)
-    rest = (scale * pull).sum(-2, keepdim=True) - scale * pull
-    return (scale < NARROW * rest / (pull.sum(-2, keepdim=True) - pull).clamp_min(1e-300)).any(-1)
+    width = len(free) * 2 * chart.mixture.n_leaves
+    (mass,) = accumulate(_totals, chart.mixture, chart.measure(free), problem.rows, width)
+    return Soundness(floor, mass < leaf_parameters(chart) + 1)
 
 
 def leaf_parameters(chart: Chart) -> int:
@@ -187,7 +162,6 @@ def certify(problem: Problem, free: Tensor, kinks: tuple[str, ...] = (), pinned:
         limits=limits,
         floor=tuple(chart.names[i] for i in on_floor.nonzero()[:, 0].tolist()),
         starved=tuple(state.starved[0].nonzero()[:, 0].tolist()),
-        chance=tuple(state.chance[0].nonzero()[:, 0].tolist()),
         kinks=kinks,
         crowded=problem.rows.n_units < rank,
         passed=gradient <= GRADIENT and spent <= DECREMENT and curvature >= CURVATURE,
@@ -310,7 +284,7 @@ def direction_name(chart: Chart, direction: Tensor) -> str:
 def flags(certificate: Certificate, chart: Chart) -> tuple[Status, ...]:
     """Return every status that holds, by precedence."""
     held = {
-        Status.unsound: bool(certificate.floor or certificate.starved or certificate.chance),
+        Status.unsound: bool(certificate.floor or certificate.starved),
         Status.separated: bool(certificate.separated),
         Status.unidentified: bool(certificate.null or chart.held) or certificate.crowded,
         Status.at_kink: bool(certificate.kinks),

@@ -330,10 +330,7 @@ def _relocate(problem: Problem, point: Tensor, search: Search, spare: Measure | 
         gain = problem.total * float(value[0] - value[best])
         if bool(good[0]) and gain <= SAME * 1e-3:
             break
-        better = search.polish(problem, found[best : best + 1], 80)[0]
-        if bool(good[0]) and not bool(soundness(problem, better).sound[0]):
-            break
-        point = better[0]
+        point = search.polish(problem, found[best : best + 1], 80)[0][0]
     return point, spent
 
 

@@ -35,8 +35,6 @@ class Certificate(NamedTuple):
         Scales on their floor.
     starved : tuple of int
         Leaves with too little responsibility for their parameters.
-    chance : tuple of int
-        Narrow leaves that a chance alignment of rows explains.
     kinks : tuple of str
         Parameters that sit on a kink.
     crowded : bool
@@ -55,7 +53,6 @@ class Certificate(NamedTuple):
     limits: tuple[str, ...] = ()
     floor: tuple[str, ...] = ()
     starved: tuple[int, ...] = ()
-    chance: tuple[int, ...] = ()
     kinks: tuple[str, ...] = ()
     crowded: bool = False
     passed: bool = False
