@@ -40,7 +40,7 @@ $(READY): pyproject.toml constraints/$(CONSTRAINTS).txt
 $(READY_MINIMUM): pyproject.toml constraints/cpu.txt constraints/minimum.txt
 	$(call install,.venv-minimum,-c constraints/cpu.txt -c constraints/minimum.txt)
 
-demo: $(READY) ## fit, study and layer in about a minute, written to one HTML page
+demo: $(READY) ## fit classic data with several gates: tables, and one HTML page
 	$(BIN)/gatewise demo
 
 test: $(READY) ## the tests and doctests, without those marked slow

@@ -20,7 +20,7 @@ SMALL = 200_000  # rows up to which one thread is faster
 def few_threads(
     fit: Callable[Concatenate[Mixture, Rows, P], R],
 ) -> Callable[Concatenate[Mixture, Rows, P], R]:
-    """Run a fit of few rows on one thread and give torch its threads back; results do not depend on their number."""
+    """Run a fit of few rows on one thread and give torch its threads back."""
 
     @wraps(fit)
     def run(mixture: Mixture, rows: Rows, /, *args: P.args, **kwargs: P.kwargs) -> R:
