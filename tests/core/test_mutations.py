@@ -308,7 +308,7 @@ MUTATIONS = [
     (testing.law_zero_slopes, NESTED, Distance, "__call__", lambda right: lambda s, p, x: 2 * right(s, p, x)),
     (testing.law_derivatives, FLAT, derivatives, "hessian", without_outer_product_of_the_score),
     (testing.law_derivatives, NESTED, Distance, "local", flipped_curvature),
-    (testing.law_derivatives, FLAT, derivatives, "_weigh", lambda right: lambda values, weight: values),
+    (testing.law_derivatives, FLAT, derivatives, "weigh", lambda right: lambda values, weight: values),
     (testing.law_derivatives, FLAT, derivatives, "by_row", lambda right: lambda values, block: values[..., :1]),
     (testing.law_derivatives, FLAT, Gaussian, "local", without_mixed_derivatives),
     (
@@ -359,7 +359,7 @@ MUTATIONS = [
     (testing.law_rescale, FLAT, Gaussian, "rescale_response", first_argument),
     (testing.law_rescale, FLAT, Linear, "rescale", forgets("intercept")),
     (testing.law_blocks, FLAT, Rows, "blocks", last_row_lost),
-    (testing.law_frequencies, FLAT, derivatives, "_weigh", lambda right: lambda values, weight: values),
+    (testing.law_frequencies, FLAT, derivatives, "weigh", lambda right: lambda values, weight: values),
     (testing.law_units, FLAT, Rows, "read", gate_inputs_of_the_last_row),
     (testing.law_units, FLAT, derivatives, "by_unit", mean_by_unit),
 ]

@@ -39,7 +39,10 @@ class Terms(NamedTuple):
     gates : list of Local, values (S, N_l, K, m)
     expert : Local, values (S, L, q, n)
     first, second : Tensor (S, L, t, n), (S, L, t, t, n)
-        Derivatives of the leaf log densities in their t predictors.
+        Derivatives of the leaf log densities in their t predictors; `second` is None where it is zero or not asked for.
+    loose : tuple of Tensor or None, (S, N_l, K, m)
+        Per level, ``d log weight / d score`` where each branch has a weight of its own (an unnormalised link); None:
+        the weights are a softmax of logits.
     """
 
     log_density: Tensor
@@ -50,6 +53,7 @@ class Terms(NamedTuple):
     expert: Local
     first: Tensor
     second: Tensor | None
+    loose: tuple[Tensor | None, ...]
 
 
 def by_unit(values: Tensor, block: Block) -> Tensor:
@@ -68,28 +72,39 @@ def by_row(values: Tensor, block: Block) -> Tensor:
 def terms(mixture: Mixture, measure: Measure, block: Block, order: int = 2) -> Terms:
     """Evaluate a batch of measures (one leading dimension S) on a block."""
     gates, weights = [], []
-    x, gate_x, y = (_below_batch(part) for part in (block.x, block.gate_x, block.y))
+    gate_x, y = below_batch(block.gate_x), below_batch(block.y)
     total = block.gate_x.new_zeros((1, 1, block.gate_x.shape[-1]))
     for level, (gate, params) in enumerate(zip(mixture.gates, measure.gates, strict=True)):
-        local = _ranked(gate.logits(_one_node_dimension(params, level), gate_x))
+        local = ranked(gate.logits(one_node_dimension(params, level), gate_x))
         share, normaliser = _softmax(local.value)
         gates.append(local)
         weights.append(share)
         total = (total.unsqueeze(-2) + (local.value - normaliser.unsqueeze(-2))).flatten(1, 2)
-    at_leaves = {k: v.flatten(1, mixture.depth) for k, v in measure.experts.items()}
-    expert = _ranked(mixture.expert.local(at_leaves, x))
+    expert = at_leaves(mixture, measure, block)
     at_leaf = mixture.family.local(leaf_family(mixture, measure), y, expert.value, order)
     leaf, log_density = _softmax(total + by_unit(at_leaf.value, block))
+    children, loose = below_branches(mixture, leaf), (None,) * mixture.depth
+    return Terms(log_density, leaf, weights, children, gates, expert, at_leaf.first, at_leaf.second, loose)
+
+
+def at_leaves(mixture: Mixture, measure: Measure, block: Block) -> Local:
+    """Return the experts with their derivatives, one per leaf: values ``(S, L, q, n)``."""
+    params = {k: v.flatten(1, mixture.depth) for k, v in measure.experts.items()}
+    return ranked(mixture.expert.local(params, below_batch(block.x)))
+
+
+def below_branches(mixture: Mixture, leaf: Tensor) -> list[Tensor]:
+    """Sum a quantity of the leaves ``(S, L, m)`` below every branch, per level: ``(S, N_l, K, m)``."""
     children: list[Tensor] = []
     below = leaf
     for level in reversed(range(mixture.depth)):
         below = below.unflatten(1, (mixture.nodes(level), mixture.branching[level]))
         children.insert(0, below)
         below = below.sum(-2)
-    return Terms(log_density, leaf, weights, children, gates, expert, at_leaf.first, at_leaf.second)
+    return children
 
 
-def _below_batch(values: Tensor) -> Tensor:
+def below_batch(values: Tensor) -> Tensor:
     """Give data ``(S, d, n)`` that differ between batch members a dimension for nodes or leaves."""
     return values if values.ndim == 2 else values.unsqueeze(-3)
 
@@ -103,12 +118,12 @@ def _softmax(values: Tensor) -> tuple[Tensor, Tensor]:
     return share, values.amax(-2) - torch.log(share.amax(-2))
 
 
-def _one_node_dimension(params: Mapping[str, Tensor], level: int) -> dict[str, Tensor]:
+def one_node_dimension(params: Mapping[str, Tensor], level: int) -> dict[str, Tensor]:
     """Flatten the node dimensions of one level's parameters to one: ``(S, N_l, ...)``."""
     return {k: v.unsqueeze(1) if level == 0 else v.flatten(1, level) for k, v in params.items()}
 
 
-def _ranked(local: Local) -> Local:
+def ranked(local: Local) -> Local:
     """Give a design that is shared by batch and children its leading dimensions: ``(S, owners, K, P, n)``."""
     jacobian = local.jacobian
     return local._replace(jacobian=jacobian.reshape((1,) * (5 - jacobian.ndim) + jacobian.shape))
@@ -117,14 +132,14 @@ def _ranked(local: Local) -> Local:
 def unit_log_density(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
     """Return the log density of every unit, ``(*B, m)``: its rows share one leaf."""
     eta = leaf_predictors(mixture, measure, block.x)
-    log_prob = mixture.family.log_prob(leaf_family(mixture, measure), _below_batch(block.y), eta)
+    log_prob = mixture.family.log_prob(leaf_family(mixture, measure), below_batch(block.y), eta)
     return torch.logsumexp(leaf_log_weights(mixture, measure, block.gate_x) + by_unit(log_prob, block), -2)
 
 
 def unit_responsibilities(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
     """Return the posterior probability of every leaf for every unit, ``(*B, L, m)``."""
     eta = leaf_predictors(mixture, measure, block.x)
-    log_prob = mixture.family.log_prob(leaf_family(mixture, measure), _below_batch(block.y), eta)
+    log_prob = mixture.family.log_prob(leaf_family(mixture, measure), below_batch(block.y), eta)
     return torch.softmax(leaf_log_weights(mixture, measure, block.gate_x) + by_unit(log_prob, block), -2)
 
 
@@ -154,7 +169,7 @@ class Scores(NamedTuple):
 
 def scores(t: Terms, block: Block) -> Scores:
     """Return the derivatives of each unit's log density in the local coordinates."""
-    pull = _pulls(t)
+    pull = pulls(t)
     gates = [local.jacobian * g.unsqueeze(-2) for local, g in zip(t.gates, pull, strict=True)]
     q = t.expert.value.shape[-2]
     outputs = t.expert.jacobian * t.first[..., :q, :].unsqueeze(-2)
@@ -162,18 +177,19 @@ def scores(t: Terms, block: Block) -> Scores:
     return Scores(gates, at_leaf, at_leaf * t.leaf.unsqueeze(-2), pull)
 
 
-def _pulls(t: Terms) -> list[Tensor]:
+def pulls(t: Terms) -> list[Tensor]:
     """Return the derivatives of each unit's log density in the logits, per level."""
-    return [c - c.sum(-2, keepdim=True) * w for c, w in zip(t.children, t.weights, strict=True)]
-
-
-def _slope(t: Terms, pull: list[Tensor], block: Block) -> Tensor:
-    """Return the weighted sum over units of `scores`, (S, M), without forming them."""
-    gates = [
-        row_sum(local.jacobian, _weigh(g, block.weight)).flatten(1) for local, g in zip(t.gates, pull, strict=True)
+    return [
+        c - c.sum(-2, keepdim=True) * w if slope is None else c * slope
+        for c, w, slope in zip(t.children, t.weights, t.loose, strict=True)
     ]
+
+
+def slope_of(t: Terms, pull: list[Tensor], block: Block) -> Tensor:
+    """Return the weighted sum over units of `scores`, (S, M), without forming them."""
+    gates = [row_sum(local.jacobian, weigh(g, block.weight)).flatten(1) for local, g in zip(t.gates, pull, strict=True)]
     q = t.expert.value.shape[-2]
-    pulled = t.first * by_row(_weigh(t.leaf, block.weight), block).unsqueeze(-2)
+    pulled = t.first * by_row(weigh(t.leaf, block.weight), block).unsqueeze(-2)
     outputs = row_sum(t.expert.jacobian, pulled[..., :q, :])
     leaves = torch.cat([outputs.flatten(2), pulled[..., q:, :].sum(-1)], -1)
     return torch.cat([*gates, leaves.flatten(1)], -1)
@@ -182,7 +198,7 @@ def _slope(t: Terms, pull: list[Tensor], block: Block) -> Tensor:
 def gradient(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, Tensor]:
     """Return the weighted sums of log density (S,) and of its gradient in local coordinates (S, M)."""
     t = terms(mixture, measure, block, 1)
-    return _weigh(t.log_density, block.weight).sum(-1), _slope(t, _pulls(t), block)
+    return weigh(t.log_density, block.weight).sum(-1), slope_of(t, pulls(t), block)
 
 
 def hessian(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, Tensor, Tensor]:
@@ -194,12 +210,22 @@ def hessian(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, T
     weighed = rows if weight is None else rows * weight
     total = -(weighed @ rows.mT)
     at = 0
+    add_bends(total, t, s, block, s.at_leaf)
+    return weigh(t.log_density, weight).sum(-1), weighed.sum(-1), total
+
+
+def add_bends(total: Tensor, t: Terms, s: Scores, block: Block, at_leaf: Tensor | None) -> None:
+    """Add ``E_r[second + first first']`` to a matrix (S, M, M): gate levels, then leaves.
+
+    Parameters
+    ----------
+    at_leaf : derivatives of the leaf log densities, whose squares belong to the expectation; None leaves them out
+    """
+    at = 0
     for level, part in enumerate(s.gates):
-        size = part.shape[1] * part.shape[2] * part.shape[3]
-        _add_gate(total, at, mixture, t, s, level, weight)
-        at += size
-    _add_leaves(total, at, t, block, s.at_leaf)
-    return _weigh(t.log_density, weight).sum(-1), weighed.sum(-1), total
+        _add_gate(total, at, t, s, level, block.weight)
+        at += part.shape[1] * part.shape[2] * part.shape[3]
+    _add_leaves(total, at, t, block, at_leaf)
 
 
 def complete(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, Tensor, Tensor]:
@@ -209,14 +235,14 @@ def complete(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, 
     ``-R_v (diag pi - pi pi')``, and one per leaf, ``r f''``.
     """
     t = terms(mixture, measure, block, 2)
-    pull = _pulls(t)
-    slope = _slope(t, pull, block)
+    pull = pulls(t)
+    slope = slope_of(t, pull, block)
     total = slope.new_zeros(slope.shape + slope.shape[-1:])
     at = 0
     for level, local in enumerate(t.gates):
         at = _add_node_information(total, at, t, level, local, pull[level], block.weight)
     _add_leaves(total, at, t, block)
-    return _weigh(t.log_density, block.weight).sum(-1), slope, total
+    return weigh(t.log_density, block.weight).sum(-1), slope, total
 
 
 def _add_node_information(
@@ -224,7 +250,7 @@ def _add_node_information(
 ) -> int:
     """Subtract ``R_v (diag pi - pi pi')`` at the logits of one level; return where the next group starts."""
     share = t.weights[level]
-    mass = share * _weigh(t.children[level].sum(-2, keepdim=True), weight)
+    mass = share * weigh(t.children[level].sum(-2, keepdim=True), weight)
     nodes, branches, columns = share.shape[1], share.shape[2], local.jacobian.shape[-2]
     if local.jacobian.shape[-3] == 1:
         blocks = _shared_information(local.jacobian, share, mass)
@@ -232,7 +258,7 @@ def _add_node_information(
         blocks = pair_gram(local.jacobian, share, mass)
         _diagonal(blocks.flatten(0, 1), branches, columns).sub_(weighted_gram(local.jacobian, mass).flatten(0, 1))
     if local.curvature is not None:
-        curved = local.curvature(_weigh(pull, weight))
+        curved = local.curvature(weigh(pull, weight))
         _diagonal(blocks.flatten(0, 1), branches, columns).add_(curved.flatten(0, 1))
     _diagonal(total[:, at:, at:], nodes, branches * columns).add_(blocks)
     return at + nodes * branches * columns
@@ -270,33 +296,34 @@ def pair_gram(rows: Tensor, left: Tensor, right: Tensor) -> Tensor:
     return (rows * left.unsqueeze(-2)).flatten(-3, -2) @ (rows * right.unsqueeze(-2)).flatten(-3, -2).mT
 
 
-def _weigh(values: Tensor, weight: Tensor | None) -> Tensor:
+def weigh(values: Tensor, weight: Tensor | None) -> Tensor:
     return values if weight is None else values * weight
 
 
-def _add_gate(total: Tensor, at: int, mixture: Mixture, t: Terms, s: Scores, level: int, weight: Tensor | None) -> None:
+def _add_gate(total: Tensor, at: int, t: Terms, s: Scores, level: int, weight: Tensor | None) -> None:
     """Add the expectation part of one level: its own blocks, then those with everything below it."""
-    local, own = t.gates[level], s.gates[level]
+    local, own, slope = t.gates[level], s.gates[level], t.loose[level]
     size, nodes, branches, columns, units = own.shape
     jacobian = local.jacobian
-    share = _weigh((jacobian * t.weights[level].unsqueeze(-2)), weight).flatten(2, 3)  # pi J
-    flat = own.flatten(2, 3)
-    cross = share @ flat.mT
-    blocks = -(cross + cross.mT)
-    bent = _weigh(s.pull[level], weight)
-    curved = weighted_gram(jacobian, bent)
+    step = branches * columns
+    bent = weigh(s.pull[level], weight)
+    share = None if slope is not None else weigh((jacobian * t.weights[level].unsqueeze(-2)), weight).flatten(2, 3)
+    if share is not None:
+        cross = share @ own.flatten(2, 3).mT
+        _diagonal(total[:, at:, at:], nodes, step).sub_(cross + cross.mT)
+    curved = weighted_gram(jacobian, bent if slope is None else bent * (2 * slope - 1))
     if local.curvature is not None:
         curved = curved + local.curvature(bent)
-    step = branches * columns
-    _diagonal(total[:, at:, at:], nodes, step).add_(blocks)
     _diagonal(total[:, at:, at:], nodes * branches, columns).add_(curved.flatten(1, 2))
     start = at + nodes * step
-    weighed = _weigh(jacobian, weight)
+    weighed = weigh(jacobian if slope is None else jacobian * slope.unsqueeze(-2), weight)
     for below in (*s.gates[level + 1 :], s.leaves):
         under = below.reshape(size, nodes, branches, -1, units)  # rows below each branch
         width = under.shape[3]
-        mixed = -(share @ under.flatten(2, 3).mT)
         direct = weighed @ under.mT
+        mixed = direct.new_zeros(size, nodes, step, branches * width)
+        if share is not None:
+            mixed = -(share @ under.flatten(2, 3).mT)
         for node in range(nodes):
             i, j = at + node * step, start + node * branches * width
             block = mixed[:, node]
@@ -309,12 +336,11 @@ def _add_gate(total: Tensor, at: int, mixture: Mixture, t: Terms, s: Scores, lev
 
 def _add_leaves(total: Tensor, at: int, t: Terms, block: Block, at_leaf: Tensor | None = None) -> None:
     """Add ``r f''`` of every leaf, and ``r f' f'^T`` where the scores f' of the leaves are given."""
-    assert t.second is not None
     jacobian = t.expert.jacobian
     q, columns = t.expert.value.shape[-2], jacobian.shape[-2]
     size, leaves, parts = t.first.shape[:3]
     width = q * columns + parts - q
-    leaf = _weigh(t.leaf, block.weight)
+    leaf = weigh(t.leaf, block.weight)
     by = by_row(leaf, block)
     if at_leaf is None:
         blocks = t.first.new_zeros((size, leaves, width, width))
@@ -326,7 +352,8 @@ def _add_leaves(total: Tensor, at: int, t: Terms, block: Block, at_leaf: Tensor 
     def side(k: int) -> Tensor:
         return jacobian[:, :, min(k, jacobian.shape[2] - 1)]
 
-    for a, rows_a in enumerate(slices):
+    for a, rows_a in enumerate(slices if t.second is not None else ()):
+        assert t.second is not None
         for b, rows_b in enumerate(slices[: a + 1]):
             bend = t.second[:, :, a, b] * by
             if b >= q:

@@ -49,6 +49,16 @@ class Link(ABC):
         """
         raise TypeError(f"{type(self).__name__} weights are not a softmax of logits")
 
+    def slopes(self, scores: Tensor) -> Tensor:
+        """Return ``d log weight / d score`` where each branch has a weight of its own.
+
+        Raises
+        ------
+        TypeError
+            If the weight of a branch depends on the other scores.
+        """
+        raise TypeError(f"{type(self).__name__} weights depend on all scores of a node")
+
 
 @dataclass(frozen=True)
 class Softmax(Link):
@@ -76,6 +86,9 @@ class Sigmoid(Link):
 
     def weights(self, scores: Tensor) -> Tensor:
         return torch.sigmoid(scores)
+
+    def slopes(self, scores: Tensor) -> Tensor:
+        return torch.sigmoid(-scores)
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,15 @@ def leaf_log_weights(mixture: Mixture, measure: Measure, gate_x: Tensor) -> Tens
     return _leaves(mixture, path_log_weights(mixture.gates, measure.gates, gate_x), 1)
 
 
+def leaf_weights(mixture: Mixture, measure: Measure, gate_x: Tensor) -> Tensor:
+    """Return the weight of every leaf, ``(*B, L, n)``; any link, normalised or not."""
+    weights = torch.ones(())
+    for level, (gate, params) in enumerate(zip(mixture.gates, measure.gates, strict=True)):
+        step = gate.weights(params, at_level(gate_x, level))
+        weights = step if level == 0 else weights.unsqueeze(-2) * step
+    return _leaves(mixture, weights, 1)
+
+
 def leaf_predictors(mixture: Mixture, measure: Measure, x: Tensor) -> Tensor:
     """Return the predictor of every leaf, ``(*B, L, q, n)``."""
     return _leaves(mixture, mixture.expert(measure.experts, at_level(x, mixture.depth)), 2)
@@ -177,12 +186,8 @@ def responsibilities(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tens
 
 def regression(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor) -> Tensor:
     """Return ``f_G(x)``, the weighted sum of the leaf means, ``(*B, q, n)``; any link, normalised or not."""
-    weights = torch.ones(())
-    for level, (gate, params) in enumerate(zip(mixture.gates, measure.gates, strict=True)):
-        step = gate.weights(params, at_level(gate_x, level))
-        weights = step if level == 0 else weights.unsqueeze(-2) * step
     mean = mixture.family.mean(leaf_family(mixture, measure), leaf_predictors(mixture, measure, x))
-    return (_leaves(mixture, weights, 1).unsqueeze(-2) * mean).sum(-3)
+    return (leaf_weights(mixture, measure, gate_x).unsqueeze(-2) * mean).sum(-3)
 
 
 def sample(

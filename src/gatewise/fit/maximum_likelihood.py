@@ -100,7 +100,7 @@ def maximum_likelihood(
     thinning, drawing = seeds(seed, 2)
     everything = problem_of(model, model.rows, alpha)
     drawn = isinstance(starts, int)
-    small = thin(model.rows, thinning) if drawn else model.rows
+    small = thin(model.rows, thinning) if drawn and model.rows.n_units > LARGEST else model.rows
     first = everything if small is model.rows else problem_of(model, small, alpha)
     free, kinds = _starts(model, small, starts, drawing)
     tempered = _free_temperatures(model.chart)

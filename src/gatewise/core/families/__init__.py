@@ -9,6 +9,7 @@ from __future__ import annotations
 from gatewise.core.families.base import Family, LeafLocal, autograd_leaf_local
 from gatewise.core.families.counts import Binomial, Poisson
 from gatewise.core.families.gaussian import FullGaussian, Gaussian
+from gatewise.core.families.mean import MeanOnly
 from gatewise.core.families.student import StudentT
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "FullGaussian",
     "Gaussian",
     "LeafLocal",
+    "MeanOnly",
     "Poisson",
     "StudentT",
     "autograd_leaf_local",

@@ -1,0 +1,30 @@
+"""MeanOnly: no law at all, for least squares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gatewise.core.families.base import Family
+from gatewise.core.predictors import Params
+
+
+@dataclass(frozen=True)
+class MeanOnly(Family):
+    """A mean ``eta`` and nothing else: the model of least squares, which has no density and draws no sample."""
+
+    location_scale = True
+
+    def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
+        raise TypeError("a least-squares fit has a mean but no density: fit with maximum likelihood for one")
+
+    def mean(self, params: Params, eta: Tensor) -> Tensor:
+        return eta
+
+    def variance(self, params: Params, eta: Tensor) -> Tensor:
+        raise TypeError("a least-squares fit has no variance per expert: fit with maximum likelihood for one")
+
+    def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
+        raise TypeError("a least-squares fit has a mean but no law to draw from: fit with maximum likelihood for one")

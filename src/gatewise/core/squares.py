@@ -1,0 +1,142 @@
+"""Derivatives of half the sum of squares of ``y - f_G(x)``, at the predictors; the signs are those of a log-likelihood.
+
+``f_G(x) = sum_l W_l(x) h_l(x)`` with the product W of the gate weights on the path to leaf l and the expert's output h.
+With the residual r held, ``r . f_G`` is a sum of contributions ``W_l (r . h_l)``, which take the place of the
+responsibilities of `derivatives`: the same first and second derivatives in logits and outputs apply. What is added to
+them is minus the outer product of ``df``. Any link does, the unnormalised sigmoid too (2405.13997, least squares).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gatewise.core.derivatives import (
+    Scores,
+    Terms,
+    add_bends,
+    at_leaves,
+    below_batch,
+    below_branches,
+    one_node_dimension,
+    pulls,
+    ranked,
+    slope_of,
+    weigh,
+)
+from gatewise.core.mixture import Measure, Mixture, leaf_weights
+from gatewise.core.predictors import Local
+from gatewise.core.rows import Block
+
+
+def by_rows(block: Block) -> Block:
+    """Return the block with the gate inputs and weight of every row: units mean nothing to a sum of squares."""
+    if block.unit is None:
+        return block
+    weight = None if block.weight is None else block.weight[block.unit]
+    return Block(block.x, block.gate_x[..., block.unit], block.y, weight)
+
+
+def _gates(mixture: Mixture, measure: Measure, gate_x: Tensor) -> tuple[list[Local], list[Tensor], list[Tensor | None]]:
+    """Return scores (logits where normalised) with derivatives, weights, and slopes of unnormalised log weights."""
+    gates, weights, loose = [], [], []
+    for level, (gate, params) in enumerate(zip(mixture.gates, measure.gates, strict=True)):
+        here = one_node_dimension(params, level)
+        if gate.link.normalised:
+            local = ranked(gate.logits(here, gate_x))
+            weights.append(torch.softmax(local.value, -2))
+            loose.append(None)
+        else:
+            local = ranked(gate.score.local(here, gate_x))
+            weights.append(gate.link.weights(local.value))
+            loose.append(gate.link.slopes(local.value))
+        gates.append(local)
+    return gates, weights, loose
+
+
+def _paths(weights: list[Tensor]) -> Tensor:
+    """Return the product of the weights on the path to every leaf, (S, L, n)."""
+    total = weights[0].flatten(1, 2)
+    for step in weights[1:]:
+        total = (total.unsqueeze(-2) * step).flatten(1, 2)
+    return total
+
+
+def terms(mixture: Mixture, measure: Measure, block: Block) -> tuple[Terms, Tensor]:
+    """Evaluate a batch of measures on a block; return the terms, with W for responsibilities, and W h (S, L, q, n)."""
+    gates, weights, loose = _gates(mixture, measure, below_batch(block.gate_x))
+    expert = at_leaves(mixture, measure, block)
+    path = _paths(weights)
+    parts = path.unsqueeze(-2) * expert.value
+    residual = block.y - parts.sum(1)
+    pulled = (parts * residual.unsqueeze(1)).sum(-2)
+    first = residual.unsqueeze(1).expand(parts.shape)
+    value = -0.5 * (residual * residual).sum(-2)
+    children = below_branches(mixture, pulled)
+    return Terms(value, path, weights, children, gates, expert, first, None, tuple(loose)), parts
+
+
+def _scores(t: Terms) -> Scores:
+    """Return the derivatives of ``r . f`` with r held, in local coordinates."""
+    pull = pulls(t)
+    gates = [local.jacobian * g.unsqueeze(-2) for local, g in zip(t.gates, pull, strict=True)]
+    at_leaf = (t.expert.jacobian * t.first.unsqueeze(-2)).flatten(2, 3)
+    return Scores(gates, at_leaf, at_leaf * t.leaf.unsqueeze(-2), pull)
+
+
+def slopes_of_mean(mixture: Mixture, t: Terms, parts: Tensor) -> list[Tensor]:
+    """Return the derivatives of every output of f in local coordinates, one tensor (S, M, n) per output."""
+    q = parts.shape[-2]
+    rows = []
+    for k in range(q):
+        unit = torch.zeros(q, 1, dtype=parts.dtype)
+        unit[k] = 1.0
+        alone = t._replace(children=below_branches(mixture, parts[..., k, :]), first=unit.expand(parts.shape))
+        rows.append(_scores(alone).rows())
+    return rows
+
+
+def value(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
+    """Return minus half the weighted sum of squares, (S,)."""
+    block = by_rows(block)
+    expert = mixture.expert({k: v.flatten(1, mixture.depth) for k, v in measure.experts.items()}, below_batch(block.x))
+    residual = block.y - (leaf_weights(mixture, measure, block.gate_x).unsqueeze(-2) * expert).sum(-3)
+    return (weigh(-0.5 * (residual * residual).sum(-2), block.weight).sum(-1),)
+
+
+def gradient(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, Tensor]:
+    """Return the weighted sums of minus half the squares (S,) and of its gradient in local coordinates (S, M)."""
+    block = by_rows(block)
+    t, _ = terms(mixture, measure, block)
+    return weigh(t.log_density, block.weight).sum(-1), slope_of(t, pulls(t), block)
+
+
+def gauss_newton(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, Tensor, Tensor]:
+    """Return value (S,), gradient (S, M) and ``- sum_n w df df'`` (S, M, M), the Hessian where residuals vanish."""
+    block = by_rows(block)
+    t, parts = terms(mixture, measure, block)
+    total = _outer(slopes_of_mean(mixture, t, parts), block.weight)
+    return weigh(t.log_density, block.weight).sum(-1), slope_of(t, pulls(t), block), total
+
+
+def hessian(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, Tensor, Tensor]:
+    """Return value (S,), gradient (S, M) and Hessian (S, M, M) of minus half the weighted sum of squares."""
+    block = by_rows(block)
+    t, parts = terms(mixture, measure, block)
+    s = _scores(t)
+    total = _outer(slopes_of_mean(mixture, t, parts), block.weight)
+    add_bends(total, t, s, block, None)
+    return weigh(t.log_density, block.weight).sum(-1), weigh(s.rows(), block.weight).sum(-1), total
+
+
+def _outer(rows: list[Tensor], weight: Tensor | None) -> Tensor:
+    total = torch.zeros(())
+    for slope in rows:
+        total = total - weigh(slope, weight) @ slope.mT
+    return total
+
+
+def mass(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
+    """Return the weighted sum of the weight of every leaf, (S, L): what a leaf has to be estimated from."""
+    block = by_rows(block)
+    return (weigh(leaf_weights(mixture, measure, block.gate_x), block.weight).sum(-1),)
