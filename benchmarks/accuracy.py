@@ -8,17 +8,26 @@ import numpy as np
 
 from benchmarks import problems
 from benchmarks.timing import cpu_seconds, table
-from gatewise.core.rows import make_rows
+from gatewise.core.mixture import Mixture
+from gatewise.core.rows import Rows, make_rows
 from gatewise.fit import maximum_likelihood
+from gatewise.fit.certify import soundness
+from gatewise.fit.model import prepare
+from gatewise.fit.problem import problem_of
+from gatewise.fit.search import Search
+from gatewise.fit.starts import draw_starts
 from gatewise.fit.status import Status
 
 RELATIVE = 1e-8
 
 
 def over_specified(sets: int = 100, **_: Any) -> dict[str, Any]:
-    """Fit three experts to data of two (design A, n = 10 000) and compare with the best of 60 starts."""
+    """Fit three experts to data of two (design A, n = 10 000) and compare with the best sound of 60 starts.
+
+    The 60 starts run on all rows, each to its own optimum; experts are not moved afterwards as in a fit.
+    """
     mixture = problems.softmax_mixture(3)
-    reached, honest, silent, gaps, seconds = 0, 0, [], [], 0.0
+    reached, honest, above, silent, gaps, seconds = 0, 0, 0, [], [], 0.0
     statuses: dict[str, int] = {}
     for number in range(sets):
         x, y = problems.design_a(np.random.default_rng([14, number]), 10_000)
@@ -26,10 +35,9 @@ def over_specified(sets: int = 100, **_: Any) -> dict[str, Any]:
         begin = cpu_seconds()
         fit = maximum_likelihood(mixture, rows, seed=number)
         seconds += cpu_seconds() - begin
-        wide = maximum_likelihood(mixture, rows, starts=60, seed=1000 + number)
-        sound = [f.log_likelihood for f in (fit, wide) if f.status is not Status.unsound]
-        best = max(sound, default=float("nan"))
+        best = best_of_starts(mixture, rows, 60, 1000 + number)
         gap = (best - fit.log_likelihood) / abs(best)
+        above += gap < -RELATIVE and fit.status is not Status.unsound
         statuses[str(fit.status)] = statuses.get(str(fit.status), 0) + 1
         if gap <= RELATIVE and fit.status is not Status.unsound:
             reached += 1
@@ -41,6 +49,7 @@ def over_specified(sets: int = 100, **_: Any) -> dict[str, Any]:
     line = {
         "sets": sets,
         "within 1e-8 %": 100 * reached / sets,
+        "of these above it": above,
         "others with another status": honest,
         "others called converged": len(silent),
         "largest gap": max(gaps),
@@ -49,6 +58,16 @@ def over_specified(sets: int = 100, **_: Any) -> dict[str, Any]:
     table("two experts fitted with three, n = 10 000: against the best sound of 60 starts", [line])
     print(f"statuses {statuses}; converged elsewhere: {silent}")
     return {**line, "statuses": statuses, "converged elsewhere": silent, "relative gaps": gaps}
+
+
+def best_of_starts(mixture: Mixture, rows: Rows, count: int, seed: int) -> float:
+    """Return the best log-likelihood of the sound optima that `count` starts end in."""
+    model = prepare(mixture, rows)
+    problem = problem_of(model, model.rows, 0.0)
+    free, _ = draw_starts(model.chart, model.rows, count, np.random.default_rng(seed))
+    found, value, _ = Search("newton", 1000, None, lambda stage, done, total: None).run(problem, free)
+    good = soundness(problem, found).sound & value.isfinite()
+    return float(((model.jacobian - value[good]) * problem.total).max())
 
 
 def many_seeds(**_: Any) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from benchmarks.timing import cpu_seconds, table
 from gatewise.core.mixture import Mixture
 from gatewise.core.rows import Rows, make_rows
 from gatewise.fit import em, maximum_likelihood, problem
-from gatewise.fit.maximum_likelihood import Search
 from gatewise.fit.model import prepare
+from gatewise.fit.search import Search
 
 RELATIVE, ROOM = 1e-8, 1.2
 

@@ -21,6 +21,7 @@ from gatewise.fit import certify, em, frames, kinks, model, relocate, starts
 from gatewise.testing import fitting_problem
 
 ml = importlib.import_module("gatewise.fit.maximum_likelihood")
+room = importlib.import_module("gatewise.fit.problem")
 
 
 def gated(*names, branching=(2, 2), **parts):
@@ -145,17 +146,23 @@ MUTATIONS = [
     (testing.law_fit_starts, SOFT, relocate, "_anchors", anchors_by_row),
     (testing.law_fit_order, SOFT, Rows, "blocks", last_row_lost),
     (testing.law_fit_blocks, SOFT, Rows, "blocks", last_row_lost),
-    (testing.law_fit_frequencies, SOFT, derivatives, "_weigh", lambda right: lambda values, weight: values),
+    (testing.law_fit_frequencies, SOFT, derivatives, "weigh", lambda right: lambda values, weight: values),
     (testing.law_fit_repeats, SOFT, ml, "seeds", lambda right: lambda seed, roles: right(None, roles)),
-    (testing.law_fit_given_starts, THREE, ml, "_finish", lambda right: lambda *a: (a[2][0], 0)),
+    (testing.law_fit_given_starts, THREE, ml, "finish", lambda right: lambda *a: (a[2][0], 0)),
     (testing.law_fit_streamed, SOFT, Columns, "_framed", lambda right: lambda self, values: values),
     (testing.law_fit_units, SOFT, Affine, "rescale", without_bias),
     (testing.law_fit_groups, SOFT, derivatives, "by_unit", mean_by_unit),
     (testing.law_fit_ties, TIED, chart._Builder, "_columns", no_ties),
     (testing.law_fit_fixed, SOFT, model, "_moved", lambda right: lambda m, n, f, b, fixed: (dict(b), dict(fixed))),
     (testing.law_fit_fixed, SOFT, model, "_moved", lambda right: lambda m, n, f, b, fixed: ({}, {})),
-    (testing.law_fit_ridge, SOFT, ml, "ridge_of", lambda right: lambda chart_, alpha: right(chart_, 2 * alpha)),
-    (testing.law_fit_ridge, SOFT, ml, "ridge_of", lambda right: lambda chart_, alpha: (None, None)),
+    (
+        testing.law_fit_ridge,
+        SOFT,
+        room,
+        "ridge_of",
+        lambda right: lambda chart_, alpha: right(chart_, 2 * alpha),
+    ),
+    (testing.law_fit_ridge, SOFT, room, "ridge_of", lambda right: lambda chart_, alpha: (None, None)),
 ]
 
 

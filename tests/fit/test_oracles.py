@@ -15,6 +15,7 @@ from gatewise.core.mixture import Mixture, log_density
 from gatewise.core.rows import make_rows
 from gatewise.fit import Status, maximum_likelihood
 from gatewise.fit.frames import moments
+from gatewise.fit.search import SEARCHED
 from gatewise.testing import fitting_problem, generator, rows_of
 
 
@@ -228,7 +229,7 @@ def test_a_given_start_at_the_optimum_stays_there():
 
 
 def test_a_subsampled_search_ends_at_the_optimum_of_all_rows():
-    problem = fitting_problem(gated("softmax"), n=6000, seed=1)
+    problem = fitting_problem(gated("softmax"), n=SEARCHED + 1000, seed=1)
     fit = maximum_likelihood(problem.mixture, rows_of(problem), starts=4)
     given = maximum_likelihood(problem.mixture, rows_of(problem), starts=[problem.measure])
     assert fit.starts.subsampled

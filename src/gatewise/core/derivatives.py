@@ -209,7 +209,6 @@ def hessian(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, T
     weight = block.weight
     weighed = rows if weight is None else rows * weight
     total = -(weighed @ rows.mT)
-    at = 0
     add_bends(total, t, s, block, s.at_leaf)
     return weigh(t.log_density, weight).sum(-1), weighed.sum(-1), total
 
@@ -297,6 +296,7 @@ def pair_gram(rows: Tensor, left: Tensor, right: Tensor) -> Tensor:
 
 
 def weigh(values: Tensor, weight: Tensor | None) -> Tensor:
+    """Return values ``(..., m)`` times the weights (m,), if there are any."""
     return values if weight is None else values * weight
 
 

@@ -171,6 +171,15 @@ class Activation(Expert):
     def kinked(self) -> bool:
         return activation(self.fn, self.radius).kink
 
+    def hinge(self, params: Params, x: Tensor) -> Local | None:
+        if not self.kinked():
+            return None
+        v = shifted(x, self.origin)
+        design = with_constant(v) if self.bias else v.unsqueeze(-3)
+        if self.output:
+            design = torch.cat([design, torch.zeros_like(design[..., :1, :])], -2)
+        return Local(self._inside(params, x), design)
+
     def smoothed(self, radius: float) -> Activation:
         return replace(self, radius=self.radius or radius)
 

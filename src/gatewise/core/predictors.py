@@ -100,6 +100,10 @@ class Predictor(ABC):
         """Return a predictor and parameters with the same values on ``z = (x - shift) / scale``, or None."""
         return None
 
+    def hinge(self, params: Params, x: Tensor) -> Local | None:
+        """Return the affine map at whose zeros the value bends, with its derivatives in all parameters; None: none."""
+        return None
+
     def smoothed(self, radius: float) -> Predictor:
         """Return a copy whose kinks are rounded off over `radius`; itself when there is no kink."""
         return self

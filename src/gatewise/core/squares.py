@@ -39,7 +39,9 @@ def by_rows(block: Block) -> Block:
 
 def _gates(mixture: Mixture, measure: Measure, gate_x: Tensor) -> tuple[list[Local], list[Tensor], list[Tensor | None]]:
     """Return scores (logits where normalised) with derivatives, weights, and slopes of unnormalised log weights."""
-    gates, weights, loose = [], [], []
+    gates: list[Local] = []
+    weights: list[Tensor] = []
+    loose: list[Tensor | None] = []
     for level, (gate, params) in enumerate(zip(mixture.gates, measure.gates, strict=True)):
         here = one_node_dimension(params, level)
         if gate.link.normalised:

@@ -7,11 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core import derivatives
 from gatewise.core.chart import Chart
-from gatewise.core.mixture import Measure, Mixture, leaf_predictors
+from gatewise.core.mixture import leaf_predictors
 from gatewise.core.predictors import Params
-from gatewise.core.rows import Block
 from gatewise.core.tree import at_level
 from gatewise.fit.problem import Problem, accumulate, evaluate
 from gatewise.fit.result import Certificate
@@ -44,23 +42,17 @@ class Soundness(NamedTuple):
         return ~(self.floor.any(-1) | self.starved.any(-1))
 
 
-def _totals(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
-    leaf = derivatives.unit_responsibilities(mixture, measure, block)
-    rows = derivatives.by_row(leaf if block.weight is None else leaf * block.weight, block)
-    return (rows.sum(-1),)
-
-
 def soundness(problem: Problem, free: Tensor) -> Soundness:
     """Return what is unsound about free coordinates (S, P).
 
-    A scale within 1e-6 (relative) of its floor is on it; a leaf whose total responsibility is below its
-    number of parameters plus one is starved.
+    A scale within 1e-6 (relative) of its floor is on it; a leaf whose total responsibility (in least squares: weight)
+    is below its number of parameters plus one is starved.
     """
     chart = problem.chart
     near = (free - chart.lower < 1e-6) & (chart.upper > chart.lower)
     floor = torch.zeros_like(near) if problem.floor is None else near & problem.floor
     width = len(free) * 2 * chart.mixture.n_leaves
-    (mass,) = accumulate(_totals, chart.mixture, chart.measure(free), problem.rows, width)
+    (mass,) = accumulate(problem.loss.mass, chart.mixture, chart.measure(free), problem.rows, width)
     return Soundness(floor, mass < leaf_parameters(chart) + 1)
 
 

@@ -117,6 +117,20 @@ def equal_at_the_origin(mixture: Mixture) -> bool:
     )
 
 
+def response_frame(mixture: Mixture, rows: Rows) -> Frame:
+    """Return the units of the response: standardised where the family allows it.
+
+    Squares of several outputs count alike, so these keep one common unit; weights that do not sum to one do not carry a
+    shift of their experts over to the mean.
+    """
+    if not mixture.family.location_scale:
+        return identity(rows.y.shape[1])
+    y = moments(rows.y, rows.weight, rows.ends)
+    if not mixture.family.has_density:
+        y = y._replace(scale=y.scale.square().mean().sqrt().expand(y.scale.shape))
+    return y if mixture.normalised else y._replace(shift=torch.zeros_like(y.shift))
+
+
 def choose(mixture: Mixture, rows: Rows, held: Mapping[str, object]) -> Framing:
     """Return the framing in which a mixture is fitted.
 
@@ -129,7 +143,7 @@ def choose(mixture: Mixture, rows: Rows, held: Mapping[str, object]) -> Framing:
     at = neutral(mixture, d, gate_d, mixture.family.outputs(q))
     x = moments(rows.x, rows.weight, rows.ends)
     gate_x = x if rows.gate_x is rows.x else moments(rows.gate_x, rows.weight, rows.ends)
-    y = moments(rows.y, rows.weight, rows.ends) if mixture.family.location_scale else identity(q)
+    y = response_frame(mixture, rows)
     if any(path.startswith("gates.") and not path.endswith(".temperature") for path in held):
         gate_x = Frame(torch.zeros_like(gate_x.shift), gate_x.scale)
     if any(path.startswith("experts.") for path in held) or equal_at_the_origin(mixture):

@@ -94,7 +94,8 @@ def prepare(
     ValueError
         For a gate without a density, fewer rows than leaves, no weight, or values that are not finite.
     """
-    require_density(mixture)
+    if mixture.family.has_density:
+        require_density(mixture)
     if rows.n_units < mixture.n_leaves:
         raise ValueError(f"{rows.n_units} rows for {mixture.n_leaves} experts: give at least one row per expert")
     if not rows.total > 0:
@@ -115,7 +116,7 @@ def prepare(
     limits, held = _moved(mixture, neutral, framing, bounds or {}, fixed or {})
     jacobian = 0.0
     floors: dict[str, tuple[Tensor, float]] = {}
-    if mixture.family.location_scale:
+    if mixture.family.location_scale and mixture.family.has_density:
         jacobian = -float(torch.log(framing.y.scale).sum())
         floor = scale_floor(rows, min_scale)
         mixture = replace(mixture, family=mixture.family.floored(floor)[0])

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import itemgetter
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from gatewise.core import derivatives
+from gatewise.core import derivatives, squares
 from gatewise.core.chart import Chart
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.rows import Block, Rows
+from gatewise.fit.model import Model
 from gatewise.optim import OnIter, Reason, Result, newton
 
 Stat = Callable[[Mixture, Measure, Block], tuple[Tensor, ...]]
@@ -22,9 +24,41 @@ FEWEST, MOST = 256, 16384  # rows of a block
 NOISE = 1e-9  # relative rounding of an objective with large terms that cancel
 
 
+def _value(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
+    log_density = derivatives.unit_log_density(mixture, measure, block)
+    return (derivatives.weigh(log_density, block.weight).sum(-1),)
+
+
+def _mass(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
+    leaf = derivatives.unit_responsibilities(mixture, measure, block)
+    return (derivatives.by_row(derivatives.weigh(leaf, block.weight), block).sum(-1),)
+
+
+class Loss(NamedTuple):
+    """What is summed over the rows and maximised.
+
+    Attributes
+    ----------
+    value, gradient, hessian : Stat
+        Sums (S,), (S, M), (S, M, M) in local coordinates; each gives those before it too.
+    mass : Stat
+        What every leaf has to be estimated from, (S, L).
+    """
+
+    value: Stat
+    gradient: Stat
+    hessian: Stat
+    mass: Stat
+
+
+LIKELIHOOD = Loss(_value, derivatives.gradient, derivatives.hessian, _mass)
+SQUARES = Loss(squares.value, squares.gradient, squares.hessian, squares.mass)
+GAUSS_NEWTON = SQUARES._replace(hessian=squares.gauss_newton)
+
+
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What is minimised: the weighted mean of minus log density plus a ridge on centred gate slopes.
+    """What is minimised: the weighted mean of minus the loss plus a ridge on centred gate slopes.
 
     Attributes
     ----------
@@ -38,6 +72,10 @@ class Problem:
         Coordinates whose lower bound is the floor of a scale, not a bound that was given.
     bounded : frozenset of str
         Paths with bounds that were given; other bounds are the limits of a family.
+    loss : Loss
+    unit : float
+        What the objective is divided by: the residual variance in least squares, so that differences of the objective
+        times the number of rows are those of a log-likelihood.
     """
 
     chart: Chart
@@ -46,6 +84,8 @@ class Problem:
     pull: Tensor | None = None
     floor: Tensor | None = None
     bounded: frozenset[str] = frozenset()
+    loss: Loss = LIKELIHOOD
+    unit: float = 1.0
 
     @property
     def total(self) -> float:
@@ -92,17 +132,12 @@ def _of_members(block: Block, some: slice) -> Block:
     return block._replace(x=block.x[some], gate_x=block.gate_x[some], y=block.y[some])
 
 
-def _value(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
-    log_density = derivatives.unit_log_density(mixture, measure, block)
-    return (log_density.sum(-1) if block.weight is None else log_density @ block.weight,)
-
-
 def evaluate(problem: Problem, free: Tensor, order: int) -> tuple[Tensor, ...]:
     """Return the objective (S,) and, by `order`, its gradient (S, P) and Hessian (S, P, P) at free (S, P)."""
-    chart, total = problem.chart, problem.total
+    chart, total = problem.chart, problem.total * problem.unit
     natural = chart.natural(free)
     measure = chart.unflatten(natural)
-    stat = (_value, derivatives.gradient, derivatives.hessian)[order]
+    stat = problem.loss[order]
     width = len(free) * (len(chart.local) if order else 2 * chart.mixture.n_leaves)
     sums = accumulate(stat, chart.mixture, measure, problem.rows, width)
     value, slope, bend = problem.penalty(free)
@@ -216,3 +251,17 @@ def ridge_of(chart: Chart, alpha: float) -> tuple[Tensor, Tensor] | tuple[None, 
         at += size
     matrix = torch.cat(matrices)
     return alpha * matrix.mT @ matrix, alpha * torch.cat(held) @ matrix
+
+
+def problem_of(model: Model, rows: Rows, alpha: float, loss: Loss = LIKELIHOOD) -> Problem:
+    """Return the problem of fitting a model to rows, with a ridge of strength alpha.
+
+    Raises
+    ------
+    ValueError
+        If alpha is negative.
+    """
+    if not alpha >= 0:
+        raise ValueError(f"alpha={alpha}: the ridge penalty is a number from 0")
+    ridge, pull = ridge_of(model.chart, alpha)
+    return Problem(model.chart, rows, ridge, pull, model.floor, model.bounded, loss)

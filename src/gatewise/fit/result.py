@@ -100,8 +100,9 @@ class Fit(NamedTuple):
     mixture, measure
         Model and parameters in the units of the data.
     objective : float
-        Weighted mean of minus the log density, plus the penalty.
+        Weighted mean of minus the log density, or of half the square of the residual, plus the penalty.
     log_likelihood : float
+        In least squares that of a Gaussian law around the mean with the variance that fits best.
     penalty : float
         Penalty on the log-likelihood scale, zero when none was asked for.
     n : float
@@ -116,6 +117,8 @@ class Fit(NamedTuple):
         Columns of X and of gate_X that are constant or depend on those before them.
     notes : tuple of str
         What the reader should know, in words.
+    sse : float or None
+        Weighted sum of squared residuals, of a least-squares fit.
     """
 
     mixture: Mixture
@@ -131,8 +134,9 @@ class Fit(NamedTuple):
     n_iter: int
     collinear: tuple[tuple[str, tuple[int, ...]], ...] = ()
     notes: tuple[str, ...] = ()
+    sse: float | None = None
 
     @property
     def df(self) -> int:
-        """Degrees of freedom: the identified rank."""
-        return self.certificate.rank
+        """Degrees of freedom: the identified rank, and one for the residual variance of least squares."""
+        return self.certificate.rank + (self.sse is not None)

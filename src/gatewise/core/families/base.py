@@ -39,11 +39,14 @@ class Family(ABC):
         True when EM updates `scale` in closed form from weighted residuals.
     discrete : bool
         True when y takes whole numbers from zero.
+    has_density : bool
+        False for a mean alone, fitted by least squares.
     """
 
     location_scale = False
     closed_scale = False
     discrete = False
+    has_density = True
 
     def outputs(self, columns: int) -> int:
         """Return the number q of predictors for a response with that many columns."""

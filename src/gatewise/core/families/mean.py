@@ -16,6 +16,7 @@ class MeanOnly(Family):
     """A mean ``eta`` and nothing else: the model of least squares, which has no density and draws no sample."""
 
     location_scale = True
+    has_density = False
 
     def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         raise TypeError("a least-squares fit has a mean but no density: fit with maximum likelihood for one")

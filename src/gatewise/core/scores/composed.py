@@ -83,6 +83,12 @@ class Activated(Score):
     def kinked(self) -> bool:
         return activation(self.fn, self.radius).kink or self.inner.kinked()
 
+    def hinge(self, params: Params, x: Tensor) -> Local | None:
+        if not activation(self.fn, self.radius).kink:
+            return None
+        value, design, _ = self.inner.local(*self._inside(params, x))
+        return Local(value, torch.cat([design[..., :-1, :], torch.zeros_like(design[..., -1:, :])], -2))
+
     def smoothed(self, radius: float) -> Activated:
         return replace(self, inner=cast(Score, self.inner.smoothed(radius)), radius=self.radius or radius)
 
@@ -153,6 +159,12 @@ class Tempered(Score):
 
     def kinked(self) -> bool:
         return self.inner.kinked()
+
+    def hinge(self, params: Params, x: Tensor) -> Local | None:
+        found = self.inner.hinge({name: value for name, value in params.items() if name != "temperature"}, x)
+        if found is None:
+            return None
+        return Local(found.value, torch.cat([found.jacobian, torch.zeros_like(found.jacobian[..., :1, :])], -2))
 
     def smoothed(self, radius: float) -> Tempered:
         return replace(self, inner=cast(Score, self.inner.smoothed(radius)))

@@ -1,0 +1,242 @@
+"""Least squares: many starts in one batch, variable projection or Levenberg-Marquardt, full Newton, a certificate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import log, pi
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gatewise.core.chart import Chart, from_paths
+from gatewise.core.families import MeanOnly
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.core.rows import Rows
+from gatewise.fit import frames, projection
+from gatewise.fit.certify import certify, soundness
+from gatewise.fit.hinges import settle_on_hinges
+from gatewise.fit.kinks import settle_on_kinks
+from gatewise.fit.model import Model, prepare
+from gatewise.fit.problem import GAUSS_NEWTON, SQUARES, Problem, evaluate, newton_polish, problem_of
+from gatewise.fit.result import Fit
+from gatewise.fit.search import CARRIED, SEARCHED, Ending, Progress, conclude, first_points, summarise
+from gatewise.fit.starts import given_starts, seeds, thin
+from gatewise.fit.threads import few_threads
+
+NESTED = 10  # starts from which the mixture with one expert fewer is fitted too
+GROWN = 5  # starts of each kind grown from it
+POLISHED = 12  # different ends of the search that are polished
+ROUGH = 60  # iterations of the search
+CANDIDATES = 8  # random points for each that is kept
+SCREENED, SCREENING = 1000, 8  # rows and iterations that choose them
+STEEPNESS = (-1.0, 3.5)  # of log slopes of random gates
+SMALLEST = 1e-24  # residual variance, of the variance of y, that counts as none
+
+
+@few_threads
+def least_squares(
+    mixture: Mixture,
+    rows: Rows,
+    *,
+    starts: int | Sequence[Measure] = 20,
+    bounds: Mapping[str, tuple[float | Tensor, float | Tensor]] | None = None,
+    fixed: Mapping[str, Tensor] | None = None,
+    alpha: float = 0.0,
+    gauge: str = "fixed",
+    seed: int | None = 0,
+    max_time: float | None = None,
+    progress: Progress | None = None,
+) -> Fit:
+    """Fit the mean ``f_G(x) = sum_l W_l(x) h_l(x)`` of a mixture by least squares and certify the result.
+
+    Minimises ``(1/2n) sum_i w_i ||y_i - f_G(x_i)||^2 + alpha / (2 n) sum_k ||slope_k - mean slope||^2`` (2405.13997).
+    Any gate, the unnormalised sigmoid too, any expert, any depth. Experts that are linear in their parameters, without
+    bounds or ties, are eliminated by variable projection; otherwise Levenberg-Marquardt searches over all parameters.
+    The best ends are polished by Newton's method with the exact Hessian. Starts are regions and planes of the data,
+    random points, and the mixture with one expert fewer with an expert split or a near-zero one added.
+
+    Parameters
+    ----------
+    mixture : Mixture
+        Its family is not used: the fit has that of a mean alone.
+    rows : Rows
+    starts : int or sequence of Measure
+        Number of starts, or measures (in the units of the data) to start from.
+    bounds, fixed, alpha, gauge, seed, max_time, progress
+        As in `maximum_likelihood`.
+
+    Returns
+    -------
+    Fit
+        With `sse`; its log-likelihood is that of a Gaussian law with the residual variance that fits best.
+
+    Raises
+    ------
+    ValueError
+        For a gate with jumps (top-k), an unknown path, impossible bounds, fewer rows than leaves, or values that are
+        not finite.
+    """
+    deadline = None if max_time is None else time.monotonic() + max_time
+    mixture = replace(mixture, family=MeanOnly(), shared=tuple(p for p in mixture.shared if p.startswith("experts.")))
+    model = prepare(mixture, rows, bounds=bounds, fixed=fixed, gauge=gauge, alpha=alpha)
+    tell = progress or (lambda stage, done, total: None)
+    thinning, drawing = seeds(seed, 2)
+    everything = problem_of(model, model.rows, alpha, SQUARES)
+    small = thin(model.rows, thinning) if isinstance(starts, int) and rows.n_units > SEARCHED else model.rows
+    first = everything if small is model.rows else replace(everything, rows=small)
+    free, kinds = first_points(model, small, starts, drawing)
+    if isinstance(starts, int):
+        random = _scattered(first, 2 * starts, drawing, deadline)
+        free, kinds = torch.cat([free, random]), (*kinds, *("random",) * len(random))
+        if starts >= NESTED and mixture.branching[-1] > 1 and not (bounds or fixed):
+            less = replace(mixture, branching=(*mixture.branching[:-1], mixture.branching[-1] - 1))
+            fewer = least_squares(less, rows, starts=NESTED - 1, alpha=alpha, gauge=gauge, seed=0, max_time=max_time)
+            inner = frames.reframe(less, fewer.measure, model.framing)[1]
+            for kind, shrink in (("split", 1.0), ("near-zero", 0.02)):
+                more = given_starts(model.chart, [grown(inner, mixture.depth, shrink, drawing) for _ in range(GROWN)])
+                free, kinds = torch.cat([free, more]), (*kinds, *(kind,) * GROWN)
+    tell("least squares", 0, len(free))
+    found = _search(first, free, deadline, ROUGH)
+    value = evaluate(first, found, 0)[0]
+    sound = soundness(first, found).sound & value.isfinite()
+    tell("Newton", 0, POLISHED)
+    point, spent = _finish(everything, found, torch.where(sound, value, value + 1e6), deadline)
+    problem = _in_units_of_residuals(everything, point)
+    names: tuple[str, ...] = ()
+    pinned: Tensor | None = None
+    if model.chart.mixture.kinked:
+        point, names, pinned = settle_on_kinks(problem, point, deadline)
+        problem = _in_units_of_residuals(everything, point)
+    problem, point, hinged, pinned = settle_on_hinges(problem, point, pinned, deadline)
+    ending = _ending(model, problem, point)
+    ends = _gaussian(_squares(model, first, found), first.total * rows.y.shape[1])
+    summary = summarise(ends, kinds, sound, ending.log_likelihood if first is everything else None)
+    certificate = certify(problem, point, (*names, *hinged), pinned)
+    certificate = certificate._replace(rank=certificate.rank + len(hinged))  # held by the data, not by the model
+    return conclude(model._replace(chart=problem.chart), problem, point, ending, certificate, summary, spent)
+
+
+def _scattered(problem: Problem, count: int, generator: np.random.Generator, deadline: float | None) -> Tensor:
+    """Return the best `count` of many random points (S, P), after a few iterations on at most `SCREENED` rows.
+
+    Sums of weighted means need no regions of the data: gates are steps of any steepness through a row, or centers on
+    one, and experts are scattered.
+    """
+    chart = problem.chart
+    rows = thin(problem.rows, generator, SCREENED)
+    inputs = rows.gate_x.read(0, rows.n)
+    points = [chart.free(_random(chart, inputs, generator)) for _ in range(CANDIDATES * count)]
+    free = torch.clamp(torch.stack(points), chart.lower, chart.upper)
+    small = replace(problem, rows=rows)
+    ended = _search(small, free, deadline, SCREENING)
+    value = torch.nan_to_num(evaluate(small, ended, 0)[0], nan=torch.inf)
+    chosen: list[int] = []
+    for i in torch.argsort(value, stable=True).tolist():
+        if not chosen or float(value[i]) > (1 + 1e-4) * float(value[chosen[-1]]):
+            chosen.append(i)
+    return ended[chosen[:count]]
+
+
+def _random(chart: Chart, inputs: Tensor, generator: np.random.Generator) -> Measure:
+    """Draw a measure: gates through rows of `inputs` (g, n), experts around zero."""
+    values = {}
+    for path, shape in chart.shapes.items():
+        scatter = torch.from_numpy(generator.standard_normal(shape))
+        values[path] = torch.exp(0.3 * scatter) if path.endswith(".temperature") else 1.5 * scatter
+    for level in range(chart.mixture.depth):
+        path = f"gates.{level}."
+        owners = chart.mixture.branching[: level + 1]
+        rows = inputs[:, torch.from_numpy(generator.integers(inputs.shape[-1], size=owners))].movedim(0, -1)
+        if f"{path}center" in values:
+            values[f"{path}center"] = rows
+        if f"{path}weight" in values and f"{path}bias" in values:
+            steep = torch.from_numpy(np.exp(generator.uniform(*STEEPNESS, size=(*owners, 1))))
+            values[f"{path}weight"] = values[f"{path}weight"] * steep
+            values[f"{path}bias"] = -(values[f"{path}weight"] * rows).sum(-1)
+    return from_paths(values, chart.mixture.depth)
+
+
+def grown(measure: Measure, depth: int, shrink: float, generator: np.random.Generator) -> Measure:
+    """Return a measure with one more branch per lowest gate: a copy of a sibling, moved at random.
+
+    Parameters
+    ----------
+    shrink : float
+        What the parameters of the new experts are multiplied by; near 0 the mean hardly changes.
+    """
+    branches = next(iter(measure.experts.values())).shape[depth - 1]
+    host = int(generator.integers(branches))
+
+    def copied(value: Tensor, factor: float, noise: float) -> Tensor:
+        extra = value.narrow(depth - 1, host, 1)
+        moved = factor * extra + noise * torch.from_numpy(generator.standard_normal(tuple(extra.shape)))
+        return torch.cat([value, moved], depth - 1)
+
+    gates = list(measure.gates)
+    level = {name: copied(v, 1.0, 0.5) if v.ndim >= depth else v for name, v in gates[-1].items()}
+    if shrink == 1.0 and "bias" in level:  # both halves together weigh what the one did
+        for branch in (host, branches):
+            level["bias"].narrow(depth - 1, branch, 1).sub_(log(2.0))
+    gates[-1] = level
+    experts = {name: copied(v, shrink, 0.3 * shrink) for name, v in measure.experts.items()}
+    return Measure(tuple(gates), experts, dict(measure.family))
+
+
+def _search(problem: Problem, free: Tensor, deadline: float | None, max_iter: int) -> Tensor:
+    """Return where the starts (S, P) lead, with Gauss-Newton products for the Hessian."""
+    rough = replace(problem, loss=GAUSS_NEWTON)
+    parts = projection.split(problem)
+    if parts is not None:
+        return projection.search(rough, parts, free, max_iter, deadline)
+    return newton_polish(rough, free, max_iter, deadline).x
+
+
+def _finish(problem: Problem, found: Tensor, value: Tensor, deadline: float | None) -> tuple[Tensor, int]:
+    """Polish the best different ends on all rows and return the best of them, with the iterations spent."""
+    order = torch.argsort(torch.nan_to_num(value, nan=torch.inf), stable=True).tolist()
+    chosen: list[int] = []
+    for i in order:
+        if all(abs(float(value[i] - value[j])) > 1e-9 * abs(float(value[j])) for j in chosen):
+            chosen.append(i)
+    chosen = chosen[: POLISHED if problem.rows.n_units <= SEARCHED else CARRIED]
+    points, spent = found[chosen], 0
+    for _ in range(4):
+        best = evaluate(problem, points, 0)[0]
+        fine = _in_units_of_residuals(problem, points[int(torch.nan_to_num(best, nan=torch.inf).argmin())])
+        done = newton_polish(fine, points, 100, deadline)
+        points, spent = done.x, spent + int(done.n_iter.max())
+        sound = soundness(fine, points).sound & done.value.isfinite()
+        fell = 1.0 - float(done.value.min()) * fine.unit / max(float(best.min()), 1e-300)
+        if not fell > 0.1:
+            break
+    worth = torch.where(sound, done.value, torch.nan_to_num(done.value, nan=torch.inf) + 1e6)
+    return points[int(worth.argmin())], spent
+
+
+def _in_units_of_residuals(problem: Problem, point: Tensor) -> Problem:
+    """Divide the objective by the residual variance at a point (P,), so that its differences are log-likelihoods."""
+    plain = replace(problem, unit=1.0)
+    variance = 2.0 * float(evaluate(plain, point[None], 0)[0][0])
+    return replace(problem, unit=max(variance, SMALLEST))
+
+
+def _squares(model: Model, problem: Problem, free: Tensor) -> Tensor:
+    """Return the sums of squared residuals (S,) at free coordinates (S, P), in the units of the data."""
+    plain = replace(problem, ridge=None, pull=None, unit=1.0)
+    return evaluate(plain, free, 0)[0] * 2.0 * problem.total * float(model.framing.y.scale[0]) ** 2
+
+
+def _gaussian(sse: Tensor, count: float) -> Tensor:
+    """Return the log-likelihood of `count` Gaussian residuals with the variance that fits best."""
+    return -0.5 * count * (torch.log(2 * pi * (sse / count).clamp_min(1e-300)) + 1.0)
+
+
+def _ending(model: Model, problem: Problem, point: Tensor) -> Ending:
+    """Return the numbers of a point (P,) in the units of the data."""
+    sse = _squares(model, problem, point[None])
+    penalty = float(problem.penalty(point[None])[0][0]) * float(model.framing.y.scale[0]) ** 2
+    objective = (0.5 * float(sse[0]) + penalty) / problem.total
+    return Ending(objective, float(_gaussian(sse, problem.total * model.rows.y.shape[1])[0]), penalty, float(sse[0]))
