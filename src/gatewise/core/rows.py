@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -41,6 +41,7 @@ class Columns:
     Attributes
     ----------
     held : Tensor (d, n) or None
+        ``(S, d, n)``: columns of S data sets, one for every member of a batch.
     source : array-like (n, d) or None
         Sliced by rows at each reading (a memory map, for instance), never copied whole.
     frame : Frame or None
@@ -75,6 +76,12 @@ class Columns:
         if self.frame is None:
             return values
         return (values - self.frame.shift[:, None]) / self.frame.scale[:, None]
+
+    def of(self, members: Tensor) -> Columns:
+        """Return the columns of some members of a batch; the columns themselves when all share them."""
+        if self.held is None or self.held.ndim == 2:
+            return self
+        return Columns(self.held[members])
 
     def framed(self, frame: Frame) -> Columns:
         """Return the columns after the change of coordinates ``(value - shift) / scale``."""
@@ -177,6 +184,18 @@ class Rows:
         gate_x = x if self.gate_x is self.x else Columns(self.gate_x.take(index))
         return Rows(x, gate_x, Columns(self.y.take(index)), weight, ends)
 
+    @property
+    def batched(self) -> bool:
+        """Whether every member of a batch has rows of its own."""
+        return self.y.held is not None and self.y.held.ndim == 3
+
+    def of(self, members: Tensor) -> Rows:
+        """Return the rows of some members of a batch, in their order; the rows themselves when all share them."""
+        if not self.batched:
+            return self
+        x = self.x.of(members)
+        return replace(self, x=x, gate_x=x if self.gate_x is self.x else self.gate_x.of(members), y=self.y.of(members))
+
     def framed(self, x: Frame, gate_x: Frame, y: Frame) -> Rows:
         """Return the same rows in other units."""
         moved = self.x.framed(x)
@@ -207,3 +226,20 @@ def make_rows(
         if part.shape[0] != inputs.shape[0]:
             raise ValueError(f"{name} has {part.shape[0]} rows, x has {inputs.shape[0]}: pass one row per observation")
     return Rows(inputs, gate_inputs, response, weight, ends)
+
+
+def stacked(sets: Sequence[Rows]) -> Rows:
+    """Join data sets of one size, held in memory and without weights or units, into rows with a batch (S, d, n).
+
+    Raises
+    ------
+    ValueError
+        If their sizes differ, or one has weights or units.
+    """
+    sizes = {(rows.n, rows.x.shape[1], rows.gate_x.shape[1], rows.y.shape[1]) for rows in sets}
+    if len(sizes) > 1 or any(rows.weight is not None or rows.ends is not None for rows in sets):
+        raise ValueError(f"data sets of sizes (n, d, g, q) {sorted(sizes)}: a batch needs one size, no weights, no units")
+    x = Columns(torch.stack([rows.x.read(0, rows.n) for rows in sets]))
+    same = all(rows.gate_x is rows.x for rows in sets)
+    gate_x = x if same else Columns(torch.stack([rows.gate_x.read(0, rows.n) for rows in sets]))
+    return Rows(x, gate_x, Columns(torch.stack([rows.y.read(0, rows.n) for rows in sets])))

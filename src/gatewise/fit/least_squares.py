@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import log, pi
+from math import log
 
 import numpy as np
 import torch
@@ -16,13 +16,12 @@ from gatewise.core.families import MeanOnly
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.rows import Rows
 from gatewise.fit import frames, projection
-from gatewise.fit.certify import certify, soundness
-from gatewise.fit.hinges import settle_on_hinges
-from gatewise.fit.kinks import settle_on_kinks
-from gatewise.fit.model import Model, prepare
+from gatewise.fit.certify import soundness
+from gatewise.fit.conclude import Searched, conclude, scaled
+from gatewise.fit.model import prepare
 from gatewise.fit.problem import GAUSS_NEWTON, SQUARES, Problem, evaluate, newton_polish, problem_of
 from gatewise.fit.result import Fit
-from gatewise.fit.search import CARRIED, SEARCHED, Ending, Progress, conclude, first_points, summarise
+from gatewise.fit.search import CARRIED, SEARCHED, Progress, first_points
 from gatewise.fit.starts import given_starts, seeds, thin
 from gatewise.fit.threads import few_threads
 
@@ -99,24 +98,13 @@ def least_squares(
                 more = given_starts(model.chart, [grown(inner, mixture.depth, shrink, drawing) for _ in range(GROWN)])
                 free, kinds = torch.cat([free, more]), (*kinds, *(kind,) * GROWN)
     tell("least squares", 0, len(free))
-    found = _search(first, free, deadline, ROUGH)
+    found = search(first, free, deadline, ROUGH)
     value = evaluate(first, found, 0)[0]
     sound = soundness(first, found).sound & value.isfinite()
     tell("Newton", 0, POLISHED)
-    point, spent = _finish(everything, found, torch.where(sound, value, value + 1e6), deadline)
-    problem = _in_units_of_residuals(everything, point)
-    names: tuple[str, ...] = ()
-    pinned: Tensor | None = None
-    if model.chart.mixture.kinked:
-        point, names, pinned = settle_on_kinks(problem, point, deadline)
-        problem = _in_units_of_residuals(everything, point)
-    problem, point, hinged, pinned = settle_on_hinges(problem, point, pinned, deadline)
-    ending = _ending(model, problem, point)
-    ends = _gaussian(_squares(model, first, found), first.total * rows.y.shape[1])
-    summary = summarise(ends, kinds, sound, ending.log_likelihood if first is everything else None)
-    certificate = certify(problem, point, (*names, *hinged), pinned)
-    certificate = certificate._replace(rank=certificate.rank + len(hinged))  # held by the data, not by the model
-    return conclude(model._replace(chart=problem.chart), problem, point, ending, certificate, summary, spent)
+    count = POLISHED if first is everything else CARRIED
+    point, spent = polished(everything, found, torch.where(sound, value, value + 1e6), count, deadline)
+    return conclude(model, everything, point, Searched(first, found, kinds, sound), spent, True, deadline)
 
 
 def _scattered(problem: Problem, count: int, generator: np.random.Generator, deadline: float | None) -> Tensor:
@@ -131,7 +119,7 @@ def _scattered(problem: Problem, count: int, generator: np.random.Generator, dea
     points = [chart.free(_random(chart, inputs, generator)) for _ in range(CANDIDATES * count)]
     free = torch.clamp(torch.stack(points), chart.lower, chart.upper)
     small = replace(problem, rows=rows)
-    ended = _search(small, free, deadline, SCREENING)
+    ended = search(small, free, deadline, SCREENING)
     value = torch.nan_to_num(evaluate(small, ended, 0)[0], nan=torch.inf)
     chosen: list[int] = []
     for i in torch.argsort(value, stable=True).tolist():
@@ -185,58 +173,36 @@ def grown(measure: Measure, depth: int, shrink: float, generator: np.random.Gene
     return Measure(tuple(gates), experts, dict(measure.family))
 
 
-def _search(problem: Problem, free: Tensor, deadline: float | None, max_iter: int) -> Tensor:
+def search(problem: Problem, free: Tensor, deadline: float | None, max_iter: int) -> Tensor:
     """Return where the starts (S, P) lead, with Gauss-Newton products for the Hessian."""
     rough = replace(problem, loss=GAUSS_NEWTON)
-    parts = projection.split(problem)
+    parts = None if problem.rows.batched else projection.split(problem)
     if parts is not None:
         return projection.search(rough, parts, free, max_iter, deadline)
     return newton_polish(rough, free, max_iter, deadline).x
 
 
-def _finish(problem: Problem, found: Tensor, value: Tensor, deadline: float | None) -> tuple[Tensor, int]:
-    """Polish the best different ends on all rows and return the best of them, with the iterations spent."""
-    order = torch.argsort(torch.nan_to_num(value, nan=torch.inf), stable=True).tolist()
-    chosen: list[int] = []
-    for i in order:
-        if all(abs(float(value[i] - value[j])) > 1e-9 * abs(float(value[j])) for j in chosen):
-            chosen.append(i)
-    chosen = chosen[: POLISHED if problem.rows.n_units <= SEARCHED else CARRIED]
-    points, spent = found[chosen], 0
+def polished(problem: Problem, found: Tensor, value: Tensor, count: int, deadline: float | None) -> tuple[Tensor, int]:
+    """Polish the best `count` different ends on all rows and return the best of them, with the iterations spent."""
+    points, spent = found[different(value, count)], 0
     for _ in range(4):
-        best = evaluate(problem, points, 0)[0]
-        fine = _in_units_of_residuals(problem, points[int(torch.nan_to_num(best, nan=torch.inf).argmin())])
+        best = torch.nan_to_num(evaluate(problem, points, 0)[0], nan=torch.inf)
+        fine = scaled(problem, points[int(best.argmin())])
         done = newton_polish(fine, points, 100, deadline)
         points, spent = done.x, spent + int(done.n_iter.max())
-        sound = soundness(fine, points).sound & done.value.isfinite()
-        fell = 1.0 - float(done.value.min()) * fine.unit / max(float(best.min()), 1e-300)
-        if not fell > 0.1:
+        if not float(done.value.min()) * fine.unit < 0.9 * float(best.min()) * problem.unit:
             break
+    sound = soundness(fine, points).sound & done.value.isfinite()
     worth = torch.where(sound, done.value, torch.nan_to_num(done.value, nan=torch.inf) + 1e6)
     return points[int(worth.argmin())], spent
 
 
-def _in_units_of_residuals(problem: Problem, point: Tensor) -> Problem:
-    """Divide the objective by the residual variance at a point (P,), so that its differences are log-likelihoods."""
-    plain = replace(problem, unit=1.0)
-    variance = 2.0 * float(evaluate(plain, point[None], 0)[0][0])
-    return replace(problem, unit=max(variance, SMALLEST))
-
-
-def _squares(model: Model, problem: Problem, free: Tensor) -> Tensor:
-    """Return the sums of squared residuals (S,) at free coordinates (S, P), in the units of the data."""
-    plain = replace(problem, ridge=None, pull=None, unit=1.0)
-    return evaluate(plain, free, 0)[0] * 2.0 * problem.total * float(model.framing.y.scale[0]) ** 2
-
-
-def _gaussian(sse: Tensor, count: float) -> Tensor:
-    """Return the log-likelihood of `count` Gaussian residuals with the variance that fits best."""
-    return -0.5 * count * (torch.log(2 * pi * (sse / count).clamp_min(1e-300)) + 1.0)
-
-
-def _ending(model: Model, problem: Problem, point: Tensor) -> Ending:
-    """Return the numbers of a point (P,) in the units of the data."""
-    sse = _squares(model, problem, point[None])
-    penalty = float(problem.penalty(point[None])[0][0]) * float(model.framing.y.scale[0]) ** 2
-    objective = (0.5 * float(sse[0]) + penalty) / problem.total
-    return Ending(objective, float(_gaussian(sse, problem.total * model.rows.y.shape[1])[0]), penalty, float(sse[0]))
+def different(value: Tensor, count: int) -> list[int]:
+    """Return the best `count` members whose values (S,) differ, best first."""
+    chosen: list[int] = []
+    for i in torch.argsort(torch.nan_to_num(value, nan=torch.inf), stable=True).tolist():
+        if all(abs(float(value[i] - value[j])) > 1e-9 * abs(float(value[j])) for j in chosen):
+            chosen.append(i)
+        if len(chosen) == count:
+            break
+    return chosen

@@ -14,14 +14,13 @@ from gatewise.core.chart import Chart
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.rows import Rows
 from gatewise.fit import frames
-from gatewise.fit.certify import certify, soundness
-from gatewise.fit.hinges import settle_on_hinges
-from gatewise.fit.kinks import settle_on_kinks
-from gatewise.fit.model import Model, prepare
-from gatewise.fit.problem import Problem, evaluate, problem_of
+from gatewise.fit.certify import soundness
+from gatewise.fit.conclude import Searched, conclude
+from gatewise.fit.model import prepare
+from gatewise.fit.problem import Problem, problem_of
 from gatewise.fit.relocate import applies, relocations, with_spare
-from gatewise.fit.result import Fit
-from gatewise.fit.search import SAME, SEARCHED, Ending, Progress, Search, conclude, finish, first_points, summarise
+from gatewise.fit.result import SAME, Fit
+from gatewise.fit.search import SEARCHED, Progress, Search, finish, first_points
 from gatewise.fit.starts import given_starts, seeds, thin
 from gatewise.fit.threads import few_threads
 
@@ -118,27 +117,8 @@ def maximum_likelihood(
             spare = frames.reframe(model.given, with_spare(fewer.measure), model.framing)[1]
         point, moved = _relocate(everything, point, search, spare)
         more += moved
-    kinked: tuple[str, ...] = ()
-    pinned: Tensor | None = None
-    problem = everything
-    hinged: tuple[str, ...] = ()
-    if model.chart.mixture.kinked and method == "newton":
-        point, kinked, pinned = settle_on_kinks(everything, point, deadline)
-        problem, point, hinged, pinned = settle_on_hinges(everything, point, pinned, deadline)
-    ended = (model.jacobian - value) * first.total
-    ending = _ending(model, problem, point)
-    best = ending.log_likelihood - ending.penalty
-    summary = summarise(ended, kinds, sound, best if first is everything else None)
-    certificate = certify(problem, point, (*kinked, *hinged), pinned)
-    certificate = certificate._replace(rank=certificate.rank + len(hinged))  # held by the data, not by the model
-    return conclude(model._replace(chart=problem.chart), problem, point, ending, certificate, summary, n_iter + more)
-
-
-def _ending(model: Model, problem: Problem, point: Tensor) -> Ending:
-    """Return objective, log-likelihood and penalty at a point (P,)."""
-    value = float(evaluate(problem, point[None], 0)[0][0]) - model.jacobian
-    penalty = float(problem.penalty(point[None])[0][0])
-    return Ending(value, penalty - value * problem.total, penalty)
+    searched = Searched(first, found, kinds, sound)
+    return conclude(model, everything, point, searched, n_iter + more, method == "newton", deadline)
 
 
 def _free_temperatures(chart: Chart) -> tuple[str, ...]:

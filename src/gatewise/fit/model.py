@@ -86,8 +86,14 @@ def prepare(
     gauge: str = "fixed",
     min_scale: float | Tensor | None = None,
     alpha: float = 0.0,
+    framing: frames.Framing | None = None,
 ) -> Model:
     """Move a mixture and its data to working units and build the chart.
+
+    Parameters
+    ----------
+    framing : Framing, optional
+        Working units; by default those that `frames.choose` finds.
 
     Raises
     ------
@@ -104,7 +110,7 @@ def prepare(
         fault = mixture.family.invalid(block.y)
         if fault:
             raise ValueError(f"y has {fault}")
-    framing = frames.choose(mixture, rows, {**(bounds or {}), **(fixed or {})})
+    framing = framing or frames.choose(mixture, rows, {**(bounds or {}), **(fixed or {})})
     for name, frame in (("X", framing.x), ("gate_X", framing.gate_x), ("y", framing.y)):
         if not bool((frame.shift.isfinite() & frame.scale.isfinite()).all()):
             raise ValueError(f"{name} has values that are not finite or overflow when squared: clean or rescale it")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -92,6 +92,10 @@ class Problem:
         """Sum of the weights."""
         return self.rows.total
 
+    def of(self, members: Tensor) -> Problem:
+        """Return the problem of some members of a batch: itself unless each has rows of its own."""
+        return replace(self, rows=self.rows.of(members)) if self.rows.batched else self
+
     def penalty(self, free: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return value (S,), gradient (S, P) and Hessian (P, P) of the penalty on the log-likelihood scale."""
         if self.ridge is None or self.pull is None:
@@ -153,7 +157,7 @@ def objective(problem: Problem) -> Callable[[Tensor, Tensor, int], tuple[Tensor,
     """Return the objective in the form the minimisers take: ``(x, members, order)``."""
 
     def fun(x: Tensor, members: Tensor, order: int) -> tuple[Tensor, ...]:
-        return evaluate(problem, x, order)
+        return evaluate(problem.of(members), x, order)
 
     return fun
 
@@ -184,7 +188,7 @@ def newton_polish(
     def fun(x: Tensor, members: Tensor, order: int) -> tuple[Tensor, ...]:
         d = unit[members]
         begun = order == 2 and len(x) == len(free) and torch.equal(x, origin)
-        parts = first if begun else evaluate(problem, x * d, order)
+        parts = first if begun else evaluate(problem.of(members), x * d, order)
         scaled = (parts[0], *(p * d for p in parts[1:2]), *(p * d[:, None] * d[..., None] for p in parts[2:]))
         return scaled
 
@@ -205,7 +209,8 @@ def newton_polish(
     stuck = (done.reason == Reason.stalled).nonzero()[:, 0]
     for member in stuck.tolist():
         bounds = lower.expand_as(point)[member], upper.expand_as(point)[member]
-        point[member] = _sharpened(problem, point[member], *bounds)
+        alone = problem.of(torch.tensor([member]))
+        point[member] = _sharpened(alone, point[member], *bounds)
     return done._replace(x=point, gradient=done.gradient / unit)
 
 

@@ -9,6 +9,8 @@ from torch import Tensor
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.fit.status import Status
 
+SAME = 1e-3  # log-likelihoods closer than this (times a millionth of their size, if larger) are one value
+
 
 class Certificate(NamedTuple):
     """Evidence that a point is a local optimum, in working units, and whether it is sound.

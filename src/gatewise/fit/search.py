@@ -13,17 +13,16 @@ from torch import Tensor
 from gatewise.core.mixture import Measure
 from gatewise.core.rows import Rows
 from gatewise.fit import frames
-from gatewise.fit.certify import flags, soundness
+from gatewise.fit.certify import soundness
 from gatewise.fit.em import expectation_maximisation
-from gatewise.fit.model import Model, shortest
+from gatewise.fit.model import Model
 from gatewise.fit.problem import Problem, newton_polish, objective
-from gatewise.fit.result import Certificate, Fit, Starts
+from gatewise.fit.result import SAME
 from gatewise.fit.starts import draw_starts, given_starts
 from gatewise.optim import OnIter, Reason, lbfgs
 
 Progress = Callable[[str, int, int], None]
 
-SAME = 1e-3  # log-likelihoods closer than this (times a millionth of their size, if larger) are one value
 SEARCHED = 20000  # units up to which starts are drawn from and searched on all of them
 CARRIED = 4  # different optima carried from a subsample to all rows
 
@@ -85,6 +84,8 @@ class Search(NamedTuple):
             on_iter=self.counted("L-BFGS", len(free)),
         )
         point, value = rough.x.clone(), rough.value.clone()
+        if keep == 0:
+            return point, value, path.n_iter + int(rough.n_iter.max())
         chosen = torch.argsort(torch.nan_to_num(value, nan=torch.inf), stable=True)[:keep].sort().values
         self.progress("Newton", 0, len(chosen))
         point[chosen], value[chosen], spent = self.polish(problem, point[chosen], 80)
@@ -135,67 +136,3 @@ def finish(
     good = soundness(everything, moved).sound & worth.isfinite()
     ranked = torch.argsort(torch.where(good, worth, torch.where(worth.isfinite(), worth + 1e6, torch.inf)), stable=True)
     return moved[ranked[0]], spent
-
-
-def summarise(log_likelihood: Tensor, kinds: tuple[str, ...], sound: Tensor, taken: float | None) -> Starts:
-    """Describe where the starts ended, against the value that was taken (None: it was found on other rows)."""
-    best = float(log_likelihood[sound].max() if bool(sound.any()) else log_likelihood.nan_to_num(-torch.inf).max())
-    best = best if taken is None else taken
-    width = max(SAME, 1e-6 * abs(best)) if np.isfinite(best) else SAME
-    hit = sound & ((log_likelihood - best).abs() <= width)
-    below = log_likelihood[sound & (log_likelihood < best - width)]
-    groups = torch.unique(torch.round(log_likelihood[log_likelihood.isfinite()] / width), return_counts=True)[1]
-    return Starts(
-        log_likelihood=log_likelihood,
-        kind=kinds,
-        sound=sound,
-        hits=int(hit.sum()),
-        gap=best - float(below.max()) if len(below) else float("inf"),
-        unseen=float((groups == 1).sum()) / len(log_likelihood),
-        better_unsound=tuple(sorted(log_likelihood[~sound & (log_likelihood > best + width)].tolist(), reverse=True)),
-        moved=taken is not None and not bool(hit.any()),
-        subsampled=taken is None,
-    )
-
-
-class Ending(NamedTuple):
-    """The numbers of a fit in the units of the data: objective, log-likelihood, penalty, and sum of squares if any."""
-
-    objective: float
-    log_likelihood: float
-    penalty: float
-    sse: float | None = None
-
-
-def conclude(
-    model: Model, problem: Problem, point: Tensor, ending: Ending, certificate: Certificate, starts: Starts, n_iter: int
-) -> Fit:
-    """Return the fit at a certified point, in the units of the data."""
-    working = shortest(model, model.chart.measure(point))
-    measure = frames.reframe(model.chart.mixture, working, model.framing.inverse())[1]
-    held = flags(certificate, model.chart)
-    return Fit(
-        mixture=model.given,
-        measure=measure,
-        objective=ending.objective,
-        log_likelihood=ending.log_likelihood,
-        penalty=ending.penalty,
-        sse=ending.sse,
-        n=problem.total,
-        status=held[0],
-        flags=held,
-        certificate=certificate,
-        starts=starts,
-        n_iter=n_iter,
-        collinear=tuple((slopes.room, tuple(slopes.extra)) for slopes in model.redundant),
-        notes=model.notes + _notes(model, certificate),
-    )
-
-
-def _notes(model: Model, certificate: Certificate) -> tuple[str, ...]:
-    held = [f"{path} is not identified with this score and is held at 1" for path in model.chart.held]
-    flat = [f"{name} leaves the objective unchanged" for name in certificate.null]
-    flat += [f"{name} is at the limit of its family (Gaussian tails) and not counted" for name in certificate.limits]
-    units = model.rows.n_units
-    crowd = [f"{units} rows for {certificate.rank} parameters: they are not determined"] if certificate.crowded else []
-    return (*held, *flat, *crowd)

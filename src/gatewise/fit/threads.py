@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -17,6 +18,19 @@ R = TypeVar("R")
 SMALL = 200_000  # rows up to which one thread is faster
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run a block on one thread and give torch its threads back."""
+    before = torch.get_num_threads()
+    if before > 1:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if before > 1:
+            torch.set_num_threads(before)
+
+
 def few_threads(
     fit: Callable[Concatenate[Mixture, Rows, P], R],
 ) -> Callable[Concatenate[Mixture, Rows, P], R]:
@@ -24,13 +38,7 @@ def few_threads(
 
     @wraps(fit)
     def run(mixture: Mixture, rows: Rows, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        before = torch.get_num_threads()
-        if rows.n > SMALL or before == 1:
+        with nullcontext() if rows.n > SMALL else one_thread():
             return fit(mixture, rows, *args, **kwargs)
-        torch.set_num_threads(1)
-        try:
-            return fit(mixture, rows, *args, **kwargs)
-        finally:
-            torch.set_num_threads(before)
 
     return run

@@ -1,0 +1,175 @@
+"""Many fits: replicates x starts in one batch, replicates in blocks, blocks over processes.
+
+A block of replicates of one size is searched as one batch with rows of its own for every member, then each replicate is
+polished and certified alone. Blocks depend on sizes only and every replicate has a seed of its own, so the results are
+bitwise the same for any number of workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+import joblib
+import numpy as np
+import torch
+from torch import Tensor
+
+from gatewise.core.families import MeanOnly
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.core.rows import Rows, stacked
+from gatewise.fit.certify import soundness
+from gatewise.fit.conclude import Searched, conclude
+from gatewise.fit.least_squares import ROUGH, polished, search
+from gatewise.fit.model import Model, prepare, scale_floor
+from gatewise.fit.problem import LIKELIHOOD, SQUARES, Loss, Problem, evaluate, problem_of
+from gatewise.fit.result import Fit
+from gatewise.fit.search import Progress, Search, first_points
+from gatewise.fit.starts import thin
+from gatewise.fit.threads import one_thread
+
+CELLS = 2**19  # rows of all members of a block together
+SUBSAMPLE = 2000  # rows that starts are searched on
+KEPT = 2  # different ends of each replicate that are polished on all rows
+
+
+class Plan(NamedTuple):
+    """How each replicate is fitted.
+
+    Attributes
+    ----------
+    mixture : Mixture
+    starts : int, or callable replicate -> measures to start from
+    method : {"ml", "ls"}
+    seed : int
+    bounds, fixed, gauge, min_scale
+        As in `maximum_likelihood`; without `min_scale` the floor is that of the block's least spread.
+    subsample : int or None
+        Rows that starts are searched on, where a replicate has more; None: all.
+    """
+
+    mixture: Mixture
+    starts: int | Callable[[int], Sequence[Measure]] = 5
+    method: str = "ml"
+    seed: int = 0
+    bounds: Mapping[str, tuple[float | Tensor, float | Tensor]] | None = None
+    fixed: Mapping[str, Tensor] | None = None
+    gauge: str = "fixed"
+    min_scale: float | None = None
+    subsample: int | None = SUBSAMPLE
+
+
+def many_fits(
+    plan: Plan,
+    draw: Callable[[int], Rows],
+    replicates: Sequence[int],
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Iterator[tuple[int, Fit]]:
+    """Fit a mixture to many data sets of about one size; yield (replicate, fit) in order, as blocks end.
+
+    Parameters
+    ----------
+    plan : Plan
+    draw : callable replicate -> Rows
+        Called in the process that fits; must give the same rows for the same replicate.
+    replicates : numbers of the data sets
+    workers : int
+        Processes, one thread each.
+    progress : callable (stage, done, total), optional
+
+    Yields
+    ------
+    (int, Fit)
+
+    Raises
+    ------
+    ValueError
+        As `maximum_likelihood` or `least_squares`, and for an unknown method.
+    """
+    if plan.method not in ("ml", "ls"):
+        raise ValueError(f"method={plan.method!r}: choose 'ml' (maximum likelihood) or 'ls' (least squares)")
+    if not len(replicates):
+        return
+    size = _block_size(plan, draw(replicates[0]))
+    blocks = [replicates[i : i + size] for i in range(0, len(replicates), size)]
+    ended = 0
+    pool = joblib.Parallel(n_jobs=min(workers, len(blocks)), return_as="generator", pre_dispatch="2*n_jobs")
+    for block, fits in zip(blocks, pool(joblib.delayed(fit_block)(plan, draw, block) for block in blocks), strict=True):
+        ended += len(block)
+        if progress is not None:
+            progress("fits", ended, len(replicates))
+        yield from zip(block, fits, strict=True)
+
+
+def _block_size(plan: Plan, rows: Rows) -> int:
+    count = plan.starts if isinstance(plan.starts, int) else 1
+    searched = rows.n if plan.subsample is None else min(rows.n, plan.subsample)
+    return max(1, min(CELLS // max(searched * count, 1), CELLS // rows.n + 1))
+
+
+def fit_block(plan: Plan, draw: Callable[[int], Rows], block: Sequence[int]) -> list[Fit]:
+    """Fit the replicates of one block: starts of all of them in one batch, then each polished and certified."""
+    with one_thread():
+        sets = [draw(replicate) for replicate in block]
+        loss = LIKELIHOOD if plan.method == "ml" else SQUARES
+        jobs = [_job(plan, replicate, model, loss) for replicate, model in zip(block, _models(plan, sets), strict=True)]
+        counts = [len(job.free) for job in jobs]
+        owner = torch.repeat_interleave(torch.arange(len(jobs)), torch.tensor(counts))
+        batch = replace(jobs[0].part, rows=stacked([job.part.rows for job in jobs]).of(owner))
+        found, value = _ends(batch, torch.cat([job.free for job in jobs]))
+        return [_fit(*parts) for parts in zip(jobs, found.split(counts), value.split(counts), strict=True)]
+
+
+class _Job(NamedTuple):
+    """One replicate: its problem on all rows and on those that are searched, starts (S, P) and their kinds."""
+
+    model: Model
+    whole: Problem
+    part: Problem
+    free: Tensor
+    kinds: tuple[str, ...]
+
+
+def _job(plan: Plan, replicate: int, model: Model, loss: Loss) -> _Job:
+    generator = np.random.default_rng(np.random.SeedSequence(plan.seed, spawn_key=(replicate,)))
+    whole = problem_of(model, model.rows, 0.0, loss)
+    part = whole
+    if plan.subsample is not None and model.rows.n > plan.subsample:
+        part = replace(whole, rows=thin(model.rows, generator, plan.subsample))
+    given = plan.starts if isinstance(plan.starts, int) else plan.starts(replicate)
+    return _Job(model, whole, part, *first_points(model, part.rows, given, generator))
+
+
+def _ends(batch: Problem, free: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where all starts of a block end, before Newton's method, and their objectives."""
+    if batch.loss is SQUARES:
+        found = search(batch, free, None, ROUGH)
+        return found, evaluate(batch, found, 0)[0]
+    quiet = Search("newton", 1000, None, lambda stage, done, total: None)
+    found, value, _ = quiet.run(batch, free, keep=0)
+    return found, value
+
+
+def _fit(job: _Job, found: Tensor, value: Tensor) -> Fit:
+    """Polish the best different ends of a replicate on all its rows, and certify."""
+    sound = soundness(job.part, found).sound & value.isfinite()
+    worth = torch.where(sound, value, value.nan_to_num(torch.inf) + 1e6)
+    point, spent = polished(job.whole, found, worth, KEPT, None)
+    return conclude(job.model, job.whole, point, Searched(job.part, found, job.kinds, sound), spent, True, None)
+
+
+def _models(plan: Plan, sets: Sequence[Rows]) -> list[Model]:
+    """Prepare all replicates, in working units of their own or, where mixtures or floors would differ, of the first."""
+    mixture = plan.mixture if plan.method == "ml" else replace(plan.mixture, family=MeanOnly(), shared=())
+    ready = partial(prepare, mixture, bounds=plan.bounds, fixed=plan.fixed, gauge=plan.gauge)
+    models = [ready(rows, min_scale=plan.min_scale) for rows in sets]
+    first = models[0].chart
+    same = (m.chart.mixture == first.mixture and torch.equal(m.chart.lower, first.lower) for m in models)
+    if all(same) and not plan.bounds and not plan.fixed:
+        return models
+    least = torch.stack([scale_floor(rows, plan.min_scale) for rows in sets]).amin(0)
+    return [ready(rows, min_scale=least, framing=models[0].framing) for rows in sets]
