@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from gatewise import testing
-from gatewise.core import chart, derivatives, mixture
+from gatewise.core import chart, derivatives, mixture, squares
 from gatewise.core.chart import Chart
 from gatewise.core.experts import EXPERTS, Activation, Linear
 from gatewise.core.families import FullGaussian, Gaussian, LeafLocal, Poisson, StudentT
 from gatewise.core.gates import GATES, Gate
-from gatewise.core.links import Logits, NormalisedSigmoid, Softmax
+from gatewise.core.links import Logits, NormalisedSigmoid, Sigmoid, Softmax
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.rows import Rows
 from gatewise.core.scores import Activated, Affine, Cosine, Distance, Quadratic, Score, Tempered
@@ -209,6 +209,11 @@ def without_floor(right):
 
 
 MUTATIONS = [
+    (testing.law_squares, tree("sigmoid"), Sigmoid, "slopes", lambda right: lambda self, scores: torch.sigmoid(scores)),
+    (testing.law_squares, FLAT, squares, "pulls", lambda right: lambda t: [1.01 * g for g in right(t)]),
+    (testing.law_squares, FLAT, squares, "_outer", lambda right: lambda *args: 2.0 * right(*args)),
+    (testing.law_squares, NESTED, squares, "add_bends", lambda right: lambda *args: None),
+    (testing.law_squares, FLAT, squares, "by_rows", lambda right: lambda block: right(block)._replace(weight=None)),
     (testing.law_local, Distance(), Distance, "local", flipped_curvature),
     (testing.law_local, Cosine(), Cosine, "local", no_curvature),
     (testing.law_local, Activated(Affine(), "tanh"), Activated, "local", flipped_curvature),

@@ -116,6 +116,7 @@ from gatewise.testing.problems import (
     sizes,
     tree_problems,
 )
+from gatewise.testing.squares import law_squares
 
 __all__ = [
     "BRANCHINGS",
@@ -194,6 +195,7 @@ __all__ = [
     "law_shift",
     "law_slopes",
     "law_smoothed",
+    "law_squares",
     "law_standardised_expert",
     "law_standardised_score",
     "law_start",

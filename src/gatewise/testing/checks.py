@@ -9,7 +9,7 @@ from gatewise.core.families import Family
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.mixture import Mixture
 from gatewise.core.scores import Score
-from gatewise.testing import charts, families, mixtures, predictors
+from gatewise.testing import charts, families, mixtures, predictors, squares
 from gatewise.testing.problems import Problem, make_problem, tree_problems
 
 PREDICTOR_LAWS: tuple[Callable[[Score | Expert], None], ...] = (
@@ -53,6 +53,7 @@ MIXTURE_LAWS: tuple[Callable[[Problem], None], ...] = (
     mixtures.law_complete,
     mixtures.law_expected_score,
     mixtures.law_sample,
+    squares.law_squares,
     charts.law_paths,
     charts.law_chart,
     charts.law_fixed,
