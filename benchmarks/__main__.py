@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import accuracy, floor, laplace_raw, memory, newton, passes, speed
+from benchmarks import accuracy, coverage, floor, identifiability, laplace_raw, memory, newton, passes, speed, squares
 from benchmarks.timing import facts
 
 BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
@@ -23,6 +23,9 @@ BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
     "many_seeds": accuracy.many_seeds,
     "false_convergence": accuracy.false_convergence,
     "laplace_raw": laplace_raw.run,
+    "coverage": coverage.run,
+    "least_squares": squares.run,
+    "identifiability": identifiability.run,
 }
 
 
@@ -31,7 +34,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="name", help=f"any of {', '.join(BENCHMARKS)}; all when left out")
     parser.add_argument("--out", help="file for the results as JSON")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of the timings (5)")
-    parser.add_argument("--sets", type=int, default=100, help="data sets of over_specified (100)")
+    parser.add_argument("--sets", type=int, default=100, help="data sets of over_specified and coverage (100)")
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in BENCHMARKS]
     if unknown:

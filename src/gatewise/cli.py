@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -118,7 +118,7 @@ def _branching(text: str) -> int | tuple[int, ...]:
 
 @app.command()
 def fit(
-    table: Annotated[Path, typer.Argument(metavar="DATA.csv", help="Comma-separated, with a header line.")],
+    table: Annotated[Path, typer.Argument(metavar="DATA", help="A CSV file with a header line, or Parquet files.")],
     target: Annotated[str, typer.Option(help="Column to explain.")],
     features: Annotated[str | None, typer.Option(help="Columns of the experts, a,b; default: all others.")] = None,
     gate_features: Annotated[str | None, typer.Option(help="Columns of the gates; default: the features.")] = None,
@@ -137,9 +137,10 @@ def fit(
     report: Annotated[Path | None, typer.Option(help="Write a page here, as HTML.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON instead of text.")] = False,
 ) -> None:
-    """Fit a mixture of experts to the columns of a CSV file."""
+    """Fit a mixture of experts to the columns of a CSV file, of a Parquet file or of a folder of Parquet files."""
     with _clear_faults():
-        from gatewise.report import own_data, reading
+        from gatewise.data.parquet import is_parquet
+        from gatewise.report import own_data, reading, tables
         from gatewise.report.files import require_different, require_writable
         from gatewise.report.progress import listening
 
@@ -151,7 +152,8 @@ def fit(
         for path in filter(None, (out, report)):
             require_writable(path)
         roles = reading.Roles(target, _names(features), _names(gate_features), weights, groups)
-        prepared = reading.prepare(reading.read_table(table), roles)
+        in_files = is_parquet(table)
+        prepared = tables.prepare_table(table, roles) if in_files else reading.prepare(reading.read_table(table), roles)
         with listening() as (_, listener):
             listener.begin("fit")
             outcome = own_data.fit_table(str(table), prepared, choice, listener)
@@ -164,12 +166,12 @@ def _tell(outcome: Any, prepared: Any, as_json: bool) -> None:
     from gatewise.report import facts
 
     if as_json:
-        found = {"gatewise": __version__, "rows": len(prepared.X), "rows_dropped": prepared.dropped}
+        found = {"gatewise": __version__, "rows": prepared.rows, "rows_dropped": prepared.dropped}
         found |= {**facts(outcome.model), "remarks": list(outcome.remarks), "seconds": outcome.fitted.seconds}
         typer.echo(json.dumps(found, indent=1, allow_nan=False))
         return
     if prepared.dropped:
-        typer.echo(f"{prepared.dropped} rows with missing values were left out, {len(prepared.X)} are used\n")
+        typer.echo(f"{prepared.dropped} rows with missing values were left out, {prepared.rows} are used\n")
     typer.echo(outcome.model.summary())
     for remark in outcome.remarks:
         typer.echo(f"Warning: {remark}")
@@ -195,27 +197,68 @@ def _write(table: Path, prepared: Any, outcome: Any, out: Path | None, report: P
 @app.command()
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL.json", help="Written by gatewise fit --out.")],
-    table: Annotated[Path, typer.Argument(metavar="DATA.csv", help="With the columns that the model was fitted to.")],
+    table: Annotated[Path, typer.Argument(metavar="DATA", help="CSV or Parquet, with the columns of the fit.")],
     out: Annotated[Path | None, typer.Option(help="Write the predictions here; default: print them.")] = None,
 ) -> None:
-    """Predict the mean of the target for the rows of a CSV file; rows with missing values get an empty one."""
+    """Predict the mean of the target for the rows of CSV or Parquet files; rows with missing values get an empty one."""
     with _clear_faults():
+        from gatewise.data.parquet import is_parquet
         from gatewise.estimators import load_model
-        from gatewise.report import reading
+        from gatewise.report import reading, tables
         from gatewise.report.files import require_different, require_writable, whole
 
         require_different(model, table, out)
         if out:
             require_writable(out)
-        prediction, empty = reading.predict(load_model(model), reading.read_table(table))
+        fitted = load_model(model)
+        in_files = is_parquet(table)
+        pieces = tables.predictions(fitted, table) if in_files else [reading.predict(fitted, reading.read_table(table))]
+        if out is None:
+            empty = _print_pieces(pieces, sys.stdout)
+        else:
+            with whole(out) as scratch, scratch.open("w", encoding="utf-8", newline="") as file:
+                empty = _print_pieces(pieces, file)
         if empty:
             typer.echo(f"{empty} rows with missing values have no prediction", err=True)
-        if out is None:
-            typer.echo(prediction.to_csv(index=False), nl=False)
-            return
-        with whole(out) as scratch:
-            prediction.to_csv(scratch, index=False)
-        typer.echo(f"wrote {out}", err=True)
+        if out:
+            typer.echo(f"wrote {out}", err=True)
+
+
+def _print_pieces(pieces: Iterable[tuple[Any, int]], file: Any) -> int:
+    """Write one table that comes in pieces, and return how many rows have no prediction."""
+    missing = 0
+    for number, (prediction, empty) in enumerate(pieces):
+        file.write(prediction.to_csv(index=False, header=not number))
+        missing += empty
+    return missing
+
+
+@app.command()
+def identify(
+    gate: Annotated[str, typer.Option(help="Name of a gate, or outer,inner for two levels.")] = "softmax",
+    expert: Annotated[str, typer.Option(help="Name of an expert.")] = "linear",
+    estimator: Annotated[str, typer.Option(help="ml (maximum likelihood) or ls (least squares).")] = "ml",
+    order: Annotated[int, typer.Option(help="Highest order of the derivatives, 1 or 2.")] = 2,
+    atoms: Annotated[int, typer.Option(help="1, or 2 for relations between experts.")] = 1,
+    shared_gate: Annotated[bool, typer.Option("--shared-gate", help="Give the two experts equal gates.")] = False,
+    d: Annotated[int, typer.Option(help="Number of features.")] = 2,
+    held: Annotated[str | None, typer.Option(help="Parameters that are not estimated, a,b.")] = None,
+    regime: Annotated[int | None, typer.Option(help="Of sigmoid gates: 1 slopes zero, 2 general slopes.")] = None,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal draws.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON instead of text.")] = False,
+) -> None:
+    """Say which parameters of a gate and an expert can be told apart, and what that means for rates."""
+    with _clear_faults():
+        from gatewise.infer.identifiability import identify as check
+        from gatewise.report import identify as report
+
+        choice = {"order": order, "atoms": atoms, "shared_gate": shared_gate, "d": d, "held": _names(held)}
+        found = check(_names(gate), expert, estimator, regime=regime, seed=seed, **choice)
+        if as_json:
+            typer.echo(json.dumps({"gatewise": __version__, **report.as_json(found)}, indent=1, allow_nan=False))
+        else:
+            console = _console()
+            console.print(report.shown(found, console.width))
 
 
 @data_app.command("list")

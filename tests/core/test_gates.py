@@ -16,7 +16,7 @@ SCORES = torch.tensor([[3.0, 0.0, 1.0], [1.0, 0.0, 2.0], [2.0, 0.0, 5.0], [-1.0,
     ("name", "words"),
     [
         ("sigmoid", "gate 1 has the link Sigmoid: its weights do not sum to one.*'normalised-sigmoid'.*least-squares"),
-        ("top-k", "gate 1 has the link TopK: the likelihood jumps.*Use the gate without top-k"),
+        ("top-k", "gate 1 has the link TopK: the objective jumps.*Use the gate without top-k"),
     ],
 )
 def test_a_gate_without_density_says_so(name, words):

@@ -22,7 +22,7 @@ ARGUMENTS = [
     ({"gate": ["softmax", "laplace"]}, ValueError, "gate has 2 entries, n_experts has 1 level: give one gate"),
     ({"n_experts": (2, 2), "gate": ["softmax"]}, ValueError, "gate has 1 entries, n_experts has 2 levels"),
     ({"gate": "sigmoid"}, ValueError, "do not sum to one.*'normalised-sigmoid'"),
-    ({"gate": "top-k"}, ValueError, "the likelihood jumps"),
+    ({"gate": "top-k"}, ValueError, "the objective jumps"),
     ({"expert": "liner"}, ValueError, "did you mean 'linear'"),
     ({"family": "gausian"}, ValueError, "did you mean 'gaussian'"),
     ({"family": 3}, TypeError, "give a name of FAMILIES"),

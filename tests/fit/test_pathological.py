@@ -390,7 +390,7 @@ def test_a_symmetric_start_is_left():
 X, Y = two_lines(20)
 REFUSED = {
     "unnormalised sigmoid": (mixture("sigmoid"), X, Y, {}, "weights do not sum to one.*'normalised-sigmoid'"),
-    "top-k": (mixture("top-k"), X, Y, {}, "the likelihood jumps.*Use the gate without top-k"),
+    "top-k": (mixture("top-k"), X, Y, {}, "the objective jumps.*Use the gate without top-k"),
     "no rows": (mixture(), X[:0], Y[:0], {}, "0 rows for 2 experts: give at least one row per expert"),
     "fewer rows than experts": (mixture(k=3), X[:2], Y[:2], {}, "2 rows for 3 experts"),
     "weights of zero": (mixture(), X, Y, {"weight": torch.zeros(20).double()}, "the weights sum to zero"),

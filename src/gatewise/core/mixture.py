@@ -113,17 +113,29 @@ def require_density(mixture: Mixture) -> None:
     ValueError
         For an unnormalised link (sigmoid) and for top-k.
     """
+    require_continuity(mixture)
     for level, gate in enumerate(mixture.gates):
-        name = type(gate.link).__name__
         if not gate.link.normalised:
             raise ValueError(
-                f"gate {level} has the link {name}: its weights do not sum to one, so the mixture has no density. Use "
-                "the gate 'normalised-sigmoid' for a likelihood, or the sigmoid gate in least-squares regression"
+                f"gate {level} has the link {type(gate.link).__name__}: its weights do not sum to one, so the mixture "
+                "has no density. Use the gate 'normalised-sigmoid' for a likelihood, or the sigmoid gate in "
+                "least-squares regression"
             )
+
+
+def require_continuity(mixture: Mixture) -> None:
+    """Raise for a gate whose weights jump, such as top-k.
+
+    Raises
+    ------
+    ValueError
+        Naming the gate.
+    """
+    for level, gate in enumerate(mixture.gates):
         if not gate.link.smooth:
             raise ValueError(
-                f"gate {level} has the link {name}: the likelihood jumps where the kept branches change, so no optimum "
-                "can be certified. Use the gate without top-k for estimation"
+                f"gate {level} has the link {type(gate.link).__name__}: the objective jumps where the kept branches "
+                "change, so no optimum can be certified. Use the gate without top-k for estimation"
             )
 
 

@@ -19,10 +19,13 @@ from gatewise.estimators import options
 from gatewise.estimators.alerts import GOOD, alert
 from gatewise.estimators.attributes import natural
 from gatewise.estimators.gate_inputs import GateReader, straight
+from gatewise.estimators.inference import Errors, Inference, errors_of, infer, settings
 from gatewise.estimators.inputs import label_groups, read_inputs, read_training, reject_text
 from gatewise.estimators.summary import summary
+from gatewise.estimators.tables import Part, by_name, group_labels
 from gatewise.fit.maximum_likelihood import maximum_likelihood
 from gatewise.fit.result import Fit
+from gatewise.infer.information import information
 from gatewise.infer.predict import Shares, in_blocks, shares
 
 
@@ -41,7 +44,9 @@ class MixtureEstimator(BaseEstimator):
         ----------
         X : array-like (n, d)
             Inputs of the experts, and of the gates unless `gate_X` or `gate_features` say otherwise. A memory-mapped
-            float64 array is read in place, never copied.
+            float64 array is read in place, never copied. Also the path of a Parquet file or of a folder of them, a
+            `gatewise.data.ParquetTable` or a pyarrow data set: they are read in batches, and every other argument is
+            the name of a column, or a list of names for y and `gate_X`; X is the columns without another role.
         y : array-like (n,) or (n, q)
         sample_weight : array-like (n,), optional
             Frequency weights: 2 counts a row twice, 0 leaves it out.
@@ -74,34 +79,34 @@ class MixtureEstimator(BaseEstimator):
         if data.rows.n_units < leaves:
             raise ValueError(f"n_samples={data.rows.n_units} for {leaves} experts: give at least one row per expert")
         mixture = options.mixture_of(self, data.rows)
-        held = options.Held(mixture, data.rows, data.flat)
+        given = settings(self, mixture, data.rows, data.flat)
         fit = maximum_likelihood(
             mixture,
             data.rows,
             starts=int(self.n_init),
-            bounds=held.bounds(self.bounds),
-            fixed=held.fixed(self.fixed),
-            alpha=float(self.alpha),
-            gauge=self.gauge,
-            min_scale=options.floor_of(self.min_scale, data.rows.y.shape[1]),
             seed=options.seed_of(self.random_state),
             max_time=self.max_time,
             method=solver,
             max_iter=int(self.max_iter),
             progress=self.verbose if callable(self.verbose) else _report if self.verbose else None,
+            **given,
         )
         if self.verbose and not callable(self.verbose):
             sys.stderr.write("\n")
-        self._adopt(fit, data.reader, data.flat, shares(fit.mixture, fit.measure, data.rows))
+        errors = errors_of(information(fit, data.rows, **given))
+        self._adopt(fit, data.reader, data.flat, shares(fit.mixture, fit.measure, data.rows), errors)
         alert(fit, list(getattr(self, "feature_names_in_", ())), stacklevel=2)
         return self
 
-    def _adopt(self, fit: Fit, reader: GateReader, flat: bool, taken: Shares) -> None:
+    def _adopt(self, fit: Fit, reader: GateReader, flat: bool, taken: Shares, errors: Errors) -> None:
         """Set the fitted attributes."""
-        self._reader, self._flat, self._shares = reader, flat, taken
+        self._reader, self._flat, self._shares, self._errors = reader, flat, taken, errors
+        values = errors.values
+        self.standard_errors_ = None if values is None else {path: value.numpy() for path, value in values.items()}
+        self.standard_errors_reason_ = errors.reason
         self.fit_, self.mixture_, self.measure_ = fit, fit.mixture, fit.measure
         self.log_likelihood_, self.status_ = fit.log_likelihood, fit.status
-        self.converged_ = fit.status in GOOD
+        self.converged_ = fit.status in GOOD and fit.certificate.passed
         self.n_iter_ = fit.n_iter
         self.n_experts_ = fit.mixture.n_leaves - len(fit.certificate.starved)
         self.n_outputs_ = next(iter(fit.measure.experts.values())).shape[fit.mixture.depth]
@@ -111,8 +116,9 @@ class MixtureEstimator(BaseEstimator):
     def _columns(self, X: Any, gate_X: Any) -> tuple[Columns, Columns]:
         """Check inputs of a prediction and return those of experts and gates."""
         check_is_fitted(self, "fit_")
+        X, _, gate_X = by_name(self, X, None, gate_X)
         x = read_inputs(self, X, reset=False)
-        gates = self._reader.read(x, gate_X)
+        gates = gate_X if isinstance(gate_X, Part) else self._reader.read(x, gate_X)
         inputs = columns(x, hold=False)
         return inputs, inputs if gates is None else columns(gates, hold=False)
 
@@ -131,10 +137,14 @@ class MixtureEstimator(BaseEstimator):
 
     def _response(self, y: Any) -> Columns:
         """Check a response like that of fit."""
+        wanted = self._response_columns()
+        if isinstance(y, Part):
+            if y.shape[1] != wanted:
+                raise ValueError(f"y has the columns {', '.join(y.names)}: give {wanted} as in fit")
+            return columns(y, hold=False)
         reject_text(y)
         y = straight(np.asarray(y, dtype=np.float64))
         y = y[:, None] if y.ndim == 1 else y
-        wanted = self._response_columns()
         if y.ndim != 2 or y.shape[1] != wanted or not np.isfinite(y).all():
             raise ValueError(f"y has the shape {y.shape}: give finite numbers, {wanted} per row as in fit")
         return columns(y, hold=False)
@@ -166,22 +176,27 @@ class MixtureEstimator(BaseEstimator):
         groups : array-like (n,), optional
             Rows with the same label share their responsibility.
         """
+        check_is_fitted(self, "fit_")
+        groups = group_labels(X, groups)
+        X, y, gate_X = by_name(self, X, y, gate_X)
         x, gates = self._columns(X, gate_X)
         response = self._response(y)
         n = x.shape[0]
         if response.shape[0] != n:
             raise ValueError(f"y has {response.shape[0]} rows, X has {n}: pass one response per observation")
-        label = np.arange(n) if groups is None else label_groups(groups, n)
-        order = np.argsort(label, kind="stable")
-        ends = np.cumsum(np.bincount(label))
-        parts = [part.source[order.tolist()] for part in (x, response, gates)]
-        rows = make_rows(*parts[:2], gate_x=parts[2], ends=torch.from_numpy(ends), hold=False)
+        label = None if groups is None else label_groups(groups, n)
+        apart = label is not None and bool((np.diff(label) < 0).any())  # groups are read side by side
+        order = np.argsort(label, kind="stable") if apart else None
+        ends = None if label is None else torch.from_numpy(np.cumsum(np.bincount(label)))
+        parts = [part.source if order is None else part.source[order.tolist()] for part in (x, response, gates)]
+        rows = make_rows(*parts[:2], gate_x=parts[2], ends=ends, hold=False)
         out = np.empty((n, self.mixture_.n_leaves))
         at = 0
         for block in rows.blocks(16384):
             leaf = derivatives.unit_responsibilities(self.mixture_, self.measure_, block)
             part = derivatives.by_row(leaf, block).T.numpy()
-            out[order[at : at + len(part)]] = part
+            here = slice(at, at + len(part))
+            out[here if order is None else order[here]] = part
             at += len(part)
         return out
 
@@ -197,6 +212,7 @@ class MixtureEstimator(BaseEstimator):
             When fit was given it.
         """
         check_is_fitted(self, "fit_")
+        X, y, gate_X = by_name(self, X, y, gate_X)
         y = self.predict(X, gate_X=gate_X) if y is None else y
         return self._evaluate(log_density, 4, X, gate_X, self._response(y))
 
@@ -214,8 +230,37 @@ class MixtureEstimator(BaseEstimator):
         """Return BIC + 2 x entropy of the responsibilities on the data of fit; smaller is better."""
         return self.bic() + 2.0 * self._shares.entropy
 
+    def inference(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        gate_X: Any = None,
+        groups: Any = None,
+        kind: str = "observed",
+        clusters: Any = None,
+    ) -> Inference:
+        """Return standard errors and intervals; the estimator does not keep its data, so they are given again.
+
+        Parameters
+        ----------
+        X, y, sample_weight, gate_X, groups
+            As given to fit.
+        kind : {"observed", "sandwich"}
+            Inverse of the observed information, or robust to a wrong model; weights are then sampling weights.
+        clusters : array-like (n,), optional
+            Label of the cluster of every row, for ``kind="sandwich"``: rows of a cluster need not be independent.
+
+        Raises
+        ------
+        ValueError
+            For data or labels that cannot be used. That there are no errors is said by `Inference.refused`, and by the
+            methods of the result when they are called.
+        """
+        return infer(self, X, y, sample_weight, gate_X, groups, kind, clusters)
+
     def summary(self) -> str:
-        """Return the fit as a text: model, criteria, status, experts, gates, starts and notes."""
+        """Return the fit as a text: model, criteria, status, tables of experts and gates, starts and notes."""
         check_is_fitted(self, "fit_")
         names = getattr(self, "feature_names_in_", None)
         inputs = [f"x{i}" for i in range(self.n_features_in_)] if names is None else list(names)
@@ -223,7 +268,7 @@ class MixtureEstimator(BaseEstimator):
         gate_inputs = list(self._reader.names or fallback)
         gates = [describe(gate) for gate in options.gates(self.gate, self.mixture_.depth)]
         criteria = self.aic(), self.bic(), self.icl()
-        return summary(self.fit_, self._shares, gates, inputs, gate_inputs, criteria)
+        return summary(self.fit_, self._shares, self._errors, gates, inputs, gate_inputs, criteria)
 
 
 def _report(stage: str, done: int, total: int) -> None:

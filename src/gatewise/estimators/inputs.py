@@ -11,6 +11,12 @@ from sklearn.utils.validation import validate_data
 
 from gatewise.core.rows import Rows, make_rows
 from gatewise.estimators.gate_inputs import GateReader, View, check_gate_x, choose_columns, column_names, straight
+from gatewise.estimators.tables import Part, by_name, is_table, keep, read_sides, vary_inside
+
+VARY = (
+    "the gate inputs differ within a group: rows of a group share one responsibility, so pass gate_X (or "
+    "gate_features) that is constant within groups, or use the gate 'constant'"
+)
 
 
 class Training(NamedTuple):
@@ -36,6 +42,8 @@ def read_training(
 
     A memory-mapped X of float64 is read block by block, in place. `gated` says whether a gate looks at its inputs.
     """
+    if is_table(x):
+        return _read_table(estimator, x, y, sample_weight, gate_x, groups, gated)
     mapped = isinstance(x, np.memmap) and x.dtype == np.float64
     reject_text(y)
     x, y = read_inputs(estimator, x, y, multi_output=True, y_numeric=True)
@@ -61,8 +69,36 @@ def read_training(
     return Training(rows, reader, flat)
 
 
+def _read_table(estimator: Any, x: Any, y: Any, sample_weight: Any, gate_x: Any, groups: Any, gated: bool) -> Training:
+    """Return the rows of a table in files, where every role is the name of a column and groups are neighbours."""
+    if gate_x is not None and estimator.gate_features is not None:
+        raise ValueError("gate_X and gate_features are both given: the gates read one or the other")
+    sides = read_sides(x, y, sample_weight, gate_x, groups)
+    estimator.feature_names_in_ = np.array(sides.x.names, dtype=object)
+    estimator.n_features_in_ = sides.x.shape[1]
+    reader, gates = _gate_reader(estimator, sides.x, None, True)
+    if sides.gate_x is not None:
+        reader, gates = GateReader(True, None, sides.gate_x.shape[1], sides.gate_x.names), sides.gate_x
+    weight, ends, parts = read_weights(sides.weight, len(sides.x)), sides.ends, (sides.x, gates, sides.y)
+    if weight is not None and not (weight > 0).all():
+        kept = np.flatnonzero(weight)
+        parts = tuple(None if part is None else View(part, kept) for part in parts)
+        ends = None if ends is None else keep(ends, kept)
+        weight = None if (weight[kept] == 1).all() else weight[kept]
+    if ends is not None:
+        weight = _of_groups(weight, ends, None)
+        if gated and vary_inside(parts[0] if gates is None else parts[1], ends):
+            raise ValueError(VARY)
+    held = [None if one is None else torch.from_numpy(one) for one in (weight, ends)]
+    rows = make_rows(parts[0], parts[2], gate_x=parts[1], weight=held[0], ends=held[1], hold=False)
+    return Training(rows, reader, sides.flat)
+
+
 def read_inputs(estimator: Any, x: Any, y: Any = "no_validation", **options: Any) -> Any:
     """Return X ``(n, d)``, and y when given, as checked by scikit-learn against the estimator's earlier X."""
+    x = by_name(estimator, x, None, None)[0]
+    if isinstance(x, Part):
+        return x
     try:
         found = validate_data(estimator, x, y, dtype=np.float64, **options)
     except ValueError as cause:
@@ -154,10 +190,7 @@ def _of_groups(weight: np.ndarray | None, ends: np.ndarray, gates: Any) -> np.nd
     start = np.concatenate([[0], ends[:-1]])
     first = np.repeat(start, np.diff(ends, prepend=0))
     if gates is not None and (gates[slice(None)] != gates[slice(None)][first]).any():
-        raise ValueError(
-            "the gate inputs differ within a group: rows of a group share one responsibility, so pass gate_X (or "
-            "gate_features) that is constant within groups, or use the gate 'constant'"
-        )
+        raise ValueError(VARY)
     if weight is None:
         return None
     if (weight != weight[first]).any():

@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.metrics import r2_score
+from sklearn.utils.validation import check_is_fitted
 
 from gatewise.core.mixture import regression, sample
 from gatewise.estimators.base import MixtureEstimator
 from gatewise.estimators.options import seed_of
+from gatewise.estimators.tables import Part, by_name, column_of
 from gatewise.infer.predict import interval, quantiles
 
 
@@ -217,7 +219,10 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         gate_X : array-like (n, g)
             When fit was given it.
         """
-        return r2_score(y, self.predict(X, gate_X=gate_X), sample_weight=sample_weight)
+        check_is_fitted(self, "fit_")
+        weight = column_of(X, sample_weight)
+        X, y, gate_X = by_name(self, X, y, gate_X)
+        return r2_score(y[:] if isinstance(y, Part) else y, self.predict(X, gate_X=gate_X), sample_weight=weight)
 
     def _shaped(self, values: np.ndarray) -> np.ndarray:
         """Drop the output axis (1) when fit was given y of one dimension."""

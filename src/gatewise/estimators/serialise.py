@@ -17,6 +17,7 @@ from gatewise.core.chart import from_paths, specifications
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.estimators.encoding import check_parts, decode, encode
 from gatewise.estimators.gate_inputs import GateReader
+from gatewise.estimators.inference import UNKNOWN, Errors
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
 from gatewise.fit.result import Certificate, Fit, Starts
 from gatewise.fit.status import Status
@@ -144,6 +145,7 @@ def _content(estimator: MixtureOfExpertsRegressor) -> dict[str, Any]:
             "flags": [str(flag) for flag in fit.flags],
             "certificate": encode(fit.certificate._asdict()),
             "starts": encode(fit.starts._asdict()),
+            "standard_errors": encode(estimator._errors._asdict()),
         },
     }
 
@@ -170,7 +172,8 @@ def _estimator(content: Mapping[str, Any]) -> MixtureOfExpertsRegressor:
     estimator.n_features_in_ = int(data["n_features_in"])
     if data["feature_names_in"] is not None:
         estimator.feature_names_in_ = np.array(data["feature_names_in"], dtype=object)
-    estimator._adopt(fit, reader, bool(data["one_dimensional_y"]), Shares(**decode(data["responsibilities"])))
+    errors = _errors(result.get("standard_errors"), measure)
+    estimator._adopt(fit, reader, bool(data["one_dimensional_y"]), Shares(**decode(data["responsibilities"])), errors)
     return estimator
 
 
@@ -183,6 +186,22 @@ def _measure(given: Mapping[str, Any], mixture: Mixture, d: int, gate_d: int) ->
     if found != wanted:
         raise ValueError(f"the parameters have the shapes {found}, the mixture needs {wanted}")
     return from_paths(values, mixture.depth)
+
+
+def _errors(given: Any, measure: Measure) -> Errors:
+    """Return the standard errors after comparing their paths and shapes with those of the measure."""
+    if given is None:
+        return Errors(None, "the file was written without them")
+    errors = Errors(**decode(given))
+    if errors.values is None:
+        return errors
+    wanted = {path: value.shape for path, value in measure.paths().items()}
+    found = {path: value.shape for path, value in errors.values.items()}
+    if "family.cholesky" in wanted:  # standard deviations come beside the factor that is estimated
+        found.pop("family.scale", None)
+    if found != wanted or any(bool((value < 0).any()) for value in errors.values.values()):
+        raise ValueError("the standard errors do not have the shapes of the parameters, or are negative")
+    return errors
 
 
 def _of_fit(fit: Fit) -> MixtureOfExpertsRegressor:
@@ -199,5 +218,5 @@ def _of_fit(fit: Fit) -> MixtureOfExpertsRegressor:
     estimator.n_features_in_ = d
     q = next(iter(fit.measure.experts.values())).shape[mixture.depth]
     unknown = Shares(float("nan"), torch.full((mixture.n_leaves,), torch.nan, dtype=torch.float64))
-    estimator._adopt(fit, GateReader(gate_d != d, None, gate_d, None), q == 1, unknown)
+    estimator._adopt(fit, GateReader(gate_d != d, None, gate_d, None), q == 1, unknown, Errors(None, UNKNOWN))
     return estimator

@@ -1,112 +1,127 @@
-"""A fit as a text for the reader."""
+"""A fit as a text for the reader: a statistician's table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import product
-from math import isfinite
-
-from torch import Tensor
+from collections.abc import Sequence
+from math import isfinite, isnan
+from textwrap import wrap
 
 from gatewise.estimators.alerts import details
-from gatewise.estimators.attributes import natural
+from gatewise.estimators.inference import Errors
+from gatewise.estimators.terms import Group, Term, Terms
 from gatewise.fit.result import Fit
 from gatewise.infer.predict import Shares
 
-Table = list[tuple[str, list[float]]]
+WIDTH = 80
+PLAIN = f"{'estimate':>11}"
+FULL = f"{PLAIN}{'std. error':>11}{'z':>7}{'p':>7}{'95 % interval':>22}"
 
 
 def summary(
     fit: Fit,
     taken: Shares,
+    errors: Errors,
     gates: Sequence[str],
     inputs: Sequence[str],
     gate_inputs: Sequence[str],
     criteria: tuple[float, float, float],
 ) -> str:
-    """Return model, criteria, status, parameters, starts and notes, one line or table each.
+    """Return model, criteria, status, tables of experts and gates, starts and notes.
 
     Parameters
     ----------
     fit : Fit
     taken : Shares
         Responsibilities summed over the data of fit.
+    errors : Errors
+        Standard errors, or why there are none.
     gates : descriptions of the gates by level
     inputs, gate_inputs : names
     criteria : AIC, BIC, ICL
     """
-    mixture = fit.mixture
+    mixture, terms = fit.mixture, Terms(fit, errors, inputs, gate_inputs)
     lines = [
         f"Mixture of {mixture.n_leaves} experts" + (f" in levels of {mixture.branching}" if mixture.depth > 1 else ""),
-        f"  gate    {', '.join(gates)}",
-        f"  expert  {mixture.expert}",
-        f"  family  {mixture.family}" + (f", shared {', '.join(mixture.shared)}" if mixture.shared else ""),
+        *_part("gate", ", ".join(gates)),
+        *_part("expert", str(mixture.expert)),
+        *_part("family", f"{mixture.family}" + (f", shared {', '.join(mixture.shared)}" if mixture.shared else "")),
         f"  n = {fit.n:.15g}   log-likelihood = {fit.log_likelihood:.6f}   df = {fit.df}",
         "  AIC = {:.4f}   BIC = {:.4f}   ICL = {:.4f}".format(*criteria),
-        f"Status: {fit.status}: {fit.status.words}{details(fit)}",
-        "",
-        "Experts",
-        *_table(_experts(fit, taken, inputs), ["/".join(map(str, leaf)) for leaf in _owners(mixture.branching)]),
+        *_wrapped(f"Status: {fit.status}: {fit.status.words}{details(fit)}"),
     ]
-    for level in range(mixture.depth):
+    experts = terms.experts()
+    levels = [(terms.gate(level, "child"), terms.gate(level, "node")) for level in range(mixture.depth)]
+    everything = [group for groups in (experts, *(part for pair in levels for part in pair)) for group in groups]
+    wide = max((len(term.name) for group in everything for term in group.terms), default=0)
+    plain = errors.values is None
+    for group, total in zip(experts, taken.totals.tolist(), strict=True):
+        lines += ["", f"Expert {_joined(group.owner)}, share {total:.6g} of {fit.n:.6g}", *_table(group, wide, plain)]
+    for level, (branches, nodes) in enumerate(levels):
         lines += ["", f"Gate of level {level}, last branch as reference where only differences matter"]
-        lines += _gate(fit, level, gate_inputs)
-    return "\n".join([*lines, "", *_starts(fit), *(f"Note: {note}" for note in fit.notes), STANDARD_ERRORS])
+        lines += [line for group in branches for line in _branch(group, wide, plain)]
+        for group in nodes:
+            lines += [f"  node {_joined(group.owner)}" if group.owner else "  all branches", *_rows(group, wide)]
+        lines += [] if branches or nodes else ["  has no parameters"]
+    notes = [line for note in (*fit.notes, *errors.notes) for line in _wrapped(f"Note: {note}")]
+    return "\n".join([*lines, "", *_starts(fit), *notes, *_wrapped(_errors(errors))])
 
 
-STANDARD_ERRORS = "Standard errors are not part of this release."
+def _errors(errors: Errors) -> str:
+    if errors.values is None:
+        return f"Standard errors: none, because {errors.reason}"
+    return "Standard errors: observed information; intervals are normal, of positive parameters on the log scale"
 
 
-def _owners(branching: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    return product(*(range(k) for k in branching))
+def _joined(owner: Sequence[int]) -> str:
+    return "/".join(map(str, owner))
 
 
-def _experts(fit: Fit, taken: Shares, inputs: Sequence[str]) -> Table:
-    """Return one line per parameter, one column per leaf."""
-    mixture, leaves = fit.mixture, fit.mixture.n_leaves
-    rows: Table = [("share", (taken.totals / fit.n).tolist())]
-    found = natural(mixture, fit.measure, flat=False)
-    for name in ("intercept_", "coef_", "output_", "scale_", "dof_"):
-        if name not in found:
-            continue
-        value = found[name].reshape(leaves, *found[name].shape[mixture.depth :])
-        for output in range(value.shape[1]):
-            mark = f"y{output} " if value.shape[1] > 1 else ""
-            own = value[:, output]
-            if own.ndim == 1:
-                rows.append((f"{mark}{name[:-1]}", own.tolist()))
-            else:
-                rows += [(f"{mark}{inputs[j]}", own[:, j].tolist()) for j in range(own.shape[1])]
-    return rows
+def _part(kind: str, words: str) -> list[str]:
+    start = f"  {kind:8}"
+    return wrap(words, WIDTH, initial_indent=start, subsequent_indent=10 * " ", break_long_words=False)
 
 
-def _gate(fit: Fit, level: int, inputs: Sequence[str]) -> list[str]:
-    """Return the parameters of one level: those of branches, one column each, then those of nodes."""
-    mixture, params = fit.mixture, fit.measure.gates[level]
-    specs = mixture.gates[level].score.parameters(len(inputs))
-    lines: list[str] = []
-    for owner, branching in (("child", mixture.branching[: level + 1]), ("node", mixture.branching[:level])):
-        rows: Table = []
-        for name, spec in specs.items():
-            if spec.owner == owner:
-                rows += _entries(name, params[name], len(spec.shape), inputs)
-        if rows:
-            lines += _table(rows, ["/".join(map(str, node)) or "root" for node in _owners(branching)])
-    return lines or ["  has no parameters"]
+def _wrapped(text: str) -> list[str]:
+    return wrap(text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
-def _entries(name: str, value: Tensor, rank: int, inputs: Sequence[str]) -> Table:
-    if not rank:
-        return [(name, value.reshape(-1).tolist())]
-    flat = value.reshape(-1, value.shape[-1])
-    labels = inputs if value.shape[-1] == len(inputs) else [str(j) for j in range(value.shape[-1])]
-    return [(f"{name} {labels[j]}", flat[:, j].tolist()) for j in range(value.shape[-1])]
+def _table(group: Group, wide: int, plain: bool) -> list[str]:
+    """Return header and rows of one group."""
+    header = PLAIN if plain else FULL
+    return [f"  {'':{wide}}{header}", *_rows(group, wide)]
 
 
-def _table(rows: Table, header: list[str]) -> list[str]:
-    left = max(len(name) for name, _ in rows)
-    lines = [f"  {'':{left}}" + "".join(f"{name:>13}" for name in header)]
-    return lines + [f"  {name:{left}}" + "".join(f"{value:>13.6g}" for value in values) for name, values in rows]
+def _branch(group: Group, wide: int, plain: bool) -> list[str]:
+    """Return one branch of a gate; the reference is one line."""
+    title = f"  branch {_joined(group.owner)}"
+    if all(term.word == "reference" for term in group.terms):
+        return [f"{title}: reference, all zero"]
+    header = PLAIN if plain else FULL
+    over = max(len(title) - wide - 2, 0)
+    return [f"{title:{wide + 2}}{header[over:]}", *_rows(group, wide)]
+
+
+def _rows(group: Group, wide: int) -> list[str]:
+    return [_row(term, wide) for term in group.terms]
+
+
+def _row(term: Term, wide: int) -> str:
+    start = f"  {term.name:{wide}}{_number(term.estimate):>11}"
+    if term.word or not term.numbers:
+        return f"{start}  {term.word}".rstrip()
+    error, z, p, lower, upper = term.numbers
+    test = f"{'':14}" if isnan(z) else f"{_z(z):>7}{'<0.001' if p < 0.001 else f'{p:.3f}':>7}"
+    return f"{start}{_number(error):>11}{test}{_number(lower):>11}{_number(upper):>11}"
+
+
+def _number(value: float) -> str:
+    text = f"{value:.6g}"
+    return text if len(text) <= 10 else f"{value:.4g}"
+
+
+def _z(value: float) -> str:
+    size = abs(value)
+    return f"{value:.2f}" if size < 100 else f"{value:.1f}" if size < 1000 else f"{value:.4g}"
 
 
 def _starts(fit: Fit) -> list[str]:

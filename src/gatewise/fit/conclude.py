@@ -15,7 +15,7 @@ from gatewise.fit.certify import certify, flags
 from gatewise.fit.hinges import settle_on_hinges
 from gatewise.fit.kinks import settle_on_kinks
 from gatewise.fit.model import Model, shortest
-from gatewise.fit.problem import Problem, evaluate
+from gatewise.fit.problem import Problem, box_of, evaluate, newton_polish
 from gatewise.fit.result import SAME, Certificate, Fit, Starts
 
 SMALLEST = 1e-24  # residual variance, of the variance of y, that counts as none
@@ -64,8 +64,12 @@ def conclude(
     pinned: Tensor | None = None
     if kinks and model.chart.mixture.kinked:
         point, names, pinned = settle_on_kinks(scaled(problem, point), point, deadline)
-        problem, point, hinged, pinned = settle_on_hinges(scaled(problem, point), point, pinned, deadline)
-    problem = scaled(problem, point)
+        problem = scaled(problem, point)
+        point = newton_polish(problem, point[None], 60, deadline, box_of(problem.chart, point, pinned)).x[0]
+        problem, point, hinged, pinned = settle_on_hinges(problem, point, pinned, deadline)
+    if not problem.chart.mixture.family.has_density:  # the residual variance, and with it every tolerance, has moved
+        problem = scaled(problem, point)
+        point = newton_polish(problem, point[None], 60, deadline, box_of(problem.chart, point, pinned)).x[0]
     ending = endings(model, problem, point[None])
     ends = endings(model, searched.problem, searched.points)
     whole = searched.problem.rows is problem.rows

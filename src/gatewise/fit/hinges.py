@@ -18,7 +18,7 @@ from gatewise.core.chart import Chart
 from gatewise.core.derivatives import one_node_dimension
 from gatewise.core.predictors import Local
 from gatewise.core.rows import Block
-from gatewise.fit.problem import Problem, evaluate, newton_polish
+from gatewise.fit.problem import Problem, box_of, evaluate, newton_polish
 
 NEAR = 1e-5  # size of the affine map at a row that lies on its hinge
 ROUNDS = 4
@@ -62,8 +62,7 @@ def settle_on_hinges(problem: Problem, point: Tensor, pinned: Tensor | None, dea
         chart, inside = _restricted(problem.chart, held, point)
         smaller = replace(problem, chart=chart, floor=_rest(problem.floor, chart, problem.chart))
         still = _rest(pinned, chart, problem.chart)
-        box = None if still is None else _still(chart, still, inside)
-        inside = newton_polish(smaller, inside[None], 60, deadline, box).x[0]
+        inside = newton_polish(smaller, inside[None], 60, deadline, box_of(chart, inside, still)).x[0]
         full = _lifted(problem.chart, chart, inside)
         down = _falling(problem, full, held)
         again = _near(problem, full)
@@ -76,11 +75,6 @@ def settle_on_hinges(problem: Problem, point: Tensor, pinned: Tensor | None, dea
         some = Hinges(held.gradient[keep], held.value[keep], tuple(held.names[i] for i in keep.tolist()))
         held = some if same else again
     return as_it_was
-
-
-def _still(chart: Chart, still: Tensor, point: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the box (1, P) of a chart with some coordinates held at a point."""
-    return torch.where(still, point, chart.lower)[None], torch.where(still, point, chart.upper)[None]
 
 
 class _Map(NamedTuple):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.chart import Chart, from_paths, make_chart
-from gatewise.core.mixture import Measure, Mixture, require_density
+from gatewise.core.mixture import Measure, Mixture, require_continuity, require_density
 from gatewise.core.rows import Columns, Rows
 from gatewise.fit import frames
 
@@ -100,8 +100,7 @@ def prepare(
     ValueError
         For a gate without a density, fewer rows than leaves, no weight, or values that are not finite.
     """
-    if mixture.family.has_density:
-        require_density(mixture)
+    (require_density if mixture.family.has_density else require_continuity)(mixture)
     if rows.n_units < mixture.n_leaves:
         raise ValueError(f"{rows.n_units} rows for {mixture.n_leaves} experts: give at least one row per expert")
     if not rows.total > 0:

@@ -162,6 +162,13 @@ def objective(problem: Problem) -> Callable[[Tensor, Tensor, int], tuple[Tensor,
     return fun
 
 
+def box_of(chart: Chart, point: Tensor, pinned: Tensor | None) -> tuple[Tensor, Tensor] | None:
+    """Return the box (1, P) of a chart with pinned coordinates held at a point (P,); None when none is."""
+    if pinned is None:
+        return None
+    return torch.where(pinned, point, chart.lower)[None], torch.where(pinned, point, chart.upper)[None]
+
+
 def newton_polish(
     problem: Problem,
     free: Tensor,

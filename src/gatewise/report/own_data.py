@@ -12,6 +12,7 @@ from gatewise.estimators.alerts import CLASSES, FitWarning
 from gatewise.report.facts import Fitted, gate_phrase
 from gatewise.report.page import Page, Section
 from gatewise.report.reading import Prepared
+from gatewise.report.tables import PreparedTable
 
 
 class Outcome(NamedTuple):
@@ -34,7 +35,7 @@ class Outcome(NamedTuple):
 
 
 def fit_table(
-    path: str, data: Prepared, options: dict[str, Any], progress: Callable[[str, int, int], None] | None = None
+    path: str, data: Prepared | PreparedTable, options: dict[str, Any], progress: Callable[[str, int, int], None] | None = None
 ) -> Outcome:
     """Fit a regressor to a prepared table.
 
@@ -42,13 +43,13 @@ def fit_table(
     ----------
     path : str
         Of the table, for the code.
-    data : Prepared
+    data : Prepared or PreparedTable
     options : dict
         Arguments of the regressor.
     progress : callable, optional
         Called with (stage, starts that have ended, starts) as the fit goes on.
     """
-    roles = data.roles
+    roles, seen = data.roles, data.drawn
     inside = roles.gate_features and data.gate_x is None
     options = {**options, **({"gate_features": list(roles.gate_features)} if inside else {})}
     model = MixtureOfExpertsRegressor(**options, verbose=progress or 0)
@@ -59,15 +60,15 @@ def fit_table(
         model.fit(data.X, data.y, sample_weight=data.weight, gate_X=data.gate_x, groups=data.groups)
     spent = time.perf_counter() - begun
     model.verbose = 0
-    gates = data.gate_x if data.gate_x is not None else data.X[list(roles.gate_features)] if inside else None
+    gates = seen.gate_x if seen.gate_x is not None else seen.X[list(roles.gate_features)] if inside else None
     fitted = Fitted(
         gate_phrase(model.gate, model.mixture_.depth),
         model.fit_,
-        data.X,
-        data.y,
+        seen.X,
+        seen.y,
         spent,
         gates,
-        data.groups,
+        seen.groups,
         roles.features,
         roles.gate_features or None,
         roles.target,
@@ -77,30 +78,22 @@ def fit_table(
     return Outcome(model, fitted, remarks, code_of(path, data, options))
 
 
-def code_of(path: str, data: Prepared, options: dict[str, Any]) -> str:
+def code_of(path: str, data: Prepared | PreparedTable, options: dict[str, Any]) -> str:
     """Return Python that reads the table and gives the same fit."""
-    roles = data.roles
-    names = (roles.target, *roles.features, *roles.gate_features, roles.weights, roles.groups)
-    used = [name for name in dict.fromkeys(names) if name]
-    more = f", sample_weight=frame[{roles.weights!r}]" if roles.weights else ""
-    more += f", gate_X=frame[{list(roles.gate_features)!r}]" if data.gate_x is not None else ""
-    more += f", groups=frame[{roles.groups!r}].astype(str)" if roles.groups else ""
+    lines, given = data.code(path)
     arguments = "".join(f"    {name}={value!r},\n" for name, value in options.items())
     return (
-        "import pandas as pd\n"
-        "from gatewise import MixtureOfExpertsRegressor\n\n"
-        f"frame = pd.read_csv({str(path)!r}, skipinitialspace=True)[{used!r}].dropna()\n"
-        f"model = MixtureOfExpertsRegressor(\n{arguments})\n"
-        f"model.fit(frame[{list(roles.features)!r}], frame[{roles.target!r}]{more})\n"
+        f"{lines}model = MixtureOfExpertsRegressor(\n{arguments})\n"
+        f"model.fit({given})\n"
         "print(model.summary())\n"
     )
 
 
-def page_of(path: str, data: Prepared, outcome: Outcome, command: str, version: str) -> Page:
+def page_of(path: str, data: Prepared | PreparedTable, outcome: Outcome, command: str, version: str) -> Page:
     """Return the page of a fit to a user's table."""
     roles, fit = data.roles, outcome.model.fit_
     left = f" {data.dropped} rows with missing values were left out." if data.dropped else ""
-    about = f"{roles.target} given {', '.join(roles.features)}: {len(data.X)} rows of {path}.{left}"
+    about = f"{roles.target} given {', '.join(roles.features)}: {data.rows} rows of {path}.{left}{data.shown}"
     reading = " ".join(remark[:1].upper() + remark[1:] + "." for remark in outcome.remarks)
     lead = f"A mixture of {fit.mixture.n_leaves} experts. Status: {fit.status}: {fit.status.words}."
     summary = outcome.model.summary()

@@ -51,6 +51,33 @@ class Prepared(NamedTuple):
     groups: pd.Series | None
     dropped: int
 
+    @property
+    def rows(self) -> int:
+        """Number of rows that are used."""
+        return len(self.X)
+
+    @property
+    def drawn(self) -> Prepared:
+        """The rows that pictures show: all of them."""
+        return self
+
+    @property
+    def shown(self) -> str:
+        """What a page says about them: nothing."""
+        return ""
+
+    def code(self, path: str) -> tuple[str, str]:
+        """Return Python that reads the table, and the arguments of fit."""
+        roles = self.roles
+        names = (roles.target, *roles.features, *roles.gate_features, roles.weights, roles.groups)
+        used = [name for name in dict.fromkeys(names) if name]
+        more = f", sample_weight=frame[{roles.weights!r}]" if roles.weights else ""
+        more += f", gate_X=frame[{list(roles.gate_features)!r}]" if self.gate_x is not None else ""
+        more += f", groups=frame[{roles.groups!r}].astype(str)" if roles.groups else ""
+        lines = "import pandas as pd\nfrom gatewise import MixtureOfExpertsRegressor\n\n"
+        lines += f"frame = pd.read_csv({str(path)!r}, skipinitialspace=True)[{used!r}].dropna()\n"
+        return lines, f"frame[{list(roles.features)!r}], frame[{roles.target!r}]{more}"
+
 
 def read_table(path: str | Path) -> pd.DataFrame:
     """Read a CSV file with a header line.
@@ -87,7 +114,7 @@ def prepare(frame: pd.DataFrame, roles: Roles) -> Prepared:
     ValueError
         For an unknown name, a column that holds text, or when nothing is left.
     """
-    roles = _filled(frame, roles)
+    roles = filled(frame, roles)
     numeric = (roles.target, *roles.features, *roles.gate_features, *([roles.weights] if roles.weights else []))
     used = [*dict.fromkeys(numeric), *([roles.groups] if roles.groups else [])]
     require_numbers(frame, numeric)
@@ -106,7 +133,7 @@ def prepare(frame: pd.DataFrame, roles: Roles) -> Prepared:
     )
 
 
-def _filled(frame: pd.DataFrame, roles: Roles) -> Roles:
+def filled(frame: pd.DataFrame, roles: Roles) -> Roles:
     """Return the roles with the features filled in, every name checked."""
     special = [name for name in (roles.target, roles.weights, roles.groups) if name is not None]
     require_columns(frame, [*special, *roles.features, *roles.gate_features])
@@ -149,6 +176,21 @@ def require_numbers(frame: pd.DataFrame, names: Sequence[str]) -> None:
         )
 
 
+def inputs_of(model: Any) -> list[str]:
+    """Return the names of the columns that a model needs, those of the experts first.
+
+    Raises
+    ------
+    ValueError
+        If it was fitted without names.
+    """
+    names = list(getattr(model, "feature_names_in_", ()))
+    gates = list(model._reader.names or ()) if model._reader.given else []
+    if not names or (model._reader.given and not gates):
+        raise ValueError("the model was fitted without column names: predict in Python, or fit with gatewise fit")
+    return list(dict.fromkeys([*names, *gates]))
+
+
 def predict(model: Any, frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """Return one column `prediction`, empty where an input is missing, and the number of such rows.
 
@@ -159,14 +201,12 @@ def predict(model: Any, frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
         With the columns that the model was fitted to.
     """
     names = list(getattr(model, "feature_names_in_", ()))
-    reader = model._reader
-    gates = list(reader.names or ()) if reader.given else []
-    if not names or (reader.given and not gates):
-        raise ValueError("the model was fitted without column names: predict in Python, or fit with gatewise fit")
-    require_columns(frame, [*names, *gates])
-    require_numbers(frame, [*names, *gates])
-    complete = frame[[*names, *gates]].notna().all(axis=1)
-    rows = frame[complete].astype(dict.fromkeys([*names, *gates], float))
+    used = inputs_of(model)
+    gates = list(model._reader.names) if model._reader.given else []
+    require_columns(frame, used)
+    require_numbers(frame, used)
+    complete = frame[used].notna().all(axis=1)
+    rows = frame[complete].astype(dict.fromkeys(used, float))
     out = pd.DataFrame({"prediction": pd.Series(float("nan"), index=frame.index)})
     if len(rows):
         out.loc[complete, "prediction"] = model.predict(rows[names], gate_X=rows[gates] if gates else None)

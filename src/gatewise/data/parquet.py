@@ -1,0 +1,153 @@
+"""Tables in Parquet files and Arrow data sets: what is read, and by which way. pyarrow is imported at the first use."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gatewise.data.batches import Source
+
+ENDINGS = (".parquet", ".pq")
+
+
+@dataclass(frozen=True)
+class ParquetTable:
+    """Rows of Parquet files or of an Arrow data set, with a choice of features: read in batches, never held whole.
+
+    Parameters
+    ----------
+    source : str, Path or pyarrow.dataset.Dataset
+        A file; a folder, which means its files ``*.parquet`` at any depth, in the order of their paths, with folders
+        such as ``year=2024`` as columns; or a data set of any kind, also a filtered one.
+    columns : sequence of str, optional
+        The features; left out: all columns that have no other role.
+
+    Notes
+    -----
+    Parquet files are read in bounded memory, whatever the size of their row groups. A filtered data set takes memory
+    for whole row groups, and has to be read from its beginning for every pass.
+
+    Examples
+    --------
+    >>> ParquetTable("rows.parquet", columns=["age", "dose"]).columns
+    ('age', 'dose')
+    """
+
+    source: Any
+    columns: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.columns is None:
+            return
+        names = (self.columns,) if isinstance(self.columns, str) else tuple(self.columns)
+        if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+            raise ValueError(f"columns={self.columns!r}: give at least one name, and each one once")
+        object.__setattr__(self, "columns", names)
+
+    @property
+    def name(self) -> str:
+        """What messages call the table."""
+        return str(self.source) if isinstance(self.source, str | os.PathLike) else "the data set"
+
+
+def is_table(value: Any) -> bool:
+    """Return whether a value names rows to be read from files: a path, a ParquetTable or a pyarrow data set.
+
+    Examples
+    --------
+    >>> is_table("rows.parquet"), is_table([[1.0], [2.0]])
+    (True, False)
+    """
+    arrow = sys.modules.get("pyarrow.dataset")  # who passes a data set has imported it
+    kinds = (str, os.PathLike, ParquetTable, *(() if arrow is None else (arrow.Dataset,)))
+    return isinstance(value, kinds)
+
+
+def is_parquet(path: str | Path) -> bool:
+    """Return whether a path ends as Parquet files do, or is a folder with such files."""
+    path = Path(path)
+    return path.suffix.lower() in ENDINGS or (path.is_dir() and bool(_files(path)))
+
+
+def as_table(value: Any) -> ParquetTable:
+    """Return a path or data set as a table of all its columns, and a table as it is."""
+    return value if isinstance(value, ParquetTable) else ParquetTable(value)
+
+
+def opened(table: ParquetTable) -> Source:
+    """Return the way to read a table in batches.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If pyarrow is not installed.
+    OSError, ValueError
+        For a path without readable Parquet files, and for a table without rows.
+    """
+    try:
+        import pyarrow.dataset as arrow
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            f"reading {table.name} needs pyarrow, which is not installed: pip install 'gatewise[parquet]'"
+        ) from None
+    from gatewise.data.batches import Scan, files_of
+
+    dataset = _dataset(table, arrow)
+    try:
+        fragments = list(dataset.get_fragments())
+    except ValueError:  # a filter is set, which fragments would not know of
+        fragments = []
+    plain = bool(fragments) and all(isinstance(one, arrow.ParquetFileFragment) for one in fragments)
+    source = files_of(fragments, dataset.schema, table.name) if plain else Scan(dataset, dataset.count_rows())
+    if not source.rows:
+        raise ValueError(f"{table.name} has no rows: give a table with one row per observation")
+    return source
+
+
+def _dataset(table: ParquetTable, arrow: Any) -> Any:
+    """Return the pyarrow data set of a table."""
+    if isinstance(table.source, arrow.Dataset):
+        return table.source
+    if not isinstance(table.source, str | os.PathLike):
+        kind = type(table.source).__name__
+        raise TypeError(f"the source of a table is a {kind}: give a path, or pyarrow.dataset.dataset(...)")
+    path = Path(table.source)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"there is no file {path}: check the path; for other places than disks pass pyarrow.dataset.dataset(...)"
+        )
+    try:
+        if not path.is_dir():
+            return arrow.dataset(str(path), format="parquet")
+        found = _files(path)
+        if not found:
+            raise ValueError(f"the folder {path} has no files *.parquet: check the path")
+        return arrow.dataset(found, format="parquet", partitioning="hive", partition_base_dir=str(path))
+    except OSError as cause:
+        detail = str(cause).strip().splitlines()[0]
+        raise ValueError(
+            f"{path} cannot be read as Parquet ({detail}): text is read with pandas.read_csv, or by gatewise fit"
+        ) from cause
+
+
+def _files(folder: Path) -> list[str]:
+    """Return the Parquet files of a folder in the order of their paths, without those that start with . or _."""
+    found = sorted(path for ending in ENDINGS for path in folder.rglob(f"*{ending}") if path.is_file())
+    return [str(path) for path in found if not any(p.startswith((".", "_")) for p in path.relative_to(folder).parts)]
+
+
+def require_names(found: Sequence[str], wanted: Sequence[str], table: str) -> None:
+    """Raise unless a table has every wanted column, and has it once."""
+    for name in wanted:
+        if name not in found:
+            near = get_close_matches(name, found, 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"{table} has no column {name!r}: {hint}its columns are {', '.join(found)}")
+        if list(found).count(name) > 1:
+            raise ValueError(f"{table} has two columns {name!r}: give them different names")

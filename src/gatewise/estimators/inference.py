@@ -1,0 +1,192 @@
+"""Standard errors and intervals of a fitted estimator: its data given again, its settings put in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from gatewise.core.families import FullGaussian
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.core.rows import Rows
+from gatewise.estimators import options
+from gatewise.estimators.inputs import label_groups, read_inputs, read_training, read_weights
+from gatewise.fit.result import Fit
+from gatewise.infer.bands import Band, gate_band, mean_band
+from gatewise.infer.information import Information, information, standard_errors
+from gatewise.infer.intervals import Derived, Intervals, delta, require, wald
+from gatewise.infer.profile import Profile, profile
+
+UNKNOWN = "they were not computed with this fit"
+
+
+class Errors(NamedTuple):
+    """Standard errors that a fitted estimator keeps.
+
+    Attributes
+    ----------
+    values : dict path -> Tensor, or None
+        In the shapes of the measure; with a full covariance also ``family.scale``.
+    reason : str or None
+        Why there are none.
+    notes : tuple of str
+    directions : tuple of str
+        What the reason names.
+    """
+
+    values: dict[str, Tensor] | None = None
+    reason: str | None = UNKNOWN
+    notes: tuple[str, ...] = ()
+    directions: tuple[str, ...] = ()
+
+
+def errors_of(found: Information) -> Errors:
+    """Return what an estimator keeps of an Information."""
+    if found.refused:
+        return Errors(None, found.refused, (), found.directions)
+    values = standard_errors(found)
+    family = found.mixture.family
+    if isinstance(family, FullGaussian):
+        q = next(iter(found.measure(found.estimate).experts.values())).shape[found.mixture.depth]
+
+        def spread(measure: Measure) -> Tensor:
+            return torch.sqrt(family.covariance(measure.family, q).diagonal(dim1=-2, dim2=-1))
+
+        values["family.scale"] = delta(found, spread).error
+    return Errors(values, None, found.notes)
+
+
+def settings(estimator: Any, mixture: Mixture, rows: Rows, flat: bool) -> dict[str, Any]:
+    """Return the arguments of an estimator that say which parameters are estimated, as the engine takes them."""
+    held = options.Held(mixture, rows, flat)
+    return {
+        "bounds": held.bounds(estimator.bounds),
+        "fixed": held.fixed(estimator.fixed),
+        "alpha": float(estimator.alpha),
+        "gauge": estimator.gauge,
+        "min_scale": options.floor_of(estimator.min_scale, rows.y.shape[1]),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Inference:
+    """Errors and intervals of a fitted estimator, made by its `inference` method.
+
+    Attributes
+    ----------
+    information : Information
+        Estimates and their covariance; `refused` says why there is none.
+    """
+
+    information: Information
+    estimator: Any
+    rows: Rows
+    given: Mapping[str, Any]
+
+    @property
+    def refused(self) -> str | None:
+        """Why there are no standard errors, or None."""
+        return self.information.refused
+
+    @property
+    def fit(self) -> Fit:
+        """The fit behind the estimates."""
+        return self.estimator.fit_
+
+    def standard_errors(self) -> dict[str, np.ndarray]:
+        """Return standard errors by path, in the shapes of `measure_`; 0: not estimated, NaN: not unique.
+
+        Raises
+        ------
+        ValueError
+            If there are none, with the reason.
+        """
+        require(self.information)
+        return {path: value.numpy() for path, value in standard_errors(self.information).items()}
+
+    def wald(self, level: float = 0.95) -> Intervals:
+        """Return normal intervals of all parameters (`gatewise.infer.intervals.wald`)."""
+        return wald(self.information, level)
+
+    def profile(self, name: str, level: float = 0.95) -> Profile:
+        """Return the profile interval of one parameter (`gatewise.infer.profile.profile`).
+
+        Raises
+        ------
+        ValueError
+            If the fit allows none, or for a name that is not estimated.
+        """
+        found = profile(self.fit, self.rows, name, level, **self.given)
+        if found.refused:
+            raise ValueError(f"this fit has no profile interval of {name}: {found.refused}")
+        return found
+
+    def delta(self, function: Callable[[Measure], Tensor], level: float = 0.95) -> Derived:
+        """Return a function of the parameters with its error (`gatewise.infer.intervals.delta`)."""
+        return delta(self.information, function, level)
+
+    def mean_interval(self, X: Any, level: float = 0.95, gate_X: Any = None) -> np.ndarray:
+        """Return the confidence interval of the mean at every row of X, ``(n, 2)`` or ``(n, q, 2)``.
+
+        It holds the mean, not new responses: for these see `predict_interval`.
+        """
+        band = mean_band(self.information, *self.estimator._columns(X, gate_X), level)
+        both = _ends(band)
+        return both[:, 0] if self.estimator._flat else both
+
+    def gate_interval(self, X: Any, level: float = 0.95, gate_X: Any = None) -> np.ndarray:
+        """Return the confidence interval of the weight of every expert at every row of X, ``(n, L, 2)``."""
+        return _ends(gate_band(self.information, *self.estimator._columns(X, gate_X), level))
+
+
+def _ends(band: Band) -> np.ndarray:
+    return torch.stack([band.lower, band.upper], -1).movedim(1, 0).numpy()
+
+
+def infer(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, gate_X: Any, groups: Any, kind: str, clusters: Any
+) -> Inference:
+    """Return errors and intervals of a fitted estimator from the data of its fit."""
+    check_is_fitted(estimator, "fit_")
+    read_inputs(estimator, X, reset=False)
+    reader = copy(estimator)  # reading training data notes the names of their columns
+    gated = any(spec.shape for gate in estimator.mixture_.gates for spec in gate.score.parameters(2).values())
+    data = read_training(reader, X, y, sample_weight, gate_X, groups, gated)
+    if data.reader.given != estimator._reader.given or data.reader.count != estimator._reader.count:
+        raise ValueError(f"fit was given {estimator._reader.count} gate inputs: give the gate_X of the fit again")
+    given = settings(estimator, estimator.mixture_, data.rows, data.flat)
+    n = data.rows.n if sample_weight is None and groups is None else len(np.asarray(y))
+    labels = None if clusters is None else unit_labels(clusters, sample_weight, groups, n)
+    return Inference(information(estimator.fit_, data.rows, kind, labels, **given), copy(estimator), data.rows, given)
+
+
+def unit_labels(clusters: Any, sample_weight: Any, groups: Any, n: int) -> Tensor:
+    """Return the cluster of every independent unit from labels of rows, in the order in which rows are read.
+
+    Raises
+    ------
+    ValueError
+        If the labels are missing or not one per row, or a group has several.
+    """
+    values = np.asarray(clusters)
+    if values.shape != (n,):
+        raise ValueError(f"clusters has shape {values.shape}, X has {n} rows: pass one cluster label per observation")
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ValueError("clusters has labels that are NaN or infinite: every row needs a cluster")
+    label = np.unique(values, return_inverse=True)[1].reshape(-1)
+    weight = read_weights(sample_weight, n)
+    kept = np.arange(n) if weight is None else np.flatnonzero(weight)
+    if groups is None:
+        return torch.from_numpy(label[kept])
+    unit = np.unique(label_groups(groups, n)[kept], return_inverse=True)[1].reshape(-1)
+    first = np.zeros(int(unit.max()) + 1, dtype=label.dtype)
+    first[unit] = label[kept]
+    if (first[unit] != label[kept]).any():
+        raise ValueError("clusters differ within a group: rows of a group are one unit, so give them one cluster label")
+    return torch.from_numpy(first)

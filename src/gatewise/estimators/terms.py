@@ -1,0 +1,181 @@
+"""The numbers of a fit one by one, as a reader knows them: by column names, expert and branch, with their errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.core.chart import KINDS, specifications
+from gatewise.core.families import FullGaussian
+from gatewise.core.predictors import Parameter
+from gatewise.estimators.inference import Errors
+from gatewise.fit.result import Certificate, Fit
+from gatewise.infer.intervals import critical, ends, p_value
+
+LEVEL = 0.95
+INFINITY = 100.0  # distance of a center from all others, in the gate's own units, at which only its direction matters
+UNTESTED = ("center",)  # parameters for which zero is no hypothesis
+
+Index = tuple[int, ...]
+Words = tuple[tuple[str, tuple[str, ...]], ...]
+
+
+class Term(NamedTuple):
+    """One parameter: name and estimate, then error, z, p and interval, or a word that stands for them."""
+
+    name: str
+    estimate: float
+    numbers: tuple[float, ...] = ()
+    word: str = ""
+
+
+class Group(NamedTuple):
+    """The parameters of one expert, of one branch of a gate, or of a node of gates."""
+
+    owner: Index
+    terms: list[Term]
+
+
+class Terms:
+    """Reads the parameters of a fit: knows names, errors, and what the certificate says about single parameters."""
+
+    def __init__(self, fit: Fit, errors: Errors, inputs: Sequence[str], gate_inputs: Sequence[str]) -> None:
+        self.fit, self.inputs, self.gate_inputs = fit, inputs, gate_inputs
+        self.values = fit.measure.paths()
+        self.q = next(iter(fit.measure.experts.values())).shape[fit.mixture.depth]
+        self.specs = specifications(fit.mixture, len(inputs), len(gate_inputs), self.q)
+        self.errors = errors.values or {}
+        self.words = {**words_of((("not unique", errors.directions),)), **words_of(said(fit.certificate))}
+
+    def experts(self) -> list[Group]:
+        """Return the parameters of every expert: intercept, slopes, output weight, then those of the family."""
+        first = [f"experts.{name}" for name in ("intercept", "coef", "output")]
+        own = [path for path in self.specs if path.startswith(("experts.", "family."))]
+        order = [path for path in first if path in own] + [path for path in own if path not in first]
+        leaves = product(*map(range, self.fit.mixture.branching))
+        return [Group(leaf, [term for path in order for term in self.at(path, leaf)]) for leaf in leaves]
+
+    def gate(self, level: int, owner: str) -> list[Group]:
+        """Return the parameters of one level: of every branch (`owner` child), or of every node (`owner` node)."""
+        own = [p for p, (spec, _) in self.specs.items() if p.startswith(f"gates.{level}.") and spec.owner == owner]
+        owners = product(*map(range, self.fit.mixture.branching[: level + (owner == "child")]))
+        return [Group(one, [term for path in own for term in self.at(path, one)]) for one in owners] if own else []
+
+    def at(self, path: str, owner: Index) -> list[Term]:
+        """Return the terms of one parameter of one owner."""
+        family = self.fit.mixture.family
+        if path == "family.cholesky" and isinstance(family, FullGaussian):
+            spread = torch.sqrt(family.covariance(self.fit.measure.family, self.q).diagonal(dim1=-2, dim2=-1))
+            return self.read("family.scale", Parameter((self.q,), transform="log"), spread, owner)
+        return self.read(path, self.specs[path][0], self.values[path], owner)
+
+    def read(self, path: str, spec: Parameter, value: Tensor, owner: Index) -> list[Term]:
+        """Return the terms of one owner's part of a tensor."""
+        part = value[owner]
+        indices = list(product(*map(range, part.shape)))
+        names = [self.label(path, index, part.shape) for index in indices]
+        words = [self.word(path, owner, index) for index in indices]
+        estimate = part.reshape(-1)
+        numbers: list[tuple[float, ...]] = [()] * len(names)
+        if path in self.errors:
+            kinds = (spec.transform,) if isinstance(spec.transform, str) else spec.transform
+            kind = torch.tensor([KINDS[k] for k in kinds]).repeat(len(names) // len(kinds))
+            error = self.errors[path][owner].reshape(-1)
+            tested = (kind == 0) & (path.rpartition(".")[2] not in UNTESTED)
+            numbers = _numbers(estimate, error, kind, tested)
+            words = [word or _word(one) for word, one in zip(words, error.tolist(), strict=True)]
+        rows = zip(names, estimate.tolist(), numbers, words, strict=True)
+        return [Term(name, number, () if word else found, word) for name, number, found, word in rows]
+
+    def label(self, path: str, index: Index, shape: Sequence[int]) -> str:
+        """Return the name of one entry of a parameter, with column names in place of positions."""
+        room, _, name = path.rpartition(".")
+        mark = f"y{index[0]} " if room in ("experts", "family") and index and self.q > 1 else ""
+        index = index[1:] if room == "experts" else index
+        if room == "experts":
+            entry = self.inputs[index[0]] if name == "coef" else " ".join([name, *map(str, index)])
+            return f"{mark}{entry}"
+        if room == "family":
+            return f"{mark}{name}"
+        return " ".join([name, *self.columns(name, index, shape)])
+
+    def columns(self, name: str, index: Index, shape: Sequence[int]) -> list[str]:
+        """Return the names of the columns behind one entry of a gate's parameter."""
+        if not index:
+            return []
+        inputs = self.gate_inputs
+        if name == "quadratic":
+            i, j = (int(part[index[0]]) for part in torch.triu_indices(len(inputs), len(inputs)))
+            return [f"{inputs[i]}^2"] if i == j else [inputs[i], inputs[j]]
+        return [inputs[index[0]]] if tuple(shape) == (len(inputs),) else [str(i) for i in index]
+
+    def word(self, path: str, owner: Index, index: Index) -> str:
+        """Return what stands in place of errors because of the gauge or the certificate, or an empty text."""
+        if self.is_reference(path, owner):
+            return "reference"
+        if self.at_infinity(path, owner):
+            return "at infinity"
+        full = index if path in self.fit.mixture.shared else (*owner, *index)
+        return self.words.get(named(path, full)) or self.words.get(named(path, owner), "")
+
+    def is_reference(self, path: str, owner: Index) -> bool:
+        """Return whether a branch is the reference of its node: what may be shifted is zero there."""
+        room = path.rpartition(".")[0]
+        if not room.startswith("gates."):
+            return False
+        shifted = self.fit.mixture.gates[int(room[6:])].translation()
+        free = [f"{room}.{other}" for other in shifted if self.specs[f"{room}.{other}"][0].free]
+        return path in free and all(bool((self.values[other][owner] == 0).all()) for other in free)
+
+    def at_infinity(self, path: str, owner: Index) -> bool:
+        """Return whether a center that has no unique estimate is so far out that only its direction matters."""
+        within = named(path, owner)[:-1] + ","
+        if not path.endswith(".center") or not any(name.startswith(within) for name in self.words):
+            return False
+        level = int(path.split(".")[1])
+        params = {name: value[owner[:-1]] for name, value in self.fit.measure.gates[level].items()}
+        params["bias"] = torch.zeros_like(params["bias"])
+        apart = -self.fit.mixture.gates[level].score(params, params["center"].mT)[owner[-1]]
+        return bool((apart > INFINITY).sum() == len(apart) - 1)  # all but itself
+
+
+def named(path: str, index: Index) -> str:
+    """Return the name of an entry, as charts and certificates write it."""
+    return f"{path}[{','.join(map(str, index))}]" if index else path
+
+
+def said(certificate: Certificate) -> Words:
+    """Return what a certificate says about single parameters: words, and the directions they hold for."""
+    return (
+        ("at its limit", certificate.limits),
+        ("at its bound", certificate.active),
+        ("on a kink", certificate.kinks),
+        ("not unique", certificate.null),
+        ("without limit", certificate.separated),
+        ("on the floor", certificate.floor),
+    )
+
+
+def words_of(words: Words) -> dict[str, str]:
+    """Return the word of every single parameter.
+
+    Examples
+    --------
+    >>> words_of((("not unique", ("a & b",)), ("on the floor", ("b",))))
+    {'a': 'not unique', 'b': 'on the floor'}
+    """
+    return {name: word for word, directions in words for one in directions for name in one.split(" & ")}
+
+
+def _word(error: float) -> str:
+    return "held" if error == 0 else "not unique" if error != error else ""
+
+
+def _numbers(estimate: Tensor, error: Tensor, kind: Tensor, tested: Tensor) -> list[tuple[float, ...]]:
+    z = torch.where(tested & (error > 0), estimate / error, torch.nan)
+    lower, upper = ends(estimate, error, kind, critical(LEVEL))
+    return list(map(tuple, torch.stack([error, z, p_value(z), lower, upper], -1).tolist()))

@@ -1,0 +1,91 @@
+"""Confidence bands of curves in x: the mean of y, and the weights of the experts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.core.chart import IDENTITY, LOG
+from gatewise.core.mixture import Measure, leaf_log_weights, regression
+from gatewise.core.rows import Columns
+from gatewise.infer.information import Information
+from gatewise.infer.intervals import critical, ends, moved_by_loose, require
+from gatewise.infer.predict import in_blocks
+
+
+class Band(NamedTuple):
+    """Pointwise confidence band: tensors (c, n) for c curves at n rows."""
+
+    estimate: Tensor
+    error: Tensor
+    lower: Tensor
+    upper: Tensor
+    level: float
+
+
+def mean_band(found: Information, x: Columns, gate_x: Columns | None = None, level: float = 0.95) -> Band:
+    """Return the confidence band ``(q, n)`` of the mean of y at x: pointwise, for the mean and not for new values.
+
+    Normal on the scale of the mean; for counts on its logarithm. Rows where the mean has no unique estimate have NaN.
+
+    Raises
+    ------
+    ValueError
+        If errors were refused, or the level is not between 0 and 1.
+    """
+    estimate, error = _curves(found, regression_at, x, gate_x)
+    transform = torch.tensor(LOG if found.mixture.family.discrete else IDENTITY)
+    return Band(estimate, error, *ends(estimate, error, transform, critical(level)), level)
+
+
+def gate_band(found: Information, x: Columns, gate_x: Columns | None = None, level: float = 0.95) -> Band:
+    """Return the confidence band ``(L, n)`` of the weight of every expert at x, normal on the logit scale.
+
+    Raises
+    ------
+    ValueError
+        If errors were refused, or the level is not between 0 and 1.
+    """
+    width = critical(level)
+    logit, error = _curves(found, logits_at, x, gate_x)
+    low, middle, high = (torch.sigmoid(logit + side * width * error) for side in (-1, 0, 1))
+    return Band(middle, error * middle * torch.sigmoid(-logit), low, high, level)
+
+
+def regression_at(found: Information, measure: Measure, x: Tensor, gate_x: Tensor) -> Tensor:
+    """Return the mean ``(*B, q, n)``."""
+    return regression(found.mixture, measure, x, gate_x)
+
+
+def logits_at(found: Information, measure: Measure, x: Tensor, gate_x: Tensor) -> Tensor:
+    """Return ``log(w / (1 - w))`` of the weights w of the leaves, ``(*B, L, n)``; a single leaf has 1e3."""
+    log_weights = leaf_log_weights(found.mixture, measure, gate_x)
+    leaves = log_weights.shape[-2]
+    if leaves == 1:
+        return 0.0 * log_weights + 1e3
+    others = torch.eye(leaves, dtype=torch.bool)[..., None]
+    rest = torch.logsumexp(log_weights.unsqueeze(-3).masked_fill(others, -torch.inf), -2)
+    return log_weights - rest
+
+
+def _curves(found: Information, curve: Callable[..., Tensor], x: Columns, gate_x: Columns | None) -> tuple[Tensor, ...]:
+    """Return value and standard error ``(c, n)`` of functions of single rows: the gradient of every row at once."""
+    require(found)
+    gates = x if gate_x is None else gate_x
+
+    def block(values: Tensor, gate_values: Tensor) -> Tensor:
+        batch = found.estimate.expand(values.shape[-1], -1).clone().requires_grad_(True)  # a measure for every row
+        rows, gate_rows = values.T[..., None], gate_values.T[..., None]
+        out = curve(found, found.measure(batch), rows, gate_rows)[..., 0]  # (n, c)
+        errors = []
+        for one in out.unbind(-1):
+            (gradient,) = torch.autograd.grad(one.sum(), batch, retain_graph=True)
+            error = ((gradient @ found.covariance) * gradient).sum(-1).clamp_min(0.0).sqrt()
+            errors.append(torch.where(moved_by_loose(found, gradient), torch.nan, error))
+        return torch.stack([out.detach().T, torch.stack(errors)])
+
+    both = in_blocks(block, len(found.estimate) * 4, x, gates)
+    return both[0], both[1]

@@ -1,0 +1,244 @@
+"""The atom of one leaf of a mixture made of core objects, and draws of its parameters in general position."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from math import isfinite, prod
+
+import torch
+from torch import Tensor
+
+from gatewise.core.experts import Expert
+from gatewise.core.families import Family
+from gatewise.core.gates import Gate
+from gatewise.core.predictors import Parameter, Params
+from gatewise.infer.identifiability.atoms import Atom, normal_response, points
+
+SPREAD = 0.7  # standard deviation of drawn parameters (THEORY 7.2)
+TRIES = 50  # draws of an expert whose kink must lie among the points
+FARTHEST = 1.1  # draws are cut here, so that centers and kinks lie among the points
+INNER = 0.3  # added to the vectors of inner gates
+VARIANCE, TEMPERATURE = 0.8, 1.3
+EXPERT, FAMILY = -1, -2  # parts of an atom besides the levels of its gates
+BIAS = {None: 0.3, 1: 0.4, 2: 0.3}  # by regime
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One named parameter of a core object inside theta."""
+
+    part: int  # level of a gate, EXPERT or FAMILY
+    key: str
+    path: str
+    spec: Parameter
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """Names of the entries."""
+        if not self.spec.shape or self.part == FAMILY:
+            return (self.path,)
+        places = torch.cartesian_prod(*(torch.arange(s) for s in self.spec.shape)).reshape(-1, len(self.spec.shape))
+        return tuple(f"{self.path}[{','.join(map(str, place))}]" for place in places.tolist())
+
+    @property
+    def squared(self) -> bool:
+        """Whether the entry is the square of the parameter: the variance of a Gaussian, for its standard deviation."""
+        return self.part == FAMILY and self.path.endswith("variance") and self.key == "scale"
+
+    def values(self, theta: Tensor) -> Tensor:
+        """Return the parameter of the only child, or of the only leaf without batch, from its entries."""
+        single = self.part == FAMILY or self.spec.owner == "node"
+        own = theta.sqrt() if self.squared else theta
+        return own.reshape(self.spec.shape if single else (1, *self.spec.shape))
+
+
+def slots(gates: Sequence[Gate], expert: Expert, family: Family | None, d: int) -> list[Slot]:
+    """Return the parameters of one leaf: of every gate on its path, of its expert, of its family."""
+    found = []
+    for level, gate in enumerate(gates):
+        prefix = f"gates.{level}." if len(gates) > 1 else ""
+        found += [Slot(level, key, prefix + key, spec) for key, spec in gate.score.parameters(d).items()]
+    found += [Slot(EXPERT, key, key, spec) for key, spec in expert.parameters(d).items()]
+    if family is not None:
+        own = family.parameters(1)
+        found += [Slot(FAMILY, key, "variance" if family.closed_scale else key, spec) for key, spec in own.items()]
+    return _apart(found)
+
+
+def _apart(found: list[Slot]) -> list[Slot]:
+    """Put the part in front of the names that an expert or a family has in common with something else."""
+    words = {EXPERT: "experts.", FAMILY: "family."}
+    paths = [slot.path for slot in found]
+    return [
+        Slot(s.part, s.key, words[s.part] + s.path, s.spec) if s.part < 0 and paths.count(s.path) > 1 else s
+        for s in found
+    ]
+
+
+def leaf_atom(
+    gates: Sequence[Gate],
+    expert: Expert,
+    family: Family | None,
+    d: int,
+    *,
+    held: Sequence[str] = (),
+    regime: int | None = None,
+    include_bias: bool | None = None,
+    title: str = "",
+) -> Atom:
+    """Return the atom of one leaf: the product of its unnormalised gate weights times density or mean.
+
+    ``u = prod_l w_l(x) * p(y | expert(x))`` for a family, ``u = prod_l w_l(x) * expert(x)`` without one (least
+    squares); w is ``exp(score)`` behind a softmax and ``sigmoid(score)`` behind a sigmoid, normalised or not. A
+    Gaussian is parameterised by its variance.
+
+    Parameters
+    ----------
+    gates : one per level, root first
+    expert : Expert
+    family : Family or None
+    d : int
+    held : sequence of str
+        Parameters or entries in which no derivative is taken.
+    regime : {1, 2}, optional
+        For gates whose link is not translation invariant: 1 puts their slopes to zero, 2 and None leave them general.
+    include_bias : bool, optional
+        Whether derivatives in the biases count; None: those of gates of general slopes without translation invariance.
+    title : str
+
+    Raises
+    ------
+    ValueError
+        If `held` names no parameter, or `regime` is 1 and a score has no slopes.
+    """
+    layout = slots(gates, expert, family, d)
+    general = [not gate.link.translation_invariant and regime != 1 for gate in gates]
+    biased = general if include_bias is None else [include_bias] * len(gates)
+    fixed = {slot.path for slot in layout if not slot.spec.free or (_is_bias(slot) and not biased[slot.part])}
+    paths = {slot.path: slot.entries for slot in layout}
+    entries = {name: (name,) for slot in layout for name in slot.entries}
+    for name in held:
+        if name not in paths and name not in entries:
+            raise ValueError(f"held={name!r} is no parameter here: the parameters are {', '.join(paths)}")
+    resting = [name for path in (*sorted(fixed), *held) for name in {**entries, **paths}[path]]
+    zero = _slopes(gates, layout) if regime == 1 else set()
+    biases = [
+        0.0 if gate.link.translation_invariant and not own else BIAS[regime]
+        for gate, own in zip(gates, biased, strict=True)
+    ]
+
+    def function(x: Tensor, y: Tensor, theta: Tensor) -> Tensor:
+        parts = _split(layout, theta)
+        value = torch.ones_like(x[0])
+        for level, gate in enumerate(gates):
+            value = value * numerator(gate, parts[level], x)
+        mean = expert(parts[EXPERT], x)
+        if family is None:
+            return value * mean[0]
+        return value * family.log_prob(parts[FAMILY], y.unsqueeze(0), mean).exp()
+
+    def draw(generator: torch.Generator) -> Tensor:
+        for _ in range(TRIES):
+            theta = torch.cat([_draw(slot, generator, _given(slot, biases, zero)) for slot in layout])
+            if not expert.kinked() or _bends(expert, _split(layout, theta)[EXPERT], d, generator):
+                break
+        return theta
+
+    return Atom(
+        function,
+        tuple(entries),
+        draw,
+        d,
+        tuple(dict.fromkeys(resting)),
+        _levels(gates, layout),
+        normal_response if family is None or family.location_scale else _drawn_response(family),
+        not all(general),
+        title,
+    )
+
+
+def numerator(gate: Gate, params: Params, x: Tensor) -> Tensor:
+    """Return the weight of one branch before it is divided by the sum over branches, ``(n,)``."""
+    score = gate.score(params, x)
+    link = gate.link
+    return (torch.exp(link.logits(score).value) if link.normalised else link.weights(score))[0]
+
+
+def _split(layout: Sequence[Slot], theta: Tensor) -> dict[int, dict[str, Tensor]]:
+    parts: dict[int, dict[str, Tensor]] = {}
+    for slot, piece in zip(layout, theta.split([prod(slot.spec.shape) for slot in layout]), strict=True):
+        parts.setdefault(slot.part, {})[slot.key] = slot.values(piece)
+    for part in (EXPERT, FAMILY, *(slot.part for slot in layout)):
+        parts.setdefault(part, {})
+    return parts
+
+
+def _levels(gates: Sequence[Gate], layout: Sequence[Slot]) -> tuple[tuple[str, ...], ...]:
+    """Return the entries of every level; all in one when an inner gate is not normalised and so separates nothing."""
+    found = [
+        tuple(name for slot in layout if slot.part == level for name in slot.entries) for level in range(len(gates))
+    ]
+    apart = all(gate.link.normalised for gate in gates[1:])
+    return tuple(found) if apart else (tuple(name for level in found for name in level),)
+
+
+def _is_bias(slot: Slot) -> bool:
+    return slot.part >= 0 and slot.key == "bias"
+
+
+def _slopes(gates: Sequence[Gate], layout: Sequence[Slot]) -> set[str]:
+    """Return the slopes of the gates that are not translation invariant."""
+    found = {level: gate.score.slopes() for level, gate in enumerate(gates) if not gate.link.translation_invariant}
+    for level, names in found.items():
+        if not names:
+            raise ValueError(
+                f"regime=1 sets the slopes of a gate to zero, and {gates[level].score} of gate {level} has none: "
+                "leave regime out"
+            )
+    return {slot.path for slot in layout if slot.key in found.get(slot.part, ())}
+
+
+def _given(slot: Slot, biases: Sequence[float], zero: Collection[str]) -> float | None:
+    """Return the value of a parameter that is not drawn."""
+    if not slot.spec.free:
+        return slot.spec.initial
+    if slot.path in zero:
+        return 0.0
+    if _is_bias(slot):
+        return biases[slot.part]
+    if slot.squared:
+        return VARIANCE
+    return None if slot.spec.transform == "identity" else TEMPERATURE * slot.spec.initial
+
+
+def _draw(slot: Slot, generator: torch.Generator, given: float | None) -> Tensor:
+    """Draw the entries of one parameter in general position."""
+    normal = torch.zeros(prod(slot.spec.shape), dtype=torch.float64)
+    torch.nn.init.trunc_normal_(normal, 0.0, SPREAD, -FARTHEST, FARTHEST, generator=generator)
+    if given is not None:
+        return torch.full_like(normal, given)
+    low, high = slot.spec.bounds
+    if isfinite(low) and isfinite(high):
+        return low + (high - low) * torch.sigmoid(normal)
+    if isfinite(low) or isfinite(high):
+        return low + normal.exp() if isfinite(low) else high - normal.exp()
+    return normal + (INNER if slot.part > 0 and slot.spec.shape else 0.0)
+
+
+def _bends(expert: Expert, params: Params, d: int, generator: torch.Generator) -> bool:
+    """Return whether the slope of an expert is not the same at nearly all points: its kink lies among them."""
+    x = points(generator, d, 256).requires_grad_(True)
+    with torch.enable_grad():
+        (slope,) = torch.autograd.grad(expert(params, x).sum(), x)
+    most = int(torch.unique(slope, dim=1, return_counts=True)[1].max())
+    return most < 0.95 * x.shape[1]
+
+
+def _drawn_response(family: Family) -> Callable[[torch.Generator, int], Tensor]:
+    def response(generator: torch.Generator, n: int) -> Tensor:
+        own = {k: torch.full(s.shape, s.initial, dtype=torch.float64) for k, s in family.parameters(1).items()}
+        eta = torch.randn(1, n, generator=generator, dtype=torch.float64)
+        return family.sample(own, eta, generator)[0]
+
+    return response

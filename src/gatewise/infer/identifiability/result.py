@@ -1,0 +1,134 @@
+"""What a check of identifiability found."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gatewise.infer.identifiability.relations import Relation, equations
+from gatewise.infer.identifiability.verdict import Verdict, explain
+
+
+class Identifiability(NamedTuple):
+    """What the derivatives of an atom say about the identifiability of its parameters.
+
+    Attributes
+    ----------
+    title : str
+        Gate, expert and estimator, in words.
+    order, atoms, d : int
+        Highest order of derivatives, number of atoms, number of features.
+    shared_gate : bool
+        Whether two atoms had equal gates.
+    estimated : tuple of str
+        Parameters in which derivatives were taken.
+    columns : tuple of str
+        Derivatives that were tested, such as ``d2u/dweight[0] dintercept``.
+    zero : tuple of str
+        Derivatives that vanish everywhere: left out.
+    nullity, first_nullity : int
+        Independent linear relations between the columns, and between the first derivatives among them.
+    kept, dropped : float
+        Smallest kept and largest dropped singular value over all draws, in units of the largest.
+    involved : tuple of str
+        Derivatives that take part in a relation.
+    parameters : tuple of str
+        Parameters whose first derivatives take part in a relation.
+    partners : tuple of str
+        Other parameters that take part in these relations through second derivatives.
+    dependent : tuple of str
+        Parameters whose first derivatives are linearly dependent for a single atom or pair.
+    unidentified : tuple of str
+        Those among them for which the normalisation of an inner gate does not help: they have no estimate.
+    splits : bool
+        Whether several fitted atoms can add up to a true one, so that second order counts.
+    relations : tuple of Relation
+    nullities : tuple of int
+        Nullity at every draw of the parameters and of the points; equal unless undecided.
+    replaced : int
+        Draws of the parameters that were replaced because their spectra had no clear gap.
+    rows : int
+        Points per draw.
+    doubt : str
+        Why nothing is decided; empty when something is.
+    verdict : Verdict
+    """
+
+    title: str
+    order: int
+    atoms: int
+    d: int
+    shared_gate: bool
+    estimated: tuple[str, ...]
+    columns: tuple[str, ...]
+    zero: tuple[str, ...]
+    nullity: int
+    first_nullity: int
+    kept: float
+    dropped: float
+    involved: tuple[str, ...]
+    parameters: tuple[str, ...]
+    partners: tuple[str, ...]
+    dependent: tuple[str, ...]
+    unidentified: tuple[str, ...]
+    splits: bool
+    relations: tuple[Relation, ...]
+    nullities: tuple[int, ...]
+    replaced: int
+    rows: int
+    doubt: str
+    verdict: Verdict
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of columns: the derivatives that do not vanish."""
+        return len(self.columns)
+
+    @property
+    def equations(self) -> tuple[str, ...]:
+        """The relations with simple coefficients; an equation without indices holds for every feature."""
+        return tuple(equations(self.relations))
+
+    @property
+    def unread(self) -> tuple[tuple[str, ...], ...]:
+        """The derivatives of each relation that has no simple equation."""
+        return tuple(relation.terms for relation in self.relations if relation.equation is None)
+
+    @property
+    def words(self) -> str:
+        """The verdict for these parameters, in some sentences."""
+        return explain(self)
+
+    def text(self) -> str:
+        """Return the findings as plain text.
+
+        Examples
+        --------
+        >>> from gatewise.infer.identifiability import identify
+        >>> print(identify("softmax", "gelu-no-bias", "ls", order=1).text().split("Weakly")[0])
+        softmax gate, gelu-no-bias expert, least squares: one atom, d = 2, order 1
+        4 derivatives, no linear relation; smallest singular value ...
+        <BLANKLINE>
+        """
+        lines = [f"{self.title}: {self.setting}", self.counts]
+        lines += [f"  {equation}" for equation in self.equations]
+        lines += [f"  a relation between {', '.join(terms)}" for terms in self.unread]
+        return "\n".join([*lines, self.words])
+
+    @property
+    def setting(self) -> str:
+        """Number of atoms, features and order, in words."""
+        atoms = "one atom" if self.atoms == 1 else f"two atoms{' with equal gates' * self.shared_gate}"
+        return f"{atoms}, d = {self.d}, order {self.order}"
+
+    @property
+    def counts(self) -> str:
+        """Numbers of derivatives and relations and the gap in the spectrum, in words."""
+        left_out = f" ({len(self.zero)} more vanish)" if self.zero else ""
+        relations = (
+            f"{self.nullity} linear relation{'s' * (self.nullity != 1)}" if self.nullity else "no linear relation"
+        )
+        gap = f"smallest singular value {self.kept:.1e}"
+        if self.nullity:
+            gap = f"singular values from {self.kept:.1e} up kept, from {self.dropped:.1e} down dropped"
+        again = f"; {self.replaced} draws without a clear gap left out" if self.replaced else ""
+        return f"{self.n_atoms} derivatives{left_out}, {relations}; {gap}{again}"

@@ -1,0 +1,257 @@
+"""Covariance of the estimates of a fitted mixture: observed information, sandwich, cluster-robust."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.core.chart import KINDS, from_paths, specifications
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.core.rows import Rows
+from gatewise.fit.certify import gauge_directions, spectrum
+from gatewise.fit.result import Certificate, Fit
+from gatewise.infer.information_point import (
+    ROUNDING,
+    Point,
+    locate,
+    mismatch,
+    score_products,
+    second_order,
+    slopes_of_natural,
+    to_data_units,
+    unseen_directions,
+)
+from gatewise.infer.information_refusal import refusal, singular, symmetric
+
+OBSERVED, SANDWICH = "observed", "sandwich"
+
+
+class Information(NamedTuple):
+    """Estimates with their covariance, in the units of the data, one entry per number of the measure.
+
+    Attributes
+    ----------
+    mixture : Mixture
+    shapes : dict path -> shape
+    names : tuple of str
+        Such as ``gates.0.weight[0,1]``.
+    estimate : Tensor (F,)
+    covariance : Tensor (F, F)
+        Zero for what has no error: reference branches and parts that are not estimated. NaN when refused.
+    transform : LongTensor (F,)
+        0: any number; 1: positive; 2: estimated as its reciprocal (degrees of freedom).
+    held : Tensor (F,) of bool
+        Parts without error.
+    loose : Tensor (F, l)
+        Directions the data leave open (collinear columns, lengths behind a cosine): functions that move along them
+        have no unique estimate.
+    kind : {"observed", "sandwich"}
+    notes : tuple of str
+    refused : str or None
+        Why there are no errors.
+    directions : tuple of str
+        What the refusal names.
+    """
+
+    mixture: Mixture
+    shapes: dict[str, tuple[int, ...]]
+    names: tuple[str, ...]
+    estimate: Tensor
+    covariance: Tensor
+    transform: Tensor
+    held: Tensor
+    loose: Tensor
+    kind: str
+    notes: tuple[str, ...] = ()
+    refused: str | None = None
+    directions: tuple[str, ...] = ()
+
+    def measure(self, values: Tensor) -> Measure:
+        """Return values ``(*B, F)`` as a measure."""
+        sizes = [torch.Size(shape).numel() for shape in self.shapes.values()]
+        parts = zip(self.shapes.items(), values.split(sizes, -1), strict=True)
+        return from_paths(
+            {path: part.reshape(values.shape[:-1] + shape) for (path, shape), part in parts}, self.mixture.depth
+        )
+
+    def index(self, name: str) -> int:
+        """Return the position of a parameter.
+
+        Raises
+        ------
+        ValueError
+            For a name that the mixture has not.
+        """
+        if name not in self.names:
+            raise ValueError(f"{name!r} is not a parameter of this mixture: the names are {', '.join(self.names)}")
+        return self.names.index(name)
+
+
+def information(
+    fit: Fit, rows: Rows, kind: str = OBSERVED, clusters: Tensor | None = None, **given: Any
+) -> Information:
+    r"""Return the covariance of the estimates of a fit.
+
+    With H the Hessian of minus the log-likelihood and :math:`s_u` the score of an independent unit of weight w_u:
+    ``observed`` is :math:`H^{-1}`, weights being frequencies; ``sandwich`` is :math:`H^{-1} J H^{-1}` with
+    :math:`J = \sum_u w_u^2 s_u s_u'`, weights being sampling weights and no small-sample factor (HC0); with clusters,
+    scores are summed inside each of the G clusters first and J is multiplied by G / (G - 1).
+
+    With a ridge (alpha > 0) H is that of the penalised log-likelihood, the errors are those of the penalised estimate,
+    and the bias of the shrinkage is not in them; a note says so.
+
+    Parameters
+    ----------
+    fit : Fit
+    rows : Rows
+        Those of the fit.
+    kind : {"observed", "sandwich"}
+    clusters : Tensor (m,), optional
+        Label of the cluster of every independent unit; needs ``kind="sandwich"``.
+    given : bounds, fixed, alpha, gauge, min_scale, as the fit was given them
+
+    Returns
+    -------
+    Information
+        With `refused` in words where the estimates have no normal errors: a gate that is separated, a direction the
+        likelihood does not see, a bound that holds the optimum, a scale on its floor, a kink, a search that stopped
+        too early, other rows or settings than those of the fit.
+
+    Raises
+    ------
+    ValueError
+        For an unknown kind, or clusters that do not fit.
+
+    Examples
+    --------
+    >>> from gatewise.core.gates import GATES
+    >>> from gatewise.core.rows import make_rows
+    >>> from gatewise.fit import maximum_likelihood
+    >>> x = torch.linspace(-1.0, 1.0, 50, dtype=torch.float64)[:, None]
+    >>> rows = make_rows(x, 2 * x + torch.cos(40 * x))
+    >>> fit = maximum_likelihood(Mixture((GATES["constant"],), (1,)), rows, starts=1)
+    >>> errors = standard_errors(information(fit, rows))
+    >>> bool(errors["family.scale"][0, 0].isclose(fit.measure.family["scale"][0, 0] / 10))  # scale / sqrt(2 n)
+    True
+    """
+    if kind not in (OBSERVED, SANDWICH):
+        raise ValueError(f"kind={kind!r}: choose 'observed' or 'sandwich'")
+    blank = _blank(fit, rows, kind)
+    labels = None if clusters is None else _numbered(clusters, rows, kind)
+    refused = refusal(fit)
+    if refused:
+        return blank._replace(refused=refused.words, directions=refused.directions)
+    point = locate(fit, rows, **given)
+    value, gradient, hessian = second_order(point)
+    open_ = _open(point, fit.certificate)
+    gauge = gauge_directions(point.chart, point.free)
+    values, vectors = spectrum(hessian, open_, gauge)
+    refused = singular(point, values, vectors) or symmetric(point, hessian, open_)
+    if refused:
+        return blank._replace(refused=refused.words, directions=refused.directions)
+    slope = vectors.T @ gradient
+    other = mismatch(fit, point, value, 0.5 * point.problem.total * float((slope * slope / values).sum()))
+    if other:
+        return blank._replace(refused=other)
+    root = vectors / torch.sqrt(point.problem.total * values)  # root root' is the inverse of H
+    if kind == SANDWICH:
+        middle = root.T @ score_products(point, labels) @ root
+        factor = 1.0 if labels is None else _factor(int(labels.max()) + 1)
+        root = root @ _square_root(factor * middle)
+    return _in_data_units(blank, point, root, open_, gauge)._replace(notes=_notes(fit, labels, len(values)))
+
+
+def _factor(count: int) -> float:
+    return count / (count - 1)
+
+
+def _square_root(matrix: Tensor) -> Tensor:
+    values, vectors = torch.linalg.eigh(0.5 * (matrix + matrix.T))
+    return vectors * values.clamp_min(0.0).sqrt()
+
+
+def _in_data_units(blank: Information, point: Point, root: Tensor, open_: Tensor, gauge: Tensor) -> Information:
+    """Carry the covariance ``root root'`` of the free coordinates (P,) to the reported parameters."""
+    natural = slopes_of_natural(point) * open_
+    outer = to_data_units(point)
+    half = outer @ (natural @ root)
+    free = torch.where(gauge.abs() < ROUNDING, 0.0, gauge)
+    directions = torch.cat([unseen_directions(point), natural @ free], -1)
+    plain = to_data_units(point, project=False) if point.model.redundant else outer
+    loose = plain @ directions
+    loose = torch.where(loose.abs() > ROUNDING * (plain.abs() @ directions.abs()), loose, 0.0)
+    held = ((outer != 0).double() @ (natural != 0).double() == 0).all(-1) & (loose == 0).all(-1)
+    covariance = half @ half.T
+    covariance[held] = 0.0
+    covariance[:, held] = 0.0
+    return blank._replace(covariance=covariance, held=held, loose=loose)
+
+
+def _blank(fit: Fit, rows: Rows, kind: str) -> Information:
+    """Return everything but the covariance."""
+    paths = fit.measure.paths()
+    q = next(iter(fit.measure.experts.values())).shape[fit.mixture.depth]
+    specs = specifications(fit.mixture, rows.x.shape[1], rows.gate_x.shape[1], q)
+    names, transform = [], []
+    for path, (spec, shape) in specs.items():
+        for index in product(*map(range, shape)):
+            names.append(f"{path}[{','.join(map(str, index))}]" if index else path)
+        kinds = (spec.transform,) if isinstance(spec.transform, str) else spec.transform
+        size = torch.Size(shape).numel()
+        transform += [KINDS[k] for k in kinds] * (size // len(kinds))
+    count = len(names)
+    return Information(
+        mixture=fit.mixture,
+        shapes={path: shape for path, (_, shape) in specs.items()},
+        names=tuple(names),
+        estimate=torch.cat([paths[path].reshape(-1) for path in specs]),
+        covariance=torch.full((count, count), torch.nan, dtype=torch.float64),
+        transform=torch.tensor(transform, dtype=torch.long),
+        held=torch.zeros(count, dtype=torch.bool),
+        loose=torch.zeros(count, 0, dtype=torch.float64),
+        kind=kind,
+    )
+
+
+def _numbered(clusters: Tensor, rows: Rows, kind: str) -> Tensor:
+    """Return the clusters of the units as numbers from zero."""
+    if kind != SANDWICH:
+        raise ValueError(f"clusters are given with kind={kind!r}: cluster-robust errors need kind='sandwich'")
+    if clusters.shape != (rows.n_units,):
+        raise ValueError(
+            f"clusters has shape {tuple(clusters.shape)}, there are {rows.n_units} independent units: give one label "
+            "per unit"
+        )
+    labels = torch.unique(clusters, return_inverse=True)[1]
+    if int(labels.max()) == 0:
+        raise ValueError("all units are in one cluster: cluster-robust errors need at least two clusters")
+    return labels
+
+
+def _open(point: Point, certificate: Certificate) -> Tensor:
+    """Return which free coordinates (P,) are estimated: not held together, not at a limit of the family."""
+    at_limit = torch.tensor([name in certificate.limits for name in point.chart.names], dtype=torch.bool)
+    return (point.chart.upper > point.chart.lower) & ~at_limit
+
+
+def _notes(fit: Fit, labels: Tensor | None, count: int) -> tuple[str, ...]:
+    out = []
+    if fit.penalty > 0:
+        out.append("errors are those of the penalised estimate; the bias of the shrinkage is not in them")
+    if labels is not None and int(labels.max()) + 1 <= count:
+        out.append(f"{int(labels.max()) + 1} clusters for {count} parameters: cluster-robust errors are too small")
+    out += [f"{name} is at the limit of its family and is taken as known" for name in fit.certificate.limits]
+    return tuple(out)
+
+
+def standard_errors(found: Information) -> dict[str, Tensor]:
+    """Return the standard errors by path, in the shapes of the measure.
+
+    Zero: not estimated (a reference branch, a part that is held); NaN: not unique, or all refused.
+    """
+    error = found.covariance.diagonal().clamp_min(0.0).sqrt()
+    error = torch.where((found.loose != 0).any(-1), torch.nan, error)
+    return found.measure(error).paths()

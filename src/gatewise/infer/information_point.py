@@ -1,0 +1,205 @@
+"""A fit taken back to the working units of its rows, and the way from there to the units of the data.
+
+Information is computed where the fit was certified, in working units, and carried to the reported parameters by the
+exact derivative of that change of units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isfinite
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.core import derivatives
+from gatewise.core.chart import LOG, RECIPROCAL, Chart, from_paths
+from gatewise.core.mixture import Measure
+from gatewise.core.rows import Rows
+from gatewise.fit import frames
+from gatewise.fit.model import Model, Slopes, prepare, shortest
+from gatewise.fit.problem import CELLS, FEWEST, MOST, Problem, evaluate, problem_of
+from gatewise.fit.result import Fit
+
+ROUNDING = 1e-7  # entries of unit directions below this are rounding
+LIKELIHOOD = 1e-8  # relative rounding of a log-likelihood through the change of units
+NEAR = 1e-3  # log-likelihood from the optimum that is still the same point
+
+
+class Point(NamedTuple):
+    """A fit in working units: model, problem and free coordinates (P,)."""
+
+    model: Model
+    problem: Problem
+    free: Tensor
+
+    @property
+    def chart(self) -> Chart:
+        """The chart of the working mixture."""
+        return self.model.chart
+
+
+def locate(fit: Fit, rows: Rows, **given: Any) -> Point:
+    """Return where a fit lies in working units.
+
+    Parameters
+    ----------
+    fit : Fit
+    rows : Rows
+        Those of the fit.
+    given : bounds, fixed, alpha, gauge, min_scale, as the fit was given them
+
+    Raises
+    ------
+    ValueError
+        For rows or settings that no fit could have had.
+    """
+    model = prepare(fit.mixture, rows, **given)
+    working = frames.reframe(fit.mixture, fit.measure, model.framing)[1]
+    free = model.chart.free(_kept_columns(model, working))
+    free = torch.maximum(torch.minimum(free, model.chart.upper), model.chart.lower)
+    return Point(model, problem_of(model, model.rows, float(given.get("alpha", 0.0))), free)
+
+
+def _kept_columns(model: Model, measure: Measure) -> Measure:
+    """Return the measure with zero slopes on the columns that depend on others, with the same values on the data."""
+    changed = measure.paths()
+    for slopes in model.redundant:
+        kept = [j for j in range(len(slopes.seen)) if j not in slopes.extra]
+        for path in slopes.paths:
+            value = changed[path]
+            target = (value @ slopes.seen).reshape(-1, slopes.seen.shape[1]).T
+            found = torch.linalg.lstsq(slopes.seen[kept].T, target).solution.T
+            changed[path] = torch.zeros_like(value)
+            changed[path][..., kept] = found.reshape(value.shape[:-1] + (len(kept),))
+    return from_paths(changed, model.chart.mixture.depth)
+
+
+def mismatch(fit: Fit, point: Point, value: float, decrement: float) -> str | None:
+    """Return why rows and settings are not those of the fit, or None.
+
+    Parameters
+    ----------
+    value : float
+        Objective at the point, in working units.
+    decrement : float
+        Rise of the log-likelihood that a Newton step promises.
+    """
+    total = point.problem.total
+    penalty = float(point.problem.penalty(point.free[None])[0][0])
+    here = penalty + (point.model.jacobian - value) * total
+    if not abs(here - fit.log_likelihood) <= NEAR + LIKELIHOOD * abs(fit.log_likelihood):
+        return (
+            f"these rows have the log-likelihood {here:.6f}, those of the fit had {fit.log_likelihood:.6f}: give the "
+            "data of the fit, with the same weights and groups"
+        )
+    if not (isfinite(decrement) and decrement <= NEAR):
+        return (
+            f"the log-likelihood still rises by {decrement:.3g} from the estimate: give the bounds, fixed values, "
+            "alpha, gauge and min_scale of the fit"
+        )
+    return None
+
+
+def flat(measure: Measure, chart: Chart) -> Tensor:
+    """Return the natural values ``(*B, F)`` of a measure in the order of the chart."""
+    paths = measure.paths()
+    parts = [(paths[path], len(shape)) for path, shape in chart.shapes.items()]
+    return torch.cat([value.reshape(value.shape[: value.ndim - rank] + (-1,)) for value, rank in parts], -1)
+
+
+def to_data_units(point: Point, project: bool = True) -> Tensor:
+    """Return the derivative (F, F) of the reported parameters in the natural values of the working mixture.
+
+    Parameters
+    ----------
+    project : bool
+        Whether slopes on collinear columns are made the shortest, as reported ones are.
+    """
+    model = point.model
+    natural = point.chart.natural(point.free)
+    batch = natural.expand(len(natural), -1).clone().requires_grad_(True)  # one copy for every entry of the result
+    measure = point.chart.unflatten(batch)
+    measure = shortest(model, measure) if project else measure
+    moved = frames.reframe(point.chart.mixture, measure, model.framing.inverse())[1]
+    return torch.autograd.grad(flat(moved, point.chart).diagonal().sum(), batch)[0]
+
+
+def slopes_of_natural(point: Point) -> Tensor:
+    """Return the derivative (F, P) of the natural working values in the free coordinates."""
+    chart, natural = point.chart, point.chart.natural(point.free)
+    first = torch.where(chart.kind == LOG, natural, 1.0)
+    first = torch.where(chart.kind == RECIPROCAL, -natural * natural, first)
+    return first[:, None] * chart.matrix
+
+
+def unseen_directions(point: Point) -> Tensor:
+    """Return the directions (F, l), in working values, of slopes that collinear columns leave open."""
+    chart, out = point.chart, []
+    at = 0
+    for path, shape in chart.shapes.items():
+        size = torch.Size(shape).numel()
+        for slopes in point.model.redundant:
+            if path in slopes.paths:
+                out.append(_of_every_owner(slopes, size, at, len(chart.kind)))
+        at += size
+    return torch.cat(out, -1) if out else chart.matrix.new_zeros(len(chart.kind), 0)
+
+
+def _of_every_owner(slopes: Slopes, size: int, at: int, entries: int) -> Tensor:
+    d, r = slopes.seen.shape
+    left = torch.linalg.qr(slopes.seen, mode="complete")[0][:, r:]
+    left = torch.where(left.abs() < ROUNDING, 0.0, left)
+    block = torch.block_diag(*[left] * (size // d))
+    out = block.new_zeros(entries, block.shape[1])
+    out[at : at + size] = block
+    return out
+
+
+def unit_scores(point: Point) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Yield the scores (P, m) of the units block by block, in the free coordinates, with the weights (m,)."""
+    chart = point.chart
+    measure = chart.measure(point.free[None])
+    local = slopes_of_natural(point)[chart.local]  # (M, P)
+    size = max(FEWEST, min(MOST, CELLS // max(len(local), 1)))
+    for block in point.problem.rows.blocks(size):
+        t = derivatives.terms(chart.mixture, measure, block, 1)
+        yield local.T @ derivatives.scores(t, block).rows()[0], block.weight
+
+
+def score_squares(point: Point) -> Tensor:
+    """Return the weighted sums (P,) over units of the squares of scores."""
+    total = torch.zeros_like(point.free)
+    for scores, weight in unit_scores(point):
+        squares = scores * scores
+        total += squares.sum(-1) if weight is None else squares @ weight
+    return total
+
+
+def score_products(point: Point, clusters: Tensor | None) -> Tensor:
+    """Return the sum (P, P) of outer products of weighted scores, of units or of clusters.
+
+    Parameters
+    ----------
+    clusters : LongTensor (m,), optional
+        Number of the cluster of every unit, counted from zero; scores are summed over clusters first.
+    """
+    count = len(point.free)
+    total = point.free.new_zeros(count, count)
+    sums = None if clusters is None else point.free.new_zeros(int(clusters.max()) + 1, count)
+    at = 0
+    for plain, weight in unit_scores(point):
+        scores = plain if weight is None else plain * weight
+        if clusters is None or sums is None:
+            total += scores @ scores.T
+        else:
+            sums.index_add_(0, clusters[at : at + scores.shape[1]], scores.T.contiguous())
+        at += scores.shape[1]
+    return total if sums is None else sums.T @ sums
+
+
+def second_order(point: Point) -> tuple[float, Tensor, Tensor]:
+    """Return objective, gradient (P,) and Hessian (P, P) at the point."""
+    value, gradient, hessian = (part[0] for part in evaluate(point.problem, point.free[None], 2))
+    return float(value), gradient, hessian

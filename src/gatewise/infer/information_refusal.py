@@ -1,0 +1,85 @@
+"""Why a fit has no normal errors, in words that name the direction."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from gatewise.fit.certify import NULL, direction_name
+from gatewise.fit.result import Fit
+from gatewise.infer.information_point import Point, score_squares
+
+ZERO = 1e-12  # sum of squared scores, in units of the information, that is none
+SIMPLER = "use a simpler gate or fewer columns"
+
+
+class Refusal(NamedTuple):
+    """Why a fit has no normal errors: the directions or parts concerned, and a sentence with their names."""
+
+    directions: tuple[str, ...]
+    words: str
+
+
+def refusal(fit: Fit, open_ended: bool = False) -> Refusal | None:
+    """Return why a fit has no normal errors, or None.
+
+    Parameters
+    ----------
+    open_ended : bool
+        Whether directions without an end are allowed, as profiles do.
+    """
+    certificate = fit.certificate
+    if fit.sse is not None:
+        return Refusal((), "a least-squares fit has no likelihood; fit by maximum likelihood")
+    if open_ended:
+        certificate = certificate._replace(separated=(), null=())
+    starved = tuple(f"expert {leaf}" for leaf in certificate.starved)
+    reasons = (
+        (certificate.floor, "the floor of the scale holds {}; use fewer experts, a shared scale or another min_scale"),
+        (starved, "there are too few observations for the parameters of {}; use fewer experts"),
+        (
+            certificate.separated,
+            "the likelihood rises without limit along {}, so there is no finite estimate; a profile interval has one "
+            "finite end, and a ridge penalty (alpha) makes the estimate of a gate finite",
+        ),
+        (certificate.null, "the likelihood does not change along {}, so the information is singular; {remedy}"),
+        (
+            certificate.kinks,
+            "the optimum lies on a kink at {}, where the log-likelihood has no second derivative; fit resampled rows "
+            "for errors",
+        ),
+        (certificate.active, "a bound holds {}, and the estimate is then not normal; widen the bound or fix the value"),
+    )
+    for names, words in reasons:
+        if names:
+            return Refusal(names, words.format(", ".join(dict.fromkeys(names)), remedy=SIMPLER))
+    if certificate.crowded:
+        return Refusal((), f"there are fewer independent units than the {certificate.rank} parameters")
+    if not certificate.passed:
+        return Refusal(
+            (), "the search stopped before the optimality conditions held; give it more time or other starts"
+        )
+    return None
+
+
+def singular(point: Point, values: Tensor, vectors: Tensor) -> Refusal | None:
+    """Return which direction has no information, or None."""
+    if not bool(values.isfinite().all()):
+        return Refusal((), "the Hessian has entries that are not finite")
+    flat = (values <= NULL).nonzero()[:, 0].tolist()
+    names = tuple(direction_name(point.chart, vectors[:, k]) for k in flat)
+    return Refusal(names, f"the information is singular along {', '.join(names)}; {SIMPLER}") if names else None
+
+
+def symmetric(point: Point, hessian: Tensor, open_: Tensor) -> Refusal | None:
+    """Return which parameters have scores of zero at every row, as coefficients inside a square do at zero, or None.
+
+    The likelihood is then the same on both sides of the estimate, which is not normal.
+    """
+    size = point.problem.total * hessian.diagonal().abs()
+    names = tuple(
+        point.chart.names[i] for i in (open_ & (score_squares(point) <= ZERO * size)).nonzero()[:, 0].tolist()
+    )
+    words = f"the likelihood is symmetric about the estimate of {', '.join(names)}, which is then not normal; {SIMPLER}"
+    return Refusal(names, words) if names else None

@@ -1,0 +1,181 @@
+"""Confidence intervals from an Information: Wald, and the delta method for functions of the parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.core.chart import IDENTITY, LOG, RECIPROCAL
+from gatewise.core.mixture import Measure
+from gatewise.infer.information import Information
+
+MOVES = 1e-7  # share of a gradient along an open direction that counts as none
+
+
+class Intervals(NamedTuple):
+    """Estimates with standard errors and intervals, entry by entry.
+
+    Attributes
+    ----------
+    names : tuple of str
+    estimate, error : Tensor (F,)
+        The error is 0 for what is not estimated and NaN for what is not unique.
+    z, p : Tensor (F,)
+        Estimate over error and its two-sided normal p-value; NaN where zero is no possible value.
+    lower, upper : Tensor (F,)
+    level : float
+    """
+
+    names: tuple[str, ...]
+    estimate: Tensor
+    error: Tensor
+    z: Tensor
+    p: Tensor
+    lower: Tensor
+    upper: Tensor
+    level: float
+
+
+class Derived(NamedTuple):
+    """A function of the parameters with its standard error: tensors in the shape of its value.
+
+    Attributes
+    ----------
+    estimate, error, lower, upper : Tensor
+    covariance : Tensor (m, m)
+        Of the m entries of the value, flattened.
+    level : float
+    """
+
+    estimate: Tensor
+    error: Tensor
+    lower: Tensor
+    upper: Tensor
+    covariance: Tensor
+    level: float
+
+
+def critical(level: float) -> float:
+    """Return the normal quantile of a two-sided interval.
+
+    Raises
+    ------
+    ValueError
+        If the level is not between 0 and 1.
+
+    Examples
+    --------
+    >>> round(critical(0.95), 4)
+    1.96
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level={level}: the probability of an interval is a number between 0 and 1, ends left out")
+    return float(torch.special.ndtri(torch.tensor(0.5 * (1 + level), dtype=torch.float64)))
+
+
+def require(found: Information) -> None:
+    """Raise unless there are errors.
+
+    Raises
+    ------
+    ValueError
+        With the reason of the refusal.
+    """
+    if found.refused:
+        raise ValueError(f"this fit has no standard errors: {found.refused}")
+
+
+def wald(found: Information, level: float = 0.95) -> Intervals:
+    """Return normal intervals of every parameter.
+
+    ``estimate -+ z error`` for numbers of any sign, ``estimate exp(-+ z error / estimate)`` for positive ones, and for
+    degrees of freedom the interval of their reciprocal.
+
+    Raises
+    ------
+    ValueError
+        If errors were refused, or the level is not between 0 and 1.
+    """
+    require(found)
+    width = critical(level)
+    error = found.covariance.diagonal().clamp_min(0.0).sqrt()
+    error = torch.where((found.loose != 0).any(-1), torch.nan, error)
+    lower, upper = ends(found.estimate, error, found.transform, width)
+    tested = (found.transform == IDENTITY) & (error > 0)
+    z = torch.where(tested, found.estimate / error, torch.nan)
+    return Intervals(found.names, found.estimate, error, z, p_value(z), lower, upper, level)
+
+
+def p_value(z: Tensor) -> Tensor:
+    """Return the two-sided normal p-value of z."""
+    return torch.special.erfc(z.abs() / 2**0.5)
+
+
+def ends(estimate: Tensor, error: Tensor, transform: Tensor, width: float) -> tuple[Tensor, Tensor]:
+    """Return lower and upper ends of intervals on the scale that belongs to each transform.
+
+    Examples
+    --------
+    >>> one = torch.ones(3)
+    >>> low, high = ends(2 * one, 0.5 * one, torch.tensor([0, 1, 2]), 2.0)
+    >>> [round(v, 3) for v in low.tolist()], [round(v, 3) for v in high.tolist()]
+    ([1.0, 1.213, 1.333], [3.0, 3.297, 4.0])
+    """
+    step = width * error
+    relative = torch.where(transform == IDENTITY, 0.0, step / estimate)
+    factor = torch.exp(torch.where(transform == LOG, relative, 0.0))
+    below = torch.where(transform == LOG, estimate / factor, estimate - step)
+    above = torch.where(transform == LOG, estimate * factor, estimate + step)
+    turned = transform == RECIPROCAL
+    below = torch.where(turned, estimate / (1 + relative), below)
+    above = torch.where(turned, torch.where(relative < 1, estimate / (1 - relative), torch.inf), above)
+    return below, above
+
+
+def delta(found: Information, function: Callable[[Measure], Tensor], level: float = 0.95) -> Derived:
+    """Return a function of the measure with its standard error by the delta method, ``g' Cov g`` with g its gradient.
+
+    Parameters
+    ----------
+    found : Information
+    function : callable Measure -> Tensor
+        Written with torch, of the parameters in the units of the data: a contrast, a ratio, a mean at some x.
+    level : float
+        Of the normal interval ``estimate -+ z error``.
+
+    Raises
+    ------
+    ValueError
+        If errors were refused, or the function depends on what the data leave open.
+    """
+    require(found)
+    shape = torch.Size(())
+
+    def flattened(values: Tensor) -> Tensor:
+        nonlocal shape
+        out = function(found.measure(values))
+        shape = out.shape
+        return out.reshape(-1)
+
+    gradient = torch.autograd.functional.jacobian(flattened, found.estimate)
+    estimate = flattened(found.estimate).detach()
+    if bool(moved_by_loose(found, gradient).any()):
+        names = [name for name, row in zip(found.names, found.loose, strict=True) if bool((row != 0).any())]
+        raise ValueError(
+            "the function depends on parameters that the data leave open, so it has no unique estimate: "
+            f"{', '.join(names)}"
+        )
+    covariance = gradient @ found.covariance @ gradient.T
+    error = covariance.diagonal().clamp_min(0.0).sqrt()
+    step = critical(level) * error
+    parts = (estimate, error, estimate - step, estimate + step)
+    return Derived(*(part.reshape(shape) for part in parts), covariance, level)
+
+
+def moved_by_loose(found: Information, gradient: Tensor) -> Tensor:
+    """Return which functions with gradients ``(m, F)`` change along an open direction, ``(m,)``."""
+    change = (gradient @ found.loose).abs()
+    return (change > MOVES * (gradient.abs() @ found.loose.abs())).any(-1)

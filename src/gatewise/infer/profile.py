@@ -1,0 +1,166 @@
+"""Profile intervals: the values of one parameter that a likelihood-ratio test does not reject."""
+
+from __future__ import annotations
+
+from math import exp, inf, nan, sqrt
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.core.chart import LOG, RECIPROCAL, specifications
+from gatewise.core.rows import Rows
+from gatewise.fit.problem import evaluate
+from gatewise.fit.result import Fit
+from gatewise.infer.information_point import Point, locate, mismatch, to_data_units
+from gatewise.infer.information_refusal import refusal
+from gatewise.infer.intervals import critical
+from gatewise.infer.profile_search import End, Side, find_end
+
+LONGEST = 0.25  # first step, in units of the coordinate or of one
+
+
+class Profile(NamedTuple):
+    """A profile interval of one parameter.
+
+    Attributes
+    ----------
+    name : str
+    estimate, lower, upper, level : float
+        An end that was not found is infinite or zero (`End.flat`), the bound (`End.bound`), or NaN.
+    ends : (End, End)
+        How the search for lower and upper end came out.
+    refused : str or None
+        Why there is no interval; its ends are NaN then.
+    """
+
+    name: str
+    estimate: float
+    lower: float
+    upper: float
+    level: float
+    ends: tuple[End, End]
+    refused: str | None = None
+
+
+def profile(fit: Fit, rows: Rows, name: str, level: float = 0.95, **given: Any) -> Profile:
+    r"""Return the interval of values t with ``2 (l - max l at t) <= c``, c the chi-square quantile with one degree.
+
+    The other parameters are maximised again at every value, from where they were at the last one. The interval follows
+    every transformation of the parameter. It also exists where a gate is separated or a direction is flat: it is then
+    open on one side or both.
+
+    Parameters
+    ----------
+    fit : Fit
+    rows : Rows
+        Those of the fit.
+    name : str
+        Such as ``experts.coef[0,0,1]``, as in `Information.names`.
+    level : float
+    given : bounds, fixed, alpha, gauge, min_scale, as the fit was given them
+
+    Returns
+    -------
+    Profile
+        Refused, in words, for a scale on its floor, a kink, an active bound, a search that stopped too early, and rows
+        or settings that are not those of the fit.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, one that is not estimated (a reference branch), or a level outside 0 to 1.
+    """
+    width = critical(level)
+    path, position = _split(fit, name)
+    refused = refusal(fit, open_ended=True)
+    if refused:
+        return _refused(fit, name, level, refused.words)
+    point = _aligned(fit, rows, path, position, given)
+    column = int(point.chart.columns(path)[position])
+    if column < 0:
+        raise ValueError(
+            f"{name} is not estimated: it belongs to the reference branch, is held, or its column depends on others"
+        )
+    value, _, bend = (part[0] for part in evaluate(point.problem, point.free[None], 2))
+    other = mismatch(fit, point, float(value), 0.0)
+    if other:
+        return _refused(fit, name, level, other)
+    start = float(point.free[column])
+    below, above = (Side(point.problem, column, float(value), sign) for sign in (-1, 1))
+    _, free, state = above.height(start, point.free)
+    if state is End.better:
+        return Profile(name, float(fit.measure.paths()[path][position]), nan, nan, level, (state, state))
+    # small steps first: far away the experts could change places
+    step = min(width * _error(bend, column) / sqrt(point.problem.total), LONGEST * max(1.0, abs(start)))
+    found = [find_end(side, free, width, step) for side in (below, above)]
+    entry = _entry(point, path, position)
+    numbers = [(_natural(point, entry, at), end) for at, end in found]
+    (lower, low), (upper, high) = (
+        sorted(numbers, key=lambda pair: pair[0]) if int(point.chart.kind[entry]) == RECIPROCAL else numbers
+    )
+    return Profile(name, float(fit.measure.paths()[path][position]), lower, upper, level, (low, high))
+
+
+def _split(fit: Fit, name: str) -> tuple[str, tuple[int, ...]]:
+    """Return the path of a name and its position in the tensor there."""
+    path, _, inside = name.partition("[")
+    paths = fit.measure.paths()
+    position = tuple(int(part) for part in inside.removesuffix("]").split(",") if part.strip().isdecimal())
+    shape = paths[path].shape if path in paths else None
+    if shape is None or len(position) != len(shape) or any(i >= n for i, n in zip(position, shape, strict=True)):
+        raise ValueError(
+            f"{name!r} is not a parameter of this mixture: give a path and a position in its tensor, such as "
+            f"'experts.intercept[0,0]'; the shapes are {', '.join(f'{p} {tuple(v.shape)}' for p, v in paths.items())}"
+        )
+    return path, position
+
+
+def _aligned(fit: Fit, rows: Rows, path: str, position: tuple[int, ...], given: Any) -> Point:
+    """Return the fit in working units in which one parameter is a multiple of the reported one."""
+    point = locate(fit, rows, **given)
+    entry = _entry(point, path, position)
+    row = to_data_units(point)[entry].abs()
+    row[entry] = 0.0
+    if not bool(row.any()):
+        return point
+    q = next(iter(fit.measure.experts.values())).shape[fit.mixture.depth]
+    spec, _ = specifications(fit.mixture, rows.x.shape[1], rows.gate_x.shape[1], q)[path]
+    # bounds on a path keep the origin of its inputs
+    return locate(fit, rows, **{**given, "bounds": {path: spec.bounds, **(given.get("bounds") or {})}})
+
+
+def _entry(point: Point, path: str, position: tuple[int, ...]) -> int:
+    """Return the place of a parameter among all entries of the chart."""
+    at = 0
+    for other, shape in point.chart.shapes.items():
+        size = torch.Size(shape).numel()
+        if other == path:
+            return at + int(torch.arange(size).reshape(shape)[position])
+        at += size
+    raise ValueError(f"{path!r} is not a parameter of this mixture: the paths are {', '.join(point.chart.shapes)}")
+
+
+def _refused(fit: Fit, name: str, level: float, words: str) -> Profile:
+    path, position = _split(fit, name)
+    estimate = float(fit.measure.paths()[path][position])
+    return Profile(name, estimate, nan, nan, level, (End.refused, End.refused), words)
+
+
+def _error(bend: Tensor, column: int) -> float:
+    """Return the standard error of a coordinate for one row, given the others where that is not possible."""
+    factor, fault = torch.linalg.cholesky_ex(bend)
+    if not int(fault):
+        variance = float(torch.cholesky_inverse(factor)[column, column])
+        if 0 < variance < inf:
+            return sqrt(variance)
+    return 1.0 / sqrt(max(abs(float(bend[column, column])), 1e-12))
+
+
+def _natural(point: Point, entry: int, at: float) -> float:
+    """Return the parameter in the units of the data at a value of its free coordinate."""
+    factor = float(to_data_units(point)[entry, entry])
+    kind = int(point.chart.kind[entry])
+    if kind == LOG:
+        return factor * exp(at) if at < 700 else inf
+    return factor / at if kind == RECIPROCAL else factor * at

@@ -1,0 +1,210 @@
+"""Least squares: certified answers, other optimisers, degenerate data, and what may not matter."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import least_squares as minpack
+
+from gatewise.core.experts import EXPERTS, Activation
+from gatewise.core.gates import GATES
+from gatewise.core.mixture import Mixture, regression
+from gatewise.core.rows import make_rows
+from gatewise.fit import Status, least_squares, maximum_likelihood, projection
+from gatewise.fit.frames import reframe
+from gatewise.fit.model import prepare
+from gatewise.fit.problem import GAUSS_NEWTON, SQUARES, evaluate, newton_polish, problem_of
+from gatewise.testing import draw_measure, generator
+
+TARGETS = Path(__file__).parents[1] / "data" / "targets"
+
+
+def mixture_of(*names, branching=(2, 2), expert="linear"):
+    return Mixture(tuple(GATES[name] for name in names), branching[: len(names)], EXPERTS[expert])
+
+
+def drawn(mixture, n=300, d=1, q=1, noise=0.1, seed=0):
+    g = generator(seed)
+    measure = draw_measure(mixture, d, d, q, g)
+    x = 4 * torch.rand(d, n, generator=g, dtype=torch.float64) - 2
+    y = regression(mixture, measure, x, x) + noise * torch.randn(q, n, generator=g, dtype=torch.float64)
+    return x.T.numpy(), y.T.numpy()
+
+
+def predicted(fit, x):
+    inputs = torch.from_numpy(np.ascontiguousarray(x.T))
+    return regression(fit.mixture, fit.measure, inputs, inputs).T.numpy()
+
+
+def test_the_certified_optimum_of_c1_is_reached():
+    target = json.loads((TARGETS / "C1_soft_gelu_exact_n2000.json").read_text())
+    table = np.loadtxt(TARGETS / "C1_soft_gelu_exact_n2000.csv", delimiter=",", skiprows=1)
+    fit = least_squares(mixture_of("softmax", expert="gelu"), make_rows(table[:, :1], table[:, 1:]))
+    assert fit.status == Status.converged
+    assert fit.objective == pytest.approx(target["best_objective"], rel=1e-8)
+    coefficients = sorted(fit.measure.experts["coef"].flatten().tolist(), reverse=True)
+    np.testing.assert_allclose(coefficients, target["theta_best"][2:4], rtol=1e-6)
+
+
+@pytest.mark.parametrize("names", [("sigmoid",), ("softmax",), ("laplace", "sigmoid"), ("sigmoid", "sigmoid")], ids=str)
+@pytest.mark.parametrize("expert", ["linear", "gelu", "constant"])
+def test_the_sum_of_squares_is_that_of_the_reported_parameters(names, expert):
+    x, y = drawn(mixture_of(*names, expert=expert))
+    fit = least_squares(mixture_of(*names, expert=expert), make_rows(x, y), starts=4)
+    sse = float(((y - predicted(fit, x)) ** 2).sum())
+    n = len(y)
+    assert fit.sse == pytest.approx(sse, rel=1e-9)
+    assert fit.objective == pytest.approx(0.5 * sse / n, rel=1e-9)
+    assert fit.log_likelihood == pytest.approx(-0.5 * n * (np.log(2 * np.pi * sse / n) + 1), rel=1e-9)
+
+
+@pytest.mark.parametrize("expert", ["linear", "constant"])
+def test_one_expert_is_ordinary_least_squares(expert):
+    x, y = drawn(mixture_of("softmax", branching=(1,)), d=3)
+    design = np.column_stack([x, np.ones(len(x))]) if expert == "linear" else np.ones((len(x), 1))
+    expected = np.linalg.lstsq(design, y, rcond=None)[0]
+    fit = least_squares(mixture_of("softmax", branching=(1,), expert=expert), make_rows(x, y))
+    assert fit.measure.experts["intercept"].item() == pytest.approx(expected[-1, 0], abs=1e-10)
+    assert fit.df == design.shape[1] + 1
+    assert fit.status == Status.converged
+
+
+def test_a_mixture_with_one_expert_more_is_never_worse():
+    x, y = drawn(mixture_of("sigmoid", branching=(2,), expert="gelu"))
+    sse = [least_squares(mixture_of("sigmoid", branching=(k,), expert="gelu"), make_rows(x, y)).sse for k in (1, 2, 3)]
+    assert sse[0] >= sse[1] >= sse[2] * (1 - 1e-9)
+
+
+def test_variable_projection_and_levenberg_marquardt_end_at_the_same_optimum():
+    mixture = mixture_of("laplace")
+    x, y = drawn(mixture, d=2, seed=0)
+    fit = least_squares(mixture, make_rows(x, y))
+    model = prepare(fit.mixture, make_rows(x, y))
+    problem = problem_of(model, model.rows, 0.0, SQUARES)
+    parts = projection.split(problem)
+    best = model.chart.free(reframe(fit.mixture, fit.measure, model.framing)[1])[None]
+    start = best + 0.1 * torch.randn(1, model.chart.size, generator=generator(4), dtype=torch.float64)
+    rough = replace(problem, loss=GAUSS_NEWTON)
+    ways = [projection.search(p, parts, start, 100, None) for p in (rough, problem)]
+    ways += [newton_polish(p, start, 300).x for p in (rough, problem)]
+    value, gradient = evaluate(problem, torch.cat(ways), 1)
+    assert float(gradient.abs().max()) < 1e-7
+    np.testing.assert_allclose(value, evaluate(problem, best, 0)[0].expand(4), rtol=1e-9)
+
+
+def test_solved_experts_are_those_of_a_dense_solver_in_any_block_size(monkeypatch):
+    mixture = mixture_of("sigmoid", branching=(3,))
+    x, y = drawn(mixture, n=700, d=2, q=2)
+    weight = torch.rand(700, generator=generator(1), dtype=torch.float64)
+    model = prepare(least_squares(mixture, make_rows(x, y), starts=1).mixture, make_rows(x, y, weight=weight))
+    problem = problem_of(model, model.rows, 0.0, SQUARES)
+    parts = projection.split(problem)
+    free = torch.randn(2, model.chart.size, generator=generator(2), dtype=torch.float64)
+    found = projection.solved(problem, parts, free)
+    gradient = evaluate(problem, found, 1)[1]
+    assert float(gradient[:, parts.linear.flatten()].abs().max()) < 1e-12
+    monkeypatch.setattr(projection, "MOST", 97)
+    monkeypatch.setattr(projection, "FEWEST", 1)
+    torch.testing.assert_close(projection.solved(problem, parts, free), found, rtol=1e-10, atol=1e-10)
+
+
+def test_frequency_weights_repeat_rows_and_zero_removes_them():
+    mixture = mixture_of("sigmoid")
+    x, y = drawn(mixture, n=120)
+    weight = torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64).repeat(40)
+    index = np.repeat(np.arange(120), weight.numpy().astype(int))
+    start = [least_squares(mixture, make_rows(x, y), starts=3).measure]
+    one = least_squares(mixture, make_rows(x, y, weight=weight), starts=start)
+    other = least_squares(mixture, make_rows(x[index], y[index]), starts=start)
+    assert one.sse == pytest.approx(other.sse, rel=1e-9)
+    assert one.n == other.n == 120
+
+
+def test_units_of_inputs_and_response_do_not_matter():
+    mixture = mixture_of("softmax")
+    x, y = drawn(mixture, d=2)
+    one = least_squares(mixture, make_rows(x, y), starts=5)
+    other = least_squares(mixture, make_rows(1e6 * x + 1e7, 1e-6 * y - 3), starts=5)
+    np.testing.assert_allclose(1e6 * (predicted(other, 1e6 * x + 1e7) + 3), predicted(one, x), atol=1e-6)
+
+
+def test_several_outputs_count_alike():
+    mixture = mixture_of("laplace")
+    x, y = drawn(mixture, d=2, q=2, seed=4)
+    one = least_squares(mixture, make_rows(x, y), starts=10)
+    turned = least_squares(mixture, make_rows(x, y[:, ::-1].copy()), starts=10)
+    assert one.status == Status.converged
+    assert one.sse == pytest.approx(((y - predicted(one, x)) ** 2).sum(), rel=1e-9)
+    assert turned.sse == pytest.approx(one.sse, rel=1e-9)
+
+
+def test_noise_of_any_size_is_certified():
+    mixture = mixture_of("softmax", expert="tanh")
+    for noise in (1.0, 1e-2, 1e-4, 1e-6):
+        x, y = drawn(mixture, noise=noise, seed=5)
+        fit = least_squares(mixture, make_rows(x, y))
+        assert fit.certificate.passed, noise
+        assert np.sqrt(fit.sse / len(y)) < 1.2 * noise
+
+
+def test_data_without_noise_are_fitted_exactly():
+    mixture = mixture_of("softmax", expert="tanh")
+    x, y = drawn(mixture, noise=0.0, seed=5)
+    fit = least_squares(mixture, make_rows(x, y))
+    assert fit.sse < 1e-18 * ((y - y.mean()) ** 2).sum()
+
+
+def test_a_bound_that_holds_is_named():
+    mixture = mixture_of("sigmoid", expert="gelu")
+    x, y = drawn(mixture)
+    fit = least_squares(mixture, make_rows(x, y), bounds={"experts.coef": (-0.2, 0.2)}, starts=8)
+    assert Status.at_bound in fit.flags
+    assert all(name.startswith("experts.coef") for name in fit.certificate.active)
+    assert float(fit.measure.experts["coef"].abs().max()) <= 0.2 + 1e-12
+
+
+def test_an_optimum_of_relu_experts_lies_on_its_hinge_and_passes_the_test_there():
+    mixture = mixture_of("softmax", expert="relu")
+    rng = np.random.default_rng([15, 3])
+    x = rng.uniform(-2, 2, 400)
+    w = rng.normal(0, 1.5, 4)
+    y = np.maximum(w[0] * x + w[1], 0) / (1 + np.exp(-w[2] * x)) + np.maximum(w[3] * x, 0) + 0.2 * rng.normal(size=400)
+    fit = least_squares(mixture, make_rows(x[:, None], y[:, None]))
+    assert fit.status in (Status.at_kink, Status.converged, Status.separated)
+    assert fit.certificate.passed
+
+    def residual(t):
+        gate = 1 / (1 + np.exp(-np.clip(t[0] * x + t[1], -700, 700)))
+        return gate * np.maximum(t[2] * x + t[3], 0) + (1 - gate) * np.maximum(t[4] * x + t[5], 0) - y
+
+    best = min(minpack(residual, rng.normal(0, 1.5, 6), method="lm", max_nfev=2000).cost for _ in range(40))
+    assert fit.objective <= best / 400 * (1 + 1e-9)
+
+
+def test_gates_with_jumps_are_refused_and_the_sigmoid_is_not():
+    x, y = drawn(mixture_of("sigmoid"))
+    rows = make_rows(x, y)
+    with pytest.raises(ValueError, match="TopK"):
+        least_squares(mixture_of("top-k"), rows)
+    with pytest.raises(ValueError, match="no density"):
+        maximum_likelihood(mixture_of("sigmoid"), rows)
+    assert least_squares(mixture_of("sigmoid"), rows, starts=2).sse > 0
+
+
+def test_an_expert_without_kink_has_no_hinge():
+    assert Activation("gelu").hinge({}, torch.zeros(1, 1)) is None
+
+
+def test_time_that_is_up_gives_the_best_so_far():
+    x, y = drawn(mixture_of("sigmoid", expert="gelu"), n=2000, d=3)
+    fit = least_squares(mixture_of("sigmoid", expert="gelu"), make_rows(x, y), max_time=1e-3)
+    assert np.isfinite(fit.sse)
+
+
+def test_equal_seeds_give_equal_fits():
+    x, y = drawn(mixture_of("sigmoid", expert="gelu"), noise=0.5)
+    fits = [least_squares(mixture_of("sigmoid", expert="gelu"), make_rows(x, y), seed=7) for _ in range(2)]
+    assert fits[0].objective == fits[1].objective
