@@ -126,6 +126,7 @@ def fit(
     experts: Annotated[str, typer.Option(help="Number of experts, or one per level: 2,2.")] = "2",
     expert: Annotated[str, typer.Option(help="Name of an expert.")] = "linear",
     family: Annotated[str, typer.Option(help="Law of the target around an expert.")] = "gaussian",
+    method: Annotated[str, typer.Option(help="ml (maximum likelihood), em, or ls (least squares).")] = "ml",
     starts: Annotated[int, typer.Option(help="Starts of the search.")] = 20,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal fits.")] = 0,
     weights: Annotated[str | None, typer.Option(help="Column of frequency weights.")] = None,
@@ -140,20 +141,22 @@ def fit(
     """Fit a mixture of experts to the columns of a CSV file, of a Parquet file or of a folder of Parquet files."""
     with _clear_faults():
         from gatewise.data.parquet import is_parquet
-        from gatewise.report import own_data, reading, tables
+        from gatewise.report import own_data, parquet, reading
         from gatewise.report.files import require_different, require_writable
         from gatewise.report.progress import listening
 
         gates = _names(gate)
         choice = {"n_experts": _branching(experts), "gate": gates[0] if len(gates) == 1 else list(gates)}
-        choice |= {"expert": expert, "family": family, "n_init": starts, "random_state": seed}
+        choice |= {"expert": expert, "family": family, "method": method, "n_init": starts, "random_state": seed}
         choice |= {"alpha": alpha, "min_scale": min_scale, "max_time": max_time}
         require_different(table, out, report)
         for path in filter(None, (out, report)):
             require_writable(path)
         roles = reading.Roles(target, _names(features), _names(gate_features), weights, groups)
         in_files = is_parquet(table)
-        prepared = tables.prepare_table(table, roles) if in_files else reading.prepare(reading.read_table(table), roles)
+        prepared = (
+            parquet.prepare_table(table, roles) if in_files else reading.prepare(reading.read_table(table), roles)
+        )
         with listening() as (_, listener):
             listener.begin("fit")
             outcome = own_data.fit_table(str(table), prepared, choice, listener)
@@ -200,11 +203,11 @@ def predict(
     table: Annotated[Path, typer.Argument(metavar="DATA", help="CSV or Parquet, with the columns of the fit.")],
     out: Annotated[Path | None, typer.Option(help="Write the predictions here; default: print them.")] = None,
 ) -> None:
-    """Predict the mean of the target for the rows of CSV or Parquet files; rows with missing values get an empty one."""
+    """Predict the mean of the target for the rows of CSV or Parquet files; with missing values it is empty."""
     with _clear_faults():
         from gatewise.data.parquet import is_parquet
         from gatewise.estimators import load_model
-        from gatewise.report import reading, tables
+        from gatewise.report import parquet, reading
         from gatewise.report.files import require_different, require_writable, whole
 
         require_different(model, table, out)
@@ -212,7 +215,9 @@ def predict(
             require_writable(out)
         fitted = load_model(model)
         in_files = is_parquet(table)
-        pieces = tables.predictions(fitted, table) if in_files else [reading.predict(fitted, reading.read_table(table))]
+        pieces = (
+            parquet.predictions(fitted, table) if in_files else [reading.predict(fitted, reading.read_table(table))]
+        )
         if out is None:
             empty = _print_pieces(pieces, sys.stdout)
         else:

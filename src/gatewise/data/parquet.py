@@ -122,14 +122,12 @@ def _dataset(table: ParquetTable, arrow: Any) -> Any:
         raise FileNotFoundError(
             f"there is no file {path}: check the path; for other places than disks pass pyarrow.dataset.dataset(...)"
         )
+    found = _files(path) if path.is_dir() else [str(path)]
+    if not found:
+        raise ValueError(f"the folder {path} has no files *.parquet: check the path")
     try:
-        if not path.is_dir():
-            return arrow.dataset(str(path), format="parquet")
-        found = _files(path)
-        if not found:
-            raise ValueError(f"the folder {path} has no files *.parquet: check the path")
         return arrow.dataset(found, format="parquet", partitioning="hive", partition_base_dir=str(path))
-    except OSError as cause:
+    except (OSError, ValueError) as cause:
         detail = str(cause).strip().splitlines()[0]
         raise ValueError(
             f"{path} cannot be read as Parquet ({detail}): text is read with pandas.read_csv, or by gatewise fit"

@@ -23,8 +23,10 @@ from gatewise.estimators.inference import Errors, Inference, errors_of, infer, s
 from gatewise.estimators.inputs import label_groups, read_inputs, read_training, reject_text
 from gatewise.estimators.summary import summary
 from gatewise.estimators.tables import Part, by_name, group_labels
+from gatewise.fit.least_squares import least_squares
 from gatewise.fit.maximum_likelihood import maximum_likelihood
 from gatewise.fit.result import Fit
+from gatewise.infer.identifiability import assess
 from gatewise.infer.information import information
 from gatewise.infer.predict import Shares, in_blocks, shares
 
@@ -71,7 +73,6 @@ class MixtureEstimator(BaseEstimator):
             A subclass for each way a fit can fail (`gatewise.estimators.alerts`).
         """
         options.check_numbers(self)
-        solver = options.solver(self.method)
         levels = options.branching(self.n_experts)
         gated = any(reads_inputs(gate) for gate in options.gates(self.gate, len(levels)))
         data = read_training(self, X, y, sample_weight, gate_X, groups, gated)
@@ -80,17 +81,18 @@ class MixtureEstimator(BaseEstimator):
             raise ValueError(f"n_samples={data.rows.n_units} for {leaves} experts: give at least one row per expert")
         mixture = options.mixture_of(self, data.rows)
         given = settings(self, mixture, data.rows, data.flat)
-        fit = maximum_likelihood(
-            mixture,
-            data.rows,
-            starts=int(self.n_init),
-            seed=options.seed_of(self.random_state),
-            max_time=self.max_time,
-            method=solver,
-            max_iter=int(self.max_iter),
-            progress=self.verbose if callable(self.verbose) else _report if self.verbose else None,
-            **given,
-        )
+        search = {
+            "starts": int(self.n_init),
+            "seed": options.seed_of(self.random_state),
+            "max_time": self.max_time,
+            "progress": self.verbose if callable(self.verbose) else _report if self.verbose else None,
+        }
+        if self.method == "ls":
+            del given["min_scale"]
+            fit = least_squares(mixture, data.rows, **search, **given)
+        else:
+            solver = "em" if self.method == "em" else "newton"
+            fit = maximum_likelihood(mixture, data.rows, method=solver, max_iter=int(self.max_iter), **search, **given)
         if self.verbose and not callable(self.verbose):
             sys.stderr.write("\n")
         errors = errors_of(information(fit, data.rows, **given))
@@ -106,6 +108,7 @@ class MixtureEstimator(BaseEstimator):
         self.standard_errors_reason_ = errors.reason
         self.fit_, self.mixture_, self.measure_ = fit, fit.mixture, fit.measure
         self.log_likelihood_, self.status_ = fit.log_likelihood, fit.status
+        self.sse_ = fit.sse
         self.converged_ = fit.status in GOOD and fit.certificate.passed
         self.n_iter_ = fit.n_iter
         self.n_experts_ = fit.mixture.n_leaves - len(fit.certificate.starved)
@@ -227,7 +230,10 @@ class MixtureEstimator(BaseEstimator):
         return self.fit_.df * log(self.fit_.n) - 2.0 * self.log_likelihood_
 
     def icl(self) -> float:
-        """Return BIC + 2 x entropy of the responsibilities on the data of fit; smaller is better."""
+        """Return BIC + 2 x entropy of the responsibilities on the data of fit; smaller is better.
+
+        NaN after least squares, which has no responsibilities.
+        """
         return self.bic() + 2.0 * self._shares.entropy
 
     def inference(
@@ -268,7 +274,8 @@ class MixtureEstimator(BaseEstimator):
         gate_inputs = list(self._reader.names or fallback)
         gates = [describe(gate) for gate in options.gates(self.gate, self.mixture_.depth)]
         criteria = self.aic(), self.bic(), self.icl()
-        return summary(self.fit_, self._shares, self._errors, gates, inputs, gate_inputs, criteria)
+        theory = assess(self.mixture_, "ls" if self.method == "ls" else "ml", self.gauge).words
+        return summary(self.fit_, self._shares, self._errors, gates, inputs, gate_inputs, criteria, theory)
 
 
 def _report(stage: str, done: int, total: int) -> None:

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from gatewise.core.chart import specifications
 from gatewise.core.experts import EXPERTS, expert
-from gatewise.core.families import FAMILIES, Family, FullGaussian, Gaussian, family
+from gatewise.core.families import FAMILIES, Family, FullGaussian, Gaussian, MeanOnly, family
 from gatewise.core.gates import GATES, Gate, gate
 from gatewise.core.mixture import Mixture
 from gatewise.core.predictors import Parameter
 from gatewise.core.rows import Rows
-from gatewise.fit.frames import identity, moments
+from gatewise.fit.frames import moments, response_frame
 
-METHODS = {"ml": "newton", "em": "em"}
+METHODS = ("ml", "em", "ls")
 
 
 def check_numbers(estimator: Any) -> None:
@@ -40,6 +40,7 @@ def check_numbers(estimator: Any) -> None:
         raise ValueError(f"alpha={estimator.alpha!r}: the ridge penalty is a number from 0")
     if estimator.max_time is not None and not (_number(estimator.max_time) and estimator.max_time > 0):
         raise ValueError(f"max_time={estimator.max_time!r}: give seconds above 0, or None for no limit")
+    choose("method", estimator.method, METHODS)
     choose("gauge", estimator.gauge, ("fixed", "none"))
     choose("scale", estimator.scale, ("free", "shared"))
     choose("covariance", estimator.covariance, ("diag", "full"))
@@ -47,20 +48,6 @@ def check_numbers(estimator: Any) -> None:
         raise TypeError(f"standardize={estimator.standardize!r}: give True or False")
     if estimator.device not in (None, "cpu"):
         raise ValueError(f"device={estimator.device!r}: this release fits on the CPU; leave device=None")
-
-
-def solver(method: str) -> str:
-    """Return the solver behind `method`.
-
-    Raises
-    ------
-    ValueError
-        For an unknown name, and for least squares, which this release does not have.
-    """
-    if method == "ls":
-        raise ValueError("method='ls': least squares is not in this release; use 'ml' (maximum likelihood) or 'em'")
-    choose("method", method, tuple(METHODS))
-    return METHODS[method]
 
 
 def choose(name: str, value: object, allowed: Sequence[str]) -> None:
@@ -125,6 +112,24 @@ def response_family(choice: Any, covariance: str, columns: int) -> Family:
     return FullGaussian() if columns > 1 else chosen
 
 
+def mean_only(estimator: Any) -> Family:
+    """Return the family of least squares, which has no law and no scale.
+
+    Raises
+    ------
+    ValueError
+        For arguments about a law: they would be ignored.
+    """
+    for name, neutral in (("family", "gaussian"), ("scale", "free"), ("covariance", "diag"), ("min_scale", None)):
+        given = getattr(estimator, name)
+        if given != neutral:
+            raise ValueError(
+                f"{name}={given!r} with method='ls': least squares fits a mean, without a law around it; leave {name} "
+                "out, or use method='ml'"
+            )
+    return MeanOnly()
+
+
 def shared_paths(scale: str, chosen: Family, q: int) -> tuple[str, ...]:
     """Return the paths that all experts share."""
     if scale == "free":
@@ -142,14 +147,16 @@ def mixture_of(estimator: Any, rows: Rows) -> Mixture:
     standard deviation 1.
     """
     levels = branching(estimator.n_experts)
-    chosen = response_family(estimator.family, estimator.covariance, rows.y.shape[1])
-    q = chosen.outputs(rows.y.shape[1])
+    columns = rows.y.shape[1]
+    squares = estimator.method == "ls"
+    chosen = mean_only(estimator) if squares else response_family(estimator.family, estimator.covariance, columns)
+    q = chosen.outputs(columns)
     level_gates = gates(estimator.gate, len(levels))
     unit = _named("expert", estimator.expert, EXPERTS, expert)
     if estimator.standardize:
         x = moments(rows.x, rows.weight, rows.ends)
         gate_x = x if rows.gate_x is rows.x else moments(rows.gate_x, rows.weight, rows.ends)
-        y = moments(rows.y, rows.weight, rows.ends) if chosen.location_scale else identity(q)
+        y = response_frame(Mixture(level_gates, levels, unit, chosen), rows)
         level_gates = tuple(one.standardised(gate_x) for one in level_gates)
         unit = unit.standardised(x, y)
     return Mixture(level_gates, levels, unit, chosen, shared_paths(estimator.scale, chosen, q))

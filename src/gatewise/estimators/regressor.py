@@ -34,8 +34,9 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         Whether experts have scales (standard deviations) of their own.
     covariance : {"diag", "full"}
         Whether several responses are correlated given the expert (Gaussian family).
-    method : {"ml", "em"}
-        EM steps followed by Newton's method, or EM alone.
+    method : {"ml", "em", "ls"}
+        Maximum likelihood (EM steps followed by Newton's method), the same by EM alone, or least squares: the mean
+        only, for any gate, the unnormalised sigmoid too.
     n_init : int
         Number of starts; they run in one batch.
     alpha : float
@@ -76,6 +77,13 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
     mixture_, measure_ : Mixture, Measure
         Model and parameters as torch values.
     log_likelihood_ : float
+        After least squares that of Gaussian residuals.
+    sse_ : float or None
+        Sum of squared residuals, after least squares.
+    standard_errors_ : dict path -> ndarray, or None
+        From the observed information, in the shapes of `measure_`; 0: not estimated, NaN: not unique.
+    standard_errors_reason_ : str or None
+        Why there are none.
     status_ : Status
         How the fit ended; ``status_.words`` says it in words.
     converged_ : bool

@@ -25,6 +25,7 @@ def summary(
     inputs: Sequence[str],
     gate_inputs: Sequence[str],
     criteria: tuple[float, float, float],
+    theory: str,
 ) -> str:
     """Return model, criteria, status, tables of experts and gates, starts and notes.
 
@@ -38,6 +39,7 @@ def summary(
     gates : descriptions of the gates by level
     inputs, gate_inputs : names
     criteria : AIC, BIC, ICL
+    theory : what identifiability says of the model
     """
     mixture, terms = fit.mixture, Terms(fit, errors, inputs, gate_inputs)
     lines = [
@@ -46,7 +48,9 @@ def summary(
         *_part("expert", str(mixture.expert)),
         *_part("family", f"{mixture.family}" + (f", shared {', '.join(mixture.shared)}" if mixture.shared else "")),
         f"  n = {fit.n:.15g}   log-likelihood = {fit.log_likelihood:.6f}   df = {fit.df}",
-        "  AIC = {:.4f}   BIC = {:.4f}   ICL = {:.4f}".format(*criteria),
+        *([] if fit.sse is None else [f"  sum of squared residuals = {fit.sse:.8g}"]),
+        "  AIC = {:.4f}   BIC = {:.4f}".format(*criteria)
+        + ("" if isnan(criteria[2]) else f"   ICL = {criteria[2]:.4f}"),
         *_wrapped(f"Status: {fit.status}: {fit.status.words}{details(fit)}"),
     ]
     experts = terms.experts()
@@ -63,7 +67,7 @@ def summary(
             lines += [f"  node {_joined(group.owner)}" if group.owner else "  all branches", *_rows(group, wide)]
         lines += [] if branches or nodes else ["  has no parameters"]
     notes = [line for note in (*fit.notes, *errors.notes) for line in _wrapped(f"Note: {note}")]
-    return "\n".join([*lines, "", *_starts(fit), *notes, *_wrapped(_errors(errors))])
+    return "\n".join([*lines, "", *_starts(fit), *notes, *_wrapped(_errors(errors)), *_wrapped(f"Theory: {theory}")])
 
 
 def _errors(errors: Errors) -> str:

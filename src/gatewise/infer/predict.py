@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core import derivatives
+from gatewise.core import derivatives, squares
 from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weights, leaf_predictors, require_density
 from gatewise.core.rows import Block, Columns, Rows
 from gatewise.fit.problem import CELLS, FEWEST, MOST, accumulate
@@ -168,8 +168,11 @@ class Shares(NamedTuple):
 
 
 def shares(mixture: Mixture, measure: Measure, rows: Rows) -> Shares:
-    """Return entropy and totals of the responsibilities of all rows, block by block."""
+    """Return entropy and totals of the responsibilities of all rows, block by block; of weights without a density."""
     batch = measure.map(lambda value: value.unsqueeze(0))
+    if not mixture.family.has_density:
+        (totals,) = accumulate(squares.mass, mixture, batch, rows, 4 * mixture.n_leaves)
+        return Shares(float("nan"), totals[0])
     entropy, totals = accumulate(_shares, mixture, batch, rows, 4 * mixture.n_leaves)
     return Shares(float(entropy[0]), totals[0])
 

@@ -11,8 +11,8 @@ from gatewise.estimators import MixtureOfExpertsRegressor
 from gatewise.estimators.alerts import CLASSES, FitWarning
 from gatewise.report.facts import Fitted, gate_phrase
 from gatewise.report.page import Page, Section
+from gatewise.report.parquet import PreparedTable
 from gatewise.report.reading import Prepared
-from gatewise.report.tables import PreparedTable
 
 
 class Outcome(NamedTuple):
@@ -35,7 +35,10 @@ class Outcome(NamedTuple):
 
 
 def fit_table(
-    path: str, data: Prepared | PreparedTable, options: dict[str, Any], progress: Callable[[str, int, int], None] | None = None
+    path: str,
+    data: Prepared | PreparedTable,
+    options: dict[str, Any],
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Outcome:
     """Fit a regressor to a prepared table.
 
@@ -82,11 +85,7 @@ def code_of(path: str, data: Prepared | PreparedTable, options: dict[str, Any]) 
     """Return Python that reads the table and gives the same fit."""
     lines, given = data.code(path)
     arguments = "".join(f"    {name}={value!r},\n" for name, value in options.items())
-    return (
-        f"{lines}model = MixtureOfExpertsRegressor(\n{arguments})\n"
-        f"model.fit({given})\n"
-        "print(model.summary())\n"
-    )
+    return f"{lines}model = MixtureOfExpertsRegressor(\n{arguments})\nmodel.fit({given})\nprint(model.summary())\n"
 
 
 def page_of(path: str, data: Prepared | PreparedTable, outcome: Outcome, command: str, version: str) -> Page:

@@ -1,120 +1,55 @@
-"""A user's Parquet files: which column does what, a sample of rows to draw, predictions piece by piece."""
+"""Results in the terminal: a table per data set and the statuses in words."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterable
 
-import numpy as np
-import pandas as pd
+from rich import box
+from rich.table import Table
+from rich.text import Text
 
-from gatewise.data.parquet import ParquetTable, opened
-from gatewise.data.stream import MOST, Part, Stream
-from gatewise.estimators.tables import group_ends
-from gatewise.report.reading import Prepared, Roles, filled, inputs_of, predict
+from gatewise.fit import Status
+from gatewise.report.facts import Fitted, experts, facts, hits, least_bic
 
-DRAWN = 2000  # rows that pictures show at most
+GOOD = (Status.converged, Status.at_kink)
 
 
-class PreparedTable(NamedTuple):
-    """Names of columns in Parquet files, as a regressor takes them; no row is left out.
+def results_table(title: str, fits: Iterable[Fitted]) -> Table:
+    """Return a table with one row per fit; the lowest BIC carries a star.
 
-    Attributes
+    Parameters
     ----------
-    roles : Roles
-        With the features filled in.
-    X : ParquetTable
-    y, weight, groups : str, str or None, str or None
-    gate_x : list of str or None
-        When the gates see columns that the experts do not.
-    rows : int
+    title : str
+    fits : iterable of Fitted
+
+    Returns
+    -------
+    rich.table.Table
     """
-
-    roles: Roles
-    X: ParquetTable
-    y: str
-    gate_x: list[str] | None
-    weight: str | None
-    groups: str | None
-    rows: int
-    dropped: int = 0
-
-    @property
-    def drawn(self) -> Prepared:
-        """At most 2000 rows, evenly spaced, of which groups are whole."""
-        roles, source = self.roles, opened(self.X)
-        used = tuple(dict.fromkeys((*roles.features, *roles.gate_features, roles.target)))
-        index, label = _spaced(source, self.groups, self.X.name)
-        values = Part(Stream(source, used, self.X.name), used)[index]
-        frame = pd.DataFrame(values, columns=list(used))
-        gates = frame[self.gate_x] if self.gate_x else None
-        groups = None if label is None else pd.Series(label)
-        return Prepared(roles, frame[list(roles.features)], frame[roles.target], gates, None, groups, 0)
-
-    @property
-    def shown(self) -> str:
-        """What a page says about the rows that its pictures show."""
-        few = self.rows > DRAWN
-        return f" The pictures show about {DRAWN} of them, evenly spaced." if few else ""
-
-    def code(self, path: str) -> tuple[str, str]:
-        """Return Python that names the table, and the arguments of fit."""
-        roles = self.roles
-        more = f", sample_weight={roles.weights!r}" if roles.weights else ""
-        more += f", gate_X={self.gate_x!r}" if self.gate_x else ""
-        more += f", groups={roles.groups!r}" if roles.groups else ""
-        lines = "from gatewise import MixtureOfExpertsRegressor\nfrom gatewise.data import ParquetTable\n\n"
-        lines += f"table = ParquetTable({str(path)!r}, columns={list(roles.features)!r})\n"
-        return lines, f"table, {roles.target!r}{more}"
+    fits = list(fits)
+    found = [facts(one.fit) for one in fits]
+    look = {"box": box.SIMPLE_HEAD, "padding": 0, "title_justify": "left", "title_style": "bold"}
+    table = Table(title=Text(title), **look)
+    table.add_column("gate", overflow="fold")
+    for name in ("experts", "log-lik.", "df", "BIC", "hits"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    table.add_column("s", justify="right", no_wrap=True)
+    for one, fact, best in zip(fits, found, least_bic(found), strict=True):
+        table.add_row(
+            Text(one.label),
+            experts(fact),
+            f"{fact['log_likelihood']:.2f}",
+            str(fact["df"]),
+            f"{fact['bic']:.1f}{'*' if best else ' '}",
+            hits(fact),
+            Text(fact["status"], style="green" if one.fit.status in GOOD else "yellow"),
+            "" if one.seconds is None else f"{one.seconds:.{int(one.seconds < 10)}f}",
+        )
+    return table
 
 
-def prepare_table(path: str | Path, roles: Roles) -> PreparedTable:
-    """Check the names of the columns that are used; their values are checked by the fit.
-
-    Raises
-    ------
-    OSError, ValueError
-        For files that cannot be read, and for an unknown name.
-    """
-    source = _opened(ParquetTable(path))
-    roles = filled(pd.DataFrame(columns=source.schema.names), roles)
-    apart = not set(roles.gate_features) <= set(roles.features)
-    return PreparedTable(
-        roles,
-        ParquetTable(path, roles.features),
-        roles.target,
-        list(roles.gate_features) if apart else None,
-        roles.weights,
-        roles.groups,
-        source.rows,
-    )
-
-
-def _opened(table: ParquetTable) -> Any:
-    try:
-        return opened(table)
-    except ModuleNotFoundError as cause:
-        raise ValueError(str(cause)) from cause
-
-
-def _spaced(source: Any, groups: str | None, table: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the positions of rows to draw and, with groups, a label for each of them."""
-    if groups is None:
-        step = -(-source.rows // DRAWN)
-        return np.arange(0, source.rows, step), None
-    ends = group_ends(source, groups, table)
-    step = -(-source.rows // DRAWN)
-    chosen = np.arange(0, len(ends), step)
-    starts = np.concatenate([[0], ends[:-1]])
-    parts: Sequence[np.ndarray] = [np.arange(starts[one], ends[one]) for one in chosen]
-    return np.concatenate(parts), np.repeat(chosen, [len(part) for part in parts])
-
-
-def predictions(model: Any, path: str | Path) -> Iterator[tuple[pd.DataFrame, int]]:
-    """Yield what `reading.predict` returns for one piece of the rows after another."""
-    table, names = ParquetTable(path), inputs_of(model)
-    stream = Stream(_opened(table), names, table.name, missing=True)
-    for start in range(0, stream.source.rows, MOST):
-        values = stream.rows(start, min(start + MOST, stream.source.rows))
-        yield predict(model, pd.DataFrame(values.T, columns=names))
+def status_lines(fits: Iterable[Fitted]) -> list[Text]:
+    """Return one line per status that occurred, in words with the remedy."""
+    found = {one.fit.status for one in fits}
+    return [Text.assemble((f"{status}", "bold"), f": {status.words}") for status in Status if status in found]

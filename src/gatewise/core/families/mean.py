@@ -24,6 +24,9 @@ class MeanOnly(Family):
     def mean(self, params: Params, eta: Tensor) -> Tensor:
         return eta
 
+    def cdf(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
+        raise TypeError("a least-squares fit has no law, so no quantiles or intervals: fit with maximum likelihood")
+
     def variance(self, params: Params, eta: Tensor) -> Tensor:
         raise TypeError("a least-squares fit has no variance per expert: fit with maximum likelihood for one")
 

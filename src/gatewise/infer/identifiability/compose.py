@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from gatewise.core.experts import Expert
 from gatewise.core.experts import expert as expert_of
-from gatewise.core.families import Family, Gaussian
+from gatewise.core.families import Family, FullGaussian, Gaussian
 from gatewise.core.gates import Gate, describe
 from gatewise.core.gates import gate as gate_of
 from gatewise.core.mixture import Mixture
@@ -157,7 +157,8 @@ def assess(mixture: Mixture, estimator: str = "ml", gauge: str = "fixed") -> Ide
         for name in (one.held() if gauge == "fixed" else ())
     ]
     free_shift = all(one.link.translation_invariant for one in mixture.gates)
-    family = mixture.family if estimator == "ml" else None
+    one = Gaussian() if isinstance(mixture.family, FullGaussian) else mixture.family  # of one response
+    family = one if estimator == "ml" else None
     order = 2 if free_shift else 1
     single = identify(mixture.gates, mixture.expert, estimator, order=order, held=held, family=family)
     pair = identify(mixture.gates, mixture.expert, estimator, order=1, atoms=2, held=held, family=family)
