@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import accuracy, coverage, floor, identifiability, laplace_raw, memory, newton, passes, speed, squares
+from benchmarks import accuracy, coverage, floor, identifiability, laplace_raw, many, memory, newton, passes, speed, squares
 from benchmarks.timing import facts
 
 BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
@@ -25,6 +25,8 @@ BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
     "laplace_raw": laplace_raw.run,
     "coverage": coverage.run,
     "least_squares": squares.run,
+    "many_fits": many.replicates,
+    "many_over_fitted": many.over_fitted,
     "identifiability": identifiability.run,
 }
 

@@ -88,7 +88,7 @@ def least_squares(
     first = everything if small is model.rows else replace(everything, rows=small)
     free, kinds = first_points(model, small, starts, drawing)
     if isinstance(starts, int):
-        random = _scattered(first, 2 * starts, drawing, deadline)
+        random = scattered(first, 2 * starts, drawing, deadline)
         free, kinds = torch.cat([free, random]), (*kinds, *("random",) * len(random))
         if starts >= NESTED and mixture.branching[-1] > 1 and not (bounds or fixed):
             less = replace(mixture, branching=(*mixture.branching[:-1], mixture.branching[-1] - 1))
@@ -107,7 +107,7 @@ def least_squares(
     return conclude(model, everything, point, Searched(first, found, kinds, sound), spent, True, deadline)
 
 
-def _scattered(problem: Problem, count: int, generator: np.random.Generator, deadline: float | None) -> Tensor:
+def scattered(problem: Problem, count: int, generator: np.random.Generator, deadline: float | None) -> Tensor:
     """Return the best `count` of many random points (S, P), after a few iterations on at most `SCREENED` rows.
 
     Sums of weighted means need no regions of the data: gates are steps of any steepness through a row, or centers on

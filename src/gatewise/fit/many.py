@@ -22,7 +22,7 @@ from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.rows import Rows, stacked
 from gatewise.fit.certify import soundness
 from gatewise.fit.conclude import Searched, conclude
-from gatewise.fit.least_squares import ROUGH, polished, search
+from gatewise.fit.least_squares import ROUGH, polished, scattered, search
 from gatewise.fit.model import Model, prepare, scale_floor
 from gatewise.fit.problem import LIKELIHOOD, SQUARES, Loss, Problem, evaluate, problem_of
 from gatewise.fit.result import Fit
@@ -42,6 +42,7 @@ class Plan(NamedTuple):
     ----------
     mixture : Mixture
     starts : int, or callable replicate -> measures to start from
+        Least squares adds as many random points, the best of many.
     method : {"ml", "ls"}
     seed : int
     bounds, fixed, gauge, min_scale
@@ -141,7 +142,11 @@ def _job(plan: Plan, replicate: int, model: Model, loss: Loss) -> _Job:
     if plan.subsample is not None and model.rows.n > plan.subsample:
         part = replace(whole, rows=thin(model.rows, generator, plan.subsample))
     given = plan.starts if isinstance(plan.starts, int) else plan.starts(replicate)
-    return _Job(model, whole, part, *first_points(model, part.rows, given, generator))
+    free, kinds = first_points(model, part.rows, given, generator)
+    if loss is SQUARES and isinstance(given, int):
+        random = scattered(part, given, generator, None)
+        free, kinds = torch.cat([free, random]), (*kinds, *("random",) * len(random))
+    return _Job(model, whole, part, free, kinds)
 
 
 def _ends(batch: Problem, free: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,92 @@
+"""Many fits in blocks: the same fits one by one, for any number of workers."""
+
+import numpy as np
+import pytest
+import torch
+
+from gatewise.core.experts import EXPERTS
+from gatewise.core.gates import GATES
+from gatewise.core.mixture import Mixture, sample
+from gatewise.core.rows import make_rows, stacked
+from gatewise.fit import Status, least_squares, many, maximum_likelihood
+from gatewise.fit.many import Plan, many_fits
+from gatewise.testing import draw_measure, generator
+
+SOFTMAX = Mixture((GATES["softmax"],), (2,))
+
+
+def draw(replicate, gate="softmax", n=300):
+    mixture = Mixture((GATES[gate],), (2,))
+    measure = draw_measure(mixture, 1, 1, 1, generator(3))
+    g = generator(1000 + replicate)
+    x = 4 * torch.rand(1, n, generator=g, dtype=torch.float64) - 2
+    return make_rows(x.T, sample(mixture, measure, x, x, g)[0].T)
+
+
+def draw_laplace(replicate):
+    return draw(replicate, "laplace")
+
+
+def draw_mean(replicate):
+    rng = np.random.default_rng(replicate)
+    x = rng.uniform(-2, 2, (250, 1))
+    y = np.tanh(2 * x) / (1 + np.exp(-2 * x)) + np.tanh(1 - x) / (1 + np.exp(2 * x)) + 0.05 * rng.normal(size=x.shape)
+    return make_rows(x, y)
+
+
+def same(one, other):
+    a, b = one.measure.paths(), other.measure.paths()
+    return one.objective == other.objective and all(torch.equal(a[path], b[path]) for path in a)
+
+
+def test_the_number_of_workers_changes_no_bit(monkeypatch):
+    monkeypatch.setattr(many, "CELLS", 300 * 5 * 3)  # three replicates in a block
+    plan = Plan(SOFTMAX)
+    one = list(many_fits(plan, draw, range(7)))
+    two = list(many_fits(plan, draw, range(7), workers=2))
+    assert [r for r, _ in one] == list(range(7))
+    assert all(same(a, b) for (_, a), (_, b) in zip(one, two, strict=True))
+
+
+@pytest.mark.parametrize(("gate", "rows"), [("softmax", draw), ("laplace", draw_laplace)])
+def test_each_fit_is_that_of_its_data_alone(gate, rows):
+    mixture = Mixture((GATES[gate],), (2,))
+    for replicate, fit in many_fits(Plan(mixture, min_scale=0.01), rows, range(4)):
+        alone = maximum_likelihood(mixture, rows(replicate), starts=[fit.measure], min_scale=0.01)
+        assert fit.status in (Status.converged, Status.at_kink)
+        assert fit.certificate.passed
+        assert fit.log_likelihood == pytest.approx(alone.log_likelihood, abs=1e-6)
+
+
+def test_least_squares_of_many_data_sets():
+    mixture = Mixture((GATES["sigmoid"],), (2,), EXPERTS["tanh"])
+    for replicate, fit in many_fits(Plan(mixture, starts=10, method="ls"), draw_mean, range(3)):
+        alone = least_squares(mixture, draw_mean(replicate), starts=[fit.measure])
+        assert fit.sse == pytest.approx(alone.sse, rel=1e-9)
+        assert fit.sse <= least_squares(mixture, draw_mean(replicate)).sse * 1.02
+        assert fit.certificate.passed
+
+
+def test_starts_may_be_given_per_replicate_and_larger_data_are_searched_on_a_part():
+    truth = draw_measure(SOFTMAX, 1, 1, 1, generator(3))
+    plan = Plan(SOFTMAX, starts=lambda replicate: [truth], subsample=100)
+    fits = dict(many_fits(plan, draw, [4, 9]))
+    assert sorted(fits) == [4, 9]
+    for replicate, fit in fits.items():
+        assert fit.starts.subsampled
+        assert fit.log_likelihood == pytest.approx(maximum_likelihood(SOFTMAX, draw(replicate)).log_likelihood)
+
+
+def test_progress_counts_replicates(monkeypatch):
+    monkeypatch.setattr(many, "CELLS", 300 * 5 * 2)
+    seen = []
+    list(many_fits(Plan(SOFTMAX), draw, range(5), progress=lambda *told: seen.append(told)))
+    assert seen == [("fits", 2, 5), ("fits", 4, 5), ("fits", 5, 5)]
+
+
+def test_what_cannot_be_done_is_said():
+    with pytest.raises(ValueError, match="choose 'ml'"):
+        list(many_fits(Plan(SOFTMAX, method="lsq"), draw, [0]))
+    with pytest.raises(ValueError, match="a batch needs one size"):
+        stacked([draw(0), draw(1, n=200)])
+    assert list(many_fits(Plan(SOFTMAX), draw, [])) == []
