@@ -10,7 +10,21 @@ from typing import Any
 
 import torch
 
-from benchmarks import accuracy, coverage, floor, identifiability, laplace_raw, many, memory, newton, passes, speed, squares
+from benchmarks import (
+    accuracy,
+    coverage,
+    flexmix,
+    floor,
+    identifiability,
+    laplace_raw,
+    many,
+    memory,
+    newton,
+    passes,
+    scaling,
+    speed,
+    squares,
+)
 from benchmarks.timing import facts
 
 BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
@@ -28,6 +42,8 @@ BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
     "many_fits": many.replicates,
     "many_over_fitted": many.over_fitted,
     "identifiability": identifiability.run,
+    "flexmix": flexmix.run,
+    "scaling": scaling.run,
 }
 
 
@@ -37,6 +53,7 @@ def main() -> None:
     parser.add_argument("--out", help="file for the results as JSON")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of the timings (5)")
     parser.add_argument("--sets", type=int, default=100, help="data sets of over_specified and coverage (100)")
+    parser.add_argument("--plot", metavar="FILE", help="file for the picture of scaling, such as scaling.svg")
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in BENCHMARKS]
     if unknown:
@@ -45,7 +62,7 @@ def main() -> None:
     results: dict[str, Any] = {"machine": facts(), "benchmarks": {}}
     for name in options.names or BENCHMARKS:
         start = time.perf_counter()
-        result = BENCHMARKS[name](rounds=options.rounds, sets=options.sets)
+        result = BENCHMARKS[name](rounds=options.rounds, sets=options.sets, plot=options.plot)
         result["seconds"] = round(time.perf_counter() - start, 1)
         results["benchmarks"][name] = result
         if options.out:  # after each, so that an interrupted run keeps what it has

@@ -1,20 +1,46 @@
-"""One EM pass against the time that its counted operations alone would take on this machine."""
+"""One EM pass against the time that its counted operations alone would take on this machine, and other passes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
 
-from benchmarks import problems
+from benchmarks import fused_c, problems
 from benchmarks.numpy_engine import Pass, em_pass
 from benchmarks.timing import best_of, table
+from gatewise import fused
 from gatewise.core import derivatives
 from gatewise.fit.problem import accumulate
 
-SHARE = 0.06
+SHARE, SHARE_COMPILED = 0.06, 0.22  # of the counted floor, at least
+TIMES_C, SPEEDUP = 2.0, 1.6  # against C at most, by a second thread at least
+FIRST_CALL = """
+import time
+import torch
+from benchmarks import floor, problems
+case = problems.Case("", 1, 1000, 2, 3)
+run = floor.passes(case)["complete"]
+start = time.process_time()
+run()
+print(time.process_time() - start)
+"""
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Leave every statistic to torch."""
+    with patch.object(fused, "available", lambda: False):
+        yield
 
 
 def rate_tasks() -> tuple[dict[str, Callable[[], None]], dict[str, float]]:
@@ -67,22 +93,55 @@ def floor_of(d: int, k: int, rate: dict[str, float]) -> float:
     return sum(number / rate[kind] for kind, number in counted(d, k).items())
 
 
-def prepared(case: problems.Case, seed: int = 0) -> tuple[Callable[[], Any], Callable[[], Pass], problems.Truth]:
-    """Return the pass of gatewise, that of the reference engine, and the parameters of both."""
-    rng = np.random.default_rng(seed)
-    truth = problems.draw_truth(rng, case.d, case.k)
-    x, y = problems.draw_rows(rng, truth, (case.replicates, case.n))
-    at = problems.scattered(rng, truth, case.replicates)
-    rows = problems.replicated_rows(x, y)
-    mixture = problems.softmax_mixture(case.k)
-    measure = problems.measure_of(at)
-    width = case.replicates * len(problems.chart_of(mixture, case.d).local)
-    turned = np.ascontiguousarray(x.transpose(0, 2, 1))
+class Data:
+    """Rows, mixture and parameters of a case."""
 
-    def ours() -> tuple[torch.Tensor, ...]:
-        return accumulate(derivatives.complete, mixture, measure, rows, width)
+    def __init__(self, case: problems.Case, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        truth = problems.draw_truth(rng, case.d, case.k)
+        self.x, self.y = problems.draw_rows(rng, truth, (case.replicates, case.n))
+        self.at = problems.scattered(rng, truth, case.replicates)
+        self.rows = problems.replicated_rows(self.x, self.y)
+        self.mixture = problems.softmax_mixture(case.k)
+        self.measure = problems.measure_of(self.at)
+        self.width = case.replicates * len(problems.chart_of(self.mixture, case.d).local)
 
-    return ours, lambda: em_pass(turned, y, at), at
+    def torch(self, stat: Callable[..., Any]) -> Callable[[], tuple[torch.Tensor, ...]]:
+        """Return a pass by torch."""
+
+        def run() -> tuple[torch.Tensor, ...]:
+            with uncompiled():
+                return accumulate(stat, self.mixture, self.measure, self.rows, self.width)
+
+        return run
+
+    def compiled(self, stat: Callable[..., Any]) -> Callable[[], tuple[torch.Tensor, ...]]:
+        """Return a pass by the compiled kernels."""
+
+        def run() -> tuple[torch.Tensor, ...]:
+            sums = fused.accumulate(stat, self.mixture, self.measure, self.rows)
+            if sums is None:
+                raise RuntimeError("the compiled kernels are missing: install the extra 'fast'")
+            return sums
+
+        return run
+
+
+def passes(case: problems.Case) -> dict[str, Callable[[], tuple[torch.Tensor, ...]]]:
+    """Return the compiled passes of a case by name."""
+    data = Data(case)
+    return {stat.__name__: data.compiled(stat) for stat in fused.STATISTICS[1:]}
+
+
+def engines(data: Data) -> dict[str, Callable[[], Any]]:
+    """Return one EM pass by every engine there is."""
+    turned = np.ascontiguousarray(data.x.transpose(0, 2, 1))
+    out: dict[str, Callable[[], Any]] = {"torch": data.torch(derivatives.complete)}
+    if fused.available():
+        out["compiled"] = data.compiled(derivatives.complete)
+    out["numpy"] = lambda: em_pass(turned, data.y, data.at)
+    native = fused_c.em_pass(turned, data.y, data.at)
+    return out if native is None else {**out, "C": native}
 
 
 def difference(ours: tuple[torch.Tensor, ...], reference: Pass, at: problems.Truth) -> float:
@@ -111,33 +170,79 @@ def difference(ours: tuple[torch.Tensor, ...], reference: Pass, at: problems.Tru
     return max(float(np.abs(left - right).max() / np.abs(right).max()) for left, right in pairs)
 
 
+def em_line(case: problems.Case, data: Data, spent: dict[str, float], floor: float) -> dict[str, Any]:
+    """Return a line of the table of EM passes, from ns per row."""
+    reference = em_pass(np.ascontiguousarray(data.x.transpose(0, 2, 1)), data.y, data.at)
+    apart = difference(data.torch(derivatives.complete)(), reference, data.at)
+    line = {"case": case.name, "B, n, d, k": f"{case.replicates}, {case.n}, {case.d}, {case.k}", "floor ns": floor}
+    line |= {f"{name} ns": value for name, value in spent.items()}
+    line |= {f"{name} %": 100 * floor / value for name, value in spent.items()}
+    line |= {"difference": apart, "holds": floor >= SHARE * spent["torch"]}
+    if "compiled" in spent:
+        line["times C"] = spent["compiled"] / spent["C"] if "C" in spent else "no compiler"
+        line["compiled holds"] = floor >= SHARE_COMPILED * spent["compiled"]
+        line["C holds"] = "C" not in spent or spent["compiled"] <= TIMES_C * spent["C"]
+    return line
+
+
+def other_line(case: problems.Case, data: Data, rounds: int) -> dict[str, Any]:
+    """Return ns per row of value with gradient, and of the pass of Newton's method, by torch and compiled."""
+    line: dict[str, Any] = {"case": case.name}
+    for name, stat in (("gradient", derivatives.gradient), ("Newton", derivatives.hessian)):
+        tasks = {"torch": data.torch(stat), "compiled": data.compiled(stat)}
+        seconds = best_of(tasks, max(1, rounds // 2))
+        line |= {f"{name}, {by}": 1e9 * value / (case.replicates * case.n) for by, value in seconds.items()}
+        line[f"{name}, ratio"] = seconds["torch"] / seconds["compiled"]
+    return line
+
+
+def thread_line(data: Data, rounds: int) -> dict[str, Any]:
+    """Return wall seconds of one EM pass on one and on two threads, the best of interleaved rounds."""
+    run, before = data.compiled(derivatives.complete), torch.get_num_threads()
+    least = {1: float("inf"), 2: float("inf")}
+    for _ in range(4 * rounds):
+        for threads in least:
+            torch.set_num_threads(threads)
+            start = time.perf_counter()
+            run()
+            least[threads] = min(least[threads], time.perf_counter() - start)
+    torch.set_num_threads(before)
+    gain = least[1] / least[2]
+    return {"1 thread s": least[1], "2 threads s": least[2], "gain": gain, "holds": gain >= SPEEDUP}
+
+
+def first_calls() -> dict[str, Any]:
+    """Return CPU seconds of the first call in a fresh process, without and with the compiler's cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = os.pathsep.join([os.getcwd(), *sys.path])
+        environment = {**os.environ, "NUMBA_CACHE_DIR": folder, "PYTHONPATH": paths}
+        command = [sys.executable, "-c", FIRST_CALL]
+        seconds = [
+            float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+            for _ in range(2)
+        ]
+    return {"without cache s": seconds[0], "with cache s": seconds[1], "holds": seconds[0] < 15 and seconds[1] < 1}
+
+
 def run(rounds: int = 5, **_: Any) -> dict[str, Any]:
-    """Measure rates, then both engines in the four cases, in interleaved rounds."""
+    """Measure rates, then every engine in the four cases, in interleaved rounds."""
     tasks, work = rate_tasks()
-    lines, measured = [], []
+    lines, measured, others, threads = [], [], [], []
     for case in problems.CASES:
-        ours, reference, at = prepared(case)
-        apart = difference(ours(), reference(), at)
-        seconds = best_of({"gatewise": ours, "numpy": reference, **tasks}, rounds)
+        data = Data(case)
+        seconds = best_of({**engines(data), **tasks}, rounds)
         rate = rates(seconds, work)
         measured.append({"case": case.name, **rate})
         rows = case.replicates * case.n
-        floor = floor_of(case.d, case.k, rate)
         spent = {name: 1e9 * value / rows for name, value in seconds.items() if name not in work}
-        lines.append(
-            {
-                "case": case.name,
-                "B, n, d, k": f"{case.replicates}, {case.n}, {case.d}, {case.k}",
-                "floor ns": floor,
-                "gatewise ns": spent["gatewise"],
-                "share %": 100 * floor / spent["gatewise"],
-                "numpy ns": spent["numpy"],
-                "numpy share %": 100 * floor / spent["numpy"],
-                "ratio": spent["gatewise"] / spent["numpy"],
-                "difference": apart,
-                "holds": floor >= SHARE * spent["gatewise"],
-            }
-        )
+        lines.append(em_line(case, data, spent, floor_of(case.d, case.k, rate)))
+        if fused.available():
+            others.append(other_line(case, data, rounds))
+            threads += [thread_line(data, rounds)] if case.name == "i" else []
     table("one EM pass, CPU ns per row and share of the counted floor", lines)
+    table("value with gradient, and Newton's pass, CPU ns per row", others)
+    table("case i on two threads, wall", threads)
+    first = [first_calls()] if fused.available() else []
+    table("first compiled call in a fresh process, CPU", first)
     table("rates in the same rounds, operations per ns, one thread", measured)
-    return {"rates": measured, "cases": lines}
+    return {"rates": measured, "cases": lines, "passes": others, "threads": threads, "first": first}

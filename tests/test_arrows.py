@@ -13,16 +13,17 @@ RESULTS = FITTING | {"estimators", "theory", "nn"}
 ROOMS = {
     "core": set(),
     "optim": set(),
-    "fit": {"core", "optim"},
+    "fused": {"core"},
+    "fit": {"core", "optim", "fused"},
     "infer": {"core", "optim", "fit"},
-    "estimators": FITTING,
+    "estimators": FITTING | {"data"},
     "theory": FITTING,
     "papers": FITTING | {"theory"},
     "nn": {"core"},
     "data": set(),
     "experiments": FITTING | {"nn", "data"},
     "plots": RESULTS,
-    "report": RESULTS | {"plots"},
+    "report": RESULTS | {"plots", "data"},
     "testing": {"core", "fit", "optim", "nn"},
 }
 TOP = {"__init__", "__main__", "cli"}

@@ -16,6 +16,9 @@ from typer.testing import CliRunner
 from gatewise import MixtureOfExpertsRegressor, load_model, save_model
 from gatewise.cli import app
 from gatewise.data import ParquetTable
+from gatewise.data.parquet import opened
+from gatewise.data.stream import MOST
+from gatewise.estimators.tables import group_ends, vary_inside
 
 CLOSE = {"rtol": 0.0, "atol": 1e-10}
 
@@ -127,6 +130,29 @@ def test_some_weights_of_zero_inside_groups(tmp_path):
     fitted = model(gate="constant").fit(table, "y", sample_weight="w", groups="g")
     expected = model(gate="constant").fit(frame[["a", "b"]], frame["y"], sample_weight=frame["w"], groups=frame["g"])
     same(fitted, expected)
+
+
+def labelled(folder, *files):
+    """A folder of files with the labels g."""
+    for i, labels in enumerate(files):
+        pq.write_table(pa.table({"g": labels}), folder / f"{i}.parquet")
+    return ParquetTable(folder)
+
+
+def test_groups_go_on_from_file_to_file(tmp_path):
+    table = labelled(tmp_path, ["a", "b", "b"], ["b"], ["b", "c"], ["d"])
+    assert group_ends(opened(table), "g", "t").tolist() == [1, 5, 6, 7]
+    labelled(tmp_path, ["a", "b", "b"], ["b"], ["b", "c"], ["b"])
+    with pytest.raises(ValueError, match="the rows of group 'b' of column 'g' are not neighbours: sort t by 'g' first"):
+        group_ends(opened(table), "g", "t")
+
+
+@pytest.mark.parametrize("row", [1, MOST - 1, MOST, MOST + 1, 2 * MOST, 2 * MOST + 4])
+def test_values_that_change_inside_a_group_are_found_wherever_blocks_are_cut(row):
+    values = np.zeros((2 * MOST + 5, 2))
+    values[row:, 1] = 1.0
+    assert vary_inside(values, np.array([len(values)]))
+    assert not vary_inside(values, np.array([row, len(values)]))
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +289,7 @@ def run(*arguments):
     ids=["all", "gate features", "gate inputs and weights"],
 )
 def test_the_command_line_fits_and_predicts_from_files_as_from_csv(roles, tmp_path):
-    frame = FRAME[["a", "b", "z", "y", *(["w"] if "--weights" in roles else [])]].astype(float)
+    frame = FRAME[["a", "b", "z", "y", *(["w"] if "--weights" in roles else [])]].astype(float).round(4)
     frame.to_csv(tmp_path / "rows.csv", index=False)
     (tmp_path / "rows").mkdir()
     write(tmp_path / "rows" / "0.parquet", frame)

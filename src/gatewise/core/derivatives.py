@@ -195,6 +195,11 @@ def slope_of(t: Terms, pull: list[Tensor], block: Block) -> Tensor:
     return torch.cat([*gates, leaves.flatten(1)], -1)
 
 
+def value(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
+    """Return the weighted sum of log density, (S,)."""
+    return (weigh(unit_log_density(mixture, measure, block), block.weight).sum(-1),)
+
+
 def gradient(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, Tensor]:
     """Return the weighted sums of log density (S,) and of its gradient in local coordinates (S, M)."""
     t = terms(mixture, measure, block, 1)

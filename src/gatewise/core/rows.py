@@ -238,7 +238,9 @@ def stacked(sets: Sequence[Rows]) -> Rows:
     """
     sizes = {(rows.n, rows.x.shape[1], rows.gate_x.shape[1], rows.y.shape[1]) for rows in sets}
     if len(sizes) > 1 or any(rows.weight is not None or rows.ends is not None for rows in sets):
-        raise ValueError(f"data sets of sizes (n, d, g, q) {sorted(sizes)}: a batch needs one size, no weights, no units")
+        raise ValueError(
+            f"data sets of sizes (n, d, g, q) {sorted(sizes)}: a batch needs one size, no weights, no units"
+        )
     x = Columns(torch.stack([rows.x.read(0, rows.n) for rows in sets]))
     same = all(rows.gate_x is rows.x for rows in sets)
     gate_x = x if same else Columns(torch.stack([rows.gate_x.read(0, rows.n) for rows in sets]))

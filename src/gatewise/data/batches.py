@@ -106,7 +106,6 @@ class Files:
     constants : tuple of dict
         Columns that the path of each file gives.
     groups : tuple of Group
-        In order, those without rows left out.
     rows : int
     schema : pyarrow.Schema
     name : str
@@ -183,8 +182,7 @@ def files_of(fragments: Sequence[Any], schema: Any, name: str) -> Files:
     groups, first = [], 0
     for file, fragment in enumerate(fragments):
         for group in fragment.row_groups:
-            if group.num_rows:
-                groups.append(Group(file, group.id, first))
+            groups.append(Group(file, group.id, first))
             first += group.num_rows
     constants = tuple(arrow.get_partition_keys(one.partition_expression) for one in fragments)
     return Files(tuple(fragments), constants, tuple(groups), first, schema, name)

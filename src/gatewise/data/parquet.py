@@ -99,6 +99,9 @@ def opened(table: ParquetTable) -> Source:
     from gatewise.data.batches import Scan, files_of
 
     dataset = _dataset(table, arrow)
+    twice = sorted({name for name in dataset.schema.names if dataset.schema.names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{table.name} has two columns {twice[0]!r}: give them different names")
     try:
         fragments = list(dataset.get_fragments())
     except ValueError:  # a filter is set, which fragments would not know of
@@ -141,11 +144,9 @@ def _files(folder: Path) -> list[str]:
 
 
 def require_names(found: Sequence[str], wanted: Sequence[str], table: str) -> None:
-    """Raise unless a table has every wanted column, and has it once."""
+    """Raise unless a table has every wanted column."""
     for name in wanted:
         if name not in found:
             near = get_close_matches(name, found, 1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise ValueError(f"{table} has no column {name!r}: {hint}its columns are {', '.join(found)}")
-        if list(found).count(name) > 1:
-            raise ValueError(f"{table} has two columns {name!r}: give them different names")

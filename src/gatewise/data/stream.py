@@ -13,8 +13,8 @@ from gatewise.data.parquet import ParquetTable, opened, require_names
 if TYPE_CHECKING:
     from gatewise.data.batches import Batch, Source
 
-MOST, FEWEST = 65536, 1024  # rows of a batch
-CELLS = 1 << 22  # numbers of a batch, when it has more than FEWEST rows: 32 MiB
+MOST, FEWEST = 16384, 1024  # rows of a batch: larger ones are not faster, and take more memory
+CELLS = 1 << 20  # numbers of a batch, when it has more than FEWEST rows: 8 MiB
 
 
 class Stream:

@@ -111,7 +111,7 @@ def group_ends(source: Any, name: str, table: str) -> np.ndarray:
         if not batch.count:
             continue
         new = compute.not_equal(column[1:], column[:-1]).to_numpy(zero_copy_only=False)
-        new = np.flatnonzero(np.concatenate([[column[0].as_py() != last or not starts], new]))
+        new = np.flatnonzero(np.concatenate([[column[0].as_py() != last], new]))
         starts.append(new + batch.first)
         labels.append(column.take(pa.array(new)))
         last = column[-1].as_py()

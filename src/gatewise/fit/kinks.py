@@ -123,6 +123,9 @@ def _try_neighbours(
     best = int(worth.argmin())
     if bool(done.converged[0]) and float(worth[0] - worth[best]) <= 1e3 * margin:
         best = 0  # at the end of a ridge it is no better held than free
+    elif best == 0 and not bool(done.converged[0]) and len(worth) > 1:
+        beside = 1 + int(worth[1:].argmin())  # stuck beside a kink it is as good there but for rounding
+        best = beside if float(worth[beside] - worth[0]) <= 1e2 * margin else 0
     if float(worth[best]) > value - margin and k in held:
         return point, value
     if float(worth[best]) > value + margin:

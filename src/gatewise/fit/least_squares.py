@@ -27,6 +27,7 @@ from gatewise.fit.threads import few_threads
 
 NESTED = 10  # starts from which the mixture with one expert fewer is fitted too
 GROWN = 5  # starts of each kind grown from it
+ROUNDS, BASES = 3, 4  # in which one expert of the best different ends is drawn anew
 POLISHED = 12  # different ends of the search that are polished
 ROUGH = 60  # iterations of the search
 CANDIDATES = 8  # random points for each that is kept
@@ -99,6 +100,12 @@ def least_squares(
                 free, kinds = torch.cat([free, more]), (*kinds, *(kind,) * GROWN)
     tell("least squares", 0, len(free))
     found = search(first, free, deadline, ROUGH)
+    if isinstance(starts, int) and starts >= NESTED and mixture.n_leaves > 1:
+        for _ in range(ROUNDS):
+            worth = torch.where(soundness(first, found).sound, evaluate(first, found, 0)[0], torch.inf)
+            bases = found[different(worth, BASES)]
+            trials = search(first, _replaced(first, bases, 2 * starts, drawing), deadline, ROUGH)
+            found, kinds = torch.cat([found, trials]), (*kinds, *("replaced",) * len(trials))
     value = evaluate(first, found, 0)[0]
     sound = soundness(first, found).sound & value.isfinite()
     tell("Newton", 0, POLISHED)
@@ -147,6 +154,24 @@ def _random(chart: Chart, inputs: Tensor, generator: np.random.Generator) -> Mea
     return from_paths(values, chart.mixture.depth)
 
 
+def _replaced(problem: Problem, bases: Tensor, count: int, generator: np.random.Generator) -> Tensor:
+    """Return points (count, P): one of `bases` with one expert, and its branch of the gate, drawn anew."""
+    chart = problem.chart
+    depth, branching = chart.mixture.depth, chart.mixture.branching
+    rows = thin(problem.rows, generator, SCREENED)
+    inputs = rows.gate_x.read(0, rows.n)
+    points = []
+    for i in range(count):
+        paths = chart.measure(bases[i % len(bases)]).paths()
+        fresh = _random(chart, inputs, generator).paths()
+        leaf = tuple(int(generator.integers(k)) for k in branching)
+        for path, value in paths.items():
+            if value.shape[:depth] == branching and path.startswith((f"gates.{depth - 1}.", "experts.")):
+                value[leaf] = fresh[path][leaf]
+        points.append(chart.free(from_paths(paths, depth)))
+    return torch.clamp(torch.stack(points), chart.lower, chart.upper)
+
+
 def grown(measure: Measure, depth: int, shrink: float, generator: np.random.Generator) -> Measure:
     """Return a measure with one more branch per lowest gate: a copy of a sibling, moved at random.
 
@@ -190,8 +215,8 @@ def polished(problem: Problem, found: Tensor, value: Tensor, count: int, deadlin
         fine = scaled(problem, points[int(best.argmin())])
         done = newton_polish(fine, points, 100, deadline)
         points, spent = done.x, spent + int(done.n_iter.max())
-        if not float(done.value.min()) * fine.unit < 0.9 * float(best.min()) * problem.unit:
-            break
+        if fine is problem or not float(done.value.min()) * fine.unit < 0.9 * float(best.min()) * problem.unit:
+            break  # the units of residuals have settled
     sound = soundness(fine, points).sound & done.value.isfinite()
     worth = torch.where(sound, done.value, torch.nan_to_num(done.value, nan=torch.inf) + 1e6)
     return points[int(worth.argmin())], spent

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gatewise import fused
 from gatewise.core import derivatives, squares
 from gatewise.core.chart import Chart
 from gatewise.core.mixture import Measure, Mixture
@@ -22,11 +23,6 @@ Stat = Callable[[Mixture, Measure, Block], tuple[Tensor, ...]]
 CELLS = 2**19  # numbers in the largest temporary of a block: 4 MiB
 FEWEST, MOST = 256, 16384  # rows of a block
 NOISE = 1e-9  # relative rounding of an objective with large terms that cancel
-
-
-def _value(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
-    log_density = derivatives.unit_log_density(mixture, measure, block)
-    return (derivatives.weigh(log_density, block.weight).sum(-1),)
 
 
 def _mass(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
@@ -51,7 +47,7 @@ class Loss(NamedTuple):
     mass: Stat
 
 
-LIKELIHOOD = Loss(_value, derivatives.gradient, derivatives.hessian, _mass)
+LIKELIHOOD = Loss(derivatives.value, derivatives.gradient, derivatives.hessian, _mass)
 SQUARES = Loss(squares.value, squares.gradient, squares.hessian, squares.mass)
 GAUSS_NEWTON = SQUARES._replace(hessian=squares.gauss_newton)
 
@@ -106,7 +102,7 @@ class Problem:
 
 
 def accumulate(stat: Stat, mixture: Mixture, measure: Measure, rows: Rows, width: int) -> tuple[Tensor, ...]:
-    """Sum `stat` over the blocks of the rows, in fixed order.
+    """Sum `stat` over the blocks of the rows, in fixed order; by compiled kernels where there are some.
 
     Parameters
     ----------
@@ -115,6 +111,9 @@ def accumulate(stat: Stat, mixture: Mixture, measure: Measure, rows: Rows, width
         Numbers per row in the largest temporary of `stat`, batch included; it sets the block size only. Members that
         do not fit into one block together are taken in groups.
     """
+    quick = fused.accumulate(stat, mixture, measure, rows)
+    if quick is not None:
+        return quick
     count = len(next(iter(measure.experts.values())))
     each = max(width // count, 1)
     size = max(FEWEST, min(MOST, CELLS // each))

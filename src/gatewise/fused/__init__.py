@@ -1,0 +1,117 @@
+"""Compiled statistics: the sums of `core.derivatives` in one pass over the rows, without temporaries (extra ``fast``).
+
+A mixture is written as a short program over rows that stay in the processor's cache (`plan`), from kernels of scores,
+links, experts and families that exist once each (`parts`), and one compiled machine runs every program. What has no
+kernel is left to the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+from gatewise.core import derivatives
+from gatewise.core.experts import Activation, Constant, Linear
+from gatewise.core.families import Binomial, Gaussian, Poisson
+from gatewise.core.links import NormalisedSigmoid, Softmax
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.core.rows import Block, Rows
+from gatewise.core.scores import Activated, Affine, Bias, Distance, Score, Tempered
+
+Statistic = Callable[[Mixture, Measure, Block], tuple[Tensor, ...]]
+
+# in the order of VALUE, GRADIENT, HESSIAN, COMPLETE
+STATISTICS: tuple[Callable[..., object], ...] = (
+    derivatives.value,
+    derivatives.gradient,
+    derivatives.hessian,
+    derivatives.complete,
+)
+SCORES, LINKS = (Bias, Affine, Distance, Activated), (Softmax, NormalisedSigmoid)
+EXPERTS, FAMILIES = (Linear, Constant, Activation), (Gaussian, Poisson, Binomial)
+ROWS = 2**17  # rows read at a time where they are not held in memory
+
+
+@cache
+def available() -> bool:
+    """Return whether the compiler is installed."""
+    return find_spec("numba") is not None
+
+
+def _score_covered(score: Score) -> bool:
+    if type(score) is Tempered:
+        score = score.inner
+    if type(score) is Activated:
+        return type(score.inner) is Affine
+    return type(score) in SCORES
+
+
+def covers(mixture: Mixture) -> bool:
+    """Return whether every part of a mixture has a kernel. A user's own part, a subclass too, has none."""
+    gates = all(type(gate.link) in LINKS and _score_covered(gate.score) for gate in mixture.gates)
+    family = mixture.family
+    trials = family.trials is not None if type(family) is Binomial else True
+    return gates and trials and type(mixture.expert) in EXPERTS and type(family) in FAMILIES
+
+
+def statistic(stat: Callable[..., object], mixture: Mixture) -> Statistic | None:
+    """Return the compiled equivalent of a statistic, or None.
+
+    Parameters
+    ----------
+    stat : function of `core.derivatives`
+        ``value``, ``gradient``, ``hessian`` or ``complete``.
+    mixture : Mixture
+
+    Returns
+    -------
+    callable or None
+        ``(mixture, measure, block) -> sums`` with the shapes and meaning of the reference for a measure with one
+        batch dimension; rows in groups (``block.unit``) are not for it. None when there is no compiler, or no kernel
+        for the statistic or a part.
+
+    Examples
+    --------
+    >>> from gatewise.core.families import StudentT
+    >>> from gatewise.core.gates import GATES
+    >>> statistic(derivatives.gradient, Mixture((GATES["softmax"],), (2,), family=StudentT())) is None
+    True
+    """
+    if stat not in STATISTICS or not available() or not covers(mixture):
+        return None
+    from gatewise.fused.run import sums  # the compiler is loaded when it is first needed
+
+    kind = STATISTICS.index(stat)
+
+    def compiled(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
+        if block.unit is not None:
+            raise ValueError("the rows are in groups (block.unit), which compiled statistics do not know: use the stat")
+        return sums(kind, mixture, measure, block)
+
+    return compiled
+
+
+def accumulate(
+    stat: Callable[..., object], mixture: Mixture, measure: Measure, rows: Rows
+) -> tuple[Tensor, ...] | None:
+    """Sum a statistic over all rows with compiled kernels, or return None where the reference must do it.
+
+    Rows in memory are read in place and in one go; others in blocks, summed in fixed order.
+    """
+    if rows.ends is not None:
+        return None
+    compiled = statistic(stat, mixture)
+    if compiled is None:
+        return None
+    held = all(part.held is not None for part in (rows.x, rows.gate_x, rows.y))
+    total: tuple[Tensor, ...] | None = None
+    for block in rows.blocks(max(rows.n, 1) if held else ROWS):
+        if any(part.dtype != torch.float64 or part.device.type != "cpu" for part in block[:3]):
+            return None
+        sums = compiled(mixture, measure, block)
+        total = sums if total is None else tuple(a + b for a, b in zip(total, sums, strict=True))
+    return total

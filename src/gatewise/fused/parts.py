@@ -1,0 +1,289 @@
+"""How scores, links, experts and families are written as instructions; the dicts SCORES, LINKS, EXPERTS, FAMILIES.
+
+Every part is a function of elementary predictors (slots): numbers per row whose Jacobian in the parameters is a run of
+features, or rows of its own. A part gives its value with first and second derivatives in its slots, so that stages
+compose by the chain rule, row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from gatewise.core.experts import Activation, Constant, Linear
+from gatewise.core.families import Binomial, Gaussian, Poisson
+from gatewise.core.links import NormalisedSigmoid, Softmax
+from gatewise.core.scores import Activated, Affine, Bias, Distance, Tempered
+from gatewise.fused import codes
+from gatewise.fused.program import Program, Ref
+
+
+class Design(NamedTuple):
+    """The Jacobian of a slot: `columns` rows from `first` on, `stride` rows further for the next owner.
+
+    Attributes
+    ----------
+    place : int
+        Which set of features the rows belong to; -1: ones, -2: rows of its own.
+    bend : (Ref, int) or None
+        Rows h, and the first of rows e like those of J: the second derivatives of the slot in its parameters are
+        ``h J_i J_j`` for i != j and ``-e_i`` for i = j.
+    """
+
+    place: int
+    first: int
+    columns: int
+    stride: int = 0
+    bend: tuple[Ref, int] | None = None
+
+
+class Owners(NamedTuple):
+    """Owners of parameters: how many, where the first one's begin, and how far the next one's are."""
+
+    total: int
+    at: int
+    stride: int
+
+
+class Slot(NamedTuple):
+    """An elementary predictor: first column among the owner's parameters, and its Jacobian."""
+
+    column: int
+    design: Design
+
+
+class Part(NamedTuple):
+    """A value per owner with its derivatives in the slots; missing second derivatives are zero."""
+
+    value: Ref
+    slots: list[Slot]
+    first: list[Ref]
+    second: dict[tuple[int, int], Ref]
+
+
+class Inputs(NamedTuple):
+    """Where a part reads its inputs: x (0) or gate_x (1), and the number of columns."""
+
+    source: int
+    d: int
+
+
+def _run(p: Program, inputs: Inputs, origin: tuple[float, ...] | None, constant: bool) -> Design:
+    features = p.features(inputs.source, inputs.d, origin)
+    return Design(features.place, features.first, features.d + constant)
+
+
+def _ones(p: Program) -> Design:
+    return Design(-1, p.ones.row, 1)
+
+
+def _affine(p: Program, owners: Owners, column: int, design: Design) -> Ref:
+    to = Ref(p.rows(owners.total))
+    p.emit(codes.AFFINE, owners.total, to.row, design.first, design.columns, owners.at + column, owners.stride)
+    return to
+
+
+def _linear_part(p: Program, owners: Owners, design: Design) -> Part:
+    return Part(_affine(p, owners, 0, design), [Slot(0, design)], [p.ones], {})
+
+
+def bias_score(p: Program, score: Bias, inputs: Inputs, owners: Owners, outside: bool) -> Part:
+    """Write ``bias``."""
+    return _linear_part(p, owners, _ones(p))
+
+
+def affine_score(p: Program, score: Affine, inputs: Inputs, owners: Owners, outside: bool) -> Part:
+    """Write ``weight . x + bias``, without the bias if that is `outside`."""
+    return _linear_part(p, owners, _run(p, inputs, None, not outside))
+
+
+def distance_score(p: Program, score: Distance, inputs: Inputs, owners: Owners, outside: bool) -> Part:
+    """Write ``bias - ||metric (x - center)||``, without the bias if that is `outside`."""
+    features = p.features(inputs.source, inputs.d)
+    count, d = owners.total, inputs.d
+    to, slopes, inverse = Ref(p.rows(count)), p.rows(count * d), Ref(p.rows(count))
+    rests = p.rows(count * d) if p.order > 1 else slopes
+    metric = score.metric or (1.0,) * d
+    p.emit(
+        codes.DISTANCE, count, to.row, slopes, inverse.row, rests, features.first, d, owners.at, owners.stride,
+        p.constant(*metric), p.constant(score.radius), p.order,
+    )  # fmt: skip
+    slot = Slot(0, Design(-2, slopes, d, d, (inverse, rests)))
+    if outside:
+        return Part(to, [slot], [p.ones], {})
+    return _with_bias(p, Part(to, [slot], [p.ones], {}), owners, d)
+
+
+def _with_bias(p: Program, part: Part, owners: Owners, column: int) -> Part:
+    to = Ref(p.rows(owners.total))
+    p.emit(codes.SHIFT, owners.total, to.row, *part.value, owners.at + column, owners.stride)
+    return part._replace(value=to, slots=[*part.slots, Slot(column, _ones(p))], first=[*part.first, p.ones])
+
+
+def _activate(p: Program, part: Part, count: int, fn: str, radius: float) -> tuple[Ref, Ref, Ref]:
+    """Write an activation of the value; return its value, first and second derivative."""
+    rounded = fn == "relu" and radius > 0
+    function = codes.FUNCTIONS.index("rounded relu" if rounded else fn)
+    value, first, second = (Ref(p.rows(count)) for _ in range(3))
+    p.emit(
+        codes.ACTIVATE, count, value.row, first.row, second.row, part.value.row, function, p.constant(radius), p.order
+    )
+    return value, first, second
+
+
+def _chained(p: Program, part: Part, count: int, value: Ref, first: Ref, second: Ref | None) -> Part:
+    """Return fn(part) by the chain rule, given fn and its derivatives at the value of the part."""
+    if p.order == 0:
+        return part._replace(value=value)
+    slopes = [p.product(count, first, slope) for slope in part.first]
+    bends: dict[tuple[int, int], Ref] = {}
+    if p.order > 1:
+        for i in range(len(part.slots)):
+            for j in range(i, len(part.slots)):
+                outer = p.times(count, p.times(count, second, part.first[i]), part.first[j])
+                total = p.plus(count, outer, p.times(count, first, part.second.get((i, j))))
+                if total is not None:
+                    bends[i, j] = total
+    return Part(value, part.slots, slopes, bends)
+
+
+def activated_score(p: Program, score: Activated, inputs: Inputs, owners: Owners, outside: bool) -> Part:
+    """Write ``fn(weight . (x - origin)) + bias``, without the bias if that is `outside`."""
+    design = _run(p, inputs, score.origin, constant=False)
+    inner = _linear_part(p, owners, design)
+    part = _chained(p, inner, owners.total, *_activate(p, inner, owners.total, score.fn, score.radius))
+    return part if outside else _with_bias(p, part, owners, inputs.d)
+
+
+def tempered_score(p: Program, score: Tempered, inputs: Inputs, owners: Owners, outside: bool) -> Part:
+    """Write ``inner / t``: slopes ``inner_i / t`` and ``-s / t`` in t, bends ``inner_ij / t, -s_i / t, 2 s / t^2``."""
+    inner = SCORES[type(score.inner)](p, score.inner, inputs, owners, False)
+    at = sum(slot.design.columns for slot in inner.slots)
+    count = owners.total
+
+    def over(ref: Ref, factor: float) -> Ref:
+        to = Ref(p.rows(count))
+        places = p.constant(factor), p.constant(0.0)
+        p.emit(codes.DIVIDE, count, to.row, *ref, owners.at + at, owners.stride, *places)
+        return to
+
+    value = over(inner.value, 1.0)
+    slots = [*inner.slots, Slot(at, _ones(p))]
+    if p.order == 0:
+        return Part(value, slots, [], {})
+    first = [*(over(slope, 1.0) for slope in inner.first), over(value, -1.0)]
+    if p.order == 1:
+        return Part(value, slots, first, {})
+    second = {key: over(ref, 1.0) for key, ref in inner.second.items()}
+    last = len(inner.slots)
+    second |= {(i, last): over(first[i], -1.0) for i in range(last)}
+    second[last, last] = over(first[last], -2.0)
+    return Part(value, slots, first, second)
+
+
+def softmax_link(p: Program, part: Part, count: int) -> Part:
+    """Scores are the logits."""
+    return part
+
+
+def normalised_sigmoid_link(p: Program, part: Part, count: int) -> Part:
+    """Write ``log sigmoid(s)``."""
+    value, first, second = (Ref(p.rows(count)) for _ in range(3))
+    p.emit(codes.LOG_SIGMOID, count, value.row, first.row, second.row, part.value.row, p.order)
+    return _chained(p, part, count, value, first, second)
+
+
+def linear_expert(p: Program, expert: Linear, inputs: Inputs, owners: Owners, output: int) -> Part:
+    """Write ``coef . x + intercept``."""
+    return _linear_part(p, owners, _run(p, inputs, None, constant=True))
+
+
+def constant_expert(p: Program, expert: Constant, inputs: Inputs, owners: Owners, output: int) -> Part:
+    """Write ``intercept``."""
+    return _linear_part(p, owners, _ones(p))
+
+
+def activation_expert(p: Program, expert: Activation, inputs: Inputs, owners: Owners, output: int) -> Part:
+    """Write ``location + spread output fn(coef . (x - origin) + intercept)``."""
+    count = owners.total
+    design = _run(p, inputs, expert.origin, constant=expert.bias)
+    inner = _linear_part(p, owners, design)
+    value, first, second = _activate(p, inner, count, expert.fn, expert.radius)
+    spread = 1.0 if expert.spread is None else expert.spread[output]
+    location = 0.0 if expert.location is None else expert.location[output]
+    weight = owners.at + design.columns
+
+    def scaled(ref: Ref, at: int, constant: float = 0.0) -> Ref:
+        if at < 0 and spread == 1.0 and constant == 0.0:
+            return ref
+        to = Ref(p.rows(count))
+        places = p.constant(spread), p.constant(constant)
+        p.emit(codes.SCALE, count, to.row, *ref, at, owners.stride, *places)
+        return to
+
+    outer = weight if expert.output else -1
+    total = scaled(value, outer, location)
+    if p.order == 0:
+        return Part(total, inner.slots, [], {})
+    slopes, bends = [scaled(first, outer)], {}
+    if p.order > 1:
+        bends = {(0, 0): scaled(second, outer)}
+    if not expert.output:
+        return Part(total, inner.slots, slopes, bends)
+    if p.order > 1:
+        bends[0, 1] = scaled(first, -1)
+    return Part(total, [*inner.slots, Slot(design.columns, _ones(p))], [*slopes, scaled(value, -1)], bends)
+
+
+class Leaf(NamedTuple):
+    """Derivatives of the log density of one output in its predictor and in its own family parameters."""
+
+    first: list[Ref]
+    second: dict[tuple[int, int], Ref]
+
+
+def gaussian_family(p: Program, family: Gaussian, y: int, eta: Ref, to: Ref, owners: Owners) -> Leaf:
+    """Write the normal law; `owners` are those of the scale."""
+    count = owners.total
+    first, second = p.rows(2 * count), p.rows(3 * count)
+    p.emit(codes.GAUSSIAN, count, y, eta.row, to.row, first, second, owners.at, owners.stride, p.order)
+    bends = {(0, 0): Ref(second), (0, 1): Ref(second + count), (1, 1): Ref(second + 2 * count)}
+    return Leaf([Ref(first), Ref(first + count)], bends)
+
+
+def poisson_family(p: Program, family: Poisson, y: int, eta: Ref, to: Ref, owners: Owners) -> Leaf:
+    """Write the Poisson law."""
+    return _count_family(p, codes.POISSON, (), y, eta, to, owners)
+
+
+def binomial_family(p: Program, family: Binomial, y: int, eta: Ref, to: Ref, owners: Owners) -> Leaf:
+    """Write the binomial law."""
+    return _count_family(p, codes.BINOMIAL, (p.constant(float(family.trials or 1)),), y, eta, to, owners)
+
+
+def _count_family(p: Program, code: int, trials: tuple[int, ...], y: int, eta: Ref, to: Ref, owners: Owners) -> Leaf:
+    count = owners.total
+    base = p.base(y, trials)
+    first, second = p.rows(count), p.rows(count)
+    p.emit(code, count, y, base, eta.row, to.row, first, second, *trials, p.order)
+    return Leaf([Ref(first)], {(0, 0): Ref(second)})
+
+
+SCORES: dict[type, Callable[..., Part]] = {
+    Bias: bias_score,
+    Affine: affine_score,
+    Distance: distance_score,
+    Activated: activated_score,
+    Tempered: tempered_score,
+}
+LINKS: dict[type, Callable[..., Part]] = {Softmax: softmax_link, NormalisedSigmoid: normalised_sigmoid_link}
+EXPERTS: dict[type, Callable[..., Part]] = {
+    Linear: linear_expert,
+    Constant: constant_expert,
+    Activation: activation_expert,
+}
+FAMILIES: dict[type, Callable[..., Leaf]] = {
+    Gaussian: gaussian_family,
+    Poisson: poisson_family,
+    Binomial: binomial_family,
+}

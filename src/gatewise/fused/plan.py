@@ -1,0 +1,110 @@
+"""The program of a mixture in arrays, as the machine takes it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from gatewise.core.mixture import Mixture
+from gatewise.fused import codes
+from gatewise.fused.bends import add_diagonals, complete_pairs, hessian_pairs, write_bends
+from gatewise.fused.pairs import Map, write_pairs
+from gatewise.fused.program import COMPLETE, HESSIAN, VALUE, Program
+from gatewise.fused.tree import Group, Leaves, Level, Sizes, write_groups, write_leaves, write_levels, write_pulls
+
+BYTES = 2**19  # of the work array: it stays in the second cache
+FEWEST, MOST = 64, 1024  # rows of a block
+
+
+class Plan(NamedTuple):
+    """A program in arrays, as the machine takes it, and where its numbers belong.
+
+    Attributes
+    ----------
+    program, features, held : int arrays
+        Instructions, sets of features, and rows of y, ones and weight with the length of the prologue.
+    constants : float array
+    size, height : int
+        Rows of a block, and rows of the work array.
+    numbers : int
+        Numbers that come out per member.
+    gradient : int array (M,)
+    hessian : int array (M M,) or None
+    extra : (places, numbers, factors) or None
+        What is added to entries of the Hessian besides.
+    """
+
+    program: np.ndarray
+    features: np.ndarray
+    held: np.ndarray
+    constants: np.ndarray
+    size: int
+    height: int
+    numbers: int
+    gradient: np.ndarray
+    hessian: np.ndarray | None
+    extra: tuple[np.ndarray, np.ndarray, np.ndarray] | None
+
+
+@lru_cache(maxsize=256)
+def plan(kind: int, mixture: Mixture, sizes: Sizes) -> Plan:
+    """Return the program of a statistic (VALUE, GRADIENT, HESSIAN or COMPLETE) of a mixture."""
+    p = Program(kind, sizes.y, sizes.weighted)
+    levels, start = write_levels(p, mixture, sizes)
+    leaves, size = write_leaves(p, mixture, sizes, levels, start)
+    p.emit(codes.DOTS, 1, p.weight.row, leaves.density.row, 1, p.out(1), 1)
+    gradient, found = np.zeros(size, dtype=np.int64), None
+    if kind != VALUE:
+        levels = write_pulls(p, levels, leaves)
+        groups = write_groups(p, levels, leaves)
+        for group in groups:
+            _write_gradient(p, group, gradient)
+        if kind in (HESSIAN, COMPLETE):
+            found = _write_hessian(p, levels, leaves, groups, size)
+    rows = max(FEWEST, min(MOST, BYTES // (8 * p.height) // 8 * 8))
+    held = [p.y, p.ones.row, p.weight.row if p.weighted else -1, len(p.prologue)]
+    return Plan(
+        np.array(p.prologue + p.instructions, dtype=np.int64),
+        np.array(p.sources, dtype=np.int64).reshape(-1, 5),
+        np.array(held, dtype=np.int64),
+        np.array(p.constants or [0.0]),
+        rows,
+        p.height,
+        p.numbers,
+        gradient,
+        None if found is None else found.gather.ravel(),
+        None if found is None else _columns(found),
+    )
+
+
+def _write_hessian(p: Program, levels: list[Level], leaves: Leaves, groups: list[Group], size: int) -> Map:
+    write = hessian_pairs if p.kind == HESSIAN else complete_pairs
+    found = write_pairs(p, write(p, levels, leaves, groups), size)
+    write_bends(p, groups, found, size)
+    if p.kind == COMPLETE:
+        add_diagonals(p, levels, found, size)
+    return found
+
+
+def _columns(found: Map) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    if not found.extra:
+        return None
+    places, numbers, factors = zip(*found.extra, strict=True)
+    return np.array(places), np.array(numbers), np.array(factors)
+
+
+def _write_gradient(p: Program, group: Group, gradient: np.ndarray) -> None:
+    """Write ``sum_n w G J`` and note where it belongs."""
+    design, columns = group.design, group.design.columns
+    out = p.out(group.total * columns)
+    if design.stride:
+        for owner in range(group.total):
+            rows = design.first + owner * design.stride
+            p.emit(codes.DOTS, 1, group.pulled.of(owner), rows, columns, out + owner * columns, columns)
+    else:
+        p.emit(codes.DOTS, group.total, group.pulled.row, design.first, columns, out, columns)
+    for owner in range(group.total):
+        at = group.at(owner)
+        gradient[at : at + columns] = out + owner * columns + np.arange(columns)
