@@ -20,6 +20,7 @@ from benchmarks import (
     many,
     memory,
     newton,
+    parquet,
     passes,
     scaling,
     speed,
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
     "many_fits": many.replicates,
     "many_over_fitted": many.over_fitted,
     "identifiability": identifiability.run,
+    "parquet": parquet.run,
     "flexmix": flexmix.run,
     "scaling": scaling.run,
 }

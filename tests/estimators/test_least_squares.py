@@ -35,9 +35,9 @@ def test_what_needs_a_law_is_refused_in_words(table, fitted):
     softmax = MixtureOfExpertsRegressor(2, expert="tanh", method="ls", n_init=3, random_state=0).fit(x, y)
     for model in (fitted, softmax):
         for call in (model.sample, model.predict_interval):
-            with pytest.raises((TypeError, ValueError), match="likelihood|density"):
+            with pytest.raises((TypeError, ValueError), match=r"likelihood|density"):
                 call(x[:3])
-        with pytest.raises((TypeError, ValueError), match="likelihood|density"):
+        with pytest.raises((TypeError, ValueError), match=r"likelihood|density"):
             model.score_samples(x, y)
     assert np.isnan(softmax.icl())
     assert "least-squares fit has no likelihood" in softmax.standard_errors_reason_

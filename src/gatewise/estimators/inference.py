@@ -161,8 +161,10 @@ def infer(
     if data.reader.given != estimator._reader.given or data.reader.count != estimator._reader.count:
         raise ValueError(f"fit was given {estimator._reader.count} gate inputs: give the gate_X of the fit again")
     given = settings(estimator, estimator.mixture_, data.rows, data.flat)
-    n = data.rows.n if sample_weight is None and groups is None else len(np.asarray(y))
-    labels = None if clusters is None else unit_labels(clusters, sample_weight, groups, n)
+    labels = None
+    if clusters is not None:
+        n = data.rows.n if sample_weight is None and groups is None else len(np.asarray(y))
+        labels = unit_labels(clusters, sample_weight, groups, n)
     return Inference(information(estimator.fit_, data.rows, kind, labels, **given), copy(estimator), data.rows, given)
 
 

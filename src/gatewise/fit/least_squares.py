@@ -85,9 +85,10 @@ def least_squares(
     tell = progress or (lambda stage, done, total: None)
     thinning, drawing = seeds(seed, 2)
     everything = problem_of(model, model.rows, alpha, SQUARES)
-    small = thin(model.rows, thinning) if isinstance(starts, int) and rows.n_units > SEARCHED else model.rows
+    sketch = thin(model.rows, thinning) if isinstance(starts, int) else model.rows
+    small = sketch if rows.n_units > SEARCHED else model.rows
     first = everything if small is model.rows else replace(everything, rows=small)
-    free, kinds = first_points(model, small, starts, drawing)
+    free, kinds = first_points(model, sketch, starts, drawing)
     if isinstance(starts, int):
         random = scattered(first, 2 * starts, drawing, deadline)
         free, kinds = torch.cat([free, random]), (*kinds, *("random",) * len(random))

@@ -93,9 +93,10 @@ def maximum_likelihood(
     thinning, drawing = seeds(seed, 2)
     everything = problem_of(model, model.rows, alpha)
     drawn = isinstance(starts, int)
-    small = thin(model.rows, thinning) if drawn and model.rows.n_units > SEARCHED else model.rows
+    sketch = thin(model.rows, thinning) if drawn else model.rows
+    small = sketch if model.rows.n_units > SEARCHED else model.rows
     first = everything if small is model.rows else problem_of(model, small, alpha)
-    free, kinds = first_points(model, small, starts, drawing)
+    free, kinds = first_points(model, sketch, starts, drawing)
     again = partial(
         maximum_likelihood, alpha=alpha, gauge=gauge, min_scale=min_scale, progress=progress, max_time=search.half()
     )

@@ -23,7 +23,7 @@ from gatewise.optim import OnIter, Reason, lbfgs
 
 Progress = Callable[[str, int, int], None]
 
-SEARCHED = 20000  # units up to which starts are drawn from and searched on all of them
+SEARCHED = 20000  # units up to which starts are searched on all of them
 CARRIED = 4  # different optima carried from a subsample to all rows
 
 
@@ -106,7 +106,7 @@ class Search(NamedTuple):
 def first_points(
     model: Model, small: Rows, starts: int | Sequence[Measure], generator: np.random.Generator
 ) -> tuple[Tensor, tuple[str, ...]]:
-    """Return the free coordinates (S, P) that a search begins at, drawn from `small` or given, and their kinds."""
+    """Return the free coordinates (S, P) that a search begins at, drawn from some rows or given, and their kinds."""
     if isinstance(starts, int):
         if starts < 1:
             raise ValueError(f"starts={starts}: give at least one start")

@@ -1,4 +1,4 @@
-"""How scores, links, experts and families are written as instructions; the dicts SCORES, LINKS, EXPERTS, FAMILIES.
+"""How scores and links are written as instructions; the dicts SCORES, LINKS.
 
 Every part is a function of elementary predictors (slots): numbers per row whose Jacobian in the parameters is a run of
 features, or rows of its own. A part gives its value with first and second derivatives in its slots, so that stages
@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gatewise.core.experts import Activation, Constant, Linear
-from gatewise.core.families import Binomial, Gaussian, Poisson
 from gatewise.core.links import NormalisedSigmoid, Softmax
 from gatewise.core.scores import Activated, Affine, Bias, Distance, Tempered
 from gatewise.fused import codes
@@ -68,12 +66,14 @@ class Inputs(NamedTuple):
     d: int
 
 
-def _run(p: Program, inputs: Inputs, origin: tuple[float, ...] | None, constant: bool) -> Design:
+def run_of(p: Program, inputs: Inputs, origin: tuple[float, ...] | None, constant: bool) -> Design:
+    """Return the inputs less an origin, with or without a constant, as a Jacobian."""
     features = p.features(inputs.source, inputs.d, origin)
     return Design(features.place, features.first, features.d + constant)
 
 
-def _ones(p: Program) -> Design:
+def ones_of(p: Program) -> Design:
+    """Return a constant as a Jacobian."""
     return Design(-1, p.ones.row, 1)
 
 
@@ -83,18 +83,19 @@ def _affine(p: Program, owners: Owners, column: int, design: Design) -> Ref:
     return to
 
 
-def _linear_part(p: Program, owners: Owners, design: Design) -> Part:
+def linear_part(p: Program, owners: Owners, design: Design) -> Part:
+    """Write the product of the first parameters with a Jacobian."""
     return Part(_affine(p, owners, 0, design), [Slot(0, design)], [p.ones], {})
 
 
 def bias_score(p: Program, score: Bias, inputs: Inputs, owners: Owners, outside: bool) -> Part:
     """Write ``bias``."""
-    return _linear_part(p, owners, _ones(p))
+    return linear_part(p, owners, ones_of(p))
 
 
 def affine_score(p: Program, score: Affine, inputs: Inputs, owners: Owners, outside: bool) -> Part:
     """Write ``weight . x + bias``, without the bias if that is `outside`."""
-    return _linear_part(p, owners, _run(p, inputs, None, not outside))
+    return linear_part(p, owners, run_of(p, inputs, None, not outside))
 
 
 def distance_score(p: Program, score: Distance, inputs: Inputs, owners: Owners, outside: bool) -> Part:
@@ -117,10 +118,10 @@ def distance_score(p: Program, score: Distance, inputs: Inputs, owners: Owners, 
 def _with_bias(p: Program, part: Part, owners: Owners, column: int) -> Part:
     to = Ref(p.rows(owners.total))
     p.emit(codes.SHIFT, owners.total, to.row, *part.value, owners.at + column, owners.stride)
-    return part._replace(value=to, slots=[*part.slots, Slot(column, _ones(p))], first=[*part.first, p.ones])
+    return part._replace(value=to, slots=[*part.slots, Slot(column, ones_of(p))], first=[*part.first, p.ones])
 
 
-def _activate(p: Program, part: Part, count: int, fn: str, radius: float) -> tuple[Ref, Ref, Ref]:
+def activate(p: Program, part: Part, count: int, fn: str, radius: float) -> tuple[Ref, Ref, Ref]:
     """Write an activation of the value; return its value, first and second derivative."""
     rounded = fn == "relu" and radius > 0
     function = codes.FUNCTIONS.index("rounded relu" if rounded else fn)
@@ -149,9 +150,9 @@ def _chained(p: Program, part: Part, count: int, value: Ref, first: Ref, second:
 
 def activated_score(p: Program, score: Activated, inputs: Inputs, owners: Owners, outside: bool) -> Part:
     """Write ``fn(weight . (x - origin)) + bias``, without the bias if that is `outside`."""
-    design = _run(p, inputs, score.origin, constant=False)
-    inner = _linear_part(p, owners, design)
-    part = _chained(p, inner, owners.total, *_activate(p, inner, owners.total, score.fn, score.radius))
+    design = run_of(p, inputs, score.origin, constant=False)
+    inner = linear_part(p, owners, design)
+    part = _chained(p, inner, owners.total, *activate(p, inner, owners.total, score.fn, score.radius))
     return part if outside else _with_bias(p, part, owners, inputs.d)
 
 
@@ -168,7 +169,7 @@ def tempered_score(p: Program, score: Tempered, inputs: Inputs, owners: Owners, 
         return to
 
     value = over(inner.value, 1.0)
-    slots = [*inner.slots, Slot(at, _ones(p))]
+    slots = [*inner.slots, Slot(at, ones_of(p))]
     if p.order == 0:
         return Part(value, slots, [], {})
     first = [*(over(slope, 1.0) for slope in inner.first), over(value, -1.0)]
@@ -193,82 +194,6 @@ def normalised_sigmoid_link(p: Program, part: Part, count: int) -> Part:
     return _chained(p, part, count, value, first, second)
 
 
-def linear_expert(p: Program, expert: Linear, inputs: Inputs, owners: Owners, output: int) -> Part:
-    """Write ``coef . x + intercept``."""
-    return _linear_part(p, owners, _run(p, inputs, None, constant=True))
-
-
-def constant_expert(p: Program, expert: Constant, inputs: Inputs, owners: Owners, output: int) -> Part:
-    """Write ``intercept``."""
-    return _linear_part(p, owners, _ones(p))
-
-
-def activation_expert(p: Program, expert: Activation, inputs: Inputs, owners: Owners, output: int) -> Part:
-    """Write ``location + spread output fn(coef . (x - origin) + intercept)``."""
-    count = owners.total
-    design = _run(p, inputs, expert.origin, constant=expert.bias)
-    inner = _linear_part(p, owners, design)
-    value, first, second = _activate(p, inner, count, expert.fn, expert.radius)
-    spread = 1.0 if expert.spread is None else expert.spread[output]
-    location = 0.0 if expert.location is None else expert.location[output]
-    weight = owners.at + design.columns
-
-    def scaled(ref: Ref, at: int, constant: float = 0.0) -> Ref:
-        if at < 0 and spread == 1.0 and constant == 0.0:
-            return ref
-        to = Ref(p.rows(count))
-        places = p.constant(spread), p.constant(constant)
-        p.emit(codes.SCALE, count, to.row, *ref, at, owners.stride, *places)
-        return to
-
-    outer = weight if expert.output else -1
-    total = scaled(value, outer, location)
-    if p.order == 0:
-        return Part(total, inner.slots, [], {})
-    slopes, bends = [scaled(first, outer)], {}
-    if p.order > 1:
-        bends = {(0, 0): scaled(second, outer)}
-    if not expert.output:
-        return Part(total, inner.slots, slopes, bends)
-    if p.order > 1:
-        bends[0, 1] = scaled(first, -1)
-    return Part(total, [*inner.slots, Slot(design.columns, _ones(p))], [*slopes, scaled(value, -1)], bends)
-
-
-class Leaf(NamedTuple):
-    """Derivatives of the log density of one output in its predictor and in its own family parameters."""
-
-    first: list[Ref]
-    second: dict[tuple[int, int], Ref]
-
-
-def gaussian_family(p: Program, family: Gaussian, y: int, eta: Ref, to: Ref, owners: Owners) -> Leaf:
-    """Write the normal law; `owners` are those of the scale."""
-    count = owners.total
-    first, second = p.rows(2 * count), p.rows(3 * count)
-    p.emit(codes.GAUSSIAN, count, y, eta.row, to.row, first, second, owners.at, owners.stride, p.order)
-    bends = {(0, 0): Ref(second), (0, 1): Ref(second + count), (1, 1): Ref(second + 2 * count)}
-    return Leaf([Ref(first), Ref(first + count)], bends)
-
-
-def poisson_family(p: Program, family: Poisson, y: int, eta: Ref, to: Ref, owners: Owners) -> Leaf:
-    """Write the Poisson law."""
-    return _count_family(p, codes.POISSON, (), y, eta, to, owners)
-
-
-def binomial_family(p: Program, family: Binomial, y: int, eta: Ref, to: Ref, owners: Owners) -> Leaf:
-    """Write the binomial law."""
-    return _count_family(p, codes.BINOMIAL, (p.constant(float(family.trials or 1)),), y, eta, to, owners)
-
-
-def _count_family(p: Program, code: int, trials: tuple[int, ...], y: int, eta: Ref, to: Ref, owners: Owners) -> Leaf:
-    count = owners.total
-    base = p.base(y, trials)
-    first, second = p.rows(count), p.rows(count)
-    p.emit(code, count, y, base, eta.row, to.row, first, second, *trials, p.order)
-    return Leaf([Ref(first)], {(0, 0): Ref(second)})
-
-
 SCORES: dict[type, Callable[..., Part]] = {
     Bias: bias_score,
     Affine: affine_score,
@@ -277,13 +202,3 @@ SCORES: dict[type, Callable[..., Part]] = {
     Tempered: tempered_score,
 }
 LINKS: dict[type, Callable[..., Part]] = {Softmax: softmax_link, NormalisedSigmoid: normalised_sigmoid_link}
-EXPERTS: dict[type, Callable[..., Part]] = {
-    Linear: linear_expert,
-    Constant: constant_expert,
-    Activation: activation_expert,
-}
-FAMILIES: dict[type, Callable[..., Leaf]] = {
-    Gaussian: gaussian_family,
-    Poisson: poisson_family,
-    Binomial: binomial_family,
-}

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from gatewise.core.mixture import Mixture
 from gatewise.core.predictors import Parameter
 from gatewise.fused import codes
-from gatewise.fused.parts import EXPERTS, FAMILIES, LINKS, SCORES, Design, Inputs, Leaf, Owners, Part
+from gatewise.fused.outputs import EXPERTS, FAMILIES, Leaf
+from gatewise.fused.parts import LINKS, SCORES, Design, Inputs, Owners, Part
 from gatewise.fused.program import VALUE, Program, Ref
 
 
