@@ -283,4 +283,8 @@ def list_data() -> None:
 
 def main() -> None:
     """Run the command line."""
-    app()
+    app(prog_name="gatewise")
+
+
+if __name__ == "__main__":
+    main()

@@ -208,3 +208,14 @@ def test_equal_seeds_give_equal_fits():
     x, y = drawn(mixture_of("sigmoid", expert="gelu"), noise=0.5)
     fits = [least_squares(mixture_of("sigmoid", expert="gelu"), make_rows(x, y), seed=7) for _ in range(2)]
     assert fits[0].objective == fits[1].objective
+
+
+def test_the_size_of_weights_changes_no_status_and_negative_ones_are_refused():
+    mixture = mixture_of("sigmoid", expert="gelu")
+    x, y = drawn(mixture)
+    start = [least_squares(mixture, make_rows(x, y)).measure]
+    fits = [least_squares(mixture, make_rows(x, y, weight=w * torch.ones(300)), starts=start) for w in (1e-5, 1.0, 1e5)]
+    assert len({fit.status for fit in fits}) == 1
+    for weight in (-torch.ones(300), torch.ones(299), torch.full((300,), torch.nan)):
+        with pytest.raises(ValueError, match="pass 300 finite numbers from 0"):
+            make_rows(x, y, weight=weight)

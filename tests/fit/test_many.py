@@ -90,3 +90,23 @@ def test_what_cannot_be_done_is_said():
     with pytest.raises(ValueError, match="a batch needs one size"):
         stacked([draw(0), draw(1, n=200)])
     assert list(many_fits(Plan(SOFTMAX), draw, [])) == []
+
+
+def test_ties_and_bounds_are_those_of_single_fits():
+    tied = Mixture((GATES["sigmoid"],), (2,), EXPERTS["tanh"], shared=("experts.coef",))
+    ((_, fit),) = many_fits(Plan(tied, starts=10, method="ls"), draw_mean, [0])
+    coef = fit.measure.experts["coef"]
+    assert torch.equal(coef[0], coef[1])
+
+    def scaled(replicate):
+        rows = draw(0)
+        return make_rows(rows.x.read(0, 300).T, rows.y.read(0, 300).T * (1.0, 1e6, 1e-6)[replicate])
+
+    plan = Plan(SOFTMAX, bounds={"experts.intercept": (-1e9, 1e9)})
+    fits = [fit for _, fit in many_fits(plan, scaled, range(3))]
+    assert {fit.status for fit in fits} == {Status.converged}
+    assert len({fit.df for fit in fits}) == 1
+    assert all(
+        f.log_likelihood == pytest.approx(fits[0].log_likelihood - 300 * np.log(s), rel=1e-9)
+        for f, s in zip(fits, (1.0, 1e6, 1e-6), strict=True)
+    )

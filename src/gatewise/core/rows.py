@@ -217,7 +217,7 @@ def make_rows(
     Raises
     ------
     ValueError
-        If the numbers of rows differ.
+        If the numbers of rows differ, or weights are negative or not finite.
     """
     inputs = columns(x, hold)
     gate_inputs = inputs if gate_x is None else columns(gate_x, hold)
@@ -225,7 +225,10 @@ def make_rows(
     for name, part in (("gate_x", gate_inputs), ("y", response)):
         if part.shape[0] != inputs.shape[0]:
             raise ValueError(f"{name} has {part.shape[0]} rows, x has {inputs.shape[0]}: pass one row per observation")
-    return Rows(inputs, gate_inputs, response, weight, ends)
+    units = inputs.shape[0] if ends is None else len(ends)
+    if weight is not None and (weight.shape != (units,) or not bool((weight.isfinite() & (weight >= 0)).all())):
+        raise ValueError(f"weight has shape {tuple(weight.shape)}: pass {units} finite numbers from 0, one per unit")
+    return Rows(inputs, gate_inputs, response, None if weight is None else weight.to(torch.float64), ends)
 
 
 def stacked(sets: Sequence[Rows]) -> Rows:

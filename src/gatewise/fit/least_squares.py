@@ -36,6 +36,11 @@ STEEPNESS = (-1.0, 3.5)  # of log slopes of random gates
 SMALLEST = 1e-24  # residual variance, of the variance of y, that counts as none
 
 
+def mean_of(mixture: Mixture) -> Mixture:
+    """Return the mixture without a law around its mean."""
+    return replace(mixture, family=MeanOnly(), shared=tuple(p for p in mixture.shared if p.startswith("experts.")))
+
+
 @few_threads
 def least_squares(
     mixture: Mixture,
@@ -80,8 +85,12 @@ def least_squares(
         not finite.
     """
     deadline = None if max_time is None else time.monotonic() + max_time
-    mixture = replace(mixture, family=MeanOnly(), shared=tuple(p for p in mixture.shared if p.startswith("experts.")))
+    mixture = mean_of(mixture)
     model = prepare(mixture, rows, bounds=bounds, fixed=fixed, gauge=gauge, alpha=alpha)
+
+    def late() -> bool:
+        return deadline is not None and time.monotonic() > deadline
+
     tell = progress or (lambda stage, done, total: None)
     thinning, drawing = seeds(seed, 2)
     everything = problem_of(model, model.rows, alpha, SQUARES)
@@ -90,11 +99,12 @@ def least_squares(
     first = everything if small is model.rows else replace(everything, rows=small)
     free, kinds = first_points(model, sketch, starts, drawing)
     if isinstance(starts, int):
-        random = scattered(first, 2 * starts, drawing, deadline)
+        random = free[:0] if late() else scattered(first, 2 * starts, drawing, deadline)
         free, kinds = torch.cat([free, random]), (*kinds, *("random",) * len(random))
-        if starts >= NESTED and mixture.branching[-1] > 1 and not (bounds or fixed):
+        if starts >= NESTED and mixture.branching[-1] > 1 and not (bounds or fixed) and not late():
             less = replace(mixture, branching=(*mixture.branching[:-1], mixture.branching[-1] - 1))
-            fewer = least_squares(less, rows, starts=NESTED - 1, alpha=alpha, gauge=gauge, seed=0, max_time=max_time)
+            left = None if deadline is None else max(0.0, 0.5 * (deadline - time.monotonic()))
+            fewer = least_squares(less, rows, starts=NESTED - 1, alpha=alpha, gauge=gauge, seed=0, max_time=left)
             inner = frames.reframe(less, fewer.measure, model.framing)[1]
             for kind, shrink in (("split", 1.0), ("near-zero", 0.02)):
                 more = given_starts(model.chart, [grown(inner, mixture.depth, shrink, drawing) for _ in range(GROWN)])
@@ -103,6 +113,8 @@ def least_squares(
     found = search(first, free, deadline, ROUGH)
     if isinstance(starts, int) and starts >= NESTED and mixture.n_leaves > 1:
         for _ in range(ROUNDS):
+            if late():
+                break
             worth = torch.where(soundness(first, found).sound, evaluate(first, found, 0)[0], torch.inf)
             bases = found[different(worth, BASES)]
             trials = search(first, _replaced(first, bases, 2 * starts, drawing), deadline, ROUGH)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from math import log
 from typing import NamedTuple
 
 import joblib
@@ -17,12 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatewise.core.families import MeanOnly
+from gatewise.core.chart import Chart
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.rows import Rows, stacked
 from gatewise.fit.certify import soundness
 from gatewise.fit.conclude import Searched, conclude
-from gatewise.fit.least_squares import ROUGH, polished, scattered, search
+from gatewise.fit.frames import Framing
+from gatewise.fit.least_squares import ROUGH, mean_of, polished, scattered, search
 from gatewise.fit.model import Model, prepare, scale_floor
 from gatewise.fit.problem import LIKELIHOOD, SQUARES, Loss, Problem, evaluate, problem_of
 from gatewise.fit.result import Fit
@@ -70,7 +72,10 @@ def many_fits(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> Iterator[tuple[int, Fit]]:
-    """Fit a mixture to many data sets of about one size; yield (replicate, fit) in order, as blocks end.
+    """Fit a mixture to many data sets; yield (replicate, fit) in order, as blocks end.
+
+    The data sets are searched on equally many rows, so they have one size or more than ``plan.subsample`` rows each; no
+    weights, no units.
 
     Parameters
     ----------
@@ -120,8 +125,11 @@ def fit_block(plan: Plan, draw: Callable[[int], Rows], block: Sequence[int]) -> 
         jobs = [_job(plan, replicate, model, loss) for replicate, model in zip(block, _models(plan, sets), strict=True)]
         counts = [len(job.free) for job in jobs]
         owner = torch.repeat_interleave(torch.arange(len(jobs)), torch.tensor(counts))
-        batch = replace(jobs[0].part, rows=stacked([job.part.rows for job in jobs]).of(owner))
-        found, value = _ends(batch, torch.cat([job.free for job in jobs]))
+        if all(_alike(job.model.chart, jobs[0].model.chart) for job in jobs):
+            batch = replace(jobs[0].part, rows=stacked([job.part.rows for job in jobs]).of(owner))
+            found, value = _ends(batch, torch.cat([job.free for job in jobs]))
+        else:
+            found, value = (torch.cat(part) for part in zip(*(_ends(job.part, job.free) for job in jobs), strict=True))
         return [_fit(*parts) for parts in zip(jobs, found.split(counts), value.split(counts), strict=True)]
 
 
@@ -167,14 +175,24 @@ def _fit(job: _Job, found: Tensor, value: Tensor) -> Fit:
     return conclude(job.model, job.whole, point, Searched(job.part, found, job.kinds, sound), spent, True, None)
 
 
+def _alike(chart: Chart, other: Chart) -> bool:
+    """Return whether two charts read free coordinates alike, so that their members fit into one batch."""
+    pairs = ((chart.lower, other.lower), (chart.upper, other.upper), (chart.offset, other.offset))
+    return chart.mixture == other.mixture and all(torch.equal(a, b) for a, b in pairs)
+
+
+def _near(framing: Framing, other: Framing) -> bool:
+    """Return whether the working units of two data sets are within a factor of two."""
+    return all(bool(((a.scale / b.scale).log().abs() < log(2.0)).all()) for a, b in zip(framing, other, strict=True))
+
+
 def _models(plan: Plan, sets: Sequence[Rows]) -> list[Model]:
-    """Prepare all replicates, in working units of their own or, where mixtures or floors would differ, of the first."""
-    mixture = plan.mixture if plan.method == "ml" else replace(plan.mixture, family=MeanOnly(), shared=())
+    """Prepare all replicates, in working units of their own or, where these are about the same, of the first."""
+    mixture = plan.mixture if plan.method == "ml" else mean_of(plan.mixture)
     ready = partial(prepare, mixture, bounds=plan.bounds, fixed=plan.fixed, gauge=plan.gauge)
     models = [ready(rows, min_scale=plan.min_scale) for rows in sets]
     first = models[0].chart
-    same = (m.chart.mixture == first.mixture and torch.equal(m.chart.lower, first.lower) for m in models)
-    if all(same) and not plan.bounds and not plan.fixed:
+    if all(_alike(m.chart, first) for m in models) or not all(_near(m.framing, models[0].framing) for m in models):
         return models
     least = torch.stack([scale_floor(rows, plan.min_scale) for rows in sets]).amin(0)
     return [ready(rows, min_scale=least, framing=models[0].framing) for rows in sets]

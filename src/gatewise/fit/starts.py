@@ -177,6 +177,8 @@ def _closest_plane(cloud: _Cloud, left: Tensor, parts: int, generator: np.random
         best = int(edge[:, 0].argmin())
         member = (residual[best] <= edge[best]) & (left > 0)  # equal rows stay together
         residual = torch.where(left > 0, cloud.residual(cloud.regress(member[None].to(torch.float64))), torch.inf)
+    if not bool(member.any()):  # residuals that are not numbers: all squares vanish or overflow
+        return left > 0
     mean = float(residual[0][member] @ left[member] / left[member].sum())
     width = mean * 6.0  # within about 2.5 standard deviations of the plane
     return (residual[0] <= max(width, float(residual[0][member].min()))) & (left > 0)

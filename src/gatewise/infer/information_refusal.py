@@ -31,7 +31,7 @@ def refusal(fit: Fit, open_ended: bool = False) -> Refusal | None:
     """
     certificate = fit.certificate
     if fit.sse is not None:
-        return Refusal((), "a least-squares fit has no likelihood: fit by maximum likelihood for them")
+        return Refusal((), "errors of least-squares fits are not in this release: fit by maximum likelihood for them")
     if open_ended:
         certificate = certificate._replace(separated=(), null=())
     starved = tuple(f"expert {leaf}" for leaf in certificate.starved)
