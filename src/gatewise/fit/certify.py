@@ -197,6 +197,8 @@ def walk(
     null: list[str] = []
     separated: list[str] = []
     unit = free.abs().clamp_min(1.0)  # of parameters that have grown large, shares count
+    loose = not problem.chart.mixture.family.has_density  # small weights make a sum of squares no less certain
+    total = max(problem.total, problem.rows.n) if loose else problem.total
     values, vectors = spectrum(at.hessian, open_, gauge, unit)
     for k in range(len(values)):
         rate = predictor_length(problem, free, vectors[:, k])
@@ -204,12 +206,12 @@ def walk(
         if rate < STILL and abs(float(values[k])) <= BENT:
             null.append(name)
             continue
-        if problem.total * float(values[k]) > WEAK * rate**2:
+        if total * float(values[k]) > WEAK * rate**2:
             continue
         direction = vectors[:, k] / rate
         steps = torch.tensor([-20.0, -5.0, 5.0, 20.0], dtype=torch.float64)
         points = torch.clamp(free + steps[:, None] * direction, problem.chart.lower, problem.chart.upper)
-        change = problem.total * (evaluate(problem, points, 0)[0] - at.value)
+        change = total * (evaluate(problem, points, 0)[0] - at.value)
         change = torch.nan_to_num(change, nan=torch.inf)
         left, right = float(change[:2].max()), float(change[2:].max())
         straight = min(left, right) <= FLAT

@@ -17,7 +17,8 @@ from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.rows import Rows
 from gatewise.fit import frames, projection
 from gatewise.fit.certify import soundness
-from gatewise.fit.conclude import Searched, conclude, scaled
+from gatewise.fit.conclude import Searched, conclude
+from gatewise.fit.ends import different, polished, worth
 from gatewise.fit.model import prepare
 from gatewise.fit.problem import GAUSS_NEWTON, SQUARES, Problem, evaluate, newton_polish, problem_of
 from gatewise.fit.result import Fit
@@ -115,15 +116,14 @@ def least_squares(
         for _ in range(ROUNDS):
             if late():
                 break
-            worth = torch.where(soundness(first, found).sound, evaluate(first, found, 0)[0], torch.inf)
-            bases = found[different(worth, BASES)]
+            bases = found[different(worth(evaluate(first, found, 0)[0], soundness(first, found).sound), BASES)]
             trials = search(first, _replaced(first, bases, 2 * starts, drawing), deadline, ROUGH)
             found, kinds = torch.cat([found, trials]), (*kinds, *("replaced",) * len(trials))
     value = evaluate(first, found, 0)[0]
     sound = soundness(first, found).sound & value.isfinite()
     tell("Newton", 0, POLISHED)
     count = POLISHED if first is everything else CARRIED
-    point, spent = polished(everything, found, torch.where(sound, value, value + 1e6), count, deadline)
+    point, spent = polished(everything, found, worth(value, sound), count, deadline)
     return conclude(model, everything, point, Searched(first, found, kinds, sound), spent, True, deadline)
 
 
@@ -218,29 +218,3 @@ def search(problem: Problem, free: Tensor, deadline: float | None, max_iter: int
     if parts is not None:
         return projection.search(rough, parts, free, max_iter, deadline)
     return newton_polish(rough, free, max_iter, deadline).x
-
-
-def polished(problem: Problem, found: Tensor, value: Tensor, count: int, deadline: float | None) -> tuple[Tensor, int]:
-    """Polish the best `count` different ends on all rows and return the best of them, with the iterations spent."""
-    points, spent = found[different(value, count)], 0
-    for _ in range(4):
-        best = torch.nan_to_num(evaluate(problem, points, 0)[0], nan=torch.inf)
-        fine = scaled(problem, points[int(best.argmin())])
-        done = newton_polish(fine, points, 100, deadline)
-        points, spent = done.x, spent + int(done.n_iter.max())
-        if fine is problem or not float(done.value.min()) * fine.unit < 0.9 * float(best.min()) * problem.unit:
-            break  # the units of residuals have settled
-    sound = soundness(fine, points).sound & done.value.isfinite()
-    worth = torch.where(sound, done.value, torch.nan_to_num(done.value, nan=torch.inf) + 1e6)
-    return points[int(worth.argmin())], spent
-
-
-def different(value: Tensor, count: int) -> list[int]:
-    """Return the best `count` members whose values (S,) differ, best first."""
-    chosen: list[int] = []
-    for i in torch.argsort(torch.nan_to_num(value, nan=torch.inf), stable=True).tolist():
-        if all(abs(float(value[i] - value[j])) > 1e-9 * abs(float(value[j])) for j in chosen):
-            chosen.append(i)
-        if len(chosen) == count:
-            break
-    return chosen

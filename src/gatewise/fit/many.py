@@ -23,8 +23,9 @@ from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.rows import Rows, stacked
 from gatewise.fit.certify import soundness
 from gatewise.fit.conclude import Searched, conclude
+from gatewise.fit.ends import polished, worth
 from gatewise.fit.frames import Framing
-from gatewise.fit.least_squares import ROUGH, mean_of, polished, scattered, search
+from gatewise.fit.least_squares import ROUGH, mean_of, scattered, search
 from gatewise.fit.model import Model, prepare, scale_floor
 from gatewise.fit.problem import LIKELIHOOD, SQUARES, Loss, Problem, evaluate, problem_of
 from gatewise.fit.result import Fit
@@ -170,8 +171,7 @@ def _ends(batch: Problem, free: Tensor) -> tuple[Tensor, Tensor]:
 def _fit(job: _Job, found: Tensor, value: Tensor) -> Fit:
     """Polish the best different ends of a replicate on all its rows, and certify."""
     sound = soundness(job.part, found).sound & value.isfinite()
-    worth = torch.where(sound, value, value.nan_to_num(torch.inf) + 1e6)
-    point, spent = polished(job.whole, found, worth, KEPT, None)
+    point, spent = polished(job.whole, found, worth(value, sound), KEPT, None, more=KEPT)
     return conclude(job.model, job.whole, point, Searched(job.part, found, job.kinds, sound), spent, True, None)
 
 

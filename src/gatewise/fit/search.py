@@ -15,6 +15,7 @@ from gatewise.core.rows import Rows
 from gatewise.fit import frames
 from gatewise.fit.certify import soundness
 from gatewise.fit.em import expectation_maximisation
+from gatewise.fit.ends import different, worth
 from gatewise.fit.model import Model
 from gatewise.fit.problem import Problem, newton_polish, objective
 from gatewise.fit.result import SAME
@@ -119,20 +120,14 @@ def finish(
     everything: Problem, first: Problem, found: Tensor, value: Tensor, sound: Tensor, search: Search
 ) -> tuple[Tensor, int]:
     """Choose the best sound point; carry the best different ones to all rows first where starts were subsampled."""
-    order = torch.argsort(torch.where(sound, value, torch.where(value.isfinite(), value + 1e6, torch.inf)), stable=True)
+    ranked = worth(value, sound)
     if first is everything:
-        return found[order[0]], 0
-    chosen: list[int] = []
-    for i in order.tolist():
-        if all(abs(float(value[i] - value[j])) * first.total > SAME for j in chosen):
-            chosen.append(i)
-        if len(chosen) == CARRIED:
-            break
+        return found[int(ranked.argmin())], 0
+    chosen = different(ranked, CARRIED, SAME / first.total)
     search.progress("all rows", 0, len(chosen))
     if search.method == "em":
-        moved, worth, spent = search.run(everything, found[chosen])
+        moved, after, spent = search.run(everything, found[chosen])
     else:
-        moved, worth, spent = search.polish(everything, found[chosen], 100)
-    good = soundness(everything, moved).sound & worth.isfinite()
-    ranked = torch.argsort(torch.where(good, worth, torch.where(worth.isfinite(), worth + 1e6, torch.inf)), stable=True)
-    return moved[ranked[0]], spent
+        moved, after, spent = search.polish(everything, found[chosen], 100)
+    best = int(worth(after, soundness(everything, moved).sound).argmin())
+    return moved[best], spent

@@ -1,0 +1,80 @@
+"""Where starts ended: which come first, which differ, and the best of them polished on all rows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.fit.certify import soundness
+from gatewise.fit.conclude import scaled
+from gatewise.fit.problem import Problem, evaluate, newton_polish
+
+LAST = 1e6  # added to the objective of unsound ends, so that every sound one comes first
+
+
+def worth(value: Tensor, sound: Tensor) -> Tensor:
+    """Return objectives (S,) to rank ends by: unsound ones after all sound ones, infinite what is not finite."""
+    value = torch.where(value.isfinite(), value, torch.inf)
+    return torch.where(sound, value, value + LAST)
+
+
+def different(value: Tensor, count: int, width: float | None = None) -> list[int]:
+    """Return the best `count` members whose values (S,) differ, best first.
+
+    Parameters
+    ----------
+    width : float, optional
+        Values closer than this are one; default 1e-9 of their size.
+    """
+    chosen: list[int] = []
+    for i in torch.argsort(torch.nan_to_num(value, nan=torch.inf), stable=True).tolist():
+        here = float(value[i])
+        if all(abs(here - float(value[j])) > (1e-9 * abs(float(value[j])) if width is None else width) for j in chosen):
+            chosen.append(i)
+        if len(chosen) == count:
+            break
+    return chosen
+
+
+def polished(
+    problem: Problem, found: Tensor, value: Tensor, count: int, deadline: float | None, more: int = 0
+) -> tuple[Tensor, int]:
+    """Polish the best `count` different ends (S, P) on all rows and return the best (P,), with the iterations spent.
+
+    Parameters
+    ----------
+    value : Tensor (S,)
+        By which they are ranked, see `worth`.
+    more : int
+        Further ends that are polished where all of those turn out unsound.
+    """
+    order = different(value, count + more)
+    first = _polish(problem, found[order[:count]], deadline)
+    if bool(first.value.min() < LAST) or len(order) <= count:
+        return first.points[int(first.value.argmin())], first.n_iter
+    second = _polish(problem, found[order[count:]], deadline)
+    best = min(first, second, key=lambda part: float(part.value.min()))
+    return best.points[int(best.value.argmin())], first.n_iter + second.n_iter
+
+
+class _Polished(NamedTuple):
+    """Points (S, P), the objectives (S,) they are ranked by, and the iterations spent."""
+
+    points: Tensor
+    value: Tensor
+    n_iter: int
+
+
+def _polish(problem: Problem, points: Tensor, deadline: float | None) -> _Polished:
+    """Run Newton's method on all rows; a sum of squares is divided by the residual variance, anew while that falls."""
+    spent = 0
+    for _ in range(4):
+        best = torch.nan_to_num(evaluate(problem, points, 0)[0], nan=torch.inf)
+        fine = scaled(problem, points[int(best.argmin())])
+        done = newton_polish(fine, points, 100, deadline)
+        points, spent = done.x, spent + int(done.n_iter.max())
+        if fine is problem or not float(done.value.min()) * fine.unit < 0.9 * float(best.min()) * problem.unit:
+            break  # the units of residuals have settled
+    return _Polished(points, worth(done.value, soundness(fine, points).sound), spent)
