@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gatewise.core import derivatives
+from gatewise.core import derivatives, squares
 from gatewise.core.chart import from_paths
 from gatewise.core.families import Binomial, Gaussian, Poisson
 from gatewise.core.gates import GATES, Gate
-from gatewise.core.links import NormalisedSigmoid, Softmax
+from gatewise.core.links import NormalisedSigmoid, Sigmoid, Softmax
 from gatewise.core.rows import Block
 from gatewise.core.scores import Activated, Affine, Distance, Tempered
 from gatewise.testing.problems import draw_measure, generator, make_problem
@@ -28,6 +28,11 @@ SPECIAL = {
     "rounded": Gate(Activated(Affine(), "relu", radius=0.2), Softmax()),
 }
 ALL = {name: GATES[name] for name in COVERED} | SPECIAL
+SIGMOIDS = {
+    "sigmoid": GATES["sigmoid"],
+    "tempered": Gate(Tempered(Distance(radius=0.3)), Sigmoid()),
+    "activated sigmoid": Gate(Tempered(Activated(Affine(), "gelu")), Sigmoid()),
+}
 LAWS = {
     "gaussian": (Gaussian(), 1),
     "two outputs": (Gaussian(), 2),
@@ -37,6 +42,7 @@ LAWS = {
 
 
 REFERENCES = (derivatives.value, derivatives.gradient, derivatives.hessian, derivatives.complete)
+SQUARES = (squares.value, squares.gradient, squares.gauss_newton, squares.hessian, squares.mass)
 WHAT = ("value", "gradient", "Hessian")
 
 
@@ -97,3 +103,12 @@ def assert_fused(mixture, measure, block, size=None):
         what = f"fused == reference, statistic {kind} of {mixture} with {tuple(block.x.shape)} rows"
         besides = cancelling(mixture, measure, block) if reference is derivatives.hessian else 0.0
         assert_same(sums(kind, mixture, measure, block, size), reference(mixture, measure, block), what, besides)
+
+
+def assert_squares(mixture, measure, block, size=None):
+    """The same law for the statistics of least squares, which know no family."""
+    from gatewise.fused.run import sums
+
+    for kind, reference in enumerate(SQUARES, len(REFERENCES)):
+        what = f"fused == reference, squares.{reference.__name__} of {mixture} with {tuple(block.x.shape)} rows"
+        assert_same(sums(kind, mixture, measure, block, size), reference(mixture, measure, block), what)

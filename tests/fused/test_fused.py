@@ -331,7 +331,7 @@ def unweighted(right):
     ("path", "wrong", "what"),
     [
         ("bends._curvature", lambda right: lambda *args: [], "Hessian"),
-        ("bends._curved", lambda right: lambda *args: {}, "Hessian"),
+        ("bends.write_curved", lambda right: lambda *args: {}, "Hessian"),
         ("plan.write_bends", nothing, "Hessian"),
         ("plan.add_diagonals", nothing, "Hessian"),
         ("plan.write_pairs", one_sided, "Hessian"),

@@ -66,6 +66,30 @@ def test_last_places(name):
     assert gap[worst] <= ulps, f"{name}({x[worst]!r}) = {found[worst]!r}, {gap[worst]} units off"
 
 
+def test_normal_law():
+    """Within 2e-15 of itself, in the lower tail too, but for the rounding of the square in the exponent."""
+    mpmath = pytest.importorskip("mpmath")
+
+    @numba.njit
+    def over(x, below, density):
+        for i in range(len(x)):
+            below[i], density[i] = scalar.normal(x[i])
+
+    x = np.concatenate([SPECIAL, draws()[::400], np.linspace(-37.5, 37.5, 2_001)])
+    x = x[~((np.abs(x) > 50) & np.isfinite(x))]
+    below, density = np.empty_like(x), np.empty_like(x)
+    over(x, below, density)
+    for found, law in ((below, mpmath.ncdf), (density, mpmath.npdf)):
+        for at, value in zip(x, found, strict=True):
+            if not np.isfinite(at):
+                assert np.isnan(at) == np.isnan(value)
+                continue
+            exact = law(mpmath.mpf(at))
+            slack = (2e-15 + 1.2e-16 * at**2) * exact + 1e-307
+            assert abs(mpmath.mpf(value) - exact) <= slack, f"{law.__name__}({at!r}) = {value!r}"
+    assert (below[x == np.inf], below[x == -np.inf], *density[np.isinf(x)]) == (1, 0, 0, 0)
+
+
 def test_exp_below_ends_at_zero():
     @numba.njit
     def at(x):

@@ -1,4 +1,4 @@
-"""Compiled statistics: the sums of `core.derivatives` in one pass over the rows, without temporaries (extra ``fast``).
+"""Compiled statistics: the sums of `core.derivatives` and `core.squares` in one pass over the rows (extra ``fast``).
 
 A mixture is written as a short program over rows that stay in the processor's cache (`plan`), from kernels of scores,
 links, experts and families that exist once each (`parts`), and one compiled machine runs every program. What has no
@@ -14,23 +14,30 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from gatewise.core import derivatives
+from gatewise.core import derivatives, squares
 from gatewise.core.experts import Activation, Constant, Linear
 from gatewise.core.families import Binomial, Gaussian, Poisson
-from gatewise.core.links import NormalisedSigmoid, Softmax
+from gatewise.core.links import NormalisedSigmoid, Sigmoid, Softmax
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.rows import Block, Rows
 from gatewise.core.scores import Activated, Affine, Bias, Distance, Score, Tempered
 
 Statistic = Callable[[Mixture, Measure, Block], tuple[Tensor, ...]]
 
-# in the order of VALUE, GRADIENT, HESSIAN, COMPLETE
 STATISTICS: tuple[Callable[..., object], ...] = (
     derivatives.value,
     derivatives.gradient,
     derivatives.hessian,
     derivatives.complete,
 )
+SQUARES: tuple[Callable[..., object], ...] = (
+    squares.value,
+    squares.gradient,
+    squares.gauss_newton,
+    squares.hessian,
+    squares.mass,
+)
+KINDS = STATISTICS + SQUARES  # in the order of `program`
 SCORES, LINKS = (Bias, Affine, Distance, Activated), (Softmax, NormalisedSigmoid)
 EXPERTS, FAMILIES = (Linear, Constant, Activation), (Gaussian, Poisson, Binomial)
 ROWS = 2**17  # rows read at a time where they are not held in memory
@@ -50,9 +57,12 @@ def _score_covered(score: Score) -> bool:
     return type(score) in SCORES
 
 
-def covers(mixture: Mixture) -> bool:
-    """Return whether every part of a mixture has a kernel. A user's own part, a subclass too, has none."""
-    gates = all(type(gate.link) in LINKS and _score_covered(gate.score) for gate in mixture.gates)
+def covers(stat: Callable[..., object], mixture: Mixture) -> bool:
+    """Return whether every part that a statistic reads has a kernel. A user's own part, a subclass too, has none."""
+    links = (*LINKS, Sigmoid) if stat in SQUARES else LINKS
+    gates = all(type(gate.link) in links and _score_covered(gate.score) for gate in mixture.gates)
+    if stat in SQUARES:
+        return gates and (type(mixture.expert) in EXPERTS or stat is squares.mass)
     family = mixture.family
     trials = family.trials is not None if type(family) is Binomial else True
     return gates and trials and type(mixture.expert) in EXPERTS and type(family) in FAMILIES
@@ -63,16 +73,16 @@ def statistic(stat: Callable[..., object], mixture: Mixture) -> Statistic | None
 
     Parameters
     ----------
-    stat : function of `core.derivatives`
-        ``value``, ``gradient``, ``hessian`` or ``complete``.
+    stat : function of `core.derivatives` or `core.squares`
+        ``value``, ``gradient``, ``hessian`` or ``complete``; of squares ``gauss_newton`` and ``mass`` too.
     mixture : Mixture
 
     Returns
     -------
     callable or None
         ``(mixture, measure, block) -> sums`` with the shapes and meaning of the reference for a measure with one
-        batch dimension; rows in groups (``block.unit``) are not for it. None when there is no compiler, or no kernel
-        for the statistic or a part.
+        batch dimension; a likelihood of rows in groups (``block.unit``) is not for it. None when there is no compiler,
+        or no kernel for the statistic or a part.
 
     Examples
     --------
@@ -81,13 +91,15 @@ def statistic(stat: Callable[..., object], mixture: Mixture) -> Statistic | None
     >>> statistic(derivatives.gradient, Mixture((GATES["softmax"],), (2,), family=StudentT())) is None
     True
     """
-    if stat not in STATISTICS or not available() or not covers(mixture):
+    if stat not in KINDS or not available() or not covers(stat, mixture):
         return None
     from gatewise.fused.run import sums  # the compiler is loaded when it is first needed
 
-    kind = STATISTICS.index(stat)
+    kind = KINDS.index(stat)
 
     def compiled(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
+        if stat in SQUARES:
+            block = squares.by_rows(block)
         if block.unit is not None:
             raise ValueError("the rows are in groups (block.unit), which compiled statistics do not know: use the stat")
         return sums(kind, mixture, measure, block)
@@ -102,12 +114,12 @@ def accumulate(
 
     Rows in memory are read in place and in one go; others in blocks, summed in fixed order.
     """
-    if rows.ends is not None:
+    if rows.ends is not None and stat not in SQUARES:
         return None
     compiled = statistic(stat, mixture)
     if compiled is None:
         return None
-    held = all(part.held is not None for part in (rows.x, rows.gate_x, rows.y))
+    held = rows.ends is None and all(part.held is not None for part in (rows.x, rows.gate_x, rows.y))
     total: tuple[Tensor, ...] | None = None
     for block in rows.blocks(max(rows.n, 1) if held else ROWS):
         if any(part.dtype != torch.float64 or part.device.type != "cpu" for part in block[:3]):

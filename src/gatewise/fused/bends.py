@@ -48,22 +48,28 @@ class Factors(NamedTuple):
 
 def hessian_pairs(p: Program, levels: list[Level], leaves: Leaves, groups: list[Group]) -> list[Pair]:
     """Write the rows that the Hessian of log p is made of; return all pairs of slots."""
-    curved = _curved(p, levels)
+    curved = write_curved(p, levels)
     factors = [_factors(p, group, levels) for group in groups]
     pairs = []
+    for k, m, i, j in couples(groups):
+        a, b = groups[k], groups[m]
+        if a.level == len(levels):
+            steps = _steps_of_leaves(a, i, b, j, factors[k], factors[m], leaves)
+        else:
+            steps = _steps_of_branches(a, i, b, j, factors[k], factors[m], levels[a.level].branches)
+            if a.level == b.level and i == j:
+                steps += _curvature(p, a, i, b, curved)
+        pairs.append(Pair(a.design, b.design, a.at(i), b.at(j), i, j, steps))
+    return pairs
+
+
+def couples(groups: list[Group]) -> Iterator[tuple[int, int, int, int]]:
+    """Yield every pair of slots once: the places k <= m of their groups, and their owners i and j."""
     for k, a in enumerate(groups):
         for m in range(k, len(groups)):
-            b = groups[m]
             for i in range(a.total):
-                for j in range(i if m == k else 0, b.total):
-                    if a.level == len(levels):
-                        steps = _steps_of_leaves(a, i, b, j, factors[k], factors[m], leaves)
-                    else:
-                        steps = _steps_of_branches(a, i, b, j, factors[k], factors[m], levels[a.level].branches)
-                        if a.level == b.level and i == j:
-                            steps += _curvature(p, a, i, b, curved)
-                    pairs.append(Pair(a.design, b.design, a.at(i), b.at(j), i, j, steps))
-    return pairs
+                for j in range(i if m == k else 0, groups[m].total):
+                    yield k, m, i, j
 
 
 def _factors(p: Program, group: Group, levels: list[Level]) -> Factors:
@@ -86,7 +92,7 @@ def _steps_of_leaves(a: Group, i: int, b: Group, j: int, left: Factors, right: F
     rows = (a.pulled.of(i), right.gap.of(i))
     if bend is None:
         return [(codes.MULTIPLY, rows)]
-    return [(codes.TWO_PRODUCTS, (*rows, leaves.weighed.of(i), bend.of(i)))]
+    return [(codes.TWO_PRODUCTS, (*rows, leaves.weighed[a.slot].of(i), bend.of(i)))]
 
 
 def _steps_of_branches(a: Group, i: int, b: Group, j: int, left: Factors, right: Factors, branches: int) -> list[Step]:
@@ -100,7 +106,7 @@ def _steps_of_branches(a: Group, i: int, b: Group, j: int, left: Factors, right:
     return [(codes.TWO_PRODUCTS, (left.minus_pulled.of(i), right.share.of(j), *rows))]
 
 
-def _curved(p: Program, levels: list[Level]) -> Curved:
+def write_curved(p: Program, levels: list[Level]) -> Curved:
     """Write ``w g z_ab`` of every level: key (level, slot, slot)."""
     out = {}
     for number, level in enumerate(levels):
@@ -119,7 +125,7 @@ def _curvature(p: Program, a: Group, owner: int, b: Group, curved: Curved) -> li
 
 def complete_pairs(p: Program, levels: list[Level], leaves: Leaves, groups: list[Group]) -> list[Pair]:
     """Write the rows that the Hessian of the expected complete log-likelihood is made of; return its pairs of slots."""
-    curved = _curved(p, levels)
+    curved = write_curved(p, levels)
     pairs: list[Pair] = []
     for number, level in enumerate(levels):
         pairs += _node_pairs(p, level, [group for group in groups if group.level == number], curved)
@@ -127,7 +133,7 @@ def complete_pairs(p: Program, levels: list[Level], leaves: Leaves, groups: list
     for (i, j), bend in leaves.second.items():
         a, b = below[i], below[j]
         for leaf in range(leaves.owners.total):
-            step = (codes.MULTIPLY, (leaves.weighed.of(leaf), bend.of(leaf)))
+            step = (codes.MULTIPLY, (leaves.weighed[i].of(leaf), bend.of(leaf)))
             pairs.append(Pair(a.design, b.design, a.at(leaf), b.at(leaf), leaf, leaf, [step]))
     return pairs
 

@@ -16,7 +16,7 @@ WIDTH = 14
     DIVIDE,  # to, from, step, parameter, stride, factor, constant
     SHIFT,  # to, from, step, parameter, stride
     SCALE,  # to, from, step, parameter or -1, stride, factor, constant
-    LOG_SIGMOID,  # to, first, second, from
+    LOG_SIGMOID,  # to, first, second, from, order
     MULTIPLY,  # to, a, step, b, step: a b
     MULTIPLY_ADD,  # to, a, step, b, step: added
     TWO_PRODUCTS,  # to, a, step, b, step, c, step, d, step: a b + c d
@@ -32,6 +32,7 @@ WIDTH = 14
     BINOMIAL,  # y, base, predictor, to, first, second, trials, order
     DOTS,  # rows, other rows, their number, to, length of a line
     LOG_FACTORIAL,  # to, y, trials or -1
-) = range(22)
+    SIGMOID,  # to, first, second, from, order
+) = range(23)
 
 FUNCTIONS = ("identity", "square", "cube", "relu", "sigmoid", "tanh", "gelu", "silu", "softplus", "rounded relu")

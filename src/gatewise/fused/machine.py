@@ -7,7 +7,7 @@ from pathlib import Path
 
 from numba import njit
 
-from gatewise.fused import codes, leaves, rows, scores, sums
+from gatewise.fused import activations, codes, leaves, rows, scores, sums
 from gatewise.fused.sums import kernel
 
 SIGNATURE = (
@@ -117,7 +117,7 @@ def _step(p, i, w, n, constants, table, theta, out):
     elif code == codes.DISTANCE:
         scores.distance(w, a, b, c, d, count, e, f, theta, g, h, constants, j, k, m, n)
     elif code == codes.ACTIVATE:
-        scores.activate(w, a, b, c, d, count, e, constants[f], g, n)
+        activations.activate(w, a, b, c, d, count, e, constants[f], g, n)
     elif code == codes.SCALE or code == codes.DIVIDE:
         rows.linear(w, a, count, b, c, constants[f], e, theta, d, constants[g], code == codes.DIVIDE, n)
     elif code == codes.SHIFT:
@@ -126,6 +126,8 @@ def _step(p, i, w, n, constants, table, theta, out):
         scores.log_sigmoid(w, a, b, c, d, count, e, n)
     elif code == codes.LOG_FACTORIAL:
         leaves.log_factorial(w, a, b, constants[c], table, n)
+    elif code == codes.SIGMOID:
+        scores.sigmoid_weight(w, a, b, c, d, count, e, n)
 
 
 run = _machine(stamp_of(Path(__file__).parent))

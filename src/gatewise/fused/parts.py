@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gatewise.core.links import NormalisedSigmoid, Softmax
+from gatewise.core.links import NormalisedSigmoid, Sigmoid, Softmax
 from gatewise.core.scores import Activated, Affine, Bias, Distance, Tempered
 from gatewise.fused import codes
 from gatewise.fused.program import Program, Ref
@@ -189,8 +189,17 @@ def softmax_link(p: Program, part: Part, count: int) -> Part:
 
 def normalised_sigmoid_link(p: Program, part: Part, count: int) -> Part:
     """Write ``log sigmoid(s)``."""
+    return _elementwise(p, codes.LOG_SIGMOID, part, count)
+
+
+def sigmoid_link(p: Program, part: Part, count: int) -> Part:
+    """Write the weight ``sigmoid(s)`` itself, with the derivatives of its logarithm."""
+    return _elementwise(p, codes.SIGMOID, part, count)
+
+
+def _elementwise(p: Program, code: int, part: Part, count: int) -> Part:
     value, first, second = (Ref(p.rows(count)) for _ in range(3))
-    p.emit(codes.LOG_SIGMOID, count, value.row, first.row, second.row, part.value.row, p.order)
+    p.emit(code, count, value.row, first.row, second.row, part.value.row, p.order)
     return _chained(p, part, count, value, first, second)
 
 
@@ -201,4 +210,8 @@ SCORES: dict[type, Callable[..., Part]] = {
     Activated: activated_score,
     Tempered: tempered_score,
 }
-LINKS: dict[type, Callable[..., Part]] = {Softmax: softmax_link, NormalisedSigmoid: normalised_sigmoid_link}
+LINKS: dict[type, Callable[..., Part]] = {
+    Softmax: softmax_link,
+    NormalisedSigmoid: normalised_sigmoid_link,
+    Sigmoid: sigmoid_link,
+}

@@ -10,12 +10,15 @@ import numpy as np
 from gatewise.core.mixture import Mixture
 from gatewise.fused import codes
 from gatewise.fused.bends import add_diagonals, complete_pairs, hessian_pairs, write_bends
+from gatewise.fused.likelihood import write_leaves
 from gatewise.fused.pairs import Map, write_pairs
-from gatewise.fused.program import COMPLETE, HESSIAN, VALUE, Program
-from gatewise.fused.tree import Group, Leaves, Level, Sizes, write_groups, write_leaves, write_levels, write_pulls
+from gatewise.fused.program import BENDS, COMPLETE, GAUSS_NEWTON, HESSIAN, MASS, SQUARES, Program
+from gatewise.fused.residuals import squares_pairs, write_mass, write_squares
+from gatewise.fused.tree import Group, Leaves, Level, Sizes, write_groups, write_levels, write_pulls
 
 BYTES = 2**19  # of the work array: it stays in the second cache
 FEWEST, MOST = 64, 1024  # rows of a block
+PAIRS = {HESSIAN: hessian_pairs, COMPLETE: complete_pairs, GAUSS_NEWTON: squares_pairs, BENDS: squares_pairs}
 
 
 class Plan(NamedTuple):
@@ -50,19 +53,16 @@ class Plan(NamedTuple):
 
 @lru_cache(maxsize=256)
 def plan(kind: int, mixture: Mixture, sizes: Sizes) -> Plan:
-    """Return the program of a statistic (VALUE, GRADIENT, HESSIAN or COMPLETE) of a mixture."""
+    """Return the program of a statistic of a mixture; `kind` is its place in `KINDS`."""
     p = Program(kind, sizes.y, sizes.weighted)
     levels, start = write_levels(p, mixture, sizes)
-    leaves, size = write_leaves(p, mixture, sizes, levels, start)
-    p.emit(codes.DOTS, 1, p.weight.row, leaves.density.row, 1, p.out(1), 1)
-    gradient, found = np.zeros(size, dtype=np.int64), None
-    if kind != VALUE:
-        levels = write_pulls(p, levels, leaves)
-        groups = write_groups(p, levels, leaves)
-        for group in groups:
-            _write_gradient(p, group, gradient)
-        if kind in (HESSIAN, COMPLETE):
-            found = _write_hessian(p, levels, leaves, groups, size)
+    gradient, found = np.zeros(0, dtype=np.int64), None
+    if kind == MASS:
+        write_mass(p, levels)
+    else:
+        write = write_squares if kind >= SQUARES else write_leaves
+        leaves, size = write(p, mixture, sizes, levels, start)
+        gradient, found = _write_sums(p, levels, leaves, size)
     rows = max(FEWEST, min(MOST, BYTES // (8 * p.height) // 8 * 8))
     held = [p.y, p.ones.row, p.weight.row if p.weighted else -1, len(p.prologue)]
     return Plan(
@@ -79,10 +79,23 @@ def plan(kind: int, mixture: Mixture, sizes: Sizes) -> Plan:
     )
 
 
+def _write_sums(p: Program, levels: list[Level], leaves: Leaves, size: int) -> tuple[np.ndarray, Map | None]:
+    """Write the sums of value, gradient and Hessian; return where the last two belong."""
+    p.emit(codes.DOTS, 1, p.weight.row, leaves.density.row, 1, p.out(1), 1)
+    gradient = np.zeros(size, dtype=np.int64)
+    if p.order == 0:
+        return gradient, None
+    levels = write_pulls(p, levels, leaves.shares)
+    groups = write_groups(p, levels, leaves)
+    for group in groups:
+        _write_gradient(p, group, gradient)
+    return gradient, _write_hessian(p, levels, leaves, groups, size) if p.kind in PAIRS else None
+
+
 def _write_hessian(p: Program, levels: list[Level], leaves: Leaves, groups: list[Group], size: int) -> Map:
-    write = hessian_pairs if p.kind == HESSIAN else complete_pairs
-    found = write_pairs(p, write(p, levels, leaves, groups), size)
-    write_bends(p, groups, found, size)
+    found = write_pairs(p, PAIRS[p.kind](p, levels, leaves, groups), size)
+    if p.kind != GAUSS_NEWTON:
+        write_bends(p, groups, found, size)
     if p.kind == COMPLETE:
         add_diagonals(p, levels, found, size)
     return found

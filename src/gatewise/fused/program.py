@@ -8,7 +8,10 @@ from typing import NamedTuple
 
 from gatewise.fused import codes
 
-VALUE, GRADIENT, HESSIAN, COMPLETE = range(4)
+VALUE, GRADIENT, HESSIAN, COMPLETE = range(4)  # of the log-likelihood
+SQUARES, SLOPES, GAUSS_NEWTON, BENDS, MASS = range(4, 9)  # of least squares: value, gradient, and so on
+ORDERS = (0, 1, 2, 2, 0, 1, 1, 2, 0)  # of the derivatives that are needed row by row
+PAIRED = (HESSIAN, COMPLETE, GAUSS_NEWTON, BENDS)  # with sums for every pair of coordinates
 MERGED = {codes.MULTIPLY, codes.MULTIPLY_ADD, codes.TWO_PRODUCTS}
 
 
@@ -39,7 +42,7 @@ class Program:
     Attributes
     ----------
     kind : int
-        VALUE, GRADIENT, HESSIAN or COMPLETE.
+        One of the numbers above, which are places in `KINDS`.
     height : int
         Rows in use.
     prologue : list
@@ -68,7 +71,7 @@ class Program:
     @property
     def order(self) -> int:
         """Order of the derivatives."""
-        return min(self.kind, 2)
+        return ORDERS[self.kind]
 
     def rows(self, count: int) -> int:
         """Return the first of `count` new rows."""
@@ -89,7 +92,7 @@ class Program:
         """Return the features of x (source 0) or gate_x (1) less an origin, once for all who ask."""
         key = (source, origin)
         if key not in self.sets:
-            products = d * (d + 1) // 2 if self.order > 1 else 0
+            products = d * (d + 1) // 2 if self.kind in PAIRED else 0
             base = self.rows(products + d + 1)
             at = -1 if origin is None else self.constant(*origin)
             self.sources.append([source, d, at, int(products > 0), base])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -12,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gatewise.core.families import MeanOnly
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.rows import Block
 from gatewise.fused import machine
 from gatewise.fused.plan import Plan, plan
-from gatewise.fused.program import VALUE
+from gatewise.fused.program import MASS, ORDERS, SQUARES
 from gatewise.fused.tree import Sizes
 
 WORK = 2**15  # rows times members of one task
@@ -36,19 +38,23 @@ class Task(NamedTuple):
 
 
 def sums(kind: int, mixture: Mixture, measure: Measure, block: Block, size: int | None = None) -> tuple[Tensor, ...]:
-    """Return the sums of a statistic over a block, shapes (S,), (S, M), (S, M, M).
+    """Return the sums of a statistic over a block, shapes (S,), (S, M), (S, M, M); (S, L) for the mass.
 
     Parameters
     ----------
     kind : int
-        VALUE, GRADIENT, HESSIAN or COMPLETE.
+        Place in `KINDS`. In least squares the family means nothing and has no coordinates.
     size : int, optional
         Rows that the machine takes at a time; the sums do not depend on it beyond rounding.
     """
+    if kind >= SQUARES:
+        mixture, measure = replace(mixture, family=MeanOnly(), shared=()), measure._replace(family={})
     program = plan(kind, mixture, _sizes(mixture, measure, block))
     out = _numbers(program, packed(mixture, measure).numpy(), block, size or program.size)
+    if kind == MASS:
+        return (torch.from_numpy(out[:, 1:].copy()),)
     value = torch.from_numpy(out[:, 1].copy())
-    if kind == VALUE:
+    if ORDERS[kind] == 0:
         return (value,)
     gradient = torch.from_numpy(out[:, program.gradient])
     if program.hessian is None:

@@ -1,7 +1,8 @@
 """Functions of one number in a form that compilers vectorise: no branches, no tables, no calls.
 
 They keep the rounding of every operation (no reassociation), so that splitting an argument into parts stays exact.
-Errors are at most 2 units in the last place; 0, infinities, NaN and denormals give what the C library gives.
+Errors are at most 3 units in the last place, those of `normal` 2e-15 of the value; 0, infinities, NaN and denormals
+give what the C library gives.
 """
 
 from __future__ import annotations
@@ -21,8 +22,7 @@ FRACTION = 0x000FFFFFFFFFFFFF
 LEAST_LOG = -708.0
 LEAST_NORMAL = 2.2250738585072014e-308
 TWO_54 = 18014398509481984.0
-ROOT_HALF = 0.7071067811865476
-ROOT_TWO_PI = 2.5066282746310002
+DENSITY = 0.3989422804014327  # of the standard normal law at zero
 
 exact = njit(
     fastmath={"contract"}, error_model="numpy", forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True
@@ -159,12 +159,38 @@ def tanh(z):
 
 
 @exact
-def normal_cdf(z):
-    """Return the distribution function of the standard normal law in the form of the reference."""
-    return 0.5 * (1.0 + math.erf(z * ROOT_HALF))
+def _mills(s):
+    """Return ``e^(a^2/2) Phi(-a)``, ``s = (a - 5) / (a + 5)``, 0 <= a <= 39: a polynomial through Chebyshev points."""
+    p = -2.3268023885828378e-10
+    p = p * s - 5.71149353021903e-10
+    p = p * s + 1.8275640179465206e-09
+    p = p * s + 5.693048494157474e-09
+    p = p * s - 1.0996025308962263e-08
+    p = p * s - 3.9171833889817e-08
+    p = p * s + 7.710670867344227e-08
+    p = p * s + 2.4334840048040954e-07
+    p = p * s - 6.750775653713419e-07
+    p = p * s - 1.2700759093822703e-06
+    p = p * s + 6.64442065958085e-06
+    p = p * s + 9.61305968607504e-07
+    p = p * s - 6.042748263130746e-05
+    p = p * s + 0.00013427684339324653
+    p = p * s + 0.00021955073759614478
+    p = p * s - 0.002378844356688347
+    p = p * s + 0.008991370550592294
+    p = p * s - 0.02341390048769248
+    p = p * s + 0.04785535228416992
+    p = p * s - 0.08088387726412741
+    p = p * s + 0.11606881188600329
+    p = p * s - 0.14345755526401197
+    return p * s + 0.07691930497500629
 
 
 @exact
-def normal_density(z):
-    """Return the density of the standard normal law."""
-    return exp(-0.5 * z * z) / ROOT_TWO_PI
+def normal(z):
+    """Return distribution function and density of the standard normal law, within 2e-15 of each, tails included."""
+    a = abs(z)
+    a = 39.0 if a > 39.0 else a
+    e = exp_below(-0.5 * a * a)
+    tail = e * _mills((a - 5.0) / (a + 5.0))
+    return 1.0 - tail if z > 0.0 else tail, e * DENSITY

@@ -1,4 +1,7 @@
-"""From features to derivatives: the instructions for gates, leaves, responsibilities and the gradient in every slot."""
+"""From features to derivatives: the instructions for gates, responsibilities and the gradient in every slot.
+
+The leaves of a likelihood stand in `likelihood`, those of least squares in `residuals`.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,8 @@ from typing import NamedTuple
 from gatewise.core.mixture import Mixture
 from gatewise.core.predictors import Parameter
 from gatewise.fused import codes
-from gatewise.fused.outputs import EXPERTS, FAMILIES, Leaf
 from gatewise.fused.parts import LINKS, SCORES, Design, Inputs, Owners, Part
-from gatewise.fused.program import VALUE, Program, Ref
+from gatewise.fused.program import Program, Ref
 
 
 class Sizes(NamedTuple):
@@ -63,9 +65,13 @@ class Group(NamedTuple):
 
 
 class Level(NamedTuple):
-    """One level of gates: its part, weights of the branches, derivatives in the logits, responsibility of the nodes."""
+    """One level of gates: its part, weights of the branches, derivatives in the logits, responsibility of the nodes.
+
+    Where the weights of a node are `loose`, each of its own, not a softmax, log weights take the place of the logits.
+    """
 
     part: Part
+    loose: bool
     nodes: int
     branches: int
     owners: Owners
@@ -75,19 +81,46 @@ class Level(NamedTuple):
     node: Ref
 
 
+class Mean(NamedTuple):
+    """The mean of least squares: the weight W of every leaf, and by output the residual r and the rows ``W h``.
+
+    `output` says whose the slots of a leaf are.
+    """
+
+    weight: Ref
+    residual: list[Ref]
+    parts: list[Ref]
+    output: list[int]
+
+
 class Leaves(NamedTuple):
-    """The leaves: slots with F and S, responsibilities, the same times the weight of the row, and the log density."""
+    """The leaves: slots with F and S, and what is summed over the rows.
+
+    Attributes
+    ----------
+    outer, weighed : list of Ref
+        Responsibility by slot, and times the weight of the row; ``W r`` in least squares.
+    shares : Ref
+        Responsibilities, which add up below a branch; ``W (r . h)`` in least squares.
+    density : Ref
+        Log density, or minus half the square of the residuals.
+    mean : Mean or None
+        Of least squares.
+    """
 
     slots: list[tuple[int, Design]]
     first: list[Ref]
     second: dict[tuple[int, int], Ref]
     owners: Owners
-    share: Ref
-    weighed: Ref
+    outer: list[Ref]
+    weighed: list[Ref]
+    shares: Ref
     density: Ref
+    mean: Mean | None = None
 
 
-def _width(specs: dict[str, Parameter]) -> int:
+def width(specs: dict[str, Parameter]) -> int:
+    """Return the number of coordinates of one owner."""
     return sum(prod(spec.shape) for spec in specs.values())
 
 
@@ -97,86 +130,29 @@ def write_levels(p: Program, mixture: Mixture, sizes: Sizes) -> tuple[list[Level
     inputs = Inputs(0 if sizes.same else 1, sizes.gate_d)
     for level, (gate, branches) in enumerate(zip(mixture.gates, mixture.branching, strict=True)):
         nodes = mixture.nodes(level)
-        owners = Owners(nodes * branches, start, _width(gate.score.parameters(sizes.gate_d)))
+        owners = Owners(nodes * branches, start, width(gate.score.parameters(sizes.gate_d)))
         part = SCORES[type(gate.score)](p, gate.score, inputs, owners, False)
         part = LINKS[type(gate.link)](p, part, owners.total)
-        weights, normaliser = Ref(p.rows(owners.total)), (p.rows(nodes), p.rows(nodes))
-        p.emit(codes.SOFTMAX, nodes, branches, part.value.row, weights.row, *normaliser, p.rows(1), 0)
-        levels.append(Level(part, nodes, branches, owners, weights, normaliser, p.ones, p.ones))
+        weights, normaliser = part.value, (p.ones.row, p.ones.row)
+        if gate.link.normalised:
+            weights, normaliser = Ref(p.rows(owners.total)), (p.rows(nodes), p.rows(nodes))
+            p.emit(codes.SOFTMAX, nodes, branches, part.value.row, weights.row, *normaliser, p.rows(1), 0)
+        loose = not gate.link.normalised
+        levels.append(Level(part, loose, nodes, branches, owners, weights, normaliser, p.ones, p.ones))
         start += owners.total * owners.stride
     return levels, start
 
 
-def write_leaves(p: Program, mixture: Mixture, sizes: Sizes, levels: list[Level], start: int) -> tuple[Leaves, int]:
-    """Write predictors, log densities and responsibilities of the leaves; return them and the number of coordinates."""
-    expert, family, count = mixture.expert, mixture.family, mixture.n_leaves
-    each = _width(expert.parameters(sizes.d))
-    stride = sizes.q * each + _width(family.parameters(sizes.q))
-    joint = Ref(p.rows(count))
-    slots: list[tuple[int, Design]] = []
-    first: list[Ref] = []
-    second: dict[tuple[int, int], Ref] = {}
-    for output in range(sizes.q):
-        owners = Owners(count, start + output * each, stride)
-        part = EXPERTS[type(expert)](p, expert, Inputs(0, sizes.d), owners, output)
-        own = sizes.q * each + output
-        to = Ref(p.rows(count)) if output else joint
-        law = FAMILIES[type(family)](p, family, p.y + output, part.value, to, Owners(count, start + own, stride))
-        if output:
-            p.emit(codes.ADD, count, joint.row, *joint, *to)
-        if p.kind != VALUE:
-            _chain(p, count, part, law, len(slots), first, second)
-            slots += [(output * each + slot.column, slot.design) for slot in part.slots]
-            slots += [(own, Design(-1, p.ones.row, 1))] * (len(law.first) - 1)
-    _write_paths(p, levels, joint)
-    share, density = Ref(p.rows(count)), Ref(p.rows(1), 0)
-    log = Ref(p.rows(1), 0)
-    p.emit(codes.SOFTMAX, 1, count, joint.row, share.row, density.row, log.row, p.rows(1), int(p.kind == VALUE))
-    p.emit(codes.ADD, 1, density.row, *density, *log)
-    weighed = share if p.kind == VALUE else p.product(count, share, p.weight)
-    return Leaves(slots, first, second, Owners(count, start, stride), share, weighed, density), start + count * stride
-
-
-def _chain(
-    p: Program, count: int, part: Part, law: Leaf, here: int, first: list[Ref], second: dict[tuple[int, int], Ref]
-) -> None:
-    """Write the derivatives of one output's log density in the slots of its expert, then in its own parameter."""
-    slots = range(len(part.slots))
-    first += [p.product(count, law.first[0], slope) for slope in part.first]
-    first += law.first[1:]
-    if p.order < 2:
-        return
-    for i in slots:
-        for j in slots[i:]:
-            outer = p.times(count, p.times(count, law.second[0, 0], part.first[i]), part.first[j])
-            bent = p.plus(count, outer, p.times(count, law.first[0], part.second.get((i, j))))
-            if bent is not None:
-                second[here + i, here + j] = bent
-    if len(law.first) > 1:
-        last = here + len(slots)
-        second.update({(here + i, last): p.product(count, law.second[0, 1], part.first[i]) for i in slots})
-        second[last, last] = law.second[1, 1]
-
-
-def _write_paths(p: Program, levels: list[Level], joint: Ref) -> None:
-    """Add the log weights of the leaves to their log densities."""
-    above = -1
-    for number, level in enumerate(levels):
-        last = number == len(levels) - 1
-        to = joint.row if last else p.rows(level.owners.total)
-        logits = level.part.value.row
-        p.emit(codes.PATH, level.nodes, level.branches, above, logits, *level.normaliser, to, int(last))
-        above = to
-
-
-def write_pulls(p: Program, levels: list[Level], leaves: Leaves) -> list[Level]:
-    """Write responsibilities of nodes and branches, and derivatives in the logits, from the leaves up."""
+def write_pulls(p: Program, levels: list[Level], shares: Ref) -> list[Level]:
+    """Write responsibilities of nodes and branches, and derivatives in the logits, from those of the leaves up."""
     out: list[Level] = []
-    children = leaves.share
+    children = shares
     for level in reversed(levels):
-        node, pull = Ref(p.rows(level.nodes)), Ref(p.rows(level.owners.total))
+        node, pull = Ref(p.rows(level.nodes)), children
         p.emit(codes.SUM_UP, level.nodes, level.branches, children.row, node.row)
-        p.emit(codes.PULL, level.nodes, level.branches, pull.row, children.row, node.row, level.weights.row)
+        if not level.loose:
+            pull = Ref(p.rows(level.owners.total))
+            p.emit(codes.PULL, level.nodes, level.branches, pull.row, children.row, node.row, level.weights.row)
         out.insert(0, level._replace(pull=pull, node=node))
         children = node
     return out
@@ -188,8 +164,8 @@ def write_groups(p: Program, levels: list[Level], leaves: Leaves) -> list[Group]
     for number, level in enumerate(levels):
         for i, (slot, z) in enumerate(zip(level.part.slots, level.part.first, strict=True)):
             out.append(_group(p, (number, i), level.owners, slot.column, slot.design, level.pull, z))
-    for i, ((column, design), first) in enumerate(zip(leaves.slots, leaves.first, strict=True)):
-        out.append(_group(p, (len(levels), i), leaves.owners, column, design, leaves.share, first))
+    for i, ((column, design), outer, first) in enumerate(zip(leaves.slots, leaves.outer, leaves.first, strict=True)):
+        out.append(_group(p, (len(levels), i), leaves.owners, column, design, outer, first))
     return out
 
 
