@@ -216,7 +216,11 @@ def test_a_saved_model_predicts_from_files_with_the_gate_columns_of_its_fit(tmp_
 WRONG = {
     "no such target": ({"y": "yy"}, ValueError, "has no column 'yy': did you mean 'y'?"),
     "no such weights": ({"sample_weight": "v"}, ValueError, "has no column 'v'"),
-    "y is an array": ({"y": FRAME["y"]}, TypeError, "y is a Series: with a table in files, give the name of a column"),
+    "y is an array": (
+        {"y": FRAME["y"]},
+        TypeError,
+        "y is a Series: with a table in files or of pyarrow, give the name of a column",
+    ),
     "weights are an array": ({"sample_weight": [1.0]}, TypeError, "sample_weight is a list: with a table in files"),
     "groups are an array": ({"groups": FRAME["g"]}, TypeError, "groups is a Series: with a table in files"),
     "gate_X is an array": ({"gate_X": FRAME[["z"]]}, TypeError, "gate_X is a DataFrame: with a table in files"),
@@ -259,6 +263,53 @@ def test_missing_values_in_any_role_are_an_error_before_the_fit(role, bad, tmp_p
     with pytest.raises(ValueError, match=f"column '{role}' of .* has (missing values|NaN|labels that are missing)"):
         chosen.fit(ParquetTable(tmp_path / "rows.parquet", ["z"]), "y", sample_weight="w", groups="g")
     assert not begun
+
+
+@pytest.mark.parametrize("kind", ["files", "memory"])
+def test_clusters_weights_and_groups_of_inference_are_columns(kind, tmp_path):
+    frame = FRAME.assign(site=[f"site {i}" for i in np.random.default_rng(0).integers(0, 40, len(FRAME))])
+    frame["w"] = np.repeat(np.random.default_rng(1).integers(0, 3, len(FRAME) // 3), 3)
+    table = ParquetTable(write(tmp_path / "rows.parquet", frame), ["a", "z"])
+    if kind == "memory":
+        table = ParquetTable(ds.dataset(pa.Table.from_pandas(frame, preserve_index=False)), ["a", "z"])
+    roles = {"sample_weight": "w", "groups": "g"}
+    fitted = model(gate="constant").fit(table, "y", **roles)
+    frame["site"] = np.repeat(frame["site"].to_numpy()[::3], 3)  # one cluster per group
+    with pytest.raises(ValueError, match="clusters differ within a group"):
+        fitted.inference(table, "y", **roles, kind="sandwich", clusters="site")
+    again = pa.Table.from_pandas(frame, preserve_index=False)
+    table = ParquetTable(write(tmp_path / "more.parquet", frame) if kind == "files" else ds.dataset(again), ["a", "z"])
+    found = fitted.inference(table, "y", **roles, kind="sandwich", clusters="site").standard_errors()
+    given = {name: frame[column] for name, column in roles.items()}
+    plain = fitted.inference(frame[["a", "z"]], frame["y"], **given, kind="sandwich", clusters=frame["site"])
+    for path, error in plain.standard_errors().items():
+        np.testing.assert_allclose(found[path], error, rtol=1e-8, atol=1e-12, err_msg=path)
+    same_labels = fitted.inference(table, "y", **roles, kind="sandwich", clusters=frame["site"].to_numpy())
+    np.testing.assert_allclose(same_labels.standard_errors()["experts.coef"], found["experts.coef"], rtol=1e-12)
+    with pytest.raises(ValueError, match="has no column 'sites': did you mean 'site'"):
+        fitted.inference(table, "y", **roles, kind="sandwich", clusters="sites")
+    with pytest.raises(ValueError, match="clusters='site': a name is for tables"):
+        fitted.inference(frame[["a", "z"]], frame["y"], **given, kind="sandwich", clusters="site")
+
+
+def test_a_pyarrow_table_in_memory_is_read_by_names_or_as_columns():
+    table = pa.Table.from_pandas(FRAME[["a", "b", "z", "y", "w"]], preserve_index=False)
+    weight = FRAME["w"].to_numpy()
+    plain = model().fit(FRAME[["a", "b", "z"]], FRAME["y"], sample_weight=weight)
+    named = model().fit(table, "y", sample_weight="w")
+    same(named, plain)
+    arrays = model().fit(table.select(["a", "b", "z"]), table["y"].to_numpy(), sample_weight=weight)
+    same(arrays, plain)
+    again = arrays.fit(table.select(["a", "b"]), FRAME["y"])  # a second fit forgets the names of the first
+    assert again.feature_names_in_.tolist() == ["a", "b"]
+    np.testing.assert_allclose(named.predict(table), plain.predict(FRAME[["a", "b", "z"]]), **CLOSE)
+    assert named.score(table, "y", sample_weight="w") == pytest.approx(
+        plain.score(FRAME[["a", "b", "z"]], FRAME["y"], sample_weight=weight)
+    )
+    errors = named.inference(table, "y", sample_weight="w").standard_errors()
+    np.testing.assert_allclose(errors["experts.coef"], plain.standard_errors_["experts.coef"], **CLOSE)
+    with pytest.raises(ValueError, match="has no column 'x'"):
+        model().fit(table, "x")
 
 
 def test_a_column_of_every_role_leaves_no_feature(tmp_path):

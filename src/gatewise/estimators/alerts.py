@@ -8,8 +8,10 @@ from math import isfinite
 
 from sklearn.exceptions import ConvergenceWarning
 
+from gatewise.estimators.inference import Errors
 from gatewise.fit.result import Fit
 from gatewise.fit.status import Status
+from gatewise.infer.identifiability import Verdict
 
 
 class FitWarning(ConvergenceWarning):
@@ -32,6 +34,10 @@ class BoundWarning(FitWarning):
     """The optimum lies on a bound that was given."""
 
 
+class RidgeWarning(FitWarning):
+    """The model has parameters that no number of rows can tell apart, whatever this fit says of them."""
+
+
 class StalledWarning(FitWarning):
     """The search stopped before the optimality conditions held."""
 
@@ -51,8 +57,21 @@ CLASSES: dict[Status, type[FitWarning]] = {
     Status.at_bound: BoundWarning,
     Status.stalled: StalledWarning,
 }
+OF_SQUARES: dict[Status, str] = {
+    Status.unsound: "an expert has too little weight for its parameters; fewer experts give a sound fit",
+    Status.separated: "a parameter grows without limit while the sum of squares still falls, so it has no finite "
+    "estimate; for a gate, a ridge penalty (alpha) makes it finite; otherwise use fewer experts or fewer columns",
+    Status.unidentified: "some direction of the parameters leaves the sum of squares unchanged, so these parameters "
+    "have no unique estimate; predictions are unaffected; for estimates, use a simpler gate or fewer columns",
+    Status.at_bound: "the optimum lies on a bound that was given; a wider bound would give a lower sum of squares",
+}
 GOOD = (Status.converged, Status.at_kink)
 FEW_STARTS = 5  # below this one hit says nothing
+
+
+def status_words(fit: Fit) -> str:
+    """Return what the status of a fit means and what to do, said of its own objective."""
+    return fit.status.words if fit.sse is None else OF_SQUARES.get(fit.status, fit.status.words)
 
 
 def details(fit: Fit) -> str:
@@ -73,16 +92,17 @@ def alert(fit: Fit, names: Sequence[str], stacklevel: int) -> None:
     if fit.status in CLASSES:
         others = [str(flag) for flag in fit.flags if flag is not fit.status and flag not in GOOD]
         also = f"; also {', '.join(others)}" if others else ""
-        text = f"the fit is {fit.status}: {fit.status.words}{details(fit)}{also}"
+        text = f"the fit is {fit.status}: {status_words(fit)}{details(fit)}{also}"
         warnings.warn(text, CLASSES[fit.status], stacklevel=stacklevel + 1)
     starts = len(fit.starts.log_likelihood)
     alone = (fit.starts.hits <= 1 and starts >= FEW_STARTS) or fit.starts.moved
     if alone and fit.status is not Status.unsound:
-        gap = f" (the next is {fit.starts.gap:.4g} below)" if isfinite(fit.starts.gap) else ""
+        squares = fit.sse is not None
+        best = "least sum of squares" if squares else "best log-likelihood"
+        scale = " in the log-likelihood of Gaussian residuals" if squares else ""
+        gap = f" (the next is {fit.starts.gap:.4g} below{scale})" if isfinite(fit.starts.gap) else ""
         count = f"only {fit.starts.hits}" if fit.starts.hits else "none"
-        text = (
-            f"{count} of {starts} starts reached the best log-likelihood{gap}: a better optimum may exist; raise n_init"
-        )
+        text = f"{count} of {starts} starts reached the {best}{gap}: a better optimum may exist; raise n_init"
         warnings.warn(text, StartsDisagreeWarning, stacklevel=stacklevel + 1)
     for room, extra in _once(fit.collinear):
         listed = ", ".join(names[j] if room == "X" and names else str(j) for j in extra)
@@ -91,6 +111,25 @@ def alert(fit: Fit, names: Sequence[str], stacklevel: int) -> None:
             "out to have unique ones"
         )
         warnings.warn(text, CollinearWarning, stacklevel=stacklevel + 1)
+
+
+def ask_theory(fit: Fit, errors: Errors) -> bool:
+    """Return whether a fit leaves open that some of its parameters have no estimate at any number of rows.
+
+    A warning of `unidentified` has said so already; finite errors of all parameters prove that the mixture, with what
+    was held, has no ridge at its optimum; and a gate with a single branch has weights that nothing depends on.
+    """
+    known = Status.unidentified in fit.flags
+    proof = errors.values is not None and not any(bool(value.isnan().any()) for value in errors.values.values())
+    smooth = all(gate.link.smooth for gate in fit.mixture.gates)
+    return smooth and not known and not proof and 1 not in fit.mixture.branching
+
+
+def alert_ridge(verdict: Verdict, words: str, stacklevel: int) -> None:
+    """Warn when theory finds first derivatives that depend on each other; slow rates alone are no reason."""
+    if verdict is Verdict.ridge:
+        text = f"some parameters of this model have no estimate. {words} Predictions are unaffected."
+        warnings.warn(text, RidgeWarning, stacklevel=stacklevel + 1)
 
 
 def _once(collinear: tuple[tuple[str, tuple[int, ...]], ...]) -> list[tuple[str, tuple[int, ...]]]:

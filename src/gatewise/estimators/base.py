@@ -16,7 +16,7 @@ from gatewise.core.gates import Gate, describe
 from gatewise.core.mixture import leaf_log_weights, log_density
 from gatewise.core.rows import Columns, columns, make_rows
 from gatewise.estimators import options
-from gatewise.estimators.alerts import GOOD, alert
+from gatewise.estimators.alerts import GOOD, alert, alert_ridge, ask_theory
 from gatewise.estimators.attributes import natural
 from gatewise.estimators.gate_inputs import GateReader, straight
 from gatewise.estimators.inference import Errors, Inference, errors_of, infer, settings
@@ -26,7 +26,7 @@ from gatewise.estimators.tables import Part, by_name, group_labels
 from gatewise.fit.least_squares import least_squares
 from gatewise.fit.maximum_likelihood import maximum_likelihood
 from gatewise.fit.result import Fit
-from gatewise.infer.identifiability import assess
+from gatewise.infer.identifiability import Verdict, assess
 from gatewise.infer.information import information
 from gatewise.infer.predict import Shares, in_blocks, shares
 
@@ -48,7 +48,8 @@ class MixtureEstimator(BaseEstimator):
             Inputs of the experts, and of the gates unless `gate_X` or `gate_features` say otherwise. A memory-mapped
             float64 array is read in place, never copied. Also the path of a Parquet file or of a folder of them, a
             `gatewise.data.ParquetTable` or a pyarrow data set: they are read in batches, and every other argument is
-            the name of a column, or a list of names for y and `gate_X`; X is the columns without another role.
+            the name of a column, or a list of names for y and `gate_X`; X is the columns without another role. So it is
+            for a pyarrow table in memory where y is a name; with an array for y its columns are X.
         y : array-like (n,) or (n, q)
         sample_weight : array-like (n,), optional
             Frequency weights: 2 counts a row twice, 0 leaves it out.
@@ -98,6 +99,8 @@ class MixtureEstimator(BaseEstimator):
         errors = errors_of(information(fit, data.rows, **given))
         self._adopt(fit, data.reader, data.flat, shares(fit.mixture, fit.measure, data.rows), errors)
         alert(fit, list(getattr(self, "feature_names_in_", ())), stacklevel=2)
+        if not self.fixed and ask_theory(fit, errors):  # what is fixed is no ridge
+            alert_ridge(*self._theory(), stacklevel=2)
         return self
 
     def _adopt(self, fit: Fit, reader: GateReader, flat: bool, taken: Shares, errors: Errors) -> None:
@@ -253,9 +256,11 @@ class MixtureEstimator(BaseEstimator):
         X, y, sample_weight, gate_X, groups
             As given to fit.
         kind : {"observed", "sandwich"}
-            Inverse of the observed information, or robust to a wrong model; weights are then sampling weights.
-        clusters : array-like (n,), optional
-            Label of the cluster of every row, for ``kind="sandwich"``: rows of a cluster need not be independent.
+            Inverse of the observed information (after least squares: residual variance times inverse Hessian), or
+            robust to a wrong model; weights are then sampling weights.
+        clusters : array-like (n,) or str, optional
+            Label of the cluster of every row, for ``kind="sandwich"``: rows of a cluster need not be independent. With
+            a table, also the name of its column of labels, of any type.
 
         Raises
         ------
@@ -274,8 +279,16 @@ class MixtureEstimator(BaseEstimator):
         gate_inputs = list(self._reader.names or fallback)
         gates = [describe(gate) for gate in options.gates(self.gate, self.mixture_.depth)]
         criteria = self.aic(), self.bic(), self.icl()
-        theory = assess(self.mixture_, "ls" if self.method == "ls" else "ml", self.gauge).words
+        theory = self._theory()[1]
         return summary(self.fit_, self._shares, self._errors, gates, inputs, gate_inputs, criteria, theory)
+
+    def _theory(self) -> tuple[Verdict, str]:
+        """Return what identifiability says of the fitted mixture, or why it was not checked, with words."""
+        try:
+            found = assess(self.mixture_, "ls" if self.method == "ls" else "ml", self.gauge)
+        except ValueError as cause:  # more parameters than are compared, say
+            return Verdict.undecided, f"not checked: {cause}"
+        return found.verdict, found.words
 
 
 def _report(stage: str, done: int, total: int) -> None:

@@ -15,11 +15,15 @@ from torch import Tensor
 from gatewise.core.families import FullGaussian
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.rows import Rows
+from gatewise.data.parquet import as_table, is_table, opened
 from gatewise.estimators import options
+from gatewise.estimators.arrow import labels_of
 from gatewise.estimators.inputs import label_groups, read_inputs, read_training, read_weights
+from gatewise.estimators.tables import column_of, group_labels, of_training
 from gatewise.fit.result import Fit
 from gatewise.infer.bands import Band, gate_band, mean_band
 from gatewise.infer.information import Information, information, standard_errors
+from gatewise.infer.information_value import TITLES
 from gatewise.infer.intervals import Derived, Intervals, delta, require, wald
 from gatewise.infer.profile import Profile, profile
 
@@ -89,6 +93,16 @@ class Inference:
     rows: Rows
     given: Mapping[str, Any]
 
+    def text(self) -> str:
+        """Return the kind of the errors and the intervals as a table, or why there are none."""
+        found = self.information
+        if found.refused:
+            return found.text()
+        notes = [f"Note: {note}" for note in found.notes]
+        return "\n".join([f"{TITLES[found.kind]}, n = {self.fit.n:.15g}", self.wald().text(), *notes])
+
+    __repr__ = text
+
     @property
     def refused(self) -> str | None:
         """Why there are no standard errors, or None."""
@@ -127,8 +141,15 @@ class Inference:
             raise ValueError(f"this fit has no profile interval of {name}: {found.refused}")
         return found
 
-    def delta(self, function: Callable[[Measure], Tensor], level: float = 0.95) -> Derived:
-        """Return a function of the parameters with its error (`gatewise.infer.intervals.delta`)."""
+    def delta(self, function: str | Callable[[Measure], Tensor], level: float = 0.95) -> Derived:
+        """Return a function of the parameters with its error (`gatewise.infer.intervals.delta`).
+
+        Parameters
+        ----------
+        function : callable Measure -> Tensor, or str
+            Written with torch; or the path of a parameter, such as ``experts.coef``, or the name of one number.
+        level : float
+        """
         return delta(self.information, function, level)
 
     def mean_interval(self, X: Any, level: float = 0.95, gate_X: Any = None) -> np.ndarray:
@@ -163,9 +184,21 @@ def infer(
     given = settings(estimator, estimator.mixture_, data.rows, data.flat)
     labels = None
     if clusters is not None:
-        n = data.rows.n if sample_weight is None and groups is None else len(np.asarray(y))
-        labels = unit_labels(clusters, sample_weight, groups, n)
+        labels = unit_labels(*_by_row(of_training(X, y), y, clusters, sample_weight, groups))
     return Inference(information(estimator.fit_, data.rows, kind, labels, **given), copy(estimator), data.rows, given)
+
+
+def _by_row(x: Any, y: Any, clusters: Any, sample_weight: Any, groups: Any) -> tuple[Any, Any, Any, int]:
+    """Return clusters, weights and groups row by row, and the number of rows; a table has them as columns."""
+    if is_table(x):
+        named = isinstance(clusters, str)
+        n = opened(as_table(x)).rows
+        return labels_of(x, clusters) if named else clusters, column_of(x, sample_weight), group_labels(x, groups), n
+    if isinstance(clusters, str):
+        raise ValueError(
+            f"clusters={clusters!r}: a name is for tables whose columns have roles by name; give one label per row"
+        )
+    return clusters, sample_weight, groups, len(np.asarray(y))
 
 
 def unit_labels(clusters: Any, sample_weight: Any, groups: Any, n: int) -> Tensor:

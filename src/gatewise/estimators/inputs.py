@@ -11,7 +11,7 @@ from sklearn.utils.validation import validate_data
 
 from gatewise.core.rows import Rows, make_rows
 from gatewise.estimators.gate_inputs import GateReader, View, check_gate_x, choose_columns, column_names, straight
-from gatewise.estimators.tables import Part, by_name, is_table, keep, read_sides, vary_inside
+from gatewise.estimators.tables import Part, by_name, is_table, keep, of_training, read_sides, vary_inside
 
 VARY = (
     "the gate inputs differ within a group: rows of a group share one responsibility, so pass gate_X (or "
@@ -42,6 +42,7 @@ def read_training(
 
     A memory-mapped X of float64 is read block by block, in place. `gated` says whether a gate looks at its inputs.
     """
+    x = of_training(x, y)
     if is_table(x):
         return _read_table(estimator, x, y, sample_weight, gate_x, groups, gated)
     mapped = isinstance(x, np.memmap) and x.dtype == np.float64

@@ -81,11 +81,12 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
     sse_ : float or None
         Sum of squared residuals, after least squares.
     standard_errors_ : dict path -> ndarray, or None
-        From the observed information, in the shapes of `measure_`; 0: not estimated, NaN: not unique.
+        From the observed information, after least squares with the residual variance ``sse_ / (n q - rank)``; in the
+        shapes of `measure_`; 0: not estimated, NaN: not unique.
     standard_errors_reason_ : str or None
         Why there are none.
     status_ : Status
-        How the fit ended; ``status_.words`` says it in words.
+        How the fit ended; ``status_.words`` says it in words, for a likelihood.
     converged_ : bool
         Whether a local optimum is certified (also on a kink).
     n_experts_ : int

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from math import isfinite, isnan
 from textwrap import wrap
 
-from gatewise.estimators.alerts import details
+from gatewise.estimators.alerts import details, status_words
 from gatewise.estimators.inference import Errors
 from gatewise.estimators.terms import Group, Term, Terms
 from gatewise.fit.result import Fit
+from gatewise.infer.information_loss import residual_variance
+from gatewise.infer.information_text import number, p_text, z_value
 from gatewise.infer.predict import Shares
 
 WIDTH = 80
@@ -51,7 +53,7 @@ def summary(
         *([] if fit.sse is None else [f"  sum of squared residuals = {fit.sse:.8g}"]),
         "  AIC = {:.4f}   BIC = {:.4f}".format(*criteria)
         + ("" if isnan(criteria[2]) else f"   ICL = {criteria[2]:.4f}"),
-        *_wrapped(f"Status: {fit.status}: {fit.status.words}{details(fit)}"),
+        *_wrapped(f"Status: {fit.status}: {status_words(fit)}{details(fit)}"),
     ]
     experts = terms.experts()
     levels = [(terms.gate(level, "child"), terms.gate(level, "node")) for level in range(mixture.depth)]
@@ -61,19 +63,26 @@ def summary(
     for group, total in zip(experts, taken.totals.tolist(), strict=True):
         lines += ["", f"Expert {_joined(group.owner)}, share {total:.6g} of {fit.n:.6g}", *_table(group, wide, plain)]
     for level, (branches, nodes) in enumerate(levels):
-        lines += ["", f"Gate of level {level}, last branch as reference where only differences matter"]
+        shifted = mixture.gates[level].translation()
+        reference = ", last branch as reference where only differences matter" if shifted else ""
+        lines += ["", f"Gate of level {level}{reference}"]
         lines += [line for group in branches for line in _branch(group, wide, plain)]
         for group in nodes:
             lines += [f"  node {_joined(group.owner)}" if group.owner else "  all branches", *_rows(group, wide)]
         lines += [] if branches or nodes else ["  has no parameters"]
     notes = [line for note in (*fit.notes, *errors.notes) for line in _wrapped(f"Note: {note}")]
-    return "\n".join([*lines, "", *_starts(fit), *notes, *_wrapped(_errors(errors)), *_wrapped(f"Theory: {theory}")])
+    return "\n".join(
+        [*lines, "", *_starts(fit), *notes, *_wrapped(_errors(fit, errors)), *_wrapped(f"Theory: {theory}")]
+    )
 
 
-def _errors(errors: Errors) -> str:
+def _errors(fit: Fit, errors: Errors) -> str:
     if errors.values is None:
         return f"Standard errors: none, because {errors.reason}"
-    return "Standard errors: observed information; intervals are normal, of positive parameters on the log scale"
+    source, variance = "observed information", residual_variance(fit)
+    if variance is not None:
+        source = f"residual variance {number(variance)} times the inverse Hessian of half the sum of squares"
+    return f"Standard errors: {source}; intervals are normal, of positive parameters on the log scale"
 
 
 def _joined(owner: Sequence[int]) -> str:
@@ -110,22 +119,12 @@ def _rows(group: Group, wide: int) -> list[str]:
 
 
 def _row(term: Term, wide: int) -> str:
-    start = f"  {term.name:{wide}}{_number(term.estimate):>11}"
+    start = f"  {term.name:{wide}}{number(term.estimate):>11}"
     if term.word or not term.numbers:
         return f"{start}  {term.word}".rstrip()
     error, z, p, lower, upper = term.numbers
-    test = f"{'':14}" if isnan(z) else f"{_z(z):>7}{'<0.001' if p < 0.001 else f'{p:.3f}':>7}"
-    return f"{start}{_number(error):>11}{test}{_number(lower):>11}{_number(upper):>11}"
-
-
-def _number(value: float) -> str:
-    text = f"{value:.6g}"
-    return text if len(text) <= 10 else f"{value:.4g}"
-
-
-def _z(value: float) -> str:
-    size = abs(value)
-    return f"{value:.2f}" if size < 100 else f"{value:.1f}" if size < 1000 else f"{value:.4g}"
+    test = f"{'':14}" if isnan(z) else f"{z_value(z):>7}{p_text(p):>7}"
+    return f"{start}{number(error):>11}{test}{number(lower):>11}{number(upper):>11}"
 
 
 def _starts(fit: Fit) -> list[str]:

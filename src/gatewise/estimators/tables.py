@@ -9,8 +9,9 @@ import numpy as np
 
 from gatewise.data.parquet import as_table, is_table, opened, require_names
 from gatewise.data.stream import MOST, Part, Stream, read_column, require_numbers, validate
+from gatewise.estimators.arrow import as_source, in_memory, label_column
 
-GIVEN = "with a table in files, give the name of a column"
+GIVEN = "with a table in files or of pyarrow, give the name of a column"
 
 
 class Sides(NamedTuple):
@@ -104,10 +105,7 @@ def group_ends(source: Any, name: str, table: str) -> np.ndarray:
 
     starts, labels, last = [], [], None
     for batch in source.batches((name,), MOST, 0):
-        column = batch.columns[name]
-        column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-        if column.null_count or (pa.types.is_floating(column.type) and compute.any(compute.is_nan(column)).as_py()):
-            raise ValueError(f"column {name!r} of {table} has labels that are missing: every row needs a group")
+        column = label_column(batch.columns[name], name, table)
         if not batch.count:
             continue
         new = compute.not_equal(column[1:], column[:-1]).to_numpy(zero_copy_only=False)
@@ -164,10 +162,11 @@ def by_name(estimator: Any, x: Any, y: Any, gate_x: Any) -> tuple[Any, Any, Any]
     ValueError
         If the fit had no names, or the table has no such columns of numbers.
     """
+    features = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
+    x = as_source(x) if features else x
     if not is_table(x):
         return x, y, gate_x
     table, reader = as_table(x), estimator._reader
-    features = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
     if not features:
         raise ValueError("the model was fitted without column names: a table in files is read by the names of the fit")
     gates = list(reader.names or ()) if reader.given and gate_x is None else []
@@ -188,6 +187,7 @@ def _names(value: Any) -> bool:
 
 def group_labels(x: Any, groups: Any) -> Any:
     """Return a number per row for the groups that a column of a table names, and anything else as it is given."""
+    x = as_source(x)
     if not is_table(x) or not isinstance(groups, str):
         return groups
     table = as_table(x)
@@ -199,4 +199,12 @@ def group_labels(x: Any, groups: Any) -> Any:
 
 def column_of(x: Any, name: Any) -> Any:
     """Return a column of a table by its name ``(n,)``, and anything else as it is given."""
+    x = as_source(x)
     return read_column(as_table(x), name) if is_table(x) and isinstance(name, str) else name
+
+
+def of_training(x: Any, y: Any) -> Any:
+    """Return a table in memory as a data set where y is the name of a column, else as a frame of its columns."""
+    if not in_memory(x):
+        return x
+    return as_source(x) if _names(y) else x.to_pandas()

@@ -46,12 +46,15 @@ class Plan(NamedTuple):
     mixture : Mixture
     starts : int, or callable replicate -> measures to start from
         Least squares adds as many random points, the best of many.
-    method : {"ml", "ls"}
+    method : {"ml", "ls", "em"}
+        "em": EM alone on all rows, `max_iter` passes at most, as it stands then.
     seed : int
     bounds, fixed, gauge, min_scale
         As in `maximum_likelihood`; without `min_scale` the floor is that of the block's least spread.
     subsample : int or None
         Rows that starts are searched on, where a replicate has more; None: all.
+    max_iter : int
+        Passes of "em".
     """
 
     mixture: Mixture
@@ -63,6 +66,7 @@ class Plan(NamedTuple):
     gauge: str = "fixed"
     min_scale: float | None = None
     subsample: int | None = SUBSAMPLE
+    max_iter: int = 1000
 
 
 def many_fits(
@@ -97,12 +101,11 @@ def many_fits(
     ValueError
         As `maximum_likelihood` or `least_squares`, and for an unknown method.
     """
-    if plan.method not in ("ml", "ls"):
-        raise ValueError(f"method={plan.method!r}: choose 'ml' (maximum likelihood) or 'ls' (least squares)")
+    if plan.method not in ("ml", "ls", "em"):
+        raise ValueError(f"method={plan.method!r}: choose 'ml' (maximum likelihood), 'ls' (least squares) or 'em'")
     if not len(replicates):
         return
-    size = _block_size(plan, draw(replicates[0]))
-    blocks = [replicates[i : i + size] for i in range(0, len(replicates), size)]
+    blocks = in_blocks(plan, draw(replicates[0]).n, replicates)
     ended = 0
     pool = joblib.Parallel(n_jobs=min(workers, len(blocks)), return_as="generator", pre_dispatch="2*n_jobs")
     for block, fits in zip(blocks, pool(joblib.delayed(fit_block)(plan, draw, block) for block in blocks), strict=True):
@@ -112,26 +115,29 @@ def many_fits(
         yield from zip(block, fits, strict=True)
 
 
-def _block_size(plan: Plan, rows: Rows) -> int:
+def in_blocks(plan: Plan, n: int, replicates: Sequence[int]) -> list[Sequence[int]]:
+    """Return the replicates in the blocks that `fit_block` takes, for data sets of n rows."""
     count = plan.starts if isinstance(plan.starts, int) else 1
-    searched = rows.n if plan.subsample is None else min(rows.n, plan.subsample)
-    return max(1, min(CELLS // max(searched * count, 1), CELLS // rows.n + 1))
+    searched = n if plan.subsample is None else min(n, plan.subsample)
+    size = max(1, min(CELLS // max(searched * count, 1), CELLS // n + 1))
+    return [replicates[i : i + size] for i in range(0, len(replicates), size)]
 
 
 def fit_block(plan: Plan, draw: Callable[[int], Rows], block: Sequence[int]) -> list[Fit]:
     """Fit the replicates of one block: starts of all of them in one batch, then each polished and certified."""
     with one_thread():
         sets = [draw(replicate) for replicate in block]
-        loss = LIKELIHOOD if plan.method == "ml" else SQUARES
+        loss = SQUARES if plan.method == "ls" else LIKELIHOOD
         jobs = [_job(plan, replicate, model, loss) for replicate, model in zip(block, _models(plan, sets), strict=True)]
         counts = [len(job.free) for job in jobs]
         owner = torch.repeat_interleave(torch.arange(len(jobs)), torch.tensor(counts))
         if all(_alike(job.model.chart, jobs[0].model.chart) for job in jobs):
             batch = replace(jobs[0].part, rows=stacked([job.part.rows for job in jobs]).of(owner))
-            found, value = _ends(batch, torch.cat([job.free for job in jobs]))
+            found, value = _ends(plan, batch, torch.cat([job.free for job in jobs]))
         else:
-            found, value = (torch.cat(part) for part in zip(*(_ends(job.part, job.free) for job in jobs), strict=True))
-        return [_fit(*parts) for parts in zip(jobs, found.split(counts), value.split(counts), strict=True)]
+            found, value = (torch.cat(part) for part in zip(*(_ends(plan, job.part, job.free) for job in jobs), strict=True))
+        ends = zip(jobs, found.split(counts), value.split(counts), strict=True)
+        return [_fit(plan, job, points, values) for job, points, values in ends]
 
 
 class _Job(NamedTuple):
@@ -148,7 +154,7 @@ def _job(plan: Plan, replicate: int, model: Model, loss: Loss) -> _Job:
     generator = np.random.default_rng(np.random.SeedSequence(plan.seed, spawn_key=(replicate,)))
     whole = problem_of(model, model.rows, 0.0, loss)
     part = whole
-    if plan.subsample is not None and model.rows.n > plan.subsample:
+    if plan.method != "em" and plan.subsample is not None and model.rows.n > plan.subsample:
         part = replace(whole, rows=thin(model.rows, generator, plan.subsample))
     given = plan.starts if isinstance(plan.starts, int) else plan.starts(replicate)
     free, kinds = first_points(model, part.rows, given, generator)
@@ -158,21 +164,26 @@ def _job(plan: Plan, replicate: int, model: Model, loss: Loss) -> _Job:
     return _Job(model, whole, part, free, kinds)
 
 
-def _ends(batch: Problem, free: Tensor) -> tuple[Tensor, Tensor]:
+def _ends(plan: Plan, batch: Problem, free: Tensor) -> tuple[Tensor, Tensor]:
     """Return where all starts of a block end, before Newton's method, and their objectives."""
     if batch.loss is SQUARES:
         found = search(batch, free, None, ROUGH)
         return found, evaluate(batch, found, 0)[0]
-    quiet = Search("newton", 1000, None, lambda stage, done, total: None)
+    method = "em" if plan.method == "em" else "newton"
+    quiet = Search(method, plan.max_iter, None, lambda stage, done, total: None)
     found, value, _ = quiet.run(batch, free, keep=0)
     return found, value
 
 
-def _fit(job: _Job, found: Tensor, value: Tensor) -> Fit:
-    """Polish the best different ends of a replicate on all its rows, and certify."""
+def _fit(plan: Plan, job: _Job, found: Tensor, value: Tensor) -> Fit:
+    """Polish the best different ends of a replicate on all its rows, and certify; EM is left where it stands."""
     sound = soundness(job.part, found).sound & value.isfinite()
+    searched = Searched(job.part, found, job.kinds, sound)
+    if plan.method == "em":
+        best = found[int(worth(value, sound).argmin())]
+        return conclude(job.model, job.whole, best, searched, plan.max_iter, False, None)
     point, spent = polished(job.whole, found, worth(value, sound), KEPT, None, more=KEPT)
-    return conclude(job.model, job.whole, point, Searched(job.part, found, job.kinds, sound), spent, True, None)
+    return conclude(job.model, job.whole, point, searched, spent, True, None)
 
 
 def _alike(chart: Chart, other: Chart) -> bool:
@@ -188,7 +199,7 @@ def _near(framing: Framing, other: Framing) -> bool:
 
 def _models(plan: Plan, sets: Sequence[Rows]) -> list[Model]:
     """Prepare all replicates, in working units of their own or, where these are about the same, of the first."""
-    mixture = plan.mixture if plan.method == "ml" else mean_of(plan.mixture)
+    mixture = mean_of(plan.mixture) if plan.method == "ls" else plan.mixture
     ready = partial(prepare, mixture, bounds=plan.bounds, fixed=plan.fixed, gauge=plan.gauge)
     models = [ready(rows, min_scale=plan.min_scale) for rows in sets]
     first = models[0].chart

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -99,6 +100,11 @@ class Problem:
             return zero.sum(-1), zero, free.new_zeros(free.shape[-1], free.shape[-1])
         slope = free @ self.ridge
         return 0.5 * (slope * free).sum(-1) + free @ self.pull, slope + self.pull, self.ridge
+
+
+def engine() -> str:
+    """Return what sums over the rows: the compiler of the compiled sums and its version, or the reference."""
+    return f"numba {version('numba')}" if fused.available() else "reference"
 
 
 def accumulate(stat: Stat, mixture: Mixture, measure: Measure, rows: Rows, width: int) -> tuple[Tensor, ...]:

@@ -12,6 +12,7 @@ from gatewise.core.chart import IDENTITY, LOG
 from gatewise.core.mixture import Measure, leaf_log_weights, regression
 from gatewise.core.rows import Columns
 from gatewise.infer.information import Information
+from gatewise.infer.information_text import number, percent
 from gatewise.infer.intervals import critical, ends, moved_by_loose, require
 from gatewise.infer.predict import in_blocks
 
@@ -24,6 +25,19 @@ class Band(NamedTuple):
     lower: Tensor
     upper: Tensor
     level: float
+
+    def text(self) -> str:
+        """Return what the band covers: its size and the ranges of estimate and error."""
+        curves, rows = self.estimate.shape
+        title = f"Pointwise {percent(self.level)} band of {curves} curve{'s' * (curves != 1)} at {rows} rows"
+        known = self.error[self.error.isfinite()]
+        if not known.numel():
+            return f"{title}: no unique estimate"
+        low, high = float(self.estimate.min()), float(self.estimate.max())
+        spread = f"{number(float(known.min()))} to {number(float(known.max()))}"
+        return f"{title}: estimate {number(low)} to {number(high)}, std. error {spread}"
+
+    __repr__ = text
 
 
 def mean_band(found: Information, x: Columns, gate_x: Columns | None = None, level: float = 0.95) -> Band:
@@ -61,8 +75,13 @@ def regression_at(found: Information, measure: Measure, x: Tensor, gate_x: Tenso
 
 
 def logits_at(found: Information, measure: Measure, x: Tensor, gate_x: Tensor) -> Tensor:
-    """Return ``log(w / (1 - w))`` of the weights w of the leaves, ``(*B, L, n)``; a single leaf has 1e3."""
+    """Return ``log(w / (1 - w))`` of the weights w of the leaves, ``(*B, L, n)``; a single leaf has 1e3.
+
+    Weights that do not sum to one are fractions each.
+    """
     log_weights = leaf_log_weights(found.mixture, measure, gate_x)
+    if not all(gate.link.normalised for gate in found.mixture.gates):
+        return log_weights - torch.log(-torch.expm1(log_weights))
     leaves = log_weights.shape[-2]
     if leaves == 1:
         return 0.0 * log_weights + 1e3

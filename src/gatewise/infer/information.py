@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gatewise.core.chart import KINDS, from_paths, specifications
-from gatewise.core.mixture import Measure, Mixture
+from gatewise.core.chart import KINDS, specifications
 from gatewise.core.rows import Rows
 from gatewise.fit.certify import gauge_directions, spectrum
 from gatewise.fit.result import Certificate, Fit
+from gatewise.infer.information_loss import residual_variance
 from gatewise.infer.information_point import (
     ROUNDING,
     Point,
@@ -24,70 +24,8 @@ from gatewise.infer.information_point import (
     to_data_units,
     unseen_directions,
 )
-from gatewise.infer.information_refusal import refusal, singular, symmetric
-
-OBSERVED, SANDWICH = "observed", "sandwich"
-
-
-class Information(NamedTuple):
-    """Estimates with their covariance, in the units of the data, one entry per number of the measure.
-
-    Attributes
-    ----------
-    mixture : Mixture
-    shapes : dict path -> shape
-    names : tuple of str
-        Such as ``gates.0.weight[0,1]``.
-    estimate : Tensor (F,)
-    covariance : Tensor (F, F)
-        Zero for what has no error: reference branches and parts that are not estimated. NaN when refused.
-    transform : LongTensor (F,)
-        0: any number; 1: positive; 2: estimated as its reciprocal (degrees of freedom).
-    held : Tensor (F,) of bool
-        Parts without error.
-    loose : Tensor (F, l)
-        Directions the data leave open (collinear columns, lengths behind a cosine): functions that move along them
-        have no unique estimate.
-    kind : {"observed", "sandwich"}
-    notes : tuple of str
-    refused : str or None
-        Why there are no errors.
-    directions : tuple of str
-        What the refusal names.
-    """
-
-    mixture: Mixture
-    shapes: dict[str, tuple[int, ...]]
-    names: tuple[str, ...]
-    estimate: Tensor
-    covariance: Tensor
-    transform: Tensor
-    held: Tensor
-    loose: Tensor
-    kind: str
-    notes: tuple[str, ...] = ()
-    refused: str | None = None
-    directions: tuple[str, ...] = ()
-
-    def measure(self, values: Tensor) -> Measure:
-        """Return values ``(*B, F)`` as a measure."""
-        sizes = [torch.Size(shape).numel() for shape in self.shapes.values()]
-        parts = zip(self.shapes.items(), values.split(sizes, -1), strict=True)
-        return from_paths(
-            {path: part.reshape(values.shape[:-1] + shape) for (path, shape), part in parts}, self.mixture.depth
-        )
-
-    def index(self, name: str) -> int:
-        """Return the position of a parameter.
-
-        Raises
-        ------
-        ValueError
-            For a name that the mixture has not.
-        """
-        if name not in self.names:
-            raise ValueError(f"{name!r} is not a parameter of this mixture: the names are {', '.join(self.names)}")
-        return self.names.index(name)
+from gatewise.infer.information_refusal import exact, refusal, singular, symmetric
+from gatewise.infer.information_value import OBSERVED, SANDWICH, Information, flat_errors
 
 
 def information(
@@ -99,6 +37,12 @@ def information(
     ``observed`` is :math:`H^{-1}`, weights being frequencies; ``sandwich`` is :math:`H^{-1} J H^{-1}` with
     :math:`J = \sum_u w_u^2 s_u s_u'`, weights being sampling weights and no small-sample factor (HC0); with clusters,
     scores are summed inside each of the G clusters first and J is multiplied by G / (G - 1).
+
+    After least squares :math:`s_u` is the sum of r df over the rows of a unit, with residuals r and slopes df of the
+    fitted mean, and H the exact Hessian of half the weighted sum of squares. ``observed`` is
+    :math:`\hat\sigma^2 H^{-1}` with :math:`\hat\sigma^2 = SSE / (n q - rank)` for n the sum of the weights, q outputs
+    and the identified rank: it takes every residual, of all outputs alike, as independent with one variance. The
+    sandwich takes only the units (or clusters) as independent.
 
     With a ridge (alpha > 0) H is that of the penalised log-likelihood, the errors are those of the penalised estimate,
     and the bias of the shrinkage is not in them; a note says so.
@@ -117,8 +61,8 @@ def information(
     -------
     Information
         With `refused` in words where the estimates have no normal errors: a gate that is separated, a direction the
-        likelihood does not see, a bound that holds the optimum, a scale on its floor, a kink, a search that stopped
-        too early, other rows or settings than those of the fit.
+        likelihood (or sum of squares) does not see, a bound that holds the optimum, a scale on its floor, a kink,
+        residuals that vanish, a search that stopped too early, other rows or settings than those of the fit.
 
     Raises
     ------
@@ -128,6 +72,7 @@ def information(
     Examples
     --------
     >>> from gatewise.core.gates import GATES
+    >>> from gatewise.core.mixture import Mixture
     >>> from gatewise.core.rows import make_rows
     >>> from gatewise.fit import maximum_likelihood
     >>> x = torch.linspace(-1.0, 1.0, 50, dtype=torch.float64)[:, None]
@@ -141,7 +86,7 @@ def information(
         raise ValueError(f"kind={kind!r}: choose 'observed' or 'sandwich'")
     blank = _blank(fit, rows, kind)
     labels = None if clusters is None else _numbered(clusters, rows, kind)
-    refused = refusal(fit)
+    refused = exact(fit, rows, kind == SANDWICH) or refusal(fit)
     if refused:
         return blank._replace(refused=refused.words, directions=refused.directions)
     point = locate(fit, rows, **given)
@@ -161,7 +106,7 @@ def information(
         middle = root.T @ score_products(point, labels) @ root
         factor = 1.0 if labels is None else _factor(int(labels.max()) + 1)
         root = root @ _square_root(factor * middle)
-    return _in_data_units(blank, point, root, open_, gauge)._replace(notes=_notes(fit, labels, len(values)))
+    return _in_data_units(blank, point, root, open_, gauge)._replace(notes=_notes(fit, rows, labels, len(values), kind))
 
 
 def _factor(count: int) -> float:
@@ -213,6 +158,7 @@ def _blank(fit: Fit, rows: Rows, kind: str) -> Information:
         held=torch.zeros(count, dtype=torch.bool),
         loose=torch.zeros(count, 0, dtype=torch.float64),
         kind=kind,
+        variance=residual_variance(fit),
     )
 
 
@@ -237,8 +183,10 @@ def _open(point: Point, certificate: Certificate) -> Tensor:
     return (point.chart.upper > point.chart.lower) & ~at_limit
 
 
-def _notes(fit: Fit, labels: Tensor | None, count: int) -> tuple[str, ...]:
+def _notes(fit: Fit, rows: Rows, labels: Tensor | None, count: int, kind: str) -> tuple[str, ...]:
     out = []
+    if fit.sse is not None and rows.ends is not None and kind == OBSERVED:
+        out.append("errors take the rows of a group as independent around the mean; kind='sandwich' does not")
     if fit.penalty > 0:
         out.append("errors are those of the penalised estimate; the bias of the shrinkage is not in them")
     if labels is not None and int(labels.max()) + 1 <= count:
@@ -252,6 +200,4 @@ def standard_errors(found: Information) -> dict[str, Tensor]:
 
     Zero: not estimated (a reference branch, a part that is held); NaN: not unique, or all refused.
     """
-    error = found.covariance.diagonal().clamp_min(0.0).sqrt()
-    error = torch.where((found.loose != 0).any(-1), torch.nan, error)
-    return found.measure(error).paths()
+    return found.measure(flat_errors(found)).paths()

@@ -7,23 +7,25 @@ exact derivative of that change of units.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from math import isfinite
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from gatewise.core import derivatives
 from gatewise.core.chart import LOG, RECIPROCAL, Chart, from_paths
 from gatewise.core.mixture import Measure
 from gatewise.core.rows import Rows
 from gatewise.fit import frames
+from gatewise.fit.conclude import SMALLEST
 from gatewise.fit.model import Model, Slopes, prepare, shortest
 from gatewise.fit.problem import CELLS, FEWEST, MOST, Problem, evaluate, problem_of
 from gatewise.fit.result import Fit
+from gatewise.infer.information_loss import MEANINGS, loss_of, residual_variance
 
 ROUNDING = 1e-7  # entries of unit directions below this are rounding
-LIKELIHOOD = 1e-8  # relative rounding of a log-likelihood through the change of units
+RELATIVE = 1e-8  # rounding of the sum over the rows through the change of units
 NEAR = 1e-3  # log-likelihood from the optimum that is still the same point
 
 
@@ -43,6 +45,9 @@ class Point(NamedTuple):
 def locate(fit: Fit, rows: Rows, **given: Any) -> Point:
     """Return where a fit lies in working units.
 
+    The objective of least squares is in units of the residual variance ``SSE / (n q - rank)``, so that it is minus a
+    log-likelihood with this variance, as information, profiles and tolerances take it.
+
     Parameters
     ----------
     fit : Fit
@@ -59,7 +64,17 @@ def locate(fit: Fit, rows: Rows, **given: Any) -> Point:
     working = frames.reframe(fit.mixture, fit.measure, model.framing)[1]
     free = model.chart.free(_kept_columns(model, working))
     free = torch.maximum(torch.minimum(free, model.chart.upper), model.chart.lower)
-    return Point(model, problem_of(model, model.rows, float(given.get("alpha", 0.0))), free)
+    problem = problem_of(model, model.rows, float(given.get("alpha", 0.0)), loss_of(fit))
+    return Point(model, replace(problem, unit=_unit(fit, float(model.framing.y.scale[0]))), free)
+
+
+def _unit(fit: Fit, scale: float) -> float:
+    """Return what the objective is divided by: the residual variance in working units, one for a likelihood."""
+    variance = residual_variance(fit)
+    if fit.sse is None or variance is None:
+        return 1.0
+    variance = variance if isfinite(variance) else fit.sse / fit.n  # without degrees of freedom any unit will do
+    return max(variance / scale**2, SMALLEST)
 
 
 def _kept_columns(model: Model, measure: Measure) -> Measure:
@@ -84,22 +99,30 @@ def mismatch(fit: Fit, point: Point, value: float, decrement: float) -> str | No
     value : float
         Objective at the point, in working units.
     decrement : float
-        Rise of the log-likelihood that a Newton step promises.
+        Rise of the log-likelihood, or fall of half the squares in units of their variance, that a Newton step promises.
     """
-    total = point.problem.total
-    penalty = float(point.problem.penalty(point.free[None])[0][0])
-    here = penalty + (point.model.jacobian - value) * total
-    if not abs(here - fit.log_likelihood) <= NEAR + LIKELIHOOD * abs(fit.log_likelihood):
+    problem, meaning = point.problem, MEANINGS[point.problem.loss]
+    penalty = float(problem.penalty(point.free[None])[0][0])
+    here, there, unit = penalty + (point.model.jacobian - value) * problem.total, fit.log_likelihood, 1.0
+    if fit.sse is not None:
+        square = float(point.model.framing.y.scale[0]) ** 2
+        here = 2.0 * square * (value * problem.total * problem.unit - penalty)
+        there, unit = fit.sse, 2.0 * square * problem.unit
+    if not abs(here - there) <= NEAR * unit + RELATIVE * abs(there):
         return (
-            f"these rows have the log-likelihood {here:.6f}, those of the fit had {fit.log_likelihood:.6f}: give the "
-            "data of the fit, with the same weights and groups"
+            f"these rows have the {meaning.name} {_digits(here)}, those of the fit had {_digits(there)}: give the data "
+            "of the fit, with the same weights and groups"
         )
     if not (isfinite(decrement) and decrement <= NEAR):
         return (
-            f"the log-likelihood still rises by {decrement:.3g} from the estimate: give the bounds, fixed values, "
-            "alpha, gauge and min_scale of the fit"
+            f"the {meaning.name} still {meaning.improves} by {decrement * unit:.3g} from the estimate: give the "
+            "bounds, fixed values, alpha, gauge and min_scale of the fit"
         )
     return None
+
+
+def _digits(value: float) -> str:
+    return f"{value:.6f}" if abs(value) >= 1 else f"{value:.6g}"
 
 
 def flat(measure: Measure, chart: Chart) -> Tensor:
@@ -158,14 +181,17 @@ def _of_every_owner(slopes: Slopes, size: int, at: int, entries: int) -> Tensor:
 
 
 def unit_scores(point: Point) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Yield the scores (P, m) of the units block by block, in the free coordinates, with the weights (m,)."""
+    """Yield the scores (P, m) of the units block by block, in the free coordinates, with the weights (m,).
+
+    They are those of the log-likelihood, or of minus half the squares divided by the residual variance.
+    """
     chart = point.chart
     measure = chart.measure(point.free[None])
     local = slopes_of_natural(point)[chart.local]  # (M, P)
     size = max(FEWEST, min(MOST, CELLS // max(len(local), 1)))
+    scores = MEANINGS[point.problem.loss].scores
     for block in point.problem.rows.blocks(size):
-        t = derivatives.terms(chart.mixture, measure, block, 1)
-        yield local.T @ derivatives.scores(t, block).rows()[0], block.weight
+        yield local.T @ scores(chart.mixture, measure, block) / point.problem.unit, block.weight
 
 
 def score_squares(point: Point) -> Tensor:

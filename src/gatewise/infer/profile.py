@@ -13,7 +13,8 @@ from gatewise.core.rows import Rows
 from gatewise.fit.problem import evaluate
 from gatewise.fit.result import Fit
 from gatewise.infer.information_point import Point, locate, mismatch, to_data_units
-from gatewise.infer.information_refusal import refusal
+from gatewise.infer.information_refusal import exact, refusal
+from gatewise.infer.information_text import number, percent
 from gatewise.infer.intervals import critical
 from gatewise.infer.profile_search import End, Side, find_end
 
@@ -42,10 +43,22 @@ class Profile(NamedTuple):
     ends: tuple[End, End]
     refused: str | None = None
 
+    def text(self) -> str:
+        """Return the interval in a line, and what stands in the way of an end."""
+        title = f"{self.name}: {number(self.estimate)}"
+        if self.refused:
+            return f"{title}, no profile interval, because {self.refused}"
+        found = f"{title}, {percent(self.level)} profile interval {number(self.lower)} to {number(self.upper)}"
+        sides = zip(("lower", "upper"), self.ends, strict=True)
+        return found + "".join(f"; {side} end: {end}" for side, end in sides if end is not End.crossed)
+
+    __repr__ = text
+
 
 def profile(fit: Fit, rows: Rows, name: str, level: float = 0.95, **given: Any) -> Profile:
     r"""Return the interval of values t with ``2 (l - max l at t) <= c``, c the chi-square quantile with one degree.
 
+    After least squares ``(min SSE at t - SSE) / s^2 <= c`` with the residual variance ``s^2 = SSE / (n q - rank)``.
     The other parameters are maximised again at every value, from where they were at the last one. The interval follows
     every transformation of the parameter. It also exists where a gate is separated or a direction is flat: it is then
     open on one side or both.
@@ -73,7 +86,7 @@ def profile(fit: Fit, rows: Rows, name: str, level: float = 0.95, **given: Any) 
     """
     width = critical(level)
     path, position = _split(fit, name)
-    refused = refusal(fit, open_ended=True)
+    refused = exact(fit, rows, robust=False) or refusal(fit, open_ended=True)
     if refused:
         return _refused(fit, name, level, refused.words)
     point = _aligned(fit, rows, path, position, given)

@@ -26,7 +26,7 @@ class End(StrEnum):
     flat = "the profile does not cross: the interval is open on this side"
     bound = "the parameter meets a bound before the profile crosses"
     stalled = "the other parameters could not be optimised"
-    better = "a better optimum was found on the way: the fit is not the maximum"
+    better = "a better optimum was found on the way: the fit is not the best one"
     refused = "refused"
 
 

@@ -6,6 +6,7 @@ from math import isfinite, log
 from typing import Any, NamedTuple
 
 from gatewise.core.gates import GATES
+from gatewise.estimators.alerts import status_words
 from gatewise.fit import Fit
 from gatewise.plots.values import engine_fit
 
@@ -64,7 +65,7 @@ def facts(fit: Any) -> dict[str, Any]:
         "aic": 2.0 * fit.df - 2.0 * fit.log_likelihood,
         "bic": fit.df * log(fit.n) - 2.0 * fit.log_likelihood,
         "status": str(fit.status),
-        "status_in_words": fit.status.words,
+        "status_in_words": status_words(fit),
         "flags": [str(flag) for flag in fit.flags],
         "starts": len(starts.log_likelihood),
         "hits": starts.hits,

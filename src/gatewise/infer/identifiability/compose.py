@@ -8,6 +8,7 @@ from functools import lru_cache
 from gatewise.core.experts import Expert
 from gatewise.core.experts import expert as expert_of
 from gatewise.core.families import Family, FullGaussian, Gaussian
+from gatewise.core.families import family as family_of
 from gatewise.core.gates import Gate, describe
 from gatewise.core.gates import gate as gate_of
 from gatewise.core.mixture import Mixture
@@ -30,7 +31,7 @@ def identify(
     regime: int | None = None,
     include_bias: bool | None = None,
     seed: int = 0,
-    family: Family | None = None,
+    family: str | Family | None = None,
     draws: int = 3,
     samples: int = 2,
     rows: int | None = None,
@@ -64,8 +65,9 @@ def identify(
         Whether the gate bias is one of the parameters; default: in regime 2 only, since behind a softmax its derivative
         is the atom itself.
     seed : int
-    family : Family, optional
-        Law of the response for maximum likelihood; default: Gaussian, by its variance.
+    family : str or Family, optional
+        Law of the response for maximum likelihood, by its name in `FAMILIES` or as a Family; default: Gaussian, by its
+        variance.
     draws, samples : int
         Draws of the parameters, and of the points for each of them.
     rows : int, optional
@@ -107,7 +109,7 @@ def identify(
         raise ValueError(
             f"regime={regime!r}: regimes 1 and 2 are for gates whose scores have no free shift (sigmoid); leave it out"
         )
-    law = (family or Gaussian()) if estimator == "ml" else None
+    law = family_of(family or Gaussian()) if estimator == "ml" else None
     title = f"{' / '.join(describe(one) for one in gates)} gate, {_expert_name(expert)} expert, "
     atom = leaf_atom(
         gates,

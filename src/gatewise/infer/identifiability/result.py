@@ -114,6 +114,8 @@ class Identifiability(NamedTuple):
         lines += [f"  a relation between {', '.join(terms)}" for terms in self.unread]
         return "\n".join([*lines, self.words])
 
+    __repr__ = text
+
     @property
     def setting(self) -> str:
         """Number of atoms, features and order, in words."""

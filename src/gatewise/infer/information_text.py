@@ -1,0 +1,84 @@
+"""Numbers and tables of inference as plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isnan
+
+from torch import Tensor
+
+SHOWN = 40  # rows of a table before the rest is only counted
+CELL, NARROW = 11, 7  # characters of a number; of z and p
+
+
+def number(value: float) -> str:
+    """Return a number in at most ten characters.
+
+    Examples
+    --------
+    >>> number(0.5), number(-123456.789), number(1.23456e-7)
+    ('0.5', '-123457', '1.235e-07')
+    """
+    text = f"{value:.6g}"
+    return text if len(text) <= 10 else f"{value:.4g}"
+
+
+def z_value(value: float) -> str:
+    """Return a z value: two decimals, fewer for large ones."""
+    size = abs(value)
+    return f"{value:.2f}" if size < 100 else f"{value:.1f}" if size < 1000 else f"{value:.4g}"
+
+
+def p_text(value: float) -> str:
+    """Return a p-value; small ones are called so."""
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+SHORT = {"z": z_value, "p": p_text}
+
+
+def percent(level: float) -> str:
+    """Return a level such as ``95 %``."""
+    return f"{100 * level:.6g} %"
+
+
+def listing(names: Sequence[str], columns: Mapping[str, Tensor], error: Tensor) -> list[str]:
+    r"""Return a table with one row per number; a word stands for what has no error.
+
+    Parameters
+    ----------
+    names : of the rows
+    columns : dict header -> Tensor (m,)
+        The first holds the estimates.
+    error : Tensor (m,)
+        0: the number is held; NaN: it is not unique.
+
+    Examples
+    --------
+    >>> import torch
+    >>> one = torch.tensor([1.5, 0.0])
+    >>> print("\n".join(listing(["slope", "bias"], {"estimate": one, "std. error": one / 10}, one / 10)))
+             estimate std. error
+      slope       1.5       0.15
+      bias          0  held
+    """
+    wide = max((len(name) for name in names[:SHOWN]), default=0)
+    lines = [f"  {'':{wide}}" + "".join(f"{header:>{_width(header)}}" for header in columns)]
+    rows = zip(
+        names[:SHOWN], zip(*(values.tolist() for values in columns.values()), strict=True), error.tolist(), strict=False
+    )
+    for name, values, spread in rows:
+        word = "held" if spread == 0 else "not unique" if isnan(spread) else ""
+        cells = [_cell(header, value) for header, value in zip(columns, values, strict=True)]
+        shown = f"{cells[0]}  {word}" if word else "".join(cells)
+        lines.append(f"  {name:{wide}}{shown}".rstrip())
+    return lines + ([f"  and {len(names) - SHOWN} more"] if len(names) > SHOWN else [])
+
+
+def _width(header: str) -> int:
+    return NARROW if header in SHORT else CELL
+
+
+def _cell(header: str, value: float) -> str:
+    text = "" if isnan(value) else SHORT.get(header, number)(value)
+    return f"{text:>{_width(header)}}"
