@@ -48,7 +48,7 @@ def wrong_arrows(path, source):
     room = path.parts[0].removesuffix(".py")
     for first, *rest in imported_names(path, ast.parse(source)):
         target = rest[0] if rest else "the whole package"
-        if first == "gatewise" and room not in TOP and target not in {room, *ROOMS[room]}:
+        if first == "gatewise" and room not in TOP and target not in {room, "__version__", *ROOMS[room]}:
             yield f"{path}: {room} imports {target}"
         if first not in {"gatewise", "torch", *sys.stdlib_module_names} and room in TORCH_ONLY:
             yield f"{path}: {room} imports {first}"

@@ -135,9 +135,10 @@ def fit_block(plan: Plan, draw: Callable[[int], Rows], block: Sequence[int]) -> 
             batch = replace(jobs[0].part, rows=stacked([job.part.rows for job in jobs]).of(owner))
             found, value = _ends(plan, batch, torch.cat([job.free for job in jobs]))
         else:
-            found, value = (torch.cat(part) for part in zip(*(_ends(plan, job.part, job.free) for job in jobs), strict=True))
-        ends = zip(jobs, found.split(counts), value.split(counts), strict=True)
-        return [_fit(plan, job, points, values) for job, points, values in ends]
+            ends = [_ends(plan, job.part, job.free) for job in jobs]
+            found, value = (torch.cat(part) for part in zip(*ends, strict=True))
+        parts = zip(jobs, found.split(counts), value.split(counts), strict=True)
+        return [_fit(plan, job, points, values) for job, points, values in parts]
 
 
 class _Job(NamedTuple):

@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,12 +17,14 @@ from typing import Annotated, Any
 import typer
 
 from gatewise import __version__
+from gatewise.cli.common import clear_faults
+from gatewise.cli.common import console as console_of
+from gatewise.cli.study import app as study_app
 
 app = typer.Typer(name="gatewise", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 data_app = typer.Typer(no_args_is_help=True, help="The data sets that come with gatewise.")
 app.add_typer(data_app, name="data")
-
-WIDEST = 120  # columns: tables and texts grow no wider
+app.add_typer(study_app, name="study")
 
 
 def _version(wanted: bool) -> None:
@@ -39,42 +40,20 @@ def root(
     """Mixtures of experts in which the gate is a choice and the estimate comes with a certificate."""
 
 
-@contextmanager
-def _clear_faults() -> Iterator[None]:
-    """Turn what a user can mend into one line and exit code 2, and an interruption into 130."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("\ninterrupted: no file was left half-written", err=True)
-        raise typer.Exit(130) from None
-    except BrokenPipeError:
-        raise
-    except (ValueError, TypeError, OSError) as fault:
-        typer.echo(f"error: {fault}", err=True)
-        raise typer.Exit(2) from None
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    return console if console.width <= WIDEST else Console(highlight=False, width=WIDEST)
-
-
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Directory of the page, made when missing.")] = Path("out"),
     quick: Annotated[bool, typer.Option("--quick", help="Two data sets instead of four.")] = False,
 ) -> None:
     """Fit classic data with several gates; print tables and write one HTML page."""
-    with _clear_faults():
+    with clear_faults():
         from gatewise import data
         from gatewise.report import demo as cases
         from gatewise.report import render, results_table, status_lines
         from gatewise.report.files import require_directory, whole
         from gatewise.report.progress import listening
 
-        folder, console, sections = require_directory(out), _console(), []
+        folder, console, sections = require_directory(out), console_of(), []
         chosen = [case for case in cases.CASES if case.name in cases.QUICK or not quick]
         with listening() as (progress, listener):
             overall = progress.add_task("all fits", total=sum(len(case.choices) for case in chosen))
@@ -139,7 +118,7 @@ def fit(
     as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON instead of text.")] = False,
 ) -> None:
     """Fit a mixture of experts to the columns of a CSV file, of a Parquet file or of a folder of Parquet files."""
-    with _clear_faults():
+    with clear_faults():
         from gatewise.data.parquet import is_parquet
         from gatewise.report import own_data, parquet, reading
         from gatewise.report.files import require_different, require_writable
@@ -204,7 +183,7 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="Write the predictions here; default: print them.")] = None,
 ) -> None:
     """Predict the mean of the target for the rows of CSV or Parquet files; with missing values it is empty."""
-    with _clear_faults():
+    with clear_faults():
         from gatewise.data.parquet import is_parquet
         from gatewise.estimators import load_model
         from gatewise.report import parquet, reading
@@ -253,7 +232,7 @@ def identify(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON instead of text.")] = False,
 ) -> None:
     """Say which parameters of a gate and an expert can be told apart, and what that means for rates."""
-    with _clear_faults():
+    with clear_faults():
         from gatewise.infer.identifiability import identify as check
         from gatewise.report import identify as report
 
@@ -262,7 +241,7 @@ def identify(
         if as_json:
             typer.echo(json.dumps({"gatewise": __version__, **report.as_json(found)}, indent=1, allow_nan=False))
         else:
-            console = _console()
+            console = console_of()
             console.print(report.shown(found, console.width))
 
 
@@ -278,7 +257,7 @@ def list_data() -> None:
     for name in data.names():
         entry = data.describe(name)
         shown.add_row(entry.name, str(entry.n), ", ".join(entry.columns), entry.source, entry.licence)
-    _console().print(shown)
+    console_of().print(shown)
 
 
 def main() -> None:

@@ -1,0 +1,200 @@
+"""The verbs of convergence studies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gatewise.cli.common import clear_faults, console
+
+app = typer.Typer(no_args_is_help=True, help="Convergence studies: run them, resume them, judge their claims.")
+
+Where = Annotated[str, typer.Argument(metavar="NAME", help="A study of `gatewise study list`, or my_study.py:study.")]
+Folder = Annotated[str, typer.Argument(metavar="NAME|DIR", help="A folder of records, or the name of its study.")]
+
+
+@app.command("list")
+def list_studies() -> None:
+    """List the studies with their curves, fits and claims."""
+    with clear_faults():
+        from rich import box
+        from rich.table import Table
+
+        from gatewise.theory.papers import STUDIES
+
+        shown = Table("name", "title", box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in ("curves", "fits", "claims"):
+            shown.add_column(column, justify="right")
+        for name, study in STUDIES.items():
+            shown.add_row(name, study.title, *map(str, (len(study.arms), study.fits(), len(study.claims))))
+        console().print(shown)
+
+
+@app.command()
+def run(
+    name: Where,
+    quick: Annotated[bool, typer.Option("--quick", help="Three sizes, four replicates: it decides nothing.")] = False,
+    long: Annotated[bool, typer.Option("--long", help="Ten times the replicates; extends a standard run.")] = False,
+    workers: Annotated[int, typer.Option(help="Processes, one thread each.", min=1)] = 1,
+    shard: Annotated[str, typer.Option(metavar="i/N", help="Run one of N parts; they may share a folder.")] = "1/1",
+    dask: Annotated[str, typer.Option(metavar="ADDRESS", help="Run on the workers of a Dask scheduler.")] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the folder stands.")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder; default out/NAME or out/NAME-quick.")] = None,
+) -> None:
+    """Run a study, judge its claims, and write its page."""
+    with clear_faults():
+        from gatewise.theory import collect
+        from gatewise.theory import run as run_study
+
+        if quick and long:
+            raise ValueError("--quick and --long: choose one")
+        tier = "quick" if quick else "long" if long else "standard"
+        study = _study(name, tier)
+        folder = out or Path("out") / (study.name + ("-quick" if quick else ""))
+        part = _shard(shard)
+        try:
+            with _progress() as tell, _cluster(dask) as client:
+                options = {"workers": workers, "shard": part, "client": client, "resume": resume, "progress": tell}
+                run_study(study, folder, **options, origin={"where": name, "tier": tier})
+        except KeyboardInterrupt:
+            typer.echo(f"\nwhat has ended is in {folder}: go on with the same command and --resume", err=True)
+            raise
+        if part[1] > 1:
+            typer.echo(
+                f"part {shard} is in {folder}: when all parts are, judge them with: gatewise study report {folder}"
+            )
+            return
+        _tell(collect(study, folder), folder)
+
+
+@app.command()
+def report(folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of records.")]) -> None:
+    """Judge the claims of studies and write their pages; of several, a front page too."""
+    with clear_faults():
+        from gatewise.report.study import write_front
+        from gatewise.theory import collect
+
+        results = [(folder, collect(_held(folder), folder)) for folder in folders]
+        for folder, result in results:
+            _tell(result, folder)
+        if len(results) > 1:
+            path = Path(folders[0]).parent / "index.html"
+            write_front(results, path)
+            typer.echo(f"wrote {path}: open it in a browser")
+
+
+@app.command()
+def table(
+    folder: Folder,
+    form: Annotated[str, typer.Option("--format", help="csv or latex.")] = "csv",
+) -> None:
+    """Print the claims of a study with slopes and verdicts."""
+    with clear_faults():
+        from gatewise.report.study import claims_csv, claims_latex
+        from gatewise.theory import collect
+
+        if form not in ("csv", "latex"):
+            raise ValueError(f"--format {form}: choose csv or latex")
+        place = _place(folder)
+        result = collect(_held(place), place)
+        typer.echo(claims_csv(result) if form == "csv" else claims_latex(result))
+
+
+@app.command()
+def figure(
+    folder: Folder,
+    form: Annotated[str, typer.Option("--format", help="pdf or svg.")] = "pdf",
+) -> None:
+    """Write the figures of a study beside its records."""
+    with clear_faults():
+        from gatewise.report.study import write_figures
+        from gatewise.theory import collect
+
+        if form not in ("pdf", "svg"):
+            raise ValueError(f"--format {form}: choose pdf or svg")
+        place = _place(folder)
+        for path in write_figures(collect(_held(place), place), place, form):
+            typer.echo(f"wrote {path}")
+
+
+def _tell(result: Any, folder: Path) -> None:
+    from gatewise.report.study import verdict_table, write_page
+
+    shown = console()
+    shown.print(verdict_table(result, shown.width))
+    page = folder / "index.html"
+    write_page(result, page)
+    typer.echo(f"wrote {page}: open it in a browser")
+
+
+def _study(name: str, tier: str) -> Any:
+    """Return a study by name or from a user's file, in a tier."""
+    from gatewise.theory import load, long, quick
+    from gatewise.theory.papers import STUDIES
+
+    if name not in STUDIES and ":" not in name:
+        raise ValueError(f"{name!r} is no study: choose one of {', '.join(STUDIES)}, or give my_study.py:study")
+    study = STUDIES[name] if name in STUDIES else load(name)
+    return {"quick": quick, "long": long, "standard": lambda s: s}[tier](study)
+
+
+def _held(folder: Path) -> Any:
+    """Return the study whose records a folder holds."""
+    path = folder / "study.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} is no folder of a study: it has no study.json")
+    origin = json.loads(path.read_text("utf-8"))["origin"]
+    return _study(origin["where"], origin["tier"])
+
+
+def _place(name: str) -> Path:
+    return Path(name) if (Path(name) / "study.json").is_file() else Path("out") / name
+
+
+def _shard(text: str) -> tuple[int, int]:
+    parts = text.split("/")
+    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
+        raise ValueError(f"--shard {text}: give i/N, such as 1/4")
+    return int(parts[0]), int(parts[1])
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[float, float], None]]:
+    """Show a bar with the time left on the standard error stream, if it is a terminal."""
+    import sys
+
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    left = (TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False))
+    bars = Progress(*columns, *left, console=Console(file=sys.stderr), disable=not sys.stderr.isatty())
+    with bars:
+        task = bars.add_task("fits", total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _cluster(address: str) -> Iterator[Any]:
+    if not address:
+        with nullcontext() as none:
+            yield none
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ValueError("--dask needs the extra dask: pip install 'gatewise[dask]'") from None
+    with Client(address, timeout=30) as client:
+        yield client

@@ -1,0 +1,25 @@
+"""Convergence studies: Voronoi losses, claimed rates, population exponents, runs that resume, verdicts."""
+
+from gatewise.theory.inputs import Inputs, Normal, Uniform
+from gatewise.theory.result import StudyResult, collect
+from gatewise.theory.runner import load, run
+from gatewise.theory.study import Arm, Blind, Claim, Data, Model, NearTruth, Study, long, quick
+
+__all__ = [
+    "Arm",
+    "Blind",
+    "Claim",
+    "Data",
+    "Inputs",
+    "Model",
+    "NearTruth",
+    "Normal",
+    "Study",
+    "StudyResult",
+    "Uniform",
+    "collect",
+    "load",
+    "long",
+    "quick",
+    "run",
+]

@@ -1,0 +1,302 @@
+"""Rates of the literature as data: one row per parameter, and the order rbar of the polynomial system behind them.
+
+A parameter that enters a Voronoi loss with the power e converges at ``n^(-1/(2 e))`` when the loss converges at
+``n^(-1/2)``. Powers depend on the number m of fitted atoms of a true one through `rbar`. Logarithms are dropped.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import NamedTuple
+
+KNOWN_ORDERS = {1: 1, 2: 4, 3: 6}
+LEAST_ORDER = 7  # rbar(m) >= 7 for m >= 4, no value is known
+POLYNOMIAL, SLOWER, ORDER_ONLY = "polynomial", "slower_than_polynomial", "order_only"
+
+
+def rbar(m: int, default: float | None = None) -> float:
+    """Return the order of the polynomial system of a cell with m fitted atoms.
+
+    The smallest r such that ``sum_i sum_{n1 + 2 n2 = l} c_i^2 a_i^n1 b_i^n2 / (n1! n2!) = 0`` for l = 1..r, with m
+    terms, has no real solution with all ``c_i != 0`` and some ``a_i != 0`` (Ho and Nguyen 2016). The order of the
+    system of 2305.03288 (rtilde) is the same number for m >= 2.
+
+    Parameters
+    ----------
+    m : int
+        Fitted atoms of one true atom.
+    default : float, optional
+        Value for m >= 4, where only ``rbar(m) >= 7`` is known.
+
+    Raises
+    ------
+    ValueError
+        For m < 1, for m >= 4 without a value, and for a value below 7.
+
+    Examples
+    --------
+    >>> [rbar(m) for m in (1, 2, 3)]
+    [1, 4, 6]
+    """
+    if m < 1:
+        raise ValueError(f"rbar({m}): a cell with an order has at least one fitted atom")
+    if m in KNOWN_ORDERS:
+        return KNOWN_ORDERS[m]
+    if default is None:
+        raise ValueError(
+            f"rbar({m}) is not known: the literature has 1, 4, 6 for m = 1, 2, 3 and rbar(m) >= 7 beyond. Give a "
+            "value, such as rbar=7 for the lower bound"
+        )
+    if default < LEAST_ORDER:
+        raise ValueError(f"rbar({m}) = {default:g} contradicts rbar(m) >= 7 for m >= 4: give 7 or more")
+    return default
+
+
+class Power(NamedTuple):
+    """The power of a parameter in a loss: ``constant + order * rbar(m)`` in a cell with m fitted atoms.
+
+    Examples
+    --------
+    >>> Power(order=Fraction(1, 2)).at(2), Power(order=Fraction(1, 2)).rate(2)
+    (Fraction(2, 1), Fraction(-1, 4))
+    """
+
+    constant: Fraction = Fraction(0)
+    order: Fraction = Fraction(0)
+
+    def at(self, m: int, default: float | None = None) -> Fraction:
+        """Return the power in a cell with m fitted atoms; `default` is rbar for m >= 4."""
+        return self.constant + (self.order * Fraction(rbar(m, default)) if self.order else 0)
+
+    def rate(self, m: int, default: float | None = None) -> Fraction:
+        """Return s such that the parameter converges at ``n^s`` when the loss converges at ``n^(-1/2)``."""
+        return -1 / (2 * self.at(m, default))
+
+    def text(self) -> str:
+        """Return the rate as text, with r for rbar(m).
+
+        Examples
+        --------
+        >>> Power(constant=Fraction(2)).text(), Power(order=Fraction(1, 2)).text(), R.text()
+        ('n^-1/4', 'n^-1/r', 'n^-1/(2r)')
+        """
+        if not self.order:
+            return f"n^{self.rate(1)}"
+        twice = 2 * self.order
+        return "n^-1/r" if twice == 1 else f"n^-1/({twice}r)"
+
+
+ONE, TWO = Power(Fraction(1)), Power(Fraction(2))
+R, HALF_R = Power(order=Fraction(1)), Power(order=Fraction(1, 2))
+
+
+class Rate(NamedTuple):
+    """The rate of one parameter in one model.
+
+    Attributes
+    ----------
+    estimator : "ml" | "ls"
+    gate, experts : str
+        As named in the literature.
+    specification : "exact" | "over" | "any"
+        Exactly filled or over-filled cell of the parameter; "any" where it makes no difference.
+    parameter : str
+        Path of the parameter, ``experts`` for all parameters of the experts.
+    kind : "polynomial" | "slower_than_polynomial" | "order_only"
+        "order_only" where the literature says which gate is faster and gives no exponent.
+    power : Power or None
+        Power in the loss, None unless the kind is "polynomial".
+    source : str
+        arXiv number or section.
+    standing : "published" | "derived" | "recalled"
+        "recalled" is a claim to test, never a fact.
+    note : str
+    """
+
+    estimator: str
+    gate: str
+    experts: str
+    specification: str
+    parameter: str
+    kind: str
+    power: Power | None
+    source: str
+    standing: str
+    note: str = ""
+
+    def exponent(self, m: int = 1, default: float | None = None) -> Fraction | None:
+        """Return s of the rate ``n^s`` in a cell with m fitted atoms, None where there is no polynomial rate."""
+        return None if self.power is None else self.power.rate(m, default)
+
+    def text(self) -> str:
+        """Return the rate as text."""
+        words = {SLOWER: "slower than every polynomial", ORDER_ONLY: "no exponent given"}
+        return words[self.kind] if self.power is None else self.power.text()
+
+
+def _rows(key: str, powers: dict[str, Power | str], source: str, standing: str, note: str = "") -> tuple[Rate, ...]:
+    """Return one row per parameter; the key is "estimator | gate | experts | specification"."""
+    estimator, gate, experts, specification = (word.strip() for word in key.split("|"))
+    head = (estimator, gate, experts, specification)
+    return tuple(
+        Rate(*head, path, power, None, source, standing, note)
+        if isinstance(power, str)
+        else Rate(*head, path, POLYNOMIAL, power, source, standing, note)
+        for path, power in powers.items()
+    )
+
+
+W, C, T = "gates.0.weight", "gates.0.center", "gates.0.temperature"
+COEF, INTERCEPT, VARIANCE, EXPERTS = "experts.coef", "experts.intercept", "family.variance", "experts"
+HEAT = {INTERCEPT: R, VARIANCE: HALF_R}  # the heat equation ties intercept and variance of every Gaussian linear expert
+SOFTMAX = {W: R, COEF: HALF_R, **HEAT}
+UPPER = "upper bound; a sharper rate is derived in the row softmax (sharper)"
+RELATION = "an order of a larger polynomial system takes the place of r; its values are not known"
+
+RATES: tuple[Rate, ...] = (
+    *_rows("ml|softmax|linear|exact", {W: ONE, COEF: ONE, INTERCEPT: ONE, VARIANCE: ONE}, "2305.03288", "published"),
+    *_rows("ml|softmax|linear|over", SOFTMAX, "2305.03288", "published", UPPER),
+    *_rows("ml|softmax (sharper)|linear|over", {W: TWO, COEF: TWO, **HEAT}, "THEORY 5.4", "derived"),
+    *_rows("ml|softmax|strongly identifiable|over", {W: TWO, EXPERTS: TWO, VARIANCE: TWO}, "2505.10860", "published"),
+    *_rows("ml|laplace|linear|exact", {C: ONE, COEF: ONE, INTERCEPT: ONE, VARIANCE: ONE}, "2402.03226", "published"),
+    *_rows(
+        "ml|laplace|linear|over",
+        {C: TWO, COEF: TWO, **HEAT},
+        "2402.03226",
+        "published",
+        "the center has power 3/2, near n^-1/3, with one input and power 2 from three inputs on (THEORY 5.5, derived)",
+    ),
+    *_rows("ml|gaussian-score|linear|over", {**SOFTMAX, C: R}, "THEORY 1.2", "derived", "a softmax gate in disguise")[
+        1:
+    ],
+    *_rows(
+        "ml|gaussian density, type I|linear|over",
+        {C: R, "gates.0.covariance": HALF_R, COEF: TWO, **HEAT},
+        "2305.07572",
+        "published",
+    ),
+    *_rows(
+        "ml|gaussian density, type II|linear|over",
+        {C: R, "gates.0.covariance": HALF_R, COEF: HALF_R, **HEAT},
+        "2305.07572",
+        "published",
+        "in cells with a true center at zero",
+    ),
+    *_rows("ml|dense-to-sparse|linear|exact", {W: SLOWER, T: SLOWER}, "2401.13875", "recalled", "abstract published"),
+    *_rows("ml|dense-to-sparse|linear|exact", {COEF: ONE, INTERCEPT: ONE, VARIANCE: ONE}, "2401.13875", "recalled"),
+    *_rows("ml|dense-to-sparse|linear|over", {W: SLOWER, T: SLOWER, **HEAT}, "2401.13875", "recalled"),
+    *_rows("ml|dense-to-sparse|linear|over", {COEF: SLOWER}, "2401.13875", "recalled", "uncertain"),
+    *_rows(
+        "ml|activation-dense-to-sparse|linear|exact",
+        {W: ONE, T: ONE, COEF: ONE, INTERCEPT: ONE, VARIANCE: ONE},
+        "2401.13875",
+        "recalled",
+        "conclusion in the abstract",
+    ),
+    *_rows("ml|activation-dense-to-sparse|linear|over", {W: TWO, T: ONE, COEF: TWO, **HEAT}, "2401.13875", "recalled"),
+    *_rows("ml|hmoe SS, SL|linear|over", {W: ONE}, "2410.02935", "recalled", "outer gate"),
+    *_rows("ml|hmoe SS, SL|linear|over", {"gates.1": TWO}, "2410.02935", "recalled", "uncertain for SS"),
+    *_rows(
+        "ml|hmoe SS, SL|linear|over",
+        {COEF: ORDER_ONLY, INTERCEPT: ORDER_ONLY, VARIANCE: ORDER_ONLY},
+        "2410.02935",
+        "recalled",
+        "n^-1/r', n^-1/(2r'), n^-1/r': " + RELATION,
+    ),
+    *_rows(
+        "ml|hmoe LL|linear|over",
+        {C: ONE, "gates.1.center": TWO, COEF: TWO, **HEAT},
+        "2410.02935",
+        "recalled",
+        "LL faster than SS and SL: published",
+    ),
+    *_rows("ml|input-free|linear|over", {"mass": ONE, COEF: TWO, **HEAT}, "2505.10860", "published", "shared experts"),
+    *_rows(
+        "ml|normalised-sigmoid, sparse|strongly identifiable|over",
+        {W: TWO, EXPERTS: TWO, VARIANCE: TWO},
+        "2505.10860",
+        "published",
+    ),
+    *_rows(
+        "ml|normalised-sigmoid, sparse|linear|over",
+        {EXPERTS: HALF_R},
+        "2505.10860",
+        "published",
+        "n^-1/r for the experts together; the split by parameter is not recovered",
+    ),
+    *_rows(
+        "ml|normalised-sigmoid, dense|weakly identifiable|over",
+        {W: ONE, "gates.0.bias": ONE, EXPERTS: ONE, VARIANCE: ONE},
+        "2505.10860",
+        "published",
+        "to the projection",
+    ),
+    *_rows("ls|softmax|feed-forward|over", {EXPERTS: TWO}, "2405.13997", "published"),
+    *_rows("ls|softmax|polynomial|over", {EXPERTS: SLOWER}, "2405.13997", "published"),
+    *_rows("ls|softmax|constant|over", {EXPERTS: SLOWER}, "2405.13997", "published"),
+    *_rows("ls|sigmoid, regime 1|feed-forward|over", {EXPERTS: TWO}, "2405.13997", "published"),
+    *_rows("ls|sigmoid, regime 1|polynomial|over", {EXPERTS: SLOWER}, "2405.13997", "published"),
+    *_rows("ls|sigmoid, regime 1|constant|over", {EXPERTS: SLOWER}, "2405.13997", "published"),
+    *_rows("ls|sigmoid, regime 2|feed-forward|over", {EXPERTS: ONE}, "2405.13997", "published"),
+    *_rows("ls|sigmoid, regime 2|polynomial|over", {EXPERTS: ONE}, "2405.13997", "published"),
+    *_rows("ls|sigmoid, regime 2|constant|over", {EXPERTS: SLOWER}, "2405.13997", "published"),
+    *_rows("ls|sigmoid|any|exact", {EXPERTS: ONE}, "2405.13997", "recalled"),
+    *_rows("ls|cosine|any|any", {W: SLOWER, EXPERTS: SLOWER}, "2405.14131", "published", "1 / log^t n"),
+    *_rows("ls|perturbed-cosine|strongly identifiable|exact", {W: ONE, EXPERTS: ONE}, "2405.14131", "published"),
+    *_rows(
+        "ls|perturbed-cosine|strongly identifiable|over",
+        {W: TWO, EXPERTS: TWO},
+        "2405.14131",
+        "published",
+        "the paper gives the range n^-1/4 to n^-1/2",
+    ),
+    *_rows("ls|quadratic-monomial|strongly identifiable|over", {EXPERTS: TWO}, "2410.11222", "published"),
+    *_rows(
+        "ls|quadratic|strongly identifiable|over",
+        {EXPERTS: ORDER_ONLY},
+        "2410.11222",
+        "published",
+        "slower than quadratic-monomial",
+    ),
+    *_rows(
+        "ml|softmax|multinomial logit, partly vanishing|over",
+        {EXPERTS: SLOWER},
+        "2310.14188",
+        "published",
+        "a modified gate softmax(M(x)) restores the rate",
+    ),
+    *_rows("ml|softmax|multinomial logit|over", {EXPERTS: TWO}, "2310.14188", "published"),
+    *_rows(
+        "ml|sigmoid, modified|multinomial logit|over",
+        {EXPERTS: ORDER_ONLY},
+        "2602.01466",
+        "published",
+        "faster than softmax; with a temperature it needs exponentially many rows",
+    ),
+    *_rows(
+        "ml|euclidean-sigmoid|multinomial logit|over",
+        {EXPERTS: ORDER_ONLY},
+        "2602.01466",
+        "published",
+        "polynomially many rows, also with a temperature",
+    ),
+)
+
+
+def rate_table(rates: tuple[Rate, ...] = RATES) -> str:
+    """Return the rates as lines of text, r standing for rbar(m).
+
+    Examples
+    --------
+    >>> print(rate_table(tuple(r for r in RATES if r.gate == "laplace" and r.specification == "over")))
+    ml laplace linear over gates.0.center n^-1/4 [published 2402.03226]: the center has power 3/2, ...
+    ml laplace linear over experts.coef n^-1/4 [published 2402.03226]: the center ...
+    ml laplace linear over experts.intercept n^-1/(2r) [published 2402.03226]: ...
+    ml laplace linear over family.variance n^-1/r [published 2402.03226]: ...
+    """
+    lines = []
+    for rate in rates:
+        head = f"{rate.estimator} {rate.gate} {rate.experts} {rate.specification} {rate.parameter} {rate.text()}"
+        note = f": {rate.note}" if rate.note else ""
+        lines.append(f"{head} [{rate.standing} {rate.source}]{note}")
+    return "\n".join(lines)

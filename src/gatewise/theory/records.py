@@ -1,0 +1,197 @@
+"""From the fits of a block to records: losses, errors by parameter, distances, and what the certificate says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from math import isfinite
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gatewise.core.mixture import Measure, Mixture, regression, sample
+from gatewise.core.rows import Rows, make_rows
+from gatewise.fit.least_squares import mean_of
+from gatewise.fit.many import Plan, fit_block
+from gatewise.fit.result import Fit
+from gatewise.fit.status import Status
+from gatewise.fit.threads import one_thread
+from gatewise.theory.distances import between_densities, between_means
+from gatewise.theory.store import Record
+from gatewise.theory.study import Arm, Level, NearTruth, Study
+from gatewise.theory.voronoi import LOSSES, Errors, errors, hierarchical_loss, voronoi_loss
+
+DATA, STARTS, SEARCH = range(3)  # roles of random numbers
+UNCERTIFIED = {Status.unsound, Status.separated, Status.stalled}  # at a bound, on a kink, on a ridge: an optimum
+
+
+class Block(NamedTuple):
+    """Replicates of one level of one arm that are fitted together."""
+
+    arm: str
+    level: Level
+    replicates: tuple[int, ...]
+
+
+def plan_of(study: Study, arm: Arm, level: Level) -> Plan:
+    """Return how the replicates of one level are fitted."""
+    model, near = arm.model, isinstance(arm.starts, NearTruth)
+    plan = Plan(
+        model.mixture,
+        partial(_near_truth, study, arm, level) if near else arm.starts.count,
+        method=model.method,
+        seed=int(np.random.SeedSequence(study.seed, spawn_key=(SEARCH, level.axis)).generate_state(1)[0]),
+        bounds=model.box,
+        fixed=model.fixed,
+        gauge=model.gauge,
+        min_scale=model.min_scale,
+        max_iter=model.max_iter,
+    )
+    return plan._replace(subsample=None) if near else plan
+
+
+def _generator(study: Study, role: int, level: Level, replicate: int) -> np.random.Generator:
+    """Return the random numbers of a replicate: the same for every arm, so that arms of one truth share their data."""
+    return np.random.default_rng(np.random.SeedSequence(study.seed, spawn_key=(role, level.axis, replicate)))
+
+
+def draw(study: Study, arm: Arm, level: Level, replicate: int) -> Rows:
+    """Draw the data of one replicate."""
+    data = arm.data
+    generator = _generator(study, DATA, level, replicate)
+    x, truth = data.inputs.draw(level.n, generator), data.at(level.n)
+    if level.noise is None:
+        source = torch.Generator().manual_seed(int(generator.integers(2**63)))
+        y, _ = sample(data.mixture, truth, x.mT, x.mT, source)
+        return make_rows(x, y.mT)
+    mean = regression(data.mixture, truth, x.mT, x.mT).mT
+    return make_rows(x, mean + level.noise * torch.from_numpy(generator.standard_normal(mean.shape)))
+
+
+def _near_truth(study: Study, arm: Arm, level: Level, replicate: int) -> list[Measure]:
+    """Return starts near the truth: fitted atoms at true ones, none left out, plus noise."""
+    starts = arm.starts
+    assert isinstance(starts, NearTruth)
+    generator = _generator(study, STARTS, level, replicate)
+    width = starts.scale * level.n**-starts.rate
+    return [_near(arm, arm.data.at(level.n), width, generator) for _ in range(starts.count)]
+
+
+def _near(arm: Arm, truth: Measure, width: float, generator: np.random.Generator) -> Measure:
+    picks = []
+    for k, true in zip(arm.model.mixture.branching, arm.data.mixture.branching, strict=True):
+        more = generator.integers(true, size=k - true)
+        picks.append(torch.from_numpy(generator.permutation(np.concatenate([np.arange(true), more]))))
+    depth = arm.model.mixture.depth
+
+    def moved(path: str, value: Tensor) -> Tensor:
+        levels = int(path.split(".")[1]) + 1 if path.startswith("gates.") else depth
+        for level in range(min(levels, value.ndim)):
+            if value.shape[level] == arm.data.mixture.branching[level]:
+                value = value.index_select(level, picks[level])
+        noise = width * torch.from_numpy(generator.standard_normal(tuple(value.shape)))
+        return value + noise.abs() if path.startswith("family.") or path.endswith(".temperature") else value + noise
+
+    gates = tuple({k: moved(f"gates.{i}.{k}", v) for k, v in level.items()} for i, level in enumerate(truth.gates))
+    experts = {k: moved(f"experts.{k}", v) for k, v in truth.experts.items()}
+    return Measure(gates, experts, {k: moved(f"family.{k}", v) for k, v in truth.family.items()})
+
+
+def work(study: Study, block: Block) -> list[Record]:
+    """Fit the replicates of a block and measure them, on one thread: sums over several round differently."""
+    with one_thread():
+        return _work(study, block)
+
+
+def _work(study: Study, block: Block) -> list[Record]:
+    arm, level = study.arm(block.arm), block.level
+    truth = arm.data.at(level.n)
+    fits = fit_block(plan_of(study, arm, level), partial(draw, study, arm, level), block.replicates)
+    measured = measure(arm, truth, [fit.measure for fit in fits])
+    records = []
+    for i, (replicate, fit) in enumerate(zip(block.replicates, fits, strict=True)):
+        record = {"key": [arm.name, level.axis, replicate], "n": level.n, "block": len(fits), **_facts(fit)}
+        record["series"] = {name: _number(values[i]) for name, values in measured.items()}
+        if isinstance(arm.starts, NearTruth):
+            record |= _distances(arm, fit.measure, _near_truth(study, arm, level, replicate), truth)
+        records.append(record)
+    return records
+
+
+def _number(value: Tensor) -> float | None:
+    number = float(value)
+    return number if isfinite(number) else None
+
+
+def _facts(fit: Fit) -> dict[str, Any]:
+    """Return what a record says about the fit itself; numbers that are not finite become None."""
+    certificate = fit.certificate
+    return {
+        "status": str(fit.status),
+        "certified": certificate.passed and not UNCERTIFIED & set(fit.flags),
+        "gradient": _number(torch.tensor(certificate.gradient)),
+        "decrement": _number(torch.tensor(certificate.decrement)),
+        "log_likelihood": _number(torch.tensor(fit.log_likelihood)),
+        "hits": fit.starts.hits,
+        "gap": _number(torch.tensor(fit.starts.gap)),
+        "active": list(certificate.active),
+        "iterations": fit.n_iter,
+        "measure": {path: value.tolist() for path, value in fit.measure.paths().items()},
+    }
+
+
+def _distances(arm: Arm, fitted: Measure, starts: Sequence[Measure], truth: Measure) -> dict[str, float]:
+    """Return how far the fit is from its closest start, and how far that start is from the truth."""
+    lengths = [_length(fitted, start) for start in starts]
+    nearest = starts[int(np.argmin(lengths))]
+    compare = voronoi_loss if arm.model.mixture.depth == 1 else hierarchical_loss
+    away = compare(LOSSES["exact"], arm.model.mixture, nearest, arm.data.mixture, truth, rbar=arm.rbar)
+    return {"moved": min(lengths), "start": float(away.unweighted)}
+
+
+def _length(one: Measure, other: Measure) -> float:
+    pairs = zip(one.paths().values(), other.paths().values(), strict=True)
+    return float(sum(float(((a - b) ** 2).sum()) for a, b in pairs)) ** 0.5
+
+
+def measure(arm: Arm, truth: Measure, measures: Sequence[Measure]) -> dict[str, Tensor]:
+    """Return every series of fitted measures at one level, by name, (R,)."""
+    mixture, true = arm.model.mixture, arm.data.mixture
+    if arm.model.method == "ls":
+        mixture, true = mean_of(mixture), mean_of(true)
+        truth = truth._replace(family={})
+    fitted = _stacked(measures)
+    series = _voronoi(arm, (mixture, fitted, true, truth))
+    nodes = arm.data.inputs.nodes()
+    if arm.model.method == "ls":
+        return series | {"mean": between_means(mixture, fitted, true, truth, nodes)}
+    gaps = between_densities(mixture, fitted, true, truth, nodes)
+    return series | {"hellinger": gaps.hellinger, "total variation": gaps.total_variation}
+
+
+def _voronoi(arm: Arm, pair: tuple[Mixture, Measure, Mixture, Measure]) -> dict[str, Tensor]:
+    """Return losses and errors by parameter; of two levels, errors of leaves are averaged over the fitted groups."""
+    series: dict[str, Tensor] = {}
+    for loss in arm.named_losses():
+        if pair[0].depth == 1:
+            found = voronoi_loss(loss, *pair, rbar=arm.rbar)
+            parts = errors(found)
+        else:
+            found = hierarchical_loss(loss, *pair, rbar=arm.rbar)
+            leaves = {path: Errors(*(v.nanmean(-1) for v in part)) for path, part in errors(found.leaves).items()}
+            parts = leaves | {path: part for path, part in errors(found.groups).items() if path.startswith("gates.0.")}
+        series |= {f"loss {loss.name}": found.value, f"loss {loss.name} unweighted": found.unweighted}
+        series |= {"empty": found.empty.double(), "ties": found.ties.double()}
+        for path, part in parts.items():
+            series |= {f"{path} {name.replace('_', ' ')}": value for name, value in part._asdict().items()}
+    return series
+
+
+def _stacked(measures: Sequence[Measure]) -> Measure:
+    def join(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
+
+    gates = tuple(join(levels) for levels in zip(*(m.gates for m in measures), strict=True))
+    return Measure(gates, join([m.experts for m in measures]), join([m.family for m in measures]))

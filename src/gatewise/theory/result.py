@@ -1,0 +1,79 @@
+"""What a folder of records says: the table of fits, verdicts on every claim, and how the run went."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from gatewise.theory.store import declared, read, seconds
+from gatewise.theory.study import Study
+from gatewise.theory.verdict import Verdict, judge, table, wanted
+
+
+class StudyResult(NamedTuple):
+    """The result of a study.
+
+    Attributes
+    ----------
+    study : Study
+    frame : DataFrame
+        One row per fit: arm, axis (n or its effective size), replicate, every series, status, certificate.
+    verdicts : tuple of Verdict
+        One per claim.
+    missing : int
+        Fits that have not been run yet.
+    faults : tuple of str
+        Lines of the store that are not used.
+    changed : tuple of str
+        What was changed after the first run: claims, sizes, replicates.
+    cpu : float
+        Seconds that the fits took.
+    """
+
+    study: Study
+    frame: pd.DataFrame
+    verdicts: tuple[Verdict, ...]
+    missing: int
+    faults: tuple[str, ...]
+    changed: tuple[str, ...]
+    cpu: float
+
+    def text(self) -> str:
+        """Return the verdicts as lines of text."""
+        lines = [f"{self.study.title}: {len(self.frame)} fits, {self.cpu:.0f} CPU s"]
+        lines += [f"warning: {word}" for word in (*self.faults, *self.changed)]
+        if self.missing:
+            lines.append(f"warning: {self.missing} fits are missing, resume the study")
+        for v in self.verdicts:
+            what = f"{v.claim.arm}, {v.claim.series}" + (f" less {v.claim.other}" if v.claim.other else "")
+            interval = f"{v.slope.value:+.3f} [{v.slope.low:+.3f}, {v.slope.high:+.3f}]"
+            lines.append(f"{v.word}: {what}: {interval}, claimed {wanted(v.claim)} ({v.claim.standing}): {v.reason}")
+            if v.settle:
+                lines.append(f"    to settle it: {v.settle}")
+        return "\n".join(lines)
+
+
+def collect(study: Study, folder: str | Path) -> StudyResult:
+    """Read the records of a folder and judge the claims of its study.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no records of the study, or a claim names a series that was not recorded.
+    """
+    folder = Path(folder)
+    contents = read(folder)
+    if not contents.records:
+        raise ValueError(f"{folder} holds no records: run the study first")
+    frame = table(contents)
+    verdicts = tuple(judge(study, frame, claim) for claim in study.claims)
+    wanted_keys = sum(
+        1
+        for arm in study.arms
+        for level in arm.levels()
+        for r in range(arm.replicates)
+        if (arm.name, level.axis, r) not in contents.records
+    )
+    return StudyResult(study, frame, verdicts, wanted_keys, contents.faults, declared(folder, study), seconds(folder))

@@ -1,0 +1,188 @@
+"""Runs a study: blocks of fits over processes or a cluster, appended to a folder, resumed where they are missing."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pickle
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import joblib
+
+from gatewise.fit.many import in_blocks
+from gatewise.theory.records import Block, plan_of, work
+from gatewise.theory.store import Contents, Record, open_folder, read, writing
+from gatewise.theory.study import Arm, Level, Study
+
+SIZES = (20, 10, 5, 4, 2, 1)  # replicates of a block: the same however many replicates there are in all
+PICKLERS = ("cloudpickle", "joblib.externals.cloudpickle")  # of joblib, by its version, and of Dask
+FIXED = 3000  # rows that the fixed cost of a fit is worth
+
+Progress = Callable[[float, float], None]
+
+
+class _Ended(NamedTuple):
+    """A block that has been fitted, and the CPU seconds it took."""
+
+    block: Block
+    records: list[Record]
+    cpu: float
+
+
+def blocks(study: Study) -> list[Block]:
+    """Return the blocks of a study, the dearest first; they depend on nothing but the study."""
+    found = []
+    for arm in study.arms:
+        for level in arm.levels():
+            size = _size(study, arm, level)
+            starts = range(0, arm.replicates, size)
+            found += [Block(arm.name, level, tuple(range(i, i + size))) for i in starts]
+    return sorted(found, key=lambda block: (-cost(block), block.arm, block.replicates))
+
+
+def _size(study: Study, arm: Arm, level: Level) -> int:
+    fitting = len(in_blocks(plan_of(study, arm, level), level.n, range(SIZES[0]))[0])
+    return next(size for size in SIZES if size <= fitting and arm.replicates % size == 0)
+
+
+def cost(block: Block) -> float:
+    """Return what a block costs, in rows; progress and time left are counted in it."""
+    return float(len(block.replicates) * (block.level.n + FIXED))
+
+
+def run(
+    study: Study,
+    folder: str | Path,
+    *,
+    workers: int = 1,
+    shard: tuple[int, int] = (1, 1),
+    client: Any = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    origin: Mapping[str, str] | None = None,
+) -> Contents:
+    """Fit what is missing in a folder, and return all records in it.
+
+    A block is written as a whole when it ends; an interruption at any moment loses the blocks that are under way and
+    nothing else.
+
+    Parameters
+    ----------
+    study : Study
+    folder : path
+        Made when missing.
+    workers : int
+        Processes, one thread each.
+    shard : (i, N)
+        Run the i-th of N parts only, ``1 <= i <= N``; the parts may share the folder.
+    client : dask.distributed.Client, optional
+        Run the blocks on its workers instead.
+    resume : bool
+        Go on where the folder stands.
+    progress : callable (done, total), optional
+        In units of `cost`.
+    origin : mapping, optional
+        Where the study comes from, kept in the folder.
+
+    Returns
+    -------
+    Contents
+
+    Raises
+    ------
+    ValueError
+        If the folder holds another study, records without `resume`, records in blocks of another size, or is being
+        written to; for a shard that does not exist.
+    """
+    if not 1 <= shard[0] <= shard[1]:
+        raise ValueError(f"shard {shard[0]}/{shard[1]}: give i/N with 1 <= i <= N")
+    folder = Path(folder)
+    open_folder(folder, study, resume or shard[1] > 1, origin or {})
+    name = "" if shard[1] == 1 else f"-{shard[0]}-of-{shard[1]}"
+    with writing(folder, name) as writer:
+        wanted = _missing(blocks(study)[shard[0] - 1 :: shard[1]], read(folder).records)
+        total, done = sum(map(cost, wanted)), 0.0
+        ended = _on_cluster(client, study, wanted) if client is not None else _on_processes(workers, study, wanted)
+        for block, records, cpu in ended:
+            writer.append(records, {"block": list(block), "cpu": cpu})
+            done += cost(block)
+            if progress is not None:
+                progress(done, total)
+    return read(folder)
+
+
+def _missing(wanted: Sequence[Block], held: dict[Any, Record]) -> list[Block]:
+    missing = []
+    for block in wanted:
+        found = [held.get((block.arm, block.level.axis, r)) for r in block.replicates]
+        for record in found:
+            if record is not None and record["block"] != len(block.replicates):
+                raise ValueError(
+                    f"arm {block.arm!r} at n={block.level.axis} was run in blocks of {record['block']}, this study has "
+                    f"blocks of {len(block.replicates)}, and other blocks round differently: extend a study to a "
+                    f"multiple of {SIZES[0]} replicates from such a multiple, or give another folder"
+                )
+        if any(record is None for record in found):
+            missing.append(block)
+    return missing
+
+
+def _timed(study: Study, block: Block) -> _Ended:
+    begin = time.process_time()
+    return _Ended(block, work(study, block), time.process_time() - begin)
+
+
+def _timed_from(whole: bytes, block: Block) -> _Ended:
+    return _timed(pickle.loads(whole), block)  # noqa: S301 (written by the client of this run)
+
+
+def _on_processes(workers: int, study: Study, wanted: Sequence[Block]) -> Iterator[_Ended]:
+    if workers <= 1 or len(wanted) <= 1:
+        yield from (_timed(study, block) for block in wanted)
+        return
+    pool = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="2*n_jobs", batch_size=1)
+    yield from pool(joblib.delayed(_timed)(study, block) for block in wanted)
+
+
+def _on_cluster(client: Any, study: Study, wanted: Sequence[Block]) -> Iterator[_Ended]:
+    from cloudpickle import dumps
+    from distributed import as_completed
+
+    whole = dumps(study)  # by value: the client's own way would refer to a user's classes by name
+    futures = [client.submit(_timed_from, whole, block, pure=False, retries=3) for block in wanted]
+    for future in as_completed(futures):
+        yield future.result()
+
+
+def load(where: str) -> Study:
+    """Return a study of a user's file, ``my_study.py:study``.
+
+    Its classes and functions travel to workers by value, so that these need not find the file.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file, no such name in it, or it is no study.
+    """
+    path, _, name = where.rpartition(":")
+    file = Path(path)
+    if not file.is_file():
+        raise ValueError(f"{where}: there is no file {path or where!r}; give FILE.py:NAME")
+    title = f"gatewise_study_{file.stem}"
+    spec = importlib.util.spec_from_file_location(title, file)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{where}: {path!r} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[title] = module
+    spec.loader.exec_module(module)
+    for pickler in filter(importlib.util.find_spec, PICKLERS):
+        importlib.import_module(pickler).register_pickle_by_value(module)
+    found = vars(module).get(name)
+    if not isinstance(found, Study):
+        studies = [key for key, value in vars(module).items() if isinstance(value, Study)]
+        raise ValueError(f"{where}: {name!r} is no Study in {path}; it has {', '.join(studies) or 'none'}")
+    return found

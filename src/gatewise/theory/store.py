@@ -1,0 +1,182 @@
+"""The records of a study on disk: appended, checked line by line, and never used when damaged.
+
+A folder holds `study.json` (what decides the records), `records*.jsonl` (one line per fit, deterministic, one file per
+shard) and `log*.jsonl` (times, which are not). A torn last line and damaged lines are left out and named; their fits
+are run again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gatewise.theory.study import Study, describe, fingerprint
+
+Key = tuple[str, int, int]  # arm, axis of the level, replicate
+Record = dict[str, Any]
+
+
+class Contents(NamedTuple):
+    """What a folder holds.
+
+    Attributes
+    ----------
+    records : dict key -> record
+    faults : tuple of str
+        Lines that are not used, in words: torn, damaged, or at odds with another record of the same fit.
+    """
+
+    records: dict[Key, Record]
+    faults: tuple[str, ...]
+
+
+def open_folder(folder: Path, study: Study, resume: bool, origin: Mapping[str, str]) -> None:
+    """Make the folder of a study, or check that it holds this one; keep the claims as they stood at the first run.
+
+    Raises
+    ------
+    ValueError
+        If there are records and `resume` is False, or the folder belongs to a study with another fingerprint.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path, mine = folder / "study.json", {"fingerprint": fingerprint(study), **describe(study)}
+    if not path.exists():
+        claims = [asdict(claim) for claim in study.claims]
+        counts = {"claims": claims, "replicates": _counts(study), "origin": dict(origin)}
+        _replace(path, json.dumps({**mine, **counts}, indent=1))
+        return
+    held = json.loads(path.read_text("utf-8"))
+    if held["fingerprint"] != mine["fingerprint"]:
+        changed = ", ".join(sorted(k for k in mine if k != "fingerprint" and held.get(k) != mine[k]))
+        raise ValueError(
+            f"{folder} holds the study {held['study']!r} ({held['fingerprint']}), not this {study.name!r} "
+            f"({mine['fingerprint']}); different: {changed}. Give another folder"
+        )
+    if not resume and any(folder.glob("records*.jsonl")):
+        raise ValueError(f"{folder} holds records of this study: resume it, or give another folder")
+
+
+def _counts(study: Study) -> dict[str, Any]:
+    return {arm.name: [arm.replicates, [level.axis for level in arm.levels()]] for arm in study.arms}
+
+
+def declared(folder: Path, study: Study) -> tuple[str, ...]:
+    """Return, in words, what was changed since the first run that may not change unseen: claims, sizes, replicates."""
+    held = json.loads((folder / "study.json").read_text("utf-8"))
+    claims = json.loads(json.dumps([asdict(claim) for claim in study.claims]))
+    words = [] if held["claims"] == claims else ["the claims were changed after the first run"]
+    if held["replicates"] != json.loads(json.dumps(_counts(study))):
+        words.append("sizes or replicates were changed after the first run")
+    return tuple(words)
+
+
+def _replace(path: Path, text: str) -> None:
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch.write_text(text, "utf-8")
+    scratch.replace(path)
+
+
+def line_of(record: Record) -> str:
+    """Return a record as a line of JSON that ends in a check sum of the rest."""
+    body = json.dumps(record, sort_keys=True, allow_nan=False)
+    return json.dumps([zlib.crc32(body.encode()), record], sort_keys=True, allow_nan=False) + "\n"
+
+
+def _parsed(line: str) -> Record | None:
+    try:
+        check, record = json.loads(line)
+        body = json.dumps(record, sort_keys=True, allow_nan=False)
+        return record if zlib.crc32(body.encode()) == check else None
+    except (ValueError, TypeError):
+        return None
+
+
+class Writer:
+    """Appends the records and times of blocks to the files of one shard, each block in one write."""
+
+    def __init__(self, records: Any, log: Any) -> None:
+        self._records, self._log = records, log
+
+    def append(self, records: Sequence[Record], times: Record) -> None:
+        """Write a block and wait until it is on disk."""
+        for file, lines in ((self._records, [line_of(r) for r in records]), (self._log, [json.dumps(times) + "\n"])):
+            file.write("".join(lines).encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def writing(folder: Path, shard: str) -> Iterator[Writer]:
+    """Open the files of one shard ("" or such as "-1-of-4") for appending; a torn last line is cut off first.
+
+    Raises
+    ------
+    ValueError
+        If another process writes to the same files.
+    """
+    path = folder / f"records{shard}.jsonl"
+    with path.open("ab") as records, (folder / f"log{shard}.jsonl").open("ab") as log:
+        _lock(records, path)
+        _cut(path)
+        yield Writer(records, log)
+
+
+def _lock(file: Any, path: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ValueError(f"{path} is being written by another process: wait for it, or give another folder") from None
+
+
+def _cut(path: Path) -> None:
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        os.truncate(path, whole)
+
+
+def read(folder: Path) -> Contents:
+    """Read all records of a folder; what is torn or damaged is named and not used."""
+    records: dict[Key, Record] = {}
+    faults: list[str] = []
+    for path in sorted(folder.glob("records*.jsonl")):
+        for number, line in enumerate(path.read_text("utf-8", errors="replace").splitlines(keepends=True), 1):
+            record = _parsed(line) if line.endswith("\n") else None
+            if record is None:
+                torn = "torn" if not line.endswith("\n") else "damaged"
+                faults.append(f"{path.name}, line {number}: {torn}, not used")
+                continue
+            key = tuple(record["key"])
+            if key in records and records[key] != record:
+                faults.append(f"{path.name}, line {number}: differs from an earlier record of {key}, which is used")
+                continue
+            records[key] = record
+    return Contents(records, tuple(faults))
+
+
+def seconds(folder: Path) -> float:
+    """Return the CPU seconds that the blocks of a folder took."""
+    total = 0.0
+    for path in folder.glob("log*.jsonl"):
+        total += sum(json.loads(line)["cpu"] for line in _whole_lines(path))
+    return total
+
+
+def _whole_lines(path: Path) -> Iterable[str]:
+    return (line for line in path.read_text("utf-8").splitlines(keepends=True) if line.endswith("\n"))
+
+
+def lines_of(folder: Path) -> list[str]:
+    """Return the records of a folder as sorted lines, to compare two stores with."""
+    found = read(folder).records
+    return [line_of(found[key]) for key in sorted(found)]

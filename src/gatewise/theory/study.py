@@ -1,0 +1,315 @@
+"""A study: what is drawn, what is fitted, what is measured, and what is claimed about it. Values only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise import __version__
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.fit.problem import engine
+from gatewise.theory.inputs import Inputs, Uniform
+from gatewise.theory.voronoi import LOSSES, Loss
+
+Method = Literal["ml", "ls", "em"]
+Kind = Literal["equal", "at_most", "slower_than_polynomial", "difference"]
+Standing = Literal["published", "derived", "recalled", "own"]
+RECORD = 1  # version of what a record holds
+
+
+@dataclass(frozen=True)
+class Blind:
+    """Starts that know nothing of the truth, drawn from the data.
+
+    Attributes
+    ----------
+    count : int
+        Least squares adds as many random points and screens them.
+    """
+
+    count: int = 10
+
+
+@dataclass(frozen=True)
+class NearTruth:
+    """Starts at the truth plus Gaussian noise of standard deviation ``scale n^-rate``.
+
+    Fitted atoms go to true atoms at random, none left out. With ``rate > 0`` the noise shrinks as n grows and the slope
+    of the errors may be inherited from it (public simulation code: scale .005, rate .083).
+    """
+
+    scale: float
+    rate: float = 0.0
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is drawn.
+
+    Attributes
+    ----------
+    mixture : Mixture
+    truth : Measure, or callable n -> Measure
+        A callable lets the truth drift with n.
+    inputs : Inputs
+    noise : float or tuple of float
+        Standard deviation of what is added to the mean, instead of a draw from the density (least squares). A tuple is
+        swept at one size; the axis is then the effective size ``n (noise[0] / noise)^2``: local asymptotics with a
+        design of fixed size.
+    """
+
+    mixture: Mixture
+    truth: Measure | Callable[[int], Measure]
+    inputs: Inputs = Uniform()
+    noise: float | tuple[float, ...] | None = None
+
+    def at(self, n: int) -> Measure:
+        """Return the truth at a sample size."""
+        return self.truth(n) if callable(self.truth) else self.truth
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is fitted.
+
+    Attributes
+    ----------
+    mixture : Mixture
+    method : {"ml", "ls", "em"}
+    box : mapping path -> (lower, upper)
+        The compact set of the parameters, in natural units.
+    min_scale : float or None
+        Floor of standard deviations, to be given unless the method is least squares.
+    fixed : mapping path -> Tensor
+        Parts that are not estimated; NaN entries stay free.
+    gauge : {"fixed", "none"}
+        "none" also estimates a temperature that no data identify.
+    max_iter : int
+        Passes of method "em", to be stopped early.
+    """
+
+    mixture: Mixture
+    method: Method = "ml"
+    box: Mapping[str, tuple[float | Tensor, float | Tensor]] | None = None
+    min_scale: float | None = None
+    fixed: Mapping[str, Tensor] | None = None
+    gauge: str = "fixed"
+    max_iter: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.method != "ls" and self.min_scale is None:
+            raise ValueError(
+                "a likelihood without min_scale: it is unbounded as a standard deviation goes to 0, and the default "
+                "floor depends on the data; give the least standard deviation of the study"
+            )
+
+
+class Level(NamedTuple):
+    """One abscissa of an arm: rows, noise (least squares), and the effective sample size it stands for."""
+
+    n: int
+    noise: float | None
+    axis: int
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One curve: what is drawn, what is fitted, and a window of sample sizes.
+
+    Attributes
+    ----------
+    name : str
+    data : Data
+    model : Model
+    sizes : tuple of int
+        With a sweep of the noise one size.
+    replicates : int
+        Those that are judged; more can be added to a folder later.
+    starts : Blind or NearTruth
+    losses : tuple of str or Loss
+        Voronoi losses, or their names in `LOSSES`.
+    rbar : int or None
+        Order of the polynomial system for cells of four and more atoms.
+    """
+
+    name: str
+    data: Data
+    model: Model
+    sizes: tuple[int, ...]
+    replicates: int
+    starts: Blind | NearTruth = Blind()
+    losses: tuple[str | Loss, ...] = ("exact",)
+    rbar: int | None = None
+
+    def __post_init__(self) -> None:
+        noise, method = self.data.noise, self.model.method
+        if (method == "ls") != (noise is not None):
+            raise ValueError(
+                f"arm {self.name!r}: method={method!r} with noise={noise}: least squares needs the standard deviation "
+                "of the noise, a likelihood takes it from the truth"
+            )
+        if isinstance(noise, tuple) and len(self.sizes) != 1:
+            raise ValueError(f"arm {self.name!r}: sizes {self.sizes} with a sweep of the noise: give one size")
+        for loss in self.losses:
+            if isinstance(loss, str) and loss not in LOSSES:
+                raise ValueError(f"arm {self.name!r}: loss {loss!r} is not one of {', '.join(LOSSES)}")
+
+    def levels(self) -> tuple[Level, ...]:
+        """Return the abscissae, smallest first."""
+        noise = self.data.noise
+        if isinstance(noise, tuple):
+            first, n = noise[0], self.sizes[0]
+            return tuple(Level(n, s, round(n * (first / s) ** 2)) for s in sorted(noise, reverse=True))
+        return tuple(Level(n, noise, n) for n in sorted(self.sizes))
+
+    def named_losses(self) -> tuple[Loss, ...]:
+        """Return the losses as values."""
+        return tuple(LOSSES[loss] if isinstance(loss, str) else loss for loss in self.losses)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement about the slope of a series on the logarithm of n, fixed before the study runs.
+
+    Attributes
+    ----------
+    arm : str
+    series : str
+        As the records name it: "loss", "experts.coef over mean", "hellinger", ...
+    kind : {"equal", "at_most", "slower_than_polynomial", "difference"}
+        "at_most": the error is ``O_P(n^value)``, faster never contradicts it. "difference": slope less that of `other`.
+    value, tolerance : float
+    source : str
+        Paper and theorem, or this project.
+    standing : {"published", "derived", "recalled", "own"}
+    other : str
+        The second arm of a difference.
+    """
+
+    arm: str
+    series: str
+    kind: Kind
+    value: float
+    tolerance: float
+    source: str
+    standing: Standing
+    other: str = ""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Curves and claims about them.
+
+    Attributes
+    ----------
+    name, title : str
+    why : str
+        Windows, boxes, replicates, starts and losses, justified before the run.
+    arms : tuple of Arm
+    claims : tuple of Claim
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        For two arms of one name and a claim about an arm there is not.
+    """
+
+    name: str
+    title: str
+    why: str
+    arms: tuple[Arm, ...]
+    claims: tuple[Claim, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        names = [arm.name for arm in self.arms]
+        if len(set(names)) < len(names):
+            raise ValueError(f"study {self.name!r} has arms {names}: give each a name of its own")
+        for claim in self.claims:
+            for name in filter(None, (claim.arm, claim.other)):
+                if name not in names:
+                    raise ValueError(f"study {self.name!r} claims something of arm {name!r}: its arms are {names}")
+
+    def arm(self, name: str) -> Arm:
+        """Return an arm by name."""
+        return next(arm for arm in self.arms if arm.name == name)
+
+    def fits(self) -> int:
+        """Return the number of fits."""
+        return sum(len(arm.levels()) * arm.replicates for arm in self.arms)
+
+
+QUICK = 4  # replicates of the quick tier
+
+
+def quick(study: Study) -> Study:
+    """Return the study with three small sizes and four replicates: it shows that all runs, and decides nothing."""
+    return replace(study, arms=tuple(_quick(arm) for arm in study.arms))
+
+
+def _quick(arm: Arm) -> Arm:
+    starts = replace(arm.starts, count=min(arm.starts.count, 4))
+    fewer = replace(arm, replicates=QUICK, starts=starts)
+    if isinstance(arm.data.noise, tuple):
+        return replace(fewer, data=replace(arm.data, noise=arm.data.noise[:3]))
+    return replace(fewer, sizes=tuple(sorted(arm.sizes)[:3]))
+
+
+def long(study: Study, times: int = 10) -> Study:
+    """Return the study with `times` as many replicates: intervals about ``sqrt(times)`` narrower, to run overnight.
+
+    It has the same fingerprint, so that a folder of the standard study is extended.
+    """
+    return replace(study, arms=tuple(replace(arm, replicates=times * arm.replicates) for arm in study.arms))
+
+
+def describe(study: Study) -> dict[str, Any]:
+    """Return everything that decides a record, as values that JSON can hold; not how many there are, nor the claims."""
+    return {
+        "study": study.name,
+        "seed": study.seed,
+        "arms": {arm.name: _describe(arm) for arm in study.arms},
+        "record": RECORD,
+        "engine": {
+            "gatewise": __version__,
+            "torch": torch.__version__,
+            "sums": engine(),
+            "instructions": torch.backends.cpu.get_cpu_capability(),
+            "dtype": "float64",
+            "threads": 1,
+        },
+    }
+
+
+def _describe(arm: Arm) -> dict[str, Any]:
+    data, model = arm.data, arm.model
+    probes = (1000, 10_000)  # a truth that drifts is told from another by its values here
+    shown: dict[str, Any] = {
+        "truth": [{k: v.tolist() for k, v in data.at(n).paths().items()} for n in probes],
+        "fixed": {k: v.tolist() for k, v in (model.fixed or {}).items()},
+        "box": {k: [torch.as_tensor(b).tolist() for b in pair] for k, pair in (model.box or {}).items()},
+    }
+    values = (data.mixture, data.inputs, model.mixture, model.method, model.gauge, model.min_scale, model.max_iter)
+    losses = tuple(loss.name for loss in arm.named_losses())
+    shown["values"] = [repr(v) for v in (*values, data.noise, arm.starts, losses, arm.rbar)]
+    for text in shown["values"]:
+        if " at 0x" in text:
+            raise ValueError(
+                f"arm {arm.name!r} holds {text}: its text changes from run to run, so that the study cannot be told "
+                "from another; make the class a frozen dataclass"
+            )
+    return shown
+
+
+def fingerprint(study: Study) -> str:
+    """Return a hash of everything that decides a record."""
+    text = json.dumps(describe(study), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,235 @@
+"""Verdicts: what the slopes of a study say about its claims, and what would settle what is open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from math import ceil, log10
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from gatewise.infer.identifiability import identify
+from gatewise.theory.slopes import Slope, slope
+from gatewise.theory.store import Contents
+from gatewise.theory.study import Arm, Claim, Study
+
+LEAST_SIZES, LEAST_DECADES, LEAST_REPLICATES = 4, 1.5, 40  # a window that a verdict may rest on
+ALLOWED = 0.05  # share of replicates without certificate, or without a number, beyond which nothing is decided
+FLAT, FLAT_DECADES = 0.1, 4.0  # slower than polynomial: a slope this small over this many decades
+
+
+class Word(StrEnum):
+    """What is said about a claim."""
+
+    supported = "supported"
+    contradicted = "contradicted"
+    differs = "differs from recollection"
+    unresolved = "unresolved"
+    not_identified = "not identified"
+
+
+class Curve(NamedTuple):
+    """One series of one arm.
+
+    Attributes
+    ----------
+    arm, series : str
+    axis : tuple of int
+    errors : tuple of arrays, one per level
+    slope : Slope
+        Of all replicates.
+    certified : Slope
+        Of those with a certificate.
+    later : Slope
+        Without the smallest third of the sizes.
+    uncertified : tuple of float
+        Share of replicates without a certificate at each level.
+    """
+
+    arm: str
+    series: str
+    axis: tuple[int, ...]
+    errors: tuple[np.ndarray, ...]
+    slope: Slope
+    certified: Slope
+    later: Slope
+    uncertified: tuple[float, ...]
+
+
+class Verdict(NamedTuple):
+    """A claim, what is said about it, the slope (of a difference: its value and interval), and why."""
+
+    claim: Claim
+    word: Word
+    slope: Slope
+    reason: str
+    settle: str = ""
+
+
+def table(contents: Contents) -> pd.DataFrame:
+    """Return the records as a table: one row per fit, one column per series."""
+    rows = []
+    for (arm, axis, replicate), record in sorted(contents.records.items()):
+        row = {"arm": arm, "axis": axis, "replicate": replicate, **record["series"]}
+        row |= {name: record.get(name) for name in ("n", "status", "certified", "hits", "gap", "moved", "start")}
+        rows.append(row | {"active": len(record["active"])})
+    return pd.DataFrame(rows)
+
+
+def curve(frame: pd.DataFrame, arm: Arm, series: str) -> Curve:
+    """Return one series of an arm, of the replicates that are judged.
+
+    Raises
+    ------
+    ValueError
+        If there is no such series.
+    """
+    mine = frame[(frame["arm"] == arm.name) & (frame["replicate"] < arm.replicates)]
+    if series not in mine or mine[series].isna().all():
+        known = [name for name in mine.columns[3:] if mine[name].dtype == float and mine[name].notna().any()]
+        raise ValueError(f"arm {arm.name!r} has no series {series!r}: it has {', '.join(known)}")
+    axis = tuple(level.axis for level in arm.levels())
+    levels = [mine[mine["axis"] == at] for at in axis]
+    errors = [level[series].to_numpy(dtype=float) for level in levels]
+    good = [level[series].where(level["certified"].astype(bool)).to_numpy(dtype=float) for level in levels]
+    third = len(axis) // 3
+    shares = tuple(float(1.0 - level["certified"].astype(bool).mean()) if len(level) else 1.0 for level in levels)
+    return Curve(
+        arm.name,
+        series,
+        axis,
+        tuple(errors),
+        slope(axis, errors),
+        slope(axis, good),
+        slope(axis[third:], errors[third:]),
+        shares,
+    )
+
+
+def judge(study: Study, frame: pd.DataFrame, claim: Claim) -> Verdict:
+    """Return the verdict on a claim.
+
+    Supported iff the interval lies inside claim +- tolerance, contradicted iff it is disjoint from it; a faster slope
+    never contradicts a bound, and a recalled claim is at most "differs from recollection". Unresolved otherwise, and
+    always where the window is short, where the slope without the smallest third of the sizes says something else, and
+    where more than 5 % of the replicates lack a certificate or a number.
+    """
+    arm = study.arm(claim.arm)
+    first = curve(frame, arm, claim.series)
+    parameter = _parameter(claim.series)
+    if parameter and parameter in _ridges(arm):
+        reason = f"{parameter} is exactly unidentified: a ridge of equal objective runs through it, it has no rate"
+        return Verdict(claim, Word.not_identified, first.slope, reason)
+    curves = [first] if claim.kind != "difference" else [first, curve(frame, study.arm(claim.other), claim.series)]
+    found, later = (_combined([getattr(c, name) for c in curves]) for name in ("slope", "later"))
+    doubts = [doubt for c in curves for doubt in _doubts(c, claim)]
+    word, other = _word(claim, found), _word(claim, later)
+    if not doubts and word != other:
+        doubts.append(f"without the smallest third of the sizes the slope is {later.value:+.3f}: the window is curved")
+    if doubts:
+        return Verdict(claim, Word.unresolved, found, "; ".join(doubts), _settle(claim, found, curves))
+    if word is Word.contradicted and claim.standing == "recalled":
+        word = Word.differs
+    settle = _settle(claim, found, curves) if word is Word.unresolved else ""
+    return Verdict(claim, word, found, _reason(claim, word), settle)
+
+
+def _parameter(series: str) -> str:
+    """Return the name of the parameter of a series such as "gates.0.weight over mean", or nothing."""
+    path = series.split(" ")[0]
+    return path.rpartition(".")[2] if "." in path else ""
+
+
+def _ridges(arm: Arm) -> tuple[str, ...]:
+    """Return the names of the parameters that no data identify, if the model leaves them free."""
+    mixture = arm.model.mixture
+    if arm.model.gauge == "fixed":
+        return ()
+    estimator = "ls" if arm.model.method == "ls" else "ml"
+    found = identify(mixture.gates, mixture.expert, estimator, order=1, d=arm.data.inputs.d)
+    return tuple(name.rpartition(".")[2] for name in found.unidentified)
+
+
+def _combined(slopes: Sequence[Slope]) -> Slope:
+    """Return a slope, or the first less the second, draw by draw."""
+    if len(slopes) == 1:
+        return slopes[0]
+    one, two = slopes
+    draws = one.draws - two.draws
+    low, high = np.nanpercentile(draws, [2.5, 97.5]) if np.isfinite(draws).any() else (np.nan, np.nan)
+    return one._replace(
+        value=one.value - two.value, low=float(low), high=float(high), median=one.median - two.median, draws=draws
+    )
+
+
+def _doubts(c: Curve, claim: Claim) -> list[str]:
+    """Return, in words, why nothing may be decided on this curve."""
+    words = []
+    decades = log10(c.axis[-1] / c.axis[0])
+    if len(c.axis) < LEAST_SIZES or decades < LEAST_DECADES - 1e-9:
+        words.append(f"{len(c.axis)} sizes over {decades:.1f} decades ({LEAST_SIZES} over {LEAST_DECADES} needed)")
+    if claim.kind == "slower_than_polynomial" and decades < FLAT_DECADES - 1e-9:
+        words.append(f"{decades:.1f} decades ({FLAT_DECADES} needed to tell a flat curve)")
+    least = min(u + m for u, m in zip(c.slope.used, c.slope.missing, strict=True))
+    if least < LEAST_REPLICATES:
+        words.append(f"{least} replicates ({LEAST_REPLICATES} needed)")
+    share = max(c.uncertified)
+    if share > ALLOWED + 1e-9:
+        words.append(
+            f"{100 * share:.0f} % of the replicates at some size have no certificate (slope without them "
+            f"{c.certified.value:+.3f})"
+        )
+    lost = max(m / max(u + m, 1) for u, m in zip(c.slope.used, c.slope.missing, strict=True))
+    if lost > ALLOWED + 1e-9:
+        words.append(f"{100 * lost:.0f} % of the replicates at some size have no such error (no such cell)")
+    return words
+
+
+def _word(claim: Claim, found: Slope) -> Word:
+    """Return what the interval alone says."""
+    if not np.isfinite([found.low, found.high]).all():
+        return Word.unresolved
+    if claim.kind == "slower_than_polynomial":
+        low, high = -FLAT, np.inf
+    elif claim.kind == "at_most":
+        low, high = -np.inf, claim.value + claim.tolerance
+    else:
+        low, high = claim.value - claim.tolerance, claim.value + claim.tolerance
+    if low <= found.low and found.high <= high:
+        return Word.supported
+    return Word.contradicted if found.high < low or found.low > high else Word.unresolved
+
+
+def _reason(claim: Claim, word: Word) -> str:
+    where = {Word.supported: "inside", Word.unresolved: "partly inside"}.get(word, "outside")
+    return f"the interval lies {where} {wanted(claim)}"
+
+
+def wanted(claim: Claim) -> str:
+    """Return what a claim asks for, in words."""
+    if claim.kind == "slower_than_polynomial":
+        return f"a slope above {-FLAT}"
+    if claim.kind == "at_most":
+        return f"a slope of at most {claim.value + claim.tolerance:+.3f}"
+    return f"{claim.value:+.3f} +- {claim.tolerance:.2f}"
+
+
+def _settle(claim: Claim, found: Slope, curves: Sequence[Curve]) -> str:
+    """Return what would settle an open claim: intervals shrink as one over the square root of the replicates."""
+    if not np.isfinite(found.half) or found.half == 0:
+        return "errors that can be fitted at every size"
+    edges = [claim.value + claim.tolerance]
+    if claim.kind in ("equal", "difference"):
+        edges.append(claim.value - claim.tolerance)
+    if claim.kind == "slower_than_polynomial":
+        edges = [-FLAT]
+    gaps = [abs(found.value - edge) for edge in edges]
+    replicates = min(u + m for c in curves for u, m in zip(c.slope.used, c.slope.missing, strict=True))
+    if min(gaps) < 0.1 * found.half:
+        return "no number of replicates: the slope is at the edge of the tolerance; larger n, or a population exponent"
+    if _word(claim, found) is not Word.unresolved:
+        return "a window and certificates as the reason asks"
+    needed = ceil(replicates * (found.half / min(gaps)) ** 2 / 20) * 20
+    return f"about {max(needed, replicates + 20, LEAST_REPLICATES)} replicates, if the slope stays {found.value:+.3f}"

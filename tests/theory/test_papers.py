@@ -1,0 +1,142 @@
+"""Studies of the papers: they build, their truths lie in their boxes, their claims are about what is recorded."""
+
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gatewise.core.chart import specifications
+from gatewise.fit.least_squares import mean_of
+from gatewise.theory.papers import NO_STUDY, STUDIES
+from gatewise.theory.papers.sigmoid import TRUE, limits, signal, truth
+from gatewise.theory.records import Block, work
+from gatewise.theory.study import Arm, Blind, Study, fingerprint
+
+PAIRS = [pytest.param(study, arm, id=f"{study.name}: {arm.name}") for study in STUDIES.values() for arm in study.arms]
+
+
+def test_studies_have_names_of_their_own():
+    assert all(name == study.name for name, study in STUDIES.items())
+    assert len({fingerprint(study) for study in STUDIES.values()}) == len(STUDIES) == 14
+    assert len(set(NO_STUDY)) == len(NO_STUDY)
+    assert not set(NO_STUDY) & set(STUDIES)
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
+def test_every_study_says_why_and_every_claim_where_from(study: Study):
+    assert len(study.why) > 200
+    assert study.title
+    about = {name for claim in study.claims for name in (claim.arm, claim.other)}
+    assert {arm.name for arm in study.arms} <= about
+    for claim in study.claims:
+        assert re.search(r"\d{4}\.\d{5}|this project", claim.source), claim
+        assert claim.standing != "own" or claim.source == "this project"
+        assert (claim.kind == "difference") == bool(claim.other)
+    assert len({(c.arm, c.series, c.kind, c.value, c.other) for c in study.claims}) == len(study.claims)
+
+
+@pytest.mark.parametrize(("study", "arm"), PAIRS)
+def test_the_window_can_carry_a_verdict(study: Study, arm: Arm):
+    levels = arm.levels()
+    assert len(levels) >= 4
+    assert levels[-1].axis / levels[0].axis >= 10**1.5
+    assert arm.replicates >= 40
+    assert arm.replicates % 20 == 0
+    flat = [c for c in study.claims if c.arm == arm.name and c.kind == "slower_than_polynomial"]
+    if flat and arm.model.gauge == "fixed":
+        assert levels[-1].axis / levels[0].axis >= 10**4
+
+
+@pytest.mark.parametrize(("study", "arm"), PAIRS)
+def test_every_arm_claims_the_rate_of_its_density_or_mean(study: Study, arm: Arm):
+    series = "mean" if arm.model.method == "ls" else "hellinger"
+    assert any(claim.series == series for claim in study.claims if claim.arm == arm.name)
+
+
+@pytest.mark.parametrize(("study", "arm"), PAIRS)
+def test_the_box_holds_the_truth_in_every_order_of_its_atoms(study: Study, arm: Arm):
+    """Gate locations and biases that translate are measured from every branch in turn, as from the last one."""
+    box, mixture, d = arm.model.box or {}, arm.model.mixture, arm.data.inputs.d
+    specs = specifications(mean_of(mixture) if arm.model.method == "ls" else mixture, d, d, 1)
+    assert set(box) == {path for path in specs if not path.startswith("family.")}
+    for path, value in arm.data.at(1000).paths().items():
+        if path == "family.scale":
+            assert arm.model.min_scale is not None
+            assert float(value.min()) > arm.model.min_scale
+            continue
+        low, high = box[path]
+        assert isinstance(low, float)
+        assert isinstance(high, float)
+        room, at, name = path.partition(".")[0], path.split(".")[1], path.rpartition(".")[2]
+        shown = value
+        if room == "gates" and name in mixture.gates[int(at)].translation():
+            axis = int(at)
+            shown = value.unsqueeze(axis) - value.unsqueeze(axis + 1)
+        assert low < float(shown.min()), path
+        assert float(shown.max()) < high, path
+
+
+def test_the_larger_model_has_at_least_the_experts_of_the_truth():
+    for study in STUDIES.values():
+        for arm in study.arms:
+            pairs = zip(arm.model.mixture.branching, arm.data.mixture.branching, strict=True)
+            assert all(fitted >= true for fitted, true in pairs), (study.name, arm.name)
+
+
+def test_signals_are_those_of_a_fine_grid():
+    x = torch.linspace(-2, 2, 200_001, dtype=torch.float64)
+    value = torch.sigmoid(0.3 + 1.5 * x) * (2 * x + 0.5) + torch.sigmoid(-x) * (1 - 1.5 * x)
+    assert signal("sigmoid", "linear", truth("linear", "two")) == pytest.approx(float(value.std()), rel=2e-3)
+
+
+def test_the_parameter_set_without_zero_experts_excludes_a_third_one():
+    arm = STUDIES["regime-2-attained"].arm("GELU(ax + b), zero excluded")
+    box = arm.model.box
+    weight = torch.sigmoid(torch.tensor(box["gates.0.bias"][0]))
+    least = 3 * weight * torch.nn.functional.gelu(torch.tensor(box["experts.intercept"][0]))
+    true = arm.data.at(1000).paths()
+    heights = torch.nn.functional.gelu(true["experts.intercept"][:, 0])
+    assert float((torch.sigmoid(true["gates.0.bias"]) * heights).sum()) < float(least) - 0.09
+
+
+def test_boxes_of_squares_hold_one_sign():
+    assert limits("polynomial")["experts.coef"] == (0.0, 5.0)
+    assert min(v[0][0] for v in TRUE["polynomial"]["coef"]) > 0
+
+
+RUN = (
+    ("softmax-over", "one too many"),
+    ("laplace-exact", "laplace"),
+    ("temperature-rates", "gelu, over"),
+    ("temperature-rates", "identity, exact"),
+    ("sigmoid-rates", "sigmoid, GELU(ax), regime two"),
+    ("sigmoid-rates", "softmax, b, regime one"),
+    ("crossed-gates", "softmax on sigmoid"),
+    ("hierarchical-rates", "SL, d=1, outer gate known"),
+    ("trap-early-stop", "stopped"),
+    ("trap-near-start", "near, noise shrinks"),
+)
+
+
+@pytest.mark.parametrize(("name", "title"), RUN)
+def test_claims_are_about_series_that_are_recorded(name: str, title: str):
+    study = STUDIES[name]
+    arm = study.arm(title)
+    if isinstance(arm.starts, Blind):
+        study = replace(study, arms=(replace(arm, starts=Blind(3)),), claims=())
+    (record,) = work(study, Block(title, arm.levels()[0], (0,)))
+    wanted = {c.series for c in STUDIES[name].claims if title in (c.arm, c.other)}
+    assert wanted
+    assert wanted <= set(record["series"]), wanted - set(record["series"])
+    for path, held in (arm.model.fixed or {}).items():
+        torch.testing.assert_close(torch.tensor(record["measure"][path], dtype=torch.float64), held)
+    for path, (low, high) in (arm.model.box or {}).items():
+        value = torch.tensor(record["measure"][path], dtype=torch.float64)
+        level = int(path.split(".")[1]) if path.startswith("gates.") else 0
+        translated = (
+            path.startswith("gates.") and path.rpartition(".")[2] in arm.model.mixture.gates[level].translation()
+        )
+        if not translated and path not in (arm.model.fixed or {}):
+            assert float(value.min()) >= low - 1e-9, path
+            assert float(value.max()) <= high + 1e-9, path

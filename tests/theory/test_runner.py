@@ -1,0 +1,180 @@
+"""Running studies: equal stores however they are run, interrupted, damaged or resumed."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gatewise.theory import collect, load, quick, run
+from gatewise.theory.store import lines_of, read
+
+FILE = Path(__file__).with_name("small_study.py")
+
+
+@pytest.fixture(scope="module")
+def study():
+    return load(f"{FILE}:study")
+
+
+@pytest.fixture(scope="module")
+def whole(study, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    run(study, folder)
+    return folder
+
+
+def test_a_store_holds_every_fit_and_is_judged(study, whole):
+    contents = read(whole)
+    assert len(contents.records) == study.fits() == 32
+    assert contents.faults == ()
+    result = collect(study, whole)
+    assert result.missing == 0
+    assert result.changed == ()
+    assert "3 sizes" in result.verdicts[0].reason
+    assert "A small study: 32 fits" in result.text()
+
+
+def test_two_workers_give_the_same_store_with_a_score_of_the_users(study, whole, tmp_path):
+    run(study, tmp_path, workers=2)
+    assert lines_of(tmp_path) == lines_of(whole)
+
+
+def test_shards_of_one_folder_give_the_same_store(study, whole, tmp_path):
+    for part in (1, 2, 3):
+        run(study, tmp_path, shard=(part, 3))
+    assert len(list(tmp_path.glob("records-*-of-3.jsonl"))) == 3
+    assert lines_of(tmp_path) == lines_of(whole)
+
+
+def test_what_is_there_is_not_run_again(study, whole, tmp_path):
+    run(study, tmp_path)
+    before = (tmp_path / "records.jsonl").read_bytes()
+    run(study, tmp_path, resume=True)
+    assert (tmp_path / "records.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("cut", [1, 40, 5000])
+def test_a_torn_last_line_is_dropped_and_run_again(study, whole, tmp_path, cut):
+    run(study, tmp_path)
+    path = tmp_path / "records.jsonl"
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert "torn" in read(tmp_path).faults[-1]
+    run(study, tmp_path, resume=True)
+    assert read(tmp_path).faults == ()
+    assert lines_of(tmp_path) == lines_of(whole)
+
+
+def test_a_damaged_record_is_named_and_never_used(study, whole, tmp_path):
+    run(study, tmp_path)
+    path = tmp_path / "records.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    lines[3] = lines[3].replace('"hellinger": 0.', '"hellinger": 1.')
+    path.write_text("".join(lines))
+    found = read(tmp_path)
+    assert found.faults == ("records.jsonl, line 4: damaged, not used",)
+    assert len(found.records) == 31
+    run(study, tmp_path, resume=True)
+    assert lines_of(tmp_path) == lines_of(whole)
+    assert "line 4: damaged" in collect(study, tmp_path).text()
+
+
+def test_another_study_is_refused_and_named(study, whole):
+    other = replace(study, seed=1)
+    with pytest.raises(ValueError, match="different: seed"):
+        run(other, whole, resume=True)
+    with pytest.raises(ValueError, match="resume it"):
+        run(study, whole)
+
+
+def test_changed_claims_are_told(study, whole):
+    eased = replace(study, claims=tuple(replace(claim, tolerance=9.0) for claim in study.claims))
+    assert collect(eased, whole).changed == ("the claims were changed after the first run",)
+
+
+def test_more_replicates_extend_a_folder(study, whole, tmp_path):
+    run(study, tmp_path)
+    more = replace(study, arms=(replace(study.arms[0], replicates=12), study.arms[1]))
+    run(more, tmp_path, resume=True)
+    result = collect(more, tmp_path)
+    assert result.missing == 0
+    assert result.changed == ("sizes or replicates were changed after the first run",)
+    assert set(lines_of(whole)) < set(lines_of(tmp_path))
+
+
+def test_blocks_of_another_size_are_refused(study, whole):
+    with pytest.raises(ValueError, match="blocks of 4"):
+        run(replace(study, arms=(replace(study.arms[0], replicates=10), study.arms[1])), whole, resume=True)
+
+
+def test_the_quick_tier_is_another_study(study, whole, tmp_path):
+    few = quick(study)
+    assert few.fits() == 20
+    run(few, tmp_path)
+    assert collect(few, tmp_path).missing == 0
+
+
+def test_starts_near_the_truth_record_their_distance(study, whole):
+    frame = collect(study, whole).frame
+    near = frame[frame["arm"] == "own"]
+    assert near["start"].between(1e-3, 2.0).all()
+    assert near["moved"].between(1e-3, 5.0).all()
+    assert frame[frame["arm"] == "plain"]["start"].isna().all()
+
+
+def test_two_writers_of_one_folder_are_refused(study, whole):
+    from gatewise.theory.store import writing
+
+    with writing(whole, ""), pytest.raises(ValueError, match="another process"), writing(whole, ""):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [("nowhere.py:study", "no file"), (f"{FILE}:truth", "has study"), ("study", "no file")],
+)
+def test_a_study_that_is_not_there(where, words):
+    with pytest.raises(ValueError, match=words):
+        load(where)
+
+
+def killed_and_resumed(folder, whole, moments):
+    """Kill a run after each of some seconds, resume it to the end, and compare the stores."""
+    code = "import sys; from gatewise.theory import load, run; run(load(sys.argv[1]), sys.argv[2], resume=True)"
+    command = [sys.executable, "-c", code, f"{FILE}:study", str(folder)]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    for seconds in moments:
+        process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE)
+        begun = time.monotonic()
+        while not (folder / "records.jsonl").exists() and process.poll() is None:
+            time.sleep(0.005)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert time.monotonic() - begun < 60
+    subprocess.run(command, env=env, check=True)
+    assert lines_of(folder) == lines_of(whole)
+
+
+def test_kill_and_resume(whole, tmp_path):
+    killed_and_resumed(tmp_path, whole, (0.2, 0.5))
+
+
+@pytest.mark.slow
+def test_kill_at_twenty_random_moments_and_resume(whole, tmp_path):
+    draw = random.Random(0)
+    for number in range(20):
+        killed_and_resumed(tmp_path / str(number), whole, (draw.uniform(0.0, 3.0),))
+
+
+def test_the_folder_says_what_made_it(whole):
+    held = json.loads((whole / "study.json").read_text())
+    assert held["study"] == "small"
+    assert held["engine"]["dtype"] == "float64"
+    assert len(held["claims"]) == 1

@@ -1,0 +1,145 @@
+"""Verdicts on synthetic records: every word, every doubt, and what would settle an open claim."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from gatewise.core.gates import GATES
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.theory import Arm, Claim, Data, Model, Study
+from gatewise.theory.verdict import Word, curve, judge
+
+SIZES = (1000, 3162, 10000, 31623, 100000)
+MIXTURE = Mixture((GATES["softmax"],), (2,))
+TRUTH = Measure(
+    ({"weight": torch.tensor([[1.5], [0.0]]).double(), "bias": torch.tensor([0.3, 0.0]).double()},),
+    {"coef": torch.tensor([[[1.5]], [[-1.0]]]).double(), "intercept": torch.tensor([[1.0], [-1.0]]).double()},
+    {"scale": torch.tensor([[0.5], [0.7]]).double()},
+)
+
+
+def study_of(*claims, sizes=SIZES, replicates=60, names=("a", "b"), gauge="fixed", gate="softmax"):
+    mixture = Mixture((GATES[gate],), (2,))
+    data = Data(MIXTURE, TRUTH)
+    arms = tuple(Arm(n, data, Model(mixture, min_scale=0.1, gauge=gauge), sizes, replicates) for n in names)
+    return Study("s", "S", "", arms, claims)
+
+
+def claim(kind="equal", value=-0.5, tolerance=0.1, standing="published", **more):
+    return Claim("a", "error", kind, value, tolerance, "source", standing, **more)
+
+
+def frame_of(rates, sizes=SIZES, replicates=60, uncertified=0.0, lost=0.0, noise=0.2, bend=0.0):
+    rng = np.random.default_rng(0)
+    rows = []
+    for arm, rate in rates.items():
+        for at in sizes:
+            scatter = np.exp(noise * rng.standard_normal(replicates))
+            for r in range(replicates):
+                error = at**rate * np.exp(bend * np.log(at / sizes[0]) ** 2) * scatter[r]
+                rows.append(
+                    {
+                        "arm": arm,
+                        "axis": at,
+                        "replicate": r,
+                        "error": np.nan if r < lost * replicates else error,
+                        "certified": r >= uncertified * replicates,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "rate", "word"),
+    [
+        ("equal", -0.5, -0.5, Word.supported),
+        ("equal", -0.5, -0.25, Word.contradicted),
+        ("equal", -0.5, -0.41, Word.unresolved),
+        ("at_most", -0.25, -0.5, Word.supported),
+        ("at_most", -0.25, -0.26, Word.supported),
+        ("at_most", -0.25, 0.0, Word.contradicted),
+    ],
+)
+def test_the_interval_decides(kind, value, rate, word):
+    made = claim(kind, value)
+    found = judge(study_of(made), frame_of({"a": rate, "b": rate}), made)
+    assert found.word is word
+    assert bool(found.settle) == (word is Word.unresolved)
+
+
+def test_a_recalled_claim_is_never_contradicted():
+    made = claim(standing="recalled")
+    assert judge(study_of(made), frame_of({"a": -0.25}), made).word is Word.differs
+
+
+def test_a_difference_is_paired():
+    made = claim("difference", 0.0, 0.02, other="b")
+    frame = frame_of({"a": -0.5})
+    frame = pd.concat([frame, frame.assign(arm="b", error=2 * frame["error"])])
+    found = judge(study_of(made), frame, made)
+    assert found.word is Word.supported
+    assert found.slope.half < 1e-9
+
+
+def test_slower_than_polynomial_needs_four_decades():
+    made = claim("slower_than_polynomial", 0.0, 0.0)
+    short = judge(study_of(made), frame_of({"a": 0.0}), made)
+    assert short.word is Word.unresolved
+    assert "4.0 needed" in short.reason
+    sizes = (100, 1000, 10000, 100000, 1000000)
+    for rate, word in ((0.0, Word.supported), (-0.25, Word.contradicted)):
+        assert judge(study_of(made, sizes=sizes), frame_of({"a": rate}, sizes), made).word is word
+
+
+@pytest.mark.parametrize(
+    ("frame", "sizes", "replicates", "words"),
+    [
+        ({"uncertified": 0.1}, SIZES, 60, "no certificate"),
+        ({"lost": 0.1}, SIZES, 60, "no such error"),
+        ({"sizes": SIZES[:3]}, SIZES[:3], 60, "3 sizes"),
+        ({"replicates": 20}, SIZES, 20, "20 replicates"),
+    ],
+)
+def test_doubts_leave_a_claim_open(frame, sizes, replicates, words):
+    made = claim()
+    found = judge(study_of(made, sizes=sizes, replicates=replicates), frame_of({"a": -0.5}, **frame), made)
+    assert found.word is Word.unresolved
+    assert words in found.reason
+
+
+def test_uncertified_replicates_stay_in_the_slope_and_the_slope_without_them_is_told():
+    frame = frame_of({"a": -0.5}, uncertified=0.04)
+    frame.loc[~frame["certified"], "error"] *= 3
+    found = curve(frame, study_of().arms[0], "error")
+    assert found.slope.used == (60,) * 5
+    assert found.certified.used == (57,) * 5 or found.certified.used == (58,) * 5
+
+
+def test_a_curved_window_is_not_decided():
+    made = claim(value=-0.52, tolerance=0.045)
+    found = judge(study_of(made), frame_of({"a": -0.75}, bend=0.05, noise=0.05), made)
+    assert found.word is Word.unresolved
+    assert "curved" in found.reason
+
+
+def test_a_parameter_on_a_ridge_has_no_rate_whatever_its_slope():
+    made = Claim("a", "gates.0.temperature exact mean", "equal", -0.5, 0.1, "source", "recalled")
+    frame = frame_of({"a": -0.5}).rename(columns={"error": "gates.0.temperature exact mean"})
+    study = study_of(made, gauge="none", gate="dense-to-sparse")
+    found = judge(study, frame, made)
+    assert found.word is Word.not_identified
+    assert "ridge" in found.reason
+
+
+def test_an_unknown_series_names_those_there_are():
+    made = Claim("a", "nothing", "equal", -0.5, 0.1, "source", "own")
+    with pytest.raises(ValueError, match="it has error"):
+        judge(study_of(made), frame_of({"a": -0.5}), made)
+
+
+def test_settling_scales_with_the_square_of_the_width():
+    made = claim(value=-0.5, tolerance=0.05)
+    wide = judge(study_of(made), frame_of({"a": -0.48}, noise=1.5), made)
+    assert wide.word is Word.unresolved
+    assert "replicates" in wide.settle
