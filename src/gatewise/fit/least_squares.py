@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from math import log
 
 import numpy as np
@@ -168,7 +169,11 @@ def _random(chart: Chart, inputs: Tensor, generator: np.random.Generator) -> Mea
 
 
 def _replaced(problem: Problem, bases: Tensor, count: int, generator: np.random.Generator) -> Tensor:
-    """Return points (count, P): one of `bases` with one expert, and its branch of the gate, drawn anew."""
+    """Return points (S, P): one of `bases` with one expert, and its branch of the gate, drawn anew, `count` of them.
+
+    An unnormalised sigmoid gate has two sides, ``sigmoid(-z) = 1 - sigmoid(z)``: every branch of every base is also
+    turned to its other side.
+    """
     chart = problem.chart
     depth, branching = chart.mixture.depth, chart.mixture.branching
     rows = thin(problem.rows, generator, SCREENED)
@@ -182,7 +187,19 @@ def _replaced(problem: Problem, bases: Tensor, count: int, generator: np.random.
             if value.shape[:depth] == branching and path.startswith((f"gates.{depth - 1}.", "experts.")):
                 value[leaf] = fresh[path][leaf]
         points.append(chart.free(from_paths(paths, depth)))
+    if not chart.mixture.gates[-1].link.normalised:
+        points += [_turned(chart, base, leaf) for base in bases for leaf in product(*map(range, branching))]
     return torch.clamp(torch.stack(points), chart.lower, chart.upper)
+
+
+def _turned(chart: Chart, base: Tensor, leaf: tuple[int, ...]) -> Tensor:
+    """Return a point with the last gate of one leaf on its other side."""
+    depth = chart.mixture.depth
+    paths = {path: value.clone() for path, value in chart.measure(base).paths().items()}
+    for path in (f"gates.{depth - 1}.weight", f"gates.{depth - 1}.bias"):
+        if path in paths:
+            paths[path][leaf] *= -1.0
+    return chart.free(from_paths(paths, depth))
 
 
 def grown(measure: Measure, depth: int, shrink: float, generator: np.random.Generator) -> Measure:
