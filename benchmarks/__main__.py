@@ -22,6 +22,7 @@ from benchmarks import (
     newton,
     parquet,
     passes,
+    population,
     scaling,
     speed,
     squares,
@@ -46,6 +47,7 @@ BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
     "parquet": parquet.run,
     "flexmix": flexmix.run,
     "scaling": scaling.run,
+    "population": population.run,
 }
 
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from math import isfinite
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gatewise.core.mixture import Measure, Mixture, regression, sample
+from gatewise.core.mixture import Measure, Mixture, log_density, regression, sample
 from gatewise.core.rows import Rows, make_rows
 from gatewise.fit.least_squares import mean_of
 from gatewise.fit.many import Plan, fit_block
 from gatewise.fit.result import Fit
 from gatewise.fit.status import Status
 from gatewise.fit.threads import one_thread
+from gatewise.theory.dendrogram import dendrogram
 from gatewise.theory.distances import between_densities, between_means
 from gatewise.theory.store import Record
 from gatewise.theory.study import Arm, Level, NearTruth, Study
@@ -110,6 +112,9 @@ def _work(study: Study, block: Block) -> list[Record]:
     truth = arm.data.at(level.n)
     fits = fit_block(plan_of(study, arm, level), partial(draw, study, arm, level), block.replicates)
     measured = measure(arm, truth, [fit.measure for fit in fits])
+    if arm.merged:
+        sets = [draw(study, arm, level, replicate) for replicate in block.replicates]
+        measured |= _merged(arm, truth, [fit.measure for fit in fits], sets)
     records = []
     for i, (replicate, fit) in enumerate(zip(block.replicates, fits, strict=True)):
         record = {"key": [arm.name, level.axis, replicate], "n": level.n, "block": len(fits), **_facts(fit)}
@@ -162,7 +167,7 @@ def measure(arm: Arm, truth: Measure, measures: Sequence[Measure]) -> dict[str, 
     if arm.model.method == "ls":
         mixture, true = mean_of(mixture), mean_of(true)
         truth = truth._replace(family={})
-    fitted = _stacked(measures)
+    fitted = stack(measures)
     series = _voronoi(arm, (mixture, fitted, true, truth))
     nodes = arm.data.inputs.nodes()
     if arm.model.method == "ls":
@@ -189,7 +194,26 @@ def _voronoi(arm: Arm, pair: tuple[Mixture, Measure, Mixture, Measure]) -> dict[
     return series
 
 
-def _stacked(measures: Sequence[Measure]) -> Measure:
+def _merged(arm: Arm, truth: Measure, measures: Sequence[Measure], sets: Sequence[Rows]) -> dict[str, Tensor]:
+    """Return losses and errors of merged atoms, and how many atoms the dendrogram criterion selects."""
+    tree = dendrogram(arm.model.mixture, stack(measures))
+    true = arm.data.mixture
+    series = _voronoi(arm, (*tree.at(true.branching[0]), true, truth))
+    likelihoods = []
+    for mixture, merged in zip(tree.mixtures[:-1], tree.measures[:-1], strict=True):
+        means = [
+            log_density(mixture, merged.map(itemgetter(s)), *rows.read(0, rows.n)[:3]).mean()
+            for s, rows in enumerate(sets)
+        ]
+        likelihoods.append(torch.stack(means))
+    criterion = tree.criterion(torch.stack(likelihoods, -1), sets[0].n)
+    selected = arm.model.mixture.branching[0] - criterion.argmin(-1)
+    return {f"merged {name}": value for name, value in series.items()} | {"selected": selected.double()}
+
+
+def stack(measures: Sequence[Measure]) -> Measure:
+    """Join measures into one with a batch dimension."""
+
     def join(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
 

@@ -16,7 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gatewise.theory.study import Study, describe, fingerprint
+from gatewise.theory.fingerprint import describe, fingerprint
+from gatewise.theory.study import Study
 
 Key = tuple[str, int, int]  # arm, axis of the level, replicate
 Record = dict[str, Any]

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import torch
 from torch import Tensor
 
-from gatewise import __version__
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.fit.problem import engine
 from gatewise.theory.inputs import Inputs, Uniform
 from gatewise.theory.voronoi import LOSSES, Loss
 
 Method = Literal["ml", "ls", "em"]
 Kind = Literal["equal", "at_most", "slower_than_polynomial", "difference"]
 Standing = Literal["published", "derived", "recalled", "own"]
-RECORD = 1  # version of what a record holds
 
 
 @dataclass(frozen=True)
@@ -137,6 +131,9 @@ class Arm:
         Voronoi losses, or their names in `LOSSES`.
     rbar : int or None
         Order of the polynomial system for cells of four and more atoms.
+    merged : bool
+        Whether losses and errors are also recorded, as "merged ...", after the fitted atoms have been merged to as many
+        as are true, and "selected", the number of atoms that the dendrogram criterion chooses.
     """
 
     name: str
@@ -147,6 +144,7 @@ class Arm:
     starts: Blind | NearTruth = Blind()
     losses: tuple[str | Loss, ...] = ("exact",)
     rbar: int | None = None
+    merged: bool = False
 
     def __post_init__(self) -> None:
         noise, method = self.data.noise, self.model.method
@@ -269,47 +267,3 @@ def long(study: Study, times: int = 10) -> Study:
     It has the same fingerprint, so that a folder of the standard study is extended.
     """
     return replace(study, arms=tuple(replace(arm, replicates=times * arm.replicates) for arm in study.arms))
-
-
-def describe(study: Study) -> dict[str, Any]:
-    """Return everything that decides a record, as values that JSON can hold; not how many there are, nor the claims."""
-    return {
-        "study": study.name,
-        "seed": study.seed,
-        "arms": {arm.name: _describe(arm) for arm in study.arms},
-        "record": RECORD,
-        "engine": {
-            "gatewise": __version__,
-            "torch": torch.__version__,
-            "sums": engine(),
-            "instructions": torch.backends.cpu.get_cpu_capability(),
-            "dtype": "float64",
-            "threads": 1,
-        },
-    }
-
-
-def _describe(arm: Arm) -> dict[str, Any]:
-    data, model = arm.data, arm.model
-    probes = (1000, 10_000)  # a truth that drifts is told from another by its values here
-    shown: dict[str, Any] = {
-        "truth": [{k: v.tolist() for k, v in data.at(n).paths().items()} for n in probes],
-        "fixed": {k: v.tolist() for k, v in (model.fixed or {}).items()},
-        "box": {k: [torch.as_tensor(b).tolist() for b in pair] for k, pair in (model.box or {}).items()},
-    }
-    values = (data.mixture, data.inputs, model.mixture, model.method, model.gauge, model.min_scale, model.max_iter)
-    losses = tuple(loss.name for loss in arm.named_losses())
-    shown["values"] = [repr(v) for v in (*values, data.noise, arm.starts, losses, arm.rbar)]
-    for text in shown["values"]:
-        if " at 0x" in text:
-            raise ValueError(
-                f"arm {arm.name!r} holds {text}: its text changes from run to run, so that the study cannot be told "
-                "from another; make the class a frozen dataclass"
-            )
-    return shown
-
-
-def fingerprint(study: Study) -> str:
-    """Return a hash of everything that decides a record."""
-    text = json.dumps(describe(study), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,59 @@
+"""What decides the records of a study, in words that are hashed: two studies with one hash have equal records."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import torch
+
+from gatewise import __version__
+from gatewise.fit.problem import engine
+from gatewise.theory.study import Arm, Study
+
+RECORD = 1  # version of what a record holds
+
+
+def describe(study: Study) -> dict[str, Any]:
+    """Return everything that decides a record, as values that JSON can hold; not how many there are, nor the claims."""
+    return {
+        "study": study.name,
+        "seed": study.seed,
+        "arms": {arm.name: _describe(arm) for arm in study.arms},
+        "record": RECORD,
+        "engine": {
+            "gatewise": __version__,
+            "torch": torch.__version__,
+            "sums": engine(),
+            "instructions": torch.backends.cpu.get_cpu_capability(),
+            "dtype": "float64",
+            "threads": 1,
+        },
+    }
+
+
+def _describe(arm: Arm) -> dict[str, Any]:
+    data, model = arm.data, arm.model
+    probes = (1000, 10_000)  # a truth that drifts is told from another by its values here
+    shown: dict[str, Any] = {
+        "truth": [{k: v.tolist() for k, v in data.at(n).paths().items()} for n in probes],
+        "fixed": {k: v.tolist() for k, v in (model.fixed or {}).items()},
+        "box": {k: [torch.as_tensor(b).tolist() for b in pair] for k, pair in (model.box or {}).items()},
+    }
+    values = (data.mixture, data.inputs, model.mixture, model.method, model.gauge, model.min_scale, model.max_iter)
+    losses = tuple(loss.name for loss in arm.named_losses())
+    shown["values"] = [repr(v) for v in (*values, data.noise, arm.starts, losses, arm.rbar, arm.merged)]
+    for text in shown["values"]:
+        if " at 0x" in text:
+            raise ValueError(
+                f"arm {arm.name!r} holds {text}: its text changes from run to run, so that the study cannot be told "
+                "from another; make the class a frozen dataclass"
+            )
+    return shown
+
+
+def fingerprint(study: Study) -> str:
+    """Return a hash of everything that decides a record."""
+    text = json.dumps(describe(study), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

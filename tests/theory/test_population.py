@@ -1,0 +1,236 @@
+"""Population exponents: exact distances, the heat equation, kinks, derivatives, and results that are not certified."""
+
+from math import exp, pi, sqrt
+
+import pytest
+import torch
+from scipy.optimize import minimize_scalar
+
+from gatewise.core.experts import EXPERTS
+from gatewise.core.families import FAMILIES
+from gatewise.core.gates import GATES
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.fit.least_squares import mean_of
+from gatewise.theory.population import population_exponent
+from gatewise.theory.population_descent import descend
+from gatewise.theory.population_problem import Held, coordinates, density_squares, mean_squares, split
+from gatewise.theory.population_rules import Ball, Cube
+
+POINT = Cube(-1.0, 1.0, panels=1)
+BOX = {"experts.intercept": (-5.0, 5.0), "family.scale": (0.1, 3.0)}
+
+
+def tensor(values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def constants(gate, k):
+    return Mixture((GATES[gate],), (k,), EXPERTS["constant"])
+
+
+ONE = Measure(({"bias": tensor([0.0])},), {"intercept": tensor([[0.4]])}, {"scale": tensor([[0.8]])})
+LINE = ONE._replace(experts={"coef": tensor([[[0.5]]]), "intercept": tensor([[0.4]])})
+
+
+def two(place):
+    gate = {place: tensor([[1.5], [-0.4]]), "bias": tensor([0.3, 0.0])}
+    experts = {"coef": tensor([[[1.5]], [[-1.0]]]), "intercept": tensor([[1.0], [-1.0]])}
+    return Measure((gate,), experts, {"scale": tensor([[0.5], [0.7]])})
+
+
+def hellinger_of_normals(shift, scale, other):
+    overlap = sqrt(2 * scale * other / (scale**2 + other**2)) * exp(-(shift**2) / (4 * (scale**2 + other**2)))
+    return sqrt(1 - overlap)
+
+
+def test_one_expert_has_exponent_one_and_the_distance_of_two_normal_laws():
+    line = Mixture((GATES["constant"],), (1,))
+    found = population_exponent(line, LINE, line, "experts.intercept", cells=(0,), eps=(0.4, 0.2, 0.1))
+    for eps, distance in zip(found.eps, found.distance, strict=True):
+        exact = minimize_scalar(lambda s, eps=eps: hellinger_of_normals(eps, 0.8, s), bounds=(0.5, 1.2)).fun
+        assert distance == pytest.approx(exact, rel=1e-6)
+    assert found.local[-1] == pytest.approx(1.0, abs=0.01)
+    assert all(found.certified)
+
+
+def test_least_squares_of_one_expert_has_the_distance_eps():
+    line = Mixture((GATES["constant"],), (1,))
+    found = population_exponent(line, LINE, line, "experts.intercept", cells=(0,), eps=(0.2, 0.1), distance="l2")
+    assert found.distance == pytest.approx((0.2, 0.1), rel=1e-10)
+    assert found.local == pytest.approx((1.0,), abs=1e-9)
+    assert found.certified == (True,)
+
+
+@pytest.mark.parametrize(("path", "claim"), [("experts.intercept", 4.0), ("family.variance", 2.0)])
+def test_heat_equation_makes_intercept_four_and_variance_two(path, claim):
+    one, pair = constants("constant", 1), constants("constant", 2)
+    eps = (0.2, 0.1, 0.05, 0.025)
+    found = population_exponent(one, ONE, pair, path, cells=(0, 0), eps=eps, box=BOX, inputs=POINT, starts=3)
+    assert found.local[-1] == pytest.approx(claim, abs=0.06 * claim)
+    assert found.certified[-1], found.text()
+    assert "gates.0.bias[0]" in found.text()  # the less weight the displaced atom has, the closer the truth
+
+
+def test_split_atoms_solve_the_polynomial_system_up_to_order_three():
+    """sum p a = 0, sum p (a^2 + b) = 0 and sum p (a^3 / 6 + a b / 2) = 0 hold to higher order in eps."""
+    one, pair, eps = constants("constant", 1), constants("constant", 2), 0.02
+    found = population_exponent(
+        one, ONE, pair, "experts.intercept", cells=(0, 0), eps=(0.08, 0.04, eps), box=BOX, inputs=POINT, starts=2
+    )
+    for side in found.sides[-1]:
+        share = torch.softmax(side.measure.gates[0]["bias"], 0)
+        a = side.measure.experts["intercept"][:, 0] - 0.4
+        b = side.measure.family["scale"][:, 0] ** 2 - 0.64
+        terms = {1: [a], 2: [a**2, b], 3: [a**3 / 6, a * b / 2]}
+        for order, parts in terms.items():
+            size = max(float((share * part).abs().sum()) for part in parts)
+            assert abs(float((share * sum(parts)).sum())) < 20 * eps * size, order
+            assert size > 0.01 * eps**order
+        assert float(a.abs().min()) > 0.3 * eps
+
+
+@pytest.mark.parametrize(("path", "claim"), [("experts.coef", 2.0), ("gates.0.weight", 2.0)])
+def test_over_filled_softmax_has_slope_and_gate_two(path, claim):
+    truth, fitted = Mixture((GATES["softmax"],), (2,)), Mixture((GATES["softmax"],), (3,))
+    found = population_exponent(
+        truth, two("weight"), fitted, path, cells=(0, 0, 1), eps=(0.05, 0.025), starts=2, box={"family.scale": (0.1, 2)}
+    )
+    assert found.local[-1] == pytest.approx(claim, abs=0.2)
+    assert found.certified == (True,), found.text()
+
+
+def test_laplace_center_has_one_and_a_half_in_one_dimension():
+    truth, fitted = constants("laplace", 2), constants("laplace", 3)
+    measure = two("center")._replace(experts={"intercept": tensor([[1.0], [-1.0]])})
+    box = BOX | {"gates.0.center": (-1.9, 1.9)}
+    found = population_exponent(
+        truth, measure, fitted, "gates.0.center", cells=(0, 0, 1), eps=(0.02, 0.01), starts=2, box=box, step=0.8
+    )
+    assert found.local[-1] == pytest.approx(1.5, abs=0.15)
+    assert found.certified == (True,), found.text()
+
+
+def bump(nodes, center, eps):
+    x = nodes.x[0]
+    return float(
+        (nodes.weight * ((x - center - eps).abs() + (x - center + eps).abs() - 2 * (x - center).abs()) ** 2).sum()
+    )
+
+
+def test_panels_see_the_bump_of_a_split_center():
+    """The integral of ``(|x - c - e| + |x - c + e| - 2 |x - c|)^2`` is ``8 e^3 / 3``."""
+    eps, line, none = 1e-3, Cube(-2.0, 2.0), torch.empty(0, 1)
+    exact = 8 * eps**3 / 3 / 4
+    assert bump(line.graded(tensor([[-0.37]]), none, eps), -0.37, eps) == pytest.approx(exact, rel=1e-9)
+    assert abs(bump(line.graded(none, none, eps), -0.37, eps) / exact - 1) > 0.5
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_ball_integrates_polynomials_and_a_small_cone(d):
+    center, radius, eps = (0.3, -0.2, 0.1)[:d], 1.5, 0.01
+    nodes = Ball(center, radius).graded(tensor([center]), tensor([center]), eps)
+    z = nodes.x - tensor(center)[:, None]
+    r = z.norm(dim=0)
+    assert float(nodes.weight.sum()) == pytest.approx(1.0, rel=1e-12)
+    assert (nodes.weight * z**2).sum(-1).tolist() == pytest.approx([radius**2 / (d + 2)] * d, rel=1e-10)
+    volume = {2: pi * radius**2, 3: 4 * pi * radius**3 / 3}[d]
+    cone = {2: 2 * pi * eps**4 / 12, 3: 4 * pi * eps**5 / 30}[d]  # of (eps - r)^2 inside r < eps
+    assert float((nodes.weight * (eps - r).clamp_min(0) ** 2).sum()) * volume == pytest.approx(cone, rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["density", "mean"])
+@pytest.mark.parametrize(("gate", "place"), [("softmax", "weight"), ("laplace", "center")])
+def test_jacobians_are_those_of_the_residuals(kind, gate, place):
+    truth, fitted, measure = Mixture((GATES[gate],), (2,)), Mixture((GATES[gate],), (3,)), two(place)
+    if kind == "mean":
+        truth, fitted, measure = mean_of(truth), mean_of(fitted), measure._replace(family={})
+    near = split(fitted, measure, (0, 0, 1), 1, 1)
+    here = coordinates(fitted, near, 1, Held("experts.coef", 0, 0), 0.1, (0, 0, 1), {}, 1.0)
+    nodes = Cube().graded(torch.empty(0, 1), torch.empty(0, 1), 0.1)
+    if kind == "density":
+        squares = density_squares(here, truth, measure, nodes, 1.0)
+        value, both = squares.density, squares.density_both
+    else:
+        squares = mean_squares(here, truth, measure, nodes)
+        value, both = squares.mean, squares.mean_both
+    z = here.of(near) + 0.1 * torch.randn(len(here.lower), generator=torch.Generator().manual_seed(1)).double()
+    residual, jacobian = both(z)
+    assert torch.allclose(residual, value(z), rtol=1e-12, atol=1e-15)
+    for column, unit in zip(jacobian.T, torch.eye(len(z)).double(), strict=True):
+        slope = (value(z + 1e-6 * unit) - value(z - 1e-6 * unit)) / 2e-6
+        assert float((slope - column).norm()) < 1e-6 * (1 + float(column.norm()))
+
+
+def test_residuals_keep_their_digits_when_the_laws_nearly_agree():
+    line = constants("constant", 1)
+    held = Held("experts.intercept", 0, 0)
+    here = coordinates(line, ONE, 1, held, 1e-9, (0,), {}, 1.0)
+    nodes = Cube().graded(torch.empty(0, 1), torch.empty(0, 1), 1.0)
+    squares = density_squares(here, line, ONE, nodes, 0.5)
+    exact = 1e-9 / sqrt(8) / 0.8  # sqrt(1 - exp(-eps^2 / (8 s^2)))
+    assert float(squares.density(here.of(ONE)).norm()) == pytest.approx(exact, rel=1e-5)
+
+
+def test_descent_releases_and_keeps_limits_of_the_box():
+    """Least squares of ``z - (2, 0.2)`` from a corner of [0, 1]^2: one coordinate ends at its limit, one inside."""
+    target, zero, one = tensor([2.0, 0.2]), torch.zeros(2).double(), torch.ones(2).double()
+    eye = torch.eye(2, dtype=torch.float64)
+    end = descend(lambda z: z - target, lambda z: (z - target, eye), zero, zero, one, 50, 1e-9)
+    assert end.point.tolist() == pytest.approx([1.0, 0.2], abs=1e-8)
+    assert end.bound.tolist() == [True, False]
+    assert end.offset < 1e-8
+
+
+def test_nodes_that_are_too_coarse_are_not_certified_and_the_table_says_so():
+    one, pair = constants("constant", 1), constants("constant", 2)
+    found = population_exponent(
+        one, ONE, pair, "experts.intercept", cells=(0, 0), eps=(0.2, 0.1), box=BOX, inputs=POINT, step=3.0, starts=2
+    )
+    assert found.certified == (False,)
+    assert " ?" in found.text()
+    assert "not certified" in found.text()
+
+
+def test_repeats_exactly_and_depends_on_nothing_else():
+    line = Mixture((GATES["constant"],), (1,))
+    first, again = (
+        population_exponent(line, LINE, line, "experts.coef", cells=(0,), eps=(0.2, 0.1), inputs=POINT, seed=3)
+        for _ in range(2)
+    )
+    assert first.distance == again.distance
+    assert first.hits == again.hits
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"distance": "kl"}, "distance='kl': choose 'hellinger' or 'l2'"),
+        ({"path": "gates.0.bias"}, "'gates.0.bias' is no location.*gates.0.weight, experts.coef"),
+        ({"path": "experts.slope"}, "'experts.slope' is no location"),
+        ({"cells": (0, 1)}, r"cells=\(0, 1\) for 3 fitted and 2 true atoms"),
+        ({"cells": (0, 0, 0)}, r"cells=\(0, 0, 0\) for 3 fitted and 2 true atoms"),
+        ({"path": "gates.0.weight", "cells": (0, 1, 1)}, "its reference, is one of 2 in its cell.*exactly filled"),
+        ({"eps": (0.1, 0.2)}, "each smaller than the one before"),
+        ({"eps": (0.1,)}, "at least two positive displacements"),
+        ({"atom": 3}, "atom=3, entry=0: there are 3 atoms"),
+        ({"entry": 1}, "atom=0, entry=1: there are 3 atoms with 1 entries"),
+        ({"path": "family.variance", "eps": (0.3, 0.1)}, "a variance of 0.25 displaced by -0.3 is not positive"),
+    ],
+)
+def test_bad_arguments_say_what_is_wrong(change, words):
+    truth, fitted = Mixture((GATES["softmax"],), (2,)), Mixture((GATES["softmax"],), (3,))
+    arguments = {"path": "experts.intercept", "cells": (0, 0, 1), "eps": (0.2, 0.1), "starts": 1} | change
+    with pytest.raises(ValueError, match=words):
+        population_exponent(truth, two("weight"), fitted, arguments.pop("path"), **arguments)
+
+
+def test_kinks_and_counts_that_no_rule_integrates_are_refused():
+    with pytest.raises(ValueError, match="Use Ball about the over-filled center"):
+        Cube(d=2).graded(torch.zeros(1, 2), torch.zeros(1, 2), 0.1)
+    with pytest.raises(ValueError, match="they must agree"):
+        Ball((0.0, 0.0), 1.0).graded(torch.ones(1, 2), torch.ones(1, 2), 0.1)
+    with pytest.raises(ValueError, match="2 and 3 inputs"):
+        Ball((0.0,), 1.0)
+    counts = Mixture((GATES["constant"],), (1,), family=FAMILIES["poisson"])
+    with pytest.raises(ValueError, match=r"family Poisson.*real line.*distance='l2'"):
+        population_exponent(counts, LINE._replace(family={}), counts, "experts.coef", cells=(0,))
