@@ -1,4 +1,4 @@
-"""Are the known counts of derivatives and relations (THEORY 7.3 to 7.5) reproduced, and what does a check cost?"""
+"""Are the known counts of derivatives and relations reproduced, and what does a check cost?"""
 
 from __future__ import annotations
 

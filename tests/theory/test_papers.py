@@ -8,10 +8,11 @@ import torch
 
 from gatewise.core.chart import specifications
 from gatewise.fit.least_squares import mean_of
+from gatewise.theory.fingerprint import fingerprint
 from gatewise.theory.papers import NO_STUDY, STUDIES
 from gatewise.theory.papers.sigmoid import TRUE, limits, signal, truth
 from gatewise.theory.records import Block, work
-from gatewise.theory.study import Arm, Blind, Study, fingerprint
+from gatewise.theory.study import Arm, Blind, Study
 
 PAIRS = [pytest.param(study, arm, id=f"{study.name}: {arm.name}") for study in STUDIES.values() for arm in study.arms]
 

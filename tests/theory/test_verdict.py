@@ -55,10 +55,12 @@ def frame_of(rates, sizes=SIZES, replicates=60, uncertified=0.0, lost=0.0, noise
     [
         ("equal", -0.5, -0.5, Word.supported),
         ("equal", -0.5, -0.25, Word.contradicted),
-        ("equal", -0.5, -0.41, Word.unresolved),
+        ("equal", -0.5, -0.4, Word.unresolved),
         ("at_most", -0.25, -0.5, Word.supported),
         ("at_most", -0.25, -0.26, Word.supported),
         ("at_most", -0.25, 0.0, Word.contradicted),
+        ("at_least", -0.25, 0.0, Word.supported),
+        ("at_least", -0.25, -0.5, Word.contradicted),
     ],
 )
 def test_the_interval_decides(kind, value, rate, word):

@@ -1,15 +1,21 @@
-"""Pictures of fits: functions from result values to matplotlib Axes, without pyplot and without global settings."""
+"""Pictures of fits and studies: functions from result values to matplotlib Axes, without pyplot or global settings."""
 
 from gatewise.plots.agreement import gating_regions, predicted_observed
 from gatewise.plots.curves import expert_curves, gate_curves
 from gatewise.plots.overview import overview
+from gatewise.plots.rates import dropped, rates
+from gatewise.plots.replicates import active, from_start
 from gatewise.plots.starts import objective_per_start
 
 __all__ = [
+    "active",
+    "dropped",
     "expert_curves",
+    "from_start",
     "gate_curves",
     "gating_regions",
     "objective_per_start",
     "overview",
     "predicted_observed",
+    "rates",
 ]

@@ -74,19 +74,25 @@ def render(page: Page) -> str:
     -------
     str
     """
+    sections = [_section(section, f"s{i}") for i, section in enumerate(page.sections)]
+    found = {row["status"] for section in sections for row in section["rows"]}
+    return filled(
+        "page.html.j2",
+        page=page,
+        sections=sections,
+        statuses=[(str(status), status.words, str(status) in found) for status in reversed(Status)],
+        versions=f"gatewise {page.version}, torch {torch.__version__}, Python {platform.python_version()}",
+    )
+
+
+def filled(template: str, styles: Sequence[str] = ("page.css",), **values: Any) -> str:
+    """Return a template filled with values; `styles` name the sheets that stand inside the page."""
     loader = jinja2.PackageLoader("gatewise.report")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    sections = [_section(section, f"s{i}") for i, section in enumerate(page.sections)]
-    found = {row["status"] for section in sections for row in section["rows"]}
-    return environment.get_template("page.html.j2").render(
-        page=page,
-        sections=sections,
-        statuses=[(str(status), status.words, str(status) in found) for status in reversed(Status)],
-        style=Markup(loader.get_source(environment, "page.css")[0]),
-        versions=f"gatewise {page.version}, torch {torch.__version__}, Python {platform.python_version()}",
-    )
+    style = Markup("".join(loader.get_source(environment, name)[0] for name in styles))
+    return environment.get_template(template).render(style=style, **values)
 
 
 def _section(section: Section, prefix: str) -> dict[str, Any]:

@@ -156,7 +156,7 @@ RELATION = "an order of a larger polynomial system takes the place of r; its val
 RATES: tuple[Rate, ...] = (
     *_rows("ml|softmax|linear|exact", {W: ONE, COEF: ONE, INTERCEPT: ONE, VARIANCE: ONE}, "2305.03288", "published"),
     *_rows("ml|softmax|linear|over", SOFTMAX, "2305.03288", "published", UPPER),
-    *_rows("ml|softmax (sharper)|linear|over", {W: TWO, COEF: TWO, **HEAT}, "THEORY 5.4", "derived"),
+    *_rows("ml|softmax (sharper)|linear|over", {W: TWO, COEF: TWO, **HEAT}, "this project", "derived"),
     *_rows("ml|softmax|strongly identifiable|over", {W: TWO, EXPERTS: TWO, VARIANCE: TWO}, "2505.10860", "published"),
     *_rows("ml|laplace|linear|exact", {C: ONE, COEF: ONE, INTERCEPT: ONE, VARIANCE: ONE}, "2402.03226", "published"),
     *_rows(
@@ -164,9 +164,9 @@ RATES: tuple[Rate, ...] = (
         {C: TWO, COEF: TWO, **HEAT},
         "2402.03226",
         "published",
-        "the center has power 3/2, near n^-1/3, with one input and power 2 from three inputs on (THEORY 5.5, derived)",
+        "the center has power 3/2, near n^-1/3, with one input and power 2 from three inputs on (derived)",
     ),
-    *_rows("ml|gaussian-score|linear|over", {**SOFTMAX, C: R}, "THEORY 1.2", "derived", "a softmax gate in disguise")[
+    *_rows("ml|gaussian-score|linear|over", {**SOFTMAX, C: R}, "this project", "derived", "a softmax gate in disguise")[
         1:
     ],
     *_rows(

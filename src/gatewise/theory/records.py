@@ -169,6 +169,10 @@ def measure(arm: Arm, truth: Measure, measures: Sequence[Measure]) -> dict[str, 
         truth = truth._replace(family={})
     fitted = stack(measures)
     series = _voronoi(arm, (mixture, fitted, true, truth))
+    if arm.model.gauge == "none":  # as they stand: losses take off what no data identify
+        held = truth.paths()
+        raw = {path: v for path, v in fitted.paths().items() if path.endswith(".temperature")}
+        series |= {f"{path} raw": (v - held[path]).abs().flatten(1).mean(-1) for path, v in raw.items() if path in held}
     nodes = arm.data.inputs.nodes()
     if arm.model.method == "ls":
         return series | {"mean": between_means(mixture, fitted, true, truth, nodes)}

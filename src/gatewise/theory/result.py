@@ -47,7 +47,8 @@ class StudyResult(NamedTuple):
         if self.missing:
             lines.append(f"warning: {self.missing} fits are missing, resume the study")
         for v in self.verdicts:
-            what = f"{v.claim.arm}, {v.claim.series}" + (f" less {v.claim.other}" if v.claim.other else "")
+            what = f"{v.claim.arm}, {v.claim.series}"
+            what += f" less {v.claim.other} {v.claim.other_series}".rstrip() if v.claim.other else ""
             interval = f"{v.slope.value:+.3f} [{v.slope.low:+.3f}, {v.slope.high:+.3f}]"
             lines.append(f"{v.word}: {what}: {interval}, claimed {wanted(v.claim)} ({v.claim.standing}): {v.reason}")
             if v.settle:

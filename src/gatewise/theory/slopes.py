@@ -81,6 +81,15 @@ def slope(axis: Sequence[float], errors: Sequence[np.ndarray], seed: int = 0) ->
             picks = np.random.default_rng([seed, i]).integers(len(kept[i]), size=(DRAWS, len(kept[i])))
             means.append(kept[i][picks].mean(-1))
         draws = line @ np.log(np.array(means))
+    low, high = interval(draws)
+    return Slope(value, low, high, median, draws, used, missing)
+
+
+def interval(draws: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % interval of bootstrapped slopes; NaN where a resampled mean is zero in more than 1 % of them."""
+    finite = draws[np.isfinite(draws)]
+    if len(finite) < 0.99 * len(draws):
+        return np.nan, np.nan
     tail = 50.0 * (1.0 - LEVEL)
-    low, high = np.nanpercentile(draws, [tail, 100.0 - tail]) if np.isfinite(draws).any() else (np.nan, np.nan)
-    return Slope(value, float(low), float(high), median, draws, used, missing)
+    low, high = np.percentile(finite, [tail, 100.0 - tail])
+    return float(low), float(high)

@@ -13,7 +13,7 @@ from gatewise.theory.inputs import Inputs, Uniform
 from gatewise.theory.voronoi import LOSSES, Loss
 
 Method = Literal["ml", "ls", "em"]
-Kind = Literal["equal", "at_most", "slower_than_polynomial", "difference"]
+Kind = Literal["equal", "at_most", "at_least", "slower_than_polynomial", "difference"]
 Standing = Literal["published", "derived", "recalled", "own"]
 
 
@@ -181,14 +181,15 @@ class Claim:
     arm : str
     series : str
         As the records name it: "loss", "experts.coef over mean", "hellinger", ...
-    kind : {"equal", "at_most", "slower_than_polynomial", "difference"}
-        "at_most": the error is ``O_P(n^value)``, faster never contradicts it. "difference": slope less that of `other`.
+    kind : {"equal", "at_most", "at_least", "slower_than_polynomial", "difference"}
+        "at_most": the error is ``O_P(n^value)``, faster never contradicts it; "at_least": it is no faster.
+        "difference": slope less that of `other`.
     value, tolerance : float
     source : str
         Paper and theorem, or this project.
     standing : {"published", "derived", "recalled", "own"}
-    other : str
-        The second arm of a difference.
+    other, other_series : str
+        The second arm; with it, any kind is about the difference of the slopes. Its series, if it is another one.
     """
 
     arm: str
@@ -199,6 +200,7 @@ class Claim:
     source: str
     standing: Standing
     other: str = ""
+    other_series: str = ""
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,8 @@ class Study:
     arms : tuple of Arm
     claims : tuple of Claim
     seed : int
+    comparisons : tuple of (arm, arm, series)
+        Whose errors are also compared in rows: how many times more the second needs for the same error.
 
     Raises
     ------
@@ -226,6 +230,7 @@ class Study:
     arms: tuple[Arm, ...]
     claims: tuple[Claim, ...] = ()
     seed: int = 0
+    comparisons: tuple[tuple[str, str, str], ...] = ()
 
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.arms]

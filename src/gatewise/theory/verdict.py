@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from gatewise.infer.identifiability import identify
-from gatewise.theory.slopes import Slope, slope
+from gatewise.theory.slopes import Slope, interval, slope
 from gatewise.theory.store import Contents
 from gatewise.theory.study import Arm, Claim, Study
 
@@ -122,11 +122,17 @@ def judge(study: Study, frame: pd.DataFrame, claim: Claim) -> Verdict:
     if parameter and parameter in _ridges(arm):
         reason = f"{parameter} is exactly unidentified: a ridge of equal objective runs through it, it has no rate"
         return Verdict(claim, Word.not_identified, first.slope, reason)
-    curves = [first] if claim.kind != "difference" else [first, curve(frame, study.arm(claim.other), claim.series)]
+    curves = [first]
+    if claim.other:
+        curves.append(curve(frame, study.arm(claim.other), claim.other_series or claim.series))
     found, later = (_combined([getattr(c, name) for c in curves]) for name in ("slope", "later"))
     doubts = [doubt for c in curves for doubt in _doubts(c, claim)]
-    word, other = _word(claim, found), _word(claim, later)
-    if not doubts and word != other:
+    word = _word(claim, found)
+    if (
+        not doubts
+        and word is not Word.unresolved
+        and word is not _word(claim, later._replace(low=later.value, high=later.value))
+    ):
         doubts.append(f"without the smallest third of the sizes the slope is {later.value:+.3f}: the window is curved")
     if doubts:
         return Verdict(claim, Word.unresolved, found, "; ".join(doubts), _settle(claim, found, curves))
@@ -158,10 +164,8 @@ def _combined(slopes: Sequence[Slope]) -> Slope:
         return slopes[0]
     one, two = slopes
     draws = one.draws - two.draws
-    low, high = np.nanpercentile(draws, [2.5, 97.5]) if np.isfinite(draws).any() else (np.nan, np.nan)
-    return one._replace(
-        value=one.value - two.value, low=float(low), high=float(high), median=one.median - two.median, draws=draws
-    )
+    low, high = interval(draws)
+    return one._replace(value=one.value - two.value, low=low, high=high, median=one.median - two.median, draws=draws)
 
 
 def _doubts(c: Curve, claim: Claim) -> list[str]:
@@ -191,15 +195,18 @@ def _word(claim: Claim, found: Slope) -> Word:
     """Return what the interval alone says."""
     if not np.isfinite([found.low, found.high]).all():
         return Word.unresolved
-    if claim.kind == "slower_than_polynomial":
-        low, high = -FLAT, np.inf
-    elif claim.kind == "at_most":
-        low, high = -np.inf, claim.value + claim.tolerance
-    else:
-        low, high = claim.value - claim.tolerance, claim.value + claim.tolerance
+    low, high = allowed(claim)
     if low <= found.low and found.high <= high:
         return Word.supported
     return Word.contradicted if found.high < low or found.low > high else Word.unresolved
+
+
+def allowed(claim: Claim) -> tuple[float, float]:
+    """Return the slopes that a claim allows."""
+    if claim.kind == "slower_than_polynomial":
+        return -FLAT, np.inf
+    low = -np.inf if claim.kind == "at_most" else claim.value - claim.tolerance
+    return low, np.inf if claim.kind == "at_least" else claim.value + claim.tolerance
 
 
 def _reason(claim: Claim, word: Word) -> str:
@@ -213,6 +220,8 @@ def wanted(claim: Claim) -> str:
         return f"a slope above {-FLAT}"
     if claim.kind == "at_most":
         return f"a slope of at most {claim.value + claim.tolerance:+.3f}"
+    if claim.kind == "at_least":
+        return f"a slope of at least {claim.value - claim.tolerance:+.3f}"
     return f"{claim.value:+.3f} +- {claim.tolerance:.2f}"
 
 
@@ -220,12 +229,7 @@ def _settle(claim: Claim, found: Slope, curves: Sequence[Curve]) -> str:
     """Return what would settle an open claim: intervals shrink as one over the square root of the replicates."""
     if not np.isfinite(found.half) or found.half == 0:
         return "errors that can be fitted at every size"
-    edges = [claim.value + claim.tolerance]
-    if claim.kind in ("equal", "difference"):
-        edges.append(claim.value - claim.tolerance)
-    if claim.kind == "slower_than_polynomial":
-        edges = [-FLAT]
-    gaps = [abs(found.value - edge) for edge in edges]
+    gaps = [abs(found.value - edge) for edge in allowed(claim) if np.isfinite(edge)]
     replicates = min(u + m for c in curves for u, m in zip(c.slope.used, c.slope.missing, strict=True))
     if min(gaps) < 0.1 * found.half:
         return "no number of replicates: the slope is at the edge of the tolerance; larger n, or a population exponent"

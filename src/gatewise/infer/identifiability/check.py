@@ -17,7 +17,7 @@ from gatewise.infer.identifiability.relations import Relation, relations
 from gatewise.infer.identifiability.result import Identifiability
 from gatewise.infer.identifiability.verdict import Verdict
 
-PER_COLUMN = 100  # rows per derivative (THEORY 7.1)
+PER_COLUMN = 100  # rows per derivative
 FEWEST, MOST = 1000, 700  # rows; derivatives
 
 

@@ -141,7 +141,7 @@ def _directions(value: Tensor, entries: Tensor) -> list[Tensor]:
 def triangle(atom: Atom, thetas: Sequence[Tensor], order: int, n: int, generator: torch.Generator) -> Tensor:
     """Return R of the QR factorisation of all columns of all atoms at n random points, block by block of rows.
 
-    Points are uniform on ``[-1.5, 1.5]^d``, responses as the atom says (THEORY 7.1). R has the same norms, singular
+    Points are uniform on ``[-1.5, 1.5]^d``, responses as the atom says. R has the same norms, singular
     values and null vectors as the columns, to rounding; a matrix of products would square the condition.
 
     Raises

@@ -1,4 +1,4 @@
-"""Known counts: numbers of derivatives and relations, first derivatives involved (THEORY 7.3 to 7.5)."""
+"""Known counts: numbers of derivatives and relations, first derivatives involved."""
 
 from __future__ import annotations
 

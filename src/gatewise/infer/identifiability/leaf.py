@@ -15,7 +15,7 @@ from gatewise.core.gates import Gate
 from gatewise.core.predictors import Parameter, Params
 from gatewise.infer.identifiability.atoms import Atom, normal_response, points
 
-SPREAD = 0.7  # standard deviation of drawn parameters (THEORY 7.2)
+SPREAD = 0.7  # standard deviation of drawn parameters
 TRIES = 50  # draws of an expert whose kink must lie among the points
 FARTHEST = 1.1  # draws are cut here, so that centers and kinks lie among the points
 INNER = 0.3  # added to the vectors of inner gates

@@ -1,4 +1,4 @@
-"""Numerical rank of a set of columns and its null space (THEORY 7.1, steps 3 to 5)."""
+"""Numerical rank of a set of columns and its null space."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ _LOSSES = (
     Loss("exact", rest=ONE, source="2305.03288", standing="published"),
     Loss("laplace", {CENTER: TWO, **SPLIT}, source="2402.03226", standing="published"),
     Loss("softmax", {WEIGHT: R, **SPLIT, COEF: HALF_R}, source="2305.03288", standing="published"),
-    Loss("softmax-sharp", {WEIGHT: TWO, **SPLIT}, source="THEORY 5.4", standing="derived"),
+    Loss("softmax-sharp", {WEIGHT: TWO, **SPLIT}, source="this project", standing="derived"),
     Loss("softmax-strong", rest=TWO, source="2505.10860", standing="published"),
     Loss("input-free", SPLIT, mass="share", source="2505.10860", standing="published"),
     Loss(

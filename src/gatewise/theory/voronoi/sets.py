@@ -16,7 +16,7 @@ def distance_to_set(mixture: Mixture, fitted: Measure, members: Measure) -> Tens
 
     ``min_s min_perm sqrt(sum_i ||theta_i - theta^s_perm(i)||^2)`` over all parameters: gate location, bias, expert and
     family, variances in place of scales, a temperature once. For a given permutation the best translation is the
-    difference of the means, so both are centred (THEORY 8.4).
+    difference of the means, so both are centred.
 
     Parameters
     ----------

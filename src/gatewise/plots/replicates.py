@@ -1,0 +1,117 @@
+"""What the replicates of one curve of a study went through: distance from the start, bounds, certificates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+from gatewise.plots import style
+from gatewise.plots.words import above, canvas, judged, number, short, sizes, unit_of
+from gatewise.theory.result import StudyResult
+from gatewise.theory.verdict import ALLOWED
+
+COLOURMAP = "cividis"  # made for colour-blind readers
+SAME = "loss exact unweighted"  # the series that measures the distance of the start
+
+
+def from_start(result: StudyResult, arm: str, series: str = SAME, ax: Axes | None = None) -> Axes:
+    """Draw the error of every replicate against the distance of its start from the truth, coloured by n.
+
+    Errors that follow the start were inherited from it, and so is their slope if the starts approach the truth with n.
+    The rank correlation inside sizes is written above; where both are the same distance, a line marks fits that
+    ended no nearer to the truth than they started.
+
+    Parameters
+    ----------
+    result : StudyResult
+    arm : str
+    series : str
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        If the starts of the arm are blind: no distance is recorded.
+    """
+    given = result.study.arm(arm)
+    mine = judged(result, arm)
+    if "start" not in mine or mine["start"].isna().all():
+        raise ValueError(f"arm {arm!r} has no distance of the start: its starts are {given.starts}; NearTruth has one")
+    kept = mine[(mine[series] > 0) & (mine["start"] > 0)]
+    ax = canvas(ax, 1)
+    norm = LogNorm(kept["axis"].min(), max(kept["axis"].max(), kept["axis"].min() + 1))
+    for i, (n, level) in enumerate(kept.groupby("axis")):
+        tint = ScalarMappable(norm, COLOURMAP).to_rgba(n)
+        look = {"marker": style.marker(i), "s": 20, "linewidths": 0.3, "edgecolors": style.INK, "zorder": 3}
+        ax.scatter(level["start"], level[series], color=[tint], label=f"n = {short(int(n))}", **look)
+    ax.set(xscale="log", yscale="log", xlabel="distance of the nearest start from the truth", ylabel=unit_of([series]))
+    if series == SAME:
+        ends = np.array(ax.get_xlim())
+        ax.plot(ends, ends, color=style.GREY, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
+        ax.set_xlim(ends)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+        axis.set_minor_formatter(FuncFormatter(lambda v, _: ""))
+    ax.set_title(f"rank correlation inside sizes: {number(inherited(kept, series), 2)}", fontsize=9, loc="left")
+    ax.legend(fontsize=8, frameon=True, framealpha=0.8, edgecolor="none", labelspacing=0.2, handletextpad=0.3)
+    return ax
+
+
+def inherited(frame: pd.DataFrame, series: str) -> float:
+    """Return the rank correlation of an error with the distance of the start, averaged over sizes."""
+    found = []
+    for _, level in frame.groupby("axis"):
+        ranks = level[[series, "start"]].dropna().rank()
+        if len(ranks) > 2 and ranks.nunique().min() > 1:
+            found.append(float(np.corrcoef(ranks[series], ranks["start"])[0, 1]))
+    return float(np.mean(found)) if found else float("nan")
+
+
+def active(result: StudyResult, arm: str, ax: Axes | None = None, *, legend: bool = True) -> Axes:
+    """Draw by n the share of replicates with a parameter on its bound, and of those without a certificate.
+
+    Above the dashed line (5 %) uncertified replicates leave every verdict unresolved. Bounds that hold at every n say
+    that the box, not the data, made the errors small.
+
+    Parameters
+    ----------
+    result : StudyResult
+    arm : str
+    ax : Axes, optional
+    legend : bool
+
+    Returns
+    -------
+    Axes
+    """
+    mine = judged(result, arm)
+    by = mine.groupby("axis")
+    shares = {
+        "a parameter on its bound": by["active"].apply(lambda c: (c > 0).mean()),
+        "no certificate": by["certified"].apply(lambda c: 1.0 - c.astype(bool).mean()),
+    }
+    if "empty" in mine and mine["empty"].notna().any():
+        shares["a true atom without a fitted one"] = by["empty"].apply(lambda c: (c > 0).mean())
+    ax = canvas(ax, 4)
+    for i, (name, share) in enumerate(shares.items()):
+        look = {"color": style.colour(i), "marker": style.marker(i), "linestyle": style.dash(i), "markersize": 5}
+        ax.plot(share.index, share.to_numpy(), linewidth=1.5, label=name, **look)
+    ax.axhline(
+        ALLOWED, color=style.GREY, linewidth=1, linestyle=(0, (4, 2)), label=f"{ALLOWED:.0%}: beyond it no verdict"
+    )
+    sizes(ax, result.study.arm(arm))
+    top = max(0.1, *(float(s.max()) for s in shares.values()))
+    ax.set_ylim(-0.03 * top, 1.08 * top)
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.set_ylabel("share of replicates (%)")
+    if legend:
+        above(ax)
+    return ax

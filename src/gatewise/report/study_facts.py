@@ -1,0 +1,210 @@
+"""The facts of a study in words and numbers, the same on pages, in tables and on the terminal."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from gatewise.core.experts import EXPERTS
+from gatewise.core.gates import describe as gate_name
+from gatewise.core.mixture import Mixture
+from gatewise.fit import Status
+from gatewise.plots.words import asked, claimed, interval, judged, number, recorded
+from gatewise.theory.result import StudyResult
+from gatewise.theory.study import Arm, Claim
+from gatewise.theory.verdict import Verdict, Word, curve
+
+METHODS = {"ml": "maximum likelihood", "ls": "least squares", "em": "EM"}
+
+
+class Look(NamedTuple):
+    """How a verdict looks: a symbol, the class of its colour on pages, and its colour in a terminal."""
+
+    symbol: str
+    sheet: str
+    terminal: str
+
+
+LOOKS: dict[Word, Look] = {
+    Word.supported: Look("\N{CHECK MARK}", "supported", "green"),
+    Word.contradicted: Look("\N{BALLOT X}", "contradicted", "red"),
+    Word.differs: Look("\N{NOT EQUAL TO}", "differs", "magenta"),
+    Word.unresolved: Look("?", "unresolved", "yellow"),
+    Word.not_identified: Look("\N{EMPTY SET}", "unidentified", "cyan"),
+}
+MEANINGS: dict[Word, str] = {
+    Word.supported: "the 95 % interval of the slope lies inside what the claim allows",
+    Word.contradicted: "the interval lies outside of it; a faster slope never contradicts an upper bound",
+    Word.differs: "the interval lies outside, but the claim was recalled, not read: the recollection may be wrong",
+    Word.unresolved: "the interval lies partly inside, or the sizes, the replicates or their certificates do not "
+    "carry a verdict",
+    Word.not_identified: "a ridge of equal objective runs through the parameter: it has no rate, and a slope would be "
+    "that of the search",
+}
+
+
+def tally(verdicts: Any) -> str:
+    """Return how many verdicts there are of each word, such as ``3 supported, 1 unresolved``."""
+    words = [v.word for v in verdicts]
+    return ", ".join(f"{words.count(word)} {word}" for word in Word if word in words) or "no claims"
+
+
+def subject(claim: Claim) -> str:
+    """Return what a claim is about: arm and series, and the arm that is compared."""
+    return f"{claim.arm}: {claim.series}" + (f" less that of {claim.other}" if claim.other else "")
+
+
+def claim_row(result: StudyResult, verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as words: claim, slopes, what was claimed by whom, the word with its symbol, and why."""
+    claim, look = verdict.claim, LOOKS[verdict.word]
+    names = [name for name in (claim.arm, claim.other) if name]
+    certified = [curve(result.frame, result.study.arm(name), claim.series).certified.value for name in names]
+    return {
+        "arm": claim.arm,
+        "series": claim.series,
+        "other": claim.other,
+        "kind": claim.kind,
+        "slope": interval(verdict.slope),
+        "median": number(verdict.slope.median),
+        "certified": number(certified[0] - sum(certified[1:])),
+        "claimed": asked(claim),
+        "standing": claim.standing,
+        "source": claim.source,
+        "word": str(verdict.word),
+        "symbol": look.symbol,
+        "sheet": look.sheet,
+        "reason": typeset(verdict.reason),
+        "settle": typeset(verdict.settle),
+    }
+
+
+def typeset(words: str) -> str:
+    """Return words with true signs.
+
+    Examples
+    --------
+    >>> typeset("inside -0.5 +- 0.1, log-log")
+    'inside −0.5 ± 0.1, log-log'
+    """
+    return re.sub(r"(?<!\w)-(?=\d)", "\N{MINUS SIGN}", words.replace("+-", "±"))
+
+
+def series_rows(result: StudyResult, arm: str) -> list[dict[str, str]]:
+    """Return the slopes of every series of an arm, the claimed ones first."""
+    about = claimed(result, arm)
+    rows = []
+    for name in dict.fromkeys((*about, *recorded(result, arm))):
+        one = curve(result.frame, result.study.arm(arm), name)
+        counts = one.slope.used
+        rows.append(
+            {
+                "series": name,
+                "claimed": name in about,
+                "slope": interval(one.slope),
+                "median": number(one.slope.median),
+                "certified": number(one.certified.value),
+                "later": number(one.later.value),
+                "used": str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}",
+            }
+        )
+    return rows
+
+
+def level_rows(result: StudyResult, arm: str) -> list[dict[str, str]]:
+    """Return what the certificates of an arm say, size by size."""
+    mine, given = judged(result, arm), result.study.arm(arm)
+    rows = []
+    for level in given.levels():
+        at = mine[mine["axis"] == level.axis]
+        row = {
+            "n": f"{level.axis:,}".replace(",", "\N{NARROW NO-BREAK SPACE}"),
+            "fits": f"{len(at)}/{given.replicates}",
+        }
+        rows.append(row | (_certificates(at) if len(at) else dict.fromkeys(COLUMNS, "\N{EN DASH}")))
+    return rows
+
+
+COLUMNS = ("statuses", "certified", "hits", "once", "active", "empty", "ties")
+
+
+def _certificates(at: pd.DataFrame) -> dict[str, str]:
+    found = at["status"].value_counts()
+    return {
+        "statuses": ", ".join(f"{found[word]} {word}" for word in reversed(Status) if word in found.index),
+        "certified": f"{at['certified'].astype(bool).mean():.0%}",
+        "hits": f"{at['hits'].median():g}",
+        "once": f"{(at['hits'] <= 1).mean():.0%}",
+        "active": f"{(at['active'] > 0).mean():.0%}",
+        "empty": _share(at, "empty"),
+        "ties": _share(at, "ties"),
+    }
+
+
+def _share(at: pd.DataFrame, column: str) -> str:
+    there = column in at and at[column].notna().any()
+    return f"{(at[column] > 0).mean():.0%}" if there else "\N{EN DASH}"
+
+
+def model_words(mixture: Mixture) -> str:
+    """Return a mixture in words.
+
+    Examples
+    --------
+    >>> from gatewise.core.gates import GATES
+    >>> model_words(Mixture((GATES["softmax"], GATES["laplace"]), (2, 3)))
+    'softmax over laplace gates, 2 x 3 experts: linear'
+    """
+    names = [name for name, value in EXPERTS.items() if value == mixture.expert]
+    gates = " over ".join(gate_name(gate) for gate in mixture.gates)
+    count = " x ".join(map(str, mixture.branching))
+    return f"{gates} gate{'s' if mixture.depth > 1 else ''}, {count} experts: {names[0] if names else mixture.expert}"
+
+
+def arm_lines(arm: Arm) -> list[tuple[str, str]]:
+    """Return what an arm draws, fits and starts from, as pairs of a name and words."""
+    truth, model = model_words(arm.data.mixture), arm.model
+    lines = [
+        ("truth", truth + (" (drifts with n)" if callable(arm.data.truth) else "")),
+        ("inputs", str(arm.data.inputs)),
+        ("fitted", f"{model_words(model.mixture)}, by {METHODS[model.method]}"),
+        ("starts", str(arm.starts)),
+        ("replicates", f"{arm.replicates} at {len(arm.levels())} sizes"),
+        ("losses", ", ".join(loss.name for loss in arm.named_losses())),
+    ]
+    if model.method == "em":
+        lines[2] = ("fitted", f"{lines[2][1]}, at most {model.max_iter} passes")
+    if model.fixed:
+        lines.append(("held at given values", ", ".join(model.fixed)))
+    if arm.data.noise is not None:
+        lines.append(("standard deviation of the noise", str(arm.data.noise)))
+    return lines
+
+
+def warnings_of(result: StudyResult) -> list[str]:
+    """Return what a reader must know before believing a verdict."""
+    words = [*result.changed, *result.faults]
+    if result.missing:
+        words.insert(0, f"{result.missing} of {result.study.fits()} fits are missing: resume the study")
+    return words
+
+
+def cost(result: StudyResult) -> str:
+    """Return what the fits took, in words."""
+    each = result.cpu / max(len(result.frame), 1)
+    return f"{len(result.frame)} fits in {duration(result.cpu)} of processor time, {each:.2g} s each"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words.
+
+    Examples
+    --------
+    >>> duration(42.4), duration(600.0), duration(9000.0)
+    ('42 s', '10.0 min', '2.5 h')
+    """
+    for unit, name in ((3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds:.0f} s"

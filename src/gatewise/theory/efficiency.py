@@ -1,0 +1,142 @@
+"""Sample efficiency: how many times more rows one model needs than another for the same error."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from gatewise.theory.slopes import DRAWS, LEVEL
+from gatewise.theory.verdict import Curve
+
+POINTS = 9  # errors of the table, equally spaced in their logarithm, ends included
+
+
+class Efficiency(NamedTuple):
+    """Rows that two models need for the same mean error.
+
+    Attributes
+    ----------
+    first, second : str
+        Arms.
+    series : str
+    errors : array (POINTS,)
+        Mean errors that both curves pass inside their windows, the largest first.
+    rows_first, rows_second : array (POINTS,)
+        Rows at which each curve falls to the error.
+    ratio : array (POINTS,)
+        ``rows_second / rows_first``: above one where the second model needs more rows.
+    low, high : array (POINTS,)
+        95 % interval of the ratio by the bootstrap over replicates inside each size; 0 or infinite where a
+        resampled curve passes the error outside of its window.
+    """
+
+    first: str
+    second: str
+    series: str
+    errors: np.ndarray
+    rows_first: np.ndarray
+    rows_second: np.ndarray
+    ratio: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def text(self) -> str:
+        """Return the result as lines of text.
+
+        Examples
+        --------
+        >>> one, nine = np.ones(1), np.full(1, 9.0)
+        >>> print(Efficiency("a", "b", "mean", 0.1 * one, 100 * one, 900 * one, nine, 8 * one, 10 * one).text())
+        rows that b needs over rows that a needs, mean
+        error 0.1: 9 [8, 10] (900 over 100 rows)
+        """
+        lines = [f"rows that {self.second} needs over rows that {self.first} needs, {self.series}"]
+        for e, one, two, ratio, low, high in zip(*self[3:], strict=True):
+            lines.append(f"error {e:.3g}: {ratio:.3g} [{low:.3g}, {high:.3g}] ({two:.0f} over {one:.0f} rows)")
+        return "\n".join(lines)
+
+
+def efficiency(first: Curve, second: Curve, seed: int = 0) -> Efficiency:
+    """Return how many times more rows the second curve needs than the first, over the errors that both pass.
+
+    Mean errors are interpolated linearly between sizes, both in logarithms; a curve needs the fewest rows at which
+    it falls to an error. Nothing is extrapolated: errors above a curve's first mean or below its least are left out.
+
+    Parameters
+    ----------
+    first, second : Curve
+        Of one series, in arms that measure it alike.
+    seed : int
+        Of the bootstrap. Equal numbers of replicates are resampled alike, so that arms of the same data are paired.
+
+    Returns
+    -------
+    Efficiency
+
+    Raises
+    ------
+    ValueError
+        For two series, a curve with fewer than two sizes or with means that are not positive, and curves that share
+        no errors.
+    """
+    if first.series != second.series:
+        raise ValueError(f"series {first.series!r} and {second.series!r}: rows are compared for the same error only")
+    parts = [_kept(c) for c in (first, second)]
+    means = [np.array([e.mean() for e in kept]) for _, kept in parts]
+    for c, m in zip((first, second), means, strict=True):
+        if len(m) < 2 or not (m > 0).all():
+            raise ValueError(f"{c.arm}, {c.series}: mean errors {m.tolist()}: two sizes with positive means are needed")
+    top, bottom = min(m[0] for m in means), max(m.min() for m in means)
+    if bottom >= top:
+        spans = " and ".join(
+            f"{c.arm} from {m[0]:.3g} down to {m.min():.3g}" for c, m in zip((first, second), means, strict=True)
+        )
+        raise ValueError(f"{first.series}: {spans} share no errors, and nothing is extrapolated: move the sizes of one")
+    errors = np.geomspace(top, bottom, POINTS)
+    errors[0], errors[-1] = top, bottom
+    wanted = np.log(errors)
+    rows = [_passes(axis, np.log(m)[None], wanted)[0] for (axis, _), m in zip(parts, means, strict=True)]
+    draws = [_passes(axis, np.log(_resampled(kept, seed)), wanted) for axis, kept in parts]
+    with np.errstate(invalid="ignore"):  # both outside of their windows
+        low, high = _interval(draws[1] - draws[0])
+    one, two = np.exp(rows[0]), np.exp(rows[1])
+    return Efficiency(first.arm, second.arm, first.series, errors, one, two, two / one, low, high)
+
+
+def _kept(c: Curve) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return log sizes and the errors there, levels without numbers left out."""
+    pairs = [(np.log(n), e[np.isfinite(e)]) for n, e in zip(c.axis, c.errors, strict=True) if np.isfinite(e).any()]
+    return np.array([at for at, _ in pairs]), [e for _, e in pairs]
+
+
+def _resampled(kept: list[np.ndarray], seed: int) -> np.ndarray:
+    """Return bootstrapped means (DRAWS, levels)."""
+    means = []
+    for i, e in enumerate(kept):
+        picks = np.random.default_rng([seed, i]).integers(len(e), size=(DRAWS, len(e)))
+        means.append(e[picks].mean(-1))
+    return np.stack(means, -1)
+
+
+def _passes(at: np.ndarray, curves: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return the log sizes (draws, errors) at which curves (draws, levels) first fall to errors; -inf, inf outside."""
+    below = curves[:, None, :] <= wanted[:, None]
+    right = below.argmax(-1)
+    reached, inside = below.any(-1), right > 0
+    left = np.maximum(right - 1, 0)
+    rows = np.arange(len(curves))[:, None]
+    upper, lower = curves[rows, left], curves[rows, right]
+    share = (upper - wanted) / np.where(inside & reached, upper - lower, 1.0)
+    found = at[left] + share * (at[right] - at[left])
+    starts = reached & ~inside & (np.abs(curves[:, :1] - wanted) < 1e-12)
+    found = np.where(inside, found, np.where(starts, at[0], -np.inf))
+    return np.where(reached, found, np.inf)
+
+
+def _interval(log_ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of the interval (errors,); a draw in which both curves pass outside widens both ends."""
+    tail = 50.0 * (1.0 - LEVEL)
+    low = np.percentile(np.where(np.isnan(log_ratio), -np.inf, log_ratio), tail, axis=0, method="lower")
+    high = np.percentile(np.where(np.isnan(log_ratio), np.inf, log_ratio), 100.0 - tail, axis=0, method="higher")
+    return np.exp(low), np.exp(high)

@@ -1,0 +1,108 @@
+"""Pieces that the studies of the papers are made of: measures, boxes, claims."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from gatewise.core.experts import Expert, Linear
+from gatewise.core.families import Family, Gaussian
+from gatewise.core.gates import GATES
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.theory.study import Claim, Standing
+
+Numbers: TypeAlias = "float | Sequence[Numbers]"
+Box = dict[str, tuple[float | Tensor, float | Tensor]]
+
+WEIGHT, CENTER, TEMPERATURE = "gates.0.weight", "gates.0.center", "gates.0.temperature"
+COEF, INTERCEPT, VARIANCE = "experts.coef", "experts.intercept", "family.variance"
+LEAF = (COEF, INTERCEPT, VARIANCE)
+
+EXACT = 0.04  # tolerance where every cell is exactly filled
+OVER = 0.06  # half of the distance between -1/8 and -1/4: no slope supports two claims
+DENSITY = 0.05  # tolerance of slopes of density and mean errors
+OWN = "this project"
+LINEAR, GAUSSIAN = Linear(), Gaussian()
+
+
+def tensor(values: Numbers) -> Tensor:
+    """Return numbers in double precision."""
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def flat(gate: str, k: int, expert: Expert = LINEAR, family: Family = GAUSSIAN) -> Mixture:
+    """Return a mixture with one level."""
+    return Mixture((GATES[gate],), (k,), expert, family)
+
+
+def measure(gate: Mapping[str, Numbers], experts: Mapping[str, Numbers], scale: Numbers | None = None) -> Measure:
+    """Return a measure with one level; without `scale` one that has a mean only."""
+    family = {} if scale is None else {"scale": tensor(scale)}
+    return Measure(({k: tensor(v) for k, v in gate.items()},), {k: tensor(v) for k, v in experts.items()}, family)
+
+
+def box(**limits: float | tuple[float, float]) -> Box:
+    """Return limits of parameters by their last name: a number b stands for [-b, b]; every leaf has the same.
+
+    Names of the inner gate of two levels begin with ``inner_``.
+
+    Examples
+    --------
+    >>> box(weight=4.0, temperature=(0.2, 3.0))
+    {'gates.0.weight': (-4.0, 4.0), 'gates.0.temperature': (0.2, 3.0)}
+    """
+    out: Box = {}
+    for name, limit in limits.items():
+        level = int(name.startswith("inner_"))
+        last = name.removeprefix("inner_")
+        room = "experts" if last in ("coef", "intercept", "output") else f"gates.{level}"
+        out[f"{room}.{last}"] = limit if isinstance(limit, tuple) else (-limit, limit)
+    return out
+
+
+def exact(path: str) -> str:
+    """Return the series of a parameter in exactly filled cells."""
+    return f"{path} exact mean"
+
+
+def over(path: str) -> str:
+    """Return the series of a parameter in over-filled cells."""
+    return f"{path} over mean"
+
+
+def equal(arm: str, series: str, value: float, tolerance: float, source: str, standing: Standing) -> Claim:
+    """Return the claim that a slope is `value` up to `tolerance`."""
+    return Claim(arm, series, "equal", value, tolerance, source, standing)
+
+
+def bound(arm: str, series: str, value: float, source: str, standing: Standing = "published") -> Claim:
+    """Return the claim that an error is at most ``O_P(n^value)``; the tolerance is `OVER`."""
+    return Claim(arm, series, "at_most", value, OVER, source, standing)
+
+
+def slow(arm: str, series: str, source: str, standing: Standing = "published") -> Claim:
+    """Return the claim that an error falls slower than every power of n."""
+    return Claim(arm, series, "slower_than_polynomial", 0.0, 0.1, source, standing)
+
+
+def same(arm: str, other: str, series: str, source: str = OWN, standing: Standing = "own") -> Claim:
+    """Return the claim that a series has the same slope in two arms, up to `OVER`."""
+    return Claim(arm, series, "difference", 0.0, OVER, source, standing, other)
+
+
+def density(arm: str, paper: str, tolerance: float = DENSITY) -> Claim:
+    """Return the claim that the Hellinger distance falls as ``n^(-1/2)``: the bound of the paper, taken as sharp."""
+    return equal(arm, "hellinger", -0.5, tolerance, f"{paper}, bound; {OWN}, sharp", "derived")
+
+
+def mean(arm: str, paper: str, tolerance: float = DENSITY) -> Claim:
+    """Return the claim that the error of the regression function falls as ``n^(-1/2)``: the bound, taken as sharp."""
+    return equal(arm, "mean", -0.5, tolerance, f"{paper}, bound; {OWN}, sharp", "derived")
+
+
+def exact_leaves(arm: str, source: str, standing: Standing, tolerance: float = EXACT) -> tuple[Claim, ...]:
+    """Return the claims that the parameters of exactly fitted Gaussian experts fall as ``n^(-1/2)``."""
+    return tuple(equal(arm, exact(path), -0.5, tolerance, source, standing) for path in LEAF)

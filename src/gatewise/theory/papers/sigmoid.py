@@ -1,0 +1,164 @@
+"""Sigmoid and softmax gates in least squares: 2405.13997, every expert, exactly and over-specified."""
+
+from __future__ import annotations
+
+import torch
+
+from gatewise.core.experts import EXPERTS
+from gatewise.core.families import MeanOnly
+from gatewise.core.mixture import Measure, Mixture, regression
+from gatewise.theory.inputs import Uniform
+from gatewise.theory.papers.parts import (
+    COEF,
+    EXACT,
+    INTERCEPT,
+    OWN,
+    Box,
+    Numbers,
+    bound,
+    box,
+    equal,
+    exact,
+    flat,
+    mean,
+    measure,
+    over,
+    slow,
+)
+from gatewise.theory.study import Arm, Blind, Claim, Data, Model, Standing, Study
+
+PAPER = "2405.13997"
+LINE = Uniform()
+ROWS = 1000
+STEPS = (0.1, 0.1 * 10**-0.5, 0.01, 0.01 * 10**-0.5, 0.001)  # noise over signal: four decades of effective size
+SIZES = (1000, 2400, 5700, 13_500, 32_000)
+GATE: dict[str, Numbers] = {"one": [[0.0], [-1.0]], "two": [[1.5], [-1.0]]}
+SLOPE: Numbers = [[[2.0]], [[-1.5]]]
+SHIFT: Numbers = [[0.5], [1.0]]
+TRUE: dict[str, dict[str, Numbers]] = {
+    "gelu-no-bias": {"coef": SLOPE},
+    "tanh-no-bias": {"coef": SLOPE},
+    "relu-no-bias": {"coef": SLOPE},
+    "gelu": {"coef": SLOPE, "intercept": SHIFT},
+    "polynomial": {"coef": [[[2.0]], [[1.5]]], "intercept": [[0.5], [-1.0]]},
+    "linear": {"coef": SLOPE, "intercept": SHIFT},
+    "constant": {"intercept": [[2.0], [-1.5]]},
+}
+TITLE = {"gelu-no-bias": "GELU(ax)", "tanh-no-bias": "tanh(ax)", "relu-no-bias": "ReLU(ax)", "gelu": "GELU(ax + b)"}
+TITLE |= {"polynomial": "(ax + b)^2", "linear": "ax + b", "constant": "b"}
+UNITS = ("gelu-no-bias", "tanh-no-bias", "relu-no-bias", "gelu")  # of feed-forward networks
+HEADLINE = ("gelu-no-bias", "relu-no-bias")  # exact fits with narrower intervals
+FLIPPED = ("linear", "constant")  # sigma(z) h = h - sigma(-z) h: three atoms in other ways than two and a zero
+
+
+def line(gate: str, expert: str, k: int) -> Mixture:
+    """Return a mixture for least squares."""
+    return flat(gate, k, EXPERTS[expert], MeanOnly())
+
+
+def truth(expert: str, regime: str) -> Measure:
+    """Return the true measure, the same for both gates."""
+    return measure({"weight": GATE[regime], "bias": [0.3, 0.0]}, TRUE[expert])
+
+
+def limits(expert: str) -> Box:
+    """Return the box; a square has one sign only, for (a, b) and (-a, -b) are the same expert."""
+    slope = {"polynomial": (0.0, 5.0), "constant": None}.get(expert, (-5.0, 5.0))
+    out = box(weight=5.0, bias=3.0) | (box(coef=slope) if slope else {})
+    return out | (box(intercept=4.0) if "intercept" in TRUE[expert] else {})
+
+
+def signal(gate: str, expert: str, true: Measure) -> float:
+    """Return the standard deviation of the regression function over the inputs, in three digits."""
+    nodes = LINE.nodes()
+    value = regression(line(gate, expert, 2), true, nodes.x, nodes.x)[0]
+    centred = value - (nodes.weight * value).sum()
+    return float(f"{float(torch.sqrt((nodes.weight * centred * centred).sum())):.3g}")
+
+
+def _over(gate: str, expert: str, regime: str) -> Arm:
+    true = truth(expert, regime)
+    unit = signal(gate, expert, true)
+    noise = tuple(unit * step for step in STEPS)
+    losses = (f"sigmoid-regime-{'1' if regime == 'one' else '2'}",) if gate == "sigmoid" else ("softmax-strong",)
+    model = Model(line(gate, expert, 3), "ls", limits(expert))
+    data = Data(line(gate, expert, 2), true, LINE, noise)
+    return Arm(_name(gate, expert, f"regime {regime}"), data, model, (ROWS,), 40, Blind(10), losses)
+
+
+def _exact(gate: str, expert: str) -> Arm:
+    true = truth(expert, "two")
+    share = 0.1 if expert in UNITS else 0.001
+    data = Data(line(gate, expert, 2), true, LINE, share * signal(gate, expert, true))
+    losses = ("sigmoid-regime-1",) if gate == "sigmoid" else ("exact",)
+    model = Model(line(gate, expert, 2), "ls", limits(expert))
+    return Arm(_name(gate, expert, "exact"), data, model, SIZES, 60 if expert in HEADLINE else 40, Blind(10), losses)
+
+
+def _name(gate: str, expert: str, what: str) -> str:
+    return f"{gate}, {TITLE[expert]}, {what}"
+
+
+def _paths(expert: str) -> tuple[str, ...]:
+    return tuple(path for path in (COEF, INTERCEPT) if path.rpartition(".")[2] in TRUE[expert])
+
+
+def _exact_claims(gate: str, expert: str) -> tuple[Claim, ...]:
+    name = _name(gate, expert, "exact")
+    known = gate == "sigmoid"
+    source, loss = (PAPER, "loss sigmoid-regime-1") if known else (OWN, "loss exact")
+    standing: Standing = "recalled" if known else "derived"
+    series = (loss, *(exact(path) for path in _paths(expert)))
+    return *(equal(name, s, -0.5, EXACT, source, standing) for s in series), mean(name, PAPER, EXACT)
+
+
+def _over_claims(gate: str, expert: str, regime: str) -> tuple[Claim, ...]:
+    name = _name(gate, expert, f"regime {regime}")
+    split, matched = ([cell(path) for path in _paths(expert)] for cell in (over, exact))
+    error = mean(name, PAPER)
+    if gate == "sigmoid" and regime == "two":
+        if expert in FLIPPED:
+            return *(slow(name, series, OWN, "own") for series in matched), error
+        return *(bound(name, series, -0.5, PAPER) for series in matched), error
+    if expert in UNITS:
+        return *(bound(name, series, -1 / 4, PAPER) for series in split), error
+    return *(slow(name, series, PAPER) for series in split), error
+
+
+GATES_COMPARED = ("sigmoid", "softmax")
+
+SIGMOID_RATES = Study(
+    "sigmoid-rates",
+    "Sigmoid against softmax gates in least squares",
+    "Two experts of one input uniform on [-2, 2], the same parameters for both gates: biases .3 and 0, slopes 2 and "
+    "-1.5, intercepts .5 and 1; gate weights 0 and -1 (regime 1: the expert that two atoms can share has a constant "
+    "gate) or 1.5 and -1 (regime 2). The softmax gate has no regimes: it is run on both. Noise is a share of the "
+    "signal, the same for both gates, so that their rows can be compared. Over-specified arms keep 1000 rows and lower "
+    "the noise from .1 of the signal to .001: four decades of effective sizes, which a claim of a rate slower than "
+    "polynomial needs; this is local asymptotics with a design of fixed size and not a study of sample sizes; 40 "
+    "replicates. Exact arms have 1000 to 32000 rows (1.5 decades), 60 replicates for GELU(ax) and ReLU(ax), 40 for "
+    "others, noise .1 of the signal for feed-forward units and .001 for others, whose curves bend until the effective "
+    "size is about 1e6. "
+    "Boxes, the same for every leaf: gate weights within 5, biases within 3, slopes within 5 (of a square: from 0 to "
+    "5, for its sign is free), intercepts within 4. They hold experts that are zero, so that in regime 2 the truth is "
+    "attained by two exact atoms and a zero one: distances are to the truth, in cells with one atom. With linear and "
+    "constant experts sigma(z) h = h - sigma(-z) h gives further representations by three atoms, so that errors of "
+    "parameters need not fall although that of the mean does. In regime 1 with ReLU, square, linear and constant "
+    "experts bias and size of the shared expert cannot be told apart at all. Starts know nothing of the truth: ten and "
+    "the best ten of eighty random points. Experts without bias come first: those with one are not "
+    "strongly identifiable.",
+    (
+        *(_over(gate, e, regime) for e in TRUE for regime in ("one", "two") for gate in GATES_COMPARED),
+        *(_exact(gate, e) for e in TRUE for gate in GATES_COMPARED),
+    ),
+    (
+        *(
+            c
+            for e in TRUE
+            for regime in ("one", "two")
+            for gate in GATES_COMPARED
+            for c in _over_claims(gate, e, regime)
+        ),
+        *(c for e in TRUE for gate in GATES_COMPARED for c in _exact_claims(gate, e)),
+    ),
+)
