@@ -165,7 +165,7 @@ def test_the_front_page_places_verdicts_in_the_rate_table(studied):
     for gate, parameter, kind, word in (
         ("softmax", "experts.coef", "over", "supported"),
         ("softmax", "gates.0.weight", "over", "supported"),
-        ("softmax", "experts.coef", "exact", "unresolved"),
+        ("softmax", "experts.coef", "exact", "supported"),
         ("dense-to-sparse", "gates.0.temperature", "exact", "not identified"),
     ):
         shown = cell(html, rate(gate, parameter, kind), {"over": "over-specified", "exact": "exact"}[kind])
