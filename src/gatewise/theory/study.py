@@ -242,8 +242,17 @@ class Study:
                     raise ValueError(f"study {self.name!r} claims something of arm {name!r}: its arms are {names}")
 
     def arm(self, name: str) -> Arm:
-        """Return an arm by name."""
-        return next(arm for arm in self.arms if arm.name == name)
+        """Return an arm by name.
+
+        Raises
+        ------
+        ValueError
+            If there is none of this name.
+        """
+        for arm in self.arms:
+            if arm.name == name:
+                return arm
+        raise ValueError(f"study {self.name!r} has no arm {name!r}: it has {', '.join(arm.name for arm in self.arms)}")
 
     def fits(self) -> int:
         """Return the number of fits."""
