@@ -84,7 +84,8 @@ def _exact(name: str, paper: str, gate: str) -> tuple[Claim, ...]:
 SOFTMAX_EXACT = Study(
     "softmax-exact",
     "Softmax gate, linear Gaussian experts, as many as there are",
-    TRUTH + BLIND + WINDOW + "300 replicates give intervals of +- .025 or less (100 gave up to .05 in a first run). Losses and errors take the best translation "
+    TRUTH + BLIND + WINDOW + "300 replicates give intervals of +- .025 or less (100 gave up to .05 in a first run). "
+    "Losses and errors take the best translation "
     "of the gate.",
     (arm("softmax", (flat("softmax", 2), SOFTMAX_1), 2, SOFTMAX_BOX, ("exact",), SIZES, 300),),
     _exact("softmax", SOFTMAX, WEIGHT),
