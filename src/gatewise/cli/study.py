@@ -73,6 +73,26 @@ def run(
 
 
 @app.command()
+def probe(
+    name: Where,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder; default out/NAME.")] = None,
+) -> None:
+    """Measure the population exponents of a study, without data; what is in the folder already is kept."""
+    with clear_faults():
+        from gatewise.theory import run_probes
+        from gatewise.theory.probes import judge_probes
+
+        study = _study(name, "standard")
+        folder = out or Path("out") / study.name
+        if not study.probes:
+            raise ValueError(f"the study {study.name!r} has no population exponents")
+        run_probes(study, folder, lambda one: typer.echo(f"measuring {one.name} ...", err=True))
+        for found in judge_probes(study, folder):
+            if found.record is not None:
+                typer.echo(f"{found.record['text']}\n{found.word}: {found.reason}, claimed {found.probe.value:g}\n")
+
+
+@app.command()
 def report(folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of records.")]) -> None:
     """Judge the claims of studies and write their pages; of several, a front page too."""
     with clear_faults():

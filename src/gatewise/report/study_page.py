@@ -26,6 +26,7 @@ from gatewise.report.study_facts import (
 )
 from gatewise.theory.efficiency import efficiency
 from gatewise.theory.fingerprint import describe, fingerprint
+from gatewise.theory.probes import Probed
 from gatewise.theory.result import StudyResult
 from gatewise.theory.verdict import Word, curve
 
@@ -70,7 +71,8 @@ def study_page(result: StudyResult, pairs: Sequence[Pair] = ()) -> str:
         arms=[_arm(result, arm.name, i) for i, arm in enumerate(study.arms) if len(judged(result, arm.name))],
         few=len(study.arms) > MANY,
         efficiencies=[_rows(result, pair) for pair in dict.fromkeys((*_differences(result), *pairs))],
-        words=legend(found),
+        probes=[_probe(one) for one in result.probes],
+        words=legend(found | {one.word for one in result.probes}),
         cost=cost(result),
         versions=versions(result),
         fingerprint=fingerprint(study),
@@ -140,6 +142,23 @@ def _arm(result: StudyResult, arm: str, index: int) -> dict[str, Any]:
         "cards": cards,
         "series": series_rows(result, arm),
         "levels": level_rows(result, arm),
+    }
+
+
+def _probe(found: Probed) -> dict[str, Any]:
+    """Return a population exponent as words."""
+    record, look = found.record, LOOKS[found.word]
+    exponents = [] if record is None else zip(record["local"], record["certified"], strict=True)
+    return {
+        "name": found.probe.name,
+        "symbol": look.symbol,
+        "word": str(found.word),
+        "sheet": look.sheet,
+        "claimed": f"{found.probe.value:g} ± {found.probe.tolerance:g}",
+        "local": ", ".join(f"{e:.3f}" + ("" if sure else " (not certified)") for e, sure in exponents),
+        "eps": " to ".join(f"{e:g}" for e in (found.probe.eps[0], found.probe.eps[-1])),
+        "origin": f"{found.probe.standing}: {found.probe.source}",
+        "reason": found.reason,
     }
 
 

@@ -1,9 +1,10 @@
 """Convergence studies: Voronoi losses, claimed rates, population exponents, runs that resume, verdicts."""
 
 from gatewise.theory.inputs import Inputs, Normal, Uniform
+from gatewise.theory.probes import run_probes
 from gatewise.theory.result import StudyResult, collect
 from gatewise.theory.runner import load, run
-from gatewise.theory.study import Arm, Blind, Claim, Data, Model, NearTruth, Study, long, quick
+from gatewise.theory.study import Arm, Blind, Claim, Data, Model, NearTruth, Probe, Study, long, quick
 
 __all__ = [
     "Arm",
@@ -14,6 +15,7 @@ __all__ = [
     "Model",
     "NearTruth",
     "Normal",
+    "Probe",
     "Study",
     "StudyResult",
     "Uniform",
@@ -22,4 +24,5 @@ __all__ = [
     "long",
     "quick",
     "run",
+    "run_probes",
 ]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from gatewise.theory.probes import Probed, judge_probes
 from gatewise.theory.store import declared, read, seconds
 from gatewise.theory.study import Study
 from gatewise.theory.verdict import Verdict, judge, table, wanted
@@ -22,6 +23,8 @@ class StudyResult(NamedTuple):
         One row per fit: arm, axis (n or its effective size), replicate, every series, status, certificate.
     verdicts : tuple of Verdict
         One per claim.
+    probes : tuple of Probed
+        One per population exponent.
     missing : int
         Fits that have not been run yet.
     faults : tuple of str
@@ -39,6 +42,7 @@ class StudyResult(NamedTuple):
     faults: tuple[str, ...]
     changed: tuple[str, ...]
     cpu: float
+    probes: tuple[Probed, ...] = ()
 
     def text(self) -> str:
         """Return the verdicts as lines of text."""
@@ -53,6 +57,9 @@ class StudyResult(NamedTuple):
             lines.append(f"{v.word}: {what}: {interval}, claimed {wanted(v.claim)} ({v.claim.standing}): {v.reason}")
             if v.settle:
                 lines.append(f"    to settle it: {v.settle}")
+        for p in self.probes:
+            claimed = f"{p.probe.value:g} +- {p.probe.tolerance:g}"
+            lines.append(f"{p.word}: population exponent, {p.probe.name}: {p.reason}, claimed {claimed}")
         return "\n".join(lines)
 
 
@@ -77,4 +84,13 @@ def collect(study: Study, folder: str | Path) -> StudyResult:
         for r in range(arm.replicates)
         if (arm.name, level.axis, r) not in contents.records
     )
-    return StudyResult(study, frame, verdicts, wanted_keys, contents.faults, declared(folder, study), seconds(folder))
+    return StudyResult(
+        study,
+        frame,
+        verdicts,
+        wanted_keys,
+        contents.faults,
+        declared(folder, study),
+        seconds(folder),
+        judge_probes(study, folder),
+    )

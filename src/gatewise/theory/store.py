@@ -89,7 +89,8 @@ def line_of(record: Record) -> str:
     return json.dumps([zlib.crc32(body.encode()), record], sort_keys=True, allow_nan=False) + "\n"
 
 
-def _parsed(line: str) -> Record | None:
+def parsed(line: str) -> Record | None:
+    """Return the record of a line, None if it is torn or damaged."""
     try:
         check, record = json.loads(line)
         body = json.dumps(record, sort_keys=True, allow_nan=False)
@@ -152,7 +153,7 @@ def read(folder: Path) -> Contents:
     faults: list[str] = []
     for path in sorted(folder.glob("records*.jsonl")):
         for number, line in enumerate(path.read_text("utf-8", errors="replace").splitlines(keepends=True), 1):
-            record = _parsed(line) if line.endswith("\n") else None
+            record = parsed(line) if line.endswith("\n") else None
             if record is None:
                 torn = "torn" if not line.endswith("\n") else "damaged"
                 faults.append(f"{path.name}, line {number}: {torn}, not used")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.theory.inputs import Inputs, Uniform
+from gatewise.theory.population_rules import Ball, Cube
 from gatewise.theory.voronoi import LOSSES, Loss
 
 Method = Literal["ml", "ls", "em"]
@@ -204,6 +205,41 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """A population exponent that is claimed: no data are drawn, see `population_exponent`.
+
+    Attributes
+    ----------
+    name : str
+    data, model : Data, Model
+        Truth and fitted mixture, its box and method; the truth is that of n = 1.
+    path, cells, atom, entry, eps, ratio, starts
+        As `population_exponent` takes them.
+    inputs : Cube, Ball or None
+    value, tolerance : float
+        The exponent e claimed; errors then fall as ``n^(-1 / (2 e))``.
+    source, standing : str
+        As in `Claim`.
+    """
+
+    name: str
+    data: Data
+    model: Model
+    path: str
+    cells: tuple[int, ...]
+    value: float
+    tolerance: float
+    source: str
+    standing: Standing
+    atom: int = 0
+    entry: int = 0
+    eps: tuple[float, ...] = (0.2, 0.1, 0.05, 0.025, 0.0125)
+    ratio: float = 1.0
+    inputs: Cube | Ball | None = None
+    starts: int = 8
+
+
+@dataclass(frozen=True)
 class Study:
     """Curves and claims about them.
 
@@ -217,6 +253,8 @@ class Study:
     seed : int
     comparisons : tuple of (arm, arm, series)
         Whose errors are also compared in rows: how many times more the second needs for the same error.
+    probes : tuple of Probe
+        Population exponents beside the slopes: they decide what no number of replicates can.
 
     Raises
     ------
@@ -231,6 +269,7 @@ class Study:
     claims: tuple[Claim, ...] = ()
     seed: int = 0
     comparisons: tuple[tuple[str, str, str], ...] = ()
+    probes: tuple[Probe, ...] = ()
 
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.arms]

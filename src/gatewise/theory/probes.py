@@ -1,0 +1,118 @@
+"""Population exponents of a study: run one by one, kept beside its records, judged like its slopes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gatewise.fit.threads import one_thread
+from gatewise.theory.population import population_exponent
+from gatewise.theory.store import line_of, parsed
+from gatewise.theory.study import Probe, Study
+from gatewise.theory.verdict import Word
+
+STEADY = 0.5  # share of the tolerance that an exponent may still move between its last two values
+FILE = "probes.jsonl"
+
+
+class Probed(NamedTuple):
+    """A probe, what is said about its claim, and the measurement (None: not run yet).
+
+    Attributes
+    ----------
+    record : mapping or None
+        ``eps``, ``distance``, ``local`` exponents between neighbours, whether each is ``certified``, ``text``.
+    """
+
+    probe: Probe
+    word: Word
+    reason: str
+    record: dict[str, Any] | None
+
+
+def run_probes(study: Study, folder: str | Path, tell: Callable[[Probe], None] | None = None) -> None:
+    """Measure the exponents that a folder does not hold yet, and append each when it ends.
+
+    Parameters
+    ----------
+    tell : callable probe, optional
+        Called before each.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for probe in study.probes:
+        if _key(probe) in _read(folder):
+            continue
+        if tell is not None:
+            tell(probe)
+        with one_thread():
+            record = _measured(probe)
+        with (folder / FILE).open("a", encoding="utf-8") as file:
+            file.write(line_of({"probe": _key(probe), **record}))
+
+
+def _measured(probe: Probe) -> dict[str, Any]:
+    data, model = probe.data, probe.model
+    found = population_exponent(
+        data.mixture,
+        data.at(1),
+        model.mixture,
+        probe.path,
+        cells=probe.cells,
+        atom=probe.atom,
+        entry=probe.entry,
+        eps=probe.eps,
+        box=dict(model.box or {}),
+        ratio=probe.ratio,
+        inputs=probe.inputs,
+        distance="l2" if model.method == "ls" else "hellinger",
+        starts=probe.starts,
+    )
+    told = {"eps": found.eps, "distance": found.distance, "local": found.local, "certified": found.certified}
+    return {name: list(value) for name, value in told.items()} | {"text": found.text()}
+
+
+def _key(probe: Probe) -> str:
+    """Return the name of a probe with a hash of all that decides its measurement."""
+    truth = {path: value.tolist() for path, value in probe.data.at(1).paths().items()}
+    values = (probe.data.mixture, truth, probe.model.mixture, probe.model.method, probe.model.box, probe.path)
+    values += (probe.cells, probe.atom, probe.entry, probe.eps, probe.ratio, probe.inputs, probe.starts)
+    return f"{probe.name} {hashlib.sha256(repr(values).encode()).hexdigest()[:12]}"
+
+
+def _read(folder: Path) -> dict[str, dict[str, Any]]:
+    path = folder / FILE
+    lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
+    records = [parsed(line) for line in lines]
+    return {record["probe"]: record for record in records if record is not None}
+
+
+def judge_probes(study: Study, folder: str | Path) -> tuple[Probed, ...]:
+    """Return the verdict on every probe of a study from what its folder holds.
+
+    Supported iff the exponent between the two smallest displacements is certified and inside the claim, contradicted
+    iff it is certified, outside, and has moved from the one before by less than half of the tolerance or away from the
+    claim; unresolved otherwise.
+    """
+    held = _read(Path(folder))
+    return tuple(_judge(probe, held.get(_key(probe))) for probe in study.probes)
+
+
+def _judge(probe: Probe, record: dict[str, Any] | None) -> Probed:
+    if record is None:
+        return Probed(probe, Word.unresolved, "not measured yet: gatewise study probe", None)
+    last = record["local"][-1]
+    gap = abs(last - probe.value)
+    if not record["certified"][-1]:
+        return Probed(probe, Word.unresolved, f"{last:.3f} is not certified: more starts", record)
+    if gap <= probe.tolerance:
+        return Probed(probe, Word.supported, f"{last:.3f} at eps = {probe.eps[-1]:g}", record)
+    if len(record["local"]) < 2:
+        return Probed(probe, Word.unresolved, f"{last:.3f}, and one exponent shows no trend: more displacements", record)
+    before = abs(record["local"][-2] - probe.value)
+    if before - gap > STEADY * probe.tolerance:
+        return Probed(probe, Word.unresolved, f"{last:.3f} still moves towards the claim: smaller eps", record)
+    word = Word.differs if probe.standing == "recalled" else Word.contradicted
+    return Probed(probe, word, f"{last:.3f} at eps = {probe.eps[-1]:g}", record)
