@@ -29,7 +29,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-minimum lint format types bench clean
+.PHONY: help demo test test-minimum lint format types studies bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,9 @@ format: $(READY) ## let ruff mend what it can
 
 types: $(READY) ## mypy on the typed rooms
 	$(BIN)/mypy
+
+studies: $(READY) ## run the short tier of every study: does everything run?
+	$(BIN)/gatewise study run all --quick --workers 2 --out out/studies
 
 bench: $(READY) ## measure, and write JSON with the machine's facts
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

@@ -15,6 +15,7 @@ from gatewise.cli.common import clear_faults, console
 app = typer.Typer(no_args_is_help=True, help="Convergence studies: run them, resume them, judge their claims.")
 
 Where = Annotated[str, typer.Argument(metavar="NAME", help="A study of `gatewise study list`, or my_study.py:study.")]
+Several = Annotated[str, typer.Argument(metavar="NAME|all", help="A study, my_study.py:study, or all of the list.")]
 Folder = Annotated[str, typer.Argument(metavar="NAME|DIR", help="A folder of records, or the name of its study.")]
 
 
@@ -37,7 +38,7 @@ def list_studies() -> None:
 
 @app.command()
 def run(
-    name: Where,
+    name: Several,
     quick: Annotated[bool, typer.Option("--quick", help="Three sizes, four replicates: it decides nothing.")] = False,
     long: Annotated[bool, typer.Option("--long", help="Ten times the replicates; extends a standard run.")] = False,
     workers: Annotated[int, typer.Option(help="Processes, one thread each.", min=1)] = 1,
@@ -46,30 +47,43 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the folder stands.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder; default out/NAME or out/NAME-quick.")] = None,
 ) -> None:
-    """Run a study, judge its claims, and write its page."""
+    """Run a study, or all of them, judge the claims, and write a page for each; of all, a front page too."""
     with clear_faults():
+        from gatewise.report.study import write_front
         from gatewise.theory import collect
-        from gatewise.theory import run as run_study
+        from gatewise.theory.papers import STUDIES
 
         if quick and long:
             raise ValueError("--quick and --long: choose one")
-        tier = "quick" if quick else "long" if long else "standard"
-        study = _study(name, tier)
-        folder = out or Path("out") / (study.name + ("-quick" if quick else ""))
-        part = _shard(shard)
-        try:
-            with _progress() as tell, _cluster(dask) as client:
-                options = {"workers": workers, "shard": part, "client": client, "resume": resume, "progress": tell}
-                run_study(study, folder, **options, origin={"where": name, "tier": tier})
-        except KeyboardInterrupt:
-            typer.echo(f"\nwhat has ended is in {folder}: go on with the same command and --resume", err=True)
-            raise
-        if part[1] > 1:
-            typer.echo(
-                f"part {shard} is in {folder}: when all parts are, judge them with: gatewise study report {folder}"
-            )
-            return
-        _tell(collect(study, folder), folder)
+        tier, part = "quick" if quick else "long" if long else "standard", _shard(shard)
+        every = name == "all"
+        home = out if every and out else Path("out")
+        results = []
+        with _cluster(dask) as client:
+            for one in STUDIES if every else (name,):
+                study = _study(one, tier)
+                folder = out if out and not every else home / (study.name + ("-quick" if quick else ""))
+                options = {"workers": workers, "shard": part, "client": client, "resume": resume}
+                _run(study, folder, options, {"where": one, "tier": tier})
+                if part[1] > 1:
+                    typer.echo(f"part {shard} is in {folder}: judge all parts with: gatewise study report {folder}")
+                    continue
+                results.append((folder, collect(study, folder)))
+                _tell(results[-1][1], folder)
+        if len(results) > 1:
+            write_front(results, home / "index.html")
+            typer.echo(f"wrote {home / 'index.html'}: open it in a browser")
+
+
+def _run(study: Any, folder: Path, options: dict[str, Any], origin: dict[str, str]) -> None:
+    from gatewise.theory import run as run_study
+
+    try:
+        with _progress(study.name) as tell:
+            run_study(study, folder, **options, progress=tell, origin=origin)
+    except KeyboardInterrupt:
+        typer.echo(f"\nwhat has ended is in {folder}: go on with the same command and --resume", err=True)
+        raise
 
 
 @app.command()
@@ -184,7 +198,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[float, float], None]]:
+def _progress(name: str) -> Iterator[Callable[[float, float], None]]:
     """Show a bar with the time left on the standard error stream, if it is a terminal."""
     import sys
 
@@ -202,7 +216,7 @@ def _progress() -> Iterator[Callable[[float, float], None]]:
     left = (TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False))
     bars = Progress(*columns, *left, console=Console(file=sys.stderr), disable=not sys.stderr.isatty())
     with bars:
-        task = bars.add_task("fits", total=None)
+        task = bars.add_task(name, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
 
 

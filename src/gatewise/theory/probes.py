@@ -110,7 +110,7 @@ def _judge(probe: Probe, record: dict[str, Any] | None) -> Probed:
     if gap <= probe.tolerance:
         return Probed(probe, Word.supported, f"{last:.3f} at eps = {probe.eps[-1]:g}", record)
     if len(record["local"]) < 2:
-        return Probed(probe, Word.unresolved, f"{last:.3f}, and one exponent shows no trend: more displacements", record)
+        return Probed(probe, Word.unresolved, f"{last:.3f}, and one alone has no trend: more displacements", record)
     before = abs(record["local"][-2] - probe.value)
     if before - gap > STEADY * probe.tolerance:
         return Probed(probe, Word.unresolved, f"{last:.3f} still moves towards the claim: smaller eps", record)
