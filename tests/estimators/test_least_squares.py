@@ -5,7 +5,13 @@ import pytest
 import statsmodels.api as sm
 
 from gatewise import MixtureOfExpertsRegressor, load_model, save_model
-from gatewise.estimators.alerts import BoundWarning, StartsDisagreeWarning, UnidentifiedWarning, alert
+from gatewise.estimators.alerts import (
+    BoundWarning,
+    CollinearWarning,
+    StartsDisagreeWarning,
+    UnidentifiedWarning,
+    alert,
+)
 from gatewise.report.facts import facts
 
 
@@ -106,3 +112,12 @@ def test_starts_that_disagree_are_said_to_have_reached_a_sum_of_squares(fitted):
     words = r"reached the least sum of squares \(the next is 2.5 below in the log-likelihood of Gaussian residuals\)"
     with pytest.warns(StartsDisagreeWarning, match=words):
         alert(lonely, [], 1)
+
+
+@pytest.mark.parametrize("method", ["ls", "ml"])
+def test_constant_columns_alone_leave_a_fit_with_an_intercept(method):
+    y = np.random.default_rng(0).normal(size=60)
+    with pytest.warns(CollinearWarning):
+        model = MixtureOfExpertsRegressor(1, method=method).fit(np.ones((60, 2)), y)
+    assert float(model.predict(np.ones((1, 2)))[0]) == pytest.approx(float(y.mean()))
+    assert model.status_ == "converged"

@@ -178,3 +178,52 @@ def test_the_folder_says_what_made_it(whole):
     assert held["study"] == "small"
     assert held["engine"]["dtype"] == "float64"
     assert len(held["claims"]) == 1
+
+
+@pytest.mark.parametrize("text", ["{}", "", '{"study": "small"'])
+def test_a_damaged_description_is_named(study, whole, tmp_path, text):
+    run(study, tmp_path)
+    (tmp_path / "study.json").write_text(text)
+    with pytest.raises(ValueError, match=r"study\.json is damaged"):
+        run(study, tmp_path, resume=True)
+
+
+def test_a_damaged_log_costs_nothing_but_times(study, tmp_path):
+    run(study, tmp_path)
+    (tmp_path / "log.jsonl").write_text('{"cpu": \nnothing\n')
+    assert collect(study, tmp_path).cpu == 0.0
+
+
+def test_a_file_is_no_folder(study, tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ValueError, match="give a folder"):
+            run(study, folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x = (", "line 1: SyntaxError"),
+        ("\nimport nothing_of_this_name", "line 2: ModuleNotFoundError"),
+        ("raise ValueError('boom')", "line 1: ValueError: boom"),
+        ("x = 1", "it has none"),
+    ],
+)
+def test_faults_of_a_users_file_are_told_with_their_line(tmp_path, text, words):
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=words):
+        load(f"{file}:study")
+    with pytest.raises(ValueError, match="mine.py:NAME"):
+        load(str(file))
+
+
+def test_sizes_that_have_not_been_run_are_told(study, tmp_path):
+    run(study, tmp_path)
+    path = tmp_path / "records.jsonl"
+    lines = [line for line in path.read_text().splitlines(keepends=True) if '"key": ["plain", 400' not in line]
+    path.write_text("".join(lines))
+    result = collect(study, tmp_path)
+    assert result.missing == 8
+    assert result.verdicts[0].reason == "1 of 3 sizes have not been run"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -171,7 +170,7 @@ def _study(name: str, tier: str) -> Any:
     from gatewise.theory import load, long, quick
     from gatewise.theory.papers import STUDIES
 
-    if name not in STUDIES and ":" not in name:
+    if name not in STUDIES and ":" not in name and not Path(name).is_file():
         raise ValueError(f"{name!r} is no study: choose one of {', '.join(STUDIES)}, or give my_study.py:study")
     study = STUDIES[name] if name in STUDIES else load(name)
     return {"quick": quick, "long": long, "standard": lambda s: s}[tier](study)
@@ -179,15 +178,16 @@ def _study(name: str, tier: str) -> Any:
 
 def _held(folder: Path) -> Any:
     """Return the study whose records a folder holds."""
-    path = folder / "study.json"
-    if not path.is_file():
-        raise ValueError(f"{folder} is no folder of a study: it has no study.json")
-    origin = json.loads(path.read_text("utf-8"))["origin"]
+    from gatewise.theory.store import header
+
+    origin = header(folder)["origin"]
+    if "where" not in origin:
+        raise ValueError(f"{folder} was not run by the command line: judge it with gatewise.theory.collect")
     return _study(origin["where"], origin["tier"])
 
 
 def _place(name: str) -> Path:
-    return Path(name) if (Path(name) / "study.json").is_file() else Path("out") / name
+    return Path(name) if Path(name).is_dir() else Path("out") / name
 
 
 def _shard(text: str) -> tuple[int, int]:

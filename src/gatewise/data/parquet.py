@@ -22,7 +22,7 @@ class ParquetTable:
 
     Parameters
     ----------
-    source : str, Path or pyarrow.dataset.Dataset
+    source : str, Path, pyarrow.dataset.Dataset, pyarrow.Table or pyarrow.RecordBatch
         A file; a folder, which means its files ``*.parquet`` at any depth, in the order of their paths, with folders
         such as ``year=2024`` as columns; or a data set of any kind, also a filtered one.
     columns : sequence of str, optional
@@ -115,11 +115,17 @@ def opened(table: ParquetTable) -> Source:
 
 def _dataset(table: ParquetTable, arrow: Any) -> Any:
     """Return the pyarrow data set of a table."""
+    import pyarrow as pa
+
     if isinstance(table.source, arrow.Dataset):
         return table.source
+    if isinstance(table.source, pa.Table | pa.RecordBatch):
+        return arrow.dataset(table.source)
     if not isinstance(table.source, str | os.PathLike):
         kind = type(table.source).__name__
-        raise TypeError(f"the source of a table is a {kind}: give a path, or pyarrow.dataset.dataset(...)")
+        raise TypeError(
+            f"the source of a table is a {kind}: give a path, a pyarrow table, or pyarrow.dataset.dataset(...)"
+        )
     path = Path(table.source)
     if not path.exists():
         raise FileNotFoundError(

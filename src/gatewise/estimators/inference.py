@@ -196,7 +196,8 @@ def _by_row(x: Any, y: Any, clusters: Any, sample_weight: Any, groups: Any) -> t
         return labels_of(x, clusters) if named else clusters, column_of(x, sample_weight), group_labels(x, groups), n
     if isinstance(clusters, str):
         raise ValueError(
-            f"clusters={clusters!r}: a name is for tables whose columns have roles by name; give one label per row"
+            f"clusters={clusters!r}: a name is for pyarrow tables and Parquet files, whose columns have roles by name; "
+            f"of a pandas frame give the column, data[{clusters!r}]"
         )
     return clusters, sample_weight, groups, len(np.asarray(y))
 
@@ -212,6 +213,8 @@ def unit_labels(clusters: Any, sample_weight: Any, groups: Any, n: int) -> Tenso
     values = np.asarray(clusters)
     if values.shape != (n,):
         raise ValueError(f"clusters has shape {values.shape}, X has {n} rows: pass one cluster label per observation")
+    if values.dtype.kind == "O" and any(value is None or value != value for value in values):
+        raise ValueError("clusters has labels that are missing: every row needs a cluster")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise ValueError("clusters has labels that are NaN or infinite: every row needs a cluster")
     label = np.unique(values, return_inverse=True)[1].reshape(-1)

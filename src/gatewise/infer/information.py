@@ -83,7 +83,7 @@ def information(
     True
     """
     if kind not in (OBSERVED, SANDWICH):
-        raise ValueError(f"kind={kind!r}: choose 'observed' or 'sandwich'")
+        raise ValueError(f"kind={kind!r}: choose 'observed' or 'sandwich' (HC0)")
     blank = _blank(fit, rows, kind)
     labels = None if clusters is None else _numbered(clusters, rows, kind)
     refused = exact(fit, rows, kind == SANDWICH) or refusal(fit)

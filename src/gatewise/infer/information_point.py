@@ -84,6 +84,9 @@ def _kept_columns(model: Model, measure: Measure) -> Measure:
         kept = [j for j in range(len(slopes.seen)) if j not in slopes.extra]
         for path in slopes.paths:
             value = changed[path]
+            if not kept:  # every column is constant: no slope is left
+                changed[path] = torch.zeros_like(value)
+                continue
             target = (value @ slopes.seen).reshape(-1, slopes.seen.shape[1]).T
             found = torch.linalg.lstsq(slopes.seen[kept].T, target).solution.T
             changed[path] = torch.zeros_like(value)

@@ -204,6 +204,12 @@ def delta(found: Information, function: str | Callable[[Measure], Tensor], level
         shape = out.shape
         return out.reshape(-1)
 
+    value = function(found.measure(found.estimate))
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"the function returns a {type(value).__name__}, which has no derivatives: write it with torch, and return "
+            "a tensor"
+        )
     gradient = torch.autograd.functional.jacobian(flattened, found.estimate)
     estimate = flattened(found.estimate).detach()
     if bool(moved_by_loose(found, gradient).any()):

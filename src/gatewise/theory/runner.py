@@ -7,6 +7,7 @@ import importlib.util
 import pickle
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -169,6 +170,8 @@ def load(where: str) -> Study:
         If there is no such file, no such name in it, or it is no study.
     """
     path, _, name = where.rpartition(":")
+    if Path(where).is_file():
+        raise ValueError(f"{where}: the name of the study in the file is missing, give {where}:NAME")
     file = Path(path)
     if not file.is_file():
         raise ValueError(f"{where}: there is no file {path or where!r}; give FILE.py:NAME")
@@ -178,7 +181,12 @@ def load(where: str) -> Study:
         raise ValueError(f"{where}: {path!r} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[title] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except (ImportError, NameError, SyntaxError, TypeError, ValueError, AttributeError, LookupError) as fault:
+        steps = [step.lineno for step in traceback.extract_tb(fault.__traceback__) if step.filename == str(file)]
+        line = fault.lineno if isinstance(fault, SyntaxError) else next(reversed(steps), None)
+        raise ValueError(f"{path}, line {line}: {type(fault).__name__}: {fault}") from fault
     for pickler in filter(importlib.util.find_spec, PICKLERS):
         importlib.import_module(pickler).register_pickle_by_value(module)
     found = vars(module).get(name)

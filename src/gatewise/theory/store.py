@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -45,6 +45,8 @@ def open_folder(folder: Path, study: Study, resume: bool, origin: Mapping[str, s
     ValueError
         If there are records and `resume` is False, or the folder belongs to a study with another fingerprint.
     """
+    if any(part.exists() and not part.is_dir() for part in (folder, *folder.parents)):
+        raise ValueError(f"{folder} is, or lies under, a file: give a folder")
     folder.mkdir(parents=True, exist_ok=True)
     path, mine = folder / "study.json", {"fingerprint": fingerprint(study), **describe(study)}
     if not path.exists():
@@ -52,7 +54,7 @@ def open_folder(folder: Path, study: Study, resume: bool, origin: Mapping[str, s
         counts = {"claims": claims, "replicates": _counts(study), "origin": dict(origin)}
         _replace(path, json.dumps({**mine, **counts}, indent=1))
         return
-    held = json.loads(path.read_text("utf-8"))
+    held = header(folder)
     if held["fingerprint"] != mine["fingerprint"]:
         changed = ", ".join(sorted(k for k in mine if k != "fingerprint" and held.get(k) != mine[k]))
         raise ValueError(
@@ -63,13 +65,36 @@ def open_folder(folder: Path, study: Study, resume: bool, origin: Mapping[str, s
         raise ValueError(f"{folder} holds records of this study: resume it, or give another folder")
 
 
+HEADER = ("fingerprint", "study", "claims", "replicates", "origin")
+
+
+def header(folder: Path) -> dict[str, Any]:
+    """Return what `study.json` holds.
+
+    Raises
+    ------
+    ValueError
+        If it is missing or damaged.
+    """
+    path = folder / "study.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} is no folder of a study: it has no study.json")
+    try:
+        held = json.loads(path.read_text("utf-8", errors="replace"))
+    except ValueError:
+        held = None
+    if not isinstance(held, dict) or not set(HEADER) <= set(held):
+        raise ValueError(f"{path} is damaged: move the folder away, and run the study again")
+    return held
+
+
 def _counts(study: Study) -> dict[str, Any]:
     return {arm.name: [arm.replicates, [level.axis for level in arm.levels()]] for arm in study.arms}
 
 
 def declared(folder: Path, study: Study) -> tuple[str, ...]:
     """Return, in words, what was changed since the first run that may not change unseen: claims, sizes, replicates."""
-    held = json.loads((folder / "study.json").read_text("utf-8"))
+    held = header(folder)
     claims = json.loads(json.dumps([asdict(claim) for claim in study.claims]))
     words = [] if held["claims"] == claims else ["the claims were changed after the first run"]
     if held["replicates"] != json.loads(json.dumps(_counts(study))):
@@ -167,15 +192,15 @@ def read(folder: Path) -> Contents:
 
 
 def seconds(folder: Path) -> float:
-    """Return the CPU seconds that the blocks of a folder took."""
+    """Return the CPU seconds that the blocks of a folder took, as far as its logs can be read."""
     total = 0.0
     for path in folder.glob("log*.jsonl"):
-        total += sum(json.loads(line)["cpu"] for line in _whole_lines(path))
+        for line in path.read_text("utf-8", errors="replace").splitlines():
+            try:
+                total += float(json.loads(line)["cpu"])
+            except (ValueError, TypeError, KeyError):  # torn or damaged: it holds times only
+                continue
     return total
-
-
-def _whole_lines(path: Path) -> Iterable[str]:
-    return (line for line in path.read_text("utf-8").splitlines(keepends=True) if line.endswith("\n"))
 
 
 def lines_of(folder: Path) -> list[str]:

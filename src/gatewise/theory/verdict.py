@@ -95,7 +95,7 @@ def curve(frame: pd.DataFrame, arm: Arm, series: str) -> Curve:
     errors = [level[series].to_numpy(dtype=float) for level in levels]
     good = [level[series].where(level["certified"].astype(bool)).to_numpy(dtype=float) for level in levels]
     third = len(axis) // 3
-    shares = tuple(float(1.0 - level["certified"].astype(bool).mean()) if len(level) else 1.0 for level in levels)
+    shares = tuple(float(1.0 - level["certified"].astype(bool).mean()) if len(level) else 0.0 for level in levels)
     return Curve(
         arm.name,
         series,
@@ -170,6 +170,9 @@ def _combined(slopes: Sequence[Slope]) -> Slope:
 
 def _doubts(c: Curve, claim: Claim) -> list[str]:
     """Return, in words, why nothing may be decided on this curve."""
+    absent = sum(not len(errors) for errors in c.errors)
+    if absent:
+        return [f"{absent} of {len(c.axis)} sizes have not been run"]
     words = []
     decades = log10(c.axis[-1] / c.axis[0])
     if len(c.axis) < LEAST_SIZES or decades < LEAST_DECADES - 1e-9:
