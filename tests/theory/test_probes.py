@@ -19,7 +19,9 @@ TRUTH = Measure(
 )
 DATA, MODEL = Data(ONE, TRUTH), Model(ONE, min_scale=0.1)
 LINE = Probe(
-    "intercept", DATA, MODEL, "experts.intercept", (0,), 1.0, 0.05, "this project", "own", eps=(0.04, 0.02, 0.01), starts=2
+    *("intercept", DATA, MODEL, "experts.intercept", (0,), 1.0, 0.05, "this project", "own"),
+    eps=(0.04, 0.02, 0.01),
+    starts=2,
 )
 
 

@@ -215,7 +215,7 @@ def test_faults_of_a_users_file_are_told_with_their_line(tmp_path, text, words):
     file.write_text(text)
     with pytest.raises(ValueError, match=words):
         load(f"{file}:study")
-    with pytest.raises(ValueError, match="mine.py:NAME"):
+    with pytest.raises(ValueError, match=r"mine\.py:NAME"):
         load(str(file))
 
 
