@@ -14,9 +14,10 @@ from gatewise.report import study as report
 from gatewise.report.study_facts import LOOKS, MEANINGS, level_rows, series_rows
 from gatewise.report.study_front import answers, front_page
 from gatewise.report.study_page import figures, panels, study_page
-from gatewise.theory.rates import RATES
-from gatewise.theory.study import NearTruth
-from gatewise.theory.verdict import Verdict, Word
+from gatewise.theory.papers import NO_STUDY
+from gatewise.theory.rates import ORDER_ONLY, RATES
+from gatewise.theory.study import Claim, NearTruth
+from gatewise.theory.verdict import Verdict, Word, curve, judge
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +139,33 @@ def test_rows_for_the_same_error(page):
     assert "loss exact: near over softmax" in part
 
 
+def test_atoms_that_the_dendrogram_selects_stand_with_their_size(studied):
+    assert "selected" not in level_rows(studied, "softmax")[0]["statuses"]
+    frame = studied.frame.copy()
+    frame["selected"] = 2.0
+    frame.loc[(frame["axis"] == 300) & (frame["replicate"] < 15), "selected"] = 3.0
+    rows = level_rows(studied._replace(frame=frame), "softmax")
+    assert rows[0]["statuses"] == "59 converged, 1 stalled; 2 atoms selected in 100%"
+    assert rows[1]["statuses"].endswith("2 atoms selected in 75%")
+
+
+def test_a_difference_between_two_series_names_both(studied):
+    """The second series is not recorded in the first arm, nor the first one in the second."""
+    frame = studied.frame.copy()
+    frame.loc[frame["arm"] == "near", "gates.0.weight over"] = float("nan")
+    frame.loc[frame["arm"] == "near", "gates.0.center over"] = frame["experts.coef over"]
+    claim = Claim("softmax", "gates.0.weight over", "difference", 0.0, 0.1, "this project", "own", "near")
+    claim = replace(claim, other_series="gates.0.center over")
+    study = replace(studied.study, claims=(claim,))
+    both = studied._replace(study=study, frame=frame, verdicts=(judge(study, frame, claim),))
+    html = study_page(both)
+    assert "gates.0.weight over less that of near: gates.0.center over" in text(html)
+    sides = (("softmax", "gates.0.weight over"), ("near", "gates.0.center over"))
+    one, two = (curve(frame, study.arm(arm), series).certified.value for arm, series in sides)
+    shown = f"{one - two:.3f}".replace("-", "\N{MINUS SIGN}")
+    assert f"certified {shown}," in text(html)
+
+
 def test_curves_that_share_no_errors_say_so(studied):
     far = studied.frame.drop(columns=[c for c in studied.frame if "." in c or c == "hellinger"])
     far.loc[far["arm"] == "near", "loss exact"] *= 1e6
@@ -177,7 +205,7 @@ def test_the_front_page_places_verdicts_in_the_rate_table(studied):
         ("dense-to-sparse", "gates.0.weight"),
     ):
         assert "no study" in cell(html, rate(gate, parameter, "over")), (gate, parameter)
-    assert html.count("no study") == len(RATES) - 4
+    assert html.count("no study") == len(RATES) - 4 + len(NO_STUDY)
     assert "THEORY" not in html
 
 
@@ -231,6 +259,10 @@ def test_the_studies_of_the_papers_reach_their_cells():
         ("ml", "laplace", "linear"),
         ("ml", "activation-dense-to-sparse", "linear"),
         ("ml", "hmoe LL", "linear"),
+        ("ml", "dense-to-sparse", "linear"),
+        ("ls", "sigmoid, regime 1", "constant"),
+        ("ls", "sigmoid, regime 2", "constant"),
+        ("ls", "sigmoid, regime 2", "polynomial"),
         ("ls", "softmax", "feed-forward"),
         ("ls", "sigmoid, regime 1", "feed-forward"),
         ("ls", "sigmoid, regime 2", "feed-forward"),
@@ -239,6 +271,42 @@ def test_the_studies_of_the_papers_reach_their_cells():
     assert {(r.estimator, r.gate, r.experts) for r in wanted} == rows
     open_cells = [r[:5] for r in wanted if not any(answers(r, *claim) for claim in claims)]
     assert open_cells == []
+
+
+def test_rates_without_exponents_take_what_says_which_model_is_slower():
+    from gatewise.theory.papers import STUDIES
+
+    study = STUDIES["hierarchical-rates"]
+    slower = [c for c in study.claims if c.kind == "at_least"]
+    rows = [r for r in RATES if r.kind == ORDER_ONLY and r.gate == "hmoe SS, SL" and r.parameter != "experts.intercept"]
+    assert len(rows) == 2
+    for row in rows:
+        given = [c for c in slower if c.series.startswith(row.parameter)]
+        answered = [c for c in slower if answers(row, study.arm(c.arm), Verdict(c, Word.unresolved, None, ""))]
+        assert answered == given != []
+    others = [r for r in RATES if r.kind != ORDER_ONLY]
+    assert not any(answers(r, study.arm(c.arm), Verdict(c, Word.unresolved, None, "")) for r in others for c in slower)
+
+
+def test_a_temperature_as_it_stands_answers_for_every_cell():
+    from gatewise.theory.papers import STUDIES
+
+    study = STUDIES["temperature-rates"]
+    for what, specification in (("exact", "exact"), ("over", "over")):
+        (claim,) = [c for c in study.claims if c.arm == f"identity, {what}" and c.series.endswith(" raw")]
+        given = Verdict(claim, Word.not_identified, None, "")
+        held = [r for r in RATES if answers(r, study.arm(claim.arm), given)]
+        assert [(r.gate, r.parameter, r.specification) for r in held] == [
+            ("dense-to-sparse", "gates.0.temperature", specification)
+        ]
+
+
+def test_models_without_a_study_stand_below_the_rates(studied):
+    html = front_page([("a.html", studied)])
+    table = html[html.index('id="rates"') : html.index('id="claims"')]
+    for name in NO_STUDY:
+        (row,) = [r for r in re.findall(r"<tr>.*?</tr>", table, re.S) if f">{name}</td>" in r]
+        assert text(row).split(name)[1].strip() == "no study"
 
 
 def test_a_derived_rate_takes_claims_of_our_own(studied):

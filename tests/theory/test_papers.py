@@ -7,19 +7,20 @@ import pytest
 import torch
 
 from gatewise.core.chart import specifications
+from gatewise.core.mixture import regression
 from gatewise.fit.least_squares import mean_of
 from gatewise.theory.fingerprint import fingerprint
 from gatewise.theory.papers import NO_STUDY, STUDIES
-from gatewise.theory.papers.sigmoid import TRUE, limits, signal, truth
+from gatewise.theory.papers.sigmoid import TITLE, TRUE, limits, signal, truth
 from gatewise.theory.records import Block, work
-from gatewise.theory.study import Arm, Blind, Study
+from gatewise.theory.study import Arm, Blind, Claim, NearTruth, Study
 
 PAIRS = [pytest.param(study, arm, id=f"{study.name}: {arm.name}") for study in STUDIES.values() for arm in study.arms]
 
 
 def test_studies_have_names_of_their_own():
     assert all(name == study.name for name, study in STUDIES.items())
-    assert len({fingerprint(study) for study in STUDIES.values()}) == len(STUDIES) == 14
+    assert len({fingerprint(study) for study in STUDIES.values()}) == len(STUDIES) == 15
     assert len(set(NO_STUDY)) == len(NO_STUDY)
     assert not set(NO_STUDY) & set(STUDIES)
 
@@ -33,8 +34,83 @@ def test_every_study_says_why_and_every_claim_where_from(study: Study):
     for claim in study.claims:
         assert re.search(r"\d{4}\.\d{5}|this project", claim.source), claim
         assert claim.standing != "own" or claim.source == "this project"
-        assert (claim.kind == "difference") == bool(claim.other)
+        assert claim.kind != "difference" or claim.other
+        assert claim.other or not claim.other_series
     assert len({(c.arm, c.series, c.kind, c.value, c.other) for c in study.claims}) == len(study.claims)
+
+
+def found(name: str, **wanted: str) -> list[Claim]:
+    return [c for c in STUDIES[name].claims if all(getattr(c, k) == v for k, v in wanted.items())]
+
+
+def test_gates_of_softmax_and_laplace_are_compared_each_in_its_own_parameter():
+    (claim,) = found("laplace-over", series="gates.0.weight over mean", kind="difference")
+    assert (claim.arm, claim.other, claim.other_series) == ("softmax, d=3", "laplace, d=3", "gates.0.center over mean")
+
+
+@pytest.mark.parametrize("pair", ["SS", "SL"])
+@pytest.mark.parametrize("d", [1, 3])
+def test_slower_than_two_laplace_gates_can_be_refuted(pair: str, d: int):
+    """The claim leaves out slopes that are equal, so that enough replicates decide between the two."""
+    claims = found("hierarchical-rates", arm=f"{pair}, d={d}", kind="at_least")
+    assert {c.series for c in claims} == {"experts.coef over mean", "family.variance over mean"}
+    assert {c.other for c in claims} == {f"LL, d={d}"}
+    assert min(c.value - c.tolerance for c in claims) > 0
+
+
+def test_the_temperature_that_seems_to_converge_is_the_one_that_was_fitted():
+    claims = found("trap-temperature", series="gates.0.temperature raw")
+    assert {c.arm for c in claims} == {"near", "blind"}
+    starts = {arm.name: arm.starts for arm in STUDIES["trap-temperature"].arms}
+    assert isinstance(starts["near"], NearTruth)
+    assert isinstance(starts["blind"], Blind)
+
+
+def share_of_noise(arm: Arm) -> list[float]:
+    """Noise over the standard deviation of the regression function at every level; of a density its own scale."""
+    data, scales = arm.data, arm.data.at(1000).family
+    if data.noise is None:
+        return scales["scale"].flatten().tolist()
+    nodes = data.inputs.nodes()
+    value = regression(data.mixture, data.at(1000), nodes.x, nodes.x)[0]
+    centred = value - (nodes.weight * value).sum()
+    spread = float((nodes.weight * centred**2).sum().sqrt())
+    return [level.noise / spread for level in arm.levels()]
+
+
+@pytest.mark.parametrize("study", [s for s in STUDIES.values() if s.comparisons], ids=lambda s: s.name)
+def test_rows_are_compared_at_equal_signal_and_noise(study: Study):
+    assert len(set(study.comparisons)) == len(study.comparisons)
+    for first, second, _ in study.comparisons:
+        one, two = study.arm(first), study.arm(second)
+        assert one.starts == two.starts
+        assert [level.n for level in one.levels()] == [level.n for level in two.levels()]
+        assert [level.axis for level in one.levels()] == pytest.approx([level.axis for level in two.levels()], rel=1e-3)
+        assert share_of_noise(one) == pytest.approx(share_of_noise(two), rel=1e-2)  # signals have three digits
+
+
+def test_every_expert_and_activation_is_compared_in_rows():
+    pairs = {(a, b) for study in STUDIES.values() for a, b, _ in study.comparisons}
+    for title in TITLE.values():
+        for what in ("regime one", "regime two", "exact"):
+            assert (f"sigmoid, {title}, {what}", f"softmax, {title}, {what}") in pairs
+    for fn in ("sigmoid", "tanh", "gelu"):
+        for what in ("exact", "three experts", "over"):
+            assert (f"{fn}, {what}", f"identity, {what}") in pairs
+    assert ("sigmoid on sigmoid", "softmax on sigmoid") in pairs
+    assert ("softmax on softmax", "sigmoid on softmax") in pairs
+
+
+def test_merged_atoms_are_compared_with_as_many_as_there_are():
+    study = STUDIES["published-dendrogram"]
+    four, two = study.arms
+    assert (four.model.mixture.branching, two.model.mixture.branching) == ((4,), (2,))
+    assert four.merged
+    assert four.data is two.data
+    assert isinstance(four.starts, Blind)
+    claims = {(c.series, c.kind, c.other_series) for c in study.claims if c.arm == "four atoms"}
+    assert {("merged loss exact", "equal", ""), ("merged loss exact", "difference", "loss exact")} <= claims
+    assert ("loss exact", "at_least", "") in claims
 
 
 @pytest.mark.parametrize(("study", "arm"), PAIRS)
@@ -117,7 +193,17 @@ RUN = (
     ("hierarchical-rates", "SL, d=1, outer gate known"),
     ("trap-early-stop", "stopped"),
     ("trap-near-start", "near, noise shrinks"),
+    ("laplace-over", "laplace, d=3"),
+    ("trap-temperature", "near"),
+    ("published-dendrogram", "four atoms"),
 )
+
+
+def series_about(study: Study, title: str) -> set[str]:
+    """Return what is claimed of an arm, or compared."""
+    one = {c.series for c in study.claims if c.arm == title}
+    other = {c.other_series or c.series for c in study.claims if c.other == title}
+    return one | other | {series for *arms, series in study.comparisons if title in arms}
 
 
 @pytest.mark.parametrize(("name", "title"), RUN)
@@ -127,7 +213,7 @@ def test_claims_are_about_series_that_are_recorded(name: str, title: str):
     if isinstance(arm.starts, Blind):
         study = replace(study, arms=(replace(arm, starts=Blind(3)),), claims=())
     (record,) = work(study, Block(title, arm.levels()[0], (0,)))
-    wanted = {c.series for c in STUDIES[name].claims if title in (c.arm, c.other)}
+    wanted = series_about(STUDIES[name], title)
     assert wanted
     assert wanted <= set(record["series"]), wanted - set(record["series"])
     for path, held in (arm.model.fixed or {}).items():

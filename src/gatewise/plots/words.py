@@ -43,8 +43,9 @@ def recorded(result: StudyResult, arm: str) -> tuple[str, ...]:
 
 def claimed(result: StudyResult, arm: str) -> tuple[str, ...]:
     """Return the series of an arm that something is claimed about, each once, in the order of the claims."""
-    mine = [c for c in result.study.claims if arm in (c.arm, c.other)]
-    return tuple(dict.fromkeys(c.series for c in mine))
+    claims = result.study.claims
+    mine = [c.series for c in claims if arm == c.arm] + [c.other_series or c.series for c in claims if arm == c.other]
+    return tuple(dict.fromkeys(mine))
 
 
 def chosen(result: StudyResult, arm: str, series: Sequence[str] | None) -> tuple[str, ...]:

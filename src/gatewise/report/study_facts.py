@@ -53,18 +53,23 @@ def tally(verdicts: Any) -> str:
 
 def subject(claim: Claim) -> str:
     """Return what a claim is about: arm and series, and the arm that is compared."""
-    return f"{claim.arm}: {claim.series}" + (f" less that of {claim.other}" if claim.other else "")
+    return f"{claim.arm}: {claim.series}" + (f" less that of {compared(claim)}" if claim.other else "")
+
+
+def compared(claim: Claim) -> str:
+    """Return the arm that a claim compares with, and its series if it is another one; nothing if there is none."""
+    return claim.other + (f": {claim.other_series}" if claim.other_series else "")
 
 
 def claim_row(result: StudyResult, verdict: Verdict) -> dict[str, Any]:
     """Return a verdict as words: claim, slopes, what was claimed by whom, the word with its symbol, and why."""
     claim, look = verdict.claim, LOOKS[verdict.word]
-    names = [name for name in (claim.arm, claim.other) if name]
-    certified = [curve(result.frame, result.study.arm(name), claim.series).certified.value for name in names]
+    sides = [(claim.arm, claim.series), (claim.other, claim.other_series or claim.series)]
+    certified = [curve(result.frame, result.study.arm(a), s).certified.value for a, s in sides if a]
     return {
         "arm": claim.arm,
         "series": claim.series,
-        "other": claim.other,
+        "other": compared(claim),
         "kind": claim.kind,
         "slope": interval(verdict.slope),
         "median": number(verdict.slope.median),
@@ -93,8 +98,8 @@ def typeset(words: str) -> str:
 
 def series_rows(result: StudyResult, arm: str) -> list[dict[str, str]]:
     """Return the slopes of every series of an arm, the claimed ones first."""
-    about = claimed(result, arm)
-    rows = []
+    mine, rows = judged(result, arm), []
+    about = [name for name in claimed(result, arm) if name in mine and mine[name].notna().any()]
     for name in dict.fromkeys((*about, *recorded(result, arm))):
         one = curve(result.frame, result.study.arm(arm), name)
         counts = one.slope.used
@@ -122,17 +127,20 @@ def level_rows(result: StudyResult, arm: str) -> list[dict[str, str]]:
             "n": f"{level.axis:,}".replace(",", "\N{NARROW NO-BREAK SPACE}"),
             "fits": f"{len(at)}/{given.replicates}",
         }
-        rows.append(row | (_certificates(at) if len(at) else dict.fromkeys(COLUMNS, "\N{EN DASH}")))
+        true = given.data.mixture.n_leaves
+        rows.append(row | (_certificates(at, true) if len(at) else dict.fromkeys(COLUMNS, "\N{EN DASH}")))
     return rows
 
 
 COLUMNS = ("statuses", "certified", "hits", "once", "active", "empty", "ties")
 
 
-def _certificates(at: pd.DataFrame) -> dict[str, str]:
+def _certificates(at: pd.DataFrame, true: int) -> dict[str, str]:
     found = at["status"].value_counts()
+    chosen = at["selected"].dropna() if "selected" in at else []
+    atoms = f"; {true} atoms selected in {(chosen == true).mean():.0%}" if len(chosen) else ""
     return {
-        "statuses": ", ".join(f"{found[word]} {word}" for word in reversed(Status) if word in found.index),
+        "statuses": ", ".join(f"{found[word]} {word}" for word in reversed(Status) if word in found.index) + atoms,
         "certified": f"{at['certified'].astype(bool).mean():.0%}",
         "hits": f"{at['hits'].median():g}",
         "once": f"{(at['hits'] <= 1).mean():.0%}",

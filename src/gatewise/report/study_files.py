@@ -19,8 +19,8 @@ from gatewise.report.study_facts import LOOKS, claim_row, cost, subject, tally, 
 from gatewise.report.study_page import figures
 from gatewise.theory.result import StudyResult
 
-FIELDS = ("arm", "series", "other", "kind", "claimed value", "tolerance", "slope", "low", "high", "median slope")
-FIELDS += ("verdict", "standing", "source", "reason", "to settle")
+FIELDS = ("arm", "series", "other", "other series", "kind", "claimed value", "tolerance")
+FIELDS += ("slope", "low", "high", "median slope", "verdict", "standing", "source", "reason", "to settle")
 NARROW = 100  # columns of a terminal below which reasons go under the table
 ESCAPES = {
     **{c: "\\" + c for c in "&%$#_{}"},
@@ -43,7 +43,19 @@ def claims_csv(result: StudyResult) -> str:
     writer.writerow(FIELDS)
     for v in result.verdicts:
         c, s = v.claim, v.slope
-        head = (c.arm, c.series, c.other, c.kind, c.value, c.tolerance, s.value, s.low, s.high, s.median)
+        head = (
+            c.arm,
+            c.series,
+            c.other,
+            c.other_series,
+            c.kind,
+            c.value,
+            c.tolerance,
+            s.value,
+            s.low,
+            s.high,
+            s.median,
+        )
         writer.writerow((*head, str(v.word), c.standing, c.source, v.reason, v.settle))
     return file.getvalue()
 

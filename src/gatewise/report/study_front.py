@@ -13,7 +13,8 @@ from gatewise.core.scores import Activated, Affine, Tempered
 from gatewise.report.page import filled
 from gatewise.report.study_facts import LOOKS, claim_row, cost, duration, subject, tally, warnings_of
 from gatewise.report.study_page import SHEETS, legend, versions
-from gatewise.theory.rates import POLYNOMIAL, RATES, SLOWER, Rate
+from gatewise.theory.papers import NO_STUDY
+from gatewise.theory.rates import ORDER_ONLY, POLYNOMIAL, RATES, SLOWER, Rate
 from gatewise.theory.result import StudyResult
 from gatewise.theory.study import Arm, Claim, NearTruth
 from gatewise.theory.verdict import Verdict, Word
@@ -34,7 +35,8 @@ def front_page(placed: Sequence[Placed]) -> str:
 
     Rows are the models of `gatewise.theory.rates.RATES`, columns groups of parameters. A verdict stands in a cell when
     a claim is about the same gate, experts, estimator, specification, parameter and rate, from the same source, and the
-    starts do not approach the truth with n; verdicts from starts near the truth are marked.
+    starts do not approach the truth with n; verdicts from starts near the truth are marked. Below them stand the models
+    that no study of the library is about.
 
     Parameters
     ----------
@@ -60,6 +62,7 @@ def front_page(placed: Sequence[Placed]) -> str:
         SHEETS,
         groups=GROUPS,
         rows=rows,
+        neighbours=NO_STUDY,
         studies=[_study(link, result) for link, result in placed],
         tally=tally(verdicts),
         judged=sum(bool(rate["verdicts"]) for rate in cells),
@@ -155,7 +158,7 @@ def answers(rate: Rate, arm: Arm, verdict: Verdict) -> bool:
     claim, method = verdict.claim, arm.model.method
     if isinstance(arm.starts, NearTruth) and arm.starts.rate > 0:
         return False
-    about_rate = not claim.other and _same_source(rate, claim) and _same_rate(rate, claim)
+    about_rate = _same_source(rate, claim) and _same_rate(rate, claim)
     about_model = rate.estimator == method and _same_cell(rate, arm, claim)
     return about_rate and about_model and _same_gate(rate, arm) and _same_experts(rate, arm)
 
@@ -167,6 +170,8 @@ def _same_source(rate: Rate, claim: Claim) -> bool:
 
 
 def _same_rate(rate: Rate, claim: Claim) -> bool:
+    if claim.other:  # which model is the slower one is all that is said of some rates
+        return rate.kind == ORDER_ONLY and claim.kind == "at_least"
     if rate.kind == POLYNOMIAL and rate.power is not None:
         exponents = {float(rate.power.rate(m)) for m in (1, 2, 3)}
         return claim.kind in ("equal", "at_most") and any(abs(claim.value - e) < SMALL for e in exponents)
@@ -180,6 +185,8 @@ def _same_cell(rate: Rate, arm: Arm, claim: Claim) -> bool:
     if rate.specification == "any":
         return inside
     over = arm.model.mixture.n_leaves > arm.data.mixture.n_leaves
+    if cells == "raw":  # of a parameter that no data identify, whatever the cells
+        return inside and over == (rate.specification == "over")
     if rate.gate == "sigmoid, regime 2":  # no true atom is shared in the limit: every cell has the rate
         return inside and over
     if path.startswith("gates.0.") and arm.model.mixture.depth > 1:  # the outer gate has as many branches as the truth

@@ -172,7 +172,11 @@ def measure(arm: Arm, truth: Measure, measures: Sequence[Measure]) -> dict[str, 
     if arm.model.gauge == "none":  # as they stand: losses take off what no data identify
         held = truth.paths()
         raw = {path: v for path, v in fitted.paths().items() if path.endswith(".temperature")}
-        series |= {f"{path} raw": (v - held[path]).abs().flatten(1).mean(-1) for path, v in raw.items() if path in held}
+        series |= {
+            f"{path} raw": (v - held[path]).abs().reshape(len(v), -1).mean(-1)
+            for path, v in raw.items()
+            if path in held
+        }
     nodes = arm.data.inputs.nodes()
     if arm.model.method == "ls":
         return series | {"mean": between_means(mixture, fitted, true, truth, nodes)}

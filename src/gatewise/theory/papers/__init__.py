@@ -2,7 +2,7 @@
 
 from gatewise.theory.papers.gaussian import LAPLACE_EXACT, LAPLACE_OVER, SOFTMAX_EXACT, SOFTMAX_OVER
 from gatewise.theory.papers.hierarchical import HIERARCHICAL_RATES
-from gatewise.theory.papers.published import PUBLISHED_LAPLACE, PUBLISHED_SOFTMAX
+from gatewise.theory.papers.published import PUBLISHED_DENDROGRAM, PUBLISHED_LAPLACE, PUBLISHED_SOFTMAX
 from gatewise.theory.papers.regimes import CROSSED_GATES, REGIME_2_ATTAINED
 from gatewise.theory.papers.sigmoid import SIGMOID_RATES
 from gatewise.theory.papers.temperature import TEMPERATURE_RATES
@@ -23,6 +23,7 @@ _ALL = (
     HIERARCHICAL_RATES,
     PUBLISHED_SOFTMAX,
     PUBLISHED_LAPLACE,
+    PUBLISHED_DENDROGRAM,
     TRAP_EARLY_STOP,
     TRAP_NEAR_START,
     TRAP_TEMPERATURE,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.theory.inputs import Uniform
 from gatewise.theory.papers.parts import (
@@ -26,7 +28,8 @@ from gatewise.theory.papers.parts import (
     over,
     same,
 )
-from gatewise.theory.study import Arm, Blind, Claim, Data, Model, Study
+from gatewise.theory.population_rules import Ball
+from gatewise.theory.study import Arm, Blind, Claim, Data, Model, Probe, Study
 
 SOFTMAX, LAPLACE = "2305.03288", "2402.03226"
 FLOOR = 0.1  # of standard deviations
@@ -73,6 +76,18 @@ def arm(
     inputs = CUBE if measure.experts["coef"].shape[-1] == 3 else LINE
     model = Model(Mixture(mixture.gates, (k,)), box=limits, min_scale=FLOOR)
     return Arm(name, Data(mixture, measure, inputs), model, sizes, replicates, Blind(10), losses)
+
+
+def _probe(name: str, truth: tuple[Mixture, Measure], limits: Box, path: str, value: float, tolerance: float) -> Probe:
+    """Return the population exponent of a parameter when the first expert is split in two."""
+    mixture, measure = truth
+    model = Model(Mixture(mixture.gates, (3,)), box={**limits, "family.scale": (FLOOR, 2.0)}, min_scale=FLOOR)
+    probe = Probe(f"{name}, {path}", Data(mixture, measure), model, path, (0, 0, 1), value, tolerance, OWN, "derived")
+    center = measure.gates[0].get("center")
+    if center is None or center.shape[-1] == 1:
+        return probe
+    ball = Ball(tuple(center[0].tolist()), 1.5)  # about the split center, where the gate has its kink
+    return replace(probe, inputs=ball, eps=probe.eps[:4], starts=3)
 
 
 def _exact(name: str, paper: str, gate: str) -> tuple[Claim, ...]:
@@ -154,7 +169,12 @@ SOFTMAX_OVER = Study(
         *_softmax_bounds("two too many", 3),
         density("two too many", SOFTMAX),
     ),
+    probes=tuple(
+        _probe("softmax, d=1", (flat("softmax", 2), SOFTMAX_1), SOFTMAX_BOX, *one)
+        for one in ((INTERCEPT, 4.0, 0.4), (COEF, 2.0, 0.2), (WEIGHT, 2.0, 0.2), (VARIANCE, 2.0, 0.2))
+    ),
 )
+
 
 LAPLACE_OVER = Study(
     "laplace-over",
@@ -167,7 +187,7 @@ LAPLACE_OVER = Study(
     "one dimension: a pair of centers that splits by eps makes a bump of height eps on a ball of radius eps, of L2 "
     "size eps^(1 + d/2), which beats the eps^2 of the smooth part for d = 1 (exponent 3/2, slope -1/3) and not for "
     "d = 3 (exponent 2, slope -1/4). In three dimensions the softmax gate has the same experts and must "
-    "have the same slopes.",
+    "have the same slopes, its weights those of the centers.",
     (
         arm("laplace, d=1", (flat("laplace", 2), LAPLACE_1), 3, LAPLACE_BOX, ("exact", "laplace"), SIZES, 120),
         arm("laplace, d=3", (flat("laplace", 2), LAPLACE_3), 3, LAPLACE_BOX, ("exact", "laplace"), SIZES, 120),
@@ -189,5 +209,13 @@ LAPLACE_OVER = Study(
         density("softmax, d=3", SOFTMAX),
         same("softmax, d=3", "laplace, d=3", over(COEF)),
         same("softmax, d=3", "laplace, d=3", over(INTERCEPT)),
+        same("softmax, d=3", "laplace, d=3", over(WEIGHT), other_series=over(CENTER)),
+    ),
+    probes=(
+        *(
+            _probe("laplace, d=1", (flat("laplace", 2), LAPLACE_1), LAPLACE_BOX, *one)
+            for one in ((INTERCEPT, 4.0, 0.4), (COEF, 2.0, 0.2), (CENTER, 1.5, 0.15), (VARIANCE, 2.0, 0.2))
+        ),
+        _probe("laplace, d=3", (flat("laplace", 2), LAPLACE_3), LAPLACE_BOX, CENTER, 2.0, 0.3),
     ),
 )

@@ -73,6 +73,11 @@ def over(path: str) -> str:
     return f"{path} over mean"
 
 
+def raw(path: str) -> str:
+    """Return the series of a parameter as it stands, also where no data identify it."""
+    return f"{path} raw"
+
+
 def equal(arm: str, series: str, value: float, tolerance: float, source: str, standing: Standing) -> Claim:
     """Return the claim that a slope is `value` up to `tolerance`."""
     return Claim(arm, series, "equal", value, tolerance, source, standing)
@@ -88,9 +93,11 @@ def slow(arm: str, series: str, source: str, standing: Standing = "published") -
     return Claim(arm, series, "slower_than_polynomial", 0.0, 0.1, source, standing)
 
 
-def same(arm: str, other: str, series: str, source: str = OWN, standing: Standing = "own") -> Claim:
-    """Return the claim that a series has the same slope in two arms, up to `OVER`."""
-    return Claim(arm, series, "difference", 0.0, OVER, source, standing, other)
+def same(
+    arm: str, other: str, series: str, source: str = OWN, standing: Standing = "own", other_series: str = ""
+) -> Claim:
+    """Return the claim that two arms have the same slope up to `OVER`, in one series or each in its own."""
+    return Claim(arm, series, "difference", 0.0, OVER, source, standing, other, other_series)
 
 
 def density(arm: str, paper: str, tolerance: float = DENSITY) -> Claim:

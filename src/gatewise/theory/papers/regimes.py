@@ -80,4 +80,8 @@ CROSSED_GATES = Study(
         *(equal(name, "mean", -0.5, 0.05, OWN, "derived") for name in RIGHT),
         *(slow(name, "mean", OWN, "own") for name in WRONG),
     ),
+    comparisons=(
+        ("sigmoid on sigmoid", "softmax on sigmoid", "mean"),
+        ("softmax on softmax", "sigmoid on softmax", "mean"),
+    ),
 )
