@@ -288,7 +288,7 @@ def test_clusters_weights_and_groups_of_inference_are_columns(kind, tmp_path):
     np.testing.assert_allclose(same_labels.standard_errors()["experts.coef"], found["experts.coef"], rtol=1e-12)
     with pytest.raises(ValueError, match="has no column 'sites': did you mean 'site'"):
         fitted.inference(table, "y", **roles, kind="sandwich", clusters="sites")
-    with pytest.raises(ValueError, match="clusters='site': a name is for tables"):
+    with pytest.raises(ValueError, match="clusters='site': a name is for pyarrow tables"):
         fitted.inference(frame[["a", "z"]], frame["y"], **given, kind="sandwich", clusters="site")
 
 
