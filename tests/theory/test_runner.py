@@ -115,7 +115,7 @@ def test_blocks_of_another_size_are_refused(study, whole):
 
 def test_the_quick_tier_is_another_study(study, whole, tmp_path):
     few = quick(study)
-    assert few.fits() == 20
+    assert few.fits() == 8
     run(few, tmp_path)
     assert collect(few, tmp_path).missing == 0
 

@@ -38,7 +38,7 @@ def list_studies() -> None:
 @app.command()
 def run(
     name: Several,
-    quick: Annotated[bool, typer.Option("--quick", help="Three sizes, four replicates: it decides nothing.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Two sizes, two replicates: it decides nothing.")] = False,
     long: Annotated[bool, typer.Option("--long", help="Ten times the replicates; extends a standard run.")] = False,
     workers: Annotated[int, typer.Option(help="Processes, one thread each.", min=1)] = 1,
     shard: Annotated[str, typer.Option(metavar="i/N", help="Run one of N parts; they may share a folder.")] = "1/1",

@@ -298,20 +298,20 @@ class Study:
         return sum(len(arm.levels()) * arm.replicates for arm in self.arms)
 
 
-QUICK = 4  # replicates of the quick tier
+QUICK = 2  # sizes, and replicates, of the quick tier
 
 
 def quick(study: Study) -> Study:
-    """Return the study with three small sizes and four replicates: it shows that all runs, and decides nothing."""
+    """Return the study with the two smallest sizes and two replicates: it shows that all runs, and decides nothing."""
     return replace(study, arms=tuple(_quick(arm) for arm in study.arms))
 
 
 def _quick(arm: Arm) -> Arm:
-    starts = replace(arm.starts, count=min(arm.starts.count, 4))
+    starts = replace(arm.starts, count=min(arm.starts.count, 3))
     fewer = replace(arm, replicates=QUICK, starts=starts)
     if isinstance(arm.data.noise, tuple):
-        return replace(fewer, data=replace(arm.data, noise=arm.data.noise[:3]))
-    return replace(fewer, sizes=tuple(sorted(arm.sizes)[:3]))
+        return replace(fewer, data=replace(arm.data, noise=arm.data.noise[:QUICK]))
+    return replace(fewer, sizes=tuple(sorted(arm.sizes)[:QUICK]))
 
 
 def long(study: Study, times: int = 10) -> Study:
