@@ -125,6 +125,15 @@ def test_a_curved_window_is_not_decided():
     assert "curved" in found.reason
 
 
+def test_means_that_rare_replicates_rule_decide_nothing():
+    made = claim("at_most", -0.5, 0.05)
+    frame = frame_of({"a": -0.5}, noise=0.05)
+    frame.loc[frame["replicate"] < 6, "error"] = 5.0
+    found = judge(study_of(made), frame, made)
+    assert found.word is Word.unresolved
+    assert "rare replicates" in found.reason
+
+
 def test_a_parameter_on_a_ridge_has_no_rate_whatever_its_slope():
     made = Claim("a", "gates.0.temperature exact mean", "equal", -0.5, 0.1, "source", "recalled")
     frame = frame_of({"a": -0.5}).rename(columns={"error": "gates.0.temperature exact mean"})

@@ -113,8 +113,8 @@ def judge(study: Study, frame: pd.DataFrame, claim: Claim) -> Verdict:
 
     Supported iff the interval lies inside claim +- tolerance, contradicted iff it is disjoint from it; a faster slope
     never contradicts a bound, and a recalled claim is at most "differs from recollection". Unresolved otherwise, and
-    always where the window is short, where the slope without the smallest third of the sizes says something else, and
-    where more than 5 % of the replicates lack a certificate or a number.
+    always where the window is short, where the slope without the smallest third of the sizes or that of medians says
+    something else, and where more than 5 % of the replicates lack a certificate or a number.
     """
     arm = study.arm(claim.arm)
     first = curve(frame, arm, claim.series)
@@ -128,12 +128,12 @@ def judge(study: Study, frame: pd.DataFrame, claim: Claim) -> Verdict:
     found, later = (_combined([getattr(c, name) for c in curves]) for name in ("slope", "later"))
     doubts = [doubt for c in curves for doubt in _doubts(c, claim)]
     word = _word(claim, found)
-    if (
-        not doubts
-        and word is not Word.unresolved
-        and word is not _word(claim, later._replace(low=later.value, high=later.value))
-    ):
-        doubts.append(f"without the smallest third of the sizes the slope is {later.value:+.3f}: the window is curved")
+    if not doubts and word is not Word.unresolved:
+        if word is not _word_at(claim, later.value):
+            size = f"without the smallest third of the sizes the slope is {later.value:+.3f}"
+            doubts.append(f"{size}: the window is curved")
+        if word is not _word_at(claim, found.median):
+            doubts.append(f"medians have the slope {found.median:+.3f}: rare replicates rule the means")
     if doubts:
         return Verdict(claim, Word.unresolved, found, "; ".join(doubts), _settle(claim, found, curves))
     if word is Word.contradicted and claim.standing == "recalled":
@@ -202,6 +202,12 @@ def _word(claim: Claim, found: Slope) -> Word:
     if low <= found.low and found.high <= high:
         return Word.supported
     return Word.contradicted if found.high < low or found.low > high else Word.unresolved
+
+
+def _word_at(claim: Claim, value: float) -> Word:
+    """Return what a slope without an interval says."""
+    low, high = allowed(claim)
+    return Word.supported if low <= value <= high else Word.contradicted
 
 
 def allowed(claim: Claim) -> tuple[float, float]:
