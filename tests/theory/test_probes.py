@@ -56,6 +56,8 @@ def test_another_truth_is_measured_anew_and_a_torn_line_is_not_used(tmp_path):
     path = tmp_path / FILE
     path.write_bytes(path.read_bytes()[:-20])
     assert judge_probes(study_of(LINE), tmp_path)[0].record is None
+    run_probes(study_of(LINE), tmp_path)
+    assert judge_probes(study_of(LINE), tmp_path)[0].word is Word.supported
 
 
 def test_exponents_stand_in_the_result(tmp_path):

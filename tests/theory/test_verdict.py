@@ -84,6 +84,11 @@ def test_a_difference_is_paired():
     assert found.slope.half < 1e-9
 
 
+def test_a_difference_names_its_second_arm():
+    with pytest.raises(ValueError, match="second arm"):
+        claim("difference")
+
+
 def test_slower_than_polynomial_needs_four_decades():
     made = claim("slower_than_polynomial", 0.0, 0.0)
     short = judge(study_of(made), frame_of({"a": 0.0}), made)

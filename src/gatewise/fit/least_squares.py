@@ -35,7 +35,6 @@ ROUGH = 60  # iterations of the search
 CANDIDATES = 8  # random points for each that is kept
 SCREENED, SCREENING = 1000, 8  # rows and iterations that choose them
 STEEPNESS = (-1.0, 3.5)  # of log slopes of random gates
-SMALLEST = 1e-24  # residual variance, of the variance of y, that counts as none
 
 
 def mean_of(mixture: Mixture) -> Mixture:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_predictors, leaf_weights, log_density
+from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_predictors, log_density, regression
 from gatewise.theory.inputs import Nodes, gauss
 
 PANEL = 8  # Gauss-Legendre nodes of a panel
@@ -87,9 +87,6 @@ def _pair(mixture: Mixture, fitted: Measure, truth_mixture: Mixture, truth: Meas
 
 def between_means(mixture: Mixture, fitted: Measure, truth_mixture: Mixture, truth: Measure, nodes: Nodes) -> Tensor:
     """Return ``(E ||f_G - f_G*||^2)^(1/2)`` of regressions (S,), for a fitted measure with one batch dimension."""
-    gap = _mean(mixture, fitted, nodes.x) - _mean(truth_mixture, truth.map(lambda v: v.unsqueeze(0)), nodes.x)
+    single = truth.map(lambda v: v.unsqueeze(0))
+    gap = regression(mixture, fitted, nodes.x, nodes.x) - regression(truth_mixture, single, nodes.x, nodes.x)
     return (nodes.weight * (gap * gap).sum(-2)).sum(-1).sqrt()
-
-
-def _mean(mixture: Mixture, measure: Measure, x: Tensor) -> Tensor:
-    return (leaf_weights(mixture, measure, x).unsqueeze(-2) * leaf_predictors(mixture, measure, x)).sum(-3)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from gatewise.fit.threads import one_thread
 from gatewise.theory.population import population_exponent
-from gatewise.theory.store import line_of, parsed
+from gatewise.theory.store import cut, line_of, parsed
 from gatewise.theory.study import Probe, Study
 from gatewise.theory.verdict import Word
 
@@ -42,6 +42,8 @@ def run_probes(study: Study, folder: str | Path, tell: Callable[[Probe], None] |
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if (folder / FILE).exists():
+        cut(folder / FILE)
     for probe in study.probes:
         if _key(probe) in _read(folder):
             continue

@@ -150,7 +150,7 @@ def writing(folder: Path, shard: str) -> Iterator[Writer]:
     path = folder / f"records{shard}.jsonl"
     with path.open("ab") as records, (folder / f"log{shard}.jsonl").open("ab") as log:
         _lock(records, path)
-        _cut(path)
+        cut(path)
         yield Writer(records, log)
 
 
@@ -165,7 +165,8 @@ def _lock(file: Any, path: Path) -> None:
         raise ValueError(f"{path} is being written by another process: wait for it, or give another folder") from None
 
 
-def _cut(path: Path) -> None:
+def cut(path: Path) -> None:
+    """Cut off a torn last line, so that nothing is appended to it."""
     data = path.read_bytes()
     whole = data.rfind(b"\n") + 1
     if whole < len(data):

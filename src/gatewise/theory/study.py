@@ -203,6 +203,10 @@ class Claim:
     other: str = ""
     other_series: str = ""
 
+    def __post_init__(self) -> None:
+        if self.kind == "difference" and not self.other:
+            raise ValueError(f"a difference about {self.arm!r}, {self.series!r}: name the second arm, other=...")
+
 
 @dataclass(frozen=True)
 class Probe:
