@@ -1,17 +1,10 @@
 """The pages of studies in a real browser: wide and narrow, without network, nothing overflowing."""
 
-from pathlib import Path
-
 import pytest
 
 from gatewise.report.study import write_front, write_page
 
 pytestmark = pytest.mark.browser
-CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
 
 
 @pytest.fixture(scope="module")
@@ -20,21 +13,6 @@ def pages(studied, tmp_path_factory):
     write_page(studied, folder / "synthetic" / "index.html", [("softmax", "near", "loss exact")])
     write_front([(folder / "synthetic", studied)], folder / "index.html")
     return {"front": folder / "index.html", "study": folder / "synthetic" / "index.html"}
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    if not (CHROMIUM.exists() and DRIVER.exists()):
-        pytest.skip(f"{CHROMIUM} or {DRIVER} is missing")
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
-    yield driver
-    driver.quit()
 
 
 def opened(browser, page, width):

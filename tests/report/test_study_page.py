@@ -220,7 +220,7 @@ def test_a_claim_of_another_rate_source_kind_or_model_is_not_in_the_cell(studied
     for changes in (
         {"value": -0.5},
         {"source": "this project"},
-        {"kind": "difference"},
+        {"kind": "difference", "other": "softmax"},
         {"series": "experts.coef exact"},
         {"series": "experts.intercept over"},
     ):

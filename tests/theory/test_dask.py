@@ -32,7 +32,6 @@ def cluster(tmp_path):
         process.wait()
 
 
-@pytest.mark.filterwarnings("default")
 def test_a_cluster_gives_the_same_store_although_a_worker_is_killed(cluster, tmp_path):
     file, workers = cluster
     study = load(f"{FILE}:study")
