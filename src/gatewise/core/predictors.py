@@ -137,7 +137,12 @@ def with_constant(x: Tensor) -> Tensor:
 
 def affine(weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
     """Return ``weight . x + bias``: weight ``(*B, K, d)``, bias ``(*B, K)``, x ``(*B, d, n)`` -> ``(*B, K, n)``."""
-    return weight @ x + bias[..., None]
+    return weight @ one_matrix(x, weight.ndim) + bias[..., None]
+
+
+def one_matrix(x: Tensor, rank: int) -> Tensor:
+    """Return x ``(*B, d, n)`` as ``(d, n)`` where every member of a product of that rank shares it: one product."""
+    return x.reshape(x.shape[-2:]) if 2 < x.ndim <= rank and x.shape[:-2].numel() == 1 else x
 
 
 def row_sum(rows: Tensor, weights: Tensor) -> Tensor:

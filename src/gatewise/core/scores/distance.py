@@ -15,6 +15,7 @@ from gatewise.core.predictors import (
     affine,
     as_tuple,
     move_origin,
+    one_matrix,
     shifted,
     weighted_gram,
 )
@@ -95,22 +96,27 @@ class Distance(Score):
 def expanded_square(center: Tensor, x: Tensor, metric: tuple[float, ...] | None) -> Tensor:
     """Return ``||metric * (x - center)||^2 (*B, K, n)`` by ``|x|^2 + |c|^2 - 2 c.x`` about the mean of the centers.
 
-    Entries that cancel badly are computed again from differences (outside compiled graphs).
+    About zero where a batch of centers shares x, of which every member would need a copy of its own. Entries that
+    cancel badly are computed again from differences: on the CPU, outside compiled graphs, where looking for them
+    does not make the device wait.
     """
-    middle = center.mean(-2, keepdim=True)
-    c, z = center - middle, x - middle.transpose(-1, -2)
+    c, z = center, x
+    if center.ndim == 2 or x.shape[:-2].numel() > 1:
+        middle = center.mean(-2, keepdim=True)
+        c, z = center - middle, x - middle.mT
     if metric is not None:
         factor = x.new_tensor(metric)
         c, z = c * factor, z * factor[:, None]
     sizes = (c * c).sum(-1)[..., None] + (z * z).sum(-2).unsqueeze(-2)
-    squared = (sizes - 2 * (c @ z)).clamp_min(0.0)
-    if torch.compiler.is_compiling():
+    squared = (sizes - 2 * (c @ one_matrix(z, c.ndim))).clamp_min(0.0)
+    if torch.compiler.is_compiling() or squared.device.type != "cpu":
         return squared
     close = (squared.detach() < 1e-4 * sizes.detach()).nonzero(as_tuple=True)
     if not len(close[0]):
         return squared
-    rows = z.expand(squared.shape[:-2] + z.shape[-2:]).movedim(-1, -2)[close[:-2] + (close[-1],)]
-    exact = ((c[close[:-1]] - rows) ** 2).sum(-1)
+    rows = x.expand(squared.shape[:-2] + x.shape[-2:]).movedim(-1, -2)[close[:-2] + (close[-1],)]
+    gaps = center.expand(squared.shape[:-2] + center.shape[-2:])[close[:-1]] - rows
+    exact = ((gaps if metric is None else gaps * x.new_tensor(metric)) ** 2).sum(-1)
     return squared.index_put(close, exact)
 
 

@@ -1,0 +1,251 @@
+"""Balancing: auxiliary losses and the bias update that keep all experts in use.
+
+Statistics belong to whole optimiser steps. A loss that is quadratic in the shares of the experts has a gradient that
+is linear in the tokens once the shares are known, so the shares of the last finished step, over all its micro-batches
+and ranks, stand in for those of this one (as 2501.11873 does for the load). The gradient over micro-batches, ranks and
+recomputed segments is then the same however a batch is cut, and no statistic waits for another process in a forward
+pass. During the first step of a layer no share is known and no auxiliary loss acts.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gatewise.nn.router import Router, Routing, leaf_probabilities
+
+METHODS = ("importance", "switch", "bias", "none")
+FLOOR = 1e-6  # smallest share of a group by which the statistics inside it are divided
+
+
+class Tally(NamedTuple):
+    """Sums over the tokens that are not masked: what balancing and diagnostics need to know of a step.
+
+    Attributes
+    ----------
+    load : Tensor (L,)
+        Assignments to every expert.
+    importance : Tensor (L,)
+        Sum of the weights before top-k, normalised at every node.
+    smooth : Tensor (L,)
+        Sum of the probabilities of being kept under the noise; the load where there is none.
+    entropy : Tensor ()
+        Sum over tokens of the entropy of the weights of all leaves, in nats.
+    tokens, offered, served : Tensor ()
+        Number of tokens, of their assignments, and of those for which an expert had room.
+    """
+
+    load: Tensor
+    importance: Tensor
+    smooth: Tensor
+    entropy: Tensor
+    tokens: Tensor
+    offered: Tensor
+    served: Tensor
+
+    def packed(self) -> Tensor:
+        """Return all sums as one vector ``(3 L + 4,)`` of float32."""
+        return torch.cat([part.float().reshape(-1) for part in self])
+
+
+def unpacked(vector: Tensor) -> Tally:
+    """Return the tally that a vector ``(3 L + 4,)`` holds."""
+    leaves = (len(vector) - 4) // 3
+    return Tally(*vector[: 3 * leaves].split(leaves), *vector[3 * leaves :].unbind())
+
+
+@torch.no_grad()
+def count(router: Router, routing: Routing, real: Tensor | None = None, served: Tensor | None = None) -> Tally:
+    """Return the tally of a routing: `real (T,)` masks tokens, `served (T, S)` the assignments that found room."""
+    weight = _token_weight(routing, real)
+    share = leaf_probabilities(routing)
+    taken = weight[:, None].expand_as(routing.index)
+    load = share.new_zeros(router.n_leaves).index_add_(0, routing.index.flatten(), taken.flatten())
+    smooth = weight @ kept_probability(router, routing) if router.noisy else load
+    entropy = -(torch.xlogy(share, share).sum(-1) @ weight)
+    found = taken.sum() if served is None else (taken * served).sum()
+    return Tally(load, weight @ share, smooth, entropy, weight.sum(), taken.sum(), found)
+
+
+def kept_probability(router: Router, routing: Routing) -> Tensor:
+    """Return the probability ``(T, L)`` that a leaf is kept when only its own noise is drawn.
+
+    ``Phi((r_i - t_i) / noise)`` at every level of choice, with r the ranking values and t_i the k-th largest of the
+    others, multiplied along the path (1701.06538, equations 8 and 9, without the others' noise). Differentiable.
+    """
+    total = None
+    for rank, kept in zip(router.ranks(routing.log_weights), router.top_k, strict=True):
+        if kept < rank.shape[-1]:
+            best = torch.topk(rank.detach(), kept + 1, -1).values
+            inside = rank.detach() >= best[..., -2:-1]
+            part = torch.special.ndtr((rank - torch.where(inside, best[..., -1:], best[..., -2:-1])) / router.noise)
+        else:
+            part = torch.ones_like(rank)
+        total = part.flatten(1) if total is None else (total[..., None] * part).flatten(1)
+    assert total is not None
+    return total
+
+
+def sums_by_level(leaves: Tensor, branching: tuple[int, ...]) -> list[Tensor]:
+    """Return the sums over the leaves below every branch: ``(L,)`` -> one ``(nodes, K)`` per level."""
+    parts = [(prod(branching[: level + 1]), branches) for level, branches in enumerate(branching)]
+    return [leaves.reshape(below, -1).sum(-1).reshape(-1, branches) for below, branches in parts]
+
+
+def shares_by_level(leaves: Tensor, branching: tuple[int, ...]) -> list[Tensor]:
+    """Return the shares of the branches inside every node: ``(L,)`` -> one ``(nodes, K)`` per level."""
+    return [part / part.sum(-1, keepdim=True).clamp_min(FLOOR) for part in sums_by_level(leaves, branching)]
+
+
+def cv_squared(shares: list[Tensor]) -> Tensor:
+    """Return the squared coefficient of variation ``K sum_j (s_j - 1/K)^2``, mean over nodes, summed over levels."""
+    return torch.stack([(s.shape[-1] * ((s - 1 / s.shape[-1]) ** 2).sum(-1)).mean() for s in shares]).sum()
+
+
+def cv_slopes(shares: list[Tensor]) -> list[Tensor]:
+    """Return the derivatives of `cv_squared` in the shares of a node, ``2 K (s_j - 1/K)``."""
+    return [2 * s.shape[-1] * (s - 1 / s.shape[-1]) for s in shares]
+
+
+def switch_value(load: list[Tensor], importance: list[Tensor]) -> Tensor:
+    """Return ``K sum_j f_j P_j`` (2101.03961, equation 4), mean over nodes, summed over levels."""
+    pairs = zip(load, importance, strict=True)
+    return torch.stack([(f.shape[-1] * (f * p).sum(-1)).mean() for f, p in pairs]).sum()
+
+
+class Balancer(nn.Module):
+    """Keeps the tallies of a router and turns them into auxiliary losses or new offsets.
+
+    Parameters
+    ----------
+    branching : tuple of int
+    method : {"importance", "switch", "bias", "none"}
+        "importance": ``CV^2(importance)``, and with noise ``CV^2(load)`` of `kept_probability` (1701.06538,
+        2402.03226). "switch": ``K sum_j f_j P_j`` (2101.03961). "bias": no loss; the offsets of the choice rise by
+        `rate` where the load is below the mean and fall where it is above (2408.15664). Of two levels: the outer
+        value plus the mean of the inner ones.
+    weight : float
+        Factor of the loss of "importance" and "switch".
+    rate : float
+        Step of the offsets, in log weight (in weight for one level of an unnormalised link).
+    z_weight : float
+        Factor of the router z-loss, the mean of ``logsumexp(scores)^2`` (2202.08906): mean over nodes, summed over
+        levels.
+    """
+
+    def __init__(
+        self, branching: tuple[int, ...], method: str, weight: float = 1e-2, rate: float = 1e-2, z_weight: float = 0.0
+    ) -> None:
+        super().__init__()
+        if method not in METHODS:
+            raise ValueError(f"balance={method!r}: choose one of {', '.join(METHODS)}")
+        self.branching, self.method = branching, method
+        self.weight, self.rate, self.z_weight = weight, rate, z_weight
+        size = 3 * prod(branching) + 4
+        self.register_buffer("now", torch.zeros(size), persistent=False)
+        self.register_buffer("last", torch.zeros(size), persistent=False)
+        self.register_buffer("loss_scale", torch.ones(()), persistent=False)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Balancer:
+        """Move, but stay in float32: sums of thousands of tokens do not fit half precision."""
+        super()._apply(fn, recurse)
+        for name in ("now", "last", "loss_scale"):
+            setattr(self, name, getattr(self, name).float())
+        return self
+
+    def loss(self, router: Router, routing: Routing, real: Tensor | None = None) -> Tensor:
+        """Return what these tokens add to the auxiliary loss; over a step the parts sum to the loss's gradient."""
+        weight = _token_weight(routing, real)
+        last = unpacked(self.last)
+        total = weight.new_zeros(())
+        if self.z_weight:
+            for scores in routing.scores:
+                total = total + self.z_weight * (weight @ torch.logsumexp(scores, -1).square()).mean()
+        if self.method == "importance":
+            slopes = cv_slopes(shares_by_level(last.importance, self.branching))
+            total = total + self.weight * self._linear(routing, slopes, weight)
+            if router.noisy:
+                smooth = sums_by_level(weight @ kept_probability(router, routing), self.branching)
+                means = [part.sum(-1) for part in sums_by_level(last.smooth / last.tokens, self.branching)]
+                steep = cv_slopes(shares_by_level(last.smooth, self.branching))
+                for slope, part, mean in zip(steep, smooth, means, strict=True):
+                    total = total + self.weight * ((slope * part).sum(-1) / mean.clamp_min(FLOOR)).mean()
+        if self.method == "switch":
+            slopes = [load.shape[-1] * load for load in shares_by_level(last.load, self.branching)]
+            total = total + self.weight * self._linear(routing, slopes, weight)
+        return torch.where(last.tokens > 0, total / last.tokens.clamp_min(1), torch.zeros_like(total))
+
+    def _linear(self, routing: Routing, slopes: list[Tensor], weight: Tensor) -> Tensor:
+        """Return the sum over tokens of ``slopes . shares``, a token's share in a node over the node's mean share."""
+        known = shares_by_level(unpacked(self.last).importance, self.branching)
+        total, reach, mean = weight.new_zeros(()), weight[:, None], weight.new_ones(1)
+        for slope, log, share in zip(slopes, routing.log_weights, known, strict=True):
+            inside = torch.softmax(log, -1)
+            node = (reach / mean.clamp_min(FLOOR))[..., None]
+            total = total + (node * inside * slope).sum() / len(slope)
+            reach, mean = (reach[..., None] * inside.detach()).flatten(1), (mean[:, None] * share).flatten()
+        return total
+
+    @torch.no_grad()
+    def finish(self, router: Router) -> None:
+        """End an optimiser step: its tally becomes the last one, offsets move, temperatures cool."""
+        fresh = unpacked(self.now).tokens > 0
+        self.steps += 1
+        self.last.copy_(torch.where(fresh, self.now, self.last))
+        self.now.zero_()
+        if self.method == "bias":
+            loads = shares_by_level(unpacked(self.last).load, self.branching)
+            for offset, load in zip(router.offsets, loads, strict=True):
+                used = fresh & (load.sum(-1, keepdim=True) > 0)
+                offset += self.rate * torch.sign(1 / load.shape[-1] - load).to(offset.dtype) * used
+        for gate in router.gates:
+            if gate.schedule is not None:
+                gate.cool(int(self.steps))
+
+    def values(self) -> dict[str, float]:
+        """Return the balance of the last finished step: what each loss would be, whichever acts; {} before one."""
+        last = unpacked(self.last)
+        if not bool(last.tokens > 0):
+            return {}
+        load, importance = (shares_by_level(part, self.branching) for part in (last.load, last.importance))
+        return {
+            "importance": float(cv_squared(importance)),
+            "load": float(cv_squared(load)),
+            "switch": float(switch_value(load, importance)),
+        }
+
+    def extra_repr(self) -> str:
+        parts = [self.method]
+        parts += [f"weight={self.weight}"] if self.method in ("importance", "switch") else []
+        parts += [f"rate={self.rate}"] if self.method == "bias" else []
+        return ", ".join(parts + ([f"z_weight={self.z_weight}"] if self.z_weight else []))
+
+
+class _Attach(torch.autograd.Function):
+    """Pass a layer's output on; backwards, give the auxiliary loss the gradient `scale` and add to the tally, once."""
+
+    @staticmethod
+    def forward(ctx: Any, out: Tensor, loss: Tensor, scale: Tensor, now: Tensor, found: Tensor) -> Tensor:
+        ctx.save_for_backward(scale, found)
+        ctx.now = now
+        return out.view_as(out)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # type: ignore[override]
+        scale, found = ctx.saved_tensors
+        ctx.now.add_(found)
+        return gradient, scale, None, None, None
+
+
+def attach(out: Tensor, loss: Tensor, balancer: Balancer, found: Tally) -> Tensor:
+    """Return `out`; its backward pass adds the gradient of `loss` and books `found`, once even when recomputed."""
+    return _Attach.apply(out, loss, balancer.loss_scale.to(loss.dtype), balancer.now, found.packed())
+
+
+def _token_weight(routing: Routing, real: Tensor | None) -> Tensor:
+    """Return one for every token that counts, ``(T,)``."""
+    return torch.ones_like(routing.weight[:, 0]) if real is None else real.to(routing.weight.dtype)

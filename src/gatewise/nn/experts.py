@@ -1,0 +1,166 @@
+"""Experts of a layer: a batch of feed-forward networks, and any expert of core as a module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gatewise.core.experts import Expert
+from gatewise.core.families import Family
+
+
+class Unit(NamedTuple):
+    """An elementwise activation, its derivative times a gradient, and whether half of its inputs gate the others."""
+
+    value: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor], Tensor]
+    gated: bool = False
+
+    def apply(self, pre: Tensor) -> Tensor:
+        """Return the hidden units ``(n, H)`` of ``pre (n, H)``, or ``(n, 2 H)`` when gated."""
+        if not self.gated:
+            return self.value(pre)
+        first, second = pre.chunk(2, -1)
+        return self.value(first) * second
+
+    def pull_back(self, gradient: Tensor, pre: Tensor) -> Tensor:
+        """Return the gradient in `pre` from that in the hidden units."""
+        if not self.gated:
+            return self.backward(gradient, pre)
+        first, second = pre.chunk(2, -1)
+        return torch.cat([self.backward(gradient * second, first), gradient * self.value(first)], -1)
+
+
+aten = torch.ops.aten
+UNITS: dict[str, Unit] = {
+    "relu": Unit(torch.relu, lambda g, z: aten.threshold_backward(g, z, 0.0)),
+    "gelu": Unit(F.gelu, lambda g, z: aten.gelu_backward(g, z)),
+    "gelu-tanh": Unit(
+        lambda z: F.gelu(z, approximate="tanh"), lambda g, z: aten.gelu_backward(g, z, approximate="tanh")
+    ),
+    "silu": Unit(F.silu, lambda g, z: aten.silu_backward(g, z)),
+    "swiglu": Unit(F.silu, lambda g, z: aten.silu_backward(g, z), gated=True),
+}
+
+
+def unit(name: str) -> Unit:
+    """Return the activation called `name`.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    """
+    if name not in UNITS:
+        raise ValueError(f"activation {name!r} is unknown: choose one of {', '.join(UNITS)}")
+    return UNITS[name]
+
+
+class FFN(nn.Module):
+    """E feed-forward networks ``W_out fn(W_in x + b_in) + b_out`` with weights in one tensor each.
+
+    ``w_in (E, d, H)``, twice as wide for "swiglu" (``silu(x W_1) * (x W_2)``, columns of W_1 first), ``w_out
+    (E, H, d_out)``; biases ``(E, H)`` and ``(E, d_out)`` if `bias`.
+
+    Parameters
+    ----------
+    n_experts, dim, hidden : int
+    dim_out : int, optional
+        As `dim`.
+    activation : str
+        "gelu", "gelu-tanh", "relu", "silu" or "swiglu".
+    bias : bool
+    """
+
+    def __init__(
+        self,
+        n_experts: int,
+        dim: int,
+        hidden: int,
+        dim_out: int | None = None,
+        activation: str = "gelu",
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        self.n_experts, self.dim, self.hidden, self.dim_out = n_experts, dim, hidden, dim_out or dim
+        self.activation = activation
+        width = hidden * (2 if unit(activation).gated else 1)
+        self.w_in = nn.Parameter(torch.empty(n_experts, dim, width))
+        self.w_out = nn.Parameter(torch.empty(n_experts, hidden, self.dim_out))
+        self.b_in = nn.Parameter(torch.empty(n_experts, width)) if bias else None
+        self.b_out = nn.Parameter(torch.empty(n_experts, self.dim_out)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw every expert as torch.nn.Linear draws its weights, each by itself."""
+        for weight, bias in ((self.w_in, self.b_in), (self.w_out, self.b_out)):
+            limit = weight.shape[1] ** -0.5
+            nn.init.uniform_(weight, -limit, limit)
+            if bias is not None:
+                nn.init.uniform_(bias, -limit, limit)
+
+    def weights(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """Return w_in, w_out, b_in, b_out."""
+        return self.w_in, self.w_out, self.b_in, self.b_out
+
+    def singles(self) -> list[Callable[[Tensor], Tensor]]:
+        """Return every expert as a function ``(n, d) -> (n, d_out)``; each tensor is unbound once."""
+        none = [None] * self.n_experts
+        parts = [none if part is None else part.unbind(0) for part in self.weights()]
+        return [_Single(unit(self.activation), *own) for own in zip(*parts, strict=True)]
+
+    def extra_repr(self) -> str:
+        bias = self.b_in is not None
+        return f"{self.n_experts} x ({self.dim} -> {self.hidden} -> {self.dim_out}), {self.activation}, bias={bias}"
+
+
+class _Single(NamedTuple):
+    """One expert of a batch."""
+
+    unit: Unit
+    w_in: Tensor
+    w_out: Tensor
+    b_in: Tensor | None
+    b_out: Tensor | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        dtype = x.dtype
+        pre = x @ self.w_in.to(dtype)
+        pre = pre if self.b_in is None else pre + self.b_in.to(dtype)
+        out = self.unit.apply(pre) @ self.w_out.to(dtype)
+        return out if self.b_out is None else out + self.b_out.to(dtype)
+
+
+class CoreExpert(nn.Module):
+    """One leaf of a mixture as a module: the mean of `family` at the predictor of `expert`, ``(n, d) -> (n, q)``.
+
+    Parameters
+    ----------
+    expert : Expert
+    family : Family
+    params : dict of Tensor (q, *shape)
+        Parameters of this leaf's expert.
+    family_params : dict of Tensor
+        Parameters of this leaf's family; the scale does not enter the mean and is kept as a buffer.
+    """
+
+    def __init__(
+        self, expert: Expert, family: Family, params: dict[str, Tensor], family_params: dict[str, Tensor]
+    ) -> None:
+        super().__init__()
+        self.expert, self.family = expert, family
+        self.names, self.family_names = tuple(params), tuple(family_params)
+        for name, value in params.items():
+            self.register_parameter(name, nn.Parameter(value.clone()))
+        for name, value in family_params.items():
+            self.register_buffer(f"family_{name}", value.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the mean response at x."""
+        eta = self.expert({name: getattr(self, name) for name in self.names}, x.mT)
+        family = {name: getattr(self, f"family_{name}") for name in self.family_names}
+        return self.family.mean(family, eta).mT

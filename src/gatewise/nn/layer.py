@@ -1,0 +1,230 @@
+"""MoE: a layer of experts behind core gates, flat or on a tree, in the place of a feed-forward network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import ceil
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gatewise.core.gates import Gate
+from gatewise.nn.balance import Balancer, Tally, attach, count, unpacked
+from gatewise.nn.dispatch import BACKENDS, grouped, grouped_reason, loop, served
+from gatewise.nn.experts import FFN
+from gatewise.nn.params import Schedule
+from gatewise.nn.router import Router, Routing
+from gatewise.nn.steps import enlist
+
+
+class MoE(nn.Module):
+    """A mixture of experts ``(*, d) -> (*, d_out)``: ``scale sum_s w_s(x) E_s(x)`` over the leaves kept, plus shared.
+
+    Parameters
+    ----------
+    dim : int
+        Features d of a token.
+    hidden : int, optional
+        Hidden units of every expert; not needed with `experts`.
+    n_experts : int or tuple of int
+        Number of experts, or the branches of every level: ``(4, 8)`` is four groups of eight.
+    gate : str, Gate or a sequence of them
+        A name of GATES or a Gate, one for all levels or one per level.
+    top_k, normalise, temperature, noise :
+        See `Router`.
+    dim_out : int, optional
+        As `dim`.
+    activation : str
+        "gelu", "gelu-tanh", "relu", "silu" or "swiglu".
+    bias : bool
+        Whether the built-in experts have biases.
+    scale : float
+        Factor of the routed part.
+    shared : int
+        Number of experts that serve every token with weight one, as one network with so many times `hidden` units.
+    experts : sequence of Module, or a function without arguments that makes one
+        Experts of your own, ``(n, d) -> (n, d_out)``, one per leaf; they run on the backend "loop".
+    backend : {"auto", "grouped", "loop"}
+        "auto": grouped where it can run. `backend_for(x)` and `repr` tell which one runs.
+    capacity : float, optional
+        Every expert serves at most ``ceil(capacity T S / L)`` tokens of a call, real tokens before padding; None
+        (default) drops nothing and keeps rows independent of their batch.
+    balance : {"importance", "switch", "bias", "none"}
+        See `Balancer`.
+    balance_weight, bias_rate, z_weight : float
+        See `Balancer`.
+
+    Notes
+    -----
+    In training the auxiliary loss is added to the gradient in the backward pass of the output, with no code of the
+    user; under a GradScaler call `set_loss_scale`. Evaluation is deterministic and adds nothing.
+
+    Examples
+    --------
+    >>> _ = torch.manual_seed(0)
+    >>> layer = MoE(64, 128, n_experts=(2, 4), gate=("laplace", "softmax"), top_k=2)
+    >>> layer(torch.randn(8, 10, 64)).shape
+    torch.Size([8, 10, 64])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        hidden: int | None = None,
+        n_experts: int | Sequence[int] = 8,
+        gate: str | Gate | Sequence[str | Gate] = "softmax",
+        top_k: int | Sequence[int] | None = 2,
+        dim_out: int | None = None,
+        activation: str = "gelu",
+        bias: bool = False,
+        normalise: str = "after",
+        scale: float = 1.0,
+        shared: int = 0,
+        experts: Sequence[nn.Module] | Callable[[], nn.Module] | None = None,
+        backend: str = "auto",
+        capacity: float | None = None,
+        temperature: str | float | Schedule = "learned",
+        noise: float = 0.0,
+        balance: str = "importance",
+        balance_weight: float = 1e-2,
+        bias_rate: float = 1e-2,
+        z_weight: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.router = Router(dim, n_experts, gate, top_k, normalise, temperature, noise)
+        self.experts = _experts(experts, self.router.n_leaves, dim, hidden, dim_out, activation, bias)
+        if shared and hidden is None:
+            raise ValueError(f"shared={shared} without hidden: give the hidden units of one shared expert")
+        self.shared = FFN(1, dim, shared * (hidden or 0), dim_out, activation, bias) if shared else None
+        self.balancer = Balancer(self.router.branching, balance, balance_weight, bias_rate, z_weight)
+        if backend not in BACKENDS:
+            raise ValueError(f"backend={backend!r}: choose one of {', '.join(BACKENDS)}")
+        if backend == "grouped" and not isinstance(self.experts, FFN):
+            raise ValueError("backend='grouped' runs the built-in experts only: use backend='auto' with your own")
+        if capacity is not None and not capacity > 0:
+            raise ValueError(f"capacity={capacity}: give a positive factor, or None to drop nothing")
+        self.dim, self.dim_out, self.scale = dim, dim_out or dim, scale
+        self.backend, self.capacity = backend, capacity
+        self.synchronise = True  # average the tallies over all processes at the end of a step
+        enlist(self)
+
+    def __setstate__(self, state: dict) -> None:
+        """Restore a copied or unpickled layer, and list it."""
+        super().__setstate__(state)
+        enlist(self)
+
+    def first_parameter(self) -> nn.Parameter:
+        """Return the parameter whose optimiser ends this layer's steps."""
+        return next(self.parameters())
+
+    def backend_for(self, x: Tensor) -> str:
+        """Return the backend that runs tokens like x."""
+        if self.backend == "loop":
+            return "loop"
+        reason = grouped_reason(self.experts, x)
+        if reason and self.backend == "grouped":
+            raise ValueError(f"backend='grouped' cannot run here: {reason}; use backend='auto' or 'loop'")
+        return "loop" if reason else "grouped"
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the mixture at x ``(*, d)``; `mask (*)` is true for real tokens, false for padding.
+
+        Padding gets an output like any token but counts in no statistic, and a limited capacity serves it last.
+        """
+        if x.ndim == 0 or x.shape[-1] != self.dim:
+            raise ValueError(f"x has the shape {tuple(x.shape)}: its last dimension must be dim={self.dim}")
+        if mask is not None and mask.shape != x.shape[:-1]:
+            raise ValueError(f"mask has the shape {tuple(mask.shape)}, x {tuple(x.shape)}: give {tuple(x.shape[:-1])}")
+        tokens = x.reshape(-1, self.dim)
+        real = None if mask is None else mask.reshape(-1).bool()
+        routing = self.router(tokens)
+        room = self._room(routing, real)
+        out = self._dispatch(tokens, routing if room is None else routing._replace(weight=routing.weight * room))
+        if self.training and torch.is_grad_enabled() and len(tokens):
+            loss = self.balancer.loss(self.router, routing, real)
+            out = attach(out, loss, self.balancer, count(self.router, routing, real, room))
+        return out.reshape(*x.shape[:-1], out.shape[-1])
+
+    def _room(self, routing: Routing, real: Tensor | None) -> Tensor | None:
+        """Return which assignments find room, ``(T, S)``; None when all do."""
+        if self.capacity is None or not len(routing.index):
+            return None
+        room = ceil(self.capacity * routing.index.numel() / self.router.n_leaves)
+        return served(routing.index, self.router.n_leaves, room, real)
+
+    def _dispatch(self, tokens: Tensor, routing: Routing) -> Tensor:
+        device = tokens.device.type
+        if torch.is_autocast_enabled(device):
+            tokens = tokens.to(torch.get_autocast_dtype(device))
+        with torch.autocast(device, enabled=False):
+            if self.backend_for(tokens) == "grouped":
+                out = grouped(tokens, routing.index, routing.weight, self.experts)
+            else:
+                singles = self.experts.singles() if isinstance(self.experts, FFN) else list(self.experts)
+                out = loop(tokens, routing.index, routing.weight, singles)
+            out = out if self.scale == 1.0 else out * self.scale
+            return out if self.shared is None else out + self.shared.singles()[0](tokens)
+
+    def diagnostics(self) -> dict[str, float]:
+        """Return the five figures of `gatewise.nn.diagnostics.summarise` for the last finished step."""
+        from gatewise.nn.diagnostics import summarise
+
+        return summarise(self.tally())
+
+    def tally(self) -> Tally:
+        """Return the tally of the last finished optimiser step."""
+        return unpacked(self.balancer.last)
+
+    def extra_repr(self) -> str:
+        capacity = "" if self.capacity is None else f", capacity={self.capacity}"
+        return (
+            f"backend={self.backend} ({self.backend_for(next(self.parameters()))} here){capacity}, scale={self.scale}"
+        )
+
+
+class HMoE(MoE):
+    """A two-level mixture of experts: `MoE` with ``n_experts=(groups, experts per group)``.
+
+    Examples
+    --------
+    >>> HMoE(16, 32, n_experts=(2, 3), gate=("laplace", "laplace")).router.branching
+    (2, 3)
+    """
+
+    def __init__(
+        self, dim: int, hidden: int | None = None, n_experts: Sequence[int] = (4, 8), **options: object
+    ) -> None:
+        if isinstance(n_experts, int) or len(n_experts) != 2:
+            raise ValueError(f"n_experts={n_experts!r}: give (groups, experts per group), or use MoE")
+        super().__init__(dim, hidden, n_experts, **options)
+
+
+def set_loss_scale(model: nn.Module, scale: float) -> None:
+    """Multiply the auxiliary gradients of all layers by `scale`, as a GradScaler multiplies the loss.
+
+    Call it with ``scaler.get_scale()`` before the backward pass; without a scaler the factor stays one.
+    """
+    for module in model.modules():
+        if isinstance(module, MoE):
+            module.balancer.loss_scale.fill_(scale)
+
+
+def _experts(
+    given: Sequence[nn.Module] | Callable[[], nn.Module] | None,
+    leaves: int,
+    dim: int,
+    hidden: int | None,
+    dim_out: int | None,
+    activation: str,
+    bias: bool,
+) -> nn.Module:
+    """Return the built-in experts, or the user's as a ModuleList with one per leaf."""
+    if given is None:
+        if hidden is None:
+            raise ValueError("hidden is missing: give the hidden units of every expert, or experts=[...] of your own")
+        return FFN(leaves, dim, hidden, dim_out, activation, bias)
+    own = [given() for _ in range(leaves)] if callable(given) and not isinstance(given, nn.Module) else list(given)
+    if len(own) != leaves:
+        raise ValueError(f"{len(own)} experts for {leaves} leaves: give one per leaf")
+    return nn.ModuleList(own)

@@ -1,0 +1,153 @@
+"""Parameters of a gate as torch parameters: one set per level, drawn so that routing starts nearly even."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gatewise.core.gates import Gate
+from gatewise.core.predictors import Parameter
+
+SPREAD = 0.3  # standard deviation over the branches of the scores at the start
+Schedule = Callable[[int], float]
+
+
+class Anneal(NamedTuple):
+    """A temperature that falls from `start` to `end` over `steps` optimiser steps, by the same factor at each step.
+
+    ``temperature(t) = start (end / start)^(min(t, steps) / steps)``.
+
+    Examples
+    --------
+    >>> Anneal(4.0, 1.0, steps=100)(50)
+    2.0
+    """
+
+    start: float = 2.0
+    end: float = 0.1
+    steps: int = 1000
+
+    def __call__(self, step: int) -> float:
+        """Return the temperature at a step."""
+        return self.start * (self.end / self.start) ** (min(step, self.steps) / self.steps)
+
+
+class GateParameters(nn.Module):
+    """The parameters of one level: ``owners + (branches,) + shape`` for each branch, ``owners + shape`` for each node.
+
+    A parameter whose core transform is ``log`` is stored as ``log_NAME``, so that any step keeps it positive.
+
+    Parameters
+    ----------
+    gate : Gate
+    owners : tuple of int
+        The branches of the levels above, ``()`` at the root.
+    branches : int
+    dim : int
+        Features of a token.
+    temperature : "learned", float or callable
+        Of a tempered gate: trained, fixed, or given by the number of optimiser steps.
+    """
+
+    def __init__(
+        self, gate: Gate, owners: tuple[int, ...], branches: int, dim: int, temperature: str | float | Schedule
+    ) -> None:
+        super().__init__()
+        self.gate, self.owners, self.branches, self.dim = gate, owners, branches, dim
+        self.specs = gate.score.parameters(dim)
+        self.schedule = temperature if callable(temperature) else None
+        start = initial(gate, owners, branches, dim)
+        if not isinstance(temperature, str) and "temperature" in self.specs:
+            value = temperature(0) if callable(temperature) else temperature
+            start["temperature"] = torch.full_like(start["temperature"], value)
+        for name, spec in self.specs.items():
+            held = not spec.free or (name == "temperature" and temperature != "learned")
+            free = _free(name, spec, start[name])
+            if held:
+                self.register_buffer(_stored(name, spec), free)
+            else:
+                self.register_parameter(_stored(name, spec), nn.Parameter(free))
+
+    def values(self, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+        """Return the natural values by their names in core, in `dtype`."""
+        out = {}
+        for name, spec in self.specs.items():
+            free = getattr(self, _stored(name, spec))
+            free = free if dtype is None else free.to(dtype)
+            out[name] = free.exp() if spec.transform == "log" else free
+        return out
+
+    @torch.no_grad()
+    def assign(self, values: dict[str, Tensor]) -> None:
+        """Copy natural values, by their names in core, into the parameters."""
+        for name, spec in self.specs.items():
+            target = getattr(self, _stored(name, spec))
+            given = values[name]
+            if given.shape != target.shape:
+                raise ValueError(
+                    f"{name} has shape {tuple(given.shape)}, the layer's has {tuple(target.shape)}: "
+                    "build the layer with the same branching and number of features"
+                )
+            target.copy_(_free(name, spec, given))
+
+    @torch.no_grad()
+    def cool(self, step: int) -> None:
+        """Set the temperature that the schedule has after `step` optimiser steps."""
+        if self.schedule is not None:
+            self.log_temperature.fill_(torch.tensor(float(self.schedule(step))).log())
+
+    def extra_repr(self) -> str:
+        return f"{self.gate.score}, {self.gate.link}, nodes={self.owners or 1}, branches={self.branches}"
+
+
+def initial(gate: Gate, owners: tuple[int, ...], branches: int, dim: int) -> dict[str, Tensor]:
+    """Draw parameters whose scores differ by SPREAD between branches, for inputs of unit variance per feature.
+
+    Vectors are standard normal times a common factor found by bisection, so any score starts nearly even and none
+    starts constant. A bounded score that no factor can spread so far gets it from its temperature, if it has one.
+    """
+    values = {}
+    for name, spec in gate.score.parameters(dim).items():
+        shape = owners + ((branches,) if spec.owner == "child" else ()) + spec.shape
+        drawn = spec.free and spec.owner == "child" and spec.shape != ()
+        values[name] = torch.randn(shape) if drawn else torch.full(shape, float(spec.initial))
+    vectors = [name for name, spec in gate.score.parameters(dim).items() if spec.shape != () and spec.free]
+    if branches == 1 or not vectors:
+        return values
+    first = {name: value[(0,) * len(owners)] for name, value in values.items()}
+    rows = torch.nn.functional.layer_norm(
+        torch.randn(16, dim, generator=torch.Generator().manual_seed(0)), (dim,), eps=1e-6
+    ).mT
+
+    def spread(log_factor: float) -> float:
+        scaled = {n: v * 10.0**log_factor if n in vectors else v for n, v in first.items()}
+        return float(gate.score(scaled, rows).std(-2).mean())
+
+    low, high = -6.0, 2.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if spread(middle) < SPREAD else (low, middle)
+    factor = low if low > -5.9 and high < 1.9 else 0.0  # at an end: the factor does not steer the spread
+    for name in vectors:
+        values[name] = values[name] * 10.0**factor
+    reached = spread(factor)
+    if "temperature" in values and not 0.5 < reached / SPREAD < 2:
+        values["temperature"] = values["temperature"] * max(reached / SPREAD, 1e-3)
+    return values
+
+
+def _stored(name: str, spec: Parameter) -> str:
+    """Return the name under which a parameter is registered."""
+    return f"log_{name}" if spec.transform == "log" else name
+
+
+def _free(name: str, spec: Parameter, value: Tensor) -> Tensor:
+    """Return the free coordinate of a natural value."""
+    if spec.transform == "identity":
+        return value
+    if spec.transform == "log":
+        return value.log()
+    raise ValueError(f"{name} has the transform {spec.transform!r}: layers know 'identity' and 'log'")

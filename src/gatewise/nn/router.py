@@ -1,0 +1,248 @@
+"""Router: core gates on a tree of experts choose the leaves of every token and weigh them.
+
+Suffixes of names: T tokens, K branches of a node, L leaves (experts), S slots (experts kept per token).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gatewise.core.gates import Gate, describe
+from gatewise.core.gates import gate as gate_of
+from gatewise.core.tree import at_level
+from gatewise.nn.params import GateParameters, Schedule
+
+NORMALISE = ("before", "after")
+
+
+class Routing(NamedTuple):
+    """Where every token goes.
+
+    Attributes
+    ----------
+    index : Tensor (T, S)
+        Leaves kept, in row-major order over the tree: leaf ``i K_2 + j`` is branch j of group i.
+    weight : Tensor (T, S)
+        Their weights, in float32 or wider.
+    log_weights, scores : tuple of Tensor (T, nodes, K)
+        The gates' log weights and scores at every level, before top-k.
+    """
+
+    index: Tensor
+    weight: Tensor
+    log_weights: tuple[Tensor, ...]
+    scores: tuple[Tensor, ...]
+
+
+class Router(nn.Module):
+    """Route tokens ``(T, d)`` through one gate per level to the `top_k` of their leaves.
+
+    Parameters
+    ----------
+    dim : int
+        Features d of a token.
+    branching : int or tuple of int
+        Branches at each level; ``(4, 8)`` is four groups of eight experts.
+    gate : str, Gate or a sequence of them
+        A name of GATES or a Gate; one for all levels or one per level. Every node has parameters of its own.
+    top_k : int, tuple of int or None
+        Leaves kept by their product weight; or branches kept at every level; None keeps all (dense).
+    normalise : {"after", "before"}
+        "after": the kept weights are divided by their sum (softmax: the softmax of the kept scores). "before": they
+        stay as the gate gives them. With one kept branch its weight stays in both, or no gradient would reach the gate.
+    temperature : "learned", float or callable
+        For gates with a temperature: trained, fixed, or a function of the optimiser steps such as `Anneal`.
+    noise : float
+        Standard deviation of the normal noise on the log weights that choose, in training only (1701.06538 adds
+        it to the scores). The weights have no noise.
+
+    Notes
+    -----
+    Gates compute in float32 or wider, also under autocast (2101.03961, section 2.4).
+
+    Examples
+    --------
+    >>> _ = torch.manual_seed(0)
+    >>> router = Router(16, (2, 3), gate=("laplace", "softmax"), top_k=2)
+    >>> router(torch.randn(5, 16)).index.shape
+    torch.Size([5, 2])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        branching: int | Sequence[int],
+        gate: str | Gate | Sequence[str | Gate] = "softmax",
+        top_k: int | Sequence[int] | None = 2,
+        normalise: str = "after",
+        temperature: str | float | Schedule = "learned",
+        noise: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.dim = dim
+        self.branching = (branching,) if isinstance(branching, int) else tuple(branching)
+        self.kinds = _kinds(gate, self.branching)
+        self.top_k = _kept(top_k, self.branching)
+        if normalise not in NORMALISE:
+            raise ValueError(f"normalise={normalise!r}: choose one of {', '.join(NORMALISE)}")
+        if not noise >= 0:
+            raise ValueError(f"noise={noise}: a standard deviation, zero or more")
+        self.normalise, self.noise = normalise, float(noise)
+        _check_temperature(temperature, self.kinds)
+        self.gates = nn.ModuleList(
+            GateParameters(kind, self.branching[:level], branches, dim, temperature)
+            for level, (kind, branches) in enumerate(zip(self.kinds, self.branching, strict=True))
+        )
+        for level, branches in enumerate(self.branching):
+            self.register_buffer(f"offset_{level}", torch.zeros(prod(self.branching[:level]), branches))
+
+    @property
+    def n_leaves(self) -> int:
+        """Number of experts."""
+        return prod(self.branching)
+
+    @property
+    def slots(self) -> int:
+        """Number of experts that serve a token."""
+        return prod(self.top_k)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether noise takes part in the choice now."""
+        return self.training and self.noise > 0
+
+    @property
+    def offsets(self) -> list[Tensor]:
+        """What is added to the log weights when leaves are chosen, never to the weights: one per level, (nodes, K)."""
+        return [getattr(self, f"offset_{level}") for level in range(len(self.branching))]
+
+    def forward(self, x: Tensor) -> Routing:
+        """Route tokens x ``(T, d)``."""
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        with torch.autocast(x.device.type, enabled=False):
+            rows = x.to(dtype).mT
+            scores, logs = [], []
+            for level, (kind, gate) in enumerate(zip(self.kinds, self.gates, strict=True)):
+                score = kind.score(gate.values(dtype), at_level(rows, level))
+                scores.append(_rows_first(score, level))
+                logs.append(_rows_first(kind.link.log_weights(score), level))
+            index, weight = self.select(logs)
+        return Routing(index, weight, tuple(logs), tuple(scores))
+
+    def select(self, logs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the kept leaves ``(T, S)`` and their weights from the log weights of every level."""
+        flat = len(self.top_k) < len(logs)
+        ranks = self.ranks(logs)
+        logs = [_leaves(logs)] if flat else logs
+        tokens = logs[0].shape[0]
+        node = torch.zeros(tokens, 1, dtype=torch.long, device=logs[0].device)
+        weight = logs[0].new_ones(tokens, 1)
+        for log, rank, kept in zip(logs, ranks, self.top_k, strict=True):
+            branches = log.shape[-1]
+            if kept < branches:
+                rank = rank.detach()
+                rank = rank + self.noise * torch.randn_like(rank) if self.noisy else rank
+                choice = torch.topk(_at(rank, node), kept, dim=-1).indices
+            else:
+                choice = torch.arange(branches, device=log.device).expand(tokens, node.shape[1], branches)
+            taken = _at(log, node).gather(-1, choice)
+            renormalise = self.normalise == "after" and kept > 1
+            share = torch.softmax(taken, -1) if renormalise else taken.exp()
+            weight = (weight[..., None] * share).flatten(1)
+            node = (node[..., None] * branches + choice).flatten(1)
+        return node, weight
+
+    def ranks(self, logs: Sequence[Tensor]) -> list[Tensor]:
+        """Return the values by which branches are chosen, ``(T, nodes, K)`` per choice: one per level, or the leaves'.
+
+        The log weights plus the offsets; for one level of an unnormalised link the weights plus the offsets.
+        """
+        if len(self.branching) == 1 and not self.kinds[0].link.normalised:
+            return [logs[0].exp() + self.offset_0.to(logs[0].dtype)]
+        moved = [log + offset.to(log.dtype) for log, offset in zip(logs, self.offsets, strict=True)]
+        return [_leaves(moved)] if len(self.top_k) < len(moved) else moved
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Router:
+        """Move, but keep the offsets in float32: their small steps do not fit half precision."""
+        super()._apply(fn, recurse)
+        for level, offset in enumerate(self.offsets):
+            setattr(self, f"offset_{level}", offset.float())
+        return self
+
+    def extra_repr(self) -> str:
+        names = ", ".join(describe(kind) for kind in self.kinds)
+        return (
+            f"dim={self.dim}, branching={self.branching}, gates=({names}), top_k={self.top_k}, {self.normalise} top-k"
+        )
+
+
+def leaf_probabilities(routing: Routing) -> Tensor:
+    """Return the weights of all leaves ``(T, L)`` before top-k, those of every node divided by their sum."""
+    return _leaves([torch.log_softmax(log, -1) for log in routing.log_weights])[:, 0].exp()
+
+
+def _leaves(logs: Sequence[Tensor]) -> Tensor:
+    """Add up the log weights on the path to every leaf: ``(T, nodes, K)`` per level -> ``(T, 1, L)``."""
+    total = logs[0][:, 0]
+    for log in logs[1:]:
+        total = (total[..., None] + log).flatten(1)
+    return total[:, None]
+
+
+def _rows_first(value: Tensor, level: int) -> Tensor:
+    """Turn ``(K_1, ..., K_{l+1}, T)`` into ``(T, nodes, K)``, contiguous."""
+    value = value[None] if level == 0 else value.flatten(0, level - 1)
+    return value.movedim(-1, 0).contiguous()
+
+
+def _at(value: Tensor, node: Tensor) -> Tensor:
+    """Return the branches of the given nodes: ``(T, nodes, K)``, ``(T, m)`` -> ``(T, m, K)``."""
+    if value.shape[1] == 1:
+        return value
+    return value.gather(1, node[..., None].expand(-1, -1, value.shape[-1]))
+
+
+def _kinds(gate: str | Gate | Sequence[str | Gate], branching: tuple[int, ...]) -> tuple[Gate, ...]:
+    """Return one gate per level."""
+    if min(branching, default=0) < 1:
+        raise ValueError(f"branching {branching}: every level needs at least one branch")
+    if isinstance(gate, str | Gate):
+        return (gate_of(gate),) * len(branching)
+    if len(gate) != len(branching):
+        raise ValueError(f"{len(gate)} gates for the branching {branching}: give one gate, or one per level")
+    return tuple(gate_of(one) for one in gate)
+
+
+def _kept(top_k: int | Sequence[int] | None, branching: tuple[int, ...]) -> tuple[int, ...]:
+    """Return how many leaves are kept, or how many branches at every level."""
+    if top_k is None:
+        return branching
+    if isinstance(top_k, int):
+        limits: tuple[int, ...] = (prod(branching),)
+        kept: tuple[int, ...] = (top_k,)
+    else:
+        limits, kept = branching, tuple(top_k)
+    if len(kept) != len(limits) or any(not 1 <= k <= limit for k, limit in zip(kept, limits, strict=False)):
+        raise ValueError(
+            f"top_k={top_k} with the branching {branching}: give a number of leaves from 1 to {prod(branching)}, "
+            "one number per level no larger than its branches, or None for all"
+        )
+    return kept
+
+
+def _check_temperature(temperature: str | float | Schedule, kinds: Sequence[Gate]) -> None:
+    """Raise for a temperature that no gate has or that is not positive."""
+    if temperature == "learned":
+        return
+    if isinstance(temperature, str) or (not callable(temperature) and not temperature > 0):
+        raise ValueError(f"temperature={temperature!r}: give 'learned', a positive number, or a function of the step")
+    if not any("temperature" in kind.score.parameters(1) for kind in kinds):
+        raise ValueError(
+            f"temperature={temperature!r}, but the gates {', '.join(describe(kind) for kind in kinds)} have none: "
+            "use 'dense-to-sparse', 'activation-dense-to-sparse' or Gate(Tempered(score))"
+        )
