@@ -12,9 +12,9 @@ from gatewise.theory.inputs import Uniform
 from gatewise.theory.papers.parts import (
     COEF,
     INTERCEPT,
-    OVER,
     OWN,
     VARIANCE,
+    WIDE,
     Box,
     bound,
     box,
@@ -80,7 +80,7 @@ def _claims(pair: str, d: int) -> tuple[Claim, ...]:
     standing: Standing = "own" if pair == "LS" else "recalled"
     source = OWN if pair == "LS" else PAPER
     gates = (
-        equal(name, exact(outer), -0.5, OVER, source, standing),
+        equal(name, exact(outer), -0.5, WIDE, source, standing),
         bound(name, over(inner), -1 / 4, source, standing),
     )
     if pair != "LL":

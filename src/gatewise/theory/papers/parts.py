@@ -23,6 +23,7 @@ LEAF = (COEF, INTERCEPT, VARIANCE)
 
 EXACT = 0.04  # tolerance where every cell is exactly filled
 OVER = 0.06  # half of the distance between -1/8 and -1/4: no slope supports two claims
+WIDE = 0.1  # tolerance where 40 replicates leave intervals of about .05 on either side
 DENSITY = 0.05  # tolerance of slopes of density and mean errors
 OWN = "this project"
 LINEAR, GAUSSIAN = Linear(), Gaussian()

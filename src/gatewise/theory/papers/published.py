@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from gatewise.theory.inputs import Uniform
 from gatewise.theory.papers.gaussian import LAPLACE, SOFTMAX
-from gatewise.theory.papers.parts import LEAF, OVER, OWN, bound, box, density, equal, exact, flat, measure, same
+from gatewise.theory.papers.parts import LEAF, OVER, OWN, WIDE, bound, box, density, equal, exact, flat, measure, same
 from gatewise.theory.study import Arm, Blind, Claim, Data, Model, NearTruth, Study
 
 SIZES = (1000, 3000, 9000, 27_000, 81_000)
@@ -42,7 +42,7 @@ def _pair(name: str, which: str, k: int, losses: tuple[str, ...]) -> tuple[Arm, 
 def _claims(name: str, loss: str, paper: str) -> tuple[Claim, ...]:
     arms = (f"{name}, blind", f"{name}, near")
     if loss == "loss exact":
-        rates = tuple(equal(arm, loss, -0.5, OVER, paper, "published") for arm in arms)
+        rates = tuple(equal(arm, loss, -0.5, WIDE, paper, "published") for arm in arms)
     else:
         rates = tuple(bound(arm, loss, -0.5, paper) for arm in arms)
     return *rates, same(arms[1], arms[0], loss), *(density(arm, paper) for arm in arms)
@@ -70,7 +70,7 @@ PUBLISHED_SOFTMAX = Study(
         *_claims("exact", "loss exact", SOFTMAX),
         *_claims("one too many", "loss softmax", SOFTMAX),
         *_claims("two too many", "loss softmax", SOFTMAX),
-        *(equal(f"two too many, {word}", "merged loss exact", -0.5, OVER, MERGING, "recalled") for word in STARTS),
+        *(equal(f"two too many, {word}", "merged loss exact", -0.5, WIDE, MERGING, "recalled") for word in STARTS),
     ),
 )
 
@@ -103,12 +103,12 @@ PUBLISHED_DENDROGRAM = Study(
     "How often the dendrogram criterion selects two stands in the table of sizes.",
     (MOST, TWO),
     (
-        equal("four atoms", "merged loss exact", -0.5, OVER, MERGING, "recalled"),
-        equal("two atoms", "loss exact", -0.5, OVER, SOFTMAX, "published"),
+        equal("four atoms", "merged loss exact", -0.5, WIDE, MERGING, "recalled"),
+        equal("two atoms", "loss exact", -0.5, WIDE, SOFTMAX, "published"),
         same("four atoms", "two atoms", "merged loss exact", MERGING, "recalled", "loss exact"),
         Claim("four atoms", "loss exact", "at_least", -0.25, OVER, OWN, "derived"),
         bound("four atoms", "loss softmax", -0.5, SOFTMAX),
-        *(equal("four atoms", f"merged {exact(path)}", -0.5, OVER, MERGING, "recalled") for path in LEAF),
+        *(equal("four atoms", f"merged {exact(path)}", -0.5, WIDE, MERGING, "recalled") for path in LEAF),
         *(density(arm, SOFTMAX) for arm in ("four atoms", "two atoms")),
     ),
 )
