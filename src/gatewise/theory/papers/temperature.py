@@ -102,9 +102,9 @@ TEMPERATURE_RATES = Study(
     "activation bounds the scores: with gate weights 2 and -1 and temperature .7 the information of the sigmoid gate "
     "gives a weight of -1 a standard error of 270 over the root of n, and a first run of this study found slopes near "
     "-.1 up to 64000 rows, no rate but the way to one. Here the largest standard error of a weight or a temperature, "
-    "relative to it, is 19, 7 and 11 over the root of n for sigmoid, tanh and GELU. Two experts exactly have the window "
-    "5000..159000, the others 2000..64000 (1.5 decades both); the activated arms of these 200 replicates, the others 40 "
-    "and the tolerance .1; the gate is reported with the tolerance .06 at least.",
+    "relative to it, is 19, 7 and 11 over the root of n for sigmoid, tanh and GELU. Two experts exactly have the "
+    "window 5000..159000, the others 2000..64000 (1.5 decades both); the activated arms of these 200 replicates, the "
+    "others 40 and the tolerance .1; the gate is reported with the tolerance .06 at least.",
     (
         *(_arm(fn, TRUTH_2, 2, "exact") for fn in GATE_OF),
         *(_arm(fn, TRUTH_3, 3, "three experts") for fn in GATE_OF),
