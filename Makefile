@@ -13,10 +13,11 @@ BENCH_ARGS ?=
 MINIMUM_TESTS ?= src/gatewise tests/test_arrows.py tests/data tests/optim tests/infer tests/estimators/test_targets.py
 
 BIN := .venv/bin
+COMMA := ,
 READY := .venv/.ready-$(CONSTRAINTS)
 READY_MINIMUM := .venv-minimum/.ready
 
-# $(call install,ENVIRONMENT,CONSTRAINT ARGUMENTS)
+# $(call install,ENVIRONMENT,CONSTRAINT ARGUMENTS,EXTRAS)
 # torch goes first, so that nothing else can pull another build of it.
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -24,7 +25,7 @@ define install
 	@echo "Setting up $(1) (about 1.5 GB, some minutes the first time)"
 	@$(PYTHON) -m venv $(1)
 	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) $(2) torch
-	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) $(2) -e '.[test]'
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) $(2) -e '.[$(3)]'
 	@touch $@
 endef
 
@@ -35,10 +36,10 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 $(READY): pyproject.toml constraints/$(CONSTRAINTS).txt
-	$(call install,.venv,-c constraints/$(CONSTRAINTS).txt)
+	$(call install,.venv,-c constraints/$(CONSTRAINTS).txt,test$(COMMA)transformers)
 
 $(READY_MINIMUM): pyproject.toml constraints/cpu.txt constraints/minimum.txt
-	$(call install,.venv-minimum,-c constraints/cpu.txt -c constraints/minimum.txt)
+	$(call install,.venv-minimum,-c constraints/cpu.txt -c constraints/minimum.txt,test)
 
 demo: $(READY) ## fit classic data with several gates: tables, and one HTML page
 	$(BIN)/gatewise demo

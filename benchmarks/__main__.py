@@ -12,6 +12,7 @@ import torch
 
 from benchmarks import (
     accuracy,
+    competition,
     coverage,
     flexmix,
     floor,
@@ -20,6 +21,7 @@ from benchmarks import (
     many,
     memory,
     newton,
+    nn,
     parquet,
     passes,
     population,
@@ -48,6 +50,12 @@ BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
     "flexmix": flexmix.run,
     "scaling": scaling.run,
     "population": population.run,
+    "nn_layers": nn.layers,
+    "nn_gates": nn.gates,
+    "nn_half": nn.half,
+    "nn_token": nn.token,
+    "nn_memory": nn.memory,
+    "competition": competition.run,
 }
 
 
@@ -57,7 +65,9 @@ def main() -> None:
     parser.add_argument("--out", help="file for the results as JSON")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of the timings (5)")
     parser.add_argument("--sets", type=int, default=100, help="data sets of over_specified and coverage (100)")
-    parser.add_argument("--plot", metavar="FILE", help="file for the picture of scaling, such as scaling.svg")
+    parser.add_argument(
+        "--plot", metavar="FILE", help="file for the picture of scaling or competition, such as scaling.svg"
+    )
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in BENCHMARKS]
     if unknown:

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from gatewise.nn.router import Router, Routing, leaf_probabilities
 
-METHODS = ("importance", "switch", "bias", "none")
+METHODS = ("importance+load", "importance", "switch", "bias", "none")
+WIDTH = 0.3  # noise of `kept_probability` where none is drawn, in log weight: the spread of the scores at the start
+LOWEST = -1e30  # in place of the rank -inf of a branch that its link drops
 FLOOR = 1e-6  # smallest share of a group by which the statistics inside it are divided
 
 
@@ -31,7 +33,7 @@ class Tally(NamedTuple):
     importance : Tensor (L,)
         Sum of the weights before top-k, normalised at every node.
     smooth : Tensor (L,)
-        Sum of the probabilities of being kept under the noise; the load where there is none.
+        Sum of the probabilities of being kept, `kept_probability`; the load if they were not asked for.
     entropy : Tensor ()
         Sum over tokens of the entropy of the weights of all leaves, in nats.
     tokens, offered, served : Tensor ()
@@ -58,30 +60,53 @@ def unpacked(vector: Tensor) -> Tally:
 
 
 @torch.no_grad()
-def count(router: Router, routing: Routing, real: Tensor | None = None, served: Tensor | None = None) -> Tally:
-    """Return the tally of a routing: `real (T,)` masks tokens, `served (T, S)` the assignments that found room."""
+def count(
+    router: Router,
+    routing: Routing,
+    real: Tensor | None = None,
+    served: Tensor | None = None,
+    smooth: Tensor | None = None,
+) -> Tally:
+    """Return the tally of a routing.
+
+    Parameters
+    ----------
+    router : Router
+    routing : Routing
+    real : Tensor (T,), optional
+        False for padding.
+    served : Tensor (T, S), optional
+        False for assignments that found no room.
+    smooth : Tensor (T, L), optional
+        The probabilities of being kept.
+    """
     weight = _token_weight(routing, real)
     share = leaf_probabilities(routing)
     taken = weight[:, None].expand_as(routing.index)
     load = share.new_zeros(router.n_leaves).index_add_(0, routing.index.flatten(), taken.flatten())
-    smooth = weight @ kept_probability(router, routing) if router.noisy else load
+    kept = load if smooth is None else weight @ smooth
     entropy = -(torch.xlogy(share, share).sum(-1) @ weight)
     found = taken.sum() if served is None else (taken * served).sum()
-    return Tally(load, weight @ share, smooth, entropy, weight.sum(), taken.sum(), found)
+    return Tally(load, weight @ share, kept, entropy, weight.sum(), taken.sum(), found)
 
 
 def kept_probability(router: Router, routing: Routing) -> Tensor:
-    """Return the probability ``(T, L)`` that a leaf is kept when only its own noise is drawn.
+    """Return the probability ``(T, L)`` that a leaf is kept when its own noise is drawn anew.
 
     ``Phi((r_i - t_i) / noise)`` at every level of choice, with r the ranking values and t_i the k-th largest of the
-    others, multiplied along the path (1701.06538, equations 8 and 9, without the others' noise). Differentiable.
+    others with the noise that chose, multiplied along the path (1701.06538, equations 8 and 9). Differentiable in r;
+    under noise its expectation is the probability of being kept, so the expected total is k per token. Without noise
+    it is a smooth stand-in for the choice, `WIDTH` wide.
     """
+    width = (router.noise if router.noisy else WIDTH) * router.unit
     total = None
-    for rank, kept in zip(router.ranks(routing.log_weights), router.top_k, strict=True):
+    ranks = router.ranks(routing.log_weights)
+    for rank, noisy, kept in zip(ranks, routing.ranks, router.top_k, strict=True):
         if kept < rank.shape[-1]:
-            best = torch.topk(rank.detach(), kept + 1, -1).values
-            inside = rank.detach() >= best[..., -2:-1]
-            part = torch.special.ndtr((rank - torch.where(inside, best[..., -1:], best[..., -2:-1])) / router.noise)
+            noisy = noisy.clamp_min(LOWEST)
+            best = torch.topk(noisy, kept + 1, -1).values
+            others = torch.where(noisy >= best[..., -2:-1], best[..., -1:], best[..., -2:-1])
+            part = torch.special.ndtr((rank.clamp_min(LOWEST) - others) / width)
         else:
             part = torch.ones_like(rank)
         total = part.flatten(1) if total is None else (total[..., None] * part).flatten(1)
@@ -122,15 +147,15 @@ class Balancer(nn.Module):
     Parameters
     ----------
     branching : tuple of int
-    method : {"importance", "switch", "bias", "none"}
-        "importance": ``CV^2(importance)``, and with noise ``CV^2(load)`` of `kept_probability` (1701.06538,
-        2402.03226). "switch": ``K sum_j f_j P_j`` (2101.03961). "bias": no loss; the offsets of the choice rise by
-        `rate` where the load is below the mean and fall where it is above (2408.15664). Of two levels: the outer
-        value plus the mean of the inner ones.
+    method : {"importance+load", "importance", "switch", "bias", "none"}
+        "importance+load": ``CV^2(importance) + CV^2(load)``, the load by `kept_probability` (1701.06538, 2402.03226);
+        "importance": the first alone, which lets the choice be uneven while the weights are even. "switch": ``K sum_j
+        f_j P_j`` (2101.03961). "bias": no loss; the offsets of the choice rise by `rate` where the load is below the
+        mean and fall where it is above (2408.15664). Of two levels: the outer value plus the mean of the inner ones.
     weight : float
-        Factor of the loss of "importance" and "switch".
+        Factor of the loss.
     rate : float
-        Step of the offsets, in log weight (in weight for one level of an unnormalised link).
+        Step of the offsets, in log weight (a quarter of it in weight for one level of an unnormalised link).
     z_weight : float
         Factor of the router z-loss, the mean of ``logsumexp(scores)^2`` (2202.08906): mean over nodes, summed over
         levels.
@@ -145,19 +170,31 @@ class Balancer(nn.Module):
         self.branching, self.method = branching, method
         self.weight, self.rate, self.z_weight = weight, rate, z_weight
         size = 3 * prod(branching) + 4
-        self.register_buffer("now", torch.zeros(size), persistent=False)
-        self.register_buffer("last", torch.zeros(size), persistent=False)
-        self.register_buffer("loss_scale", torch.ones(()), persistent=False)
+        # Neither a buffer: a process must not be given the tally that another has of a step under way.
+        self.now = torch.zeros(size, dtype=torch.float32, device="cpu")
+        self.register_buffer("last", torch.zeros(size, dtype=torch.float32))
+        self.loss_scale = torch.ones((), dtype=torch.float32, device="cpu")  # that of a run, not of the layer
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+
+    def reset_parameters(self) -> None:
+        """Forget all steps, as after ``to_empty``."""
+        self.now = torch.zeros(self.now.shape, dtype=torch.float32, device="cpu")
+        self.last.zero_()
+        self.steps.zero_()
 
     def _apply(self, fn: Any, recurse: bool = True) -> Balancer:
         """Move, but stay in float32: sums of thousands of tokens do not fit half precision."""
         super()._apply(fn, recurse)
-        for name in ("now", "last", "loss_scale"):
-            setattr(self, name, getattr(self, name).float())
+        self.last = self.last.float()
         return self
 
-    def loss(self, router: Router, routing: Routing, real: Tensor | None = None) -> Tensor:
+    def smooth(self, router: Router, routing: Routing) -> Tensor | None:
+        """Return the probabilities of being kept ``(T, L)`` if the method needs them."""
+        return kept_probability(router, routing) if self.method == "importance+load" else None
+
+    def loss(
+        self, router: Router, routing: Routing, real: Tensor | None = None, smooth: Tensor | None = None
+    ) -> Tensor:
         """Return what these tokens add to the auxiliary loss; over a step the parts sum to the loss's gradient."""
         weight = _token_weight(routing, real)
         last = unpacked(self.last)
@@ -165,19 +202,23 @@ class Balancer(nn.Module):
         if self.z_weight:
             for scores in routing.scores:
                 total = total + self.z_weight * (weight @ torch.logsumexp(scores, -1).square()).mean()
-        if self.method == "importance":
+        if self.method in ("importance", "importance+load"):
             slopes = cv_slopes(shares_by_level(last.importance, self.branching))
             total = total + self.weight * self._linear(routing, slopes, weight)
-            if router.noisy:
-                smooth = sums_by_level(weight @ kept_probability(router, routing), self.branching)
-                means = [part.sum(-1) for part in sums_by_level(last.smooth / last.tokens, self.branching)]
-                steep = cv_slopes(shares_by_level(last.smooth, self.branching))
-                for slope, part, mean in zip(steep, smooth, means, strict=True):
-                    total = total + self.weight * ((slope * part).sum(-1) / mean.clamp_min(FLOOR)).mean()
+        if smooth is not None:
+            total = total + self.weight * self._of_load(weight @ smooth)
         if self.method == "switch":
             slopes = [load.shape[-1] * load for load in shares_by_level(last.load, self.branching)]
             total = total + self.weight * self._linear(routing, slopes, weight)
         return torch.where(last.tokens > 0, total / last.tokens.clamp_min(1), torch.zeros_like(total))
+
+    def _of_load(self, smooth: Tensor) -> Tensor:
+        """Return the sum over tokens of ``slopes . shares`` of the load ``smooth (L,)``, over a node's mean load."""
+        last = unpacked(self.last)
+        means = sums_by_level(last.smooth / last.tokens.clamp_min(1), self.branching)
+        slopes = cv_slopes(shares_by_level(last.smooth, self.branching))
+        parts = zip(slopes, sums_by_level(smooth, self.branching), means, strict=True)
+        return sum(((slope * part).sum(-1) / mean.sum(-1).clamp_min(FLOOR)).mean() for slope, part, mean in parts)
 
     def _linear(self, routing: Routing, slopes: list[Tensor], weight: Tensor) -> Tensor:
         """Return the sum over tokens of ``slopes . shares``, a token's share in a node over the node's mean share."""
@@ -195,13 +236,13 @@ class Balancer(nn.Module):
         """End an optimiser step: its tally becomes the last one, offsets move, temperatures cool."""
         fresh = unpacked(self.now).tokens > 0
         self.steps += 1
-        self.last.copy_(torch.where(fresh, self.now, self.last))
+        self.last.copy_(torch.where(fresh, self.now, self.last.to(self.now.device)))
         self.now.zero_()
         if self.method == "bias":
             loads = shares_by_level(unpacked(self.last).load, self.branching)
             for offset, load in zip(router.offsets, loads, strict=True):
-                used = fresh & (load.sum(-1, keepdim=True) > 0)
-                offset += self.rate * torch.sign(1 / load.shape[-1] - load).to(offset.dtype) * used
+                used = fresh.to(load.device) & (load.sum(-1, keepdim=True) > 0)
+                offset += self.rate * router.unit * torch.sign(1 / load.shape[-1] - load).to(offset.dtype) * used
         for gate in router.gates:
             if gate.schedule is not None:
                 gate.cool(int(self.steps))
@@ -220,7 +261,7 @@ class Balancer(nn.Module):
 
     def extra_repr(self) -> str:
         parts = [self.method]
-        parts += [f"weight={self.weight}"] if self.method in ("importance", "switch") else []
+        parts += [f"weight={self.weight}"] if self.method not in ("bias", "none") else []
         parts += [f"rate={self.rate}"] if self.method == "bias" else []
         return ", ".join(parts + ([f"z_weight={self.z_weight}"] if self.z_weight else []))
 
@@ -230,20 +271,23 @@ class _Attach(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, out: Tensor, loss: Tensor, scale: Tensor, now: Tensor, found: Tensor) -> Tensor:
-        ctx.save_for_backward(scale, found)
-        ctx.now = now
-        return out.view_as(out)
+        ctx.save_for_backward(found)
+        ctx.now, ctx.scale, ctx.dtype = now, scale, loss.dtype
+        ctx.mark_dirty(out)  # as it is, neither a copy nor a view: the caller may add a residual to it in place
+        return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # type: ignore[override]
-        scale, found = ctx.saved_tensors
+        (found,) = ctx.saved_tensors
         ctx.now.add_(found)
-        return gradient, scale, None, None, None
+        return gradient, ctx.scale.to(gradient.device, ctx.dtype, non_blocking=True, copy=True), None, None, None
 
 
 def attach(out: Tensor, loss: Tensor, balancer: Balancer, found: Tally) -> Tensor:
     """Return `out`; its backward pass adds the gradient of `loss` and books `found`, once even when recomputed."""
-    return _Attach.apply(out, loss, balancer.loss_scale.to(loss.dtype), balancer.now, found.packed())
+    if balancer.now.device != out.device:
+        balancer.now = balancer.now.to(out.device)
+    return _Attach.apply(out, loss, balancer.loss_scale, balancer.now, found.packed())
 
 
 def _token_weight(routing: Routing, real: Tensor | None) -> Tensor:

@@ -1,14 +1,26 @@
-"""Diagnostics of routing: five figures per layer, and functions of routings, weights and outputs."""
+"""Diagnostics of layers: five figures, what they were over the steps, and in words when a router collapses."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import log
 
 import torch
+from torch import Tensor, nn
 
-from gatewise.nn.balance import Tally
+from gatewise.nn.balance import Tally, count, unpacked
+from gatewise.nn.layer import MoE
+from gatewise.nn.router import Routing
 
 KEYS = ("load ratio", "normalised entropy", "dead fraction", "maximum share", "mutual information")
+DEAD = 0.25  # share of experts without a token that is called a collapse
+CROWDED = 0.9  # share of all assignments that the S busiest experts of S slots may take
+
+
+def layers(model: nn.Module) -> dict[str, MoE]:
+    """Return the MoE layers of a model by their names; the model's own name is ``""``."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, MoE)}
 
 
 def summarise(tally: Tally) -> dict[str, float]:
@@ -20,6 +32,15 @@ def summarise(tally: Tally) -> dict[str, float]:
     "dead fraction" the share of experts without an assignment;
     "maximum share" ``max_j s_j``;
     "mutual information" ``H(mean_x p(x)) - mean_x H(p(x))`` of token and expert, in nats.
+
+    Examples
+    --------
+    >>> _ = torch.manual_seed(0)
+    >>> layer = MoE(8, 16, n_experts=4)
+    >>> with observe(layer) as seen:
+    ...     _ = layer(torch.randn(100, 8))
+    >>> list(seen.figures()[""])
+    ['load ratio', 'normalised entropy', 'dead fraction', 'maximum share', 'mutual information']
     """
     if not bool(tally.tokens > 0):
         return {}
@@ -35,3 +56,118 @@ def summarise(tally: Tally) -> dict[str, float]:
         max(float(-torch.xlogy(mean, mean).sum()) - inside, 0.0),
     )
     return dict(zip(KEYS, figures, strict=True))
+
+
+def diagnostics(model: nn.Module) -> dict[str, dict[str, float]]:
+    """Return the five figures of every layer for the last finished optimiser step, padding left out."""
+    return {name: summarise(layer.tally()) for name, layer in layers(model).items()}
+
+
+class Observation:
+    """What layers did while they were observed.
+
+    Attributes
+    ----------
+    tallies : dict of str to Tally
+        Sums over all tokens seen, by layer.
+    index : dict of str to list of Tensor (T, S)
+        The leaves kept in every call, if asked for; padding has -1.
+    """
+
+    def __init__(self, keep: bool) -> None:
+        self.keep = keep
+        self.tallies: dict[str, Tally] = {}
+        self.index: dict[str, list[Tensor]] = {}
+
+    def add(self, name: str, layer: MoE, routing: Routing, real: Tensor | None, served: Tensor | None) -> None:
+        """Take in one call of a layer."""
+        found = count(layer.router, routing, real, served).packed()
+        old = self.tallies.get(name)
+        self.tallies[name] = unpacked(found if old is None else old.packed() + found)
+        if self.keep:
+            index = routing.index.detach()
+            self.index.setdefault(name, []).append(index if real is None else index.where(real[:, None], -1))
+
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Return the five figures of every layer that was called."""
+        return {name: summarise(tally) for name, tally in self.tallies.items()}
+
+
+@contextmanager
+def observe(model: nn.Module, keep: bool = False) -> Iterator[Observation]:
+    """Collect what every layer of a model does inside the block, in training or evaluation.
+
+    Parameters
+    ----------
+    model : Module
+    keep : bool
+        Whether to keep the chosen leaves of every token too.
+    """
+    seen = Observation(keep)
+    found = layers(model)
+    before = {name: layer.observer for name, layer in found.items()}
+    for name, layer in found.items():
+        layer.observer = lambda *call, name=name, layer=layer: seen.add(name, layer, *call)
+    try:
+        yield seen
+    finally:
+        for name, layer in found.items():
+            layer.observer = before[name]
+
+
+class History:
+    """The five figures and the load of every layer by optimiser step: call `add` after each.
+
+    Examples
+    --------
+    >>> _ = torch.manual_seed(0)
+    >>> layer = MoE(8, 16, n_experts=4)
+    >>> optimizer, history = torch.optim.SGD(layer.parameters(), 0.1), History(layer)
+    >>> for _ in range(3):
+    ...     layer(torch.randn(50, 8)).square().mean().backward()
+    ...     optimizer.step()
+    ...     history.add()
+    >>> history.load("").shape
+    torch.Size([3, 4])
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.layers = layers(model)
+        self._figures: dict[str, list[dict[str, float]]] = {name: [] for name in self.layers}
+        self._load: dict[str, list[Tensor]] = {name: [] for name in self.layers}
+
+    def add(self) -> None:
+        """Take down the last finished step."""
+        for name, layer in self.layers.items():
+            tally = layer.tally()
+            self._figures[name].append(summarise(tally))
+            self._load[name].append((tally.load / tally.load.sum().clamp_min(1)).cpu())
+
+    def load(self, name: str) -> Tensor:
+        """Return the load shares ``(steps, L)`` of a layer."""
+        return torch.stack(self._load[name])
+
+    def figure(self, name: str, key: str) -> list[float]:
+        """Return one of the five figures of a layer by step; nan where a step had no token."""
+        return [step.get(key, float("nan")) for step in self._figures[name]]
+
+
+def collapse(figures: dict[str, dict[str, float]], slots: int = 1) -> list[str]:
+    """Return a sentence for every layer whose router has collapsed, from `diagnostics` or `Observation.figures`.
+
+    A router counts as collapsed when more than a quarter of its experts served no token, or when one of them has
+    more than 90 % of what an expert can have at most, ``1 / slots`` of the assignments, and four times its even part.
+    """
+    words = []
+    for name, found in figures.items():
+        if not found:
+            continue
+        dead, share, ratio = found["dead fraction"], found["maximum share"], found["load ratio"]
+        crowded = share > CROWDED / slots and ratio > 4
+        if dead > DEAD or crowded:
+            words.append(
+                f"layer {name or 'itself'}: {dead:.0%} of the experts served no token and the busiest has {share:.0%} "
+                f"of the assignments, {ratio:.1f} times the mean. Raise balance_weight, use balance='bias', or lower "
+                "the learning rate of the router"
+            )
+    return words

@@ -56,7 +56,7 @@ def served(index: Tensor, n_experts: int, capacity: int, real: Tensor | None = N
     key = (index * 2 + padded[:, None]).flatten()
     ordered, slot = torch.sort(key, stable=True)
     begins = torch.searchsorted(ordered, 2 * torch.arange(n_experts, device=index.device))
-    position = torch.arange(len(slot), device=index.device) - begins[ordered // 2]
+    position = torch.arange(slot.shape[0], device=index.device) - begins[ordered // 2]
     kept = torch.empty_like(position, dtype=torch.bool).scatter_(0, slot, position < capacity)
     return kept.view_as(index)
 

@@ -86,7 +86,10 @@ class FFN(nn.Module):
         bias: bool = False,
     ) -> None:
         super().__init__()
-        self.n_experts, self.dim, self.hidden, self.dim_out = n_experts, dim, hidden, dim_out or dim
+        dim_out = dim if dim_out is None else dim_out
+        if min(n_experts, dim, hidden, dim_out) < 1:
+            raise ValueError(f"n_experts={n_experts}, dim={dim}, hidden={hidden}, dim_out={dim_out}: each at least one")
+        self.n_experts, self.dim, self.hidden, self.dim_out = n_experts, dim, hidden, dim_out
         self.activation = activation
         width = hidden * (2 if unit(activation).gated else 1)
         self.w_in = nn.Parameter(torch.empty(n_experts, dim, width))

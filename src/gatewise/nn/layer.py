@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import ceil
-from typing import Any
+from contextlib import nullcontext
+from functools import partial
+from math import inf
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +16,13 @@ from gatewise.nn.balance import Balancer, Tally, attach, count, unpacked
 from gatewise.nn.dispatch import BACKENDS, grouped, grouped_reason, loop, served
 from gatewise.nn.experts import FFN
 from gatewise.nn.params import Schedule
-from gatewise.nn.router import Router, Routing
+from gatewise.nn.router import Router, Routing, without_autocast
 from gatewise.nn.steps import enlist
+
+if TYPE_CHECKING:
+    from gatewise.nn.parallel import Ranks
+
+Observer = Callable[[Routing, Tensor | None, Tensor | None], None]
 
 
 class MoE(nn.Module):
@@ -50,7 +57,7 @@ class MoE(nn.Module):
     capacity : float, optional
         Every expert serves at most ``ceil(capacity T S / L)`` tokens of a call, real tokens before padding; None
         (default) drops nothing and keeps rows independent of their batch.
-    balance : {"importance", "switch", "bias", "none"}
+    balance : {"importance+load", "importance", "switch", "bias", "none"}
         See `Balancer`.
     balance_weight, bias_rate, z_weight : float
         See `Balancer`.
@@ -86,7 +93,7 @@ class MoE(nn.Module):
         capacity: float | None = None,
         temperature: str | float | Schedule = "learned",
         noise: float = 0.0,
-        balance: str = "importance",
+        balance: str = "importance+load",
         balance_weight: float = 1e-2,
         bias_rate: float = 1e-2,
         z_weight: float = 0.0,
@@ -102,10 +109,12 @@ class MoE(nn.Module):
             raise ValueError(f"backend={backend!r}: choose one of {', '.join(BACKENDS)}")
         if backend == "grouped" and not isinstance(self.experts, FFN):
             raise ValueError("backend='grouped' runs the built-in experts only: use backend='auto' with your own")
-        if capacity is not None and not capacity > 0:
+        if capacity is not None and not 1e-6 <= capacity < inf:
             raise ValueError(f"capacity={capacity}: give a positive factor, or None to drop nothing")
-        self.dim, self.dim_out, self.scale = dim, dim_out or dim, scale
+        self.dim, self.dim_out, self.scale = dim, dim if dim_out is None else dim_out, scale
         self.backend, self.capacity = backend, capacity
+        self.observer: Observer | None = None  # told of every call; see diagnostics.observe
+        self.ranks: Ranks | None = None  # where the experts are, if on several processes; see expert_parallel
         self.synchronise = True  # average the tallies over all processes at the end of a step
         enlist(self)
 
@@ -114,9 +123,9 @@ class MoE(nn.Module):
         super().__setstate__(state)
         enlist(self)
 
-    def first_parameter(self) -> nn.Parameter:
-        """Return the parameter whose optimiser ends this layer's steps."""
-        return next(self.parameters())
+    def first_parameter(self) -> nn.Parameter | None:
+        """Return the parameter whose optimiser ends this layer's steps: the first that trains, if there is one."""
+        return next((p for p in self.parameters() if p.requires_grad), None)
 
     def backend_for(self, x: Tensor) -> str:
         """Return the backend that runs tokens like x."""
@@ -134,53 +143,57 @@ class MoE(nn.Module):
         """
         if x.ndim == 0 or x.shape[-1] != self.dim:
             raise ValueError(f"x has the shape {tuple(x.shape)}: its last dimension must be dim={self.dim}")
+        if not x.is_floating_point():
+            raise ValueError(f"x has the dtype {x.dtype}: give features in floating point")
         if mask is not None and mask.shape != x.shape[:-1]:
             raise ValueError(f"mask has the shape {tuple(mask.shape)}, x {tuple(x.shape)}: give {tuple(x.shape[:-1])}")
         tokens = x.reshape(-1, self.dim)
         real = None if mask is None else mask.reshape(-1).bool()
         routing = self.router(tokens)
         room = self._room(routing, real)
+        if self.observer is not None:
+            self.observer(routing, real, room)
         out = self._dispatch(tokens, routing if room is None else routing._replace(weight=routing.weight * room))
         if self.training and torch.is_grad_enabled() and len(tokens):
-            loss = self.balancer.loss(self.router, routing, real)
-            out = attach(out, loss, self.balancer, count(self.router, routing, real, room))
-        return out.reshape(*x.shape[:-1], out.shape[-1])
+            smooth = self.balancer.smooth(self.router, routing)
+            loss = self.balancer.loss(self.router, routing, real, smooth)
+            out = attach(out, loss, self.balancer, count(self.router, routing, real, room, smooth))
+        return torch.ops.aten._unsafe_view(out, [*x.shape[:-1], out.shape[-1]])  # not a view: FSDP2 asks for that
 
     def _room(self, routing: Routing, real: Tensor | None) -> Tensor | None:
         """Return which assignments find room, ``(T, S)``; None when all do."""
-        if self.capacity is None or not len(routing.index):
+        if self.capacity is None or not routing.index.shape[0]:
             return None
-        room = ceil(self.capacity * routing.index.numel() / self.router.n_leaves)
+        millionths = round(self.capacity * 10**6)  # whole numbers: 1.1 times 10 is 11, in floating point it is more
+        room = -(-millionths * routing.index.numel() // (self.router.n_leaves * 10**6))
         return served(routing.index, self.router.n_leaves, room, real)
 
     def _dispatch(self, tokens: Tensor, routing: Routing) -> Tensor:
         device = tokens.device.type
-        if torch.is_autocast_enabled(device):
+        if device != "meta" and torch.is_autocast_enabled(device):
             tokens = tokens.to(torch.get_autocast_dtype(device))
-        with torch.autocast(device, enabled=False):
-            if self.backend_for(tokens) == "grouped":
-                out = grouped(tokens, routing.index, routing.weight, self.experts)
-            else:
-                singles = self.experts.singles() if isinstance(self.experts, FFN) else list(self.experts)
-                out = loop(tokens, routing.index, routing.weight, singles)
+        built_in = isinstance(self.experts, FFN)
+        with without_autocast(device) if built_in else nullcontext():  # other modules were written for autocast
+            to_experts = self._compute if self.ranks is None else partial(self.ranks, self._compute)
+            out = to_experts(tokens, routing.index, routing.weight)
             out = out if self.scale == 1.0 else out * self.scale
             return out if self.shared is None else out + self.shared.singles()[0](tokens)
 
-    def diagnostics(self) -> dict[str, float]:
-        """Return the five figures of `gatewise.nn.diagnostics.summarise` for the last finished step."""
-        from gatewise.nn.diagnostics import summarise
-
-        return summarise(self.tally())
+    def _compute(self, tokens: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+        """Return the weighted sum over the experts held here."""
+        if self.backend_for(tokens) == "grouped":
+            return grouped(tokens, index, weight, self.experts)
+        singles = self.experts.singles() if isinstance(self.experts, FFN) else list(self.experts)
+        return loop(tokens, index, weight, singles)
 
     def tally(self) -> Tally:
-        """Return the tally of the last finished optimiser step."""
+        """Return the tally of the last finished optimiser step; `summarise` makes figures of it."""
         return unpacked(self.balancer.last)
 
     def extra_repr(self) -> str:
+        here = self.backend_for(next(self.parameters(), self.router.offset_0))
         capacity = "" if self.capacity is None else f", capacity={self.capacity}"
-        return (
-            f"backend={self.backend} ({self.backend_for(next(self.parameters()))} here){capacity}, scale={self.scale}"
-        )
+        return f"backend={self.backend} ({here} here){capacity}, scale={self.scale}"
 
 
 class HMoE(MoE):
@@ -224,6 +237,8 @@ def _experts(
         if hidden is None:
             raise ValueError("hidden is missing: give the hidden units of every expert, or experts=[...] of your own")
         return FFN(leaves, dim, hidden, dim_out, activation, bias)
+    if isinstance(given, nn.Module) and not isinstance(given, nn.ModuleList):
+        raise ValueError(f"experts is one {type(given).__name__}: give one per leaf, or a function that makes one")
     own = [given() for _ in range(leaves)] if callable(given) and not isinstance(given, nn.Module) else list(given)
     if len(own) != leaves:
         raise ValueError(f"{len(own)} experts for {leaves} leaves: give one per leaf")

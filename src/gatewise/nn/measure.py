@@ -6,6 +6,8 @@ from gatewise.core.mixture import Measure, Mixture
 from gatewise.nn.experts import CoreExpert
 from gatewise.nn.layer import MoE
 
+MANY = 97  # a number of inputs that no shape has for another reason
+
 
 def from_measure(mixture: Mixture, measure: Measure) -> MoE:
     """Return a dense layer in the measure's precision that reproduces ``regression(mixture, measure)``.
@@ -20,6 +22,11 @@ def from_measure(mixture: Mixture, measure: Measure) -> MoE:
     -------
     MoE
         Its router gives the weights of the mixture, its experts are those of the mixture.
+
+    Raises
+    ------
+    ValueError
+        If gates and experts have different inputs, or none.
     """
     coefficients = next(iter(measure.experts.values()))
     dim = _inputs(mixture, measure)
@@ -51,14 +58,17 @@ def from_measure(mixture: Mixture, measure: Measure) -> MoE:
 
 def _inputs(mixture: Mixture, measure: Measure) -> int:
     """Return the number of inputs that a measure's parameters belong to."""
-    sizes = [
+    parts = [(gate.score, values) for gate, values in zip(mixture.gates, measure.gates, strict=True)]
+    sizes = {
         value.shape[-1]
-        for gate, values in zip(mixture.gates, measure.gates, strict=True)
+        for part, values in [*parts, (mixture.expert, measure.experts)]
         for name, value in values.items()
-        if gate.score.parameters(2)[name].shape == (2,)
-    ]
+        if part.parameters(MANY)[name].shape[-1:] == (MANY,)
+    }
     if not sizes:
+        raise ValueError("no gate or expert has a parameter per input, so their number is unknown: build it by MoE")
+    if len(sizes) > 1:
         raise ValueError(
-            "no gate has a parameter per input, so the number of inputs is unknown: build the layer by MoE"
+            f"gates and experts have {' and '.join(map(str, sorted(sizes)))} inputs: a layer gives them the same tokens"
         )
-    return sizes[0]
+    return sizes.pop()

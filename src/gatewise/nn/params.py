@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -59,10 +60,8 @@ class GateParameters(nn.Module):
         self.gate, self.owners, self.branches, self.dim = gate, owners, branches, dim
         self.specs = gate.score.parameters(dim)
         self.schedule = temperature if callable(temperature) else None
-        start = initial(gate, owners, branches, dim)
-        if not isinstance(temperature, str) and "temperature" in self.specs:
-            value = temperature(0) if callable(temperature) else temperature
-            start["temperature"] = torch.full_like(start["temperature"], value)
+        self.temperature = temperature
+        start = self._start()
         for name, spec in self.specs.items():
             held = not spec.free or (name == "temperature" and temperature != "learned")
             free = _free(name, spec, start[name])
@@ -70,6 +69,20 @@ class GateParameters(nn.Module):
                 self.register_buffer(_stored(name, spec), free)
             else:
                 self.register_parameter(_stored(name, spec), nn.Parameter(free))
+
+    def _start(self) -> dict[str, Tensor]:
+        """Draw natural values to start from."""
+        start = initial(self.gate, self.owners, self.branches, self.dim)
+        if not isinstance(self.temperature, str) and "temperature" in self.specs:
+            value = self.temperature(0) if callable(self.temperature) else self.temperature
+            if not value > 0:
+                raise ValueError(f"the temperature at step 0 is {value}: a schedule must stay positive")
+            start["temperature"] = torch.full_like(start["temperature"], value)
+        return start
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew, as after ``to_empty``."""
+        self.assign(self._start())
 
     def values(self, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
         """Return the natural values by their names in core, in `dtype`."""
@@ -108,18 +121,29 @@ def initial(gate: Gate, owners: tuple[int, ...], branches: int, dim: int) -> dic
 
     Vectors are standard normal times a common factor found by bisection, so any score starts nearly even and none
     starts constant. A bounded score that no factor can spread so far gets it from its temperature, if it has one.
+
+    The draws are made on the CPU in float32 and moved to the default device and dtype, so that layers can be built
+    on the meta device or in half precision.
     """
+    home = torch.empty(())
+    with torch.device("cpu"):
+        return {name: value.to(home) for name, value in _draw(gate, owners, branches, dim).items()}
+
+
+def _draw(gate: Gate, owners: tuple[int, ...], branches: int, dim: int) -> dict[str, Tensor]:
+    """Draw the parameters of `initial` in float32."""
     values = {}
     for name, spec in gate.score.parameters(dim).items():
         shape = owners + ((branches,) if spec.owner == "child" else ()) + spec.shape
         drawn = spec.free and spec.owner == "child" and spec.shape != ()
-        values[name] = torch.randn(shape) if drawn else torch.full(shape, float(spec.initial))
+        start = torch.randn if drawn else partial(torch.full, fill_value=float(spec.initial))
+        values[name] = start(shape, dtype=torch.float32)
     vectors = [name for name, spec in gate.score.parameters(dim).items() if spec.shape != () and spec.free]
     if branches == 1 or not vectors:
         return values
     first = {name: value[(0,) * len(owners)] for name, value in values.items()}
     rows = torch.nn.functional.layer_norm(
-        torch.randn(16, dim, generator=torch.Generator().manual_seed(0)), (dim,), eps=1e-6
+        torch.randn(16, dim, generator=torch.Generator().manual_seed(0), dtype=torch.float32), (dim,), eps=1e-6
     ).mT
 
     def spread(log_factor: float) -> float:

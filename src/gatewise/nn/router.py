@@ -6,6 +6,7 @@ Suffixes of names: T tokens, K branches of a node, L leaves (experts), S slots (
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from math import prod
 from typing import Any, NamedTuple
 
@@ -31,12 +32,15 @@ class Routing(NamedTuple):
         Their weights, in float32 or wider.
     log_weights, scores : tuple of Tensor (T, nodes, K)
         The gates' log weights and scores at every level, before top-k.
+    ranks : tuple of Tensor (T, nodes, K)
+        The values that chose, with their noise if any, one per choice.
     """
 
     index: Tensor
     weight: Tensor
     log_weights: tuple[Tensor, ...]
     scores: tuple[Tensor, ...]
+    ranks: tuple[Tensor, ...]
 
 
 class Router(nn.Module):
@@ -99,7 +103,8 @@ class Router(nn.Module):
             for level, (kind, branches) in enumerate(zip(self.kinds, self.branching, strict=True))
         )
         for level, branches in enumerate(self.branching):
-            self.register_buffer(f"offset_{level}", torch.zeros(prod(self.branching[:level]), branches))
+            nodes = prod(self.branching[:level])
+            self.register_buffer(f"offset_{level}", torch.zeros(nodes, branches, dtype=torch.float32))
 
     @property
     def n_leaves(self) -> int:
@@ -117,6 +122,15 @@ class Router(nn.Module):
         return self.training and self.noise > 0
 
     @property
+    def unit(self) -> float:
+        """What a log weight of one is worth in the values that choose: the steepest slope of a sigmoid, or one."""
+        return 0.25 if self._by_weight else 1.0
+
+    @property
+    def _by_weight(self) -> bool:
+        return len(self.branching) == 1 and not self.kinds[0].link.normalised
+
+    @property
     def offsets(self) -> list[Tensor]:
         """What is added to the log weights when leaves are chosen, never to the weights: one per level, (nodes, K)."""
         return [getattr(self, f"offset_{level}") for level in range(len(self.branching))]
@@ -124,20 +138,22 @@ class Router(nn.Module):
     def forward(self, x: Tensor) -> Routing:
         """Route tokens x ``(T, d)``."""
         dtype = torch.promote_types(x.dtype, torch.float32)
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device.type):
             rows = x.to(dtype).mT
             scores, logs = [], []
             for level, (kind, gate) in enumerate(zip(self.kinds, self.gates, strict=True)):
                 score = kind.score(gate.values(dtype), at_level(rows, level))
                 scores.append(_rows_first(score, level))
                 logs.append(_rows_first(kind.link.log_weights(score), level))
-            index, weight = self.select(logs)
-        return Routing(index, weight, tuple(logs), tuple(scores))
+            ranks = [rank.detach() for rank in self.ranks(logs)]
+            if self.noisy:
+                ranks = [rank + self.noise * self.unit * torch.randn_like(rank) for rank in ranks]
+            index, weight = self.select(logs, ranks)
+        return Routing(index, weight, tuple(logs), tuple(scores), tuple(ranks))
 
-    def select(self, logs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the kept leaves ``(T, S)`` and their weights from the log weights of every level."""
+    def select(self, logs: Sequence[Tensor], ranks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the kept leaves ``(T, S)`` and their weights: by `ranks`, from the log weights of every level."""
         flat = len(self.top_k) < len(logs)
-        ranks = self.ranks(logs)
         logs = [_leaves(logs)] if flat else logs
         tokens = logs[0].shape[0]
         node = torch.zeros(tokens, 1, dtype=torch.long, device=logs[0].device)
@@ -145,8 +161,6 @@ class Router(nn.Module):
         for log, rank, kept in zip(logs, ranks, self.top_k, strict=True):
             branches = log.shape[-1]
             if kept < branches:
-                rank = rank.detach()
-                rank = rank + self.noise * torch.randn_like(rank) if self.noisy else rank
                 choice = torch.topk(_at(rank, node), kept, dim=-1).indices
             else:
                 choice = torch.arange(branches, device=log.device).expand(tokens, node.shape[1], branches)
@@ -160,12 +174,18 @@ class Router(nn.Module):
     def ranks(self, logs: Sequence[Tensor]) -> list[Tensor]:
         """Return the values by which branches are chosen, ``(T, nodes, K)`` per choice: one per level, or the leaves'.
 
-        The log weights plus the offsets; for one level of an unnormalised link the weights plus the offsets.
+        The log weights plus the offsets; for one level of an unnormalised link the weights plus the offsets, as in
+        2412.19437.
         """
-        if len(self.branching) == 1 and not self.kinds[0].link.normalised:
+        if self._by_weight:
             return [logs[0].exp() + self.offset_0.to(logs[0].dtype)]
         moved = [log + offset.to(log.dtype) for log, offset in zip(logs, self.offsets, strict=True)]
         return [_leaves(moved)] if len(self.top_k) < len(moved) else moved
+
+    def reset_parameters(self) -> None:
+        """Set the offsets to zero, as after ``to_empty``; the gates reset their own parameters."""
+        for offset in self.offsets:
+            offset.zero_()
 
     def _apply(self, fn: Any, recurse: bool = True) -> Router:
         """Move, but keep the offsets in float32: their small steps do not fit half precision."""
@@ -179,6 +199,11 @@ class Router(nn.Module):
         return (
             f"dim={self.dim}, branching={self.branching}, gates=({names}), top_k={self.top_k}, {self.normalise} top-k"
         )
+
+
+def without_autocast(device: str) -> AbstractContextManager[Any]:
+    """Return a context without autocast; the meta device knows none."""
+    return nullcontext() if device == "meta" else torch.autocast(device, enabled=False)
 
 
 def leaf_probabilities(routing: Routing) -> Tensor:
@@ -211,7 +236,7 @@ def _kinds(gate: str | Gate | Sequence[str | Gate], branching: tuple[int, ...]) 
     """Return one gate per level."""
     if min(branching, default=0) < 1:
         raise ValueError(f"branching {branching}: every level needs at least one branch")
-    if isinstance(gate, str | Gate):
+    if isinstance(gate, str) or not isinstance(gate, Sequence):
         return (gate_of(gate),) * len(branching)
     if len(gate) != len(branching):
         raise ValueError(f"{len(gate)} gates for the branching {branching}: give one gate, or one per level")

@@ -44,7 +44,8 @@ def _finish(layers: list[MoE]) -> None:
         return
     together = [layer for layer in layers if layer.synchronise]
     if together and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        flat = torch.cat([layer.balancer.now for layer in together])
+        device = together[0].balancer.now.device
+        flat = torch.cat([layer.balancer.now.to(device) for layer in together])
         dist.all_reduce(flat)
         flat /= dist.get_world_size()
         for layer, part in zip(together, flat.split([len(one.balancer.now) for one in together]), strict=True):

@@ -1,0 +1,151 @@
+"""Files: layers as safetensors with a config.json, and sparse blocks in the layout of public checkpoints."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import Tensor
+
+from gatewise.nn.hub.blocks import from_state_dict, to_config, to_state_dict
+from gatewise.nn.hub.settings import build, settings
+from gatewise.nn.hub.shared import GatedShared
+from gatewise.nn.layer import MoE
+
+FORMAT = "gatewise layer"
+SCHEMA = 1
+WEIGHTS, CONFIG, INDEX = "model.safetensors", "config.json", "model.safetensors.index.json"
+Folder = str | os.PathLike[str]
+
+
+def save_layer(layer: MoE | GatedShared, folder: Folder) -> None:
+    """Write a layer to a folder: its state to model.safetensors, how to build it to config.json.
+
+    Raises
+    ------
+    ImportError
+        If safetensors is not installed.
+    ValueError
+        If experts, a gate or a temperature are code of the user.
+
+    Examples
+    --------
+    >>> import tempfile, torch
+    >>> layer = MoE(8, 16, (2, 3), gate=("laplace", "cosine"))
+    >>> x = torch.randn(5, 8)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_layer(layer, folder)
+    ...     again = load_layer(folder)
+    >>> bool((again(x) == layer(x)).all())
+    True
+    """
+    moe = layer.layer if isinstance(layer, GatedShared) else layer
+    config = {
+        "format": FORMAT,
+        "schema": SCHEMA,
+        "layer": settings(moe),
+        "gated_shared": layer.shared.hidden if isinstance(layer, GatedShared) else None,
+        "frozen": [name for name, value in layer.named_parameters() if not value.requires_grad],
+    }
+    _write(folder, layer.state_dict(), config)
+
+
+def load_layer(folder: Folder) -> MoE | GatedShared:
+    """Read a layer that `save_layer` wrote, on the CPU and in the precision it was saved in. Runs no foreign code.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder lacks a file.
+    ValueError
+        If config.json is not of a layer, is of a newer schema, or has unknown fields.
+    """
+    config = _config(folder)
+    if config.get("format") != FORMAT:
+        raise ValueError(f"{folder}/{CONFIG} is not of a gatewise layer: give a folder that save_layer wrote")
+    if config["schema"] > SCHEMA:
+        raise ValueError(
+            f"{folder} has schema {config['schema']}, this gatewise reads up to {SCHEMA}: upgrade gatewise"
+        )
+    unknown = set(config) - {"format", "schema", "layer", "gated_shared", "frozen"}
+    if unknown:
+        raise ValueError(f"{folder}/{CONFIG} has unknown fields {', '.join(sorted(unknown))}: it was altered")
+    moe = build(config["layer"])
+    layer = moe if config["gated_shared"] is None else GatedShared(moe, config["gated_shared"])
+    layer.load_state_dict(_read(folder, ""), assign=True)
+    parameters = dict(layer.named_parameters())
+    for name in config["frozen"]:
+        parameters[name].requires_grad_(False)
+    return layer
+
+
+def load_block(folder: Folder, prefix: str, **extra: Any) -> MoE | GatedShared:
+    """Return the layer that a sparse block of a public checkpoint describes; only its weights are read.
+
+    Parameters
+    ----------
+    folder : path
+        With config.json and model.safetensors, or its parts and their index.
+    prefix : str
+        What stands before the names of the block, such as "model.layers.0.block_sparse_moe." for Mixtral.
+    **extra
+        See `from_state_dict`.
+    """
+    config = _config(folder)
+    return from_state_dict(_read(folder, prefix), config["model_type"], config, prefix, **extra)
+
+
+def save_block(layer: MoE | GatedShared, folder: Folder, style: str, prefix: str) -> None:
+    """Write a layer in the layout of public checkpoints: model.safetensors, and its fields of config.json."""
+    _write(folder, to_state_dict(layer, style, prefix), to_config(layer, style))
+
+
+def _write(folder: Folder, state: dict[str, Tensor], config: dict[str, Any]) -> None:
+    """Write both files, the one that makes the folder readable last."""
+    tensors = {name: value.detach().contiguous() for name, value in state.items()}
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    _safetensors("torch").save_file(tensors, target / WEIGHTS, metadata={"format": "pt"})
+    text = json.dumps(config, indent=1, allow_nan=False) + "\n"
+    (target / CONFIG).write_text(text, "utf-8")
+
+
+def _config(folder: Folder) -> dict[str, Any]:
+    path = Path(folder) / CONFIG
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path}: give a folder with {CONFIG} and {WEIGHTS}")
+    return json.loads(path.read_text("utf-8"))
+
+
+def _read(folder: Folder, prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with the prefix, from one file or from parts, in memory of their own."""
+    open_file = _safetensors("").safe_open
+    out: dict[str, Tensor] = {}
+    for path in _parts(Path(folder), prefix):
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no {path}: the checkpoint is not complete; fetch or save it again")
+        with open_file(path, "pt") as file:
+            out |= {name: file.get_tensor(name).clone() for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
+    return out
+
+
+def _parts(folder: Path, prefix: str) -> list[Path]:
+    """Return the files that hold names with the prefix."""
+    index = folder / INDEX
+    if not index.is_file():
+        return [folder / WEIGHTS]
+    files = json.loads(index.read_text("utf-8"))["weight_map"]
+    return [folder / part for part in sorted({part for name, part in files.items() if name.startswith(prefix)})]
+
+
+def _safetensors(module: str) -> ModuleType:
+    """Return safetensors, or its part for torch."""
+    try:
+        import safetensors
+        import safetensors.torch
+    except ImportError as cause:
+        raise ImportError("files of layers need safetensors: pip install gatewise[hub]") from cause
+    return safetensors.torch if module == "torch" else safetensors

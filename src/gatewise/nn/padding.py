@@ -1,0 +1,62 @@
+"""Padding: the mask that a model is called with reaches the layers inside it, whatever its blocks pass on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from gatewise.nn.layer import MoE
+
+
+class MaskFollower:
+    """Hooks that hand a model's padding mask to its layers; made by `follow_mask`, taken off by `remove`."""
+
+    def __init__(self, model: nn.Module, argument: str) -> None:
+        self.argument = argument
+        self.mask: Tensor | None = None
+        layers = [module for module in model.modules() if isinstance(module, MoE)]
+        if not layers:
+            raise ValueError(f"{type(model).__name__} has no MoE layer: call replace_ffn before follow_mask")
+        self.handles = [model.register_forward_pre_hook(self._note, with_kwargs=True)]
+        self.handles += [layer.register_forward_pre_hook(self._pass, with_kwargs=True) for layer in layers]
+
+    def remove(self) -> None:
+        """Take the hooks off."""
+        for handle in self.handles:
+            handle.remove()
+
+    def _note(self, model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        self.mask = kwargs.get(self.argument)
+
+    def _pass(self, layer: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]] | None:
+        if self.mask is None or "mask" in kwargs:
+            return None
+        rows = args[0].shape[:-1]
+        mask = self.mask if len(rows) == 1 else self.mask[:, -rows[-1] :]  # a cache holds the tokens before
+        return args, {**kwargs, "mask": mask.reshape(rows) if mask.numel() == rows.numel() else mask}
+
+
+def follow_mask(model: nn.Module, argument: str = "attention_mask") -> MaskFollower:
+    """Let every MoE of a model see the padding mask ``(batch, length)`` that the model is called with.
+
+    Padding then counts in no statistic of the balance. The mask is the keyword `argument` of the model's forward; it
+    stays until the next call, so segments that are recomputed in the backward pass see it too.
+
+    Examples
+    --------
+    >>> import torch
+    >>> class Model(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.mlp = MoE(4, 8, 2)
+    ...
+    ...     def forward(self, x, attention_mask=None):
+    ...         return self.mlp(x)
+    >>> model = Model()
+    >>> follower = follow_mask(model)
+    >>> model(torch.randn(1, 3, 4), attention_mask=torch.tensor([[1, 1, 0]])).sum().backward()
+    >>> int(model.mlp.balancer.now[-3])  # tokens that count
+    2
+    """
+    return MaskFollower(model, argument)

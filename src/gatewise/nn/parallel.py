@@ -1,0 +1,252 @@
+"""Expert parallelism: the experts of a layer live on several processes, tokens travel to them and back.
+
+Every rank of a group keeps its own tokens, a copy of the router, and a block of consecutive experts. A layer sorts its
+assignments by expert, sends each row to the rank that holds its expert, runs the local experts on what arrived, sends
+the results back, weighs and adds them up. Nothing is dropped and the parts may have any size, also none.
+
+Gradients follow data parallelism over the group of W ranks, where the loss is the mean of the ranks' losses: every rank
+differentiates its own loss, replicated parameters (router, shared experts, the rest of the model) are to be averaged
+over the ranks, by `average_gradients` or DDP; those of the experts collect all ranks' tokens in the backward pass and
+are divided by W there, so nothing is left to do for them. With several such groups, also average the experts over the
+ranks that hold the same ones, by ``average_gradients(layer.experts, those_ranks)``. First derivatives only: the factor
+does not carry over to second ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, Shard
+
+from gatewise.nn.dispatch import plan
+from gatewise.nn.experts import FFN
+from gatewise.nn.layer import MoE
+
+Compute = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class Ranks(NamedTuple):
+    """Which rank holds which experts: blocks of ``ceil(L / W)`` of the L experts, the last block what is left.
+
+    Attributes
+    ----------
+    n_experts : int
+        Number L of experts on all ranks.
+    group : ProcessGroup, optional
+        The W ranks; None is all of them.
+    """
+
+    n_experts: int
+    group: dist.ProcessGroup | None = None
+
+    @property
+    def size(self) -> int:
+        """Number W of ranks."""
+        return dist.get_world_size(self.group)
+
+    @property
+    def block(self) -> int:
+        """Number of experts of a rank, less for the last one."""
+        return -(-self.n_experts // self.size)
+
+    @property
+    def held(self) -> slice:
+        """The experts of this rank."""
+        first = self.block * dist.get_rank(self.group)
+        return slice(first, min(first + self.block, self.n_experts))
+
+    def __call__(self, compute: Compute, x: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+        """Return ``sum_s weight[t, s] expert_{index[t, s]}(x_t)`` with the experts of all ranks, ``(T, d_out)``.
+
+        ``compute(rows, index, weight)`` does the same with the experts held here, numbered from zero.
+        """
+        sorted_by = plan(index, self.n_experts)
+        counts = torch.diff(sorted_by.ends, prepend=sorted_by.ends.new_zeros(1))
+        sent = F.pad(counts, (0, self.size * self.block - self.n_experts)).view(self.size, self.block)
+        received = torch.empty_like(sent)
+        dist.all_to_all_single(received, sent, group=self.group)
+        send, receive = sent.sum(1).tolist(), received.sum(1).tolist()
+        rows = _Exchange.apply(x.index_select(0, sorted_by.token), send, receive, self.group, float(self.size))
+        numbers = torch.arange(self.block, device=x.device).repeat(self.size)
+        local = numbers.repeat_interleave(received.flatten())
+        value = compute(rows, local[:, None], rows.new_ones(len(rows), 1))
+        value = _Exchange.apply(value, receive, send, self.group, 1 / self.size)
+        value = value * weight.flatten()[sorted_by.slot].to(value.dtype)[:, None]
+        return value.new_zeros(len(x), value.shape[1]).index_add(0, sorted_by.token, value)
+
+
+class _Exchange(torch.autograd.Function):
+    """Send ``send[r]`` rows to every rank r and receive ``receive[r]``; gradients go the way back, times `factor`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, rows: Tensor, send: list[int], receive: list[int], group: dist.ProcessGroup | None, factor: float
+    ) -> Tensor:
+        ctx.way = (receive, send, group)
+        ctx.factor = factor
+        out = rows.new_empty(sum(receive), rows.shape[1])
+        dist.all_to_all_single(out, rows.contiguous(), receive, send, group=group)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
+        return _Exchange.apply(gradient * ctx.factor, *ctx.way, 1.0), None, None, None, None
+
+
+def expert_parallel(model: nn.Module, group: dist.ProcessGroup | None = None) -> nn.Module:
+    """Spread the experts of every `MoE` in a model over the ranks of a group, in place, and return the model.
+
+    Every rank calls it with a model of the same shape, before it makes an optimiser; all continue with the values of
+    the group's first rank. Rank r keeps the experts ``r b, ..., r b + b - 1`` with ``b = ceil(L / W)``. Names of
+    parameters stay, tensors of experts have fewer rows. A limited capacity counts the tokens of each rank by itself.
+
+    Parameters
+    ----------
+    model : Module
+        A layer or a model that contains some, with the built-in experts.
+    group : ProcessGroup, optional
+        By default all ranks.
+
+    Raises
+    ------
+    ValueError
+        For experts of one's own, and for so many ranks that one would hold no expert.
+
+    Examples
+    --------
+    Under ``torchrun``, after ``torch.distributed.init_process_group``::
+
+        model = expert_parallel(model)
+        optimiser = torch.optim.AdamW(model.parameters())
+        for x, y in batches_of_this_rank:
+            optimiser.zero_grad()
+            loss(model(x), y).backward()
+            average_gradients(model)
+            optimiser.step()
+
+    DDP may average instead if it leaves the experts alone: set ``model._ddp_params_and_buffers_to_ignore =
+    expert_names(model)`` before ``DistributedDataParallel(model)``.
+    """
+    layers = [module for module in model.modules() if isinstance(module, MoE)]
+    for layer in layers:
+        _check(layer, group)
+    for tensor in [*model.parameters(), *model.buffers()]:
+        dist.broadcast(tensor.detach(), group=group, group_src=0)
+    parts: dict[nn.Module, FFN] = {}  # layers that share experts go on sharing them
+    for layer in layers:
+        layer.ranks = Ranks(layer.router.n_leaves, group)
+        if layer.experts not in parts:
+            parts[layer.experts] = _part(layer.experts, layer.ranks.held)
+        layer.experts = parts[layer.experts]
+    return model
+
+
+def expert_names(model: nn.Module) -> list[str]:
+    """Return the names of the parameters of experts that live on several ranks."""
+    return list(_spread(model))
+
+
+@torch.no_grad()
+def average_gradients(model: nn.Module, group: dist.ProcessGroup | None = None) -> None:
+    """Average the gradients of all parameters but those of spread experts over a group; call it before the step.
+
+    The same parameters must have gradients on every rank.
+    """
+    ours = set(expert_names(model))
+    gradients = [p.grad for name, p in model.named_parameters() if name not in ours and p.grad is not None]
+    for dtype in sorted({gradient.dtype for gradient in gradients}, key=str):
+        alike = [gradient for gradient in gradients if gradient.dtype == dtype]
+        flat = torch.cat([gradient.flatten() for gradient in alike])
+        dist.all_reduce(flat, group=group)
+        flat /= dist.get_world_size(group)
+        for gradient, part in zip(alike, flat.split([len(g.flatten()) for g in alike]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+
+@torch.no_grad()
+def clip_gradients(model: nn.Module, max_norm: float, group: dist.ProcessGroup | None = None) -> Tensor:
+    """Clip the norm of all gradients together, as ``clip_grad_norm_`` of one process; return the norm before.
+
+    That function would give every rank another norm, that of its own experts, and the ranks would drift apart. Call it
+    after the gradients are averaged, with the group of the experts.
+    """
+    ours = set(expert_names(model))
+    found = [(name in ours, p.grad) for name, p in model.named_parameters() if p.grad is not None]
+    squares = torch.stack([gradient.float().square().sum() for _, gradient in found])
+    spread = torch.tensor([own for own, _ in found], device=squares.device)
+    everywhere = (squares * spread).sum()
+    dist.all_reduce(everywhere, group=group)
+    norm = ((squares * ~spread).sum() + everywhere).sqrt()
+    factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+    for _, gradient in found:
+        gradient.mul_(factor.to(gradient.dtype))
+    return norm
+
+
+def sharded_state_dict(model: nn.Module) -> dict[str, Any]:
+    """Return the state of a model, spread experts as DTensors that share their memory.
+
+    For ``torch.distributed.checkpoint``: what `save` writes from any number of ranks, `load` reads into any other, also
+    into a single process, where it is the plain ``state_dict``.
+    """
+    state = dict(model.state_dict())
+    for name, ranks in _spread(model).items():
+        local = state[name]
+        mesh = DeviceMesh.from_group(ranks.group or dist.group.WORLD, local.device.type)
+        shape = torch.Size((ranks.n_experts, *local.shape[1:]))
+        stride = torch.empty(shape, device="meta").stride()
+        state[name] = DTensor.from_local(local, mesh, [Shard(0)], run_check=False, shape=shape, stride=stride)
+    return state
+
+
+def full_state_dict(model: nn.Module) -> dict[str, Any]:
+    """Return the state that the model would have in one process, on every rank; all ranks must call it."""
+    spread = set(expert_names(model))
+    return {n: value.full_tensor() if n in spread else value for n, value in sharded_state_dict(model).items()}
+
+
+def load_full_state_dict(model: nn.Module, state: Mapping[str, Any]) -> None:
+    """Load the state of one process; every rank takes its experts."""
+    held = {name: ranks.held for name, ranks in _spread(model).items()}
+    model.load_state_dict({name: value[held[name]] if name in held else value for name, value in state.items()})
+
+
+def _check(layer: MoE, group: dist.ProcessGroup | None) -> None:
+    """Raise for a layer that cannot be spread over a group."""
+    if layer.ranks is not None:
+        raise ValueError("the experts of this layer are already spread over ranks: build the layer anew")
+    if not isinstance(layer.experts, FFN):
+        raise ValueError("only the built-in experts can be spread over ranks: build the layer with hidden=...")
+    ranks = Ranks(layer.router.n_leaves, group)
+    if ranks.block * (ranks.size - 1) >= ranks.n_experts:
+        raise ValueError(
+            f"{ranks.n_experts} experts in blocks of {ranks.block} leave a rank of {ranks.size} without one: "
+            f"use {-(-ranks.n_experts // ranks.block)} ranks, or a number of experts that they divide"
+        )
+
+
+def _part(experts: FFN, held: slice) -> FFN:
+    """Return the experts of a slice as a batch of their own."""
+    bias = experts.b_in is not None
+    part = FFN(held.stop - held.start, experts.dim, experts.hidden, experts.dim_out, experts.activation, bias)
+    part = part.to(experts.w_in.device, experts.w_in.dtype).train(experts.training)
+    for own, whole in zip(part.parameters(), experts.parameters(), strict=True):
+        own.data.copy_(whole.detach()[held])
+        own.requires_grad_(whole.requires_grad)
+    return part
+
+
+def _spread(model: nn.Module) -> dict[str, Ranks]:
+    """Return the names of the parameters of spread experts, and where they are."""
+    return {
+        f"{prefix}.experts.{name}".lstrip("."): layer.ranks
+        for prefix, layer in model.named_modules(remove_duplicate=False)
+        if isinstance(layer, MoE) and layer.ranks is not None
+        for name, _ in layer.experts.named_parameters()
+    }

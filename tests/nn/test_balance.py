@@ -1,0 +1,349 @@
+"""Balancing: gradients against formulas by hand, and statistics that belong to whole optimiser steps."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from gatewise.nn import Anneal, MoE, finish_step, set_loss_scale
+from gatewise.nn.balance import METHODS
+from gatewise.nn.router import leaf_probabilities
+from gatewise.testing import assert_close
+from gatewise.testing.layers import LAYER_BRANCHINGS, draw_tokens, make_layer
+
+both_depths = pytest.mark.parametrize("branching", LAYER_BRANCHINGS)
+
+
+def second_step(layer, x, mask=None, cut=1, run=None):
+    """Gradients of the router that the auxiliary loss alone gives in a second step on the same tokens."""
+    for _ in range(2):
+        layer.zero_grad(set_to_none=True)
+        for part in range(cut):
+            rows = x.chunk(cut)[part]
+            real = () if mask is None else (mask.chunk(cut)[part],)
+            out = layer(rows, *real) if run is None else run(layer, rows)
+            (0 * out).sum().backward()
+        finish_step(layer)
+    return [p.grad for p in layer.router.parameters()]
+
+
+def shares(parts):
+    """Shares of branches: mean over tokens of the outer weights; inside a group, with its weights held fixed."""
+    outer = parts[0].mean(0)
+    if len(parts) == 1:
+        return [outer]
+    reach = parts[0].detach()[..., None]
+    return [outer, *((reach * parts[1]).sum(0) / reach.sum(0))]
+
+
+def squared_variation(share):
+    return len(share) * (share - 1 / len(share)).square().sum()
+
+
+def outer_and_mean_of_inner(values):
+    return values[0] + (sum(values[1:]) / len(values[1:]) if values[1:] else 0)
+
+
+def by_hand(layer, x, loss):
+    routing = layer.router(x)
+    parts = [torch.softmax(log, -1) for log in routing.log_weights]
+    value = loss([parts[0][:, 0], *parts[1:]], routing)
+    return float(value.detach()), torch.autograd.grad(value, list(layer.router.parameters()))
+
+
+def importance(parts, routing):
+    return outer_and_mean_of_inner([squared_variation(share) for share in shares(parts)])
+
+
+def switch(parts, routing):
+    """K sum_j f_j P_j with f the shares of assignments."""
+    load = torch.bincount(routing.index.flatten(), minlength=6 if len(parts) > 1 else 5).to(parts[0].dtype)
+    loads = [load / load.sum()]
+    if len(parts) > 1:
+        groups = load.view(2, 3)
+        loads = [groups.sum(1) / load.sum(), *(groups / groups.sum(1, keepdim=True))]
+    return outer_and_mean_of_inner([len(f) * (f * p).sum() for f, p in zip(loads, shares(parts), strict=True)])
+
+
+@both_depths
+@pytest.mark.parametrize("gate", ["softmax", "laplace", "normalised-sigmoid"])
+@pytest.mark.parametrize("loss", [importance, switch], ids=lambda loss: loss.__name__)
+def test_value_and_gradient_are_those_by_hand(loss, gate, branching):
+    layer = make_layer(gate, branching, balance=loss.__name__, balance_weight=0.5).double()
+    x = draw_tokens(layer)
+    value, slopes = by_hand(layer, x, loss)
+    for found, slope in zip(second_step(layer, x), slopes, strict=True):
+        assert_close(found, 0.5 * slope, f"the gradient of {loss.__name__}", 1e-6)
+    assert layer.balancer.values()[loss.__name__] == pytest.approx(value, rel=1e-5)
+
+
+@both_depths
+def test_the_z_loss_is_the_mean_squared_logsumexp(branching):
+    layer = make_layer("softmax", branching, balance="none", z_weight=0.3).double()
+    x = draw_tokens(layer)
+
+    def z(parts, routing):
+        return sum(torch.logsumexp(scores, -1).square().mean(0).mean() for scores in routing.scores)
+
+    _, slopes = by_hand(layer, x, z)
+    for found, slope in zip(second_step(layer, x), slopes, strict=True):
+        assert_close(found, 0.3 * slope, "the gradient of the z-loss", 1e-6)
+
+
+def test_the_load_loss_under_noise_is_that_by_hand():
+    """One level, noise drawn once: the loss is CV^2 of the sums of Phi((rank - threshold) / noise)."""
+    layer = make_layer("softmax", noise=0.5).double()
+    x = draw_tokens(layer)
+    torch.manual_seed(3)
+    routing = layer.router(x)
+    rank, noisy = routing.log_weights[0][:, 0], routing.ranks[0][:, 0]
+    columns = []
+    for j in range(5):
+        others = noisy[:, [i for i in range(5) if i != j]].topk(2, -1).values[:, 1]
+        columns.append(torch.special.ndtr((rank[:, j] - others) / 0.5))
+    load = torch.stack(columns, -1).mean(0)
+    value = squared_variation(load / load.sum().detach()) + importance([rank.exp()], routing)
+    slopes = torch.autograd.grad(value, list(layer.router.parameters()))
+    for _ in range(2):
+        layer.zero_grad()
+        torch.manual_seed(3)
+        (0 * layer(x)).sum().backward()
+        finish_step(layer)
+    for p, slope in zip(layer.router.parameters(), slopes, strict=True):
+        assert_close(p.grad, 1e-2 * slope, "the gradient under noise", 1e-6)
+
+
+@both_depths
+@pytest.mark.parametrize("options", [{}, {"balance": "switch"}, {"noise": 0.5}, {"balance": "none", "z_weight": 0.1}])
+def test_activation_checkpointing_changes_nothing(options, branching):
+    def run(reentrant):
+        torch.manual_seed(0)
+        layer, wrap = make_layer("laplace", branching, **options), {"use_reentrant": reentrant}
+        found = second_step(layer, x, run=None if reentrant is None else lambda fn, rows: checkpoint(fn, rows, **wrap))
+        return found, layer.tally().packed()
+
+    x = draw_tokens(make_layer("laplace")).requires_grad_()
+    plain, tally = run(None)
+    for reentrant in (False, True):
+        found, booked = run(reentrant)
+        assert_close(booked, tally, "tokens are booked once", 1e-6)
+        for a, b in zip(found, plain, strict=True):
+            assert_close(a, b, "gradients with and without checkpoints", 1e-7)
+
+
+@both_depths
+@pytest.mark.parametrize("options", [{}, {"balance": "switch"}, {"balance": "none", "z_weight": 0.1}])
+def test_micro_batches_give_the_gradient_of_the_batch(options, branching):
+    layer = make_layer("laplace", branching, **options)
+    x = draw_tokens(layer)
+    whole, halves = (second_step(copy.deepcopy(layer), x, cut=cut) for cut in (1, 2))
+    for a, b in zip(whole, halves, strict=True):
+        assert_close(b, a, "two halves give the gradient of the whole", 1e-6)
+
+
+@both_depths
+@pytest.mark.parametrize("options", [{}, {"balance": "switch"}, {"noise": 0.5}, {"z_weight": 0.1}, {"capacity": 1.0}])
+def test_masked_tokens_count_in_nothing(options, branching):
+    layer = make_layer("laplace", branching, **options)
+    x, mask = draw_tokens(layer), torch.arange(24) % 3 > 0
+    garbage = torch.where(mask[:, None], x, 100.0)
+    runs = []
+    for rows in (x, garbage):
+        torch.manual_seed(0)
+        own = copy.deepcopy(layer)
+        runs.append((second_step(own, rows, mask), own.tally().packed()))
+    assert_close(runs[1][1], runs[0][1], "the tally does not see padding", 1e-6)
+    for a, b in zip(runs[1][0], runs[0][0], strict=True):
+        assert_close(a, b, "the auxiliary gradient does not see padding", 1e-6)
+    assert runs[0][1][-3:-1].tolist() == [16, 32]
+    if not options:
+        alone = copy.deepcopy(layer)
+        for a, b in zip(second_step(alone, x[mask]), runs[0][0], strict=True):
+            assert_close(a, b, "masking is leaving out", 1e-6)
+
+
+def test_a_batch_of_padding_alone_leaves_the_statistics_as_they_were():
+    layer = make_layer("softmax", balance="bias")
+    x = draw_tokens(layer)
+    layer(x).sum().backward()
+    finish_step(layer)
+    before, offset = layer.tally().packed(), layer.router.offset_0.clone()
+    layer(x, torch.zeros(24, dtype=torch.bool)).sum().backward()
+    finish_step(layer)
+    assert torch.equal(layer.tally().packed(), before)
+    assert torch.equal(layer.router.offset_0, offset)
+
+
+def test_offsets_move_once_per_optimiser_step_towards_the_idle():
+    layer = make_layer("softmax", balance="bias", bias_rate=0.25)
+    optimiser, x = torch.optim.AdamW(layer.parameters()), draw_tokens(layer)
+    for _ in range(3):
+        layer(x).sum().backward()
+    assert not layer.router.offset_0.any()
+    load = torch.bincount(layer.router(x).index.flatten(), minlength=5)
+    optimiser.step()
+    assert torch.equal(layer.tally().load, 3.0 * load)
+    assert torch.equal(layer.router.offset_0[0], 0.25 * torch.sign(48 / 5 - load))
+    assert int(layer.balancer.steps) == 1
+    optimiser.step()  # without a token nothing moves
+    assert torch.equal(layer.router.offset_0[0], 0.25 * torch.sign(48 / 5 - load))
+
+
+def test_offsets_choose_but_do_not_weigh():
+    layer = make_layer("softmax", top_k=None, balance="bias")
+    x = draw_tokens(layer)
+    expected = layer.router(x).weight
+    layer.router.offset_0[0, 2] = 50.0
+    assert torch.equal(layer.router(x).weight, expected)
+    layer.router.top_k = (1,)
+    assert bool((layer.router(x).index == 2).all())
+
+
+@pytest.mark.parametrize("balance", METHODS)
+def test_evaluation_and_passes_without_gradient_add_nothing(balance):
+    layer = make_layer("softmax", balance=balance, z_weight=0.1)
+    x = draw_tokens(layer)
+    layer.eval()(x).sum().backward()
+    with torch.no_grad():
+        layer.train()(x)
+    assert not layer.balancer.now.any()
+    finish_step(layer)
+    assert layer.balancer.values() == {}
+    assert not layer.router.offset_0.any()
+
+
+def test_evaluation_has_no_auxiliary_gradient():
+    layer = make_layer("softmax", balance_weight=1.0)
+    second_step(layer, draw_tokens(layer))
+    layer.zero_grad()
+    (0 * layer.eval()(draw_tokens(layer))).sum().backward()
+    assert not any(p.grad.any() for p in layer.router.parameters())
+
+
+def test_temperatures_cool_once_per_step():
+    layer = make_layer("dense-to-sparse", (2, 3), temperature=Anneal(4.0, 1.0, 2), balance="none")
+    optimiser, seen = torch.optim.SGD(layer.parameters(), 0.1), []
+    for _ in range(4):
+        for _ in range(2):
+            layer(draw_tokens(layer)).sum().backward()
+        seen.append([float(gate.log_temperature.exp().flatten()[0]) for gate in layer.router.gates])
+        optimiser.step()
+    assert torch.tensor(seen).allclose(torch.tensor([[4.0], [2.0], [1.0], [1.0]]))
+
+
+@pytest.mark.parametrize("after_the_forward_pass", [False, True])
+def test_the_loss_scale_multiplies_the_auxiliary_gradient_alone(after_the_forward_pass):
+    layer = make_layer("softmax", balance_weight=1.0)
+    x = draw_tokens(layer)
+    expected = second_step(layer, x)
+    layer.zero_grad()
+    if not after_the_forward_pass:
+        set_loss_scale(layer, 128.0)
+    out = layer(x)
+    if after_the_forward_pass:
+        set_loss_scale(layer, 128.0)
+    (0 * out).sum().backward()
+    for p, slope in zip(layer.router.parameters(), expected, strict=True):
+        assert_close(p.grad, 128 * slope, "the scaled gradient", 1e-6)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])  # noqa: S301
+def test_copies_end_their_own_steps(copied):
+    layer = make_layer("softmax", balance="bias")
+    other = copied(layer)
+    optimiser = torch.optim.SGD(other.parameters(), 0.1)
+    other(draw_tokens(other)).sum().backward()
+    optimiser.step()
+    assert int(other.balancer.steps) == 1
+    assert float(other.tally().tokens) == 24
+    assert int(layer.balancer.steps) == 0
+
+
+@pytest.mark.parametrize("frozen", ["router", "experts"])
+def test_a_layer_with_a_frozen_part_ends_its_steps(frozen):
+    layer = make_layer("softmax")
+    getattr(layer, frozen).requires_grad_(False)
+    optimiser = torch.optim.SGD([p for p in layer.parameters() if p.requires_grad], 0.1)
+    layer(draw_tokens(layer)).sum().backward()
+    optimiser.step()
+    assert float(layer.tally().tokens) == 24
+
+
+def test_two_optimisers_end_a_step_once():
+    layer = make_layer("softmax")
+    optimisers = [torch.optim.SGD(part.parameters(), 0.1) for part in (layer.router, layer.experts)]
+    layer(draw_tokens(layer)).sum().backward()
+    for optimiser in optimisers:
+        optimiser.step()
+    assert int(layer.balancer.steps) == 1
+
+
+def test_a_layer_used_twice_in_a_pass_books_both():
+    layer = make_layer("softmax")
+    layer(layer(draw_tokens(layer))).sum().backward()
+    finish_step(layer)
+    assert float(layer.tally().tokens) == 48
+
+
+@both_depths
+def test_capacity_serves_earlier_tokens_first_and_padding_last(branching):
+    layer = make_layer("softmax", branching, capacity=0.5, top_k=1)
+    x, mask = draw_tokens(layer), torch.arange(24) >= 12
+    leaves = layer.router.n_leaves
+    room = -(-24 // (2 * leaves))
+    index, left, served = layer.router(x).index[:, 0].tolist(), [room] * leaves, {}
+    for t in sorted(range(24), key=lambda t: (not mask[t], t)):
+        served[t] = left[index[t]] > 0
+        left[index[t]] -= 1
+    dense = make_layer("softmax", branching, top_k=1)(x)
+    expected = torch.where(torch.tensor([served[t] for t in range(24)])[:, None], dense, 0.0)
+    assert_close(layer(x, mask), expected, "tokens without room get nothing", 1e-6)
+    layer(x, mask).sum().backward()
+    finish_step(layer)
+    assert float(layer.tally().served) == sum(served[t] for t in range(12, 24))
+    assert float(layer.tally().offered) == 12
+
+
+def test_the_room_is_exact():
+    """1.1 times 10 assignments per expert is 11, though 1.1 * 10 is more in floating point."""
+    layer = MoE(4, 4, n_experts=5, top_k=1, capacity=1.1)
+    with torch.no_grad():
+        layer.router.gates[0].weight.zero_()
+        layer.router.gates[0].bias[0] = 9.0
+    layer(torch.randn(50, 4)).sum().backward()
+    finish_step(layer)
+    assert float(layer.tally().served) == 11
+
+
+def test_the_tally_is_that_by_hand():
+    layer = make_layer("laplace", (2, 3))
+    x = draw_tokens(layer)
+    layer(x).sum().backward()
+    finish_step(layer)
+    share = leaf_probabilities(layer.router(x)).detach()
+    tally = layer.tally()
+    assert_close(tally.importance, share.sum(0), "importance", 1e-6)
+    assert_close(tally.entropy, -(share * share.log()).sum(), "entropy", 1e-6)
+    assert float(tally.load.sum()) == float(tally.offered) == float(tally.served) == 48
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"balance": "switch"}, {"balance": "none", "z_weight": 0.1}, {"gate": "top-k"}]
+)
+@both_depths
+def test_gradients_under_noise_are_finite_from_the_first_step(options, branching):
+    layer = make_layer(**{"gate": "laplace", "branching": branching, "top_k": 3, "noise": 0.3, **options})
+    for _ in range(3):
+        layer(draw_tokens(layer)).sum().backward()
+        finish_step(layer)
+        assert all(bool(p.grad.isfinite().all()) for p in layer.parameters())
+
+
+def test_an_optimiser_steps_beside_a_layer_without_parameters():
+    layer = MoE(4, n_experts=3, gate="equal", experts=torch.nn.Identity)
+    dense = torch.nn.Linear(4, 4)
+    layer(dense(torch.randn(5, 4))).sum().backward()
+    torch.optim.SGD(dense.parameters(), 0.1).step()
+    assert "MoE" in repr(layer)

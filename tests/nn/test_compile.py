@@ -1,0 +1,162 @@
+"""The grouped backend compiles, exports and never waits for a device."""
+
+import copy
+
+import pytest
+import torch
+
+from gatewise.nn import Anneal, MoE, dispatch, finish_step
+from gatewise.testing import assert_close
+from gatewise.testing.layers import draw_tokens, loss_gradients, make_layer
+
+OPTIONS = {
+    "flat": {},
+    "two levels": {"branching": (2, 3), "gate": ("laplace", "softmax")},
+    "sigmoid top-1": {"gate": "sigmoid", "top_k": 1, "normalise": "before"},
+    "tempered": {"gate": "dense-to-sparse", "temperature": Anneal(2.0, 0.5, 10), "balance": "bias"},
+    "shared, no bias": {"bias": False, "activation": "swiglu", "shared": 1, "balance": "switch", "z_weight": 1e-3},
+    "capacity": {"capacity": 1.0},
+    "dense": {"top_k": None, "balance": "none"},
+}
+# Dynamo makes an instance of every autograd function that it traces.
+pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+
+
+def layer_for(options):
+    return make_layer(**{"gate": "softmax", "backend": "grouped", **options})
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_one_graph_gives_what_eager_gives(options, dtype):
+    layer = layer_for(options).to(dtype)
+    x = draw_tokens(layer)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    loss_gradients(layer, x)
+    finish_step(layer)  # from here on an auxiliary loss acts
+    expected, booked = loss_gradients(layer, x), layer.balancer.now.clone()
+    layer.balancer.now.zero_()
+    found = loss_gradients(compiled, x)
+    assert booked[-3] == 24
+    assert_close(layer.balancer.now, booked, "the compiled layer books what the layer books", 1e-6)
+    for name, value in expected.items():
+        assert_close(found[f"_orig_mod.{name}" if "." in name else name], value, name, 1e-6)
+    with torch.no_grad():
+        assert torch.equal(compiled.eval()(x), layer.eval()(x))
+
+
+def test_a_compiled_layer_does_not_compile_again_when_steps_end():
+    layer = layer_for(OPTIONS["tempered"])
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    optimiser = torch.optim.SGD(layer.parameters(), 0.1)
+    for step in range(4):
+        with torch.compiler.set_stance("default" if step == 0 else "fail_on_recompile"):
+            compiled(draw_tokens(layer, seed=step)).sum().backward()
+        optimiser.step()
+    assert int(layer.balancer.steps) == 4
+
+
+def test_autocast_compiles():
+    layer = layer_for({})
+    x = draw_tokens(layer)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(compiled(x), layer(x))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_inductor_gives_what_eager_gives(dtype):
+    layer = layer_for(OPTIONS["two levels"]).to(dtype)
+    x = draw_tokens(layer)
+    expected = loss_gradients(layer, x)
+    found = loss_gradients(torch.compile(layer, fullgraph=True), x)
+    tolerance = 1e-5 if dtype == torch.float32 else 3e-2
+    for name, value in expected.items():
+        assert_close(found[f"_orig_mod.{name}" if "." in name else name], value, name, tolerance)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_an_exported_layer_gives_what_eager_gives_for_any_number_of_tokens(options, strict):
+    layer = layer_for(options).eval()
+    tokens = {0: torch.export.Dim("tokens", min=2)}
+    exported = torch.export.export(layer, (draw_tokens(layer),), dynamic_shapes=(tokens,), strict=strict).module()
+    for count in (2, 7, 50):
+        x = draw_tokens(layer, count)
+        assert_close(exported(x), layer(x), f"{count} tokens", 1e-6)
+
+
+def test_sequences_export_with_both_dimensions_free():
+    layer = make_layer("laplace", (2, 3), backend="grouped").eval()
+    auto = torch.export.Dim.AUTO
+    example = (torch.randn(2, 5, 6),)
+    exported = torch.export.export(layer, example, dynamic_shapes=({0: auto, 1: auto},)).module()
+    x = torch.randn(3, 11, 6)
+    assert_close(exported(x), layer(x), "another batch of another length", 1e-6)
+
+
+def on_a_device_without_values(layer, mask):
+    """Run a layer forward and backward on the meta device, where any look at a value raises."""
+    layer = copy.deepcopy(layer).to("meta")
+    x = draw_tokens(layer).to("meta").requires_grad_()
+    real = torch.ones(len(x), dtype=torch.bool, device="meta") if mask else None
+    out = layer(x, real)
+    out.sum().backward()
+    assert out.device.type == "meta"
+    assert all(p.grad.shape == p.shape for p in (x, *layer.parameters()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("mask", [False, True])
+@pytest.mark.parametrize("options", [*OPTIONS.values(), {"noise": 0.1}], ids=[*OPTIONS, "noise"])
+def test_the_grouped_backend_never_waits_for_the_device(options, mask, dtype):
+    layer = layer_for(options).to(dtype)
+    on_a_device_without_values(layer, mask)
+    on_a_device_without_values(layer.eval(), mask)
+
+
+def test_the_loop_waits_for_the_device():
+    """The check above can fail: the loop needs the number of tokens of every expert."""
+    with pytest.raises((RuntimeError, NotImplementedError), match=r"meta tensor"):
+        on_a_device_without_values(make_layer("softmax", backend="loop"), False)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_the_operators_inside_never_wait_for_the_device(bias):
+    """Their own code, which the meta device skips, on tensors without values."""
+    layer = MoE(16, 32, n_experts=5, bias=bias).bfloat16().to("meta")
+    x = torch.empty(24, 16, device="meta", dtype=torch.bfloat16)
+    index, weight = layer.router(x)[:2]
+    order = dispatch.plan(index, 5)
+    fixed = (*layer.experts.weights(), *order, weight.detach().flatten().bfloat16())
+    out, pre = dispatch.feed_forward._init_fn(x, *fixed, "gelu", True)
+    found = dispatch.feed_forward_backward._init_fn(torch.empty_like(out), x, *fixed, pre, "gelu")
+    expected = (x, *layer.experts.weights())
+    assert all(a.shape == b.shape for a, b in zip(found, expected, strict=False) if b is not None)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("activation", ["gelu", "gelu-tanh", "relu", "silu", "swiglu"])
+def test_the_branch_for_other_devices_gives_what_the_processor_gives(activation, bias, monkeypatch):
+    """Its formulas run on the CPU too, whose grouped products stand in for the device's."""
+    layer = MoE(16, 32, n_experts=5, activation=activation, bias=bias)
+    x, gradient = torch.randn(24, 16), torch.randn(24, 16)
+    index, weight = layer.router(x)[:2]
+    order = dispatch.plan(index, 5)
+    rows = (*order, weight.detach().flatten()[order.slot])
+    fixed = (*(None if part is None else part.detach() for part in layer.experts.weights()), *rows)
+    out, pre = dispatch.feed_forward(x, *fixed, activation, True)
+    slopes = dispatch.feed_forward_backward(gradient, x, *fixed, pre, activation)
+    w_in, w_out, b_in, b_out, token, slot, ends, scale = fixed
+    before = dispatch._affine_groups(x[token], w_in, b_in, ends)
+    value = dispatch._affine_groups(dispatch.unit(activation).apply(before), w_out, b_out, ends) * scale[:, None]
+    assert_close(dispatch._collect(value, slot, 24), out, "outputs", 1e-5)
+    found = dispatch._backward_groups(gradient, x, *fixed, before, dispatch.unit(activation))
+    for one, other in zip(found, slopes, strict=True):
+        assert_close(one, other, "gradients", 1e-5)

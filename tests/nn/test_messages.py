@@ -1,0 +1,100 @@
+"""Every message of the room says what was given, why it cannot be, and what to do."""
+
+import pytest
+import torch
+from torch import nn
+
+from gatewise.core.gates import GATES, Gate
+from gatewise.nn import FFN, HMoE, MoE, Router
+from gatewise.nn.balance import Balancer
+from gatewise.nn.params import GateParameters
+
+LAYER = MoE(6, 8, 4)
+X = torch.randn(3, 6)
+
+
+def own(leaves=4):
+    return [nn.Linear(6, 6) for _ in range(leaves)]
+
+
+CASES = {
+    "features": (lambda: LAYER(torch.randn(3, 5)), r"x has the shape \(3, 5\): its last dimension must be dim=6"),
+    "scalar": (lambda: LAYER(torch.tensor(1.0)), r"x has the shape \(\): its last dimension"),
+    "whole numbers": (lambda: LAYER(torch.arange(6)), r"x has the dtype torch.int64: give features in floating point"),
+    "mask": (lambda: LAYER(X, torch.ones(3, 1)), r"mask has the shape \(3, 1\), x \(3, 6\): give \(3,\)"),
+    "gate": (lambda: MoE(6, 8, gate="sofmax"), r"sofmax.*softmax"),
+    "gates": (
+        lambda: MoE(6, 8, (2, 3), gate=("laplace",)),
+        r"1 gates for the branching \(2, 3\): give one gate, or one",
+    ),
+    "no branches": (lambda: MoE(6, 8, (2, 0)), r"branching \(2, 0\): every level needs at least one branch"),
+    "no levels": (lambda: MoE(6, 8, ()), r"branching \(\): every level needs at least one branch"),
+    "top_k zero": (lambda: MoE(6, 8, 4, top_k=0), r"top_k=0 with the branching \(4,\): give a number.* from 1 to 4"),
+    "top_k too large": (lambda: MoE(6, 8, (2, 3), top_k=7), r"top_k=7 with the branching \(2, 3\).* from 1 to 6"),
+    "top_k per level": (lambda: MoE(6, 8, (2, 3), top_k=(3, 1)), r"top_k=\(3, 1\).*one number per level no larger"),
+    "top_k levels": (lambda: MoE(6, 8, (2, 3), top_k=(2, 2, 2)), r"top_k=\(2, 2, 2\).*or None for all"),
+    "normalise": (lambda: MoE(6, 8, normalise="both"), "normalise='both': choose one of before, after"),
+    "noise": (lambda: MoE(6, 8, noise=-1.0), "noise=-1.0: a standard deviation, zero or more"),
+    "noise nan": (lambda: MoE(6, 8, noise=float("nan")), "noise=nan: a standard deviation"),
+    "temperature": (lambda: MoE(6, 8, gate="dense-to-sparse", temperature=0.0), "temperature=0.0: give 'learned', a"),
+    "temperature word": (lambda: MoE(6, 8, gate="dense-to-sparse", temperature="hot"), "temperature='hot': give"),
+    "no temperature": (lambda: MoE(6, 8, temperature=2.0), "temperature=2.0, but the gates softmax have none: use"),
+    "cold start": (
+        lambda: MoE(6, 8, gate="dense-to-sparse", temperature=lambda step: step),
+        "temperature at step 0 is 0: a schedule must stay positive",
+    ),
+    "activation": (lambda: MoE(6, 8, activation="tan"), "activation 'tan' is unknown: choose one of relu, gelu, "),
+    "hidden": (lambda: MoE(6), r"hidden is missing: give the hidden units of every expert, or experts=\[...\]"),
+    "sizes": (lambda: FFN(2, 6, 0), "n_experts=2, dim=6, hidden=0, dim_out=6: each at least one"),
+    "shared": (lambda: MoE(6, n_experts=4, experts=own(), shared=1), "shared=1 without hidden: give the hidden units"),
+    "experts": (lambda: MoE(6, n_experts=4, experts=own(3)), "3 experts for 4 leaves: give one per leaf"),
+    "one module": (lambda: MoE(6, experts=nn.Linear(6, 6)), "experts is one Linear: give one per leaf, or a function"),
+    "backend": (lambda: MoE(6, 8, backend="fast"), "backend='fast': choose one of auto, loop, grouped"),
+    "grouped modules": (
+        lambda: MoE(6, n_experts=4, experts=own(), backend="grouped"),
+        "runs the built-in experts only",
+    ),
+    "capacity": (lambda: MoE(6, 8, capacity=0.0), "capacity=0.0: give a positive factor, or None to drop nothing"),
+    "capacity nan": (lambda: MoE(6, 8, capacity=float("nan")), "capacity=nan: give a positive factor"),
+    "capacity infinite": (lambda: MoE(6, 8, capacity=float("inf")), "capacity=inf: give a positive factor"),
+    "balance": (
+        lambda: MoE(6, 8, balance="all"),
+        r"balance='all': choose one of importance\+load, importance, switch, bias, none",
+    ),
+    "balancer": (lambda: Balancer((4,), "loss"), "balance='loss': choose one of"),
+    "levels of HMoE": (lambda: HMoE(6, 8, 8), r"n_experts=8: give \(groups, experts per group\), or use MoE"),
+    "three levels of HMoE": (lambda: HMoE(6, 8, (2, 2, 2)), r"n_experts=\(2, 2, 2\): give \(groups"),
+    "values of a gate": (
+        lambda: Router(6, 4).gates[0].assign({"weight": torch.zeros(4, 5), "bias": torch.zeros(4)}),
+        r"weight has shape \(4, 5\), the layer's has \(4, 6\): build the layer with the same branching",
+    ),
+}
+
+
+@pytest.mark.parametrize(("action", "message"), CASES.values(), ids=CASES)
+def test_a_wrong_argument_is_told_in_words(action, message):
+    with pytest.raises(ValueError, match=message):
+        action()
+
+
+def test_a_gate_of_another_type_is_told_in_words():
+    with pytest.raises(TypeError, match="Gate"):
+        MoE(6, 8, gate=3.0)
+
+
+def test_an_unknown_transform_is_told_in_words():
+    class Odd(type(GATES["softmax"].score)):
+        def parameters(self, dim):
+            specs = super().parameters(dim)
+            return {**specs, "bias": specs["bias"]._replace(transform="reciprocal")}
+
+    with pytest.raises(ValueError, match=r"bias has the transform 'reciprocal': layers know 'identity' and 'log'"):
+        GateParameters(Gate(Odd()), (), 4, 6, "learned")
+
+
+def test_grouped_says_why_it_cannot_run(monkeypatch):
+    monkeypatch.setattr("gatewise.nn.layer.grouped_reason", lambda experts, x: "F.grouped_mm has no float64")
+    layer = MoE(6, 8, 4, backend="grouped")
+    with pytest.raises(ValueError, match=r"backend='grouped' cannot run here: F.grouped_mm has no float64; use back"):
+        layer(X)
+    assert MoE(6, 8, 4).backend_for(X) == "loop"
