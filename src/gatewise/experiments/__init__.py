@@ -1,0 +1,9 @@
+"""The applied experiments of the papers on data that anyone can have."""
+
+from gatewise.experiments.experiment import Experiment, Job, Measure, gates_of
+from gatewise.experiments.quadrants import QUADRANTS
+from gatewise.experiments.runner import run
+
+EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (QUADRANTS,)}
+
+__all__ = ["EXPERIMENTS", "Experiment", "Job", "Measure", "gates_of", "run"]

@@ -1,0 +1,143 @@
+"""What an experiment is: a value with its variants, gates and measures, and a function that runs one job of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gatewise.core.gates import GATES
+
+SHORT = {"s": "softmax", "l": "laplace", "g": "sigmoid", "d": "dense-to-sparse", "a": "activation-dense-to-sparse"}
+FLAT = ("softmax", "sigmoid", "laplace", "dense-to-sparse", "activation-dense-to-sparse")
+PAIRS = ("ss", "sl", "ls", "ll")
+
+
+class Job(NamedTuple):
+    """One training run.
+
+    Attributes
+    ----------
+    variant : str
+        Data and model, one of the experiment's.
+    gate : str
+        A gate, a pair of letters, or one of the experiment's baselines.
+    seed : int
+    rate : float
+        Learning rate.
+    quick : bool
+        A short run that shows that everything works and decides nothing.
+    device : str
+    folder : Path or None
+        Where the user keeps data that no package brings.
+    tuning : bool
+        Whether the job only scores the learning rate on the validation part.
+    """
+
+    variant: str
+    gate: str
+    seed: int
+    rate: float
+    quick: bool = False
+    device: str = "cpu"
+    folder: Path | None = None
+    tuning: bool = False
+
+    def key(self) -> str:
+        """Return the name of the job in the store: all that its result depends on but the device."""
+        short = ", quick" if self.quick else ""
+        return (
+            f"{self.variant} | {self.gate} | {'tuning' if self.tuning else 'test'} {self.seed} | {self.rate:g}{short}"
+        )
+
+
+class Measure(NamedTuple):
+    """A figure of a run: its title, its unit, and whether more is better (None: neither)."""
+
+    title: str
+    unit: str = ""
+    more: bool | None = True
+
+
+class Curves(NamedTuple):
+    """A picture: the mean over seeds of a list in the outcomes, by x, one line per gate."""
+
+    key: str
+    x: tuple[float, ...]
+    x_title: str
+    y_title: str
+
+
+class Table(NamedTuple):
+    """A picture for each gate: a table of counts in the outcomes (groups x experts), summed over seeds."""
+
+    key: str
+    groups: tuple[str, ...]
+    by: str
+
+
+Outcome = Mapping[str, Any]  # "validation": float, the measures by name, "moved": bool, and further lists for figures
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment that a user runs by one command.
+
+    Attributes
+    ----------
+    name, title, why : str
+        `why` tells what is compared, on which data, with which settings, and what it cannot show.
+    variants : tuple of str
+        Data sets and models; each has tables of its own.
+    gates : tuple of str
+        Compared by default: names of GATES for one level, pairs of letters for two.
+    baselines : tuple of str
+        Models without a gate that run beside them.
+    measures : mapping of str to Measure
+        The figures of a run that are tabulated; the first decides.
+    run : callable
+        ``Job -> Outcome``: the measures, "validation" (more is better) and "moved" (every gate parameter moved).
+    rates : tuple of float
+        Learning rates among which every gate chooses its own on the validation part.
+    claim : tuple of str
+        Two gates and the words of the claim that the first is better than the second, for the verdict.
+    figures : mapping of str to Curves or Table
+        Pictures by their titles; a variant whose outcomes lack the key has none.
+    """
+
+    name: str
+    title: str
+    why: str
+    variants: tuple[str, ...]
+    gates: tuple[str, ...]
+    measures: Mapping[str, Measure]
+    run: Callable[[Job], Outcome]
+    baselines: tuple[str, ...] = ()
+    rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+    claim: tuple[str, str, str] = ("ll", "ss", "Laplace gates at both levels are better than softmax gates at both")
+    figures: Mapping[str, Curves | Table] = field(default_factory=dict)
+
+
+def gates_of(name: str) -> tuple[str, ...]:
+    """Return the gate names of a choice: one for a name of GATES, one per level for letters.
+
+    ``s`` softmax, ``l`` laplace, ``g`` sigmoid, ``d`` dense-to-sparse, ``a`` activation-dense-to-sparse: "sl" is a
+    softmax gate over groups with Laplace gates inside.
+
+    Raises
+    ------
+    ValueError
+        If the choice is neither.
+
+    Examples
+    --------
+    >>> gates_of("sl"), gates_of("laplace")
+    (('softmax', 'laplace'), ('laplace',))
+    """
+    if name in GATES:
+        return (name,)
+    if len(name) == 2 and set(name) <= set(SHORT):
+        return tuple(SHORT[letter] for letter in name)
+    letters = ", ".join(f"{letter} {gate}" for letter, gate in SHORT.items())
+    raise ValueError(f"gate {name!r} is unknown: give a name of GATES ({', '.join(GATES)}) or two letters ({letters})")

@@ -1,0 +1,103 @@
+"""Training as all experiments do it: seeds, batches, a rate, the check that every gate moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gatewise.nn.diagnostics import History
+from gatewise.nn.measures import gate_movement, gate_state
+
+Batch = Mapping[str, Tensor]
+
+
+class Split(NamedTuple):
+    """Rows of the parts of a data set."""
+
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+
+
+class Trained(NamedTuple):
+    """What training left: the history of the layers, the loss by epoch, and how far every gate parameter went."""
+
+    history: History
+    loss: list[float]
+    movement: dict[str, float]
+
+    @property
+    def moved(self) -> bool:
+        """Whether every gate parameter moved."""
+        return all(distance > 0 for distance in self.movement.values())
+
+
+def seeded(seed: int, role: int) -> torch.Generator:
+    """Return a generator of random numbers of its own for a seed and a role, and seed torch's for the layers."""
+    state = int(np.random.SeedSequence(seed, spawn_key=(role,)).generate_state(1)[0])
+    torch.manual_seed(state)
+    return torch.Generator().manual_seed(state)
+
+
+def split_rows(n: int, seed: int, validation: float = 0.15, test: float = 0.15) -> Split:
+    """Return random parts of n rows, the same for every gate with a seed."""
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(10_000 + seed))
+    held, last = round(n * validation), round(n * test)
+    return Split(order[held + last :], order[:held], order[held : held + last])
+
+
+def batches(rows: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Return the rows in random order in batches; a last batch of one row is left out."""
+    for part in rows[torch.randperm(len(rows), generator=generator)].split(size):
+        if len(part) > 1:
+            yield part
+
+
+def train(
+    model: nn.Module,
+    loss: Callable[[Tensor], Tensor],
+    rows: Tensor,
+    *,
+    epochs: int,
+    rate: float,
+    generator: torch.Generator,
+    batch: int = 64,
+    weight_decay: float = 1e-2,
+    at_epoch: Callable[[int], None] | None = None,
+) -> Trained:
+    """Train a model by AdamW with a cosine rate; `loss` takes the rows of a batch.
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss is no number: the rate is too large, or the data hold one.
+    """
+    start = gate_state(model)
+    optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=weight_decay)
+    steps = epochs * max(1, -(-len(rows) // batch))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: 0.5 * (1 + np.cos(np.pi * min(step / steps, 1.0)))
+    )
+    history, by_epoch = History(model), []
+    for epoch in range(epochs):
+        total, count = 0.0, 0
+        model.train()
+        for part in batches(rows, batch, generator):
+            optimizer.zero_grad(set_to_none=True)
+            value = loss(part)
+            value.backward()
+            optimizer.step()
+            schedule.step()
+            history.add()
+            total, count = total + float(value.detach()) * len(part), count + len(part)
+        by_epoch.append(total / max(count, 1))
+        if not np.isfinite(by_epoch[-1]):
+            raise FloatingPointError(f"the loss of epoch {epoch + 1} is {by_epoch[-1]}: lower the rate {rate:g}")
+        if at_epoch is not None:
+            at_epoch(epoch)
+    model.eval()
+    return Trained(history, by_epoch, gate_movement(model, start))
