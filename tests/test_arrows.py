@@ -22,8 +22,8 @@ ROOMS = {
     "nn": {"core"},
     "data": set(),
     "experiments": FITTING | {"nn", "data"},
-    "plots": RESULTS,
-    "report": RESULTS | {"plots", "data"},
+    "plots": RESULTS | {"experiments"},
+    "report": RESULTS | {"plots", "data", "experiments"},
     "testing": {"core", "fit", "optim", "nn"},
 }
 TOP = {"__init__", "__main__", "cli"}

@@ -19,12 +19,14 @@ import typer
 from gatewise import __version__
 from gatewise.cli.common import clear_faults
 from gatewise.cli.common import console as console_of
+from gatewise.cli.experiment import app as experiment_app
 from gatewise.cli.study import app as study_app
 
 app = typer.Typer(name="gatewise", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 data_app = typer.Typer(no_args_is_help=True, help="The data sets that come with gatewise.")
 app.add_typer(data_app, name="data")
 app.add_typer(study_app, name="study")
+app.add_typer(experiment_app, name="experiment")
 
 
 def _version(wanted: bool) -> None:

@@ -33,6 +33,13 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(mean, mean - reach, mean + reach, len(found))
 
 
+def gates_in(experiment: Experiment, records: Sequence[Record], variant: str) -> list[str]:
+    """Return the baselines and gates that a variant has runs of: the experiment's in their order, then others."""
+    found = dict.fromkeys(r.gate for r in records if r.variant == variant and not r.tuning)
+    known = [gate for gate in (*experiment.baselines, *experiment.gates) if gate in found]
+    return known + [gate for gate in found if gate not in known]
+
+
 def values(records: Sequence[Record], variant: str, gate: str, measure: str) -> dict[int, float]:
     """Return a measure of a gate by seed."""
     return {

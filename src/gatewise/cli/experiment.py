@@ -1,0 +1,127 @@
+"""The verbs of the applied experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gatewise.cli.common import clear_faults, console
+
+app = typer.Typer(no_args_is_help=True, help="Applied experiments: run them, resume them, compare gates.")
+
+
+@app.command("list")
+def list_experiments() -> None:
+    """List the experiments with their variants and gates."""
+    with clear_faults():
+        from rich import box
+        from rich.table import Table
+
+        from gatewise.experiments import EXPERIMENTS
+
+        shown = Table("name", "title", "variants", "gates", box=box.SIMPLE_HEAD, pad_edge=False)
+        for name, one in EXPERIMENTS.items():
+            shown.add_row(name, one.title, ", ".join(one.variants), ", ".join((*one.baselines, *one.gates)))
+        console().print(shown)
+
+
+@app.command()
+def run(
+    name: Annotated[str, typer.Argument(metavar="NAME|all", help="An experiment of `gatewise experiment list`.")],
+    quick: Annotated[bool, typer.Option("--quick", help="Two seeds, short runs: it decides nothing.")] = False,
+    seeds: Annotated[int, typer.Option(help="Seeds of every gate.", min=1)] = 10,
+    gates: Annotated[str, typer.Option(help="Gates, comma separated: names, or pairs such as ss,sl,ls,ll.")] = "",
+    variants: Annotated[str, typer.Option(help="Variants, separated by semicolons; all when left out.")] = "",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    data_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of data that no package brings.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the folder stands.")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder; default out/NAME or out/NAME-quick.")] = None,
+) -> None:
+    """Run an experiment, compare the gates, and write its page."""
+    with clear_faults():
+        import torch
+
+        from gatewise.experiments import EXPERIMENTS
+        from gatewise.experiments import run as run_experiment
+
+        torch.set_num_threads(1)  # small matrices; and equal results whatever the machine has
+        home = out if name == "all" and out else Path("out")
+        for experiment in EXPERIMENTS.values() if name == "all" else (_experiment(name),):
+            folder = out if out and name != "all" else home / (experiment.name + ("-quick" if quick else ""))
+            try:
+                with _progress(experiment.name) as tell:
+                    run_experiment(
+                        experiment,
+                        folder,
+                        seeds=seeds,
+                        gates=_parts(gates, ","),
+                        variants=_parts(variants, ";"),
+                        quick=quick,
+                        device=device,
+                        data=data_dir,
+                        resume=resume,
+                        listener=tell,
+                    )
+            except KeyboardInterrupt:
+                typer.echo(f"\nwhat has ended is in {folder}: go on with the same command and --resume", err=True)
+                raise
+            _tell(experiment, folder)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of records.")]) -> None:
+    """Compare the gates of a folder and write its page."""
+    with clear_faults():
+        import json
+
+        from gatewise.experiments.store import HEADER
+
+        if not (folder / HEADER).is_file():
+            raise ValueError(f"{folder} holds no experiment: give a folder of `gatewise experiment run`")
+        _tell(_experiment(json.loads((folder / HEADER).read_text("utf-8"))["experiment"]), folder)
+
+
+def _experiment(name: str) -> Any:
+    from gatewise.experiments import EXPERIMENTS
+
+    if name not in EXPERIMENTS:
+        raise ValueError(f"{name!r} is no experiment: choose one of {', '.join(EXPERIMENTS)}")
+    return EXPERIMENTS[name]
+
+
+def _tell(experiment: Any, folder: Path) -> None:
+    from gatewise.experiments.compare import gates_in
+    from gatewise.experiments.store import read
+    from gatewise.report.experiment import shown, write_experiment
+
+    records, faults = read(folder)
+    for fault in faults:
+        typer.echo(f"warning: {fault}", err=True)
+    for variant in experiment.variants:
+        if gates_in(experiment, records, variant):
+            console().print(shown(experiment, records, variant))
+    typer.echo(f"wrote {write_experiment(experiment, folder)}: open it in a browser")
+
+
+def _parts(text: str, mark: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(mark) if part.strip())
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[int, int, Any], None]]:
+    """Show a progress bar with the time left on the error stream, when it is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+
+        def tell(done: int, total: int, job: Any) -> None:
+            bar.update(task, completed=done - 1, total=total, description=f"{job.variant}: {job.gate}")
+
+        yield tell

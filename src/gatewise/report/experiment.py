@@ -1,0 +1,148 @@
+"""The page of an experiment: tables with paired intervals, pictures, and the verdict on its claim."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from rich import box
+from rich.table import Table as Shown
+
+from gatewise.experiments.compare import Interval, difference, gates_in, interval, values, verdicts, word
+from gatewise.experiments.experiment import Curves, Experiment, Measure
+from gatewise.experiments.store import Record, read
+from gatewise.plots.experiments import by_gate, curves, table
+from gatewise.report.drawing import svg
+from gatewise.report.files import require_directory, whole
+from gatewise.report.page import filled
+
+SYMBOLS = {"better": "\N{CHECK MARK}", "worse": "\N{BALLOT X}", "tie": "=", "undecided": "?"}
+REFERENCE = "softmax"  # the gate that others are compared with, or the first there is
+
+
+def write_experiment(experiment: Experiment, folder: Path) -> Path:
+    """Write ``index.html`` of an experiment's folder, and return its path."""
+    records, faults = read(folder)
+    if not [record for record in records if not record.tuning]:
+        raise ValueError(f"{folder} has no finished run of {experiment.name}: run it first, or go on with --resume")
+    path = require_directory(folder) / "index.html"
+    with whole(path) as temporary:
+        temporary.write_text(page(experiment, records, faults), "utf-8")
+    return path
+
+
+def page(experiment: Experiment, records: Sequence[Record], faults: Sequence[str] = ()) -> str:
+    """Return the page as HTML."""
+    variants = [name for name in experiment.variants if gates_in(experiment, records, name)]
+    tested = [record for record in records if not record.tuning]
+    still = sorted({record.gate for record in tested if record.outcome.get("moved") is False})
+    words = list(faults)
+    words += [f"a gate parameter of {gate} did not move in some run" for gate in still]
+    words += ["short runs (--quick): they show that everything works and decide nothing"] if _quick(records) else []
+    return filled(
+        "experiment.html.j2",
+        ("page.css", "study.css"),
+        experiment=experiment,
+        warnings=words,
+        runs=len(tested),
+        seeds=len({record.seed for record in tested}),
+        claims=[_claim(experiment, *found) for found in verdicts(experiment, records)],
+        variants=[_variant(experiment, records, name, number) for number, name in enumerate(variants)],
+    )
+
+
+def shown(experiment: Experiment, records: Sequence[Record], variant: str) -> Shown:
+    """Return the table of a variant for the terminal."""
+    out = Shown("gate", title=f"{experiment.title}: {variant}", box=box.SIMPLE_HEAD, pad_edge=False)
+    for measure in experiment.measures.values():
+        out.add_column(measure.title + (f" [{measure.unit}]" if measure.unit else ""), justify="right")
+    for row in _rows(experiment, records, variant):
+        out.add_row(row["gate"], *(cell["text"] for cell in row["cells"]))
+    return out
+
+
+def _variant(experiment: Experiment, records: Sequence[Record], variant: str, number: int) -> dict[str, Any]:
+    gates = gates_in(experiment, records, variant)
+    pictures = []
+    for name, measure in experiment.measures.items():
+        if any(values(records, variant, gate, name) for gate in gates):
+            figure = Figure(figsize=(5.6, 0.9 + 0.26 * len(gates)), layout="constrained")
+            by_gate(records, variant, name, measure, gates, figure.add_subplot())
+            pictures.append({"title": measure.title, "svg": Markup(svg(figure, f"v{number}-{name}"))})
+    for title, what in experiment.figures.items():
+        shown_for = [g for g in gates if any(what.key in r.outcome for r in records if r.gate == g)]
+        if not shown_for:
+            continue
+        if isinstance(what, Curves):
+            figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+            curves(records, variant, what, shown_for, figure.add_subplot())
+        else:
+            columns = 2
+            rows = -(-len(shown_for) // columns)
+            height = (0.9 + 0.24 * len(what.groups)) * rows
+            figure = Figure(figsize=(9.2, height), layout="constrained")
+            for gate, ax in zip(shown_for, figure.subplots(rows, columns, squeeze=False).flat, strict=False):
+                table(records, variant, what, gate, ax)
+            for ax in figure.axes[len(shown_for) :]:
+                ax.remove()
+        pictures.append({"title": title, "svg": Markup(svg(figure, f"v{number}-{what.key}"))})
+    return {
+        "id": f"variant-{number}",
+        "name": variant,
+        "measures": list(experiment.measures.values()),
+        "rows": _rows(experiment, records, variant),
+        "reference": _reference(gates),
+        "pictures": pictures,
+    }
+
+
+def _rows(experiment: Experiment, records: Sequence[Record], variant: str) -> list[dict[str, Any]]:
+    gates = gates_in(experiment, records, variant)
+    base = _reference(gates)
+    out = []
+    for gate in gates:
+        found = [r for r in records if r.variant == variant and r.gate == gate and not r.tuning]
+        cells = []
+        for name, measure in experiment.measures.items():
+            mean = interval(list(values(records, variant, gate, name).values()))
+            less = difference(records, variant, gate, base, name)
+            cells.append(_cell(mean, less, measure, gate == base))
+        rates = sorted({record.rate for record in found})
+        out.append({"gate": gate, "rate": ", ".join(f"{rate:g}" for rate in rates), "n": len(found), "cells": cells})
+    return out
+
+
+def _cell(mean: Interval, less: Interval, measure: Measure, base: bool) -> dict[str, str]:
+    if not mean.n:
+        return {"text": "\N{EN DASH}", "less": "", "word": ""}
+    text = f"{mean.mean:.3f}" + ("" if mean.n < 2 else f" [{mean.low:.3f}, {mean.high:.3f}]")
+    if base or less.n < 2:
+        return {"text": text, "less": "", "word": ""}
+    return {
+        "text": text,
+        "less": f"{less.mean:+.3f} [{less.low:+.3f}, {less.high:+.3f}]",
+        "word": word(less, measure.more),
+    }
+
+
+def _claim(experiment: Experiment, variant: str, name: str, said: str, found: Interval) -> dict[str, str]:
+    measure = experiment.measures[name]
+    return {
+        "variant": variant,
+        "measure": measure.title,
+        "word": {"better": "supported", "worse": "contradicted", "tie": "tie"}.get(said, said),
+        "symbol": SYMBOLS.get(said, ""),
+        "difference": f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]",
+        "seeds": str(found.n),
+    }
+
+
+def _reference(gates: Sequence[str]) -> str:
+    return REFERENCE if REFERENCE in gates else gates[0]
+
+
+def _quick(records: Sequence[Record]) -> bool:
+    return any(record.key.endswith(", quick") for record in records)
