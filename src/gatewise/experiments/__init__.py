@@ -3,7 +3,8 @@
 from gatewise.experiments.experiment import Experiment, Job, Measure, gates_of
 from gatewise.experiments.quadrants import QUADRANTS
 from gatewise.experiments.runner import run
+from gatewise.experiments.temperature import TEMPERATURE
 
-EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (QUADRANTS,)}
+EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (QUADRANTS, TEMPERATURE)}
 
 __all__ = ["EXPERIMENTS", "Experiment", "Job", "Measure", "gates_of", "run"]

@@ -1,0 +1,185 @@
+"""Jobs are run once, in a store that survives being torn, and compared in pairs."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from gatewise.experiments import EXPERIMENTS, Experiment, Job, Measure, gates_of, run
+from gatewise.experiments.compare import Interval, difference, gates_in, interval, verdicts, word
+from gatewise.experiments.runner import TUNING_SEEDS
+from gatewise.experiments.store import RECORDS, Record, append, lines, read
+
+
+def outcome(job):
+    """The best rate is .1; "ll" is better than "ss" by one, with noise that seeds share."""
+    noise = float(np.random.default_rng(job.seed).normal())
+    gain = 1.0 if job.gate == "ll" else 0.0
+    return {"validation": -abs(job.rate - 0.1), "error": noise - gain, "rate": job.rate, "moved": True}
+
+
+@pytest.fixture
+def calls():
+    return []
+
+
+@pytest.fixture
+def toy(calls):
+    def spied(job):
+        calls.append(job)
+        return outcome(job)
+
+    measures = {"error": Measure("error", more=False), "rate": Measure("rate", more=None)}
+    return Experiment("toy", "Toy", "Why.", ("a", "b"), ("ss", "ll"), measures, spied, ("dense",), (0.01, 0.1, 1.0))
+
+
+def test_every_model_chooses_its_rate_on_validation_with_an_equal_budget(toy, calls, tmp_path):
+    run(toy, tmp_path, seeds=3)
+    assert len(calls) == 2 * 3 * (3 * 2 + 3)
+    assert {job.rate for job in calls if not job.tuning} == {0.1}
+    assert {job.seed for job in calls if job.tuning} == set(TUNING_SEEDS)
+    assert not {job.seed for job in calls if not job.tuning} & set(TUNING_SEEDS)
+
+
+def test_a_run_goes_on_where_it_stood(toy, calls, tmp_path):
+    run(toy, tmp_path, seeds=1)
+    first = list(lines(tmp_path))
+    calls.clear()
+    run(toy, tmp_path, seeds=2, resume=True)
+    assert [job.seed for job in calls] == [1] * 6
+    assert set(first) < set(lines(tmp_path))
+
+
+def test_an_interrupted_run_keeps_what_ended(toy, tmp_path):
+    def stop(job):
+        if job.gate == "ll":
+            raise KeyboardInterrupt
+        return outcome(job)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(replace(toy, run=stop), tmp_path, seeds=2)
+    assert {record.gate for record in read(tmp_path)[0]} == {"dense", "ss"}
+    run(toy, tmp_path, seeds=2, resume=True)
+    assert len(read(tmp_path)[0]) == 2 * 3 * 8
+
+
+def test_a_torn_line_is_named_and_run_again(toy, calls, tmp_path):
+    run(toy, tmp_path, seeds=1, quick=True)
+    path = tmp_path / RECORDS
+    whole = sorted(path.read_text().splitlines())
+    path.write_text("\n".join(path.read_text().splitlines())[:-20])
+    records, faults = read(tmp_path)
+    assert len(records) == 5
+    assert "line 6: not used" in faults[0]
+    calls.clear()
+    run(toy, tmp_path, seeds=1, quick=True, resume=True)
+    assert len(calls) == 1
+    assert sorted(line for line in path.read_text().splitlines() if line in whole) == whole
+
+
+def test_a_folder_belongs_to_one_experiment(toy, tmp_path):
+    run(toy, tmp_path, seeds=1, quick=True)
+    with pytest.raises(ValueError, match="go on with --resume"):
+        run(toy, tmp_path, seeds=1, quick=True)
+    with pytest.raises(ValueError, match="give another folder"):
+        run(toy, tmp_path, seeds=1, resume=True)
+    with pytest.raises(ValueError, match="give another folder"):
+        run(replace(toy, name="other"), tmp_path, seeds=1, quick=True, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"gates": ("sx",)}, "gate 'sx' is unknown: give a name"), ({"variants": ("c",)}, "variant 'c' is unknown")],
+)
+def test_unknown_names_are_told_before_anything_runs(toy, calls, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        run(toy, tmp_path, **options)
+    assert not calls
+
+
+def test_gates_are_names_or_letters():
+    assert gates_of("sl") == ("softmax", "laplace")
+    assert gates_of("ga") == ("sigmoid", "activation-dense-to-sparse")
+    assert gates_of("cosine") == ("cosine",)
+
+
+def test_the_key_holds_all_that_a_result_depends_on():
+    job = Job("a", "ll", 3, 0.01)
+    others = [job._replace(**change) for change in ({"variant": "b"}, {"gate": "ss"}, {"seed": 4}, {"rate": 0.02})]
+    others += [job._replace(quick=True), job._replace(tuning=True)]
+    assert len({one.key() for one in (job, *others)}) == 7
+
+
+def test_arrays_are_stored_as_lists(toy, tmp_path):
+    run(replace(toy, run=lambda job: {**outcome(job), "list": np.arange(3)}), tmp_path, seeds=1, quick=True)
+    assert read(tmp_path)[0][0].outcome["list"] == [0, 1, 2]
+
+
+def record(gate, seed, error):
+    key = Job("a", gate, seed, 0.1).key()
+    return Record("a", gate, seed, 0.1, False, key, {"error": error})
+
+
+def test_intervals_are_those_of_student():
+    found = interval([1.0, 2.0, 4.0])
+    low, high = stats.t.interval(0.95, 2, np.mean([1, 2, 4]), stats.sem([1, 2, 4]))
+    assert found == pytest.approx((7 / 3, low, high, 3))
+    assert np.isnan(interval([1.0]).low)
+
+
+def test_differences_are_paired_by_seed():
+    records = [record("ll", seed, 10 * seed + 1.0) for seed in range(4)]
+    records += [record("ss", seed, 10.0 * seed) for seed in (3, 2, 1)]
+    assert difference(records, "a", "ll", "ss", "error") == pytest.approx((1.0, 1.0, 1.0, 3))
+
+
+@pytest.mark.parametrize(
+    ("found", "more", "said"),
+    [
+        (Interval(1.0, 0.5, 1.5, 10), True, "better"),
+        (Interval(1.0, 0.5, 1.5, 10), False, "worse"),
+        (Interval(1.0, 0.5, 1.5, 10), None, "higher"),
+        (Interval(-1.0, -1.5, -0.5, 10), False, "better"),
+        (Interval(1.0, -0.5, 2.5, 10), True, "tie"),
+        (Interval(1.0, 0.5, 1.5, 4), True, "undecided"),
+    ],
+)
+def test_words(found, more, said):
+    assert word(found, more) == said
+
+
+def test_the_verdict_falls_whichever_way(toy, tmp_path):
+    run(toy, tmp_path, seeds=6)
+    records, _ = read(tmp_path)
+    assert [(variant, name, said) for variant, name, said, _ in verdicts(toy, records)] == [
+        ("a", "error", "better"),
+        ("b", "error", "better"),
+    ]
+    turned = replace(toy, claim=("ss", "ll", "the other way"))
+    assert {said for _, _, said, _ in verdicts(turned, records)} == {"worse"}
+    assert gates_in(toy, records, "a") == ["dense", "ss", "ll"]
+
+
+def test_appending_ends_a_torn_line_first(tmp_path):
+    (tmp_path / RECORDS).write_text('{"torn')
+    append(tmp_path, record("ll", 0, 1.0))
+    assert [json.loads(line)["gate"] for line in (tmp_path / RECORDS).read_text().splitlines()[1:]] == ["ll"]
+
+
+def same(name, gate):
+    experiment = EXPERIMENTS[name]
+    job = Job(experiment.variants[0], gate, 0, experiment.rates[1], quick=True)
+    return experiment.run(job), experiment.run(job)
+
+
+@pytest.mark.parametrize(
+    ("name", "gate"),
+    [("quadrants", "ll"), ("quadrants", "sigmoid"), ("quadrants", "dense"), ("temperature", "dense-to-sparse")],
+)
+def test_two_runs_with_one_seed_are_equal_and_gates_move(name, gate):
+    one, two = same(name, gate)
+    assert json.dumps(one, default=list) == json.dumps(two, default=list)
+    assert one["moved"]
+    assert set(EXPERIMENTS[name].measures) - set(one) <= ({"information", "disagreement"} if gate == "dense" else set())

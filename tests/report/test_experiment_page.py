@@ -1,0 +1,78 @@
+"""The page of an experiment holds what was measured, in the right cells, and stands in a browser."""
+
+import re
+
+import pytest
+
+from gatewise.experiments import EXPERIMENTS
+from gatewise.experiments.experiment import Experiment, Job, Measure, Table
+from gatewise.experiments.runner import run
+from gatewise.experiments.store import read
+from gatewise.report.experiment import page, write_experiment
+
+
+def outcome(job):
+    gain = {"ll": 0.2, "ss": 0.1, "softmax": 0.0, "dense": 0.0}[job.gate]
+    return {
+        "validation": 0.0,
+        "accuracy": 0.5 + gain + 0.01 * (job.seed % 3),
+        "moved": job.gate != "ss",
+        "counts": [[3, 1], [0, 4]],
+    }
+
+
+@pytest.fixture
+def folder(tmp_path):
+    run(TOY, tmp_path, seeds=6)
+    return tmp_path
+
+
+TOY = Experiment(
+    "toy",
+    "A toy <title>",
+    "Why & what.",
+    ("only",),
+    ("softmax", "ss", "ll"),
+    {"accuracy": Measure("test accuracy"), "nothing": Measure("never measured")},
+    outcome,
+    ("dense",),
+    (0.1,),
+    figures={"routing": Table("counts", ("$0$", "1"), "class")},
+)
+
+
+def test_cells_and_verdict(folder):
+    html = page(TOY, *read(folder))
+    rows = {re.search(r'class="model">(.*?)<', row)[1]: row for row in re.findall(r"<tr>(<td class=.*?)</tr>", html)}
+    assert "0.610 [0.601, 0.619]" in rows["ss"]
+    assert "+0.100 [+0.100, +0.100] better" in rows["ss"]
+    assert "better" not in rows["softmax"]
+    assert "supported" in rows["\N{CHECK MARK} supported"]
+    assert "+0.1000 [+0.1000, +0.1000]" in rows["\N{CHECK MARK} supported"]
+    assert "A toy &lt;title&gt;" in html
+    assert "a gate parameter of ss did not move" in html
+    assert "THEORY" not in html
+
+
+def test_a_folder_without_runs_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="has no finished run of toy"):
+        write_experiment(TOY, tmp_path)
+
+
+@pytest.mark.browser
+def test_the_page_stands_in_a_browser(folder, browser):
+    path = write_experiment(TOY, folder)
+    for width in (1280, 390):
+        browser.set_window_size(width, 900)
+        browser.get(path.as_uri())
+        assert browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth") <= 0
+    assert len(browser.find_elements("css selector", "figure svg")) == 2
+    assert not [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
+
+
+def test_a_real_quick_run_has_a_page(tmp_path):
+    experiment = EXPERIMENTS["temperature"]
+    run(experiment, tmp_path, seeds=1, gates=("softmax",), quick=True)
+    html = page(experiment, *read(tmp_path))
+    assert "they show that everything works and decide nothing" in html
+    assert Job("x", "softmax", 0, 0.1).key() not in html
