@@ -74,8 +74,11 @@ def batch(step):
     return x, x.square().mean(-1, keepdim=True) + x[..., :1].sin(), mask
 
 
-def train(block, rank=0, world=1, micro=1, after=lambda: None, quiet=False):
-    """The loss of the whole batch at every step; this rank sees its part in pieces, and `quiet` averages once."""
+def train(block, rank=0, world=1, micro=1, after=lambda: None, quiet=False, steep=False):
+    """The loss of the whole batch at every step; this rank sees its part in pieces, and `quiet` averages once.
+
+    `steep` adds a penalty on the slopes of the outputs, whose gradient has second derivatives.
+    """
     optimiser = torch.optim.SGD(block.parameters(), lr=0.05, momentum=0.9)  # Adam hides factors
     curve = []
     later = block.no_sync if quiet else nullcontext
@@ -85,7 +88,11 @@ def train(block, rank=0, world=1, micro=1, after=lambda: None, quiet=False):
         pieces = zip(*(part.chunk(world)[rank].chunk(micro) for part in batch(step)), strict=True)
         for piece, (x, y, mask) in enumerate(pieces, 1):
             with later() if piece < micro else nullcontext():
-                loss = (block(x, mask) - y).square()[mask].mean() / micro
+                found = block(x.requires_grad_(steep), mask)
+                loss = (found - y).square()[mask].mean() / micro
+                if steep:
+                    (slope,) = torch.autograd.grad(found.sum(), x, create_graph=True)
+                    loss = loss + slope.square().mean()
                 loss.backward()
             total += loss.detach()
         after()
@@ -160,6 +167,7 @@ EXPERTS = {
     "under-ddp": {"n_experts": 5},
     "groups": {"n_experts": 5},
     "fusion": {"fusion": True, "n_experts": 5},
+    "steep": {"n_experts": 5, "backend": "loop", "balance": "none", "z_weight": 0.0},
 }
 
 
@@ -189,7 +197,7 @@ def spread_experts(rank, world):
         if name == "under-ddp":
             block._ddp_params_and_buffers_to_ignore = expert_names(block)
             wrapped, after = DistributedDataParallel(block), lambda: None
-        yield f"experts-{name}", train(wrapped, rank, world, options.get("micro", 1), after)
+        yield f"experts-{name}", train(wrapped, rank, world, options.get("micro", 1), after, steep=name == "steep")
         if name == "crowded":
             yield "crowded load", block.moe.tally().load
 
@@ -258,7 +266,7 @@ def main(rank, world, folder):
     for name, options in EXPERTS.items():
         block = expert_model(name)
         after = (lambda block=block: clipped(block)) if name == "clipped" else lambda: None
-        out[f"one-{name}"] = train(block, micro=options.get("micro", 1), after=after)
+        out[f"one-{name}"] = train(block, micro=options.get("micro", 1), after=after, steep=name == "steep")
     expected = trained().state_dict()
     if rank == 0:
         dcp.save(expected, checkpoint_id=folder / "one", no_dist=True)

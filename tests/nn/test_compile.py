@@ -71,6 +71,7 @@ def test_autocast_compiles():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated")
 def test_inductor_gives_what_eager_gives(dtype):
     layer = layer_for(OPTIONS["two levels"]).to(dtype)
     x = draw_tokens(layer)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from gatewise.core.gates import GATES, Gate
-from gatewise.nn import FFN, HMoE, MoE, Router
+from gatewise.nn import FFN, Anneal, HMoE, MoE, Router
 from gatewise.nn.balance import Balancer
 from gatewise.nn.params import GateParameters
 
@@ -22,6 +22,10 @@ CASES = {
     "scalar": (lambda: LAYER(torch.tensor(1.0)), r"x has the shape \(\): its last dimension"),
     "whole numbers": (lambda: LAYER(torch.arange(6)), r"x has the dtype torch.int64: give features in floating point"),
     "mask": (lambda: LAYER(X, torch.ones(3, 1)), r"mask has the shape \(3, 1\), x \(3, 6\): give \(3,\)"),
+    "mask to add": (
+        lambda: LAYER(X, torch.tensor([0.0, 0.0, -torch.inf])),
+        "mask has the dtype torch.float32: give true for real tokens, false for padding",
+    ),
     "gate": (lambda: MoE(6, 8, gate="sofmax"), r"sofmax.*softmax"),
     "gates": (
         lambda: MoE(6, 8, (2, 3), gate=("laplace",)),
@@ -35,6 +39,7 @@ CASES = {
     "top_k levels": (lambda: MoE(6, 8, (2, 3), top_k=(2, 2, 2)), r"top_k=\(2, 2, 2\).*or None for all"),
     "normalise": (lambda: MoE(6, 8, normalise="both"), "normalise='both': choose one of before, after"),
     "noise": (lambda: MoE(6, 8, noise=-1.0), "noise=-1.0: a standard deviation, zero or more"),
+    "noise infinite": (lambda: MoE(6, 8, noise=float("inf")), "noise=inf: a standard deviation, zero or more"),
     "noise nan": (lambda: MoE(6, 8, noise=float("nan")), "noise=nan: a standard deviation"),
     "temperature": (lambda: MoE(6, 8, gate="dense-to-sparse", temperature=0.0), "temperature=0.0: give 'learned', a"),
     "temperature word": (lambda: MoE(6, 8, gate="dense-to-sparse", temperature="hot"), "temperature='hot': give"),
@@ -42,6 +47,14 @@ CASES = {
     "cold start": (
         lambda: MoE(6, 8, gate="dense-to-sparse", temperature=lambda step: step),
         "temperature at step 0 is 0: a schedule must stay positive",
+    ),
+    "anneal to zero": (
+        lambda: MoE(6, 8, gate="dense-to-sparse", temperature=Anneal(1.0, 0.0)),
+        r"Anneal\(start=1.0, end=0.0, steps=1000\): give two positive temperatures and a positive number of steps",
+    ),
+    "anneal at once": (
+        lambda: MoE(6, 8, gate="dense-to-sparse", temperature=Anneal(steps=0)),
+        "a positive number of steps",
     ),
     "activation": (lambda: MoE(6, 8, activation="tan"), "activation 'tan' is unknown: choose one of relu, gelu, "),
     "hidden": (lambda: MoE(6), r"hidden is missing: give the hidden units of every expert, or experts=\[...\]"),
@@ -62,6 +75,11 @@ CASES = {
         r"balance='all': choose one of importance\+load, importance, switch, bias, none",
     ),
     "balancer": (lambda: Balancer((4,), "loss"), "balance='loss': choose one of"),
+    "balance weight": (
+        lambda: MoE(6, 8, balance_weight=float("nan")),
+        "balance_weight=nan: give a finite number, zero",
+    ),
+    "bias rate": (lambda: MoE(6, 8, bias_rate=-1.0), "bias_rate=-1.0: give a finite number, zero or more"),
     "levels of HMoE": (lambda: HMoE(6, 8, 8), r"n_experts=8: give \(groups, experts per group\), or use MoE"),
     "three levels of HMoE": (lambda: HMoE(6, 8, (2, 2, 2)), r"n_experts=\(2, 2, 2\): give \(groups"),
     "values of a gate": (

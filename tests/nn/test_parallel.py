@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from gatewise.nn import MoE
@@ -36,6 +38,7 @@ EXPERTS = (
     "clipped",
     "under-ddp",
     "groups",
+    "steep",
 )
 
 
@@ -137,6 +140,23 @@ def test_one_rank_is_the_layer_itself(alone):
     torch.testing.assert_close(spread(x), expected)
     again = torch.autograd.grad(spread(x).square().sum(), x)[0]
     torch.testing.assert_close(again, slope)
+
+
+@pytest.mark.filterwarnings("ignore:DTensor random operators")
+@pytest.mark.parametrize("branching", [4, (2, 3)])
+def test_a_sharded_layer_from_the_meta_device_draws_its_parameters(alone, branching):
+    with torch.device("meta"):
+        layer = MoE(6, 8, branching, gate="laplace", bias=True, shared=1)
+    fully_shard(layer, mesh=init_device_mesh("cpu", (1,)))
+    layer.to_empty(device="cpu")
+    for module in layer.modules():
+        getattr(module, "reset_parameters", lambda: None)()
+    assert all(bool(value.full_tensor().isfinite().all()) for value in layer.parameters())
+    assert float(layer.router.gates[0].center.detach().full_tensor().std()) > 0
+    optimiser = torch.optim.SGD(layer.parameters(), 0.1)
+    layer(torch.randn(9, 6)).square().mean().backward()
+    optimiser.step()
+    assert float(layer.tally().tokens) == 9
 
 
 def test_clipping_over_ranks_is_that_of_torch(alone):

@@ -1,10 +1,11 @@
 """The applied experiments of the papers on data that anyone can have."""
 
+from gatewise.experiments.domains import DOMAINS
 from gatewise.experiments.experiment import Experiment, Job, Measure, gates_of
 from gatewise.experiments.quadrants import QUADRANTS
 from gatewise.experiments.runner import run
 from gatewise.experiments.temperature import TEMPERATURE
 
-EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (QUADRANTS, TEMPERATURE)}
+EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (DOMAINS, QUADRANTS, TEMPERATURE)}
 
 __all__ = ["EXPERIMENTS", "Experiment", "Job", "Measure", "gates_of", "run"]

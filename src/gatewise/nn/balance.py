@@ -9,18 +9,18 @@ pass. During the first step of a layer no share is known and no auxiliary loss a
 
 from __future__ import annotations
 
-from math import prod
+from math import inf, prod
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from gatewise.nn.router import Router, Routing, leaf_probabilities
+from gatewise.nn.shares import FLOOR, cv_slopes, cv_squared, shares_by_level, sums_by_level, switch_value
 
 METHODS = ("importance+load", "importance", "switch", "bias", "none")
 WIDTH = 0.3  # noise of `kept_probability` where none is drawn, in log weight: the spread of the scores at the start
 LOWEST = -1e30  # in place of the rank -inf of a branch that its link drops
-FLOOR = 1e-6  # smallest share of a group by which the statistics inside it are divided
 
 
 class Tally(NamedTuple):
@@ -114,33 +114,6 @@ def kept_probability(router: Router, routing: Routing) -> Tensor:
     return total
 
 
-def sums_by_level(leaves: Tensor, branching: tuple[int, ...]) -> list[Tensor]:
-    """Return the sums over the leaves below every branch: ``(L,)`` -> one ``(nodes, K)`` per level."""
-    parts = [(prod(branching[: level + 1]), branches) for level, branches in enumerate(branching)]
-    return [leaves.reshape(below, -1).sum(-1).reshape(-1, branches) for below, branches in parts]
-
-
-def shares_by_level(leaves: Tensor, branching: tuple[int, ...]) -> list[Tensor]:
-    """Return the shares of the branches inside every node: ``(L,)`` -> one ``(nodes, K)`` per level."""
-    return [part / part.sum(-1, keepdim=True).clamp_min(FLOOR) for part in sums_by_level(leaves, branching)]
-
-
-def cv_squared(shares: list[Tensor]) -> Tensor:
-    """Return the squared coefficient of variation ``K sum_j (s_j - 1/K)^2``, mean over nodes, summed over levels."""
-    return torch.stack([(s.shape[-1] * ((s - 1 / s.shape[-1]) ** 2).sum(-1)).mean() for s in shares]).sum()
-
-
-def cv_slopes(shares: list[Tensor]) -> list[Tensor]:
-    """Return the derivatives of `cv_squared` in the shares of a node, ``2 K (s_j - 1/K)``."""
-    return [2 * s.shape[-1] * (s - 1 / s.shape[-1]) for s in shares]
-
-
-def switch_value(load: list[Tensor], importance: list[Tensor]) -> Tensor:
-    """Return ``K sum_j f_j P_j`` (2101.03961, equation 4), mean over nodes, summed over levels."""
-    pairs = zip(load, importance, strict=True)
-    return torch.stack([(f.shape[-1] * (f * p).sum(-1)).mean() for f, p in pairs]).sum()
-
-
 class Balancer(nn.Module):
     """Keeps the tallies of a router and turns them into auxiliary losses or new offsets.
 
@@ -161,12 +134,18 @@ class Balancer(nn.Module):
         levels.
     """
 
+    last: Tensor
+    steps: Tensor
+
     def __init__(
         self, branching: tuple[int, ...], method: str, weight: float = 1e-2, rate: float = 1e-2, z_weight: float = 0.0
     ) -> None:
         super().__init__()
         if method not in METHODS:
             raise ValueError(f"balance={method!r}: choose one of {', '.join(METHODS)}")
+        for name, value in (("balance_weight", weight), ("bias_rate", rate), ("z_weight", z_weight)):
+            if not 0 <= value < inf:
+                raise ValueError(f"{name}={value}: give a finite number, zero or more")
         self.branching, self.method = branching, method
         self.weight, self.rate, self.z_weight = weight, rate, z_weight
         size = 3 * prod(branching) + 4
@@ -218,7 +197,8 @@ class Balancer(nn.Module):
         means = sums_by_level(last.smooth / last.tokens.clamp_min(1), self.branching)
         slopes = cv_slopes(shares_by_level(last.smooth, self.branching))
         parts = zip(slopes, sums_by_level(smooth, self.branching), means, strict=True)
-        return sum(((slope * part).sum(-1) / mean.sum(-1).clamp_min(FLOOR)).mean() for slope, part, mean in parts)
+        values = [((slope * part).sum(-1) / mean.sum(-1).clamp_min(FLOOR)).mean() for slope, part, mean in parts]
+        return torch.stack(values).sum()
 
     def _linear(self, routing: Routing, slopes: list[Tensor], weight: Tensor) -> Tensor:
         """Return the sum over tokens of ``slopes . shares``, a token's share in a node over the node's mean share."""
@@ -233,8 +213,11 @@ class Balancer(nn.Module):
 
     @torch.no_grad()
     def finish(self, router: Router) -> None:
-        """End an optimiser step: its tally becomes the last one, offsets move, temperatures cool."""
-        fresh = unpacked(self.now).tokens > 0
+        """End an optimiser step: its tally becomes the last one, offsets move, temperatures cool.
+
+        A tally that is not finite is dropped: a single batch with a nan must not end the balancing of all later ones.
+        """
+        fresh = (unpacked(self.now).tokens > 0) & self.now.isfinite().all()
         self.steps += 1
         self.last.copy_(torch.where(fresh, self.now, self.last.to(self.now.device)))
         self.now.zero_()
@@ -260,8 +243,7 @@ class Balancer(nn.Module):
         }
 
     def extra_repr(self) -> str:
-        parts = [self.method]
-        parts += [f"weight={self.weight}"] if self.method not in ("bias", "none") else []
+        parts = [self.method] + ([f"weight={self.weight}"] if self.method not in ("bias", "none") else [])
         parts += [f"rate={self.rate}"] if self.method == "bias" else []
         return ", ".join(parts + ([f"z_weight={self.z_weight}"] if self.z_weight else []))
 
@@ -277,7 +259,7 @@ class _Attach(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         (found,) = ctx.saved_tensors
         ctx.now.add_(found)
         return gradient, ctx.scale.to(gradient.device, ctx.dtype, non_blocking=True, copy=True), None, None, None

@@ -108,6 +108,7 @@ def upcycle(
     if exact:
         _check_exact(layer)
     layer = layer.to(ffn.w_in.device, ffn.w_in.dtype).train(dense.training)
+    assert isinstance(layer.experts, FFN)
     _fill(layer.experts, ffn, jitter)
     return layer
 
@@ -171,6 +172,8 @@ def _weights(module: nn.Module) -> Dense:
             f"{type(module).__name__} has the linear layers {', '.join(linear) or 'none'}: a feed-forward network has "
             f"two, or three called {' or '.join('/'.join(names) for names in GATED)}"
         )
+    first: Any
+    second: Any
     first, second = linear.values()
     w_in, w_out = _matrix(first), _matrix(second)
     if w_in.shape[1] not in (w_out.shape[0], 2 * w_out.shape[0]):
@@ -181,7 +184,7 @@ def _weights(module: nn.Module) -> Dense:
     return Dense(w_in, w_out, first.bias, second.bias, "")
 
 
-def _gated(inner: nn.Module, factor: nn.Module, last: nn.Module) -> Dense:
+def _gated(inner: Any, factor: Any, last: Any) -> Dense:
     """Return the weights of ``last(fn(inner(x)) * factor(x))``."""
     pair = (inner, factor)
     zeros = [one.weight.new_zeros(_matrix(one).shape[1]) if one.bias is None else one.bias for one in pair]
@@ -189,7 +192,7 @@ def _gated(inner: nn.Module, factor: nn.Module, last: nn.Module) -> Dense:
     return Dense(torch.cat([_matrix(one) for one in pair], -1), _matrix(last), b_in, last.bias, "")
 
 
-def _matrix(linear: nn.Module) -> Tensor:
+def _matrix(linear: Any) -> Tensor:
     return WEIGHTS[type(linear).__name__](linear.weight)
 
 

@@ -85,11 +85,26 @@ def loop(x: Tensor, index: Tensor, weight: Tensor, experts: Sequence[Expert]) ->
     total: Tensor | None = None
     for expert, begin, end in zip(experts, [0, *ends[:-1]], ends, strict=True):
         token = sorted_by.token[begin:end]
-        value = expert(x.index_select(0, token)) * weights[begin:end, None]
+        value = expert(x.index_select(0, token))
+        _check_rows(value, end - begin, total)
         total = value.new_zeros(x.shape[0], value.shape[1]) if total is None else total
-        total = total.index_add(0, token, value)
+        total = total.index_add(0, token, value * weights[begin:end, None])
     assert total is not None
     return total
+
+
+def _check_rows(value: Tensor, rows: int, total: Tensor | None) -> None:
+    """Raise for what an expert returned if it is no tensor with a row per token, as wide as that of the others."""
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"an expert returned a {type(value).__name__}: wrap it so that it returns one tensor (n, d_out)"
+        )
+    width = value.shape[-1:] if total is None else total.shape[-1:]
+    if value.ndim != 2 or value.shape != (rows, *width):
+        wide = "d_out" if total is None else total.shape[-1]
+        raise ValueError(
+            f"an expert returned the shape {tuple(value.shape)} for {rows} tokens: it must be ({rows}, {wide})"
+        )
 
 
 def grouped(x: Tensor, index: Tensor, weight: Tensor, experts: FFN) -> Tensor:
@@ -200,6 +215,13 @@ def _(gradient, x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre, act
     return empty(x), empty(w_in), empty(w_out), d_b_in, d_b_out, empty(weight)
 
 
+def _no_second(ctx, *gradients):  # type: ignore[no-untyped-def]
+    raise NotImplementedError("the grouped backend has first derivatives only: use backend='loop' for second ones")
+
+
+feed_forward_backward.register_autograd(_no_second)
+
+
 def _save(ctx, inputs, output):  # type: ignore[no-untyped-def]
     *tensors, activation, _ = inputs
     ctx.save_for_backward(*tensors, output[1])
@@ -264,6 +286,6 @@ def _backward_groups(gradient, x, w_in, w_out, b_in, b_out, token, slot, ends, w
     d_in = F.grouped_mm(rows.mT, d_pre, offs=offs)
     d_x = _collect(F.grouped_mm(d_pre, w_in.mT, offs=offs), slot, x.shape[0])
     empty = w_in.new_empty(0)
-    d_b_in = empty if b_in is None else torch.zeros_like(b_in).index_add_(0, expert, d_pre)
-    d_b_out = empty if b_out is None else torch.zeros_like(b_out).index_add_(0, expert, g)
+    d_b_in = empty if b_in is None or expert is None else torch.zeros_like(b_in).index_add_(0, expert, d_pre)
+    d_b_out = empty if b_out is None or expert is None else torch.zeros_like(b_out).index_add_(0, expert, g)
     return d_x, d_in, d_out, d_b_in, d_b_out, d_weight

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from operator import index
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -89,8 +91,9 @@ class FFN(nn.Module):
         dim_out = dim if dim_out is None else dim_out
         if min(n_experts, dim, hidden, dim_out) < 1:
             raise ValueError(f"n_experts={n_experts}, dim={dim}, hidden={hidden}, dim_out={dim_out}: each at least one")
-        self.n_experts, self.dim, self.hidden, self.dim_out = n_experts, dim, hidden, dim_out
+        self.n_experts, self.dim, self.hidden, self.dim_out = map(index, (n_experts, dim, hidden, dim_out))
         self.activation = activation
+        self.ranks = 1  # processes whose tokens come here; see gatewise.nn.parallel
         width = hidden * (2 if unit(activation).gated else 1)
         self.w_in = nn.Parameter(torch.empty(n_experts, dim, width))
         self.w_out = nn.Parameter(torch.empty(n_experts, hidden, self.dim_out))
@@ -107,35 +110,42 @@ class FFN(nn.Module):
                 nn.init.uniform_(bias, -limit, limit)
 
     def weights(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """Return w_in, w_out, b_in, b_out."""
-        return self.w_in, self.w_out, self.b_in, self.b_out
+        """Return w_in, w_out, b_in, b_out, with gradients divided by the number of ranks whose tokens come here."""
+        if self.ranks == 1:
+            return self.w_in, self.w_out, self.b_in, self.b_out
+        b_in, b_out = (None if b is None else _Mean.apply(b, self.ranks) for b in (self.b_in, self.b_out))
+        return _Mean.apply(self.w_in, self.ranks), _Mean.apply(self.w_out, self.ranks), b_in, b_out
 
-    def singles(self) -> list[Callable[[Tensor], Tensor]]:
+    def singles(self) -> Sequence[Callable[[Tensor], Tensor]]:
         """Return every expert as a function ``(n, d) -> (n, d_out)``; each tensor is unbound once."""
         none = [None] * self.n_experts
         parts = [none if part is None else part.unbind(0) for part in self.weights()]
-        return [_Single(unit(self.activation), *own) for own in zip(*parts, strict=True)]
+        return [partial(_single, unit(self.activation), *own) for own in zip(*parts, strict=True)]
 
     def extra_repr(self) -> str:
         bias = self.b_in is not None
         return f"{self.n_experts} x ({self.dim} -> {self.hidden} -> {self.dim_out}), {self.activation}, bias={bias}"
 
 
-class _Single(NamedTuple):
-    """One expert of a batch."""
+class _Mean(torch.autograd.Function):
+    """Pass a value on; backwards, divide the sum of the ranks' gradients by their number."""
 
-    unit: Unit
-    w_in: Tensor
-    w_out: Tensor
-    b_in: Tensor | None
-    b_out: Tensor | None
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, ranks: int) -> Tensor:
+        ctx.ranks = ranks
+        return value.view_as(value)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        dtype = x.dtype
-        pre = x @ self.w_in.to(dtype)
-        pre = pre if self.b_in is None else pre + self.b_in.to(dtype)
-        out = self.unit.apply(pre) @ self.w_out.to(dtype)
-        return out if self.b_out is None else out + self.b_out.to(dtype)
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient / ctx.ranks, None
+
+
+def _single(fn: Unit, w_in: Tensor, w_out: Tensor, b_in: Tensor | None, b_out: Tensor | None, x: Tensor) -> Tensor:
+    """Return one expert of a batch at x."""
+    pre = x @ w_in.to(x.dtype)
+    pre = pre if b_in is None else pre + b_in.to(x.dtype)
+    out = fn.apply(pre) @ w_out.to(x.dtype)
+    return out if b_out is None else out + b_out.to(x.dtype)
 
 
 class CoreExpert(nn.Module):

@@ -83,6 +83,8 @@ class FusionMoE(nn.Module):
     {'vitals': 10, 'notes': 6}
     """
 
+    layers: Sequence[MoE]
+
     def __init__(
         self,
         dims: Mapping[str, int],
@@ -109,7 +111,7 @@ class FusionMoE(nn.Module):
         layers = [MoE(width, hidden, n_experts, gate, top_k, **options) for _ in (["joint"] if joint else dims)]
         if router == "per-modality":
             share_experts(layers, entropy_weight)
-        self.layers = nn.ModuleList(layers)
+        self.layers = nn.ModuleList(layers)  # type: ignore[assignment]  # its elements have no type of their own
         self.missing = nn.ParameterList(nn.Parameter(torch.randn(dim)) for _ in (dims if joint else ()))
 
     def forward(self, x: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> Tensor:
@@ -164,18 +166,17 @@ class FusionMoE(nn.Module):
 
 def share_experts(layers: Sequence[MoE], entropy_weight: float) -> None:
     """Give layers the experts of the first one, and the entropy of their mean gates as an auxiliary loss."""
-    for layer in layers:
-        layer.experts, layer.shared = layers[0].experts, layers[0].shared
-        old = layer.balancer
-        layer.balancer = EntropyBalancer(old.branching, old.method, old.weight, old.rate, old.z_weight)
-    for layer in layers:
-        layer.balancer.regularise([other.balancer for other in layers], entropy_weight)
+    olds = [layer.balancer for layer in layers]
+    balancers = [EntropyBalancer(old.branching, old.method, old.weight, old.rate, old.z_weight) for old in olds]
+    for layer, balancer in zip(layers, balancers, strict=True):
+        layer.experts, layer.shared, layer.balancer = layers[0].experts, layers[0].shared, balancer
+        balancer.regularise(balancers, entropy_weight)
 
 
 class EntropyBalancer(Balancer):
     """A balancer that also adds `modality_entropy` over the routers of all modalities to the auxiliary loss."""
 
-    def regularise(self, everyone: list[Balancer], factor: float) -> None:
+    def regularise(self, everyone: Sequence[Balancer], factor: float) -> None:
         """Set the balancers of all modalities, this one among them, and the factor of the loss."""
         self.everyone, self.factor = everyone, factor
 
@@ -222,6 +223,8 @@ class TimeAttention(nn.Module):
     >>> attend(torch.randn(3, 9, 7), torch.rand(3, 9), torch.rand(3, 9) < 0.8).shape
     torch.Size([3, 4, 16])
     """
+
+    references: Tensor
 
     def __init__(self, features: int, dim: int, references: Tensor, time_dim: int = 16, heads: int = 2) -> None:
         super().__init__()

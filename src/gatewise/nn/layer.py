@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import partial
 from math import inf
-from typing import TYPE_CHECKING
+from operator import index
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +75,8 @@ class MoE(nn.Module):
     torch.Size([8, 10, 64])
     """
 
+    experts: FFN | nn.ModuleList
+
     def __init__(
         self,
         dim: int,
@@ -111,14 +113,14 @@ class MoE(nn.Module):
             raise ValueError("backend='grouped' runs the built-in experts only: use backend='auto' with your own")
         if capacity is not None and not 1e-6 <= capacity < inf:
             raise ValueError(f"capacity={capacity}: give a positive factor, or None to drop nothing")
-        self.dim, self.dim_out, self.scale = dim, dim if dim_out is None else dim_out, scale
+        self.dim, self.dim_out, self.scale = self.router.dim, index(dim if dim_out is None else dim_out), scale
         self.backend, self.capacity = backend, capacity
         self.observer: Observer | None = None  # told of every call; see diagnostics.observe
         self.ranks: Ranks | None = None  # where the experts are, if on several processes; see expert_parallel
         self.synchronise = True  # average the tallies over all processes at the end of a step
         enlist(self)
 
-    def __setstate__(self, state: dict) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a copied or unpickled layer, and list it."""
         super().__setstate__(state)
         enlist(self)
@@ -147,6 +149,8 @@ class MoE(nn.Module):
             raise ValueError(f"x has the dtype {x.dtype}: give features in floating point")
         if mask is not None and mask.shape != x.shape[:-1]:
             raise ValueError(f"mask has the shape {tuple(mask.shape)}, x {tuple(x.shape)}: give {tuple(x.shape[:-1])}")
+        if mask is not None and mask.is_floating_point():
+            raise ValueError(f"mask has the dtype {mask.dtype}: give true for real tokens, false for padding")
         tokens = x.reshape(-1, self.dim)
         real = None if mask is None else mask.reshape(-1).bool()
         routing = self.router(tokens)
@@ -174,17 +178,18 @@ class MoE(nn.Module):
             tokens = tokens.to(torch.get_autocast_dtype(device))
         built_in = isinstance(self.experts, FFN)
         with without_autocast(device) if built_in else nullcontext():  # other modules were written for autocast
-            to_experts = self._compute if self.ranks is None else partial(self.ranks, self._compute)
-            out = to_experts(tokens, routing.index, routing.weight)
+            given = tokens, routing.index, routing.weight
+            out = self._compute(*given) if self.ranks is None else self.ranks(self._compute, *given)
             out = out if self.scale == 1.0 else out * self.scale
             return out if self.shared is None else out + self.shared.singles()[0](tokens)
 
     def _compute(self, tokens: Tensor, index: Tensor, weight: Tensor) -> Tensor:
         """Return the weighted sum over the experts held here."""
+        if not isinstance(self.experts, FFN):
+            return loop(tokens, index, weight, list(self.experts))
         if self.backend_for(tokens) == "grouped":
             return grouped(tokens, index, weight, self.experts)
-        singles = self.experts.singles() if isinstance(self.experts, FFN) else list(self.experts)
-        return loop(tokens, index, weight, singles)
+        return loop(tokens, index, weight, self.experts.singles())
 
     def tally(self) -> Tally:
         """Return the tally of the last finished optimiser step; `summarise` makes figures of it."""
@@ -205,9 +210,7 @@ class HMoE(MoE):
     (2, 3)
     """
 
-    def __init__(
-        self, dim: int, hidden: int | None = None, n_experts: Sequence[int] = (4, 8), **options: object
-    ) -> None:
+    def __init__(self, dim: int, hidden: int | None = None, n_experts: Sequence[int] = (4, 8), **options: Any) -> None:
         if isinstance(n_experts, int) or len(n_experts) != 2:
             raise ValueError(f"n_experts={n_experts!r}: give (groups, experts per group), or use MoE")
         super().__init__(dim, hidden, n_experts, **options)
@@ -231,7 +234,7 @@ def _experts(
     dim_out: int | None,
     activation: str,
     bias: bool,
-) -> nn.Module:
+) -> FFN | nn.ModuleList:
     """Return the built-in experts, or the user's as a ModuleList with one per leaf."""
     if given is None:
         if hidden is None:
@@ -239,7 +242,7 @@ def _experts(
         return FFN(leaves, dim, hidden, dim_out, activation, bias)
     if isinstance(given, nn.Module) and not isinstance(given, nn.ModuleList):
         raise ValueError(f"experts is one {type(given).__name__}: give one per leaf, or a function that makes one")
-    own = [given() for _ in range(leaves)] if callable(given) and not isinstance(given, nn.Module) else list(given)
+    own = [given() for _ in range(leaves)] if callable(given) and not isinstance(given, nn.ModuleList) else list(given)
     if len(own) != leaves:
         raise ValueError(f"{len(own)} experts for {leaves} leaves: give one per leaf")
     return nn.ModuleList(own)

@@ -19,7 +19,7 @@ def gate_state(model: nn.Module) -> dict[str, Tensor]:
     return {
         f"{name}.{key}" if name else key: value.detach().clone()
         for name, layer in layers(model).items()
-        for key, value in layer.router.gates.named_parameters(prefix="router.gates")
+        for key, value in layer.router.named_parameters(prefix="router")
     }
 
 

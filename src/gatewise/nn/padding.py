@@ -26,10 +26,12 @@ class MaskFollower:
         for handle in self.handles:
             handle.remove()
 
-    def _note(self, model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+    def _note(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.mask = kwargs.get(self.argument)
 
-    def _pass(self, layer: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]] | None:
+    def _pass(
+        self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         if self.mask is None or "mask" in kwargs:
             return None
         rows = args[0].shape[:-1]

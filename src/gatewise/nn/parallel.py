@@ -8,8 +8,8 @@ Gradients follow data parallelism over the group of W ranks, where the loss is t
 differentiates its own loss, replicated parameters (router, shared experts, the rest of the model) are to be averaged
 over the ranks, by `average_gradients` or DDP; those of the experts collect all ranks' tokens in the backward pass and
 are divided by W there, so nothing is left to do for them. With several such groups, also average the experts over the
-ranks that hold the same ones, by ``average_gradients(layer.experts, those_ranks)``. First derivatives only: the factor
-does not carry over to second ones.
+ranks that hold the same ones, by ``average_gradients(layer.experts, those_ranks)``. Second derivatives follow the same
+rule on the backend "loop": a penalty on the slopes of every rank's outputs counts as the mean of the ranks' penalties.
 """
 
 from __future__ import annotations
@@ -72,31 +72,28 @@ class Ranks(NamedTuple):
         received = torch.empty_like(sent)
         dist.all_to_all_single(received, sent, group=self.group)
         send, receive = sent.sum(1).tolist(), received.sum(1).tolist()
-        rows = _Exchange.apply(x.index_select(0, sorted_by.token), send, receive, self.group, float(self.size))
+        rows = _Exchange.apply(x.index_select(0, sorted_by.token), send, receive, self.group)
         numbers = torch.arange(self.block, device=x.device).repeat(self.size)
         local = numbers.repeat_interleave(received.flatten())
         value = compute(rows, local[:, None], rows.new_ones(len(rows), 1))
-        value = _Exchange.apply(value, receive, send, self.group, 1 / self.size)
+        value = _Exchange.apply(value, receive, send, self.group)
         value = value * weight.flatten()[sorted_by.slot].to(value.dtype)[:, None]
         return value.new_zeros(len(x), value.shape[1]).index_add(0, sorted_by.token, value)
 
 
 class _Exchange(torch.autograd.Function):
-    """Send ``send[r]`` rows to every rank r and receive ``receive[r]``; gradients go the way back, times `factor`."""
+    """Send ``send[r]`` rows to every rank r and receive ``receive[r]``; gradients go the way back."""
 
     @staticmethod
-    def forward(
-        ctx: Any, rows: Tensor, send: list[int], receive: list[int], group: dist.ProcessGroup | None, factor: float
-    ) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, send: list[int], receive: list[int], group: dist.ProcessGroup | None) -> Tensor:
         ctx.way = (receive, send, group)
-        ctx.factor = factor
         out = rows.new_empty(sum(receive), rows.shape[1])
         dist.all_to_all_single(out, rows.contiguous(), receive, send, group=group)
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
-        return _Exchange.apply(gradient * ctx.factor, *ctx.way, 1.0), None, None, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        return _Exchange.apply(gradient, *ctx.way), None, None, None
 
 
 def expert_parallel(model: nn.Module, group: dist.ProcessGroup | None = None) -> nn.Module:
@@ -134,16 +131,15 @@ def expert_parallel(model: nn.Module, group: dist.ProcessGroup | None = None) ->
     expert_names(model)`` before ``DistributedDataParallel(model)``.
     """
     layers = [module for module in model.modules() if isinstance(module, MoE)]
-    for layer in layers:
-        _check(layer, group)
+    whole = [_whole(layer, group) for layer in layers]
     for tensor in [*model.parameters(), *model.buffers()]:
         dist.broadcast(tensor.detach(), group=group, group_src=0)
     parts: dict[nn.Module, FFN] = {}  # layers that share experts go on sharing them
-    for layer in layers:
+    for layer, experts in zip(layers, whole, strict=True):
         layer.ranks = Ranks(layer.router.n_leaves, group)
-        if layer.experts not in parts:
-            parts[layer.experts] = _part(layer.experts, layer.ranks.held)
-        layer.experts = parts[layer.experts]
+        if experts not in parts:
+            parts[experts] = _part(experts, layer.ranks)
+        layer.experts = parts[experts]
     return model
 
 
@@ -198,7 +194,7 @@ def sharded_state_dict(model: nn.Module) -> dict[str, Any]:
     state = dict(model.state_dict())
     for name, ranks in _spread(model).items():
         local = state[name]
-        mesh = DeviceMesh.from_group(ranks.group or dist.group.WORLD, local.device.type)
+        mesh = DeviceMesh.from_group(ranks.group or dist.group.WORLD, local.device.type)  # type: ignore[arg-type]
         shape = torch.Size((ranks.n_experts, *local.shape[1:]))
         stride = torch.empty(shape, device="meta").stride()
         state[name] = DTensor.from_local(local, mesh, [Shard(0)], run_check=False, shape=shape, stride=stride)
@@ -217,8 +213,8 @@ def load_full_state_dict(model: nn.Module, state: Mapping[str, Any]) -> None:
     model.load_state_dict({name: value[held[name]] if name in held else value for name, value in state.items()})
 
 
-def _check(layer: MoE, group: dist.ProcessGroup | None) -> None:
-    """Raise for a layer that cannot be spread over a group."""
+def _whole(layer: MoE, group: dist.ProcessGroup | None) -> FFN:
+    """Return all experts of a layer, or raise if they cannot be spread over a group."""
     if layer.ranks is not None:
         raise ValueError("the experts of this layer are already spread over ranks: build the layer anew")
     if not isinstance(layer.experts, FFN):
@@ -229,12 +225,15 @@ def _check(layer: MoE, group: dist.ProcessGroup | None) -> None:
             f"{ranks.n_experts} experts in blocks of {ranks.block} leave a rank of {ranks.size} without one: "
             f"use {-(-ranks.n_experts // ranks.block)} ranks, or a number of experts that they divide"
         )
+    return layer.experts
 
 
-def _part(experts: FFN, held: slice) -> FFN:
-    """Return the experts of a slice as a batch of their own."""
+def _part(experts: FFN, ranks: Ranks) -> FFN:
+    """Return the experts held here as a batch of their own."""
+    held = ranks.held
     bias = experts.b_in is not None
     part = FFN(held.stop - held.start, experts.dim, experts.hidden, experts.dim_out, experts.activation, bias)
+    part.ranks = ranks.size
     part = part.to(experts.w_in.device, experts.w_in.dtype).train(experts.training)
     for own, whole in zip(part.parameters(), experts.parameters(), strict=True):
         own.data.copy_(whole.detach()[held])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from math import inf, log
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from gatewise.core.gates import Gate
@@ -33,6 +35,8 @@ class Anneal(NamedTuple):
 
     def __call__(self, step: int) -> float:
         """Return the temperature at a step."""
+        if not (0 < self.start < inf and 0 < self.end < inf and self.steps > 0):
+            raise ValueError(f"{self}: give two positive temperatures and a positive number of steps")
         return self.start * (self.end / self.start) ** (min(step, self.steps) / self.steps)
 
 
@@ -52,6 +56,10 @@ class GateParameters(nn.Module):
     temperature : "learned", float or callable
         Of a tempered gate: trained, fixed, or given by the number of optimiser steps.
     """
+
+    weight: Tensor  # these in the gates that have them
+    bias: Tensor
+    log_temperature: Tensor
 
     def __init__(
         self, gate: Gate, owners: tuple[int, ...], branches: int, dim: int, temperature: str | float | Schedule
@@ -74,9 +82,7 @@ class GateParameters(nn.Module):
         """Draw natural values to start from."""
         start = initial(self.gate, self.owners, self.branches, self.dim)
         if not isinstance(self.temperature, str) and "temperature" in self.specs:
-            value = self.temperature(0) if callable(self.temperature) else self.temperature
-            if not value > 0:
-                raise ValueError(f"the temperature at step 0 is {value}: a schedule must stay positive")
+            value = _positive(self.temperature, 0) if callable(self.temperature) else self.temperature
             start["temperature"] = torch.full_like(start["temperature"], value)
         return start
 
@@ -104,13 +110,13 @@ class GateParameters(nn.Module):
                     f"{name} has shape {tuple(given.shape)}, the layer's has {tuple(target.shape)}: "
                     "build the layer with the same branching and number of features"
                 )
-            target.copy_(_free(name, spec, given))
+            target.copy_(_placed(_free(name, spec, given), target))
 
     @torch.no_grad()
     def cool(self, step: int) -> None:
         """Set the temperature that the schedule has after `step` optimiser steps."""
         if self.schedule is not None:
-            self.log_temperature.fill_(torch.tensor(float(self.schedule(step))).log())
+            self.log_temperature.fill_(log(_positive(self.schedule, step)))
 
     def extra_repr(self) -> str:
         return f"{self.gate.score}, {self.gate.link}, nodes={self.owners or 1}, branches={self.branches}"
@@ -161,6 +167,25 @@ def _draw(gate: Gate, owners: tuple[int, ...], branches: int, dim: int) -> dict[
     if "temperature" in values and not 0.5 < reached / SPREAD < 2:
         values["temperature"] = values["temperature"] * max(reached / SPREAD, 1e-3)
     return values
+
+
+def _positive(schedule: Schedule, step: int) -> float:
+    """Return the temperature of a schedule at a step."""
+    value = schedule(step)
+    if not 0 < value < inf:
+        raise ValueError(f"the temperature at step {step} is {value}: a schedule must stay positive and finite")
+    return value
+
+
+def _placed(value: Tensor, target: Tensor) -> Tensor:
+    """Return a value spread over processes as the target is, with the values of the first one."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return value
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if not isinstance(target, DTensor):
+        return value
+    return distribute_tensor(value.to(target.device), target.device_mesh, target.placements)
 
 
 def _stored(name: str, spec: Parameter) -> str:

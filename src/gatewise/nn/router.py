@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from math import prod
+from math import inf, prod
+from operator import index as whole
 from typing import Any, NamedTuple
 
 import torch
@@ -36,7 +37,7 @@ class Routing(NamedTuple):
         The values that chose, with their noise if any, one per choice.
     """
 
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # no method of a tuple here
     weight: Tensor
     log_weights: tuple[Tensor, ...]
     scores: tuple[Tensor, ...]
@@ -77,6 +78,9 @@ class Router(nn.Module):
     torch.Size([5, 2])
     """
 
+    gates: Sequence[GateParameters]
+    offset_0: Tensor
+
     def __init__(
         self,
         dim: int,
@@ -88,17 +92,17 @@ class Router(nn.Module):
         noise: float = 0.0,
     ) -> None:
         super().__init__()
-        self.dim = dim
-        self.branching = (branching,) if isinstance(branching, int) else tuple(branching)
+        self.dim = whole(dim)
+        self.branching = tuple(map(whole, branching)) if isinstance(branching, Sequence) else (whole(branching),)
         self.kinds = _kinds(gate, self.branching)
         self.top_k = _kept(top_k, self.branching)
         if normalise not in NORMALISE:
             raise ValueError(f"normalise={normalise!r}: choose one of {', '.join(NORMALISE)}")
-        if not noise >= 0:
+        if not 0 <= noise < inf:
             raise ValueError(f"noise={noise}: a standard deviation, zero or more")
         self.normalise, self.noise = normalise, float(noise)
         _check_temperature(temperature, self.kinds)
-        self.gates = nn.ModuleList(
+        self.gates = nn.ModuleList(  # type: ignore[assignment]  # its elements have no type of their own
             GateParameters(kind, self.branching[:level], branches, dim, temperature)
             for level, (kind, branches) in enumerate(zip(self.kinds, self.branching, strict=True))
         )
@@ -247,11 +251,10 @@ def _kept(top_k: int | Sequence[int] | None, branching: tuple[int, ...]) -> tupl
     """Return how many leaves are kept, or how many branches at every level."""
     if top_k is None:
         return branching
-    if isinstance(top_k, int):
-        limits: tuple[int, ...] = (prod(branching),)
-        kept: tuple[int, ...] = (top_k,)
+    if isinstance(top_k, Sequence):
+        limits, kept = branching, tuple(map(whole, top_k))
     else:
-        limits, kept = branching, tuple(top_k)
+        limits, kept = (prod(branching),), (whole(top_k),)
     if len(kept) != len(limits) or any(not 1 <= k <= limit for k, limit in zip(kept, limits, strict=False)):
         raise ValueError(
             f"top_k={top_k} with the branching {branching}: give a number of leaves from 1 to {prod(branching)}, "

@@ -74,7 +74,7 @@ def table(
     found = [r.outcome[figure.key] for r in _of(records, variant, gate) if figure.key in r.outcome]
     if not found:
         raise ValueError(f"{gate} has no table {figure.key!r} in the variant {variant!r}")
-    ax = routing_table(np.asarray(found[0]), ax, groups=figure.groups, by=figure.by, branching=branching)
+    ax = routing_table(np.asarray(found[0]), ax, groups=figure.groups or None, by=figure.by, branching=branching)
     ax.set_title(gate, fontsize=10)
     return ax
 

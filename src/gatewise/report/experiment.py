@@ -73,7 +73,9 @@ def _variant(experiment: Experiment, records: Sequence[Record], variant: str, nu
             by_gate(records, variant, name, measure, gates, figure.add_subplot())
             pictures.append({"title": measure.title, "svg": Markup(svg(figure, f"v{number}-{name}"))})
     for title, what in experiment.figures.items():
-        shown_for = [g for g in gates if any(what.key in r.outcome for r in records if r.gate == g)]
+        shown_for = [
+            g for g in gates if any(what.key in r.outcome for r in records if r.gate == g and r.variant == variant)
+        ]
         if not shown_for:
             continue
         if isinstance(what, Curves):
@@ -82,7 +84,7 @@ def _variant(experiment: Experiment, records: Sequence[Record], variant: str, nu
         else:
             columns = 2
             rows = -(-len(shown_for) // columns)
-            height = (0.9 + 0.24 * len(what.groups)) * rows
+            height = (0.9 + 0.24 * len(_first(records, variant, what.key))) * rows
             figure = Figure(figsize=(9.2, height), layout="constrained")
             for gate, ax in zip(shown_for, figure.subplots(rows, columns, squeeze=False).flat, strict=False):
                 table(records, variant, what, gate, ax)
@@ -97,6 +99,11 @@ def _variant(experiment: Experiment, records: Sequence[Record], variant: str, nu
         "reference": _reference(gates),
         "pictures": pictures,
     }
+
+
+def _first(records: Sequence[Record], variant: str, key: str) -> list[Any]:
+    """Return the first list under a key in the outcomes of a variant."""
+    return next(r.outcome[key] for r in records if r.variant == variant and key in r.outcome)
 
 
 def _rows(experiment: Experiment, records: Sequence[Record], variant: str) -> list[dict[str, Any]]:

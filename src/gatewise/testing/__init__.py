@@ -2,7 +2,8 @@
 
 A law is a function that raises AssertionError with words. ``check_gate(my_gate)`` runs all laws of a gate and of the
 mixtures built with it at depth 1, 2 and 3; `check_expert` and `check_family` do the same for the other parts. The laws
-of mixtures are stated about a `Problem`: a mixture with a measure and data drawn from it.
+of mixtures are stated about a `Problem`: a mixture with a measure and data drawn from it. ``check_layer_gate(my_gate)``
+runs the laws of neural layers, ``check_layer(my_layer)`` those of one layer.
 
 Examples
 --------
@@ -72,6 +73,25 @@ from gatewise.testing.fitting import (
     rows_of,
     slopes_of,
 )
+from gatewise.testing.layers import (
+    LAYER_BACKENDS,
+    LAYER_BRANCHINGS,
+    LAYER_LAWS,
+    check_layer,
+    check_layer_gate,
+    draw_tokens,
+    law_layer_autocast,
+    law_layer_backends,
+    law_layer_eval,
+    law_layer_half,
+    law_layer_moves,
+    law_layer_parameters,
+    law_layer_rows,
+    law_layer_scores,
+    law_layer_state,
+    law_layer_twice_differentiable,
+    make_layer,
+)
 from gatewise.testing.mixtures import (
     law_batched,
     law_complete,
@@ -125,6 +145,9 @@ __all__ = [
     "FAMILY_LAWS",
     "FIT_LAWS",
     "GATE_LAWS",
+    "LAYER_BACKENDS",
+    "LAYER_BRANCHINGS",
+    "LAYER_LAWS",
     "MIXTURE_LAWS",
     "SCORE_LAWS",
     "Problem",
@@ -136,12 +159,15 @@ __all__ = [
     "check_expert",
     "check_family",
     "check_gate",
+    "check_layer",
+    "check_layer_gate",
     "check_problem",
     "dense",
     "draw_frame",
     "draw_inputs",
     "draw_measure",
     "draw_parameters",
+    "draw_tokens",
     "fit_from_truth",
     "fitting_problem",
     "gate_problems",
@@ -183,6 +209,16 @@ __all__ = [
     "law_frequencies",
     "law_gate_local",
     "law_gauge",
+    "law_layer_autocast",
+    "law_layer_backends",
+    "law_layer_eval",
+    "law_layer_half",
+    "law_layer_moves",
+    "law_layer_parameters",
+    "law_layer_rows",
+    "law_layer_scores",
+    "law_layer_state",
+    "law_layer_twice_differentiable",
     "law_leaf_weights",
     "law_local",
     "law_one_expert",
@@ -207,6 +243,7 @@ __all__ = [
     "law_weights",
     "law_zero_slopes",
     "leaf_problems",
+    "make_layer",
     "make_problem",
     "quotient",
     "rescaled",

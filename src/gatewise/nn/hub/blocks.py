@@ -84,17 +84,17 @@ def to_state_dict(layer: MoE | GatedShared, style: str, prefix: str = "") -> dic
         If the style has no place for what the layer does.
     """
     kind = style_of(style)
-    moe = _check_layer(layer, style)
+    moe, experts = _checked(layer, style)
     gate = moe.router.gates[0]
     out = {"gate.weight": gate.weight.detach().clone()}
     if kind.gate == "sigmoid":
         out[CORRECTION] = moe.router.offset_0[0].clone()
     for e in range(moe.router.n_leaves):
-        out |= _written(moe.experts, e, kind, f"experts.{e}.")
+        out |= _written(experts, e, kind, f"experts.{e}.")
     shared = layer.shared
     if shared is not None:
         out |= _written(shared, 0, kind, kind.shared)
-    if kind.shared_gate:
+    if isinstance(layer, GatedShared):
         out[f"{kind.shared_gate}weight"] = layer.gate.weight.detach().clone()
     return {f"{prefix}{name}": value for name, value in out.items()}
 
@@ -102,26 +102,26 @@ def to_state_dict(layer: MoE | GatedShared, style: str, prefix: str = "") -> dic
 def to_config(layer: MoE | GatedShared, style: str) -> dict[str, Any]:
     """Return the fields of config.json that belong to the weights of `to_state_dict`."""
     kind = style_of(style)
-    moe = _check_layer(layer, style)
-    fields = {
+    moe, experts = _checked(layer, style)
+    fields: dict[str, Any] = {
         "model_type": style,
         "hidden_size": moe.dim,
         kind.count: moe.router.n_leaves,
         "num_experts_per_tok": moe.router.slots,
         "hidden_act": "silu",
-        "intermediate_size" if style == "mixtral" else "moe_intermediate_size": moe.experts.hidden,
+        "intermediate_size" if style == "mixtral" else "moe_intermediate_size": experts.hidden,
     }
     if kind.renormalised is None:
         fields["norm_topk_prob"] = moe.router.normalise == "after"
-    if kind.gate == "sigmoid":
+    if kind.gate == "sigmoid" and moe.shared is not None:
         fields |= {"routed_scaling_factor": moe.scale, "n_group": 1, "topk_group": 1}
-        fields["n_shared_experts"] = moe.shared.hidden // moe.experts.hidden
-    if kind.shared_gate:
+        fields["n_shared_experts"] = moe.shared.hidden // experts.hidden
+    if isinstance(layer, GatedShared):
         fields["shared_expert_intermediate_size"] = layer.shared.hidden
     return fields
 
 
-def from_block(block: nn.Module, **extra: Any) -> MoE | GatedShared:
+def from_block(block: Any, **extra: Any) -> MoE | GatedShared:
     """Return the layer that computes what a sparse block of transformers computes.
 
     Parameters
@@ -136,7 +136,7 @@ def from_block(block: nn.Module, **extra: Any) -> MoE | GatedShared:
     return layer.to(block.gate.weight.device).train(block.training)
 
 
-def to_block(layer: MoE | GatedShared, block: nn.Module) -> None:
+def to_block(layer: MoE | GatedShared, block: Any) -> None:
     """Copy the weights of a layer into a sparse block of transformers with the same settings.
 
     Raises
@@ -146,7 +146,7 @@ def to_block(layer: MoE | GatedShared, block: nn.Module) -> None:
     """
     style, config = block_of(block)
     kind = style_of(style)
-    wanted, moe = options(kind, config), _check_layer(layer, style)
+    wanted, moe = options(kind, config), _checked(layer, style)[0]
     found = {"top_k": moe.router.slots, "normalise": moe.router.normalise, "scale": moe.scale}
     different = [f"{name} {value} against {wanted[name]}" for name, value in found.items() if value != wanted[name]]
     if different:
@@ -154,8 +154,8 @@ def to_block(layer: MoE | GatedShared, block: nn.Module) -> None:
     block.load_state_dict(_fused(to_state_dict(layer, style), kind))
 
 
-def _check_layer(layer: MoE | GatedShared, style: str) -> MoE:
-    """Return the mixture of a layer, or raise if the style has no place for what it does."""
+def _checked(layer: MoE | GatedShared, style: str) -> tuple[MoE, FFN]:
+    """Return the mixture of a layer and its experts, or raise if the style has no place for what it does."""
     kind = style_of(style)
     if isinstance(layer, GatedShared) != bool(kind.shared_gate):
         raise ValueError(f"style {style!r} {'needs' if kind.shared_gate else 'has no place for'} a GatedShared layer")
@@ -178,7 +178,7 @@ def _check_layer(layer: MoE | GatedShared, style: str) -> MoE:
     found = [problem for problem, is_so in problems.items() if is_so]
     if found:
         raise ValueError(f"the layer has {', '.join(found)}: style {style!r} cannot express that")
-    return moe
+    return moe, experts
 
 
 @torch.no_grad()
@@ -190,13 +190,16 @@ def _read(layer: MoE | GatedShared, style: Style, state: State) -> None:
     gate.bias.zero_().requires_grad_(False)
     if style.gate == "sigmoid":
         moe.router.offset_0.copy_(state[CORRECTION][None])
-    parts = [(moe.experts, e, f"experts.{e}.") for e in range(moe.router.n_leaves)]
+    parts: list[tuple[nn.Module | None, int, str]] = [
+        (moe.experts, e, f"experts.{e}.") for e in range(moe.router.n_leaves)
+    ]
     parts += [(layer.shared, 0, style.shared)] if style.shared else []
     for experts, e, prefix in parts:
+        assert isinstance(experts, FFN)
         inner, factor, last = (state[f"{prefix}{name}.weight"] for name in style.names)
         experts.w_in[e].copy_(torch.cat([inner, factor]).mT)
         experts.w_out[e].copy_(last.mT)
-    if style.shared_gate:
+    if isinstance(layer, GatedShared):
         layer.gate.weight.copy_(state[f"{style.shared_gate}weight"])
 
 

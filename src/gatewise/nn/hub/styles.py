@@ -35,7 +35,7 @@ class Style(NamedTuple):
     renormalised: bool | None = None
     shared: str = ""
     shared_gate: str = ""
-    count: str = "num_experts"
+    count: str = "num_experts"  # type: ignore[assignment]  # no method of a tuple here
 
 
 PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
@@ -106,18 +106,18 @@ class Block(NamedTuple):
     """A class of transformers: its style and where an instance keeps the settings of the config."""
 
     style: str
-    config: Callable[[nn.Module], Config]
+    config: Callable[[Any], Config]
 
 
-def _mixtral(block: nn.Module) -> Config:
+def _mixtral(block: Any) -> Config:
     return {"num_experts_per_tok": block.top_k, "router_jitter_noise": block.jitter_noise}
 
 
-def _qwen(block: nn.Module) -> Config:
+def _qwen(block: Any) -> Config:
     return {"num_experts_per_tok": block.gate.top_k, "norm_topk_prob": block.gate.norm_topk_prob}
 
 
-def _deepseek(block: nn.Module) -> Config:
+def _deepseek(block: Any) -> Config:
     gate = block.gate
     return {
         "num_experts_per_tok": gate.top_k,
@@ -136,7 +136,7 @@ BLOCKS: dict[str, Block] = {
 }
 
 
-def block_of(block: nn.Module) -> tuple[str, Config]:
+def block_of(block: Any) -> tuple[str, Config]:
     """Return the style of a block of transformers, and its settings as in a config.
 
     Raises

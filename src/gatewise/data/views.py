@@ -1,0 +1,126 @@
+"""Sets of other kinds as arrays: six views of digits, recordings of a watch, a trial in four clinics."""
+
+from __future__ import annotations
+
+import io
+import lzma
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from gatewise.data.installed import contents, source
+from gatewise.data.pickles import read_pickle
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VIEWS = {
+    "profiles": "fac",
+    "Fourier": "fou",
+    "Karhunen-Loeve": "kar",
+    "morphology": "mor",
+    "pixels": "pix",
+    "Zernike": "zer",
+}
+
+
+class Views(NamedTuple):
+    """Several descriptions of the same objects.
+
+    Attributes
+    ----------
+    views : dict of str to ndarray (n, d_view)
+    label : ndarray (n,) of int64
+    """
+
+    views: dict[str, np.ndarray]
+    label: np.ndarray
+
+
+class Recordings(NamedTuple):
+    """Series of several channels, each with its class and who wore the sensor.
+
+    Attributes
+    ----------
+    series : list of ndarray (time, channels)
+    label, wearer, side : ndarray (n,) of int64
+        Side 1 is the right arm.
+    channels, classes : tuple of str
+    """
+
+    series: list[np.ndarray]
+    label: np.ndarray
+    wearer: np.ndarray
+    side: np.ndarray
+    channels: tuple[str, ...]
+    classes: tuple[str, ...]
+
+
+def mfeat(folder: Path | None = None) -> Views:
+    """Load the six views of 2000 digits; rows are the same digits in all views.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `gatewise.data.installed.contents`.
+    """
+    files = contents(source("mfeat"), folder)
+    tables = {view: read_view(files[f"mfeat-{short}.csv"]) for view, short in VIEWS.items()}
+    label = next(iter(tables.values()))[1]
+    if any(not np.array_equal(label, other) for _, other in tables.values()):
+        raise ValueError("the views have different labels: their rows are not the same objects")
+    return Views({view: values for view, (values, _) in tables.items()}, label)
+
+
+def read_view(content: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Return features ``(n, d)`` and labels of a table with one line of names and the label last."""
+    rows = np.loadtxt(content.decode("ascii").splitlines(), delimiter=",", skiprows=1, ndmin=2)
+    return rows[:, :-1], rows[:, -1].astype(np.int64)
+
+
+def watch(folder: Path | None = None) -> Recordings:
+    """Load the recordings of a watch; the file is a pickle, of which no code is run.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `gatewise.data.installed.contents`.
+    """
+    found = read_recordings(contents(source("watch"), folder)["watch_dataset.npy"])
+    label, wearer, side = (np.asarray(found[key], dtype=np.int64) for key in ("y", "subject", "side"))
+    return Recordings(
+        list(found["X"]), label, wearer, side, tuple(map(str, found["X_labels"])), tuple(map(str, found["y_labels"]))
+    )
+
+
+def read_recordings(content: bytes) -> dict[str, Any]:
+    """Return the dict that an npy file of one object holds.
+
+    Raises
+    ------
+    ValueError
+        If the file is another one.
+    """
+    file = io.BytesIO(content)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("the npy file has another version than 1.0: get it anew from where it came")
+    shape, _, kind = np.lib.format.read_array_header_1_0(file)
+    if shape != () or not kind.hasobject:
+        raise ValueError(f"the npy file holds {kind} of shape {shape}: one object was expected")
+    return read_pickle(content[file.tell() :]).item()
+
+
+def opt(folder: Path | None = None) -> pd.DataFrame:
+    """Load the trial of 823 pregnancies, column ``Clinic`` among 171; the file is a pickle, of which no code is run.
+
+    Texts are as in the file, with spaces at their ends; missing values are None or NaN.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `gatewise.data.installed.contents`.
+    """
+    import pandas as pd
+
+    return pd.DataFrame(read_pickle(lzma.decompress(contents(source("opt"), folder)["opt.pkl.compress"])))

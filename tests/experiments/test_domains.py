@@ -1,0 +1,115 @@
+"""Latent domains on generated rows: groups are found, baselines use what they are told, nothing else is."""
+
+import numpy as np
+import pytest
+import torch
+
+from gatewise.experiments import domains
+from gatewise.experiments.domains import BLANK, DOMAINS, FOUND, HELD, Rows, begin_at_clusters
+from gatewise.experiments.experiment import Job
+from gatewise.experiments.train import seeded
+
+
+def generated(folder=None):
+    """Three far clouds whose classes lie on sides of their own."""
+    rng = np.random.default_rng(0)
+    domain = np.repeat([0, 1, 2], 150)
+    centers = 6 * np.eye(3, 5)
+    x = centers[domain] + rng.normal(size=(450, 5))
+    turned = np.stack([x[:, 4], -x[:, 4], x[:, 3]], 1)[np.arange(450), domain] + 0.1 * rng.normal(size=450)
+    return Rows(torch.tensor(x, dtype=torch.float32), torch.tensor((turned > 0).astype(int)), torch.tensor(domain))
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setitem(domains.SETS, "digits", generated)
+    monkeypatch.setattr(domains, "EPOCHS", 25)
+
+
+def result(gate, how=FOUND, seed=0):
+    return domains.run(Job(f"digits: {how}", gate, seed, 3e-2))
+
+
+@pytest.mark.parametrize("gate", ["ss", "ll"])
+def test_groups_are_found_without_labels_and_help(gate):
+    found = result(gate)
+    assert found["ari"] > 0.95
+    assert found["moved"]
+    assert found["accuracy"] > result("pooled")["accuracy"] + 0.1
+    assert np.array(found["routing"]).sum() == 68
+
+
+def test_known_domains_are_used_by_those_that_are_told():
+    assert result("known domain")["accuracy"] > result("pooled")["accuracy"] + 0.1
+
+
+@pytest.mark.parametrize("gate", domains.BASELINES)
+def test_baselines_learn(gate):
+    found = result(gate)
+    assert found["accuracy"] > 0.5
+    assert "ari" not in found
+
+
+def test_a_gate_may_begin_anywhere():
+    assert 0.0 <= result("ll", BLANK)["nmi"] <= 1.0
+
+
+def test_a_held_out_domain_is_not_trained_on(monkeypatch):
+    seen = []
+    right = domains._fit
+    monkeypatch.setattr(
+        domains, "_fit", lambda job, data, rows, how: seen.append((data, rows)) or right(job, data, rows, how)
+    )
+    found = result("ss", HELD)
+    assert len(found["by_fold"]) == 3
+    for fold, (data, rows) in enumerate(seen):
+        assert set(data.domain[rows.test].tolist()) == {fold}
+        assert fold not in set(data.domain[torch.cat([rows.train, rows.validation])].tolist())
+
+
+def test_the_penalty_of_irm_vanishes_where_one_factor_suits_all_domains():
+    data = generated()
+    rows = torch.arange(450)
+    scores = torch.zeros(450, 2)
+    assert float(domains._irm(scores, data, rows)) == 0.0
+    wrong = torch.nn.functional.one_hot(1 - data.y, 2) * 3.0
+    assert float(domains._irm(wrong, data, rows)) > 1.0
+
+
+def test_the_slope_is_the_derivative_in_a_factor():
+    scores, y = torch.randn(7, 3), torch.randint(3, (7,))
+    factor = torch.ones((), requires_grad=True)
+    (wanted,) = torch.autograd.grad(torch.nn.functional.cross_entropy(factor * scores, y), factor)
+    assert float(domains._slope(scores, y)) == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_the_start_uses_no_label():
+    data = generated()
+    gates = []
+    for y in (data.y, 1 - data.y):
+        generator = seeded(0, 0)
+        model = domains._model("ll", data._replace(y=y))
+        begin_at_clusters(model, data.x, 0, generator, 20)
+        gates.append(model.layer.router.gates[0].center.detach())
+    assert torch.equal(*gates)
+
+
+def test_two_runs_with_one_seed_are_equal():
+    assert result("sl") == result("sl")
+    assert result("sl") != result("sl", seed=1)
+
+
+def test_windows_of_the_watch(monkeypatch):
+    from types import SimpleNamespace
+
+    series = [np.random.default_rng(i).normal(size=(250 + i, 6)) for i in range(4)]
+    found = SimpleNamespace(series=series, label=np.array([0, 1, 0, 1]), wearer=np.array([3, 3, 9, 9]))
+    monkeypatch.setattr(domains, "watch", lambda folder: found)
+    rows = domains.wearers(None)
+    assert rows.x.shape == (8, 30)
+    assert rows.domain.tolist() == [0] * 4 + [1] * 4
+    assert torch.allclose(rows.x.mean(0), torch.zeros(30), atol=1e-5)
+
+
+def test_the_variants_are_those_of_the_sets():
+    assert {variant.partition(": ")[0] for variant in DOMAINS.variants} == set(domains.SETS)

@@ -1,0 +1,142 @@
+"""Layers come back from files as they were, and altered files are told in words."""
+
+import copy
+import json
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from gatewise.core.gates import GATES, Gate
+from gatewise.core.links import NormalisedSigmoid, TopK
+from gatewise.core.scores import Activated, Cosine, Distance, Tempered
+from gatewise.nn import Anneal, MoE
+from gatewise.nn.hub import GatedShared, load_layer, save_layer
+
+pytest.importorskip("safetensors.torch")
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+LAYERS = {
+    **{name: {"gate": name} for name in GATES},
+    "tree": {"n_experts": (2, 3), "gate": ("laplace", "cosine"), "top_k": 2},
+    "tree by level": {"n_experts": (2, 3), "top_k": (1, 2), "balance": "bias"},
+    "dense": {"top_k": None, "normalise": "before", "balance": "none"},
+    "composed": {"gate": Gate(Tempered(Activated(Cosine(floor=0.2), "tanh")), NormalisedSigmoid())},
+    "numbers in a score": {"gate": Gate(Distance(metric=(0.5,) * 8), TopK(k=3))},
+    "experts": {"activation": "swiglu", "bias": True, "dim_out": 5, "scale": 2.5, "shared": 2},
+    "annealed": {"gate": "dense-to-sparse", "temperature": Anneal(2.0, 0.5, 10)},
+    "fixed": {"gate": "dense-to-sparse", "temperature": 0.7},
+    "rest": {"backend": "loop", "capacity": 1.5, "noise": 0.3, "balance_weight": 0.2, "z_weight": 0.1},
+    "double": {"dtype": torch.float64},
+    "half": {"dtype": torch.bfloat16},
+}
+
+
+def trained(n_experts=6, dtype=torch.float32, **options):
+    layer = MoE(8, 12, n_experts, **options).to(dtype)
+    optimizer = torch.optim.SGD(layer.parameters(), 0.1)
+    for _ in range(2):
+        layer(torch.randn(16, 8, dtype=dtype)).square().mean().backward()
+        optimizer.step()
+    return layer.eval()
+
+
+@pytest.mark.parametrize("name", sorted(LAYERS))
+def test_a_saved_layer_comes_back_as_it_was(name, tmp_path):
+    layer = trained(**LAYERS[name])
+    save_layer(layer, tmp_path)
+    again = load_layer(tmp_path).eval()
+    state = again.state_dict()
+    assert list(state) == list(layer.state_dict())
+    assert all(torch.equal(value, state[key]) for key, value in layer.state_dict().items())
+    assert [value.dtype for value in state.values()] == [value.dtype for value in layer.state_dict().values()]
+    x = torch.randn(9, 8, dtype=layer.experts.w_in.dtype)
+    assert torch.equal(again(x), layer(x))
+    assert repr(again) == repr(layer)
+    assert (again.router.noise, again.backend) == (layer.router.noise, layer.backend)
+    kinds = [{key: value.requires_grad for key, value in one.named_parameters()} for one in (layer, again)]
+    assert kinds[0] == kinds[1]
+    schedules = [[gate.schedule for gate in one.router.gates] for one in (layer, again)]
+    assert schedules[0] == schedules[1]
+
+
+def test_a_loaded_layer_goes_on_training(tmp_path):
+    layer = trained(balance="bias", gate="dense-to-sparse", temperature=Anneal(2.0, 0.5, 10))
+    save_layer(layer, tmp_path)
+    again = load_layer(tmp_path).train()
+    before = copy.deepcopy(again.state_dict())
+    optimizer = torch.optim.SGD(again.parameters(), 0.1)
+    again(torch.randn(16, 8)).square().mean().backward()
+    optimizer.step()
+    moved = {key for key, value in again.state_dict().items() if not torch.equal(value, before[key])}
+    assert set(before) - moved <= {"balancer.now"}  # counts the tokens of a step that is not over
+    assert int(again.balancer.steps) == 3
+
+
+def test_a_shared_expert_behind_a_gate_is_saved_with_its_held_bias(tmp_path):
+    layer = GatedShared(MoE(16, 4, 3, activation="swiglu"), 5)
+    layer.layer.router.gates[0].bias.requires_grad_(False)
+    save_layer(layer, tmp_path)
+    again = load_layer(tmp_path)
+    x = torch.randn(3, 16)
+    assert torch.equal(again(x), layer(x))
+    assert not again.layer.router.gates[0].bias.requires_grad
+
+
+def alter(folder, change):
+    path = folder / "config.json"
+    whole = json.loads(path.read_text())
+    change(whole)
+    path.write_text(json.dumps(whole))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda whole: whole["layer"].update(colour="red"), r"unknown fields \(colour\)"),
+        (lambda whole: whole["layer"].pop("scale"), r"lack some \(scale\)"),
+        (lambda whole: whole.update(code="import os"), "unknown fields code"),
+        (lambda whole: whole.update(schema=2), "upgrade gatewise"),
+        (lambda whole: whole.update(format="x"), "not of a gatewise layer"),
+        (lambda whole: whole["layer"].update(gate=["os.system"]), "'os.system' is unknown"),
+        (lambda whole: whole["layer"].update(gate=[{"score": {"Popen": {}}, "link": {"Softmax": {}}}]), "'Popen'"),
+    ],
+)
+def test_an_altered_config_is_refused(change, message, tmp_path):
+    save_layer(MoE(8, 4, 3), tmp_path)
+    alter(tmp_path, change)
+    with pytest.raises(ValueError, match=message):
+        load_layer(tmp_path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"config\.json"):
+        load_layer(tmp_path)
+    save_layer(MoE(8, 4, 3), tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
+        load_layer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"experts": lambda: nn.Linear(8, 8)},
+        {"gate": "dense-to-sparse", "temperature": lambda step: 1.0},
+    ],
+)
+def test_code_of_the_user_is_not_saved(options, tmp_path):
+    with pytest.raises(ValueError, match="a file holds names"):
+        save_layer(MoE(8, 4, 3, **options), tmp_path)
+
+
+def test_without_safetensors_the_error_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    with pytest.raises(ImportError, match=r"pip install gatewise\[hub\]"):
+        save_layer(MoE(8, 4, 3), tmp_path)
