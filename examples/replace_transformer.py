@@ -26,7 +26,18 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)  # small matrices: threads would wait for each other
     torch.manual_seed(0)
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=64, n_positions=32, n_embd=48, n_layer=2, n_head=4, resid_pdrop=0.0))
+    model = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=64,
+            n_positions=32,
+            n_embd=48,
+            n_layer=2,
+            n_head=4,
+            resid_pdrop=0.0,
+            bos_token_id=0,
+            eos_token_id=0,
+        )
+    )
     train(model, options.steps)
     text = batch()
     before = model.eval()(text).logits
@@ -41,6 +52,7 @@ def main() -> None:
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     load_by_step(history.load(names[0]).numpy(), left)
+    left.set_title(names[0], fontsize=10)
     figures_by_step({key: history.figure(names[0], key) for key in ("normalised entropy", "dead fraction")}, right)
     figure.savefig(options.out, dpi=120)
     print(f"wrote {options.out}")

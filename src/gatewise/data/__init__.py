@@ -1,11 +1,27 @@
-"""Small classic data sets with their sources, sets that packages or folders bring, and `ParquetTable`, rows on disk."""
+"""Small classic data sets with their sources, sets that packages or folders bring, and `ParquetTable`, rows on disk.
+
+Readers of views are imported when they are first used, those of images stand in `gatewise.data.images`: listing the
+sets loads neither numpy nor pandas.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
 
 from gatewise.data.catalogue import Description
-from gatewise.data.images import Images, images
 from gatewise.data.installed import Source, present, source, sources
 from gatewise.data.loading import DataSet, describe, load, names
 from gatewise.data.parquet import ParquetTable
-from gatewise.data.views import Recordings, Views, mfeat, opt, watch
 
-__all__ = ["DataSet", "Description", "Images", "ParquetTable", "Recordings", "Source", "Views", "describe", "images"]
+_VIEWS = ("Recordings", "Views", "mfeat", "opt", "watch")
+
+__all__ = ["DataSet", "Description", "ParquetTable", "Recordings", "Source", "Views", "describe"]
 __all__ += ["load", "mfeat", "names", "opt", "present", "source", "sources", "watch"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a reader from its module."""
+    if name not in _VIEWS:
+        raise AttributeError(f"module 'gatewise.data' has no attribute {name!r}: its names are {', '.join(__all__)}")
+    return getattr(import_module("gatewise.data.views"), name)

@@ -3,7 +3,7 @@
 from gatewise.data.installed import File, Source
 
 _PIP = "pip install --no-deps"
-_UCI = "the data: UCI Machine Learning Repository, CC BY 4.0"
+_UCI = "the data: UCI Machine Learning Repository, CC BY 4.0 (unconfirmed)"
 _FASHION = "downloaded from github.com/zalandoresearch/fashion-mnist"
 
 _ENTRIES = (

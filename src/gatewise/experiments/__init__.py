@@ -5,7 +5,10 @@ from gatewise.experiments.experiment import Experiment, Job, Measure, gates_of
 from gatewise.experiments.quadrants import QUADRANTS
 from gatewise.experiments.runner import run
 from gatewise.experiments.temperature import TEMPERATURE
+from gatewise.experiments.vision import CIFAR, FASHION, VISION
 
-EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (DOMAINS, QUADRANTS, TEMPERATURE)}
+EXPERIMENTS: dict[str, Experiment] = {
+    experiment.name: experiment for experiment in (QUADRANTS, TEMPERATURE, VISION, FASHION, CIFAR, DOMAINS)
+}
 
 __all__ = ["EXPERIMENTS", "Experiment", "Job", "Measure", "gates_of", "run"]

@@ -102,6 +102,8 @@ class Experiment:
         Learning rates among which every gate chooses its own on the validation part.
     claim : tuple of str
         Two gates and the words of the claim that the first is better than the second, for the verdict.
+    needs : tuple of str
+        Data sets of `gatewise.data.sources` without which no variant runs.
     figures : mapping of str to Curves or Table
         Pictures by their titles; a variant whose outcomes lack the key has none.
     """
@@ -116,6 +118,7 @@ class Experiment:
     baselines: tuple[str, ...] = ()
     rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
     claim: tuple[str, str, str] = ("ll", "ss", "Laplace gates at both levels are better than softmax gates at both")
+    needs: tuple[str, ...] = ()
     figures: Mapping[str, Curves | Table] = field(default_factory=dict)
 
 

@@ -44,10 +44,16 @@ def seeded(seed: int, role: int) -> torch.Generator:
 
 
 def split_rows(n: int, seed: int, validation: float = 0.15, test: float = 0.15) -> Split:
-    """Return random parts of n rows, the same for every gate with a seed."""
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(10_000 + seed))
-    held, last = round(n * validation), round(n * test)
-    return Split(order[held + last :], order[:held], order[held : held + last])
+    """Return random parts of n rows, the same for every gate.
+
+    The test part is the same for all seeds, so that no row of it ever trains a model or chooses a rate; the others are
+    drawn anew for every seed.
+    """
+    fixed = torch.randperm(n, generator=torch.Generator().manual_seed(10_000))
+    last, held = round(n * test), round(n * validation)
+    rest = fixed[last:]
+    rest = rest[torch.randperm(len(rest), generator=torch.Generator().manual_seed(10_001 + seed))]
+    return Split(rest[held:], rest[:held], fixed[:last])
 
 
 def batches(rows: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:

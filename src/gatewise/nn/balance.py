@@ -138,7 +138,7 @@ class Balancer(nn.Module):
     steps: Tensor
 
     def __init__(
-        self, branching: tuple[int, ...], method: str, weight: float = 1e-2, rate: float = 1e-2, z_weight: float = 0.0
+        self, branching: tuple[int, ...], method: str, weight: float = 0.1, rate: float = 1e-2, z_weight: float = 0.0
     ) -> None:
         super().__init__()
         if method not in METHODS:

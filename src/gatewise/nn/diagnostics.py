@@ -15,7 +15,7 @@ from gatewise.nn.router import Routing
 
 KEYS = ("load ratio", "normalised entropy", "dead fraction", "maximum share", "mutual information")
 DEAD = 0.25  # share of experts without a token that is called a collapse
-CROWDED = 0.9  # share of all assignments that the S busiest experts of S slots may take
+CROWDED = 0.9  # of 1 / S, the most that one expert can have of the assignments of S slots
 
 
 def layers(model: nn.Module) -> dict[str, MoE]:

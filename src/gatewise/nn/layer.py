@@ -96,7 +96,7 @@ class MoE(nn.Module):
         temperature: str | float | Schedule = "learned",
         noise: float = 0.0,
         balance: str = "importance+load",
-        balance_weight: float = 1e-2,
+        balance_weight: float = 0.1,
         bias_rate: float = 1e-2,
         z_weight: float = 0.0,
     ) -> None:

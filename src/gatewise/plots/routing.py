@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 
 from gatewise.plots import style
 
+MANY = 16  # experts above which bands and cells are too narrow for words
 
-def load_by_step(load: np.ndarray, ax: Axes | None = None, *, steps: Sequence[float] | None = None) -> Axes:
+
+def load_by_step(
+    load: np.ndarray,
+    ax: Axes | None = None,
+    *,
+    steps: Sequence[float] | None = None,
+    branching: tuple[int, ...] | None = None,
+) -> Axes:
     """Draw the share of the assignments of every expert by optimiser step, experts stacked from below.
 
     Parameters
@@ -20,11 +29,13 @@ def load_by_step(load: np.ndarray, ax: Axes | None = None, *, steps: Sequence[fl
     ax : Axes, optional
     steps : sequence, optional
         The steps of the rows; 1, 2, ... when None.
+    branching : tuple of int, optional
+        Of two levels: a line stands between the groups of experts.
 
     Returns
     -------
     Axes
-        Experts in the order of their leaves, with white lines between them and a rule at every even share.
+        Experts in the order of their leaves, lightest to darkest in turns, with dotted rules where even shares end.
     """
     load = np.asarray(load, dtype=float)
     if load.ndim != 2 or not len(load):
@@ -32,11 +43,16 @@ def load_by_step(load: np.ndarray, ax: Axes | None = None, *, steps: Sequence[fl
     ax = style.canvas(ax)
     ax.grid(visible=False)
     x = np.arange(1, len(load) + 1) if steps is None else np.asarray(steps, dtype=float)
-    colours = [style.colour(leaf) for leaf in range(load.shape[1])]
-    ax.stackplot(x, load.T, colors=colours, edgecolor="white", linewidth=0.6)
+    leaves = load.shape[1]
+    ax.stackplot(x, load.T, colors=_bands(leaves), edgecolor="white", linewidth=0.6 if leaves <= MANY else 0.0)
+    for edge in np.arange(1, leaves) / leaves if leaves <= MANY else ():
+        ax.axhline(edge, color=style.INK, linewidth=0.5, linestyle=":")
+    if branching is not None and len(branching) > 1:
+        inner = leaves // branching[0]
+        ax.plot(x, np.cumsum(load, 1)[:, inner - 1 : -1 : inner], color=style.INK, linewidth=1.4)
     middles = np.cumsum(load[-1]) - load[-1] / 2
     for leaf, (middle, share) in enumerate(zip(middles, load[-1], strict=True)):
-        if share > 0.04:
+        if share > 0.03 and leaves <= MANY:
             ax.annotate(str(leaf), (x[-1], middle), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
     ax.set(xlim=(x[0], x[-1] if len(x) > 1 else x[0] + 1), ylim=(0, 1))
     ax.set_xlabel("optimiser step")
@@ -75,7 +91,8 @@ def routing_table(
     ax = style.canvas(ax)
     ax.grid(visible=False)
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=max(float(shares.max()), 1e-9), aspect="auto")
-    for (row, leaf), share in np.ndenumerate(shares):
+    wide = shares.shape[1] > MANY
+    for (row, leaf), share in np.ndenumerate(shares) if not wide else ():
         dark = share > 0.6 * shares.max()
         ax.text(leaf, row, f"{share:.0%}", ha="center", va="center", fontsize=7, color="white" if dark else style.INK)
     if branching is not None and len(branching) > 1:
@@ -83,14 +100,14 @@ def routing_table(
             ax.axvline(edge - 0.5, color=style.INK, linewidth=1.2)
     names = [str(i) for i in range(len(shares))] if groups is None else [style.plain(name, 20) for name in groups]
     ax.set_yticks(range(len(shares)), names)
-    ax.set_xticks(range(shares.shape[1]))
+    ax.set_xticks(range(0, shares.shape[1], -(-shares.shape[1] // MANY)))
     ax.set_xlabel("expert (share of the row's assignments)")
     ax.set_ylabel(by)
     return ax
 
 
 def figures_by_step(figures: Mapping[str, Sequence[float]], ax: Axes | None = None) -> Axes:
-    """Draw figures between zero and one by optimiser step, such as normalised entropy and dead fraction.
+    """Draw figures of a layer by optimiser step, such as normalised entropy and dead fraction.
 
     Parameters
     ----------
@@ -106,8 +123,17 @@ def figures_by_step(figures: Mapping[str, Sequence[float]], ax: Axes | None = No
     for i, (name, values) in enumerate(figures.items()):
         steps = np.arange(1, len(values) + 1)
         ax.plot(steps, values, color=style.colour(i), linestyle=style.dash(i), label=name)
-    ax.set_ylim(-0.02, 1.02)
+    top = max((float(np.nanmax(values)) for values in figures.values() if len(values)), default=1.0)
+    ax.set_ylim(-0.02 * max(top, 1.0), 1.02 * max(top, 1.0))
     ax.set_xlabel("optimiser step")
-    ax.set_ylabel("figure of the layer (0 to 1)")
+    ax.set_ylabel("figure of the layer")
     ax.legend(fontsize=8, frameon=False)
     return ax
+
+
+def _bands(leaves: int) -> list[tuple[float, ...]]:
+    """Return a colour for every expert: a map that colour-blind readers can follow, lighter and darker in turns."""
+    place = np.linspace(0.05, 0.95, leaves)
+    shade = np.where(np.arange(leaves) % 2, 0.35, 0.0)[:, None]
+    colours = matplotlib.colormaps["cividis"](place)[:, :3]
+    return [tuple(colour) for colour in colours + (1 - colours) * shade]

@@ -1,0 +1,130 @@
+"""The models of the vision experiments: one layer, and a transformer, with experts or dense ones of equal size."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gatewise.experiments.experiment import gates_of
+from gatewise.nn import MoE
+
+EXPERTS, GROUPS, KEPT = 8, (2, 4), 2  # flat, on two levels, and how many serve a token
+EQUAL_FLOPS, EQUAL_PARAMETERS = "dense, equal FLOPs", "dense, equal parameters"
+
+
+class Setting(NamedTuple):
+    """Sizes for one data set.
+
+    Attributes
+    ----------
+    data : str
+        Name of the images.
+    hidden : int
+        Hidden units of an expert of the one layer.
+    patch, dim, blocks, heads : int
+        Pixels along the side of a token, features, blocks and attention heads of the transformer. Its experts have
+        `dim` hidden units, so two of them are as large as the feed-forward networks of the other blocks.
+    epochs : tuple of int
+        Of the one layer and of the transformer.
+    batch : int
+    """
+
+    data: str
+    hidden: int
+    patch: int
+    dim: int
+    blocks: int
+    heads: int
+    epochs: tuple[int, int]
+    batch: int
+
+
+def equal_flops(dim: int, hidden: int, dim_out: int) -> int:
+    """Return the hidden units of a dense network with the multiplications of the experts kept and their router.
+
+    An expert of `hidden` units has ``hidden (dim + dim_out)``, a score ``dim``; flat routers have 8 scores, those of
+    two levels 10, so the network is between them.
+    """
+    scores = (EXPERTS + GROUPS[0] + EXPERTS) / 2
+    return round(KEPT * hidden + scores * dim / (dim + dim_out))
+
+
+def equal_parameters(dim: int, hidden: int, dim_out: int) -> int:
+    """Return the hidden units of a dense network with as many parameters as all experts and their router."""
+    scores = (EXPERTS + GROUPS[0] + EXPERTS) / 2
+    total = EXPERTS * (hidden * (dim + dim_out + 1) + dim_out) + scores * (dim + 1)
+    return round((total - dim_out) / (dim + dim_out + 1))
+
+
+def dense(dim: int, hidden: int, dim_out: int) -> nn.Module:
+    """Return a feed-forward network."""
+    return nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim_out))
+
+
+def feed_forward(gate: str, dim: int, hidden: int, dim_out: int) -> nn.Module:
+    """Return the layer that is compared: experts of `hidden` units behind gates, or a dense one of equal size."""
+    if gate == EQUAL_FLOPS:
+        return dense(dim, equal_flops(dim, hidden, dim_out), dim_out)
+    if gate == EQUAL_PARAMETERS:
+        return dense(dim, equal_parameters(dim, hidden, dim_out), dim_out)
+    gates = gates_of(gate)
+    return MoE(dim, hidden, EXPERTS if len(gates) == 1 else GROUPS, gates, top_k=KEPT, dim_out=dim_out, bias=True)
+
+
+class OneLayer(nn.Module):
+    """A classifier of one layer: pixels -> experts -> scores of the classes."""
+
+    def __init__(self, gate: str, setting: Setting, shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__()
+        channels, height, width = shape
+        self.layer = feed_forward(gate, channels * height * width, setting.hidden, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.flatten(1))
+
+
+class Block(nn.Module):
+    """Attention among the tokens, then a feed-forward part, each behind a norm and added to its input."""
+
+    def __init__(self, dim: int, heads: int, feed: nn.Module) -> None:
+        super().__init__()
+        self.heads = heads
+        self.before, self.between = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.project, self.back = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.feed = feed
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, tokens, dim = x.shape
+        parts = self.project(self.before(x)).view(rows, tokens, 3, self.heads, dim // self.heads)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(rows, tokens, dim)
+        x = x + self.back(mixed)
+        return x + self.feed(self.between(x))
+
+
+class Transformer(nn.Module):
+    """A vision transformer: patches with learned places, blocks of which the 2nd, 4th, ... hold the experts, mean."""
+
+    def __init__(self, gate: str, setting: Setting, shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__()
+        channels, height, width = shape
+        dim, self.patch = setting.dim, setting.patch
+        tokens = (height // self.patch) * (width // self.patch)
+        self.embed = nn.Linear(channels * self.patch**2, dim)
+        self.place = nn.Parameter(0.5 * torch.randn(tokens, dim))  # as large as what `embed` gives at the start
+        plain = partial(dense, dim, KEPT * dim, dim)
+        self.blocks = nn.Sequential(
+            *(
+                Block(dim, setting.heads, feed_forward(gate, dim, dim, dim) if number % 2 else plain())
+                for number in range(setting.blocks)
+            )
+        )
+        self.norm, self.head = nn.LayerNorm(dim), nn.Linear(dim, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.embed(F.unfold(x, self.patch, stride=self.patch).transpose(1, 2)) + self.place
+        return self.head(self.norm(self.blocks(tokens)).mean(1))
