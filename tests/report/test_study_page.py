@@ -368,3 +368,13 @@ def test_pages_are_written_whole_with_relative_links(small, tmp_path):
     report.write_front([(tmp_path / "runs" / "a", small)], tmp_path / "runs" / "index.html")
     assert 'href="a/index.html"' in (tmp_path / "runs" / "index.html").read_text("utf-8")
     assert sorted(p.name for p in (tmp_path / "runs").rglob("*") if p.is_file()) == ["index.html", "index.html"]
+
+
+def test_an_interrupted_study_has_a_page(studied):
+    first = studied.study.arms[0].name
+    frame = studied.frame[studied.frame["arm"] == first]
+    verdicts = tuple(judge(studied.study, frame, claim) for claim in studied.study.claims)
+    html = study_page(studied._replace(frame=frame, verdicts=verdicts, missing=7))
+    assert "has been run" in html
+    assert first in html
+    assert "nan" not in re.sub(r"<svg.*?</svg>", "", html, flags=re.DOTALL)

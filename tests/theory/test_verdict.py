@@ -159,3 +159,13 @@ def test_settling_scales_with_the_square_of_the_width():
     wide = judge(study_of(made), frame_of({"a": -0.48}, noise=1.5), made)
     assert wide.word is Word.unresolved
     assert "replicates" in wide.settle
+
+
+@pytest.mark.parametrize("other", ["", "b"])
+def test_a_claim_about_an_arm_that_was_not_run_stays_open(other):
+    one = claim("difference", 0.0, other="b") if other else claim()
+    there = {"a": -0.5} if other else {"b": -0.5}
+    found = judge(study_of(one), frame_of(there), one)
+    assert found.word is Word.unresolved
+    assert found.reason == f"no fit of {other or 'a'} has been run"
+    assert np.isnan(found.slope.value)

@@ -170,6 +170,8 @@ def _differences(result: StudyResult) -> list[Pair]:
 
 def _rows(result: StudyResult, pair: Pair) -> dict[str, Any]:
     """Return a comparison in rows as words, or why there is none."""
+    if absent := [name for name in pair[:2] if not len(judged(result, name))]:
+        return {"pair": pair, "rows": [], "refusal": f"no fit of {' or '.join(absent)} has been run"}
     one, two = (curve(result.frame, result.study.arm(name), pair[2]) for name in pair[:2])
     try:
         found = efficiency(one, two)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from gatewise.infer.identifiability import identify
-from gatewise.theory.slopes import Slope, interval, slope
+from gatewise.theory.slopes import DRAWS, Slope, interval, slope
 from gatewise.theory.store import Contents
 from gatewise.theory.study import Arm, Claim, Study
 
@@ -79,14 +79,16 @@ def table(contents: Contents) -> pd.DataFrame:
 
 
 def curve(frame: pd.DataFrame, arm: Arm, series: str) -> Curve:
-    """Return one series of an arm, of the replicates that are judged.
+    """Return one series of an arm, of the replicates that are judged; without numbers if no fit has been run.
 
     Raises
     ------
     ValueError
-        If there is no such series.
+        If the fits have no such series.
     """
     mine = frame[(frame["arm"] == arm.name) & (frame["replicate"] < arm.replicates)]
+    if mine.empty:
+        return _nothing(arm, series)
     if series not in mine or mine[series].isna().all():
         known = [name for name in mine.columns[3:] if mine[name].dtype == float and mine[name].notna().any()]
         raise ValueError(f"arm {arm.name!r} has no series {series!r}: it has {', '.join(known)}")
@@ -108,6 +110,14 @@ def curve(frame: pd.DataFrame, arm: Arm, series: str) -> Curve:
     )
 
 
+def _nothing(arm: Arm, series: str) -> Curve:
+    """Return the curve of an arm that has not been run."""
+    axis = tuple(level.axis for level in arm.levels())
+    nothing, zeros = float("nan"), (0,) * len(axis)
+    line = Slope(nothing, nothing, nothing, nothing, np.full(DRAWS, nothing), zeros, zeros)
+    return Curve(arm.name, series, axis, (np.empty(0),) * len(axis), line, line, line, (0.0,) * len(axis))
+
+
 def judge(study: Study, frame: pd.DataFrame, claim: Claim) -> Verdict:
     """Return the verdict on a claim.
 
@@ -122,6 +132,12 @@ def judge(study: Study, frame: pd.DataFrame, claim: Claim) -> Verdict:
     if parameter and parameter in _ridges(arm):
         reason = f"{parameter} is exactly unidentified: a ridge of equal objective runs through it, it has no rate"
         return Verdict(claim, Word.not_identified, first.slope, reason)
+    absent = [name for name in (claim.arm, claim.other) if name and not (frame["arm"] == name).any()]
+    if absent:
+        line = _nothing(arm, claim.series).slope
+        return Verdict(
+            claim, Word.unresolved, line, f"no fit of {' or '.join(absent)} has been run", "the rest of the run"
+        )
     curves = [first]
     if claim.other:
         curves.append(curve(frame, study.arm(claim.other), claim.other_series or claim.series))
