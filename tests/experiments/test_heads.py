@@ -43,7 +43,7 @@ def test_labels_with_one_value_are_left_out_and_none_left_is_an_error():
     scores = torch.tensor([[-1.0, 0.0, 0.0], [2.0, 0.0, 0.0], [0.5, 0.0, 0.0]])
     found = MULTI_LABEL.measures(scores, y)
     assert found == pytest.approx({"auroc": 1.0, "auprc": 1.0, "f1": 2 / 3})
-    with pytest.raises(ValueError, match="none of 2 labels has both values in the 3 rows .* AUROC is undefined"):
+    with pytest.raises(ValueError, match=r"none of 2 labels has both values in the 3 rows .* AUROC is undefined"):
         MULTI_LABEL.measures(scores[:, 1:], y[:, 1:])
 
 

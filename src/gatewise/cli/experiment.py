@@ -92,6 +92,8 @@ def _absent(experiment: Any, folder: Path | None) -> str:
     """Return which data of an experiment are not there, and how to get them; empty if all are."""
     from gatewise.data import present, source
 
+    if experiment.needs_folder:
+        return "run it by its name with --data-dir"
     needed = [source(name) for name in experiment.needs]
     return "; ".join(f"{one.name} is not there ({one.install})" for one in needed if not present(one, folder))
 

@@ -1,14 +1,17 @@
 """The applied experiments of the papers on data that anyone can have."""
 
+from gatewise.experiments.clinical import CLINICAL
 from gatewise.experiments.domains import DOMAINS
 from gatewise.experiments.experiment import Experiment, Job, Measure, gates_of
+from gatewise.experiments.multimodal import MULTIMODAL
 from gatewise.experiments.quadrants import QUADRANTS
 from gatewise.experiments.runner import run
 from gatewise.experiments.temperature import TEMPERATURE
 from gatewise.experiments.vision import CIFAR, FASHION, VISION
 
 EXPERIMENTS: dict[str, Experiment] = {
-    experiment.name: experiment for experiment in (QUADRANTS, TEMPERATURE, VISION, FASHION, CIFAR, DOMAINS)
+    experiment.name: experiment
+    for experiment in (QUADRANTS, TEMPERATURE, VISION, FASHION, CIFAR, MULTIMODAL, CLINICAL, DOMAINS)
 }
 
 __all__ = ["EXPERIMENTS", "Experiment", "Job", "Measure", "gates_of", "run"]

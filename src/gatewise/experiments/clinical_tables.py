@@ -166,9 +166,9 @@ def chunks(path: Path, needed: tuple[str, ...]) -> Iterator[pd.DataFrame]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # lines that are longer than the first one
-            header = pd.read_csv(path, encoding="utf-8-sig", header=None, nrows=1, **options).iloc[0].tolist()
+            header = pd.read_csv(path, header=None, nrows=1, **options).iloc[0].tolist()
             _check_header(path, header, needed)
-            read = pd.read_csv(path, encoding="utf-8-sig", names=header, header=0, chunksize=CHUNK, **options)
+            read = pd.read_csv(path, names=header, header=0, chunksize=CHUNK, **options)
             with read as parts:
                 for part in parts:
                     part.index = part.index + 2

@@ -104,6 +104,8 @@ class Experiment:
         Two gates and the words of the claim that the first is better than the second, for the verdict.
     needs : tuple of str
         Data sets of `gatewise.data.sources` without which no variant runs.
+    needs_folder : bool
+        Whether it runs on a folder of the user only.
     figures : mapping of str to Curves or Table
         Pictures by their titles; a variant whose outcomes lack the key has none.
     """
@@ -119,6 +121,7 @@ class Experiment:
     rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
     claim: tuple[str, str, str] = ("ll", "ss", "Laplace gates at both levels are better than softmax gates at both")
     needs: tuple[str, ...] = ()
+    needs_folder: bool = False
     figures: Mapping[str, Curves | Table] = field(default_factory=dict)
 
 

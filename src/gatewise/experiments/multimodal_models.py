@@ -82,10 +82,8 @@ def parameters(model: nn.Module) -> int:
 
 def equal_hidden(setting: Setting, kind: type[Concatenation] | type[LateFusion]) -> int:
     """Return the hidden units with which a baseline is nearest in parameters to flat softmax experts."""
-    state = torch.get_rng_state()
     wanted = parameters(Gated("softmax", setting))
     sizes = {hidden: parameters(kind(setting, hidden)) for hidden in (1, 2, 3)}
-    torch.set_rng_state(state)
     square = (sizes[3] - 2 * sizes[2] + sizes[1]) / 2  # the number is a quadratic in the hidden units
     slope = sizes[2] - sizes[1] - 3 * square
     rest = sizes[1] - square - slope - wanted

@@ -57,7 +57,7 @@ def page(experiment: Experiment, records: Sequence[Record], faults: Sequence[str
 def shown(experiment: Experiment, records: Sequence[Record], variant: str) -> Shown:
     """Return the table of a variant for the terminal."""
     out = Shown("gate", title=f"{experiment.title}: {variant}", box=box.SIMPLE_HEAD, pad_edge=False)
-    for measure in experiment.measures.values():
+    for measure in _measures(experiment, records, variant).values():
         out.add_column(measure.title + (f" [{measure.unit}]" if measure.unit else ""), justify="right")
     for row in _rows(experiment, records, variant):
         out.add_row(row["gate"], *(cell["text"] for cell in row["cells"]))
@@ -67,11 +67,10 @@ def shown(experiment: Experiment, records: Sequence[Record], variant: str) -> Sh
 def _variant(experiment: Experiment, records: Sequence[Record], variant: str, number: int) -> dict[str, Any]:
     gates = gates_in(experiment, records, variant)
     pictures = []
-    for name, measure in experiment.measures.items():
-        if any(values(records, variant, gate, name) for gate in gates):
-            figure = Figure(figsize=(5.6, 0.9 + 0.26 * len(gates)), layout="constrained")
-            by_gate(records, variant, name, measure, gates, figure.add_subplot())
-            pictures.append({"title": measure.title, "svg": Markup(svg(figure, f"v{number}-{name}"))})
+    for name, measure in _measures(experiment, records, variant).items():
+        figure = Figure(figsize=(5.6, 0.9 + 0.26 * len(gates)), layout="constrained")
+        by_gate(records, variant, name, measure, gates, figure.add_subplot())
+        pictures.append({"title": measure.title, "svg": Markup(svg(figure, f"v{number}-{name}"))})
     for title, what in experiment.figures.items():
         shown_for = [
             g for g in gates if any(what.key in r.outcome for r in records if r.gate == g and r.variant == variant)
@@ -94,11 +93,17 @@ def _variant(experiment: Experiment, records: Sequence[Record], variant: str, nu
     return {
         "id": f"variant-{number}",
         "name": variant,
-        "measures": list(experiment.measures.values()),
+        "measures": list(_measures(experiment, records, variant).values()),
         "rows": _rows(experiment, records, variant),
         "reference": _reference(gates),
         "pictures": pictures,
     }
+
+
+def _measures(experiment: Experiment, records: Sequence[Record], variant: str) -> dict[str, Measure]:
+    """Return the measures that some run of a variant has."""
+    found = {name for r in records if r.variant == variant and not r.tuning for name in r.outcome}
+    return {name: measure for name, measure in experiment.measures.items() if name in found}
 
 
 def _first(records: Sequence[Record], variant: str, key: str) -> list[Any]:
@@ -113,7 +118,7 @@ def _rows(experiment: Experiment, records: Sequence[Record], variant: str) -> li
     for gate in gates:
         found = [r for r in records if r.variant == variant and r.gate == gate and not r.tuning]
         cells = []
-        for name, measure in experiment.measures.items():
+        for name, measure in _measures(experiment, records, variant).items():
             mean = interval(list(values(records, variant, gate, name).values()))
             less = difference(records, variant, gate, base, name)
             cells.append(_cell(mean, less, measure, gate == base))
