@@ -143,7 +143,7 @@ def affine(weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
 def one_matrix(x: Tensor, rank: int) -> Tensor:
     """Return x ``(*B, d, n)`` as ``(d, n)`` where every member of a product of that rank shares it: one product.
 
-    Of few features x stays as it is: nothing is gained, and sums keep their order.
+    Of few features x stays as it is, so that sums keep their order.
     """
     shared = 2 < x.ndim <= rank and x.shape[:-2].numel() == 1
     return x.reshape(x.shape[-2:]) if shared and x.shape[-2] > 16 else x

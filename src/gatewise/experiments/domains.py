@@ -18,6 +18,7 @@ from gatewise.experiments.experiment import PAIRS, Experiment, Job, Measure, Out
 from gatewise.experiments.specialise import disagreement
 from gatewise.experiments.train import Split, seeded, split_rows, train
 from gatewise.nn import MoE
+from gatewise.nn.experts import scaled_gradient
 from gatewise.nn.measures import domain_table
 
 SIDE, INNER, EPOCHS = 12, 2, 40
@@ -231,7 +232,7 @@ def _loss(gate: str, model: nn.Module, data: Rows, rows: Tensor, done: float) ->
         return loss + (PENALTY if done > 0.1 else 0.0) * _irm(scores, data, rows)
     if gate == "DANN":
         strength = 2 / (1 + np.exp(-10 * done)) - 1
-        features = _Reverse.apply(model.features(data.x[rows]), strength)
+        features = scaled_gradient(model.features(data.x[rows]), -strength)  # the source's gradient turned round
         return loss + F.cross_entropy(model.source(features), data.domain[rows])
     return loss
 
@@ -255,19 +256,6 @@ def _irm(scores: Tensor, data: Rows, rows: Tensor) -> Tensor:
 def _slope(scores: Tensor, y: Tensor) -> Tensor:
     """Return the derivative of the loss in a factor of the scores, at one."""
     return ((scores.softmax(-1) - F.one_hot(y, scores.shape[-1])) * scores).sum(-1).mean()
-
-
-class _Reverse(torch.autograd.Function):
-    """The identity, with its gradient turned round."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, strength: float) -> Tensor:
-        ctx.strength = strength
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        return -ctx.strength * gradient, None
 
 
 DOMAINS = Experiment(

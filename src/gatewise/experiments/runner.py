@@ -66,20 +66,20 @@ def run(
     for variant in wanted:
         for model in models:
             common = {"variant": variant, "gate": model, "quick": quick, "device": device, "folder": data}
-            rate = experiment.rates[len(experiment.rates) // 2]
-            if not quick:
-                scores = {
-                    rate: np.mean(
-                        [
-                            finish(Job(seed=seed, rate=rate, tuning=True, **common)).outcome["validation"]
-                            for seed in TUNING_SEEDS
-                        ]
-                    )
-                    for rate in experiment.rates
-                }
-                rate = max(scores, key=scores.__getitem__)
+            middle = experiment.rates[len(experiment.rates) // 2]
+            rate = middle if quick else _best_rate(experiment.rates, common, finish)
             for seed in range(min(seeds, 2) if quick else seeds):
                 finish(Job(seed=seed, rate=rate, **common))
+
+
+def _best_rate(rates: Sequence[float], common: dict[str, Any], finish: Callable[[Job], Record]) -> float:
+    """Return the rate with the best mean validation score over the seeds of the tuning."""
+
+    def score(rate: float) -> float:
+        jobs = [Job(seed=seed, rate=rate, tuning=True, **common) for seed in TUNING_SEEDS]
+        return float(np.mean([finish(job).outcome["validation"] for job in jobs]))
+
+    return max(rates, key=score)
 
 
 def _open(experiment: Experiment, folder: Path, quick: bool, resume: bool) -> None:

@@ -6,12 +6,11 @@ from itertools import combinations
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from gatewise.nn.layer import MoE
-from gatewise.nn.measures import domain_table, mutual_information
+from gatewise.nn.measures import domain_table, expert_similarity, mutual_information
 
 
 def information(index: Tensor, label: Tensor, experts: int) -> float:
@@ -22,8 +21,6 @@ def information(index: Tensor, label: Tensor, experts: int) -> float:
 @torch.no_grad()
 def disagreement(layer: MoE, x: Tensor, draw: int = 256) -> float:
     """Return one minus the mean cosine similarity of two experts' outputs at the same token of x ``(T, d)``."""
-    from gatewise.nn.measures import expert_similarity
-
     return 1.0 - expert_similarity(layer, x[:draw], draws=2).mean
 
 
@@ -35,11 +32,3 @@ def stability(choices: list[np.ndarray]) -> float:
     if len(choices) < 2:
         return float("nan")
     return float(np.mean([adjusted_rand_score(one, two) for one, two in combinations(choices, 2)]))
-
-
-def matched_accuracy(label: np.ndarray, cluster: np.ndarray) -> float:
-    """Return the share of rows whose cluster is that of their label under the best one-to-one naming."""
-    table = np.zeros((int(label.max()) + 1, int(cluster.max()) + 1))
-    np.add.at(table, (label, cluster), 1)
-    rows, columns = linear_sum_assignment(-table)
-    return float(table[rows, columns].sum() / len(label))

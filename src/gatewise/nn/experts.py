@@ -113,8 +113,9 @@ class FFN(nn.Module):
         """Return w_in, w_out, b_in, b_out, with gradients divided by the number of ranks whose tokens come here."""
         if self.ranks == 1:
             return self.w_in, self.w_out, self.b_in, self.b_out
-        b_in, b_out = (None if b is None else _Mean.apply(b, self.ranks) for b in (self.b_in, self.b_out))
-        return _Mean.apply(self.w_in, self.ranks), _Mean.apply(self.w_out, self.ranks), b_in, b_out
+        share = 1.0 / self.ranks
+        b_in, b_out = (None if b is None else scaled_gradient(b, share) for b in (self.b_in, self.b_out))
+        return scaled_gradient(self.w_in, share), scaled_gradient(self.w_out, share), b_in, b_out
 
     def singles(self) -> Sequence[Callable[[Tensor], Tensor]]:
         """Return every expert as a function ``(n, d) -> (n, d_out)``; each tensor is unbound once."""
@@ -127,17 +128,22 @@ class FFN(nn.Module):
         return f"{self.n_experts} x ({self.dim} -> {self.hidden} -> {self.dim_out}), {self.activation}, bias={bias}"
 
 
-class _Mean(torch.autograd.Function):
-    """Pass a value on; backwards, divide the sum of the ranks' gradients by their number."""
+def scaled_gradient(value: Tensor, factor: float) -> Tensor:
+    """Return `value`, whose gradient is multiplied by `factor` on its way back."""
+    return _Scaled.apply(value, factor)
+
+
+class _Scaled(torch.autograd.Function):
+    """See `scaled_gradient`."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, ranks: int) -> Tensor:
-        ctx.ranks = ranks
+    def forward(ctx: Any, value: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
         return value.view_as(value)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient / ctx.ranks, None
+        return gradient * ctx.factor, None
 
 
 def _single(fn: Unit, w_in: Tensor, w_out: Tensor, b_in: Tensor | None, b_out: Tensor | None, x: Tensor) -> Tensor:
