@@ -18,6 +18,7 @@ def outcome(job):
         "accuracy": 0.5 + gain + 0.01 * (job.seed % 3),
         "moved": job.gate != "ss",
         "counts": [[3, 1], [0, 4]],
+        "choice": [0, 0, 1, 1] if job.gate == "ll" else [[job.seed % 2, 0, 1, 1]],
     }
 
 
@@ -50,6 +51,8 @@ def test_cells_and_verdict(folder):
     assert "supported" in rows["\N{CHECK MARK} supported"]
     assert "+0.1000 [+0.1000, +0.1000]" in rows["\N{CHECK MARK} supported"]
     assert "A toy &lt;title&gt;" in html
+    assert '"agreement of seeds">1.000<' in rows["ll"]
+    assert '"agreement of seeds">1.000<' not in rows["softmax"]
     assert "a gate parameter of ss did not move" in html
     assert "THEORY" not in html
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from rich import box
@@ -13,6 +14,7 @@ from rich.table import Table as Shown
 
 from gatewise.experiments.compare import Interval, difference, gates_in, interval, values, verdicts, word
 from gatewise.experiments.experiment import Curves, Experiment, Measure
+from gatewise.experiments.specialise import stability
 from gatewise.experiments.store import Record, read
 from gatewise.plots.experiments import by_gate, curves, table
 from gatewise.report.drawing import svg
@@ -95,6 +97,7 @@ def _variant(experiment: Experiment, records: Sequence[Record], variant: str, nu
         "name": variant,
         "measures": list(_measures(experiment, records, variant).values()),
         "rows": _rows(experiment, records, variant),
+        "steady": any("choice" in r.outcome for r in records if r.variant == variant),
         "reference": _reference(gates),
         "pictures": pictures,
     }
@@ -123,7 +126,17 @@ def _rows(experiment: Experiment, records: Sequence[Record], variant: str) -> li
             less = difference(records, variant, gate, base, name)
             cells.append(_cell(mean, less, measure, gate == base))
         rates = sorted({record.rate for record in found})
-        out.append({"gate": gate, "rate": ", ".join(f"{rate:g}" for rate in rates), "n": len(found), "cells": cells})
+        choices = [np.asarray(r.outcome["choice"]).ravel() for r in found if "choice" in r.outcome]
+        steady = f"{stability(choices):.3f}" if len(choices) > 1 else ""
+        out.append(
+            {
+                "stability": steady,
+                "gate": gate,
+                "rate": ", ".join(f"{rate:g}" for rate in rates),
+                "n": len(found),
+                "cells": cells,
+            }
+        )
     return out
 
 
