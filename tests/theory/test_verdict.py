@@ -123,6 +123,17 @@ def test_uncertified_replicates_stay_in_the_slope_and_the_slope_without_them_is_
     assert found.certified.used == (57,) * 5 or found.certified.used == (58,) * 5
 
 
+def test_a_slope_that_hangs_on_uncertified_fits_decides_nothing():
+    made = claim("at_most", -0.5, 0.05)
+    frame = frame_of({"a": -0.445}, replicates=1000, noise=0.001, uncertified=0.04)
+    assert judge(study_of(made, replicates=1000), frame, made).word is Word.contradicted
+    frame.loc[~frame["certified"], "error"] *= (frame["axis"] / SIZES[0]) ** -3.0
+    frame.loc[~frame["certified"], "error"] *= 8
+    found = judge(study_of(made, replicates=1000), frame, made)
+    assert found.word is Word.unresolved
+    assert "no certificate the slope is -0.445" in found.reason
+
+
 def test_a_curved_window_is_not_decided():
     made = claim(value=-0.52, tolerance=0.045)
     found = judge(study_of(made), frame_of({"a": -0.75}, bend=0.05, noise=0.05), made)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from gatewise.fit.threads import one_thread
 from gatewise.theory.population import population_exponent
 from gatewise.theory.store import cut, line_of, parsed
 from gatewise.theory.study import Probe, Study
-from gatewise.theory.verdict import Word
+from gatewise.theory.verdict import Verdict, Word
 
 STEADY = 0.5  # share of the tolerance that an exponent may still move between its last two values
 FILE = "probes.jsonl"
@@ -118,3 +118,21 @@ def _judge(probe: Probe, record: dict[str, Any] | None) -> Probed:
         return Probed(probe, Word.unresolved, f"{last:.3f} still moves towards the claim: smaller eps", record)
     word = Word.differs if probe.standing == "recalled" else Word.contradicted
     return Probed(probe, word, f"{last:.3f} at eps = {probe.eps[-1]:g}", record)
+
+
+def settled(verdict: Verdict, found: Sequence[Probed]) -> Verdict:
+    """Return the verdict on a claim with what its population exponent says.
+
+    The exponent decides what the slopes leave open. Where slopes and exponent decide and say different things, the
+    window is not at its limit and the claim is open.
+    """
+    probed = next((one for one in found if verdict.claim.probe and one.probe.name == verdict.claim.probe), None)
+    if probed is None or probed.word is Word.unresolved or not verdict.slope.used or not all(verdict.slope.used):
+        return verdict
+    said = f"the population exponent is {probed.reason}"
+    if verdict.word is Word.unresolved:
+        return verdict._replace(word=probed.word, reason=f"{said}; open in the window: {verdict.reason}", settle="")
+    if verdict.word is probed.word:
+        return verdict._replace(reason=f"{verdict.reason}; {said}")
+    reason = f"{verdict.word} in the window, but {said}: the window is not at its limit"
+    return verdict._replace(word=Word.unresolved, reason=reason, settle="larger n")

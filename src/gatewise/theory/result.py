@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from gatewise.theory.probes import Probed, judge_probes
+from gatewise.theory.probes import Probed, judge_probes, settled
 from gatewise.theory.store import declared, read, seconds
 from gatewise.theory.study import Study
 from gatewise.theory.verdict import Verdict, judge, table, wanted
@@ -76,7 +76,8 @@ def collect(study: Study, folder: str | Path) -> StudyResult:
     if not contents.records:
         raise ValueError(f"{folder} holds no records: run the study first")
     frame = table(contents)
-    verdicts = tuple(judge(study, frame, claim) for claim in study.claims)
+    probes = judge_probes(study, folder)
+    verdicts = tuple(settled(judge(study, frame, claim), probes) for claim in study.claims)
     wanted_keys = sum(
         1
         for arm in study.arms
@@ -92,5 +93,5 @@ def collect(study: Study, folder: str | Path) -> StudyResult:
         contents.faults,
         declared(folder, study),
         seconds(folder),
-        judge_probes(study, folder),
+        probes,
     )

@@ -191,6 +191,8 @@ class Claim:
     standing : {"published", "derived", "recalled", "own"}
     other, other_series : str
         The second arm; with it, any kind is about the difference of the slopes. Its series, if it is another one.
+    probe : str
+        The population exponent, by its name, that decides if the slopes leave the claim open.
     """
 
     arm: str
@@ -202,6 +204,7 @@ class Claim:
     standing: Standing
     other: str = ""
     other_series: str = ""
+    probe: str = ""
 
     def __post_init__(self) -> None:
         if self.kind == "difference" and not self.other:
@@ -263,7 +266,8 @@ class Study:
     Raises
     ------
     ValueError
-        For two arms of one name and a claim about an arm there is not.
+        For two arms of one name, a claim about an arm or a population exponent there is not, and one with a slope that
+        is not that of its exponent.
     """
 
     name: str
@@ -283,6 +287,19 @@ class Study:
             for name in filter(None, (claim.arm, claim.other)):
                 if name not in names:
                     raise ValueError(f"study {self.name!r} claims something of arm {name!r}: its arms are {names}")
+            if claim.probe:
+                self._check_probe(claim)
+
+    def _check_probe(self, claim: Claim) -> None:
+        exponents = {probe.name: probe.value for probe in self.probes}
+        if claim.probe not in exponents:
+            raise ValueError(f"study {self.name!r} has no exponent {claim.probe!r}: it has {', '.join(exponents)}")
+        rate = -1 / (2 * exponents[claim.probe])
+        if claim.kind != "equal" or abs(claim.value - rate) > 1e-9:
+            raise ValueError(
+                f"claim about {claim.arm!r}, {claim.series!r}: {claim.kind} {claim.value:g}, but the exponent "
+                f"{claim.probe!r} says that the slope is equal to {rate:g}"
+            )
 
     def arm(self, name: str) -> Arm:
         """Return an arm by name.

@@ -123,8 +123,9 @@ def judge(study: Study, frame: pd.DataFrame, claim: Claim) -> Verdict:
 
     Supported iff the interval lies inside claim +- tolerance, contradicted iff it is disjoint from it; a faster slope
     never contradicts a bound, and a recalled claim is at most "differs from recollection". Unresolved otherwise, and
-    always where the window is short, where the slope without the smallest third of the sizes or that of medians says
-    something else, and where more than 5 % of the replicates lack a certificate or a number.
+    always where the window is short, where the slope without the smallest third of the sizes, that of medians or that
+    of certified replicates says something else, and where more than 5 % of the replicates lack a certificate or, at
+    some size, a number.
     """
     arm = study.arm(claim.arm)
     first = curve(frame, arm, claim.series)
@@ -141,7 +142,7 @@ def judge(study: Study, frame: pd.DataFrame, claim: Claim) -> Verdict:
     curves = [first]
     if claim.other:
         curves.append(curve(frame, study.arm(claim.other), claim.other_series or claim.series))
-    found, later = (_combined([getattr(c, name) for c in curves]) for name in ("slope", "later"))
+    found, later, certified = (_combined([getattr(c, name) for c in curves]) for name in ("slope", "later", "certified"))
     doubts = [doubt for c in curves for doubt in _doubts(c, claim)]
     word = _word(claim, found)
     if not doubts and word is not Word.unresolved:
@@ -150,6 +151,8 @@ def judge(study: Study, frame: pd.DataFrame, claim: Claim) -> Verdict:
             doubts.append(f"{size}: the window is curved")
         if word is not _word_at(claim, found.median):
             doubts.append(f"medians have the slope {found.median:+.3f}: rare replicates rule the means")
+        if word is not _word_at(claim, certified.value):
+            doubts.append(f"without the fits that have no certificate the slope is {certified.value:+.3f}")
     if doubts:
         return Verdict(claim, Word.unresolved, found, "; ".join(doubts), _settle(claim, found, curves))
     if word is Word.contradicted and claim.standing == "recalled":
@@ -198,11 +201,10 @@ def _doubts(c: Curve, claim: Claim) -> list[str]:
     least = min(u + m for u, m in zip(c.slope.used, c.slope.missing, strict=True))
     if least < LEAST_REPLICATES:
         words.append(f"{least} replicates ({LEAST_REPLICATES} needed)")
-    share = max(c.uncertified)
+    share = float(np.average(c.uncertified, weights=[len(errors) for errors in c.errors]))
     if share > ALLOWED + 1e-9:
         words.append(
-            f"{100 * share:.0f} % of the replicates at some size have no certificate (slope without them "
-            f"{c.certified.value:+.3f})"
+            f"{100 * share:.0f} % of the replicates have no certificate (slope without them {c.certified.value:+.3f})"
         )
     lost = max(m / max(u + m, 1) for u, m in zip(c.slope.used, c.slope.missing, strict=True))
     if lost > ALLOWED + 1e-9:
