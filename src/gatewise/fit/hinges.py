@@ -109,39 +109,35 @@ def _near(problem: Problem, point: Tensor) -> Hinges:
     """Return the rows whose affine map is within `NEAR` of zero; one of rows with equal equations."""
     chart = problem.chart
     natural = chart.natural(point[None])
-    gradients, values, names = [], [], []
+    gradients, values, names = [point.new_zeros(0, chart.size)], [point.new_zeros(0)], []
     for block in problem.rows.blocks(65536):
         for name, at, extra, local in _affine_maps(chart, point[None], block):
             value = local.value[0]
             owners, children, n = value.shape
             columns = local.jacobian.shape[-2]
             jacobian = local.jacobian.expand(1, owners, children, columns, n)[0]
-            for owner, child, row in (value.abs() < NEAR).nonzero().tolist():
-                first = at + (owner * children + child) * columns + owner * extra
-                unit = torch.zeros(1, len(chart.local), dtype=point.dtype)
-                unit[0, first : first + columns] = jacobian[owner, child, :, row]
-                gradients.append(chart.pull_gradient(natural, unit)[0])
-                values.append(value[owner, child, row])
-                names.append(f"{name}[{owner},{child}]")
-    return _independent(gradients, values, names, chart.size)
+            owner, child, row = (value.abs() < NEAR).nonzero().unbind(-1)
+            first = at + (owner * children + child) * columns + owner * extra
+            unit = point.new_zeros(len(row), len(chart.local))
+            unit.scatter_(1, first[:, None] + torch.arange(columns), jacobian[owner, child, :, row])
+            gradients.append(chart.pull_gradient(natural.expand(len(row), -1), unit))
+            values.append(value[owner, child, row])
+            names += [f"{name}[{o},{c}]" for o, c in zip(owner.tolist(), child.tolist(), strict=True)]
+    return _independent(torch.cat(gradients), torch.cat(values), names)
 
 
-def _independent(gradients: list[Tensor], values: list[Tensor], names: list[str], size: int) -> Hinges:
-    """Return a largest set of hinges whose equations do not follow from each other."""
+def _independent(gradients: Tensor, values: Tensor, names: list[str]) -> Hinges:
+    """Return a largest set of hinges whose equations do not follow from each other, those next to zero first."""
+    order = values.abs().argsort(stable=True)
+    left, size = gradients[order], gradients[order].norm(dim=-1)
     chosen: list[int] = []
-    basis = torch.zeros(0, size, dtype=torch.float64)
-    for i in sorted(range(len(values)), key=lambda i: float(values[i].abs())):
-        left = gradients[i] - (gradients[i] @ basis.mT) @ basis
-        if float(left.norm()) > 1e-7 * float(gradients[i].norm()) > 0:
-            basis = torch.cat([basis, (left / left.norm())[None]])
-            chosen.append(i)
-    if not chosen:
-        return Hinges(basis, basis.new_zeros(0), ())
-    return Hinges(
-        torch.stack([gradients[i] for i in chosen]),
-        torch.stack([values[i] for i in chosen]),
-        tuple(names[i] for i in chosen),
-    )
+    while True:
+        new = ((left.norm(dim=-1) > 1e-7 * size) & (size > 0)).nonzero()[:, 0]
+        if not len(new):
+            return Hinges(gradients[chosen], values[chosen], tuple(names[i] for i in chosen))
+        chosen.append(int(order[new[0]]))
+        way = left[new[0]] / left[new[0]].norm()
+        left = left - (left @ way)[:, None] * way
 
 
 def _restricted(chart: Chart, held: Hinges, point: Tensor) -> tuple[Chart, Tensor]:
