@@ -65,6 +65,20 @@ def test_an_interrupted_run_keeps_what_ended(toy, tmp_path):
     assert len(read(tmp_path)[0]) == 2 * 3 * 8
 
 
+def test_workers_store_what_one_process_stores(tmp_path):
+    for name, workers in (("one", 1), ("two", 2)):
+        run(EXPERIMENTS["quadrants"], tmp_path / name, gates=("ss",), quick=True, workers=workers)
+    assert list(lines(tmp_path / "one")) == list(lines(tmp_path / "two"))
+
+
+def test_progress_counts_every_job_once(toy, tmp_path):
+    told = []
+    run(toy, tmp_path, seeds=2, listener=lambda done, total, job: told.append((done, total)))
+    assert told == [(i, 48) for i in range(1, 49)]
+    run(toy, tmp_path, seeds=3, resume=True, listener=lambda done, total, job: told.append((done, total)))
+    assert told[-1] == (54, 54)
+
+
 def test_a_torn_line_is_named_and_run_again(toy, calls, tmp_path):
     run(toy, tmp_path, seeds=1, quick=True)
     path = tmp_path / RECORDS

@@ -38,17 +38,15 @@ def run(
     variants: Annotated[str, typer.Option(help="Variants, separated by semicolons; all when left out.")] = "",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     data_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of data that no package brings.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes, one thread each.", min=1)] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the folder stands.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder; default out/NAME or out/NAME-quick.")] = None,
 ) -> None:
     """Run an experiment, compare the gates, and write its page."""
     with clear_faults():
-        import torch
-
         from gatewise.experiments import EXPERIMENTS
         from gatewise.experiments import run as run_experiment
 
-        torch.set_num_threads(1)  # small matrices; and equal results whatever the machine has
         home = out if name == "all" and out else Path("out")
         for experiment in EXPERIMENTS.values() if name == "all" else (_experiment(name),):
             if name == "all" and (words := _absent(experiment, data_dir)):
@@ -67,6 +65,7 @@ def run(
                         device=device,
                         data=data_dir,
                         resume=resume,
+                        workers=workers,
                         listener=tell,
                     )
             except KeyboardInterrupt:
@@ -135,6 +134,6 @@ def _progress(title: str) -> Iterator[Callable[[int, int, Any], None]]:
         task = bar.add_task(title, total=None)
 
         def tell(done: int, total: int, job: Any) -> None:
-            bar.update(task, completed=done - 1, total=total, description=f"{job.variant}: {job.gate}")
+            bar.update(task, completed=done, total=total, description=f"{job.variant}: {job.gate}")
 
         yield tell

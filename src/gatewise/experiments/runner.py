@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import torch
 
-from gatewise.experiments.experiment import Experiment, Job, gates_of
+from gatewise.experiments.experiment import Experiment, Job, Outcome, gates_of
 from gatewise.experiments.store import HEADER, Record, append, read
+from gatewise.fit.threads import one_thread
 
 TUNING_SEEDS = (1001, 1002)
 Listener = Callable[[int, int, Job], None]
@@ -28,12 +30,14 @@ def run(
     device: str = "cpu",
     data: Path | None = None,
     resume: bool = False,
+    workers: int = 1,
     listener: Listener = lambda done, total, job: None,
 ) -> None:
     """Run an experiment into a folder.
 
     Every gate chooses its rate among the experiment's by the mean validation score of two seeds that are used for
-    nothing else: an equal budget for all. A quick run has two seeds and the middle rate.
+    nothing else: an equal budget for all. A quick run has two seeds and the middle rate. A job runs on one thread, so
+    that its result does not depend on the number of workers.
 
     Raises
     ------
@@ -49,37 +53,48 @@ def run(
     _open(experiment, folder, quick, resume)
     done = {record.key: record for record in read(folder)[0]}
     models = (*experiment.baselines, *chosen)
-    count = (min(seeds, 2) if quick else seeds) + (0 if quick else len(experiment.rates) * len(TUNING_SEEDS))
-    total, number = len(wanted) * len(models) * count, 0
+    few = range(min(seeds, 2) if quick else seeds)
+    rates = () if quick else experiment.rates
+    total, number = len(wanted) * len(models) * (len(few) + len(rates) * len(TUNING_SEEDS)), 0
 
-    def finish(job: Job) -> Record:
+    def finish(jobs: Sequence[Job]) -> None:
         nonlocal number
-        number += 1
-        listener(number, total, job)
-        if job.key() not in done:
-            outcome = _plain(experiment.run(job))
-            record = Record(job.variant, job.gate, job.seed, job.rate, job.tuning, job.key(), outcome)
+        left = [job for job in jobs if job.key() not in done]
+        number += len(jobs) - len(left)
+        for job, outcome in _ended(experiment.run, left, workers):
+            record = Record(job.variant, job.gate, job.seed, job.rate, job.tuning, job.key(), _plain(outcome))
             append(folder, record)
             done[job.key()] = record
-        return done[job.key()]
+            number += 1
+            listener(number, total, job)
+
+    def score(job: Job) -> float:
+        return float(np.mean([done[job._replace(seed=seed).key()].outcome["validation"] for seed in TUNING_SEEDS]))
 
     for variant in wanted:
-        for model in models:
-            common = {"variant": variant, "gate": model, "quick": quick, "device": device, "folder": data}
-            middle = experiment.rates[len(experiment.rates) // 2]
-            rate = middle if quick else _best_rate(experiment.rates, common, finish)
-            for seed in range(min(seeds, 2) if quick else seeds):
-                finish(Job(seed=seed, rate=rate, **common))
+        tuned = [
+            [Job(variant, model, TUNING_SEEDS[0], rate, quick, device, data, True) for rate in rates]
+            for model in models
+        ]
+        finish([job._replace(seed=seed) for trials in tuned for job in trials for seed in TUNING_SEEDS])
+        middle = experiment.rates[len(experiment.rates) // 2]
+        best = [max(trials, key=score).rate if trials else middle for trials in tuned]
+        chosen_rates = zip(models, best, strict=True)
+        finish([Job(variant, gate, seed, rate, quick, device, data) for gate, rate in chosen_rates for seed in few])
 
 
-def _best_rate(rates: Sequence[float], common: dict[str, Any], finish: Callable[[Job], Record]) -> float:
-    """Return the rate with the best mean validation score over the seeds of the tuning."""
+def _ended(run: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Outcome]]:
+    """Run jobs, on processes if there are several workers, and return each with its outcome when it ends."""
+    if workers <= 1 or len(jobs) <= 1:
+        yield from (_one(run, job) for job in jobs)
+        return
+    pool = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="2*n_jobs", batch_size=1)
+    yield from pool(joblib.delayed(_one)(run, job) for job in jobs)
 
-    def score(rate: float) -> float:
-        jobs = [Job(seed=seed, rate=rate, tuning=True, **common) for seed in TUNING_SEEDS]
-        return float(np.mean([finish(job).outcome["validation"] for job in jobs]))
 
-    return max(rates, key=score)
+def _one(run: Callable[[Job], Outcome], job: Job) -> tuple[Job, Outcome]:
+    with one_thread():
+        return job, run(job)
 
 
 def _open(experiment: Experiment, folder: Path, quick: bool, resume: bool) -> None:
