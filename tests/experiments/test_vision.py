@@ -11,12 +11,21 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gatewise.data.origins import SOURCES
 from gatewise.experiments import vision
+from gatewise.experiments.ablations import ABLATIONS, BASE, ROUTINGS
 from gatewise.experiments.experiment import Job, gates_of
 from gatewise.experiments.vision import CIFAR, FASHION, MEASURES, VISION
-from gatewise.experiments.vision_models import EQUAL_FLOPS, EQUAL_PARAMETERS, OneLayer, Transformer, feed_forward
+from gatewise.experiments.vision_models import (
+    EQUAL_FLOPS,
+    EQUAL_PARAMETERS,
+    OneLayer,
+    Routing,
+    Transformer,
+    feed_forward,
+)
 from gatewise.nn.diagnostics import layers
 
 SETTINGS = {one.name: one.run.args[0] for one in (VISION, FASHION, CIFAR)}
+ROUTING = Routing()
 PIXELS = {"vision": 64, "vision-fashion": 784, "vision-cifar": 3072}
 LAYERS = [
     pytest.param(*sizes, id=f"{name}, {kind}")
@@ -44,9 +53,11 @@ def parameters(layer):
 @pytest.mark.parametrize(("dim", "hidden", "dim_out"), LAYERS)
 @pytest.mark.parametrize("gate", ["softmax", "sigmoid", "ss"])
 def test_dense_baselines_have_the_size_of_the_mixture_within_5_percent(dim, hidden, dim_out, gate):
-    mixture = feed_forward(gate, dim, hidden, dim_out)
-    work = multiplications(mixture, dim) / multiplications(feed_forward(EQUAL_FLOPS, dim, hidden, dim_out), dim)
-    size = parameters(mixture) / parameters(feed_forward(EQUAL_PARAMETERS, dim, hidden, dim_out))
+    mixture = feed_forward(gate, ROUTING, dim, hidden, dim_out)
+    work = multiplications(mixture, dim) / multiplications(
+        feed_forward(EQUAL_FLOPS, ROUTING, dim, hidden, dim_out), dim
+    )
+    size = parameters(mixture) / parameters(feed_forward(EQUAL_PARAMETERS, ROUTING, dim, hidden, dim_out))
     assert work == pytest.approx(1.0, abs=0.05)
     assert size == pytest.approx(1.0, abs=0.05)
 
@@ -54,8 +65,32 @@ def test_dense_baselines_have_the_size_of_the_mixture_within_5_percent(dim, hidd
 @pytest.mark.parametrize(("dim", "hidden", "dim_out"), LAYERS)
 @pytest.mark.parametrize("gate", [gate for gate in VISION.gates if gate not in {"softmax", "sigmoid", "ss"}])
 def test_parameters_are_equal_for_every_gate(dim, hidden, dim_out, gate):
-    dense = parameters(feed_forward(EQUAL_PARAMETERS, dim, hidden, dim_out))
-    assert parameters(feed_forward(gate, dim, hidden, dim_out)) == pytest.approx(dense, rel=0.05)
+    dense = parameters(feed_forward(EQUAL_PARAMETERS, ROUTING, dim, hidden, dim_out))
+    assert parameters(feed_forward(gate, ROUTING, dim, hidden, dim_out)) == pytest.approx(dense, rel=0.05)
+
+
+@pytest.mark.parametrize("routing", ROUTINGS.values(), ids=ROUTINGS)
+def test_a_routing_is_what_the_layer_does(routing):
+    for gate in ("ls", "laplace"):
+        router = feed_forward(gate, routing, 8, 4, 3).router
+        flat = (routing.experts,)
+        assert router.branching == (flat if gate == "laplace" else routing.groups)
+        assert router.slots == routing.serving
+    dense = feed_forward(EQUAL_FLOPS, routing, 64, 64, 10)
+    work = multiplications(feed_forward("ls", routing, 64, 64, 10), 64) / multiplications(dense, 64)
+    assert work == pytest.approx(1.0, abs=0.05)
+
+
+def test_an_ablation_changes_one_thing_only():
+    base = ROUTINGS[BASE]
+    for name, routing in ROUTINGS.items():
+        changed = [field for field in Routing._fields if getattr(routing, field) != getattr(base, field)]
+        assert len(changed) == (name != BASE), name
+
+
+def test_the_base_of_the_ablations_is_the_vision_experiment():
+    base = Job(BASE, "ls", 0, 3e-3, quick=True)
+    assert ABLATIONS.run(base) == VISION.run(base._replace(variant=VISION.variants[0]))
 
 
 def test_a_transformer_has_experts_in_every_second_block_only():

@@ -1,5 +1,6 @@
 """The applied experiments of the papers on data that anyone can have."""
 
+from gatewise.experiments.ablations import ABLATIONS
 from gatewise.experiments.clinical import CLINICAL
 from gatewise.experiments.domains import DOMAINS
 from gatewise.experiments.experiment import Experiment, Job, Measure, gates_of
@@ -11,7 +12,7 @@ from gatewise.experiments.vision import CIFAR, FASHION, VISION
 
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
-    for experiment in (QUADRANTS, TEMPERATURE, VISION, FASHION, CIFAR, MULTIMODAL, CLINICAL, DOMAINS)
+    for experiment in (QUADRANTS, TEMPERATURE, VISION, FASHION, CIFAR, MULTIMODAL, CLINICAL, DOMAINS, ABLATIONS)
 }
 
 __all__ = ["EXPERIMENTS", "Experiment", "Job", "Measure", "gates_of", "run"]

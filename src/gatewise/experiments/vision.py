@@ -17,9 +17,6 @@ from gatewise.experiments.train import Split, seeded, split_rows, train
 from gatewise.experiments.vision_models import (
     EQUAL_FLOPS,
     EQUAL_PARAMETERS,
-    EXPERTS,
-    GROUPS,
-    KEPT,
     OneLayer,
     Setting,
     Transformer,
@@ -87,7 +84,7 @@ def run(setting: Setting, job: Job) -> Outcome:
     if not job.tuning:
         out |= {"accuracy": accuracy(model, seen, split.test), "loss": fit.loss}
         if layers(model):
-            out |= routing(model, seen, split.test, len(data.classes))
+            out |= routing(model, seen, split.test, len(data.classes), setting.routing.experts)
     return out
 
 
@@ -120,7 +117,7 @@ def layer_inputs(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
     return found
 
 
-def routing(model: nn.Module, seen: Pictures, rows: Tensor, classes: int) -> dict[str, Any]:
+def routing(model: nn.Module, seen: Pictures, rows: Tensor, classes: int, experts: int) -> dict[str, Any]:
     """Return the measures of the layers at some rows, means over layers, and of the last layer a table of choices.
 
     The tokens of an image have the class of the image. "choice" is the first expert of the first tokens of the whole
@@ -130,13 +127,13 @@ def routing(model: nn.Module, seen: Pictures, rows: Tensor, classes: int) -> dic
     index = {name: torch.cat(calls).cpu() for name, calls in found.index.items()}
     last = list(index)[-1]
     token = seen.label[rows].cpu().repeat_interleave(len(index[last]) // len(rows))
-    table = domain_table(index[last], token, EXPERTS)
+    table = domain_table(index[last], token, experts)
     given = layer_inputs(model, seen.inputs(rows[:CHUNK]))
     apart = [disagreement(layer, given[name]) for name, layer in layers(model).items()]
     figures = list(found.figures().values())
     first = watched(model, seen, torch.arange(min(PROBE, len(seen.label)))).index[last]
     return {
-        "information": mean(information(one, token, EXPERTS) for one in index.values()),
+        "information": mean(information(one, token, experts) for one in index.values()),
         "disagreement": mean(apart),
         "entropy": mean(one["normalised entropy"] for one in figures),
         "dead": mean(one["dead fraction"] for one in figures),
@@ -157,14 +154,15 @@ MEASURES = {
 def experiment(name: str, title: str, words: str, classes: tuple[str, ...], setting: Setting) -> Experiment:
     """Return the experiment of one data set."""
     one, more = setting.epochs
+    (outer, inner), kept, experts = setting.routing.groups, setting.routing.kept, setting.routing.experts
     return Experiment(
         name,
         title,
         f"{words} Two models: one layer from pixels to classes, whose experts have {setting.hidden} GELU units; and a "
         f"vision transformer of {setting.blocks} blocks, {setting.dim} features, {setting.heads} heads and patches of "
         f"{setting.patch} x {setting.patch} pixels, with experts of {setting.dim} units in place of every second "
-        f"feed-forward part. Flat gates choose {KEPT} of {EXPERTS} experts; pairs of letters choose {KEPT} of the "
-        f"{EXPERTS} experts in {GROUPS[0]} groups of {GROUPS[1]} by the product of both gates. All have the balancing "
+        f"feed-forward part. Flat gates choose {kept} of {experts} experts; pairs of letters choose {kept} of the "
+        f"{experts} experts in {outer} groups of {inner} by the product of both gates. All have the balancing "
         "loss of importance and load, weight .1. Dense models have the multiplications, or the parameters, of the "
         f"mixtures within 5 %. AdamW with a cosine rate, {one} epochs for the one layer and {more} for the "
         f"transformer, batches of {setting.batch}, no augmentation. Patches have the class of their image in the "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -12,8 +13,42 @@ from torch import Tensor, nn
 from gatewise.experiments.experiment import gates_of
 from gatewise.nn import MoE
 
-EXPERTS, GROUPS, KEPT = 8, (2, 4), 2  # flat, on two levels, and how many serve a token
 EQUAL_FLOPS, EQUAL_PARAMETERS = "dense, equal FLOPs", "dense, equal parameters"
+
+
+class Routing(NamedTuple):
+    """How tokens get their experts.
+
+    Attributes
+    ----------
+    groups : (int, int)
+        Groups and experts in each; a flat gate has as many experts.
+    kept : int, (int, int) or None
+        Experts that serve a token, branches per level, or all.
+    balance : str
+        As `MoE` takes it.
+    """
+
+    groups: tuple[int, int] = (2, 4)
+    kept: int | tuple[int, int] | None = 2
+    balance: str = "importance+load"
+
+    @property
+    def experts(self) -> int:
+        """How many experts there are."""
+        return prod(self.groups)
+
+    @property
+    def serving(self) -> int:
+        """How many experts serve a token."""
+        if self.kept is None:
+            return self.experts
+        return prod(self.kept) if isinstance(self.kept, tuple) else self.kept
+
+    @property
+    def scores(self) -> float:
+        """How many scores a router computes: between those of a flat one and of one with two levels."""
+        return self.experts + self.groups[0] / 2
 
 
 class Setting(NamedTuple):
@@ -31,6 +66,7 @@ class Setting(NamedTuple):
     epochs : tuple of int
         Of the one layer and of the transformer.
     batch : int
+    routing : Routing
     """
 
     data: str
@@ -41,22 +77,20 @@ class Setting(NamedTuple):
     heads: int
     epochs: tuple[int, int]
     batch: int
+    routing: Routing = Routing()
 
 
-def equal_flops(dim: int, hidden: int, dim_out: int) -> int:
-    """Return the hidden units of a dense network with the multiplications of the experts kept and their router.
+def equal_flops(routing: Routing, dim: int, hidden: int, dim_out: int) -> int:
+    """Return the hidden units of a dense network with the multiplications of the experts that serve, and their router.
 
-    An expert of `hidden` units has ``hidden (dim + dim_out)``, a score ``dim``; flat routers have 8 scores, those of
-    two levels 10, so the network is between them.
+    An expert of `hidden` units has ``hidden (dim + dim_out)``, a score ``dim``.
     """
-    scores = (EXPERTS + GROUPS[0] + EXPERTS) / 2
-    return round(KEPT * hidden + scores * dim / (dim + dim_out))
+    return round(routing.serving * hidden + routing.scores * dim / (dim + dim_out))
 
 
-def equal_parameters(dim: int, hidden: int, dim_out: int) -> int:
+def equal_parameters(routing: Routing, dim: int, hidden: int, dim_out: int) -> int:
     """Return the hidden units of a dense network with as many parameters as all experts and their router."""
-    scores = (EXPERTS + GROUPS[0] + EXPERTS) / 2
-    total = EXPERTS * (hidden * (dim + dim_out + 1) + dim_out) + scores * (dim + 1)
+    total = routing.experts * (hidden * (dim + dim_out + 1) + dim_out) + routing.scores * (dim + 1)
     return round((total - dim_out) / (dim + dim_out + 1))
 
 
@@ -65,14 +99,16 @@ def dense(dim: int, hidden: int, dim_out: int) -> nn.Module:
     return nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim_out))
 
 
-def feed_forward(gate: str, dim: int, hidden: int, dim_out: int) -> nn.Module:
+def feed_forward(gate: str, routing: Routing, dim: int, hidden: int, dim_out: int) -> nn.Module:
     """Return the layer that is compared: experts of `hidden` units behind gates, or a dense one of equal size."""
     if gate == EQUAL_FLOPS:
-        return dense(dim, equal_flops(dim, hidden, dim_out), dim_out)
+        return dense(dim, equal_flops(routing, dim, hidden, dim_out), dim_out)
     if gate == EQUAL_PARAMETERS:
-        return dense(dim, equal_parameters(dim, hidden, dim_out), dim_out)
+        return dense(dim, equal_parameters(routing, dim, hidden, dim_out), dim_out)
     gates = gates_of(gate)
-    return MoE(dim, hidden, EXPERTS if len(gates) == 1 else GROUPS, gates, top_k=KEPT, dim_out=dim_out, bias=True)
+    flat = len(gates) == 1
+    experts, kept = (routing.experts, routing.serving) if flat else (routing.groups, routing.kept)
+    return MoE(dim, hidden, experts, gates, top_k=kept, dim_out=dim_out, bias=True, balance=routing.balance)
 
 
 class OneLayer(nn.Module):
@@ -81,7 +117,7 @@ class OneLayer(nn.Module):
     def __init__(self, gate: str, setting: Setting, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
         channels, height, width = shape
-        self.layer = feed_forward(gate, channels * height * width, setting.hidden, classes)
+        self.layer = feed_forward(gate, setting.routing, channels * height * width, setting.hidden, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(x.flatten(1))
@@ -116,12 +152,9 @@ class Transformer(nn.Module):
         tokens = (height // self.patch) * (width // self.patch)
         self.embed = nn.Linear(channels * self.patch**2, dim)
         self.place = nn.Parameter(0.5 * torch.randn(tokens, dim))  # as large as what `embed` gives at the start
-        plain = partial(dense, dim, KEPT * dim, dim)
+        plain, compared = partial(dense, dim, 2 * dim, dim), partial(feed_forward, gate, setting.routing, dim, dim, dim)
         self.blocks = nn.Sequential(
-            *(
-                Block(dim, setting.heads, feed_forward(gate, dim, dim, dim) if number % 2 else plain())
-                for number in range(setting.blocks)
-            )
+            *(Block(dim, setting.heads, compared() if number % 2 else plain()) for number in range(setting.blocks))
         )
         self.norm, self.head = nn.LayerNorm(dim), nn.Linear(dim, classes)
 

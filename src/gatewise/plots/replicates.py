@@ -78,8 +78,8 @@ def inherited(frame: pd.DataFrame, series: str) -> float:
 def active(result: StudyResult, arm: str, ax: Axes | None = None, *, legend: bool = True) -> Axes:
     """Draw by n the share of replicates with a parameter on its bound, and of those without a certificate.
 
-    With more than 5 % of all replicates (dashed line) uncertified every verdict is unresolved. Bounds that hold at every
-    n say that the box, not the data, made the errors small.
+    With more than 5 % of all replicates (dashed line) uncertified every verdict is unresolved. Bounds that hold at
+    every n say that the box, not the data, made the errors small.
 
     Parameters
     ----------

@@ -52,6 +52,7 @@ def page(experiment: Experiment, records: Sequence[Record], faults: Sequence[str
         runs=len(tested),
         seeds=len({record.seed for record in tested}),
         claims=[_claim(experiment, *found) for found in verdicts(experiment, records)],
+        overview=_overview(experiment, records, variants) if len(variants) > 1 else None,
         variants=[_variant(experiment, records, name, number) for number, name in enumerate(variants)],
     )
 
@@ -101,6 +102,23 @@ def _variant(experiment: Experiment, records: Sequence[Record], variant: str, nu
         "reference": _reference(gates),
         "pictures": pictures,
     }
+
+
+def _overview(experiment: Experiment, records: Sequence[Record], variants: Sequence[str]) -> dict[str, Any]:
+    """Return the first measure of every variant and gate: means with half of their intervals."""
+    name, measure = next(iter(experiment.measures.items()))
+    gates = list(dict.fromkeys(gate for variant in variants for gate in gates_in(experiment, records, variant)))
+    rows = []
+    for variant in variants:
+        found = [interval(list(values(records, variant, gate, name).values())) for gate in gates]
+        rows.append({"name": variant, "cells": [_brief(mean) for mean in found]})
+    return {"measure": measure, "gates": gates, "rows": rows}
+
+
+def _brief(mean: Interval) -> str:
+    if not mean.n:
+        return "\N{EN DASH}"
+    return f"{mean.mean:.3f}" if mean.n < 2 else f"{mean.mean:.3f} \N{PLUS-MINUS SIGN} {mean.high - mean.mean:.3f}"
 
 
 def _measures(experiment: Experiment, records: Sequence[Record], variant: str) -> dict[str, Measure]:

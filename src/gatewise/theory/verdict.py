@@ -142,7 +142,9 @@ def judge(study: Study, frame: pd.DataFrame, claim: Claim) -> Verdict:
     curves = [first]
     if claim.other:
         curves.append(curve(frame, study.arm(claim.other), claim.other_series or claim.series))
-    found, later, certified = (_combined([getattr(c, name) for c in curves]) for name in ("slope", "later", "certified"))
+    found, later, certified = (
+        _combined([getattr(c, name) for c in curves]) for name in ("slope", "later", "certified")
+    )
     doubts = [doubt for c in curves for doubt in _doubts(c, claim)]
     word = _word(claim, found)
     if not doubts and word is not Word.unresolved:
