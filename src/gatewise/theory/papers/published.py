@@ -56,7 +56,7 @@ PUBLISHED_SOFTMAX = Study(
     ".4, x equally spaced on [0, 1]. Starts of the paper: the truth plus noise of standard deviation .005 n^-.083, one "
     "of them; blind starts beside it, ten. Fits here are maxima of the likelihood and not where EM stops at a relative "
     "change of 1e-6. The paper has 200 sizes to 1e5 and drops small ones after the fact; here five from 1000 to 81000, "
-    "1.9 decades, 40 replicates as there, 120 with one expert too many at most (40 gave intervals of +- .06 and more in "
+    "1.9 decades, 40 replicates as there, 120 with one expert too many at most (40 gave intervals of +- .06 or more in "
     "a first run). Boxes: gate weights within 30, biases within 10 of the last, slopes within "
     "30, intercepts within 20, standard deviations from .05. Biases that hold the true -8 also let an extra atom lose "
     "all its weight, and powers of errors above 1 are large: means of the loss may be ruled by few replicates. The "
