@@ -1,6 +1,7 @@
 """The page of an experiment holds what was measured, in the right cells, and stands in a browser."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -55,6 +56,27 @@ def test_cells_and_verdict(folder):
     assert '"agreement of seeds">1.000<' not in rows["softmax"]
     assert "a gate parameter of ss did not move" in html
     assert "THEORY" not in html
+
+
+def test_a_rate_at_the_end_of_those_tried_is_told(tmp_path):
+    def best_is_large(job):
+        return {**outcome(job), "validation": job.rate if job.gate == "ll" else -abs(job.rate - 0.1)}
+
+    toy = replace(TOY, run=best_is_large, rates=(0.01, 0.1, 1.0))
+    run(toy, tmp_path, seeds=2)
+    html = page(toy, *read(tmp_path))
+    assert "the largest rate tried, 1, was the best for ll (only)" in html
+    assert "smallest rate" not in html
+
+
+def test_all_variants_stand_in_one_table(tmp_path):
+    toy = replace(TOY, variants=("one", "two"))
+    run(toy, tmp_path, seeds=2)
+    html = page(toy, *read(tmp_path))
+    part = html[html.index('id="overview"') :]
+    assert part.index(">two<") < part.index(
+        '<td data-name="ll">0.705 \N{PLUS-MINUS SIGN} 0.064</td>', part.index(">two<")
+    )
 
 
 def test_a_folder_without_runs_is_refused(tmp_path):

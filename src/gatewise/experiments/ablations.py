@@ -48,5 +48,5 @@ ABLATIONS = Experiment(
     PAIRS,
     {name: MEASURES[name] for name in ("accuracy", "information", "disagreement", "entropy", "dead")},
     run,
-    rates=(1e-3, 3e-3, 1e-2),
+    rates=(3e-3, 1e-2, 3e-2),
 )

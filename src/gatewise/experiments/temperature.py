@@ -109,7 +109,7 @@ TEMPERATURE = Experiment(
         "information": Measure("information of class and first expert", "nats"),
     },
     run,
-    rates=(1e-3, 3e-3, 1e-2),
+    rates=(1e-2, 3e-2, 1e-1),
     claim=(
         "activation-dense-to-sparse",
         "dense-to-sparse",

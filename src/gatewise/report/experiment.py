@@ -43,6 +43,7 @@ def page(experiment: Experiment, records: Sequence[Record], faults: Sequence[str
     still = sorted({record.gate for record in tested if record.outcome.get("moved") is False})
     words = list(faults)
     words += [f"a gate parameter of {gate} did not move in some run" for gate in still]
+    words += _at_ends(experiment, tested)
     words += ["short runs (--quick): they show that everything works and decide nothing"] if _quick(records) else []
     return filled(
         "experiment.html.j2",
@@ -102,6 +103,16 @@ def _variant(experiment: Experiment, records: Sequence[Record], variant: str, nu
         "reference": _reference(gates),
         "pictures": pictures,
     }
+
+
+def _at_ends(experiment: Experiment, records: Sequence[Record]) -> list[str]:
+    """Return, in words, who chose the smallest or the largest of the rates: a better one may lie beyond."""
+    out = []
+    for end, word_of_end in ((min(experiment.rates), "smallest"), (max(experiment.rates), "largest")):
+        found = sorted({f"{r.gate} ({r.variant})" for r in records if r.rate == end})
+        if found and len(experiment.rates) > 1:
+            out.append(f"the {word_of_end} rate tried, {end:g}, was the best for {', '.join(found)}")
+    return out
 
 
 def _overview(experiment: Experiment, records: Sequence[Record], variants: Sequence[str]) -> dict[str, Any]:
