@@ -116,3 +116,10 @@ def test_grouped_says_why_it_cannot_run(monkeypatch):
     with pytest.raises(ValueError, match=r"backend='grouped' cannot run here: F.grouped_mm has no float64; use back"):
         layer(X)
     assert MoE(6, 8, 4).backend_for(X) == "loop"
+
+
+def test_a_layer_is_printed_also_where_its_backend_cannot_run():
+    layer = MoE(4, 8, 3, backend="grouped")
+    assert "backend=grouped (here: grouped)" in repr(layer)
+    assert "backend=auto (here: grouped)" in repr(MoE(4, 8, 3))
+    assert "here: cannot run: F.grouped_mm has no float64" in repr(layer.double().to("meta"))

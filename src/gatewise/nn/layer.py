@@ -196,9 +196,11 @@ class MoE(nn.Module):
         return unpacked(self.balancer.last)
 
     def extra_repr(self) -> str:
-        here = self.backend_for(next(self.parameters(), self.router.offset_0))
+        like = next(self.parameters(), self.router.offset_0)
+        reason = "" if self.backend != "grouped" else grouped_reason(self.experts, like)
+        here = f"cannot run: {reason}" if reason else self.backend_for(like)
         capacity = "" if self.capacity is None else f", capacity={self.capacity}"
-        return f"backend={self.backend} ({here} here){capacity}, scale={self.scale}"
+        return f"backend={self.backend} (here: {here}){capacity}, scale={self.scale}"
 
 
 class HMoE(MoE):
