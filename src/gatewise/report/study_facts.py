@@ -11,6 +11,7 @@ from gatewise.core.experts import EXPERTS
 from gatewise.core.gates import describe as gate_name
 from gatewise.core.mixture import Mixture
 from gatewise.fit import Status
+from gatewise.infer.identifiability import identify
 from gatewise.plots.words import asked, claimed, interval, judged, number, recorded
 from gatewise.theory.result import StudyResult
 from gatewise.theory.study import Arm, Claim
@@ -35,7 +36,8 @@ LOOKS: dict[Word, Look] = {
     Word.not_identified: Look("\N{EMPTY SET}", "unidentified", "cyan"),
 }
 MEANINGS: dict[Word, str] = {
-    Word.supported: "the 95 % interval of the slope lies inside what the claim allows",
+    Word.supported: "the 95 % interval of the slope lies inside what the claim allows; where slopes leave an equality "
+    "open, a population exponent that is measured for it decides, this way or the other",
     Word.contradicted: "the interval lies outside of it; a faster slope never contradicts an upper bound",
     Word.differs: "the interval lies outside, but the claim was recalled, not read: the recollection may be wrong",
     Word.unresolved: "the interval lies partly inside, or the sizes, the replicates or their certificates do not "
@@ -187,7 +189,16 @@ def arm_lines(arm: Arm) -> list[tuple[str, str]]:
         lines.append(("held at given values", ", ".join(model.fixed)))
     if arm.data.noise is not None:
         lines.append(("standard deviation of the noise", str(arm.data.noise)))
-    return lines
+    return [*lines, ("what derivatives say", derivatives_words(arm))]
+
+
+def derivatives_words(arm: Arm) -> str:
+    """Return what `identify` says of the fitted model: by second derivatives too if it has atoms to spare."""
+    model = arm.model
+    mixture, estimator = model.mixture, "ls" if model.method == "ls" else "ml"
+    order = 2 if mixture.n_leaves > arm.data.mixture.n_leaves else 1
+    words = identify(mixture.gates, mixture.expert, estimator, order=order, d=arm.data.inputs.d).words
+    return words + (" All parameters are free here, also those that the fit holds." if model.fixed else "")
 
 
 def warnings_of(result: StudyResult) -> list[str]:
