@@ -136,5 +136,5 @@ def test_aliases_and_names():
     assert MoE(6, 8, (2, 3), top_k=(1, 2)).router.slots == 2
     assert MoE(6, 8, (2, 3), top_k=None).router.slots == 6
     assert repr(FFN(2, 6, 8, activation="swiglu")) == "FFN(2 x (6 -> 8 -> 6), swiglu, bias=False)"
-    assert "grouped here" in repr(MoE(6, 8))
-    assert "loop here" in repr(MoE(6, n_experts=2, experts=lambda: torch.nn.Linear(6, 6)))
+    assert "here: grouped" in repr(MoE(6, 8))
+    assert "here: loop" in repr(MoE(6, n_experts=2, experts=lambda: torch.nn.Linear(6, 6)))

@@ -1,4 +1,8 @@
-"""Neural layers: mixtures of experts with any gate of core at any level."""
+"""Neural layers: mixtures of experts with any gate of core at any level.
+
+Further in `gatewise.nn.measures` (of routing and of experts), `gatewise.nn.hub` (files and public checkpoints) and
+`gatewise.nn.parallel` (experts on several processes).
+"""
 
 from gatewise.nn.balance import Balancer, Tally
 from gatewise.nn.convert import replace_ffn, upcycle

@@ -20,6 +20,7 @@ WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {  # class of a linear layer ->
     "Conv1D": lambda weight: weight,
 }
 GATED = (("gate_proj", "up_proj", "down_proj"), ("w1", "w3", "w2"), ("wi_0", "wi_1", "wo"))
+READ = {"dim", "hidden", "dim_out", "activation", "bias", "experts"}  # options of MoE that the dense network decides
 TOLERANCE = 1e-6  # relative error, in float64, within which two networks are the same
 
 Match = str | re.Pattern[str] | Callable[[str, nn.Module], bool]
@@ -88,7 +89,7 @@ def upcycle(
     Raises
     ------
     ValueError
-        If `dense` cannot be read, or the layer is not equal to it though `exact` is true.
+        If `dense` cannot be read, an option is what it decides, or the layer is not equal to it though `exact` is true.
 
     Examples
     --------
@@ -97,6 +98,8 @@ def upcycle(
     >>> bool((upcycle(dense, 6)(x) - dense(x)).abs().max() < 1e-5)
     True
     """
+    if own := READ & set(options):
+        raise ValueError(f"{', '.join(sorted(own))}: upcycle reads that off the network; leave it out, or use MoE(...)")
     ffn = read_ffn(dense)
     hidden, dim_out = ffn.w_out.shape
     device = "cpu" if ffn.w_in.is_meta else ffn.w_in.device  # gates are drawn: that takes values
@@ -138,6 +141,10 @@ def replace_ffn(
     >>> replace_ffn(model, "mlp", {"n_experts": 4, "gate": "laplace"})
     ['mlp']
     """
+    if isinstance(to, nn.Module):
+        raise ValueError(
+            f"to is one {type(to).__name__}: give options, or a function that makes a layer for every match"
+        )
     build = to if callable(to) else (lambda dense: upcycle(dense, **(to or {})))
     found = _matches(model, match)
     if not found:

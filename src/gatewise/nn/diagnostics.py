@@ -97,6 +97,9 @@ class Observation:
 def observe(model: nn.Module, keep: bool = False) -> Iterator[Observation]:
     """Collect what every layer of a model does inside the block, in training or evaluation.
 
+    Segments that activation checkpointing recomputes are seen twice, and a layer compiled with its model is compiled
+    again: observe a forward pass under ``no_grad`` of the model itself.
+
     Parameters
     ----------
     model : Module
@@ -145,15 +148,29 @@ class History:
 
     def load(self, name: str) -> Tensor:
         """Return the load shares ``(steps, L)`` of a layer."""
+        self._check(name)
+        if not self._load[name]:
+            raise ValueError("no step was added: call add() after every optimizer.step()")
         return torch.stack(self._load[name])
 
     def figure(self, name: str, key: str) -> list[float]:
         """Return one of the five figures of a layer by step; nan where a step had no token."""
+        self._check(name)
+        if key not in KEYS:
+            raise ValueError(f"the figure {key!r} is unknown: choose one of {', '.join(KEYS)}")
         return [step.get(key, float("nan")) for step in self._figures[name]]
+
+    def _check(self, name: str) -> None:
+        """Raise unless a layer has that name."""
+        if name not in self.layers:
+            raise ValueError(f"no layer is called {name!r}: they are {', '.join(map(repr, self.layers)) or 'none'}")
 
 
 def collapse(figures: dict[str, dict[str, float]], slots: int = 1) -> list[str]:
     """Return a sentence for every layer whose router has collapsed, from `diagnostics` or `Observation.figures`.
+
+    `slots` is the number of experts that a token has, ``layer.router.slots``. Layers without figures, such as before
+    the first finished step, are left out.
 
     A router counts as collapsed when more than a quarter of its experts served no token, or when one of them has
     more than 90 % of what an expert can have at most, ``1 / slots`` of the assignments, and four times its even part.

@@ -211,7 +211,7 @@ class TimeAttention(nn.Module):
     ----------
     features, dim : int
         Features of an observation and of a token.
-    references : Tensor (R,)
+    references : Tensor or sequence (R,)
         Reference times, such as ``torch.linspace(0, 48, 24)``.
     time_dim, heads : int
         Features of the time embedding; number of attention heads.
@@ -226,10 +226,12 @@ class TimeAttention(nn.Module):
 
     references: Tensor
 
-    def __init__(self, features: int, dim: int, references: Tensor, time_dim: int = 16, heads: int = 2) -> None:
+    def __init__(
+        self, features: int, dim: int, references: Tensor | Sequence[float], time_dim: int = 16, heads: int = 2
+    ) -> None:
         super().__init__()
         self.heads, self.time_dim = heads, time_dim
-        self.register_buffer("references", references.clone())
+        self.register_buffer("references", torch.as_tensor(references, dtype=torch.get_default_dtype()).clone())
         self.time = nn.Linear(1, time_dim)
         self.query, self.key = (nn.Linear(time_dim, heads * time_dim) for _ in range(2))
         self.out = nn.Linear(heads * features, dim)

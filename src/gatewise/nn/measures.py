@@ -63,7 +63,8 @@ class Similarity(NamedTuple):
 
 @torch.no_grad()
 def expert_similarity(layer: MoE, x: Tensor, draws: int = 500, seed: int = 0) -> Similarity:
-    """Return how alike the experts of a layer answer the tokens x ``(T, d)``: 1 when all give the same direction."""
+    """Return how alike the experts of a layer answer the tokens x ``(*, d)``: 1 when all give the same direction."""
+    x = x.flatten(0, -2)
     experts = layer.experts.singles() if isinstance(layer.experts, FFN) else list(layer.experts)
     if len(experts) < 2 or len(x) < 2:
         raise ValueError(f"{len(experts)} experts and {len(x)} tokens: a similarity needs two of each")
@@ -78,7 +79,10 @@ def expert_similarity(layer: MoE, x: Tensor, draws: int = 500, seed: int = 0) ->
 
 
 def overlap(first: Tensor, second: Tensor) -> Tensor:
-    """Return the share ``(T,)`` of the slots of `first (T, S)` whose expert is also in `second (T, S)`."""
+    """Return the share ``(T,)`` of the slots of `first (T, S)` whose expert is also in `second (T, S)`.
+
+    Choices are those of a `Routing`, or ``torch.cat(seen.index[name])`` of ``observe(model, keep=True)``.
+    """
     if first.shape != second.shape:
         raise ValueError(
             f"choices of shapes {tuple(first.shape)} and {tuple(second.shape)}: give the same tokens twice"
@@ -87,13 +91,24 @@ def overlap(first: Tensor, second: Tensor) -> Tensor:
 
 
 def saturation(index: Tensor, final: Tensor) -> float:
-    """Return the mean share of a token's experts that it has at the end of training too (2505.10860)."""
-    return float(overlap(index, final).mean())
+    """Return the mean share of a token's experts that it has at the end of training too (2505.10860).
+
+    Choices as in `overlap`; tokens with negative entries (padding) are left out.
+    """
+    return float(overlap(index, final)[_real(index, final)].mean())
 
 
 def change_rate(before: Tensor, after: Tensor) -> float:
-    """Return the mean share of a token's experts that are new since the last checkpoint (2505.10860)."""
-    return 1.0 - float(overlap(after, before).mean())
+    """Return the mean share of a token's experts that are new since the last checkpoint (2505.10860).
+
+    Choices as in `overlap`; tokens with negative entries (padding) are left out.
+    """
+    return 1.0 - float(overlap(after, before)[_real(after, before)].mean())
+
+
+def _real(first: Tensor, second: Tensor) -> Tensor:
+    """Return which tokens ``(T,)`` are padding in neither of two choices."""
+    return ((first >= 0) & (second >= 0)).all(-1)
 
 
 def jain(load: Tensor) -> float:

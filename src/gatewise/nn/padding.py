@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ class MaskFollower:
         layers = [module for module in model.modules() if isinstance(module, MoE)]
         if not layers:
             raise ValueError(f"{type(model).__name__} has no MoE layer: call replace_ffn before follow_mask")
+        self.place = _place(model, argument)
         self.handles = [model.register_forward_pre_hook(self._note, with_kwargs=True)]
         self.handles += [layer.register_forward_pre_hook(self._pass, with_kwargs=True) for layer in layers]
 
@@ -27,7 +29,8 @@ class MaskFollower:
             handle.remove()
 
     def _note(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.mask = kwargs.get(self.argument)
+        given = args[self.place] if self.place is not None and self.place < len(args) else None
+        self.mask = kwargs.get(self.argument, given)
 
     def _pass(
         self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -39,11 +42,28 @@ class MaskFollower:
         return args, {**kwargs, "mask": mask.reshape(rows) if mask.numel() == rows.numel() else mask}
 
 
+def _place(model: nn.Module, argument: str) -> int | None:
+    """Return the position of an argument of a model's forward; None if it goes by keyword only."""
+    known = inspect.signature(model.forward).parameters
+    positional = [name for name, one in known.items() if one.kind is one.POSITIONAL_OR_KEYWORD]
+    if argument not in known and not any(one.kind is one.VAR_KEYWORD for one in known.values()):
+        raise ValueError(
+            f"the forward of {type(model).__name__} has no argument {argument!r}: name one of {', '.join(known)}"
+        )
+    return positional.index(argument) if argument in positional else None
+
+
 def follow_mask(model: nn.Module, argument: str = "attention_mask") -> MaskFollower:
     """Let every MoE of a model see the padding mask ``(batch, length)`` that the model is called with.
 
-    Padding then counts in no statistic of the balance. The mask is the keyword `argument` of the model's forward; it
+    Padding then counts in no statistic of the balance. The mask is the argument called `argument` of the model's
+    forward, true (or one) for real tokens; ``src_key_padding_mask`` of torch is the opposite and does not serve. It
     stays until the next call, so segments that are recomputed in the backward pass see it too.
+
+    Raises
+    ------
+    ValueError
+        If the model has no layer, or its forward no such argument.
 
     Examples
     --------

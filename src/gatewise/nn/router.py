@@ -141,6 +141,8 @@ class Router(nn.Module):
 
     def forward(self, x: Tensor) -> Routing:
         """Route tokens x ``(T, d)``."""
+        if x.ndim != 2 or x.shape[-1] != self.dim:
+            raise ValueError(f"x has the shape {tuple(x.shape)}: a router takes tokens (T, {self.dim})")
         dtype = torch.promote_types(x.dtype, torch.float32)
         with without_autocast(x.device.type):
             rows = x.to(dtype).mT

@@ -28,6 +28,8 @@ def save_layer(layer: MoE | GatedShared, folder: Folder) -> None:
     ------
     ImportError
         If safetensors is not installed.
+    TypeError
+        If `layer` is a model that contains layers.
     ValueError
         If experts, a gate or a temperature are code of the user.
 
@@ -43,6 +45,10 @@ def save_layer(layer: MoE | GatedShared, folder: Folder) -> None:
     True
     """
     moe = layer.layer if isinstance(layer, GatedShared) else layer
+    if not isinstance(moe, MoE):
+        raise TypeError(
+            f"layer is a {type(layer).__name__}, save_layer writes one MoE: keep the state_dict of a whole model"
+        )
     config = {
         "format": FORMAT,
         "schema": SCHEMA,
@@ -94,8 +100,10 @@ def load_block(folder: Folder, prefix: str, **extra: Any) -> MoE | GatedShared:
     **extra
         See `from_state_dict`.
     """
-    config = _config(folder)
-    return from_state_dict(_read(folder, prefix), config["model_type"], config, prefix, **extra)
+    config, state = _config(folder), _read(folder, prefix)
+    if not state:
+        raise KeyError(f"no weight in {folder} begins with {prefix!r}: {_blocks(Path(folder))}")
+    return from_state_dict(state, config["model_type"], config, prefix, **extra)
 
 
 def save_block(layer: MoE | GatedShared, folder: Folder, style: str, prefix: str) -> None:
@@ -139,6 +147,18 @@ def _parts(folder: Path, prefix: str) -> list[Path]:
         return [folder / WEIGHTS]
     files = json.loads(index.read_text("utf-8"))["weight_map"]
     return [folder / part for part in sorted({part for name, part in files.items() if name.startswith(prefix)})]
+
+
+def _blocks(folder: Path) -> str:
+    """Return in words what stands before the names of the sparse blocks in a folder."""
+    index = folder / INDEX
+    if index.is_file():
+        names = list(json.loads(index.read_text("utf-8"))["weight_map"])
+    else:
+        with _safetensors("").safe_open(folder / WEIGHTS, "pt") as file:
+            names = list(file.keys())
+    found = dict.fromkeys(name.partition("experts.0.")[0] for name in names if "experts.0." in name)
+    return f"its sparse blocks begin with {', '.join(map(repr, [*found][:4]))}" if found else "it has no sparse block"
 
 
 def _safetensors(module: str) -> ModuleType:
