@@ -78,7 +78,7 @@ def main() -> None:
             print(f"step {step:4d}: {loss.item():.3f} nats a character")
     for name, figures in diagnostics(model).items():
         print(name, ", ".join(f"{key} {value:.2f}" for key, value in figures.items()))
-    print(*collapse(diagnostics(model), slots=2) or ["no layer has collapsed"], sep="\n")
+    print(*collapse(model) or ["no layer has collapsed"], sep="\n")
     print(sample(model.eval(), alphabet))
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     for ax, name in zip(figure.subplots(1, 2), history.layers, strict=True):

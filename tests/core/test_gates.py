@@ -88,3 +88,9 @@ def test_gates_are_chosen_by_name_or_given():
 def test_gates_are_values():
     assert Gate(Affine(), Softmax()) == GATES["softmax"]
     assert len({*GATES.values()}) == len(GATES)
+
+
+@pytest.mark.parametrize("parts", [("cosine",), (Affine(), "sigmoid"), (Affine,), (Affine(), Sigmoid)])
+def test_a_gate_of_names_or_classes_is_refused(parts):
+    with pytest.raises(TypeError, match=r"give an instance, such as Gate\(Cosine\(\), Sigmoid\(\)\)"):
+        Gate(*parts)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from gatewise.nn import MoE, Tally
-from gatewise.nn.diagnostics import KEYS, History, collapse, diagnostics, layers, observe, summarise
+from gatewise.nn import MoE, Tally, finish_step
+from gatewise.nn.diagnostics import KEYS, History, Observation, collapse, diagnostics, layers, observe, summarise
 from gatewise.nn.measures import (
     change_rate,
     domain_table,
@@ -52,7 +52,6 @@ def test_the_five_figures_by_hand():
 def test_no_token_no_figures(layer):
     assert summarise(layer.tally()) == {}
     assert diagnostics(layer) == {"": {}}
-    assert collapse(diagnostics(layer)) == []
 
 
 def test_figures_of_a_step_are_those_observed_in_it(layer):
@@ -114,15 +113,31 @@ def test_history_has_one_row_per_step(layer):
     assert len(history.figure("", "dead fraction")) == 3
 
 
+def seen(**loads):
+    """Return an observation of 100 tokens with two experts each."""
+    found = Observation(keep=False)
+    found.tallies = {name: tally(load, [1.0] * len(load), 50.0, 100) for name, load in loads.items()}
+    return found
+
+
 def test_collapse_is_told_in_words():
-    even = {"load ratio": 1.1, "normalised entropy": 0.9, "dead fraction": 0.0, "maximum share": 0.14}
-    gone = even | {"load ratio": 4.0, "dead fraction": 0.75, "maximum share": 0.5}
-    crowd = even | {"load ratio": 7.6, "maximum share": 0.475}
-    assert collapse({"a": even}, 2) == []
-    (words,) = collapse({"a": even, "blocks.0": gone}, 2)
-    assert "layer blocks.0: 75% of the experts served no token" in words
-    assert len(collapse({"b": crowd}, 2)) == 1
-    assert collapse({"b": crowd}, 1) == []
+    even = [25.0] * 8
+    gone, crowd = [100.0, 100.0] + [0.0] * 6, [96.0] + [104.0 / 15] * 15
+    assert collapse(seen(a=even)) == []
+    (words,) = collapse(seen(a=even, b=gone))
+    assert "layer b: 75% of the experts served no token and the busiest has 50%" in words
+    assert "busiest has 48% of the assignments, 7.7 times" in collapse(seen(c=crowd))[0]
+    assert collapse(seen(d=[60.0] + [140.0 / 15] * 15)) == []
+
+
+def test_collapse_of_a_model_is_that_of_its_last_step():
+    model = nn.Sequential(nn.Linear(8, 8), MoE(8, 4, 8, balance="none"))
+    assert collapse(model) == ["layer 1: no step has finished yet, so nothing is known"]
+    with torch.no_grad():
+        model[1].router.gates[0].bias[:2] = 50.0
+    model(torch.randn(64, 8)).sum().backward()
+    finish_step(model)
+    assert "layer 1: 75% of the experts served no token" in collapse(model)[0]
 
 
 def test_gates_that_moved(layer):

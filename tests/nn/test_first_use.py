@@ -36,6 +36,15 @@ def test_a_mask_is_followed_by_position_and_by_name(call):
     assert counted(model) == 9
 
 
+def test_a_mask_that_is_true_for_padding_is_followed():
+    model, padding = Model(), torch.tensor([[False, False, True], [False, True, True]])
+    follow_mask(model, "mask", padding=True)
+    model(torch.randn(2, 3, 6), padding).sum().backward()
+    assert counted(model) == 3
+    model(torch.randn(2, 3, 6)).sum().backward()
+    assert counted(model) == 9
+
+
 def test_a_mask_by_keyword_only_is_followed():
     model = Model()
     follow_mask(model, "late")

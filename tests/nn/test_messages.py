@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from gatewise.core.gates import GATES, Gate
-from gatewise.nn import FFN, Anneal, HMoE, MoE, Router
+from gatewise.nn import FFN, Anneal, HMoE, MoE, Router, finish_step, set_loss_scale
 from gatewise.nn.balance import Balancer
 from gatewise.nn.params import GateParameters
 
@@ -63,6 +63,12 @@ CASES = {
     "experts": (lambda: MoE(6, n_experts=4, experts=own(3)), "3 experts for 4 leaves: give one per leaf"),
     "one module": (lambda: MoE(6, experts=nn.Linear(6, 6)), "experts is one Linear: give one per leaf, or a function"),
     "backend": (lambda: MoE(6, 8, backend="fast"), "backend='fast': choose one of auto, loop, grouped"),
+    "width of experts": (
+        lambda: MoE(6, n_experts=2, experts=lambda: nn.Linear(6, 5))(torch.zeros(3, 6)),
+        "the experts return 5 features, not 6: give dim_out",
+    ),
+    "no layers": (lambda: set_loss_scale(nn.Linear(2, 2), 8.0), "Linear has no MoE layer: build it with MoE"),
+    "no steps": (lambda: finish_step(nn.Linear(2, 2)), "Linear has no MoE layer: build it with MoE"),
     "grouped modules": (
         lambda: MoE(6, n_experts=4, experts=own(), backend="grouped"),
         "runs the built-in experts only",

@@ -213,5 +213,5 @@ def test_d6_generation_with_a_cache_runs_with_the_mask():
 
 
 def test_a_model_without_layers_has_no_mask_to_follow():
-    with pytest.raises(ValueError, match="call replace_ffn before"):
+    with pytest.raises(ValueError, match="call replace_ffn first"):
         follow_mask(Vision())

@@ -29,6 +29,11 @@ class Gate:
     score: Score = Affine()
     link: Link = Softmax()
 
+    def __post_init__(self) -> None:
+        for part, value in (("score", self.score), ("link", self.link)):
+            if isinstance(value, str | type):
+                raise TypeError(f"{part}={value!r}: give an instance, such as Gate(Cosine(), Sigmoid())")
+
     def weights(self, params: Params, x: Tensor) -> Tensor:
         """Return the weights ``(*B, K, n)`` of the branches at x ``(*B, d, n)``."""
         return self.link.weights(self.score(params, x))

@@ -166,25 +166,36 @@ class History:
             raise ValueError(f"no layer is called {name!r}: they are {', '.join(map(repr, self.layers)) or 'none'}")
 
 
-def collapse(figures: dict[str, dict[str, float]], slots: int = 1) -> list[str]:
-    """Return a sentence for every layer whose router has collapsed, from `diagnostics` or `Observation.figures`.
-
-    `slots` is the number of experts that a token has, ``layer.router.slots``. Layers without figures, such as before
-    the first finished step, are left out.
+def collapse(seen: nn.Module | Observation) -> list[str]:
+    """Return a sentence for every layer whose router has collapsed in the last finished step, or while observed.
 
     A router counts as collapsed when more than a quarter of its experts served no token, or when one of them has
-    more than 90 % of what an expert can have at most, ``1 / slots`` of the assignments, and four times its even part.
+    more than 90 % of what an expert can have at most (with S experts per token, 1 / S of the assignments) and four
+    times its even part. Of a layer without a finished step a sentence says that nothing is known.
+
+    Examples
+    --------
+    >>> _ = torch.manual_seed(0)
+    >>> layer = MoE(8, 16, n_experts=4)
+    >>> collapse(layer)
+    ['layer itself: no step has finished yet, so nothing is known']
     """
+    if isinstance(seen, nn.Module):
+        tallies = {name: layer.tally() for name, layer in layers(seen).items()}
+    else:
+        tallies = seen.tallies
     words = []
-    for name, found in figures.items():
+    for name, tally in tallies.items():
+        title, found = f"layer {name or 'itself'}", summarise(tally)
         if not found:
+            words.append(f"{title}: no step has finished yet, so nothing is known")
             continue
         dead, share, ratio = found["dead fraction"], found["maximum share"], found["load ratio"]
-        crowded = share > CROWDED / slots and ratio > 4
-        if dead > DEAD or crowded:
+        slots = float(tally.offered / tally.tokens)
+        if dead > DEAD or (share > CROWDED / slots and ratio > 4):
             words.append(
-                f"layer {name or 'itself'}: {dead:.0%} of the experts served no token and the busiest has {share:.0%} "
-                f"of the assignments, {ratio:.1f} times the mean. Raise balance_weight, use balance='bias', or lower "
-                "the learning rate of the router"
+                f"{title}: {dead:.0%} of the experts served no token and the busiest has {share:.0%} of the "
+                f"assignments, {ratio:.1f} times the mean. Raise balance_weight, use balance='bias', or lower the "
+                "learning rate of the router"
             )
     return words

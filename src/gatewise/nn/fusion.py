@@ -100,8 +100,8 @@ class FusionMoE(nn.Module):
         super().__init__()
         if router not in ROUTERS:
             raise ValueError(f"router={router!r}: choose one of {', '.join(ROUTERS)}")
-        if not dims:
-            raise ValueError("dims is empty: give the number of features of every modality")
+        if not dims or not isinstance(dims, Mapping):
+            raise ValueError(f"dims={dims!r}: give the features of every modality by its name, {{'vitals': 7}}")
         self.names, self.router = tuple(dims), router
         self.features = tuple(dims.values())
         self.embeddings = nn.ModuleList(nn.Sequential(nn.Linear(d, dim), nn.LayerNorm(dim)) for d in self.features)

@@ -17,7 +17,7 @@ from gatewise.nn.dispatch import BACKENDS, grouped, grouped_reason, loop, served
 from gatewise.nn.experts import FFN
 from gatewise.nn.params import Schedule
 from gatewise.nn.router import Router, Routing, without_autocast
-from gatewise.nn.steps import enlist
+from gatewise.nn.steps import enlist, layers_of
 
 if TYPE_CHECKING:
     from gatewise.nn.parallel import Ranks
@@ -158,6 +158,8 @@ class MoE(nn.Module):
         if self.observer is not None:
             self.observer(routing, real, room)
         out = self._dispatch(tokens, routing if room is None else routing._replace(weight=routing.weight * room))
+        if out.shape[-1] != self.dim_out:
+            raise ValueError(f"the experts return {out.shape[-1]} features, not {self.dim_out}: give dim_out")
         if self.training and torch.is_grad_enabled() and len(tokens):
             smooth = self.balancer.smooth(self.router, routing)
             loss = self.balancer.loss(self.router, routing, real, smooth)
@@ -222,10 +224,14 @@ def set_loss_scale(model: nn.Module, scale: float) -> None:
     """Multiply the auxiliary gradients of all layers by `scale`, as a GradScaler multiplies the loss.
 
     Call it with ``scaler.get_scale()`` before the backward pass; without a scaler the factor stays one.
+
+    Raises
+    ------
+    ValueError
+        If the model has no layer.
     """
-    for module in model.modules():
-        if isinstance(module, MoE):
-            module.balancer.loss_scale.fill_(scale)
+    for layer in layers_of(model):
+        layer.balancer.loss_scale.fill_(scale)
 
 
 def _experts(

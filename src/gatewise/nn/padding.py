@@ -7,18 +7,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from gatewise.nn.layer import MoE
+from gatewise.nn.steps import layers_of
 
 
 class MaskFollower:
     """Hooks that hand a model's padding mask to its layers; made by `follow_mask`, taken off by `remove`."""
 
-    def __init__(self, model: nn.Module, argument: str) -> None:
-        self.argument = argument
+    def __init__(self, model: nn.Module, argument: str, padding: bool) -> None:
+        self.argument, self.padding = argument, padding
         self.mask: Tensor | None = None
-        layers = [module for module in model.modules() if isinstance(module, MoE)]
-        if not layers:
-            raise ValueError(f"{type(model).__name__} has no MoE layer: call replace_ffn before follow_mask")
+        layers = layers_of(model)
         self.place = _place(model, argument)
         self.handles = [model.register_forward_pre_hook(self._note, with_kwargs=True)]
         self.handles += [layer.register_forward_pre_hook(self._pass, with_kwargs=True) for layer in layers]
@@ -30,7 +28,8 @@ class MaskFollower:
 
     def _note(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         given = args[self.place] if self.place is not None and self.place < len(args) else None
-        self.mask = kwargs.get(self.argument, given)
+        mask = kwargs.get(self.argument, given)
+        self.mask = ~mask.bool() if self.padding and mask is not None else mask
 
     def _pass(
         self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -53,12 +52,12 @@ def _place(model: nn.Module, argument: str) -> int | None:
     return positional.index(argument) if argument in positional else None
 
 
-def follow_mask(model: nn.Module, argument: str = "attention_mask") -> MaskFollower:
+def follow_mask(model: nn.Module, argument: str = "attention_mask", padding: bool = False) -> MaskFollower:
     """Let every MoE of a model see the padding mask ``(batch, length)`` that the model is called with.
 
     Padding then counts in no statistic of the balance. The mask is the argument called `argument` of the model's
-    forward, true (or one) for real tokens; ``src_key_padding_mask`` of torch is the opposite and does not serve. It
-    stays until the next call, so segments that are recomputed in the backward pass see it too.
+    forward, true (or one) for real tokens, or with `padding` true for padding, as ``src_key_padding_mask`` of torch is.
+    It stays until the next call, so segments that are recomputed in the backward pass see it too.
 
     Raises
     ------
@@ -68,6 +67,7 @@ def follow_mask(model: nn.Module, argument: str = "attention_mask") -> MaskFollo
     Examples
     --------
     >>> import torch
+    >>> from gatewise.nn import MoE
     >>> class Model(nn.Module):
     ...     def __init__(self):
     ...         super().__init__()
@@ -81,4 +81,4 @@ def follow_mask(model: nn.Module, argument: str = "attention_mask") -> MaskFollo
     >>> int(model.mlp.balancer.now[-3])  # tokens that count
     2
     """
-    return MaskFollower(model, argument)
+    return MaskFollower(model, argument, padding)

@@ -32,10 +32,23 @@ def finish_step(model: nn.Module) -> None:
     """End an optimiser step for all layers of a model: for training loops without a torch optimiser.
 
     With an optimiser of torch this happens by itself after ``optimizer.step()``.
+
+    Raises
+    ------
+    ValueError
+        If the model has no layer.
     """
+    _finish(layers_of(model))
+
+
+def layers_of(model: nn.Module) -> list[MoE]:
+    """Return the layers of a model; raise ValueError if there are none."""
     from gatewise.nn.layer import MoE
 
-    _finish([module for module in model.modules() if isinstance(module, MoE)])
+    found = [module for module in model.modules() if isinstance(module, MoE)]
+    if not found:
+        raise ValueError(f"{type(model).__name__} has no MoE layer: build it with MoE, or call replace_ffn first")
+    return found
 
 
 @torch.no_grad()
