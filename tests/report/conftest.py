@@ -37,8 +37,10 @@ def synthetic(replicates=60, sizes=(100, 300, 1000, 3000, 10_000, 30_000)):
     """A study without fits: errors with known slopes, and a claim for every verdict."""
     from gatewise.core.gates import GATES
     from gatewise.core.mixture import Measure, Mixture
+    from gatewise.theory.arms import Arm, Blind, Data, Model, NearTruth
+    from gatewise.theory.claims import Claim
     from gatewise.theory.result import StudyResult
-    from gatewise.theory.study import Arm, Blind, Claim, Data, Model, NearTruth, Study
+    from gatewise.theory.study import Study
     from gatewise.theory.verdict import judge
 
     def arm(name, gate="softmax", starts=Blind(10), gauge="fixed", k=3):  # noqa: B008

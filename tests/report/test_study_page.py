@@ -14,9 +14,10 @@ from gatewise.report import study as report
 from gatewise.report.study_facts import LOOKS, MEANINGS, level_rows, series_rows
 from gatewise.report.study_front import answers, front_page
 from gatewise.report.study_page import figures, panels, study_page
+from gatewise.theory.arms import NearTruth
+from gatewise.theory.claims import Claim
 from gatewise.theory.papers import NO_STUDY
 from gatewise.theory.rates import ORDER_ONLY, RATES
-from gatewise.theory.study import Claim, NearTruth
 from gatewise.theory.verdict import Verdict, Word, curve, judge
 
 

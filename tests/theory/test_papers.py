@@ -9,11 +9,13 @@ import torch
 from gatewise.core.chart import specifications
 from gatewise.core.mixture import regression
 from gatewise.fit.least_squares import mean_of
+from gatewise.theory.arms import Arm, Blind, NearTruth
+from gatewise.theory.claims import Claim
 from gatewise.theory.fingerprint import fingerprint
 from gatewise.theory.papers import NO_STUDY, STUDIES
 from gatewise.theory.papers.sigmoid import TITLE, TRUE, limits, signal, truth
 from gatewise.theory.records import Block, work
-from gatewise.theory.study import Arm, Blind, Claim, NearTruth, Study
+from gatewise.theory.study import Study
 
 PAIRS = [pytest.param(study, arm, id=f"{study.name}: {arm.name}") for study in STUDIES.values() for arm in study.arms]
 

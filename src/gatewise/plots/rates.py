@@ -22,9 +22,9 @@ from gatewise.plots.words import (
     sizes,
     unit_of,
 )
+from gatewise.theory.claims import Claim
 from gatewise.theory.result import StudyResult
 from gatewise.theory.slopes import DRAWS, slope
-from gatewise.theory.study import Claim
 from gatewise.theory.verdict import Curve, allowed, curve
 
 LEAST_KEPT = 3  # sizes of a line

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from gatewise.plots import style
+from gatewise.theory.arms import Arm
+from gatewise.theory.claims import Claim
 from gatewise.theory.result import StudyResult
 from gatewise.theory.slopes import Slope
-from gatewise.theory.study import Arm, Claim
 from gatewise.theory.verdict import FLAT
 
 WIDTH, HEIGHT, LINE = 4.2, 2.6, 0.18  # inches: of a figure, of its axes, and of a line of its legend

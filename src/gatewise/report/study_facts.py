@@ -13,8 +13,9 @@ from gatewise.core.mixture import Mixture
 from gatewise.fit import Status
 from gatewise.infer.identifiability import identify
 from gatewise.plots.words import asked, claimed, interval, judged, number, recorded
+from gatewise.theory.arms import Arm
+from gatewise.theory.claims import Claim
 from gatewise.theory.result import StudyResult
-from gatewise.theory.study import Arm, Claim
 from gatewise.theory.verdict import Verdict, Word, curve
 
 METHODS = {"ml": "maximum likelihood", "ls": "least squares", "em": "EM"}

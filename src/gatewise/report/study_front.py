@@ -13,10 +13,11 @@ from gatewise.core.scores import Activated, Affine, Tempered
 from gatewise.report.page import filled
 from gatewise.report.study_facts import LOOKS, claim_row, cost, duration, subject, tally, warnings_of
 from gatewise.report.study_page import SHEETS, legend, versions
+from gatewise.theory.arms import Arm, NearTruth
+from gatewise.theory.claims import Claim
 from gatewise.theory.papers import NO_STUDY
 from gatewise.theory.rates import ORDER_ONLY, POLYNOMIAL, RATES, SLOWER, Rate
 from gatewise.theory.result import StudyResult
-from gatewise.theory.study import Arm, Claim, NearTruth
 from gatewise.theory.verdict import Verdict, Word
 
 GROUPS = ("gate", "slopes, other expert parameters", "intercept", "variance")

@@ -10,7 +10,8 @@ import torch
 
 from gatewise import __version__
 from gatewise.fit.problem import engine
-from gatewise.theory.study import Arm, Study
+from gatewise.theory.arms import Arm
+from gatewise.theory.study import Study
 
 RECORD = 1  # version of what a record holds
 

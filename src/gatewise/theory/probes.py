@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gatewise.fit.threads import one_thread
+from gatewise.theory.claims import Probe
 from gatewise.theory.population import population_exponent
 from gatewise.theory.store import cut, line_of, parsed
-from gatewise.theory.study import Probe, Study
+from gatewise.theory.study import Study
 from gatewise.theory.verdict import Verdict, Word
 
 STEADY = 0.5  # share of the tolerance that an exponent may still move between its last two values

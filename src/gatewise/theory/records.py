@@ -19,10 +19,11 @@ from gatewise.fit.many import Plan, fit_block
 from gatewise.fit.result import Fit
 from gatewise.fit.status import Status
 from gatewise.fit.threads import one_thread
+from gatewise.theory.arms import Arm, Level, NearTruth
 from gatewise.theory.dendrogram import dendrogram
 from gatewise.theory.distances import between_densities, between_means
 from gatewise.theory.store import Record
-from gatewise.theory.study import Arm, Level, NearTruth, Study
+from gatewise.theory.study import Study
 from gatewise.theory.voronoi import LOSSES, Errors, errors, hierarchical_loss, voronoi_loss
 
 DATA, STARTS, SEARCH = range(3)  # roles of random numbers

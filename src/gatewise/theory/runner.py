@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import joblib
 
 from gatewise.fit.many import in_blocks
+from gatewise.theory.arms import Arm, Level
 from gatewise.theory.records import Block, plan_of, work
 from gatewise.theory.store import Contents, Record, open_folder, read, writing
-from gatewise.theory.study import Arm, Level, Study
+from gatewise.theory.study import Study
 
 SIZES = (20, 10, 5, 4, 2, 1)  # replicates of a block: the same however many replicates there are in all
 PICKLERS = ("cloudpickle", "joblib.externals.cloudpickle")  # of joblib, by its version, and of Dask

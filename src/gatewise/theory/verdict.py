@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 
 from gatewise.infer.identifiability import identify
+from gatewise.theory.arms import Arm
+from gatewise.theory.claims import Claim
 from gatewise.theory.slopes import DRAWS, Slope, interval, slope
 from gatewise.theory.store import Contents
-from gatewise.theory.study import Arm, Claim, Study
+from gatewise.theory.study import Study
 
 LEAST_SIZES, LEAST_DECADES, LEAST_REPLICATES = 4, 1.5, 40  # a window that a verdict may rest on
 ALLOWED = 0.05  # share of replicates without certificate, or without a number, beyond which nothing is decided

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gatewise.core.mixture import Measure, Mixture
+from gatewise.theory.arms import Arm, Blind, Data, Model
+from gatewise.theory.claims import Claim, Probe
 from gatewise.theory.inputs import Uniform
 from gatewise.theory.papers.parts import (
     CENTER,
@@ -29,7 +31,7 @@ from gatewise.theory.papers.parts import (
     same,
 )
 from gatewise.theory.population_rules import Ball
-from gatewise.theory.study import Arm, Blind, Claim, Data, Model, Probe, Study
+from gatewise.theory.study import Study
 
 SOFTMAX, LAPLACE = "2305.03288", "2402.03226"
 FLOOR = 0.1  # of standard deviations

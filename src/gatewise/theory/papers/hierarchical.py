@@ -8,6 +8,8 @@ from torch import Tensor
 
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture
+from gatewise.theory.arms import Arm, Data, Model, NearTruth
+from gatewise.theory.claims import Claim, Standing
 from gatewise.theory.inputs import Uniform
 from gatewise.theory.papers.parts import (
     COEF,
@@ -25,7 +27,7 @@ from gatewise.theory.papers.parts import (
     same,
     tensor,
 )
-from gatewise.theory.study import Arm, Claim, Data, Model, NearTruth, Standing, Study
+from gatewise.theory.study import Study
 
 PAPER = "2410.02935"
 NAME = {"S": "softmax", "L": "laplace"}

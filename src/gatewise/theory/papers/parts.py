@@ -12,7 +12,7 @@ from gatewise.core.experts import Expert, Linear
 from gatewise.core.families import Family, Gaussian
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.theory.study import Claim, Standing
+from gatewise.theory.claims import Claim, Standing
 
 Numbers: TypeAlias = "float | Sequence[Numbers]"
 Box = dict[str, tuple[float | Tensor, float | Tensor]]

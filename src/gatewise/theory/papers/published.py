@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from gatewise.theory.arms import Arm, Blind, Data, Model, NearTruth
+from gatewise.theory.claims import Claim
 from gatewise.theory.inputs import Uniform
 from gatewise.theory.papers.gaussian import LAPLACE, SOFTMAX
 from gatewise.theory.papers.parts import LEAF, OVER, OWN, WIDE, bound, box, density, equal, exact, flat, measure, same
-from gatewise.theory.study import Arm, Blind, Claim, Data, Model, NearTruth, Study
+from gatewise.theory.study import Study
 
 SIZES = (1000, 3000, 9000, 27_000, 81_000)
 GRID = Uniform(0.0, 1.0, grid=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from gatewise.core.mixture import Measure
+from gatewise.theory.arms import Arm, Blind, Data, Model
 from gatewise.theory.papers.parts import OWN, Box, box, equal, measure, slow
 from gatewise.theory.papers.sigmoid import LINE, PAPER, ROWS, STEPS, TITLE, limits, line, signal, truth
-from gatewise.theory.study import Arm, Blind, Data, Model, Study
+from gatewise.theory.study import Study
 
 POSITIVE = measure(
     {"weight": [[1.0], [-0.5]], "bias": [0.3, 0.1]}, {"coef": [[[1.0]], [[0.5]]], "intercept": [[1.1], [1.3]]}

@@ -7,6 +7,8 @@ import torch
 from gatewise.core.experts import EXPERTS
 from gatewise.core.families import MeanOnly
 from gatewise.core.mixture import Measure, Mixture, regression
+from gatewise.theory.arms import Arm, Blind, Data, Model
+from gatewise.theory.claims import Claim, Standing
 from gatewise.theory.inputs import Uniform
 from gatewise.theory.papers.parts import (
     COEF,
@@ -26,7 +28,7 @@ from gatewise.theory.papers.parts import (
     over,
     slow,
 )
-from gatewise.theory.study import Arm, Blind, Claim, Data, Model, Standing, Study
+from gatewise.theory.study import Study
 
 PAPER = "2405.13997"
 LINE = Uniform()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from gatewise.core.mixture import Measure
+from gatewise.theory.arms import Arm, Blind, Data, Model
+from gatewise.theory.claims import Claim
 from gatewise.theory.papers.parts import (
     COEF,
     EXACT,
@@ -25,7 +27,7 @@ from gatewise.theory.papers.parts import (
     raw,
     slow,
 )
-from gatewise.theory.study import Arm, Blind, Claim, Data, Model, Study
+from gatewise.theory.study import Study
 
 PAPER = "2401.13875"
 PLAIN = {"identity": "dense-to-sparse", "relu": "relu-dense-to-sparse"}
@@ -51,8 +53,8 @@ TRUTH_3 = measure(
 
 
 def _arm(fn: str, truth: Measure, k: int, name: str) -> Arm:
-    sharp = name == "exact" and fn in ACTIVATED
-    sizes, replicates = (LATER, 200) if sharp else (SIZES, 40)
+    sizes = LATER if name == "exact" else SIZES
+    replicates = 200 if name == "exact" and fn in ACTIVATED else 40
     mixture = flat(GATE_OF[fn], len(truth.experts["coef"]))
     fitted = flat(GATE_OF[fn], k)
     loss = ("exact", "activation-dense-to-sparse") if k > mixture.n_leaves else ("exact",)
@@ -100,9 +102,9 @@ TEMPERATURE_RATES = Study(
     "hold the truth in any order: gate weights within 6, biases within 3, temperature from .02 to 1, slopes within 4, "
     "intercepts within 8, standard deviations from .1. Starts know nothing of the truth. The truth is sharp because "
     "an activation bounds the scores: with gate weights 2 and -1 and temperature .7, the truth of an earlier version, "
-    "the activated gates had not reached their rate at 64000 rows. Activated gates with two experts exactly have the "
-    "window 5000..159000 and 200 replicates, all others 2000..64000 (1.5 decades both), 40 and the tolerance .1; the "
-    "gate is reported with the tolerance .06 at least.",
+    "the activated gates had not reached their rate at 64000 rows. Two experts exactly have the window 5000..159000, "
+    "the others 2000..64000 (1.5 decades both); the activated arms of these 200 replicates, the others 40 and the "
+    "tolerance .1; the gate is reported with the tolerance .06 at least.",
     (
         *(_arm(fn, TRUTH_2, 2, "exact") for fn in GATE_OF),
         *(_arm(fn, TRUTH_3, 3, "three experts") for fn in GATE_OF),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from gatewise.theory.arms import Arm, Blind, Data, Model, NearTruth
 from gatewise.theory.papers.gaussian import FLOOR, LINE, SIZES, SOFTMAX_1, SOFTMAX_BOX
 from gatewise.theory.papers.parts import (
     COEF,
@@ -24,7 +25,7 @@ from gatewise.theory.papers.parts import (
 )
 from gatewise.theory.papers.sigmoid import line
 from gatewise.theory.papers.temperature import LIMITS, TRUTH_2
-from gatewise.theory.study import Arm, Blind, Data, Model, NearTruth, Study
+from gatewise.theory.study import Study
 
 NEAR = NearTruth(0.005, 0.083)  # as in public simulation code
 _SPLIT = Data(flat("softmax", 2), SOFTMAX_1, LINE)

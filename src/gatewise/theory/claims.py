@@ -1,0 +1,85 @@
+"""What a study claims: slopes of errors, and population exponents. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gatewise.theory.arms import Data, Model
+from gatewise.theory.population_rules import Ball, Cube
+
+Kind = Literal["equal", "at_most", "at_least", "slower_than_polynomial", "difference"]
+Standing = Literal["published", "derived", "recalled", "own"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement about the slope of a series on the logarithm of n, fixed before the study runs.
+
+    Attributes
+    ----------
+    arm : str
+    series : str
+        As the records name it: "loss", "experts.coef over mean", "hellinger", ...
+    kind : {"equal", "at_most", "at_least", "slower_than_polynomial", "difference"}
+        "at_most": the error is ``O_P(n^value)``, faster never contradicts it; "at_least": it is no faster.
+        "difference": slope less that of `other`.
+    value, tolerance : float
+    source : str
+        Paper and theorem, or this project.
+    standing : {"published", "derived", "recalled", "own"}
+    other, other_series : str
+        The second arm; with it, any kind is about the difference of the slopes. Its series, if it is another one.
+    probe : str
+        The population exponent, by its name, that decides if the slopes leave the claim open.
+    """
+
+    arm: str
+    series: str
+    kind: Kind
+    value: float
+    tolerance: float
+    source: str
+    standing: Standing
+    other: str = ""
+    other_series: str = ""
+    probe: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind == "difference" and not self.other:
+            raise ValueError(f"a difference about {self.arm!r}, {self.series!r}: name the second arm, other=...")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A population exponent that is claimed: no data are drawn, see `population_exponent`.
+
+    Attributes
+    ----------
+    name : str
+    data, model : Data, Model
+        Truth and fitted mixture, its box and method; the truth is that of n = 1.
+    path, cells, atom, entry, eps, ratio, starts
+        As `population_exponent` takes them.
+    inputs : Cube, Ball or None
+    value, tolerance : float
+        The exponent e claimed; errors then fall as ``n^(-1 / (2 e))``.
+    source, standing : str
+        As in `Claim`.
+    """
+
+    name: str
+    data: Data
+    model: Model
+    path: str
+    cells: tuple[int, ...]
+    value: float
+    tolerance: float
+    source: str
+    standing: Standing
+    atom: int = 0
+    entry: int = 0
+    eps: tuple[float, ...] = (0.2, 0.1, 0.05, 0.025, 0.0125)
+    ratio: float = 1.0
+    inputs: Cube | Ball | None = None
+    starts: int = 8
