@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from gatewise.data.views import Recordings
 from gatewise.experiments import domains
 from gatewise.experiments.domains import BLANK, DOMAINS, FOUND, HELD, Rows, begin_at_clusters
 from gatewise.experiments.experiment import Job
@@ -100,14 +101,14 @@ def test_two_runs_with_one_seed_are_equal():
 
 
 def test_windows_of_the_watch(monkeypatch):
-    from types import SimpleNamespace
-
     series = [np.random.default_rng(i).normal(size=(250 + i, 6)) for i in range(4)]
-    found = SimpleNamespace(series=series, label=np.array([0, 1, 0, 1]), wearer=np.array([3, 3, 9, 9]))
+    label, wearer, side = np.array([0, 1, 0, 1]), np.array([3, 3, 9, 9]), np.zeros(4)
+    found = Recordings(series, label, wearer, side, tuple("abcdef"), ("0", "1"))
     monkeypatch.setattr(domains, "watch", lambda folder: found)
     rows = domains.wearers(None)
     assert rows.x.shape == (8, 30)
     assert rows.domain.tolist() == [0] * 4 + [1] * 4
+    assert rows.y.tolist() == [0, 0, 1, 1] * 2
     assert torch.allclose(rows.x.mean(0), torch.zeros(30), atol=1e-5)
 
 

@@ -60,6 +60,15 @@ def test_figures_of_classes():
     assert found["auroc"] == pytest.approx(np.mean([by_pairs(truth[c], probability[:, c]) for c in range(3)]))
 
 
+def test_models_are_chosen_by_accuracy_and_auroc():
+    generator = torch.Generator().manual_seed(2)
+    y, scores = torch.randint(3, (60,), generator=generator), torch.randn(60, 3, generator=generator)
+    assert MULTI_CLASS.score(scores, y) == MULTI_CLASS.measures(scores, y)["accuracy"]
+    assert 0.0 < MULTI_CLASS.score(scores, y) < 1.0
+    truth = torch.nn.functional.one_hot(y, 3)
+    assert MULTI_LABEL.score(scores, truth) == MULTI_LABEL.measures(scores, truth)["auroc"]
+
+
 def test_a_class_that_no_row_has_counts_in_no_mean():
     y, scores = torch.tensor([0, 1, 0, 1]), 5 * torch.eye(3)[[0, 1, 0, 1]]
     assert MULTI_CLASS.measures(scores, y) == {"accuracy": 1.0, "auroc": 1.0, "f1": 1.0}

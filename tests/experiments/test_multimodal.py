@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from gatewise.data.views import VIEWS, Views
-from gatewise.experiments import multimodal
+from gatewise.experiments import multimodal_digits
 from gatewise.experiments.experiment import Job, gates_of
 from gatewise.experiments.heads import MULTI_CLASS
-from gatewise.experiments.multimodal import MULTIMODAL, PROPERTIES, TASKS, Task, absent, digits, modality_table
+from gatewise.experiments.multimodal import Task, absent, modality_table, standard
+from gatewise.experiments.multimodal_digits import MULTIMODAL, PROPERTIES, TASKS, digits
 from gatewise.experiments.multimodal_models import BASELINES, Gated, Setting, build, parameters
 from gatewise.experiments.train import split_rows
 
@@ -33,7 +34,7 @@ def generated(folder=None):
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(multimodal, "mfeat", generated)
+    monkeypatch.setattr(multimodal_digits, "mfeat", generated)
 
 
 SETTINGS = [Setting(SIZES, router, 10, MULTI_CLASS) for router in ("joint", "per-modality", "disjoint")]
@@ -81,44 +82,57 @@ def test_the_stated_share_is_missing_and_one_always_stays(share):
 
 def test_views_are_standard_over_the_training_rows_in_which_they_are_there():
     rows = split_rows(ROWS, 0).train
-    data = digits(Task(0.6, "joint", "digit"), None, 0, rows)
+    data = digits(Task(0.6, "joint"), generated(), 0, rows)
     for name, x in data.x.items():
         seen = x[rows[data.there[name][rows]]]
         assert torch.allclose(seen.mean(0), torch.zeros(x.shape[1]), atol=1e-5)
         assert torch.allclose(seen.std(0), torch.ones(x.shape[1]), atol=1e-5)
 
 
+def test_series_are_standard_by_channel_over_rows_and_times():
+    generator = torch.Generator().manual_seed(0)
+    series = 3 + torch.tensor([1.0, 5.0]) * torch.randn(30, 7, 2, generator=generator)
+    found = standard(series, torch.arange(20))[:20].flatten(0, 1)
+    assert torch.allclose(found.mean(0), torch.zeros(2), atol=1e-5)
+    assert torch.allclose(found.std(0), torch.ones(2), atol=1e-5)
+    single = series[..., 0]
+    assert torch.equal(
+        standard(single[:, :1], torch.arange(20)), (single[:, :1] - single[:20, 0].mean()) / single[:20, 0].std()
+    )
+
+
 def test_answers_of_the_three_kinds():
-    labels = digits(Task(0.3, "joint", "labels"), None, 0)
+    found, rows = generated(), torch.arange(ROWS)
+    labels = digits(Task(0.3, "joint", "labels"), found, 0, rows)
     by_digit = {d: set(np.array(list(PROPERTIES))[labels.y[d].bool().numpy()]) for d in range(10)}
     assert by_digit[0] == {"even", "divisible by three", "square", "closed loop"}
     assert by_digit[7] == {"prime", "above four", "straight strokes only"}
-    number = digits(Task(0.3, "joint", "number"), None, 0)
+    number = digits(Task(0.3, "joint", "number"), found, 0, rows)
     assert "morphology" not in number.x
-    column = generated().views["morphology"][:, multimodal.COLUMN]
+    column = found.views["morphology"][:, multimodal_digits.COLUMN]
     assert np.corrcoef(number.y[:, 0], column)[0, 1] == pytest.approx(1.0)
-    assert torch.equal(digits(Task(0.3, "joint", "digit"), None, 0).y, torch.as_tensor(generated().label))
+    assert torch.equal(digits(Task(0.3, "joint"), found, 0, rows).y, torch.as_tensor(found.label))
 
 
 def test_scores_of_a_model_of_the_test_rows_do_not_change_training(monkeypatch):
-    before = multimodal.run(QUICK["mfeat, 30 % missing"])
+    before = multimodal_digits.run(QUICK["mfeat, 30 % missing"])
     test = split_rows(ROWS, 0).test
     found = generated()
     for values in found.views.values():
         values[test.numpy()] = 1e3
-    monkeypatch.setattr(multimodal, "mfeat", lambda folder: found)
-    after = multimodal.run(QUICK["mfeat, 30 % missing"])
+    monkeypatch.setattr(multimodal_digits, "mfeat", lambda folder: found)
+    after = multimodal_digits.run(QUICK["mfeat, 30 % missing"])
     assert (before["validation"], before["loss"]) == (after["validation"], after["loss"])
     assert before["routing"] != after["routing"]
 
 
 @pytest.mark.parametrize("variant", TASKS)
 def test_a_quick_job_moves_every_gate_repeats_and_has_the_measures_of_its_head(variant):
-    found = multimodal.run(QUICK[variant])
-    assert found == multimodal.run(QUICK[variant])
+    found = multimodal_digits.run(QUICK[variant])
+    assert found == multimodal_digits.run(QUICK[variant])
     assert found["moved"]
     answers = {
-        "digit": {"accuracy", "auroc", "f1"},
+        "class": {"accuracy", "auroc", "f1"},
         "labels": {"auroc", "auprc", "f1"},
         "number": {"mae", "correlation"},
     }
@@ -133,7 +147,7 @@ def test_a_quick_job_moves_every_gate_repeats_and_has_the_measures_of_its_head(v
 
 def test_the_table_counts_two_experts_for_every_view_that_is_there():
     variant = "mfeat, 60 % missing"
-    found = multimodal.run(QUICK[variant])
+    found = multimodal_digits.run(QUICK[variant])
     rows = split_rows(ROWS, 0).test
     there = absent(ROWS, 6, 0.6, 0)[rows]
     assert np.array(found["routing"]).shape == (6, 8)
@@ -147,14 +161,14 @@ def test_a_modality_table():
 
 @pytest.mark.parametrize("gate", ["softmax", "sl", *BASELINES])
 def test_models_learn(gate, monkeypatch):
-    monkeypatch.setattr(multimodal, "EPOCHS", 8)
-    found = multimodal.run(Job(THIRD["joint"], gate, 0, 1e-2))
+    monkeypatch.setattr(multimodal_digits, "EPOCHS", 8)
+    found = multimodal_digits.run(Job(THIRD["joint"], gate, 0, 1e-2))
     assert found["accuracy"] > 0.7
     assert found["moved"]
 
 
 def test_a_job_that_tunes_does_not_score_the_test_rows():
-    assert set(multimodal.run(QUICK["mfeat, 30 % missing"]._replace(tuning=True))) == {"validation", "moved"}
+    assert set(multimodal_digits.run(QUICK["mfeat, 30 % missing"]._replace(tuning=True))) == {"validation", "moved"}
 
 
 def test_gates_are_those_that_are_asked_for():

@@ -56,6 +56,13 @@ class Recordings(NamedTuple):
     channels: tuple[str, ...]
     classes: tuple[str, ...]
 
+    def windows(self, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the whole windows ``(n, length, channels)`` of all series, with class and wearer of each ``(n,)``."""
+        count = [len(series) // length for series in self.series]
+        parts = (series[: many * length] for series, many in zip(self.series, count, strict=True))
+        whole = np.concatenate([part.reshape(-1, length, part.shape[-1]) for part in parts])
+        return whole, np.repeat(self.label, count), np.repeat(self.wearer, count)
+
 
 def mfeat(folder: Path | None = None) -> Views:
     """Load the six views of 2000 digits; rows are the same digits in all views.

@@ -67,18 +67,12 @@ def _resized(pixels: np.ndarray) -> Tensor:
 
 def wearers(folder: Path | None) -> Rows:
     """Return two-second windows of the watch: mean, deviation, extremes and mean step of six channels; by wearer."""
-    found = watch(folder)
-    x, y, domain = [], [], []
-    who = {wearer: i for i, wearer in enumerate(sorted(set(found.wearer.tolist())))}
-    for series, label, wearer in zip(found.series, found.label, found.wearer, strict=True):
-        whole = len(series) // WINDOW
-        parts = series[: whole * WINDOW].reshape(whole, WINDOW, -1)
-        step = np.abs(np.diff(parts, axis=1)).mean(1)
-        x.append(np.concatenate([parts.mean(1), parts.std(1), parts.min(1), parts.max(1), step], 1))
-        y += [int(label)] * whole
-        domain += [who[int(wearer)]] * whole
-    rows = torch.as_tensor(np.concatenate(x), dtype=torch.float32)
-    return Rows((rows - rows.mean(0)) / rows.std(0), torch.tensor(y), torch.tensor(domain))
+    parts, label, wearer = watch(folder).windows(WINDOW)
+    step = np.abs(np.diff(parts, axis=1)).mean(1)
+    features = np.concatenate([parts.mean(1), parts.std(1), parts.min(1), parts.max(1), step], 1)
+    rows = torch.as_tensor(features, dtype=torch.float32)
+    domain = torch.as_tensor(np.unique(wearer, return_inverse=True)[1])
+    return Rows((rows - rows.mean(0)) / rows.std(0), torch.as_tensor(label), domain)
 
 
 SETS = {"digits": three_sources, "watch": wearers}

