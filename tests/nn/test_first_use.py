@@ -120,19 +120,3 @@ def test_a_wrong_prefix_is_answered_with_those_there_are(tmp_path):
     with pytest.raises(KeyError, match=r"its sparse blocks begin with 'layers\.0\.moe\.'"):
         load_block(tmp_path, "layers.0.mlp.")
     assert load_block(tmp_path, "layers.0.moe.").dim == 6
-
-
-def test_an_encoder_layer_of_torch_takes_a_layer_in_the_place_of_its_first_linear_one():
-    """As the guide says; padding and evaluation would otherwise take a path that reads ``linear1.weight``."""
-    encoder = nn.TransformerEncoder(
-        nn.TransformerEncoderLayer(6, 2, 8, batch_first=True), 2, enable_nested_tensor=False
-    )
-    for block in encoder.layers:
-        block.linear1, block.linear2 = MoE(6, 8, 4), nn.Identity()
-        block.activation, block.dropout = nn.Identity(), nn.Identity()
-        block.activation_relu_or_gelu = 0
-    x, padding = torch.randn(2, 5, 6), torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
-    encoder.eval()
-    expected = encoder(x, src_key_padding_mask=padding)
-    with torch.no_grad():
-        torch.testing.assert_close(encoder(x, src_key_padding_mask=padding), expected)

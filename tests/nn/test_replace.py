@@ -215,3 +215,48 @@ def test_d6_generation_with_a_cache_runs_with_the_mask():
 def test_a_model_without_layers_has_no_mask_to_follow():
     with pytest.raises(ValueError, match="call replace_ffn first"):
         follow_mask(Vision())
+
+
+def encoder(**options):
+    block = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True, **options)
+    return nn.ModuleDict({"encoder": nn.TransformerEncoder(block, 2, enable_nested_tensor=not options)})
+
+
+@pytest.mark.parametrize("options", [{}, {"activation": "gelu"}, {"activation": nn.SiLU()}, {"norm_first": True}])
+def test_blocks_of_torch_compute_what_they_did(options):
+    model, x = encoder(**options).eval(), torch.randn(3, 5, 8)
+    padding = torch.arange(5) >= torch.tensor([[5], [3], [2]])
+    before = model["encoder"](x), model["encoder"](x, src_key_padding_mask=padding)
+    assert replace_ffn(model, "encoder.layers.*", {"n_experts": 4, "gate": "laplace"}) == [
+        "encoder.layers.0",
+        "encoder.layers.1",
+    ]
+    for training in (True, False):
+        model.train(training)
+        for block in model["encoder"].layers:
+            block.dropout1.p = block.dropout2.p = block.self_attn.dropout = 0.0
+        torch.testing.assert_close(model["encoder"](x), before[0], rtol=1e-4, atol=1e-5)
+        found = model["encoder"](x, src_key_padding_mask=padding)
+        torch.testing.assert_close(found[~padding], before[1][~padding], rtol=1e-4, atol=1e-5)
+        with torch.no_grad():
+            torch.testing.assert_close(model["encoder"](x, src_key_padding_mask=padding), found)
+
+
+def test_a_decoder_block_of_torch_trains_with_experts():
+    model = nn.ModuleDict({"block": nn.TransformerDecoderLayer(8, 2, 12, batch_first=True)})
+    replace_ffn(model, "block", {"n_experts": 4, "jitter": 0.1})
+    follow_mask(model["block"], "tgt_key_padding_mask", padding=True)
+    padding = torch.tensor([[False, False, True]])
+    out = model["block"](torch.randn(1, 3, 8), torch.randn(1, 4, 8), tgt_key_padding_mask=padding)
+    (out * torch.randn(8)).sum().backward()
+    layer = model["block"].linear1
+    assert all(bool(p.grad.abs().sum() > 0) for p in layer.router.parameters())
+    assert int(layer.balancer.now[-3]) == 2
+
+
+def test_a_block_of_torch_is_replaced_once():
+    model = encoder()
+    replace_ffn(model, "encoder.layers.0", {"n_experts": 4})
+    with pytest.raises(ValueError, match=r"encoder.layers.0: its linear1 is MoE: its network has been replaced"):
+        replace_ffn(model, "encoder.layers.*", {"n_experts": 4})
+    assert isinstance(model["encoder"].layers[1].linear1, nn.Linear)

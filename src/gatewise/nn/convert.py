@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gatewise.nn.blocks import BLOCKS, install, network_of
 from gatewise.nn.experts import FFN, UNITS, unit
 from gatewise.nn.layer import MoE
 
@@ -121,6 +122,9 @@ def replace_ffn(
 ) -> list[str]:
     """Replace the feed-forward networks of a model in place and return the names of those replaced.
 
+    A match that is a ``torch.nn.TransformerEncoderLayer`` or ``TransformerDecoderLayer`` stays, and its network is
+    replaced: torch gives it no module of its own.
+
     Parameters
     ----------
     model : Module
@@ -154,6 +158,9 @@ def replace_ffn(
         if id(module) not in built:
             built[id(module)] = _converted(name, module, build)
     for name, module in found.items():
+        if isinstance(module, BLOCKS):
+            install(model, module, built[id(module)])
+            continue
         parent, _, own = name.rpartition(".")
         setattr(model.get_submodule(parent), own, built[id(module)])
     return list(found)
@@ -277,6 +284,6 @@ def _holds_ffn(module: nn.Module) -> bool:
 def _converted(name: str, module: nn.Module, build: Callable[[nn.Module], nn.Module]) -> nn.Module:
     """Build the replacement of one module; an error says which module it was."""
     try:
-        return build(module)
+        return build(network_of(module) if isinstance(module, BLOCKS) else module)
     except ValueError as cause:
         raise ValueError(f"{name}: {cause}") from cause
