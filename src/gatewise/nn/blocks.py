@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -20,7 +21,7 @@ class _Function(nn.Module):
         return self.function(x)
 
 
-def network_of(block: nn.Module) -> nn.Module:
+def network_of(block: Any) -> nn.Module:
     """Return the feed-forward network that a block of torch applies, its dropout left out.
 
     Raises
@@ -35,7 +36,7 @@ def network_of(block: nn.Module) -> nn.Module:
     return nn.Sequential(block.linear1, inner, block.linear2)
 
 
-def install(model: nn.Module, block: nn.Module, network: nn.Module) -> None:
+def install(model: nn.Module, block: Any, network: nn.Module) -> None:
     """Put a network in the place of a block's; the dropout behind it stays.
 
     In evaluation torch computes whole blocks, and encoders of them, by code of its own that reads ``linear1.weight``;
