@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gatewise.nn.experts import FFN, unit
+from gatewise.nn.memory import empty
 
 BACKENDS = ("auto", "loop", "grouped")
 Expert = Callable[[Tensor], Tensor]
@@ -140,7 +141,7 @@ def feed_forward(
         value = _affine_groups(fn.apply(pre), w_out, b_out, ends) * weight[:, None]
         return _collect(value, slot, x.shape[0]), pre if keep else pre.new_empty(0, pre.shape[1])
     out = x.new_zeros(x.shape[0], w_out.shape[2])
-    kept = x.new_empty(len(token) if keep else 0, w_in.shape[2])
+    kept = empty((len(token) if keep else 0, w_in.shape[2]), x)
     for e, begin, end in _groups(ends):
         rows = x.index_select(0, token[begin:end])
         pre = kept[begin:end] if keep else rows.new_empty(end - begin, w_in.shape[2])
@@ -179,7 +180,7 @@ def feed_forward_backward(
     fn = unit(activation)
     if x.device.type != "cpu":
         return _backward_groups(gradient, x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre, fn)
-    d_x, d_in, d_out = torch.zeros_like(x), torch.empty_like(w_in), torch.empty_like(w_out)
+    d_x, d_in, d_out = torch.zeros_like(x), empty(w_in.shape, w_in), empty(w_out.shape, w_out)
     d_b_in = w_in.new_zeros(b_in.shape if b_in is not None else 0)
     d_b_out = w_in.new_zeros(b_out.shape if b_out is not None else 0)
     d_weight = torch.empty_like(weight)
@@ -211,8 +212,8 @@ def feed_forward_backward(
 def _(gradient, x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre, activation):  # type: ignore[no-untyped-def]
     d_b_in = w_in.new_empty(0) if b_in is None else torch.empty_like(b_in)
     d_b_out = w_in.new_empty(0) if b_out is None else torch.empty_like(b_out)
-    empty = torch.empty_like
-    return empty(x), empty(w_in), empty(w_out), d_b_in, d_b_out, empty(weight)
+    d_in, d_out = w_in.new_empty(w_in.shape), w_out.new_empty(w_out.shape)
+    return torch.empty_like(x), d_in, d_out, d_b_in, d_b_out, torch.empty_like(weight)
 
 
 def _no_second(ctx, *gradients):  # type: ignore[no-untyped-def]
