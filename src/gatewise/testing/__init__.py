@@ -43,35 +43,34 @@ from gatewise.testing.families import (
     law_family_samples,
     law_family_start,
 )
-from gatewise.testing.fitting import (
-    EM_LAWS,
-    FIT_LAWS,
+from gatewise.testing.fits import (
     assert_solved,
     assert_stationary,
     fit_from_truth,
     fitting_problem,
-    law_em_monotone,
-    law_em_moves,
-    law_em_optimum,
-    law_em_step,
+    responsibilities_of,
+    rows_of,
+    slopes_of,
+)
+from gatewise.testing.fits_em import EM_LAWS, law_em_monotone, law_em_moves, law_em_optimum, law_em_step
+from gatewise.testing.fits_invariance import (
     law_fit_blocks,
-    law_fit_fixed,
     law_fit_frequencies,
+    law_fit_order,
+    law_fit_repeats,
+    law_fit_starts,
+    law_fit_streamed,
+    law_fit_units,
+)
+from gatewise.testing.fits_optimum import (
+    law_fit_fixed,
     law_fit_given_starts,
     law_fit_groups,
     law_fit_nested,
     law_fit_one_expert,
     law_fit_optimum,
-    law_fit_order,
-    law_fit_repeats,
     law_fit_ridge,
-    law_fit_starts,
-    law_fit_streamed,
     law_fit_ties,
-    law_fit_units,
-    responsibilities_of,
-    rows_of,
-    slopes_of,
 )
 from gatewise.testing.layers import (
     LAYER_BACKENDS,
@@ -137,6 +136,18 @@ from gatewise.testing.problems import (
     tree_problems,
 )
 from gatewise.testing.squares import law_squares
+
+FIT_LAWS = (
+    law_fit_optimum,
+    law_fit_starts,
+    law_fit_order,
+    law_fit_blocks,
+    law_fit_frequencies,
+    law_fit_repeats,
+    law_fit_given_starts,
+    law_fit_streamed,
+    law_fit_units,
+)
 
 __all__ = [
     "BRANCHINGS",
