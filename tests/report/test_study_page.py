@@ -5,6 +5,7 @@ import io
 import re
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -350,6 +351,25 @@ def test_figures_go_to_files_that_are_equal_each_time(small, tmp_path, form, hea
     assert f"plain-rates-experts.coef.{form}" in first
     assert all(data.startswith(head) for data in first.values())
     assert first == {path.name: path.read_bytes() for path in report.write_figures(small, tmp_path / "b", form)}
+
+
+def test_figures_of_arms_with_alike_names_are_files_of_their_own(small, tmp_path):
+    arm = small.study.arms[0]
+    twin = replace(arm, name=arm.name.upper() + "!")
+    study = replace(small.study, arms=(arm, twin), claims=(), comparisons=())
+    mine = small.frame[small.frame["arm"] == arm.name]
+    both = small._replace(study=study, frame=pd.concat([mine, mine.assign(arm=twin.name)]))
+    paths = report.write_figures(both, tmp_path, "svg")
+    assert len({path.name.casefold() for path in paths}) == len(paths)
+    assert len(paths) == 2 * len(report.write_figures(small, tmp_path, "svg"))
+
+
+def test_a_page_says_what_made_its_records_and_which_truth_is_shut_out(small):
+    made = {"fingerprint": "0123", "engine": {"gatewise": "0.0.7", "torch": "1.2.3"}}
+    html = study_page(small._replace(made=made, outside=("the truth lies outside",)))
+    assert "gatewise 0.0.7, torch 1.2.3" in html
+    assert "<code>0123</code>" in html
+    assert html.index("the truth lies outside") < html.index("How to read")
 
 
 @pytest.mark.parametrize("width", [78, 120])

@@ -213,7 +213,7 @@ def test_claims_are_about_series_that_are_recorded(name: str, title: str):
     study = STUDIES[name]
     arm = study.arm(title)
     if isinstance(arm.starts, Blind):
-        study = replace(study, arms=(replace(arm, starts=Blind(3)),), claims=())
+        study = replace(study, arms=(replace(arm, starts=Blind(3)),), claims=(), comparisons=())
     (record,) = work(study, Block(title, arm.levels()[0], (0,)))
     wanted = series_about(STUDIES[name], title)
     assert wanted

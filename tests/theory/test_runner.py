@@ -1,8 +1,13 @@
 """Running studies: equal stores however they are run, interrupted, damaged or resumed."""
 
+import errno
+import importlib
+import importlib.util
 import json
 import os
+import pickle
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from gatewise.theory import collect, load, quick, run
+from gatewise.theory.runner import PICKLERS
 from gatewise.theory.store import lines_of, read
 
 FILE = Path(__file__).with_name("small_study.py")
@@ -95,7 +101,53 @@ def test_another_study_is_refused_and_named(study, whole):
 
 def test_changed_claims_are_told(study, whole):
     eased = replace(study, claims=tuple(replace(claim, tolerance=9.0) for claim in study.claims))
-    assert collect(eased, whole).changed == ("the claims were changed after the first run",)
+    assert collect(eased, whole).changed == ("the claims were changed after the first run: plain, loss exact",)
+
+
+def test_a_field_that_claims_have_since_got_is_no_change(study, whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "old")
+    path = tmp_path / "old" / "study.json"
+    held = json.loads(path.read_text())
+    del held["claims"][0]["probe"]
+    path.write_text(json.dumps(held))
+    assert collect(study, tmp_path / "old").changed == ()
+
+
+def test_other_instructions_are_named_with_the_remedy(study, whole, monkeypatch):
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "NONE")
+    with pytest.raises(ValueError, match=r"instructions \(\w+ there, NONE here\).*ATEN_CPU_CAPABILITY"):
+        run(study, whole, resume=True)
+    result = collect(study, whole)  # records of another machine can be judged, and say what made them
+    assert result.made["engine"]["instructions"] != "NONE"
+    assert result.made["fingerprint"] == json.loads((whole / "study.json").read_text())["fingerprint"]
+
+
+def test_records_of_another_truth_are_not_judged(study, whole):
+    moved = replace(study, arms=(study.arms[0], replace(study.arms[1], data=study.arms[0].data)))
+    with pytest.raises(ValueError, match="arm 'own' changed after the run"):
+        collect(moved, whole)
+    more = replace(study, arms=(*study.arms, replace(study.arms[0], name="new")))
+    assert collect(more, whole).missing == 24
+
+
+def test_a_full_disk_is_told_and_keeps_what_had_ended(study, tmp_path, monkeypatch):
+    def full(file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"records\.jsonl: No space left on device.*make room, and resume"):
+        run(study, tmp_path)
+
+
+def test_a_study_may_import_files_beside_it_and_its_workers_need_not(tmp_path):
+    (tmp_path / "beside_it.py").write_text(FILE.read_text())
+    (tmp_path / "mine.py").write_text("from beside_it import study\n")
+    found = load(f"{tmp_path / 'mine.py'}:study")
+    del sys.modules["beside_it"]
+    pickler = importlib.import_module(next(filter(importlib.util.find_spec, PICKLERS)))
+    pickled = pickler.dumps(found)
+    assert pickle.loads(pickled).arms[1].model == found.arms[1].model  # noqa: S301
+    assert str(tmp_path) not in sys.path
 
 
 def test_more_replicates_extend_a_folder(study, whole, tmp_path):
@@ -104,7 +156,7 @@ def test_more_replicates_extend_a_folder(study, whole, tmp_path):
     run(more, tmp_path, resume=True)
     result = collect(more, tmp_path)
     assert result.missing == 0
-    assert result.changed == ("sizes or replicates were changed after the first run",)
+    assert result.changed == ("sizes or replicates were changed after the first run: plain",)
     assert set(lines_of(whole)) < set(lines_of(tmp_path))
 
 
@@ -208,6 +260,8 @@ def test_a_file_is_no_folder(study, tmp_path):
         ("\nimport nothing_of_this_name", "line 2: ModuleNotFoundError"),
         ("raise ValueError('boom')", "line 1: ValueError: boom"),
         ("x = 1", "it has none"),
+        ("import torch\ntorch.ones(2) + torch.ones(3)", "line 2: RuntimeError"),
+        ("\n\n1 / 0", "line 3: ZeroDivisionError"),
     ],
 )
 def test_faults_of_a_users_file_are_told_with_their_line(tmp_path, text, words):

@@ -180,3 +180,19 @@ def test_a_claim_about_an_arm_that_was_not_run_stays_open(other):
     assert found.word is Word.unresolved
     assert found.reason == f"no fit of {other or 'a'} has been run"
     assert np.isnan(found.slope.value)
+
+
+def test_what_is_wanting_in_both_arms_is_said_once_and_what_is_in_one_with_its_name():
+    made = claim("difference", 0.0, other="b")
+    frame = frame_of({"a": -0.5, "b": -0.5}, replicates=20)
+    frame.loc[(frame["arm"] == "b") & (frame["replicate"] < 4), "certified"] = False
+    found = judge(study_of(made, replicates=20), frame, made)
+    assert found.reason.count("20 replicates") == 1
+    assert "; b: 20 % of the replicates have no certificate" in found.reason
+    assert "a: " not in found.reason
+
+
+def test_a_short_window_is_not_settled_by_replicates():
+    made = claim()
+    found = judge(study_of(made, sizes=SIZES[:2], replicates=5), frame_of({"a": -0.4}, SIZES[:2], 5), made)
+    assert found.settle == "a window, replicates and certificates as the reason asks"

@@ -16,6 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="Convergence studies: run them, res
 Where = Annotated[str, typer.Argument(metavar="NAME", help="A study of `gatewise study list`, or my_study.py:study.")]
 Several = Annotated[str, typer.Argument(metavar="NAME|all", help="A study, my_study.py:study, or all of the list.")]
 Folder = Annotated[str, typer.Argument(metavar="NAME|DIR", help="A folder of records, or the name of its study.")]
+Given = Annotated[str, typer.Option("--study", metavar="NAME", help="The study, if its file was moved since the run.")]
 
 
 @app.command("list")
@@ -63,9 +64,10 @@ def run(
                 study = _study(one, tier)
                 folder = out if out and not every else home / (study.name + ("-quick" if quick else ""))
                 options = {"workers": workers, "shard": part, "client": client, "resume": resume}
-                _run(study, folder, options, {"where": one, "tier": tier})
+                _run(study, folder, options, {"where": _whole(one), "tier": tier})
                 if part[1] > 1:
                     typer.echo(f"part {shard} is in {folder}: judge all parts with: gatewise study report {folder}")
+                    typer.echo("parts of other machines: copy their *.jsonl into this folder first", err=True)
                     continue
                 results.append((folder, collect(study, folder)))
                 _tell(results[-1][1], folder)
@@ -76,7 +78,11 @@ def run(
 
 def _run(study: Any, folder: Path, options: dict[str, Any], origin: dict[str, str]) -> None:
     from gatewise.theory import run as run_study
+    from gatewise.theory.checks import check, outside
 
+    check(study)
+    for words in outside(study):
+        typer.echo(f"warning: {words}", err=True)
     try:
         with _progress(study.name) as tell:
             run_study(study, folder, **options, progress=tell, origin=origin)
@@ -106,13 +112,16 @@ def probe(
 
 
 @app.command()
-def report(folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of records.")]) -> None:
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of records.")],
+    given: Given = "",
+) -> None:
     """Judge the claims of studies and write their pages; of several, a front page too."""
     with clear_faults():
         from gatewise.report.study import write_front
         from gatewise.theory import collect
 
-        results = [(folder, collect(_held(folder), folder)) for folder in folders]
+        results = [(folder, collect(_held(folder, given), folder)) for folder in folders]
         for folder, result in results:
             _tell(result, folder)
         if len(results) > 1:
@@ -125,6 +134,7 @@ def report(folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help=
 def table(
     folder: Folder,
     form: Annotated[str, typer.Option("--format", help="csv or latex.")] = "csv",
+    given: Given = "",
 ) -> None:
     """Print the claims of a study with slopes and verdicts."""
     with clear_faults():
@@ -134,7 +144,7 @@ def table(
         if form not in ("csv", "latex"):
             raise ValueError(f"--format {form}: choose csv or latex")
         place = _place(folder)
-        result = collect(_held(place), place)
+        result = collect(_held(place, given), place)
         typer.echo(claims_csv(result) if form == "csv" else claims_latex(result))
 
 
@@ -142,6 +152,7 @@ def table(
 def figure(
     folder: Folder,
     form: Annotated[str, typer.Option("--format", help="pdf or svg.")] = "pdf",
+    given: Given = "",
 ) -> None:
     """Write the figures of a study beside its records."""
     with clear_faults():
@@ -151,17 +162,16 @@ def figure(
         if form not in ("pdf", "svg"):
             raise ValueError(f"--format {form}: choose pdf or svg")
         place = _place(folder)
-        for path in write_figures(collect(_held(place), place), place, form):
+        for path in write_figures(collect(_held(place, given), place), place, form):
             typer.echo(f"wrote {path}")
 
 
 def _tell(result: Any, folder: Path) -> None:
     from gatewise.report.study import verdict_table, write_page
 
-    shown = console()
+    shown, page = console(), folder / "index.html"
+    write_page(result, page)  # first: a terminal may not know every sign
     shown.print(verdict_table(result, shown.width))
-    page = folder / "index.html"
-    write_page(result, page)
     typer.echo(f"wrote {page}: open it in a browser")
 
 
@@ -176,14 +186,24 @@ def _study(name: str, tier: str) -> Any:
     return {"quick": quick, "long": long, "standard": lambda s: s}[tier](study)
 
 
-def _held(folder: Path) -> Any:
+def _whole(name: str) -> str:
+    """Return a name of a study, or of a file with its whole path: reports are written from other places too."""
+    path, _, last = name.rpartition(":")
+    return f"{Path(path).resolve()}:{last}" if Path(path).is_file() else name
+
+
+def _held(folder: Path, given: str) -> Any:
     """Return the study whose records a folder holds."""
+    from gatewise.theory.papers import STUDIES
     from gatewise.theory.store import header
 
     origin = header(folder)["origin"]
-    if "where" not in origin:
-        raise ValueError(f"{folder} was not run by the command line: judge it with gatewise.theory.collect")
-    return _study(origin["where"], origin["tier"])
+    where = given or origin.get("where", "")
+    if not where:
+        raise ValueError(f"{folder} was not run by the command line: name its study, --study my_study.py:study")
+    if where not in STUDIES and not Path(where.rpartition(":")[0]).is_file():
+        raise ValueError(f"{folder} is of {where}, which is not there: name its study, --study my_study.py:study")
+    return _study(where, origin.get("tier", "standard"))
 
 
 def _place(name: str) -> Path:

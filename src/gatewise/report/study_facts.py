@@ -204,7 +204,7 @@ def derivatives_words(arm: Arm) -> str:
 
 def warnings_of(result: StudyResult) -> list[str]:
     """Return what a reader must know before believing a verdict."""
-    words = [*result.changed, *result.faults]
+    words = [*result.outside, *result.changed, *result.faults]
     if result.missing:
         words.insert(0, f"{result.missing} of {result.study.fits()} fits are missing: resume the study")
     return words

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from itertools import count
 from pathlib import Path
 
 import matplotlib
@@ -93,15 +94,23 @@ def write_figures(result: StudyResult, folder: Path, form: str = "pdf") -> list[
     OSError
         If the folder cannot be written to.
     """
-    place, paths = require_directory(folder), []
+    place, paths, taken = require_directory(folder), [], set[str]()
     stamp = {"CreationDate": None, "ModDate": None} if form == "pdf" else {"Date": None}
     for arm in (arm.name for arm in result.study.arms if len(judged(result, arm.name))):
         for one in figures(result, arm):
-            path = place / f"{file_name(f'{arm} {one.name}')}.{form}"
+            path = place / f"{_free(file_name(f'{arm} {one.name}'), taken)}.{form}"
             with whole(path) as scratch, matplotlib.rc_context({"svg.hashsalt": path.name, "pdf.fonttype": 42}):
                 one.axes.figure.savefig(scratch, format=form, metadata=stamp)
             paths.append(path)
     return paths
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """Return a name that is not taken, numbered where it is, and take it; some systems know no capitals."""
+    numbered = (f"{name}-{i}" if i > 1 else name for i in count(1))
+    found = next(one for one in numbered if one.casefold() not in taken)
+    taken.add(found.casefold())
+    return found
 
 
 def file_name(words: str) -> str:

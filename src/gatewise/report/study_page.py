@@ -75,7 +75,7 @@ def study_page(result: StudyResult, pairs: Sequence[Pair] = ()) -> str:
         words=legend(found | {one.word for one in result.probes}),
         cost=cost(result),
         versions=versions(result),
-        fingerprint=fingerprint(study),
+        fingerprint=_made(result)["fingerprint"],
     )
 
 
@@ -86,8 +86,14 @@ def legend(found: set[Word]) -> list[dict[str, Any]]:
 
 def versions(result: StudyResult) -> str:
     """Return what the records were computed with, in words."""
-    engine = describe(result.study)["engine"]
+    engine = _made(result)["engine"]
     return ", ".join(f"{name} {engine[name]}" for name in ("gatewise", "torch"))
+
+
+def _made(result: StudyResult) -> dict[str, Any]:
+    """Return fingerprint and engine of the records, or those that they would have now."""
+    study = result.study
+    return result.made or {"fingerprint": fingerprint(study), "engine": describe(study)["engine"]}
 
 
 def figures(result: StudyResult, arm: str, claimed_only: bool = False) -> Iterator[Drawn]:

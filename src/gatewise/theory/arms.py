@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Literal, NamedTuple
 
 from torch import Tensor
@@ -13,6 +14,7 @@ from gatewise.theory.inputs import Inputs, Uniform
 from gatewise.theory.voronoi import LOSSES, Loss
 
 Method = Literal["ml", "ls", "em"]
+METHODS, GAUGES = ("ml", "ls", "em"), ("fixed", "none")
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,17 @@ class Blind:
     ----------
     count : int
         Least squares adds as many random points and screens them.
+
+    Raises
+    ------
+    ValueError
+        For less than one start.
     """
 
     count: int = 10
+
+    def __post_init__(self) -> None:
+        _check_starts(self.count)
 
 
 @dataclass(frozen=True)
@@ -34,11 +44,26 @@ class NearTruth:
 
     Fitted atoms go to true atoms at random, none left out. With ``rate > 0`` the noise shrinks as n grows and the slope
     of the errors may be inherited from it (public simulation code: scale .005, rate .083).
+
+    Raises
+    ------
+    ValueError
+        For a negative scale or rate, and for less than one start.
     """
 
     scale: float
     rate: float = 0.0
     count: int = 1
+
+    def __post_init__(self) -> None:
+        _check_starts(self.count)
+        if not (self.scale >= 0 and self.rate >= 0):
+            raise ValueError(f"starts near the truth with scale={self.scale}, rate={self.rate}: neither is negative")
+
+
+def _check_starts(count: int) -> None:
+    if not count >= 1:
+        raise ValueError(f"{count} starts: give at least one")
 
 
 @dataclass(frozen=True)
@@ -85,6 +110,11 @@ class Model:
         "none" also estimates a temperature that no data identify.
     max_iter : int
         Passes of method "em", to be stopped early.
+
+    Raises
+    ------
+    ValueError
+        For an unknown method or gauge, and for a likelihood without `min_scale`.
     """
 
     mixture: Mixture
@@ -96,6 +126,10 @@ class Model:
     max_iter: int = 1000
 
     def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"method={self.method!r}: choose one of {', '.join(METHODS)}")
+        if self.gauge not in GAUGES:
+            raise ValueError(f"gauge={self.gauge!r}: choose one of {', '.join(GAUGES)}")
         if self.method != "ls" and self.min_scale is None:
             raise ValueError(
                 "a likelihood without min_scale: it is unbounded as a standard deviation goes to 0, and the default "
@@ -123,7 +157,7 @@ class Arm:
     sizes : tuple of int
         With a sweep of the noise one size.
     replicates : int
-        Those that are judged; more can be added to a folder later.
+        Those that are judged; more can be added to a folder later, from a multiple of 20 to another one.
     starts : Blind or NearTruth
     losses : tuple of str or Loss
         Voronoi losses, or their names in `LOSSES`.
@@ -132,6 +166,11 @@ class Arm:
     merged : bool
         Whether losses and errors are also recorded, as "merged ...", after the fitted atoms have been merged to as many
         as are true, and "selected", the number of atoms that the dendrogram criterion chooses.
+
+    Raises
+    ------
+    ValueError
+        For sizes, replicates, starts or noise that are no window, and for a loss there is not.
     """
 
     name: str
@@ -151,11 +190,34 @@ class Arm:
                 f"arm {self.name!r}: method={method!r} with noise={noise}: least squares needs the standard deviation "
                 "of the noise, a likelihood takes it from the truth"
             )
-        if isinstance(noise, tuple) and len(self.sizes) != 1:
-            raise ValueError(f"arm {self.name!r}: sizes {self.sizes} with a sweep of the noise: give one size")
+        if not isinstance(self.replicates, int) or self.replicates < 1:
+            raise ValueError(f"arm {self.name!r}: replicates={self.replicates!r}: give a whole number of at least one")
+        if not isinstance(self.starts, Blind | NearTruth):
+            raise ValueError(f"arm {self.name!r}: starts={self.starts!r}: give Blind(count) or NearTruth(scale, rate)")
+        self._check_window()
+        if isinstance(self.losses, str):
+            raise ValueError(f"arm {self.name!r}: losses={self.losses!r}: give a tuple, ({self.losses!r},)")
         for loss in self.losses:
             if isinstance(loss, str) and loss not in LOSSES:
                 raise ValueError(f"arm {self.name!r}: loss {loss!r} is not one of {', '.join(LOSSES)}")
+
+    def _check_window(self) -> None:
+        sizes, noise, head = self.sizes, self.data.noise, f"arm {self.name!r}"
+        if not isinstance(sizes, tuple | list) or not sizes or not all(isinstance(n, int) and n >= 1 for n in sizes):
+            raise ValueError(f"{head}: sizes={sizes!r}: give a tuple of int, numbers of rows, such as (1000, 2500)")
+        if isinstance(noise, tuple) and len(sizes) != 1:
+            raise ValueError(f"{head}: sizes {sizes} with a sweep of the noise: give one size")
+        steps = noise if isinstance(noise, tuple) else () if noise is None else (noise,)
+        if noise == () or not all(isinstance(s, float | int) and 0 < s < inf for s in steps):
+            raise ValueError(
+                f"{head}: noise={noise}: give one positive standard deviation, or a tuple of them to be swept"
+            )
+        axis = [level.axis for level in self.levels()]
+        if len(set(axis)) < len(axis) or min(axis) < 1:
+            raise ValueError(
+                f"{head}: sizes {axis}: give every size, or noise, once; the largest noise first, so that effective "
+                "sizes grow from the number of rows"
+            )
 
     def levels(self) -> tuple[Level, ...]:
         """Return the abscissae, smallest first."""

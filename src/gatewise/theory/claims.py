@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from math import isfinite
+from typing import Literal, get_args
 
 from gatewise.theory.arms import Data, Model
+from gatewise.theory.inputs import Uniform
 from gatewise.theory.population_rules import Ball, Cube
 
 Kind = Literal["equal", "at_most", "at_least", "slower_than_polynomial", "difference"]
@@ -32,6 +34,12 @@ class Claim:
         The second arm; with it, any kind is about the difference of the slopes. Its series, if it is another one.
     probe : str
         The population exponent, by its name, that decides if the slopes leave the claim open.
+
+    Raises
+    ------
+    ValueError
+        For an unknown kind or standing, a value or tolerance that is none, a slope above zero, and a difference without
+        its second arm.
     """
 
     arm: str
@@ -46,8 +54,18 @@ class Claim:
     probe: str = ""
 
     def __post_init__(self) -> None:
+        head = f"claim about {self.arm!r}, {self.series!r}"
+        for name, given, allowed in (("kind", self.kind, Kind), ("standing", self.standing, Standing)):
+            if given not in get_args(allowed):
+                raise ValueError(f"{head}: {name}={given!r}: choose one of {', '.join(get_args(allowed))}")
+        if not isfinite(self.value) or not 0 <= self.tolerance < float("inf"):
+            raise ValueError(f"{head}: value={self.value}, tolerance={self.tolerance}: give a slope and a width of it")
         if self.kind == "difference" and not self.other:
             raise ValueError(f"a difference about {self.arm!r}, {self.series!r}: name the second arm, other=...")
+        if self.value > 0 and not self.other:
+            raise ValueError(
+                f"{head}: a slope of {self.value:+g}, an error that grows with n: the rate n^(-1/2) has the slope -0.5"
+            )
 
 
 @dataclass(frozen=True)
@@ -62,10 +80,16 @@ class Probe:
     path, cells, atom, entry, eps, ratio, starts
         As `population_exponent` takes them.
     inputs : Cube, Ball or None
+        None: ``Cube(-2, 2)``, where that is the law of the data too.
     value, tolerance : float
         The exponent e claimed; errors then fall as ``n^(-1 / (2 e))``.
     source, standing : str
         As in `Claim`.
+
+    Raises
+    ------
+    ValueError
+        Without inputs where the data have others than ``Uniform(-2, 2)``, and for an unknown standing.
     """
 
     name: str
@@ -83,3 +107,14 @@ class Probe:
     ratio: float = 1.0
     inputs: Cube | Ball | None = None
     starts: int = 8
+
+    def __post_init__(self) -> None:
+        if self.standing not in get_args(Standing):
+            raise ValueError(
+                f"exponent {self.name!r}: standing={self.standing!r}: choose one of {', '.join(get_args(Standing))}"
+            )
+        if self.inputs is None and self.data.inputs != Uniform():
+            raise ValueError(
+                f"exponent {self.name!r}: its data have the inputs {self.data.inputs}: give the same law to the "
+                "exponent, such as inputs=Cube(low, high)"
+            )

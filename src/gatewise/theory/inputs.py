@@ -59,7 +59,7 @@ class Uniform:
     Raises
     ------
     ValueError
-        For an empty interval, and for a grid in more than one dimension.
+        For an empty or unbounded interval, for no dimension, and for a grid in more than one.
 
     Examples
     --------
@@ -73,8 +73,10 @@ class Uniform:
     grid: bool = False
 
     def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise ValueError(f"inputs between {self.low} and {self.high}: give low < high")
+        if not -np.inf < self.low < self.high < np.inf:
+            raise ValueError(f"inputs between {self.low} and {self.high}: give low < high, both finite")
+        if self.d < 1:
+            raise ValueError(f"{self.d} inputs: give at least one")
         if self.grid and self.d > 1:
             raise ValueError(f"a grid in {self.d} dimensions: equally spaced inputs exist for d=1 only")
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from gatewise.theory.checks import outside
 from gatewise.theory.probes import Probed, judge_probes, settled
-from gatewise.theory.store import declared, read, seconds
+from gatewise.theory.store import declared, header, read, require_same, seconds, strangers
 from gatewise.theory.study import Study
 from gatewise.theory.verdict import Verdict, judge, table, wanted
 
@@ -28,11 +29,15 @@ class StudyResult(NamedTuple):
     missing : int
         Fits that have not been run yet.
     faults : tuple of str
-        Lines of the store that are not used.
+        Lines of the store that are not used, and files that another study wrote.
     changed : tuple of str
         What was changed after the first run: claims, sizes, replicates.
     cpu : float
         Seconds that the fits took.
+    outside : tuple of str
+        Truths that the box of their arm shuts out, in words.
+    made : dict or None
+        ``fingerprint`` and ``engine`` that the records were made with.
     """
 
     study: Study
@@ -43,11 +48,13 @@ class StudyResult(NamedTuple):
     changed: tuple[str, ...]
     cpu: float
     probes: tuple[Probed, ...] = ()
+    outside: tuple[str, ...] = ()
+    made: dict[str, Any] | None = None
 
     def text(self) -> str:
         """Return the verdicts as lines of text."""
         lines = [f"{self.study.title}: {len(self.frame)} fits, {self.cpu:.0f} CPU s"]
-        lines += [f"warning: {word}" for word in (*self.faults, *self.changed)]
+        lines += [f"warning: {word}" for word in (*self.outside, *self.changed, *self.faults)]
         if self.missing:
             lines.append(f"warning: {self.missing} fits are missing, resume the study")
         for v in self.verdicts:
@@ -69,12 +76,14 @@ def collect(study: Study, folder: str | Path) -> StudyResult:
     Raises
     ------
     ValueError
-        If the folder holds no records of the study, or a claim names a series that was not recorded.
+        If the folder holds no records of the study, an arm or the seed was changed after the run, or a claim names a
+        series that was not recorded.
     """
     folder = Path(folder)
     contents = read(folder)
     if not contents.records:
         raise ValueError(f"{folder} holds no records: run the study first")
+    require_same(folder, study)
     frame = table(contents)
     probes = judge_probes(study, folder)
     verdicts = tuple(settled(judge(study, frame, claim), probes) for claim in study.claims)
@@ -90,8 +99,10 @@ def collect(study: Study, folder: str | Path) -> StudyResult:
         frame,
         verdicts,
         wanted_keys,
-        contents.faults,
+        contents.faults + strangers(folder),
         declared(folder, study),
         seconds(folder),
         probes,
+        outside(study),
+        {name: header(folder)[name] for name in ("fingerprint", "engine")},
     )

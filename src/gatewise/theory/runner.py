@@ -10,12 +10,15 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import joblib
 
 from gatewise.fit.many import in_blocks
 from gatewise.theory.arms import Arm, Level
+from gatewise.theory.checks import check
+from gatewise.theory.fingerprint import fingerprint
 from gatewise.theory.records import Block, plan_of, work
 from gatewise.theory.store import Contents, Record, open_folder, read, writing
 from gatewise.theory.study import Study
@@ -23,6 +26,9 @@ from gatewise.theory.study import Study
 SIZES = (20, 10, 5, 4, 2, 1)  # replicates of a block: the same however many replicates there are in all
 PICKLERS = ("cloudpickle", "joblib.externals.cloudpickle")  # of joblib, by its version, and of Dask
 FIXED = 3000  # rows that the fixed cost of a fit is worth
+
+FAULTS = (ImportError, NameError, SyntaxError, TypeError, ValueError, AttributeError, LookupError, RuntimeError)
+FAULTS += (ArithmeticError, AssertionError, OSError)  # of a user's file, told with its line
 
 Progress = Callable[[float, float], None]
 
@@ -98,19 +104,23 @@ def run(
     ------
     ValueError
         If the folder holds another study, records without `resume`, records in blocks of another size, or is being
-        written to; for a shard that does not exist.
+        written to; for a shard that does not exist, and for what `check` finds wrong with the study.
     """
     if not 1 <= shard[0] <= shard[1]:
         raise ValueError(f"shard {shard[0]}/{shard[1]}: give i/N with 1 <= i <= N")
+    if workers < 1:
+        raise ValueError(f"workers={workers}: give at least one process")
+    check(study)
     folder = Path(folder)
     open_folder(folder, study, resume or shard[1] > 1, origin or {})
     name = "" if shard[1] == 1 else f"-{shard[0]}-of-{shard[1]}"
+    mine = fingerprint(study)
     with writing(folder, name) as writer:
         wanted = _missing(blocks(study)[shard[0] - 1 :: shard[1]], read(folder).records)
         total, done = sum(map(cost, wanted)), 0.0
         ended = _on_cluster(client, study, wanted) if client is not None else _on_processes(workers, study, wanted)
         for block, records, cpu in ended:
-            writer.append(records, {"block": list(block), "cpu": cpu})
+            writer.append(records, {"block": list(block), "cpu": cpu, "study": mine})
             done += cost(block)
             if progress is not None:
                 progress(done, total)
@@ -163,7 +173,8 @@ def _on_cluster(client: Any, study: Study, wanted: Sequence[Block]) -> Iterator[
 def load(where: str) -> Study:
     """Return a study of a user's file, ``my_study.py:study``.
 
-    Its classes and functions travel to workers by value, so that these need not find the file.
+    It may import other files beside it. Classes and functions of all of them travel to workers by value, so that these
+    need not find the files.
 
     Raises
     ------
@@ -173,8 +184,8 @@ def load(where: str) -> Study:
     path, _, name = where.rpartition(":")
     if Path(where).is_file():
         raise ValueError(f"{where}: the name of the study in the file is missing, give {where}:NAME")
-    file = Path(path)
-    if not file.is_file():
+    file = Path(path).resolve()
+    if not path or not file.is_file():
         raise ValueError(f"{where}: there is no file {path or where!r}; give FILE.py:NAME")
     title = f"gatewise_study_{file.stem}"
     spec = importlib.util.spec_from_file_location(title, file)
@@ -182,16 +193,27 @@ def load(where: str) -> Study:
         raise ValueError(f"{where}: {path!r} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[title] = module
+    sys.path.insert(0, str(file.parent))  # as Python does for a file that it runs
     try:
         spec.loader.exec_module(module)
-    except (ImportError, NameError, SyntaxError, TypeError, ValueError, AttributeError, LookupError) as fault:
+    except FAULTS as fault:
         steps = [step.lineno for step in traceback.extract_tb(fault.__traceback__) if step.filename == str(file)]
         line = fault.lineno if isinstance(fault, SyntaxError) else next(reversed(steps), None)
         raise ValueError(f"{path}, line {line}: {type(fault).__name__}: {fault}") from fault
+    finally:
+        sys.path.remove(str(file.parent))
     for pickler in filter(importlib.util.find_spec, PICKLERS):
-        importlib.import_module(pickler).register_pickle_by_value(module)
+        for one in _beside(file):
+            importlib.import_module(pickler).register_pickle_by_value(one)
     found = vars(module).get(name)
     if not isinstance(found, Study):
         studies = [key for key, value in vars(module).items() if isinstance(value, Study)]
         raise ValueError(f"{where}: {name!r} is no Study in {path}; it has {', '.join(studies) or 'none'}")
     return found
+
+
+def _beside(file: Path) -> list[ModuleType]:
+    """Return the modules that were loaded from the folder of a file."""
+    folder = file.parent
+    places = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+    return [sys.modules[name] for name, place in places.items() if place and Path(place).resolve().parent == folder]

@@ -7,6 +7,7 @@ are run again.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import zlib
@@ -56,16 +57,62 @@ def open_folder(folder: Path, study: Study, resume: bool, origin: Mapping[str, s
         return
     held = header(folder)
     if held["fingerprint"] != mine["fingerprint"]:
-        changed = ", ".join(sorted(k for k in mine if k != "fingerprint" and held.get(k) != mine[k]))
         raise ValueError(
             f"{folder} holds the study {held['study']!r} ({held['fingerprint']}), not this {study.name!r} "
-            f"({mine['fingerprint']}); different: {changed}. Give another folder"
+            f"({mine['fingerprint']}); different: {', '.join(_differences(held, mine))}. {_remedy(held, mine)}"
         )
     if not resume and any(folder.glob("records*.jsonl")):
         raise ValueError(f"{folder} holds records of this study: resume it, or give another folder")
+    if origin and held["origin"] != origin:  # a page that is written again is of what was run last, such as --long
+        _replace(path, json.dumps({**held, "origin": dict(origin)}, indent=1))
 
 
-HEADER = ("fingerprint", "study", "claims", "replicates", "origin")
+def _differences(held: Mapping[str, Any], mine: Mapping[str, Any]) -> list[str]:
+    """Return what two descriptions differ in, in words: the arms by name, the engine by what was and is."""
+    words = [k for k in sorted(mine) if k not in ("fingerprint", "arms", "engine") and held.get(k) != mine[k]]
+    old, new = held["arms"], _plain(mine["arms"])
+    arms = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    words += [f"arms ({', '.join(arms)})"] if arms else []
+    was, now = held["engine"], mine["engine"]
+    return words + [f"{k} ({was.get(k)} there, {now[k]} here)" for k in now if was.get(k) != now[k]]
+
+
+def _remedy(held: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
+    """Return what to do about two descriptions that differ."""
+    different = _differences(held, mine)
+    if len(different) == 1 and different[0].startswith("instructions"):
+        return (
+            "Sums round differently with other instructions: start the study with those that all its machines have, "
+            "ATEN_CPU_CAPABILITY=avx2 before every command, or give another folder"
+        )
+    return "Give another folder"
+
+
+def require_same(folder: Path, study: Study) -> None:
+    """Raise unless the records of a folder were made with the arms of this study, by whatever engine.
+
+    Raises
+    ------
+    ValueError
+        If the seed or an arm that has been run was another one.
+    """
+    held, mine = header(folder), _plain(describe(study))
+    same = {name: arm for name, arm in mine["arms"].items() if name in held["arms"]}
+    changed = [f"arm {name!r}" for name, arm in same.items() if held["arms"][name] != arm]
+    changed += [name for name in ("seed", "record") if held.get(name) != mine[name]]
+    if changed:
+        raise ValueError(
+            f"{folder} holds records of another study than this {study.name!r}: {', '.join(changed)} changed after "
+            "the run. Judge it with the study that was run, or run this one into another folder"
+        )
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values as JSON gives them back."""
+    return dict(json.loads(json.dumps(values)))
+
+
+HEADER = ("fingerprint", "study", "arms", "engine", "claims", "replicates", "origin")
 
 
 def header(folder: Path) -> dict[str, Any]:
@@ -95,11 +142,25 @@ def _counts(study: Study) -> dict[str, Any]:
 def declared(folder: Path, study: Study) -> tuple[str, ...]:
     """Return, in words, what was changed since the first run that may not change unseen: claims, sizes, replicates."""
     held = header(folder)
-    claims = json.loads(json.dumps([asdict(claim) for claim in study.claims]))
-    words = [] if held["claims"] == claims else ["the claims were changed after the first run"]
-    if held["replicates"] != json.loads(json.dumps(_counts(study))):
-        words.append("sizes or replicates were changed after the first run")
+    old, new = ([_bare(claim) for claim in claims] for claims in (held["claims"], map(asdict, study.claims)))
+    odd = [claim for claim in (*old, *new) if claim not in old or claim not in new]
+    about = list(dict.fromkeys(f"{claim['arm']}, {claim['series']}" for claim in odd))
+    words = [f"the claims were changed after the first run: {_few(about)}"] if odd else []
+    counts, were = _plain(_counts(study)), held["replicates"]
+    if names := [name for name in {**were, **counts} if were.get(name) != counts.get(name)]:
+        words.append(f"sizes or replicates were changed after the first run: {_few(names)}")
     return tuple(words)
+
+
+def _bare(claim: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a claim without what it leaves empty: a folder may be older than a field."""
+    return {name: value for name, value in claim.items() if value != ""}
+
+
+def _few(names: Sequence[str], most: int = 3) -> str:
+    """Return names, the first few of many."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return "; ".join(names[:most]) + more
 
 
 def _replace(path: Path, text: str) -> None:
@@ -146,12 +207,19 @@ def writing(folder: Path, shard: str) -> Iterator[Writer]:
     ------
     ValueError
         If another process writes to the same files.
+    OSError
+        If the disk is full.
     """
     path = folder / f"records{shard}.jsonl"
-    with path.open("ab") as records, (folder / f"log{shard}.jsonl").open("ab") as log:
-        _lock(records, path)
-        cut(path)
-        yield Writer(records, log)
+    try:
+        with path.open("ab") as records, (folder / f"log{shard}.jsonl").open("ab") as log:
+            _lock(records, path)
+            cut(path)
+            yield Writer(records, log)
+    except OSError as cause:
+        if cause.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(f"{path}: {cause.strerror}. What had ended before is kept: make room, and resume") from cause
 
 
 def _lock(file: Any, path: Path) -> None:
@@ -194,14 +262,29 @@ def read(folder: Path) -> Contents:
 
 def seconds(folder: Path) -> float:
     """Return the CPU seconds that the blocks of a folder took, as far as its logs can be read."""
-    total = 0.0
+    return sum(float(times["cpu"]) for _, times in _logged(folder))
+
+
+def strangers(folder: Path) -> tuple[str, ...]:
+    """Return, in words, the logs that another study wrote: files of several folders may have been put into one."""
+    mine = header(folder)["fingerprint"]
+    names = {path.name for path, times in _logged(folder) if times.get("study", mine) != mine}
+    return tuple(
+        f"{name} was written by another study, or by other versions or instructions, than study.json says: the records "
+        "beside it may not belong here"
+        for name in sorted(names)
+    )
+
+
+def _logged(folder: Path) -> Iterator[tuple[Path, Record]]:
     for path in folder.glob("log*.jsonl"):
         for line in path.read_text("utf-8", errors="replace").splitlines():
             try:
-                total += float(json.loads(line)["cpu"])
-            except (ValueError, TypeError, KeyError):  # torn or damaged: it holds times only
+                times = json.loads(line)
+                float(times["cpu"])
+            except (ValueError, TypeError, KeyError):  # torn or damaged: it holds no records
                 continue
-    return total
+            yield path, times
 
 
 def lines_of(folder: Path) -> list[str]:

@@ -28,8 +28,8 @@ class Study:
     Raises
     ------
     ValueError
-        For two arms of one name, a claim about an arm or a population exponent there is not, and one with a slope that
-        is not that of its exponent.
+        Without arms, a seed or a name that a folder can have, for two arms or exponents of one name, a claim or a
+        comparison about an arm or an exponent there is not, and a claim with a slope that is not that of its exponent.
     """
 
     name: str
@@ -42,9 +42,22 @@ class Study:
     probes: tuple[Probe, ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.name or set(self.name) & set("/\\\0") or self.name in (".", ".."):
+            raise ValueError(f"study {self.name!r}: its folder has this name; give one without slashes")
+        for name in ("arms", "claims", "comparisons", "probes"):
+            if not isinstance(getattr(self, name), tuple):
+                raise ValueError(f"study {self.name!r}: {name} must be a tuple, such as {name}=(one,)")
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise ValueError(f"study {self.name!r}: seed={self.seed!r}: give a whole number that is not negative")
         names = [arm.name for arm in self.arms]
-        if len(set(names)) < len(names):
-            raise ValueError(f"study {self.name!r} has arms {names}: give each a name of its own")
+        if not names:
+            raise ValueError(f"study {self.name!r} has no arms: there is nothing to run")
+        for what, given in (("arms", names), ("exponents", [probe.name for probe in self.probes])):
+            if len(set(given)) < len(given):
+                raise ValueError(f"study {self.name!r} has {what} {given}: give each a name of its own")
+        for one, two, series in self.comparisons:
+            if not {one, two} <= set(names):
+                raise ValueError(f"study {self.name!r} compares {one!r} and {two!r}, {series}: its arms are {names}")
         for claim in self.claims:
             for name in filter(None, (claim.arm, claim.other)):
                 if name not in names:
@@ -100,6 +113,7 @@ def _quick(arm: Arm) -> Arm:
 def long(study: Study, times: int = 10) -> Study:
     """Return the study with `times` as many replicates: intervals about ``sqrt(times)`` narrower, to run overnight.
 
-    It has the same fingerprint, so that a folder of the standard study is extended.
+    It has the same fingerprint, so that a folder of the standard study is extended, if that has a multiple of 20
+    replicates: blocks of other sizes round differently.
     """
     return replace(study, arms=tuple(replace(arm, replicates=times * arm.replicates) for arm in study.arms))

@@ -19,6 +19,7 @@ from gatewise.theory.study import Study
 
 LEAST_SIZES, LEAST_DECADES, LEAST_REPLICATES = 4, 1.5, 40  # a window that a verdict may rest on
 ALLOWED = 0.05  # share of replicates without certificate, or without a number, beyond which nothing is decided
+AS_ASKED = "a window, replicates and certificates as the reason asks"
 FLAT, FLAT_DECADES = 0.1, 4.0  # slower than polynomial: a slope this small over this many decades
 
 
@@ -147,8 +148,8 @@ def judge(study: Study, frame: pd.DataFrame, claim: Claim) -> Verdict:
     found, later, certified = (
         _combined([getattr(c, name) for c in curves]) for name in ("slope", "later", "certified")
     )
-    doubts = [doubt for c in curves for doubt in _doubts(c, claim)]
-    word = _word(claim, found)
+    doubts = _all_doubts(curves, claim)
+    word, window = _word(claim, found), bool(doubts)
     if not doubts and word is not Word.unresolved:
         if word is not _word_at(claim, later.value):
             size = f"without the smallest third of the sizes the slope is {later.value:+.3f}"
@@ -158,7 +159,8 @@ def judge(study: Study, frame: pd.DataFrame, claim: Claim) -> Verdict:
         if word is not _word_at(claim, certified.value):
             doubts.append(f"without the fits that have no certificate the slope is {certified.value:+.3f}")
     if doubts:
-        return Verdict(claim, Word.unresolved, found, "; ".join(doubts), _settle(claim, found, curves))
+        settle = AS_ASKED if window else _settle(claim, found, curves)
+        return Verdict(claim, Word.unresolved, found, "; ".join(doubts), settle)
     if word is Word.contradicted and claim.standing == "recalled":
         word = Word.differs
     settle = _settle(claim, found, curves) if word is Word.unresolved else ""
@@ -189,6 +191,15 @@ def _combined(slopes: Sequence[Slope]) -> Slope:
     draws = one.draws - two.draws
     low, high = interval(draws)
     return one._replace(value=one.value - two.value, low=low, high=high, median=one.median - two.median, draws=draws)
+
+
+def _all_doubts(curves: Sequence[Curve], claim: Claim) -> list[str]:
+    """Return the doubts about one curve, or those about two, with the arm of what is said of one of them only."""
+    each = [_doubts(c, claim) for c in curves]
+    if len(curves) == 1:
+        return each[0]
+    both = [doubt for doubt in each[0] if doubt in each[1]]
+    return both + [f"{c.arm}: {d}" for c, doubts in zip(curves, each, strict=True) for d in doubts if d not in both]
 
 
 def _doubts(c: Curve, claim: Claim) -> list[str]:

@@ -1,0 +1,144 @@
+"""The verbs of studies on a study of a user's own file: one expert, fitted in an instant."""
+
+import json
+import shutil
+
+import pytest
+from typer.testing import CliRunner
+
+from gatewise.cli import app
+
+FILE = """
+import torch
+from parts import mixture
+from gatewise.core.mixture import Measure
+from gatewise.theory import Arm, Blind, Claim, Data, Model, Probe, Study
+
+one = lambda *shape: torch.ones(shape, dtype=torch.float64)
+truth = Measure(({"bias": one(1)},), {"coef": one(1, 1, 1), "intercept": one(1, 1)}, {"scale": 0.5 * one(1, 1)})
+data, model = Data(mixture, truth), Model(mixture, min_scale=0.1)
+arm = Arm("one", data, model, (30, 60), 20, Blind(1))
+claim = Claim("one", "experts.coef exact mean", "equal", -0.5, 0.1, "mine", "own", probe="slope")
+probe = Probe("slope", data, model, "experts.coef", (0,), 1.0, 0.1, "mine", "own", eps=(0.02, 0.01), starts=1)
+study = Study("mine", "One expert", "It is fast.", (arm,), (claim,), probes=(probe,))
+"""
+PARTS = """
+from gatewise.core.gates import GATES
+from gatewise.core.mixture import Mixture
+
+mixture = Mixture((GATES["constant"],), (1,))
+"""
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, ["study", *map(str, arguments)], env={"COLUMNS": "120", "NO_COLOR": "1"})
+
+
+def said(*arguments):
+    result = call(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refused(*arguments):
+    result = call(*arguments)
+    assert result.exit_code == 2, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """A folder with a study file, a file that it imports, and its records."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "my_study.py").write_text(FILE)
+    (home / "parts.py").write_text(PARTS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        assert "40 fits" in said("run", "my_study.py:study")
+    return home
+
+
+@pytest.fixture
+def home(ran, tmp_path, monkeypatch):
+    shutil.copytree(ran, tmp_path / "home")
+    monkeypatch.chdir(tmp_path / "home")
+    return tmp_path / "home"
+
+
+def origin(home, where):
+    path = home / "out/mine/study.json"
+    held = json.loads(path.read_text())
+    path.write_text(json.dumps({**held, "origin": {**held["origin"], "where": where}}))
+
+
+def test_a_page_is_written_again_from_any_folder(ran, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "unresolved" in said("report", ran / "out/mine")
+
+
+def test_a_study_file_that_was_moved_is_named_anew(home):
+    origin(home, "gone.py:study")
+    assert "gone.py:study, which is not there: name its study, --study" in refused("report", "out/mine")
+    assert "unresolved" in said("report", "out/mine", "--study", "my_study.py:study")
+    assert "experts.coef" in said("table", "mine", "--study", "my_study.py:study")
+
+
+def test_a_changed_truth_is_not_judged_with_old_records(home):
+    path = home / "my_study.py"
+    path.write_text(FILE.replace("0.5 * one(1, 1)", "0.6 * one(1, 1)"))
+    assert "arm 'one' changed after the run" in refused("report", "out/mine", "--study", "my_study.py:study")
+    assert "different: arms (one)" in refused("run", "my_study.py:study", "--resume")
+
+
+def test_reports_after_a_long_run_are_of_all_replicates(home):
+    assert "400 fits" in said("run", "my_study.py:study", "--resume", "--long")
+    out = said("report", "out/mine")
+    assert "2 replicates" not in out
+    assert "20 replicates" not in out
+    assert "one" in (home / "out/mine/index.html").read_text()
+    assert "200 at 2 sizes" in (home / "out/mine/index.html").read_text()
+
+
+def test_parts_of_two_machines_are_judged_in_one_folder(home):
+    for part, folder in (("1/2", "a"), ("2/2", "b")):
+        assert "copy their *.jsonl" in said("run", "my_study.py:study", "--shard", part, "--out", folder)
+    assert "20 of 40 fits are missing" in said("report", "a")
+    for path in (home / "b").glob("*.jsonl"):
+        shutil.copy(path, home / "a")
+    out = said("report", "a")
+    assert "missing" not in out
+    assert "another study" not in out
+    log = home / "a/log-2-of-2.jsonl"
+    log.write_text(log.read_text().replace('"study": "', '"study": "0'))
+    assert "log-2-of-2.jsonl was written by another study" in said("report", "a").replace("\n", " ")
+
+
+def test_exponents_decide_and_figures_and_tables_are_written(home):
+    assert "supported" in said("probe", "my_study.py:study")
+    assert "supported" in said("table", "mine")
+    assert r"\begin{tabular}" in said("table", "mine", "--format", "latex")
+    assert "one-bounds.svg" in said("figure", "mine", "--format", "svg")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("experts.coef exact mean", "experts.coeff exact mean", "has no series 'experts.coeff exact mean'"),
+        ("0.5 * one(1, 1)", "-one(1, 1)", "family.scale = [[-1.0]]"),
+        ("nothing of this", "1 / 0", "wrong.py, line 14: ZeroDivisionError"),
+        ("min_scale=0.1", "min_scale=0.1, box={'experts.slope': (0, 1)}", "'experts.slope' is not a parameter"),
+    ],
+)
+def test_mistakes_are_told_before_anything_runs(home, old, new, words):
+    text = FILE.replace(old, new) if old in FILE else FILE + new
+    (home / "wrong.py").write_text(text)
+    assert words in refused("run", "wrong.py:study", "--out", "wrong")
+    assert not (home / "wrong").exists()
+
+
+def test_a_box_without_the_truth_is_told_before_the_run_and_on_the_page(home):
+    (home / "wrong.py").write_text(FILE.replace("min_scale=0.1", "min_scale=0.1, box={'experts.coef': (-0.5, 0.5)}"))
+    words = "the truth lies outside of what is fitted, experts.coef = 1 beyond [-0.5, 0.5]"
+    out = said("run", "wrong.py:study", "--quick", "--out", "wrong")
+    assert out.index(words) < out.index("One expert")
+    assert words in (home / "wrong/index.html").read_text()
