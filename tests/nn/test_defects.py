@@ -91,7 +91,7 @@ def test_d4_the_load_estimator_is_the_probability_of_being_kept(options, noise):
 def test_d5_the_output_of_linear_experts_is_the_weighted_sum(backend):
     layer = make_layer("laplace", (2, 3), backend).double()
     layer.experts = linear = nn.ModuleList(nn.Linear(6, 4) for _ in range(6)).double()
-    layer.backend = "auto"
+    layer.backend, layer.dim_out = "auto", 4
     x = draw_tokens(layer)
     routing = layer.router(x)
     by_hand = torch.zeros(len(x), 4, dtype=torch.float64)

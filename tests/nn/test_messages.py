@@ -64,8 +64,8 @@ CASES = {
     "one module": (lambda: MoE(6, experts=nn.Linear(6, 6)), "experts is one Linear: give one per leaf, or a function"),
     "backend": (lambda: MoE(6, 8, backend="fast"), "backend='fast': choose one of auto, loop, grouped"),
     "width of experts": (
-        lambda: MoE(6, n_experts=2, experts=lambda: nn.Linear(6, 5))(torch.zeros(3, 6)),
-        "the experts return 5 features, not 6: give dim_out",
+        lambda: MoE(6, n_experts=2, experts=lambda: nn.Linear(6, 5), dim_out=4)(torch.zeros(3, 6)),
+        "the experts return 5 features, not dim_out=4",
     ),
     "no layers": (lambda: set_loss_scale(nn.Linear(2, 2), 8.0), "Linear has no MoE layer: build it with MoE"),
     "no steps": (lambda: finish_step(nn.Linear(2, 2)), "Linear has no MoE layer: build it with MoE"),

@@ -41,7 +41,7 @@ class MoE(nn.Module):
     top_k, normalise, temperature, noise :
         See `Router`.
     dim_out : int, optional
-        As `dim`.
+        As `dim`; of own experts whatever they return.
     activation : str
         "gelu", "gelu-tanh", "relu", "silu" or "swiglu".
     bias : bool
@@ -113,7 +113,9 @@ class MoE(nn.Module):
             raise ValueError("backend='grouped' runs the built-in experts only: use backend='auto' with your own")
         if capacity is not None and not 1e-6 <= capacity < inf:
             raise ValueError(f"capacity={capacity}: give a positive factor, or None to drop nothing")
-        self.dim, self.dim_out, self.scale = self.router.dim, index(dim if dim_out is None else dim_out), scale
+        width = dim if dim_out is None and isinstance(self.experts, FFN) else dim_out
+        self.dim, self.scale = self.router.dim, scale
+        self.dim_out = None if width is None else index(width)  # None: what experts of the user return
         self.backend, self.capacity = backend, capacity
         self.observer: Observer | None = None  # told of every call; see diagnostics.observe
         self.ranks: Ranks | None = None  # where the experts are, if on several processes; see expert_parallel
@@ -158,8 +160,8 @@ class MoE(nn.Module):
         if self.observer is not None:
             self.observer(routing, real, room)
         out = self._dispatch(tokens, routing if room is None else routing._replace(weight=routing.weight * room))
-        if out.shape[-1] != self.dim_out:
-            raise ValueError(f"the experts return {out.shape[-1]} features, not {self.dim_out}: give dim_out")
+        if self.dim_out is not None and out.shape[-1] != self.dim_out:
+            raise ValueError(f"the experts return {out.shape[-1]} features, not dim_out={self.dim_out}")
         if self.training and torch.is_grad_enabled() and len(tokens):
             smooth = self.balancer.smooth(self.router, routing)
             loss = self.balancer.loss(self.router, routing, real, smooth)
