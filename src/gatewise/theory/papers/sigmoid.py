@@ -103,7 +103,7 @@ def _exact(gate: str, expert: str) -> Arm:
     data = Data(line(gate, expert, 2), true, LINE, share * signal(gate, expert, true))
     losses = ("sigmoid-regime-1",) if gate == "sigmoid" else ("exact",)
     model = Model(line(gate, expert, 2), "ls", limits(expert))
-    return Arm(_name(gate, expert, "exact"), data, model, SIZES, 200 if expert in HEADLINE else 40, Blind(10), losses)
+    return Arm(_name(gate, expert, "exact"), data, model, SIZES, 200 if expert in HEADLINE else 120, Blind(10), losses)
 
 
 def _name(gate: str, expert: str, what: str) -> str:
@@ -166,7 +166,7 @@ SIGMOID_RATES = Study(
     "decades), for beyond up to eight and three of ten trial fits had no certificate, and nothing there is claimed to "
     "be slower; this is local asymptotics with a design of fixed size and not a study of sample sizes; 40 replicates. "
     "Exact arms have 1000 to 32000 rows (1.5 decades), 200 replicates for GELU(ax) and ReLU(ax) (60 gave intervals of "
-    "+- .05 in a first run), 40 and the tolerance .1 for others, noise "
+    "+- .05 in a first run), 120 and the tolerance .1 for others (40 gave up to +- .15), noise "
     ".1 of the signal for feed-forward units and .001 for others, whose curves bend until the effective size is about "
     "1e6. Boxes, the same for every leaf: gate weights within 5, biases within 3, slopes within 5 (of a square: from 0 "
     "to 5, for its sign is free), intercepts within 4. They hold experts that are zero, so that in regime 2 the truth "
