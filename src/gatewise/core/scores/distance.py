@@ -102,12 +102,12 @@ def expanded_square(center: Tensor, x: Tensor, metric: tuple[float, ...] | None)
     """
     c, z = center, x
     if center.ndim == 2 or x.shape[:-2].numel() > 1:
-        middle = center.mean(-2, keepdim=True)
+        middle = center.detach().mean(-2, keepdim=True)  # distances do not depend on it
         c, z = center - middle, x - middle.mT
     if metric is not None:
         factor = x.new_tensor(metric)
         c, z = c * factor, z * factor[:, None]
-    sizes = (c * c).sum(-1)[..., None] + (z * z).sum(-2).unsqueeze(-2)
+    sizes = c.square().sum(-1)[..., None] + z.square().sum(-2).unsqueeze(-2)
     squared = (sizes - 2 * (c @ one_matrix(z, c.ndim))).clamp_min(0.0)
     if torch.compiler.is_compiling() or squared.device.type != "cpu":
         return squared
