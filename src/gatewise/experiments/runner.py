@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import torch
 
 from gatewise.experiments.experiment import Experiment, Job, Outcome, gates_of
 from gatewise.experiments.store import HEADER, Record, append, read
-from gatewise.fit.threads import one_thread
+from gatewise.fit.threads import in_processes, one_thread
 
 TUNING_SEEDS = (1001, 1002)
 Listener = Callable[[int, int, Job], None]
@@ -85,11 +85,7 @@ def run(
 
 def _ended(run: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Outcome]]:
     """Run jobs, on processes if there are several workers, and return each with its outcome when it ends."""
-    if workers <= 1 or len(jobs) <= 1:
-        yield from (_one(run, job) for job in jobs)
-        return
-    pool = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="2*n_jobs", batch_size=1)
-    yield from pool(joblib.delayed(_one)(run, job) for job in jobs)
+    return in_processes(partial(_one, run), jobs, workers)
 
 
 def _one(run: Callable[[Job], Outcome], job: Job) -> tuple[Job, Outcome]:

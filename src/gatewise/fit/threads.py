@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
+import joblib
 import torch
 
 from gatewise.core.mixture import Mixture
@@ -14,6 +15,7 @@ from gatewise.core.rows import Rows
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 SMALL = 200_000  # rows up to which one thread is faster
 
@@ -42,3 +44,12 @@ def few_threads(
             return fit(mixture, rows, *args, **kwargs)
 
     return run
+
+
+def in_processes(work: Callable[[T], R], items: Sequence[T], workers: int) -> Iterator[R]:
+    """Do a work on items, in processes if there are several workers, and return what comes out when it ends."""
+    if workers <= 1 or len(items) <= 1:
+        yield from map(work, items)
+        return
+    pool = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="2*n_jobs", batch_size=1)
+    yield from pool(joblib.delayed(work)(item) for item in items)

@@ -16,8 +16,8 @@ def empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
     """Return a contiguous tensor of any content, with dtype and device of another.
 
     The C library hands blocks of more than 32 MiB back to the system when they are freed, so that a gradient that is
-    made anew in every step pays for the first use of every page of 4 KiB: a sixth of the time of 64 experts. Large
-    tensors are mapped here with the advice to use pages of 2 MiB; where the system does not follow it, nothing changes.
+    made anew in every step pays for the first use of every page of 4 KiB, a cost that many experts feel. Large tensors
+    are mapped here with the advice to use pages of 2 MiB; where the system does not follow it, nothing changes.
     """
     size = prod(shape) * like.element_size()
     if like.device.type != "cpu" or size < LARGE or HUGE is None:

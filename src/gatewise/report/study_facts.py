@@ -11,12 +11,11 @@ from gatewise.core.experts import EXPERTS
 from gatewise.core.gates import describe as gate_name
 from gatewise.core.mixture import Mixture
 from gatewise.fit import Status
-from gatewise.infer.identifiability import identify
 from gatewise.plots.words import asked, claimed, interval, judged, number, recorded
 from gatewise.theory.arms import Arm
 from gatewise.theory.claims import Claim
 from gatewise.theory.result import StudyResult
-from gatewise.theory.verdict import Verdict, Word, curve
+from gatewise.theory.verdict import Verdict, Word, curve, identified
 
 METHODS = {"ml": "maximum likelihood", "ls": "least squares", "em": "EM"}
 
@@ -195,11 +194,9 @@ def arm_lines(arm: Arm) -> list[tuple[str, str]]:
 
 def derivatives_words(arm: Arm) -> str:
     """Return what `identify` says of the fitted model: by second derivatives too if it has atoms to spare."""
-    model = arm.model
-    mixture, estimator = model.mixture, "ls" if model.method == "ls" else "ml"
-    order = 2 if mixture.n_leaves > arm.data.mixture.n_leaves else 1
-    words = identify(mixture.gates, mixture.expert, estimator, order=order, d=arm.data.inputs.d).words
-    return words + (" All parameters are free here, also those that the fit holds." if model.fixed else "")
+    order = 2 if arm.model.mixture.n_leaves > arm.data.mixture.n_leaves else 1
+    words = identified(arm, order).words
+    return words + (" All parameters are free here, also those that the fit holds." if arm.model.fixed else "")
 
 
 def warnings_of(result: StudyResult) -> list[str]:

@@ -9,13 +9,13 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import joblib
-
 from gatewise.fit.many import in_blocks
+from gatewise.fit.threads import in_processes
 from gatewise.theory.arms import Arm, Level
 from gatewise.theory.checks import check
 from gatewise.theory.fingerprint import fingerprint
@@ -118,7 +118,8 @@ def run(
     with writing(folder, name) as writer:
         wanted = _missing(blocks(study)[shard[0] - 1 :: shard[1]], read(folder).records)
         total, done = sum(map(cost, wanted)), 0.0
-        ended = _on_cluster(client, study, wanted) if client is not None else _on_processes(workers, study, wanted)
+        local = client is None
+        ended = in_processes(partial(_timed, study), wanted, workers) if local else _on_cluster(client, study, wanted)
         for block, records, cpu in ended:
             writer.append(records, {"block": list(block), "cpu": cpu, "study": mine})
             done += cost(block)
@@ -150,14 +151,6 @@ def _timed(study: Study, block: Block) -> _Ended:
 
 def _timed_from(whole: bytes, block: Block) -> _Ended:
     return _timed(pickle.loads(whole), block)  # noqa: S301 (written by the client of this run)
-
-
-def _on_processes(workers: int, study: Study, wanted: Sequence[Block]) -> Iterator[_Ended]:
-    if workers <= 1 or len(wanted) <= 1:
-        yield from (_timed(study, block) for block in wanted)
-        return
-    pool = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="2*n_jobs", batch_size=1)
-    yield from pool(joblib.delayed(_timed)(study, block) for block in wanted)
 
 
 def _on_cluster(client: Any, study: Study, wanted: Sequence[Block]) -> Iterator[_Ended]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from gatewise.infer.identifiability import identify
+from gatewise.infer.identifiability import Identifiability, identify
 from gatewise.theory.arms import Arm
 from gatewise.theory.claims import Claim
 from gatewise.theory.slopes import DRAWS, Slope, interval, slope
@@ -175,12 +175,16 @@ def _parameter(series: str) -> str:
 
 def _ridges(arm: Arm) -> tuple[str, ...]:
     """Return the names of the parameters that no data identify, if the model leaves them free."""
-    mixture = arm.model.mixture
     if arm.model.gauge == "fixed":
         return ()
+    return tuple(name.rpartition(".")[2] for name in identified(arm, order=1).unidentified)
+
+
+def identified(arm: Arm, order: int) -> Identifiability:
+    """Return what derivatives up to an order say of the fitted model of an arm, all of its parameters free."""
+    mixture = arm.model.mixture
     estimator = "ls" if arm.model.method == "ls" else "ml"
-    found = identify(mixture.gates, mixture.expert, estimator, order=1, d=arm.data.inputs.d)
-    return tuple(name.rpartition(".")[2] for name in found.unidentified)
+    return identify(mixture.gates, mixture.expert, estimator, order=order, d=arm.data.inputs.d)
 
 
 def _combined(slopes: Sequence[Slope]) -> Slope:
