@@ -1,14 +1,17 @@
 """Population exponents of a study: measured once, kept, judged."""
 
 from dataclasses import replace
+from math import inf
 
 import pytest
 import torch
 
+from gatewise.core.experts import EXPERTS
+from gatewise.core.families import MeanOnly
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.theory import Arm, Claim, Data, Model, Probe, Study, collect, run, run_probes
-from gatewise.theory.probes import FILE, Probed, judge_probes, settled
+from gatewise.theory.probes import FILE, Probed, expected, judge_probes, settled
 from gatewise.theory.slopes import slope
 from gatewise.theory.verdict import Verdict, Word
 
@@ -75,25 +78,55 @@ SLOPE = slope((100, 1000), [[0.1, 0.1], [0.03, 0.03]])
 @pytest.mark.parametrize(
     ("window", "exponent", "said"),
     [
-        ("unresolved", "supported", "supported"),
-        ("unresolved", "contradicted", "contradicted"),
-        ("unresolved", "unresolved", "unresolved"),
-        ("supported", "unresolved", "supported"),
-        ("supported", "supported", "supported"),
-        ("supported", "contradicted", "unresolved"),
-        ("contradicted", "supported", "unresolved"),
+        ("unresolved", 1.01, "supported"),
+        ("unresolved", 2.0, "contradicted"),
+        ("unresolved", None, "contradicted"),
+        ("unresolved", "open", "unresolved"),
+        ("supported", "open", "supported"),
+        ("supported", 1.01, "supported"),
+        ("supported", 2.0, "unresolved"),
+        ("contradicted", 1.01, "unresolved"),
     ],
 )
 def test_an_exponent_decides_what_slopes_leave_open_and_leaves_open_what_it_denies(window, exponent, said):
     verdict = Verdict(CLAIM, Word(window), SLOPE, "partly inside", "more")
-    found = settled(verdict, [Probed(LINE, Word(exponent), "1.01 at eps = 0.01", None)])
+    found = settled(verdict, [measured(exponent)])
     assert found.word is Word(said)
-    if exponent != "unresolved":
-        assert "population exponent is 1.01" in found.reason
+    if exponent != "open":
+        assert "population exponent is as measured" in found.reason
+
+
+def measured(exponent):
+    word = Word.unresolved if exponent == "open" else Word.contradicted
+    return Probed(LINE, word, "as measured", {"local": [1.0, exponent]})
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "exponent", "said"),
+    [
+        ("at_most", -0.25, 1.0, "supported"),
+        ("at_most", -0.25, 2.0, "supported"),
+        ("at_most", -0.25, 4.0, "contradicted"),
+        ("at_most", -0.25, None, "contradicted"),
+        ("at_least", -0.25, 4.0, "supported"),
+        ("at_least", -0.25, 1.0, "contradicted"),
+        ("slower_than_polynomial", 0.0, None, "supported"),
+        ("slower_than_polynomial", 0.0, 2.0, "contradicted"),
+    ],
+)
+def test_an_exponent_says_a_slope_that_every_kind_of_claim_can_be_judged_by(kind, value, exponent, said):
+    claim = replace(CLAIM, kind=kind, value=value)
+    verdict = Verdict(claim, Word.unresolved, SLOPE, "partly inside")
+    assert settled(verdict, [measured(exponent)]).word is Word(said)
+
+
+def test_an_exponent_contradicts_a_recalled_claim_as_recollection():
+    verdict = Verdict(replace(CLAIM, standing="recalled"), Word.unresolved, SLOPE, "partly inside")
+    assert settled(verdict, [measured(4.0)]).word is Word.differs
 
 
 def test_an_exponent_says_nothing_of_other_claims_and_of_fits_that_were_not_run():
-    probed = [Probed(LINE, Word.supported, "1.01", None)]
+    probed = [measured(1.01)]
     other = Verdict(replace(CLAIM, probe=""), Word.unresolved, SLOPE, "partly inside")
     assert settled(other, probed) is other
     empty = Verdict(CLAIM, Word.unresolved, slope((100, 1000), [[], []]), "not run")
@@ -108,8 +141,48 @@ def test_an_exponent_decides_in_the_result(tmp_path):
     assert collect(study, tmp_path).verdicts[0].word is Word.supported
 
 
-def test_a_claim_and_its_exponent_say_the_same():
+def test_a_claim_names_an_exponent_that_exists_and_says_something_of_it():
     with pytest.raises(ValueError, match="has no exponent 'other': it has intercept"):
         replace(study_of(LINE), claims=(replace(CLAIM, probe="other"),))
-    with pytest.raises(ValueError, match=r"says that the slope is equal to -0.5"):
-        replace(study_of(LINE), claims=(replace(CLAIM, value=-0.25),))
+    with pytest.raises(ValueError, match="says something of one arm, not of a difference"):
+        replace(study_of(LINE), claims=(replace(CLAIM, other="line", other_series="mean"),))
+
+
+SHARED = Measure(
+    ({"bias": torch.zeros(1, dtype=torch.float64)},), {"intercept": torch.ones(1, 1, dtype=torch.float64)}, {}
+)
+CONSTANT = Mixture((GATES["constant"],), (1,), EXPERTS["constant"], MeanOnly())
+SPLIT = Probe(
+    *(
+        "split constant",
+        Data(CONSTANT, SHARED, noise=0.1),
+        Model(replace(CONSTANT, branching=(2,)), "ls"),
+        "experts.intercept",
+    ),
+    *((0, 0), inf, 0.2, "this project", "own"),
+    eps=(0.2, 0.1, 0.05),
+    starts=2,
+)
+
+
+def test_where_the_truth_is_attained_at_every_displacement_the_exponent_is_infinite(tmp_path):
+    study = study_of(SPLIT)
+    run_probes(study, tmp_path)
+    found = judge_probes(study, tmp_path)[0]
+    assert found.word is Word.supported
+    assert found.local() == [inf, inf]
+    assert "the truth is attained at every displacement" in found.record["text"]
+    assert expected(SPLIT) == "infinite: not identified"
+    finite = study_of(replace(SPLIT, value=2.0))
+    assert judge_probes(finite, tmp_path)[0].word is Word.contradicted
+
+
+def test_an_exponent_that_is_finite_contradicts_that_a_parameter_is_not_identified(tmp_path):
+    run_probes(study_of(LINE), tmp_path)
+    assert judge_probes(study_of(replace(LINE, value=inf)), tmp_path)[0].word is Word.contradicted
+
+
+@pytest.mark.parametrize("wrong", [{"value": 0.0}, {"value": float("nan")}, {"tolerance": -1.0}, {"tolerance": inf}])
+def test_an_exponent_that_is_none_is_refused(wrong):
+    with pytest.raises(ValueError, match="give a positive exponent"):
+        replace(LINE, **wrong)

@@ -99,7 +99,7 @@ def probe(
     """Measure the population exponents of a study, without data; what is in the folder already is kept."""
     with clear_faults():
         from gatewise.theory import run_probes
-        from gatewise.theory.probes import judge_probes
+        from gatewise.theory.probes import expected, judge_probes
 
         study = _study(name, "standard")
         folder = out or Path("out") / study.name
@@ -108,7 +108,7 @@ def probe(
         run_probes(study, folder, lambda one: typer.echo(f"measuring {one.name} ...", err=True))
         for found in judge_probes(study, folder):
             if found.record is not None:
-                typer.echo(f"{found.record['text']}\n{found.word}: {found.reason}, claimed {found.probe.value:g}\n")
+                typer.echo(f"{found.record['text']}\n{found.word}: {found.reason}, claimed {expected(found.probe)}\n")
 
 
 @app.command()

@@ -26,7 +26,7 @@ from gatewise.report.study_facts import (
 )
 from gatewise.theory.efficiency import efficiency
 from gatewise.theory.fingerprint import describe, fingerprint
-from gatewise.theory.probes import Probed
+from gatewise.theory.probes import Probed, expected
 from gatewise.theory.result import StudyResult
 from gatewise.theory.verdict import Word, curve
 
@@ -153,14 +153,14 @@ def _arm(result: StudyResult, arm: str, index: int) -> dict[str, Any]:
 
 def _probe(found: Probed) -> dict[str, Any]:
     """Return a population exponent as words."""
-    record, look = found.record, LOOKS[found.word]
-    exponents = [] if record is None else zip(record["local"], record["certified"], strict=True)
+    look = LOOKS[found.word]
+    exponents = zip(found.local(), [] if found.record is None else found.record["certified"], strict=True)
     return {
         "name": found.probe.name,
         "symbol": look.symbol,
         "word": str(found.word),
         "sheet": look.sheet,
-        "claimed": f"{found.probe.value:g} ± {found.probe.tolerance:g}",
+        "claimed": expected(found.probe),
         "local": ", ".join(f"{e:.3f}" + ("" if sure else " (not certified)") for e, sure in exponents),
         "eps": " to ".join(f"{e:g}" for e in (found.probe.eps[0], found.probe.eps[-1])),
         "origin": f"{found.probe.standing}: {found.probe.source}",

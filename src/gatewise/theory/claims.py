@@ -33,7 +33,8 @@ class Claim:
     other, other_series : str
         The second arm; with it, any kind is about the difference of the slopes. Its series, if it is another one.
     probe : str
-        The population exponent, by its name, that decides if the slopes leave the claim open.
+        The population exponent e, by its name, that decides if the slopes leave the claim open: whether it allows the
+        slope ``-1 / (2 e)``.
 
     Raises
     ------
@@ -82,14 +83,16 @@ class Probe:
     inputs : Cube, Ball or None
         None: ``Cube(-2, 2)``, where that is the law of the data too.
     value, tolerance : float
-        The exponent e claimed; errors then fall as ``n^(-1 / (2 e))``.
+        The exponent e claimed; errors then fall as ``n^(-1 / (2 e))``. Infinite: the parameter is not identified, the
+        truth is attained at every displacement.
     source, standing : str
         As in `Claim`.
 
     Raises
     ------
     ValueError
-        Without inputs where the data have others than ``Uniform(-2, 2)``, and for an unknown standing.
+        Without inputs where the data have others than ``Uniform(-2, 2)``, for an unknown standing, and for an exponent
+        that is none.
     """
 
     name: str
@@ -112,6 +115,11 @@ class Probe:
         if self.standing not in get_args(Standing):
             raise ValueError(
                 f"exponent {self.name!r}: standing={self.standing!r}: choose one of {', '.join(get_args(Standing))}"
+            )
+        if not self.value > 0 or not 0 <= self.tolerance < float("inf"):
+            raise ValueError(
+                f"exponent {self.name!r}: value={self.value}, tolerance={self.tolerance}: give a positive exponent "
+                "(infinite where the parameter is not identified) and a width of it"
             )
         if self.inputs is None and self.data.inputs != Uniform():
             raise ValueError(

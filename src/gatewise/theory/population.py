@@ -9,7 +9,7 @@ other parameters is found from many starts.
 from __future__ import annotations
 
 from itertools import pairwise
-from math import log
+from math import inf, log, nan
 from typing import NamedTuple
 
 import torch
@@ -18,7 +18,9 @@ from gatewise.core.mixture import Measure, Mixture, leaf_predictors, require_con
 from gatewise.fit.least_squares import mean_of
 from gatewise.theory.population_problem import Box, Held, split
 from gatewise.theory.population_rules import Cube, Region
-from gatewise.theory.population_search import Side, Task, continued
+from gatewise.theory.population_search import ATTAINED, Side, Task, continued
+
+TINY = 1e-300  # in place of a distance of zero, which has no logarithm
 
 
 class Population(NamedTuple):
@@ -32,11 +34,11 @@ class Population(NamedTuple):
     distance : tuple of float
         The smaller of the two signs.
     local : tuple of float
-        ``log(distance ratio) / log(eps ratio)`` of neighbours, one fewer.
+        ``log(distance ratio) / log(eps ratio)`` of neighbours, one fewer; infinite where the truth is attained.
     trend : float
         The last local exponent minus the one before; NaN with fewer than three displacements.
     certified : tuple of bool
-        For every local exponent: both signs are certified at both ends.
+        For every local exponent: both signs are certified at both ends, or the truth is attained.
     hits : tuple of (int, int)
         For every eps, over both signs: descents that ended at the least distance, and all descents.
     sides : tuple of (Side, Side)
@@ -52,6 +54,14 @@ class Population(NamedTuple):
     hits: tuple[tuple[int, int], ...]
     sides: tuple[tuple[Side, Side], ...]
 
+    @property
+    def attained(self) -> bool:
+        """Whether the truth is reached, but for rounding, at every displacement: no data identify the parameter.
+
+        The measures found prove it by themselves: nothing smaller has to be looked for.
+        """
+        return max(self.distance) <= ATTAINED
+
     def text(self) -> str:
         """Return a table, one line per displacement; offset and change on finer nodes are the larger of both signs."""
         lines = [f"{self.path}: least distance to the truth", "     eps    distance  exponent  offset  finer   hits"]
@@ -62,6 +72,8 @@ class Population(NamedTuple):
             offset, finer = max(s.offset for s in pair), max(s.quadrature for s in pair)
             row = f"{eps:8.4g}  {distance:10.4e}  {exponent:>8}  {offset:.0e}  {finer:.0e}"
             lines.append(f"{row}  {hits[0]}/{hits[1]}")
+        if self.attained:
+            lines.append("the truth is attained at every displacement: the parameter is not identified")
         if self.trend == self.trend:
             lines.append(f"the last exponent is {self.trend:+.3f} from the one before")
         if not all(self.certified):
@@ -135,7 +147,8 @@ def population_exponent(
     A response of one output with a density is integrated over seven standard deviations around the means, and the
     distance is that on this range. An exponent is certified when at both its ends both signs ended at an optimum
     (relative offset below 1e-4) that at least two descents found, and finer nodes change the distance by less than one
-    per cent. A local exponent is the slope between two displacements, not a limit: read its trend.
+    per cent. A local exponent is the slope between two displacements, not a limit: read its trend. Where the distance
+    is zero but for rounding (1e-11) at every displacement, the parameter is not identified and the exponent infinite.
 
     Examples
     --------
@@ -193,8 +206,11 @@ def _check_response(mixture: Mixture, outputs: int) -> None:
 def _population(path: str, eps: tuple[float, ...], sides: tuple[tuple[Side, Side], ...]) -> Population:
     distance = tuple(min(up.distance, down.distance) for up, down in sides)
     pairs = list(pairwise(range(len(eps))))
-    local = tuple(log(distance[i] / distance[j]) / log(eps[i] / eps[j]) for i, j in pairs)
-    certified = tuple(all(side.certified for at in pair for side in sides[at]) for pair in pairs)
     hits = tuple((up.hits + down.hits, up.starts + down.starts) for up, down in sides)
-    trend = local[-1] - local[-2] if len(local) > 1 else float("nan")
+    if max(distance) <= ATTAINED:
+        return Population(path, eps, distance, (inf,) * len(pairs), nan, (True,) * len(pairs), hits, sides)
+    sizes = [max(d, TINY) for d in distance]
+    local = tuple(log(sizes[i] / sizes[j]) / log(eps[i] / eps[j]) for i, j in pairs)
+    certified = tuple(all(side.certified for at in pair for side in sides[at]) for pair in pairs)
+    trend = local[-1] - local[-2] if len(local) > 1 else nan
     return Population(path, eps, distance, local, trend, certified, hits, sides)

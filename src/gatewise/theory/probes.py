@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from math import inf, isinf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from gatewise.theory.claims import Probe
 from gatewise.theory.population import population_exponent
 from gatewise.theory.store import cut, line_of, parsed
 from gatewise.theory.study import Study
-from gatewise.theory.verdict import Verdict, Word
+from gatewise.theory.verdict import Verdict, Word, word_at
 
 STEADY = 0.5  # share of the tolerance that an exponent may still move between its last two values
 FILE = "probes.jsonl"
@@ -24,13 +25,23 @@ class Probed(NamedTuple):
     Attributes
     ----------
     record : mapping or None
-        ``eps``, ``distance``, ``local`` exponents between neighbours, whether each is ``certified``, ``text``.
+        ``eps``, ``distance``, ``local`` exponents between neighbours (None: infinite), whether each is ``certified``,
+        ``text``.
     """
 
     probe: Probe
     word: Word
     reason: str
     record: dict[str, Any] | None
+
+    def local(self) -> list[float]:
+        """Return the exponents between neighbours; none before it is measured."""
+        return [] if self.record is None else _numbers(self.record)
+
+
+def expected(probe: Probe) -> str:
+    """Return the exponent that is claimed, in words."""
+    return "infinite: not identified" if isinf(probe.value) else f"{probe.value:g} ± {probe.tolerance:g}"
 
 
 def run_probes(study: Study, folder: str | Path, tell: Callable[[Probe], None] | None = None) -> None:
@@ -73,7 +84,8 @@ def _measured(probe: Probe) -> dict[str, Any]:
         distance="l2" if model.method == "ls" else "hellinger",
         starts=probe.starts,
     )
-    told = {"eps": found.eps, "distance": found.distance, "local": found.local, "certified": found.certified}
+    local = [None if isinf(e) else e for e in found.local]
+    told = {"eps": found.eps, "distance": found.distance, "local": local, "certified": found.certified}
     return {name: list(value) for name, value in told.items()} | {"text": found.text()}
 
 
@@ -92,12 +104,16 @@ def _read(folder: Path) -> dict[str, dict[str, Any]]:
     return {record["probe"]: record for record in records if record is not None}
 
 
+def _numbers(record: dict[str, Any]) -> list[float]:
+    return [inf if e is None else e for e in record["local"]]
+
+
 def judge_probes(study: Study, folder: str | Path) -> tuple[Probed, ...]:
     """Return the verdict on every probe of a study from what its folder holds.
 
-    Supported iff the exponent between the two smallest displacements is certified and inside the claim, contradicted
-    iff it is certified, outside, and has moved from the one before by less than half of the tolerance or away from the
-    claim; unresolved otherwise.
+    Supported iff the exponent between the two smallest displacements is certified and inside the claim (infinite iff
+    the truth is attained at every displacement), contradicted iff it is certified, outside, and has moved from the one
+    before by less than half of the tolerance or away from the claim; unresolved otherwise.
     """
     held = _read(Path(folder))
     return tuple(_judge(probe, held.get(_key(probe))) for probe in study.probes)
@@ -106,23 +122,24 @@ def judge_probes(study: Study, folder: str | Path) -> tuple[Probed, ...]:
 def _judge(probe: Probe, record: dict[str, Any] | None) -> Probed:
     if record is None:
         return Probed(probe, Word.unresolved, "not measured yet: gatewise study probe", None)
-    last = record["local"][-1]
-    gap = abs(last - probe.value)
+    *before, last = _numbers(record)
     if not record["certified"][-1]:
         return Probed(probe, Word.unresolved, f"{last:.3f} is not certified: more starts", record)
-    if gap <= probe.tolerance:
-        return Probed(probe, Word.supported, f"{last:.3f} at eps = {probe.eps[-1]:g}", record)
-    if len(record["local"]) < 2:
+    said = f"{last:.3f} at eps = {probe.eps[-1]:g}"
+    if isinf(last):
+        said = "infinite: the truth is attained at every displacement"
+    if last == probe.value or abs(last - probe.value) <= probe.tolerance:
+        return Probed(probe, Word.supported, said, record)
+    if not before:
         return Probed(probe, Word.unresolved, f"{last:.3f}, and one alone has no trend: more displacements", record)
-    before = abs(record["local"][-2] - probe.value)
-    if before - gap > STEADY * probe.tolerance:
+    towards = last - before[-1] if probe.value > last else before[-1] - last
+    if towards > STEADY * probe.tolerance:
         return Probed(probe, Word.unresolved, f"{last:.3f} still moves towards the claim: smaller eps", record)
-    word = Word.differs if probe.standing == "recalled" else Word.contradicted
-    return Probed(probe, word, f"{last:.3f} at eps = {probe.eps[-1]:g}", record)
+    return Probed(probe, Word.differs if probe.standing == "recalled" else Word.contradicted, said, record)
 
 
 def settled(verdict: Verdict, found: Sequence[Probed]) -> Verdict:
-    """Return the verdict on a claim with what its population exponent says.
+    """Return the verdict on a claim with what its population exponent says of the slope ``-1 / (2 e)``.
 
     The exponent decides what the slopes leave open. Where slopes and exponent decide and say different things, the
     window is not at its limit and the claim is open.
@@ -130,10 +147,13 @@ def settled(verdict: Verdict, found: Sequence[Probed]) -> Verdict:
     probed = next((one for one in found if verdict.claim.probe and one.probe.name == verdict.claim.probe), None)
     if probed is None or probed.word is Word.unresolved or not verdict.slope.used or not all(verdict.slope.used):
         return verdict
+    word = word_at(verdict.claim, -1 / (2 * probed.local()[-1]))
+    if word is Word.contradicted and verdict.claim.standing == "recalled":
+        word = Word.differs
     said = f"the population exponent is {probed.reason}"
     if verdict.word is Word.unresolved:
-        return verdict._replace(word=probed.word, reason=f"{said}; open in the window: {verdict.reason}", settle="")
-    if verdict.word is probed.word:
+        return verdict._replace(word=word, reason=f"{said}; open in the window: {verdict.reason}", settle="")
+    if verdict.word is word:
         return verdict._replace(reason=f"{verdict.reason}; {said}")
     reason = f"{verdict.word} in the window, but {said}: the window is not at its limit"
     return verdict._replace(word=Word.unresolved, reason=reason, settle="larger n")

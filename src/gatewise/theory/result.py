@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from gatewise.theory.checks import outside
-from gatewise.theory.probes import Probed, judge_probes, settled
+from gatewise.theory.probes import Probed, expected, judge_probes, settled
 from gatewise.theory.store import declared, header, read, require_same, seconds, strangers
 from gatewise.theory.study import Study
 from gatewise.theory.verdict import Verdict, judge, table, wanted
@@ -65,8 +65,7 @@ class StudyResult(NamedTuple):
             if v.settle:
                 lines.append(f"    to settle it: {v.settle}")
         for p in self.probes:
-            claimed = f"{p.probe.value:g} +- {p.probe.tolerance:g}"
-            lines.append(f"{p.word}: population exponent, {p.probe.name}: {p.reason}, claimed {claimed}")
+            lines.append(f"{p.word}: population exponent, {p.probe.name}: {p.reason}, claimed {expected(p.probe)}")
         return "\n".join(lines)
 
 

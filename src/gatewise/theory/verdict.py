@@ -151,12 +151,12 @@ def judge(study: Study, frame: pd.DataFrame, claim: Claim) -> Verdict:
     doubts = _all_doubts(curves, claim)
     word, window = _word(claim, found), bool(doubts)
     if not doubts and word is not Word.unresolved:
-        if word is not _word_at(claim, later.value):
+        if word is not word_at(claim, later.value):
             size = f"without the smallest third of the sizes the slope is {later.value:+.3f}"
             doubts.append(f"{size}: the window is curved")
-        if word is not _word_at(claim, found.median):
+        if word is not word_at(claim, found.median):
             doubts.append(f"medians have the slope {found.median:+.3f}: rare replicates rule the means")
-        if word is not _word_at(claim, certified.value):
+        if word is not word_at(claim, certified.value):
             doubts.append(f"without the fits that have no certificate the slope is {certified.value:+.3f}")
     if doubts:
         settle = AS_ASKED if window else _settle(claim, found, curves)
@@ -241,8 +241,8 @@ def _word(claim: Claim, found: Slope) -> Word:
     return Word.contradicted if found.high < low or found.low > high else Word.unresolved
 
 
-def _word_at(claim: Claim, value: float) -> Word:
-    """Return what a slope without an interval says."""
+def word_at(claim: Claim, value: float) -> Word:
+    """Return what a slope without an interval says: supported or contradicted."""
     low, high = allowed(claim)
     return Word.supported if low <= value <= high else Word.contradicted
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import inf
+
 import torch
 
 from gatewise.core.experts import EXPERTS
 from gatewise.core.families import MeanOnly
 from gatewise.core.mixture import Measure, Mixture, regression
 from gatewise.theory.arms import Arm, Blind, Data, Model
-from gatewise.theory.claims import Claim, Standing
+from gatewise.theory.claims import Claim, Probe, Standing
 from gatewise.theory.inputs import Uniform
 from gatewise.theory.papers.parts import (
     COEF,
@@ -59,6 +62,7 @@ OTHER_STEPS = {
     "constant": FOUR,
 }
 HEADLINE = ("gelu-no-bias", "relu-no-bias")  # exact fits with narrower intervals
+CURVED = ("gelu-no-bias", "tanh-no-bias", "gelu")  # others that share a gate can move and keep their mean
 FLIPPED = ("linear", "constant")  # sigma(z) h = h - sigma(-z) h: three atoms in other ways than two and a zero
 
 
@@ -133,9 +137,18 @@ def _over_claims(gate: str, expert: str, regime: str) -> tuple[Claim, ...]:
             return *(slow(name, series, PAPER) for series in matched), error
         doubted = (slow(name, series, OWN, "own") for series in matched if expert in FLIPPED)
         return *(bound(name, series, -0.5, PAPER) for series in matched), *doubted, error
-    if expert in UNITS:
-        return *(bound(name, series, -1 / 4, PAPER) for series in split), error
-    return *(slow(name, series, PAPER) for series in split), error
+    claims = [bound(name, s, -1 / 4, PAPER) if expert in UNITS else slow(name, s, PAPER) for s in split]
+    return *(replace(c, probe=f"{name}: {path}") for c, path in zip(claims, _paths(expert), strict=True)), error
+
+
+def _probes(gate: str, expert: str, regime: str) -> tuple[Probe, ...]:
+    """Return the population exponents of an expert that two atoms share; in regime 2 none of the sigmoid gate do."""
+    arm = _over(gate, expert, regime)
+    exponent = 2.0 if expert in CURVED else inf
+    return tuple(
+        Probe(f"{arm.name}: {path}", arm.data, arm.model, path, (0, 0, 1), exponent, 0.2, OWN, "derived", starts=6)
+        for path in _paths(expert)
+    )
 
 
 GATES_COMPARED = ("sigmoid", "softmax")
@@ -175,7 +188,9 @@ SIGMOID_RATES = Study(
     "parameters need not fall although that of the mean does. In regime 1 with ReLU, square, linear and constant "
     "experts bias and size of the shared expert cannot be told apart at all. Starts know nothing of the truth: ten and "
     "the best ten of eighty random points. Experts without bias come first: those with one are not strongly "
-    "identifiable.",
+    "identifiable. Population exponents (added after the first run) decide what slopes leave open: 2 where curved "
+    "units share a cell, infinite with ReLU(ax), square, linear and constant experts: two that share a gate move apart "
+    "and keep their mean.",
     (
         *(_over(gate, e, regime) for e in TRUE for regime in ("one", "two") for gate in GATES_COMPARED),
         *(_exact(gate, e) for e in TRUE for gate in GATES_COMPARED),
@@ -191,4 +206,10 @@ SIGMOID_RATES = Study(
         *(c for e in TRUE for gate in GATES_COMPARED for c in _exact_claims(gate, e)),
     ),
     comparisons=tuple(pair for e in TRUE for pair in _compared(e)),
+    probes=tuple(
+        probe
+        for e in TRUE
+        for gate, regime in (("sigmoid", "one"), ("softmax", "one"), ("softmax", "two"))
+        for probe in _probes(gate, e, regime)
+    ),
 )
