@@ -10,7 +10,8 @@ from scipy import stats
 from gatewise.experiments import EXPERIMENTS, Experiment, Job, Measure, gates_of, run
 from gatewise.experiments.compare import Interval, difference, gates_in, interval, verdicts, word
 from gatewise.experiments.runner import TUNING_SEEDS
-from gatewise.experiments.store import RECORDS, Record, append, lines, read
+from gatewise.experiments.store import RECORDS, TIMES, Record, append, lines, read, seconds
+from gatewise.report.experiment import write_experiment
 
 
 def outcome(job):
@@ -69,6 +70,15 @@ def test_workers_store_what_one_process_stores(tmp_path):
     for name, workers in (("one", 1), ("two", 2)):
         run(EXPERIMENTS["quadrants"], tmp_path / name, gates=("ss",), quick=True, workers=workers)
     assert list(lines(tmp_path / "one")) == list(lines(tmp_path / "two"))
+
+
+def test_processor_times_stand_beside_the_records_and_survive_being_torn(toy, tmp_path):
+    run(toy, tmp_path, seeds=1, quick=True)
+    assert 0.0 <= seconds(tmp_path) < 5.0
+    with (tmp_path / TIMES).open("a") as file:
+        file.write('{"key": "x", "seconds": 60.0}\n{"torn')
+    assert 60.0 <= seconds(tmp_path) < 65.0
+    assert "1.0 min of processor time" in write_experiment(toy, tmp_path).read_text("utf-8")
 
 
 def test_progress_counts_every_job_once(toy, tmp_path):
@@ -178,7 +188,7 @@ def test_the_verdict_falls_whichever_way(toy, tmp_path):
 
 def test_appending_ends_a_torn_line_first(tmp_path):
     (tmp_path / RECORDS).write_text('{"torn')
-    append(tmp_path, record("ll", 0, 1.0))
+    append(tmp_path, record("ll", 0, 1.0), 2.5)
     assert [json.loads(line)["gate"] for line in (tmp_path / RECORDS).read_text().splitlines()[1:]] == ["ll"]
 
 

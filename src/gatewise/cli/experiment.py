@@ -107,7 +107,7 @@ def _experiment(name: str) -> Any:
 
 def _tell(experiment: Any, folder: Path) -> None:
     from gatewise.experiments.compare import gates_in
-    from gatewise.experiments.store import read
+    from gatewise.experiments.store import read, seconds
     from gatewise.report.experiment import shown, write_experiment
 
     records, faults = read(folder)
@@ -116,6 +116,7 @@ def _tell(experiment: Any, folder: Path) -> None:
     for variant in experiment.variants:
         if gates_in(experiment, records, variant):
             console().print(shown(experiment, records, variant))
+    typer.echo(f"{len(records)} runs in {seconds(folder) / 60:.1f} min of processor time")
     typer.echo(f"wrote {write_experiment(experiment, folder)}: open it in a browser")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -61,9 +62,9 @@ def run(
         nonlocal number
         left = [job for job in jobs if job.key() not in done]
         number += len(jobs) - len(left)
-        for job, outcome in _ended(experiment.run, left, workers):
+        for job, outcome, seconds in _ended(experiment.run, left, workers):
             record = Record(job.variant, job.gate, job.seed, job.rate, job.tuning, job.key(), _plain(outcome))
-            append(folder, record)
+            append(folder, record, seconds)
             done[job.key()] = record
             number += 1
             listener(number, total, job)
@@ -83,14 +84,16 @@ def run(
         finish([Job(variant, gate, seed, rate, quick, device, data) for gate, rate in chosen_rates for seed in few])
 
 
-def _ended(run: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Outcome]]:
-    """Run jobs, on processes if there are several workers, and return each with its outcome when it ends."""
+def _ended(run: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Outcome, float]]:
+    """Run jobs, on processes if there are several workers, and return each when it ends: outcome, processor time."""
     return in_processes(partial(_one, run), jobs, workers)
 
 
-def _one(run: Callable[[Job], Outcome], job: Job) -> tuple[Job, Outcome]:
+def _one(run: Callable[[Job], Outcome], job: Job) -> tuple[Job, Outcome, float]:
+    begin = time.process_time()
     with one_thread():
-        return job, run(job)
+        outcome = run(job)
+    return job, outcome, time.process_time() - begin
 
 
 def _open(experiment: Experiment, folder: Path, quick: bool, resume: bool) -> None:

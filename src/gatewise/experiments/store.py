@@ -1,4 +1,7 @@
-"""Records of an experiment: one line of JSON per job, appended when it ends, so that a run can go on where it stood."""
+"""Records of an experiment: one line of JSON per job, appended when it ends, so that a run can go on where it stood.
+
+Processor times stand beside them, in a file of their own: records of equal runs are equal, times are not.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 RECORDS = "records.jsonl"
+TIMES = "times.jsonl"
 HEADER = "experiment.json"
 
 
@@ -39,10 +43,15 @@ def read(folder: Path) -> tuple[list[Record], list[str]]:
     return [found[key] for key in sorted(found)], faults
 
 
-def append(folder: Path, record: Record) -> None:
-    """Add a record and wait until it is on the disk; a torn last line of a killed run is ended first."""
-    path = folder / RECORDS
-    line = json.dumps(record._asdict(), sort_keys=True) + "\n"
+def append(folder: Path, record: Record, seconds: float) -> None:
+    """Add a record and the processor time of its job, and wait until they are on the disk."""
+    _add(folder / RECORDS, record._asdict())
+    _add(folder / TIMES, {"key": record.key, "seconds": seconds})
+
+
+def _add(path: Path, values: dict[str, Any]) -> None:
+    """Add a line; a torn last one of a killed run is ended first."""
+    line = json.dumps(values, sort_keys=True) + "\n"
     with open(path, "ab+") as file:
         file.seek(0, os.SEEK_END)
         if file.tell():
@@ -51,6 +60,17 @@ def append(folder: Path, record: Record) -> None:
         file.write(line.encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def seconds(folder: Path) -> float:
+    """Return the processor time of all jobs whose time can be read; of a job that was run twice, both."""
+    path, total = folder / TIMES, 0.0
+    for line in path.read_text("utf-8").splitlines() if path.exists() else []:
+        try:
+            total += float(json.loads(line)["seconds"])
+        except (ValueError, TypeError, KeyError):
+            continue
+    return total
 
 
 def lines(folder: Path) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from rich.table import Table as Shown
 from gatewise.experiments.compare import Interval, difference, gates_in, interval, values, verdicts, word
 from gatewise.experiments.experiment import Curves, Experiment, Measure
 from gatewise.experiments.specialise import stability
-from gatewise.experiments.store import Record, read
+from gatewise.experiments.store import Record, read, seconds
 from gatewise.plots.experiments import by_gate, curves, table
 from gatewise.report.drawing import svg
 from gatewise.report.files import require_directory, whole
@@ -32,12 +33,12 @@ def write_experiment(experiment: Experiment, folder: Path) -> Path:
         raise ValueError(f"{folder} has no finished run of {experiment.name}: run it first, or go on with --resume")
     path = require_directory(folder) / "index.html"
     with whole(path) as temporary:
-        temporary.write_text(page(experiment, records, faults), "utf-8")
+        temporary.write_text(page(experiment, records, faults, seconds(folder)), "utf-8")
     return path
 
 
-def page(experiment: Experiment, records: Sequence[Record], faults: Sequence[str] = ()) -> str:
-    """Return the page as HTML."""
+def page(experiment: Experiment, records: Sequence[Record], faults: Sequence[str] = (), processor: float = nan) -> str:
+    """Return the page as HTML; `processor` is the time of all jobs in seconds, rates that were tried among them."""
     variants = [name for name in experiment.variants if gates_in(experiment, records, name)]
     tested = [record for record in records if not record.tuning]
     still = sorted({record.gate for record in tested if record.outcome.get("moved") is False})
@@ -51,6 +52,8 @@ def page(experiment: Experiment, records: Sequence[Record], faults: Sequence[str
         experiment=experiment,
         warnings=words,
         runs=len(tested),
+        tried=len(records) - len(tested),
+        minutes=processor / 60,
         seeds=len({record.seed for record in tested}),
         claims=[_claim(experiment, *found) for found in verdicts(experiment, records)],
         overview=_overview(experiment, records, variants) if len(variants) > 1 else None,

@@ -203,7 +203,7 @@ LAPLACE_OVER = Study(
     ),
     (
         bound("laplace, d=1", "loss laplace", -0.5, LAPLACE),
-        *_laplace_bounds("laplace, d=1"),
+        *(_decided(claim, "laplace, d=1") for claim in _laplace_bounds("laplace, d=1")),
         _decided(equal("laplace, d=1", over(CENTER), -1 / 3, 0.04, OWN, "own"), "laplace, d=1"),
         *_heat("laplace, d=1", "laplace, d=1"),
         density("laplace, d=1", LAPLACE),
