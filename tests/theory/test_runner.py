@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from gatewise.fit.user_file import PICKLERS
 from gatewise.theory import collect, load, quick, run
-from gatewise.theory.runner import PICKLERS
 from gatewise.theory.store import lines_of, read
 
 FILE = Path(__file__).with_name("small_study.py")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -32,3 +33,9 @@ def console() -> Any:
 
     console = Console(highlight=False)
     return console if console.width <= WIDEST else Console(highlight=False, width=WIDEST)
+
+
+def whole_name(where: str) -> str:
+    """Return a name of a study or experiment, or of a file with its whole path: reports are written from elsewhere."""
+    path, _, last = where.rpartition(":")
+    return f"{Path(path).resolve()}:{last}" if Path(path).is_file() else where

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gatewise.cli.common import clear_faults, console
+from gatewise.cli.common import clear_faults, console, whole_name
 
 app = typer.Typer(no_args_is_help=True, help="Applied experiments: run them, resume them, compare gates.")
 
@@ -31,7 +31,7 @@ def list_experiments() -> None:
 
 @app.command()
 def run(
-    name: Annotated[str, typer.Argument(metavar="NAME|all", help="An experiment of `gatewise experiment list`.")],
+    name: Annotated[str, typer.Argument(metavar="NAME|all", help="An experiment of the list, or my_task.py:task.")],
     quick: Annotated[bool, typer.Option("--quick", help="Two seeds, short runs: it decides nothing.")] = False,
     seeds: Annotated[int, typer.Option(help="Seeds of every gate.", min=1)] = 10,
     gates: Annotated[str, typer.Option(help="Gates, comma separated: names, or pairs such as ss,sl,ls,ll.")] = "",
@@ -67,6 +67,7 @@ def run(
                         resume=resume,
                         workers=workers,
                         listener=tell,
+                        origin="" if experiment.name in EXPERIMENTS else whole_name(name),
                     )
             except KeyboardInterrupt:
                 typer.echo(f"\nwhat has ended is in {folder}: go on with the same command and --resume", err=True)
@@ -75,7 +76,10 @@ def run(
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of records.")]) -> None:
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of records.")],
+    given: Annotated[str, typer.Option("--experiment", metavar="NAME", help="If its file was moved since.")] = "",
+) -> None:
     """Compare the gates of a folder and write its page."""
     with clear_faults():
         import json
@@ -84,7 +88,8 @@ def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of
 
         if not (folder / HEADER).is_file():
             raise ValueError(f"{folder} holds no experiment: give a folder of `gatewise experiment run`")
-        _tell(_experiment(json.loads((folder / HEADER).read_text("utf-8"))["experiment"]), folder)
+        found = json.loads((folder / HEADER).read_text("utf-8"))
+        _tell(_experiment(given or found.get("origin") or found["experiment"]), folder)
 
 
 def _absent(experiment: Any, folder: Path | None) -> str:
@@ -98,11 +103,12 @@ def _absent(experiment: Any, folder: Path | None) -> str:
 
 
 def _experiment(name: str) -> Any:
-    from gatewise.experiments import EXPERIMENTS
+    """Return an experiment by name or from a user's file."""
+    from gatewise.experiments import EXPERIMENTS, load
 
-    if name not in EXPERIMENTS:
-        raise ValueError(f"{name!r} is no experiment: choose one of {', '.join(EXPERIMENTS)}")
-    return EXPERIMENTS[name]
+    if name not in EXPERIMENTS and ":" not in name and not Path(name).is_file():
+        raise ValueError(f"{name!r} is no experiment: choose one of {', '.join(EXPERIMENTS)}, or give my_task.py:task")
+    return EXPERIMENTS[name] if name in EXPERIMENTS else load(name)
 
 
 def _tell(experiment: Any, folder: Path) -> None:

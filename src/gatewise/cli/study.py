@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gatewise.cli.common import clear_faults, console
+from gatewise.cli.common import clear_faults, console, whole_name
 
 app = typer.Typer(no_args_is_help=True, help="Convergence studies: run them, resume them, judge their claims.")
 
@@ -64,7 +64,7 @@ def run(
                 study = _study(one, tier)
                 folder = out if out and not every else home / (study.name + ("-quick" if quick else ""))
                 options = {"workers": workers, "shard": part, "client": client, "resume": resume}
-                _run(study, folder, options, {"where": _whole(one), "tier": tier})
+                _run(study, folder, options, {"where": whole_name(one), "tier": tier})
                 if part[1] > 1:
                     typer.echo(f"part {shard} is in {folder}: judge all parts with: gatewise study report {folder}")
                     typer.echo("parts of other machines: copy their *.jsonl into this folder first", err=True)
@@ -184,12 +184,6 @@ def _study(name: str, tier: str) -> Any:
         raise ValueError(f"{name!r} is no study: choose one of {', '.join(STUDIES)}, or give my_study.py:study")
     study = STUDIES[name] if name in STUDIES else load(name)
     return {"quick": quick, "long": long, "standard": lambda s: s}[tier](study)
-
-
-def _whole(name: str) -> str:
-    """Return a name of a study, or of a file with its whole path: reports are written from other places too."""
-    path, _, last = name.rpartition(":")
-    return f"{Path(path).resolve()}:{last}" if Path(path).is_file() else name
 
 
 def _held(folder: Path, given: str) -> Any:

@@ -7,7 +7,7 @@ from gatewise.experiments.experiment import Experiment, Job, Measure, gates_of
 from gatewise.experiments.multimodal_digits import MULTIMODAL
 from gatewise.experiments.multimodal_watch import MULTIMODAL_WATCH
 from gatewise.experiments.quadrants import QUADRANTS
-from gatewise.experiments.runner import run
+from gatewise.experiments.runner import load, run
 from gatewise.experiments.temperature import TEMPERATURE
 from gatewise.experiments.vision import CIFAR, FASHION, VISION
 
@@ -27,4 +27,4 @@ EXPERIMENTS: dict[str, Experiment] = {
     )
 }
 
-__all__ = ["EXPERIMENTS", "Experiment", "Job", "Measure", "gates_of", "run"]
+__all__ = ["EXPERIMENTS", "Experiment", "Job", "Measure", "gates_of", "load", "run"]

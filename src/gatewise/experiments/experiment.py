@@ -108,6 +108,12 @@ class Experiment:
         Whether it runs on a folder of the user only.
     figures : mapping of str to Curves or Table
         Pictures by their titles; a variant whose outcomes lack the key has none.
+
+    Raises
+    ------
+    ValueError
+        For a name that no folder can have, nothing to run, measure or choose from, names that occur twice, rates that
+        are not positive, and unknown gates.
     """
 
     name: str
@@ -123,6 +129,24 @@ class Experiment:
     needs: tuple[str, ...] = ()
     needs_folder: bool = False
     figures: Mapping[str, Curves | Table] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        head = f"experiment {self.name!r}"
+        if not self.name or set(self.name) & set("/\\\0") or self.name in (".", ".."):
+            raise ValueError(f"{head}: its folder has this name; give one without slashes")
+        for what in ("variants", "gates", "baselines", "rates"):
+            if not isinstance(getattr(self, what), tuple):
+                raise ValueError(f"{head}: {what} must be a tuple, such as {what}=(one,)")
+        for what in ("variants", "gates", "measures", "rates"):
+            if not getattr(self, what):
+                raise ValueError(f"{head} has no {what}")
+        for names in (self.variants, (*self.baselines, *self.gates)):
+            if len(set(names)) < len(names):
+                raise ValueError(f"{head} has {', '.join(names)}: give names of its own to each")
+        if not all(rate > 0 for rate in self.rates):
+            raise ValueError(f"{head}: rates={self.rates}: give positive learning rates")
+        for gate in self.gates:
+            gates_of(gate)
 
 
 def gates_of(name: str) -> tuple[str, ...]:

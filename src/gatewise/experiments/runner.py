@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,22 @@ import torch
 from gatewise.experiments.experiment import Experiment, Job, Outcome, gates_of
 from gatewise.experiments.store import HEADER, Record, append, read
 from gatewise.fit.threads import in_processes, one_thread
+from gatewise.fit.user_file import from_file
 
 TUNING_SEEDS = (1001, 1002)
+DIVERGED = "diverged"  # in the outcome of a run whose loss became no number
 Listener = Callable[[int, int, Job], None]
+
+
+def load(where: str) -> Experiment:
+    """Return an experiment of a user's file, ``my_task.py:task``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file, no such name in it, or it is no experiment.
+    """
+    return from_file(where, Experiment)
 
 
 def run(
@@ -32,18 +45,26 @@ def run(
     data: Path | None = None,
     resume: bool = False,
     workers: int = 1,
+    origin: str = "",
     listener: Listener = lambda done, total, job: None,
 ) -> None:
     """Run an experiment into a folder.
 
     Every gate chooses its rate among the experiment's by the mean validation score of two seeds that are used for
     nothing else: an equal budget for all. A quick run has two seeds and the middle rate. A job runs on one thread, so
-    that its result does not depend on the number of workers.
+    that its result does not depend on the number of workers. A run whose loss becomes no number is kept as diverged:
+    its rate is not chosen, and it has no measures.
+
+    Parameters
+    ----------
+    origin : str
+        Where a report finds the experiment again, if not by its name: ``/home/me/my_task.py:task``.
 
     Raises
     ------
     ValueError
-        For an unknown gate or variant, or a folder with other settings or without `resume`.
+        For an unknown gate or variant, a folder with other settings or without `resume`, and a run that returns no
+        validation score.
     """
     chosen = tuple(gates) or experiment.gates
     for gate in chosen:
@@ -51,7 +72,7 @@ def run(
     wanted = tuple(variants) or experiment.variants
     if unknown := [name for name in wanted if name not in experiment.variants]:
         raise ValueError(f"variant {unknown[0]!r} is unknown: {experiment.name} has {', '.join(experiment.variants)}")
-    _open(experiment, folder, quick, resume)
+    _open(experiment, folder, quick, resume, origin)
     done = {record.key: record for record in read(folder)[0]}
     models = (*experiment.baselines, *chosen)
     few = range(min(seeds, 2) if quick else seeds)
@@ -70,7 +91,9 @@ def run(
             listener(number, total, job)
 
     def score(job: Job) -> float:
-        return float(np.mean([done[job._replace(seed=seed).key()].outcome["validation"] for seed in TUNING_SEEDS]))
+        found = [done[job._replace(seed=seed).key()].outcome.get("validation") for seed in TUNING_SEEDS]
+        mean = float(np.mean([-np.inf if value is None else value for value in found]))
+        return -np.inf if np.isnan(mean) else mean
 
     for variant in wanted:
         tuned = [
@@ -92,13 +115,21 @@ def _ended(run: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int) -> 
 def _one(run: Callable[[Job], Outcome], job: Job) -> tuple[Job, Outcome, float]:
     begin = time.process_time()
     with one_thread():
-        outcome = run(job)
+        try:
+            outcome = run(job)
+        except FloatingPointError as fault:
+            outcome = {DIVERGED: str(fault)}
+    if not isinstance(outcome, Mapping) or not {"validation", DIVERGED} & set(outcome):
+        raise ValueError(
+            f'the run of {job.key()!r} returned {outcome!r:.80}: give a dictionary with "validation", a number of '
+            'which more is better, "moved" and the measures by name'
+        )
     return job, outcome, time.process_time() - begin
 
 
-def _open(experiment: Experiment, folder: Path, quick: bool, resume: bool) -> None:
+def _open(experiment: Experiment, folder: Path, quick: bool, resume: bool, origin: str) -> None:
     """Write the header, or check that the folder belongs to the same experiment."""
-    header = {"experiment": experiment.name, "quick": quick, "torch": torch.__version__}
+    header = {"experiment": experiment.name, "quick": quick, "torch": torch.__version__, "origin": origin}
     path = folder / HEADER
     if path.exists():
         if not resume:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from math import nan
 from pathlib import Path
@@ -44,6 +45,7 @@ def page(experiment: Experiment, records: Sequence[Record], faults: Sequence[str
     still = sorted({record.gate for record in tested if record.outcome.get("moved") is False})
     words = list(faults)
     words += [f"a gate parameter of {gate} did not move in some run" for gate in still]
+    words += _diverged(tested)
     words += _at_ends(experiment, tested)
     words += ["short runs (--quick): they show that everything works and decide nothing"] if _quick(records) else []
     return filled(
@@ -106,6 +108,12 @@ def _variant(experiment: Experiment, records: Sequence[Record], variant: str, nu
         "reference": _reference(gates),
         "pictures": pictures,
     }
+
+
+def _diverged(records: Sequence[Record]) -> list[str]:
+    """Return, in words, which runs have no measures because their loss became no number."""
+    found = Counter((r.gate, r.variant) for r in records if "diverged" in r.outcome)
+    return [f"{count} runs of {gate} ({variant}) diverged and are left out" for (gate, variant), count in found.items()]
 
 
 def _at_ends(experiment: Experiment, records: Sequence[Record]) -> list[str]:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import pickle
-import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from gatewise.fit.many import in_blocks
 from gatewise.fit.threads import in_processes
+from gatewise.fit.user_file import from_file
 from gatewise.theory.arms import Arm, Level
 from gatewise.theory.checks import check
 from gatewise.theory.fingerprint import fingerprint
@@ -24,11 +20,7 @@ from gatewise.theory.store import Contents, Record, open_folder, read, writing
 from gatewise.theory.study import Study
 
 SIZES = (20, 10, 5, 4, 2, 1)  # replicates of a block: the same however many replicates there are in all
-PICKLERS = ("cloudpickle", "joblib.externals.cloudpickle")  # of joblib, by its version, and of Dask
 FIXED = 3000  # rows that the fixed cost of a fit is worth
-
-FAULTS = (ImportError, NameError, SyntaxError, TypeError, ValueError, AttributeError, LookupError, RuntimeError)
-FAULTS += (ArithmeticError, AssertionError, OSError)  # of a user's file, told with its line
 
 Progress = Callable[[float, float], None]
 
@@ -174,39 +166,4 @@ def load(where: str) -> Study:
     ValueError
         If there is no such file, no such name in it, or it is no study.
     """
-    path, _, name = where.rpartition(":")
-    if Path(where).is_file():
-        raise ValueError(f"{where}: the name of the study in the file is missing, give {where}:NAME")
-    file = Path(path).resolve()
-    if not path or not file.is_file():
-        raise ValueError(f"{where}: there is no file {path or where!r}; give FILE.py:NAME")
-    title = f"gatewise_study_{file.stem}"
-    spec = importlib.util.spec_from_file_location(title, file)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{where}: {path!r} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[title] = module
-    sys.path.insert(0, str(file.parent))  # as Python does for a file that it runs
-    try:
-        spec.loader.exec_module(module)
-    except FAULTS as fault:
-        steps = [step.lineno for step in traceback.extract_tb(fault.__traceback__) if step.filename == str(file)]
-        line = fault.lineno if isinstance(fault, SyntaxError) else next(reversed(steps), None)
-        raise ValueError(f"{path}, line {line}: {type(fault).__name__}: {fault}") from fault
-    finally:
-        sys.path.remove(str(file.parent))
-    for pickler in filter(importlib.util.find_spec, PICKLERS):
-        for one in _beside(file):
-            importlib.import_module(pickler).register_pickle_by_value(one)
-    found = vars(module).get(name)
-    if not isinstance(found, Study):
-        studies = [key for key, value in vars(module).items() if isinstance(value, Study)]
-        raise ValueError(f"{where}: {name!r} is no Study in {path}; it has {', '.join(studies) or 'none'}")
-    return found
-
-
-def _beside(file: Path) -> list[ModuleType]:
-    """Return the modules that were loaded from the folder of a file."""
-    folder = file.parent
-    places = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
-    return [sys.modules[name] for name, place in places.items() if place and Path(place).resolve().parent == folder]
+    return from_file(where, Study)

@@ -1,0 +1,117 @@
+"""An experiment of a user's file: run, reported from elsewhere, told what is wrong with it; runs that diverge."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from gatewise.cli import app
+from gatewise.experiments import Experiment, Job, Measure, load, run
+from gatewise.experiments.runner import TUNING_SEEDS
+from gatewise.experiments.store import read
+from gatewise.report.experiment import page
+
+MINE = """
+from beside import GAIN
+from gatewise.experiments import Experiment, Measure
+
+def train(job):
+    if job.rate > 1:
+        raise FloatingPointError("the loss of epoch 1 is nan")
+    return {"validation": -job.rate, "score": GAIN * (job.gate == "ll") + job.seed % 3, "moved": True}
+
+scores = {"score": Measure("score")}
+task = Experiment("mine", "Mine", "Why.", ("a",), ("ss", "ll"), scores, train, rates=(0.1, 0.2, 3.0))
+other = 1
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    (tmp_path / "beside.py").write_text("GAIN = 2.0\n")
+    path = tmp_path / "my_task.py"
+    path.write_text(MINE)
+    return path
+
+
+def called(*words):
+    return CliRunner().invoke(app, ["experiment", *map(str, words)])
+
+
+def test_it_runs_by_its_file_and_is_reported_from_elsewhere(file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = called("run", "my_task.py:task", "--seeds", 5, "--workers", 2)
+    assert result.exit_code == 0, result.output
+    records = [record for record in read(tmp_path / "out" / "mine")[0] if not record.tuning]
+    assert {record.rate for record in records} == {0.1}
+    monkeypatch.chdir("/")
+    again = called("report", tmp_path / "out" / "mine")
+    assert again.exit_code == 0, again.output
+    html = (tmp_path / "out" / "mine" / "index.html").read_text("utf-8")
+    assert "+2.0000 [+2.0000, +2.0000]" in html
+    file.rename(tmp_path / "moved.py")
+    assert "there is no file" in called("report", tmp_path / "out" / "mine").output
+    named = called("report", tmp_path / "out" / "mine", "--experiment", f"{tmp_path / 'moved.py'}:task")
+    assert named.exit_code == 0, named.output
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("task2", "'task2' is no Experiment"), ("other", "it has task"), ("", "'' is no Experiment")],
+)
+def test_a_name_that_is_no_experiment_is_told(file, name, said):
+    with pytest.raises(ValueError, match=said):
+        load(f"{file}:{name}")
+    assert called("run", str(file)).exit_code == 2
+    assert "choose one of quadrants" in called("run", "nothing").output.replace("\n", " ")
+
+
+def toy(train, **changes):
+    values = {"rates": (0.1, 1.0, 10.0)} | changes
+    return Experiment("toy", "Toy", "Why.", ("a",), ("ss", "ll"), {"score": Measure("score")}, train, **values)
+
+
+def test_a_rate_that_diverges_is_not_chosen_and_a_run_that_does_is_told(tmp_path):
+    def train(job):
+        if job.rate > 5 or (job.gate == "ss" and job.seed == 2):
+            raise FloatingPointError("the loss is nan")
+        return {"validation": float("nan") if job.rate == 1.0 else 0.0, "score": 1.0 * job.seed, "moved": True}
+
+    run(toy(train), tmp_path, seeds=3)
+    records = read(tmp_path)[0]
+    assert {record.rate for record in records if not record.tuning} == {0.1}
+    assert sum("diverged" in record.outcome for record in records) == 2 * len(TUNING_SEEDS) + 1
+    assert "1 runs of ss (a) diverged and are left out" in page(toy(train), records)
+
+
+@pytest.mark.parametrize("outcome", [None, {"score": 1.0}, 3.0])
+def test_a_run_without_a_validation_score_is_told(tmp_path, outcome):
+    with pytest.raises(ValueError, match='give a dictionary with "validation"'):
+        run(toy(lambda job: outcome), tmp_path, seeds=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"name": "a/b"}, "its folder has this name"),
+        ({"variants": ()}, "has no variants"),
+        ({"gates": ()}, "has no gates"),
+        ({"measures": {}}, "has no measures"),
+        ({"variants": "abc"}, "variants must be a tuple"),
+        ({"rates": ()}, "has no rates"),
+        ({"rates": (0.1, 0.0)}, "rates=\\(0.1, 0.0\\)"),
+        ({"variants": ("a", "a")}, "names of its own"),
+        ({"gates": ("ss", "sx")}, "gate 'sx' is unknown"),
+        ({"baselines": ("ss",)}, "names of its own"),
+    ],
+)
+def test_what_is_wrong_with_an_experiment_is_told_when_it_is_made(change, said):
+    with pytest.raises(ValueError, match=said):
+        replace(toy(lambda job: {}), **change)
+
+
+def test_the_folder_remembers_the_file(file, tmp_path):
+    run(load(f"{file}:task"), tmp_path / "out", quick=True, origin=f"{file}:task")
+    assert json.loads((tmp_path / "out" / "experiment.json").read_text())["origin"] == f"{file}:task"
+    assert Job("a", "ss", 0, 0.1).key() == "a | ss | test 0 | 0.1"
