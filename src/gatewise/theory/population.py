@@ -148,7 +148,7 @@ def population_exponent(
     distance is that on this range. An exponent is certified when at both its ends both signs ended at an optimum
     (relative offset below 1e-4) that at least two descents found, and finer nodes change the distance by less than one
     per cent. A local exponent is the slope between two displacements, not a limit: read its trend. Where the distance
-    is zero but for rounding (1e-11) at every displacement, the parameter is not identified and the exponent infinite.
+    is zero but for rounding (1e-10) at every displacement, the parameter is not identified and the exponent infinite.
 
     Examples
     --------

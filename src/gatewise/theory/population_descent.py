@@ -7,7 +7,7 @@ derivative along the step, from one more evaluation, bends the step into the val
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf
+from math import inf, isfinite
 from typing import NamedTuple
 
 import torch
@@ -96,7 +96,7 @@ def _released(residual: Tensor, jacobian: Tensor, z: Tensor, lower: Tensor, uppe
 def descend(
     residuals: Residuals, derivatives: Derivatives, z: Tensor, lower: Tensor, upper: Tensor, limit: int, small: float
 ) -> End:
-    """Minimise the norm of residuals (n,) over the box from z.
+    """Minimise the norm of residuals (n,) over the box from z; where derivatives are no numbers the offset is infinite.
 
     Parameters
     ----------
@@ -120,6 +120,8 @@ def descend(
     residual, jacobian = derivatives(z)
     while True:
         norm = float(residual.norm())
+        if not bool(torch.isfinite(residual).all() and torch.isfinite(jacobian).all()):
+            return End(z, norm if isfinite(norm) else inf, inf, torch.zeros_like(z, dtype=torch.bool), step)
         span = _released(residual, jacobian, z, lower, upper)
         offset = span.offset(norm) if norm else 0.0
         still = offset <= small or (offset <= NEARLY and norm >= before * (1 - 1e-13))

@@ -145,8 +145,9 @@ def _probes(gate: str, expert: str, regime: str) -> tuple[Probe, ...]:
     """Return the population exponents of an expert that two atoms share; in regime 2 none of the sigmoid gate do."""
     arm = _over(gate, expert, regime)
     exponent = 2.0 if expert in CURVED else inf
+    starts = 12 if expert == "polynomial" else 6  # descents along the ridge of squares stall
     return tuple(
-        Probe(f"{arm.name}: {path}", arm.data, arm.model, path, (0, 0, 1), exponent, 0.2, OWN, "derived", starts=6)
+        Probe(f"{arm.name}: {path}", arm.data, arm.model, path, (0, 0, 1), exponent, 0.2, OWN, "derived", starts=starts)
         for path in _paths(expert)
     )
 

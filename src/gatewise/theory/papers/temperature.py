@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gatewise.core.mixture import Measure
 from gatewise.theory.arms import Arm, Blind, Data, Model
-from gatewise.theory.claims import Claim
+from gatewise.theory.claims import Claim, Probe
 from gatewise.theory.papers.parts import (
     COEF,
     EXACT,
@@ -39,6 +41,13 @@ ACTIVATED = {
 GATE_OF = PLAIN | ACTIVATED
 SIZES = (2000, 4700, 11_200, 26_700, 64_000)
 LATER = (5000, 11_900, 28_200, 66_900, 159_000)
+FALLING = (0.2, 0.1, 0.05, 0.025)
+SHIFTS = {  # of population exponents: distances above rounding, and variances above zero
+    COEF: FALLING,
+    WEIGHT: FALLING,
+    INTERCEPT: (0.4, 0.2, 0.1, 0.05),
+    VARIANCE: (0.04, 0.02, 0.01, 0.005),
+}
 LIMITS = box(weight=6.0, bias=3.0, temperature=(0.02, 1.0), coef=4.0, intercept=8.0)
 TRUTH_2 = measure(
     {"weight": [[3.0], [0.5]], "bias": [-0.3, 0.0], "temperature": 0.1},
@@ -83,11 +92,44 @@ def _over(fn: str) -> tuple[Claim, ...]:
             slow(title, over(COEF), PAPER, "recalled"),
             equal(title, over(COEF), -1 / 4, OVER, OWN, "derived"),
         )
-        return *common, *ridge, *slopes, density(title, PAPER)
+        return *_decided((*common, *slopes)), *ridge, density(title, PAPER)
     quarter = tuple(bound(title, over(path), -1 / 4, PAPER, "recalled") for path in (WEIGHT, COEF))
     warm = bound(title, over(TEMPERATURE), -1 / 2, PAPER, "recalled")
     loss = bound(title, "loss activation-dense-to-sparse", -0.5, PAPER, "recalled")
-    return *common, *quarter, warm, loss, density(title, PAPER)
+    return *_decided((*common, *quarter)), warm, loss, density(title, PAPER)
+
+
+def _decided(claims: tuple[Claim, ...]) -> tuple[Claim, ...]:
+    """Return claims about over-filled cells with the population exponents that decide what slopes leave open."""
+    return tuple(replace(claim, probe=_title(claim.arm, claim.series.split()[0])) for claim in claims)
+
+
+def _title(arm: str, path: str) -> str:
+    return f"{arm}: {path}"
+
+
+def _probes(fn: str) -> tuple[Probe, ...]:
+    """Return the population exponents of an expert that is split in two; the plain gates are those of temperature 1."""
+    arm = _arm(fn, TRUTH_2, 3, "over")
+    wider = box(weight=60.0, bias=30.0) if fn in PLAIN else {}
+    model = replace(arm.model, box=LIMITS | wider | {"family.scale": (0.1, 2.0)})
+    claimed = {COEF: (2.0, 0.2), INTERCEPT: (4.0, 0.4), VARIANCE: (2.0, 0.2)}
+    claimed |= {} if fn in PLAIN else {WEIGHT: (2.0, 0.2)}
+    return tuple(
+        Probe(
+            _title(arm.name, path),
+            arm.data,
+            model,
+            path,
+            (0, 0, 1),
+            *values,
+            OWN,
+            "derived",
+            eps=SHIFTS[path],
+            starts=4,
+        )
+        for path, values in claimed.items()
+    )
 
 
 TEMPERATURE_RATES = Study(
@@ -104,7 +146,9 @@ TEMPERATURE_RATES = Study(
     "an activation bounds the scores: with gate weights 2 and -1 and temperature .7, the truth of an earlier version, "
     "the activated gates had not reached their rate at 64000 rows. Two experts exactly have the window 5000..159000, "
     "the others 2000..64000 (1.5 decades both); the activated arms of these 200 replicates, the others 40 and the "
-    "tolerance .1; the gate is reported with the tolerance .06 at least.",
+    "tolerance .1; the gate is reported with the tolerance .06 at least. Population exponents (added after the first "
+    "run) decide what slopes of over-filled cells leave open: two halves of an expert move far apart before the law "
+    "does.",
     (
         *(_arm(fn, TRUTH_2, 2, "exact") for fn in GATE_OF),
         *(_arm(fn, TRUTH_3, 3, "three experts") for fn in GATE_OF),
@@ -120,4 +164,5 @@ TEMPERATURE_RATES = Study(
         for name, series in (("exact", exact(COEF)), ("three experts", exact(COEF)), ("over", over(COEF)))
         for fn in ACTIVATED
     ),
+    probes=tuple(probe for fn in GATE_OF for probe in _probes(fn)),
 )
