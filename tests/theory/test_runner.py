@@ -99,6 +99,15 @@ def test_another_study_is_refused_and_named(study, whole):
         run(study, whole)
 
 
+def test_a_fit_on_the_floor_of_a_scale_is_an_optimum_of_its_box_and_certified(study, tmp_path):
+    """The truth has standard deviations .3 and .4; the box begins at .35."""
+    floor = replace(study.arms[0], model=replace(study.arms[0].model, min_scale=0.35), sizes=(400,), replicates=4)
+    run(replace(study, arms=(floor,), claims=()), tmp_path)
+    records = list(read(tmp_path).records.values())
+    assert {record["status"] for record in records} == {"unsound"}
+    assert all(record["certified"] for record in records)
+
+
 def test_changed_claims_are_told(study, whole):
     eased = replace(study, claims=tuple(replace(claim, tolerance=9.0) for claim in study.claims))
     assert collect(eased, whole).changed == ("the claims were changed after the first run: plain, loss exact",)

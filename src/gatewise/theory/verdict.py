@@ -128,7 +128,7 @@ def judge(study: Study, frame: pd.DataFrame, claim: Claim) -> Verdict:
     never contradicts a bound, and a recalled claim is at most "differs from recollection". Unresolved otherwise, and
     always where the window is short, where the slope without the smallest third of the sizes, that of medians or that
     of certified replicates says something else, and where more than 5 % of the replicates lack a certificate or, at
-    some size, a number.
+    some size, a number. A certificate says that a fit is a local optimum of its box, floors of scales among the limits.
     """
     arm = study.arm(claim.arm)
     first = curve(frame, arm, claim.series)
