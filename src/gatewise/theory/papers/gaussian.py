@@ -81,7 +81,9 @@ def arm(
     return Arm(name, Data(mixture, measure, inputs), model, sizes, replicates, Blind(10), losses)
 
 
-def _probe(name: str, truth: tuple[Mixture, Measure], limits: Box, path: str, value: float, tolerance: float) -> Probe:
+def split_probe(
+    name: str, truth: tuple[Mixture, Measure], limits: Box, path: str, value: float, tolerance: float
+) -> Probe:
     """Return the population exponent of a parameter when the first expert is split in two."""
     mixture, measure = truth
     model = Model(Mixture(mixture.gates, (3,)), box={**limits, "family.scale": (FLOOR, 2.0)}, min_scale=FLOOR)
@@ -178,7 +180,7 @@ SOFTMAX_OVER = Study(
         density("two too many", SOFTMAX),
     ),
     probes=tuple(
-        _probe("softmax, d=1", (flat("softmax", 2), SOFTMAX_1), SOFTMAX_BOX, *one)
+        split_probe("softmax, d=1", (flat("softmax", 2), SOFTMAX_1), SOFTMAX_BOX, *one)
         for one in ((INTERCEPT, 4.0, 0.4), (COEF, 2.0, 0.2), (WEIGHT, 2.0, 0.2), (VARIANCE, 2.0, 0.2))
     ),
 )
@@ -221,9 +223,9 @@ LAPLACE_OVER = Study(
     ),
     probes=(
         *(
-            _probe("laplace, d=1", (flat("laplace", 2), LAPLACE_1), LAPLACE_BOX, *one)
+            split_probe("laplace, d=1", (flat("laplace", 2), LAPLACE_1), LAPLACE_BOX, *one)
             for one in ((INTERCEPT, 4.0, 0.4), (COEF, 2.0, 0.2), (CENTER, 1.5, 0.15), (VARIANCE, 2.0, 0.2))
         ),
-        _probe("laplace, d=3", (flat("laplace", 2), LAPLACE_3), LAPLACE_BOX, CENTER, 2.0, 0.3),
+        split_probe("laplace, d=3", (flat("laplace", 2), LAPLACE_3), LAPLACE_BOX, CENTER, 2.0, 0.3),
     ),
 )
