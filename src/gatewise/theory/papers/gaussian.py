@@ -57,6 +57,7 @@ TRUTH = (
     "weights, standard deviations from .1. "
 )
 HEAT = {COEF: -1 / 4, INTERCEPT: -1 / 8, VARIANCE: -1 / 4}
+SPLIT = ((INTERCEPT, 4.0, 0.4), (COEF, 2.0, 0.2), (VARIANCE, 2.0, 0.2))  # exponents of the same, and tolerances
 CENTERS = (
     "Centers stay in the support of the inputs: outside it, in one dimension, distances are linear and center and bias "
     "cannot be told apart. "
@@ -88,10 +89,11 @@ def split_probe(
     mixture, measure = truth
     model = Model(Mixture(mixture.gates, (3,)), box={**limits, "family.scale": (FLOOR, 2.0)}, min_scale=FLOOR)
     probe = Probe(f"{name}, {path}", Data(mixture, measure), model, path, (0, 0, 1), value, tolerance, OWN, "derived")
-    center = measure.gates[0].get("center")
-    if center is None or center.shape[-1] == 1:
+    d = measure.experts["coef"].shape[-1]
+    if d == 1:
         return probe
-    ball = Ball(tuple(center[0].tolist()), 1.5)  # about the split center, where the gate has its kink
+    center = measure.gates[0].get("center")  # of the split atom, where the gate has its kink
+    ball = Ball((0.0,) * d if center is None else tuple(center[0].tolist()), 1.5)
     return replace(probe, inputs=ball, eps=probe.eps[:4], starts=3)
 
 
@@ -181,7 +183,7 @@ SOFTMAX_OVER = Study(
     ),
     probes=tuple(
         split_probe("softmax, d=1", (flat("softmax", 2), SOFTMAX_1), SOFTMAX_BOX, *one)
-        for one in ((INTERCEPT, 4.0, 0.4), (COEF, 2.0, 0.2), (WEIGHT, 2.0, 0.2), (VARIANCE, 2.0, 0.2))
+        for one in (*SPLIT, (WEIGHT, 2.0, 0.2))
     ),
 )
 
@@ -210,12 +212,12 @@ LAPLACE_OVER = Study(
         *_heat("laplace, d=1", "laplace, d=1"),
         density("laplace, d=1", LAPLACE),
         bound("laplace, d=3", "loss laplace", -0.5, LAPLACE),
-        *_laplace_bounds("laplace, d=3"),
+        *(_decided(claim, "laplace, d=3") for claim in _laplace_bounds("laplace, d=3")),
         _decided(equal("laplace, d=3", over(CENTER), -1 / 4, 0.04, OWN, "own"), "laplace, d=3"),
-        *_heat("laplace, d=3"),
+        *_heat("laplace, d=3", "laplace, d=3"),
         density("laplace, d=3", LAPLACE),
-        equal("softmax, d=3", over(WEIGHT), -1 / 4, 0.04, OWN, "own"),
-        *_heat("softmax, d=3"),
+        _decided(equal("softmax, d=3", over(WEIGHT), -1 / 4, 0.04, OWN, "own"), "softmax, d=3"),
+        *_heat("softmax, d=3", "softmax, d=3"),
         density("softmax, d=3", SOFTMAX),
         same("softmax, d=3", "laplace, d=3", over(COEF)),
         same("softmax, d=3", "laplace, d=3", over(INTERCEPT)),
@@ -224,8 +226,15 @@ LAPLACE_OVER = Study(
     probes=(
         *(
             split_probe("laplace, d=1", (flat("laplace", 2), LAPLACE_1), LAPLACE_BOX, *one)
-            for one in ((INTERCEPT, 4.0, 0.4), (COEF, 2.0, 0.2), (CENTER, 1.5, 0.15), (VARIANCE, 2.0, 0.2))
+            for one in (*SPLIT, (CENTER, 1.5, 0.15))
         ),
-        split_probe("laplace, d=3", (flat("laplace", 2), LAPLACE_3), LAPLACE_BOX, CENTER, 2.0, 0.3),
+        *(
+            split_probe("laplace, d=3", (flat("laplace", 2), LAPLACE_3), LAPLACE_BOX, *one)
+            for one in (*SPLIT, (CENTER, 2.0, 0.3))
+        ),
+        *(
+            split_probe("softmax, d=3", (flat("softmax", 2), SOFTMAX_3), SOFTMAX_BOX, *one)
+            for one in (*SPLIT, (WEIGHT, 2.0, 0.2))
+        ),
     ),
 )
