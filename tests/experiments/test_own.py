@@ -1,13 +1,15 @@
 """An experiment of a user's file: run, reported from elsewhere, told what is wrong with it; runs that diverge."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
 from gatewise.cli import app
-from gatewise.experiments import Experiment, Job, Measure, load, run
+from gatewise.experiments import Experiment, Measure, load, run
+from gatewise.experiments.compare import difference
 from gatewise.experiments.runner import TUNING_SEEDS
 from gatewise.experiments.store import read
 from gatewise.report.experiment import page
@@ -51,7 +53,9 @@ def test_it_runs_by_its_file_and_is_reported_from_elsewhere(file, tmp_path, monk
     html = (tmp_path / "out" / "mine" / "index.html").read_text("utf-8")
     assert "+2.0000 [+2.0000, +2.0000]" in html
     file.rename(tmp_path / "moved.py")
-    assert "there is no file" in called("report", tmp_path / "out" / "mine").output
+    assert "name it, --experiment" in called("report", tmp_path / "out" / "mine").output.replace("\n", " ")
+    wrong = called("report", tmp_path / "out" / "mine", "--experiment", "quadrants")
+    assert "holds 'mine', not 'quadrants'" in wrong.output
     named = called("report", tmp_path / "out" / "mine", "--experiment", f"{tmp_path / 'moved.py'}:task")
     assert named.exit_code == 0, named.output
 
@@ -82,13 +86,44 @@ def test_a_rate_that_diverges_is_not_chosen_and_a_run_that_does_is_told(tmp_path
     records = read(tmp_path)[0]
     assert {record.rate for record in records if not record.tuning} == {0.1}
     assert sum("diverged" in record.outcome for record in records) == 2 * len(TUNING_SEEDS) + 1
-    assert "1 runs of ss (a) diverged and are left out" in page(toy(train), records)
+    html = page(toy(train), records)
+    assert "the loss became no number with 1 seed of ss (a): left out" in html
+    assert re.search(r'data-name="seeds">2<', html)
 
 
-@pytest.mark.parametrize("outcome", [None, {"score": 1.0}, 3.0])
+def test_a_gate_whose_runs_all_diverge_has_no_best_rate(tmp_path):
+    def train(job):
+        if job.gate == "ss":
+            raise FloatingPointError("the loss is nan")
+        return {"validation": -abs(job.rate - 1.0), "score": 1.0, "moved": True}
+
+    run(toy(train), tmp_path, seeds=2)
+    html = page(toy(train), read(tmp_path)[0])
+    assert "the loss became no number with 2 seeds of ss (a): left out" in html
+    assert "rate tried" not in html
+
+
+def test_a_measure_that_is_no_number_decides_nothing_and_is_told(tmp_path):
+    def train(job):
+        broken = job.gate == "ll" and job.seed == 2
+        return {"validation": 0.0, "score": float("nan") if broken else 1.0 * job.seed, "moved": True}
+
+    run(toy(train, rates=(0.1,)), tmp_path, seeds=6)
+    records = read(tmp_path)[0]
+    assert "NaN" not in (tmp_path / "records.jsonl").read_text()
+    assert difference(records, "a", "ll", "ss", "score") == (0.0, 0.0, 0.0, 5)
+    assert "score became no number with 1 seed of ll (a): left out" in page(toy(train), records)
+
+
+@pytest.mark.parametrize("outcome", [None, {"score": 1.0}, 3.0, {"validation": "good"}, {"validation": None}])
 def test_a_run_without_a_validation_score_is_told(tmp_path, outcome):
     with pytest.raises(ValueError, match='give a dictionary with "validation"'):
         run(toy(lambda job: outcome), tmp_path, seeds=1)
+
+
+def test_a_test_run_without_its_first_measure_is_told(tmp_path):
+    with pytest.raises(ValueError, match="the first always: score"):
+        run(toy(lambda job: {"validation": 0.0, "scor": 1.0}), tmp_path, seeds=1)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +146,19 @@ def test_what_is_wrong_with_an_experiment_is_told_when_it_is_made(change, said):
         replace(toy(lambda job: {}), **change)
 
 
+def test_an_experiment_with_the_name_of_a_built_in_one_is_told_from_it(file, tmp_path):
+    file.write_text(file.read_text().replace('"mine"', '"temperature"'))
+    result = called("run", f"{file}:task", "--quick", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "<title>Mine</title>" in (tmp_path / "out" / "index.html").read_text("utf-8")
+    other = called("run", "temperature", "--quick", "--resume", "--out", tmp_path / "out")
+    assert other.exit_code == 2
+    assert "give another folder" in other.output.replace("\n", " ")
+
+
 def test_the_folder_remembers_the_file(file, tmp_path):
     run(load(f"{file}:task"), tmp_path / "out", quick=True, origin=f"{file}:task")
     assert json.loads((tmp_path / "out" / "experiment.json").read_text())["origin"] == f"{file}:task"
-    assert Job("a", "ss", 0, 0.1).key() == "a | ss | test 0 | 0.1"
+    moved = file.rename(tmp_path / "moved.py")
+    run(load(f"{moved}:task"), tmp_path / "out", quick=True, resume=True, origin=f"{moved}:task")
+    assert json.loads((tmp_path / "out" / "experiment.json").read_text())["origin"] == f"{moved}:task"

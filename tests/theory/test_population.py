@@ -1,6 +1,6 @@
 """Population exponents: exact distances, the heat equation, kinks, derivatives, and results that are not certified."""
 
-from math import exp, pi, sqrt
+from math import exp, inf, isfinite, nan, pi, sqrt
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from gatewise.core.experts import EXPERTS
 from gatewise.core.families import FAMILIES
 from gatewise.core.gates import GATES
-from gatewise.core.mixture import Measure, Mixture
+from gatewise.core.mixture import Measure, Mixture, log_density
 from gatewise.fit.least_squares import mean_of
 from gatewise.theory.population import population_exponent
 from gatewise.theory.population_descent import descend
@@ -234,3 +234,35 @@ def test_kinks_and_counts_that_no_rule_integrates_are_refused():
     counts = Mixture((GATES["constant"],), (1,), family=FAMILIES["poisson"])
     with pytest.raises(ValueError, match=r"family Poisson.*real line.*distance='l2'"):
         population_exponent(counts, LINE._replace(family={}), counts, "experts.coef", cells=(0,))
+
+
+def test_distances_at_rounding_only_because_displacements_are_tiny_are_no_proof():
+    """The intercept of a split expert has the exponent 4: at .004 the distance is below 1e-10."""
+    eps = (0.004, 0.002)
+    found = population_exponent(
+        constants("constant", 1), ONE, constants("constant", 2), "experts.intercept", cells=(0, 0), eps=eps, box=BOX
+    )
+    assert max(found.distance) < 1e-10
+    assert not found.attained
+    assert isfinite(found.local[0])
+
+
+@pytest.mark.parametrize("gate", ["dense-to-sparse", "tanh-dense-to-sparse", "laplace", "softmax"])
+def test_a_split_truth_is_the_truth(gate):
+    heat = {"temperature": tensor(0.2)} if "sparse" in gate else {}
+    place = "center" if gate == "laplace" else "weight"
+    truth = two(place)
+    truth = truth._replace(gates=({**truth.gates[0], **heat},))
+    small, large = (Mixture((GATES[gate],), (k,)) for k in (2, 3))
+    x, y = (torch.linspace(-end, end, 9, dtype=torch.float64)[None] for end in (2, 3))
+    near = split(large, truth, (0, 0, 1), 1, 1)
+    torch.testing.assert_close(log_density(large, near, x, x, y), log_density(small, truth, x, x, y))
+
+
+def test_descents_where_derivatives_are_no_numbers_end_without_a_certificate():
+    def nothing(z):
+        return z * nan, z[:, None] * nan
+
+    start, box = torch.ones(1, dtype=torch.float64), torch.full((1,), 2.0, dtype=torch.float64)
+    end = descend(lambda z: z * nan, nothing, start, -box, box, 50, 1e-9)
+    assert (end.norm, end.offset) == (inf, inf)

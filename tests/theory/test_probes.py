@@ -13,6 +13,7 @@ from gatewise.core.mixture import Measure, Mixture
 from gatewise.theory import Arm, Claim, Data, Model, Probe, Study, collect, run, run_probes
 from gatewise.theory.probes import FILE, Probed, expected, judge_probes, settled
 from gatewise.theory.slopes import slope
+from gatewise.theory.store import line_of
 from gatewise.theory.verdict import Verdict, Word
 
 ONE = Mixture((GATES["constant"],), (1,))
@@ -71,34 +72,35 @@ def test_exponents_stand_in_the_result(tmp_path):
     assert "supported: population exponent, intercept: 1.000" in collect(study, tmp_path).text()
 
 
-CLAIM = Claim("line", "hellinger", "equal", -0.5, 0.05, "this project", "own", probe="intercept")
+CLAIM = Claim("line", "experts.intercept exact mean", "equal", -0.5, 0.05, "this project", "own", probe="intercept")
 SLOPE = slope((100, 1000), [[0.1, 0.1], [0.03, 0.03]])
+
+
+def measured(*local, word="contradicted"):
+    return Probed(LINE, Word(word), "as measured", {"local": list(local)})
 
 
 @pytest.mark.parametrize(
     ("window", "exponent", "said"),
     [
-        ("unresolved", 1.01, "supported"),
-        ("unresolved", 2.0, "contradicted"),
-        ("unresolved", None, "contradicted"),
-        ("unresolved", "open", "unresolved"),
-        ("supported", "open", "supported"),
-        ("supported", 1.01, "supported"),
-        ("supported", 2.0, "unresolved"),
-        ("contradicted", 1.01, "unresolved"),
+        ("unresolved", measured(1.0, 1.01, word="supported"), "supported"),
+        ("unresolved", measured(2.02, 2.0), "contradicted"),
+        ("unresolved", measured(None, None), "contradicted"),
+        ("unresolved", measured(1.0, 1.01, word="unresolved"), "unresolved"),
+        ("unresolved", measured(2.0, 1.01, word="supported"), "unresolved"),
+        ("supported", measured(1.0, 1.01, word="unresolved"), "supported"),
+        ("supported", measured(1.0, 1.01, word="supported"), "supported"),
+        ("supported", measured(2.02, 2.0), "unresolved"),
+        ("contradicted", measured(1.0, 1.01, word="supported"), "unresolved"),
+        ("not identified", measured(None, None), "not identified"),
     ],
 )
 def test_an_exponent_decides_what_slopes_leave_open_and_leaves_open_what_it_denies(window, exponent, said):
     verdict = Verdict(CLAIM, Word(window), SLOPE, "partly inside", "more")
-    found = settled(verdict, [measured(exponent)])
+    found = settled(verdict, [exponent])
     assert found.word is Word(said)
-    if exponent != "open":
+    if found is not verdict:
         assert "population exponent is as measured" in found.reason
-
-
-def measured(exponent):
-    word = Word.unresolved if exponent == "open" else Word.contradicted
-    return Probed(LINE, word, "as measured", {"local": [1.0, exponent]})
 
 
 @pytest.mark.parametrize(
@@ -112,21 +114,49 @@ def measured(exponent):
         ("at_least", -0.25, 1.0, "contradicted"),
         ("slower_than_polynomial", 0.0, None, "supported"),
         ("slower_than_polynomial", 0.0, 2.0, "contradicted"),
+        ("slower_than_polynomial", 0.0, 8.0, "contradicted"),
     ],
 )
 def test_an_exponent_says_a_slope_that_every_kind_of_claim_can_be_judged_by(kind, value, exponent, said):
     claim = replace(CLAIM, kind=kind, value=value)
     verdict = Verdict(claim, Word.unresolved, SLOPE, "partly inside")
-    assert settled(verdict, [measured(exponent)]).word is Word(said)
+    assert settled(verdict, [measured(exponent, exponent)]).word is Word(said)
 
 
 def test_an_exponent_contradicts_a_recalled_claim_as_recollection():
     verdict = Verdict(replace(CLAIM, standing="recalled"), Word.unresolved, SLOPE, "partly inside")
-    assert settled(verdict, [measured(4.0)]).word is Word.differs
+    assert settled(verdict, [measured(4.0, 4.0)]).word is Word.differs
+
+
+@pytest.mark.parametrize(
+    ("value", "local", "certified", "said", "reason"),
+    [
+        (2.0, [1.5, 1.95], [True, True], "supported", "1.950 at eps"),
+        (2.0, [1.0, 2.5], [True, True], "unresolved", "still moves, from 1.000"),
+        (2.0, [3.0, 2.5], [True, True], "unresolved", "still moves, from 3.000"),
+        (2.0, [3.0, 3.01], [True, True], "contradicted", "3.010"),
+        (2.0, [3.0, 3.01], [False, True], "unresolved", "one alone has no trend"),
+        (2.0, [3.0, 3.01], [True, False], "unresolved", "not certified"),
+        (2.0, [0.03, 0.01], [True, True], "unresolved", "truth outside of the box"),
+        (2.0, [None, None], [True, True], "contradicted", "attained"),
+        (inf, [None, None], [True, True], "supported", "attained"),
+        (inf, [2.0, 2.01], [True, True], "contradicted", "2.010"),
+        (inf, [2.0, 3.0], [True, True], "unresolved", "still moves"),
+    ],
+)
+def test_an_exponent_is_judged_by_its_trend_and_its_certificates(tmp_path, value, local, certified, said, reason):
+    probe = replace(LINE, value=value, tolerance=0.1)
+    run_probes(study_of(probe), tmp_path)
+    record = judge_probes(study_of(probe), tmp_path)[0].record
+    changed = {**record, "local": local, "certified": certified}
+    (tmp_path / FILE).write_text(line_of(changed))
+    found = judge_probes(study_of(probe), tmp_path)[0]
+    assert found.word is Word(said)
+    assert reason in found.reason
 
 
 def test_an_exponent_says_nothing_of_other_claims_and_of_fits_that_were_not_run():
-    probed = [measured(1.01)]
+    probed = [measured(1.01, 1.01)]
     other = Verdict(replace(CLAIM, probe=""), Word.unresolved, SLOPE, "partly inside")
     assert settled(other, probed) is other
     empty = Verdict(CLAIM, Word.unresolved, slope((100, 1000), [[], []]), "not run")
@@ -146,6 +176,8 @@ def test_a_claim_names_an_exponent_that_exists_and_says_something_of_it():
         replace(study_of(LINE), claims=(replace(CLAIM, probe="other"),))
     with pytest.raises(ValueError, match="says something of one arm, not of a difference"):
         replace(study_of(LINE), claims=(replace(CLAIM, other="line", other_series="mean"),))
+    with pytest.raises(ValueError, match=r"'intercept' says something of experts.intercept"):
+        replace(study_of(LINE), claims=(replace(CLAIM, series="hellinger"),))
 
 
 SHARED = Measure(

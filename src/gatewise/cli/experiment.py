@@ -67,7 +67,7 @@ def run(
                         resume=resume,
                         workers=workers,
                         listener=tell,
-                        origin="" if experiment.name in EXPERIMENTS else whole_name(name),
+                        origin="" if name == "all" or name in EXPERIMENTS else whole_name(name),
                     )
             except KeyboardInterrupt:
                 typer.echo(f"\nwhat has ended is in {folder}: go on with the same command and --resume", err=True)
@@ -84,12 +84,22 @@ def report(
     with clear_faults():
         import json
 
+        from gatewise.experiments import EXPERIMENTS
         from gatewise.experiments.store import HEADER
 
         if not (folder / HEADER).is_file():
             raise ValueError(f"{folder} holds no experiment: give a folder of `gatewise experiment run`")
         found = json.loads((folder / HEADER).read_text("utf-8"))
-        _tell(_experiment(given or found.get("origin") or found["experiment"]), folder)
+        where = given or found.get("origin") or found["experiment"]
+        if where not in EXPERIMENTS and not Path(where.rpartition(":")[0]).is_file():
+            raise ValueError(
+                f"{folder} holds {found['experiment']!r} of {where}, which is not there: name it, --experiment "
+                "my_task.py:task"
+            )
+        experiment = _experiment(where)
+        if experiment.name != found["experiment"]:
+            raise ValueError(f"{folder} holds {found['experiment']!r}, not {experiment.name!r}: name its experiment")
+        _tell(experiment, folder)
 
 
 def _absent(experiment: Any, folder: Path | None) -> str:
@@ -122,7 +132,8 @@ def _tell(experiment: Any, folder: Path) -> None:
     for variant in experiment.variants:
         if gates_in(experiment, records, variant):
             console().print(shown(experiment, records, variant))
-    typer.echo(f"{len(records)} runs in {seconds(folder) / 60:.1f} min of processor time")
+    if minutes := seconds(folder) / 60:
+        typer.echo(f"{len(records)} runs, {minutes:.1f} min of processor time")
     typer.echo(f"wrote {write_experiment(experiment, folder)}: open it in a browser")
 
 

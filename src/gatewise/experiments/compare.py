@@ -41,11 +41,14 @@ def gates_in(experiment: Experiment, records: Sequence[Record], variant: str) ->
 
 
 def values(records: Sequence[Record], variant: str, gate: str, measure: str) -> dict[int, float]:
-    """Return a measure of a gate by seed."""
+    """Return a measure of a gate by seed, of the seeds that have a number."""
     return {
         record.seed: record.outcome[measure]
         for record in records
-        if record.variant == variant and record.gate == gate and not record.tuning and measure in record.outcome
+        if record.variant == variant
+        and record.gate == gate
+        and not record.tuning
+        and record.outcome.get(measure) is not None
     }
 
 

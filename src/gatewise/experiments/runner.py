@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def run(
         nonlocal number
         left = [job for job in jobs if job.key() not in done]
         number += len(jobs) - len(left)
-        for job, outcome, seconds in _ended(experiment.run, left, workers):
+        for job, outcome, seconds in in_processes(partial(_one, experiment), left, workers):
             record = Record(job.variant, job.gate, job.seed, job.rate, job.tuning, job.key(), _plain(outcome))
             append(folder, record, seconds)
             done[job.key()] = record
@@ -107,24 +108,30 @@ def run(
         finish([Job(variant, gate, seed, rate, quick, device, data) for gate, rate in chosen_rates for seed in few])
 
 
-def _ended(run: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Outcome, float]]:
-    """Run jobs, on processes if there are several workers, and return each when it ends: outcome, processor time."""
-    return in_processes(partial(_one, run), jobs, workers)
-
-
-def _one(run: Callable[[Job], Outcome], job: Job) -> tuple[Job, Outcome, float]:
+def _one(experiment: Experiment, job: Job) -> tuple[Job, Outcome, float]:
+    """Run a job on one thread, and return it with its outcome and its processor time."""
     begin = time.process_time()
     with one_thread():
         try:
-            outcome = run(job)
+            outcome = experiment.run(job)
+            _check(experiment, job, outcome)
         except FloatingPointError as fault:
             outcome = {DIVERGED: str(fault)}
-    if not isinstance(outcome, Mapping) or not {"validation", DIVERGED} & set(outcome):
+    return job, outcome, time.process_time() - begin
+
+
+def _check(experiment: Experiment, job: Job, outcome: Any) -> None:
+    """Refuse an outcome that lacks a number that is needed: the score, and the first measure of a test."""
+    given = outcome if isinstance(outcome, Mapping) else {}
+    needed = ["validation", *([] if job.tuning else list(experiment.measures)[:1])]
+    known = [name for name in ("validation", *experiment.measures) if name in given]
+    wrong = [name for name in known if not isinstance(given[name], (int, float, np.number, torch.Tensor))]
+    if wrong or any(name not in given for name in needed):
         raise ValueError(
             f'the run of {job.key()!r} returned {outcome!r:.80}: give a dictionary with "validation", a number of '
-            'which more is better, "moved" and the measures by name'
+            f'which more is better, "moved", and measures by their names, the first always: '
+            f"{', '.join(experiment.measures)}"
         )
-    return job, outcome, time.process_time() - begin
 
 
 def _open(experiment: Experiment, folder: Path, quick: bool, resume: bool, origin: str) -> None:
@@ -137,11 +144,22 @@ def _open(experiment: Experiment, folder: Path, quick: bool, resume: bool, origi
         found = json.loads(path.read_text("utf-8"))
         if (found["experiment"], found["quick"]) != (header["experiment"], header["quick"]):
             raise ValueError(f"{folder} holds {found}, not {header}: give another folder by --out")
-        return
+        if bool(found.get("origin")) != bool(origin):
+            raise ValueError(
+                f"{folder} holds {experiment.name!r} of {found.get('origin') or 'gatewise itself'}, not of "
+                f"{origin or 'gatewise itself'}: give another folder by --out"
+            )
+        header["torch"] = found["torch"]
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(header, indent=1), "utf-8")
 
 
-def _plain(outcome: Any) -> dict[str, Any]:
-    """Return an outcome of plain numbers and lists, as JSON holds them."""
-    return json.loads(json.dumps(dict(outcome), default=lambda value: np.asarray(value).tolist()))
+def _plain(value: Any) -> Any:
+    """Return an outcome as JSON holds it: numbers, texts and lists; a number that is none is null."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, (np.ndarray, np.generic, torch.Tensor)):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not isfinite(value) else value

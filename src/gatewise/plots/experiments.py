@@ -55,7 +55,9 @@ def curves(
         found = [r.outcome[figure.key] for r in _of(records, variant, gate) if figure.key in r.outcome]
         if found:
             look = {"color": style.colour(i), "linestyle": style.dash(i), "marker": style.marker(i)}
-            ax.plot(figure.x, np.mean(found, 0), markersize=3.5, linewidth=1.2, label=gate, **look)
+            ax.plot(
+                figure.x, np.mean(np.asarray(found, dtype=float), 0), markersize=3.5, linewidth=1.2, label=gate, **look
+            )
     ax.set_xlabel(figure.x_title)
     ax.set_ylabel(figure.y_title)
     ax.legend(fontsize=7, frameon=False, ncols=2)

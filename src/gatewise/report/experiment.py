@@ -16,6 +16,7 @@ from rich.table import Table as Shown
 
 from gatewise.experiments.compare import Interval, difference, gates_in, interval, values, verdicts, word
 from gatewise.experiments.experiment import Curves, Experiment, Measure
+from gatewise.experiments.runner import DIVERGED
 from gatewise.experiments.specialise import stability
 from gatewise.experiments.store import Record, read, seconds
 from gatewise.plots.experiments import by_gate, curves, table
@@ -45,8 +46,8 @@ def page(experiment: Experiment, records: Sequence[Record], faults: Sequence[str
     still = sorted({record.gate for record in tested if record.outcome.get("moved") is False})
     words = list(faults)
     words += [f"a gate parameter of {gate} did not move in some run" for gate in still]
-    words += _diverged(tested)
-    words += _at_ends(experiment, tested)
+    words += _without_numbers(experiment, tested)
+    words += _at_ends(experiment, [record for record in tested if DIVERGED not in record.outcome])
     words += ["short runs (--quick): they show that everything works and decide nothing"] if _quick(records) else []
     return filled(
         "experiment.html.j2",
@@ -110,10 +111,17 @@ def _variant(experiment: Experiment, records: Sequence[Record], variant: str, nu
     }
 
 
-def _diverged(records: Sequence[Record]) -> list[str]:
-    """Return, in words, which runs have no measures because their loss became no number."""
-    found = Counter((r.gate, r.variant) for r in records if "diverged" in r.outcome)
-    return [f"{count} runs of {gate} ({variant}) diverged and are left out" for (gate, variant), count in found.items()]
+def _without_numbers(experiment: Experiment, records: Sequence[Record]) -> list[str]:
+    """Return, in words, which runs are left out: their loss, or a measure, became no number."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for r in records:
+        what = [measure.title for name, measure in experiment.measures.items() if r.outcome.get(name, 0) is None]
+        for words in ["the loss"] if DIVERGED in r.outcome else what:
+            found[words, r.gate, r.variant] += 1
+    return [
+        f"{words} became no number with {count} {'seed' if count == 1 else 'seeds'} of {gate} ({variant}): left out"
+        for (words, gate, variant), count in found.items()
+    ]
 
 
 def _at_ends(experiment: Experiment, records: Sequence[Record]) -> list[str]:
@@ -173,7 +181,7 @@ def _rows(experiment: Experiment, records: Sequence[Record], variant: str) -> li
                 "stability": steady,
                 "gate": gate,
                 "rate": ", ".join(f"{rate:g}" for rate in rates),
-                "n": len(found),
+                "n": sum(DIVERGED not in record.outcome for record in found),
                 "cells": cells,
             }
         )

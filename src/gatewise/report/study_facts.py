@@ -36,12 +36,13 @@ LOOKS: dict[Word, Look] = {
     Word.not_identified: Look("\N{EMPTY SET}", "unidentified", "cyan"),
 }
 MEANINGS: dict[Word, str] = {
-    Word.supported: "the 95 % interval of the slope lies inside what the claim allows; where slopes leave an equality "
-    "open, a population exponent that is measured for it decides, this way or the other",
-    Word.contradicted: "the interval lies outside of it; a faster slope never contradicts an upper bound",
-    Word.differs: "the interval lies outside, but the claim was recalled, not read: the recollection may be wrong",
+    Word.supported: "the 95 % interval of the slope lies inside what the claim allows, or slopes leave the claim open "
+    "and the population exponent that is measured for it allows it",
+    Word.contradicted: "the interval lies outside of it, or slopes leave the claim open and its population exponent "
+    "denies it; a faster slope never contradicts an upper bound",
+    Word.differs: "the same, but the claim was recalled, not read: the recollection may be wrong",
     Word.unresolved: "the interval lies partly inside, or the sizes, the replicates or their certificates do not "
-    "carry a verdict",
+    "carry a verdict, or slopes and population exponent say different things",
     Word.not_identified: "a ridge of equal objective runs through the parameter: it has no rate, and a slope would be "
     "that of the search",
 }

@@ -20,7 +20,9 @@ from gatewise.theory.population_problem import Box, Held, split
 from gatewise.theory.population_rules import Cube, Region
 from gatewise.theory.population_search import ATTAINED, Side, Task, continued
 
-TINY = 1e-300  # in place of a distance of zero, which has no logarithm
+TINY, HUGE = 1e-300, 1e300  # in place of distances of zero and of descents that all failed: logarithms are finite
+STEEPEST = 8  # exponent that is told from an infinite one: with c eps^8 the largest displacement is not at rounding
+HALF = 0.5  # largest relative change of a distance at rounding on finer nodes
 
 
 class Population(NamedTuple):
@@ -56,11 +58,8 @@ class Population(NamedTuple):
 
     @property
     def attained(self) -> bool:
-        """Whether the truth is reached, but for rounding, at every displacement: no data identify the parameter.
-
-        The measures found prove it by themselves: nothing smaller has to be looked for.
-        """
-        return max(self.distance) <= ATTAINED
+        """Whether the truth is reached, but for rounding, at every displacement: no data identify the parameter."""
+        return all(e == inf for e in self.local)
 
     def text(self) -> str:
         """Return a table, one line per displacement; offset and change on finer nodes are the larger of both signs."""
@@ -148,7 +147,8 @@ def population_exponent(
     distance is that on this range. An exponent is certified when at both its ends both signs ended at an optimum
     (relative offset below 1e-4) that at least two descents found, and finer nodes change the distance by less than one
     per cent. A local exponent is the slope between two displacements, not a limit: read its trend. Where the distance
-    is zero but for rounding (1e-10) at every displacement, the parameter is not identified and the exponent infinite.
+    is zero but for rounding (1e-10, and the eighth power of the largest displacement) everywhere, also on finer nodes,
+    the measures found show that the parameter is not identified: the exponent is infinite.
 
     Examples
     --------
@@ -207,9 +207,11 @@ def _population(path: str, eps: tuple[float, ...], sides: tuple[tuple[Side, Side
     distance = tuple(min(up.distance, down.distance) for up, down in sides)
     pairs = list(pairwise(range(len(eps))))
     hits = tuple((up.hits + down.hits, up.starts + down.starts) for up, down in sides)
-    if max(distance) <= ATTAINED:
+    nearest = [min(pair, key=lambda side: side.distance) for pair in sides]
+    rounding = min(ATTAINED, eps[0] ** STEEPEST)
+    if all(side.distance <= rounding and side.quadrature < HALF for side in nearest):
         return Population(path, eps, distance, (inf,) * len(pairs), nan, (True,) * len(pairs), hits, sides)
-    sizes = [max(d, TINY) for d in distance]
+    sizes = [min(max(d, TINY), HUGE) for d in distance]
     local = tuple(log(sizes[i] / sizes[j]) / log(eps[i] / eps[j]) for i, j in pairs)
     certified = tuple(all(side.certified for at in pair for side in sides[at]) for pair in pairs)
     trend = local[-1] - local[-2] if len(local) > 1 else nan

@@ -87,14 +87,20 @@ class Coordinates(NamedTuple):
 def split(mixture: Mixture, truth: Measure, cells: tuple[int, ...], d: int, q: int) -> Measure:
     """Return the truth with every atom as often as its cell is filled, its weight shared equally.
 
-    Parameters of a whole gate, such as a temperature, are copied.
+    Parameters of a whole gate, such as a temperature, are copied; one that divides the scores divides the biases too.
     """
     paths, index, out = truth.paths(), torch.tensor(cells), {}
     for path, (spec, _) in specifications(mixture, d, d, q).items():
         out[path] = paths[path][index] if spec.owner == "child" else paths[path]
     if BIAS in out:
-        out[BIAS] = out[BIAS] - torch.tensor([log(cells.count(c)) for c in cells], dtype=torch.float64)
+        shares = torch.tensor([log(cells.count(c)) for c in cells], dtype=torch.float64)
+        out[BIAS] = out[BIAS] - shares * _temperature(truth)
     return from_paths(out, 1)
+
+
+def _temperature(measure: Measure) -> float:
+    """Return what biases are divided by in log weights: the temperature of the gate, one without."""
+    return float(measure.gates[0].get("temperature", 1.0))
 
 
 def coordinates(
@@ -114,7 +120,7 @@ def coordinates(
     near : Measure
         The truth with split atoms.
     ratio : float
-        Bound on the absolute log ratio of weights inside a cell.
+        Bound on the absolute log ratio of weights inside a cell, at the true temperature.
 
     Raises
     ------
@@ -145,11 +151,11 @@ def coordinates(
     if relative:
         fixed[-1] = 0.0
     chart = make_chart(mixture, d, d, q, bounds=box, fixed={held.tensor: fixed})
-    return _ratios(chart, cells, ratio)
+    return _ratios(chart, cells, ratio * _temperature(near))
 
 
-def _ratios(chart: Chart, cells: tuple[int, ...], ratio: float) -> Coordinates:
-    """Measure the biases of a cell from one atom of it, the last if the gauge holds it."""
+def _ratios(chart: Chart, cells: tuple[int, ...], limit: float) -> Coordinates:
+    """Measure the biases of a cell, within a limit, from one atom of it, the last if the gauge holds it."""
     mix, lower, upper = torch.eye(chart.size, dtype=torch.float64), chart.lower.clone(), chart.upper.clone()
     ratios = torch.zeros(chart.size, dtype=torch.bool)
     column = chart.columns(BIAS).tolist() if BIAS in chart.shapes else []
@@ -157,7 +163,7 @@ def _ratios(chart: Chart, cells: tuple[int, ...], ratio: float) -> Coordinates:
         atoms = [i for i, c in enumerate(cells) if c == cell]
         anchor = column[atoms[-1]] if column[atoms[-1]] < 0 else column[atoms[0]]
         for own in (column[i] for i in atoms if column[i] != anchor):
-            lower[own], upper[own], ratios[own] = -ratio, ratio, True
+            lower[own], upper[own], ratios[own] = -limit, limit, True
             if anchor >= 0:
                 mix[own, anchor] = 1.0
     return Coordinates(chart, mix, lower, upper, ratios)

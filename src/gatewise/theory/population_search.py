@@ -29,7 +29,7 @@ POWERS = (0.5, 1.0, 2.0)  # of eps: a variance moves with the square of a mean, 
 ROUNDS = 2  # descents on nodes placed at the centers that the last one found
 COARSE = 1e-2  # relative change of the distance on finer nodes that is too much
 ROUNDING = 1e-12  # distance that rounding may make
-ATTAINED = 1e-10  # the same of descents along a ridge, where it is so at every displacement
+ATTAINED = 1e-10  # the same of descents along a ridge
 
 
 class Side(NamedTuple):

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gatewise.fit.threads import one_thread
-from gatewise.theory.claims import Probe
+from gatewise.theory.claims import Claim, Probe
 from gatewise.theory.population import population_exponent
 from gatewise.theory.store import cut, line_of, parsed
 from gatewise.theory.study import Study
 from gatewise.theory.verdict import Verdict, Word, word_at
 
 STEADY = 0.5  # share of the tolerance that an exponent may still move between its last two values
+LEAST = 0.9  # exponent below which the distance does not go to zero as a smooth one does
 FILE = "probes.jsonl"
 
 
@@ -36,12 +37,12 @@ class Probed(NamedTuple):
 
     def local(self) -> list[float]:
         """Return the exponents between neighbours; none before it is measured."""
-        return [] if self.record is None else _numbers(self.record)
+        return [] if self.record is None else [inf if e is None else e for e in self.record["local"]]
 
 
 def expected(probe: Probe) -> str:
     """Return the exponent that is claimed, in words."""
-    return "infinite: not identified" if isinf(probe.value) else f"{probe.value:g} ± {probe.tolerance:g}"
+    return "infinite: not identified" if isinf(probe.value) else f"{probe.value:g} +- {probe.tolerance:g}"
 
 
 def run_probes(study: Study, folder: str | Path, tell: Callable[[Probe], None] | None = None) -> None:
@@ -104,52 +105,59 @@ def _read(folder: Path) -> dict[str, dict[str, Any]]:
     return {record["probe"]: record for record in records if record is not None}
 
 
-def _numbers(record: dict[str, Any]) -> list[float]:
-    return [inf if e is None else e for e in record["local"]]
-
-
 def judge_probes(study: Study, folder: str | Path) -> tuple[Probed, ...]:
     """Return the verdict on every probe of a study from what its folder holds.
 
     Supported iff the exponent between the two smallest displacements is certified and inside the claim (infinite iff
-    the truth is attained at every displacement), contradicted iff it is certified, outside, and has moved from the one
-    before by less than half of the tolerance or away from the claim; unresolved otherwise.
+    the truth is attained at every displacement); contradicted iff it is certified and outside, like the one before, on
+    the same side, and not closer to the claim than that by more than half of the tolerance; unresolved otherwise.
     """
     held = _read(Path(folder))
     return tuple(_judge(probe, held.get(_key(probe))) for probe in study.probes)
 
 
 def _judge(probe: Probe, record: dict[str, Any] | None) -> Probed:
+    found = Probed(probe, Word.unresolved, "not measured yet: gatewise study probe", record)
     if record is None:
-        return Probed(probe, Word.unresolved, "not measured yet: gatewise study probe", None)
-    *before, last = _numbers(record)
-    if not record["certified"][-1]:
-        return Probed(probe, Word.unresolved, f"{last:.3f} is not certified: more starts", record)
-    said = f"{last:.3f} at eps = {probe.eps[-1]:g}"
+        return found
+    *before, last = found.local()
     if isinf(last):
         said = "infinite: the truth is attained at every displacement"
-    if last == probe.value or abs(last - probe.value) <= probe.tolerance:
-        return Probed(probe, Word.supported, said, record)
-    if not before:
-        return Probed(probe, Word.unresolved, f"{last:.3f}, and one alone has no trend: more displacements", record)
+        return found._replace(word=Word.supported if isinf(probe.value) else _against(probe), reason=said)
+    if not record["certified"][-1]:
+        return found._replace(reason=f"{last:.3f} is not certified: more starts")
+    if last < LEAST:
+        where = "the truth outside of the box, or displacements too large"
+        return found._replace(reason=f"{last:.3f}, but an exponent below one has no smooth law: {where}")
+    if abs(last - probe.value) <= probe.tolerance:
+        return found._replace(word=Word.supported, reason=f"{last:.3f} at eps = {probe.eps[-1]:g}")
+    if not before or not record["certified"][-2]:
+        return found._replace(reason=f"{last:.3f}, and one alone has no trend: more displacements, more starts")
     towards = last - before[-1] if probe.value > last else before[-1] - last
-    if towards > STEADY * probe.tolerance:
-        return Probed(probe, Word.unresolved, f"{last:.3f} still moves towards the claim: smaller eps", record)
-    return Probed(probe, Word.differs if probe.standing == "recalled" else Word.contradicted, said, record)
+    crossed = (probe.value > last) != (probe.value > before[-1])
+    if crossed or towards > STEADY * probe.tolerance:
+        return found._replace(reason=f"{last:.3f} still moves, from {before[-1]:.3f}: smaller eps")
+    return found._replace(word=_against(probe), reason=f"{last:.3f} at eps = {probe.eps[-1]:g}")
+
+
+def _against(probe: Probe) -> Word:
+    return Word.differs if probe.standing == "recalled" else Word.contradicted
 
 
 def settled(verdict: Verdict, found: Sequence[Probed]) -> Verdict:
     """Return the verdict on a claim with what its population exponent says of the slope ``-1 / (2 e)``.
 
-    The exponent decides what the slopes leave open. Where slopes and exponent decide and say different things, the
+    The exponent decides what the slopes leave open, if the one before it says the same; that an error falls slower than
+    every power it decides by being infinite or not. Where slopes and exponent decide and say different things, the
     window is not at its limit and the claim is open.
     """
     probed = next((one for one in found if verdict.claim.probe and one.probe.name == verdict.claim.probe), None)
-    if probed is None or probed.word is Word.unresolved or not verdict.slope.used or not all(verdict.slope.used):
+    if probed is None or probed.word is Word.unresolved or verdict.word is Word.not_identified:
         return verdict
-    word = word_at(verdict.claim, -1 / (2 * probed.local()[-1]))
-    if word is Word.contradicted and verdict.claim.standing == "recalled":
-        word = Word.differs
+    words = {_word(verdict.claim, e) for e in probed.local()[-2:]}
+    if len(words) > 1 or not verdict.slope.used or not all(verdict.slope.used):
+        return verdict
+    word = words.pop()
     said = f"the population exponent is {probed.reason}"
     if verdict.word is Word.unresolved:
         return verdict._replace(word=word, reason=f"{said}; open in the window: {verdict.reason}", settle="")
@@ -157,3 +165,10 @@ def settled(verdict: Verdict, found: Sequence[Probed]) -> Verdict:
         return verdict._replace(reason=f"{verdict.reason}; {said}")
     reason = f"{verdict.word} in the window, but {said}: the window is not at its limit"
     return verdict._replace(word=Word.unresolved, reason=reason, settle="larger n")
+
+
+def _word(claim: Claim, exponent: float) -> Word:
+    """Return what an exponent says of a claim; a finite one is a power of n, however slow."""
+    slow = claim.kind == "slower_than_polynomial"
+    word = word_at(claim, -1 / (2 * exponent)) if not slow or isinf(exponent) else Word.contradicted
+    return Word.differs if word is Word.contradicted and claim.standing == "recalled" else word

@@ -27,7 +27,10 @@ from gatewise.theory.study import Study
 from gatewise.theory.voronoi import LOSSES, Errors, errors, hierarchical_loss, voronoi_loss
 
 DATA, STARTS, SEARCH = range(3)  # roles of random numbers
-UNCERTIFIED = {Status.separated, Status.stalled}  # at a bound or a floor of the box, on a kink, on a ridge: an optimum
+UNCERTIFIED = {
+    Status.separated,
+    Status.stalled,
+}  # others are optima of the box: at a bound, a floor or a kink, of few rows
 
 
 class Block(NamedTuple):

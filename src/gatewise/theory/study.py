@@ -29,7 +29,8 @@ class Study:
     ------
     ValueError
         Without arms, a seed or a name that a folder can have, for two arms or exponents of one name, a claim or a
-        comparison about an arm or an exponent there is not, and a claim with a slope that is not that of its exponent.
+        comparison about an arm or an exponent there is not, and a claim about a difference, or about another parameter
+        than its exponent.
     """
 
     name: str
@@ -66,9 +67,14 @@ class Study:
                 self._check_probe(claim)
 
     def _check_probe(self, claim: Claim) -> None:
-        names = [probe.name for probe in self.probes]
-        if claim.probe not in names:
-            raise ValueError(f"study {self.name!r} has no exponent {claim.probe!r}: it has {', '.join(names)}")
+        paths = {probe.name: probe.path for probe in self.probes}
+        if claim.probe not in paths:
+            raise ValueError(f"study {self.name!r} has no exponent {claim.probe!r}: it has {', '.join(paths)}")
+        if claim.series.split(" ")[0] != paths[claim.probe]:
+            raise ValueError(
+                f"claim about {claim.arm!r}, {claim.series!r}: the exponent {claim.probe!r} says something of "
+                f"{paths[claim.probe]}"
+            )
         if claim.other:
             raise ValueError(
                 f"claim about {claim.arm!r} and {claim.other!r}, {claim.series!r}: the exponent {claim.probe!r} says "

@@ -21,10 +21,12 @@ from gatewise.theory.papers.parts import (
     Numbers,
     bound,
     box,
+    decided,
     density,
     equal,
     exact,
     exact_leaves,
+    exponent,
     flat,
     measure,
     over,
@@ -88,7 +90,9 @@ def split_probe(
     """Return the population exponent of a parameter when the first expert is split in two."""
     mixture, measure = truth
     model = Model(Mixture(mixture.gates, (3,)), box={**limits, "family.scale": (FLOOR, 2.0)}, min_scale=FLOOR)
-    probe = Probe(f"{name}, {path}", Data(mixture, measure), model, path, (0, 0, 1), value, tolerance, OWN, "derived")
+    probe = Probe(
+        exponent(name, path), Data(mixture, measure), model, path, (0, 0, 1), value, tolerance, OWN, "derived"
+    )
     d = measure.experts["coef"].shape[-1]
     if d == 1:
         return probe
@@ -127,15 +131,9 @@ LAPLACE_EXACT = Study(
 )
 
 
-def _heat(arm: str, exponents: str = "") -> tuple[Claim, ...]:
+def _heat(arm: str) -> tuple[Claim, ...]:
     """Return the sharp rates of slope, intercept and variance of a Gaussian expert fitted by two atoms."""
-    claims = (equal(arm, over(path), value, OVER, OWN, "derived") for path, value in HEAT.items())
-    return tuple(_decided(claim, exponents) for claim in claims)
-
-
-def _decided(claim: Claim, exponents: str) -> Claim:
-    """Return the claim that a population exponent decides if the slopes leave it open."""
-    return replace(claim, probe=f"{exponents}, {claim.series.split()[0]}") if exponents else claim
+    return tuple(equal(arm, over(path), value, OVER, OWN, "derived") for path, value in HEAT.items())
 
 
 def _softmax_bounds(name: str, m: int = 2) -> tuple[Claim, ...]:
@@ -172,9 +170,14 @@ SOFTMAX_OVER = Study(
     (
         bound("one too many", "loss softmax", -0.5, SOFTMAX),
         bound("one too many", "loss softmax-sharp", -0.5, OWN, "derived"),
-        *_softmax_bounds("one too many"),
-        _decided(equal("one too many", over(WEIGHT), -1 / 4, OVER, OWN, "derived"), "softmax, d=1"),
-        *_heat("one too many", "softmax, d=1"),
+        *decided(
+            (
+                *_softmax_bounds("one too many"),
+                equal("one too many", over(WEIGHT), -1 / 4, OVER, OWN, "derived"),
+                *_heat("one too many"),
+            ),
+            "softmax, d=1",
+        ),
         *exact_leaves("one too many", SOFTMAX, "published", OVER),
         density("one too many", SOFTMAX),
         bound("two too many", "loss softmax", -0.5, SOFTMAX),
@@ -207,17 +210,28 @@ LAPLACE_OVER = Study(
     ),
     (
         bound("laplace, d=1", "loss laplace", -0.5, LAPLACE),
-        *(_decided(claim, "laplace, d=1") for claim in _laplace_bounds("laplace, d=1")),
-        _decided(equal("laplace, d=1", over(CENTER), -1 / 3, 0.04, OWN, "own"), "laplace, d=1"),
-        *_heat("laplace, d=1", "laplace, d=1"),
+        *decided(
+            (
+                *_laplace_bounds("laplace, d=1"),
+                equal("laplace, d=1", over(CENTER), -1 / 3, 0.04, OWN, "own"),
+                *_heat("laplace, d=1"),
+            ),
+            "laplace, d=1",
+        ),
         density("laplace, d=1", LAPLACE),
         bound("laplace, d=3", "loss laplace", -0.5, LAPLACE),
-        *(_decided(claim, "laplace, d=3") for claim in _laplace_bounds("laplace, d=3")),
-        _decided(equal("laplace, d=3", over(CENTER), -1 / 4, 0.04, OWN, "own"), "laplace, d=3"),
-        *_heat("laplace, d=3", "laplace, d=3"),
+        *decided(
+            (
+                *_laplace_bounds("laplace, d=3"),
+                equal("laplace, d=3", over(CENTER), -1 / 4, 0.04, OWN, "own"),
+                *_heat("laplace, d=3"),
+            ),
+            "laplace, d=3",
+        ),
         density("laplace, d=3", LAPLACE),
-        _decided(equal("softmax, d=3", over(WEIGHT), -1 / 4, 0.04, OWN, "own"), "softmax, d=3"),
-        *_heat("softmax, d=3", "softmax, d=3"),
+        *decided(
+            (equal("softmax, d=3", over(WEIGHT), -1 / 4, 0.04, OWN, "own"), *_heat("softmax, d=3")), "softmax, d=3"
+        ),
         density("softmax, d=3", SOFTMAX),
         same("softmax, d=3", "laplace, d=3", over(COEF)),
         same("softmax, d=3", "laplace, d=3", over(INTERCEPT)),

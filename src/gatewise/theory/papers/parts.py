@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import torch
@@ -109,6 +110,16 @@ def density(arm: str, paper: str, tolerance: float = DENSITY) -> Claim:
 def mean(arm: str, paper: str, tolerance: float = DENSITY) -> Claim:
     """Return the claim that the error of the regression function falls as ``n^(-1/2)``: the bound, taken as sharp."""
     return equal(arm, "mean", -0.5, tolerance, f"{paper}, bound; {OWN}, sharp", "derived")
+
+
+def exponent(start: str, path: str) -> str:
+    """Return the name of the population exponent of a parameter."""
+    return f"{start}: {path}"
+
+
+def decided(claims: Iterable[Claim], start: str) -> tuple[Claim, ...]:
+    """Return claims about parameters with the population exponents that decide them if slopes leave them open."""
+    return tuple(replace(claim, probe=exponent(start, claim.series.split(" ")[0])) for claim in claims)
 
 
 def exact_leaves(arm: str, source: str, standing: Standing, tolerance: float = EXACT) -> tuple[Claim, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import inf
 
 import torch
@@ -23,8 +22,10 @@ from gatewise.theory.papers.parts import (
     Numbers,
     bound,
     box,
+    decided,
     equal,
     exact,
+    exponent,
     flat,
     mean,
     measure,
@@ -138,16 +139,16 @@ def _over_claims(gate: str, expert: str, regime: str) -> tuple[Claim, ...]:
         doubted = (slow(name, series, OWN, "own") for series in matched if expert in FLIPPED)
         return *(bound(name, series, -0.5, PAPER) for series in matched), *doubted, error
     claims = [bound(name, s, -1 / 4, PAPER) if expert in UNITS else slow(name, s, PAPER) for s in split]
-    return *(replace(c, probe=f"{name}: {path}") for c, path in zip(claims, _paths(expert), strict=True)), error
+    return *decided(claims, name), error
 
 
 def _probes(gate: str, expert: str, regime: str) -> tuple[Probe, ...]:
     """Return the population exponents of an expert that two atoms share; in regime 2 none of the sigmoid gate do."""
     arm = _over(gate, expert, regime)
-    exponent = 2.0 if expert in CURVED else inf
+    value = 2.0 if expert in CURVED else inf
     starts = 12 if expert == "polynomial" else 6  # descents along the ridge of squares stall
     return tuple(
-        Probe(f"{arm.name}: {path}", arm.data, arm.model, path, (0, 0, 1), exponent, 0.2, OWN, "derived", starts=starts)
+        Probe(exponent(arm.name, path), arm.data, arm.model, path, (0, 0, 1), value, 0.2, OWN, "derived", starts=starts)
         for path in _paths(expert)
     )
 

@@ -19,10 +19,12 @@ from gatewise.theory.papers.parts import (
     WIDE,
     bound,
     box,
+    decided,
     density,
     equal,
     exact,
     exact_leaves,
+    exponent,
     flat,
     measure,
     over,
@@ -92,44 +94,38 @@ def _over(fn: str) -> tuple[Claim, ...]:
             slow(title, over(COEF), PAPER, "recalled"),
             equal(title, over(COEF), -1 / 4, OVER, OWN, "derived"),
         )
-        return *_decided((*common, *slopes)), *ridge, density(title, PAPER)
+        return *decided((*common, *slopes), title), *ridge, density(title, PAPER)
     quarter = tuple(bound(title, over(path), -1 / 4, PAPER, "recalled") for path in (WEIGHT, COEF))
     warm = bound(title, over(TEMPERATURE), -1 / 2, PAPER, "recalled")
     loss = bound(title, "loss activation-dense-to-sparse", -0.5, PAPER, "recalled")
-    return *_decided((*common, *quarter)), warm, loss, density(title, PAPER)
-
-
-def _decided(claims: tuple[Claim, ...]) -> tuple[Claim, ...]:
-    """Return claims about over-filled cells with the population exponents that decide what slopes leave open."""
-    return tuple(replace(claim, probe=_title(claim.arm, claim.series.split()[0])) for claim in claims)
-
-
-def _title(arm: str, path: str) -> str:
-    return f"{arm}: {path}"
+    return *decided((*common, *quarter), title), warm, loss, density(title, PAPER)
 
 
 def _probes(fn: str) -> tuple[Probe, ...]:
-    """Return the population exponents of an expert that is split in two; the plain gates are those of temperature 1."""
+    """Return the population exponents of an expert that is split in two; plain gates have the temperature 1."""
     arm = _arm(fn, TRUTH_2, 3, "over")
-    wider = box(weight=60.0, bias=30.0) if fn in PLAIN else {}
-    model = replace(arm.model, box=LIMITS | wider | {"family.scale": (0.1, 2.0)})
+    data, limits = arm.data, LIMITS | {"family.scale": (0.1, 2.0)}
     claimed = {COEF: (2.0, 0.2), INTERCEPT: (4.0, 0.4), VARIANCE: (2.0, 0.2)}
-    claimed |= {} if fn in PLAIN else {WEIGHT: (2.0, 0.2)}
+    if fn in PLAIN:
+        data, limits = replace(data, truth=_at_one(TRUTH_2)), limits | box(weight=60.0, bias=30.0)
+    else:
+        claimed[WEIGHT] = (2.0, 0.2)
+    model = replace(arm.model, box=limits)
     return tuple(
         Probe(
-            _title(arm.name, path),
-            arm.data,
-            model,
-            path,
-            (0, 0, 1),
-            *values,
-            OWN,
-            "derived",
+            *(exponent(arm.name, path), data, model, path, (0, 0, 1), *values, OWN, "derived"),
             eps=SHIFTS[path],
             starts=4,
         )
         for path, values in claimed.items()
     )
+
+
+def _at_one(truth: Measure) -> Measure:
+    """Return the same law of a plain gate with the temperature 1."""
+    gate = truth.gates[0]
+    scaled = {name: value / gate["temperature"] for name, value in gate.items()}
+    return truth._replace(gates=(scaled,))
 
 
 TEMPERATURE_RATES = Study(

@@ -15,6 +15,7 @@ from gatewise.theory.papers.parts import (
     TEMPERATURE,
     WEIGHT,
     box,
+    decided,
     density,
     equal,
     exact,
@@ -38,7 +39,7 @@ _LOSSES = ("exact", "softmax-sharp")
 def _split(name: str, path: str) -> Claim:
     """Return the claim about the atoms of a split expert; of maxima, a population exponent decides it if need be."""
     claim = equal(name, over(path), -1 / 4, OVER, OWN, "derived")
-    return claim if name == "stopped" else replace(claim, probe=f"maximum, {path}")
+    return claim if name == "stopped" else decided([claim], "maximum")[0]
 
 
 TRAP_EARLY_STOP = Study(
