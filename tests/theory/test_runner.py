@@ -108,6 +108,17 @@ def test_a_fit_on_the_floor_of_a_scale_is_an_optimum_of_its_box_and_certified(st
     assert all(record["certified"] for record in records)
 
 
+def test_a_fit_with_a_starved_expert_is_not_certified(study, tmp_path):
+    """Six experts of three parameters each on fifteen rows."""
+    arm = study.arms[0]
+    model = replace(arm.model, mixture=replace(arm.model.mixture, branching=(6,)))
+    crowded = replace(arm, model=model, sizes=(15,), replicates=4, losses=("softmax",), rbar=7)
+    run(replace(study, arms=(crowded,), claims=()), tmp_path)
+    records = list(read(tmp_path).records.values())
+    assert {record["status"] for record in records} == {"unsound"}
+    assert not any(record["certified"] for record in records)
+
+
 def test_changed_claims_are_told(study, whole):
     eased = replace(study, claims=tuple(replace(claim, tolerance=9.0) for claim in study.claims))
     assert collect(eased, whole).changed == ("the claims were changed after the first run: plain, loss exact",)

@@ -27,10 +27,7 @@ from gatewise.theory.study import Study
 from gatewise.theory.voronoi import LOSSES, Errors, errors, hierarchical_loss, voronoi_loss
 
 DATA, STARTS, SEARCH = range(3)  # roles of random numbers
-UNCERTIFIED = {
-    Status.separated,
-    Status.stalled,
-}  # others are optima of the box: at a bound, a floor or a kink, of few rows
+UNCERTIFIED = {Status.separated, Status.stalled}  # at a bound, a floor or a kink of the box, on a ridge: an optimum
 
 
 class Block(NamedTuple):
@@ -139,7 +136,7 @@ def _facts(fit: Fit) -> dict[str, Any]:
     certificate = fit.certificate
     return {
         "status": str(fit.status),
-        "certified": certificate.passed and not UNCERTIFIED & set(fit.flags),
+        "certified": certificate.passed and not certificate.starved and not UNCERTIFIED & set(fit.flags),
         "gradient": _number(torch.tensor(certificate.gradient)),
         "decrement": _number(torch.tensor(certificate.decrement)),
         "log_likelihood": _number(torch.tensor(fit.log_likelihood)),
