@@ -211,6 +211,15 @@ def test_the_front_page_places_verdicts_in_the_rate_table(studied):
     assert "THEORY" not in html
 
 
+def test_the_front_page_counts_the_cells_that_are_open(studied):
+    assert "4 of the" in front_page([("a.html", studied)])
+    assert "0 of these are unresolved in every claim about them, 0 in some" in front_page([("a.html", studied)])
+    slope, gate, *others = studied.verdicts
+    verdicts = (slope._replace(word=Word.unresolved), gate, gate._replace(word=Word.unresolved), *others)
+    html = front_page([("a.html", studied._replace(verdicts=verdicts))])
+    assert "1 of these are unresolved in every claim about them, 1 in some" in html
+
+
 def test_a_claim_of_another_rate_source_kind_or_model_is_not_in_the_cell(studied):
     given, arm = studied.verdicts[0], studied.study.arm("softmax")
     held = rate("softmax", "experts.coef", "over")

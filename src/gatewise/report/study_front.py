@@ -58,6 +58,7 @@ def front_page(placed: Sequence[Placed]) -> str:
     rows = _rows(placed)
     verdicts = [v for _, result in placed for v in result.verdicts]
     cells = [rate for row in rows for cell in row["cells"] for rate in cell["rates"]]
+    judged = [[verdict["word"] for verdict in rate["verdicts"]] for rate in cells if rate["verdicts"]]
     return filled(
         "front.html.j2",
         SHEETS,
@@ -66,7 +67,9 @@ def front_page(placed: Sequence[Placed]) -> str:
         neighbours=NO_STUDY,
         studies=[_study(link, result) for link, result in placed],
         tally=tally(verdicts),
-        judged=sum(bool(rate["verdicts"]) for rate in cells),
+        judged=len(judged),
+        undecided=sum(set(words) == {Word.unresolved} for words in judged),
+        partly=sum({Word.unresolved} < set(words) for words in judged),
         rates=len(cells),
         claims=[
             {"link": link, "name": result.study.name, **claim_row(result, v)}
