@@ -78,7 +78,8 @@ def run(
 
 def _run(study: Any, folder: Path, options: dict[str, Any], origin: dict[str, str]) -> None:
     from gatewise.theory import run as run_study
-    from gatewise.theory.checks import check, outside
+    from gatewise.theory.checks import check
+    from gatewise.theory.truths import outside
 
     check(study)
     for words in outside(study):

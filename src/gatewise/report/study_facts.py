@@ -135,7 +135,7 @@ def level_rows(result: StudyResult, arm: str) -> list[dict[str, str]]:
     return rows
 
 
-COLUMNS = ("statuses", "certified", "hits", "once", "active", "empty", "ties")
+COLUMNS = ("statuses", "certified", "behind", "hits", "once", "active", "empty", "ties")
 
 
 def _certificates(at: pd.DataFrame, true: int) -> dict[str, str]:
@@ -145,6 +145,7 @@ def _certificates(at: pd.DataFrame, true: int) -> dict[str, str]:
     return {
         "statuses": ", ".join(f"{found[word]} {word}" for word in reversed(Status) if word in found.index) + atoms,
         "certified": f"{at['certified'].astype(bool).mean():.0%}",
+        "behind": _share(at, "behind"),
         "hits": f"{at['hits'].median():g}",
         "once": f"{(at['hits'] <= 1).mean():.0%}",
         "active": f"{(at['active'] > 0).mean():.0%}",

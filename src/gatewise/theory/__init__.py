@@ -1,7 +1,7 @@
 """Convergence studies: Voronoi losses, claimed rates, population exponents, runs that resume, verdicts."""
 
 from gatewise.theory.arms import Arm, Blind, Data, Model, NearTruth
-from gatewise.theory.checks import check, outside, series_of
+from gatewise.theory.checks import check, series_of
 from gatewise.theory.claims import Claim, Probe
 from gatewise.theory.inputs import Inputs, Normal, Uniform
 from gatewise.theory.population import population_exponent
@@ -10,6 +10,7 @@ from gatewise.theory.probes import run_probes
 from gatewise.theory.result import StudyResult, collect
 from gatewise.theory.runner import load, run
 from gatewise.theory.study import Study, long, quick
+from gatewise.theory.truths import outside
 from gatewise.theory.verdict import curve
 
 __all__ = [

@@ -1,24 +1,18 @@
-"""What can be known to be wrong with a study before anything runs, and truths that a box shuts out."""
+"""What can be known to be wrong with a study before anything runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
-from torch import Tensor
 
 from gatewise.core.chart import from_paths, make_chart, specifications
-from gatewise.core.gates import Gate
 from gatewise.core.mixture import Measure
 from gatewise.fit.least_squares import mean_of
 from gatewise.theory.arms import Arm
 from gatewise.theory.records import draw, measure
 from gatewise.theory.study import Study
-from gatewise.theory.voronoi.gauge import conventional
 
-OF_FITS = ("hits", "gap", "moved", "start", "active")  # columns of the table of fits that are no errors
+OF_FITS = ("behind", "hits", "gap", "moved", "start", "active")  # columns of the table of fits that are no errors
 DISTANCES = ("hellinger", "total variation", "mean")  # not measured of merged atoms
-SLACK = 1e-9  # of a limit: truths may lie on it
 
 
 def check(study: Study) -> None:
@@ -126,54 +120,3 @@ def _check_box(arm: Arm) -> None:
     for path, pair in (arm.model.box or {}).items():
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise ValueError(f"the box of {path} is {pair}: give (lower, upper)")
-
-
-def outside(study: Study) -> tuple[str, ...]:
-    """Return, in words, every truth that the box or the least scale of its arm shuts out: its errors will level off.
-
-    Parameters of unlike gates or experts are not compared, nor what the gauge leaves free. A gate that is known up to a
-    shift is inside if it is with some branch as the reference.
-    """
-    found = []
-    for arm in study.arms:
-        for level in arm.levels():
-            for path, values in _compared(arm, level.n).items():
-                low, high = _limits(arm, path, values[0].ndim)
-                beyond = [value[(value < low - SLACK) | (value > high + SLACK)] for value in values]
-                if all(len(out) for out in beyond):
-                    found.append(
-                        f"arm {arm.name!r}: the truth lies outside of what is fitted, {path} = {float(beyond[0][0]):g} "
-                        f"beyond [{float(low.min()):g}, {float(high.max()):g}]: its errors will level off"
-                    )
-    return tuple(dict.fromkeys(found))
-
-
-def _limits(arm: Arm, path: str, ndim: int) -> tuple[Tensor, Tensor]:
-    """Return the limits of a parameter; those of single atoms are joined, for atoms have no order."""
-    given = (arm.model.box or {}).get(path, (-torch.inf, torch.inf))
-    low, high = (torch.as_tensor(end, dtype=torch.float64) for end in given)
-    if path == "family.scale" and arm.model.min_scale is not None:
-        low = low.clamp_min(arm.model.min_scale)
-    return (low.min(), high.max()) if max(low.ndim, high.ndim) >= ndim else (low, high)
-
-
-def _compared(arm: Arm, n: int) -> dict[str, list[Tensor]]:
-    """Return the true values that the limits of the fitted model are about, of a gate with every reference."""
-    fitted, true, truth = arm.model.mixture, arm.data.mixture, arm.data.at(n)
-    kept: dict[str, list[Tensor]] = {}
-    for i, (gate, params) in enumerate(zip(true.gates, truth.gates, strict=True)):
-        if fitted.gates[i : i + 1] == (gate,) and arm.model.gauge == "fixed":
-            kept |= {f"gates.{i}.{k}": v for k, v in _referred(gate, i, params).items()}
-    if fitted.expert == true.expert:
-        kept |= {f"experts.{k}": [v] for k, v in truth.experts.items()}
-    return kept | {f"family.{k}": [v] for k, v in truth.family.items() if fitted.family == true.family}
-
-
-def _referred(gate: Gate, level: int, params: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
-    """Return the parameters of a gate; where only differences are known those from the last branch, then the others."""
-    held = conventional(gate, params) if gate.held() else dict(params)
-    known = {name: [value] for name, value in held.items() if name not in gate.held()}
-    for name in set(gate.translation()) & set(known):
-        value = held[name]
-        known[name] = [value - value.narrow(level, k, 1) for k in reversed(range(value.shape[level]))]
-    return known

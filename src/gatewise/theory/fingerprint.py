@@ -13,7 +13,7 @@ from gatewise.fit.problem import engine
 from gatewise.theory.arms import Arm
 from gatewise.theory.study import Study
 
-RECORD = 2  # version of what a record holds: 2 certifies fits at floors of scales
+RECORD = 2  # version of what a record holds: 2 knows fits that are worse than the truth
 
 
 def describe(study: Study) -> dict[str, Any]:

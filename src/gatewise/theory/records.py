@@ -16,7 +16,7 @@ from gatewise.core.mixture import Measure, Mixture, log_density, regression, sam
 from gatewise.core.rows import Rows, make_rows
 from gatewise.fit.least_squares import mean_of
 from gatewise.fit.many import Plan, fit_block
-from gatewise.fit.result import Fit
+from gatewise.fit.result import SAME, Fit
 from gatewise.fit.status import Status
 from gatewise.fit.threads import one_thread
 from gatewise.theory.arms import Arm, Level, NearTruth
@@ -24,6 +24,7 @@ from gatewise.theory.dendrogram import dendrogram
 from gatewise.theory.distances import between_densities, between_means
 from gatewise.theory.store import Record
 from gatewise.theory.study import Study
+from gatewise.theory.truths import behind, holds_truth
 from gatewise.theory.voronoi import LOSSES, Errors, errors, hierarchical_loss, voronoi_loss
 
 DATA, STARTS, SEARCH = range(3)  # roles of random numbers
@@ -113,12 +114,13 @@ def _work(study: Study, block: Block) -> list[Record]:
     truth = arm.data.at(level.n)
     fits = fit_block(plan_of(study, arm, level), partial(draw, study, arm, level), block.replicates)
     measured = measure(arm, truth, [fit.measure for fit in fits])
+    sets = [draw(study, arm, level, replicate) for replicate in block.replicates]
     if arm.merged:
-        sets = [draw(study, arm, level, replicate) for replicate in block.replicates]
         measured |= _merged(arm, truth, [fit.measure for fit in fits], sets)
-    records = []
+    inside, records = holds_truth(arm, level), []
     for i, (replicate, fit) in enumerate(zip(block.replicates, fits, strict=True)):
-        record = {"key": [arm.name, level.axis, replicate], "n": level.n, "block": len(fits), **_facts(fit)}
+        record = {"key": [arm.name, level.axis, replicate], "n": level.n, "block": len(fits)}
+        record |= facts(fit, behind(arm, truth, sets[i], fit.log_likelihood) if inside else None)
         record["series"] = {name: _number(values[i]) for name, values in measured.items()}
         if isinstance(arm.starts, NearTruth):
             record |= _distances(arm, fit.measure, _near_truth(study, arm, level, replicate), truth)
@@ -131,12 +133,18 @@ def _number(value: Tensor) -> float | None:
     return number if isfinite(number) else None
 
 
-def _facts(fit: Fit) -> dict[str, Any]:
-    """Return what a record says about the fit itself; numbers that are not finite become None."""
+def facts(fit: Fit, behind: float | None) -> dict[str, Any]:
+    """Return what a record says about the fit itself; numbers that are not finite become None.
+
+    It is certified if it is a local optimum of its box with no expert starved, and no worse than the truth.
+    """
     certificate = fit.certificate
+    optimum = certificate.passed and not certificate.starved and not UNCERTIFIED & set(fit.flags)
+    worse = behind is not None and behind > max(SAME, 1e-6 * abs(fit.log_likelihood))
     return {
         "status": str(fit.status),
-        "certified": certificate.passed and not certificate.starved and not UNCERTIFIED & set(fit.flags),
+        "certified": optimum and not worse,
+        "behind": None if behind is None else _number(torch.tensor(behind)),
         "gradient": _number(torch.tensor(certificate.gradient)),
         "decrement": _number(torch.tensor(certificate.decrement)),
         "log_likelihood": _number(torch.tensor(fit.log_likelihood)),

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from gatewise.theory.checks import outside
 from gatewise.theory.probes import Probed, expected, judge_probes, settled
 from gatewise.theory.store import declared, header, read, require_same, seconds, strangers
 from gatewise.theory.study import Study
+from gatewise.theory.truths import outside
 from gatewise.theory.verdict import Verdict, judge, table, wanted
 
 

@@ -76,7 +76,9 @@ def table(contents: Contents) -> pd.DataFrame:
     rows = []
     for (arm, axis, replicate), record in sorted(contents.records.items()):
         row = {"arm": arm, "axis": axis, "replicate": replicate, **record["series"]}
-        row |= {name: record.get(name) for name in ("n", "status", "certified", "hits", "gap", "moved", "start")}
+        row |= {
+            name: record.get(name) for name in ("n", "status", "certified", "behind", "hits", "gap", "moved", "start")
+        }
         rows.append(row | {"active": len(record["active"])})
     return pd.DataFrame(rows)
 

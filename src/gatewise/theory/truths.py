@@ -1,0 +1,98 @@
+"""The truth against what is fitted: does its box hold it, and is a fit worse than it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import pi
+
+import torch
+from torch import Tensor
+
+from gatewise.core.gates import Gate
+from gatewise.core.mixture import Measure, log_density, regression
+from gatewise.core.rows import Rows
+from gatewise.fit.least_squares import mean_of
+from gatewise.theory.arms import Arm, Level
+from gatewise.theory.study import Study
+from gatewise.theory.voronoi.gauge import conventional
+
+SLACK = 1e-9  # of a limit: truths may lie on it
+
+
+def holds_truth(arm: Arm, level: Level) -> bool:
+    """Return whether the fitted model and its box hold the true law, so that no maximum can be worse than it.
+
+    The same gates, experts and family, with as many leaves or, where weights sum to one, more.
+    """
+    fitted, true = arm.model.mixture, arm.data.mixture
+    kinds = (fitted.gates, fitted.expert, fitted.family) == (true.gates, true.expert, true.family)
+    split = fitted.normalised and fitted.n_leaves > true.n_leaves
+    return kinds and (split or fitted.branching == true.branching) and not beyond(arm, level)
+
+
+def behind(arm: Arm, truth: Measure, rows: Rows, log_likelihood: float) -> float:
+    """Return the log-likelihood of the truth less that of a fit; of means, with the residual variance of each."""
+    x, _, y = rows.read(0, rows.n)[:3]
+    if arm.model.method != "ls":
+        return float(log_density(arm.data.mixture, truth, x, x, y).sum()) - log_likelihood
+    mixture = mean_of(arm.data.mixture)
+    sse = (regression(mixture, truth._replace(family={}), x, x) - y).square().sum()
+    return float(-0.5 * y.numel() * (torch.log(2 * pi * sse / y.numel()) + 1.0)) - log_likelihood
+
+
+def outside(study: Study) -> tuple[str, ...]:
+    """Return, in words, every truth that the box or the least scale of its arm shuts out: its errors will level off.
+
+    Parameters of unlike gates or experts are not compared, nor what the gauge leaves free. A gate that is known up to a
+    shift is inside if it is with some branch as the reference.
+    """
+    found = [
+        f"arm {arm.name!r}: the truth lies outside of what is fitted, {words}: its errors will level off"
+        for arm in study.arms
+        for level in arm.levels()
+        for words in beyond(arm, level)
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def beyond(arm: Arm, level: Level) -> list[str]:
+    """Return, in words, every true parameter that lies outside of the limits of an arm at a level."""
+    found = []
+    for path, values in _compared(arm, level.n).items():
+        low, high = _limits(arm, path, values[0].ndim)
+        out = [value[(value < low - SLACK) | (value > high + SLACK)] for value in values]
+        if all(len(beyond) for beyond in out):
+            limits = f"[{float(low.min()):g}, {float(high.max()):g}]"
+            found.append(f"{path} = {float(out[0][0]):g} beyond {limits}")
+    return found
+
+
+def _limits(arm: Arm, path: str, ndim: int) -> tuple[Tensor, Tensor]:
+    """Return the limits of a parameter; those of single atoms are joined, for atoms have no order."""
+    given = (arm.model.box or {}).get(path, (-torch.inf, torch.inf))
+    low, high = (torch.as_tensor(end, dtype=torch.float64) for end in given)
+    if path == "family.scale" and arm.model.min_scale is not None:
+        low = low.clamp_min(arm.model.min_scale)
+    return (low.min(), high.max()) if max(low.ndim, high.ndim) >= ndim else (low, high)
+
+
+def _compared(arm: Arm, n: int) -> dict[str, list[Tensor]]:
+    """Return the true values that the limits of the fitted model are about, of a gate with every reference."""
+    fitted, true, truth = arm.model.mixture, arm.data.mixture, arm.data.at(n)
+    kept: dict[str, list[Tensor]] = {}
+    for i, (gate, params) in enumerate(zip(true.gates, truth.gates, strict=True)):
+        if fitted.gates[i : i + 1] == (gate,) and arm.model.gauge == "fixed":
+            kept |= {f"gates.{i}.{k}": v for k, v in _referred(gate, i, params).items()}
+    if fitted.expert == true.expert:
+        kept |= {f"experts.{k}": [v] for k, v in truth.experts.items()}
+    return kept | {f"family.{k}": [v] for k, v in truth.family.items() if fitted.family == true.family}
+
+
+def _referred(gate: Gate, level: int, params: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
+    """Return the parameters of a gate; where only differences are known those from the last branch, then the others."""
+    held = conventional(gate, params) if gate.held() else dict(params)
+    known = {name: [value] for name, value in held.items() if name not in gate.held()}
+    for name in set(gate.translation()) & set(known):
+        value = held[name]
+        known[name] = [value - value.narrow(level, k, 1) for k in reversed(range(value.shape[level]))]
+    return known

@@ -1,0 +1,94 @@
+"""Whether a model holds the truth, and what a fit that is worse than it says."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.distributions import Normal
+
+from gatewise.core.experts import EXPERTS
+from gatewise.core.families import MeanOnly
+from gatewise.core.gates import GATES
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.theory import Arm, Data, Model, Study, run
+from gatewise.theory.records import draw
+from gatewise.theory.store import read
+from gatewise.theory.truths import behind, holds_truth
+
+
+def tensor(values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+TRUTH = Measure(
+    ({"weight": tensor([[1.5], [0.0]]), "bias": tensor([0.3, 0.0])},),
+    {"coef": tensor([[[1.5]], [[-1.0]]]), "intercept": tensor([[1.0], [-1.0]])},
+    {"scale": tensor([[0.3], [0.4]])},
+)
+TWO, THREE = (Mixture((GATES["softmax"],), (k,)) for k in (2, 3))
+ARM = Arm("two", Data(TWO, TRUTH), Model(TWO, min_scale=0.05), (100, 200), 20)
+
+
+def means(gate, k):
+    return Mixture((GATES[gate],), (k,), family=MeanOnly())
+
+
+def squares(gate, k, true=None):
+    return replace(
+        ARM,
+        data=Data(means(true or gate, 2), TRUTH._replace(family={}), noise=0.1),
+        model=Model(means(gate, k), "ls"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("arm", "held"),
+    [
+        (ARM, True),
+        (replace(ARM, model=Model(THREE, min_scale=0.05)), True),
+        (replace(ARM, model=Model(TWO, min_scale=0.35)), False),
+        (replace(ARM, model=Model(TWO, box={"experts.coef": (-1.2, 1.2)}, min_scale=0.05)), False),
+        (replace(ARM, model=Model(replace(TWO, expert=EXPERTS["polynomial"]), min_scale=0.05)), False),
+        (squares("sigmoid", 2), True),
+        (squares("sigmoid", 3), False),
+        (squares("softmax", 3), True),
+        (squares("softmax", 2, "sigmoid"), False),
+    ],
+)
+def test_a_model_holds_the_truth_of_its_own_kind_inside_its_box(arm, held):
+    assert holds_truth(arm, arm.levels()[0]) is held
+
+
+def test_how_far_a_fit_is_behind_the_truth():
+    one = Mixture((GATES["constant"],), (1,))
+    truth = Measure(
+        ({"bias": tensor([0.0])},),
+        {"coef": tensor([[[2.0]]]), "intercept": tensor([[1.0]])},
+        {"scale": tensor([[0.5]])},
+    )
+    arm = replace(ARM, data=Data(one, truth), model=Model(one, min_scale=0.05))
+    study = Study("s", "S", "", (arm,))
+    rows = draw(study, arm, arm.levels()[0], 0)
+    x, _, y = rows.read(0, rows.n)[:3]
+    right = float(Normal(2 * x + 1, 0.5).log_prob(y).sum())
+    assert behind(arm, truth, rows, right - 3.0) == pytest.approx(3.0)
+    best = replace(
+        arm,
+        data=Data(replace(one, family=MeanOnly()), truth._replace(family={}), noise=0.5),
+        model=Model(replace(one, family=MeanOnly()), "ls"),
+    )
+    residual = y - 2 * x - 1
+    profile = float(Normal(0.0, residual.square().mean().sqrt()).log_prob(residual).sum())
+    assert behind(best, truth, rows, profile - 3.0) == pytest.approx(3.0)
+
+
+def test_a_fit_that_is_worse_than_the_truth_is_not_certified(tmp_path, monkeypatch):
+    study = Study("s", "S", "", (replace(ARM, replicates=4),))
+    run(study, tmp_path / "right")
+    records = read(tmp_path / "right").records.values()
+    assert all(record["behind"] < 0 and record["certified"] for record in records)
+    monkeypatch.setattr("gatewise.theory.records.behind", lambda *given: 0.5)
+    run(study, tmp_path / "wrong")
+    records = read(tmp_path / "wrong").records.values()
+    assert not any(record["certified"] for record in records)
+    assert {record["status"] for record in records} <= {"converged"}
