@@ -10,8 +10,8 @@ from gatewise.core.experts import EXPERTS
 from gatewise.core.families import MeanOnly
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.theory import Arm, Data, Model, Study, run
-from gatewise.theory.records import draw
+from gatewise.theory import Arm, Data, Model, NearTruth, Study, run
+from gatewise.theory.records import draw, near_truth
 from gatewise.theory.store import read
 from gatewise.theory.truths import behind, holds_truth
 
@@ -92,3 +92,21 @@ def test_a_fit_that_is_worse_than_the_truth_is_not_certified(tmp_path, monkeypat
     records = read(tmp_path / "wrong").records.values()
     assert not any(record["certified"] for record in records)
     assert {record["status"] for record in records} <= {"converged"}
+
+
+def test_starts_near_the_truth_keep_the_order_of_a_gate_that_is_held():
+    outer = {"weight": tensor([[1.5], [0.0]]), "bias": tensor([0.3, 0.0])}
+    inner = {"weight": tensor([[[1.0], [0.0]], [[-1.0], [0.0]]]), "bias": torch.zeros(2, 2, dtype=torch.float64)}
+    leaves = {"coef": tensor([[[[1.0]], [[2.0]]], [[[3.0]], [[4.0]]]]), "intercept": torch.zeros(2, 2, 1).double()}
+    truth = Measure((outer, inner), leaves, {"scale": torch.ones(2, 2, 1).double()})
+    mixture = Mixture((GATES["softmax"],) * 2, (2, 2))
+    held = {f"gates.0.{name}": value for name, value in outer.items()}
+    groups = set()
+    for fixed in (None, held):
+        model = Model(mixture, min_scale=0.05, fixed=fixed)
+        arm = replace(ARM, data=Data(mixture, truth), model=model, starts=NearTruth(1e-6, 0.0))
+        study = Study("s", "S", "", (arm,))
+        starts = [near_truth(study, arm, arm.levels()[0], replicate)[0] for replicate in range(20)]
+        groups.add(frozenset(float(start.experts["coef"][0].mean().round()) for start in starts))
+        assert len({tuple(start.experts["coef"].round().flatten().tolist()) for start in starts}) > 1
+    assert groups == {frozenset({2.0, 4.0}), frozenset({2.0})}

@@ -44,7 +44,7 @@ def plan_of(study: Study, arm: Arm, level: Level) -> Plan:
     model, near = arm.model, isinstance(arm.starts, NearTruth)
     plan = Plan(
         model.mixture,
-        partial(_near_truth, study, arm, level) if near else arm.starts.count,
+        partial(near_truth, study, arm, level) if near else arm.starts.count,
         method=model.method,
         seed=int(np.random.SeedSequence(study.seed, spawn_key=(SEARCH, level.axis)).generate_state(1)[0]),
         bounds=model.box,
@@ -74,8 +74,11 @@ def draw(study: Study, arm: Arm, level: Level, replicate: int) -> Rows:
     return make_rows(x, mean + level.noise * torch.from_numpy(generator.standard_normal(mean.shape)))
 
 
-def _near_truth(study: Study, arm: Arm, level: Level, replicate: int) -> list[Measure]:
-    """Return starts near the truth: fitted atoms at true ones, none left out, plus noise."""
+def near_truth(study: Study, arm: Arm, level: Level, replicate: int) -> list[Measure]:
+    """Return starts near the truth: fitted atoms at true ones, none left out, plus noise.
+
+    They are in any order, but for the branches of a gate that is held fixed.
+    """
     starts = arm.starts
     assert isinstance(starts, NearTruth)
     generator = _generator(study, STARTS, level, replicate)
@@ -85,9 +88,12 @@ def _near_truth(study: Study, arm: Arm, level: Level, replicate: int) -> list[Me
 
 def _near(arm: Arm, truth: Measure, width: float, generator: np.random.Generator) -> Measure:
     picks = []
-    for k, true in zip(arm.model.mixture.branching, arm.data.mixture.branching, strict=True):
+    branchings = zip(arm.model.mixture.branching, arm.data.mixture.branching, strict=True)
+    for level, (k, true) in enumerate(branchings):
         more = generator.integers(true, size=k - true)
-        picks.append(torch.from_numpy(generator.permutation(np.concatenate([np.arange(true), more]))))
+        known = any(path.startswith(f"gates.{level}.") for path in arm.model.fixed or {})
+        order = np.concatenate([np.arange(true), more])
+        picks.append(torch.from_numpy(order if known else generator.permutation(order)))
     depth = arm.model.mixture.depth
 
     def moved(path: str, value: Tensor) -> Tensor:
@@ -123,7 +129,7 @@ def _work(study: Study, block: Block) -> list[Record]:
         record |= facts(fit, behind(arm, truth, sets[i], fit.log_likelihood) if inside else None)
         record["series"] = {name: _number(values[i]) for name, values in measured.items()}
         if isinstance(arm.starts, NearTruth):
-            record |= _distances(arm, fit.measure, _near_truth(study, arm, level, replicate), truth)
+            record |= _distances(arm, fit.measure, near_truth(study, arm, level, replicate), truth)
         records.append(record)
     return records
 
