@@ -123,7 +123,8 @@ def test_exponents_decide_and_figures_and_tables_are_written(home):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("experts.coef exact mean", "experts.coeff exact mean", "has no series 'experts.coeff exact mean'"),
+        ("experts.coef exact mean", "experts.coef exact means", "has no series 'experts.coef exact means'"),
+        ("experts.coef exact mean", "experts.coeff exact mean", "is of experts.coef; correct the series"),
         ("0.5 * one(1, 1)", "-one(1, 1)", "family.scale = [[-1.0]]"),
         ("nothing of this", "1 / 0", "wrong.py, line 14: ZeroDivisionError"),
         ("min_scale=0.1", "min_scale=0.1, box={'experts.slope': (0, 1)}", "'experts.slope' is not a parameter"),
