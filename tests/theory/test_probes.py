@@ -176,7 +176,7 @@ def test_a_claim_names_an_exponent_that_exists_and_says_something_of_it():
         replace(study_of(LINE), claims=(replace(CLAIM, probe="other"),))
     with pytest.raises(ValueError, match="says something of one arm, not of a difference"):
         replace(study_of(LINE), claims=(replace(CLAIM, other="line", other_series="mean"),))
-    with pytest.raises(ValueError, match="its exponent 'intercept' is of experts.intercept; correct the series"):
+    with pytest.raises(ValueError, match=r"its exponent 'intercept' is of experts.intercept; correct the series"):
         replace(study_of(LINE), claims=(replace(CLAIM, series="hellinger"),))
 
 

@@ -72,8 +72,8 @@ class Study:
             raise ValueError(f"study {self.name!r} has no exponent {claim.probe!r}: it has {', '.join(paths)}")
         if claim.series.split(" ")[0] != paths[claim.probe]:
             raise ValueError(
-                f"claim about {claim.arm!r}, {claim.series!r}: its exponent {claim.probe!r} is of {paths[claim.probe]}; "
-                "correct the series, or name another exponent"
+                f"claim about {claim.arm!r}, {claim.series!r}: its exponent {claim.probe!r} is of "
+                f"{paths[claim.probe]}; correct the series, or name another exponent"
             )
         if claim.other:
             raise ValueError(
