@@ -62,7 +62,7 @@ def held_about(result: StudyResult, arm: str, series: str) -> list[Claim]:
 def asked(claim: Claim) -> str:
     """Return what a claim says of a slope, in words."""
     if claim.kind == "slower_than_polynomial":
-        return f"slower than polynomial (above {number(-FLAT, 1)})"
+        return f"no power of n (above {number(-FLAT, 1)})"
     head, sign = {"at_most": ("at most ", "+"), "at_least": ("at least ", "\N{MINUS SIGN}")}.get(claim.kind, ("", "±"))
     return f"{head}{number(claim.value)}{SPACE}{sign}{SPACE}{claim.tolerance:.2g}"
 
