@@ -121,9 +121,16 @@ def test_a_run_without_a_validation_score_is_told(tmp_path, outcome):
         run(toy(lambda job: outcome), tmp_path, seeds=1)
 
 
-def test_a_test_run_without_its_first_measure_is_told(tmp_path):
-    with pytest.raises(ValueError, match="the first always: score"):
+def test_a_test_run_without_any_measure_is_told(tmp_path):
+    with pytest.raises(ValueError, match="one or more measures by their names: score"):
         run(toy(lambda job: {"validation": 0.0, "scor": 1.0}), tmp_path, seeds=1)
+
+
+def test_variants_may_have_measures_of_their_own(tmp_path):
+    measures = {"score": Measure("s"), "other": Measure("o")}
+    both = replace(toy(lambda job: {"validation": 0.0, "other": 1.0}), measures=measures)
+    run(both, tmp_path, seeds=1, quick=True)
+    assert {record.outcome["other"] for record in read(tmp_path)[0]} == {1.0}
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from gatewise.fit.user_file import from_file
 
 TUNING_SEEDS = (1001, 1002)
 DIVERGED = "diverged"  # in the outcome of a run whose loss became no number
+NUMBERS = (int, float, np.number, torch.Tensor)
 Listener = Callable[[int, int, Job], None]
 
 
@@ -121,16 +122,14 @@ def _one(experiment: Experiment, job: Job) -> tuple[Job, Outcome, float]:
 
 
 def _check(experiment: Experiment, job: Job, outcome: Any) -> None:
-    """Refuse an outcome that lacks a number that is needed: the score, and the first measure of a test."""
+    """Refuse an outcome that lacks the score, that of a test without any measure, and scores that are no numbers."""
     given = outcome if isinstance(outcome, Mapping) else {}
-    needed = ["validation", *([] if job.tuning else list(experiment.measures)[:1])]
-    known = [name for name in ("validation", *experiment.measures) if name in given]
-    wrong = [name for name in known if not isinstance(given[name], (int, float, np.number, torch.Tensor))]
-    if wrong or any(name not in given for name in needed):
+    known = [name for name in experiment.measures if name in given]
+    wrong = [name for name in ("validation", *known) if not isinstance(given.get(name), NUMBERS)]
+    if wrong or not (known or job.tuning):
         raise ValueError(
             f'the run of {job.key()!r} returned {outcome!r:.80}: give a dictionary with "validation", a number of '
-            f'which more is better, "moved", and measures by their names, the first always: '
-            f"{', '.join(experiment.measures)}"
+            f'which more is better, "moved", and one or more measures by their names: {", ".join(experiment.measures)}'
         )
 
 
