@@ -6,7 +6,6 @@ from dataclasses import replace
 from math import pi
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +15,7 @@ from gatewise.fit.hinges import settle_on_hinges
 from gatewise.fit.kinks import settle_on_kinks
 from gatewise.fit.model import Model, shortest
 from gatewise.fit.problem import Problem, box_of, evaluate, newton_polish
-from gatewise.fit.result import SAME, Certificate, Fit, Starts
+from gatewise.fit.result import Certificate, Fit, Starts, width
 
 SMALLEST = 1e-24  # residual variance, of the variance of y, that counts as none
 
@@ -115,18 +114,22 @@ def endings(model: Model, problem: Problem, free: Tensor) -> Ending:
     square = float(model.framing.y.scale[0]) ** 2
     count = problem.total * model.rows.y.shape[1]
     sse = 2.0 * square * (value * problem.total - penalty)
-    log_likelihood = -0.5 * count * (torch.log(2 * pi * (sse / count).clamp_min(1e-300)) + 1.0)
-    return Ending(value * square, log_likelihood, penalty * square, sse)
+    return Ending(value * square, profiled(sse, count), penalty * square, sse)
+
+
+def profiled(sse: Tensor, count: float) -> Tensor:
+    """Return the Gaussian log-likelihood of `count` residuals with this sum of squares at its best variance."""
+    return -0.5 * count * (torch.log(2 * pi * (sse / count).clamp_min(1e-300)) + 1.0)
 
 
 def summarise(log_likelihood: Tensor, kinds: tuple[str, ...], sound: Tensor, taken: float | None) -> Starts:
     """Describe where the starts ended, against the value that was taken (None: it was found on other rows)."""
     best = float(log_likelihood[sound].max() if bool(sound.any()) else log_likelihood.nan_to_num(-torch.inf).max())
     best = best if taken is None else taken
-    width = max(SAME, 1e-6 * abs(best)) if np.isfinite(best) else SAME
-    hit = sound & ((log_likelihood - best).abs() <= width)
-    below = log_likelihood[sound & (log_likelihood < best - width)]
-    groups = torch.unique(torch.round(log_likelihood[log_likelihood.isfinite()] / width), return_counts=True)[1]
+    near = width(best)
+    hit = sound & ((log_likelihood - best).abs() <= near)
+    below = log_likelihood[sound & (log_likelihood < best - near)]
+    groups = torch.unique(torch.round(log_likelihood[log_likelihood.isfinite()] / near), return_counts=True)[1]
     return Starts(
         log_likelihood=log_likelihood,
         kind=kinds,
@@ -134,7 +137,7 @@ def summarise(log_likelihood: Tensor, kinds: tuple[str, ...], sound: Tensor, tak
         hits=int(hit.sum()),
         gap=best - float(below.max()) if len(below) else float("inf"),
         unseen=float((groups == 1).sum()) / len(log_likelihood),
-        better_unsound=tuple(sorted(log_likelihood[~sound & (log_likelihood > best + width)].tolist(), reverse=True)),
+        better_unsound=tuple(sorted(log_likelihood[~sound & (log_likelihood > best + near)].tolist(), reverse=True)),
         moved=taken is not None and not bool(hit.any()),
         subsampled=taken is None,
     )

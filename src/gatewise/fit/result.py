@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import NamedTuple
 
 from torch import Tensor
@@ -10,6 +11,11 @@ from gatewise.core.mixture import Measure, Mixture
 from gatewise.fit.status import Status
 
 SAME = 1e-3  # log-likelihoods closer than this (times a millionth of their size, if larger) are one value
+
+
+def width(log_likelihood: float) -> float:
+    """Return how far a log-likelihood may be from this one and count as the same value."""
+    return max(SAME, 1e-6 * abs(log_likelihood)) if isfinite(log_likelihood) else SAME
 
 
 class Certificate(NamedTuple):

@@ -16,7 +16,7 @@ from gatewise.core.mixture import Measure, Mixture, log_density, regression, sam
 from gatewise.core.rows import Rows, make_rows
 from gatewise.fit.least_squares import mean_of
 from gatewise.fit.many import Plan, fit_block
-from gatewise.fit.result import SAME, Fit
+from gatewise.fit.result import Fit, width
 from gatewise.fit.status import Status
 from gatewise.fit.threads import one_thread
 from gatewise.theory.arms import Arm, Level, NearTruth
@@ -146,7 +146,7 @@ def facts(fit: Fit, behind: float | None) -> dict[str, Any]:
     """
     certificate = fit.certificate
     optimum = certificate.passed and not certificate.starved and not UNCERTIFIED & set(fit.flags)
-    worse = behind is not None and behind > max(SAME, 1e-6 * abs(fit.log_likelihood))
+    worse = behind is not None and behind > width(fit.log_likelihood)
     return {
         "status": str(fit.status),
         "certified": optimum and not worse,

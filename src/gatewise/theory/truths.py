@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import pi
 
 import torch
 from torch import Tensor
@@ -11,6 +10,7 @@ from torch import Tensor
 from gatewise.core.gates import Gate
 from gatewise.core.mixture import Measure, log_density, regression
 from gatewise.core.rows import Rows
+from gatewise.fit.conclude import profiled
 from gatewise.fit.least_squares import mean_of
 from gatewise.theory.arms import Arm, Level
 from gatewise.theory.study import Study
@@ -37,7 +37,7 @@ def behind(arm: Arm, truth: Measure, rows: Rows, log_likelihood: float) -> float
         return float(log_density(arm.data.mixture, truth, x, x, y).sum()) - log_likelihood
     mixture = mean_of(arm.data.mixture)
     sse = (regression(mixture, truth._replace(family={}), x, x) - y).square().sum()
-    return float(-0.5 * y.numel() * (torch.log(2 * pi * sse / y.numel()) + 1.0)) - log_likelihood
+    return float(profiled(sse, y.numel())) - log_likelihood
 
 
 def outside(study: Study) -> tuple[str, ...]:

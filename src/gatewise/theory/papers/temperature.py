@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure
 from gatewise.theory.arms import Arm, Blind, Data, Model
 from gatewise.theory.claims import Claim, Probe
@@ -32,6 +33,7 @@ from gatewise.theory.papers.parts import (
     slow,
 )
 from gatewise.theory.study import Study
+from gatewise.theory.voronoi.gauge import conventional
 
 PAPER = "2401.13875"
 PLAIN = {"identity": "dense-to-sparse", "relu": "relu-dense-to-sparse"}
@@ -108,7 +110,8 @@ def _probes(fn: str) -> tuple[Probe, ...]:
     data, limits = arm.data, LIMITS | {"family.scale": (0.1, 2.0)}
     claimed = {COEF: (2.0, 0.2), INTERCEPT: (4.0, 0.4), VARIANCE: (2.0, 0.2)}
     if fn in PLAIN:
-        data, limits = replace(data, truth=_at_one(TRUTH_2)), limits | box(weight=60.0, bias=30.0)
+        gate = conventional(GATES[GATE_OF[fn]], TRUTH_2.gates[0])
+        data, limits = replace(data, truth=TRUTH_2._replace(gates=(gate,))), limits | box(weight=60.0, bias=30.0)
     else:
         claimed[WEIGHT] = (2.0, 0.2)
     model = replace(arm.model, box=limits)
@@ -120,13 +123,6 @@ def _probes(fn: str) -> tuple[Probe, ...]:
         )
         for path, values in claimed.items()
     )
-
-
-def _at_one(truth: Measure) -> Measure:
-    """Return the same law of a plain gate with the temperature 1."""
-    gate = truth.gates[0]
-    scaled = {name: value / gate["temperature"] for name, value in gate.items()}
-    return truth._replace(gates=(scaled,))
 
 
 TEMPERATURE_RATES = Study(
