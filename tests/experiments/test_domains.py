@@ -103,6 +103,7 @@ def test_two_runs_with_one_seed_are_equal():
 
 def test_windows_of_the_watch(monkeypatch):
     series = [np.random.default_rng(i).normal(size=(250 + i, 6)) for i in range(4)]
+    monkeypatch.setattr(domains, "BLOCK", 1)
     label, wearer, side = np.array([0, 1, 0, 1]), np.array([3, 3, 9, 9]), np.zeros(4)
     found = Recordings(series, label, wearer, side, tuple("abcdef"), ("0", "1"))
     monkeypatch.setattr(domains, "watch", lambda folder: found)
@@ -110,7 +111,9 @@ def test_windows_of_the_watch(monkeypatch):
     assert rows.x.shape == (8, 30)
     assert rows.domain.tolist() == [0] * 4 + [1] * 4
     assert rows.y.tolist() == [0, 0, 1, 1] * 2
-    assert rows.series.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert rows.block.tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+    monkeypatch.setattr(domains, "BLOCK", 5)
+    assert domains.wearers(None).block.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
 def test_columns_with_units_are_scaled_by_the_rows_that_train():
@@ -124,13 +127,13 @@ def test_columns_with_units_are_scaled_by_the_rows_that_train():
 
 
 @pytest.mark.parametrize("test", [0.0, 0.2])
-def test_recordings_stay_together(test):
-    series = torch.arange(120) // 4
-    rows = Rows(torch.zeros(120, 1), torch.zeros(120), torch.zeros(120), series)
+def test_blocks_stay_together(test):
+    block = torch.arange(120) // 4
+    rows = Rows(torch.zeros(120, 1), torch.zeros(120), torch.zeros(120), block)
     inside = torch.arange(8, 120)
     parts = rows.split(inside, 3, test)
     assert torch.cat(list(parts)).sort().values.equal(inside)
-    found = [set(series[part].tolist()) for part in parts]
+    found = [set(block[part].tolist()) for part in parts]
     assert sum(map(len, found)) == 28
     assert len(found[2]) == round(28 * test)
 
