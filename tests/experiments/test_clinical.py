@@ -123,6 +123,7 @@ BAD = {
     "empty value": ("events", cell(EVENTS, "2.5", ""), "line 4: value '' is no finite number"),
     "infinite": ("events", cell(EVENTS, "2.5", "inf"), "line 4: value 'inf' is no finite number"),
     "nan": ("notes", cell(NOTES, "0.25", "NaN"), "line 3: e0 'NaN' is no finite number"),
+    "huge": ("events", cell(EVENTS, "2.5", "1e39"), "line 4: value '1e39' is no finite number below 1e"),
     "true": ("events", cell(EVENTS, "2.5", "True"), "line 4: value 'True' is no finite number"),
     "time": ("events", cell(EVENTS, "0.5", "12:30"), "line 4: time '12:30' is no finite number"),
     "variable": ("events", cell(EVENTS, "lactate", " "), "line 4: variable ' ' is no name"),
@@ -174,9 +175,8 @@ def test_without_data_the_error_says_format_and_place(tmp_path, lacks):
 def test_scales_are_those_of_the_training_stays(tmp_path):
     events = EVENTS + "c1,0,only-in-test,5\n"
     data = prepared(read_stays(write(tmp_path, events=events)))
-    assert data.series.variables == ("lactate", "only-in-test", "pulse")
-    assert np.isnan(data.series.values[:, 1]).all()
-    pulse = data.series.values[data.series.start[3], 2]  # of the test stay
+    assert data.series.variables == ("lactate", "pulse")
+    pulse = data.series.values[data.series.start[3], 1]  # of the test stay
     assert pulse == pytest.approx((100 - 71) / np.std([62, 80], ddof=1))
     assert data.x["notes"][:2].mean(0).tolist() == pytest.approx([0, 0], abs=1e-6)
     assert [part.tolist() for part in data.parts] == [[0, 1], [2], [3]]
@@ -233,6 +233,38 @@ def test_the_split_of_the_folder_is_kept_and_test_stays_train_nothing(tmp_path):
     split = pd.read_csv(tmp_path / "stays.csv", dtype=str).set_index("stay_id")["split"]
     notes.loc[split[notes["stay_id"]].to_numpy() == "test", "e0"] = "1000"
     notes.to_csv(tmp_path / "notes.csv", index=False)
+    events = pd.read_csv(tmp_path / "events.csv", dtype=str)
+    tested = np.flatnonzero(split[events["stay_id"]].to_numpy() == "test")
+    events.loc[tested[0], "time"] = "50000"
+    events.loc[tested[1], "variable"] = "new"
+    events.to_csv(tmp_path / "events.csv", index=False)
     after = clinical.run(job)
     assert (before["validation"], before["loss"]) == (after["validation"], after["loss"])
     assert before["auroc"] != after["auroc"]
+
+
+def test_a_label_of_one_value_in_a_part_is_told_and_all_of_them_refused(tmp_path):
+    folder = cohort(tmp_path, labels=3)
+    path = folder / "stays.csv"
+    stays = pd.read_csv(path, dtype=str)
+    names = [name for name in stays.columns if name not in ("stay_id", "split")]
+    stays.loc[stays["split"] == "test", names[0]] = "0"
+    stays.to_csv(path, index=False)
+    job = Job("joint router", "softmax", 0, 1e-3, quick=True, folder=folder)
+    said = f"the test stays have one value of the label {names[0]}: not scored there"
+    assert clinical.run(job)["notes"] == (said,)
+    stays.loc[stays["split"] == "validation", names] = "1"
+    stays.to_csv(path, index=False)
+    with pytest.raises(ValueError, match=r"stays\.csv: the \d+ stays of the part validation have one value of every"):
+        clinical.run(job)
+
+
+@pytest.mark.parametrize("harm", ["cut", "flipped", "not packed"])
+def test_a_packed_file_that_is_not_whole_is_refused(tmp_path, harm):
+    write(tmp_path, events=None)
+    whole = bytearray(gzip.compress((EVENTS * 200).encode(), mtime=0))
+    if harm == "flipped":
+        whole[len(whole) // 2] ^= 255
+    (tmp_path / "events.csv.gz").write_bytes({"cut": whole[:-20], "not packed": EVENTS.encode()}.get(harm, whole))
+    with pytest.raises(ValueError, match=r"events\.csv\.gz is not whole, or not packed by gzip"):
+        read_stays(tmp_path)

@@ -4,13 +4,14 @@ import json
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from gatewise.cli import app
 from gatewise.experiments import Experiment, Measure, load, run
-from gatewise.experiments.compare import difference
-from gatewise.experiments.runner import TUNING_SEEDS
+from gatewise.experiments.compare import TUNING_SEEDS, difference
 from gatewise.experiments.store import read
 from gatewise.report.experiment import page
 
@@ -115,7 +116,11 @@ def test_a_measure_that_is_no_number_decides_nothing_and_is_told(tmp_path):
     assert "score became no number with 1 seed of ll (a): left out" in page(toy(train), records)
 
 
-@pytest.mark.parametrize("outcome", [None, {"score": 1.0}, 3.0, {"validation": "good"}, {"validation": None}])
+WRONG = [None, {"score": 1.0}, 3.0, {"validation": "good"}, {"validation": None}, {"validation": 10**400}]
+WRONG += [{"validation": 0.0, "score": torch.tensor([1.0])}, {"validation": np.zeros(2)}, {"validation": 1j}]
+
+
+@pytest.mark.parametrize("outcome", WRONG)
 def test_a_run_without_a_validation_score_is_told(tmp_path, outcome):
     with pytest.raises(ValueError, match='give a dictionary with "validation"'):
         run(toy(lambda job: outcome), tmp_path, seeds=1)
@@ -124,6 +129,45 @@ def test_a_run_without_a_validation_score_is_told(tmp_path, outcome):
 def test_a_test_run_without_any_measure_is_told(tmp_path):
     with pytest.raises(ValueError, match="one or more measures by their names: score"):
         run(toy(lambda job: {"validation": 0.0, "scor": 1.0}), tmp_path, seeds=1)
+
+
+def test_numbers_of_torch_and_numpy_are_numbers(tmp_path):
+    made = {"validation": np.float32(0.5), "score": torch.tensor(2.0), "notes": ("half of it",)}
+    run(toy(lambda job: made), tmp_path, seeds=1, quick=True)
+    records = read(tmp_path)[0]
+    assert {record.outcome["score"] for record in records} == {2.0}
+    assert "<li>half of it (a)</li>" in page(toy(train=None), records)
+
+
+def test_a_run_that_ends_the_program_or_says_nothing_is_told(tmp_path):
+    def ends(job):
+        raise SystemExit(0)
+
+    def silent(job):
+        raise ValueError
+
+    with pytest.raises(ValueError, match="ended the program: raise an error"):
+        run(toy(ends), tmp_path / "a", quick=True)
+    with pytest.raises(RuntimeError, match=r"the run of 'a \| ss .* raised ValueError without a word"):
+        run(toy(silent), tmp_path / "b", quick=True)
+
+
+def test_a_file_that_ends_the_program_is_told(tmp_path):
+    (tmp_path / "ends.py").write_text("import sys\nsys.exit(0)\n")
+    result = called("run", f"{tmp_path / 'ends.py'}:task")
+    assert result.exit_code == 2
+    assert "ended the program when it was read" in result.output.replace("\n", " ")
+
+
+def test_names_and_units_are_shown_as_they_are(file, tmp_path):
+    odd = "<script>alert(1)</script>[/b] \\d"
+    text = file.read_text().replace('"score": Measure("score")', f'{odd!r}: Measure({odd!r}, "[nats]")')
+    file.write_text(text.replace('"score": GAIN', f"{odd!r}: GAIN"))
+    result = called("run", f"{file}:task", "--quick", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "nats" in result.output
+    html = (tmp_path / "out" / "index.html").read_text("utf-8")
+    assert "<script>" not in html
 
 
 def test_variants_may_have_measures_of_their_own(tmp_path):

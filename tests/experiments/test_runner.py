@@ -6,12 +6,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
+from typer.testing import CliRunner
 
+from gatewise.cli import app
 from gatewise.experiments import EXPERIMENTS, Experiment, Job, Measure, gates_of, run
-from gatewise.experiments.compare import Interval, difference, gates_in, interval, verdicts, word
-from gatewise.experiments.runner import TUNING_SEEDS
-from gatewise.experiments.store import RECORDS, TIMES, Record, append, lines, read, seconds
-from gatewise.report.experiment import write_experiment
+from gatewise.experiments.compare import (
+    TUNING_SEEDS,
+    Interval,
+    at_chosen_rates,
+    difference,
+    gates_in,
+    interval,
+    verdicts,
+    word,
+)
+from gatewise.experiments.store import HEADER, RECORDS, TIMES, Record, append, lines, read, seconds
+from gatewise.report.experiment import page, write_experiment
 
 
 def outcome(job):
@@ -105,6 +115,11 @@ def test_a_torn_line_is_named_and_run_again(toy, calls, tmp_path):
 
 def test_a_folder_belongs_to_one_experiment(toy, tmp_path):
     run(toy, tmp_path, seeds=1, quick=True)
+    held = json.loads((tmp_path / HEADER).read_text())
+    (tmp_path / HEADER).write_text(json.dumps(held | {"torch": "0.0"}))
+    with pytest.raises(ValueError, match=r"other settings: torch \(0.0 there"):
+        run(toy, tmp_path, seeds=1, quick=True, resume=True)
+    (tmp_path / HEADER).write_text(json.dumps(held))
     with pytest.raises(ValueError, match="go on with --resume"):
         run(toy, tmp_path, seeds=1, quick=True)
     with pytest.raises(ValueError, match="give another folder"):
@@ -207,3 +222,87 @@ def test_two_runs_with_one_seed_are_equal_and_gates_move(name, gate):
     assert json.dumps(one, default=list) == json.dumps(two, default=list)
     assert one["moved"]
     assert set(EXPERIMENTS[name].measures) - set(one) <= ({"information", "disagreement"} if gate == "dense" else set())
+
+
+def test_other_data_do_not_go_on(toy, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "stays.csv").write_text("1")
+    run(toy, tmp_path / "out", seeds=1, quick=True, data=data)
+    run(toy, tmp_path / "out", seeds=2, quick=True, data=data, resume=True)
+    (data / "stays.csv").write_text("2")
+    with pytest.raises(ValueError, match="other settings: data"):
+        run(toy, tmp_path / "out", seeds=2, quick=True, data=data, resume=True)
+
+
+def test_rates_may_be_added_and_only_the_best_of_all_is_shown(toy, calls, tmp_path):
+    few = replace(toy, rates=(1.0, 3.0))
+    run(few, tmp_path, seeds=3)
+    run(toy, tmp_path, seeds=2, resume=True)
+    records = read(tmp_path)[0]
+    assert {record.rate for record in records if not record.tuning} == {1.0, 0.1}
+    kept, words = at_chosen_rates(toy, records)
+    assert {record.rate for record in kept if not record.tuning} == {0.1}
+    assert words[0] == "3 runs of dense (a) left out: another rate than 0.1, the best of those tried by now"
+    html = page(toy, records)
+    assert words[0] in html
+    assert 'data-name="rate">0.1<' in html
+    assert 'data-name="seeds">2<' in html
+    assert at_chosen_rates(few, records)[0] != kept
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("", "is damaged"), ("{}", "is damaged"), ("[]", "is damaged"), (b"\xff", "is damaged"), (None, "has no exp")],
+)
+def test_a_damaged_header_is_told_with_file_and_remedy(toy, tmp_path, content, said):
+    run(toy, tmp_path, seeds=1, quick=True)
+    if content is None:
+        (tmp_path / HEADER).unlink()
+    else:
+        (tmp_path / HEADER).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=said):
+        run(toy, tmp_path, seeds=1, quick=True, resume=True)
+    result = CliRunner().invoke(app, ["experiment", "report", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "experiment.json" in result.output
+
+
+@pytest.mark.parametrize("field", ["outcome", "key", "rate", "seed", "variant", "tuning"])
+def test_lines_that_are_no_records_are_named(toy, tmp_path, field):
+    run(toy, tmp_path, seeds=1, quick=True)
+    with (tmp_path / RECORDS).open("ab") as file:
+        file.write(b"\n\xff\n" + json.dumps(record("ll", 0, 1.0)._asdict() | {field: None}).encode() + b"\n")
+    with (tmp_path / TIMES).open("ab") as file:
+        file.write(b"\xff\n")
+    records, faults = read(tmp_path)
+    assert len(records) == 6
+    assert [words.split(":")[0] for words in faults] == [f"{RECORDS}, line {n}" for n in (8, 9)]
+    write_experiment(toy, tmp_path)
+
+
+def test_two_processes_do_not_run_into_one_folder(toy, tmp_path):
+    with pytest.raises(ValueError, match="being written by another process"):
+        run(replace(toy, run=lambda job: run(toy, tmp_path, quick=True, resume=True)), tmp_path, quick=True)
+
+
+def test_a_file_or_the_page_of_another_is_not_run_into(toy, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match="is, or lies under, a file"):
+        run(toy, tmp_path / "file", quick=True)
+    (tmp_path / "index.html").write_text("mine")
+    with pytest.raises(ValueError, match="holds another page"):
+        run(toy, tmp_path, quick=True)
+    assert (tmp_path / "index.html").read_text() == "mine"
+
+
+@pytest.mark.parametrize("device", ["banana", "meta:3:4"])
+def test_a_device_that_cannot_be_used_leaves_nothing_behind(toy, tmp_path, device):
+    with pytest.raises(ValueError, match=f"device '{device}' cannot be used .*: give cpu, or cuda"):
+        run(toy, tmp_path / "out", quick=True, device=device)
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_given_twice_run_once(toy, calls, tmp_path):
+    run(toy, tmp_path, seeds=1, gates=("ss", "ss"), variants=("a", "a"), quick=True)
+    assert len(calls) == 2

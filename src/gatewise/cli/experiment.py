@@ -82,15 +82,11 @@ def report(
 ) -> None:
     """Compare the gates of a folder and write its page."""
     with clear_faults():
-        import json
-
         from gatewise.experiments import EXPERIMENTS
-        from gatewise.experiments.store import HEADER
+        from gatewise.experiments.store import header
 
-        if not (folder / HEADER).is_file():
-            raise ValueError(f"{folder} holds no experiment: give a folder of `gatewise experiment run`")
-        found = json.loads((folder / HEADER).read_text("utf-8"))
-        where = given or found.get("origin") or found["experiment"]
+        found = header(folder)
+        where = given or found["origin"] or found["experiment"]
         if where not in EXPERIMENTS and not Path(where.rpartition(":")[0]).is_file():
             raise ValueError(
                 f"{folder} holds {found['experiment']!r} of {where}, which is not there: name it, --experiment "

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gatewise.experiments.clinical_tables import EMBEDDINGS, Series, Stays, read_stays
+from gatewise.experiments.clinical_tables import EMBEDDINGS, PARTS, STAYS, Series, Stays, read_stays
 from gatewise.experiments.experiment import FLAT, PAIRS, Experiment, Job, Measure, Outcome, Table
 from gatewise.experiments.heads import MULTI_LABEL
 from gatewise.experiments.multimodal import modality_table, standard
@@ -35,23 +35,35 @@ class Clinic(NamedTuple):
     Attributes
     ----------
     series : Series
-        Every variable with mean 0 and deviation 1 over the training stays.
+        Every variable with mean 0 and deviation 1 over the training stays; those that these lack are left out.
+    span : tuple of float
+        First and last time at which modalities are fused, in hours: between them lie 99 % of the training points.
     x, there : dict of str to Tensor
         Embeddings ``(n, d)``, brought to the same scale, and where they are there ``(n,)``.
     y : Tensor (n, L)
     parts : tuple of Tensor
         Stays to train, to choose the rate and to test.
+    names : tuple of str
+        Of the labels.
     """
 
     series: Series
+    span: tuple[float, float]
     x: dict[str, Tensor]
     there: dict[str, Tensor]
     y: Tensor
     parts: tuple[Tensor, ...]
+    names: tuple[str, ...]
 
 
 def prepared(stays: Stays) -> Clinic:
-    """Return stays on a common scale; all means and deviations are those of the training stays."""
+    """Return stays on a common scale; means, deviations, times and variables are those of the training stays.
+
+    Raises
+    ------
+    ValueError
+        If a file has too few training stays.
+    """
     rows = torch.from_numpy(stays.split == 0).nonzero()[:, 0]
     x, there = {}, {}
     for name, one in stays.embeddings.items():
@@ -61,25 +73,54 @@ def prepared(stays: Stays) -> Clinic:
             raise ValueError(f"{name}.csv has {len(known)} training stays: give at least two, or remove the file")
         x[name] = standard(torch.from_numpy(one.values), known)
     parts = tuple(torch.from_numpy(stays.split == part).nonzero()[:, 0] for part in range(3))
-    return Clinic(standard_series(stays.series, rows.numpy()), x, there, torch.from_numpy(stays.labels), parts)
+    point = _points(stays.series, rows.numpy())
+    if not point.any():
+        raise ValueError("no training stay has events: give some in events.csv")
+    span = tuple(float(one) for one in np.quantile(stays.series.times[point], (0.005, 0.995)))
+    series, y = standard_series(stays.series, rows.numpy()), torch.from_numpy(stays.labels)
+    return Clinic(series, (span[0], span[1]), x, there, y, parts, stays.names)
+
+
+def unscored(data: Clinic) -> tuple[str, ...]:
+    """Return, in words, the labels that the stays of a part cannot score: all of them have one value.
+
+    Raises
+    ------
+    ValueError
+        If these are all labels.
+    """
+    out = []
+    for part, rows in zip(PARTS, data.parts, strict=True):
+        y = data.y[rows].numpy()
+        constant = [name for name, one in zip(data.names, y.T, strict=True) if one.min() == one.max()]
+        if len(constant) == len(data.names):
+            raise ValueError(
+                f"{STAYS}: the {len(y)} stays of the part {part} have one value of every label "
+                f"({', '.join(constant)}), so nothing can be learned or scored: give both values to every part"
+            )
+        if constant:
+            out.append(f"the {part} stays have one value of the label {', '.join(constant)}: not scored there")
+    return tuple(out)
+
+
+def _points(series: Series, rows: np.ndarray) -> np.ndarray:
+    """Return which points are of some stays."""
+    return np.isin(np.repeat(np.arange(len(series.start) - 1), np.diff(series.start)), rows)
 
 
 def standard_series(series: Series, rows: np.ndarray) -> Series:
     """Return a series with mean 0 and deviation 1 of every variable over some stays.
 
-    A variable that these never have counts as not observed anywhere: nothing could be learned of it.
+    A variable that these never have is left out: nothing could be learned of it.
     """
-    point = np.zeros(len(series.times), dtype=bool)
-    for row in rows:
-        point[series.start[row] : series.start[row + 1]] = True
-    known = series.values[point].astype(float)
+    known = series.values[_points(series, rows)].astype(float)
     seen = ~np.isnan(known)
     count = seen.sum(0)
     mean = np.where(seen, known, 0).sum(0) / np.maximum(count, 1)
     spread = np.sqrt(np.where(seen, (known - mean) ** 2, 0).sum(0) / np.maximum(count - 1, 1))
     values = (series.values - mean) / np.where(spread > 0, spread, 1.0)
-    values[:, count == 0] = np.nan
-    return series._replace(values=values.astype(np.float32))
+    names = tuple(name for name, many in zip(series.variables, count, strict=True) if many)
+    return series._replace(values=values[:, count > 0].astype(np.float32), variables=names)
 
 
 class Model(nn.Module):
@@ -87,8 +128,7 @@ class Model(nn.Module):
 
     def __init__(self, gate: str, router: str, data: Clinic) -> None:
         super().__init__()
-        first, last = (float(end(data.series.times)) for end in (np.min, np.max))
-        times = torch.linspace(first, last, REFERENCES)
+        times = torch.linspace(*data.span, REFERENCES)
         dims = {"events": TOKEN} | {name: x.shape[1] for name, x in data.x.items()}
         self.attend = TimeAttention(2 * len(data.series.variables), TOKEN, times)
         self.inner = build(gate, Setting(dims, router, data.y.shape[1], MULTI_LABEL))
@@ -130,6 +170,7 @@ def _loaded(folder: Path | None, stamp: tuple[tuple[str, int, int], ...]) -> Cli
 def run(job: Job) -> Outcome:
     """Train one model; score it on the validation stays and, unless the rate is being chosen, on the test stays."""
     data = load(job.folder)
+    notes = unscored(data)
     rows = [part[:few] for part, few in zip(data.parts, SHORT, strict=True)] if job.quick else list(data.parts)
     generator = seeded(job.seed, 0)
     model = Model(job.gate, VARIANTS[job.variant], data).to(job.device)
@@ -148,7 +189,7 @@ def run(job: Job) -> Outcome:
     if not job.tuning:
         with observe(model, keep=True) as seen:
             given = answers(model, data, rows[2], job.device)
-        out |= {**MULTI_LABEL.measures(given, y[rows[2]]), "loss": fit.loss}
+        out |= {**MULTI_LABEL.measures(given, y[rows[2]]), "loss": fit.loss, "notes": notes}
         if isinstance(model.inner, Gated) and model.inner.fusion.router != "joint":
             table = modality_table([torch.cat(calls).cpu() for calls in seen.index.values()], EXPERTS)
             out["routing"] = table.tolist()

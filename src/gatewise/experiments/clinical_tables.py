@@ -17,7 +17,9 @@ A modality is missing for a stay without rows in its file. In MIMIC-IV stay_id i
 
 from __future__ import annotations
 
+import gzip
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +31,7 @@ from torch import Tensor, as_tensor
 PARTS = ("train", "validation", "test")
 STAYS, EVENTS, EMBEDDINGS = "stays.csv", "events.csv", ("notes.csv", "images.csv")
 CHUNK = 200_000  # rows read at a time
+LARGEST = 1e18  # squares of larger numbers overflow a float32
 
 
 class Series(NamedTuple):
@@ -175,6 +178,8 @@ def chunks(path: Path, needed: tuple[str, ...]) -> Iterator[pd.DataFrame]:
                     blank = (part["stay_id"].str.strip() == "").to_numpy()
                     refuse(path, part, blank, "stay_id", "names no stay", "name it, or leave the line out")
                     yield part
+    except (EOFError, zlib.error, gzip.BadGzipFile) as cause:
+        raise ValueError(f"{path} is not whole, or not packed by gzip ({cause}): pack or export it anew") from cause
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, UnicodeDecodeError) as cause:
         raise ValueError(
             f"{path} is no table with a line of names, UTF-8 and commas ({cause}): export it anew"
@@ -201,8 +206,8 @@ def numbers(path: Path, table: pd.DataFrame, names: tuple[str, ...]) -> np.ndarr
     out = np.empty((len(table), len(names)))
     for place, name in enumerate(names):
         out[:, place] = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=float)
-        wrong = ~np.isfinite(out[:, place])
-        refuse(path, table, wrong, name, "is no finite number", "correct it, or leave the row out")
+        wrong = ~(np.abs(out[:, place]) < LARGEST)
+        refuse(path, table, wrong, name, f"is no finite number below {LARGEST:g}", "correct it, or leave the row out")
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from gatewise.experiments.experiment import Experiment
 from gatewise.experiments.store import Record
 
 LEAST = 5  # seeds below which nothing is decided
+TUNING_SEEDS = (1001, 1002)  # used to choose rates and for nothing else
 
 
 class Interval(NamedTuple):
@@ -38,6 +40,35 @@ def gates_in(experiment: Experiment, records: Sequence[Record], variant: str) ->
     found = dict.fromkeys(r.gate for r in records if r.variant == variant and not r.tuning)
     known = [gate for gate in (*experiment.baselines, *experiment.gates) if gate in found]
     return known + [gate for gate in found if gate not in known]
+
+
+def chosen_rate(experiment: Experiment, records: Sequence[Record], variant: str, gate: str) -> float:
+    """Return the rate with the best mean validation score of the seeds that choose; the middle one if none was tried.
+
+    The first of equal ones; a score that is no number, as that of a run that diverged, is the worst.
+    """
+    scores: dict[float, list[float]] = {}
+    for record in records:
+        if record.tuning and (record.variant, record.gate) == (variant, gate):
+            score = record.outcome.get("validation")
+            scores.setdefault(record.rate, []).append(-np.inf if score is None else score)
+    tried = [rate for rate in experiment.rates if len(scores.get(rate, ())) == len(TUNING_SEEDS)]
+    return max(tried, key=lambda rate: np.mean(scores[rate])) if tried else experiment.rates[len(experiment.rates) // 2]
+
+
+def at_chosen_rates(experiment: Experiment, records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """Return the records but for tests at other rates than the one chosen now, and words about those left out."""
+    names = dict.fromkeys((r.variant, r.gate) for r in records)
+    best = {name: chosen_rate(experiment, records, *name) for name in names}
+    kept = [r for r in records if r.tuning or r.rate == best[r.variant, r.gate]]
+    left = Counter((r.variant, r.gate) for r in records)
+    left.subtract((r.variant, r.gate) for r in kept)
+    return kept, [
+        f"{count} {'run' if count == 1 else 'runs'} of {gate} ({variant}) left out: another rate than "
+        f"{best[variant, gate]:g}, the best of those tried by now"
+        for (variant, gate), count in left.items()
+        if count
+    ]
 
 
 def values(records: Sequence[Record], variant: str, gate: str, measure: str) -> dict[int, float]:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from hashlib import sha256
 from math import isfinite
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from gatewise.experiments.experiment import Experiment, Job, Outcome, gates_of
-from gatewise.experiments.store import HEADER, Record, append, read
+from gatewise import __version__
+from gatewise.experiments.compare import TUNING_SEEDS, chosen_rate
+from gatewise.experiments.experiment import Experiment, Job, gates_of
+from gatewise.experiments.store import Record, append, locked, open_folder, read
 from gatewise.fit.threads import in_processes, one_thread
 from gatewise.fit.user_file import from_file
 
-TUNING_SEEDS = (1001, 1002)
 DIVERGED = "diverged"  # in the outcome of a run whose loss became no number
-NUMBERS = (int, float, np.number, torch.Tensor)
 Listener = Callable[[int, int, Job], None]
 
 
@@ -59,57 +60,89 @@ def run(
 
     Parameters
     ----------
+    data : Path, optional
+        Folder of data that no package brings; a folder of records goes on with the same files in it only.
     origin : str
         Where a report finds the experiment again, if not by its name: ``/home/me/my_task.py:task``.
 
     Raises
     ------
     ValueError
-        For an unknown gate or variant, a folder with other settings or without `resume`, and a run that returns no
-        validation score.
+        For an unknown gate, variant or device, a folder with other settings, without `resume` or in use by another
+        process, and a run that returns no validation score.
     """
-    chosen = tuple(gates) or experiment.gates
+    chosen = tuple(dict.fromkeys(gates)) or experiment.gates
     for gate in chosen:
         gates_of(gate)
-    wanted = tuple(variants) or experiment.variants
+    wanted = tuple(dict.fromkeys(variants)) or experiment.variants
     if unknown := [name for name in wanted if name not in experiment.variants]:
         raise ValueError(f"variant {unknown[0]!r} is unknown: {experiment.name} has {', '.join(experiment.variants)}")
-    _open(experiment, folder, quick, resume, origin)
-    done = {record.key: record for record in read(folder)[0]}
+    _try_device(device)
+    engine = {"gatewise": __version__, "torch": torch.__version__}
+    header = {"experiment": experiment.name, "quick": quick, **engine, "data": _digest(data), "origin": origin}
+    open_folder(folder, header, resume)
     models = (*experiment.baselines, *chosen)
     few = range(min(seeds, 2) if quick else seeds)
     rates = () if quick else experiment.rates
-    total, number = len(wanted) * len(models) * (len(few) + len(rates) * len(TUNING_SEEDS)), 0
-
-    def finish(jobs: Sequence[Job]) -> None:
-        nonlocal number
-        left = [job for job in jobs if job.key() not in done]
-        number += len(jobs) - len(left)
-        for job, outcome, seconds in in_processes(partial(_one, experiment), left, workers):
-            record = Record(job.variant, job.gate, job.seed, job.rate, job.tuning, job.key(), _plain(outcome))
-            append(folder, record, seconds)
-            done[job.key()] = record
-            number += 1
-            listener(number, total, job)
-
-    def score(job: Job) -> float:
-        found = [done[job._replace(seed=seed).key()].outcome.get("validation") for seed in TUNING_SEEDS]
-        mean = float(np.mean([-np.inf if value is None else value for value in found]))
-        return -np.inf if np.isnan(mean) else mean
-
-    for variant in wanted:
-        tuned = [
-            [Job(variant, model, TUNING_SEEDS[0], rate, quick, device, data, True) for rate in rates]
-            for model in models
-        ]
-        finish([job._replace(seed=seed) for trials in tuned for job in trials for seed in TUNING_SEEDS])
-        middle = experiment.rates[len(experiment.rates) // 2]
-        best = [max(trials, key=score).rate if trials else middle for trials in tuned]
-        chosen_rates = zip(models, best, strict=True)
-        finish([Job(variant, gate, seed, rate, quick, device, data) for gate, rate in chosen_rates for seed in few])
+    total = len(wanted) * len(models) * (len(few) + len(rates) * len(TUNING_SEEDS))
+    with locked(folder):
+        ledger = _Ledger(experiment, folder, workers, total, listener)
+        for variant in wanted:
+            trials = [(model, seed, rate) for model in models for rate in rates for seed in TUNING_SEEDS]
+            ledger.finish([Job(variant, *trial, quick, device, data, True) for trial in trials])
+            best = [(model, chosen_rate(experiment, ledger.records(), variant, model)) for model in models]
+            ledger.finish(
+                [Job(variant, model, seed, rate, quick, device, data) for model, rate in best for seed in few]
+            )
 
 
-def _one(experiment: Experiment, job: Job) -> tuple[Job, Outcome, float]:
+class _Ledger:
+    """What has been done, in memory and in the folder."""
+
+    def __init__(self, experiment: Experiment, folder: Path, workers: int, total: int, listener: Listener) -> None:
+        self.experiment, self.folder, self.workers, self.listener = experiment, folder, workers, listener
+        self.done = {record.key: record for record in read(folder)[0]}
+        self.number, self.total = 0, total
+
+    def records(self) -> list[Record]:
+        return list(self.done.values())
+
+    def finish(self, jobs: Sequence[Job]) -> None:
+        """Run the jobs that are not done, and append what comes out."""
+        left = [job for job in jobs if job.key() not in self.done]
+        self.number += len(jobs) - len(left)
+        for job, outcome, seconds in in_processes(partial(_one, self.experiment), left, self.workers):
+            record = Record(job.variant, job.gate, job.seed, job.rate, job.tuning, job.key(), outcome)
+            append(self.folder, record, seconds)
+            self.done[job.key()] = record
+            self.number += 1
+            self.listener(self.number, self.total, job)
+
+
+def _try_device(device: str) -> None:
+    """Raise unless torch can compute on a device."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as cause:
+        raise ValueError(
+            f"device {device!r} cannot be used ({str(cause).splitlines()[0]}): give cpu, or cuda"
+        ) from None
+
+
+def _digest(folder: Path | None) -> str:
+    """Return what tells the files of a folder from others, without its folders; empty without a folder."""
+    if folder is None:
+        return ""
+    found = sha256()
+    for path in sorted(path for path in folder.glob("*") if path.is_file()):
+        found.update(f"{path.name} {path.stat().st_size} ".encode())
+        with path.open("rb") as file:
+            while part := file.read(1 << 20):
+                found.update(part)
+    return found.hexdigest()[:16]
+
+
+def _one(experiment: Experiment, job: Job) -> tuple[Job, dict[str, Any], float]:
     """Run a job on one thread, and return it with its outcome and its processor time."""
     begin = time.process_time()
     with one_thread():
@@ -118,14 +151,20 @@ def _one(experiment: Experiment, job: Job) -> tuple[Job, Outcome, float]:
             _check(experiment, job, outcome)
         except FloatingPointError as fault:
             outcome = {DIVERGED: str(fault)}
-    return job, outcome, time.process_time() - begin
+        except SystemExit as fault:
+            raise ValueError(f"the run of {job.key()!r} ended the program: raise an error instead") from fault
+        except (ValueError, TypeError) as fault:
+            if str(fault):
+                raise
+            raise RuntimeError(f"the run of {job.key()!r} raised {type(fault).__name__} without a word") from fault
+    return job, _plain(outcome), time.process_time() - begin
 
 
 def _check(experiment: Experiment, job: Job, outcome: Any) -> None:
     """Refuse an outcome that lacks the score, that of a test without any measure, and scores that are no numbers."""
     given = outcome if isinstance(outcome, Mapping) else {}
     known = [name for name in experiment.measures if name in given]
-    wrong = [name for name in ("validation", *known) if not isinstance(given.get(name), NUMBERS)]
+    wrong = [name for name in ("validation", *known) if not _is_number(given.get(name))]
     if wrong or not (known or job.tuning):
         raise ValueError(
             f'the run of {job.key()!r} returned {outcome!r:.80}: give a dictionary with "validation", a number of '
@@ -133,24 +172,15 @@ def _check(experiment: Experiment, job: Job, outcome: Any) -> None:
         )
 
 
-def _open(experiment: Experiment, folder: Path, quick: bool, resume: bool, origin: str) -> None:
-    """Write the header, or check that the folder belongs to the same experiment."""
-    header = {"experiment": experiment.name, "quick": quick, "torch": torch.__version__, "origin": origin}
-    path = folder / HEADER
-    if path.exists():
-        if not resume:
-            raise ValueError(f"{folder} has records: go on with --resume, or give another folder by --out")
-        found = json.loads(path.read_text("utf-8"))
-        if (found["experiment"], found["quick"]) != (header["experiment"], header["quick"]):
-            raise ValueError(f"{folder} holds {found}, not {header}: give another folder by --out")
-        if bool(found.get("origin")) != bool(origin):
-            raise ValueError(
-                f"{folder} holds {experiment.name!r} of {found.get('origin') or 'gatewise itself'}, not of "
-                f"{origin or 'gatewise itself'}: give another folder by --out"
-            )
-        header["torch"] = found["torch"]
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(header, indent=1), "utf-8")
+def _is_number(value: Any) -> bool:
+    """Return whether a value is one number that a float can hold, or a tensor of one without axes."""
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        return value.ndim == 0 and _is_number(value.item())
+    try:
+        float(value)
+    except (OverflowError, TypeError, ValueError):
+        return False
+    return isinstance(value, Real)
 
 
 def _plain(value: Any) -> Any:

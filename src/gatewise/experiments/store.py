@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from gatewise.fit.folders import lock, make_folder, replace_text
 
 RECORDS = "records.jsonl"
 TIMES = "times.jsonl"
@@ -28,19 +31,98 @@ class Record(NamedTuple):
     outcome: dict[str, Any]
 
 
+def header(folder: Path) -> dict[str, Any]:
+    """Return what the header of a folder says: "experiment", "quick", "origin" and what else decides its records.
+
+    Raises
+    ------
+    ValueError
+        If it is missing or damaged.
+    """
+    path = folder / HEADER
+    if not path.is_file():
+        raise ValueError(
+            f"{folder} holds no experiment: it has no {HEADER}; give a folder of `gatewise experiment run`"
+        )
+    try:
+        held = json.loads(path.read_text("utf-8", errors="replace"))
+    except ValueError:
+        held = None
+    if not isinstance(held, dict) or not {"experiment", "quick", "origin"} <= set(held):
+        raise ValueError(f"{path} is damaged: move the folder away, and run the experiment again")
+    return held
+
+
+def open_folder(folder: Path, mine: Mapping[str, Any], resume: bool) -> None:
+    """Make the folder of an experiment, or check that it holds this one; the origin may move.
+
+    Raises
+    ------
+    ValueError
+        If there are records and `resume` is False, or the header differs.
+    """
+    make_folder(folder)
+    begun = any(path.exists() and path.stat().st_size for path in (folder / RECORDS, folder / TIMES))
+    if not begun and not (folder / HEADER).exists():
+        if (folder / "index.html").exists():
+            raise ValueError(f"{folder} holds another page, index.html: give another folder by --out")
+    elif begun:
+        held = header(folder)
+        if not resume:
+            raise ValueError(f"{folder} has records: go on with --resume, or give another folder by --out")
+        plain = {**mine, "origin": bool(mine["origin"])}
+        was = {**{name: held.get(name) for name in mine}, "origin": bool(held["origin"])}
+        if different := [
+            f"{name} ({was[name]} there, {plain[name]} here)" for name in mine if was[name] != plain[name]
+        ]:
+            raise ValueError(
+                f"{folder} holds {held['experiment']!r} of {held['origin'] or 'gatewise itself'} with other settings: "
+                f"{', '.join(different)}. Its records would not go together: give another folder by --out"
+            )
+    replace_text(folder / HEADER, json.dumps(dict(mine), indent=1))
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from running into the same folder.
+
+    Raises
+    ------
+    ValueError
+        If one does.
+    """
+    with (folder / RECORDS).open("ab") as file:
+        lock(file, folder / RECORDS)
+        yield
+
+
 def read(folder: Path) -> tuple[list[Record], list[str]]:
     """Return the records of a folder in the order of their keys, and words about lines that are not used."""
     found: dict[str, Record] = {}
     faults = []
-    path = folder / RECORDS
-    for number, line in enumerate(path.read_text("utf-8").splitlines() if path.exists() else [], 1):
+    for number, line in enumerate(_lines(folder / RECORDS), 1):
+        if not line.strip():
+            continue
         try:
             record = Record(**json.loads(line))
         except (ValueError, TypeError) as fault:
             faults.append(f"{RECORDS}, line {number}: not used ({fault})")
             continue
+        if not _sound(record):
+            faults.append(f"{RECORDS}, line {number}: not used (it is no record)")
+            continue
         found[record.key] = record
     return [found[key] for key in sorted(found)], faults
+
+
+def _sound(record: Record) -> bool:
+    texts = isinstance(record.variant, str) and isinstance(record.gate, str) and isinstance(record.key, str)
+    numbers = isinstance(record.seed, int) and isinstance(record.rate, float | int) and isinstance(record.tuning, bool)
+    return texts and numbers and isinstance(record.outcome, dict)
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_bytes().decode("utf-8", errors="replace").splitlines() if path.exists() else []
 
 
 def append(folder: Path, record: Record, seconds: float) -> None:
@@ -64,8 +146,8 @@ def _add(path: Path, values: dict[str, Any]) -> None:
 
 def seconds(folder: Path) -> float:
     """Return the processor time of all jobs whose time can be read; of a job that was run twice, both."""
-    path, total = folder / TIMES, 0.0
-    for line in path.read_text("utf-8").splitlines() if path.exists() else []:
+    total = 0.0
+    for line in _lines(folder / TIMES):
         try:
             total += float(json.loads(line)["seconds"])
         except (ValueError, TypeError, KeyError):
@@ -75,4 +157,4 @@ def seconds(folder: Path) -> float:
 
 def lines(folder: Path) -> Iterator[str]:
     """Return the stored lines, sorted: equal for equal runs whatever their order."""
-    yield from sorted((folder / RECORDS).read_text("utf-8").splitlines())
+    yield from sorted(_lines(folder / RECORDS))

@@ -44,6 +44,10 @@ def from_file(where: str, kind: type[Kind]) -> Kind:
     sys.path.insert(0, str(file.parent))  # as Python does for a file that it runs
     try:
         spec.loader.exec_module(module)
+    except SystemExit as fault:
+        raise ValueError(
+            f"{path} ended the program when it was read: put that under if __name__ == '__main__'"
+        ) from fault
     except FAULTS as fault:
         steps = [step.lineno for step in traceback.extract_tb(fault.__traceback__) if step.filename == str(file)]
         line = fault.lineno if isinstance(fault, SyntaxError) else next(reversed(steps), None)

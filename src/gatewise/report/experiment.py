@@ -12,9 +12,19 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from rich import box
+from rich.markup import escape
 from rich.table import Table as Shown
 
-from gatewise.experiments.compare import Interval, difference, gates_in, interval, values, verdicts, word
+from gatewise.experiments.compare import (
+    Interval,
+    at_chosen_rates,
+    difference,
+    gates_in,
+    interval,
+    values,
+    verdicts,
+    word,
+)
 from gatewise.experiments.experiment import Curves, Experiment, Measure
 from gatewise.experiments.runner import DIVERGED
 from gatewise.experiments.specialise import stability
@@ -41,12 +51,14 @@ def write_experiment(experiment: Experiment, folder: Path) -> Path:
 
 def page(experiment: Experiment, records: Sequence[Record], faults: Sequence[str] = (), processor: float = nan) -> str:
     """Return the page as HTML; `processor` is the time of all jobs in seconds, rates that were tried among them."""
+    records, left = at_chosen_rates(experiment, records)
     variants = [name for name in experiment.variants if gates_in(experiment, records, name)]
     tested = [record for record in records if not record.tuning]
     still = sorted({record.gate for record in tested if record.outcome.get("moved") is False})
-    words = list(faults)
+    words = [*faults, *left]
     words += [f"a gate parameter of {gate} did not move in some run" for gate in still]
     words += _without_numbers(experiment, tested)
+    words += _notes(tested)
     words += _at_ends(experiment, [record for record in tested if DIVERGED not in record.outcome])
     words += ["short runs (--quick): they show that everything works and decide nothing"] if _quick(records) else []
     return filled(
@@ -66,22 +78,23 @@ def page(experiment: Experiment, records: Sequence[Record], faults: Sequence[str
 
 def shown(experiment: Experiment, records: Sequence[Record], variant: str) -> Shown:
     """Return the table of a variant for the terminal."""
-    out = Shown("gate", title=f"{experiment.title}: {variant}", box=box.SIMPLE_HEAD, pad_edge=False)
+    records, _ = at_chosen_rates(experiment, records)
+    out = Shown("gate", title=escape(f"{experiment.title}: {variant}"), box=box.SIMPLE_HEAD, pad_edge=False)
     for measure in _measures(experiment, records, variant).values():
-        out.add_column(measure.title + (f" [{measure.unit}]" if measure.unit else ""), justify="right")
+        out.add_column(escape(measure.title + (f" [{measure.unit}]" if measure.unit else "")), justify="right")
     for row in _rows(experiment, records, variant):
-        out.add_row(row["gate"], *(cell["text"] for cell in row["cells"]))
+        out.add_row(escape(row["gate"]), *(cell["text"] for cell in row["cells"]))
     return out
 
 
 def _variant(experiment: Experiment, records: Sequence[Record], variant: str, number: int) -> dict[str, Any]:
     gates = gates_in(experiment, records, variant)
     pictures = []
-    for name, measure in _measures(experiment, records, variant).items():
+    for place, (name, measure) in enumerate(_measures(experiment, records, variant).items()):
         figure = Figure(figsize=(5.6, 0.9 + 0.26 * len(gates)), layout="constrained")
         by_gate(records, variant, name, measure, gates, figure.add_subplot())
-        pictures.append({"title": measure.title, "svg": Markup(svg(figure, f"v{number}-{name}"))})
-    for title, what in experiment.figures.items():
+        pictures.append({"title": measure.title, "svg": Markup(svg(figure, f"v{number}-m{place}"))})
+    for place, (title, what) in enumerate(experiment.figures.items()):
         shown_for = [
             g for g in gates if any(what.key in r.outcome for r in records if r.gate == g and r.variant == variant)
         ]
@@ -99,7 +112,7 @@ def _variant(experiment: Experiment, records: Sequence[Record], variant: str, nu
                 table(records, variant, what, gate, ax)
             for ax in figure.axes[len(shown_for) :]:
                 ax.remove()
-        pictures.append({"title": title, "svg": Markup(svg(figure, f"v{number}-{what.key}"))})
+        pictures.append({"title": title, "svg": Markup(svg(figure, f"v{number}-f{place}"))})
     return {
         "id": f"variant-{number}",
         "name": variant,
@@ -122,6 +135,15 @@ def _without_numbers(experiment: Experiment, records: Sequence[Record]) -> list[
         f"{words} became no number with {count} {'seed' if count == 1 else 'seeds'} of {gate} ({variant}): left out"
         for (words, gate, variant), count in found.items()
     ]
+
+
+def _notes(records: Sequence[Record]) -> list[str]:
+    """Return what the runs themselves have to say, each word once with its variants."""
+    found: dict[str, dict[str, None]] = {}
+    for r in records:
+        for words in r.outcome.get("notes", ()):
+            found.setdefault(str(words), {})[r.variant] = None
+    return [f"{words} ({', '.join(variants)})" for words, variants in found.items()]
 
 
 def _at_ends(experiment: Experiment, records: Sequence[Record]) -> list[str]:

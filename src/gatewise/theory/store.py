@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gatewise.fit.folders import lock, make_folder, replace_text
 from gatewise.theory.fingerprint import describe, fingerprint
 from gatewise.theory.study import Study
 
@@ -46,14 +47,12 @@ def open_folder(folder: Path, study: Study, resume: bool, origin: Mapping[str, s
     ValueError
         If there are records and `resume` is False, or the folder belongs to a study with another fingerprint.
     """
-    if any(part.exists() and not part.is_dir() for part in (folder, *folder.parents)):
-        raise ValueError(f"{folder} is, or lies under, a file: give a folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path, mine = folder / "study.json", {"fingerprint": fingerprint(study), **describe(study)}
     if not path.exists():
         claims = [asdict(claim) for claim in study.claims]
         counts = {"claims": claims, "replicates": _counts(study), "origin": dict(origin)}
-        _replace(path, json.dumps({**mine, **counts}, indent=1))
+        replace_text(path, json.dumps({**mine, **counts}, indent=1))
         return
     held = header(folder)
     if held["fingerprint"] != mine["fingerprint"]:
@@ -64,7 +63,7 @@ def open_folder(folder: Path, study: Study, resume: bool, origin: Mapping[str, s
     if not resume and any(folder.glob("records*.jsonl")):
         raise ValueError(f"{folder} holds records of this study: resume it, or give another folder")
     if origin and held["origin"] != origin:  # a page that is written again is of what was run last, such as --long
-        _replace(path, json.dumps({**held, "origin": dict(origin)}, indent=1))
+        replace_text(path, json.dumps({**held, "origin": dict(origin)}, indent=1))
 
 
 def _differences(held: Mapping[str, Any], mine: Mapping[str, Any]) -> list[str]:
@@ -163,12 +162,6 @@ def _few(names: Sequence[str], most: int = 3) -> str:
     return "; ".join(names[:most]) + more
 
 
-def _replace(path: Path, text: str) -> None:
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_text(text, "utf-8")
-    scratch.replace(path)
-
-
 def line_of(record: Record) -> str:
     """Return a record as a line of JSON that ends in a check sum of the rest."""
     body = json.dumps(record, sort_keys=True, allow_nan=False)
@@ -213,24 +206,13 @@ def writing(folder: Path, shard: str) -> Iterator[Writer]:
     path = folder / f"records{shard}.jsonl"
     try:
         with path.open("ab") as records, (folder / f"log{shard}.jsonl").open("ab") as log:
-            _lock(records, path)
+            lock(records, path)
             cut(path)
             yield Writer(records, log)
     except OSError as cause:
         if cause.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise OSError(f"{path}: {cause.strerror}. What had ended before is kept: make room, and resume") from cause
-
-
-def _lock(file: Any, path: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # no such locks on this system
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ValueError(f"{path} is being written by another process: wait for it, or give another folder") from None
 
 
 def cut(path: Path) -> None:
