@@ -255,6 +255,18 @@ def test_python_batches_of_another_form_are_refused(value):
         images.read_cifar_pickle(pickle.dumps(value))
 
 
+@pytest.mark.parametrize("label", [0.7, [0.7], [10], [-1], [2**70], [None], [[1]], [True], "1"])
+def test_labels_of_python_batches_that_are_no_classes_are_refused(label):
+    with pytest.raises(ValueError, match="a list of whole numbers from 0 to 9 was expected"):
+        images.read_cifar_pickle(pickle.dumps({"data": np.zeros((1, 3072), np.uint8), "labels": label}))
+
+
+def test_a_head_whose_shape_overflows_is_refused():
+    content = b"\0\0\x08\x04" + struct.pack(">4I", *(65536,) * 4)
+    with pytest.raises(ValueError, match="0 bytes for the shape"):
+        images.read_idx(content)
+
+
 # Pickles
 
 

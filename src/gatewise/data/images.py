@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,7 +90,7 @@ def read_idx(content: bytes) -> np.ndarray:
         raise ValueError(f"the file begins by {content[:4]!r}: an IDX file of bytes begins by two zeros, 8, and axes")
     shape = struct.unpack_from(f">{content[3]}I", content, 4)
     values = np.frombuffer(content, np.uint8, offset=4 + 4 * content[3])
-    if len(values) != np.prod(shape, dtype=np.int64):
+    if len(values) != prod(shape):
         raise ValueError(f"the IDX file has {len(values)} bytes for the shape {shape}: it is torn or has a wrong head")
     return values.reshape(shape)
 
@@ -108,7 +109,10 @@ def read_cifar_pickle(content: bytes) -> tuple[np.ndarray, np.ndarray]:
     found = read_pickle(content)
     if not isinstance(found, dict) or not {"data", "labels"} <= found.keys():
         raise ValueError("the pickle has no 'data' and 'labels': it is no batch of CIFAR-10")
-    pixels, label = np.asarray(found["data"]), np.asarray(found["labels"], dtype=np.int64)
+    pixels, given = np.asarray(found["data"]), found["labels"]
+    if not isinstance(given, list) or any(type(one) is not int or not 0 <= one < len(THINGS) for one in given):
+        raise ValueError(f"the pickle has the labels {given!r:.60}: a list of whole numbers from 0 to 9 was expected")
+    label = np.array(given, dtype=np.int64)
     if pixels.dtype != np.uint8 or pixels.shape != (len(label), 3 * SIDE * SIDE):
         raise ValueError(f"the pickle has {len(label)} labels and data of {pixels.dtype} {pixels.shape}: not CIFAR-10")
     return pixels.reshape(-1, 3, SIDE, SIDE), label
@@ -134,11 +138,12 @@ def _mnist(files: dict[str, bytes]) -> Images:
 
 
 def _fashion(files: dict[str, bytes]) -> Images:
-    parts = [read_idx(files[f"{part}-images-idx3-ubyte.gz"]) for part in ("train", "t10k")]
-    labels = [read_idx(files[f"{part}-labels-idx1-ubyte.gz"]) for part in ("train", "t10k")]
-    return _checked(
-        np.concatenate(parts)[:, None], np.concatenate(labels).astype(np.int64), CLOTHES, 255, len(labels[0])
-    )
+    parts = []
+    for part in ("train", "t10k"):
+        pixels, label = (read_idx(files[f"{part}-{what}-ubyte.gz"]) for what in ("images-idx3", "labels-idx1"))
+        parts.append(_checked(pixels[:, None], label.astype(np.int64), CLOTHES, 255, len(label)))
+    pixels, label = (np.concatenate([getattr(part, what) for part in parts]) for what in ("pixels", "label"))
+    return Images(pixels, label, CLOTHES, 255, parts[0].train)
 
 
 def _cifar(files: dict[str, bytes]) -> Images:
