@@ -126,6 +126,14 @@ def test_scores_of_a_model_of_the_test_rows_do_not_change_training(monkeypatch):
     assert before["routing"] != after["routing"]
 
 
+@pytest.mark.parametrize(("answers", "count"), [("even or odd", 1), ("labels", 8), ("many labels", 25)])
+def test_labels_of_a_digit(answers, count):
+    y = digits(Task(0.0, "joint", answers), generated(), 0, torch.arange(50)).y
+    assert y.shape == (ROWS, count)
+    assert len(y.T.unique(dim=0)) == count
+    assert ((y == 0).any(0) & (y == 1).any(0)).all()
+
+
 @pytest.mark.parametrize("variant", TASKS)
 def test_a_quick_job_moves_every_gate_repeats_and_has_the_measures_of_its_head(variant):
     found = multimodal_digits.run(QUICK[variant])
@@ -136,6 +144,7 @@ def test_a_quick_job_moves_every_gate_repeats_and_has_the_measures_of_its_head(v
         "labels": {"auroc", "auprc", "f1"},
         "number": {"mae", "correlation"},
     }
+    answers |= dict.fromkeys(("even or odd", "many labels"), answers["labels"])
     wanted = answers[TASKS[variant].answers] | {"class_information", "disagreement"}
     shared = TASKS[variant].router == "per-modality"
     assert set(found) & set(MULTIMODAL.measures) == wanted | ({"information"} if shared else set())

@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.metrics import adjusted_rand_score
 from typer.testing import CliRunner
 
 from gatewise.cli import app
@@ -13,6 +15,7 @@ from gatewise.experiments import EXPERIMENTS, Experiment, Job, Measure, gates_of
 from gatewise.experiments.compare import (
     TUNING_SEEDS,
     Interval,
+    agreement,
     at_chosen_rates,
     difference,
     gates_in,
@@ -306,3 +309,22 @@ def test_a_device_that_cannot_be_used_leaves_nothing_behind(toy, tmp_path, devic
 def test_names_given_twice_run_once(toy, calls, tmp_path):
     run(toy, tmp_path, seeds=1, gates=("ss", "ss"), variants=("a", "a"), quick=True)
     assert len(calls) == 2
+
+
+def test_the_agreement_of_seeds_is_the_mean_over_pairs_with_the_interval_of_the_jackknife():
+    rng = np.random.default_rng(0)
+    choices = {seed: rng.integers(0, 3, 60) for seed in range(6)}
+    choices[5] = choices[4]
+    found = agreement(choices)
+    pairs = {(i, j): adjusted_rand_score(choices[i], choices[j]) for i, j in combinations(range(6), 2)}
+    assert np.mean(list(found.values())) == pytest.approx(np.mean(list(pairs.values())))
+    without = np.mean([value for pair, value in pairs.items() if 2 not in pair])
+    assert found[2] == pytest.approx(6 * np.mean(list(pairs.values())) - 5 * without)
+    assert agreement({3: [0, 1]}) == {}
+    assert agreement({3: [0, 1], 4: [5, 2]}) == {3: 1.0, 4: 1.0}
+
+
+def test_gates_of_two_levels_have_names():
+    assert gates_of("sigmoid/cosine") == ("sigmoid", "cosine")
+    with pytest.raises(ValueError, match="outer/inner"):
+        gates_of("sigmoid/nothing")

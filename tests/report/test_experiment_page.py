@@ -45,17 +45,48 @@ TOY = Experiment(
 
 def test_cells_and_verdict(folder):
     html = page(TOY, *read(folder))
-    rows = {re.search(r'class="model">(.*?)<', row)[1]: row for row in re.findall(r"<tr>(<td class=.*?)</tr>", html)}
-    assert "0.610 [0.601, 0.619]" in rows["ss"]
-    assert "+0.100 [+0.100, +0.100] better" in rows["ss"]
+    rows = {name: row for row in table_rows(html) for name in re.findall(r'class="model[^>]*>(.*?)<', row)[:1]}
+    assert "<span>0.610<br>[0.601, 0.619]" in rows["ss"]
+    assert "+0.100 better<br>[+0.100, +0.100]" in rows["ss"]
     assert "better" not in rows["softmax"]
-    assert "supported" in rows["\N{CHECK MARK} supported"]
-    assert "+0.1000 [+0.1000, +0.1000]" in rows["\N{CHECK MARK} supported"]
+    assert "<li>only: <strong>supported</strong></li>" in html
+    claims = [row for row in table_rows(html) if "more is better" in row]
+    assert len(claims) == 2
+    assert "+0.1000 [+0.1000, +0.1000]" in claims[0]
+    assert "\N{CHECK MARK} better" in claims[0]
+    assert "agreement of seeds [adjusted Rand index]: more is better" in claims[1]
     assert "A toy &lt;title&gt;" in html
-    assert '"agreement of seeds">1.000<' in rows["ll"]
-    assert '"agreement of seeds">1.000<' not in rows["softmax"]
+    agreement = 'data-name="agreement of seeds [adjusted Rand index]"><span>'
+    assert f"{agreement}1.000<br>[1.000, 1.000]" in rows["ll"]
+    assert f"{agreement}1.000" not in rows["softmax"]
     assert "a gate parameter of ss did not move" in html
     assert "THEORY" not in html
+
+
+def table_rows(html):
+    return re.findall(r"<tr>(<td class=.*?)</tr>", html)
+
+
+def test_every_pair_of_hierarchies_is_compared(tmp_path):
+    toy = replace(TOY, run=lambda job: outcome(job._replace(gate="ll" if job.gate == "sl" else job.gate)))
+    run(toy, tmp_path, seeds=6, gates=("ss", "sl", "ll"))
+    html = page(toy, *read(tmp_path))
+    names = re.findall(r'<th scope="col">(\w\w \N{MINUS SIGN} \w\w)</th>', html)
+    assert sorted(names) == ["ll \N{MINUS SIGN} ss", "sl \N{MINUS SIGN} ll", "sl \N{MINUS SIGN} ss"]
+    (row,) = [
+        row for row in table_rows(html) if 'words">test accuracy<' in row and "MINUS" not in row and "± " not in row
+    ]
+    assert row.count("+0.100 better") == 2
+    assert row.count("+0.000 tie") == 1
+
+
+def test_a_quick_run_and_few_seeds_have_no_intervals(tmp_path):
+    run(TOY, tmp_path, quick=True)
+    html = page(TOY, *read(tmp_path))
+    assert "All learned with the middle one of the rates" in html
+    assert "+0.100 undecided</span>" in html
+    assert not re.search(r"<br>\[[-+0-9]", html)
+    assert "nan" not in re.sub(r"<svg.*?</svg>", "", html, flags=re.DOTALL)
 
 
 def test_a_rate_at_the_end_of_those_tried_is_told(tmp_path):
@@ -71,11 +102,11 @@ def test_a_rate_at_the_end_of_those_tried_is_told(tmp_path):
 
 def test_all_variants_stand_in_one_table(tmp_path):
     toy = replace(TOY, variants=("one", "two"))
-    run(toy, tmp_path, seeds=2)
+    run(toy, tmp_path, seeds=6)
     html = page(toy, *read(tmp_path))
     part = html[html.index('id="overview"') :]
-    assert part.index(">two<") < part.index(
-        '<td data-name="ll">0.705 \N{PLUS-MINUS SIGN} 0.064</td>', part.index(">two<")
+    assert part.index('words">two<') < part.index(
+        '<td data-name="ll">0.710 \N{PLUS-MINUS SIGN} 0.009</td>', part.index('words">two<')
     )
 
 

@@ -19,14 +19,16 @@ def list_experiments() -> None:
     """List the experiments with their variants and gates."""
     with clear_faults():
         from rich import box
+        from rich.markup import escape
         from rich.table import Table
 
         from gatewise.experiments import EXPERIMENTS
 
-        shown = Table("name", "title", "variants", "gates", box=box.SIMPLE_HEAD, pad_edge=False)
         for name, one in EXPERIMENTS.items():
-            shown.add_row(name, one.title, ", ".join(one.variants), ", ".join((*one.baselines, *one.gates)))
-        console().print(shown)
+            shown = Table("variants", "baselines and gates", box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+            shown.title = escape(f"{name}: {one.title}")
+            shown.add_row(*(escape("\n".join(names)) for names in (one.variants, (*one.baselines, *one.gates))))
+            console().print(shown)
 
 
 @app.command()
@@ -52,6 +54,8 @@ def run(
             if name == "all" and (words := _absent(experiment, data_dir)):
                 typer.echo(f"{experiment.name} is left out: {words}", err=True)
                 continue
+            if not variants and (words := _absent(experiment, data_dir)) and not experiment.needs_folder:
+                raise ValueError(f"{experiment.name}: {words}; or choose --variants that need no such data")
             folder = out if out and name != "all" else home / (experiment.name + ("-quick" if quick else ""))
             try:
                 with _progress(experiment.name) as tell:
@@ -120,7 +124,7 @@ def _experiment(name: str) -> Any:
 def _tell(experiment: Any, folder: Path) -> None:
     from gatewise.experiments.compare import gates_in
     from gatewise.experiments.store import read, seconds
-    from gatewise.report.experiment import shown, write_experiment
+    from gatewise.report.experiment import shown, told, write_experiment
 
     records, faults = read(folder)
     for fault in faults:
@@ -128,8 +132,13 @@ def _tell(experiment: Any, folder: Path) -> None:
     for variant in experiment.variants:
         if gates_in(experiment, records, variant):
             console().print(shown(experiment, records, variant))
+            if lines := told(experiment, records, variant):
+                typer.echo(f"{experiment.claim[2]}? {' - '.join(experiment.claim[:2])}:")
+                typer.echo("\n".join(f"  {line}" for line in lines) + "\n")
     if minutes := seconds(folder) / 60:
-        typer.echo(f"{len(records)} runs, {minutes:.1f} min of processor time")
+        tried = sum(record.tuning for record in records)
+        more = f", {tried} more to choose rates" if tried else ""
+        typer.echo(f"{len(records) - tried} runs{more}, {minutes:.1f} min of processor time")
     typer.echo(f"wrote {write_experiment(experiment, folder)}: open it in a browser")
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
+from sklearn.metrics import adjusted_rand_score
 
-from gatewise.experiments.experiment import Experiment
+from gatewise.experiments.experiment import Experiment, Measure
 from gatewise.experiments.store import Record
 
 LEAST = 5  # seeds below which nothing is decided
+CHOICE = "choice"  # in outcomes: the first expert of tokens that are the same for all seeds
+AGREEMENT = Measure("agreement of seeds", "adjusted Rand index")
 TUNING_SEEDS = (1001, 1002)  # used to choose rates and for nothing else
 
 
@@ -72,8 +76,8 @@ def at_chosen_rates(experiment: Experiment, records: Sequence[Record]) -> tuple[
 
 
 def values(records: Sequence[Record], variant: str, gate: str, measure: str) -> dict[int, float]:
-    """Return a measure of a gate by seed, of the seeds that have a number."""
-    return {
+    """Return a measure of a gate by seed, of the seeds that have a number; of `CHOICE` the agreement of seeds."""
+    found = {
         record.seed: record.outcome[measure]
         for record in records
         if record.variant == variant
@@ -81,6 +85,36 @@ def values(records: Sequence[Record], variant: str, gate: str, measure: str) -> 
         and not record.tuning
         and record.outcome.get(measure) is not None
     }
+    return agreement(found) if measure == CHOICE else found
+
+
+def agreement(choices: Mapping[int, Sequence[Any]]) -> dict[int, float]:
+    """Return the jackknife values, by seed, of how far seeds route alike; none for a single seed.
+
+    Their mean is the mean adjusted Rand index of two seeds' choices of the same tokens: 1 if they are alike up to the
+    names of the experts, 0 if as alike as by chance. Without a seed the mean over the other pairs is T_s; its value is
+    ``n T - (n - 1) T_s``, from which intervals follow as for other measures.
+    """
+    seeds, n = sorted(choices), len(choices)
+    if n < 2:
+        return {}
+    flat = [np.asarray(choices[seed]).ravel() for seed in seeds]
+    alike = np.zeros((n, n))
+    for i, j in combinations(range(n), 2):
+        alike[i, j] = alike[j, i] = adjusted_rand_score(flat[i], flat[j])
+    total, own = alike.sum() / 2, alike.sum(1)
+    mean = total / (n * (n - 1) / 2)
+    if n == 2:
+        return dict.fromkeys(seeds, float(mean))
+    without = (total - own) / ((n - 1) * (n - 2) / 2)
+    return dict(zip(seeds, (n * mean - (n - 1) * without).tolist(), strict=True))
+
+
+def measures_of(experiment: Experiment, records: Sequence[Record], variant: str) -> dict[str, Measure]:
+    """Return the measures that some test of a variant has, the agreement of seeds among them."""
+    found = {name for r in records if r.variant == variant and not r.tuning for name in r.outcome}
+    every = {**experiment.measures, CHOICE: AGREEMENT}
+    return {name: measure for name, measure in every.items() if name in found}
 
 
 def difference(records: Sequence[Record], variant: str, first: str, second: str, measure: str) -> Interval:
@@ -105,8 +139,23 @@ def verdicts(experiment: Experiment, records: Sequence[Record]) -> list[tuple[st
     first, second, _ = experiment.claim
     out = []
     for variant in experiment.variants:
-        for name, measure in experiment.measures.items():
+        for name, measure in measures_of(experiment, records, variant).items():
             found = difference(records, variant, first, second, name)
             if found.n and measure.more is not None:
                 out.append((variant, name, word(found, measure.more), found))
     return out
+
+
+def verdict(said: Sequence[str]) -> str:
+    """Return one word for the words of several measures: does the claim hold on these data?
+
+    Examples
+    --------
+    >>> verdict(["better", "tie"]), verdict(["tie", "tie"]), verdict(["tie", "worse"]), verdict(["better", "worse"])
+    ('supported in part', 'tie', 'contradicted', 'mixed')
+    """
+    if "undecided" in said:
+        return "undecided"
+    if "better" in said:
+        return "mixed" if "worse" in said else "supported in part" if "tie" in said else "supported"
+    return "contradicted" if "worse" in said else "tie"

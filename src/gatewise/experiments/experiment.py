@@ -70,7 +70,7 @@ class Curves(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A picture for each gate: a table of counts in the outcomes (groups x experts), summed over seeds."""
+    """A picture for each gate: a table of counts in the outcomes (groups x experts) of its first seed."""
 
     key: str
     groups: tuple[str, ...]
@@ -150,7 +150,7 @@ class Experiment:
 
 
 def gates_of(name: str) -> tuple[str, ...]:
-    """Return the gate names of a choice: one for a name of GATES, one per level for letters.
+    """Return the gate names of a choice: one for a name of GATES, one per level for ``outer/inner`` or letters.
 
     ``s`` softmax, ``l`` laplace, ``g`` sigmoid, ``d`` dense-to-sparse, ``a`` activation-dense-to-sparse: "sl" is a
     softmax gate over groups with Laplace gates inside.
@@ -162,12 +162,18 @@ def gates_of(name: str) -> tuple[str, ...]:
 
     Examples
     --------
-    >>> gates_of("sl"), gates_of("laplace")
-    (('softmax', 'laplace'), ('laplace',))
+    >>> gates_of("sl"), gates_of("laplace"), gates_of("sigmoid/cosine")
+    (('softmax', 'laplace'), ('laplace',), ('sigmoid', 'cosine'))
     """
     if name in GATES:
         return (name,)
     if len(name) == 2 and set(name) <= set(SHORT):
         return tuple(SHORT[letter] for letter in name)
+    levels = tuple(name.split("/"))
+    if len(levels) == 2 and all(level in GATES for level in levels):
+        return levels
     letters = ", ".join(f"{letter} {gate}" for letter, gate in SHORT.items())
-    raise ValueError(f"gate {name!r} is unknown: give a name of GATES ({', '.join(GATES)}) or two letters ({letters})")
+    raise ValueError(
+        f"gate {name!r} is unknown: give a name of GATES ({', '.join(GATES)}), two of them as outer/inner, or two "
+        f"letters ({letters})"
+    )

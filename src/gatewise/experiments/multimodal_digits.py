@@ -36,6 +36,10 @@ PROPERTIES = {
     "closed loop": (0, 6, 8, 9),
     "straight strokes only": (1, 4, 7),
 }
+MANY = {name: some for name, some in PROPERTIES.items() if name != "above four"}
+MANY |= {f"is {digit}": (digit,) for digit in range(10)}
+MANY |= {f"above {digit}": tuple(range(digit + 1, 10)) for digit in range(1, 8)} | {"odd prime": (3, 5, 7)}
+LABELS = {"even or odd": {"even": PROPERTIES["even"]}, "labels": PROPERTIES, "many labels": MANY}
 TASKS = {
     "mfeat, nothing missing": Task(0.0, "per-modality"),
     "mfeat, 30 % missing": Task(0.3, "per-modality"),
@@ -43,12 +47,14 @@ TASKS = {
     "mfeat, 30 % missing, joint router": Task(0.3, "joint"),
     "mfeat, 30 % missing, disjoint routers": Task(0.3, "disjoint"),
     "mfeat, 30 % missing, eight labels": Task(0.3, "joint", "labels"),
+    "mfeat, 30 % missing, even or odd": Task(0.3, "joint", "even or odd"),
+    "mfeat, 30 % missing, 25 labels": Task(0.3, "joint", "many labels"),
     "mfeat, 30 % missing, regression": Task(0.3, "joint", "number"),
 }
 HEADS: dict[str, tuple[Head, int]] = {
     "class": (MULTI_CLASS, 10),
-    "labels": (MULTI_LABEL, len(PROPERTIES)),
     "number": (REGRESSION, 1),
+    **{name: (MULTI_LABEL, len(some)) for name, some in LABELS.items()},
 }
 
 
@@ -63,8 +69,8 @@ def digits(task: Task, found: Views, seed: int, rows: Tensor) -> Modalities:
 
 
 def _answers(task: Task, digit: Tensor, number: Tensor) -> Tensor:
-    if task.answers == "labels":
-        return torch.stack([torch.isin(digit, torch.tensor(some)) for some in PROPERTIES.values()], 1).float()
+    if some := LABELS.get(task.answers):
+        return torch.stack([torch.isin(digit, torch.tensor(digits)) for digits in some.values()], 1).float()
     return number if task.answers == "number" else digit
 
 
@@ -89,9 +95,10 @@ MULTIMODAL = Experiment(
     "at random, in training and test alike, and one at least stays. 15 % of the digits are the test part of all seeds; "
     "the rows that train (70 %) and choose the rate (15 %) and the missing views are drawn anew for every seed and are "
     f"the same for all gates. Views are embedded in 32 features. {MODELS} {EPOCHS} epochs. "
-    "Two variants with the joint router have other answers: eight "
-    f"labels, properties of the digit ({', '.join(PROPERTIES)}); and a regression, the fifth feature of the morphology "
-    "view from the other five views, in standard deviations. Views of one image are no modalities of a patient: they "
+    "Four variants with the joint router have other answers: one label, even or odd; eight "
+    f"labels, properties of the digit ({', '.join(PROPERTIES)}); 25 labels, with those that a digit is this one or "
+    "above that one; and a regression, the fifth feature of the morphology view from the other five views, in standard "
+    "deviations. Views of one image are no modalities of a patient: they "
     "overlap more, and are missing here for no reason. Nothing follows for clinical data.",
     tuple(TASKS),
     (*FLAT, *PAIRS),

@@ -76,7 +76,7 @@ def run(
         gates_of(gate)
     wanted = tuple(dict.fromkeys(variants)) or experiment.variants
     if unknown := [name for name in wanted if name not in experiment.variants]:
-        raise ValueError(f"variant {unknown[0]!r} is unknown: {experiment.name} has {', '.join(experiment.variants)}")
+        raise ValueError(f"variant {unknown[0]!r} is unknown: {experiment.name} has {'; '.join(experiment.variants)}")
     _try_device(device)
     engine = {"gatewise": __version__, "torch": torch.__version__}
     header = {"experiment": experiment.name, "quick": quick, **engine, "data": _digest(data), "origin": origin}

@@ -1,12 +1,8 @@
-"""How specialised experts are: information about classes, disagreement, and stability over seeds."""
+"""How specialised experts are: information about classes, and disagreement."""
 
 from __future__ import annotations
 
-from itertools import combinations
-
-import numpy as np
 import torch
-from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from gatewise.nn.layer import MoE
@@ -22,13 +18,3 @@ def information(index: Tensor, label: Tensor, experts: int) -> float:
 def disagreement(layer: MoE, x: Tensor, draw: int = 256) -> float:
     """Return one minus the mean cosine similarity of two experts' outputs at the same token of x ``(T, d)``."""
     return 1.0 - expert_similarity(layer, x[:draw], draws=2).mean
-
-
-def stability(choices: list[np.ndarray]) -> float:
-    """Return the mean adjusted Rand index of the first choices of the same tokens over pairs of seeds.
-
-    1: seeds route alike up to the names of the experts; 0: as alike as by chance.
-    """
-    if len(choices) < 2:
-        return float("nan")
-    return float(np.mean([adjusted_rand_score(one, two) for one, two in combinations(choices, 2)]))

@@ -91,7 +91,8 @@ def _held(rows: Any) -> list[tuple[str, Tensor]]:
     return [("validation", rows.validation), ("test", rows.test)]
 
 
-_PLACES = tuple(float(round(epoch) + 1) for epoch in np.linspace(0, EPOCHS - 1, LOOKS))
+_ROWS = 1797 - 2 * round(0.15 * 1797)  # that train
+_PLACES = tuple(float((round(epoch) + 1) * -(-_ROWS // 64)) for epoch in np.linspace(0, EPOCHS - 1, LOOKS))
 TEMPERATURE = Experiment(
     "temperature",
     "A temperature that falls while a layer learns: plain against activated gates",
@@ -99,8 +100,8 @@ TEMPERATURE = Experiment(
     "layer of eight experts with 16 hidden units. The temperature falls from 2 to .05 by one factor a step; "
     "2401.13875 keeps it as the parameter that leads from many experts to few, and says that it should follow an "
     "activation of the scores. An activation bounds the scores; the scores of the plain gate can grow and make it "
-    "sparse at any temperature: softmax without one stands beside. The figures show the entropy of the weights and the "
-    "number of experts it amounts to, exp(entropy), on the validation rows by epoch.",
+    "sparse at any temperature: softmax without one stands beside. The figures of full runs show the entropy of the "
+    "weights and the number of experts it amounts to, exp(entropy), on the validation rows by step.",
     ("digits, dense layer",),
     GATES,
     {
@@ -116,7 +117,7 @@ TEMPERATURE = Experiment(
         "An activation before the temperature makes the layer better",
     ),
     figures={
-        "experts in use": Curves("active_by_epoch", _PLACES, "epoch", "experts in use, exp(entropy)"),
-        "entropy of the weights": Curves("entropy_by_epoch", _PLACES, "epoch", "entropy [nats]"),
+        "experts in use": Curves("active_by_epoch", _PLACES, "step", "experts in use, exp(entropy)"),
+        "entropy of the weights": Curves("entropy_by_epoch", _PLACES, "step", "entropy [nats]"),
     },
 )

@@ -18,6 +18,7 @@ from gatewise.experiments.vision_models import (
     EQUAL_FLOPS,
     EQUAL_PARAMETERS,
     OneLayer,
+    Routing,
     Setting,
     Transformer,
 )
@@ -84,7 +85,7 @@ def run(setting: Setting, job: Job) -> Outcome:
     if not job.tuning:
         out |= {"accuracy": accuracy(model, seen, split.test), "loss": fit.loss}
         if layers(model):
-            out |= routing(model, seen, split.test, len(data.classes), setting.routing.experts)
+            out |= routing(model, seen, split.test, len(data.classes), setting.routing)
     return out
 
 
@@ -117,25 +118,27 @@ def layer_inputs(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
     return found
 
 
-def routing(model: nn.Module, seen: Pictures, rows: Tensor, classes: int, experts: int) -> dict[str, Any]:
+def routing(model: nn.Module, seen: Pictures, rows: Tensor, classes: int, how: Routing) -> dict[str, Any]:
     """Return the measures of the layers at some rows, means over layers, and of the last layer a table of choices.
 
     The tokens of an image have the class of the image. "choice" is the first expert of the first tokens of the whole
-    set, the same tokens for every seed.
+    set, the same tokens for every seed. Where all experts serve there is no choice to measure.
     """
     found = watched(model, seen, rows)
     index = {name: torch.cat(calls).cpu() for name, calls in found.index.items()}
     last = list(index)[-1]
     token = seen.label[rows].cpu().repeat_interleave(len(index[last]) // len(rows))
-    table = domain_table(index[last], token, experts)
     given = layer_inputs(model, seen.inputs(rows[:CHUNK]))
     apart = [disagreement(layer, given[name]) for name, layer in layers(model).items()]
     figures = list(found.figures().values())
+    entropy = {"entropy": mean(one["normalised entropy"] for one in figures), "disagreement": mean(apart)}
+    if how.kept is None:  # all serve: which ones is no choice
+        return entropy
+    table = domain_table(index[last], token, how.experts)
     first = watched(model, seen, torch.arange(min(PROBE, len(seen.label)))).index[last]
     return {
-        "information": mean(information(one, token, experts) for one in index.values()),
-        "disagreement": mean(apart),
-        "entropy": mean(one["normalised entropy"] for one in figures),
+        **entropy,
+        "information": mean(information(one, token, how.experts) for one in index.values()),
         "dead": mean(one["dead fraction"] for one in figures),
         "routing": F.pad(table, (0, 0, 0, classes - len(table))).tolist(),
         "choice": torch.cat(first)[:PROBE, 0].tolist(),
@@ -157,7 +160,7 @@ def experiment(name: str, title: str, words: str, classes: tuple[str, ...], sett
     (outer, inner), kept, experts = setting.routing.groups, setting.routing.kept, setting.routing.experts
     return Experiment(
         name,
-        title,
+        f"Vision: {title}",
         f"{words} Two models: one layer from pixels to classes, whose experts have {setting.hidden} GELU units; and a "
         f"vision transformer of {setting.blocks} blocks, {setting.dim} features, {setting.heads} heads and patches of "
         f"{setting.patch} x {setting.patch} pixels, with experts of {setting.dim} units in place of every second "

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations
 from math import nan
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from rich import box
@@ -16,18 +16,21 @@ from rich.markup import escape
 from rich.table import Table as Shown
 
 from gatewise.experiments.compare import (
+    CHOICE,
+    LEAST,
     Interval,
     at_chosen_rates,
     difference,
     gates_in,
     interval,
+    measures_of,
     values,
+    verdict,
     verdicts,
     word,
 )
-from gatewise.experiments.experiment import Curves, Experiment, Measure
+from gatewise.experiments.experiment import SHORT, Curves, Experiment, Measure, gates_of
 from gatewise.experiments.runner import DIVERGED
-from gatewise.experiments.specialise import stability
 from gatewise.experiments.store import Record, read, seconds
 from gatewise.plots.experiments import by_gate, curves, table
 from gatewise.report.drawing import svg
@@ -35,6 +38,7 @@ from gatewise.report.files import require_directory, whole
 from gatewise.report.page import filled
 
 SYMBOLS = {"better": "\N{CHECK MARK}", "worse": "\N{BALLOT X}", "tie": "=", "undecided": "?"}
+EMPTY = {"mean": "", "interval": "", "less": "", "within": "", "word": ""}
 REFERENCE = "softmax"  # the gate that others are compared with, or the first there is
 
 
@@ -70,30 +74,51 @@ def page(experiment: Experiment, records: Sequence[Record], faults: Sequence[str
         tried=len(records) - len(tested),
         minutes=processor / 60,
         seeds=len({record.seed for record in tested}),
-        claims=[_claim(experiment, *found) for found in verdicts(experiment, records)],
+        claims=_claims(experiment, records, variants),
+        least=LEAST,
+        letters=", ".join(f"{letter} {gate}" for letter, gate in SHORT.items()),
+        quick=_quick(records),
         overview=_overview(experiment, records, variants) if len(variants) > 1 else None,
         variants=[_variant(experiment, records, name, number) for number, name in enumerate(variants)],
     )
 
 
 def shown(experiment: Experiment, records: Sequence[Record], variant: str) -> Shown:
-    """Return the table of a variant for the terminal."""
+    """Return the table of a variant for the terminal: means with half of their intervals."""
     records, _ = at_chosen_rates(experiment, records)
-    out = Shown("gate", title=escape(f"{experiment.title}: {variant}"), box=box.SIMPLE_HEAD, pad_edge=False)
-    for measure in _measures(experiment, records, variant).values():
-        out.add_column(escape(measure.title + (f" [{measure.unit}]" if measure.unit else "")), justify="right")
-    for row in _rows(experiment, records, variant):
-        out.add_row(escape(row["gate"]), *(cell["text"] for cell in row["cells"]))
+    out = Shown(
+        title=escape(f"{experiment.title}: {variant}"), box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+    )
+    out.add_column("gate", overflow="fold")
+    measures = measures_of(experiment, records, variant)
+    for measure in measures.values():
+        out.add_column(escape(_title(measure)), justify="right", overflow="fold")
+    for gate in gates_in(experiment, records, variant):
+        means = [interval(list(values(records, variant, gate, name).values())) for name in measures]
+        out.add_row(escape(gate), *map(_brief, means))
     return out
+
+
+def told(experiment: Experiment, records: Sequence[Record], variant: str) -> list[str]:
+    """Return the verdict on the claim for a variant, in lines for the terminal."""
+    records, _ = at_chosen_rates(experiment, records)
+    return [
+        f"{row['difference']}  {row['word']}  {row['measure']}"
+        for claim in _claims(experiment, records, [variant])
+        for row in claim["rows"]
+    ]
 
 
 def _variant(experiment: Experiment, records: Sequence[Record], variant: str, number: int) -> dict[str, Any]:
     gates = gates_in(experiment, records, variant)
     pictures = []
-    for place, (name, measure) in enumerate(_measures(experiment, records, variant).items()):
+    measures = measures_of(experiment, records, variant)
+    for place, (name, measure) in enumerate(measures.items()):
+        if name == CHOICE:
+            continue
         figure = Figure(figsize=(5.6, 0.9 + 0.26 * len(gates)), layout="constrained")
         by_gate(records, variant, name, measure, gates, figure.add_subplot())
-        pictures.append({"title": measure.title, "svg": Markup(svg(figure, f"v{number}-m{place}"))})
+        pictures.append({"title": _title(measure), "svg": Markup(svg(figure, f"v{number}-m{place}"))})
     for place, (title, what) in enumerate(experiment.figures.items()):
         shown_for = [
             g for g in gates if any(what.key in r.outcome for r in records if r.gate == g and r.variant == variant)
@@ -116,9 +141,9 @@ def _variant(experiment: Experiment, records: Sequence[Record], variant: str, nu
     return {
         "id": f"variant-{number}",
         "name": variant,
-        "measures": list(_measures(experiment, records, variant).values()),
+        "measures": [_title(measure) for measure in measures.values()],
         "rows": _rows(experiment, records, variant),
-        "steady": any("choice" in r.outcome for r in records if r.variant == variant),
+        "pairs": _pairs(experiment, records, variant),
         "reference": _reference(gates),
         "pictures": pictures,
     }
@@ -157,26 +182,36 @@ def _at_ends(experiment: Experiment, records: Sequence[Record]) -> list[str]:
 
 
 def _overview(experiment: Experiment, records: Sequence[Record], variants: Sequence[str]) -> dict[str, Any]:
-    """Return the first measure of every variant and gate: means with half of their intervals."""
-    name, measure = next(iter(experiment.measures.items()))
+    """Return the first measure of every variant, by gate: means with half of their intervals."""
     gates = list(dict.fromkeys(gate for variant in variants for gate in gates_in(experiment, records, variant)))
     rows = []
     for variant in variants:
+        name, measure = next(iter(measures_of(experiment, records, variant).items()))
         found = [interval(list(values(records, variant, gate, name).values())) for gate in gates]
-        rows.append({"name": variant, "cells": [_brief(mean) for mean in found]})
-    return {"measure": measure, "gates": gates, "rows": rows}
+        rows.append({"name": variant, "measure": _title(measure), "cells": [_brief(mean) for mean in found]})
+    return {"gates": gates, "rows": rows}
+
+
+def _pairs(experiment: Experiment, records: Sequence[Record], variant: str) -> dict[str, Any] | None:
+    """Return the paired differences of all gates of two levels, every measure; None for fewer than two such gates."""
+    gates = [gate for gate in gates_in(experiment, records, variant) if gate not in experiment.baselines]
+    hierarchies = [gate for gate in gates if len(gates_of(gate)) == 2]
+    pairs = [(second, first) for first, second in combinations(hierarchies, 2)]
+    rows = []
+    for name, measure in measures_of(experiment, records, variant).items():
+        found = [difference(records, variant, *pair, name) for pair in pairs]
+        rows.append({"measure": _title(measure), "cells": [{**EMPTY, **_less(one, measure)} for one in found]})
+    return {"names": [f"{one} \N{MINUS SIGN} {two}" for one, two in pairs], "rows": rows} if pairs else None
+
+
+def _title(measure: Measure) -> str:
+    return measure.title + (f" [{measure.unit}]" if measure.unit else "")
 
 
 def _brief(mean: Interval) -> str:
     if not mean.n:
         return "\N{EN DASH}"
-    return f"{mean.mean:.3f}" if mean.n < 2 else f"{mean.mean:.3f} \N{PLUS-MINUS SIGN} {mean.high - mean.mean:.3f}"
-
-
-def _measures(experiment: Experiment, records: Sequence[Record], variant: str) -> dict[str, Measure]:
-    """Return the measures that some run of a variant has."""
-    found = {name for r in records if r.variant == variant and not r.tuning for name in r.outcome}
-    return {name: measure for name, measure in experiment.measures.items() if name in found}
+    return f"{mean.mean:.3f}" if mean.n < LEAST else f"{mean.mean:.3f} \N{PLUS-MINUS SIGN} {mean.high - mean.mean:.3f}"
 
 
 def _first(records: Sequence[Record], variant: str, key: str) -> list[Any]:
@@ -191,18 +226,14 @@ def _rows(experiment: Experiment, records: Sequence[Record], variant: str) -> li
     for gate in gates:
         found = [r for r in records if r.variant == variant and r.gate == gate and not r.tuning]
         cells = []
-        for name, measure in _measures(experiment, records, variant).items():
+        for name, measure in measures_of(experiment, records, variant).items():
             mean = interval(list(values(records, variant, gate, name).values()))
             less = difference(records, variant, gate, base, name)
-            cells.append(_cell(mean, less, measure, gate == base))
-        rates = sorted({record.rate for record in found})
-        choices = [np.asarray(r.outcome["choice"]).ravel() for r in found if "choice" in r.outcome]
-        steady = f"{stability(choices):.3f}" if len(choices) > 1 else ""
+            cells.append({**EMPTY, **_mean(mean), **(_less(less, measure) if gate != base else {})})
         out.append(
             {
-                "stability": steady,
                 "gate": gate,
-                "rate": ", ".join(f"{rate:g}" for rate in rates),
+                "rate": f"{found[0].rate:g}",
                 "n": sum(DIVERGED not in record.outcome for record in found),
                 "cells": cells,
             }
@@ -210,27 +241,41 @@ def _rows(experiment: Experiment, records: Sequence[Record], variant: str) -> li
     return out
 
 
-def _cell(mean: Interval, less: Interval, measure: Measure, base: bool) -> dict[str, str]:
+def _mean(mean: Interval) -> dict[str, str]:
+    """Return a mean and its interval; two or three seeds have intervals that reach beyond what a measure can be."""
     if not mean.n:
-        return {"text": "\N{EN DASH}", "less": "", "word": ""}
-    text = f"{mean.mean:.3f}" + ("" if mean.n < 2 else f" [{mean.low:.3f}, {mean.high:.3f}]")
-    if base or less.n < 2:
-        return {"text": text, "less": "", "word": ""}
-    return {
-        "text": text,
-        "less": f"{less.mean:+.3f} [{less.low:+.3f}, {less.high:+.3f}]",
-        "word": word(less, measure.more),
-    }
+        return {"mean": "\N{EN DASH}"}
+    return {"mean": f"{mean.mean:.3f}", "interval": f"[{mean.low:.3f}, {mean.high:.3f}]" if mean.n >= LEAST else ""}
 
 
-def _claim(experiment: Experiment, variant: str, name: str, said: str, found: Interval) -> dict[str, str]:
-    measure = experiment.measures[name]
+def _less(less: Interval, measure: Measure) -> dict[str, str]:
+    """Return a paired difference with its interval and the word for it."""
+    if not less.n:
+        return {}
+    within = f"[{less.low:+.3f}, {less.high:+.3f}]" if less.n >= LEAST else ""
+    return {"less": f"{less.mean:+.3f}", "within": within, "word": word(less, measure.more)}
+
+
+def _claims(experiment: Experiment, records: Sequence[Record], variants: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the verdict on the claim for every variant that has both of its gates, and the measures it rests on."""
+    found = verdicts(experiment, records)
+    out = []
+    for variant in variants:
+        mine = [(name, said, less) for name_of, name, said, less in found if name_of == variant]
+        if mine:
+            measures = measures_of(experiment, records, variant)
+            rows = [_claim(measures[name], said, less) for name, said, less in mine]
+            out.append({"variant": variant, "verdict": verdict([said for _, said, _ in mine]), "rows": rows})
+    return out
+
+
+def _claim(measure: Measure, said: str, found: Interval) -> dict[str, str]:
+    within = f" [{found.low:+.4f}, {found.high:+.4f}]" if found.n >= LEAST else ""
     return {
-        "variant": variant,
-        "measure": measure.title,
-        "word": {"better": "supported", "worse": "contradicted", "tie": "tie"}.get(said, said),
+        "measure": f"{_title(measure)}: {'more' if measure.more else 'less'} is better",
+        "word": said,
         "symbol": SYMBOLS.get(said, ""),
-        "difference": f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]",
+        "difference": f"{found.mean:+.4f}{within}",
         "seeds": str(found.n),
     }
 
