@@ -49,14 +49,14 @@ def test_cells_and_verdict(folder):
     assert "<span>0.610<br>[0.601, 0.619]" in rows["ss"]
     assert "+0.100 better<br>[+0.100, +0.100]" in rows["ss"]
     assert "better" not in rows["softmax"]
-    assert "<li>only: <strong>supported</strong></li>" in html
+    assert "<li>only: <strong>supported</strong> (better in test accuracy, agreement of seeds)</li>" in html
     claims = [row for row in table_rows(html) if "more is better" in row]
     assert len(claims) == 2
     assert "+0.1000 [+0.1000, +0.1000]" in claims[0]
     assert "\N{CHECK MARK} better" in claims[0]
     assert "agreement of seeds [adjusted Rand index]: more is better" in claims[1]
     assert "A toy &lt;title&gt;" in html
-    agreement = 'data-name="agreement of seeds [adjusted Rand index]"><span>'
+    agreement = 'data-name="agreement of seeds [adjusted Rand index]" class="slope"><span>'
     assert f"{agreement}1.000<br>[1.000, 1.000]" in rows["ll"]
     assert f"{agreement}1.000" not in rows["softmax"]
     assert "a gate parameter of ss did not move" in html
@@ -74,7 +74,9 @@ def test_every_pair_of_hierarchies_is_compared(tmp_path):
     names = re.findall(r'<th scope="col">(\w\w \N{MINUS SIGN} \w\w)</th>', html)
     assert sorted(names) == ["ll \N{MINUS SIGN} ss", "sl \N{MINUS SIGN} ll", "sl \N{MINUS SIGN} ss"]
     (row,) = [
-        row for row in table_rows(html) if 'words">test accuracy<' in row and "MINUS" not in row and "± " not in row
+        row
+        for row in table_rows(html)
+        if 'words wrapped">test accuracy<' in row and "MINUS" not in row and "± " not in row
     ]
     assert row.count("+0.100 better") == 2
     assert row.count("+0.000 tie") == 1
@@ -106,7 +108,7 @@ def test_all_variants_stand_in_one_table(tmp_path):
     html = page(toy, *read(tmp_path))
     part = html[html.index('id="overview"') :]
     assert part.index('words">two<') < part.index(
-        '<td data-name="ll">0.710 \N{PLUS-MINUS SIGN} 0.009</td>', part.index('words">two<')
+        'data-name="ll" class="slope"><span>0.710<br>\N{PLUS-MINUS SIGN} 0.009<', part.index('words">two<')
     )
 
 
@@ -118,7 +120,7 @@ def test_a_folder_without_runs_is_refused(tmp_path):
 @pytest.mark.browser
 def test_the_page_stands_in_a_browser(folder, browser):
     path = write_experiment(TOY, folder)
-    for width in (1280, 390):
+    for width in (1280, 800, 390):
         browser.set_window_size(width, 900)
         browser.get(path.as_uri())
         assert browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth") <= 0

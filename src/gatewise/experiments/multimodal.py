@@ -22,7 +22,7 @@ from gatewise.nn.measures import domain_table, mutual_information
 
 BATCH = 128
 SHORT = (256, 128, 256)  # rows of each part in a quick run
-RATES = (3e-3, 1e-2, 3e-2)
+RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 MEASURES = {
     "accuracy": Measure("test accuracy"),
     "auroc": Measure("AUROC", "mean over classes or labels"),

@@ -95,7 +95,7 @@ QUADRANTS = Experiment(
     },
     run,
     baselines=("dense",),
-    rates=(1e-2, 3e-2, 1e-1),
+    rates=(3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
     figures={
         "error under noise": Curves(
             "by_noise",

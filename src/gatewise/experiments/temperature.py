@@ -110,7 +110,7 @@ TEMPERATURE = Experiment(
         "information": Measure("information of class and first expert", "nats"),
     },
     run,
-    rates=(1e-2, 3e-2, 1e-1),
+    rates=(3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
     claim=(
         "activation-dense-to-sparse",
         "dense-to-sparse",

@@ -176,7 +176,7 @@ def experiment(name: str, title: str, words: str, classes: tuple[str, ...], sett
         MEASURES,
         partial(run, setting),
         baselines=(EQUAL_FLOPS, EQUAL_PARAMETERS),
-        rates=(3e-3, 1e-2, 3e-2),
+        rates=(1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
         needs=() if setting.data == "digits" else (setting.data,),
         figures={"routing by class": Table("routing", classes, "class")},
     )

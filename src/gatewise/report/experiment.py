@@ -175,9 +175,13 @@ def _at_ends(experiment: Experiment, records: Sequence[Record]) -> list[str]:
     """Return, in words, who chose the smallest or the largest of the rates: a better one may lie beyond."""
     out = []
     for end, word_of_end in ((min(experiment.rates), "smallest"), (max(experiment.rates), "largest")):
-        found = sorted({f"{r.gate} ({r.variant})" for r in records if r.rate == end})
+        found: dict[str, dict[str, None]] = {}
+        for r in records:
+            if r.rate == end:
+                found.setdefault(r.variant, {})[r.gate] = None
         if found and len(experiment.rates) > 1:
-            out.append(f"the {word_of_end} rate tried, {end:g}, was the best for {', '.join(found)}")
+            names = "; ".join(f"{', '.join(gates)} ({variant})" for variant, gates in found.items())
+            out.append(f"the {word_of_end} rate tried, {end:g}, was the best for {names}")
     return out
 
 
@@ -188,7 +192,7 @@ def _overview(experiment: Experiment, records: Sequence[Record], variants: Seque
     for variant in variants:
         name, measure = next(iter(measures_of(experiment, records, variant).items()))
         found = [interval(list(values(records, variant, gate, name).values())) for gate in gates]
-        rows.append({"name": variant, "measure": _title(measure), "cells": [_brief(mean) for mean in found]})
+        rows.append({"name": variant, "measure": _title(measure), "cells": [_cell(mean) for mean in found]})
     return {"gates": gates, "rows": rows}
 
 
@@ -248,6 +252,12 @@ def _mean(mean: Interval) -> dict[str, str]:
     return {"mean": f"{mean.mean:.3f}", "interval": f"[{mean.low:.3f}, {mean.high:.3f}]" if mean.n >= LEAST else ""}
 
 
+def _cell(mean: Interval) -> list[str]:
+    """Return a mean and half of its interval, for two lines."""
+    first, _, half = _brief(mean).partition(" ")
+    return [first, half]
+
+
 def _less(less: Interval, measure: Measure) -> dict[str, str]:
     """Return a paired difference with its interval and the word for it."""
     if not less.n:
@@ -265,7 +275,11 @@ def _claims(experiment: Experiment, records: Sequence[Record], variants: Sequenc
         if mine:
             measures = measures_of(experiment, records, variant)
             rows = [_claim(measures[name], said, less) for name, said, less in mine]
-            out.append({"variant": variant, "verdict": verdict([said for _, said, _ in mine]), "rows": rows})
+            by_word = {said: [measures[name].title for name, one, _ in mine if one == said] for _, said, _ in mine}
+            words = "; ".join(f"{said} in {', '.join(titles)}" for said, titles in by_word.items())
+            out.append(
+                {"variant": variant, "verdict": verdict([said for _, said, _ in mine]), "words": words, "rows": rows}
+            )
     return out
 
 
