@@ -73,7 +73,9 @@ def open_folder(folder: Path, mine: Mapping[str, Any], resume: bool) -> None:
         plain = {**mine, "origin": bool(mine["origin"])}
         was = {**{name: held.get(name) for name in mine}, "origin": bool(held["origin"])}
         if different := [
-            f"{name} ({was[name]} there, {plain[name]} here)" for name in mine if was[name] != plain[name]
+            f"{name} ({was[name] or 'none'} there, {plain[name] or 'none'} here)"
+            for name in mine
+            if was[name] != plain[name]
         ]:
             raise ValueError(
                 f"{folder} holds {held['experiment']!r} of {held['origin'] or 'gatewise itself'} with other settings: "
