@@ -97,7 +97,8 @@ class Experiment:
     measures : mapping of str to Measure
         The figures of a run that are tabulated; the first decides.
     run : callable
-        ``Job -> Outcome``: the measures, "validation" (more is better) and "moved" (every gate parameter moved).
+        ``Job -> Outcome``: the measures, "validation" (more is better) and "moved" (a gradient reached every
+        gate parameter, and it moved).
     rates : tuple of float
         Learning rates among which every gate chooses its own on the validation part.
     claim : tuple of str

@@ -24,16 +24,29 @@ class Split(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What training left: the history of the layers, the loss by epoch, and how far every gate parameter went."""
+    """What training left.
+
+    Attributes
+    ----------
+    history : History
+        Of the layers.
+    loss : list of float
+        By epoch.
+    movement : dict of str to float
+        How far every gate parameter went.
+    unreached : frozenset of str
+        Gate parameters whose gradient was zero at every step: weight decay alone would move them.
+    """
 
     history: History
     loss: list[float]
     movement: dict[str, float]
+    unreached: frozenset[str]
 
     @property
     def moved(self) -> bool:
-        """Whether every gate parameter moved."""
-        return all(distance > 0 for distance in self.movement.values())
+        """Whether a gradient reached every gate parameter, and it moved."""
+        return not self.unreached and all(distance > 0 for distance in self.movement.values())
 
 
 def seeded(seed: int, role: int) -> torch.Generator:
@@ -88,7 +101,8 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: 0.5 * (1 + np.cos(np.pi * min(step / steps, 1.0)))
     )
-    history, by_epoch = History(model), []
+    history, by_epoch, unreached = History(model), [], set(start)
+    parameters = dict(model.named_parameters(remove_duplicate=False))
     for epoch in range(epochs):
         total, count = 0.0, 0
         model.train()
@@ -96,6 +110,7 @@ def train(
             optimizer.zero_grad(set_to_none=True)
             value = loss(part)
             value.backward()
+            unreached = {name for name in unreached if _is_zero(parameters[name].grad)}
             optimizer.step()
             schedule.step()
             history.add()
@@ -106,4 +121,8 @@ def train(
         if at_epoch is not None:
             at_epoch(epoch)
     model.eval()
-    return Trained(history, by_epoch, gate_movement(model, start))
+    return Trained(history, by_epoch, gate_movement(model, start), frozenset(unreached))
+
+
+def _is_zero(gradient: Tensor | None) -> bool:
+    return gradient is None or not bool(gradient.any())

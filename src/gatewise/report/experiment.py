@@ -60,7 +60,7 @@ def page(experiment: Experiment, records: Sequence[Record], faults: Sequence[str
     tested = [record for record in records if not record.tuning]
     still = sorted({record.gate for record in tested if record.outcome.get("moved") is False})
     words = [*faults, *left]
-    words += [f"a gate parameter of {gate} did not move in some run" for gate in still]
+    words += [f"a gate parameter of {gate} had no gradient or did not move in some run" for gate in still]
     words += _without_numbers(experiment, tested)
     words += _notes(tested)
     words += _at_ends(experiment, [record for record in tested if DIVERGED not in record.outcome])
