@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from gatewise.data.views import Recordings
-from gatewise.experiments import domains
-from gatewise.experiments.domains import BLANK, DOMAINS, FOUND, HELD, Rows, begin_at_clusters
+from gatewise.experiments import domain_sets, domains
+from gatewise.experiments.domain_sets import Rows
+from gatewise.experiments.domains import BLANK, DOMAINS, FOUND, HELD, begin_at_clusters
 from gatewise.experiments.experiment import Job
 from gatewise.experiments.train import seeded
 
@@ -103,17 +104,17 @@ def test_two_runs_with_one_seed_are_equal():
 
 def test_windows_of_the_watch(monkeypatch):
     series = [np.random.default_rng(i).normal(size=(250 + i, 6)) for i in range(4)]
-    monkeypatch.setattr(domains, "BLOCK", 1)
+    monkeypatch.setattr(domain_sets, "BLOCK", 1)
     label, wearer, side = np.array([0, 1, 0, 1]), np.array([3, 3, 9, 9]), np.zeros(4)
     found = Recordings(series, label, wearer, side, tuple("abcdef"), ("0", "1"))
-    monkeypatch.setattr(domains, "watch", lambda folder: found)
-    rows = domains.wearers(None)
+    monkeypatch.setattr(domain_sets, "watch", lambda folder: found)
+    rows = domain_sets.wearers(None)
     assert rows.x.shape == (8, 30)
     assert rows.domain.tolist() == [0] * 4 + [1] * 4
     assert rows.y.tolist() == [0, 0, 1, 1] * 2
     assert rows.block.tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
-    monkeypatch.setattr(domains, "BLOCK", 5)
-    assert domains.wearers(None).block.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    monkeypatch.setattr(domain_sets, "BLOCK", 5)
+    assert domain_sets.wearers(None).block.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
 def test_columns_with_units_are_scaled_by_the_rows_that_train():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import combinations
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -18,28 +17,20 @@ from rich.table import Table as Shown
 from gatewise.experiments.compare import (
     CHOICE,
     LEAST,
-    Interval,
     at_chosen_rates,
-    difference,
     gates_in,
     interval,
     measures_of,
     values,
-    verdict,
-    verdicts,
-    word,
 )
-from gatewise.experiments.experiment import SHORT, Curves, Experiment, Measure, gates_of
+from gatewise.experiments.experiment import SHORT, Curves, Experiment
 from gatewise.experiments.runner import DIVERGED
 from gatewise.experiments.store import Record, read, seconds
 from gatewise.plots.experiments import by_gate, curves, table
 from gatewise.report.drawing import svg
+from gatewise.report.experiment_tables import brief, claims_table, overview, pairs_table, reference, rows_of, title_of
 from gatewise.report.files import require_directory, whole
 from gatewise.report.page import filled
-
-SYMBOLS = {"better": "\N{CHECK MARK}", "worse": "\N{BALLOT X}", "tie": "=", "undecided": "?"}
-EMPTY = {"mean": "", "interval": "", "less": "", "within": "", "word": ""}
-REFERENCE = "softmax"  # the gate that others are compared with, or the first there is
 
 
 def write_experiment(experiment: Experiment, folder: Path) -> Path:
@@ -74,11 +65,11 @@ def page(experiment: Experiment, records: Sequence[Record], faults: Sequence[str
         tried=len(records) - len(tested),
         minutes=processor / 60,
         seeds=len({record.seed for record in tested}),
-        claims=_claims(experiment, records, variants),
+        claims=claims_table(experiment, records, variants),
         least=LEAST,
         letters=", ".join(f"{letter} {gate}" for letter, gate in SHORT.items()),
         quick=_quick(records),
-        overview=_overview(experiment, records, variants) if len(variants) > 1 else None,
+        overview=overview(experiment, records, variants) if len(variants) > 1 else None,
         variants=[_variant(experiment, records, name, number) for number, name in enumerate(variants)],
     )
 
@@ -92,10 +83,10 @@ def shown(experiment: Experiment, records: Sequence[Record], variant: str) -> Sh
     out.add_column("gate", overflow="fold")
     measures = measures_of(experiment, records, variant)
     for measure in measures.values():
-        out.add_column(escape(_title(measure)), justify="right", overflow="fold")
+        out.add_column(escape(title_of(measure)), justify="right", overflow="fold")
     for gate in gates_in(experiment, records, variant):
         means = [interval(list(values(records, variant, gate, name).values())) for name in measures]
-        out.add_row(escape(gate), *map(_brief, means))
+        out.add_row(escape(gate), *map(brief, means))
     return out
 
 
@@ -104,7 +95,7 @@ def told(experiment: Experiment, records: Sequence[Record], variant: str) -> lis
     records, _ = at_chosen_rates(experiment, records)
     return [
         f"{row['difference']}  {row['word']}  {row['measure']}"
-        for claim in _claims(experiment, records, [variant])
+        for claim in claims_table(experiment, records, [variant])
         for row in claim["rows"]
     ]
 
@@ -118,7 +109,7 @@ def _variant(experiment: Experiment, records: Sequence[Record], variant: str, nu
             continue
         figure = Figure(figsize=(5.6, 0.9 + 0.26 * len(gates)), layout="constrained")
         by_gate(records, variant, name, measure, gates, figure.add_subplot())
-        pictures.append({"title": _title(measure), "svg": Markup(svg(figure, f"v{number}-m{place}"))})
+        pictures.append({"title": title_of(measure), "svg": Markup(svg(figure, f"v{number}-m{place}"))})
     for place, (title, what) in enumerate(experiment.figures.items()):
         shown_for = [
             g for g in gates if any(what.key in r.outcome for r in records if r.gate == g and r.variant == variant)
@@ -141,10 +132,10 @@ def _variant(experiment: Experiment, records: Sequence[Record], variant: str, nu
     return {
         "id": f"variant-{number}",
         "name": variant,
-        "measures": [_title(measure) for measure in measures.values()],
-        "rows": _rows(experiment, records, variant),
-        "pairs": _pairs(experiment, records, variant),
-        "reference": _reference(gates),
+        "measures": [title_of(measure) for measure in measures.values()],
+        "rows": rows_of(experiment, records, variant),
+        "pairs": pairs_table(experiment, records, variant),
+        "reference": reference(gates),
         "pictures": pictures,
     }
 
@@ -185,117 +176,9 @@ def _at_ends(experiment: Experiment, records: Sequence[Record]) -> list[str]:
     return out
 
 
-def _overview(experiment: Experiment, records: Sequence[Record], variants: Sequence[str]) -> dict[str, Any]:
-    """Return the first measure of every variant, by gate: means with half of their intervals."""
-    gates = list(dict.fromkeys(gate for variant in variants for gate in gates_in(experiment, records, variant)))
-    rows = []
-    for variant in variants:
-        name, measure = next(iter(measures_of(experiment, records, variant).items()))
-        found = [interval(list(values(records, variant, gate, name).values())) for gate in gates]
-        rows.append({"name": variant, "measure": _title(measure), "cells": [_cell(mean) for mean in found]})
-    return {"gates": gates, "rows": rows}
-
-
-def _pairs(experiment: Experiment, records: Sequence[Record], variant: str) -> dict[str, Any] | None:
-    """Return the paired differences of all gates of two levels, every measure; None for fewer than two such gates."""
-    gates = [gate for gate in gates_in(experiment, records, variant) if gate not in experiment.baselines]
-    hierarchies = [gate for gate in gates if len(gates_of(gate)) == 2]
-    pairs = [(second, first) for first, second in combinations(hierarchies, 2)]
-    rows = []
-    for name, measure in measures_of(experiment, records, variant).items():
-        found = [difference(records, variant, *pair, name) for pair in pairs]
-        rows.append({"measure": _title(measure), "cells": [{**EMPTY, **_less(one, measure)} for one in found]})
-    return {"names": [f"{one} \N{MINUS SIGN} {two}" for one, two in pairs], "rows": rows} if pairs else None
-
-
-def _title(measure: Measure) -> str:
-    return measure.title + (f" [{measure.unit}]" if measure.unit else "")
-
-
-def _brief(mean: Interval) -> str:
-    if not mean.n:
-        return "\N{EN DASH}"
-    return f"{mean.mean:.3f}" if mean.n < LEAST else f"{mean.mean:.3f} \N{PLUS-MINUS SIGN} {mean.high - mean.mean:.3f}"
-
-
 def _first(records: Sequence[Record], variant: str, key: str) -> list[Any]:
     """Return the first list under a key in the outcomes of a variant."""
     return next(r.outcome[key] for r in records if r.variant == variant and key in r.outcome)
-
-
-def _rows(experiment: Experiment, records: Sequence[Record], variant: str) -> list[dict[str, Any]]:
-    gates = gates_in(experiment, records, variant)
-    base = _reference(gates)
-    out = []
-    for gate in gates:
-        found = [r for r in records if r.variant == variant and r.gate == gate and not r.tuning]
-        cells = []
-        for name, measure in measures_of(experiment, records, variant).items():
-            mean = interval(list(values(records, variant, gate, name).values()))
-            less = difference(records, variant, gate, base, name)
-            cells.append({**EMPTY, **_mean(mean), **(_less(less, measure) if gate != base else {})})
-        out.append(
-            {
-                "gate": gate,
-                "rate": f"{found[0].rate:g}",
-                "n": sum(DIVERGED not in record.outcome for record in found),
-                "cells": cells,
-            }
-        )
-    return out
-
-
-def _mean(mean: Interval) -> dict[str, str]:
-    """Return a mean and its interval; two or three seeds have intervals that reach beyond what a measure can be."""
-    if not mean.n:
-        return {"mean": "\N{EN DASH}"}
-    return {"mean": f"{mean.mean:.3f}", "interval": f"[{mean.low:.3f}, {mean.high:.3f}]" if mean.n >= LEAST else ""}
-
-
-def _cell(mean: Interval) -> list[str]:
-    """Return a mean and half of its interval, for two lines."""
-    first, _, half = _brief(mean).partition(" ")
-    return [first, half]
-
-
-def _less(less: Interval, measure: Measure) -> dict[str, str]:
-    """Return a paired difference with its interval and the word for it."""
-    if not less.n:
-        return {}
-    within = f"[{less.low:+.3f}, {less.high:+.3f}]" if less.n >= LEAST else ""
-    return {"less": f"{less.mean:+.3f}", "within": within, "word": word(less, measure.more)}
-
-
-def _claims(experiment: Experiment, records: Sequence[Record], variants: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the verdict on the claim for every variant that has both of its gates, and the measures it rests on."""
-    found = verdicts(experiment, records)
-    out = []
-    for variant in variants:
-        mine = [(name, said, less) for name_of, name, said, less in found if name_of == variant]
-        if mine:
-            measures = measures_of(experiment, records, variant)
-            rows = [_claim(measures[name], said, less) for name, said, less in mine]
-            by_word = {said: [measures[name].title for name, one, _ in mine if one == said] for _, said, _ in mine}
-            words = "; ".join(f"{said} in {', '.join(titles)}" for said, titles in by_word.items())
-            out.append(
-                {"variant": variant, "verdict": verdict([said for _, said, _ in mine]), "words": words, "rows": rows}
-            )
-    return out
-
-
-def _claim(measure: Measure, said: str, found: Interval) -> dict[str, str]:
-    within = f" [{found.low:+.4f}, {found.high:+.4f}]" if found.n >= LEAST else ""
-    return {
-        "measure": f"{_title(measure)}: {'more' if measure.more else 'less'} is better",
-        "word": said,
-        "symbol": SYMBOLS.get(said, ""),
-        "difference": f"{found.mean:+.4f}{within}",
-        "seeds": str(found.n),
-    }
-
-
-def _reference(gates: Sequence[str]) -> str:
-    return REFERENCE if REFERENCE in gates else gates[0]
 
 
 def _quick(records: Sequence[Record]) -> bool:
