@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gatewise.data.views import watch
-from gatewise.experiments.domains import WINDOW
+from gatewise.experiments.domain_sets import WINDOW
 from gatewise.experiments.experiment import FLAT, PAIRS, Experiment, Job, Outcome, Table
 from gatewise.experiments.heads import MULTI_CLASS
 from gatewise.experiments.multimodal import (
