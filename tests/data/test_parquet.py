@@ -83,7 +83,7 @@ class Counting:
     def batches(self, names, size, start):
         self.begun.append(start)
         for batch in self.source.batches(names, size, start):
-            self.seen += batch.count
+            self.seen += batch.rows
             yield batch
 
 

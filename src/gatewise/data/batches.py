@@ -21,7 +21,7 @@ class Batch(NamedTuple):
     """Some neighbouring rows: the position of the first one, their number, and their columns as Arrow arrays."""
 
     first: int
-    count: int
+    rows: int
     columns: Mapping[str, Any]
 
 

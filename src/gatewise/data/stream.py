@@ -90,7 +90,7 @@ class Stream:
                     f"{self.table} ends after {self._high} rows and had {self.source.rows}: do not change it while it "
                     "is read"
                 )
-            self._high = batch.first + batch.count
+            self._high = batch.first + batch.rows
             if self._high > start:
                 self._pieces.append((batch.first, decode(batch, self.names, self.table, self.missing)))
         self._low = self._pieces[0][0] if self._pieces else self._high
@@ -150,7 +150,7 @@ def decode(batch: Batch, names: Sequence[str], table: str, missing: bool) -> np.
     ValueError
         For missing values, NaN and infinite ones, unless `missing` allows them.
     """
-    out = np.empty((len(names), batch.count))
+    out = np.empty((len(names), batch.rows))
     for values, name in zip(out, names, strict=True):
         column = _plain(batch.columns[name])
         if column.null_count and not missing:

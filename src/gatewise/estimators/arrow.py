@@ -63,5 +63,5 @@ def labels_of(x: Any, name: str) -> np.ndarray:
     source = opened(table)
     require_names(source.schema.names, (name,), table.name)
     batches = source.batches((name,), MOST, 0)
-    parts = [label_column(batch.columns[name], name, table.name) for batch in batches if batch.count]
+    parts = [label_column(batch.columns[name], name, table.name) for batch in batches if batch.rows]
     return pa.chunked_array(parts).combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)

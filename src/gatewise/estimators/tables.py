@@ -106,7 +106,7 @@ def group_ends(source: Any, name: str, table: str) -> np.ndarray:
     starts, labels, last = [], [], None
     for batch in source.batches((name,), MOST, 0):
         column = label_column(batch.columns[name], name, table)
-        if not batch.count:
+        if not batch.rows:
             continue
         new = compute.not_equal(column[1:], column[:-1]).to_numpy(zero_copy_only=False)
         new = np.flatnonzero(np.concatenate([[column[0].as_py() != last], new]))

@@ -180,7 +180,7 @@ def _loss(gate: str, model: nn.Module, data: Rows, rows: Tensor, done: float) ->
     loss = F.cross_entropy(scores, data.y[rows])
     if gate == "IRM":
         return loss + (PENALTY if done > 0.1 else 0.0) * _irm(scores, data, rows)
-    if gate == "DANN":
+    if isinstance(model, Adversarial):
         strength = 2 / (1 + np.exp(-10 * done)) - 1
         features = scaled_gradient(model.features(data.x[rows]), -strength)  # the source's gradient turned round
         return loss + F.cross_entropy(model.source(features), data.domain[rows])

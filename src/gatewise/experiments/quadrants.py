@@ -65,7 +65,7 @@ def run(job: Job) -> Outcome:
         moved_inputs = [x[test] + noise * torch.randn(TESTED, 2, generator=generator).to(job.device) for noise in NOISE]
         errors = [float((model(rows).reshape(-1) - clean[test]).square().mean()) for rows in moved_inputs]
         out: dict[str, Any] = {"validation": validation, "error": errors[0], "by_noise": errors, "moved": fit.moved}
-        if job.gate != "dense":
+        if isinstance(model, Model):
             routing = model.experts.router(4 * x[test] - 2)
             best = routing.index.gather(1, routing.weight.argmax(1, keepdim=True))
             out["information"] = information(best.cpu(), quadrant[test], 4)
