@@ -428,3 +428,18 @@ def test_labels_and_images_must_fit():
 
 def test_places_of_plain_packages_are_only_the_package():
     assert [path.name for path in installed.places(SOURCES["digits"], SOURCES["digits"].files[0])] == ["digits.csv.gz"]
+
+
+def test_what_a_pickle_shares_is_not_written_out():
+    nested: list = []
+    for _ in range(200):
+        nested = [nested, nested]
+    found = pickles.read_pickle(pickle.dumps({"nested": nested}))["nested"]
+    assert found[0] is found[1]
+
+
+def test_a_pickle_that_holds_itself_is_refused():
+    round_about: list = []
+    round_about.append(round_about)
+    with pytest.raises(ValueError, match="no pickle of plain arrays"):
+        pickles.read_pickle(pickle.dumps(round_about))

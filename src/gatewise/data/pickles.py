@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 KINDS = {"b1", "u1", "i1", "i2", "i4", "i8", "f4", "f8"}  # dtypes whose bytes are values
-FAULTS = (pickle.UnpicklingError, EOFError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+FAULTS: tuple[type[Exception], ...] = (pickle.UnpicklingError, EOFError, LookupError, TypeError, AttributeError)
+FAULTS += (OverflowError, RecursionError, MemoryError)
 
 
 def read_pickle(content: bytes) -> Any:
@@ -27,7 +28,7 @@ def read_pickle(content: bytes) -> Any:
         For a name that is not known, an array of an unusual kind, or bytes that are no pickle.
     """
     try:
-        return _plain(_Reader(io.BytesIO(content), encoding="bytes").load())
+        return _plain(_Reader(io.BytesIO(content), encoding="bytes").load(), {})
     except FAULTS as cause:
         raise ValueError(f"the file is no pickle of plain arrays ({cause}): get it anew from where it came") from cause
 
@@ -104,13 +105,13 @@ class _Table:
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self.state = state
 
-    def columns(self) -> dict[str, Any]:
+    def columns(self, memo: dict[int, Any]) -> dict[str, Any]:
         """Return the columns by name."""
         manager = self.state["_mgr"]
-        names = _plain(manager.axes[0])["data"]
+        names = _plain(manager.axes[0], memo)["data"]
         found: dict[str, Any] = {}
         for values, place, _ in manager.blocks:
-            found |= dict(zip((names[i] for i in _plain(place)), _plain(values), strict=True))
+            found |= dict(zip((names[i] for i in _plain(place, memo)), _plain(values, memo), strict=True))
         return {name: found[name] for name in names}
 
 
@@ -139,38 +140,44 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _plain(value: Any, memo: dict[int, Any]) -> Any:
+    """Return a value with arrays, tables and texts in place of what stands for them; what is shared stays shared."""
+    if id(value) not in memo:
+        memo[id(value)] = value, _converted(value, memo)
+    return memo[id(value)][1]
+
+
 @singledispatch
-def _plain(value: Any) -> Any:
-    """Return a value with arrays, tables and texts in place of what stands for them."""
+def _converted(value: Any, memo: dict[int, Any]) -> Any:
     return value
 
 
-@_plain.register
-def _(value: _Array) -> Any:
-    return _plain(value.value)
+@_converted.register
+def _(value: _Array, memo: dict[int, Any]) -> Any:
+    return _plain(value.value, memo)
 
 
-@_plain.register
-def _(value: _Table) -> Any:
-    return value.columns()
+@_converted.register
+def _(value: _Table, memo: dict[int, Any]) -> Any:
+    return value.columns(memo)
 
 
-@_plain.register(dict)
-def _(value: dict[Any, Any]) -> Any:
-    return {_text(key) if isinstance(key, bytes) else key: _plain(one) for key, one in value.items()}
+@_converted.register(dict)
+def _(value: dict[Any, Any], memo: dict[int, Any]) -> Any:
+    return {_text(key) if isinstance(key, bytes) else key: _plain(one, memo) for key, one in value.items()}
 
 
-@_plain.register(list)
-@_plain.register(tuple)
-def _(value: Any) -> Any:
-    return [_plain(one) for one in value]
+@_converted.register(list)
+@_converted.register(tuple)
+def _(value: Any, memo: dict[int, Any]) -> Any:
+    return [_plain(one, memo) for one in value]
 
 
-@_plain.register
-def _(value: np.ndarray) -> Any:
+@_converted.register
+def _(value: np.ndarray, memo: dict[int, Any]) -> Any:
     if value.dtype != object:
         return value
-    return _objects(value.shape, [_plain(one) for one in value.ravel()], False)
+    return _objects(value.shape, [_plain(one, memo) for one in value.ravel()], False)
 
 
 NAMES: dict[str, Any] = {
