@@ -237,7 +237,7 @@ DOMAINS = Experiment(
     },
     run,
     baselines=BASELINES,
-    rates=(1e-2, 3e-2, 1e-1, 3e-1),
+    rates=(3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
     needs=("mnist-5000", "mfeat", "watch"),
     figures={"domains by group of the outer gate": Table("routing", (), "domain")},
 )
