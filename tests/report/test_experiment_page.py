@@ -112,6 +112,25 @@ def test_all_variants_stand_in_one_table(tmp_path):
     )
 
 
+def test_variants_are_compared_with_the_base(tmp_path):
+    def better_in_two(job):
+        found = outcome(job)
+        return {**found, "accuracy": found["accuracy"] + 0.1 * (job.variant == "two") * (job.gate == "ll")}
+
+    toy = replace(TOY, variants=("one", "two"), run=better_in_two, base="one")
+    run(toy, tmp_path, seeds=6)
+    html = page(toy, *read(tmp_path))
+    part = html[html.index('id="changes"') : html.index('id="variant-0"')]
+    (row,) = table_rows(part)
+    assert "Paired differences to one" in part
+    assert "two" in row
+    assert row.count("+0.100 better<br>[+0.100, +0.100]") == 1
+    assert row.count("+0.000 tie") == 3
+    assert 'id="changes"' not in page(replace(toy, base=""), *read(tmp_path))
+    with pytest.raises(ValueError, match="base='three' is none of its variants: one; two"):
+        replace(toy, base="three")
+
+
 def test_a_folder_without_runs_is_refused(tmp_path):
     with pytest.raises(ValueError, match="has no finished run of toy"):
         write_experiment(TOY, tmp_path)

@@ -49,4 +49,5 @@ ABLATIONS = Experiment(
     {name: MEASURES[name] for name in ("accuracy", "information", "disagreement", "entropy", "dead")},
     run,
     rates=(3e-3, 1e-2, 3e-2),
+    base=BASE,
 )

@@ -119,8 +119,17 @@ def measures_of(experiment: Experiment, records: Sequence[Record], variant: str)
 
 def difference(records: Sequence[Record], variant: str, first: str, second: str, measure: str) -> Interval:
     """Return the mean of first - second over the seeds that both have: data and splits are then the same."""
-    one, two = (values(records, variant, gate, measure) for gate in (first, second))
-    return interval([one[seed] - two[seed] for seed in sorted(one.keys() & two.keys())])
+    return paired(*(values(records, variant, gate, measure) for gate in (first, second)))
+
+
+def change(records: Sequence[Record], base: str, variant: str, gate: str, measure: str) -> Interval:
+    """Return the mean of a variant less another one for the same gate, over the seeds that both have."""
+    return paired(*(values(records, one, gate, measure) for one in (variant, base)))
+
+
+def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Interval:
+    """Return the mean of first - second over the seeds that both have."""
+    return interval([first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())])
 
 
 def word(found: Interval, more: bool | None) -> str:

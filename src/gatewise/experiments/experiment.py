@@ -103,6 +103,8 @@ class Experiment:
         Learning rates among which every gate chooses its own on the validation part.
     claim : tuple of str
         Two gates and the words of the claim that the first is better than the second, for the verdict.
+    base : str
+        The variant that the others change one thing of, on the same data: each is compared with it. Empty if none is.
     needs : tuple of str
         Data sets of `gatewise.data.sources` without which no variant runs.
     needs_folder : bool
@@ -114,7 +116,7 @@ class Experiment:
     ------
     ValueError
         For a name that no folder can have, nothing to run, measure or choose from, names that occur twice, rates that
-        are not positive, and unknown gates.
+        are not positive, and an unknown base or gates.
     """
 
     name: str
@@ -127,6 +129,7 @@ class Experiment:
     baselines: tuple[str, ...] = ()
     rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
     claim: tuple[str, str, str] = ("ll", "ss", "Laplace gates at both levels are better than softmax gates at both")
+    base: str = ""
     needs: tuple[str, ...] = ()
     needs_folder: bool = False
     figures: Mapping[str, Curves | Table] = field(default_factory=dict)
@@ -144,6 +147,8 @@ class Experiment:
         for names in (self.variants, (*self.baselines, *self.gates)):
             if len(set(names)) < len(names):
                 raise ValueError(f"{head} has {', '.join(names)}: give names of its own to each")
+        if self.base and self.base not in self.variants:
+            raise ValueError(f"{head}: base={self.base!r} is none of its variants: {'; '.join(self.variants)}")
         if not all(rate > 0 for rate in self.rates):
             raise ValueError(f"{head}: rates={self.rates}: give positive learning rates")
         for gate in self.gates:

@@ -28,7 +28,16 @@ from gatewise.experiments.runner import DIVERGED
 from gatewise.experiments.store import Record, read, seconds
 from gatewise.plots.experiments import by_gate, curves, table
 from gatewise.report.drawing import svg
-from gatewise.report.experiment_tables import brief, claims_table, overview, pairs_table, reference, rows_of, title_of
+from gatewise.report.experiment_tables import (
+    brief,
+    changes_table,
+    claims_table,
+    overview,
+    pairs_table,
+    reference,
+    rows_of,
+    title_of,
+)
 from gatewise.report.files import require_directory, whole
 from gatewise.report.page import filled
 
@@ -70,6 +79,7 @@ def page(experiment: Experiment, records: Sequence[Record], faults: Sequence[str
         letters=", ".join(f"{letter} {gate}" for letter, gate in SHORT.items()),
         quick=_quick(records),
         overview=overview(experiment, records, variants) if len(variants) > 1 else None,
+        changes=changes_table(experiment, records, variants),
         variants=[_variant(experiment, records, name, number) for number, name in enumerate(variants)],
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 from gatewise.experiments.compare import (
     LEAST,
     Interval,
+    change,
     difference,
     gates_in,
     interval,
@@ -36,6 +37,27 @@ def overview(experiment: Experiment, records: Sequence[Record], variants: Sequen
         found = [interval(list(values(records, variant, gate, name).values())) for gate in gates]
         rows.append({"name": variant, "measure": title_of(measure), "cells": [_cell(mean) for mean in found]})
     return {"gates": gates, "rows": rows}
+
+
+def changes_table(experiment: Experiment, records: Sequence[Record], variants: Sequence[str]) -> dict[str, Any] | None:
+    """Return the paired differences of every variant to the base, by gate, of measures that more or less of is better.
+
+    None without a base that was run, or for a single variant. The agreement of seeds is left out: it depends on how
+    many experts there are.
+    """
+    base = experiment.base
+    if base not in variants or len(variants) < 2:
+        return None
+    gates = gates_in(experiment, records, base)
+    rows = []
+    for variant in variants:
+        known = measures_of(experiment, records, variant)
+        for name, measure in experiment.measures.items():
+            if variant != base and name in known and measure.more is not None:
+                found = [change(records, base, variant, gate, name) for gate in gates]
+                cells = [{**EMPTY, **_less(one, measure)} for one in found]
+                rows.append({"name": variant, "measure": title_of(measure), "cells": cells})
+    return {"base": base, "gates": gates, "rows": rows}
 
 
 def pairs_table(experiment: Experiment, records: Sequence[Record], variant: str) -> dict[str, Any] | None:
