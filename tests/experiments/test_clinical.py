@@ -251,7 +251,7 @@ def test_a_label_of_one_value_in_a_part_is_told_and_all_of_them_refused(tmp_path
     stays.loc[stays["split"] == "test", names[0]] = "0"
     stays.to_csv(path, index=False)
     job = Job("joint router", "softmax", 0, 1e-3, quick=True, folder=folder)
-    said = f"the test stays have one value of the label {names[0]}: not scored there"
+    said = f"the test stays have one value of the label {names[0]}: not learned or scored there"
     assert clinical.run(job)["notes"] == (said,)
     stays.loc[stays["split"] == "validation", names] = "1"
     stays.to_csv(path, index=False)

@@ -139,6 +139,12 @@ def test_numbers_of_torch_and_numpy_are_numbers(tmp_path):
     assert "<li>half of it (a)</li>" in page(toy(train=None), records)
 
 
+@pytest.mark.parametrize("notes", ["a text", [1]])
+def test_notes_are_a_list_of_texts(tmp_path, notes):
+    with pytest.raises(ValueError, match=r'returned "notes" .*: give a list of texts'):
+        run(toy(lambda job: {"validation": 0.0, "score": 1.0, "notes": notes}), tmp_path, quick=True)
+
+
 def test_a_run_that_ends_the_program_or_says_nothing_is_told(tmp_path):
     def ends(job):
         raise SystemExit(0)
@@ -168,6 +174,7 @@ def test_names_and_units_are_shown_as_they_are(file, tmp_path):
     assert "nats" in result.output
     html = (tmp_path / "out" / "index.html").read_text("utf-8")
     assert "<script>" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;[/b] \\d [[nats]]" in html
 
 
 def test_variants_may_have_measures_of_their_own(tmp_path):
@@ -190,6 +197,7 @@ def test_variants_may_have_measures_of_their_own(tmp_path):
         ({"variants": ("a", "a")}, "names of its own"),
         ({"gates": ("ss", "sx")}, "gate 'sx' is unknown"),
         ({"baselines": ("ss",)}, "names of its own"),
+        ({"measures": {"choice": Measure("mine")}}, "'choice' is no measure"),
     ],
 )
 def test_what_is_wrong_with_an_experiment_is_told_when_it_is_made(change, said):

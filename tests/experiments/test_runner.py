@@ -246,7 +246,7 @@ def test_rates_may_be_added_and_only_the_best_of_all_is_shown(toy, calls, tmp_pa
     assert {record.rate for record in records if not record.tuning} == {1.0, 0.1}
     kept, words = at_chosen_rates(toy, records)
     assert {record.rate for record in kept if not record.tuning} == {0.1}
-    assert words[0] == "3 runs of dense (a) left out: another rate than 0.1, the best of those tried by now"
+    assert words[0] == "3 runs of dense (a) left out: at another rate than 0.1, which is chosen now"
     html = page(toy, records)
     assert words[0] in html
     assert 'data-name="rate">0.1<' in html
@@ -328,3 +328,38 @@ def test_gates_of_two_levels_have_names():
     assert gates_of("sigmoid/cosine") == ("sigmoid", "cosine")
     with pytest.raises(ValueError, match="outer/inner"):
         gates_of("sigmoid/nothing")
+
+
+def test_the_agreement_of_seeds_is_compared_over_the_seeds_that_both_have():
+    rng = np.random.default_rng(0)
+    same = {seed: [0, 1, 2, 0, 1, 2] for seed in range(6)}
+    more = {**same, **{seed: rng.integers(0, 3, 6).tolist() for seed in range(6, 12)}}
+    made = [
+        Record("a", gate, seed, 0.1, False, f"{gate} {seed}", {"choice": choice})
+        for gate, found in (("ss", same), ("ll", more))
+        for seed, choice in found.items()
+    ]
+    assert difference(made, "a", "ll", "ss", "choice") == (0.0, 0.0, 0.0, 6)
+    assert agreement({0: [0, 1], 1: [0, 1, 2]}) == {}
+
+
+def test_a_refused_process_leaves_the_header_of_the_running_one(toy, tmp_path):
+    def intrudes(job):
+        with pytest.raises(ValueError, match="being written by another process"):
+            run(replace(toy, name="other"), tmp_path, seeds=1)
+        return outcome(job)
+
+    run(replace(toy, run=intrudes), tmp_path, seeds=1, quick=True)
+    assert json.loads((tmp_path / HEADER).read_text())["experiment"] == "toy"
+
+
+def test_a_folder_within_the_data_is_no_part_of_them(toy, tmp_path):
+    (tmp_path / "stays.csv").write_text("1")
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "a").write_text("1")
+    options = {"seeds": 1, "quick": True, "data": tmp_path, "origin": "mine.py:toy"}
+    run(toy, tmp_path / "out", **options)
+    run(toy, tmp_path / "out", resume=True, **options)
+    (tmp_path / "parts" / "a").write_text("2")
+    with pytest.raises(ValueError, match="other settings: data"):
+        run(toy, tmp_path / "out", resume=True, **options)

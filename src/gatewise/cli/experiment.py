@@ -55,7 +55,7 @@ def run(
                 typer.echo(f"{experiment.name} is left out: {words}", err=True)
                 continue
             if not variants and (words := _absent(experiment, data_dir)) and not experiment.needs_folder:
-                raise ValueError(f"{experiment.name}: {words}; or choose --variants that need no such data")
+                raise ValueError(f"{experiment.name}: {words}; or choose --variants that do without")
             folder = out if out and name != "all" else home / (experiment.name + ("-quick" if quick else ""))
             try:
                 with _progress(experiment.name) as tell:
@@ -122,12 +122,13 @@ def _experiment(name: str) -> Any:
 
 
 def _tell(experiment: Any, folder: Path) -> None:
-    from gatewise.experiments.compare import gates_in
+    from gatewise.experiments.compare import at_chosen_rates, gates_in
     from gatewise.experiments.store import read, seconds
     from gatewise.report.experiment import shown, told, write_experiment
 
     records, faults = read(folder)
-    for fault in faults:
+    records, left = at_chosen_rates(experiment, records)
+    for fault in [*faults, *left]:
         typer.echo(f"warning: {fault}", err=True)
     for variant in experiment.variants:
         if gates_in(experiment, records, variant):

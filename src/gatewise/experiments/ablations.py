@@ -43,7 +43,7 @@ ABLATIONS = Experiment(
     "the number of groups and of experts in each (so that models grow with them); how many experts serve, by the "
     "product or by level (as 2410.02935 counts them: outer, inner); what balances them. The digits are nearly learnt "
     "by every model, so differences are small; whether experts are used at all (dead ones) and what they tell of the "
-    "class differs more.",
+    "class differs more; of more experts, or of fewer that serve, it can be more.",
     tuple(ROUTINGS),
     PAIRS,
     {name: MEASURES[name] for name in ("accuracy", "information", "disagreement", "entropy", "dead")},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,8 +82,8 @@ def prepared(stays: Stays) -> Clinic:
     return Clinic(series, (span[0], span[1]), x, there, y, parts, stays.names)
 
 
-def unscored(data: Clinic) -> tuple[str, ...]:
-    """Return, in words, the labels that the stays of a part cannot score: all of them have one value.
+def unscored(data: Clinic, rows: Sequence[Tensor]) -> tuple[str, ...]:
+    """Return, in words, the labels of which the stays of a part have one value: nothing is learned or scored there.
 
     Raises
     ------
@@ -90,8 +91,8 @@ def unscored(data: Clinic) -> tuple[str, ...]:
         If these are all labels.
     """
     out = []
-    for part, rows in zip(PARTS, data.parts, strict=True):
-        y = data.y[rows].numpy()
+    for part, some in zip(PARTS, rows, strict=True):
+        y = data.y[some].numpy()
         constant = [name for name, one in zip(data.names, y.T, strict=True) if one.min() == one.max()]
         if len(constant) == len(data.names):
             raise ValueError(
@@ -99,7 +100,9 @@ def unscored(data: Clinic) -> tuple[str, ...]:
                 f"({', '.join(constant)}), so nothing can be learned or scored: give both values to every part"
             )
         if constant:
-            out.append(f"the {part} stays have one value of the label {', '.join(constant)}: not scored there")
+            out.append(
+                f"the {part} stays have one value of the label {', '.join(constant)}: not learned or scored there"
+            )
     return tuple(out)
 
 
@@ -167,11 +170,16 @@ def _loaded(folder: Path | None, stamp: tuple[tuple[str, int, int], ...]) -> Cli
     return prepared(read_stays(folder))
 
 
+def _drawn(rows: Tensor, few: int) -> Tensor:
+    """Return a few rows, the same whenever: folders are often sorted."""
+    return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:few]]
+
+
 def run(job: Job) -> Outcome:
     """Train one model; score it on the validation stays and, unless the rate is being chosen, on the test stays."""
     data = load(job.folder)
-    notes = unscored(data)
-    rows = [part[:few] for part, few in zip(data.parts, SHORT, strict=True)] if job.quick else list(data.parts)
+    rows = [_drawn(part, few) for part, few in zip(data.parts, SHORT, strict=True)] if job.quick else list(data.parts)
+    notes = unscored(data, rows)
     generator = seeded(job.seed, 0)
     model = Model(job.gate, VARIANTS[job.variant], data).to(job.device)
     y = data.y.to(job.device)

@@ -68,8 +68,8 @@ def at_chosen_rates(experiment: Experiment, records: Sequence[Record]) -> tuple[
     left = Counter((r.variant, r.gate) for r in records)
     left.subtract((r.variant, r.gate) for r in kept)
     return kept, [
-        f"{count} {'run' if count == 1 else 'runs'} of {gate} ({variant}) left out: another rate than "
-        f"{best[variant, gate]:g}, the best of those tried by now"
+        f"{count} {'run' if count == 1 else 'runs'} of {gate} ({variant}) left out: at another rate than "
+        f"{best[variant, gate]:g}, which is chosen now"
         for (variant, gate), count in left.items()
         if count
     ]
@@ -77,7 +77,11 @@ def at_chosen_rates(experiment: Experiment, records: Sequence[Record]) -> tuple[
 
 def values(records: Sequence[Record], variant: str, gate: str, measure: str) -> dict[int, float]:
     """Return a measure of a gate by seed, of the seeds that have a number; of `CHOICE` the agreement of seeds."""
-    found = {
+    return _numbers(_outcomes(records, variant, gate, measure), measure)
+
+
+def _outcomes(records: Sequence[Record], variant: str, gate: str, measure: str) -> dict[int, Any]:
+    return {
         record.seed: record.outcome[measure]
         for record in records
         if record.variant == variant
@@ -85,18 +89,21 @@ def values(records: Sequence[Record], variant: str, gate: str, measure: str) -> 
         and not record.tuning
         and record.outcome.get(measure) is not None
     }
-    return agreement(found) if measure == CHOICE else found
+
+
+def _numbers(found: Mapping[int, Any], measure: str) -> dict[int, float]:
+    return agreement(found) if measure == CHOICE else dict(found)
 
 
 def agreement(choices: Mapping[int, Sequence[Any]]) -> dict[int, float]:
-    """Return the jackknife values, by seed, of how far seeds route alike; none for a single seed.
+    """Return the jackknife values, by seed, of how far seeds route alike; none for one seed, or for other tokens.
 
     Their mean is the mean adjusted Rand index of two seeds' choices of the same tokens: 1 if they are alike up to the
     names of the experts, 0 if as alike as by chance. Without a seed the mean over the other pairs is T_s; its value is
     ``n T - (n - 1) T_s``, from which intervals follow as for other measures.
     """
     seeds, n = sorted(choices), len(choices)
-    if n < 2:
+    if n < 2 or len({np.size(one) for one in choices.values()}) > 1:
         return {}
     flat = [np.asarray(choices[seed]).ravel() for seed in seeds]
     alike = np.zeros((n, n))
@@ -119,21 +126,23 @@ def measures_of(experiment: Experiment, records: Sequence[Record], variant: str)
 
 def difference(records: Sequence[Record], variant: str, first: str, second: str, measure: str) -> Interval:
     """Return the mean of first - second over the seeds that both have: data and splits are then the same."""
-    return paired(*(values(records, variant, gate, measure) for gate in (first, second)))
+    return _paired(measure, *(_outcomes(records, variant, gate, measure) for gate in (first, second)))
 
 
 def change(records: Sequence[Record], base: str, variant: str, gate: str, measure: str) -> Interval:
     """Return the mean of a variant less another one for the same gate, over the seeds that both have."""
-    return paired(*(values(records, one, gate, measure) for one in (variant, base)))
+    return _paired(measure, *(_outcomes(records, one, gate, measure) for one in (variant, base)))
 
 
-def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Interval:
-    """Return the mean of first - second over the seeds that both have."""
-    return interval([first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())])
+def _paired(measure: str, first: Mapping[int, Any], second: Mapping[int, Any]) -> Interval:
+    """Return the mean of first - second over the seeds that both have; the agreement is that of these seeds."""
+    seeds = sorted(first.keys() & second.keys())
+    one, two = (_numbers({seed: found[seed] for seed in seeds}, measure) for found in (first, second))
+    return interval([one[seed] - two[seed] for seed in sorted(one.keys() & two.keys())])
 
 
 def word(found: Interval, more: bool | None) -> str:
-    """Return "better", "worse", "tie" (the interval holds zero) or "undecided" (fewer than five seeds)."""
+    """Return "better" or "worse", "higher" or "lower", "tie" (zero is in the interval), or "undecided" (few seeds)."""
     if found.n < LEAST:
         return "undecided"
     if found.low <= 0 <= found.high:
@@ -160,11 +169,13 @@ def verdict(said: Sequence[str]) -> str:
 
     Examples
     --------
-    >>> verdict(["better", "tie"]), verdict(["tie", "tie"]), verdict(["tie", "worse"]), verdict(["better", "worse"])
+    >>> verdict(["better", "tie"]), verdict(["tie", "tie"]), verdict(["worse", "worse"]), verdict(["better", "worse"])
     ('supported in part', 'tie', 'contradicted', 'mixed')
     """
-    if "undecided" in said:
+    decided = {one for one in said if one != "undecided"}
+    if not decided:
         return "undecided"
-    if "better" in said:
-        return "mixed" if "worse" in said else "supported in part" if "tie" in said else "supported"
-    return "contradicted" if "worse" in said else "tie"
+    if {"better", "worse"} <= decided:
+        return "mixed"
+    part = " in part" if len(decided) > 1 else ""
+    return f"supported{part}" if "better" in decided else f"contradicted{part}" if "worse" in decided else "tie"

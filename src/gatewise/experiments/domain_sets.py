@@ -54,7 +54,8 @@ class Rows(NamedTuple):
         if not self.units:
             return self
         part = self.x[rows]
-        return self._replace(x=(self.x - part.mean(0)) / part.std(0))
+        spread = part.std(0)
+        return self._replace(x=(self.x - part.mean(0)) / spread.where(spread > 0, 1.0))
 
 
 def three_sources(folder: Path | None) -> Rows:

@@ -93,7 +93,7 @@ def _fit(job: Job, data: Rows, rows: Split, how: str) -> dict[str, Any]:
     model = _model(job.gate, data).to(job.device)
     if isinstance(model, Hierarchy) and how != BLANK:
         begin_at_clusters(model, data.x[rows.train], job.seed, generator, 30 if job.quick else 200)
-    begun = _found(model, data, rows.test)["ari"] if isinstance(model, Hierarchy) else 0.0
+    begun = _found(model, data, rows.test)["ari"] if isinstance(model, Hierarchy) and how != HELD else 0.0
     epoch = [0]
     fit = train(
         model,

@@ -95,7 +95,8 @@ class Experiment:
     baselines : tuple of str
         Models without a gate that run beside them.
     measures : mapping of str to Measure
-        The figures of a run that are tabulated; the first decides.
+        The figures of a run that are tabulated; the claim is judged by all of which more, or less, is better. The
+        name "choice" is kept for a list of the first expert of the same tokens in every seed, whose agreement is told.
     run : callable
         ``Job -> Outcome``: the measures, "validation" (more is better) and "moved" (a gradient reached every
         gate parameter, and it moved).
@@ -106,7 +107,7 @@ class Experiment:
     base : str
         The variant that the others change one thing of, on the same data: each is compared with it. Empty if none is.
     needs : tuple of str
-        Data sets of `gatewise.data.sources` without which no variant runs.
+        Data sets of `gatewise.data.sources` that its variants use.
     needs_folder : bool
         Whether it runs on a folder of the user only.
     figures : mapping of str to Curves or Table
@@ -147,6 +148,10 @@ class Experiment:
         for names in (self.variants, (*self.baselines, *self.gates)):
             if len(set(names)) < len(names):
                 raise ValueError(f"{head} has {', '.join(names)}: give names of its own to each")
+        if "choice" in self.measures:
+            raise ValueError(
+                f"{head}: 'choice' is no measure but the list whose agreement over seeds is told; rename it"
+            )
         if self.base and self.base not in self.variants:
             raise ValueError(f"{head}: base={self.base!r} is none of its variants: {'; '.join(self.variants)}")
         if not all(rate > 0 for rate in self.rates):

@@ -79,13 +79,14 @@ def run(
         raise ValueError(f"variant {unknown[0]!r} is unknown: {experiment.name} has {'; '.join(experiment.variants)}")
     _try_device(device)
     engine = {"gatewise": __version__, "torch": torch.__version__}
-    header = {"experiment": experiment.name, "quick": quick, **engine, "data": _digest(data), "origin": origin}
-    open_folder(folder, header, resume)
+    files = "" if data is None or experiment.needs else _digest(data, folder, bool(origin))  # others are checked anyway
+    header = {"experiment": experiment.name, "quick": quick, **engine, "data": files, "origin": origin}
     models = (*experiment.baselines, *chosen)
     few = range(min(seeds, 2) if quick else seeds)
     rates = () if quick else experiment.rates
     total = len(wanted) * len(models) * (len(few) + len(rates) * len(TUNING_SEEDS))
     with locked(folder):
+        open_folder(folder, header, resume)
         ledger = _Ledger(experiment, folder, workers, total, listener)
         for variant in wanted:
             trials = [(model, seed, rate) for model in models for rate in rates for seed in TUNING_SEEDS]
@@ -129,16 +130,15 @@ def _try_device(device: str) -> None:
         ) from None
 
 
-def _digest(folder: Path | None) -> str:
-    """Return what tells the files of a folder from others, without its folders; empty without a folder."""
-    if folder is None:
-        return ""
-    found = sha256()
-    for path in sorted(path for path in folder.glob("*") if path.is_file()):
-        found.update(f"{path.name} {path.stat().st_size} ".encode())
-        with path.open("rb") as file:
-            while part := file.read(1 << 20):
-                found.update(part)
+def _digest(data: Path, out: Path, deep: bool) -> str:
+    """Return what tells the files of a folder from others, those of its folders too if `deep`; `out` is left out."""
+    found, own = sha256(), out.resolve()
+    for path in sorted(data.rglob("*") if deep else data.glob("*")):
+        if path.is_file() and own not in path.resolve().parents:
+            found.update(f"{path.relative_to(data)} {path.stat().st_size} ".encode())
+            with path.open("rb") as file:
+                while part := file.read(1 << 20):
+                    found.update(part)
     return found.hexdigest()[:16]
 
 
@@ -165,6 +165,9 @@ def _check(experiment: Experiment, job: Job, outcome: Any) -> None:
     given = outcome if isinstance(outcome, Mapping) else {}
     known = [name for name in experiment.measures if name in given]
     wrong = [name for name in ("validation", *known) if not _is_number(given.get(name))]
+    notes = given.get("notes", ())
+    if isinstance(notes, str) or not all(isinstance(one, str) for one in notes):
+        raise ValueError(f'the run of {job.key()!r} returned "notes" {notes!r:.80}: give a list of texts')
     if wrong or not (known or job.tuning):
         raise ValueError(
             f'the run of {job.key()!r} returned {outcome!r:.80}: give a dictionary with "validation", a number of '

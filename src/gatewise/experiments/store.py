@@ -54,14 +54,13 @@ def header(folder: Path) -> dict[str, Any]:
 
 
 def open_folder(folder: Path, mine: Mapping[str, Any], resume: bool) -> None:
-    """Make the folder of an experiment, or check that it holds this one; the origin may move.
+    """Write the header of an experiment's folder, or check that it holds this one; the origin may move.
 
     Raises
     ------
     ValueError
         If there are records and `resume` is False, or the header differs.
     """
-    make_folder(folder)
     begun = any(path.exists() and path.stat().st_size for path in (folder / RECORDS, folder / TIMES))
     if not begun and not (folder / HEADER).exists():
         if (folder / "index.html").exists():
@@ -70,13 +69,9 @@ def open_folder(folder: Path, mine: Mapping[str, Any], resume: bool) -> None:
         held = header(folder)
         if not resume:
             raise ValueError(f"{folder} has records: go on with --resume, or give another folder by --out")
-        plain = {**mine, "origin": bool(mine["origin"])}
-        was = {**{name: held.get(name) for name in mine}, "origin": bool(held["origin"])}
-        if different := [
-            f"{name} ({was[name] or 'none'} there, {plain[name] or 'none'} here)"
-            for name in mine
-            if was[name] != plain[name]
-        ]:
+        same = {name: held.get(name) == mine[name] for name in mine}
+        same["origin"] = bool(held["origin"]) == bool(mine["origin"])  # the file may have moved
+        if different := [_told(name, held.get(name), mine[name]) for name in mine if not same[name]]:
             raise ValueError(
                 f"{folder} holds {held['experiment']!r} of {held['origin'] or 'gatewise itself'} with other settings: "
                 f"{', '.join(different)}. Its records would not go together: give another folder by --out"
@@ -84,15 +79,21 @@ def open_folder(folder: Path, mine: Mapping[str, Any], resume: bool) -> None:
     replace_text(folder / HEADER, json.dumps(dict(mine), indent=1))
 
 
+def _told(name: str, was: Any, now: Any) -> str:
+    there, here = ("none" if value in (None, "") else value for value in (was, now))
+    return f"{name} ({there} there, {here} here)"
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from running into the same folder.
+    """Make a folder, and keep other processes from running into it.
 
     Raises
     ------
     ValueError
-        If one does.
+        If one does, or a file stands in its place.
     """
+    make_folder(folder)
     with (folder / RECORDS).open("ab") as file:
         lock(file, folder / RECORDS)
         yield

@@ -131,13 +131,13 @@ def routing(model: nn.Module, seen: Pictures, rows: Tensor, classes: int, how: R
     given = layer_inputs(model, seen.inputs(rows[:CHUNK]))
     apart = [disagreement(layer, given[name]) for name, layer in layers(model).items()]
     figures = list(found.figures().values())
-    entropy = {"entropy": mean(one["normalised entropy"] for one in figures), "disagreement": mean(apart)}
+    both = {"entropy": mean(one["normalised entropy"] for one in figures), "disagreement": mean(apart)}
     if how.kept is None:  # all serve: which ones is no choice
-        return entropy
+        return both
     table = domain_table(index[last], token, how.experts)
     first = watched(model, seen, torch.arange(min(PROBE, len(seen.label)))).index[last]
     return {
-        **entropy,
+        **both,
         "information": mean(information(one, token, how.experts) for one in index.values()),
         "dead": mean(one["dead fraction"] for one in figures),
         "routing": F.pad(table, (0, 0, 0, classes - len(table))).tolist(),

@@ -63,7 +63,8 @@ def page(experiment: Experiment, records: Sequence[Record], faults: Sequence[str
     words += [f"a gate parameter of {gate} had no gradient or did not move in some run" for gate in still]
     words += _without_numbers(experiment, tested)
     words += _notes(tested)
-    words += _at_ends(experiment, [record for record in tested if DIVERGED not in record.outcome])
+    if not _quick(records):
+        words += _at_ends(experiment, [record for record in tested if DIVERGED not in record.outcome])
     words += ["short runs (--quick): they show that everything works and decide nothing"] if _quick(records) else []
     return filled(
         "experiment.html.j2",

@@ -33,7 +33,9 @@ def overview(experiment: Experiment, records: Sequence[Record], variants: Sequen
     gates = list(dict.fromkeys(gate for variant in variants for gate in gates_in(experiment, records, variant)))
     rows = []
     for variant in variants:
-        name, measure = next(iter(measures_of(experiment, records, variant).items()))
+        name, measure = next(
+            iter(measures_of(experiment, records, variant).items()), next(iter(experiment.measures.items()))
+        )
         found = [interval(list(values(records, variant, gate, name).values())) for gate in gates]
         rows.append({"name": variant, "measure": title_of(measure), "cells": [_cell(mean) for mean in found]})
     return {"gates": gates, "rows": rows}
@@ -62,14 +64,21 @@ def changes_table(experiment: Experiment, records: Sequence[Record], variants: S
 
 def pairs_table(experiment: Experiment, records: Sequence[Record], variant: str) -> dict[str, Any] | None:
     """Return the paired differences of all gates of two levels, every measure; None for fewer than two such gates."""
-    gates = [gate for gate in gates_in(experiment, records, variant) if gate not in experiment.baselines]
-    hierarchies = [gate for gate in gates if len(gates_of(gate)) == 2]
+    hierarchies = [gate for gate in gates_in(experiment, records, variant) if _levels(gate) == 2]
     pairs = [(second, first) for first, second in combinations(hierarchies, 2)]
     rows = []
     for name, measure in measures_of(experiment, records, variant).items():
         found = [difference(records, variant, *pair, name) for pair in pairs]
         rows.append({"measure": title_of(measure), "cells": [{**EMPTY, **_less(one, measure)} for one in found]})
     return {"names": [f"{one} \N{MINUS SIGN} {two}" for one, two in pairs], "rows": rows} if pairs else None
+
+
+def _levels(gate: str) -> int:
+    """Return how many levels a gate has, 0 if it is a baseline."""
+    try:
+        return len(gates_of(gate))
+    except ValueError:
+        return 0
 
 
 def title_of(measure: Measure) -> str:
