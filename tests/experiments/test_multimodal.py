@@ -8,10 +8,10 @@ from gatewise.data.views import VIEWS, Views
 from gatewise.experiments import multimodal_digits
 from gatewise.experiments.experiment import Job, gates_of
 from gatewise.experiments.heads import MULTI_CLASS
-from gatewise.experiments.multimodal import Task, absent, modality_table, standard
+from gatewise.experiments.multimodal import Task, absent, modality_table
 from gatewise.experiments.multimodal_digits import MULTIMODAL, PROPERTIES, TASKS, digits
 from gatewise.experiments.multimodal_models import BASELINES, Gated, Setting, build, parameters
-from gatewise.experiments.train import split_rows
+from gatewise.experiments.train import split_rows, standard
 
 ROWS = 400
 SIZES = {"profiles": 216, "Fourier": 76, "Karhunen-Loeve": 64, "morphology": 6, "pixels": 240, "Zernike": 47}

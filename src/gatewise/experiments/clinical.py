@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from gatewise.experiments.clinical_tables import EMBEDDINGS, PARTS, STAYS, Series, Stays, read_stays
 from gatewise.experiments.experiment import FLAT, PAIRS, Experiment, Job, Measure, Outcome, Table
-from gatewise.experiments.heads import MULTI_LABEL
-from gatewise.experiments.multimodal import modality_table, standard
+from gatewise.experiments.heads import MULTI_LABEL, has_both
+from gatewise.experiments.multimodal import modality_table
 from gatewise.experiments.multimodal_models import BASELINES, EXPERTS, Gated, Setting, build
-from gatewise.experiments.train import seeded, train
+from gatewise.experiments.train import seeded, standard, train
 from gatewise.nn import TimeAttention, observe
 from gatewise.nn.measures import mutual_information
 
@@ -93,7 +93,7 @@ def unscored(data: Clinic, rows: Sequence[Tensor]) -> tuple[str, ...]:
     out = []
     for part, some in zip(PARTS, rows, strict=True):
         y = data.y[some].numpy()
-        constant = [name for name, one in zip(data.names, y.T, strict=True) if one.min() == one.max()]
+        constant = [name for name, both in zip(data.names, has_both(y), strict=True) if not both]
         if len(constant) == len(data.names):
             raise ValueError(
                 f"{STAYS}: the {len(y)} stays of the part {part} have one value of every label "

@@ -31,7 +31,7 @@ from torch import Tensor, as_tensor
 PARTS = ("train", "validation", "test")
 STAYS, EVENTS, EMBEDDINGS = "stays.csv", "events.csv", ("notes.csv", "images.csv")
 CHUNK = 200_000  # rows read at a time
-LARGEST = 1e18  # the square of a number ten times as large overflows a float32
+LARGEST = 1e18  # the square of a number twenty times as large overflows a float32
 
 
 class Series(NamedTuple):

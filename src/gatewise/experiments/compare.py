@@ -11,11 +11,10 @@ import numpy as np
 from scipy import stats
 from sklearn.metrics import adjusted_rand_score
 
-from gatewise.experiments.experiment import Experiment, Measure
+from gatewise.experiments.experiment import CHOICE, Experiment, Measure
 from gatewise.experiments.store import Record
 
 LEAST = 5  # seeds below which nothing is decided
-CHOICE = "choice"  # in outcomes: the first expert of tokens that are the same for all seeds
 AGREEMENT = Measure("agreement of seeds", "adjusted Rand index")
 TUNING_SEEDS = (1001, 1002)  # used to choose rates and for nothing else
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gatewise.data.images import images
 from gatewise.data.views import mfeat, watch
-from gatewise.experiments.train import Split, split_rows
+from gatewise.experiments.train import Split, split_rows, standard
 
 SIDE = 12  # pixels of the digits
 WINDOW, BLOCK = 100, 5  # time points of two seconds, and windows of ten seconds
@@ -51,11 +51,7 @@ class Rows(NamedTuple):
 
     def scaled(self, rows: Tensor) -> Rows:
         """Return the data with columns of mean 0 and deviation 1 over some rows, if they have units of their own."""
-        if not self.units:
-            return self
-        part = self.x[rows]
-        spread = part.std(0)
-        return self._replace(x=(self.x - part.mean(0)) / spread.where(spread > 0, 1.0))
+        return self._replace(x=standard(self.x, rows)) if self.units else self
 
 
 def three_sources(folder: Path | None) -> Rows:

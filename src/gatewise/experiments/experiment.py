@@ -11,6 +11,7 @@ from gatewise.core.gates import GATES
 
 SHORT = {"s": "softmax", "l": "laplace", "g": "sigmoid", "d": "dense-to-sparse", "a": "activation-dense-to-sparse"}
 FLAT = ("softmax", "sigmoid", "laplace", "dense-to-sparse", "activation-dense-to-sparse")
+CHOICE = "choice"  # in outcomes: the first expert of tokens that are the same for all seeds
 PAIRS = ("ss", "sl", "ls", "ll")
 
 
@@ -148,9 +149,9 @@ class Experiment:
         for names in (self.variants, (*self.baselines, *self.gates)):
             if len(set(names)) < len(names):
                 raise ValueError(f"{head} has {', '.join(names)}: give names of its own to each")
-        if "choice" in self.measures:
+        if CHOICE in self.measures:
             raise ValueError(
-                f"{head}: 'choice' is no measure but the list whose agreement over seeds is told; rename it"
+                f"{head}: {CHOICE!r} is no measure but the list whose agreement over seeds is told; rename it"
             )
         if self.base and self.base not in self.variants:
             raise ValueError(f"{head}: base={self.base!r} is none of its variants: {'; '.join(self.variants)}")

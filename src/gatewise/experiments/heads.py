@@ -64,6 +64,11 @@ def multi_label_measures(scores: Tensor, y: Tensor) -> dict[str, float]:
     }
 
 
+def has_both(truth: np.ndarray) -> np.ndarray:
+    """Return which columns of truth ``(n, L)`` have both values."""
+    return np.asarray(truth.min(0) != truth.max(0))
+
+
 def two_valued(truth: np.ndarray) -> np.ndarray:
     """Return the columns of truth ``(n, L)`` that have both values.
 
@@ -72,7 +77,7 @@ def two_valued(truth: np.ndarray) -> np.ndarray:
     ValueError
         If there is none: no curve is defined then.
     """
-    found = np.flatnonzero(truth.astype(bool).any(0) & ~truth.astype(bool).all(0))
+    found = np.flatnonzero(has_both(truth))
     if not len(found):
         raise ValueError(
             f"none of {truth.shape[1]} labels has both values in the {len(truth)} rows that are scored, so AUROC is "

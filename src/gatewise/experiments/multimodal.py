@@ -16,7 +16,7 @@ from gatewise.experiments.experiment import Job, Measure, Outcome
 from gatewise.experiments.heads import Head
 from gatewise.experiments.multimodal_models import EXPERTS, Setting, build
 from gatewise.experiments.specialise import disagreement, information
-from gatewise.experiments.train import Split, seeded, train
+from gatewise.experiments.train import Split, seeded, standard, train
 from gatewise.nn import FusionMoE, observe
 from gatewise.nn.measures import domain_table, mutual_information
 
@@ -118,12 +118,6 @@ def absent(n: int, modalities: int, share: float, seed: int) -> Tensor:
     empty = ~there.any(1)
     there[empty, kept[empty]] = True
     return there
-
-
-def standard(values: Tensor, rows: Tensor) -> Tensor:
-    """Return values ``(n, *, d)`` less their mean, over their standard deviation, both over some rows and ``*``."""
-    spread, mean = torch.std_mean(values[rows].flatten(0, -2), 0)
-    return (values - mean) / spread.where(spread > 0, 1.0)
 
 
 def with_missing(

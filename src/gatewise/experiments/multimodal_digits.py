@@ -16,12 +16,11 @@ from gatewise.experiments.multimodal import (
     Modalities,
     Task,
     shortened,
-    standard,
     train_and_score,
     with_missing,
 )
 from gatewise.experiments.multimodal_models import BASELINES
-from gatewise.experiments.train import split_rows
+from gatewise.experiments.train import split_rows, standard
 
 EPOCHS = 8
 PROBE = 12  # every 12th digit is one whose choices are kept to compare seeds

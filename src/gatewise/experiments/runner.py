@@ -79,7 +79,8 @@ def run(
         raise ValueError(f"variant {unknown[0]!r} is unknown: {experiment.name} has {'; '.join(experiment.variants)}")
     _try_device(device)
     engine = {"gatewise": __version__, "torch": torch.__version__}
-    files = "" if data is None or experiment.needs else _digest(data, folder, bool(origin))  # others are checked anyway
+    pinned = experiment.needs and not origin  # the data sets of gatewise are checked when they are read
+    files = "" if data is None or pinned else _digest(data, folder, bool(origin))
     header = {"experiment": experiment.name, "quick": quick, **engine, "data": files, "origin": origin}
     models = (*experiment.baselines, *chosen)
     few = range(min(seeds, 2) if quick else seeds)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gatewise.fit.folders import lock, make_folder, replace_text
+from gatewise.fit.folders import lock, make_folder, read_header, replace_text
 
 RECORDS = "records.jsonl"
 TIMES = "times.jsonl"
@@ -39,18 +39,8 @@ def header(folder: Path) -> dict[str, Any]:
     ValueError
         If it is missing or damaged.
     """
-    path = folder / HEADER
-    if not path.is_file():
-        raise ValueError(
-            f"{folder} holds no experiment: it has no {HEADER}; give a folder of `gatewise experiment run`"
-        )
-    try:
-        held = json.loads(path.read_text("utf-8", errors="replace"))
-    except ValueError:
-        held = None
-    if not isinstance(held, dict) or not {"experiment", "quick", "origin"} <= set(held):
-        raise ValueError(f"{path} is damaged: move the folder away, and run the experiment again")
-    return held
+    missing = f"{folder} holds no experiment: it has no {HEADER}; give a folder of `gatewise experiment run`"
+    return read_header(folder / HEADER, ("experiment", "quick", "origin"), missing)
 
 
 def open_folder(folder: Path, mine: Mapping[str, Any], resume: bool) -> None:

@@ -69,6 +69,12 @@ def split_rows(n: int, seed: int, validation: float = 0.15, test: float = 0.15) 
     return Split(rest[held:], rest[:held], fixed[:last])
 
 
+def standard(values: Tensor, rows: Tensor) -> Tensor:
+    """Return values ``(n, *, d)`` less their mean, over their standard deviation, both over some rows and ``*``."""
+    spread, mean = torch.std_mean(values[rows].flatten(0, -2), 0)
+    return (values - mean) / spread.where(spread > 0, 1.0)
+
+
 def batches(rows: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
     """Return the rows in random order in batches; a last batch of one row is left out."""
     for part in rows[torch.randperm(len(rows), generator=generator)].split(size):

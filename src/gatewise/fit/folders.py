@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +45,22 @@ def lock(file: Any, path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise ValueError(f"{path} is being written by another process: wait for it, or give another folder") from None
+
+
+def read_header(path: Path, needed: Iterable[str], missing: str) -> dict[str, Any]:
+    """Return the names and values of a folder's header, a file of JSON.
+
+    Raises
+    ------
+    ValueError
+        With the words for `missing` if there is none; if it is damaged, or lacks a needed name.
+    """
+    if not path.is_file():
+        raise ValueError(missing)
+    try:
+        held = json.loads(path.read_text("utf-8", errors="replace"))
+    except ValueError:
+        held = None
+    if not isinstance(held, dict) or not set(needed) <= set(held):
+        raise ValueError(f"{path} is damaged: move the folder away, and run it again")
+    return held

@@ -15,7 +15,6 @@ from rich.markup import escape
 from rich.table import Table as Shown
 
 from gatewise.experiments.compare import (
-    CHOICE,
     LEAST,
     at_chosen_rates,
     gates_in,
@@ -23,7 +22,7 @@ from gatewise.experiments.compare import (
     measures_of,
     values,
 )
-from gatewise.experiments.experiment import SHORT, Curves, Experiment
+from gatewise.experiments.experiment import CHOICE, SHORT, Curves, Experiment
 from gatewise.experiments.runner import DIVERGED
 from gatewise.experiments.store import Record, read, seconds
 from gatewise.plots.experiments import by_gate, curves, table
@@ -87,7 +86,6 @@ def page(experiment: Experiment, records: Sequence[Record], faults: Sequence[str
 
 def shown(experiment: Experiment, records: Sequence[Record], variant: str) -> Shown:
     """Return the table of a variant for the terminal: means with half of their intervals."""
-    records, _ = at_chosen_rates(experiment, records)
     out = Shown(
         title=escape(f"{experiment.title}: {variant}"), box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
     )
@@ -103,7 +101,6 @@ def shown(experiment: Experiment, records: Sequence[Record], variant: str) -> Sh
 
 def told(experiment: Experiment, records: Sequence[Record], variant: str) -> list[str]:
     """Return the verdict on the claim for a variant, in lines for the terminal."""
-    records, _ = at_chosen_rates(experiment, records)
     return [
         f"{row['difference']}  {row['word']}  {row['measure']}"
         for claim in claims_table(experiment, records, [variant])

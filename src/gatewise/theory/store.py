@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gatewise.fit.folders import lock, make_folder, replace_text
+from gatewise.fit.folders import lock, make_folder, read_header, replace_text
 from gatewise.theory.fingerprint import describe, fingerprint
 from gatewise.theory.study import Study
 
@@ -122,16 +122,7 @@ def header(folder: Path) -> dict[str, Any]:
     ValueError
         If it is missing or damaged.
     """
-    path = folder / "study.json"
-    if not path.is_file():
-        raise ValueError(f"{folder} is no folder of a study: it has no study.json")
-    try:
-        held = json.loads(path.read_text("utf-8", errors="replace"))
-    except ValueError:
-        held = None
-    if not isinstance(held, dict) or not set(HEADER) <= set(held):
-        raise ValueError(f"{path} is damaged: move the folder away, and run the study again")
-    return held
+    return read_header(folder / "study.json", HEADER, f"{folder} is no folder of a study: it has no study.json")
 
 
 def _counts(study: Study) -> dict[str, Any]:
