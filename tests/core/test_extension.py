@@ -33,7 +33,7 @@ class Cauchy(Score):
     """``bias - log(1 + ||x - center||^2)``."""
 
     def parameters(self, d):
-        return {"center": Parameter((d,)), "bias": Parameter()}
+        return {"center": Parameter((d,), "location"), "bias": Parameter((), "intercept")}
 
     def __call__(self, params, x):
         difference = params["center"][..., None] - x.unsqueeze(-3)
@@ -45,7 +45,11 @@ class Wave(Expert):
     """``height * sin(coef . x + intercept)``."""
 
     def parameters(self, d):
-        return {"coef": Parameter((d,)), "intercept": Parameter(), "height": Parameter(initial=1.0)}
+        return {
+            "coef": Parameter((d,), "slope"),
+            "intercept": Parameter((), "threshold"),
+            "height": Parameter((), "output", initial=1.0),
+        }
 
     def __call__(self, params, x):
         return params["height"][..., None] * torch.sin(affine(params["coef"], params["intercept"], x))
@@ -56,7 +60,7 @@ class Gamma(Family):
     """Gamma with mean ``exp(eta)`` and coefficient of variation ``1 / sqrt(shape)``, for positive responses."""
 
     def parameters(self, q):
-        return {"shape": Parameter((q,), transform="log", bounds=(0.0, inf), initial=1.0)}
+        return {"shape": Parameter((q,), "shape", transform="log", bounds=(0.0, inf), initial=1.0)}
 
     def log_prob(self, params, y, eta):
         shape = params["shape"][..., None]

@@ -48,7 +48,7 @@ def test_atoms_over_their_sum_are_the_weights_of_the_gate(name):
     specs = gate.score.parameters(2)
     weights = []
     for k in range(3):
-        own = {key: v[k : k + 1] if specs[key].owner == "child" else v for key, v in params.items()}
+        own = {key: v[k : k + 1] if specs[key].per == "branch" else v for key, v in params.items()}
         weights.append(numerator(gate, own, x))
     found = torch.stack(weights)
     found = found / found.sum(0) if gate.link.normalised else found
@@ -389,7 +389,7 @@ class Cauchy(Score):
     """``bias - log(1 + ||x - center||^2)``."""
 
     def parameters(self, d):
-        return {"center": Parameter((d,)), "bias": Parameter()}
+        return {"center": Parameter((d,), "location"), "bias": Parameter((), "intercept")}
 
     def __call__(self, params, x):
         difference = params["center"][..., None] - x.unsqueeze(-3)
@@ -413,7 +413,11 @@ class Wave(Expert):
     """``height * sin(coef . x + intercept)``."""
 
     def parameters(self, d):
-        return {"coef": Parameter((d,)), "intercept": Parameter(), "height": Parameter(initial=1.0)}
+        return {
+            "coef": Parameter((d,), "slope"),
+            "intercept": Parameter((), "threshold"),
+            "height": Parameter((), "output", initial=1.0),
+        }
 
     def __call__(self, params, x):
         return params["height"][..., None] * torch.sin(affine(params["coef"], params["intercept"], x))

@@ -57,7 +57,7 @@ def draw(mixture, d, seed, batch=()):
 
     k = mixture.branching[0]
     specs = mixture.gates[0].score.parameters(d)
-    gate = {n: normal(*((k,) if s.owner == "child" else ()), *s.shape) for n, s in specs.items()}
+    gate = {n: normal(*((k,) if s.per == "branch" else ()), *s.shape) for n, s in specs.items()}
     if "temperature" in gate:
         gate["temperature"] = 0.5 + gate["temperature"].abs()
     experts = {n: normal(k, 1, *s.shape) for n, s in mixture.expert.parameters(d).items()}

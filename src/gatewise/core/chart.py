@@ -176,7 +176,7 @@ def specifications(mixture: Mixture, d: int, gate_d: int, q: int) -> dict[str, t
     out: dict[str, tuple[Parameter, tuple[int, ...]]] = {}
     for level, gate in enumerate(mixture.gates):
         for name, spec in gate.score.parameters(gate_d).items():
-            owners = mixture.branching[: level + (spec.owner == "child")]
+            owners = mixture.branching[: level + (spec.per == "branch")]
             out[f"gates.{level}.{name}"] = spec, owners + spec.shape
     for name, spec in mixture.expert.parameters(d).items():
         out[f"experts.{name}"] = spec, mixture.branching + (q,) + spec.shape
@@ -253,7 +253,7 @@ class _Builder:
         if room.startswith("gates."):
             level = int(room.split(".")[1])
             gate = self.mixture.gates[level]
-            if name in gate.translation() and spec.owner == "child":
+            if name in gate.translation() and spec.per == "branch":
                 # the last branch is the reference, unless a branch of the same node is fixed: then that one is
                 last = open_.narrow(level, shape[level] - 1, 1)
                 last &= known.any(level, keepdim=True)
@@ -353,7 +353,7 @@ def _local_index(mixture: Mixture, specs: Specs, d: int, gate_d: int, q: int) ->
         pieces = []
         for name, spec in gate.score.parameters(gate_d).items():
             index = positions[f"gates.{level}.{name}"]
-            if spec.owner == "node":
+            if spec.per == "node":
                 index = index.unsqueeze(level).expand(owners + spec.shape)
             pieces.append(index.reshape((*owners, -1)))
         parts.append(torch.cat(pieces, -1).flatten())

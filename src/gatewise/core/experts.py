@@ -64,7 +64,7 @@ class Constant(Expert):
         return ()
 
     def parameters(self, d: int) -> dict[str, Parameter]:
-        return {"intercept": Parameter()}
+        return {"intercept": Parameter((), "intercept")}
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         return params["intercept"][..., None] + torch.zeros_like(x[..., :1, :])
@@ -86,7 +86,7 @@ class Linear(Expert):
     linear = True
 
     def parameters(self, d: int) -> dict[str, Parameter]:
-        return {"coef": Parameter((d,)), "intercept": Parameter()}
+        return {"coef": Parameter((d,), "slope"), "intercept": Parameter((), "intercept")}
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         return affine(params["coef"], params["intercept"], x)
@@ -123,11 +123,11 @@ class Activation(Expert):
         activation(self.fn)
 
     def parameters(self, d: int) -> dict[str, Parameter]:
-        names = {"coef": Parameter((d,))}
+        names = {"coef": Parameter((d,), "slope")}
         if self.bias:
-            names["intercept"] = Parameter()
+            names["intercept"] = Parameter((), "threshold")
         if self.output:
-            names["output"] = Parameter(initial=1.0)
+            names["output"] = Parameter((), "output", initial=1.0)
         return names
 
     def _inside(self, params: Params, x: Tensor) -> Tensor:

@@ -19,15 +19,33 @@ from torch import Tensor
 Params = Mapping[str, Tensor]
 
 
+ROLES = {
+    "": "nothing that any method asks for",
+    "slope": "multiplies the inputs, one entry per feature",
+    "intercept": "a constant added to the value",
+    "threshold": "a constant added to the slopes' map of the inputs inside a nonlinear function",
+    "location": "a point in the space of the inputs",
+    "direction": "a direction in the space of the inputs, whose length matters less than where it points",
+    "quadratic": "coefficients of the products of the inputs, i <= j, row by row",
+    "temperature": "divides a score",
+    "output": "multiplies the value of an expert",
+    "scale": "a standard deviation or another measure of spread in the units of the response",
+    "covariance": "the lower triangle of the root of a covariance, row by row",
+    "shape": "the shape of a law, free of units",
+}
+
+
 class Parameter(NamedTuple):
     """What one named parameter of a predictor or a family looks like.
 
     Attributes
     ----------
     shape : tuple of int
-        Shape for one owner.
-    owner : {"child", "node"}
-        ``child``: one per branch of the gate (or leaf, or output); ``node``: one for all branches of a gate.
+        Shape for one branch (or leaf, or output).
+    role : str
+        What the parameter is, one of `ROLES`; whoever needs a slope or a bias asks for the role, never for a name.
+    per : {"branch", "node"}
+        ``branch``: one per branch of the gate (or leaf, or output); ``node``: one for all branches of a gate.
     transform : str or tuple of str
         Map from the free coordinate to the natural value: ``identity``, ``log`` (natural = exp(free)) or
         ``reciprocal`` (natural = 1 / free); a tuple gives one per entry of a one-dimensional parameter.
@@ -40,11 +58,23 @@ class Parameter(NamedTuple):
     """
 
     shape: tuple[int, ...] = ()
-    owner: str = "child"
+    role: str = ""
+    per: str = "branch"
     transform: str | tuple[str, ...] = "identity"
     bounds: tuple[float, float] = (-float("inf"), float("inf"))
     free: bool = True
     initial: float = 0.0
+
+
+def named_by_role(parameters: Mapping[str, Parameter], *roles: str) -> tuple[str, ...]:
+    """Return the names of the parameters that have one of the roles.
+
+    Examples
+    --------
+    >>> named_by_role({"coef": Parameter((2,), "slope"), "height": Parameter((), "output")}, "output")
+    ('height',)
+    """
+    return tuple(name for name, spec in parameters.items() if spec.role in roles)
 
 
 class Local(NamedTuple):
@@ -87,6 +117,10 @@ class Predictor(ABC):
     @abstractmethod
     def parameters(self, d: int) -> dict[str, Parameter]:
         """Return the parameters by name for inputs with d features."""
+
+    def names(self, *roles: str) -> tuple[str, ...]:
+        """Return the names of the parameters that have one of the roles."""
+        return named_by_role(self.parameters(1), *roles)
 
     @abstractmethod
     def __call__(self, params: Params, x: Tensor) -> Tensor:
@@ -191,7 +225,7 @@ def per_child(predictor: Predictor, params: Params, d: int, children: int) -> di
     for name, spec in predictor.parameters(d).items():
         value = params[name]
         r = len(spec.shape)
-        if spec.owner == "child":
+        if spec.per == "branch":
             out[name] = value.unsqueeze(value.ndim - r)
         else:
             position = value.ndim - r

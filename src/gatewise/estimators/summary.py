@@ -56,7 +56,7 @@ def summary(
         *_wrapped(f"Status: {fit.status}: {status_words(fit)}{details(fit)}"),
     ]
     experts = terms.experts()
-    levels = [(terms.gate(level, "child"), terms.gate(level, "node")) for level in range(mixture.depth)]
+    levels = [(terms.gate(level, "branch"), terms.gate(level, "node")) for level in range(mixture.depth)]
     everything = [group for groups in (experts, *(part for pair in levels for part in pair)) for group in groups]
     wide = max((len(term.name) for group in everything for term in group.terms), default=0)
     plain = errors.values is None

@@ -59,10 +59,10 @@ class Terms:
         leaves = product(*map(range, self.fit.mixture.branching))
         return [Group(leaf, [term for path in order for term in self.at(path, leaf)]) for leaf in leaves]
 
-    def gate(self, level: int, owner: str) -> list[Group]:
-        """Return the parameters of one level: of every branch (`owner` child), or of every node (`owner` node)."""
-        own = [p for p, (spec, _) in self.specs.items() if p.startswith(f"gates.{level}.") and spec.owner == owner]
-        owners = product(*map(range, self.fit.mixture.branching[: level + (owner == "child")]))
+    def gate(self, level: int, per: str) -> list[Group]:
+        """Return the parameters of one level: of every branch, or of every node (`per`)."""
+        own = [p for p, (spec, _) in self.specs.items() if p.startswith(f"gates.{level}.") and spec.per == per]
+        owners = product(*map(range, self.fit.mixture.branching[: level + (per == "branch")]))
         return [Group(one, [term for path in own for term in self.at(path, one)]) for one in owners] if own else []
 
     def at(self, path: str, owner: Index) -> list[Term]:
@@ -70,7 +70,7 @@ class Terms:
         family = self.fit.mixture.family
         if path == "family.cholesky" and isinstance(family, FullGaussian):
             spread = torch.sqrt(family.covariance(self.fit.measure.family, self.q).diagonal(dim1=-2, dim2=-1))
-            return self.read("family.scale", Parameter((self.q,), transform="log"), spread, owner)
+            return self.read("family.scale", Parameter((self.q,), "scale", transform="log"), spread, owner)
         return self.read(path, self.specs[path][0], self.values[path], owner)
 
     def read(self, path: str, spec: Parameter, value: Tensor, owner: Index) -> list[Term]:

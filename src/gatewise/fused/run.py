@@ -77,7 +77,7 @@ def packed(mixture: Mixture, measure: Measure) -> Tensor:
         lead = (count, *mixture.branching[: level + 1])
         columns = []
         for name, spec in gate.score.parameters(1).items():
-            value = params[name] if spec.owner == "child" else params[name].unsqueeze(-1).expand(lead)
+            value = params[name] if spec.per == "branch" else params[name].unsqueeze(-1).expand(lead)
             columns.append(value.reshape(*lead, -1))
         parts.append(torch.cat(columns, -1).reshape(count, -1))
     outputs = (count, mixture.n_leaves, next(iter(measure.experts.values())).shape[1 + mixture.depth])

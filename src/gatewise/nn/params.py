@@ -140,8 +140,8 @@ def _draw(gate: Gate, owners: tuple[int, ...], branches: int, dim: int) -> dict[
     """Draw the parameters of `initial` in float32."""
     values = {}
     for name, spec in gate.score.parameters(dim).items():
-        shape = owners + ((branches,) if spec.owner == "child" else ()) + spec.shape
-        drawn = spec.free and spec.owner == "child" and spec.shape != ()
+        shape = owners + ((branches,) if spec.per == "branch" else ()) + spec.shape
+        drawn = spec.free and spec.per == "branch" and spec.shape != ()
         start = torch.randn if drawn else partial(torch.full, fill_value=float(spec.initial))
         values[name] = start(shape, dtype=torch.float32)
     vectors = [name for name, spec in gate.score.parameters(dim).items() if spec.shape != () and spec.free]

@@ -134,7 +134,7 @@ def law_permutation(problem: Problem) -> None:
             return out
 
         specs = specifications(mixture, *sizes(problem))
-        owned = {path: _owners(path, mixture, spec.owner) for path, (spec, _) in specs.items()}
+        owned = {path: _owners(path, mixture, spec.per) for path, (spec, _) in specs.items()}
         paths = {path: moved(v, owned[path]) for path, v in problem.measure.paths().items()}
         leaves = torch.arange(mixture.n_leaves).reshape(mixture.branching)
         leaf_order = moved(leaves, mixture.depth).flatten()
@@ -146,10 +146,10 @@ def law_permutation(problem: Problem) -> None:
             assert_close(read(other), expected, f"permuted branches of level {level} permute leaves: {what}")
 
 
-def _owners(path: str, mixture: Mixture, owner: str) -> int:
+def _owners(path: str, mixture: Mixture, per: str) -> int:
     """Return the number of leading tree dimensions of the parameter under a path."""
     room, level, *_ = path.split(".")
-    return int(level) + (owner == "child") if room == "gates" else mixture.depth
+    return int(level) + (per == "branch") if room == "gates" else mixture.depth
 
 
 def law_shift(problem: Problem) -> None:

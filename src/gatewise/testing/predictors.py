@@ -247,7 +247,7 @@ def law_children(predictor: Predictor, d: int = 3, seed: int = 0) -> None:
     order = torch.tensor([2, 0, 1])
     specs = predictor.parameters(d)
     moved = {
-        name: value.index_select(len(LEAD), order) if specs[name].owner == "child" else value
+        name: value.index_select(len(LEAD), order) if specs[name].per == "branch" else value
         for name, value in params.items()
     }
     value = predictor(params, x)

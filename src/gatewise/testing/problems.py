@@ -107,7 +107,7 @@ def draw_parameters(
     """Draw the parameters of a score or an expert with batch dimensions `lead` and some children."""
     specs: Mapping[str, Parameter] = predictor.parameters(d)
     return {
-        name: draw_parameter(spec, lead + (children,) * (spec.owner == "child") + spec.shape, g)
+        name: draw_parameter(spec, lead + (children,) * (spec.per == "branch") + spec.shape, g)
         for name, spec in specs.items()
     }
 

@@ -77,8 +77,8 @@ def dendrogram(mixture: Mixture, measure: Measure) -> Dendrogram:
 
 def _check(mixture: Mixture) -> None:
     names = mixture.gates[0].score.parameters(1)
-    own = {name: spec.owner for name, spec in names.items()}
-    fits = mixture.depth == 1 and not mixture.shared and "bias" in own and set(own.values()) == {"child"}
+    own = {name: spec.per for name, spec in names.items()}
+    fits = mixture.depth == 1 and not mixture.shared and "bias" in own and set(own.values()) == {"branch"}
     if not fits or set(mixture.family.parameters(1)) - {"scale"}:
         raise ValueError(
             f"gates {mixture.gates}, family {mixture.family}, branching {mixture.branching}: a dendrogram is drawn of "

@@ -91,7 +91,7 @@ def split(mixture: Mixture, truth: Measure, cells: tuple[int, ...], d: int, q: i
     """
     paths, index, out = truth.paths(), torch.tensor(cells), {}
     for path, (spec, _) in specifications(mixture, d, d, q).items():
-        out[path] = paths[path][index] if spec.owner == "child" else paths[path]
+        out[path] = paths[path][index] if spec.per == "branch" else paths[path]
     if BIAS in out:
         shares = torch.tensor([log(cells.count(c)) for c in cells], dtype=torch.float64)
         out[BIAS] = out[BIAS] - shares * _temperature(truth)
@@ -130,7 +130,7 @@ def coordinates(
     """
     q = leaf_predictors(mixture, near, torch.zeros(d, 1, dtype=torch.float64)).shape[-2]
     specs = specifications(mixture, d, d, q)
-    locations = [path for path, (spec, _) in specs.items() if spec.owner == "child" and path != BIAS]
+    locations = [path for path, (spec, _) in specs.items() if spec.per == "branch" and path != BIAS]
     if held.tensor not in locations:
         raise ValueError(f"{held.path!r} is no location of an atom of this mixture: these are {', '.join(locations)}")
     target = near.paths()[held.tensor]

@@ -20,7 +20,7 @@ class Gaussian(Family):
     closed_scale = True
 
     def parameters(self, q: int) -> dict[str, Parameter]:
-        return {"scale": Parameter((q,), transform="log", bounds=(0.0, inf), initial=1.0)}
+        return {"scale": Parameter((q,), "scale", transform="log", bounds=(0.0, inf), initial=1.0)}
 
     def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         scale = params["scale"][..., None]
@@ -78,7 +78,7 @@ class FullGaussian(Family):
 
     def parameters(self, q: int) -> dict[str, Parameter]:
         kinds = tuple("log" if i == j else "identity" for i in range(q) for j in range(i + 1))
-        return {"cholesky": Parameter((len(kinds),), transform=kinds, initial=1.0)}
+        return {"cholesky": Parameter((len(kinds),), "covariance", transform=kinds, initial=1.0)}
 
     def factor(self, params: Params, q: int) -> Tensor:
         """Return L ``(*B, L, q, q)``."""

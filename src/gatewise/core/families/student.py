@@ -20,8 +20,8 @@ class StudentT(Family):
 
     def parameters(self, q: int) -> dict[str, Parameter]:
         return {
-            "scale": Parameter((q,), transform="log", bounds=(0.0, inf), initial=1.0),
-            "dof": Parameter((q,), transform="reciprocal", bounds=(1.0, 1e8), initial=8.0),
+            "scale": Parameter((q,), "scale", transform="log", bounds=(0.0, inf), initial=1.0),
+            "dof": Parameter((q,), "shape", transform="reciprocal", bounds=(1.0, 1e8), initial=8.0),
         }
 
     def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:

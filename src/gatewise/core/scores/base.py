@@ -69,9 +69,9 @@ class Score(Predictor):
         means = (share @ x.mT) / mass[..., None]
         out = {}
         for name, spec in self.parameters(x.shape[-2]).items():
-            owners = mass.shape if spec.owner == "child" else mass.shape[:-1]
+            owners = mass.shape if spec.per == "branch" else mass.shape[:-1]
             value = torch.full(owners + spec.shape, spec.initial, dtype=x.dtype)
-            out[name] = means if spec.owner == "child" and spec.shape == (x.shape[-2],) else value
+            out[name] = means if spec.per == "branch" and spec.shape == (x.shape[-2],) else value
         if "bias" in out and self.parameters(1)["bias"].free:
             out["bias"] = torch.log(mass / mass.sum(-1, keepdim=True))
         return out
@@ -92,7 +92,7 @@ class Bias(Score):
     free: bool = True
 
     def parameters(self, d: int) -> dict[str, Parameter]:
-        return {"bias": Parameter(free=self.free)}
+        return {"bias": Parameter(role="intercept", free=self.free)}
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         return params["bias"][..., None] + torch.zeros_like(x[..., :1, :])
@@ -112,7 +112,7 @@ class Affine(Score):
     """``weight . x + bias``: the score of softmax, sigmoid and dense-to-sparse gates."""
 
     def parameters(self, d: int) -> dict[str, Parameter]:
-        return {"weight": Parameter((d,)), "bias": Parameter()}
+        return {"weight": Parameter((d,), "slope"), "bias": Parameter((), "intercept")}
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         return affine(params["weight"], params["bias"], x)
@@ -145,8 +145,9 @@ class Quadratic(Score):
     origin: tuple[float, ...] | None = None
 
     def parameters(self, d: int) -> dict[str, Parameter]:
-        linear = {} if self.monomial else {"weight": Parameter((d,))}
-        return {"quadratic": Parameter((d * (d + 1) // 2,)), **linear, "bias": Parameter()}
+        linear = {} if self.monomial else {"weight": Parameter((d,), "slope")}
+        quadratic = Parameter((d * (d + 1) // 2,), "quadratic")
+        return {"quadratic": quadratic, **linear, "bias": Parameter((), "intercept")}
 
     def _features(self, x: Tensor) -> Tensor:
         v = shifted(x, self.origin)

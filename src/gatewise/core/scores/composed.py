@@ -115,7 +115,7 @@ class Tempered(Score):
     inner: Score = Affine()
 
     def parameters(self, d: int) -> dict[str, Parameter]:
-        temperature = Parameter((), "node", "log", (0.0, float("inf")), initial=1.0)
+        temperature = Parameter((), "temperature", "node", "log", (0.0, float("inf")), initial=1.0)
         return {**self.inner.parameters(d), "temperature": temperature}
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ class Distance(Score):
     radius: float = 0.0
 
     def parameters(self, d: int) -> dict[str, Parameter]:
-        return {"center": Parameter((d,)), "bias": Parameter()}
+        return {"center": Parameter((d,), "location"), "bias": Parameter((), "intercept")}
 
     def _differences(self, center: Tensor, x: Tensor) -> Tensor:
         delta = center[..., None] - x.unsqueeze(-3)
@@ -132,7 +132,7 @@ class Cosine(Score):
     metric: tuple[float, ...] | None = None
 
     def parameters(self, d: int) -> dict[str, Parameter]:
-        return {"weight": Parameter((d,)), "bias": Parameter()}
+        return {"weight": Parameter((d,), "direction"), "bias": Parameter((), "intercept")}
 
     def _direction(self, x: Tensor) -> Tensor:
         v = shifted(x, self.origin)

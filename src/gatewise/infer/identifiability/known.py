@@ -26,7 +26,7 @@ class SquaredDistance(Score):
     """``bias - ||x - center||^2``: a softmax in disguise, with a bias tied to its slope."""
 
     def parameters(self, d: int) -> dict[str, Parameter]:
-        return {"center": Parameter((d,)), "bias": Parameter()}
+        return {"center": Parameter((d,), "location"), "bias": Parameter((), "intercept")}
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         return params["bias"][..., None] - ((params["center"][..., None] - x.unsqueeze(-3)) ** 2).sum(-2)

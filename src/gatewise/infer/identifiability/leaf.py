@@ -48,7 +48,7 @@ class Slot:
 
     def values(self, theta: Tensor) -> Tensor:
         """Return the parameter of the only child, or of the only leaf without batch, from its entries."""
-        single = self.part == FAMILY or self.spec.owner == "node"
+        single = self.part == FAMILY or self.spec.per == "node"
         own = theta.sqrt() if self.squared else theta
         return own.reshape(self.spec.shape if single else (1, *self.spec.shape))
 

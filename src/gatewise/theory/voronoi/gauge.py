@@ -41,7 +41,7 @@ def _probe(score: Score, d: int) -> Probe:
     drawn = {
         name: torch.randn((2, *spec.shape), generator=generator, dtype=torch.float64)
         for name, spec in specs.items()
-        if spec.owner == "child" and name != "bias"
+        if spec.per == "branch" and name != "bias"
     }
     still = {"bias": torch.zeros(2, dtype=torch.float64), "temperature": torch.ones((), dtype=torch.float64)}
     still = {name: value for name, value in still.items() if name in specs}
