@@ -1,5 +1,7 @@
 """Scores against the formulas of the papers in numpy, one line each, and the numerics of distances."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,9 @@ from scipy.special import erf
 
 from gatewise.core.activations import ACTIVATIONS, activation
 from gatewise.core.gates import GATES
-from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Tempered, expanded_square
-from gatewise.testing import assert_close, draw_inputs, draw_parameters, generator
+from gatewise.core.predictors import Parameter, autograd_local
+from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Score, Tempered, expanded_square
+from gatewise.testing import assert_close, draw_inputs, draw_parameters, generator, law_local
 
 norm = np.linalg.norm
 
@@ -190,9 +193,67 @@ def test_double_backward_of_the_expanded_square_where_it_recomputes():
     assert_close(second, 2 * exact * 2 * x.shape[-1], "second backward of the expanded square")
 
 
-def test_an_activated_score_needs_a_bias_to_move_outside():
-    with pytest.raises(ValueError, match=r"the last one must be 'bias'.*Tempered\(Activated"):
-        Activated(Tempered(Affine()))
+@dataclass(frozen=True)
+class Pull(Score):
+    """``strength . x^2 + push . x``: a score without a bias."""
+
+    def parameters(self, d):
+        return {"strength": Parameter((d,)), "push": Parameter((d,), "slope")}
+
+    def __call__(self, params, x):
+        return params["strength"] @ x**2 + params["push"] @ x
+
+
+WRAPPED = {
+    "activated tempered affine": Activated(Tempered(Affine()), "tanh"),
+    "activated activated": Activated(Activated(Affine(), "tanh"), "gelu"),
+    "activated, no bias inside": Activated(Pull(), "tanh"),
+    "activated tempered quadratic": Activated(Tempered(Quadratic()), "sigmoid"),
+    "tempered twice": Tempered(Tempered(Affine())),
+    "tempered, activated, tempered": Tempered(Activated(Tempered(Distance()), "tanh")),
+    "tempered twice around an activation": Tempered(Tempered(Activated(Pull(), "gelu"))),
+}
+
+
+@pytest.mark.parametrize("score", WRAPPED.values(), ids=WRAPPED)
+@pytest.mark.parametrize("d", [1, 3, 4])
+def test_wrappers_of_wrappers_have_names_and_derivatives_of_their_own(score, d):
+    law_local(score, d=d)
+    g = generator(d)
+    params = draw_parameters(score, d, (2,), 3, g)
+    assert len(params) == len(score.parameters(d))
+    x = draw_inputs(d, 5, g)
+    exact, automatic = score.local(params, x), autograd_local(score, params, x)
+    weights = torch.randn(2, 3, 5, generator=g, dtype=torch.float64)
+    assert_close(exact.jacobian.expand_as(automatic.jacobian), automatic.jacobian, "Jacobian of a wrapped score")
+    assert_close(exact.curvature(weights), automatic.curvature(weights), "curvature of a wrapped score")
+
+
+def test_a_score_that_is_tempered_twice_is_divided_by_both_temperatures():
+    g = generator(3)
+    score = Tempered(Tempered(Distance()))
+    assert list(score.parameters(3)) == ["center", "bias", "temperature", "temperature_2"]
+    params = draw_parameters(score, 3, (), 2, g)
+    x = draw_inputs(3, 4, g)
+    plain = Distance()({"center": params["center"], "bias": params["bias"]}, x)
+    both = params["temperature"] * params["temperature_2"]
+    assert_close(score(params, x), plain / both, "a distance over two temperatures")
+    assert_close(score.bias_rate(params), 1 / both, "how fast the score rises with its bias")
+    assert score.held() == ("temperature_2",)
+
+
+def test_the_bias_of_an_activated_score_stands_outside():
+    g = generator(5)
+    for score in WRAPPED.values():
+        if not isinstance(score, Activated):
+            continue
+        params = draw_parameters(score, 3, (), 2, g)
+        x = draw_inputs(3, 4, g)
+        raised = {**params, score.bias(): params[score.bias()] + 0.7}
+        assert_close(score(raised, x), score(params, x) + 0.7, "a bias outside the activation adds to the score")
+
+
+def test_unknown_activations_are_named():
     with pytest.raises(ValueError, match="activation 'swish' is unknown: choose one of identity"):
         Activated(Affine(), "swish")
 

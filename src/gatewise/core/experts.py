@@ -43,7 +43,7 @@ class Expert(Predictor):
 
     def slopes(self) -> tuple[str, ...]:
         """Return the parameters that multiply the inputs: not unique when these are collinear."""
-        return ("coef",)
+        return self.names("slope")
 
     def kinked(self) -> bool:
         """Return whether the first derivative jumps somewhere."""
@@ -59,9 +59,6 @@ class Constant(Expert):
     """``intercept``: an expert that ignores the inputs."""
 
     linear = True
-
-    def slopes(self) -> tuple[str, ...]:
-        return ()
 
     def parameters(self, d: int) -> dict[str, Parameter]:
         return {"intercept": Parameter((), "intercept")}

@@ -18,6 +18,7 @@ from torch import Tensor
 from gatewise.core.experts import Expert, Linear
 from gatewise.core.families import Family, Gaussian
 from gatewise.core.gates import Gate
+from gatewise.core.predictors import Parameter
 from gatewise.core.tree import at_level, path_log_weights
 
 
@@ -88,6 +89,25 @@ class Mixture:
     def nodes(self, level: int) -> int:
         """Return the number of gates at a level."""
         return prod(self.branching[:level])
+
+    def parameters(self) -> dict[str, Parameter]:
+        """Return what the parameters are by path, ``gates.0.weight``; their shapes are those of one input and output.
+
+        Examples
+        --------
+        >>> from gatewise.core.gates import GATES
+        >>> found = Mixture((GATES["laplace"],), (2,)).parameters()
+        >>> {path: spec.role for path, spec in found.items() if path.startswith("gates")}
+        {'gates.0.center': 'location', 'gates.0.bias': 'intercept'}
+        """
+        rooms = {f"gates.{level}": gate.score.parameters(1) for level, gate in enumerate(self.gates)}
+        rooms |= {"experts": self.expert.parameters(1), "family": self.family.parameters(1)}
+        return {f"{room}.{name}": spec for room, own in rooms.items() for name, spec in own.items()}
+
+    def paths(self, room: str, *roles: str) -> tuple[str, ...]:
+        """Return the paths of a room (``gates``, ``gates.0``, ``experts``, ``family``) whose parameters have a role."""
+        found = self.parameters().items()
+        return tuple(path for path, spec in found if path.startswith(f"{room}.") and spec.role in roles)
 
     @property
     def kinked(self) -> bool:

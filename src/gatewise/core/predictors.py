@@ -7,9 +7,10 @@ Layout everywhere in `core`: rows come last. Inputs are ``x (*B, d, n)``, a pred
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain, count
 from math import prod
 from typing import NamedTuple
 
@@ -75,6 +76,19 @@ def named_by_role(parameters: Mapping[str, Parameter], *roles: str) -> tuple[str
     ('height',)
     """
     return tuple(name for name, spec in parameters.items() if spec.role in roles)
+
+
+def fresh_name(wanted: str, taken: Iterable[str]) -> str:
+    """Return the wanted name, with the first number from 2 on that makes it new where it is taken.
+
+    Examples
+    --------
+    >>> fresh_name("temperature", ["weight"]), fresh_name("temperature", ["weight", "temperature"])
+    ('temperature', 'temperature_2')
+    """
+    names = set(taken)
+    numbered = (f"{wanted}_{i}" for i in count(2))
+    return next(name for name in chain((wanted,), numbered) if name not in names)
 
 
 class Local(NamedTuple):

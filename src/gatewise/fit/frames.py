@@ -112,9 +112,9 @@ def _trivial(frame: Frame) -> bool:
 
 def equal_at_the_origin(mixture: Mixture) -> bool:
     """Return whether shared parameters of experts would not be equal about another origin of the inputs."""
-    return "experts.coef" not in mixture.shared and any(
-        path.startswith("experts.") and path != "experts.output" for path in mixture.shared
-    )
+    tied = {path for path in mixture.shared if path.startswith("experts.")}
+    moves = not tied.issuperset(mixture.paths("experts", "slope"))
+    return moves and bool(tied.difference(mixture.paths("experts", "output")))
 
 
 def response_frame(mixture: Mixture, rows: Rows) -> Frame:
@@ -144,7 +144,7 @@ def choose(mixture: Mixture, rows: Rows, held: Mapping[str, object]) -> Framing:
     x = moments(rows.x, rows.weight, rows.ends)
     gate_x = x if rows.gate_x is rows.x else moments(rows.gate_x, rows.weight, rows.ends)
     y = response_frame(mixture, rows)
-    if any(path.startswith("gates.") and not path.endswith(".temperature") for path in held):
+    if any(path.startswith("gates.") for path in set(held).difference(mixture.paths("gates", "temperature"))):
         gate_x = Frame(torch.zeros_like(gate_x.shift), gate_x.scale)
     if any(path.startswith("experts.") for path in held) or equal_at_the_origin(mixture):
         x = Frame(torch.zeros_like(x.shift), x.scale)

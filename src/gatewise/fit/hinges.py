@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gatewise.core.chart import Chart
 from gatewise.core.derivatives import one_node_dimension
-from gatewise.core.predictors import Local
+from gatewise.core.predictors import Local, Predictor
 from gatewise.core.rows import Block
 from gatewise.fit.problem import Problem, box_of, evaluate, newton_polish
 
@@ -96,13 +96,18 @@ def _affine_maps(chart: Chart, free: Tensor, block: Block) -> Iterator[_Map]:
     for level, gate in enumerate(mixture.gates):
         found = gate.score.hinge(one_node_dimension(measure.gates[level], level), block.gate_x)
         if found is not None:
-            yield _Map(f"gates.{level}.weight", at, 0, found)
+            yield _Map(_label(f"gates.{level}", gate.score), at, 0, found)
         width = sum(torch.Size(s.shape).numel() for s in gate.score.parameters(len(block.gate_x)).values())
         at += mixture.nodes(level) * mixture.branching[level] * width
     found = mixture.expert.hinge({k: v.flatten(1, mixture.depth) for k, v in measure.experts.items()}, block.x)
     if found is not None:
         own = mixture.family.parameters(found.value.shape[-2]).values()
-        yield _Map("experts.coef", at, sum(torch.Size(s.shape).numel() for s in own), found)
+        yield _Map(_label("experts", mixture.expert), at, sum(torch.Size(s.shape).numel() for s in own), found)
+
+
+def _label(room: str, predictor: Predictor) -> str:
+    """Return the path that names the affine map of a predictor: its slopes, or its room where it has none."""
+    return ".".join((room, *predictor.names("slope")[:1]))
 
 
 def _near(problem: Problem, point: Tensor) -> Hinges:

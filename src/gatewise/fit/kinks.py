@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -81,14 +82,13 @@ def find_centers(problem: Problem) -> list[Center]:
     """Return the free centers of the distance gates of a problem."""
     out = []
     for level, gate in enumerate(problem.chart.mixture.gates):
-        if "center" not in gate.score.parameters(1) or not gate.score.kinked():
-            continue
-        index = problem.chart.columns(f"gates.{level}.center")
-        for position in torch.cartesian_prod(*[torch.arange(k) for k in index.shape[:-1]]).reshape(-1, index.ndim - 1):
-            columns = index[tuple(position)]
-            if bool((columns >= 0).all()):
-                label = ",".join(str(int(i)) for i in position)
-                out.append(Center(columns, level, f"gates.{level}.center[{label}]"))
+        for name in gate.score.names("location") if gate.score.kinked() else ():
+            index = problem.chart.columns(f"gates.{level}.{name}")
+            for position in product(*map(range, index.shape[:-1])):
+                columns = index[position]
+                if bool((columns >= 0).all()):
+                    label = ",".join(map(str, position))
+                    out.append(Center(columns, level, f"gates.{level}.{name}[{label}]"))
     return out
 
 

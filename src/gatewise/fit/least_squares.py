@@ -108,7 +108,7 @@ def least_squares(
             fewer = least_squares(less, rows, starts=NESTED - 1, alpha=alpha, gauge=gauge, seed=0, max_time=left)
             inner = frames.reframe(less, fewer.measure, model.framing)[1]
             for kind, shrink in (("split", 1.0), ("near-zero", 0.02)):
-                more = given_starts(model.chart, [grown(inner, mixture.depth, shrink, drawing) for _ in range(GROWN)])
+                more = given_starts(model.chart, [grown(less, inner, shrink, drawing) for _ in range(GROWN)])
                 free, kinds = torch.cat([free, more]), (*kinds, *(kind,) * GROWN)
     tell("least squares", 0, len(free))
     found = search(first, free, deadline, ROUGH)
@@ -150,20 +150,20 @@ def scattered(problem: Problem, count: int, generator: np.random.Generator, dead
 
 def _random(chart: Chart, inputs: Tensor, generator: np.random.Generator) -> Measure:
     """Draw a measure: gates through rows of `inputs` (g, n), experts around zero."""
-    values = {}
+    values: dict[str, Tensor] = {}
+    specs = chart.mixture.parameters()
     for path, shape in chart.shapes.items():
         scatter = torch.from_numpy(generator.standard_normal(shape))
-        values[path] = torch.exp(0.3 * scatter) if path.endswith(".temperature") else 1.5 * scatter
-    for level in range(chart.mixture.depth):
-        path = f"gates.{level}."
+        values[path] = torch.exp(0.3 * scatter) if specs[path].transform == "log" else 1.5 * scatter
+    for level, gate in enumerate(chart.mixture.gates):
+        room, bias, slopes = f"gates.{level}", gate.score.bias(), gate.score.slopes()
         owners = chart.mixture.branching[: level + 1]
         rows = inputs[:, torch.from_numpy(generator.integers(inputs.shape[-1], size=owners))].movedim(0, -1)
-        if f"{path}center" in values:
-            values[f"{path}center"] = rows
-        if f"{path}weight" in values and f"{path}bias" in values:
+        values |= dict.fromkeys(chart.mixture.paths(room, "location"), rows)
+        for name in slopes[:1] if bias else ():
             steep = torch.from_numpy(np.exp(generator.uniform(*STEEPNESS, size=(*owners, 1))))
-            values[f"{path}weight"] = values[f"{path}weight"] * steep
-            values[f"{path}bias"] = -(values[f"{path}weight"] * rows).sum(-1)
+            values[f"{room}.{name}"] = values[f"{room}.{name}"] * steep
+            values[f"{room}.{bias}"] = -(values[f"{room}.{name}"] * rows).sum(-1)
     return from_paths(values, chart.mixture.depth)
 
 
@@ -195,21 +195,22 @@ def _turned(chart: Chart, base: Tensor, leaf: tuple[int, ...]) -> Tensor:
     """Return a point with the last gate of one leaf on its other side."""
     depth = chart.mixture.depth
     paths = {path: value.clone() for path, value in chart.measure(base).paths().items()}
-    for path in (f"gates.{depth - 1}.weight", f"gates.{depth - 1}.bias"):
-        if path in paths:
-            paths[path][leaf] *= -1.0
+    for path in chart.mixture.paths(f"gates.{depth - 1}", "slope", "quadratic", "direction", "intercept"):
+        paths[path][leaf] *= -1.0
     return chart.free(from_paths(paths, depth))
 
 
-def grown(measure: Measure, depth: int, shrink: float, generator: np.random.Generator) -> Measure:
+def grown(mixture: Mixture, measure: Measure, shrink: float, generator: np.random.Generator) -> Measure:
     """Return a measure with one more branch per lowest gate: a copy of a sibling, moved at random.
 
     Parameters
     ----------
+    mixture : Mixture
+        Of the measure.
     shrink : float
         What the parameters of the new experts are multiplied by; near 0 the mean hardly changes.
     """
-    branches = next(iter(measure.experts.values())).shape[depth - 1]
+    depth, branches, score = mixture.depth, mixture.branching[-1], mixture.gates[-1].score
     host = int(generator.integers(branches))
 
     def copied(value: Tensor, factor: float, noise: float) -> Tensor:
@@ -219,9 +220,11 @@ def grown(measure: Measure, depth: int, shrink: float, generator: np.random.Gene
 
     gates = list(measure.gates)
     level = {name: copied(v, 1.0, 0.5) if v.ndim >= depth else v for name, v in gates[-1].items()}
-    if shrink == 1.0 and "bias" in level:  # both halves together weigh what the one did
+    bias = score.bias()
+    if shrink == 1.0 and bias is not None:  # both halves together weigh what the one did
+        half = log(2.0) / score.bias_rate(level)[..., None]
         for branch in (host, branches):
-            level["bias"].narrow(depth - 1, branch, 1).sub_(log(2.0))
+            level[bias].narrow(depth - 1, branch, 1).sub_(half)
     gates[-1] = level
     experts = {name: copied(v, shrink, 0.3 * shrink) for name, v in measure.experts.items()}
     return Measure(tuple(gates), experts, dict(measure.family))

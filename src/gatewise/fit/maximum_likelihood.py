@@ -115,7 +115,7 @@ def maximum_likelihood(
         if len(mixture.branching) == 1 and mixture.branching[0] > 2 and not (bounds or fixed):
             # one expert fewer: its optimum is found reliably, and shows where a spare expert helps most
             fewer = again(replace(mixture, branching=(mixture.branching[0] - 1,)), rows, starts=THOROUGH - 1, seed=0)
-            spare = frames.reframe(model.given, with_spare(fewer.measure), model.framing)[1]
+            spare = frames.reframe(model.given, with_spare(mixture, fewer.measure), model.framing)[1]
         point, moved = _relocate(everything, point, search, spare)
         more += moved
     searched = Searched(first, found, kinds, sound)
@@ -124,7 +124,8 @@ def maximum_likelihood(
 
 def _free_temperatures(chart: Chart) -> tuple[str, ...]:
     """Return the paths of the temperatures that are estimated."""
-    return tuple({name.partition("[")[0]: None for name in chart.names if ".temperature" in name})
+    paths = chart.mixture.paths("gates", "temperature")
+    return tuple(path for path in paths if bool((chart.columns(path) >= 0).any()))
 
 
 def moves(problem: Problem) -> bool:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from gatewise.core.chart import from_paths
-from gatewise.core.mixture import Measure, leaf_family, leaf_log_weights, leaf_predictors
-from gatewise.core.predictors import with_constant
+from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weights, leaf_predictors
+from gatewise.core.predictors import Parameter, with_constant
 from gatewise.core.rows import Block
 from gatewise.fit.problem import Problem
 
@@ -51,9 +51,11 @@ class _Atoms(NamedTuple):
 def applies(problem: Problem) -> bool:
     """Return whether experts can be moved: linear Gaussian experts, and gates with a free bias."""
     mixture = problem.chart.mixture
-    bias = mixture.gates[-1].score.parameters(1).get("bias")
-    gaussian = mixture.expert.linear and mixture.family.closed_scale and "coef" in mixture.expert.parameters(1)
-    return gaussian and bias is not None and bias.free and mixture.branching[-1] > 1
+    score = mixture.gates[-1].score
+    bias = score.bias()
+    free = bias is not None and score.parameters(1)[bias].free
+    planes = set(mixture.expert.parameters(1).values()) == {Parameter((1,), "slope"), Parameter((), "intercept")}
+    return free and planes and mixture.family.closed_scale and mixture.branching[-1] > 1
 
 
 def relocations(problem: Problem, free: Tensor, taken: Sequence[int] | None = None) -> Tensor:
@@ -89,7 +91,7 @@ def relocations(problem: Problem, free: Tensor, taken: Sequence[int] | None = No
             atoms, gain = _Atoms(*(t[best] for t in atoms)), gain[best]
         worth = float(missed[j]) + gain
         found += [(float(worth[c]), j, _Atoms(*(t[c] for t in atoms))) for c in range(len(worth))]
-    points = [chart.free(_moved(measure, mixture.branching, j, atom)) for j, atom in _different(found)]
+    points = [chart.free(_moved(mixture, measure, j, atom)) for j, atom in _different(found)]
     if not points:
         return free.new_zeros(0, len(free))
     return torch.clamp(torch.stack(points), chart.lower, chart.upper)
@@ -108,11 +110,13 @@ def _different(found: list[tuple[float, int, _Atoms]]) -> list[tuple[int, _Atoms
     return chosen
 
 
-def with_spare(measure: Measure) -> Measure:
+def with_spare(mixture: Mixture, measure: Measure) -> Measure:
     """Return the measure of a flat mixture with one more expert that has no weight: a place to put one."""
+    score = mixture.gates[0].score
     gate = {name: _spare(value) for name, value in measure.gates[0].items()}
-    gate["bias"] = gate["bias"].clone()
-    gate["bias"][-1] -= UNSEEN
+    bias = str(score.bias())
+    gate[bias] = gate[bias].clone()
+    gate[bias][-1] -= UNSEEN / score.bias_rate(gate)
     experts = {name: _spare(value) for name, value in measure.experts.items()}
     return Measure((gate,), experts, {name: _spare(value) for name, value in measure.family.items()})
 
@@ -192,7 +196,8 @@ def _regress(design: Tensor, y: Tensor, pull: Tensor) -> tuple[Tensor, Tensor]:
 def _floors(problem: Problem) -> Tensor:
     """Return the least scale of a candidate per output: half as much again as the floor."""
     chart = problem.chart
-    column = chart.columns("family.scale").reshape(chart.mixture.n_leaves, -1)[0]
+    (path,) = chart.mixture.paths("family", "scale")
+    column = chart.columns(path).reshape(chart.mixture.n_leaves, -1)[0]
     lower = torch.where(column >= 0, chart.lower[column.clamp_min(0)], -20.0)
     return 1.5 * torch.exp(lower)
 
@@ -254,25 +259,24 @@ def _grow_part(
     return atoms, torch.nan_to_num(gain, -torch.inf, -torch.inf, -torch.inf)
 
 
-def _moved(measure: Measure, branching: tuple[int, ...], j: int, atom: _Atoms) -> Measure:
+def _moved(mixture: Mixture, measure: Measure, j: int, atom: _Atoms) -> Measure:
     """Return the measure with leaf j in the place of the candidate: it shares the gate of its host."""
-    depth, branches = len(branching), branching[-1]
+    depth, branching, score = mixture.depth, mixture.branching, mixture.gates[-1].score
+    branches = branching[-1]
     host = int(atom.host)
     node, taken, kept = j // branches, j % branches, host % branches
     paths = {path: value.clone() for path, value in measure.paths().items()}
-    temperature = paths.get(f"gates.{depth - 1}.temperature", torch.ones(branching[:-1], dtype=torch.float64))
+    rate = score.bias_rate(measure.gates[-1]).reshape(-1)[node]
     for name in measure.gates[-1]:
         value = paths[f"gates.{depth - 1}.{name}"]
         if value.ndim >= depth and value.shape[:depth] == branching:
             flat = value.reshape(prod(branching[:-1]), branches, -1)
             flat[node, taken] = flat[node, kept]
-            if name == "bias":
-                factor = temperature.reshape(-1)[node]
-                flat[node, taken] += factor * torch.log(atom.share)
-                flat[node, kept] += factor * torch.log1p(-atom.share)
-    leaves = prod(branching)
-    coef, intercept, scale = paths["experts.coef"], paths["experts.intercept"], paths["family.scale"]
-    coef.reshape(leaves, *coef.shape[depth:])[j] = atom.plane[:, :-1]
-    intercept.reshape(leaves, -1)[j] = atom.plane[:, -1]
-    scale.reshape(leaves, -1)[j] = atom.scale
+            if name == score.bias():
+                flat[node, taken] += torch.log(atom.share) / rate
+                flat[node, kept] += torch.log1p(-atom.share) / rate
+    roles = {"slope": atom.plane[:, :-1], "intercept": atom.plane[:, -1]}
+    values = {path: roles[role] for role in roles for path in mixture.paths("experts", role)}
+    for path, value in (values | dict.fromkeys(mixture.paths("family", "scale"), atom.scale)).items():
+        paths[path].reshape(mixture.n_leaves, *value.shape)[j] = value
     return from_paths(paths, depth)

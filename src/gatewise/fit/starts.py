@@ -19,6 +19,7 @@ from gatewise.core.chart import Chart
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.predictors import with_constant
 from gatewise.core.rows import Block, Rows
+from gatewise.core.scores import Score
 
 FEW = 2000  # units a start is drawn from and searched on
 
@@ -238,8 +239,8 @@ def from_shares(
         below = pull.reshape(mixture.nodes(level), mixture.branching[level], -1, pull.shape[-1]).sum(2)
         inputs = block.gate_x if block.unit is None else block.gate_x[:, block.unit]
         params = gate.score.start(inputs, below)
-        if contrast and "temperature" in params:
-            params = _contrasted(params, gate.score.slopes(), generator)
+        if contrast and gate.score.names("temperature"):
+            params = _contrasted(gate.score, params, generator)
         gates.append({k: v.reshape(mixture.branching[:level] + v.shape[1:]) for k, v in params.items()})
     planes, spread = _planes_of(block.x, response, pull)
     experts = _expert_start(mixture, planes, spread, block.x.shape[-2], generator)
@@ -252,13 +253,11 @@ def from_shares(
     )
 
 
-def _contrasted(
-    params: dict[str, Tensor], slopes: tuple[str, ...], generator: np.random.Generator
-) -> dict[str, Tensor]:
+def _contrasted(score: Score, params: dict[str, Tensor], generator: np.random.Generator) -> dict[str, Tensor]:
     """Draw a temperature: one, a sharper one, or one so small that an activation works where it is straight."""
     sharp, small = ((1.0, 1.0), (0.25, 1.0), (0.05, 0.1))[int(generator.integers(3))]
-    moved = {name: value * small if name in slopes else value for name, value in params.items()}
-    return {**moved, "temperature": sharp * params["temperature"], "bias": sharp * params["bias"]}
+    factor = dict.fromkeys(score.slopes(), small) | dict.fromkeys((*score.names("temperature"), score.bias()), sharp)
+    return {name: value * factor.get(name, 1.0) for name, value in params.items()}
 
 
 def _planes_of(x: Tensor, response: Tensor, pull: Tensor) -> tuple[Tensor, Tensor]:

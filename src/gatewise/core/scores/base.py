@@ -29,8 +29,11 @@ class Score(Predictor):
     """
 
     def translation(self) -> tuple[str, ...]:
-        """Return the parameters whose common shift over the branches adds the same function of x to all scores."""
-        return ("bias",)
+        """Return the parameters whose common shift over the branches adds the same function of x to all scores.
+
+        Those with the role ``intercept``, unless a score says more.
+        """
+        return self.names("intercept")
 
     def tangents(self, params: Params, common: bool) -> dict[str, Tensor]:
         """Return the directions at `params` that no weight depends on, besides the shifts of `translation`.
@@ -56,24 +59,43 @@ class Score(Predictor):
         """Return the parameters that are not identified and are held at their initial value by the gauge."""
         return ()
 
+    def bias(self) -> str | None:
+        """Return the parameter of each branch that is added to its score outside everything else; None: none."""
+        specs = self.parameters(1)
+        found = (name for name in self.names("intercept") if specs[name].per == "branch" and not specs[name].shape)
+        return next(found, None)
+
+    def bias_rate(self, params: Params) -> Tensor:
+        """Return by how much a score rises with its bias, one number per node ``(*B,)``.
+
+        Only for scores that have a `bias`.
+        """
+        return torch.ones_like(params[str(self.bias())][..., 0])
+
     def slopes(self) -> tuple[str, ...]:
-        """Return the parameters that multiply the inputs: not unique when these are collinear, shrunk by a ridge."""
-        return ()
+        """Return the parameters that multiply the inputs: not unique when these are collinear, shrunk by a ridge.
+
+        Those with the role ``slope``.
+        """
+        return self.names("slope")
 
     def start(self, x: Tensor, share: Tensor) -> dict[str, Tensor]:
         """Return parameters to start from, given the wanted share ``(*B, K, n)`` of each branch at x ``(d, n)``.
 
-        Every parameter with one entry per feature starts at the branch's mean input, `bias` at its log share.
+        Every parameter with one entry per feature starts at the branch's mean input, the bias at its log share.
         """
         mass = share.sum(-1).clamp_min(1e-12)
         means = (share @ x.mT) / mass[..., None]
         out = {}
         for name, spec in self.parameters(x.shape[-2]).items():
-            owners = mass.shape if spec.per == "branch" else mass.shape[:-1]
-            value = torch.full(owners + spec.shape, spec.initial, dtype=x.dtype)
-            out[name] = means if spec.per == "branch" and spec.shape == (x.shape[-2],) else value
-        if "bias" in out and self.parameters(1)["bias"].free:
-            out["bias"] = torch.log(mass / mass.sum(-1, keepdim=True))
+            each = spec.per == "branch"
+            shape = (mass.shape if each else mass.shape[:-1]) + spec.shape
+            if each and spec.free and name == self.bias():
+                out[name] = torch.log(mass / mass.sum(-1, keepdim=True))
+            elif each and spec.free and spec.shape == (x.shape[-2],):
+                out[name] = means
+            else:
+                out[name] = torch.full(shape, spec.initial, dtype=x.dtype)
         return out
 
     def kinked(self) -> bool:
@@ -122,9 +144,6 @@ class Affine(Score):
 
     def translation(self) -> tuple[str, ...]:
         return ("weight", "bias")
-
-    def slopes(self) -> tuple[str, ...]:
-        return ("weight",)
 
     def homogeneous(self) -> bool:
         return True

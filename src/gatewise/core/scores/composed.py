@@ -1,12 +1,14 @@
-"""Scores made of another score: Activated and Tempered."""
+"""Scores made of another score: Activated and Tempered. Whatever they add to its parameters has a name of its own."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 from typing import cast
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from gatewise.core.activations import activation
 from gatewise.core.predictors import (
@@ -14,6 +16,7 @@ from gatewise.core.predictors import (
     Local,
     Parameter,
     Params,
+    fresh_name,
     move_origin,
     shifted,
     weighted_gram,
@@ -23,7 +26,10 @@ from gatewise.core.scores.base import Affine, Score
 
 @dataclass(frozen=True)
 class Activated(Score):
-    """``fn(inner) + bias`` with the bias outside the activation (2401.13875): ``fn(weight . (x - origin)) + bias``."""
+    """``fn(inner) + bias`` with the bias outside the activation (2401.13875): ``fn(weight . (x - origin)) + bias``.
+
+    The inner score's own bias is the one that moves outside; a score without one gets it.
+    """
 
     inner: Score = Affine()
     fn: str = "sigmoid"
@@ -32,53 +38,68 @@ class Activated(Score):
 
     def __post_init__(self) -> None:
         activation(self.fn)
-        names = list(self.inner.parameters(1))
-        if names[-1:] != ["bias"]:
-            raise ValueError(
-                f"Activated got an inner score with parameters {names}: the last one must be 'bias', which is moved "
-                "outside the activation; write Tempered(Activated(...)) for a temperature"
-            )
+
+    def bias(self) -> str:
+        return self.inner.bias() or fresh_name("bias", self.inner.parameters(1))
 
     def parameters(self, d: int) -> dict[str, Parameter]:
-        return self.inner.parameters(d)
+        found = self.inner.parameters(d)
+        return found if self.inner.bias() else {**found, self.bias(): Parameter((), "intercept")}
 
-    def _inside(self, params: Params, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        return {**params, "bias": torch.zeros_like(params["bias"])}, shifted(x, self.origin)
+    def _inside(self, params: Params) -> dict[str, Tensor]:
+        """Return the parameters of the inner score, its bias at zero."""
+        inside = {name: params[name] for name in self.inner.parameters(1)}
+        name = self.inner.bias()
+        return inside if name is None else {**inside, name: torch.zeros_like(params[name])}
+
+    def _column(self, d: int) -> int:
+        """Return the column of the bias among those of all parameters."""
+        specs = self.parameters(d)
+        return sum(prod(specs[name].shape) for name in list(specs)[: list(specs).index(self.bias())])
+
+    def _without_bias(self, jacobian: Tensor, d: int) -> tuple[Tensor, Tensor]:
+        """Return the inner Jacobian with zeros in the column of the bias, and one there ``(P, 1)``, zero elsewhere."""
+        if self.inner.bias() is None:
+            jacobian = pad(jacobian, (0, 0, 0, 1))
+        outside = jacobian.new_zeros(jacobian.shape[-2], 1)
+        outside[self._column(d)] = 1.0
+        return jacobian * (1 - outside), outside
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:
-        u = self.inner(*self._inside(params, x))
-        return activation(self.fn, self.radius).value(u) + params["bias"][..., None]
+        u = self.inner(self._inside(params), shifted(x, self.origin))
+        return activation(self.fn, self.radius).value(u) + params[self.bias()][..., None]
 
     def local(self, params: Params, x: Tensor) -> Local:
         fn = activation(self.fn, self.radius)
-        u, design, bend = self.inner.local(*self._inside(params, x))
-        outside = torch.zeros(design.shape[-2], dtype=x.dtype)
-        outside[-1] = 1.0  # the bias is the last column
-        inside = design * (1 - outside)[:, None]
+        u, design, bend = self.inner.local(self._inside(params), shifted(x, self.origin))
+        inside, outside = self._without_bias(design, x.shape[-2])
         first = fn.first(u)
-        jacobian = inside * first.unsqueeze(-2) + outside[:, None]
+        jacobian = inside * first.unsqueeze(-2) + outside
 
         def curvature(weights: Tensor) -> Tensor:
             block = weighted_gram(inside, weights * fn.second(u))
             if bend is None:
                 return block
-            mask = (1 - outside)[:, None] * (1 - outside)
-            return block + bend(weights * first) * mask
+            curved = bend(weights * first)
+            more = block.shape[-1] - curved.shape[-1]
+            return block + pad(curved, (0, more, 0, more)) * (1 - outside) * (1 - outside.mT)
 
-        return Local(fn.value(u) + params["bias"][..., None], jacobian, curvature)
+        return Local(fn.value(u) + params[self.bias()][..., None], jacobian, curvature)
 
     def translation(self) -> tuple[str, ...]:
-        return self.inner.translation() if self.fn == "identity" else ("bias",)
+        return self.inner.translation() if self.fn == "identity" and self.inner.bias() else (self.bias(),)
 
     def slopes(self) -> tuple[str, ...]:
         return self.inner.slopes()
 
     def tangents(self, params: Params, common: bool) -> dict[str, Tensor]:
-        inside = {**params, "bias": torch.zeros_like(params["bias"])}
-        return self.inner.tangents(inside, common and self.fn == "identity")
+        return self.inner.tangents(self._inside(params), common and self.fn == "identity")
 
     def homogeneous(self) -> bool:
         return activation(self.fn).homogeneous and self.inner.homogeneous()
+
+    def held(self) -> tuple[str, ...]:
+        return self.inner.held()
 
     def kinked(self) -> bool:
         return activation(self.fn, self.radius).kink or self.inner.kinked()
@@ -86,8 +107,8 @@ class Activated(Score):
     def hinge(self, params: Params, x: Tensor) -> Local | None:
         if not activation(self.fn, self.radius).kink:
             return None
-        value, design, _ = self.inner.local(*self._inside(params, x))
-        return Local(value, torch.cat([design[..., :-1, :], torch.zeros_like(design[..., -1:, :])], -2))
+        value, design, _ = self.inner.local(self._inside(params), shifted(x, self.origin))
+        return Local(value, self._without_bias(design, x.shape[-2])[0])
 
     def smoothed(self, radius: float) -> Activated:
         return replace(self, inner=cast(Score, self.inner.smoothed(radius)), radius=self.radius or radius)
@@ -95,12 +116,12 @@ class Activated(Score):
     def rescale(self, params: Params, frame: Frame) -> tuple[Score, dict[str, Tensor]] | None:
         """Move the origin of the inner score: only its slopes change, the outside bias stays."""
         still = Frame(torch.zeros_like(frame.shift), frame.scale)
-        moved = self.inner.rescale({**params, "bias": torch.zeros_like(params["bias"])}, still)
+        moved = self.inner.rescale(self._inside(params), still)
         if moved is None:
             return None
         inner, inside = cast(tuple[Score, dict[str, Tensor]], moved)
         origin = move_origin(self.origin, frame)
-        return replace(self, inner=inner, origin=origin), {**inside, "bias": params["bias"]}
+        return replace(self, inner=inner, origin=origin), {**inside, self.bias(): params[self.bias()]}
 
     def standardised(self, frame: Frame) -> Score:
         still = Frame(torch.zeros_like(frame.shift), frame.scale)
@@ -114,16 +135,24 @@ class Tempered(Score):
 
     inner: Score = Affine()
 
+    def temperature(self) -> str:
+        """Return the name of the temperature; a tempered score that is tempered again has two."""
+        return fresh_name("temperature", self.inner.parameters(1))
+
     def parameters(self, d: int) -> dict[str, Parameter]:
         temperature = Parameter((), "temperature", "node", "log", (0.0, float("inf")), initial=1.0)
-        return {**self.inner.parameters(d), "temperature": temperature}
+        return {**self.inner.parameters(d), self.temperature(): temperature}
+
+    def _inside(self, params: Params) -> dict[str, Tensor]:
+        """Return the parameters of the inner score."""
+        return {name: params[name] for name in self.inner.parameters(1)}
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:
-        return self.inner(params, x) / params["temperature"][..., None, None]
+        return self.inner(self._inside(params), x) / params[self.temperature()][..., None, None]
 
     def local(self, params: Params, x: Tensor) -> Local:
-        u, design, bend = self.inner.local(params, x)
-        t = params["temperature"][..., None, None]
+        u, design, bend = self.inner.local(self._inside(params), x)
+        t = params[self.temperature()][..., None, None]
         value = u / t
         columns = design.shape[-2]
         shape = torch.broadcast_shapes(design.shape[:-2], value.shape[:-1]) + (columns, value.shape[-1])
@@ -142,6 +171,12 @@ class Tempered(Score):
 
         return Local(value, jacobian, curvature)
 
+    def bias(self) -> str | None:
+        return self.inner.bias()
+
+    def bias_rate(self, params: Params) -> Tensor:
+        return self.inner.bias_rate(self._inside(params)) / params[self.temperature()]
+
     def translation(self) -> tuple[str, ...]:
         return self.inner.translation()
 
@@ -149,32 +184,29 @@ class Tempered(Score):
         return self.inner.slopes()
 
     def tangents(self, params: Params, common: bool) -> dict[str, Tensor]:
-        return self.inner.tangents({name: value for name, value in params.items() if name != "temperature"}, common)
+        return self.inner.tangents(self._inside(params), common)
 
     def homogeneous(self) -> bool:
-        return self.inner.homogeneous()
+        return True
 
     def held(self) -> tuple[str, ...]:
-        return (*self.inner.held(), *(("temperature",) if self.inner.homogeneous() else ()))
+        return (*self.inner.held(), *((self.temperature(),) if self.inner.homogeneous() else ()))
 
     def kinked(self) -> bool:
         return self.inner.kinked()
 
     def hinge(self, params: Params, x: Tensor) -> Local | None:
-        found = self.inner.hinge({name: value for name, value in params.items() if name != "temperature"}, x)
-        if found is None:
-            return None
-        return Local(found.value, torch.cat([found.jacobian, torch.zeros_like(found.jacobian[..., :1, :])], -2))
+        found = self.inner.hinge(self._inside(params), x)
+        return None if found is None else Local(found.value, pad(found.jacobian, (0, 0, 0, 1)))
 
     def smoothed(self, radius: float) -> Tempered:
         return replace(self, inner=cast(Score, self.inner.smoothed(radius)))
 
     def rescale(self, params: Params, frame: Frame) -> tuple[Score, dict[str, Tensor]] | None:
-        inside = {name: value for name, value in params.items() if name != "temperature"}
-        moved = self.inner.rescale(inside, frame)
+        moved = self.inner.rescale(self._inside(params), frame)
         if moved is None:
             return None
-        return replace(self, inner=cast(Score, moved[0])), {**moved[1], "temperature": params["temperature"]}
+        return replace(self, inner=cast(Score, moved[0])), {**moved[1], self.temperature(): params[self.temperature()]}
 
     def standardised(self, frame: Frame) -> Score:
         return replace(self, inner=self.inner.standardised(frame))

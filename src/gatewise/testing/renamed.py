@@ -1,0 +1,192 @@
+"""Parts whose parameters have other names and everything else alike: nothing may depend on what a parameter is called.
+
+``renamed(part)`` is a score, gate, expert, family or whole mixture of its own class; a fit of it is that of the part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from gatewise.core.experts import Expert
+from gatewise.core.families import Family, LeafLocal
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.core.predictors import Frame, Local, Parameter, Params
+from gatewise.core.scores import Score
+
+V = TypeVar("V")
+PREFIX = "q_"
+
+
+def named(values: Mapping[str, V]) -> dict[str, V]:
+    """Return the values under the new names."""
+    return {PREFIX + name: value for name, value in values.items()}
+
+
+def unnamed(values: Mapping[str, V]) -> dict[str, V]:
+    """Return the values under the names of the part."""
+    return {name.removeprefix(PREFIX): value for name, value in values.items()}
+
+
+def _names(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(PREFIX + name for name in names)
+
+
+@dataclass(frozen=True)
+class RenamedScore(Score):
+    """A score with other names."""
+
+    part: Score
+
+    def parameters(self, d: int) -> dict[str, Parameter]:
+        return named(self.part.parameters(d))
+
+    def __call__(self, params: Params, x: Tensor) -> Tensor:
+        return self.part(unnamed(params), x)
+
+    def local(self, params: Params, x: Tensor) -> Local:
+        return self.part.local(unnamed(params), x)
+
+    def hinge(self, params: Params, x: Tensor) -> Local | None:
+        return self.part.hinge(unnamed(params), x)
+
+    def smoothed(self, radius: float) -> RenamedScore:
+        return replace(self, part=cast(Score, self.part.smoothed(radius)))
+
+    def rescale(self, params: Params, frame: Frame) -> tuple[Score, dict[str, Tensor]] | None:
+        moved = self.part.rescale(unnamed(params), frame)
+        return None if moved is None else (replace(self, part=cast(Score, moved[0])), named(moved[1]))
+
+    def standardised(self, frame: Frame) -> Score:
+        return replace(self, part=self.part.standardised(frame))
+
+    def translation(self) -> tuple[str, ...]:
+        return _names(self.part.translation())
+
+    def tangents(self, params: Params, common: bool) -> dict[str, Tensor]:
+        return named(self.part.tangents(unnamed(params), common))
+
+    def homogeneous(self) -> bool:
+        return self.part.homogeneous()
+
+    def held(self) -> tuple[str, ...]:
+        return _names(self.part.held())
+
+    def kinked(self) -> bool:
+        return self.part.kinked()
+
+    def bias_rate(self, params: Params) -> Tensor:
+        return self.part.bias_rate(unnamed(params))
+
+
+@dataclass(frozen=True)
+class RenamedExpert(Expert):
+    """An expert with other names."""
+
+    part: Expert
+
+    @property
+    def linear(self) -> bool:  # type: ignore[override]
+        return self.part.linear
+
+    def parameters(self, d: int) -> dict[str, Parameter]:
+        return named(self.part.parameters(d))
+
+    def __call__(self, params: Params, x: Tensor) -> Tensor:
+        return self.part(unnamed(params), x)
+
+    def local(self, params: Params, x: Tensor) -> Local:
+        return self.part.local(unnamed(params), x)
+
+    def hinge(self, params: Params, x: Tensor) -> Local | None:
+        return self.part.hinge(unnamed(params), x)
+
+    def smoothed(self, radius: float) -> RenamedExpert:
+        return replace(self, part=cast(Expert, self.part.smoothed(radius)))
+
+    def rescale(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]] | None:
+        moved = self.part.rescale(unnamed(params), frame)
+        return None if moved is None else (replace(self, part=cast(Expert, moved[0])), named(moved[1]))
+
+    def rescale_response(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]] | None:
+        moved = self.part.rescale_response(unnamed(params), frame)
+        return None if moved is None else (replace(self, part=moved[0]), named(moved[1]))
+
+    def kinked(self) -> bool:
+        return self.part.kinked()
+
+
+@dataclass(frozen=True)
+class RenamedFamily(Family):
+    """A family with other names."""
+
+    part: Family
+
+    @property
+    def location_scale(self) -> bool:  # type: ignore[override]
+        return self.part.location_scale
+
+    @property
+    def closed_scale(self) -> bool:  # type: ignore[override]
+        return self.part.closed_scale
+
+    @property
+    def discrete(self) -> bool:  # type: ignore[override]
+        return self.part.discrete
+
+    def outputs(self, columns: int) -> int:
+        return self.part.outputs(columns)
+
+    def parameters(self, q: int) -> dict[str, Parameter]:
+        return named(self.part.parameters(q))
+
+    def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
+        return self.part.log_prob(unnamed(params), y, eta)
+
+    def local(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafLocal:
+        return self.part.local(unnamed(params), y, eta, order)
+
+    def mean(self, params: Params, eta: Tensor) -> Tensor:
+        return self.part.mean(unnamed(params), eta)
+
+    def variance(self, params: Params, eta: Tensor) -> Tensor:
+        return self.part.variance(unnamed(params), eta)
+
+    def cdf(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
+        return self.part.cdf(unnamed(params), y, eta)
+
+    def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
+        return self.part.sample(unnamed(params), eta, generator)
+
+    def invalid(self, y: Tensor) -> str | None:
+        return self.part.invalid(y)
+
+    def floored(self, floor: Tensor) -> tuple[Family, dict[str, tuple[Tensor, float]]]:
+        part, limits = self.part.floored(floor)
+        return replace(self, part=part), named(limits)
+
+    def start(self, spread: Tensor) -> dict[str, Tensor]:
+        return named(self.part.start(spread))
+
+    def link_start(self, y: Tensor) -> Tensor:
+        return self.part.link_start(y)
+
+    def rescale_response(self, params: Params, frame: Frame) -> tuple[Family, dict[str, Tensor]]:
+        part, moved = self.part.rescale_response(unnamed(params), frame)
+        return replace(self, part=part), named(moved)
+
+
+def renamed(mixture: Mixture) -> Mixture:
+    """Return a mixture all of whose parameters have other names."""
+    gates = tuple(replace(gate, score=RenamedScore(gate.score)) for gate in mixture.gates)
+    shared = tuple(f"{room}.{PREFIX}{name}" for room, _, name in (path.rpartition(".") for path in mixture.shared))
+    return Mixture(gates, mixture.branching, RenamedExpert(mixture.expert), RenamedFamily(mixture.family), shared)
+
+
+def original(measure: Measure) -> Measure:
+    """Return a measure of a renamed mixture as one of the mixture."""
+    return Measure(tuple(map(unnamed, measure.gates)), unnamed(measure.experts), unnamed(measure.family))

@@ -1,0 +1,64 @@
+"""Nothing depends on what a parameter is called: a fit of renamed parts is the fit of the parts."""
+
+import pytest
+import torch
+
+from gatewise.core.experts import EXPERTS
+from gatewise.core.families import FAMILIES
+from gatewise.core.gates import GATES
+from gatewise.core.mixture import Mixture
+from gatewise.core.rows import make_rows
+from gatewise.fit.least_squares import least_squares
+from gatewise.fit.maximum_likelihood import maximum_likelihood
+from gatewise.testing import make_problem
+from gatewise.testing.renamed import original, renamed
+
+LIKELIHOOD = [
+    (("softmax",), (3,), "linear", "gaussian", 3, 1),
+    (("laplace",), (2,), "linear", "student-t", 1, 2),
+    (("scaled-laplace",), (3,), "linear", "gaussian", 3, 2),
+    (("activation-dense-to-sparse",), (2,), "constant", "full-gaussian", 4, 2),
+    (("cosine", "constant"), (2, 2), "linear", "poisson", 3, 1),
+    (("relu-dense-to-sparse", "quadratic"), (2, 3), "constant", "gaussian", 2, 1),
+    (("quadratic-monomial",), (2,), "linear", "binomial", 3, 1),
+]
+SQUARES = [
+    (("sigmoid",), (2,), "linear", 3, 1),
+    (("laplace", "softmax"), (2, 2), "constant", 3, 2),
+    (("dense-to-sparse",), (3,), "linear", 1, 1),
+    (("relu-dense-to-sparse",), (2,), "tanh-unit", 2, 1),
+]
+
+
+@pytest.fixture(autouse=True)
+def reference(monkeypatch):
+    """Sum by the reference alone, so that equal means equal bits: parts of other classes are not compiled."""
+    monkeypatch.setattr("gatewise.fused.available", lambda: False)
+
+
+def compare(fit, plain):
+    assert fit.status == plain.status
+    assert fit.certificate.rank == plain.certificate.rank
+    assert fit.log_likelihood == plain.log_likelihood
+    assert len(fit.starts.log_likelihood) == len(plain.starts.log_likelihood)
+    for path, value in original(fit.measure).paths().items():
+        assert torch.equal(value, plain.measure.paths()[path]), path
+
+
+@pytest.mark.parametrize(("gates", "branching", "expert", "family", "d", "q"), LIKELIHOOD)
+@pytest.mark.parametrize("method", ["newton", "em"])
+def test_likelihood(gates, branching, expert, family, d, q, method):
+    mixture = Mixture(tuple(GATES[g] for g in gates), branching, EXPERTS[expert], FAMILIES[family])
+    problem = make_problem(mixture, d=d, gate_d=2, columns=q, n=90, seed=5)
+    rows = make_rows(problem.x.T, problem.y.T, gate_x=problem.gate_x.T)
+    options = {"starts": 10 if method == "newton" else 3, "method": method, "max_iter": 60}
+    plain = maximum_likelihood(mixture, rows, **options)
+    compare(maximum_likelihood(renamed(mixture), rows, **options), plain)
+
+
+@pytest.mark.parametrize(("gates", "branching", "expert", "d", "q"), SQUARES)
+def test_least_squares(gates, branching, expert, d, q):
+    mixture = Mixture(tuple(GATES[g] for g in gates), branching, EXPERTS[expert])
+    problem = make_problem(mixture, d=d, gate_d=2, columns=q, n=90, seed=6)
+    rows = make_rows(problem.x.T, problem.y.T, gate_x=problem.gate_x.T)
+    compare(least_squares(renamed(mixture), rows, starts=10), least_squares(mixture, rows, starts=10))
