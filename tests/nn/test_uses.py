@@ -175,3 +175,17 @@ def test_a_layer_learns(backend):
         optimiser.step()
     assert float((layer(x) - y).square().mean().detach()) < 0.3 * first
     assert int(layer.balancer.steps) == 60
+
+
+@pytest.mark.parametrize("gate", [("laplace", "dense-to-sparse"), ("dense-to-sparse", "cosine"), "scaled-laplace"])
+def test_a_temperature_falls_at_the_levels_that_have_one(gate):
+    layer = make_layer(gate, (2, 4), temperature=Anneal(2.0, 0.5, 3))
+    optimizer = torch.optim.SGD(layer.parameters(), 0.01)
+    for step in range(4):
+        seen = [level.values()["temperature"] for level in layer.router.gates if level.tempered]
+        assert len(seen) == (2 if gate == "scaled-laplace" else 1)
+        for value in seen:
+            assert_close(value, torch.full_like(value, 2.0 * 0.25 ** (step / 3)), "the annealed temperature", 1e-6)
+        optimizer.zero_grad()
+        layer(draw_tokens(layer)).square().sum().backward()
+        optimizer.step()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from math import inf, log
+from math import inf
 from typing import NamedTuple
 
 import torch
@@ -54,12 +54,12 @@ class GateParameters(nn.Module):
     dim : int
         Features of a token.
     temperature : "learned", float or callable
-        Of a tempered gate: trained, fixed, or given by the number of optimiser steps.
+        Of a tempered gate: trained, fixed, or given by the number of optimiser steps. Of a gate without a temperature
+        it means nothing; of one with several it is the outermost.
     """
 
-    weight: Tensor  # these in the gates that have them
+    weight: Tensor  # these in gates of an affine score, which public checkpoints have
     bias: Tensor
-    log_temperature: Tensor
 
     def __init__(
         self, gate: Gate, owners: tuple[int, ...], branches: int, dim: int, temperature: str | float | Schedule
@@ -69,9 +69,10 @@ class GateParameters(nn.Module):
         self.specs = gate.score.parameters(dim)
         self.schedule = temperature if callable(temperature) else None
         self.temperature = temperature
+        self.tempered = gate.score.names("temperature")[-1:]
         start = self._start()
         for name, spec in self.specs.items():
-            held = not spec.free or (name == "temperature" and temperature != "learned")
+            held = not spec.free or (name in self.tempered and temperature != "learned")
             free = _free(name, spec, start[name])
             if held:
                 self.register_buffer(_stored(name, spec), free)
@@ -81,10 +82,10 @@ class GateParameters(nn.Module):
     def _start(self) -> dict[str, Tensor]:
         """Draw natural values to start from."""
         start = initial(self.gate, self.owners, self.branches, self.dim)
-        if not isinstance(self.temperature, str) and "temperature" in self.specs:
-            value = _positive(self.temperature, 0) if callable(self.temperature) else self.temperature
-            start["temperature"] = torch.full_like(start["temperature"], value)
-        return start
+        if isinstance(self.temperature, str):
+            return start
+        value = _positive(self.temperature, 0) if callable(self.temperature) else self.temperature
+        return start | {name: torch.full_like(start[name], value) for name in self.tempered}
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew, as after ``to_empty``."""
@@ -115,8 +116,11 @@ class GateParameters(nn.Module):
     @torch.no_grad()
     def cool(self, step: int) -> None:
         """Set the temperature that the schedule has after `step` optimiser steps."""
-        if self.schedule is not None:
-            self.log_temperature.fill_(log(_positive(self.schedule, step)))
+        if self.schedule is None:
+            return
+        for name in self.tempered:
+            stored = getattr(self, _stored(name, self.specs[name]))
+            stored.copy_(_free(name, self.specs[name], torch.full_like(stored, _positive(self.schedule, step))))
 
     def extra_repr(self) -> str:
         return f"{self.gate.score}, {self.gate.link}, nodes={self.owners or 1}, branches={self.branches}"
@@ -164,8 +168,9 @@ def _draw(gate: Gate, owners: tuple[int, ...], branches: int, dim: int) -> dict[
     for name in vectors:
         values[name] = values[name] * 10.0**factor
     reached = spread(factor)
-    if "temperature" in values and not 0.5 < reached / SPREAD < 2:
-        values["temperature"] = values["temperature"] * max(reached / SPREAD, 1e-3)
+    for name in gate.score.names("temperature")[-1:]:
+        if not 0.5 < reached / SPREAD < 2:
+            values[name] = values[name] * max(reached / SPREAD, 1e-3)
     return values
 
 

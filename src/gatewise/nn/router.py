@@ -271,7 +271,7 @@ def _check_temperature(temperature: str | float | Schedule, kinds: Sequence[Gate
         return
     if isinstance(temperature, str) or (not callable(temperature) and not temperature > 0):
         raise ValueError(f"temperature={temperature!r}: give 'learned', a positive number, or a function of the step")
-    if not any("temperature" in kind.score.parameters(1) for kind in kinds):
+    if not any(kind.score.names("temperature") for kind in kinds):
         raise ValueError(
             f"temperature={temperature!r}, but the gates {', '.join(describe(kind) for kind in kinds)} have none: "
             "use 'dense-to-sparse', 'activation-dense-to-sparse' or Gate(Tempered(score))"

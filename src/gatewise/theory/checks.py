@@ -107,12 +107,11 @@ def _check_truth(arm: Arm, n: int) -> int:
 
 def _check_gates(arm: Arm) -> None:
     """Raise for a gate without biases: the cells of a loss compare masses."""
-    d = arm.data.inputs.d
     for gate in (*arm.model.mixture.gates, *arm.data.mixture.gates) if arm.losses else ():
-        if "bias" not in gate.score.parameters(d):
+        if gate.score.bias() is None:
             raise ValueError(
-                f"the score {gate.score} has no parameter 'bias', and a loss compares masses exp(bias): add one, held "
-                "with Model(fixed=...) if it is known, or record no losses, losses=()"
+                f"the score {gate.score} has no bias, and a loss compares masses exp(bias): add a parameter with the "
+                "role 'intercept', held with Model(fixed=...) if it is known, or record no losses, losses=()"
             )
 
 

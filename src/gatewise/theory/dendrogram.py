@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gatewise.core.chart import from_paths
 from gatewise.core.mixture import Measure, Mixture
 
 
@@ -66,32 +67,32 @@ def dendrogram(mixture: Mixture, measure: Measure) -> Dendrogram:
     _check(mixture)
     mixtures, measures, heights = [mixture], [measure], []
     for count in range(mixture.branching[0] - 1, 0, -1):
-        measure, height = _merged(measure)
+        measure, height = _merged(mixture, measure)
         mixture = replace(mixture, branching=(count,))
         mixtures.append(mixture)
         measures.append(measure)
         heights.append(height)
-    stacked = torch.stack(heights, -1) if heights else torch.zeros(len(measure.gates[0]["bias"]), 0)
+    stacked = torch.stack(heights, -1) if heights else torch.zeros(len(next(iter(measure.gates[0].values()))), 0)
     return Dendrogram(tuple(mixtures), tuple(measures), stacked)
 
 
 def _check(mixture: Mixture) -> None:
-    names = mixture.gates[0].score.parameters(1)
-    own = {name: spec.per for name, spec in names.items()}
-    fits = mixture.depth == 1 and not mixture.shared and "bias" in own and set(own.values()) == {"branch"}
-    if not fits or set(mixture.family.parameters(1)) - {"scale"}:
+    score = mixture.gates[0].score
+    apart = not mixture.shared and all(spec.per == "branch" for spec in score.parameters(1).values())
+    known = all(spec.role == "scale" for spec in mixture.family.parameters(1).values())
+    if not (mixture.depth == 1 and apart and score.bias() and known):
         raise ValueError(
             f"gates {mixture.gates}, family {mixture.family}, branching {mixture.branching}: a dendrogram is drawn of "
             "mixtures with one level, a bias and nothing shared between atoms, and families with a scale or nothing"
         )
 
 
-def _merged(measure: Measure) -> tuple[Measure, Tensor]:
+def _merged(mixture: Mixture, measure: Measure) -> tuple[Measure, Tensor]:
     """Merge the closest pair of every member; return the measure with one atom fewer and the heights (S,)."""
     values = measure.paths()
-    if "family.scale" in values:
-        values["family.scale"] = values["family.scale"] ** 2  # variances are averaged
-    bias = values.pop("gates.0.bias")
+    scales, name = mixture.paths("family", "scale"), str(mixture.gates[0].score.bias())
+    values |= {path: values[path] ** 2 for path in scales}  # variances are averaged
+    bias = values.pop(f"gates.0.{name}")
     mass = torch.softmax(bias, -1)
     theta = torch.cat([value.flatten(2) for value in values.values()], -1)
     gap = ((theta.unsqueeze(2) - theta.unsqueeze(1)) ** 2).sum(-1)
@@ -111,11 +112,6 @@ def _merged(measure: Measure) -> tuple[Measure, Tensor]:
     out = {
         path: (weight @ value.flatten(2)).reshape(len(mass), k - 1, *value.shape[2:]) for path, value in values.items()
     }
-    if "family.scale" in out:
-        out["family.scale"] = out["family.scale"].sqrt()
+    out |= {path: out[path].sqrt() for path in scales}
     level = bias.logsumexp(-1, keepdim=True)
-    gates = {path.removeprefix("gates.0."): value for path, value in out.items() if path.startswith("gates.0.")}
-    gates["bias"] = pooled[..., 0].log() + level
-    experts = {path.removeprefix("experts."): value for path, value in out.items() if path.startswith("experts.")}
-    family = {path.removeprefix("family."): value for path, value in out.items() if path.startswith("family.")}
-    return Measure((gates,), experts, family), height
+    return from_paths({**out, f"gates.0.{name}": pooled[..., 0].log() + level}, 1), height

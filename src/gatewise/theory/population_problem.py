@@ -18,7 +18,7 @@ from gatewise.theory.inputs import Nodes
 from gatewise.theory.population_rules import with_response
 
 Box = Mapping[str, tuple[float | Tensor, float | Tensor]]
-BIAS = "gates.0.bias"
+VARIANCE = "family.variance"  # the square of the scale, which rates are about
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +39,9 @@ class Held:
     atom: int
     entry: int
 
-    @property
-    def tensor(self) -> str:
-        """Path of the tensor that holds it."""
-        return "family.scale" if self.path == "family.variance" else self.path
+    def tensor(self, mixture: Mixture) -> str:
+        """Return the path of the tensor that holds it."""
+        return next(iter(mixture.paths("family", "scale")), self.path) if self.path == VARIANCE else self.path
 
     def value(self, near: Tensor, displacement: float) -> float:
         """Return the natural value displaced from that of `near` (k, ...), the truth's value for every fitted atom.
@@ -53,7 +52,7 @@ class Held:
             For a variance that would not be positive.
         """
         at = float(near[self.atom].flatten()[self.entry])
-        if self.path != "family.variance":
+        if self.path != VARIANCE:
             return at + displacement
         if at * at + displacement <= 0:
             raise ValueError(
@@ -92,15 +91,22 @@ def split(mixture: Mixture, truth: Measure, cells: tuple[int, ...], d: int, q: i
     paths, index, out = truth.paths(), torch.tensor(cells), {}
     for path, (spec, _) in specifications(mixture, d, d, q).items():
         out[path] = paths[path][index] if spec.per == "branch" else paths[path]
-    if BIAS in out:
+    bias = _bias(mixture)
+    if bias in out:
         shares = torch.tensor([log(cells.count(c)) for c in cells], dtype=torch.float64)
-        out[BIAS] = out[BIAS] - shares * _temperature(truth)
+        out[bias] = out[bias] - shares * _temperature(mixture, truth)
     return from_paths(out, 1)
 
 
-def _temperature(measure: Measure) -> float:
+def _bias(mixture: Mixture) -> str:
+    """Return the path of the biases of the gate; a path that no parameter has where there are none."""
+    return f"gates.0.{mixture.gates[0].score.bias()}"
+
+
+def _temperature(mixture: Mixture, measure: Measure) -> float:
     """Return what biases are divided by in log weights: the temperature of the gate, one without."""
-    return float(measure.gates[0].get("temperature", 1.0))
+    score = mixture.gates[0].score
+    return 1.0 if score.bias() is None else 1.0 / float(score.bias_rate(measure.gates[0]))
 
 
 def coordinates(
@@ -130,16 +136,17 @@ def coordinates(
     """
     q = leaf_predictors(mixture, near, torch.zeros(d, 1, dtype=torch.float64)).shape[-2]
     specs = specifications(mixture, d, d, q)
-    locations = [path for path, (spec, _) in specs.items() if spec.per == "branch" and path != BIAS]
-    if held.tensor not in locations:
+    locations = [path for path, (spec, _) in specs.items() if spec.per == "branch" and path != _bias(mixture)]
+    tensor = held.tensor(mixture)
+    if tensor not in locations:
         raise ValueError(f"{held.path!r} is no location of an atom of this mixture: these are {', '.join(locations)}")
-    target = near.paths()[held.tensor]
+    target = near.paths()[tensor]
     if not (0 <= held.atom < len(cells) and 0 <= held.entry < target[0].numel()):
         raise ValueError(
             f"atom={held.atom}, entry={held.entry}: there are {len(cells)} atoms with {target[0].numel()} entries each "
             f"in {held.path}, counted from zero"
         )
-    room, _, name = held.tensor.rpartition(".")
+    room, _, name = tensor.rpartition(".")
     relative = room == "gates.0" and name in mixture.gates[0].translation()
     if relative and cells.count(cells[-1]) > 1:
         raise ValueError(
@@ -150,15 +157,16 @@ def coordinates(
     fixed[held.atom].view(-1)[held.entry] = held.value(target - target[-1] if relative else target, displacement)
     if relative:
         fixed[-1] = 0.0
-    chart = make_chart(mixture, d, d, q, bounds=box, fixed={held.tensor: fixed})
-    return _ratios(chart, cells, ratio * _temperature(near))
+    chart = make_chart(mixture, d, d, q, bounds=box, fixed={tensor: fixed})
+    return _ratios(chart, cells, ratio * _temperature(mixture, near))
 
 
 def _ratios(chart: Chart, cells: tuple[int, ...], limit: float) -> Coordinates:
     """Measure the biases of a cell, within a limit, from one atom of it, the last if the gauge holds it."""
     mix, lower, upper = torch.eye(chart.size, dtype=torch.float64), chart.lower.clone(), chart.upper.clone()
     ratios = torch.zeros(chart.size, dtype=torch.bool)
-    column = chart.columns(BIAS).tolist() if BIAS in chart.shapes else []
+    bias = _bias(chart.mixture)
+    column = chart.columns(bias).tolist() if bias in chart.shapes else []
     for cell in set(cells) if column else ():
         atoms = [i for i, c in enumerate(cells) if c == cell]
         anchor = column[atoms[-1]] if column[atoms[-1]] < 0 else column[atoms[0]]

@@ -96,11 +96,12 @@ class Task(NamedTuple):
 
     def _kinks(self, found: Measure) -> tuple[Tensor, Tensor]:
         """Return centers of over-filled cells, once each, and all centers of the truth and of a fitted measure."""
-        true = self.near.gates[0].get("center")
-        if true is None:
-            return torch.empty(0, self.inputs.d), torch.empty(0, self.inputs.d)
         over = [self.cells.index(c) for c in sorted(set(self.cells)) if self.cells.count(c) > 1]
-        return true[over], torch.cat([true, found.gates[0]["center"]])
+        empty = torch.empty(0, self.inputs.d)
+        names = self.mixture.gates[0].score.names("location")
+        true = [self.near.gates[0][name] for name in names]
+        fitted = [found.gates[0][name] for name in names]
+        return torch.cat([empty, *(value[over] for value in true)]), torch.cat([empty, *true, *fitted])
 
 
 class _Level(NamedTuple):

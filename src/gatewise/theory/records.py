@@ -94,7 +94,7 @@ def _near(arm: Arm, truth: Measure, width: float, generator: np.random.Generator
         known = any(path.startswith(f"gates.{level}.") for path in arm.model.fixed or {})
         order = np.concatenate([np.arange(true), more])
         picks.append(torch.from_numpy(order if known else generator.permutation(order)))
-    depth = arm.model.mixture.depth
+    depth, positive = arm.model.mixture.depth, arm.model.mixture.paths("gates", "temperature")
 
     def moved(path: str, value: Tensor) -> Tensor:
         levels = int(path.split(".")[1]) + 1 if path.startswith("gates.") else depth
@@ -102,7 +102,7 @@ def _near(arm: Arm, truth: Measure, width: float, generator: np.random.Generator
             if value.shape[level] == arm.data.mixture.branching[level]:
                 value = value.index_select(level, picks[level])
         noise = width * torch.from_numpy(generator.standard_normal(tuple(value.shape)))
-        return value + noise.abs() if path.startswith("family.") or path.endswith(".temperature") else value + noise
+        return value + noise.abs() if path.startswith("family.") or path in positive else value + noise
 
     gates = tuple({k: moved(f"gates.{i}.{k}", v) for k, v in level.items()} for i, level in enumerate(truth.gates))
     experts = {k: moved(f"experts.{k}", v) for k, v in truth.experts.items()}
@@ -186,12 +186,10 @@ def measure(arm: Arm, truth: Measure, measures: Sequence[Measure]) -> dict[str, 
     series = _voronoi(arm, (mixture, fitted, true, truth))
     if arm.model.gauge == "none":  # as they stand: losses take off what no data identify
         held = truth.paths()
-        raw = {path: v for path, v in fitted.paths().items() if path.endswith(".temperature")}
-        series |= {
-            f"{path} raw": (v - held[path]).abs().reshape(len(v), -1).mean(-1)
-            for path, v in raw.items()
-            if path in held
-        }
+        for path in mixture.paths("gates", "temperature"):
+            if path in held:
+                gap = fitted.paths()[path] - held[path]
+                series[f"{path} raw"] = gap.abs().reshape(len(gap), -1).mean(-1)
     nodes = arm.data.inputs.nodes()
     if arm.model.method == "ls":
         return series | {"mean": between_means(mixture, fitted, true, truth, nodes)}

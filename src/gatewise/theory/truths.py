@@ -71,7 +71,7 @@ def _limits(arm: Arm, path: str, ndim: int) -> tuple[Tensor, Tensor]:
     """Return the limits of a parameter; those of single atoms are joined, for atoms have no order."""
     given = (arm.model.box or {}).get(path, (-torch.inf, torch.inf))
     low, high = (torch.as_tensor(end, dtype=torch.float64) for end in given)
-    if path == "family.scale" and arm.model.min_scale is not None:
+    if path in arm.model.mixture.paths("family", "scale") and arm.model.min_scale is not None:
         low = low.clamp_min(arm.model.min_scale)
     return (low.min(), high.max()) if max(low.ndim, high.ndim) >= ndim else (low, high)
 

@@ -119,7 +119,7 @@ def _decode(value: Any) -> Any:
 
 def _temperature(gates: list[GateParameters]) -> str | float | dict[str, Any]:
     """Return the temperature that the gates were built with; the value itself is among the weights."""
-    tempered = [gate.temperature for gate in gates if "temperature" in gate.specs]
+    tempered = [gate.temperature for gate in gates if gate.tempered]
     given = tempered[0] if tempered else "learned"
     if not callable(given):
         return given

@@ -11,7 +11,8 @@ from torch import Tensor
 from gatewise.core.families import Family
 from gatewise.core.gates import Gate
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.theory.voronoi.gauge import conventional, mirror_of
+from gatewise.core.predictors import named_by_role
+from gatewise.theory.voronoi.gauge import conventional, locations, mirror_of
 
 
 class Atoms(NamedTuple):
@@ -28,6 +29,8 @@ class Atoms(NamedTuple):
         Paths that a translation of the gate shifts.
     shifts : bool
         Whether a common shift of the biases changes nothing.
+    temperatures : tuple of str
+        Paths of what all atoms of a gate share.
     mirror : tuple of str
         Paths in which two atoms may be replaced by their mirror image, see `mirror_of`.
     """
@@ -37,6 +40,7 @@ class Atoms(NamedTuple):
     locations: dict[str, Tensor]
     moving: tuple[str, ...]
     shifts: bool
+    temperatures: tuple[str, ...]
     mirror: tuple[str, ...]
 
 
@@ -47,13 +51,14 @@ def _square(family: Family, value: Tensor) -> Tensor:
 def _covariance(family: Family, packed: Tensor) -> Tensor:
     size = packed.shape[-1]
     q = next(q for q in range(1, size + 1) if q * (q + 1) // 2 == size)
-    return family.covariance({"cholesky": packed}, q)
+    (name,) = named_by_role(family.parameters(q), "covariance")
+    return family.covariance({name: packed}, q)
 
 
-# scales become variances, because rates are about variances
+# by role: scales become variances, because rates are about variances
 IN_VARIANCE: dict[str, tuple[str, Callable[[Family, Tensor], Tensor]]] = {
     "scale": ("variance", _square),
-    "cholesky": ("covariance", _covariance),
+    "covariance": ("covariance", _covariance),
 }
 
 
@@ -76,29 +81,29 @@ def gate_atoms(mixture: Mixture, measure: Measure, level: int, leaves: bool) -> 
     """Return the atoms below the nodes of a level ``(*B, K_1, ..., K_l)``: gate locations, and leaves if asked."""
     gate: Gate = mixture.gates[level]
     params = conventional(gate, {name: value.double() for name, value in measure.gates[level].items()})
-    bias = params["bias"]
+    name = str(gate.score.bias())
+    bias = params[name]
     shape = bias.shape
-    found = {f"gates.{level}.{name}": value for name, value in params.items() if name not in ("bias", "temperature")}
-    log_mass = bias
-    if "temperature" in params:
-        temperature = params["temperature"].unsqueeze(-1).expand(shape)
-        found[f"gates.{level}.temperature"] = temperature
-        log_mass = bias / temperature
+    log_mass = bias * gate.score.bias_rate(params).unsqueeze(-1)
+    found = {f"gates.{level}.{place}": params[place] for place in locations(gate.score)}
+    for heat in gate.score.names("temperature"):
+        found[f"gates.{level}.{heat}"] = params[heat].unsqueeze(-1).expand(shape)
     if leaves:
         found |= {f"experts.{name}": value.double() for name, value in measure.experts.items()}
         found |= dict(_family(mixture.family, measure.family))
-    locations = {path: value.reshape((*shape, -1)) for path, value in found.items()}
-    moving = tuple(f"gates.{level}.{name}" for name in gate.translation() if name != "bias")
+    places = {path: value.reshape((*shape, -1)) for path, value in found.items()}
+    moving = tuple(f"gates.{level}.{place}" for place in gate.translation() if place != name)
     mirror = () if moving else mirror_of(gate, params)
-    return Atoms(
-        bias, log_mass, locations, moving, "bias" in gate.translation(), tuple(f"gates.{level}.{n}" for n in mirror)
-    )
+    shifts = name in gate.translation()
+    heats = mixture.paths(f"gates.{level}", "temperature")
+    return Atoms(bias, log_mass, places, moving, shifts, heats, tuple(f"gates.{level}.{place}" for place in mirror))
 
 
 def _family(family: Family, params: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
     out = []
+    specs = family.parameters(1)
     for name, value in params.items():
-        title, change = IN_VARIANCE.get(name, (name, lambda _, v: v))
+        title, change = IN_VARIANCE.get(specs[name].role, (name, lambda _, v: v))
         out.append((f"family.{title}", change(family, value.double())))
     return out
 

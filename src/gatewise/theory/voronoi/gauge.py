@@ -38,13 +38,13 @@ class Probe(NamedTuple):
 def _probe(score: Score, d: int) -> Probe:
     generator = torch.Generator().manual_seed(1)
     specs = score.parameters(d)
-    drawn = {
-        name: torch.randn((2, *spec.shape), generator=generator, dtype=torch.float64)
+    places = locations(score, d)
+    drawn = {name: torch.randn((2, *specs[name].shape), generator=generator, dtype=torch.float64) for name in places}
+    still = {
+        name: torch.full((2,) * (spec.per == "branch"), spec.initial, dtype=torch.float64)
         for name, spec in specs.items()
-        if spec.per == "branch" and name != "bias"
+        if name not in places
     }
-    still = {"bias": torch.zeros(2, dtype=torch.float64), "temperature": torch.ones((), dtype=torch.float64)}
-    still = {name: value for name, value in still.items() if name in specs}
     x = torch.randn(d, 40, generator=generator, dtype=torch.float64)
 
     def value(factor: float) -> Tensor:
@@ -64,10 +64,15 @@ def _equal(a: Tensor, b: Tensor) -> bool:
     return bool(((a - b).abs() <= CLOSE * (1 + b.abs())).all())
 
 
+def locations(score: Score, d: int = 1) -> tuple[str, ...]:
+    """Return the parameters of each branch that place its atom: all but the bias."""
+    return tuple(name for name, spec in score.parameters(d).items() if spec.per == "branch" and name != score.bias())
+
+
 def _locations(gate: Gate, params: Params) -> tuple[dict[str, Tensor], int]:
     """Return the location parameters and the number of features."""
-    names = {name: value for name, value in params.items() if name not in ("bias", "temperature")}
-    sizes = {name: value.shape[params["bias"].ndim :] for name, value in names.items()}
+    names = {name: params[name] for name in locations(gate.score)}
+    sizes = {name: value.shape[params[str(gate.score.bias())].ndim :] for name, value in names.items()}
     largest = max((value.shape[-1] for value in names.values()), default=1)
     for d in range(1, largest + 1):
         specs = gate.score.parameters(d)
@@ -104,12 +109,14 @@ def conventional(gate: Gate, params: Params) -> dict[str, Tensor]:
     if probe.degree == 0:
         length = torch.sqrt(sum(((value * value).sum(-1) for value in names.values()), torch.zeros(())))[..., None]
         return out | {name: value / torch.where(length > 0, length, 1.0) for name, value in names.items()}
-    if probe.degree is None or "temperature" not in params:
+    rate = gate.score.bias_rate(params).unsqueeze(-1)
+    if probe.degree is None or bool((rate == 1).all()):
         return out
-    temperature = params["temperature"].unsqueeze(-1)
-    scale = temperature ** (-1.0 / probe.degree)
+    scale = rate ** (1.0 / probe.degree)
     out |= {name: value * scale.unsqueeze(-1) for name, value in names.items()}
-    return out | {"bias": params["bias"] / temperature, "temperature": torch.ones_like(params["temperature"])}
+    bias = str(gate.score.bias())
+    ones = {name: torch.ones_like(params[name]) for name in gate.score.names("temperature")}
+    return out | {bias: params[bias] * rate, **ones}
 
 
 def mirror_of(gate: Gate, params: Params) -> tuple[str, ...]:

@@ -66,7 +66,7 @@ def _stacked(some: Atoms) -> tuple[Tensor, Tensor]:
     def centred(value: Tensor, moves: bool) -> Tensor:
         return value - value.mean(-2, keepdim=True) if moves else value
 
-    shared = [path for path in some.locations if path.endswith(".temperature")]
+    shared = some.temperatures
     parts = [centred(v, path in some.moving) for path, v in some.locations.items() if path not in shared]
     parts.append(centred(some.bias[..., None], some.shifts))
     stacked = torch.cat(parts, -1)
