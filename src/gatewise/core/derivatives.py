@@ -88,9 +88,15 @@ def terms(mixture: Mixture, measure: Measure, block: Block, order: int = 2) -> T
 
 
 def at_leaves(mixture: Mixture, measure: Measure, block: Block) -> Local:
-    """Return the experts with their derivatives, one per leaf: values ``(S, L, q, n)``."""
+    """Return the predictors of the leaves, expert plus offset, with their derivatives: values ``(S, L, q, n)``."""
     params = {k: v.flatten(1, mixture.depth) for k, v in measure.experts.items()}
-    return ranked(mixture.expert.local(params, below_batch(block.x)))
+    local = ranked(mixture.expert.local(params, below_batch(block.x)))
+    return local._replace(value=with_offset(local.value, block))
+
+
+def with_offset(eta: Tensor, block: Block) -> Tensor:
+    """Return predictors ``(*B, L, q, n)`` with the offset of the rows, if there is one."""
+    return eta if block.offset is None else eta + below_batch(block.offset)
 
 
 def below_branches(mixture: Mixture, leaf: Tensor) -> list[Tensor]:
@@ -131,16 +137,18 @@ def ranked(local: Local) -> Local:
 
 def unit_log_density(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
     """Return the log density of every unit, ``(*B, m)``: its rows share one leaf."""
-    eta = leaf_predictors(mixture, measure, block.x)
-    log_prob = mixture.family.log_prob(leaf_family(mixture, measure), below_batch(block.y), eta)
-    return torch.logsumexp(leaf_log_weights(mixture, measure, block.gate_x) + by_unit(log_prob, block), -2)
+    return torch.logsumexp(_unit_log_joint(mixture, measure, block), -2)
 
 
 def unit_responsibilities(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
     """Return the posterior probability of every leaf for every unit, ``(*B, L, m)``."""
-    eta = leaf_predictors(mixture, measure, block.x)
+    return torch.softmax(_unit_log_joint(mixture, measure, block), -2)
+
+
+def _unit_log_joint(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
+    eta = with_offset(leaf_predictors(mixture, measure, block.x), block)
     log_prob = mixture.family.log_prob(leaf_family(mixture, measure), below_batch(block.y), eta)
-    return torch.softmax(leaf_log_weights(mixture, measure, block.gate_x) + by_unit(log_prob, block), -2)
+    return leaf_log_weights(mixture, measure, block.gate_x) + by_unit(log_prob, block)
 
 
 class Scores(NamedTuple):

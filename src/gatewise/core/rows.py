@@ -25,6 +25,8 @@ class Block(NamedTuple):
         Frequency weight of each unit; None: all one.
     unit : LongTensor (n,) or None
         Unit of each row, counted from zero inside the block; None: every row is a unit.
+    offset : Tensor (q, n) or None
+        Known part of the predictors of every leaf; None: zero.
     """
 
     x: Tensor
@@ -32,6 +34,7 @@ class Block(NamedTuple):
     y: Tensor
     weight: Tensor | None = None
     unit: Tensor | None = None
+    offset: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def columns(values: Any, hold: bool = True) -> Columns:
 
 @dataclass(frozen=True)
 class Rows:
-    """Data of a fit: expert inputs, gate inputs, response, weights, independent units.
+    """Data of a fit: expert inputs, gate inputs, response, weights, independent units, offset.
 
     Attributes
     ----------
@@ -113,6 +116,9 @@ class Rows:
     ends : LongTensor (m,) or None
         Index one past the last row of each unit; None: every row is a unit. The rows of a unit are neighbours, share
         one responsibility and the gate inputs of their first row.
+    offset : Columns or None
+        Known part of the predictors, one column per output, such as the log of an exposure: a leaf predicts the value
+        of its expert plus the offset.
     """
 
     x: Columns
@@ -120,6 +126,7 @@ class Rows:
     y: Columns
     weight: Tensor | None = None
     ends: Tensor | None = None
+    offset: Columns | None = None
 
     @property
     def n(self) -> int:
@@ -160,14 +167,18 @@ class Rows:
         if self.ends is None:
             x = self.x.read(first, last)
             gate_x = x if self.gate_x is self.x else self.gate_x.read(first, last)
-            return Block(x, gate_x, self.y.read(first, last), weight)
+            return Block(x, gate_x, self.y.read(first, last), weight, None, self._offset(first, last))
         begin = int(self.ends[first - 1]) if first else 0
         stops = self.ends[first:last] - begin
         sizes = stops.diff(prepend=stops.new_zeros(1))
         stop = int(self.ends[last - 1])
         unit = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
         gate_x = self.gate_x.read(begin, stop)[..., stops - sizes]
-        return Block(self.x.read(begin, stop), gate_x, self.y.read(begin, stop), weight, unit)
+        offset = self._offset(begin, stop)
+        return Block(self.x.read(begin, stop), gate_x, self.y.read(begin, stop), weight, unit, offset)
+
+    def _offset(self, start: int, stop: int) -> Tensor | None:
+        return None if self.offset is None else self.offset.read(start, stop)
 
     def take(self, units: Tensor) -> Rows:
         """Return the units with the given increasing positions, held in memory."""
@@ -182,7 +193,8 @@ class Rows:
             index = torch.repeat_interleave(begin, sizes) + inside
         x = Columns(self.x.take(index))
         gate_x = x if self.gate_x is self.x else Columns(self.gate_x.take(index))
-        return Rows(x, gate_x, Columns(self.y.take(index)), weight, ends)
+        offset = None if self.offset is None else Columns(self.offset.take(index))
+        return Rows(x, gate_x, Columns(self.y.take(index)), weight, ends, offset)
 
     @property
     def batched(self) -> bool:
@@ -194,13 +206,18 @@ class Rows:
         if not self.batched:
             return self
         x = self.x.of(members)
-        return replace(self, x=x, gate_x=x if self.gate_x is self.x else self.gate_x.of(members), y=self.y.of(members))
+        gate_x = x if self.gate_x is self.x else self.gate_x.of(members)
+        offset = None if self.offset is None else self.offset.of(members)
+        return replace(self, x=x, gate_x=gate_x, y=self.y.of(members), offset=offset)
 
     def framed(self, x: Frame, gate_x: Frame, y: Frame) -> Rows:
         """Return the same rows in other units."""
         moved = self.x.framed(x)
         same = self.gate_x is self.x and torch.equal(x.shift, gate_x.shift) and torch.equal(x.scale, gate_x.scale)
-        return replace(self, x=moved, gate_x=moved if same else self.gate_x.framed(gate_x), y=self.y.framed(y))
+        gates = moved if same else self.gate_x.framed(gate_x)
+        scaled = Frame(torch.zeros_like(y.shift), y.scale)  # the experts take the shift
+        offset = None if self.offset is None else self.offset.framed(scaled)
+        return replace(self, x=moved, gate_x=gates, y=self.y.framed(y), offset=offset)
 
 
 def make_rows(
@@ -210,9 +227,10 @@ def make_rows(
     gate_x: Any = None,
     weight: Tensor | None = None,
     ends: Tensor | None = None,
+    offset: Any = None,
     hold: bool = True,
 ) -> Rows:
-    """Collect arrays ``x (n, d)``, ``y (n, c)`` and optionally ``gate_x (n, g)`` into Rows.
+    """Collect arrays ``x (n, d)``, ``y (n, c)`` and optionally ``gate_x (n, g)`` and ``offset (n, q)`` into Rows.
 
     Raises
     ------
@@ -222,27 +240,30 @@ def make_rows(
     inputs = columns(x, hold)
     gate_inputs = inputs if gate_x is None else columns(gate_x, hold)
     response = columns(y, hold)
-    for name, part in (("gate_x", gate_inputs), ("y", response)):
-        if part.shape[0] != inputs.shape[0]:
+    known = None if offset is None else columns(offset, hold)
+    for name, part in (("gate_x", gate_inputs), ("y", response), ("offset", known)):
+        if part is not None and part.shape[0] != inputs.shape[0]:
             raise ValueError(f"{name} has {part.shape[0]} rows, x has {inputs.shape[0]}: pass one row per observation")
     units = inputs.shape[0] if ends is None else len(ends)
     if weight is not None and (weight.shape != (units,) or not bool((weight.isfinite() & (weight >= 0)).all())):
         raise ValueError(f"weight has shape {tuple(weight.shape)}: pass {units} finite numbers from 0, one per unit")
-    return Rows(inputs, gate_inputs, response, None if weight is None else weight.to(torch.float64), ends)
+    weight = None if weight is None else weight.to(torch.float64)
+    return Rows(inputs, gate_inputs, response, weight, ends, known)
 
 
 def stacked(sets: Sequence[Rows]) -> Rows:
-    """Join data sets of one size, held in memory and without weights or units, into rows with a batch (S, d, n).
+    """Join data sets of one size, in memory, without weights, units or offsets, into rows with a batch (S, d, n).
 
     Raises
     ------
     ValueError
-        If their sizes differ, or one has weights or units.
+        If their sizes differ, or one has weights, units or an offset.
     """
     sizes = {(rows.n, rows.x.shape[1], rows.gate_x.shape[1], rows.y.shape[1]) for rows in sets}
-    if len(sizes) > 1 or any(rows.weight is not None or rows.ends is not None for rows in sets):
+    plain = all(rows.weight is None and rows.ends is None and rows.offset is None for rows in sets)
+    if len(sizes) > 1 or not plain:
         raise ValueError(
-            f"data sets of sizes (n, d, g, q) {sorted(sizes)}: a batch needs one size, no weights, no units"
+            f"data sets of sizes (n, d, g, q) {sorted(sizes)}: a batch needs one size, no weights, units or offsets"
         )
     x = Columns(torch.stack([rows.x.read(0, rows.n) for rows in sets]))
     same = all(rows.gate_x is rows.x for rows in sets)

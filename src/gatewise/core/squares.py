@@ -23,6 +23,7 @@ from gatewise.core.derivatives import (
     ranked,
     slope_of,
     weigh,
+    with_offset,
 )
 from gatewise.core.mixture import Measure, Mixture, leaf_weights
 from gatewise.core.predictors import Local
@@ -34,7 +35,7 @@ def by_rows(block: Block) -> Block:
     if block.unit is None:
         return block
     weight = None if block.weight is None else block.weight[block.unit]
-    return Block(block.x, block.gate_x[..., block.unit], block.y, weight)
+    return Block(block.x, block.gate_x[..., block.unit], block.y, weight, None, block.offset)
 
 
 def _gates(mixture: Mixture, measure: Measure, gate_x: Tensor) -> tuple[list[Local], list[Tensor], list[Tensor | None]]:
@@ -102,7 +103,8 @@ def value(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...
     """Return minus half the weighted sum of squares, (S,)."""
     block = by_rows(block)
     expert = mixture.expert({k: v.flatten(1, mixture.depth) for k, v in measure.experts.items()}, below_batch(block.x))
-    residual = block.y - (leaf_weights(mixture, measure, block.gate_x).unsqueeze(-2) * expert).sum(-3)
+    weights = leaf_weights(mixture, measure, block.gate_x)
+    residual = block.y - (weights.unsqueeze(-2) * with_offset(expert, block)).sum(-3)
     return (weigh(-0.5 * (residual * residual).sum(-2), block.weight).sum(-1),)
 
 

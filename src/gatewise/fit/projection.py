@@ -59,7 +59,8 @@ def solved(problem: Problem, parts: Split, free: Tensor) -> Tensor:
         design = mixture.expert.local(params, block.x).jacobian.reshape(columns, -1)
         weights = leaf_weights(mixture, measure, block.gate_x)
         left = (weights.unsqueeze(-2) * design).flatten(1, 2)
-        both = torch.cat([left, block.y.expand(len(free), -1, -1)], 1)
+        known = 0.0 if block.offset is None else block.offset * weights.sum(-2, keepdim=True)
+        both = torch.cat([left, (block.y - known).expand(len(free), -1, -1)], 1)
         both = both if block.weight is None else both * block.weight.sqrt()
         factor = torch.linalg.qr(torch.cat([factor, both.mT], 1), mode="r").R
     coefficients = _least_norm(factor[:, :width, :width], factor[:, :width, width:])

@@ -70,6 +70,8 @@ def relocations(problem: Problem, free: Tensor, taken: Sequence[int] | None = No
     block = problem.rows.read(0, problem.rows.n_units)
     if block.unit is not None:
         return free.new_zeros(0, len(free))
+    if block.offset is not None:  # Gaussian experts: a known part of the mean is a known part of the response
+        block = block._replace(y=block.y - block.offset, offset=None)
     measure = chart.measure(free)
     branches = mixture.branching[-1]
     eta = leaf_predictors(mixture, measure, block.x)

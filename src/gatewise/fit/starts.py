@@ -9,6 +9,7 @@ weighted set of rows, not on their order: weight two equals a row twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -40,7 +41,7 @@ def thin(rows: Rows, generator: np.random.Generator, few: int = FEW) -> Rows:
     points = torch.from_numpy((np.arange(few) + generator.random()) / few) * mass[-1]
     index, counts = torch.unique(torch.searchsorted(mass, points).clamp(max=rows.n_units - 1), return_counts=True)
     out = rows.take(index)
-    return Rows(out.x, out.gate_x, out.y, counts.to(torch.float64), out.ends)
+    return replace(out, weight=counts.to(torch.float64))
 
 
 class _Cloud:
@@ -204,6 +205,7 @@ def draw_starts(
     """
     block = rows.read(0, rows.n_units)
     response = chart.mixture.family.link_start(block.y)
+    response = response if block.offset is None else response - block.offset
     cloud = _Cloud(block, response)
     out, kinds = [], []
     for i in range(count):

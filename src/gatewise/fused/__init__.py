@@ -112,9 +112,11 @@ def accumulate(
 ) -> tuple[Tensor, ...] | None:
     """Sum a statistic over all rows with compiled kernels, or return None where the reference must do it.
 
+    Rows with an offset are left to the reference.
+
     Rows in memory are read in place and in one go; others in blocks, summed in fixed order.
     """
-    if rows.ends is not None and stat not in SQUARES:
+    if rows.offset is not None or (rows.ends is not None and stat not in SQUARES):
         return None
     compiled = statistic(stat, mixture)
     if compiled is None:
