@@ -11,10 +11,11 @@ from benchmarks.timing import cpu_seconds, table
 from gatewise.core.mixture import Mixture
 from gatewise.core.rows import Rows, make_rows
 from gatewise.fit import maximum_likelihood
-from gatewise.fit.certify import soundness
+from gatewise.fit.maximum_likelihood import improve
 from gatewise.fit.model import prepare
+from gatewise.fit.pipeline import Clock
 from gatewise.fit.problem import problem_of
-from gatewise.fit.search import Search
+from gatewise.fit.spec import FitSpec
 from gatewise.fit.starts import draw_starts
 from gatewise.fit.status import Status
 
@@ -62,12 +63,11 @@ def over_specified(sets: int = 100, **_: Any) -> dict[str, Any]:
 
 def best_of_starts(mixture: Mixture, rows: Rows, count: int, seed: int) -> float:
     """Return the best log-likelihood of the sound optima that `count` starts end in."""
-    model = prepare(mixture, rows)
-    problem = problem_of(model, model.rows, 0.0)
+    model = prepare(mixture, rows, FitSpec())
+    problem = problem_of(model, model.rows)
     free, _ = draw_starts(model.chart, model.rows, count, np.random.default_rng(seed))
-    found, value, _ = Search("newton", 1000, None, lambda stage, done, total: None).run(problem, free)
-    good = soundness(problem, found).sound & value.isfinite()
-    return float(((model.jacobian - value[good]) * problem.total).max())
+    ends = improve(problem, free, Clock())
+    return float(((model.jacobian - ends.value[ends.sound]) * problem.total).max())
 
 
 def many_seeds(**_: Any) -> dict[str, Any]:

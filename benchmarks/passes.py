@@ -15,8 +15,10 @@ from benchmarks.timing import table
 from gatewise.core.mixture import Mixture
 from gatewise.core.rows import Rows, make_rows
 from gatewise.fit import em, problem
+from gatewise.fit.maximum_likelihood import improve
 from gatewise.fit.model import prepare
-from gatewise.fit.search import Search
+from gatewise.fit.pipeline import Clock
+from gatewise.fit.spec import FitSpec
 
 RELATIVE, ROOM = 1e-8, 1.2
 
@@ -100,10 +102,10 @@ def passes_of(case: Case, draw: int) -> Needed:
     x, y = problems.draw_rows(rng, truth, (case.n,))
     start = problems.measure_of(start_of(rng, truth, case))
     rows, mixture = make_rows(x, y[:, None]), problems.softmax_mixture(case.fitted)
-    model = prepare(mixture, rows)
+    model = prepare(mixture, rows, FitSpec())
     with counted() as seen:
         everything = problem.Problem(model.chart, model.rows)
-        _, value, _ = Search("newton", 1000, None, lambda stage, done, total: None).run(everything, _free(model, start))
+        value = improve(everything, _free(model, start), Clock()).value
     best = float(-value[0] * case.n)
     return needed(seen, case.n, best - RELATIVE * abs(best))
 

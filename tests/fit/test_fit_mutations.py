@@ -17,10 +17,10 @@ from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture
 from gatewise.core.rows import Columns, Rows
 from gatewise.core.scores import Affine
-from gatewise.fit import certify, em, frames, kinks, model, relocate, starts
+from gatewise.fit import certify, em, frames, insertion, kinks, model, pipeline, starts
+from gatewise.fit.spec import FitSpec
 from gatewise.testing import fitting_problem
 
-ml = importlib.import_module("gatewise.fit.maximum_likelihood")
 room = importlib.import_module("gatewise.fit.problem")
 
 
@@ -136,25 +136,24 @@ MUTATIONS = [
     (testing.law_em_step, TIED, em, "_scale_of_coefficient", lambda right: lambda *a: right(*a) / 2),
     (testing.law_em_step, SOFT, em, "_closed_scales", lambda right: lambda chart_: None),
     (testing.law_em_optimum, SOFT, em, "solve_positive", scaled_solution(-1.0)),
-    (testing.law_fit_optimum, SOFT, ml, "conclude", beside_the_optimum),
+    (testing.law_fit_optimum, SOFT, pipeline, "finalize", beside_the_optimum),
     (testing.law_fit_optimum, SOFT, Gaussian, "rescale_response", wider),
     (testing.law_fit_optimum, SOFT, certify, "walk", lambda right: lambda *a: (("made up",), ())),
     (testing.law_fit_one_expert, SOFT, Gaussian, "rescale_response", wider),
     (larger, CONSTANT, Affine, "local", flipped_slope),
     (testing.law_fit_starts, SOFT, starts._Cloud, "draw", by_position),
     (testing.law_fit_starts, SOFT, starts._Cloud, "regress", every_row_once),
-    (testing.law_fit_starts, SOFT, relocate, "_anchors", anchors_by_row),
+    (testing.law_fit_starts, SOFT, insertion, "_anchors", anchors_by_row),
     (testing.law_fit_order, SOFT, Rows, "blocks", last_row_lost),
     (testing.law_fit_blocks, SOFT, Rows, "blocks", last_row_lost),
     (testing.law_fit_frequencies, SOFT, derivatives, "weigh", lambda right: lambda values, weight: values),
-    (testing.law_fit_repeats, SOFT, ml, "seeds", lambda right: lambda seed, roles: right(None, roles)),
-    (testing.law_fit_given_starts, THREE, ml, "finish", lambda right: lambda *a: (a[2][0], 0)),
+    (testing.law_fit_repeats, SOFT, pipeline, "seeds", lambda right: lambda seed, roles: right(None, roles)),
+    (testing.law_fit_given_starts, THREE, pipeline, "_best", lambda right: lambda *a: (a[2].points[0], 0)),
     (testing.law_fit_streamed, SOFT, Columns, "_framed", lambda right: lambda self, values: values),
     (testing.law_fit_units, SOFT, Affine, "rescale", without_bias),
     (testing.law_fit_groups, SOFT, derivatives, "by_unit", mean_by_unit),
     (testing.law_fit_ties, TIED, chart._Builder, "_columns", no_ties),
-    (testing.law_fit_fixed, SOFT, model, "_moved", lambda right: lambda m, n, f, b, fixed: (dict(b), dict(fixed))),
-    (testing.law_fit_fixed, SOFT, model, "_moved", lambda right: lambda m, n, f, b, fixed: ({}, {})),
+    (testing.law_fit_fixed, SOFT, model, "_units", lambda right: lambda *a: {k: v**0 for k, v in right(*a).items()}),
     (
         testing.law_fit_ridge,
         SOFT,
@@ -193,8 +192,8 @@ def test_every_law_of_fits_has_a_mutation():
 def test_a_kink_that_is_no_optimum_is_not_accepted(monkeypatch):
     """The test for a local optimum on a kink says no to a center moved to another input."""
     drawn = fitting_problem(gated("laplace"), d=1, gate_d=1, n=80, seed=4)
-    made = model.prepare(drawn.mixture, testing.rows_of(drawn))
-    whole = ml.problem_of(made, made.rows, 0.0)
+    made = model.prepare(drawn.mixture, testing.rows_of(drawn), FitSpec())
+    whole = room.problem_of(made, made.rows)
     fit = testing.fit_from_truth(drawn)
     point = made.chart.free(frames.reframe(fit.mixture, fit.measure, made.framing)[1])
     center = kinks.find_centers(whole)[0]

@@ -17,6 +17,7 @@ from gatewise.fit import Status, least_squares, maximum_likelihood, projection
 from gatewise.fit.frames import reframe
 from gatewise.fit.model import prepare
 from gatewise.fit.problem import GAUSS_NEWTON, SQUARES, evaluate, newton_polish, problem_of
+from gatewise.fit.spec import FitSpec
 from gatewise.testing import draw_measure, generator
 
 TARGETS = Path(__file__).parents[1] / "data" / "targets"
@@ -82,8 +83,8 @@ def test_variable_projection_and_levenberg_marquardt_end_at_the_same_optimum():
     mixture = mixture_of("laplace")
     x, y = drawn(mixture, d=2, seed=0)
     fit = least_squares(mixture, make_rows(x, y))
-    model = prepare(fit.mixture, make_rows(x, y))
-    problem = problem_of(model, model.rows, 0.0, SQUARES)
+    model = prepare(fit.mixture, make_rows(x, y), FitSpec())
+    problem = problem_of(model, model.rows, SQUARES)
     parts = projection.split(problem)
     best = model.chart.free(reframe(fit.mixture, fit.measure, model.framing)[1])[None]
     start = best + 0.1 * torch.randn(1, model.chart.size, generator=generator(4), dtype=torch.float64)
@@ -99,8 +100,10 @@ def test_solved_experts_are_those_of_a_dense_solver_in_any_block_size(monkeypatc
     mixture = mixture_of("sigmoid", branching=(3,))
     x, y = drawn(mixture, n=700, d=2, q=2)
     weight = torch.rand(700, generator=generator(1), dtype=torch.float64)
-    model = prepare(least_squares(mixture, make_rows(x, y), starts=1).mixture, make_rows(x, y, weight=weight))
-    problem = problem_of(model, model.rows, 0.0, SQUARES)
+    model = prepare(
+        least_squares(mixture, make_rows(x, y), starts=1).mixture, make_rows(x, y, weight=weight), FitSpec()
+    )
+    problem = problem_of(model, model.rows, SQUARES)
     parts = projection.split(problem)
     free = torch.randn(2, model.chart.size, generator=generator(2), dtype=torch.float64)
     found = projection.solved(problem, parts, free)
@@ -160,7 +163,7 @@ def test_data_without_noise_are_fitted_exactly():
 def test_a_bound_that_holds_is_named():
     mixture = mixture_of("sigmoid", expert="gelu")
     x, y = drawn(mixture)
-    fit = least_squares(mixture, make_rows(x, y), bounds={"experts.coef": (-0.2, 0.2)}, starts=8)
+    fit = least_squares(mixture, make_rows(x, y), FitSpec(bounds={"experts.coef": (-0.2, 0.2)}), starts=8)
     assert Status.at_bound in fit.flags
     assert all(name.startswith("experts.coef") for name in fit.certificate.active)
     assert float(fit.measure.experts["coef"].abs().max()) <= 0.2 + 1e-12

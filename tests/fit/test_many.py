@@ -10,6 +10,7 @@ from gatewise.core.mixture import Mixture, sample
 from gatewise.core.rows import make_rows, stacked
 from gatewise.fit import Status, least_squares, many, maximum_likelihood
 from gatewise.fit.many import Plan, many_fits
+from gatewise.fit.spec import FitSpec
 from gatewise.testing import draw_measure, generator
 
 SOFTMAX = Mixture((GATES["softmax"],), (2,))
@@ -51,8 +52,8 @@ def test_the_number_of_workers_changes_no_bit(monkeypatch):
 @pytest.mark.parametrize(("gate", "rows"), [("softmax", draw), ("laplace", draw_laplace)])
 def test_each_fit_is_that_of_its_data_alone(gate, rows):
     mixture = Mixture((GATES[gate],), (2,))
-    for replicate, fit in many_fits(Plan(mixture, min_scale=0.01), rows, range(4)):
-        alone = maximum_likelihood(mixture, rows(replicate), starts=[fit.measure], min_scale=0.01)
+    for replicate, fit in many_fits(Plan(mixture, spec=FitSpec(min_scale=0.01)), rows, range(4)):
+        alone = maximum_likelihood(mixture, rows(replicate), FitSpec(min_scale=0.01), starts=[fit.measure])
         assert fit.status in (Status.converged, Status.at_kink)
         assert fit.certificate.passed
         assert fit.log_likelihood == pytest.approx(alone.log_likelihood, abs=1e-6)
@@ -102,7 +103,7 @@ def test_ties_and_bounds_are_those_of_single_fits():
         rows = draw(0)
         return make_rows(rows.x.read(0, 300).T, rows.y.read(0, 300).T * (1.0, 1e6, 1e-6)[replicate])
 
-    plan = Plan(SOFTMAX, bounds={"experts.intercept": (-1e9, 1e9)})
+    plan = Plan(SOFTMAX, spec=FitSpec(bounds={"experts.intercept": (-1e9, 1e9)}))
     fits = [fit for _, fit in many_fits(plan, scaled, range(3))]
     assert {fit.status for fit in fits} == {Status.converged}
     assert len({fit.df for fit in fits}) == 1

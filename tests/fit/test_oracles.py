@@ -15,7 +15,8 @@ from gatewise.core.mixture import Mixture, log_density
 from gatewise.core.rows import make_rows
 from gatewise.fit import Status, maximum_likelihood
 from gatewise.fit.frames import moments
-from gatewise.fit.search import SEARCHED
+from gatewise.fit.pipeline import SEARCHED
+from gatewise.fit.spec import FitSpec
 from gatewise.testing import fitting_problem, generator, rows_of
 
 
@@ -106,7 +107,7 @@ BOXES = {
 def test_a_fit_in_a_box_is_that_of_scipy(name):
     bounds, active = BOXES[name]
     start = maximum_likelihood(PROBLEM.mixture, rows_of(PROBLEM), starts=[PROBLEM.measure])
-    fit = maximum_likelihood(PROBLEM.mixture, rows_of(PROBLEM), starts=[start.measure], bounds=bounds)
+    fit = maximum_likelihood(PROBLEM.mixture, rows_of(PROBLEM), FitSpec(bounds=bounds), starts=[start.measure])
     chart = make_chart(fit.mixture, 2, 2, 1, bounds=bounds)
     lower, upper = chart.lower.numpy(), chart.upper.numpy()
     begin = np.clip(chart.free(start.measure).numpy(), lower, upper)
@@ -129,11 +130,11 @@ def test_a_fit_in_a_box_is_that_of_scipy(name):
 
 def test_an_active_bound_is_named_and_a_given_floor_of_the_scale_is_a_floor():
     bounds = {"experts.coef": (-0.2, 0.2)}
-    fit = maximum_likelihood(PROBLEM.mixture, rows_of(PROBLEM), starts=[PROBLEM.measure], bounds=bounds)
+    fit = maximum_likelihood(PROBLEM.mixture, rows_of(PROBLEM), FitSpec(bounds=bounds), starts=[PROBLEM.measure])
     assert fit.status == Status.at_bound
     assert fit.certificate.active
     assert float(fit.measure.experts["coef"].abs().max()) <= 0.2 + 1e-12
-    floored = maximum_likelihood(PROBLEM.mixture, rows_of(PROBLEM), starts=[PROBLEM.measure], min_scale=2.0)
+    floored = maximum_likelihood(PROBLEM.mixture, rows_of(PROBLEM), FitSpec(min_scale=2.0), starts=[PROBLEM.measure])
     assert floored.status == Status.unsound
     assert floored.certificate.floor == ("family.scale[0,0]", "family.scale[1,0]")
     torch.testing.assert_close(floored.measure.family["scale"], torch.full((2, 1), 2.0).double())
@@ -148,7 +149,7 @@ def separated_rows(n=200, seed=0):
 def test_a_ridge_makes_a_separated_gate_finite():
     x, y = separated_rows()
     mixture = gated("softmax")
-    free, penalised = (maximum_likelihood(mixture, make_rows(x, y), alpha=a, starts=4) for a in (0.0, 1.0))
+    free, penalised = (maximum_likelihood(mixture, make_rows(x, y), FitSpec(alpha=a), starts=4) for a in (0.0, 1.0))
     assert free.status == Status.separated
     assert penalised.status == Status.converged
     slope = penalised.measure.gates[0]["weight"][:, 0] * x.std()
@@ -161,7 +162,7 @@ def test_a_ridge_makes_a_separated_gate_finite():
 
 def test_a_large_alpha_is_a_constant_gate():
     rows = rows_of(PROBLEM)
-    heavy = maximum_likelihood(PROBLEM.mixture, rows, alpha=1e10, starts=4)
+    heavy = maximum_likelihood(PROBLEM.mixture, rows, FitSpec(alpha=1e10), starts=4)
     constant = maximum_likelihood(gated("constant"), rows, starts=4)
     slope = heavy.measure.gates[0]["weight"]
     assert float((slope - slope.mean(0)).abs().max()) < 1e-6
@@ -170,14 +171,14 @@ def test_a_large_alpha_is_a_constant_gate():
 
 def test_alpha_is_a_number_from_zero():
     with pytest.raises(ValueError, match=r"alpha=-1\.0: the ridge penalty is a number from 0"):
-        maximum_likelihood(PROBLEM.mixture, rows_of(PROBLEM), alpha=-1.0)
+        maximum_likelihood(PROBLEM.mixture, rows_of(PROBLEM), FitSpec(alpha=-1.0))
 
 
 def test_without_a_gauge_the_temperature_is_named_as_the_ridge_it_is():
     rows = rows_of(PROBLEM)
     softmax = maximum_likelihood(PROBLEM.mixture, rows, starts=4)
     for start in (4, 8):
-        fit = maximum_likelihood(gated("dense-to-sparse"), rows, starts=start, gauge="none")
+        fit = maximum_likelihood(gated("dense-to-sparse"), rows, FitSpec(gauge="none"), starts=start)
         np.testing.assert_allclose(fit.log_likelihood, softmax.log_likelihood, rtol=1e-9)
         assert fit.status == Status.unidentified
         assert len(fit.certificate.null) == 1
@@ -193,7 +194,7 @@ def test_without_a_gauge_the_temperature_is_named_as_the_ridge_it_is():
 def test_without_a_gauge_each_node_has_its_own_ridge():
     problem = fitting_problem(gated("softmax", "softmax"), n=300, seed=1)
     mixture = gated("dense-to-sparse", "dense-to-sparse")
-    fit = maximum_likelihood(mixture, rows_of(problem), starts=4, gauge="none")
+    fit = maximum_likelihood(mixture, rows_of(problem), FitSpec(gauge="none"), starts=4)
     assert len(fit.certificate.null) == 3
     assert all("temperature" in name for name in fit.certificate.null)
 
@@ -256,7 +257,7 @@ def test_a_perturbed_cosine_gate_is_identified_up_to_its_common_shift():
 
 def test_the_penalty_is_in_standardised_units():
     moved = PROBLEM._replace(x=100 * PROBLEM.x + 7, gate_x=100 * PROBLEM.gate_x + 7)
-    fits = [maximum_likelihood(PROBLEM.mixture, rows_of(p), alpha=3.0, starts=2) for p in (PROBLEM, moved)]
+    fits = [maximum_likelihood(PROBLEM.mixture, rows_of(p), FitSpec(alpha=3.0), starts=2) for p in (PROBLEM, moved)]
     np.testing.assert_allclose(fits[0].penalty, fits[1].penalty, rtol=1e-6)
     frame = moments(rows_of(PROBLEM).gate_x, None, None)
     slope = fits[0].measure.gates[0]["weight"] * frame.scale

@@ -19,6 +19,7 @@ from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture, log_density, responsibilities
 from gatewise.core.rows import make_rows
 from gatewise.fit import Status, maximum_likelihood
+from gatewise.fit.spec import FitSpec
 
 UNSOUND, SEPARATED, UNIDENTIFIED = Status.unsound, Status.separated, Status.unidentified
 AT_KINK, CONVERGED = Status.at_kink, Status.converged
@@ -336,7 +337,7 @@ TABLE = {
     "eight experts for two lines": Case(two_lines, UNSOUND, mixture(k=8), check=floor_or_starved),
     "dense-to-sparse gate": Case(two_lines, UNIDENTIFIED, mixture("dense-to-sparse"), check=held_and_named),
     "dense-to-sparse gate, free": Case(
-        two_lines, UNIDENTIFIED, mixture("dense-to-sparse"), options={"gauge": "none"}, check=rank(8)
+        two_lines, UNIDENTIFIED, mixture("dense-to-sparse"), options={"spec": FitSpec(gauge="none")}, check=rank(8)
     ),
     "cosine gate": Case(in_the_plane, CONVERGED, mixture("cosine"), check=rank(11)),
     # frequencies: 2e-4 of an observation has no two experts

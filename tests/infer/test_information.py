@@ -19,6 +19,7 @@ from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture, leaf_log_weights, log_density, regression, sample
 from gatewise.core.rows import columns, make_rows
 from gatewise.fit import maximum_likelihood
+from gatewise.fit.spec import FitSpec
 from gatewise.infer.bands import gate_band, mean_band
 from gatewise.infer.information import information, standard_errors
 from gatewise.infer.intervals import delta, wald
@@ -50,14 +51,14 @@ def lines():
     return x, y, rows, maximum_likelihood(TWO, rows, starts=5)
 
 
-def flat_errors(fit, rows, *options, **given):
-    found = information(fit, rows, *options, **given)
+def flat_errors(fit, rows, *options):
+    found = information(fit, rows, *options)
     assert found.refused is None, found.refused
     return dict(zip(found.names, wald(found).error.numpy(), strict=True))
 
 
-def expert_errors(fit, rows, *options, **given):
-    errors = standard_errors(information(fit, rows, *options, **given))
+def expert_errors(fit, rows, *options):
+    errors = standard_errors(information(fit, rows, *options))
     return np.r_[errors["experts.intercept"].numpy().ravel(), errors["experts.coef"].numpy().ravel()]
 
 
@@ -303,8 +304,8 @@ def test_collinear_columns_have_no_error_of_their_own_but_what_the_data_determin
 
 def test_a_ridge_is_told_and_its_errors_are_those_of_the_penalised_likelihood(lines):
     x, _, rows, plain = lines
-    fit = maximum_likelihood(TWO, rows, starts=5, alpha=20.0)
-    found = information(fit, rows, alpha=20.0)
+    fit = maximum_likelihood(TWO, rows, FitSpec(alpha=20.0), starts=5)
+    found = information(fit, rows)
     assert "penalised estimate" in found.notes[0]
     ridge, free = standard_errors(found)["gates.0.weight"][0], standard_errors(information(plain, rows))
     assert bool((ridge < free["gates.0.weight"][0]).all())
@@ -329,8 +330,8 @@ def separated_rows():
     return make_rows(x[:, None], (np.where(x < 0, 5 + x, -5 - x) + 0.3 * rng.normal(size=60))[:, None])
 
 
-def refused(fit, rows, **given):
-    found = information(fit, rows, **given)
+def refused(fit, rows):
+    found = information(fit, rows)
     assert found.refused is not None
     assert bool(found.covariance.isnan().all())
     assert bool(torch.stack([value.isnan().all() for value in standard_errors(found).values()]).all())
@@ -392,14 +393,14 @@ def test_a_kink_is_refused_by_name():
 def test_an_active_bound_is_refused_by_name(lines):
     _, _, rows, _ = lines
     bounds = {"family.scale": (0.45, 3.0)}
-    words = refused(maximum_likelihood(TWO, rows, starts=5, bounds=bounds), rows, bounds=bounds)
+    words = refused(maximum_likelihood(TWO, rows, FitSpec(bounds=bounds), starts=5), rows)
     assert "a bound holds family.scale" in words
 
 
 def test_a_scale_on_its_floor_is_refused_by_name(lines):
     _, _, rows, _ = lines
     floor = torch.tensor([0.45], dtype=torch.float64)
-    words = refused(maximum_likelihood(TWO, rows, starts=5, min_scale=floor), rows, min_scale=floor)
+    words = refused(maximum_likelihood(TWO, rows, FitSpec(min_scale=floor), starts=5), rows)
     assert "floor of the scale holds family.scale" in words
 
 
@@ -418,15 +419,14 @@ def test_few_rows_and_a_search_cut_short_are_refused(lines):
     assert "the search stopped before" in refused(early, rows)
 
 
-def test_other_rows_and_other_settings_are_refused(lines):
+def test_other_rows_are_refused_and_the_spec_of_the_fit_is_used(lines):
     x, y, rows, fit = lines
     other = y.copy()
     other[0] += 0.5
     assert "those of the fit had" in refused(fit, make_rows(x, other[:, None]))
     held = {"experts.intercept": torch.tensor([[1.2], [torch.nan]], dtype=torch.float64)}
-    fixed = maximum_likelihood(TWO, rows, starts=5, fixed=held)
-    assert "still rises" in refused(fixed, rows)
-    found = information(fixed, rows, fixed=held)
+    fixed = maximum_likelihood(TWO, rows, FitSpec(fixed=held), starts=5)
+    found = information(fixed, rows)
     errors = standard_errors(found)["experts.intercept"]
     assert errors[0, 0] == 0
     assert errors[1, 0] > 0

@@ -13,6 +13,7 @@ from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture, log_density, regression
 from gatewise.core.rows import columns, make_rows
 from gatewise.fit import maximum_likelihood
+from gatewise.fit.spec import FitSpec
 from gatewise.infer.bands import gate_band, mean_band
 from gatewise.infer.information import information, standard_errors
 from gatewise.infer.intervals import critical, delta, ends, wald
@@ -220,9 +221,9 @@ def test_a_profile_stops_at_a_bound(lines):
     _, _, rows, fit = lines
     scale = float(fit.measure.family["scale"].max())
     bounds = {"family.scale": (0.1, 1.02 * scale)}
-    boxed = maximum_likelihood(TWO, rows, starts=5, bounds=bounds)
+    boxed = maximum_likelihood(TWO, rows, FitSpec(bounds=bounds), starts=5)
     wide = int(boxed.measure.family["scale"].argmax())
-    found = profile(boxed, rows, f"family.scale[{wide},0]", bounds=bounds)
+    found = profile(boxed, rows, f"family.scale[{wide},0]")
     assert found.ends == (End.crossed, End.bound)
     assert found.upper == pytest.approx(1.02 * scale)
 
@@ -264,8 +265,8 @@ def test_profiles_are_refused_in_words(lines):
         with pytest.raises(ValueError, match="is not a parameter of this mixture"):
             profile(fit, rows, name)
     floor = torch.tensor([0.6], dtype=torch.float64)
-    held = maximum_likelihood(TWO, rows, starts=5, min_scale=floor)
-    found = profile(held, rows, "experts.coef[0,0,0]", min_scale=floor)
+    held = maximum_likelihood(TWO, rows, FitSpec(min_scale=floor), starts=5)
+    found = profile(held, rows, "experts.coef[0,0,0]")
     assert "floor of the scale" in found.refused
     assert isnan(found.lower)
     assert found.ends == (End.refused, End.refused)

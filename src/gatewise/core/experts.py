@@ -41,10 +41,6 @@ class Expert(Predictor):
         """Return an expert and parameters with value ``(old value - shift) / scale`` per output, or None."""
         return None
 
-    def slopes(self) -> tuple[str, ...]:
-        """Return the parameters that multiply the inputs: not unique when these are collinear."""
-        return self.names("slope")
-
     def kinked(self) -> bool:
         """Return whether the first derivative jumps somewhere."""
         return False

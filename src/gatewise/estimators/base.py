@@ -19,7 +19,7 @@ from gatewise.estimators import options
 from gatewise.estimators.alerts import GOOD, alert, alert_ridge, ask_theory
 from gatewise.estimators.attributes import natural
 from gatewise.estimators.gate_inputs import GateReader, straight
-from gatewise.estimators.inference import Errors, Inference, errors_of, infer, settings
+from gatewise.estimators.inference import Errors, Inference, errors_of, infer
 from gatewise.estimators.inputs import label_groups, read_inputs, read_training, reject_text
 from gatewise.estimators.summary import summary
 from gatewise.estimators.tables import Part, by_name, group_labels
@@ -81,7 +81,7 @@ class MixtureEstimator(BaseEstimator):
         if data.rows.n_units < leaves:
             raise ValueError(f"n_samples={data.rows.n_units} for {leaves} experts: give at least one row per expert")
         mixture = options.mixture_of(self, data.rows)
-        given = settings(self, mixture, data.rows, data.flat)
+        spec = options.spec_of(self, mixture, data.rows, data.flat)
         search = {
             "starts": int(self.n_init),
             "seed": options.seed_of(self.random_state),
@@ -89,14 +89,13 @@ class MixtureEstimator(BaseEstimator):
             "progress": self.verbose if callable(self.verbose) else _report if self.verbose else None,
         }
         if self.method == "ls":
-            del given["min_scale"]
-            fit = least_squares(mixture, data.rows, **search, **given)
+            fit = least_squares(mixture, data.rows, spec, **search)
         else:
             solver = "em" if self.method == "em" else "newton"
-            fit = maximum_likelihood(mixture, data.rows, method=solver, max_iter=int(self.max_iter), **search, **given)
+            fit = maximum_likelihood(mixture, data.rows, spec, method=solver, max_iter=int(self.max_iter), **search)
         if self.verbose and not callable(self.verbose):
             sys.stderr.write("\n")
-        errors = errors_of(information(fit, data.rows, **given))
+        errors = errors_of(information(fit, data.rows))
         self._adopt(fit, data.reader, data.flat, shares(fit.mixture, fit.measure, data.rows), errors)
         alert(fit, list(getattr(self, "feature_names_in_", ())), stacklevel=2)
         if not self.fixed and ask_theory(fit, errors):  # what is fixed is no ridge

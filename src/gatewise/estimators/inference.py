@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,10 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from gatewise.core.families import FullGaussian
-from gatewise.core.mixture import Measure, Mixture
+from gatewise.core.mixture import Measure
 from gatewise.core.rows import Rows
 from gatewise.data.parquet import as_table, is_table, opened
-from gatewise.estimators import options
 from gatewise.estimators.arrow import labels_of
 from gatewise.estimators.inputs import label_groups, read_inputs, read_training, read_weights
 from gatewise.estimators.tables import column_of, group_labels, of_training
@@ -66,18 +65,6 @@ def errors_of(found: Information) -> Errors:
     return Errors(values, None, found.notes)
 
 
-def settings(estimator: Any, mixture: Mixture, rows: Rows, flat: bool) -> dict[str, Any]:
-    """Return the arguments of an estimator that say which parameters are estimated, as the engine takes them."""
-    held = options.Held(mixture, rows, flat)
-    return {
-        "bounds": held.bounds(estimator.bounds),
-        "fixed": held.fixed(estimator.fixed),
-        "alpha": float(estimator.alpha),
-        "gauge": estimator.gauge,
-        "min_scale": options.floor_of(estimator.min_scale, rows.y.shape[1]),
-    }
-
-
 @dataclass(frozen=True, eq=False)
 class Inference:
     """Errors and intervals of a fitted estimator, made by its `inference` method.
@@ -91,7 +78,6 @@ class Inference:
     information: Information
     estimator: Any
     rows: Rows
-    given: Mapping[str, Any]
 
     def text(self) -> str:
         """Return the kind of the errors and the intervals as a table, or why there are none."""
@@ -136,7 +122,7 @@ class Inference:
         ValueError
             If the fit allows none, or for a name that is not estimated.
         """
-        found = profile(self.fit, self.rows, name, level, **self.given)
+        found = profile(self.fit, self.rows, name, level)
         if found.refused:
             raise ValueError(f"this fit has no profile interval of {name}: {found.refused}")
         return found
@@ -181,11 +167,10 @@ def infer(
     data = read_training(reader, X, y, sample_weight, gate_X, groups, gated)
     if data.reader.given != estimator._reader.given or data.reader.count != estimator._reader.count:
         raise ValueError(f"fit was given {estimator._reader.count} gate inputs: give the gate_X of the fit again")
-    given = settings(estimator, estimator.mixture_, data.rows, data.flat)
     labels = None
     if clusters is not None:
         labels = unit_labels(*_by_row(of_training(X, y), y, clusters, sample_weight, groups))
-    return Inference(information(estimator.fit_, data.rows, kind, labels, **given), copy(estimator), data.rows, given)
+    return Inference(information(estimator.fit_, data.rows, kind, labels), copy(estimator), data.rows)
 
 
 def _by_row(x: Any, y: Any, clusters: Any, sample_weight: Any, groups: Any) -> tuple[Any, Any, Any, int]:

@@ -20,6 +20,7 @@ from gatewise.core.mixture import Mixture
 from gatewise.core.predictors import Parameter
 from gatewise.core.rows import Rows
 from gatewise.fit.frames import moments, response_frame
+from gatewise.fit.spec import FitSpec
 
 METHODS = ("ml", "em", "ls")
 
@@ -239,6 +240,18 @@ def floor_of(min_scale: Any, q: int) -> Tensor | None:
     if floor.shape not in ((), (q,)) or not (np.isfinite(floor) & (floor > 0)).all():
         raise ValueError(f"min_scale={min_scale!r}: give a positive number, or one per column of y ({q})")
     return torch.from_numpy(floor).expand(q)
+
+
+def spec_of(estimator: Any, mixture: Mixture, rows: Rows, flat: bool) -> FitSpec:
+    """Return what an estimator's arguments say is estimated."""
+    held = Held(mixture, rows, flat)
+    return FitSpec(
+        held.bounds(estimator.bounds) or {},
+        held.fixed(estimator.fixed) or {},
+        alpha=float(estimator.alpha),
+        gauge=estimator.gauge,
+        min_scale=floor_of(estimator.min_scale, rows.y.shape[1]),
+    )
 
 
 def seed_of(random_state: Any) -> int | None:

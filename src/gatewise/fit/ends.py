@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from gatewise.fit.certify import soundness
-from gatewise.fit.conclude import scaled
-from gatewise.fit.problem import Problem, evaluate, newton_polish
+from gatewise.fit.problem import Problem, evaluate, in_units_of_variance, newton_polish
 from gatewise.optim import Reason
 
 ROUND, MOST_ROUNDS = 100, 30  # iterations of Newton's method in a round, and rounds
@@ -17,13 +16,62 @@ BUDGET = 3e6  # rows times iterations that are spent on rounds after the first
 LAST = 1e6  # added to the objective of unsound ends, so that every sound one comes first
 
 
-def worth(value: Tensor, sound: Tensor) -> Tensor:
+class Ends(NamedTuple):
+    """Where starts ended.
+
+    Attributes
+    ----------
+    problem : Problem
+        That they were searched on, on all rows or a part of them.
+    points : Tensor (S, P)
+    value : Tensor (S,)
+        Objective.
+    sound : Tensor (S,) of bool
+        Whether a point is sound and its objective finite.
+    n_iter : int
+        Iterations spent.
+    kinds : tuple of str
+    """
+
+    problem: Problem
+    points: Tensor
+    value: Tensor
+    sound: Tensor
+    n_iter: int = 0
+    kinds: tuple[str, ...] = ()
+
+    def with_more(self, other: Ends) -> Ends:
+        """Return the ends of two searches of one problem."""
+        return Ends(
+            self.problem,
+            torch.cat([self.points, other.points]),
+            torch.cat([self.value, other.value]),
+            torch.cat([self.sound, other.sound]),
+            self.n_iter + other.n_iter,
+            (*self.kinds, *other.kinds),
+        )
+
+    def best(self, count: int) -> Ends:
+        """Return the best `count` ends that differ, sound ones first."""
+        chosen = distinct_optima(ranking_key(self.value, self.sound), count)
+        kinds = tuple(self.kinds[i] for i in chosen) if self.kinds else ()
+        return self._replace(
+            points=self.points[chosen], value=self.value[chosen], sound=self.sound[chosen], kinds=kinds
+        )
+
+
+def ends_of(problem: Problem, points: Tensor, value: Tensor, n_iter: int = 0, kinds: tuple[str, ...] = ()) -> Ends:
+    """Return points (S, P) with objectives (S,) as ends of a search."""
+    return Ends(problem, points, value, soundness(problem, points).sound & value.isfinite(), n_iter, kinds)
+
+
+def ranking_key(value: Tensor, sound: Tensor) -> Tensor:
     """Return objectives (S,) to rank ends by: unsound ones after all sound ones, infinite what is not finite."""
     value = torch.where(value.isfinite(), value, torch.inf)
     return torch.where(sound, value, value + LAST)
 
 
-def different(value: Tensor, count: int, width: float | None = None) -> list[int]:
+def distinct_optima(value: Tensor, count: int, width: float | None = None) -> list[int]:
     """Return the best `count` members whose values (S,) differ, best first.
 
     Parameters
@@ -41,19 +89,19 @@ def different(value: Tensor, count: int, width: float | None = None) -> list[int
     return chosen
 
 
-def polished(
-    problem: Problem, found: Tensor, value: Tensor, count: int, deadline: float | None, more: int = 0
+def polish_best(
+    problem: Problem, found: Tensor, key: Tensor, count: int, deadline: float | None, more: int = 0
 ) -> tuple[Tensor, int]:
     """Polish the best `count` different ends (S, P) on all rows and return the best (P,), with the iterations spent.
 
     Parameters
     ----------
-    value : Tensor (S,)
-        By which they are ranked, see `worth`.
+    key : Tensor (S,)
+        By which they are ranked, see `ranking_key`.
     more : int
         Further ends that are polished where all of those turn out unsound.
     """
-    order = different(value, count + more)
+    order = distinct_optima(key, count + more)
     first = _polish(problem, found[order[:count]], deadline)
     if bool(first.value.min() < LAST) or len(order) <= count:
         return first.points[int(first.value.argmin())], first.n_iter
@@ -79,14 +127,16 @@ def _polish(problem: Problem, points: Tensor, deadline: float | None) -> _Polish
     left = torch.arange(len(points))
     for _ in range(max(1, min(MOST_ROUNDS, int(BUDGET / (ROUND * problem.rows.n))))):
         best = torch.nan_to_num(evaluate(problem, points, 0)[0], nan=torch.inf)
-        fine = scaled(problem, points[int(best.argmin())])
+        fine = in_units_of_variance(problem, points[int(best.argmin())])
         if fine.unit < 0.9 * unit:
             left = torch.arange(len(points))  # the units of residuals have moved
         unit = fine.unit
         done = newton_polish(fine, points[left], ROUND, deadline)
         points[left], spent = done.x, spent + int(done.n_iter.max())
         left = left[done.reason == Reason.max_iter]
-        if not len(left) and (fine is problem or scaled(problem, points[int(best.argmin())]).unit >= 0.9 * unit):
+        if not len(left) and (
+            fine is problem or in_units_of_variance(problem, points[int(best.argmin())]).unit >= 0.9 * unit
+        ):
             break
     value = evaluate(fine, points, 0)[0]
-    return _Polished(points, worth(value, soundness(fine, points).sound), spent)
+    return _Polished(points, ranking_key(value, soundness(fine, points).sound), spent)

@@ -6,7 +6,7 @@ A part that cannot be re-expressed exactly in other units (a user's own score wi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import replace
 from typing import NamedTuple, cast
 
@@ -131,13 +131,13 @@ def response_frame(mixture: Mixture, rows: Rows) -> Frame:
     return y if mixture.normalised else y._replace(shift=torch.zeros_like(y.shift))
 
 
-def choose(mixture: Mixture, rows: Rows, held: Mapping[str, object]) -> Framing:
+def choose(mixture: Mixture, rows: Rows, held: Collection[str]) -> Framing:
     """Return the framing in which a mixture is fitted.
 
     Parameters
     ----------
-    held : mapping path -> anything
-        Parameters with bounds or fixed values: their room keeps its origin, so that these stay elementwise.
+    held : collection of paths
+        Parameters with bounds, fixed values or ties: their room keeps its origin, so that these stay elementwise.
     """
     d, gate_d, q = rows.x.shape[1], rows.gate_x.shape[1], rows.y.shape[1]
     at = neutral(mixture, d, gate_d, mixture.family.outputs(q))

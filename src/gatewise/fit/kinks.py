@@ -33,7 +33,7 @@ class Center(NamedTuple):
     name: str
 
 
-def settle_on_kinks(
+def refine_at_kinks(
     problem: Problem, free: Tensor, deadline: float | None
 ) -> tuple[Tensor, tuple[str, ...], Tensor | None]:
     """Refine a point (P,) of a kinked mixture; return it, the names of parameters on kinks, and their mask.

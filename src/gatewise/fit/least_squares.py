@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from math import log
@@ -17,14 +16,12 @@ from gatewise.core.families import MeanOnly
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.rows import Rows
 from gatewise.fit import frames, projection
-from gatewise.fit.certify import soundness
-from gatewise.fit.conclude import Searched, conclude
-from gatewise.fit.ends import different, polished, worth
-from gatewise.fit.model import prepare
-from gatewise.fit.problem import GAUSS_NEWTON, SQUARES, Problem, evaluate, newton_polish, problem_of
+from gatewise.fit.ends import Ends, ends_of
+from gatewise.fit.pipeline import Clock, Method, Points, Progress, Task, estimate
+from gatewise.fit.problem import GAUSS_NEWTON, SQUARES, Problem, evaluate, newton_polish
 from gatewise.fit.result import Fit
-from gatewise.fit.search import CARRIED, SEARCHED, Progress, first_points
-from gatewise.fit.starts import given_starts, seeds, thin
+from gatewise.fit.spec import FitSpec
+from gatewise.fit.starts import given_starts, thin
 from gatewise.fit.threads import few_threads
 
 NESTED = 10  # starts from which the mixture with one expert fewer is fitted too
@@ -46,12 +43,9 @@ def mean_of(mixture: Mixture) -> Mixture:
 def least_squares(
     mixture: Mixture,
     rows: Rows,
+    spec: FitSpec = FitSpec(),  # noqa: B008 (frozen)
     *,
     starts: int | Sequence[Measure] = 20,
-    bounds: Mapping[str, tuple[float | Tensor, float | Tensor]] | None = None,
-    fixed: Mapping[str, Tensor] | None = None,
-    alpha: float = 0.0,
-    gauge: str = "fixed",
     seed: int | None = 0,
     max_time: float | None = None,
     progress: Progress | None = None,
@@ -71,8 +65,8 @@ def least_squares(
     rows : Rows
     starts : int or sequence of Measure
         Number of starts, or measures (in the units of the data) to start from.
-    bounds, fixed, alpha, gauge, seed, max_time, progress
-        As in `maximum_likelihood`.
+    spec, seed, max_time, progress
+        As in `maximum_likelihood`; the floor of scales has no meaning.
 
     Returns
     -------
@@ -85,46 +79,48 @@ def least_squares(
         For a gate with jumps (top-k), an unknown path, impossible bounds, fewer rows than leaves, or values that are
         not finite.
     """
-    deadline = None if max_time is None else time.monotonic() + max_time
-    mixture = mean_of(mixture)
-    model = prepare(mixture, rows, bounds=bounds, fixed=fixed, gauge=gauge, alpha=alpha)
+    return estimate(mean_of(mixture), rows, spec, LEAST_SQUARES, starts, seed, Clock.of(max_time, progress))
 
-    def late() -> bool:
-        return deadline is not None and time.monotonic() > deadline
 
-    tell = progress or (lambda stage, done, total: None)
-    thinning, drawing = seeds(seed, 2)
-    everything = problem_of(model, model.rows, alpha, SQUARES)
-    sketch = thin(model.rows, thinning) if isinstance(starts, int) else model.rows
-    small = sketch if rows.n_units > SEARCHED else model.rows
-    first = everything if small is model.rows else replace(everything, rows=small)
-    free, kinds = first_points(model, sketch, starts, drawing)
-    if isinstance(starts, int):
-        random = free[:0] if late() else scattered(first, 2 * starts, drawing, deadline)
-        free, kinds = torch.cat([free, random]), (*kinds, *("random",) * len(random))
-        if starts >= NESTED and mixture.branching[-1] > 1 and not (bounds or fixed) and not late():
-            less = replace(mixture, branching=(*mixture.branching[:-1], mixture.branching[-1] - 1))
-            left = None if deadline is None else max(0.0, 0.5 * (deadline - time.monotonic()))
-            fewer = least_squares(less, rows, starts=NESTED - 1, alpha=alpha, gauge=gauge, seed=0, max_time=left)
-            inner = frames.reframe(less, fewer.measure, model.framing)[1]
-            for kind, shrink in (("split", 1.0), ("near-zero", 0.02)):
-                more = given_starts(model.chart, [grown(less, inner, shrink, drawing) for _ in range(GROWN)])
-                free, kinds = torch.cat([free, more]), (*kinds, *(kind,) * GROWN)
-    tell("least squares", 0, len(free))
-    found = search(first, free, deadline, ROUGH)
-    if isinstance(starts, int) and starts >= NESTED and mixture.n_leaves > 1:
+def improve(problem: Problem, free: Tensor, clock: Clock) -> Ends:
+    """Return where starts (S, P) lead by variable projection or Levenberg-Marquardt."""
+    clock.progress("least squares", 0, len(free))
+    points = search(problem, free, clock.deadline, ROUGH)
+    return ends_of(problem, points, evaluate(problem, points, 0)[0])
+
+
+def more_starts(task: Task) -> Points:
+    """Return random points, and the mixture with one expert fewer with an expert split or a near-zero one added."""
+    chart, given = task.model.chart, task.model.given
+    if task.clock.late():
+        return Points(torch.zeros(0, chart.size, dtype=torch.float64), ())
+    random = scattered(task.part, 2 * task.drawn, task.drawing, task.clock.deadline)
+    points = Points(random, ("random",) * len(random))
+    if task.drawn < NESTED or given.branching[-1] < 2 or task.model.spec.determined or task.clock.late():
+        return points
+    less = replace(given, branching=(*given.branching[:-1], given.branching[-1] - 1))
+    fewer = task.nested(less, task.model.spec, NESTED - 1, 0)
+    inner = frames.reframe(less, fewer.measure, task.model.framing)[1]
+    for kind, shrink in (("split", 1.0), ("near-zero", 0.02)):
+        more = given_starts(chart, [grown(less, inner, shrink, task.drawing) for _ in range(GROWN)])
+        points = points.and_(Points(more, (kind,) * GROWN))
+    return points
+
+
+def draw_experts_anew(task: Task, ends: Ends) -> tuple[Ends, Ends]:
+    """Draw one expert of the best ends anew, and count what is found among the starts."""
+    if task.drawn >= NESTED and task.model.given.n_leaves > 1:
         for _ in range(ROUNDS):
-            if late():
+            if task.clock.late():
                 break
-            bases = found[different(worth(evaluate(first, found, 0)[0], soundness(first, found).sound), BASES)]
-            trials = search(first, _replaced(first, bases, 2 * starts, drawing), deadline, ROUGH)
-            found, kinds = torch.cat([found, trials]), (*kinds, *("replaced",) * len(trials))
-    value = evaluate(first, found, 0)[0]
-    sound = soundness(first, found).sound & value.isfinite()
-    tell("Newton", 0, POLISHED)
-    count = POLISHED if first is everything else CARRIED
-    point, spent = polished(everything, found, worth(value, sound), count, deadline)
-    return conclude(model, everything, point, Searched(first, found, kinds, sound), spent, True, deadline)
+            trials = _replaced(task.part, ends.best(BASES).points, 2 * task.drawn, task.drawing)
+            found = improve(task.part, trials, task.clock)
+            ends = ends.with_more(found._replace(kinds=("replaced",) * len(trials)))
+    task.clock.progress("Newton", 0, POLISHED)
+    return ends, ends
+
+
+LEAST_SQUARES = Method(SQUARES, improve, POLISHED, more_starts, draw_experts_anew)
 
 
 def scattered(problem: Problem, count: int, generator: np.random.Generator, deadline: float | None) -> Tensor:
@@ -156,7 +152,7 @@ def _random(chart: Chart, inputs: Tensor, generator: np.random.Generator) -> Mea
         scatter = torch.from_numpy(generator.standard_normal(shape))
         values[path] = torch.exp(0.3 * scatter) if specs[path].transform == "log" else 1.5 * scatter
     for level, gate in enumerate(chart.mixture.gates):
-        room, bias, slopes = f"gates.{level}", gate.score.bias(), gate.score.slopes()
+        room, bias, slopes = f"gates.{level}", gate.score.bias(), gate.score.names("slope")
         owners = chart.mixture.branching[: level + 1]
         rows = inputs[:, torch.from_numpy(generator.integers(inputs.shape[-1], size=owners))].movedim(0, -1)
         values |= dict.fromkeys(chart.mixture.paths(room, "location"), rows)

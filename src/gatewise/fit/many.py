@@ -7,9 +7,8 @@ bitwise the same for any number of workers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from math import log
 from typing import NamedTuple
 
@@ -21,15 +20,16 @@ from torch import Tensor
 from gatewise.core.chart import Chart
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.rows import Rows, stacked
-from gatewise.fit.certify import soundness
-from gatewise.fit.conclude import Searched, conclude
-from gatewise.fit.ends import polished, worth
+from gatewise.fit.ends import ends_of, polish_best, ranking_key
+from gatewise.fit.finalize import finalize
 from gatewise.fit.frames import Framing
-from gatewise.fit.least_squares import ROUGH, mean_of, scattered, search
+from gatewise.fit.least_squares import LEAST_SQUARES, mean_of, scattered
+from gatewise.fit.maximum_likelihood import em_alone, rough
 from gatewise.fit.model import Model, prepare, scale_floor
-from gatewise.fit.problem import LIKELIHOOD, SQUARES, Loss, Problem, evaluate, problem_of
+from gatewise.fit.pipeline import Clock, Points, Progress, first_points
+from gatewise.fit.problem import LIKELIHOOD, SQUARES, Loss, Problem, problem_of
 from gatewise.fit.result import Fit
-from gatewise.fit.search import Progress, Search, first_points
+from gatewise.fit.spec import FitSpec
 from gatewise.fit.starts import thin
 from gatewise.fit.threads import one_thread
 
@@ -49,8 +49,8 @@ class Plan(NamedTuple):
     method : {"ml", "ls", "em"}
         "em": EM alone on all rows, `max_iter` passes at most, as it stands then.
     seed : int
-    bounds, fixed, gauge, min_scale
-        As in `maximum_likelihood`; without `min_scale` the floor is that of the block's least spread.
+    spec : FitSpec
+        Without `min_scale` the floor is that of the block's least spread.
     subsample : int or None
         Rows that starts are searched on, where a replicate has more; None: all.
     max_iter : int
@@ -61,10 +61,7 @@ class Plan(NamedTuple):
     starts: int | Callable[[int], Sequence[Measure]] = 5
     method: str = "ml"
     seed: int = 0
-    bounds: Mapping[str, tuple[float | Tensor, float | Tensor]] | None = None
-    fixed: Mapping[str, Tensor] | None = None
-    gauge: str = "fixed"
-    min_scale: float | None = None
+    spec: FitSpec = FitSpec()
     subsample: int | None = SUBSAMPLE
     max_iter: int = 1000
 
@@ -153,38 +150,34 @@ class _Job(NamedTuple):
 
 def _job(plan: Plan, replicate: int, model: Model, loss: Loss) -> _Job:
     generator = np.random.default_rng(np.random.SeedSequence(plan.seed, spawn_key=(replicate,)))
-    whole = problem_of(model, model.rows, 0.0, loss)
+    whole = problem_of(model, model.rows, loss)
     part = whole
     if plan.method != "em" and plan.subsample is not None and model.rows.n > plan.subsample:
         part = replace(whole, rows=thin(model.rows, generator, plan.subsample))
     given = plan.starts if isinstance(plan.starts, int) else plan.starts(replicate)
-    free, kinds = first_points(model, part.rows, given, generator)
+    points = first_points(model, part.rows, given, generator)
     if loss is SQUARES and isinstance(given, int):
         random = scattered(part, given, generator, None)
-        free, kinds = torch.cat([free, random]), (*kinds, *("random",) * len(random))
-    return _Job(model, whole, part, free, kinds)
+        points = points.and_(Points(random, ("random",) * len(random)))
+    return _Job(model, whole, part, *points)
 
 
 def _ends(plan: Plan, batch: Problem, free: Tensor) -> tuple[Tensor, Tensor]:
     """Return where all starts of a block end, before Newton's method, and their objectives."""
-    if batch.loss is SQUARES:
-        found = search(batch, free, None, ROUGH)
-        return found, evaluate(batch, found, 0)[0]
-    method = "em" if plan.method == "em" else "newton"
-    quiet = Search(method, plan.max_iter, None, lambda stage, done, total: None)
-    found, value, _ = quiet.run(batch, free, keep=0)
-    return found, value
+    if plan.method == "ml":
+        return rough(batch, free, Clock())[:2]
+    ends = (LEAST_SQUARES if plan.method == "ls" else em_alone(plan.max_iter)).improve(batch, free, Clock())
+    return ends.points, ends.value
 
 
 def _fit(plan: Plan, job: _Job, found: Tensor, value: Tensor) -> Fit:
     """Polish the best different ends of a replicate on all its rows, and certify; EM is left where it stands."""
-    sound = soundness(job.part, found).sound & value.isfinite()
-    searched = Searched(job.part, found, job.kinds, sound)
+    ends = ends_of(job.part, found, value, kinds=job.kinds)
+    key = ranking_key(value, ends.sound)
     if plan.method == "em":
-        best = found[int(worth(value, sound).argmin())]
-        return conclude(job.model, job.whole, best, searched, plan.max_iter, False, None)
-    point, spent = polished(job.whole, found, worth(value, sound), KEPT, None, more=KEPT)
-    return conclude(job.model, job.whole, point, searched, spent, True, None)
+        return finalize(job.model, job.whole, found[int(key.argmin())], ends, plan.max_iter, False, None)
+    point, spent = polish_best(job.whole, found, key, KEPT, None, more=KEPT)
+    return finalize(job.model, job.whole, point, ends, spent, True, None)
 
 
 def _alike(chart: Chart, other: Chart) -> bool:
@@ -201,10 +194,9 @@ def _near(framing: Framing, other: Framing) -> bool:
 def _models(plan: Plan, sets: Sequence[Rows]) -> list[Model]:
     """Prepare all replicates, in working units of their own or, where these are about the same, of the first."""
     mixture = mean_of(plan.mixture) if plan.method == "ls" else plan.mixture
-    ready = partial(prepare, mixture, bounds=plan.bounds, fixed=plan.fixed, gauge=plan.gauge)
-    models = [ready(rows, min_scale=plan.min_scale) for rows in sets]
+    models = [prepare(mixture, rows, plan.spec) for rows in sets]
     first = models[0].chart
     if all(_alike(m.chart, first) for m in models) or not all(_near(m.framing, models[0].framing) for m in models):
         return models
-    least = torch.stack([scale_floor(rows, plan.min_scale) for rows in sets]).amin(0)
-    return [ready(rows, min_scale=least, framing=models[0].framing) for rows in sets]
+    least = torch.stack([scale_floor(rows, plan.spec.min_scale) for rows in sets]).amin(0)
+    return [prepare(mixture, rows, replace(plan.spec, min_scale=least), models[0].framing) for rows in sets]

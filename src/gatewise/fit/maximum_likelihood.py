@@ -1,44 +1,41 @@
-"""Maximum likelihood: many starts in one batch, then the best polished on all rows and certified."""
+"""Maximum likelihood: starts by a few EM steps, L-BFGS and Newton's method; or by EM alone."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gatewise.core.chart import Chart
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.rows import Rows
-from gatewise.fit import frames
-from gatewise.fit.certify import soundness
-from gatewise.fit.conclude import Searched, conclude
-from gatewise.fit.model import prepare
-from gatewise.fit.problem import Problem, problem_of
-from gatewise.fit.relocate import applies, relocations, with_spare
+from gatewise.fit.em import expectation_maximisation
+from gatewise.fit.ends import Ends, ends_of
+from gatewise.fit.insertion import add_empty_expert, applies, relocations
+from gatewise.fit.pipeline import SEARCHED, Clock, Method, Points, Progress, Task, estimate
+from gatewise.fit.problem import LIKELIHOOD, Problem, newton_polish, objective
 from gatewise.fit.result import SAME, Fit
-from gatewise.fit.search import SEARCHED, Progress, Search, finish, first_points
-from gatewise.fit.starts import given_starts, seeds, thin
+from gatewise.fit.spec import FitSpec
+from gatewise.fit.starts import given_starts
 from gatewise.fit.threads import few_threads
+from gatewise.optim import Reason, lbfgs
 
 THOROUGH = 10  # starts from which experts are moved too
 ROUNDS = 4
+ROUGH, SHORT = 150, 40  # iterations of L-BFGS, of starts and of moved experts
+CHOSEN = 8  # moved experts that are carried through Newton's method
+PASSES = 10  # EM steps before
 
 
 @few_threads
 def maximum_likelihood(
     mixture: Mixture,
     rows: Rows,
+    spec: FitSpec = FitSpec(),  # noqa: B008 (frozen)
     *,
     starts: int | Sequence[Measure] = 20,
-    bounds: Mapping[str, tuple[float | Tensor, float | Tensor]] | None = None,
-    fixed: Mapping[str, Tensor] | None = None,
-    alpha: float = 0.0,
-    gauge: str = "fixed",
-    min_scale: float | Tensor | None = None,
     seed: int | None = 0,
     max_time: float | None = None,
     method: str = "newton",
@@ -55,18 +52,10 @@ def maximum_likelihood(
     ----------
     mixture : Mixture
     rows : Rows
+    spec : FitSpec
+        Bounds, fixed values, ties, ridge, gauge, floor of scales.
     starts : int or sequence of Measure
         Number of starts, or measures (in the units of the data) to start from.
-    bounds : mapping path -> (lower, upper), optional
-        Box in natural units, such as ``{"family.scale": (0.1, 2.0)}``.
-    fixed : mapping path -> Tensor, optional
-        Parts that are not estimated; NaN entries stay free.
-    alpha : float
-        Ridge on centred gate slopes, in working (standardised) units.
-    gauge : {"fixed", "none"}
-        ``none`` also estimates what no data can identify, such as the temperature of a dense-to-sparse gate.
-    min_scale : float or Tensor (q,), optional
-        Floor of standard deviations; default .01 of the standard deviation of y.
     seed : int, optional
     max_time : float, optional
         Seconds after which the best so far is returned.
@@ -85,78 +74,109 @@ def maximum_likelihood(
         For a gate without a density, an unknown path, impossible bounds, fewer rows than leaves, values that are not
         finite, or a response that the family does not allow.
     """
-    deadline = None if max_time is None else time.monotonic() + max_time
-    model = prepare(mixture, rows, bounds=bounds, fixed=fixed, gauge=gauge, min_scale=min_scale, alpha=alpha)
     if method not in ("newton", "em"):
         raise ValueError(f"method={method!r}: choose 'newton' or 'em'")
-    search = Search(method, max_iter, deadline, progress or (lambda stage, done, total: None))
-    thinning, drawing = seeds(seed, 2)
-    everything = problem_of(model, model.rows, alpha)
-    drawn = isinstance(starts, int)
-    sketch = thin(model.rows, thinning) if drawn else model.rows
-    small = sketch if model.rows.n_units > SEARCHED else model.rows
-    first = everything if small is model.rows else problem_of(model, small, alpha)
-    free, kinds = first_points(model, sketch, starts, drawing)
-    again = partial(
-        maximum_likelihood, alpha=alpha, gauge=gauge, min_scale=min_scale, progress=progress, max_time=search.half()
-    )
-    tempered = _free_temperatures(model.chart)
-    if tempered and isinstance(starts, int) and starts > 1 and method == "newton":
-        # the mixture without temperatures is nested: its optimum is one of the starts
-        ones = {path: torch.ones(model.chart.shapes[path]) for path in tempered}
-        plain = again(mixture, rows, starts=starts, bounds=bounds, fixed={**(fixed or {}), **ones}, seed=seed)
-        nested = frames.reframe(model.given, plain.measure, model.framing)[1]
-        free, kinds = torch.cat([free, given_starts(model.chart, [nested])]), (*kinds, "untempered")
-    found, value, n_iter = search.run(first, free)
-    sound = soundness(first, found).sound & value.isfinite()
-    point, more = finish(everything, first, found, value, sound, search)
-    if isinstance(starts, int) and starts >= THOROUGH and method == "newton" and moves(everything):
-        spare = None
-        if len(mixture.branching) == 1 and mixture.branching[0] > 2 and not (bounds or fixed):
-            # one expert fewer: its optimum is found reliably, and shows where a spare expert helps most
-            fewer = again(replace(mixture, branching=(mixture.branching[0] - 1,)), rows, starts=THOROUGH - 1, seed=0)
-            spare = frames.reframe(model.given, with_spare(mixture, fewer.measure), model.framing)[1]
-        point, moved = _relocate(everything, point, search, spare)
-        more += moved
-    searched = Searched(first, found, kinds, sound)
-    return conclude(model, everything, point, searched, n_iter + more, method == "newton", deadline)
+    how = NEWTON if method == "newton" else em_alone(max_iter)
+    return estimate(mixture, rows, spec, how, starts, seed, Clock.of(max_time, progress))
 
 
-def _free_temperatures(chart: Chart) -> tuple[str, ...]:
-    """Return the paths of the temperatures that are estimated."""
-    paths = chart.mixture.paths("gates", "temperature")
-    return tuple(path for path in paths if bool((chart.columns(path) >= 0).any()))
+def em_alone(max_iter: int) -> Method:
+    """Return EM to the gradient tolerance, with so many passes at most."""
+
+    def improve(problem: Problem, free: Tensor, clock: Clock) -> Ends:
+        clock.progress("EM", 0, len(free))
+        path = expectation_maximisation(problem, free, max_iter=max_iter, tol_gradient=1e-9, deadline=clock.deadline)
+        return ends_of(problem, path.free, path.value, path.n_iter)
+
+    return Method(LIKELIHOOD, improve, 0, no_more_starts, lambda task, ends: (ends, ends))
 
 
-def moves(problem: Problem) -> bool:
-    """Return whether experts are moved: there are not too many rows, and the parts allow it."""
-    return problem.rows.n_units <= SEARCHED and applies(problem)
+def no_more_starts(task: Task) -> Points:
+    """Return no further starts."""
+    return Points(torch.zeros(0, task.model.chart.size, dtype=torch.float64), ())
 
 
-def _relocate(problem: Problem, point: Tensor, search: Search, spare: Measure | None) -> tuple[Tensor, int]:
-    """Move one expert at a time to better places, until none is better.
+def rough(problem: Problem, free: Tensor, clock: Clock, iterations: int = ROUGH) -> tuple[Tensor, Tensor, int]:
+    """Return where EM and L-BFGS lead: points (S, P), objectives (S,), and the iterations spent."""
+    clock.progress("EM", 0, len(free))
+    path = expectation_maximisation(problem, free, max_iter=PASSES, tol_gradient=1e-9, deadline=clock.deadline)
+    if len(free) == 1:  # nothing to choose from: Newton's method at once takes the fewest passes
+        return path.free, path.value, path.n_iter
+    clock.progress("L-BFGS", 0, len(free))
+    lower, upper = problem.chart.lower, problem.chart.upper
+    on_iter = clock.counted("L-BFGS", len(free))
+    options: dict[str, Any] = {"tol": 1e-4, "max_iter": iterations, "deadline": clock.deadline, "on_iter": on_iter}
+    done = lbfgs(objective(problem), path.free, lower, upper, **options)
+    return done.x.clone(), done.value.clone(), path.n_iter + int(done.n_iter.max())
 
-    The first round also places the spare expert of `spare`, the optimum with one expert fewer.
+
+def improve(problem: Problem, free: Tensor, clock: Clock, iterations: int = ROUGH, keep: int | None = None) -> Ends:
+    """Return where starts (S, P) lead: EM, L-BFGS, and Newton's method for the best `keep` of them, or for all."""
+    points, value, spent = rough(problem, free, clock, iterations)
+    chosen = torch.argsort(torch.nan_to_num(value, nan=torch.inf), stable=True)[:keep].sort().values
+    clock.progress("Newton", 0, len(chosen))
+    points[chosen], value[chosen], more = _newton(problem, points[chosen], clock, 100 if len(free) == 1 else 80)
+    return ends_of(problem, points, value, spent + more)
+
+
+def _newton(problem: Problem, free: Tensor, clock: Clock, max_iter: int) -> tuple[Tensor, Tensor, int]:
+    """Run Newton's method with the exact Hessian from free coordinates (S, P), a second time where it is not done."""
+    done = newton_polish(problem, free, max_iter, clock.deadline, on_iter=clock.counted("Newton", len(free)))
+    late = done.reason == Reason.max_iter
+    spent = int(done.n_iter.max())
+    if bool(late.any()):
+        again = newton_polish(problem, done.x[late], max_iter, clock.deadline)
+        done.x[late], done.value[late] = again.x, again.value
+        spent += int(again.n_iter.max())
+    return done.x, done.value, spent
+
+
+def more_starts(task: Task) -> Points:
+    """Return the optimum of the mixture with temperatures of one, which is nested, where temperatures are estimated."""
+    model = task.model
+    chart = model.chart
+    tempered = [p for p in chart.mixture.paths("gates", "temperature") if bool((chart.columns(p) >= 0).any())]
+    if not tempered or task.drawn < 2:
+        return no_more_starts(task)
+    ones = {path: torch.ones(chart.shapes[path], dtype=torch.float64) for path in tempered}
+    plain = task.nested(model.given, replace(model.spec, fixed={**model.spec.fixed, **ones}), task.drawn, task.seed)
+    return Points(given_starts(chart, [task.working(plain.measure)]), ("untempered",))
+
+
+def move_experts(task: Task, ends: Ends) -> tuple[Ends, Ends]:
+    """Move one expert at a time to better places, until none is better; the first round adds a spare one too.
+
+    The spare expert belongs to the optimum with one expert fewer, which is found reliably and shows where one more
+    helps most. What is found so is no start: it counts for the best, not for the evidence.
     """
-    spent = 0
+    problem, (first, *others) = task.whole, task.model.chart.mixture.branching
+    if task.drawn < THOROUGH or task.model.rows.n_units > SEARCHED or not applies(problem):
+        return ends, ends
+    spare = None
+    if not others and first > 2 and not task.model.spec.determined:
+        fewer = task.nested(replace(task.model.given, branching=(first - 1,)), task.model.spec, THOROUGH - 1, 0)
+        spare = problem.chart.free(task.working(add_empty_expert(task.model.given, fewer.measure)))
+    best = ends.best(1)
     for _ in range(ROUNDS):
-        if search.late():
+        if task.clock.late():
             break
-        search.progress("moving experts", 0, 1)
-        candidates = relocations(problem, point)
+        task.clock.progress("moving experts", 0, 1)
+        candidates = relocations(problem, best.points[0])
         if spare is not None:
-            placed = relocations(problem, problem.chart.free(spare), [problem.chart.mixture.n_leaves - 1])
+            placed = relocations(problem, spare, [problem.chart.mixture.n_leaves - 1])
             candidates, spare = torch.cat([candidates, placed]), None
         if not len(candidates):
             break
-        found, value, n_iter = search.run(problem, torch.cat([point[None], candidates]), rough_iter=40, keep=8)
-        spent += n_iter
-        good = soundness(problem, found).sound & value.isfinite()
-        if not bool(good.any()):
+        found = improve(problem, torch.cat([best.points[:1], candidates]), task.clock, SHORT, CHOSEN)
+        ends = ends._replace(n_iter=ends.n_iter + found.n_iter)
+        if not bool(found.sound.any()):
             break
-        best = int(torch.where(good, value, torch.inf).argmin())
-        gain = problem.total * float(value[0] - value[best])
-        if bool(good[0]) and gain <= SAME * 1e-3:
+        chosen = int(torch.where(found.sound, found.value, torch.inf).argmin())
+        gain = problem.total * float(found.value[0] - found.value[chosen])
+        if bool(found.sound[0]) and gain <= SAME * 1e-3:
             break
-        point = search.polish(problem, found[best : best + 1], 80)[0][0]
-    return point, spent
+        best = ends_of(problem, *_newton(problem, found.points[chosen : chosen + 1], task.clock, 80))
+    return ends, best
+
+
+NEWTON = Method(LIKELIHOOD, improve, 1, more_starts, move_experts)

@@ -9,12 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core.chart import Chart, from_paths, make_chart
+from gatewise.core.chart import Chart, from_paths, make_chart, tied
 from gatewise.core.mixture import Measure, Mixture, require_continuity, require_density
 from gatewise.core.rows import Columns, Rows
 from gatewise.fit import frames
-
-Limits = Mapping[str, tuple[float | Tensor, float | Tensor]]
+from gatewise.fit.spec import FitSpec
 
 CHUNK = 65536  # rows read at once
 DEPENDENT = 1e-9  # share of a standardised column's variance that others leave unexplained when it depends on them
@@ -48,6 +47,8 @@ class Model(NamedTuple):
     ----------
     given : Mixture
         In the units of the data.
+    spec : FitSpec
+        With the floor of scales that is used.
     framing : Framing
         Working units.
     chart : Chart
@@ -58,8 +59,6 @@ class Model(NamedTuple):
         Log-likelihood in the units of the data minus that in working units, per unit of weight.
     floor : Tensor (P,) of bool
         Coordinates whose lower bound is the floor of a scale.
-    bounded : frozenset of str
-        Paths with bounds that were given; other bounds are the limits of a family.
     redundant : tuple of Slopes
         Slopes that are not unique because columns depend on others.
     notes : tuple of str
@@ -67,31 +66,24 @@ class Model(NamedTuple):
     """
 
     given: Mixture
+    spec: FitSpec
     framing: frames.Framing
     chart: Chart
     rows: Rows
     jacobian: float
     floor: Tensor
-    bounded: frozenset[str]
     redundant: tuple[Slopes, ...]
     notes: tuple[str, ...]
 
 
-def prepare(
-    mixture: Mixture,
-    rows: Rows,
-    *,
-    bounds: Limits | None = None,
-    fixed: Mapping[str, Tensor] | None = None,
-    gauge: str = "fixed",
-    min_scale: float | Tensor | None = None,
-    alpha: float = 0.0,
-    framing: frames.Framing | None = None,
-) -> Model:
+def prepare(mixture: Mixture, rows: Rows, spec: FitSpec, framing: frames.Framing | None = None) -> Model:
     """Move a mixture and its data to working units and build the chart.
 
     Parameters
     ----------
+    mixture : Mixture
+    rows : Rows
+    spec : FitSpec
     framing : Framing, optional
         Working units; by default those that `frames.choose` finds.
 
@@ -109,7 +101,7 @@ def prepare(
         fault = mixture.family.invalid(block.y)
         if fault:
             raise ValueError(f"y has {fault}")
-    framing = framing or frames.choose(mixture, rows, {**(bounds or {}), **(fixed or {})})
+    framing = framing or frames.choose(mixture, rows, spec.determined)
     for name, frame in (("X", framing.x), ("gate_X", framing.gate_x), ("y", framing.y)):
         if not bool((frame.shift.isfinite() & frame.scale.isfinite()).all()):
             raise ValueError(f"{name} has values that are not finite or overflow when squared: clean or rescale it")
@@ -117,30 +109,33 @@ def prepare(
     neutral = frames.neutral(mixture, d, gate_d, q)
     working = frames.reframe(mixture, neutral, framing)[0]
     moved_rows = rows.framed(*framing)
+    units = _units(mixture, neutral, framing, spec.determined)
     limits: dict[str, tuple[float | Tensor, float | Tensor]]
-    limits, held = _moved(mixture, neutral, framing, bounds or {}, fixed or {})
+    limits = {path: (low * units[path], high * units[path]) for path, (low, high) in spec.bounds.items()}
+    held = {path: torch.as_tensor(value, dtype=torch.float64) * units[path] for path, value in spec.fixed.items()}
     jacobian = 0.0
     floors: dict[str, tuple[Tensor, float]] = {}
     if mixture.family.location_scale and mixture.family.has_density:
         jacobian = -float(torch.log(framing.y.scale).sum())
-        floor = scale_floor(rows, min_scale)
+        floor = scale_floor(rows, spec.min_scale)
+        spec = replace(spec, min_scale=floor)
         mixture = replace(mixture, family=mixture.family.floored(floor)[0])
         family, floors = working.family.floored(floor / framing.y.scale)
         working = replace(working, family=family)
         for name, (low, high) in floors.items():
             below, above = limits.get(f"family.{name}", (low, high))
             limits[f"family.{name}"] = torch.maximum(low, torch.as_tensor(below, dtype=low.dtype)), above
-    shrunk = [f"gates.{i}.{name}" for i, g in enumerate(working.gates) for name in g.score.slopes()] if alpha else []
-    redundant = find_redundant(working, moved_rows, {*(bounds or {}), *(fixed or {}), *shrunk})
+    shrunk = working.paths("gates", "slope") if spec.alpha else ()
+    redundant = find_redundant(working, moved_rows, {*spec.determined, *shrunk})
     fixed_parts = _held_slopes(redundant, neutral, held)
-    chart = make_chart(working, d, gate_d, q, bounds=limits, fixed=fixed_parts, gauge=gauge)
+    chart = make_chart(working, d, gate_d, q, bounds=limits, fixed=fixed_parts, gauge=spec.gauge)
+    chart = tied(chart, spec.ties, units)
     notes = tuple(
         f"column {', '.join(map(str, s.extra))} of {s.room} is constant or a combination of others: its slopes are not "
         "unique"
         for s in redundant
     )
-    floor_mask, bounded = _on_floor(chart, floors), frozenset(bounds or ())
-    return Model(mixture, framing, chart, moved_rows, jacobian, floor_mask, bounded, redundant, notes)
+    return Model(mixture, spec, framing, chart, moved_rows, jacobian, _on_floor(chart, floors), redundant, notes)
 
 
 def _on_floor(chart: Chart, floors: Mapping[str, tuple[Tensor, float]]) -> Tensor:
@@ -171,28 +166,22 @@ def scale_floor(rows: Rows, min_scale: float | Tensor | None) -> Tensor:
     return floor
 
 
-def _moved(
-    mixture: Mixture, neutral: Measure, framing: frames.Framing, bounds: Limits, fixed: Mapping[str, Tensor]
-) -> tuple[dict[str, tuple[float | Tensor, float | Tensor]], dict[str, Tensor]]:
-    """Return bounds and fixed values in working units: elementwise multiples, since these rooms keep their origin."""
-    if not bounds and not fixed:
-        return {}, {}
+def _units(
+    mixture: Mixture, neutral: Measure, framing: frames.Framing, determined: frozenset[str]
+) -> dict[str, Tensor]:
+    """Return what one unit of the data is in working units, of all entries of the paths that keep their origin."""
+    if not determined:
+        return {}
     factors = frames.reframe(mixture, neutral.map(torch.ones_like), framing)[1].paths()
-    unknown = [path for path in (*bounds, *fixed) if path not in factors]
+    unknown = [path for path in sorted(determined) if path not in factors]
     if unknown:
         raise ValueError(f"{unknown[0]!r} is not a parameter of this mixture: the paths are {', '.join(factors)}")
-    as_given = neutral.map(torch.ones_like).paths()
-    ratio = {path: factors[path] / as_given[path] for path in (*bounds, *fixed)}
-    limits: dict[str, tuple[float | Tensor, float | Tensor]] = {
-        path: (low * ratio[path], high * ratio[path]) for path, (low, high) in bounds.items()
-    }
-    return limits, {path: torch.as_tensor(value, dtype=torch.float64) * ratio[path] for path, value in fixed.items()}
+    return {path: factors[path] for path in determined}
 
 
 def find_redundant(working: Mixture, rows: Rows, determined: Container[str]) -> tuple[Slopes, ...]:
     """Return the slopes that are not unique, by room; bounds, fixed values and a ridge make theirs `determined`."""
-    gates = tuple(f"gates.{i}.{name}" for i, gate in enumerate(working.gates) for name in gate.score.slopes())
-    experts = tuple(f"experts.{name}" for name in working.expert.slopes())
+    gates, experts = working.paths("gates", "slope"), working.paths("experts", "slope")
     found = []
     for room, columns, paths in (("X", rows.x, experts), ("gate_X", rows.gate_x, gates)):
         paths = tuple(path for path in paths if path not in determined)

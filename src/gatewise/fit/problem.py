@@ -23,6 +23,7 @@ Stat = Callable[[Mixture, Measure, Block], tuple[Tensor, ...]]
 
 CELLS = 2**19  # numbers in the largest temporary of a block: 4 MiB
 FEWEST, MOST = 256, 16384  # rows of a block
+SMALLEST = 1e-24  # residual variance, of the variance of y, that counts as none
 NOISE = 1e-9  # relative rounding of an objective with large terms that cancel
 
 
@@ -251,9 +252,17 @@ def _sharpened(problem: Problem, free: Tensor, lower: Tensor, upper: Tensor) -> 
     return free
 
 
+def in_units_of_variance(problem: Problem, point: Tensor) -> Problem:
+    """Divide a sum of squares by the residual variance at a point (P,), so that differences are log-likelihoods."""
+    if problem.chart.mixture.family.has_density:
+        return problem
+    variance = 2.0 * float(evaluate(replace(problem, unit=1.0), point[None], 0)[0][0])
+    return replace(problem, unit=max(variance, SMALLEST))
+
+
 def ridge_of(chart: Chart, alpha: float) -> tuple[Tensor, Tensor] | tuple[None, None]:
     """Return the quadratic form and linear part of ``alpha / 2 sum ||w_k - mean w||^2`` over the gate slopes."""
-    slopes = {f"gates.{i}.{name}" for i, gate in enumerate(chart.mixture.gates) for name in gate.score.slopes()}
+    slopes = chart.mixture.paths("gates", "slope")
     if alpha == 0 or not slopes:
         return None, None
     matrices, held, at = [], [], 0
@@ -270,15 +279,7 @@ def ridge_of(chart: Chart, alpha: float) -> tuple[Tensor, Tensor] | tuple[None, 
     return alpha * matrix.mT @ matrix, alpha * torch.cat(held) @ matrix
 
 
-def problem_of(model: Model, rows: Rows, alpha: float, loss: Loss = LIKELIHOOD) -> Problem:
-    """Return the problem of fitting a model to rows, with a ridge of strength alpha.
-
-    Raises
-    ------
-    ValueError
-        If alpha is negative.
-    """
-    if not alpha >= 0:
-        raise ValueError(f"alpha={alpha}: the ridge penalty is a number from 0")
-    ridge, pull = ridge_of(model.chart, alpha)
-    return Problem(model.chart, rows, ridge, pull, model.floor, model.bounded, loss)
+def problem_of(model: Model, rows: Rows, loss: Loss = LIKELIHOOD) -> Problem:
+    """Return the problem of fitting a model to rows."""
+    ridge, pull = ridge_of(model.chart, model.spec.alpha)
+    return Problem(model.chart, rows, ridge, pull, model.floor, frozenset(model.spec.bounds), loss)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
+from gatewise.fit.spec import FitSpec
 from gatewise.fit.status import Status
 
 SAME = 1e-3  # log-likelihoods closer than this (times a millionth of their size, if larger) are one value
@@ -107,6 +108,8 @@ class Fit(NamedTuple):
     ----------
     mixture, measure
         Model and parameters in the units of the data.
+    spec : FitSpec
+        What was estimated, with the floor of scales that was used.
     objective : float
         Weighted mean of minus the log density, or of half the square of the residual, plus the penalty.
     log_likelihood : float
@@ -130,6 +133,7 @@ class Fit(NamedTuple):
     """
 
     mixture: Mixture
+    spec: FitSpec
     measure: Measure
     objective: float
     log_likelihood: float

@@ -258,7 +258,9 @@ def from_shares(
 def _contrasted(score: Score, params: dict[str, Tensor], generator: np.random.Generator) -> dict[str, Tensor]:
     """Draw a temperature: one, a sharper one, or one so small that an activation works where it is straight."""
     sharp, small = ((1.0, 1.0), (0.25, 1.0), (0.05, 0.1))[int(generator.integers(3))]
-    factor = dict.fromkeys(score.slopes(), small) | dict.fromkeys((*score.names("temperature"), score.bias()), sharp)
+    factor = dict.fromkeys(score.names("slope"), small) | dict.fromkeys(
+        (*score.names("temperature"), score.bias()), sharp
+    )
     return {name: value * factor.get(name, 1.0) for name, value in params.items()}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ from gatewise.infer.information_point import (
     ROUNDING,
     Point,
     locate,
-    mismatch,
+    other_rows,
     score_products,
     second_order,
     slopes_of_natural,
@@ -28,9 +27,7 @@ from gatewise.infer.information_refusal import exact, refusal, singular, symmetr
 from gatewise.infer.information_value import OBSERVED, SANDWICH, Information, flat_errors
 
 
-def information(
-    fit: Fit, rows: Rows, kind: str = OBSERVED, clusters: Tensor | None = None, **given: Any
-) -> Information:
+def information(fit: Fit, rows: Rows, kind: str | None = None, clusters: Tensor | None = None) -> Information:
     r"""Return the covariance of the estimates of a fit.
 
     With H the Hessian of minus the log-likelihood and :math:`s_u` the score of an independent unit of weight w_u:
@@ -52,17 +49,17 @@ def information(
     fit : Fit
     rows : Rows
         Those of the fit.
-    kind : {"observed", "sandwich"}
+    kind : {"observed", "sandwich"}, optional
+        Default: sandwich where the weights of the fit are sampling weights, else observed.
     clusters : Tensor (m,), optional
         Label of the cluster of every independent unit; needs ``kind="sandwich"``.
-    given : bounds, fixed, alpha, gauge, min_scale, as the fit was given them
 
     Returns
     -------
     Information
         With `refused` in words where the estimates have no normal errors: a gate that is separated, a direction the
         likelihood (or sum of squares) does not see, a bound that holds the optimum, a scale on its floor, a kink,
-        residuals that vanish, a search that stopped too early, other rows or settings than those of the fit.
+        residuals that vanish, a search that stopped too early, other rows than those of the fit.
 
     Raises
     ------
@@ -82,6 +79,7 @@ def information(
     >>> bool(errors["family.scale"][0, 0].isclose(fit.measure.family["scale"][0, 0] / 10))  # scale / sqrt(2 n)
     True
     """
+    kind = kind or (SANDWICH if fit.spec.weights == "sampling" else OBSERVED)
     if kind not in (OBSERVED, SANDWICH):
         raise ValueError(f"kind={kind!r}: choose 'observed' or 'sandwich' (HC0)")
     blank = _blank(fit, rows, kind)
@@ -89,16 +87,15 @@ def information(
     refused = exact(fit, rows, kind == SANDWICH) or refusal(fit)
     if refused:
         return blank._replace(refused=refused.words, directions=refused.directions)
-    point = locate(fit, rows, **given)
-    value, gradient, hessian = second_order(point)
+    point = locate(fit, rows)
+    value, _, hessian = second_order(point)
     open_ = _open(point, fit.certificate)
     gauge = gauge_directions(point.chart, point.free)
     values, vectors = spectrum(hessian, open_, gauge)
     refused = singular(point, values, vectors) or symmetric(point, hessian, open_)
     if refused:
         return blank._replace(refused=refused.words, directions=refused.directions)
-    slope = vectors.T @ gradient
-    other = mismatch(fit, point, value, 0.5 * point.problem.total * float((slope * slope / values).sum()))
+    other = other_rows(fit, point, value)
     if other:
         return blank._replace(refused=other)
     root = vectors / torch.sqrt(point.problem.total * values)  # root root' is the inverse of H

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,10 +18,10 @@ from gatewise.core.chart import LOG, RECIPROCAL, Chart, from_paths
 from gatewise.core.mixture import Measure
 from gatewise.core.rows import Rows
 from gatewise.fit import frames
-from gatewise.fit.conclude import SMALLEST
 from gatewise.fit.model import Model, Slopes, prepare, shortest
-from gatewise.fit.problem import CELLS, FEWEST, MOST, Problem, evaluate, problem_of
+from gatewise.fit.problem import CELLS, FEWEST, MOST, SMALLEST, Problem, evaluate, problem_of
 from gatewise.fit.result import Fit
+from gatewise.fit.spec import FitSpec
 from gatewise.infer.information_loss import MEANINGS, loss_of, residual_variance
 
 ROUNDING = 1e-7  # entries of unit directions below this are rounding
@@ -42,7 +42,7 @@ class Point(NamedTuple):
         return self.model.chart
 
 
-def locate(fit: Fit, rows: Rows, **given: Any) -> Point:
+def locate(fit: Fit, rows: Rows, spec: FitSpec | None = None) -> Point:
     """Return where a fit lies in working units.
 
     The objective of least squares is in units of the residual variance ``SSE / (n q - rank)``, so that it is minus a
@@ -53,18 +53,19 @@ def locate(fit: Fit, rows: Rows, **given: Any) -> Point:
     fit : Fit
     rows : Rows
         Those of the fit.
-    given : bounds, fixed, alpha, gauge, min_scale, as the fit was given them
+    spec : FitSpec, optional
+        Another one than that of the fit, of the same model.
 
     Raises
     ------
     ValueError
-        For rows or settings that no fit could have had.
+        For rows that no fit could have had.
     """
-    model = prepare(fit.mixture, rows, **given)
+    model = prepare(fit.mixture, rows, spec or fit.spec)
     working = frames.reframe(fit.mixture, fit.measure, model.framing)[1]
     free = model.chart.free(_kept_columns(model, working))
     free = torch.maximum(torch.minimum(free, model.chart.upper), model.chart.lower)
-    problem = problem_of(model, model.rows, float(given.get("alpha", 0.0)), loss_of(fit))
+    problem = problem_of(model, model.rows, loss_of(fit))
     return Point(model, replace(problem, unit=_unit(fit, float(model.framing.y.scale[0]))), free)
 
 
@@ -94,16 +95,8 @@ def _kept_columns(model: Model, measure: Measure) -> Measure:
     return from_paths(changed, model.chart.mixture.depth)
 
 
-def mismatch(fit: Fit, point: Point, value: float, decrement: float) -> str | None:
-    """Return why rows and settings are not those of the fit, or None.
-
-    Parameters
-    ----------
-    value : float
-        Objective at the point, in working units.
-    decrement : float
-        Rise of the log-likelihood, or fall of half the squares in units of their variance, that a Newton step promises.
-    """
+def other_rows(fit: Fit, point: Point, value: float) -> str | None:
+    """Return why the rows are not those of the fit, or None; `value` is their objective at the point."""
     problem, meaning = point.problem, MEANINGS[point.problem.loss]
     penalty = float(problem.penalty(point.free[None])[0][0])
     here, there, unit = penalty + (point.model.jacobian - value) * problem.total, fit.log_likelihood, 1.0
@@ -115,11 +108,6 @@ def mismatch(fit: Fit, point: Point, value: float, decrement: float) -> str | No
         return (
             f"these rows have the {meaning.name} {_digits(here)}, those of the fit had {_digits(there)}: give the data "
             "of the fit, with the same weights and groups"
-        )
-    if not (isfinite(decrement) and decrement <= NEAR):
-        return (
-            f"the {meaning.name} still {meaning.improves} by {decrement * unit:.3g} from the estimate: give the "
-            "bounds, fixed values, alpha, gauge and min_scale of the fit"
         )
     return None
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import exp, inf, nan, sqrt
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from gatewise.core.chart import LOG, RECIPROCAL, specifications
 from gatewise.core.rows import Rows
 from gatewise.fit.problem import evaluate
 from gatewise.fit.result import Fit
-from gatewise.infer.information_point import Point, locate, mismatch, to_data_units
+from gatewise.infer.information_point import Point, locate, other_rows, to_data_units
 from gatewise.infer.information_refusal import exact, refusal
 from gatewise.infer.information_text import number, percent
 from gatewise.infer.intervals import critical
@@ -55,7 +56,7 @@ class Profile(NamedTuple):
     __repr__ = text
 
 
-def profile(fit: Fit, rows: Rows, name: str, level: float = 0.95, **given: Any) -> Profile:
+def profile(fit: Fit, rows: Rows, name: str, level: float = 0.95) -> Profile:
     r"""Return the interval of values t with ``2 (l - max l at t) <= c``, c the chi-square quantile with one degree.
 
     After least squares ``(min SSE at t - SSE) / s^2 <= c`` with the residual variance ``s^2 = SSE / (n q - rank)``.
@@ -71,13 +72,12 @@ def profile(fit: Fit, rows: Rows, name: str, level: float = 0.95, **given: Any) 
     name : str
         Such as ``experts.coef[0,0,1]``, as in `Information.names`.
     level : float
-    given : bounds, fixed, alpha, gauge, min_scale, as the fit was given them
 
     Returns
     -------
     Profile
         Refused, in words, for a scale on its floor, a kink, an active bound, a search that stopped too early, and rows
-        or settings that are not those of the fit.
+        that are not those of the fit.
 
     Raises
     ------
@@ -89,14 +89,14 @@ def profile(fit: Fit, rows: Rows, name: str, level: float = 0.95, **given: Any) 
     refused = exact(fit, rows, robust=False) or refusal(fit, open_ended=True)
     if refused:
         return _refused(fit, name, level, refused.words)
-    point = _aligned(fit, rows, path, position, given)
+    point = _aligned(fit, rows, path, position)
     column = int(point.chart.columns(path)[position])
     if column < 0:
         raise ValueError(
             f"{name} is not estimated: it belongs to the reference branch, is held, or its column depends on others"
         )
     value, _, bend = (part[0] for part in evaluate(point.problem, point.free[None], 2))
-    other = mismatch(fit, point, float(value), 0.0)
+    other = other_rows(fit, point, float(value))
     if other:
         return _refused(fit, name, level, other)
     start = float(point.free[column])
@@ -129,9 +129,9 @@ def _split(fit: Fit, name: str) -> tuple[str, tuple[int, ...]]:
     return path, position
 
 
-def _aligned(fit: Fit, rows: Rows, path: str, position: tuple[int, ...], given: Any) -> Point:
+def _aligned(fit: Fit, rows: Rows, path: str, position: tuple[int, ...]) -> Point:
     """Return the fit in working units in which one parameter is a multiple of the reported one."""
-    point = locate(fit, rows, **given)
+    point = locate(fit, rows)
     entry = _entry(point, path, position)
     row = to_data_units(point)[entry].abs()
     row[entry] = 0.0
@@ -140,7 +140,7 @@ def _aligned(fit: Fit, rows: Rows, path: str, position: tuple[int, ...], given: 
     q = next(iter(fit.measure.experts.values())).shape[fit.mixture.depth]
     spec, _ = specifications(fit.mixture, rows.x.shape[1], rows.gate_x.shape[1], q)[path]
     # bounds on a path keep the origin of its inputs
-    return locate(fit, rows, **{**given, "bounds": {path: spec.bounds, **(given.get("bounds") or {})}})
+    return locate(fit, rows, replace(fit.spec, bounds={path: spec.bounds, **fit.spec.bounds}))
 
 
 def _entry(point: Point, path: str, position: tuple[int, ...]) -> int:

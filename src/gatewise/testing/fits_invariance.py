@@ -17,8 +17,9 @@ from gatewise.core.mixture import (
 from gatewise.core.rows import make_rows
 from gatewise.fit import frames, maximum_likelihood
 from gatewise.fit import problem as sums
+from gatewise.fit.insertion import applies, relocations
 from gatewise.fit.model import prepare
-from gatewise.fit.relocate import applies, relocations
+from gatewise.fit.spec import FitSpec
 from gatewise.fit.starts import draw_starts, seeds
 from gatewise.testing.compare import assert_close
 from gatewise.testing.fits import (
@@ -47,7 +48,7 @@ def law_fit_starts(problem: Problem, count: int = 8) -> None:
         "a weight for repeated rows": (rows_of(problem, weight=weight), rows_of(repeated)),
     }
     for why, both in pairs.items():
-        models = [prepare(problem.mixture, rows) for rows in both]
+        models = [prepare(problem.mixture, rows, FitSpec()) for rows in both]
         drawn = [draw_starts(model.chart, model.rows, count, seeds(0, 1)[0])[0] for model in models]
         assert_close(drawn[1], drawn[0], f"starts do not depend on {why}", FITTED)
         whole = [sums.Problem(model.chart, model.rows) for model in models]

@@ -17,6 +17,7 @@ from gatewise.core.mixture import (
     log_density,
 )
 from gatewise.fit import Fit, Status, frames, maximum_likelihood
+from gatewise.fit.spec import FitSpec
 from gatewise.testing.compare import assert_close, batched_derivatives
 from gatewise.testing.fits import (
     FITTED,
@@ -176,7 +177,7 @@ def law_fit_fixed(problem: Problem) -> None:
     name = next(iter(held))
     part = torch.where(torch.arange(held[name].numel()).reshape(held[name].shape) == 0, held[name] + 0.1, torch.nan)
     for fixed in ({name: part}, held):
-        fit = fit_from_truth(problem, fixed=fixed)
+        fit = fit_from_truth(problem, spec=FitSpec(fixed=fixed))
         for path, value in fixed.items():
             known = ~value.isnan()
             assert_close(fit.measure.paths()[path][known], value[known], f"a fixed {path} keeps its value")
@@ -189,7 +190,7 @@ def law_fit_ridge(problem: Problem, alpha: float = 5.0) -> None:
     The penalised log-likelihood has no slope at the fit, and a large alpha makes the slopes of all branches equal.
     """
     frame = frames.moments(parts_of(problem)[1], None, None)
-    plain, fit, heavy = (fit_from_truth(problem, alpha=a) for a in (0.0, alpha, 1e9))
+    plain, fit, heavy = (fit_from_truth(problem, spec=FitSpec(alpha=a)) for a in (0.0, alpha, 1e9))
     sizes_of = [_centred_square(f.measure, f.mixture, frame.scale) for f in (plain, fit, heavy)]
     assert_close(number(fit.penalty), 0.5 * alpha * sizes_of[1], "the penalty is its formula", 1e-8)
     if plain.penalty != 0:
@@ -216,7 +217,7 @@ def _centred_square(measure: Measure, mixture: Mixture, scale: Tensor) -> Tensor
     """Return ``sum ||w_k - mean w||^2`` over all gates, slopes in standardised units."""
     total = torch.zeros((), dtype=torch.float64)
     for gate, params in zip(mixture.gates, measure.gates, strict=True):
-        for name in gate.score.slopes():
+        for name in gate.score.names("slope"):
             slope = params[name] * scale
             batch = measure.experts["intercept"].ndim - mixture.depth - 1
             total = total + ((slope - slope.mean(-2, keepdim=True)) ** 2).flatten(batch).sum(-1)

@@ -265,7 +265,7 @@ def law_slopes(predictor: Score | Expert, d: int = 3, seed: int = 0, origin: tup
     null = torch.randn(d, generator=generator(seed + 1), dtype=x.dtype)
     flat = x - null[:, None] * (null @ x) / (null @ null)
     flat = flat if origin is None else flat + x.new_tensor(origin)[:, None]
-    moved = {**params, **{name: params[name] + null for name in predictor.slopes()}}
+    moved = {**params, **{name: params[name] + null for name in predictor.names("slope")}}
     value = predictor(params, flat)
     assert_close(predictor(moved, flat), value, "slopes moved along the null space of the inputs change nothing")
 

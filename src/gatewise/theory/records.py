@@ -17,6 +17,7 @@ from gatewise.core.rows import Rows, make_rows
 from gatewise.fit.least_squares import mean_of
 from gatewise.fit.many import Plan, fit_block
 from gatewise.fit.result import Fit, width
+from gatewise.fit.spec import FitSpec
 from gatewise.fit.status import Status
 from gatewise.fit.threads import one_thread
 from gatewise.theory.arms import Arm, Level, NearTruth
@@ -47,10 +48,7 @@ def plan_of(study: Study, arm: Arm, level: Level) -> Plan:
         partial(near_truth, study, arm, level) if near else arm.starts.count,
         method=model.method,
         seed=int(np.random.SeedSequence(study.seed, spawn_key=(SEARCH, level.axis)).generate_state(1)[0]),
-        bounds=model.box,
-        fixed=model.fixed,
-        gauge=model.gauge,
-        min_scale=model.min_scale,
+        spec=FitSpec(model.box or {}, model.fixed or {}, gauge=model.gauge, min_scale=model.min_scale),
         max_iter=model.max_iter,
     )
     return plan._replace(subsample=None) if near else plan

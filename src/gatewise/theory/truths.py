@@ -10,7 +10,7 @@ from torch import Tensor
 from gatewise.core.gates import Gate
 from gatewise.core.mixture import Measure, log_density, regression
 from gatewise.core.rows import Rows
-from gatewise.fit.conclude import profiled
+from gatewise.fit.finalize import profile_loglik
 from gatewise.fit.least_squares import mean_of
 from gatewise.theory.arms import Arm, Level
 from gatewise.theory.study import Study
@@ -37,7 +37,7 @@ def behind(arm: Arm, truth: Measure, rows: Rows, log_likelihood: float) -> float
         return float(log_density(arm.data.mixture, truth, x, x, y).sum()) - log_likelihood
     mixture = mean_of(arm.data.mixture)
     sse = (regression(mixture, truth._replace(family={}), x, x) - y).square().sum()
-    return float(profiled(sse, y.numel())) - log_likelihood
+    return float(profile_loglik(sse, y.numel())) - log_likelihood
 
 
 def outside(study: Study) -> tuple[str, ...]:

@@ -72,13 +72,6 @@ class Score(Predictor):
         """
         return torch.ones_like(params[str(self.bias())][..., 0])
 
-    def slopes(self) -> tuple[str, ...]:
-        """Return the parameters that multiply the inputs: not unique when these are collinear, shrunk by a ridge.
-
-        Those with the role ``slope``.
-        """
-        return self.names("slope")
-
     def start(self, x: Tensor, share: Tensor) -> dict[str, Tensor]:
         """Return parameters to start from, given the wanted share ``(*B, K, n)`` of each branch at x ``(d, n)``.
 

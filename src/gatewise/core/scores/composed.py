@@ -89,9 +89,6 @@ class Activated(Score):
     def translation(self) -> tuple[str, ...]:
         return self.inner.translation() if self.fn == "identity" and self.inner.bias() else (self.bias(),)
 
-    def slopes(self) -> tuple[str, ...]:
-        return self.inner.slopes()
-
     def tangents(self, params: Params, common: bool) -> dict[str, Tensor]:
         return self.inner.tangents(self._inside(params), common and self.fn == "identity")
 
@@ -179,9 +176,6 @@ class Tempered(Score):
 
     def translation(self) -> tuple[str, ...]:
         return self.inner.translation()
-
-    def slopes(self) -> tuple[str, ...]:
-        return self.inner.slopes()
 
     def tangents(self, params: Params, common: bool) -> dict[str, Tensor]:
         return self.inner.tangents(self._inside(params), common)

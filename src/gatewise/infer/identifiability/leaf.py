@@ -189,7 +189,9 @@ def _is_bias(slot: Slot) -> bool:
 
 def _slopes(gates: Sequence[Gate], layout: Sequence[Slot]) -> set[str]:
     """Return the slopes of the gates that are not translation invariant."""
-    found = {level: gate.score.slopes() for level, gate in enumerate(gates) if not gate.link.translation_invariant}
+    found = {
+        level: gate.score.names("slope") for level, gate in enumerate(gates) if not gate.link.translation_invariant
+    }
     for level, names in found.items():
         if not names:
             raise ValueError(

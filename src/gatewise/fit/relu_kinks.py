@@ -43,7 +43,7 @@ class Settled(NamedTuple):
     pinned: Tensor | None = None
 
 
-def settle_on_hinges(problem: Problem, point: Tensor, pinned: Tensor | None, deadline: float | None) -> Settled:
+def refine_at_relu_kinks(problem: Problem, point: Tensor, pinned: Tensor | None, deadline: float | None) -> Settled:
     """Refine a point (P,) of a problem with hinges.
 
     The problem and the point come back as they were where nothing lies on a hinge, or a side of one goes down.

@@ -31,7 +31,7 @@ UNSEEN = 40.0  # log of the weight that an expert without rows lacks
 CHUNK = 2**18  # numbers in one temporary
 
 
-class _Stage(NamedTuple):
+class Remainder(NamedTuple):
     """The mixture without one expert: log density (n,), weight and log density of each other expert (L, n)."""
 
     log_density: Tensor
@@ -39,7 +39,7 @@ class _Stage(NamedTuple):
     log_prob: Tensor
 
 
-class _Atoms(NamedTuple):
+class Candidate(NamedTuple):
     """Candidate experts: planes (C, q, P), scales (C, q), share of the host's weight (C,), host leaf (C,)."""
 
     plane: Tensor
@@ -82,7 +82,7 @@ def relocations(problem: Problem, free: Tensor, taken: Sequence[int] | None = No
     )
     seeds = _neighbourhoods(block)
     floor = _floors(problem)
-    found: list[tuple[float, int, _Atoms]] = []
+    found: list[tuple[float, int, Candidate]] = []
     for j in torch.argsort(missed, descending=True)[:TAKEN].tolist() if taken is None else taken:
         stage = _without(j, branches, weight, log_prob)
         hosts = [i for i in range(j - j % branches, j - j % branches + branches) if i != j]
@@ -90,18 +90,18 @@ def relocations(problem: Problem, free: Tensor, taken: Sequence[int] | None = No
         for steps in STEPS:
             atoms, gain = _grow(atoms, stage, block, floor, steps)
             best = torch.argsort(gain, descending=True, stable=True)[: max(KEPT, int(BETTER * len(gain)))]
-            atoms, gain = _Atoms(*(t[best] for t in atoms)), gain[best]
+            atoms, gain = Candidate(*(t[best] for t in atoms)), gain[best]
         worth = float(missed[j]) + gain
-        found += [(float(worth[c]), j, _Atoms(*(t[c] for t in atoms))) for c in range(len(worth))]
+        found += [(float(worth[c]), j, Candidate(*(t[c] for t in atoms))) for c in range(len(worth))]
     points = [chart.free(_moved(mixture, measure, j, atom)) for j, atom in _different(found)]
     if not points:
         return free.new_zeros(0, len(free))
     return torch.clamp(torch.stack(points), chart.lower, chart.upper)
 
 
-def _different(found: list[tuple[float, int, _Atoms]]) -> list[tuple[int, _Atoms]]:
+def _different(found: list[tuple[float, int, Candidate]]) -> list[tuple[int, Candidate]]:
     """Return the best candidates, one of each that different seeds grew into."""
-    chosen: list[tuple[int, _Atoms]] = []
+    chosen: list[tuple[int, Candidate]] = []
     last = float("inf")
     for worth, j, atom in sorted(found, key=lambda item: -item[0]):
         if last - worth >= 1e-9 * max(1.0, abs(worth)):
@@ -112,7 +112,7 @@ def _different(found: list[tuple[float, int, _Atoms]]) -> list[tuple[int, _Atoms
     return chosen
 
 
-def with_spare(mixture: Mixture, measure: Measure) -> Measure:
+def add_empty_expert(mixture: Mixture, measure: Measure) -> Measure:
     """Return the measure of a flat mixture with one more expert that has no weight: a place to put one."""
     score = mixture.gates[0].score
     gate = {name: _spare(value) for name, value in measure.gates[0].items()}
@@ -131,14 +131,14 @@ def _weighed_sum(values: Tensor, block: Block) -> Tensor:
     return values.sum(-1) if block.weight is None else values @ block.weight
 
 
-def _without(j: int, branches: int, weight: Tensor, log_prob: Tensor) -> _Stage:
+def _without(j: int, branches: int, weight: Tensor, log_prob: Tensor) -> Remainder:
     """Take leaf j away; its siblings share its weight in proportion."""
     node = slice(j - j % branches, j - j % branches + branches)
     left = weight.clone()
     left[j] = 0.0
     below = weight[node].sum(0)
     left[node] = left[node] * (below / left[node].sum(0).clamp_min(1e-300))
-    return _Stage(torch.logsumexp(torch.log(left.clamp_min(1e-300)) + log_prob, 0), left, log_prob)
+    return Remainder(torch.logsumexp(torch.log(left.clamp_min(1e-300)) + log_prob, 0), left, log_prob)
 
 
 def _neighbourhoods(block: Block) -> tuple[Tensor, Tensor]:
@@ -204,7 +204,7 @@ def _floors(problem: Problem) -> Tensor:
     return 1.5 * torch.exp(lower)
 
 
-def _hosted(seeds: tuple[Tensor, Tensor], stage: _Stage, hosts: list[int], block: Block, floor: Tensor) -> _Atoms:
+def _hosted(seeds: tuple[Tensor, Tensor], stage: Remainder, hosts: list[int], block: Block, floor: Tensor) -> Candidate:
     """Give every candidate the sibling as host that has most weight where the candidate explains the rows best."""
     plane, scale = seeds[0], torch.maximum(seeds[1], floor)
     best = torch.full((len(plane),), hosts[0])
@@ -212,7 +212,7 @@ def _hosted(seeds: tuple[Tensor, Tensor], stage: _Stage, hosts: list[int], block
         for part in torch.arange(len(plane)).split(max(1, CHUNK // block.x.shape[-1])):
             pull = _density(plane[part], scale[part], block)
             best[part] = torch.tensor(hosts)[(pull @ stage.weight[hosts].T).argmax(-1)]
-    return _Atoms(plane, scale, torch.full((len(plane),), 0.1, dtype=torch.float64), best)
+    return Candidate(plane, scale, torch.full((len(plane),), 0.1, dtype=torch.float64), best)
 
 
 def _density(plane: Tensor, scale: Tensor, block: Block) -> Tensor:
@@ -221,20 +221,22 @@ def _density(plane: Tensor, scale: Tensor, block: Block) -> Tensor:
     return torch.exp(-0.5 * (z * z).sum(1)) / (scale.prod(-1)[:, None] * (2 * torch.pi) ** (0.5 * scale.shape[-1]))
 
 
-def _grow(atoms: _Atoms, stage: _Stage, block: Block, floor: Tensor, steps: int) -> tuple[_Atoms, Tensor]:
+def _grow(atoms: Candidate, stage: Remainder, block: Block, floor: Tensor, steps: int) -> tuple[Candidate, Tensor]:
     """Refine candidates by partial EM, a few at a time; return them and the log-likelihood each adds."""
     weight = block.x.new_ones(block.x.shape[-1]) if block.weight is None else block.weight
     design = with_constant(block.x)[0]
     ratio = torch.exp(torch.log(stage.weight.clamp_min(1e-300)) - stage.log_density)
     old = ratio * torch.exp(stage.log_prob)
     parts = torch.arange(len(atoms.host)).split(max(1, CHUNK // len(weight)))
-    grown = [_grow_part(_Atoms(*(t[p] for t in atoms)), ratio, old, weight, design, block, floor, steps) for p in parts]
-    whole = _Atoms(*(torch.cat(field) for field in zip(*(atoms for atoms, _ in grown), strict=True)))
+    grown = [
+        _grow_part(Candidate(*(t[p] for t in atoms)), ratio, old, weight, design, block, floor, steps) for p in parts
+    ]
+    whole = Candidate(*(torch.cat(field) for field in zip(*(atoms for atoms, _ in grown), strict=True)))
     return whole, torch.cat([gain for _, gain in grown])
 
 
 def _grow_part(
-    atoms: _Atoms,
+    atoms: Candidate,
     ratio: Tensor,
     old: Tensor,
     weight: Tensor,
@@ -242,7 +244,7 @@ def _grow_part(
     block: Block,
     floor: Tensor,
     steps: int,
-) -> tuple[_Atoms, Tensor]:
+) -> tuple[Candidate, Tensor]:
     ratio, old = ratio[atoms.host], old[atoms.host]
     gain = ratio.new_zeros(len(ratio))
     for step in range(steps + 1):
@@ -257,11 +259,11 @@ def _grow_part(
         plane, scale = _regress(design, block.y, pull)
         mass = pull.sum(-1)
         grown = (mass / (mass + host).clamp_min(1e-12)).clamp(1e-5, 1 - 1e-5)
-        atoms = _Atoms(plane, torch.maximum(scale, floor), grown, atoms.host)
+        atoms = Candidate(plane, torch.maximum(scale, floor), grown, atoms.host)
     return atoms, torch.nan_to_num(gain, -torch.inf, -torch.inf, -torch.inf)
 
 
-def _moved(mixture: Mixture, measure: Measure, j: int, atom: _Atoms) -> Measure:
+def _moved(mixture: Mixture, measure: Measure, j: int, atom: Candidate) -> Measure:
     """Return the measure with leaf j in the place of the candidate: it shares the gate of its host."""
     depth, branching, score = mixture.depth, mixture.branching, mixture.gates[-1].score
     branches = branching[-1]

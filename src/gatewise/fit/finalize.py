@@ -11,34 +11,15 @@ from torch import Tensor
 
 from gatewise.fit import frames
 from gatewise.fit.certify import certify, flags
-from gatewise.fit.hinges import settle_on_hinges
-from gatewise.fit.kinks import settle_on_kinks
+from gatewise.fit.ends import Ends
+from gatewise.fit.kinks import refine_at_kinks
 from gatewise.fit.model import Model, shortest
-from gatewise.fit.problem import Problem, box_of, evaluate, newton_polish
+from gatewise.fit.problem import Problem, box_of, evaluate, in_units_of_variance, newton_polish
+from gatewise.fit.relu_kinks import refine_at_relu_kinks
 from gatewise.fit.result import Certificate, Fit, Starts, width
 
-SMALLEST = 1e-24  # residual variance, of the variance of y, that counts as none
 
-
-class Searched(NamedTuple):
-    """Where starts ended.
-
-    Attributes
-    ----------
-    problem : Problem
-        That they were searched on, on all rows or a subsample.
-    points : Tensor (S, P)
-    kinds : tuple of str
-    sound : Tensor (S,) of bool
-    """
-
-    problem: Problem
-    points: Tensor
-    kinds: tuple[str, ...]
-    sound: Tensor
-
-
-class Ending(NamedTuple):
+class Criteria(NamedTuple):
     """The numbers of points (S, P) in the units of the data, all (S,): sse is None for a likelihood."""
 
     objective: Tensor
@@ -47,14 +28,14 @@ class Ending(NamedTuple):
     sse: Tensor | None = None
 
 
-def conclude(
-    model: Model, problem: Problem, point: Tensor, searched: Searched, n_iter: int, kinks: bool, deadline: float | None
+def finalize(
+    model: Model, problem: Problem, point: Tensor, ends: Ends, n_iter: int, kinks: bool, deadline: float | None
 ) -> Fit:
     """Return the fit at the best point (P,), in the units of the data.
 
     Parameters
     ----------
-    searched : where the starts ended
+    ends : where the starts ended
     n_iter : iterations spent
     kinks : whether a mixture with kinks is settled on them first
     """
@@ -62,18 +43,18 @@ def conclude(
     hinged: tuple[str, ...] = ()
     pinned: Tensor | None = None
     if kinks and model.chart.mixture.kinked:
-        point, names, pinned = settle_on_kinks(scaled(problem, point), point, deadline)
-        problem = scaled(problem, point)
+        point, names, pinned = refine_at_kinks(in_units_of_variance(problem, point), point, deadline)
+        problem = in_units_of_variance(problem, point)
         point = newton_polish(problem, point[None], 60, deadline, box_of(problem.chart, point, pinned)).x[0]
-        problem, point, hinged, pinned = settle_on_hinges(problem, point, pinned, deadline)
+        problem, point, hinged, pinned = refine_at_relu_kinks(problem, point, pinned, deadline)
     if not problem.chart.mixture.family.has_density:  # the residual variance, and with it every tolerance, has moved
-        problem = scaled(problem, point)
+        problem = in_units_of_variance(problem, point)
         point = newton_polish(problem, point[None], 60, deadline, box_of(problem.chart, point, pinned)).x[0]
-    ending = endings(model, problem, point[None])
-    ends = endings(model, searched.problem, searched.points)
-    whole = searched.problem.rows is problem.rows
-    best = float(ending.log_likelihood - ending.penalty) if whole else None
-    summary = summarise(ends.log_likelihood - ends.penalty, searched.kinds, searched.sound, best)
+    reached = criteria(model, problem, point[None])
+    of_starts = criteria(model, ends.problem, ends.points)
+    whole = ends.problem.rows is problem.rows
+    best = float(reached.log_likelihood - reached.penalty) if whole else None
+    summary = summarise(of_starts.log_likelihood - of_starts.penalty, ends.kinds, ends.sound, best)
     certificate = certify(problem, point, (*names, *hinged), pinned)
     certificate = certificate._replace(rank=certificate.rank + len(hinged))  # held by the data, not by the model
     reduced = model._replace(chart=problem.chart)
@@ -81,10 +62,11 @@ def conclude(
     held = flags(certificate, problem.chart)
     return Fit(
         mixture=model.given,
+        spec=model.spec,
         measure=frames.reframe(problem.chart.mixture, working, model.framing.inverse())[1],
-        objective=float(ending.objective),
-        log_likelihood=float(ending.log_likelihood),
-        penalty=float(ending.penalty),
+        objective=float(reached.objective),
+        log_likelihood=float(reached.log_likelihood),
+        penalty=float(reached.penalty),
         n=problem.total,
         status=held[0],
         flags=held,
@@ -93,31 +75,23 @@ def conclude(
         n_iter=n_iter,
         collinear=tuple((slopes.room, tuple(slopes.extra)) for slopes in model.redundant),
         notes=model.notes + _notes(model, certificate),
-        sse=None if ending.sse is None else float(ending.sse),
+        sse=None if reached.sse is None else float(reached.sse),
     )
 
 
-def scaled(problem: Problem, point: Tensor) -> Problem:
-    """Divide a sum of squares by the residual variance at a point (P,), so that differences are log-likelihoods."""
-    if problem.chart.mixture.family.has_density:
-        return problem
-    variance = 2.0 * float(evaluate(replace(problem, unit=1.0), point[None], 0)[0][0])
-    return replace(problem, unit=max(variance, SMALLEST))
-
-
-def endings(model: Model, problem: Problem, free: Tensor) -> Ending:
+def criteria(model: Model, problem: Problem, free: Tensor) -> Criteria:
     """Return the numbers of points (S, P) of a chart of the model, in the units of the data."""
     plain = replace(problem, unit=1.0)
     value, penalty = evaluate(plain, free, 0)[0], problem.penalty(free)[0]
     if problem.chart.mixture.family.has_density:
-        return Ending(value - model.jacobian, (model.jacobian - value) * problem.total + penalty, penalty)
+        return Criteria(value - model.jacobian, (model.jacobian - value) * problem.total + penalty, penalty)
     square = float(model.framing.y.scale[0]) ** 2
     count = problem.total * model.rows.y.shape[1]
     sse = 2.0 * square * (value * problem.total - penalty)
-    return Ending(value * square, profiled(sse, count), penalty * square, sse)
+    return Criteria(value * square, profile_loglik(sse, count), penalty * square, sse)
 
 
-def profiled(sse: Tensor, count: float) -> Tensor:
+def profile_loglik(sse: Tensor, count: float) -> Tensor:
     """Return the Gaussian log-likelihood of `count` residuals with this sum of squares at its best variance."""
     return -0.5 * count * (torch.log(2 * pi * (sse / count).clamp_min(1e-300)) + 1.0)
 

@@ -1,0 +1,79 @@
+"""FitSpec: which parameters of a mixture are estimated, within which limits, and what the weights mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+Limits = Mapping[str, tuple[float | Tensor, float | Tensor]]
+
+GAUGES = ("fixed", "none")
+WEIGHTS = ("frequency", "sampling")
+
+
+@dataclass(frozen=True, eq=False)
+class FitSpec:
+    """What a fit estimates. It is kept with the fit, so that whatever is computed later needs the data alone.
+
+    Everything is in the units of the data.
+
+    Attributes
+    ----------
+    bounds : mapping path -> (lower, upper)
+        Box, such as ``{"family.scale": (0.1, 2.0)}``; numbers or tensors of the parameter's shape.
+    fixed : mapping path -> Tensor
+        Values of parts that are not estimated; NaN entries stay free.
+    ties : tuple of tuples of names
+        Numbers that are one and the same, such as ``(("experts.coef[0,0,1]", "experts.coef[1,0,1]"),)``.
+    alpha : float
+        Ridge ``alpha / 2 sum_k ||w_k - mean w||^2`` on the slopes of the gates, in standardised units.
+    gauge : {"fixed", "none"}
+        ``fixed`` holds what no data can identify, such as the temperature of a dense-to-sparse gate; ``none`` estimates
+        it too.
+    min_scale : float or Tensor (q,), optional
+        Floor of standard deviations. None: found from the data; the spec of a fit holds the floor that was used.
+    weights : {"frequency", "sampling"}
+        Whether a weight of two is the row twice, or a row that stands for two: standard errors are then robust.
+
+    Raises
+    ------
+    ValueError
+        For a negative alpha, an unknown gauge or kind of weights, a floor that is not positive, or a tie of one name.
+
+    Examples
+    --------
+    >>> FitSpec(bounds={"family.scale": (0.1, 2.0)}, alpha=0.5).determined
+    frozenset({'family.scale'})
+    """
+
+    bounds: Limits = field(default_factory=dict)
+    fixed: Mapping[str, Tensor] = field(default_factory=dict)
+    ties: tuple[tuple[str, ...], ...] = ()
+    alpha: float = 0.0
+    gauge: str = "fixed"
+    min_scale: float | Tensor | None = None
+    weights: str = "frequency"
+
+    def __post_init__(self) -> None:
+        if not self.alpha >= 0:
+            raise ValueError(f"alpha={self.alpha}: the ridge penalty is a number from 0")
+        for name, value, known in (("gauge", self.gauge, GAUGES), ("weights", self.weights, WEIGHTS)):
+            if value not in known:
+                raise ValueError(f"{name}={value!r}: choose {' or '.join(map(repr, known))}")
+        if self.min_scale is not None and not bool((torch.as_tensor(self.min_scale) > 0).all()):
+            raise ValueError(f"min_scale={self.min_scale}: the floor of a standard deviation is positive")
+        alone = [tie for tie in self.ties if len(set(tie)) < 2]
+        if alone:
+            raise ValueError(f"ties has {alone[0]!r}: a tie holds two different names or more")
+
+    @property
+    def determined(self) -> frozenset[str]:
+        """Paths with bounds, fixed values or ties: their units keep their origin."""
+        tied = {name.partition("[")[0] for tie in self.ties for name in tie}
+        return frozenset({*self.bounds, *self.fixed, *tied})
+
+
+NOTHING = FitSpec()
