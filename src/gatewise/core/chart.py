@@ -299,6 +299,10 @@ class _Builder:
         given = self._given(path, shape)
         known = ~torch.isnan(given)
         room, _, name = path.rpartition(".")
+        if spec.only is not None:
+            leaf = self.mixture.depth - 1
+            without = [branch for branch in range(shape[leaf]) if branch not in spec.only]
+            open_.index_fill_(leaf, torch.tensor(without), False)
         if room.startswith("gates."):
             level = int(room.split(".")[1])
             gate = self.mixture.gates[level]

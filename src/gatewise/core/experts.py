@@ -33,9 +33,12 @@ class Expert(Predictor):
     ----------
     linear : bool
         True when the value is ``coefficients . design(x)``, so that weighted least squares is closed-form.
+    by_leaf : bool
+        True when leaves differ in kind, so that they cannot change places.
     """
 
     linear = False
+    by_leaf = False
 
     def rescale_response(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]] | None:
         """Return an expert and parameters with value ``(old value - shift) / scale`` per output, or None."""

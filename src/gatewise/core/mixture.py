@@ -10,16 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
 
+from gatewise.core.by_leaf import ExpertsByLeaf, FamiliesByLeaf
 from gatewise.core.experts import Expert, Linear
 from gatewise.core.families import Family, Gaussian
 from gatewise.core.gates import Gate
 from gatewise.core.predictors import Parameter
 from gatewise.core.tree import at_level, path_log_weights
+
+T = TypeVar("T")
 
 
 class Measure(NamedTuple):
@@ -52,8 +55,8 @@ class Mixture:
         One per level, root first.
     branching : tuple of int
         Number of branches at each level.
-    expert : Expert
-    family : Family
+    expert : Expert, or a tuple of one for each branch of the innermost level
+    family : Family, or a tuple of one for each branch of the innermost level
     shared : tuple of str
         Paths of parameters that all leaves share, such as ``family.scale``.
 
@@ -75,6 +78,10 @@ class Mixture:
             raise ValueError(f"{len(self.gates)} gates for branching {self.branching}: give one gate per level")
         if not self.branching or min(self.branching) < 1:
             raise ValueError(f"branching {self.branching}: every level needs at least one branch")
+        if isinstance(self.expert, tuple):
+            object.__setattr__(self, "expert", ExpertsByLeaf(_one_each("expert", self.expert, self.branching)))
+        if isinstance(self.family, tuple):
+            object.__setattr__(self, "family", FamiliesByLeaf(_one_each("family", self.family, self.branching)))
 
     @property
     def depth(self) -> int:
@@ -110,6 +117,11 @@ class Mixture:
         return tuple(path for path, spec in found if path.startswith(f"{room}.") and spec.role in roles)
 
     @property
+    def exchangeable(self) -> bool:
+        """Whether the leaves are of one kind, so that there is a mixture with one of them fewer."""
+        return not (self.expert.by_leaf or self.family.by_leaf)
+
+    @property
     def kinked(self) -> bool:
         """Whether a gate or the expert has a derivative that jumps."""
         return self.expert.kinked() or any(gate.score.kinked() for gate in self.gates)
@@ -123,6 +135,15 @@ class Mixture:
     def normalised(self) -> bool:
         """Whether the leaf weights are a distribution, so that the mixture has a density."""
         return all(gate.link.normalised for gate in self.gates)
+
+
+def _one_each(name: str, parts: tuple[T, ...], branching: tuple[int, ...]) -> tuple[T, ...]:
+    """Return parts after comparing their number with the branches of the innermost level."""
+    if len(parts) != branching[-1]:
+        raise ValueError(
+            f"{name} has {len(parts)} parts for branching {branching}: give {branching[-1]}, one per branch"
+        )
+    return parts
 
 
 def require_density(mixture: Mixture) -> None:

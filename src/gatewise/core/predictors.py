@@ -56,6 +56,8 @@ class Parameter(NamedTuple):
         False holds the parameter at `initial`.
     initial : float
         Neutral value, used for held parameters and before a start is known.
+    only : tuple of int or None
+        Branches of the innermost level whose leaves have the parameter; the others hold it at `initial`. None: all.
     """
 
     shape: tuple[int, ...] = ()
@@ -65,6 +67,7 @@ class Parameter(NamedTuple):
     bounds: tuple[float, float] = (-float("inf"), float("inf"))
     free: bool = True
     initial: float = 0.0
+    only: tuple[int, ...] | None = None
 
 
 def named_by_role(parameters: Mapping[str, Parameter], *roles: str) -> tuple[str, ...]:

@@ -58,10 +58,14 @@ def soundness(problem: Problem, free: Tensor) -> Soundness:
     return Soundness(floor, mass < leaf_parameters(chart) + 1)
 
 
-def leaf_parameters(chart: Chart) -> int:
-    """Return the number of parameters of one leaf: expert and family."""
-    own = [s for p, s in chart.shapes.items() if not p.startswith("gates.")]
-    return sum(torch.Size(s).numel() for s in own) // chart.mixture.n_leaves
+def leaf_parameters(chart: Chart) -> Tensor:
+    """Return the number of parameters of every leaf ``(L,)``, of expert and family."""
+    total = torch.zeros(chart.mixture.branching)
+    for path, spec in chart.mixture.parameters().items():
+        if not path.startswith("gates."):
+            each = torch.Size(chart.shapes[path]).numel() // chart.mixture.n_leaves
+            total[..., slice(None) if spec.only is None else list(spec.only)] += each
+    return total.flatten()
 
 
 def gauge_directions(chart: Chart, free: Tensor) -> Tensor:

@@ -96,7 +96,8 @@ def more_starts(task: Task) -> Points:
         return Points(torch.zeros(0, chart.size, dtype=torch.float64), ())
     random = scattered(task.part, 2 * task.drawn, task.drawing, task.clock.deadline)
     points = Points(random, ("random",) * len(random))
-    if task.drawn < NESTED or given.branching[-1] < 2 or task.model.spec.determined or task.clock.late():
+    smaller = given.branching[-1] > 1 and given.exchangeable and not task.model.spec.determined
+    if task.drawn < NESTED or not smaller or task.clock.late():
         return points
     less = replace(given, branching=(*given.branching[:-1], given.branching[-1] - 1))
     fewer = task.nested(less, task.model.spec, NESTED - 1, 0)

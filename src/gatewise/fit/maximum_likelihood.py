@@ -153,7 +153,7 @@ def move_experts(task: Task, ends: Ends) -> tuple[Ends, Ends]:
     if task.drawn < THOROUGH or task.model.rows.n_units > SEARCHED or not applies(problem):
         return ends, ends
     spare = None
-    if not others and first > 2 and not task.model.spec.determined:
+    if not others and first > 2 and not task.model.spec.determined and task.model.given.exchangeable:
         fewer = task.nested(replace(task.model.given, branching=(first - 1,)), task.model.spec, THOROUGH - 1, 0)
         spare = problem.chart.free(task.working(add_empty_expert(task.model.given, fewer.measure)))
     best = ends.best(1)

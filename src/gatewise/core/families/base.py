@@ -41,12 +41,15 @@ class Family(ABC):
         True when y takes whole numbers from zero.
     has_density : bool
         False for a mean alone, fitted by least squares.
+    by_leaf : bool
+        True when leaves differ in kind, so that they cannot change places.
     """
 
     location_scale = False
     closed_scale = False
     discrete = False
     has_density = True
+    by_leaf = False
 
     def outputs(self, columns: int) -> int:
         """Return the number q of predictors for a response with that many columns."""
