@@ -11,6 +11,20 @@ from torch import Tensor
 
 from gatewise.core.predictors import Frame
 
+CELLS = 2**19  # numbers in the largest temporary of a block: 4 MiB
+FEWEST, MOST = 256, 16384  # rows of a block
+
+
+def block_size(width: int) -> int:
+    """Return how many rows are read at once where the largest temporary has `width` numbers per row.
+
+    Examples
+    --------
+    >>> block_size(1), block_size(100), block_size(10**6)
+    (16384, 5242, 256)
+    """
+    return max(FEWEST, min(MOST, CELLS // max(width, 1)))
+
 
 class Block(NamedTuple):
     """A run of rows: n rows in m independent units.

@@ -15,14 +15,12 @@ from gatewise import fused
 from gatewise.core import derivatives, squares
 from gatewise.core.chart import Chart
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.core.rows import Block, Rows
+from gatewise.core.rows import CELLS, Block, Rows, block_size
 from gatewise.fit.model import Model
 from gatewise.optim import OnIter, Reason, Result, newton
 
 Stat = Callable[[Mixture, Measure, Block], tuple[Tensor, ...]]
 
-CELLS = 2**19  # numbers in the largest temporary of a block: 4 MiB
-FEWEST, MOST = 256, 16384  # rows of a block
 SMALLEST = 1e-24  # residual variance, of the variance of y, that counts as none
 NOISE = 1e-9  # relative rounding of an objective with large terms that cancel
 
@@ -123,7 +121,7 @@ def accumulate(stat: Stat, mixture: Mixture, measure: Measure, rows: Rows, width
         return quick
     count = len(next(iter(measure.experts.values())))
     each = max(width // count, 1)
-    size = max(FEWEST, min(MOST, CELLS // each))
+    size = block_size(each)
     group = max(1, CELLS // (each * min(size, rows.n)))
     groups = [slice(first, first + group) for first in range(0, count, group)]
     measures = [measure.map(itemgetter(some)) for some in groups]

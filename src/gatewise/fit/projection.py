@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from gatewise.core.mixture import leaf_weights
+from gatewise.core.rows import block_size
 from gatewise.core.squares import by_rows
-from gatewise.fit.problem import CELLS, FEWEST, MOST, Problem, evaluate
+from gatewise.fit.problem import Problem, evaluate
 from gatewise.optim import Result, newton
 
 RANK = 1e-11  # singular values below this, of columns of unit length, are zero
@@ -52,7 +53,7 @@ def solved(problem: Problem, parts: Split, free: Tensor) -> Tensor:
     measure = chart.measure(free)
     leaves, q, columns = parts.linear.shape
     width = leaves * columns
-    size = max(FEWEST, min(MOST, CELLS // (len(free) * (width + q))))
+    size = block_size(len(free) * (width + q))
     factor = free.new_zeros(len(free), 0, width + q)
     for block in map(by_rows, problem.rows.blocks(size)):
         params = {name: value.flatten(1, mixture.depth)[:1] for name, value in measure.experts.items()}

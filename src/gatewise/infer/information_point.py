@@ -16,10 +16,10 @@ from torch import Tensor
 
 from gatewise.core.chart import LOG, RECIPROCAL, Chart, from_paths
 from gatewise.core.mixture import Measure
-from gatewise.core.rows import Rows
+from gatewise.core.rows import Rows, block_size
 from gatewise.fit import frames
 from gatewise.fit.model import Model, Slopes, prepare, shortest
-from gatewise.fit.problem import CELLS, FEWEST, MOST, SMALLEST, Problem, evaluate, problem_of
+from gatewise.fit.problem import SMALLEST, Problem, evaluate, problem_of
 from gatewise.fit.result import Fit
 from gatewise.fit.spec import FitSpec
 from gatewise.infer.information_loss import MEANINGS, loss_of, residual_variance
@@ -179,7 +179,7 @@ def unit_scores(point: Point) -> Iterator[tuple[Tensor, Tensor | None]]:
     chart = point.chart
     measure = chart.measure(point.free[None])
     local = slopes_of_natural(point)[chart.local]  # (M, P)
-    size = max(FEWEST, min(MOST, CELLS // max(len(local), 1)))
+    size = block_size(len(local))
     scores = MEANINGS[point.problem.loss].scores
     for block in point.problem.rows.blocks(size):
         yield local.T @ scores(chart.mixture, measure, block) / point.problem.unit, block.weight

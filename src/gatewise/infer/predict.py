@@ -14,8 +14,8 @@ from torch import Tensor
 
 from gatewise.core import derivatives, squares
 from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weights, leaf_predictors, require_density
-from gatewise.core.rows import Block, Columns, Rows
-from gatewise.fit.problem import CELLS, FEWEST, MOST, accumulate
+from gatewise.core.rows import Block, Columns, Rows, block_size
+from gatewise.fit.problem import accumulate
 
 DOUBLINGS = 1100  # widenings of a bracket: more than the range of floats
 HALVINGS = 2200  # bisections: more than there are between any two floats
@@ -60,7 +60,7 @@ def in_blocks(function: Callable[..., Tensor], width: int, *parts: Columns) -> T
     tensor([3., 7.], dtype=torch.float64)
     """
     n = parts[0].shape[0]
-    size = max(FEWEST, min(MOST, CELLS // max(width, 1)))
+    size = block_size(width)
     pieces = [function(*(part.read(i, min(i + size, n)) for part in parts)) for i in range(0, n, size)]
     return torch.cat(pieces, -1)
 

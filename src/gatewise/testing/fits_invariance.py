@@ -9,6 +9,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
+from gatewise.core import rows as blocks
 from gatewise.core.experts import Expert
 from gatewise.core.gates import Gate
 from gatewise.core.mixture import (
@@ -78,7 +79,7 @@ def law_fit_blocks(problem: Problem) -> None:
     """The size of the blocks in which rows are read does not matter."""
     fit = fit_from_truth(problem)
     for cells, fewest, most in ((2**10, 5, 16), (2**12, 64, 64)):
-        with patch.multiple(sums, CELLS=cells, FEWEST=fewest, MOST=most):
+        with patch.multiple(blocks, CELLS=cells, FEWEST=fewest, MOST=most), patch.object(sums, "CELLS", cells):
             small = fit_from_truth(problem)
         assert_same_fit(small, fit, problem, "the size of blocks does not matter")
         assert_close(number(small.log_likelihood), number(fit.log_likelihood), "blocks add up")
