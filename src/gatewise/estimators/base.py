@@ -30,6 +30,9 @@ from gatewise.infer.identifiability import Verdict, assess
 from gatewise.infer.information import information
 from gatewise.infer.predict import Shares, in_blocks, shares
 
+# Advice about a fit never fails it: what a check of a user's own part may raise.
+FAULTS = (ValueError, TypeError, RuntimeError, IndexError, KeyError, NotImplementedError)
+
 
 def reads_inputs(gate: Gate) -> bool:
     """Return whether a gate looks at its inputs."""
@@ -284,9 +287,10 @@ class MixtureEstimator(BaseEstimator):
 
     def _theory(self) -> tuple[Verdict, str]:
         """Return what identifiability says of the fitted mixture, or why it was not checked, with words."""
+        estimator, own = "ls" if self.fit_.sse is not None else "ml", self._reader.given or self._reader.chosen
         try:
-            found = assess(self.mixture_, "ls" if self.method == "ls" else "ml", self.gauge)
-        except ValueError as cause:  # more parameters than are compared, say
+            found = assess(self.mixture_, estimator, self.gauge, self.n_outputs_, bool(own))
+        except FAULTS as cause:  # a part of one's own that is made for one number of features, say
             return Verdict.undecided, f"not checked: {cause}"
         return found.verdict, found.words
 
