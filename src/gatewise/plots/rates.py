@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -152,7 +153,11 @@ def _curve(ax: Axes, one: Curve, claims: Sequence[Claim], look: int, name: str, 
     for claim in claims:
         value = 0.0 if claim.kind == "slower_than_polynomial" else claim.value
         line = np.exp(middle[1] + value * (np.log(ends) - middle[0]))
-        look_of = {"color": tuple(0.5 * c for c in to_rgb(colour)), "linestyle": (0, (1.2, 1.6)), "linewidth": 1.8}
+        look_of: dict[str, Any] = {
+            "color": tuple(0.5 * c for c in to_rgb(colour)),
+            "linestyle": (0, (1.2, 1.6)),
+            "linewidth": 1.8,
+        }
         ax.plot(ends, line, label=f"  claimed {asked(claim)} ({claim.standing})", **look_of)
 
 
@@ -175,7 +180,7 @@ def _readable(ax: Axes) -> None:
 def _asked_range(ax: Axes, claim: Claim, at: float, look: int) -> None:
     """Draw the slopes that a claim allows as a bar; an open end is an arrow."""
     low, high = allowed(claim)
-    shown = {"color": style.colour(look), "linewidth": 4, "alpha": 0.45, "zorder": 2}
+    shown: dict[str, Any] = {"color": style.colour(look), "linewidth": 4, "alpha": 0.45, "zorder": 2}
     if np.isfinite(low) and np.isfinite(high):
         ax.plot([at, at], [low, high], solid_capstyle="butt", **shown)
         ax.plot([at], [claim.value], marker="_", markersize=11, color=style.colour(look), zorder=3)
