@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from gatewise.estimators.declarations import Verbose
 
 Progress = Callable[[str, int, int], Any]
+FORMAT = "{desc}{n_fmt} of {total_fmt} starts |{bar}| {elapsed}"
 logger = logging.getLogger("gatewise")
 
 
@@ -28,10 +30,16 @@ def following(verbose: Verbose) -> Iterator[Progress | None]:
     if callable(verbose) or not verbose:
         yield verbose if callable(verbose) else None
         return
-    from tqdm.auto import tqdm
-
-    with tqdm(leave=False, unit="start", disable=not _shown()) as bar:
+    with _bar() as bar:
         yield _Follower(bar)
+
+
+def _bar() -> Any:
+    """Return a bar of tqdm: a widget in a notebook with ipywidgets, else a line of the error stream."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "IProgress not found")  # the line does without ipywidgets
+        from tqdm.auto import tqdm
+    return tqdm(leave=False, disable=not _shown(), dynamic_ncols=True, bar_format=FORMAT)
 
 
 def _shown() -> bool:

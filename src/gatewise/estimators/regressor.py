@@ -89,6 +89,10 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
     ----------
     coef_, intercept_, scale_ : ndarray (*n_experts, q, d), (*n_experts, q), (*n_experts, q)
         Parameters of the experts, where expert and family have them; without the axis q when y has one dimension.
+    output_ : ndarray (*n_experts, q)
+        Of experts with an output weight, such as ``tanh-unit``.
+    dof_ : ndarray (*n_experts, q)
+        Degrees of freedom of Student's t.
     covariance_ : ndarray (*n_experts, q, q)
         With a full covariance.
     gate_params_ : tuple of dict
