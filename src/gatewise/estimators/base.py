@@ -73,7 +73,7 @@ class MixtureEstimator(Declared):
         Warns
         -----
         ConvergenceWarning
-            A subclass for each way a fit can fail (`gatewise.estimators.alerts`).
+            A subclass for each way a fit can fail, all of them a `gatewise.FitWarning`.
         """
         options.check_numbers(self)
         levels = options.branching(self.n_experts)

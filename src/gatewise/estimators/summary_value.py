@@ -49,7 +49,7 @@ class Summary(str):
     >>> from gatewise import MixtureOfExpertsRegressor
     >>> found = MixtureOfExpertsRegressor(1, n_init=1).fit([[0.0], [1.0], [2.0], [3.0]], [0.0, 1.0, 2.5, 3.0]).summary()
     >>> found.experts[["parameter", "estimate"]].round(3).to_dict("list")
-    {'parameter': ['intercept', 'x0', 'scale'], 'estimate': [0.05, 1.05, 0.194]}
+    {'parameter': ['intercept', 'x0', 'scale'], 'estimate': [0.05, 1.05, 0.209]}
     >>> found.splitlines()[0]
     'Mixture of 1 experts'
     """
