@@ -55,10 +55,9 @@ BAD = (
 )
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory):
+def errors_of_user(folder):
     """The errors of a user's file by line, as `mypy --strict` finds them."""
-    file = tmp_path_factory.mktemp("user") / "user.py"
+    file = folder / "user.py"
     file.write_text(USER + "".join(f"{line}\n" for line, _ in BAD))
     cache = ROOT / ".mypy_cache" / "user"  # torch is read once
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--follow-imports=silent"]
@@ -73,15 +72,11 @@ def found(tmp_path_factory):
     return errors
 
 
-def test_correct_use_is_accepted(found):
-    assert not {line: words for line, words in found.items() if line <= USER.count("\n")}
-
-
-@pytest.mark.parametrize("place", range(len(BAD)), ids=[line for line, _ in BAD])
-def test_wrong_use_is_refused(found, place):
-    words = found.get(USER.count("\n") + 1 + place)
-    assert words, "nothing was found"
-    assert f"[{BAD[place][1]}]" in words[0]
+def test_correct_use_is_accepted_and_wrong_use_refused(tmp_path):
+    errors, first = errors_of_user(tmp_path), USER.count("\n") + 1
+    assert not {line: words for line, words in errors.items() if line < first}
+    found = {wrong: errors.get(first + place, ["accepted"])[0] for place, (wrong, _) in enumerate(BAD)}
+    assert not {wrong: found[wrong] for wrong, kind in BAD if f"[{kind}]" not in found[wrong]}
 
 
 def completed(code):

@@ -25,7 +25,7 @@ class Picture(Figure):
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         file = BytesIO()
         self.savefig(file, format="png", dpi=SHARP * self.dpi)
-        width, height = (int(inches * self.dpi) for inches in self.get_size_inches())
+        width, height = (round(inches * self.dpi) for inches in self.get_size_inches())
         return file.getvalue(), {"width": width, "height": height}
 
 
