@@ -230,8 +230,9 @@ def _assess(mixture: Mixture, estimator: str, gauge: str, outputs: int, gate_inp
     if one.outputs(2 * outputs) == outputs:
         raise ValueError("the number of trials differs by row, and with it what the data can tell apart")
     family = one if estimator == "ml" else None
-    shape = {"outputs": outputs, "gate_d": FEATURES if gate_inputs else None}
-    check = partial(_identify, mixture.gates, mixture.expert, estimator, held=held, family=family, **shape)
+    own = FEATURES if gate_inputs else None
+    parts = mixture.gates, mixture.expert, estimator
+    check = partial(_identify, *parts, held=held, family=family, outputs=outputs, gate_d=own)
     single, pair = check(order=2 if free_shift else 1), check(order=1, atoms=2)
     return pair if pair.verdict is Verdict.ridge and single.verdict is not Verdict.ridge else single
 
