@@ -58,7 +58,7 @@ format: $(READY) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-types: $(READY) ## mypy on the typed rooms
+types: $(READY) ## mypy on the whole package
 	$(BIN)/mypy
 
 studies: $(READY) ## run the short tier of every study: does everything run?

@@ -16,8 +16,7 @@ from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from gatewise.nn import History, MoE, diagnostics, observe, replace_ffn
-from gatewise.nn.measures import domain_table, mutual_information
+from gatewise.nn import History, MoE, diagnostics, domain_table, mutual_information, observe, replace_ffn
 from gatewise.plots import load_by_step, routing_table
 
 DIM = 48

@@ -1,40 +1,176 @@
 """gatewise: mixtures of experts in which the gate is a choice and the estimate comes with a certificate.
 
-Names are imported when they are first used: ``import gatewise`` alone loads neither torch nor scikit-learn.
+What stands in `__all__` here, in `gatewise.nn`, `gatewise.theory`, `gatewise.experiments`, `gatewise.data`,
+`gatewise.plots` and `gatewise.testing` is public, everything else is private. Names are imported when they are first
+used: ``import gatewise`` alone loads neither torch nor scikit-learn.
 """
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same to Python
+    from gatewise import data as data
+    from gatewise import experiments as experiments
+    from gatewise import nn as nn
+    from gatewise import plots as plots
+    from gatewise import testing as testing
+    from gatewise import theory as theory
+    from gatewise.core.experts import EXPERTS, Activation, Constant, Expert, Linear
+    from gatewise.core.families import FAMILIES, Binomial, Family, FullGaussian, Gaussian, Poisson, StudentT
+    from gatewise.core.gates import GATES, Gate
+    from gatewise.core.links import Link, NormalisedSigmoid, Sigmoid, Softmax, TopK
+    from gatewise.core.mixture import Measure, Mixture
+    from gatewise.core.predictors import Parameter, affine
+    from gatewise.core.rows import Rows, make_rows
+    from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Score, Tempered
+    from gatewise.estimators.alerts import (
+        BoundWarning,
+        CollinearWarning,
+        FitWarning,
+        RidgeWarning,
+        SeparatedWarning,
+        StalledWarning,
+        StartsDisagreeWarning,
+        UnidentifiedWarning,
+        UnsoundWarning,
+    )
+    from gatewise.estimators.inference import Inference
+    from gatewise.estimators.regressor import MixtureOfExpertsRegressor
+    from gatewise.estimators.serialise import load_model, save_model
+    from gatewise.estimators.summary_value import Summary
+    from gatewise.fit.em import expectation_maximisation
+    from gatewise.fit.least_squares import least_squares
+    from gatewise.fit.many import Plan, many_fits
+    from gatewise.fit.maximum_likelihood import maximum_likelihood
+    from gatewise.fit.result import Certificate, Fit, Starts
+    from gatewise.fit.status import Status
+    from gatewise.infer.identifiability import Identifiability, identify
+    from gatewise.infer.information import information
+    from gatewise.infer.information_value import Information
+    from gatewise.infer.intervals import Derived, Intervals, delta, wald
+    from gatewise.infer.profile import Profile, profile
+    from gatewise.report.experiment import write_experiment
 
 __version__ = "0.1.0"
 
+__all__ = [
+    "EXPERTS",
+    "FAMILIES",
+    "GATES",
+    "Activated",
+    "Activation",
+    "Affine",
+    "Bias",
+    "Binomial",
+    "BoundWarning",
+    "Certificate",
+    "CollinearWarning",
+    "Constant",
+    "Cosine",
+    "Derived",
+    "Distance",
+    "Expert",
+    "Family",
+    "Fit",
+    "FitWarning",
+    "FullGaussian",
+    "Gate",
+    "Gaussian",
+    "Identifiability",
+    "Inference",
+    "Information",
+    "Intervals",
+    "Linear",
+    "Link",
+    "Measure",
+    "Mixture",
+    "MixtureOfExpertsRegressor",
+    "NormalisedSigmoid",
+    "Parameter",
+    "Plan",
+    "Poisson",
+    "Profile",
+    "Quadratic",
+    "RidgeWarning",
+    "Rows",
+    "Score",
+    "SeparatedWarning",
+    "Sigmoid",
+    "Softmax",
+    "StalledWarning",
+    "Starts",
+    "StartsDisagreeWarning",
+    "Status",
+    "StudentT",
+    "Summary",
+    "Tempered",
+    "TopK",
+    "UnidentifiedWarning",
+    "UnsoundWarning",
+    "__version__",
+    "affine",
+    "delta",
+    "expectation_maximisation",
+    "identify",
+    "information",
+    "least_squares",
+    "load_model",
+    "make_rows",
+    "many_fits",
+    "maximum_likelihood",
+    "profile",
+    "save_model",
+    "wald",
+    "write_experiment",
+]
+
 _HOMES = {
-    "EXPERTS": "gatewise.core.experts",
-    "FAMILIES": "gatewise.core.families",
-    "GATES": "gatewise.core.gates",
-    "Fit": "gatewise.fit",
-    "Gate": "gatewise.core.gates",
-    "MixtureOfExpertsRegressor": "gatewise.estimators",
-    "Status": "gatewise.fit",
-    "load_model": "gatewise.estimators",
-    "maximum_likelihood": "gatewise.fit",
-    "save_model": "gatewise.estimators",
+    "core.experts": "EXPERTS Activation Constant Expert Linear",
+    "core.families": "FAMILIES Binomial Family FullGaussian Gaussian Poisson StudentT",
+    "core.gates": "GATES Gate",
+    "core.links": "Link NormalisedSigmoid Sigmoid Softmax TopK",
+    "core.mixture": "Measure Mixture",
+    "core.predictors": "Parameter affine",
+    "core.rows": "Rows make_rows",
+    "core.scores": "Activated Affine Bias Cosine Distance Quadratic Score Tempered",
+    "estimators.alerts": "BoundWarning CollinearWarning FitWarning RidgeWarning SeparatedWarning StalledWarning "
+    "StartsDisagreeWarning UnidentifiedWarning UnsoundWarning",
+    "estimators.inference": "Inference",
+    "estimators.regressor": "MixtureOfExpertsRegressor",
+    "estimators.serialise": "load_model save_model",
+    "estimators.summary_value": "Summary",
+    "fit.em": "expectation_maximisation",
+    "fit.least_squares": "least_squares",
+    "fit.many": "Plan many_fits",
+    "fit.maximum_likelihood": "maximum_likelihood",
+    "fit.result": "Certificate Fit Starts",
+    "fit.status": "Status",
+    "infer.identifiability": "Identifiability identify",
+    "infer.information": "information",
+    "infer.information_value": "Information",
+    "infer.intervals": "Derived Intervals delta wald",
+    "infer.profile": "Profile profile",
+    "report.experiment": "write_experiment",
 }
+_ROOMS = {name: f"gatewise.{home}" for home, names in _HOMES.items() for name in names.split()}
+_DOORS = ("data", "experiments", "nn", "plots", "testing", "theory")
 
-__all__ = ["EXPERTS", "FAMILIES", "GATES", "Fit", "Gate", "MixtureOfExpertsRegressor", "Status", "__version__"]
-__all__ += ["load_model", "maximum_likelihood", "save_model"]
+logging.getLogger("gatewise").addHandler(logging.NullHandler())
 
+if not TYPE_CHECKING:  # a function of this name would make every name a known one
 
-def __getattr__(name: str) -> Any:
-    """Import a public name from its room."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'gatewise' has no attribute {name!r}: its names are {', '.join(__all__)}")
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> object:
+        """Import a public name from its room."""
+        if name in _DOORS:
+            return import_module(f"gatewise.{name}")
+        if name not in _ROOMS:
+            raise AttributeError(f"module 'gatewise' has no attribute {name!r}: its names are {', '.join(__all__)}")
+        value = globals()[name] = getattr(import_module(_ROOMS[name]), name)
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_DOORS})

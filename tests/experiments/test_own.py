@@ -10,21 +10,23 @@ import torch
 from typer.testing import CliRunner
 
 from gatewise.cli import app
-from gatewise.experiments import Experiment, Measure, load, run
+from gatewise.experiments import Experiment, Metric
+from gatewise.experiments import load_experiment as load
+from gatewise.experiments import run_experiment as run
 from gatewise.experiments.compare import TUNING_SEEDS, difference
 from gatewise.experiments.store import read
 from gatewise.report.experiment import page
 
 MINE = """
 from beside import GAIN
-from gatewise.experiments import Experiment, Measure
+from gatewise.experiments import Experiment, Metric
 
 def train(job):
     if job.rate > 1:
         raise FloatingPointError("the loss of epoch 1 is nan")
     return {"validation": -job.rate, "score": GAIN * (job.gate == "ll") + job.seed % 3, "moved": True}
 
-scores = {"score": Measure("score")}
+scores = {"score": Metric("score")}
 task = Experiment("mine", "Mine", "Why.", ("a",), ("ss", "ll"), scores, train, rates=(0.1, 0.2, 3.0))
 other = 1
 """
@@ -74,7 +76,7 @@ def test_a_name_that_is_no_experiment_is_told(file, name, said):
 
 def toy(train, **changes):
     values = {"rates": (0.1, 1.0, 10.0)} | changes
-    return Experiment("toy", "Toy", "Why.", ("a",), ("ss", "ll"), {"score": Measure("score")}, train, **values)
+    return Experiment("toy", "Toy", "Why.", ("a",), ("ss", "ll"), {"score": Metric("score")}, train, **values)
 
 
 def test_a_rate_that_diverges_is_not_chosen_and_a_run_that_does_is_told(tmp_path):
@@ -167,7 +169,7 @@ def test_a_file_that_ends_the_program_is_told(tmp_path):
 
 def test_names_and_units_are_shown_as_they_are(file, tmp_path):
     odd = "<script>alert(1)</script>[/b] \\d"
-    text = file.read_text().replace('"score": Measure("score")', f'{odd!r}: Measure({odd!r}, "[nats]")')
+    text = file.read_text().replace('"score": Metric("score")', f'{odd!r}: Metric({odd!r}, "[nats]")')
     file.write_text(text.replace('"score": GAIN', f"{odd!r}: GAIN"))
     result = called("run", f"{file}:task", "--quick", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
@@ -178,7 +180,7 @@ def test_names_and_units_are_shown_as_they_are(file, tmp_path):
 
 
 def test_variants_may_have_measures_of_their_own(tmp_path):
-    measures = {"score": Measure("s"), "other": Measure("o")}
+    measures = {"score": Metric("s"), "other": Metric("o")}
     both = replace(toy(lambda job: {"validation": 0.0, "other": 1.0}), measures=measures)
     run(both, tmp_path, seeds=1, quick=True)
     assert {record.outcome["other"] for record in read(tmp_path)[0]} == {1.0}
@@ -197,7 +199,7 @@ def test_variants_may_have_measures_of_their_own(tmp_path):
         ({"variants": ("a", "a")}, "names of its own"),
         ({"gates": ("ss", "sx")}, "gate 'sx' is unknown"),
         ({"baselines": ("ss",)}, "names of its own"),
-        ({"measures": {"choice": Measure("mine")}}, "'choice' is no measure"),
+        ({"measures": {"choice": Metric("mine")}}, "'choice' is no measure"),
     ],
 )
 def test_what_is_wrong_with_an_experiment_is_told_when_it_is_made(change, said):

@@ -11,7 +11,8 @@ from sklearn.metrics import adjusted_rand_score
 from typer.testing import CliRunner
 
 from gatewise.cli import app
-from gatewise.experiments import EXPERIMENTS, Experiment, Job, Measure, gates_of, run
+from gatewise.experiments import EXPERIMENTS, Experiment, Job, Metric, gates_of
+from gatewise.experiments import run_experiment as run
 from gatewise.experiments.compare import (
     TUNING_SEEDS,
     Interval,
@@ -45,7 +46,7 @@ def toy(calls):
         calls.append(job)
         return outcome(job)
 
-    measures = {"error": Measure("error", more=False), "rate": Measure("rate", more=None)}
+    measures = {"error": Metric("error", more=False), "rate": Metric("rate", more=None)}
     return Experiment("toy", "Toy", "Why.", ("a", "b"), ("ss", "ll"), measures, spied, ("dense",), (0.01, 0.1, 1.0))
 
 

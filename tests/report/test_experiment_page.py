@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from gatewise.experiments import EXPERIMENTS
-from gatewise.experiments.experiment import Experiment, Job, Measure, Table
-from gatewise.experiments.runner import run
+from gatewise.experiments.experiment import Experiment, Job, Metric, Table
+from gatewise.experiments.runner import run_experiment as run
 from gatewise.experiments.store import read
 from gatewise.report.experiment import page, write_experiment
 
@@ -35,7 +35,7 @@ TOY = Experiment(
     "Why & what.",
     ("only",),
     ("softmax", "ss", "ll"),
-    {"accuracy": Measure("test accuracy"), "nothing": Measure("never measured")},
+    {"accuracy": Metric("test accuracy"), "nothing": Metric("never measured")},
     outcome,
     ("dense",),
     (0.1,),

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gatewise.theory import load, run
+from gatewise.theory import load_study as load
+from gatewise.theory import run_study as run
 from gatewise.theory.store import lines_of
 
 distributed = pytest.importorskip("distributed")

@@ -18,7 +18,9 @@ from pathlib import Path
 import pytest
 
 from gatewise.fit.user_file import PICKLERS
-from gatewise.theory import collect, load, quick, run
+from gatewise.theory import collect, quick
+from gatewise.theory import load_study as load
+from gatewise.theory import run_study as run
 from gatewise.theory.store import lines_of, read
 
 FILE = Path(__file__).with_name("small_study.py")
@@ -218,7 +220,8 @@ def test_a_study_that_is_not_there(where, words):
 
 def killed_and_resumed(folder, whole, moments):
     """Kill a run after each of some seconds, resume it to the end, and compare the stores."""
-    code = "import sys; from gatewise.theory import load, run; run(load(sys.argv[1]), sys.argv[2], resume=True)"
+    code = "import sys; from gatewise.theory import load_study, run_study as run; "
+    code += "run(load_study(sys.argv[1]), sys.argv[2], resume=True)"
     command = [sys.executable, "-c", code, f"{FILE}:study", str(folder)]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     for seconds in moments:

@@ -13,7 +13,8 @@ from gatewise.core.gates import GATES, Gate
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.predictors import Parameter
 from gatewise.core.scores import Score
-from gatewise.theory import Arm, Blind, Claim, Data, Model, NearTruth, Probe, Study, Uniform, run
+from gatewise.theory import Arm, Blind, Claim, Data, Model, NearTruth, Probe, Study, Uniform
+from gatewise.theory import run_study as run
 from gatewise.theory.checks import check
 from gatewise.theory.papers import STUDIES
 from gatewise.theory.truths import outside

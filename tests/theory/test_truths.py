@@ -10,7 +10,8 @@ from gatewise.core.experts import EXPERTS
 from gatewise.core.families import MeanOnly
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.theory import Arm, Data, Model, NearTruth, Study, run
+from gatewise.theory import Arm, Data, Model, NearTruth, Study
+from gatewise.theory import run_study as run
 from gatewise.theory.records import draw, near_truth
 from gatewise.theory.store import read
 from gatewise.theory.truths import behind, holds_truth

@@ -127,7 +127,10 @@ def fit(
         from gatewise.report.progress import listening
 
         gates = _names(gate)
-        choice = {"n_experts": _branching(experts), "gate": gates[0] if len(gates) == 1 else list(gates)}
+        choice: dict[str, Any] = {
+            "n_experts": _branching(experts),
+            "gate": gates[0] if len(gates) == 1 else list(gates),
+        }
         choice |= {"expert": expert, "family": family, "method": method, "n_init": starts, "random_state": seed}
         choice |= {"alpha": alpha, "min_scale": min_scale, "max_time": max_time}
         require_different(table, out, report)
@@ -238,7 +241,13 @@ def identify(
         from gatewise.infer.identifiability import identify as check
         from gatewise.report import identify as report
 
-        choice = {"order": order, "atoms": atoms, "shared_gate": shared_gate, "d": d, "held": _names(held)}
+        choice: dict[str, Any] = {
+            "order": order,
+            "atoms": atoms,
+            "shared_gate": shared_gate,
+            "d": d,
+            "held": _names(held),
+        }
         found = check(_names(gate), expert, estimator, regime=regime, seed=seed, **choice)
         if as_json:
             typer.echo(json.dumps({"gatewise": __version__, **report.as_json(found)}, indent=1, allow_nan=False))

@@ -46,8 +46,7 @@ def run(
 ) -> None:
     """Run an experiment, compare the gates, and write its page."""
     with clear_faults():
-        from gatewise.experiments import EXPERIMENTS
-        from gatewise.experiments import run as run_experiment
+        from gatewise.experiments import EXPERIMENTS, run_experiment
 
         home = out if name == "all" and out else Path("out")
         for experiment in EXPERIMENTS.values() if name == "all" else (_experiment(name),):
@@ -114,11 +113,11 @@ def _absent(experiment: Any, folder: Path | None) -> str:
 
 def _experiment(name: str) -> Any:
     """Return an experiment by name or from a user's file."""
-    from gatewise.experiments import EXPERIMENTS, load
+    from gatewise.experiments import EXPERIMENTS, load_experiment
 
     if name not in EXPERIMENTS and ":" not in name and not Path(name).is_file():
         raise ValueError(f"{name!r} is no experiment: choose one of {', '.join(EXPERIMENTS)}, or give my_task.py:task")
-    return EXPERIMENTS[name] if name in EXPERIMENTS else load(name)
+    return EXPERIMENTS[name] if name in EXPERIMENTS else load_experiment(name)
 
 
 def _tell(experiment: Any, folder: Path) -> None:

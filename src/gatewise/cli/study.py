@@ -77,7 +77,7 @@ def run(
 
 
 def _run(study: Any, folder: Path, options: dict[str, Any], origin: dict[str, str]) -> None:
-    from gatewise.theory import run as run_study
+    from gatewise.theory import run_study
     from gatewise.theory.checks import check
     from gatewise.theory.truths import outside
 
@@ -178,12 +178,12 @@ def _tell(result: Any, folder: Path) -> None:
 
 def _study(name: str, tier: str) -> Any:
     """Return a study by name or from a user's file, in a tier."""
-    from gatewise.theory import load, long, quick
+    from gatewise.theory import load_study, long, quick
     from gatewise.theory.papers import STUDIES
 
     if name not in STUDIES and ":" not in name and not Path(name).is_file():
         raise ValueError(f"{name!r} is no study: choose one of {', '.join(STUDIES)}, or give my_study.py:study")
-    study = STUDIES[name] if name in STUDIES else load(name)
+    study = STUDIES[name] if name in STUDIES else load_study(name)
     return {"quick": quick, "long": long, "standard": lambda s: s}[tier](study)
 
 

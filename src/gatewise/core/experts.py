@@ -176,6 +176,9 @@ class Activation(Expert):
             design = torch.cat([design, torch.zeros_like(design[..., :1, :])], -2)
         return Local(self._inside(params, x), design)
 
+    def plain(self) -> Activation:
+        return replace(self, origin=None, location=None, spread=None)
+
     def smoothed(self, radius: float) -> Activation:
         return replace(self, radius=self.radius or radius)
 

@@ -70,6 +70,10 @@ class Gate:
         """Return the parameters that the model cannot identify and the fixed gauge holds."""
         return self.score.held()
 
+    def plain(self) -> Gate:
+        """Return the gate without values of its own for single features."""
+        return replace(self, score=cast(Score, self.score.plain()))
+
     def smoothed(self, radius: float) -> Gate:
         """Return the gate with its kinks rounded off over `radius`."""
         return replace(self, score=cast(Score, self.score.smoothed(radius)))

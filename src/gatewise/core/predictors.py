@@ -155,6 +155,10 @@ class Predictor(ABC):
         """Return the affine map at whose zeros the value bends, with its derivatives in all parameters; None: none."""
         return None
 
+    def plain(self) -> Predictor:
+        """Return a copy without values of its own for single features: for any number of them, in units of one."""
+        return self
+
     def smoothed(self, radius: float) -> Predictor:
         """Return a copy whose kinks are rounded off over `radius`; itself when there is no kink."""
         return self

@@ -7,12 +7,15 @@ sets loads neither numpy nor pandas.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gatewise.data.catalogue import Description
 from gatewise.data.installed import Source, present, source, sources
 from gatewise.data.loading import DataSet, describe, load, names
 from gatewise.data.parquet import ParquetTable
+
+if TYPE_CHECKING:
+    from gatewise.data.views import Recordings, Views, mfeat, opt, watch
 
 _VIEWS = ("Recordings", "Views", "mfeat", "opt", "watch")
 
@@ -20,8 +23,16 @@ __all__ = ["DataSet", "Description", "ParquetTable", "Recordings", "Source", "Vi
 __all__ += ["load", "mfeat", "names", "opt", "present", "source", "sources", "watch"]
 
 
-def __getattr__(name: str) -> Any:
-    """Import a reader from its module."""
-    if name not in _VIEWS:
-        raise AttributeError(f"module 'gatewise.data' has no attribute {name!r}: its names are {', '.join(__all__)}")
-    return getattr(import_module("gatewise.data.views"), name)
+if not TYPE_CHECKING:  # a function of this name would make every name a known one
+
+    def __getattr__(name: str) -> object:
+        """Import a reader from its module."""
+        if name not in _VIEWS:
+            raise AttributeError(
+                f"module 'gatewise.data' has no attribute {name!r}: its names are {', '.join(__all__)}"
+            )
+        return getattr(import_module("gatewise.data.views"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -32,6 +32,9 @@ class DataSet(NamedTuple):
     licence: str
     sha256: str
 
+    def __repr__(self) -> str:
+        return f"<DataSet {self.name}: {len(self.frame)} rows, {self.target} by {', '.join(self.features)}>"
+
 
 def names() -> tuple[str, ...]:
     """Names of the shipped data sets, in alphabetical order.

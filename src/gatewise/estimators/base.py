@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-import sys
 from math import log
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from gatewise.core import derivatives
 from gatewise.core.gates import Gate, describe
-from gatewise.core.mixture import leaf_log_weights, log_density
-from gatewise.core.rows import Columns, columns, make_rows
+from gatewise.core.mixture import Mixture, leaf_log_weights, log_density
+from gatewise.core.rows import Columns, Rows, columns, make_rows
+from gatewise.data.stream import Part
 from gatewise.estimators import options
 from gatewise.estimators.alerts import GOOD, alert, alert_ridge, ask_theory
 from gatewise.estimators.attributes import natural
+from gatewise.estimators.declarations import Data, Declared, Kind
 from gatewise.estimators.gate_inputs import GateReader, straight
 from gatewise.estimators.inference import Errors, Inference, errors_of, infer
 from gatewise.estimators.inputs import label_groups, read_inputs, read_training, reject_text
+from gatewise.estimators.progress import following
 from gatewise.estimators.summary import summary
-from gatewise.estimators.tables import Part, by_name, group_labels
+from gatewise.estimators.summary_value import Summary
+from gatewise.estimators.tables import by_name, group_labels
 from gatewise.fit.least_squares import least_squares
 from gatewise.fit.maximum_likelihood import maximum_likelihood
 from gatewise.fit.result import Fit
+from gatewise.fit.spec import FitSpec
 from gatewise.infer.identifiability import Verdict, assess
 from gatewise.infer.information import information
 from gatewise.infer.predict import Shares, in_blocks, shares
+
+# Advice about a fit never fails it: what a check of a user's own part may raise.
+FAULTS = (ValueError, TypeError, RuntimeError, IndexError, KeyError, NotImplementedError)
 
 
 def reads_inputs(gate: Gate) -> bool:
@@ -36,10 +42,10 @@ def reads_inputs(gate: Gate) -> bool:
     return any(spec.shape for spec in gate.score.parameters(2).values())
 
 
-class MixtureEstimator(BaseEstimator):
+class MixtureEstimator(Declared):
     """Abstract: subclasses give the constructor and the predictions."""
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, gate_X: Any = None, groups: Any = None) -> Any:
+    def fit(self, X: Data, y: Data, sample_weight: Data = None, gate_X: Data = None, groups: Data = None) -> Self:
         """Fit by maximum likelihood from many starts and certify the result.
 
         Parameters
@@ -71,7 +77,7 @@ class MixtureEstimator(BaseEstimator):
         Warns
         -----
         ConvergenceWarning
-            A subclass for each way a fit can fail (`gatewise.estimators.alerts`).
+            A subclass for each way a fit can fail, all of them a `gatewise.FitWarning`.
         """
         options.check_numbers(self)
         levels = options.branching(self.n_experts)
@@ -86,21 +92,22 @@ class MixtureEstimator(BaseEstimator):
             "starts": int(self.n_init),
             "seed": options.seed_of(self.random_state),
             "max_time": self.max_time,
-            "progress": self.verbose if callable(self.verbose) else _report if self.verbose else None,
         }
-        if self.method == "ls":
-            fit = least_squares(mixture, data.rows, spec, **search)
-        else:
-            solver = "em" if self.method == "em" else "newton"
-            fit = maximum_likelihood(mixture, data.rows, spec, method=solver, max_iter=int(self.max_iter), **search)
-        if self.verbose and not callable(self.verbose):
-            sys.stderr.write("\n")
+        with following(self.verbose) as progress:
+            fit = self._search(mixture, data.rows, spec, {**search, "progress": progress})
         errors = errors_of(information(fit, data.rows))
         self._adopt(fit, data.reader, data.flat, shares(fit.mixture, fit.measure, data.rows), errors)
         alert(fit, list(getattr(self, "feature_names_in_", ())), stacklevel=2)
         if not self.fixed and ask_theory(fit, errors):  # what is fixed is no ridge
             alert_ridge(*self._theory(), stacklevel=2)
         return self
+
+    def _search(self, mixture: Mixture, rows: Rows, spec: FitSpec, search: dict[str, Any]) -> Fit:
+        """Return the fit of a mixture by the method that was asked for."""
+        if self.method == "ls":
+            return least_squares(mixture, rows, spec, **search)
+        solver = "em" if self.method == "em" else "newton"
+        return maximum_likelihood(mixture, rows, spec, method=solver, max_iter=int(self.max_iter), **search)
 
     def _adopt(self, fit: Fit, reader: GateReader, flat: bool, taken: Shares, errors: Errors) -> None:
         """Set the fitted attributes."""
@@ -158,7 +165,7 @@ class MixtureEstimator(BaseEstimator):
         trials = getattr(self.mixture_.family, "trials", 1)
         return self.n_outputs_ * (2 if trials is None else 1)
 
-    def gate_proba(self, X: Any, gate_X: Any = None) -> np.ndarray:
+    def gate_proba(self, X: Data, gate_X: Data = None) -> np.ndarray:
         """Return the weight ``(n, L)`` of every expert at X, before y is seen.
 
         Parameters
@@ -169,7 +176,7 @@ class MixtureEstimator(BaseEstimator):
         """
         return self._evaluate(lambda m, g, x, gate_x: leaf_log_weights(m, g, gate_x).exp(), 2, X, gate_X)
 
-    def responsibilities(self, X: Any, y: Any, gate_X: Any = None, groups: Any = None) -> np.ndarray:
+    def responsibilities(self, X: Data, y: Data, gate_X: Data = None, groups: Data = None) -> np.ndarray:
         """Return the posterior probability ``(n, L)`` of every expert given X and y.
 
         Parameters
@@ -190,8 +197,9 @@ class MixtureEstimator(BaseEstimator):
         if response.shape[0] != n:
             raise ValueError(f"y has {response.shape[0]} rows, X has {n}: pass one response per observation")
         label = None if groups is None else label_groups(groups, n)
-        apart = label is not None and bool((np.diff(label) < 0).any())  # groups are read side by side
-        order = np.argsort(label, kind="stable") if apart else None
+        order = None  # groups are read side by side
+        if label is not None and bool((np.diff(label) < 0).any()):
+            order = np.argsort(label, kind="stable")
         ends = None if label is None else torch.from_numpy(np.cumsum(np.bincount(label)))
         parts = [part.source if order is None else part.source[order.tolist()] for part in (x, response, gates)]
         rows = make_rows(*parts[:2], gate_x=parts[2], ends=ends, hold=False)
@@ -205,7 +213,7 @@ class MixtureEstimator(BaseEstimator):
             at += len(part)
         return out
 
-    def score_samples(self, X: Any, y: Any = None, gate_X: Any = None) -> np.ndarray:
+    def score_samples(self, X: Data, y: Data = None, gate_X: Data = None) -> np.ndarray:
         """Return the log density ``log p(y | x)`` of every row, ``(n,)``.
 
         Parameters
@@ -220,6 +228,10 @@ class MixtureEstimator(BaseEstimator):
         X, y, gate_X = by_name(self, X, y, gate_X)
         y = self.predict(X, gate_X=gate_X) if y is None else y
         return self._evaluate(log_density, 4, X, gate_X, self._response(y))
+
+    def predict(self, X: Data, gate_X: Data = None) -> np.ndarray:
+        """Return what is predicted at X: subclasses say what."""
+        raise NotImplementedError
 
     def aic(self) -> float:
         """Return ``-2 log L + 2 df`` on the data of fit, df the identified rank; smaller is better."""
@@ -240,13 +252,13 @@ class MixtureEstimator(BaseEstimator):
 
     def inference(
         self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        gate_X: Any = None,
-        groups: Any = None,
-        kind: str = "observed",
-        clusters: Any = None,
+        X: Data,
+        y: Data,
+        sample_weight: Data = None,
+        gate_X: Data = None,
+        groups: Data = None,
+        kind: Kind = "observed",
+        clusters: Data = None,
     ) -> Inference:
         """Return standard errors and intervals; the estimator does not keep its data, so they are given again.
 
@@ -269,8 +281,14 @@ class MixtureEstimator(BaseEstimator):
         """
         return infer(self, X, y, sample_weight, gate_X, groups, kind, clusters)
 
-    def summary(self) -> str:
-        """Return the fit as a text: model, criteria, status, tables of experts and gates, starts and notes."""
+    def summary(self) -> Summary:
+        """Return the fit for the reader: model, criteria, status, tables of experts and gates, starts and notes.
+
+        Returns
+        -------
+        Summary
+            A text that shows tables in a notebook; `experts`, `gates`, `criteria` and `to_frame` are data frames.
+        """
         check_is_fitted(self, "fit_")
         names = getattr(self, "feature_names_in_", None)
         inputs = [f"x{i}" for i in range(self.n_features_in_)] if names is None else list(names)
@@ -283,14 +301,9 @@ class MixtureEstimator(BaseEstimator):
 
     def _theory(self) -> tuple[Verdict, str]:
         """Return what identifiability says of the fitted mixture, or why it was not checked, with words."""
+        estimator, own = "ls" if self.fit_.sse is not None else "ml", self._reader.given or self._reader.chosen
         try:
-            found = assess(self.mixture_, "ls" if self.method == "ls" else "ml", self.gauge)
-        except ValueError as cause:  # more parameters than are compared, say
+            found = assess(self.mixture_, estimator, self.gauge, self.n_outputs_, bool(own))
+        except FAULTS as cause:  # a part of one's own that is made for one number of features, say
             return Verdict.undecided, f"not checked: {cause}"
         return found.verdict, found.words
-
-
-def _report(stage: str, done: int, total: int) -> None:
-    """Write where a fit stands, on one line of the error stream."""
-    sys.stderr.write(f"\rgatewise: {stage}, {done} of {total} starts ended".ljust(60))
-    sys.stderr.flush()

@@ -39,7 +39,7 @@ class GateReader(NamedTuple):
 
     given: bool
     chosen: tuple[int, ...] | None
-    count: int
+    count: int  # type: ignore[assignment]
     names: tuple[str, ...] | None
 
     def read(self, x: Any, gate_x: Any) -> Any:
@@ -99,7 +99,7 @@ def choose_columns(wanted: Any, d: int, names: tuple[str, ...] | None) -> tuple[
     for one in wanted:
         if isinstance(one, str):
             out.append(_position(one, names))
-        elif isinstance(one, Integral) and not isinstance(one, bool | np.bool_) and -d <= one < d:
+        elif isinstance(one, Integral) and not isinstance(one, bool | np.bool_) and -d <= int(one) < d:
             out.append(int(one) % d)
         else:
             raise ValueError(f"gate_features has {one!r}: give names, or positions from 0 to {d - 1}")

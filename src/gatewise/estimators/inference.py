@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,17 +14,22 @@ from torch import Tensor
 
 from gatewise.core.families import FullGaussian
 from gatewise.core.mixture import Measure
-from gatewise.core.rows import Rows
+from gatewise.core.rows import Columns, Rows
 from gatewise.data.parquet import as_table, is_table, opened
 from gatewise.estimators.arrow import labels_of
+from gatewise.estimators.declarations import Data
 from gatewise.estimators.inputs import label_groups, read_inputs, read_training, read_weights
 from gatewise.estimators.tables import column_of, group_labels, of_training
 from gatewise.fit.result import Fit
 from gatewise.infer.bands import Band, gate_band, mean_band
-from gatewise.infer.information import Information, information, standard_errors
-from gatewise.infer.information_value import TITLES
+from gatewise.infer.information import information, standard_errors
+from gatewise.infer.information_value import TITLES, Information
 from gatewise.infer.intervals import Derived, Intervals, delta, require, wald
 from gatewise.infer.profile import Profile, profile
+from gatewise.markup import lines, page
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 UNKNOWN = "they were not computed with this fit"
 
@@ -87,7 +92,25 @@ class Inference:
         notes = [f"Note: {note}" for note in found.notes]
         return "\n".join([f"{TITLES[found.kind]}, n = {self.fit.n:.15g}", self.wald().text(), *notes])
 
-    __repr__ = text
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        found = self.information
+        if found.refused:
+            return found._repr_html_()
+        notes = lines(f"Note: {note}" for note in found.notes)
+        return page(f"{TITLES[found.kind]}, n = {self.fit.n:.15g}", self.wald()._repr_html_(), notes)
+
+    def to_frame(self, level: float = 0.95) -> DataFrame:
+        """Return the normal intervals of all parameters as a data frame.
+
+        Raises
+        ------
+        ValueError
+            If there are no errors, with the reason.
+        """
+        return self.wald(level).to_frame()
 
     @property
     def refused(self) -> str | None:
@@ -138,18 +161,21 @@ class Inference:
         """
         return delta(self.information, function, level)
 
-    def mean_interval(self, X: Any, level: float = 0.95, gate_X: Any = None) -> np.ndarray:
+    def mean_interval(self, X: Data, level: float = 0.95, gate_X: Data = None) -> np.ndarray:
         """Return the confidence interval of the mean at every row of X, ``(n, 2)`` or ``(n, q, 2)``.
 
         It holds the mean, not new responses: for these see `predict_interval`.
         """
-        band = mean_band(self.information, *self.estimator._columns(X, gate_X), level)
+        band = mean_band(self.information, *self._columns(X, gate_X), level=level)
         both = _ends(band)
         return both[:, 0] if self.estimator._flat else both
 
-    def gate_interval(self, X: Any, level: float = 0.95, gate_X: Any = None) -> np.ndarray:
+    def gate_interval(self, X: Data, level: float = 0.95, gate_X: Data = None) -> np.ndarray:
         """Return the confidence interval of the weight of every expert at every row of X, ``(n, L, 2)``."""
-        return _ends(gate_band(self.information, *self.estimator._columns(X, gate_X), level))
+        return _ends(gate_band(self.information, *self._columns(X, gate_X), level=level))
+
+    def _columns(self, X: Data, gate_X: Data) -> tuple[Columns, Columns]:
+        return self.estimator._columns(X, gate_X)
 
 
 def _ends(band: Band) -> np.ndarray:

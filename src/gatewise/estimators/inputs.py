@@ -10,8 +10,10 @@ from scipy import sparse
 from sklearn.utils.validation import validate_data
 
 from gatewise.core.rows import Rows, make_rows
+from gatewise.data.parquet import is_table
+from gatewise.data.stream import Part
 from gatewise.estimators.gate_inputs import GateReader, View, check_gate_x, choose_columns, column_names, straight
-from gatewise.estimators.tables import Part, by_name, is_table, keep, of_training, read_sides, vary_inside
+from gatewise.estimators.tables import by_name, keep, of_training, read_sides, vary_inside
 
 VARY = (
     "the gate inputs differ within a group: rows of a group share one responsibility, so pass gate_X (or "
@@ -80,7 +82,8 @@ def _read_table(estimator: Any, x: Any, y: Any, sample_weight: Any, gate_x: Any,
     reader, gates = _gate_reader(estimator, sides.x, None, True)
     if sides.gate_x is not None:
         reader, gates = GateReader(True, None, sides.gate_x.shape[1], sides.gate_x.names), sides.gate_x
-    weight, ends, parts = read_weights(sides.weight, len(sides.x)), sides.ends, (sides.x, gates, sides.y)
+    weight, ends = read_weights(sides.weight, len(sides.x)), sides.ends
+    parts: tuple[Any, ...] = (sides.x, gates, sides.y)
     if weight is not None and not (weight > 0).all():
         kept = np.flatnonzero(weight)
         parts = tuple(None if part is None else View(part, kept) for part in parts)
@@ -126,7 +129,7 @@ def _take(values: Any, rows: np.ndarray | None, chosen: list[int] | None, mapped
     return part if chosen is None else part[:, chosen]
 
 
-def _gate_reader(estimator: Any, x: np.ndarray, gate_x: Any, mapped: bool) -> tuple[GateReader, Any]:
+def _gate_reader(estimator: Any, x: np.ndarray | Part, gate_x: Any, mapped: bool) -> tuple[GateReader, Any]:
     if gate_x is not None and estimator.gate_features is not None:
         raise ValueError("gate_X and gate_features are both given: the gates read one or the other")
     if gate_x is not None:

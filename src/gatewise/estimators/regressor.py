@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
-from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
+from gatewise.core.experts import Expert
+from gatewise.core.families import Family
 from gatewise.core.mixture import regression, sample
+from gatewise.data.stream import Part
 from gatewise.estimators.base import MixtureEstimator
+from gatewise.estimators.declarations import (
+    Bounds,
+    Branching,
+    Columns,
+    Covariance,
+    Data,
+    Fixed,
+    Gates,
+    Gauge,
+    Method,
+    MultiOutputMixin,
+    Number,
+    RegressorMixin,
+    Scale,
+    Seed,
+    Verbose,
+)
 from gatewise.estimators.options import seed_of
-from gatewise.estimators.tables import Part, by_name, column_of
+from gatewise.estimators.tables import by_name, column_of
 from gatewise.infer.predict import interval, quantiles
 
 
@@ -62,12 +82,17 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         Equal whole numbers give bitwise equal fits.
     device : None or "cpu"
     verbose : bool, int or callable
-        Whether to write progress to the standard error stream; a callable gets (stage, starts ended, starts) instead.
+        Whether to show a progress bar (terminal, notebook) and to send a message per stage to the logger ``gatewise``
+        (level INFO); a callable gets (stage, starts ended, starts) instead.
 
     Attributes
     ----------
     coef_, intercept_, scale_ : ndarray (*n_experts, q, d), (*n_experts, q), (*n_experts, q)
         Parameters of the experts, where expert and family have them; without the axis q when y has one dimension.
+    output_ : ndarray (*n_experts, q)
+        Of experts with an output weight, such as ``tanh-unit``.
+    dof_ : ndarray (*n_experts, q)
+        Degrees of freedom of Student's t.
     covariance_ : ndarray (*n_experts, q, q)
         With a full covariance.
     gate_params_ : tuple of dict
@@ -113,26 +138,26 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
 
     def __init__(
         self,
-        n_experts: Any = 2,
-        gate: Any = "softmax",
-        expert: Any = "linear",
-        family: Any = "gaussian",
-        scale: str = "free",
-        covariance: str = "diag",
-        method: str = "ml",
+        n_experts: Branching = 2,
+        gate: Gates = "softmax",
+        expert: str | Expert = "linear",
+        family: str | Family = "gaussian",
+        scale: Scale = "free",
+        covariance: Covariance = "diag",
+        method: Method = "ml",
         n_init: int = 20,
         alpha: float = 0.0,
-        min_scale: Any = None,
-        bounds: Any = None,
-        fixed: Any = None,
-        gauge: str = "fixed",
+        min_scale: Number | None = None,
+        bounds: Bounds | None = None,
+        fixed: Fixed | None = None,
+        gauge: Gauge = "fixed",
         standardize: bool = True,
-        gate_features: Any = None,
+        gate_features: Columns | None = None,
         max_iter: int = 1000,
         max_time: float | None = None,
-        random_state: Any = None,
-        device: str | None = None,
-        verbose: Any = 0,
+        random_state: Seed = None,
+        device: Literal["cpu"] | None = None,
+        verbose: Verbose = 0,
     ) -> None:
         self.n_experts = n_experts
         self.gate = gate
@@ -155,7 +180,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         self.device = device
         self.verbose = verbose
 
-    def predict(self, X: Any, gate_X: Any = None) -> np.ndarray:
+    def predict(self, X: Data, gate_X: Data = None) -> np.ndarray:
         """Return the mean of y given X, ``(n,)`` or ``(n, q)``: the weighted mean of the experts.
 
         Parameters
@@ -166,7 +191,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         """
         return self._shaped(self._evaluate(regression, 2, X, gate_X))
 
-    def predict_quantile(self, X: Any, q: Any, gate_X: Any = None) -> np.ndarray:
+    def predict_quantile(self, X: Data, q: Number, gate_X: Data = None) -> np.ndarray:
         """Return quantiles of y given X from the distribution function of the whole mixture.
 
         Parameters
@@ -185,11 +210,11 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         if levels.ndim > 1 or not levels.size:
             raise ValueError(f"q has shape {levels.shape}: give a probability or a list of them")
         tensor = torch.from_numpy(np.atleast_1d(levels).copy())
-        found = self._evaluate(lambda *parts: quantiles(*parts, tensor), 4 * len(tensor), X, gate_X)
+        found = self._evaluate(partial(quantiles, levels=tensor), 4 * len(tensor), X, gate_X)
         shaped = self._shaped(np.moveaxis(found, 1, 2))
         return shaped if levels.ndim else shaped[..., 0]
 
-    def predict_interval(self, X: Any, level: float = 0.9, gate_X: Any = None) -> np.ndarray:
+    def predict_interval(self, X: Data, level: float = 0.9, gate_X: Data = None) -> np.ndarray:
         """Return equal-tailed prediction intervals: y lies inside with probability `level`, given the estimates.
 
         Returns
@@ -198,10 +223,10 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
             Lower and upper ends. They are quantiles of the whole mixture, not of its most probable expert; the
             uncertainty of the estimates is not in them.
         """
-        found = self._evaluate(lambda *parts: interval(*parts, level), 8, X, gate_X)
+        found = self._evaluate(partial(interval, level=level), 8, X, gate_X)
         return self._shaped(np.moveaxis(found, 1, 2))
 
-    def sample(self, X: Any, random_state: Any = None, gate_X: Any = None) -> np.ndarray:
+    def sample(self, X: Data, random_state: Seed = None, gate_X: Data = None) -> np.ndarray:
         """Draw one response for every row of X, ``(n,)`` or ``(n, q)``.
 
         Parameters
@@ -214,10 +239,10 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         generator = torch.Generator()
         seed = seed_of(random_state)
         generator.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]) >> 1)
-        drawn = self._evaluate(lambda *parts: sample(*parts, generator)[0], 4, X, gate_X)
+        drawn = self._evaluate(lambda m, g, x, gate_x: sample(m, g, x, gate_x, generator)[0], 4, X, gate_X)
         return self._shaped(drawn)
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None, gate_X: Any = None) -> float:
+    def score(self, X: Data, y: Data, sample_weight: Data = None, gate_X: Data = None) -> float:
         """Return the coefficient of determination of `predict`, as scikit-learn's regressors do.
 
         Parameters

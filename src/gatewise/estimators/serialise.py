@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from gatewise.core.chart import from_paths, specifications
 from gatewise.core.mixture import Measure, Mixture
+from gatewise.estimators.declarations import Scale
 from gatewise.estimators.encoding import check_parts, decode, encode
 from gatewise.estimators.gate_inputs import GateReader
 from gatewise.estimators.inference import UNKNOWN, Errors
@@ -212,7 +213,7 @@ def _of_fit(fit: Fit) -> MixtureOfExpertsRegressor:
     if not widths:
         raise ValueError("the Fit does not say how many inputs it has: save the estimator instead")
     d, gate_d = widths[0], widths[-1]
-    scale = "shared" if mixture.shared else "free"
+    scale: Scale = "shared" if mixture.shared else "free"
     estimator = MixtureOfExpertsRegressor(
         mixture.branching, list(mixture.gates), mixture.expert, mixture.family, scale, standardize=False
     )

@@ -8,6 +8,7 @@ from textwrap import wrap
 
 from gatewise.estimators.alerts import details, status_words
 from gatewise.estimators.inference import Errors
+from gatewise.estimators.summary_value import Summary, rows_of
 from gatewise.estimators.terms import Group, Term, Terms
 from gatewise.fit.result import Fit
 from gatewise.infer.information_loss import residual_variance
@@ -28,7 +29,7 @@ def summary(
     gate_inputs: Sequence[str],
     criteria: tuple[float, float, float],
     theory: str,
-) -> str:
+) -> Summary:
     """Return model, criteria, status, tables of experts and gates, starts and notes.
 
     Parameters
@@ -55,7 +56,7 @@ def summary(
         + ("" if isnan(criteria[2]) else f"   ICL = {criteria[2]:.4f}"),
         *_wrapped(f"Status: {fit.status}: {status_words(fit)}{details(fit)}"),
     ]
-    experts = terms.experts()
+    head, experts = tuple(lines), terms.experts()
     levels = [(terms.gate(level, "branch"), terms.gate(level, "node")) for level in range(mixture.depth)]
     everything = [group for groups in (experts, *(part for pair in levels for part in pair)) for group in groups]
     wide = max((len(term.name) for group in everything for term in group.terms), default=0)
@@ -71,9 +72,16 @@ def summary(
             lines += [f"  node {_joined(group.owner)}" if group.owner else "  all branches", *_rows(group, wide)]
         lines += [] if branches or nodes else ["  has no parameters"]
     notes = [line for note in (*fit.notes, *errors.notes) for line in _wrapped(f"Note: {note}")]
-    return "\n".join(
-        [*lines, "", *_starts(fit), *notes, *_wrapped(_errors(fit, errors)), *_wrapped(f"Theory: {theory}")]
-    )
+    tail = [*_starts(fit), *notes, *_wrapped(_errors(fit, errors)), *_wrapped(f"Theory: {theory}")]
+    rows = [*rows_of("expert", experts)]
+    rows += [row for level, pair in enumerate(levels) for part in pair for row in rows_of(f"gate {level}", part)]
+    return Summary("\n".join([*lines, "", *tail]), head, rows, tail, _criteria(fit, criteria))
+
+
+def _criteria(fit: Fit, criteria: tuple[float, float, float]) -> dict[str, float]:
+    found = {"log-likelihood": fit.log_likelihood, "df": fit.df, "n": fit.n}
+    found |= dict(zip(("AIC", "BIC", "ICL"), criteria, strict=True))
+    return found if fit.sse is None else {**found, "SSE": fit.sse}
 
 
 def _errors(fit: Fit, errors: Errors) -> str:

@@ -2,13 +2,18 @@
 
 from gatewise.experiments.ablations import ABLATIONS
 from gatewise.experiments.clinical import CLINICAL
+from gatewise.experiments.compare import Interval, at_chosen_rates, difference, verdicts
 from gatewise.experiments.domains import DOMAINS
-from gatewise.experiments.experiment import Experiment, Job, Measure, gates_of
+from gatewise.experiments.experiment import Curves, Experiment, Job, Metric, Table, gates_of
 from gatewise.experiments.multimodal_digits import MULTIMODAL
 from gatewise.experiments.multimodal_watch import MULTIMODAL_WATCH
 from gatewise.experiments.quadrants import QUADRANTS
-from gatewise.experiments.runner import load, run
+from gatewise.experiments.result import ExperimentResult, collect_experiment
+from gatewise.experiments.runner import load_experiment, run_experiment
+from gatewise.experiments.store import Record
+from gatewise.experiments.store import read as read_records
 from gatewise.experiments.temperature import TEMPERATURE
+from gatewise.experiments.train import seeded, train
 from gatewise.experiments.vision import CIFAR, FASHION, VISION
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -27,4 +32,6 @@ EXPERIMENTS: dict[str, Experiment] = {
     )
 }
 
-__all__ = ["EXPERIMENTS", "Experiment", "Job", "Measure", "gates_of", "load", "run"]
+__all__ = ["EXPERIMENTS", "Curves", "Experiment", "ExperimentResult", "Interval", "Job", "Metric", "Record", "Table"]
+__all__ += ["at_chosen_rates", "collect_experiment", "difference", "gates_of", "load_experiment", "read_records"]
+__all__ += ["run_experiment", "seeded", "train", "verdicts"]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gatewise.experiments.clinical_tables import EMBEDDINGS, PARTS, STAYS, Series, Stays, read_stays
-from gatewise.experiments.experiment import FLAT, PAIRS, Experiment, Job, Measure, Outcome, Table
+from gatewise.experiments.experiment import FLAT, PAIRS, Experiment, Job, Metric, Outcome, Table
 from gatewise.experiments.heads import MULTI_LABEL, has_both
 from gatewise.experiments.multimodal import modality_table
 from gatewise.experiments.multimodal_models import BASELINES, EXPERTS, Gated, Setting, build
@@ -230,10 +230,10 @@ CLINICAL = Experiment(
     tuple(VARIANTS),
     (*FLAT, *PAIRS),
     {
-        "auroc": Measure("AUROC", "mean over labels"),
-        "auprc": Measure("AUPRC", "mean over labels"),
-        "f1": Measure("F1", "mean over labels"),
-        "information": Measure("information of modality and shared expert", "nats", more=None),
+        "auroc": Metric("AUROC", "mean over labels"),
+        "auprc": Metric("AUPRC", "mean over labels"),
+        "f1": Metric("F1", "mean over labels"),
+        "information": Metric("information of modality and shared expert", "nats", more=None),
     },
     run,
     baselines=BASELINES,

@@ -11,11 +11,11 @@ import numpy as np
 from scipy import stats
 from sklearn.metrics import adjusted_rand_score
 
-from gatewise.experiments.experiment import CHOICE, Experiment, Measure
+from gatewise.experiments.experiment import CHOICE, Experiment, Metric
 from gatewise.experiments.store import Record
 
 LEAST = 5  # seeds below which nothing is decided
-AGREEMENT = Measure("agreement of seeds", "adjusted Rand index")
+AGREEMENT = Metric("agreement of seeds", "adjusted Rand index")
 TUNING_SEEDS = (1001, 1002)  # used to choose rates and for nothing else
 
 
@@ -116,7 +116,7 @@ def agreement(choices: Mapping[int, Sequence[Any]]) -> dict[int, float]:
     return dict(zip(seeds, (n * mean - (n - 1) * without).tolist(), strict=True))
 
 
-def measures_of(experiment: Experiment, records: Sequence[Record], variant: str) -> dict[str, Measure]:
+def measures_of(experiment: Experiment, records: Sequence[Record], variant: str) -> dict[str, Metric]:
     """Return the measures that some test of a variant has, the agreement of seeds among them."""
     found = {name for r in records if r.variant == variant and not r.tuning for name in r.outcome}
     every = {**experiment.measures, CHOICE: AGREEMENT}

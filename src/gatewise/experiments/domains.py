@@ -12,7 +12,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor, nn
 
 from gatewise.experiments.domain_sets import SETS, Rows
-from gatewise.experiments.experiment import PAIRS, Experiment, Job, Measure, Outcome, Table, gates_of
+from gatewise.experiments.experiment import PAIRS, Experiment, Job, Metric, Outcome, Table, gates_of
 from gatewise.experiments.specialise import disagreement
 from gatewise.experiments.train import Split, seeded, train
 from gatewise.nn import MoE
@@ -229,11 +229,11 @@ DOMAINS = Experiment(
     (f"digits: {FOUND}", f"digits: {BLANK}", f"digits: {HELD}", f"watch: {FOUND}", f"watch: {HELD}"),
     PAIRS,
     {
-        "accuracy": Measure("test accuracy"),
-        "ari": Measure("adjusted Rand index of outer gate and domain"),
-        "nmi": Measure("normalised mutual information of outer gate and domain"),
-        "ari_begun": Measure("adjusted Rand index before training", more=None),
-        "disagreement": Measure("disagreement of experts", "1 - cosine", more=None),
+        "accuracy": Metric("test accuracy"),
+        "ari": Metric("adjusted Rand index of outer gate and domain"),
+        "nmi": Metric("normalised mutual information of outer gate and domain"),
+        "ari_begun": Metric("adjusted Rand index before training", more=None),
+        "disagreement": Metric("disagreement of experts", "1 - cosine", more=None),
     },
     run,
     baselines=BASELINES,

@@ -53,7 +53,7 @@ class Job(NamedTuple):
         )
 
 
-class Measure(NamedTuple):
+class Metric(NamedTuple):
     """A figure of a run: its title, its unit, and whether more is better (None: neither)."""
 
     title: str
@@ -95,7 +95,7 @@ class Experiment:
         Compared by default: names of GATES for one level, pairs of letters for two.
     baselines : tuple of str
         Models without a gate that run beside them.
-    measures : mapping of str to Measure
+    measures : mapping of str to Metric
         The figures of a run that are tabulated; the claim is judged by all of which more, or less, is better. The
         name "choice" is kept for a list of the first expert of the same tokens in every seed, whose agreement is told.
     run : callable
@@ -126,7 +126,7 @@ class Experiment:
     why: str
     variants: tuple[str, ...]
     gates: tuple[str, ...]
-    measures: Mapping[str, Measure]
+    measures: Mapping[str, Metric]
     run: Callable[[Job], Outcome]
     baselines: tuple[str, ...] = ()
     rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gatewise.experiments.experiment import Job, Measure, Outcome
+from gatewise.experiments.experiment import Job, Metric, Outcome
 from gatewise.experiments.heads import Head
 from gatewise.experiments.multimodal_models import EXPERTS, Setting, build
 from gatewise.experiments.specialise import disagreement, information
@@ -24,15 +24,15 @@ BATCH = 128
 SHORT = (256, 128, 256)  # rows of each part in a quick run
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 MEASURES = {
-    "accuracy": Measure("test accuracy"),
-    "auroc": Measure("AUROC", "mean over classes or labels"),
-    "auprc": Measure("AUPRC", "mean over labels"),
-    "f1": Measure("F1", "mean over classes or labels"),
-    "mae": Measure("mean absolute error", "standard deviations", more=False),
-    "correlation": Measure("correlation"),
-    "information": Measure("information of modality and shared expert", "nats", more=None),
-    "class_information": Measure("information of class and expert", "nats"),
-    "disagreement": Measure("disagreement of experts", "1 - cosine", more=None),
+    "accuracy": Metric("test accuracy"),
+    "auroc": Metric("AUROC", "mean over classes or labels"),
+    "auprc": Metric("AUPRC", "mean over labels"),
+    "f1": Metric("F1", "mean over classes or labels"),
+    "mae": Metric("mean absolute error", "standard deviations", more=False),
+    "correlation": Metric("correlation"),
+    "information": Metric("information of modality and shared expert", "nats", more=None),
+    "class_information": Metric("information of class and expert", "nats"),
+    "disagreement": Metric("disagreement of experts", "1 - cosine", more=None),
 }
 MODELS = (
     "Flat gates choose 2 of 8 experts of 32 hidden units, pairs of letters 2 of 8 in two groups of four, behind one "

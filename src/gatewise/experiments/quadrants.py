@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gatewise.experiments.experiment import FLAT, PAIRS, Curves, Experiment, Job, Measure, Outcome, gates_of
+from gatewise.experiments.experiment import FLAT, PAIRS, Curves, Experiment, Job, Metric, Outcome, gates_of
 from gatewise.experiments.specialise import disagreement, information
 from gatewise.experiments.train import seeded, train
 from gatewise.nn import MoE
@@ -89,9 +89,9 @@ QUADRANTS = Experiment(
     ("unit square",),
     (*FLAT, *PAIRS),
     {
-        "error": Measure("test error", "squared units of y", more=False),
-        "information": Measure("information of quadrant and expert", "nats"),
-        "disagreement": Measure("disagreement of experts", "1 - cosine", more=None),
+        "error": Metric("test error", "squared units of y", more=False),
+        "information": Metric("information of quadrant and expert", "nats"),
+        "disagreement": Metric("disagreement of experts", "1 - cosine", more=None),
     },
     run,
     baselines=("dense",),

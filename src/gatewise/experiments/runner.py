@@ -25,7 +25,7 @@ DIVERGED = "diverged"  # in the outcome of a run whose loss became no number
 Listener = Callable[[int, int, Job], None]
 
 
-def load(where: str) -> Experiment:
+def load_experiment(where: str) -> Experiment:
     """Return an experiment of a user's file, ``my_task.py:task``.
 
     Raises
@@ -36,7 +36,7 @@ def load(where: str) -> Experiment:
     return from_file(where, Experiment)
 
 
-def run(
+def run_experiment(
     experiment: Experiment,
     folder: Path,
     *,

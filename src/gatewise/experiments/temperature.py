@@ -9,7 +9,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from gatewise.experiments.experiment import Curves, Experiment, Job, Measure, Outcome
+from gatewise.experiments.experiment import Curves, Experiment, Job, Metric, Outcome
 from gatewise.experiments.specialise import information
 from gatewise.experiments.train import seeded, split_rows, train
 from gatewise.nn import Anneal, MoE
@@ -105,9 +105,9 @@ TEMPERATURE = Experiment(
     ("digits, dense layer",),
     GATES,
     {
-        "accuracy": Measure("test accuracy"),
-        "active": Measure("experts in use at the end", "exp(entropy)", more=None),
-        "information": Measure("information of class and first expert", "nats"),
+        "accuracy": Metric("test accuracy"),
+        "active": Metric("experts in use at the end", "exp(entropy)", more=None),
+        "information": Metric("information of class and first expert", "nats"),
     },
     run,
     rates=(3e-3, 1e-2, 3e-2, 1e-1, 3e-1),

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gatewise.data.images import CLOTHES, DIGITS, THINGS, Images, images
-from gatewise.experiments.experiment import FLAT, PAIRS, Experiment, Job, Measure, Outcome, Table
+from gatewise.experiments.experiment import FLAT, PAIRS, Experiment, Job, Metric, Outcome, Table
 from gatewise.experiments.specialise import disagreement, information
 from gatewise.experiments.train import Split, seeded, split_rows, train
 from gatewise.experiments.vision_models import (
@@ -146,11 +146,11 @@ def routing(model: nn.Module, seen: Pictures, rows: Tensor, classes: int, how: R
 
 
 MEASURES = {
-    "accuracy": Measure("accuracy on the test rows"),
-    "information": Measure("information of class and expert", "nats"),
-    "disagreement": Measure("disagreement of experts", "1 - cosine", more=None),
-    "entropy": Measure("normalised entropy of the gate", more=None),
-    "dead": Measure("experts without a token", "share", more=False),
+    "accuracy": Metric("accuracy on the test rows"),
+    "information": Metric("information of class and expert", "nats"),
+    "disagreement": Metric("disagreement of experts", "1 - cosine", more=None),
+    "entropy": Metric("normalised entropy of the gate", more=None),
+    "dead": Metric("experts without a token", "share", more=False),
 }
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import product
 from math import isfinite
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.fit.spec import FitSpec
 from gatewise.fit.status import Status
+from gatewise.markup import lines, page, table
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 SAME = 1e-3  # log-likelihoods closer than this (times a millionth of their size, if larger) are one value
 
@@ -100,6 +105,16 @@ class Starts(NamedTuple):
     moved: bool
     subsampled: bool
 
+    def __repr__(self) -> str:
+        return f"<Starts: {self.hits} of {len(self.log_likelihood)} reached the value taken>"
+
+    def to_frame(self) -> DataFrame:
+        """Return a data frame with a row per start: its kind, where it ended, and whether that is sound."""
+        import pandas as pd
+
+        ends = {"log_likelihood": self.log_likelihood.tolist(), "sound": self.sound.tolist()}
+        return pd.DataFrame({"kind": list(self.kind), **ends})
+
 
 class Fit(NamedTuple):
     """The result of an estimation. Failures are values here: read `status`.
@@ -152,3 +167,32 @@ class Fit(NamedTuple):
     def df(self) -> int:
         """Degrees of freedom: the identified rank, and one for the residual variance of least squares."""
         return self.certificate.rank + (self.sse is not None)
+
+    def text(self) -> str:
+        """Return size, status and criteria in some lines."""
+        value = f"log-likelihood = {self.log_likelihood:.6f}"
+        squares = [] if self.sse is None else [f"sum of squared residuals = {self.sse:.8g}"]
+        found = [f"{value}   df = {self.df}   n = {self.n:.15g}", *squares, f"{self.status}: {self.status.words}"]
+        return "\n".join([repr(self)[1:-1], *found, repr(self.starts)[1:-1], *(f"Note: {note}" for note in self.notes)])
+
+    def __repr__(self) -> str:
+        leaves = self.mixture.n_leaves
+        return f"<Fit: {leaves} expert{'s' * (leaves != 1)}, {self.status}, log-likelihood {self.log_likelihood:.6g}>"
+
+    def _repr_html_(self) -> str:
+        found = self.to_frame()
+        title, *more = self.text().split("\n")
+        return page(title, lines(more), table({"parameter": list(found.index), "value": list(found["value"])}))
+
+    def to_frame(self) -> DataFrame:
+        """Return a data frame with the value of every parameter."""
+        import pandas as pd
+
+        paths = self.measure.paths().items()
+        names = [_entry(path, index) for path, value in paths for index in product(*map(range, value.shape))]
+        values = [number for _, value in paths for number in value.reshape(-1).tolist()]
+        return pd.DataFrame({"value": values}, index=pd.Index(names, name="parameter"))
+
+
+def _entry(path: str, index: tuple[int, ...]) -> str:
+    return f"{path}[{','.join(map(str, index))}]" if index else path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,10 +11,13 @@ from torch import Tensor
 from gatewise.core.chart import IDENTITY, LOG
 from gatewise.core.mixture import Measure, leaf_log_weights, regression
 from gatewise.core.rows import Columns
-from gatewise.infer.information import Information
 from gatewise.infer.information_text import number, percent
+from gatewise.infer.information_value import Information
 from gatewise.infer.intervals import critical, ends, moved_by_loose, require
 from gatewise.infer.predict import in_blocks
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 class Band(NamedTuple):
@@ -37,7 +40,17 @@ class Band(NamedTuple):
         spread = f"{number(float(known.min()))} to {number(float(known.max()))}"
         return f"{title}: estimate {number(low)} to {number(high)}, std. error {spread}"
 
-    __repr__ = text
+    def __repr__(self) -> str:
+        return self.text()
+
+    def to_frame(self) -> DataFrame:
+        """Return a data frame with a row for every curve and row of X."""
+        import pandas as pd
+
+        curves, rows = self.estimate.shape
+        index = pd.MultiIndex.from_product([range(curves), range(rows)], names=["curve", "row"])
+        columns = {"estimate": self.estimate, "std. error": self.error, "lower": self.lower, "upper": self.upper}
+        return pd.DataFrame({name: part.reshape(-1).numpy() for name, part in columns.items()}, index=index)
 
 
 def mean_band(found: Information, x: Columns, gate_x: Columns | None = None, level: float = 0.95) -> Band:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import isnan
+from typing import TYPE_CHECKING
 
 from torch import Tensor
+
+from gatewise.markup import table
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 SHOWN = 40  # rows of a table before the rest is only counted
 CELL, NARROW = 11, 7  # characters of a number; of z and p
@@ -68,11 +74,31 @@ def listing(names: Sequence[str], columns: Mapping[str, Tensor], error: Tensor) 
         names[:SHOWN], zip(*(values.tolist() for values in columns.values()), strict=True), error.tolist(), strict=False
     )
     for name, values, spread in rows:
-        word = "held" if spread == 0 else "not unique" if isnan(spread) else ""
+        word = word_for(spread)
         cells = [_cell(header, value) for header, value in zip(columns, values, strict=True)]
         shown = f"{cells[0]}  {word}" if word else "".join(cells)
         lines.append(f"  {name:{wide}}{shown}".rstrip())
     return lines + ([f"  and {len(names) - SHOWN} more"] if len(names) > SHOWN else [])
+
+
+def word_for(error: float) -> str:
+    """Return what stands in place of an error: of a number that is held, or not unique; else nothing."""
+    return "held" if error == 0 else "not unique" if isnan(error) else ""
+
+
+def html_listing(names: Sequence[str], columns: Mapping[str, Tensor], error: Tensor) -> str:
+    """Return the table of `listing` as HTML."""
+    words = [word_for(spread) for spread in error.tolist()]
+    cells = {header: values.tolist() for header, values in columns.items()}
+    return table({"parameter": names, **cells, **({"": words} if any(words) else {})})
+
+
+def frame(names: Sequence[str], columns: Mapping[str, Tensor]) -> DataFrame:
+    """Return columns of numbers as a data frame with a row per name."""
+    import pandas as pd
+
+    index = pd.Index(list(names), name="parameter")
+    return pd.DataFrame({header: values.tolist() for header, values in columns.items()}, index=index)
 
 
 def _width(header: str) -> int:

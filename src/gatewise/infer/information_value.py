@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gatewise.core.chart import from_paths
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.infer.information_text import listing
+from gatewise.infer.information_text import frame, html_listing, listing
+from gatewise.markup import lines, page
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 OBSERVED, SANDWICH = "observed", "sandwich"
 TITLES = {OBSERVED: "Observed information", SANDWICH: "Sandwich (robust) errors"}
@@ -64,10 +68,25 @@ class Information(NamedTuple):
         if self.refused:
             return f"{title}: no errors, because {self.refused}"
         error = flat_errors(self)
-        lines = listing(self.names, {"estimate": self.estimate, "std. error": error}, error)
-        return "\n".join([title, *lines, *(f"Note: {note}" for note in self.notes)])
+        rows = listing(self.names, self._columns(), error)
+        return "\n".join([title, *rows, *(f"Note: {note}" for note in self.notes)])
 
-    __repr__ = text
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        title, error = TITLES[self.kind], flat_errors(self)
+        if self.refused:
+            return page(title, lines([f"No errors, because {self.refused}"]))
+        listed = html_listing(self.names, self._columns(), error)
+        return page(title, listed, lines(f"Note: {note}" for note in self.notes))
+
+    def to_frame(self) -> DataFrame:
+        """Return a data frame with a row per number; errors are NaN where there are none."""
+        return frame(self.names, self._columns())
+
+    def _columns(self) -> dict[str, Tensor]:
+        return {"estimate": self.estimate, "std. error": flat_errors(self)}
 
     def measure(self, values: Tensor) -> Measure:
         """Return values ``(*B, F)`` as a measure."""
@@ -77,7 +96,7 @@ class Information(NamedTuple):
             {path: part.reshape(values.shape[:-1] + shape) for (path, shape), part in parts}, self.mixture.depth
         )
 
-    def index(self, name: str) -> int:
+    def index(self, name: str) -> int:  # type: ignore[override]
         """Return the position of a parameter.
 
         Raises

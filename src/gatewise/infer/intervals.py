@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gatewise.core.chart import IDENTITY, LOG, RECIPROCAL
 from gatewise.core.mixture import Measure
-from gatewise.infer.information_text import listing, number, percent
+from gatewise.infer.information_text import frame, html_listing, listing, number, percent
 from gatewise.infer.information_value import Information, flat_errors
+from gatewise.markup import page
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 MOVES = 1e-7  # share of a gradient along an open direction that counts as none
 
@@ -42,11 +46,24 @@ class Intervals(NamedTuple):
 
     def text(self) -> str:
         """Return the intervals as a table."""
-        columns = {"estimate": self.estimate, "std. error": self.error, "z": self.z, "p": self.p}
-        columns |= {"lower": self.lower, "upper": self.upper}
-        return "\n".join([f"Normal {percent(self.level)} intervals", *listing(self.names, columns, self.error)])
+        return "\n".join([self._title(), *listing(self.names, self._columns(), self.error)])
 
-    __repr__ = text
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        return page(self._title(), html_listing(self.names, self._columns(), self.error))
+
+    def to_frame(self) -> DataFrame:
+        """Return a data frame with a row per parameter, in full precision."""
+        return frame(self.names, self._columns())
+
+    def _title(self) -> str:
+        return f"Normal {percent(self.level)} intervals"
+
+    def _columns(self) -> dict[str, Tensor]:
+        columns = {"estimate": self.estimate, "std. error": self.error, "z": self.z, "p": self.p}
+        return columns | {"lower": self.lower, "upper": self.upper}
 
 
 class Derived(NamedTuple):
@@ -73,12 +90,26 @@ class Derived(NamedTuple):
         if not self.estimate.ndim:
             value, error, low, high = (number(float(part)) for part in self[:4])
             return f"{value}, std. error {error}, {title} {low} to {high}"
-        names = [f"[{','.join(map(str, index))}]" for index in product(*map(range, self.estimate.shape))]
-        heads = ("estimate", "std. error", "lower", "upper")
-        columns = {head: part.reshape(-1) for head, part in zip(heads, self[:4], strict=True)}
-        return "\n".join([f"N{title[1:]}s", *listing(names, columns, self.error.reshape(-1))])
+        return "\n".join([f"N{title[1:]}s", *listing(self._names(), self._columns(), self.error.reshape(-1))])
 
-    __repr__ = text
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        listed = html_listing(self._names(), self._columns(), self.error.reshape(-1))
+        return page(f"Normal {percent(self.level)} interval{'s' * (self.estimate.ndim > 0)}", listed)
+
+    def to_frame(self) -> DataFrame:
+        """Return a data frame with a row per entry of the value."""
+        return frame(self._names(), self._columns())
+
+    def _names(self) -> list[str]:
+        indices = product(*map(range, self.estimate.shape))
+        return [f"[{','.join(map(str, index))}]" if index else "value" for index in indices]
+
+    def _columns(self) -> dict[str, Tensor]:
+        heads = ("estimate", "std. error", "lower", "upper")
+        return {head: part.reshape(-1) for head, part in zip(heads, self[:4], strict=True)}
 
 
 def critical(level: float) -> float:
@@ -221,8 +252,8 @@ def delta(found: Information, function: str | Callable[[Measure], Tensor], level
     covariance = gradient @ found.covariance @ gradient.T
     error = covariance.diagonal().clamp_min(0.0).sqrt()
     step = critical(level) * error
-    parts = (estimate, error, estimate - step, estimate + step)
-    return Derived(*(part.reshape(shape) for part in parts), covariance, level)
+    value, error, lower, upper = (part.reshape(shape) for part in (estimate, error, estimate - step, estimate + step))
+    return Derived(value, error, lower, upper, covariance, level)
 
 
 def named_value(found: Information, name: str) -> Callable[[Measure], Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import exp, inf, nan, sqrt
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,10 @@ from gatewise.infer.information_refusal import exact, refusal
 from gatewise.infer.information_text import number, percent
 from gatewise.infer.intervals import critical
 from gatewise.infer.profile_search import End, Side, find_end
+from gatewise.markup import lines, page
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 LONGEST = 0.25  # first step, in units of the coordinate or of one
 
@@ -53,7 +57,19 @@ class Profile(NamedTuple):
         sides = zip(("lower", "upper"), self.ends, strict=True)
         return found + "".join(f"; {side} end: {end}" for side, end in sides if end is not End.crossed)
 
-    __repr__ = text
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        return page("Profile interval", lines([self.text()]))
+
+    def to_frame(self) -> DataFrame:
+        """Return a data frame with one row; the columns ``lower end`` and ``upper end`` say how the search came out."""
+        import pandas as pd
+
+        found = {name: [getattr(self, name)] for name in ("estimate", "lower", "upper", "level")}
+        found |= {f"{side} end": [str(end)] for side, end in zip(("lower", "upper"), self.ends, strict=True)}
+        return pd.DataFrame(found, index=pd.Index([self.name], name="parameter"))
 
 
 def profile(fit: Fit, rows: Rows, name: str, level: float = 0.95) -> Profile:

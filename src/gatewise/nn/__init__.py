@@ -1,22 +1,98 @@
-"""Neural layers: mixtures of experts with any gate of core at any level.
-
-Further in `gatewise.nn.measures` (of routing and of experts), `gatewise.nn.hub` (files and public checkpoints) and
-`gatewise.nn.parallel` (experts on several processes).
-"""
+"""Neural layers: mixtures of experts with any gate of core at any level."""
 
 from gatewise.nn.balance import Balancer, Tally
 from gatewise.nn.convert import replace_ffn, upcycle
 from gatewise.nn.diagnostics import History, collapse, diagnostics, observe, summarise
 from gatewise.nn.experts import FFN, CoreExpert
 from gatewise.nn.fusion import FusionMoE, TimeAttention
-from gatewise.nn.hub import load_layer, save_layer
+from gatewise.nn.hub import (
+    from_block,
+    from_state_dict,
+    load_block,
+    load_layer,
+    save_block,
+    save_layer,
+    to_block,
+    to_config,
+    to_state_dict,
+)
 from gatewise.nn.layer import HMoE, MoE, set_loss_scale
 from gatewise.nn.measure import from_measure
+from gatewise.nn.measures import (
+    Similarity,
+    change_rate,
+    domain_table,
+    expert_similarity,
+    gate_movement,
+    gate_state,
+    jain,
+    logit_norm,
+    mutual_information,
+    overlap,
+    saturation,
+)
 from gatewise.nn.padding import follow_mask
+from gatewise.nn.parallel import (
+    average_gradients,
+    clip_gradients,
+    expert_names,
+    expert_parallel,
+    full_state_dict,
+    load_full_state_dict,
+    sharded_state_dict,
+)
 from gatewise.nn.params import Anneal
 from gatewise.nn.router import Router, Routing
 from gatewise.nn.steps import finish_step
 
-__all__ = ["FFN", "Anneal", "Balancer", "CoreExpert", "FusionMoE", "HMoE", "History", "MoE", "Router", "Routing"]
-__all__ += ["Tally", "TimeAttention", "collapse", "diagnostics", "finish_step", "follow_mask", "from_measure"]
-__all__ += ["load_layer", "observe", "replace_ffn", "save_layer", "set_loss_scale", "summarise", "upcycle"]
+__all__ = [
+    "FFN",
+    "Anneal",
+    "Balancer",
+    "CoreExpert",
+    "FusionMoE",
+    "HMoE",
+    "History",
+    "MoE",
+    "Router",
+    "Routing",
+    "Similarity",
+    "Tally",
+    "TimeAttention",
+    "average_gradients",
+    "change_rate",
+    "clip_gradients",
+    "collapse",
+    "diagnostics",
+    "domain_table",
+    "expert_names",
+    "expert_parallel",
+    "expert_similarity",
+    "finish_step",
+    "follow_mask",
+    "from_block",
+    "from_measure",
+    "from_state_dict",
+    "full_state_dict",
+    "gate_movement",
+    "gate_state",
+    "jain",
+    "load_block",
+    "load_full_state_dict",
+    "load_layer",
+    "logit_norm",
+    "mutual_information",
+    "observe",
+    "overlap",
+    "replace_ffn",
+    "saturation",
+    "save_block",
+    "save_layer",
+    "set_loss_scale",
+    "sharded_state_dict",
+    "summarise",
+    "to_block",
+    "to_config",
+    "to_state_dict",
+    "upcycle",
+]

@@ -63,7 +63,7 @@ def expert_curves(
     style.scatter(ax, values.table(X)[:, feature], seen, values.shares(fit, X, y, gate_X, groups), palette)
     looks = style.palette_of(fit.mixture.n_leaves, palette)
     for leaf, name in enumerate(style.leaf_names(fit.mixture.branching)):
-        look = {"color": style.colour(looks[leaf]), "linestyle": style.dash(looks[leaf]), "zorder": 3}
+        look: dict[str, Any] = {"color": style.colour(looks[leaf]), "linestyle": style.dash(looks[leaf]), "zorder": 3}
         ax.plot(grid, at.mean[leaf], linewidth=0.7, alpha=0.7, label=f"_{name}", **look)
         active = np.where(at.weight[leaf] >= ACTIVE, at.mean[leaf], np.nan)
         ax.plot(grid, active, linewidth=2.2, label=f"_{name}, active", **look)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from gatewise.experiments.compare import interval, values
-from gatewise.experiments.experiment import Curves, Measure, Table
+from gatewise.experiments.experiment import Curves, Metric, Table
 from gatewise.experiments.store import Record
 from gatewise.plots import style
 from gatewise.plots.routing import routing_table
 
 
 def by_gate(
-    records: Sequence[Record], variant: str, name: str, measure: Measure, gates: Sequence[str], ax: Axes | None = None
+    records: Sequence[Record], variant: str, name: str, measure: Metric, gates: Sequence[str], ax: Axes | None = None
 ) -> Axes:
     """Draw a measure of every gate: one dot per seed, the mean and its 95 % interval.
 
@@ -24,7 +25,7 @@ def by_gate(
     records : sequence of Record
     variant, name : str
         The variant, and the name of the measure.
-    measure : Measure
+    measure : Metric
     gates : sequence of str
         From top to bottom.
     ax : Axes, optional
@@ -54,7 +55,7 @@ def curves(
     for i, gate in enumerate(gates):
         found = [r.outcome[figure.key] for r in _of(records, variant, gate) if figure.key in r.outcome]
         if found:
-            look = {"color": style.colour(i), "linestyle": style.dash(i), "marker": style.marker(i)}
+            look: dict[str, Any] = {"color": style.colour(i), "linestyle": style.dash(i), "marker": style.marker(i)}
             ax.plot(
                 figure.x, np.mean(np.asarray(found, dtype=float), 0), markersize=3.5, linewidth=1.2, label=gate, **look
             )

@@ -54,7 +54,7 @@ def overview(
     names = list(names or (f"x {j}" for j in range(inputs.shape[1])))
     gate_inputs, gate_names = (inputs, names) if gate_X is None else (values.table(gate_X), list(gate_names or []))
     gate_names = gate_names or [f"gate input {j}" for j in range(gate_inputs.shape[1])]
-    figure = Figure(figsize=figsize, layout="constrained")
+    figure = style.Picture(figsize=figsize, layout="constrained")
     upper, middle, lower = figure.subplots(3, 1, height_ratios=(3.0, 1.5, 1.7))
     common = {"gate_X": gate_X, "groups": groups, "palette": palette, "legend": False}
     aligned = inputs.shape[1] == 1 and gate_X is None

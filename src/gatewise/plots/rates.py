@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -106,7 +107,7 @@ def dropped(
         found = [slope(axis[k:], errors[k:]) for k in steps]
         value, low, high = (np.array([getattr(s, part) for s in found]) for part in ("value", "low", "high"))
         ax.errorbar(
-            np.array(steps) + shift, value, (value - low, high - value), color=style.colour(i),
+            np.array(steps) + shift, value, _bars(value, low, high), color=style.colour(i),
             marker=style.marker(i), markersize=5, linestyle=style.dash(i), linewidth=1.2, elinewidth=1.5, capsize=2.5,
             label=style.plain(name, 60),
         )  # fmt: skip
@@ -132,6 +133,11 @@ def means(errors: np.ndarray) -> tuple[float, float, float]:
     return float(kept.mean()), float(low), float(high)
 
 
+def _bars(value: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return lengths of error bars (2, m); of replicates that are all alike, value and ends differ by rounding."""
+    return np.maximum([value - low, high - value], 0.0)
+
+
 def _curve(ax: Axes, one: Curve, claims: Sequence[Claim], look: int, name: str, shift: float) -> None:
     there = [i for i, e in enumerate(one.errors) if np.isfinite(e).any() and np.nanmean(e) > 0]
     if not there:
@@ -140,10 +146,9 @@ def _curve(ax: Axes, one: Curve, claims: Sequence[Claim], look: int, name: str, 
     middle = np.log(n).mean(), np.log(found[:, 0]).mean()
     ends = np.array([n[0], n[-1]])
     colour, words = style.colour(look), f"{style.plain(name, 40)}: {interval(one.slope)}"
-    bars = found[:, 0] - found[:, 1], found[:, 2] - found[:, 0]
     beside = n * (one.axis[-1] / one.axis[0]) ** (0.01 * shift)
     ax.errorbar(
-        beside, found[:, 0], bars, color=colour, marker=style.marker(look), markersize=5, linestyle="none",
+        beside, found[:, 0], _bars(*found.T), color=colour, marker=style.marker(look), markersize=5, linestyle="none",
         elinewidth=1.5, capsize=2.5, zorder=4,
     )  # fmt: skip
     if np.isfinite(one.slope.value):
@@ -152,7 +157,11 @@ def _curve(ax: Axes, one: Curve, claims: Sequence[Claim], look: int, name: str, 
     for claim in claims:
         value = 0.0 if claim.kind == "slower_than_polynomial" else claim.value
         line = np.exp(middle[1] + value * (np.log(ends) - middle[0]))
-        look_of = {"color": tuple(0.5 * c for c in to_rgb(colour)), "linestyle": (0, (1.2, 1.6)), "linewidth": 1.8}
+        look_of: dict[str, Any] = {
+            "color": tuple(0.5 * c for c in to_rgb(colour)),
+            "linestyle": (0, (1.2, 1.6)),
+            "linewidth": 1.8,
+        }
         ax.plot(ends, line, label=f"  claimed {asked(claim)} ({claim.standing})", **look_of)
 
 
@@ -175,7 +184,7 @@ def _readable(ax: Axes) -> None:
 def _asked_range(ax: Axes, claim: Claim, at: float, look: int) -> None:
     """Draw the slopes that a claim allows as a bar; an open end is an arrow."""
     low, high = allowed(claim)
-    shown = {"color": style.colour(look), "linewidth": 4, "alpha": 0.45, "zorder": 2}
+    shown: dict[str, Any] = {"color": style.colour(look), "linewidth": 4, "alpha": 0.45, "zorder": 2}
     if np.isfinite(low) and np.isfinite(high):
         ax.plot([at, at], [low, high], solid_capstyle="butt", **shown)
         ax.plot([at], [claim.value], marker="_", markersize=11, color=style.colour(look), zorder=3)

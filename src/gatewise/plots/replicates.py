@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -50,11 +52,17 @@ def from_start(result: StudyResult, arm: str, series: str = SAME, ax: Axes | Non
     norm = LogNorm(kept["axis"].min(), max(kept["axis"].max(), kept["axis"].min() + 1))
     for i, (n, level) in enumerate(kept.groupby("axis")):
         tint = ScalarMappable(norm, COLOURMAP).to_rgba(n)
-        look = {"marker": style.marker(i), "s": 20, "linewidths": 0.3, "edgecolors": style.INK, "zorder": 3}
+        look: dict[str, Any] = {
+            "marker": style.marker(i),
+            "s": 20,
+            "linewidths": 0.3,
+            "edgecolors": style.INK,
+            "zorder": 3,
+        }
         ax.scatter(level["start"], level[series], color=[tint], label=f"n = {short(int(n))}", **look)
     ax.set(xscale="log", yscale="log", xlabel="distance of the nearest start from the truth", ylabel=unit_of([series]))
     if series == SAME:
-        ends = np.array(ax.get_xlim())
+        ends = ax.get_xlim()
         ax.plot(ends, ends, color=style.GREY, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
         ax.set_xlim(ends)
     for axis in (ax.xaxis, ax.yaxis):
@@ -102,7 +110,12 @@ def active(result: StudyResult, arm: str, ax: Axes | None = None, *, legend: boo
         shares["a true atom without a fitted one"] = by["empty"].apply(lambda c: (c > 0).mean())
     ax = canvas(ax, 4)
     for i, (name, share) in enumerate(shares.items()):
-        look = {"color": style.colour(i), "marker": style.marker(i), "linestyle": style.dash(i), "markersize": 5}
+        look: dict[str, Any] = {
+            "color": style.colour(i),
+            "marker": style.marker(i),
+            "linestyle": style.dash(i),
+            "markersize": 5,
+        }
         ax.plot(share.index, share.to_numpy(), linewidth=1.5, label=name, **look)
     ax.axhline(
         ALLOWED, color=style.GREY, linewidth=1, linestyle=(0, (4, 2)), label=f"{ALLOWED:.0%}: beyond it no verdict"

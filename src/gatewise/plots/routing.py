@@ -131,9 +131,9 @@ def figures_by_step(figures: Mapping[str, Sequence[float]], ax: Axes | None = No
     return ax
 
 
-def _bands(leaves: int) -> list[tuple[float, ...]]:
+def _bands(leaves: int) -> list[tuple[float, float, float]]:
     """Return a colour for every expert: a map that colour-blind readers can follow, lighter and darker in turns."""
     place = np.linspace(0.05, 0.95, leaves)
     shade = np.where(np.arange(leaves) % 2, 0.35, 0.0)[:, None]
     colours = matplotlib.colormaps["cividis"](place)[:, :3]
-    return [tuple(colour) for colour in colours + (1 - colours) * shade]
+    return [(red, green, blue) for red, green, blue in colours + (1 - colours) * shade]

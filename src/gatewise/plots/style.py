@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 # Okabe and Ito (2008), without the yellow, which is too pale on white
@@ -15,6 +16,24 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DASHES = ((0, ()), (0, (5, 2)), (0, (1.5, 1.5)), (0, (7, 2, 1.5, 2)), (0, (3, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "^", "s", "D", "v", "P", "X")
 INK, GREY, RULE = "#1a1a1a", "#595959", "#d0d0d0"
+SHARP = 2  # pixels of a picture in a notebook per pixel of the page
+
+
+class Picture(Figure):
+    """A figure that a notebook shows where it is the value of a cell: once, without pyplot."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        file = BytesIO()
+        self.savefig(file, format="png", dpi=SHARP * self.dpi)
+        width, height = (round(inches * self.dpi) for inches in self.get_size_inches())
+        return file.getvalue(), {"width": width, "height": height}
+
+
+class PictureAxes(Axes):
+    """Axes on a `Picture` of their own, which a notebook shows in their place."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]] | None:
+        return self.figure._repr_png_() if isinstance(self.figure, Picture) else None
 
 
 def colour(leaf: int) -> str:
@@ -49,10 +68,20 @@ def plain(label: str, longest: int = 44) -> str:
     return short.replace("$", r"\$")
 
 
+def own_axes(width: float, height: float) -> Axes:
+    """Return Axes on a figure of their own, of a size in inches."""
+    return Picture(figsize=(width, height), layout="constrained").add_subplot(axes_class=PictureAxes)
+
+
+def figure_of(ax: Axes) -> Figure:
+    """Return the figure that Axes stand on, of a subfigure the one around it."""
+    return ax.figure.figure if isinstance(ax.figure, SubFigure) else ax.figure
+
+
 def canvas(ax: Axes | None) -> Axes:
     """Return the Axes, or new ones on a figure of their own, with light rules behind the data."""
     if ax is None:
-        ax = Figure(figsize=(4.6, 3.2), layout="constrained").add_subplot()
+        ax = own_axes(4.6, 3.2)
     ax.set_axisbelow(True)
     ax.grid(color=RULE, linewidth=0.5)
     ax.spines[["top", "right"]].set_visible(False)

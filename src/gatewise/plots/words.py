@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from gatewise.plots import style
@@ -142,7 +141,7 @@ def short(n: int) -> str:
 def canvas(ax: Axes | None, lines: int) -> Axes:
     """Return the Axes, or new ones with room for the lines of a legend above."""
     if ax is None:
-        ax = Figure(figsize=(WIDTH, HEIGHT + LINE * lines), layout="constrained").add_subplot()
+        ax = style.own_axes(WIDTH, HEIGHT + LINE * lines)
     return style.canvas(ax)
 
 

@@ -19,7 +19,7 @@ from gatewise.experiments.compare import (
     verdicts,
     word,
 )
-from gatewise.experiments.experiment import Experiment, Measure, gates_of
+from gatewise.experiments.experiment import Experiment, Metric, gates_of
 from gatewise.experiments.runner import DIVERGED
 from gatewise.experiments.store import Record
 
@@ -81,7 +81,7 @@ def _levels(gate: str) -> int:
         return 0
 
 
-def title_of(measure: Measure) -> str:
+def title_of(measure: Metric) -> str:
     """Return the title of a measure with its unit."""
     return measure.title + (f" [{measure.unit}]" if measure.unit else "")
 
@@ -129,7 +129,7 @@ def _cell(mean: Interval) -> list[str]:
     return [first, half]
 
 
-def _less(less: Interval, measure: Measure) -> dict[str, str]:
+def _less(less: Interval, measure: Metric) -> dict[str, str]:
     """Return a paired difference with its interval and the word for it."""
     if not less.n:
         return {}
@@ -154,7 +154,7 @@ def claims_table(experiment: Experiment, records: Sequence[Record], variants: Se
     return out
 
 
-def _claim(measure: Measure, said: str, found: Interval) -> dict[str, str]:
+def _claim(measure: Metric, said: str, found: Interval) -> dict[str, str]:
     within = f" [{found.low:+.4f}, {found.high:+.4f}]" if found.n >= LEAST else ""
     return {
         "measure": f"{title_of(measure)}: {'more' if measure.more else 'less'} is better",

@@ -99,7 +99,7 @@ def typeset(words: str) -> str:
     return re.sub(r"(?<!\w)-(?=\d)", "\N{MINUS SIGN}", words.replace("+-", "±"))
 
 
-def series_rows(result: StudyResult, arm: str) -> list[dict[str, str]]:
+def series_rows(result: StudyResult, arm: str) -> list[dict[str, Any]]:
     """Return the slopes of every series of an arm, the claimed ones first."""
     mine, rows = judged(result, arm), []
     about = [name for name in claimed(result, arm) if name in mine and mine[name].notna().any()]
@@ -126,7 +126,7 @@ def level_rows(result: StudyResult, arm: str) -> list[dict[str, str]]:
     rows = []
     for level in given.levels():
         at = mine[mine["axis"] == level.axis]
-        row = {
+        row: dict[str, str] = {
             "n": f"{level.axis:,}".replace(",", "\N{NARROW NO-BREAK SPACE}"),
             "fits": f"{len(at)}/{given.replicates}",
         }
@@ -140,7 +140,7 @@ COLUMNS = ("statuses", "certified", "behind", "hits", "once", "active", "empty",
 
 def _certificates(at: pd.DataFrame, true: int) -> dict[str, str]:
     found = at["status"].value_counts()
-    chosen = at["selected"].dropna() if "selected" in at else []
+    chosen = at["selected"].dropna() if "selected" in at else pd.Series(dtype=int)
     atoms = f"; {true} atoms selected in {(chosen == true).mean():.0%}" if len(chosen) else ""
     return {
         "statuses": ", ".join(f"{found[word]} {word}" for word in reversed(Status) if word in found.index) + atoms,

@@ -7,6 +7,7 @@ import io
 import re
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from rich import box
@@ -14,14 +15,17 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from gatewise.plots import style
 from gatewise.plots.words import judged
 from gatewise.report.files import require_directory, whole
 from gatewise.report.study_facts import LOOKS, claim_row, cost, subject, tally, warnings_of
 from gatewise.report.study_page import figures
 from gatewise.theory.result import StudyResult
 
-FIELDS = ("arm", "series", "other", "other series", "kind", "claimed value", "tolerance")
-FIELDS += ("slope", "low", "high", "median slope", "verdict", "standing", "source", "reason", "to settle")
+FIELDS = (
+    *("arm", "series", "other", "other series", "kind", "claimed value", "tolerance"),
+    *("slope", "low", "high", "median slope", "verdict", "standing", "source", "reason", "to settle"),
+)
 NARROW = 100  # columns of a terminal below which reasons go under the table
 ESCAPES = {
     **{c: "\\" + c for c in "&%$#_{}"},
@@ -100,7 +104,7 @@ def write_figures(result: StudyResult, folder: Path, form: str = "pdf") -> list[
         for one in figures(result, arm):
             path = place / f"{_free(file_name(f'{arm} {one.name}'), taken)}.{form}"
             with whole(path) as scratch, matplotlib.rc_context({"svg.hashsalt": path.name, "pdf.fonttype": 42}):
-                one.axes.figure.savefig(scratch, format=form, metadata=stamp)
+                style.figure_of(one.axes).savefig(scratch, format=form, metadata=stamp)
             paths.append(path)
     return paths
 
@@ -126,7 +130,12 @@ def file_name(words: str) -> str:
 
 def verdict_table(result: StudyResult, width: int = NARROW) -> Group:
     """Return the verdicts of a study for the terminal: a table, then reasons, what would settle them, and warnings."""
-    look = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "title_justify": "left", "title_style": "bold"}
+    look: dict[str, Any] = {
+        "box": box.SIMPLE_HEAD,
+        "padding": (0, 1, 0, 0),
+        "title_justify": "left",
+        "title_style": "bold",
+    }
     shown = Table(title=Text(result.study.title), **look)
     for name in ("verdict", "claim about", "slope [95 %]", "claimed", "standing"):
         shown.add_column(name, overflow="fold", no_wrap=name == "verdict" and width >= NARROW)

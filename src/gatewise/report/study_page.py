@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
+from gatewise.plots import style
 from gatewise.plots.rates import dropped, rates
 from gatewise.plots.replicates import SAME, active, from_start
 from gatewise.plots.words import claimed, head_of, interval, judged, recorded
@@ -138,7 +139,7 @@ def panels(result: StudyResult, arm: str) -> dict[str, list[str]]:
 def _arm(result: StudyResult, arm: str, index: int) -> dict[str, Any]:
     drawn = figures(result, arm, claimed_only=len(result.study.arms) > MANY)
     cards = [
-        {"caption": one.caption, "alt": one.alt, "svg": Markup(drawing.svg(one.axes.figure, f"a{index}-{i}"))}
+        {"caption": one.caption, "alt": one.alt, "svg": Markup(drawing.svg(style.figure_of(one.axes), f"a{index}-{i}"))}
         for i, one in enumerate(drawn)
     ]
     return {

@@ -28,8 +28,7 @@ def results_table(title: str, fits: Iterable[Fitted]) -> Table:
     """
     fits = list(fits)
     found = [facts(one.fit) for one in fits]
-    look = {"box": box.SIMPLE_HEAD, "padding": 0, "title_justify": "left", "title_style": "bold"}
-    table = Table(title=Text(title), **look)
+    table = Table(title=Text(title), box=box.SIMPLE_HEAD, padding=0, title_justify="left", title_style="bold")
     table.add_column("gate", overflow="fold")
     for name in ("experts", "log-lik.", "df", "BIC", "hits"):
         table.add_column(name, justify="right", no_wrap=True)

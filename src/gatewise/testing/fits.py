@@ -142,8 +142,8 @@ def slopes_of(fit: Fit, problem: Problem, step: float = 1e-5) -> dict[str, Tenso
 
 def assert_same_fit(found: Fit, expected: Fit, problem: Problem, why: str, tolerance: float = FITTED) -> None:
     """Compare two fits: log-likelihoods, statuses, ranks, and responsibilities up to the order of the leaves."""
-    values = [number(fit.log_likelihood) for fit in (found, expected)]
-    assert_close(*values, f"{why}: log-likelihood", tolerance)
+    one, other = (number(fit.log_likelihood) for fit in (found, expected))
+    assert_close(one, other, f"{why}: log-likelihood", tolerance)
     for what in ("status", "df"):
         one, other = getattr(found, what), getattr(expected, what)
         if one != other:

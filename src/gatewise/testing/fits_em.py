@@ -100,10 +100,10 @@ def law_em_optimum(problem: Problem) -> None:
     g = generator(problem.seed + 73)
     beside = optimum.measure.map(lambda v: v * (1 + 0.02 * torch.rand(v.shape, generator=g, dtype=v.dtype)))
     slow = fit_from_truth(problem, starts=[beside], method="em", max_iter=3000)
-    values = [number(fit.log_likelihood) for fit in (slow, optimum)]
-    assert_close(*values, "EM and Newton's method end at one log-likelihood", 1e-8)
-    weights = [leaf_log_weights(fit.mixture, fit.measure, problem.gate_x).exp() for fit in (slow, optimum)]
-    assert_close(*weights, "EM and Newton's method end at the same weights", 1e-3)
+    value, best = (number(fit.log_likelihood) for fit in (slow, optimum))
+    assert_close(value, best, "EM and Newton's method end at one log-likelihood", 1e-8)
+    weights, wanted = (leaf_log_weights(fit.mixture, fit.measure, problem.gate_x).exp() for fit in (slow, optimum))
+    assert_close(weights, wanted, "EM and Newton's method end at the same weights", 1e-3)
 
 
 EM_LAWS: tuple[Callable[[Problem], None], ...] = (law_em_monotone, law_em_moves)

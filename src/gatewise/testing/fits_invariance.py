@@ -119,8 +119,8 @@ def law_fit_streamed(problem: Problem) -> None:
     rows = make_rows(arrays[0], arrays[1], gate_x=arrays[2], hold=False)
     streamed = maximum_likelihood(problem.mixture, rows, starts=[problem.measure])
     assert_close(number(streamed.log_likelihood), number(held.log_likelihood), "streamed rows are rows in memory")
-    shares = [responsibilities_of(fit, problem) for fit in (streamed, held)]
-    assert_close(*shares, "streamed rows are rows in memory: responsibilities", FITTED)
+    shares, expected = (responsibilities_of(fit, problem) for fit in (streamed, held))
+    assert_close(shares, expected, "streamed rows are rows in memory: responsibilities", FITTED)
 
 
 def law_fit_units(problem: Problem, starts: int = 2) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,7 +36,7 @@ def make_layer(
     backend: str = "loop",
     dim: int = 6,
     seed: int = 0,
-    **options: object,
+    **options: Any,
 ) -> MoE:
     """Return a small layer with biases, drawn from a seed without a trace in the global generator."""
     with torch.random.fork_rng(devices=[]):
@@ -211,7 +212,7 @@ def law_layer_twice_differentiable(layer: MoE) -> None:
     weights = list(layer.router.parameters())
     with torch.no_grad():  # away from ties of all tokens
         for i, p in enumerate(weights):
-            p += 0.1 * torch.randn(p.shape, generator=generator(i), dtype=p.dtype)
+            p.add_(0.1 * torch.randn(p.shape, generator=generator(i), dtype=p.dtype))
     x = draw_tokens(layer)
     x = x[clear_tokens(layer, x)][:3].clone().requires_grad_()
 

@@ -3,27 +3,38 @@
 from gatewise.theory.arms import Arm, Blind, Data, Model, NearTruth
 from gatewise.theory.checks import check, series_of
 from gatewise.theory.claims import Claim, Probe
+from gatewise.theory.efficiency import Efficiency, efficiency
 from gatewise.theory.inputs import Inputs, Normal, Uniform
-from gatewise.theory.population import population_exponent
+from gatewise.theory.papers import STUDIES
+from gatewise.theory.population import Population, population_exponent
 from gatewise.theory.population_rules import Ball, Cube
 from gatewise.theory.probes import run_probes
+from gatewise.theory.rates import TWO, Power
 from gatewise.theory.result import StudyResult, collect
-from gatewise.theory.runner import load, run
+from gatewise.theory.runner import load_study, run_study
 from gatewise.theory.study import Study, long, quick
 from gatewise.theory.truths import outside
-from gatewise.theory.verdict import curve
+from gatewise.theory.verdict import Curve, curve
+from gatewise.theory.voronoi import Loss, hierarchical_loss, voronoi_loss
 
 __all__ = [
+    "STUDIES",
+    "TWO",
     "Arm",
     "Ball",
     "Blind",
     "Claim",
     "Cube",
+    "Curve",
     "Data",
+    "Efficiency",
     "Inputs",
+    "Loss",
     "Model",
     "NearTruth",
     "Normal",
+    "Population",
+    "Power",
     "Probe",
     "Study",
     "StudyResult",
@@ -31,12 +42,15 @@ __all__ = [
     "check",
     "collect",
     "curve",
-    "load",
+    "efficiency",
+    "hierarchical_loss",
+    "load_study",
     "long",
     "outside",
     "population_exponent",
     "quick",
-    "run",
     "run_probes",
+    "run_study",
     "series_of",
+    "voronoi_loss",
 ]

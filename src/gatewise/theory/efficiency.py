@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from gatewise.markup import page, table
 from gatewise.theory.slopes import DRAWS, LEVEL
 from gatewise.theory.verdict import Curve
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 POINTS = 9  # errors of the table, equally spaced in their logarithm, ends included
 
@@ -55,6 +59,20 @@ class Efficiency(NamedTuple):
         for e, one, two, ratio, low, high in zip(*self[3:], strict=True):
             lines.append(f"error {e:.3g}: {ratio:.3g} [{low:.3g}, {high:.3g}] ({two:.0f} over {one:.0f} rows)")
         return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        title, found = self.text().split("\n")[0], self.to_frame()
+        return page(title, table({name: list(found[name]) for name in found}))
+
+    def to_frame(self) -> DataFrame:
+        """Return a data frame with a row per error: the rows of both, their ratio and its interval."""
+        import pandas as pd
+
+        rows = {f"rows of {self.first}": self.rows_first, f"rows of {self.second}": self.rows_second}
+        return pd.DataFrame({"error": self.errors, **rows, "ratio": self.ratio, "low": self.low, "high": self.high})
 
 
 def efficiency(first: Curve, second: Curve, seed: int = 0) -> Efficiency:

@@ -10,15 +10,19 @@ from __future__ import annotations
 
 from itertools import pairwise
 from math import inf, log, nan
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from gatewise.core.mixture import Measure, Mixture, leaf_predictors, require_continuity, require_density
 from gatewise.fit.least_squares import mean_of
+from gatewise.markup import page, table
 from gatewise.theory.population_problem import Box, Held, split
 from gatewise.theory.population_rules import Cube, Region
 from gatewise.theory.population_search import ATTAINED, Side, Task, continued
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 TINY, HUGE = 1e-300, 1e300  # in place of distances of zero and of descents that all failed: logarithms are finite
 STEEPEST = 8  # exponent that is told from an infinite one: with c eps^8 the largest displacement is not at rounding
@@ -79,6 +83,21 @@ class Population(NamedTuple):
             lines.append("?: an end of this exponent is not certified")
         bound = sorted({name for side in self.sides[-1] for name in side.bound})
         return "\n".join([*lines, *([f"at a bound: {', '.join(bound)}"] if bound else [])])
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        found = self.to_frame()
+        return page(f"{self.path}: least distance to the truth", table({name: list(found[name]) for name in found}))
+
+    def to_frame(self) -> DataFrame:
+        """Return a data frame with a row per displacement; an exponent stands at the smaller one of its two."""
+        import pandas as pd
+
+        columns = {"eps": self.eps, "distance": self.distance, "exponent": (float("nan"), *self.local)}
+        hits, descents = zip(*self.hits, strict=True)
+        return pd.DataFrame({**columns, "certified": (None, *self.certified), "hits": hits, "descents": descents})
 
 
 def population_exponent(

@@ -93,7 +93,14 @@ def _measured(probe: Probe) -> dict[str, Any]:
 def _key(probe: Probe) -> str:
     """Return the name of a probe with a hash of all that decides its measurement."""
     truth = {path: value.tolist() for path, value in probe.data.at(1).paths().items()}
-    values = (probe.data.mixture, truth, probe.model.mixture, probe.model.method, probe.model.box, probe.path)
+    values: tuple[object, ...] = (
+        probe.data.mixture,
+        truth,
+        probe.model.mixture,
+        probe.model.method,
+        probe.model.box,
+        probe.path,
+    )
     values += (probe.cells, probe.atom, probe.entry, probe.eps, probe.ratio, probe.inputs, probe.starts)
     return f"{probe.name} {hashlib.sha256(repr(values).encode()).hexdigest()[:12]}"
 

@@ -6,6 +6,7 @@ A parameter that enters a Voronoi loss with the power e converges at ``n^(-1/(2 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -134,7 +135,7 @@ class Rate(NamedTuple):
         return words[self.kind] if self.power is None else self.power.text()
 
 
-def _rows(key: str, powers: dict[str, Power | str], source: str, standing: str, note: str = "") -> tuple[Rate, ...]:
+def _rows(key: str, powers: Mapping[str, Power | str], source: str, standing: str, note: str = "") -> tuple[Rate, ...]:
     """Return one row per parameter; the key is "estimator | gate | experts | specification"."""
     estimator, gate, experts, specification = (word.strip() for word in key.split("|"))
     head = (estimator, gate, experts, specification)

@@ -26,7 +26,7 @@ from gatewise.theory.distances import between_densities, between_means
 from gatewise.theory.store import Record
 from gatewise.theory.study import Study
 from gatewise.theory.truths import behind, holds_truth
-from gatewise.theory.voronoi import LOSSES, Errors, errors, hierarchical_loss, voronoi_loss
+from gatewise.theory.voronoi import LOSSES, Errors, Hierarchical, Voronoi, errors, hierarchical_loss, voronoi_loss
 
 DATA, STARTS, SEARCH = range(3)  # roles of random numbers
 UNCERTIFIED = {Status.separated, Status.stalled}  # at a bound, a floor or a kink of the box, on a ridge: an optimum
@@ -198,6 +198,7 @@ def measure(arm: Arm, truth: Measure, measures: Sequence[Measure]) -> dict[str, 
 def _voronoi(arm: Arm, pair: tuple[Mixture, Measure, Mixture, Measure]) -> dict[str, Tensor]:
     """Return losses and errors by parameter; of two levels, errors of leaves are averaged over the fitted groups."""
     series: dict[str, Tensor] = {}
+    found: Voronoi | Hierarchical
     for loss in arm.named_losses():
         if pair[0].depth == 1:
             found = voronoi_loss(loss, *pair, rbar=arm.rbar)

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from gatewise.markup import lines, page
+from gatewise.markup import table as html_table
 from gatewise.theory.probes import Probed, expected, judge_probes, settled
 from gatewise.theory.store import declared, header, read, require_same, seconds, strangers
 from gatewise.theory.study import Study
@@ -53,10 +55,7 @@ class StudyResult(NamedTuple):
 
     def text(self) -> str:
         """Return the verdicts as lines of text."""
-        lines = [f"{self.study.title}: {len(self.frame)} fits, {self.cpu:.0f} CPU s"]
-        lines += [f"warning: {word}" for word in (*self.outside, *self.changed, *self.faults)]
-        if self.missing:
-            lines.append(f"warning: {self.missing} fits are missing, resume the study")
+        lines = [self._title(), *(f"warning: {word}" for word in self._warnings())]
         for v in self.verdicts:
             what = f"{v.claim.arm}, {v.claim.series}"
             what += f" less {v.claim.other} {v.claim.other_series}".rstrip() if v.claim.other else ""
@@ -67,6 +66,35 @@ class StudyResult(NamedTuple):
         for p in self.probes:
             lines.append(f"{p.word}: population exponent, {p.probe.name}: {p.reason}, claimed {expected(p.probe)}")
         return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        found = self.to_frame()
+        shown = html_table({name: list(found[name]) for name in found}) if len(found) else ""
+        probes = [f"{p.word}: population exponent, {p.probe.name}: {p.reason}" for p in self.probes]
+        return page(self._title(), lines(f"Warning: {word}" for word in self._warnings()), shown, lines(probes))
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a data frame with a row per claim: what is claimed, the verdict, the slope and its interval, why.
+
+        The fits themselves are in `frame`.
+        """
+        columns = ("arm", "series", "less", "claimed", "standing", "verdict", "slope", "low", "high", "reason")
+        rows = [
+            (v.claim.arm, v.claim.series, f"{v.claim.other} {v.claim.other_series}".strip(), wanted(v.claim))
+            + (v.claim.standing, str(v.word), v.slope.value, v.slope.low, v.slope.high, v.reason)
+            for v in self.verdicts
+        ]
+        return pd.DataFrame(rows, columns=list(columns))
+
+    def _title(self) -> str:
+        return f"{self.study.title}: {len(self.frame)} fits, {self.cpu:.0f} CPU s"
+
+    def _warnings(self) -> list[str]:
+        missing = [f"{self.missing} fits are missing, resume the study"] if self.missing else []
+        return [*self.outside, *self.changed, *self.faults, *missing]
 
 
 def collect(study: Study, folder: str | Path) -> StudyResult:

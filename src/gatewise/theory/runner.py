@@ -54,7 +54,7 @@ def cost(block: Block) -> float:
     return float(len(block.replicates) * (block.level.n + FIXED))
 
 
-def run(
+def run_study(
     study: Study,
     folder: str | Path,
     *,
@@ -155,7 +155,7 @@ def _on_cluster(client: Any, study: Study, wanted: Sequence[Block]) -> Iterator[
         yield future.result()
 
 
-def load(where: str) -> Study:
+def load_study(where: str) -> Study:
     """Return a study of a user's file, ``my_study.py:study``.
 
     It may import other files beside it. Classes and functions of all of them travel to workers by value, so that these

@@ -38,6 +38,9 @@ class Contents(NamedTuple):
     records: dict[Key, Record]
     faults: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        return f"<Contents: {len(self.records)} records, {len(self.faults)} lines not used>"
+
 
 def open_folder(folder: Path, study: Study, resume: bool, origin: Mapping[str, str]) -> None:
     """Make the folder of a study, or check that it holds this one; keep the claims as they stood at the first run.

@@ -198,3 +198,6 @@ class Quadratic(Score):
 
     def standardised(self, frame: Frame) -> Score:
         return replace(self, origin=move_origin(self.origin, frame.inverse())) if self.monomial else self
+
+    def plain(self) -> Quadratic:
+        return replace(self, origin=None)

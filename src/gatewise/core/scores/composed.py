@@ -125,6 +125,9 @@ class Activated(Score):
         origin = move_origin(self.origin, frame.inverse())
         return replace(self, inner=self.inner.standardised(still), origin=origin)
 
+    def plain(self) -> Activated:
+        return replace(self, inner=cast(Score, self.inner.plain()), origin=None)
+
 
 @dataclass(frozen=True)
 class Tempered(Score):
@@ -204,3 +207,6 @@ class Tempered(Score):
 
     def standardised(self, frame: Frame) -> Score:
         return replace(self, inner=self.inner.standardised(frame))
+
+    def plain(self) -> Tempered:
+        return replace(self, inner=cast(Score, self.inner.plain()))

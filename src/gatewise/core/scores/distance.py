@@ -92,6 +92,9 @@ class Distance(Score):
         old = torch.ones_like(frame.scale) if self.metric is None else frame.scale.new_tensor(self.metric)
         return replace(self, metric=as_tuple(old / frame.scale))
 
+    def plain(self) -> Distance:
+        return replace(self, metric=None)
+
 
 def expanded_square(center: Tensor, x: Tensor, metric: tuple[float, ...] | None) -> Tensor:
     """Return ``||metric * (x - center)||^2 (*B, K, n)`` by ``|x|^2 + |c|^2 - 2 c.x`` about the mean of the centers.
@@ -191,6 +194,9 @@ class Cosine(Score):
         old = torch.ones_like(frame.scale) if self.metric is None else frame.scale.new_tensor(self.metric)
         origin = move_origin(self.origin, frame.inverse())
         return replace(self, origin=origin, metric=as_tuple(old / frame.scale))
+
+    def plain(self) -> Cosine:
+        return replace(self, origin=None, metric=None)
 
 
 def _safe_norm(v: Tensor, dim: int) -> Tensor:

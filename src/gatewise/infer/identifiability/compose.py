@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
+from typing import Any, cast
 
 from gatewise.core.experts import Expert
 from gatewise.core.experts import expert as expert_of
-from gatewise.core.families import Family, FullGaussian, Gaussian
+from gatewise.core.families import Family, FullGaussian, Gaussian, MeanOnly
 from gatewise.core.families import family as family_of
 from gatewise.core.gates import Gate, describe
 from gatewise.core.gates import gate as gate_of
@@ -16,6 +18,8 @@ from gatewise.infer.identifiability.check import identify_atom, whole_number
 from gatewise.infer.identifiability.leaf import leaf_atom
 from gatewise.infer.identifiability.result import Identifiability
 from gatewise.infer.identifiability.verdict import Verdict
+
+FEATURES = 2  # inputs that show every relation that there is with more
 
 
 def identify(
@@ -26,7 +30,7 @@ def identify(
     order: int = 2,
     atoms: int = 1,
     shared_gate: bool = False,
-    d: int = 2,
+    d: int = FEATURES,
     held: Sequence[str] = (),
     regime: int | None = None,
     include_bias: bool | None = None,
@@ -99,6 +103,40 @@ def identify(
     >>> str(identify("laplace", "gelu-no-bias", "ls").verdict)
     'strong'
     """
+    return _identify(
+        gate,
+        expert,
+        estimator,
+        order=order,
+        atoms=atoms,
+        shared_gate=shared_gate,
+        d=d,
+        held=held,
+        regime=regime,
+        include_bias=include_bias,
+        seed=seed,
+        family=family,
+        draws=draws,
+        samples=samples,
+        rows=rows,
+    )
+
+
+def _identify(
+    gate: str | Gate | Sequence[str | Gate],
+    expert: str | Expert,
+    estimator: str,
+    *,
+    d: int = FEATURES,
+    held: Sequence[str] = (),
+    regime: int | None = None,
+    include_bias: bool | None = None,
+    family: str | Family | None = None,
+    outputs: int = 1,
+    gate_d: int | None = None,
+    **plan: Any,
+) -> Identifiability:
+    """Check an atom of core objects, of several responses too; see `identify`."""
     gates = _gates(gate)
     chosen = expert_of(expert)
     if estimator not in ("ml", "ls"):
@@ -120,15 +158,22 @@ def identify(
         regime=regime,
         include_bias=include_bias,
         title=title + ("maximum likelihood" if estimator == "ml" else "least squares"),
+        outputs=outputs,
+        gate_d=gate_d,
     )
-    return identify_atom(
-        atom, order=order, atoms=atoms, shared_gate=shared_gate, seed=seed, draws=draws, samples=samples, rows=rows
-    )
+    return identify_atom(atom, **plan)
 
 
-@lru_cache(maxsize=256)
-def assess(mixture: Mixture, estimator: str = "ml", gauge: str = "fixed") -> Identifiability:
+MANY = 3  # outputs beyond which more of them tell nothing new
+
+
+def assess(
+    mixture: Mixture, estimator: str = "ml", gauge: str = "fixed", outputs: int = 1, gate_inputs: bool = False
+) -> Identifiability:
     """Check a mixture as it is fitted, with two features, and return the finding that matters.
+
+    What parts hold for single features (the scales of standardised inputs) is left out: it changes units, and no
+    relation between derivatives depends on these. So the check costs the same for any number of features.
 
     One atom at second order where over-specified experts can share a true one (softmax-type gates), at first order for
     gates of general slopes without a free shift, such as sigmoid; and two atoms at first order, which is what is
@@ -140,6 +185,16 @@ def assess(mixture: Mixture, estimator: str = "ml", gauge: str = "fixed") -> Ide
     estimator : {"ml", "ls"}
     gauge : {"fixed", "none"}
         ``fixed`` holds what fits hold by default, such as a temperature that no data can identify.
+    outputs : int
+        Number of responses. Several binary ones, or counts out of several trials, tell classes apart that one cannot;
+        of a Gaussian or Student's t one is enough, and no more than three of others are taken.
+    gate_inputs : bool
+        Whether the gates have inputs of their own.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to check: a gate without a likelihood, or a number of trials that differs by row.
 
     Examples
     --------
@@ -152,6 +207,18 @@ def assess(mixture: Mixture, estimator: str = "ml", gauge: str = "fixed") -> Ide
     """
     if gauge not in ("fixed", "none"):
         raise ValueError(f"gauge={gauge!r}: give 'fixed' or 'none'")
+    plain = replace(
+        mixture,
+        gates=tuple(gate.plain() for gate in mixture.gates),
+        expert=cast(Expert, mixture.expert.plain()),
+        family=MeanOnly() if estimator == "ls" else mixture.family,
+    )
+    alone = estimator == "ls" or mixture.family.location_scale
+    return _assess(plain, estimator, gauge, 1 if alone else min(outputs, MANY), gate_inputs)
+
+
+@lru_cache(maxsize=256)
+def _assess(mixture: Mixture, estimator: str, gauge: str, outputs: int, gate_inputs: bool) -> Identifiability:
     deep = mixture.depth > 1
     held = [
         f"gates.{level}.{name}" if deep else name
@@ -160,10 +227,13 @@ def assess(mixture: Mixture, estimator: str = "ml", gauge: str = "fixed") -> Ide
     ]
     free_shift = all(one.link.translation_invariant for one in mixture.gates)
     one = Gaussian() if isinstance(mixture.family, FullGaussian) else mixture.family  # of one response
+    if one.outputs(2 * outputs) == outputs:
+        raise ValueError("the number of trials differs by row, and with it what the data can tell apart")
     family = one if estimator == "ml" else None
-    order = 2 if free_shift else 1
-    single = identify(mixture.gates, mixture.expert, estimator, order=order, held=held, family=family)
-    pair = identify(mixture.gates, mixture.expert, estimator, order=1, atoms=2, held=held, family=family)
+    own = FEATURES if gate_inputs else None
+    parts = mixture.gates, mixture.expert, estimator
+    check = partial(_identify, *parts, held=held, family=family, outputs=outputs, gate_d=own)
+    single, pair = check(order=2 if free_shift else 1), check(order=1, atoms=2)
     return pair if pair.verdict is Verdict.ridge and single.verdict is not Verdict.ridge else single
 
 

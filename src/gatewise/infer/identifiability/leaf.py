@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite, prod
 
 import torch
+from numpy import ndindex
 from torch import Tensor
 
 from gatewise.core.experts import Expert
@@ -32,37 +33,52 @@ class Slot:
     key: str
     path: str
     spec: Parameter
+    bias: bool = False  # whether it is added to the score of a branch, outside everything else
+    children: int = 1  # outputs of the expert
 
     @property
     def entries(self) -> tuple[str, ...]:
         """Names of the entries."""
-        if not self.spec.shape or self.part == FAMILY:
-            return (self.path,)
-        places = torch.cartesian_prod(*(torch.arange(s) for s in self.spec.shape)).reshape(-1, len(self.spec.shape))
-        return tuple(f"{self.path}[{','.join(map(str, place))}]" for place in places.tolist())
+        shape = self.shape[1:] if self.children == 1 and self.part in (EXPERT, FAMILY) else self.shape
+        return tuple(f"{self.path}[{','.join(map(str, place))}]" if place else self.path for place in ndindex(*shape))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the parameter of one leaf: outputs first where there is one value for each."""
+        single = self.part == FAMILY or self.spec.per == "node"
+        return self.spec.shape if single or self.part >= 0 else (self.children, *self.spec.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return prod(self.shape)
 
     @property
     def squared(self) -> bool:
         """Whether the entry is the square of the parameter: the variance of a Gaussian, for its standard deviation."""
-        return self.part == FAMILY and self.path.endswith("variance") and self.key == "scale"
+        return self.part == FAMILY and self.path.endswith("variance") and self.spec.role == "scale"
 
     def values(self, theta: Tensor) -> Tensor:
-        """Return the parameter of the only child, or of the only leaf without batch, from its entries."""
-        single = self.part == FAMILY or self.spec.per == "node"
+        """Return the parameter of the only branch, or of the only leaf without batch, from its entries."""
         own = theta.sqrt() if self.squared else theta
-        return own.reshape(self.spec.shape if single else (1, *self.spec.shape))
+        branch = self.part >= 0 and self.spec.per == "branch"
+        return own.reshape((1, *self.shape) if branch else self.shape)
 
 
-def slots(gates: Sequence[Gate], expert: Expert, family: Family | None, d: int) -> list[Slot]:
+def slots(
+    gates: Sequence[Gate], expert: Expert, family: Family | None, d: int, outputs: int = 1, gate_d: int | None = None
+) -> list[Slot]:
     """Return the parameters of one leaf: of every gate on its path, of its expert, of its family."""
     found = []
     for level, gate in enumerate(gates):
         prefix = f"gates.{level}." if len(gates) > 1 else ""
-        found += [Slot(level, key, prefix + key, spec) for key, spec in gate.score.parameters(d).items()]
-    found += [Slot(EXPERT, key, key, spec) for key, spec in expert.parameters(d).items()]
+        specs = gate.score.parameters(d if gate_d is None else gate_d)
+        found += [Slot(level, key, prefix + key, spec, gate.score.bias() == key) for key, spec in specs.items()]
+    found += [Slot(EXPERT, key, key, spec, False, outputs) for key, spec in expert.parameters(d).items()]
     if family is not None:
-        own = family.parameters(1)
-        found += [Slot(FAMILY, key, "variance" if family.closed_scale else key, spec) for key, spec in own.items()]
+        for key, spec in family.parameters(outputs).items():
+            path = "variance" if family.closed_scale and spec.role == "scale" else key
+            found.append(Slot(FAMILY, key, path, spec, False, outputs))
     return _apart(found)
 
 
@@ -70,10 +86,7 @@ def _apart(found: list[Slot]) -> list[Slot]:
     """Put the part in front of the names that an expert or a family has in common with something else."""
     words = {EXPERT: "experts.", FAMILY: "family."}
     paths = [slot.path for slot in found]
-    return [
-        Slot(s.part, s.key, words[s.part] + s.path, s.spec) if s.part < 0 and paths.count(s.path) > 1 else s
-        for s in found
-    ]
+    return [replace(s, path=words[s.part] + s.path) if s.part < 0 and paths.count(s.path) > 1 else s for s in found]
 
 
 def leaf_atom(
@@ -86,6 +99,8 @@ def leaf_atom(
     regime: int | None = None,
     include_bias: bool | None = None,
     title: str = "",
+    outputs: int = 1,
+    gate_d: int | None = None,
 ) -> Atom:
     """Return the atom of one leaf: the product of its unnormalised gate weights times density or mean.
 
@@ -106,16 +121,20 @@ def leaf_atom(
     include_bias : bool, optional
         Whether derivatives in the biases count; None: those of gates of general slopes without translation invariance.
     title : str
+    outputs : int
+        Number of responses; with a family, all of them are in the density, without, the first is the mean.
+    gate_d : int, optional
+        Number of inputs of the gates, when these are not those of the experts.
 
     Raises
     ------
     ValueError
         If `held` names no parameter, or `regime` is 1 and a score has no slopes.
     """
-    layout = slots(gates, expert, family, d)
+    layout = slots(gates, expert, family, d, outputs, gate_d)
     general = [not gate.link.translation_invariant and regime != 1 for gate in gates]
     biased = general if include_bias is None else [include_bias] * len(gates)
-    fixed = {slot.path for slot in layout if not slot.spec.free or (_is_bias(slot) and not biased[slot.part])}
+    fixed = {slot.path for slot in layout if not slot.spec.free or (slot.bias and not biased[slot.part])}
     paths = {slot.path: slot.entries for slot in layout}
     entries = {name: (name,) for slot in layout for name in slot.entries}
     for name in held:
@@ -132,11 +151,11 @@ def leaf_atom(
         parts = _split(layout, theta)
         value = torch.ones_like(x[0])
         for level, gate in enumerate(gates):
-            value = value * numerator(gate, parts[level], x)
-        mean = expert(parts[EXPERT], x)
+            value = value * numerator(gate, parts[level], x if gate_d is None else x[d:])
+        mean = expert(parts[EXPERT], x[:d])
         if family is None:
             return value * mean[0]
-        return value * family.log_prob(parts[FAMILY], y.unsqueeze(0), mean).exp()
+        return value * family.log_prob(parts[FAMILY], y.reshape(len(y), -1).T, mean).exp()
 
     def draw(generator: torch.Generator) -> Tensor:
         for _ in range(TRIES):
@@ -149,10 +168,10 @@ def leaf_atom(
         function,
         tuple(entries),
         draw,
-        d,
+        d + (gate_d or 0),
         tuple(dict.fromkeys(resting)),
         _levels(gates, layout),
-        normal_response if family is None or family.location_scale else _drawn_response(family),
+        _response(family, outputs),
         not all(general),
         title,
     )
@@ -167,7 +186,7 @@ def numerator(gate: Gate, params: Params, x: Tensor) -> Tensor:
 
 def _split(layout: Sequence[Slot], theta: Tensor) -> dict[int, dict[str, Tensor]]:
     parts: dict[int, dict[str, Tensor]] = {}
-    for slot, piece in zip(layout, theta.split([prod(slot.spec.shape) for slot in layout]), strict=True):
+    for slot, piece in zip(layout, theta.split([slot.size for slot in layout]), strict=True):
         parts.setdefault(slot.part, {})[slot.key] = slot.values(piece)
     for part in (EXPERT, FAMILY, *(slot.part for slot in layout)):
         parts.setdefault(part, {})
@@ -181,10 +200,6 @@ def _levels(gates: Sequence[Gate], layout: Sequence[Slot]) -> tuple[tuple[str, .
     ]
     apart = all(gate.link.normalised for gate in gates[1:])
     return tuple(found) if apart else (tuple(name for level in found for name in level),)
-
-
-def _is_bias(slot: Slot) -> bool:
-    return slot.part >= 0 and slot.key == "bias"
 
 
 def _slopes(gates: Sequence[Gate], layout: Sequence[Slot]) -> set[str]:
@@ -207,7 +222,7 @@ def _given(slot: Slot, biases: Sequence[float], zero: Collection[str]) -> float 
         return slot.spec.initial
     if slot.path in zero:
         return 0.0
-    if _is_bias(slot):
+    if slot.bias:
         return biases[slot.part]
     if slot.squared:
         return VARIANCE
@@ -216,7 +231,7 @@ def _given(slot: Slot, biases: Sequence[float], zero: Collection[str]) -> float 
 
 def _draw(slot: Slot, generator: torch.Generator, given: float | None) -> Tensor:
     """Draw the entries of one parameter in general position."""
-    normal = torch.zeros(prod(slot.spec.shape), dtype=torch.float64)
+    normal = torch.zeros(slot.size, dtype=torch.float64)
     torch.nn.init.trunc_normal_(normal, 0.0, SPREAD, -FARTHEST, FARTHEST, generator=generator)
     if given is not None:
         return torch.full_like(normal, given)
@@ -237,10 +252,15 @@ def _bends(expert: Expert, params: Params, d: int, generator: torch.Generator) -
     return most < 0.95 * x.shape[1]
 
 
-def _drawn_response(family: Family) -> Callable[[torch.Generator, int], Tensor]:
+def _response(family: Family | None, outputs: int) -> Callable[[torch.Generator, int], Tensor]:
+    """Return how responses are drawn, ``(n,)`` or, of several outputs, ``(n, outputs)``."""
+
     def response(generator: torch.Generator, n: int) -> Tensor:
-        own = {k: torch.full(s.shape, s.initial, dtype=torch.float64) for k, s in family.parameters(1).items()}
-        eta = torch.randn(1, n, generator=generator, dtype=torch.float64)
-        return family.sample(own, eta, generator)[0]
+        if family is None or family.location_scale:
+            return normal_response(generator, n * outputs).reshape((n, outputs) if outputs > 1 else (n,))
+        own = {k: torch.full(s.shape, s.initial, dtype=torch.float64) for k, s in family.parameters(outputs).items()}
+        eta = torch.randn(outputs, n, generator=generator, dtype=torch.float64)
+        drawn = family.sample(own, eta, generator)
+        return drawn.T if len(drawn) > 1 else drawn[0]
 
     return response

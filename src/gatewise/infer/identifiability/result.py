@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gatewise.infer.identifiability.relations import Relation, equations
 from gatewise.infer.identifiability.verdict import Verdict, explain
+from gatewise.markup import lines, page, table
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 class Identifiability(NamedTuple):
@@ -114,7 +118,20 @@ class Identifiability(NamedTuple):
         lines += [f"  a relation between {', '.join(terms)}" for terms in self.unread]
         return "\n".join([*lines, self.words])
 
-    __repr__ = text
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        listed = [*self.equations, *(f"between {', '.join(terms)}" for terms in self.unread)]
+        found = table({"relation": listed}) if listed else ""
+        return page(f"{self.title}: {self.setting}", lines([self.words]), found, lines([self.counts]))
+
+    def to_frame(self) -> DataFrame:
+        """Return a data frame with a row for every relation: its equation, if it has a simple one, and its terms."""
+        import pandas as pd
+
+        rows = [(relation.equation, ", ".join(relation.terms)) for relation in self.relations]
+        return pd.DataFrame(rows, columns=["equation", "terms"])
 
     @property
     def setting(self) -> str:

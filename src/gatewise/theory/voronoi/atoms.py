@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -48,7 +48,7 @@ def _square(family: Family, value: Tensor) -> Tensor:
     return value * value
 
 
-def _covariance(family: Family, packed: Tensor) -> Tensor:
+def _covariance(family: Any, packed: Tensor) -> Tensor:
     size = packed.shape[-1]
     q = next(q for q in range(1, size + 1) if q * (q + 1) // 2 == size)
     (name,) = named_by_role(family.parameters(q), "covariance")

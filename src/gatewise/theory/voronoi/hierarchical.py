@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -82,14 +82,14 @@ def hierarchical_loss(
     for one in (mixture, truth_mixture):
         if one.depth != 2:
             raise ValueError(f"branching {one.branching}: hierarchical_loss is for two levels, voronoi_loss for one")
-    options = {"metric": metric, "align": align, "rbar": rbar}
+    options: dict[str, Any] = {"metric": metric, "align": align, "rbar": rbar}
     outer, true_outer = gate_atoms(mixture, fitted, 0, False), gate_atoms(truth_mixture, truth, 0, False)
     _refuse_equal_groups(true_outer)
     own, true = gate_atoms(mixture, fitted, 1, True), gate_atoms(truth_mixture, truth, 1, True)
     inside = [compare(loss, own, pick_atoms(true, j), **options) for j in range(truth_mixture.branching[0])]
-    extra = tuple(torch.stack([getattr(v, name) for v in inside], -1) for name in ("value", "unweighted"))
+    value, unweighted = (torch.stack([getattr(v, name) for v in inside], -1) for name in ("value", "unweighted"))
     over = replace(loss, over={}, rest=ONE)
-    groups = compare(over, outer, true_outer, extra=extra, **options)
+    groups = compare(over, outer, true_outer, extra=(value, unweighted), **options)
     return Hierarchical(groups.value, groups.unweighted, groups, pick_member(inside, groups.cells))
 
 

@@ -1,0 +1,118 @@
+"""What `summary` returns: the text for the reader, and its numbers as data frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from gatewise.estimators.terms import Group
+from gatewise.markup import page, table, verbatim
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+
+
+class Row(NamedTuple):
+    """One parameter: of which part (``expert``, ``gate 0``) and expert or branch, its numbers, and a word instead."""
+
+    part: str
+    owner: str
+    parameter: str
+    estimate: float
+    error: float
+    z: float
+    p: float
+    lower: float
+    upper: float
+    note: str
+
+
+HEADS = ("part", "owner", "parameter", "estimate", "std. error", "z", "p", "lower", "upper", "note")
+
+
+class Summary(str):
+    """A fitted model for the reader: prints as text, shows tables in a notebook, gives data frames.
+
+    It is the text itself, so it can be searched, split and written as any other.
+
+    Attributes
+    ----------
+    experts, gates : DataFrame
+        One row per parameter: ``owner`` (the expert, the branch or the node, such as ``0/1``), ``parameter``,
+        ``estimate``, ``std. error``, ``z``, ``p``, ``lower``, ``upper`` (95 %), and ``note``: a word that says why
+        there is no error (reference, held, on a kink ...). Gates also have their ``part``, such as ``gate 0``.
+    criteria : Series
+        Log-likelihood, degrees of freedom, number of observations, AIC, BIC, ICL; after least squares SSE.
+
+    Examples
+    --------
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> found = MixtureOfExpertsRegressor(1, n_init=1).fit([[0.0], [1.0], [2.0], [3.0]], [0.0, 1.0, 2.5, 3.0]).summary()
+    >>> found.experts[["parameter", "estimate"]].round(3).to_dict("list")
+    {'parameter': ['intercept', 'x0', 'scale'], 'estimate': [0.05, 1.05, 0.209]}
+    >>> found.splitlines()[0]
+    'Mixture of 1 experts'
+    """
+
+    _head: tuple[str, ...]
+    _rows: tuple[Row, ...]
+    _tail: tuple[str, ...]
+    _criteria: dict[str, float]
+
+    def __new__(
+        cls,
+        text: str,
+        head: Sequence[str] = (),
+        rows: Sequence[Row] = (),
+        tail: Sequence[str] = (),
+        criteria: Mapping[str, float] | None = None,
+    ) -> Summary:
+        self = super().__new__(cls, text)
+        self._head, self._rows, self._tail, self._criteria = tuple(head), tuple(rows), tuple(tail), dict(criteria or {})
+        return self
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        first, *more = self._head or self.splitlines()
+        parts = [table({name: [value] for name, value in self._criteria.items()})] if self._criteria else []
+        for part in dict.fromkeys(row.part for row in self._rows):
+            own = [row[1:] for row in self._rows if row.part == part]
+            parts.append(table(dict(zip(HEADS[1:], zip(*own, strict=True), strict=True)), part))
+        return page(first, verbatim(more), *parts, verbatim(self._tail))
+
+    @property
+    def experts(self) -> DataFrame:
+        """The parameters of the experts and of the family."""
+        frame = self.to_frame()
+        return frame[frame["part"] == "expert"].drop(columns="part").reset_index(drop=True)
+
+    @property
+    def gates(self) -> DataFrame:
+        """The parameters of the gates of all levels."""
+        frame = self.to_frame()
+        return frame[frame["part"] != "expert"].reset_index(drop=True)
+
+    @property
+    def criteria(self) -> Series:
+        """Log-likelihood, degrees of freedom, number of observations and information criteria."""
+        import pandas as pd
+
+        return pd.Series(self._criteria, name="value", dtype=float)
+
+    def to_frame(self) -> DataFrame:
+        """Return all parameters as one data frame: the columns of `experts` and `gates`, with their ``part``."""
+        import pandas as pd
+
+        return pd.DataFrame(list(self._rows), columns=list(HEADS))
+
+
+def rows_of(part: str, groups: Sequence[Group]) -> Iterator[Row]:
+    """Yield a row for every parameter of the experts, or of the branches or nodes of a gate."""
+    nothing = (float("nan"),) * 5
+    for group in groups:
+        owner = "/".join(map(str, group.owner))
+        for term in group.terms:
+            error, z, p, lower, upper = term.numbers or nothing
+            yield Row(part, owner, term.name, term.estimate, error, z, p, lower, upper, term.word)

@@ -1,0 +1,120 @@
+"""Identifiability of mixtures as they are fitted: any number of features and outputs, and parts of any name."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from gatewise import MixtureOfExpertsRegressor
+from gatewise.core.experts import EXPERTS
+from gatewise.core.families import FAMILIES
+from gatewise.core.families.counts import Binomial
+from gatewise.core.gates import GATES, Gate
+from gatewise.core.mixture import Mixture
+from gatewise.core.predictors import Frame, Parameter
+from gatewise.core.scores import Score
+from gatewise.infer.identifiability import Verdict, assess
+from gatewise.testing.renamed import renamed
+
+SMOOTH = {name: gate for name, gate in GATES.items() if gate.link.smooth}
+
+
+def estimator_of(gate):
+    return "ml" if gate.link.normalised else "ls"
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+@pytest.mark.parametrize("d", [1, 3, 6])
+def test_parts_of_standardised_inputs_have_the_verdict_of_the_plain_ones(name, d):
+    gate = SMOOTH[name]
+    frame = Frame(torch.linspace(-3.0, 5.0, d).double(), torch.linspace(0.1, 40.0, d).double())
+    fitted = Mixture(
+        (gate.standardised(frame), gate), (2, 3), EXPERTS["tanh-no-bias"].rescale({"coef": frame.scale}, frame)[0]
+    )
+    plain = Mixture((gate, gate), (2, 3), EXPERTS["tanh-no-bias"])
+    assert fitted.gates[0].plain() == gate
+    assert assess(fitted, estimator_of(gate)) == assess(plain, estimator_of(gate))
+
+
+@pytest.mark.parametrize("name", ["softmax", "laplace", "activation-dense-to-sparse", "cosine", "quadratic-monomial"])
+@pytest.mark.parametrize("expert", ["linear", "constant", "gelu-unit"])
+def test_names_do_not_matter(name, expert):
+    mixture = Mixture((GATES[name],), (2,), EXPERTS[expert])
+    plain, other = assess(mixture), assess(renamed(mixture))
+    assert other.verdict is plain.verdict
+    assert (other.nullity, other.first_nullity) == (plain.nullity, plain.first_nullity)
+    assert len(other.parameters) == len(plain.parameters)
+
+
+@pytest.mark.parametrize(
+    ("family", "outputs", "verdict"),
+    [
+        (Binomial(), 1, Verdict.ridge),
+        (Binomial(), 2, Verdict.ridge),
+        (Binomial(), 3, Verdict.interaction),
+        (Binomial(), 6, Verdict.interaction),
+        (Binomial(trials=3), 1, Verdict.interaction),
+        (FAMILIES["poisson"], 1, Verdict.interaction),
+        (FAMILIES["full-gaussian"], 3, Verdict.interaction),
+        (FAMILIES["student-t"], 2, Verdict.interaction),
+    ],
+    ids=str,
+)
+def test_classes_are_told_apart_by_enough_outputs_or_trials(family, outputs, verdict):
+    """Two classes of Bernoulli items are known from three items on."""
+    mixture = Mixture((GATES["constant"],), (2,), EXPERTS["constant"], family)
+    found = assess(mixture, outputs=outputs)
+    assert (found.verdict is Verdict.ridge) == (verdict is Verdict.ridge), found.words
+
+
+def test_a_latent_class_analysis_has_errors_and_no_ridge():
+    rng = np.random.default_rng(0)
+    first = rng.random(1000) < 0.4
+    items = (rng.random((1000, 6)) < np.where(first[:, None], 0.8, 0.2)).astype(float)
+    model = MixtureOfExpertsRegressor(2, "constant", "constant", "binomial", n_init=3, random_state=0)
+    model.fit(np.zeros((1000, 1)), items)
+    assert model.standard_errors_ is not None
+    text = str(model.summary())
+    assert "not identified" not in text
+    assert "Ridge" not in text
+
+
+def test_gates_with_inputs_of_their_own_do_not_trade_slopes_with_experts():
+    mixture = Mixture((GATES["softmax"],), (2,))
+    shared, own = assess(mixture), assess(mixture, gate_inputs=True)
+    assert "d2u/dweight dintercept = du/dcoef" in shared.equations
+    assert own.d == 4
+    assert "coef" not in own.parameters
+    assert "coef" in shared.parameters
+
+
+def test_trials_that_differ_by_row_are_not_decided():
+    mixture = Mixture((GATES["constant"],), (2,), EXPERTS["constant"], Binomial(trials=None))
+    with pytest.raises(ValueError, match="number of trials differs by row"):
+        assess(mixture)
+
+
+@dataclass(frozen=True)
+class Fixed(Score):
+    """A score that is made for five features and nothing else."""
+
+    def parameters(self, d):
+        return {"push": Parameter((d,), "slope"), "level": Parameter((), "intercept")}
+
+    def __call__(self, params, x):
+        scale = torch.arange(1.0, 6.0, dtype=x.dtype)[:, None]
+        return params["push"] @ (x / scale) + params["level"][..., None]
+
+
+def test_advice_never_fails_a_fit():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(120, 5))
+    y = np.where(rng.random(120) < 1 / (1 + np.exp(-2 * x[:, 0])), x[:, 1], 3 - x[:, 2]) + 0.3 * rng.normal(size=120)
+    model = MixtureOfExpertsRegressor(2, Gate(Fixed()), n_init=3, random_state=0, standardize=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(x, y)
+    assert np.isfinite(model.predict(x)).all()
+    assert "not checked" in " ".join(str(model.summary()).split())
