@@ -18,7 +18,8 @@ from gatewise.infer.intervals import critical, ends, p_value
 
 LEVEL = 0.95
 INFINITY = 100.0  # distance of a center from all others, in the gate's own units, at which only its direction matters
-UNTESTED = ("center",)  # parameters for which zero is no hypothesis
+UNTESTED = ("location",)  # roles of parameters for which zero is no hypothesis
+ORDER = ("intercept", "threshold", "slope", "output")  # of the roles of an expert; what has another one follows
 
 Index = tuple[int, ...]
 Words = tuple[tuple[str, tuple[str, ...]], ...]
@@ -53,8 +54,8 @@ class Terms:
 
     def experts(self) -> list[Group]:
         """Return the parameters of every expert: intercept, slopes, output weight, then those of the family."""
-        first = [f"experts.{name}" for name in ("intercept", "coef", "output")]
         own = [path for path in self.specs if path.startswith(("experts.", "family."))]
+        first = [path for role in ORDER for path in self.fit.mixture.paths("experts", role)]
         order = [path for path in first if path in own] + [path for path in own if path not in first]
         leaves = product(*map(range, self.fit.mixture.branching))
         return [Group(leaf, [term for path in order for term in self.at(path, leaf)]) for leaf in leaves]
@@ -66,9 +67,11 @@ class Terms:
         return [Group(one, [term for path in own for term in self.at(path, one)]) for one in owners] if own else []
 
     def at(self, path: str, owner: Index) -> list[Term]:
-        """Return the terms of one parameter of one owner."""
-        family = self.fit.mixture.family
-        if path == "family.cholesky" and isinstance(family, FullGaussian):
+        """Return the terms of one parameter of one owner; none of a parameter that its kind of leaf lacks."""
+        family, only = self.fit.mixture.family, self.specs[path][0].only
+        if only is not None and owner[-1] not in only:
+            return []
+        if isinstance(family, FullGaussian) and self.specs[path][0].role == "covariance":
             spread = torch.sqrt(family.covariance(self.fit.measure.family, self.q).diagonal(dim1=-2, dim2=-1))
             return self.read("family.scale", Parameter((self.q,), "scale", transform="log"), spread, owner)
         return self.read(path, self.specs[path][0], self.values[path], owner)
@@ -85,7 +88,7 @@ class Terms:
             kinds = (spec.transform,) if isinstance(spec.transform, str) else spec.transform
             kind = torch.tensor([KINDS[k] for k in kinds]).repeat(len(names) // len(kinds))
             error = self.errors[path][owner].reshape(-1)
-            tested = (kind == 0) & (path.rpartition(".")[2] not in UNTESTED)
+            tested = (kind == 0) & (spec.role not in UNTESTED)
             numbers = _numbers(estimate, error, kind, tested)
             words = [word or _word(one) for word, one in zip(words, error.tolist(), strict=True)]
         rows = zip(names, estimate.tolist(), numbers, words, strict=True)
@@ -96,19 +99,19 @@ class Terms:
         room, _, name = path.rpartition(".")
         mark = f"y{index[0]} " if room in ("experts", "family") and index and self.q > 1 else ""
         index = index[1:] if room == "experts" else index
-        if room == "experts":
-            entry = self.inputs[index[0]] if name == "coef" else " ".join([name, *map(str, index)])
-            return f"{mark}{entry}"
         if room == "family":
             return f"{mark}{name}"
-        return " ".join([name, *self.columns(name, index, shape)])
+        spec, inputs = self.specs[path][0], self.gate_inputs
+        if room == "experts":
+            alone = spec.role == "slope" and spec.shape == (len(self.inputs),)  # a slope goes by the name of its column
+            return mark + (self.inputs[index[0]] if alone else " ".join([name, *map(str, index)]))
+        return " ".join([name, *self.columns(spec.role, index, shape, inputs)])
 
-    def columns(self, name: str, index: Index, shape: Sequence[int]) -> list[str]:
+    def columns(self, role: str, index: Index, shape: Sequence[int], inputs: Sequence[str]) -> list[str]:
         """Return the names of the columns behind one entry of a gate's parameter."""
         if not index:
             return []
-        inputs = self.gate_inputs
-        if name == "quadratic":
+        if role == "quadratic":
             i, j = (int(part[index[0]]) for part in torch.triu_indices(len(inputs), len(inputs)))
             return [f"{inputs[i]}^2"] if i == j else [inputs[i], inputs[j]]
         return [inputs[index[0]]] if tuple(shape) == (len(inputs),) else [str(i) for i in index]
@@ -134,12 +137,14 @@ class Terms:
     def at_infinity(self, path: str, owner: Index) -> bool:
         """Return whether a center that has no unique estimate is so far out that only its direction matters."""
         within = named(path, owner)[:-1] + ","
-        if not path.endswith(".center") or not any(name.startswith(within) for name in self.words):
+        room, _, name = path.rpartition(".")
+        located = room.startswith("gates.") and self.specs[path][0].role == "location"
+        if not located or not any(word.startswith(within) for word in self.words):
             return False
-        level = int(path.split(".")[1])
-        params = {name: value[owner[:-1]] for name, value in self.fit.measure.gates[level].items()}
-        params["bias"] = torch.zeros_like(params["bias"])
-        apart = -self.fit.mixture.gates[level].score(params, params["center"].mT)[owner[-1]]
+        score = self.fit.mixture.gates[int(room[6:])].score
+        params = {key: value[owner[:-1]] for key, value in self.fit.measure.gates[int(room[6:])].items()}
+        params |= {key: torch.zeros_like(params[key]) for key in score.names("intercept")}
+        apart = -score(params, params[name].mT)[owner[-1]]
         return bool((apart > INFINITY).sum() == len(apart) - 1)  # all but itself
 
 
