@@ -19,6 +19,7 @@ from gatewise.estimators.encoding import check_parts, decode, encode
 from gatewise.estimators.gate_inputs import GateReader
 from gatewise.estimators.inference import UNKNOWN, Errors
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
+from gatewise.files import write_text
 from gatewise.fit.result import Certificate, Fit, Starts
 from gatewise.fit.status import Status
 from gatewise.infer.predict import Shares
@@ -62,10 +63,7 @@ def save_model(model: MixtureOfExpertsRegressor | Fit, path: str | os.PathLike[s
         "sha256": _checksum(content),
         "content": content,
     }
-    target = Path(path)
-    scratch = target.with_name(f".{target.name}.{os.getpid()}")
-    scratch.write_text(json.dumps(whole, indent=1, allow_nan=False) + "\n", "utf-8")
-    scratch.replace(target)
+    write_text(path, json.dumps(whole, indent=1, allow_nan=False) + "\n")
 
 
 def load_model(path: str | os.PathLike[str]) -> MixtureOfExpertsRegressor:
