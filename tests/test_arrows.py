@@ -11,24 +11,26 @@ SOURCE = Path(__file__).parents[1] / "src" / "gatewise"
 FITTING = {"core", "optim", "fit", "infer"}
 RESULTS = FITTING | {"estimators", "theory", "nn"}
 ROOMS = {
+    "files": set(),
     "core": set(),
     "optim": set(),
     "fused": {"core"},
     "markup": set(),
-    "fit": {"core", "optim", "fused", "markup"},
+    "fit": {"core", "optim", "fused", "files", "markup"},
     "infer": {"core", "optim", "fit", "markup"},
-    "estimators": FITTING | {"data", "markup"},
-    "theory": FITTING | {"markup"},
+    "estimators": FITTING | {"data", "files", "markup"},
+    "theory": FITTING | {"files", "markup"},
     "papers": FITTING | {"theory"},
-    "nn": {"core"},
+    "nn": {"core", "files"},
     "data": set(),
-    "experiments": FITTING | {"nn", "data", "markup"},
+    "experiments": FITTING | {"nn", "data", "files", "markup"},
     "plots": RESULTS | {"experiments"},
-    "report": RESULTS | {"plots", "data", "experiments"},
+    "report": RESULTS | {"plots", "data", "experiments", "files"},
     "testing": {"core", "fit", "optim", "nn"},
 }
 TOP = {"__init__", "__main__", "cli"}
 TORCH_ONLY = {"core", "optim"}
+STANDARD_ONLY = {"files"}
 TOO_BROAD = {"Exception", "BaseException"}
 
 
@@ -52,6 +54,8 @@ def wrong_arrows(path, source):
         if first == "gatewise" and room not in TOP and target not in {room, "__version__", *ROOMS[room]}:
             yield f"{path}: {room} imports {target}"
         if first not in {"gatewise", "torch", *sys.stdlib_module_names} and room in TORCH_ONLY:
+            yield f"{path}: {room} imports {first}"
+        if first not in sys.stdlib_module_names and room in STANDARD_ONLY:
             yield f"{path}: {room} imports {first}"
 
 
@@ -83,6 +87,8 @@ def test_every_module_passes(check):
         ("theory/study.py", "import gatewise.estimators.regressor", "theory imports estimators"),
         ("estimators/__init__.py", "from .. import theory", "estimators imports theory"),
         ("data/__init__.py", "from gatewise.core import gates", "data imports core"),
+        ("files.py", "import torch", "files imports torch"),
+        ("core/gates.py", "from gatewise.files import write_text", "core imports files"),
     ],
 )
 def test_a_wrong_arrow_is_found(file, statement, message):

@@ -1,6 +1,7 @@
 """The command line: what it prints, what it writes, how it ends."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -176,11 +177,9 @@ def test_a_damaged_model_is_refused(tone, tmp_path, damage, message):
     assert message in result.stderr
 
 
-@pytest.mark.parametrize("where", ["gatewise.report.own_data.fit_table", "gatewise.estimators.save_model"])
+@pytest.mark.parametrize("where", ["gatewise.report.own_data.fit_table", "gatewise.files._sync"])
 def test_an_interruption_leaves_no_half_written_file(tone, tmp_path, monkeypatch, where):
-    def interrupt(model, path, *more):
-        if where.endswith("save_model"):
-            path.write_text("half")
+    def interrupt(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(where, interrupt)
@@ -190,13 +189,113 @@ def test_an_interruption_leaves_no_half_written_file(tone, tmp_path, monkeypatch
     assert [path.name for path in tmp_path.iterdir()] == ["tone.csv"]
 
 
-def test_a_fault_of_gatewise_is_not_dressed_up(tone, monkeypatch):
+def test_files_are_written_before_anything_is_said_about_the_fit(tone, tmp_path, monkeypatch):
     def fail(*_):
-        raise RuntimeError("a fault")
+        raise RuntimeError("advice failed")
 
-    monkeypatch.setattr("gatewise.report.own_data.fit_table", fail)
-    result = CliRunner().invoke(app, ["fit", str(tone), "--target", "tuned"])
-    assert (result.exit_code, str(result.exception)) == (1, "a fault")
+    monkeypatch.setattr("gatewise.report.facts", fail)
+    result = fit(tone, "--out", tmp_path / "m.json", "--report", tmp_path / "r.html", "--json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert gatewise.load_model(tmp_path / "m.json").fit_.n == 150.0
+    assert "<svg" in (tmp_path / "r.html").read_text("utf-8")
+
+
+def test_a_model_is_written_where_its_page_and_summary_fail(tone, tmp_path, monkeypatch):
+    def fail(self):
+        raise RuntimeError("advice failed")
+
+    monkeypatch.setattr(gatewise.MixtureOfExpertsRegressor, "summary", fail)
+    result = fit(tone, "--out", tmp_path / "m.json", "--report", tmp_path / "r.html")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.json", "tone.csv"]
+    assert gatewise.load_model(tmp_path / "m.json").fit_.n == 150.0
+
+
+def to_a_pipe(path):
+    os.mkfifo(path)
+    return "is a pipe"
+
+
+def to_a_device(path):
+    path.symlink_to("/dev/full")
+    return "is a device"
+
+
+def to_a_directory(path):
+    path.mkdir()
+    return "is a directory"
+
+
+@pytest.mark.parametrize("make", [to_a_pipe, to_a_device, to_a_directory])
+@pytest.mark.parametrize("option", ["--out", "--report"])
+def test_what_is_no_regular_file_is_refused_before_the_fit(tone, tmp_path, make, option):
+    path = tmp_path / "place"
+    words = make(path)
+    before = path.lstat().st_mode
+    result = fit(tone, option, path)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert path.lstat().st_mode == before
+
+
+def test_links_are_written_through(tone, tmp_path):
+    (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
+    assert fit(tone, "--out", tmp_path / "link.json").exit_code == 0
+    assert (tmp_path / "link.json").is_symlink()
+    assert gatewise.load_model(tmp_path / "real.json").status_ == "converged"
+    (tmp_path / "p.csv").symlink_to("/dev/full")
+    refused = run("predict", tmp_path / "real.json", tone, "--out", tmp_path / "p.csv")
+    assert refused.exit_code == 2
+    assert "is a device" in refused.stderr
+
+
+FAULTS = {
+    "index": ("[].index(0)", "ValueError: 0 is not in list"),
+    "torch": ("import torch\n    torch.ones(2) + torch.ones(3)", "RuntimeError: The size of tensor a (2)"),
+    "numpy": ("import numpy\n    numpy.ones(2).reshape(3)", "ValueError: cannot reshape array of size 2"),
+    "type": ("len(3)", "TypeError: object of type 'int' has no len()"),
+    "singular": ("import numpy\n    numpy.linalg.inv(numpy.zeros((2, 2)))", "LinAlgError: Singular matrix"),
+    "key": ("{}['a']", "KeyError: 'a'"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_fault_of_gatewise_says_so_and_shows_where_when_asked(tone, tmp_path, monkeypatch, name, asked):
+    code, words = FAULTS[name]
+    scope = {}
+    exec(compile(f"def fail(*_):\n    {code}\n", "elsewhere.py", "exec"), scope)
+    monkeypatch.setattr("gatewise.report.own_data.fit_table", scope["fail"])
+    result = run(*["--traceback"][:asked], "fit", tone, "--target", "tuned", "--out", tmp_path / "m.json")
+    assert result.exit_code == 1
+    assert f"gatewise failed: {words}" in result.stderr
+    assert "this is a fault of gatewise" in result.stderr
+    assert "gatewise --traceback" in result.stderr
+    assert ("Traceback (most recent call last)" in result.stderr) == asked
+    assert not (tmp_path / "m.json").exists()
+
+
+def test_what_a_user_can_mend_shows_where_when_asked(tone):
+    result = run("--traceback", "fit", tone, "--target", "tune")
+    assert result.exit_code == 2
+    assert "Traceback (most recent call last)" in result.stderr
+    assert "\nerror: there is no column 'tune': did you mean 'tuned'?" in result.stderr
+    assert "Traceback" not in run("fit", tone, "--target", "tune").stderr
+
+
+def test_the_traceback_may_be_asked_for_after_the_command(tone):
+    code = f"import sys; sys.argv = ['gatewise', 'fit', {str(tone)!r}, '--target', 'tune', '--traceback']\n"
+    code += "from gatewise.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Traceback (most recent call last)" in done.stderr
+
+
+def test_values_that_arrays_may_not_have_are_the_users(tone):
+    tone.write_text(tone.read_text().replace("\n", "\ninf,2\n", 1))
+    result = fit(tone)
+    assert result.exit_code == 2
+    assert "infinity" in result.stderr
 
 
 @pytest.fixture(scope="module")

@@ -51,12 +51,14 @@ def test_it_runs_by_its_file_and_is_reported_from_elsewhere(file, tmp_path, monk
     records = [record for record in read(tmp_path / "out" / "mine")[0] if not record.tuning]
     assert {record.rate for record in records} == {0.1}
     monkeypatch.chdir("/")
-    again = called("report", tmp_path / "out" / "mine")
+    again = called("report", tmp_path / "out" / "mine", "--experiment", f"{file}:task")
     assert again.exit_code == 0, again.output
     html = (tmp_path / "out" / "mine" / "index.html").read_text("utf-8")
     assert "+2.0000 [+2.0000, +2.0000]" in html
     file.rename(tmp_path / "moved.py")
-    assert "name it, --experiment" in called("report", tmp_path / "out" / "mine").output.replace("\n", " ")
+    assert "name it if you trust it: --experiment" in called("report", tmp_path / "out" / "mine").output.replace(
+        "\n", " "
+    )
     wrong = called("report", tmp_path / "out" / "mine", "--experiment", "quadrants")
     assert "holds 'mine', not 'quadrants'" in wrong.output
     named = called("report", tmp_path / "out" / "mine", "--experiment", f"{tmp_path / 'moved.py'}:task")

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import subprocess
 import sys
 
 import pytest
@@ -12,7 +13,7 @@ from gatewise.core.gates import GATES, Gate
 from gatewise.core.links import NormalisedSigmoid, TopK
 from gatewise.core.scores import Activated, Cosine, Distance, Tempered
 from gatewise.nn import Anneal, MoE
-from gatewise.nn.hub import GatedShared, load_layer, save_layer
+from gatewise.nn.hub import GatedShared, load_block, load_layer, save_layer
 
 pytest.importorskip("safetensors.torch")
 
@@ -140,3 +141,38 @@ def test_without_safetensors_the_error_says_what_to_install(tmp_path, monkeypatc
     monkeypatch.setitem(sys.modules, "safetensors", None)
     with pytest.raises(ImportError, match=r"pip install gatewise\[hub\]"):
         save_layer(MoE(8, 4, 3), tmp_path)
+
+
+LIMITED = """
+import resource, signal, sys
+from gatewise.nn import MoE
+from gatewise.nn.hub import save_layer
+layer = MoE(32, 64, 8)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+try:
+    save_layer(layer, sys.argv[1])
+except OSError as fault:
+    print(fault)
+"""
+
+
+def test_a_layer_that_does_not_fit_on_the_disk_leaves_the_old_one(tmp_path):
+    save_layer(trained(), tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    command = [sys.executable, "-c", LIMITED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert f"{tmp_path / 'model.safetensors'} cannot be written" in done.stdout
+    assert "make room, or give another folder" in done.stdout
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("part", ["../other/model.safetensors", "/tmp/model.safetensors", "a/b.safetensors", "", ".."])
+def test_a_checkpoint_names_files_of_its_folder_only(tmp_path, part):
+    save_layer(trained(), tmp_path / "other")
+    folder = tmp_path / "sent"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "mixtral", "num_experts_per_tok": 2}))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"x.gate.weight": part}}))
+    with pytest.raises(ValueError, match="which is not a file of its folder: fetch the checkpoint again"):
+        load_block(folder, "x.")

@@ -8,7 +8,6 @@ import pytest
 
 from gatewise import MixtureOfExpertsRegressor
 from gatewise.report import own_data, reading
-from gatewise.report.files import require_directory, require_writable, whole
 
 GOOD = "a,b,w,g,y\n" + "".join(f"{i},{i % 3},1,{i // 2},{2 * i + (i % 3)}\n" for i in range(12))
 
@@ -123,40 +122,3 @@ def test_predictions_keep_the_rows_and_leave_incomplete_ones_empty(tmp_path):
         reading.predict(model, x[["b"]])
     with pytest.raises(ValueError, match="was fitted without column names"):
         reading.predict(MixtureOfExpertsRegressor(1, n_init=1).fit(x.to_numpy(), x["a"] ** 2), x)
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    target = tmp_path / "page.html"
-    target.write_text("before")
-
-    def write():
-        with whole(target) as scratch:
-            scratch.write_text("half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write()
-    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
-    assert target.read_text() == "before"
-
-
-def test_places_that_cannot_be_written_are_named(tmp_path):
-    file = table(tmp_path, "x")
-    with pytest.raises(IsADirectoryError, match="is a directory: give the name of a file"):
-        require_writable(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"there is no directory .*nowhere for m\.json: make it first"):
-        require_writable(tmp_path / "nowhere" / "m.json")
-    with pytest.raises(NotADirectoryError, match="is a file: give the name of a directory"):
-        require_directory(file)
-    with pytest.raises(OSError, match=r"cannot make the directory .*Not a directory"):
-        require_directory(file / "below")
-    assert require_directory(tmp_path / "new" / "deep").is_dir()
-
-
-def test_a_protected_place_is_named(tmp_path, monkeypatch):
-    def refuse(self):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("pathlib.Path.touch", refuse)
-    with pytest.raises(OSError, match=r"cannot write to .* \(Permission denied\): choose another place"):
-        require_writable(tmp_path / "m.json")

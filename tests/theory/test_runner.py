@@ -153,11 +153,11 @@ def test_records_of_another_truth_are_not_judged(study, whole):
 
 
 def test_a_full_disk_is_told_and_keeps_what_had_ended(study, tmp_path, monkeypatch):
-    def full(file):
+    def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match=r"records\.jsonl: No space left on device.*make room, and resume"):
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match=r"records\.jsonl cannot be written \(No space.*before is kept: make room"):
         run(study, tmp_path)
 
 

@@ -29,6 +29,8 @@ from gatewise.core.mixture import Mixture
 mixture = Mixture((GATES["constant"],), (1,))
 """
 
+MINE = ("--study", "my_study.py:study")
+
 
 def call(*arguments):
     return CliRunner().invoke(app, ["study", *map(str, arguments)], env={"COLUMNS": "120", "NO_COLOR": "1"})
@@ -73,12 +75,13 @@ def origin(home, where):
 
 def test_a_page_is_written_again_from_any_folder(ran, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert "unresolved" in said("report", ran / "out/mine")
+    assert "unresolved" in said("report", ran / "out/mine", "--study", f"{ran / 'my_study.py'}:study")
 
 
-def test_a_study_file_that_was_moved_is_named_anew(home):
-    origin(home, "gone.py:study")
-    assert "gone.py:study, which is not there: name its study, --study" in refused("report", "out/mine")
+@pytest.mark.parametrize("where", ["gone.py:study", "my_study.py:study", ""])
+def test_a_study_of_a_file_is_named_where_its_folder_is_judged(home, where):
+    origin(home, where)
+    assert f"the study 'mine' of {where or 'a file'}: a folder is data" in refused("report", "out/mine")
     assert "unresolved" in said("report", "out/mine", "--study", "my_study.py:study")
     assert "experts.coef" in said("table", "mine", "--study", "my_study.py:study")
 
@@ -92,7 +95,7 @@ def test_a_changed_truth_is_not_judged_with_old_records(home):
 
 def test_reports_after_a_long_run_are_of_all_replicates(home):
     assert "400 fits" in said("run", "my_study.py:study", "--resume", "--long")
-    out = said("report", "out/mine")
+    out = said("report", "out/mine", *MINE)
     assert "2 replicates" not in out
     assert "20 replicates" not in out
     assert "one" in (home / "out/mine/index.html").read_text()
@@ -102,22 +105,22 @@ def test_reports_after_a_long_run_are_of_all_replicates(home):
 def test_parts_of_two_machines_are_judged_in_one_folder(home):
     for part, folder in (("1/2", "a"), ("2/2", "b")):
         assert "copy their *.jsonl" in said("run", "my_study.py:study", "--shard", part, "--out", folder)
-    assert "20 of 40 fits are missing" in said("report", "a")
+    assert "20 of 40 fits are missing" in said("report", "a", *MINE)
     for path in (home / "b").glob("*.jsonl"):
         shutil.copy(path, home / "a")
-    out = said("report", "a")
+    out = said("report", "a", *MINE)
     assert "missing" not in out
     assert "another study" not in out
     log = home / "a/log-2-of-2.jsonl"
     log.write_text(log.read_text().replace('"study": "', '"study": "0'))
-    assert "log-2-of-2.jsonl was written by another study" in said("report", "a").replace("\n", " ")
+    assert "log-2-of-2.jsonl was written by another study" in said("report", "a", *MINE).replace("\n", " ")
 
 
 def test_exponents_decide_and_figures_and_tables_are_written(home):
     assert "supported" in said("probe", "my_study.py:study")
-    assert "supported" in said("table", "mine")
-    assert r"\begin{tabular}" in said("table", "mine", "--format", "latex")
-    assert "one-bounds.svg" in said("figure", "mine", "--format", "svg")
+    assert "supported" in said("table", "mine", *MINE)
+    assert r"\begin{tabular}" in said("table", "mine", "--format", "latex", *MINE)
+    assert "one-bounds.svg" in said("figure", "mine", "--format", "svg", *MINE)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from gatewise import __version__
-from gatewise.cli.common import clear_faults
+from gatewise.cli.common import TRACEBACK, clear_faults
 from gatewise.cli.common import console as console_of
 from gatewise.cli.experiment import app as experiment_app
 from gatewise.cli.study import app as study_app
@@ -38,8 +38,10 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error was raised.")] = False,
 ) -> None:
     """Mixtures of experts in which the gate is a choice and the estimate comes with a certificate."""
+    TRACEBACK.set(traceback)
 
 
 @app.command()
@@ -50,9 +52,9 @@ def demo(
     """Fit classic data with several gates; print tables and write one HTML page."""
     with clear_faults():
         from gatewise import data
+        from gatewise.files import require_directory, write_text
         from gatewise.report import demo as cases
         from gatewise.report import render, results_table, status_lines
-        from gatewise.report.files import require_directory, whole
         from gatewise.report.progress import listening
 
         folder, console, sections = require_directory(out), console_of(), []
@@ -69,8 +71,7 @@ def demo(
                 sections.append(cases.run_case(case, data.load(case.name), cases.STARTS, tick, listener))
         command = "gatewise demo" + (" --quick" if quick else "")
         page = folder / "index.html"
-        with whole(page) as scratch:
-            scratch.write_text(render(cases.page(sections, command, __version__)), "utf-8")
+        write_text(page, render(cases.page(sections, command, __version__)))
         for section in sections:
             console.print(results_table(section.title, section.fits))
         _print_words(console, status_lines([one for section in sections for one in section.fits]))
@@ -122,8 +123,8 @@ def fit(
     """Fit a mixture of experts to the columns of a CSV file, of a Parquet file or of a folder of Parquet files."""
     with clear_faults():
         from gatewise.data.parquet import is_parquet
+        from gatewise.files import require_different, require_writable
         from gatewise.report import own_data, parquet, reading
-        from gatewise.report.files import require_different, require_writable
         from gatewise.report.progress import listening
 
         gates = _names(gate)
@@ -144,8 +145,8 @@ def fit(
         with listening() as (_, listener):
             listener.begin("fit")
             outcome = own_data.fit_table(str(table), prepared, choice, listener)
+        _write(table, prepared, outcome, out, report)  # before anything is said about the fit: saying may fail
         _tell(outcome, prepared, as_json)
-        _write(table, prepared, outcome, out, report)
 
 
 def _tell(outcome: Any, prepared: Any, as_json: bool) -> None:
@@ -166,18 +167,17 @@ def _tell(outcome: Any, prepared: Any, as_json: bool) -> None:
 
 def _write(table: Path, prepared: Any, outcome: Any, out: Path | None, report: Path | None) -> None:
     from gatewise.estimators import save_model
+    from gatewise.files import write_text
     from gatewise.report import own_data, render
-    from gatewise.report.files import whole
 
     for path in filter(None, (out, report)):
         again = " (in place of an earlier file)" if path.exists() else ""
-        with whole(path) as scratch:
-            if path is out:
-                save_model(outcome.model, scratch)
-            else:
-                command = shlex.join(["gatewise", *sys.argv[1:]])
-                page = own_data.page_of(str(table), prepared, outcome, command, __version__)
-                scratch.write_text(render(page), "utf-8")
+        if path is out:
+            save_model(outcome.model, path)
+        else:
+            command = shlex.join(["gatewise", *sys.argv[1:]])
+            page = own_data.page_of(str(table), prepared, outcome, command, __version__)
+            write_text(path, render(page))
         typer.echo(f"wrote {path}{again}", err=True)
 
 
@@ -191,8 +191,8 @@ def predict(
     with clear_faults():
         from gatewise.data.parquet import is_parquet
         from gatewise.estimators import load_model
+        from gatewise.files import atomic_write, require_different, require_writable
         from gatewise.report import parquet, reading
-        from gatewise.report.files import require_different, require_writable, whole
 
         require_different(model, table, out)
         if out:
@@ -205,7 +205,7 @@ def predict(
         if out is None:
             empty = _print_pieces(pieces, sys.stdout)
         else:
-            with whole(out) as scratch, scratch.open("w", encoding="utf-8", newline="") as file:
+            with atomic_write(out) as scratch, scratch.open("w", encoding="utf-8", newline="") as file:
                 empty = _print_pieces(pieces, file)
         if empty:
             typer.echo(f"{empty} rows with missing values have no prediction", err=True)
@@ -261,26 +261,29 @@ def list_data(
     data_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of data that no package brings.")] = None,
 ) -> None:
     """List the data sets with size, source and licence, and how to get those that are not part of gatewise."""
-    from rich import box
-    from rich.table import Table
+    with clear_faults():
+        from rich import box
+        from rich.table import Table
 
-    from gatewise import data
-    from gatewise.data.installed import present, sources
+        from gatewise import data
+        from gatewise.data.installed import present, sources
 
-    shown = Table("name", "rows", "columns", "source", "licence", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in data.names():
-        entry = data.describe(name)
-        shown.add_row(entry.name, str(entry.n), ", ".join(entry.columns), entry.source, entry.licence)
-    console_of().print(shown)
-    typer.echo("From elsewhere, for the experiments; nothing is fetched, and checksums are known:")
-    for one in sources():
-        typer.echo(f"\n{one.name} ({'there' if present(one, data_dir) else 'not there'}, {one.size}): {one.holds}")
-        typer.echo(f"  licence: {one.licence}\n  to get it: {one.install}")
+        shown = Table("name", "rows", "columns", "source", "licence", box=box.SIMPLE_HEAD, pad_edge=False)
+        for name in data.names():
+            entry = data.describe(name)
+            shown.add_row(entry.name, str(entry.n), ", ".join(entry.columns), entry.source, entry.licence)
+        console_of().print(shown)
+        typer.echo("From elsewhere, for the experiments; nothing is fetched, and checksums are known:")
+        for one in sources():
+            typer.echo(f"\n{one.name} ({'there' if present(one, data_dir) else 'not there'}, {one.size}): {one.holds}")
+            typer.echo(f"  licence: {one.licence}\n  to get it: {one.install}")
 
 
 def main() -> None:
     """Run the command line."""
-    app(prog_name="gatewise")
+    given = sys.argv[1:]
+    asked = [word for word in given if word == "--traceback"]  # anywhere, also where it is added to a command
+    app(prog_name="gatewise", args=asked[:1] + [word for word in given if word != "--traceback"])
 
 
 if __name__ == "__main__":

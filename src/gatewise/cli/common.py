@@ -1,30 +1,51 @@
-"""What all verbs share: faults in one line, and a console of bounded width."""
+"""What all verbs share: errors told in one line, a console of bounded width, and where a folder's code comes from."""
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from gatewise.cli.origin import words_for_user
+
 WIDEST = 120  # columns: tables and texts grow no wider
+TRACEBACK: ContextVar[bool] = ContextVar("traceback", default=False)  # whether the command line asked for it
 
 
 @contextmanager
 def clear_faults() -> Iterator[None]:
-    """Turn what a user can mend into one line and exit code 2, and an interruption into 130."""
-    try:
+    """End in one line: exit code 2 for what the user can mend, 1 for a fault of gatewise, 130 for an interruption."""
+    with ExitStack() as stack:
+        stack.push(lambda kind, fault, trace: _told(fault))
         yield
-    except KeyboardInterrupt:
+
+
+def _told(fault: BaseException | None) -> bool:
+    """Say what an error means to the user, and end with its exit code; what ends a program by design passes."""
+    if isinstance(fault, KeyboardInterrupt):
         typer.echo("\ninterrupted: no file was left half-written", err=True)
         raise typer.Exit(130) from None
-    except BrokenPipeError:
-        raise
-    except (ValueError, TypeError, OSError) as fault:
-        typer.echo(f"error: {fault}", err=True)
+    if not isinstance(fault, Exception) or isinstance(fault, BrokenPipeError | typer.Exit):
+        return False
+    if TRACEBACK.get():
+        typer.echo("".join(traceback.format_exception(fault)), err=True)
+    words = words_for_user(fault)
+    if words is not None:
+        typer.echo(f"error: {words}", err=True)
         raise typer.Exit(2) from None
+    first = next(iter(str(fault).splitlines()), "")
+    typer.echo(f"gatewise failed: {type(fault).__name__}: {first}", err=True)
+    typer.echo(
+        "this is a fault of gatewise, not of what it was given: please report it with what the same command says after "
+        "gatewise --traceback",
+        err=True,
+    )
+    raise typer.Exit(1) from None
 
 
 def console() -> Any:
@@ -36,6 +57,14 @@ def console() -> Any:
 
 
 def whole_name(where: str) -> str:
-    """Return a name of a study or experiment, or of a file with its whole path: reports are written from elsewhere."""
+    """Return a name of a study or experiment, or of a file with its whole path: what a folder says of its origin."""
     path, _, last = where.rpartition(":")
     return f"{Path(path).resolve()}:{last}" if Path(path).is_file() else where
+
+
+def not_run(folder: Path, what: str, name: str, where: str, option: str) -> ValueError:
+    """Return the error that says that a folder's study or experiment is in a file, which only the user may name."""
+    return ValueError(
+        f"{folder} holds {what} {name!r} of {where or 'a file'}: a folder is data, and no code that it names is run. "
+        f"Read that file, and name it if you trust it: {option} FILE.py:NAME"
+    )

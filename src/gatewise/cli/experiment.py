@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gatewise.cli.common import clear_faults, console, whole_name
+from gatewise.cli.common import clear_faults, console, not_run, whole_name
 
 app = typer.Typer(no_args_is_help=True, help="Applied experiments: run them, resume them, compare gates.")
 
@@ -81,7 +81,7 @@ def run(
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of records.")],
-    given: Annotated[str, typer.Option("--experiment", metavar="NAME", help="If its file was moved since.")] = "",
+    given: Annotated[str, typer.Option("--experiment", metavar="FILE.py:NAME", help="Its file: it is run.")] = "",
 ) -> None:
     """Compare the gates of a folder and write its page."""
     with clear_faults():
@@ -89,13 +89,9 @@ def report(
         from gatewise.experiments.store import header
 
         found = header(folder)
-        where = given or found["origin"] or found["experiment"]
-        if where not in EXPERIMENTS and not Path(where.rpartition(":")[0]).is_file():
-            raise ValueError(
-                f"{folder} holds {found['experiment']!r} of {where}, which is not there: name it, --experiment "
-                "my_task.py:task"
-            )
-        experiment = _experiment(where)
+        if not given and (found["origin"] or found["experiment"] not in EXPERIMENTS):
+            raise not_run(folder, "the experiment", found["experiment"], found["origin"], "--experiment")
+        experiment = _experiment(given or found["experiment"])
         if experiment.name != found["experiment"]:
             raise ValueError(f"{folder} holds {found['experiment']!r}, not {experiment.name!r}: name its experiment")
         _tell(experiment, folder)
@@ -125,6 +121,7 @@ def _tell(experiment: Any, folder: Path) -> None:
     from gatewise.experiments.store import read, seconds
     from gatewise.report.experiment import shown, told, write_experiment
 
+    page = write_experiment(experiment, folder)  # before anything is said about it
     records, faults = read(folder)
     records, left = at_chosen_rates(experiment, records)
     for fault in [*faults, *left]:
@@ -139,7 +136,7 @@ def _tell(experiment: Any, folder: Path) -> None:
         tried = sum(record.tuning for record in records)
         more = f", {tried} more to choose rates" if tried else ""
         typer.echo(f"{len(records) - tried} runs{more}, {minutes:.1f} min of processor time")
-    typer.echo(f"wrote {write_experiment(experiment, folder)}: open it in a browser")
+    typer.echo(f"wrote {page}: open it in a browser")
 
 
 def _parts(text: str, mark: str) -> tuple[str, ...]:

@@ -9,14 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
-from gatewise.cli.common import clear_faults, console, whole_name
+from gatewise.cli.common import clear_faults, console, not_run, whole_name
 
 app = typer.Typer(no_args_is_help=True, help="Convergence studies: run them, resume them, judge their claims.")
 
 Where = Annotated[str, typer.Argument(metavar="NAME", help="A study of `gatewise study list`, or my_study.py:study.")]
 Several = Annotated[str, typer.Argument(metavar="NAME|all", help="A study, my_study.py:study, or all of the list.")]
 Folder = Annotated[str, typer.Argument(metavar="NAME|DIR", help="A folder of records, or the name of its study.")]
-Given = Annotated[str, typer.Option("--study", metavar="NAME", help="The study, if its file was moved since the run.")]
+Given = Annotated[
+    list[str] | None, typer.Option("--study", metavar="FILE.py:NAME", help="Your study; its file is run.")
+]
+TIERS = ("quick", "standard", "long")
 
 
 @app.command("list")
@@ -66,7 +69,8 @@ def run(
                 options = {"workers": workers, "shard": part, "client": client, "resume": resume}
                 _run(study, folder, options, {"where": whole_name(one), "tier": tier})
                 if part[1] > 1:
-                    typer.echo(f"part {shard} is in {folder}: judge all parts with: gatewise study report {folder}")
+                    more = "" if one in STUDIES else f" --study {one}"
+                    typer.echo(f"part {shard} is in {folder}; judge all: gatewise study report {folder}{more}")
                     typer.echo("parts of other machines: copy their *.jsonl into this folder first", err=True)
                     continue
                 results.append((folder, collect(study, folder)))
@@ -115,7 +119,7 @@ def probe(
 @app.command()
 def report(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of records.")],
-    given: Given = "",
+    given: Given = None,
 ) -> None:
     """Judge the claims of studies and write their pages; of several, a front page too."""
     with clear_faults():
@@ -135,7 +139,7 @@ def report(
 def table(
     folder: Folder,
     form: Annotated[str, typer.Option("--format", help="csv or latex.")] = "csv",
-    given: Given = "",
+    given: Given = None,
 ) -> None:
     """Print the claims of a study with slopes and verdicts."""
     with clear_faults():
@@ -153,7 +157,7 @@ def table(
 def figure(
     folder: Folder,
     form: Annotated[str, typer.Option("--format", help="pdf or svg.")] = "pdf",
-    given: Given = "",
+    given: Given = None,
 ) -> None:
     """Write the figures of a study beside its records."""
     with clear_faults():
@@ -168,9 +172,10 @@ def figure(
 
 
 def _tell(result: Any, folder: Path) -> None:
+    from gatewise.files import plain_file
     from gatewise.report.study import verdict_table, write_page
 
-    shown, page = console(), folder / "index.html"
+    shown, page = console(), plain_file(folder / "index.html")
     write_page(result, page)  # first: a terminal may not know every sign
     shown.print(verdict_table(result, shown.width))
     typer.echo(f"wrote {page}: open it in a browser")
@@ -187,18 +192,21 @@ def _study(name: str, tier: str) -> Any:
     return {"quick": quick, "long": long, "standard": lambda s: s}[tier](study)
 
 
-def _held(folder: Path, given: str) -> Any:
-    """Return the study whose records a folder holds."""
+def _held(folder: Path, given: list[str] | None) -> Any:
+    """Return the study whose records a folder holds: of a file that the user names, or one of gatewise."""
     from gatewise.theory.papers import STUDIES
     from gatewise.theory.store import header
 
-    origin = header(folder)["origin"]
-    where = given or origin.get("where", "")
-    if not where:
-        raise ValueError(f"{folder} was not run by the command line: name its study, --study my_study.py:study")
-    if where not in STUDIES and not Path(where.rpartition(":")[0]).is_file():
-        raise ValueError(f"{folder} is of {where}, which is not there: name its study, --study my_study.py:study")
-    return _study(where, origin.get("tier", "standard"))
+    held = header(folder)
+    where, tier = (held["origin"].get(name) for name in ("where", "tier"))
+    tier = tier if tier in TIERS else "standard"
+    mine = [_study(one, tier) for one in given or ()]
+    named = [one for one in mine if one.name == held["study"]]
+    if not named and where in STUDIES:
+        return _study(where, tier)
+    if not mine:
+        raise not_run(folder, "the study", held["study"], where, "--study")
+    return (named or mine)[0]
 
 
 def _place(name: str) -> Path:

@@ -87,7 +87,8 @@ class MixtureEstimator(Declared):
         if data.rows.n_units < leaves:
             raise ValueError(f"n_samples={data.rows.n_units} for {leaves} experts: give at least one row per expert")
         mixture = options.mixture_of(self, data.rows)
-        spec = options.spec_of(self, mixture, data.rows, data.flat)
+        outputs = mixture.family.outputs(data.rows.y.shape[1])
+        spec = options.spec_of(self, mixture, data.rows.x.shape[1], data.rows.gate_x.shape[1], outputs, data.flat)
         search = {
             "starts": int(self.n_init),
             "seed": options.seed_of(self.random_state),

@@ -169,9 +169,8 @@ class Held:
     A response with one column has no output axis in `coef_`, `intercept_` and `scale_`; here it is put back.
     """
 
-    def __init__(self, mixture: Mixture, rows: Rows, flat: bool) -> None:
-        q = mixture.family.outputs(rows.y.shape[1])
-        self.specs = specifications(mixture, rows.x.shape[1], rows.gate_x.shape[1], q)
+    def __init__(self, mixture: Mixture, d: int, gate_d: int, q: int, flat: bool) -> None:
+        self.specs = specifications(mixture, d, gate_d, q)
         self.depth, self.flat = mixture.depth, flat
 
     def bounds(self, given: Mapping[str, Any] | None) -> dict[str, tuple[Tensor, Tensor]] | None:
@@ -242,15 +241,15 @@ def floor_of(min_scale: Any, q: int) -> Tensor | None:
     return torch.from_numpy(floor).expand(q)
 
 
-def spec_of(estimator: Any, mixture: Mixture, rows: Rows, flat: bool) -> FitSpec:
-    """Return what an estimator's arguments say is estimated."""
-    held = Held(mixture, rows, flat)
+def spec_of(estimator: Any, mixture: Mixture, d: int, gate_d: int, q: int, flat: bool) -> FitSpec:
+    """Return what an estimator's arguments say is estimated, of d inputs, gate_d gate inputs and q outputs."""
+    held = Held(mixture, d, gate_d, q, flat)
     return FitSpec(
         held.bounds(estimator.bounds) or {},
         held.fixed(estimator.fixed) or {},
         alpha=float(estimator.alpha),
         gauge=estimator.gauge,
-        min_scale=floor_of(estimator.min_scale, rows.y.shape[1]),
+        min_scale=floor_of(estimator.min_scale, q),
     )
 
 

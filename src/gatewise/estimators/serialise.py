@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,23 @@ from sklearn.utils.validation import check_is_fitted
 
 from gatewise.core.chart import from_paths, specifications
 from gatewise.core.mixture import Measure, Mixture
+from gatewise.estimators import options
 from gatewise.estimators.declarations import Scale
 from gatewise.estimators.encoding import check_parts, decode, encode
 from gatewise.estimators.gate_inputs import GateReader
 from gatewise.estimators.inference import UNKNOWN, Errors
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
+from gatewise.files import write_text
 from gatewise.fit.result import Certificate, Fit, Starts
+from gatewise.fit.spec import FitSpec
 from gatewise.fit.status import Status
 from gatewise.infer.predict import Shares
 
 FORMAT = "gatewise model"
 SCHEMA = 1
 VERSION = "0.1.0"
+PER_FEATURE = ("slope", "location", "direction")  # roles with one entry for each input
+SPREAD = "family.scale"  # under which the errors of standard deviations stand
 
 
 def save_model(model: MixtureOfExpertsRegressor | Fit, path: str | os.PathLike[str]) -> None:
@@ -63,10 +69,7 @@ def save_model(model: MixtureOfExpertsRegressor | Fit, path: str | os.PathLike[s
         "sha256": _checksum(content),
         "content": content,
     }
-    target = Path(path)
-    scratch = target.with_name(f".{target.name}.{os.getpid()}")
-    scratch.write_text(json.dumps(whole, indent=1, allow_nan=False) + "\n", "utf-8")
-    scratch.replace(target)
+    write_text(path, json.dumps(whole, indent=1, allow_nan=False) + "\n")
 
 
 def load_model(path: str | os.PathLike[str]) -> MixtureOfExpertsRegressor:
@@ -147,6 +150,7 @@ def _content(estimator: MixtureOfExpertsRegressor) -> dict[str, Any]:
             "certificate": encode(fit.certificate._asdict()),
             "starts": encode(fit.starts._asdict()),
             "standard_errors": encode(estimator._errors._asdict()),
+            "spec": {field.name: encode(getattr(fit.spec, field.name)) for field in fields(FitSpec)},
         },
     }
 
@@ -161,8 +165,10 @@ def _estimator(content: Mapping[str, Any]) -> MixtureOfExpertsRegressor:
     data, result = content["data"], content["fit"]
     reader = GateReader(**decode(data["gate_reader"]))
     measure = _measure(content["measure"], mixture, int(data["n_features_in"]), reader.count)
+    flat = bool(data["one_dimensional_y"])
     fit = Fit(
         mixture=mixture,
+        spec=_spec(result.get("spec"), estimator, measure, mixture, int(data["n_features_in"]), reader.count, flat),
         measure=measure,
         status=Status(result["status"]),
         flags=tuple(Status(flag) for flag in result["flags"]),
@@ -175,7 +181,7 @@ def _estimator(content: Mapping[str, Any]) -> MixtureOfExpertsRegressor:
     if data["feature_names_in"] is not None:
         estimator.feature_names_in_ = np.array(data["feature_names_in"], dtype=object)
     errors = _errors(result.get("standard_errors"), measure)
-    estimator._adopt(fit, reader, bool(data["one_dimensional_y"]), Shares(**decode(data["responsibilities"])), errors)
+    estimator._adopt(fit, reader, flat, Shares(**decode(data["responsibilities"])), errors)
     return estimator
 
 
@@ -190,6 +196,16 @@ def _measure(given: Mapping[str, Any], mixture: Mixture, d: int, gate_d: int) ->
     return from_paths(values, mixture.depth)
 
 
+def _spec(
+    given: Mapping[str, Any] | None, estimator: Any, measure: Measure, mixture: Mixture, d: int, gate_d: int, flat: bool
+) -> FitSpec:
+    """Return what was estimated; from the arguments where a file of an earlier version does not hold it."""
+    if given is not None:
+        return FitSpec(**{name: decode(value) for name, value in given.items()})
+    q = next(iter(measure.experts.values())).shape[mixture.depth]
+    return options.spec_of(estimator, mixture, d, gate_d, q, flat)
+
+
 def _errors(given: Any, measure: Measure) -> Errors:
     """Return the standard errors after comparing their paths and shapes with those of the measure."""
     if given is None:
@@ -199,8 +215,8 @@ def _errors(given: Any, measure: Measure) -> Errors:
         return errors
     wanted = {path: value.shape for path, value in measure.paths().items()}
     found = {path: value.shape for path, value in errors.values.items()}
-    if "family.cholesky" in wanted:  # standard deviations come beside the factor that is estimated
-        found.pop("family.scale", None)
+    if SPREAD in found and SPREAD not in wanted:  # of a full covariance, beside the factor that is estimated
+        found.pop(SPREAD)
     if found != wanted or any(bool((value < 0).any()) for value in errors.values.values()):
         raise ValueError("the standard errors do not have the shapes of the parameters, or are negative")
     return errors
@@ -209,10 +225,13 @@ def _errors(given: Any, measure: Measure) -> Errors:
 def _of_fit(fit: Fit) -> MixtureOfExpertsRegressor:
     """Return a fitted estimator around a Fit."""
     mixture, paths = fit.mixture, fit.measure.paths()
-    widths = [paths[path].shape[-1] for path in ("experts.coef", "gates.0.weight", "gates.0.center") if path in paths]
+    wide = [path for path, spec in mixture.parameters().items() if spec.role in PER_FEATURE and spec.shape]
+    widths = [paths[path].shape[-1] for path in wide]
     if not widths:
         raise ValueError("the Fit does not say how many inputs it has: save the estimator instead")
-    d, gate_d = widths[0], widths[-1]
+    gates = [width for path, width in zip(wide, widths, strict=True) if path.startswith("gates.")]
+    experts = [width for path, width in zip(wide, widths, strict=True) if path.startswith("experts.")]
+    d, gate_d = (experts or gates)[0], (gates or experts)[0]
     scale: Scale = "shared" if mixture.shared else "free"
     estimator = MixtureOfExpertsRegressor(
         mixture.branching, list(mixture.gates), mixture.expert, mixture.family, scale, standardize=False

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gatewise.fit.folders import lock, make_folder, read_header, replace_text
+from gatewise.files import append_lines, plain_file, write_text
+from gatewise.fit.folders import lock, make_folder, read_header
 
 RECORDS = "records.jsonl"
 TIMES = "times.jsonl"
@@ -40,7 +41,7 @@ def header(folder: Path) -> dict[str, Any]:
         If it is missing or damaged.
     """
     missing = f"{folder} holds no experiment: it has no {HEADER}; give a folder of `gatewise experiment run`"
-    return read_header(folder / HEADER, ("experiment", "quick", "origin"), missing)
+    return read_header(folder / HEADER, {"experiment": str, "quick": bool, "origin": str}, missing)
 
 
 def open_folder(folder: Path, mine: Mapping[str, Any], resume: bool) -> None:
@@ -66,7 +67,7 @@ def open_folder(folder: Path, mine: Mapping[str, Any], resume: bool) -> None:
                 f"{folder} holds {held['experiment']!r} of {held['origin'] or 'gatewise itself'} with other settings: "
                 f"{', '.join(different)}. Its records would not go together: give another folder by --out"
             )
-    replace_text(folder / HEADER, json.dumps(dict(mine), indent=1))
+    write_text(plain_file(folder / HEADER), json.dumps(dict(mine), indent=1))
 
 
 def _told(name: str, was: Any, now: Any) -> str:
@@ -84,7 +85,7 @@ def locked(folder: Path) -> Iterator[None]:
         If one does, or a file stands in its place.
     """
     make_folder(folder)
-    with (folder / RECORDS).open("ab") as file:
+    with plain_file(folder / RECORDS).open("ab") as file:
         lock(file, folder / RECORDS)
         yield
 
@@ -98,7 +99,7 @@ def read(folder: Path) -> tuple[list[Record], list[str]]:
             continue
         try:
             record = Record(**json.loads(line))
-        except (ValueError, TypeError) as fault:
+        except (ValueError, TypeError, RecursionError) as fault:
             faults.append(f"{RECORDS}, line {number}: not used ({fault})")
             continue
         if not _sound(record):
@@ -115,7 +116,7 @@ def _sound(record: Record) -> bool:
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_bytes().decode("utf-8", errors="replace").splitlines() if path.exists() else []
+    return plain_file(path).read_bytes().decode("utf-8", errors="replace").splitlines() if path.exists() else []
 
 
 def append(folder: Path, record: Record, seconds: float) -> None:
@@ -127,14 +128,12 @@ def append(folder: Path, record: Record, seconds: float) -> None:
 def _add(path: Path, values: dict[str, Any]) -> None:
     """Add a line; a torn last one of a killed run is ended first."""
     line = json.dumps(values, sort_keys=True) + "\n"
-    with open(path, "ab+") as file:
+    with plain_file(path).open("ab+") as file:
         file.seek(0, os.SEEK_END)
         if file.tell():
             file.seek(-1, os.SEEK_END)
             line = line if file.read(1) == b"\n" else "\n" + line
-        file.write(line.encode())
-        file.flush()
-        os.fsync(file.fileno())
+        append_lines(file, line)
 
 
 def seconds(folder: Path) -> float:
@@ -143,7 +142,7 @@ def seconds(folder: Path) -> float:
     for line in _lines(folder / TIMES):
         try:
             total += float(json.loads(line)["seconds"])
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             continue
     return total
 

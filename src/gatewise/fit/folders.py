@@ -1,12 +1,13 @@
-"""Folders of records: made, locked against a second process, their headers written whole or not at all."""
+"""Folders of records: made, locked against a second process, their headers read."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from gatewise.files import plain_file
 
 
 def make_folder(folder: Path) -> None:
@@ -20,13 +21,6 @@ def make_folder(folder: Path) -> None:
     if any(part.exists() and not part.is_dir() for part in (folder, *folder.parents)):
         raise ValueError(f"{folder} is, or lies under, a file: give a folder")
     folder.mkdir(parents=True, exist_ok=True)
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_text(text, "utf-8")
-    scratch.replace(path)
 
 
 def lock(file: Any, path: Path) -> None:
@@ -47,20 +41,20 @@ def lock(file: Any, path: Path) -> None:
         raise ValueError(f"{path} is being written by another process: wait for it, or give another folder") from None
 
 
-def read_header(path: Path, needed: Iterable[str], missing: str) -> dict[str, Any]:
-    """Return the names and values of a folder's header, a file of JSON.
+def read_header(path: Path, needed: Mapping[str, type], missing: str) -> dict[str, Any]:
+    """Return the names and values of a folder's header, a file of JSON, after checking those that are needed.
 
     Raises
     ------
     ValueError
-        With the words for `missing` if there is none; if it is damaged, or lacks a needed name.
+        With the words for `missing` if there is none; if it is damaged, lacks a needed name, or is no plain file.
     """
-    if not path.is_file():
+    if not plain_file(path).exists():
         raise ValueError(missing)
     try:
         held = json.loads(path.read_text("utf-8", errors="replace"))
-    except ValueError:
+    except (ValueError, RecursionError):
         held = None
-    if not isinstance(held, dict) or not set(needed) <= set(held):
+    if not isinstance(held, dict) or not all(isinstance(held.get(name), kind) for name, kind in needed.items()):
         raise ValueError(f"{path} is damaged: move the folder away, and run it again")
     return held

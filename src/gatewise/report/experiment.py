@@ -25,6 +25,7 @@ from gatewise.experiments.compare import (
 from gatewise.experiments.experiment import CHOICE, SHORT, Curves, Experiment
 from gatewise.experiments.runner import DIVERGED
 from gatewise.experiments.store import Record, read, seconds
+from gatewise.files import plain_file, require_directory, write_text
 from gatewise.plots.experiments import by_gate, curves, table
 from gatewise.report.drawing import svg
 from gatewise.report.experiment_tables import (
@@ -37,7 +38,6 @@ from gatewise.report.experiment_tables import (
     rows_of,
     title_of,
 )
-from gatewise.report.files import require_directory, whole
 from gatewise.report.page import filled
 
 
@@ -46,9 +46,8 @@ def write_experiment(experiment: Experiment, folder: Path) -> Path:
     records, faults = read(folder)
     if not [record for record in records if not record.tuning]:
         raise ValueError(f"{folder} has no finished run of {experiment.name}: run it first, or go on with --resume")
-    path = require_directory(folder) / "index.html"
-    with whole(path) as temporary:
-        temporary.write_text(page(experiment, records, faults, seconds(folder)), "utf-8")
+    path = plain_file(require_directory(folder) / "index.html")
+    write_text(path, page(experiment, records, faults, seconds(folder)))
     return path
 
 

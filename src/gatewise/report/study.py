@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from gatewise.report.files import require_directory, whole
+from gatewise.files import require_directory, write_text
 from gatewise.report.study_files import claims_csv, claims_latex, verdict_table, write_figures
 from gatewise.report.study_front import front_page
 from gatewise.report.study_page import Pair, study_page
@@ -66,5 +66,4 @@ def write_front(results: Sequence[tuple[Path, StudyResult]], path: Path) -> None
 
 def _write(path: Path, text: str) -> None:
     require_directory(Path(path).parent)
-    with whole(path) as scratch:
-        scratch.write_text(text, "utf-8")
+    write_text(path, text)

@@ -15,9 +15,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from gatewise.files import atomic_write, plain_file, require_directory
 from gatewise.plots import style
 from gatewise.plots.words import judged
-from gatewise.report.files import require_directory, whole
 from gatewise.report.study_facts import LOOKS, claim_row, cost, subject, tally, warnings_of
 from gatewise.report.study_page import figures
 from gatewise.theory.result import StudyResult
@@ -103,7 +103,10 @@ def write_figures(result: StudyResult, folder: Path, form: str = "pdf") -> list[
     for arm in (arm.name for arm in result.study.arms if len(judged(result, arm.name))):
         for one in figures(result, arm):
             path = place / f"{_free(file_name(f'{arm} {one.name}'), taken)}.{form}"
-            with whole(path) as scratch, matplotlib.rc_context({"svg.hashsalt": path.name, "pdf.fonttype": 42}):
+            with (
+                atomic_write(plain_file(path)) as scratch,
+                matplotlib.rc_context({"svg.hashsalt": path.name, "pdf.fonttype": 42}),
+            ):
                 style.figure_of(one.axes).savefig(scratch, format=form, metadata=stamp)
             paths.append(path)
     return paths

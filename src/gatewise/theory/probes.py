@@ -8,6 +8,7 @@ from math import inf, isinf
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gatewise.files import append_lines, plain_file
 from gatewise.fit.threads import one_thread
 from gatewise.theory.claims import Claim, Probe
 from gatewise.theory.population import population_exponent
@@ -55,7 +56,7 @@ def run_probes(study: Study, folder: str | Path, tell: Callable[[Probe], None] |
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / FILE).exists():
+    if plain_file(folder / FILE).exists():
         cut(folder / FILE)
     for probe in study.probes:
         if _key(probe) in _read(folder):
@@ -64,8 +65,8 @@ def run_probes(study: Study, folder: str | Path, tell: Callable[[Probe], None] |
             tell(probe)
         with one_thread():
             record = _measured(probe)
-        with (folder / FILE).open("a", encoding="utf-8") as file:
-            file.write(line_of({"probe": _key(probe), **record}))
+        with plain_file(folder / FILE).open("ab") as file:
+            append_lines(file, line_of({"probe": _key(probe), **record}))
 
 
 def _measured(probe: Probe) -> dict[str, Any]:
@@ -106,7 +107,7 @@ def _key(probe: Probe) -> str:
 
 
 def _read(folder: Path) -> dict[str, dict[str, Any]]:
-    path = folder / FILE
+    path = plain_file(folder / FILE)
     lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
     records = [parsed(line) for line in lines]
     return {record["probe"]: record for record in records if record is not None}

@@ -7,7 +7,6 @@ are run again.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import zlib
@@ -17,7 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gatewise.fit.folders import lock, make_folder, read_header, replace_text
+from gatewise.files import append_lines, plain_file, write_text
+from gatewise.fit.folders import lock, make_folder, read_header
 from gatewise.theory.fingerprint import describe, fingerprint
 from gatewise.theory.study import Study
 
@@ -55,7 +55,7 @@ def open_folder(folder: Path, study: Study, resume: bool, origin: Mapping[str, s
     if not path.exists():
         claims = [asdict(claim) for claim in study.claims]
         counts = {"claims": claims, "replicates": _counts(study), "origin": dict(origin)}
-        replace_text(path, json.dumps({**mine, **counts}, indent=1))
+        write_text(path, json.dumps({**mine, **counts}, indent=1))
         return
     held = header(folder)
     if held["fingerprint"] != mine["fingerprint"]:
@@ -66,7 +66,7 @@ def open_folder(folder: Path, study: Study, resume: bool, origin: Mapping[str, s
     if not resume and any(folder.glob("records*.jsonl")):
         raise ValueError(f"{folder} holds records of this study: resume it, or give another folder")
     if origin and held["origin"] != origin:  # a page that is written again is of what was run last, such as --long
-        replace_text(path, json.dumps({**held, "origin": dict(origin)}, indent=1))
+        write_text(path, json.dumps({**held, "origin": dict(origin)}, indent=1))
 
 
 def _differences(held: Mapping[str, Any], mine: Mapping[str, Any]) -> list[str]:
@@ -114,7 +114,8 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
     return dict(json.loads(json.dumps(values)))
 
 
-HEADER = ("fingerprint", "study", "arms", "engine", "claims", "replicates", "origin")
+HEADER = {"fingerprint": str, "study": str, "arms": dict, "engine": dict, "claims": list, "replicates": dict}
+HEADER |= {"origin": dict}
 
 
 def header(folder: Path) -> dict[str, Any]:
@@ -168,7 +169,7 @@ def parsed(line: str) -> Record | None:
         check, record = json.loads(line)
         body = json.dumps(record, sort_keys=True, allow_nan=False)
         return record if zlib.crc32(body.encode()) == check else None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
 
 
@@ -180,10 +181,8 @@ class Writer:
 
     def append(self, records: Sequence[Record], times: Record) -> None:
         """Write a block and wait until it is on disk."""
-        for file, lines in ((self._records, [line_of(r) for r in records]), (self._log, [json.dumps(times) + "\n"])):
-            file.write("".join(lines).encode())
-            file.flush()
-            os.fsync(file.fileno())
+        append_lines(self._records, "".join(map(line_of, records)))
+        append_lines(self._log, json.dumps(times) + "\n")
 
 
 @contextmanager
@@ -197,16 +196,11 @@ def writing(folder: Path, shard: str) -> Iterator[Writer]:
     OSError
         If the disk is full.
     """
-    path = folder / f"records{shard}.jsonl"
-    try:
-        with path.open("ab") as records, (folder / f"log{shard}.jsonl").open("ab") as log:
-            lock(records, path)
-            cut(path)
-            yield Writer(records, log)
-    except OSError as cause:
-        if cause.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise OSError(f"{path}: {cause.strerror}. What had ended before is kept: make room, and resume") from cause
+    path, log_path = (plain_file(folder / f"{name}{shard}.jsonl") for name in ("records", "log"))
+    with path.open("ab") as records, log_path.open("ab") as log:
+        lock(records, path)
+        cut(path)
+        yield Writer(records, log)
 
 
 def cut(path: Path) -> None:
@@ -221,11 +215,11 @@ def read(folder: Path) -> Contents:
     """Read all records of a folder; what is torn or damaged is named and not used."""
     records: dict[Key, Record] = {}
     faults: list[str] = []
-    for path in sorted(folder.glob("records*.jsonl")):
+    for path in map(plain_file, sorted(folder.glob("records*.jsonl"))):
         for number, line in enumerate(path.read_text("utf-8", errors="replace").splitlines(keepends=True), 1):
             record = parsed(line) if line.endswith("\n") else None
-            if record is None:
-                torn = "torn" if not line.endswith("\n") else "damaged"
+            if record is None or not _sound(record):
+                torn = "torn" if not line.endswith("\n") else "damaged" if record is None else "no record of a fit"
                 faults.append(f"{path.name}, line {number}: {torn}, not used")
                 continue
             key = tuple(record["key"])
@@ -234,6 +228,23 @@ def read(folder: Path) -> Contents:
                 continue
             records[key] = record
     return Contents(records, tuple(faults))
+
+
+def _sound(record: Any) -> bool:
+    """Return whether a line holds what is used of the record of a fit, in the right types."""
+    if not isinstance(record, dict) or not isinstance(record.get("key"), list) or len(record["key"]) != 3:
+        return False
+    arm, *place = record["key"]
+    series, active = record.get("series"), record.get("active")
+    numbers = series.values() if isinstance(series, dict) else ["none"]
+    return (
+        isinstance(arm, str)
+        and all(type(number) is int for number in (*place, record.get("block")))
+        and all(type(value) in (int, float, type(None)) for value in numbers)
+        and isinstance(active, list)
+        and isinstance(record.get("certified"), bool)
+        and isinstance(record.get("status"), str)
+    )
 
 
 def seconds(folder: Path) -> float:
@@ -253,12 +264,12 @@ def strangers(folder: Path) -> tuple[str, ...]:
 
 
 def _logged(folder: Path) -> Iterator[tuple[Path, Record]]:
-    for path in folder.glob("log*.jsonl"):
+    for path in map(plain_file, folder.glob("log*.jsonl")):
         for line in path.read_text("utf-8", errors="replace").splitlines():
             try:
                 times = json.loads(line)
                 float(times["cpu"])
-            except (ValueError, TypeError, KeyError):  # torn or damaged: it holds no records
+            except (ValueError, TypeError, KeyError, RecursionError):  # torn or damaged: it holds no records
                 continue
             yield path, times
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from gatewise.files import atomic_write, require_directory, write_text
 from gatewise.nn.hub.blocks import from_state_dict, to_config, to_state_dict
 from gatewise.nn.hub.settings import build, settings
 from gatewise.nn.hub.shared import GatedShared
@@ -114,11 +115,16 @@ def save_block(layer: MoE | GatedShared, folder: Folder, style: str, prefix: str
 def _write(folder: Folder, state: dict[str, Tensor], config: dict[str, Any]) -> None:
     """Write both files, the one that makes the folder readable last."""
     tensors = {name: value.detach().contiguous() for name, value in state.items()}
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
-    _safetensors("torch").save_file(tensors, target / WEIGHTS, metadata={"format": "pt"})
     text = json.dumps(config, indent=1, allow_nan=False) + "\n"
-    (target / CONFIG).write_text(text, "utf-8")
+    target, safetensors = require_directory(folder), _safetensors()
+    with atomic_write(target / WEIGHTS) as scratch:
+        try:
+            safetensors.torch.save_file(tensors, scratch, metadata={"format": "pt"})
+        except safetensors.SafetensorError as cause:
+            raise OSError(
+                f"{target / WEIGHTS} cannot be written ({cause}): make room, or give another folder"
+            ) from cause
+    write_text(target / CONFIG, text)
 
 
 def _config(folder: Folder) -> dict[str, Any]:
@@ -130,7 +136,7 @@ def _config(folder: Folder) -> dict[str, Any]:
 
 def _read(folder: Folder, prefix: str) -> dict[str, Tensor]:
     """Return the tensors whose names begin with the prefix, from one file or from parts, in memory of their own."""
-    open_file = _safetensors("").safe_open
+    open_file = _safetensors().safe_open
     out: dict[str, Tensor] = {}
     for path in _parts(Path(folder), prefix):
         if not path.is_file():
@@ -146,7 +152,10 @@ def _parts(folder: Path, prefix: str) -> list[Path]:
     if not index.is_file():
         return [folder / WEIGHTS]
     files = json.loads(index.read_text("utf-8"))["weight_map"]
-    return [folder / part for part in sorted({part for name, part in files.items() if name.startswith(prefix)})]
+    parts = sorted({part for name, part in files.items() if name.startswith(prefix)})
+    if outside := [part for part in parts if Path(part).name != part or part in ("", "..")]:
+        raise ValueError(f"{index} names {outside[0]!r}, which is not a file of its folder: fetch the checkpoint again")
+    return [folder / part for part in parts]
 
 
 def _blocks(folder: Path) -> str:
@@ -155,17 +164,17 @@ def _blocks(folder: Path) -> str:
     if index.is_file():
         names = list(json.loads(index.read_text("utf-8"))["weight_map"])
     else:
-        with _safetensors("").safe_open(folder / WEIGHTS, "pt") as file:
+        with _safetensors().safe_open(folder / WEIGHTS, "pt") as file:
             names = list(file.keys())
     found = dict.fromkeys(name.partition("experts.0.")[0] for name in names if "experts.0." in name)
     return f"its sparse blocks begin with {', '.join(map(repr, [*found][:4]))}" if found else "it has no sparse block"
 
 
-def _safetensors(module: str) -> ModuleType:
-    """Return safetensors, or its part for torch."""
+def _safetensors() -> ModuleType:
+    """Return safetensors, its part for torch too."""
     try:
         import safetensors
         import safetensors.torch
     except ImportError as cause:
         raise ImportError("files of layers need safetensors: pip install gatewise[hub]") from cause
-    return safetensors.torch if module == "torch" else safetensors
+    return safetensors

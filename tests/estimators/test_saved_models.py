@@ -1,0 +1,53 @@
+"""Models that earlier versions saved stay readable: same predictions, same status (`models/make.py` wrote them)."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gatewise import load_model, save_model
+
+HOME = Path(__file__).parent / "models"
+EXPECTED = json.loads((HOME / "expected.json").read_text("utf-8"))
+CLOSE = {"rtol": 1e-12, "atol": 1e-12, "equal_nan": True}
+
+
+def inputs(stored):
+    """Return X, gate_X and y of a stored model."""
+    x = np.array(stored["X"])
+    x = pd.DataFrame(x, columns=stored["columns"]) if "columns" in stored else x
+    return x, np.array(stored["gate_X"]) if "gate_X" in stored else None, np.array(stored["y"])
+
+
+def answer(model, method, x, gate_x, y):
+    """Return what a method says; those that need a response are given it."""
+    if method in ("aic", "bic", "icl"):
+        return getattr(model, method)()
+    response = (y,) if method in ("score_samples", "responsibilities") else ()
+    return getattr(model, method)(x, *response, gate_X=gate_x)
+
+
+def compare(model, stored):
+    rows = inputs(stored)
+    for method, expected in stored["answers"].items():
+        np.testing.assert_allclose(answer(model, method, *rows), np.array(expected), err_msg=method, **CLOSE)
+    facts = {"status": str(model.status_), "df": model.fit_.df, "n": model.fit_.n, "outputs": model.n_outputs_}
+    assert facts == {name: stored[name] for name in facts}
+
+
+def test_there_is_a_model_for_every_expectation():
+    assert {path.stem for path in HOME.glob("*.json")} == {*EXPECTED, "expected"}
+    assert len(EXPECTED) > 80
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_an_old_model_answers_as_it_did(name):
+    compare(load_model(HOME / f"{name}.json"), EXPECTED[name])
+
+
+@pytest.mark.parametrize("name", list(EXPECTED)[::6])
+def test_an_old_model_that_is_saved_again_answers_as_it_did(name, tmp_path):
+    save_model(load_model(HOME / f"{name}.json"), tmp_path / "model.json")
+    compare(load_model(tmp_path / "model.json"), EXPECTED[name])
