@@ -24,7 +24,7 @@ else:
 def f():
     from ..core.gates import Gate
 """
-    assert [(".".join(name), where) for name, where in imports(module("fit/starts.py", source))] == [
+    assert [(".".join(name), where) for name, where in imports(module("fit/parts.py", source))] == [
         ("os", AT_IMPORT),
         ("gatewise.fit.result", TYPING),
         ("gatewise.fit.em", AT_IMPORT),
