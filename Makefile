@@ -10,7 +10,7 @@ PIP_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 # The short subset for the oldest supported versions: every module's import and doctests, and these tests.
-MINIMUM_TESTS ?= src/gatewise tests/test_arrows.py tests/data tests/optim tests/infer tests/estimators/test_targets.py
+MINIMUM_TESTS ?= src/gatewise tests/test_house.py tests/data tests/optim tests/infer tests/estimators/test_targets.py
 
 BIN := .venv/bin
 COMMA := ,

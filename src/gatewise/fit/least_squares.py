@@ -17,7 +17,7 @@ from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.rows import Rows
 from gatewise.fit import frames, projection
 from gatewise.fit.ends import Ends, ends_of
-from gatewise.fit.pipeline import Clock, Method, Points, Progress, Task, estimate
+from gatewise.fit.pipeline import Clock, Method, Points, Progress, FitTask, estimate
 from gatewise.fit.problem import GAUSS_NEWTON, SQUARES, Problem, evaluate, newton_polish
 from gatewise.fit.result import Fit
 from gatewise.fit.spec import FitSpec
@@ -89,7 +89,7 @@ def improve(problem: Problem, free: Tensor, clock: Clock) -> Ends:
     return ends_of(problem, points, evaluate(problem, points, 0)[0])
 
 
-def more_starts(task: Task) -> Points:
+def more_starts(task: FitTask) -> Points:
     """Return random points, and the mixture with one expert fewer with an expert split or a near-zero one added."""
     chart, given = task.model.chart, task.model.given
     if task.clock.late():
@@ -108,7 +108,7 @@ def more_starts(task: Task) -> Points:
     return points
 
 
-def draw_experts_anew(task: Task, ends: Ends) -> tuple[Ends, Ends]:
+def draw_experts_anew(task: FitTask, ends: Ends) -> tuple[Ends, Ends]:
     """Draw one expert of the best ends anew, and count what is found among the starts."""
     if task.drawn >= NESTED and task.model.given.n_leaves > 1:
         for _ in range(ROUNDS):

@@ -14,7 +14,7 @@ from gatewise.core.rows import Rows
 from gatewise.fit.em import expectation_maximisation
 from gatewise.fit.ends import Ends, ends_of
 from gatewise.fit.insertion import add_empty_expert, applies, relocations
-from gatewise.fit.pipeline import SEARCHED, Clock, Method, Points, Progress, Task, estimate
+from gatewise.fit.pipeline import SEARCHED, Clock, Method, Points, Progress, FitTask, estimate
 from gatewise.fit.problem import LIKELIHOOD, Problem, newton_polish, objective
 from gatewise.fit.result import SAME, Fit
 from gatewise.fit.spec import FitSpec
@@ -91,7 +91,7 @@ def em_alone(max_iter: int) -> Method:
     return Method(LIKELIHOOD, improve, 0, no_more_starts, lambda task, ends: (ends, ends))
 
 
-def no_more_starts(task: Task) -> Points:
+def no_more_starts(task: FitTask) -> Points:
     """Return no further starts."""
     return Points(torch.zeros(0, task.model.chart.size, dtype=torch.float64), ())
 
@@ -131,7 +131,7 @@ def _newton(problem: Problem, free: Tensor, clock: Clock, max_iter: int) -> tupl
     return done.x, done.value, spent
 
 
-def more_starts(task: Task) -> Points:
+def more_starts(task: FitTask) -> Points:
     """Return the optimum of the mixture with temperatures of one, which is nested, where temperatures are estimated."""
     model = task.model
     chart = model.chart
@@ -143,7 +143,7 @@ def more_starts(task: Task) -> Points:
     return Points(given_starts(chart, [task.working(plain.measure)]), ("untempered",))
 
 
-def move_experts(task: Task, ends: Ends) -> tuple[Ends, Ends]:
+def move_experts(task: FitTask, ends: Ends) -> tuple[Ends, Ends]:
     """Move one expert at a time to better places, until none is better; the first round adds a spare one too.
 
     The spare expert belongs to the optimum with one expert fewer, which is found reliably and shows where one more

@@ -76,7 +76,7 @@ class Points(NamedTuple):
         return Points(torch.cat([self.free, other.free]), (*self.kinds, *other.kinds))
 
 
-class Task(NamedTuple):
+class FitTask(NamedTuple):
     """A fit under way.
 
     Attributes
@@ -125,17 +125,17 @@ class Method(NamedTuple):
         Where a batch of starts leads.
     polished : int
         Different ends that are polished by Newton's method where all rows were searched; 0: ends are left as they are.
-    more : callable Task -> Points
+    more : callable FitTask -> Points
         Starts besides those that are drawn.
-    move : callable (Task, Ends) -> (Ends, Ends)
+    move : callable (FitTask, Ends) -> (Ends, Ends)
         The ends with further ones that count as starts, and those among which the best is chosen.
     """
 
     loss: Loss
     improve: Callable[[Problem, Tensor, Clock], Ends]
     polished: int
-    more: Callable[[Task], Points]
-    move: Callable[[Task, Ends], tuple[Ends, Ends]]
+    more: Callable[[FitTask], Points]
+    move: Callable[[FitTask, Ends], tuple[Ends, Ends]]
 
 
 def estimate(
@@ -165,7 +165,7 @@ def begin(
     starts: int | Sequence[Measure],
     seed: int | None,
     clock: Clock,
-) -> Task:
+) -> FitTask:
     """Prepare model and rows."""
     model = prepare(mixture, rows, spec)
     thinning, drawing = seeds(seed, 2)
@@ -177,7 +177,7 @@ def begin(
     def nested(other: Mixture, its: FitSpec, count: int, its_seed: int | None) -> Fit:
         return estimate(other, rows, its, method, count, its_seed, clock.half())
 
-    return Task(model, whole, part, sketch, drawn, seed, drawing, clock, nested)
+    return FitTask(model, whole, part, sketch, drawn, seed, drawing, clock, nested)
 
 
 def first_points(model: Model, sketch: Rows, starts: int | Sequence[Measure], generator: np.random.Generator) -> Points:
@@ -190,7 +190,7 @@ def first_points(model: Model, sketch: Rows, starts: int | Sequence[Measure], ge
     return Points(given_starts(model.chart, moved), ("given",) * len(moved))
 
 
-def _best(task: Task, method: Method, ends: Ends) -> tuple[Tensor, int]:
+def _best(task: FitTask, method: Method, ends: Ends) -> tuple[Tensor, int]:
     """Return the best point (P,) on all rows, and the iterations spent on it."""
     key = ranking_key(ends.value, ends.sound)
     if method.polished:

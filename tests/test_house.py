@@ -1,0 +1,229 @@
+"""The laws of the house, read off the source: arrows, circles, handlers, names. Nothing of the package is imported.
+
+What a law finds today stands in a list beside it. The lists may only shrink: a new find fails, and so does a line whose
+find is gone.
+"""
+
+import ast
+import sys
+from pathlib import Path, PurePosixPath
+
+import pytest
+from benchmarks.house.graph import circles, merged
+from benchmarks.house.literals import ALLOWED, literals
+from benchmarks.house.measures import double_classes
+from benchmarks.house.source import AT_IMPORT, graph, imports, parse, read
+
+MODULES = read(Path(__file__).parents[1])
+
+ENGINE = {"core", "fit", "infer"}  # only fit and infer know the minimisers below them
+RESULTS = {*ENGINE, "optim", "estimators", "theory", "nn"}
+ROOMS = {
+    "core": set(),
+    "optim": set(),
+    "files": set(),
+    "markup": set(),
+    "fused": {"core"},
+    "fit": {"core", "optim", "fused", "files", "markup"},
+    "infer": {"core", "optim", "fit", "markup"},
+    "estimators": {*ENGINE, "data", "files", "markup"},
+    "theory": {*ENGINE, "files", "markup"},
+    "theory/papers": {*ENGINE, "theory"},
+    "nn": {"core", "files"},
+    "data": set(),
+    "experiments": {*ENGINE, "nn", "data", "files", "markup"},
+    "plots": {*RESULTS, "experiments"},
+    "report": {*RESULTS, "theory/papers", "plots", "data", "experiments", "files"},
+    "testing": {"core", "fit", "nn"},
+}
+TOP = {"__init__", "__main__", "cli"}
+DOORS = {"theory/__init__.py": {"theory/papers"}}  # the public door of a room, which opens what lies above it when asked
+PACKAGES = {  # what a room may import from elsewhere; rooms that are not named may import anything
+    "core": {"torch"},
+    "optim": {"torch"},
+    "files": set(),
+    "nn": {"torch", "safetensors"},
+    "data": {"numpy", "pandas", "pyarrow"},
+}
+TOO_BROAD = {"Exception", "BaseException"}
+
+KNOWN_CIRCLES = {
+    "data/batches.py data/parquet.py",
+    "data/installed.py data/origins.py",
+    "nn/layer.py nn/steps.py",
+}
+KNOWN_DOUBLES = {  # name of a public class -> how many there are
+    "Activation": 2,
+    "Block": 6,
+    "Case": 2,
+    "End": 2,
+    "Errors": 2,
+    "Factors": 2,
+    "Group": 3,
+    "Held": 2,
+    "Inputs": 2,
+    "Leaves": 3,
+    "Level": 2,
+    "Local": 2,
+    "Loss": 2,
+    "Memory": 2,
+    "Model": 4,
+    "Part": 2,
+    "Plan": 4,
+    "Point": 2,
+    "Probe": 2,
+    "Problem": 2,
+    "Routing": 2,
+    "Rows": 2,
+    "Setting": 2,
+    "Side": 2,
+    "Slot": 2,
+    "Source": 2,
+    "Split": 2,
+    "Task": 3,
+    "Terms": 2,
+    "Verdict": 2,
+}
+KNOWN_LITERALS = {  # file -> names of parameters in quotes
+    "estimators/attributes.py": "cholesky",
+    "estimators/inference.py": "family.scale",
+    "estimators/options.py": "cholesky",
+    "estimators/serialise.py": "experts.coef family.cholesky family.scale gates.0.center gates.0.weight",
+    "estimators/terms.py": ".center bias center coef family.cholesky family.scale intercept output quadratic",
+    "fit/em.py": "family.scale",
+    "fit/starts.py": "coef intercept",
+    "infer/identifiability/known.py": "bias center coef intercept output quadratic temperature weight",
+    "infer/identifiability/leaf.py": "bias scale",
+    "report/study_front.py": "experts.intercept",
+    "testing/fits.py": "center experts.intercept family.cholesky family.scale quadratic weight",
+    "testing/fits_em.py": "coef family.scale intercept scale",
+    "testing/fits_optimum.py": "coef intercept scale",
+    "testing/layers.py": "temperature",
+    "testing/mixtures.py": "bias temperature",
+    "testing/predictors.py": "temperature",
+    "testing/problems.py": "experts.intercept family.scale",
+    "theory/rates.py": "experts.coef experts.intercept gates.0.bias gates.0.center gates.0.temperature gates.0.weight "
+    "gates.1.center",
+    "theory/voronoi/compare.py": "bias",
+    "theory/voronoi/losses.py": "experts.coef experts.intercept gates.0.center gates.0.temperature gates.0.weight "
+    "gates.1.center gates.1.weight",
+}
+
+
+def module(path, text):
+    return parse(PurePosixPath(path), text)
+
+
+def room_of(parts):
+    """The room that a path or a dotted name, as a tuple without the package, belongs to."""
+    room = "/".join(parts[:2])
+    return room if room in ROOMS else parts[0].removesuffix(".py")
+
+
+def wrong_arrows(module):
+    """Imports that point the wrong way, those for the type checker too."""
+    room = room_of(module.path.parts)
+    for (first, *rest), _ in imports(module):
+        target = room_of(rest) if rest else "the whole package"
+        allowed = {room, "__version__", *ROOMS.get(room, ()), *DOORS.get(str(module.path), ())}
+        if first == "gatewise" and room not in TOP and target not in allowed:
+            yield f"{module.path}: {room} imports {target}"
+        known = {"gatewise", *sys.stdlib_module_names, *PACKAGES.get(room, {first})}
+        if first not in known:
+            yield f"{module.path}: {room} imports {first}"
+
+
+def broad_handlers(module):
+    """Handlers that would catch a programming error."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.ExceptHandler):
+            caught = {getattr(part, "id", None) for part in ast.walk(node.type or ast.Name("Exception"))}
+            if caught & TOO_BROAD:
+                yield f"{module.path}:{node.lineno}: catches everything"
+
+
+def differences(found, known):
+    """What is found and not known, and what is known and no longer found: a list of known finds may only shrink."""
+    new = [f"new: {one}" for one in sorted(set(found) - set(known))]
+    return new + [f"gone, so take it off the list: {one}" for one in sorted(set(known) - set(found))]
+
+
+@pytest.mark.parametrize("check", [wrong_arrows, broad_handlers])
+def test_every_module_passes(check):
+    assert MODULES
+    found = [line for each in MODULES for line in check(each)]
+    assert not found, "\n".join(found)
+
+
+def test_files_import_in_no_circle():
+    assert circles(graph(MODULES, AT_IMPORT)) == []
+    found = {" ".join(circle) for circle in circles(graph(MODULES))}
+    assert not differences(found, KNOWN_CIRCLES)
+
+
+def test_rooms_import_in_no_circle():
+    assert circles(merged(graph(MODULES), {str(each.path): each.room for each in MODULES})) == []
+
+
+def test_no_two_public_classes_share_a_name():
+    found = {(name, len(files)) for name, files in double_classes(MODULES).items() if not name.startswith("_")}
+    assert not differences(found, KNOWN_DOUBLES.items())
+
+
+def test_parameters_are_asked_for_by_role():
+    found = {(str(each.path), one.text) for each in MODULES for one in literals(each)}
+    assert not differences(found, {(path, text) for path, texts in KNOWN_LITERALS.items() for text in texts.split()})
+
+
+def test_every_allowed_word_is_found():
+    found = {(str(each.path), one.text) for each in MODULES for one in literals(each, allowed=())}
+    assert not set(ALLOWED) - found
+
+
+def test_a_list_of_known_finds_may_only_shrink():
+    assert differences({"a", "b"}, {"a", "b"}) == []
+    assert differences({"a", "c"}, {"a", "b"}) == ["new: c", "gone, so take it off the list: b"]
+
+
+@pytest.mark.parametrize(
+    ("file", "statement", "message"),
+    [
+        ("files.py", "import torch", "files imports torch"),
+        ("core/gates.py", "from gatewise.files import write_text", "core imports files"),
+        ("core/gates.py", "import numpy", "core imports numpy"),
+        ("core/gates.py", "from ..fit import em", "core imports fit"),
+        ("optim/newton.py", "from gatewise import core", "optim imports core"),
+        ("nn/layer.py", "def f():\n    from gatewise.fit.em import em", "nn imports fit"),
+        ("nn/hub/files.py", "import transformers", "nn imports transformers"),
+        ("fit/em.py", "import gatewise", "fit imports the whole package"),
+        ("fit/em.py", "if TYPE_CHECKING:\n    from gatewise.infer import bands", "fit imports infer"),
+        ("theory/study.py", "import gatewise.estimators.regressor", "theory imports estimators"),
+        ("theory/study.py", "from gatewise.theory.papers import STUDIES", "theory imports theory/papers"),
+        ("theory/runner.py", "from gatewise.optim import newton", "theory imports optim"),
+        ("theory/papers/traps.py", "from gatewise.report import page", "theory/papers imports report"),
+        ("estimators/__init__.py", "from .. import theory", "estimators imports theory"),
+        ("data/__init__.py", "from gatewise.core import gates", "data imports core"),
+        ("data/views.py", "import torch", "data imports torch"),
+        ("testing/fits.py", "from gatewise.optim import newton", "testing imports optim"),
+    ],
+)
+def test_a_wrong_arrow_is_found(file, statement, message):
+    assert list(wrong_arrows(module(file, statement))) == [f"{file}: {message}"]
+
+
+def test_allowed_imports_are_left_alone():
+    source = "import math, torch.nn.functional as F\nfrom .links import TopK\nfrom gatewise.core import tree"
+    assert not list(wrong_arrows(module("core/gates.py", source)))
+    assert not list(wrong_arrows(module("cli.py", "from gatewise import fit, nn")))
+    assert not list(wrong_arrows(module("theory/papers/traps.py", "from gatewise.theory.claims import Claim")))
+
+
+@pytest.mark.parametrize("clause", ["except:", "except Exception:", "except (OSError, BaseException) as e:"])
+def test_a_broad_handler_is_found(clause):
+    found = list(broad_handlers(module("cli.py", f"try:\n    f()\n{clause}\n    pass")))
+    assert found == ["cli.py:3: catches everything"]
+
+
+def test_a_named_error_may_be_caught():
+    source = "try:\n    f()\nexcept (ValueError, OSError):\n    pass"
+    assert not list(broad_handlers(module("core/gates.py", source)))
