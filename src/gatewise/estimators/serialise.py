@@ -124,7 +124,7 @@ def _content(estimator: MixtureOfExpertsRegressor) -> dict[str, Any]:
     if not isinstance(params["random_state"], int | np.integer | None):
         params["random_state"] = None  # a generator has a state that later draws change
     parts = {name: getattr(mixture, name) for name in ("gates", "branching", "expert", "family", "shared")}
-    scalars = ("objective", "log_likelihood", "penalty", "n", "n_iter", "notes", "sse")
+    scalars = ("objective", "log_likelihood", "penalty", "n", "n_iter", "notes", "sse", "floor")
     names = getattr(estimator, "feature_names_in_", None)
     return {
         "estimator": type(estimator).__name__,
@@ -168,6 +168,7 @@ def _estimator(content: Mapping[str, Any]) -> MixtureOfExpertsRegressor:
         certificate=Certificate(**decode(result["certificate"])),
         starts=Starts(**decode(result["starts"])),
         sse=decode(result.get("sse")),
+        floor=decode(result.get("floor", "")),
         **{name: decode(result[name]) for name in ("objective", "log_likelihood", "penalty", "n", "n_iter", "notes")},
     )
     estimator.n_features_in_ = int(data["n_features_in"])

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from gatewise.fit import frames
-from gatewise.fit.certify import certify, flags
+from gatewise.fit.certify import certify, flags, soundness
 from gatewise.fit.hinges import settle_on_hinges
 from gatewise.fit.kinks import settle_on_kinks
 from gatewise.fit.model import Model, shortest
 from gatewise.fit.problem import Problem, box_of, evaluate, newton_polish
-from gatewise.fit.result import Certificate, Fit, Starts, width
+from gatewise.fit.result import Certificate, Fit, Starts, unseen_bound, width
 
 SMALLEST = 1e-24  # residual variance, of the variance of y, that counts as none
 
@@ -69,12 +69,17 @@ def conclude(
     if not problem.chart.mixture.family.has_density:  # the residual variance, and with it every tolerance, has moved
         problem = scaled(problem, point)
         point = newton_polish(problem, point[None], 60, deadline, box_of(problem.chart, point, pinned)).x[0]
+    certificate = certify(problem, point, (*names, *hinged), pinned)
+    if kinks and not certificate.passed:  # in units of the curvature here, which may be far from those of the start
+        point = newton_polish(problem, point[None], 60, deadline, box_of(problem.chart, point, pinned)).x[0]
+        certificate = certify(problem, point, (*names, *hinged), pinned)
     ending = endings(model, problem, point[None])
     ends = endings(model, searched.problem, searched.points)
     whole = searched.problem.rows is problem.rows
     best = float(ending.log_likelihood - ending.penalty) if whole else None
-    summary = summarise(ends.log_likelihood - ends.penalty, searched.kinds, searched.sound, best)
-    certificate = certify(problem, point, (*names, *hinged), pinned)
+    values = ends.log_likelihood - ends.penalty
+    summary = summarise(values, searched.kinds, searched.sound, best)
+    summary = summary._replace(floored=_floored(searched, values, summary))
     certificate = certificate._replace(rank=certificate.rank + len(hinged))  # held by the data, not by the model
     reduced = model._replace(chart=problem.chart)
     working = shortest(reduced, problem.chart.measure(point))
@@ -94,6 +99,7 @@ def conclude(
         collinear=tuple((slopes.room, tuple(slopes.extra)) for slopes in model.redundant),
         notes=model.notes + _notes(model, certificate),
         sse=None if ending.sse is None else float(ending.sse),
+        floor="" if model.scales is None else model.scales.text(),
     )
 
 
@@ -136,11 +142,21 @@ def summarise(log_likelihood: Tensor, kinds: tuple[str, ...], sound: Tensor, tak
         sound=sound,
         hits=int(hit.sum()),
         gap=best - float(below.max()) if len(below) else float("inf"),
-        unseen=float((groups == 1).sum()) / len(log_likelihood),
+        unseen=unseen_bound(int((groups == 1).sum()), len(log_likelihood)),
         better_unsound=tuple(sorted(log_likelihood[~sound & (log_likelihood > best + near)].tolist(), reverse=True)),
         moved=taken is not None and not bool(hit.any()),
         subsampled=taken is None,
     )
+
+
+def _floored(searched: Searched, log_likelihood: Tensor, summary: Starts) -> tuple[float, ...]:
+    """Return the values refused as unsound, highest first, in which every expert has observations enough."""
+    if not summary.better_unsound:
+        return ()
+    refused = ~searched.sound & (log_likelihood >= min(summary.better_unsound))
+    state = soundness(searched.problem, searched.points[refused])
+    only = state.floor.any(-1) & ~state.starved.any(-1)
+    return tuple(sorted(log_likelihood[refused][only].tolist(), reverse=True))
 
 
 def _notes(model: Model, certificate: Certificate) -> tuple[str, ...]:

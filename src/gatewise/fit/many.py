@@ -24,9 +24,10 @@ from gatewise.core.rows import Rows, stacked
 from gatewise.fit.certify import soundness
 from gatewise.fit.conclude import Searched, conclude
 from gatewise.fit.ends import polished, worth
+from gatewise.fit.floor import least_floor
 from gatewise.fit.frames import Framing
 from gatewise.fit.least_squares import ROUGH, mean_of, scattered, search
-from gatewise.fit.model import Model, prepare, scale_floor
+from gatewise.fit.model import Model, prepare
 from gatewise.fit.problem import LIKELIHOOD, SQUARES, Loss, Problem, evaluate, problem_of
 from gatewise.fit.result import Fit
 from gatewise.fit.search import Progress, Search, first_points
@@ -206,5 +207,7 @@ def _models(plan: Plan, sets: Sequence[Rows]) -> list[Model]:
     first = models[0].chart
     if all(_alike(m.chart, first) for m in models) or not all(_near(m.framing, models[0].framing) for m in models):
         return models
-    least = torch.stack([scale_floor(rows, plan.min_scale) for rows in sets]).amin(0)
-    return [ready(rows, min_scale=least, framing=models[0].framing) for rows in sets]
+    if models[0].scales is None:
+        return [ready(rows, framing=models[0].framing) for rows in sets]
+    least = least_floor([model.scales for model in models if model.scales is not None])
+    return [ready(rows, scales=least, framing=models[0].framing) for rows in sets]

@@ -66,7 +66,7 @@ def maximum_likelihood(
     gauge : {"fixed", "none"}
         ``none`` also estimates what no data can identify, such as the temperature of a dense-to-sparse gate.
     min_scale : float or Tensor (q,), optional
-        Floor of standard deviations; default .01 of the standard deviation of y.
+        Floor of standard deviations; by default derived from the rows (`gatewise.fit.floor.scale_floor`).
     seed : int, optional
     max_time : float, optional
         Seconds after which the best so far is returned.

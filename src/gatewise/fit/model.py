@@ -13,6 +13,7 @@ from gatewise.core.chart import Chart, from_paths, make_chart
 from gatewise.core.mixture import Measure, Mixture, require_continuity, require_density
 from gatewise.core.rows import Columns, Rows
 from gatewise.fit import frames
+from gatewise.fit.floor import Floor, scale_floor
 
 Limits = Mapping[str, tuple[float | Tensor, float | Tensor]]
 
@@ -58,6 +59,10 @@ class Model(NamedTuple):
         Log-likelihood in the units of the data minus that in working units, per unit of weight.
     floor : Tensor (P,) of bool
         Coordinates whose lower bound is the floor of a scale.
+    scales : Floor or None
+        That floor; None where the family has no scale.
+    tiny : mapping path -> Tensor
+        Below this, in working units, an entry of a scale needs many rows.
     bounded : frozenset of str
         Paths with bounds that were given; other bounds are the limits of a family.
     redundant : tuple of Slopes
@@ -72,6 +77,8 @@ class Model(NamedTuple):
     rows: Rows
     jacobian: float
     floor: Tensor
+    scales: Floor | None
+    tiny: Mapping[str, Tensor]
     bounded: frozenset[str]
     redundant: tuple[Slopes, ...]
     notes: tuple[str, ...]
@@ -87,6 +94,7 @@ def prepare(
     min_scale: float | Tensor | None = None,
     alpha: float = 0.0,
     framing: frames.Framing | None = None,
+    scales: Floor | None = None,
 ) -> Model:
     """Move a mixture and its data to working units and build the chart.
 
@@ -94,6 +102,8 @@ def prepare(
     ----------
     framing : Framing, optional
         Working units; by default those that `frames.choose` finds.
+    scales : Floor, optional
+        Floor of the scales; by default that of the rows (`scale_floor`).
 
     Raises
     ------
@@ -121,11 +131,14 @@ def prepare(
     limits, held = _moved(mixture, neutral, framing, bounds or {}, fixed or {})
     jacobian = 0.0
     floors: dict[str, tuple[Tensor, float]] = {}
+    tiny: dict[str, Tensor] = {}
     if mixture.family.location_scale and mixture.family.has_density:
         jacobian = -float(torch.log(framing.y.scale).sum())
-        floor = scale_floor(rows, min_scale)
-        mixture = replace(mixture, family=mixture.family.floored(floor)[0])
-        family, floors = working.family.floored(floor / framing.y.scale)
+        scales = scales or scale_floor(rows, min_scale, mixture.family)
+        floor, unit = scales.value / framing.y.scale, torch.ones_like(scales.value)
+        mixture = replace(mixture, family=mixture.family.floored(scales.value)[0])
+        tiny = _thresholds(working, working.family.floored(unit)[1], scales.tiny / framing.y.scale)
+        family, floors = working.family.floored(floor)
         working = replace(working, family=family)
         for name, (low, high) in floors.items():
             below, above = limits.get(f"family.{name}", (low, high))
@@ -140,7 +153,17 @@ def prepare(
         for s in redundant
     )
     floor_mask, bounded = _on_floor(chart, floors), frozenset(bounds or ())
-    return Model(mixture, framing, chart, moved_rows, jacobian, floor_mask, bounded, redundant, notes)
+    return Model(mixture, framing, chart, moved_rows, jacobian, floor_mask, scales, tiny, bounded, redundant, notes)
+
+
+def _thresholds(working: Mixture, floors: Mapping[str, tuple[Tensor, float]], tiny: Tensor) -> dict[str, Tensor]:
+    """Return the tiny scale of every entry that has a floor, given the family's floors for scales of one."""
+    of_entries = working.family.floored(tiny)[1]
+    free = {name: low for name, (low, _) in floors.items() if f"family.{name}" not in working.shared}
+    return {
+        f"family.{name}": torch.where(low.isfinite(), of_entries[name][0] / low, -torch.inf)
+        for name, low in free.items()
+    }
 
 
 def _on_floor(chart: Chart, floors: Mapping[str, tuple[Tensor, float]]) -> Tensor:
@@ -152,23 +175,6 @@ def _on_floor(chart: Chart, floors: Mapping[str, tuple[Tensor, float]]) -> Tenso
         used = (column >= 0) & low.isfinite().expand(column.shape)
         mask[column[used]] = chart.lower[column[used]] <= value[used] + 1e-12
     return mask
-
-
-def scale_floor(rows: Rows, min_scale: float | Tensor | None) -> Tensor:
-    """Return the floor of the standard deviation of each response: .01 of its spread unless given.
-
-    Raises
-    ------
-    ValueError
-        If a given floor is not positive.
-    """
-    spread = frames.moments(rows.y, rows.weight, rows.ends).scale
-    if min_scale is None:
-        return 0.01 * spread
-    floor = torch.as_tensor(min_scale, dtype=torch.float64).expand(spread.shape)
-    if not bool((floor > 0).all()):
-        raise ValueError(f"min_scale={min_scale}: the floor of a standard deviation is positive")
-    return floor
 
 
 def _moved(

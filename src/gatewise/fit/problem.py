@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from operator import itemgetter
 from typing import NamedTuple
@@ -67,6 +67,8 @@ class Problem:
         Its linear part, which held slopes bring in.
     floor : Tensor (P,) of bool or None
         Coordinates whose lower bound is the floor of a scale, not a bound that was given.
+    tiny : mapping path -> Tensor
+        Below this an entry of a scale needs many rows.
     bounded : frozenset of str
         Paths with bounds that were given; other bounds are the limits of a family.
     loss : Loss
@@ -80,6 +82,7 @@ class Problem:
     ridge: Tensor | None = None
     pull: Tensor | None = None
     floor: Tensor | None = None
+    tiny: Mapping[str, Tensor] = field(default_factory=dict)
     bounded: frozenset[str] = frozenset()
     loss: Loss = LIKELIHOOD
     unit: float = 1.0
@@ -281,4 +284,4 @@ def problem_of(model: Model, rows: Rows, alpha: float, loss: Loss = LIKELIHOOD) 
     if not alpha >= 0:
         raise ValueError(f"alpha={alpha}: the ridge penalty is a number from 0")
     ridge, pull = ridge_of(model.chart, alpha)
-    return Problem(model.chart, rows, ridge, pull, model.floor, model.bounded, loss)
+    return Problem(model.chart, rows, ridge, pull, model.floor, model.tiny, model.bounded, loss)
