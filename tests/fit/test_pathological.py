@@ -158,7 +158,8 @@ def starved_leaves_are(fit, rows):
     parameters = fit.mixture.expert.parameters(rows.x.shape[1])
     own = sum(int(np.prod(spec.shape)) for spec in parameters.values()) + 1
     scale = fit.measure.family["scale"][:, 0]
-    needed = torch.where(scale < 0.03 * scale.max(), many_rows(fit.n, own), own + 1)
+    needed = torch.where(scale < 0.03 * scale.max(), 3 * own, own + 1)
+    needed = torch.where(scale < 0.01 * scale.max(), many_rows(fit.n, own), needed)
     assert tuple((mass < needed).nonzero()[:, 0].tolist()) == fit.certificate.starved
 
 

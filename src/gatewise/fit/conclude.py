@@ -70,9 +70,6 @@ def conclude(
         problem = scaled(problem, point)
         point = newton_polish(problem, point[None], 60, deadline, box_of(problem.chart, point, pinned)).x[0]
     certificate = certify(problem, point, (*names, *hinged), pinned)
-    if kinks and not certificate.passed:  # in units of the curvature here, which may be far from those of the start
-        point = newton_polish(problem, point[None], 60, deadline, box_of(problem.chart, point, pinned)).x[0]
-        certificate = certify(problem, point, (*names, *hinged), pinned)
     ending = endings(model, problem, point[None])
     ends = endings(model, searched.problem, searched.points)
     whole = searched.problem.rows is problem.rows

@@ -26,8 +26,8 @@ OF_STEP = 12.0**-0.5  # floor, of the step that a response is rounded to: the st
 OF_RANGE = 1e-8  # floor, of the largest deviation from the median: below, double precision loses the gradient
 GIVEN = "given as min_scale"
 FAR_OFF = "beside which the others have no digits"
-TINY = 0.03  # share of the spread, or of the widest expert's scale, below which a scale needs many rows
-CLOSE = 0.01  # share of the spread within which chance hardly places many rows
+SMALL, PER_SMALL = 0.03, 3  # of the spread, or of the widest scale: a smaller scale needs 3 rows per parameter,
+TINY = 0.01  # and below this share it needs many rows
 PER_PARAMETER = 10  # times parameters of an expert plus one: rows that are many, whatever the scale
 ROUNDING = 2.0**-46  # relative rounding of a double, with some room
 READ = 65536  # rows read at once
@@ -44,7 +44,7 @@ class Floor(NamedTuple):
     value : Tensor (q,)
         Lower bound of a standard deviation, in the units of the data.
     tiny : Tensor (q,)
-        A scale below this needs many rows; equal to `value` where the user gave the floor.
+        A scale below this needs many rows; -inf where the user gave the floor.
     cause : tuple of str
         What set the floor of each response, in words.
     """
@@ -77,7 +77,7 @@ def scale_floor(rows: Rows, min_scale: float | Tensor | None, family: Family) ->
         floor = torch.as_tensor(min_scale, dtype=torch.float64).expand(q)
         if not bool((floor > 0).all()):
             raise ValueError(f"min_scale={min_scale}: the floor of a standard deviation is positive")
-        return Floor(floor, floor, (GIVEN,) * q)
+        return Floor(floor, torch.full_like(floor, -inf), (GIVEN,) * q)
     y, weight = _responses(rows)
     spread = residual_spread(*_representatives(rows, y, weight))
     share = OF_SQUARES if named_by_role(family.parameters(q), "covariance") else OF_SPREAD
@@ -205,30 +205,32 @@ def many_rows(n: float, parameters: float) -> int:
     most = round(PER_PARAMETER * (parameters + 1))
     for m in range(int(parameters) + 1, most):
         choices = lgamma(n + 1) - lgamma(m + 1) - lgamma(n - m + 1) if m < n else 0.0
-        if (m - parameters - 1) * -log(CLOSE) >= choices:
+        if (m - parameters - 1) * -log(TINY) >= choices:
             return m
     return most
 
 
 def rows_needed(mixture: Mixture, measure: Measure, tiny: Mapping[str, Tensor], least: int, n: float) -> Tensor:
-    """Return how many rows (S, L) each expert needs: `least`, and many where its scale is tiny.
+    """Return how many rows (S, L) each expert needs: `least`, more where its scale is small, many where it is tiny.
 
-    Tiny is a scale below `tiny`, or below 3 % of the widest expert's: on few rows it is one that chance finds,
-    not one that the data have.
+    Small is a scale below 3 %, tiny one below 1 % of the spread or of the widest expert's scale: on few rows it is one
+    that chance finds, not one that the data have.
 
     Parameters
     ----------
     tiny : mapping path -> Tensor (e,)
-        Threshold of each entry of a scale; -inf for entries that are none.
+        One hundredth of the spread for each entry of a scale; -inf for entries that are none.
     least : parameters of an expert plus one
     n : sum of the weights
     """
     paths = measure.paths()
-    count = len(next(iter(paths.values())))
-    narrow = torch.zeros(count, mixture.n_leaves, dtype=torch.bool)
-    for path, threshold in tiny.items():
-        scale = paths[path].reshape(count, mixture.n_leaves, -1)[..., threshold > -inf]
-        limit = torch.maximum(threshold[threshold > -inf], TINY * scale.amax(1, keepdim=True))
-        narrow |= (scale < limit).any(-1)
+    share = torch.full((len(next(iter(paths.values()))), mixture.n_leaves), inf, dtype=torch.float64)
+    for path, hundredth in tiny.items():
+        seen = hundredth > -inf
+        scale = paths[path].reshape(*share.shape, -1)[..., seen]
+        widest = torch.maximum(hundredth[seen] / TINY, scale.amax(1, keepdim=True))
+        share = torch.minimum(share, (scale / widest).amin(-1)) if bool(seen.any()) else share
     outputs = next(iter(measure.experts.values())).shape[1 + mixture.depth]
-    return torch.where(narrow, max(least, many_rows(n, (least - 1) / outputs)), least)
+    parameters = (least - 1) / outputs
+    few = torch.where(share < SMALL, max(least, round(PER_SMALL * parameters)), least)
+    return torch.where(share < TINY, max(least, many_rows(n, parameters)), few)

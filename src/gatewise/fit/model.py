@@ -18,7 +18,7 @@ from gatewise.fit.floor import Floor, scale_floor
 Limits = Mapping[str, tuple[float | Tensor, float | Tensor]]
 
 CHUNK = 65536  # rows read at once
-DEPENDENT = 1e-9  # share of a standardised column's variance that others leave unexplained when it depends on them
+DEPENDENT = 1e-7  # share of a standardised column's length that others leave unexplained when it depends on them
 
 
 class Slopes(NamedTuple):
@@ -202,11 +202,13 @@ def find_redundant(working: Mixture, rows: Rows, determined: Container[str]) -> 
     found = []
     for room, columns, paths in (("X", rows.x, experts), ("gate_X", rows.gate_x, gates)):
         paths = tuple(path for path in paths if path not in determined)
-        moments, covariance = second_moments(columns, rows)
-        extra = dependent(covariance, moments) if paths else []
+        if not paths:
+            continue
+        factor = factor_of(columns, rows)
+        extra = dependent(factor.centred)
         if extra:
-            values, vectors = torch.linalg.eigh(moments)
-            found.append(Slopes(room, paths, extra, vectors[:, values > DEPENDENT * values.max()]))
+            rank = factor.about_zero.shape[1] - len(dependent(factor.about_zero))
+            found.append(Slopes(room, paths, extra, torch.linalg.svd(factor.about_zero).Vh[:rank].T))
     return tuple(found)
 
 
@@ -221,29 +223,47 @@ def _held_slopes(redundant: tuple[Slopes, ...], neutral: Measure, held: dict[str
     return fixed
 
 
-def second_moments(columns: Columns, rows: Rows) -> tuple[Tensor, Tensor]:
-    """Return weighted second moments (d, d) about zero and about the mean, in working units."""
+class Factor(NamedTuple):
+    """The columns of a room as a triangular factor: weighted rows have the Gram matrix of its rows.
+
+    Attributes
+    ----------
+    centred : Tensor (r, d)
+        Of the columns less their means, in units of their standard deviations.
+    about_zero : Tensor (r + 1, d)
+        Of the columns themselves.
+    """
+
+    centred: Tensor
+    about_zero: Tensor
+
+
+def factor_of(columns: Columns, rows: Rows) -> Factor:
+    """Return the factor of columns, updated block by block: no digit is lost to squares."""
     n, d = columns.shape
-    total, mean = torch.zeros(d, d, dtype=torch.float64), torch.zeros(d, dtype=torch.float64)
+    frame = frames.moments(columns, rows.weight, rows.ends)
     weights = frames.row_weights(rows.weight, rows.ends, n)
+    moved = columns.framed(frame)
+    factor = torch.zeros(0, d, dtype=torch.float64)
     for start in range(0, n, CHUNK):
-        part = columns.read(start, min(start + CHUNK, n))
-        weighed = part if weights is None else part * weights[start : start + part.shape[-1]]
-        total += weighed @ part.T
-        mean += weighed.sum(-1)
-    mean = mean / rows.total
-    return total / rows.total, total / rows.total - torch.outer(mean, mean)
+        part = moved.read(start, min(start + CHUNK, n))
+        part = part if weights is None else part * weights[start : start + part.shape[-1]].sqrt()
+        factor = torch.linalg.qr(torch.cat([factor, part.T]), mode="r").R
+    mean = rows.total**0.5 * frame.shift
+    return Factor(factor, torch.cat([factor * frame.scale, mean[None]]))
 
 
-def dependent(covariance: Tensor, moments: Tensor) -> list[int]:
-    """Return the columns that are constant or linear combinations of the columns before them."""
-    left, out = covariance.clone(), []
-    for j in range(len(left)):
-        constant = float(covariance[j, j]) <= 1e-20 * float(moments[j, j])
-        if constant or float(left[j, j]) <= DEPENDENT * float(covariance[j, j]):
+def dependent(factor: Tensor) -> list[int]:
+    """Return the columns of a factor (r, d) that are zero or linear combinations of the columns before them."""
+    basis, out = factor.new_zeros(len(factor), 0), []
+    for j, column in enumerate(factor.T):
+        left = column
+        for _ in range(2):  # once more takes away what rounding left
+            left = left - basis @ (basis.T @ left)
+        if float(left.norm()) <= DEPENDENT * float(column.norm()):
             out.append(j)
-            continue
-        left = left - torch.outer(left[:, j], left[j]) / left[j, j]
+        else:
+            basis = torch.cat([basis, (left / left.norm())[:, None]], 1)
     return out
 
 

@@ -247,7 +247,8 @@ def _sharpened(problem: Problem, free: Tensor, lower: Tensor, upper: Tensor) -> 
         if bool(((trial < lower) | (trial > upper)).any()):
             return free
         new_value, new_slope, new_bend = (part[0] for part in evaluate(problem, trial[None], 2))
-        calmer = new_slope[index].abs().amax() < 0.5 * slope[index].abs().amax()
+        unit = bend.diagonal()[index].clamp_min(1.0).sqrt()  # narrow experts have large slopes, and more rounding
+        calmer = (new_slope[index] / unit).abs().amax() < 0.5 * (slope[index] / unit).abs().amax()
         if not (bool(calmer) and float(new_value - value) <= NOISE * max(1.0, abs(float(value)))):
             return free
         free, value, slope, bend = trial, new_value, new_slope, new_bend
