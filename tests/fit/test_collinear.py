@@ -48,7 +48,7 @@ def test_gates_and_experts_on_powers_of_years_reach_the_optimum_of_centred_ones(
     years = np.repeat(np.arange(1950.0, 2021.0), 4)
     centred = (years - 1985) / 10
     first = r.random(len(years)) < 1 / (1 + np.exp(-centred))
-    y = np.where(first, 8 + centred, -centred**2)[:, None] + 0.5 * r.standard_normal((len(years), 1))
+    y = np.where(first, 8 + centred, -(centred**2))[:, None] + 0.5 * r.standard_normal((len(years), 1))
     model = Mixture((SOFTMAX,), (2,))
     fit, other = (maximum_likelihood(model, make_rows(powers(t, 2), y), starts=20) for t in (years, centred))
     assert fit.status == other.status == Status.converged

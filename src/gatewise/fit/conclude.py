@@ -9,8 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.fit import frames
+from gatewise.core.mixture import Mixture
 from gatewise.fit.certify import certify, flags, soundness
+from gatewise.fit.digits import at_home
 from gatewise.fit.hinges import settle_on_hinges
 from gatewise.fit.kinks import settle_on_kinks
 from gatewise.fit.model import Model, shortest
@@ -80,10 +81,11 @@ def conclude(
     certificate = certificate._replace(rank=certificate.rank + len(hinged))  # held by the data, not by the model
     reduced = model._replace(chart=problem.chart)
     working = shortest(reduced, problem.chart.measure(point))
+    given, measure = at_home(model, problem.chart.mixture, working)
     held = flags(certificate, problem.chart)
     return Fit(
-        mixture=model.given,
-        measure=frames.reframe(problem.chart.mixture, working, model.framing.inverse())[1],
+        mixture=given,
+        measure=measure,
         objective=float(ending.objective),
         log_likelihood=float(ending.log_likelihood),
         penalty=float(ending.penalty),
@@ -94,7 +96,7 @@ def conclude(
         starts=summary,
         n_iter=n_iter,
         collinear=tuple((slopes.room, tuple(slopes.extra)) for slopes in model.redundant),
-        notes=model.notes + _notes(model, certificate),
+        notes=model.notes + _notes(model, certificate) + _origin_note(given),
         sse=None if ending.sse is None else float(ending.sse),
         floor="" if model.scales is None else model.scales.text(),
     )
@@ -154,6 +156,18 @@ def _floored(searched: Searched, log_likelihood: Tensor, summary: Starts) -> tup
     state = soundness(searched.problem, searched.points[refused])
     only = state.floor.any(-1) & ~state.starved.any(-1)
     return tuple(sorted(log_likelihood[refused][only].tolist(), reverse=True))
+
+
+def _origin_note(given: Mixture) -> tuple[str, ...]:
+    """Say that the parameters refer to an origin, and to which."""
+    parts = (("X", given.expert), *(("gate_X", gate.score) for gate in given.gates))
+    points = {name: part.reference() for name, part in parts}
+    return tuple(
+        f"{name} lies so far from zero that parameters would lose digits: they refer to {name} less "
+        f"({', '.join(f'{value:.10g}' for value in point)})"
+        for name, point in points.items()
+        if point is not None
+    )
 
 
 def _notes(model: Model, certificate: Certificate) -> tuple[str, ...]:
