@@ -37,7 +37,9 @@ ROOMS = {
     "testing": {"core", "fit", "nn"},
 }
 TOP = {"__init__", "__main__", "cli"}
-DOORS = {"theory/__init__.py": {"theory/papers"}}  # the public door of a room, which opens what lies above it when asked
+DOORS = {
+    "theory/__init__.py": {"theory/papers"}
+}  # the public door of a room, which opens what lies above it when asked
 PACKAGES = {  # what a room may import from elsewhere; rooms that are not named may import anything
     "core": {"torch"},
     "optim": {"torch"},

@@ -132,7 +132,7 @@ def test_a_fit_keeps_the_floor_that_was_used(data):
     x, y = data
     rows = make_rows(x, y[:, None])
     fit = maximum_likelihood(TWO, rows, starts=4)
-    assert fit.spec.min_scale.shape == (1,)
+    assert fit.spec.min_scale.value.shape == (1,)
     again = maximum_likelihood(TWO, rows, fit.spec, starts=4)
     assert again.log_likelihood == fit.log_likelihood
 

@@ -151,6 +151,10 @@ class Predictor(ABC):
         """Return a predictor and parameters with the same values on ``z = (x - shift) / scale``, or None."""
         return None
 
+    def reference(self) -> tuple[float, ...] | None:
+        """Return the point of the inputs that the parameters refer to; None: zero."""
+        return None
+
     def hinge(self, params: Params, x: Tensor) -> Local | None:
         """Return the affine map at whose zeros the value bends, with its derivatives in all parameters; None: none."""
         return None

@@ -8,7 +8,9 @@ from math import isfinite
 
 from sklearn.exceptions import ConvergenceWarning
 
+from gatewise.core.predictors import named_by_role
 from gatewise.estimators.inference import Errors
+from gatewise.fit.floor import FAR_OFF, GIVEN
 from gatewise.fit.result import Fit
 from gatewise.fit.status import Status
 from gatewise.infer.identifiability import Verdict
@@ -20,6 +22,10 @@ class FitWarning(ConvergenceWarning):
 
 class UnsoundWarning(FitWarning):
     """A scale lies on its floor, or an expert has too few observations."""
+
+
+class RefusedWarning(FitWarning):
+    """A much higher value was refused because a scale lies on its floor, though every expert has rows enough."""
 
 
 class SeparatedWarning(FitWarning):
@@ -67,6 +73,8 @@ OF_SQUARES: dict[Status, str] = {
 }
 GOOD = (Status.converged, Status.at_kink)
 FEW_STARTS = 5  # below this one hit says nothing
+FEW_HITS, MOST_NEW = 2, 0.9  # so few hits, and a bound of the chance of a new value above this, are no evidence
+FAR = 10.0  # log-likelihood above the winner from which a value that a floor refused is worth a warning
 
 
 def status_words(fit: Fit) -> str:
@@ -77,14 +85,51 @@ def status_words(fit: Fit) -> str:
 def details(fit: Fit) -> str:
     """Return what carries the primary status, in names; empty when there is nothing to name."""
     evidence = fit.certificate
+    if fit.status is Status.unsound and fit.sse is None:
+        return "".join(f"; {part}" for part in _unsound(fit))
     parts = {
-        Status.unsound: [*evidence.floor, *(f"expert {leaf}" for leaf in evidence.starved)],
+        Status.unsound: [f"expert {leaf}" for leaf in evidence.starved],
         Status.separated: evidence.separated,
         Status.unidentified: evidence.null,
         Status.at_bound: evidence.active,
         Status.at_kink: evidence.kinks,
     }.get(fit.status, ())
     return f" ({', '.join(parts)})" if parts else ""
+
+
+def _unsound(fit: Fit) -> list[str]:
+    """Return what is unsound about a fit by maximum likelihood, the value and its cause, and what helps."""
+    evidence, leaves = fit.certificate, fit.mixture.n_leaves
+    parts = []
+    if evidence.starved:
+        few = leaves == 1 or fit.n <= evidence.rank / leaves + 1
+        listed = ", ".join(map(str, evidence.starved))
+        parts.append(f"too few for expert {listed}: {'give more observations' if few else 'use fewer experts'}")
+    if evidence.floor:
+        parts.append(f"{', '.join(evidence.floor)} on the floor {fit.floor}: {_off_the_floor(fit)}")
+    return parts
+
+
+def _off_the_floor(fit: Fit) -> str:
+    """Return what gives scales that are not on their floor."""
+    if GIVEN in fit.floor:
+        return "give a smaller min_scale"
+    if named_by_role(fit.mixture.family.parameters(1), "covariance"):
+        return "responses that determine each other have no full covariance: leave one out or use covariance='diag'"
+    if FAR_OFF in fit.floor:
+        return "leave out observations that far off"
+    if fit.mixture.n_leaves > 1:
+        return "an expert that fits its observations exactly has no scale: use fewer experts, unless one fits all"
+    return "y is an exact function of X, which has no scale to estimate"
+
+
+def floor_words(fit: Fit) -> str:
+    """Return that a floor refused a higher value, how much higher it is, what set the floor, and what to do."""
+    rise = fit.starts.floored[0] - (fit.log_likelihood - fit.penalty)
+    return (
+        f"a fit with a log-likelihood {rise:.4g} higher, in which every expert has observations enough, was refused "
+        f"because a scale lies on the floor {fit.floor}: give a smaller min_scale if the noise may be smaller than that"
+    )
 
 
 def alert(fit: Fit, names: Sequence[str], stacklevel: int) -> None:
@@ -94,15 +139,20 @@ def alert(fit: Fit, names: Sequence[str], stacklevel: int) -> None:
         also = f"; also {', '.join(others)}" if others else ""
         text = f"the fit is {fit.status}: {status_words(fit)}{details(fit)}{also}"
         warnings.warn(text, CLASSES[fit.status], stacklevel=stacklevel + 1)
+    if fit.starts.floored and fit.starts.floored[0] > fit.log_likelihood - fit.penalty + FAR:
+        warnings.warn(floor_words(fit), RefusedWarning, stacklevel=stacklevel + 1)
     starts = len(fit.starts.log_likelihood)
     alone = (fit.starts.hits <= 1 and starts >= FEW_STARTS) or fit.starts.moved
-    if alone and fit.status is not Status.unsound:
+    scattered = starts >= FEW_STARTS and fit.starts.hits <= FEW_HITS and fit.starts.unseen > MOST_NEW
+    if (alone or scattered) and fit.status is not Status.unsound:
         squares = fit.sse is not None
         best = "least sum of squares" if squares else "best log-likelihood"
         scale = " in the log-likelihood of Gaussian residuals" if squares else ""
         gap = f" (the next is {fit.starts.gap:.4g} below{scale})" if isfinite(fit.starts.gap) else ""
         count = f"only {fit.starts.hits}" if fit.starts.hits else "none"
-        text = f"{count} of {starts} starts reached the {best}{gap}: a better optimum may exist; raise n_init"
+        bound = f"one more finds a new value with a chance of up to {fit.starts.unseen:.2f} (95 % bound)"
+        text = f"{count} of {starts} starts reached the {best}{gap}, and {bound}: a better optimum may exist; "
+        text += "raise n_init"
         warnings.warn(text, StartsDisagreeWarning, stacklevel=stacklevel + 1)
     for room, extra in _once(fit.collinear):
         listed = ", ".join(names[j] if room == "X" and names else str(j) for j in extra)

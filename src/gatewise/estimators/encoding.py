@@ -14,13 +14,14 @@ from gatewise.core.experts import Activation, Constant, Expert, Linear
 from gatewise.core.families import Binomial, Family, FullGaussian, Gaussian, MeanOnly, Poisson, StudentT
 from gatewise.core.gates import Gate
 from gatewise.core.links import Link, NormalisedSigmoid, Sigmoid, Softmax, TopK
+from gatewise.core.origin import ExpertAbout, ScoreAbout
 from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Score, Tempered
 
 SCORES = (Activated, Affine, Bias, Cosine, Distance, Quadratic, Tempered)
 LINKS = (NormalisedSigmoid, Sigmoid, Softmax, TopK)
 LEAVES = (Activation, Constant, Linear, Binomial, FullGaussian, Gaussian, MeanOnly, Poisson, StudentT)
-PARTS: dict[str, type] = {part.__name__: part for part in (Gate, *SCORES, *LINKS, *LEAVES)}
-INSIDE: dict[str, type] = {"score": Score, "inner": Score, "link": Link}
+PARTS: dict[str, type] = {part.__name__: part for part in (Gate, ScoreAbout, ExpertAbout, *SCORES, *LINKS, *LEAVES)}
+INSIDE: dict[str, type] = {"score": Score, "inner": Score, "link": Link, "expert": Expert}
 DTYPES = {"float64": torch.float64, "bool": torch.bool, "int64": torch.int64}
 
 

@@ -62,7 +62,9 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
     alpha : float
         Ridge penalty on centred gate slopes, in standardised units.
     min_scale : float or array (q,), optional
-        Least standard deviation of an expert, in the units of y; default .01 of the standard deviation of y.
+        Least standard deviation of an expert, in the units of y. By default the largest of 1e-6 of the robust spread
+        of the residuals from one plane (1e-3 with a full covariance), the rounding error of y and 1e-8 of its range;
+        to be sound, an expert with a scale below 3 % of that spread, or of the widest scale, then needs more rows.
     bounds : dict path -> (lower, upper), optional
         Limits such as ``{"family.scale": (0.1, 2.0)}``; paths are those of `measure_`.
     fixed : dict path -> value, optional

@@ -23,6 +23,7 @@ from gatewise.estimators.gate_inputs import GateReader
 from gatewise.estimators.inference import UNKNOWN, Errors
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
 from gatewise.files import write_text
+from gatewise.fit.floor import Floor
 from gatewise.fit.result import Certificate, Fit, Starts
 from gatewise.fit.spec import FitSpec
 from gatewise.fit.status import Status
@@ -128,7 +129,7 @@ def _content(estimator: MixtureOfExpertsRegressor) -> dict[str, Any]:
     if not isinstance(params["random_state"], int | np.integer | None):
         params["random_state"] = None  # a generator has a state that later draws change
     parts = {name: getattr(mixture, name) for name in ("gates", "branching", "expert", "family", "shared")}
-    scalars = ("objective", "log_likelihood", "penalty", "n", "n_iter", "notes", "sse")
+    scalars = ("objective", "log_likelihood", "penalty", "n", "n_iter", "notes", "sse", "floor")
     names = getattr(estimator, "feature_names_in_", None)
     return {
         "estimator": type(estimator).__name__,
@@ -150,7 +151,7 @@ def _content(estimator: MixtureOfExpertsRegressor) -> dict[str, Any]:
             "certificate": encode(fit.certificate._asdict()),
             "starts": encode(fit.starts._asdict()),
             "standard_errors": encode(estimator._errors._asdict()),
-            "spec": {field.name: encode(getattr(fit.spec, field.name)) for field in fields(FitSpec)},
+            "spec": _encoded_spec(fit.spec),
         },
     }
 
@@ -175,6 +176,7 @@ def _estimator(content: Mapping[str, Any]) -> MixtureOfExpertsRegressor:
         certificate=Certificate(**decode(result["certificate"])),
         starts=Starts(**decode(result["starts"])),
         sse=decode(result.get("sse")),
+        floor=decode(result.get("floor", "")),
         **{name: decode(result[name]) for name in ("objective", "log_likelihood", "penalty", "n", "n_iter", "notes")},
     )
     estimator.n_features_in_ = int(data["n_features_in"])
@@ -196,12 +198,22 @@ def _measure(given: Mapping[str, Any], mixture: Mixture, d: int, gate_d: int) ->
     return from_paths(values, mixture.depth)
 
 
+def _encoded_spec(spec: FitSpec) -> dict[str, Any]:
+    """Return what was estimated, with the floor of scales by its parts."""
+    values = {field.name: getattr(spec, field.name) for field in fields(FitSpec)}
+    if isinstance(spec.min_scale, Floor):
+        values["min_scale"] = spec.min_scale._asdict()
+    return {name: encode(value) for name, value in values.items()}
+
+
 def _spec(
     given: Mapping[str, Any] | None, estimator: Any, measure: Measure, mixture: Mixture, d: int, gate_d: int, flat: bool
 ) -> FitSpec:
     """Return what was estimated; from the arguments where a file of an earlier version does not hold it."""
     if given is not None:
-        return FitSpec(**{name: decode(value) for name, value in given.items()})
+        values = {name: decode(value) for name, value in given.items()}
+        floor = values.get("min_scale")
+        return FitSpec(**{**values, "min_scale": Floor(**floor) if isinstance(floor, dict) else floor})
     q = next(iter(measure.experts.values())).shape[mixture.depth]
     return options.spec_of(estimator, mixture, d, gate_d, q, flat)
 

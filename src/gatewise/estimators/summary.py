@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import isfinite, isnan
 from textwrap import wrap
 
-from gatewise.estimators.alerts import details, status_words
+from gatewise.estimators.alerts import details, floor_words, status_words
 from gatewise.estimators.inference import Errors
 from gatewise.estimators.summary_value import Summary, rows_of
 from gatewise.estimators.terms import Group, Term, Terms
@@ -141,11 +141,13 @@ def _starts(fit: Fit) -> list[str]:
     where = " on a subsample" if starts.subsampled else ""
     lines = [
         f"Starts: {starts.hits} of {len(starts.log_likelihood)} reached the best value{where}; {gap};",
-        f"        estimated chance that one more finds a value not seen yet {starts.unseen:.2f}",
+        f"        one more finds a value not seen yet with a chance below {starts.unseen:.2f} (95 % bound)",
     ]
     if starts.moved:
         lines.append("        no start ended there: it was found by refining the best of them")
     if starts.better_unsound:
         listed = ", ".join(f"{value:.4f}" for value in starts.better_unsound[:3])
         lines.append(f"        higher values refused as unsound: {listed}")
+    if starts.floored:
+        lines += _wrapped(f"Note: {floor_words(fit)}")
     return lines

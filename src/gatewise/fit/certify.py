@@ -11,6 +11,7 @@ from gatewise.core.chart import Chart
 from gatewise.core.mixture import leaf_predictors
 from gatewise.core.predictors import Params
 from gatewise.core.tree import at_level
+from gatewise.fit.floor import rows_needed
 from gatewise.fit.problem import Problem, accumulate, evaluate
 from gatewise.fit.result import Certificate
 from gatewise.fit.status import Status
@@ -46,16 +47,18 @@ def soundness(problem: Problem, free: Tensor) -> Soundness:
     """Return what is unsound about free coordinates (S, P).
 
     A scale within 1e-6 (relative) of its floor is on it; a leaf whose total responsibility (in least squares: weight)
-    is below its number of parameters plus one is starved.
+    is below its number of parameters plus one is starved, and so is one with few rows for a tiny scale.
     """
     chart = problem.chart
     near = (free - chart.lower < 1e-6) & (chart.upper > chart.lower)
     floor = torch.zeros_like(near) if problem.floor is None else near & problem.floor
     width = len(free) * 2 * chart.mixture.n_leaves
-    (mass,) = accumulate(problem.loss.mass, chart.mixture, chart.measure(free), problem.rows, width)
+    measure = chart.measure(free)
+    (mass,) = accumulate(problem.loss.mass, chart.mixture, measure, problem.rows, width)
     if not chart.mixture.family.has_density:  # the optimum of a sum of squares does not depend on the size of weights
         mass = mass * (problem.rows.n / problem.total)
-    return Soundness(floor, mass < leaf_parameters(chart) + 1)
+    least = leaf_parameters(chart) + 1
+    return Soundness(floor, mass < rows_needed(chart.mixture, measure, problem.tiny, least, problem.total))
 
 
 def leaf_parameters(chart: Chart) -> Tensor:

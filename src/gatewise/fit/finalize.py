@@ -9,14 +9,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.fit import frames
-from gatewise.fit.certify import certify, flags
+from gatewise.core.mixture import Mixture
+from gatewise.fit.certify import certify, flags, soundness
+from gatewise.fit.digits import at_home
 from gatewise.fit.ends import Ends
+from gatewise.fit.floor import Floor
 from gatewise.fit.kinks import refine_at_kinks
 from gatewise.fit.model import Model, shortest
 from gatewise.fit.problem import Problem, box_of, evaluate, in_units_of_variance, newton_polish
 from gatewise.fit.relu_kinks import refine_at_relu_kinks
-from gatewise.fit.result import Certificate, Fit, Starts, width
+from gatewise.fit.result import Certificate, Fit, Starts, unseen_bound, width
 
 
 class Criteria(NamedTuple):
@@ -50,20 +52,23 @@ def finalize(
     if not problem.chart.mixture.family.has_density:  # the residual variance, and with it every tolerance, has moved
         problem = in_units_of_variance(problem, point)
         point = newton_polish(problem, point[None], 60, deadline, box_of(problem.chart, point, pinned)).x[0]
+    certificate = certify(problem, point, (*names, *hinged), pinned)
     reached = criteria(model, problem, point[None])
     of_starts = criteria(model, ends.problem, ends.points)
     whole = ends.problem.rows is problem.rows
     best = float(reached.log_likelihood - reached.penalty) if whole else None
-    summary = summarise(of_starts.log_likelihood - of_starts.penalty, ends.kinds, ends.sound, best)
-    certificate = certify(problem, point, (*names, *hinged), pinned)
+    values = of_starts.log_likelihood - of_starts.penalty
+    summary = summarise(values, ends.kinds, ends.sound, best)
+    summary = summary._replace(floored=_floored(ends, values, summary))
     certificate = certificate._replace(rank=certificate.rank + len(hinged))  # held by the data, not by the model
     reduced = model._replace(chart=problem.chart)
     working = shortest(reduced, problem.chart.measure(point))
+    given, measure = at_home(model, problem.chart.mixture, working)
     held = flags(certificate, problem.chart)
     return Fit(
-        mixture=model.given,
+        mixture=given,
         spec=model.spec,
-        measure=frames.reframe(problem.chart.mixture, working, model.framing.inverse())[1],
+        measure=measure,
         objective=float(reached.objective),
         log_likelihood=float(reached.log_likelihood),
         penalty=float(reached.penalty),
@@ -74,8 +79,9 @@ def finalize(
         starts=summary,
         n_iter=n_iter,
         collinear=tuple((slopes.room, tuple(slopes.extra)) for slopes in model.redundant),
-        notes=model.notes + _notes(model, certificate),
+        notes=model.notes + _notes(model, certificate) + _origin_note(given),
         sse=None if reached.sse is None else float(reached.sse),
+        floor=model.spec.min_scale.text() if isinstance(model.spec.min_scale, Floor) else "",
     )
 
 
@@ -110,10 +116,32 @@ def summarise(log_likelihood: Tensor, kinds: tuple[str, ...], sound: Tensor, tak
         sound=sound,
         hits=int(hit.sum()),
         gap=best - float(below.max()) if len(below) else float("inf"),
-        unseen=float((groups == 1).sum()) / len(log_likelihood),
+        unseen=unseen_bound(int((groups == 1).sum()), len(log_likelihood)),
         better_unsound=tuple(sorted(log_likelihood[~sound & (log_likelihood > best + near)].tolist(), reverse=True)),
         moved=taken is not None and not bool(hit.any()),
         subsampled=taken is None,
+    )
+
+
+def _floored(ends: Ends, log_likelihood: Tensor, summary: Starts) -> tuple[float, ...]:
+    """Return the values refused as unsound, highest first, in which every expert has observations enough."""
+    if not summary.better_unsound:
+        return ()
+    refused = ~ends.sound & (log_likelihood >= min(summary.better_unsound))
+    state = soundness(ends.problem, ends.points[refused])
+    only = state.floor.any(-1) & ~state.starved.any(-1)
+    return tuple(sorted(log_likelihood[refused][only].tolist(), reverse=True))
+
+
+def _origin_note(given: Mixture) -> tuple[str, ...]:
+    """Say that the parameters refer to an origin, and to which."""
+    parts = (("X", given.expert), *(("gate_X", gate.score) for gate in given.gates))
+    points = {name: part.reference() for name, part in parts}
+    return tuple(
+        f"{name} lies so far from zero that parameters would lose digits: they refer to {name} less "
+        f"({', '.join(f'{value:.10g}' for value in point)})"
+        for name, point in points.items()
+        if point is not None
     )
 
 

@@ -32,6 +32,24 @@ class Framing(NamedTuple):
         return Framing(self.x.inverse(), self.gate_x.inverse(), self.y.inverse())
 
 
+def home(mixture: Mixture, framing: Framing) -> Framing:
+    """Return the framing that leads from working units back to the parameters of a mixture.
+
+    These are in the units of the data, and refer to the origin of a part that has one.
+    """
+    back = framing.inverse()
+    of_gates = next((gate.score.reference() for gate in mixture.gates if gate.score.reference()), None)
+    x = _from(back.x, framing.x, mixture.expert.reference())
+    return Framing(x, _from(back.gate_x, framing.gate_x, of_gates), back.y)
+
+
+def _from(back: Frame, frame: Frame, origin: tuple[float, ...] | None) -> Frame:
+    """Return the frame back to inputs less an origin, given that back to the inputs."""
+    if origin is None:
+        return back
+    return back._replace(shift=(back.shift.new_tensor(origin) - frame.shift) / frame.scale)
+
+
 def moments(columns: Columns, weight: Tensor | None, ends: Tensor | None, size: int = 65536) -> Frame:
     """Return weighted mean and standard deviation of each column; a constant column gets standard deviation one."""
     n, d = columns.shape

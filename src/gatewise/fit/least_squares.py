@@ -17,7 +17,7 @@ from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.rows import Rows
 from gatewise.fit import frames, projection
 from gatewise.fit.ends import Ends, ends_of
-from gatewise.fit.pipeline import Clock, Method, Points, Progress, FitTask, estimate
+from gatewise.fit.pipeline import Clock, FitTask, Method, Points, Progress, estimate
 from gatewise.fit.problem import GAUSS_NEWTON, SQUARES, Problem, evaluate, newton_polish
 from gatewise.fit.result import Fit
 from gatewise.fit.spec import FitSpec

@@ -22,10 +22,11 @@ from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.rows import Rows, stacked
 from gatewise.fit.ends import ends_of, polish_best, ranking_key
 from gatewise.fit.finalize import finalize
+from gatewise.fit.floor import Floor, least_floor
 from gatewise.fit.frames import Framing
 from gatewise.fit.least_squares import LEAST_SQUARES, mean_of, scattered
 from gatewise.fit.maximum_likelihood import em_alone, rough
-from gatewise.fit.model import Model, prepare, scale_floor
+from gatewise.fit.model import Model, prepare
 from gatewise.fit.pipeline import Clock, Points, Progress, first_points
 from gatewise.fit.problem import LIKELIHOOD, SQUARES, Loss, Problem, problem_of
 from gatewise.fit.result import Fit
@@ -198,5 +199,6 @@ def _models(plan: Plan, sets: Sequence[Rows]) -> list[Model]:
     first = models[0].chart
     if all(_alike(m.chart, first) for m in models) or not all(_near(m.framing, models[0].framing) for m in models):
         return models
-    least = torch.stack([scale_floor(rows, plan.spec.min_scale) for rows in sets]).amin(0)
-    return [prepare(mixture, rows, replace(plan.spec, min_scale=least), models[0].framing) for rows in sets]
+    floors = [model.spec.min_scale for model in models if isinstance(model.spec.min_scale, Floor)]
+    spec = replace(plan.spec, min_scale=least_floor(floors)) if floors else plan.spec
+    return [prepare(mixture, rows, spec, models[0].framing) for rows in sets]

@@ -14,7 +14,7 @@ from gatewise.core.rows import Rows
 from gatewise.fit.em import expectation_maximisation
 from gatewise.fit.ends import Ends, ends_of
 from gatewise.fit.insertion import add_empty_expert, applies, relocations
-from gatewise.fit.pipeline import SEARCHED, Clock, Method, Points, Progress, FitTask, estimate
+from gatewise.fit.pipeline import SEARCHED, Clock, FitTask, Method, Points, Progress, estimate
 from gatewise.fit.problem import LIKELIHOOD, Problem, newton_polish, objective
 from gatewise.fit.result import SAME, Fit
 from gatewise.fit.spec import FitSpec

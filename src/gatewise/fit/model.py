@@ -13,10 +13,11 @@ from gatewise.core.chart import Chart, from_paths, make_chart, tied
 from gatewise.core.mixture import Measure, Mixture, require_continuity, require_density
 from gatewise.core.rows import Columns, Rows
 from gatewise.fit import frames
+from gatewise.fit.floor import scale_floor
 from gatewise.fit.spec import FitSpec
 
 CHUNK = 65536  # rows read at once
-DEPENDENT = 1e-9  # share of a standardised column's variance that others leave unexplained when it depends on them
+DEPENDENT = 1e-7  # share of a standardised column's length that others leave unexplained when it depends on them
 
 
 class Slopes(NamedTuple):
@@ -59,6 +60,8 @@ class Model(NamedTuple):
         Log-likelihood in the units of the data minus that in working units, per unit of weight.
     floor : Tensor (P,) of bool
         Coordinates whose lower bound is the floor of a scale.
+    tiny : mapping path -> Tensor
+        Below this, in working units, an entry of a scale needs many rows.
     redundant : tuple of Slopes
         Slopes that are not unique because columns depend on others.
     notes : tuple of str
@@ -72,6 +75,7 @@ class Model(NamedTuple):
     rows: Rows
     jacobian: float
     floor: Tensor
+    tiny: Mapping[str, Tensor]
     redundant: tuple[Slopes, ...]
     notes: tuple[str, ...]
 
@@ -115,12 +119,15 @@ def prepare(mixture: Mixture, rows: Rows, spec: FitSpec, framing: frames.Framing
     held = {path: torch.as_tensor(value, dtype=torch.float64) * units[path] for path, value in spec.fixed.items()}
     jacobian = 0.0
     floors: dict[str, tuple[Tensor, float]] = {}
+    tiny: dict[str, Tensor] = {}
     if mixture.family.location_scale and mixture.family.has_density:
         jacobian = -float(torch.log(framing.y.scale).sum())
-        floor = scale_floor(rows, spec.min_scale)
-        spec = replace(spec, min_scale=floor)
-        mixture = replace(mixture, family=mixture.family.floored(floor)[0])
-        family, floors = working.family.floored(floor / framing.y.scale)
+        scales = scale_floor(rows, spec.min_scale, mixture.family)
+        spec = replace(spec, min_scale=scales)
+        floor, unit = scales.value / framing.y.scale, torch.ones_like(scales.value)
+        mixture = replace(mixture, family=mixture.family.floored(scales.value)[0])
+        tiny = _thresholds(working, working.family.floored(unit)[1], scales.tiny / framing.y.scale)
+        family, floors = working.family.floored(floor)
         working = replace(working, family=family)
         for name, (low, high) in floors.items():
             below, above = limits.get(f"family.{name}", (low, high))
@@ -135,7 +142,18 @@ def prepare(mixture: Mixture, rows: Rows, spec: FitSpec, framing: frames.Framing
         "unique"
         for s in redundant
     )
-    return Model(mixture, spec, framing, chart, moved_rows, jacobian, _on_floor(chart, floors), redundant, notes)
+    mask = _on_floor(chart, floors)
+    return Model(mixture, spec, framing, chart, moved_rows, jacobian, mask, tiny, redundant, notes)
+
+
+def _thresholds(working: Mixture, floors: Mapping[str, tuple[Tensor, float]], tiny: Tensor) -> dict[str, Tensor]:
+    """Return the tiny scale of every entry that has a floor, given the family's floors for scales of one."""
+    of_entries = working.family.floored(tiny)[1]
+    free = {name: low for name, (low, _) in floors.items() if f"family.{name}" not in working.shared}
+    return {
+        f"family.{name}": torch.where(low.isfinite(), of_entries[name][0] / low, -torch.inf)
+        for name, low in free.items()
+    }
 
 
 def _on_floor(chart: Chart, floors: Mapping[str, tuple[Tensor, float]]) -> Tensor:
@@ -147,23 +165,6 @@ def _on_floor(chart: Chart, floors: Mapping[str, tuple[Tensor, float]]) -> Tenso
         used = (column >= 0) & low.isfinite().expand(column.shape)
         mask[column[used]] = chart.lower[column[used]] <= value[used] + 1e-12
     return mask
-
-
-def scale_floor(rows: Rows, min_scale: float | Tensor | None) -> Tensor:
-    """Return the floor of the standard deviation of each response: .01 of its spread unless given.
-
-    Raises
-    ------
-    ValueError
-        If a given floor is not positive.
-    """
-    spread = frames.moments(rows.y, rows.weight, rows.ends).scale
-    if min_scale is None:
-        return 0.01 * spread
-    floor = torch.as_tensor(min_scale, dtype=torch.float64).expand(spread.shape)
-    if not bool((floor > 0).all()):
-        raise ValueError(f"min_scale={min_scale}: the floor of a standard deviation is positive")
-    return floor
 
 
 def _units(
@@ -185,11 +186,13 @@ def find_redundant(working: Mixture, rows: Rows, determined: Container[str]) -> 
     found = []
     for room, columns, paths in (("X", rows.x, experts), ("gate_X", rows.gate_x, gates)):
         paths = tuple(path for path in paths if path not in determined)
-        moments, covariance = second_moments(columns, rows)
-        extra = dependent(covariance, moments) if paths else []
+        if not paths:
+            continue
+        factor = factor_of(columns, rows)
+        extra = dependent(factor.centred)
         if extra:
-            values, vectors = torch.linalg.eigh(moments)
-            found.append(Slopes(room, paths, extra, vectors[:, values > DEPENDENT * values.max()]))
+            rank = factor.about_zero.shape[1] - len(dependent(factor.about_zero))
+            found.append(Slopes(room, paths, extra, torch.linalg.svd(factor.about_zero).Vh[:rank].T))
     return tuple(found)
 
 
@@ -204,29 +207,47 @@ def _held_slopes(redundant: tuple[Slopes, ...], neutral: Measure, held: dict[str
     return fixed
 
 
-def second_moments(columns: Columns, rows: Rows) -> tuple[Tensor, Tensor]:
-    """Return weighted second moments (d, d) about zero and about the mean, in working units."""
+class Factor(NamedTuple):
+    """The columns of a room as a triangular factor: weighted rows have the Gram matrix of its rows.
+
+    Attributes
+    ----------
+    centred : Tensor (r, d)
+        Of the columns less their means, in units of their standard deviations.
+    about_zero : Tensor (r + 1, d)
+        Of the columns themselves.
+    """
+
+    centred: Tensor
+    about_zero: Tensor
+
+
+def factor_of(columns: Columns, rows: Rows) -> Factor:
+    """Return the factor of columns, updated block by block: no digit is lost to squares."""
     n, d = columns.shape
-    total, mean = torch.zeros(d, d, dtype=torch.float64), torch.zeros(d, dtype=torch.float64)
+    frame = frames.moments(columns, rows.weight, rows.ends)
     weights = frames.row_weights(rows.weight, rows.ends, n)
+    moved = columns.framed(frame)
+    factor = torch.zeros(0, d, dtype=torch.float64)
     for start in range(0, n, CHUNK):
-        part = columns.read(start, min(start + CHUNK, n))
-        weighed = part if weights is None else part * weights[start : start + part.shape[-1]]
-        total += weighed @ part.T
-        mean += weighed.sum(-1)
-    mean = mean / rows.total
-    return total / rows.total, total / rows.total - torch.outer(mean, mean)
+        part = moved.read(start, min(start + CHUNK, n))
+        part = part if weights is None else part * weights[start : start + part.shape[-1]].sqrt()
+        factor = torch.linalg.qr(torch.cat([factor, part.T]), mode="r").R
+    mean = rows.total**0.5 * frame.shift
+    return Factor(factor, torch.cat([factor * frame.scale, mean[None]]))
 
 
-def dependent(covariance: Tensor, moments: Tensor) -> list[int]:
-    """Return the columns that are constant or linear combinations of the columns before them."""
-    left, out = covariance.clone(), []
-    for j in range(len(left)):
-        constant = float(covariance[j, j]) <= 1e-20 * float(moments[j, j])
-        if constant or float(left[j, j]) <= DEPENDENT * float(covariance[j, j]):
+def dependent(factor: Tensor) -> list[int]:
+    """Return the columns of a factor (r, d) that are zero or linear combinations of the columns before them."""
+    basis, out = factor.new_zeros(len(factor), 0), []
+    for j, column in enumerate(factor.T):
+        left = column
+        for _ in range(2):  # once more takes away what rounding left
+            left = left - basis @ (basis.T @ left)
+        if float(left.norm()) <= DEPENDENT * float(column.norm()):
             out.append(j)
-            continue
-        left = left - torch.outer(left[:, j], left[j]) / left[j, j]
+        else:
+            basis = torch.cat([basis, (left / left.norm())[:, None]], 1)
     return out
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from operator import itemgetter
 from typing import NamedTuple
@@ -66,6 +66,8 @@ class Problem:
         Its linear part, which held slopes bring in.
     floor : Tensor (P,) of bool or None
         Coordinates whose lower bound is the floor of a scale, not a bound that was given.
+    tiny : mapping path -> Tensor
+        Below this an entry of a scale needs many rows.
     bounded : frozenset of str
         Paths with bounds that were given; other bounds are the limits of a family.
     loss : Loss
@@ -79,6 +81,7 @@ class Problem:
     ridge: Tensor | None = None
     pull: Tensor | None = None
     floor: Tensor | None = None
+    tiny: Mapping[str, Tensor] = field(default_factory=dict)
     bounded: frozenset[str] = frozenset()
     loss: Loss = LIKELIHOOD
     unit: float = 1.0
@@ -243,7 +246,8 @@ def _sharpened(problem: Problem, free: Tensor, lower: Tensor, upper: Tensor) -> 
         if bool(((trial < lower) | (trial > upper)).any()):
             return free
         new_value, new_slope, new_bend = (part[0] for part in evaluate(problem, trial[None], 2))
-        calmer = new_slope[index].abs().amax() < 0.5 * slope[index].abs().amax()
+        unit = bend.diagonal()[index].clamp_min(1.0).sqrt()  # narrow experts have large slopes, and more rounding
+        calmer = (new_slope[index] / unit).abs().amax() < 0.5 * (slope[index] / unit).abs().amax()
         if not (bool(calmer) and float(new_value - value) <= NOISE * max(1.0, abs(float(value)))):
             return free
         free, value, slope, bend = trial, new_value, new_slope, new_bend
@@ -280,4 +284,4 @@ def ridge_of(chart: Chart, alpha: float) -> tuple[Tensor, Tensor] | tuple[None, 
 def problem_of(model: Model, rows: Rows, loss: Loss = LIKELIHOOD) -> Problem:
     """Return the problem of fitting a model to rows."""
     ridge, pull = ridge_of(model.chart, model.spec.alpha)
-    return Problem(model.chart, rows, ridge, pull, model.floor, frozenset(model.spec.bounds), loss)
+    return Problem(model.chart, rows, ridge, pull, model.floor, model.tiny, frozenset(model.spec.bounds), loss)

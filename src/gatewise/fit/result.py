@@ -6,6 +6,7 @@ from itertools import product
 from math import isfinite
 from typing import TYPE_CHECKING, NamedTuple
 
+from scipy.special import betaincinv
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
@@ -22,6 +23,20 @@ SAME = 1e-3  # log-likelihoods closer than this (times a millionth of their size
 def width(log_likelihood: float) -> float:
     """Return how far a log-likelihood may be from this one and count as the same value."""
     return max(SAME, 1e-6 * abs(log_likelihood)) if isfinite(log_likelihood) else SAME
+
+
+def unseen_bound(alone: int, starts: int) -> float:
+    """Return the 95 % upper bound of the chance that one more start ends at a value not seen yet.
+
+    Of a binomial probability (Clopper and Pearson), `alone` of the starts having ended at a value that no other reached
+    (Good and Turing): ``1 - .05^(1/m)`` for none of m.
+
+    Examples
+    --------
+    >>> round(unseen_bound(0, 3), 2), round(unseen_bound(0, 59), 3), unseen_bound(3, 3)
+    (0.63, 0.05, 1.0)
+    """
+    return 1.0 if alone >= starts else float(betaincinv(alone + 1, starts - alone, 0.95))
 
 
 class Certificate(NamedTuple):
@@ -48,7 +63,7 @@ class Certificate(NamedTuple):
     floor : tuple of str
         Scales on their floor.
     starved : tuple of int
-        Leaves with too little responsibility for their parameters.
+        Leaves with too little responsibility for their parameters, or for so small a scale.
     kinks : tuple of str
         Parameters that sit on a kink.
     crowded : bool
@@ -86,13 +101,15 @@ class Starts(NamedTuple):
     gap : float
         Log-likelihood from the best sound value to the next one that differs; infinite when all agree.
     unseen : float
-        Estimated chance that one more start ends at a value not seen yet (Good-Turing).
+        95 % upper bound of the chance that one more start ends at a value not seen yet (`unseen_bound`).
     better_unsound : tuple of float
         Higher log-likelihoods that were refused as unsound.
     moved : bool
         True when the value taken was found afterwards, by moving an expert or settling on a kink: no start ended there.
     subsampled : bool
         True when the search ran on a subsample and only the best were carried on to all rows.
+    floored : tuple of float
+        Those of `better_unsound` that only the floor of a scale refused: every expert has observations enough.
     """
 
     log_likelihood: Tensor
@@ -104,6 +121,7 @@ class Starts(NamedTuple):
     better_unsound: tuple[float, ...]
     moved: bool
     subsampled: bool
+    floored: tuple[float, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Starts: {self.hits} of {len(self.log_likelihood)} reached the value taken>"
@@ -145,6 +163,8 @@ class Fit(NamedTuple):
         What the reader should know, in words.
     sse : float or None
         Weighted sum of squared residuals, of a least-squares fit.
+    floor : str
+        Floor of the scales and what set it, in words; empty where there are no scales.
     """
 
     mixture: Mixture
@@ -162,6 +182,7 @@ class Fit(NamedTuple):
     collinear: tuple[tuple[str, tuple[int, ...]], ...] = ()
     notes: tuple[str, ...] = ()
     sse: float | None = None
+    floor: str = ""
 
     @property
     def df(self) -> int:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from gatewise.fit.floor import Floor
+
 Limits = Mapping[str, tuple[float | Tensor, float | Tensor]]
 
 GAUGES = ("fixed", "none")
@@ -33,8 +35,9 @@ class FitSpec:
     gauge : {"fixed", "none"}
         ``fixed`` holds what no data can identify, such as the temperature of a dense-to-sparse gate; ``none`` estimates
         it too.
-    min_scale : float or Tensor (q,), optional
-        Floor of standard deviations. None: found from the data; the spec of a fit holds the floor that was used.
+    min_scale : float, Tensor (q,) or Floor, optional
+        Floor of standard deviations. None: found from the data (`gatewise.fit.floor.scale_floor`); the spec of a fit
+        holds the floor that was used.
     weights : {"frequency", "sampling"}
         Whether a weight of two is the row twice, or a row that stands for two: standard errors are then robust.
 
@@ -54,7 +57,7 @@ class FitSpec:
     ties: tuple[tuple[str, ...], ...] = ()
     alpha: float = 0.0
     gauge: str = "fixed"
-    min_scale: float | Tensor | None = None
+    min_scale: float | Tensor | Floor | None = None
     weights: str = "frequency"
 
     def __post_init__(self) -> None:
@@ -63,7 +66,8 @@ class FitSpec:
         for name, value, known in (("gauge", self.gauge, GAUGES), ("weights", self.weights, WEIGHTS)):
             if value not in known:
                 raise ValueError(f"{name}={value!r}: choose {' or '.join(map(repr, known))}")
-        if self.min_scale is not None and not bool((torch.as_tensor(self.min_scale) > 0).all()):
+        least = self.min_scale.value if isinstance(self.min_scale, Floor) else self.min_scale
+        if least is not None and not bool((torch.as_tensor(least) > 0).all()):
             raise ValueError(f"min_scale={self.min_scale}: the floor of a standard deviation is positive")
         alone = [tie for tie in self.ties if len(set(tie)) < 2]
         if alone:

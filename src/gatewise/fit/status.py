@@ -23,8 +23,8 @@ class Status(StrEnum):
 
 
 WORDS: dict[Status, str] = {
-    Status.unsound: "a scale lies on its floor or an expert has too few observations for its parameters; fewer "
-    "experts, a shared scale or a larger min_scale give a sound fit",
+    Status.unsound: "an expert has too few observations for its parameters and its scale, or a scale lies on its "
+    "floor, below which the likelihood would go on rising",
     Status.separated: "a parameter grows without limit while the likelihood still rises, so it has no finite "
     "estimate; for a gate, a ridge penalty (alpha) makes it finite; for an expert of counts, use fewer experts or "
     "fewer columns",

@@ -136,7 +136,7 @@ def to_data_units(point: Point, project: bool = True) -> Tensor:
     batch = natural.expand(len(natural), -1).clone().requires_grad_(True)  # one copy for every entry of the result
     measure = point.chart.unflatten(batch)
     measure = shortest(model, measure) if project else measure
-    moved = frames.reframe(point.chart.mixture, measure, model.framing.inverse())[1]
+    moved = frames.reframe(point.chart.mixture, measure, frames.home(model.given, model.framing))[1]
     return torch.autograd.grad(flat(moved, point.chart).diagonal().sum(), batch)[0]
 
 

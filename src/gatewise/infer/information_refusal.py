@@ -40,7 +40,7 @@ def refusal(fit: Fit, open_ended: bool = False) -> Refusal | None:
     reasons = (
         (
             certificate.floor,
-            "the floor of the scale holds {names}; use fewer experts, a shared scale or another min_scale",
+            "the floor of the scale holds {names}; use fewer experts or another min_scale",
         ),
         (starved, "there are too few observations for the parameters of {names}; use fewer experts"),
         (

@@ -90,7 +90,7 @@ def named(fit: Fit) -> list[str]:
         (evidence.separated, "grows without limit"),
         (evidence.active, "lies on its bound"),
         (evidence.floor, "lies on the floor of the scales"),
-        ([f"expert {leaf}" for leaf in evidence.starved], "has too few observations for its parameters"),
+        ([f"expert {leaf}" for leaf in evidence.starved], "has too few observations for its parameters or its scale"),
         (evidence.kinks, "sits on a kink"),
     )
     return [f"{name} {words}" for names, words in kinds for name in names]
@@ -127,7 +127,7 @@ def evidence_lines(fact: dict[str, Any]) -> list[tuple[str, str]]:
         ("least curvature", small(fact["curvature"])),
         ("starts at the value taken", hits(fact)),
         ("gap to the next value", gap),
-        ("chance that a new start finds a value not seen yet", f"{fact['unseen']:.2f}"),
+        ("95 % bound of the chance that a new start finds a value not seen yet", f"{fact['unseen']:.2f}"),
     ]
     if unsound:
         lines.append(("higher but unsound", ", ".join(f"{value:.2f}" for value in unsound[:3])))

@@ -1,0 +1,58 @@
+"""Parameters in the units of the data, about an origin where these units would lose digits."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gatewise.core.mixture import Measure, Mixture, leaf_predictors, leaf_weights, log_density
+from gatewise.core.origin import about
+from gatewise.core.predictors import Frame
+from gatewise.fit import frames
+from gatewise.fit.model import Model
+
+LOST = 1e-9  # error of a weight, or of an expert in working units, that is too large
+DENSITY = 1e-2  # of the error of a log density, that counts like it
+SAMPLE = 2048  # rows that are checked
+
+
+def at_home(model: Model, working: Mixture, measure: Measure) -> tuple[Mixture, Measure]:
+    """Return the given mixture and its measure for one in working units, checked against the latter on rows.
+
+    Where the values of experts and gates in the units of the data would differ by more than 1e-9 of their size, the
+    parts refer to the mean of the inputs instead of zero.
+    """
+
+    def moved(given: Mixture) -> tuple[Mixture, Measure, float]:
+        there = frames.reframe(working, measure, frames.home(given, model.framing))[1]
+        return given, there, error(model, (working, measure), (given, there))
+
+    plain = moved(model.given)
+    if plain[2] <= LOST:
+        return plain[:2]
+    origin = moved(about(model.given, model.framing.x.shift, model.framing.gate_x.shift))
+    return origin[:2] if origin[2] < 0.1 * plain[2] else plain[:2]
+
+
+def error(model: Model, working: tuple[Mixture, Measure], given: tuple[Mixture, Measure]) -> float:
+    """Return by how much values in the units of the data differ from those in working units, at some rows."""
+    block = model.rows.read(0, min(model.rows.n_units, SAMPLE))
+    gate = block.gate_x if block.unit is None else block.gate_x[:, block.unit]
+    outside = [_back(part, frame) for part, frame in zip((block.x, gate, block.y), model.framing, strict=True)]
+    inside = [_into(part, frame) for part, frame in zip(outside, model.framing, strict=True)]
+    here, there = (leaf_predictors(*pair, parts[0]) for pair, parts in ((working, inside), (given, outside)))
+    there = _into(there, model.framing.y) if working[0].family.location_scale else there
+    gaps = [((there - here).abs() / here.abs().clamp_min(1.0)).max()]
+    gaps.append((leaf_weights(*given, outside[1]) - leaf_weights(*working, inside[1])).abs().max())
+    if working[0].family.has_density:
+        known = log_density(*working, *inside) - log_density(*given, *outside)
+        gaps.append(DENSITY * (known - known.median()).abs().max())  # both differ by the logarithm of the unit of y
+    return float(torch.nan_to_num(torch.stack(gaps), torch.inf).max())
+
+
+def _back(values: Tensor, frame: Frame) -> Tensor:
+    return values * frame.scale[:, None] + frame.shift[:, None]
+
+
+def _into(values: Tensor, frame: Frame) -> Tensor:
+    return (values - frame.shift[:, None]) / frame.scale[:, None]

@@ -1,0 +1,240 @@
+"""The floor of standard deviations, and how many rows an expert with a small scale needs.
+
+The likelihood of a Gaussian mixture has no maximum: it grows without limit as one expert shrinks onto rows that it fits
+exactly. The floor keeps every scale positive, far below the noise of any data; whether a small scale is a collapse is
+decided by the rows behind it (`rows_needed`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import inf, lgamma, log
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.core.families import Family
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.core.predictors import named_by_role
+from gatewise.core.rows import Columns, Rows
+from gatewise.fit.frames import moments, row_weights
+
+OF_SPREAD = 1e-6  # floor, of the robust spread of the residuals
+OF_SQUARES = 1e-3  # the same where the family works with a covariance, whose entries have half the digits
+OF_STEP = 12.0**-0.5  # floor, of the step that a response is rounded to: the standard deviation of the rounding error
+OF_RANGE = 1e-8  # floor, of the largest deviation from the median: below, double precision loses the gradient
+GIVEN = "given as min_scale"
+FAR_OFF = "beside which the others have no digits"
+SMALL, PER_SMALL = 0.03, 3  # of the spread, or of the widest scale: a smaller scale needs 3 rows per parameter,
+TINY = 0.01  # and below this share it needs many rows
+PER_PARAMETER = 10  # times parameters of an expert plus one: rows that are many, whatever the scale
+ROUNDING = 2.0**-46  # relative rounding of a double, with some room
+READ = 65536  # rows read at once
+KEPT = 20000  # rows that the robust planes are fitted to
+ROUNDS = 20  # of reweighting
+LATTICE = 1e-3  # share of a step by which rounded values may miss it
+
+
+class Floor(NamedTuple):
+    """The least standard deviation of each response.
+
+    Attributes
+    ----------
+    value : Tensor (q,)
+        Lower bound of a standard deviation, in the units of the data.
+    tiny : Tensor (q,)
+        A scale below this needs many rows; -inf where the user gave the floor.
+    cause : tuple of str
+        What set the floor of each response, in words.
+    """
+
+    value: Tensor
+    tiny: Tensor
+    cause: tuple[str, ...]
+
+    def text(self) -> str:
+        """Return values and causes in words."""
+        return "; ".join(dict.fromkeys(f"{v:.3g}, {c}" for v, c in zip(self.value.tolist(), self.cause, strict=True)))
+
+
+def scale_floor(rows: Rows, min_scale: float | Tensor | Floor | None, family: Family) -> Floor:
+    """Return the floor of the standard deviation of each response.
+
+    Unless given it is the largest of ``1e-6 spread`` (with a full covariance ``1e-4 spread``), ``step / sqrt(12)`` and
+    ``1e-8 range``. The spread is 1.4826
+    times the median absolute residual from the plane of least absolute deviations; the step is the one that all values
+    of the response are multiples of, apart from a shift (none for values that were not rounded); the range is the
+    largest deviation from the median. All three belong to the weighted set of rows and have the units of the response.
+
+    Raises
+    ------
+    ValueError
+        If a given floor is not positive.
+    """
+    q = rows.y.shape[1]
+    if isinstance(min_scale, Floor):
+        return min_scale
+    if min_scale is not None:
+        floor = torch.as_tensor(min_scale, dtype=torch.float64).expand(q)
+        if not bool((floor > 0).all()):
+            raise ValueError(f"min_scale={min_scale}: the floor of a standard deviation is positive")
+        return Floor(floor, torch.full_like(floor, -inf), (GIVEN,) * q)
+    y, weight = _responses(rows)
+    spread = residual_spread(*_representatives(rows, y, weight))
+    share = OF_SQUARES if named_by_role(family.parameters(q), "covariance") else OF_SPREAD
+    parts = [_floor_of(one, weight, float(s), share) for one, s in zip(y, spread, strict=True)]
+    values, tiny, causes = zip(*parts, strict=True)
+    return Floor(torch.tensor(values).double(), torch.tensor(tiny).double(), causes)
+
+
+def least_floor(floors: list[Floor]) -> Floor:
+    """Return the floor of several data sets that are fitted in one batch: the least of each response."""
+    value = torch.stack([floor.value for floor in floors]).amin(0)
+    return Floor(value, torch.stack([floor.tiny for floor in floors]).amin(0), floors[0].cause)
+
+
+def _floor_of(y: Tensor, weight: Tensor | None, spread: float, share: float) -> tuple[float, float, str]:
+    """Return floor, tiny scale and cause of one response (n,)."""
+    seen, mass = (y, torch.ones_like(y)) if weight is None else (y[weight > 0], weight[weight > 0])
+    step = rounding_step(seen)
+    reach = float((seen - _middle(seen, mass)).abs().max())
+    digits = FAR_OFF if spread > ROUNDING * reach else "for double precision"
+    found = {
+        f"{100 * share:g} % of the spread {spread:.3g} of the residuals from a robust plane": share * spread,
+        f"the rounding error of a response in steps of {step:.3g}": OF_STEP * step,
+        f"1e-8 of the largest deviation {reach:.3g} from the median, {digits}": OF_RANGE * reach,
+        "1e-8 of the constant response": OF_RANGE * (float(seen.abs().max()) or 1.0) if reach == 0 else 0.0,
+    }
+    cause, value = max(found.items(), key=lambda item: item[1])
+    return value, max(TINY * spread, value), cause
+
+
+def _responses(rows: Rows) -> tuple[Tensor, Tensor | None]:
+    """Return responses (q, n) and the weight of every row."""
+    n = rows.n
+    y = torch.cat([rows.y.read(start, min(start + READ, n)) for start in range(0, n, READ)], -1)
+    return y, row_weights(rows.weight, rows.ends, n)
+
+
+def _representatives(rows: Rows, y: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return inputs (d, m), responses (q, m) and weights (m,): all rows, or equal steps through the sorted response."""
+    n = y.shape[-1]
+    mass = y.new_ones(n) if weight is None else weight
+    if n <= KEPT:
+        return rows.x.read(0, n), y, mass
+    order = torch.argsort(y[0], stable=True)
+    total = mass[order].cumsum(0)
+    points = (torch.arange(KEPT, dtype=torch.float64) + 0.5) / KEPT * total[-1]
+    chosen, counts = torch.unique(order[torch.searchsorted(total, points).clamp(max=n - 1)], return_counts=True)
+    return rows.x.take(chosen), y[:, chosen], counts.to(torch.float64)
+
+
+def residual_spread(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """Return 1.4826 times the median absolute residual (q,) from the plane of least absolute deviations.
+
+    Where more than half of the residuals are zero it is their mean, times 1.2533: both are the standard deviation of
+    Gaussian residuals.
+
+    Parameters
+    ----------
+    x : Tensor (d, n)
+    y : Tensor (q, n)
+    weight : Tensor (n,)
+    """
+    frame = moments(Columns(x), weight, None)
+    design = torch.cat([(x - frame.shift[:, None]) / frame.scale[:, None], torch.ones_like(x[:1])])
+    return torch.tensor([_spread(design, one - _middle(one, weight), weight) for one in y], dtype=torch.float64)
+
+
+def _spread(design: Tensor, y: Tensor, weight: Tensor) -> float:
+    """Return the robust spread of one response (n,) about a plane, by iteratively reweighted least squares."""
+    residual, best = y, float(y.abs() @ weight)
+    for _ in range(ROUNDS):
+        least = 1e-4 * best / float(weight.sum())
+        if not least > 0:
+            break
+        root = (weight / residual.abs().clamp_min(least)).sqrt()
+        plane = torch.linalg.lstsq((design * root).T, (y * root)[:, None], driver="gelsd").solution[:, 0]
+        trial = y - plane @ design
+        total = float(trial.abs() @ weight)
+        if not total < best * (1 - 1e-6):
+            break
+        residual, best = trial, total
+    size = residual.abs()
+    middle = float(_middle(size, weight))
+    return 1.4826 * middle if middle > 0 else 1.2533 * best / float(weight.sum())
+
+
+def _middle(values: Tensor, weight: Tensor) -> Tensor:
+    """Return the weighted median: the mean of the lower and the upper one."""
+    order = torch.argsort(values, stable=True)
+    total = weight[order].cumsum(0)
+    half = 0.5 * total[-1] * torch.tensor([1 - 1e-12, 1 + 1e-12], dtype=torch.float64)
+    return values[order][torch.searchsorted(total, half).clamp(max=len(values) - 1)].mean()
+
+
+def rounding_step(values: Tensor) -> float:
+    """Return the largest step that all differences of values (n,) are multiples of; 0 for values not rounded.
+
+    Examples
+    --------
+    >>> round(rounding_step(torch.tensor([0.3, 0.9, 2.1, 3.3], dtype=torch.float64)), 9)
+    0.6
+    >>> rounding_step(torch.tensor([0.3, 1.0, 2.2, 2.2 + 2**-0.5, 5.0, 6.1], dtype=torch.float64))
+    0.0
+    """
+    ordered = torch.unique(values)
+    gaps = ordered.diff()
+    gaps = gaps[gaps > ROUNDING * values.abs().max()]
+    if len(gaps) < 3:
+        return 0.0
+    step, least = float(gaps.min()), OF_SPREAD * float(gaps.sum())
+    while step > least:
+        left = (gaps - step * torch.round(gaps / step)).abs()
+        if not bool((left > LATTICE * step).any()):
+            return step
+        step = float(left[left > LATTICE * step].min())
+    return 0.0
+
+
+def many_rows(n: float, parameters: float) -> int:
+    """Return how many of n rows chance does not place within a hundredth of the spread about one plane.
+
+    The smallest m with ``(m - parameters - 1) log 100 >= log C(n, m)``: of the C(n, m) sets of m rows fewer than one in
+    a hundred is expected so close to a plane through `parameters` of them. At most ten rows per parameter and one.
+    """
+    most = round(PER_PARAMETER * (parameters + 1))
+    for m in range(int(parameters) + 1, most):
+        choices = lgamma(n + 1) - lgamma(m + 1) - lgamma(n - m + 1) if m < n else 0.0
+        if (m - parameters - 1) * -log(TINY) >= choices:
+            return m
+    return most
+
+
+def rows_needed(mixture: Mixture, measure: Measure, tiny: Mapping[str, Tensor], least: Tensor, n: float) -> Tensor:
+    """Return how many rows (S, L) each expert needs: `least`, more where its scale is small, many where it is tiny.
+
+    Small is a scale below 3 %, tiny one below 1 % of the spread or of the widest expert's scale: on few rows it is one
+    that chance finds, not one that the data have.
+
+    Parameters
+    ----------
+    tiny : mapping path -> Tensor (e,)
+        One hundredth of the spread for each entry of a scale; -inf for entries that are none.
+    least : Tensor (L,)
+        Parameters of every expert plus one.
+    n : sum of the weights
+    """
+    paths = measure.paths()
+    share = torch.full((len(next(iter(paths.values()))), mixture.n_leaves), inf, dtype=torch.float64)
+    for path, hundredth in tiny.items():
+        seen = hundredth > -inf
+        scale = paths[path].reshape(*share.shape, -1)[..., seen]
+        widest = torch.maximum(hundredth[seen] / TINY, scale.amax(1, keepdim=True))
+        share = torch.minimum(share, (scale / widest).amin(-1)) if bool(seen.any()) else share
+    outputs = next(iter(measure.experts.values())).shape[1 + mixture.depth]
+    parameters = (least - 1) / outputs
+    few = torch.where(share < SMALL, torch.maximum(least, torch.round(PER_SMALL * parameters)), least)
+    many = least.new_tensor([many_rows(n, each) for each in parameters.tolist()])
+    return torch.where(share < TINY, torch.maximum(least, many), few)
