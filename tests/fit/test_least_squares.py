@@ -42,7 +42,7 @@ def predicted(fit, x):
 def test_the_certified_optimum_of_c1_is_reached():
     target = json.loads((TARGETS / "C1_soft_gelu_exact_n2000.json").read_text())
     table = np.loadtxt(TARGETS / "C1_soft_gelu_exact_n2000.csv", delimiter=",", skiprows=1)
-    fit = least_squares(mixture_of("softmax", expert="gelu"), make_rows(table[:, :1], table[:, 1:]))
+    fit = least_squares(mixture_of("softmax", expert="bare-gelu"), make_rows(table[:, :1], table[:, 1:]))
     assert fit.status == Status.converged
     assert fit.objective == pytest.approx(target["best_objective"], rel=1e-8)
     coefficients = sorted(fit.measure.experts["coef"].flatten().tolist(), reverse=True)
@@ -151,7 +151,7 @@ def test_noise_of_any_size_is_certified():
 
 
 def test_data_without_noise_are_fitted_exactly():
-    mixture = mixture_of("softmax", expert="tanh")
+    mixture = mixture_of("softmax", expert="bare-tanh")
     x, y = drawn(mixture, noise=0.0, seed=5)
     fit = least_squares(mixture, make_rows(x, y))
     assert fit.sse < 1e-18 * ((y - y.mean()) ** 2).sum()
@@ -175,7 +175,7 @@ def test_an_optimum_of_relu_experts_lies_on_its_hinge_and_passes_the_test_there(
         return gate * np.maximum(t[2] * x + t[4], 0) + (1 - gate) * np.maximum(t[3] * x + t[5], 0)
 
     y = mean(rng.normal(0, 1.5, 6)) + 0.2 * rng.normal(size=400)
-    fit = least_squares(mixture_of("softmax", expert="relu"), make_rows(x[:, None], y[:, None]))
+    fit = least_squares(mixture_of("softmax", expert="bare-relu"), make_rows(x[:, None], y[:, None]))
     assert fit.status == Status.at_kink
     assert fit.certificate.passed
     (name,) = fit.certificate.kinks

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gatewise.core.mixture import Measure
 from gatewise.fit import frames
-from gatewise.fit.certify import certify, flags
+from gatewise.fit.certify import certify, expert_directions, flags, outputs_of
 from gatewise.fit.hinges import settle_on_hinges
 from gatewise.fit.kinks import settle_on_kinks
 from gatewise.fit.model import Model, shortest
@@ -81,7 +82,7 @@ def conclude(
     held = flags(certificate, problem.chart)
     return Fit(
         mixture=model.given,
-        measure=frames.reframe(problem.chart.mixture, working, model.framing.inverse())[1],
+        measure=_conventional(model, frames.reframe(problem.chart.mixture, working, model.framing.inverse())[1]),
         objective=float(ending.objective),
         log_likelihood=float(ending.log_likelihood),
         penalty=float(ending.penalty),
@@ -95,6 +96,14 @@ def conclude(
         notes=model.notes + _notes(model, certificate),
         sse=None if ending.sse is None else float(ending.sse),
     )
+
+
+def _conventional(model: Model, measure: Measure) -> Measure:
+    """Return a measure in the units of the data with experts of conventional size, where nothing given holds them."""
+    bounded = any(path.startswith("experts.") for path in model.bounded)
+    if bounded or expert_directions(model.chart, measure).shape[1] < outputs_of(model.chart):
+        return measure
+    return measure._replace(experts=model.given.expert.canonical(measure.experts))
 
 
 def scaled(problem: Problem, point: Tensor) -> Problem:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gatewise.core.chart import from_paths
 from gatewise.core.mixture import Measure, leaf_family, leaf_log_weights, leaf_predictors
-from gatewise.core.predictors import with_constant
+from gatewise.core.predictors import Parameter, with_constant
 from gatewise.core.rows import Block
 from gatewise.fit.problem import Problem
 
@@ -52,8 +52,8 @@ def applies(problem: Problem) -> bool:
     """Return whether experts can be moved: linear Gaussian experts, and gates with a free bias."""
     mixture = problem.chart.mixture
     bias = mixture.gates[-1].score.parameters(1).get("bias")
-    gaussian = mixture.expert.linear and mixture.family.closed_scale and "coef" in mixture.expert.parameters(1)
-    return gaussian and bias is not None and bias.free and mixture.branching[-1] > 1
+    planes = set(mixture.expert.parameters(1).values()) == {Parameter((1,), "slope"), Parameter((), "intercept")}
+    return planes and mixture.family.closed_scale and bias is not None and bias.free and mixture.branching[-1] > 1
 
 
 def relocations(problem: Problem, free: Tensor, taken: Sequence[int] | None = None) -> Tensor:

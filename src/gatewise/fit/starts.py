@@ -9,15 +9,14 @@ weighted set of rows, not on their order: weight two equals a row twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import prod
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gatewise.core.chart import Chart
+from gatewise.core.experts import Expert
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.core.predictors import with_constant
 from gatewise.core.rows import Block, Rows
 
 FEW = 2000  # units a start is drawn from and searched on
@@ -45,7 +44,7 @@ def thin(rows: Rows, generator: np.random.Generator, few: int = FEW) -> Rows:
 class _Cloud:
     """Rows in an order of their own (sorted by value) with weights, for draws that ignore the order given."""
 
-    def __init__(self, block: Block, response: Tensor) -> None:
+    def __init__(self, block: Block, response: Tensor, expert: Expert) -> None:
         inputs = torch.cat([block.x, response], 0)
         order = torch.arange(inputs.shape[-1])
         for column in inputs:
@@ -55,7 +54,7 @@ class _Cloud:
         n = inputs.shape[-1]
         unit = block.unit if block.unit is not None else torch.arange(n)
         self.weight = (torch.ones(n, dtype=torch.float64) if block.weight is None else block.weight[unit])[order]
-        self.design = with_constant(self.x)[0]
+        self.design = expert.design(self.x)
         self.total = float(self.weight.sum())
 
     def draw(self, generator: np.random.Generator, count: int, mass: Tensor | None = None) -> Tensor:
@@ -203,7 +202,7 @@ def draw_starts(
     """
     block = rows.read(0, rows.n_units)
     response = chart.mixture.family.link_start(block.y)
-    cloud = _Cloud(block, response)
+    cloud = _Cloud(block, response, chart.mixture.expert)
     out, kinds = [], []
     for i in range(count):
         kind = CYCLE[i % len(CYCLE)]
@@ -241,8 +240,12 @@ def from_shares(
         if contrast and "temperature" in params:
             params = _contrasted(params, gate.score.slopes(), generator)
         gates.append({k: v.reshape(mixture.branching[:level] + v.shape[1:]) for k, v in params.items()})
-    planes, spread = _planes_of(block.x, response, pull)
-    experts = _expert_start(mixture, planes, spread, block.x.shape[-2], generator)
+    coefficients, spread = _regressions(mixture.expert.design(block.x), response, pull)
+
+    def draw(shape: tuple[int, ...]) -> Tensor:
+        return torch.from_numpy(generator.standard_normal(shape))
+
+    experts = mixture.expert.start(block.x, response, pull, coefficients, draw)
     q = response.shape[0]
     family = mixture.family.start(spread)
     return Measure(
@@ -261,37 +264,18 @@ def _contrasted(
     return {**moved, "temperature": sharp * params["temperature"], "bias": sharp * params["bias"]}
 
 
-def _planes_of(x: Tensor, response: Tensor, pull: Tensor) -> tuple[Tensor, Tensor]:
-    """Return least-squares planes (L, q, P) and residual standard deviations (L, q) for weights (L, n)."""
-    design = with_constant(x)[0]
+def _regressions(design: Tensor, response: Tensor, pull: Tensor) -> tuple[Tensor, Tensor]:
+    """Return least-squares coefficients (L, q, P) and residual standard deviations (L, q) for weights (L, n)."""
     gram = (design * pull.unsqueeze(-2)) @ design.mT
     right = (response * pull.unsqueeze(-2)) @ design.mT
     size = gram.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
     eye = torch.eye(gram.shape[-1], dtype=gram.dtype)
-    planes = torch.linalg.solve(gram + (1e-6 * size + 1e-9) * eye, right.mT).mT
-    square = (response - planes @ design) ** 2
+    found = torch.linalg.solve(gram + (1e-6 * size + 1e-9) * eye, right.mT).mT
+    square = (response - found @ design) ** 2
     mass = pull.sum(-1).clamp_min(1e-12)
     spread = torch.sqrt((square * pull.unsqueeze(-2)).sum(-1) / mass[:, None])
     whole = torch.sqrt((square * pull.unsqueeze(-2)).sum((0, -1)) / mass.sum())
-    return planes, torch.maximum(spread, 0.01 * whole).clamp_min(1e-8)
-
-
-def _expert_start(
-    mixture: Mixture, planes: Tensor, spread: Tensor, d: int, generator: np.random.Generator
-) -> dict[str, Tensor]:
-    """Return expert parameters: slopes and intercept of the plane where the expert is linear, scattered otherwise."""
-    out: dict[str, Tensor] = {}
-    scatter = 0.0 if mixture.expert.linear else 0.5
-    for name, spec in mixture.expert.parameters(d).items():
-        shape = planes.shape[:2] + spec.shape
-        noise = torch.from_numpy(generator.standard_normal(prod(shape))).reshape(shape)
-        if name == "coef":
-            out[name] = planes[..., :-1] + scatter * noise
-        elif name == "intercept":
-            out[name] = planes[..., -1] + scatter * noise
-        else:
-            out[name] = spec.initial + scatter * noise
-    return out
+    return found, torch.maximum(spread, 0.01 * whole).clamp_min(1e-8)
 
 
 def given_starts(chart: Chart, measures: Sequence[Measure]) -> Tensor:

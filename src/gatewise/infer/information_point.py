@@ -41,6 +41,14 @@ class Point(NamedTuple):
         """The chart of the working mixture."""
         return self.model.chart
 
+    @property
+    def conventions(self) -> Tensor:
+        """The free coordinates of experts whose values are a convention."""
+        paths = (f"experts.{name}" for name in self.chart.mixture.expert.held())
+        columns = [self.chart.columns(path).flatten() for path in paths]
+        found = torch.cat([torch.full((1,), -1), *columns]).unique()
+        return found[found >= 0]
+
 
 def locate(fit: Fit, rows: Rows, **given: Any) -> Point:
     """Return where a fit lies in working units.

@@ -13,7 +13,7 @@ from gatewise.core.gates import Gate, describe
 from gatewise.core.gates import gate as gate_of
 from gatewise.core.mixture import Mixture
 from gatewise.infer.identifiability.check import identify_atom, whole_number
-from gatewise.infer.identifiability.leaf import leaf_atom
+from gatewise.infer.identifiability.leaf import EXPERT, leaf_atom, slots
 from gatewise.infer.identifiability.result import Identifiability
 from gatewise.infer.identifiability.verdict import Verdict
 
@@ -161,6 +161,9 @@ def assess(mixture: Mixture, estimator: str = "ml", gauge: str = "fixed") -> Ide
     free_shift = all(one.link.translation_invariant for one in mixture.gates)
     one = Gaussian() if isinstance(mixture.family, FullGaussian) else mixture.family  # of one response
     family = one if estimator == "ml" else None
+    if gauge == "fixed":
+        layout = slots(mixture.gates, mixture.expert, family, 2)
+        held += [slot.path for slot in layout if slot.part == EXPERT and slot.key in mixture.expert.held()]
     order = 2 if free_shift else 1
     single = identify(mixture.gates, mixture.expert, estimator, order=order, held=held, family=family)
     pair = identify(mixture.gates, mixture.expert, estimator, order=1, atoms=2, held=held, family=family)
