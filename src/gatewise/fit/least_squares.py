@@ -123,7 +123,7 @@ def least_squares(
     sound = soundness(first, found).sound & value.isfinite()
     tell("Newton", 0, POLISHED)
     count = POLISHED if first is everything else CARRIED
-    point, spent = polished(everything, found, worth(value, sound), count, deadline)
+    point, spent = polished(everything, found, worth(value, sound), count, deadline, keep_up=True)
     return conclude(model, everything, point, Searched(first, found, kinds, sound), spent, True, deadline)
 
 
