@@ -97,7 +97,8 @@ class Terms:
         mark = f"y{index[0]} " if room in ("experts", "family") and index and self.q > 1 else ""
         index = index[1:] if room == "experts" else index
         if room == "experts":
-            entry = self.inputs[index[0]] if name == "coef" else " ".join([name, *map(str, index)])
+            known = self.fit.mixture.expert.entries(name, self.inputs)
+            entry = known[index[0]] if known else " ".join([name, *map(str, index)])
             return f"{mark}{entry}"
         if room == "family":
             return f"{mark}{name}"

@@ -59,7 +59,7 @@ def polished(
     more : int
         Further ends that are polished where all of those turn out unsound.
     keep_up : bool
-        Leave an end where it is once, at the pace of its last round, it would not reach the best one in the rounds left.
+        Leave an end where it is once the pace of its last round would not take it to the best one in the rounds left.
     """
     order = different(value, count + more)
     first = _polish(problem, found[order[:count]], deadline, keep_up)

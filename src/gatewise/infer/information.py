@@ -124,10 +124,10 @@ def _at_convention(point: Point, root: Tensor, gauge: Tensor) -> tuple[Tensor, T
 
     Of a unit whose scale can be moved between slopes and output weight the output weight is then known.
     """
-    chart, measure = point.chart, point.chart.measure(point.free)
-    own, known = expert_directions(chart, measure), point.conventions
-    if not own.shape[1] or own.shape[1] != len(known):
+    chart, measure, known = point.chart, point.chart.measure(point.free), point.conventions
+    if not len(known):
         return root, gauge
+    own = expert_directions(chart, measure)
     root = root - own @ torch.linalg.solve(own[known], root[known])
     root[known] = 0.0
     return root, gate_directions(chart, measure)

@@ -18,6 +18,7 @@ from gatewise.core.chart import LOG, RECIPROCAL, Chart, from_paths
 from gatewise.core.mixture import Measure
 from gatewise.core.rows import Rows
 from gatewise.fit import frames
+from gatewise.fit.certify import expert_directions
 from gatewise.fit.conclude import SMALLEST
 from gatewise.fit.model import Model, Slopes, prepare, shortest
 from gatewise.fit.problem import CELLS, FEWEST, MOST, Problem, evaluate, problem_of
@@ -43,11 +44,13 @@ class Point(NamedTuple):
 
     @property
     def conventions(self) -> Tensor:
-        """The free coordinates of experts whose values are a convention."""
+        """The free coordinates of experts whose values are a convention: one for each direction of no effect."""
         paths = (f"experts.{name}" for name in self.chart.mixture.expert.held())
         columns = [self.chart.columns(path).flatten() for path in paths]
         found = torch.cat([torch.full((1,), -1), *columns]).unique()
-        return found[found >= 0]
+        found = found[found >= 0]
+        directions = expert_directions(self.chart, self.chart.measure(self.free))
+        return found if directions.shape[1] == len(found) else found[:0]
 
 
 def locate(fit: Fit, rows: Rows, **given: Any) -> Point:

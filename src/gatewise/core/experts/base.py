@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -28,7 +28,7 @@ UNIT = ("slope", "threshold", "output", "intercept")  # roles of ``output * fn(s
 
 @dataclass(frozen=True)
 class Expert(Predictor):
-    """A predictor with one child per output; what `response` says about changing the units of y.
+    """A predictor with one child per output.
 
     A new expert needs `parameters` and `__call__`; override the rest where a closed form exists.
 
@@ -47,6 +47,10 @@ class Expert(Predictor):
     def slopes(self) -> tuple[str, ...]:
         """Return the parameters that multiply the inputs: not unique when these are collinear."""
         return self.names("slope")
+
+    def entries(self, name: str, inputs: Sequence[str]) -> tuple[str, ...]:
+        """Return what the entries of a parameter belong to, in words made of the names of the inputs; (): in none."""
+        return tuple(inputs) if name in self.slopes() else ()
 
     def kinked(self) -> bool:
         """Return whether the first derivative jumps somewhere."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations_with_replacement
@@ -25,6 +26,12 @@ def monomials(d: int, degree: int) -> tuple[tuple[int, ...], ...]:
     """
     powers = range(2, degree + 1)
     return tuple(found for power in powers for found in combinations_with_replacement(range(d), power))
+
+
+def _words(factors: Sequence[str]) -> str:
+    """Return a product in words: ``age^2 dose``."""
+    counts = {name: factors.count(name) for name in factors}
+    return " ".join(name if count == 1 else f"{name}^{count}" for name, count in counts.items())
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,11 @@ class Polynomial(Expert):
         count = comb(d + self.degree, d) - 1 - d
         powers = Parameter((count,), "quadratic" if self.degree == 2 else "")
         return {"coef": Parameter((d,), "slope"), "powers": powers, "intercept": Parameter((), "intercept")}
+
+    def entries(self, name: str, inputs: Sequence[str]) -> tuple[str, ...]:
+        if name != "powers":
+            return super().entries(name, inputs)
+        return tuple(_words([inputs[i] for i in product]) for product in monomials(len(inputs), self.degree))
 
     def design(self, x: Tensor) -> Tensor:
         """Return the inputs, their products and a constant ``(*B, P, n)`` for x ``(*B, d, n)``."""
