@@ -1,15 +1,22 @@
 """Named experts fit data of their own kind, in any units of the response; the bare forms keep their fixed height."""
 
 import warnings
+from dataclasses import dataclass
 from math import erf, sqrt
 
 import numpy as np
 import pytest
+import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from gatewise import EXPERTS, MixtureOfExpertsRegressor
-from gatewise.core.experts import Activation, Polynomial
+from gatewise import EXPERTS, GATES, MixtureOfExpertsRegressor
+from gatewise.core.experts import Activation, Expert, Polynomial
 from gatewise.core.experts.polynomial import monomials
+from gatewise.core.mixture import Mixture
+from gatewise.core.predictors import Parameter, affine
+from gatewise.fit.frames import equal_at_the_origin
+from gatewise.infer.identifiability import Verdict
+from gatewise.infer.identifiability.compose import assess
 
 UNITS = (1e4, 1e3)  # shift and scale of the response
 FUNCTIONS = {
@@ -142,6 +149,75 @@ def test_one_polynomial_is_regression_on_the_monomials(name, d, method):
     assert model.log_likelihood_ == pytest.approx(expected, rel=1e-10, abs=1e-8)
     assert model.fit_.df == len(columns) + 2
     assert model.status_ == "converged"
+
+
+@pytest.mark.parametrize("gate", ["softmax", "laplace"])
+def test_theory_finds_no_ridge_once_the_scale_of_a_unit_is_a_convention(gate):
+    mixture = Mixture((GATES[gate],), (2,), EXPERTS["relu"])
+    assert assess(mixture, "ls").verdict is not Verdict.ridge
+    assert assess(mixture, "ls", gauge="none").verdict is Verdict.ridge
+
+
+@dataclass(frozen=True)
+class Renamed(Expert):
+    """A hidden unit in other words, and with derivatives by automatic differentiation."""
+
+    def parameters(self, d):
+        roles = {"way": "slope", "turn": "threshold", "height": "output", "level": "intercept"}
+        return {name: Parameter((d,) if name == "way" else (), role) for name, role in roles.items()}
+
+    def __call__(self, params, x):
+        inside = affine(params["way"], params["turn"], x)
+        return params["height"][..., None] * torch.sigmoid(inside) + params["level"][..., None]
+
+
+@dataclass(frozen=True)
+class Waves(Expert):
+    """A linear expert whose parameter has no role at all."""
+
+    linear = True
+
+    def parameters(self, d):
+        return {"heights": Parameter((2 * d + 1,))}
+
+    def __call__(self, params, x):
+        return params["heights"] @ torch.cat([torch.sin(x), torch.cos(x), torch.ones_like(x[..., :1, :])], -2)
+
+
+@pytest.mark.parametrize("d", [1, 3])
+def test_starts_follow_roles_and_not_names(d):
+    x, y, _, truth = drawn(FUNCTIONS["sigmoid"], d, mixed=True, n=200, noise=0.03)
+    for expert in ("sigmoid", Renamed()):
+        assert fitted(x, y, 2, expert=expert, n_init=5).log_likelihood_ > truth
+
+
+@pytest.mark.parametrize("d", [1, 2, 5])
+def test_a_linear_expert_without_roles_starts_at_its_regression(d):
+    x, _, _, _ = drawn(np.tanh, d, n=200)
+    design = np.column_stack([np.sin(x), np.cos(x), np.ones(len(x))])
+    y = design @ np.arange(2 * d + 1.0)[:, None] + np.random.default_rng(d).normal(size=(200, 1))
+    rest = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
+    model = fitted(x, y, 1, expert=Waves(), n_init=1)
+    assert model.log_likelihood_ == pytest.approx(-100 * (np.log(2 * np.pi * np.mean(rest**2)) + 1), rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("expert", "shared", "moves"),
+    [
+        ("linear", ("coef",), False),
+        ("linear", ("intercept",), True),
+        ("linear", ("coef", "intercept"), False),
+        ("relu", ("output",), False),
+        ("relu", ("bias",), True),
+        ("relu", ("coef", "intercept"), False),
+        ("polynomial", ("coef",), True),
+        ("polynomial", ("powers",), False),
+        ("polynomial", ("coef", "powers"), False),
+    ],
+)
+def test_what_leaves_share_stays_equal_in_working_units(expert, shared, moves):
+    mixture = Mixture((GATES["softmax"],), (2,), EXPERTS[expert], shared=tuple(f"experts.{name}" for name in shared))
+    assert equal_at_the_origin(mixture) is moves
 
 
 def test_a_summary_names_the_products_of_the_inputs():

@@ -158,7 +158,7 @@ def test_data_without_noise_are_fitted_exactly():
 
 
 def test_a_bound_that_holds_is_named():
-    mixture = mixture_of("sigmoid", expert="gelu")
+    mixture = mixture_of("sigmoid", expert="bare-gelu")
     x, y = drawn(mixture)
     fit = least_squares(mixture, make_rows(x, y), bounds={"experts.coef": (-0.2, 0.2)}, starts=8)
     assert Status.at_bound in fit.flags
@@ -209,13 +209,13 @@ def test_time_that_is_up_gives_the_best_so_far():
 
 
 def test_equal_seeds_give_equal_fits():
-    x, y = drawn(mixture_of("sigmoid", expert="gelu"), noise=0.5)
-    fits = [least_squares(mixture_of("sigmoid", expert="gelu"), make_rows(x, y), seed=7) for _ in range(2)]
+    x, y = drawn(mixture_of("sigmoid", expert="bare-gelu"), noise=0.5)
+    fits = [least_squares(mixture_of("sigmoid", expert="bare-gelu"), make_rows(x, y), seed=7) for _ in range(2)]
     assert fits[0].objective == fits[1].objective
 
 
 def test_the_size_of_weights_changes_no_status_and_negative_ones_are_refused():
-    mixture = mixture_of("sigmoid", expert="gelu")
+    mixture = mixture_of("sigmoid", expert="bare-gelu")
     x, y = drawn(mixture)
     start = [least_squares(mixture, make_rows(x, y)).measure]
     fits = [least_squares(mixture, make_rows(x, y, weight=w * torch.ones(300)), starts=start) for w in (1e-5, 1.0, 1e5)]

@@ -90,11 +90,7 @@ def _settle(cloud: _Cloud, share: Tensor, rounds: int) -> Tensor:
     label = torch.zeros(share.shape[-1], dtype=torch.long)
     for _ in range(rounds):
         residual = cloud.residual(cloud.regress(share))
-        spread = (
-            (share * cloud.weight * residual).sum(-1) / (share * cloud.weight).sum(-1).clamp_min(1e-12)
-        ).clamp_min(1e-6)
-        spread = 0.5 * (spread + spread.mean())
-        label = (residual / spread[:, None] + torch.log(spread)[:, None]).argmin(0)
+        label = _best_explained(residual, share * cloud.weight)
         share = torch.nn.functional.one_hot(label, leaves).T.to(torch.float64)
         empty = (share @ cloud.weight) < cloud.design.shape[0]
         if bool(empty.any()):
@@ -104,6 +100,13 @@ def _settle(cloud: _Cloud, share: Tensor, rounds: int) -> Tensor:
                 share[leaf] = cloud.nearest(cloud.x, far, 2.0 * cloud.design.shape[0])
                 worst = torch.where(share[leaf] > 0, -1.0, worst)
     return label
+
+
+def _best_explained(residual: Tensor, pull: Tensor) -> Tensor:
+    """Return the leaf (n,) of every row by squared residuals (L, n), given the weights (L, n) behind these."""
+    spread = ((pull * residual).sum(-1) / pull.sum(-1).clamp_min(1e-12)).clamp_min(1e-6)
+    spread = 0.5 * (spread + spread.mean())
+    return (residual / spread[:, None] + torch.log(spread)[:, None]).argmin(0)
 
 
 def _planes(cloud: _Cloud, leaves: int, generator: np.random.Generator) -> Tensor:
@@ -190,6 +193,7 @@ KINDS: dict[str, Callable[[_Cloud, int, np.random.Generator], Tensor]] = {
     "sharp": _sharp,
 }
 CYCLE = ("planes", "clusters", "subsets", "sharp")
+CURVES, FIRM = 3, 0.9  # rounds in which rows go to units that bend, and the share they give to one
 PLANES = 64  # minimal subsets tried for one sharp plane
 
 
@@ -213,6 +217,8 @@ def draw_starts(
         back = torch.empty_like(share)
         back[:, cloud.order] = share
         mixed = back[torch.from_numpy(generator.permutation(chart.mixture.n_leaves))]
+        if chart.mixture.expert.is_hidden_unit:
+            mixed = _along_curves(chart.mixture, block, response, mixed, generator)
         out.append(chart.free(from_shares(chart.mixture, block, response, mixed, generator, contrast)))
         kinds.append(kind)
     free = torch.stack(out)
@@ -228,10 +234,7 @@ def from_shares(
     contrast: bool,
 ) -> Measure:
     """Return a measure to start from, given the share (L, n) of every row that each leaf should take."""
-    weight = share.new_ones(share.shape[-1])
-    if block.weight is not None:
-        weight = block.weight if block.unit is None else block.weight[block.unit]
-    pull = share * weight
+    pull = share * _row_weights(block)
     gates = []
     for level, gate in enumerate(mixture.gates):
         below = pull.reshape(mixture.nodes(level), mixture.branching[level], -1, pull.shape[-1]).sum(2)
@@ -240,12 +243,7 @@ def from_shares(
         if contrast and "temperature" in params:
             params = _contrasted(params, gate.score.slopes(), generator)
         gates.append({k: v.reshape(mixture.branching[:level] + v.shape[1:]) for k, v in params.items()})
-    coefficients, spread = _regressions(mixture.expert.design(block.x), response, pull)
-
-    def draw(shape: tuple[int, ...]) -> Tensor:
-        return torch.from_numpy(generator.standard_normal(shape))
-
-    experts = mixture.expert.start(block.x, response, pull, coefficients, draw)
+    experts, spread = _expert_start(mixture.expert, block.x, response, pull, generator)
     q = response.shape[0]
     family = mixture.family.start(spread)
     return Measure(
@@ -253,6 +251,40 @@ def from_shares(
         {k: v.reshape(mixture.branching + (q,) + v.shape[2:]) for k, v in experts.items()},
         {k: v.reshape(mixture.branching + v.shape[1:]) for k, v in family.items()},
     )
+
+
+def _row_weights(block: Block) -> Tensor:
+    if block.weight is None:
+        return block.x.new_ones(block.x.shape[-1])
+    return block.weight if block.unit is None else block.weight[block.unit]
+
+
+def _expert_start(
+    expert: Expert, x: Tensor, response: Tensor, pull: Tensor, generator: np.random.Generator
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Return parameters (L, q, *shape) of experts and the residual spread (L, q) of the regressions behind them."""
+    coefficients, spread = _regressions(expert.design(x), response, pull)
+
+    def draw(shape: tuple[int, ...]) -> Tensor:
+        return torch.from_numpy(generator.standard_normal(shape))
+
+    return expert.start(x, response, pull, coefficients, draw), spread
+
+
+def _along_curves(
+    mixture: Mixture, block: Block, response: Tensor, share: Tensor, generator: np.random.Generator
+) -> Tensor:
+    """Return shares (L, n) after some rounds in which rows go to the drawn unit that explains them best.
+
+    Planes do not follow what bends.
+    """
+    weight = _row_weights(block)
+    for _ in range(CURVES):
+        experts, _ = _expert_start(mixture.expert, block.x, response, share * weight, generator)
+        residual = ((response - mixture.expert(experts, block.x)) ** 2).sum(-2)
+        label = _best_explained(residual, share * weight)
+        share = FIRM * torch.nn.functional.one_hot(label, len(share)).T + (1 - FIRM) / len(share)
+    return share
 
 
 def _contrasted(

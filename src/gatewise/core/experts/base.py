@@ -44,6 +44,11 @@ class Expert(Predictor):
         """Return an expert and parameters with value ``(old value - shift) / scale`` per output, or None."""
         return None
 
+    @property
+    def is_hidden_unit(self) -> bool:
+        """Whether the roles are those of ``output * fn(slope . x + threshold) + intercept``."""
+        return not self.linear and all(self.names(role) for role in UNIT)
+
     def slopes(self) -> tuple[str, ...]:
         """Return the parameters that multiply the inputs: not unique when these are collinear."""
         return self.names("slope")
@@ -110,7 +115,7 @@ class Expert(Predictor):
             Shape -> standard normal numbers.
         """
         specs = self.parameters(len(x))
-        if not self.linear and [self.names(role) for role in UNIT].count(()) == 0:
+        if self.is_hidden_unit:
             return hidden_unit_start(self, x, y, weight, coefficients, draw)
         noise = {name: SCATTER * draw((*coefficients.shape[:2], *spec.shape)) for name, spec in specs.items()}
         if self.linear:
@@ -127,22 +132,21 @@ def hidden_unit_start(
 ) -> dict[str, Tensor]:
     """Return the best of some ``output * fn(slope . x + threshold) + intercept`` for every leaf and output.
 
-    Drawn are a direction near the slope of the plane, how steep the unit is along it, and a row of the leaf at which
-    it bends; output weight and intercept are those of weighted least squares. Other parameters are at their initial
-    values.
+    Drawn are a direction near the slope of the plane, how steep the unit is along it, and the share of the leaf that
+    lies before the row at which it bends; output weight and intercept are those of weighted least squares. Other
+    parameters are at their initial values.
     """
     (slope, *_), (threshold, *_), (output, *_), (intercept, *_) = (expert.names(role) for role in UNIT)
     d, own = len(x), (CANDIDATES, *plane.shape[:2])
     way = torch.nn.functional.normalize(plane[..., :-1], dim=-1) + SCATTER / d**0.5 * draw((*own, d))
     steep = torch.exp(SCATTER * draw(own)) * draw(own).sign() * 1.5
     slopes = torch.nn.functional.normalize(way, dim=-1) * steep[..., None]
-    total = weight.cumsum(-1)
-    rank = torch.special.ndtr(draw(own)).movedim(1, 0).flatten(1) * total[:, -1:]
-    row = torch.searchsorted(total, rank.contiguous()).clamp(max=x.shape[-1] - 1)
-    at = x.mT[row].unflatten(1, (CANDIDATES, -1)).movedim(0, 1)
+    along, order = (slopes @ x).sort(dim=-1, stable=True)
+    mass = weight[:, None].expand_as(along).gather(-1, order).cumsum(-1)
+    row = torch.searchsorted(mass, torch.special.ndtr(draw(own))[..., None] * mass[..., -1:])
     specs = expert.parameters(d)
     params = {name: plane.new_full((*own, *spec.shape), spec.initial) for name, spec in specs.items()}
-    params |= {slope: slopes, threshold: -(slopes * at).sum(-1)}
+    params |= {slope: slopes, threshold: -along.gather(-1, row.clamp(max=x.shape[-1] - 1))[..., 0]}
     params |= {output: plane.new_ones(own), intercept: plane.new_zeros(own)}
     value = expert(params, x)
     mass = weight / weight.sum(-1, keepdim=True).clamp_min(1e-300)
