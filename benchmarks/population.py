@@ -59,7 +59,7 @@ SPACE = _measure(
 TRUTHS = {
     "softmax d=1": Truth("softmax", _measure("weight", [[1.5], [0.0]], LINES, SCALES), Cube(-2.0, 2.0), 6.0),
     "softmax gelu": Truth(
-        "softmax", _measure("weight", [[1.5], [0.0]], LINES, SCALES), Cube(-2.0, 2.0), 6.0, 0.5, "gelu", "l2"
+        "softmax", _measure("weight", [[1.5], [0.0]], LINES, SCALES), Cube(-2.0, 2.0), 6.0, 0.5, "bare-gelu", "l2"
     ),
     "laplace d=1": Truth("laplace", _measure("center", [[-0.5], [0.8]], LINES, SCALES), Cube(-2.0, 2.0), 1.8),
     "laplace d=2": Truth("laplace", PLANE, Ball((0.0, 0.0), 1.5), 1.5, 0.7),

@@ -83,9 +83,9 @@ class Case(NamedTuple):
 
 
 CASES = (
-    Case("sigmoid, GELU", sigmoid_gelu, 8, Mixture((GATES["sigmoid"],), (2,), EXPERTS["gelu"])),
+    Case("sigmoid, GELU", sigmoid_gelu, 8, Mixture((GATES["sigmoid"],), (2,), EXPERTS["bare-gelu"])),
     Case("sigmoid, linear", sigmoid_linear, 8, Mixture((GATES["sigmoid"],), (2,), EXPERTS["linear"])),
-    Case("softmax, ReLU", softmax_relu, 6, Mixture((GATES["softmax"],), (2,), EXPERTS["relu"])),
+    Case("softmax, ReLU", softmax_relu, 6, Mixture((GATES["softmax"],), (2,), EXPERTS["bare-relu"])),
     Case(
         "Laplace (2, 2), linear",
         hierarchical_laplace,

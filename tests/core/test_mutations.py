@@ -10,7 +10,7 @@ import torch
 from gatewise import testing
 from gatewise.core import chart, derivatives, mixture, squares
 from gatewise.core.chart import Chart
-from gatewise.core.experts import EXPERTS, Activation, Linear
+from gatewise.core.experts import EXPERTS, Activation, HiddenUnit, Linear, Polynomial
 from gatewise.core.families import FullGaussian, Gaussian, LeafLocal, Poisson, StudentT
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.links import Logits, NormalisedSigmoid, Sigmoid, Softmax
@@ -79,17 +79,28 @@ def without_mixed_derivatives(right):
     return local
 
 
-def forgets(name):
-    """A change of units that leaves one parameter as it was."""
+def forgets(name, whole=True):
+    """A change of units (`whole`: with the part in those units) that leaves one parameter as it was."""
 
     def wrong(right):
         def rescale(self, params, *rest):
-            other, moved = right(self, params, *rest)
-            return other, {**moved, name: params[name]}
+            found = right(self, params, *rest)
+            moved = {**(found[1] if whole else found), name: params[name]}
+            return (found[0], moved) if whole else moved
 
         return rescale
 
     return wrong
+
+
+def turned_output(right):
+    """Tangents along which slopes and output weight grow together."""
+
+    def tangents(self, params):
+        found = right(self, params)
+        return {**found, "output": -found["output"]}
+
+    return tangents
 
 
 def without_outer_product_of_the_score(right):
@@ -226,11 +237,18 @@ MUTATIONS = [
     (testing.law_rescale_inputs, Quadratic(), Quadratic, "rescale", forgets("weight")),
     (testing.law_rescale_inputs, Distance(), Distance, "rescale", first_argument),
     (testing.law_rescale_inputs, Cosine(), Cosine, "rescale", first_argument),
-    (testing.law_rescale_inputs, EXPERTS["tanh"], Activation, "rescale", forgets("intercept")),
+    (testing.law_rescale_inputs, EXPERTS["bare-tanh"], Activation, "rescale", forgets("intercept")),
+    (testing.law_rescale_inputs, EXPERTS["tanh"], HiddenUnit, "rescale", forgets("bias")),
+    (testing.law_rescale_inputs, EXPERTS["cubic"], Polynomial, "rescale", forgets("powers")),
     (testing.law_standardised_score, Distance(), Distance, "standardised", itself),
     (testing.law_standardised_score, Activated(Distance()), Distance, "standardised", itself),
     (testing.law_rescale_response, Linear(), Linear, "rescale_response", forgets("coef")),
-    (testing.law_rescale_response, EXPERTS["relu"], Activation, "rescale_response", first_argument),
+    (testing.law_rescale_response, EXPERTS["bare-relu"], Activation, "rescale_response", first_argument),
+    (testing.law_rescale_response, EXPERTS["relu"], HiddenUnit, "rescale_response", forgets("output")),
+    (testing.law_expert_tangents, EXPERTS["relu"], HiddenUnit, "tangents", always({})),
+    (testing.law_expert_tangents, EXPERTS["relu"], HiddenUnit, "tangents", turned_output),
+    (testing.law_expert_tangents, HiddenUnit("square"), HiddenUnit, "canonical", lambda right: lambda self, p: dict(p)),
+    (testing.law_expert_tangents, HiddenUnit("cube"), HiddenUnit, "canonical", forgets("bias", whole=False)),
     (testing.law_standardised_expert, EXPERTS["relu-no-bias"], Activation, "standardised", itself),
     (testing.law_slopes, Affine(), Affine, "slopes", always(("weight", "bias"))),
     (testing.law_slopes, Distance(), Score, "slopes", always(("center",))),

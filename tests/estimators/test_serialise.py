@@ -4,6 +4,7 @@ import hashlib
 import json
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from gatewise.core.families import FAMILIES, Binomial
 from gatewise.core.scores import Affine
 from gatewise.estimators.encoding import PARTS, decode, encode
 
+MODELS = Path(__file__).parents[1] / "data" / "models"
 CASES = [
     {},
     {"gate": "laplace", "n_experts": 3},
@@ -98,6 +100,35 @@ def test_every_part_of_the_package_can_be_saved():
 @dataclass(frozen=True)
 class Shifted(Affine):
     """A user's own score."""
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "bare-gelu",
+            [
+                [1000.1824482642498, 0.43734293184898454],
+                [1022.314951940798, 0.06722636151029493],
+                [999.7921667181032, 3.8935925492684325],
+            ],
+        ),
+        (
+            "tanh-no-bias",
+            [
+                [996.7106708389362, -0.1569596321660443],
+                [1022.4496776736901, -1.3277207541927676],
+                [982.092541213069, 2.66391506278447],
+            ],
+        ),
+    ],
+)
+def test_experts_of_a_standardised_response_are_read_and_predict_the_same(name, expected):
+    """Files of the time when `standardize` moved a bare expert to the units of y."""
+    model = load_model(MODELS / f"{name}-standardised-response.json")
+    x = np.array([[0.0, 0.0], [1.0, -0.5], [-1.5, 2.0]])
+    np.testing.assert_allclose(model.predict(x), expected, rtol=1e-13)
+    assert model.mixture_.expert.location is not None
 
 
 def test_parts_of_users_are_refused(lines, tmp_path):

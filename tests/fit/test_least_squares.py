@@ -43,7 +43,7 @@ def predicted(fit, x):
 def test_the_certified_optimum_of_c1_is_reached():
     target = json.loads((TARGETS / "C1_soft_gelu_exact_n2000.json").read_text())
     table = np.loadtxt(TARGETS / "C1_soft_gelu_exact_n2000.csv", delimiter=",", skiprows=1)
-    fit = least_squares(mixture_of("softmax", expert="gelu"), make_rows(table[:, :1], table[:, 1:]))
+    fit = least_squares(mixture_of("softmax", expert="bare-gelu"), make_rows(table[:, :1], table[:, 1:]))
     assert fit.status == Status.converged
     assert fit.objective == pytest.approx(target["best_objective"], rel=1e-8)
     coefficients = sorted(fit.measure.experts["coef"].flatten().tolist(), reverse=True)
@@ -154,14 +154,14 @@ def test_noise_of_any_size_is_certified():
 
 
 def test_data_without_noise_are_fitted_exactly():
-    mixture = mixture_of("softmax", expert="tanh")
+    mixture = mixture_of("softmax", expert="bare-tanh")
     x, y = drawn(mixture, noise=0.0, seed=5)
     fit = least_squares(mixture, make_rows(x, y))
     assert fit.sse < 1e-18 * ((y - y.mean()) ** 2).sum()
 
 
 def test_a_bound_that_holds_is_named():
-    mixture = mixture_of("sigmoid", expert="gelu")
+    mixture = mixture_of("sigmoid", expert="bare-gelu")
     x, y = drawn(mixture)
     fit = least_squares(mixture, make_rows(x, y), FitSpec(bounds={"experts.coef": (-0.2, 0.2)}), starts=8)
     assert Status.at_bound in fit.flags
@@ -178,7 +178,7 @@ def test_an_optimum_of_relu_experts_lies_on_its_hinge_and_passes_the_test_there(
         return gate * np.maximum(t[2] * x + t[4], 0) + (1 - gate) * np.maximum(t[3] * x + t[5], 0)
 
     y = mean(rng.normal(0, 1.5, 6)) + 0.2 * rng.normal(size=400)
-    fit = least_squares(mixture_of("softmax", expert="relu"), make_rows(x[:, None], y[:, None]))
+    fit = least_squares(mixture_of("softmax", expert="bare-relu"), make_rows(x[:, None], y[:, None]))
     assert fit.status == Status.at_kink
     assert fit.certificate.passed
     (name,) = fit.certificate.kinks
@@ -212,13 +212,13 @@ def test_time_that_is_up_gives_the_best_so_far():
 
 
 def test_equal_seeds_give_equal_fits():
-    x, y = drawn(mixture_of("sigmoid", expert="gelu"), noise=0.5)
-    fits = [least_squares(mixture_of("sigmoid", expert="gelu"), make_rows(x, y), seed=7) for _ in range(2)]
+    x, y = drawn(mixture_of("sigmoid", expert="bare-gelu"), noise=0.5)
+    fits = [least_squares(mixture_of("sigmoid", expert="bare-gelu"), make_rows(x, y), seed=7) for _ in range(2)]
     assert fits[0].objective == fits[1].objective
 
 
 def test_the_size_of_weights_changes_no_status_and_negative_ones_are_refused():
-    mixture = mixture_of("sigmoid", expert="gelu")
+    mixture = mixture_of("sigmoid", expert="bare-gelu")
     x, y = drawn(mixture)
     start = [least_squares(mixture, make_rows(x, y)).measure]
     fits = [least_squares(mixture, make_rows(x, y, weight=w * torch.ones(300)), starts=start) for w in (1e-5, 1.0, 1e5)]

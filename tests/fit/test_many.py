@@ -60,7 +60,7 @@ def test_each_fit_is_that_of_its_data_alone(gate, rows):
 
 
 def test_least_squares_of_many_data_sets():
-    mixture = Mixture((GATES["sigmoid"],), (2,), EXPERTS["tanh"])
+    mixture = Mixture((GATES["sigmoid"],), (2,), EXPERTS["bare-tanh"])
     for replicate, fit in many_fits(Plan(mixture, starts=10, method="ls"), draw_mean, range(3)):
         alone = least_squares(mixture, draw_mean(replicate), starts=[fit.measure])
         assert fit.sse == pytest.approx(alone.sse, rel=1e-9)
@@ -94,7 +94,7 @@ def test_what_cannot_be_done_is_said():
 
 
 def test_ties_and_bounds_are_those_of_single_fits():
-    tied = Mixture((GATES["sigmoid"],), (2,), EXPERTS["tanh"], shared=("experts.coef",))
+    tied = Mixture((GATES["sigmoid"],), (2,), EXPERTS["bare-tanh"], shared=("experts.coef",))
     ((_, fit),) = many_fits(Plan(tied, starts=10, method="ls"), draw_mean, [0])
     coef = fit.measure.experts["coef"]
     assert torch.equal(coef[0], coef[1])

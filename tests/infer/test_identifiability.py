@@ -271,7 +271,7 @@ def test_equations_are_written_as_one_reads_them():
         ({"gate": "dense-to-sparse", "order": 1}, "ridge", ("weight", "temperature")),
         ({"gate": "dense-to-sparse", "order": 1, "held": "temperature"}, "weak", ()),
         ({"expert": "gelu-no-bias", "estimator": "ls"}, "strong", ()),
-        ({"expert": "gelu", "estimator": "ls"}, "interaction", ("coef",)),
+        ({"expert": "bare-gelu", "estimator": "ls"}, "interaction", ("coef",)),
         ({"gate": "sigmoid", "expert": "linear", "estimator": "ls"}, "weak", ("weight", "bias")),
         ({"gate": "sigmoid", "expert": "linear", "estimator": "ls", "regime": 1}, "interaction", ("weight", "coef")),
         ({"gate": "softmax", "estimator": "ls", "atoms": 2, "shared_gate": True, "order": 1}, "ridge", None),

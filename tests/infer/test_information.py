@@ -374,7 +374,7 @@ def test_a_point_of_symmetry_is_refused_by_name():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(200, 1))
     rows = make_rows(x, rng.normal(size=(200, 1)) - x**2)  # no square fits a falling parabola better than none
-    fit = maximum_likelihood(Mixture((GATES["constant"],), (1,), EXPERTS["polynomial"]), rows, starts=3)
+    fit = maximum_likelihood(Mixture((GATES["constant"],), (1,), EXPERTS["square"]), rows, starts=3)
     assert fit.certificate.passed
     words = refused(fit, rows)
     assert "symmetric about the estimate of experts.coef[0,0,0], experts.intercept[0,0]" in words

@@ -180,8 +180,8 @@ def test_the_parameter_set_without_zero_experts_excludes_a_third_one():
 
 
 def test_boxes_of_squares_hold_one_sign():
-    assert limits("polynomial")["experts.coef"] == (0.0, 5.0)
-    assert min(v[0][0] for v in TRUE["polynomial"]["coef"]) > 0
+    assert limits("square")["experts.coef"] == (0.0, 5.0)
+    assert min(v[0][0] for v in TRUE["square"]["coef"]) > 0
 
 
 RUN = (

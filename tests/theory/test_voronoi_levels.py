@@ -181,7 +181,7 @@ def test_levels_in_words():
 
 
 def regression(k, gate="sigmoid"):
-    return Mixture((GATES[gate],), (k,), EXPERTS["tanh"], MeanOnly())
+    return Mixture((GATES[gate],), (k,), EXPERTS["bare-tanh"], MeanOnly())
 
 
 def sigmoid_measures(count, k, seed, d=2, gate="sigmoid"):

@@ -19,9 +19,8 @@ class Activation(NamedTuple):
     ----------
     value, first, second : callable
         The function and its derivatives, elementwise.
-    homogeneous : bool
-        True when s(c z) = c^q s(z) for c > 0 and some q: a temperature behind it is then not identified
-        (2401.13875; derivation: the scale can be moved between temperature and slope).
+    power : int
+        The q of s(c z) = c^q s(z) for all c > 0, 0 where there is none.
     kink : bool
         True when the first derivative jumps at zero.
     """
@@ -29,8 +28,17 @@ class Activation(NamedTuple):
     value: Elementwise
     first: Elementwise
     second: Elementwise
-    homogeneous: bool = False
+    power: int = 0
     kink: bool = False
+
+    @property
+    def homogeneous(self) -> bool:
+        """Whether s(c z) = c^q s(z) for c > 0 and some q.
+
+        A temperature behind it is then not identified (2401.13875; derivation: the scale can be moved between
+        temperature and slope).
+        """
+        return self.power > 0
 
 
 def _gelu_first(z: Tensor) -> Tensor:
@@ -70,10 +78,10 @@ def _step(z: Tensor) -> Tensor:
 
 
 ACTIVATIONS: dict[str, Activation] = {
-    "identity": Activation(lambda z: z, torch.ones_like, torch.zeros_like, homogeneous=True),
-    "square": Activation(lambda z: z * z, lambda z: 2 * z, lambda z: torch.full_like(z, 2.0), homogeneous=True),
-    "cube": Activation(lambda z: z**3, lambda z: 3 * z * z, lambda z: 6 * z, homogeneous=True),
-    "relu": Activation(torch.relu, _step, torch.zeros_like, homogeneous=True, kink=True),
+    "identity": Activation(lambda z: z, torch.ones_like, torch.zeros_like, power=1),
+    "square": Activation(lambda z: z * z, lambda z: 2 * z, lambda z: torch.full_like(z, 2.0), power=2),
+    "cube": Activation(lambda z: z**3, lambda z: 3 * z * z, lambda z: 6 * z, power=3),
+    "relu": Activation(torch.relu, _step, torch.zeros_like, power=1, kink=True),
     "sigmoid": Activation(torch.sigmoid, _sigmoid_first, _sigmoid_second),
     "tanh": Activation(torch.tanh, _tanh_first, _tanh_second),
     "gelu": Activation(torch.nn.functional.gelu, _gelu_first, _gelu_second),
@@ -108,5 +116,5 @@ def activation(name: str, radius: float = 0.0) -> Activation:
         lambda z: 0.5 * (z + root(z)),
         lambda z: 0.5 * (1 + z / root(z)),
         lambda z: 0.5 * radius * radius / root(z) ** 3,
-        homogeneous=chosen.homogeneous,
+        power=chosen.power,
     )

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 from gatewise.core.experts import Expert
+from gatewise.core.experts.base import Draw
 from gatewise.core.families.base import Family, LeafLocal
-from gatewise.core.predictors import Frame, Local, Parameter, Params, fresh_name
+from gatewise.core.predictors import Frame, Local, Parameter, Params, fresh_name, with_constant
+from gatewise.core.regression import regress
 
 P = TypeVar("P", Expert, Family)
 Names = tuple[dict[str, str], ...]  # for every part, its own names to those of all
@@ -138,6 +140,55 @@ class ExpertsByLeaf(Expert):
 
     def kinked(self) -> bool:
         return any(part.kinked() for part in self.parts)
+
+    def plain(self) -> ExpertsByLeaf:
+        return replace(self, parts=tuple(cast(Expert, part.plain()) for part in self.parts))
+
+    def standardised(self, inputs: Frame) -> Expert:
+        return replace(self, parts=tuple(part.standardised(inputs) for part in self.parts))
+
+    def entries(self, name: str, inputs: Sequence[str]) -> tuple[str, ...]:
+        pairs = zip(self.parts, self._names(len(inputs))[1], strict=True)
+        found = (part.entries(key, inputs) for part, own in pairs for key, title in own.items() if title == name)
+        return next(found, ())
+
+    def held(self) -> tuple[str, ...]:
+        pairs = zip(self.parts, self._names(1)[1], strict=True)
+        return tuple(dict.fromkeys(own[name] for part, own in pairs for name in part.held()))
+
+    def tangents(self, params: Params) -> dict[str, Tensor]:
+        joined, names = self._names(1)
+        moves = [part.tangents(_own(own, params)) for part, own in zip(self.parts, names, strict=True)]
+        counts = [len(next(iter(move.values()))) if move else 0 for move in moves]
+        out: dict[str, Tensor] = {}
+        for leaf, (move, own) in enumerate(zip(moves, names, strict=True)):
+            for name, value in move.items():
+                title, axis = own[name], -2 - len(joined[own[name]].shape)
+                mask = _of(leaf, len(self.parts), value.shape[axis]).reshape((-1,) + (1,) * (-axis - 1))
+                whole = out.setdefault(title, value.new_zeros((sum(counts), *value.shape[1:])))
+                whole[sum(counts[:leaf]) : sum(counts[: leaf + 1])] = torch.where(mask, value, 0.0)
+        return out
+
+    def canonical(self, params: Params) -> dict[str, Tensor]:
+        found = self._in_units(params, lambda part, own: (part, part.canonical(own)))
+        return dict(params) if found is None else found[1]
+
+    def design(self, x: Tensor) -> Tensor:
+        """Return those of a plane: the rows of the leaves are sought along planes."""
+        return with_constant(x)[0]
+
+    def start(self, x: Tensor, y: Tensor, weight: Tensor, coefficients: Tensor, draw: Draw) -> dict[str, Tensor]:
+        joined, names = self._names(len(x))
+        out = {
+            name: coefficients.new_full((*coefficients.shape[:2], *spec.shape), spec.initial)
+            for name, spec in joined.items()
+        }
+        for leaf, (part, own) in enumerate(zip(self.parts, names, strict=True)):
+            begun = part.start(x, y, weight, regress(part.design(x), y, weight), draw)
+            for name, title in own.items():
+                mask = _of(leaf, len(self.parts), len(weight)).reshape((-1,) + (1,) * (out[title].ndim - 1))
+                out[title] = torch.where(mask, begun[name], out[title])
+        return out
 
     def smoothed(self, radius: float) -> ExpertsByLeaf:
         return replace(self, parts=tuple(cast(Expert, part.smoothed(radius)) for part in self.parts))

@@ -6,6 +6,7 @@ not. `rescale` leads back to the part itself: fits never see these wrappers, onl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -112,8 +113,20 @@ class ExpertAbout(Expert):
     def smoothed(self, radius: float) -> Predictor:
         return replace(self, expert=cast(Expert, self.expert.smoothed(radius)))
 
-    def standardised(self, inputs: Frame, response: Frame) -> Expert:
-        return replace(self, expert=self.expert.standardised(_about(inputs, self.origin), response))
+    def standardised(self, inputs: Frame) -> Expert:
+        return replace(self, expert=self.expert.standardised(_about(inputs, self.origin)))
+
+    def entries(self, name: str, inputs: Sequence[str]) -> tuple[str, ...]:
+        return self.expert.entries(name, inputs)
+
+    def held(self) -> tuple[str, ...]:
+        return self.expert.held()
+
+    def tangents(self, params: Params) -> dict[str, Tensor]:
+        return self.expert.tangents(params)
+
+    def canonical(self, params: Params) -> dict[str, Tensor]:
+        return self.expert.canonical(params)
 
     def plain(self) -> Predictor:
         return self.expert.plain()

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from gatewise.core.experts import Activation, Constant, Expert, Linear
+from gatewise.core.by_leaf import ExpertsByLeaf, FamiliesByLeaf
+from gatewise.core.experts import Activation, Constant, Expert, HiddenUnit, Linear, Polynomial
 from gatewise.core.families import Binomial, Family, FullGaussian, Gaussian, MeanOnly, Poisson, StudentT
 from gatewise.core.gates import Gate
 from gatewise.core.links import Link, NormalisedSigmoid, Sigmoid, Softmax, TopK
@@ -19,7 +20,8 @@ from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quad
 
 SCORES = (Activated, Affine, Bias, Cosine, Distance, Quadratic, Tempered)
 LINKS = (NormalisedSigmoid, Sigmoid, Softmax, TopK)
-LEAVES = (Activation, Constant, Linear, Binomial, FullGaussian, Gaussian, MeanOnly, Poisson, StudentT)
+EXPERTS = (Activation, Constant, HiddenUnit, Linear, Polynomial)
+LEAVES = (*EXPERTS, Binomial, FullGaussian, Gaussian, MeanOnly, Poisson, StudentT, ExpertsByLeaf, FamiliesByLeaf)
 PARTS: dict[str, type] = {part.__name__: part for part in (Gate, ScoreAbout, ExpertAbout, *SCORES, *LINKS, *LEAVES)}
 INSIDE: dict[str, type] = {"score": Score, "inner": Score, "link": Link, "expert": Expert}
 DTYPES = {"float64": torch.float64, "bool": torch.bool, "int64": torch.int64}

@@ -19,7 +19,7 @@ from gatewise.core.gates import GATES, Gate, gate
 from gatewise.core.mixture import Mixture
 from gatewise.core.predictors import Parameter
 from gatewise.core.rows import Rows
-from gatewise.fit.frames import moments, response_frame
+from gatewise.fit.frames import moments
 from gatewise.fit.spec import FitSpec
 
 METHODS = ("ml", "em", "ls")
@@ -144,8 +144,8 @@ def shared_paths(scale: str, chosen: Family, q: int) -> tuple[str, ...]:
 def mixture_of(estimator: Any, rows: Rows) -> Mixture:
     """Return the mixture that an estimator's arguments describe, in the units of the data.
 
-    With `standardize` the parts whose meaning depends on units are those of inputs and response with mean 0 and
-    standard deviation 1.
+    With `standardize` the parts whose meaning depends on the units of the inputs are those of inputs with mean 0 and
+    standard deviation 1. The response keeps its units.
     """
     levels = branching(estimator.n_experts)
     columns = rows.y.shape[1]
@@ -157,9 +157,8 @@ def mixture_of(estimator: Any, rows: Rows) -> Mixture:
     if estimator.standardize:
         x = moments(rows.x, rows.weight, rows.ends)
         gate_x = x if rows.gate_x is rows.x else moments(rows.gate_x, rows.weight, rows.ends)
-        y = response_frame(Mixture(level_gates, levels, unit, chosen), rows)
         level_gates = tuple(one.standardised(gate_x) for one in level_gates)
-        unit = unit.standardised(x, y)
+        unit = unit.standardised(x)
     return Mixture(level_gates, levels, unit, chosen, shared_paths(estimator.scale, chosen, q))
 
 

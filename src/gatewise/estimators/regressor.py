@@ -72,8 +72,8 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
     gauge : {"fixed", "none"}
         ``fixed`` holds what no data can identify, such as the temperature behind an affine score.
     standardize : bool
-        True: gates and experts whose meaning depends on units (distances, angles) are those of standardised data.
-        False: those of the data as given.
+        True: gates and experts whose meaning depends on the units of the inputs (distances, angles, experts without a
+        bias) are those of standardised inputs. False: those of the inputs as given. The response keeps its units.
     gate_features : list of int or str, optional
         Columns of X that the gates see; the experts see all columns.
     max_iter : int

@@ -99,12 +99,12 @@ class Terms:
         room, _, name = path.rpartition(".")
         mark = f"y{index[0]} " if room in ("experts", "family") and index and self.q > 1 else ""
         index = index[1:] if room == "experts" else index
+        if room == "experts":
+            known = self.fit.mixture.expert.entries(name, self.inputs)
+            return mark + (known[index[0]] if known else " ".join([name, *map(str, index)]))
         if room == "family":
             return f"{mark}{name}"
         spec, inputs = self.specs[path][0], self.gate_inputs
-        if room == "experts":
-            alone = spec.role == "slope" and spec.shape == (len(self.inputs),)  # a slope goes by the name of its column
-            return mark + (self.inputs[index[0]] if alone else " ".join([name, *map(str, index)]))
         return " ".join([name, *self.columns(spec.role, index, shape, inputs)])
 
     def columns(self, role: str, index: Index, shape: Sequence[int], inputs: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.chart import Chart
-from gatewise.core.mixture import leaf_predictors
+from gatewise.core.mixture import Measure, leaf_predictors
 from gatewise.core.predictors import Params
 from gatewise.core.tree import at_level
 from gatewise.fit.floor import rows_needed
@@ -72,18 +72,42 @@ def leaf_parameters(chart: Chart) -> Tensor:
 
 
 def gauge_directions(chart: Chart, free: Tensor) -> Tensor:
-    """Return an orthonormal basis (P, g) of the directions from `free` (P,) that move no weight of any gate.
+    """Return an orthonormal basis (P, g) of the directions from `free` (P,) that move no weight and no expert.
 
-    Combinations of the gates' tangents that would move a held coordinate are no directions of the chart.
+    Combinations of tangents that would move a held coordinate are no directions of the chart.
     """
     measure = chart.measure(free)
+    return torch.cat([gate_directions(chart, measure), expert_directions(chart, measure)], -1)
+
+
+def gate_directions(chart: Chart, measure: Measure) -> Tensor:
+    """Return an orthonormal basis (P, g) of the directions of a chart that move no weight of any gate."""
+    mixture = chart.mixture
     moves = [
-        _entries(chart, level, gate.tangents(measure.gates[level])) for level, gate in enumerate(chart.mixture.gates)
+        _entries(chart, f"gates.{level}.", mixture.nodes(level), gate.tangents(measure.gates[level]))
+        for level, gate in enumerate(mixture.gates)
     ]
-    tangents = torch.cat(moves)
+    return _directions(chart, torch.cat(moves))
+
+
+def expert_directions(chart: Chart, measure: Measure) -> Tensor:
+    """Return an orthonormal basis (P, g) of the directions of a chart that move no value of any expert."""
+    moves = chart.mixture.expert.tangents(measure.experts)
+    return _directions(chart, _entries(chart, "experts.", outputs_of(chart), moves))
+
+
+def outputs_of(chart: Chart) -> int:
+    """Return the number of outputs of all leaves."""
+    depth = chart.mixture.depth
+    shape = next(shape for path, shape in chart.shapes.items() if path.startswith("experts."))
+    return torch.Size(shape[: depth + 1]).numel()
+
+
+def _directions(chart: Chart, tangents: Tensor) -> Tensor:
+    """Return an orthonormal basis (P, g) of the directions of the chart among tangents (t, F)."""
     tangents = tangents[tangents.norm(dim=-1) > 0]
     if not len(tangents):
-        return free.new_zeros(len(free), 0)
+        return chart.matrix.new_zeros(chart.size, 0)
     tangents = tangents / tangents.norm(dim=-1, keepdim=True)
     inverse = chart.matrix / (chart.matrix * chart.matrix).sum(0)
     outside = tangents - tangents @ inverse @ chart.matrix.mT
@@ -92,17 +116,16 @@ def gauge_directions(chart: Chart, free: Tensor) -> Tensor:
     return basis[:, sizes > 1e-9]
 
 
-def _entries(chart: Chart, level: int, moves: dict[str, Tensor]) -> Tensor:
-    """Return directions of one level's gates (g, F) in the entries of the measure, each in one node only."""
+def _entries(chart: Chart, room: str, owners: int, moves: dict[str, Tensor]) -> Tensor:
+    """Return directions (g, F) of one room in the entries of the measure, each in one owner (node or output) only."""
     count = len(next(iter(moves.values()))) if moves else 0
-    nodes = chart.mixture.nodes(level)
-    alone = torch.eye(nodes, dtype=torch.float64)[:, None, :, None]
+    alone = torch.eye(owners, dtype=torch.float64)[:, None, :, None]
     parts = []
     for path, shape in chart.shapes.items():
         size = torch.Size(shape).numel()
-        move = moves.get(path.removeprefix(f"gates.{level}."))
-        own = alone.new_zeros(nodes, count, size) if move is None else alone * move.reshape(count, nodes, -1)
-        parts.append(own.reshape(nodes * count, size))
+        move = moves.get(path.removeprefix(room))
+        own = alone.new_zeros(owners, count, size) if move is None else alone * move.reshape(count, owners, -1)
+        parts.append(own.reshape(owners * count, size))
     return torch.cat(parts, -1)
 
 

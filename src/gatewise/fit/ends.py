@@ -90,7 +90,13 @@ def distinct_optima(value: Tensor, count: int, width: float | None = None) -> li
 
 
 def polish_best(
-    problem: Problem, found: Tensor, key: Tensor, count: int, deadline: float | None, more: int = 0
+    problem: Problem,
+    found: Tensor,
+    key: Tensor,
+    count: int,
+    deadline: float | None,
+    more: int = 0,
+    keep_up: bool = False,
 ) -> tuple[Tensor, int]:
     """Polish the best `count` different ends (S, P) on all rows and return the best (P,), with the iterations spent.
 
@@ -100,12 +106,14 @@ def polish_best(
         By which they are ranked, see `ranking_key`.
     more : int
         Further ends that are polished where all of those turn out unsound.
+    keep_up : bool
+        Leave an end where it is once the pace of its last round would not take it to the best one in the rounds left.
     """
     order = distinct_optima(key, count + more)
-    first = _polish(problem, found[order[:count]], deadline)
+    first = _polish(problem, found[order[:count]], deadline, keep_up)
     if bool(first.value.min() < LAST) or len(order) <= count:
         return first.points[int(first.value.argmin())], first.n_iter
-    second = _polish(problem, found[order[count:]], deadline)
+    second = _polish(problem, found[order[count:]], deadline, keep_up)
     best = min(first, second, key=lambda part: float(part.value.min()))
     return best.points[int(best.value.argmin())], first.n_iter + second.n_iter
 
@@ -118,25 +126,31 @@ class _Polished(NamedTuple):
     n_iter: int
 
 
-def _polish(problem: Problem, points: Tensor, deadline: float | None) -> _Polished:
+def _polish(problem: Problem, points: Tensor, deadline: float | None, keep_up: bool) -> _Polished:
     """Run Newton's method on all rows, in rounds with units anew; a sum of squares is divided by the residual variance.
 
     Ends of over-fitted mixtures lie far along curved valleys: where rows are few, thousands of iterations are cheap.
     """
     points, spent, unit = points.clone(), 0, 0.0
-    left = torch.arange(len(points))
-    for _ in range(max(1, min(MOST_ROUNDS, int(BUDGET / (ROUND * problem.rows.n))))):
+    left, last = torch.arange(len(points)), points.new_full((len(points),), torch.inf)
+    rounds = max(1, min(MOST_ROUNDS, int(BUDGET / (ROUND * problem.rows.n))))
+    for i in range(rounds):
         best = torch.nan_to_num(evaluate(problem, points, 0)[0], nan=torch.inf)
         fine = in_units_of_variance(problem, points[int(best.argmin())])
         if fine.unit < 0.9 * unit:
             left = torch.arange(len(points))  # the units of residuals have moved
         unit = fine.unit
+        if keep_up:
+            left = left[(best - best.min() <= (last - best) * (rounds - i))[left]]
+            last = best
+        if not len(left):
+            break
         done = newton_polish(fine, points[left], ROUND, deadline)
         points[left], spent = done.x, spent + int(done.n_iter.max())
         left = left[done.reason == Reason.max_iter]
-        if not len(left) and (
-            fine is problem or in_units_of_variance(problem, points[int(best.argmin())]).unit >= 0.9 * unit
-        ):
-            break
+        if not len(left):
+            after = in_units_of_variance(problem, points[int(best.argmin())])
+            if after is problem or after.unit >= 0.9 * unit:
+                break
     value = evaluate(fine, points, 0)[0]
     return _Polished(points, ranking_key(value, soundness(fine, points).sound), spent)

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core.mixture import Mixture
-from gatewise.fit.certify import certify, flags, soundness
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.fit.certify import certify, expert_directions, flags, outputs_of, soundness
 from gatewise.fit.digits import at_home
 from gatewise.fit.ends import Ends
 from gatewise.fit.floor import Floor
@@ -68,7 +68,7 @@ def finalize(
     return Fit(
         mixture=given,
         spec=model.spec,
-        measure=measure,
+        measure=_conventional(model, given, measure),
         objective=float(reached.objective),
         log_likelihood=float(reached.log_likelihood),
         penalty=float(reached.penalty),
@@ -83,6 +83,14 @@ def finalize(
         sse=None if reached.sse is None else float(reached.sse),
         floor=model.spec.min_scale.text() if isinstance(model.spec.min_scale, Floor) else "",
     )
+
+
+def _conventional(model: Model, given: Mixture, measure: Measure) -> Measure:
+    """Return a measure in the units of the data with experts of conventional size, where nothing given holds them."""
+    bounded = any(path.startswith("experts.") for path in model.spec.determined)
+    if bounded or expert_directions(model.chart, measure).shape[1] < outputs_of(model.chart):
+        return measure
+    return measure._replace(experts=given.expert.canonical(measure.experts))
 
 
 def criteria(model: Model, problem: Problem, free: Tensor) -> Criteria:

@@ -129,10 +129,17 @@ def _trivial(frame: Frame) -> bool:
 
 
 def equal_at_the_origin(mixture: Mixture) -> bool:
-    """Return whether shared parameters of experts would not be equal about another origin of the inputs."""
-    tied = {path for path in mixture.shared if path.startswith("experts.")}
-    moves = not tied.issuperset(mixture.paths("experts", "slope"))
-    return moves and bool(tied.difference(mixture.paths("experts", "output")))
+    """Return whether shared parameters of experts would not be equal about another origin of the inputs.
+
+    Two leaves that differ in all they do not share are moved there.
+    """
+    params = {}
+    for name, spec in mixture.expert.parameters(2).items():
+        apart = torch.arange(2 * torch.Size(spec.shape).numel(), dtype=torch.float64).reshape(2, 1, *spec.shape)
+        params[name] = apart[:1].expand_as(apart) if f"experts.{name}" in mixture.shared else apart + 1
+    moved = mixture.expert.rescale(params, Frame(torch.ones(2).double(), torch.ones(2).double()))
+    tied = [] if moved is None else [moved[1][name] for name in params if f"experts.{name}" in mixture.shared]
+    return any(not bool((value[0] == value[1]).all()) for value in tied)
 
 
 def response_frame(mixture: Mixture, rows: Rows) -> Frame:

@@ -20,7 +20,7 @@ from gatewise.fit import frames
 from gatewise.fit.ends import Ends, distinct_optima, polish_best, ranking_key
 from gatewise.fit.finalize import finalize
 from gatewise.fit.model import Model, prepare
-from gatewise.fit.problem import Loss, Problem, problem_of
+from gatewise.fit.problem import SQUARES, Loss, Problem, problem_of
 from gatewise.fit.result import SAME, Fit
 from gatewise.fit.spec import FitSpec
 from gatewise.fit.starts import draw_starts, given_starts, seeds, thin
@@ -195,7 +195,8 @@ def _best(task: FitTask, method: Method, ends: Ends) -> tuple[Tensor, int]:
     key = ranking_key(ends.value, ends.sound)
     if method.polished:
         count = CARRIED if task.large else method.polished
-        return polish_best(task.whole, ends.points, key, count, task.clock.deadline)
+        pace = method.loss is SQUARES
+        return polish_best(task.whole, ends.points, key, count, task.clock.deadline, keep_up=pace)
     if not task.large:
         return ends.points[int(key.argmin())], 0
     chosen = distinct_optima(key, CARRIED, SAME / task.part.total)

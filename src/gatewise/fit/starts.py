@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from math import prod
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gatewise.core.chart import Chart
+from gatewise.core.experts import Expert
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.core.predictors import with_constant
+from gatewise.core.regression import regress
 from gatewise.core.rows import Block, Rows
 from gatewise.core.scores import Score
 
@@ -47,7 +47,7 @@ def thin(rows: Rows, generator: np.random.Generator, few: int = FEW) -> Rows:
 class _Cloud:
     """Rows in an order of their own (sorted by value) with weights, for draws that ignore the order given."""
 
-    def __init__(self, block: Block, response: Tensor) -> None:
+    def __init__(self, block: Block, response: Tensor, expert: Expert) -> None:
         inputs = torch.cat([block.x, response], 0)
         order = torch.arange(inputs.shape[-1])
         for column in inputs:
@@ -57,7 +57,7 @@ class _Cloud:
         n = inputs.shape[-1]
         unit = block.unit if block.unit is not None else torch.arange(n)
         self.weight = (torch.ones(n, dtype=torch.float64) if block.weight is None else block.weight[unit])[order]
-        self.design = with_constant(self.x)[0]
+        self.design = expert.design(self.x)
         self.total = float(self.weight.sum())
 
     def draw(self, generator: np.random.Generator, count: int, mass: Tensor | None = None) -> Tensor:
@@ -74,13 +74,8 @@ class _Cloud:
         return (distance <= distance[order][before < wanted].amax()).to(torch.float64)  # equal rows stay together
 
     def regress(self, share: Tensor) -> Tensor:
-        """Return weighted least-squares planes (L, q, P) for shares (L, n)."""
-        pull = share * self.weight
-        gram = (self.design * pull.unsqueeze(-2)) @ self.design.mT
-        right = (self.y * pull.unsqueeze(-2)) @ self.design.mT
-        size = gram.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
-        eye = torch.eye(gram.shape[-1], dtype=gram.dtype)
-        return torch.linalg.solve(gram + (1e-6 * size + 1e-9) * eye, right.mT).mT
+        """Return weighted least-squares coefficients (L, q, P) for shares (L, n)."""
+        return regress(self.design, self.y, share * self.weight)
 
     def residual(self, planes: Tensor) -> Tensor:
         """Return squared residuals (L, n)."""
@@ -93,11 +88,7 @@ def _settle(cloud: _Cloud, share: Tensor, rounds: int) -> Tensor:
     label = torch.zeros(share.shape[-1], dtype=torch.long)
     for _ in range(rounds):
         residual = cloud.residual(cloud.regress(share))
-        spread = (
-            (share * cloud.weight * residual).sum(-1) / (share * cloud.weight).sum(-1).clamp_min(1e-12)
-        ).clamp_min(1e-6)
-        spread = 0.5 * (spread + spread.mean())
-        label = (residual / spread[:, None] + torch.log(spread)[:, None]).argmin(0)
+        label = _best_explained(residual, share * cloud.weight)
         share = torch.nn.functional.one_hot(label, leaves).T.to(torch.float64)
         empty = (share @ cloud.weight) < cloud.design.shape[0]
         if bool(empty.any()):
@@ -107,6 +98,13 @@ def _settle(cloud: _Cloud, share: Tensor, rounds: int) -> Tensor:
                 share[leaf] = cloud.nearest(cloud.x, far, 2.0 * cloud.design.shape[0])
                 worst = torch.where(share[leaf] > 0, -1.0, worst)
     return label
+
+
+def _best_explained(residual: Tensor, pull: Tensor) -> Tensor:
+    """Return the leaf (n,) of every row by squared residuals (L, n), given the weights (L, n) behind these."""
+    spread = ((pull * residual).sum(-1) / pull.sum(-1).clamp_min(1e-12)).clamp_min(1e-6)
+    spread = 0.5 * (spread + spread.mean())
+    return (residual / spread[:, None] + torch.log(spread)[:, None]).argmin(0)
 
 
 def _planes(cloud: _Cloud, leaves: int, generator: np.random.Generator) -> Tensor:
@@ -193,6 +191,7 @@ KINDS: dict[str, Callable[[_Cloud, int, np.random.Generator], Tensor]] = {
     "sharp": _sharp,
 }
 CYCLE = ("planes", "clusters", "subsets", "sharp")
+CURVES, FIRM = 3, 0.9  # rounds in which rows go to units that bend, and the share they give to one
 PLANES = 64  # minimal subsets tried for one sharp plane
 
 
@@ -206,7 +205,7 @@ def draw_starts(
     block = rows.read(0, rows.n_units)
     response = chart.mixture.family.link_start(block.y)
     response = response if block.offset is None else response - block.offset
-    cloud = _Cloud(block, response)
+    cloud = _Cloud(block, response, chart.mixture.expert)
     out, kinds = [], []
     for i in range(count):
         kind = CYCLE[i % len(CYCLE)]
@@ -217,6 +216,8 @@ def draw_starts(
         back = torch.empty_like(share)
         back[:, cloud.order] = share
         mixed = back[torch.from_numpy(generator.permutation(chart.mixture.n_leaves))]
+        if chart.mixture.expert.is_hidden_unit:
+            mixed = _along_curves(chart.mixture, block, response, mixed, generator)
         out.append(chart.free(from_shares(chart.mixture, block, response, mixed, generator, contrast)))
         kinds.append(kind)
     free = torch.stack(out)
@@ -232,10 +233,7 @@ def from_shares(
     contrast: bool,
 ) -> Measure:
     """Return a measure to start from, given the share (L, n) of every row that each leaf should take."""
-    weight = share.new_ones(share.shape[-1])
-    if block.weight is not None:
-        weight = block.weight if block.unit is None else block.weight[block.unit]
-    pull = share * weight
+    pull = share * _row_weights(block)
     gates = []
     for level, gate in enumerate(mixture.gates):
         below = pull.reshape(mixture.nodes(level), mixture.branching[level], -1, pull.shape[-1]).sum(2)
@@ -244,8 +242,7 @@ def from_shares(
         if contrast and gate.score.names("temperature"):
             params = _contrasted(gate.score, params, generator)
         gates.append({k: v.reshape(mixture.branching[:level] + v.shape[1:]) for k, v in params.items()})
-    planes, spread = _planes_of(block.x, response, pull)
-    experts = _expert_start(mixture, planes, spread, block.x.shape[-2], generator)
+    experts, spread = _expert_start(mixture.expert, block.x, response, pull, generator)
     q = response.shape[0]
     family = mixture.family.start(spread)
     return Measure(
@@ -253,6 +250,40 @@ def from_shares(
         {k: v.reshape(mixture.branching + (q,) + v.shape[2:]) for k, v in experts.items()},
         {k: v.reshape(mixture.branching + v.shape[1:]) for k, v in family.items()},
     )
+
+
+def _row_weights(block: Block) -> Tensor:
+    if block.weight is None:
+        return block.x.new_ones(block.x.shape[-1])
+    return block.weight if block.unit is None else block.weight[block.unit]
+
+
+def _expert_start(
+    expert: Expert, x: Tensor, response: Tensor, pull: Tensor, generator: np.random.Generator
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Return parameters (L, q, *shape) of experts and the residual spread (L, q) of the regressions behind them."""
+    coefficients, spread = _regressions(expert.design(x), response, pull)
+
+    def draw(shape: tuple[int, ...]) -> Tensor:
+        return torch.from_numpy(generator.standard_normal(shape))
+
+    return expert.start(x, response, pull, coefficients, draw), spread
+
+
+def _along_curves(
+    mixture: Mixture, block: Block, response: Tensor, share: Tensor, generator: np.random.Generator
+) -> Tensor:
+    """Return shares (L, n) after some rounds in which rows go to the drawn unit that explains them best.
+
+    Planes do not follow what bends.
+    """
+    weight = _row_weights(block)
+    for _ in range(CURVES):
+        experts, _ = _expert_start(mixture.expert, block.x, response, share * weight, generator)
+        residual = ((response - mixture.expert(experts, block.x)) ** 2).sum(-2)
+        label = _best_explained(residual, share * weight)
+        share = FIRM * torch.nn.functional.one_hot(label, len(share)).T + (1 - FIRM) / len(share)
+    return share
 
 
 def _contrasted(score: Score, params: dict[str, Tensor], generator: np.random.Generator) -> dict[str, Tensor]:
@@ -264,37 +295,14 @@ def _contrasted(score: Score, params: dict[str, Tensor], generator: np.random.Ge
     return {name: value * factor.get(name, 1.0) for name, value in params.items()}
 
 
-def _planes_of(x: Tensor, response: Tensor, pull: Tensor) -> tuple[Tensor, Tensor]:
-    """Return least-squares planes (L, q, P) and residual standard deviations (L, q) for weights (L, n)."""
-    design = with_constant(x)[0]
-    gram = (design * pull.unsqueeze(-2)) @ design.mT
-    right = (response * pull.unsqueeze(-2)) @ design.mT
-    size = gram.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
-    eye = torch.eye(gram.shape[-1], dtype=gram.dtype)
-    planes = torch.linalg.solve(gram + (1e-6 * size + 1e-9) * eye, right.mT).mT
-    square = (response - planes @ design) ** 2
+def _regressions(design: Tensor, response: Tensor, pull: Tensor) -> tuple[Tensor, Tensor]:
+    """Return least-squares coefficients (L, q, P) and residual standard deviations (L, q) for weights (L, n)."""
+    found = regress(design, response, pull)
+    square = (response - found @ design) ** 2
     mass = pull.sum(-1).clamp_min(1e-12)
     spread = torch.sqrt((square * pull.unsqueeze(-2)).sum(-1) / mass[:, None])
     whole = torch.sqrt((square * pull.unsqueeze(-2)).sum((0, -1)) / mass.sum())
-    return planes, torch.maximum(spread, 0.01 * whole).clamp_min(1e-8)
-
-
-def _expert_start(
-    mixture: Mixture, planes: Tensor, spread: Tensor, d: int, generator: np.random.Generator
-) -> dict[str, Tensor]:
-    """Return expert parameters: slopes and intercept of the plane where the expert is linear, scattered otherwise."""
-    out: dict[str, Tensor] = {}
-    scatter = 0.0 if mixture.expert.linear else 0.5
-    for name, spec in mixture.expert.parameters(d).items():
-        shape = planes.shape[:2] + spec.shape
-        noise = torch.from_numpy(generator.standard_normal(prod(shape))).reshape(shape)
-        if name == "coef":
-            out[name] = planes[..., :-1] + scatter * noise
-        elif name == "intercept":
-            out[name] = planes[..., -1] + scatter * noise
-        else:
-            out[name] = spec.initial + scatter * noise
-    return out
+    return found, torch.maximum(spread, 0.01 * whole).clamp_min(1e-8)
 
 
 def given_starts(chart: Chart, measures: Sequence[Measure]) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core import derivatives, squares
-from gatewise.core.experts import Activation, Constant, Linear
+from gatewise.core.experts import Activation, Constant, HiddenUnit, Linear, Polynomial
 from gatewise.core.families import Binomial, Gaussian, Poisson
 from gatewise.core.links import NormalisedSigmoid, Sigmoid, Softmax
 from gatewise.core.mixture import Measure, Mixture
@@ -39,7 +39,7 @@ SQUARES: tuple[Callable[..., object], ...] = (
 )
 KINDS = STATISTICS + SQUARES  # in the order of `program`
 SCORES, LINKS = (Bias, Affine, Distance, Activated), (Softmax, NormalisedSigmoid)
-EXPERTS, FAMILIES = (Linear, Constant, Activation), (Gaussian, Poisson, Binomial)
+EXPERTS, FAMILIES = (Linear, Constant, Activation, HiddenUnit, Polynomial), (Gaussian, Poisson, Binomial)
 ROWS = 2**17  # rows read at a time where they are not held in memory
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gatewise.core.experts import Activation, Constant, Linear
+from gatewise.core.experts import Activation, Constant, HiddenUnit, Linear, Polynomial
+from gatewise.core.experts.polynomial import monomials
 from gatewise.core.families import Binomial, Gaussian, Poisson
 from gatewise.fused import codes
-from gatewise.fused.parts import Inputs, Owners, Part, Slot, activate, linear_part, ones_of, run_of
+from gatewise.fused.parts import Design, Inputs, Owners, Part, Slot, activate, linear_part, ones_of, run_of, with_bias
 from gatewise.fused.program import Program, Ref
 
 
@@ -54,6 +55,20 @@ def activation_expert(p: Program, expert: Activation, inputs: Inputs, owners: Ow
     return Part(total, [*inner.slots, Slot(design.columns, ones_of(p))], [*slopes, scaled(value, -1)], bends)
 
 
+def hidden_unit_expert(p: Program, expert: HiddenUnit, inputs: Inputs, owners: Owners, output: int) -> Part:
+    """Write ``output fn(coef . x + bias) + intercept``."""
+    unit = activation_expert(p, expert.unit, inputs, owners, output)
+    return with_bias(p, unit, owners, inputs.d + 2)
+
+
+def polynomial_expert(p: Program, expert: Polynomial, inputs: Inputs, owners: Owners, output: int) -> Part:
+    """Write ``coef . x + powers . (products of the inputs) + intercept``."""
+    products = monomials(inputs.d, expert.degree)
+    return linear_part(
+        p, owners, Design(-2, p.products(inputs.source, inputs.d, products), inputs.d + len(products) + 1)
+    )
+
+
 class Leaf(NamedTuple):
     """Derivatives of the log density of one output in its predictor and in its own family parameters."""
 
@@ -92,6 +107,8 @@ EXPERTS: dict[type, Callable[..., Part]] = {
     Linear: linear_expert,
     Constant: constant_expert,
     Activation: activation_expert,
+    HiddenUnit: hidden_unit_expert,
+    Polynomial: polynomial_expert,
 }
 FAMILIES: dict[type, Callable[..., Leaf]] = {
     Gaussian: gaussian_family,

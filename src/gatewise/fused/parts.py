@@ -112,10 +112,11 @@ def distance_score(p: Program, score: Distance, inputs: Inputs, owners: Owners, 
     slot = Slot(0, Design(-2, slopes, d, d, (inverse, rests)))
     if outside:
         return Part(to, [slot], [p.ones], {})
-    return _with_bias(p, Part(to, [slot], [p.ones], {}), owners, d)
+    return with_bias(p, Part(to, [slot], [p.ones], {}), owners, d)
 
 
-def _with_bias(p: Program, part: Part, owners: Owners, column: int) -> Part:
+def with_bias(p: Program, part: Part, owners: Owners, column: int) -> Part:
+    """Write a part with a parameter of its own added."""
     to = Ref(p.rows(owners.total))
     p.emit(codes.SHIFT, owners.total, to.row, *part.value, owners.at + column, owners.stride)
     return part._replace(value=to, slots=[*part.slots, Slot(column, ones_of(p))], first=[*part.first, p.ones])
@@ -153,7 +154,7 @@ def activated_score(p: Program, score: Activated, inputs: Inputs, owners: Owners
     design = run_of(p, inputs, score.origin, constant=False)
     inner = linear_part(p, owners, design)
     part = _chained(p, inner, owners.total, *activate(p, inner, owners.total, score.fn, score.radius))
-    return part if outside else _with_bias(p, part, owners, inputs.d)
+    return part if outside else with_bias(p, part, owners, inputs.d)
 
 
 def tempered_score(p: Program, score: Tempered, inputs: Inputs, owners: Owners, outside: bool) -> Part:

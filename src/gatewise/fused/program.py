@@ -61,6 +61,7 @@ class Program:
     bases: dict[tuple[int, ...], int] = field(default_factory=dict)
     constants: list[float] = field(default_factory=list)
     sets: dict[tuple[int, tuple[float, ...] | None], Features] = field(default_factory=dict)
+    runs: dict[tuple[int, tuple[tuple[int, ...], ...]], int] = field(default_factory=dict)
     sources: list[list[int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -103,9 +104,30 @@ class Program:
         """Return the row of the part of a log density of counts that no parameter changes."""
         if (y, *trials) not in self.bases:
             self.bases[y, *trials] = self.rows(1)
-            line = [codes.LOG_FACTORIAL, 1, self.bases[y, *trials], y, *(trials or (self.constant(-1.0),))]
-            self.prologue.append(line + [0] * (codes.WIDTH - len(line)))
+            self.prepare(codes.LOG_FACTORIAL, 1, self.bases[y, *trials], y, *(trials or (self.constant(-1.0),)))
         return self.bases[y, *trials]
+
+    def products(self, source: int, d: int, wanted: tuple[tuple[int, ...], ...]) -> int:
+        """Return the first of the rows of x (or gate_x), of products of its columns, and of ones; once for all who ask.
+
+        A product is given by its factors; without the last one it is a row before.
+        """
+        key = (source, wanted)
+        if key not in self.runs:
+            plain = self.features(source, d).first
+            self.runs[key] = first = self.rows(d + len(wanted) + 1)
+            self.prepare(codes.MULTIPLY, d, first, plain, 1, *self.ones)
+            row = {(i,): first + i for i in range(d)}
+            for to, factors in enumerate(wanted, first + d):
+                row[factors] = to
+                self.prepare(codes.MULTIPLY, 1, to, row[factors[:-1]], 0, row[factors[-1:]], 0)
+            self.prepare(codes.MULTIPLY, 1, first + d + len(wanted), *self.ones, *self.ones)
+        return self.runs[key]
+
+    def prepare(self, code: int, count: int, *arguments: int) -> None:
+        """Append an instruction to those that depend on the data alone."""
+        line = [code, count, *arguments]
+        self.prologue.append(line + [0] * (codes.WIDTH - len(line)))
 
     def emit(self, code: int, count: int, *arguments: int) -> None:
         """Append an instruction; one that carries on the last for the next owner is joined to it."""

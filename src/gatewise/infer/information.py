@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gatewise.core.chart import KINDS, specifications
 from gatewise.core.rows import Rows
-from gatewise.fit.certify import gauge_directions, spectrum
+from gatewise.fit.certify import expert_directions, gate_directions, gauge_directions, spectrum
 from gatewise.fit.result import Certificate, Fit
 from gatewise.infer.information_loss import residual_variance
 from gatewise.infer.information_point import (
@@ -103,6 +103,7 @@ def information(fit: Fit, rows: Rows, kind: str | None = None, clusters: Tensor 
         middle = root.T @ score_products(point, labels) @ root
         factor = 1.0 if labels is None else _factor(int(labels.max()) + 1)
         root = root @ _square_root(factor * middle)
+    root, gauge = _at_convention(point, root, gauge)
     return _in_data_units(blank, point, root, open_, gauge)._replace(notes=_notes(fit, rows, labels, len(values), kind))
 
 
@@ -115,6 +116,20 @@ def _square_root(matrix: Tensor) -> Tensor:
     return vectors * values.clamp_min(0.0).sqrt()
 
 
+def _at_convention(point: Point, root: Tensor, gauge: Tensor) -> tuple[Tensor, Tensor]:
+    """Take the covariance ``root root'`` to experts of conventional size, and leave out the directions this fixes.
+
+    Of a unit whose scale can be moved between slopes and output weight the output weight is then known.
+    """
+    chart, measure, known = point.chart, point.chart.measure(point.free), point.conventions
+    if not len(known):
+        return root, gauge
+    own = expert_directions(chart, measure)
+    root = root - own @ torch.linalg.solve(own[known], root[known])
+    root[known] = 0.0
+    return root, gate_directions(chart, measure)
+
+
 def _in_data_units(blank: Information, point: Point, root: Tensor, open_: Tensor, gauge: Tensor) -> Information:
     """Carry the covariance ``root root'`` of the free coordinates (P,) to the reported parameters."""
     natural = slopes_of_natural(point) * open_
@@ -125,7 +140,7 @@ def _in_data_units(blank: Information, point: Point, root: Tensor, open_: Tensor
     plain = to_data_units(point, project=False) if point.model.redundant else outer
     loose = plain @ directions
     loose = torch.where(loose.abs() > ROUNDING * (plain.abs() @ directions.abs()), loose, 0.0)
-    held = ((outer != 0).double() @ (natural != 0).double() == 0).all(-1) & (loose == 0).all(-1)
+    held = (half == 0).all(-1) & (loose == 0).all(-1)
     covariance = half @ half.T
     covariance[held] = 0.0
     covariance[:, held] = 0.0

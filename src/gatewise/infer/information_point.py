@@ -18,6 +18,7 @@ from gatewise.core.chart import LOG, RECIPROCAL, Chart, from_paths
 from gatewise.core.mixture import Measure
 from gatewise.core.rows import Rows, block_size
 from gatewise.fit import frames
+from gatewise.fit.certify import expert_directions
 from gatewise.fit.model import Model, Slopes, prepare, shortest
 from gatewise.fit.problem import SMALLEST, Problem, evaluate, problem_of
 from gatewise.fit.result import Fit
@@ -40,6 +41,16 @@ class Point(NamedTuple):
     def chart(self) -> Chart:
         """The chart of the working mixture."""
         return self.model.chart
+
+    @property
+    def conventions(self) -> Tensor:
+        """The free coordinates of experts whose values are a convention: one for each direction of no effect."""
+        paths = (f"experts.{name}" for name in self.chart.mixture.expert.held())
+        columns = [self.chart.columns(path).flatten() for path in paths]
+        found = torch.cat([torch.full((1,), -1), *columns]).unique()
+        found = found[found >= 0]
+        directions = expert_directions(self.chart, self.chart.measure(self.free))
+        return found if directions.shape[1] == len(found) else found[:0]
 
 
 def locate(fit: Fit, rows: Rows, spec: FitSpec | None = None) -> Point:

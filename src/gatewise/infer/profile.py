@@ -105,9 +105,9 @@ def profile(fit: Fit, rows: Rows, name: str, level: float = 0.95) -> Profile:
     refused = exact(fit, rows, robust=False) or refusal(fit, open_ended=True)
     if refused:
         return _refused(fit, name, level, refused.words)
-    point = _aligned(fit, rows, path, position)
+    point = _at_convention(_aligned(fit, rows, path, position))
     column = int(point.chart.columns(path)[position])
-    if column < 0:
+    if column < 0 or point.chart.lower[column] == point.chart.upper[column]:
         raise ValueError(
             f"{name} is not estimated: it belongs to the reference branch, is held, or its column depends on others"
         )
@@ -157,6 +157,15 @@ def _aligned(fit: Fit, rows: Rows, path: str, position: tuple[int, ...]) -> Poin
     spec, _ = specifications(fit.mixture, rows.x.shape[1], rows.gate_x.shape[1], q)[path]
     # bounds on a path keep the origin of its inputs
     return locate(fit, rows, replace(fit.spec, bounds={path: spec.bounds, **fit.spec.bounds}))
+
+
+def _at_convention(point: Point) -> Point:
+    """Return the point of a problem in which what is a convention of experts stays where it is."""
+    chart, known = point.chart, point.conventions
+    lower, upper = chart.lower.clone(), chart.upper.clone()
+    lower[known] = upper[known] = point.free[known]
+    chart = replace(chart, lower=lower, upper=upper)
+    return Point(point.model._replace(chart=chart), replace(point.problem, chart=chart), point.free)
 
 
 def _entry(point: Point, path: str, position: tuple[int, ...]) -> int:

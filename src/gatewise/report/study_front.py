@@ -26,7 +26,7 @@ LETTERS = {GATES["softmax"]: "S", GATES["laplace"]: "L"}
 EXPERT_NAMES: dict[str, tuple[str, ...]] = {  # experts of the literature: those of EXPERTS
     "linear": ("linear",),
     "constant": ("constant",),
-    "polynomial": ("linear", "polynomial", "cubic", "polynomial-no-bias", "cubic-no-bias"),
+    "polynomial": ("linear", "square", "cube"),
 }
 Placed = tuple[str, StudyResult]  # where the page of a study is, and its result
 
@@ -206,7 +206,7 @@ def _same_experts(rate: Rate, arm: Arm) -> bool:
         return bool(names & set(EXPERT_NAMES[rate.experts]))
     plain = {name for held in EXPERT_NAMES.values() for name in held}
     feed_forward = rate.experts in ("feed-forward", "strongly identifiable")
-    return feed_forward and not names & plain
+    return feed_forward and not names & plain and not arm.model.mixture.expert.linear
 
 
 def _same_gate(rate: Rate, arm: Arm) -> bool:

@@ -106,6 +106,7 @@ from gatewise.testing.mixtures import (
 )
 from gatewise.testing.predictors import (
     law_children,
+    law_expert_tangents,
     law_gate_local,
     law_gauge,
     law_local,
@@ -195,6 +196,7 @@ __all__ = [
     "law_em_optimum",
     "law_em_step",
     "law_expected_score",
+    "law_expert_tangents",
     "law_family_floor",
     "law_family_local",
     "law_family_moments",

@@ -33,6 +33,7 @@ EXPERT_LAWS: tuple[Callable[[Expert], None], ...] = (
     *PREDICTOR_LAWS,
     predictors.law_rescale_response,
     predictors.law_standardised_expert,
+    predictors.law_expert_tangents,
 )
 FAMILY_LAWS: tuple[Callable[[Family], None], ...] = (
     families.law_family_local,

@@ -126,15 +126,15 @@ def law_fit_streamed(problem: Problem) -> None:
 def law_fit_units(problem: Problem, starts: int = 2) -> None:
     """Other units, ``1e6 x + 1e8`` and ``1e-6 y - 3``, change no responsibility: the fit follows the data.
 
-    A gate or an expert that depends on the units by definition is fitted in its `standardised` form, and so is every
-    gate once more. Counts keep their units.
+    A gate or an expert that depends on the units of x by definition is fitted in its `standardised` form, and so is
+    every gate once more. Counts, and the response of an expert with a height of its own, keep their units.
     """
     frames_of = [frames.moments(part, None, None) for part in parts_of(problem)]
     forms = {_standardised(problem.mixture, frames_of)}
     if _equivariant(problem, frames_of):
         forms.add(problem.mixture)
     moved = problem._replace(x=1e6 * problem.x + 1e8, gate_x=1e6 * problem.gate_x + 1e8)
-    if problem.mixture.family.location_scale:
+    if problem.mixture.family.location_scale and _free_height(problem, frames_of):
         moved = moved._replace(y=1e-6 * problem.y - 3)
     frames_moved = [frames.moments(part, None, None) for part in parts_of(moved)]
     for mixture in forms:
@@ -150,7 +150,13 @@ def law_fit_units(problem: Problem, starts: int = 2) -> None:
 
 def _standardised(mixture: Mixture, parts: list[Any]) -> Mixture:
     gates = tuple(gate.standardised(parts[1]) for gate in mixture.gates)
-    return replace(mixture, gates=gates, expert=mixture.expert.standardised(parts[0], parts[2]))
+    return replace(mixture, gates=gates, expert=mixture.expert.standardised(parts[0]))
+
+
+def _free_height(problem: Problem, parts: list[Any]) -> bool:
+    """Return whether the expert is the same expert in other units of the response."""
+    found = problem.mixture.expert.rescale_response(problem.measure.experts, parts[2])
+    return found is not None and found[0] == problem.mixture.expert
 
 
 def _equivariant(problem: Problem, parts: list[Any]) -> bool:

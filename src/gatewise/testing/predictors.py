@@ -137,18 +137,35 @@ def law_rescale_response(expert: Expert, d: int = 3, seed: int = 0) -> None:
 
 
 def law_standardised_expert(expert: Expert, d: int = 3, seed: int = 0) -> None:
-    """A `standardised` expert is, in standardised inputs and response, the expert itself."""
+    """A `standardised` expert is, in standardised inputs, the expert itself: the response keeps its units."""
     params, x = _drawn(expert, d, seed)
-    inputs, response = draw_frame(d, generator(seed + 1)), draw_frame(CHILDREN, generator(seed + 2))
-    there = expert.standardised(inputs, response).rescale(params, inputs)
-    if there is None:
-        return
-    moved = cast(Expert, there[0]).rescale_response(there[1], response)
+    inputs = draw_frame(d, generator(seed + 1))
+    moved = expert.standardised(inputs).rescale(params, inputs)
     if moved is None:
         return
     other, own = moved
     z = framed(x, inputs)
-    assert_close(other(own, z), expert(own, z), "the standardised expert is the expert of standardised data")
+    assert_close(other(own, z), expert(own, z), "the standardised expert is the expert of standardised inputs")
+
+
+def law_expert_tangents(expert: Expert, d: int = 3, seed: int = 0) -> None:
+    """Tangents change no value, `held` takes all of them away, and `canonical` keeps the values."""
+    params, x = _drawn(expert, d, seed)
+    value, moves = expert(params, x), expert.tangents(params)
+    count = len(next(iter(moves.values()))) if moves else 0
+    for i in range(count):
+        tangent = {name: move[i] for name, move in moves.items()}
+        up, down = ({**params, **{k: params[k] + h * v for k, v in tangent.items()}} for h in (1e-5, -1e-5))
+        change = (expert(up, x) - expert(down, x)) / 2e-5
+        assert_close(change, torch.zeros_like(change), "no value changes along a tangent", NUMERICAL)
+        if not any(bool((tangent[name] != 0).any()) for name in expert.held() if name in tangent):
+            raise AssertionError("broken: a parameter that is held moves along every tangent")
+    if len(expert.held()) != count:
+        raise AssertionError(f"broken: one parameter is held for every tangent ({expert.held()}, {count} tangents)")
+    same = expert.canonical(params)
+    assert_close(expert(same, x), value, "canonical keeps the values")
+    for name in expert.held():
+        assert_close(same[name].abs(), torch.ones_like(same[name]), f"canonical gives {name!r} the size one")
 
 
 def law_temperature(score: Score, d: int = 3, seed: int = 0) -> None:

@@ -112,6 +112,18 @@ class RenamedExpert(Expert):
         moved = self.part.rescale(unnamed(params), frame)
         return None if moved is None else (replace(self, part=cast(Expert, moved[0])), named(moved[1]))
 
+    def design(self, x: Tensor) -> Tensor:
+        return self.part.design(x)
+
+    def held(self) -> tuple[str, ...]:
+        return _names(self.part.held())
+
+    def tangents(self, params: Params) -> dict[str, Tensor]:
+        return named(self.part.tangents(unnamed(params)))
+
+    def canonical(self, params: Params) -> dict[str, Tensor]:
+        return named(self.part.canonical(unnamed(params)))
+
     def rescale_response(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]] | None:
         moved = self.part.rescale_response(unnamed(params), frame)
         return None if moved is None else (replace(self, part=moved[0]), named(moved[1]))

@@ -15,7 +15,7 @@ from gatewise.core.gates import Gate, describe
 from gatewise.core.gates import gate as gate_of
 from gatewise.core.mixture import Mixture
 from gatewise.infer.identifiability.check import identify_atom, whole_number
-from gatewise.infer.identifiability.leaf import leaf_atom
+from gatewise.infer.identifiability.leaf import EXPERT, leaf_atom, slots
 from gatewise.infer.identifiability.result import Identifiability
 from gatewise.infer.identifiability.verdict import Verdict
 
@@ -231,6 +231,9 @@ def _assess(mixture: Mixture, estimator: str, gauge: str, outputs: int, gate_inp
         raise ValueError("the number of trials differs by row, and with it what the data can tell apart")
     family = one if estimator == "ml" else None
     own = FEATURES if gate_inputs else None
+    if gauge == "fixed":
+        layout = slots(mixture.gates, mixture.expert, family, FEATURES, outputs, own)
+        held += [slot.path for slot in layout if slot.part == EXPERT and slot.key in mixture.expert.held()]
     parts = mixture.gates, mixture.expert, estimator
     check = partial(_identify, *parts, held=held, family=family, outputs=outputs, gate_d=own)
     single, pair = check(order=2 if free_shift else 1), check(order=1, atoms=2)

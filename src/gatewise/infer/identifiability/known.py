@@ -173,7 +173,7 @@ FN = {"GELU": "gelu", "tanh": "tanh", "ReLU": "relu"}
 PLAIN: dict[str, Expert] = {f"{name}(a.x)": Activation(fn, bias=False) for name, fn in FN.items()}
 BIASED: dict[str, Expert] = {f"{name}(a.x+b)": Activation(fn) for name, fn in FN.items()}
 UNITS: dict[str, Expert] = {f"c*{name}(a.x)": Activation(fn, bias=False, output=True) for name, fn in FN.items()}
-CORE = {"linear": "linear", "(a.x+b)^2": "polynomial", "const": "constant"}
+CORE = {"linear": "linear", "(a.x+b)^2": "square", "const": "constant"}
 ALL: dict[str, str | Expert] = {**PLAIN, **BIASED, **UNITS, **CORE}
 
 

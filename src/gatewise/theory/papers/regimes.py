@@ -44,7 +44,7 @@ REGIME_2_ATTAINED = Study(
             "GELU(ax + b), zero excluded",
             ("sigmoid", POSITIVE),
             "sigmoid",
-            "gelu",
+            "bare-gelu",
             3,
             AWAY,
             ("sigmoid-regime-2",),

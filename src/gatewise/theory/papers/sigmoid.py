@@ -46,25 +46,30 @@ TRUE: dict[str, dict[str, Numbers]] = {
     "gelu-no-bias": {"coef": SLOPE},
     "tanh-no-bias": {"coef": SLOPE},
     "relu-no-bias": {"coef": SLOPE},
-    "gelu": {"coef": SLOPE, "intercept": SHIFT},
-    "polynomial": {"coef": [[[2.0]], [[1.5]]], "intercept": [[0.5], [-1.0]]},
+    "bare-gelu": {"coef": SLOPE, "intercept": SHIFT},
+    "square": {"coef": [[[2.0]], [[1.5]]], "intercept": [[0.5], [-1.0]]},
     "linear": {"coef": SLOPE, "intercept": SHIFT},
     "constant": {"intercept": [[2.0], [-1.5]]},
 }
-TITLE = {"gelu-no-bias": "GELU(ax)", "tanh-no-bias": "tanh(ax)", "relu-no-bias": "ReLU(ax)", "gelu": "GELU(ax + b)"}
-TITLE |= {"polynomial": "(ax + b)^2", "linear": "ax + b", "constant": "b"}
-UNITS = ("gelu-no-bias", "tanh-no-bias", "relu-no-bias", "gelu")  # of feed-forward networks
+TITLE = {
+    "gelu-no-bias": "GELU(ax)",
+    "tanh-no-bias": "tanh(ax)",
+    "relu-no-bias": "ReLU(ax)",
+    "bare-gelu": "GELU(ax + b)",
+}
+TITLE |= {"square": "(ax + b)^2", "linear": "ax + b", "constant": "b"}
+UNITS = ("gelu-no-bias", "tanh-no-bias", "relu-no-bias", "bare-gelu")  # of feed-forward networks
 FOUR = tuple(0.1 * 10 ** (-2 * i / 3) for i in range(4))  # the same window in four steps: these fits are dear
 OTHER_STEPS = {
     "relu-no-bias": tuple(0.1 * 10 ** (-i / 3) for i in range(4)),  # to where fits begin to stall
-    "gelu": STEPS[:-1],
-    "polynomial": FOUR,
+    "bare-gelu": STEPS[:-1],
+    "square": FOUR,
     "linear": FOUR,
     "constant": FOUR,
 }
 HEADLINE = ("gelu-no-bias", "relu-no-bias")  # exact fits with narrower intervals
-MISSED = ("tanh-no-bias", "polynomial", "linear")  # with the sigmoid gate ten starts did not always find the minimum
-CURVED = ("gelu-no-bias", "tanh-no-bias", "gelu")  # others that share a gate can move and keep their mean
+MISSED = ("tanh-no-bias", "square", "linear")  # with the sigmoid gate ten starts did not always find the minimum
+CURVED = ("gelu-no-bias", "tanh-no-bias", "bare-gelu")  # others that share a gate can move and keep their mean
 FLIPPED = ("linear", "constant")  # sigma(z) h = h - sigma(-z) h: three atoms in other ways than two and a zero
 
 
@@ -80,7 +85,7 @@ def truth(expert: str, regime: str) -> Measure:
 
 def limits(expert: str) -> Box:
     """Return the box; a square has one sign only, for (a, b) and (-a, -b) are the same expert."""
-    slope = {"polynomial": (0.0, 5.0), "constant": None}.get(expert, (-5.0, 5.0))
+    slope = {"square": (0.0, 5.0), "constant": None}.get(expert, (-5.0, 5.0))
     out = box(weight=5.0, bias=3.0) | (box(coef=slope) if slope else {})
     return out | (box(intercept=4.0) if "intercept" in TRUE[expert] else {})
 
@@ -149,7 +154,7 @@ def _probes(gate: str, expert: str, regime: str) -> tuple[Probe, ...]:
     """Return the population exponents of an expert that two atoms share; in regime 2 none of the sigmoid gate do."""
     arm = _over(gate, expert, regime)
     value = 2.0 if expert in CURVED else inf
-    starts = 12 if expert == "polynomial" else 6  # descents along the ridge of squares stall
+    starts = 12 if expert == "square" else 6  # descents along the ridge of squares stall
     return tuple(
         Probe(exponent(arm.name, path), arm.data, arm.model, path, (0, 0, 1), value, 0.2, OWN, "derived", starts=starts)
         for path in _paths(expert)
