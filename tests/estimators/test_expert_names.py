@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from gatewise import EXPERTS, GATES, MixtureOfExpertsRegressor
+from gatewise import EXPERTS, GATES, MixtureOfExpertsRegressor, testing
 from gatewise.core.experts import Activation, Expert, Polynomial
 from gatewise.core.experts.polynomial import monomials
 from gatewise.core.mixture import Mixture
@@ -55,7 +55,7 @@ def drawn(unit, d, q=1, k=2, n=400, mixed=False, noise=0.1, seed=0):
     y = mean + noise * rng.normal(size=mean.shape)
     square = ((y.T - height) ** 2).sum(1)  # (k, n)
     law = (weight.T * np.exp(-square / (2 * noise**2))).sum(0) / (noise * sqrt(2 * np.pi)) ** q
-    return x, y, mean, np.log(law).sum()
+    return x, y, mean, np.log(law.clip(1e-300)).sum()
 
 
 def fitted(x, y, k, **options):
@@ -70,26 +70,25 @@ def explained(model, x, y):
     return 1 - (rest**2).sum() / ((y - y.mean(0)) ** 2).sum()
 
 
-@pytest.mark.parametrize("units", [(0.0, 1.0), UNITS], ids=str)
 @pytest.mark.parametrize("expert", ["gelu", "relu"])
 @pytest.mark.parametrize("data", ["gelu", "relu"])
-def test_two_units_behind_a_softmax_are_found_in_any_units(data, expert, units):
-    shift, scale = units
-    x, y, mean, _ = drawn(FUNCTIONS[data], 1, n=600)
-    model = fitted(x, shift + scale * y, 2, expert=expert, method="ls", n_init=9)
+def test_two_units_behind_a_softmax_are_found_in_awkward_units(data, expert):
+    shift, scale = UNITS
+    x, y, mean, _ = drawn(FUNCTIONS[data], 1, n=300)
+    model = fitted(x, shift + scale * y, 2, expert=expert, method="ls", n_init=5)
     error = 0.5 * np.mean((shift + scale * y[:, 0] - model.predict(x)) ** 2) / scale**2
     truth = 0.5 * np.mean((y - mean) ** 2)
     assert error < (1.03 if data == expert else 1.1) * truth
 
 
+SLOW = [pytest.param(*sizes, marks=pytest.mark.slow) for sizes in ((1, 2, 2), (3, 2, 3))]
+
+
 @pytest.mark.parametrize("expert", ["gelu", "relu"])
-@pytest.mark.parametrize(
-    ("d", "q", "k"),
-    [(3, 1, 1), (5, 2, 1), (1, 2, 2), (3, 1, 2), (5, 1, 2), pytest.param(3, 2, 3, marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize(("d", "q", "k"), [(3, 1, 1), (5, 2, 1), (3, 1, 2), (5, 1, 2), *SLOW])
 def test_the_sum_of_squares_reaches_that_of_the_truth(expert, d, q, k):
     x, y, mean, _ = drawn(FUNCTIONS[expert], d, q, k, n=300)
-    model = fitted(x, 1e4 + 1e3 * y, k, expert=expert, method="ls", n_init=9)
+    model = fitted(x, 1e4 + 1e3 * y, k, expert=expert, method="ls", n_init=20 if k > 2 else 9)
     assert model.sse_ < 1.02e6 * ((y - mean) ** 2).sum()
 
 
@@ -123,13 +122,13 @@ def unit_of(name):
 def test_every_name_fits_data_of_its_own_kind(name, d):
     """In awkward units where the expert is free to follow, in its own where its height is fixed."""
     bare = isinstance(EXPERTS[name], Activation)
-    x, unit = drawn(np.tanh, d, n=300)[0], unit_of(name)
+    x, unit = drawn(np.tanh, d, n=200)[0], unit_of(name)
     shifts = (0.0, 0.0) if "no-bias" in name else SHIFTS
     height = np.stack([unit(x @ SLOPES[j, :d] + shifts[j]) + 2 * j * (name == "constant") for j in range(2)], 1)
     mean = (shares(x, 2) * height).sum(1, keepdims=True)
     y = mean + 0.03 * mean.std() * np.random.default_rng(d).normal(size=mean.shape)
     shift, scale = (0.0, 1.0) if bare else UNITS
-    model = fitted(x, shift + scale * y, 2, expert=name, method="ls", n_init=9, standardize=not bare)
+    model = fitted(x, shift + scale * y, 2, expert=name, method="ls", n_init=5, standardize=not bare)
     assert explained(model, x, shift + scale * y) > 0.99
 
 
@@ -182,6 +181,13 @@ class Waves(Expert):
 
     def __call__(self, params, x):
         return params["heights"] @ torch.cat([torch.sin(x), torch.cos(x), torch.ones_like(x[..., :1, :])], -2)
+
+
+@pytest.mark.parametrize(("d", "columns"), [(1, 1), (3, 2)])
+@pytest.mark.parametrize("expert", ["relu", "sigmoid", "cubic"])
+def test_starts_do_not_depend_on_the_order_of_the_rows(expert, d, columns):
+    mixture = Mixture((GATES["softmax"],), (2,), EXPERTS[expert])
+    testing.law_fit_starts(testing.make_problem(mixture, d=d, gate_d=d, columns=columns, n=60))
 
 
 @pytest.mark.parametrize("d", [1, 3])

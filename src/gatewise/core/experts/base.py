@@ -23,6 +23,7 @@ from gatewise.core.predictors import (
 Draw = Callable[[tuple[int, ...]], Tensor]
 SCATTER = 0.5  # standard deviation of starts around a plane
 CANDIDATES = 32  # hidden units that are drawn for one start of one leaf
+TIE = 1e-9  # gains that differ by less than this share are equal
 UNIT = ("slope", "threshold", "output", "intercept")  # roles of ``output * fn(slope . x + threshold) + intercept``
 
 
@@ -155,7 +156,8 @@ def hidden_unit_start(
     square = (value.square() * mass[:, None]).sum(-1)
     height = cross / square.clamp_min(1e-12)
     params |= {output: height, intercept: level - height * mean}
-    best = torch.nan_to_num(height * cross, -1.0, -1.0, -1.0).argmax(0)
+    gain = torch.nan_to_num(height * cross, -1.0, -1.0, -1.0)
+    best = (gain >= (1 - TIE) * gain.amax(0)).to(torch.uint8).argmax(0)  # the first of equal ones, however they round
     return {name: _picked(v, best) for name, v in params.items()}
 
 
