@@ -106,7 +106,7 @@ def dropped(
         found = [slope(axis[k:], errors[k:]) for k in steps]
         value, low, high = (np.array([getattr(s, part) for s in found]) for part in ("value", "low", "high"))
         ax.errorbar(
-            np.array(steps) + shift, value, reach(value, low, high), color=style.colour(i),
+            np.array(steps) + shift, value, (value - low, high - value), color=style.colour(i),
             marker=style.marker(i), markersize=5, linestyle=style.dash(i), linewidth=1.2, elinewidth=1.5, capsize=2.5,
             label=style.plain(name, 60),
         )  # fmt: skip
@@ -122,18 +122,6 @@ def dropped(
     if legend:
         above(ax)
     return ax
-
-
-def reach(value: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how far intervals reach below and above; the ends of equal numbers differ from their mean by rounding.
-
-    Examples
-    --------
-    >>> below, above = reach(np.array([0.3]), np.array([0.2]), np.array([0.3 - 1e-17]))
-    >>> below.round(3).tolist(), above.tolist()
-    ([0.1], [0.0])
-    """
-    return np.maximum(value - low, 0.0), np.maximum(high - value, 0.0)
 
 
 def means(errors: np.ndarray) -> tuple[float, float, float]:
@@ -152,7 +140,7 @@ def _curve(ax: Axes, one: Curve, claims: Sequence[Claim], look: int, name: str, 
     middle = np.log(n).mean(), np.log(found[:, 0]).mean()
     ends = np.array([n[0], n[-1]])
     colour, words = style.colour(look), f"{style.plain(name, 40)}: {interval(one.slope)}"
-    bars = reach(*found.T)
+    bars = found[:, 0] - found[:, 1], found[:, 2] - found[:, 0]
     beside = n * (one.axis[-1] / one.axis[0]) ** (0.01 * shift)
     ax.errorbar(
         beside, found[:, 0], bars, color=colour, marker=style.marker(look), markersize=5, linestyle="none",
