@@ -95,7 +95,7 @@ def test_an_experiment_that_gatewise_does_not_have_is_told(experiment, marker):
     change(experiment / "experiment.json", origin="")
     result = called("experiment", "report", experiment)
     assert result.exit_code == 2
-    assert "holds the experiment 'toy' of a file" in result.stderr
+    assert "holds the experiment 'toy' of ''" in result.stderr
     assert not marker.exists()
 
 
@@ -160,6 +160,31 @@ def test_a_header_of_the_wrong_types_is_told(study, field, value):
         result = called("study", "report", study)
         assert result.exit_code == 2
         assert "study.json is damaged" in result.stderr
+
+
+@pytest.mark.parametrize("where", [["a"], {}, 3, "\x1b[31mred", "x" * 5000])
+def test_odd_origins_are_told(study, marker, where):
+    change(study / "study.json", origin={"where": where})
+    result = called("study", "report", study)
+    assert result.exit_code == 2
+    assert "a folder is data" in result.stderr
+    assert "\x1b" not in result.stderr
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("claims", [[1], [{}], [{"arm": "a"}], [["arm", "series"]]])
+def test_claims_that_are_none_are_told(study, claims):
+    change(study / "study.json", claims=claims)
+    result = called("study", "report", study, "--study", f"{study / 'other.py'}:study")
+    assert result.exit_code == 2
+    assert "study.json is damaged: its claims have no arm and series" in result.stderr
+
+
+def test_an_engine_without_versions_is_told(study):
+    change(study / "study.json", engine={})
+    result = called("study", "report", study, "--study", f"{study / 'other.py'}:study")
+    assert result.exit_code == 2
+    assert "study.json is damaged: its engine has no versions" in result.stderr
 
 
 def test_a_header_nested_without_end_is_told(study):

@@ -175,13 +175,16 @@ DAMAGE = {
 }
 WRONG = {
     "lost parameter": (without_weights, "shapes"),
-    "lost section": (lambda w: reseal(w | {"content": {"estimator": "MixtureOfExpertsRegressor"}}), "lacks a part"),
+    "lost section": (lambda w: reseal(w | {"content": {"estimator": "MixtureOfExpertsRegressor"}}), "lacks params"),
     "unknown estimator": (with_part(["estimator"], "os.system"), "'os.system' is not known"),
     "unknown part": (with_part(["mixture", "expert", "part"], "system"), "'system' is not known"),
-    "part of the wrong kind": (with_part(["mixture", "expert", "part"], "Affine"), "stands where a Expert belongs"),
-    "unknown field": (with_part(["mixture", "expert", "fields"], {"code": "1"}), "lacks a part"),
+    "part of the wrong kind": (
+        with_part(["mixture", "expert", "part"], "Affine"),
+        r"expert of the Mixture is Affine\(\): a Expert belongs",
+    ),
+    "unknown field": (with_part(["mixture", "expert", "fields"], {"code": "1"}), "Linear has an unknown 'code'"),
     "unknown status": (with_part(["fit", "status"], "perfect"), "perfect"),
-    "unknown tag": (with_part(["params", "alpha"], {"eval": "1"}), "keys eval"),
+    "unknown tag": (with_part(["params", "alpha"], {"eval": "1"}), r"keys \['eval'\] is not known"),
     "text for numbers": (with_part(["measure", "family.scale", "tensor"], ["a", "b"]), "model"),
 }
 

@@ -176,3 +176,31 @@ def test_a_checkpoint_names_files_of_its_folder_only(tmp_path, part):
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"x.gate.weight": part}}))
     with pytest.raises(ValueError, match="which is not a file of its folder: fetch the checkpoint again"):
         load_block(folder, "x.")
+
+
+CONFIGS = {
+    "cut short": ('{"format": "gatew', "is no JSON"),
+    "nested without end": ("[" * 100_000, "is no JSON"),
+    "a list": ("[1]", "holds no settings"),
+    "no schema": ('{"format": "gatewise layer"}', "lacks schema, layer or frozen"),
+    "a schema in words": ('{"format": "gatewise layer", "schema": "one", "layer": {}, "frozen": []}', "lacks schema"),
+    "layers of none": ('{"format": "gatewise layer", "schema": 1, "layer": [], "frozen": []}', "lacks schema, layer"),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_settings_that_are_none_are_told_in_words(tmp_path, name):
+    text, words = CONFIGS[name]
+    save_layer(trained(), tmp_path)
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=words):
+        load_layer(tmp_path)
+
+
+@pytest.mark.parametrize("strange", ["nothing", 3, None])
+def test_frozen_parameters_that_are_not_there_are_told(tmp_path, strange):
+    save_layer(trained(), tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "frozen": [strange]}))
+    with pytest.raises(ValueError, match="which is no parameter of the layer"):
+        load_layer(tmp_path)

@@ -65,6 +65,6 @@ def whole_name(where: str) -> str:
 def not_run(folder: Path, what: str, name: str, where: str, option: str) -> ValueError:
     """Return the error that says that a folder's study or experiment is in a file, which only the user may name."""
     return ValueError(
-        f"{folder} holds {what} {name!r} of {where or 'a file'}: a folder is data, and no code that it names is run. "
+        f"{folder} holds {what} {name!r} of {where!r}: a folder is data, and no code that it names is run. "
         f"Read that file, and name it if you trust it: {option} FILE.py:NAME"
     )

@@ -198,7 +198,7 @@ def _held(folder: Path, given: list[str] | None) -> Any:
     from gatewise.theory.store import header
 
     held = header(folder)
-    where, tier = (held["origin"].get(name) for name in ("where", "tier"))
+    where, tier = str(held["origin"].get("where", "")), held["origin"].get("tier")
     tier = tier if tier in TIERS else "standard"
     mine = [_study(one, tier) for one in given or ()]
     named = [one for one in mine if one.name == held["study"]]

@@ -1,30 +1,39 @@
-"""Values as JSON and back: numbers exactly, tensors, parts of a mixture by name. Loading runs no foreign code."""
+"""Values as JSON and back: numbers exactly, tensors, parts of a mixture by name. Loading runs no foreign code.
+
+What is read is checked against the annotations of what it becomes: a new part needs an entry in LEAVES, SCORES or LINKS
+and nothing else.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from math import isfinite
-from typing import Any
+from inspect import Parameter, signature
+from math import isfinite, prod
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
 
 from gatewise.core.by_leaf import ExpertsByLeaf, FamiliesByLeaf
-from gatewise.core.experts import Activation, Constant, Expert, HiddenUnit, Linear, Polynomial
-from gatewise.core.families import Binomial, Family, FullGaussian, Gaussian, MeanOnly, Poisson, StudentT
+from gatewise.core.experts import Activation, Constant, HiddenUnit, Linear, Polynomial
+from gatewise.core.families import Binomial, FullGaussian, Gaussian, MeanOnly, Poisson, StudentT
 from gatewise.core.gates import Gate
-from gatewise.core.links import Link, NormalisedSigmoid, Sigmoid, Softmax, TopK
+from gatewise.core.links import NormalisedSigmoid, Sigmoid, Softmax, TopK
 from gatewise.core.origin import ExpertAbout, ScoreAbout
-from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Score, Tempered
+from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Tempered
 
 SCORES = (Activated, Affine, Bias, Cosine, Distance, Quadratic, Tempered)
 LINKS = (NormalisedSigmoid, Sigmoid, Softmax, TopK)
 EXPERTS = (Activation, Constant, HiddenUnit, Linear, Polynomial)
 LEAVES = (*EXPERTS, Binomial, FullGaussian, Gaussian, MeanOnly, Poisson, StudentT, ExpertsByLeaf, FamiliesByLeaf)
 PARTS: dict[str, type] = {part.__name__: part for part in (Gate, ScoreAbout, ExpertAbout, *SCORES, *LINKS, *LEAVES)}
-INSIDE: dict[str, type] = {"score": Score, "inner": Score, "link": Link, "expert": Expert}
-DTYPES = {"float64": torch.float64, "bool": torch.bool, "int64": torch.int64}
+DTYPES = {"float64": (torch.float64, float), "bool": (torch.bool, bool), "int64": (torch.int64, int)}
+DEEPEST = 20  # lists, tuples and parts inside each other: far more than any model has
+ODD = ("nan", "inf", "-inf")
+
+Kind = TypeVar("Kind")
 
 
 def encode(value: Any) -> Any:
@@ -80,45 +89,120 @@ def _encode_part(value: Any) -> dict[str, Any]:
     return {"part": name, "fields": {f.name: encode(getattr(value, f.name)) for f in fields(value)}}
 
 
-def decode(value: Any) -> Any:
+def decode(value: Any, depth: int = 0) -> Any:
     """Return the value behind what `encode` gave.
 
     Raises
     ------
     ValueError
-        For an unknown part or tag.
+        For whatever `encode` does not give: unknown parts, tags and fields, and values of wrong types.
     """
+    if depth > DEEPEST:
+        raise ValueError(f"values stand inside each other more than {DEEPEST} deep")
     if isinstance(value, list):
-        return [decode(v) for v in value]
+        return [decode(v, depth + 1) for v in value]
     if not isinstance(value, dict):
+        if type(value) is int and abs(value) >= 2**63:
+            raise ValueError(f"{short(value)} is beyond the whole numbers of a model")
         return value
-    if "float" in value:
-        return float(value["float"])
-    if "tuple" in value:
-        return tuple(decode(v) for v in value["tuple"])
-    if "dict" in value:
-        return {k: decode(v) for k, v in value["dict"].items()}
-    if "tensor" in value:
-        flat = torch.tensor([decode(v) for v in value["tensor"]], dtype=DTYPES[value["dtype"]])
-        return flat.reshape(value["shape"])
-    if "part" in value:
-        return _decode_part(value["part"], value["fields"])
-    raise ValueError(f"an entry with the keys {', '.join(map(str, value))} is not known")
+    match value:
+        case {"float": str(odd), **more} if odd in ODD and not more:
+            return float(odd)
+        case {"tuple": list(inside), **more} if not more:
+            return tuple(decode(v, depth + 1) for v in inside)
+        case {"dict": dict(inside), **more} if not more:
+            return {k: decode(v, depth + 1) for k, v in inside.items()}
+        case {"tensor": list(flat), "shape": list(shape), "dtype": str(dtype), **more} if dtype in DTYPES and not more:
+            return _decode_tensor(flat, shape, dtype)
+        case {"part": str(name), "fields": dict(inside), **more} if not more:
+            return _decode_part(name, {k: decode(v, depth + 1) for k, v in inside.items()})
+    raise ValueError(f"an entry with the keys {short(list(value))} is not known, or its value is odd")
+
+
+def _decode_tensor(flat: list[Any], shape: list[Any], name: str) -> torch.Tensor:
+    dtype, kind = DTYPES[name]
+    values = [decode(v, DEEPEST) for v in flat]
+    if not all(matches(v, kind) for v in values):
+        raise ValueError(f"a tensor of {name} has other entries")
+    if (not all(matches(size, int) and size > 0 for size in shape) and shape != [0]) or prod(shape) != len(flat):
+        raise ValueError(f"a tensor of {len(flat)} entries has the shape {short(shape)}")
+    return torch.tensor(values, dtype=dtype).reshape(shape)
 
 
 def _decode_part(name: str, given: Mapping[str, Any]) -> Any:
     if name not in PARTS:
-        raise ValueError(f"the part {name!r} is not known: the parts are {', '.join(PARTS)}")
-    inside = {key: decode(v) for key, v in given.items()}
-    for key, kind in INSIDE.items():
-        if key in inside and not isinstance(inside[key], kind):
-            raise ValueError(f"{name} has the {key} {inside[key]!r}, which is not a {kind.__name__}")
-    return PARTS[name](**inside)
+        raise ValueError(f"the part {short(name)} is not known: the parts are {', '.join(PARTS)}")
+    if not _finite(given):
+        raise ValueError(f"{name} has a number that is not finite")
+    return build(PARTS[name], given)
 
 
-def check_parts(gates: Any, expert: Any, family: Any) -> None:
-    """Raise unless the parts of a mixture are of the right kinds."""
-    for kind, parts in ((Gate, gates), (Expert, (expert,)), (Family, (family,))):
-        for part in parts:
-            if not isinstance(part, kind):
-                raise ValueError(f"{part!r} stands where a {kind.__name__} belongs")
+def _finite(value: Any) -> bool:
+    """Return whether all floats are finite; parts inside have been checked."""
+    if isinstance(value, Mapping):
+        return all(map(_finite, value.values()))
+    if isinstance(value, tuple | list):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or isfinite(value)
+
+
+def build(kind: type[Kind], given: Any) -> Kind:
+    """Return a dataclass or NamedTuple of decoded fields, each of its annotated type; those with defaults may lack.
+
+    Raises
+    ------
+    ValueError
+        For unknown and missing fields and values of other types.
+
+    Examples
+    --------
+    >>> build(Cosine, {"floor": 0.1, "metric": (1.0, 2.0)})
+    Cosine(floor=0.1, origin=None, metric=(1.0, 2.0))
+    """
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{short(given)} stands where the fields of a {kind.__name__} belong")
+    known, hints = signature(kind).parameters, get_type_hints(kind)
+    missing = [name for name, one in known.items() if one.default is Parameter.empty and name not in given]
+    unknown = [name for name in given if name not in known]
+    if missing or unknown:
+        words = [f"lacks {name}" for name in missing] + [f"has an unknown {short(name)}" for name in unknown]
+        raise ValueError(f"the {kind.__name__} {', '.join(words)}")
+    for name, value in given.items():
+        if not matches(value, hints[name]):
+            raise ValueError(f"{name} of the {kind.__name__} is {short(value)}: {_words(hints[name])} belongs there")
+    return kind(**given)
+
+
+def matches(value: Any, hint: Any) -> bool:
+    """Return whether a decoded value is of an annotated type, entry by entry; True is no number.
+
+    Examples
+    --------
+    >>> matches((1.0, 2), tuple[float, ...]), matches(True, int), matches(None, tuple[float, ...] | None)
+    (True, False, True)
+    """
+    origin, inside = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(matches(value, one) for one in inside)
+    if origin is Literal:
+        return any(type(value) is type(one) and value == one for one in inside)
+    if origin is tuple and inside[-1] is not Ellipsis:
+        return type(value) is tuple and len(value) == len(inside) and all(map(matches, value, inside))
+    if origin in (tuple, list):
+        return type(value) is origin and all(matches(one, inside[0]) for one in value)
+    if origin in (dict, Mapping):
+        return type(value) is dict and all(matches(k, inside[0]) and matches(v, inside[1]) for k, v in value.items())
+    if hint in (int, float) and type(value) is int:
+        return hint is int or abs(value) < 2**53
+    if hint in (int, float, bool, str, type(None)):
+        return type(value) is hint
+    return hint is Any or isinstance(value, hint)
+
+
+def short(value: Any) -> str:
+    """Return a value as a short text of one line."""
+    return f"{' '.join(repr(value).split()):.80}"
+
+
+def _words(hint: Any) -> str:
+    return f"a {hint.__name__}" if isinstance(hint, type) and not get_args(hint) else str(hint)

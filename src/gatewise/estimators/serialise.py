@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,16 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from gatewise.core.chart import from_paths, specifications
-from gatewise.core.mixture import Measure, Mixture
-from gatewise.estimators import options
+from gatewise.estimators.content import estimator_of
 from gatewise.estimators.declarations import Scale
-from gatewise.estimators.encoding import check_parts, decode, encode
+from gatewise.estimators.encoding import encode, matches
 from gatewise.estimators.gate_inputs import GateReader
 from gatewise.estimators.inference import UNKNOWN, Errors
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
 from gatewise.files import write_text
 from gatewise.fit.floor import Floor
-from gatewise.fit.result import Certificate, Fit, Starts
+from gatewise.fit.result import Fit
 from gatewise.fit.spec import FitSpec
-from gatewise.fit.status import Status
 from gatewise.infer.predict import Shares
 
 FORMAT = "gatewise model"
@@ -34,6 +30,10 @@ SCHEMA = 1
 VERSION = "0.1.0"
 PER_FEATURE = ("slope", "location", "direction")  # roles with one entry for each input
 SPREAD = "family.scale"  # under which the errors of standard deviations stand
+
+
+class ModelFileError(ValueError):
+    """A file is not that of a model, or holds a value that no fitted model has; its words say which."""
 
 
 def save_model(model: MixtureOfExpertsRegressor | Fit, path: str | os.PathLike[str]) -> None:
@@ -47,7 +47,9 @@ def save_model(model: MixtureOfExpertsRegressor | Fit, path: str | os.PathLike[s
     NotFittedError
         If the estimator is not fitted.
     ValueError
-        If the model has a part that gatewise does not define.
+        If the model has a part that gatewise does not define, or a value with which it could not be read again.
+    OSError
+        If the file cannot be written.
 
     Examples
     --------
@@ -63,6 +65,7 @@ def save_model(model: MixtureOfExpertsRegressor | Fit, path: str | os.PathLike[s
     estimator = _of_fit(model) if isinstance(model, Fit) else model
     check_is_fitted(estimator, "fit_")
     content = _content(estimator)
+    estimator_of(json.loads(json.dumps(content)))  # no file is written that could not be read
     whole = {
         "format": FORMAT,
         "schema": SCHEMA,
@@ -80,43 +83,49 @@ def load_model(path: str | os.PathLike[str]) -> MixtureOfExpertsRegressor:
     ------
     FileNotFoundError
         If there is no such file.
-    ValueError
-        If the file is not a gatewise model, is cut short or altered, or was written by a newer schema.
+    ModelFileError
+        A ValueError: if the file is not a gatewise model, is cut short or altered, was written by a newer schema, or
+        holds a value that no fitted model has.
     """
     whole = _read(Path(path))
     if whole["schema"] > SCHEMA:
-        raise ValueError(
-            f"{path} has schema {whole['schema']}, written by gatewise {whole.get('gatewise')}: this gatewise "
+        raise ModelFileError(
+            f"{path} has schema {whole['schema']}, written by gatewise {whole.get('gatewise')!r:.40}: this gatewise "
             f"{VERSION} reads up to schema {SCHEMA}; upgrade gatewise"
         )
-    content = whole.get("content")
-    if not isinstance(content, dict) or whole.get("sha256") != _checksum(content):
-        raise ValueError(
+    if whole.get("sha256") != _checksum(whole.get("content")):
+        raise ModelFileError(
             f"{path} has content that does not match its SHA-256: it was altered after saving; save the model again"
         )
     try:
-        return _estimator(content)
-    except (KeyError, TypeError, IndexError, AttributeError, RuntimeError) as cause:
-        raise ValueError(f"{path} lacks a part of a gatewise model ({cause!r}): save the model again") from cause
+        return estimator_of(whole["content"])
     except ValueError as cause:
-        raise ValueError(f"{path} is not a model that can be read: {cause}") from cause
+        words = " ".join(str(cause).split())
+        raise ModelFileError(f"{path} is not a model that can be read: {words:.400}; save the model again") from cause
 
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no model file {path}: check the path, or save a model there first")
     try:
-        whole = json.loads(path.read_text("utf-8"))
+        whole = json.loads(path.read_text("utf-8"), parse_constant=_no_number)
     except json.JSONDecodeError as cause:
-        raise ValueError(
+        raise ModelFileError(
             f"{path} is not complete JSON ({cause.msg} in line {cause.lineno}): it was cut short or is another kind of "
             "file; save the model again"
         ) from None
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is not text: a gatewise model is a JSON file; give the path of one") from None
-    if not isinstance(whole, dict) or whole.get("format") != FORMAT or type(whole.get("schema")) is not int:
-        raise ValueError(f"{path} is JSON but not a gatewise model: give the path of a file written by save_model")
+        raise ModelFileError(f"{path} is not text: a gatewise model is a JSON file; give the path of one") from None
+    except (ValueError, RecursionError) as cause:  # whole numbers of thousands of digits, nesting without end
+        raise ModelFileError(f"{path} holds what no model has ({cause}): save the model again") from None
+    kind = isinstance(whole, dict) and whole.get("format") == FORMAT and matches(whole.get("schema"), int)
+    if not kind or whole["schema"] < 1:
+        raise ModelFileError(f"{path} is JSON but not a gatewise model: give the path of a file written by save_model")
     return whole
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _checksum(content: Any) -> str:
@@ -156,82 +165,12 @@ def _content(estimator: MixtureOfExpertsRegressor) -> dict[str, Any]:
     }
 
 
-def _estimator(content: Mapping[str, Any]) -> MixtureOfExpertsRegressor:
-    if content["estimator"] != MixtureOfExpertsRegressor.__name__:
-        raise ValueError(f"the estimator {content['estimator']!r} is not known")
-    estimator = MixtureOfExpertsRegressor(**{name: decode(value) for name, value in content["params"].items()})
-    parts = {name: decode(value) for name, value in content["mixture"].items()}
-    check_parts(parts["gates"], parts["expert"], parts["family"])
-    mixture = Mixture(**parts)
-    data, result = content["data"], content["fit"]
-    reader = GateReader(**decode(data["gate_reader"]))
-    measure = _measure(content["measure"], mixture, int(data["n_features_in"]), reader.count)
-    flat = bool(data["one_dimensional_y"])
-    fit = Fit(
-        mixture=mixture,
-        spec=_spec(result.get("spec"), estimator, measure, mixture, int(data["n_features_in"]), reader.count, flat),
-        measure=measure,
-        status=Status(result["status"]),
-        flags=tuple(Status(flag) for flag in result["flags"]),
-        certificate=Certificate(**decode(result["certificate"])),
-        starts=Starts(**decode(result["starts"])),
-        sse=decode(result.get("sse")),
-        floor=decode(result.get("floor", "")),
-        **{name: decode(result[name]) for name in ("objective", "log_likelihood", "penalty", "n", "n_iter", "notes")},
-    )
-    estimator.n_features_in_ = int(data["n_features_in"])
-    if data["feature_names_in"] is not None:
-        estimator.feature_names_in_ = np.array(data["feature_names_in"], dtype=object)
-    errors = _errors(result.get("standard_errors"), measure)
-    estimator._adopt(fit, reader, flat, Shares(**decode(data["responsibilities"])), errors)
-    return estimator
-
-
-def _measure(given: Mapping[str, Any], mixture: Mixture, d: int, gate_d: int) -> Measure:
-    """Return the measure after comparing its paths and shapes with those of the mixture."""
-    values = {path: decode(value) for path, value in given.items()}
-    q = values[next(path for path in values if path.startswith("experts."))].shape[mixture.depth]
-    wanted = {path: shape for path, (_, shape) in specifications(mixture, d, gate_d, q).items()}
-    found = {path: tuple(value.shape) for path, value in values.items()}
-    if found != wanted:
-        raise ValueError(f"the parameters have the shapes {found}, the mixture needs {wanted}")
-    return from_paths(values, mixture.depth)
-
-
 def _encoded_spec(spec: FitSpec) -> dict[str, Any]:
     """Return what was estimated, with the floor of scales by its parts."""
     values = {field.name: getattr(spec, field.name) for field in fields(FitSpec)}
     if isinstance(spec.min_scale, Floor):
         values["min_scale"] = spec.min_scale._asdict()
     return {name: encode(value) for name, value in values.items()}
-
-
-def _spec(
-    given: Mapping[str, Any] | None, estimator: Any, measure: Measure, mixture: Mixture, d: int, gate_d: int, flat: bool
-) -> FitSpec:
-    """Return what was estimated; from the arguments where a file of an earlier version does not hold it."""
-    if given is not None:
-        values = {name: decode(value) for name, value in given.items()}
-        floor = values.get("min_scale")
-        return FitSpec(**{**values, "min_scale": Floor(**floor) if isinstance(floor, dict) else floor})
-    q = next(iter(measure.experts.values())).shape[mixture.depth]
-    return options.spec_of(estimator, mixture, d, gate_d, q, flat)
-
-
-def _errors(given: Any, measure: Measure) -> Errors:
-    """Return the standard errors after comparing their paths and shapes with those of the measure."""
-    if given is None:
-        return Errors(None, "the file was written without them")
-    errors = Errors(**decode(given))
-    if errors.values is None:
-        return errors
-    wanted = {path: value.shape for path, value in measure.paths().items()}
-    found = {path: value.shape for path, value in errors.values.items()}
-    if SPREAD in found and SPREAD not in wanted:  # of a full covariance, beside the factor that is estimated
-        found.pop(SPREAD)
-    if found != wanted or any(bool((value < 0).any()) for value in errors.values.values()):
-        raise ValueError("the standard errors do not have the shapes of the parameters, or are negative")
-    return errors
 
 
 def _of_fit(fit: Fit) -> MixtureOfExpertsRegressor:

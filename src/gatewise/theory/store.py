@@ -126,7 +126,13 @@ def header(folder: Path) -> dict[str, Any]:
     ValueError
         If it is missing or damaged.
     """
-    return read_header(folder / "study.json", HEADER, f"{folder} is no folder of a study: it has no study.json")
+    path = folder / "study.json"
+    held = read_header(path, HEADER, f"{folder} is no folder of a study: it has no study.json")
+    if not all(isinstance(claim, dict) and {"arm", "series"} <= set(claim) for claim in held["claims"]):
+        raise ValueError(f"{path} is damaged: its claims have no arm and series; run the study into another folder")
+    if not {"gatewise", "torch"} <= set(held["engine"]):
+        raise ValueError(f"{path} is damaged: its engine has no versions; run the study into another folder")
+    return held
 
 
 def _counts(study: Study) -> dict[str, Any]:

@@ -73,18 +73,21 @@ def load_layer(folder: Folder) -> MoE | GatedShared:
     config = _config(folder)
     if config.get("format") != FORMAT:
         raise ValueError(f"{folder}/{CONFIG} is not of a gatewise layer: give a folder that save_layer wrote")
-    if config["schema"] > SCHEMA:
-        raise ValueError(
-            f"{folder} has schema {config['schema']}, this gatewise reads up to {SCHEMA}: upgrade gatewise"
-        )
+    schema, layer, frozen = (config.get(name) for name in ("schema", "layer", "frozen"))
+    if type(schema) is not int or not isinstance(layer, dict) or not isinstance(frozen, list):
+        raise ValueError(f"{folder}/{CONFIG} lacks schema, layer or frozen, or has other values there: it was altered")
+    if schema > SCHEMA:
+        raise ValueError(f"{folder} has schema {schema}, this gatewise reads up to {SCHEMA}: upgrade gatewise")
     unknown = set(config) - {"format", "schema", "layer", "gated_shared", "frozen"}
     if unknown:
         raise ValueError(f"{folder}/{CONFIG} has unknown fields {', '.join(sorted(unknown))}: it was altered")
-    moe = build(config["layer"])
+    moe = build(layer)
     layer = moe if config["gated_shared"] is None else GatedShared(moe, config["gated_shared"])
     layer.load_state_dict(_read(folder, ""), assign=True)
     parameters = dict(layer.named_parameters())
-    for name in config["frozen"]:
+    if strange := [name for name in frozen if name not in parameters]:
+        raise ValueError(f"{folder}/{CONFIG} freezes {strange[0]!r:.80}, which is no parameter of the layer")
+    for name in frozen:
         parameters[name].requires_grad_(False)
     return layer
 
@@ -131,7 +134,13 @@ def _config(folder: Folder) -> dict[str, Any]:
     path = Path(folder) / CONFIG
     if not path.is_file():
         raise FileNotFoundError(f"there is no {path}: give a folder with {CONFIG} and {WEIGHTS}")
-    return json.loads(path.read_text("utf-8"))
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as cause:
+        raise ValueError(f"{path} is no JSON ({cause}): it was cut short or altered; save or fetch it again") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} is JSON but holds no settings: give a folder that save_layer wrote, or a checkpoint")
+    return config
 
 
 def _read(folder: Folder, prefix: str) -> dict[str, Tensor]:

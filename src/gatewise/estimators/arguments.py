@@ -1,0 +1,82 @@
+"""The arguments of an estimator that were read from a file, after the checks of a fit."""
+
+from __future__ import annotations
+
+from inspect import signature
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from gatewise.core.experts import expert
+from gatewise.core.families import family
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.estimators import options
+from gatewise.estimators.encoding import matches, short
+from gatewise.estimators.gate_inputs import choose_columns
+from gatewise.estimators.regressor import MixtureOfExpertsRegressor
+
+
+class Sizes(NamedTuple):
+    """Numbers of inputs of experts and gates, and of outputs."""
+
+    d: int
+    gate_d: int
+    q: int
+
+
+def require(holds: bool, words: str) -> None:
+    """Raise a ValueError with the words unless something holds."""
+    if not holds:
+        raise ValueError(words)
+
+
+def unfitted(
+    given: dict[str, Any], mixture: Mixture, measure: Measure, names: list[str] | None, sizes: Sizes
+) -> MixtureOfExpertsRegressor:
+    """Return an estimator with the arguments of the file, after the checks of a fit."""
+    if unknown := set(given) - set(signature(MixtureOfExpertsRegressor).parameters):
+        raise ValueError(f"the estimator has no argument {short(min(unknown))}")
+    estimator = MixtureOfExpertsRegressor(**{name: _as_arrays(value) for name, value in given.items()})
+    try:
+        _check_arguments(estimator, mixture, measure, names, sizes)
+    except TypeError as cause:
+        raise ValueError(str(cause)) from cause
+    return estimator
+
+
+def _as_arrays(value: Any) -> Any:
+    """Return an argument with arrays of numpy for tensors, wherever they stand."""
+    if isinstance(value, dict):
+        return {name: _as_arrays(one) for name, one in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(map(_as_arrays, value))
+    return value.numpy() if isinstance(value, Tensor) else value
+
+
+def _check_arguments(
+    estimator: MixtureOfExpertsRegressor, mixture: Mixture, measure: Measure, names: list[str] | None, sizes: Sizes
+) -> None:
+    options.check_numbers(estimator)
+    levels = options.branching(estimator.n_experts)
+    require(levels == mixture.branching, f"n_experts={levels} for branches {mixture.branching}")
+    options.gates(estimator.gate, mixture.depth)
+    expert(estimator.expert)
+    family(estimator.family)
+    options.floor_of(estimator.min_scale, sizes.q)
+    if estimator.gate_features is not None:
+        choose_columns(estimator.gate_features, sizes.d, None if names is None else tuple(names))
+    options.seed_of(estimator.random_state)
+    require(matches(estimator.verbose, int | bool), f"verbose={short(estimator.verbose)}: a number belongs there")
+    _check_paths("fixed", estimator.fixed, measure)
+    _check_paths("bounds", estimator.bounds, measure)
+    for path, pair in (estimator.bounds or {}).items():
+        require(isinstance(pair, tuple | list) and len(pair) == 2, f"bounds of {path} are no pair: {short(pair)}")
+
+
+def _check_paths(name: str, given: Any, measure: Measure) -> None:
+    """Raise unless an argument gives numbers to parameters."""
+    require(given is None or isinstance(given, dict), f"{name}={short(given)}: paths with values belong there")
+    for path, value in (given or {}).items():
+        require(path in measure.paths(), f"{name} has {short(path)}, which is no parameter of the mixture")
+        for part in value if name == "bounds" and isinstance(value, tuple | list) else (value,):
+            options.numbers(f"{name}[{path!r}]", part)

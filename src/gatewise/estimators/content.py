@@ -1,0 +1,223 @@
+"""From the content of a model file to an estimator: every value is checked before any is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite, isnan
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gatewise.core.chart import from_paths, specifications
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.estimators import options
+from gatewise.estimators.arguments import Sizes, require, unfitted
+from gatewise.estimators.encoding import build, decode, short
+from gatewise.estimators.gate_inputs import GateReader
+from gatewise.estimators.inference import Errors
+from gatewise.estimators.regressor import MixtureOfExpertsRegressor
+from gatewise.fit.floor import Floor
+from gatewise.fit.result import Certificate, Fit, Starts
+from gatewise.fit.spec import FitSpec
+from gatewise.fit.status import Status
+from gatewise.infer.predict import Shares
+
+LENGTHS = {"origin": "inputs", "metric": "inputs", "location": "outputs", "spread": "outputs", "floor": "outputs"}
+SPREAD = "family.scale"  # under which the errors of standard deviations stand
+NOT_NEGATIVE = ("metric", "spread", "floor", "radius")
+
+
+class Content(NamedTuple):
+    """A file's content."""
+
+    estimator: str
+    params: dict[str, Any]
+    mixture: dict[str, Any]
+    measure: dict[str, Any]
+    data: dict[str, Any]
+    fit: dict[str, Any]
+
+
+class Data(NamedTuple):
+    """What the estimator knows of its data."""
+
+    n_features_in: int
+    feature_names_in: list[str] | None
+    gate_reader: dict[str, Any]
+    one_dimensional_y: bool
+    responsibilities: dict[str, Any]
+
+
+class Result(NamedTuple):
+    """The fit without its mixture and measure."""
+
+    objective: float
+    log_likelihood: float
+    penalty: float
+    n: float
+    n_iter: int
+    notes: tuple[str, ...]
+    df: int
+    status: str
+    flags: list[str]
+    certificate: dict[str, Any]
+    starts: dict[str, Any]
+    standard_errors: dict[str, Any] | None = None
+    sse: float | None = None
+    floor: str = ""
+    spec: dict[str, Any] | None = None
+
+
+def estimator_of(given: Any) -> MixtureOfExpertsRegressor:
+    """Return the fitted estimator that a content describes.
+
+    Raises
+    ------
+    ValueError
+        For a value that no fitted estimator has.
+    """
+    content = build(Content, given)
+    if content.estimator != MixtureOfExpertsRegressor.__name__:
+        raise ValueError(f"the estimator {short(content.estimator)} is not known")
+    mixture = build(Mixture, _decoded(content.mixture))
+    data = build(Data, _decoded(content.data))
+    reader = _reader(data)
+    measure, sizes = _measure(_decoded(content.measure), mixture, data.n_features_in, reader.count)
+    require(not data.one_dimensional_y or sizes.q == 1, f"y has one dimension, the experts {sizes.q} outputs")
+    result = build(Result, _decoded(content.fit))
+    estimator = unfitted(_decoded(content.params), mixture, measure, data.feature_names_in, sizes)
+    spec = _spec(result.spec, estimator, mixture, sizes, data.one_dimensional_y)
+    fit = _fit(result, mixture, spec, measure)
+    estimator.n_features_in_ = data.n_features_in
+    if data.feature_names_in is not None:
+        estimator.feature_names_in_ = np.array(data.feature_names_in, dtype=object)
+    errors = _errors(result.standard_errors, measure)
+    estimator._adopt(fit, reader, data.one_dimensional_y, _shares(data.responsibilities, mixture), errors)
+    return estimator
+
+
+def _decoded(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: decode(value) for name, value in given.items()}
+
+
+def _reader(data: Data) -> GateReader:
+    """Return where the gates find their inputs, after comparing it with the number of features."""
+    reader, d, names = build(GateReader, data.gate_reader), data.n_features_in, data.feature_names_in
+    require(d > 0, f"the number of features is {d}")
+    require(names is None or len(set(names)) == len(names) == d, f"{d} features do not have the names {short(names)}")
+    chosen, count = reader.chosen, reader.count
+    own = reader.given or chosen is not None
+    require(count > 0 and (own or count == d), f"the gates read {count} of {d} features")
+    if chosen is not None:
+        fits = not reader.given and len(set(chosen)) == len(chosen) == count and all(0 <= i < d for i in chosen)
+        require(fits, f"the gates read the columns {short(chosen)} of {d} features")
+    require(reader.names is None or len(reader.names) == count, f"{count} gate inputs have other names")
+    return reader
+
+
+def _measure(values: dict[str, Any], mixture: Mixture, d: int, gate_d: int) -> tuple[Measure, Sizes]:
+    """Return the measure after comparing its paths, shapes and values with what the mixture needs."""
+    require(all(isinstance(value, Tensor) for value in values.values()), "a parameter is no tensor")
+    found = {path: tuple(value.shape) for path, value in values.items()}
+    shape = next((shape for path, shape in found.items() if path.startswith("experts.")), ())
+    require(len(shape) > mixture.depth, f"the parameters have the shapes {found}: those of experts are not among them")
+    sizes = Sizes(d, gate_d, shape[mixture.depth])
+    specs = specifications(mixture, *sizes)
+    wanted = {path: size for path, (_, size) in specs.items()}
+    require(found == wanted, f"the parameters have the shapes {found}, the mixture needs {wanted}")
+    for path, (spec, _) in specs.items():
+        value = values[path]
+        require(
+            value.dtype == torch.float64 and bool(value.isfinite().all()),
+            f"{path} has values that are no finite numbers",
+        )
+        low = bool((options.positive(spec) & (value <= 0)).any())
+        require(not low, f"{path} has values that are not positive")
+        require(spec.free or bool((value == spec.initial).all()), f"{path} is not {spec.initial}, as the gate has it")
+    for path in mixture.shared:
+        require(path in values and path.startswith("family."), f"{short(path)} cannot be shared by the experts")
+        leaves = values[path].flatten(0, mixture.depth - 1)
+        require(bool((leaves == leaves[0]).all()), f"{path} is shared by the experts, and differs")
+    _check_parts(mixture, sizes)
+    return from_paths(values, mixture.depth), sizes
+
+
+def _check_parts(mixture: Mixture, sizes: Sizes) -> None:
+    """Raise unless the numbers inside of parts have the lengths of the data and the signs of what they are."""
+    parts: list[tuple[Any, int]] = [(gate, sizes.gate_d) for gate in mixture.gates]
+    parts += [(mixture.expert, sizes.d), (mixture.family, sizes.d)]
+    while parts:
+        part, inputs = parts.pop()
+        for name, value in vars(part).items():
+            length = {"inputs": inputs, "outputs": sizes.q}.get(LENGTHS.get(name, ""))
+            if isinstance(value, tuple) and length is not None:
+                require(len(value) == length, f"{name} of {type(part).__name__} has {len(value)} numbers for {length}")
+            if name in NOT_NEGATIVE:
+                low = min(value if isinstance(value, tuple) else (value or 0.0,))
+                require(low >= 0, f"{name} of {type(part).__name__} has negative numbers")
+            if name in ("score", "link", "inner", "expert"):
+                parts.append((value, inputs))
+            if name == "parts":
+                parts += [(one, inputs) for one in value]
+    trials = vars(mixture.family).get("trials")
+    require(trials is None or trials > 0, f"trials={trials}: a number from 1 belongs there")
+
+
+def _spec(given: Any, estimator: Any, mixture: Mixture, sizes: Sizes, flat: bool) -> FitSpec:
+    """Return what was estimated; from the arguments where a file of an earlier version does not hold it."""
+    if given is None:
+        return options.spec_of(estimator, mixture, *sizes, flat)
+    floor = given.get("min_scale")
+    spec = build(FitSpec, {**given, "min_scale": build(Floor, floor) if isinstance(floor, dict) else floor})
+    paths = mixture.parameters()
+    require(spec.determined.issubset(paths), f"the fit was bounded in {short(sorted(spec.determined))}")
+    return spec
+
+
+def _fit(given: Result, mixture: Mixture, spec: FitSpec, measure: Measure) -> Fit:
+    """Return the fit after checking its numbers."""
+    certificate, starts = build(Certificate, given.certificate), build(Starts, given.starts)
+    status, flags = Status(given.status), tuple(map(Status, given.flags))
+    require(status in flags, f"the status {status} is not among the flags")
+    numbers = {"objective": given.objective, "penalty": given.penalty, "n": given.n, "sse": given.sse or 0.0}
+    odd = [name for name, value in numbers.items() if not isfinite(value)]
+    require(not odd and not isnan(given.log_likelihood), f"{', '.join(odd) or 'log_likelihood'} is no finite number")
+    require(given.n > 0 and given.n_iter >= 0, f"n={given.n}, n_iter={given.n_iter}: they are not negative")
+    require((given.sse is None) == mixture.family.has_density, "a sum of squares belongs to least squares alone")
+    require(all(0 <= leaf < mixture.n_leaves for leaf in certificate.starved), "an expert is named that is not there")
+    ended = starts.log_likelihood
+    fits = ended.ndim == starts.sound.ndim == 1 and len(ended) == len(starts.sound) == len(starts.kind)
+    fits = fits and ended.dtype == torch.float64 and starts.sound.dtype == torch.bool
+    require(fits and starts.hits >= 0, "the starts have values, kinds and marks of different numbers or types")
+    kept = given._asdict()
+    names = ("objective", "log_likelihood", "penalty", "n", "n_iter", "notes", "sse", "floor")
+    scalars = {name: kept[name] for name in names}
+    fit = Fit(mixture, spec, measure, status=status, flags=flags, certificate=certificate, starts=starts, **scalars)
+    rank, most = certificate.rank, sum(value.numel() for value in measure.paths().values())
+    require(0 <= rank <= most and fit.df == given.df, f"df={given.df} for rank {rank} of {most}")
+    return fit
+
+
+def _shares(given: Any, mixture: Mixture) -> Shares:
+    found = build(Shares, given)
+    fits = found.totals.shape == (mixture.n_leaves,) and found.totals.dtype == torch.float64
+    require(fits and not bool((found.totals < 0).any()), "the responsibilities are not one sum for each expert")
+    return found
+
+
+def _errors(given: Any, measure: Measure) -> Errors:
+    """Return the standard errors after comparing their paths and shapes with those of the measure."""
+    if given is None:
+        return Errors(None, "the file was written without them")
+    errors = build(Errors, given)
+    if errors.values is None:
+        return errors
+    wanted = {path: value.shape for path, value in measure.paths().items()}
+    found = {path: value.shape for path, value in errors.values.items()}
+    if SPREAD in found and SPREAD not in wanted:  # of a full covariance, beside the factor that is estimated
+        found.pop(SPREAD)
+    fits = all(value.dtype == torch.float64 and not bool((value < 0).any()) for value in errors.values.values())
+    require(fits and found == wanted, "the standard errors do not have the shapes of the parameters, or are negative")
+    return errors
