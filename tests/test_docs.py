@@ -3,11 +3,13 @@
 import re
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 import gatewise
 from gatewise import nn
+from gatewise.estimators.alerts import FitWarning
 
 ROOT = Path(__file__).parents[1]
 GUIDES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
@@ -20,22 +22,57 @@ def blocks(name):
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", *(name for name in GUIDES if blocks(name)))
 
 
+class Shown(NamedTuple):
+    """A block of code with the text around it, to the blocks before and after."""
+
+    code: str
+    around: str
+
+
+def shown(text):
+    """Return the Python blocks of a text with what the reader is told beside each."""
+    parts = re.split(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    return [Shown(parts[i], parts[i - 1] + parts[i] + parts[i + 1]) for i in range(1, len(parts), 2)]
+
+
+FAILURES = [status for status in gatewise.Status if status not in (gatewise.Status.converged, gatewise.Status.at_kink)]
 # Dynamo makes an instance of every autograd function that it traces.
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+KNOWN = r"should not be instantiated"
+
+
+def unannounced(block, caught, printed):
+    """Return the warnings and the failing statuses of a block that the text around it does not name."""
+    classes = {type(one.message).__name__: str(one.message) for one in caught if not re.search(KNOWN, str(one.message))}
+    silent = [f"{name}: {words}" for name, words in classes.items() if f"`{name}`" not in block.around]
+    found = [status for status in FAILURES if re.search(rf"\b{status}\b", printed)]
+    return silent + [f"prints {status}" for status in found if not re.search(rf"\b{status}\b", block.around)]
+
+
+def test_what_a_block_does_not_announce_is_seen():
+    block, told = shown("Before.\n```python\nfit()\n```\nIt warns `FitWarning`, for it is stalled.\n")[0], []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warnings.warn("one", FitWarning, stacklevel=1)
+        told = [unannounced(block, caught, "stalled 2.7")]
+        warnings.warn("two", UserWarning, stacklevel=1)
+        told.append(unannounced(block, caught, "unsound"))
+    assert told == [[], ["UserWarning: two", "prints unsound"]]
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_examples_run(name, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = blocks(name)
+    found = shown((ROOT / name).read_text())
     assert found
-    if any("from transformers import" in block for block in found):
+    if any("from transformers import" in block.code for block in found):
         pytest.importorskip("transformers")
         pytest.importorskip("accelerate")
     namespace = {"__name__": "__main__"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        for block in found:
-            exec(compile(block, name, "exec"), namespace)
-    capsys.readouterr()
+    for block in found:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            exec(compile(block.code, name, "exec"), namespace)
+        assert not unannounced(block, caught, capsys.readouterr().out), block.code
 
 
 def test_readme_opens_with_the_two_commands():

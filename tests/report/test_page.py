@@ -133,7 +133,7 @@ def test_what_carries_a_status_is_named(section):
     evidence = fit.certificate._replace(separated=("gates.0.weight[0,0]",), starved=(1,), kinks=("gates.0.center[0]",))
     assert named(fit._replace(certificate=evidence)) == [
         "gates.0.weight[0,0] grows without limit",
-        "expert 1 has too few observations for its parameters",
+        "expert 1 has too few observations for its parameters or its scale",
         "gates.0.center[0] sits on a kink",
     ]
 

@@ -98,8 +98,9 @@ def _floor_of(y: Tensor, weight: Tensor | None, spread: float, share: float) -> 
     """Return floor, tiny scale and cause of one response (n,)."""
     seen, mass = (y, torch.ones_like(y)) if weight is None else (y[weight > 0], weight[weight > 0])
     step = rounding_step(seen)
-    reach = float((seen - _middle(seen, mass)).abs().max())
-    digits = FAR_OFF if spread > ROUNDING * reach else "for double precision"
+    away = (seen - _middle(seen, mass)).abs()
+    reach, usual = float(away.max()), float(_middle(away, mass))
+    digits = FAR_OFF if 0 < usual < OF_SPREAD * reach else "for double precision"
     found = {
         f"{100 * share:g} % of the spread {spread:.3g} of the residuals from a robust plane": share * spread,
         f"the rounding error of a response in steps of {step:.3g}": OF_STEP * step,
@@ -144,7 +145,10 @@ def residual_spread(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     """
     frame = moments(Columns(x), weight, None)
     design = torch.cat([(x - frame.shift[:, None]) / frame.scale[:, None], torch.ones_like(x[:1])])
-    return torch.tensor([_spread(design, one - _middle(one, weight), weight) for one in y], dtype=torch.float64)
+    away = torch.stack([one - _middle(one, weight) for one in y])
+    size = away.abs().amax(-1)
+    size = torch.where((size > 0) & size.isfinite(), size, 1.0)  # squares of large values would overflow
+    return size * torch.tensor([_spread(design, one, weight) for one in away / size[:, None]], dtype=torch.float64)
 
 
 def _spread(design: Tensor, y: Tensor, weight: Tensor) -> float:
