@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weights, leaf_predictors
+from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weights, leaf_predictors, posterior, shrunk
 from gatewise.core.predictors import Local, row_sum, weighted_gram
 from gatewise.core.rows import Block
 
@@ -138,9 +138,13 @@ def unit_log_density(mixture: Mixture, measure: Measure, block: Block) -> Tensor
 
 def unit_responsibilities(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
     """Return the posterior probability of every leaf for every unit, ``(*B, L, m)``."""
-    eta = leaf_predictors(mixture, measure, block.x)
-    log_prob = mixture.family.log_prob(leaf_family(mixture, measure), below_batch(block.y), eta)
-    return torch.softmax(leaf_log_weights(mixture, measure, block.gate_x) + by_unit(log_prob, block), -2)
+    eta, own, y = leaf_predictors(mixture, measure, block.x), leaf_family(mixture, measure), below_batch(block.y)
+    log_weights = leaf_log_weights(mixture, measure, block.gate_x)
+    joint = log_weights + by_unit(mixture.family.log_prob(own, y, eta), block)
+    if bool((joint.amax(-2) > -torch.inf).all()):
+        return torch.softmax(joint, -2)
+    nearer = log_weights + by_unit(mixture.family.log_prob(own, *shrunk(y, eta)), block)
+    return posterior(log_weights, joint, nearer)
 
 
 class Scores(NamedTuple):

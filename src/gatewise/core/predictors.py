@@ -55,6 +55,11 @@ class Parameter(NamedTuple):
         False holds the parameter at `initial`.
     initial : float
         Neutral value, used for held parameters and before a start is known.
+    at_least : str
+        Why there is nothing below the lower limit of `bounds`, in words. An estimate on it lies on a bound.
+    at_most : str
+        What the law is at the upper limit of `bounds` where that is a simpler law, which lacks the parameter. An
+        estimate on it is one of the simpler law, and the parameter is not counted.
     """
 
     shape: tuple[int, ...] = ()
@@ -64,6 +69,8 @@ class Parameter(NamedTuple):
     bounds: tuple[float, float] = (-float("inf"), float("inf"))
     free: bool = True
     initial: float = 0.0
+    at_least: str = ""
+    at_most: str = ""
 
 
 def named_by_role(parameters: Mapping[str, Parameter], *roles: str) -> tuple[str, ...]:

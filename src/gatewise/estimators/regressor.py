@@ -231,7 +231,8 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         check_is_fitted(self, "fit_")
         weight = column_of(X, sample_weight)
         X, y, gate_X = by_name(self, X, y, gate_X)
-        return r2_score(y[:] if isinstance(y, Part) else y, self.predict(X, gate_X=gate_X), sample_weight=weight)
+        seen = self.mixture_.family.observed(torch.as_tensor(self._response(y).read(0, None)))
+        return r2_score(seen.T.numpy(), self.predict(X, gate_X=gate_X), sample_weight=weight)
 
     def _shaped(self, values: np.ndarray) -> np.ndarray:
         """Drop the output axis (1) when fit was given y of one dimension."""

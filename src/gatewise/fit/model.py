@@ -116,7 +116,8 @@ def prepare(
     d, gate_d, q = rows.x.shape[1], rows.gate_x.shape[1], mixture.family.outputs(rows.y.shape[1])
     neutral = frames.neutral(mixture, d, gate_d, q)
     working = frames.reframe(mixture, neutral, framing)[0]
-    moved_rows = rows.framed(*framing)
+    columns = frames.identity(rows.y.shape[1])
+    moved_rows = rows.framed(framing.x, framing.gate_x, framing.y if mixture.family.location_scale else columns)
     limits: dict[str, tuple[float | Tensor, float | Tensor]]
     limits, held = _moved(mixture, neutral, framing, bounds or {}, fixed or {})
     jacobian = 0.0

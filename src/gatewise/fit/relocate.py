@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.chart import from_paths
-from gatewise.core.mixture import Measure, leaf_family, leaf_log_weights, leaf_predictors
+from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weights, leaf_predictors
 from gatewise.core.predictors import with_constant
 from gatewise.core.rows import Block
 from gatewise.fit.problem import Problem
@@ -89,7 +89,7 @@ def relocations(problem: Problem, free: Tensor, taken: Sequence[int] | None = No
             atoms, gain = _Atoms(*(t[best] for t in atoms)), gain[best]
         worth = float(missed[j]) + gain
         found += [(float(worth[c]), j, _Atoms(*(t[c] for t in atoms))) for c in range(len(worth))]
-    points = [chart.free(_moved(measure, mixture.branching, j, atom)) for j, atom in _different(found)]
+    points = [chart.free(_moved(measure, mixture, j, atom)) for j, atom in _different(found)]
     if not points:
         return free.new_zeros(0, len(free))
     return torch.clamp(torch.stack(points), chart.lower, chart.upper)
@@ -192,7 +192,7 @@ def _regress(design: Tensor, y: Tensor, pull: Tensor) -> tuple[Tensor, Tensor]:
 def _floors(problem: Problem) -> Tensor:
     """Return the least scale of a candidate per output: half as much again as the floor."""
     chart = problem.chart
-    column = chart.columns("family.scale").reshape(chart.mixture.n_leaves, -1)[0]
+    column = chart.columns(f"family.{chart.mixture.family.names('scale')[0]}").reshape(chart.mixture.n_leaves, -1)[0]
     lower = torch.where(column >= 0, chart.lower[column.clamp_min(0)], -20.0)
     return 1.5 * torch.exp(lower)
 
@@ -254,8 +254,9 @@ def _grow_part(
     return atoms, torch.nan_to_num(gain, -torch.inf, -torch.inf, -torch.inf)
 
 
-def _moved(measure: Measure, branching: tuple[int, ...], j: int, atom: _Atoms) -> Measure:
+def _moved(measure: Measure, mixture: Mixture, j: int, atom: _Atoms) -> Measure:
     """Return the measure with leaf j in the place of the candidate: it shares the gate of its host."""
+    branching = mixture.branching
     depth, branches = len(branching), branching[-1]
     host = int(atom.host)
     node, taken, kept = j // branches, j % branches, host % branches
@@ -271,7 +272,8 @@ def _moved(measure: Measure, branching: tuple[int, ...], j: int, atom: _Atoms) -
                 flat[node, taken] += factor * torch.log(atom.share)
                 flat[node, kept] += factor * torch.log1p(-atom.share)
     leaves = prod(branching)
-    coef, intercept, scale = paths["experts.coef"], paths["experts.intercept"], paths["family.scale"]
+    coef, intercept = paths["experts.coef"], paths["experts.intercept"]
+    scale = paths[f"family.{mixture.family.names('scale')[0]}"]
     coef.reshape(leaves, *coef.shape[depth:])[j] = atom.plane[:, :-1]
     intercept.reshape(leaves, -1)[j] = atom.plane[:, -1]
     scale.reshape(leaves, -1)[j] = atom.scale
