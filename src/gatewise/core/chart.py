@@ -276,7 +276,9 @@ class _Builder:
         value = torch.where(known, given, value)
         open_ = open_ & ~known
         least, most = (torch.tensor(end, dtype=torch.float64) for end in spec.bounds)
-        low, high = (torch.as_tensor(end, dtype=torch.float64).expand(shape) for end in self.bounds.get(path, spec.bounds))
+        low, high = (
+            torch.as_tensor(end, dtype=torch.float64).expand(shape) for end in self.bounds.get(path, spec.bounds)
+        )
         low, high = torch.maximum(low, least), torch.minimum(high, most)
         beyond = known & ((value < least - NEAR * least.abs()) | (value > most + NEAR * most.abs()))
         if bool(beyond.any()):

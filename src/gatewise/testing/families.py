@@ -164,7 +164,9 @@ def law_family_columns(family: Family) -> None:
         params, eta = _drawn(family, q, ROWS, (LEAVES,), 0)
         y = _responses(family, params, eta, 1)
         if len(y) != family.columns(q) or family.outputs(len(y)) != q:
-            raise AssertionError(f"broken: a response with {q} outputs has {family.columns(q)} columns (drawn {len(y)})")
+            raise AssertionError(
+                f"broken: a response with {q} outputs has {family.columns(q)} columns (drawn {len(y)})"
+            )
         if family.responses(y).shape != y.shape[-1:] or not bool((family.responses(y) >= q).all()):
             raise AssertionError("broken: every row tells of at least one response per output")
 

@@ -83,7 +83,9 @@ class Binomial(Family):
     def __post_init__(self) -> None:
         if self.trials is None:
             return
-        given = f"trials={self.trials!r}: give the number of trials of every row, a whole number from 1 to 2^53, or None"
+        given = (
+            f"trials={self.trials!r}: give the number of trials of every row, a whole number from 1 to 2^53, or None"
+        )
         if isinstance(self.trials, bool) or not isinstance(self.trials, Integral):
             raise TypeError(f"{given} where y has a column of successes and one of failures")
         if not 1 <= self.trials <= MOST:
