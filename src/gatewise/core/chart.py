@@ -275,16 +275,15 @@ class _Builder:
                 self.held.append(path)
         value = torch.where(known, given, value)
         open_ = open_ & ~known
-        least, most = (torch.tensor(end, dtype=torch.float64) for end in spec.bounds)
-        low, high = (
-            torch.as_tensor(end, dtype=torch.float64).expand(shape) for end in self.bounds.get(path, spec.bounds)
-        )
-        low, high = torch.maximum(low, least), torch.minimum(high, most)
+        least, most = (torch.tensor(limit, dtype=torch.float64) for limit in spec.bounds)
+        given_low, given_high = self.bounds.get(path, spec.bounds)
+        low = torch.maximum(torch.as_tensor(given_low, dtype=torch.float64).expand(shape), least)
+        high = torch.minimum(torch.as_tensor(given_high, dtype=torch.float64).expand(shape), most)
         beyond = known & ((value < least - NEAR * least.abs()) | (value > most + NEAR * most.abs()))
         if bool(beyond.any()):
-            wrong, (first, last) = float(value[beyond][0]), spec.bounds
-            why = f": {spec.at_least}" if spec.at_least and wrong < first else ""
-            raise ValueError(f"fixed {path} has the value {wrong:g}: its range is {first:g} to {last:g}{why}")
+            wrong = float(value[beyond][0])
+            why = f": {spec.at_least}" if spec.at_least and wrong < spec.bounds[0] else ""
+            raise ValueError(f"fixed {path} has the value {wrong:g}: its range is {least:g} to {most:g}{why}")
         if bool((low > high).any()):
             raise ValueError(f"bounds of {path}: a lower limit is above the upper one")
         ends = torch.stack([_working(kind, low), _working(kind, high)])

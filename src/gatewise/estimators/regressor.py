@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from gatewise.core.mixture import regression, sample
 from gatewise.estimators.base import MixtureEstimator
 from gatewise.estimators.options import seed_of
-from gatewise.estimators.tables import Part, by_name, column_of
+from gatewise.estimators.tables import by_name, column_of
 from gatewise.infer.predict import interval, quantiles
 
 

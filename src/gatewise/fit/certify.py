@@ -41,9 +41,9 @@ class Soundness(NamedTuple):
 def soundness(problem: Problem, free: Tensor) -> Soundness:
     """Return what is unsound about free coordinates (S, P).
 
-    A scale within 1e-6 (relative) of its floor is on it. A leaf is starved whose total responsibility (in least squares:
-    weight) is below its number of parameters per output plus one; of responses with many trials each trial counts. Only
-    where a few rows can make the likelihood as large as they like is a starved leaf unsound.
+    A scale within 1e-6 (relative) of its floor is on it. A leaf is starved whose total responsibility (in least
+    squares: weight) is below its number of parameters per output plus one; of responses with many trials each trial
+    counts. A starved leaf is unsound only where few rows can make the likelihood as large as they like.
     """
     chart = problem.chart
     near = (free - chart.lower < 1e-6) & (chart.upper > chart.lower)
@@ -288,7 +288,7 @@ def flags(certificate: Certificate, chart: Chart) -> tuple[Status, ...]:
     """Return every status that holds, by precedence."""
     few = bool(certificate.starved)
     held = {
-        Status.unsound: bool(certificate.floor) or few and not chart.mixture.family.bounded,
+        Status.unsound: bool(certificate.floor) or (few and not chart.mixture.family.bounded),
         Status.separated: bool(certificate.separated),
         Status.unidentified: bool(certificate.null or chart.held) or certificate.crowded or few,
         Status.at_kink: bool(certificate.kinks),

@@ -138,7 +138,7 @@ def _bracket(mixture: Mixture, at: Leaves, levels: Tensor) -> tuple[Tensor, Tens
 
 
 def _spread(mixture: Mixture, at: Leaves, center: Tensor) -> Tensor:
-    """Return a positive size ``(L, q, n)`` of every leaf's law: its standard deviation, its scale, or that of its mean."""
+    """Return a positive size ``(L, q, n)`` of every leaf's law: standard deviation, else scale, else its mean."""
     scale = [at.own[name][..., None].expand_as(center) for name in mixture.family.names("scale")]
     spread = torch.zeros_like(center)
     for size in (torch.sqrt(mixture.family.variance(at.own, at.eta)), *scale, center.abs().clamp_min(1.0)):

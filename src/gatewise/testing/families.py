@@ -143,7 +143,7 @@ def law_family_rescale(family: Family, q: int = 2, seed: int = 0) -> None:
 
 
 def law_family_start(family: Family, seed: int = 0) -> None:
-    """Sampled responses are valid, `link_start` makes finite predictors of them, `start` every parameter in its shape."""
+    """Sampled responses are valid, `link_start` makes finite predictors of them, `start` gives every parameter."""
     params, eta = _drawn(family, 1, 200, (LEAVES,), seed)
     y = _responses(family, params, eta, seed + 1)
     fault = family.invalid(y)

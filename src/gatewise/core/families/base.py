@@ -127,7 +127,7 @@ class Family(ABC):
 
     def floored(self, floor: Tensor) -> tuple[Family, dict[str, tuple[Tensor, float]]]:
         """Return the family and the lower bounds that keep standard deviations above `floor` ``(q,)``."""
-        return self, {name: (floor, inf) for name in self.names("scale")}
+        return self, dict.fromkeys(self.names("scale"), (floor, inf))
 
     def start(self, spread: Tensor) -> dict[str, Tensor]:
         """Return own parameters to start from, given residual standard deviations ``(*B, L, q)``.

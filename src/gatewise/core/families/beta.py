@@ -7,9 +7,9 @@ the peak of the density, each with a fixed number of steps. The factor in front 
 
 from __future__ import annotations
 
+from functools import cache
 from math import log, pi
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +17,6 @@ SMALL = 1000.0  # least parameter up to which the continued fraction converges i
 STEPS = 160
 NODES = 64  # of Gauss and Legendre over half of the peak
 REACH = 13.0  # standard deviations beyond which nothing is left of the peak
-POINTS, WEIGHTS = (torch.from_numpy(part) for part in np.polynomial.legendre.leggauss(NODES))
 
 
 def incomplete_beta(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -76,9 +75,19 @@ def _quadrature(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
     end = torch.log(x) - torch.log(y)
     away = torch.log(a) - torch.log(b) - end  # of x from the mode
     low = -(width * width / (away + torch.sqrt(away * away + width * width)))  # its square falls by REACH^2 / 2
-    u = end.unsqueeze(-1) + low.unsqueeze(-1) * 0.5 * (1.0 + POINTS)
+    points, weights = _nodes()
+    u = end.unsqueeze(-1) + low.unsqueeze(-1) * 0.5 * (1.0 + points)
     value = torch.exp(_log_weight(a[..., None], b[..., None], torch.sigmoid(u), torch.sigmoid(-u)))
-    return -0.5 * low * (value * WEIGHTS).sum(-1)
+    return -0.5 * low * (value * weights).sum(-1)
+
+
+@cache
+def _nodes() -> tuple[Tensor, Tensor]:
+    """Return the points and weights of Gauss and Legendre on (-1, 1) (Golub and Welsch 1969)."""
+    k = torch.arange(1, NODES, dtype=torch.float64)
+    side = torch.diag(k / torch.sqrt(4 * k * k - 1), 1)
+    points, vectors = torch.linalg.eigh(side + side.T)
+    return points, 2 * vectors[0] ** 2
 
 
 def _log_weight(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:

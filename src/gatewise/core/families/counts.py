@@ -83,13 +83,14 @@ class Binomial(Family):
     def __post_init__(self) -> None:
         if self.trials is None:
             return
-        given = (
-            f"trials={self.trials!r}: give the number of trials of every row, a whole number from 1 to 2^53, or None"
+        words = (
+            f"trials={self.trials!r}: give the number of trials of every row, a whole number from 1 to 2^53, or None "
+            "where y has a column of successes and one of failures"
         )
         if isinstance(self.trials, bool) or not isinstance(self.trials, Integral):
-            raise TypeError(f"{given} where y has a column of successes and one of failures")
+            raise TypeError(words)
         if not 1 <= self.trials <= MOST:
-            raise ValueError(f"{given} where y has a column of successes and one of failures")
+            raise ValueError(words)
         object.__setattr__(self, "trials", int(self.trials))
 
     @property
