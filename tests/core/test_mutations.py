@@ -11,7 +11,7 @@ from gatewise import testing
 from gatewise.core import chart, derivatives, mixture, squares
 from gatewise.core.chart import Chart
 from gatewise.core.experts import EXPERTS, Activation, HiddenUnit, Linear, Polynomial
-from gatewise.core.families import FullGaussian, Gaussian, LeafLocal, Poisson, StudentT
+from gatewise.core.families import Binomial, FullGaussian, Gaussian, LeafLocal, Poisson, StudentT
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.links import Logits, NormalisedSigmoid, Sigmoid, Softmax
 from gatewise.core.mixture import Measure, Mixture
@@ -64,6 +64,14 @@ def flipped_second(right):
     def local(self, params, y, eta, order=2):
         value, first, second = right(self, params, y, eta, order)
         return LeafLocal(value, first, None if second is None else -second)
+
+    return local
+
+
+def flipped_first(right):
+    def local(self, params, y, eta, order=2):
+        value, first, second = right(self, params, y, eta, order)
+        return LeafLocal(value, -first, second)
 
     return local
 
@@ -320,6 +328,8 @@ MUTATIONS = [
     (testing.law_family_floor, FullGaussian(), FullGaussian, "floored", without_floor),
     (testing.law_family_floor, StudentT(), StudentT, "floored", always((StudentT(), {}))),
     (testing.law_family_floor, Gaussian(), Gaussian, "floored", always((Gaussian(), {}))),
+    (testing.law_family_columns, Binomial(trials=None), Binomial, "columns", lambda right: lambda s, outputs: outputs),
+    (testing.law_family_fit, StudentT(), StudentT, "local", flipped_first),
     (testing.law_batched, FLAT, Softmax, "log_weights", lambda right: lambda s, x: x.log_softmax(0)),
     (testing.law_tree, NESTED, Softmax, "log_weights", lambda right: lambda s, x: x.log_softmax(0)),
     (testing.law_tree, NESTED, mixture, "path_log_weights", shared_inner_gate),

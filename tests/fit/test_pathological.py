@@ -171,7 +171,7 @@ def floor_or_starved(fit, rows):
 
 def crowded(fit, rows):
     assert fit.certificate.crowded
-    assert any("rows for" in note for note in fit.notes)
+    assert any("responses for" in note for note in fit.notes)
 
 
 def reaches(value):

@@ -414,7 +414,7 @@ def test_a_starved_expert_is_refused(lines):
 def test_few_rows_and_a_search_cut_short_are_refused(lines):
     _, _, rows, fit = lines
     crowded = fit._replace(certificate=fit.certificate._replace(crowded=True))
-    assert "fewer independent units" in refused(crowded, rows)
+    assert "fewer responses" in refused(crowded, rows)
     early = maximum_likelihood(TWO, rows, starts=2, method="em", max_iter=2)
     assert "the search stopped before" in refused(early, rows)
 

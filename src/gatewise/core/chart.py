@@ -20,6 +20,7 @@ IDENTITY, LOG, RECIPROCAL = 0, 1, 2
 Limits = Mapping[str, tuple[float | Tensor, float | Tensor]]
 Specs = Mapping[str, tuple[Parameter, tuple[int, ...]]]
 
+NEAR = 1e-9  # share of a limit by which a fixed value may be beyond it
 KINDS = {"identity": IDENTITY, "log": LOG, "reciprocal": RECIPROCAL}
 
 
@@ -43,6 +44,8 @@ class Chart:
         Name of every free coordinate, such as ``gates.0.weight[0,1]``.
     held : tuple of str
         Paths that the gauge holds because the data cannot identify them.
+    ends : dict path -> (str, str)
+        `at_least` and `at_most` of every parameter that has words for one of them.
     """
 
     mixture: Mixture
@@ -55,6 +58,7 @@ class Chart:
     local: Tensor
     names: tuple[str, ...]
     held: tuple[str, ...]
+    ends: Mapping[str, tuple[str, str]]
 
     @property
     def size(self) -> int:
@@ -80,6 +84,15 @@ class Chart:
                 return self.offset[at : at + prod(shape)].reshape(shape)
             at += prod(shape)
         raise ValueError(f"{path!r} is not a parameter of this mixture: the paths are {', '.join(self.shapes)}")
+
+    def end(self, name: str, free: Tensor) -> tuple[float, str, str]:
+        """Return where a coordinate on a bound stands at a point (P,): value, and `at_least` or `at_most` as it is."""
+        i = self.names.index(name)
+        entry = int(self.matrix[:, i].argmax())
+        least, most = self.ends.get(name.partition("[")[0], ("", ""))
+        low = (free[i] - self.lower[i] < self.upper[i] - free[i]) != (self.kind[entry] == RECIPROCAL)
+        value = float(self.natural(free)[entry])
+        return (value, least, "") if bool(low) else (value, "", most)
 
     def natural(self, free: Tensor) -> Tensor:
         """Return the natural values ``(*B, F)`` of free coordinates ``(*B, P)``."""
@@ -315,9 +328,15 @@ class _Builder:
                 self.held.append(path)
         value = torch.where(known, given, value)
         open_ = open_ & ~known
-        natural_low, natural_high = self.bounds.get(path, spec.bounds)
-        low = torch.as_tensor(natural_low, dtype=torch.float64).expand(shape)
-        high = torch.as_tensor(natural_high, dtype=torch.float64).expand(shape)
+        least, most = (torch.tensor(limit, dtype=torch.float64) for limit in spec.bounds)
+        given_low, given_high = self.bounds.get(path, spec.bounds)
+        low = torch.maximum(torch.as_tensor(given_low, dtype=torch.float64).expand(shape), least)
+        high = torch.minimum(torch.as_tensor(given_high, dtype=torch.float64).expand(shape), most)
+        beyond = known & ((value < least - NEAR * least.abs()) | (value > most + NEAR * most.abs()))
+        if bool(beyond.any()):
+            wrong = float(value[beyond][0])
+            why = f": {spec.at_least}" if spec.at_least and wrong < spec.bounds[0] else ""
+            raise ValueError(f"fixed {path} has the value {wrong:g}: its range is {least:g} to {most:g}{why}")
         if bool((low > high).any()):
             raise ValueError(f"bounds of {path}: a lower limit is above the upper one")
         ends = torch.stack([_working(kind, low), _working(kind, high)])
@@ -387,6 +406,7 @@ class _Builder:
             _local_index(self.mixture, specs, d, gate_d, q),
             tuple(self.names),
             tuple(self.held),
+            {path: (one.at_least, one.at_most) for path, (one, _) in specs.items() if one.at_least or one.at_most},
         )
 
 

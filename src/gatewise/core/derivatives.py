@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weights, leaf_predictors
+from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weights, leaf_predictors, posterior, shrunk
 from gatewise.core.predictors import Local, row_sum, weighted_gram
 from gatewise.core.rows import Block
 
@@ -142,7 +142,14 @@ def unit_log_density(mixture: Mixture, measure: Measure, block: Block) -> Tensor
 
 def unit_responsibilities(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
     """Return the posterior probability of every leaf for every unit, ``(*B, L, m)``."""
-    return torch.softmax(_unit_log_joint(mixture, measure, block), -2)
+    own, y = leaf_family(mixture, measure), below_batch(block.y)
+    eta = with_offset(leaf_predictors(mixture, measure, block.x), block)
+    log_weights = leaf_log_weights(mixture, measure, block.gate_x)
+    joint = log_weights + by_unit(mixture.family.log_prob(own, y, eta), block)
+    if bool((joint.amax(-2) > -torch.inf).all()):
+        return torch.softmax(joint, -2)
+    nearer = log_weights + by_unit(mixture.family.log_prob(own, *shrunk(y, eta)), block)
+    return posterior(log_weights, joint, nearer)
 
 
 def _unit_log_joint(mixture: Mixture, measure: Measure, block: Block) -> Tensor:

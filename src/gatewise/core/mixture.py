@@ -23,6 +23,7 @@ from gatewise.core.predictors import Parameter
 from gatewise.core.tree import at_level, path_log_weights
 
 T = TypeVar("T")
+FAR = 1e140  # responses whose squares in units of a scale are still floats
 
 
 class Measure(NamedTuple):
@@ -201,12 +202,8 @@ def leaf_predictors(mixture: Mixture, measure: Measure, x: Tensor) -> Tensor:
 
 def leaf_family(mixture: Mixture, measure: Measure) -> dict[str, Tensor]:
     """Return the family's parameters with the leaf dimensions flattened, ``(*B, L, *shape)``."""
-    q = measure.experts[next(iter(measure.experts))].shape[-1]
-    out = {}
-    for name, value in measure.family.items():
-        rank = len(mixture.family.parameters(q)[name].shape)
-        out[name] = _leaves(mixture, value, rank)
-    return out
+    specs = mixture.family.parameters(1)  # the number of their dimensions is that of any number of outputs
+    return {name: _leaves(mixture, value, len(specs[name].shape)) for name, value in measure.family.items()}
 
 
 def _leaves(mixture: Mixture, value: Tensor, trailing: int) -> Tensor:
@@ -234,7 +231,29 @@ def log_density(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, y
 
 def responsibilities(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, y: Tensor) -> Tensor:
     """Return the posterior probability of every leaf at every row, ``(*B, L, n)``."""
-    return torch.softmax(leaf_log_joint(mixture, measure, x, gate_x, y), -2)
+    require_density(mixture)
+    eta, own = leaf_predictors(mixture, measure, x), leaf_family(mixture, measure)
+    log_weights = leaf_log_weights(mixture, measure, gate_x)
+    joint, nearer = (log_weights + mixture.family.log_prob(own, *pair) for pair in ((y, eta), shrunk(y, eta)))
+    return posterior(log_weights, joint, nearer)
+
+
+def shrunk(y: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
+    """Return response and predictors in proportion, none of them beyond `FAR`."""
+    size = torch.maximum(eta.abs().amax((-3, -2), keepdim=True), y.abs().amax(-2, keepdim=True))
+    share = FAR / size.clamp_min(FAR)
+    return share * y, share * eta
+
+
+def posterior(log_weights: Tensor, joint: Tensor, nearer: Tensor) -> Tensor:
+    """Return the posterior probability of every leaf, ``(*B, L, n)``, where no density of a row may exist in floats.
+
+    There the densities at the row moved towards zero decide (`nearer`, see `shrunk`), and if these are all zero too
+    only the weights of the gates.
+    """
+    for other in (nearer, log_weights):
+        joint = torch.where(joint.amax(-2, keepdim=True) == -torch.inf, other, joint)
+    return torch.softmax(joint, -2)
 
 
 def regression(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor) -> Tensor:

@@ -58,6 +58,11 @@ class Parameter(NamedTuple):
         Neutral value, used for held parameters and before a start is known.
     only : tuple of int or None
         Branches of the innermost level whose leaves have the parameter; the others hold it at `initial`. None: all.
+    at_least : str
+        Why there is nothing below the lower limit of `bounds`, in words. An estimate on it lies on a bound.
+    at_most : str
+        What the law is at the upper limit of `bounds` where that is a simpler law, which lacks the parameter. An
+        estimate on it is one of the simpler law, and the parameter is not counted.
     """
 
     shape: tuple[int, ...] = ()
@@ -68,6 +73,8 @@ class Parameter(NamedTuple):
     free: bool = True
     initial: float = 0.0
     only: tuple[int, ...] | None = None
+    at_least: str = ""
+    at_most: str = ""
 
 
 def named_by_role(parameters: Mapping[str, Parameter], *roles: str) -> tuple[str, ...]:

@@ -163,8 +163,7 @@ class MixtureEstimator(Declared):
         return columns(y, hold=False)
 
     def _response_columns(self) -> int:
-        trials = getattr(self.mixture_.family, "trials", 1)
-        return self.n_outputs_ * (2 if trials is None else 1)
+        return self.mixture_.family.columns(self.n_outputs_)
 
     def gate_proba(self, X: Data, gate_X: Data = None) -> np.ndarray:
         """Return the weight ``(n, L)`` of every expert at X, before y is seen.

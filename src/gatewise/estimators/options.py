@@ -17,7 +17,7 @@ from gatewise.core.experts import EXPERTS, expert
 from gatewise.core.families import FAMILIES, Family, FullGaussian, Gaussian, MeanOnly, family
 from gatewise.core.gates import GATES, Gate, gate
 from gatewise.core.mixture import Mixture
-from gatewise.core.predictors import Parameter
+from gatewise.core.predictors import Parameter, named_by_role
 from gatewise.core.rows import Rows
 from gatewise.fit.frames import moments
 from gatewise.fit.spec import FitSpec
@@ -135,7 +135,7 @@ def shared_paths(scale: str, chosen: Family, q: int) -> tuple[str, ...]:
     """Return the paths that all experts share."""
     if scale == "free":
         return ()
-    owned = [name for name in ("scale", "cholesky") if name in chosen.parameters(q)]
+    owned = named_by_role(chosen.parameters(q), "scale", "covariance")
     if not owned:
         raise ValueError(f"scale='shared' with family {chosen}: it has no scale; leave scale='free'")
     return tuple(f"family.{name}" for name in owned)

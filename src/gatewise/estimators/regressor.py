@@ -13,7 +13,6 @@ from sklearn.utils.validation import check_is_fitted
 from gatewise.core.experts import Expert
 from gatewise.core.families import Family
 from gatewise.core.mixture import regression, sample
-from gatewise.data.stream import Part
 from gatewise.estimators.base import MixtureEstimator
 from gatewise.estimators.declarations import (
     Bounds,
@@ -258,7 +257,9 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         check_is_fitted(self, "fit_")
         weight = column_of(X, sample_weight)
         X, y, gate_X = by_name(self, X, y, gate_X)
-        return r2_score(y[:] if isinstance(y, Part) else y, self.predict(X, gate_X=gate_X), sample_weight=weight)
+        response = self._response(y)
+        seen = self.mixture_.family.observed(response.read(0, response.shape[0]))
+        return r2_score(seen.T.numpy(), self.predict(X, gate_X=gate_X), sample_weight=weight)
 
     def _shaped(self, values: np.ndarray) -> np.ndarray:
         """Drop the output axis (1) when fit was given y of one dimension."""

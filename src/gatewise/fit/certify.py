@@ -10,6 +10,7 @@ from torch import Tensor
 from gatewise.core.chart import Chart
 from gatewise.core.mixture import Measure, leaf_predictors
 from gatewise.core.predictors import Params
+from gatewise.core.rows import MOST
 from gatewise.core.tree import at_level
 from gatewise.fit.floor import rows_needed
 from gatewise.fit.problem import Problem, accumulate, evaluate
@@ -32,33 +33,33 @@ SAMPLE = 2048  # rows that set the length of a walk
 
 
 class Soundness(NamedTuple):
-    """Per member: scales on their floor (S, P) and leaves with too few observations (S, L)."""
+    """Per member: scales on their floor (S, P), leaves with too few observations (S, L), and which are sound (S,)."""
 
     floor: Tensor
     starved: Tensor
-
-    @property
-    def sound(self) -> Tensor:
-        """Which members are sound, (S,) of bool."""
-        return ~(self.floor.any(-1) | self.starved.any(-1))
+    sound: Tensor
 
 
 def soundness(problem: Problem, free: Tensor) -> Soundness:
     """Return what is unsound about free coordinates (S, P).
 
-    A scale within 1e-6 (relative) of its floor is on it; a leaf whose total responsibility (in least squares: weight)
-    is below its number of parameters plus one is starved, and so is one with few rows for a tiny scale.
+    A scale within 1e-6 (relative) of its floor is on it. A leaf is starved whose total responsibility (in least
+    squares: weight) is below its number of parameters per output plus one; of responses with many trials each trial
+    counts. A small scale needs more (`rows_needed`). A starved leaf is unsound only where few rows can make the
+    likelihood as large as they like.
     """
     chart = problem.chart
     near = (free - chart.lower < 1e-6) & (chart.upper > chart.lower)
     floor = torch.zeros_like(near) if problem.floor is None else near & problem.floor
     width = len(free) * 2 * chart.mixture.n_leaves
-    measure = chart.measure(free)
+    measure, family = chart.measure(free), chart.mixture.family
     (mass,) = accumulate(problem.loss.mass, chart.mixture, measure, problem.rows, width)
-    if not chart.mixture.family.has_density:  # the optimum of a sum of squares does not depend on the size of weights
-        mass = mass * (problem.rows.n / problem.total)
-    least = leaf_parameters(chart) + 1
-    return Soundness(floor, mass < rows_needed(chart.mixture, measure, problem.tiny, least, problem.total))
+    q = family.outputs(problem.rows.y.shape[1])
+    if not family.has_density:  # the optimum of a sum of squares does not depend on the size of weights
+        mass = mass * (q * problem.rows.n / problem.total)
+    least = leaf_parameters(chart) / q + 1
+    starved = mass / q < rows_needed(chart.mixture, measure, problem.tiny, least, problem.total)
+    return Soundness(floor, starved, ~floor.any(-1) & (~starved.any(-1) | family.bounded))
 
 
 def leaf_parameters(chart: Chart) -> Tensor:
@@ -69,6 +70,12 @@ def leaf_parameters(chart: Chart) -> Tensor:
             each = torch.Size(chart.shapes[path]).numel() // chart.mixture.n_leaves
             total[..., slice(None) if spec.only is None else list(spec.only)] += each
     return total.flatten()
+
+
+def responses(problem: Problem) -> float:
+    """Return the number of single responses in the data: outputs, or trials, of all rows."""
+    family = problem.chart.mixture.family
+    return sum(float(family.responses(block.y).sum()) for block in problem.rows.blocks(MOST))
 
 
 def gauge_directions(chart: Chart, free: Tensor) -> Tensor:
@@ -172,8 +179,9 @@ def certify(problem: Problem, free: Tensor, kinks: tuple[str, ...] = (), pinned:
     on_floor = state.floor[0]
     bound = ~at.open & ~on_floor & (chart.upper > chart.lower)
     names = [chart.names[i] for i in bound.nonzero()[:, 0].tolist()]
-    active = tuple(name for name in names if name.partition("[")[0] in problem.bounded)
-    limits = tuple(name for name in names if name not in active)
+    given = [name for name in names if name.partition("[")[0] in problem.bounded]
+    limits = tuple(name for name in names if name not in given and chart.end(name, free)[2])
+    active = tuple(name for name in names if name not in limits)
     rank = int((chart.upper > chart.lower).sum()) - gauge.shape[1] - len(null) - len(limits)
     return Certificate(
         gradient=gradient,
@@ -187,7 +195,7 @@ def certify(problem: Problem, free: Tensor, kinks: tuple[str, ...] = (), pinned:
         floor=tuple(chart.names[i] for i in on_floor.nonzero()[:, 0].tolist()),
         starved=tuple(state.starved[0].nonzero()[:, 0].tolist()),
         kinks=kinks,
-        crowded=problem.rows.n_units < rank,
+        crowded=responses(problem) < rank,
         passed=gradient <= GRADIENT and spent <= DECREMENT and curvature >= CURVATURE,
     )
 
@@ -309,10 +317,11 @@ def direction_name(chart: Chart, direction: Tensor) -> str:
 
 def flags(certificate: Certificate, chart: Chart) -> tuple[Status, ...]:
     """Return every status that holds, by precedence."""
+    few = bool(certificate.starved)
     held = {
-        Status.unsound: bool(certificate.floor or certificate.starved),
+        Status.unsound: bool(certificate.floor) or (few and not chart.mixture.family.bounded),
         Status.separated: bool(certificate.separated),
-        Status.unidentified: bool(certificate.null or chart.held) or certificate.crowded,
+        Status.unidentified: bool(certificate.null or chart.held) or certificate.crowded or few,
         Status.at_kink: bool(certificate.kinks),
         Status.at_bound: bool(certificate.active),
         Status.stalled: not certificate.passed,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.fit.certify import certify, expert_directions, flags, outputs_of, soundness
+from gatewise.fit.certify import certify, expert_directions, flags, outputs_of, responses, soundness
 from gatewise.fit.digits import at_home
 from gatewise.fit.ends import Ends
 from gatewise.fit.floor import Floor
@@ -79,7 +79,7 @@ def finalize(
         starts=summary,
         n_iter=n_iter,
         collinear=tuple((slopes.room, tuple(slopes.extra)) for slopes in model.redundant),
-        notes=model.notes + _notes(model, certificate) + _origin_note(given),
+        notes=model.notes + _notes(problem, point, certificate) + _origin_note(given),
         sse=None if reached.sse is None else float(reached.sse),
         floor=model.spec.min_scale.text() if isinstance(model.spec.min_scale, Floor) else "",
     )
@@ -153,10 +153,12 @@ def _origin_note(given: Mixture) -> tuple[str, ...]:
     )
 
 
-def _notes(model: Model, certificate: Certificate) -> tuple[str, ...]:
-    held = [f"{path} is not identified with this score and is held at 1" for path in model.chart.held]
+def _notes(problem: Problem, point: Tensor, certificate: Certificate) -> tuple[str, ...]:
+    chart = problem.chart
+    held = [f"{path} is not identified with this score and is held at 1" for path in chart.held]
     flat = [f"{name} leaves the objective unchanged" for name in certificate.null]
-    flat += [f"{name} is at the limit of its family (Gaussian tails) and not counted" for name in certificate.limits]
-    units = model.rows.n_units
-    crowd = [f"{units} rows for {certificate.rank} parameters: they are not determined"] if certificate.crowded else []
-    return (*held, *flat, *crowd)
+    ends = {name: chart.end(name, point) for name in (*certificate.limits, *certificate.active)}
+    flat += [f"{name} is at the limit of its family ({ends[name][2]}) and not counted" for name in certificate.limits]
+    flat += [f"{name} is at the end of its range, {end[0]:g}: {end[1]}" for name, end in ends.items() if end[1]]
+    few = f"{responses(problem):.15g} responses for {certificate.rank} parameters: they are not determined"
+    return (*held, *flat, *([few] if certificate.crowded else []))

@@ -227,7 +227,7 @@ def rows_needed(mixture: Mixture, measure: Measure, tiny: Mapping[str, Tensor], 
     tiny : mapping path -> Tensor (e,)
         One hundredth of the spread for each entry of a scale; -inf for entries that are none.
     least : Tensor (L,)
-        Parameters of every expert plus one.
+        Parameters of every expert, per output, plus one.
     n : sum of the weights
     """
     paths = measure.paths()
@@ -237,8 +237,7 @@ def rows_needed(mixture: Mixture, measure: Measure, tiny: Mapping[str, Tensor], 
         scale = paths[path].reshape(*share.shape, -1)[..., seen]
         widest = torch.maximum(hundredth[seen] / TINY, scale.amax(1, keepdim=True))
         share = torch.minimum(share, (scale / widest).amin(-1)) if bool(seen.any()) else share
-    outputs = next(iter(measure.experts.values())).shape[1 + mixture.depth]
-    parameters = (least - 1) / outputs
+    parameters = least - 1
     few = torch.where(share < SMALL, torch.maximum(least, torch.round(PER_SMALL * parameters)), least)
     many = least.new_tensor([many_rows(n, each) for each in parameters.tolist()])
     return torch.where(share < TINY, torch.maximum(least, many), few)

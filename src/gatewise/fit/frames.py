@@ -149,7 +149,7 @@ def response_frame(mixture: Mixture, rows: Rows) -> Frame:
     shift of their experts over to the mean.
     """
     if not mixture.family.location_scale:
-        return identity(rows.y.shape[1])
+        return identity(mixture.family.outputs(rows.y.shape[1]))
     y = moments(rows.y, rows.weight, rows.ends)
     if not mixture.family.has_density:
         y = y._replace(scale=y.scale.square().mean().sqrt().expand(y.scale.shape))
@@ -164,8 +164,8 @@ def choose(mixture: Mixture, rows: Rows, held: Collection[str]) -> Framing:
     held : collection of paths
         Parameters with bounds, fixed values or ties: their room keeps its origin, so that these stay elementwise.
     """
-    d, gate_d, q = rows.x.shape[1], rows.gate_x.shape[1], rows.y.shape[1]
-    at = neutral(mixture, d, gate_d, mixture.family.outputs(q))
+    d, gate_d, q = rows.x.shape[1], rows.gate_x.shape[1], mixture.family.outputs(rows.y.shape[1])
+    at = neutral(mixture, d, gate_d, q)
     x = moments(rows.x, rows.weight, rows.ends)
     gate_x = x if rows.gate_x is rows.x else moments(rows.gate_x, rows.weight, rows.ends)
     y = response_frame(mixture, rows)

@@ -112,7 +112,8 @@ def prepare(mixture: Mixture, rows: Rows, spec: FitSpec, framing: frames.Framing
     d, gate_d, q = rows.x.shape[1], rows.gate_x.shape[1], mixture.family.outputs(rows.y.shape[1])
     neutral = frames.neutral(mixture, d, gate_d, q)
     working = frames.reframe(mixture, neutral, framing)[0]
-    moved_rows = rows.framed(*framing)
+    columns = frames.identity(rows.y.shape[1])
+    moved_rows = rows.framed(framing.x, framing.gate_x, framing.y if mixture.family.location_scale else columns)
     units = _units(mixture, neutral, framing, spec.determined)
     limits: dict[str, tuple[float | Tensor, float | Tensor]]
     limits = {path: (low * units[path], high * units[path]) for path, (low, high) in spec.bounds.items()}

@@ -27,7 +27,8 @@ NOISE = 1e-9  # relative rounding of an objective with large terms that cancel
 
 def _mass(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
     leaf = derivatives.unit_responsibilities(mixture, measure, block)
-    return (derivatives.by_row(derivatives.weigh(leaf, block.weight), block).sum(-1),)
+    told = mixture.family.responses(block.y).unsqueeze(-2)
+    return ((derivatives.by_row(derivatives.weigh(leaf, block.weight), block) * told).sum(-1),)
 
 
 class Loss(NamedTuple):
@@ -38,7 +39,7 @@ class Loss(NamedTuple):
     value, gradient, hessian : Stat
         Sums (S,), (S, M), (S, M, M) in local coordinates; each gives those before it too.
     mass : Stat
-        What every leaf has to be estimated from, (S, L).
+        What every leaf has to be estimated from, (S, L): responses, of squares the weight of rows.
     """
 
     value: Stat

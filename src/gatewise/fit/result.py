@@ -57,17 +57,18 @@ class Certificate(NamedTuple):
     separated : tuple of str
         Parameters that grow without limit.
     active : tuple of str
-        Given bounds that hold the point.
+        Bounds that hold the point: those given, and ends of a parameter's range.
     limits : tuple of str
-        Parameters at a limit of their family, such as degrees of freedom where the tails are Gaussian; not counted.
+        Parameters at a limit where the law is a simpler one, such as degrees of freedom where the tails are Gaussian;
+        not counted.
     floor : tuple of str
         Scales on their floor.
     starved : tuple of int
-        Leaves with too little responsibility for their parameters, or for so small a scale.
+        Leaves with too few responses for their parameters, or for so small a scale.
     kinks : tuple of str
         Parameters that sit on a kink.
     crowded : bool
-        Whether there are fewer independent units than parameters.
+        Whether there are fewer responses than parameters.
     passed : bool
         Whether gradient, decrement and curvature are within their tolerances.
     """

@@ -2,8 +2,9 @@
 
 Kinds, in turn: `planes` (regressions grown from neighbourhoods, rows going to the closest plane), `clusters` (k-means
 on inputs and response), `subsets` (planes grown from random small subsets), `sharp` (planes that a part of the rows
-lies on closely, found one after the other: narrow optima that averages of rows never start near). Draws depend on the
-weighted set of rows, not on their order: weight two equals a row twice.
+lies on closely, found one after the other: narrow optima that averages of rows never start near); where the family is
+robust also `trimmed` (such planes, and rows far from all of them belong to none). Draws depend on the weighted set of
+rows, not on their order: weight two equals a row twice.
 """
 
 from __future__ import annotations
@@ -156,7 +157,22 @@ def _sharp(cloud: _Cloud, leaves: int, generator: np.random.Generator) -> Tensor
     return label
 
 
-def _closest_plane(cloud: _Cloud, left: Tensor, parts: int, generator: np.random.Generator) -> Tensor:
+def _trimmed(cloud: _Cloud, leaves: int, generator: np.random.Generator) -> Tensor:
+    """Return labels (n,) of planes found like sharp ones, -1 for rows that are far from every plane."""
+    left = cloud.weight.clone()
+    members = []
+    for leaf in range(leaves):
+        members.append(_closest_plane(cloud, left, leaves - leaf, generator, most=0.9 if leaf == leaves - 1 else 1.2))
+        left = torch.where(members[-1], 0.0, left)
+        left = left if bool((left > 0).any()) else cloud.weight.clone()
+    residual = cloud.residual(cloud.regress(torch.stack(members).to(torch.float64)))
+    label = residual.argmin(0)
+    return torch.where(torch.stack(members).any(0), label, -1)
+
+
+def _closest_plane(
+    cloud: _Cloud, left: Tensor, parts: int, generator: np.random.Generator, most: float = 1.2
+) -> Tensor:
     """Return the rows (n,) of bool on the plane that a random share of the remaining rows lies closest to.
 
     The best of many planes through minimal subsets, by the weighted quantile of its squared residuals (least quantile
@@ -164,7 +180,7 @@ def _closest_plane(cloud: _Cloud, left: Tensor, parts: int, generator: np.random
     """
     size = cloud.design.shape[0]
     mass = float(left.sum())
-    wanted = mass * generator.uniform(0.4, 1.2) / parts
+    wanted = mass * generator.uniform(0.4, most) / parts
     picks = cloud.draw(generator, PLANES * size, left).reshape(PLANES, size)
     once = 1.0 / cloud.weight[picks].clamp_min(1e-300)
     share = torch.zeros(PLANES, len(left), dtype=torch.float64).scatter_(1, picks, once)
@@ -189,9 +205,11 @@ KINDS: dict[str, Callable[[_Cloud, int, np.random.Generator], Tensor]] = {
     "clusters": _clusters,
     "subsets": _subsets,
     "sharp": _sharp,
+    "trimmed": _trimmed,
 }
 CYCLE = ("planes", "clusters", "subsets", "sharp")
 CURVES, FIRM = 3, 0.9  # rounds in which rows go to units that bend, and the share they give to one
+ROBUST = ("trimmed", *CYCLE)
 PLANES = 64  # minimal subsets tried for one sharp plane
 
 
@@ -207,12 +225,14 @@ def draw_starts(
     response = response if block.offset is None else response - block.offset
     cloud = _Cloud(block, response, chart.mixture.expert)
     out, kinds = [], []
+    cycle = ROBUST if chart.mixture.family.robust else CYCLE
     for i in range(count):
-        kind = CYCLE[i % len(CYCLE)]
+        kind = cycle[i % len(cycle)]
         label = KINDS[kind](cloud, chart.mixture.n_leaves, generator)
-        share = torch.nn.functional.one_hot(label, chart.mixture.n_leaves).T.to(torch.float64)
-        firmness = generator.uniform(0.7, 0.98) if kind != "sharp" else 1 - 1e-6
+        share = torch.nn.functional.one_hot(label.clamp_min(0), chart.mixture.n_leaves).T.to(torch.float64)
+        firmness = generator.uniform(0.7, 0.98) if kind not in ("sharp", "trimmed") else 1 - 1e-6
         share = firmness * share + (1 - firmness) / chart.mixture.n_leaves
+        share = torch.where(label < 0, 0.0, share)
         back = torch.empty_like(share)
         back[:, cloud.order] = share
         mixed = back[torch.from_numpy(generator.permutation(chart.mixture.n_leaves))]

@@ -32,7 +32,8 @@ WORDS: dict[Status, str] = {
     "no unique estimate; predictions are unaffected; for estimates, use a simpler gate or fewer columns",
     Status.at_kink: "the optimum lies on a kink of the gate or expert, where the derivative jumps; it passed the test "
     "for a local optimum there, but standard errors do not apply to the parameters at the kink",
-    Status.at_bound: "the optimum lies on a bound that was given; a wider bound would give a higher likelihood",
+    Status.at_bound: "the optimum lies on a bound that was given, or on the end of a parameter's range; a wider bound "
+    "would give a higher likelihood",
     Status.stalled: "the search stopped before the optimality conditions held; give it more time (max_time), more "
     "passes (max_iter, for EM) or other starts (n_init, random_state)",
     Status.converged: "a local optimum: gradient, Newton decrement and curvature passed their tolerances",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from gatewise.core.families.counts import OVERFLOW
 from gatewise.fused import scalar
 from gatewise.fused.sums import kernel
 
@@ -50,7 +51,7 @@ def poisson(w, y, base, eta, to, first, second, count, n):
         e, value, f, s = eta + k, to + k, first + k, second + k
         for t in range(n):
             mean = scalar.exp(w[e, t])
-            w[value, t] = w[y, t] * w[e, t] - mean + w[base, t]
+            w[value, t] = w[y, t] * min(w[e, t], OVERFLOW) - mean + w[base, t]
             w[f, t] = w[y, t] - mean
             w[s, t] = -mean
 
@@ -62,7 +63,8 @@ def binomial(w, y, base, eta, to, first, second, count, trials, order, n):
         e, value, f, s = eta + k, to + k, first + k, second + k
         for t in range(n):
             z = w[e, t]
-            w[value, t] = w[y, t] * z - trials * scalar.softplus(z) + w[base, t]
+            tail = scalar.softplus(-abs(z))
+            w[value, t] = w[y, t] * (min(z, 0.0) - tail) + (trials - w[y, t]) * (min(-z, 0.0) - tail) + w[base, t]
         if order > 0:
             for t in range(n):
                 p = scalar.sigmoid(w[e, t])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -56,7 +57,8 @@ class Band(NamedTuple):
 def mean_band(found: Information, x: Columns, gate_x: Columns | None = None, level: float = 0.95) -> Band:
     """Return the confidence band ``(q, n)`` of the mean of y at x: pointwise, for the mean and not for new values.
 
-    Normal on the scale of the mean; for counts on its logarithm. Rows where the mean has no unique estimate have NaN.
+    Normal on the scale of the mean; where the family keeps it above a limit on its logarithm, where it keeps it between
+    two on its logit. Rows where the mean has no unique estimate have NaN.
 
     Raises
     ------
@@ -64,8 +66,21 @@ def mean_band(found: Information, x: Columns, gate_x: Columns | None = None, lev
         If errors were refused, or the level is not between 0 and 1.
     """
     estimate, error = _curves(found, regression_at, x, gate_x)
-    transform = torch.tensor(LOG if found.mixture.family.discrete else IDENTITY)
-    return Band(estimate, error, *ends(estimate, error, transform, critical(level)), level)
+    low, high = found.mixture.family.mean_range
+    width = critical(level)
+    if isfinite(low) and isfinite(high):
+        below, above = _inside(estimate, width * error, low, high)
+        return Band(estimate, error, below, above, level)
+    start = low if isfinite(low) else 0.0
+    lower, upper = ends(estimate - start, error, torch.tensor(LOG if isfinite(low) else IDENTITY), width)
+    return Band(estimate, error, start + lower, start + upper, level)
+
+
+def _inside(estimate: Tensor, step: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+    """Return the ends of intervals of half-width `step` that are normal on the logit between two limits."""
+    left, right = estimate - low, high - estimate
+    move = torch.exp(step * (high - low) / (left * right))
+    return low + (high - low) * left / (left + right * move), high - (high - low) * right / (right + left * move)
 
 
 def gate_band(found: Information, x: Columns, gate_x: Columns | None = None, level: float = 0.95) -> Band:

@@ -64,7 +64,7 @@ def refusal(fit: Fit, open_ended: bool = False) -> Refusal | None:
             listed = ", ".join(dict.fromkeys(names))
             return Refusal(names, words.format(names=listed, remedy=SIMPLER, **meaning._asdict()))
     if certificate.crowded:
-        return Refusal((), f"there are fewer independent units than the {certificate.rank} parameters")
+        return Refusal((), f"there are fewer responses than the {certificate.rank} parameters")
     if not certificate.passed:
         return Refusal(
             (), "the search stopped before the optimality conditions held; give it more time or other starts"

@@ -121,9 +121,8 @@ def _bracket(mixture: Mixture, at: Leaves, levels: Tensor) -> tuple[Tensor, Tens
     """Return low and high ``(q, n)``, ``F(low) < min level`` and ``F(high) >= max level``, and a small width."""
     center = mixture.family.mean(at.own, at.eta)
     center = torch.where(center.isfinite(), center, at.eta)
-    spread = torch.sqrt(mixture.family.variance(at.own, at.eta))
-    spread = torch.where(spread.isfinite() & (spread > 0), spread, center.abs().clamp_min(1.0))
-    step = 4.0 * spread.amax(-3)
+    spread = _spread(mixture, at, center)
+    step = 4.0 * torch.maximum(spread, 1e-15 * center.abs()).amax(-3)  # at least to a neighbouring float
     low, high = (center - 4.0 * spread).amin(-3), (center + 4.0 * spread).amax(-3)
     if mixture.family.discrete:
         low, high = torch.full_like(low, -1.0), torch.ceil(high).clamp_min(1.0)
@@ -132,10 +131,19 @@ def _bracket(mixture: Mixture, at: Leaves, levels: Tensor) -> tuple[Tensor, Tens
         over = torch.zeros_like(short) if mixture.family.discrete else _mixed(mixture, at, low) >= levels.min()
         if not bool((short | over).any()):
             break
-        high = torch.where(short, high + torch.ceil(step), high) if mixture.family.discrete else high + step * short
-        low = low - step * over
+        high = torch.where(short, high + (torch.ceil(step) if mixture.family.discrete else step), high)
+        low = torch.where(over, low - step, low)
         step = 2.0 * step
-    return low, high, 1e-14 * spread.amin(-3)
+    return low, high, torch.zeros_like(step) if mixture.family.discrete else 1e-14 * spread.amin(-3)
+
+
+def _spread(mixture: Mixture, at: Leaves, center: Tensor) -> Tensor:
+    """Return a positive size ``(L, q, n)`` of every leaf's law: standard deviation, else scale, else its mean."""
+    scale = [at.own[name][..., None].expand_as(center) for name in mixture.family.names("scale")]
+    spread = torch.zeros_like(center)
+    for size in (torch.sqrt(mixture.family.variance(at.own, at.eta)), *scale, center.abs().clamp_min(1.0)):
+        spread = torch.where(spread.isfinite() & (spread > 0), spread, size)
+    return spread
 
 
 def interval(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, level: float) -> Tensor:

@@ -85,12 +85,7 @@ def matched(reference: np.ndarray, other: np.ndarray) -> list[int]:
 
 def observed(fit: Fit, y: Any, output: int = 0) -> np.ndarray:
     """Return the response (n,) on the scale of the mean; successes and failures become a proportion."""
-    response = table(y)
-    width = fit.mixture.family.outputs(response.shape[1])
-    if width == response.shape[1]:
-        return response[:, output]
-    hits, misses = response[:, output], response[:, output + width]
-    return hits / np.maximum(hits + misses, 1.0)
+    return fit.mixture.family.observed(columns(y))[output].numpy()
 
 
 def section(X: Any, feature: int, points: int = 401, margin: float = 0.02) -> tuple[np.ndarray, np.ndarray]:

@@ -36,6 +36,8 @@ from gatewise.testing.checks import (
 )
 from gatewise.testing.compare import assert_close, assert_unbiased, batched_derivatives, quotient
 from gatewise.testing.families import (
+    law_family_columns,
+    law_family_fit,
     law_family_floor,
     law_family_local,
     law_family_moments,
@@ -197,6 +199,8 @@ __all__ = [
     "law_em_step",
     "law_expected_score",
     "law_expert_tangents",
+    "law_family_columns",
+    "law_family_fit",
     "law_family_floor",
     "law_family_local",
     "law_family_moments",

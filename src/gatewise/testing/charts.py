@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core import derivatives
-from gatewise.core.chart import Chart, from_paths, make_chart
+from gatewise.core.chart import Chart, from_paths, make_chart, specifications
 from gatewise.core.experts import Expert
 from gatewise.core.gates import Gate
 from gatewise.core.mixture import Measure, Mixture, leaf_log_weights, log_density
@@ -93,16 +93,20 @@ def _is_difference(problem: Problem, path: str) -> bool:
 def law_bounds(problem: Problem) -> None:
     """The ends of the box are the natural bounds, for every parameter; inside the box the values are inside."""
     mixture, paths = problem.mixture, problem.measure.paths()
-    bounds = dict.fromkeys(paths, (0.7, 1.9))
+    specs = specifications(mixture, *sizes(problem))
+    least = {path: max(0.7, specs[path][0].bounds[0]) for path in paths}
+    bounds = {path: (low, min(low + 1.2, specs[path][0].bounds[1])) for path, low in least.items()}
     chart = make_chart(mixture, *sizes(problem), gauge="none", bounds=bounds)
     if not bool((chart.lower < chart.upper).all()):
         raise AssertionError("broken: lower bounds of free coordinates are below the upper ones")
     used = chart.matrix.abs().sum(1) > 0
     ends = torch.stack([chart.natural(chart.lower), chart.natural(chart.upper)])[:, used]
-    assert_close(ends.amin(0), torch.full_like(ends[0], 0.7), "the box has the natural lower bounds")
-    assert_close(ends.amax(0), torch.full_like(ends[0], 1.9), "the box has the natural upper bounds")
+    low, high = (torch.cat([torch.full_like(paths[p], bounds[p][i]).flatten() for p in chart.shapes]) for i in (0, 1))
+    low, high = low[used], high[used]
+    assert_close(ends.amin(0), low, "the box has the natural lower bounds")
+    assert_close(ends.amax(0), high, "the box has the natural upper bounds")
     inside = chart.natural((chart.lower + chart.upper) / 2)[used]
-    if not bool(((inside > 0.7) & (inside < 1.9)).all()):
+    if not bool(((inside > low) & (inside < high)).all()):
         raise AssertionError("broken: values inside the box are inside the natural bounds")
 
 

@@ -42,6 +42,8 @@ FAMILY_LAWS: tuple[Callable[[Family], None], ...] = (
     families.law_family_rescale,
     families.law_family_start,
     families.law_family_floor,
+    families.law_family_columns,
+    families.law_family_fit,
 )
 MIXTURE_LAWS: tuple[Callable[[Problem], None], ...] = (
     mixtures.law_batched,
@@ -109,7 +111,7 @@ def check_expert(expert: Expert) -> None:
 
 
 def check_family(family: Family) -> None:
-    """Check all laws of a family, and of mixtures of it at depth 1 and 2.
+    """Check all laws of a family, fits of it among them, and of mixtures of it at depth 1 and 2.
 
     Raises
     ------
@@ -120,4 +122,4 @@ def check_family(family: Family) -> None:
         law(family)
     for branching in ((3,), (2, 3)):
         mixture = Mixture((GATES["softmax"],) * len(branching), branching, family=family)
-        check_problem(make_problem(mixture, columns=len(branching)))
+        check_problem(make_problem(mixture, columns=family.columns(len(branching))))

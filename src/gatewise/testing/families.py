@@ -8,8 +8,12 @@ import torch
 from torch import Tensor
 
 from gatewise.core.families import Family, autograd_leaf_local
+from gatewise.core.gates import GATES
+from gatewise.core.mixture import Mixture, log_density
 from gatewise.core.predictors import Params
+from gatewise.fit import maximum_likelihood
 from gatewise.testing.compare import NUMERICAL, assert_close, assert_unbiased
+from gatewise.testing.fits import fitting_problem, rows_of
 from gatewise.testing.problems import draw_frame, draw_parameter, framed, generator
 
 LEAVES, ROWS = 3, 6
@@ -83,11 +87,13 @@ def law_family_moments(family: Family, seed: int = 0) -> None:
     """The density of one output has mass one, and `mean` and `variance` are its first two moments.
 
     Counts are summed from 0 to 2000; other responses are integrated by the trapezoidal rule in ``y = sinh(u)``, or
-    ``y = exp(u)`` where the family calls negative responses invalid.
+    ``y = exp(u)`` where the family calls negative responses invalid. Of responses with several columns those that are
+    drawn are all there are.
     """
     params, eta = _drawn(family, 1, 1, (LEAVES,), seed)
     y, step = _grid(family, _responses(family, params, eta.expand(LEAVES, 1, 50), seed))
-    mass = torch.exp(family.log_prob(params, y[None], eta.expand(LEAVES, 1, len(y)))) * step
+    mass = torch.exp(family.log_prob(params, y, eta.expand(LEAVES, 1, len(step)))) * step
+    y = family.observed(y)
     mean, variance = family.mean(params, eta)[:, 0, 0], family.variance(params, eta)[:, 0, 0]
     assert_close(mass.sum(-1), torch.ones_like(mean), "the density has mass one", NUMERICAL)
     assert_close(mean, (mass * y).sum(-1), "mean is the first moment of the density", NUMERICAL)
@@ -96,23 +102,26 @@ def law_family_moments(family: Family, seed: int = 0) -> None:
 
 
 def _grid(family: Family, drawn: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the points at which a density is summed, and their weights."""
+    """Return the points ``(c, m)`` at which a density is summed, and their weights ``(m,)``."""
+    if len(drawn) > 1:
+        y = torch.unique(drawn, dim=-1)
+        return y, torch.ones_like(y[0])
     if bool((drawn == drawn.round()).all()):
         y = torch.arange(2001, dtype=torch.float64)
         y = y[[family.invalid(v.reshape(1, 1)) is None for v in y]]
-        return y, torch.ones_like(y)
+        return y[None], torch.ones_like(y)
     step = 0.005
     if family.invalid(torch.tensor([[-1.0]], dtype=torch.float64)) is None:
         u = step * torch.arange(-3600, 3601, dtype=torch.float64)
-        return torch.sinh(u), step * torch.cosh(u)
+        return torch.sinh(u)[None], step * torch.cosh(u)
     u = step * torch.arange(-16_000, 1601, dtype=torch.float64)
-    return torch.exp(u), step * torch.exp(u)
+    return torch.exp(u)[None], step * torch.exp(u)
 
 
 def law_family_samples(family: Family, q: int = 2, seed: int = 0, n: int = 20_000) -> None:
     """The mean and variance of samples are `mean` and `variance`, within five standard errors."""
     params, eta = _drawn(family, q, n, (LEAVES,), seed)
-    drawn = family.sample(params, eta, generator(seed + 1))
+    drawn = family.observed(family.sample(params, eta, generator(seed + 1)))
     centred = drawn - family.mean(params, eta)
     assert_unbiased(centred, "samples have the family's mean")
     assert_unbiased(centred**2 - family.variance(params, eta), "samples have the family's variance")
@@ -134,20 +143,47 @@ def law_family_rescale(family: Family, q: int = 2, seed: int = 0) -> None:
 
 
 def law_family_start(family: Family, seed: int = 0) -> None:
-    """Sampled responses are valid, `link_start` makes finite predictors of them, `start` parameters of right shape."""
+    """Sampled responses are valid, `link_start` makes finite predictors of them, `start` gives every parameter."""
     params, eta = _drawn(family, 1, 200, (LEAVES,), seed)
     y = _responses(family, params, eta, seed + 1)
     fault = family.invalid(y)
     if fault is not None:
         raise AssertionError(f"broken: a sampled response is valid ({fault})")
     start = family.link_start(y)
-    if start.shape != y.shape or not bool(start.isfinite().all()):
+    if start.shape != family.observed(y).shape or not bool(start.isfinite().all()):
         raise AssertionError("broken: link_start gives one finite predictor for every response")
     begun = family.start(torch.ones(2, LEAVES, 2, dtype=torch.float64))
-    specs = family.parameters(2)
-    for name, value in begun.items():
-        if name not in specs or value.shape != (2, LEAVES, *specs[name].shape):
-            raise AssertionError(f"broken: start gives a parameter of the family its shape ({name})")
+    shapes = {name: (2, LEAVES, *spec.shape) for name, spec in family.parameters(2).items()}
+    if {name: tuple(value.shape) for name, value in begun.items()} != shapes:
+        raise AssertionError(f"broken: start gives every parameter of the family in its shape ({', '.join(shapes)})")
+
+
+def law_family_columns(family: Family) -> None:
+    """`columns` and `outputs` undo each other, and every row tells of at least one response per output."""
+    for q in (1, 2, 3):
+        params, eta = _drawn(family, q, ROWS, (LEAVES,), 0)
+        y = _responses(family, params, eta, 1)
+        if len(y) != family.columns(q) or family.outputs(len(y)) != q:
+            raise AssertionError(
+                f"broken: a response with {q} outputs has {family.columns(q)} columns (drawn {len(y)})"
+            )
+        if family.responses(y).shape != y.shape[-1:] or not bool((family.responses(y) >= q).all()):
+            raise AssertionError("broken: every row tells of at least one response per output")
+
+
+def law_family_fit(family: Family, seed: int = 0) -> None:
+    """Fits of two experts, by Newton's method and by EM, are at least as likely as the measure that drew the data."""
+    for d, q in ((1, 1), (4, 2)):
+        mixture = Mixture((GATES["softmax"],), (2,), family=family)
+        problem = fitting_problem(mixture, d=d, gate_d=d, columns=family.columns(q), n=200, seed=seed)
+        truth = log_density(mixture, problem.measure, problem.x, problem.gate_x, problem.y).sum()
+        for method in ("newton", "em"):
+            fit = maximum_likelihood(mixture, rows_of(problem), starts=4, seed=seed, method=method)
+            if not fit.log_likelihood >= float(truth):
+                raise AssertionError(
+                    f"broken: a fit by {method} with {d} inputs and {q} outputs is at least as likely as the truth "
+                    f"(log-likelihood {fit.log_likelihood:.6g}, truth {float(truth):.6g})"
+                )
 
 
 def law_family_floor(family: Family, q: int = 2, seed: int = 0) -> None:

@@ -43,7 +43,7 @@ def fitting_problem(
         if path == "experts.intercept" and path not in mixture.shared:
             moved = value.reshape(leaves, -1) + step * level[:, None]
             drawn[path] = moved.reshape(value.shape)
-        elif path in ("family.scale", "family.cholesky"):
+        elif path.removeprefix("family.") in mixture.family.names("scale", "covariance"):
             drawn[path] = 0.4 * value
         elif path.endswith(("weight", "center", "quadratic")):
             drawn[path] = 2.0 * value

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from math import inf
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from gatewise.core.predictors import Frame, Parameter, Params
+from gatewise.core.predictors import Frame, Parameter, Params, named_by_role
 
 
 class LeafLocal(NamedTuple):
@@ -31,18 +32,26 @@ class LeafLocal(NamedTuple):
 class Family(ABC):
     """A law of the response: subclasses give parameters, log_prob, mean, variance and sample.
 
+    What else a fit needs follows from the roles of the parameters: one with the role ``scale`` starts at the spread of
+    the residuals, has the floor of the standard deviations below it, and moves with the units of y.
+
     Attributes
     ----------
     location_scale : bool
         True when y may be shifted and scaled, so that fits can work on a standardised response.
     closed_scale : bool
-        True when EM updates `scale` in closed form from weighted residuals.
+        True when EM updates the parameter with the role ``scale`` in closed form from weighted residuals.
     discrete : bool
         True when y takes whole numbers from zero.
     has_density : bool
         False for a mean alone, fitted by least squares.
     by_leaf : bool
         True when leaves differ in kind, so that they cannot change places.
+    robust : bool
+        True when rows far from every expert hardly move the estimates. Such rows would mislead least squares, so fits
+        also start from experts that leave some of the rows out.
+    mean_range : (float, float)
+        Open interval in which the mean lies. Confidence bands of means stay inside it.
     """
 
     location_scale = False
@@ -50,14 +59,40 @@ class Family(ABC):
     discrete = False
     has_density = True
     by_leaf = False
+    robust = False
+    mean_range = (-inf, inf)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the likelihood of a few rows is bounded, as that of discrete responses is: it never exceeds one.
+
+        Elsewhere an expert that holds few rows can make the likelihood as large as it likes, and is refused.
+        """
+        return self.discrete
 
     def outputs(self, columns: int) -> int:
         """Return the number q of predictors for a response with that many columns."""
         return columns
 
+    def columns(self, outputs: int) -> int:
+        """Return the number of columns of a response with q outputs."""
+        return outputs
+
+    def observed(self, y: Tensor) -> Tensor:
+        """Return a response ``(c, n)`` on the scale of the mean, ``(q, n)``."""
+        return y
+
+    def responses(self, y: Tensor) -> Tensor:
+        """Return how many single responses each row of y ``(c, n)`` tells of, ``(n,)``: outputs, or trials."""
+        return y.new_full(y.shape[:-2] + y.shape[-1:], self.outputs(y.shape[-2]))
+
     def parameters(self, q: int) -> dict[str, Parameter]:
         """Return the family's own parameters of one leaf."""
         return {}
+
+    def names(self, *roles: str) -> tuple[str, ...]:
+        """Return the names of the parameters that have one of the roles."""
+        return named_by_role(self.parameters(1), *roles)
 
     @abstractmethod
     def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
@@ -95,11 +130,18 @@ class Family(ABC):
 
     def floored(self, floor: Tensor) -> tuple[Family, dict[str, tuple[Tensor, float]]]:
         """Return the family and the lower bounds that keep standard deviations above `floor` ``(q,)``."""
-        return self, {}
+        return self, dict.fromkeys(self.names("scale"), (floor, inf))
 
     def start(self, spread: Tensor) -> dict[str, Tensor]:
-        """Return own parameters to start from, given residual standard deviations ``(*B, L, q)``."""
-        return {}
+        """Return own parameters to start from, given residual standard deviations ``(*B, L, q)``.
+
+        Scales start at these, everything else at its initial value.
+        """
+        lead, found = spread.shape[:-1], {}
+        for name, spec in self.parameters(spread.shape[-1]).items():
+            value = spread if spec.shape else spread.mean(-1)
+            found[name] = value if spec.role == "scale" else spread.new_full(lead + spec.shape, spec.initial)
+        return found
 
     def link_start(self, y: Tensor) -> Tensor:
         """Return a working response ``(q, n)`` on the scale of the predictor, for starts."""
@@ -107,7 +149,7 @@ class Family(ABC):
 
     def rescale_response(self, params: Params, frame: Frame) -> tuple[Family, dict[str, Tensor]]:
         """Return family and parameters for the response ``(y - shift) / scale``."""
-        return self, dict(params)
+        return self, {**params, **{name: params[name] / frame.scale for name in self.names("scale")}}
 
 
 def autograd_leaf_local(family: Family, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafLocal:

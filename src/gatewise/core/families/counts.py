@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
+from numbers import Integral
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import logsigmoid
 
 from gatewise.core.families.base import Family, LeafLocal, diagonal_blocks
+from gatewise.core.families.beta import incomplete_beta
 from gatewise.core.predictors import Params
+
+NORMAL = 1e12  # mean from which Poisson counts are drawn from the normal law, rounded
+OVERFLOW = 710.0  # log of a mean that is larger than any float
+MOST = 2**53  # whole numbers above this are not told apart
 
 
 @dataclass(frozen=True)
@@ -17,13 +24,14 @@ class Poisson(Family):
     """Poisson counts with log link: mean ``exp(eta)``, outputs independent given the leaf."""
 
     discrete = True
+    mean_range = (0.0, inf)
 
     def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
-        return (y * eta - torch.exp(eta) - torch.lgamma(y + 1)).sum(-2)
+        return (y * eta.clamp(max=OVERFLOW) - torch.exp(eta) - torch.lgamma(y + 1)).sum(-2)
 
     def local(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafLocal:
         mean = torch.exp(eta)
-        value = (y * eta - mean - torch.lgamma(y + 1)).sum(-2)
+        value = (y * eta.clamp(max=OVERFLOW) - mean - torch.lgamma(y + 1)).sum(-2)
         return LeafLocal(value, y - mean, diagonal_blocks(-mean[..., None, None, :, :], eta.shape[-2]))
 
     def mean(self, params: Params, eta: Tensor) -> Tensor:
@@ -37,7 +45,12 @@ class Poisson(Family):
         return torch.where(y < 0, 0.0, below)
 
     def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
-        return torch.poisson(torch.exp(eta), generator=generator)
+        mean = torch.exp(eta)
+        drawn = torch.poisson(mean.clamp(max=NORMAL), generator=generator)
+        if not bool((mean > NORMAL).any()):
+            return drawn
+        noise = torch.randn(eta.shape, generator=generator, dtype=eta.dtype)
+        return torch.where(mean > NORMAL, torch.round(mean + torch.sqrt(mean) * noise).nan_to_num(inf, inf), drawn)
 
     def invalid(self, y: Tensor) -> str | None:
         return _count_fault(y, "Poisson")
@@ -53,14 +66,52 @@ class Binomial(Family):
     Attributes
     ----------
     trials : int or None
-        Number of trials of every row (1: Bernoulli). None: the response has two columns, successes and failures.
+        Number of trials of every row (1: Bernoulli). None: it differs by row, and a response with q outputs has 2 q
+        columns: the successes of every output, then the failures of every output. The mean is then the probability of
+        success, a sample is a single trial, and there is no distribution function, since the trials of a new row are
+        not known.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `trials` is neither None nor a whole number from 1 to 2^53.
     """
 
     trials: int | None = 1
     discrete = True
 
+    def __post_init__(self) -> None:
+        if self.trials is None:
+            return
+        words = (
+            f"trials={self.trials!r}: give the number of trials of every row, a whole number from 1 to 2^53, or None "
+            "where y has a column of successes and one of failures"
+        )
+        if isinstance(self.trials, bool) or not isinstance(self.trials, Integral):
+            raise TypeError(words)
+        if not 1 <= self.trials <= MOST:
+            raise ValueError(words)
+        object.__setattr__(self, "trials", int(self.trials))
+
+    @property
+    def mean_range(self) -> tuple[float, float]:  # type: ignore[override]
+        """From no success to one success per trial."""
+        return 0.0, float(self.trials or 1)
+
     def outputs(self, columns: int) -> int:
         return columns if self.trials is not None else columns // 2
+
+    def columns(self, outputs: int) -> int:
+        return outputs if self.trials is not None else 2 * outputs
+
+    def observed(self, y: Tensor) -> Tensor:
+        """Return the counts; the shares of successes when the number of trials differs by row, 0 without a trial."""
+        hits, trials = self._counts(y)
+        return hits if self.trials is not None else hits / (trials + (trials == 0))
+
+    def responses(self, y: Tensor) -> Tensor:
+        hits, trials = self._counts(y)
+        return (trials + 0.0 * hits).sum(-2)
 
     def _counts(self, y: Tensor) -> tuple[Tensor, Tensor | float]:
         if self.trials is not None:
@@ -70,7 +121,8 @@ class Binomial(Family):
 
     def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         hits, trials = self._counts(y)
-        return (hits * eta - trials * softplus(eta) + _log_choose(trials, hits)).sum(-2)
+        found = hits * logsigmoid(eta) + (trials - hits) * logsigmoid(-eta)
+        return (found + _log_choose(trials, hits)).sum(-2)
 
     def local(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafLocal:
         hits, trials = self._counts(y)
@@ -87,18 +139,17 @@ class Binomial(Family):
         return (self.trials or 1) * torch.sigmoid(eta) * torch.sigmoid(-eta)
 
     def cdf(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
-        """Return the sum of the probabilities of 0, ..., y successes; needs a fixed number of trials."""
+        """Return ``P(Y <= y) = I_{1 - p}(trials - y, y + 1)``; needs a fixed number of trials."""
         if self.trials is None:
             raise NotImplementedError(
-                "Binomial(trials=None) has no cdf: the number of trials of a new row is not known"
+                "Binomial(trials=None) has no cdf, since the number of trials of a new row is not known: fit "
+                "Binomial(trials=m) where every row has m trials, or use the mean, the probability of success"
             )
-        count = torch.arange(self.trials + 1, dtype=eta.dtype)
-        choose = _log_choose(float(self.trials), count)
-        total = torch.zeros(torch.broadcast_shapes(y.shape, eta.shape), dtype=eta.dtype)
-        for j, log_ways in zip(range(self.trials + 1), choose, strict=True):
-            chance = torch.exp(log_ways + j * eta - self.trials * softplus(eta))
-            total = total + torch.where(y >= j, chance, 0.0)
-        return total.clamp(max=1.0)
+        count = torch.floor(y)
+        inside = (count >= 0) & (count < self.trials)
+        hits = torch.where(inside, count, 0.0)
+        below = incomplete_beta(self.trials - hits, hits + 1.0, torch.sigmoid(-eta), torch.sigmoid(eta))
+        return torch.where(inside, below, (count >= self.trials).to(below.dtype))
 
     def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
         """Draw counts; without a number of trials, one trial in rows of successes and failures ``(*B, L, 2 q, n)``."""

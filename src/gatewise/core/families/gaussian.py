@@ -11,6 +11,8 @@ from torch import Tensor
 from gatewise.core.families.base import Family, LeafLocal, diagonal_blocks
 from gatewise.core.predictors import Frame, Parameter, Params, as_tuple
 
+LARGE = 1e100  # residuals beyond this are scaled down before they are multiplied
+
 
 @dataclass(frozen=True)
 class Gaussian(Family):
@@ -40,12 +42,6 @@ class Gaussian(Family):
         blocks = torch.stack([(-v).expand_as(z), mixed, mixed, torch.addcmul(v, square, v, value=-3)], -3)
         return LeafLocal(value, first, diagonal_blocks(blocks.unflatten(-3, (2, 2)), eta.shape[-2]))
 
-    def floored(self, floor: Tensor) -> tuple[Family, dict[str, tuple[Tensor, float]]]:
-        return self, {"scale": (floor, inf)}
-
-    def start(self, spread: Tensor) -> dict[str, Tensor]:
-        return {"scale": spread}
-
     def mean(self, params: Params, eta: Tensor) -> Tensor:
         return eta
 
@@ -58,9 +54,6 @@ class Gaussian(Family):
     def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
         noise = torch.randn(eta.shape, generator=generator, dtype=eta.dtype)
         return eta + params["scale"][..., None] * noise
-
-    def rescale_response(self, params: Params, frame: Frame) -> tuple[Family, dict[str, Tensor]]:
-        return self, {**params, "scale": params["scale"] / frame.scale}
 
 
 @dataclass(frozen=True)
@@ -94,13 +87,27 @@ class FullGaussian(Family):
         product = lower @ lower.mT
         return product if self.floor is None else product + torch.diag(lower.new_tensor(self.floor) ** 2)
 
+    def root(self, params: Params, q: int) -> Tensor:
+        """Return the triangular root of the covariance ``(*B, L, q, q)``; no entry of the covariance need exist."""
+        lower = self.factor(params, q)
+        if self.floor is None:
+            return lower
+        floor = torch.diag(lower.new_tensor(self.floor)).expand(lower.shape)
+        rows = torch.cat([lower, floor], -1)  # rows rows' is the covariance
+        size = rows.detach().abs().amax(-1, keepdim=True)
+        rows = rows / size
+        return size * torch.linalg.cholesky_ex(rows @ rows.mT)[0]
+
     def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         q = eta.shape[-2]
-        # one Cholesky factor per leaf, then a triangular solve over the rows
-        root, _ = torch.linalg.cholesky_ex(self.covariance(params, q))
-        z = torch.linalg.solve_triangular(root, y - eta, upper=False)
-        size = torch.log(root.diagonal(dim1=-2, dim2=-1)).sum(-1)[..., None]
-        return -0.5 * (z * z).sum(-2) - size - 0.5 * q * log(2 * pi)
+        root = self.root(params, q)
+        residual = y - eta
+        size = residual.detach().abs().amax(-2, keepdim=True)
+        size = torch.where(size > LARGE, size, 1.0)  # so that nothing overflows before the square does
+        z = size * torch.linalg.solve_triangular(root, residual / size, upper=False)
+        size = torch.log(root.diagonal(dim1=-2, dim2=-1).abs()).sum(-1)[..., None]
+        value = -0.5 * (z * z).sum(-2) - size - 0.5 * q * log(2 * pi)
+        return torch.where(value.isnan() & ~residual.isnan().any(-2), -inf, value)  # infinities that met
 
     def floored(self, floor: Tensor) -> tuple[Family, dict[str, tuple[Tensor, float]]]:
         q = len(floor)
@@ -122,11 +129,12 @@ class FullGaussian(Family):
 
     def cdf(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         """Return the marginal distribution function of every output."""
-        return torch.special.ndtr((y - eta) / torch.sqrt(self.variance(params, eta)))
+        root = self.root(params, eta.shape[-2])
+        size = root.abs().amax(-1, keepdim=True)
+        return torch.special.ndtr((y - eta) / (size * (root / size).norm(dim=-1, keepdim=True)))
 
     def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
-        root = torch.linalg.cholesky(self.covariance(params, eta.shape[-2]))
-        return eta + root @ torch.randn(eta.shape, generator=generator, dtype=eta.dtype)
+        return eta + self.root(params, eta.shape[-2]) @ torch.randn(eta.shape, generator=generator, dtype=eta.dtype)
 
     def rescale_response(self, params: Params, frame: Frame) -> tuple[Family, dict[str, Tensor]]:
         q = len(frame.scale)

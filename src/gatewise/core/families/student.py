@@ -8,45 +8,86 @@ from math import inf, pi
 import torch
 from torch import Tensor
 
-from gatewise.core.families.base import Family
-from gatewise.core.predictors import Frame, Parameter, Params
+from gatewise.core.families.base import Family, LeafLocal, diagonal_blocks
+from gatewise.core.families.beta import half_gamma_ratio, incomplete_beta
+from gatewise.core.predictors import Parameter, Params
+
+LEAST = 1.1  # degrees of freedom
+CUT = 1e70  # distance in scales from which derivatives are those at this distance
+LARGE = 1e100  # residuals beyond this, in scales, are squared through their logarithm
 
 
 @dataclass(frozen=True)
 class StudentT(Family):
-    """Student's t with location eta, `scale` and `dof` degrees of freedom; 1 / dof = 0 is the Gaussian."""
+    """Student's t with location eta, `scale` and `dof` degrees of freedom; 1 / dof = 0 is the Gaussian.
+
+    With one degree of freedom or less there is no mean, and no prediction. A fit therefore keeps `dof` at 1.1 or more:
+    a little above one, because the location is estimated well there and a limit of 2, which gives the variance too,
+    would exclude laws that data do have. An estimate that lies on the limit has the status ``at-bound``.
+    """
 
     location_scale = True
+    robust = True
 
     def parameters(self, q: int) -> dict[str, Parameter]:
         return {
             "scale": Parameter((q,), "scale", transform="log", bounds=(0.0, inf), initial=1.0),
-            "dof": Parameter((q,), "shape", transform="reciprocal", bounds=(1.0, 1e8), initial=8.0),
+            "dof": Parameter(
+                (q,),
+                "shape",
+                transform="reciprocal",
+                bounds=(LEAST, 1e8),
+                initial=4.0,
+                at_least="with heavier tails there would soon be no mean",
+                at_most="Gaussian tails",
+            ),
         }
 
     def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         scale, dof = params["scale"][..., None], params["dof"][..., None]
-        z = (y - eta) / scale
-        power = 0.5 * (dof + 1) * torch.log1p(z * z / dof)
-        return (_half_gamma_ratio(0.5 * dof) - 0.5 * torch.log(pi * dof) - torch.log(scale) - power).sum(-2)
+        power = 0.5 * (dof + 1) * _log_distance(y - eta, scale, dof)
+        return (half_gamma_ratio(0.5 * dof) - 0.5 * torch.log(pi * dof) - torch.log(scale) - power).sum(-2)
 
-    def floored(self, floor: Tensor) -> tuple[Family, dict[str, tuple[Tensor, float]]]:
-        return self, {"scale": (floor, inf)}
-
-    def start(self, spread: Tensor) -> dict[str, Tensor]:
-        return {"scale": spread, "dof": torch.full_like(spread, 8.0)}
+    def local(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafLocal:
+        scale, dof = params["scale"][..., None], params["dof"][..., None]
+        z = ((y - eta) / scale).clamp(-CUT, CUT)
+        square, inverse = z * z, 1.0 / scale
+        total = dof + square
+        pull = (dof + 1) * z / total
+        share = square / (dof * total)
+        slope, bend = _size_slopes(dof)
+        value = self.log_prob(params, y, eta)
+        of_dof = slope - 0.5 * torch.log1p(square / dof) + 0.5 * (dof + 1) * share
+        first = torch.cat([pull * inverse, (pull * z - 1) * inverse, of_dof], -2)
+        if order < 2:
+            return LeafLocal(value, first, None)
+        steep = pull / total * (dof - square)  # z times the slope of `pull`
+        weight = (square - 1) / (total * total) * inverse
+        v = inverse * inverse
+        eta_eta = -(dof + 1) * (dof - square) / (total * total) * v
+        eta_scale, scale_scale = -(pull + steep) * v, (1 - (2 * pull + steep) * z) * v
+        dof_dof = bend + share * (dof * square - 2 * dof - square) / (2 * dof * total)
+        mixed, last = z * weight, square * weight
+        rows = (eta_eta, eta_scale, mixed, eta_scale, scale_scale, last, mixed, last, dof_dof)
+        return LeafLocal(value, first, diagonal_blocks(torch.stack(rows, -3).unflatten(-3, (3, 3)), eta.shape[-2]))
 
     def mean(self, params: Params, eta: Tensor) -> Tensor:
+        """Return the location; NaN where it is not the mean, with one degree of freedom or less."""
         defined = params["dof"][..., None] > 1
         return torch.where(defined, eta, torch.nan)
 
     def variance(self, params: Params, eta: Tensor) -> Tensor:
         dof = params["dof"]
         factor = torch.where(dof > 2, dof / (dof - 2).clamp_min(1e-300), inf)
-        return (params["scale"] ** 2 * factor)[..., None].expand_as(eta)
+        return ((params["scale"] * factor.sqrt()) ** 2)[..., None].expand_as(eta)
 
     def cdf(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
-        return _student_cdf((y - eta) / params["scale"][..., None], params["dof"][..., None])
+        """Return the distribution function, at -|z| equal to ``I_x(dof / 2, 1 / 2) / 2`` with x = dof / (dof + z^2)."""
+        z, dof = (y - eta) / params["scale"][..., None], params["dof"][..., None]
+        square = z * z / dof
+        far = 1.0 / (1.0 + 1.0 / square)
+        tail = 0.5 * incomplete_beta(0.5 * dof, torch.full_like(dof, 0.5), 1.0 / (1.0 + square), far)
+        return torch.where(z > 0, 1.0 - tail, tail)
 
     def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
         dof = params["dof"][..., None].expand_as(eta)
@@ -54,38 +95,23 @@ class StudentT(Family):
         chi2 = 2 * torch._standard_gamma(0.5 * dof, generator=generator)
         return eta + params["scale"][..., None] * normal * torch.sqrt(dof / chi2)
 
-    def rescale_response(self, params: Params, frame: Frame) -> tuple[Family, dict[str, Tensor]]:
-        return self, {**params, "scale": params["scale"] / frame.scale}
+
+def _size_slopes(dof: Tensor) -> tuple[Tensor, Tensor]:
+    """Return first and second derivative of ``log Gamma((dof + 1) / 2) - log Gamma(dof / 2) - log(dof) / 2``."""
+    large = dof > 200
+    near, a = torch.where(large, 200.0, dof), 0.5 * torch.where(large, dof, 200.0)
+    first = 0.5 * (torch.digamma(0.5 * near + 0.5) - torch.digamma(0.5 * near) - 1 / near)
+    gamma = torch.special.polygamma
+    second = 0.25 * (gamma(1, 0.5 * near + 0.5) - gamma(1, 0.5 * near)) + 0.5 / near**2
+    first_far = 1 / (16 * a**2) - 1 / (128 * a**4) + 1 / (256 * a**6)
+    second_far = -1 / (16 * a**3) + 1 / (64 * a**5) - 3 / (256 * a**7)
+    return torch.where(large, first_far, first), torch.where(large, second_far, second)
 
 
-def _half_gamma_ratio(a: Tensor) -> Tensor:
-    """Return ``log Gamma(a + 1/2) - log Gamma(a)``, by its asymptotic series where the difference cancels."""
-    large = a > 100
-    safe = torch.where(large, 1.0, a)
-    far = torch.where(large, a, 100.0)
-    series = 0.5 * torch.log(far) - 1 / (8 * far) + 1 / (192 * far**3) - 1 / (640 * far**5)
-    return torch.where(large, series, torch.lgamma(safe + 0.5) - torch.lgamma(safe))
-
-
-def _student_cdf(z: Tensor, dof: Tensor) -> Tensor:
-    """Return the distribution function of Student's t.
-
-    With ``a = dof / 2``, ``x = dof / (dof + z^2)`` and ``y = 1 - x`` the lower tail at -|z| is ``I_x(a, 1/2) / 2`` and
-    also ``(1 - I_y(1/2, a)) / 2``. Both have power series of positive terms; that in the smaller of x and y is summed.
-    """
-    z, dof = torch.broadcast_tensors(z, dof)
-    size = torch.where(dof > 200, z.abs().clamp(max=12.0), z.abs())  # beyond, the tail is below 1e-20
-    a, square = 0.5 * dof, size * size
-    x, y = 1.0 / (1.0 + square / dof), 1.0 / (1.0 + dof / square)
-    far = x <= y
-    log_factor = _half_gamma_ratio(a) - a * torch.log1p(square / dof) + 0.5 * torch.log(y)
-    term = torch.exp(log_factor) / (pi**0.5 * torch.where(far, a, 0.5))
-    base, ratio = torch.where(far, a + 1.0, 1.5), torch.where(far, x, y)
-    total = term.clone()
-    for n in range(600):
-        term = term * ratio * (a + 0.5 + n) / (base + n)
-        total = total + term
-        if n % 16 == 15 and bool((term <= 1e-17 * total).all()):
-            break
-    tail = 0.5 * torch.where(far, total, 1.0 - total)
-    return torch.where(z > 0, 1.0 - tail, tail)
+def _log_distance(residual: Tensor, scale: Tensor, dof: Tensor) -> Tensor:
+    """Return ``log(1 + z^2 / dof)`` with ``z = residual / scale``, whose square may be larger than any float."""
+    z = residual / scale
+    large = z.abs() > LARGE
+    near = torch.log1p(torch.where(large, 0.0, z) ** 2 / dof)
+    size = torch.where(large, residual.abs(), 1.0)
+    return torch.where(large, 2 * (torch.log(size) - torch.log(scale)) - torch.log(dof), near)
