@@ -9,6 +9,7 @@ from gatewise.core.mixture import Mixture
 from gatewise.core.rows import make_rows
 from gatewise.fit import maximum_likelihood
 from gatewise.fit.model import prepare
+from gatewise.fit.spec import FitSpec
 from gatewise.fit.starts import draw_starts, seeds
 from gatewise.testing.families import law_family_local
 
@@ -71,7 +72,7 @@ def test_the_value_is_that_of_the_plane_held_at_the_truth_or_better(d):
     mixture, rows = Mixture((GATES["constant"],), (1,), family=StudentT()), make_rows(x, y[:, None])
     free = maximum_likelihood(mixture, rows)
     truth = {"experts.coef": np.array([[[2.0, *[0.0] * (d - 1)]]]), "experts.intercept": np.array([[1.0]])}
-    held = maximum_likelihood(mixture, rows, fixed=truth)
+    held = maximum_likelihood(mixture, rows, FitSpec(fixed=truth))
     assert free.log_likelihood >= held.log_likelihood
     assert free.starts.hits > 1
 

@@ -12,6 +12,7 @@ from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture
 from gatewise.core.rows import make_rows
 from gatewise.fit import Status, maximum_likelihood
+from gatewise.fit.spec import FitSpec
 
 
 def latent_classes(items, rare, seed):
@@ -76,9 +77,11 @@ def test_an_expert_of_fewer_rows_than_parameters_is_unsound_where_a_density_can_
     r = np.random.default_rng(0)
     x = r.uniform(-1, 1, (40 + d, d))
     y = np.r_[r.standard_normal(40), 50 + 0.2 * r.standard_normal(d)][:, None]
-    fixed = {"family.scale": torch.tensor([[1.0], [1.0]])}
+    fixed, rows = {"family.scale": torch.tensor([[1.0], [1.0]])}, make_rows(x, y)
     found = {
-        family: maximum_likelihood(Mixture((GATES["constant"],), (2,), family=family), make_rows(x, y), fixed=fixed)
+        family: maximum_likelihood(
+            Mixture((GATES["constant"],), (2,), family=family), make_rows(x, y), FitSpec(fixed=fixed)
+        )
         for family in (Gaussian(), Bounded())
     }
     assert Status.unsound in found[Gaussian()].flags or found[Gaussian()].starts.better_unsound

@@ -165,12 +165,12 @@ def _content(estimator: MixtureOfExpertsRegressor) -> dict[str, Any]:
     }
 
 
-def _encoded_spec(spec: FitSpec) -> dict[str, Any]:
+def _encoded_spec(spec: FitSpec) -> Any:
     """Return what was estimated, with the floor of scales by its parts."""
     values = {field.name: getattr(spec, field.name) for field in fields(FitSpec)}
     if isinstance(spec.min_scale, Floor):
         values["min_scale"] = spec.min_scale._asdict()
-    return {name: encode(value) for name, value in values.items()}
+    return encode(values)
 
 
 def _of_fit(fit: Fit) -> MixtureOfExpertsRegressor:

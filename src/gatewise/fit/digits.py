@@ -38,10 +38,14 @@ def error(model: Model, working: tuple[Mixture, Measure], given: tuple[Mixture, 
     """Return by how much values in the units of the data differ from those in working units, at some rows."""
     block = model.rows.read(0, min(model.rows.n_units, SAMPLE))
     gate = block.gate_x if block.unit is None else block.gate_x[:, block.unit]
-    outside = [_back(part, frame) for part, frame in zip((block.x, gate, block.y), model.framing, strict=True)]
-    inside = [_into(part, frame) for part, frame in zip(outside, model.framing, strict=True)]
+    scaled = working[0].family.location_scale  # of counts the columns of the response need not be the outputs
+    parts = ((block.x, model.framing.x), (gate, model.framing.gate_x))
+    outside = [_back(part, frame) for part, frame in parts]
+    outside.append(_back(block.y, model.framing.y) if scaled else block.y)
+    inside = [_into(part, frame) for part, (_, frame) in zip(outside[:2], parts, strict=True)]
+    inside.append(_into(outside[2], model.framing.y) if scaled else block.y)
     here, there = (leaf_predictors(*pair, parts[0]) for pair, parts in ((working, inside), (given, outside)))
-    there = _into(there, model.framing.y) if working[0].family.location_scale else there
+    there = _into(there, model.framing.y) if scaled else there
     gaps = [((there - here).abs() / here.abs().clamp_min(1.0)).max()]
     gaps.append((leaf_weights(*given, outside[1]) - leaf_weights(*working, inside[1])).abs().max())
     if working[0].family.has_density:
