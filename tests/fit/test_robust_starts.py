@@ -57,7 +57,9 @@ def gross_errors(d, seed):
 @pytest.mark.parametrize("data", [leverage_row, age_code, two_lines, gross_errors])
 def test_the_default_starts_find_the_lines(data, d, seed):
     x, y, lines = data(d, seed)
-    fit = maximum_likelihood(Mixture((GATES["constant"],), (len(lines),), family=StudentT()), make_rows(x, y[:, None]))
+    fit = maximum_likelihood(
+        Mixture((GATES["constant"],), (len(lines),), family=StudentT()), make_rows(x, y[:, None]), FitSpec()
+    )
     experts = fit.measure.experts
     found = np.concatenate([experts["intercept"].numpy(), experts["coef"][:, 0].numpy()], 1)
     scale = 2.0 if data is age_code else 0.3
@@ -82,7 +84,7 @@ def test_only_robust_families_leave_rows_out():
     for name, family in FAMILIES.items():
         if name in ("poisson", "binomial"):
             continue
-        model = prepare(Mixture((GATES["softmax"],), (2,), family=family), make_rows(x, y[:, None]))
+        model = prepare(Mixture((GATES["softmax"],), (2,), family=family), make_rows(x, y[:, None]), FitSpec())
         kinds = draw_starts(model.chart, model.rows, 10, seeds(0, 1)[0])[1]
         assert ("trimmed" in kinds) == family.robust == (name == "student-t")
 

@@ -79,9 +79,7 @@ def test_an_expert_of_fewer_rows_than_parameters_is_unsound_where_a_density_can_
     y = np.r_[r.standard_normal(40), 50 + 0.2 * r.standard_normal(d)][:, None]
     fixed, rows = {"family.scale": torch.tensor([[1.0], [1.0]])}, make_rows(x, y)
     found = {
-        family: maximum_likelihood(
-            Mixture((GATES["constant"],), (2,), family=family), make_rows(x, y), FitSpec(fixed=fixed)
-        )
+        family: maximum_likelihood(Mixture((GATES["constant"],), (2,), family=family), rows, FitSpec(fixed=fixed))
         for family in (Gaussian(), Bounded())
     }
     assert Status.unsound in found[Gaussian()].flags or found[Gaussian()].starts.better_unsound

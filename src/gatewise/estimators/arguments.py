@@ -16,7 +16,7 @@ from gatewise.estimators.gate_inputs import choose_columns
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
 
 
-class Sizes(NamedTuple):
+class DataSizes(NamedTuple):
     """Numbers of inputs of experts and gates, and of outputs."""
 
     d: int
@@ -31,7 +31,7 @@ def require(holds: bool, words: str) -> None:
 
 
 def unfitted(
-    given: dict[str, Any], mixture: Mixture, measure: Measure, names: list[str] | None, sizes: Sizes
+    given: dict[str, Any], mixture: Mixture, measure: Measure, names: list[str] | None, sizes: DataSizes
 ) -> MixtureOfExpertsRegressor:
     """Return an estimator with the arguments of the file, after the checks of a fit."""
     if unknown := set(given) - set(signature(MixtureOfExpertsRegressor).parameters):
@@ -54,7 +54,7 @@ def _as_arrays(value: Any) -> Any:
 
 
 def _check_arguments(
-    estimator: MixtureOfExpertsRegressor, mixture: Mixture, measure: Measure, names: list[str] | None, sizes: Sizes
+    estimator: MixtureOfExpertsRegressor, mixture: Mixture, measure: Measure, names: list[str] | None, sizes: DataSizes
 ) -> None:
     options.check_numbers(estimator)
     levels = options.branching(estimator.n_experts)

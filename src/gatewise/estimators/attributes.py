@@ -22,8 +22,9 @@ def natural(mixture: Mixture, measure: Measure, flat: bool) -> dict[str, object]
     depth = mixture.depth
     gates = tuple({name: value.numpy().copy() for name, value in level.items()} for level in measure.gates)
     out: dict[str, object] = {"gate_params_": gates}
+    packed = mixture.family.names("covariance")
     for name, value in {**measure.experts, **measure.family}.items():
-        if name != "cholesky":
+        if name not in packed:
             out[f"{name}_"] = _squeezed(value.numpy(), depth, flat)
     if isinstance(mixture.family, FullGaussian):
         q = next(iter(measure.experts.values())).shape[depth]

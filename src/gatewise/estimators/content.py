@@ -13,7 +13,7 @@ from torch import Tensor
 from gatewise.core.chart import from_paths, specifications
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.estimators import options
-from gatewise.estimators.arguments import Sizes, require, unfitted
+from gatewise.estimators.arguments import DataSizes, require, unfitted
 from gatewise.estimators.encoding import build, decode, short
 from gatewise.estimators.gate_inputs import GateReader
 from gatewise.estimators.inference import Errors
@@ -40,7 +40,7 @@ class Content(NamedTuple):
     fit: dict[str, Any]
 
 
-class Data(NamedTuple):
+class FileData(NamedTuple):
     """What the estimator knows of its data."""
 
     n_features_in: int
@@ -50,7 +50,7 @@ class Data(NamedTuple):
     responsibilities: dict[str, Any]
 
 
-class Result(NamedTuple):
+class FileFit(NamedTuple):
     """The fit without its mixture and measure."""
 
     objective: float
@@ -82,11 +82,11 @@ def estimator_of(given: Any) -> MixtureOfExpertsRegressor:
     if content.estimator != MixtureOfExpertsRegressor.__name__:
         raise ValueError(f"the estimator {short(content.estimator)} is not known")
     mixture = build(Mixture, _decoded(content.mixture))
-    data = build(Data, _decoded(content.data))
+    data = build(FileData, _decoded(content.data))
     reader = _reader(data)
     measure, sizes = _measure(_decoded(content.measure), mixture, data.n_features_in, reader.count)
     require(not data.one_dimensional_y or sizes.q == 1, f"y has one dimension, the experts {sizes.q} outputs")
-    result = build(Result, _decoded(content.fit))
+    result = build(FileFit, _decoded(content.fit))
     estimator = unfitted(_decoded(content.params), mixture, measure, data.feature_names_in, sizes)
     spec = _spec(result.spec, estimator, mixture, sizes, data.one_dimensional_y)
     fit = _fit(result, mixture, spec, measure)
@@ -102,7 +102,7 @@ def _decoded(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: decode(value) for name, value in given.items()}
 
 
-def _reader(data: Data) -> GateReader:
+def _reader(data: FileData) -> GateReader:
     """Return where the gates find their inputs, after comparing it with the number of features."""
     reader, d, names = build(GateReader, data.gate_reader), data.n_features_in, data.feature_names_in
     require(d > 0, f"the number of features is {d}")
@@ -117,13 +117,13 @@ def _reader(data: Data) -> GateReader:
     return reader
 
 
-def _measure(values: dict[str, Any], mixture: Mixture, d: int, gate_d: int) -> tuple[Measure, Sizes]:
+def _measure(values: dict[str, Any], mixture: Mixture, d: int, gate_d: int) -> tuple[Measure, DataSizes]:
     """Return the measure after comparing its paths, shapes and values with what the mixture needs."""
     require(all(isinstance(value, Tensor) for value in values.values()), "a parameter is no tensor")
     found = {path: tuple(value.shape) for path, value in values.items()}
     shape = next((shape for path, shape in found.items() if path.startswith("experts.")), ())
     require(len(shape) > mixture.depth, f"the parameters have the shapes {found}: those of experts are not among them")
-    sizes = Sizes(d, gate_d, shape[mixture.depth])
+    sizes = DataSizes(d, gate_d, shape[mixture.depth])
     specs = specifications(mixture, *sizes)
     wanted = {path: size for path, (_, size) in specs.items()}
     require(found == wanted, f"the parameters have the shapes {found}, the mixture needs {wanted}")
@@ -144,7 +144,7 @@ def _measure(values: dict[str, Any], mixture: Mixture, d: int, gate_d: int) -> t
     return from_paths(values, mixture.depth), sizes
 
 
-def _check_parts(mixture: Mixture, sizes: Sizes) -> None:
+def _check_parts(mixture: Mixture, sizes: DataSizes) -> None:
     """Raise unless the numbers inside of parts have the lengths of the data and the signs of what they are."""
     parts: list[tuple[Any, int]] = [(gate, sizes.gate_d) for gate in mixture.gates]
     parts += [(mixture.expert, sizes.d), (mixture.family, sizes.d)]
@@ -165,7 +165,7 @@ def _check_parts(mixture: Mixture, sizes: Sizes) -> None:
     require(trials is None or trials > 0, f"trials={trials}: a number from 1 belongs there")
 
 
-def _spec(given: Any, estimator: Any, mixture: Mixture, sizes: Sizes, flat: bool) -> FitSpec:
+def _spec(given: Any, estimator: Any, mixture: Mixture, sizes: DataSizes, flat: bool) -> FitSpec:
     """Return what was estimated; from the arguments where a file of an earlier version does not hold it."""
     if given is None:
         return options.spec_of(estimator, mixture, *sizes, flat)
@@ -176,7 +176,7 @@ def _spec(given: Any, estimator: Any, mixture: Mixture, sizes: Sizes, flat: bool
     return spec
 
 
-def _fit(given: Result, mixture: Mixture, spec: FitSpec, measure: Measure) -> Fit:
+def _fit(given: FileFit, mixture: Mixture, spec: FitSpec, measure: Measure) -> Fit:
     """Return the fit after checking its numbers."""
     certificate, starts = build(Certificate, given.certificate), build(Starts, given.starts)
     status, flags = Status(given.status), tuple(map(Status, given.flags))
