@@ -85,7 +85,7 @@ def scale_floor(rows: Rows, min_scale: float | Tensor | Floor | None, family: Fa
     share = OF_SQUARES if named_by_role(family.parameters(q), "covariance") else OF_SPREAD
     parts = [_floor_of(one, weight, float(s), share) for one, s in zip(y, spread, strict=True)]
     values, tiny, causes = zip(*parts, strict=True)
-    return Floor(torch.tensor(values).double(), torch.tensor(tiny).double(), causes)
+    return Floor(torch.tensor(values, dtype=torch.float64), torch.tensor(tiny, dtype=torch.float64), causes)
 
 
 def least_floor(floors: list[Floor]) -> Floor:
