@@ -84,8 +84,9 @@ def beside_the_optimum(right):
     return lambda made, whole, point, *rest: right(made, whole, point + 1e-4, *rest)
 
 
-def without_bias(right):
-    return lambda self, params, frame: (self, {**right(self, params, frame)[1], "bias": params["bias"]})
+def without_scale(right):
+    """Slopes that stay as they are in other units; a lost shift alone would be noticed and mended by an origin."""
+    return lambda self, params, frame: (self, {**right(self, params, frame)[1], "weight": params["weight"]})
 
 
 def by_position(right):
@@ -150,7 +151,7 @@ MUTATIONS = [
     (testing.law_fit_repeats, SOFT, pipeline, "seeds", lambda right: lambda seed, roles: right(None, roles)),
     (testing.law_fit_given_starts, THREE, pipeline, "_best", lambda right: lambda *a: (a[2].points[0], 0)),
     (testing.law_fit_streamed, SOFT, Columns, "_framed", lambda right: lambda self, values: values),
-    (testing.law_fit_units, SOFT, Affine, "rescale", without_bias),
+    (testing.law_fit_units, SOFT, Affine, "rescale", without_scale),
     (testing.law_fit_groups, SOFT, derivatives, "by_unit", mean_by_unit),
     (testing.law_fit_ties, TIED, chart._Builder, "_columns", no_ties),
     (testing.law_fit_fixed, SOFT, model, "_units", lambda right: lambda *a: {k: v**0 for k, v in right(*a).items()}),
