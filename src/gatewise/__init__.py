@@ -19,12 +19,13 @@ _HOMES = {
     "MixtureOfExpertsRegressor": "gatewise.estimators",
     "Status": "gatewise.fit",
     "load_model": "gatewise.estimators",
+    "log_likelihood_scorer": "gatewise.estimators",
     "maximum_likelihood": "gatewise.fit",
     "save_model": "gatewise.estimators",
 }
 
 __all__ = ["EXPERTS", "FAMILIES", "GATES", "Fit", "Gate", "MixtureOfExpertsRegressor", "Status", "__version__"]
-__all__ += ["load_model", "maximum_likelihood", "save_model"]
+__all__ += ["load_model", "log_likelihood_scorer", "maximum_likelihood", "save_model"]
 
 
 def __getattr__(name: str) -> Any:

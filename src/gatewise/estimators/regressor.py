@@ -14,6 +14,9 @@ from gatewise.core.mixture import regression, sample
 from gatewise.estimators.base import MixtureEstimator
 from gatewise.estimators.options import seed_of
 from gatewise.estimators.tables import Part, by_name, column_of
+from gatewise.estimators.values import plain
+from gatewise.fit.arguments import numbers
+from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.predict import interval, quantiles
 
 
@@ -38,7 +41,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         Maximum likelihood (EM steps followed by Newton's method), the same by EM alone, or least squares: the mean
         only, for any gate, the unnormalised sigmoid too.
     n_init : int
-        Number of starts; they run in one batch.
+        Number of starts, a `start` given to fit among them; they run in one batch.
     alpha : float
         Ridge penalty on centred gate slopes, in standardised units.
     min_scale : float or array (q,), optional
@@ -63,6 +66,9 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
     device : None or "cpu"
     verbose : bool, int or callable
         Whether to write progress to the standard error stream; a callable gets (stage, starts ended, starts) instead.
+    warm_start : bool
+        True: fitting again begins at the fit before, as if it were given as `start`; it is one of the `n_init` starts,
+        and the only one with ``n_init=1``.
 
     Attributes
     ----------
@@ -133,6 +139,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         random_state: Any = None,
         device: str | None = None,
         verbose: Any = 0,
+        warm_start: bool = False,
     ) -> None:
         self.n_experts = n_experts
         self.gate = gate
@@ -154,7 +161,9 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         self.random_state = random_state
         self.device = device
         self.verbose = verbose
+        self.warm_start = warm_start
 
+    @standard_torch()
     def predict(self, X: Any, gate_X: Any = None) -> np.ndarray:
         """Return the mean of y given X, ``(n,)`` or ``(n, q)``: the weighted mean of the experts.
 
@@ -166,6 +175,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         """
         return self._shaped(self._evaluate(regression, 2, X, gate_X))
 
+    @standard_torch()
     def predict_quantile(self, X: Any, q: Any, gate_X: Any = None) -> np.ndarray:
         """Return quantiles of y given X from the distribution function of the whole mixture.
 
@@ -181,7 +191,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         -------
         ndarray (n,) or (n, q), with a last axis m when several quantiles are asked for
         """
-        levels = np.asarray(q, dtype=np.float64)
+        levels = numbers("q", q)
         if levels.ndim > 1 or not levels.size:
             raise ValueError(f"q has shape {levels.shape}: give a probability or a list of them")
         tensor = torch.from_numpy(np.atleast_1d(levels).copy())
@@ -189,6 +199,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         shaped = self._shaped(np.moveaxis(found, 1, 2))
         return shaped if levels.ndim else shaped[..., 0]
 
+    @standard_torch()
     def predict_interval(self, X: Any, level: float = 0.9, gate_X: Any = None) -> np.ndarray:
         """Return equal-tailed prediction intervals: y lies inside with probability `level`, given the estimates.
 
@@ -201,6 +212,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         found = self._evaluate(lambda *parts: interval(*parts, level), 8, X, gate_X)
         return self._shaped(np.moveaxis(found, 1, 2))
 
+    @standard_torch()
     def sample(self, X: Any, random_state: Any = None, gate_X: Any = None) -> np.ndarray:
         """Draw one response for every row of X, ``(n,)`` or ``(n, q)``.
 
@@ -217,6 +229,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         drawn = self._evaluate(lambda *parts: sample(*parts, generator)[0], 4, X, gate_X)
         return self._shaped(drawn)
 
+    @standard_torch()
     def score(self, X: Any, y: Any, sample_weight: Any = None, gate_X: Any = None) -> float:
         """Return the coefficient of determination of `predict`, as scikit-learn's regressors do.
 
@@ -229,9 +242,11 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
             When fit was given it.
         """
         check_is_fitted(self, "fit_")
-        weight = column_of(X, sample_weight)
+        weight = plain("sample_weight", column_of(X, sample_weight))
         X, y, gate_X = by_name(self, X, y, gate_X)
-        return r2_score(y[:] if isinstance(y, Part) else y, self.predict(X, gate_X=gate_X), sample_weight=weight)
+        return r2_score(
+            y[:] if isinstance(y, Part) else plain("y", y), self.predict(X, gate_X=gate_X), sample_weight=weight
+        )
 
     def _shaped(self, values: np.ndarray) -> np.ndarray:
         """Drop the output axis (1) when fit was given y of one dimension."""

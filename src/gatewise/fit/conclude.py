@@ -68,7 +68,8 @@ def conclude(
         problem, point, hinged, pinned = settle_on_hinges(problem, point, pinned, deadline)
     if not problem.chart.mixture.family.has_density:  # the residual variance, and with it every tolerance, has moved
         problem = scaled(problem, point)
-        point = newton_polish(problem, point[None], 60, deadline, box_of(problem.chart, point, pinned)).x[0]
+        if problem.chart.size:
+            point = newton_polish(problem, point[None], 60, deadline, box_of(problem.chart, point, pinned)).x[0]
     ending = endings(model, problem, point[None])
     ends = endings(model, searched.problem, searched.points)
     whole = searched.problem.rows is problem.rows
@@ -95,6 +96,15 @@ def conclude(
         notes=model.notes + _notes(model, certificate),
         sse=None if ending.sse is None else float(ending.sse),
     )
+
+
+def evaluated(model: Model, problem: Problem) -> Fit:
+    """Return the fit of a model of which every parameter is fixed."""
+    nothing = torch.zeros(1, 0, dtype=torch.float64)
+    fit = conclude(
+        model, problem, nothing[0], Searched(problem, nothing, ("fixed",), torch.tensor([True])), 0, False, None
+    )
+    return fit._replace(notes=(*fit.notes, "every parameter is fixed: the model is evaluated, nothing is estimated"))
 
 
 def scaled(problem: Problem, point: Tensor) -> Problem:

@@ -17,15 +17,17 @@ from gatewise.core.families import MeanOnly
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.rows import Rows
 from gatewise.fit import frames, projection
+from gatewise.fit.arguments import held, limits, penalty, seconds, seed_number
 from gatewise.fit.certify import soundness
-from gatewise.fit.conclude import Searched, conclude
+from gatewise.fit.conclude import Searched, conclude, evaluated
 from gatewise.fit.ends import different, polished, worth
+from gatewise.fit.given import Start, count_of
 from gatewise.fit.model import prepare
 from gatewise.fit.problem import GAUSS_NEWTON, SQUARES, Problem, evaluate, newton_polish, problem_of
 from gatewise.fit.result import Fit
 from gatewise.fit.search import CARRIED, SEARCHED, Progress, first_points
 from gatewise.fit.starts import given_starts, seeds, thin
-from gatewise.fit.threads import few_threads
+from gatewise.fit.torch_state import standard_torch_for_rows
 
 NESTED = 10  # starts from which the mixture with one expert fewer is fitted too
 GROWN = 5  # starts of each kind grown from it
@@ -42,12 +44,13 @@ def mean_of(mixture: Mixture) -> Mixture:
     return replace(mixture, family=MeanOnly(), shared=tuple(p for p in mixture.shared if p.startswith("experts.")))
 
 
-@few_threads
+@standard_torch_for_rows
 def least_squares(
     mixture: Mixture,
     rows: Rows,
     *,
     starts: int | Sequence[Measure] = 20,
+    start: Start | None = None,
     bounds: Mapping[str, tuple[float | Tensor, float | Tensor]] | None = None,
     fixed: Mapping[str, Tensor] | None = None,
     alpha: float = 0.0,
@@ -71,6 +74,8 @@ def least_squares(
     rows : Rows
     starts : int or sequence of Measure
         Number of starts, or measures (in the units of the data) to start from.
+    start : Fit, Measure or Tensor (n, L), optional
+        Where the first of the `starts` begins, as in `maximum_likelihood`; a fit is one of least squares.
     bounds, fixed, alpha, gauge, seed, max_time, progress
         As in `maximum_likelihood`.
 
@@ -85,6 +90,8 @@ def least_squares(
         For a gate with jumps (top-k), an unknown path, impossible bounds, fewer rows than leaves, or values that are
         not finite.
     """
+    alpha, max_time, bounds, fixed = penalty(alpha), seconds(max_time), limits(bounds), held(fixed)
+    starts, seed = count_of(starts, start), seed_number(seed)
     deadline = None if max_time is None else time.monotonic() + max_time
     mixture = mean_of(mixture)
     model = prepare(mixture, rows, bounds=bounds, fixed=fixed, gauge=gauge, alpha=alpha)
@@ -95,10 +102,12 @@ def least_squares(
     tell = progress or (lambda stage, done, total: None)
     thinning, drawing = seeds(seed, 2)
     everything = problem_of(model, model.rows, alpha, SQUARES)
+    if not model.chart.size:
+        return evaluated(model, everything)
     sketch = thin(model.rows, thinning) if isinstance(starts, int) else model.rows
     small = sketch if rows.n_units > SEARCHED else model.rows
     first = everything if small is model.rows else replace(everything, rows=small)
-    free, kinds = first_points(model, sketch, starts, drawing)
+    free, kinds = first_points(model, sketch, starts, drawing, start)
     if isinstance(starts, int):
         random = free[:0] if late() else scattered(first, 2 * starts, drawing, deadline)
         free, kinds = torch.cat([free, random]), (*kinds, *("random",) * len(random))

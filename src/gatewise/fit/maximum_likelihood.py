@@ -14,26 +14,29 @@ from gatewise.core.chart import Chart
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.rows import Rows
 from gatewise.fit import frames
+from gatewise.fit.arguments import floor, held, limits, penalty, seconds, seed_number, whole
 from gatewise.fit.certify import soundness
-from gatewise.fit.conclude import Searched, conclude
+from gatewise.fit.conclude import Searched, conclude, evaluated
+from gatewise.fit.given import Start, count_of
 from gatewise.fit.model import prepare
 from gatewise.fit.problem import Problem, problem_of
 from gatewise.fit.relocate import applies, relocations, with_spare
 from gatewise.fit.result import SAME, Fit
 from gatewise.fit.search import SEARCHED, Progress, Search, finish, first_points
 from gatewise.fit.starts import given_starts, seeds, thin
-from gatewise.fit.threads import few_threads
+from gatewise.fit.torch_state import standard_torch_for_rows
 
 THOROUGH = 10  # starts from which experts are moved too
 ROUNDS = 4
 
 
-@few_threads
+@standard_torch_for_rows
 def maximum_likelihood(
     mixture: Mixture,
     rows: Rows,
     *,
     starts: int | Sequence[Measure] = 20,
+    start: Start | None = None,
     bounds: Mapping[str, tuple[float | Tensor, float | Tensor]] | None = None,
     fixed: Mapping[str, Tensor] | None = None,
     alpha: float = 0.0,
@@ -57,6 +60,9 @@ def maximum_likelihood(
     rows : Rows
     starts : int or sequence of Measure
         Number of starts, or measures (in the units of the data) to start from.
+    start : Fit, Measure or Tensor (n, L), optional
+        Where the first of the `starts` begins, the others being drawn: a fit or a measure of the same mixture, or
+        responsibilities, the probability of every leaf at every row.
     bounds : mapping path -> (lower, upper), optional
         Box in natural units, such as ``{"family.scale": (0.1, 2.0)}``.
     fixed : mapping path -> Tensor, optional
@@ -82,9 +88,12 @@ def maximum_likelihood(
     Raises
     ------
     ValueError
-        For a gate without a density, an unknown path, impossible bounds, fewer rows than leaves, values that are not
-        finite, or a response that the family does not allow.
+        For a gate without a density, an unknown path, impossible bounds, a start of another size or family, fewer rows
+        than leaves, values that are not finite, or a response that the family does not allow.
     """
+    max_iter, min_scale = whole("max_iter", max_iter, 1), floor(min_scale, rows.y.shape[1])
+    alpha, max_time, bounds, fixed = penalty(alpha), seconds(max_time), limits(bounds), held(fixed)
+    starts, seed = count_of(starts, start), seed_number(seed)
     deadline = None if max_time is None else time.monotonic() + max_time
     model = prepare(mixture, rows, bounds=bounds, fixed=fixed, gauge=gauge, min_scale=min_scale, alpha=alpha)
     if method not in ("newton", "em"):
@@ -92,11 +101,13 @@ def maximum_likelihood(
     search = Search(method, max_iter, deadline, progress or (lambda stage, done, total: None))
     thinning, drawing = seeds(seed, 2)
     everything = problem_of(model, model.rows, alpha)
+    if not model.chart.size:
+        return evaluated(model, everything)
     drawn = isinstance(starts, int)
     sketch = thin(model.rows, thinning) if drawn else model.rows
     small = sketch if model.rows.n_units > SEARCHED else model.rows
     first = everything if small is model.rows else problem_of(model, small, alpha)
-    free, kinds = first_points(model, sketch, starts, drawing)
+    free, kinds = first_points(model, sketch, starts, drawing, start)
     again = partial(
         maximum_likelihood, alpha=alpha, gauge=gauge, min_scale=min_scale, progress=progress, max_time=search.half()
     )

@@ -16,6 +16,7 @@ from gatewise.fit import frames
 from gatewise.fit.certify import soundness
 from gatewise.fit.em import expectation_maximisation
 from gatewise.fit.ends import different, worth
+from gatewise.fit.given import Start, point_of
 from gatewise.fit.model import Model
 from gatewise.fit.problem import Problem, newton_polish, objective
 from gatewise.fit.result import SAME
@@ -105,13 +106,21 @@ class Search(NamedTuple):
 
 
 def first_points(
-    model: Model, small: Rows, starts: int | Sequence[Measure], generator: np.random.Generator
+    model: Model,
+    small: Rows,
+    starts: int | Sequence[Measure],
+    generator: np.random.Generator,
+    start: Start | None = None,
 ) -> tuple[Tensor, tuple[str, ...]]:
     """Return the free coordinates (S, P) that a search begins at, drawn from some rows or given, and their kinds."""
     if isinstance(starts, int):
-        if starts < 1:
-            raise ValueError(f"starts={starts}: give at least one start")
-        return draw_starts(model.chart, small, starts, generator)
+        if start is None:
+            return draw_starts(model.chart, small, starts, generator)
+        given = point_of(model, start, generator)[None]
+        if starts == 1:
+            return given, ("given",)
+        drawn, kinds = draw_starts(model.chart, small, starts - 1, generator)
+        return torch.cat([given, drawn]), ("given", *kinds)
     moved = [frames.reframe(model.given, measure, model.framing)[1] for measure in starts]
     return given_starts(model.chart, moved), ("given",) * len(moved)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from gatewise.core.chart import IDENTITY, LOG
 from gatewise.core.mixture import Measure, leaf_log_weights, regression
 from gatewise.core.rows import Columns
+from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.information import Information
 from gatewise.infer.information_text import number, percent
 from gatewise.infer.intervals import critical, ends, moved_by_loose, require
@@ -40,6 +41,7 @@ class Band(NamedTuple):
     __repr__ = text
 
 
+@standard_torch()
 def mean_band(found: Information, x: Columns, gate_x: Columns | None = None, level: float = 0.95) -> Band:
     """Return the confidence band ``(q, n)`` of the mean of y at x: pointwise, for the mean and not for new values.
 
@@ -55,6 +57,7 @@ def mean_band(found: Information, x: Columns, gate_x: Columns | None = None, lev
     return Band(estimate, error, *ends(estimate, error, transform, critical(level)), level)
 
 
+@standard_torch()
 def gate_band(found: Information, x: Columns, gate_x: Columns | None = None, level: float = 0.95) -> Band:
     """Return the confidence band ``(L, n)`` of the weight of every expert at x, normal on the logit scale.
 

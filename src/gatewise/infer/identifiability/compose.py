@@ -12,12 +12,14 @@ from gatewise.core.families import family as family_of
 from gatewise.core.gates import Gate, describe
 from gatewise.core.gates import gate as gate_of
 from gatewise.core.mixture import Mixture
+from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.identifiability.check import identify_atom, whole_number
 from gatewise.infer.identifiability.leaf import leaf_atom
 from gatewise.infer.identifiability.result import Identifiability
 from gatewise.infer.identifiability.verdict import Verdict
 
 
+@standard_torch()
 def identify(
     gate: str | Gate | Sequence[str | Gate] = "softmax",
     expert: str | Expert = "linear",
@@ -127,6 +129,7 @@ def identify(
 
 
 @lru_cache(maxsize=256)
+@standard_torch()
 def assess(mixture: Mixture, estimator: str = "ml", gauge: str = "fixed") -> Identifiability:
     """Check a mixture as it is fitted, with two features, and return the finding that matters.
 
