@@ -134,9 +134,11 @@ def _checksum(content: Any) -> str:
 
 def _content(estimator: MixtureOfExpertsRegressor) -> dict[str, Any]:
     fit, mixture = estimator.fit_, estimator.mixture_
-    params = estimator.get_params(deep=False)
+    params = estimator._given.get_params(deep=False)  # those of the fit
     if not isinstance(params["random_state"], int | np.integer | None):
         params["random_state"] = None  # a generator has a state that later draws change
+    if callable(params["verbose"]):
+        params["verbose"] = 0  # a function of the program that fitted
     parts = {name: getattr(mixture, name) for name in ("gates", "branching", "expert", "family", "shared")}
     scalars = ("objective", "log_likelihood", "penalty", "n", "n_iter", "notes", "sse", "floor")
     names = getattr(estimator, "feature_names_in_", None)
@@ -165,12 +167,12 @@ def _content(estimator: MixtureOfExpertsRegressor) -> dict[str, Any]:
     }
 
 
-def _encoded_spec(spec: FitSpec) -> dict[str, Any]:
+def _encoded_spec(spec: FitSpec) -> Any:
     """Return what was estimated, with the floor of scales by its parts."""
     values = {field.name: getattr(spec, field.name) for field in fields(FitSpec)}
     if isinstance(spec.min_scale, Floor):
         values["min_scale"] = spec.min_scale._asdict()
-    return {name: encode(value) for name, value in values.items()}
+    return encode(values)
 
 
 def _of_fit(fit: Fit) -> MixtureOfExpertsRegressor:
