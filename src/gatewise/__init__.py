@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same
     )
     from gatewise.estimators.inference import Inference
     from gatewise.estimators.regressor import MixtureOfExpertsRegressor
+    from gatewise.estimators.scoring import log_likelihood_scorer
     from gatewise.estimators.serialise import load_model, save_model
     from gatewise.estimators.summary_value import Summary
     from gatewise.fit.em import expectation_maximisation
@@ -118,6 +119,7 @@ __all__ = [
     "information",
     "least_squares",
     "load_model",
+    "log_likelihood_scorer",
     "make_rows",
     "many_fits",
     "maximum_likelihood",
@@ -140,6 +142,7 @@ _HOMES = {
     "StartsDisagreeWarning UnidentifiedWarning UnsoundWarning",
     "estimators.inference": "Inference",
     "estimators.regressor": "MixtureOfExpertsRegressor",
+    "estimators.scoring": "log_likelihood_scorer",
     "estimators.serialise": "load_model save_model",
     "estimators.summary_value": "Summary",
     "fit.em": "expectation_maximisation",

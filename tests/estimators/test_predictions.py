@@ -31,11 +31,6 @@ def test_predictions_agree_with_the_formula(model, lines):
     assert model.icl() == pytest.approx(model.bic() + 2 * entropy, abs=1e-8)
 
 
-def test_without_y_the_density_is_that_at_the_prediction(model, lines):
-    x, _ = lines
-    assert (model.score_samples(x) == model.score_samples(x, model.predict(x))).all()
-
-
 def test_intervals_hold_the_stated_share_of_draws(model, lines):
     x = np.repeat(lines[0], 40, 0)
     drawn = model.sample(x, random_state=1)

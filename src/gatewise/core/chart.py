@@ -323,9 +323,12 @@ class _Builder:
                 # the last branch is the reference, unless a branch of the same node is fixed: then that one is
                 last = open_.narrow(level, shape[level] - 1, 1)
                 last &= known.any(level, keepdim=True)
-            if name in gate.held() and self.gauge == "fixed":
+            if self.mixture.branching[level] == 1 and gate.link.normalised:
+                open_.fill_(False)  # one branch has the weight one: there is no gate to estimate
+            elif name in gate.held() and self.gauge == "fixed":
                 open_.fill_(False)
-                self.held.append(path)
+                if not bool(known.all()):  # else it is held by what was given, not by the gauge
+                    self.held.append(path)
         value = torch.where(known, given, value)
         open_ = open_ & ~known
         least, most = (torch.tensor(limit, dtype=torch.float64) for limit in spec.bounds)

@@ -80,13 +80,13 @@ class Columns:
         """Return rows start..stop as ``(d, stop - start)``."""
         if self.held is not None:
             return self.held[..., start:stop]
-        return self._framed(torch.tensor(self.source[start:stop], dtype=torch.float64).T.contiguous())
+        return self._framed(torch.tensor(self.source[start:stop], dtype=torch.float64, device="cpu").T.contiguous())
 
     def take(self, index: Tensor) -> Tensor:
         """Return the rows with the given increasing positions as ``(d, len(index))``."""
         if self.held is not None:
             return self.held[..., index]
-        picked = torch.tensor(self.source[index.tolist()], dtype=torch.float64)
+        picked = torch.tensor(self.source[index.tolist()], dtype=torch.float64, device="cpu")
         return self._framed(picked.T.contiguous())
 
     def _framed(self, values: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ def columns(values: Any, hold: bool = True) -> Columns:
     if not hold:
         return Columns(None, values)
     if not isinstance(values, Tensor):
-        values = torch.tensor(values, dtype=torch.float64)
+        values = torch.tensor(values, dtype=torch.float64, device="cpu")
     return Columns(values.to(torch.float64).T.clone(memory_format=torch.contiguous_format))
 
 

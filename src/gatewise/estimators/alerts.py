@@ -71,6 +71,7 @@ OF_SQUARES: dict[Status, str] = {
     "have no unique estimate; predictions are unaffected; for estimates, use a simpler gate or fewer columns",
     Status.at_bound: "the optimum lies on a bound that was given; a wider bound would give a lower sum of squares",
 }
+STARVED = "an expert has too few observations for its parameters; fewer experts give a sound fit"
 GOOD = (Status.converged, Status.at_kink)
 FEW_STARTS = 5  # below this one hit says nothing
 FEW_HITS, MOST_NEW = 2, 0.9  # so few hits, and a bound of the chance of a new value above this, are no evidence
@@ -79,6 +80,8 @@ FAR = 10.0  # log-likelihood above the winner from which a value that a floor re
 
 def status_words(fit: Fit) -> str:
     """Return what the status of a fit means and what to do, said of its own objective."""
+    if fit.status is Status.unsound and fit.sse is None and not fit.certificate.floor:
+        return STARVED
     return fit.status.words if fit.sse is None else OF_SQUARES.get(fit.status, fit.status.words)
 
 

@@ -14,6 +14,7 @@ from gatewise.estimators import options
 from gatewise.estimators.encoding import matches, short
 from gatewise.estimators.gate_inputs import choose_columns
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
+from gatewise.fit.arguments import floor, numbers
 
 
 class DataSizes(NamedTuple):
@@ -62,7 +63,7 @@ def _check_arguments(
     options.gates(estimator.gate, mixture.depth)
     expert(estimator.expert)
     family(estimator.family)
-    options.floor_of(estimator.min_scale, sizes.q)
+    floor(estimator.min_scale, sizes.q)
     if estimator.gate_features is not None:
         choose_columns(estimator.gate_features, sizes.d, None if names is None else tuple(names))
     options.seed_of(estimator.random_state)
@@ -79,4 +80,4 @@ def _check_paths(name: str, given: Any, measure: Measure) -> None:
     for path, value in (given or {}).items():
         require(path in measure.paths(), f"{name} has {short(path)}, which is no parameter of the mixture")
         for part in value if name == "bounds" and isinstance(value, tuple | list) else (value,):
-            options.numbers(f"{name}[{path!r}]", part)
+            numbers(f"{name}[{path!r}]", part)

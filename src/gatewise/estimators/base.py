@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from math import log
+import warnings
+from copy import deepcopy
+from dataclasses import replace
+from math import log, prod
 from typing import Any, Self
 
 import numpy as np
@@ -10,25 +13,29 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from gatewise.core import derivatives
-from gatewise.core.gates import Gate, describe
-from gatewise.core.mixture import Mixture, leaf_log_weights, log_density
+from gatewise.core.gates import describe
+from gatewise.core.mixture import Measure, Mixture, leaf_log_weights, require_density
 from gatewise.core.rows import Columns, Rows, columns, make_rows
 from gatewise.data.stream import Part
 from gatewise.estimators import options
-from gatewise.estimators.alerts import GOOD, alert, alert_ridge, ask_theory
+from gatewise.estimators.alerts import GOOD, SeparatedWarning, UnsoundWarning, alert, alert_ridge, ask_theory
 from gatewise.estimators.attributes import natural
-from gatewise.estimators.declarations import Data, Declared, Kind
-from gatewise.estimators.gate_inputs import GateReader, straight
+from gatewise.estimators.declarations import Data, Declared, Kind, Start
+from gatewise.estimators.gate_inputs import GateReader, gated_levels, gates_read_rows, straight
 from gatewise.estimators.inference import Errors, Inference, errors_of, infer
-from gatewise.estimators.inputs import label_groups, read_inputs, read_training, reject_text
+from gatewise.estimators.inputs import VARY, Training, read_inputs, read_training, reject_text
 from gatewise.estimators.progress import following
 from gatewise.estimators.summary import summary
 from gatewise.estimators.summary_value import Summary
-from gatewise.estimators.tables import by_name, group_labels
+from gatewise.estimators.tables import by_name, group_labels, vary_inside
+from gatewise.estimators.values import labels, plain
+from gatewise.fit.arguments import MOST_STARTS, numbers, whole
 from gatewise.fit.least_squares import least_squares
 from gatewise.fit.maximum_likelihood import maximum_likelihood
 from gatewise.fit.result import Fit
 from gatewise.fit.spec import FitSpec
+from gatewise.fit.status import Status
+from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.identifiability import Verdict, assess
 from gatewise.infer.information import information
 from gatewise.infer.predict import Shares, in_blocks, shares
@@ -36,16 +43,58 @@ from gatewise.infer.predict import Shares, in_blocks, shares
 # Advice about a fit never fails it: what a check of a user's own part may raise.
 FAULTS = (ValueError, TypeError, RuntimeError, IndexError, KeyError, NotImplementedError)
 
+SEEN = ("n_features_in_", "feature_names_in_")
+OWN_STATE = ("random_state", "verbose")  # what these hold goes on changing, and no method of a fitted model reads it
 
-def reads_inputs(gate: Gate) -> bool:
-    """Return whether a gate looks at its inputs."""
-    return any(spec.shape for spec in gate.score.parameters(2).values())
+
+def as_given(estimator: Any) -> Any:
+    """Return an unfitted estimator with copies of the same arguments, which later changes of these do not reach."""
+    params = estimator.get_params(deep=False)
+    return type(estimator)(**{name: v if name in OWN_STATE else deepcopy(v) for name, v in params.items()})
+
+
+def _prepared(
+    given: Any, X: Any, y: Any, sample_weight: Any, gate_X: Any, groups: Any
+) -> tuple[Training, Mixture, FitSpec]:
+    """Return checked rows, the mixture and what is estimated."""
+    options.check_numbers(given)
+    levels = options.branching(given.n_experts)
+    gated = gates_read_rows(options.gates(given.gate, len(levels)), levels)
+    data = read_training(given, X, y, sample_weight, gate_X, groups, gated)
+    leaves = prod(levels)
+    if data.rows.n_units < leaves:
+        raise ValueError(f"n_samples={data.rows.n_units} for {leaves} experts: give at least one row per expert")
+    if data.rows.total < leaves and given.method != "ls":
+        raise ValueError(light(data.rows, f"fewer than the {leaves} experts"))
+    mixture = options.mixture_of(given, data.rows)
+    rows, outputs = data.rows, mixture.family.outputs(data.rows.y.shape[1])
+    return data, mixture, options.spec_of(given, mixture, rows.x.shape[1], rows.gate_x.shape[1], outputs, data.flat)
+
+
+def _start(estimator: Any, start: Any, data: Training) -> Any:
+    """Return what a search begins at, in the order of the rows that are fitted; None: starts are drawn."""
+    if start is None and estimator.warm_start:
+        return getattr(estimator, "fit_", None)
+    if isinstance(start, MixtureEstimator):
+        check_is_fitted(start, "fit_")
+        return start.fit_
+    if start is None or isinstance(start, Fit | Measure):
+        return start
+    return data.ordered(numbers("start", plain("start", start)))
 
 
 class MixtureEstimator(Declared):
     """Abstract: subclasses give the constructor and the predictions."""
 
-    def fit(self, X: Data, y: Data, sample_weight: Data = None, gate_X: Data = None, groups: Data = None) -> Self:
+    def fit(
+        self,
+        X: Data,
+        y: Data,
+        sample_weight: Data = None,
+        gate_X: Data = None,
+        groups: Data = None,
+        start: Start = None,
+    ) -> Self:
         """Fit by maximum likelihood from many starts and certify the result.
 
         Parameters
@@ -64,6 +113,10 @@ class MixtureEstimator(Declared):
         groups : array-like (n,), optional
             Rows with the same label come from one expert: they share their responsibility, their gate inputs and their
             weight.
+        start : fitted estimator, Fit, Measure or array-like (n, L), optional
+            Where the first of the `n_init` starts begins, the others being drawn: a model of the same size and family,
+            or responsibilities, the probability of every expert at every row. By default drawn too, or with
+            ``warm_start=True`` the fit before.
 
         Returns
         -------
@@ -79,27 +132,23 @@ class MixtureEstimator(Declared):
         ConvergenceWarning
             A subclass for each way a fit can fail, all of them a `gatewise.FitWarning`.
         """
-        options.check_numbers(self)
-        levels = options.branching(self.n_experts)
-        gated = any(reads_inputs(gate) for gate in options.gates(self.gate, len(levels)))
-        data = read_training(self, X, y, sample_weight, gate_X, groups, gated)
-        leaves = int(np.prod(levels))
-        if data.rows.n_units < leaves:
-            raise ValueError(f"n_samples={data.rows.n_units} for {leaves} experts: give at least one row per expert")
-        mixture = options.mixture_of(self, data.rows)
-        outputs = mixture.family.outputs(data.rows.y.shape[1])
-        spec = options.spec_of(self, mixture, data.rows.x.shape[1], data.rows.gate_x.shape[1], outputs, data.flat)
+        given = as_given(self)
+        with standard_torch():
+            data, mixture, spec = _prepared(given, X, y, sample_weight, gate_X, groups)
+            begin = _start(self, start, data)
         search = {
-            "starts": int(self.n_init),
+            "starts": whole("n_init", self.n_init, 1, MOST_STARTS),
+            "start": begin,
             "seed": options.seed_of(self.random_state),
             "max_time": self.max_time,
         }
         with following(self.verbose) as progress:
             fit = self._search(mixture, data.rows, spec, {**search, "progress": progress})
         errors = errors_of(information(fit, data.rows))
-        self._adopt(fit, data.reader, data.flat, shares(fit.mixture, fit.measure, data.rows), errors)
+        self._adopt(fit, data.reader, data.flat, shares(fit.mixture, fit.measure, data.rows), errors, given)
         alert(fit, list(getattr(self, "feature_names_in_", ())), stacklevel=2)
-        if not self.fixed and ask_theory(fit, errors):  # what is fixed is no ridge
+        alert_data(fit, data.rows, stacklevel=2)
+        if not spec.fixed and ask_theory(fit, errors):  # what is fixed is no ridge
             alert_ridge(*self._theory(), stacklevel=2)
         return self
 
@@ -108,28 +157,47 @@ class MixtureEstimator(Declared):
         if self.method == "ls":
             return least_squares(mixture, rows, spec, **search)
         solver = "em" if self.method == "em" else "newton"
-        return maximum_likelihood(mixture, rows, spec, method=solver, max_iter=int(self.max_iter), **search)
+        return maximum_likelihood(mixture, rows, spec, method=solver, max_iter=self.max_iter, **search)
 
-    def _adopt(self, fit: Fit, reader: GateReader, flat: bool, taken: Shares, errors: Errors) -> None:
-        """Set the fitted attributes."""
+    def _adopt(
+        self, fit: Fit, reader: GateReader, flat: bool, taken: Shares, errors: Errors, given: Self | None = None
+    ) -> None:
+        """Set the fitted attributes, none of an earlier fit left.
+
+        Parameters
+        ----------
+        given : estimator, optional
+            Unfitted, with the arguments of the fit and what it saw of X; default: those of this estimator.
+        """
+        seen = {name: value for name, value in vars(given or self).items() if name in SEEN}
+        self._given = given or as_given(self)
+        for name in [name for name in vars(self) if name.endswith("_") and not name.startswith("_")]:
+            delattr(self, name)
         self._reader, self._flat, self._shares, self._errors = reader, flat, taken, errors
         values = errors.values
-        self.standard_errors_ = None if values is None else {path: value.numpy() for path, value in values.items()}
-        self.standard_errors_reason_ = errors.reason
-        self.fit_, self.mixture_, self.measure_ = fit, fit.mixture, fit.measure
-        self.log_likelihood_, self.status_ = fit.log_likelihood, fit.status
-        self.sse_ = fit.sse
-        self.converged_ = fit.status in GOOD and fit.certificate.passed
-        self.n_iter_ = fit.n_iter
-        self.n_experts_ = fit.mixture.n_leaves - len(fit.certificate.starved)
-        self.n_outputs_ = next(iter(fit.measure.experts.values())).shape[fit.mixture.depth]
-        for name, value in natural(fit.mixture, fit.measure, flat).items():
+        found: dict[str, Any] = {
+            **seen,
+            "standard_errors_": None if values is None else {path: value.numpy() for path, value in values.items()},
+            "standard_errors_reason_": errors.reason,
+            "fit_": fit,
+            "mixture_": fit.mixture,
+            "measure_": fit.measure,
+            "log_likelihood_": fit.log_likelihood,
+            "status_": fit.status,
+            "sse_": fit.sse,
+            "converged_": fit.status in GOOD and fit.certificate.passed,
+            "n_iter_": fit.n_iter,
+            "n_experts_": fit.mixture.n_leaves - len(fit.certificate.starved),
+            "n_outputs_": next(iter(fit.measure.experts.values())).shape[fit.mixture.depth],
+            **natural(fit.mixture, fit.measure, flat),
+        }
+        for name, value in found.items():
             setattr(self, name, value)
 
     def _columns(self, X: Any, gate_X: Any) -> tuple[Columns, Columns]:
         """Check inputs of a prediction and return those of experts and gates."""
         check_is_fitted(self, "fit_")
-        X, _, gate_X = by_name(self, X, None, gate_X)
+        X, _, gate_X = by_name(self, plain("X", X), None, gate_X)
         x = read_inputs(self, X, reset=False)
         gates = gate_X if isinstance(gate_X, Part) else self._reader.read(x, gate_X)
         inputs = columns(x, hold=False)
@@ -155,6 +223,7 @@ class MixtureEstimator(Declared):
             if y.shape[1] != wanted:
                 raise ValueError(f"y has the columns {', '.join(y.names)}: give {wanted} as in fit")
             return columns(y, hold=False)
+        y = plain("y", y)
         reject_text(y)
         y = straight(np.asarray(y, dtype=np.float64))
         y = y[:, None] if y.ndim == 1 else y
@@ -165,6 +234,7 @@ class MixtureEstimator(Declared):
     def _response_columns(self) -> int:
         return self.mixture_.family.columns(self.n_outputs_)
 
+    @standard_torch()
     def gate_proba(self, X: Data, gate_X: Data = None) -> np.ndarray:
         """Return the weight ``(n, L)`` of every expert at X, before y is seen.
 
@@ -176,6 +246,7 @@ class MixtureEstimator(Declared):
         """
         return self._evaluate(lambda m, g, x, gate_x: leaf_log_weights(m, g, gate_x).exp(), 2, X, gate_X)
 
+    @standard_torch()
     def responsibilities(self, X: Data, y: Data, gate_X: Data = None, groups: Data = None) -> np.ndarray:
         """Return the posterior probability ``(n, L)`` of every expert given X and y.
 
@@ -188,22 +259,8 @@ class MixtureEstimator(Declared):
         groups : array-like (n,), optional
             Rows with the same label share their responsibility.
         """
-        check_is_fitted(self, "fit_")
-        groups = group_labels(X, groups)
-        X, y, gate_X = by_name(self, X, y, gate_X)
-        x, gates = self._columns(X, gate_X)
-        response = self._response(y)
-        n = x.shape[0]
-        if response.shape[0] != n:
-            raise ValueError(f"y has {response.shape[0]} rows, X has {n}: pass one response per observation")
-        label = None if groups is None else label_groups(groups, n)
-        order = None  # groups are read side by side
-        if label is not None and bool((np.diff(label) < 0).any()):
-            order = np.argsort(label, kind="stable")
-        ends = None if label is None else torch.from_numpy(np.cumsum(np.bincount(label)))
-        parts = [part.source if order is None else part.source[order.tolist()] for part in (x, response, gates)]
-        rows = make_rows(*parts[:2], gate_x=parts[2], ends=ends, hold=False)
-        out = np.empty((n, self.mixture_.n_leaves))
+        rows, order = self._rows(X, y, gate_X, groups)
+        out = np.empty((rows.n, self.mixture_.n_leaves))
         at = 0
         for block in rows.blocks(16384):
             leaf = derivatives.unit_responsibilities(self.mixture_, self.measure_, block)
@@ -211,23 +268,78 @@ class MixtureEstimator(Declared):
             here = slice(at, at + len(part))
             out[here if order is None else order[here]] = part
             at += len(part)
+        lost = np.flatnonzero(~np.isfinite(out).all(1))
+        if len(lost):
+            raise ValueError(
+                f"y of row {lost[0]} is so far from every expert that all densities are zero in floating point: it has "
+                "no responsibilities; leave such rows out, or check the units of y"
+            )
         return out
 
-    def score_samples(self, X: Data, y: Data = None, gate_X: Data = None) -> np.ndarray:
-        """Return the log density ``log p(y | x)`` of every row, ``(n,)``.
+    @standard_torch()
+    def score_samples(self, X: Data, y: Data = None, gate_X: Data = None, groups: Data = None) -> np.ndarray:
+        """Return the log density ``log p(y | x)`` of every row ``(n,)``, or of every group of rows.
 
         Parameters
         ----------
         X : array-like (n, d)
-        y : array-like (n,) or (n, q), optional
-            Left out: the density at the predicted mean, which says how concentrated the response is there.
+        y : array-like (n,) or (n, q)
         gate_X : array-like (n, g)
             When fit was given it.
+        groups : array-like (n,), optional
+            Rows with the same label come from one expert: the result then holds the log density of each of the m
+            groups, ``(m,)``, in the order of ``np.unique(groups)`` (of a table, in the order of its rows).
+
+        Raises
+        ------
+        TypeError
+            Without y: there is no density of X. `log_likelihood_scorer` is for searches and cross-validation.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from gatewise import MixtureOfExpertsRegressor
+        >>> x = np.repeat(np.arange(20.0), 2)[:, None]
+        >>> y = np.sin(x[:, 0]) + np.tile([-0.1, 0.1], 20)
+        >>> model = MixtureOfExpertsRegressor(1, n_init=1, random_state=0).fit(x, y, groups=x[:, 0])
+        >>> scores = model.score_samples(x, y, groups=x[:, 0])
+        >>> scores.shape, bool(np.isclose(scores.sum(), model.log_likelihood_))
+        ((20,), True)
         """
+        if y is None:
+            raise TypeError(
+                "score_samples needs y: it returns the density of y given X. Pass y; in a pipeline or a search, which "
+                "pass X alone, use scoring=gatewise.log_likelihood_scorer"
+            )
+        rows, _ = self._rows(X, y, gate_X, groups)
+        require_density(self.mixture_)
+        parts = [derivatives.unit_log_density(self.mixture_, self.measure_, block) for block in rows.blocks(16384)]
+        return torch.cat(parts).numpy()
+
+    def _rows(self, X: Any, y: Any, gate_X: Any, groups: Any) -> tuple[Rows, np.ndarray | None]:
+        """Return checked rows with the rows of a group side by side, and their order (None: that given)."""
         check_is_fitted(self, "fit_")
-        X, y, gate_X = by_name(self, X, y, gate_X)
-        y = self.predict(X, gate_X=gate_X) if y is None else y
-        return self._evaluate(log_density, 4, X, gate_X, self._response(y))
+        groups = group_labels(X, groups)
+        X, y, gate_X = by_name(self, plain("X", X), y, gate_X)
+        x, gates = self._columns(X, gate_X)
+        response = self._response(y)
+        n = x.shape[0]
+        if response.shape[0] != n:
+            raise ValueError(f"y has {response.shape[0]} rows, X has {n}: pass one response per observation")
+        label = None if groups is None else labels("groups", groups, n)
+        order = None  # groups are read side by side
+        if label is not None and bool((np.diff(label) < 0).any()):
+            order = np.argsort(label, kind="stable")
+        ends = None if label is None else np.cumsum(np.bincount(label))
+        parts = [part.source if order is None else part.source[order.tolist()] for part in (x, response, gates)]
+        if (
+            ends is not None
+            and gates_read_rows(self.mixture_.gates, self.mixture_.branching)
+            and vary_inside(parts[2], ends)
+        ):
+            raise ValueError(VARY)
+        kept = None if ends is None else torch.from_numpy(ends)
+        return make_rows(*parts[:2], gate_x=parts[2], ends=kept, hold=False), order
 
     def predict(self, X: Data, gate_X: Data = None) -> np.ndarray:
         """Return what is predicted at X: subclasses say what."""
@@ -281,6 +393,7 @@ class MixtureEstimator(Declared):
         """
         return infer(self, X, y, sample_weight, gate_X, groups, kind, clusters)
 
+    @standard_torch()
     def summary(self) -> Summary:
         """Return the fit for the reader: model, criteria, status, tables of experts and gates, starts and notes.
 
@@ -294,16 +407,54 @@ class MixtureEstimator(Declared):
         inputs = [f"x{i}" for i in range(self.n_features_in_)] if names is None else list(names)
         fallback = [f"{'gate ' if self._reader.given else ''}x{i}" for i in range(self._reader.count)]
         gate_inputs = list(self._reader.names or fallback)
-        gates = [describe(gate) for gate in options.gates(self.gate, self.mixture_.depth)]
+        gates = [describe(gate) for gate in options.gates(self._given.gate, self.mixture_.depth)]
         criteria = self.aic(), self.bic(), self.icl()
         theory = self._theory()[1]
         return summary(self.fit_, self._shares, self._errors, gates, inputs, gate_inputs, criteria, theory)
 
     def _theory(self) -> tuple[Verdict, str]:
         """Return what identifiability says of the fitted mixture, or why it was not checked, with words."""
-        estimator, own = "ls" if self.fit_.sse is not None else "ml", self._reader.given or self._reader.chosen
+        mixture, own = self.mixture_, self._reader.given or self._reader.chosen
+        kept = gated_levels(mixture.gates, mixture.branching)
+        if not kept:
+            return Verdict.undecided, "one expert, and no gate: there is nothing that it could be confused with"
+        told = replace(
+            mixture, gates=tuple(mixture.gates[i] for i in kept), branching=tuple(mixture.branching[i] for i in kept)
+        )
+        estimator = "ls" if self.fit_.sse is not None else "ml"
         try:
-            found = assess(self.mixture_, estimator, self.gauge, self.n_outputs_, bool(own))
+            found = assess(told, estimator, self._given.gauge, self.n_outputs_, bool(own))
         except FAULTS as cause:  # a part of one's own that is made for one number of features, say
             return Verdict.undecided, f"not checked: {cause}"
         return found.verdict, found.words
+
+
+def light(rows: Rows, how: str) -> str:
+    """Return what is wrong with weights of a small sum, and the remedy."""
+    return (
+        f"sample_weight sums to {rows.total:.6g} over {rows.n} rows, {how}: frequency weights count rows, so that 2 "
+        f"is a row twice; multiply them by {rows.n / rows.total:.6g} for a sum of the number of rows"
+    )
+
+
+def alert_data(fit: Fit, rows: Rows, stacklevel: int) -> None:
+    """Warn where the data explain a status: weights that count as less than one row each, counts without variation."""
+    if fit.certificate.starved and rows.total < rows.n:
+        text = light(rows, "too few for the parameters of every expert")
+        warnings.warn(text, UnsoundWarning, stacklevel=stacklevel + 1)
+    if fit.mixture.family.discrete and Status.separated in fit.flags:
+        for j, (least, most) in enumerate(extremes(rows.y)):
+            if least == most:
+                text = (
+                    f"every value of column {j} of y is {least:g}: its mean is an end of the family's range, where "
+                    "parameters have no finite value; add rows with other values, or leave the column out"
+                )
+                warnings.warn(text, SeparatedWarning, stacklevel=stacklevel + 1)
+
+
+def extremes(values: Columns) -> list[tuple[float, float]]:
+    """Return least and largest value of every column, read block by block."""
+    n = values.shape[0]
+    ends = [values.read(i, min(i + 65536, n)).aminmax(dim=-1) for i in range(0, n, 65536)]
+    least, most = (torch.stack(side) for side in zip(*ends, strict=True))
+    return list(zip(least.amin(0).tolist(), most.amax(0).tolist(), strict=True))

@@ -133,7 +133,7 @@ def _measure(values: dict[str, Any], mixture: Mixture, d: int, gate_d: int) -> t
             value.dtype == torch.float64 and bool(value.isfinite().all()),
             f"{path} has values that are no finite numbers",
         )
-        low = bool((options.positive(spec) & (value <= 0)).any())
+        low = bool((options.above_zero(spec) & (value <= 0)).any())
         require(not low, f"{path} has values that are not positive")
         require(spec.free or bool((value == spec.initial).all()), f"{path} is not {spec.initial}, as the gate has it")
     for path in mixture.shared:

@@ -29,6 +29,7 @@ Fixed: TypeAlias = Mapping[str, Any]  # path -> value
 Columns: TypeAlias = int | str | Sequence[int] | Sequence[str] | Sequence[int | str]
 Seed: TypeAlias = int | np.integer[Any] | np.random.Generator | np.random.RandomState | None
 Request: TypeAlias = bool | str | None  # of scikit-learn's metadata routing
+Start: TypeAlias = Any  # a fitted estimator, a Fit, a Measure, or an array-like of responsibilities
 Verbose: TypeAlias = bool | int | Callable[[str, int, int], object]
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
         def set_params(self, **params: Any) -> Self: ...
         def get_metadata_routing(self) -> Any: ...
         def set_fit_request(
-            self, *, sample_weight: Request = ..., gate_X: Request = ..., groups: Request = ...
+            self, *, sample_weight: Request = ..., gate_X: Request = ..., groups: Request = ..., start: Request = ...
         ) -> Self: ...
         def set_predict_request(self, *, gate_X: Request = ...) -> Self: ...
         def set_score_request(self, *, sample_weight: Request = ..., gate_X: Request = ...) -> Self: ...
@@ -80,10 +81,13 @@ class Declared(BaseEstimator):
     random_state: Seed
     device: Literal["cpu"] | None
     verbose: Verbose
+    warm_start: bool
 
     coef_: Array
     intercept_: Array
     output_: Array
+    bias_: Array
+    powers_: Array
     scale_: Array
     covariance_: Array
     dof_: Array

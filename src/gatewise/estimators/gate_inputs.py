@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import get_close_matches
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils.validation import check_array
+
+from gatewise.core.gates import Gate
+from gatewise.estimators.values import plain, reject_dates
+from gatewise.fit.arguments import is_whole, scalar
+
+
+def gated_levels(gates: Sequence[Gate], branching: Sequence[int]) -> list[int]:
+    """Return the levels whose gate has something to divide: several branches, or one whose weight is not always 1."""
+    pairs = enumerate(zip(gates, branching, strict=True))
+    return [level for level, (gate, branches) in pairs if branches > 1 or not gate.link.normalised]
+
+
+def gates_read_rows(gates: Sequence[Gate], branching: Sequence[int]) -> bool:
+    """Return whether a weight depends on the inputs of a row."""
+    scores = (gates[level].score for level in gated_levels(gates, branching))
+    return any(spec.shape for score in scores for spec in score.parameters(2).values())
 
 
 class View:
@@ -75,6 +91,8 @@ def column_names(values: Any) -> tuple[str, ...] | None:
 
 def check_gate_x(gate_x: Any, n: int) -> np.ndarray:
     """Return gate inputs ``(n, g)`` as finite numbers, one row per row of X."""
+    gate_x = plain("gate_X", gate_x)
+    reject_dates("gate_X", gate_x)
     values = check_array(gate_x, dtype=np.float64, input_name="gate_X", estimator="gate_X")
     if len(values) != n:
         raise ValueError(f"gate_X has {len(values)} rows, X has {n}: pass one gate row per observation")
@@ -94,12 +112,13 @@ def choose_columns(wanted: Any, d: int, names: tuple[str, ...] | None) -> tuple[
     >>> choose_columns(["w"], 2, ("x", "w")), choose_columns([-1], 2, None)
     ((1,), (1,))
     """
-    wanted = [wanted] if isinstance(wanted, str) or not np.iterable(wanted) else list(wanted)
+    wanted = scalar(wanted)
+    wanted = [wanted] if isinstance(wanted, str) or not np.iterable(wanted) else list(map(scalar, wanted))
     out = []
     for one in wanted:
         if isinstance(one, str):
             out.append(_position(one, names))
-        elif isinstance(one, Integral) and not isinstance(one, bool | np.bool_) and -d <= int(one) < d:
+        elif is_whole(one) and -d <= int(one) < d:
             out.append(int(one) % d)
         else:
             raise ValueError(f"gate_features has {one!r}: give names, or positions from 0 to {d - 1}")

@@ -18,9 +18,12 @@ from gatewise.core.rows import Columns, Rows
 from gatewise.data.parquet import as_table, is_table, opened
 from gatewise.estimators.arrow import labels_of
 from gatewise.estimators.declarations import Data
-from gatewise.estimators.inputs import label_groups, read_inputs, read_training, read_weights
+from gatewise.estimators.gate_inputs import gates_read_rows
+from gatewise.estimators.inputs import read_inputs, read_training, read_weights
 from gatewise.estimators.tables import column_of, group_labels, of_training
+from gatewise.estimators.values import labels, plain
 from gatewise.fit.result import Fit
+from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.bands import Band, gate_band, mean_band
 from gatewise.infer.information import information, standard_errors
 from gatewise.infer.information_value import TITLES, Information
@@ -122,6 +125,7 @@ class Inference:
         """The fit behind the estimates."""
         return self.estimator.fit_
 
+    @standard_torch()
     def standard_errors(self) -> dict[str, np.ndarray]:
         """Return standard errors by path, in the shapes of `measure_`; 0: not estimated, NaN: not unique.
 
@@ -161,6 +165,7 @@ class Inference:
         """
         return delta(self.information, function, level)
 
+    @standard_torch()
     def mean_interval(self, X: Data, level: float = 0.95, gate_X: Data = None) -> np.ndarray:
         """Return the confidence interval of the mean at every row of X, ``(n, 2)`` or ``(n, q, 2)``.
 
@@ -170,6 +175,7 @@ class Inference:
         both = _ends(band)
         return both[:, 0] if self.estimator._flat else both
 
+    @standard_torch()
     def gate_interval(self, X: Data, level: float = 0.95, gate_X: Data = None) -> np.ndarray:
         """Return the confidence interval of the weight of every expert at every row of X, ``(n, L, 2)``."""
         return _ends(gate_band(self.information, *self._columns(X, gate_X), level=level))
@@ -187,16 +193,18 @@ def infer(
 ) -> Inference:
     """Return errors and intervals of a fitted estimator from the data of its fit."""
     check_is_fitted(estimator, "fit_")
-    read_inputs(estimator, X, reset=False)
-    reader = copy(estimator)  # reading training data notes the names of their columns
-    gated = any(spec.shape for gate in estimator.mixture_.gates for spec in gate.score.parameters(2).values())
-    data = read_training(reader, X, y, sample_weight, gate_X, groups, gated)
-    if data.reader.given != estimator._reader.given or data.reader.count != estimator._reader.count:
-        raise ValueError(f"fit was given {estimator._reader.count} gate inputs: give the gate_X of the fit again")
-    labels = None
-    if clusters is not None:
-        labels = unit_labels(*_by_row(of_training(X, y), y, clusters, sample_weight, groups))
-    return Inference(information(estimator.fit_, data.rows, kind, labels), copy(estimator), data.rows)
+    given = copy(estimator._given)  # the arguments of the fit; reading data notes the names of their columns
+    gated = gates_read_rows(estimator.mixture_.gates, estimator.mixture_.branching)
+    with standard_torch():
+        X = plain("X", X)
+        read_inputs(estimator, X, reset=False)
+        data = read_training(given, X, y, sample_weight, gate_X, groups, gated)
+        if data.reader.given != estimator._reader.given or data.reader.count != estimator._reader.count:
+            raise ValueError(f"fit was given {estimator._reader.count} gate inputs: give the gate_X of the fit again")
+        unit = None
+        if clusters is not None:
+            unit = unit_labels(*_by_row(of_training(X, y), y, clusters, sample_weight, groups))
+    return Inference(information(estimator.fit_, data.rows, kind, unit), copy(estimator), data.rows)
 
 
 def _by_row(x: Any, y: Any, clusters: Any, sample_weight: Any, groups: Any) -> tuple[Any, Any, Any, int]:
@@ -210,7 +218,7 @@ def _by_row(x: Any, y: Any, clusters: Any, sample_weight: Any, groups: Any) -> t
             f"clusters={clusters!r}: a name is for pyarrow tables and Parquet files, whose columns have roles by name; "
             f"of a pandas frame give the column, data[{clusters!r}]"
         )
-    return clusters, sample_weight, groups, len(np.asarray(y))
+    return clusters, sample_weight, groups, len(np.asarray(plain("y", y)))
 
 
 def unit_labels(clusters: Any, sample_weight: Any, groups: Any, n: int) -> Tensor:
@@ -221,19 +229,12 @@ def unit_labels(clusters: Any, sample_weight: Any, groups: Any, n: int) -> Tenso
     ValueError
         If the labels are missing or not one per row, or a group has several.
     """
-    values = np.asarray(clusters)
-    if values.shape != (n,):
-        raise ValueError(f"clusters has shape {values.shape}, X has {n} rows: pass one cluster label per observation")
-    if values.dtype.kind == "O" and any(value is None or value != value for value in values):
-        raise ValueError("clusters has labels that are missing: every row needs a cluster")
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise ValueError("clusters has labels that are NaN or infinite: every row needs a cluster")
-    label = np.unique(values, return_inverse=True)[1].reshape(-1)
+    label = labels("clusters", clusters, n)
     weight = read_weights(sample_weight, n)
     kept = np.arange(n) if weight is None else np.flatnonzero(weight)
     if groups is None:
         return torch.from_numpy(label[kept])
-    unit = np.unique(label_groups(groups, n)[kept], return_inverse=True)[1].reshape(-1)
+    unit = np.unique(labels("groups", groups, n)[kept], return_inverse=True)[1].reshape(-1)
     first = np.zeros(int(unit.max()) + 1, dtype=label.dtype)
     first[unit] = label[kept]
     if (first[unit] != label[kept]).any():

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy import sparse
 from sklearn.utils.validation import validate_data
 
 from gatewise.core.rows import Rows, make_rows
@@ -14,6 +13,8 @@ from gatewise.data.parquet import is_table
 from gatewise.data.stream import Part
 from gatewise.estimators.gate_inputs import GateReader, View, check_gate_x, choose_columns, column_names, straight
 from gatewise.estimators.tables import by_name, keep, of_training, read_sides, vary_inside
+from gatewise.estimators.values import labels, plain, reject_dates
+from gatewise.fit.arguments import numbers
 
 VARY = (
     "the gate inputs differ within a group: rows of a group share one responsibility, so pass gate_X (or "
@@ -30,11 +31,19 @@ class Training(NamedTuple):
     reader : GateReader
     flat : bool
         True when y was given with one dimension.
+    order : ndarray or None
+        Positions of the rows in the data that were given; None: all, in their order.
     """
 
     rows: Rows
     reader: GateReader
     flat: bool
+    order: np.ndarray | None = None
+
+    def ordered(self, values: np.ndarray) -> np.ndarray:
+        """Return values ``(n, ...)`` of all rows that were given, in the order of the rows that are fitted."""
+        fits = self.order is not None and len(values) > self.order.max()
+        return values[self.order] if fits else values
 
 
 def read_training(
@@ -44,10 +53,11 @@ def read_training(
 
     A memory-mapped X of float64 is read block by block, in place. `gated` says whether a gate looks at its inputs.
     """
-    x = of_training(x, y)
+    x = of_training(plain("X", x), y)
     if is_table(x):
         return _read_table(estimator, x, y, sample_weight, gate_x, groups, gated)
     mapped = isinstance(x, np.memmap) and x.dtype == np.float64
+    y = plain("y", y)
     reject_text(y)
     x, y = read_inputs(estimator, x, y, multi_output=True, y_numeric=True)
     y = straight(np.asarray(y, dtype=np.float64))
@@ -69,7 +79,7 @@ def read_training(
         ends=None if ends is None else torch.from_numpy(ends),
         hold=not mapped,
     )
-    return Training(rows, reader, flat)
+    return Training(rows, reader, flat, order)
 
 
 def _read_table(estimator: Any, x: Any, y: Any, sample_weight: Any, gate_x: Any, groups: Any, gated: bool) -> Training:
@@ -84,6 +94,7 @@ def _read_table(estimator: Any, x: Any, y: Any, sample_weight: Any, gate_x: Any,
         reader, gates = GateReader(True, None, sides.gate_x.shape[1], sides.gate_x.names), sides.gate_x
     weight, ends = read_weights(sides.weight, len(sides.x)), sides.ends
     parts: tuple[Any, ...] = (sides.x, gates, sides.y)
+    kept = None
     if weight is not None and not (weight > 0).all():
         kept = np.flatnonzero(weight)
         parts = tuple(None if part is None else View(part, kept) for part in parts)
@@ -95,7 +106,7 @@ def _read_table(estimator: Any, x: Any, y: Any, sample_weight: Any, gate_x: Any,
             raise ValueError(VARY)
     held = [None if one is None else torch.from_numpy(one) for one in (weight, ends)]
     rows = make_rows(parts[0], parts[2], gate_x=parts[1], weight=held[0], ends=held[1], hold=False)
-    return Training(rows, reader, sides.flat)
+    return Training(rows, reader, sides.flat, kept)
 
 
 def read_inputs(estimator: Any, x: Any, y: Any = "no_validation", **options: Any) -> Any:
@@ -103,19 +114,20 @@ def read_inputs(estimator: Any, x: Any, y: Any = "no_validation", **options: Any
     x = by_name(estimator, x, None, None)[0]
     if isinstance(x, Part):
         return x
+    reject_dates("X", x)
     try:
         found = validate_data(estimator, x, y, dtype=np.float64, **options)
     except ValueError as cause:
         if "could not convert string" in str(cause):
             raise ValueError(f"X holds text ({cause}): give numbers, encoding categories first") from cause
         raise
+    except OverflowError as cause:
+        raise ValueError("X or y holds a whole number that no float can hold: give it in larger units") from cause
     return (straight(found[0]), found[1]) if isinstance(found, tuple) else straight(found)
 
 
 def reject_text(y: Any) -> None:
     """Raise for a response of text, dates or sparse type, which would otherwise fail late or be converted."""
-    if sparse.issparse(y):
-        raise TypeError("y is sparse, but dense data are required: pass y.toarray().ravel()")
     kind = np.asarray(y).dtype.kind
     if kind in "USMm" or (kind == "O" and any(isinstance(v, str) for v in np.asarray(y).flat)):
         raise ValueError("y holds text or dates: regression needs numbers")
@@ -148,10 +160,10 @@ def read_weights(sample_weight: Any, n: int) -> np.ndarray | None:
     """Return frequency weights ``(n,)``, or None when all are one."""
     if sample_weight is None:
         return None
-    weight = np.asarray(sample_weight)
+    weight = np.asarray(plain("sample_weight", sample_weight))
     if weight.dtype.kind not in "biufO":
         raise ValueError(f"sample_weight has the type {weight.dtype}: give numbers from 0")
-    weight = weight.astype(np.float64)
+    weight = numbers("sample_weight", weight) if weight.dtype.kind == "O" else weight.astype(np.float64)
     weight = np.full(n, float(weight)) if weight.ndim == 0 else weight
     if weight.shape != (n,):
         raise ValueError(f"sample_weight.shape == {weight.shape}, expected {(n,)}: pass one weight per row of X")
@@ -169,24 +181,11 @@ def _order(weight: np.ndarray | None, groups: Any, n: int) -> tuple[np.ndarray |
     kept = None if weight is None or (weight > 0).all() else np.flatnonzero(weight)
     if groups is None:
         return kept, None
-    label = label_groups(groups, n)
+    label = labels("groups", groups, n)
     kept = np.arange(n) if kept is None else kept
     order = kept[np.argsort(label[kept], kind="stable")]
     _, sizes = np.unique(label[kept], return_counts=True)
     return order, np.cumsum(sizes)
-
-
-def label_groups(groups: Any, n: int) -> np.ndarray:
-    """Return a number for every row that is the same within a group."""
-    values = np.asarray(groups)
-    if values.shape != (n,):
-        raise ValueError(f"groups has shape {values.shape}, X has {n} rows: pass one group label per observation")
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise ValueError("groups has labels that are NaN or infinite: every row needs a group")
-    try:
-        return np.unique(values, return_inverse=True)[1].reshape(-1)
-    except TypeError:
-        raise ValueError("groups mixes labels of types that cannot be compared, or has missing ones") from None
 
 
 def _of_groups(weight: np.ndarray | None, ends: np.ndarray, gates: Any) -> np.ndarray | None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from math import isfinite
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from gatewise.core.gates import GATES, Gate, gate
 from gatewise.core.mixture import Mixture
 from gatewise.core.predictors import Parameter, named_by_role
 from gatewise.core.rows import Rows
+from gatewise.fit.arguments import MOST_STARTS, floor, held, is_whole, limits, penalty, scalar, seconds, whole
 from gatewise.fit.frames import moments
 from gatewise.fit.spec import FitSpec
 
@@ -33,20 +32,20 @@ def check_numbers(estimator: Any) -> None:
     ValueError, TypeError
         For the first one that is not possible.
     """
-    for name in ("n_init", "max_iter"):
-        value = getattr(estimator, name)
-        if not _whole(value) or value < 1:
-            raise ValueError(f"{name}={value!r}: give a whole number from 1")
-    if not _number(estimator.alpha) or estimator.alpha < 0:
-        raise ValueError(f"alpha={estimator.alpha!r}: the ridge penalty is a number from 0")
-    if estimator.max_time is not None and not (_number(estimator.max_time) and estimator.max_time > 0):
-        raise ValueError(f"max_time={estimator.max_time!r}: give seconds above 0, or None for no limit")
+    whole("n_init", estimator.n_init, 1, MOST_STARTS)
+    whole("max_iter", estimator.max_iter, 1)
+    penalty(estimator.alpha)
+    seconds(estimator.max_time)
     choose("method", estimator.method, METHODS)
     choose("gauge", estimator.gauge, ("fixed", "none"))
     choose("scale", estimator.scale, ("free", "shared"))
     choose("covariance", estimator.covariance, ("diag", "full"))
-    if not isinstance(estimator.standardize, bool | np.bool_):
-        raise TypeError(f"standardize={estimator.standardize!r}: give True or False")
+    for name in ("standardize", "warm_start"):
+        if not isinstance(getattr(estimator, name), bool | np.bool_):
+            raise TypeError(f"{name}={getattr(estimator, name)!r}: give True or False")
+    verbose = scalar(estimator.verbose)
+    if not (callable(verbose) or isinstance(verbose, bool | np.bool_) or (is_whole(verbose) and verbose >= 0)):
+        raise ValueError(f"verbose={verbose!r}: give True, False, a whole number from 0, or a function of progress")
     if estimator.device not in (None, "cpu"):
         raise ValueError(f"device={estimator.device!r}: this release fits on the CPU; leave device=None")
 
@@ -59,14 +58,6 @@ def choose(name: str, value: object, allowed: Sequence[str]) -> None:
         raise ValueError(f"{name}={value!r} is unknown: {hint}the choices are {', '.join(map(repr, allowed))}")
 
 
-def _whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool | np.bool_)
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool | np.bool_) and isfinite(value)
-
-
 def branching(n_experts: object) -> tuple[int, ...]:
     """Return the branches per level of `n_experts`: a number, or one number per level.
 
@@ -75,8 +66,9 @@ def branching(n_experts: object) -> tuple[int, ...]:
     >>> branching(3), branching((2, 3))
     ((3,), (2, 3))
     """
-    levels = n_experts if isinstance(n_experts, tuple | list | np.ndarray) else (n_experts,)
-    if not len(levels) or not all(_whole(k) and k >= 1 for k in levels):
+    given = scalar(n_experts)
+    levels = [scalar(k) for k in given] if isinstance(given, tuple | list | np.ndarray) else [given]
+    if not levels or not all(is_whole(k) and k >= 1 for k in levels):
         raise ValueError(
             f"n_experts={n_experts!r}: give a whole number from 1, or one such number per level, such as (2, 3)"
         )
@@ -174,81 +166,52 @@ class Held:
 
     def bounds(self, given: Mapping[str, Any] | None) -> dict[str, tuple[Tensor, Tensor]] | None:
         """Return the bounds as tensors of the parameters' shapes."""
-        if given is None:
-            return None
-        out = {}
-        for path, pair in self._items("bounds", given):
-            if not isinstance(pair, tuple | list) or len(pair) != 2:
-                raise ValueError(f"bounds[{path!r}]={pair!r}: give a pair (lower, upper)")
-            low, high = (self._value("bounds", path, end) for end in pair)
-            if bool((~(low <= high)).any()):
-                raise ValueError(f"bounds[{path!r}]={pair!r}: the lower limit must not be above the upper one")
-            out[path] = low, high
-        return out
+        self._known("bounds", given)
+        return {
+            path: (self._shaped("bounds", path, low), self._shaped("bounds", path, high))
+            for path, (low, high) in limits(given).items()
+        } or None
 
     def fixed(self, given: Mapping[str, Any] | None) -> dict[str, Tensor] | None:
         """Return the fixed values as tensors of the parameters' shapes; NaN entries stay free."""
-        if given is None:
-            return None
-        out = {path: self._value("fixed", path, value) for path, value in self._items("fixed", given)}
+        self._known("fixed", given)
+        out = {path: self._shaped("fixed", path, value) for path, value in held(given).items()}
         for path, value in out.items():
-            if bool((value.isinf() | (positive(self.specs[path][0]) & (value <= 0))).any()):
-                raise ValueError(f"fixed[{path!r}]={given[path]!r}: give finite values inside the parameter's range")
-        return out
+            if bool((above_zero(self.specs[path][0]) & (value <= 0)).any()):
+                shown = (given or {})[path]
+                raise ValueError(f"fixed[{path!r}]={shown!r}: give finite values inside the parameter's range")
+        return out or None
 
-    def _items(self, name: str, given: Any) -> Any:
-        if not isinstance(given, Mapping):
-            raise TypeError(f"{name} is a {type(given).__name__}: give a dict from parameter paths to values")
-        for path in given:
+    def _known(self, name: str, given: Any) -> None:
+        for path in given if isinstance(given, Mapping) else ():
             choose(f"{name} path", path, tuple(self.specs))
-        return given.items()
 
-    def _value(self, name: str, path: str, value: Any) -> Tensor:
-        shape = self.specs[path][1]
-        tensor = torch.from_numpy(numbers(f"{name}[{path!r}]", value))
+    def _shaped(self, name: str, path: str, tensor: Tensor) -> Tensor:
+        shape, given = self.specs[path][1], tuple(tensor.shape)
         own = path.startswith(("experts.", "family.")) and len(shape) > self.depth
         if self.flat and own and 0 < tensor.ndim < len(shape):
             tensor = tensor.unsqueeze(self.depth - len(shape) + tensor.ndim + 1)
         try:
             return tensor.broadcast_to(shape).clone()
         except RuntimeError:
-            given = tuple(np.shape(value))
             raise ValueError(f"{name}[{path!r}] has shape {given}, the parameter has {shape}") from None
 
 
-def positive(spec: Parameter) -> Tensor:
+def above_zero(spec: Parameter) -> Tensor:
     """Return which entries of a parameter must be above zero."""
     kinds = (spec.transform,) if isinstance(spec.transform, str) else spec.transform
     return torch.tensor([kind in ("log", "reciprocal") for kind in kinds])
 
 
-def numbers(name: str, value: Any) -> np.ndarray:
-    """Return a copy of a value as an array of floats."""
-    try:
-        return np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name}={value!r}: give a number or an array of numbers") from None
-
-
-def floor_of(min_scale: Any, q: int) -> Tensor | None:
-    """Return the floor of the standard deviations ``(q,)`` in the units of y, or None for the default."""
-    if min_scale is None:
-        return None
-    floor = numbers("min_scale", min_scale)
-    if floor.shape not in ((), (q,)) or not (np.isfinite(floor) & (floor > 0)).all():
-        raise ValueError(f"min_scale={min_scale!r}: give a positive number, or one per column of y ({q})")
-    return torch.from_numpy(floor).expand(q)
-
-
 def spec_of(estimator: Any, mixture: Mixture, d: int, gate_d: int, q: int, flat: bool) -> FitSpec:
     """Return what an estimator's arguments say is estimated, of d inputs, gate_d gate inputs and q outputs."""
-    held = Held(mixture, d, gate_d, q, flat)
+    given = Held(mixture, d, gate_d, q, flat)
     return FitSpec(
-        held.bounds(estimator.bounds) or {},
-        held.fixed(estimator.fixed) or {},
-        alpha=float(estimator.alpha),
+        given.bounds(estimator.bounds) or {},
+        given.fixed(estimator.fixed) or {},
+        alpha=penalty(estimator.alpha),
         gauge=estimator.gauge,
-        min_scale=floor_of(estimator.min_scale, q),
+        min_scale=floor(estimator.min_scale, q),
     )
 
 
@@ -260,6 +223,7 @@ def seed_of(random_state: Any) -> int | None:
         return int(random_state.randint(2**31 - 1))
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**31 - 1))
-    if not _whole(random_state) or random_state < 0:
+    random_state = scalar(random_state)
+    if not is_whole(random_state) or random_state < 0:
         raise ValueError(f"random_state={random_state!r}: give None, a whole number from 0, or a numpy generator")
     return int(random_state)

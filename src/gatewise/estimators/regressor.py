@@ -33,6 +33,9 @@ from gatewise.estimators.declarations import (
 )
 from gatewise.estimators.options import seed_of
 from gatewise.estimators.tables import by_name, column_of
+from gatewise.estimators.values import plain
+from gatewise.fit.arguments import numbers
+from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.predict import interval, quantiles
 
 
@@ -57,7 +60,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         Maximum likelihood (EM steps followed by Newton's method), the same by EM alone, or least squares: the mean
         only, for any gate, the unnormalised sigmoid too.
     n_init : int
-        Number of starts; they run in one batch.
+        Number of starts, a `start` given to fit among them; they run in one batch.
     alpha : float
         Ridge penalty on centred gate slopes, in standardised units.
     min_scale : float or array (q,), optional
@@ -85,6 +88,9 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
     verbose : bool, int or callable
         Whether to show a progress bar (terminal, notebook) and to send a message per stage to the logger ``gatewise``
         (level INFO); a callable gets (stage, starts ended, starts) instead.
+    warm_start : bool
+        True: fitting again begins at the fit before, as if it were given as `start`; it is one of the `n_init` starts,
+        and the only one with ``n_init=1``.
 
     Attributes
     ----------
@@ -159,6 +165,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         random_state: Seed = None,
         device: Literal["cpu"] | None = None,
         verbose: Verbose = 0,
+        warm_start: bool = False,
     ) -> None:
         self.n_experts = n_experts
         self.gate = gate
@@ -180,7 +187,9 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         self.random_state = random_state
         self.device = device
         self.verbose = verbose
+        self.warm_start = warm_start
 
+    @standard_torch()
     def predict(self, X: Data, gate_X: Data = None) -> np.ndarray:
         """Return the mean of y given X, ``(n,)`` or ``(n, q)``: the weighted mean of the experts.
 
@@ -192,6 +201,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         """
         return self._shaped(self._evaluate(regression, 2, X, gate_X))
 
+    @standard_torch()
     def predict_quantile(self, X: Data, q: Number, gate_X: Data = None) -> np.ndarray:
         """Return quantiles of y given X from the distribution function of the whole mixture.
 
@@ -207,7 +217,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         -------
         ndarray (n,) or (n, q), with a last axis m when several quantiles are asked for
         """
-        levels = np.asarray(q, dtype=np.float64)
+        levels = numbers("q", q)
         if levels.ndim > 1 or not levels.size:
             raise ValueError(f"q has shape {levels.shape}: give a probability or a list of them")
         tensor = torch.from_numpy(np.atleast_1d(levels).copy())
@@ -215,6 +225,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         shaped = self._shaped(np.moveaxis(found, 1, 2))
         return shaped if levels.ndim else shaped[..., 0]
 
+    @standard_torch()
     def predict_interval(self, X: Data, level: float = 0.9, gate_X: Data = None) -> np.ndarray:
         """Return equal-tailed prediction intervals: y lies inside with probability `level`, given the estimates.
 
@@ -227,6 +238,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         found = self._evaluate(partial(interval, level=level), 8, X, gate_X)
         return self._shaped(np.moveaxis(found, 1, 2))
 
+    @standard_torch()
     def sample(self, X: Data, random_state: Seed = None, gate_X: Data = None) -> np.ndarray:
         """Draw one response for every row of X, ``(n,)`` or ``(n, q)``.
 
@@ -243,6 +255,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         drawn = self._evaluate(lambda m, g, x, gate_x: sample(m, g, x, gate_x, generator)[0], 4, X, gate_X)
         return self._shaped(drawn)
 
+    @standard_torch()
     def score(self, X: Data, y: Data, sample_weight: Data = None, gate_X: Data = None) -> float:
         """Return the coefficient of determination of `predict`, as scikit-learn's regressors do.
 
@@ -255,7 +268,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
             When fit was given it.
         """
         check_is_fitted(self, "fit_")
-        weight = column_of(X, sample_weight)
+        weight = plain("sample_weight", column_of(X, sample_weight))
         X, y, gate_X = by_name(self, X, y, gate_X)
         response = self._response(y)
         seen = self.mixture_.family.observed(response.read(0, response.shape[0]))

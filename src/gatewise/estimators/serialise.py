@@ -134,9 +134,11 @@ def _checksum(content: Any) -> str:
 
 def _content(estimator: MixtureOfExpertsRegressor) -> dict[str, Any]:
     fit, mixture = estimator.fit_, estimator.mixture_
-    params = estimator.get_params(deep=False)
+    params = estimator._given.get_params(deep=False)  # those of the fit
     if not isinstance(params["random_state"], int | np.integer | None):
         params["random_state"] = None  # a generator has a state that later draws change
+    if callable(params["verbose"]):
+        params["verbose"] = 0  # a function of the program that fitted
     parts = {name: getattr(mixture, name) for name in ("gates", "branching", "expert", "family", "shared")}
     scalars = ("objective", "log_likelihood", "penalty", "n", "n_iter", "notes", "sse", "floor")
     names = getattr(estimator, "feature_names_in_", None)

@@ -7,6 +7,7 @@ from math import isfinite, isnan
 from textwrap import wrap
 
 from gatewise.estimators.alerts import details, floor_words, status_words
+from gatewise.estimators.gate_inputs import gated_levels
 from gatewise.estimators.inference import Errors
 from gatewise.estimators.summary_value import Summary, rows_of
 from gatewise.estimators.terms import Group, Term, Terms
@@ -57,13 +58,18 @@ def summary(
         *_wrapped(f"Status: {fit.status}: {status_words(fit)}{details(fit)}"),
     ]
     head, experts = tuple(lines), terms.experts()
+    estimated = gated_levels(mixture.gates, mixture.branching)
     levels = [(terms.gate(level, "branch"), terms.gate(level, "node")) for level in range(mixture.depth)]
-    everything = [group for groups in (experts, *(part for pair in levels for part in pair)) for group in groups]
+    shown = [experts, *(part for level in estimated for part in levels[level])]
+    everything = [group for groups in shown for group in groups]
     wide = max((len(term.name) for group in everything for term in group.terms), default=0)
     plain = errors.values is None
     for group, total in zip(experts, taken.totals.tolist(), strict=True):
         lines += ["", f"Expert {_joined(group.owner)}, share {total:.6g} of {fit.n:.6g}", *_table(group, wide, plain)]
     for level, (branches, nodes) in enumerate(levels):
+        if level not in estimated:
+            lines += ["", f"Gate of level {level}", "  one branch, of weight 1: nothing to estimate"]
+            continue
         shifted = mixture.gates[level].translation()
         reference = ", last branch as reference where only differences matter" if shifted else ""
         lines += ["", f"Gate of level {level}{reference}"]

@@ -49,6 +49,10 @@ def soundness(problem: Problem, free: Tensor) -> Soundness:
     likelihood as large as they like.
     """
     chart = problem.chart
+    if not chart.size:  # nothing is estimated
+        nothing = torch.zeros(len(free), 0, dtype=torch.bool)
+        starved = nothing.new_zeros(len(free), chart.mixture.n_leaves)
+        return Soundness(nothing, starved, nothing.new_ones(len(free)))
     near = (free - chart.lower < 1e-6) & (chart.upper > chart.lower)
     floor = torch.zeros_like(near) if problem.floor is None else near & problem.floor
     width = len(free) * 2 * chart.mixture.n_leaves
@@ -162,13 +166,16 @@ def certify(problem: Problem, free: Tensor, kinks: tuple[str, ...] = (), pinned:
     pinned : mask (P,) of their coordinates, which are left out of gradient and curvature
     """
     chart = problem.chart
+    if not chart.size:  # nothing is estimated, so nothing can be better
+        known = bool(evaluate(problem, free[None], 0)[0].isfinite())
+        return Certificate(gradient=0.0, decrement=0.0, curvature=0.0, rank=0, passed=known)
     at = look(problem, free)
     if not bool(at.gradient.isfinite().all() & at.hessian.isfinite().all()):
         return Certificate(gradient=torch.inf, decrement=torch.inf, curvature=-torch.inf, rank=chart.size)
     open_ = at.open if pinned is None else at.open & ~pinned
     residual = projected_gradient(free[None], at.gradient[None], chart.lower[None], chart.upper[None])[0]
     residual = residual / at.hessian.diagonal().clamp_min(1.0).sqrt()
-    gradient = float((residual if pinned is None else residual[~pinned]).abs().max())
+    gradient = max((residual if pinned is None else residual[~pinned]).abs().tolist(), default=0.0)
     gauge = gauge_directions(chart, free)
     values, _ = spectrum(at.hessian, open_, gauge)
     null, separated = walk(problem, free, at, open_, gauge)

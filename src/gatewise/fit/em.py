@@ -112,6 +112,8 @@ def solve_positive(matrix: Tensor, right: Tensor) -> Tensor:
     Entries that are not finite, or larger than their diagonal allows a thousandfold, belong to points that the
     likelihood will refuse: they are cut, so that a decomposition always exists.
     """
+    if not right.shape[-1]:
+        return right
     size = matrix.diagonal(dim1=-2, dim2=-1).abs().clamp(1e-300, 1e300).sqrt()
     scaled = torch.nan_to_num(matrix / size.unsqueeze(-1) / size.unsqueeze(-2), 0.0, 0.0, 0.0).clamp(-1e3, 1e3)
     right = torch.nan_to_num(right / size, 0.0, 0.0, 0.0)

@@ -51,7 +51,8 @@ def finalize(
         problem, point, hinged, pinned = refine_at_relu_kinks(problem, point, pinned, deadline)
     if not problem.chart.mixture.family.has_density:  # the residual variance, and with it every tolerance, has moved
         problem = in_units_of_variance(problem, point)
-        point = newton_polish(problem, point[None], 60, deadline, box_of(problem.chart, point, pinned)).x[0]
+        if problem.chart.size:
+            point = newton_polish(problem, point[None], 60, deadline, box_of(problem.chart, point, pinned)).x[0]
     certificate = certify(problem, point, (*names, *hinged), pinned)
     reached = criteria(model, problem, point[None])
     of_starts = criteria(model, ends.problem, ends.points)
@@ -83,6 +84,14 @@ def finalize(
         sse=None if reached.sse is None else float(reached.sse),
         floor=model.spec.min_scale.text() if isinstance(model.spec.min_scale, Floor) else "",
     )
+
+
+def evaluated(model: Model, problem: Problem) -> Fit:
+    """Return the fit of a model of which every parameter is fixed."""
+    nothing = torch.zeros(1, 0, dtype=torch.float64)
+    value, sound = evaluate(problem, nothing, 0)[0], torch.ones(1, dtype=torch.bool)
+    fit = finalize(model, problem, nothing[0], Ends(problem, nothing, value, sound, 0, ("fixed",)), 0, False, None)
+    return fit._replace(notes=(*fit.notes, "every parameter is fixed: the model is evaluated, nothing is estimated"))
 
 
 def _conventional(model: Model, given: Mixture, measure: Measure) -> Measure:

@@ -18,6 +18,7 @@ from gatewise.core.families import Family
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.predictors import named_by_role
 from gatewise.core.rows import Columns, Rows
+from gatewise.fit.arguments import positive
 from gatewise.fit.frames import moments, row_weights
 
 OF_SPREAD = 1e-6  # floor, of the robust spread of the residuals
@@ -76,10 +77,8 @@ def scale_floor(rows: Rows, min_scale: float | Tensor | Floor | None, family: Fa
     if isinstance(min_scale, Floor):
         return min_scale
     if min_scale is not None:
-        floor = torch.as_tensor(min_scale, dtype=torch.float64).expand(q)
-        if not bool((floor > 0).all()):
-            raise ValueError(f"min_scale={min_scale}: the floor of a standard deviation is positive")
-        return Floor(floor, torch.full_like(floor, -inf), (GIVEN,) * q)
+        value = positive("min_scale", min_scale, (q,), f"give a positive number, or one per column of y ({q})")
+        return Floor(value, torch.full_like(value, -inf), (GIVEN,) * q)
     y, weight = _responses(rows)
     spread = residual_spread(*_representatives(rows, y, weight))
     share = OF_SQUARES if named_by_role(family.parameters(q), "covariance") else OF_SPREAD

@@ -16,13 +16,15 @@ from gatewise.core.families import MeanOnly
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.rows import Rows
 from gatewise.fit import frames, projection
+from gatewise.fit.arguments import seconds, seed_number
 from gatewise.fit.ends import Ends, ends_of
+from gatewise.fit.given import Start, count_of
 from gatewise.fit.pipeline import Clock, FitTask, Method, Points, Progress, estimate
 from gatewise.fit.problem import GAUSS_NEWTON, SQUARES, Problem, evaluate, newton_polish
 from gatewise.fit.result import Fit
 from gatewise.fit.spec import FitSpec
 from gatewise.fit.starts import given_starts, thin
-from gatewise.fit.threads import few_threads
+from gatewise.fit.torch_state import standard_torch_for_rows
 
 NESTED = 10  # starts from which the mixture with one expert fewer is fitted too
 GROWN = 5  # starts of each kind grown from it
@@ -39,13 +41,14 @@ def mean_of(mixture: Mixture) -> Mixture:
     return replace(mixture, family=MeanOnly(), shared=tuple(p for p in mixture.shared if p.startswith("experts.")))
 
 
-@few_threads
+@standard_torch_for_rows
 def least_squares(
     mixture: Mixture,
     rows: Rows,
     spec: FitSpec = FitSpec(),  # noqa: B008 (frozen)
     *,
     starts: int | Sequence[Measure] = 20,
+    start: Start | None = None,
     seed: int | None = 0,
     max_time: float | None = None,
     progress: Progress | None = None,
@@ -65,6 +68,8 @@ def least_squares(
     rows : Rows
     starts : int or sequence of Measure
         Number of starts, or measures (in the units of the data) to start from.
+    start : Fit, Measure or Tensor (n, L), optional
+        Where the first of the `starts` begins, as in `maximum_likelihood`; a fit is one of least squares.
     spec, seed, max_time, progress
         As in `maximum_likelihood`; the floor of scales has no meaning.
 
@@ -79,7 +84,9 @@ def least_squares(
         For a gate with jumps (top-k), an unknown path, impossible bounds, fewer rows than leaves, or values that are
         not finite.
     """
-    return estimate(mean_of(mixture), rows, spec, LEAST_SQUARES, starts, seed, Clock.of(max_time, progress))
+    starts, seed = count_of(starts, start), seed_number(seed)
+    clock = Clock.of(seconds(max_time), progress)
+    return estimate(mean_of(mixture), rows, spec, LEAST_SQUARES, starts, seed, clock, start)
 
 
 def improve(problem: Problem, free: Tensor, clock: Clock) -> Ends:

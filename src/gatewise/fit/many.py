@@ -32,7 +32,7 @@ from gatewise.fit.problem import LIKELIHOOD, SQUARES, Loss, Problem, problem_of
 from gatewise.fit.result import Fit
 from gatewise.fit.spec import FitSpec
 from gatewise.fit.starts import thin
-from gatewise.fit.threads import one_thread
+from gatewise.fit.torch_state import standard_torch
 
 CELLS = 2**19  # rows of all members of a block together
 SUBSAMPLE = 2000  # rows that starts are searched on
@@ -103,7 +103,8 @@ def many_fits(
         raise ValueError(f"method={plan.method!r}: choose 'ml' (maximum likelihood), 'ls' (least squares) or 'em'")
     if not len(replicates):
         return
-    blocks = in_blocks(plan, draw(replicates[0]).n, replicates)
+    with standard_torch():
+        blocks = in_blocks(plan, draw(replicates[0]).n, replicates)
     ended = 0
     pool = joblib.Parallel(n_jobs=min(workers, len(blocks)), return_as="generator", pre_dispatch="2*n_jobs")
     for block, fits in zip(blocks, pool(joblib.delayed(fit_block)(plan, draw, block) for block in blocks), strict=True):
@@ -123,7 +124,7 @@ def in_blocks(plan: Plan, n: int, replicates: Sequence[int]) -> list[Sequence[in
 
 def fit_block(plan: Plan, draw: Callable[[int], Rows], block: Sequence[int]) -> list[Fit]:
     """Fit the replicates of one block: starts of all of them in one batch, then each polished and certified."""
-    with one_thread():
+    with standard_torch():
         sets = [draw(replicate) for replicate in block]
         loss = SQUARES if plan.method == "ls" else LIKELIHOOD
         jobs = [_job(plan, replicate, model, loss) for replicate, model in zip(block, _models(plan, sets), strict=True)]

@@ -11,15 +11,17 @@ from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.rows import Rows
+from gatewise.fit.arguments import seconds, seed_number, whole
 from gatewise.fit.em import expectation_maximisation
 from gatewise.fit.ends import Ends, ends_of
+from gatewise.fit.given import Start, count_of
 from gatewise.fit.insertion import add_empty_expert, applies, relocations
 from gatewise.fit.pipeline import SEARCHED, Clock, FitTask, Method, Points, Progress, estimate
 from gatewise.fit.problem import LIKELIHOOD, Problem, newton_polish, objective
 from gatewise.fit.result import SAME, Fit
 from gatewise.fit.spec import FitSpec
 from gatewise.fit.starts import given_starts
-from gatewise.fit.threads import few_threads
+from gatewise.fit.torch_state import standard_torch_for_rows
 from gatewise.optim import Reason, lbfgs
 
 THOROUGH = 10  # starts from which experts are moved too
@@ -29,13 +31,14 @@ CHOSEN = 8  # moved experts that are carried through Newton's method
 PASSES = 10  # EM steps before
 
 
-@few_threads
+@standard_torch_for_rows
 def maximum_likelihood(
     mixture: Mixture,
     rows: Rows,
     spec: FitSpec = FitSpec(),  # noqa: B008 (frozen)
     *,
     starts: int | Sequence[Measure] = 20,
+    start: Start | None = None,
     seed: int | None = 0,
     max_time: float | None = None,
     method: str = "newton",
@@ -56,6 +59,9 @@ def maximum_likelihood(
         Bounds, fixed values, ties, ridge, gauge, floor of scales.
     starts : int or sequence of Measure
         Number of starts, or measures (in the units of the data) to start from.
+    start : Fit, Measure or Tensor (n, L), optional
+        Where the first of the `starts` begins, the others being drawn: a fit or a measure of the same mixture, or
+        responsibilities, the probability of every leaf at every row.
     seed : int, optional
     max_time : float, optional
         Seconds after which the best so far is returned.
@@ -71,13 +77,14 @@ def maximum_likelihood(
     Raises
     ------
     ValueError
-        For a gate without a density, an unknown path, impossible bounds, fewer rows than leaves, values that are not
-        finite, or a response that the family does not allow.
+        For a gate without a density, an unknown path, impossible bounds, a start of another size or family, fewer rows
+        than leaves, values that are not finite, or a response that the family does not allow.
     """
+    max_iter, starts, seed = whole("max_iter", max_iter, 1), count_of(starts, start), seed_number(seed)
     if method not in ("newton", "em"):
         raise ValueError(f"method={method!r}: choose 'newton' or 'em'")
     how = NEWTON if method == "newton" else em_alone(max_iter)
-    return estimate(mixture, rows, spec, how, starts, seed, Clock.of(max_time, progress))
+    return estimate(mixture, rows, spec, how, starts, seed, Clock.of(seconds(max_time), progress), start)
 
 
 def em_alone(max_iter: int) -> Method:

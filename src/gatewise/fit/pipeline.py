@@ -18,7 +18,8 @@ from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.rows import Rows
 from gatewise.fit import frames
 from gatewise.fit.ends import Ends, distinct_optima, polish_best, ranking_key
-from gatewise.fit.finalize import finalize
+from gatewise.fit.finalize import evaluated, finalize
+from gatewise.fit.given import Start, point_of
 from gatewise.fit.model import Model, prepare
 from gatewise.fit.problem import SQUARES, Loss, Problem, problem_of
 from gatewise.fit.result import SAME, Fit
@@ -146,10 +147,13 @@ def estimate(
     starts: int | Sequence[Measure],
     seed: int | None,
     clock: Clock,
+    start: Start | None = None,
 ) -> Fit:
     """Fit a mixture to rows; see `maximum_likelihood` and `least_squares`."""
     task = begin(mixture, rows, spec, method, starts, seed, clock)
-    points = first_points(task.model, task.sketch, starts, task.drawing)
+    if not task.model.chart.size:
+        return evaluated(task.model, task.whole)
+    points = first_points(task.model, task.sketch, starts, task.drawing, start)
     points = points.and_(method.more(task)) if task.drawn else points
     ends = method.improve(task.part, points.free, clock)._replace(kinds=points.kinds)
     ends, moved = method.move(task, ends) if task.drawn else (ends, ends)
@@ -180,12 +184,21 @@ def begin(
     return FitTask(model, whole, part, sketch, drawn, seed, drawing, clock, nested)
 
 
-def first_points(model: Model, sketch: Rows, starts: int | Sequence[Measure], generator: np.random.Generator) -> Points:
+def first_points(
+    model: Model,
+    sketch: Rows,
+    starts: int | Sequence[Measure],
+    generator: np.random.Generator,
+    start: Start | None = None,
+) -> Points:
     """Return where a search begins: drawn from some rows, or given in the units of the data."""
     if isinstance(starts, int):
         if starts < 1:
             raise ValueError(f"starts={starts}: give at least one start")
-        return Points(*draw_starts(model.chart, sketch, starts, generator))
+        if start is None:
+            return Points(*draw_starts(model.chart, sketch, starts, generator))
+        given = Points(point_of(model, start, generator)[None], ("given",))
+        return given if starts == 1 else given.and_(Points(*draw_starts(model.chart, sketch, starts - 1, generator)))
     moved = [frames.reframe(model.given, measure, model.framing)[1] for measure in starts]
     return Points(given_starts(model.chart, moved), ("given",) * len(moved))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
+from gatewise.fit.arguments import held, least_scale, limits, penalty
 from gatewise.fit.floor import Floor
 
 Limits = Mapping[str, tuple[float | Tensor, float | Tensor]]
@@ -44,7 +44,8 @@ class FitSpec:
     Raises
     ------
     ValueError
-        For a negative alpha, an unknown gauge or kind of weights, a floor that is not positive, or a tie of one name.
+        For what is no number where one belongs, impossible bounds, a negative alpha, an unknown gauge or kind of
+        weights, a floor that is not positive, or a tie of one name.
 
     Examples
     --------
@@ -61,13 +62,15 @@ class FitSpec:
     weights: str = "frequency"
 
     def __post_init__(self) -> None:
-        if not self.alpha >= 0:
-            raise ValueError(f"alpha={self.alpha}: the ridge penalty is a number from 0")
+        checked = {"bounds": limits(self.bounds), "fixed": held(self.fixed), "alpha": penalty(self.alpha)}
+        if not isinstance(self.min_scale, Floor):
+            checked["min_scale"] = least_scale(self.min_scale)
+        for name, found in checked.items():
+            object.__setattr__(self, name, found)
         for name, value, known in (("gauge", self.gauge, GAUGES), ("weights", self.weights, WEIGHTS)):
             if value not in known:
                 raise ValueError(f"{name}={value!r}: choose {' or '.join(map(repr, known))}")
-        least = self.min_scale.value if isinstance(self.min_scale, Floor) else self.min_scale
-        if least is not None and not bool((torch.as_tensor(least) > 0).all()):
+        if isinstance(self.min_scale, Floor) and not bool((self.min_scale.value > 0).all()):
             raise ValueError(f"min_scale={self.min_scale}: the floor of a standard deviation is positive")
         alone = [tie for tie in self.ties if len(set(tie)) < 2]
         if alone:

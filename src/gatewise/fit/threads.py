@@ -1,23 +1,16 @@
-"""One thread for small problems: their blocks fit in a cache, and handing them out costs more than it gives."""
+"""One thread for a block of work, and work in processes of one thread each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from contextlib import contextmanager
+from typing import TypeVar
 
 import joblib
 import torch
 
-from gatewise.core.mixture import Mixture
-from gatewise.core.rows import Rows
-
-P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-
-SMALL = 200_000  # rows up to which one thread is faster
 
 
 @contextmanager
@@ -31,19 +24,6 @@ def one_thread() -> Iterator[None]:
     finally:
         if before > 1:
             torch.set_num_threads(before)
-
-
-def few_threads(
-    fit: Callable[Concatenate[Mixture, Rows, P], R],
-) -> Callable[Concatenate[Mixture, Rows, P], R]:
-    """Run a fit of few rows on one thread and give torch its threads back."""
-
-    @wraps(fit)
-    def run(mixture: Mixture, rows: Rows, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        with nullcontext() if rows.n > SMALL else one_thread():
-            return fit(mixture, rows, *args, **kwargs)
-
-    return run
 
 
 def in_processes(work: Callable[[T], R], items: Sequence[T], workers: int) -> Iterator[R]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from gatewise.core.chart import IDENTITY, LOG
 from gatewise.core.mixture import Measure, leaf_log_weights, regression
 from gatewise.core.rows import Columns
+from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.information_text import number, percent
 from gatewise.infer.information_value import Information
 from gatewise.infer.intervals import critical, ends, moved_by_loose, require
@@ -54,6 +55,7 @@ class Band(NamedTuple):
         return pd.DataFrame({name: part.reshape(-1).numpy() for name, part in columns.items()}, index=index)
 
 
+@standard_torch()
 def mean_band(found: Information, x: Columns, gate_x: Columns | None = None, level: float = 0.95) -> Band:
     """Return the confidence band ``(q, n)`` of the mean of y at x: pointwise, for the mean and not for new values.
 
@@ -83,6 +85,7 @@ def _inside(estimate: Tensor, step: Tensor, low: float, high: float) -> tuple[Te
     return low + (high - low) * left / (left + right * move), high - (high - low) * right / (right + left * move)
 
 
+@standard_torch()
 def gate_band(found: Information, x: Columns, gate_x: Columns | None = None, level: float = 0.95) -> Band:
     """Return the confidence band ``(L, n)`` of the weight of every expert at x, normal on the logit scale.
 

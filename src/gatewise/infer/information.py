@@ -11,6 +11,7 @@ from gatewise.core.chart import KINDS, specifications
 from gatewise.core.rows import Rows
 from gatewise.fit.certify import expert_directions, gate_directions, gauge_directions, spectrum
 from gatewise.fit.result import Certificate, Fit
+from gatewise.fit.torch_state import standard_torch, standard_torch_for_rows
 from gatewise.infer.information_loss import residual_variance
 from gatewise.infer.information_point import (
     ROUNDING,
@@ -27,6 +28,7 @@ from gatewise.infer.information_refusal import exact, refusal, singular, symmetr
 from gatewise.infer.information_value import OBSERVED, SANDWICH, Information, flat_errors
 
 
+@standard_torch_for_rows
 def information(fit: Fit, rows: Rows, kind: str | None = None, clusters: Tensor | None = None) -> Information:
     r"""Return the covariance of the estimates of a fit.
 
@@ -207,6 +209,7 @@ def _notes(fit: Fit, rows: Rows, labels: Tensor | None, count: int, kind: str) -
     return tuple(out)
 
 
+@standard_torch()
 def standard_errors(found: Information) -> dict[str, Tensor]:
     """Return the standard errors by path, in the shapes of the measure.
 

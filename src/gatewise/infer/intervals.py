@@ -11,6 +11,8 @@ from torch import Tensor
 
 from gatewise.core.chart import IDENTITY, LOG, RECIPROCAL
 from gatewise.core.mixture import Measure
+from gatewise.fit.arguments import probability
+from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.information_text import frame, html_listing, listing, number, percent
 from gatewise.infer.information_value import Information, flat_errors
 from gatewise.markup import page
@@ -125,8 +127,7 @@ def critical(level: float) -> float:
     >>> round(critical(0.95), 4)
     1.96
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level={level}: the probability of an interval is a number between 0 and 1, ends left out")
+    level = probability("level", level)
     return float(torch.special.ndtri(torch.tensor(0.5 * (1 + level), dtype=torch.float64)))
 
 
@@ -142,6 +143,7 @@ def require(found: Information) -> None:
         raise ValueError(f"this fit has no standard errors: {found.refused}")
 
 
+@standard_torch()
 def wald(found: Information, level: float = 0.95) -> Intervals:
     """Return normal intervals of every parameter.
 
@@ -188,6 +190,7 @@ def ends(estimate: Tensor, error: Tensor, transform: Tensor, width: float) -> tu
     return below, above
 
 
+@standard_torch()
 def delta(found: Information, function: str | Callable[[Measure], Tensor], level: float = 0.95) -> Derived:
     """Return a function of the measure with its standard error by the delta method, ``g' Cov g`` with g its gradient.
 

@@ -15,7 +15,9 @@ from torch import Tensor
 from gatewise.core import derivatives, squares
 from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weights, leaf_predictors, require_density
 from gatewise.core.rows import Block, Columns, Rows, block_size
+from gatewise.fit.arguments import probability
 from gatewise.fit.problem import accumulate
+from gatewise.fit.torch_state import standard_torch
 
 DOUBLINGS = 1100  # widenings of a bracket: more than the range of floats
 HALVINGS = 2200  # bisections: more than there are between any two floats
@@ -42,6 +44,7 @@ def leaves_at(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor) -> 
     return Leaves(weights, leaf_predictors(mixture, measure, x), leaf_family(mixture, measure))
 
 
+@standard_torch()
 def in_blocks(function: Callable[..., Tensor], width: int, *parts: Columns) -> Tensor:
     """Apply a function of blocks ``(d, m), (g, m), ...`` to all rows and join its results on their last dimension.
 
@@ -65,6 +68,7 @@ def in_blocks(function: Callable[..., Tensor], width: int, *parts: Columns) -> T
     return torch.cat(pieces, -1)
 
 
+@standard_torch()
 def cdf(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, y: Tensor) -> Tensor:
     """Return ``F(y_j | x) = sum_k pi_k(x) F_k(y_j | x)`` of every output, ``(q, n)``.
 
@@ -88,6 +92,7 @@ def _mixed(mixture: Mixture, at: Leaves, y: Tensor) -> Tensor:
     return (at.weights.unsqueeze(-2) * below).sum(-3)
 
 
+@standard_torch()
 def quantiles(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, levels: Tensor) -> Tensor:
     """Return the quantiles ``inf {y: F(y) >= level}`` of every output, ``(m, q, n)`` for levels ``(m,)``.
 
@@ -146,6 +151,7 @@ def _spread(mixture: Mixture, at: Leaves, center: Tensor) -> Tensor:
     return spread
 
 
+@standard_torch()
 def interval(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, level: float) -> Tensor:
     """Return the equal-tailed prediction interval ``(2, q, n)`` that holds y with probability `level`.
 
@@ -154,8 +160,7 @@ def interval(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, leve
     ValueError
         If the level is not between 0 and 1.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level={level}: the probability of an interval is a number between 0 and 1, ends left out")
+    level = probability("level", level)
     tails = torch.tensor([0.5 * (1 - level), 0.5 * (1 + level)], dtype=torch.float64)
     return quantiles(mixture, measure, x, gate_x, tails)
 
@@ -178,11 +183,12 @@ class Shares(NamedTuple):
 def shares(mixture: Mixture, measure: Measure, rows: Rows) -> Shares:
     """Return entropy and totals of the responsibilities of all rows, block by block; of weights without a density."""
     batch = measure.map(lambda value: value.unsqueeze(0))
-    if not mixture.family.has_density:
-        (totals,) = accumulate(squares.mass, mixture, batch, rows, 4 * mixture.n_leaves)
-        return Shares(float("nan"), totals[0])
-    entropy, totals = accumulate(_shares, mixture, batch, rows, 4 * mixture.n_leaves)
-    return Shares(float(entropy[0]), totals[0])
+    with standard_torch(rows.n):
+        if not mixture.family.has_density:
+            (totals,) = accumulate(squares.mass, mixture, batch, rows, 4 * mixture.n_leaves)
+            return Shares(float("nan"), totals[0])
+        entropy, totals = accumulate(_shares, mixture, batch, rows, 4 * mixture.n_leaves)
+        return Shares(float(entropy[0]), totals[0])
 
 
 def _shares(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:

@@ -13,6 +13,7 @@ from gatewise.core.chart import LOG, RECIPROCAL, specifications
 from gatewise.core.rows import Rows
 from gatewise.fit.problem import evaluate
 from gatewise.fit.result import Fit
+from gatewise.fit.torch_state import standard_torch_for_rows
 from gatewise.infer.information_point import Point, locate, other_rows, to_data_units
 from gatewise.infer.information_refusal import exact, refusal
 from gatewise.infer.information_text import number, percent
@@ -72,6 +73,7 @@ class Profile(NamedTuple):
         return pd.DataFrame(found, index=pd.Index([self.name], name="parameter"))
 
 
+@standard_torch_for_rows
 def profile(fit: Fit, rows: Rows, name: str, level: float = 0.95) -> Profile:
     r"""Return the interval of values t with ``2 (l - max l at t) <= c``, c the chi-square quantile with one degree.
 

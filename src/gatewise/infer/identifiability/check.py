@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatewise.fit.threads import one_thread
+from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.identifiability.atoms import Atom
 from gatewise.infer.identifiability.columns import Derivative, columns_of, free_entries, triangle
 from gatewise.infer.identifiability.rank import Rank, rank
@@ -116,7 +116,7 @@ def identify_atom(
     count = max(FEWEST, PER_COLUMN * len(columns)) if rows is None else whole_number("rows", rows, len(columns))
     times = whole_number("draws", draws, 1), whole_number("samples", samples, 1)
     plan = Plan(atom, order, atoms, shared_gate, whole_number("seed", seed, 0), *times, count, columns)
-    with one_thread():  # small columns: handing them out costs more than it gives
+    with standard_torch():
         return _result(plan, *_draws(plan))
 
 

@@ -14,6 +14,7 @@ from gatewise.core.families import family as family_of
 from gatewise.core.gates import Gate, describe
 from gatewise.core.gates import gate as gate_of
 from gatewise.core.mixture import Mixture
+from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.identifiability.check import identify_atom, whole_number
 from gatewise.infer.identifiability.leaf import EXPERT, leaf_atom, slots
 from gatewise.infer.identifiability.result import Identifiability
@@ -22,6 +23,7 @@ from gatewise.infer.identifiability.verdict import Verdict
 FEATURES = 2  # inputs that show every relation that there is with more
 
 
+@standard_torch()
 def identify(
     gate: str | Gate | Sequence[str | Gate] = "softmax",
     expert: str | Expert = "linear",
@@ -167,6 +169,7 @@ def _identify(
 MANY = 3  # outputs beyond which more of them tell nothing new
 
 
+@standard_torch()
 def assess(
     mixture: Mixture, estimator: str = "ml", gauge: str = "fixed", outputs: int = 1, gate_inputs: bool = False
 ) -> Identifiability:

@@ -1,0 +1,160 @@
+"""Results do not depend on torch's settings of the moment, which are the caller's own again afterwards."""
+
+import warnings
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+
+from gatewise import GATES, MixtureOfExpertsRegressor, maximum_likelihood
+from gatewise.core.mixture import Mixture
+from gatewise.core.rows import make_rows
+from gatewise.fit import least_squares
+from gatewise.fit.many import Plan, many_fits
+from gatewise.infer.identifiability import assess, compose, identify
+from gatewise.infer.information import information, standard_errors
+from gatewise.infer.intervals import delta, wald
+from gatewise.infer.profile import profile
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@contextmanager
+def changed(get, change, value):
+    before = get()
+    change(value)
+    try:
+        yield
+    finally:
+        change(before)
+
+
+@contextmanager
+def on_meta():
+    torch.set_default_device("meta")
+    try:
+        yield
+    finally:
+        torch.set_default_device(None)
+
+
+@contextmanager
+def anomalies():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says once that this is slow
+        mode = torch.autograd.set_detect_anomaly(True)
+    with mode:
+        yield
+
+
+SETTINGS = {
+    "no_grad": torch.no_grad,
+    "grad mode off": lambda: changed(torch.is_grad_enabled, torch.set_grad_enabled, False),
+    "inference_mode": torch.inference_mode,
+    **{
+        f"default {dtype}": lambda dtype=dtype: changed(torch.get_default_dtype, torch.set_default_dtype, dtype)
+        for dtype in (torch.float32, torch.float64, torch.bfloat16)
+    },
+    "default device": on_meta,
+    "device context": lambda: torch.device("meta"),
+    "deterministic": lambda: changed(
+        torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms, True
+    ),
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "three threads": lambda: changed(torch.get_num_threads, torch.set_num_threads, 3),
+    "anomaly mode": anomalies,
+    "numpy errors raise": lambda: np.errstate(all="raise"),
+}
+
+
+def drawn(d, n=90):
+    rng = np.random.default_rng(d)
+    x = rng.normal(size=(n, d))
+    return x, np.where(rng.random(n) < 0.5, 2 * x[:, 0] + x[:, -1], -2 - x[:, 0]) + 0.3 * rng.normal(size=n)
+
+
+MODELS = [
+    (1, {"gate": "quadratic", "expert": "tanh"}),
+    (3, {"gate": "softmax", "family": "student-t"}),
+    (5, {"gate": "softmax", "method": "em", "max_iter": 40}),
+    (1, {"gate": "softmax", "method": "ls"}),
+]
+
+
+def facade():
+    """Everything that a fitted estimator says, of every model."""
+    out = []
+    for d, arguments in MODELS:
+        x, y = drawn(d)
+        model = MixtureOfExpertsRegressor(**{"n_init": 2, "random_state": 0, **arguments}).fit(x, y)
+        out += [model.predict(x), model.log_likelihood_, model.score(x, y), model.summary(), str(model.status_)]
+        if model.method != "ls":
+            out += [model.score_samples(x, y), model.responsibilities(x, y), model.gate_proba(x), model.sample(x, 1)]
+            out += [model.predict_interval(x[:4]), model.predict_quantile(x[:4], [0.2, 0.7])]
+        found = model.inference(x, y)
+        if not found.refused:
+            out += [*found.standard_errors().values(), found.mean_interval(x[:4]), found.gate_interval(x[:4])]
+            out += [found.wald().lower.numpy(), found.delta("experts.coef").error.numpy()]
+    return out
+
+
+def replicate(d):
+    x, y = drawn(d)
+    return make_rows(x[:, :1], y[:, None])
+
+
+def engine():
+    """Fits, errors and verdicts of the engine, whose rows are made under the same setting."""
+    x, y = drawn(3)
+    rows, mixture = make_rows(x, y[:, None]), Mixture((GATES["softmax"],), (2,))
+    fit = maximum_likelihood(mixture, rows, starts=2)
+    squares = least_squares(mixture, rows, starts=2)
+    many = [one for _, one in many_fits(Plan(mixture, starts=2), replicate, [1, 4])]
+    found = information(fit, rows)
+    interval = profile(fit, rows, "experts.coef[0,0,1]")
+    out = [fit.log_likelihood, squares.sse, *(one.log_likelihood for one in many), interval.lower, interval.upper]
+    out += [value.numpy() for value in (*fit.measure.paths().values(), *standard_errors(found).values())]
+    out += [wald(found).upper.numpy(), delta(found, lambda g: g.experts["coef"].exp()).error.numpy()]
+    compose._assess.cache_clear()
+    return [*out, assess(mixture).words, identify("softmax", "gelu", order=1).words]
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return {"facade": facade(), "engine": engine()}
+
+
+def settings_of_torch():
+    return (
+        *(torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype()),
+        *(torch.get_default_device(), torch.get_num_threads(), torch.is_autocast_enabled("cpu")),
+        *(torch.are_deterministic_algorithms_enabled(), torch.is_anomaly_enabled()),
+    )
+
+
+@pytest.mark.parametrize("part", [facade, engine], ids=lambda part: part.__name__)
+@pytest.mark.parametrize("name", SETTINGS)
+def test_results_are_bitwise_those_without_a_setting(plain, name, part):
+    with SETTINGS[name]():
+        before = settings_of_torch()
+        found = part()
+        assert settings_of_torch() == before
+    for one, other in zip(found, plain[part.__name__], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_fit_that_raises_gives_the_settings_back(name):
+    with SETTINGS[name]():
+        before = settings_of_torch()
+        with pytest.raises(ValueError, match="minimum of 1 is required"):
+            MixtureOfExpertsRegressor().fit(np.empty((0, 3)), np.empty(0))
+        assert settings_of_torch() == before
+
+
+def test_no_random_number_of_torch_is_drawn():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    facade()
+    assert torch.equal(torch.get_rng_state(), before)
