@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same
     from gatewise import plots as plots
     from gatewise import testing as testing
     from gatewise import theory as theory
-    from gatewise.core.experts import EXPERTS, Activation, Constant, Expert, Linear
+    from gatewise.core.experts import EXPERTS, Activation, Constant, Expert, HiddenUnit, Linear, Polynomial
     from gatewise.core.families import FAMILIES, Binomial, Family, FullGaussian, Gaussian, Poisson, StudentT
     from gatewise.core.gates import GATES, Gate
     from gatewise.core.links import Link, NormalisedSigmoid, Sigmoid, Softmax, TopK
@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same
         BoundWarning,
         CollinearWarning,
         FitWarning,
+        RefusedWarning,
         RidgeWarning,
         SeparatedWarning,
         StalledWarning,
@@ -40,13 +41,14 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same
     from gatewise.estimators.inference import Inference
     from gatewise.estimators.regressor import MixtureOfExpertsRegressor
     from gatewise.estimators.scoring import log_likelihood_scorer
-    from gatewise.estimators.serialise import load_model, save_model
+    from gatewise.estimators.serialise import ModelFileError, load_model, save_model
     from gatewise.estimators.summary_value import Summary
     from gatewise.fit.em import expectation_maximisation
     from gatewise.fit.least_squares import least_squares
     from gatewise.fit.many import Plan, many_fits
     from gatewise.fit.maximum_likelihood import maximum_likelihood
     from gatewise.fit.result import Certificate, Fit, Starts
+    from gatewise.fit.spec import FitSpec
     from gatewise.fit.status import Status
     from gatewise.infer.identifiability import Identifiability, identify
     from gatewise.infer.information import information
@@ -76,10 +78,12 @@ __all__ = [
     "Expert",
     "Family",
     "Fit",
+    "FitSpec",
     "FitWarning",
     "FullGaussian",
     "Gate",
     "Gaussian",
+    "HiddenUnit",
     "Identifiability",
     "Inference",
     "Information",
@@ -89,12 +93,15 @@ __all__ = [
     "Measure",
     "Mixture",
     "MixtureOfExpertsRegressor",
+    "ModelFileError",
     "NormalisedSigmoid",
     "Parameter",
     "Plan",
     "Poisson",
+    "Polynomial",
     "Profile",
     "Quadratic",
+    "RefusedWarning",
     "RidgeWarning",
     "Rows",
     "Score",
@@ -130,7 +137,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "core.experts": "EXPERTS Activation Constant Expert Linear",
+    "core.experts": "EXPERTS Activation Constant Expert HiddenUnit Linear Polynomial",
     "core.families": "FAMILIES Binomial Family FullGaussian Gaussian Poisson StudentT",
     "core.gates": "GATES Gate",
     "core.links": "Link NormalisedSigmoid Sigmoid Softmax TopK",
@@ -138,18 +145,19 @@ _HOMES = {
     "core.predictors": "Parameter affine",
     "core.rows": "Rows make_rows",
     "core.scores": "Activated Affine Bias Cosine Distance Quadratic Score Tempered",
-    "estimators.alerts": "BoundWarning CollinearWarning FitWarning RidgeWarning SeparatedWarning StalledWarning "
-    "StartsDisagreeWarning UnidentifiedWarning UnsoundWarning",
+    "estimators.alerts": "BoundWarning CollinearWarning FitWarning RefusedWarning RidgeWarning SeparatedWarning "
+    "StalledWarning StartsDisagreeWarning UnidentifiedWarning UnsoundWarning",
     "estimators.inference": "Inference",
     "estimators.regressor": "MixtureOfExpertsRegressor",
     "estimators.scoring": "log_likelihood_scorer",
-    "estimators.serialise": "load_model save_model",
+    "estimators.serialise": "ModelFileError load_model save_model",
     "estimators.summary_value": "Summary",
     "fit.em": "expectation_maximisation",
     "fit.least_squares": "least_squares",
     "fit.many": "Plan many_fits",
     "fit.maximum_likelihood": "maximum_likelihood",
     "fit.result": "Certificate Fit Starts",
+    "fit.spec": "FitSpec",
     "fit.status": "Status",
     "infer.identifiability": "Identifiability identify",
     "infer.information": "information",
