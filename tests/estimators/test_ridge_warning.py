@@ -74,12 +74,36 @@ def test_a_free_temperature_without_errors_is_warned_of(table):
 
 
 def test_theory_that_cannot_be_asked_is_said_in_the_summary(table, monkeypatch):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise ValueError("900 derivatives for d = 2")
 
     model = heard(table, gate=Gate(Tempered(Affine()), Softmax()), gauge="none")[2]
-    monkeypatch.setattr("gatewise.estimators.base.assess", refuse)
-    assert "Theory: not checked: 900 derivatives for d = 2" in model.summary()
+    monkeypatch.setattr("gatewise.infer.identifiability.advice.assess", refuse)
+    assert "Theory: not checked: 900 derivatives for d = 2" in str(model.summary())
     kinds, _, other = heard(table, gate=GATES["cosine"], expert=EXPERTS["linear"])
     assert kinds == []
     assert ask_theory(other.fit_, other._errors)
+
+
+def test_what_is_fixed_is_no_ridge_in_the_summary_either(table):
+    whole = {"gates.0.weight": [[1.0, 0.0], [0.0, 1.0]]}
+    part = {"gates.0.weight": [[1.0, np.nan], [np.nan, 1.0]]}
+    texts = [" ".join(str(heard(table, gate="cosine", fixed=fixed)[2].summary()).split()) for fixed in (whole, part)]
+    assert "Ridge" not in texts[0]
+    assert "not checked" not in texts[0]
+    assert "not checked: some entries of a parameter are fixed and others are not" in texts[1]
+
+
+@pytest.mark.parametrize("stage", ["shares", "information", "advise"])
+def test_a_fit_stands_before_anything_is_said_about_it(table, monkeypatch, stage):
+    def fail(*_, **__):
+        raise MemoryError(stage)
+
+    monkeypatch.setattr(f"gatewise.estimators.base.{stage}", fail)
+    model = MixtureOfExpertsRegressor(gate="cosine", n_init=4, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(MemoryError):
+            model.fit(*table)
+    assert np.isfinite(model.predict(table[0])).all()
+    assert model.fit_.log_likelihood == model.log_likelihood_

@@ -28,12 +28,9 @@ from gatewise.estimators.tables import by_name, group_labels
 from gatewise.fit.least_squares import least_squares
 from gatewise.fit.maximum_likelihood import maximum_likelihood
 from gatewise.fit.result import Fit
-from gatewise.infer.identifiability import Verdict, assess
+from gatewise.infer.identifiability import Advice, Inputs, Verdict, advise
 from gatewise.infer.information import information
 from gatewise.infer.predict import Shares, in_blocks, shares
-
-# Advice about a fit never fails it: what a check of a user's own part may raise.
-FAULTS = (ValueError, TypeError, RuntimeError, IndexError, KeyError, NotImplementedError)
 
 
 def reads_inputs(gate: Gate) -> bool:
@@ -94,11 +91,11 @@ class MixtureEstimator(Declared):
         }
         with following(self.verbose) as progress:
             fit = self._search(mixture, data.rows, given, {**search, "progress": progress})
-        errors = errors_of(information(fit, data.rows, **given))
-        self._adopt(fit, data.reader, data.flat, shares(fit.mixture, fit.measure, data.rows), errors)
+        self._adopt(fit, data.reader, data.flat)
+        self._describe(shares(fit.mixture, fit.measure, data.rows), errors_of(information(fit, data.rows, **given)))
         alert(fit, list(getattr(self, "feature_names_in_", ())), stacklevel=2)
-        if not self.fixed and ask_theory(fit, errors):  # what is fixed is no ridge
-            alert_ridge(*self._theory(), stacklevel=2)
+        if ask_theory(fit, self._errors):
+            alert_ridge(*self._theory(order=1), stacklevel=2)
         return self
 
     def _search(self, mixture: Mixture, rows: Rows, given: dict[str, Any], search: dict[str, Any]) -> Fit:
@@ -109,12 +106,9 @@ class MixtureEstimator(Declared):
         solver = "em" if self.method == "em" else "newton"
         return maximum_likelihood(mixture, rows, method=solver, max_iter=int(self.max_iter), **search, **given)
 
-    def _adopt(self, fit: Fit, reader: GateReader, flat: bool, taken: Shares, errors: Errors) -> None:
-        """Set the fitted attributes."""
-        self._reader, self._flat, self._shares, self._errors = reader, flat, taken, errors
-        values = errors.values
-        self.standard_errors_ = None if values is None else {path: value.numpy() for path, value in values.items()}
-        self.standard_errors_reason_ = errors.reason
+    def _adopt(self, fit: Fit, reader: GateReader, flat: bool) -> None:
+        """Set the attributes of the fit itself, before anything is said about it."""
+        self._reader, self._flat = reader, flat
         self.fit_, self.mixture_, self.measure_ = fit, fit.mixture, fit.measure
         self.log_likelihood_, self.status_ = fit.log_likelihood, fit.status
         self.sse_ = fit.sse
@@ -124,6 +118,13 @@ class MixtureEstimator(Declared):
         self.n_outputs_ = next(iter(fit.measure.experts.values())).shape[fit.mixture.depth]
         for name, value in natural(fit.mixture, fit.measure, flat).items():
             setattr(self, name, value)
+
+    def _describe(self, taken: Shares, errors: Errors) -> None:
+        """Set what is computed about a fit: shares of the experts, standard errors or why there are none."""
+        self._shares, self._errors = taken, errors
+        values = errors.values
+        self.standard_errors_ = None if values is None else {path: value.numpy() for path, value in values.items()}
+        self.standard_errors_reason_ = errors.reason
 
     def _columns(self, X: Any, gate_X: Any) -> tuple[Columns, Columns]:
         """Check inputs of a prediction and return those of experts and gates."""
@@ -296,14 +297,20 @@ class MixtureEstimator(Declared):
         gate_inputs = list(self._reader.names or fallback)
         gates = [describe(gate) for gate in options.gates(self.gate, self.mixture_.depth)]
         criteria = self.aic(), self.bic(), self.icl()
-        theory = self._theory()[1]
+        theory = self._theory().words
         return summary(self.fit_, self._shares, self._errors, gates, inputs, gate_inputs, criteria, theory)
 
-    def _theory(self) -> tuple[Verdict, str]:
-        """Return what identifiability says of the fitted mixture, or why it was not checked, with words."""
-        estimator, own = "ls" if self.fit_.sse is not None else "ml", self._reader.given or self._reader.chosen
-        try:
-            found = assess(self.mixture_, estimator, self.gauge, self.n_outputs_, bool(own))
-        except FAULTS as cause:  # a part of one's own that is made for one number of features, say
-            return Verdict.undecided, f"not checked: {cause}"
-        return found.verdict, found.words
+    def _theory(self, order: int = 2) -> Advice:
+        """Return what identifiability says of the fitted mixture, or why it was not checked, with words.
+
+        What was given as fixed is not estimated, and so no ridge; the check knows whole parameters only.
+        """
+        d, reader = self.n_features_in_, self._reader
+        inputs = Inputs(d, tuple(range(d, d + reader.count)) if reader.given else reader.chosen)
+        estimator = "ml" if self.fit_.sse is None else "ls"
+        whole = {path: not bool(np.isnan(np.asarray(value, float)).any()) for path, value in (self.fixed or {}).items()}
+        held = sorted(path for path, all_ in whole.items() if all_)
+        found = advise(self.mixture_, estimator, self.gauge, inputs, self.n_outputs_, held, order)
+        if found.verdict is Verdict.ridge and not all(whole.values()):
+            return Advice(Verdict.undecided, "not checked: some entries of a parameter are fixed and others are not")
+        return found

@@ -175,7 +175,8 @@ def _estimator(content: Mapping[str, Any]) -> MixtureOfExpertsRegressor:
     if data["feature_names_in"] is not None:
         estimator.feature_names_in_ = np.array(data["feature_names_in"], dtype=object)
     errors = _errors(result.get("standard_errors"), measure)
-    estimator._adopt(fit, reader, bool(data["one_dimensional_y"]), Shares(**decode(data["responsibilities"])), errors)
+    estimator._adopt(fit, reader, bool(data["one_dimensional_y"]))
+    estimator._describe(Shares(**decode(data["responsibilities"])), errors)
     return estimator
 
 
@@ -220,5 +221,6 @@ def _of_fit(fit: Fit) -> MixtureOfExpertsRegressor:
     estimator.n_features_in_ = d
     q = next(iter(fit.measure.experts.values())).shape[mixture.depth]
     unknown = Shares(float("nan"), torch.full((mixture.n_leaves,), torch.nan, dtype=torch.float64))
-    estimator._adopt(fit, GateReader(gate_d != d, None, gate_d, None), q == 1, unknown, Errors(None, UNKNOWN))
+    estimator._adopt(fit, GateReader(gate_d != d, None, gate_d, None), q == 1)
+    estimator._describe(unknown, Errors(None, UNKNOWN))
     return estimator

@@ -20,6 +20,8 @@ from gatewise.infer.identifiability.result import Identifiability
 from gatewise.infer.identifiability.verdict import Verdict
 
 FEATURES = 2  # inputs that show every relation that there is with more
+OUTPUTS, TRIALS = 3, 5  # responses and trials beyond which more of them tell nothing new
+ORDER = 2  # highest order of derivatives
 
 
 def identify(
@@ -133,7 +135,8 @@ def _identify(
     include_bias: bool | None = None,
     family: str | Family | None = None,
     outputs: int = 1,
-    gate_d: int | None = None,
+    gate_inputs: Sequence[int] | None = None,
+    shared: Sequence[str] = (),
     **plan: Any,
 ) -> Identifiability:
     """Check an atom of core objects, of several responses too; see `identify`."""
@@ -159,21 +162,27 @@ def _identify(
         include_bias=include_bias,
         title=title + ("maximum likelihood" if estimator == "ml" else "least squares"),
         outputs=outputs,
-        gate_d=gate_d,
+        gate_inputs=gate_inputs,
+        shared=shared,
     )
     return identify_atom(atom, **plan)
 
 
-MANY = 3  # outputs beyond which more of them tell nothing new
-
-
 def assess(
-    mixture: Mixture, estimator: str = "ml", gauge: str = "fixed", outputs: int = 1, gate_inputs: bool = False
+    mixture: Mixture,
+    estimator: str = "ml",
+    gauge: str = "fixed",
+    outputs: int = 1,
+    gate_inputs: Sequence[int] | None = None,
+    *,
+    d: int = FEATURES,
+    held: Sequence[str] = (),
+    order: int = ORDER,
 ) -> Identifiability:
-    """Check a mixture as it is fitted, with two features, and return the finding that matters.
+    """Check a mixture as it is fitted, and return the finding that matters.
 
     What parts hold for single features (the scales of standardised inputs) is left out: it changes units, and no
-    relation between derivatives depends on these. So the check costs the same for any number of features.
+    relation between derivatives depends on these.
 
     One atom at second order where over-specified experts can share a true one (softmax-type gates), at first order for
     gates of general slopes without a free shift, such as sigmoid; and two atoms at first order, which is what is
@@ -188,8 +197,14 @@ def assess(
     outputs : int
         Number of responses. Several binary ones, or counts out of several trials, tell classes apart that one cannot;
         of a Gaussian or Student's t one is enough, and no more than three of others are taken.
-    gate_inputs : bool
-        Whether the gates have inputs of their own.
+    gate_inputs : sequence of int, optional
+        The inputs of the gates by number, when they are not those of the experts, which are 0 to d - 1.
+    d : int
+        Number of inputs of the experts.
+    held : sequence of str
+        Paths of parameters that are not estimated, such as ``gates.0.weight``.
+    order : {1, 2}
+        1 finds ridges alone, at less cost, with one sample of points for each draw of the parameters.
 
     Raises
     ------
@@ -211,17 +226,33 @@ def assess(
         mixture,
         gates=tuple(gate.plain() for gate in mixture.gates),
         expert=cast(Expert, mixture.expert.plain()),
-        family=MeanOnly() if estimator == "ls" else mixture.family,
+        family=MeanOnly() if estimator == "ls" else _of_few_trials(mixture.family),
+        branching=tuple(min(branches, 2) for branches in mixture.branching),  # atoms do not know how many there are
     )
-    alone = estimator == "ls" or mixture.family.location_scale
-    return _assess(plain, estimator, gauge, 1 if alone else min(outputs, MANY), gate_inputs)
+    count = 1 if estimator == "ls" or mixture.family.location_scale else min(outputs, OUTPUTS)
+    inputs = None if gate_inputs is None else tuple(gate_inputs)
+    return _assess(plain, estimator, gauge, count, inputs, d, tuple(held), order)
+
+
+def _of_few_trials(family: Family) -> Family:
+    """Return a binomial family of no more trials than the check needs; densities of many vanish nearly everywhere."""
+    trials = getattr(family, "trials", None)
+    return family if trials is None else cast(Family, replace(cast(Any, family), trials=min(trials, TRIALS)))
 
 
 @lru_cache(maxsize=256)
-def _assess(mixture: Mixture, estimator: str, gauge: str, outputs: int, gate_inputs: bool) -> Identifiability:
-    deep = mixture.depth > 1
-    held = [
-        f"gates.{level}.{name}" if deep else name
+def _assess(
+    mixture: Mixture,
+    estimator: str,
+    gauge: str,
+    outputs: int,
+    gate_inputs: tuple[int, ...] | None,
+    d: int,
+    held: tuple[str, ...],
+    order: int,
+) -> Identifiability:
+    by_gauge = [
+        f"gates.{level}.{name}"
         for level, one in enumerate(mixture.gates)
         for name in (one.held() if gauge == "fixed" else ())
     ]
@@ -229,11 +260,20 @@ def _assess(mixture: Mixture, estimator: str, gauge: str, outputs: int, gate_inp
     one = Gaussian() if isinstance(mixture.family, FullGaussian) else mixture.family  # of one response
     if one.outputs(2 * outputs) == outputs:
         raise ValueError("the number of trials differs by row, and with it what the data can tell apart")
-    family = one if estimator == "ml" else None
-    own = FEATURES if gate_inputs else None
-    parts = mixture.gates, mixture.expert, estimator
-    check = partial(_identify, *parts, held=held, family=family, outputs=outputs, gate_d=own)
-    single, pair = check(order=2 if free_shift else 1), check(order=1, atoms=2)
+    check = partial(
+        _identify,
+        mixture.gates,
+        mixture.expert,
+        estimator,
+        d=d,
+        held=(*by_gauge, *(path for path in held if one is mixture.family or not path.startswith("family."))),
+        family=one if estimator == "ml" else None,
+        outputs=outputs,
+        gate_inputs=gate_inputs,
+        shared=mixture.shared,
+        samples=order,
+    )
+    single, pair = check(order=order if free_shift else 1), check(order=1, atoms=2)
     return pair if pair.verdict is Verdict.ridge and single.verdict is not Verdict.ridge else single
 
 
