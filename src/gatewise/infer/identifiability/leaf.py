@@ -35,6 +35,7 @@ class Slot:
     spec: Parameter
     bias: bool = False  # whether it is added to the score of a branch, outside everything else
     children: int = 1  # outputs of the expert
+    squared: bool = False  # whether its entry is the square: the variance of a Gaussian, for its standard deviation
 
     @property
     def home(self) -> str:
@@ -58,11 +59,6 @@ class Slot:
         """Number of entries."""
         return prod(self.shape)
 
-    @property
-    def squared(self) -> bool:
-        """Whether the entry is the square of the parameter: the variance of a Gaussian, for its standard deviation."""
-        return self.part == FAMILY and self.path.endswith("variance") and self.spec.role == "scale"
-
     def values(self, theta: Tensor) -> Tensor:
         """Return the parameter of the only branch, or of the only leaf without batch, from its entries."""
         own = theta.sqrt() if self.squared else theta
@@ -82,8 +78,8 @@ def slots(
     found += [Slot(EXPERT, key, key, spec, False, outputs) for key, spec in expert.parameters(d).items()]
     if family is not None:
         for key, spec in family.parameters(outputs).items():
-            path = "variance" if family.closed_scale and spec.role == "scale" else key
-            found.append(Slot(FAMILY, key, path, spec, False, outputs))
+            squared = family.closed_scale and spec.role == "scale"
+            found.append(Slot(FAMILY, key, "variance" if squared else key, spec, False, outputs, squared))
     return _apart(found)
 
 
