@@ -11,6 +11,8 @@ from gatewise.core.gates import GATES, Gate
 from gatewise.core.links import Softmax
 from gatewise.core.scores import Affine, Tempered
 from gatewise.estimators.alerts import FitWarning, RidgeWarning, UnidentifiedWarning, ask_theory
+from gatewise.fit.spec import FitSpec
+from gatewise.infer.identifiability import Verdict
 
 
 @pytest.fixture(scope="module")
@@ -74,12 +76,55 @@ def test_a_free_temperature_without_errors_is_warned_of(table):
 
 
 def test_theory_that_cannot_be_asked_is_said_in_the_summary(table, monkeypatch):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise ValueError("900 derivatives for d = 2")
 
     model = heard(table, gate=Gate(Tempered(Affine()), Softmax()), gauge="none")[2]
-    monkeypatch.setattr("gatewise.estimators.base.assess", refuse)
-    assert "Theory: not checked: 900 derivatives for d = 2" in model.summary()
+    monkeypatch.setattr("gatewise.infer.identifiability.advice.assess", refuse)
+    assert "Theory: not checked: 900 derivatives for d = 2" in str(model.summary())
     kinds, _, other = heard(table, gate=GATES["cosine"], expert=EXPERTS["linear"])
     assert kinds == []
     assert ask_theory(other.fit_, other._errors)
+
+
+def test_what_is_fixed_is_no_ridge_in_the_summary_either(table):
+    whole = {"gates.0.weight": [[1.0, 0.0], [0.0, 1.0]]}
+    part = {"gates.0.weight": [[1.0, np.nan], [np.nan, 1.0]]}
+    texts = [" ".join(str(heard(table, gate="cosine", fixed=fixed)[2].summary()).split()) for fixed in (whole, part)]
+    assert "Ridge" not in texts[0]
+    assert "not checked" not in texts[0]
+    assert "not checked: some entries of a parameter are fixed and others are not" in texts[1]
+
+
+def test_what_is_tied_is_no_ridge(table):
+    ties = (("gates.0.weight[0,0,0]", "gates.0.weight[0,1,1]"),)
+    model = heard(table, gate="cosine")[2]
+    assert model._theory().verdict is Verdict.ridge
+    model.fit_ = model.fit_._replace(spec=FitSpec(ties=ties))
+    assert model._theory() == (Verdict.undecided, "not checked: some parameters are tied")
+
+
+@pytest.mark.parametrize("fault", [MemoryError, OSError, UserWarning])
+def test_a_fit_stands_whatever_happens_to_what_is_said_about_it(table, monkeypatch, fault):
+    def fail(*_, **__):
+        raise fault("of a part of one's own")
+
+    monkeypatch.setattr("gatewise.infer.identifiability.advice.assess", fail)
+    model = heard(table, gate="cosine")[2]
+    assert np.isfinite(model.predict(table[0])).all()
+    assert model.fit_.log_likelihood == model.log_likelihood_
+    assert f"Theory: not checked: {fault.__name__}: of a part" in str(model.summary())
+
+
+@pytest.mark.parametrize("stage", ["shares", "information"])
+def test_nothing_is_set_before_all_of_a_fit_is_known(table, monkeypatch, stage):
+    def fail(*_, **__):
+        raise MemoryError(stage)
+
+    model = heard(table)[2]
+    before = model.fit_
+    monkeypatch.setattr(f"gatewise.estimators.base.{stage}", fail)
+    with pytest.raises(MemoryError):
+        model.set_params(n_experts=1).fit(*table)
+    assert model.fit_ is before
+    assert model.standard_errors_ is not None

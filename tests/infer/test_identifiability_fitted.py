@@ -1,7 +1,7 @@
 """Identifiability of mixtures as they are fitted: any number of features and outputs, and parts of any name."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from gatewise.core.gates import GATES, Gate
 from gatewise.core.mixture import Mixture
 from gatewise.core.predictors import Frame, Parameter
 from gatewise.core.scores import Score
-from gatewise.infer.identifiability import Verdict, assess
+from gatewise.infer.identifiability import MixtureInputs, Verdict, advise, assess, identify
 from gatewise.testing.renamed import renamed
 
 SMOOTH = {name: gate for name, gate in GATES.items() if gate.link.smooth}
@@ -83,11 +83,67 @@ def test_a_latent_class_analysis_has_errors_and_no_ridge():
 
 def test_gates_with_inputs_of_their_own_do_not_trade_slopes_with_experts():
     mixture = Mixture((GATES["softmax"],), (2,))
-    shared, own = assess(mixture), assess(mixture, gate_inputs=True)
+    shared, own = assess(mixture), assess(mixture, gate_inputs=(2, 3))
     assert "d2u/dweight dintercept = du/dcoef" in shared.equations
     assert own.d == 4
     assert "coef" not in own.parameters
     assert "coef" in shared.parameters
+
+
+def test_gates_that_read_some_columns_trade_slopes_on_these_alone():
+    found = assess(Mixture((GATES["softmax"],), (2,)), gate_inputs=(0,))
+    assert "d2u/dweight[0] dintercept = du/dcoef[0]" in found.equations
+    assert not any(one.endswith("du/dcoef[1]") for one in found.equations)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "few"),
+    [
+        (MixtureInputs(1), MixtureInputs(1)),
+        (MixtureInputs(5), MixtureInputs(2)),
+        (MixtureInputs(1, (1, 2, 3)), MixtureInputs(1, (1, 2))),
+        (MixtureInputs(3, (3,)), MixtureInputs(2, (2,))),
+        (MixtureInputs(5, (0, 3, 4)), MixtureInputs(3, (0, 1))),
+        (MixtureInputs(2, (1, 0)), MixtureInputs(2, (0, 1))),
+        (MixtureInputs(1, (0,)), MixtureInputs(1, (0,))),
+    ],
+    ids=str,
+)
+def test_few_inputs_overlap_as_the_many_do(inputs, few):
+    assert inputs.few == few
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("expert", EXPERTS)
+@pytest.mark.parametrize("name", SMOOTH)
+def test_two_inputs_show_what_three_do(name, expert):
+    gate = SMOOTH[name]
+    mixture = Mixture((gate,), (2,), EXPERTS[expert])
+    few, many = (assess(mixture, estimator_of(gate), d=d) for d in (2, 3))
+    assert few.verdict is many.verdict
+    assert (few.parameters, few.unidentified) == (many.parameters, many.unidentified)
+
+
+def test_experts_of_several_kinds_are_checked_one_by_one():
+    experts = EXPERTS["linear"], EXPERTS["constant"], EXPERTS["linear"]
+    several = Mixture((GATES["softmax"],), (3,), experts)
+    assert assess(several) == assess(Mixture((GATES["softmax"],), (2,)))
+    assert assess(several, held=("experts.intercept",)).parameters == ()
+    with pytest.raises(ValueError, match="parameters that only some experts have are fixed"):
+        assess(several, held=("experts.coef",))
+    assert assess(replace(several, gates=(GATES["cosine"],))).verdict is Verdict.ridge
+
+
+def test_families_of_several_kinds_are_checked_one_by_one():
+    several = Mixture((GATES["softmax"],), (2,), family=(FAMILIES["gaussian"], FAMILIES["student-t"]))
+    assert assess(several).verdict is Verdict.interaction
+
+
+def test_many_trials_are_no_reason_to_find_nothing():
+    few, many = (
+        assess(Mixture((GATES["constant"],), (2,), EXPERTS["constant"], Binomial(trials=n))) for n in (5, 30000)
+    )
+    assert few.verdict is many.verdict is Verdict.strong
 
 
 def test_trials_that_differ_by_row_are_not_decided():
@@ -97,24 +153,75 @@ def test_trials_that_differ_by_row_are_not_decided():
 
 
 @dataclass(frozen=True)
-class Fixed(Score):
-    """A score that is made for five features and nothing else."""
+class Made(Score):
+    """An affine score that is made for five features, with weights of its own for each."""
+
+    fault: str = "size"
 
     def parameters(self, d):
         return {"push": Parameter((d,), "slope"), "level": Parameter((), "intercept")}
 
     def __call__(self, params, x):
         scale = torch.arange(1.0, 6.0, dtype=x.dtype)[:, None]
+        if x.shape[-2] != 5:
+            raise FAULTS.get(self.fault, RuntimeError)(self.fault)
         return params["push"] @ (x / scale) + params["level"][..., None]
 
 
-def test_advice_never_fails_a_fit():
+FAULTS = {
+    "assert": AssertionError,
+    "index": IndexError,
+    "divide": ZeroDivisionError,
+    "linalg": torch.linalg.LinAlgError,
+}
+
+
+@dataclass(frozen=True)
+class Once(Made):
+    """The same, with a derivative of torch that has no derivative."""
+
+    def __call__(self, params, x):
+        return First.apply(super().__call__(params, x))
+
+
+class First(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, value):
+        return value.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        return gradient
+
+
+@pytest.mark.parametrize("fault", ["size", *FAULTS])
+def test_a_part_made_for_the_features_of_the_data_is_checked_with_these(fault):
+    mixture = Mixture((Gate(Made(fault)),), (2,))
+    found = advise(mixture, "ml", "fixed", MixtureInputs(5))
+    assert found.verdict is identify("softmax", "linear").verdict
+    assert "Checked with" not in found.words
+    assert advise(Mixture((GATES["softmax"],), (2,)), "ml", "fixed", MixtureInputs(5)).words.endswith(
+        "Checked with 2 of 5 inputs."
+    )
+
+
+@pytest.mark.parametrize("fault", ["size", *FAULTS])
+def test_what_no_number_of_features_suits_is_said_in_words(fault):
+    found = advise(Mixture((Gate(Made(fault)),), (2,)), "ml", "fixed", MixtureInputs(4))
+    assert found.verdict is Verdict.undecided
+    assert found.words.startswith("not checked: ")
+    assert fault in found.words
+
+
+@pytest.mark.parametrize("part", [Made(), Made("assert"), Once()], ids=["size", "assert", "once"])
+def test_advice_never_fails_a_fit(part):
     rng = np.random.default_rng(1)
     x = rng.normal(size=(120, 5))
     y = np.where(rng.random(120) < 1 / (1 + np.exp(-2 * x[:, 0])), x[:, 1], 3 - x[:, 2]) + 0.3 * rng.normal(size=120)
-    model = MixtureOfExpertsRegressor(2, Gate(Fixed()), n_init=3, random_state=0, standardize=False)
+    model = MixtureOfExpertsRegressor(2, Gate(part), n_init=2, random_state=0, standardize=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model.fit(x, y)
     assert np.isfinite(model.predict(x)).all()
-    assert "not checked" in " ".join(str(model.summary()).split())
+    assert "Theory:" in str(model.summary())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from math import log, prod
@@ -36,12 +37,9 @@ from gatewise.fit.result import Fit
 from gatewise.fit.spec import FitSpec
 from gatewise.fit.status import Status
 from gatewise.fit.torch_state import standard_torch
-from gatewise.infer.identifiability import Verdict, assess
+from gatewise.infer.identifiability import Advice, MixtureInputs, Verdict, advise
 from gatewise.infer.information import information
 from gatewise.infer.predict import Shares, in_blocks, shares
-
-# Advice about a fit never fails it: what a check of a user's own part may raise.
-FAULTS = (ValueError, TypeError, RuntimeError, IndexError, KeyError, NotImplementedError)
 
 SEEN = ("n_features_in_", "feature_names_in_")
 OWN_STATE = ("random_state", "verbose")  # what these hold goes on changing, and no method of a fitted model reads it
@@ -148,8 +146,8 @@ class MixtureEstimator(Declared):
         self._adopt(fit, data.reader, data.flat, shares(fit.mixture, fit.measure, data.rows), errors, given)
         alert(fit, list(getattr(self, "feature_names_in_", ())), stacklevel=2)
         alert_data(fit, data.rows, stacklevel=2)
-        if not spec.fixed and ask_theory(fit, errors):  # what is fixed is no ridge
-            alert_ridge(*self._theory(), stacklevel=2)
+        if ask_theory(fit, errors):
+            alert_ridge(*self._theory(order=1), stacklevel=2)
         return self
 
     def _search(self, mixture: Mixture, rows: Rows, spec: FitSpec, search: dict[str, Any]) -> Fit:
@@ -409,24 +407,47 @@ class MixtureEstimator(Declared):
         gate_inputs = list(self._reader.names or fallback)
         gates = [describe(gate) for gate in options.gates(self._given.gate, self.mixture_.depth)]
         criteria = self.aic(), self.bic(), self.icl()
-        theory = self._theory()[1]
+        theory = self._theory().words
         return summary(self.fit_, self._shares, self._errors, gates, inputs, gate_inputs, criteria, theory)
 
-    def _theory(self) -> tuple[Verdict, str]:
-        """Return what identifiability says of the fitted mixture, or why it was not checked, with words."""
-        mixture, own = self.mixture_, self._reader.given or self._reader.chosen
+    def _theory(self, order: int = 2) -> Advice:
+        """Return what identifiability says of the fitted mixture, or why it was not checked, with words.
+
+        What was fixed is not estimated, and so no ridge; the check knows whole parameters only.
+        """
+        mixture, spec, d, reader = self.mixture_, self.fit_.spec, self.n_features_in_, self._reader
         kept = gated_levels(mixture.gates, mixture.branching)
         if not kept:
-            return Verdict.undecided, "one expert, and no gate: there is nothing that it could be confused with"
+            words = "one expert, and no gate: there is nothing that it could be confused with"
+            return Advice(Verdict.undecided, words)
         told = replace(
             mixture, gates=tuple(mixture.gates[i] for i in kept), branching=tuple(mixture.branching[i] for i in kept)
         )
-        estimator = "ls" if self.fit_.sse is not None else "ml"
-        try:
-            found = assess(told, estimator, self._given.gauge, self.n_outputs_, bool(own))
-        except FAULTS as cause:  # a part of one's own that is made for one number of features, say
-            return Verdict.undecided, f"not checked: {cause}"
-        return found.verdict, found.words
+        inputs = MixtureInputs(d, tuple(range(d, d + reader.count)) if reader.given else reader.chosen)
+        whole = {path: not bool(value.isnan().any()) for path, value in spec.fixed.items()}
+        held = sorted(told_path(path, kept) for path, all_ in whole.items() if all_ and told_path(path, kept))
+        estimator = "ml" if self.fit_.sse is None else "ls"
+        found = advise(told, estimator, spec.gauge, inputs, self.n_outputs_, held, order)
+        if found.verdict is Verdict.ridge and not all(whole.values()):
+            return Advice(Verdict.undecided, "not checked: some entries of a parameter are fixed and others are not")
+        if found.verdict is Verdict.ridge and spec.ties:
+            return Advice(Verdict.undecided, "not checked: some parameters are tied")
+        return found
+
+
+def told_path(path: str, kept: Sequence[int]) -> str:
+    """Return the path of a parameter where some levels of gates are left out; empty where its own level is.
+
+    Examples
+    --------
+    >>> told_path("gates.2.weight", (0, 2)), told_path("gates.1.weight", (0, 2)), told_path("experts.coef", (0, 2))
+    ('gates.1.weight', '', 'experts.coef')
+    """
+    room, _, rest = path.partition(".")
+    if room != "gates":
+        return path
+    level, _, name = rest.partition(".")
+    return f"gates.{kept.index(int(level))}.{name}" if int(level) in kept else ""
 
 
 def light(rows: Rows, how: str) -> str:

@@ -1,5 +1,6 @@
 """Which parameters can be told apart, and which rates that allows: a numerical check for any gate and any expert."""
 
+from gatewise.infer.identifiability.advice import Advice, MixtureInputs, advise
 from gatewise.infer.identifiability.atoms import Atom
 from gatewise.infer.identifiability.check import identify_atom
 from gatewise.infer.identifiability.compose import assess, identify
@@ -8,4 +9,16 @@ from gatewise.infer.identifiability.relations import Relation
 from gatewise.infer.identifiability.result import Identifiability
 from gatewise.infer.identifiability.verdict import Verdict
 
-__all__ = ["Atom", "Identifiability", "Relation", "Verdict", "assess", "identify", "identify_atom", "leaf_atom"]
+__all__ = [
+    "Advice",
+    "Atom",
+    "Identifiability",
+    "MixtureInputs",
+    "Relation",
+    "Verdict",
+    "advise",
+    "assess",
+    "identify",
+    "identify_atom",
+    "leaf_atom",
+]

@@ -45,6 +45,12 @@ class Atom(NamedTuple):
         Whether several fitted atoms can add up to a true one, so that second order counts.
     title : str
         What the atom stands for, in words.
+    factors : tuple of tuple of str
+        Groups of entries, first the bias of a gate, or an empty name where there is none, then the other entries of
+        that gate. A bias in front of weights that sum to one multiplies the atom and is left out, so a direction of the
+        others that does the same is no parameter of its own.
+    shared : tuple of str
+        Entries that all atoms have in common.
     """
 
     function: Function
@@ -56,3 +62,5 @@ class Atom(NamedTuple):
     response: Callable[[torch.Generator, int], Tensor] = normal_response
     splits: bool = True
     title: str = "an atom of one's own"
+    factors: tuple[tuple[str, ...], ...] = ()
+    shared: tuple[str, ...] = ()

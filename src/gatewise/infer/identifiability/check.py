@@ -3,55 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
-
-import numpy as np
-import torch
-from torch import Tensor
 
 from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.identifiability.atoms import Atom
-from gatewise.infer.identifiability.columns import Derivative, columns_of, free_entries, triangle
-from gatewise.infer.identifiability.rank import Rank, rank
+from gatewise.infer.identifiability.columns import Derivative, free_entries
+from gatewise.infer.identifiability.draws import Draw, Plan, draws_of, picked
 from gatewise.infer.identifiability.relations import Relation, relations
 from gatewise.infer.identifiability.result import Identifiability
 from gatewise.infer.identifiability.verdict import Verdict
 
 PER_COLUMN = 100  # rows per derivative
 FEWEST, MOST = 1000, 700  # rows; derivatives
-
-
-class Plan(NamedTuple):
-    """What is drawn and tested: the atom, how often, at which order, at how many points."""
-
-    atom: Atom
-    order: int
-    atoms: int
-    shared_gate: bool
-    seed: int
-    draws: int
-    samples: int
-    rows: int
-    columns: tuple[Derivative, ...]
-
-
-class Draw(NamedTuple):
-    """One draw of parameters and points.
-
-    Attributes
-    ----------
-    thetas : tuple of Tensor
-        Parameters, one vector per atom.
-    whole, first : Rank
-        Of all columns, and of the first derivatives.
-    ridges : tuple of Rank
-        Of the first derivatives with the gate of one level only, for every level.
-    """
-
-    thetas: tuple[Tensor, ...]
-    whole: Rank
-    first: Rank
-    ridges: tuple[Rank, ...]
 
 
 def identify_atom(
@@ -107,17 +69,16 @@ def identify_atom(
         raise ValueError(
             "shared_gate=True compares two atoms with equal gates: give atoms=2, and an atom with `levels`"
         )
-    columns = tuple(columns_of(atom, order, atoms))
-    if len(columns) > MOST:
-        raise ValueError(
-            f"{len(columns)} derivatives for d = {atom.d}: at most {MOST} are compared; relations show with fewer "
-            "features"
-        )
-    count = max(FEWEST, PER_COLUMN * len(columns)) if rows is None else whole_number("rows", rows, len(columns))
     times = whole_number("draws", draws, 1), whole_number("samples", samples, 1)
-    plan = Plan(atom, order, atoms, shared_gate, whole_number("seed", seed, 0), *times, count, columns)
+    plan = Plan(atom, order, atoms, shared_gate, whole_number("seed", seed, 0), *times, FEWEST)
+    count = len(plan.columns)
+    if count > MOST:
+        raise ValueError(
+            f"{count} derivatives for d = {atom.d}: at most {MOST} are compared; relations show with fewer features"
+        )
+    plan = plan._replace(rows=max(FEWEST, PER_COLUMN * count) if rows is None else whole_number("rows", rows, count))
     with standard_torch():
-        return _result(plan, *_draws(plan))
+        return _result(plan, *draws_of(plan))
 
 
 def whole_number(name: str, value: object, least: int) -> int:
@@ -127,65 +88,14 @@ def whole_number(name: str, value: object, least: int) -> int:
     return value
 
 
-def _draws(plan: Plan) -> tuple[list[Draw], list[Draw]]:
-    """Draw parameters until enough have clear spectra at all samples of points; return these and the others."""
-    clear: list[Draw] = []
-    refused: list[Draw] = []
-    for t in range(2 * plan.draws):
-        made = [_draw(plan, t, s) for s in range(plan.samples)]
-        (clear if all(map(_decided, made)) else refused).extend(made)
-        if len(clear) == plan.draws * plan.samples:
-            break
-    return clear, refused
-
-
-def _draw(plan: Plan, t: int, s: int) -> Draw:
-    at_parameters, at_points = _generator(plan.seed, 0, t), _generator(plan.seed, 1, t, s)
-    thetas = [_theta(plan.atom, at_parameters) for _ in range(plan.atoms)]
-    gates = [name for level in plan.atom.levels for name in level]
-    if plan.shared_gate:
-        common = torch.tensor([name in gates for name in plan.atom.names])
-        thetas = [torch.where(common, thetas[0], theta) for theta in thetas]
-    upper = triangle(plan.atom, thetas, plan.order, plan.rows, at_points)
-    first = [c for c, derivative in enumerate(plan.columns) if derivative.first]
-    ridges = []
-    for level in plan.atom.levels if len(plan.atom.levels) > 1 else (gates,):
-        others = set(gates) - set(level)
-        ridges.append(_rank_of(upper, [c for c in first if plan.columns[c].entries[0] not in others]))
-    return Draw(tuple(thetas), rank(upper), _rank_of(upper, first), tuple(ridges))
-
-
-def _theta(atom: Atom, generator: torch.Generator) -> Tensor:
-    theta = atom.draw(generator)
-    if theta.shape != (len(atom.names),) or theta.dtype != torch.float64:
-        raise ValueError(
-            f"the atom drew {tuple(theta.shape)} parameters of {theta.dtype}, it names {len(atom.names)}: draw one "
-            "float64 number per name"
-        )
-    return theta
-
-
-def _rank_of(upper: Tensor, chosen: Sequence[int]) -> Rank:
-    """Return the rank of some columns, with its masks in places of all columns."""
-    found = rank(upper[:, chosen])
-    null = upper.new_zeros(found.nullity, upper.shape[1])
-    null[:, chosen] = found.null
-    return found._replace(null=null)
-
-
-def _generator(seed: int, *key: int) -> torch.Generator:
-    state = np.random.SeedSequence(seed, spawn_key=key).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state) >> 1)
-
-
 def _result(plan: Plan, clear: Sequence[Draw], refused: Sequence[Draw]) -> Identifiability:
     draws = clear or refused
     lead, columns = draws[0], plan.columns
     doubt = _doubt(plan, clear)
-    involved = _picked(columns, lead.whole.involved)
+    involved = picked(columns, lead.whole.involved)
     firsts = _parameters(plan.atom, [c for c in involved if c.first])
-    ridge = _picked(columns, torch.stack([one.involved for one in lead.ridges]).any(0))
-    dependent = _picked(columns, lead.first.involved)
+    idle = [Derivative((name,)) for name in lead.idle]
+    unidentified = _parameters(plan.atom, [*lead.ridge, *idle])
     found: list[Relation] = []
     if not doubt:
         once = draws[:: plan.samples]
@@ -200,29 +110,34 @@ def _result(plan: Plan, clear: Sequence[Draw], refused: Sequence[Draw]) -> Ident
         d=plan.atom.d,
         shared_gate=plan.shared_gate,
         estimated=_parameters(plan.atom, columns),
-        columns=tuple(c.label for c in _picked(columns, ~lead.whole.zero)),
-        zero=tuple(c.label for c in _picked(columns, lead.whole.zero)),
+        columns=tuple(c.label for c in picked(columns, ~lead.whole.zero)),
+        zero=tuple(c.label for c in picked(columns, lead.whole.zero)),
         nullity=lead.whole.nullity,
-        first_nullity=lead.first.nullity,
+        first_nullity=lead.first.rank.nullity,
         kept=min(draw.whole.kept for draw in draws),
         dropped=max(draw.whole.dropped for draw in draws),
         involved=tuple(c.label for c in involved),
         parameters=firsts,
         splits=plan.atom.splits,
         partners=tuple(name for name in taking if name not in firsts),
-        dependent=_parameters(plan.atom, dependent),
-        unidentified=_parameters(plan.atom, ridge),
+        dependent=_parameters(plan.atom, [*lead.first.involved, *lead.ridge, *idle]),
+        unidentified=unidentified,
+        idle=_parameters(plan.atom, idle),
         relations=tuple(found),
         nullities=tuple(draw.whole.nullity for draw in draws),
         replaced=len(refused) // plan.samples,
         rows=plan.rows,
         doubt=doubt,
-        verdict=Verdict.undecided if doubt else _verdict(plan, bool(ridge), bool(firsts)),
+        verdict=Verdict.undecided if doubt else _verdict(plan, bool(unidentified), bool(firsts)),
     )
 
 
 def _doubt(plan: Plan, clear: Sequence[Draw]) -> str:
     """Return why nothing can be decided, or nothing."""
+    if any(draw.empty for draw in clear):
+        return "the atom is zero at all points of a draw"
+    if silent := _parameters(plan.atom, [Derivative((name,)) for draw in clear for name in draw.silent]):
+        return f"torch finds no derivative in {', '.join(silent)}, on which the atom depends"
     found = len(clear) // plan.samples
     if found < plan.draws:
         return f"of {2 * plan.draws} draws of the parameters {found} gave singular values with a clear gap"
@@ -240,19 +155,11 @@ def _verdict(plan: Plan, ridge: bool, tied: bool) -> Verdict:
     return Verdict.weak if tied or plan.order == 1 else Verdict.strong
 
 
-def _decided(draw: Draw) -> bool:
-    return all(one.decided for one in (draw.whole, draw.first, *draw.ridges))
-
-
 def _fingerprint(plan: Plan, draw: Draw) -> tuple[object, ...]:
     """Return what all draws have to agree on: what vanishes, the nullities, the first derivatives involved."""
-    taking = tuple(c.label for c in _picked(plan.columns, draw.whole.involved) if c.first)
-    nullities = (draw.whole.nullity, draw.first.nullity, *(one.nullity for one in draw.ridges))
+    taking = tuple(c.label for c in picked(plan.columns, draw.whole.involved) if c.first)
+    nullities = (draw.whole.nullity, draw.first.rank.nullity, *(one.rank.nullity for one in draw.ridges))
     return tuple(draw.whole.zero.tolist()), nullities, taking
-
-
-def _picked(columns: Sequence[Derivative], mask: Tensor) -> list[Derivative]:
-    return [column for column, here in zip(columns, mask.tolist(), strict=True) if here]
 
 
 def _values(plan: Plan, draw: Draw) -> dict[str, float]:

@@ -139,10 +139,11 @@ def _directions(value: Tensor, entries: Tensor) -> list[Tensor]:
 
 
 def triangle(atom: Atom, thetas: Sequence[Tensor], order: int, n: int, generator: torch.Generator) -> Tensor:
-    """Return R of the QR factorisation of all columns of all atoms at n random points, block by block of rows.
+    """Return R of the QR factorisation of all columns at n random points, block by block of rows.
 
-    Points are uniform on ``[-1.5, 1.5]^d``, responses as the atom says. R has the same norms, singular
-    values and null vectors as the columns, to rounding; a matrix of products would square the condition.
+    Columns are the derivatives of all atoms, then the atoms themselves. Points are uniform on ``[-1.5, 1.5]^d``,
+    responses as the atom says. R has the same norms, singular values and null vectors as the columns, to rounding; a
+    matrix of products would square the condition.
 
     Raises
     ------
@@ -154,10 +155,11 @@ def triangle(atom: Atom, thetas: Sequence[Tensor], order: int, n: int, generator
         rows = min(BLOCK, n - start)
         x = points(generator, atom.d, rows)
         y = atom.response(generator, rows)
-        block = torch.cat([derivatives(atom, theta, x, y, order) for theta in thetas], -1)
+        values = torch.stack([atom.function(x, y, theta) for theta in thetas], -1)
+        block = torch.cat([*(derivatives(atom, theta, x, y, order) for theta in thetas), values], -1)
         if not bool(block.isfinite().all()):
             bad = int((~block.isfinite().all(0)).nonzero()[0])
-            name = columns_of(atom, order, len(thetas))[bad].label
+            name = [*(one.label for one in columns_of(atom, order, len(thetas))), *("u" for _ in thetas)][bad]
             raise ValueError(f"{name} is not finite at some point: write the function so that its derivatives exist")
         stacked = block if upper is None else torch.cat([upper, block])
         upper = torch.linalg.qr(stacked, "r").R

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, cast
 
+from gatewise.core.by_leaf import ExpertsByLeaf, FamiliesByLeaf
 from gatewise.core.experts import Expert
 from gatewise.core.experts import expert as expert_of
 from gatewise.core.families import Family, FullGaussian, Gaussian, MeanOnly
@@ -14,13 +15,17 @@ from gatewise.core.families import family as family_of
 from gatewise.core.gates import Gate, describe
 from gatewise.core.gates import gate as gate_of
 from gatewise.core.mixture import Mixture
+from gatewise.core.predictors import Parameter
 from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.identifiability.check import identify_atom, whole_number
-from gatewise.infer.identifiability.leaf import EXPERT, leaf_atom, slots
+from gatewise.infer.identifiability.leaf import leaf_atom
 from gatewise.infer.identifiability.result import Identifiability
 from gatewise.infer.identifiability.verdict import Verdict
 
 FEATURES = 2  # inputs that show every relation that there is with more
+OUTPUTS, TRIALS = 3, 5  # responses and trials beyond which more of them tell nothing new
+ORDER = 2  # highest order of derivatives
+WORST = (Verdict.ridge, Verdict.undecided, Verdict.interaction, Verdict.weak, Verdict.strong)
 
 
 @standard_torch()
@@ -135,7 +140,8 @@ def _identify(
     include_bias: bool | None = None,
     family: str | Family | None = None,
     outputs: int = 1,
-    gate_d: int | None = None,
+    gate_inputs: Sequence[int] | None = None,
+    shared: Sequence[str] = (),
     **plan: Any,
 ) -> Identifiability:
     """Check an atom of core objects, of several responses too; see `identify`."""
@@ -161,26 +167,33 @@ def _identify(
         include_bias=include_bias,
         title=title + ("maximum likelihood" if estimator == "ml" else "least squares"),
         outputs=outputs,
-        gate_d=gate_d,
+        gate_inputs=gate_inputs,
+        shared=shared,
     )
     return identify_atom(atom, **plan)
 
 
-MANY = 3  # outputs beyond which more of them tell nothing new
-
-
 @standard_torch()
 def assess(
-    mixture: Mixture, estimator: str = "ml", gauge: str = "fixed", outputs: int = 1, gate_inputs: bool = False
+    mixture: Mixture,
+    estimator: str = "ml",
+    gauge: str = "fixed",
+    outputs: int = 1,
+    gate_inputs: Sequence[int] | None = None,
+    *,
+    d: int = FEATURES,
+    held: Sequence[str] = (),
+    order: int = ORDER,
 ) -> Identifiability:
-    """Check a mixture as it is fitted, with two features, and return the finding that matters.
+    """Check a mixture as it is fitted, and return the finding that matters.
 
     What parts hold for single features (the scales of standardised inputs) is left out: it changes units, and no
-    relation between derivatives depends on these. So the check costs the same for any number of features.
+    relation between derivatives depends on these.
 
     One atom at second order where over-specified experts can share a true one (softmax-type gates), at first order for
     gates of general slopes without a free shift, such as sigmoid; and two atoms at first order, which is what is
-    returned when only they show a ridge (input-free weights in least squares). Results are remembered.
+    returned when only they show a ridge (input-free weights in least squares). Experts and families of several kinds
+    are checked one by one, and the worst finding is returned. Results are remembered.
 
     Parameters
     ----------
@@ -191,8 +204,14 @@ def assess(
     outputs : int
         Number of responses. Several binary ones, or counts out of several trials, tell classes apart that one cannot;
         of a Gaussian or Student's t one is enough, and no more than three of others are taken.
-    gate_inputs : bool
-        Whether the gates have inputs of their own.
+    gate_inputs : sequence of int, optional
+        The inputs of the gates by number, when they are not those of the experts, which are 0 to d - 1.
+    d : int
+        Number of inputs of the experts.
+    held : sequence of str
+        Paths of parameters that are not estimated, such as ``gates.0.weight``.
+    order : {1, 2}
+        1 finds ridges alone, at less cost, with one sample of points for each draw of the parameters.
 
     Raises
     ------
@@ -213,33 +232,74 @@ def assess(
     plain = replace(
         mixture,
         gates=tuple(gate.plain() for gate in mixture.gates),
-        expert=cast(Expert, mixture.expert.plain()),
-        family=MeanOnly() if estimator == "ls" else mixture.family,
+        branching=tuple(min(branches, 2) for branches in mixture.branching),  # atoms do not know how many there are
     )
-    alone = estimator == "ls" or mixture.family.location_scale
-    return _assess(plain, estimator, gauge, 1 if alone else min(outputs, MANY), gate_inputs)
+    inputs = None if gate_inputs is None else tuple(gate_inputs)
+    found = []
+    for expert, family in _kinds(mixture, estimator):
+        count = 1 if estimator == "ls" or family.location_scale else min(outputs, OUTPUTS)
+        kind = replace(plain, expert=expert, family=family)
+        if kind.expert.by_leaf != mixture.expert.by_leaf or kind.family.by_leaf != mixture.family.by_leaf:
+            _check_held(held, expert.parameters(d), family.parameters(count))
+        found.append(_assess(kind, estimator, gauge, count, inputs, d, tuple(held), order))
+    return min(found, key=lambda one: WORST.index(one.verdict))
+
+
+def _kinds(mixture: Mixture, estimator: str) -> list[tuple[Expert, Family]]:
+    """Return the pairs of expert and family that leaves have, as the check takes them."""
+    expert, family = mixture.expert, mixture.family
+    pairs: dict[tuple[Expert, Family], None] = {}
+    for i in range(mixture.branching[-1]):
+        own = expert.parts[i % len(expert.parts)] if isinstance(expert, ExpertsByLeaf) else expert
+        law = family.parts[i % len(family.parts)] if isinstance(family, FamiliesByLeaf) else family
+        pairs[cast(Expert, own.plain()), MeanOnly() if estimator == "ls" else _of_few_trials(law)] = None
+    return list(pairs)
+
+
+def _check_held(held: Sequence[str], expert: Mapping[str, Parameter], family: Mapping[str, Parameter]) -> None:
+    """Raise where a parameter that is held is not one of every leaf."""
+    known = {*(f"experts.{name}" for name in expert), *(f"family.{name}" for name in family)}
+    if any(not path.startswith("gates.") and path not in known for path in held):
+        raise ValueError("parameters that only some experts have are fixed")
+
+
+def _of_few_trials(family: Family) -> Family:
+    """Return a binomial family of no more trials than the check needs; densities of many vanish nearly everywhere."""
+    trials = getattr(family, "trials", None)
+    return family if trials is None else cast(Family, replace(cast(Any, family), trials=min(trials, TRIALS)))
 
 
 @lru_cache(maxsize=256)
-def _assess(mixture: Mixture, estimator: str, gauge: str, outputs: int, gate_inputs: bool) -> Identifiability:
-    deep = mixture.depth > 1
-    held = [
-        f"gates.{level}.{name}" if deep else name
-        for level, one in enumerate(mixture.gates)
-        for name in (one.held() if gauge == "fixed" else ())
-    ]
+def _assess(
+    mixture: Mixture,
+    estimator: str,
+    gauge: str,
+    outputs: int,
+    gate_inputs: tuple[int, ...] | None,
+    d: int,
+    held: tuple[str, ...],
+    order: int,
+) -> Identifiability:
+    parts = {f"gates.{level}": one for level, one in enumerate(mixture.gates)} | {"experts": mixture.expert}
+    by_gauge = [f"{part}.{name}" for part, one in parts.items() for name in one.held()] if gauge == "fixed" else []
     free_shift = all(one.link.translation_invariant for one in mixture.gates)
     one = Gaussian() if isinstance(mixture.family, FullGaussian) else mixture.family  # of one response
     if one.outputs(2 * outputs) == outputs:
         raise ValueError("the number of trials differs by row, and with it what the data can tell apart")
-    family = one if estimator == "ml" else None
-    own = FEATURES if gate_inputs else None
-    if gauge == "fixed":
-        layout = slots(mixture.gates, mixture.expert, family, FEATURES, outputs, own)
-        held += [slot.path for slot in layout if slot.part == EXPERT and slot.key in mixture.expert.held()]
-    parts = mixture.gates, mixture.expert, estimator
-    check = partial(_identify, *parts, held=held, family=family, outputs=outputs, gate_d=own)
-    single, pair = check(order=2 if free_shift else 1), check(order=1, atoms=2)
+    check = partial(
+        _identify,
+        mixture.gates,
+        mixture.expert,
+        estimator,
+        d=d,
+        held=(*by_gauge, *(path for path in held if one is mixture.family or not path.startswith("family."))),
+        family=one if estimator == "ml" else None,
+        outputs=outputs,
+        gate_inputs=gate_inputs,
+        shared=mixture.shared,
+        samples=order,
+    )
+    single, pair = check(order=order if free_shift else 1), check(order=1, atoms=2)
     return pair if pair.verdict is Verdict.ridge and single.verdict is not Verdict.ridge else single
 
 

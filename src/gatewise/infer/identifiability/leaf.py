@@ -35,6 +35,12 @@ class Slot:
     spec: Parameter
     bias: bool = False  # whether it is added to the score of a branch, outside everything else
     children: int = 1  # outputs of the expert
+    squared: bool = False  # whether its entry is the square: the variance of a Gaussian, for its standard deviation
+
+    @property
+    def home(self) -> str:
+        """The path of the parameter in a measure, such as ``gates.0.weight``."""
+        return {EXPERT: "experts.", FAMILY: "family."}.get(self.part, f"gates.{self.part}.") + self.key
 
     @property
     def entries(self) -> tuple[str, ...]:
@@ -52,11 +58,6 @@ class Slot:
     def size(self) -> int:
         """Number of entries."""
         return prod(self.shape)
-
-    @property
-    def squared(self) -> bool:
-        """Whether the entry is the square of the parameter: the variance of a Gaussian, for its standard deviation."""
-        return self.part == FAMILY and self.path.endswith("variance") and self.spec.role == "scale"
 
     def values(self, theta: Tensor) -> Tensor:
         """Return the parameter of the only branch, or of the only leaf without batch, from its entries."""
@@ -77,8 +78,8 @@ def slots(
     found += [Slot(EXPERT, key, key, spec, False, outputs) for key, spec in expert.parameters(d).items()]
     if family is not None:
         for key, spec in family.parameters(outputs).items():
-            path = "variance" if family.closed_scale and spec.role == "scale" else key
-            found.append(Slot(FAMILY, key, path, spec, False, outputs))
+            squared = family.closed_scale and spec.role == "scale"
+            found.append(Slot(FAMILY, key, "variance" if squared else key, spec, False, outputs, squared))
     return _apart(found)
 
 
@@ -100,7 +101,8 @@ def leaf_atom(
     include_bias: bool | None = None,
     title: str = "",
     outputs: int = 1,
-    gate_d: int | None = None,
+    gate_inputs: Sequence[int] | None = None,
+    shared: Sequence[str] = (),
 ) -> Atom:
     """Return the atom of one leaf: the product of its unnormalised gate weights times density or mean.
 
@@ -115,7 +117,7 @@ def leaf_atom(
     family : Family or None
     d : int
     held : sequence of str
-        Parameters or entries in which no derivative is taken.
+        Parameters or entries in which no derivative is taken; also paths of a measure, such as ``experts.coef``.
     regime : {1, 2}, optional
         For gates whose link is not translation invariant: 1 puts their slopes to zero, 2 and None leave them general.
     include_bias : bool, optional
@@ -123,35 +125,40 @@ def leaf_atom(
     title : str
     outputs : int
         Number of responses; with a family, all of them are in the density, without, the first is the mean.
-    gate_d : int, optional
-        Number of inputs of the gates, when these are not those of the experts.
+    gate_inputs : sequence of int, optional
+        The inputs of the gates by number, when they are not those of the experts, which are 0 to d - 1.
+    shared : sequence of str
+        Paths of a measure that all leaves share, such as ``family.scale``.
 
     Raises
     ------
     ValueError
         If `held` names no parameter, or `regime` is 1 and a score has no slopes.
     """
-    layout = slots(gates, expert, family, d, outputs, gate_d)
+    own = list(range(d) if gate_inputs is None else gate_inputs)
+    layout = slots(gates, expert, family, d, outputs, len(own))
     general = [not gate.link.translation_invariant and regime != 1 for gate in gates]
     biased = general if include_bias is None else [include_bias] * len(gates)
     fixed = {slot.path for slot in layout if not slot.spec.free or (slot.bias and not biased[slot.part])}
     paths = {slot.path: slot.entries for slot in layout}
+    homes = {slot.home: slot.entries for slot in layout}
     entries = {name: (name,) for slot in layout for name in slot.entries}
+    known = {**entries, **homes, **paths}
     for name in held:
-        if name not in paths and name not in entries:
+        if name not in known:
             raise ValueError(f"held={name!r} is no parameter here: the parameters are {', '.join(paths)}")
-    resting = [name for path in (*sorted(fixed), *held) for name in {**entries, **paths}[path]]
+    resting = dict.fromkeys(name for path in (*sorted(fixed), *held) for name in known[path])
     zero = _slopes(gates, layout) if regime == 1 else set()
     biases = [
-        0.0 if gate.link.translation_invariant and not own else BIAS[regime]
-        for gate, own in zip(gates, biased, strict=True)
+        0.0 if gate.link.translation_invariant and not counts else BIAS[regime]
+        for gate, counts in zip(gates, biased, strict=True)
     ]
 
     def function(x: Tensor, y: Tensor, theta: Tensor) -> Tensor:
         parts = _split(layout, theta)
         value = torch.ones_like(x[0])
         for level, gate in enumerate(gates):
-            value = value * numerator(gate, parts[level], x if gate_d is None else x[d:])
+            value = value * numerator(gate, parts[level], x[own])
         mean = expert(parts[EXPERT], x[:d])
         if family is None:
             return value * mean[0]
@@ -168,12 +175,14 @@ def leaf_atom(
         function,
         tuple(entries),
         draw,
-        d + (gate_d or 0),
-        tuple(dict.fromkeys(resting)),
+        max(d, max(own) + 1),
+        tuple(resting),
         _levels(gates, layout),
         _response(family, outputs),
         not all(general),
         title,
+        _factors(gates, [slot for slot in layout if not slot.bias or slot.spec.free], biased, held),
+        tuple(name for path in shared for name in homes.get(path, ())),
     )
 
 
@@ -200,6 +209,21 @@ def _levels(gates: Sequence[Gate], layout: Sequence[Slot]) -> tuple[tuple[str, .
     ]
     apart = all(gate.link.normalised for gate in gates[1:])
     return tuple(found) if apart else (tuple(name for level in found for name in level),)
+
+
+def _factors(
+    gates: Sequence[Gate], layout: Sequence[Slot], biased: Sequence[bool], held: Sequence[str]
+) -> tuple[tuple[str, ...], ...]:
+    """Return the bias and the other entries of every gate whose bias is free and yet left out."""
+    found = []
+    for level, gate in enumerate(gates):
+        own = [slot for slot in layout if slot.part == level]
+        biases = [slot for slot in own if slot.bias]
+        given = any(name in held for slot in biases for name in (slot.path, slot.home))
+        if gate.link.translation_invariant and not biased[level] and not given:
+            first = [name for slot in biases for name in slot.entries] or [""]
+            found.append((*first, *(name for slot in own if not slot.bias for name in slot.entries)))
+    return tuple(found)
 
 
 def _slopes(gates: Sequence[Gate], layout: Sequence[Slot]) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from itertools import permutations
+from itertools import chain, permutations
 from typing import NamedTuple
 
 import torch
@@ -18,6 +18,7 @@ PIVOT = 1e-6  # entry of a relation, in unit columns, below which it is no pivot
 SAME = 1e-6  # relative agreement of a coefficient over draws
 LARGEST = 4  # numerator and denominator of a simple coefficient
 TERMS = 6  # longer equations are not written out
+ENTRY = re.compile(r"\b([\w.]+?)\[(\d+)\]")  # an entry of a parameter, in a derivative or a coefficient
 
 
 class Relation(NamedTuple):
@@ -179,8 +180,13 @@ def _signed(coefficient: str, label: str) -> tuple[str, str]:
     return ("-" if coefficient.startswith("-") else "+"), body
 
 
-def equations(found: Sequence[Relation]) -> list[str]:
+def equations(found: Sequence[Relation], labels: Sequence[str] = ()) -> list[str]:
     """Return the equations, those that hold for every feature written once without index.
+
+    Parameters
+    ----------
+    found : relations
+    labels : derivatives whose indices tell how many features there are, besides those in the equations
 
     Examples
     --------
@@ -189,10 +195,16 @@ def equations(found: Sequence[Relation]) -> list[str]:
     ['d2u/dweight dintercept = du/dcoef']
     """
     texts = [text for relation in found if (text := relation.equation) is not None]
-    indices = [set(re.findall(r"\[(\d+)\]", text)) for text in texts]
+    entries = [ENTRY.findall(text) for text in texts]
+    sizes: dict[str, int] = {}
+    for name, index in (*chain(*entries), *chain(*map(ENTRY.findall, labels))):
+        sizes[name] = max(sizes.get(name, 0), int(index) + 1)
     generic = [
-        re.sub(r"\[\d+\]", "", text) if len(seen) == 1 else text for text, seen in zip(texts, indices, strict=True)
+        ENTRY.sub(r"\1", text) if len({index for _, index in own}) == 1 else text
+        for text, own in zip(texts, entries, strict=True)
     ]
-    sizes = 1 + max((int(i) for seen in indices for i in seen), default=0)
-    whole = [generic.count(text) == sizes for text in generic]
+    whole = [
+        generic.count(short) == max((sizes[name] for name, _ in own), default=0)
+        for short, own in zip(generic, entries, strict=True)
+    ]
     return list(dict.fromkeys(g if w else t for g, w, t in zip(generic, whole, texts, strict=True)))

@@ -40,9 +40,12 @@ class Identifiability(NamedTuple):
     partners : tuple of str
         Other parameters that take part in these relations through second derivatives.
     dependent : tuple of str
-        Parameters whose first derivatives are linearly dependent for a single atom or pair.
+        Parameters whose first derivatives vanish or are linearly dependent for a single atom or pair, or together with
+        a bias that is left out.
     unidentified : tuple of str
         Those among them for which the normalisation of an inner gate does not help: they have no estimate.
+    idle : tuple of str
+        Those among them whose first derivative vanishes everywhere: they have no effect.
     splits : bool
         Whether several fitted atoms can add up to a true one, so that second order counts.
     relations : tuple of Relation
@@ -74,6 +77,7 @@ class Identifiability(NamedTuple):
     partners: tuple[str, ...]
     dependent: tuple[str, ...]
     unidentified: tuple[str, ...]
+    idle: tuple[str, ...]
     splits: bool
     relations: tuple[Relation, ...]
     nullities: tuple[int, ...]
@@ -90,7 +94,7 @@ class Identifiability(NamedTuple):
     @property
     def equations(self) -> tuple[str, ...]:
         """The relations with simple coefficients; an equation without indices holds for every feature."""
-        return tuple(equations(self.relations))
+        return tuple(equations(self.relations, self.columns))
 
     @property
     def unread(self) -> tuple[tuple[str, ...], ...]:

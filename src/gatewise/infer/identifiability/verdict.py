@@ -27,7 +27,8 @@ class Verdict(StrEnum):
 
 WORDS: dict[Verdict, str] = {
     Verdict.undecided: "the singular values show no clear gap, or the draws disagree",
-    Verdict.ridge: "first derivatives are linearly dependent, so some parameters have no estimate at any sample size",
+    Verdict.ridge: "first derivatives vanish or are linearly dependent, so some parameters have no estimate at any "
+    "sample size",
     Verdict.interaction: "a first derivative is a combination of others and of second ones, so parameters can be "
     "traded against each other where several fitted experts share a true one",
     Verdict.weak: "the first derivatives are linearly independent; second ones were not asked for",
@@ -49,10 +50,16 @@ def _undecided(found: Identifiability) -> str:
 
 def _ridge(found: Identifiability) -> str:
     where = " where two experts have equal gates" if found.shared_gate and found.atoms > 1 else ""
+    tied = [name for name in found.unidentified if name not in found.idle]
+    reasons = [f"The first derivative in {_list(found.idle)} vanishes: moving it changes nothing"] if found.idle else []
+    if tied:
+        reasons.append(
+            f"The first derivatives in {_list(tied)} are linearly dependent: a direction in which they move changes "
+            "nothing"
+        )
     return (
-        f"Ridge: not identified{where}. The first derivatives in {_list(found.unidentified)} are linearly dependent: "
-        "a direction in which they move changes nothing, and no sample size gives them a rate. Hold one parameter of "
-        "each relation, or use another gate or expert."
+        f"Ridge: not identified{where}. {'. '.join(reasons)}, and no sample size gives them a rate. "
+        f"Hold {'one parameter of each relation' if tied else _list(found.idle)}, or use another gate or expert."
     )
 
 

@@ -1,0 +1,87 @@
+"""Advice on a fitted mixture: a verdict in words. It never fails, whatever the parts of the mixture are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gatewise.core.mixture import Mixture
+from gatewise.infer.identifiability.compose import FEATURES, ORDER, assess
+from gatewise.infer.identifiability.verdict import Verdict
+
+# What parts of one's own may raise where they are used in ways that a fit does not need: with fewer inputs, second
+# derivatives by torch, draws of a response. The words say what was raised.
+FAULTS: tuple[type[Exception], ...] = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError)
+FAULTS += (TypeError, ValueError, MemoryError, OSError, Warning)
+
+
+class Advice(NamedTuple):
+    """A verdict on a mixture, and its words; ``undecided`` with the reason when there is none."""
+
+    verdict: Verdict
+    words: str
+
+
+class MixtureInputs(NamedTuple):
+    """What a mixture sees: d inputs of its experts, and the inputs of its gates by number (None: the same)."""
+
+    d: int
+    gates: tuple[int, ...] | None = None
+
+    @property
+    def few(self) -> MixtureInputs:
+        """As few inputs as show every relation, which overlap as these do.
+
+        Examples
+        --------
+        >>> MixtureInputs(6).few, MixtureInputs(6, (1,)).few, MixtureInputs(6, (6, 7, 8)).few
+        (MixtureInputs(d=2, gates=None), MixtureInputs(d=2, gates=(0,)), MixtureInputs(d=2, gates=(2, 3)))
+        """
+        d = min(self.d, FEATURES)
+        if self.gates is None:
+            return MixtureInputs(d)
+        count = min(len(self.gates), FEATURES)
+        if self.gates[0] >= self.d:
+            return MixtureInputs(d, tuple(range(d, d + count)))
+        return MixtureInputs(min(self.d, count + (len(self.gates) < self.d)), tuple(range(count)))
+
+
+def advise(
+    mixture: Mixture,
+    estimator: str,
+    gauge: str,
+    inputs: MixtureInputs,
+    outputs: int = 1,
+    held: Sequence[str] = (),
+    order: int = ORDER,
+) -> Advice:
+    """Return what identifiability says of a fitted mixture, or why it was not checked.
+
+    The check takes few inputs and outputs, so that its cost does not grow with the data; where a part of one's own
+    works for the inputs of the data alone, it takes these.
+
+    Parameters
+    ----------
+    mixture, estimator, gauge, outputs, held, order
+        As for `assess`.
+    inputs : MixtureInputs
+        Those of the data.
+    """
+    cause: Exception | None = None
+    for seen in dict.fromkeys((inputs.few, inputs)):
+        try:
+            found = assess(mixture, estimator, gauge, outputs, seen.gates, d=seen.d, held=held, order=order)
+        except FAULTS as fault:
+            cause = cause or fault
+        else:
+            return Advice(found.verdict, f"{found.words}{_checked(seen, inputs)}")
+    kind = "" if isinstance(cause, ValueError) else f"{type(cause).__name__}: "
+    return Advice(Verdict.undecided, f"not checked: {kind}{cause}")
+
+
+def _checked(seen: MixtureInputs, inputs: MixtureInputs) -> str:
+    """Return with how many inputs the check was made, when there are more."""
+    parts = [f"{seen.d} of {inputs.d} inputs"] if seen.d < inputs.d else []
+    few, many = len(seen.gates or ()), len(inputs.gates or ())
+    parts += [f"{few} of {many} gate inputs"] if few < many else []
+    return f" Checked with {' and '.join(parts)}." if parts else ""
