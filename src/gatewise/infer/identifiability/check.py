@@ -52,6 +52,7 @@ def identify_atom(
 
     Examples
     --------
+    >>> import torch
     >>> def curve(x, y, theta):
     ...     return torch.exp(theta[0] + theta[1] * x[0])
     >>> def draw(generator):
