@@ -286,9 +286,9 @@ def _expert_start(
     for name, spec in mixture.expert.parameters(d).items():
         shape = planes.shape[:2] + spec.shape
         noise = torch.from_numpy(generator.standard_normal(prod(shape))).reshape(shape)
-        if name == "coef":
+        if spec.role == "slope":
             out[name] = planes[..., :-1] + scatter * noise
-        elif name == "intercept":
+        elif spec.role in ("intercept", "threshold"):
             out[name] = planes[..., -1] + scatter * noise
         else:
             out[name] = spec.initial + scatter * noise
