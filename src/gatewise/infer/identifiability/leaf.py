@@ -135,12 +135,6 @@ def leaf_atom(
     general = [not gate.link.translation_invariant and regime != 1 for gate in gates]
     biased = general if include_bias is None else [include_bias] * len(gates)
     fixed = {slot.path for slot in layout if not slot.spec.free or (slot.bias and not biased[slot.part])}
-    paths = {slot.path: slot.entries for slot in layout}
-    entries = {name: (name,) for slot in layout for name in slot.entries}
-    for name in held:
-        if name not in paths and name not in entries:
-            raise ValueError(f"held={name!r} is no parameter here: the parameters are {', '.join(paths)}")
-    resting = [name for path in (*sorted(fixed), *held) for name in {**entries, **paths}[path]]
     zero = _slopes(gates, layout) if regime == 1 else set()
     biases = [
         0.0 if gate.link.translation_invariant and not own else BIAS[regime]
@@ -166,15 +160,25 @@ def leaf_atom(
 
     return Atom(
         function,
-        tuple(entries),
+        tuple(name for slot in layout for name in slot.entries),
         draw,
         d + (gate_d or 0),
-        tuple(dict.fromkeys(resting)),
+        _resting(layout, sorted(fixed), held),
         _levels(gates, layout),
         _response(family, outputs),
         not all(general),
         title,
     )
+
+
+def _resting(layout: Sequence[Slot], fixed: Sequence[str], held: Sequence[str]) -> tuple[str, ...]:
+    """Return the entries in which no derivative is taken."""
+    paths = {slot.path: slot.entries for slot in layout}
+    entries = {name: (name,) for slot in layout for name in slot.entries}
+    for name in held:
+        if name not in paths and name not in entries:
+            raise ValueError(f"held={name!r} is no parameter here: the parameters are {', '.join(paths)}")
+    return tuple(dict.fromkeys(name for path in (*fixed, *held) for name in {**entries, **paths}[path]))
 
 
 def numerator(gate: Gate, params: Params, x: Tensor) -> Tensor:
