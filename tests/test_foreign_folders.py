@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from gatewise.cli import app
-from gatewise.theory import quick, run
+from gatewise.theory import quick
+from gatewise.theory import run_study as run
 from gatewise.theory.papers import STUDIES
 
 SAVED = Path(__file__).parent

@@ -1,7 +1,7 @@
 """gatewise: mixtures of experts in which the gate is a choice and the estimate comes with a certificate.
 
-What stands in `__all__` here, in `gatewise.nn`, `gatewise.theory`, `gatewise.experiments`, `gatewise.data`,
-`gatewise.plots` and `gatewise.testing` is public, everything else is private. Names are imported when they are first
+Public are the names in `__all__` here and in `gatewise.nn`, `gatewise.theory`, `gatewise.experiments`, `gatewise.data`,
+`gatewise.plots` and `gatewise.testing`; everything else is private. Names are imported when they are first
 used: ``import gatewise`` alone loads neither torch nor scikit-learn.
 """
 

@@ -262,3 +262,11 @@ def test_cosine_weights_and_inputs_of_length_zero_are_finite():
     params = {"weight": torch.zeros(2, 3).double(), "bias": torch.tensor([0.0, 1.0]).double()}
     value = Cosine()(params, torch.zeros(3, 4).double())
     assert_close(value, params["bias"][:, None].expand(2, 4), "no direction, no cosine")
+
+
+def test_a_score_without_a_bias_is_named_with_a_remedy():
+    assert Pull().bias() is None
+    with pytest.raises(ValueError, match=r"Pull.*has no bias.*role 'intercept'"):
+        Pull().required_bias()
+    with pytest.raises(ValueError, match="has no bias"):
+        Tempered(Pull()).bias_rate(draw_parameters(Tempered(Pull()), 3, (), 2, generator(1)))

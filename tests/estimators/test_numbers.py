@@ -147,7 +147,7 @@ LIKELIHOOD = {
     ("fit", "name", "value"),
     [(maximum_likelihood, name, value) for name, values in {**ENGINE, **LIKELIHOOD}.items() for value in values]
     + [(least_squares, name, value) for name, values in ENGINE.items() for value in values],
-    ids=str,
+    ids=lambda part: getattr(part, "__name__", str(part)),
 )
 def test_the_engine_refuses_what_is_no_number_too(fit, name, value):
     x, y = drawn(3)

@@ -19,14 +19,14 @@ LIKELIHOOD = [
     (("scaled-laplace",), (3,), "linear", "gaussian", 3, 2),
     (("activation-dense-to-sparse",), (2,), "constant", "full-gaussian", 4, 2),
     (("cosine", "constant"), (2, 2), "linear", "poisson", 3, 1),
-    (("relu-dense-to-sparse", "quadratic"), (2, 3), "constant", "gaussian", 2, 1),
+    (("relu-dense-to-sparse", "quadratic"), (2, 3), "constant", "gaussian", 3, 2),
     (("quadratic-monomial",), (2,), "linear", "binomial", 3, 1),
 ]
 SQUARES = [
     (("sigmoid",), (2,), "linear", 3, 1),
     (("laplace", "softmax"), (2, 2), "constant", 3, 2),
     (("dense-to-sparse",), (3,), "linear", 1, 1),
-    (("relu-dense-to-sparse",), (2,), "tanh-unit", 2, 1),
+    (("relu-dense-to-sparse",), (2,), "tanh-unit", 4, 1),
 ]
 
 

@@ -5,6 +5,8 @@ import pytest
 import statsmodels.api as sm
 import torch
 
+from gatewise.core import derivatives, squares
+from gatewise.core.chart import from_paths
 from gatewise.core.experts import EXPERTS
 from gatewise.core.families import FAMILIES
 from gatewise.core.gates import GATES
@@ -13,7 +15,7 @@ from gatewise.core.rows import make_rows, stacked
 from gatewise.fit.least_squares import least_squares
 from gatewise.fit.maximum_likelihood import maximum_likelihood
 from gatewise.infer.information import information, standard_errors
-from gatewise.testing import assert_close
+from gatewise.testing import assert_close, generator, make_problem
 
 
 def inputs(n=400, d=3, seed=2):
@@ -33,6 +35,36 @@ def test_poisson_regression_with_exposure_is_that_of_statsmodels():
     assert_close(fit.measure.experts["coef"][0, 0], torch.tensor(glm.params[1:]), "slopes with an exposure", 1e-7)
     errors = standard_errors(information(fit, rows))
     assert_close(errors["experts.intercept"][0], torch.tensor(glm.bse[:1]), "their errors", 1e-6)
+
+
+def with_slopes_moved(mixture, measure, step):
+    """Return a batch of one measure whose experts have other slopes."""
+    paths = {path: value.clone().unsqueeze(0) for path, value in measure.paths().items()}
+    (slopes,) = mixture.paths("experts", "slope")
+    paths[slopes] += step
+    return from_paths(paths, mixture.depth)
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, None], ids=str)
+@pytest.mark.parametrize(("gates", "branching"), [(("laplace",), (3,)), (("softmax", "cosine"), (2, 3))], ids=str)
+@pytest.mark.parametrize(("d", "q", "units"), [(4, 1, False), (3, 3, True), (6, 2, False)])
+def test_an_offset_in_the_inputs_is_a_change_of_slopes(family, gates, branching, d, q, units):
+    """Of any family, and of least squares: the objective and both derivatives."""
+    parts = () if family is None else (FAMILIES[family],)
+    mixture = Mixture(tuple(GATES[gate] for gate in gates), branching, EXPERTS["linear"], *parts)
+    problem = make_problem(mixture, d=d, gate_d=3, columns=q, n=12, seed=d)
+    outputs = mixture.family.outputs(q)
+    step = torch.randn(outputs, d, generator=generator(q), dtype=torch.float64)
+    options = {"gate_x": problem.gate_x.T, "ends": torch.tensor([2, 3, 7, 12]) if units else None}
+    plain = make_rows(problem.x.T, problem.y.T, **options)
+    known = make_rows(problem.x.T, problem.y.T, offset=(step @ problem.x).T, **options)
+    objective = squares if family is None else derivatives
+    for name in ("value", "gradient", "hessian"):
+        function = getattr(objective, name)
+        found = function(mixture, with_slopes_moved(mixture, problem.measure, 0.0), known.read(0, known.n_units))
+        wanted = function(mixture, with_slopes_moved(mixture, problem.measure, step), plain.read(0, plain.n_units))
+        for one, other in zip(found, wanted, strict=True):
+            assert_close(one, other, f"{name} with an offset", 1e-10)
 
 
 @pytest.mark.parametrize("gate", ["softmax", "laplace"])

@@ -167,7 +167,7 @@ class Predictor(ABC):
         return None
 
     def plain(self) -> Predictor:
-        """Return a copy without values of its own for single features: for any number of them, in units of one."""
+        """Return a copy without centers and scales of single features, which takes any number of features."""
         return self
 
     def smoothed(self, radius: float) -> Predictor:

@@ -133,7 +133,7 @@ def _closed_scales(chart: Chart) -> Tensor | None:
     mixture = chart.mixture
     if not (mixture.family.closed_scale and mixture.expert.linear):
         return None
-    paths = {f"family.{name}" for name in mixture.family.names("scale")}
+    paths = mixture.paths("family", "scale")
     mine = [i for i, name in enumerate(chart.names) if name.partition("[")[0] in paths]
     return torch.tensor(mine, dtype=torch.long)
 
@@ -166,7 +166,7 @@ def _scale_of_coefficient(chart: Chart, scales: Tensor) -> Tensor:
     """Return the 0/1 matrix (M, number of scales) from expert coefficients to the scale of their output."""
     entries = torch.zeros(len(chart.local), len(scales), dtype=torch.float64)
     mixture = chart.mixture
-    q = chart.shapes[f"family.{mixture.family.names('scale')[0]}"][-1]
+    q = chart.shapes[mixture.paths("family", "scale")[0]][-1]
     total = sum(torch.Size(s).numel() for s in chart.shapes.values())
     first = total - mixture.n_leaves * q
     columns = chart.matrix[first:, scales].reshape(mixture.n_leaves, q, -1)

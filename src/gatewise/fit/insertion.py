@@ -116,7 +116,7 @@ def add_empty_expert(mixture: Mixture, measure: Measure) -> Measure:
     """Return the measure of a flat mixture with one more expert that has no weight: a place to put one."""
     score = mixture.gates[0].score
     gate = {name: _spare(value) for name, value in measure.gates[0].items()}
-    bias = str(score.bias())
+    bias = score.required_bias()
     gate[bias] = gate[bias].clone()
     gate[bias][-1] -= UNSEEN / score.bias_rate(gate)
     experts = {name: _spare(value) for name, value in measure.experts.items()}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar, cast
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch import Tensor
 from gatewise.core.experts import Expert
 from gatewise.core.families import Family, LeafLocal
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.core.predictors import Frame, Local, Parameter, Params
+from gatewise.core.predictors import Frame, Local, Parameter, Params, Predictor
 from gatewise.core.scores import Score
 
 V = TypeVar("V")
@@ -37,10 +37,10 @@ def _names(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class RenamedScore(Score):
-    """A score with other names."""
+class _Renamed(Predictor):
+    """A score or an expert with other names: what both have."""
 
-    part: Score
+    part: Any
 
     def parameters(self, d: int) -> dict[str, Parameter]:
         return named(self.part.parameters(d))
@@ -54,12 +54,28 @@ class RenamedScore(Score):
     def hinge(self, params: Params, x: Tensor) -> Local | None:
         return self.part.hinge(unnamed(params), x)
 
-    def smoothed(self, radius: float) -> RenamedScore:
-        return replace(self, part=cast(Score, self.part.smoothed(radius)))
+    def plain(self) -> Self:
+        return replace(self, part=self.part.plain())
 
-    def rescale(self, params: Params, frame: Frame) -> tuple[Score, dict[str, Tensor]] | None:
-        moved = self.part.rescale(unnamed(params), frame)
-        return None if moved is None else (replace(self, part=cast(Score, moved[0])), named(moved[1]))
+    def smoothed(self, radius: float) -> Self:
+        return replace(self, part=self.part.smoothed(radius))
+
+    def rescale(self, params: Params, frame: Frame) -> tuple[Self, dict[str, Tensor]] | None:
+        return self._moved(self.part.rescale(unnamed(params), frame))
+
+    def kinked(self) -> bool:
+        return self.part.kinked()
+
+    def _moved(self, found: tuple[Any, Params] | None) -> tuple[Self, dict[str, Tensor]] | None:
+        """Return a part in other units, and its parameters, under the new names."""
+        return None if found is None else (replace(self, part=found[0]), named(found[1]))
+
+
+@dataclass(frozen=True)
+class RenamedScore(_Renamed, Score):
+    """A score with other names."""
+
+    part: Score
 
     def standardised(self, frame: Frame) -> Score:
         return replace(self, part=self.part.standardised(frame))
@@ -76,15 +92,12 @@ class RenamedScore(Score):
     def held(self) -> tuple[str, ...]:
         return _names(self.part.held())
 
-    def kinked(self) -> bool:
-        return self.part.kinked()
-
     def bias_rate(self, params: Params) -> Tensor:
         return self.part.bias_rate(unnamed(params))
 
 
 @dataclass(frozen=True)
-class RenamedExpert(Expert):
+class RenamedExpert(_Renamed, Expert):
     """An expert with other names."""
 
     part: Expert
@@ -92,25 +105,6 @@ class RenamedExpert(Expert):
     @property
     def linear(self) -> bool:  # type: ignore[override]
         return self.part.linear
-
-    def parameters(self, d: int) -> dict[str, Parameter]:
-        return named(self.part.parameters(d))
-
-    def __call__(self, params: Params, x: Tensor) -> Tensor:
-        return self.part(unnamed(params), x)
-
-    def local(self, params: Params, x: Tensor) -> Local:
-        return self.part.local(unnamed(params), x)
-
-    def hinge(self, params: Params, x: Tensor) -> Local | None:
-        return self.part.hinge(unnamed(params), x)
-
-    def smoothed(self, radius: float) -> RenamedExpert:
-        return replace(self, part=cast(Expert, self.part.smoothed(radius)))
-
-    def rescale(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]] | None:
-        moved = self.part.rescale(unnamed(params), frame)
-        return None if moved is None else (replace(self, part=cast(Expert, moved[0])), named(moved[1]))
 
     def design(self, x: Tensor) -> Tensor:
         return self.part.design(x)
@@ -125,11 +119,7 @@ class RenamedExpert(Expert):
         return named(self.part.canonical(unnamed(params)))
 
     def rescale_response(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]] | None:
-        moved = self.part.rescale_response(unnamed(params), frame)
-        return None if moved is None else (replace(self, part=moved[0]), named(moved[1]))
-
-    def kinked(self) -> bool:
-        return self.part.kinked()
+        return self._moved(self.part.rescale_response(unnamed(params), frame))
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def _check(mixture: Mixture) -> None:
 def _merged(mixture: Mixture, measure: Measure) -> tuple[Measure, Tensor]:
     """Merge the closest pair of every member; return the measure with one atom fewer and the heights (S,)."""
     values = measure.paths()
-    scales, name = mixture.paths("family", "scale"), str(mixture.gates[0].score.bias())
+    scales, name = mixture.paths("family", "scale"), mixture.gates[0].score.required_bias()
     values |= {path: values[path] ** 2 for path in scales}  # variances are averaged
     bias = values.pop(f"gates.0.{name}")
     mass = torch.softmax(bias, -1)

@@ -92,15 +92,16 @@ def split(mixture: Mixture, truth: Measure, cells: tuple[int, ...], d: int, q: i
     for path, (spec, _) in specifications(mixture, d, d, q).items():
         out[path] = paths[path][index] if spec.per == "branch" else paths[path]
     bias = _bias(mixture)
-    if bias in out:
+    if bias is not None:
         shares = torch.tensor([log(cells.count(c)) for c in cells], dtype=torch.float64)
         out[bias] = out[bias] - shares * _temperature(mixture, truth)
     return from_paths(out, 1)
 
 
-def _bias(mixture: Mixture) -> str:
-    """Return the path of the biases of the gate; a path that no parameter has where there are none."""
-    return f"gates.0.{mixture.gates[0].score.bias()}"
+def _bias(mixture: Mixture) -> str | None:
+    """Return the path of the biases of the gate; None: it has none."""
+    name = mixture.gates[0].score.bias()
+    return None if name is None else f"gates.0.{name}"
 
 
 def _temperature(mixture: Mixture, measure: Measure) -> float:
@@ -166,7 +167,7 @@ def _ratios(chart: Chart, cells: tuple[int, ...], limit: float) -> Coordinates:
     mix, lower, upper = torch.eye(chart.size, dtype=torch.float64), chart.lower.clone(), chart.upper.clone()
     ratios = torch.zeros(chart.size, dtype=torch.bool)
     bias = _bias(chart.mixture)
-    column = chart.columns(bias).tolist() if bias in chart.shapes else []
+    column = [] if bias is None else chart.columns(bias).tolist()
     for cell in set(cells) if column else ():
         atoms = [i for i, c in enumerate(cells) if c == cell]
         anchor = column[atoms[-1]] if column[atoms[-1]] < 0 else column[atoms[0]]

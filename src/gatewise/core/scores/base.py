@@ -65,12 +65,31 @@ class Score(Predictor):
         found = (name for name in self.names("intercept") if specs[name].per == "branch" and not specs[name].shape)
         return next(found, None)
 
-    def bias_rate(self, params: Params) -> Tensor:
-        """Return by how much a score rises with its bias, one number per node ``(*B,)``.
+    def required_bias(self) -> str:
+        """Return the name of the `bias`.
 
-        Only for scores that have a `bias`.
+        Raises
+        ------
+        ValueError
+            If the score has none.
         """
-        return torch.ones_like(params[str(self.bias())][..., 0])
+        name = self.bias()
+        if name is None:
+            raise ValueError(
+                f"the score {self} has no bias, and none of its parameters can stand for one: add a parameter with the "
+                "role 'intercept', one number per branch"
+            )
+        return name
+
+    def bias_rate(self, params: Params) -> Tensor:
+        """Return the derivative of a score in its bias, one number per node ``(*B,)``.
+
+        Raises
+        ------
+        ValueError
+            If the score has no bias.
+        """
+        return torch.ones_like(params[self.required_bias()][..., 0])
 
     def start(self, x: Tensor, share: Tensor) -> dict[str, Tensor]:
         """Return parameters to start from, given the wanted share ``(*B, K, n)`` of each branch at x ``(d, n)``.

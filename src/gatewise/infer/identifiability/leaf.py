@@ -140,14 +140,6 @@ def leaf_atom(
     general = [not gate.link.translation_invariant and regime != 1 for gate in gates]
     biased = general if include_bias is None else [include_bias] * len(gates)
     fixed = {slot.path for slot in layout if not slot.spec.free or (slot.bias and not biased[slot.part])}
-    paths = {slot.path: slot.entries for slot in layout}
-    homes = {slot.home: slot.entries for slot in layout}
-    entries = {name: (name,) for slot in layout for name in slot.entries}
-    known = {**entries, **homes, **paths}
-    for name in held:
-        if name not in known:
-            raise ValueError(f"held={name!r} is no parameter here: the parameters are {', '.join(paths)}")
-    resting = dict.fromkeys(name for path in (*sorted(fixed), *held) for name in known[path])
     zero = _slopes(gates, layout) if regime == 1 else set()
     biases = [
         0.0 if gate.link.translation_invariant and not counts else BIAS[regime]
@@ -173,17 +165,33 @@ def leaf_atom(
 
     return Atom(
         function,
-        tuple(entries),
+        tuple(name for slot in layout for name in slot.entries),
         draw,
         max(d, max(own) + 1),
-        tuple(resting),
+        _resting(layout, sorted(fixed), held),
         _levels(gates, layout),
         _response(family, outputs),
         not all(general),
         title,
         _factors(gates, [slot for slot in layout if not slot.bias or slot.spec.free], biased, held),
-        tuple(name for path in shared for name in homes.get(path, ())),
+        tuple(name for path in shared for name in _homes(layout).get(path, ())),
     )
+
+
+def _resting(layout: Sequence[Slot], fixed: Sequence[str], held: Sequence[str]) -> tuple[str, ...]:
+    """Return the entries in which no derivative is taken."""
+    paths = {slot.path: slot.entries for slot in layout}
+    entries = {name: (name,) for slot in layout for name in slot.entries}
+    known = {**entries, **_homes(layout), **paths}
+    for name in held:
+        if name not in known:
+            raise ValueError(f"held={name!r} is no parameter here: the parameters are {', '.join(paths)}")
+    return tuple(dict.fromkeys(name for path in (*fixed, *held) for name in known[path]))
+
+
+def _homes(layout: Sequence[Slot]) -> dict[str, tuple[str, ...]]:
+    """Return the entries under the paths of a measure."""
+    return {slot.home: slot.entries for slot in layout}
 
 
 def numerator(gate: Gate, params: Params, x: Tensor) -> Tensor:

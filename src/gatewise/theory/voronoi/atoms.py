@@ -81,7 +81,7 @@ def gate_atoms(mixture: Mixture, measure: Measure, level: int, leaves: bool) -> 
     """Return the atoms below the nodes of a level ``(*B, K_1, ..., K_l)``: gate locations, and leaves if asked."""
     gate: Gate = mixture.gates[level]
     params = conventional(gate, {name: value.double() for name, value in measure.gates[level].items()})
-    name = str(gate.score.bias())
+    name = gate.score.required_bias()
     bias = params[name]
     shape = bias.shape
     log_mass = bias * gate.score.bias_rate(params).unsqueeze(-1)

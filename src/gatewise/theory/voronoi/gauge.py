@@ -72,7 +72,7 @@ def locations(score: Score, d: int = 1) -> tuple[str, ...]:
 def _locations(gate: Gate, params: Params) -> tuple[dict[str, Tensor], int]:
     """Return the location parameters and the number of features."""
     names = {name: params[name] for name in locations(gate.score)}
-    sizes = {name: value.shape[params[str(gate.score.bias())].ndim :] for name, value in names.items()}
+    sizes = {name: value.shape[params[gate.score.required_bias()].ndim :] for name, value in names.items()}
     largest = max((value.shape[-1] for value in names.values()), default=1)
     for d in range(1, largest + 1):
         specs = gate.score.parameters(d)
@@ -114,7 +114,7 @@ def conventional(gate: Gate, params: Params) -> dict[str, Tensor]:
         return out
     scale = rate ** (1.0 / probe.degree)
     out |= {name: value * scale.unsqueeze(-1) for name, value in names.items()}
-    bias = str(gate.score.bias())
+    bias = gate.score.required_bias()
     ones = {name: torch.ones_like(params[name]) for name in gate.score.names("temperature")}
     return out | {bias: params[bias] * rate, **ones}
 
