@@ -18,9 +18,9 @@ import torch
 from benchmarks import fused_c, problems
 from benchmarks.numpy_engine import Pass, em_pass
 from benchmarks.timing import best_of, table
-from gatewise.fit.problem import accumulate
 from gatewise.objective import compiled as fused
 from gatewise.objective import likelihood
+from gatewise.objective.accumulate import accumulate
 
 SHARE, SHARE_COMPILED = 0.06, 0.22  # of the counted floor, at least
 TIMES_C, SPEEDUP = 2.0, 1.6  # against C at most, by a second thread at least

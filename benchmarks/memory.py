@@ -63,8 +63,8 @@ def child(path: str, n: int, seconds: float) -> dict[str, Any]:
 
     from benchmarks import problems
     from gatewise.fit import maximum_likelihood
-    from gatewise.fit.problem import accumulate
     from gatewise.objective import likelihood
+    from gatewise.objective.accumulate import accumulate
     from gatewise.objective.rows import make_rows
 
     torch.set_num_threads(1)

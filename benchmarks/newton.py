@@ -10,8 +10,9 @@ import torch
 from benchmarks import problems
 from benchmarks.timing import best_of, table
 from gatewise.core.mixture import log_density
-from gatewise.fit.problem import Problem, accumulate, evaluate
+from gatewise.fit.problem import Problem, evaluate
 from gatewise.objective import likelihood
+from gatewise.objective.accumulate import accumulate
 
 SHAPES = ((3, 1, 10_000), (3, 1, 100_000), (5, 5, 10_000), (5, 5, 100_000))
 LIMIT = 8.0

@@ -49,8 +49,8 @@ def passes(array: str, table: str, rounds: int = 2) -> dict[str, Any]:
     from gatewise.data import ParquetTable
     from gatewise.data.parquet import opened
     from gatewise.data.stream import Stream, StreamPart
-    from gatewise.fit.problem import accumulate
     from gatewise.objective import likelihood
+    from gatewise.objective.accumulate import accumulate
     from gatewise.objective.rows import Rows, make_rows
 
     torch.set_num_threads(1)

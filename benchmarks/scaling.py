@@ -17,9 +17,10 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from benchmarks import problems
 from benchmarks.timing import best_of, table
-from gatewise.fit.problem import Problem, accumulate, evaluate
+from gatewise.fit.problem import Problem, evaluate
 from gatewise.objective import compiled as fused
 from gatewise.objective import likelihood
+from gatewise.objective.accumulate import accumulate
 from gatewise.plots.style import GREY, canvas, colour, dash, marker
 
 PASSES = ("EM", "gradient", "Newton")

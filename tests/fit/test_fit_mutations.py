@@ -140,7 +140,7 @@ MUTATIONS = [
     (testing.law_em_optimum, SOFT, em, "solve_positive", scaled_solution(-1.0)),
     (testing.law_fit_optimum, SOFT, pipeline, "finalize", beside_the_optimum),
     (testing.law_fit_optimum, SOFT, Gaussian, "rescale_response", wider),
-    (testing.law_fit_optimum, SOFT, certify, "walk", lambda right: lambda *a: (("made up",), ())),
+    (testing.law_fit_optimum, SOFT, certify, "classify_flat_directions", lambda right: lambda *a: (("made up",), ())),
     (testing.law_fit_one_expert, SOFT, Gaussian, "rescale_response", wider),
     (larger, CONSTANT, Affine, "value_and_derivatives", flipped_slope),
     (testing.law_fit_starts, SOFT, starts._Cloud, "draw", by_position),

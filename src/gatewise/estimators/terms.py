@@ -149,7 +149,7 @@ class SummaryTerms:
 
 
 def named(path: str, index: Index) -> str:
-    """Return the name of an entry, as charts and certificates write it."""
+    """Return the name of an entry, as parameterizations and certificates write it."""
     return f"{path}[{','.join(map(str, index))}]" if index else path
 
 

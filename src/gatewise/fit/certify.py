@@ -11,9 +11,10 @@ from gatewise.core.mixture import Measure, leaf_predictors
 from gatewise.core.predictors import Params
 from gatewise.core.tree import expand_nodes
 from gatewise.fit.floor import rows_needed
-from gatewise.fit.problem import Problem, accumulate, evaluate
+from gatewise.fit.problem import Problem, evaluate
 from gatewise.fit.result import Certificate
 from gatewise.fit.status import Status
+from gatewise.objective.accumulate import accumulate
 from gatewise.objective.parameterization import Parameterization
 from gatewise.objective.rows import MOST
 from gatewise.optim import decrement, free_set, projected_gradient
@@ -85,14 +86,14 @@ def responses(problem: Problem) -> float:
 def gauge_directions(parameterization: Parameterization, free: Tensor) -> Tensor:
     """Return an orthonormal basis (P, g) of the directions from `free` (P,) that move no weight and no expert.
 
-    Combinations of tangents that would move a held coordinate are no directions of the chart.
+    Combinations of tangents that would move a held coordinate are no directions of the parameterization.
     """
     measure = parameterization.measure(free)
     return torch.cat([gate_directions(parameterization, measure), expert_directions(parameterization, measure)], -1)
 
 
 def gate_directions(parameterization: Parameterization, measure: Measure) -> Tensor:
-    """Return an orthonormal basis (P, g) of the directions of a chart that move no weight of any gate."""
+    """Return an orthonormal basis (P, g) of the directions of a parameterization that move no weight of any gate."""
     mixture = parameterization.mixture
     moves = [
         _entries(parameterization, f"gates.{level}.", mixture.nodes(level), gate.tangents(measure.gates[level]))
@@ -102,7 +103,7 @@ def gate_directions(parameterization: Parameterization, measure: Measure) -> Ten
 
 
 def expert_directions(parameterization: Parameterization, measure: Measure) -> Tensor:
-    """Return an orthonormal basis (P, g) of the directions of a chart that move no value of any expert."""
+    """Return an orthonormal basis (P, g) of the directions of a parameterization that move no value of any expert."""
     moves = parameterization.mixture.expert.tangents(measure.experts)
     return _directions(parameterization, _entries(parameterization, "experts.", outputs_of(parameterization), moves))
 
@@ -115,7 +116,7 @@ def outputs_of(parameterization: Parameterization) -> int:
 
 
 def _directions(parameterization: Parameterization, tangents: Tensor) -> Tensor:
-    """Return an orthonormal basis (P, g) of the directions of the chart among tangents (t, F)."""
+    """Return an orthonormal basis (P, g) of the directions of the parameterization among tangents (t, F)."""
     tangents = tangents[tangents.norm(dim=-1) > 0]
     if not len(tangents):
         return parameterization.matrix.new_zeros(parameterization.size, 0)

@@ -14,8 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.fit.problem import Problem, accumulate
+from gatewise.fit.problem import Problem
 from gatewise.objective import likelihood
+from gatewise.objective.accumulate import accumulate
 from gatewise.objective.parameterization import Parameterization
 from gatewise.optim import projected_gradient
 

@@ -107,7 +107,7 @@ def _conventional(model: PreparedModel, given: Mixture, measure: Measure) -> Mea
 
 
 def criteria(model: PreparedModel, problem: Problem, free: Tensor) -> Criteria:
-    """Return the numbers of points (S, P) of a chart of the model, in the units of the data."""
+    """Return the numbers of points (S, P) of a parameterization of the model, in the units of the data."""
     plain = replace(problem, unit=1.0)
     value, penalty = evaluate(plain, free, 0)[0], problem.penalty(free)[0]
     if problem.parameterization.mixture.family.has_density:

@@ -183,7 +183,7 @@ def _fit(plan: Plan, job: _Job, found: Tensor, value: Tensor) -> Fit:
 
 
 def _alike(parameterization: Parameterization, other: Parameterization) -> bool:
-    """Return whether two charts read free coordinates alike, so that their members fit into one batch."""
+    """Return whether two parameterizations read free coordinates alike, so that their members fit into one batch."""
     pairs = (
         (parameterization.lower, other.lower),
         (parameterization.upper, other.upper),

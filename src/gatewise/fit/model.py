@@ -1,4 +1,4 @@
-"""A model ready to be fitted: mixture and rows in working units, chart, and what was noticed about the data."""
+"""A model ready to be fitted: mixture and rows in working units, its parameterization, what was noticed of the data."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Slopes(NamedTuple):
 
 
 class PreparedModel(NamedTuple):
-    """A mixture in working units with its chart, ready to be fitted.
+    """A mixture in working units with its parameterization, ready to be fitted.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class PreparedModel(NamedTuple):
         With the floor of scales that is used.
     framing : Framing
         Working units.
-    chart : Chart
+    parameterization : Chart
         Of the working mixture.
     rows : Rows
         In working units.
@@ -81,7 +81,7 @@ class PreparedModel(NamedTuple):
 
 
 def prepare(mixture: Mixture, rows: Rows, spec: FitSpec, framing: frames.Framing | None = None) -> PreparedModel:
-    """Move a mixture and its data to working units and build the chart.
+    """Move a mixture and its data to working units and build the parameterization.
 
     Parameters
     ----------

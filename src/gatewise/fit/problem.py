@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
-from operator import itemgetter
 from typing import NamedTuple
 
 import torch
@@ -13,12 +11,11 @@ from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.fit.model import PreparedModel
-from gatewise.objective import compiled, likelihood, squares
+from gatewise.objective import likelihood, squares
+from gatewise.objective.accumulate import Stat, accumulate
 from gatewise.objective.parameterization import Parameterization
-from gatewise.objective.rows import CELLS, Block, Rows, block_size
+from gatewise.objective.rows import Block, Rows
 from gatewise.optim import OnIter, Reason, Result, newton
-
-Stat = Callable[[Mixture, Measure, Block], tuple[Tensor, ...]]
 
 SMALLEST = 1e-24  # residual variance, of the variance of y, that counts as none
 NOISE = 1e-9  # relative rounding of an objective with large terms that cancel
@@ -58,7 +55,7 @@ class Problem:
 
     Attributes
     ----------
-    chart : Chart
+    parameterization : Chart
     rows : Rows
     ridge : Tensor (P, P) or None
         Quadratic form of the penalty in the free coordinates, on the scale of the log-likelihood.
@@ -104,45 +101,6 @@ class Problem:
         return 0.5 * (slope * free).sum(-1) + free @ self.linear, slope + self.linear, self.ridge
 
 
-def engine() -> str:
-    """Return what sums over the rows: the compiler of the compiled sums and its version, or the reference."""
-    return f"numba {version('numba')}" if compiled.available() else "reference"
-
-
-def accumulate(stat: Stat, mixture: Mixture, measure: Measure, rows: Rows, width: int) -> tuple[Tensor, ...]:
-    """Sum `stat` over the blocks of the rows, in fixed order; by compiled kernels where there are some.
-
-    Parameters
-    ----------
-    stat : callable ``(mixture, measure, block) -> tensors`` to be summed
-    width : int
-        Numbers per row in the largest temporary of `stat`, batch included; it sets the block size only. Members that
-        do not fit into one block together are taken in groups.
-    """
-    quick = compiled.accumulate(stat, mixture, measure, rows)
-    if quick is not None:
-        return quick
-    count = len(next(iter(measure.experts.values())))
-    each = max(width // count, 1)
-    size = block_size(each)
-    group = max(1, CELLS // (each * min(size, rows.n)))
-    groups = [slice(first, first + group) for first in range(0, count, group)]
-    measures = [measure.map(itemgetter(some)) for some in groups]
-    totals: list[list[Tensor]] = [[] for _ in groups]
-    for block in rows.blocks(size):
-        for total, some, part in zip(totals, groups, measures, strict=True):
-            sums = stat(mixture, part, _of_members(block, some))
-            total[:] = [a + b for a, b in zip(total, sums, strict=True)] if total else sums
-    return tuple(torch.cat(sums) for sums in zip(*totals, strict=True))
-
-
-def _of_members(block: Block, some: slice) -> Block:
-    """Return the block of some batch members: the block itself unless each member has rows of its own."""
-    if block.x.ndim == 2:
-        return block
-    return block._replace(x=block.x[some], gate_x=block.gate_x[some], y=block.y[some])
-
-
 def evaluate(problem: Problem, free: Tensor, order: int) -> tuple[Tensor, ...]:
     """Return the objective (S,) and, by `order`, its gradient (S, P) and Hessian (S, P, P) at free (S, P)."""
     parameterization, total = problem.parameterization, problem.total * problem.unit
@@ -170,7 +128,7 @@ def objective(problem: Problem) -> Callable[[Tensor, Tensor, int], tuple[Tensor,
 
 
 def box_of(parameterization: Parameterization, point: Tensor, pinned: Tensor | None) -> tuple[Tensor, Tensor] | None:
-    """Return the box (1, P) of a chart with pinned coordinates held at a point (P,); None when none is."""
+    """Return the box (1, P) of a parameterization with pinned coordinates held at a point (P,); None when none is."""
     if pinned is None:
         return None
     return torch.where(pinned, point, parameterization.lower)[None], torch.where(pinned, point, parameterization.upper)[
@@ -191,7 +149,7 @@ def newton_polish(
     Parameters
     ----------
     box : (lower, upper), optional
-        Bounds of each member (S, P) instead of the chart's.
+        Bounds of each member (S, P) instead of the parameterization's.
     """
     lower, upper = box or (problem.parameterization.lower, problem.parameterization.upper)
     free = torch.maximum(torch.minimum(free, upper), lower)

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weights, leaf_predictors, require_density
 from gatewise.fit.arguments import probability
-from gatewise.fit.problem import accumulate
 from gatewise.fit.torch_state import standard_torch
 from gatewise.objective import likelihood, squares
+from gatewise.objective.accumulate import accumulate
 from gatewise.objective.rows import Block, Columns, Rows, block_size
 
 DOUBLINGS = 1100  # widenings of a bracket: more than the range of floats

@@ -208,7 +208,7 @@ def make_parameterization(
     fixed: Mapping[str, Tensor] | None = None,
     gauge: str = "fixed",
 ) -> Parameterization:
-    """Build the chart of a mixture.
+    """Build the parameterization of a mixture.
 
     Parameters
     ----------
@@ -244,11 +244,11 @@ def make_parameterization(
 def tied(
     parameterization: Parameterization, ties: Sequence[tuple[str, ...]], units: Mapping[str, Tensor]
 ) -> Parameterization:
-    """Return the chart in which the numbers of each tie are one coordinate, that of the first.
+    """Return the parameterization in which the numbers of each tie are one coordinate, that of the first.
 
     Parameters
     ----------
-    chart : Chart
+    parameterization : Chart
     ties : tuples of names of free coordinates
     units : mapping path -> Tensor of the path's shape
         What one unit of the data is in working units: natural values are equal in the units of the data.
@@ -279,8 +279,8 @@ def tied(
         for other in others:
             rows = matrix[:, other].nonzero()[:, 0]
             if bool((parameterization.kind[rows] != parameterization.kind[entry]).any()):
-                names = parameterization.names
-                raise ValueError(f"{names[first]} and {names[other]} are of different kinds: no tie")
+                pair = f"{parameterization.names[first]} and {parameterization.names[other]}"
+                raise ValueError(f"{pair} are of different kinds: no tie")
             ratio = unit[rows[0]] / unit[entry]
             shift = torch.log(ratio) if int(parameterization.kind[entry]) == LOG else torch.zeros_like(one)
             factor = ratio if int(parameterization.kind[entry]) == IDENTITY else one

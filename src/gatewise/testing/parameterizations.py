@@ -1,4 +1,4 @@
-"""Laws of charts and rows: coordinates, ties, fixed parts, bounds, units of measurement, blocks, weights, units."""
+"""Laws of parameterizations and rows: coordinates, ties, fixed parts, bounds, units of measurement, blocks, weights."""
 
 from __future__ import annotations
 
@@ -279,11 +279,11 @@ def _leaf_log_prob(row: ExampleProblem) -> Tensor:
 
 
 def law_paths(problem: ExampleProblem) -> None:
-    """A measure is its named tensors: `paths` and `from_paths` are inverse, shapes are those of the chart."""
+    """A measure is its named tensors: `paths` and `from_paths` are inverse, shapes the parameterization's."""
     parameterization = make_parameterization(problem.mixture, *sizes(problem))
     paths = problem.measure.paths()
     if {k: tuple(v.shape) for k, v in paths.items()} != parameterization.shapes:
-        raise AssertionError("broken: the tensors of a measure have the paths and shapes of its chart")
+        raise AssertionError("broken: the tensors of a measure have the paths and shapes of its parameterization")
     again = from_paths(paths, problem.mixture.depth).paths()
     for path, value in paths.items():
         assert_close(again[path], value, f"from_paths returns {path}")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from gatewise import __version__
-from gatewise.fit.problem import engine
+from gatewise.objective.accumulate import engine
 from gatewise.theory.arms import Arm
 from gatewise.theory.study import Study
 

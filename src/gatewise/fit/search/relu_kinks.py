@@ -152,7 +152,7 @@ def _independent(gradients: Tensor, values: Tensor, names: list[str]) -> Hinges:
 
 
 def _restricted(parameterization: Parameterization, held: Hinges, point: Tensor) -> tuple[Parameterization, Tensor]:
-    """Solve the equations of the hinges for some coordinates; return the chart of the others and the point in it."""
+    """Solve the equations of the kinks for some coordinates; return a parameterization of the others, and the point."""
     equations, target = held.gradient.clone(), held.gradient @ point - held.value
     pivots: list[int] = []
     for i in range(len(equations)):
@@ -189,7 +189,7 @@ def _rest(mask: Tensor | None, smaller: Parameterization, parameterization: Para
 
 
 def _lifted(parameterization: Parameterization, smaller: Parameterization, inside: Tensor) -> Tensor:
-    """Return the point (P,) of the whole chart at a point of the restricted one."""
+    """Return the point (P,) of the whole parameterization at a point of the restricted one."""
     working = smaller.matrix @ inside + smaller.offset
     return (working - parameterization.offset) @ (
         parameterization.matrix / (parameterization.matrix * parameterization.matrix).sum(0)

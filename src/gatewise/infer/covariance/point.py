@@ -39,7 +39,7 @@ class InformationPoint(NamedTuple):
 
     @property
     def parameterization(self) -> Parameterization:
-        """The chart of the working mixture."""
+        """The parameterization of the working mixture."""
         return self.model.parameterization
 
     @property
@@ -128,7 +128,7 @@ def _digits(value: float) -> str:
 
 
 def flat(measure: Measure, parameterization: Parameterization) -> Tensor:
-    """Return the natural values ``(*B, F)`` of a measure in the order of the chart."""
+    """Return the natural values ``(*B, F)`` of a measure in the order of the parameterization."""
     paths = measure.paths()
     parts = [(paths[path], len(shape)) for path, shape in parameterization.shapes.items()]
     return torch.cat([value.reshape(value.shape[: value.ndim - rank] + (-1,)) for value, rank in parts], -1)

@@ -175,7 +175,7 @@ def _at_convention(point: InformationPoint) -> InformationPoint:
 
 
 def _entry(point: InformationPoint, path: str, position: tuple[int, ...]) -> int:
-    """Return the place of a parameter among all entries of the chart."""
+    """Return the place of a parameter among all entries of the parameterization."""
     at = 0
     for other, shape in point.parameterization.shapes.items():
         size = torch.Size(shape).numel()

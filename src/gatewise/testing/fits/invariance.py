@@ -15,11 +15,12 @@ from gatewise.core.mixture import (
     Mixture,
 )
 from gatewise.fit import frames, maximum_likelihood
-from gatewise.fit import problem as sums
 from gatewise.fit.model import prepare
+from gatewise.fit.problem import Problem
 from gatewise.fit.search.insertion import applies, relocations
 from gatewise.fit.search.starts import draw_starts, seeds
 from gatewise.fit.spec import FitSpec
+from gatewise.objective import accumulate as sums
 from gatewise.objective import rows as blocks
 from gatewise.objective.rows import make_rows
 from gatewise.testing.compare import assert_close
@@ -52,7 +53,7 @@ def law_fit_starts(problem: ExampleProblem, count: int = 8) -> None:
         models = [prepare(problem.mixture, rows, FitSpec()) for rows in both]
         drawn = [draw_starts(model.parameterization, model.rows, count, seeds(0, 1)[0])[0] for model in models]
         assert_close(drawn[1], drawn[0], f"starts do not depend on {why}", FITTED)
-        whole = [sums.Problem(model.parameterization, model.rows) for model in models]
+        whole = [Problem(model.parameterization, model.rows) for model in models]
         if applies(whole[0]):
             at = drawn[0][0]
             moved = [relocations(part, at)[:2] for part in whole]

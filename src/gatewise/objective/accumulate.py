@@ -1,0 +1,55 @@
+"""The one sum over rows: a statistic of the blocks of the rows, added up in fixed order, compiled where it can be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version
+from operator import itemgetter
+
+import torch
+from torch import Tensor
+
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.objective import compiled
+from gatewise.objective.rows import CELLS, Block, Rows, block_size
+
+Stat = Callable[[Mixture, Measure, Block], tuple[Tensor, ...]]
+
+
+def engine() -> str:
+    """Return what sums over the rows: the compiler of the compiled sums and its version, or the reference."""
+    return f"numba {version('numba')}" if compiled.available() else "reference"
+
+
+def accumulate(stat: Stat, mixture: Mixture, measure: Measure, rows: Rows, width: int) -> tuple[Tensor, ...]:
+    """Sum `stat` over the blocks of the rows, in fixed order; by compiled kernels where there are some.
+
+    Parameters
+    ----------
+    stat : callable ``(mixture, measure, block) -> tensors`` to be summed
+    width : int
+        Numbers per row in the largest temporary of `stat`, batch included; it sets the block size only. Members that
+        do not fit into one block together are taken in groups.
+    """
+    quick = compiled.accumulate(stat, mixture, measure, rows)
+    if quick is not None:
+        return quick
+    count = len(next(iter(measure.experts.values())))
+    each = max(width // count, 1)
+    size = block_size(each)
+    group = max(1, CELLS // (each * min(size, rows.n)))
+    groups = [slice(first, first + group) for first in range(0, count, group)]
+    measures = [measure.map(itemgetter(some)) for some in groups]
+    totals: list[list[Tensor]] = [[] for _ in groups]
+    for block in rows.blocks(size):
+        for total, some, part in zip(totals, groups, measures, strict=True):
+            sums = stat(mixture, part, _of_members(block, some))
+            total[:] = [a + b for a, b in zip(total, sums, strict=True)] if total else sums
+    return tuple(torch.cat(sums) for sums in zip(*totals, strict=True))
+
+
+def _of_members(block: Block, some: slice) -> Block:
+    """Return the block of some batch members: the block itself unless each member has rows of its own."""
+    if block.x.ndim == 2:
+        return block
+    return block._replace(x=block.x[some], gate_x=block.gate_x[some], y=block.y[some])
