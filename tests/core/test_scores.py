@@ -254,7 +254,7 @@ def test_the_bias_of_an_activated_score_stands_outside():
 
 
 def test_unknown_activations_are_named():
-    with pytest.raises(ValueError, match="activation 'swish' is unknown: choose one of identity"):
+    with pytest.raises(ValueError, match="activation 'swish' is unknown: the names are identity"):
         Activated(Affine(), "swish")
 
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gatewise.core.names import look_up
+
 Elementwise = Callable[[Tensor], Tensor]
 
 
@@ -103,9 +105,7 @@ def activation(name: str, radius: float = 0.0) -> Activation:
     >>> activation("tanh").homogeneous
     False
     """
-    if name not in ACTIVATIONS:
-        raise ValueError(f"activation {name!r} is unknown: choose one of {', '.join(ACTIVATIONS)}")
-    chosen = ACTIVATIONS[name]
+    chosen = look_up("activation", name, ACTIVATIONS)
     if not (chosen.kink and radius > 0):
         return chosen
 

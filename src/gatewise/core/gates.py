@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor
 
 from gatewise.core.links import Link, NormalisedSigmoid, Sigmoid, Softmax, TopK
+from gatewise.core.names import resolve
 from gatewise.core.predictors import Frame, Local, Params, weighted_gram
 from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Score, Tempered
 
@@ -111,7 +111,7 @@ GATES: dict[str, Gate] = {
 }
 
 
-def gate(choice: str | Gate) -> Gate:
+def gate(choice: Any) -> Gate:
     """Return the gate called `choice`, or the gate itself.
 
     Raises
@@ -126,15 +126,42 @@ def gate(choice: str | Gate) -> Gate:
     >>> gate("laplace").score
     Distance(metric=None, radius=0.0)
     """
-    if isinstance(choice, Gate):
-        return choice
-    if not isinstance(choice, str):
-        raise TypeError(f"gate={choice!r} is a {type(choice).__name__}: give a name of GATES or a Gate(score, link)")
-    if choice not in GATES:
-        near = get_close_matches(choice, GATES, 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"gate {choice!r} is unknown: {hint}the names are {', '.join(GATES)}")
-    return GATES[choice]
+    return resolve(choice, Gate, "GATES", GATES)
+
+
+def gates(choice: Any, depth: int | None = None) -> tuple[Gate, ...]:
+    """Return one gate for each level, outer first.
+
+    Parameters
+    ----------
+    choice : str, Gate or a list or tuple of them
+        One for all levels, or one per level; names of several levels may stand in one text, ``sigmoid/cosine``.
+    depth : int, optional
+        Number of levels; by default as many as are given.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, or there is neither one gate nor one per level.
+    TypeError
+        If an entry is neither a name nor a Gate.
+
+    Examples
+    --------
+    >>> [describe(one) for one in gates("sigmoid/cosine")], len(gates("laplace", 2))
+    (['sigmoid', 'cosine'], 2)
+    """
+    given = choice.split("/") if isinstance(choice, str) and "/" in choice else choice
+    if not isinstance(given, list | tuple):
+        return (gate(given),) * (depth or 1)
+    if not given:
+        raise ValueError("gate is empty: give one gate, or one per level, outer first")
+    if depth is not None and len(given) != depth:
+        raise ValueError(
+            f"gate has {len(given)} entries for {depth} level{'s' * (depth > 1)}: give one gate for all levels, or one "
+            "per level, outer first"
+        )
+    return tuple(map(gate, given))
 
 
 def describe(chosen: Gate) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gatewise.core.experts import expert
 from gatewise.core.families import family
+from gatewise.core.gates import gates
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.estimators import options
 from gatewise.estimators.encoding import matches, short
@@ -60,7 +61,7 @@ def _check_arguments(
     options.check_numbers(estimator)
     levels = options.branching(estimator.n_experts)
     require(levels == mixture.branching, f"n_experts={levels} for branches {mixture.branching}")
-    options.gates(estimator.gate, mixture.depth)
+    gates(estimator.gate, mixture.depth)
     expert(estimator.expert)
     family(estimator.family)
     floor(estimator.min_scale, sizes.q)

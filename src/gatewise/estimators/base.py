@@ -14,7 +14,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from gatewise.core import derivatives
-from gatewise.core.gates import describe
+from gatewise.core.gates import describe, gates
 from gatewise.core.mixture import Measure, Mixture, leaf_log_weights, require_density
 from gatewise.core.rows import Columns, Rows, columns, make_rows
 from gatewise.data.stream import Part
@@ -57,7 +57,7 @@ def _prepared(
     """Return checked rows, the mixture and what is estimated."""
     options.check_numbers(given)
     levels = options.branching(given.n_experts)
-    gated = gates_read_rows(options.gates(given.gate, len(levels)), levels)
+    gated = gates_read_rows(gates(given.gate, len(levels)), levels)
     data = read_training(given, X, y, sample_weight, gate_X, groups, gated)
     leaves = prod(levels)
     if data.rows.n_units < leaves:
@@ -405,10 +405,10 @@ class MixtureEstimator(Declared):
         inputs = [f"x{i}" for i in range(self.n_features_in_)] if names is None else list(names)
         fallback = [f"{'gate ' if self._reader.given else ''}x{i}" for i in range(self._reader.count)]
         gate_inputs = list(self._reader.names or fallback)
-        gates = [describe(gate) for gate in options.gates(self._given.gate, self.mixture_.depth)]
+        titles = [describe(gate) for gate in gates(self._given.gate, self.mixture_.depth)]
         criteria = self.aic(), self.bic(), self.icl()
         theory = self._theory().words
-        return summary(self.fit_, self._shares, self._errors, gates, inputs, gate_inputs, criteria, theory)
+        return summary(self.fit_, self._shares, self._errors, titles, inputs, gate_inputs, criteria, theory)
 
     def _theory(self, order: int = 2) -> Advice:
         """Return what identifiability says of the fitted mixture, or why it was not checked, with words.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gatewise.core.experts import Expert
 from gatewise.core.families import Family
+from gatewise.core.names import look_up
 
 
 class Unit(NamedTuple):
@@ -57,9 +58,7 @@ def unit(name: str) -> Unit:
     ValueError
         If the name is unknown.
     """
-    if name not in UNITS:
-        raise ValueError(f"activation {name!r} is unknown: choose one of {', '.join(UNITS)}")
-    return UNITS[name]
+    return look_up("activation", name, UNITS)
 
 
 class FFN(nn.Module):

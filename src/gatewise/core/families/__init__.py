@@ -6,11 +6,14 @@ the leaf's predictors: the q outputs, then the family's own parameters, entry by
 
 from __future__ import annotations
 
+from typing import Any
+
 from gatewise.core.families.base import Family, LeafLocal, autograd_leaf_local
 from gatewise.core.families.counts import Binomial, Poisson
 from gatewise.core.families.gaussian import FullGaussian, Gaussian
 from gatewise.core.families.mean import MeanOnly
 from gatewise.core.families.student import StudentT
+from gatewise.core.names import resolve
 
 __all__ = [
     "FAMILIES",
@@ -35,7 +38,7 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def family(choice: str | Family) -> Family:
+def family(choice: Any) -> Family:
     """Return the family called `choice`, or the family itself.
 
     Raises
@@ -45,10 +48,4 @@ def family(choice: str | Family) -> Family:
     TypeError
         If `choice` is neither a name nor a Family.
     """
-    if isinstance(choice, Family):
-        return choice
-    if not isinstance(choice, str):
-        raise TypeError(f"family={choice!r} is a {type(choice).__name__}: give a name of FAMILIES or a Family")
-    if choice not in FAMILIES:
-        raise ValueError(f"family {choice!r} is unknown: the names are {', '.join(FAMILIES)}")
-    return FAMILIES[choice]
+    return resolve(choice, Family, "FAMILIES", FAMILIES)

@@ -13,8 +13,9 @@ from gatewise.core.experts import expert as expert_of
 from gatewise.core.families import Family, FullGaussian, Gaussian, MeanOnly
 from gatewise.core.families import family as family_of
 from gatewise.core.gates import Gate, describe
-from gatewise.core.gates import gate as gate_of
+from gatewise.core.gates import gates as gates_of
 from gatewise.core.mixture import Mixture
+from gatewise.core.names import require_one_of
 from gatewise.core.predictors import Parameter
 from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.identifiability.check import identify_atom, whole_number
@@ -145,10 +146,9 @@ def _identify(
     **plan: Any,
 ) -> Identifiability:
     """Check an atom of core objects, of several responses too; see `identify`."""
-    gates = _gates(gate)
+    gates = gates_of(gate)
     chosen = expert_of(expert)
-    if estimator not in ("ml", "ls"):
-        raise ValueError(f"estimator={estimator!r}: give 'ml' (maximum likelihood) or 'ls' (least squares)")
+    require_one_of("estimator", estimator, ("ml", "ls"))
     _check_links(gates, estimator)
     free_shift = all(one.link.translation_invariant for one in gates)
     if regime is not None and (free_shift or regime not in (1, 2)):
@@ -227,8 +227,7 @@ def assess(
     >>> str(assess(Mixture((GATES["constant"],), (2,)), "ls").verdict)
     'ridge'
     """
-    if gauge not in ("fixed", "none"):
-        raise ValueError(f"gauge={gauge!r}: give 'fixed' or 'none'")
+    require_one_of("gauge", gauge, ("fixed", "none"))
     plain = replace(
         mixture,
         gates=tuple(gate.plain() for gate in mixture.gates),
@@ -301,13 +300,6 @@ def _assess(
     )
     single, pair = check(order=order if free_shift else 1), check(order=1, atoms=2)
     return pair if pair.verdict is Verdict.ridge and single.verdict is not Verdict.ridge else single
-
-
-def _gates(choice: str | Gate | Sequence[str | Gate]) -> tuple[Gate, ...]:
-    levels = choice if isinstance(choice, tuple | list) else (choice,)
-    if not levels:
-        raise ValueError("gate is empty: give one gate, or one per level, outer first")
-    return tuple(gate_of(one) for one in levels)
 
 
 def _check_links(gates: Sequence[Gate], estimator: str) -> None:

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from gatewise.core.names import look_up
+
 Config = Mapping[str, Any]
 
 
@@ -56,9 +58,7 @@ def style_of(name: str) -> Style:
     ValueError
         If none has that name.
     """
-    if name not in STYLES:
-        raise ValueError(f"style {name!r} is unknown: choose one of {', '.join(STYLES)}")
-    return STYLES[name]
+    return look_up("style", name, STYLES)
 
 
 def options(style: Style, config: Config) -> dict[str, Any]:
