@@ -97,16 +97,35 @@ def alter(folder, change):
     path.write_text(json.dumps(whole))
 
 
+def nested(times):
+    """A gate as the first schema wrote it, of scores inside each other."""
+    score = {"Affine": {}}
+    for _ in range(times):
+        score = {"Tempered": {"inner": score}}
+    return {"score": score, "link": {"Softmax": {}}}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda whole: whole["layer"].update(colour="red"), r"unknown fields \(colour\)"),
         (lambda whole: whole["layer"].pop("scale"), r"lack some \(scale\)"),
         (lambda whole: whole.update(code="import os"), "unknown fields code"),
-        (lambda whole: whole.update(schema=2), "upgrade gatewise"),
+        (lambda whole: whole.update(schema=3), "upgrade gatewise"),
         (lambda whole: whole.update(format="x"), "not of a gatewise layer"),
         (lambda whole: whole["layer"].update(gate=["os.system"]), "'os.system' is unknown"),
         (lambda whole: whole["layer"].update(gate=[{"score": {"Popen": {}}, "link": {"Softmax": {}}}]), "'Popen'"),
+        (lambda whole: whole["layer"].update(gate=[{"score": {"Affine": 3}}]), "no part of a gate"),
+        (lambda whole: whole["layer"].update(gate=[nested(40)]), "more than 20 deep"),
+        (lambda whole: whole["layer"].update(gate={"part": "Linear", "fields": {}}), "gate of the MoE is Linear"),
+        (lambda whole: whole["layer"].update(dim="8"), "dim of the MoE is '8'"),
+        (lambda whole: whole["layer"].update(hidden=10**30), "beyond the whole numbers"),
+        (lambda whole: whole["layer"].update(scale=float("nan")), "nan is no number"),
+        (lambda whole: whole["layer"].update(scale={"float": "inf"}), "not finite"),
+        (lambda whole: whole["layer"].update(temperature={"part": "Affine", "fields": {}}), "temperature of the MoE"),
+        (lambda whole: whole["layer"].update(temperature={"anneal": {"start": "2"}}), "start of the Anneal"),
+        (lambda whole: whole["layer"].update(top_k=[True]), "top_k of the MoE"),
+        (lambda whole: whole["layer"].update(top_k=9), "top_k=9 with the branching"),
     ],
 )
 def test_an_altered_config_is_refused(change, message, tmp_path):

@@ -2,6 +2,8 @@
 
 import inspect
 
+from gatewise.core.codec import encode
+from gatewise.core.gates import GATES
 from gatewise.nn import Anneal, MoE
 from gatewise.nn.hub.settings import build, settings
 
@@ -9,7 +11,7 @@ OTHER = {
     "dim": 5,
     "hidden": 7,
     "n_experts": [2, 3],
-    "gate": ["laplace", "dense-to-sparse"],
+    "gate": encode((GATES["laplace"], GATES["dense-to-sparse"])),
     "top_k": [1, 2],
     "dim_out": 4,
     "activation": "swiglu",
@@ -39,7 +41,7 @@ def test_settings_hold_every_argument_of_a_layer_but_its_own_experts():
 
 
 def test_every_argument_that_is_not_the_default_comes_back():
-    given = OTHER | {"temperature": Anneal(3.0, 0.5, 10)}
+    given = OTHER | {"gate": ["laplace", "dense-to-sparse"], "temperature": Anneal(3.0, 0.5, 10)}
     assert OTHER.keys() == options().keys()
     assert all(given[name] != default for name, default in options().items())
     layer = MoE(**given)

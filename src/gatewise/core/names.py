@@ -28,7 +28,7 @@ def look_up(kind: str, name: str, table: Mapping[str, Named]) -> Named:
     return table[name]
 
 
-def resolve(choice: Any, of: type[Named], title: str, table: Mapping[str, Named]) -> Named:
+def resolve(choice: Any, of: type[Any], title: str, table: Mapping[str, Named]) -> Named:
     """Return the part that is called `choice` in the catalogue `table`, or `choice` itself when it is a part.
 
     Raises
@@ -54,9 +54,9 @@ def require_one_of(name: str, value: object, allowed: Collection[str]) -> None:
 
     Examples
     --------
-    >>> require_one_of("method", "lm", ("ml", "em"))
+    >>> require_one_of("method", "mle", ("ml", "em"))
     Traceback (most recent call last):
-    ValueError: method='lm' is unknown: did you mean 'ml'? the choices are 'ml', 'em'
+    ValueError: method='mle' is unknown: did you mean 'ml'? the choices are 'ml', 'em'
     """
     if not isinstance(value, str) or value not in allowed:
         near = did_you_mean(value, allowed)

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from gatewise.core.codec import matches, short
 from gatewise.core.experts import expert
 from gatewise.core.families import family
 from gatewise.core.gates import gates
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.estimators import options
-from gatewise.estimators.encoding import matches, short
 from gatewise.estimators.gate_inputs import choose_columns
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
 from gatewise.fit.arguments import floor, numbers

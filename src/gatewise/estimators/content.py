@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from gatewise.core.chart import from_paths, specifications
+from gatewise.core.codec import build, decode, short
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.estimators import options
 from gatewise.estimators.arguments import DataSizes, require, unfitted
-from gatewise.estimators.encoding import build, decode, short
 from gatewise.estimators.gate_inputs import GateReader
 from gatewise.estimators.inference import Errors
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from gatewise.core.codec import DTYPES, encode, matches
 from gatewise.estimators.content import estimator_of
 from gatewise.estimators.declarations import Scale
-from gatewise.estimators.encoding import encode, matches
 from gatewise.estimators.gate_inputs import GateReader
 from gatewise.estimators.inference import UNKNOWN, Errors
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
@@ -132,6 +133,25 @@ def _checksum(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def _encoded(value: Any) -> Any:
+    """Return a value as what JSON can hold, numbers and arrays of numpy too."""
+    return encode(_native(value))
+
+
+def _native(value: Any) -> Any:
+    """Return a value with tensors for arrays, and numbers of Python for those of numpy."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return torch.as_tensor(value.copy() if value.dtype.name in DTYPES else value.astype(np.float64))
+    if isinstance(value, Mapping):
+        return {name: _native(one) for name, one in value.items()}
+    if isinstance(value, tuple | list):
+        inside = list(map(_native, value))
+        return tuple(inside) if isinstance(value, tuple) else inside
+    return value
+
+
 def _content(estimator: MixtureOfExpertsRegressor) -> dict[str, Any]:
     fit, mixture = estimator.fit_, estimator.mixture_
     params = estimator._given.get_params(deep=False)  # those of the fit
@@ -144,35 +164,35 @@ def _content(estimator: MixtureOfExpertsRegressor) -> dict[str, Any]:
     names = getattr(estimator, "feature_names_in_", None)
     return {
         "estimator": type(estimator).__name__,
-        "params": {name: encode(value) for name, value in params.items()},
-        "mixture": {name: encode(value) for name, value in parts.items()},
-        "measure": {name: encode(value) for name, value in fit.measure.paths().items()},
+        "params": {name: _encoded(value) for name, value in params.items()},
+        "mixture": {name: _encoded(value) for name, value in parts.items()},
+        "measure": {name: _encoded(value) for name, value in fit.measure.paths().items()},
         "data": {
             "n_features_in": int(estimator.n_features_in_),
             "feature_names_in": None if names is None else [str(name) for name in names],
-            "gate_reader": encode(estimator._reader._asdict()),
+            "gate_reader": _encoded(estimator._reader._asdict()),
             "one_dimensional_y": estimator._flat,
-            "responsibilities": encode(estimator._shares._asdict()),
+            "responsibilities": _encoded(estimator._shares._asdict()),
         },
         "fit": {
-            **{name: encode(getattr(fit, name)) for name in scalars},
+            **{name: _encoded(getattr(fit, name)) for name in scalars},
             "df": fit.df,
             "status": str(fit.status),
             "flags": [str(flag) for flag in fit.flags],
-            "certificate": encode(fit.certificate._asdict()),
-            "starts": encode(fit.starts._asdict()),
-            "standard_errors": encode(estimator._errors._asdict()),
-            "spec": _encoded_spec(fit.spec),
+            "certificate": _encoded(fit.certificate._asdict()),
+            "starts": _encoded(fit.starts._asdict()),
+            "standard_errors": _encoded(estimator._errors._asdict()),
+            "spec": _written_spec(fit.spec),
         },
     }
 
 
-def _encoded_spec(spec: FitSpec) -> Any:
+def _written_spec(spec: FitSpec) -> Any:
     """Return what was estimated, with the floor of scales by its parts."""
     values = {field.name: getattr(spec, field.name) for field in fields(FitSpec)}
     if isinstance(spec.min_scale, Floor):
         values["min_scale"] = spec.min_scale._asdict()
-    return encode(values)
+    return _encoded(values)
 
 
 def _of_fit(fit: Fit) -> MixtureOfExpertsRegressor:

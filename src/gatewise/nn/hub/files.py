@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from gatewise.core.codec import CodecError
 from gatewise.files import atomic_write, require_directory, write_text
 from gatewise.nn.hub.blocks import from_state_dict, to_config, to_state_dict
 from gatewise.nn.hub.settings import build, settings
@@ -17,7 +18,7 @@ from gatewise.nn.hub.shared import GatedShared
 from gatewise.nn.layer import MoE
 
 FORMAT = "gatewise layer"
-SCHEMA = 1
+SCHEMA = 2  # 1: gates by their names
 WEIGHTS, CONFIG, INDEX = "model.safetensors", "config.json", "model.safetensors.index.json"
 Folder = str | os.PathLike[str]
 
@@ -81,7 +82,12 @@ def load_layer(folder: Folder) -> MoE | GatedShared:
     unknown = set(config) - {"format", "schema", "layer", "gated_shared", "frozen"}
     if unknown:
         raise ValueError(f"{folder}/{CONFIG} has unknown fields {', '.join(sorted(unknown))}: it was altered")
-    moe = build(layer)
+    try:
+        moe = build(layer)
+    except CodecError as cause:
+        raise CodecError(
+            f"{folder}/{CONFIG} is not of a layer that can be read: {cause}; save the layer again"
+        ) from cause
     layer = moe if config["gated_shared"] is None else GatedShared(moe, config["gated_shared"])
     layer.load_state_dict(_read(folder, ""), assign=True)
     parameters = dict(layer.named_parameters())

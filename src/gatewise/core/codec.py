@@ -1,34 +1,36 @@
-"""Values as JSON and back: numbers exactly, tensors, parts of a mixture by name. Loading runs no foreign code.
+"""Values as JSON and back, for models and layers: numbers exactly, tensors, parts by name. No foreign code runs.
 
-What is read is checked against the annotations of what it becomes: a new part needs an entry in LEAVES, SCORES or LINKS
-and nothing else.
+What is read is checked against the annotations of what it becomes: a new part needs an entry in its catalogue and
+nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from inspect import Parameter, signature
 from math import isfinite, prod
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import numpy as np
 import torch
 
 from gatewise.core.by_leaf import ExpertsByLeaf, FamiliesByLeaf
-from gatewise.core.experts import Activation, Constant, HiddenUnit, Linear, Polynomial
-from gatewise.core.families import Binomial, FullGaussian, Gaussian, MeanOnly, Poisson, StudentT
-from gatewise.core.gates import Gate
-from gatewise.core.links import NormalisedSigmoid, Sigmoid, Softmax, TopK
+from gatewise.core.experts import EXPERTS
+from gatewise.core.families import FAMILIES, MeanOnly
+from gatewise.core.gates import GATES
 from gatewise.core.origin import ExpertAbout, ScoreAbout
-from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Tempered
 
-SCORES = (Activated, Affine, Bias, Cosine, Distance, Quadratic, Tempered)
-LINKS = (NormalisedSigmoid, Sigmoid, Softmax, TopK)
-EXPERTS = (Activation, Constant, HiddenUnit, Linear, Polynomial)
-LEAVES = (*EXPERTS, Binomial, FullGaussian, Gaussian, MeanOnly, Poisson, StudentT, ExpertsByLeaf, FamiliesByLeaf)
-PARTS: dict[str, type] = {part.__name__: part for part in (Gate, ScoreAbout, ExpertAbout, *SCORES, *LINKS, *LEAVES)}
+
+def kinds(part: Any) -> set[type]:
+    """Return the classes of a part and of the parts inside it."""
+    inside = [getattr(part, field.name) for field in fields(part)]
+    return {type(part)}.union(*(kinds(one) for one in inside if is_dataclass(one)))
+
+
+CATALOGUES = (*GATES.values(), *EXPERTS.values(), *FAMILIES.values())
+WRAPPERS = {MeanOnly, ScoreAbout, ExpertAbout, ExpertsByLeaf, FamiliesByLeaf}  # which no catalogue has
+PARTS: dict[str, type] = dict(sorted((kind.__name__, kind) for kind in WRAPPERS.union(*map(kinds, CATALOGUES))))
 DTYPES = {"float64": (torch.float64, float), "bool": (torch.bool, bool), "int64": (torch.int64, int)}
 DEEPEST = 20  # lists, tuples and parts inside each other: far more than any model has
 ODD = ("nan", "inf", "-inf")
@@ -36,57 +38,65 @@ ODD = ("nan", "inf", "-inf")
 Kind = TypeVar("Kind")
 
 
-def encode(value: Any) -> Any:
+class CodecError(ValueError):
+    """A value that no file holds, or that no model or layer has; its words say which."""
+
+
+def encode(value: Any, depth: int = 0) -> Any:
     """Return a value as what JSON can hold.
 
     Raises
     ------
-    ValueError
-        For a part that gatewise does not define, and for any other type.
+    CodecError
+        For a part that gatewise does not define, any other type, and values too deep inside each other.
 
     Examples
     --------
     >>> encode((1.5, float("inf"), None))
     {'tuple': [1.5, {'float': 'inf'}, None]}
-    >>> decode(encode(Gate()))
+    >>> decode(encode(GATES["softmax"]))
     Gate(score=Affine(), link=Softmax())
     """
+    require_shallow(depth)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
         return str(value)
-    if isinstance(value, np.bool_):
-        return bool(value)
-    if isinstance(value, int | np.integer):
+    if isinstance(value, int):
         return int(value)
-    if isinstance(value, float | np.floating):
+    if isinstance(value, float):
         return float(value) if isfinite(value) else {"float": str(float(value))}
-    if isinstance(value, torch.Tensor | np.ndarray):
+    if isinstance(value, torch.Tensor):
         return _encode_tensor(value)
     if isinstance(value, tuple):
-        return {"tuple": [encode(v) for v in value]}
+        return {"tuple": [encode(v, depth + 1) for v in value]}
     if isinstance(value, list):
-        return [encode(v) for v in value]
+        return [encode(v, depth + 1) for v in value]
     if isinstance(value, Mapping):
-        return {"dict": {str(k): encode(v) for k, v in value.items()}}
-    return _encode_part(value)
+        return {"dict": {str(k): encode(v, depth + 1) for k, v in value.items()}}
+    return _encode_part(value, depth + 1)
 
 
-def _encode_tensor(value: torch.Tensor | np.ndarray) -> dict[str, Any]:
-    array = np.asarray(value)
-    array = array if array.dtype.name in DTYPES else array.astype(np.float64)
-    flat = [encode(v) for v in array.reshape(-1).tolist()]
-    return {"tensor": flat, "shape": list(array.shape), "dtype": array.dtype.name}
+def require_shallow(depth: int) -> None:
+    """Raise where values stand inside each other deeper than in any model or layer."""
+    if depth > DEEPEST:
+        raise CodecError(f"values stand inside each other more than {DEEPEST} deep")
 
 
-def _encode_part(value: Any) -> dict[str, Any]:
+def _encode_tensor(value: torch.Tensor) -> dict[str, Any]:
+    name = str(value.dtype).removeprefix("torch.")
+    name, value = (name, value) if name in DTYPES else ("float64", value.double())
+    return {"tensor": [encode(v) for v in value.reshape(-1).tolist()], "shape": list(value.shape), "dtype": name}
+
+
+def _encode_part(value: Any, depth: int) -> dict[str, Any]:
     name = type(value).__name__
     if PARTS.get(name) is not type(value) or not is_dataclass(value):
-        raise ValueError(
-            f"{value!r} is a {type(value).__module__}.{name}, which is not part of gatewise: a JSON model holds "
-            "names, not code; keep models with your own parts by pickle or joblib"
+        raise CodecError(
+            f"{value!r} is a {type(value).__module__}.{name}, which is not part of gatewise: a file holds names, not "
+            "code; keep models with your own parts by pickle or joblib, and layers by their state_dict"
         )
-    return {"part": name, "fields": {f.name: encode(getattr(value, f.name)) for f in fields(value)}}
+    return {"part": name, "fields": {f.name: encode(getattr(value, f.name), depth) for f in fields(value)}}
 
 
 def decode(value: Any, depth: int = 0) -> Any:
@@ -94,16 +104,17 @@ def decode(value: Any, depth: int = 0) -> Any:
 
     Raises
     ------
-    ValueError
+    CodecError
         For whatever `encode` does not give: unknown parts, tags and fields, and values of wrong types.
     """
-    if depth > DEEPEST:
-        raise ValueError(f"values stand inside each other more than {DEEPEST} deep")
+    require_shallow(depth)
     if isinstance(value, list):
         return [decode(v, depth + 1) for v in value]
     if not isinstance(value, dict):
         if type(value) is int and abs(value) >= 2**63:
-            raise ValueError(f"{short(value)} is beyond the whole numbers of a model")
+            raise CodecError(f"{short(value)} is beyond the whole numbers of a model")
+        if type(value) is float and not isfinite(value):
+            raise CodecError(f"{value} is no number of JSON")
         return value
     match value:
         case {"float": str(odd), **more} if odd in ODD and not more:
@@ -116,25 +127,23 @@ def decode(value: Any, depth: int = 0) -> Any:
             return _decode_tensor(flat, shape, dtype)
         case {"part": str(name), "fields": dict(inside), **more} if not more:
             return _decode_part(name, {k: decode(v, depth + 1) for k, v in inside.items()})
-    raise ValueError(f"an entry with the keys {short(list(value))} is not known, or its value is odd")
+    raise CodecError(f"an entry with the keys {short(list(value))} is not known, or its value is odd")
 
 
 def _decode_tensor(flat: list[Any], shape: list[Any], name: str) -> torch.Tensor:
     dtype, kind = DTYPES[name]
     values = [decode(v, DEEPEST) for v in flat]
     if not all(matches(v, kind) for v in values):
-        raise ValueError(f"a tensor of {name} has other entries")
+        raise CodecError(f"a tensor of {name} has other entries")
     if (not all(matches(size, int) and size > 0 for size in shape) and shape != [0]) or prod(shape) != len(flat):
-        raise ValueError(f"a tensor of {len(flat)} entries has the shape {short(shape)}")
+        raise CodecError(f"a tensor of {len(flat)} entries has the shape {short(shape)}")
     return torch.tensor(values, dtype=dtype).reshape(shape)
 
 
 def _decode_part(name: str, given: Mapping[str, Any]) -> Any:
     if name not in PARTS:
-        raise ValueError(f"the part {short(name)} is not known: the parts are {', '.join(PARTS)}")
-    if not _finite(given):
-        raise ValueError(f"{name} has a number that is not finite")
-    return build(PARTS[name], given)
+        raise CodecError(f"the part {short(name)} is not known: the parts are {', '.join(PARTS)}")
+    return build(PARTS[name], given, finite=True)
 
 
 def _finite(value: Any) -> bool:
@@ -146,31 +155,46 @@ def _finite(value: Any) -> bool:
     return not isinstance(value, float) or isfinite(value)
 
 
-def build(kind: type[Kind], given: Any) -> Kind:
-    """Return a dataclass or NamedTuple of decoded fields, each of its annotated type; those with defaults may lack.
+def build(kind: type[Kind], given: Any, hints: Mapping[str, Any] | None = None, finite: bool = False) -> Kind:
+    """Return what a class makes of decoded arguments, each of its annotated type; those with defaults may lack.
+
+    Parameters
+    ----------
+    kind : type
+        A dataclass or NamedTuple, or any class if there are `hints`.
+    given : mapping
+    hints : mapping, optional
+        Types of the arguments; default: those of the fields.
+    finite : bool
+        Whether all numbers must be finite.
 
     Raises
     ------
-    ValueError
-        For unknown and missing fields and values of other types.
+    CodecError
+        For unknown and missing fields, values of other types, and those that the part itself refuses.
 
     Examples
     --------
-    >>> build(Cosine, {"floor": 0.1, "metric": (1.0, 2.0)})
+    >>> build(PARTS["Cosine"], {"floor": 0.1, "metric": (1.0, 2.0)})
     Cosine(floor=0.1, origin=None, metric=(1.0, 2.0))
     """
     if not isinstance(given, Mapping):
-        raise ValueError(f"{short(given)} stands where the fields of a {kind.__name__} belong")
-    known, hints = signature(kind).parameters, get_type_hints(kind)
+        raise CodecError(f"{short(given)} stands where the fields of a {kind.__name__} belong")
+    if finite and not _finite(given):
+        raise CodecError(f"{kind.__name__} has a number that is not finite")
+    known, hints = signature(kind).parameters, hints or get_type_hints(kind)
     missing = [name for name, one in known.items() if one.default is Parameter.empty and name not in given]
     unknown = [name for name in given if name not in known]
     if missing or unknown:
         words = [f"lacks {name}" for name in missing] + [f"has an unknown {short(name)}" for name in unknown]
-        raise ValueError(f"the {kind.__name__} {', '.join(words)}")
+        raise CodecError(f"the {kind.__name__} {', '.join(words)}")
     for name, value in given.items():
         if not matches(value, hints[name]):
-            raise ValueError(f"{name} of the {kind.__name__} is {short(value)}: {_words(hints[name])} belongs there")
-    return kind(**given)
+            raise CodecError(f"{name} of the {kind.__name__} is {short(value)}: {_words(hints[name])} belongs there")
+    try:
+        return kind(**given)
+    except (ValueError, TypeError) as cause:
+        raise CodecError(str(cause)) from cause
 
 
 def matches(value: Any, hint: Any) -> bool:
@@ -188,8 +212,10 @@ def matches(value: Any, hint: Any) -> bool:
         return any(type(value) is type(one) and value == one for one in inside)
     if origin is tuple and inside[-1] is not Ellipsis:
         return type(value) is tuple and len(value) == len(inside) and all(map(matches, value, inside))
-    if origin in (tuple, list):
-        return type(value) is origin and all(matches(one, inside[0]) for one in value)
+    if origin in (tuple, list, Sequence):
+        return (
+            type(value) in (list, tuple) and isinstance(value, origin) and all(matches(one, inside[0]) for one in value)
+        )
     if origin in (dict, Mapping):
         return type(value) is dict and all(matches(k, inside[0]) and matches(v, inside[1]) for k, v in value.items())
     if hint in (int, float) and type(value) is int:
