@@ -59,7 +59,7 @@ CASES = {
         lambda: MoE(6, 8, gate="dense-to-sparse", temperature=Anneal(steps=0)),
         "a positive number of steps",
     ),
-    "activation": (lambda: MoE(6, 8, activation="tan"), "activation 'tan' is unknown: the names are relu, gelu, "),
+    "activation": (lambda: MoE(6, 8, activation="tan"), "activation 'tan' is unknown: did you mean 'tanh'"),
     "hidden": (lambda: MoE(6), r"hidden is missing: give the hidden units of every expert, or experts=\[...\]"),
     "sizes": (lambda: FFN(2, 6, 0), "n_experts=2, dim=6, hidden=0, dim_out=6: each at least one"),
     "shared": (lambda: MoE(6, n_experts=4, experts=own(), shared=1), "shared=1 without hidden: give the hidden units"),

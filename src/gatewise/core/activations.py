@@ -1,4 +1,4 @@
-"""Activation functions with their first two derivatives; the dict ACTIVATIONS."""
+"""Activation functions with their first two derivatives; the dict ACTIVATIONS, for gates, experts and layers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from math import pi, sqrt
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gatewise.core.names import look_up
 
+aten = torch.ops.aten
+SLOPE, CUBIC = sqrt(2 / pi), 0.044715  # of the approximation of gelu by tanh
 Elementwise = Callable[[Tensor], Tensor]
 
 
@@ -25,6 +28,8 @@ class Activation(NamedTuple):
         The q of s(c z) = c^q s(z) for all c > 0, 0 where there is none.
     kink : bool
         True when the first derivative jumps at zero.
+    backward : callable, optional
+        ``(gradient, z) -> gradient first(z)`` in one kernel of torch, where it has one; see `pull_back`.
     """
 
     value: Elementwise
@@ -32,6 +37,11 @@ class Activation(NamedTuple):
     second: Elementwise
     power: int = 0
     kink: bool = False
+    backward: Callable[[Tensor, Tensor], Tensor] | None = None
+
+    def pull_back(self, gradient: Tensor, z: Tensor) -> Tensor:
+        """Return the gradient in z from that in the value."""
+        return gradient * self.first(z) if self.backward is None else self.backward(gradient, z)
 
     @property
     def homogeneous(self) -> bool:
@@ -49,6 +59,17 @@ def _gelu_first(z: Tensor) -> Tensor:
 
 def _gelu_second(z: Tensor) -> Tensor:
     return (2 - z * z) * torch.exp(-0.5 * z * z) / sqrt(2 * pi)
+
+
+def _gelu_tanh_first(z: Tensor) -> Tensor:
+    t = torch.tanh(SLOPE * (z + CUBIC * z**3))
+    return 0.5 * (1 + t) + 0.5 * SLOPE * z * (1 - t * t) * (1 + 3 * CUBIC * z * z)
+
+
+def _gelu_tanh_second(z: Tensor) -> Tensor:
+    t, square = torch.tanh(SLOPE * (z + CUBIC * z**3)), z * z
+    slope = SLOPE * (1 + 3 * CUBIC * square)
+    return (1 - t * t) * (SLOPE * (1 + 6 * CUBIC * square) - z * t * slope * slope)
 
 
 def _sigmoid_first(z: Tensor) -> Tensor:
@@ -83,12 +104,20 @@ ACTIVATIONS: dict[str, Activation] = {
     "identity": Activation(lambda z: z, torch.ones_like, torch.zeros_like, power=1),
     "square": Activation(lambda z: z * z, lambda z: 2 * z, lambda z: torch.full_like(z, 2.0), power=2),
     "cube": Activation(lambda z: z**3, lambda z: 3 * z * z, lambda z: 6 * z, power=3),
-    "relu": Activation(torch.relu, _step, torch.zeros_like, power=1, kink=True),
+    "relu": Activation(
+        torch.relu, _step, torch.zeros_like, 1, kink=True, backward=lambda g, z: aten.threshold_backward(g, z, 0.0)
+    ),
     "sigmoid": Activation(torch.sigmoid, _sigmoid_first, _sigmoid_second),
     "tanh": Activation(torch.tanh, _tanh_first, _tanh_second),
-    "gelu": Activation(torch.nn.functional.gelu, _gelu_first, _gelu_second),
-    "silu": Activation(torch.nn.functional.silu, _silu_first, _silu_second),
-    "softplus": Activation(torch.nn.functional.softplus, torch.sigmoid, _sigmoid_first),
+    "gelu": Activation(F.gelu, _gelu_first, _gelu_second, backward=lambda g, z: aten.gelu_backward(g, z)),
+    "gelu-tanh": Activation(
+        lambda z: F.gelu(z, approximate="tanh"),
+        _gelu_tanh_first,
+        _gelu_tanh_second,
+        backward=lambda g, z: aten.gelu_backward(g, z, approximate="tanh"),
+    ),
+    "silu": Activation(F.silu, _silu_first, _silu_second, backward=lambda g, z: aten.silu_backward(g, z)),
+    "softplus": Activation(F.softplus, torch.sigmoid, _sigmoid_first),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from gatewise.core.activations import CUBIC, SLOPE
 from gatewise.fused import scalar
 from gatewise.fused.sums import kernel
 
@@ -28,8 +29,10 @@ def activate(w, to, first, second, source, count, function, radius, order, n):
         elif function == 6:
             _gelu(w, u, value, f, s, order, n)
         elif function == 7:
-            _silu(w, u, value, f, s, order, n)
+            _gelu_tanh(w, u, value, f, s, order, n)
         elif function == 8:
+            _silu(w, u, value, f, s, order, n)
+        elif function == 9:
             _softplus(w, u, value, f, s, order, n)
         else:
             _rounded_relu(w, u, value, f, s, order, n, radius)
@@ -121,6 +124,19 @@ def _gelu(w, u, value, f, s, order, n):
         if order > 0:
             w[f, t] = below + z * density
             w[s, t] = (2.0 - z * z) * density
+
+
+@kernel
+def _gelu_tanh(w, u, value, f, s, order, n):
+    for t in range(n):
+        z = w[u, t]
+        square = z * z
+        p = scalar.tanh(SLOPE * (z + CUBIC * square * z))
+        w[value, t] = 0.5 * z * (1.0 + p)
+        if order > 0:
+            slope, rest = SLOPE * (1.0 + 3.0 * CUBIC * square), 1.0 - p * p
+            w[f, t] = 0.5 * (1.0 + p) + 0.5 * z * rest * slope
+            w[s, t] = rest * (SLOPE * (1.0 + 6.0 * CUBIC * square) - z * p * slope * slope)
 
 
 @kernel

@@ -44,7 +44,7 @@ class MoE(nn.Module):
     dim_out : int, optional
         As `dim`; of own experts whatever they return.
     activation : str
-        "gelu", "gelu-tanh", "relu", "silu" or "swiglu".
+        "gelu", "relu", "silu" or any other of the ACTIVATIONS of core, or "swiglu".
     bias : bool
         Whether the built-in experts have biases.
     scale : float

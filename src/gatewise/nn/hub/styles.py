@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
+from gatewise.core.activations import ACTIVATIONS
 from gatewise.core.names import look_up
 
 Config = Mapping[str, Any]
@@ -151,7 +151,7 @@ def block_of(block: Any) -> tuple[str, Config]:
             "pass its weights to from_state_dict"
         )
     probe = torch.linspace(-4, 4, 33, device="cpu", dtype=torch.float64)
-    if not torch.allclose(block.experts.act_fn(probe), nn.functional.silu(probe)):
+    if not torch.allclose(block.experts.act_fn(probe), ACTIVATIONS["silu"].value(probe)):
         raise ValueError(f"the experts of {name} do not have SiLU: the experts of a layer have it inside a product")
     style, config = BLOCKS[name]
     return style, config(block)
