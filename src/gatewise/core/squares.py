@@ -28,6 +28,7 @@ from gatewise.core.derivatives import (
 from gatewise.core.mixture import Measure, Mixture, leaf_weights
 from gatewise.core.predictors import Local
 from gatewise.core.rows import Block
+from gatewise.core.tree import along_paths
 
 
 def by_rows(block: Block) -> Block:
@@ -57,19 +58,11 @@ def _gates(mixture: Mixture, measure: Measure, gate_x: Tensor) -> tuple[list[Loc
     return gates, weights, loose
 
 
-def _paths(weights: list[Tensor]) -> Tensor:
-    """Return the product of the weights on the path to every leaf, (S, L, n)."""
-    total = weights[0].flatten(1, 2)
-    for step in weights[1:]:
-        total = (total.unsqueeze(-2) * step).flatten(1, 2)
-    return total
-
-
 def terms(mixture: Mixture, measure: Measure, block: Block) -> tuple[Terms, Tensor]:
     """Evaluate a batch of measures on a block; return the terms, with W for responsibilities, and W h (S, L, q, n)."""
     gates, weights, loose = _gates(mixture, measure, below_batch(block.gate_x))
     expert = at_leaves(mixture, measure, block)
-    path = _paths(weights)
+    path = along_paths(weights, torch.mul)
     parts = path.unsqueeze(-2) * expert.value
     residual = block.y - parts.sum(1)
     pulled = (parts * residual.unsqueeze(1)).sum(-2)

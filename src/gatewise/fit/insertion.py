@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 from gatewise.core.chart import from_paths
+from gatewise.core.families.gaussian import log_normal
 from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weights, leaf_predictors
 from gatewise.core.predictors import Parameter, with_constant
+from gatewise.core.regression import regress, residual_spread
 from gatewise.core.rows import Block
 from gatewise.fit.problem import Problem
 
@@ -180,19 +182,8 @@ def _anchors(space: Tensor, weight: Tensor) -> Tensor:
 
 def _regress(design: Tensor, y: Tensor, pull: Tensor) -> tuple[Tensor, Tensor]:
     """Return weighted least-squares planes (C, q, P) and residual standard deviations (C, q) for weights (C, n)."""
-    size = design.shape[0]
-    i, j = torch.triu_indices(size, size)
-    packed = pull @ (design[i] * design[j]).T
-    gram = packed.new_empty(len(pull), size, size)
-    gram[:, i, j] = packed
-    gram[:, j, i] = packed
-    right = torch.stack([pull @ (design * row).T for row in y], 1)
-    scale = gram.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
-    eye = torch.eye(size, dtype=gram.dtype)
-    plane = torch.linalg.solve(gram + (1e-9 * scale + 1e-12) * eye, right.mT).mT
-    square = (y - plane @ design) ** 2
-    mass = pull.sum(-1).clamp_min(1e-12)
-    return plane, torch.sqrt((square * pull.unsqueeze(1)).sum(-1) / mass[:, None])
+    plane = regress(design, y, pull, 1e-9)
+    return plane, residual_spread(design, y, pull, plane)
 
 
 def _floors(problem: Problem) -> Tensor:
@@ -218,7 +209,7 @@ def _hosted(seeds: tuple[Tensor, Tensor], stage: Remainder, hosts: list[int], bl
 def _density(plane: Tensor, scale: Tensor, block: Block) -> Tensor:
     """Return the density (C, n) of candidates."""
     z = (block.y - plane @ with_constant(block.x)[0]) / scale[..., None]
-    return torch.exp(-0.5 * (z * z).sum(1)) / (scale.prod(-1)[:, None] * (2 * torch.pi) ** (0.5 * scale.shape[-1]))
+    return torch.exp(log_normal(z * z, torch.log(scale)[..., None]).sum(1))
 
 
 def _grow(atoms: Candidate, stage: Remainder, block: Block, floor: Tensor, steps: int) -> tuple[Candidate, Tensor]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from gatewise.core.gates import Gate, describe
 from gatewise.core.gates import gates as gates_of
 from gatewise.core.names import require_one_of
-from gatewise.core.tree import at_level
+from gatewise.core.tree import along_paths, at_level
 from gatewise.nn.params import GateParameters, Schedule
 
 NORMALISE = ("before", "after")
@@ -219,10 +219,7 @@ def leaf_probabilities(routing: Routing) -> Tensor:
 
 def _leaves(logs: Sequence[Tensor]) -> Tensor:
     """Add up the log weights on the path to every leaf: ``(T, nodes, K)`` per level -> ``(T, 1, L)``."""
-    total = logs[0][:, 0]
-    for log in logs[1:]:
-        total = (total[..., None] + log).flatten(1)
-    return total[:, None]
+    return along_paths([log[..., None] for log in logs], torch.add).mT
 
 
 def _rows_first(value: Tensor, level: int) -> Tensor:
