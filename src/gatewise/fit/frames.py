@@ -17,7 +17,7 @@ from gatewise.core.chart import from_paths, specifications
 from gatewise.core.experts import Expert
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.predictors import Frame
-from gatewise.core.rows import Columns, Rows
+from gatewise.core.rows import READ, Columns, Rows
 
 
 class Framing(NamedTuple):
@@ -50,7 +50,7 @@ def _from(back: Frame, frame: Frame, origin: tuple[float, ...] | None) -> Frame:
     return back._replace(shift=(back.shift.new_tensor(origin) - frame.shift) / frame.scale)
 
 
-def moments(columns: Columns, weight: Tensor | None, ends: Tensor | None, size: int = 65536) -> Frame:
+def moments(columns: Columns, weight: Tensor | None, ends: Tensor | None, size: int = READ) -> Frame:
     """Return weighted mean and standard deviation of each column; a constant column gets standard deviation one."""
     n, d = columns.shape
     rows = row_weights(weight, ends, n)

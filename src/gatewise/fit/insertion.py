@@ -20,7 +20,7 @@ from gatewise.core.families.gaussian import log_normal
 from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weights, leaf_predictors
 from gatewise.core.predictors import Parameter, with_constant
 from gatewise.core.regression import regress, residual_spread
-from gatewise.core.rows import Block
+from gatewise.core.rows import Block, members_at_once
 from gatewise.fit.problem import Problem
 
 ANCHORS = 96
@@ -30,7 +30,6 @@ BETTER = 0.2  # that part
 TAKEN = 2  # experts that are tried to be moved: those that would be missed least
 KEPT = 20  # candidates that are fitted in full
 UNSEEN = 40.0  # log of the weight that an expert without rows lacks
-CHUNK = 2**18  # numbers in one temporary
 
 
 class Remainder(NamedTuple):
@@ -200,7 +199,7 @@ def _hosted(seeds: tuple[Tensor, Tensor], stage: Remainder, hosts: list[int], bl
     plane, scale = seeds[0], torch.maximum(seeds[1], floor)
     best = torch.full((len(plane),), hosts[0])
     if len(hosts) > 1:
-        for part in torch.arange(len(plane)).split(max(1, CHUNK // block.x.shape[-1])):
+        for part in torch.arange(len(plane)).split(members_at_once(block.x.shape[-1])):
             pull = _density(plane[part], scale[part], block)
             best[part] = torch.tensor(hosts)[(pull @ stage.weight[hosts].T).argmax(-1)]
     return Candidate(plane, scale, torch.full((len(plane),), 0.1, dtype=torch.float64), best)
@@ -218,7 +217,7 @@ def _grow(atoms: Candidate, stage: Remainder, block: Block, floor: Tensor, steps
     design = with_constant(block.x)[0]
     ratio = torch.exp(torch.log(stage.weight.clamp_min(1e-300)) - stage.log_density)
     old = ratio * torch.exp(stage.log_prob)
-    parts = torch.arange(len(atoms.host)).split(max(1, CHUNK // len(weight)))
+    parts = torch.arange(len(atoms.host)).split(members_at_once(len(weight)))
     grown = [
         _grow_part(Candidate(*(t[p] for t in atoms)), ratio, old, weight, design, block, floor, steps) for p in parts
     ]

@@ -15,7 +15,7 @@ from gatewise import fused
 from gatewise.core import derivatives, squares
 from gatewise.core.chart import Chart
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.core.rows import CELLS, Block, Rows, block_size
+from gatewise.core.rows import Block, Rows, block_size, members_at_once
 from gatewise.fit.model import Model
 from gatewise.optim import OnIter, Reason, Result, newton
 
@@ -126,7 +126,7 @@ def accumulate(stat: Stat, mixture: Mixture, measure: Measure, rows: Rows, width
     count = len(next(iter(measure.experts.values())))
     each = max(width // count, 1)
     size = block_size(each)
-    group = max(1, CELLS // (each * min(size, rows.n)))
+    group = members_at_once(each * min(size, rows.n))
     groups = [slice(first, first + group) for first in range(0, count, group)]
     measures = [measure.map(itemgetter(some)) for some in groups]
     totals: list[list[Tensor]] = [[] for _ in groups]
