@@ -53,12 +53,16 @@ class Activation(NamedTuple):
         return self.power > 0
 
 
-def _gelu_first(z: Tensor) -> Tensor:
-    return 0.5 * (1 + torch.erf(z / sqrt(2))) + z * torch.exp(-0.5 * z * z) / sqrt(2 * pi)
+def _bell(z: Tensor) -> Tensor:
+    return torch.exp(-0.5 * z * z) / sqrt(2 * pi)
 
 
-def _gelu_second(z: Tensor) -> Tensor:
-    return (2 - z * z) * torch.exp(-0.5 * z * z) / sqrt(2 * pi)
+def _sigmoid_first(z: Tensor) -> Tensor:
+    return torch.sigmoid(z) * torch.sigmoid(-z)
+
+
+def _sigmoid_second(z: Tensor) -> Tensor:
+    return _sigmoid_first(z) * (1 - 2 * torch.sigmoid(z))
 
 
 def _gelu_tanh_first(z: Tensor) -> Tensor:
@@ -72,51 +76,40 @@ def _gelu_tanh_second(z: Tensor) -> Tensor:
     return (1 - t * t) * (SLOPE * (1 + 6 * CUBIC * square) - z * t * slope * slope)
 
 
-def _sigmoid_first(z: Tensor) -> Tensor:
-    return torch.sigmoid(z) * torch.sigmoid(-z)
-
-
-def _sigmoid_second(z: Tensor) -> Tensor:
-    return _sigmoid_first(z) * (1 - 2 * torch.sigmoid(z))
-
-
-def _tanh_first(z: Tensor) -> Tensor:
-    return 1 - torch.tanh(z) ** 2
-
-
-def _tanh_second(z: Tensor) -> Tensor:
-    return -2 * torch.tanh(z) * _tanh_first(z)
-
-
-def _silu_first(z: Tensor) -> Tensor:
-    return torch.sigmoid(z) + z * _sigmoid_first(z)
-
-
-def _silu_second(z: Tensor) -> Tensor:
-    return 2 * _sigmoid_first(z) + z * _sigmoid_second(z)
-
-
-def _step(z: Tensor) -> Tensor:
-    return (z > 0).to(z.dtype)
-
-
 ACTIVATIONS: dict[str, Activation] = {
     "identity": Activation(lambda z: z, torch.ones_like, torch.zeros_like, power=1),
     "square": Activation(lambda z: z * z, lambda z: 2 * z, lambda z: torch.full_like(z, 2.0), power=2),
     "cube": Activation(lambda z: z**3, lambda z: 3 * z * z, lambda z: 6 * z, power=3),
     "relu": Activation(
-        torch.relu, _step, torch.zeros_like, 1, kink=True, backward=lambda g, z: aten.threshold_backward(g, z, 0.0)
+        torch.relu,
+        lambda z: (z > 0).to(z.dtype),
+        torch.zeros_like,
+        power=1,
+        kink=True,
+        backward=lambda g, z: aten.threshold_backward(g, z, 0.0),
     ),
     "sigmoid": Activation(torch.sigmoid, _sigmoid_first, _sigmoid_second),
-    "tanh": Activation(torch.tanh, _tanh_first, _tanh_second),
-    "gelu": Activation(F.gelu, _gelu_first, _gelu_second, backward=lambda g, z: aten.gelu_backward(g, z)),
+    "tanh": Activation(
+        torch.tanh, lambda z: 1 - torch.tanh(z) ** 2, lambda z: -2 * torch.tanh(z) * (1 - torch.tanh(z) ** 2)
+    ),
+    "gelu": Activation(
+        F.gelu,
+        lambda z: 0.5 * (1 + torch.erf(z / sqrt(2))) + z * _bell(z),
+        lambda z: (2 - z * z) * _bell(z),
+        backward=lambda g, z: aten.gelu_backward(g, z),
+    ),
     "gelu-tanh": Activation(
         lambda z: F.gelu(z, approximate="tanh"),
         _gelu_tanh_first,
         _gelu_tanh_second,
         backward=lambda g, z: aten.gelu_backward(g, z, approximate="tanh"),
     ),
-    "silu": Activation(F.silu, _silu_first, _silu_second, backward=lambda g, z: aten.silu_backward(g, z)),
+    "silu": Activation(
+        F.silu,
+        lambda z: torch.sigmoid(z) + z * _sigmoid_first(z),
+        lambda z: 2 * _sigmoid_first(z) + z * _sigmoid_second(z),
+        backward=lambda g, z: aten.silu_backward(g, z),
+    ),
     "softplus": Activation(F.softplus, torch.sigmoid, _sigmoid_first),
 }
 

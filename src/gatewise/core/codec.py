@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from inspect import Parameter, signature
 from math import isfinite, prod
+from numbers import Integral, Real
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -62,9 +63,9 @@ def encode(value: Any, depth: int = 0) -> Any:
         return value
     if isinstance(value, str):
         return str(value)
-    if isinstance(value, int):
+    if isinstance(value, Integral):
         return int(value)
-    if isinstance(value, float):
+    if isinstance(value, Real):
         return float(value) if isfinite(value) else {"float": str(float(value))}
     if isinstance(value, torch.Tensor):
         return _encode_tensor(value)
@@ -158,15 +159,7 @@ def _finite(value: Any) -> bool:
 def build(kind: type[Kind], given: Any, hints: Mapping[str, Any] | None = None, finite: bool = False) -> Kind:
     """Return what a class makes of decoded arguments, each of its annotated type; those with defaults may lack.
 
-    Parameters
-    ----------
-    kind : type
-        A dataclass or NamedTuple, or any class if there are `hints`.
-    given : mapping
-    hints : mapping, optional
-        Types of the arguments; default: those of the fields.
-    finite : bool
-        Whether all numbers must be finite.
+    `hints` are the types of the arguments where these are no fields, and `finite` wants all numbers to be finite.
 
     Raises
     ------

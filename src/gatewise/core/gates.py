@@ -8,7 +8,7 @@ from typing import Any, cast
 from torch import Tensor
 
 from gatewise.core.links import Link, NormalisedSigmoid, Sigmoid, Softmax, TopK
-from gatewise.core.names import resolve
+from gatewise.core.names import name_of, resolve
 from gatewise.core.predictors import Frame, Local, Params, weighted_gram
 from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Score, Tempered
 
@@ -112,14 +112,7 @@ GATES: dict[str, Gate] = {
 
 
 def gate(choice: Any) -> Gate:
-    """Return the gate called `choice`, or the gate itself.
-
-    Raises
-    ------
-    ValueError
-        If no gate has that name.
-    TypeError
-        If `choice` is neither a name nor a Gate.
+    """Return the gate called `choice`, or the gate itself; see `names.resolve`.
 
     Examples
     --------
@@ -166,5 +159,4 @@ def gates(choice: Any, depth: int | None = None) -> tuple[Gate, ...]:
 
 def describe(chosen: Gate) -> str:
     """Return the name of a gate in GATES, or its composition in words."""
-    names = [name for name, value in GATES.items() if value == chosen]
-    return names[0] if names else f"{chosen.link}({chosen.score})"
+    return name_of(chosen, GATES) or f"{chosen.link}({chosen.score})"

@@ -10,12 +10,7 @@ Named = TypeVar("Named")
 
 
 def look_up(kind: str, name: str, table: Mapping[str, Named]) -> Named:
-    """Return what a catalogue has under a name.
-
-    Raises
-    ------
-    ValueError
-        If it has no such name; the message says which name is close, and all of them.
+    """Return what a catalogue has under a name, or raise a ValueError with the close name and all names.
 
     Examples
     --------
@@ -29,15 +24,7 @@ def look_up(kind: str, name: str, table: Mapping[str, Named]) -> Named:
 
 
 def resolve(choice: Any, of: type[Any], title: str, table: Mapping[str, Named]) -> Named:
-    """Return the part that is called `choice` in the catalogue `table`, or `choice` itself when it is a part.
-
-    Raises
-    ------
-    ValueError
-        If no part has that name.
-    TypeError
-        If `choice` is neither a name nor a part.
-    """
+    """Return the part called `choice`, or `choice` itself when it is one; a TypeError where it is neither."""
     if isinstance(choice, of):
         return choice
     kind = of.__name__.lower()
@@ -50,14 +37,7 @@ def resolve(choice: Any, of: type[Any], title: str, table: Mapping[str, Named]) 
 
 
 def require_one_of(name: str, value: object, allowed: Collection[str]) -> None:
-    """Raise a ValueError unless the argument `name` is one of the allowed words.
-
-    Examples
-    --------
-    >>> require_one_of("method", "mle", ("ml", "em"))
-    Traceback (most recent call last):
-    ValueError: method='mle' is unknown: did you mean 'ml'? the choices are 'ml', 'em'
-    """
+    """Raise a ValueError unless the argument `name` is one of the allowed words."""
     if not isinstance(value, str) or value not in allowed:
         near = did_you_mean(value, allowed)
         raise ValueError(f"{name}={value!r} is unknown: {near}the choices are {', '.join(map(repr, allowed))}")
@@ -67,3 +47,8 @@ def did_you_mean(name: object, names: Collection[str]) -> str:
     """Return a question after the closest name, to stand in a message; empty where none is close."""
     near = get_close_matches(str(name), names, 1)
     return f"did you mean {near[0]!r}? " if near else ""
+
+
+def name_of(part: Any, table: Mapping[str, Any]) -> str | None:
+    """Return the first name that a catalogue has for a part; None where it has none."""
+    return next((name for name, value in table.items() if value == part), None)

@@ -6,9 +6,10 @@ not. `rescale` leads back to the part itself: fits never see these wrappers, onl
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -25,48 +26,76 @@ def _about(frame: Frame, origin: tuple[float, ...]) -> Frame:
     return Frame(frame.shift - frame.shift.new_tensor(origin), frame.scale)
 
 
-@dataclass(frozen=True)
-class ScoreAbout(Score):
-    """The `score` of ``x - origin``."""
+class _About(Predictor):
+    """A part of ``x - origin``: what scores and experts have in common."""
 
-    score: Score
     origin: tuple[float, ...]
 
+    @property
+    @abstractmethod
+    def part(self) -> Any:
+        """The part whose inputs are moved."""
+
+    @abstractmethod
+    def _with(self, part: Any) -> Self:
+        """Return another part about the same origin."""
+
     def parameters(self, d: int) -> dict[str, Parameter]:
-        return self.score.parameters(d)
+        return self.part.parameters(d)
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:
-        return self.score(params, shifted(x, self.origin))
+        return self.part(params, shifted(x, self.origin))
 
     def local(self, params: Params, x: Tensor) -> Local:
-        return self.score.local(params, shifted(x, self.origin))
+        return self.part.local(params, shifted(x, self.origin))
 
     def hinge(self, params: Params, x: Tensor) -> Local | None:
-        return self.score.hinge(params, shifted(x, self.origin))
+        return self.part.hinge(params, shifted(x, self.origin))
 
     def reference(self) -> tuple[float, ...] | None:
         return self.origin
 
     def rescale(self, params: Params, frame: Frame) -> tuple[Predictor, dict[str, Tensor]] | None:
-        return self.score.rescale(params, _about(frame, self.origin))
+        return self.part.rescale(params, _about(frame, self.origin))
 
-    def smoothed(self, radius: float) -> Predictor:
-        return replace(self, score=cast(Score, self.score.smoothed(radius)))
+    def smoothed(self, radius: float) -> Self:
+        return self._with(self.part.smoothed(radius))
 
-    def standardised(self, frame: Frame) -> Score:
-        return replace(self, score=self.score.standardised(_about(frame, self.origin)))
+    def standardised(self, frame: Frame) -> Self:
+        return self._with(self.part.standardised(_about(frame, self.origin)))
+
+    def tangents(self, *given: Any) -> dict[str, Tensor]:
+        return self.part.tangents(*given)
+
+    def held(self) -> tuple[str, ...]:
+        return self.part.held()
+
+    def plain(self) -> Predictor:
+        return self.part.plain()
+
+    def kinked(self) -> bool:
+        return self.part.kinked()
+
+
+@dataclass(frozen=True)
+class ScoreAbout(_About, Score):
+    """The `score` of ``x - origin``."""
+
+    score: Score
+    origin: tuple[float, ...]
+
+    @property
+    def part(self) -> Score:
+        return self.score
+
+    def _with(self, part: Score) -> Self:
+        return replace(self, score=part)
 
     def translation(self) -> tuple[str, ...]:
         return self.score.translation()
 
-    def tangents(self, params: Params, common: bool) -> dict[str, Tensor]:
-        return self.score.tangents(params, common)
-
     def homogeneous(self) -> bool:
         return self.score.homogeneous()
-
-    def held(self) -> tuple[str, ...]:
-        return self.score.held()
 
     def bias(self) -> str | None:
         return self.score.bias()
@@ -74,65 +103,30 @@ class ScoreAbout(Score):
     def bias_rate(self, params: Params) -> Tensor:
         return self.score.bias_rate(params)
 
-    def plain(self) -> Predictor:
-        return self.score.plain()
-
-    def kinked(self) -> bool:
-        return self.score.kinked()
-
 
 @dataclass(frozen=True)
-class ExpertAbout(Expert):
+class ExpertAbout(_About, Expert):
     """The `expert` of ``x - origin``."""
 
     expert: Expert
     origin: tuple[float, ...]
 
-    def parameters(self, d: int) -> dict[str, Parameter]:
-        return self.expert.parameters(d)
+    @property
+    def part(self) -> Expert:
+        return self.expert
 
-    def __call__(self, params: Params, x: Tensor) -> Tensor:
-        return self.expert(params, shifted(x, self.origin))
-
-    def local(self, params: Params, x: Tensor) -> Local:
-        return self.expert.local(params, shifted(x, self.origin))
-
-    def hinge(self, params: Params, x: Tensor) -> Local | None:
-        return self.expert.hinge(params, shifted(x, self.origin))
-
-    def reference(self) -> tuple[float, ...] | None:
-        return self.origin
-
-    def rescale(self, params: Params, frame: Frame) -> tuple[Predictor, dict[str, Tensor]] | None:
-        return self.expert.rescale(params, _about(frame, self.origin))
+    def _with(self, part: Expert) -> Self:
+        return replace(self, expert=part)
 
     def rescale_response(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]] | None:
         moved = self.expert.rescale_response(params, frame)
-        return None if moved is None else (replace(self, expert=moved[0]), moved[1])
-
-    def smoothed(self, radius: float) -> Predictor:
-        return replace(self, expert=cast(Expert, self.expert.smoothed(radius)))
-
-    def standardised(self, inputs: Frame) -> Expert:
-        return replace(self, expert=self.expert.standardised(_about(inputs, self.origin)))
+        return None if moved is None else (self._with(moved[0]), moved[1])
 
     def entries(self, name: str, inputs: Sequence[str]) -> tuple[str, ...]:
         return self.expert.entries(name, inputs)
 
-    def held(self) -> tuple[str, ...]:
-        return self.expert.held()
-
-    def tangents(self, params: Params) -> dict[str, Tensor]:
-        return self.expert.tangents(params)
-
     def canonical(self, params: Params) -> dict[str, Tensor]:
         return self.expert.canonical(params)
-
-    def plain(self) -> Predictor:
-        return self.expert.plain()
-
-    def kinked(self) -> bool:
-        return self.expert.kinked()
 
 
 def about(mixture: Mixture, x: Tensor, gate_x: Tensor) -> Mixture:

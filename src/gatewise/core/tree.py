@@ -12,15 +12,7 @@ from gatewise.core.predictors import Params
 
 
 def along_paths(steps: Sequence[Tensor], combine: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Combine what the branches on the path to every leaf have: ``(*B, nodes, K, n)`` per level -> ``(*B, L, n)``.
-
-    Examples
-    --------
-    >>> import torch
-    >>> weights = torch.tensor([[[0.5], [0.5]]]), torch.tensor([[[0.9], [0.1]], [[0.6], [0.4]]])
-    >>> along_paths(weights, torch.mul)[:, 0]
-    tensor([0.4500, 0.0500, 0.3000, 0.2000])
-    """
+    """Combine what the branches on the path to every leaf have: ``(*B, nodes, K, n)`` per level -> ``(*B, L, n)``."""
     total = steps[0].squeeze(-3)
     for step in steps[1:]:
         total = combine(total.unsqueeze(-2), step).flatten(-3, -2)

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from gatewise.core import derivatives
 from gatewise.core.gates import describe, gates
 from gatewise.core.mixture import Measure, Mixture, leaf_log_weights, require_density
-from gatewise.core.rows import Columns, Rows, columns, make_rows
+from gatewise.core.rows import READ, Columns, Rows, columns, make_rows
 from gatewise.data.stream import Part
 from gatewise.estimators import options
 from gatewise.estimators.alerts import GOOD, SeparatedWarning, UnsoundWarning, alert, alert_ridge, ask_theory
@@ -476,6 +476,6 @@ def alert_data(fit: Fit, rows: Rows, stacklevel: int) -> None:
 def extremes(values: Columns) -> list[tuple[float, float]]:
     """Return least and largest value of every column, read block by block."""
     n = values.shape[0]
-    ends = [values.read(i, min(i + 65536, n)).aminmax(dim=-1) for i in range(0, n, 65536)]
+    ends = [values.read(i, min(i + READ, n)).aminmax(dim=-1) for i in range(0, n, READ)]
     least, most = (torch.stack(side) for side in zip(*ends, strict=True))
     return list(zip(least.amin(0).tolist(), most.amax(0).tolist(), strict=True))

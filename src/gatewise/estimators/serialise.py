@@ -15,7 +15,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from gatewise.core.codec import DTYPES, encode, matches
-from gatewise.estimators.content import estimator_of
+from gatewise.estimators.content import SCALARS, estimator_of
 from gatewise.estimators.declarations import Scale
 from gatewise.estimators.gate_inputs import GateReader
 from gatewise.estimators.inference import UNKNOWN, Errors
@@ -30,7 +30,6 @@ FORMAT = "gatewise model"
 SCHEMA = 1
 VERSION = "0.1.0"
 PER_FEATURE = ("slope", "location", "direction")  # roles with one entry for each input
-SPREAD = "family.scale"  # under which the errors of standard deviations stand
 
 
 class ModelFileError(ValueError):
@@ -133,11 +132,6 @@ def _checksum(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def _encoded(value: Any) -> Any:
-    """Return a value as what JSON can hold, numbers and arrays of numpy too."""
-    return encode(_native(value))
-
-
 def _native(value: Any) -> Any:
     """Return a value with tensors for arrays, and numbers of Python for those of numpy."""
     if isinstance(value, np.generic):
@@ -160,28 +154,27 @@ def _content(estimator: MixtureOfExpertsRegressor) -> dict[str, Any]:
     if callable(params["verbose"]):
         params["verbose"] = 0  # a function of the program that fitted
     parts = {name: getattr(mixture, name) for name in ("gates", "branching", "expert", "family", "shared")}
-    scalars = ("objective", "log_likelihood", "penalty", "n", "n_iter", "notes", "sse", "floor")
     names = getattr(estimator, "feature_names_in_", None)
     return {
         "estimator": type(estimator).__name__,
-        "params": {name: _encoded(value) for name, value in params.items()},
-        "mixture": {name: _encoded(value) for name, value in parts.items()},
-        "measure": {name: _encoded(value) for name, value in fit.measure.paths().items()},
+        "params": {name: encode(_native(value)) for name, value in params.items()},
+        "mixture": {name: encode(value) for name, value in parts.items()},
+        "measure": {name: encode(value) for name, value in fit.measure.paths().items()},
         "data": {
             "n_features_in": int(estimator.n_features_in_),
             "feature_names_in": None if names is None else [str(name) for name in names],
-            "gate_reader": _encoded(estimator._reader._asdict()),
+            "gate_reader": encode(estimator._reader._asdict()),
             "one_dimensional_y": estimator._flat,
-            "responsibilities": _encoded(estimator._shares._asdict()),
+            "responsibilities": encode(estimator._shares._asdict()),
         },
         "fit": {
-            **{name: _encoded(getattr(fit, name)) for name in scalars},
+            **{name: encode(getattr(fit, name)) for name in SCALARS},
             "df": fit.df,
             "status": str(fit.status),
             "flags": [str(flag) for flag in fit.flags],
-            "certificate": _encoded(fit.certificate._asdict()),
-            "starts": _encoded(fit.starts._asdict()),
-            "standard_errors": _encoded(estimator._errors._asdict()),
+            "certificate": encode(fit.certificate._asdict()),
+            "starts": encode(fit.starts._asdict()),
+            "standard_errors": encode(estimator._errors._asdict()),
             "spec": _written_spec(fit.spec),
         },
     }
@@ -192,7 +185,7 @@ def _written_spec(spec: FitSpec) -> Any:
     values = {field.name: getattr(spec, field.name) for field in fields(FitSpec)}
     if isinstance(spec.min_scale, Floor):
         values["min_scale"] = spec.min_scale._asdict()
-    return _encoded(values)
+    return encode(values)
 
 
 def _of_fit(fit: Fit) -> MixtureOfExpertsRegressor:

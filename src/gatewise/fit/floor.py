@@ -17,7 +17,7 @@ from torch import Tensor
 from gatewise.core.families import Family
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.predictors import named_by_role
-from gatewise.core.rows import Columns, Rows
+from gatewise.core.rows import READ, Columns, Rows
 from gatewise.fit.arguments import positive
 from gatewise.fit.frames import moments, row_weights
 
@@ -31,7 +31,6 @@ SMALL, PER_SMALL = 0.03, 3  # of the spread, or of the widest scale: a smaller s
 TINY = 0.01  # and below this share it needs many rows
 PER_PARAMETER = 10  # times parameters of an expert plus one: rows that are many, whatever the scale
 ROUNDING = 2.0**-46  # relative rounding of a double, with some room
-READ = 65536  # rows read at once
 KEPT = 20000  # rows that the robust planes are fitted to
 ROUNDS = 20  # of reweighting
 LATTICE = 1e-3  # share of a step by which rounded values may miss it

@@ -6,6 +6,7 @@ from math import isfinite, log
 from typing import Any, NamedTuple
 
 from gatewise.core.gates import GATES
+from gatewise.core.names import name_of
 from gatewise.estimators.alerts import status_words
 from gatewise.fit import Fit
 from gatewise.plots.values import engine_fit
@@ -142,5 +143,4 @@ def small(value: float | None) -> str:
 def gate_phrase(gate: Any, depth: int = 1) -> str:
     """Return the gates of the levels in words: ``laplace``, or ``softmax over laplace`` from the root down."""
     levels = gate if isinstance(gate, tuple | list) else (gate,) * depth
-    names = {value: name for name, value in GATES.items()}
-    return " over ".join(level if isinstance(level, str) else names.get(level, str(level)) for level in levels)
+    return " over ".join(level if isinstance(level, str) else name_of(level, GATES) or str(level) for level in levels)

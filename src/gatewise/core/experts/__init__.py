@@ -44,13 +44,5 @@ EXPERTS: dict[str, Expert] = {
 
 
 def expert(choice: Any) -> Expert:
-    """Return the expert called `choice`, or the expert itself.
-
-    Raises
-    ------
-    ValueError
-        If no expert has that name.
-    TypeError
-        If `choice` is neither a name nor an Expert.
-    """
+    """Return the expert called `choice`, or the expert itself; see `names.resolve`."""
     return resolve(choice, Expert, "EXPERTS", EXPERTS)

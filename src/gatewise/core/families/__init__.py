@@ -39,13 +39,5 @@ FAMILIES: dict[str, Family] = {
 
 
 def family(choice: Any) -> Family:
-    """Return the family called `choice`, or the family itself.
-
-    Raises
-    ------
-    ValueError
-        If no family has that name.
-    TypeError
-        If `choice` is neither a name nor a Family.
-    """
+    """Return the family called `choice`, or the family itself; see `names.resolve`."""
     return resolve(choice, Family, "FAMILIES", FAMILIES)
