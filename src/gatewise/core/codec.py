@@ -6,7 +6,7 @@ nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from inspect import Parameter, signature
 from math import isfinite, prod
@@ -145,6 +145,13 @@ def _decode_part(name: str, given: Mapping[str, Any]) -> Any:
     if name not in PARTS:
         raise CodecError(f"the part {short(name)} is not known: the parts are {', '.join(PARTS)}")
     return build(PARTS[name], given, finite=True)
+
+
+def map_leaves(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Return dicts, lists and tuples inside each other with what stands in them changed."""
+    if isinstance(value, Mapping):
+        return {name: map_leaves(one, change) for name, one in value.items()}
+    return type(value)(map_leaves(one, change) for one in value) if type(value) in (tuple, list) else change(value)
 
 
 def _finite(value: Any) -> bool:

@@ -123,21 +123,9 @@ def gate(choice: Any) -> Gate:
 
 
 def gates(choice: Any, depth: int | None = None) -> tuple[Gate, ...]:
-    """Return one gate for each level, outer first.
+    """Return one gate for each of `depth` levels, outer first; by default for as many as are given.
 
-    Parameters
-    ----------
-    choice : str, Gate or a list or tuple of them
-        One for all levels, or one per level; names of several levels may stand in one text, ``sigmoid/cosine``.
-    depth : int, optional
-        Number of levels; by default as many as are given.
-
-    Raises
-    ------
-    ValueError
-        If a name is unknown, or there is neither one gate nor one per level.
-    TypeError
-        If an entry is neither a name nor a Gate.
+    Given is one for all levels, or one per level in a list, a tuple, or a text of names, ``sigmoid/cosine``.
 
     Examples
     --------

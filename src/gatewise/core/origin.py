@@ -6,7 +6,6 @@ not. `rescale` leads back to the part itself: fits never see these wrappers, onl
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self, cast
@@ -27,18 +26,18 @@ def _about(frame: Frame, origin: tuple[float, ...]) -> Frame:
 
 
 class _About(Predictor):
-    """A part of ``x - origin``: what scores and experts have in common."""
+    """A part of ``x - origin``: what scores and experts have in common; `held_as` is the field with the part."""
 
+    held_as: str
     origin: tuple[float, ...]
 
     @property
-    @abstractmethod
     def part(self) -> Any:
         """The part whose inputs are moved."""
+        return getattr(self, self.held_as)
 
-    @abstractmethod
-    def _with(self, part: Any) -> Self:
-        """Return another part about the same origin."""
+    def _with(self, part: Predictor) -> Self:
+        return replace(self, **{self.held_as: part})
 
     def parameters(self, d: int) -> dict[str, Parameter]:
         return self.part.parameters(d)
@@ -83,13 +82,7 @@ class ScoreAbout(_About, Score):
 
     score: Score
     origin: tuple[float, ...]
-
-    @property
-    def part(self) -> Score:
-        return self.score
-
-    def _with(self, part: Score) -> Self:
-        return replace(self, score=part)
+    held_as = "score"
 
     def translation(self) -> tuple[str, ...]:
         return self.score.translation()
@@ -110,13 +103,7 @@ class ExpertAbout(_About, Expert):
 
     expert: Expert
     origin: tuple[float, ...]
-
-    @property
-    def part(self) -> Expert:
-        return self.expert
-
-    def _with(self, part: Expert) -> Self:
-        return replace(self, expert=part)
+    held_as = "expert"
 
     def rescale_response(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]] | None:
         moved = self.expert.rescale_response(params, frame)

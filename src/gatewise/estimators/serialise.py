@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from gatewise.core.codec import DTYPES, encode, matches
+from gatewise.core.codec import DTYPES, encode, map_leaves, matches
 from gatewise.estimators.content import SCALARS, estimator_of
 from gatewise.estimators.declarations import Scale
 from gatewise.estimators.gate_inputs import GateReader
@@ -133,17 +132,10 @@ def _checksum(content: Any) -> str:
 
 
 def _native(value: Any) -> Any:
-    """Return a value with tensors for arrays, and numbers of Python for those of numpy."""
-    if isinstance(value, np.generic):
-        return value.item()
+    """Return a tensor for an array, and a number of Python for one of numpy."""
     if isinstance(value, np.ndarray):
         return torch.as_tensor(value.copy() if value.dtype.name in DTYPES else value.astype(np.float64))
-    if isinstance(value, Mapping):
-        return {name: _native(one) for name, one in value.items()}
-    if isinstance(value, tuple | list):
-        inside = list(map(_native, value))
-        return tuple(inside) if isinstance(value, tuple) else inside
-    return value
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _content(estimator: MixtureOfExpertsRegressor) -> dict[str, Any]:
@@ -157,7 +149,7 @@ def _content(estimator: MixtureOfExpertsRegressor) -> dict[str, Any]:
     names = getattr(estimator, "feature_names_in_", None)
     return {
         "estimator": type(estimator).__name__,
-        "params": {name: encode(_native(value)) for name, value in params.items()},
+        "params": {name: encode(value) for name, value in map_leaves(params, _native).items()},
         "mixture": {name: encode(value) for name, value in parts.items()},
         "measure": {name: encode(value) for name, value in fit.measure.paths().items()},
         "data": {

@@ -41,13 +41,7 @@ UNITS = {name: Unit(fn) for name, fn in ACTIVATIONS.items()} | {"swiglu": Unit(A
 
 
 def unit(name: str) -> Unit:
-    """Return the activation called `name`.
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown.
-    """
+    """Return the activation called `name`."""
     return look_up("activation", name, UNITS)
 
 

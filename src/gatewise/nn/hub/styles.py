@@ -51,13 +51,7 @@ STYLES: dict[str, Style] = {  # keys: model_type of config.json
 
 
 def style_of(name: str) -> Style:
-    """Return the style of a model type.
-
-    Raises
-    ------
-    ValueError
-        If none has that name.
-    """
+    """Return the style of a model type."""
     return look_up("style", name, STYLES)
 
 
