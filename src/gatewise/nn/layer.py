@@ -38,7 +38,7 @@ class MoE(nn.Module):
     n_experts : int or tuple of int
         Number of experts, or the branches of every level: ``(4, 8)`` is four groups of eight.
     gate : str, Gate or a sequence of them
-        A name of GATES or a Gate, one for all levels or one per level.
+        A name of GATES or a Gate, one for all levels or one per level, also as ``"softmax/laplace"``.
     top_k, normalise, temperature, noise :
         See `Router`.
     dim_out : int, optional
