@@ -9,11 +9,16 @@ import pytest
 import torch
 from torch import nn
 
+from gatewise.core.experts import EXPERTS
+from gatewise.core.families import FAMILIES
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.links import NormalisedSigmoid, TopK
+from gatewise.core.mixture import Mixture
+from gatewise.core.origin import ExpertAbout
 from gatewise.core.scores import Activated, Cosine, Distance, Tempered
-from gatewise.nn import Anneal, MoE
+from gatewise.nn import Anneal, MoE, from_measure
 from gatewise.nn.hub import GatedShared, load_block, load_layer, save_layer
+from gatewise.testing import make_problem
 
 pytest.importorskip("safetensors.torch")
 
@@ -90,6 +95,21 @@ def test_a_shared_expert_behind_a_gate_is_saved_with_its_held_bias(tmp_path):
     assert not again.layer.router.gates[0].bias.requires_grad
 
 
+FITTED = [*EXPERTS.values(), ExpertAbout(EXPERTS["gelu"], (0.5, -1.0))]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("expert", FITTED, ids=str)
+def test_the_layer_of_a_fitted_mixture_comes_back(expert, family, tmp_path):
+    mixture = Mixture((GATES["laplace"], GATES["softmax"]), (2, 2), expert, FAMILIES[family])
+    _, measure, x, *_ = make_problem(mixture, d=2, gate_d=2, columns=2)
+    layer = from_measure(mixture, measure)
+    save_layer(layer, tmp_path)
+    again = load_layer(tmp_path)
+    assert torch.equal(again(x.mT), layer(x.mT))
+    assert repr(again) == repr(layer)
+
+
 def alter(folder, change):
     path = folder / "config.json"
     whole = json.loads(path.read_text())
@@ -119,6 +139,7 @@ def nested(times):
         (lambda whole: whole["layer"].update(gate=[nested(40)]), "more than 20 deep"),
         (lambda whole: whole["layer"].update(gate={"part": "Linear", "fields": {}}), "gate of the MoE is Linear"),
         (lambda whole: whole.update(gated_shared="2"), "gated_shared of the LayerFile is '2'"),
+        (lambda whole: whole["layer"].update(experts=[{"tuple": ["linear", "gaussian"]}]), "experts of the layer is"),
         (lambda whole: whole["layer"].update(dim="8"), "dim of the MoE is '8'"),
         (lambda whole: whole["layer"].update(hidden=10**30), "beyond the whole numbers"),
         (lambda whole: whole["layer"].update(scale=float("nan")), "nan is no number"),

@@ -117,11 +117,6 @@ ACTIVATIONS: dict[str, Activation] = {
 def activation(name: str, radius: float = 0.0) -> Activation:
     """Return the activation called `name`; a positive `radius` rounds the kink of ReLU over that width.
 
-    Raises
-    ------
-    ValueError
-        If the name is unknown.
-
     Examples
     --------
     >>> activation("tanh").homogeneous

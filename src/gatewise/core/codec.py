@@ -189,12 +189,18 @@ def build(kind: type[Kind], given: Any, hints: Mapping[str, Any] | None = None, 
         words = [f"lacks {name}" for name in missing] + [f"has an unknown {short(name)}" for name in unknown]
         raise CodecError(f"the {kind.__name__} {', '.join(words)}")
     for name, value in given.items():
-        if not matches(value, hints[name]):
-            raise CodecError(f"{name} of the {kind.__name__} is {short(value)}: {_words(hints[name])} belongs there")
+        checked(f"{name} of the {kind.__name__}", value, hints[name])
     try:
         return kind(**given)
     except (ValueError, TypeError) as cause:
         raise CodecError(str(cause)) from cause
+
+
+def checked(name: str, value: Any, hint: Any) -> Any:
+    """Return a decoded value, or raise a CodecError unless it is of an annotated type."""
+    if not matches(value, hint):
+        raise CodecError(f"{name} is {short(value)}: {_words(hint)} belongs there")
+    return value
 
 
 def matches(value: Any, hint: Any) -> bool:

@@ -10,14 +10,7 @@ Named = TypeVar("Named")
 
 
 def look_up(kind: str, name: str, table: Mapping[str, Named]) -> Named:
-    """Return what a catalogue has under a name, or raise a ValueError with the close name and all names.
-
-    Examples
-    --------
-    >>> look_up("gate", "softmx", {"softmax": 1, "laplace": 2})
-    Traceback (most recent call last):
-    ValueError: gate 'softmx' is unknown: did you mean 'softmax'? the names are softmax, laplace
-    """
+    """Return what a catalogue has under a name, or raise a ValueError with the close name and all names."""
     if name not in table:
         raise ValueError(f"{kind} {name!r} is unknown: {did_you_mean(name, table)}the names are {', '.join(table)}")
     return table[name]

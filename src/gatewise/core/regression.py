@@ -19,8 +19,8 @@ def regress(design: Tensor, y: Tensor, weight: Tensor, ridge: float = 1e-6) -> T
 
     Examples
     --------
-    >>> x = torch.arange(4.0)
-    >>> regress(torch.stack([x, torch.ones(4)]), (1 + 2 * x)[None], torch.ones(1, 4), 0.0).tolist()
+    >>> x = torch.arange(4.0, dtype=torch.float64)
+    >>> regress(torch.stack([x, torch.ones_like(x)]), (1 + 2 * x)[None], torch.ones_like(x)[None], 0.0).tolist()
     [[[2.0, 1.0]]]
     """
     gram, right = _moments(design, y, weight)

@@ -20,17 +20,9 @@ def along_paths(steps: Sequence[Tensor], combine: Callable[[Tensor, Tensor], Ten
 
 
 def path_log_weights(gates: Sequence[Gate], params: Sequence[Params], x: Tensor) -> Tensor:
-    """Return the log probability of every leaf given x: a sum of log weights on the path from the root.
+    """Return the log probability ``(*B, L, n)`` of every leaf at x ``(*B, d, n)``: the sum of log weights on its path.
 
-    Parameters
-    ----------
-    gates : one gate per level
-    params : one mapping per level, tensors ``(*B, K_1, ..., K_l, K_{l+1}, *shape)``
-    x : Tensor ``(*B, d, n)``
-
-    Returns
-    -------
-    Tensor ``(*B, L, n)``
+    The parameters of a level are tensors ``(*B, K_1, ..., K_l, K_{l+1}, *shape)``.
     """
     levels = enumerate(zip(gates, params, strict=True))
     logs = [_by_node(gate.log_weights(values, at_level(x, level)), level) for level, (gate, values) in levels]

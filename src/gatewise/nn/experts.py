@@ -166,3 +166,11 @@ class CoreExpert(nn.Module):
         eta = self.expert({name: getattr(self, name) for name in self.names}, x.mT)
         family = {name: getattr(self, f"family_{name}") for name in self.family_names}
         return self.family.mean(family, eta).mT
+
+
+def empty_expert(expert: Expert, family: Family, dim: int, outputs: int) -> CoreExpert:
+    """Return one leaf with parameters of zero, for inputs of `dim` features."""
+    params = {name: torch.zeros(outputs, *spec.shape) for name, spec in expert.parameters(dim).items()}
+    return CoreExpert(
+        expert, family, params, {name: torch.zeros(spec.shape) for name, spec in family.parameters(outputs).items()}
+    )

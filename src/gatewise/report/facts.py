@@ -5,8 +5,7 @@ from __future__ import annotations
 from math import isfinite, log
 from typing import Any, NamedTuple
 
-from gatewise.core.gates import GATES
-from gatewise.core.names import name_of
+from gatewise.core.gates import describe, gates
 from gatewise.estimators.alerts import status_words
 from gatewise.fit import Fit
 from gatewise.plots.values import engine_fit
@@ -140,7 +139,6 @@ def small(value: float | None) -> str:
     return "\N{EN DASH}" if value is None else f"{value:.1e}"
 
 
-def gate_phrase(gate: Any, depth: int = 1) -> str:
+def gate_phrase(gate: Any, depth: int | None = None) -> str:
     """Return the gates of the levels in words: ``laplace``, or ``softmax over laplace`` from the root down."""
-    levels = gate if isinstance(gate, tuple | list) else (gate,) * depth
-    return " over ".join(level if isinstance(level, str) else name_of(level, GATES) or str(level) for level in levels)
+    return " over ".join(map(describe, gates(gate, depth)))

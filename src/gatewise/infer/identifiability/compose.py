@@ -156,7 +156,7 @@ def _identify(
             f"regime={regime!r}: regimes 1 and 2 are for gates whose scores have no free shift (sigmoid); leave it out"
         )
     law = family_of(family or Gaussian()) if estimator == "ml" else None
-    title = f"{' / '.join(describe(one) for one in gates)} gate, {_expert_name(expert)} expert, "
+    title = f"{' / '.join(describe(one) for one in gates)} gate, {expert} expert, "
     atom = leaf_atom(
         gates,
         chosen,
@@ -312,7 +312,3 @@ def _check_links(gates: Sequence[Gate], estimator: str) -> None:
                 f"gate {describe(one)!r} has the link {name}: its weights do not sum to one, so there is no "
                 "likelihood. Use estimator='ls', or the gate 'normalised-sigmoid'"
             )
-
-
-def _expert_name(choice: str | Expert) -> str:
-    return choice if isinstance(choice, str) else str(choice)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from inspect import signature
 from typing import Any, get_type_hints
 
+from torch import nn
+
 from gatewise.core import codec
 from gatewise.core.codec import CodecError, decode, encode, require_shallow, short
-from gatewise.nn.experts import FFN
+from gatewise.core.experts import Expert
+from gatewise.core.families import Family
+from gatewise.nn.experts import FFN, CoreExpert, empty_expert
 from gatewise.nn.layer import MoE
 from gatewise.nn.params import Anneal, GateParameters
 
@@ -20,24 +24,21 @@ def settings(layer: MoE) -> dict[str, Any]:
     ValueError
         If experts, a gate or a temperature are code of the user.
     """
-    router, balancer, experts = layer.router, layer.balancer, layer.experts
-    if not isinstance(experts, FFN):
-        raise ValueError(
-            "the layer has experts of your own: a file holds names, not code; keep layer.state_dict() and build the "
-            "layer by your own code"
-        )
+    router, balancer = layer.router, layer.balancer
+    ffn = layer.experts if isinstance(layer.experts, FFN) else layer.shared
     return {
         "dim": layer.dim,
-        "hidden": experts.hidden,
+        "hidden": ffn and ffn.hidden,
         "n_experts": list(router.branching),
         "gate": encode(router.kinds),
         "top_k": router.top_k[0] if len(router.top_k) < len(router.branching) else list(router.top_k),
-        "dim_out": experts.dim_out,
-        "activation": experts.activation,
-        "bias": experts.b_in is not None,
+        "dim_out": layer.dim_out,
+        "activation": "gelu" if ffn is None else ffn.activation,
+        "bias": ffn is not None and ffn.b_in is not None,
         "normalise": router.normalise,
         "scale": layer.scale,
-        "shared": 0 if layer.shared is None else layer.shared.hidden // experts.hidden,
+        "shared": 0 if ffn is None or layer.shared is None else layer.shared.hidden // ffn.hidden,
+        "experts": _laws(layer),
         "backend": layer.backend,
         "capacity": layer.capacity,
         "temperature": _temperature(list(router.gates)),
@@ -57,7 +58,7 @@ def build(given: dict[str, Any]) -> MoE:
     CodecError
         If a setting is unknown, missing or of another type, or no layer has it.
     """
-    known = set(signature(MoE).parameters) - {"experts"}
+    known, given = set(signature(MoE).parameters), {"experts": None, **given}  # the first schema has no experts
     if set(given) != known:
         raise CodecError(
             f"the settings of a layer have unknown fields ({', '.join(sorted(set(given) - known)) or 'none'}) or lack "
@@ -70,7 +71,24 @@ def build(given: dict[str, Any]) -> MoE:
     values = {name: decode(value) for name, value in values.items()}
     if annealed:
         values["temperature"] = codec.build(Anneal, schedule["anneal"], finite=True)
-    return codec.build(MoE, values, get_type_hints(MoE.__init__) | {"temperature": str | float | Anneal}, finite=True)
+    hints = get_type_hints(MoE.__init__) | {"temperature": str | float | Anneal, "experts": nn.ModuleList | None}
+    laws = codec.checked("experts of the layer", values["experts"], list[tuple[Expert, Family]] | None)
+    if laws is not None:
+        sizes = [codec.checked(name, values[name], int) for name in ("dim", "dim_out")]
+        values["experts"] = nn.ModuleList(empty_expert(*law, *sizes) for law in laws)
+    return codec.build(MoE, values, hints, finite=True)
+
+
+def _laws(layer: MoE) -> Any:
+    """Return expert and family of every leaf of a fitted mixture; None where experts are built in."""
+    if isinstance(layer.experts, FFN):
+        return None
+    if layer.dim_out is None or not all(type(one) is CoreExpert for one in layer.experts):
+        raise ValueError(
+            "the layer has experts of your own: a file holds names, not code; keep layer.state_dict() and build the "
+            "layer by your own code"
+        )
+    return encode([(one.expert, one.family) for one in layer.experts])
 
 
 def _upgraded(gates: Any) -> Any:
