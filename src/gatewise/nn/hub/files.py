@@ -163,29 +163,24 @@ def _read(folder: Folder, prefix: str) -> dict[str, Tensor]:
 
 def _parts(folder: Path, prefix: str) -> list[Path]:
     """Return the files that hold names with the prefix."""
-    files = _index(folder)
-    if files is None:
+    index = folder / INDEX
+    if not index.is_file():
         return [folder / WEIGHTS]
+    files = json.loads(index.read_text("utf-8"))["weight_map"]
     parts = sorted({part for name, part in files.items() if name.startswith(prefix)})
     if outside := [part for part in parts if Path(part).name != part or part in ("", "..")]:
-        raise ValueError(
-            f"{folder / INDEX} names {outside[0]!r}, which is not a file of its folder: fetch the checkpoint again"
-        )
+        raise ValueError(f"{index} names {outside[0]!r}, which is not a file of its folder: fetch the checkpoint again")
     return [folder / part for part in parts]
-
-
-def _index(folder: Path) -> dict[str, str] | None:
-    """Return the file of every weight of a checkpoint in parts; None for one in one file."""
-    path = folder / INDEX
-    return json.loads(path.read_text("utf-8"))["weight_map"] if path.is_file() else None
 
 
 def _blocks(folder: Path) -> str:
     """Return in words what stands before the names of the sparse blocks in a folder."""
-    names = _index(folder)
-    if names is None:
+    index = folder / INDEX
+    if index.is_file():
+        names = list(json.loads(index.read_text("utf-8"))["weight_map"])
+    else:
         with _safetensors().safe_open(folder / WEIGHTS, "pt") as file:
-            names = dict.fromkeys(file.keys(), WEIGHTS)
+            names = list(file.keys())
     found = dict.fromkeys(name.partition("experts.0.")[0] for name in names if "experts.0." in name)
     return f"its sparse blocks begin with {', '.join(map(repr, [*found][:4]))}" if found else "it has no sparse block"
 

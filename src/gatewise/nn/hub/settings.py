@@ -59,12 +59,9 @@ def build(given: dict[str, Any]) -> MoE:
         If a setting is unknown, missing or of another type, or no layer has it.
     """
     known, given = set(signature(MoE).parameters), {"experts": None, **given}  # the first schema has no experts
-    if set(given) != known:
-        raise CodecError(
-            f"the settings of a layer have unknown fields ({', '.join(sorted(set(given) - known)) or 'none'}) or lack "
-            f"some ({', '.join(sorted(known - set(given))) or 'none'}): they were altered, or written by another "
-            "version of gatewise"
-        )
+    more, less = (", ".join(sorted(names)) for names in (given.keys() - known, known - given.keys()))
+    if more or less:
+        raise CodecError(f"the settings have unknown fields ({more}) or lack some ({less}): they were altered")
     schedule = given["temperature"]
     annealed = isinstance(schedule, dict) and set(schedule) == {"anneal"}
     values = {**given, "gate": _upgraded(given["gate"]), "temperature": None if annealed else schedule}
