@@ -14,13 +14,13 @@ from gatewise.core.families import FAMILIES, Binomial, MeanOnly
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.links import NormalisedSigmoid, TopK
 from gatewise.core.origin import ExpertAbout, ScoreAbout
-from gatewise.core.predictors import Frame
+from gatewise.core.predictors import AffineTransform
 from gatewise.core.scores import Activated, Affine, Cosine, Distance, Quadratic, Tempered
 from gatewise.nn import MoE
 from gatewise.nn.hub.settings import build, settings
 
 MODELS = Path(__file__).parents[1] / "estimators" / "models"
-FRAME = Frame(torch.tensor([0.3, -1e9, 1 / 3]).double(), torch.tensor([0.1, 1e-7, 2.0]).double())
+FRAME = AffineTransform(torch.tensor([0.3, -1e9, 1 / 3]).double(), torch.tensor([0.1, 1e-7, 2.0]).double())
 NESTED = {
     "score in score in score": Gate(Tempered(Activated(Activated(Cosine(floor=0.2), "tanh"), "gelu")), TopK(k=3)),
     "link in link": Gate(Quadratic(monomial=True), TopK(TopK(NormalisedSigmoid(), 2), 1, renormalise=False)),

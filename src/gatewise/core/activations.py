@@ -17,7 +17,7 @@ SLOPE, CUBIC = sqrt(2 / pi), 0.044715  # of the approximation of gelu by tanh
 Elementwise = Callable[[Tensor], Tensor]
 
 
-class Activation(NamedTuple):
+class ActivationFunction(NamedTuple):
     """A scalar function applied elementwise, with what the theory asks of it.
 
     Attributes
@@ -76,11 +76,11 @@ def _gelu_tanh_second(z: Tensor) -> Tensor:
     return (1 - t * t) * (SLOPE * (1 + 6 * CUBIC * square) - z * t * slope * slope)
 
 
-ACTIVATIONS: dict[str, Activation] = {
-    "identity": Activation(lambda z: z, torch.ones_like, torch.zeros_like, power=1),
-    "square": Activation(lambda z: z * z, lambda z: 2 * z, lambda z: torch.full_like(z, 2.0), power=2),
-    "cube": Activation(lambda z: z**3, lambda z: 3 * z * z, lambda z: 6 * z, power=3),
-    "relu": Activation(
+ACTIVATIONS: dict[str, ActivationFunction] = {
+    "identity": ActivationFunction(lambda z: z, torch.ones_like, torch.zeros_like, power=1),
+    "square": ActivationFunction(lambda z: z * z, lambda z: 2 * z, lambda z: torch.full_like(z, 2.0), power=2),
+    "cube": ActivationFunction(lambda z: z**3, lambda z: 3 * z * z, lambda z: 6 * z, power=3),
+    "relu": ActivationFunction(
         torch.relu,
         lambda z: (z > 0).to(z.dtype),
         torch.zeros_like,
@@ -88,33 +88,33 @@ ACTIVATIONS: dict[str, Activation] = {
         kink=True,
         backward=lambda g, z: aten.threshold_backward(g, z, 0.0),
     ),
-    "sigmoid": Activation(torch.sigmoid, _sigmoid_first, _sigmoid_second),
-    "tanh": Activation(
+    "sigmoid": ActivationFunction(torch.sigmoid, _sigmoid_first, _sigmoid_second),
+    "tanh": ActivationFunction(
         torch.tanh, lambda z: 1 - torch.tanh(z) ** 2, lambda z: -2 * torch.tanh(z) * (1 - torch.tanh(z) ** 2)
     ),
-    "gelu": Activation(
+    "gelu": ActivationFunction(
         F.gelu,
         lambda z: 0.5 * (1 + torch.erf(z / sqrt(2))) + z * _bell(z),
         lambda z: (2 - z * z) * _bell(z),
         backward=lambda g, z: aten.gelu_backward(g, z),
     ),
-    "gelu-tanh": Activation(
+    "gelu-tanh": ActivationFunction(
         lambda z: F.gelu(z, approximate="tanh"),
         _gelu_tanh_first,
         _gelu_tanh_second,
         backward=lambda g, z: aten.gelu_backward(g, z, approximate="tanh"),
     ),
-    "silu": Activation(
+    "silu": ActivationFunction(
         F.silu,
         lambda z: torch.sigmoid(z) + z * _sigmoid_first(z),
         lambda z: 2 * _sigmoid_first(z) + z * _sigmoid_second(z),
         backward=lambda g, z: aten.silu_backward(g, z),
     ),
-    "softplus": Activation(F.softplus, torch.sigmoid, _sigmoid_first),
+    "softplus": ActivationFunction(F.softplus, torch.sigmoid, _sigmoid_first),
 }
 
 
-def activation(name: str, radius: float = 0.0) -> Activation:
+def activation(name: str, radius: float = 0.0) -> ActivationFunction:
     """Return the activation called `name`; a positive `radius` rounds the kink of ReLU over that width.
 
     Examples
@@ -129,7 +129,7 @@ def activation(name: str, radius: float = 0.0) -> Activation:
     def root(z: Tensor) -> Tensor:
         return torch.sqrt(z * z + radius * radius)
 
-    return Activation(
+    return ActivationFunction(
         lambda z: 0.5 * (z + root(z)),
         lambda z: 0.5 * (1 + z / root(z)),
         lambda z: 0.5 * radius * radius / root(z) ** 3,

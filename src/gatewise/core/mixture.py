@@ -20,7 +20,7 @@ from gatewise.core.experts import Expert, Linear
 from gatewise.core.families import Family, Gaussian
 from gatewise.core.gates import Gate
 from gatewise.core.predictors import Parameter
-from gatewise.core.tree import at_level, path_log_weights, path_weights
+from gatewise.core.tree import expand_nodes, path_log_weights, path_weights
 
 T = TypeVar("T")
 FAR = 1e140  # responses whose squares in units of a scale are still floats
@@ -193,7 +193,7 @@ def leaf_weights(mixture: Mixture, measure: Measure, gate_x: Tensor) -> Tensor:
 
 def leaf_predictors(mixture: Mixture, measure: Measure, x: Tensor) -> Tensor:
     """Return the predictor of every leaf, ``(*B, L, q, n)``."""
-    return _leaves(mixture, mixture.expert(measure.experts, at_level(x, mixture.depth)), 2)
+    return _leaves(mixture, mixture.expert(measure.experts, expand_nodes(x, mixture.depth)), 2)
 
 
 def leaf_family(mixture: Mixture, measure: Measure) -> dict[str, Tensor]:

@@ -16,13 +16,13 @@ from torch import Tensor
 from gatewise.core.experts import Expert
 from gatewise.core.gates import Gate
 from gatewise.core.mixture import Mixture
-from gatewise.core.predictors import Frame, Local, Parameter, Params, Predictor, as_tuple, shifted
+from gatewise.core.predictors import AffineTransform, Derivatives, Parameter, Params, Predictor, as_tuple, shifted
 from gatewise.core.scores import Score
 
 
-def _about(frame: Frame, origin: tuple[float, ...]) -> Frame:
+def _about(frame: AffineTransform, origin: tuple[float, ...]) -> AffineTransform:
     """Return the frame, given for x, for ``x - origin``."""
-    return Frame(frame.shift - frame.shift.new_tensor(origin), frame.scale)
+    return AffineTransform(frame.shift - frame.shift.new_tensor(origin), frame.scale)
 
 
 class _About(Predictor):
@@ -45,22 +45,22 @@ class _About(Predictor):
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         return self.part(params, shifted(x, self.origin))
 
-    def local(self, params: Params, x: Tensor) -> Local:
-        return self.part.local(params, shifted(x, self.origin))
+    def value_and_derivatives(self, params: Params, x: Tensor) -> Derivatives:
+        return self.part.value_and_derivatives(params, shifted(x, self.origin))
 
-    def hinge(self, params: Params, x: Tensor) -> Local | None:
-        return self.part.hinge(params, shifted(x, self.origin))
+    def relu_kink(self, params: Params, x: Tensor) -> Derivatives | None:
+        return self.part.relu_kink(params, shifted(x, self.origin))
 
     def reference(self) -> tuple[float, ...] | None:
         return self.origin
 
-    def rescale(self, params: Params, frame: Frame) -> tuple[Predictor, dict[str, Tensor]] | None:
+    def rescale(self, params: Params, frame: AffineTransform) -> tuple[Predictor, dict[str, Tensor]] | None:
         return self.part.rescale(params, _about(frame, self.origin))
 
     def smoothed(self, radius: float) -> Self:
         return self._with(self.part.smoothed(radius))
 
-    def standardised(self, frame: Frame) -> Self:
+    def standardised(self, frame: AffineTransform) -> Self:
         return self._with(self.part.standardised(_about(frame, self.origin)))
 
     def tangents(self, *given: Any) -> dict[str, Tensor]:
@@ -105,7 +105,7 @@ class ExpertAbout(_About, Expert):
     origin: tuple[float, ...]
     held_as = "expert"
 
-    def rescale_response(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]] | None:
+    def rescale_response(self, params: Params, frame: AffineTransform) -> tuple[Expert, dict[str, Tensor]] | None:
         moved = self.expert.rescale_response(params, frame)
         return None if moved is None else (self._with(moved[0]), moved[1])
 
@@ -142,7 +142,7 @@ def _moved(part: Predictor, origin: Tensor) -> Predictor:
         name: torch.full((1,) * (spec.per == "branch") + spec.shape, spec.initial, dtype=torch.float64)
         for name, spec in part.parameters(len(origin)).items()
     }
-    moved = part.rescale(neutral, Frame(origin, torch.ones_like(origin)))
+    moved = part.rescale(neutral, AffineTransform(origin, torch.ones_like(origin)))
     if moved is None:
         raise ValueError(f"{part} has no exact form about another origin")
     return moved[0]

@@ -25,18 +25,18 @@ def path_log_weights(gates: Sequence[Gate], params: Sequence[Params], x: Tensor)
     The parameters of a level are tensors ``(*B, K_1, ..., K_l, K_{l+1}, *shape)``.
     """
     levels = enumerate(zip(gates, params, strict=True))
-    logs = [_by_node(gate.log_weights(values, at_level(x, level)), level) for level, (gate, values) in levels]
+    logs = [_by_node(gate.log_weights(values, expand_nodes(x, level)), level) for level, (gate, values) in levels]
     return along_paths(logs, torch.add)
 
 
 def path_weights(gates: Sequence[Gate], params: Sequence[Params], x: Tensor) -> Tensor:
     """Return the weight of every leaf given x, a product along its path, ``(*B, L, n)``; any link."""
     levels = enumerate(zip(gates, params, strict=True))
-    weights = [_by_node(gate.weights(values, at_level(x, level)), level) for level, (gate, values) in levels]
+    weights = [_by_node(gate.weights(values, expand_nodes(x, level)), level) for level, (gate, values) in levels]
     return along_paths(weights, torch.mul)
 
 
-def at_level(x: Tensor, level: int) -> Tensor:
+def expand_nodes(x: Tensor, level: int) -> Tensor:
     """Return x ``(*B, d, n)`` with `level` node dimensions of size one before its last two."""
     for _ in range(level):
         x = x.unsqueeze(-3)

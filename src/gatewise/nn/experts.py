@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gatewise.core.activations import ACTIVATIONS, Activation
+from gatewise.core.activations import ACTIVATIONS, ActivationFunction
 from gatewise.core.experts import Expert
 from gatewise.core.families import Family
 from gatewise.core.names import look_up
@@ -19,7 +19,7 @@ from gatewise.core.names import look_up
 class Unit(NamedTuple):
     """An elementwise activation, and whether half of its inputs gate the others."""
 
-    fn: Activation
+    fn: ActivationFunction
     gated: bool = False
 
     def apply(self, pre: Tensor) -> Tensor:

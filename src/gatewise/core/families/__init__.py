@@ -1,6 +1,6 @@
 """Families: the law of y given a leaf's predictor. ``eta (*B, L, q, n)``, ``y (m, n)``; the dict FAMILIES.
 
-A family's own parameters have one owner per leaf. `local` gives the log density with first and second derivatives in
+A family's own parameters have one owner per leaf. `value_and_derivatives` gives the log density with first and second derivatives in
 the leaf's predictors: the q outputs, then the family's own parameters, entry by entry.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gatewise.core.families.base import Family, LeafLocal, autograd_leaf_local
+from gatewise.core.families.base import Family, LeafDerivatives, autograd_leaf_local
 from gatewise.core.families.counts import Binomial, Poisson
 from gatewise.core.families.gaussian import FullGaussian, Gaussian
 from gatewise.core.families.mean import MeanOnly
@@ -21,7 +21,7 @@ __all__ = [
     "Family",
     "FullGaussian",
     "Gaussian",
-    "LeafLocal",
+    "LeafDerivatives",
     "MeanOnly",
     "Poisson",
     "StudentT",
