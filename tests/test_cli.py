@@ -129,7 +129,7 @@ def test_rows_with_missing_values_are_counted(tone):
     [
         (["--target", "tune"], "error: there is no column 'tune': did you mean 'tuned'?"),
         (["--target", "tuned", "--gate", "laplas"], "error: gate 'laplas' is unknown: did you mean 'laplace'?"),
-        (["--target", "tuned", "--gate", "softmax,laplace"], "error: gate has 2 entries, n_experts has 1 level"),
+        (["--target", "tuned", "--gate", "softmax,laplace"], "error: gate has 2 entries for 1 level"),
         (["--target", "tuned", "--experts", "2.5"], "error: --experts 2.5: give a whole number"),
         (["--target", "tuned", "--experts", "0"], "error: n_experts=0"),
         (["--target", "tuned", "--experts", "200"], "error: "),

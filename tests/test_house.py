@@ -61,7 +61,6 @@ KNOWN_DOUBLES: dict[str, int] = {}
 KNOWN_LITERALS = {  # file -> names of parameters in quotes
     "estimators/content.py": "family.scale",
     "estimators/inference.py": "family.scale",
-    "estimators/serialise.py": "family.scale",
     "estimators/terms.py": "family.scale quadratic",
     "infer/identifiability/known.py": "bias center coef intercept output quadratic temperature weight",
     "report/study/front.py": "experts.intercept",

@@ -142,7 +142,7 @@ def test_responses_outside_a_family_are_named(law, values, words):
 def test_families_are_chosen_by_name_or_given():
     assert family("poisson") is FAMILIES["poisson"]
     assert family(Poisson()) == Poisson()
-    with pytest.raises(ValueError, match="family 'normal' is unknown: the names are gaussian, full-gaussian"):
+    with pytest.raises(ValueError, match=r"family 'normal' is unknown: .*the names are gaussian, full-gaussian"):
         family("normal")
     with pytest.raises(TypeError, match="family=1 is a int: give a name of FAMILIES or a Family"):
         family(1)

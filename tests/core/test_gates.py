@@ -1,12 +1,21 @@
 """Links and gates: names, what has no density and says so, top-k."""
 
+import re
+
+import numpy as np
 import pytest
 import torch
 
-from gatewise.core.gates import GATES, Gate, describe, gate
+from gatewise import MixtureOfExpertsRegressor
+from gatewise.core.experts import EXPERTS, expert
+from gatewise.core.families import FAMILIES, family
+from gatewise.core.gates import GATES, Gate, describe, gate, gates
 from gatewise.core.links import NormalisedSigmoid, Sigmoid, Softmax, TopK
 from gatewise.core.mixture import Mixture, log_density, regression, responsibilities, sample
 from gatewise.core.scores import Affine, Distance
+from gatewise.experiments import gates_of
+from gatewise.infer.identifiability import identify
+from gatewise.nn import MoE
 from gatewise.testing import assert_close, generator, make_problem
 
 SCORES = torch.tensor([[3.0, 0.0, 1.0], [1.0, 0.0, 2.0], [2.0, 0.0, 5.0], [-1.0, 0.0, 4.0]]).double()
@@ -94,3 +103,31 @@ def test_gates_are_values():
 def test_a_gate_of_names_or_classes_is_refused(parts):
     with pytest.raises(TypeError, match=r"give an instance, such as Gate\(Cosine\(\), Sigmoid\(\)\)"):
         Gate(*parts)
+
+
+def test_a_name_that_is_none_is_told_in_the_same_words_wherever_it_is_given():
+    """By an estimator, a layer, the check of identifiability and an experiment, at one level and at two."""
+    takers = {
+        "gate": [gate, gates, lambda name: MoE(4, 8, 2, gate=name), identify, gates_of],
+        "expert": [expert, lambda name: identify("softmax", name), lambda name: fitted(expert=name)],
+        "family": [family, lambda name: identify(family=name), lambda name: fitted(family=name)],
+    }
+    takers["gate"] += [lambda name: MoE(4, 8, (2, 2), gate=f"softmax/{name}"), lambda name: fitted(gate=name)]
+    for kind, table in (("gate", GATES), ("expert", EXPERTS), ("family", FAMILIES)):
+        name = f"{next(iter(table))}s"
+        words = f"{kind} '{name}' is unknown: did you mean '{name[:-1]}'? the names are {', '.join(table)}"
+        for take in takers[kind]:
+            with pytest.raises(ValueError, match=re.escape(words)):
+                take(name)
+
+
+def fitted(**arguments):
+    return MixtureOfExpertsRegressor(2, **arguments).fit(np.arange(20.0)[:, None], np.arange(20.0))
+
+
+def test_two_levels_may_stand_in_one_text():
+    both = (GATES["sigmoid"], GATES["cosine"])
+    assert gates("sigmoid/cosine", 2) == gates(["sigmoid", GATES["cosine"]]) == both
+    assert MoE(4, 8, (2, 2), gate="sigmoid/cosine").router.kinds == both
+    with pytest.raises(ValueError, match="gate has 2 entries for 1 level"):
+        gates("sigmoid/cosine", 1)

@@ -125,6 +125,7 @@ def test_activations_have_their_derivatives(name, radius):
     if first.requires_grad:
         second = torch.autograd.grad(first.sum(), z, allow_unused=True, materialize_grads=True)[0]
     assert_close(fn.second(z), second, "second")
+    assert_close(fn.pull_back(torch.cos(z), z), torch.cos(z) * first, "pull_back")
     if fn.homogeneous and radius == 0:
         degree = torch.log2(fn.value(torch.tensor(2.0)) / fn.value(torch.tensor(1.0)))
         assert_close(fn.value(3 * z), 3**degree * value, "homogeneous")
@@ -254,7 +255,7 @@ def test_the_bias_of_an_activated_score_stands_outside():
 
 
 def test_unknown_activations_are_named():
-    with pytest.raises(ValueError, match="activation 'swish' is unknown: choose one of identity"):
+    with pytest.raises(ValueError, match="activation 'swish' is unknown: the names are identity"):
         Activated(Affine(), "swish")
 
 

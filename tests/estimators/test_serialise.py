@@ -12,10 +12,10 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from gatewise import GATES, Gate, MixtureOfExpertsRegressor, load_model, save_model
+from gatewise.core.codec import PARTS, decode, encode
 from gatewise.core.experts import EXPERTS
 from gatewise.core.families import FAMILIES, Binomial
 from gatewise.core.scores import Affine
-from gatewise.estimators.encoding import PARTS, decode, encode
 
 MODELS = Path(__file__).parents[1] / "data" / "models"
 CASES = [

@@ -73,7 +73,7 @@ def test_a_name_that_is_no_experiment_is_told(file, name, said):
     with pytest.raises(ValueError, match=said):
         load(f"{file}:{name}")
     assert called("run", str(file)).exit_code == 2
-    assert "choose one of quadrants" in called("run", "nothing").output.replace("\n", " ")
+    assert "the names are quadrants" in called("run", "nothing").output.replace("\n", " ")
 
 
 def toy(train, **changes):

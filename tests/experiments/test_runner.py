@@ -134,7 +134,7 @@ def test_a_folder_belongs_to_one_experiment(toy, tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"gates": ("sx",)}, "gate 'sx' is unknown: give a name"), ({"variants": ("c",)}, "variant 'c' is unknown")],
+    [({"gates": ("sx",)}, "gate 'sx' is unknown: the names are"), ({"variants": ("c",)}, "variant 'c' is unknown")],
 )
 def test_unknown_names_are_told_before_anything_runs(toy, calls, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):

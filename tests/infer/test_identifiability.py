@@ -513,7 +513,7 @@ def test_equal_seeds_give_equal_findings():
         ({"gate": "sigmoid"}, "Use estimator='ls', or the gate 'normalised-sigmoid'"),
         ({"gate": "top-k"}, "which jumps"),
         ({"expert": "lin"}, "expert 'lin' is unknown"),
-        ({"estimator": "mle"}, "give 'ml' (maximum likelihood) or 'ls'"),
+        ({"estimator": "mle"}, "the choices are 'ml', 'ls'"),
         ({"order": 3}, "order=3: give 1 or 2"),
         ({"atoms": 0}, "atoms=0: give 1 or 2"),
         ({"d": 0}, "d=0: give a whole number from 1"),

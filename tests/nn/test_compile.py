@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from gatewise.nn import Anneal, MoE, dispatch, finish_step
+from gatewise.nn.experts import UNITS
 from gatewise.testing import assert_close
 from gatewise.testing.layers import draw_tokens, loss_gradients, make_layer
 
@@ -143,7 +144,7 @@ def test_the_operators_inside_never_wait_for_the_device(bias):
 
 
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("activation", ["gelu", "gelu-tanh", "relu", "silu", "swiglu"])
+@pytest.mark.parametrize("activation", UNITS)
 def test_the_branch_for_other_devices_gives_what_the_processor_gives(activation, bias, monkeypatch):
     """Its formulas run on the CPU too, whose grouped products stand in for the device's."""
     layer = MoE(16, 32, n_experts=5, activation=activation, bias=bias)

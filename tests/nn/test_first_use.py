@@ -78,7 +78,7 @@ def test_a_history_names_what_it_has():
         history.load("")
     with pytest.raises(ValueError, match="no layer is called 'mlp': they are ''"):
         history.load("mlp")
-    with pytest.raises(ValueError, match="the figure 'load' is unknown: choose one of load ratio"):
+    with pytest.raises(ValueError, match="key='load' is unknown: the choices are 'load ratio'"):
         history.figure("", "load")
 
 

@@ -228,7 +228,7 @@ def test_copies_have_an_entropy_of_their_own():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: fusion("mixed"), "router='mixed': choose one of joint, per-modality, disjoint"),
+        (lambda: fusion("mixed"), "router='mixed' is unknown: the choices are 'joint', 'per-modality', 'disjoint'"),
         (lambda: FusionMoE({}, 4, 4), r"dims={}: give the features of every modality by its name"),
         (lambda: fusion()({}), "no modality is given"),
         (lambda: fusion()(inputs() | {"sound": torch.ones(12, 2)}), "'sound' is unknown: this layer fuses vitals"),

@@ -172,7 +172,7 @@ def test_blocks_that_a_layer_cannot_express_are_refused_in_words(style, options,
 def test_unknown_blocks_styles_and_missing_weights_are_named():
     with pytest.raises(ValueError, match="Linear is not a block"):
         from_block(nn.Linear(2, 2))
-    with pytest.raises(ValueError, match="'gpt' is unknown: choose one of mixtral"):
+    with pytest.raises(ValueError, match="'gpt' is unknown: the names are mixtral"):
         from_state_dict({}, "gpt", {})
     with pytest.raises(KeyError, match=r"no a\.gate\.weight"):
         from_state_dict({}, "mixtral", {}, "a.")

@@ -9,11 +9,16 @@ import pytest
 import torch
 from torch import nn
 
+from gatewise.core.experts import EXPERTS
+from gatewise.core.families import FAMILIES
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.links import NormalisedSigmoid, TopK
+from gatewise.core.mixture import Mixture
+from gatewise.core.origin import ExpertAbout
 from gatewise.core.scores import Activated, Cosine, Distance, Tempered
-from gatewise.nn import Anneal, MoE
+from gatewise.nn import Anneal, MoE, from_measure
 from gatewise.nn.hub import GatedShared, load_block, load_layer, save_layer
+from gatewise.testing import make_problem
 
 pytest.importorskip("safetensors.torch")
 
@@ -90,6 +95,21 @@ def test_a_shared_expert_behind_a_gate_is_saved_with_its_held_bias(tmp_path):
     assert not again.layer.router.gates[0].bias.requires_grad
 
 
+FITTED = [*EXPERTS.values(), ExpertAbout(EXPERTS["gelu"], (0.5, -1.0))]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("expert", FITTED, ids=str)
+def test_the_layer_of_a_fitted_mixture_comes_back(expert, family, tmp_path):
+    mixture = Mixture((GATES["laplace"], GATES["softmax"]), (2, 2), expert, FAMILIES[family])
+    _, measure, x, *_ = make_problem(mixture, d=2, gate_d=2, columns=2)
+    layer = from_measure(mixture, measure)
+    save_layer(layer, tmp_path)
+    again = load_layer(tmp_path)
+    assert torch.equal(again(x.mT), layer(x.mT))
+    assert repr(again) == repr(layer)
+
+
 def alter(folder, change):
     path = folder / "config.json"
     whole = json.loads(path.read_text())
@@ -97,16 +117,37 @@ def alter(folder, change):
     path.write_text(json.dumps(whole))
 
 
+def nested(times):
+    """A gate as the first schema wrote it, of scores inside each other."""
+    score = {"Affine": {}}
+    for _ in range(times):
+        score = {"Tempered": {"inner": score}}
+    return {"score": score, "link": {"Softmax": {}}}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda whole: whole["layer"].update(colour="red"), r"unknown fields \(colour\)"),
         (lambda whole: whole["layer"].pop("scale"), r"lack some \(scale\)"),
-        (lambda whole: whole.update(code="import os"), "unknown fields code"),
-        (lambda whole: whole.update(schema=2), "upgrade gatewise"),
+        (lambda whole: whole.update(code="import os"), "has an unknown 'code'"),
+        (lambda whole: whole.update(schema=3), "upgrade gatewise"),
         (lambda whole: whole.update(format="x"), "not of a gatewise layer"),
         (lambda whole: whole["layer"].update(gate=["os.system"]), "'os.system' is unknown"),
         (lambda whole: whole["layer"].update(gate=[{"score": {"Popen": {}}, "link": {"Softmax": {}}}]), "'Popen'"),
+        (lambda whole: whole["layer"].update(gate=[{"score": {"Affine": 3}}]), "no part of a gate"),
+        (lambda whole: whole["layer"].update(gate=[nested(40)]), "more than 20 deep"),
+        (lambda whole: whole["layer"].update(gate={"part": "Linear", "fields": {}}), "gate of the MoE is Linear"),
+        (lambda whole: whole.update(gated_shared="2"), "gated_shared of the LayerFile is '2'"),
+        (lambda whole: whole["layer"].update(experts=[{"tuple": ["linear", "gaussian"]}]), "experts of the layer is"),
+        (lambda whole: whole["layer"].update(dim="8"), "dim of the MoE is '8'"),
+        (lambda whole: whole["layer"].update(hidden=10**30), "beyond the whole numbers"),
+        (lambda whole: whole["layer"].update(scale=float("nan")), "nan is no number"),
+        (lambda whole: whole["layer"].update(scale={"float": "inf"}), "not finite"),
+        (lambda whole: whole["layer"].update(temperature={"part": "Affine", "fields": {}}), "temperature of the MoE"),
+        (lambda whole: whole["layer"].update(temperature={"anneal": {"start": "2"}}), "start of the Anneal"),
+        (lambda whole: whole["layer"].update(top_k=[True]), "top_k of the MoE"),
+        (lambda whole: whole["layer"].update(top_k=9), "top_k=9 with the branching"),
     ],
 )
 def test_an_altered_config_is_refused(change, message, tmp_path):
@@ -182,9 +223,15 @@ CONFIGS = {
     "cut short": ('{"format": "gatew', "is no JSON"),
     "nested without end": ("[" * 100_000, "is no JSON"),
     "a list": ("[1]", "holds no settings"),
-    "no schema": ('{"format": "gatewise layer"}', "lacks schema, layer or frozen"),
-    "a schema in words": ('{"format": "gatewise layer", "schema": "one", "layer": {}, "frozen": []}', "lacks schema"),
-    "layers of none": ('{"format": "gatewise layer", "schema": 1, "layer": [], "frozen": []}', "lacks schema, layer"),
+    "no schema": ('{"format": "gatewise layer"}', "lacks schema, lacks layer, lacks gated_shared, lacks frozen"),
+    "a schema in words": (
+        '{"format": "gatewise layer", "schema": "one", "layer": {}, "frozen": []}',
+        "lacks gated_shared",
+    ),
+    "layers of none": (
+        '{"format": "gatewise layer", "schema": 1, "layer": [], "gated_shared": null, "frozen": []}',
+        r"layer of the LayerFile is \[\]",
+    ),
 }
 
 
@@ -202,5 +249,5 @@ def test_frozen_parameters_that_are_not_there_are_told(tmp_path, strange):
     save_layer(trained(), tmp_path)
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "frozen": [strange]}))
-    with pytest.raises(ValueError, match="which is no parameter of the layer"):
+    with pytest.raises(ValueError, match=r"which is no parameter of the layer|frozen of the LayerFile is \["):
         load_layer(tmp_path)

@@ -29,7 +29,7 @@ CASES = {
     "gate": (lambda: MoE(6, 8, gate="sofmax"), r"sofmax.*softmax"),
     "gates": (
         lambda: MoE(6, 8, (2, 3), gate=("laplace",)),
-        r"1 gates for the branching \(2, 3\): give one gate, or one",
+        "gate has 1 entries for 2 levels: give one gate",
     ),
     "no branches": (lambda: MoE(6, 8, (2, 0)), r"branching \(2, 0\): every level needs at least one branch"),
     "no levels": (lambda: MoE(6, 8, ()), r"branching \(\): every level needs at least one branch"),
@@ -37,7 +37,10 @@ CASES = {
     "top_k too large": (lambda: MoE(6, 8, (2, 3), top_k=7), r"top_k=7 with the branching \(2, 3\).* from 1 to 6"),
     "top_k per level": (lambda: MoE(6, 8, (2, 3), top_k=(3, 1)), r"top_k=\(3, 1\).*one number per level no larger"),
     "top_k levels": (lambda: MoE(6, 8, (2, 3), top_k=(2, 2, 2)), r"top_k=\(2, 2, 2\).*or None for all"),
-    "normalise": (lambda: MoE(6, 8, normalise="both"), "normalise='both': choose one of before, after"),
+    "normalise": (
+        lambda: MoE(6, 8, normalise="both"),
+        "normalise='both' is unknown: the choices are 'before', 'after'",
+    ),
     "noise": (lambda: MoE(6, 8, noise=-1.0), "noise=-1.0: a standard deviation, zero or more"),
     "noise infinite": (lambda: MoE(6, 8, noise=float("inf")), "noise=inf: a standard deviation, zero or more"),
     "noise nan": (lambda: MoE(6, 8, noise=float("nan")), "noise=nan: a standard deviation"),
@@ -56,13 +59,16 @@ CASES = {
         lambda: MoE(6, 8, gate="dense-to-sparse", temperature=Anneal(steps=0)),
         "a positive number of steps",
     ),
-    "activation": (lambda: MoE(6, 8, activation="tan"), "activation 'tan' is unknown: choose one of relu, gelu, "),
+    "activation": (lambda: MoE(6, 8, activation="tan"), "activation 'tan' is unknown: did you mean 'tanh'"),
     "hidden": (lambda: MoE(6), r"hidden is missing: give the hidden units of every expert, or experts=\[...\]"),
     "sizes": (lambda: FFN(2, 6, 0), "n_experts=2, dim=6, hidden=0, dim_out=6: each at least one"),
     "shared": (lambda: MoE(6, n_experts=4, experts=own(), shared=1), "shared=1 without hidden: give the hidden units"),
     "experts": (lambda: MoE(6, n_experts=4, experts=own(3)), "3 experts for 4 leaves: give one per leaf"),
     "one module": (lambda: MoE(6, experts=nn.Linear(6, 6)), "experts is one Linear: give one per leaf, or a function"),
-    "backend": (lambda: MoE(6, 8, backend="fast"), "backend='fast': choose one of auto, loop, grouped"),
+    "backend": (
+        lambda: MoE(6, 8, backend="fast"),
+        "backend='fast' is unknown: the choices are 'auto', 'loop', 'grouped'",
+    ),
     "width of experts": (
         lambda: MoE(6, n_experts=2, experts=lambda: nn.Linear(6, 5), dim_out=4)(torch.zeros(3, 6)),
         "the experts return 5 features, not dim_out=4",
@@ -78,9 +84,9 @@ CASES = {
     "capacity infinite": (lambda: MoE(6, 8, capacity=float("inf")), "capacity=inf: give a positive factor"),
     "balance": (
         lambda: MoE(6, 8, balance="all"),
-        r"balance='all': choose one of importance\+load, importance, switch, bias, none",
+        "balance='all' is unknown: the choices are 'importance\\+load', 'importance', 'switch', 'bias', 'none'",
     ),
-    "balancer": (lambda: Balancer((4,), "loss"), "balance='loss': choose one of"),
+    "balancer": (lambda: Balancer((4,), "loss"), "balance='loss' is unknown: the choices are"),
     "balance weight": (
         lambda: MoE(6, 8, balance_weight=float("nan")),
         "balance_weight=nan: give a finite number, zero",

@@ -70,8 +70,11 @@ def sweep(noise):
         (lambda: sweep(()), "positive standard deviation"),
         (lambda: sweep(-0.1), "positive standard deviation"),
         (lambda: replace(sweep((0.1, 0.01)), sizes=(100, 200)), "give one size"),
-        (lambda: Model(MIXTURE, "mle", min_scale=0.1), "choose one of ml, ls, em"),
-        (lambda: Model(MIXTURE, min_scale=0.1, gauge="free"), "choose one of fixed, none"),
+        (lambda: Model(MIXTURE, "mle", min_scale=0.1), "method=.mle. is unknown: did you mean .ml."),
+        (
+            lambda: Model(MIXTURE, min_scale=0.1, gauge="free"),
+            "gauge='free' is unknown: the choices are 'fixed', 'none'",
+        ),
         (lambda: Uniform(0.0, float("inf")), "both finite"),
         (lambda: Uniform(d=0), "at least one"),
         (lambda: claim(kind="equals", value=-0.5, tolerance=0.1), "kind='equals'"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from gatewise.cli.origin import words_for_user
+from gatewise.core.names import did_you_mean
 
 WIDEST = 120  # columns: tables and texts grow no wider
 TRACEBACK: ContextVar[bool] = ContextVar("traceback", default=False)  # whether the command line asked for it
@@ -54,6 +55,16 @@ def console() -> Any:
 
     console = Console(highlight=False)
     return console if console.width <= WIDEST else Console(highlight=False, width=WIDEST)
+
+
+def of_name_or_file(kind: str, name: str, table: Mapping[str, Any], load: Callable[[str], Any]) -> Any:
+    """Return the study or experiment of that name, or that of a user's file, ``FILE.py:NAME``."""
+    if name in table:
+        return table[name]
+    if ":" not in name and not Path(name).is_file():
+        near = did_you_mean(name, table)
+        raise ValueError(f"{kind} {name!r} is unknown: {near}the names are {', '.join(table)}, or give FILE.py:NAME")
+    return load(name)
 
 
 def whole_name(where: str) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gatewise.cli.common import clear_faults, console, not_run, whole_name
+from gatewise.cli.common import clear_faults, console, not_run, of_name_or_file, whole_name
 
 app = typer.Typer(no_args_is_help=True, help="Applied experiments: run them, resume them, compare gates.")
 
@@ -111,9 +111,7 @@ def _experiment(name: str) -> Any:
     """Return an experiment by name or from a user's file."""
     from gatewise.experiments import EXPERIMENTS, load_experiment
 
-    if name not in EXPERIMENTS and ":" not in name and not Path(name).is_file():
-        raise ValueError(f"{name!r} is no experiment: choose one of {', '.join(EXPERIMENTS)}, or give my_task.py:task")
-    return EXPERIMENTS[name] if name in EXPERIMENTS else load_experiment(name)
+    return of_name_or_file("experiment", name, EXPERIMENTS, load_experiment)
 
 
 def _tell(experiment: Any, folder: Path) -> None:

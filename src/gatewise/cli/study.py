@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gatewise.cli.common import clear_faults, console, not_run, whole_name
+from gatewise.cli.common import clear_faults, console, not_run, of_name_or_file, whole_name
 
 app = typer.Typer(no_args_is_help=True, help="Convergence studies: run them, resume them, judge their claims.")
 
@@ -186,9 +186,7 @@ def _study(name: str, tier: str) -> Any:
     from gatewise.theory import load_study, long, quick
     from gatewise.theory.papers import STUDIES
 
-    if name not in STUDIES and ":" not in name and not Path(name).is_file():
-        raise ValueError(f"{name!r} is no study: choose one of {', '.join(STUDIES)}, or give my_study.py:study")
-    study = STUDIES[name] if name in STUDIES else load_study(name)
+    study = of_name_or_file("study", name, STUDIES, load_study)
     return {"quick": quick, "long": long, "standard": lambda s: s}[tier](study)
 
 

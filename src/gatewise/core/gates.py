@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor
 
 from gatewise.core.links import Link, NormalisedSigmoid, Sigmoid, Softmax, TopK
+from gatewise.core.names import name_of, resolve
 from gatewise.core.predictors import AffineTransform, Derivatives, Params, weighted_gram
 from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Score, Tempered
 
@@ -111,33 +111,40 @@ GATES: dict[str, Gate] = {
 }
 
 
-def gate(choice: str | Gate) -> Gate:
-    """Return the gate called `choice`, or the gate itself.
-
-    Raises
-    ------
-    ValueError
-        If no gate has that name.
-    TypeError
-        If `choice` is neither a name nor a Gate.
+def gate(choice: Any) -> Gate:
+    """Return the gate called `choice`, or the gate itself; see `names.resolve`.
 
     Examples
     --------
     >>> gate("laplace").score
     Distance(metric=None, radius=0.0)
     """
-    if isinstance(choice, Gate):
-        return choice
-    if not isinstance(choice, str):
-        raise TypeError(f"gate={choice!r} is a {type(choice).__name__}: give a name of GATES or a Gate(score, link)")
-    if choice not in GATES:
-        near = get_close_matches(choice, GATES, 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"gate {choice!r} is unknown: {hint}the names are {', '.join(GATES)}")
-    return GATES[choice]
+    return resolve(choice, Gate, "GATES", GATES)
+
+
+def gates(choice: Any, depth: int | None = None) -> tuple[Gate, ...]:
+    """Return one gate for each of `depth` levels, outer first; by default for as many as are given.
+
+    Given is one for all levels, or one per level in a list, a tuple, or a text of names, ``sigmoid/cosine``.
+
+    Examples
+    --------
+    >>> [describe(one) for one in gates("sigmoid/cosine")], len(gates("laplace", 2))
+    (['sigmoid', 'cosine'], 2)
+    """
+    given = choice.split("/") if isinstance(choice, str) and "/" in choice else choice
+    if not isinstance(given, list | tuple):
+        return (gate(given),) * (depth or 1)
+    if not given:
+        raise ValueError("gate is empty: give one gate, or one per level, outer first")
+    if depth is not None and len(given) != depth:
+        raise ValueError(
+            f"gate has {len(given)} entries for {depth} level{'s' * (depth > 1)}: give one gate for all levels, or one "
+            "per level, outer first"
+        )
+    return tuple(map(gate, given))
 
 
 def describe(chosen: Gate) -> str:
     """Return the name of a gate in GATES, or its composition in words."""
-    names = [name for name, value in GATES.items() if value == chosen]
-    return names[0] if names else f"{chosen.link}({chosen.score})"
+    return name_of(chosen, GATES) or f"{chosen.link}({chosen.score})"

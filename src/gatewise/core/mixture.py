@@ -20,7 +20,7 @@ from gatewise.core.experts import Expert, Linear
 from gatewise.core.families import Family, Gaussian
 from gatewise.core.gates import Gate
 from gatewise.core.predictors import Parameter
-from gatewise.core.tree import expand_nodes, path_log_weights
+from gatewise.core.tree import expand_nodes, path_log_weights, path_weights
 
 T = TypeVar("T")
 FAR = 1e140  # responses whose squares in units of a scale are still floats
@@ -183,16 +183,12 @@ def require_continuity(mixture: Mixture) -> None:
 
 def leaf_log_weights(mixture: Mixture, measure: Measure, gate_x: Tensor) -> Tensor:
     """Return the log weight of every leaf, ``(*B, L, n)``."""
-    return _leaves(mixture, path_log_weights(mixture.gates, measure.gates, gate_x), 1)
+    return path_log_weights(mixture.gates, measure.gates, gate_x)
 
 
 def leaf_weights(mixture: Mixture, measure: Measure, gate_x: Tensor) -> Tensor:
     """Return the weight of every leaf, ``(*B, L, n)``; any link, normalised or not."""
-    weights = gate_x.new_ones(())
-    for level, (gate, params) in enumerate(zip(mixture.gates, measure.gates, strict=True)):
-        step = gate.weights(params, expand_nodes(gate_x, level))
-        weights = step if level == 0 else weights.unsqueeze(-2) * step
-    return _leaves(mixture, weights, 1)
+    return path_weights(mixture.gates, measure.gates, gate_x)
 
 
 def leaf_predictors(mixture: Mixture, measure: Measure, x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -25,48 +25,70 @@ def _about(frame: AffineTransform, origin: tuple[float, ...]) -> AffineTransform
     return AffineTransform(frame.shift - frame.shift.new_tensor(origin), frame.scale)
 
 
-@dataclass(frozen=True)
-class ScoreAbout(Score):
-    """The `score` of ``x - origin``."""
+class _About(Predictor):
+    """A part of ``x - origin``: what scores and experts have in common; `held_as` is the field with the part."""
 
-    score: Score
+    held_as: str
     origin: tuple[float, ...]
 
+    @property
+    def part(self) -> Any:
+        """The part whose inputs are moved."""
+        return getattr(self, self.held_as)
+
+    def _with(self, part: Predictor) -> Self:
+        return replace(self, **{self.held_as: part})
+
     def parameters(self, d: int) -> dict[str, Parameter]:
-        return self.score.parameters(d)
+        return self.part.parameters(d)
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:
-        return self.score(params, shifted(x, self.origin))
+        return self.part(params, shifted(x, self.origin))
 
     def value_and_derivatives(self, params: Params, x: Tensor) -> Derivatives:
-        return self.score.value_and_derivatives(params, shifted(x, self.origin))
+        return self.part.value_and_derivatives(params, shifted(x, self.origin))
 
     def relu_kink(self, params: Params, x: Tensor) -> Derivatives | None:
-        return self.score.relu_kink(params, shifted(x, self.origin))
+        return self.part.relu_kink(params, shifted(x, self.origin))
 
     def reference(self) -> tuple[float, ...] | None:
         return self.origin
 
     def rescale(self, params: Params, frame: AffineTransform) -> tuple[Predictor, dict[str, Tensor]] | None:
-        return self.score.rescale(params, _about(frame, self.origin))
+        return self.part.rescale(params, _about(frame, self.origin))
 
-    def smoothed(self, radius: float) -> Predictor:
-        return replace(self, score=cast(Score, self.score.smoothed(radius)))
+    def smoothed(self, radius: float) -> Self:
+        return self._with(self.part.smoothed(radius))
 
-    def standardised(self, frame: AffineTransform) -> Score:
-        return replace(self, score=self.score.standardised(_about(frame, self.origin)))
+    def standardised(self, frame: AffineTransform) -> Self:
+        return self._with(self.part.standardised(_about(frame, self.origin)))
+
+    def tangents(self, *given: Any) -> dict[str, Tensor]:
+        return self.part.tangents(*given)
+
+    def held(self) -> tuple[str, ...]:
+        return self.part.held()
+
+    def plain(self) -> Predictor:
+        return self.part.plain()
+
+    def kinked(self) -> bool:
+        return self.part.kinked()
+
+
+@dataclass(frozen=True)
+class ScoreAbout(_About, Score):
+    """The `score` of ``x - origin``."""
+
+    score: Score
+    origin: tuple[float, ...]
+    held_as = "score"
 
     def translation(self) -> tuple[str, ...]:
         return self.score.translation()
 
-    def tangents(self, params: Params, common: bool) -> dict[str, Tensor]:
-        return self.score.tangents(params, common)
-
     def homogeneous(self) -> bool:
         return self.score.homogeneous()
-
-    def held(self) -> tuple[str, ...]:
-        return self.score.held()
 
     def bias(self) -> str | None:
         return self.score.bias()
@@ -74,65 +96,24 @@ class ScoreAbout(Score):
     def bias_rate(self, params: Params) -> Tensor:
         return self.score.bias_rate(params)
 
-    def plain(self) -> Predictor:
-        return self.score.plain()
-
-    def kinked(self) -> bool:
-        return self.score.kinked()
-
 
 @dataclass(frozen=True)
-class ExpertAbout(Expert):
+class ExpertAbout(_About, Expert):
     """The `expert` of ``x - origin``."""
 
     expert: Expert
     origin: tuple[float, ...]
-
-    def parameters(self, d: int) -> dict[str, Parameter]:
-        return self.expert.parameters(d)
-
-    def __call__(self, params: Params, x: Tensor) -> Tensor:
-        return self.expert(params, shifted(x, self.origin))
-
-    def value_and_derivatives(self, params: Params, x: Tensor) -> Derivatives:
-        return self.expert.value_and_derivatives(params, shifted(x, self.origin))
-
-    def relu_kink(self, params: Params, x: Tensor) -> Derivatives | None:
-        return self.expert.relu_kink(params, shifted(x, self.origin))
-
-    def reference(self) -> tuple[float, ...] | None:
-        return self.origin
-
-    def rescale(self, params: Params, frame: AffineTransform) -> tuple[Predictor, dict[str, Tensor]] | None:
-        return self.expert.rescale(params, _about(frame, self.origin))
+    held_as = "expert"
 
     def rescale_response(self, params: Params, frame: AffineTransform) -> tuple[Expert, dict[str, Tensor]] | None:
         moved = self.expert.rescale_response(params, frame)
-        return None if moved is None else (replace(self, expert=moved[0]), moved[1])
-
-    def smoothed(self, radius: float) -> Predictor:
-        return replace(self, expert=cast(Expert, self.expert.smoothed(radius)))
-
-    def standardised(self, inputs: AffineTransform) -> Expert:
-        return replace(self, expert=self.expert.standardised(_about(inputs, self.origin)))
+        return None if moved is None else (self._with(moved[0]), moved[1])
 
     def entries(self, name: str, inputs: Sequence[str]) -> tuple[str, ...]:
         return self.expert.entries(name, inputs)
 
-    def held(self) -> tuple[str, ...]:
-        return self.expert.held()
-
-    def tangents(self, params: Params) -> dict[str, Tensor]:
-        return self.expert.tangents(params)
-
     def canonical(self, params: Params) -> dict[str, Tensor]:
         return self.expert.canonical(params)
-
-    def plain(self) -> Predictor:
-        return self.expert.plain()
-
-    def kinked(self) -> bool:
-        return self.expert.kinked()
 
 
 def about(mixture: Mixture, x: Tensor, gate_x: Tensor) -> Mixture:

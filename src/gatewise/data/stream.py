@@ -17,6 +17,11 @@ MOST, FEWEST = 16384, 1024  # rows of a batch: larger ones are not faster, and t
 CELLS = 1 << 20  # numbers of a batch, when it has more than FEWEST rows: 8 MiB
 
 
+def batch_size(columns: int) -> int:
+    """Return how many rows of so many columns are read at once."""
+    return max(FEWEST, min(MOST, CELLS // columns))
+
+
 class Stream:
     """Chosen columns of a table, read forward in batches; earlier rows are reached by beginning anew.
 
@@ -39,7 +44,7 @@ class Stream:
         require_names(source.schema.names, names, table)
         require_numbers(source, names)
         self.source, self.names, self.table, self.missing = source, tuple(names), table, missing
-        self.size = max(FEWEST, min(MOST, CELLS // len(names)))
+        self.size = batch_size(len(names))
         self._batches: Iterator[Batch] = iter(())
         self._pieces: deque[tuple[int, np.ndarray]] = deque()
         self._low = self._high = source.rows  # the rows that the pieces cover
@@ -138,7 +143,7 @@ def validate(source: RowSource, names: Sequence[str], table: str) -> None:
     """Read the columns whose statistics leave something open, once, and raise for the first value that is no number."""
     unsure = [name for name in dict.fromkeys(names) if not source.certain(name)]
     if unsure:
-        for batch in source.batches(unsure, max(FEWEST, min(MOST, CELLS // len(unsure))), 0):
+        for batch in source.batches(unsure, batch_size(len(unsure)), 0):
             decode(batch, unsure, table, False)
 
 

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from gatewise.core.codec import map_leaves, matches, short
 from gatewise.core.experts import expert
 from gatewise.core.families import family
+from gatewise.core.gates import gates
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.estimators import options
-from gatewise.estimators.encoding import matches, short
 from gatewise.estimators.gate_inputs import choose_columns
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
 from gatewise.fit.arguments import floor, numbers
@@ -37,21 +38,13 @@ def unfitted(
     """Return an estimator with the arguments of the file, after the checks of a fit."""
     if unknown := set(given) - set(signature(MixtureOfExpertsRegressor).parameters):
         raise ValueError(f"the estimator has no argument {short(min(unknown))}")
-    estimator = MixtureOfExpertsRegressor(**{name: _as_arrays(value) for name, value in given.items()})
+    arrays = map_leaves(given, lambda value: value.numpy() if isinstance(value, Tensor) else value)
+    estimator = MixtureOfExpertsRegressor(**arrays)
     try:
         _check_arguments(estimator, mixture, measure, names, sizes)
     except TypeError as cause:
         raise ValueError(str(cause)) from cause
     return estimator
-
-
-def _as_arrays(value: Any) -> Any:
-    """Return an argument with arrays of numpy for tensors, wherever they stand."""
-    if isinstance(value, dict):
-        return {name: _as_arrays(one) for name, one in value.items()}
-    if type(value) in (tuple, list):
-        return type(value)(map(_as_arrays, value))
-    return value.numpy() if isinstance(value, Tensor) else value
 
 
 def _check_arguments(
@@ -60,7 +53,7 @@ def _check_arguments(
     options.check_numbers(estimator)
     levels = options.branching(estimator.n_experts)
     require(levels == mixture.branching, f"n_experts={levels} for branches {mixture.branching}")
-    options.gates(estimator.gate, mixture.depth)
+    gates(estimator.gate, mixture.depth)
     expert(estimator.expert)
     family(estimator.family)
     floor(estimator.min_scale, sizes.q)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from gatewise.core.gates import describe
+from gatewise.core.gates import describe, gates
 from gatewise.core.mixture import Measure, Mixture, leaf_log_weights, require_density
 from gatewise.data.stream import StreamPart
 from gatewise.estimators import options
@@ -39,7 +39,7 @@ from gatewise.infer.covariance.information import information
 from gatewise.infer.identifiability import Advice, IdentifiabilityVerdict, MixtureInputs, advise
 from gatewise.infer.predict import Shares, in_blocks, shares
 from gatewise.objective import likelihood
-from gatewise.objective.rows import Columns, Rows, columns, make_rows
+from gatewise.objective.rows import READ, Columns, Rows, columns, make_rows
 
 SEEN = ("n_features_in_", "feature_names_in_")
 OWN_STATE = ("random_state", "verbose")  # what these hold goes on changing, and no method of a fitted model reads it
@@ -57,7 +57,7 @@ def _prepared(
     """Return checked rows, the mixture and what is estimated."""
     options.check_numbers(given)
     levels = options.branching(given.n_experts)
-    gated = gates_read_rows(options.gates(given.gate, len(levels)), levels)
+    gated = gates_read_rows(gates(given.gate, len(levels)), levels)
     data = read_training(given, X, y, sample_weight, gate_X, groups, gated)
     leaves = prod(levels)
     if data.rows.n_units < leaves:
@@ -405,10 +405,10 @@ class MixtureEstimator(Declared):
         inputs = [f"x{i}" for i in range(self.n_features_in_)] if names is None else list(names)
         fallback = [f"{'gate ' if self._reader.given else ''}x{i}" for i in range(self._reader.count)]
         gate_inputs = list(self._reader.names or fallback)
-        gates = [describe(gate) for gate in options.gates(self._given.gate, self.mixture_.depth)]
+        titles = [describe(gate) for gate in gates(self._given.gate, self.mixture_.depth)]
         criteria = self.aic(), self.bic(), self.icl()
         theory = self._theory().words
-        return summary(self.fit_, self._shares, self._errors, gates, inputs, gate_inputs, criteria, theory)
+        return summary(self.fit_, self._shares, self._errors, titles, inputs, gate_inputs, criteria, theory)
 
     def _theory(self, order: int = 2) -> Advice:
         """Return what identifiability says of the fitted mixture, or why it was not checked, with words.
@@ -479,6 +479,6 @@ def alert_data(fit: Fit, rows: Rows, stacklevel: int) -> None:
 def extremes(values: Columns) -> list[tuple[float, float]]:
     """Return least and largest value of every column, read block by block."""
     n = values.shape[0]
-    ends = [values.read(i, min(i + 65536, n)).aminmax(dim=-1) for i in range(0, n, 65536)]
+    ends = [values.read(i, min(i + READ, n)).aminmax(dim=-1) for i in range(0, n, READ)]
     least, most = (torch.stack(side) for side in zip(*ends, strict=True))
     return list(zip(least.amin(0).tolist(), most.amax(0).tolist(), strict=True))

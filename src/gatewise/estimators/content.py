@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gatewise.core.codec import build, decode, short
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.estimators import options
 from gatewise.estimators.arguments import DataSizes, require, unfitted
-from gatewise.estimators.encoding import build, decode, short
 from gatewise.estimators.gate_inputs import GateReader
 from gatewise.estimators.inference import ReportedErrors
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
@@ -24,6 +24,7 @@ from gatewise.fit.status import Status
 from gatewise.infer.predict import Shares
 from gatewise.objective.parameterization import from_paths, specifications
 
+SCALARS = ("objective", "log_likelihood", "penalty", "n", "n_iter", "notes", "sse", "floor")
 LENGTHS = {"origin": "inputs", "metric": "inputs", "location": "outputs", "spread": "outputs", "floor": "outputs"}
 SPREAD = "family.scale"  # under which the errors of standard deviations stand
 NOT_NEGATIVE = ("metric", "spread", "floor", "radius")
@@ -192,8 +193,7 @@ def _fit(given: FileFit, mixture: Mixture, spec: FitSpec, measure: Measure) -> F
     fits = fits and ended.dtype == torch.float64 and starts.sound.dtype == torch.bool
     require(fits and starts.hits >= 0, "the starts have values, kinds and marks of different numbers or types")
     kept = given._asdict()
-    names = ("objective", "log_likelihood", "penalty", "n", "n_iter", "notes", "sse", "floor")
-    scalars = {name: kept[name] for name in names}
+    scalars = {name: kept[name] for name in SCALARS}
     fit = Fit(mixture, spec, measure, status=status, flags=flags, certificate=certificate, starts=starts, **scalars)
     rank, most = certificate.rank, sum(value.numel() for value in measure.paths().values())
     require(0 <= rank <= most and fit.df == given.df, f"df={given.df} for rank {rank} of {most}")

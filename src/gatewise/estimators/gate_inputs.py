@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils.validation import check_array
 
 from gatewise.core.gates import Gate
+from gatewise.core.names import did_you_mean
 from gatewise.estimators.values import plain, reject_dates
 from gatewise.fit.arguments import is_whole, scalar
 
@@ -133,7 +133,6 @@ def _position(name: str, names: tuple[str, ...] | None) -> int:
             f"gate_features has the name {name!r}, but X has no column names: pass a DataFrame or positions"
         )
     if name not in names:
-        near = get_close_matches(name, names, 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"gate_features has {name!r}, which X has not: {hint}its columns are {', '.join(names)}")
+        near = did_you_mean(name, names)
+        raise ValueError(f"gate_features has {name!r}, which X has not: {near}its columns are {', '.join(names)}")
     return names.index(name)

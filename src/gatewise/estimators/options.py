@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gatewise.core.experts import EXPERTS, expert
-from gatewise.core.families import FAMILIES, Family, FullGaussian, Gaussian, MeanOnly, family
-from gatewise.core.gates import GATES, Gate, gate
+from gatewise.core.experts import expert
+from gatewise.core.families import Family, FullGaussian, Gaussian, MeanOnly, family
+from gatewise.core.gates import gates
 from gatewise.core.mixture import Mixture
+from gatewise.core.names import require_one_of
 from gatewise.core.predictors import Parameter, named_by_role
 from gatewise.fit.arguments import MOST_STARTS, floor, held, is_whole, limits, penalty, scalar, seconds, whole
 from gatewise.fit.frames import moments
@@ -36,10 +36,10 @@ def check_numbers(estimator: Any) -> None:
     whole("max_iter", estimator.max_iter, 1)
     penalty(estimator.alpha)
     seconds(estimator.max_time)
-    choose("method", estimator.method, METHODS)
-    choose("gauge", estimator.gauge, ("fixed", "none"))
-    choose("scale", estimator.scale, ("free", "shared"))
-    choose("covariance", estimator.covariance, ("diag", "full"))
+    require_one_of("method", estimator.method, METHODS)
+    require_one_of("gauge", estimator.gauge, ("fixed", "none"))
+    require_one_of("scale", estimator.scale, ("free", "shared"))
+    require_one_of("covariance", estimator.covariance, ("diag", "full"))
     for name in ("standardize", "warm_start"):
         if not isinstance(getattr(estimator, name), bool | np.bool_):
             raise TypeError(f"{name}={getattr(estimator, name)!r}: give True or False")
@@ -48,14 +48,6 @@ def check_numbers(estimator: Any) -> None:
         raise ValueError(f"verbose={verbose!r}: give True, False, a whole number from 0, or a function of progress")
     if estimator.device not in (None, "cpu"):
         raise ValueError(f"device={estimator.device!r}: this release fits on the CPU; leave device=None")
-
-
-def choose(name: str, value: object, allowed: Sequence[str]) -> None:
-    """Raise unless a value is one of the allowed names."""
-    if not isinstance(value, str) or value not in allowed:
-        near = get_close_matches(str(value), allowed, 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"{name}={value!r} is unknown: {hint}the choices are {', '.join(map(repr, allowed))}")
 
 
 def branching(n_experts: object) -> tuple[int, ...]:
@@ -75,29 +67,9 @@ def branching(n_experts: object) -> tuple[int, ...]:
     return tuple(int(k) for k in levels)
 
 
-def gates(choice: Any, depth: int) -> tuple[Gate, ...]:
-    """Return one gate per level from one gate for all levels or a sequence with one per level."""
-    if not isinstance(choice, tuple | list):
-        return (_named("gate", choice, GATES, gate),) * depth
-    if len(choice) != depth:
-        raise ValueError(
-            f"gate has {len(choice)} entries, n_experts has {depth} level{'s' * (depth > 1)}: give one gate for all "
-            "levels, or one per level"
-        )
-    return tuple(_named("gate", entry, GATES, gate) for entry in choice)
-
-
-def _named(kind: str, choice: Any, table: Mapping[str, Any], resolve: Any) -> Any:
-    if isinstance(choice, str) and choice not in table:
-        near = get_close_matches(choice, table, 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"{kind} {choice!r} is unknown: {hint}the names are {', '.join(table)}")
-    return resolve(choice)
-
-
 def response_family(choice: Any, covariance: str, columns: int) -> Family:
     """Return the family, the Gaussian one with full covariance when asked for and y has several columns."""
-    chosen = _named("family", choice, FAMILIES, family)
+    chosen = family(choice)
     if covariance == "diag":
         return chosen
     if not isinstance(chosen, Gaussian | FullGaussian):
@@ -145,7 +117,7 @@ def mixture_of(estimator: Any, rows: Rows) -> Mixture:
     chosen = mean_only(estimator) if squares else response_family(estimator.family, estimator.covariance, columns)
     q = chosen.outputs(columns)
     level_gates = gates(estimator.gate, len(levels))
-    unit = _named("expert", estimator.expert, EXPERTS, expert)
+    unit = expert(estimator.expert)
     if estimator.standardize:
         x = moments(rows.x, rows.weight, rows.ends)
         gate_x = x if rows.gate_x is rows.x else moments(rows.gate_x, rows.weight, rows.ends)
@@ -184,7 +156,7 @@ class FixedParameters:
 
     def _known(self, name: str, given: Any) -> None:
         for path in given if isinstance(given, Mapping) else ():
-            choose(f"{name} path", path, tuple(self.specs))
+            require_one_of(f"{name} path", path, tuple(self.specs))
 
     def _shaped(self, name: str, path: str, tensor: Tensor) -> Tensor:
         shape, given = self.specs[path][1], tuple(tensor.shape)

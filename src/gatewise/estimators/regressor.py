@@ -47,7 +47,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
     n_experts : int or tuple of int
         Number of experts; one number per level for a hierarchical mixture.
     gate : str, Gate, or a sequence with one per level
-        A name of `gatewise.GATES`, or ``Gate(score, link)``.
+        A name of `gatewise.GATES`, or ``Gate(score, link)``; names of levels also as ``"softmax/laplace"``.
     expert : str or Expert
         A name of `gatewise.EXPERTS`, or an Expert.
     family : str or Family

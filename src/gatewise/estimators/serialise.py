@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from gatewise.estimators.content import estimator_of
+from gatewise.core.codec import DTYPES, encode, map_leaves, matches
+from gatewise.estimators.content import SCALARS, estimator_of
 from gatewise.estimators.declarations import Scale
-from gatewise.estimators.encoding import encode, matches
 from gatewise.estimators.gate_inputs import GateReader
 from gatewise.estimators.inference import UNKNOWN, ReportedErrors
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
@@ -29,7 +29,6 @@ FORMAT = "gatewise model"
 SCHEMA = 1
 VERSION = "0.1.0"
 PER_FEATURE = ("slope", "location", "direction")  # roles with one entry for each input
-SPREAD = "family.scale"  # under which the errors of standard deviations stand
 
 
 class ModelFileError(ValueError):
@@ -132,6 +131,13 @@ def _checksum(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def _native(value: Any) -> Any:
+    """Return a tensor for an array, and a number of Python for one of numpy."""
+    if isinstance(value, np.ndarray):
+        return torch.as_tensor(value.copy() if value.dtype.name in DTYPES else value.astype(np.float64))
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def _content(estimator: MixtureOfExpertsRegressor) -> dict[str, Any]:
     fit, mixture = estimator.fit_, estimator.mixture_
     params = estimator._given.get_params(deep=False)  # those of the fit
@@ -140,11 +146,10 @@ def _content(estimator: MixtureOfExpertsRegressor) -> dict[str, Any]:
     if callable(params["verbose"]):
         params["verbose"] = 0  # a function of the program that fitted
     parts = {name: getattr(mixture, name) for name in ("gates", "branching", "expert", "family", "shared")}
-    scalars = ("objective", "log_likelihood", "penalty", "n", "n_iter", "notes", "sse", "floor")
     names = getattr(estimator, "feature_names_in_", None)
     return {
         "estimator": type(estimator).__name__,
-        "params": {name: encode(value) for name, value in params.items()},
+        "params": {name: encode(value) for name, value in map_leaves(params, _native).items()},
         "mixture": {name: encode(value) for name, value in parts.items()},
         "measure": {name: encode(value) for name, value in fit.measure.paths().items()},
         "data": {
@@ -155,19 +160,19 @@ def _content(estimator: MixtureOfExpertsRegressor) -> dict[str, Any]:
             "responsibilities": encode(estimator._shares._asdict()),
         },
         "fit": {
-            **{name: encode(getattr(fit, name)) for name in scalars},
+            **{name: encode(getattr(fit, name)) for name in SCALARS},
             "df": fit.df,
             "status": str(fit.status),
             "flags": [str(flag) for flag in fit.flags],
             "certificate": encode(fit.certificate._asdict()),
             "starts": encode(fit.starts._asdict()),
             "standard_errors": encode(estimator._errors._asdict()),
-            "spec": _encoded_spec(fit.spec),
+            "spec": _written_spec(fit.spec),
         },
     }
 
 
-def _encoded_spec(spec: FitSpec) -> Any:
+def _written_spec(spec: FitSpec) -> Any:
     """Return what was estimated, with the floor of scales by its parts."""
     values = {field.name: getattr(spec, field.name) for field in fields(FitSpec)}
     if isinstance(spec.min_scale, Floor):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gatewise.core.gates import GATES
+from gatewise.core.gates import describe, gates
 
 SHORT = {"s": "softmax", "l": "laplace", "g": "sigmoid", "d": "dense-to-sparse", "a": "activation-dense-to-sparse"}
 FLAT = ("softmax", "sigmoid", "laplace", "dense-to-sparse", "activation-dense-to-sparse")
@@ -177,15 +177,10 @@ def gates_of(name: str) -> tuple[str, ...]:
     >>> gates_of("sl"), gates_of("laplace"), gates_of("sigmoid/cosine")
     (('softmax', 'laplace'), ('laplace',), ('sigmoid', 'cosine'))
     """
-    if name in GATES:
-        return (name,)
     if len(name) == 2 and set(name) <= set(SHORT):
         return tuple(SHORT[letter] for letter in name)
-    levels = tuple(name.split("/"))
-    if len(levels) == 2 and all(level in GATES for level in levels):
-        return levels
-    letters = ", ".join(f"{letter} {gate}" for letter, gate in SHORT.items())
-    raise ValueError(
-        f"gate {name!r} is unknown: give a name of GATES ({', '.join(GATES)}), two of them as outer/inner, or two "
-        f"letters ({letters})"
-    )
+    try:
+        return tuple(map(describe, gates(name, 2 if "/" in name else 1)))
+    except ValueError as cause:
+        letters = ", ".join(f"{letter} {gate}" for letter, gate in SHORT.items())
+        raise ValueError(f"{cause}; two of them stand as outer/inner, or as two letters ({letters})") from None

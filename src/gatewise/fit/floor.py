@@ -19,7 +19,7 @@ from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.predictors import named_by_role
 from gatewise.fit.arguments import positive
 from gatewise.fit.frames import moments, row_weights
-from gatewise.objective.rows import Columns, Rows
+from gatewise.objective.rows import READ, Columns, Rows
 
 OF_SPREAD = 1e-6  # floor, of the robust spread of the residuals
 OF_SQUARES = 1e-3  # the same where the family works with a covariance, whose entries have half the digits
@@ -31,7 +31,6 @@ SMALL, PER_SMALL = 0.03, 3  # of the spread, or of the widest scale: a smaller s
 TINY = 0.01  # and below this share it needs many rows
 PER_PARAMETER = 10  # times parameters of an expert plus one: rows that are many, whatever the scale
 ROUNDING = 2.0**-46  # relative rounding of a double, with some room
-READ = 65536  # rows read at once
 KEPT = 20000  # rows that the robust planes are fitted to
 ROUNDS = 20  # of reweighting
 LATTICE = 1e-3  # share of a step by which rounded values may miss it

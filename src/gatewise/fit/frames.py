@@ -17,7 +17,7 @@ from gatewise.core.experts import Expert
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.predictors import AffineTransform
 from gatewise.objective.parameterization import from_paths, specifications
-from gatewise.objective.rows import Columns, Rows
+from gatewise.objective.rows import READ, Columns, Rows
 
 
 class Framing(NamedTuple):
@@ -50,7 +50,7 @@ def _from(back: AffineTransform, frame: AffineTransform, origin: tuple[float, ..
     return back._replace(shift=(back.shift.new_tensor(origin) - frame.shift) / frame.scale)
 
 
-def moments(columns: Columns, weight: Tensor | None, ends: Tensor | None, size: int = 65536) -> AffineTransform:
+def moments(columns: Columns, weight: Tensor | None, ends: Tensor | None, size: int = READ) -> AffineTransform:
     """Return weighted mean and standard deviation of each column; a constant column gets standard deviation one."""
     n, d = columns.shape
     rows = row_weights(weight, ends, n)

@@ -14,9 +14,8 @@ from gatewise.fit import frames
 from gatewise.fit.floor import scale_floor
 from gatewise.fit.spec import FitSpec
 from gatewise.objective.parameterization import Parameterization, from_paths, make_parameterization, tied
-from gatewise.objective.rows import Columns, Rows
+from gatewise.objective.rows import READ, Columns, Rows
 
-CHUNK = 65536  # rows read at once
 DEPENDENT = 1e-7  # share of a standardised column's length that others leave unexplained when it depends on them
 
 
@@ -101,7 +100,7 @@ def prepare(mixture: Mixture, rows: Rows, spec: FitSpec, framing: frames.Framing
         raise ValueError(f"{rows.n_units} rows for {mixture.n_leaves} experts: give at least one row per expert")
     if not rows.total > 0:
         raise ValueError("the weights sum to zero: nothing to fit")
-    for block in rows.blocks(CHUNK):
+    for block in rows.blocks(READ):
         fault = mixture.family.validate(block.y)
         if fault:
             raise ValueError(f"y has {fault}")
@@ -230,8 +229,8 @@ def factor_of(columns: Columns, rows: Rows) -> Factor:
     weights = frames.row_weights(rows.weight, rows.ends, n)
     moved = columns.framed(frame)
     factor = torch.zeros(0, d, dtype=torch.float64)
-    for start in range(0, n, CHUNK):
-        part = moved.read(start, min(start + CHUNK, n))
+    for start in range(0, n, READ):
+        part = moved.read(start, min(start + READ, n))
         part = part if weights is None else part * weights[start : start + part.shape[-1]].sqrt()
         factor = torch.linalg.qr(torch.cat([factor, part.T]), mode="r").R
     mean = rows.total**0.5 * frame.shift

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gatewise.core.names import require_one_of
 from gatewise.nn.router import Router, Routing, leaf_probabilities
 from gatewise.nn.shares import FLOOR, cv_slopes, cv_squared, shares_by_level, sums_by_level, switch_value
 
@@ -141,8 +142,7 @@ class Balancer(nn.Module):
         self, branching: tuple[int, ...], method: str, weight: float = 0.1, rate: float = 1e-2, z_weight: float = 0.0
     ) -> None:
         super().__init__()
-        if method not in METHODS:
-            raise ValueError(f"balance={method!r}: choose one of {', '.join(METHODS)}")
+        require_one_of("balance", method, METHODS)
         for name, value in (("balance_weight", weight), ("bias_rate", rate), ("z_weight", z_weight)):
             if not 0 <= value < inf:
                 raise ValueError(f"{name}={value}: give a finite number, zero or more")

@@ -9,6 +9,7 @@ from math import log
 import torch
 from torch import Tensor, nn
 
+from gatewise.core.names import require_one_of
 from gatewise.nn.balance import RoutingStatistics, count, unpacked
 from gatewise.nn.layer import MoE
 from gatewise.nn.router import Routing
@@ -156,8 +157,7 @@ class History:
     def figure(self, name: str, key: str) -> list[float]:
         """Return one of the five figures of a layer by step; nan where a step had no token."""
         self._check(name)
-        if key not in KEYS:
-            raise ValueError(f"the figure {key!r} is unknown: choose one of {', '.join(KEYS)}")
+        require_one_of("key", key, KEYS)
         return [step.get(key, float("nan")) for step in self._figures[name]]
 
     def _check(self, name: str) -> None:

@@ -8,58 +8,41 @@ from operator import index
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gatewise.core.activations import ACTIVATIONS, ActivationFunction
 from gatewise.core.experts import Expert
 from gatewise.core.families import Family
+from gatewise.core.names import look_up
 
 
 class Unit(NamedTuple):
-    """An elementwise activation, its derivative times a gradient, and whether half of its inputs gate the others."""
+    """An elementwise activation, and whether half of its inputs gate the others."""
 
-    value: Callable[[Tensor], Tensor]
-    backward: Callable[[Tensor, Tensor], Tensor]
+    fn: ActivationFunction
     gated: bool = False
 
     def apply(self, pre: Tensor) -> Tensor:
         """Return the hidden units ``(n, H)`` of ``pre (n, H)``, or ``(n, 2 H)`` when gated."""
         if not self.gated:
-            return self.value(pre)
+            return self.fn.value(pre)
         first, second = pre.chunk(2, -1)
-        return self.value(first) * second
+        return self.fn.value(first) * second
 
     def pull_back(self, gradient: Tensor, pre: Tensor) -> Tensor:
         """Return the gradient in `pre` from that in the hidden units."""
         if not self.gated:
-            return self.backward(gradient, pre)
+            return self.fn.pull_back(gradient, pre)
         first, second = pre.chunk(2, -1)
-        return torch.cat([self.backward(gradient * second, first), gradient * self.value(first)], -1)
+        return torch.cat([self.fn.pull_back(gradient * second, first), gradient * self.fn.value(first)], -1)
 
 
-aten = torch.ops.aten
-UNITS: dict[str, Unit] = {
-    "relu": Unit(torch.relu, lambda g, z: aten.threshold_backward(g, z, 0.0)),
-    "gelu": Unit(F.gelu, lambda g, z: aten.gelu_backward(g, z)),
-    "gelu-tanh": Unit(
-        lambda z: F.gelu(z, approximate="tanh"), lambda g, z: aten.gelu_backward(g, z, approximate="tanh")
-    ),
-    "silu": Unit(F.silu, lambda g, z: aten.silu_backward(g, z)),
-    "swiglu": Unit(F.silu, lambda g, z: aten.silu_backward(g, z), gated=True),
-}
+UNITS = {name: Unit(fn) for name, fn in ACTIVATIONS.items()} | {"swiglu": Unit(ACTIVATIONS["silu"], gated=True)}
 
 
 def unit(name: str) -> Unit:
-    """Return the activation called `name`.
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown.
-    """
-    if name not in UNITS:
-        raise ValueError(f"activation {name!r} is unknown: choose one of {', '.join(UNITS)}")
-    return UNITS[name]
+    """Return the activation called `name`."""
+    return look_up("activation", name, UNITS)
 
 
 class FFN(nn.Module):
@@ -74,7 +57,7 @@ class FFN(nn.Module):
     dim_out : int, optional
         As `dim`.
     activation : str
-        "gelu", "gelu-tanh", "relu", "silu" or "swiglu".
+        "gelu", "relu", "silu" or any other of the ACTIVATIONS of core, or "swiglu".
     bias : bool
     """
 
@@ -183,3 +166,11 @@ class CoreExpert(nn.Module):
         eta = self.expert({name: getattr(self, name) for name in self.names}, x.mT)
         family = {name: getattr(self, f"family_{name}") for name in self.family_names}
         return self.family.mean(family, eta).mT
+
+
+def empty_expert(expert: Expert, family: Family, dim: int, outputs: int) -> CoreExpert:
+    """Return one leaf with parameters of zero, for inputs of `dim` features."""
+    params = {name: torch.zeros(outputs, *spec.shape) for name, spec in expert.parameters(dim).items()}
+    return CoreExpert(
+        expert, family, params, {name: torch.zeros(spec.shape) for name, spec in family.parameters(outputs).items()}
+    )

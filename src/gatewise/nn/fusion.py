@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gatewise.core.gates import Gate
+from gatewise.core.names import require_one_of
 from gatewise.nn.balance import Balancer, RoutingStatistics, unpacked
 from gatewise.nn.layer import MoE
 from gatewise.nn.router import Router, Routing, leaf_probabilities
@@ -98,8 +99,7 @@ class FusionMoE(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
-        if router not in ROUTERS:
-            raise ValueError(f"router={router!r}: choose one of {', '.join(ROUTERS)}")
+        require_one_of("router", router, ROUTERS)
         if not dims or not isinstance(dims, Mapping):
             raise ValueError(f"dims={dims!r}: give the features of every modality by its name, {{'vitals': 7}}")
         self.names, self.router = tuple(dims), router

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gatewise.core.gates import Gate
+from gatewise.core.names import require_one_of
 from gatewise.nn.balance import Balancer, RoutingStatistics, attach, count, unpacked
 from gatewise.nn.dispatch import BACKENDS, grouped, grouped_reason, loop, served
 from gatewise.nn.experts import FFN
@@ -37,13 +38,13 @@ class MoE(nn.Module):
     n_experts : int or tuple of int
         Number of experts, or the branches of every level: ``(4, 8)`` is four groups of eight.
     gate : str, Gate or a sequence of them
-        A name of GATES or a Gate, one for all levels or one per level.
+        A name of GATES or a Gate, one for all levels or one per level, also as ``"softmax/laplace"``.
     top_k, normalise, temperature, noise :
         See `Router`.
     dim_out : int, optional
         As `dim`; of own experts whatever they return.
     activation : str
-        "gelu", "gelu-tanh", "relu", "silu" or "swiglu".
+        "gelu", "relu", "silu" or any other of the ACTIVATIONS of core, or "swiglu".
     bias : bool
         Whether the built-in experts have biases.
     scale : float
@@ -107,8 +108,7 @@ class MoE(nn.Module):
             raise ValueError(f"shared={shared} without hidden: give the hidden units of one shared expert")
         self.shared = FFN(1, dim, shared * (hidden or 0), dim_out, activation, bias) if shared else None
         self.balancer = Balancer(self.router.branching, balance, balance_weight, bias_rate, z_weight)
-        if backend not in BACKENDS:
-            raise ValueError(f"backend={backend!r}: choose one of {', '.join(BACKENDS)}")
+        require_one_of("backend", backend, BACKENDS)
         if backend == "grouped" and not isinstance(self.experts, FFN):
             raise ValueError("backend='grouped' runs the built-in experts only: use backend='auto' with your own")
         if capacity is not None and not 1e-6 <= capacity < inf:

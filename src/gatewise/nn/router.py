@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from gatewise.core.gates import Gate, describe
-from gatewise.core.gates import gate as gate_of
-from gatewise.core.tree import expand_nodes
+from gatewise.core.gates import gates as gates_of
+from gatewise.core.names import require_one_of
+from gatewise.core.tree import along_paths, expand_nodes
 from gatewise.nn.params import GateParameters, Schedule
 
 NORMALISE = ("before", "after")
@@ -96,8 +97,7 @@ class Router(nn.Module):
         self.branching = tuple(map(whole, branching)) if isinstance(branching, Sequence) else (whole(branching),)
         self.kinds = _kinds(gate, self.branching)
         self.top_k = _kept(top_k, self.branching)
-        if normalise not in NORMALISE:
-            raise ValueError(f"normalise={normalise!r}: choose one of {', '.join(NORMALISE)}")
+        require_one_of("normalise", normalise, NORMALISE)
         if not 0 <= noise < inf:
             raise ValueError(f"noise={noise}: a standard deviation, zero or more")
         self.normalise, self.noise = normalise, float(noise)
@@ -219,10 +219,7 @@ def leaf_probabilities(routing: Routing) -> Tensor:
 
 def _leaves(logs: Sequence[Tensor]) -> Tensor:
     """Add up the log weights on the path to every leaf: ``(T, nodes, K)`` per level -> ``(T, 1, L)``."""
-    total = logs[0][:, 0]
-    for log in logs[1:]:
-        total = (total[..., None] + log).flatten(1)
-    return total[:, None]
+    return along_paths([log[..., None] for log in logs], torch.add).mT
 
 
 def _rows_first(value: Tensor, level: int) -> Tensor:
@@ -242,11 +239,7 @@ def _kinds(gate: str | Gate | Sequence[str | Gate], branching: tuple[int, ...]) 
     """Return one gate per level."""
     if min(branching, default=0) < 1:
         raise ValueError(f"branching {branching}: every level needs at least one branch")
-    if isinstance(gate, str) or not isinstance(gate, Sequence):
-        return (gate_of(gate),) * len(branching)
-    if len(gate) != len(branching):
-        raise ValueError(f"{len(gate)} gates for the branching {branching}: give one gate, or one per level")
-    return tuple(gate_of(one) for one in gate)
+    return gates_of(gate, len(branching))
 
 
 def _kept(top_k: int | Sequence[int] | None, branching: tuple[int, ...]) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.objective import compiled
-from gatewise.objective.rows import CELLS, Block, Rows, block_size
+from gatewise.objective.rows import Block, Rows, block_size, members_at_once
 
 Stat = Callable[[Mixture, Measure, Block], tuple[Tensor, ...]]
 
@@ -37,7 +37,7 @@ def accumulate(stat: Stat, mixture: Mixture, measure: Measure, rows: Rows, width
     count = len(next(iter(measure.experts.values())))
     each = max(width // count, 1)
     size = block_size(each)
-    group = max(1, CELLS // (each * min(size, rows.n)))
+    group = members_at_once(each * min(size, rows.n))
     groups = [slice(first, first + group) for first in range(0, count, group)]
     measures = [measure.map(itemgetter(some)) for some in groups]
     totals: list[list[Tensor]] = [[] for _ in groups]

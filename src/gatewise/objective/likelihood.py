@@ -24,6 +24,7 @@ from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weights, leaf_predictors, posterior, shrunk
 from gatewise.core.predictors import Derivatives, row_sum, weighted_gram
+from gatewise.core.tree import along_paths
 from gatewise.objective.rows import Block
 
 
@@ -72,18 +73,17 @@ def rows_from_units(values: Tensor, block: Block) -> Tensor:
 
 def terms(mixture: Mixture, measure: Measure, block: Block, order: int = 2) -> MixtureTerms:
     """Evaluate a batch of measures (one leading dimension S) on a block."""
-    gates, weights = [], []
+    gates, weights, logs = [], [], []  # by level
     gate_x, y = below_batch(block.gate_x), below_batch(block.y)
-    total = block.gate_x.new_zeros((1, 1, block.gate_x.shape[-1]))
     for level, (gate, params) in enumerate(zip(mixture.gates, measure.gates, strict=True)):
         local = broadcast_design(gate.logits(one_node_dimension(params, level), gate_x))
         share, normaliser = _softmax(local.value)
         gates.append(local)
         weights.append(share)
-        total = (total.unsqueeze(-2) + (local.value - normaliser.unsqueeze(-2))).flatten(1, 2)
+        logs.append(local.value - normaliser.unsqueeze(-2))
     expert = at_leaves(mixture, measure, block)
     at_leaf = mixture.family.value_and_derivatives(leaf_family(mixture, measure), y, expert.value, order)
-    leaf, log_density = _softmax(total + by_unit(at_leaf.value, block))
+    leaf, log_density = _softmax(along_paths(logs, torch.add) + by_unit(at_leaf.value, block))
     children, per_branch_slopes = below_branches(mixture, leaf), (None,) * mixture.depth
     return MixtureTerms(
         log_density, leaf, weights, children, gates, expert, at_leaf.first, at_leaf.second, per_branch_slopes

@@ -13,6 +13,7 @@ from gatewise.core.predictors import AffineTransform
 
 CELLS = 2**19  # numbers in the largest temporary of a block: 4 MiB
 FEWEST, MOST = 256, 16384  # rows of a block
+READ = 65536  # rows of a block of which nothing but sums is kept
 
 
 def block_size(width: int) -> int:
@@ -24,6 +25,11 @@ def block_size(width: int) -> int:
     (16384, 5242, 256)
     """
     return max(FEWEST, min(MOST, CELLS // max(width, 1)))
+
+
+def members_at_once(each: int) -> int:
+    """Return how many members of a batch, or candidates, are held at once where each takes `each` numbers."""
+    return max(1, CELLS // max(each, 1))
 
 
 class Block(NamedTuple):

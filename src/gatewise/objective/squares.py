@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture, leaf_weights
 from gatewise.core.predictors import Derivatives
+from gatewise.core.tree import along_paths
 from gatewise.objective.likelihood import (
     MixtureTerms,
     UnitGradients,
@@ -59,19 +60,11 @@ def _gates(
     return gates, weights, per_branch_slopes
 
 
-def _paths(weights: list[Tensor]) -> Tensor:
-    """Return the product of the weights on the path to every leaf, (S, L, n)."""
-    total = weights[0].flatten(1, 2)
-    for step in weights[1:]:
-        total = (total.unsqueeze(-2) * step).flatten(1, 2)
-    return total
-
-
 def terms(mixture: Mixture, measure: Measure, block: Block) -> tuple[MixtureTerms, Tensor]:
     """Evaluate a batch of measures on a block; return the terms, with W for responsibilities, and W h (S, L, q, n)."""
     gates, weights, per_branch_slopes = _gates(mixture, measure, below_batch(block.gate_x))
     expert = at_leaves(mixture, measure, block)
-    path = _paths(weights)
+    path = along_paths(weights, torch.mul)
     parts = path.unsqueeze(-2) * expert.value
     residual = block.y - parts.sum(1)
     pulled = (parts * residual.unsqueeze(1)).sum(-2)

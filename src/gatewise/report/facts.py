@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import isfinite, log
 from typing import Any, NamedTuple
 
-from gatewise.core.gates import GATES
+from gatewise.core.gates import describe, gates
 from gatewise.estimators.warnings import status_words
 from gatewise.fit import Fit
 from gatewise.plots.values import engine_fit
@@ -139,8 +139,6 @@ def small(value: float | None) -> str:
     return "\N{EN DASH}" if value is None else f"{value:.1e}"
 
 
-def gate_phrase(gate: Any, depth: int = 1) -> str:
+def gate_phrase(gate: Any, depth: int | None = None) -> str:
     """Return the gates of the levels in words: ``laplace``, or ``softmax over laplace`` from the root down."""
-    levels = gate if isinstance(gate, tuple | list) else (gate,) * depth
-    names = {value: name for name, value in GATES.items()}
-    return " over ".join(level if isinstance(level, str) else names.get(level, str(level)) for level in levels)
+    return " over ".join(map(describe, gates(gate, depth)))

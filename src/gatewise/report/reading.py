@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+
+from gatewise.core.names import did_you_mean
 
 
 class Roles(NamedTuple):
@@ -157,9 +158,8 @@ def require_columns(frame: pd.DataFrame, names: Sequence[str]) -> None:
     """Raise unless the table has columns of these names."""
     for name in names:
         if name not in frame.columns:
-            near = get_close_matches(name, list(frame.columns), 1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"there is no column {name!r}: {hint}the columns are {', '.join(frame.columns)}")
+            near = did_you_mean(name, list(frame.columns))
+            raise ValueError(f"there is no column {name!r}: {near}the columns are {', '.join(frame.columns)}")
 
 
 def require_numbers(frame: pd.DataFrame, names: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
+from gatewise.core.names import require_one_of
 from gatewise.theory.inputs import Inputs, Uniform
 from gatewise.theory.voronoi import LOSSES, Loss
 
@@ -126,10 +127,8 @@ class Model:
     max_iter: int = 1000
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ValueError(f"method={self.method!r}: choose one of {', '.join(METHODS)}")
-        if self.gauge not in GAUGES:
-            raise ValueError(f"gauge={self.gauge!r}: choose one of {', '.join(GAUGES)}")
+        require_one_of("method", self.method, METHODS)
+        require_one_of("gauge", self.gauge, GAUGES)
         if self.method != "ls" and self.min_scale is None:
             raise ValueError(
                 "a likelihood without min_scale: it is unbounded as a standard deviation goes to 0, and the default "

@@ -8,9 +8,12 @@ weight and nothing added outside, ``square`` and ``cube`` are powers of one affi
 
 from __future__ import annotations
 
+from typing import Any
+
 from gatewise.core.experts.base import Constant, Expert, Linear
 from gatewise.core.experts.polynomial import Polynomial
 from gatewise.core.experts.units import Activation, HiddenUnit
+from gatewise.core.names import resolve
 
 __all__ = ["EXPERTS", "Activation", "Constant", "Expert", "HiddenUnit", "Linear", "Polynomial", "expert"]
 
@@ -40,20 +43,6 @@ EXPERTS: dict[str, Expert] = {
 }
 
 
-def expert(choice: str | Expert) -> Expert:
-    """Return the expert called `choice`, or the expert itself.
-
-    Raises
-    ------
-    ValueError
-        If no expert has that name.
-    TypeError
-        If `choice` is neither a name nor an Expert.
-    """
-    if isinstance(choice, Expert):
-        return choice
-    if not isinstance(choice, str):
-        raise TypeError(f"expert={choice!r} is a {type(choice).__name__}: give a name of EXPERTS or an Expert")
-    if choice not in EXPERTS:
-        raise ValueError(f"expert {choice!r} is unknown: the names are {', '.join(EXPERTS)}")
-    return EXPERTS[choice]
+def expert(choice: Any) -> Expert:
+    """Return the expert called `choice`, or the expert itself; see `names.resolve`."""
+    return resolve(choice, Expert, "EXPERTS", EXPERTS)

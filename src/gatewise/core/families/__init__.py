@@ -6,11 +6,14 @@ derivatives in the leaf's predictors: the q outputs, then the family's own param
 
 from __future__ import annotations
 
+from typing import Any
+
 from gatewise.core.families.base import Family, LeafDerivatives, autograd_leaf_local
 from gatewise.core.families.counts import Binomial, Poisson
 from gatewise.core.families.gaussian import FullGaussian, Gaussian
 from gatewise.core.families.mean import MeanOnly
 from gatewise.core.families.student import StudentT
+from gatewise.core.names import resolve
 
 __all__ = [
     "FAMILIES",
@@ -35,20 +38,6 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def family(choice: str | Family) -> Family:
-    """Return the family called `choice`, or the family itself.
-
-    Raises
-    ------
-    ValueError
-        If no family has that name.
-    TypeError
-        If `choice` is neither a name nor a Family.
-    """
-    if isinstance(choice, Family):
-        return choice
-    if not isinstance(choice, str):
-        raise TypeError(f"family={choice!r} is a {type(choice).__name__}: give a name of FAMILIES or a Family")
-    if choice not in FAMILIES:
-        raise ValueError(f"family {choice!r} is unknown: the names are {', '.join(FAMILIES)}")
-    return FAMILIES[choice]
+def family(choice: Any) -> Family:
+    """Return the family called `choice`, or the family itself; see `names.resolve`."""
+    return resolve(choice, Family, "FAMILIES", FAMILIES)

@@ -14,6 +14,11 @@ from gatewise.core.predictors import AffineTransform, Parameter, Params, as_tupl
 LARGE = 1e100  # residuals beyond this are scaled down before they are multiplied
 
 
+def log_normal(square: Tensor, log_scale: Tensor) -> Tensor:
+    """Return ``log N``: ``-square / 2 - log scale - log(2 pi) / 2`` for the squared distance in units of the scale."""
+    return torch.sub(-log_scale - 0.5 * log(2 * pi), square, alpha=0.5)
+
+
 @dataclass(frozen=True)
 class Gaussian(Family):
     """``N(eta, scale^2)`` for each output, independent given the leaf; `scale` is the standard deviation."""
@@ -26,14 +31,13 @@ class Gaussian(Family):
 
     def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         scale = params["scale"][..., None]
-        z = (y - eta) / scale
-        return (-0.5 * z * z - torch.log(scale) - 0.5 * log(2 * pi)).sum(-2)
+        return log_normal(((y - eta) / scale) ** 2, torch.log(scale)).sum(-2)
 
     def value_and_derivatives(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafDerivatives:
         inverse = 1.0 / params["scale"][..., None]
         z = (y - eta) * inverse
         square = z * z
-        value = torch.sub(torch.log(inverse) - 0.5 * log(2 * pi), square, alpha=0.5).sum(-2)
+        value = log_normal(square, -torch.log(inverse)).sum(-2)
         first = torch.cat([z * inverse, (square - 1) * inverse], -2)
         if order < 2:
             return LeafDerivatives(value, first, None)
@@ -105,8 +109,7 @@ class FullGaussian(Family):
         size = residual.detach().abs().amax(-2, keepdim=True)
         size = torch.where(size > LARGE, size, 1.0)  # so that nothing overflows before the square does
         z = size * torch.linalg.solve_triangular(root, residual / size, upper=False)
-        size = torch.log(root.diagonal(dim1=-2, dim2=-1).abs()).sum(-1)[..., None]
-        value = -0.5 * (z * z).sum(-2) - size - 0.5 * q * log(2 * pi)
+        value = log_normal(z * z, torch.log(root.diagonal(dim1=-2, dim2=-1).abs())[..., None]).sum(-2)
         return torch.where(value.isnan() & ~residual.isnan().any(-2), -inf, value)  # infinities that met
 
     def with_scale_floor(self, floor: Tensor) -> tuple[Family, dict[str, tuple[Tensor, float]]]:

@@ -15,11 +15,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gatewise.core.families.gaussian import log_normal
 from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weights, leaf_predictors
 from gatewise.core.predictors import Parameter, with_constant
+from gatewise.core.regression import regress, residual_spread
 from gatewise.fit.problem import Problem
 from gatewise.objective.parameterization import from_paths
-from gatewise.objective.rows import Block
+from gatewise.objective.rows import Block, members_at_once
 
 ANCHORS = 96
 NEIGHBOURS = (1.5, 4.0, 16.0, 64.0)  # sizes of the neighbourhoods, in parameters of an expert
@@ -28,7 +30,6 @@ BETTER = 0.2  # that part
 TAKEN = 2  # experts that are tried to be moved: those that would be missed least
 KEPT = 20  # candidates that are fitted in full
 UNSEEN = 40.0  # log of the weight that an expert without rows lacks
-CHUNK = 2**18  # numbers in one temporary
 
 
 class Remainder(NamedTuple):
@@ -180,19 +181,8 @@ def _anchors(space: Tensor, weight: Tensor) -> Tensor:
 
 def _regress(design: Tensor, y: Tensor, leaf_weight: Tensor) -> tuple[Tensor, Tensor]:
     """Return weighted least-squares planes (C, q, P) and residual standard deviations (C, q) for weights (C, n)."""
-    size = design.shape[0]
-    i, j = torch.triu_indices(size, size)
-    packed = leaf_weight @ (design[i] * design[j]).T
-    gram = packed.new_empty(len(leaf_weight), size, size)
-    gram[:, i, j] = packed
-    gram[:, j, i] = packed
-    right = torch.stack([leaf_weight @ (design * row).T for row in y], 1)
-    scale = gram.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
-    eye = torch.eye(size, dtype=gram.dtype)
-    plane = torch.linalg.solve(gram + (1e-9 * scale + 1e-12) * eye, right.mT).mT
-    square = (y - plane @ design) ** 2
-    mass = leaf_weight.sum(-1).clamp_min(1e-12)
-    return plane, torch.sqrt((square * leaf_weight.unsqueeze(1)).sum(-1) / mass[:, None])
+    plane = regress(design, y, leaf_weight, 1e-9)
+    return plane, residual_spread(design, y, leaf_weight, plane)
 
 
 def _floors(problem: Problem) -> Tensor:
@@ -209,7 +199,7 @@ def _hosted(seeds: tuple[Tensor, Tensor], stage: Remainder, hosts: list[int], bl
     plane, scale = seeds[0], torch.maximum(seeds[1], floor)
     best = torch.full((len(plane),), hosts[0], dtype=torch.long)
     if len(hosts) > 1:
-        for part in torch.arange(len(plane)).split(max(1, CHUNK // block.x.shape[-1])):
+        for part in torch.arange(len(plane)).split(members_at_once(block.x.shape[-1])):
             leaf_weight = _density(plane[part], scale[part], block)
             best[part] = torch.tensor(hosts, dtype=torch.long)[(leaf_weight @ stage.weight[hosts].T).argmax(-1)]
     return Candidate(plane, scale, torch.full((len(plane),), 0.1, dtype=torch.float64), best)
@@ -218,7 +208,7 @@ def _hosted(seeds: tuple[Tensor, Tensor], stage: Remainder, hosts: list[int], bl
 def _density(plane: Tensor, scale: Tensor, block: Block) -> Tensor:
     """Return the density (C, n) of candidates."""
     z = (block.y - plane @ with_constant(block.x)[0]) / scale[..., None]
-    return torch.exp(-0.5 * (z * z).sum(1)) / (scale.prod(-1)[:, None] * (2 * torch.pi) ** (0.5 * scale.shape[-1]))
+    return torch.exp(log_normal(z * z, torch.log(scale)[..., None]).sum(1))
 
 
 def _grow(atoms: Candidate, stage: Remainder, block: Block, floor: Tensor, steps: int) -> tuple[Candidate, Tensor]:
@@ -227,7 +217,7 @@ def _grow(atoms: Candidate, stage: Remainder, block: Block, floor: Tensor, steps
     design = with_constant(block.x)[0]
     ratio = torch.exp(torch.log(stage.weight.clamp_min(1e-300)) - stage.log_density)
     old = ratio * torch.exp(stage.log_prob)
-    parts = torch.arange(len(atoms.host)).split(max(1, CHUNK // len(weight)))
+    parts = torch.arange(len(atoms.host)).split(members_at_once(len(weight)))
     grown = [
         _grow_part(Candidate(*(t[p] for t in atoms)), ratio, old, weight, design, block, floor, steps) for p in parts
     ]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gatewise.core.experts import Expert
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.core.regression import regress
+from gatewise.core.regression import regress, residual_spread
 from gatewise.core.scores import Score
 from gatewise.objective.parameterization import Parameterization
 from gatewise.objective.rows import Block, Rows
@@ -321,11 +321,9 @@ def _contrasted(score: Score, params: dict[str, Tensor], generator: np.random.Ge
 def _regressions(design: Tensor, response: Tensor, leaf_weight: Tensor) -> tuple[Tensor, Tensor]:
     """Return least-squares coefficients (L, q, P) and residual standard deviations (L, q) for weights (L, n)."""
     found = regress(design, response, leaf_weight)
-    square = (response - found @ design) ** 2
-    mass = leaf_weight.sum(-1).clamp_min(1e-12)
-    spread = torch.sqrt((square * leaf_weight.unsqueeze(-2)).sum(-1) / mass[:, None])
-    whole = torch.sqrt((square * leaf_weight.unsqueeze(-2)).sum((0, -1)) / mass.sum())
-    return found, torch.maximum(spread, 0.01 * whole).clamp_min(1e-8)
+    each, mass = residual_spread(design, response, leaf_weight, found), leaf_weight.sum(-1, keepdim=True)
+    whole = torch.sqrt((each**2 * mass).sum(0) / mass.sum().clamp_min(1e-12))
+    return found, torch.maximum(each, 0.01 * whole).clamp_min(1e-8)
 
 
 def given_starts(parameterization: Parameterization, measures: Sequence[Measure]) -> Tensor:

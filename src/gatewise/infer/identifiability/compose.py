@@ -13,8 +13,9 @@ from gatewise.core.experts import expert as expert_of
 from gatewise.core.families import Family, FullGaussian, Gaussian, MeanOnly
 from gatewise.core.families import family as family_of
 from gatewise.core.gates import Gate, describe
-from gatewise.core.gates import gate as gate_of
+from gatewise.core.gates import gates as gates_of
 from gatewise.core.mixture import Mixture
+from gatewise.core.names import require_one_of
 from gatewise.core.predictors import Parameter
 from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.identifiability.check import identify_atom, whole_number
@@ -151,10 +152,9 @@ def _identify(
     **plan: Any,
 ) -> Identifiability:
     """Check an atom of core objects, of several responses too; see `identify`."""
-    gates = _gates(gate)
+    gates = gates_of(gate)
     chosen = expert_of(expert)
-    if estimator not in ("ml", "ls"):
-        raise ValueError(f"estimator={estimator!r}: give 'ml' (maximum likelihood) or 'ls' (least squares)")
+    require_one_of("estimator", estimator, ("ml", "ls"))
     _check_links(gates, estimator)
     free_shift = all(one.link.translation_invariant for one in gates)
     if regime is not None and (free_shift or regime not in (1, 2)):
@@ -162,7 +162,7 @@ def _identify(
             f"regime={regime!r}: regimes 1 and 2 are for gates whose scores have no free shift (sigmoid); leave it out"
         )
     law = family_of(family or Gaussian()) if estimator == "ml" else None
-    title = f"{' / '.join(describe(one) for one in gates)} gate, {_expert_name(expert)} expert, "
+    title = f"{' / '.join(describe(one) for one in gates)} gate, {expert} expert, "
     atom = leaf_atom(
         gates,
         chosen,
@@ -233,8 +233,7 @@ def assess(
     >>> str(assess(Mixture((GATES["constant"],), (2,)), "ls").verdict)
     'ridge'
     """
-    if gauge not in ("fixed", "none"):
-        raise ValueError(f"gauge={gauge!r}: give 'fixed' or 'none'")
+    require_one_of("gauge", gauge, ("fixed", "none"))
     plain = replace(
         mixture,
         gates=tuple(gate.plain() for gate in mixture.gates),
@@ -313,13 +312,6 @@ def _assess(
     )
 
 
-def _gates(choice: str | Gate | Sequence[str | Gate]) -> tuple[Gate, ...]:
-    levels = choice if isinstance(choice, tuple | list) else (choice,)
-    if not levels:
-        raise ValueError("gate is empty: give one gate, or one per level, outer first")
-    return tuple(gate_of(one) for one in levels)
-
-
 def _check_links(gates: Sequence[Gate], estimator: str) -> None:
     for one in gates:
         name = type(one.link).__name__
@@ -330,7 +322,3 @@ def _check_links(gates: Sequence[Gate], estimator: str) -> None:
                 f"gate {describe(one)!r} has the link {name}: its weights do not sum to one, so there is no "
                 "likelihood. Use estimator='ls', or the gate 'normalised-sigmoid'"
             )
-
-
-def _expert_name(choice: str | Expert) -> str:
-    return choice if isinstance(choice, str) else str(choice)

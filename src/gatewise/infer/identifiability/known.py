@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import pi
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gatewise.core.experts import Activation, Expert
+from gatewise.core.families.gaussian import log_normal
 from gatewise.core.gates import Gate
 from gatewise.core.links import Sigmoid
 from gatewise.core.predictors import Parameter, Params
@@ -54,7 +54,7 @@ def joint_gaussian(centred: bool = False) -> Atom:
         return normal(x[0], center, spread) * normal(y, coef * x[0] + intercept, variance)
 
     def normal(at: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-        return torch.exp(-0.5 * (at - mean) ** 2 / variance) / torch.sqrt(2 * pi * variance)
+        return torch.exp(log_normal((at - mean) ** 2 / variance, 0.5 * torch.log(variance)))
 
     def draw(generator: torch.Generator) -> Tensor:
         theta = 0.7 * torch.randn(5, generator=generator, dtype=torch.float64)

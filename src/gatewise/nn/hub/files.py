@@ -6,10 +6,12 @@ import json
 import os
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from gatewise.core import codec
+from gatewise.core.codec import CodecError, matches
 from gatewise.files import atomic_write, require_directory, write_text
 from gatewise.nn.hub.blocks import from_state_dict, to_config, to_state_dict
 from gatewise.nn.hub.settings import build, settings
@@ -17,9 +19,19 @@ from gatewise.nn.hub.shared import GatedShared
 from gatewise.nn.layer import MoE
 
 FORMAT = "gatewise layer"
-SCHEMA = 1
+SCHEMA = 2  # 1: gates by their names
 WEIGHTS, CONFIG, INDEX = "model.safetensors", "config.json", "model.safetensors.index.json"
 Folder = str | os.PathLike[str]
+
+
+class LayerFile(NamedTuple):
+    """What config.json of a layer holds."""
+
+    format: str
+    schema: int
+    layer: dict[str, Any]
+    gated_shared: int | None
+    frozen: list[str]
 
 
 def save_layer(layer: MoE | GatedShared, folder: Folder) -> None:
@@ -50,14 +62,9 @@ def save_layer(layer: MoE | GatedShared, folder: Folder) -> None:
         raise TypeError(
             f"layer is a {type(layer).__name__}, save_layer writes one MoE: keep the state_dict of a whole model"
         )
-    config = {
-        "format": FORMAT,
-        "schema": SCHEMA,
-        "layer": settings(moe),
-        "gated_shared": layer.shared.hidden if isinstance(layer, GatedShared) else None,
-        "frozen": [name for name, value in layer.named_parameters() if not value.requires_grad],
-    }
-    _write(folder, layer.state_dict(), config)
+    shared = layer.shared.hidden if isinstance(layer, GatedShared) else None
+    frozen = [name for name, value in layer.named_parameters() if not value.requires_grad]
+    _write(folder, layer.state_dict(), LayerFile(FORMAT, SCHEMA, settings(moe), shared, frozen)._asdict())
 
 
 def load_layer(folder: Folder) -> MoE | GatedShared:
@@ -68,26 +75,25 @@ def load_layer(folder: Folder) -> MoE | GatedShared:
     FileNotFoundError
         If the folder lacks a file.
     ValueError
-        If config.json is not of a layer, is of a newer schema, or has unknown fields.
+        If config.json is not of a layer, is of a newer schema, or holds a value that no layer has.
     """
     config = _config(folder)
     if config.get("format") != FORMAT:
         raise ValueError(f"{folder}/{CONFIG} is not of a gatewise layer: give a folder that save_layer wrote")
-    schema, layer, frozen = (config.get(name) for name in ("schema", "layer", "frozen"))
-    if type(schema) is not int or not isinstance(layer, dict) or not isinstance(frozen, list):
-        raise ValueError(f"{folder}/{CONFIG} lacks schema, layer or frozen, or has other values there: it was altered")
-    if schema > SCHEMA:
+    schema = config.get("schema", 0)
+    if matches(schema, int) and schema > SCHEMA:
         raise ValueError(f"{folder} has schema {schema}, this gatewise reads up to {SCHEMA}: upgrade gatewise")
-    unknown = set(config) - {"format", "schema", "layer", "gated_shared", "frozen"}
-    if unknown:
-        raise ValueError(f"{folder}/{CONFIG} has unknown fields {', '.join(sorted(unknown))}: it was altered")
-    moe = build(layer)
-    layer = moe if config["gated_shared"] is None else GatedShared(moe, config["gated_shared"])
+    try:
+        kept = codec.build(LayerFile, config)
+        moe = build(kept.layer)
+        layer = moe if kept.gated_shared is None else GatedShared(moe, kept.gated_shared)
+    except ValueError as cause:
+        raise CodecError(f"{folder}/{CONFIG} is not of a layer: {cause}; save the layer again") from cause
     layer.load_state_dict(_read(folder, ""), assign=True)
     parameters = dict(layer.named_parameters())
-    if strange := [name for name in frozen if name not in parameters]:
+    if strange := [name for name in kept.frozen if name not in parameters]:
         raise ValueError(f"{folder}/{CONFIG} freezes {strange[0]!r:.80}, which is no parameter of the layer")
-    for name in frozen:
+    for name in kept.frozen:
         parameters[name].requires_grad_(False)
     return layer
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
-from typing import Any
+from inspect import signature
+from typing import Any, get_type_hints
 
-from gatewise.core.gates import GATES, Gate
-from gatewise.core.links import NormalisedSigmoid, Sigmoid, Softmax, TopK
-from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Tempered
-from gatewise.nn.experts import FFN
+from torch import nn
+
+from gatewise.core import codec
+from gatewise.core.codec import CodecError, decode, encode, require_shallow, short
+from gatewise.core.experts import Expert
+from gatewise.core.families import Family
+from gatewise.nn.experts import FFN, CoreExpert, empty_expert
 from gatewise.nn.layer import MoE
 from gatewise.nn.params import Anneal, GateParameters
-
-SCORES = (Activated, Affine, Bias, Cosine, Distance, Quadratic, Tempered)
-LINKS = (NormalisedSigmoid, Sigmoid, Softmax, TopK)
-PARTS: dict[str, type] = {part.__name__: part for part in (*SCORES, *LINKS)}
 
 
 def settings(layer: MoE) -> dict[str, Any]:
@@ -25,24 +24,21 @@ def settings(layer: MoE) -> dict[str, Any]:
     ValueError
         If experts, a gate or a temperature are code of the user.
     """
-    router, balancer, experts = layer.router, layer.balancer, layer.experts
-    if not isinstance(experts, FFN):
-        raise ValueError(
-            "the layer has experts of your own: a file holds names, not code; keep layer.state_dict() and build the "
-            "layer by your own code"
-        )
+    router, balancer = layer.router, layer.balancer
+    ffn = layer.experts if isinstance(layer.experts, FFN) else layer.shared
     return {
         "dim": layer.dim,
-        "hidden": experts.hidden,
+        "hidden": ffn and ffn.hidden,
         "n_experts": list(router.branching),
-        "gate": [gate_name(kind) for kind in router.kinds],
+        "gate": encode(router.kinds),
         "top_k": router.top_k[0] if len(router.top_k) < len(router.branching) else list(router.top_k),
-        "dim_out": experts.dim_out,
-        "activation": experts.activation,
-        "bias": experts.b_in is not None,
+        "dim_out": layer.dim_out,
+        "activation": "gelu" if ffn is None else ffn.activation,
+        "bias": ffn is not None and ffn.b_in is not None,
         "normalise": router.normalise,
         "scale": layer.scale,
-        "shared": 0 if layer.shared is None else layer.shared.hidden // experts.hidden,
+        "shared": 0 if ffn is None or layer.shared is None else layer.shared.hidden // ffn.hidden,
+        "experts": _laws(layer),
         "backend": layer.backend,
         "capacity": layer.capacity,
         "temperature": _temperature(list(router.gates)),
@@ -59,62 +55,57 @@ def build(given: dict[str, Any]) -> MoE:
 
     Raises
     ------
-    ValueError
-        If a setting is unknown or missing.
+    CodecError
+        If a setting is unknown, missing or of another type, or no layer has it.
     """
-    known = set(settings(MoE(1, 1, 1, top_k=1)))
-    if set(given) != known:
+    known, given = set(signature(MoE).parameters), {"experts": None, **given}  # the first schema has no experts
+    more, less = (", ".join(sorted(names)) for names in (given.keys() - known, known - given.keys()))
+    if more or less:
+        raise CodecError(f"the settings have unknown fields ({more}) or lack some ({less}): they were altered")
+    schedule = given["temperature"]
+    annealed = isinstance(schedule, dict) and set(schedule) == {"anneal"}
+    values = {**given, "gate": _upgraded(given["gate"]), "temperature": None if annealed else schedule}
+    values = {name: decode(value) for name, value in values.items()}
+    if annealed:
+        values["temperature"] = codec.build(Anneal, schedule["anneal"], finite=True)
+    hints = get_type_hints(MoE.__init__) | {"temperature": str | float | Anneal, "experts": nn.ModuleList | None}
+    laws = codec.checked("experts of the layer", values["experts"], list[tuple[Expert, Family]] | None)
+    if laws is not None:
+        sizes = [codec.checked(name, values[name], int) for name in ("dim", "dim_out")]
+        values["experts"] = nn.ModuleList(empty_expert(*law, *sizes) for law in laws)
+    return codec.build(MoE, values, hints, finite=True)
+
+
+def _laws(layer: MoE) -> Any:
+    """Return expert and family of every leaf of a fitted mixture; None where experts are built in."""
+    if isinstance(layer.experts, FFN):
+        return None
+    if layer.dim_out is None or not all(type(one) is CoreExpert for one in layer.experts):
         raise ValueError(
-            f"the settings of a layer have unknown fields ({', '.join(sorted(set(given) - known)) or 'none'}) or lack "
-            f"some ({', '.join(sorted(known - set(given))) or 'none'}): they were altered, or written by another "
-            "version of gatewise"
+            "the layer has experts of your own: a file holds names, not code; keep layer.state_dict() and build the "
+            "layer by your own code"
         )
-    gates = [gate_of(one) for one in given["gate"]]
-    temperature = given["temperature"]
-    if isinstance(temperature, dict):
-        temperature = Anneal(**temperature["anneal"])
-    return MoE(**{**given, "gate": gates, "temperature": temperature})
+    return encode([(one.expert, one.family) for one in layer.experts])
 
 
-def gate_name(gate: Gate) -> str | dict[str, Any]:
-    """Return a gate's name in GATES, or its composition.
-
-    Examples
-    --------
-    >>> gate_name(Gate(Tempered(Cosine()), Softmax()))["score"]["Tempered"]["inner"]
-    {'Cosine': {'floor': 0.0, 'origin': None, 'metric': None}}
-    """
-    names = [name for name, value in GATES.items() if value == gate]
-    return names[0] if names else {"score": _encode(gate.score), "link": _encode(gate.link)}
+def _upgraded(gates: Any) -> Any:
+    """Return gates as the first schema has them, ``{"score": {"Affine": {}}, "link": ...}``, in today's form."""
+    if not isinstance(gates, list):
+        return gates
+    return [_part({"Gate": one}) if isinstance(one, dict) and "part" not in one else one for one in gates]
 
 
-def gate_of(given: str | dict[str, Any]) -> Gate:
-    """Return the gate that `gate_name` describes."""
-    if isinstance(given, str):
-        if given not in GATES:
-            raise ValueError(f"gate {given!r} is unknown: the names are {', '.join(GATES)}")
-        return GATES[given]
-    return Gate(_decode(given["score"]), _decode(given["link"]))
-
-
-def _encode(value: Any) -> Any:
-    if not is_dataclass(value):
-        return list(value) if isinstance(value, tuple) else value
-    name = type(value).__name__
-    if PARTS.get(name) is not type(value):
-        raise ValueError(f"{value!r} is not part of gatewise: a file holds names, not code; keep layer.state_dict()")
-    return {name: {field.name: _encode(getattr(value, field.name)) for field in fields(value)}}
-
-
-def _decode(value: Any) -> Any:
+def _part(value: Any, depth: int = 0) -> Any:
+    """Return ``{name: fields}`` as a part, and a list as a tuple."""
+    require_shallow(depth)
     if isinstance(value, list):
-        return tuple(value)
+        return {"tuple": value}
     if not isinstance(value, dict):
         return value
+    if len(value) != 1 or not all(isinstance(inside, dict) for inside in value.values()):
+        raise CodecError(f"{short(value)} is no part of a gate")
     ((name, inside),) = value.items()
-    if name not in PARTS:
-        raise ValueError(f"the part {name!r} of a gate is unknown: the parts are {', '.join(PARTS)}")
-    return PARTS[name](**{key: _decode(one) for key, one in inside.items()})
+    return {"part": name, "fields": {key: _part(one, depth + 1) for key, one in inside.items()}}
 
 
 def _temperature(gates: list[GateParameters]) -> str | float | dict[str, Any]:

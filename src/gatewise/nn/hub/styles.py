@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+
+from gatewise.core.activations import ACTIVATIONS
+from gatewise.core.names import look_up
 
 Config = Mapping[str, Any]
 
@@ -49,16 +51,8 @@ STYLES: dict[str, Style] = {  # keys: model_type of config.json
 
 
 def style_of(name: str) -> Style:
-    """Return the style of a model type.
-
-    Raises
-    ------
-    ValueError
-        If none has that name.
-    """
-    if name not in STYLES:
-        raise ValueError(f"style {name!r} is unknown: choose one of {', '.join(STYLES)}")
-    return STYLES[name]
+    """Return the style of a model type."""
+    return look_up("style", name, STYLES)
 
 
 def options(style: Style, config: Config) -> dict[str, Any]:
@@ -151,7 +145,7 @@ def block_of(block: Any) -> tuple[str, Config]:
             "pass its weights to from_state_dict"
         )
     probe = torch.linspace(-4, 4, 33, device="cpu", dtype=torch.float64)
-    if not torch.allclose(block.experts.act_fn(probe), nn.functional.silu(probe)):
+    if not torch.allclose(block.experts.act_fn(probe), ACTIVATIONS["silu"].value(probe)):
         raise ValueError(f"the experts of {name} do not have SiLU: the experts of a layer have it inside a product")
     style, config = BLOCKS[name]
     return style, config(block)

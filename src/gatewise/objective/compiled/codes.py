@@ -7,6 +7,8 @@ given by place and stride in a member's vector, constants by place.
 
 from __future__ import annotations
 
+from gatewise.core.activations import ACTIVATIONS
+
 WIDTH = 14
 
 (
@@ -35,4 +37,4 @@ WIDTH = 14
     SIGMOID,  # to, first, second, from, order
 ) = range(23)
 
-FUNCTIONS = ("identity", "square", "cube", "relu", "sigmoid", "tanh", "gelu", "silu", "softplus", "rounded relu")
+FUNCTIONS = (*ACTIVATIONS, "rounded relu")  # the kernels of `fused.activations` have the order of the catalogue

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from gatewise.core.activations import ACTIVATIONS
 from gatewise.core.links import NormalisedSigmoid, Sigmoid, Softmax
 from gatewise.core.scores import Activated, Affine, Bias, Distance, Tempered
 from gatewise.objective.compiled import codes
@@ -124,7 +125,7 @@ def with_bias(p: Program, part: CompiledPart, owners: Owners, column: int) -> Co
 
 def activate(p: Program, part: CompiledPart, count: int, fn: str, radius: float) -> tuple[Ref, Ref, Ref]:
     """Write an activation of the value; return its value, first and second derivative."""
-    rounded = fn == "relu" and radius > 0
+    rounded = ACTIVATIONS[fn].kink and radius > 0
     function = codes.FUNCTIONS.index("rounded relu" if rounded else fn)
     value, first, second = (Ref(p.rows(count)) for _ in range(3))
     p.emit(

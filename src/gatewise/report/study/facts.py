@@ -10,6 +10,7 @@ import pandas as pd
 from gatewise.core.experts import EXPERTS
 from gatewise.core.gates import describe as gate_name
 from gatewise.core.mixture import Mixture
+from gatewise.core.names import name_of
 from gatewise.fit import Status
 from gatewise.plots.words import asked, claimed, interval, judged, number, recorded
 from gatewise.theory.arms import Arm
@@ -168,10 +169,10 @@ def model_words(mixture: Mixture) -> str:
     >>> model_words(Mixture((GATES["softmax"], GATES["laplace"]), (2, 3)))
     'softmax over laplace gates, 2 x 3 experts: linear'
     """
-    names = [name for name, value in EXPERTS.items() if value == mixture.expert]
     gates = " over ".join(gate_name(gate) for gate in mixture.gates)
     count = " x ".join(map(str, mixture.branching))
-    return f"{gates} gate{'s' if mixture.depth > 1 else ''}, {count} experts: {names[0] if names else mixture.expert}"
+    plural, expert = "s" * (mixture.depth > 1), name_of(mixture.expert, EXPERTS) or mixture.expert
+    return f"{gates} gate{plural}, {count} experts: {expert}"
 
 
 def arm_lines(arm: Arm) -> list[tuple[str, str]]:

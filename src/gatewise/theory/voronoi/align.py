@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gatewise.objective.rows import members_at_once
 from gatewise.theory.voronoi.candidates import best_of_their_cells, candidates, room
 from gatewise.theory.voronoi.median import power_median
 from gatewise.theory.voronoi.pairs import Pairs, PairsOfCell, try_shifts, weights
@@ -21,7 +22,6 @@ ROUNDS = 8
 BISECTIONS = 45
 NUDGE = 1e-9  # off the edge, lest rounding puts a step along it on the wrong side
 POLLS = 160  # of a pattern search for optima on the edge of cells
-CHUNK = 3_000_000  # numbers held at once
 
 
 def best_shift(pairs: Pairs) -> Tensor:
@@ -33,7 +33,7 @@ def best_shift(pairs: Pairs) -> Tensor:
     count = len(pairs.mass)
     if pairs.size == 0:
         return pairs.mass.new_zeros(count, 0)
-    chunk = max(1, CHUNK // room(pairs))
+    chunk = members_at_once(room(pairs))
     return torch.cat([_search(pairs.take(slice(at, at + chunk))) for at in range(0, count, chunk)])
 
 

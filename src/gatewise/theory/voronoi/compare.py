@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from gatewise.core.names import require_one_of
 from gatewise.theory.voronoi.align import best_shift
 from gatewise.theory.voronoi.atoms import Atoms, merged, mirrored
 from gatewise.theory.voronoi.losses import Loss
@@ -52,8 +53,7 @@ def compare(
 
 
 def _check(loss: Loss, own: Atoms, true: Atoms, metric: str, rbar: float | None) -> None:
-    if metric not in METRICS:
-        raise ValueError(f"metric={metric!r} is unknown: choose 'euclidean' or 'sum'")
+    require_one_of("metric", metric, METRICS)
     if true.bias.ndim != 1:
         raise ValueError(
             f"the truth has batch dimensions {tuple(true.bias.shape[:-1])}: compare with one truth at a time"

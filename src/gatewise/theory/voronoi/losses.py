@@ -12,6 +12,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from gatewise.core.names import require_one_of
 from gatewise.theory.rates import HALF_R, KNOWN_ORDERS, LEAST_ORDER, ONE, TWO, Power, R
 
 
@@ -64,9 +65,7 @@ class Loss:
             "bias": ("none", "exact", "all"),
         }
         for name, allowed in words.items():
-            given = getattr(self, name)
-            if given not in allowed:
-                raise ValueError(f"loss {self.name!r}: {name}={given!r} is unknown: choose one of {', '.join(allowed)}")
+            require_one_of(f"loss {self.name!r}: {name}", getattr(self, name), allowed)
         if self.mass == "exp" and (self.mass_cells != "all" or self.bias != "none"):
             raise ValueError(
                 f"loss {self.name!r}: mass_cells={self.mass_cells!r}, bias={self.bias!r} with mass='exp': biases are "

@@ -1,0 +1,47 @@
+"""Names that users type: what a name stands for, and one wording where it stands for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+Named = TypeVar("Named")
+
+
+def look_up(kind: str, name: str, table: Mapping[str, Named]) -> Named:
+    """Return what a catalogue has under a name, or raise a ValueError with the close name and all names."""
+    if name not in table:
+        raise ValueError(f"{kind} {name!r} is unknown: {did_you_mean(name, table)}the names are {', '.join(table)}")
+    return table[name]
+
+
+def resolve(choice: Any, of: type[Any], title: str, table: Mapping[str, Named]) -> Named:
+    """Return the part called `choice`, or `choice` itself when it is one; a TypeError where it is neither."""
+    if isinstance(choice, of):
+        return choice
+    kind = of.__name__.lower()
+    if not isinstance(choice, str):
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise TypeError(
+            f"{kind}={choice!r} is a {type(choice).__name__}: give a name of {title} or {article} {of.__name__}"
+        )
+    return look_up(kind, choice, table)
+
+
+def require_one_of(name: str, value: object, allowed: Collection[str]) -> None:
+    """Raise a ValueError unless the argument `name` is one of the allowed words."""
+    if not isinstance(value, str) or value not in allowed:
+        near = did_you_mean(value, allowed)
+        raise ValueError(f"{name}={value!r} is unknown: {near}the choices are {', '.join(map(repr, allowed))}")
+
+
+def did_you_mean(name: object, names: Collection[str]) -> str:
+    """Return a question after the closest name, to stand in a message; empty where none is close."""
+    near = get_close_matches(str(name), names, 1)
+    return f"did you mean {near[0]!r}? " if near else ""
+
+
+def name_of(part: Any, table: Mapping[str, Any]) -> str | None:
+    """Return the first name that a catalogue has for a part; None where it has none."""
+    return next((name for name, value in table.items() if value == part), None)
