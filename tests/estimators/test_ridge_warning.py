@@ -1,5 +1,6 @@
 """A fit warns where theory finds parameters that no number of rows can tell apart, and only there."""
 
+import re
 import warnings
 
 import numpy as np
@@ -13,6 +14,10 @@ from gatewise.core.scores import Affine, Tempered
 from gatewise.estimators.alerts import FitWarning, RidgeWarning, UnidentifiedWarning, ask_theory
 from gatewise.fit.spec import FitSpec
 from gatewise.infer.identifiability import Verdict
+
+
+class OddError(Exception):
+    """Of no kind that Python has."""
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +109,7 @@ def test_what_is_tied_is_no_ridge(table):
     assert model._theory() == (Verdict.undecided, "not checked: some parameters are tied")
 
 
-@pytest.mark.parametrize("fault", [MemoryError, OSError, UserWarning])
+@pytest.mark.parametrize("fault", [MemoryError, OSError, UserWarning, OddError])
 def test_a_fit_stands_whatever_happens_to_what_is_said_about_it(table, monkeypatch, fault):
     def fail(*_, **__):
         raise fault("of a part of one's own")
@@ -113,7 +118,9 @@ def test_a_fit_stands_whatever_happens_to_what_is_said_about_it(table, monkeypat
     model = heard(table, gate="cosine")[2]
     assert np.isfinite(model.predict(table[0])).all()
     assert model.fit_.log_likelihood == model.log_likelihood_
-    assert f"Theory: not checked: {fault.__name__}: of a part" in str(model.summary())
+    assert re.search(
+        rf"Theory: not checked: the check raised [\w.]*{fault.__name__}: of a", " ".join(str(model.summary()).split())
+    )
 
 
 @pytest.mark.parametrize("stage", ["shares", "information"])

@@ -63,9 +63,10 @@ def scale_floor(rows: Rows, min_scale: float | Tensor | Floor | None, family: Fa
     """Return the floor of the standard deviation of each response.
 
     Unless given it is the largest of ``1e-6 spread`` (with a full covariance ``1e-3 spread``), ``step / sqrt(12)`` and
-    ``1e-8 range``. The spread is 1.4826 times the median absolute residual from the plane of least absolute deviations; the step is the one that all values
-    of the response are multiples of, apart from a shift (none for values that were not rounded); the range is the
-    largest deviation from the median. All three belong to the weighted set of rows and have the units of the response.
+    ``1e-8 range``. The spread is 1.4826 times the median absolute residual from the plane of least absolute deviations;
+    the step is the one that all values of the response are multiples of, apart from a shift (none for values that were
+    not rounded); the range is the largest deviation from the median. All three belong to the weighted set of rows and
+    have the units of the response.
 
     Raises
     ------
