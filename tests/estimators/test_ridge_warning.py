@@ -12,6 +12,7 @@ from gatewise.core.gates import GATES, Gate
 from gatewise.core.links import Softmax
 from gatewise.core.scores import Affine, Tempered
 from gatewise.estimators.alerts import FitWarning, RidgeWarning, UnidentifiedWarning, ask_theory
+from gatewise.estimators.theory import theory
 from gatewise.fit.spec import FitSpec
 from gatewise.infer.identifiability import Verdict
 
@@ -104,9 +105,9 @@ def test_what_is_fixed_is_no_ridge_in_the_summary_either(table):
 def test_what_is_tied_is_no_ridge(table):
     ties = (("gates.0.weight[0,0,0]", "gates.0.weight[0,1,1]"),)
     model = heard(table, gate="cosine")[2]
-    assert model._theory().verdict is Verdict.ridge
-    model.fit_ = model.fit_._replace(spec=FitSpec(ties=ties))
-    assert model._theory() == (Verdict.undecided, "not checked: some parameters are tied")
+    assert theory(model.fit_, 2, model._reader).verdict is Verdict.ridge
+    fit = model.fit_._replace(spec=FitSpec(ties=ties))
+    assert theory(fit, 2, model._reader) == (Verdict.undecided, "not checked: some parameters are tied")
 
 
 @pytest.mark.parametrize("fault", [MemoryError, OSError, UserWarning, OddError])
@@ -130,7 +131,7 @@ def test_nothing_is_set_before_all_of_a_fit_is_known(table, monkeypatch, stage):
 
     model = heard(table)[2]
     before = model.fit_
-    monkeypatch.setattr(f"gatewise.estimators.base.{stage}", fail)
+    monkeypatch.setattr(f"gatewise.estimators.fitting.{stage}", fail)
     with pytest.raises(MemoryError):
         model.set_params(n_experts=1).fit(*table)
     assert model.fit_ is before

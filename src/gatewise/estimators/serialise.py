@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from gatewise.estimators.adopting import adopt, with_seen
 from gatewise.estimators.content import estimator_of
 from gatewise.estimators.declarations import Scale
 from gatewise.estimators.encoding import encode, matches
+from gatewise.estimators.fitting import FittedModel
 from gatewise.estimators.gate_inputs import GateReader
 from gatewise.estimators.inference import UNKNOWN, Errors
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
@@ -189,8 +191,7 @@ def _of_fit(fit: Fit) -> MixtureOfExpertsRegressor:
     estimator = MixtureOfExpertsRegressor(
         mixture.branching, list(mixture.gates), mixture.expert, mixture.family, scale, standardize=False
     )
-    estimator.n_features_in_ = d
-    q = next(iter(fit.measure.experts.values())).shape[mixture.depth]
     unknown = Shares(float("nan"), torch.full((mixture.n_leaves,), torch.nan, dtype=torch.float64))
-    estimator._adopt(fit, GateReader(gate_d != d, None, gate_d, None), q == 1, unknown, Errors(None, UNKNOWN))
+    reader, given = GateReader(gate_d != d, None, gate_d, None), with_seen(estimator, d)
+    adopt(estimator, FittedModel(fit, reader, fit.outputs == 1, unknown, Errors(None, UNKNOWN), given))
     return estimator
