@@ -133,12 +133,12 @@ def equal_at_the_origin(mixture: Mixture) -> bool:
 
     Two leaves that differ in all they do not share are moved there.
     """
-    params = {}
-    for name, spec in mixture.expert.parameters(2).items():
+    expert, params = cast(Expert, mixture.expert.plain()), {}
+    for name, spec in expert.parameters(2).items():
         apart = torch.arange(2 * torch.Size(spec.shape).numel(), dtype=torch.float64).reshape(2, 1, *spec.shape)
         params[name] = apart[:1].expand_as(apart) if f"experts.{name}" in mixture.shared else apart + 1
     one = torch.ones(2, dtype=torch.float64)
-    moved = mixture.expert.rescale(params, Frame(one, one))
+    moved = expert.rescale(params, Frame(one, one))
     tied = [] if moved is None else [moved[1][name] for name in params if f"experts.{name}" in mixture.shared]
     return any(not bool((value[0] == value[1]).all()) for value in tied)
 
