@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gatewise import testing
-from gatewise.core import chart, derivatives, mixture, squares
+from gatewise.core import chart, chart_entries, derivatives, mixture, squares
 from gatewise.core.chart import Chart
 from gatewise.core.experts import EXPERTS, Activation, HiddenUnit, Linear, Polynomial
 from gatewise.core.families import Binomial, FullGaussian, Gaussian, LeafLocal, Poisson, StudentT
@@ -194,14 +194,7 @@ def mean_by_unit(right):
 
 
 def no_ties(right):
-    def columns(self, path, open_, shape):
-        tied, self.mixture = self.mixture, Mixture(self.mixture.gates, self.mixture.branching)
-        try:
-            return right(self, path, open_, shape)
-        finally:
-            self.mixture = tied
-
-    return columns
+    return lambda mixture, path, free: right(Mixture(mixture.gates, mixture.branching), path, free)
 
 
 def raised_tangents(right):
@@ -386,8 +379,8 @@ MUTATIONS = [
         lambda right: lambda self, path: right(self, path).clamp_min(0),
     ),
     (testing.law_fixed, FLAT, Chart, "natural", lambda right: lambda self, free: free @ self.matrix.mT),
-    (testing.law_bounds, FLAT, chart, "_working", lambda right: lambda kind, natural: natural),
-    (testing.law_ties, FLAT, chart._Builder, "_columns", no_ties),
+    (testing.law_bounds, FLAT, chart_entries, "working", lambda right: lambda kind, natural: natural),
+    (testing.law_ties, FLAT, chart_entries, "_columns", no_ties),
     (testing.law_rescale, NESTED, Distance, "rescale", first_argument),
     (testing.law_rescale, FLAT, Gaussian, "rescale_response", first_argument),
     (testing.law_rescale, FLAT, Linear, "rescale", forgets("intercept")),

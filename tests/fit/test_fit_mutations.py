@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gatewise import fused, testing
-from gatewise.core import chart, derivatives
+from gatewise.core import chart_entries, derivatives
 from gatewise.core.families import Gaussian
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture
@@ -110,14 +110,7 @@ def anchors_by_row(right):
 
 
 def no_ties(right):
-    def columns(self, path, open_, shape):
-        tied, self.mixture = self.mixture, Mixture(self.mixture.gates, self.mixture.branching)
-        try:
-            return right(self, path, open_, shape)
-        finally:
-            self.mixture = tied
-
-    return columns
+    return lambda mixture, path, free: right(Mixture(mixture.gates, mixture.branching), path, free)
 
 
 def mean_by_unit(right):
@@ -153,7 +146,7 @@ MUTATIONS = [
     (testing.law_fit_streamed, SOFT, Columns, "_framed", lambda right: lambda self, values: values),
     (testing.law_fit_units, SOFT, Affine, "rescale", without_scale),
     (testing.law_fit_groups, SOFT, derivatives, "by_unit", mean_by_unit),
-    (testing.law_fit_ties, TIED, chart._Builder, "_columns", no_ties),
+    (testing.law_fit_ties, TIED, chart_entries, "_columns", no_ties),
     (testing.law_fit_fixed, SOFT, model, "_units", lambda right: lambda *a: {k: v**0 for k, v in right(*a).items()}),
     (
         testing.law_fit_ridge,

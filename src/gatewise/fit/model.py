@@ -9,9 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core.chart import Chart, from_paths, make_chart, tied
+from gatewise.core.chart import Chart, from_paths, make_chart
 from gatewise.core.mixture import Measure, Mixture, require_continuity, require_density
 from gatewise.core.rows import Columns, Rows
+from gatewise.core.ties import tied
 from gatewise.fit import frames
 from gatewise.fit.floor import scale_floor
 from gatewise.fit.spec import FitSpec
