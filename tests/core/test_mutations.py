@@ -15,7 +15,7 @@ from gatewise.core.gates import GATES, Gate
 from gatewise.core.links import Logits, NormalisedSigmoid, Sigmoid, Softmax
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.scores import Activated, Affine, Cosine, Distance, Quadratic, Score, Tempered
-from gatewise.objective import likelihood, parameterization, squares
+from gatewise.objective import entries, likelihood, parameterization, squares
 from gatewise.objective.parameterization import Parameterization
 from gatewise.objective.rows import Rows
 from gatewise.testing import make_problem
@@ -195,14 +195,7 @@ def mean_by_unit(right):
 
 
 def no_ties(right):
-    def columns(self, path, open_, shape):
-        tied, self.mixture = self.mixture, Mixture(self.mixture.gates, self.mixture.branching)
-        try:
-            return right(self, path, open_, shape)
-        finally:
-            self.mixture = tied
-
-    return columns
+    return lambda mixture, path, free: right(Mixture(mixture.gates, mixture.branching), path, free)
 
 
 def raised_tangents(right):
@@ -387,8 +380,8 @@ MUTATIONS = [
         lambda right: lambda self, path: right(self, path).clamp_min(0),
     ),
     (testing.law_fixed, FLAT, Parameterization, "constrained", lambda right: lambda self, free: free @ self.matrix.mT),
-    (testing.law_bounds, FLAT, parameterization, "_working", lambda right: lambda kind, natural: natural),
-    (testing.law_ties, FLAT, parameterization._Builder, "_columns", no_ties),
+    (testing.law_bounds, FLAT, entries, "working", lambda right: lambda kind, natural: natural),
+    (testing.law_ties, FLAT, entries, "_columns", no_ties),
     (testing.law_rescale, NESTED, Distance, "rescale", first_argument),
     (testing.law_rescale, FLAT, Gaussian, "rescale_response", first_argument),
     (testing.law_rescale, FLAT, Linear, "rescale", forgets("intercept")),

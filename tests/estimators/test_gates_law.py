@@ -18,6 +18,8 @@ CASES = [
     if standardize or d == 3  # the units of the data matter little where nothing is standardised
 ]
 CHECKED = ["Weakly", "Strongly", "Interaction", "Ridge"]
+DISAGREE = "Undecided: the draws disagree (14 derivatives with 6 relations or 13 derivatives with 1 relations)"
+HALVES = {("relu-dense-to-sparse", 1, 2): DISAGREE}  # slopes are tied where their signs agree, and only there
 
 
 def problem(d, n=40):
@@ -47,7 +49,9 @@ def test_a_gate_goes_all_the_way(name, d, depth, standardize, tmp_path):
         model.fit(x, y)
     text = str(model.summary())
     assert f"n = {len(y)}" in text
-    assert text.partition("Theory: ")[2].split(":")[0].split()[0] in CHECKED
+    theory = " ".join(text.partition("Theory: ")[2].split())
+    halves = HALVES.get((name, d, depth))
+    assert theory.startswith(halves) if halves else theory.split(":")[0].split()[0] in CHECKED
     found = model.inference(x, y)
     assert (found.refused is None) == (found.information.covariance.isfinite().all())
     mean = model.predict(x)

@@ -1,6 +1,8 @@
 """A fitted estimator speaks of what was fitted; fitting again leaves nothing of the fit before."""
 
 import pickle
+import warnings
+from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
@@ -9,6 +11,8 @@ import pytest
 from sklearn.base import clone
 
 from gatewise import MixtureOfExpertsRegressor, load_model, save_model
+from gatewise.core.experts import Linear
+from gatewise.estimators.warnings import FitWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -123,3 +127,73 @@ def test_a_refit_that_raises_leaves_the_fit_before(broken):
         model.set_params(**broken).fit(x[:, :1], y)
     model.set_params(**built({}).get_params())
     assert plain(model) == before
+
+
+class OddError(Exception):
+    """Of a part of one's own."""
+
+
+@dataclass(frozen=True)
+class Breaks(Linear):
+    """A linear expert that raises at the given call, if any."""
+
+    calls: list = field(default_factory=list, hash=False, compare=False)
+    at: int = 0
+
+    def __call__(self, params, x):
+        self.calls.append(1)
+        if len(self.calls) == self.at:
+            raise OddError(self.at)
+        return super().__call__(params, x)
+
+
+BROKEN = {  # arguments, what becomes of X and y, the error and its words
+    "X is not finite": ({}, lambda x, y: (np.where(x > 1, np.nan, x), y), ValueError, "NaN"),
+    "X has no rows": ({}, lambda x, y: (x[:0], y[:0]), ValueError, "minimum of 1"),
+    "X and y have other sizes": ({}, lambda x, y: (x, y[1:]), ValueError, "inconsistent numbers"),
+    "y is no count": ({"family": "poisson"}, lambda x, y: (x, y), ValueError, "Poisson|count"),
+    "a part breaks at once": ({"expert": Breaks(at=1)}, lambda x, y: (x, y), OddError, "1"),
+    "a part breaks later": ({"expert": Breaks(at=4)}, lambda x, y: (x, y), OddError, "4"),
+}
+
+
+def unchanged(model, before):
+    """Whether an estimator holds the very objects of before."""
+    after = vars(model)
+    return after.keys() == before.keys() and all(after[name] is value for name, value in before.items())
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_refit_that_raises_changes_nothing(name):
+    arguments, spoil, error, words = BROKEN[name]
+    model = built({}).fit(*drawn(2)).set_params(**arguments)
+    before, values = dict(vars(model)), plain(model.fit_)
+    with pytest.raises(error, match=words):
+        model.fit(*spoil(*drawn(3)))
+    assert unchanged(model, before)
+    assert plain(model.fit_) == values
+
+
+@pytest.mark.parametrize("stage", ["adopting.natural", "fitting.alert", "fitting.theory"])
+def test_nothing_is_set_before_all_of_a_fit_is_known_and_said(monkeypatch, stage):
+    def fail(*_, **__):
+        raise OddError(stage)
+
+    model = built({}).fit(*drawn(2))
+    before = dict(vars(model))
+    monkeypatch.setattr(f"gatewise.estimators.{stage}", fail)
+    monkeypatch.setattr("gatewise.estimators.fitting.ask_theory", lambda *_: True)
+    with pytest.raises(OddError):
+        model.fit(*drawn(3))
+    assert unchanged(model, before)
+
+
+def test_a_warning_that_is_made_an_error_leaves_the_fit_before():
+    x, y = drawn(3)
+    model = built({}).fit(x, y)
+    before = dict(vars(model))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(FitWarning):
+            model.fit(np.c_[x, x[:, 0]], y)
+    assert unchanged(model, before)

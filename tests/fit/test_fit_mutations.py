@@ -18,7 +18,7 @@ from gatewise.core.scores import Affine
 from gatewise.fit import certify, em, frames, model, pipeline
 from gatewise.fit.search import insertion, kinks, starts
 from gatewise.fit.spec import FitSpec
-from gatewise.objective import compiled, likelihood, parameterization
+from gatewise.objective import compiled, entries, likelihood
 from gatewise.objective.rows import Columns, Rows
 from gatewise.testing import fitting_problem
 
@@ -111,14 +111,7 @@ def anchors_by_row(right):
 
 
 def no_ties(right):
-    def columns(self, path, open_, shape):
-        tied, self.mixture = self.mixture, Mixture(self.mixture.gates, self.mixture.branching)
-        try:
-            return right(self, path, open_, shape)
-        finally:
-            self.mixture = tied
-
-    return columns
+    return lambda mixture, path, free: right(Mixture(mixture.gates, mixture.branching), path, free)
 
 
 def mean_by_unit(right):
@@ -154,7 +147,7 @@ MUTATIONS = [
     (testing.law_fit_streamed, SOFT, Columns, "_framed", lambda right: lambda self, values: values),
     (testing.law_fit_units, SOFT, Affine, "rescale", without_scale),
     (testing.law_fit_groups, SOFT, likelihood, "by_unit", mean_by_unit),
-    (testing.law_fit_ties, TIED, parameterization._Builder, "_columns", no_ties),
+    (testing.law_fit_ties, TIED, entries, "_columns", no_ties),
     (testing.law_fit_fixed, SOFT, model, "_units", lambda right: lambda *a: {k: v**0 for k, v in right(*a).items()}),
     (
         testing.law_fit_ridge,

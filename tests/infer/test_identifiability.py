@@ -26,6 +26,7 @@ from gatewise.infer.identifiability import (
     identify_atom,
     leaf_atom,
 )
+from gatewise.infer.identifiability.atoms import points
 from gatewise.infer.identifiability.columns import BLOCK, columns_of, derivatives, free_entries, triangle
 from gatewise.infer.identifiability.leaf import numerator
 from gatewise.infer.identifiability.rank import rank
@@ -365,6 +366,50 @@ def test_a_near_relation_is_undecided():
     assert found.words.startswith("Undecided: of 6 draws of the parameters 0 gave singular values with a clear gap")
     assert identify_atom(nearly(0.0), order=1).verdict is IdentifiabilityVerdict.ridge
     assert identify_atom(nearly(1e-2), order=1).verdict is IdentifiabilityVerdict.weak
+
+
+def two_levels_of_one_input(score):
+    return assess(Mixture((GATES[f"{score}-dense-to-sparse"],) * 2, (2, 2), EXPERTS["constant"]), d=1)
+
+
+@pytest.mark.parametrize("score", ["activation", "tanh", "gelu"])
+def test_smooth_gates_of_one_input_are_decided_at_points_that_reach_far(score):
+    """Near ones leave singular values of all sizes: 1e-7, 3e-8, 1e-9, 1e-10, 5e-13."""
+    found = two_levels_of_one_input(score)
+    assert found.verdict is IdentifiabilityVerdict.interaction
+    assert set(found.nullities) == {1}
+    assert found.equations == ("d2u/dintercept2 = 2 du/dvariance",)
+    assert found.dropped < 1e-14 < 1e-8 < found.kept
+
+
+def test_slopes_behind_two_relus_of_one_input_are_tied_only_where_their_signs_agree():
+    """Both kinks are at zero: scores are lines on one side, or nowhere both at once. No one verdict holds."""
+    found = two_levels_of_one_input("relu")
+    assert found.doubt == "the draws disagree (14 derivatives with 6 relations or 13 derivatives with 1 relations)"
+    atom = leaf_atom((GATES["relu-dense-to-sparse"],) * 2, EXPERTS["constant"], Gaussian(), 1)
+    x, slopes = matrix([-1.0, -0.5, 0.5, 1.0]), [i for i, name in enumerate(atom.names) if "weight" in name]
+    for seed in range(8):
+        theta = atom.draw(generator(seed))
+        free = [free_entries(atom).index(i) for i in slopes]
+        columns = derivatives(atom, theta, x, torch.zeros(4, dtype=torch.float64), 1)[:, free]
+        assert rank(columns).nullity == int(theta[slopes].prod() > 0)
+
+
+def test_points_that_reach_far_have_every_scale():
+    far = points(generator(), 2, 4000, 16.0).abs().amax(0)
+    assert torch.equal(points(generator(), 2, 50), points(generator(), 2, 50, 1.0))
+    assert far.max() > 20
+    assert (far < 1.5).double().mean() > 0.1
+
+
+def test_rows_of_far_points_that_overflow_are_left_out():
+    def steep(x, y, theta):
+        return torch.exp(torch.exp(theta[0] + theta[1] * x[0]))
+
+    atom = Atom(steep, ("height", "slope"), lambda g: matrix(1.0, 2.0), d=1)
+    upper = triangle(atom, [matrix(1.0, 2.0)], 1, 500, generator(), 16.0)
+    assert upper.isfinite().all()
+    assert rank(upper[:, :2]).nullity == 0
 
 
 def test_draws_that_disagree_are_undecided():

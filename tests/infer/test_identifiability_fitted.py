@@ -167,16 +167,25 @@ class Made(Score):
     def __call__(self, params, x):
         scale = torch.arange(1.0, 6.0, dtype=x.dtype)[:, None]
         if x.shape[-2] != 5:
-            raise FAULTS.get(self.fault, RuntimeError)(self.fault)
+            raise RAISED.get(self.fault, RuntimeError)(self.fault)
         return params["push"] @ (x / scale) + params["level"][..., None]
 
 
+class OddError(Exception):
+    """Of no kind that Python has."""
+
+    def __str__(self):
+        return {"odd": "odd", "mute": None}[self.args[0]]
+
+
 FAULTS = {
+    "odd": OddError,
     "assert": AssertionError,
     "index": IndexError,
     "divide": ZeroDivisionError,
     "linalg": torch.linalg.LinAlgError,
 }
+RAISED = {**FAULTS, "mute": OddError, "stop": KeyboardInterrupt}
 
 
 @dataclass(frozen=True)
@@ -217,7 +226,29 @@ def test_what_no_number_of_features_suits_is_said_in_words(fault):
     assert fault in found.words
 
 
-@pytest.mark.parametrize("part", [Made(), Made("assert"), Once()], ids=["size", "assert", "once"])
+def test_what_is_raised_is_logged_and_told_whatever_its_text(caplog):
+    with caplog.expand_nodes("WARNING", "gatewise"):
+        for fault, said in (("odd", "OddError: odd"), ("mute", "OddError: <exception str() failed>")):
+            words = advise(Mixture((Gate(Made(fault)),), (2,)), "ml", "fixed", MixtureInputs(4)).words
+            assert words.startswith("not checked: the check raised ")
+            assert words.endswith(said)
+            assert words.partition(": ")[2] in caplog.text
+
+
+def test_a_stop_by_hand_is_no_advice():
+    with pytest.raises(KeyboardInterrupt):
+        advise(Mixture((Gate(Made("stop")),), (2,)), "ml", "fixed", MixtureInputs(4))
+
+
+def test_what_a_part_raises_in_the_fit_itself_reaches_the_user():
+    x, y = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)).numpy(), np.arange(60.0)
+    with pytest.raises(OddError) as found:
+        MixtureOfExpertsRegressor(2, Gate(Made("odd")), n_init=1, standardize=False).fit(x, y)
+    assert found.value.args == ("odd",)
+    assert found.value.__cause__ is None
+
+
+@pytest.mark.parametrize("part", [Made(), Made("assert"), Made("odd"), Once()], ids=["size", "assert", "odd", "once"])
 def test_advice_never_fails_a_fit(part):
     rng = np.random.default_rng(1)
     x = rng.normal(size=(120, 5))

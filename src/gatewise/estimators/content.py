@@ -13,7 +13,9 @@ from torch import Tensor
 from gatewise.core.codec import build, decode, short
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.estimators import options
+from gatewise.estimators.adopting import adopt, with_seen
 from gatewise.estimators.arguments import DataSizes, require, unfitted
+from gatewise.estimators.fitting import FittedModel
 from gatewise.estimators.gate_inputs import GateReader
 from gatewise.estimators.inference import ReportedErrors
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
@@ -91,11 +93,10 @@ def estimator_of(given: Any) -> MixtureOfExpertsRegressor:
     estimator = unfitted(_decoded(content.params), mixture, measure, data.feature_names_in, sizes)
     spec = _spec(result.spec, estimator, mixture, sizes, data.one_dimensional_y)
     fit = _fit(result, mixture, spec, measure)
-    estimator.n_features_in_ = data.n_features_in
-    if data.feature_names_in is not None:
-        estimator.feature_names_in_ = np.array(data.feature_names_in, dtype=object)
     errors = _errors(result.standard_errors, measure)
-    estimator._adopt(fit, reader, data.one_dimensional_y, _shares(data.responsibilities, mixture), errors)
+    names = None if data.feature_names_in is None else np.array(data.feature_names_in, dtype=object)
+    given, taken = with_seen(estimator, data.n_features_in, names), _shares(data.responsibilities, mixture)
+    adopt(estimator, FittedModel(fit, reader, data.one_dimensional_y, taken, errors, given))
     return estimator
 
 

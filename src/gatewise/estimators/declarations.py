@@ -33,6 +33,9 @@ Start: TypeAlias = Any  # a fitted estimator, a Fit, a Measure, or an array-like
 Verbose: TypeAlias = bool | int | Callable[[str, int, int], object]
 
 if TYPE_CHECKING:
+    from gatewise.estimators.gate_inputs import GateReader
+    from gatewise.estimators.inference import ReportedErrors
+    from gatewise.infer.predict import Shares
 
     class BaseEstimator:
         """What is used of scikit-learn's class."""
@@ -82,6 +85,12 @@ class Declared(BaseEstimator):
     device: Literal["cpu"] | None
     verbose: Verbose
     warm_start: bool
+
+    _given: Any  # these are read by methods of a fitted model: see FittedModel
+    _reader: GateReader
+    _flat: bool
+    _shares: Shares
+    _errors: ReportedErrors
 
     coef_: Array
     intercept_: Array

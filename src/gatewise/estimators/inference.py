@@ -19,6 +19,7 @@ from gatewise.estimators.arrow import labels_of
 from gatewise.estimators.declarations import Data
 from gatewise.estimators.gate_inputs import gates_read_rows
 from gatewise.estimators.inputs import read_inputs, read_training, read_weights
+from gatewise.estimators.predictions import columns_of
 from gatewise.estimators.tables import column_of, group_labels, of_training
 from gatewise.estimators.values import labels, plain
 from gatewise.fit.result import Fit
@@ -181,7 +182,7 @@ class Inference:
         return _ends(gate_band(self.information, *self._columns(X, gate_X), level=level))
 
     def _columns(self, X: Data, gate_X: Data) -> tuple[Columns, Columns]:
-        return self.estimator._columns(X, gate_X)
+        return columns_of(self.estimator, X, gate_X)
 
 
 def _ends(band: Band) -> np.ndarray:

@@ -32,6 +32,7 @@ from gatewise.estimators.declarations import (
     Verbose,
 )
 from gatewise.estimators.options import seed_of
+from gatewise.estimators.predictions import evaluate, response_of
 from gatewise.estimators.tables import by_name, column_of
 from gatewise.estimators.values import plain
 from gatewise.fit.arguments import numbers
@@ -199,7 +200,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         gate_X : array-like (n, g)
             When fit was given it.
         """
-        return self._shaped(self._evaluate(regression, 2, X, gate_X))
+        return self._shaped(evaluate(self, regression, 2, X, gate_X))
 
     @standard_torch()
     def predict_quantile(self, X: Data, q: Number, gate_X: Data = None) -> np.ndarray:
@@ -221,7 +222,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         if levels.ndim > 1 or not levels.size:
             raise ValueError(f"q has shape {levels.shape}: give a probability or a list of them")
         tensor = torch.from_numpy(np.atleast_1d(levels).copy())
-        found = self._evaluate(partial(quantiles, levels=tensor), 4 * len(tensor), X, gate_X)
+        found = evaluate(self, partial(quantiles, levels=tensor), 4 * len(tensor), X, gate_X)
         shaped = self._shaped(np.moveaxis(found, 1, 2))
         return shaped if levels.ndim else shaped[..., 0]
 
@@ -235,7 +236,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
             Lower and upper ends. They are quantiles of the whole mixture, not of its most probable expert; the
             uncertainty of the estimates is not in them.
         """
-        found = self._evaluate(partial(interval, level=level), 8, X, gate_X)
+        found = evaluate(self, partial(interval, level=level), 8, X, gate_X)
         return self._shaped(np.moveaxis(found, 1, 2))
 
     @standard_torch()
@@ -252,7 +253,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         generator = torch.Generator()
         seed = seed_of(random_state)
         generator.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]) >> 1)
-        drawn = self._evaluate(lambda m, g, x, gate_x: sample(m, g, x, gate_x, generator)[0], 4, X, gate_X)
+        drawn = evaluate(self, lambda m, g, x, gate_x: sample(m, g, x, gate_x, generator)[0], 4, X, gate_X)
         return self._shaped(drawn)
 
     @standard_torch()
@@ -270,7 +271,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         check_is_fitted(self, "fit_")
         weight = plain("sample_weight", column_of(X, sample_weight))
         X, y, gate_X = by_name(self, X, y, gate_X)
-        response = self._response(y)
+        response = response_of(self, y)
         seen = self.mixture_.family.observed(response.read(0, response.shape[0]))
         return r2_score(seen.T.numpy(), self.predict(X, gate_X=gate_X), sample_weight=weight)
 

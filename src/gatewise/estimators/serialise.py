@@ -14,8 +14,10 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from gatewise.core.codec import DTYPES, encode, map_leaves, matches
+from gatewise.estimators.adopting import adopt, with_seen
 from gatewise.estimators.content import SCALARS, estimator_of
 from gatewise.estimators.declarations import Scale
+from gatewise.estimators.fitting import FittedModel
 from gatewise.estimators.gate_inputs import GateReader
 from gatewise.estimators.inference import UNKNOWN, ReportedErrors
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
@@ -134,7 +136,7 @@ def _checksum(content: Any) -> str:
 def _native(value: Any) -> Any:
     """Return a tensor for an array, and a number of Python for one of numpy."""
     if isinstance(value, np.ndarray):
-        return torch.as_tensor(value.copy() if value.dtype.name in DTYPES else value.astype(np.float64))
+        return torch.from_numpy(value.copy() if value.dtype.name in DTYPES else value.astype(np.float64))
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -194,8 +196,7 @@ def _of_fit(fit: Fit) -> MixtureOfExpertsRegressor:
     estimator = MixtureOfExpertsRegressor(
         mixture.branching, list(mixture.gates), mixture.expert, mixture.family, scale, standardize=False
     )
-    estimator.n_features_in_ = d
-    q = next(iter(fit.measure.experts.values())).shape[mixture.depth]
     unknown = Shares(float("nan"), torch.full((mixture.n_leaves,), torch.nan, dtype=torch.float64))
-    estimator._adopt(fit, GateReader(gate_d != d, None, gate_d, None), q == 1, unknown, ReportedErrors(None, UNKNOWN))
+    reader, given = GateReader(gate_d != d, None, gate_d, None), with_seen(estimator, d)
+    adopt(estimator, FittedModel(fit, reader, fit.outputs == 1, unknown, ReportedErrors(None, UNKNOWN), given))
     return estimator

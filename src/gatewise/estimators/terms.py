@@ -47,7 +47,7 @@ class SummaryTerms:
     def __init__(self, fit: Fit, errors: ReportedErrors, inputs: Sequence[str], gate_inputs: Sequence[str]) -> None:
         self.fit, self.inputs, self.gate_inputs = fit, inputs, gate_inputs
         self.values = fit.measure.paths()
-        self.q = next(iter(fit.measure.experts.values())).shape[fit.mixture.depth]
+        self.q = fit.outputs
         self.specs = specifications(fit.mixture, len(inputs), len(gate_inputs), self.q)
         self.errors = errors.values or {}
         self.words = {**words_of((("not unique", errors.directions),)), **words_of(said(fit.certificate))}

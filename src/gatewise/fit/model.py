@@ -13,8 +13,9 @@ from gatewise.core.mixture import Measure, Mixture, require_continuity, require_
 from gatewise.fit import frames
 from gatewise.fit.floor import scale_floor
 from gatewise.fit.spec import FitSpec
-from gatewise.objective.parameterization import Parameterization, from_paths, make_parameterization, tied
+from gatewise.objective.parameterization import Parameterization, from_paths, make_parameterization
 from gatewise.objective.rows import READ, Columns, Rows
+from gatewise.objective.ties import tied
 
 DEPENDENT = 1e-7  # share of a standardised column's length that others leave unexplained when it depends on them
 

@@ -186,6 +186,11 @@ class Fit(NamedTuple):
     floor: str = ""
 
     @property
+    def outputs(self) -> int:
+        """Number of outputs of the experts."""
+        return next(iter(self.measure.experts.values())).shape[self.mixture.depth]
+
+    @property
     def df(self) -> int:
         """Degrees of freedom: the identified rank, and one for the residual variance of least squares."""
         return self.certificate.rank + (self.sse is not None)

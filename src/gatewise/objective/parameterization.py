@@ -7,21 +7,23 @@ values (elementwise: exp, 1/x). Local coordinates of `derivatives` are picked fr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import inf, prod
+from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.predictors import Parameter
+from gatewise.objective.entries import IDENTITY as IDENTITY
+from gatewise.objective.entries import KINDS as KINDS
+from gatewise.objective.entries import LOG as LOG
+from gatewise.objective.entries import RECIPROCAL as RECIPROCAL
+from gatewise.objective.entries import Entries, Limits, Wanted, entries, where_kind
 
-IDENTITY, LOG, RECIPROCAL = 0, 1, 2
-Limits = Mapping[str, tuple[float | Tensor, float | Tensor]]
 Specs = Mapping[str, tuple[Parameter, tuple[int, ...]]]
 
-NEAR = 1e-9  # share of a limit by which a fixed value may be beyond it
-KINDS = {"identity": IDENTITY, "log": LOG, "reciprocal": RECIPROCAL}
+JOINED = ("offset", "kind", "lower", "upper")  # of the entries of all parameters, one after the other
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +126,7 @@ class Parameterization:
             for v, s in zip(measure_paths, self.shapes.values(), strict=True)
         ]
         natural = torch.cat(flat, -1)
-        working = _where(self.kind, natural, torch.log(natural.clamp_min(1e-300)), 1.0 / natural)
+        working = where_kind(self.kind, natural, torch.log(natural.clamp_min(1e-300)), 1.0 / natural)
         working = self._gauged(working)
         weights = self.matrix / (self.matrix * self.matrix).sum(0)
         return (working - self.offset) @ weights
@@ -168,11 +170,7 @@ class Parameterization:
         """Return first and second derivative of the natural values in their working coordinates."""
         one, zero = torch.ones_like(natural), torch.zeros_like(natural)
         square = natural * natural
-        return _where(self.kind, one, natural, -square), _where(self.kind, zero, natural, 2 * square * natural)
-
-
-def _where(kind: Tensor, identity: Tensor, log: Tensor, reciprocal: Tensor) -> Tensor:
-    return torch.where(kind == IDENTITY, identity, torch.where(kind == LOG, log, reciprocal))
+        return where_kind(self.kind, one, natural, -square), where_kind(self.kind, zero, natural, 2 * square * natural)
 
 
 def from_paths(tensors: Mapping[str, Tensor], depth: int) -> Measure:
@@ -235,196 +233,29 @@ def make_parameterization(
             raise ValueError(f"{path!r} is not a parameter of this mixture: the paths are {', '.join(specs)}")
     if gauge not in ("fixed", "none"):
         raise ValueError(f"gauge={gauge!r}: choose 'fixed' or 'none'")
-    builder = _Builder(mixture, bounds or {}, fixed or {}, gauge)
-    for path, (spec, shape) in specs.items():
-        builder.add(path, spec, shape)
-    return builder.parameterization(specs, d, gate_d, q)
-
-
-def tied(
-    parameterization: Parameterization, ties: Sequence[tuple[str, ...]], units: Mapping[str, Tensor]
-) -> Parameterization:
-    """Return the parameterization in which the numbers of each tie are one coordinate, that of the first.
-
-    Parameters
-    ----------
-    parameterization : Chart
-    ties : tuples of names of free coordinates
-    units : mapping path -> Tensor of the path's shape
-        What one unit of the data is in working units: natural values are equal in the units of the data.
-
-    Raises
-    ------
-    ValueError
-        For a name that is not estimated, one in two ties, and numbers of different kinds.
-    """
-    names = [name for tie in ties for name in tie]
-    for name in names:
-        if name not in parameterization.names:
-            raise ValueError(
-                f"ties has {name!r}, which is not estimated: the names are {', '.join(parameterization.names)}"
-            )
-        if names.count(name) > 1:
-            raise ValueError(f"ties has {name!r} twice: give each number in one tie")
-    one = torch.ones((), dtype=torch.float64)
-    unit = torch.cat(
-        [units.get(path, one).expand(shape).reshape(-1) for path, shape in parameterization.shapes.items()]
-    )
-    matrix, offset, lower, upper = (
-        t.clone()
-        for t in (parameterization.matrix, parameterization.offset, parameterization.lower, parameterization.upper)
-    )
-    for first, *others in ([parameterization.names.index(name) for name in tie] for tie in ties):
-        entry = int(matrix[:, first].argmax())
-        for other in others:
-            rows = matrix[:, other].nonzero()[:, 0]
-            if bool((parameterization.kind[rows] != parameterization.kind[entry]).any()):
-                pair = f"{parameterization.names[first]} and {parameterization.names[other]}"
-                raise ValueError(f"{pair} are of different kinds: no tie")
-            ratio = unit[rows[0]] / unit[entry]
-            shift = torch.log(ratio) if int(parameterization.kind[entry]) == LOG else torch.zeros_like(one)
-            factor = ratio if int(parameterization.kind[entry]) == IDENTITY else one
-            matrix[:, first] += matrix[:, other] * factor
-            offset[rows] += shift
-            lower[first] = torch.maximum(lower[first], (parameterization.lower[other] - shift) / factor)
-            upper[first] = torch.minimum(upper[first], (parameterization.upper[other] - shift) / factor)
-    dropped = {name for tie in ties for name in tie[1:]}
-    kept = [i for i, name in enumerate(parameterization.names) if name not in dropped]
-    return replace(
-        parameterization,
-        matrix=matrix[:, kept],
-        offset=offset,
-        lower=lower[kept],
-        upper=upper[kept],
-        names=tuple(parameterization.names[i] for i in kept),
+    wanted = Wanted(bounds or {}, fixed or {}, gauge)
+    parts = {path: entries(mixture, path, spec, shape, wanted) for path, (spec, shape) in specs.items()}
+    joined = {name: torch.cat([getattr(part, name) for part in parts.values()]) for name in JOINED}
+    return Parameterization(
+        mixture,
+        {path: shape for path, (_, shape) in specs.items()},
+        _matrix(list(parts.values())),
+        **joined,
+        local=_local_index(mixture, specs, d, gate_d, q),
+        names=tuple(name for part in parts.values() for name in part.names),
+        held=tuple(path for path, part in parts.items() if part.held),
+        ends={path: (one.at_least, one.at_most) for path, (one, _) in specs.items() if one.at_least or one.at_most},
     )
 
 
-class _Builder:
-    """Collects the columns of the affine map, path by path."""
-
-    def __init__(self, mixture: Mixture, bounds: Limits, fixed: Mapping[str, Tensor], gauge: str) -> None:
-        self.mixture, self.bounds, self.fixed, self.gauge = mixture, bounds, fixed, gauge
-        self.column: list[Tensor] = []  # free column of each entry, -1 when held
-        self.offset: list[Tensor] = []
-        self.kind: list[Tensor] = []
-        self.lower: list[Tensor] = []
-        self.upper: list[Tensor] = []
-        self.names: list[str] = []
-        self.held: list[str] = []
-
-    def add(self, path: str, spec: Parameter, shape: tuple[int, ...]) -> None:
-        kinds = (spec.transform,) * prod(spec.shape) if isinstance(spec.transform, str) else spec.transform
-        repeats = prod(shape) // max(len(kinds), 1)
-        kind = torch.tensor([KINDS[k] for k in kinds] * repeats, dtype=torch.long).reshape(shape)
-        value = torch.full(shape, float(spec.initial), dtype=torch.float64)
-        open_ = torch.full(shape, spec.free, dtype=torch.bool)
-        given = self._given(path, shape)
-        known = ~torch.isnan(given)
-        room, _, name = path.rpartition(".")
-        if spec.only is not None:
-            leaf = self.mixture.depth - 1
-            without = [branch for branch in range(shape[leaf]) if branch not in spec.only]
-            open_.index_fill_(leaf, torch.tensor(without, dtype=torch.long), False)
-        if room.startswith("gates."):
-            level = int(room.split(".")[1])
-            gate = self.mixture.gates[level]
-            if name in gate.translation() and spec.per == "branch":
-                # the last branch is the reference, unless a branch of the same node is fixed: then that one is
-                last = open_.narrow(level, shape[level] - 1, 1)
-                last &= known.any(level, keepdim=True)
-            if self.mixture.branching[level] == 1 and gate.link.normalised:
-                open_.fill_(False)  # one branch has the weight one: there is no gate to estimate
-            elif name in gate.held() and self.gauge == "fixed":
-                open_.fill_(False)
-                if not bool(known.all()):  # else it is held by what was given, not by the gauge
-                    self.held.append(path)
-        value = torch.where(known, given, value)
-        open_ = open_ & ~known
-        least, most = (torch.tensor(limit, dtype=torch.float64) for limit in spec.bounds)
-        given_low, given_high = self.bounds.get(path, spec.bounds)
-        low = torch.maximum(torch.as_tensor(given_low, dtype=torch.float64).expand(shape), least)
-        high = torch.minimum(torch.as_tensor(given_high, dtype=torch.float64).expand(shape), most)
-        beyond = known & ((value < least - NEAR * least.abs()) | (value > most + NEAR * most.abs()))
-        if bool(beyond.any()):
-            wrong = float(value[beyond][0])
-            why = f": {spec.at_least}" if spec.at_least and wrong < spec.bounds[0] else ""
-            raise ValueError(f"fixed {path} has the value {wrong:g}: its range is {least:g} to {most:g}{why}")
-        if bool((low > high).any()):
-            raise ValueError(f"bounds of {path}: a lower limit is above the upper one")
-        ends = torch.stack([_working(kind, low), _working(kind, high)])
-        column = self._columns(path, open_, shape)
-        self.column.append(column.flatten())
-        self.offset.append(torch.where(open_, 0.0, _working(kind, value)).flatten())
-        self.kind.append(kind.flatten())
-        new = torch.zeros(len(self.names), dtype=torch.float64)
-        first = len(self.names) - len(self._fresh)
-        box = torch.stack([torch.full_like(new, -inf), torch.full_like(new, inf)])
-        picked = column.flatten() >= 0
-        box[0, column.flatten()[picked]] = ends.amin(0).flatten()[picked]
-        box[1, column.flatten()[picked]] = ends.amax(0).flatten()[picked]
-        self.lower.append(box[0, first:])
-        self.upper.append(box[1, first:])
-
-    def _given(self, path: str, shape: tuple[int, ...]) -> Tensor:
-        """Return the fixed values of a path, NaN where free; leaves that share a value are fixed together."""
-        missing = torch.full(shape, torch.nan, dtype=torch.float64)
-        if path not in self.fixed:
-            return missing
-        given = torch.as_tensor(self.fixed[path], dtype=torch.float64).expand(shape)
-        if path not in self.mixture.shared:
-            return given
-        leaves = given.reshape((-1, *shape[self.mixture.depth :]))
-        low, high = torch.where(leaves.isnan(), inf, leaves).amin(0), torch.where(leaves.isnan(), -inf, leaves).amax(0)
-        if bool((low < high).any()):
-            raise ValueError(f"fixed {path} has different values, but all experts share it: give one value")
-        return torch.where(low.isfinite(), low, torch.nan).expand(shape)
-
-    def _columns(self, path: str, open_: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Number the free entries of one path; shared paths have one number for all leaves."""
-        column = torch.full(shape, -1, dtype=torch.long)
-        self._fresh: list[str] = []
-        depth = self.mixture.depth
-        if path in self.mixture.shared:
-            tail = shape[depth:]
-            free = open_.reshape((-1, *tail)).all(0)
-            numbers = torch.full(tail, -1, dtype=torch.long)
-            for index in free.nonzero().tolist():
-                numbers[tuple(index)] = self._name(path, index)
-            return numbers.expand(shape).clone()
-        for index in open_.nonzero().tolist():
-            column[tuple(index)] = self._name(path, index)
-        return column
-
-    def _name(self, path: str, index: list[int]) -> int:
-        label = f"{path}[{','.join(map(str, index))}]" if index else path
-        self.names.append(label)
-        self._fresh.append(label)
-        return len(self.names) - 1
-
-    def parameterization(self, specs: Specs, d: int, gate_d: int, q: int) -> Parameterization:
-        column = torch.cat(self.column)
-        matrix = torch.zeros(len(column), len(self.names), dtype=torch.float64)
-        used = (column >= 0).nonzero()[:, 0]
-        matrix[used, column[used]] = 1.0
-        shapes = {path: shape for path, (_, shape) in specs.items()}
-        return Parameterization(
-            self.mixture,
-            shapes,
-            matrix,
-            torch.cat(self.offset),
-            torch.cat(self.kind),
-            torch.cat(self.lower),
-            torch.cat(self.upper),
-            _local_index(self.mixture, specs, d, gate_d, q),
-            tuple(self.names),
-            tuple(self.held),
-            {path: (one.at_least, one.at_most) for path, (one, _) in specs.items() if one.at_least or one.at_most},
-        )
-
-
-def _working(kind: Tensor, natural: Tensor) -> Tensor:
-    return _where(kind, natural, torch.log(natural.clamp_min(0.0)), 1.0 / natural)
+def _matrix(parts: Sequence[Entries]) -> Tensor:
+    """Return the matrix ``(F, P)`` from the free coordinates of all parameters to their entries."""
+    sizes = [len(part.names) for part in parts]
+    column = torch.cat([torch.where(p.column >= 0, p.column + sum(sizes[:i]), -1) for i, p in enumerate(parts)])
+    matrix = torch.zeros(len(column), sum(sizes), dtype=torch.float64)
+    used = (column >= 0).nonzero()[:, 0]
+    matrix[used, column[used]] = 1.0
+    return matrix
 
 
 def _local_index(mixture: Mixture, specs: Specs, d: int, gate_d: int, q: int) -> Tensor:

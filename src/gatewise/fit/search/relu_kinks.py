@@ -18,7 +18,7 @@ from gatewise.core.predictors import Derivatives, Predictor
 from gatewise.fit.problem import Problem, box_of, evaluate, newton_polish
 from gatewise.objective.likelihood import one_node_dimension
 from gatewise.objective.parameterization import Parameterization
-from gatewise.objective.rows import Block
+from gatewise.objective.rows import READ, Block
 
 NEAR = 1e-5  # size of the affine map at a row that lies on its hinge
 ROUNDS = 4
@@ -121,7 +121,7 @@ def _near(problem: Problem, point: Tensor) -> Hinges:
     parameterization = problem.parameterization
     natural = parameterization.constrained(point[None])
     gradients, values, names = [point.new_zeros(0, parameterization.size)], [point.new_zeros(0)], []
-    for block in problem.rows.blocks(65536):
+    for block in problem.rows.blocks(READ):
         for name, at, extra, local in _affine_maps(parameterization, point[None], block):
             value = local.value[0]
             owners, children, n = value.shape

@@ -160,7 +160,7 @@ def _in_data_units(
 def _blank(fit: Fit, rows: Rows, kind: str) -> Information:
     """Return everything but the covariance."""
     paths = fit.measure.paths()
-    q = next(iter(fit.measure.experts.values())).shape[fit.mixture.depth]
+    q = fit.outputs
     specs = specifications(fit.mixture, rows.x.shape[1], rows.gate_x.shape[1], q)
     names, transform = [], []
     for path, (spec, shape) in specs.items():

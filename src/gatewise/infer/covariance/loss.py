@@ -64,7 +64,7 @@ def loss_of(fit: Fit) -> Criterion:
 
 def residual_degrees(fit: Fit) -> float:
     """Return ``n q - rank``: the numbers that are left over for the residual variance of least squares."""
-    outputs = next(iter(fit.measure.experts.values())).shape[fit.mixture.depth]
+    outputs = fit.outputs
     return fit.n * outputs - fit.certificate.rank
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from traceback import format_exception_only
 from typing import NamedTuple
 
 from gatewise.core.mixture import Mixture
 from gatewise.infer.identifiability.compose import FEATURES, ORDER, assess
 from gatewise.infer.identifiability.verdict import IdentifiabilityVerdict
 
-# What parts of one's own may raise where they are used in ways that a fit does not need: with fewer inputs, second
-# derivatives by torch, draws of a response. The words say what was raised.
-FAULTS: tuple[type[Exception], ...] = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError)
-FAULTS += (TypeError, ValueError, MemoryError, OSError, Warning)
+logger = logging.getLogger("gatewise")
 
 
 class Advice(NamedTuple):
@@ -60,6 +59,10 @@ def advise(
     The check takes few inputs and outputs, so that its cost does not grow with the data; where a part of one's own
     works for the inputs of the data alone, it takes these.
 
+    Parts of one's own are used here in ways that a fit does not need: with fewer inputs, second derivatives by torch,
+    draws of a response. Whatever they raise then is said in the words and, unless it is a ValueError, which says that
+    there is nothing to check, in a message of the logger ``gatewise``.
+
     Parameters
     ----------
     mixture, estimator, gauge, outputs, held, order
@@ -71,12 +74,21 @@ def advise(
     for seen in dict.fromkeys((inputs.few, inputs)):
         try:
             found = assess(mixture, estimator, gauge, outputs, seen.gates, d=seen.d, held=held, order=order)
-        except FAULTS as fault:
+        except Exception as fault:  # noqa: BLE001 - the one place where anything may be caught: the fit is done
             cause = cause or fault
         else:
             return Advice(found.verdict, f"{found.words}{_checked(seen, inputs)}")
-    kind = "" if isinstance(cause, ValueError) else f"{type(cause).__name__}: "
-    return Advice(IdentifiabilityVerdict.undecided, f"not checked: {kind}{cause}")
+    return Advice(IdentifiabilityVerdict.undecided, f"not checked: {_said(cause)}")
+
+
+def _said(cause: Exception | None) -> str:
+    """Return what was raised, in words."""
+    text = "".join(format_exception_only(cause)).strip()
+    if isinstance(cause, ValueError):
+        return text.removeprefix("ValueError: ")
+    text = f"the check raised {text}"
+    logger.warning("identifiability was not checked: %s", text)
+    return text
 
 
 def _checked(seen: MixtureInputs, inputs: MixtureInputs) -> str:

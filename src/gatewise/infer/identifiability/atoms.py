@@ -16,9 +16,13 @@ def normal_response(generator: torch.Generator, n: int) -> Tensor:
     return 2.0 * torch.randn(n, generator=generator, dtype=torch.float64)
 
 
-def points(generator: torch.Generator, d: int, n: int) -> Tensor:
-    """Draw inputs ``(d, n)``, uniform on ``[-1.5, 1.5]^d``."""
-    return 3.0 * torch.rand(d, n, generator=generator, dtype=torch.float64) - 1.5
+def points(generator: torch.Generator, d: int, n: int, reach: float = 1.0) -> Tensor:
+    """Draw inputs ``(d, n)``, uniform on ``[-1.5, 1.5]^d``, each moved out by a factor from 1 to `reach`.
+
+    The logarithm of the factor is uniform, so that every scale has its share of the points.
+    """
+    near = 3.0 * torch.rand(d, n, generator=generator, dtype=torch.float64) - 1.5
+    return near if reach == 1.0 else near * reach ** torch.rand(n, generator=generator, dtype=torch.float64)
 
 
 class Atom(NamedTuple):

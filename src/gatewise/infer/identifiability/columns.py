@@ -11,6 +11,7 @@ from torch import Tensor
 from gatewise.infer.identifiability.atoms import Atom, Function, points
 
 BLOCK = 4096  # rows whose derivatives are held at once
+TINIEST, LARGEST = 1e-200, 1e200  # norms of rows in between are free of underflow and overflow
 
 Curve = Callable[[Tensor], Tensor]  # (p,) -> (n,)
 
@@ -138,12 +139,14 @@ def _directions(value: Tensor, entries: Tensor) -> list[Tensor]:
     return [torch.zeros_like(value) if column is None else column for column in columns]
 
 
-def triangle(atom: Atom, thetas: Sequence[Tensor], order: int, n: int, generator: torch.Generator) -> Tensor:
+def triangle(
+    atom: Atom, thetas: Sequence[Tensor], order: int, n: int, generator: torch.Generator, reach: float = 1.0
+) -> Tensor:
     """Return R of the QR factorisation of all columns at n random points, block by block of rows.
 
-    Columns are the derivatives of all atoms, then the atoms themselves. Points are uniform on ``[-1.5, 1.5]^d``,
-    responses as the atom says. R has the same norms, singular values and null vectors as the columns, to rounding; a
-    matrix of products would square the condition.
+    Columns are the derivatives of all atoms, then the atoms themselves. Points are those of `points`, responses as the
+    atom says. R has the same norms, singular values and null vectors as the columns, to rounding; a matrix of products
+    would square the condition.
 
     Raises
     ------
@@ -153,11 +156,13 @@ def triangle(atom: Atom, thetas: Sequence[Tensor], order: int, n: int, generator
     upper: Tensor | None = None
     for start in range(0, n, BLOCK):
         rows = min(BLOCK, n - start)
-        x = points(generator, atom.d, rows)
+        x = points(generator, atom.d, rows, reach)
         y = atom.response(generator, rows)
         values = torch.stack([atom.function(x, y, theta) for theta in thetas], -1)
         block = torch.cat([*(derivatives(atom, theta, x, y, order) for theta in thetas), values], -1)
-        if not bool(block.isfinite().all()):
+        if reach != 1.0:
+            block = _alike(block)
+        elif not bool(block.isfinite().all()):
             bad = int((~block.isfinite().all(0)).nonzero()[0])
             name = [*(one.label for one in columns_of(atom, order, len(thetas))), *("u" for _ in thetas)][bad]
             raise ValueError(f"{name} is not finite at some point: write the function so that its derivatives exist")
@@ -165,3 +170,14 @@ def triangle(atom: Atom, thetas: Sequence[Tensor], order: int, n: int, generator
         upper = torch.linalg.qr(stacked, "r").R
     assert upper is not None
     return upper
+
+
+def _alike(block: Tensor) -> Tensor:
+    """Return the rows scaled to unit norm, without those that overflow or vanish.
+
+    A relation between functions holds after a division by any function. So points at which an exponential is large do
+    not drown the others.
+    """
+    size = torch.linalg.vector_norm(block, dim=1)
+    seen = (size > TINIEST) & (size < LARGEST)
+    return block[seen] / size[seen, None]

@@ -17,7 +17,7 @@ STEP = 1e-3  # relative change of a parameter that shows whether an atom depends
 
 
 class DrawPlan(NamedTuple):
-    """What is drawn and tested: the atom, how often, at which order, at how many points."""
+    """What is drawn and tested: the atom, how often, at which order, at how many points, how far out these reach."""
 
     atom: Atom
     order: int
@@ -27,6 +27,7 @@ class DrawPlan(NamedTuple):
     draws: int
     samples: int
     rows: int
+    reach: float = 1.0
 
     @property
     def every(self) -> list[Derivative]:
@@ -107,7 +108,7 @@ def draw_of(plan: DrawPlan, t: int, s: int) -> Draw:
     """Make one draw: parameters number t, points number s."""
     atom, columns = plan.atom, plan.columns
     thetas = _thetas(plan, _generator(plan.seed, 0, t))
-    raw = triangle(atom, thetas, plan.order, plan.rows, _generator(plan.seed, 1, t, s))
+    raw = triangle(atom, thetas, plan.order, plan.rows, _generator(plan.seed, 1, t, s), plan.reach)
     upper, values = _with_shared(plan, raw[:, : -plan.atoms]), raw[:, -plan.atoms :]
     first = [c for c, derivative in enumerate(columns) if derivative.first]
     found = rank(upper)

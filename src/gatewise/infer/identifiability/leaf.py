@@ -2,94 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
-from math import isfinite, prod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import torch
-from numpy import ndindex
 from torch import Tensor
 
 from gatewise.core.experts import Expert
 from gatewise.core.families import Family
 from gatewise.core.gates import Gate
-from gatewise.core.predictors import Parameter, Params
+from gatewise.core.predictors import Params
 from gatewise.infer.identifiability.atoms import Atom, normal_response, points
+from gatewise.infer.identifiability.slots import BIAS, EXPERT, FAMILY, Slot, drawn, given_value, slots
 
-SPREAD = 0.7  # standard deviation of drawn parameters
 TRIES = 50  # draws of an expert whose kink must lie among the points
-FARTHEST = 1.1  # draws are cut here, so that centers and kinks lie among the points
-INNER = 0.3  # added to the vectors of inner gates
-VARIANCE, TEMPERATURE = 0.8, 1.3
-EXPERT, FAMILY = -1, -2  # parts of an atom besides the levels of its gates
-BIAS = {None: 0.3, 1: 0.4, 2: 0.3}  # by regime
 
 
-@dataclass(frozen=True)
-class LeafParameter:
-    """One named parameter of a core object inside theta."""
+@dataclass(frozen=True, eq=False)
+class LeafAtom:
+    """One leaf of a mixture: the parts on its path, its inputs, and where their parameters stand in theta.
 
-    part: int  # level of a gate, EXPERT or FAMILY
-    key: str
-    path: str
-    spec: Parameter
-    bias: bool = False  # whether it is added to the score of a branch, outside everything else
-    children: int = 1  # outputs of the expert
-    squared: bool = False  # whether its entry is the square: the variance of a Gaussian, for its standard deviation
+    Attributes
+    ----------
+    gates : one per level
+    expert : Expert
+    family : Family or None
+        None: least squares.
+    d : int
+        Number of inputs of the expert.
+    own : list of int
+        The inputs of the gates.
+    layout : list of Slot
+    """
 
-    @property
-    def home(self) -> str:
-        """The path of the parameter in a measure, such as ``gates.0.weight``."""
-        return {EXPERT: "experts.", FAMILY: "family."}.get(self.part, f"gates.{self.part}.") + self.key
+    gates: tuple[Gate, ...]
+    expert: Expert
+    family: Family | None
+    d: int
+    own: list[int]
+    layout: list[Slot]
 
-    @property
-    def entries(self) -> tuple[str, ...]:
-        """Names of the entries."""
-        shape = self.shape[1:] if self.children == 1 and self.part in (EXPERT, FAMILY) else self.shape
-        return tuple(f"{self.path}[{','.join(map(str, place))}]" if place else self.path for place in ndindex(*shape))
+    def value(self, x: Tensor, y: Tensor, theta: Tensor) -> Tensor:
+        """Return the atom at every row, ``(n,)``."""
+        parts = _split(self.layout, theta)
+        value = torch.ones_like(x[0])
+        for level, gate in enumerate(self.gates):
+            value = value * numerator(gate, parts[level], x[self.own])
+        mean = self.expert(parts[EXPERT], x[: self.d])
+        if self.family is None:
+            return value * mean[0]
+        return value * self.family.log_prob(parts[FAMILY], y.reshape(len(y), -1).T, mean).exp()
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the parameter of one leaf: outputs first where there is one value for each."""
-        single = self.part == FAMILY or self.spec.per == "node"
-        return self.spec.shape if single or self.part >= 0 else (self.children, *self.spec.shape)
-
-    @property
-    def size(self) -> int:
-        """Number of entries."""
-        return prod(self.shape)
-
-    def values(self, theta: Tensor) -> Tensor:
-        """Return the parameter of the only branch, or of the only leaf without batch, from its entries."""
-        own = theta.sqrt() if self.squared else theta
-        branch = self.part >= 0 and self.spec.per == "branch"
-        return own.reshape((1, *self.shape) if branch else self.shape)
-
-
-def slots(
-    gates: Sequence[Gate], expert: Expert, family: Family | None, d: int, outputs: int = 1, gate_d: int | None = None
-) -> list[LeafParameter]:
-    """Return the parameters of one leaf: of every gate on its path, of its expert, of its family."""
-    found = []
-    for level, gate in enumerate(gates):
-        prefix = f"gates.{level}." if len(gates) > 1 else ""
-        specs = gate.score.parameters(d if gate_d is None else gate_d)
-        found += [
-            LeafParameter(level, key, prefix + key, spec, gate.score.bias() == key) for key, spec in specs.items()
-        ]
-    found += [LeafParameter(EXPERT, key, key, spec, False, outputs) for key, spec in expert.parameters(d).items()]
-    if family is not None:
-        for key, spec in family.parameters(outputs).items():
-            squared = family.has_closed_form_scale and spec.role == "scale"
-            found.append(LeafParameter(FAMILY, key, "variance" if squared else key, spec, False, outputs, squared))
-    return _apart(found)
-
-
-def _apart(found: list[LeafParameter]) -> list[LeafParameter]:
-    """Put the part in front of the names that an expert or a family has in common with something else."""
-    words = {EXPERT: "experts.", FAMILY: "family."}
-    paths = [slot.path for slot in found]
-    return [replace(s, path=words[s.part] + s.path) if s.part < 0 and paths.count(s.path) > 1 else s for s in found]
+    def draw(self, given: Mapping[str, float | None], generator: torch.Generator) -> Tensor:
+        """Draw theta, with the given value of every parameter that has one; a kink lies among the points."""
+        for _ in range(TRIES):
+            theta = torch.cat([drawn(slot, generator, given[slot.path]) for slot in self.layout])
+            params = _split(self.layout, theta)[EXPERT]
+            if not self.expert.kinked() or _bends(self.expert, params, self.d, generator):
+                break
+        return theta
 
 
 def leaf_atom(
@@ -147,28 +119,12 @@ def leaf_atom(
         0.0 if gate.link.translation_invariant and not counts else BIAS[regime]
         for gate, counts in zip(gates, biased, strict=True)
     ]
-
-    def function(x: Tensor, y: Tensor, theta: Tensor) -> Tensor:
-        parts = _split(layout, theta)
-        value = torch.ones_like(x[0])
-        for level, gate in enumerate(gates):
-            value = value * numerator(gate, parts[level], x[own])
-        mean = expert(parts[EXPERT], x[:d])
-        if family is None:
-            return value * mean[0]
-        return value * family.log_prob(parts[FAMILY], y.reshape(len(y), -1).T, mean).exp()
-
-    def draw(generator: torch.Generator) -> Tensor:
-        for _ in range(TRIES):
-            theta = torch.cat([_draw(slot, generator, _given(slot, biases, zero)) for slot in layout])
-            if not expert.kinked() or _bends(expert, _split(layout, theta)[EXPERT], d, generator):
-                break
-        return theta
-
+    leaf = LeafAtom(tuple(gates), expert, family, d, own, layout)
+    given = {slot.path: given_value(slot, biases, zero) for slot in layout}
     return Atom(
-        function,
+        leaf.value,
         tuple(name for slot in layout for name in slot.entries),
-        draw,
+        partial(leaf.draw, given),
         max(d, max(own) + 1),
         _resting(layout, sorted(fixed), held),
         _levels(gates, layout),
@@ -180,7 +136,7 @@ def leaf_atom(
     )
 
 
-def _resting(layout: Sequence[LeafParameter], fixed: Sequence[str], held: Sequence[str]) -> tuple[str, ...]:
+def _resting(layout: Sequence[Slot], fixed: Sequence[str], held: Sequence[str]) -> tuple[str, ...]:
     """Return the entries in which no derivative is taken."""
     paths = {slot.path: slot.entries for slot in layout}
     entries = {name: (name,) for slot in layout for name in slot.entries}
@@ -191,7 +147,7 @@ def _resting(layout: Sequence[LeafParameter], fixed: Sequence[str], held: Sequen
     return tuple(dict.fromkeys(name for path in (*fixed, *held) for name in known[path]))
 
 
-def _homes(layout: Sequence[LeafParameter]) -> dict[str, tuple[str, ...]]:
+def _homes(layout: Sequence[Slot]) -> dict[str, tuple[str, ...]]:
     """Return the entries under the paths of a measure."""
     return {slot.home: slot.entries for slot in layout}
 
@@ -203,7 +159,7 @@ def numerator(gate: Gate, params: Params, x: Tensor) -> Tensor:
     return (torch.exp(link.logits(score).value) if link.normalised else link.weights(score))[0]
 
 
-def _split(layout: Sequence[LeafParameter], theta: Tensor) -> dict[int, dict[str, Tensor]]:
+def _split(layout: Sequence[Slot], theta: Tensor) -> dict[int, dict[str, Tensor]]:
     parts: dict[int, dict[str, Tensor]] = {}
     for slot, piece in zip(layout, theta.split([slot.size for slot in layout]), strict=True):
         parts.setdefault(slot.part, {})[slot.key] = slot.values(piece)
@@ -212,7 +168,7 @@ def _split(layout: Sequence[LeafParameter], theta: Tensor) -> dict[int, dict[str
     return parts
 
 
-def _levels(gates: Sequence[Gate], layout: Sequence[LeafParameter]) -> tuple[tuple[str, ...], ...]:
+def _levels(gates: Sequence[Gate], layout: Sequence[Slot]) -> tuple[tuple[str, ...], ...]:
     """Return the entries of every level; all in one when an inner gate is not normalised and so separates nothing."""
     found = [
         tuple(name for slot in layout if slot.part == level for name in slot.entries) for level in range(len(gates))
@@ -222,7 +178,7 @@ def _levels(gates: Sequence[Gate], layout: Sequence[LeafParameter]) -> tuple[tup
 
 
 def _factors(
-    gates: Sequence[Gate], layout: Sequence[LeafParameter], biased: Sequence[bool], held: Sequence[str]
+    gates: Sequence[Gate], layout: Sequence[Slot], biased: Sequence[bool], held: Sequence[str]
 ) -> tuple[tuple[str, ...], ...]:
     """Return the bias and the other entries of every gate whose bias is free and yet left out."""
     found = []
@@ -236,7 +192,7 @@ def _factors(
     return tuple(found)
 
 
-def _slopes(gates: Sequence[Gate], layout: Sequence[LeafParameter]) -> set[str]:
+def _slopes(gates: Sequence[Gate], layout: Sequence[Slot]) -> set[str]:
     """Return the slopes of the gates that are not translation invariant."""
     found = {
         level: gate.score.names("slope") for level, gate in enumerate(gates) if not gate.link.translation_invariant
@@ -248,33 +204,6 @@ def _slopes(gates: Sequence[Gate], layout: Sequence[LeafParameter]) -> set[str]:
                 "leave regime out"
             )
     return {slot.path for slot in layout if slot.key in found.get(slot.part, ())}
-
-
-def _given(slot: LeafParameter, biases: Sequence[float], zero: Collection[str]) -> float | None:
-    """Return the value of a parameter that is not drawn."""
-    if not slot.spec.free:
-        return slot.spec.initial
-    if slot.path in zero:
-        return 0.0
-    if slot.bias:
-        return biases[slot.part]
-    if slot.squared:
-        return VARIANCE
-    return None if slot.spec.transform == "identity" else TEMPERATURE * slot.spec.initial
-
-
-def _draw(slot: LeafParameter, generator: torch.Generator, given: float | None) -> Tensor:
-    """Draw the entries of one parameter in general position."""
-    normal = torch.zeros(slot.size, dtype=torch.float64)
-    torch.nn.init.trunc_normal_(normal, 0.0, SPREAD, -FARTHEST, FARTHEST, generator=generator)
-    if given is not None:
-        return torch.full_like(normal, given)
-    low, high = slot.spec.bounds
-    if isfinite(low) and isfinite(high):
-        return low + (high - low) * torch.sigmoid(normal)
-    if isfinite(low) or isfinite(high):
-        return low + normal.exp() if isfinite(low) else high - normal.exp()
-    return normal + (INNER if slot.part > 0 and slot.spec.shape else 0.0)
 
 
 def _bends(expert: Expert, params: Params, d: int, generator: torch.Generator) -> bool:

@@ -155,7 +155,7 @@ def _aligned(fit: Fit, rows: Rows, path: str, position: tuple[int, ...]) -> Info
     row[entry] = 0.0
     if not bool(row.any()):
         return point
-    q = next(iter(fit.measure.experts.values())).shape[fit.mixture.depth]
+    q = fit.outputs
     spec, _ = specifications(fit.mixture, rows.x.shape[1], rows.gate_x.shape[1], q)[path]
     # bounds on a path keep the origin of its inputs
     return locate(fit, rows, replace(fit.spec, bounds={path: spec.bounds, **fit.spec.bounds}))

@@ -1,0 +1,61 @@
+"""How an estimator takes on what a fit has left behind: all at once, nothing of an earlier fit left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gatewise.estimators.attributes import reported_values
+from gatewise.estimators.fitting import FittedModel, as_given
+from gatewise.estimators.warnings import GOOD
+
+SEEN = ("n_features_in_", "feature_names_in_")
+
+
+def adopt(estimator: Any, found: FittedModel) -> None:
+    """Set the fitted attributes. They are all known before the first is set."""
+    new = {**_private(found), **_public(found)}
+    for name in [name for name in vars(estimator) if name.endswith("_") and not name.startswith("_")]:
+        delattr(estimator, name)
+    for name, value in new.items():
+        setattr(estimator, name, value)
+
+
+def with_seen(estimator: Any, d: int, names: Any = None) -> Any:
+    """Return the arguments of an estimator as `FittedModel.given`, for X of d columns with these names, if any."""
+    given = as_given(estimator)
+    given.n_features_in_ = d
+    if names is not None:
+        given.feature_names_in_ = names
+    return given
+
+
+def _private(found: FittedModel) -> dict[str, Any]:
+    """Return what methods of a fitted estimator read and users do not."""
+    return {
+        "_given": found.given,
+        "_reader": found.reader,
+        "_flat": found.flat,
+        "_shares": found.shares,
+        "_errors": found.errors,
+    }
+
+
+def _public(found: FittedModel) -> dict[str, Any]:
+    """Return the fitted attributes that the documentation names."""
+    fit, values = found.fit, found.errors.values
+    return {
+        **{name: value for name, value in vars(found.given).items() if name in SEEN},
+        "standard_errors_": None if values is None else {path: value.numpy() for path, value in values.items()},
+        "standard_errors_reason_": found.errors.reason,
+        "fit_": fit,
+        "mixture_": fit.mixture,
+        "measure_": fit.measure,
+        "log_likelihood_": fit.log_likelihood,
+        "status_": fit.status,
+        "sse_": fit.sse,
+        "converged_": fit.status in GOOD and fit.certificate.passed,
+        "n_iter_": fit.n_iter,
+        "n_experts_": fit.mixture.n_leaves - len(fit.certificate.starved),
+        "n_outputs_": fit.outputs,
+        **reported_values(fit.mixture, fit.measure, found.flat),
+    }

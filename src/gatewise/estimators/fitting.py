@@ -1,0 +1,133 @@
+"""A fit as values: from the arguments of an estimator and its data to what it adopts. Nothing is set here."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from math import prod
+from typing import Any, NamedTuple
+
+from sklearn.utils.validation import check_is_fitted
+
+from gatewise.core.gates import gates
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.estimators import options
+from gatewise.estimators.data_alerts import alert_data, light
+from gatewise.estimators.declarations import Declared
+from gatewise.estimators.gate_inputs import GateReader, gates_read_rows
+from gatewise.estimators.inference import ReportedErrors, errors_of
+from gatewise.estimators.inputs import Training, read_training
+from gatewise.estimators.progress import following
+from gatewise.estimators.theory import theory
+from gatewise.estimators.values import plain
+from gatewise.estimators.warnings import alert, alert_ridge, ask_theory
+from gatewise.fit.arguments import MOST_STARTS, numbers, whole
+from gatewise.fit.least_squares import least_squares
+from gatewise.fit.maximum_likelihood import maximum_likelihood
+from gatewise.fit.result import Fit
+from gatewise.fit.spec import FitSpec
+from gatewise.fit.torch_state import standard_torch
+from gatewise.infer.covariance.information import information
+from gatewise.infer.predict import Shares, shares
+from gatewise.objective.rows import Rows
+
+OWN_STATE = ("random_state", "verbose")  # what these hold goes on changing, and no method of a fitted model reads it
+
+
+class FittedModel(NamedTuple):
+    """All that a fit leaves behind.
+
+    Attributes
+    ----------
+    fit : Fit
+    reader : GateReader
+        Where the gates find their inputs.
+    flat : bool
+        Whether y had one dimension.
+    shares : Shares
+        Responsibilities summed over the data of fit.
+    errors : Errors
+    given : estimator
+        Unfitted, with copies of the arguments of the fit and with what it saw of X.
+    """
+
+    fit: Fit
+    reader: GateReader
+    flat: bool
+    shares: Shares
+    errors: ReportedErrors
+    given: Any
+
+
+def as_given(estimator: Any) -> Any:
+    """Return an unfitted estimator with copies of the same arguments, which later changes of these do not reach."""
+    params = estimator.get_params(deep=False)
+    return type(estimator)(**{name: v if name in OWN_STATE else deepcopy(v) for name, v in params.items()})
+
+
+def fitted(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, gate_X: Any, groups: Any, start: Any
+) -> tuple[FittedModel, Rows]:
+    """Return what fitting an estimator gives, and the rows that were fitted."""
+    given = as_given(estimator)
+    with standard_torch():
+        data, mixture, spec = _prepared(given, X, y, sample_weight, gate_X, groups)
+        begin = _start(estimator, start, data)
+    fit = _searched(estimator, mixture, data.rows, spec, begin)
+    errors = errors_of(information(fit, data.rows))
+    taken = shares(fit.mixture, fit.measure, data.rows)
+    return FittedModel(fit, data.reader, data.flat, taken, errors, given), data.rows
+
+
+def warn(found: FittedModel, rows: Rows, stacklevel: int) -> None:
+    """Warn of what the reader of a fit should know before using it."""
+    alert(found.fit, list(getattr(found.given, "feature_names_in_", ())), stacklevel=stacklevel + 1)
+    alert_data(found.fit, rows, stacklevel=stacklevel + 1)
+    if ask_theory(found.fit, found.errors):
+        said = theory(found.fit, found.given.n_features_in_, found.reader, order=1)
+        alert_ridge(*said, stacklevel=stacklevel + 1)
+
+
+def _prepared(
+    given: Any, X: Any, y: Any, sample_weight: Any, gate_X: Any, groups: Any
+) -> tuple[Training, Mixture, FitSpec]:
+    """Return checked rows, the mixture and what is estimated."""
+    options.check_numbers(given)
+    levels = options.branching(given.n_experts)
+    gated = gates_read_rows(gates(given.gate, len(levels)), levels)
+    data = read_training(given, X, y, sample_weight, gate_X, groups, gated)
+    leaves = prod(levels)
+    if data.rows.n_units < leaves:
+        raise ValueError(f"n_samples={data.rows.n_units} for {leaves} experts: give at least one row per expert")
+    if data.rows.total < leaves and given.method != "ls":
+        raise ValueError(light(data.rows, f"fewer than the {leaves} experts"))
+    mixture = options.mixture_of(given, data.rows)
+    rows, outputs = data.rows, mixture.family.outputs(data.rows.y.shape[1])
+    return data, mixture, options.spec_of(given, mixture, rows.x.shape[1], rows.gate_x.shape[1], outputs, data.flat)
+
+
+def _start(estimator: Any, start: Any, data: Training) -> Any:
+    """Return what a search begins at, in the order of the rows that are fitted; None: starts are drawn."""
+    if start is None and estimator.warm_start:
+        return getattr(estimator, "fit_", None)
+    if isinstance(start, Declared):
+        check_is_fitted(start, "fit_")
+        return start.fit_
+    if start is None or isinstance(start, Fit | Measure):
+        return start
+    return data.ordered(numbers("start", plain("start", start)))
+
+
+def _searched(estimator: Any, mixture: Mixture, rows: Rows, spec: FitSpec, begin: Any) -> Fit:
+    """Return the fit of a mixture by the method that was asked for."""
+    search: dict[str, Any] = {
+        "starts": whole("n_init", estimator.n_init, 1, MOST_STARTS),
+        "start": begin,
+        "seed": options.seed_of(estimator.random_state),
+        "max_time": estimator.max_time,
+    }
+    with following(estimator.verbose) as progress:
+        if estimator.method == "ls":
+            return least_squares(mixture, rows, spec, **search, progress=progress)
+        solver = "em" if estimator.method == "em" else "newton"
+        steps = {"method": solver, "max_iter": estimator.max_iter}
+        return maximum_likelihood(mixture, rows, spec, **steps, **search, progress=progress)
