@@ -53,11 +53,7 @@ MAKERS = {"tensor", "full", "zeros", "ones", "empty", "eye", "linspace", "as_ten
 TOO_BROAD = {"Exception", "BaseException"}
 CATCHES_ALL = {("infer/identifiability/advice.py", "advise")}  # what is said of a fit that is done never fails it
 
-KNOWN_CIRCLES = {
-    "data/batches.py data/parquet.py",
-    "data/installed.py data/origins.py",
-    "nn/layer.py nn/steps.py",
-}
+KNOWN_CIRCLES: set[str] = set()
 KNOWN_DOUBLES: dict[str, int] = {}
 KNOWN_LITERALS = {  # file -> names of parameters in quotes
     "estimators/content.py": "family.scale",

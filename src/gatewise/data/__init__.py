@@ -10,8 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from gatewise.data.catalogue import Description
-from gatewise.data.installed import Source, present, source, sources
+from gatewise.data.installed import present, source, sources
 from gatewise.data.loading import DataSet, describe, load, names
+from gatewise.data.origins import Source
 from gatewise.data.parquet import ParquetTable
 
 if TYPE_CHECKING:

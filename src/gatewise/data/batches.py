@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.dataset as arrow
 import pyarrow.parquet as parquet
 
-from gatewise.data.parquet import require_names
+from gatewise.data.columns import require_names
 
 BUFFER = 1 << 16  # bytes of a column that are read ahead
 

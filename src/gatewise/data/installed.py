@@ -9,74 +9,11 @@ import gzip
 import hashlib
 import sys
 import zlib
-from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import metadata
 from pathlib import Path
 
-
-@dataclass(frozen=True)
-class File:
-    """A file of a data set.
-
-    Attributes
-    ----------
-    path : str
-        Inside the package; the last part is the name that is looked for in folders.
-    digest : str
-        Checksum of the content; of ``.gz`` files after decompression, so that it serves for either form.
-    method : str
-        "sha256", or "md5" or "sha1" where publishers and libraries state only those.
-    """
-
-    path: str
-    digest: str
-    method: str = "sha256"
-
-    @property
-    def name(self) -> str:
-        """Name of the file in a folder."""
-        return self.path.rsplit("/", 1)[-1]
-
-
-@dataclass(frozen=True)
-class Source:
-    """A data set that is not part of gatewise.
-
-    Attributes
-    ----------
-    name : str
-    holds : str
-        What it has: rows, shapes, classes.
-    files : tuple of File
-    licence, citation : str
-    size : str
-        Of what is installed or downloaded.
-    install : str
-        The command, or the place of the files, that brings it.
-    package, version : str or None
-        The distribution that holds the files, and its version when the checksums were taken; another version serves if
-        its files are the same.
-    subfolders : tuple of str
-        Looked into under a user's folder.
-    system : str or None
-        The folder under ``share`` where a distribution of Linux puts it.
-    instead : tuple of File
-        Files that hold the same.
-    """
-
-    name: str
-    holds: str
-    files: tuple[File, ...]
-    licence: str
-    citation: str
-    size: str
-    install: str
-    package: str | None = None
-    version: str | None = None
-    subfolders: tuple[str, ...] = ()
-    system: str | None = None
-    instead: tuple[File, ...] = ()
+from gatewise.data.origins import SOURCES, File, Source
 
 
 def sources() -> tuple[Source, ...]:
@@ -87,8 +24,6 @@ def sources() -> tuple[Source, ...]:
     >>> [one.name for one in sources()]
     ['digits', 'mnist-5000', 'mfeat', 'fashion-mnist', 'cifar-10', 'watch', 'opt']
     """
-    from gatewise.data.origins import SOURCES
-
     return tuple(SOURCES.values())
 
 

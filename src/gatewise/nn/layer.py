@@ -18,7 +18,7 @@ from gatewise.nn.dispatch import BACKENDS, grouped, grouped_reason, loop, served
 from gatewise.nn.experts import FFN
 from gatewise.nn.params import Schedule
 from gatewise.nn.router import Router, Routing, without_autocast
-from gatewise.nn.steps import layers_of, register
+from gatewise.nn.steps import finish, register
 
 if TYPE_CHECKING:
     from gatewise.nn.parallel import Ranks
@@ -220,6 +220,27 @@ class HMoE(MoE):
         if isinstance(n_experts, int) or len(n_experts) != 2:
             raise ValueError(f"n_experts={n_experts!r}: give (groups, experts per group), or use MoE")
         super().__init__(dim, hidden, n_experts, **options)
+
+
+def finish_step(model: nn.Module) -> None:
+    """End an optimiser step for all layers of a model: for training loops without a torch optimiser.
+
+    With an optimiser of torch this happens by itself after ``optimizer.step()``.
+
+    Raises
+    ------
+    ValueError
+        If the model has no layer.
+    """
+    finish(layers_of(model))
+
+
+def layers_of(model: nn.Module) -> list[MoE]:
+    """Return the layers of a model; raise ValueError if there are none."""
+    found = [module for module in model.modules() if isinstance(module, MoE)]
+    if not found:
+        raise ValueError(f"{type(model).__name__} has no MoE layer: build it with MoE, or call replace_ffn first")
+    return found
 
 
 def set_loss_scale(model: nn.Module, scale: float) -> None:

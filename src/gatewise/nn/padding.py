@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from gatewise.nn.steps import layers_of
+from gatewise.nn.layer import layers_of
 
 
 class MaskFollower:

@@ -9,50 +9,41 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-if TYPE_CHECKING:
-    from gatewise.nn.layer import MoE
+from gatewise.nn.balance import Balancer
+from gatewise.nn.router import Router
+
+
+class Stepped(Protocol):
+    """What a step needs to know of a layer."""
+
+    balancer: Balancer
+    router: Router
+    synchronise: bool
+
+    def first_parameter(self) -> nn.Parameter | None:
+        """Return a parameter by which the optimiser of the layer is known."""
+
 
 _order = itertools.count()
-_live: weakref.WeakValueDictionary[int, MoE] = weakref.WeakValueDictionary()
+_live: weakref.WeakValueDictionary[int, Stepped] = weakref.WeakValueDictionary()
 
 
-def register(layer: MoE) -> None:
+def register(layer: Stepped) -> None:
     """List a layer, so that the end of a step reaches it."""
     _live[next(_order)] = layer
 
 
-def finish_step(model: nn.Module) -> None:
-    """End an optimiser step for all layers of a model: for training loops without a torch optimiser.
-
-    With an optimiser of torch this happens by itself after ``optimizer.step()``.
-
-    Raises
-    ------
-    ValueError
-        If the model has no layer.
-    """
-    _finish(layers_of(model))
-
-
-def layers_of(model: nn.Module) -> list[MoE]:
-    """Return the layers of a model; raise ValueError if there are none."""
-    from gatewise.nn.layer import MoE
-
-    found = [module for module in model.modules() if isinstance(module, MoE)]
-    if not found:
-        raise ValueError(f"{type(model).__name__} has no MoE layer: build it with MoE, or call replace_ffn first")
-    return found
-
-
 @torch.no_grad()
-def _finish(layers: list[MoE]) -> None:
+def finish(layers: Sequence[Stepped]) -> None:
+    """End an optimiser step for layers: statistics are averaged over processes, biases and temperatures move."""
     if not layers:
         return
     together = [layer for layer in layers if layer.synchronise]
@@ -69,7 +60,7 @@ def _finish(layers: list[MoE]) -> None:
 
 def _after_step(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    _finish([layer for _, layer in sorted(_live.items()) if id(layer.first_parameter()) in held])
+    finish([layer for _, layer in sorted(_live.items()) if id(layer.first_parameter()) in held])
 
 
 register_optimizer_step_post_hook(_after_step)
