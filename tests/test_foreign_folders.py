@@ -198,7 +198,8 @@ LINES = ["[1, 2]", "{}", "null", "[" * 100_000, '[3, {"key": 1}]', '[3, {"key": 
 
 @pytest.mark.parametrize("line", LINES, ids=range(len(LINES)))
 def test_lines_that_are_no_records_are_left_out_and_named(study, line):
-    from gatewise.theory.store import line_of, read
+    from gatewise.runs.records import line_of
+    from gatewise.theory.store import read
 
     with (study / "records.jsonl").open("a") as file:
         file.write(line + "\n")

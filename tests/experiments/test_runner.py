@@ -24,7 +24,7 @@ from gatewise.experiments.compare import (
     verdicts,
     word,
 )
-from gatewise.experiments.store import HEADER, RECORDS, TIMES, Record, append, lines, read, seconds
+from gatewise.experiments.store import HEADER, RECORDS, TIMES, Record, lines, read, seconds, store
 from gatewise.report.experiment.write import page, write_experiment
 
 
@@ -110,7 +110,7 @@ def test_a_torn_line_is_named_and_run_again(toy, calls, tmp_path):
     path.write_text("\n".join(path.read_text().splitlines())[:-20])
     records, faults = read(tmp_path)
     assert len(records) == 5
-    assert "line 6: not used" in faults[0]
+    assert faults == [f"{RECORDS}, line 6: torn, not used"]
     calls.clear()
     run(toy, tmp_path, seeds=1, quick=True, resume=True)
     assert len(calls) == 1
@@ -205,10 +205,10 @@ def test_the_verdict_falls_whichever_way(toy, tmp_path):
     assert gates_in(toy, records, "a") == ["dense", "ss", "ll"]
 
 
-def test_appending_ends_a_torn_line_first(tmp_path):
+def test_appending_cuts_a_torn_line_off_first(tmp_path):
     (tmp_path / RECORDS).write_text('{"torn')
-    append(tmp_path, record("ll", 0, 1.0), 2.5)
-    assert [json.loads(line)["gate"] for line in (tmp_path / RECORDS).read_text().splitlines()[1:]] == ["ll"]
+    store(tmp_path, record("ll", 0, 1.0), 2.5)
+    assert [json.loads(line)[1]["gate"] for line in (tmp_path / RECORDS).read_text().splitlines()] == ["ll"]
 
 
 def same(name, gate):

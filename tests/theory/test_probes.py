@@ -10,11 +10,11 @@ from gatewise.core.experts import EXPERTS
 from gatewise.core.families import MeanOnly
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture
+from gatewise.runs.records import line_of
 from gatewise.theory import Arm, Claim, Data, Model, Probe, Study, collect, run_probes
 from gatewise.theory import run_study as run
 from gatewise.theory.probes import FILE, Probed, expected, judge_probes, settled
 from gatewise.theory.slopes import slope
-from gatewise.theory.store import line_of
 from gatewise.theory.verdict import Verdict, VerdictKind
 
 ONE = Mixture((GATES["constant"],), (1,))

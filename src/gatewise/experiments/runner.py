@@ -17,7 +17,7 @@ import torch
 from gatewise import __version__
 from gatewise.experiments.compare import TUNING_SEEDS, chosen_rate
 from gatewise.experiments.experiment import Experiment, Job, gates_of
-from gatewise.experiments.store import Record, append, locked, open_folder, read
+from gatewise.experiments.store import Record, locked, open_folder, read, store
 from gatewise.runs.threads import in_processes, one_thread
 from gatewise.runs.user_file import from_file
 
@@ -115,7 +115,7 @@ class _Ledger:
         self.number += len(jobs) - len(left)
         for job, outcome, seconds in in_processes(partial(_one, self.experiment), left, self.workers):
             record = Record(job.variant, job.gate, job.seed, job.rate, job.tuning, job.key(), outcome)
-            append(self.folder, record, seconds)
+            store(self.folder, record, seconds)
             self.done[job.key()] = record
             self.number += 1
             self.listener(self.number, self.total, job)

@@ -6,14 +6,14 @@ Processor times stand beside them, in a file of their own: records of equal runs
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gatewise.files import append_lines, plain_file, write_text
+from gatewise.files import plain_file, write_text
 from gatewise.runs.folders import lock, make_folder, read_header
+from gatewise.runs.records import Line, append, read_lines
 
 RECORDS = "records.jsonl"
 TIMES = "times.jsonl"
@@ -94,19 +94,21 @@ def read(folder: Path) -> tuple[list[Record], list[str]]:
     """Return the records of a folder in the order of their keys, and words about lines that are not used."""
     found: dict[str, Record] = {}
     faults = []
-    for number, line in enumerate(_lines(folder / RECORDS), 1):
-        if not line.strip():
-            continue
-        try:
-            record = Record(**json.loads(line))
-        except (ValueError, TypeError, RecursionError) as fault:
-            faults.append(f"{RECORDS}, line {number}: not used ({fault})")
-            continue
-        if not _sound(record):
-            faults.append(f"{RECORDS}, line {number}: not used (it is no record)")
-            continue
-        found[record.key] = record
+    for number, _, values, fault in _values(folder / RECORDS):
+        record = _record(values)
+        if record is None:
+            faults.append(f"{RECORDS}, line {number}: {fault or 'no record of a job'}, not used")
+        else:
+            found[record.key] = record
     return [found[key] for key in sorted(found)], faults
+
+
+def _record(values: Any) -> Record | None:
+    """Return the record of a job; None where values are none."""
+    if not isinstance(values, dict) or set(values) != set(Record._fields):
+        return None
+    record = Record(**values)
+    return record if _sound(record) else None
 
 
 def _sound(record: Record) -> bool:
@@ -115,38 +117,32 @@ def _sound(record: Record) -> bool:
     return texts and numbers and isinstance(record.outcome, dict)
 
 
-def _lines(path: Path) -> list[str]:
-    return plain_file(path).read_bytes().decode("utf-8", errors="replace").splitlines() if path.exists() else []
+def _values(path: Path) -> Iterator[Line]:
+    """Yield the lines of a file; those of the first release have no check sum."""
+    for line in read_lines(path):
+        bare = line.fault == "damaged" and line.text.startswith("{")
+        yield line._replace(record=_bare(line.text)) if bare else line
 
 
-def append(folder: Path, record: Record, seconds: float) -> None:
+def _bare(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def store(folder: Path, record: Record, seconds: float) -> None:
     """Add a record and the processor time of its job, and wait until they are on the disk."""
-    _add(folder / RECORDS, record._asdict())
-    _add(folder / TIMES, {"key": record.key, "seconds": seconds})
-
-
-def _add(path: Path, values: dict[str, Any]) -> None:
-    """Add a line; a torn last one of a killed run is ended first."""
-    line = json.dumps(values, sort_keys=True) + "\n"
-    with plain_file(path).open("ab+") as file:
-        file.seek(0, os.SEEK_END)
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            line = line if file.read(1) == b"\n" else "\n" + line
-        append_lines(file, line)
+    append(folder / RECORDS, [record._asdict()])
+    append(folder / TIMES, [{"key": record.key, "seconds": seconds}])
 
 
 def seconds(folder: Path) -> float:
     """Return the processor time of all jobs whose time can be read; of a job that was run twice, both."""
-    total = 0.0
-    for line in _lines(folder / TIMES):
-        try:
-            total += float(json.loads(line)["seconds"])
-        except (ValueError, TypeError, KeyError, RecursionError):
-            continue
-    return total
+    times: list[Any] = [line.record.get("seconds") for line in _values(folder / TIMES) if isinstance(line.record, dict)]
+    return sum((float(one) for one in times if type(one) in (int, float)), 0.0)
 
 
 def lines(folder: Path) -> Iterator[str]:
     """Return the stored lines, sorted: equal for equal runs whatever their order."""
-    yield from sorted(_lines(folder / RECORDS))
+    yield from sorted(line.text for line in read_lines(folder / RECORDS))

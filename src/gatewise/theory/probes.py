@@ -8,11 +8,10 @@ from math import inf, isinf
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gatewise.files import append_lines, plain_file
+from gatewise.runs.records import append, read_lines
 from gatewise.runs.threads import one_thread
 from gatewise.theory.claims import Claim, Probe
 from gatewise.theory.population.exponent import population_exponent
-from gatewise.theory.store import cut, line_of, parsed
 from gatewise.theory.study import Study
 from gatewise.theory.verdict import Verdict, VerdictKind, word_at
 
@@ -56,8 +55,6 @@ def run_probes(study: Study, folder: str | Path, tell: Callable[[Probe], None] |
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    if plain_file(folder / FILE).exists():
-        cut(folder / FILE)
     for probe in study.probes:
         if _key(probe) in _read(folder):
             continue
@@ -65,8 +62,7 @@ def run_probes(study: Study, folder: str | Path, tell: Callable[[Probe], None] |
             tell(probe)
         with one_thread():
             record = _measured(probe)
-        with plain_file(folder / FILE).open("ab") as file:
-            append_lines(file, line_of({"probe": _key(probe), **record}))
+        append(folder / FILE, [{"probe": _key(probe), **record}])
 
 
 def _measured(probe: Probe) -> dict[str, Any]:
@@ -107,9 +103,7 @@ def _key(probe: Probe) -> str:
 
 
 def _read(folder: Path) -> dict[str, dict[str, Any]]:
-    path = plain_file(folder / FILE)
-    lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
-    records = [parsed(line) for line in lines]
+    records = [line.record for line in read_lines(folder / FILE)]
     return {record["probe"]: record for record in records if record is not None}
 
 

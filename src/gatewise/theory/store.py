@@ -8,8 +8,6 @@ are run again.
 from __future__ import annotations
 
 import json
-import os
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,6 +16,7 @@ from typing import Any, NamedTuple
 
 from gatewise.files import append_lines, plain_file, write_text
 from gatewise.runs.folders import lock, make_folder, read_header
+from gatewise.runs.records import cut, line_of, read_lines
 from gatewise.theory.fingerprint import describe, fingerprint
 from gatewise.theory.study import Study
 
@@ -163,22 +162,6 @@ def _few(names: Sequence[str], most: int = 3) -> str:
     return "; ".join(names[:most]) + more
 
 
-def line_of(record: Record) -> str:
-    """Return a record as a line of JSON that ends in a check sum of the rest."""
-    body = json.dumps(record, sort_keys=True, allow_nan=False)
-    return json.dumps([zlib.crc32(body.encode()), record], sort_keys=True, allow_nan=False) + "\n"
-
-
-def parsed(line: str) -> Record | None:
-    """Return the record of a line, None if it is torn or damaged."""
-    try:
-        check, record = json.loads(line)
-        body = json.dumps(record, sort_keys=True, allow_nan=False)
-        return record if zlib.crc32(body.encode()) == check else None
-    except (ValueError, TypeError, RecursionError):
-        return None
-
-
 class Writer:
     """Appends the records and times of blocks to the files of one shard, each block in one write."""
 
@@ -209,24 +192,15 @@ def writing(folder: Path, shard: str) -> Iterator[Writer]:
         yield Writer(records, log)
 
 
-def cut(path: Path) -> None:
-    """Cut off a torn last line, so that nothing is appended to it."""
-    data = path.read_bytes()
-    whole = data.rfind(b"\n") + 1
-    if whole < len(data):
-        os.truncate(path, whole)
-
-
 def read(folder: Path) -> Contents:
     """Read all records of a folder; what is torn or damaged is named and not used."""
     records: dict[Key, Record] = {}
     faults: list[str] = []
-    for path in map(plain_file, sorted(folder.glob("records*.jsonl"))):
-        for number, line in enumerate(path.read_text("utf-8", errors="replace").splitlines(keepends=True), 1):
-            record = parsed(line) if line.endswith("\n") else None
-            if record is None or not _sound(record):
-                torn = "torn" if not line.endswith("\n") else "damaged" if record is None else "no record of a fit"
-                faults.append(f"{path.name}, line {number}: {torn}, not used")
+    for path in sorted(folder.glob("records*.jsonl")):
+        for number, _, record, fault in read_lines(path):
+            fault = fault or ("" if _sound(record) else "no record of a fit")
+            if fault:
+                faults.append(f"{path.name}, line {number}: {fault}, not used")
                 continue
             key = tuple(record["key"])
             if key in records and records[key] != record:
