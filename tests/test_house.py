@@ -90,22 +90,10 @@ KNOWN_DOUBLES = {  # name of a public class -> how many there are
     "Verdict": 2,
 }
 KNOWN_LITERALS = {  # file -> names of parameters in quotes
-    "estimators/content.py": "family.scale",
-    "estimators/inference.py": "family.scale",
-    "estimators/serialise.py": "family.scale",
-    "estimators/terms.py": "family.scale quadratic",
     "infer/identifiability/known.py": "bias center coef intercept output quadratic temperature weight",
     "report/study_front.py": "experts.intercept",
-    "testing/fits.py": "center experts.intercept quadratic weight",
-    "testing/fits_em.py": "coef family.scale intercept scale",
-    "testing/fits_optimum.py": "coef intercept scale",
-    "testing/layers.py": "temperature",
-    "testing/mixtures.py": "bias temperature",
-    "testing/predictors.py": "temperature",
-    "testing/problems.py": "experts.intercept family.scale",
     "theory/rates.py": "experts.coef experts.intercept gates.0.bias gates.0.center gates.0.temperature gates.0.weight "
     "gates.1.center",
-    "theory/voronoi/compare.py": "bias",
     "theory/voronoi/losses.py": "experts.coef experts.intercept gates.0.center gates.0.temperature gates.0.weight "
     "gates.1.center gates.1.weight",
 }

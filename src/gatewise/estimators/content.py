@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.chart import from_paths, specifications
+from gatewise.core.families.gaussian import SPREAD
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.estimators import options
 from gatewise.estimators.adopting import adopt, with_seen
@@ -27,7 +28,6 @@ from gatewise.fit.status import Status
 from gatewise.infer.predict import Shares
 
 LENGTHS = {"origin": "inputs", "metric": "inputs", "location": "outputs", "spread": "outputs", "floor": "outputs"}
-SPREAD = "family.scale"  # under which the errors of standard deviations stand
 NOT_NEGATIVE = ("metric", "spread", "floor", "radius")
 
 

@@ -31,7 +31,6 @@ FORMAT = "gatewise model"
 SCHEMA = 1
 VERSION = "0.1.0"
 PER_FEATURE = ("slope", "location", "direction")  # roles with one entry for each input
-SPREAD = "family.scale"  # under which the errors of standard deviations stand
 
 
 class ModelFileError(ValueError):
