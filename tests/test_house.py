@@ -91,7 +91,7 @@ KNOWN_DOUBLES = {  # name of a public class -> how many there are
 }
 KNOWN_LITERALS = {  # file -> names of parameters in quotes
     "infer/identifiability/known.py": "bias center coef intercept output quadratic temperature weight",
-    "report/study_front.py": "experts.intercept",
+    "report/study/front.py": "experts.intercept",
     "theory/rates.py": "experts.coef experts.intercept gates.0.bias gates.0.center gates.0.temperature gates.0.weight "
     "gates.1.center",
     "theory/voronoi/losses.py": "experts.coef experts.intercept gates.0.center gates.0.temperature gates.0.weight "
@@ -204,7 +204,7 @@ def test_a_list_of_known_finds_may_only_shrink():
         ("estimators/__init__.py", "from .. import theory", "estimators imports theory"),
         ("data/__init__.py", "from gatewise.core import gates", "data imports core"),
         ("data/views.py", "import torch", "data imports torch"),
-        ("testing/fits.py", "from gatewise.optim import newton", "testing imports optim"),
+        ("testing/fits/laws.py", "from gatewise.optim import newton", "testing imports optim"),
     ],
 )
 def test_a_wrong_arrow_is_found(file, statement, message):

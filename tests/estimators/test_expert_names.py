@@ -15,7 +15,7 @@ from gatewise.core.experts.polynomial import monomials
 from gatewise.core.mixture import Mixture
 from gatewise.core.predictors import Parameter, affine
 from gatewise.fit.frames import equal_at_the_origin
-from gatewise.infer.identifiability import Verdict
+from gatewise.infer.identifiability import IdentifiabilityVerdict
 from gatewise.infer.identifiability.compose import assess
 
 UNITS = (1e4, 1e3)  # shift and scale of the response
@@ -153,8 +153,8 @@ def test_one_polynomial_is_regression_on_the_monomials(name, d, method):
 @pytest.mark.parametrize("gate", ["softmax", "laplace"])
 def test_theory_finds_no_ridge_once_the_scale_of_a_unit_is_a_convention(gate):
     mixture = Mixture((GATES[gate],), (2,), EXPERTS["relu"])
-    assert assess(mixture, "ls").verdict is not Verdict.ridge
-    assert assess(mixture, "ls", gauge="none").verdict is Verdict.ridge
+    assert assess(mixture, "ls").verdict is not IdentifiabilityVerdict.ridge
+    assert assess(mixture, "ls", gauge="none").verdict is IdentifiabilityVerdict.ridge
 
 
 @dataclass(frozen=True)

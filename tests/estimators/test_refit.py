@@ -12,7 +12,7 @@ from sklearn.base import clone
 
 from gatewise import MixtureOfExpertsRegressor, load_model, save_model
 from gatewise.core.experts import Linear
-from gatewise.estimators.alerts import FitWarning
+from gatewise.estimators.warnings import FitWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -11,10 +11,10 @@ from gatewise.core.experts import EXPERTS
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.links import Softmax
 from gatewise.core.scores import Affine, Tempered
-from gatewise.estimators.alerts import FitWarning, RidgeWarning, UnidentifiedWarning, ask_theory
 from gatewise.estimators.theory import theory
+from gatewise.estimators.warnings import FitWarning, RidgeWarning, UnidentifiedWarning, ask_theory
 from gatewise.fit.spec import FitSpec
-from gatewise.infer.identifiability import Verdict
+from gatewise.infer.identifiability import IdentifiabilityVerdict
 
 
 class OddError(Exception):
@@ -105,9 +105,9 @@ def test_what_is_fixed_is_no_ridge_in_the_summary_either(table):
 def test_what_is_tied_is_no_ridge(table):
     ties = (("gates.0.weight[0,0,0]", "gates.0.weight[0,1,1]"),)
     model = heard(table, gate="cosine")[2]
-    assert theory(model.fit_, 2, model._reader).verdict is Verdict.ridge
+    assert theory(model.fit_, 2, model._reader).verdict is IdentifiabilityVerdict.ridge
     fit = model.fit_._replace(spec=FitSpec(ties=ties))
-    assert theory(fit, 2, model._reader) == (Verdict.undecided, "not checked: some parameters are tied")
+    assert theory(fit, 2, model._reader) == (IdentifiabilityVerdict.undecided, "not checked: some parameters are tied")
 
 
 @pytest.mark.parametrize("fault", [MemoryError, OSError, UserWarning, OddError])

@@ -8,10 +8,10 @@ from gatewise.core.experts import EXPERTS, Expert
 from gatewise.core.families import FAMILIES, Family
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture
-from gatewise.core.rows import make_rows
 from gatewise.core.scores import Score
 from gatewise.fit.least_squares import least_squares
 from gatewise.fit.maximum_likelihood import maximum_likelihood
+from gatewise.objective.rows import make_rows
 from gatewise.testing import make_problem
 from gatewise.testing.renamed import RenamedFamily, original, renamed
 
@@ -37,7 +37,7 @@ SQUARES = [
 @pytest.fixture(autouse=True)
 def reference(monkeypatch):
     """Sum by the reference alone, so that equal means equal bits: parts of other classes are not compiled."""
-    monkeypatch.setattr("gatewise.fused.available", lambda: False)
+    monkeypatch.setattr("gatewise.objective.compiled.available", lambda: False)
 
 
 FROM_OTHERS = {"names", "required_bias", "is_hidden_unit"}  # that follow from the parameters and their roles

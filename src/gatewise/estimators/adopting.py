@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from gatewise.estimators.alerts import GOOD
 from gatewise.estimators.attributes import natural
 from gatewise.estimators.fitting import FittedModel, as_given
+from gatewise.estimators.warnings import GOOD
 
 SEEN = ("n_features_in_", "feature_names_in_")
 

@@ -6,10 +6,10 @@ import warnings
 
 import torch
 
-from gatewise.core.rows import Columns, Rows
-from gatewise.estimators.alerts import SeparatedWarning, UnsoundWarning
+from gatewise.estimators.warnings import SeparatedWarning, UnsoundWarning
 from gatewise.fit.result import Fit
 from gatewise.fit.status import Status
+from gatewise.objective.rows import Columns, Rows
 
 
 def light(rows: Rows, how: str) -> str:

@@ -34,7 +34,7 @@ Verbose: TypeAlias = bool | int | Callable[[str, int, int], object]
 
 if TYPE_CHECKING:
     from gatewise.estimators.gate_inputs import GateReader
-    from gatewise.estimators.inference import Errors
+    from gatewise.estimators.inference import ReportedErrors
     from gatewise.infer.predict import Shares
 
     class BaseEstimator:
@@ -90,7 +90,7 @@ class Declared(BaseEstimator):
     _reader: GateReader
     _flat: bool
     _shares: Shares
-    _errors: Errors
+    _errors: ReportedErrors
 
     coef_: Array
     intercept_: Array

@@ -9,25 +9,25 @@ from typing import Any, NamedTuple
 from sklearn.utils.validation import check_is_fitted
 
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.core.rows import Rows
 from gatewise.estimators import options
-from gatewise.estimators.alerts import alert, alert_ridge, ask_theory
 from gatewise.estimators.data_alerts import alert_data, light
 from gatewise.estimators.declarations import Declared
 from gatewise.estimators.gate_inputs import GateReader, gates_read_rows
-from gatewise.estimators.inference import Errors, errors_of
+from gatewise.estimators.inference import ReportedErrors, errors_of
 from gatewise.estimators.inputs import Training, read_training
 from gatewise.estimators.progress import following
 from gatewise.estimators.theory import theory
 from gatewise.estimators.values import plain
+from gatewise.estimators.warnings import alert, alert_ridge, ask_theory
 from gatewise.fit.arguments import MOST_STARTS, numbers, whole
 from gatewise.fit.least_squares import least_squares
 from gatewise.fit.maximum_likelihood import maximum_likelihood
 from gatewise.fit.result import Fit
 from gatewise.fit.spec import FitSpec
 from gatewise.fit.torch_state import standard_torch
-from gatewise.infer.information import information
+from gatewise.infer.covariance.information import information
 from gatewise.infer.predict import Shares, shares
+from gatewise.objective.rows import Rows
 
 OWN_STATE = ("random_state", "verbose")  # what these hold goes on changing, and no method of a fitted model reads it
 
@@ -53,7 +53,7 @@ class FittedModel(NamedTuple):
     reader: GateReader
     flat: bool
     shares: Shares
-    errors: Errors
+    errors: ReportedErrors
     given: Any
 
 

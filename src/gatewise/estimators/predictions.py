@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from gatewise.core import derivatives
 from gatewise.core.mixture import require_density
-from gatewise.core.rows import Columns, Rows, columns, make_rows
-from gatewise.data.stream import Part
-from gatewise.estimators.gate_inputs import gates_read_rows, straight
+from gatewise.data.stream import StreamPart
+from gatewise.estimators.gate_inputs import as_native, gates_read_rows
 from gatewise.estimators.inputs import VARY, read_inputs, reject_text
 from gatewise.estimators.tables import by_name, group_labels, vary_inside
 from gatewise.estimators.values import labels, plain
 from gatewise.infer.predict import in_blocks
+from gatewise.objective import likelihood
+from gatewise.objective.rows import Columns, Rows, columns, make_rows
 
 BLOCK = 16384  # rows evaluated at once
 
@@ -26,7 +26,7 @@ def columns_of(estimator: Any, X: Any, gate_X: Any) -> tuple[Columns, Columns]:
     check_is_fitted(estimator, "fit_")
     X, _, gate_X = by_name(estimator, plain("X", X), None, gate_X)
     x = read_inputs(estimator, X, reset=False)
-    gates = gate_X if isinstance(gate_X, Part) else estimator._reader.read(x, gate_X)
+    gates = gate_X if isinstance(gate_X, StreamPart) else estimator._reader.read(x, gate_X)
     inputs = columns(x, hold=False)
     return inputs, inputs if gates is None else columns(gates, hold=False)
 
@@ -48,13 +48,13 @@ def evaluate(estimator: Any, function: Any, width: int, X: Any, gate_X: Any, *mo
 def response_of(estimator: Any, y: Any) -> Columns:
     """Check a response like that of fit."""
     wanted = estimator.mixture_.family.columns(estimator.n_outputs_)
-    if isinstance(y, Part):
+    if isinstance(y, StreamPart):
         if y.shape[1] != wanted:
             raise ValueError(f"y has the columns {', '.join(y.names)}: give {wanted} as in fit")
         return columns(y, hold=False)
     y = plain("y", y)
     reject_text(y)
-    y = straight(np.asarray(y, dtype=np.float64))
+    y = as_native(np.asarray(y, dtype=np.float64))
     y = y[:, None] if y.ndim == 1 else y
     if y.ndim != 2 or y.shape[1] != wanted or not np.isfinite(y).all():
         raise ValueError(f"y has the shape {y.shape}: give finite numbers, {wanted} per row as in fit")
@@ -93,8 +93,8 @@ def responsibilities(estimator: Any, X: Any, y: Any, gate_X: Any, groups: Any) -
     out = np.empty((rows.n, estimator.mixture_.n_leaves))
     at = 0
     for block in rows.blocks(BLOCK):
-        leaf = derivatives.unit_responsibilities(estimator.mixture_, estimator.measure_, block)
-        part = derivatives.by_row(leaf, block).T.numpy()
+        leaf = likelihood.unit_responsibilities(estimator.mixture_, estimator.measure_, block)
+        part = likelihood.rows_from_units(leaf, block).T.numpy()
         here = slice(at, at + len(part))
         out[here if order is None else order[here]] = part
         at += len(part)
@@ -117,4 +117,4 @@ def score_samples(estimator: Any, X: Any, y: Any, gate_X: Any, groups: Any) -> n
     rows, _ = rows_of(estimator, X, y, gate_X, groups)
     mixture, measure = estimator.mixture_, estimator.measure_
     require_density(mixture)
-    return torch.cat([derivatives.unit_log_density(mixture, measure, block) for block in rows.blocks(BLOCK)]).numpy()
+    return torch.cat([likelihood.unit_log_density(mixture, measure, block) for block in rows.blocks(BLOCK)]).numpy()

@@ -19,7 +19,7 @@ from gatewise.estimators.declarations import Scale
 from gatewise.estimators.encoding import encode, matches
 from gatewise.estimators.fitting import FittedModel
 from gatewise.estimators.gate_inputs import GateReader
-from gatewise.estimators.inference import UNKNOWN, Errors
+from gatewise.estimators.inference import UNKNOWN, ReportedErrors
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
 from gatewise.files import write_text
 from gatewise.fit.floor import Floor
@@ -192,5 +192,5 @@ def _of_fit(fit: Fit) -> MixtureOfExpertsRegressor:
     )
     unknown = Shares(float("nan"), torch.full((mixture.n_leaves,), torch.nan, dtype=torch.float64))
     reader, given = GateReader(gate_d != d, None, gate_d, None), with_seen(estimator, d)
-    adopt(estimator, FittedModel(fit, reader, fit.outputs == 1, unknown, Errors(None, UNKNOWN), given))
+    adopt(estimator, FittedModel(fit, reader, fit.outputs == 1, unknown, ReportedErrors(None, UNKNOWN), given))
     return estimator

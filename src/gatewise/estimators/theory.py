@@ -8,7 +8,7 @@ from dataclasses import replace
 from gatewise.core.mixture import Mixture
 from gatewise.estimators.gate_inputs import GateReader, gated_levels
 from gatewise.fit.result import Fit
-from gatewise.infer.identifiability import Advice, MixtureInputs, Verdict, advise
+from gatewise.infer.identifiability import Advice, IdentifiabilityVerdict, MixtureInputs, advise
 
 
 def theory(fit: Fit, d: int, reader: GateReader, order: int = 2) -> Advice:
@@ -27,16 +27,18 @@ def theory(fit: Fit, d: int, reader: GateReader, order: int = 2) -> Advice:
     kept = gated_levels(fit.mixture.gates, fit.mixture.branching)
     if not kept:
         words = "one expert, and no gate: there is nothing that it could be confused with"
-        return Advice(Verdict.undecided, words)
+        return Advice(IdentifiabilityVerdict.undecided, words)
     spec, estimator = fit.spec, "ml" if fit.sse is None else "ls"
     inputs = MixtureInputs(d, tuple(range(d, d + reader.count)) if reader.given else reader.chosen)
     whole = {path: not bool(value.isnan().any()) for path, value in spec.fixed.items()}
     held = sorted(told_path(path, kept) for path, all_ in whole.items() if all_ and told_path(path, kept))
     found = advise(_of_levels(fit.mixture, kept), estimator, spec.gauge, inputs, fit.outputs, held, order)
-    if found.verdict is Verdict.ridge and not all(whole.values()):
-        return Advice(Verdict.undecided, "not checked: some entries of a parameter are fixed and others are not")
-    if found.verdict is Verdict.ridge and spec.ties:
-        return Advice(Verdict.undecided, "not checked: some parameters are tied")
+    if found.verdict is IdentifiabilityVerdict.ridge and not all(whole.values()):
+        return Advice(
+            IdentifiabilityVerdict.undecided, "not checked: some entries of a parameter are fixed and others are not"
+        )
+    if found.verdict is IdentifiabilityVerdict.ridge and spec.ties:
+        return Advice(IdentifiabilityVerdict.undecided, "not checked: some parameters are tied")
     return found
 
 

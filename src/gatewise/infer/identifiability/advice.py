@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from gatewise.core.mixture import Mixture
 from gatewise.infer.identifiability.compose import FEATURES, ORDER, assess
-from gatewise.infer.identifiability.verdict import Verdict
+from gatewise.infer.identifiability.verdict import IdentifiabilityVerdict
 
 logger = logging.getLogger("gatewise")
 
@@ -17,7 +17,7 @@ logger = logging.getLogger("gatewise")
 class Advice(NamedTuple):
     """A verdict on a mixture, and its words; ``undecided`` with the reason when there is none."""
 
-    verdict: Verdict
+    verdict: IdentifiabilityVerdict
     words: str
 
 
@@ -78,7 +78,7 @@ def advise(
             cause = cause or fault
         else:
             return Advice(found.verdict, f"{found.words}{_checked(seen, inputs)}")
-    return Advice(Verdict.undecided, f"not checked: {_said(cause)}")
+    return Advice(IdentifiabilityVerdict.undecided, f"not checked: {_said(cause)}")
 
 
 def _said(cause: Exception | None) -> str:

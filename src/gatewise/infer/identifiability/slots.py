@@ -76,7 +76,7 @@ def slots(
     found += [Slot(EXPERT, key, key, spec, False, outputs) for key, spec in expert.parameters(d).items()]
     if family is not None:
         for key, spec in family.parameters(outputs).items():
-            squared = family.closed_scale and spec.role == "scale"
+            squared = family.has_closed_form_scale and spec.role == "scale"
             found.append(Slot(FAMILY, key, "variance" if squared else key, spec, False, outputs, squared))
     return _apart(found)
 

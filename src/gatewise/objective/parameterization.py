@@ -1,0 +1,281 @@
+"""Chart: a Measure in flat free coordinates. The only packing and unpacking in the project.
+
+free -> working coordinates of every entry (affine: ``offset + matrix @ free``: gauge, ties, held parts) -> natural
+values (elementwise: exp, 1/x). Local coordinates of `derivatives` are picked from the natural ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from gatewise.core.chart_entries import IDENTITY as IDENTITY
+from gatewise.core.chart_entries import KINDS as KINDS
+from gatewise.core.chart_entries import LOG as LOG
+from gatewise.core.chart_entries import RECIPROCAL as RECIPROCAL
+from gatewise.core.chart_entries import Entries, Limits, Wanted, entries, where_kind
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.core.predictors import Parameter
+
+Specs = Mapping[str, tuple[Parameter, tuple[int, ...]]]
+
+JOINED = ("offset", "kind", "lower", "upper")  # of the entries of all parameters, one after the other
+
+
+@dataclass(frozen=True, eq=False)
+class Parameterization:
+    """Free coordinates of the measures of one mixture.
+
+    Attributes
+    ----------
+    shapes : dict path -> shape
+        Shape of every tensor of the measure, without batch.
+    matrix, offset : Tensor (F, P), (F,)
+        Working coordinates of the F entries from the P free ones.
+    kind : LongTensor (F,)
+        Map from working to natural value: identity, exp or reciprocal.
+    lower, upper : Tensor (P,)
+        Box on the free coordinates.
+    local : LongTensor (M,)
+        Entry behind every local coordinate of `derivatives`.
+    names : tuple of str
+        Name of every free coordinate, such as ``gates.0.weight[0,1]``.
+    held : tuple of str
+        Paths that the gauge holds because the data cannot identify them.
+    ends : dict path -> (str, str)
+        `at_least` and `at_most` of every parameter that has words for one of them.
+    """
+
+    mixture: Mixture
+    shapes: dict[str, tuple[int, ...]]
+    matrix: Tensor
+    offset: Tensor
+    kind: Tensor
+    lower: Tensor
+    upper: Tensor
+    local: Tensor
+    names: tuple[str, ...]
+    held: tuple[str, ...]
+    ends: Mapping[str, tuple[str, str]]
+
+    @property
+    def size(self) -> int:
+        """Number of free coordinates P."""
+        return self.matrix.shape[1]
+
+    def columns(self, path: str) -> Tensor:
+        """Return the free coordinate behind every entry of a path, in the path's shape; -1 where it is held."""
+        at = 0
+        for other, shape in self.shapes.items():
+            if other == path:
+                block = self.matrix[at : at + prod(shape)]
+                column = block.argmax(1) if block.shape[1] else torch.zeros(len(block), dtype=torch.long)
+                return torch.where((block != 0).any(1), column, -1).reshape(shape)
+            at += prod(shape)
+        raise ValueError(f"{path!r} is not a parameter of this mixture: the paths are {', '.join(self.shapes)}")
+
+    def offset_of(self, path: str) -> Tensor:
+        """Return the working values of a path at free coordinates zero, in the path's shape."""
+        at = 0
+        for other, shape in self.shapes.items():
+            if other == path:
+                return self.offset[at : at + prod(shape)].reshape(shape)
+            at += prod(shape)
+        raise ValueError(f"{path!r} is not a parameter of this mixture: the paths are {', '.join(self.shapes)}")
+
+    def end(self, name: str, free: Tensor) -> tuple[float, str, str]:
+        """Return where a coordinate on a bound stands at a point (P,): value, and `at_least` or `at_most` as it is."""
+        i = self.names.index(name)
+        entry = int(self.matrix[:, i].argmax())
+        least, most = self.ends.get(name.partition("[")[0], ("", ""))
+        low = (free[i] - self.lower[i] < self.upper[i] - free[i]) != (self.kind[entry] == RECIPROCAL)
+        value = float(self.constrained(free)[entry])
+        return (value, least, "") if bool(low) else (value, "", most)
+
+    def constrained(self, free: Tensor) -> Tensor:
+        """Return the natural values ``(*B, F)`` of free coordinates ``(*B, P)``."""
+        working = free @ self.matrix.mT + self.offset
+        log, reciprocal = self.kind == LOG, self.kind == RECIPROCAL
+        grown = torch.exp(torch.where(log, working, 0.0))
+        turned = 1.0 / torch.where(reciprocal, working, 1.0)
+        return torch.where(log, grown, torch.where(reciprocal, turned, working))
+
+    def measure(self, free: Tensor) -> Measure:
+        """Return the measure of free coordinates ``(*B, P)``."""
+        return self.unflatten(self.constrained(free))
+
+    def unflatten(self, natural: Tensor) -> Measure:
+        """Return the measure with the given natural values ``(*B, F)``."""
+        out, at = {}, 0
+        for path, shape in self.shapes.items():
+            size = prod(shape)
+            out[path] = natural[..., at : at + size].reshape(natural.shape[:-1] + shape)
+            at += size
+        return from_paths(out, self.mixture.depth)
+
+    def free(self, measure: Measure) -> Tensor:
+        """Return the free coordinates ``(*B, P)`` of a measure: of its gauge representative, tied parts averaged."""
+        paths = measure.paths()
+        measure_paths = [paths[path] for path in self.shapes]
+        flat = [
+            v.reshape(v.shape[: v.ndim - len(s)] + (-1,))
+            for v, s in zip(measure_paths, self.shapes.values(), strict=True)
+        ]
+        natural = torch.cat(flat, -1)
+        working = where_kind(self.kind, natural, torch.log(natural.clamp_min(1e-300)), 1.0 / natural)
+        working = self._gauged(working)
+        weights = self.matrix / (self.matrix * self.matrix).sum(0)
+        return (working - self.offset) @ weights
+
+    def _gauged(self, working: Tensor) -> Tensor:
+        """Subtract the last branch where the gate allows it, so that the held reference is zero."""
+        at = 0
+        pieces = []
+        for path, shape in self.shapes.items():
+            size = prod(shape)
+            piece = working[..., at : at + size].reshape(working.shape[:-1] + shape)
+            at += size
+            kind, *rest = path.split(".")
+            if kind == "gates":
+                level = int(rest[0])
+                if rest[1] in self.mixture.gates[level].translation():
+                    axis = piece.ndim - len(shape) + level
+                    last = self.columns(path).narrow(level, shape[level] - 1, 1) < 0
+                    held = last & (self.offset_of(path).narrow(level, shape[level] - 1, 1) == 0)
+                    piece = piece - torch.where(held, piece.narrow(axis, -1 % piece.shape[axis], 1), 0.0)
+            pieces.append(piece.reshape(working.shape[:-1] + (size,)))
+        return torch.cat(pieces, -1)
+
+    def pull_gradient(self, natural: Tensor, local: Tensor) -> Tensor:
+        """Return the gradient in free coordinates ``(S, P)`` from one in local coordinates ``(S, M)``."""
+        entries = torch.zeros_like(natural).index_add_(-1, self.local, local)
+        first, _ = self._slopes(natural)
+        return (entries * first) @ self.matrix
+
+    def pull_hessian(self, natural: Tensor, gradient: Tensor, hessian: Tensor) -> Tensor:
+        """Return the Hessian in free coordinates ``(S, P, P)`` from gradient and Hessian in local coordinates."""
+        size = natural.shape[-1]
+        rows = hessian.new_zeros(hessian.shape[:-2] + (size, hessian.shape[-1])).index_add_(-2, self.local, hessian)
+        both = rows.new_zeros(rows.shape[:-1] + (size,)).index_add_(-1, self.local, rows)
+        entries = torch.zeros_like(natural).index_add_(-1, self.local, gradient)
+        first, second = self._slopes(natural)
+        working = first.unsqueeze(-1) * both * first.unsqueeze(-2) + torch.diag_embed(entries * second)
+        return self.matrix.mT @ working @ self.matrix
+
+    def _slopes(self, natural: Tensor) -> tuple[Tensor, Tensor]:
+        """Return first and second derivative of the natural values in their working coordinates."""
+        one, zero = torch.ones_like(natural), torch.zeros_like(natural)
+        square = natural * natural
+        return where_kind(self.kind, one, natural, -square), where_kind(self.kind, zero, natural, 2 * square * natural)
+
+
+def from_paths(tensors: Mapping[str, Tensor], depth: int) -> Measure:
+    """Build a measure from tensors under their paths."""
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+    return Measure(tuple(part(f"gates.{i}.") for i in range(depth)), part("experts."), part("family."))
+
+
+def specifications(mixture: Mixture, d: int, gate_d: int, q: int) -> dict[str, tuple[Parameter, tuple[int, ...]]]:
+    """Return, for every path, the parameter and its full shape without batch."""
+    out: dict[str, tuple[Parameter, tuple[int, ...]]] = {}
+    for level, gate in enumerate(mixture.gates):
+        for name, spec in gate.score.parameters(gate_d).items():
+            owners = mixture.branching[: level + (spec.per == "branch")]
+            out[f"gates.{level}.{name}"] = spec, owners + spec.shape
+    for name, spec in mixture.expert.parameters(d).items():
+        out[f"experts.{name}"] = spec, mixture.branching + (q,) + spec.shape
+    for name, spec in mixture.family.parameters(q).items():
+        out[f"family.{name}"] = spec, mixture.branching + spec.shape
+    return out
+
+
+def make_parameterization(
+    mixture: Mixture,
+    d: int,
+    gate_d: int,
+    q: int,
+    *,
+    bounds: Limits | None = None,
+    fixed: Mapping[str, Tensor] | None = None,
+    gauge: str = "fixed",
+) -> Parameterization:
+    """Build the chart of a mixture.
+
+    Parameters
+    ----------
+    mixture : Mixture
+    d, gate_d, q : int
+        Numbers of expert inputs, gate inputs and outputs.
+    bounds : mapping path -> (lower, upper), optional
+        Natural limits, numbers or tensors of the parameter's shape; for gate locations they apply to the difference
+        from the last branch.
+    fixed : mapping path -> Tensor, optional
+        Natural values of parts that are not estimated; NaN entries stay free.
+    gauge : {"fixed", "none"}
+        ``fixed`` holds parameters that no data can identify (a temperature behind a homogeneous score) at their
+        initial value.
+
+    Raises
+    ------
+    ValueError
+        For an unknown path, gauge, or lower bound above the upper one.
+    """
+    specs = specifications(mixture, d, gate_d, q)
+    for path in (*(bounds or {}), *(fixed or {}), *mixture.shared):
+        if path not in specs:
+            raise ValueError(f"{path!r} is not a parameter of this mixture: the paths are {', '.join(specs)}")
+    if gauge not in ("fixed", "none"):
+        raise ValueError(f"gauge={gauge!r}: choose 'fixed' or 'none'")
+    wanted = Wanted(bounds or {}, fixed or {}, gauge)
+    parts = {path: entries(mixture, path, spec, shape, wanted) for path, (spec, shape) in specs.items()}
+    joined = {name: torch.cat([getattr(part, name) for part in parts.values()]) for name in JOINED}
+    return Parameterization(
+        mixture,
+        {path: shape for path, (_, shape) in specs.items()},
+        _matrix(list(parts.values())),
+        **joined,
+        local=_local_index(mixture, specs, d, gate_d, q),
+        names=tuple(name for part in parts.values() for name in part.names),
+        held=tuple(path for path, part in parts.items() if part.held),
+        ends={path: (one.at_least, one.at_most) for path, (one, _) in specs.items() if one.at_least or one.at_most},
+    )
+
+
+def _matrix(parts: Sequence[Entries]) -> Tensor:
+    """Return the matrix ``(F, P)`` from the free coordinates of all parameters to their entries."""
+    sizes = [len(part.names) for part in parts]
+    column = torch.cat([torch.where(p.column >= 0, p.column + sum(sizes[:i]), -1) for i, p in enumerate(parts)])
+    matrix = torch.zeros(len(column), sum(sizes), dtype=torch.float64)
+    used = (column >= 0).nonzero()[:, 0]
+    matrix[used, column[used]] = 1.0
+    return matrix
+
+
+def _local_index(mixture: Mixture, specs: Specs, d: int, gate_d: int, q: int) -> Tensor:
+    """Return the entry behind every local coordinate, in the order of `derivatives`."""
+    positions, at = {}, 0
+    for path, (_, shape) in specs.items():
+        positions[path] = torch.arange(at, at + prod(shape)).reshape(shape)
+        at += prod(shape)
+    parts = []
+    for level, gate in enumerate(mixture.gates):
+        owners = mixture.branching[: level + 1]
+        pieces = []
+        for name, spec in gate.score.parameters(gate_d).items():
+            index = positions[f"gates.{level}.{name}"]
+            if spec.per == "node":
+                index = index.unsqueeze(level).expand(owners + spec.shape)
+            pieces.append(index.reshape((*owners, -1)))
+        parts.append(torch.cat(pieces, -1).flatten())
+    leaves = mixture.n_leaves
+    outputs = [positions[f"experts.{name}"].reshape(leaves, q, -1) for name in mixture.expert.parameters(d)]
+    own = [positions[f"family.{name}"].reshape(leaves, -1) for name in mixture.family.parameters(q)]
+    parts.append(torch.cat([torch.cat(outputs, -1).flatten(1), *own], -1).flatten())
+    return torch.cat(parts)
