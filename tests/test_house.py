@@ -56,21 +56,10 @@ CATCHES_ALL = {("infer/identifiability/advice.py", "advise")}  # what is said of
 KNOWN_CIRCLES: set[str] = set()
 KNOWN_DOUBLES: dict[str, int] = {}
 KNOWN_LITERALS = {  # file -> names of parameters in quotes
-    "estimators/content.py": "family.scale",
-    "estimators/inference.py": "family.scale",
-    "estimators/terms.py": "family.scale quadratic",
     "infer/identifiability/known.py": "bias center coef intercept output quadratic temperature weight",
     "report/study/front.py": "experts.intercept",
-    "testing/fits/laws.py": "center experts.intercept quadratic weight",
-    "testing/fits/em.py": "coef family.scale intercept scale",
-    "testing/fits/optimum.py": "coef intercept scale",
-    "testing/layers.py": "temperature",
-    "testing/mixtures.py": "bias temperature",
-    "testing/predictors.py": "temperature",
-    "testing/problems.py": "experts.intercept family.scale",
     "theory/rates.py": "experts.coef experts.intercept gates.0.bias gates.0.center gates.0.temperature gates.0.weight "
     "gates.1.center",
-    "theory/voronoi/compare.py": "bias",
     "theory/voronoi/losses.py": "experts.coef experts.intercept gates.0.center gates.0.temperature gates.0.weight "
     "gates.1.center gates.1.weight",
 }

@@ -27,9 +27,11 @@ ALLOWED = {
     ("nn/balance.py", "bias"): "a method of balancing",
     ("nn/convert.py", "bias"): "an option of the layers",
     ("report/study/front.py", "intercept"): "a heading of the front page",
+    ("testing/fits/laws.py", "quadratic"): "a role",
     ("testing/layers.py", "bias"): "an option of the layers",
     ("testing/layers.py", "output"): "what a layer returns",
     ("theory/voronoi/atoms.py", "scale"): "a role",
+    ("theory/voronoi/compare.py", "bias"): "the name of a difference in a result",
     ("theory/voronoi/losses.py", "bias"): "an option of the losses",
 }
 

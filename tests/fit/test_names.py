@@ -3,19 +3,23 @@
 import pytest
 import torch
 
-from gatewise.core.experts import EXPERTS
-from gatewise.core.families import FAMILIES
+from gatewise import testing
+from gatewise.core.experts import EXPERTS, Expert
+from gatewise.core.families import FAMILIES, Family
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture
+from gatewise.core.scores import Score
 from gatewise.fit.least_squares import least_squares
 from gatewise.fit.maximum_likelihood import maximum_likelihood
 from gatewise.objective.rows import make_rows
 from gatewise.testing import make_problem
-from gatewise.testing.renamed import original, renamed
+from gatewise.testing.renamed import RenamedFamily, original, renamed
 
 LIKELIHOOD = [
     (("softmax",), (3,), "linear", "gaussian", 3, 1),
     (("laplace",), (2,), "linear", "student-t", 1, 2),
+    (("softmax",), (3,), "linear", "student-t", 3, 1),
+    (("quadratic",), (2,), "tanh", "student-t", 3, 2),
     (("scaled-laplace",), (3,), "linear", "gaussian", 3, 2),
     (("activation-dense-to-sparse",), (2,), "constant", "full-gaussian", 4, 2),
     (("cosine", "constant"), (2, 2), "linear", "poisson", 3, 1),
@@ -34,6 +38,43 @@ SQUARES = [
 def reference(monkeypatch):
     """Sum by the reference alone, so that equal means equal bits: parts of other classes are not compiled."""
     monkeypatch.setattr("gatewise.objective.compiled.available", lambda: False)
+
+
+FROM_OTHERS = {"names", "required_bias", "is_hidden_unit"}  # that follow from the parameters and their roles
+
+
+@pytest.mark.parametrize("base", [Score, Expert, Family])
+def test_everything_that_a_part_may_define_is_passed_on(base):
+    """Else a part that overrides it would lose that behind other names."""
+    (own,) = [made for made in vars(testing.renamed).values() if is_own(made, base)]
+    known = {name for each in base.__mro__ if each.__module__.startswith("gatewise") for name in vars(each)}
+    passed = {name for each in own.__mro__ if each.__module__ == own.__module__ for name in vars(each)}
+    assert not {name for name in known - passed - FROM_OTHERS if not name.startswith("_")}
+
+
+def is_own(made, base):
+    return isinstance(made, type) and made.__module__ == testing.renamed.__name__ and issubclass(made, base)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_renamed_family_answers_as_the_family(name):
+    family = FAMILIES[name]
+    other = RenamedFamily(family)
+    for word in (
+        "location_scale",
+        "closed_scale",
+        "discrete",
+        "has_density",
+        "by_leaf",
+        "robust",
+        "mean_range",
+        "bounded",
+    ):
+        assert getattr(other, word) == getattr(family, word), word
+    y = torch.ones(2, 5, dtype=torch.float64)
+    assert (other.outputs(2), other.columns(2)) == (family.outputs(2), family.columns(2))
+    assert torch.equal(other.observed(y), family.observed(y))
+    assert torch.equal(other.responses(y), family.responses(y))
 
 
 def compare(fit, plain):

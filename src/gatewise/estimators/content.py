@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.codec import build, decode, short
+from gatewise.core.families.gaussian import SPREAD
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.estimators import options
 from gatewise.estimators.adopting import adopt, with_seen
@@ -28,7 +29,6 @@ from gatewise.objective.parameterization import from_paths, specifications
 
 SCALARS = ("objective", "log_likelihood", "penalty", "n", "n_iter", "notes", "sse", "floor")
 LENGTHS = {"origin": "inputs", "metric": "inputs", "location": "outputs", "spread": "outputs", "floor": "outputs"}
-SPREAD = "family.scale"  # under which the errors of standard deviations stand
 NOT_NEGATIVE = ("metric", "spread", "floor", "radius")
 
 

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from gatewise.core.families import FullGaussian
+from gatewise.core.families.gaussian import SPREAD
 from gatewise.core.mixture import Measure
 from gatewise.data.parquet import as_table, is_table, opened
 from gatewise.estimators.arrow import labels_of
@@ -70,7 +71,7 @@ def errors_of(found: Information) -> ReportedErrors:
         def spread(measure: Measure) -> Tensor:
             return torch.sqrt(family.covariance(measure.family, q).diagonal(dim1=-2, dim2=-1))
 
-        values["family.scale"] = delta(found, spread).error
+        values[SPREAD] = delta(found, spread).error
     return ReportedErrors(values, None, found.notes)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.families import FullGaussian
+from gatewise.core.families.gaussian import SPREAD
 from gatewise.core.predictors import Parameter
 from gatewise.estimators.inference import ReportedErrors
 from gatewise.fit.result import Certificate, Fit
@@ -73,7 +74,7 @@ class SummaryTerms:
             return []
         if isinstance(family, FullGaussian) and self.specs[path][0].role == "covariance":
             spread = torch.sqrt(family.covariance(self.fit.measure.family, self.q).diagonal(dim1=-2, dim2=-1))
-            return self.read("family.scale", Parameter((self.q,), "scale", transform="log"), spread, owner)
+            return self.read(SPREAD, Parameter((self.q,), "scale", transform="log"), spread, owner)
         return self.read(path, self.specs[path][0], self.values[path], owner)
 
     def read(self, path: str, spec: Parameter, value: Tensor, owner: Index) -> list[Term]:
@@ -105,13 +106,13 @@ class SummaryTerms:
         if room == "family":
             return f"{mark}{name}"
         spec, inputs = self.specs[path][0], self.gate_inputs
-        return " ".join([name, *self.columns(spec.role, index, shape, inputs)])
+        return " ".join([name, *self.columns(spec, index, shape, inputs)])
 
-    def columns(self, role: str, index: Index, shape: Sequence[int], inputs: Sequence[str]) -> list[str]:
+    def columns(self, spec: Parameter, index: Index, shape: Sequence[int], inputs: Sequence[str]) -> list[str]:
         """Return the names of the columns behind one entry of a gate's parameter."""
         if not index:
             return []
-        if role == "quadratic":
+        if spec.role == "quadratic":
             i, j = (int(part[index[0]]) for part in torch.triu_indices(len(inputs), len(inputs)))
             return [f"{inputs[i]}^2"] if i == j else [inputs[i], inputs[j]]
         return [inputs[index[0]]] if tuple(shape) == (len(inputs),) else [str(i) for i in index]

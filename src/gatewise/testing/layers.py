@@ -62,8 +62,8 @@ def clear_tokens(layer: MoE, x: Tensor) -> Tensor:
 
 def free_names(gate: GateParameters) -> list[str]:
     """Return the names of the parameters that a level trains, as they are registered."""
-    held = {"temperature"} if gate.temperature != "learned" else set()
-    free = {name: spec for name, spec in gate.specs.items() if spec.free and name not in held}
+    held = gate.temperature != "learned"
+    free = {k: spec for k, spec in gate.specs.items() if spec.free and not (held and spec.role == "temperature")}
     return [f"log_{name}" if spec.transform == "log" else name for name, spec in free.items()]
 
 

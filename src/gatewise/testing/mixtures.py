@@ -186,14 +186,15 @@ def law_zero_slopes(problem: ExampleProblem) -> None:
     for level, gate in enumerate(mixture.gates):
         specs = gate.score.parameters(gate_d)
         params = {k: torch.zeros_like(v) if specs[k].shape else v for k, v in measure.gates[level].items()}
-        bias = params["bias"]
-        if "temperature" in params:
-            bias = bias / params["temperature"][..., None]
-        rest = gate.score({**params, "bias": torch.zeros_like(bias)}, expand_nodes(problem.gate_x, level))
+        name = gate.score.required_bias()
+        bias = params[name]
+        for heat in gate.score.names("temperature"):
+            bias = bias / params[heat][..., None]
+        rest = gate.score({**params, name: torch.zeros_like(bias)}, expand_nodes(problem.gate_x, level))
         if not gate.link.translation_invariant and bool((rest != 0).any()):
             return
         zeroed.append(params)
-        constant.append({"bias": bias})
+        constant.append({Bias().required_bias(): bias})
     plain = replace(mixture, gates=tuple(Gate(Bias(), gate.link) for gate in mixture.gates))
     ours = readings(problem)
     theirs = readings(problem._replace(mixture=plain))

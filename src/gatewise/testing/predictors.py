@@ -174,11 +174,12 @@ def law_temperature(score: Score, d: int = 3, seed: int = 0) -> None:
     """``Tempered(score)`` is the score at temperature 1 and ``score / t`` at temperature t."""
     tempered = Tempered(score)
     params, x = _drawn(tempered, d, seed)
-    inside = {name: value for name, value in params.items() if name != "temperature"}
+    (heat,) = set(tempered.names("temperature")) - set(score.names("temperature"))
+    inside = {name: value for name, value in params.items() if name != heat}
     plain = score(inside, x)
-    one = {**params, "temperature": torch.ones_like(params["temperature"])}
+    one = {**params, heat: torch.ones_like(params[heat])}
     assert_close(tempered(one, x), plain, "temperature 1 is the plain score")
-    divided = plain / params["temperature"][..., None, None]
+    divided = plain / params[heat][..., None, None]
     assert_close(tempered(params, x), divided, "a temperature divides the score")
     slopes = _full(score.value_and_derivatives(inside, x))
     assert_close(_full(tempered.value_and_derivatives(one, x))[..., :-1, :], slopes, "temperature 1 keeps the Jacobian")

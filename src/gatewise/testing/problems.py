@@ -182,16 +182,22 @@ def gate_problems() -> dict[str, ExampleProblem]:
             names = [name, _rolled(partners, i + 4), _rolled(partners, i + 9)][:depth]
             names = names[i % depth :] + names[: i % depth]
             expert, family = _rolled(experts, i + 5 * depth), _rolled(families, i + 2 * depth)
-            first = "family.scale" if family in ("gaussian", "student-t") else "experts.intercept"
-            shared = (first,) if i % 3 == 0 and first.split(".")[1] in _names(expert, family) else ()
-            mixture = Mixture(tuple(GATES[n] for n in names), branching, EXPERTS[expert], FAMILIES[family], shared)
+            parts = tuple(GATES[n] for n in names), branching, EXPERTS[expert], FAMILIES[family]
+            shared = _shareable(Mixture(*parts))[:1] if i % 3 == 0 else ()
+            mixture = Mixture(*parts, shared)
             label = f"{'+'.join(names)}-{expert}-{family}{'-shared' * bool(shared)}"
             out[label] = make_problem(mixture, columns=_columns(FAMILIES[family], i + depth), seed=100 * i + depth)
     return out
 
 
-def _names(expert: str, family: str) -> set[str]:
-    return {*EXPERTS[expert].parameters(1), *FAMILIES[family].parameters(1)}
+def added(mixture: Mixture) -> tuple[str, ...]:
+    """Return the path of the number that an expert adds last, outside its activation or else inside."""
+    return mixture.paths("experts", "intercept") or mixture.paths("experts", "threshold")
+
+
+def _shareable(mixture: Mixture) -> tuple[str, ...]:
+    """Return the paths that leaves of this mixture may share in a problem, the likeliest first."""
+    return (*mixture.paths("family", "scale"), *added(mixture))
 
 
 def leaf_problems() -> dict[str, ExampleProblem]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
@@ -52,6 +52,9 @@ class _Renamed(Predictor):
     def value_and_derivatives(self, params: Params, x: Tensor) -> Derivatives:
         return self.part.value_and_derivatives(unnamed(params), x)
 
+    def reference(self) -> tuple[float, ...] | None:
+        return self.part.reference()
+
     def relu_kink(self, params: Params, x: Tensor) -> Derivatives | None:
         return self.part.relu_kink(unnamed(params), x)
 
@@ -93,6 +96,13 @@ class RenamedScore(_Renamed, Score):
     def held(self) -> tuple[str, ...]:
         return _names(self.part.held())
 
+    def bias(self) -> str | None:
+        name = self.part.bias()
+        return None if name is None else PREFIX + name
+
+    def start(self, x: Tensor, share: Tensor) -> dict[str, Tensor]:
+        return named(self.part.start(x, share))
+
     def bias_rate(self, params: Params) -> Tensor:
         return self.part.bias_rate(unnamed(params))
 
@@ -106,6 +116,16 @@ class RenamedExpert(_Renamed, Expert):
     @property
     def linear(self) -> bool:  # type: ignore[override]
         return self.part.linear
+
+    @property
+    def by_leaf(self) -> bool:  # type: ignore[override]
+        return self.part.by_leaf
+
+    def entries(self, name: str, inputs: Sequence[str]) -> tuple[str, ...]:
+        return self.part.entries(name.removeprefix(PREFIX), inputs)
+
+    def standardised(self, inputs: AffineTransform) -> Expert:
+        return replace(self, part=self.part.standardised(inputs))
 
     def design(self, x: Tensor) -> Tensor:
         return self.part.design(x)
@@ -148,8 +168,33 @@ class RenamedFamily(Family):
     def robust(self) -> bool:  # type: ignore[override]
         return self.part.robust
 
+    @property
+    def has_density(self) -> bool:  # type: ignore[override]
+        return self.part.has_density
+
+    @property
+    def by_leaf(self) -> bool:  # type: ignore[override]
+        return self.part.by_leaf
+
+    @property
+    def mean_range(self) -> tuple[float, float]:  # type: ignore[override]
+        return self.part.mean_range
+
+    @property
+    def bounded(self) -> bool:
+        return self.part.bounded
+
     def outputs(self, columns: int) -> int:
         return self.part.outputs(columns)
+
+    def columns(self, outputs: int) -> int:
+        return self.part.columns(outputs)
+
+    def observed(self, y: Tensor) -> Tensor:
+        return self.part.observed(y)
+
+    def responses(self, y: Tensor) -> Tensor:
+        return self.part.responses(y)
 
     def parameters(self, q: int) -> dict[str, Parameter]:
         return named(self.part.parameters(q))

@@ -13,6 +13,9 @@ from gatewise.objective.accumulate import engine
 from gatewise.theory.arms import Arm
 from gatewise.theory.study import Study
 
+FIRST_NAMES = {
+    "DataDrivenStarts(": "Blind("
+}  # what records of the first release call a class that has another name now
 RECORD = 2  # version of what a record holds: 2 knows fits that are worse than the truth
 
 
@@ -44,7 +47,7 @@ def _describe(arm: Arm) -> dict[str, Any]:
     }
     values = (data.mixture, data.inputs, model.mixture, model.method, model.gauge, model.min_scale, model.max_iter)
     losses = tuple(loss.name for loss in arm.named_losses())
-    shown["values"] = [repr(v) for v in (*values, data.noise, arm.starts, losses, arm.rbar, arm.merged)]
+    shown["values"] = [_text(v) for v in (*values, data.noise, arm.starts, losses, arm.rbar, arm.merged)]
     for text in shown["values"]:
         if " at 0x" in text:
             raise ValueError(
@@ -52,6 +55,14 @@ def _describe(arm: Arm) -> dict[str, Any]:
                 "from another; make the class a frozen dataclass"
             )
     return shown
+
+
+def _text(value: object) -> str:
+    """Return the text of a value, with classes named as in the records of the first release."""
+    text = repr(value)
+    for now, first in FIRST_NAMES.items():
+        text = text.replace(now, first)
+    return text
 
 
 def fingerprint(study: Study) -> str:

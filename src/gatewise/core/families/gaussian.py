@@ -60,6 +60,9 @@ class Gaussian(Family):
         return eta + params["scale"][..., None] * noise
 
 
+SPREAD = "family.scale"  # under which standard deviations of a full covariance, which are no parameters, are told
+
+
 @dataclass(frozen=True)
 class FullGaussian(Family):
     """Multivariate ``N(eta, diag(floor)^2 + L L')`` with `cholesky` the rows of the lower triangle of L, packed.

@@ -82,8 +82,9 @@ def law_em_step(problem: ExampleProblem) -> None:
     share = responsibilities(mixture, measure, problem.x, problem.gate_x, problem.y)
     design = torch.cat([problem.x, torch.ones_like(problem.x[:1])]).T
     aim = bare.parameterization.measure(em._expect(bare, free).aim[0])
-    coef = aim.experts["coef"].flatten(0, mixture.depth - 1)
-    intercept = aim.experts["intercept"].flatten(0, mixture.depth - 1)
+    names = mixture.expert.names("slope"), mixture.expert.names("intercept"), mixture.family.names("scale")
+    values = {**aim.experts, **aim.family}
+    coef, intercept, scale = (values[name].flatten(0, mixture.depth - 1) for (name,) in names)
     squares = []
     for leaf, weight in enumerate(share):
         root = weight.sqrt()[:, None]
@@ -92,9 +93,8 @@ def law_em_step(problem: ExampleProblem) -> None:
         assert_close(intercept[leaf], plane[:, -1], "EM's intercepts are weighted least squares", 1e-8)
         squares.append(weight @ (problem.y.T - design @ plane.T) ** 2)
     total, mass = torch.stack(squares), share.sum(-1, keepdim=True)
-    if "family.scale" in mixture.shared:
+    if set(mixture.paths("family", "scale")) & set(mixture.shared):
         total, mass = total.sum(0, keepdim=True).expand_as(total), mass.sum(0, keepdim=True)
-    scale = aim.family["scale"].flatten(0, mixture.depth - 1)
     assert_close(scale, torch.sqrt(total / mass), "EM's scales are root mean squared residuals", 1e-8)
 
 

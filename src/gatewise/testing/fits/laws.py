@@ -17,10 +17,11 @@ from gatewise.fit import Fit, Status, maximum_likelihood
 from gatewise.objective.parameterization import from_paths, specifications
 from gatewise.objective.rows import Rows, make_rows
 from gatewise.testing.compare import assert_close
-from gatewise.testing.problems import ExampleProblem, drawn_rows, make_problem, sizes
+from gatewise.testing.problems import ExampleProblem, added, drawn_rows, make_problem, sizes
 
 LOCAL = 1e-6  # largest slope of the log-likelihood per row, in any parameter, at a fit that is called an optimum
 FITTED = 1e-6  # agreement of two fits of the same data
+STEEP = ("slope", "direction", "location", "quadratic")  # roles of gates that are doubled, so that these are steep
 SOLVED = {Status.converged, Status.at_kink, Status.at_bound, Status.unidentified}
 
 
@@ -40,12 +41,12 @@ def fitting_problem(
     level = torch.arange(leaves, dtype=torch.float64) - 0.5 * (leaves - 1)
     step = 2.0 if mixture.family.location_scale else 1.2
     for path, value in drawn.items():
-        if path == "experts.intercept" and path not in mixture.shared:
+        if path in added(mixture) and path not in mixture.shared:
             moved = value.reshape(leaves, -1) + step * level[:, None]
             drawn[path] = moved.reshape(value.shape)
         elif path.removeprefix("family.") in mixture.family.names("scale", "covariance"):
             drawn[path] = 0.4 * value
-        elif path.endswith(("weight", "center", "quadratic")):
+        elif path in mixture.paths("gates", *STEEP):
             drawn[path] = 2.0 * value
     return drawn_rows(mixture, from_paths(drawn, mixture.depth), d, gate_d, n, seed + 1)
 

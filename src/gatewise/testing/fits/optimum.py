@@ -77,9 +77,12 @@ def law_fit_one_expert(problem: ExampleProblem) -> None:
     design = torch.cat([problem.x, torch.ones_like(problem.x[:1])]).T
     plane = torch.linalg.lstsq(design, problem.y.T).solution.T
     variance = ((problem.y.T - design @ plane.T) ** 2).mean(0)
-    assert_close(fit.measure.experts["coef"][0], plane[:, :-1], "one expert has the slopes of least squares", 1e-8)
-    assert_close(fit.measure.experts["intercept"][0], plane[:, -1], "one expert has least squares' intercept", 1e-8)
-    assert_close(fit.measure.family["scale"][0], variance.sqrt(), "one expert's scale is the residuals'", 1e-8)
+    values, slopes = fit.measure.paths(), mixture.paths("experts", "slope")
+    paths = slopes, mixture.paths("experts", "intercept"), mixture.paths("family", "scale")
+    slope, intercept, scale = (values[path] for (path,) in paths)
+    assert_close(slope[0], plane[:, :-1], "one expert has the slopes of least squares", 1e-8)
+    assert_close(intercept[0], plane[:, -1], "one expert has least squares' intercept", 1e-8)
+    assert_close(scale[0], variance.sqrt(), "one expert's scale is the residuals'", 1e-8)
     n = problem.y.shape[-1]
     expected = -0.5 * n * (torch.log(2 * pi * variance) + 1).sum()
     assert_close(number(fit.log_likelihood), expected, "one expert's log-likelihood is the formula's", 1e-9)
@@ -218,9 +221,9 @@ def law_fit_ridge(problem: ExampleProblem, alpha: float = 5.0) -> None:
 def _centred_square(measure: Measure, mixture: Mixture, scale: Tensor) -> Tensor:
     """Return ``sum ||w_k - mean w||^2`` over all gates, slopes in standardised units."""
     total = torch.zeros((), dtype=torch.float64)
-    for gate, params in zip(mixture.gates, measure.gates, strict=True):
+    for level, (gate, params) in enumerate(zip(mixture.gates, measure.gates, strict=True)):
         for name in gate.score.names("slope"):
             slope = params[name] * scale
-            batch = measure.experts["intercept"].ndim - mixture.depth - 1
+            batch = slope.ndim - level - 2
             total = total + ((slope - slope.mean(-2, keepdim=True)) ** 2).flatten(batch).sum(-1)
     return total
