@@ -174,6 +174,7 @@ class MixtureEstimator(Declared):
         self._reader, self._flat, self._shares, self._errors = reader, flat, taken, errors
         values = errors.values
         found: dict[str, Any] = {
+            **natural(fit.mixture, fit.measure, flat),  # a parameter called fit is in measure_ alone
             **seen,
             "standard_errors_": None if values is None else {path: value.numpy() for path, value in values.items()},
             "standard_errors_reason_": errors.reason,
@@ -187,7 +188,6 @@ class MixtureEstimator(Declared):
             "n_iter_": fit.n_iter,
             "n_experts_": fit.mixture.n_leaves - len(fit.certificate.starved),
             "n_outputs_": next(iter(fit.measure.experts.values())).shape[fit.mixture.depth],
-            **natural(fit.mixture, fit.measure, flat),
         }
         for name, value in found.items():
             setattr(self, name, value)
