@@ -23,9 +23,9 @@ from small_study import study
 """
 TASK = """
 from pathlib import Path
-from gatewise.experiments import Experiment, Measure
+from gatewise.experiments import Experiment, Metric
 Path({marker!r}).write_text("run")
-measures = {{"error": Measure("error", more=False)}}
+measures = {{"error": Metric("error", more=False)}}
 task = Experiment("toy", "Toy", "Why.", ("a",), ("ss", "ll"), measures, None, rates=(0.01, 0.1))
 """
 

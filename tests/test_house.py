@@ -47,6 +47,8 @@ PACKAGES = {  # what a room may import from elsewhere; rooms that are not named 
     "nn": {"torch", "safetensors"},
     "data": {"numpy", "pandas", "pyarrow"},
 }
+ESTIMATION = {"core", "optim", "fused", "fit", "infer", "estimators"}  # rooms that compute in double precision
+MAKERS = {"tensor", "full", "zeros", "ones", "empty", "eye", "linspace", "as_tensor"}
 TOO_BROAD = {"Exception", "BaseException"}
 
 KNOWN_CIRCLES = {
@@ -140,13 +142,22 @@ def broad_handlers(module):
                 yield f"{module.path}:{node.lineno}: catches everything"
 
 
+def silent_dtypes(module):
+    """Tensors that estimation makes in torch's default dtype, with which its results would change."""
+    for node in ast.walk(module.tree) if module.room in ESTIMATION else ():
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name("torch"), attr=maker)) if maker in MAKERS:
+                if "dtype" not in {keyword.arg for keyword in node.keywords}:
+                    yield f"{module.path}:{node.lineno}: torch.{maker} without dtype"
+
+
 def differences(found, known):
     """What is found and not known, and what is known and no longer found: a list of known finds may only shrink."""
     new = [f"new: {one}" for one in sorted(set(found) - set(known))]
     return new + [f"gone, so take it off the list: {one}" for one in sorted(set(known) - set(found))]
 
 
-@pytest.mark.parametrize("check", [wrong_arrows, broad_handlers])
+@pytest.mark.parametrize("check", [wrong_arrows, broad_handlers, silent_dtypes])
 def test_every_module_passes(check):
     assert MODULES
     found = [line for each in MODULES for line in check(each)]
@@ -225,3 +236,9 @@ def test_a_broad_handler_is_found(clause):
 def test_a_named_error_may_be_caught():
     source = "try:\n    f()\nexcept (ValueError, OSError):\n    pass"
     assert not list(broad_handlers(module("core/gates.py", source)))
+
+
+def test_a_tensor_without_dtype_is_found_where_numbers_are_double():
+    source = "one = torch.ones(())\ntwo = torch.full((2,), 0.5, dtype=torch.float64)\nthree = x.new_ones(2)"
+    assert list(silent_dtypes(module("fit/em.py", source))) == ["fit/em.py:1: torch.ones without dtype"]
+    assert not list(silent_dtypes(module("nn/layer.py", source)))

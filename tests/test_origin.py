@@ -9,12 +9,12 @@ from gatewise.fit.threads import in_processes
 
 TASK = """
 from gatewise.core.gates import gate
-from gatewise.experiments import Experiment, Measure
+from gatewise.experiments import Experiment, Metric
 
 def train(job):
     {line}
 
-task = Experiment("mine", "Mine", "Why.", ("a",), ("ss", "ll"), {{"s": Measure("s")}}, train, rates=(0.1, 0.2))
+task = Experiment("mine", "Mine", "Why.", ("a",), ("ss", "ll"), {{"s": Metric("s")}}, train, rates=(0.1, 0.2))
 """
 LINES = {
     "raise ValueError('a bad day')": "line 6: ValueError: a bad day",

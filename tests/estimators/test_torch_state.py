@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from gatewise import GATES, MixtureOfExpertsRegressor, maximum_likelihood
 from gatewise.core.mixture import Mixture
@@ -142,6 +144,41 @@ def test_results_are_bitwise_those_without_a_setting(plain, name, part):
         assert settings_of_torch() == before
     for one, other in zip(found, plain[part.__name__], strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+class Floats(TorchDispatchMode):
+    """Collects the types of all tensors of floating point that are made below it."""
+
+    def __init__(self):
+        super().__init__()
+        self.dtypes = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        made = [one for one in tree_leaves(out) if isinstance(one, torch.Tensor)]
+        self.dtypes |= {one.dtype for one in made if one.is_floating_point()}
+        return out
+
+
+FLOATING = [
+    (4, {"gate": "softmax", "n_experts": 3}),
+    (4, {"gate": ["softmax", "normalised-sigmoid"], "n_experts": (2, 2), "expert": "relu"}),
+    (2, {"gate": "quadratic", "covariance": "full"}),
+    (2, {"gate": "laplace", "family": "student-t", "method": "em", "max_iter": 20}),
+    (2, {"gate": "euclidean-sigmoid", "expert": "cubic", "alpha": 0.1, "method": "ls"}),
+    (2, {"gate": "dense-to-sparse", "expert": "tanh"}),
+    (3, {"gate": "softmax", "method": "ls", "expert": "gelu"}),
+]
+
+
+@pytest.mark.parametrize(("d", "arguments"), FLOATING, ids=str)
+def test_every_number_of_a_fit_has_double_precision(d, arguments):
+    """A tensor of another type was made in torch's default dtype, and its numbers would change with that."""
+    x, y = drawn(d)
+    y = np.stack([y, y - x[:, 0]], 1) if "covariance" in arguments else y
+    with Floats() as found:
+        MixtureOfExpertsRegressor(**{"n_init": 1, "random_state": 0, **arguments}).fit(x, y).summary()
+    assert found.dtypes == {torch.float64}
 
 
 @pytest.mark.parametrize("name", SETTINGS)

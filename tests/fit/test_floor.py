@@ -116,16 +116,17 @@ def test_the_floor_belongs_to_the_weighted_set_of_rows_in_its_units(d, q):
     x = r.standard_normal((150, d))
     y = x @ r.normal(size=(d, q)) + np.array([0.1, 5.0])[:q] * r.standard_t(2, size=(150, q))
     plain, order = floor_of(x, y), r.permutation(150)
-    np.testing.assert_allclose(floor_of(x[order], y[order]), plain, rtol=1e-9)
+    # The weights of the robust plane are one over residuals: they turn rounding of 1e-16 into 5e-9 of the spread.
+    np.testing.assert_allclose(floor_of(x[order], y[order]), plain, rtol=1e-7)
     np.testing.assert_allclose(floor_of(1e4 + 3 * x, y), plain, rtol=1e-6)
     np.testing.assert_allclose(floor_of(x, 1e3 - 7 * y), 7 * plain, rtol=1e-6)
     twice = torch.ones(150).double()
     twice[:40] = 2
     doubled = floor_of(np.r_[x, x[:40]], np.r_[y, y[:40]])
-    np.testing.assert_allclose(floor_of(x, y, twice), doubled, rtol=1e-9)
+    np.testing.assert_allclose(floor_of(x, y, twice), doubled, rtol=1e-7)
     removed = twice.clone()
     removed[:40] = 0
-    np.testing.assert_allclose(floor_of(x, y, removed), floor_of(x[40:], y[40:]), rtol=1e-9)
+    np.testing.assert_allclose(floor_of(x, y, removed), floor_of(x[40:], y[40:]), rtol=1e-7)
     assert (plain < 1e-5 * y.std(0)).all()
 
 
@@ -136,6 +137,13 @@ def test_rounding_sets_the_floor(q):
     np.testing.assert_allclose(floor_of(r.normal(size=(100, 2)), y), 0.1 / np.sqrt(12), rtol=1e-6)
     assert rounding_step(torch.from_numpy(1e5 + np.pi * y[:, 0])) == pytest.approx(0.1 * np.pi, rel=1e-6)
     assert rounding_step(torch.from_numpy(r.normal(size=20))) == 0
+
+
+@pytest.mark.parametrize("n", [6, 8, 30])
+def test_a_regression_of_rounded_values_is_sound(n):
+    x = np.arange(n, dtype=float)[:, None]
+    fit = maximum_likelihood(constant(1), make_rows(x, x + 0.5 * (np.arange(n)[:, None] % 3 == 1)), starts=1)
+    assert fit.status == Status.converged
 
 
 def test_data_without_any_spread_have_a_positive_floor():

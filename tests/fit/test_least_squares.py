@@ -109,8 +109,7 @@ def test_solved_experts_are_those_of_a_dense_solver_in_any_block_size(monkeypatc
     found = projection.solved(problem, parts, free)
     gradient = evaluate(problem, found, 1)[1]
     assert float(gradient[:, parts.linear.flatten()].abs().max()) < 1e-12
-    monkeypatch.setattr(projection, "MOST", 97)
-    monkeypatch.setattr(projection, "FEWEST", 1)
+    monkeypatch.setattr(projection, "block_size", lambda width: 97)
     torch.testing.assert_close(projection.solved(problem, parts, free), found, rtol=1e-10, atol=1e-10)
 
 

@@ -14,6 +14,7 @@ from gatewise.core.mixture import Mixture
 from gatewise.core.rows import make_rows, stacked
 from gatewise.fit.least_squares import least_squares
 from gatewise.fit.maximum_likelihood import maximum_likelihood
+from gatewise.fit.spec import FitSpec
 from gatewise.infer.information import information, standard_errors
 from gatewise.testing import assert_close, generator, make_problem
 
@@ -76,9 +77,9 @@ def test_a_gaussian_mixture_with_an_offset_is_the_mixture_of_what_is_left(gate, 
     y = np.where(left, 2 * x[:, 1:2], 5 - x[:, 2:]) + 0.2 * rng.normal(size=(len(x), q)) + known
     mixture = Mixture((GATES[gate],), (2,))
     # more starts than a few, so that experts are moved too; one floor, for the two responses differ in spread
-    options = {"starts": 10, "min_scale": 0.01}
-    fit = maximum_likelihood(mixture, make_rows(x, y, offset=known), **options)
-    rest = maximum_likelihood(mixture, make_rows(x, y - known), **options)
+    spec = FitSpec(min_scale=0.01)
+    fit = maximum_likelihood(mixture, make_rows(x, y, offset=known), spec, starts=10)
+    rest = maximum_likelihood(mixture, make_rows(x, y - known), spec, starts=10)
     assert abs(fit.log_likelihood - rest.log_likelihood) < 1e-5
     assert sorted(fit.measure.family["scale"][:, 0].tolist()) == pytest.approx(
         sorted(rest.measure.family["scale"][:, 0].tolist()), abs=1e-4

@@ -199,7 +199,7 @@ def test_without_a_gauge_each_node_has_its_own_ridge():
     assert all("temperature" in name for name in fit.certificate.null)
 
 
-@pytest.mark.parametrize("max_time", [0.0, 0.15])
+@pytest.mark.parametrize("max_time", [1e-9, 0.15])
 def test_out_of_time_the_best_so_far_comes_back_and_says_so(max_time):
     problem = fitting_problem(gated("softmax", branching=(6,)), n=3000, seed=2)
     begun = time.monotonic()
@@ -216,7 +216,7 @@ def test_one_start_is_enough_to_be_told_what_it_found():
     fit = maximum_likelihood(PROBLEM.mixture, rows_of(PROBLEM), starts=1)
     assert len(fit.starts.log_likelihood) == 1
     assert fit.status == Status.converged
-    with pytest.raises(ValueError, match="starts=0: give at least one start"):
+    with pytest.raises(ValueError, match="starts=0: give a whole number from 1 to 1000000"):
         maximum_likelihood(PROBLEM.mixture, rows_of(PROBLEM), starts=0)
 
 

@@ -95,7 +95,7 @@ def test_ties_of_what_is_not_estimated_are_told(data, estimate):
         ({"alpha": float("nan")}, "alpha=nan"),
         ({"gauge": "free"}, "gauge='free': choose 'fixed' or 'none'"),
         ({"weights": "analytic"}, "weights='analytic': choose 'frequency' or 'sampling'"),
-        ({"min_scale": 0.0}, "min_scale=0.0: the floor of a standard deviation is positive"),
+        ({"min_scale": 0.0}, "min_scale=0.0: give a positive number, or one per column of y"),
         ({"ties": (("family.scale[0,0]",),)}, "a tie holds two different names or more"),
     ],
 )

@@ -262,7 +262,7 @@ def tied(chart: Chart, ties: Sequence[tuple[str, ...]], units: Mapping[str, Tens
             raise ValueError(f"ties has {name!r}, which is not estimated: the names are {', '.join(chart.names)}")
         if names.count(name) > 1:
             raise ValueError(f"ties has {name!r} twice: give each number in one tie")
-    one = torch.ones(())
+    one = torch.ones((), dtype=torch.float64)
     unit = torch.cat([units.get(path, one).expand(shape).reshape(-1) for path, shape in chart.shapes.items()])
     matrix, offset, lower, upper = (t.clone() for t in (chart.matrix, chart.offset, chart.lower, chart.upper))
     for first, *others in ([chart.names.index(name) for name in tie] for tie in ties):
@@ -272,7 +272,7 @@ def tied(chart: Chart, ties: Sequence[tuple[str, ...]], units: Mapping[str, Tens
             if bool((chart.kind[rows] != chart.kind[entry]).any()):
                 raise ValueError(f"{chart.names[first]} and {chart.names[other]} are of different kinds: no tie")
             ratio = unit[rows[0]] / unit[entry]
-            shift = torch.log(ratio) if int(chart.kind[entry]) == LOG else torch.zeros(())
+            shift = torch.log(ratio) if int(chart.kind[entry]) == LOG else torch.zeros_like(one)
             factor = ratio if int(chart.kind[entry]) == IDENTITY else one
             matrix[:, first] += matrix[:, other] * factor
             offset[rows] += shift
@@ -308,14 +308,14 @@ class _Builder:
         repeats = prod(shape) // max(len(kinds), 1)
         kind = torch.tensor([KINDS[k] for k in kinds] * repeats, dtype=torch.long).reshape(shape)
         value = torch.full(shape, float(spec.initial), dtype=torch.float64)
-        open_ = torch.full(shape, spec.free)
+        open_ = torch.full(shape, spec.free, dtype=torch.bool)
         given = self._given(path, shape)
         known = ~torch.isnan(given)
         room, _, name = path.rpartition(".")
         if spec.only is not None:
             leaf = self.mixture.depth - 1
             without = [branch for branch in range(shape[leaf]) if branch not in spec.only]
-            open_.index_fill_(leaf, torch.tensor(without), False)
+            open_.index_fill_(leaf, torch.tensor(without, dtype=torch.long), False)
         if room.startswith("gates."):
             level = int(room.split(".")[1])
             gate = self.mixture.gates[level]

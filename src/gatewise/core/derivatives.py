@@ -300,7 +300,8 @@ def _shared_information(design: Tensor, share: Tensor, mass: Tensor) -> Tensor:
 def _pairs(branches: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return the pairs a < b of branches and the entries of ``-(e_a - e_b)(e_a - e_b)'``, ``(K K, pairs)``."""
     i, j = torch.triu_indices(branches, branches, 1)
-    edges = torch.eye(branches)[i] - torch.eye(branches)[j]
+    one = torch.eye(branches, dtype=torch.float64)
+    edges = one[i] - one[j]
     return i, j, -(edges[:, :, None] * edges[:, None, :]).flatten(1).T
 
 

@@ -188,7 +188,7 @@ def leaf_log_weights(mixture: Mixture, measure: Measure, gate_x: Tensor) -> Tens
 
 def leaf_weights(mixture: Mixture, measure: Measure, gate_x: Tensor) -> Tensor:
     """Return the weight of every leaf, ``(*B, L, n)``; any link, normalised or not."""
-    weights = torch.ones(())
+    weights = gate_x.new_ones(())
     for level, (gate, params) in enumerate(zip(mixture.gates, measure.gates, strict=True)):
         step = gate.weights(params, at_level(gate_x, level))
         weights = step if level == 0 else weights.unsqueeze(-2) * step

@@ -19,7 +19,7 @@ def regress(design: Tensor, y: Tensor, weight: Tensor, ridge: float = 1e-6) -> T
 
     Examples
     --------
-    >>> x = torch.arange(4.0)
+    >>> x = torch.arange(4, dtype=torch.float64)
     >>> regress(torch.stack([x, torch.ones(4)]), (1 + 2 * x)[None], torch.ones(1, 4), 0.0).tolist()
     [[[2.0, 1.0]]]
     """

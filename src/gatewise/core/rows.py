@@ -170,7 +170,7 @@ class Rows:
         first = 0
         while first < len(self.ends):
             begin = int(self.ends[first - 1]) if first else 0
-            last = int(torch.searchsorted(self.ends, torch.tensor(begin + size), right=True))
+            last = int(torch.searchsorted(self.ends, torch.tensor(begin + size, dtype=torch.long), right=True))
             last = max(last, first + 1)
             yield self.read(first, last)
             first = last

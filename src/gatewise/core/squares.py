@@ -134,7 +134,7 @@ def hessian(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, T
 
 
 def _outer(rows: list[Tensor], weight: Tensor | None) -> Tensor:
-    total = torch.zeros(())
+    total = rows[0].new_zeros(())
     for slope in rows:
         total = total - weigh(slope, weight) @ slope.mT
     return total

@@ -201,7 +201,7 @@ class Held:
 def above_zero(spec: Parameter) -> Tensor:
     """Return which entries of a parameter must be above zero."""
     kinds = (spec.transform,) if isinstance(spec.transform, str) else spec.transform
-    return torch.tensor([kind in ("log", "reciprocal") for kind in kinds])
+    return torch.tensor([kind in ("log", "reciprocal") for kind in kinds], dtype=torch.bool)
 
 
 def spec_of(estimator: Any, mixture: Mixture, d: int, gate_d: int, q: int, flat: bool) -> FitSpec:

@@ -47,9 +47,10 @@ class Summary(str):
     Examples
     --------
     >>> from gatewise import MixtureOfExpertsRegressor
-    >>> found = MixtureOfExpertsRegressor(1, n_init=1).fit([[0.0], [1.0], [2.0], [3.0]], [0.0, 1.0, 2.5, 3.0]).summary()
+    >>> X, y = [[0.0], [1.0], [2.0], [3.0], [4.0], [5.0]], [0.0, 1.0, 2.5, 3.0, 4.0, 5.5]
+    >>> found = MixtureOfExpertsRegressor(1, n_init=1).fit(X, y).summary()
     >>> found.experts[["parameter", "estimate"]].round(3).to_dict("list")
-    {'parameter': ['intercept', 'x0', 'scale'], 'estimate': [0.05, 1.05, 0.209]}
+    {'parameter': ['intercept', 'x0', 'scale'], 'estimate': [0.024, 1.057, 0.215]}
     >>> found.splitlines()[0]
     'Mixture of 1 experts'
     """

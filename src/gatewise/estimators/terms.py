@@ -86,7 +86,7 @@ class Terms:
         numbers: list[tuple[float, ...]] = [()] * len(names)
         if path in self.errors:
             kinds = (spec.transform,) if isinstance(spec.transform, str) else spec.transform
-            kind = torch.tensor([KINDS[k] for k in kinds]).repeat(len(names) // len(kinds))
+            kind = torch.tensor([KINDS[k] for k in kinds], dtype=torch.long).repeat(len(names) // len(kinds))
             error = self.errors[path][owner].reshape(-1)
             tested = (kind == 0) & (spec.role not in UNTESTED)
             numbers = _numbers(estimate, error, kind, tested)

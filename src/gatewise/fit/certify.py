@@ -68,7 +68,7 @@ def soundness(problem: Problem, free: Tensor) -> Soundness:
 
 def leaf_parameters(chart: Chart) -> Tensor:
     """Return the number of parameters of every leaf ``(L,)``, of expert and family."""
-    total = torch.zeros(chart.mixture.branching)
+    total = torch.zeros(chart.mixture.branching, dtype=torch.float64)
     for path, spec in chart.mixture.parameters().items():
         if not path.startswith("gates."):
             each = torch.Size(chart.shapes[path]).numel() // chart.mixture.n_leaves

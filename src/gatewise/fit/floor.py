@@ -107,7 +107,7 @@ def _floor_of(y: Tensor, weight: Tensor | None, spread: float, share: float) -> 
         "1e-8 of the constant response": OF_RANGE * (float(seen.abs().max()) or 1.0) if reach == 0 else 0.0,
     }
     cause, value = max(found.items(), key=lambda item: item[1])
-    return value, max(TINY * spread, value), cause
+    return value, TINY * max(spread, value), cause
 
 
 def _responses(rows: Rows) -> tuple[Tensor, Tensor | None]:

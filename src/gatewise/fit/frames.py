@@ -137,7 +137,8 @@ def equal_at_the_origin(mixture: Mixture, d: int) -> bool:
     for name, spec in mixture.expert.parameters(d).items():
         apart = torch.arange(2 * torch.Size(spec.shape).numel(), dtype=torch.float64).reshape(2, 1, *spec.shape)
         params[name] = apart[:1].expand_as(apart) if f"experts.{name}" in mixture.shared else apart + 1
-    moved = mixture.expert.rescale(params, Frame(torch.ones(d).double(), torch.ones(d).double()))
+    one = torch.ones(d, dtype=torch.float64)
+    moved = mixture.expert.rescale(params, Frame(one, one))
     tied = [] if moved is None else [moved[1][name] for name in params if f"experts.{name}" in mixture.shared]
     return any(not bool((value[0] == value[1]).all()) for value in tied)
 

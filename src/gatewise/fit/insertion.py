@@ -207,11 +207,11 @@ def _floors(problem: Problem) -> Tensor:
 def _hosted(seeds: tuple[Tensor, Tensor], stage: Remainder, hosts: list[int], block: Block, floor: Tensor) -> Candidate:
     """Give every candidate the sibling as host that has most weight where the candidate explains the rows best."""
     plane, scale = seeds[0], torch.maximum(seeds[1], floor)
-    best = torch.full((len(plane),), hosts[0])
+    best = torch.full((len(plane),), hosts[0], dtype=torch.long)
     if len(hosts) > 1:
         for part in torch.arange(len(plane)).split(max(1, CHUNK // block.x.shape[-1])):
             pull = _density(plane[part], scale[part], block)
-            best[part] = torch.tensor(hosts)[(pull @ stage.weight[hosts].T).argmax(-1)]
+            best[part] = torch.tensor(hosts, dtype=torch.long)[(pull @ stage.weight[hosts].T).argmax(-1)]
     return Candidate(plane, scale, torch.full((len(plane),), 0.1, dtype=torch.float64), best)
 
 

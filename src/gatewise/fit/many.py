@@ -129,7 +129,7 @@ def fit_block(plan: Plan, draw: Callable[[int], Rows], block: Sequence[int]) -> 
         loss = SQUARES if plan.method == "ls" else LIKELIHOOD
         jobs = [_job(plan, replicate, model, loss) for replicate, model in zip(block, _models(plan, sets), strict=True)]
         counts = [len(job.free) for job in jobs]
-        owner = torch.repeat_interleave(torch.arange(len(jobs)), torch.tensor(counts))
+        owner = torch.repeat_interleave(torch.arange(len(jobs)), torch.tensor(counts, dtype=torch.long))
         if all(_alike(job.model.chart, jobs[0].model.chart) for job in jobs):
             batch = replace(jobs[0].part, rows=stacked([job.part.rows for job in jobs]).of(owner))
             found, value = _ends(plan, batch, torch.cat([job.free for job in jobs]))

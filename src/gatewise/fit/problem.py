@@ -224,7 +224,7 @@ def newton_polish(
     stuck = (done.reason == Reason.stalled).nonzero()[:, 0]
     for member in stuck.tolist():
         bounds = lower.expand_as(point)[member], upper.expand_as(point)[member]
-        alone = problem.of(torch.tensor([member]))
+        alone = problem.of(torch.tensor([member], dtype=torch.long))
         point[member] = _sharpened(alone, point[member], *bounds)
     return done._replace(x=point, gradient=done.gradient / unit)
 

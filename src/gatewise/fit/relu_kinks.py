@@ -179,7 +179,7 @@ def _rest(mask: Tensor | None, smaller: Chart, chart: Chart) -> Tensor | None:
     if mask is None:
         return None
     kept = set(smaller.names)
-    return mask[torch.tensor([name in kept for name in chart.names])]
+    return mask[torch.tensor([name in kept for name in chart.names], dtype=torch.bool)]
 
 
 def _lifted(chart: Chart, smaller: Chart, inside: Tensor) -> Tensor:

@@ -302,7 +302,8 @@ def _along_curves(
         experts, _ = _expert_start(mixture.expert, block.x, response, share * weight, generator)
         residual = ((response - mixture.expert(experts, block.x)) ** 2).sum(-2)
         label = _best_explained(residual, share * weight)
-        share = FIRM * torch.nn.functional.one_hot(label, len(share)).T + (1 - FIRM) / len(share)
+        firm = torch.nn.functional.one_hot(label, len(share)).T.to(share)
+        share = FIRM * firm + (1 - FIRM) / len(share)
     return share
 
 

@@ -74,7 +74,9 @@ def mean_band(found: Information, x: Columns, gate_x: Columns | None = None, lev
         below, above = _inside(estimate, width * error, low, high)
         return Band(estimate, error, below, above, level)
     start = low if isfinite(low) else 0.0
-    lower, upper = ends(estimate - start, error, torch.tensor(LOG if isfinite(low) else IDENTITY), width)
+    lower, upper = ends(
+        estimate - start, error, torch.tensor(LOG if isfinite(low) else IDENTITY, dtype=torch.long), width
+    )
     return Band(estimate, error, start + lower, start + upper, level)
 
 

@@ -47,7 +47,7 @@ class Point(NamedTuple):
         """The free coordinates of experts whose values are a convention: one for each direction of no effect."""
         paths = (f"experts.{name}" for name in self.chart.mixture.expert.held())
         columns = [self.chart.columns(path).flatten() for path in paths]
-        found = torch.cat([torch.full((1,), -1), *columns]).unique()
+        found = torch.cat([torch.full((1,), -1, dtype=torch.long), *columns]).unique()
         found = found[found >= 0]
         directions = expert_directions(self.chart, self.chart.measure(self.free))
         return found if directions.shape[1] == len(found) else found[:0]

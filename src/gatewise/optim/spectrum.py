@@ -35,7 +35,7 @@ def spectrum(hessian: Tensor, free: Tensor) -> Spectrum:
     block = (hessian + hessian.mT) * 0.5 * (free[:, :, None] & free[:, None, :])
     size = torch.linalg.matrix_norm(block)
     size = torch.where(size > 0, size, 1.0)[:, None]
-    values, vectors = torch.linalg.eigh(block / size[..., None] + torch.diag_embed(2.0 * ~free))
+    values, vectors = torch.linalg.eigh(block / size[..., None] + torch.diag_embed(2 * (~free).to(block)))
     live = torch.arange(free.shape[1], device=free.device) < free.sum(1, keepdim=True)
     values = torch.where(live, values * size, 0.0)
     return Spectrum(values, vectors, live, torch.linalg.vector_norm(values, torch.inf, -1))

@@ -135,7 +135,9 @@ def run_case(
 
 
 def _fit(case: Case, data: Any, n_experts: Any, gate: Any, starts: int, label: str, progress: Any) -> Fitted:
-    model = MixtureOfExpertsRegressor(n_experts, gate, n_init=starts, random_state=0, verbose=progress, **case.options)
+    model = MixtureOfExpertsRegressor(
+        n_experts, gate, n_init=starts, random_state=0, verbose=progress or 0, **case.options
+    )
     begun = time.perf_counter()
     y = data.frame[case.target]
     with warnings.catch_warnings():

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.experts import Expert
+from gatewise.core.experts.base import Draw
 from gatewise.core.families import Family, LeafLocal
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.predictors import Frame, Local, Parameter, Params, Predictor
@@ -109,6 +110,9 @@ class RenamedExpert(_Renamed, Expert):
     def design(self, x: Tensor) -> Tensor:
         return self.part.design(x)
 
+    def start(self, x: Tensor, y: Tensor, weight: Tensor, coefficients: Tensor, draw: Draw) -> dict[str, Tensor]:
+        return named(self.part.start(x, y, weight, coefficients, draw))
+
     def held(self) -> tuple[str, ...]:
         return _names(self.part.held())
 
@@ -139,6 +143,10 @@ class RenamedFamily(Family):
     @property
     def discrete(self) -> bool:  # type: ignore[override]
         return self.part.discrete
+
+    @property
+    def robust(self) -> bool:  # type: ignore[override]
+        return self.part.robust
 
     def outputs(self, columns: int) -> int:
         return self.part.outputs(columns)

@@ -103,10 +103,10 @@ class Polynomial(Expert):
         """
         d = len(frame.scale)
         columns = (*((i,) for i in range(d)), *monomials(d, self.degree), ())
-        times = torch.tensor([[column.count(i) for i in range(d)] for column in columns])
+        times = torch.tensor([[column.count(i) for i in range(d)] for column in columns], dtype=torch.long)
         powers = range(self.degree + 1)
         ways = frame.scale.new_tensor([[comb(a, b) for b in powers] for a in powers])
-        gap = torch.tensor([[max(a - b, 0) for b in powers] for a in powers])
+        gap = torch.tensor([[max(a - b, 0) for b in powers] for a in powers], dtype=torch.long)
         out = frame.scale.new_ones(len(columns), len(columns))
         for i in range(d):
             one = ways * frame.shift[i] ** gap * frame.scale[i] ** torch.arange(self.degree + 1)

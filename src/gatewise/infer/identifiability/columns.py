@@ -84,7 +84,7 @@ def derivatives(atom: Atom, theta: Tensor, x: Tensor, y: Tensor, order: int) -> 
             f"the atom returned {tuple(value.shape)} numbers of {value.dtype} for x {tuple(x.shape)}: return one "
             f"float64 number per row, shape ({x.shape[-1]},)"
         )
-    free = torch.tensor(free_entries(atom))
+    free = torch.tensor(free_entries(atom), dtype=torch.long)
     try:
         return _by_rows(atom.function, theta, free, x, y, order)
     except RuntimeError:  # no rule to map over rows; a fault of the function itself is raised again below

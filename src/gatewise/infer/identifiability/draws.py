@@ -135,7 +135,7 @@ def _thetas(plan: Plan, generator: torch.Generator) -> list[Tensor]:
     """Draw the parameters of every atom, with those in common taken from the first."""
     thetas = [_theta(plan.atom, generator) for _ in range(plan.atoms)]
     gates = [name for level in plan.atom.levels for name in level] if plan.shared_gate else []
-    common = torch.tensor([name in gates or name in plan.atom.shared for name in plan.atom.names])
+    common = torch.tensor([name in gates or name in plan.atom.shared for name in plan.atom.names], dtype=torch.bool)
     return [torch.where(common, thetas[0], theta) for theta in thetas]
 
 
