@@ -9,15 +9,15 @@ import numpy as np
 from benchmarks import problems
 from benchmarks.timing import cpu_seconds, table
 from gatewise.core.mixture import Mixture
-from gatewise.core.rows import Rows, make_rows
 from gatewise.fit import maximum_likelihood
 from gatewise.fit.maximum_likelihood import improve
 from gatewise.fit.model import prepare
 from gatewise.fit.pipeline import Clock
 from gatewise.fit.problem import problem_of
+from gatewise.fit.search.starts import draw_starts
 from gatewise.fit.spec import FitSpec
-from gatewise.fit.starts import draw_starts
 from gatewise.fit.status import Status
+from gatewise.objective.rows import Rows, make_rows
 
 RELATIVE = 1e-8
 
@@ -65,7 +65,7 @@ def best_of_starts(mixture: Mixture, rows: Rows, count: int, seed: int) -> float
     """Return the best log-likelihood of the sound optima that `count` starts end in."""
     model = prepare(mixture, rows, FitSpec())
     problem = problem_of(model, model.rows)
-    free, _ = draw_starts(model.chart, model.rows, count, np.random.default_rng(seed))
+    free, _ = draw_starts(model.parameterization, model.rows, count, np.random.default_rng(seed))
     ends = improve(problem, free, Clock())
     return float(((model.jacobian - ends.value[ends.sound]) * problem.total).max())
 

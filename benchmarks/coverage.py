@@ -11,11 +11,11 @@ import torch
 from benchmarks import problems
 from benchmarks.timing import cpu_seconds, table
 from gatewise.core.mixture import Measure
-from gatewise.core.rows import make_rows
 from gatewise.fit import maximum_likelihood
 from gatewise.fit.result import Fit
-from gatewise.infer.information import information
+from gatewise.infer.covariance.information import information
 from gatewise.infer.intervals import delta
+from gatewise.objective.rows import make_rows
 
 ROWS = 1000
 STARTS = 5

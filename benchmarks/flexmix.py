@@ -16,8 +16,8 @@ from benchmarks import problems
 from benchmarks.scaling import kernels
 from benchmarks.timing import cpu_seconds, table
 from gatewise.core.mixture import Measure
-from gatewise.core.rows import make_rows
 from gatewise.fit import maximum_likelihood
+from gatewise.objective.rows import make_rows
 
 N, D, K = 20_000, 5, 3
 SEEDS = range(5)

@@ -18,9 +18,9 @@ import torch
 from benchmarks import fused_c, problems
 from benchmarks.numpy_engine import Pass, em_pass
 from benchmarks.timing import best_of, table
-from gatewise import fused
-from gatewise.core import derivatives
 from gatewise.fit.problem import accumulate
+from gatewise.objective import compiled as fused
+from gatewise.objective import likelihood
 
 SHARE, SHARE_COMPILED = 0.06, 0.22  # of the counted floor, at least
 TIMES_C, SPEEDUP = 2.0, 1.6  # against C at most, by a second thread at least
@@ -136,9 +136,9 @@ def passes(case: problems.Case) -> dict[str, Callable[[], tuple[torch.Tensor, ..
 def engines(data: Data) -> dict[str, Callable[[], Any]]:
     """Return one EM pass by every engine there is."""
     turned = np.ascontiguousarray(data.x.transpose(0, 2, 1))
-    out: dict[str, Callable[[], Any]] = {"torch": data.torch(derivatives.complete)}
+    out: dict[str, Callable[[], Any]] = {"torch": data.torch(likelihood.expected_complete_hessian)}
     if fused.available():
-        out["compiled"] = data.compiled(derivatives.complete)
+        out["compiled"] = data.compiled(likelihood.expected_complete_hessian)
     out["numpy"] = lambda: em_pass(turned, data.y, data.at)
     native = fused_c.em_pass(turned, data.y, data.at)
     return out if native is None else {**out, "C": native}
@@ -173,7 +173,7 @@ def difference(ours: tuple[torch.Tensor, ...], reference: Pass, at: problems.Tru
 def em_line(case: problems.Case, data: Data, spent: dict[str, float], floor: float) -> dict[str, Any]:
     """Return a line of the table of EM passes, from ns per row."""
     reference = em_pass(np.ascontiguousarray(data.x.transpose(0, 2, 1)), data.y, data.at)
-    apart = difference(data.torch(derivatives.complete)(), reference, data.at)
+    apart = difference(data.torch(likelihood.expected_complete_hessian)(), reference, data.at)
     line = {"case": case.name, "B, n, d, k": f"{case.replicates}, {case.n}, {case.d}, {case.k}", "floor ns": floor}
     line |= {f"{name} ns": value for name, value in spent.items()}
     line |= {f"{name} %": 100 * floor / value for name, value in spent.items()}
@@ -188,7 +188,7 @@ def em_line(case: problems.Case, data: Data, spent: dict[str, float], floor: flo
 def other_line(case: problems.Case, data: Data, rounds: int) -> dict[str, Any]:
     """Return ns per row of value with gradient, and of the pass of Newton's method, by torch and compiled."""
     line: dict[str, Any] = {"case": case.name}
-    for name, stat in (("gradient", derivatives.gradient), ("Newton", derivatives.hessian)):
+    for name, stat in (("gradient", likelihood.gradient), ("Newton", likelihood.hessian)):
         tasks = {"torch": data.torch(stat), "compiled": data.compiled(stat)}
         seconds = best_of(tasks, max(1, rounds // 2))
         line |= {f"{name}, {by}": 1e9 * value / (case.replicates * case.n) for by, value in seconds.items()}
@@ -198,7 +198,7 @@ def other_line(case: problems.Case, data: Data, rounds: int) -> dict[str, Any]:
 
 def thread_line(data: Data, rounds: int) -> dict[str, Any]:
     """Return wall seconds of one EM pass on one and on two threads, the best of interleaved rounds."""
-    run, before = data.compiled(derivatives.complete), torch.get_num_threads()
+    run, before = data.compiled(likelihood.expected_complete_hessian), torch.get_num_threads()
     least = {1: float("inf"), 2: float("inf")}
     for _ in range(4 * rounds):
         for threads in least:

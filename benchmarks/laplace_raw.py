@@ -10,8 +10,8 @@ from scipy.optimize import minimize
 from benchmarks.timing import table
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture
-from gatewise.core.rows import make_rows
 from gatewise.fit import maximum_likelihood
+from gatewise.objective.rows import make_rows
 
 RELATIVE = 1e-8
 SETS = ((1, 2, 200), (1, 2, 500), (1, 3, 300), (2, 2, 200), (2, 2, 500), (2, 3, 400))  # d, k, n

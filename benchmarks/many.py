@@ -12,8 +12,8 @@ import numpy as np
 
 from benchmarks import problems
 from benchmarks.timing import table
-from gatewise.core.rows import Rows, make_rows
 from gatewise.fit.many import Plan, many_fits
+from gatewise.objective.rows import Rows, make_rows
 
 WORKERS = min(2, os.cpu_count() or 1)
 SIZES, REPEATS = 200, 40  # of the published study with three experts fitted to two

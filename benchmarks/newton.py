@@ -9,9 +9,9 @@ import torch
 
 from benchmarks import problems
 from benchmarks.timing import best_of, table
-from gatewise.core import derivatives
 from gatewise.core.mixture import log_density
 from gatewise.fit.problem import Problem, accumulate, evaluate
+from gatewise.objective import likelihood
 
 SHAPES = ((3, 1, 10_000), (3, 1, 100_000), (5, 5, 10_000), (5, 5, 100_000))
 LIMIT = 8.0
@@ -27,20 +27,28 @@ def run(rounds: int = 5, **_: Any) -> dict[str, Any]:
         x, y = problems.draw_rows(rng, truth, (1, n))
         rows = problems.replicated_rows(x, y)
         mixture = problems.softmax_mixture(k)
-        chart = problems.chart_of(mixture, d)
-        free = problems.free_of(chart, problems.scattered(rng, truth, 1))
-        problem = Problem(chart, rows)
+        parameterization = problems.chart_of(mixture, d)
+        free = problems.free_of(parameterization, problems.scattered(rng, truth, 1))
+        problem = Problem(parameterization, rows)
         few = rows.read(0, min(n, AUTOGRAD_ROWS))
-        width = len(chart.local)
+        width = len(parameterization.local)
 
-        def automatic(chart=chart, few=few, free=free) -> torch.Tensor:
+        def automatic(parameterization=parameterization, few=few, free=free) -> torch.Tensor:
             def value(z: torch.Tensor) -> torch.Tensor:
-                return log_density(chart.mixture, chart.measure(z), few.x, few.gate_x, few.y).sum()
+                return log_density(
+                    parameterization.mixture, parameterization.measure(z), few.x, few.gate_x, few.y
+                ).sum()
 
             return torch.autograd.functional.hessian(value, free[0])
 
-        def em(chart=chart, rows=rows, free=free, width=width) -> Any:
-            return accumulate(derivatives.complete, chart.mixture, chart.measure(free), rows, width)
+        def em(parameterization=parameterization, rows=rows, free=free, width=width) -> Any:
+            return accumulate(
+                likelihood.expected_complete_hessian,
+                parameterization.mixture,
+                parameterization.measure(free),
+                rows,
+                width,
+            )
 
         tasks = {
             "gradient": lambda problem=problem, free=free: evaluate(problem, free, 1),
@@ -54,7 +62,7 @@ def run(rounds: int = 5, **_: Any) -> dict[str, Any]:
         lines.append(
             {
                 "k, d, n": f"{k}, {d}, {n}",
-                "parameters": chart.size,
+                "parameters": parameterization.size,
                 "em ns": per_row["em"],
                 "gradient ns": per_row["gradient"],
                 "newton ns": per_row["newton"],

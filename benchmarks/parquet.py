@@ -46,17 +46,17 @@ def passes(array: str, table: str, rounds: int = 2) -> dict[str, Any]:
 
     from benchmarks import problems
     from benchmarks.timing import best_of
-    from gatewise.core import derivatives
-    from gatewise.core.rows import Rows, make_rows
     from gatewise.data import ParquetTable
     from gatewise.data.parquet import opened
-    from gatewise.data.stream import Part, Stream
+    from gatewise.data.stream import Stream, StreamPart
     from gatewise.fit.problem import accumulate
+    from gatewise.objective import likelihood
+    from gatewise.objective.rows import Rows, make_rows
 
     torch.set_num_threads(1)
     data = np.load(array, mmap_mode="r")
     stream = Stream(opened(ParquetTable(table)), [*(f"x{i}" for i in range(D)), "y"], table)
-    parts = Part(stream, stream.names[:D]), Part(stream, stream.names[D:])
+    parts = StreamPart(stream, stream.names[:D]), StreamPart(stream, stream.names[D:])
     both = {"npy": make_rows(data[:, :D], data[:, D:], hold=False), "Parquet": make_rows(*parts, hold=False)}
     mixture = problems.softmax_mixture(K)
     width = len(problems.chart_of(mixture, D).local)
@@ -68,7 +68,7 @@ def passes(array: str, table: str, rounds: int = 2) -> dict[str, Any]:
             pass
 
     def once(rows: Rows) -> float:
-        return float(accumulate(derivatives.complete, mixture, measure, rows, width)[0].sum())
+        return float(accumulate(likelihood.expected_complete_hessian, mixture, measure, rows, width)[0].sum())
 
     values = {name: once(rows) for name, rows in both.items()}  # not measured: the files come into the cache
     found: dict[str, Any] = {"same value": values["npy"] == values["Parquet"]}

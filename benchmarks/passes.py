@@ -13,12 +13,12 @@ import torch
 from benchmarks import problems
 from benchmarks.timing import table
 from gatewise.core.mixture import Mixture
-from gatewise.core.rows import Rows, make_rows
 from gatewise.fit import em, problem
 from gatewise.fit.maximum_likelihood import improve
 from gatewise.fit.model import prepare
 from gatewise.fit.pipeline import Clock
 from gatewise.fit.spec import FitSpec
+from gatewise.objective.rows import Rows, make_rows
 
 RELATIVE, ROOM = 1e-8, 1.2
 
@@ -104,7 +104,7 @@ def passes_of(case: Case, draw: int) -> Needed:
     rows, mixture = make_rows(x, y[:, None]), problems.softmax_mixture(case.fitted)
     model = prepare(mixture, rows, FitSpec())
     with counted() as seen:
-        everything = problem.Problem(model.chart, model.rows)
+        everything = problem.Problem(model.parameterization, model.rows)
         value = improve(everything, _free(model, start), Clock()).value
     best = float(-value[0] * case.n)
     return needed(seen, case.n, best - RELATIVE * abs(best))
@@ -135,6 +135,6 @@ def run(rounds: int = 5, **_: Any) -> dict[str, Any]:
 def _free(model: Any, start: Any) -> torch.Tensor:
     """Return the free working coordinates (1, P) of a start in the units of the data."""
     from gatewise.fit import frames
-    from gatewise.fit.starts import given_starts
+    from gatewise.fit.search.starts import given_starts
 
-    return given_starts(model.chart, [frames.reframe(model.given, start, model.framing)[1]])
+    return given_starts(model.parameterization, [frames.in_other_units(model.given, start, model.framing)[1]])

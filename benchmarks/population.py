@@ -12,8 +12,8 @@ from benchmarks.timing import table
 from gatewise.core.experts import EXPERTS
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.theory.population import Population, population_exponent
-from gatewise.theory.population_rules import Ball, Cube, Region
+from gatewise.theory.population.exponent import Population, population_exponent
+from gatewise.theory.population.rules import Ball, Cube, Region
 
 HALVED = (0.2, 0.1, 0.05, 0.025, 0.0125)
 FINE = (*HALVED, 0.00625, 0.003125)

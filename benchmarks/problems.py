@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatewise.core.chart import Chart, make_chart
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.core.rows import Columns, Rows, make_rows
+from gatewise.objective.parameterization import Parameterization, make_parameterization
+from gatewise.objective.rows import Columns, Rows, make_rows
 
 Truth = dict[str, np.ndarray]
 
@@ -127,11 +127,11 @@ def design_a(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
     return x, respond(rng, truth, x)
 
 
-def chart_of(mixture: Mixture, d: int) -> Chart:
+def chart_of(mixture: Mixture, d: int) -> Parameterization:
     """Return the plain chart of a mixture with one response."""
-    return make_chart(mixture, d, d, 1)
+    return make_parameterization(mixture, d, d, 1)
 
 
-def free_of(chart: Chart, truth: Truth) -> Tensor:
+def free_of(parameterization: Parameterization, truth: Truth) -> Tensor:
     """Return the free coordinates (*B, P) of arrays of parameters."""
-    return chart.free(measure_of(truth))
+    return parameterization.free(measure_of(truth))

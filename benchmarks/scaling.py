@@ -17,9 +17,9 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from benchmarks import problems
 from benchmarks.timing import best_of, table
-from gatewise import fused
-from gatewise.core import derivatives
 from gatewise.fit.problem import Problem, accumulate, evaluate
+from gatewise.objective import compiled as fused
+from gatewise.objective import likelihood
 from gatewise.plots.style import GREY, canvas, colour, dash, marker
 
 PASSES = ("EM", "gradient", "Newton")
@@ -72,11 +72,17 @@ def passes(n: int, k: int, d: int) -> dict[str, Task]:
     truth = problems.draw_truth(rng, d, k)
     rows = problems.replicated_rows(*problems.draw_rows(rng, truth, (1, n)))
     mixture = problems.softmax_mixture(k)
-    chart = problems.chart_of(mixture, d)
-    free = problems.free_of(chart, problems.scattered(rng, truth, 1))
-    problem = Problem(chart, rows)
+    parameterization = problems.chart_of(mixture, d)
+    free = problems.free_of(parameterization, problems.scattered(rng, truth, 1))
+    problem = Problem(parameterization, rows)
     return {
-        "EM": lambda: accumulate(derivatives.complete, mixture, chart.measure(free), rows, len(chart.local)),
+        "EM": lambda: accumulate(
+            likelihood.expected_complete_hessian,
+            mixture,
+            parameterization.measure(free),
+            rows,
+            len(parameterization.local),
+        ),
         "gradient": lambda: evaluate(problem, free, 1),
         "Newton": lambda: evaluate(problem, free, 2),
     }

@@ -6,8 +6,8 @@ from typing import Any
 
 from benchmarks import problems
 from benchmarks.timing import cpu_seconds, table
-from gatewise.core.rows import make_rows
 from gatewise.fit import maximum_likelihood
+from gatewise.objective.rows import make_rows
 
 BEST = -50596.77445  # maximum log-likelihood of sg_d1_k2, n = 100 000
 GAP, SECONDS = 0.01, 2.0

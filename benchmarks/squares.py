@@ -13,8 +13,8 @@ from benchmarks.timing import cpu_seconds, table
 from gatewise.core.experts import EXPERTS
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture
-from gatewise.core.rows import make_rows
 from gatewise.fit.least_squares import least_squares
+from gatewise.objective.rows import make_rows
 
 RELATIVE = 1e-9
 STARTS = 60

@@ -98,8 +98,8 @@ class Gamma(Family):
         shape = params[self.form][..., None].expand_as(eta)
         return torch._standard_gamma(shape, generator=generator).clamp_min(1e-9) * torch.exp(eta) / shape
 
-    def invalid(self, y):
+    def validate(self, y):
         return "a value that is not positive" if bool((y <= 0).any()) else None
 
-    def link_start(self, y):
+    def working_response(self, y):
         return torch.log(y)

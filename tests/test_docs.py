@@ -9,7 +9,7 @@ import pytest
 
 import gatewise
 from gatewise import nn
-from gatewise.estimators.alerts import FitWarning
+from gatewise.estimators.warnings import FitWarning
 
 ROOT = Path(__file__).parents[1]
 GUIDES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))

@@ -94,10 +94,10 @@ KNOWN_LITERALS = {  # file -> names of parameters in quotes
     "estimators/serialise.py": "family.scale",
     "estimators/terms.py": "family.scale quadratic",
     "infer/identifiability/known.py": "bias center coef intercept output quadratic temperature weight",
-    "report/study_front.py": "experts.intercept",
-    "testing/fits.py": "center experts.intercept quadratic weight",
-    "testing/fits_em.py": "coef family.scale intercept scale",
-    "testing/fits_optimum.py": "coef intercept scale",
+    "report/study/front.py": "experts.intercept",
+    "testing/fits/laws.py": "center experts.intercept quadratic weight",
+    "testing/fits/em.py": "coef family.scale intercept scale",
+    "testing/fits/optimum.py": "coef intercept scale",
     "testing/layers.py": "temperature",
     "testing/mixtures.py": "bias temperature",
     "testing/predictors.py": "temperature",
@@ -213,7 +213,7 @@ def test_a_list_of_known_finds_may_only_shrink():
         ("estimators/__init__.py", "from .. import theory", "estimators imports theory"),
         ("data/__init__.py", "from gatewise.core import gates", "data imports core"),
         ("data/views.py", "import torch", "data imports torch"),
-        ("testing/fits.py", "from gatewise.optim import newton", "testing imports optim"),
+        ("testing/fits/laws.py", "from gatewise.optim import newton", "testing imports optim"),
     ],
 )
 def test_a_wrong_arrow_is_found(file, statement, message):

@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 
 from gatewise.cli import app
 from gatewise.cli.origin import words_for_user
-from gatewise.fit.threads import in_processes
+from gatewise.runs.threads import in_processes
 
 TASK = """
 from gatewise.core.gates import gate

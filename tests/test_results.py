@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from gatewise import FitWarning, MixtureOfExpertsRegressor, identify
-from gatewise.core.rows import columns
 from gatewise.data import load
 from gatewise.experiments import Experiment, Metric, collect_experiment, run_experiment
 from gatewise.infer.bands import mean_band
 from gatewise.markup import SHOWN, page, table
+from gatewise.objective.rows import columns
 from gatewise.theory import collect, efficiency, quick, run_study
 from gatewise.theory.papers import STUDIES
 from gatewise.theory.verdict import curve

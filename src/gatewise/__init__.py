@@ -24,9 +24,13 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same
     from gatewise.core.links import Link, NormalisedSigmoid, Sigmoid, Softmax, TopK
     from gatewise.core.mixture import Measure, Mixture
     from gatewise.core.predictors import Parameter, affine
-    from gatewise.core.rows import Rows, make_rows
     from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Score, Tempered
-    from gatewise.estimators.alerts import (
+    from gatewise.estimators.inference import Inference
+    from gatewise.estimators.regressor import MixtureOfExpertsRegressor
+    from gatewise.estimators.scoring import log_likelihood_scorer
+    from gatewise.estimators.serialise import ModelFileError, load_model, save_model
+    from gatewise.estimators.summary_value import Summary
+    from gatewise.estimators.warnings import (
         BoundWarning,
         CollinearWarning,
         FitWarning,
@@ -38,11 +42,6 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same
         UnidentifiedWarning,
         UnsoundWarning,
     )
-    from gatewise.estimators.inference import Inference
-    from gatewise.estimators.regressor import MixtureOfExpertsRegressor
-    from gatewise.estimators.scoring import log_likelihood_scorer
-    from gatewise.estimators.serialise import ModelFileError, load_model, save_model
-    from gatewise.estimators.summary_value import Summary
     from gatewise.fit.em import expectation_maximisation
     from gatewise.fit.least_squares import least_squares
     from gatewise.fit.many import Plan, many_fits
@@ -50,12 +49,13 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same
     from gatewise.fit.result import Certificate, Fit, Starts
     from gatewise.fit.spec import FitSpec
     from gatewise.fit.status import Status
+    from gatewise.infer.covariance.information import information
+    from gatewise.infer.covariance.value import Information
     from gatewise.infer.identifiability import Identifiability, identify
-    from gatewise.infer.information import information
-    from gatewise.infer.information_value import Information
     from gatewise.infer.intervals import Derived, Intervals, delta, wald
-    from gatewise.infer.profile import Profile, profile
-    from gatewise.report.experiment import write_experiment
+    from gatewise.infer.profile.likelihood import Profile, profile
+    from gatewise.objective.rows import Rows, make_rows
+    from gatewise.report.experiment.write import write_experiment
 
 __version__ = "0.1.0"
 
@@ -143,9 +143,9 @@ _HOMES = {
     "core.links": "Link NormalisedSigmoid Sigmoid Softmax TopK",
     "core.mixture": "Measure Mixture",
     "core.predictors": "Parameter affine",
-    "core.rows": "Rows make_rows",
+    "objective.rows": "Rows make_rows",
     "core.scores": "Activated Affine Bias Cosine Distance Quadratic Score Tempered",
-    "estimators.alerts": "BoundWarning CollinearWarning FitWarning RefusedWarning RidgeWarning SeparatedWarning "
+    "estimators.warnings": "BoundWarning CollinearWarning FitWarning RefusedWarning RidgeWarning SeparatedWarning "
     "StalledWarning StartsDisagreeWarning UnidentifiedWarning UnsoundWarning",
     "estimators.inference": "Inference",
     "estimators.regressor": "MixtureOfExpertsRegressor",
@@ -160,11 +160,11 @@ _HOMES = {
     "fit.spec": "FitSpec",
     "fit.status": "Status",
     "infer.identifiability": "Identifiability identify",
-    "infer.information": "information",
-    "infer.information_value": "Information",
+    "infer.covariance.information": "information",
+    "infer.covariance.value": "Information",
     "infer.intervals": "Derived Intervals delta wald",
-    "infer.profile": "Profile profile",
-    "report.experiment": "write_experiment",
+    "infer.profile.likelihood": "Profile profile",
+    "report.experiment.write": "write_experiment",
 }
 _ROOMS = {name: f"gatewise.{home}" for home, names in _HOMES.items() for name in names.split()}
 _DOORS = ("data", "experiments", "nn", "plots", "testing", "theory")

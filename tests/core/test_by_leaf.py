@@ -9,11 +9,11 @@ from gatewise.core.experts import EXPERTS, Constant, Linear
 from gatewise.core.families import FAMILIES, Gaussian, Poisson, StudentT, autograd_leaf_local
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture
-from gatewise.core.rows import make_rows
 from gatewise.fit.least_squares import least_squares
 from gatewise.fit.maximum_likelihood import maximum_likelihood
 from gatewise.fit.spec import FitSpec
-from gatewise.infer.information import information, standard_errors
+from gatewise.infer.covariance.information import information, standard_errors
+from gatewise.objective.rows import make_rows
 from gatewise.testing import (
     assert_close,
     draw_frame,
@@ -22,11 +22,11 @@ from gatewise.testing import (
     generator,
     law_batched,
     law_blocks,
-    law_chart,
     law_complete,
     law_derivatives,
     law_expected_score,
     law_frequencies,
+    law_parameterization,
     law_rescale,
     law_sample,
     law_squares,
@@ -34,7 +34,7 @@ from gatewise.testing import (
 )
 from gatewise.testing.problems import draw_parameter
 
-LAWS = (law_batched, law_derivatives, law_complete, law_expected_score, law_sample, law_squares, law_chart)
+LAWS = (law_batched, law_derivatives, law_complete, law_expected_score, law_sample, law_squares, law_parameterization)
 LAWS += (law_rescale, law_blocks, law_frequencies)
 KINDS = {
     "linear, constant": (Linear(), Constant()),
@@ -49,13 +49,15 @@ def test_derivatives_of_experts_by_leaf(parts, d):
     expert, g = ExpertsByLeaf(parts), generator(d)
     params = draw_parameters(expert, d, (2, 2 * len(parts)), 2, g)  # two nodes, two outputs
     x = draw_inputs(d, 5, g)
-    local = expert.local(params, x)
+    local = expert.value_and_derivatives(params, x)
     weights = torch.randn(local.value.shape, generator=g, dtype=torch.float64)
     curved = torch.zeros(1) if local.curvature is None else local.curvature(weights)
     joined = list(expert.parameters(d))
     for leaf in range(2 * len(parts)):
         part = parts[leaf % len(parts)]
-        alone = part.local({name: params[_title(name, part, expert)][:, leaf] for name in part.parameters(d)}, x)
+        alone = part.value_and_derivatives(
+            {name: params[_title(name, part, expert)][:, leaf] for name in part.parameters(d)}, x
+        )
         assert_close(local.value[:, leaf], alone.value, "a leaf has the value of its part")
         places = [k for name in part.parameters(d) for k in _places(_title(name, part, expert), joined, expert, d)]
         others = [k for k in range(local.jacobian.shape[-2]) if k not in places]
@@ -89,7 +91,7 @@ def test_derivatives_of_families_by_leaf(q):
     assert specs["dof"].only == (1,)
     params = {name: draw_parameter(spec, (3, 4, *spec.shape), g) for name, spec in specs.items()}
     eta, y = torch.randn(3, 4, q, 6, generator=g).double(), torch.randn(q, 6, generator=g).double()
-    exact, automatic = family.local(params, y, eta), autograd_leaf_local(family, params, y, eta)
+    exact, automatic = family.value_and_derivatives(params, y, eta), autograd_leaf_local(family, params, y, eta)
     for name, one, other in zip(exact._fields, exact, automatic, strict=True):
         assert_close(one, other, f"{name} of families by leaf")
 

@@ -1,7 +1,7 @@
 """A score, an expert and a family of one's own: what has to be written, and that the laws hold for it.
 
 Nothing is registered: ``Gate(Cauchy())`` is a gate wherever a gate is asked for. Derivatives come from automatic
-differentiation; write `local` (and `rescale`, to fit in standardised units) when speed matters, and run the laws again.
+differentiation; write `value_and_derivatives` (and `rescale`, to fit in standardised units) when speed matters, and run the laws again.
 """
 
 from dataclasses import dataclass
@@ -77,10 +77,10 @@ class Gamma(Family):
         shape = params["shape"][..., None].expand_as(eta)
         return torch._standard_gamma(shape, generator=generator) * torch.exp(eta) / shape
 
-    def invalid(self, y):
+    def validate(self, y):
         return "a value that is not positive" if bool((y <= 0).any()) else None
 
-    def link_start(self, y):
+    def working_response(self, y):
         return torch.log(y)
 
 
@@ -116,10 +116,10 @@ class Root(Cauchy):
 
 @dataclass(frozen=True)
 class Steep(Wave):
-    """Wrong on purpose: `local` forgets the height in its Jacobian."""
+    """Wrong on purpose: `value_and_derivatives` forgets the height in its Jacobian."""
 
-    def local(self, params, x):
-        local = super().local(params, x)
+    def value_and_derivatives(self, params, x):
+        local = super().value_and_derivatives(params, x)
         return local._replace(jacobian=local.jacobian / params["height"][..., None, None])
 
 
@@ -149,7 +149,7 @@ def test_the_fallback_differentiates_batches():
     law_local(Cauchy(), d=4, seed=3)
     params = {"center": torch.zeros(5, 2, 3, 2).double(), "bias": torch.arange(3.0).double().expand(5, 2, 3)}
     x = torch.ones(2, 4).double()
-    local = Cauchy().local(params, x)
+    local = Cauchy().value_and_derivatives(params, x)
     assert local.jacobian.shape == (5, 2, 3, 3, 4)
     expected = torch.full((5, 2, 3, 4), 2 / 3, dtype=torch.float64)
     assert_close(local.jacobian[..., 0, :], expected, "2 (x - c) / (1 + |x - c|^2)")

@@ -87,7 +87,7 @@ def test_log_prob_is_that_of_scipy(name):
     found = law.log_prob(params, y, ETA)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-11)
     assert law.outputs(len(y)) == Q
-    assert_close(law.local(params, y, ETA).value, found, "local")
+    assert_close(law.value_and_derivatives(params, y, ETA).value, found, "local")
 
 
 def test_mean_and_variance_are_those_of_scipy():
@@ -106,8 +106,8 @@ def test_mean_and_variance_are_those_of_scipy():
 def test_student_t_tends_to_the_gaussian(dof):
     y = torch.linspace(-6, 6, 25, dtype=torch.float64)[None]
     eta, scale = torch.zeros(1, 1, 25).double(), torch.ones(1, 1).double()
-    student = StudentT().local({"scale": scale, "dof": torch.full_like(scale, dof)}, y, eta)
-    gaussian = Gaussian().local({"scale": scale}, y, eta)
+    student = StudentT().value_and_derivatives({"scale": scale, "dof": torch.full_like(scale, dof)}, y, eta)
+    gaussian = Gaussian().value_and_derivatives({"scale": scale}, y, eta)
     # log t - log N = (z^4 - 2 z^2 - 1) / (4 dof) + O(dof^-2)
     first_order = (y[0] ** 4 - 2 * y[0] ** 2 - 1) / (4 * dof)
     assert_close(student.value - first_order, gaussian.value, "Student-t near its limit", 1e-9)
@@ -121,7 +121,7 @@ def test_student_t_tends_to_the_gaussian(dof):
 def test_the_ratio_of_gamma_functions_is_smooth_where_its_formulas_meet():
     dof = torch.tensor([199.999999, 200.000001]).double()[:, None]
     scale, y, eta = torch.ones(2, 1).double(), torch.ones(1, 1).double(), torch.zeros(2, 1, 1).double()
-    local = StudentT().local({"scale": scale, "dof": dof}, y, eta)
+    local = StudentT().value_and_derivatives({"scale": scale, "dof": dof}, y, eta)
     for part in local:
         assert_close(part[0], part[1], "series and difference meet", 1e-7)
 
@@ -136,7 +136,7 @@ def test_the_ratio_of_gamma_functions_is_smooth_where_its_formulas_meet():
     ],
 )
 def test_responses_outside_a_family_are_named(law, values, words):
-    assert re.search(words, law.invalid(torch.tensor(values)))
+    assert re.search(words, law.validate(torch.tensor(values)))
 
 
 def test_families_are_chosen_by_name_or_given():

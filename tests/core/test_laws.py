@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from gatewise import testing
-from gatewise.core.chart import make_chart
 from gatewise.core.experts import EXPERTS, Activation
 from gatewise.core.families import FAMILIES, Binomial, FullGaussian
 from gatewise.core.gates import GATES, Gate
@@ -13,6 +12,7 @@ from gatewise.core.mixture import Mixture
 from gatewise.core.predictors import autograd_local
 from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Tempered
 from gatewise.fit.certify import gauge_directions
+from gatewise.objective.parameterization import make_parameterization
 
 METRIC, ORIGIN = (0.5, 2.0, 1.3), (0.1, -0.4, 0.7)
 SCORES = [
@@ -113,15 +113,15 @@ def test_the_gauge_is_complete(gate):
     ids=str,
 )
 def test_a_cosine_has_a_free_length_per_branch_and_a_floored_one_a_common_shift_per_input(gate, directions):
-    chart = make_chart(Mixture((gate,), (3,)), 1, 5, 1)
-    free = torch.randn(chart.size, generator=testing.generator(1), dtype=torch.float64)
-    assert gauge_directions(chart, free).shape == (chart.size, directions)
+    parameterization = make_parameterization(Mixture((gate,), (3,)), 1, 5, 1)
+    free = torch.randn(parameterization.size, generator=testing.generator(1), dtype=torch.float64)
+    assert gauge_directions(parameterization, free).shape == (parameterization.size, directions)
 
 
 def test_every_node_has_the_directions_of_its_gate():
-    chart = make_chart(Mixture((GATES["perturbed-cosine"], GATES["cosine"]), (2, 3)), 1, 4, 1)
-    free = torch.randn(chart.size, generator=testing.generator(1), dtype=torch.float64)
-    assert gauge_directions(chart, free).shape[1] == 4 + 2 * 3
+    parameterization = make_parameterization(Mixture((GATES["perturbed-cosine"], GATES["cosine"]), (2, 3)), 1, 4, 1)
+    free = torch.randn(parameterization.size, generator=testing.generator(1), dtype=torch.float64)
+    assert gauge_directions(parameterization, free).shape[1] == 4 + 2 * 3
 
 
 def test_a_held_weight_has_no_free_length_and_a_held_entry_takes_the_shift_along_it_away():
@@ -129,8 +129,8 @@ def test_a_held_weight_has_no_free_length_and_a_held_entry_takes_the_shift_along
     held[0, 1] = 0.7
     free = torch.randn(30, generator=testing.generator(1), dtype=torch.float64)
     for name, directions in (("cosine", 2), ("perturbed-cosine", 3)):
-        chart = make_chart(Mixture((GATES[name],), (3,)), 1, 4, 1, fixed={"gates.0.weight": held})
-        assert gauge_directions(chart, free[: chart.size]).shape[1] == directions
+        parameterization = make_parameterization(Mixture((GATES[name],), (3,)), 1, 4, 1, fixed={"gates.0.weight": held})
+        assert gauge_directions(parameterization, free[: parameterization.size]).shape[1] == directions
 
 
 @pytest.mark.parametrize("expert", EXPERT_FORMS, ids=str)

@@ -8,15 +8,16 @@ import pytest
 import torch
 
 from gatewise import testing
-from gatewise.core import chart, derivatives, mixture, squares
-from gatewise.core.chart import Chart
+from gatewise.core import mixture
 from gatewise.core.experts import EXPERTS, Activation, HiddenUnit, Linear, Polynomial
-from gatewise.core.families import Binomial, FullGaussian, Gaussian, LeafLocal, Poisson, StudentT
+from gatewise.core.families import Binomial, FullGaussian, Gaussian, LeafDerivatives, Poisson, StudentT
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.links import Logits, NormalisedSigmoid, Sigmoid, Softmax
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.core.rows import Rows
 from gatewise.core.scores import Activated, Affine, Cosine, Distance, Quadratic, Score, Tempered
+from gatewise.objective import likelihood, parameterization, squares
+from gatewise.objective.parameterization import Parameterization
+from gatewise.objective.rows import Rows
 from gatewise.testing import make_problem
 
 
@@ -41,11 +42,11 @@ def itself(right):
 
 
 def flipped_curvature(right):
-    def local(self, params, x):
+    def value_and_derivatives(self, params, x):
         found = right(self, params, x)
         return found._replace(curvature=lambda weights: -found.curvature(weights))
 
-    return local
+    return value_and_derivatives
 
 
 def no_curvature(right):
@@ -53,38 +54,38 @@ def no_curvature(right):
 
 
 def longer_jacobian(right):
-    def local(self, params, x):
+    def value_and_derivatives(self, params, x):
         found = right(self, params, x)
         return found._replace(jacobian=1.01 * found.jacobian)
 
-    return local
+    return value_and_derivatives
 
 
 def flipped_second(right):
-    def local(self, params, y, eta, order=2):
+    def value_and_derivatives(self, params, y, eta, order=2):
         value, first, second = right(self, params, y, eta, order)
-        return LeafLocal(value, first, None if second is None else -second)
+        return LeafDerivatives(value, first, None if second is None else -second)
 
-    return local
+    return value_and_derivatives
 
 
 def flipped_first(right):
-    def local(self, params, y, eta, order=2):
+    def value_and_derivatives(self, params, y, eta, order=2):
         value, first, second = right(self, params, y, eta, order)
-        return LeafLocal(value, -first, second)
+        return LeafDerivatives(value, -first, second)
 
-    return local
+    return value_and_derivatives
 
 
 def without_mixed_derivatives(right):
-    def local(self, params, y, eta, order=2):
+    def value_and_derivatives(self, params, y, eta, order=2):
         value, first, second = right(self, params, y, eta, order)
         if second is None:
-            return LeafLocal(value, first, None)
+            return LeafDerivatives(value, first, None)
         eye = torch.eye(second.shape[-2], dtype=second.dtype)[..., None]
-        return LeafLocal(value, first, second * eye)
+        return LeafDerivatives(value, first, second * eye)
 
-    return local
+    return value_and_derivatives
 
 
 def forgets(name, whole=True):
@@ -116,7 +117,7 @@ def without_outer_product_of_the_score(right):
 
     def hessian(model, measure, block):
         value, slope, bend = right(model, measure, block)
-        rows = derivatives.scores(derivatives.terms(model, measure, block, 1), block).rows()
+        rows = likelihood.scores(likelihood.terms(model, measure, block, 1), block).rows()
         weighed = rows if block.weight is None else rows * block.weight
         return value, slope, bend + weighed @ rows.mT
 
@@ -232,13 +233,13 @@ MUTATIONS = [
     (testing.law_squares, FLAT, squares, "pulls", lambda right: lambda t: [1.01 * g for g in right(t)]),
     (testing.law_squares, FLAT, squares, "_outer", lambda right: lambda *args: 2.0 * right(*args)),
     (testing.law_squares, NESTED, squares, "add_bends", lambda right: lambda *args: None),
-    (testing.law_squares, FLAT, squares, "by_rows", lambda right: lambda block: right(block)._replace(weight=None)),
-    (testing.law_local, Distance(), Distance, "local", flipped_curvature),
-    (testing.law_local, Cosine(), Cosine, "local", no_curvature),
-    (testing.law_local, Activated(Affine(), "tanh"), Activated, "local", flipped_curvature),
-    (testing.law_local, Tempered(Distance()), Tempered, "local", flipped_curvature),
-    (testing.law_local, Quadratic(), Quadratic, "local", longer_jacobian),
-    (testing.law_local, EXPERTS["gelu-unit"], Activation, "local", no_curvature),
+    (testing.law_squares, FLAT, squares, "ungrouped", lambda right: lambda block: right(block)._replace(weight=None)),
+    (testing.law_local, Distance(), Distance, "value_and_derivatives", flipped_curvature),
+    (testing.law_local, Cosine(), Cosine, "value_and_derivatives", no_curvature),
+    (testing.law_local, Activated(Affine(), "tanh"), Activated, "value_and_derivatives", flipped_curvature),
+    (testing.law_local, Tempered(Distance()), Tempered, "value_and_derivatives", flipped_curvature),
+    (testing.law_local, Quadratic(), Quadratic, "value_and_derivatives", longer_jacobian),
+    (testing.law_local, EXPERTS["gelu-unit"], Activation, "value_and_derivatives", no_curvature),
     (testing.law_children, Affine(), Affine, "__call__", lambda right: lambda *a: right(*a).cumsum(-1)),
     (testing.law_children, Affine(), Affine, "__call__", lambda right: lambda *a: right(*a).cumsum(-2)),
     (testing.law_rescale_inputs, Affine(), Affine, "rescale", forgets("bias")),
@@ -303,8 +304,8 @@ MUTATIONS = [
         lambda right: lambda self, params: self.score.tangents(params, True),
     ),
     (testing.law_gauge, Gate(Activated(Cosine(), "silu")), Activated, "tangents", always({})),
-    (testing.law_family_local, Gaussian(), Gaussian, "local", without_mixed_derivatives),
-    (testing.law_family_local, Poisson(), Poisson, "local", flipped_second),
+    (testing.law_family_local, Gaussian(), Gaussian, "value_and_derivatives", without_mixed_derivatives),
+    (testing.law_family_local, Poisson(), Poisson, "value_and_derivatives", flipped_second),
     (
         testing.law_family_moments,
         StudentT(),
@@ -323,13 +324,13 @@ MUTATIONS = [
     (testing.law_family_samples, Poisson(), Poisson, "mean", lambda right: lambda s, p, e: e),
     (testing.law_family_rescale, Gaussian(), Gaussian, "rescale_response", first_argument),
     (testing.law_family_rescale, FullGaussian(), FullGaussian, "rescale_response", first_argument),
-    (testing.law_family_start, Poisson(), Poisson, "link_start", lambda right: lambda s, y: y.log()),
+    (testing.law_family_start, Poisson(), Poisson, "working_response", lambda right: lambda s, y: y.log()),
     (testing.law_family_start, Poisson(), Poisson, "sample", lambda right: lambda *a: right(*a) - 1),
-    (testing.law_family_floor, FullGaussian(), FullGaussian, "floored", without_floor),
-    (testing.law_family_floor, StudentT(), StudentT, "floored", always((StudentT(), {}))),
-    (testing.law_family_floor, Gaussian(), Gaussian, "floored", always((Gaussian(), {}))),
+    (testing.law_family_floor, FullGaussian(), FullGaussian, "with_scale_floor", without_floor),
+    (testing.law_family_floor, StudentT(), StudentT, "with_scale_floor", always((StudentT(), {}))),
+    (testing.law_family_floor, Gaussian(), Gaussian, "with_scale_floor", always((Gaussian(), {}))),
     (testing.law_family_columns, Binomial(trials=None), Binomial, "columns", lambda right: lambda s, outputs: outputs),
-    (testing.law_family_fit, StudentT(), StudentT, "local", flipped_first),
+    (testing.law_family_fit, StudentT(), StudentT, "value_and_derivatives", flipped_first),
     (testing.law_batched, FLAT, Softmax, "log_weights", lambda right: lambda s, x: x.log_softmax(0)),
     (testing.law_tree, NESTED, Softmax, "log_weights", lambda right: lambda s, x: x.log_softmax(0)),
     (testing.law_tree, NESTED, mixture, "path_log_weights", shared_inner_gate),
@@ -339,23 +340,23 @@ MUTATIONS = [
     (testing.law_one_expert, NESTED, Softmax, "log_weights", lambda right: lambda s, x: x - 1),
     (testing.law_zero_slopes, tree("dense-to-sparse", "cosine"), Tempered, "__call__", undivided_bias),
     (testing.law_zero_slopes, NESTED, Distance, "__call__", lambda right: lambda s, p, x: 2 * right(s, p, x)),
-    (testing.law_derivatives, FLAT, derivatives, "hessian", without_outer_product_of_the_score),
-    (testing.law_derivatives, NESTED, Distance, "local", flipped_curvature),
-    (testing.law_derivatives, FLAT, derivatives, "weigh", lambda right: lambda values, weight: values),
-    (testing.law_derivatives, FLAT, derivatives, "by_row", lambda right: lambda values, block: values[..., :1]),
-    (testing.law_derivatives, FLAT, Gaussian, "local", without_mixed_derivatives),
+    (testing.law_derivatives, FLAT, likelihood, "hessian", without_outer_product_of_the_score),
+    (testing.law_derivatives, NESTED, Distance, "value_and_derivatives", flipped_curvature),
+    (testing.law_derivatives, FLAT, likelihood, "apply_weights", lambda right: lambda values, weight: values),
+    (testing.law_derivatives, FLAT, likelihood, "rows_from_units", lambda right: lambda values, block: values[..., :1]),
+    (testing.law_derivatives, FLAT, Gaussian, "value_and_derivatives", without_mixed_derivatives),
     (
         testing.law_derivatives,
         FLAT,
-        Chart,
+        Parameterization,
         "_slopes",
         lambda right: lambda self, natural: (right(self, natural)[0], torch.zeros_like(natural)),
     ),
-    (testing.law_complete, NESTED, derivatives, "complete", lambda right: derivatives.hessian),
+    (testing.law_complete, NESTED, likelihood, "expected_complete_hessian", lambda right: likelihood.hessian),
     (
         testing.law_complete,
         NESTED,
-        derivatives,
+        likelihood,
         "pair_gram",
         lambda right: lambda rows, left, other: right(rows, left, other) * 0,
     ),
@@ -376,25 +377,25 @@ MUTATIONS = [
         "paths",
         lambda right: lambda self: {k.replace("experts.", "expert."): v for k, v in right(self).items()},
     ),
-    (testing.law_chart, FLAT, Chart, "_gauged", lambda right: lambda self, working: working),
-    (testing.law_chart, FLAT, chart, "LOG", lambda right: 9),
+    (testing.law_parameterization, FLAT, Parameterization, "_gauged", lambda right: lambda self, working: working),
+    (testing.law_parameterization, FLAT, parameterization, "LOG", lambda right: 9),
     (
-        testing.law_chart,
+        testing.law_parameterization,
         NESTED,
-        Chart,
+        Parameterization,
         "columns",
         lambda right: lambda self, path: right(self, path).clamp_min(0),
     ),
-    (testing.law_fixed, FLAT, Chart, "natural", lambda right: lambda self, free: free @ self.matrix.mT),
-    (testing.law_bounds, FLAT, chart, "_working", lambda right: lambda kind, natural: natural),
-    (testing.law_ties, FLAT, chart._Builder, "_columns", no_ties),
+    (testing.law_fixed, FLAT, Parameterization, "constrained", lambda right: lambda self, free: free @ self.matrix.mT),
+    (testing.law_bounds, FLAT, parameterization, "_working", lambda right: lambda kind, natural: natural),
+    (testing.law_ties, FLAT, parameterization._Builder, "_columns", no_ties),
     (testing.law_rescale, NESTED, Distance, "rescale", first_argument),
     (testing.law_rescale, FLAT, Gaussian, "rescale_response", first_argument),
     (testing.law_rescale, FLAT, Linear, "rescale", forgets("intercept")),
     (testing.law_blocks, FLAT, Rows, "blocks", last_row_lost),
-    (testing.law_frequencies, FLAT, derivatives, "weigh", lambda right: lambda values, weight: values),
+    (testing.law_frequencies, FLAT, likelihood, "apply_weights", lambda right: lambda values, weight: values),
     (testing.law_units, FLAT, Rows, "read", gate_inputs_of_the_last_row),
-    (testing.law_units, FLAT, derivatives, "by_unit", mean_by_unit),
+    (testing.law_units, FLAT, likelihood, "by_unit", mean_by_unit),
 ]
 
 
@@ -415,6 +416,6 @@ def test_a_wrong_formula_breaks_its_law(row, monkeypatch):
 
 def test_every_law_has_a_mutation():
     laws = {value for key, value in vars(testing).items() if key.startswith("law_")}
-    elsewhere = ("gatewise.testing.fits", "gatewise.testing.layers")  # tests/fit and tests/nn have those
+    elsewhere = ("gatewise.testing.fits.laws", "gatewise.testing.layers")  # tests/fit and tests/nn have those
     laws = {law for law in laws if not law.__module__.startswith(elsewhere)}
     assert laws == {row[0] for row in MUTATIONS}

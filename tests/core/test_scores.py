@@ -163,7 +163,7 @@ def test_a_distance_can_be_differentiated_twice_and_is_finite_at_its_center(d):
     (first,) = torch.autograd.grad((value**2).sum(), center, create_graph=True)
     (second,) = torch.autograd.grad((first**2).sum(), center)
     assert bool(value.isfinite().all() & first.isfinite().all() & second.isfinite().all())
-    local = score.local({"center": center.detach(), "bias": bias}, x)
+    local = score.value_and_derivatives({"center": center.detach(), "bias": bias}, x)
     assert bool(local.jacobian.isfinite().all() & local.curvature(torch.ones_like(value)).isfinite().all())
     assert float(local.jacobian[0, 2, :-1, 0].abs().max()) == 0  # the subgradient in the middle
 
@@ -223,7 +223,7 @@ def test_wrappers_of_wrappers_have_names_and_derivatives_of_their_own(score, d):
     params = draw_parameters(score, d, (2,), 3, g)
     assert len(params) == len(score.parameters(d))
     x = draw_inputs(d, 5, g)
-    exact, automatic = score.local(params, x), autograd_local(score, params, x)
+    exact, automatic = score.value_and_derivatives(params, x), autograd_local(score, params, x)
     weights = torch.randn(2, 3, 5, generator=g, dtype=torch.float64)
     assert_close(exact.jacobian.expand_as(automatic.jacobian), automatic.jacobian, "Jacobian of a wrapped score")
     assert_close(exact.curvature(weights), automatic.curvature(weights), "curvature of a wrapped score")

@@ -17,7 +17,7 @@ import pytest
 from gatewise.data import ParquetTable
 from gatewise.data.batches import Files, Scan
 from gatewise.data.parquet import as_table, is_parquet, is_table, opened
-from gatewise.data.stream import Part, Stream, read_column, validate
+from gatewise.data.stream import Stream, StreamPart, read_column, validate
 
 N = 1000
 NAMES = ("a", "b", "c")
@@ -62,7 +62,7 @@ def test_every_window_is_that_of_the_rows_in_memory(source, size):
 
 def test_parts_are_sliced_like_arrays(source):
     stream = Stream(source, ("c", "a", "b"), "the table")
-    part, pair = Part(stream, ("b",)), Part(stream, ("c", "b"))
+    part, pair = StreamPart(stream, ("b",)), StreamPart(stream, ("c", "b"))
     assert (part.shape, len(pair), pair.shape) == ((N, 1), N, (N, 2))
     np.testing.assert_array_equal(part[10:20], VALUES[10:20, 1:2])
     np.testing.assert_array_equal(pair[:], VALUES[:, [2, 1]])
@@ -96,7 +96,7 @@ def test_parts_that_read_side_by_side_decode_once(tmp_path):
     source = counted(tmp_path, 70)
     stream = Stream(source, NAMES, "the table")
     stream.size = 64
-    parts = [Part(stream, names) for names in (("a", "b"), ("c",), ("b",))]
+    parts = [StreamPart(stream, names) for names in (("a", "b"), ("c",), ("b",))]
     for passes in (1, 2):
         for start in range(0, N, 90):
             for part in parts:

@@ -9,7 +9,7 @@ from scipy import sparse
 from sklearn.exceptions import NotFittedError
 
 from gatewise import MixtureOfExpertsRegressor, Status
-from gatewise.estimators.alerts import (
+from gatewise.estimators.warnings import (
     BoundWarning,
     CollinearWarning,
     FitWarning,

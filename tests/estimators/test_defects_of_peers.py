@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from gatewise import GATES, MixtureOfExpertsRegressor, Status, data, maximum_likelihood
-from gatewise.core.chart import from_paths
 from gatewise.core.mixture import Mixture, log_density
-from gatewise.core.rows import make_rows
-from gatewise.estimators.alerts import FitWarning, SeparatedWarning, StalledWarning, StartsDisagreeWarning
+from gatewise.estimators.warnings import FitWarning, SeparatedWarning, StalledWarning, StartsDisagreeWarning
 from gatewise.fit import em
+from gatewise.objective.parameterization import from_paths
+from gatewise.objective.rows import make_rows
 
 SMOOTH_GATES = [
     name

@@ -13,9 +13,9 @@ from gatewise import EXPERTS, GATES, MixtureOfExpertsRegressor, testing
 from gatewise.core.experts import Activation, Expert, Polynomial
 from gatewise.core.experts.polynomial import monomials
 from gatewise.core.mixture import Mixture
-from gatewise.core.predictors import Frame, Parameter, affine
+from gatewise.core.predictors import AffineTransform, Parameter, affine
 from gatewise.fit.frames import equal_at_the_origin
-from gatewise.infer.identifiability import Verdict
+from gatewise.infer.identifiability import IdentifiabilityVerdict
 from gatewise.infer.identifiability.compose import assess
 
 UNITS = (1e4, 1e3)  # shift and scale of the response
@@ -153,8 +153,8 @@ def test_one_polynomial_is_regression_on_the_monomials(name, d, method):
 @pytest.mark.parametrize("gate", ["softmax", "laplace"])
 def test_theory_finds_no_ridge_once_the_scale_of_a_unit_is_a_convention(gate):
     mixture = Mixture((GATES[gate],), (2,), EXPERTS["relu"])
-    assert assess(mixture, "ls").verdict is not Verdict.ridge
-    assert assess(mixture, "ls", gauge="none").verdict is Verdict.ridge
+    assert assess(mixture, "ls").verdict is not IdentifiabilityVerdict.ridge
+    assert assess(mixture, "ls", gauge="none").verdict is IdentifiabilityVerdict.ridge
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def test_a_linear_expert_without_roles_starts_at_its_regression(d):
 
 @pytest.mark.parametrize("d", [1, 3])
 def test_experts_about_an_origin_share_their_parameters_at_any_number_of_inputs(d):
-    standard = EXPERTS["gelu-no-bias"].standardised(Frame(torch.ones(d).double(), 2 * torch.ones(d).double()))
+    standard = EXPERTS["gelu-no-bias"].standardised(AffineTransform(torch.ones(d).double(), 2 * torch.ones(d).double()))
     assert not equal_at_the_origin(Mixture((GATES["softmax"],), (2,), standard, shared=("experts.coef",)), d)
 
 

@@ -37,10 +37,10 @@ class Gamma(Family):
         shape = params["shape"][..., None].expand_as(eta)
         return torch._standard_gamma(shape, generator=generator) * torch.exp(eta) / shape
 
-    def invalid(self, y):
+    def validate(self, y):
         return "a value that is not positive" if bool((y <= 0).any()) else None
 
-    def link_start(self, y):
+    def working_response(self, y):
         return torch.log(y)
 
 
@@ -49,7 +49,7 @@ class Normal(Family):
     """The Gaussian family whose scale is called sigma: formulas alone, nothing about fits."""
 
     location_scale = True
-    closed_scale = True
+    has_closed_form_scale = True
 
     def parameters(self, q):
         return {"sigma": Parameter((q,), "scale", transform="log", bounds=(0.0, inf), initial=1.0)}
@@ -173,7 +173,7 @@ def test_a_scale_by_another_name_is_fitted_to_the_same_optimum(d, q, options):
     assert own.fit_.df == known.fit_.df
 
 
-@pytest.mark.filterwarnings("ignore::gatewise.estimators.alerts.FitWarning")
+@pytest.mark.filterwarnings("ignore::gatewise.estimators.warnings.FitWarning")
 @pytest.mark.parametrize(("d", "q"), SIZES)
 def test_a_scale_by_another_name_has_its_floor(d, q):
     x, mean, r = two_regimes(d, q)
@@ -187,13 +187,13 @@ def test_a_scale_by_another_name_has_its_floor(d, q):
 
 @pytest.mark.parametrize("q", [1, 2])
 @pytest.mark.parametrize("d", [1, 4])
-@pytest.mark.filterwarnings("ignore::gatewise.estimators.alerts.FitWarning")
+@pytest.mark.filterwarnings("ignore::gatewise.estimators.warnings.FitWarning")
 def test_tails_without_a_mean_are_kept_at_a_limit_that_is_named(d, q):
     x, mean, r = two_regimes(d, q)
     y = mean + 0.3 * r.standard_t(0.6, mean.shape)
     model = fitted(x, y, family="student-t", min_scale=0.01)
     gaussian = fitted(x, mean + 0.3 * r.uniform(-1, 1, mean.shape), family="student-t")
-    heavy, thin = model.fit_.certificate, gaussian.fit_.certificate
+    heavy, subsample = model.fit_.certificate, gaussian.fit_.certificate
     assert np.isfinite(model.predict(x)).all()
     assert model.status_ == "at-bound"
     assert not model.converged_
@@ -204,13 +204,13 @@ def test_tails_without_a_mean_are_kept_at_a_limit_that_is_named(d, q):
         "at the end of its range, 1.1: with heavier tails there would soon be no mean" in n for n in model.fit_.notes
     )
     assert not any("Gaussian tails" in note for note in model.fit_.notes)
-    assert thin.limits
-    assert not thin.active
+    assert subsample.limits
+    assert not subsample.active
     assert any("Gaussian tails" in note for note in gaussian.fit_.notes)
     assert not any("end of its range" in note for note in gaussian.fit_.notes)
     everything = d + 1 + 2 * q * (d + 1 + 2)  # of one gate, and of every expert with its scale and dof
     assert model.fit_.df == everything
-    assert gaussian.fit_.df == everything - len(thin.limits)
+    assert gaussian.fit_.df == everything - len(subsample.limits)
 
 
 def test_degrees_of_freedom_without_a_mean_cannot_be_fixed():
@@ -221,7 +221,7 @@ def test_degrees_of_freedom_without_a_mean_cannot_be_fixed():
     np.testing.assert_allclose(model.dof_, 3.0)
 
 
-@pytest.mark.filterwarnings("ignore::gatewise.estimators.alerts.FitWarning")
+@pytest.mark.filterwarnings("ignore::gatewise.estimators.warnings.FitWarning")
 @pytest.mark.parametrize("seed", range(15))
 def test_students_t_never_predicts_nan(seed):
     r = np.random.default_rng(seed)

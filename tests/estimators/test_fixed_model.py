@@ -6,10 +6,10 @@ import torch
 
 from gatewise import GATES, MixtureOfExpertsRegressor, maximum_likelihood
 from gatewise.core.mixture import Mixture, log_density
-from gatewise.core.rows import make_rows
 from gatewise.fit.least_squares import least_squares
 from gatewise.fit.spec import FitSpec
 from gatewise.fit.status import Status
+from gatewise.objective.rows import make_rows
 
 MODELS = [
     {"gate": "softmax"},

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gatewise import MixtureOfExpertsRegressor
-from gatewise.estimators.alerts import FitWarning, RefusedWarning, StartsDisagreeWarning, UnsoundWarning
+from gatewise.estimators.warnings import FitWarning, RefusedWarning, StartsDisagreeWarning, UnsoundWarning
 
 
 def lines(n=200, noise=0.3, d=1):

@@ -11,7 +11,7 @@ import numpy as np, torch
 from gatewise import MixtureOfExpertsRegressor, maximum_likelihood
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture
-from gatewise.core.rows import make_rows
+from gatewise.objective.rows import make_rows
 
 torch.set_num_threads(4)
 rng = np.random.default_rng(0)

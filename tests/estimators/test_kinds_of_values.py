@@ -11,7 +11,7 @@ from scipy import sparse
 
 from gatewise import MixtureOfExpertsRegressor
 from gatewise.core.families import Binomial
-from gatewise.estimators.alerts import SeparatedWarning, UnsoundWarning
+from gatewise.estimators.warnings import SeparatedWarning, UnsoundWarning
 
 N = 60
 
@@ -159,7 +159,7 @@ def test_sparse_data_are_refused_with_the_remedy(name):
         fitted.predict(torch.tensor(x).to_sparse())
 
 
-@pytest.mark.filterwarnings("ignore::gatewise.estimators.alerts.UnidentifiedWarning")  # two groups of thirty rows
+@pytest.mark.filterwarnings("ignore::gatewise.estimators.warnings.UnidentifiedWarning")  # two groups of thirty rows
 @pytest.mark.parametrize("labels", [str, "S", "datetime64[D]", "category", "string", "bool"])
 def test_labels_of_any_type_name_the_same_groups(labels):
     x, y, g = drawn(3)

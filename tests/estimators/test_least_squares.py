@@ -5,7 +5,7 @@ import pytest
 import statsmodels.api as sm
 
 from gatewise import MixtureOfExpertsRegressor, load_model, save_model
-from gatewise.estimators.alerts import (
+from gatewise.estimators.warnings import (
     BoundWarning,
     CollinearWarning,
     StartsDisagreeWarning,

@@ -6,9 +6,9 @@ import torch
 
 from gatewise import GATES, MixtureOfExpertsRegressor, maximum_likelihood
 from gatewise.core.mixture import Mixture
-from gatewise.core.rows import make_rows
 from gatewise.fit.least_squares import least_squares
 from gatewise.fit.spec import FitSpec
+from gatewise.objective.rows import make_rows
 
 NONE = {
     "nan": np.nan,

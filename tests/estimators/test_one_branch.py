@@ -5,7 +5,7 @@ import pytest
 
 from gatewise import GATES, MixtureOfExpertsRegressor
 from gatewise.fit.status import Status
-from gatewise.infer.information import standard_errors
+from gatewise.infer.covariance.information import standard_errors
 
 DENSE = [name for name, gate in GATES.items() if gate.link.normalised and gate.link.smooth]
 

@@ -28,7 +28,7 @@ def test_another_reference_branch_is_the_same_fit(regimes):
     assert other.fit_.df == plain.fit_.df
 
 
-@pytest.mark.filterwarnings("ignore::gatewise.estimators.alerts.FitWarning")
+@pytest.mark.filterwarnings("ignore::gatewise.estimators.warnings.FitWarning")
 def test_fixed_and_bounded_slopes_hold_with_equal_columns(regimes):
     x, y = regimes
     twice = np.c_[x, x]
@@ -40,7 +40,7 @@ def test_fixed_and_bounded_slopes_hold_with_equal_columns(regimes):
     assert (boxed.coef_ >= 0.8 - 1e-9).all()
 
 
-@pytest.mark.filterwarnings("ignore::gatewise.estimators.alerts.FitWarning")
+@pytest.mark.filterwarnings("ignore::gatewise.estimators.warnings.FitWarning")
 def test_the_penalty_is_that_of_the_reported_slopes(regimes):
     x, y = regimes
     twice = np.c_[x, x]
@@ -49,7 +49,7 @@ def test_the_penalty_is_that_of_the_reported_slopes(regimes):
     assert model.fit_.penalty == pytest.approx(2.5 * ((slopes - slopes.mean(0)) ** 2).sum(), rel=1e-9)
 
 
-@pytest.mark.filterwarnings("ignore::gatewise.estimators.alerts.FitWarning")
+@pytest.mark.filterwarnings("ignore::gatewise.estimators.warnings.FitWarning")
 def test_a_search_that_runs_into_overflow_still_comes_back():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(175, 2))

@@ -10,9 +10,9 @@ from gatewise.core.experts import EXPERTS
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.links import Softmax
 from gatewise.core.scores import Affine, Tempered
-from gatewise.estimators.alerts import FitWarning, RidgeWarning, UnidentifiedWarning, ask_theory
+from gatewise.estimators.warnings import FitWarning, RidgeWarning, UnidentifiedWarning, ask_theory
 from gatewise.fit.spec import FitSpec
-from gatewise.infer.identifiability import Verdict
+from gatewise.infer.identifiability import IdentifiabilityVerdict
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +99,9 @@ def test_what_is_fixed_is_no_ridge_in_the_summary_either(table):
 def test_what_is_tied_is_no_ridge(table):
     ties = (("gates.0.weight[0,0,0]", "gates.0.weight[0,1,1]"),)
     model = heard(table, gate="cosine")[2]
-    assert model._theory().verdict is Verdict.ridge
+    assert model._theory().verdict is IdentifiabilityVerdict.ridge
     model.fit_ = model.fit_._replace(spec=FitSpec(ties=ties))
-    assert model._theory() == (Verdict.undecided, "not checked: some parameters are tied")
+    assert model._theory() == (IdentifiabilityVerdict.undecided, "not checked: some parameters are tied")
 
 
 @pytest.mark.parametrize("fault", [MemoryError, OSError, UserWarning])

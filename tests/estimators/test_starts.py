@@ -8,8 +8,8 @@ from sklearn.model_selection import GridSearchCV
 
 from gatewise import GATES, MixtureOfExpertsRegressor, maximum_likelihood
 from gatewise.core.mixture import Mixture
-from gatewise.core.rows import make_rows
 from gatewise.fit import least_squares
+from gatewise.objective.rows import make_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -11,13 +11,13 @@ from torch.utils._pytree import tree_leaves
 
 from gatewise import GATES, MixtureOfExpertsRegressor, maximum_likelihood
 from gatewise.core.mixture import Mixture
-from gatewise.core.rows import make_rows
 from gatewise.fit import least_squares
 from gatewise.fit.many import Plan, many_fits
+from gatewise.infer.covariance.information import information, standard_errors
 from gatewise.infer.identifiability import assess, compose, identify
-from gatewise.infer.information import information, standard_errors
 from gatewise.infer.intervals import delta, wald
-from gatewise.infer.profile import profile
+from gatewise.infer.profile.likelihood import profile
+from gatewise.objective.rows import make_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from gatewise.experiments import clinical, clinical_tables
-from gatewise.experiments.clinical import CLINICAL, Model, load, prepared, scores
-from gatewise.experiments.clinical_tables import read_stays
+from gatewise.experiments.clinical import stays as clinical
+from gatewise.experiments.clinical import tables
+from gatewise.experiments.clinical.stays import CLINICAL, ClinicalModel, load, prepared, scores
+from gatewise.experiments.clinical.tables import read_stays
 from gatewise.experiments.experiment import Job
 
 STAYS = "stay_id,split,died\na1,train,0\na2,train,1\nb1,validation,1\nc1,test,0\n"
@@ -57,7 +58,7 @@ def cohort(folder, n=160, labels=1, seed=0):
 
 @pytest.mark.parametrize("chunk", [2, 200_000])
 def test_what_is_read(tmp_path, monkeypatch, chunk):
-    monkeypatch.setattr(clinical_tables, "CHUNK", chunk)
+    monkeypatch.setattr(tables, "CHUNK", chunk)
     found = read_stays(write(tmp_path))
     assert found.stay.tolist() == ["a1", "a2", "b1", "c1"]
     assert found.split.tolist() == [0, 0, 1, 2]
@@ -151,7 +152,7 @@ BAD = {
 @pytest.mark.parametrize("chunk", [1, 200_000])
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_wrong_is_refused_with_file_line_and_remedy(tmp_path, monkeypatch, name, chunk):
-    monkeypatch.setattr(clinical_tables, "CHUNK", chunk)
+    monkeypatch.setattr(tables, "CHUNK", chunk)
     file, content, words = BAD[name]
     with pytest.raises(ValueError, match=words) as caught:
         read_stays(write(tmp_path, **{file: content}))
@@ -191,7 +192,7 @@ def test_embeddings_without_training_stays_are_refused(tmp_path):
 def test_a_stay_is_answered_alike_alone_and_in_a_batch(tmp_path, gate):
     data = prepared(read_stays(cohort(tmp_path)))
     torch.manual_seed(0)
-    model = Model(gate, "per-modality", data).eval()
+    model = ClinicalModel(gate, "per-modality", data).eval()
     rows = torch.arange(12)
     together = scores(model, data, rows, "cpu")
     alone = torch.cat([scores(model, data, row[None], "cpu") for row in rows])

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from gatewise.data.views import VIEWS, Views
-from gatewise.experiments import multimodal_digits
 from gatewise.experiments.experiment import Job, gates_of
 from gatewise.experiments.heads import MULTI_CLASS
-from gatewise.experiments.multimodal import Task, absent, modality_table
-from gatewise.experiments.multimodal_digits import MULTIMODAL, PROPERTIES, TASKS, digits
-from gatewise.experiments.multimodal_models import BASELINES, Gated, Setting, build, parameters
+from gatewise.experiments.multimodal import digits as multimodal_digits
+from gatewise.experiments.multimodal.digits import MULTIMODAL, PROPERTIES, TASKS, digits
+from gatewise.experiments.multimodal.mfeat import MultimodalTask, absent, modality_table
+from gatewise.experiments.multimodal.models import BASELINES, Gated, MultimodalSetting, build, parameters
 from gatewise.experiments.train import split_rows, standard
 
 ROWS = 400
@@ -37,7 +37,7 @@ def small(monkeypatch):
     monkeypatch.setattr(multimodal_digits, "mfeat", generated)
 
 
-SETTINGS = [Setting(SIZES, router, 10, MULTI_CLASS) for router in ("joint", "per-modality", "disjoint")]
+SETTINGS = [MultimodalSetting(SIZES, router, 10, MULTI_CLASS) for router in ("joint", "per-modality", "disjoint")]
 
 
 @pytest.mark.parametrize("gate", BASELINES)
@@ -82,7 +82,7 @@ def test_the_stated_share_is_missing_and_one_always_stays(share):
 
 def test_views_are_standard_over_the_training_rows_in_which_they_are_there():
     rows = split_rows(ROWS, 0).train
-    data = digits(Task(0.6, "joint"), generated(), 0, rows)
+    data = digits(MultimodalTask(0.6, "joint"), generated(), 0, rows)
     for name, x in data.x.items():
         seen = x[rows[data.there[name][rows]]]
         assert torch.allclose(seen.mean(0), torch.zeros(x.shape[1]), atol=1e-5)
@@ -103,15 +103,15 @@ def test_series_are_standard_by_channel_over_rows_and_times():
 
 def test_answers_of_the_three_kinds():
     found, rows = generated(), torch.arange(ROWS)
-    labels = digits(Task(0.3, "joint", "labels"), found, 0, rows)
+    labels = digits(MultimodalTask(0.3, "joint", "labels"), found, 0, rows)
     by_digit = {d: set(np.array(list(PROPERTIES))[labels.y[d].bool().numpy()]) for d in range(10)}
     assert by_digit[0] == {"even", "divisible by three", "square", "closed loop"}
     assert by_digit[7] == {"prime", "above four", "straight strokes only"}
-    number = digits(Task(0.3, "joint", "number"), found, 0, rows)
+    number = digits(MultimodalTask(0.3, "joint", "number"), found, 0, rows)
     assert "morphology" not in number.x
     column = found.views["morphology"][:, multimodal_digits.COLUMN]
     assert np.corrcoef(number.y[:, 0], column)[0, 1] == pytest.approx(1.0)
-    assert torch.equal(digits(Task(0.3, "joint"), found, 0, rows).y, torch.as_tensor(found.label))
+    assert torch.equal(digits(MultimodalTask(0.3, "joint"), found, 0, rows).y, torch.as_tensor(found.label))
 
 
 def test_scores_of_a_model_of_the_test_rows_do_not_change_training(monkeypatch):
@@ -128,7 +128,7 @@ def test_scores_of_a_model_of_the_test_rows_do_not_change_training(monkeypatch):
 
 @pytest.mark.parametrize(("answers", "count"), [("even or odd", 1), ("labels", 8), ("many labels", 25)])
 def test_labels_of_a_digit(answers, count):
-    y = digits(Task(0.0, "joint", answers), generated(), 0, torch.arange(50)).y
+    y = digits(MultimodalTask(0.0, "joint", answers), generated(), 0, torch.arange(50)).y
     assert y.shape == (ROWS, count)
     assert len(y.T.unique(dim=0)) == count
     assert ((y == 0).any(0) & (y == 1).any(0)).all()

@@ -11,11 +11,12 @@ import torch
 
 from gatewise.data import installed
 from gatewise.data.origins import SOURCES
-from gatewise.experiments import Job, multimodal_watch
+from gatewise.experiments import Job
 from gatewise.experiments.heads import MULTI_CLASS
-from gatewise.experiments.multimodal import absent, choices, routing
-from gatewise.experiments.multimodal_models import BASELINES, EXPERTS, OverTime, Setting, build, parameters
-from gatewise.experiments.multimodal_watch import (
+from gatewise.experiments.multimodal import watch
+from gatewise.experiments.multimodal.mfeat import absent, choices, routing
+from gatewise.experiments.multimodal.models import BASELINES, EXPERTS, MultimodalSetting, OverTime, build, parameters
+from gatewise.experiments.multimodal.watch import (
     KEPT,
     MULTIMODAL_WATCH,
     REFERENCES,
@@ -41,7 +42,9 @@ X = {
     "angular velocity": torch.empty(20, KEPT, 4),
     SUMMARY: torch.empty(20, 10),
 }
-SETTINGS = [Setting.of(X, router, 7, MULTI_CLASS, REFERENCES) for router in ("joint", "per-modality", "disjoint")]
+SETTINGS = [
+    MultimodalSetting.of(X, router, 7, MULTI_CLASS, REFERENCES) for router in ("joint", "per-modality", "disjoint")
+]
 ROUTERS = pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.router)
 
 
@@ -212,7 +215,7 @@ def test_a_quick_job_moves_every_gate_repeats_and_has_its_measures(variant, fold
     wanted = set(MULTIMODAL_WATCH.measures) - (set() if router == "per-modality" else {"information"})
     assert set(found) & set(MULTIMODAL_WATCH.measures) == wanted
     tokens = {"joint": 1, "per-modality": 3, "disjoint": 0}[router] * len(REFERENCES)
-    assert len(found.get("choice", [])) == tokens * len(range(0, 120, multimodal_watch.PROBE))
+    assert len(found.get("choice", [])) == tokens * len(range(0, 120, watch.PROBE))
     if router != "joint":
         rows = case(job).rows.test
         there = absent(120, 3, TASKS[variant].missing, 0)[rows]
@@ -223,7 +226,7 @@ def test_a_quick_job_moves_every_gate_repeats_and_has_its_measures(variant, fold
 def test_a_token_has_the_class_of_its_window(variant, folder):
     found = case(JOB._replace(variant=variant, folder=folder))
     torch.manual_seed(0)
-    model = build("laplace", Setting.of(found.data.x, found.router, CLASSES, MULTI_CLASS, REFERENCES)).eval()
+    model = build("laplace", MultimodalSetting.of(found.data.x, found.router, CLASSES, MULTI_CLASS, REFERENCES)).eval()
     fusion, rows = model.inner.fusion, found.rows.test
     told = routing(model, fusion, found.data, rows, 60)["class_information"]
     each = [one.reshape(len(rows), -1) for one in choices(model, fusion, found.data, rows)]
@@ -246,7 +249,7 @@ def test_test_rows_do_not_change_training(folder):
 
 @pytest.mark.parametrize("gate", ["softmax", "ll", *BASELINES])
 def test_models_learn(gate, folder, monkeypatch):
-    monkeypatch.setattr(multimodal_watch, "EPOCHS", 30)
+    monkeypatch.setattr(watch, "EPOCHS", 30)
     found = run(Job(ALL, gate, 0, 1e-2, folder=folder))
     assert found["accuracy"] > 0.9
     assert found["moved"]

@@ -15,7 +15,7 @@ from gatewise.experiments import load_experiment as load
 from gatewise.experiments import run_experiment as run
 from gatewise.experiments.compare import TUNING_SEEDS, difference
 from gatewise.experiments.store import read
-from gatewise.report.experiment import page
+from gatewise.report.experiment.write import page
 
 MINE = """
 from beside import GAIN

@@ -25,7 +25,7 @@ from gatewise.experiments.compare import (
     word,
 )
 from gatewise.experiments.store import HEADER, RECORDS, TIMES, Record, append, lines, read, seconds
-from gatewise.report.experiment import page, write_experiment
+from gatewise.report.experiment.write import page, write_experiment
 
 
 def outcome(job):

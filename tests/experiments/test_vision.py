@@ -10,22 +10,22 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from gatewise.data.origins import SOURCES
-from gatewise.experiments import vision
 from gatewise.experiments.ablations import ABLATIONS, BASE, ROUTINGS
 from gatewise.experiments.experiment import Job, gates_of
-from gatewise.experiments.vision import CIFAR, FASHION, MEASURES, VISION
-from gatewise.experiments.vision_models import (
+from gatewise.experiments.vision import images
+from gatewise.experiments.vision.images import CIFAR, FASHION, MEASURES, VISION
+from gatewise.experiments.vision.models import (
     EQUAL_FLOPS,
     EQUAL_PARAMETERS,
     OneLayer,
-    Routing,
+    TokenRouting,
     Transformer,
     feed_forward,
 )
 from gatewise.nn.diagnostics import layers
 
 SETTINGS = {one.name: one.run.args[0] for one in (VISION, FASHION, CIFAR)}
-ROUTING = Routing()
+ROUTING = TokenRouting()
 PIXELS = {"vision": 64, "vision-fashion": 784, "vision-cifar": 3072}
 LAYERS = [
     pytest.param(*sizes, id=f"{name}, {kind}")
@@ -84,7 +84,7 @@ def test_a_routing_is_what_the_layer_does(routing):
 def test_an_ablation_changes_one_thing_only():
     base = ROUTINGS[BASE]
     for name, routing in ROUTINGS.items():
-        changed = [field for field in Routing._fields if getattr(routing, field) != getattr(base, field)]
+        changed = [field for field in TokenRouting._fields if getattr(routing, field) != getattr(base, field)]
         assert len(changed) == (name != BASE), name
 
 
@@ -130,7 +130,7 @@ def test_a_gate_that_does_not_train_is_found_out(monkeypatch):
         model.layer.router.requires_grad_(False)
         return model
 
-    monkeypatch.setattr(vision, "OneLayer", frozen)
+    monkeypatch.setattr(images, "OneLayer", frozen)
     assert VISION.run(Job(VISION.variants[0], "ss", 0, 3e-3, quick=True))["moved"] is False
 
 
@@ -146,8 +146,8 @@ def test_routing_counts_all_kept_experts_of_all_tokens_by_class():
     for variant, per_image in tokens.items():
         found = VISION.run(Job(variant, "sl", 0, 3e-3, quick=True))
         table = np.array(found["routing"])
-        data = vision.images("digits")
-        test = vision.parts(data, 0, quick=True).test
+        data = images.images("digits")
+        test = images.parts(data, 0, quick=True).test
         expected = np.bincount(data.label[test], minlength=10) * per_image * 2
         assert table.sum(1).tolist() == expected.tolist()
         assert table.shape == (10, 8)
@@ -155,7 +155,7 @@ def test_routing_counts_all_kept_experts_of_all_tokens_by_class():
 
 
 def test_one_layer_learns_digits():
-    found = vision.run(SETTINGS["vision"]._replace(epochs=(12, 1)), Job(VISION.variants[0], "ss", 0, 1e-2))
+    found = images.run(SETTINGS["vision"]._replace(epochs=(12, 1)), Job(VISION.variants[0], "ss", 0, 1e-2))
     assert found["accuracy"] > 0.92
     assert found["information"] > 0.3
     assert found["loss"][-1] < 0.1 * found["loss"][0]
@@ -165,22 +165,22 @@ def test_one_layer_learns_digits():
 
 
 def test_parts_do_not_overlap_and_test_rows_are_the_same_for_all_seeds():
-    data = vision.images("digits")
+    data = images.images("digits")
     for quick in (False, True):
-        found = vision.parts(data, 5, quick)
+        found = images.parts(data, 5, quick)
         rows = torch.cat(found)
         assert len(rows.unique()) == len(rows)
-        assert all(map(torch.equal, found, vision.parts(data, 5, quick)))
-        other = vision.parts(data, 6, quick)
+        assert all(map(torch.equal, found, images.parts(data, 5, quick)))
+        other = images.parts(data, 6, quick)
         assert torch.equal(found.test, other.test)
         assert not torch.equal(found.validation, other.validation)
         assert not set(found.test.tolist()) & set(torch.cat(other[:2]).tolist())
-    assert len(torch.cat(vision.parts(data, 5, quick=False))) == 1797
+    assert len(torch.cat(images.parts(data, 5, quick=False))) == 1797
 
 
 def test_the_own_test_part_of_a_set_is_used():
-    data = vision.images("digits")._replace(train=1500)
-    found = vision.parts(data, 0, quick=False)
+    data = images.images("digits")._replace(train=1500)
+    found = images.parts(data, 0, quick=False)
     assert torch.equal(found.test, torch.arange(1500, 1797))
     assert sorted(torch.cat([found.train, found.validation]).tolist()) == list(range(1500))
 
@@ -189,11 +189,11 @@ def test_the_own_test_part_of_a_set_is_used():
 def test_test_rows_change_neither_training_nor_the_choice_of_the_rate(monkeypatch, tuning):
     job = Job(VISION.variants[0], "sl", 0, 3e-3, quick=True, tuning=tuning)
     before = VISION.run(job)
-    data = vision.images("digits")
+    data = images.images("digits")
     pixels, label = data.pixels.copy(), data.label.copy()
-    test = vision.parts(data, 0, quick=True).test.numpy()
+    test = images.parts(data, 0, quick=True).test.numpy()
     pixels[test], label[test] = 16 - pixels[test], 9 - label[test]
-    monkeypatch.setattr(vision, "images", lambda *_: data._replace(pixels=pixels, label=label))
+    monkeypatch.setattr(images, "images", lambda *_: data._replace(pixels=pixels, label=label))
     after = VISION.run(job)
     kept = {"validation", "moved"} if tuning else {"validation", "moved", "loss"}
     assert {name: before[name] for name in kept} == {name: after[name] for name in kept}

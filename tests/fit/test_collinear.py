@@ -6,9 +6,9 @@ import torch
 
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture, regression
-from gatewise.core.rows import make_rows
 from gatewise.fit import Status, maximum_likelihood
 from gatewise.fit.model import dependent, factor_of
+from gatewise.objective.rows import make_rows
 
 SOFTMAX = GATES["softmax"]
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from gatewise import data, testing
-from gatewise.core.chart import from_paths
 from gatewise.core.experts import EXPERTS
 from gatewise.core.families import FAMILIES, Binomial
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture
-from gatewise.core.rows import make_rows
 from gatewise.fit import maximum_likelihood
+from gatewise.objective.parameterization import from_paths
+from gatewise.objective.rows import make_rows
 from gatewise.testing import fitting_problem
 from gatewise.testing.problems import drawn_rows
 

@@ -10,15 +10,16 @@ import importlib
 import pytest
 import torch
 
-from gatewise import fused, testing
-from gatewise.core import chart, derivatives
+from gatewise import testing
 from gatewise.core.families import Gaussian
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture
-from gatewise.core.rows import Columns, Rows
 from gatewise.core.scores import Affine
-from gatewise.fit import certify, em, frames, insertion, kinks, model, pipeline, starts
+from gatewise.fit import certify, em, frames, model, pipeline
+from gatewise.fit.search import insertion, kinks, starts
 from gatewise.fit.spec import FitSpec
+from gatewise.objective import compiled, likelihood, parameterization
+from gatewise.objective.rows import Columns, Rows
 from gatewise.testing import fitting_problem
 
 room = importlib.import_module("gatewise.fit.problem")
@@ -73,11 +74,11 @@ def wider(right):
 
 
 def flipped_slope(right):
-    def local(self, params, x):
+    def value_and_derivatives(self, params, x):
         found = right(self, params, x)
         return found._replace(jacobian=-found.jacobian)
 
-    return local
+    return value_and_derivatives
 
 
 def beside_the_optimum(right):
@@ -141,19 +142,19 @@ MUTATIONS = [
     (testing.law_fit_optimum, SOFT, Gaussian, "rescale_response", wider),
     (testing.law_fit_optimum, SOFT, certify, "walk", lambda right: lambda *a: (("made up",), ())),
     (testing.law_fit_one_expert, SOFT, Gaussian, "rescale_response", wider),
-    (larger, CONSTANT, Affine, "local", flipped_slope),
+    (larger, CONSTANT, Affine, "value_and_derivatives", flipped_slope),
     (testing.law_fit_starts, SOFT, starts._Cloud, "draw", by_position),
     (testing.law_fit_starts, SOFT, starts._Cloud, "regress", every_row_once),
     (testing.law_fit_starts, SOFT, insertion, "_anchors", anchors_by_row),
     (testing.law_fit_order, SOFT, Rows, "blocks", last_row_lost),
     (testing.law_fit_blocks, SOFT, Rows, "blocks", last_row_lost),
-    (testing.law_fit_frequencies, SOFT, derivatives, "weigh", lambda right: lambda values, weight: values),
+    (testing.law_fit_frequencies, SOFT, likelihood, "apply_weights", lambda right: lambda values, weight: values),
     (testing.law_fit_repeats, SOFT, pipeline, "seeds", lambda right: lambda seed, roles: right(None, roles)),
     (testing.law_fit_given_starts, THREE, pipeline, "_best", lambda right: lambda *a: (a[2].points[0], 0)),
     (testing.law_fit_streamed, SOFT, Columns, "_framed", lambda right: lambda self, values: values),
     (testing.law_fit_units, SOFT, Affine, "rescale", without_scale),
-    (testing.law_fit_groups, SOFT, derivatives, "by_unit", mean_by_unit),
-    (testing.law_fit_ties, TIED, chart._Builder, "_columns", no_ties),
+    (testing.law_fit_groups, SOFT, likelihood, "by_unit", mean_by_unit),
+    (testing.law_fit_ties, TIED, parameterization._Builder, "_columns", no_ties),
     (testing.law_fit_fixed, SOFT, model, "_units", lambda right: lambda *a: {k: v**0 for k, v in right(*a).items()}),
     (
         testing.law_fit_ridge,
@@ -174,7 +175,7 @@ def name(row):
 @pytest.mark.parametrize("row", MUTATIONS, ids=name)
 def test_a_wrong_formula_breaks_its_law(row, monkeypatch):
     law, subject, home, formula, wrong = row
-    monkeypatch.setattr(fused, "available", lambda: False)  # the formulas below are those of the reference
+    monkeypatch.setattr(compiled, "available", lambda: False)  # the formulas below are those of the reference
     law(subject)
     monkeypatch.setattr(home, formula, wrong(getattr(home, formula)))
     with pytest.raises(AssertionError, match=r"^broken: "):
@@ -182,7 +183,7 @@ def test_a_wrong_formula_breaks_its_law(row, monkeypatch):
 
 
 def test_every_law_of_fits_has_a_mutation():
-    homes = ("gatewise.testing.fits_em", "gatewise.testing.fits_optimum", "gatewise.testing.fits_invariance")
+    homes = ("gatewise.testing.fits.em", "gatewise.testing.fits.optimum", "gatewise.testing.fits.invariance")
     laws = {key for key, value in vars(testing).items() if getattr(value, "__module__", "") in homes}
     assert {law for law in laws if law.startswith("law_")} == {row[0].__name__ for row in MUTATIONS}
 
@@ -196,7 +197,7 @@ def test_a_kink_that_is_no_optimum_is_not_accepted(monkeypatch):
     made = model.prepare(drawn.mixture, testing.rows_of(drawn), FitSpec())
     whole = room.problem_of(made, made.rows)
     fit = testing.fit_from_truth(drawn)
-    point = made.chart.free(frames.reframe(fit.mixture, fit.measure, made.framing)[1])
+    point = made.parameterization.free(frames.in_other_units(fit.mixture, fit.measure, made.framing)[1])
     center = kinks.find_centers(whole)[0]
     point[center.columns] = made.rows.gate_x.held[:, int(made.rows.gate_x.held[0].argmax())]
     assert not kinks.is_stationary(whole, center, point)

@@ -9,11 +9,11 @@ import torch
 from gatewise.core.families import FAMILIES
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture, responsibilities
-from gatewise.core.rows import make_rows
 from gatewise.fit import Status, maximum_likelihood
 from gatewise.fit.floor import many_rows, residual_spread, rounding_step, scale_floor
 from gatewise.fit.result import unseen_bound
 from gatewise.fit.spec import FitSpec
+from gatewise.objective.rows import make_rows
 
 GAUSSIAN = FAMILIES["gaussian"]
 

@@ -12,12 +12,13 @@ from scipy.optimize import least_squares as minpack
 from gatewise.core.experts import EXPERTS, Activation
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture, regression
-from gatewise.core.rows import make_rows
-from gatewise.fit import Status, least_squares, maximum_likelihood, projection
-from gatewise.fit.frames import reframe
+from gatewise.fit import Status, least_squares, maximum_likelihood
+from gatewise.fit.frames import in_other_units
 from gatewise.fit.model import prepare
 from gatewise.fit.problem import GAUSS_NEWTON, SQUARES, evaluate, newton_polish, problem_of
+from gatewise.fit.search import variable_projection
 from gatewise.fit.spec import FitSpec
+from gatewise.objective.rows import make_rows
 from gatewise.testing import draw_measure, generator
 
 TARGETS = Path(__file__).parents[1] / "data" / "targets"
@@ -85,11 +86,11 @@ def test_variable_projection_and_levenberg_marquardt_end_at_the_same_optimum():
     fit = least_squares(mixture, make_rows(x, y))
     model = prepare(fit.mixture, make_rows(x, y), FitSpec())
     problem = problem_of(model, model.rows, SQUARES)
-    parts = projection.split(problem)
-    best = model.chart.free(reframe(fit.mixture, fit.measure, model.framing)[1])[None]
-    start = best + 0.1 * torch.randn(1, model.chart.size, generator=generator(4), dtype=torch.float64)
+    parts = variable_projection.split(problem)
+    best = model.parameterization.free(in_other_units(fit.mixture, fit.measure, model.framing)[1])[None]
+    start = best + 0.1 * torch.randn(1, model.parameterization.size, generator=generator(4), dtype=torch.float64)
     rough = replace(problem, loss=GAUSS_NEWTON)
-    ways = [projection.search(p, parts, start, 100, None) for p in (rough, problem)]
+    ways = [variable_projection.search(p, parts, start, 100, None) for p in (rough, problem)]
     ways += [newton_polish(p, start, 300).x for p in (rough, problem)]
     value, gradient = evaluate(problem, torch.cat(ways), 1)
     assert float(gradient.abs().max()) < 1e-7
@@ -104,13 +105,13 @@ def test_solved_experts_are_those_of_a_dense_solver_in_any_block_size(monkeypatc
         least_squares(mixture, make_rows(x, y), starts=1).mixture, make_rows(x, y, weight=weight), FitSpec()
     )
     problem = problem_of(model, model.rows, SQUARES)
-    parts = projection.split(problem)
-    free = torch.randn(2, model.chart.size, generator=generator(2), dtype=torch.float64)
-    found = projection.solved(problem, parts, free)
+    parts = variable_projection.split(problem)
+    free = torch.randn(2, model.parameterization.size, generator=generator(2), dtype=torch.float64)
+    found = variable_projection.solved(problem, parts, free)
     gradient = evaluate(problem, found, 1)[1]
     assert float(gradient[:, parts.linear.flatten()].abs().max()) < 1e-12
-    monkeypatch.setattr(projection, "block_size", lambda width: 97)
-    torch.testing.assert_close(projection.solved(problem, parts, free), found, rtol=1e-10, atol=1e-10)
+    monkeypatch.setattr(variable_projection, "block_size", lambda width: 97)
+    torch.testing.assert_close(variable_projection.solved(problem, parts, free), found, rtol=1e-10, atol=1e-10)
 
 
 def test_frequency_weights_repeat_rows_and_zero_removes_them():
@@ -201,7 +202,7 @@ def test_gates_with_jumps_are_refused_and_the_sigmoid_is_not():
 
 
 def test_an_expert_without_kink_has_no_hinge():
-    assert Activation("gelu").hinge({}, torch.zeros(1, 1)) is None
+    assert Activation("gelu").relu_kink({}, torch.zeros(1, 1)) is None
 
 
 def test_time_that_is_up_gives_the_best_so_far():

@@ -7,10 +7,10 @@ import torch
 from gatewise.core.experts import EXPERTS
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture, sample
-from gatewise.core.rows import make_rows, stacked
 from gatewise.fit import Status, least_squares, many, maximum_likelihood
 from gatewise.fit.many import Plan, many_fits
 from gatewise.fit.spec import FitSpec
+from gatewise.objective.rows import make_rows, stacked
 from gatewise.testing import draw_measure, generator
 
 SOFTMAX = Mixture((GATES["softmax"],), (2,))

@@ -7,9 +7,9 @@ from gatewise.core.experts import EXPERTS
 from gatewise.core.families import FAMILIES
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture
-from gatewise.core.rows import make_rows
 from gatewise.fit.least_squares import least_squares
 from gatewise.fit.maximum_likelihood import maximum_likelihood
+from gatewise.objective.rows import make_rows
 from gatewise.testing import make_problem
 from gatewise.testing.renamed import original, renamed
 
@@ -33,7 +33,7 @@ SQUARES = [
 @pytest.fixture(autouse=True)
 def reference(monkeypatch):
     """Sum by the reference alone, so that equal means equal bits: parts of other classes are not compiled."""
-    monkeypatch.setattr("gatewise.fused.available", lambda: False)
+    monkeypatch.setattr("gatewise.objective.compiled.available", lambda: False)
 
 
 def compare(fit, plain):

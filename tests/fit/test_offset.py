@@ -5,17 +5,17 @@ import pytest
 import statsmodels.api as sm
 import torch
 
-from gatewise.core import derivatives, squares
-from gatewise.core.chart import from_paths
 from gatewise.core.experts import EXPERTS
 from gatewise.core.families import FAMILIES
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture
-from gatewise.core.rows import make_rows, stacked
 from gatewise.fit.least_squares import least_squares
 from gatewise.fit.maximum_likelihood import maximum_likelihood
 from gatewise.fit.spec import FitSpec
-from gatewise.infer.information import information, standard_errors
+from gatewise.infer.covariance.information import information, standard_errors
+from gatewise.objective import likelihood, squares
+from gatewise.objective.parameterization import from_paths
+from gatewise.objective.rows import make_rows, stacked
 from gatewise.testing import assert_close, generator, make_problem
 
 
@@ -59,7 +59,7 @@ def test_an_offset_in_the_inputs_is_a_change_of_slopes(family, gates, branching,
     options = {"gate_x": problem.gate_x.T, "ends": torch.tensor([2, 3, 7, 12]) if units else None}
     plain = make_rows(problem.x.T, problem.y.T, **options)
     known = make_rows(problem.x.T, problem.y.T, offset=(step @ problem.x).T, **options)
-    objective = squares if family is None else derivatives
+    objective = squares if family is None else likelihood
     for name in ("value", "gradient", "hessian"):
         function = getattr(objective, name)
         found = function(mixture, with_slopes_moved(mixture, problem.measure, 0.0), known.read(0, known.n_units))

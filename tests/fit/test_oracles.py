@@ -8,15 +8,15 @@ import statsmodels.api as sm
 import torch
 from scipy.optimize import minimize
 
-from gatewise.core.chart import make_chart
 from gatewise.core.families import FAMILIES, Binomial
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture, log_density
-from gatewise.core.rows import make_rows
 from gatewise.fit import Status, maximum_likelihood
 from gatewise.fit.frames import moments
 from gatewise.fit.pipeline import SEARCHED
 from gatewise.fit.spec import FitSpec
+from gatewise.objective.parameterization import make_parameterization
+from gatewise.objective.rows import make_rows
 from gatewise.testing import fitting_problem, generator, rows_of
 
 
@@ -83,11 +83,11 @@ def test_frequency_weights_are_those_of_statsmodels():
 PROBLEM = fitting_problem(gated("softmax"), n=150, seed=1)
 
 
-def loss_of(chart, problem):
+def loss_of(parameterization, problem):
     def loss(free):
         at = torch.tensor(free, requires_grad=True)
-        measure = chart.measure(at)
-        value = -log_density(chart.mixture, measure, problem.x, problem.gate_x, problem.y).mean()
+        measure = parameterization.measure(at)
+        value = -log_density(parameterization.mixture, measure, problem.x, problem.gate_x, problem.y).mean()
         value.backward()
         return float(value.detach()), at.grad.numpy()
 
@@ -108,16 +108,18 @@ def test_a_fit_in_a_box_is_that_of_scipy(name):
     bounds, active = BOXES[name]
     start = maximum_likelihood(PROBLEM.mixture, rows_of(PROBLEM), starts=[PROBLEM.measure])
     fit = maximum_likelihood(PROBLEM.mixture, rows_of(PROBLEM), FitSpec(bounds=bounds), starts=[start.measure])
-    chart = make_chart(fit.mixture, 2, 2, 1, bounds=bounds)
-    lower, upper = chart.lower.numpy(), chart.upper.numpy()
-    begin = np.clip(chart.free(start.measure).numpy(), lower, upper)
+    parameterization = make_parameterization(fit.mixture, 2, 2, 1, bounds=bounds)
+    lower, upper = parameterization.lower.numpy(), parameterization.upper.numpy()
+    begin = np.clip(parameterization.free(start.measure).numpy(), lower, upper)
     box = list(zip(lower, upper, strict=True))
-    loss = loss_of(chart, PROBLEM)
+    loss = loss_of(parameterization, PROBLEM)
     options = {"maxiter": 5000, "ftol": 1e-15, "gtol": 1e-9}
     other = minimize(loss, begin, jac=True, bounds=box, method="L-BFGS-B", options=options)
     np.testing.assert_allclose(fit.objective, other.fun, rtol=1e-8)
-    np.testing.assert_allclose(chart.free(fit.measure), other.x, atol=3e-4)
-    at_bound = {n for n, v, (a, b) in zip(chart.names, other.x, box, strict=True) if min(v - a, b - v) < 1e-7}
+    np.testing.assert_allclose(parameterization.free(fit.measure), other.x, atol=3e-4)
+    at_bound = {
+        n for n, v, (a, b) in zip(parameterization.names, other.x, box, strict=True) if min(v - a, b - v) < 1e-7
+    }
     assert set(fit.certificate.active) | set(fit.certificate.floor) == at_bound
     if active is None:
         assert fit.status == Status.converged

@@ -9,13 +9,13 @@ from gatewise.core.experts import EXPERTS
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.mixture import Mixture, log_density, regression
 from gatewise.core.origin import ExpertAbout, ScoreAbout
-from gatewise.core.predictors import Frame, autograd_local
-from gatewise.core.rows import make_rows
+from gatewise.core.predictors import AffineTransform, autograd_local
 from gatewise.core.scores import Activated, Affine, Cosine, Distance, Quadratic, Tempered
 from gatewise.fit import maximum_likelihood
 from gatewise.fit.frames import moments
 from gatewise.fit.least_squares import least_squares
-from gatewise.infer.information import information, standard_errors
+from gatewise.infer.covariance.information import information, standard_errors
+from gatewise.objective.rows import make_rows
 
 
 def data(d, n=300):
@@ -113,10 +113,10 @@ def test_a_score_about_an_origin_is_the_score_of_the_difference(inner, d):
     value = inner(params, x - torch.tensor(origin).double()[:, None])
     assert torch.equal(part(params, x), value)
     torch.testing.assert_close(
-        part.local(params, x).jacobian.expand_as(autograd_local(part, params, x).jacobian),
+        part.value_and_derivatives(params, x).jacobian.expand_as(autograd_local(part, params, x).jacobian),
         autograd_local(part, params, x).jacobian,
     )
-    frame = Frame(torch.randn(d, generator=g).double(), torch.rand(d, generator=g).double() + 0.5)
+    frame = AffineTransform(torch.randn(d, generator=g).double(), torch.rand(d, generator=g).double() + 0.5)
     moved, there = part.rescale(params, frame)
     torch.testing.assert_close(moved(there, (x - frame.shift[:, None]) / frame.scale[:, None]), value)
     assert part.translation() == inner.translation()
@@ -132,8 +132,8 @@ def test_an_expert_about_an_origin_is_the_expert_of_the_difference(name):
     x = torch.randn(3, 7, generator=g).double()
     value = inner(params, x - torch.tensor(origin).double()[:, None])
     assert torch.equal(part(params, x), value)
-    y = Frame(torch.ones(2).double(), 3 * torch.ones(2).double())
+    y = AffineTransform(torch.ones(2).double(), 3 * torch.ones(2).double())
     scaled, there = part.rescale_response(params, y)
     torch.testing.assert_close(scaled(there, x), (value - 1) / 3)
-    moved, there = part.rescale(params, Frame(torch.ones(3).double(), 2 * torch.ones(3).double()))
+    moved, there = part.rescale(params, AffineTransform(torch.ones(3).double(), 2 * torch.ones(3).double()))
     torch.testing.assert_close(moved(there, (x - 1) / 2), value)

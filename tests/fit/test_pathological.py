@@ -17,10 +17,10 @@ from gatewise.core.experts import EXPERTS
 from gatewise.core.families import FAMILIES, Binomial
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture, log_density, responsibilities
-from gatewise.core.rows import make_rows
 from gatewise.fit import Status, maximum_likelihood
 from gatewise.fit.floor import many_rows
 from gatewise.fit.spec import FitSpec
+from gatewise.objective.rows import make_rows
 
 UNSOUND, SEPARATED, UNIDENTIFIED = Status.unsound, Status.separated, Status.unidentified
 AT_KINK, CONVERGED = Status.at_kink, Status.converged
@@ -136,10 +136,12 @@ def with_note_and_least_norm(fit, rows):
     plain = fitted(*two_lines(), mixture())[0]
     assert fit.df == plain.df
     np.testing.assert_allclose(fit.log_likelihood, plain.log_likelihood, rtol=1e-9)
-    np.testing.assert_allclose(fit.measure.experts["coef"][:, 0] @ torch.tensor([1.0, 2.0]).double(), slope_of(plain))
+    np.testing.assert_allclose(
+        fit.measure.experts["coef"][:, 0] @ torch.tensor([1.0, 2.0]).double(), weighted_gradient(plain)
+    )
 
 
-def slope_of(fit):
+def weighted_gradient(fit):
     return fit.measure.experts["coef"][:, 0, 0]
 
 

@@ -6,11 +6,11 @@ import pytest
 from gatewise.core.families import FAMILIES, StudentT
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture
-from gatewise.core.rows import make_rows
 from gatewise.fit import maximum_likelihood
 from gatewise.fit.model import prepare
+from gatewise.fit.search.starts import draw_starts, seeds
 from gatewise.fit.spec import FitSpec
-from gatewise.fit.starts import draw_starts, seeds
+from gatewise.objective.rows import make_rows
 from gatewise.testing.families import law_family_local
 
 N = 300
@@ -85,7 +85,7 @@ def test_only_robust_families_leave_rows_out():
         if name in ("poisson", "binomial"):
             continue
         model = prepare(Mixture((GATES["softmax"],), (2,), family=family), make_rows(x, y[:, None]), FitSpec())
-        kinds = draw_starts(model.chart, model.rows, 10, seeds(0, 1)[0])[1]
+        kinds = draw_starts(model.parameterization, model.rows, 10, seeds(0, 1)[0])[1]
         assert ("trimmed" in kinds) == family.robust == (name == "student-t")
 
 

@@ -10,9 +10,9 @@ from gatewise.core.experts import Constant
 from gatewise.core.families import FAMILIES, Binomial, Gaussian
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture
-from gatewise.core.rows import make_rows
 from gatewise.fit import Status, maximum_likelihood
 from gatewise.fit.spec import FitSpec
+from gatewise.objective.rows import make_rows
 
 
 def latent_classes(items, rare, seed):

@@ -7,12 +7,12 @@ import torch
 from gatewise.core.families import FAMILIES
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture
-from gatewise.core.rows import make_rows
 from gatewise.fit.least_squares import least_squares
 from gatewise.fit.maximum_likelihood import maximum_likelihood
 from gatewise.fit.spec import FitSpec
-from gatewise.infer.information import information, standard_errors
-from gatewise.infer.profile import profile
+from gatewise.infer.covariance.information import information, standard_errors
+from gatewise.infer.profile.likelihood import profile
+from gatewise.objective.rows import make_rows
 from gatewise.testing import assert_close
 
 TWO = Mixture((GATES["softmax"],), (2,))

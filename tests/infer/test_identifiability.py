@@ -10,7 +10,6 @@ from torch.func import vmap
 from typer.testing import CliRunner
 
 from gatewise.cli import app
-from gatewise.core.chart import make_chart
 from gatewise.core.experts import EXPERTS, Expert
 from gatewise.core.families import FAMILIES, Gaussian
 from gatewise.core.gates import GATES, Gate
@@ -18,11 +17,20 @@ from gatewise.core.links import Softmax
 from gatewise.core.mixture import Mixture, log_density
 from gatewise.core.predictors import Parameter, affine
 from gatewise.core.scores import Affine, Score, Tempered
-from gatewise.infer.identifiability import Atom, Relation, Verdict, assess, identify, identify_atom, leaf_atom
+from gatewise.infer.identifiability import (
+    Atom,
+    IdentifiabilityVerdict,
+    Relation,
+    assess,
+    identify,
+    identify_atom,
+    leaf_atom,
+)
 from gatewise.infer.identifiability.columns import BLOCK, columns_of, derivatives, free_entries, triangle
 from gatewise.infer.identifiability.leaf import numerator
 from gatewise.infer.identifiability.rank import rank
 from gatewise.infer.identifiability.relations import equations
+from gatewise.objective.parameterization import make_parameterization
 from gatewise.testing.problems import draw_inputs, draw_measure, draw_parameters
 
 
@@ -298,12 +306,12 @@ def test_the_words_name_what_is_slowed():
 
 def whole_model_rank(mixture, gauge):
     """Rank deficiency of the Jacobian of log p in all free coordinates, translation of gates taken out."""
-    chart = make_chart(mixture, 2, 2, 1, gauge=gauge)
+    parameterization = make_parameterization(mixture, 2, 2, 1, gauge=gauge)
     g = generator(4)
-    free = chart.free(draw_measure(mixture, 2, 2, 1, g))
+    free = parameterization.free(draw_measure(mixture, 2, 2, 1, g))
     x, y = draw_inputs(2, 600, g), 2 * torch.randn(1, 600, generator=g, dtype=torch.float64)
     jacobian = torch.autograd.functional.jacobian(
-        lambda at: log_density(mixture, chart.measure(at), x, x, y), free, vectorize=True
+        lambda at: log_density(mixture, parameterization.measure(at), x, x, y), free, vectorize=True
     )
     values = torch.linalg.svdvals(jacobian / jacobian.norm(dim=0))
     assert not bool(((values > 1e-12 * values[0]) & (values < 1e-7 * values[0])).any())
@@ -330,7 +338,7 @@ def test_a_ridge_is_one_of_the_whole_model_and_nothing_else_is(gates):
     """A leaf of two softmax levels sees the sum of their slopes, yet the model has no ridge there."""
     mixture = Mixture(tuple(GATES[name] for name in gates), (2, 3)[: len(gates)])
     found = identify(gates, order=1)
-    assert (found.verdict is Verdict.ridge) == (whole_model_rank(mixture, "none") > 0)
+    assert (found.verdict is IdentifiabilityVerdict.ridge) == (whole_model_rank(mixture, "none") > 0)
 
 
 def test_levels_that_only_a_leaf_confuses_are_told_apart():
@@ -352,17 +360,17 @@ def nearly(close):
 
 def test_a_near_relation_is_undecided():
     found = identify_atom(nearly(1e-10), order=1)
-    assert found.verdict is Verdict.undecided
+    assert found.verdict is IdentifiabilityVerdict.undecided
     assert (found.relations, found.replaced) == ((), 6)
     assert found.words.startswith("Undecided: of 6 draws of the parameters 0 gave singular values with a clear gap")
-    assert identify_atom(nearly(0.0), order=1).verdict is Verdict.ridge
-    assert identify_atom(nearly(1e-2), order=1).verdict is Verdict.weak
+    assert identify_atom(nearly(0.0), order=1).verdict is IdentifiabilityVerdict.ridge
+    assert identify_atom(nearly(1e-2), order=1).verdict is IdentifiabilityVerdict.weak
 
 
 def test_draws_that_disagree_are_undecided():
     atom = Atom(lambda x, y, t: torch.relu(t[0]) * x[0] + t[1] * x[0] ** 2, ("a", "b"), drawn(2), 1)
     found = identify_atom(atom, order=1, draws=8)
-    assert found.verdict is Verdict.undecided
+    assert found.verdict is IdentifiabilityVerdict.undecided
     assert "the draws disagree" in found.words
     assert "2 derivatives with 0 relations" in found.doubt
     assert "1 derivatives with 0 relations" in found.doubt
@@ -377,7 +385,7 @@ def test_a_draw_without_a_clear_gap_is_replaced_and_counted():
         return t[0] * x[0] + t[1] * (x[0] + t[2] * x[0] ** 2)
 
     found = identify_atom(Atom(curve, ("a", "b", "c"), draw, 1, held=("c",)), order=1, draws=6)
-    assert found.verdict is Verdict.weak
+    assert found.verdict is IdentifiabilityVerdict.weak
     assert 0 < found.replaced <= 6
     assert f"{found.replaced} draws without a clear gap left out" in found.text()
 

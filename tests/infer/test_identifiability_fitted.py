@@ -13,9 +13,9 @@ from gatewise.core.families import FAMILIES
 from gatewise.core.families.counts import Binomial
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.mixture import Mixture
-from gatewise.core.predictors import Frame, Parameter
+from gatewise.core.predictors import AffineTransform, Parameter
 from gatewise.core.scores import Score
-from gatewise.infer.identifiability import MixtureInputs, Verdict, advise, assess, identify
+from gatewise.infer.identifiability import IdentifiabilityVerdict, MixtureInputs, advise, assess, identify
 from gatewise.testing.renamed import renamed
 
 SMOOTH = {name: gate for name, gate in GATES.items() if gate.link.smooth}
@@ -29,7 +29,7 @@ def estimator_of(gate):
 @pytest.mark.parametrize("d", [1, 3, 6])
 def test_parts_of_standardised_inputs_have_the_verdict_of_the_plain_ones(name, d):
     gate = SMOOTH[name]
-    frame = Frame(torch.linspace(-3.0, 5.0, d).double(), torch.linspace(0.1, 40.0, d).double())
+    frame = AffineTransform(torch.linspace(-3.0, 5.0, d).double(), torch.linspace(0.1, 40.0, d).double())
     fitted = Mixture(
         (gate.standardised(frame), gate), (2, 3), EXPERTS["tanh-no-bias"].rescale({"coef": frame.scale}, frame)[0]
     )
@@ -69,7 +69,7 @@ def test_classes_are_told_apart_by_enough_outputs_or_trials(family, outputs, rid
     """Two classes of Bernoulli items are known from three items on."""
     mixture = Mixture((GATES["constant"],), (2,), EXPERTS["constant"], family)
     found = assess(mixture, outputs=outputs)
-    assert (found.verdict is Verdict.ridge) == ridge, found.words
+    assert (found.verdict is IdentifiabilityVerdict.ridge) == ridge, found.words
 
 
 def test_a_latent_class_analysis_has_errors_and_no_ridge():
@@ -134,19 +134,19 @@ def test_experts_of_several_kinds_are_checked_one_by_one():
     assert assess(several, held=("experts.intercept",)).parameters == ()
     with pytest.raises(ValueError, match="parameters that only some experts have are fixed"):
         assess(several, held=("experts.coef",))
-    assert assess(replace(several, gates=(GATES["cosine"],))).verdict is Verdict.ridge
+    assert assess(replace(several, gates=(GATES["cosine"],))).verdict is IdentifiabilityVerdict.ridge
 
 
 def test_families_of_several_kinds_are_checked_one_by_one():
     several = Mixture((GATES["softmax"],), (2,), family=(FAMILIES["gaussian"], FAMILIES["student-t"]))
-    assert assess(several).verdict is Verdict.interaction
+    assert assess(several).verdict is IdentifiabilityVerdict.interaction
 
 
 def test_many_trials_are_no_reason_to_find_nothing():
     few, many = (
         assess(Mixture((GATES["constant"],), (2,), EXPERTS["constant"], Binomial(trials=n))) for n in (5, 30000)
     )
-    assert few.verdict is many.verdict is Verdict.strong
+    assert few.verdict is many.verdict is IdentifiabilityVerdict.strong
 
 
 def test_trials_that_differ_by_row_are_not_decided():
@@ -212,7 +212,7 @@ def test_a_part_made_for_the_features_of_the_data_is_checked_with_these(fault):
 @pytest.mark.parametrize("fault", ["size", *FAULTS])
 def test_what_no_number_of_features_suits_is_said_in_words(fault):
     found = advise(Mixture((Gate(Made(fault)),), (2,)), "ml", "fixed", MixtureInputs(4))
-    assert found.verdict is Verdict.undecided
+    assert found.verdict is IdentifiabilityVerdict.undecided
     assert found.words.startswith("not checked: ")
     assert fault in found.words
 

@@ -13,7 +13,7 @@ from gatewise.core.links import NormalisedSigmoid, Sigmoid
 from gatewise.core.mixture import Mixture
 from gatewise.core.predictors import Parameter, affine
 from gatewise.core.scores import Score, Tempered
-from gatewise.infer.identifiability import Atom, Verdict, assess, identify, identify_atom
+from gatewise.infer.identifiability import Atom, IdentifiabilityVerdict, assess, identify, identify_atom
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def test_the_gates_of_the_library_have_the_ridges_they_are_known_for(name, d):
     gate = GATES[name]
     found = identify(gate, "linear", "ml" if gate.link.normalised else "ls", d=d, order=1)
     ridge = name == "cosine" or bool(gate.held())
-    assert (found.verdict is Verdict.ridge) == ridge, found.words
+    assert (found.verdict is IdentifiabilityVerdict.ridge) == ridge, found.words
     assert set(found.unidentified) <= {"weight", "temperature"}
 
 

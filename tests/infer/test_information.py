@@ -12,17 +12,17 @@ from scipy import stats
 from statsmodels.tools.numdiff import approx_hess
 
 from gatewise import data
-from gatewise.core.chart import make_chart
 from gatewise.core.experts import EXPERTS
 from gatewise.core.families import Binomial, Gaussian, Poisson, StudentT
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture, leaf_log_weights, log_density, regression, sample
-from gatewise.core.rows import columns, make_rows
 from gatewise.fit import maximum_likelihood
 from gatewise.fit.spec import FitSpec
 from gatewise.infer.bands import gate_band, mean_band
-from gatewise.infer.information import information, standard_errors
+from gatewise.infer.covariance.information import information, standard_errors
 from gatewise.infer.intervals import delta, wald
+from gatewise.objective.parameterization import make_parameterization
+from gatewise.objective.rows import columns, make_rows
 from gatewise.testing import draw_measure, generator
 
 TARGETS = Path(__file__).parents[1] / "data" / "targets" / "targets.json"
@@ -193,10 +193,10 @@ def test_errors_of_predictions_are_those_of_an_autograd_hessian_in_the_units_of_
     found = information(fit, rows)
     assert found.refused is None, found.refused
     x, gate_x, y = rows.x.held, rows.gate_x.held, rows.y.held
-    chart = make_chart(fit.mixture, 2, 2, 1)
-    at = chart.free(fit.measure)
+    parameterization = make_parameterization(fit.mixture, 2, 2, 1)
+    at = parameterization.free(fit.measure)
     hessian = torch.autograd.functional.hessian(
-        lambda free: -log_density(fit.mixture, chart.measure(free), x, gate_x, y).sum(), at
+        lambda free: -log_density(fit.mixture, parameterization.measure(free), x, gate_x, y).sum(), at
     )
     near_x, near_gate = x[:, :5], gate_x[:, :5]
 
@@ -204,7 +204,7 @@ def test_errors_of_predictions_are_those_of_an_autograd_hessian_in_the_units_of_
         weights = leaf_log_weights(fit.mixture, measure, near_gate).exp()
         return torch.cat([regression(fit.mixture, measure, near_x, near_gate), weights]).flatten()
 
-    slope = torch.autograd.functional.jacobian(lambda free: curves(chart.measure(free)), at)
+    slope = torch.autograd.functional.jacobian(lambda free: curves(parameterization.measure(free)), at)
     unit = hessian.diagonal().rsqrt()
     inverse = unit[:, None] * torch.linalg.pinv(unit[:, None] * hessian * unit, hermitian=True, rtol=1e-11) * unit
     expected = (slope @ inverse @ slope.T).diagonal().sqrt()
@@ -214,7 +214,7 @@ def test_errors_of_predictions_are_those_of_an_autograd_hessian_in_the_units_of_
     np.testing.assert_allclose(both.flatten(), expected, rtol=1e-5)
     if name != "cosine":
         errors = torch.cat([value.flatten() for value in standard_errors(found).values()])
-        natural = torch.autograd.functional.jacobian(chart.natural, at)
+        natural = torch.autograd.functional.jacobian(parameterization.natural, at)
         np.testing.assert_allclose(errors, (natural @ inverse @ natural.T).diagonal().sqrt(), rtol=1e-5, atol=1e-12)
 
 
@@ -310,17 +310,17 @@ def test_a_ridge_is_told_and_its_errors_are_those_of_the_penalised_likelihood(li
     ridge, free = standard_errors(found)["gates.0.weight"][0], standard_errors(information(plain, rows))
     assert bool((ridge < free["gates.0.weight"][0]).all())
     sd = torch.from_numpy(x.std(0))
-    chart = make_chart(TWO, 2, 2, 1)
+    parameterization = make_parameterization(TWO, 2, 2, 1)
     held = rows.x.held, rows.y.held
 
     def minus_penalised(at):
-        measure = chart.measure(at)
+        measure = parameterization.measure(at)
         slopes = measure.gates[0]["weight"] * sd
         penalty = 10.0 * ((slopes - slopes.mean(0)) ** 2).sum()
         return penalty - log_density(TWO, measure, held[0], held[0], held[1]).sum()
 
-    hessian = torch.autograd.functional.hessian(minus_penalised, chart.free(fit.measure))
-    expected = torch.linalg.inv(hessian).diagonal().sqrt()[chart.columns("gates.0.weight")[0]]
+    hessian = torch.autograd.functional.hessian(minus_penalised, parameterization.free(fit.measure))
+    expected = torch.linalg.inv(hessian).diagonal().sqrt()[parameterization.columns("gates.0.weight")[0]]
     np.testing.assert_allclose(ridge, expected, rtol=1e-6)
 
 

@@ -13,9 +13,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from gatewise import MixtureOfExpertsRegressor, data, load_model, save_model
 from gatewise.core.families import FullGaussian
-from gatewise.infer.information import information
+from gatewise.infer.covariance.information import information
 from gatewise.infer.intervals import wald
-from gatewise.infer.profile import End
+from gatewise.infer.profile.likelihood import ProfileEnd
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_other_data_and_separated_gates_have_intervals_only_where_they_exist(tab
     assert again.refused == separated.standard_errors_reason_
     for name in ("gates.0.weight[0,0]", "gates.0.bias[0]"):  # years far from zero: slope and bias move together
         profile = again.profile(name)
-        assert set(profile.ends) == {End.crossed, End.flat}, (name, profile)
+        assert set(profile.ends) == {ProfileEnd.crossed, ProfileEnd.flat}, (name, profile)
         assert np.isinf([profile.lower, profile.upper]).sum() == 1
     assert "without limit" in separated.summary()
     assert "Standard errors: none, because the likelihood rises without limit" in separated.summary()

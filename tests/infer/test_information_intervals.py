@@ -7,17 +7,17 @@ import pytest
 import torch
 from scipy import optimize, stats
 
-from gatewise.core.chart import RECIPROCAL
 from gatewise.core.families import Poisson, StudentT
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture, log_density, regression
-from gatewise.core.rows import columns, make_rows
 from gatewise.fit import maximum_likelihood
 from gatewise.fit.spec import FitSpec
 from gatewise.infer.bands import gate_band, mean_band
-from gatewise.infer.information import information, standard_errors
+from gatewise.infer.covariance.information import information, standard_errors
 from gatewise.infer.intervals import critical, delta, ends, wald
-from gatewise.infer.profile import End, profile
+from gatewise.infer.profile.likelihood import ProfileEnd, profile
+from gatewise.objective.parameterization import RECIPROCAL
+from gatewise.objective.rows import columns, make_rows
 
 ONE = Mixture((GATES["constant"],), (1,))
 TWO = Mixture((GATES["softmax"],), (2,))
@@ -157,7 +157,7 @@ def test_profiles_of_one_gaussian_expert_have_their_closed_forms(line):
     reach = np.sqrt(residual @ residual * (exp(CHI / 40) - 1) * inverse.diagonal())
     for i, name in enumerate(["experts.coef[0,0,0]", "experts.coef[0,0,1]", "experts.intercept[0,0]"]):
         found = profile(fit, rows, name)
-        assert found.ends == (End.crossed, End.crossed)
+        assert found.ends == (ProfileEnd.crossed, ProfileEnd.crossed)
         assert found.lower == pytest.approx(found.estimate - reach[i], abs=1e-6 * reach[i])
         assert found.upper == pytest.approx(found.estimate + reach[i], abs=1e-6 * reach[i])
     scale = profile(fit, rows, "family.scale[0,0]", 0.99)
@@ -174,7 +174,7 @@ def test_profiles_of_one_gaussian_expert_have_their_closed_forms(line):
 def test_the_ends_of_a_profile_are_where_an_independent_optimiser_says(lines, name):
     x, y, rows, fit = lines
     found = profile(fit, rows, name)
-    assert found.ends == (End.crossed, End.crossed)
+    assert found.ends == (ProfileEnd.crossed, ProfileEnd.crossed)
     assert found.lower < found.estimate < found.upper
     paths = fit.measure.paths()
     order = ["gates.0.weight[0,0]", "gates.0.bias[0]", "experts.coef[0,0,0]", "experts.coef[1,0,0]"]
@@ -213,8 +213,8 @@ def test_the_profile_of_a_separated_gate_is_open_on_one_side():
     shut, opened = (found.lower, found.upper) if sign > 0 else (found.upper, found.lower)
     assert opened == sign * inf
     assert np.isfinite(shut)
-    assert set(found.ends) == {End.crossed, End.flat}
-    assert "open on this side" in End.flat
+    assert set(found.ends) == {ProfileEnd.crossed, ProfileEnd.flat}
+    assert "open on this side" in ProfileEnd.flat
 
 
 def test_a_profile_stops_at_a_bound(lines):
@@ -224,7 +224,7 @@ def test_a_profile_stops_at_a_bound(lines):
     boxed = maximum_likelihood(TWO, rows, FitSpec(bounds=bounds), starts=5)
     wide = int(boxed.measure.family["scale"].argmax())
     found = profile(boxed, rows, f"family.scale[{wide},0]")
-    assert found.ends == (End.crossed, End.bound)
+    assert found.ends == (ProfileEnd.crossed, ProfileEnd.bound)
     assert found.upper == pytest.approx(1.02 * scale)
 
 
@@ -235,7 +235,7 @@ def test_a_profile_of_degrees_of_freedom_runs_from_low_to_high():
     found = profile(
         maximum_likelihood(Mixture((GATES["constant"],), (1,), family=StudentT()), rows), rows, "family.dof[0,0]"
     )
-    assert found.ends == (End.crossed, End.crossed)
+    assert found.ends == (ProfileEnd.crossed, ProfileEnd.crossed)
     assert 1 < found.lower < found.estimate < found.upper
 
 
@@ -246,7 +246,7 @@ def test_a_better_optimum_on_the_way_is_reported(lines):
     x, y = rows.x.held, rows.y.held
     value = float(log_density(fit.mixture, other, x, x, y).sum())
     found = profile(fit._replace(measure=other, log_likelihood=value), rows, "experts.coef[1,0,0]")
-    assert found.ends == (End.better, End.better)
+    assert found.ends == (ProfileEnd.better, ProfileEnd.better)
     assert isnan(found.lower)
     assert isnan(found.upper)
 
@@ -269,5 +269,5 @@ def test_profiles_are_refused_in_words(lines):
     found = profile(held, rows, "experts.coef[0,0,0]")
     assert "floor of the scale" in found.refused
     assert isnan(found.lower)
-    assert found.ends == (End.refused, End.refused)
+    assert found.ends == (ProfileEnd.refused, ProfileEnd.refused)
     assert "those of the fit" in profile(fit, rows.take(torch.arange(150)), "experts.coef[0,0,0]").refused

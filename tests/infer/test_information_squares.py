@@ -7,18 +7,18 @@ import torch
 from scipy import optimize, stats
 from statsmodels.tools.numdiff import approx_fprime, approx_hess
 
-from gatewise.core.chart import make_chart
 from gatewise.core.experts import EXPERTS
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture, leaf_weights, regression
-from gatewise.core.rows import columns, make_rows
 from gatewise.fit import least_squares
 from gatewise.fit.least_squares import mean_of
 from gatewise.fit.spec import FitSpec
 from gatewise.infer.bands import gate_band, mean_band
-from gatewise.infer.information import information, standard_errors
+from gatewise.infer.covariance.information import information, standard_errors
 from gatewise.infer.intervals import delta, wald
-from gatewise.infer.profile import profile
+from gatewise.infer.profile.likelihood import profile
+from gatewise.objective.parameterization import make_parameterization
+from gatewise.objective.rows import columns, make_rows
 from gatewise.testing import draw_measure, generator
 
 ONE = Mixture((GATES["constant"],), (1,))
@@ -147,7 +147,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_errors_of_curves_are_those_of_automatic_derivatives_in_the_units_of_the_data(name):
     mixture, rng = mean_of(CASES[name]), np.random.default_rng(2)
-    chart = make_chart(mixture, 2, 2, 1)
+    parameterization = make_parameterization(mixture, 2, 2, 1)
     truth = draw_measure(mixture, 2, 2, 1, generator(4)).map(lambda value: 1.5 * value)
     x = rng.normal(size=(600, 2)) * [1.0, 1.5] + [0.3, 0.0]
     y = regression(mixture, truth, tensor(x.T), tensor(x.T)).numpy().T
@@ -156,17 +156,17 @@ def test_errors_of_curves_are_those_of_automatic_derivatives_in_the_units_of_the
     inputs, answer, near = rows.x.held, rows.y.held, rows.x.held[:, :6]
 
     def residuals(free):
-        return (answer - regression(mixture, chart.measure(free), inputs, inputs))[0]
+        return (answer - regression(mixture, parameterization.measure(free), inputs, inputs))[0]
 
     def curves(measure):
         return torch.cat([regression(mixture, measure, near, near), leaf_weights(mixture, measure, near)]).flatten()
 
-    at = chart.free(fit.measure)
+    at = parameterization.free(fit.measure)
     jacobian = torch.autograd.functional.jacobian
     bend = torch.autograd.functional.hessian(lambda free: 0.5 * (residuals(free) ** 2).sum(), at)
     scores = jacobian(residuals, at) * residuals(at)[:, None]
-    slope, inverse = jacobian(lambda free: curves(chart.measure(free)), at), torch.linalg.inv(bend)
-    variance = fit.sse / (600 - chart.size)
+    slope, inverse = jacobian(lambda free: curves(parameterization.measure(free)), at), torch.linalg.inv(bend)
+    variance = fit.sse / (600 - parameterization.size)
     for kind, covariance in (("observed", variance * inverse), ("sandwich", inverse @ scores.T @ scores @ inverse)):
         found = information(fit, rows, kind)
         assert found.refused is None, found.refused

@@ -9,11 +9,11 @@ from sklearn.exceptions import ConvergenceWarning
 
 from gatewise import MixtureOfExpertsRegressor
 from gatewise.core.families import Poisson
-from gatewise.core.rows import columns
 from gatewise.infer.bands import mean_band
+from gatewise.infer.covariance.text import SHOWN, listing, p_text, z_value
 from gatewise.infer.identifiability import identify
-from gatewise.infer.information_text import SHOWN, listing, p_text, z_value
 from gatewise.infer.intervals import delta, wald
+from gatewise.objective.rows import columns
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from gatewise.nn import MoE, Tally, finish_step
+from gatewise.nn import MoE, RoutingStatistics, finish_step
 from gatewise.nn.diagnostics import KEYS, History, Observation, collapse, diagnostics, layers, observe, summarise
-from gatewise.nn.measures import (
+from gatewise.nn.metrics import (
     change_rate,
     domain_table,
     expert_similarity,
@@ -24,7 +24,7 @@ from gatewise.nn.measures import (
 def tally(load, importance, entropy, tokens):
     load, importance = torch.tensor(load), torch.tensor(importance)
     scalars = (torch.tensor(float(v)) for v in (entropy, tokens, load.sum(), load.sum()))
-    return Tally(load, importance, load, *scalars)
+    return RoutingStatistics(load, importance, load, *scalars)
 
 
 def trained(model, tokens, steps=2):

@@ -43,11 +43,11 @@ def test_a_step_with_a_bad_token_leaves_the_statistics_as_they_were(value, balan
     x = draw_tokens(layer)
     layer(x).sum().backward()
     finish_step(layer)
-    before, offsets = layer.tally().packed(), [offset.clone() for offset in layer.router.offsets]
+    before, offsets = layer.tally().packed(), [offset.clone() for offset in layer.router.selection_bias]
     layer(with_a_bad_token(x, value)).sum().backward()
     finish_step(layer)
     assert torch.equal(layer.tally().packed(), before)
-    assert all(torch.equal(a, b) for a, b in zip(layer.router.offsets, offsets, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(layer.router.selection_bias, offsets, strict=True))
     layer.zero_grad()
     layer(x).sum().backward()
     assert all(bool(p.grad.isfinite().all()) for p in layer.parameters())

@@ -6,7 +6,7 @@ from torch import nn
 
 from gatewise.nn import History, MoE, Router, TimeAttention, follow_mask, load_layer, replace_ffn, save_layer, upcycle
 from gatewise.nn.hub import load_block, save_block
-from gatewise.nn.measures import change_rate, expert_similarity, saturation
+from gatewise.nn.metrics import change_rate, expert_similarity, saturation
 
 
 class Model(nn.Module):

@@ -53,7 +53,7 @@ class Ridge(Score):
     def __call__(self, params, x):
         return -(params["direction"] @ x - params["level"].unsqueeze(-1)).abs()
 
-    def local(self, params, x):
+    def value_and_derivatives(self, params, x):
         raise NotImplementedError("layers need no derivatives")
 
 

@@ -118,7 +118,7 @@ MUTATIONS = [
     (laws.law_layer_scores, TREE, params, "_draw", all_zero),
     (laws.law_layer_eval, {}, Router, "forward", noisy_weights),
     (laws.law_layer_eval, GROUPED, Router, "forward", noisy_in_training),
-    (laws.law_layer_rows, {}, MoE, "_room", half_the_room),
+    (laws.law_layer_rows, {}, MoE, "_within_capacity", half_the_room),
     (laws.law_layer_rows, GROUPED, Router, "forward", centred),
     (laws.law_layer_backends, {}, layer, "loop", last_expert_lost),
     (laws.law_layer_backends, TREE, layer, "grouped", weight_slope_lost),

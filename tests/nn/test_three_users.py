@@ -28,7 +28,7 @@ def small_data():
     return X, y
 
 
-@pytest.mark.filterwarnings("ignore::gatewise.estimators.alerts.FitWarning")
+@pytest.mark.filterwarnings("ignore::gatewise.estimators.warnings.FitWarning")
 @pytest.mark.parametrize("standardize", [True, False])
 @pytest.mark.parametrize("options", CASES.values(), ids=CASES)
 def test_a_fitted_model_is_a_layer(options, standardize):

@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from gatewise import MixtureOfExpertsRegressor
-from gatewise.estimators.alerts import FitWarning
+from gatewise.estimators.warnings import FitWarning
 from gatewise.plots import (
     expert_curves,
     gate_curves,

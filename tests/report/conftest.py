@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gatewise import data
-from gatewise.estimators.alerts import FitWarning
+from gatewise.estimators.warnings import FitWarning
 from gatewise.report import demo
 
 
@@ -37,13 +37,13 @@ def synthetic(replicates=60, sizes=(100, 300, 1000, 3000, 10_000, 30_000)):
     """A study without fits: errors with known slopes, and a claim for every verdict."""
     from gatewise.core.gates import GATES
     from gatewise.core.mixture import Measure, Mixture
-    from gatewise.theory.arms import Arm, Blind, Data, Model, NearTruth
+    from gatewise.theory.arms import Arm, Data, DataDrivenStarts, Model, NearTruth
     from gatewise.theory.claims import Claim
     from gatewise.theory.result import StudyResult
     from gatewise.theory.study import Study
     from gatewise.theory.verdict import judge
 
-    def arm(name, gate="softmax", starts=Blind(10), gauge="fixed", k=3):  # noqa: B008
+    def arm(name, gate="softmax", starts=DataDrivenStarts(10), gauge="fixed", k=3):  # noqa: B008
         params = {"weight": torch.tensor([[1.0], [0.0]]), "bias": torch.zeros(2)}
         if gate == "dense-to-sparse":
             params["temperature"] = torch.ones(1)

@@ -9,7 +9,7 @@ from gatewise.experiments import EXPERIMENTS
 from gatewise.experiments.experiment import Experiment, Job, Metric, Table
 from gatewise.experiments.runner import run_experiment as run
 from gatewise.experiments.store import read
-from gatewise.report.experiment import page, write_experiment
+from gatewise.report.experiment.write import page, write_experiment
 
 
 def outcome(job):

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 from matplotlib.figure import Figure
 
-from gatewise.estimators.alerts import FitWarning
+from gatewise.estimators.warnings import FitWarning
 from gatewise.fit import Status
 from gatewise.report import Page, demo, drawing, facts, render, results_table, status_lines
 from gatewise.report.facts import evidence_lines, named

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gatewise.report.study import write_front, write_page
+from gatewise.report.study.write import write_front, write_page
 
 pytestmark = pytest.mark.browser
 

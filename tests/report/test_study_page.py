@@ -11,15 +11,15 @@ from rich.console import Console
 
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture
-from gatewise.report import study as report
-from gatewise.report.study_facts import LOOKS, MEANINGS, level_rows, series_rows
-from gatewise.report.study_front import answers, front_page
-from gatewise.report.study_page import figures, panels, study_page
+from gatewise.report.study import write as report
+from gatewise.report.study.facts import LOOKS, MEANINGS, level_rows, series_rows
+from gatewise.report.study.front import answers, front_page
+from gatewise.report.study.page import figures, panels, study_page
 from gatewise.theory.arms import NearTruth
 from gatewise.theory.claims import Claim
 from gatewise.theory.papers import NO_STUDY
 from gatewise.theory.rates import ORDER_ONLY, RATES
-from gatewise.theory.verdict import Verdict, Word, curve, judge
+from gatewise.theory.verdict import Verdict, VerdictKind, curve, judge
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +51,11 @@ def test_every_claim_stands_with_word_symbol_and_reason(page, studied):
         assert verdict.claim.standing in text(row)
         assert f"{verdict.slope.value:.3f}".replace("-", "−") in row
         assert verdict.reason.split(":")[0][:20] in text(row)
-    assert {v.word for v in studied.verdicts} == set(Word)
+    assert {v.word for v in studied.verdicts} == set(VerdictKind)
 
 
 def test_verdicts_differ_without_colour():
-    assert len({look.symbol for look in LOOKS.values()}) == len(Word) == len(MEANINGS)
+    assert len({look.symbol for look in LOOKS.values()}) == len(VerdictKind) == len(MEANINGS)
 
 
 def test_what_is_open_says_what_would_settle_it(page, studied):
@@ -108,7 +108,7 @@ def test_of_many_arms_only_claimed_groups_are_drawn(studied, monkeypatch):
         "start",
         "bounds",
     ]
-    monkeypatch.setattr("gatewise.report.study_page.MANY", 3)
+    monkeypatch.setattr("gatewise.report.study.page.MANY", 3)
     html = study_page(studied)
     assert html.count("<figure>") < 20
     assert "There are many curves" in html
@@ -215,7 +215,7 @@ def test_the_front_page_counts_the_cells_that_are_open(studied):
     assert "4 of the" in front_page([("a.html", studied)])
     assert "0 of these are unresolved in every claim about them, 0 in some" in front_page([("a.html", studied)])
     slope, gate, *others = studied.verdicts
-    verdicts = (slope._replace(word=Word.unresolved), gate, gate._replace(word=Word.unresolved), *others)
+    verdicts = (slope._replace(word=VerdictKind.unresolved), gate, gate._replace(word=VerdictKind.unresolved), *others)
     html = front_page([("a.html", studied._replace(verdicts=verdicts))])
     assert "1 of these are unresolved in every claim about them, 1 in some" in html
 
@@ -262,7 +262,9 @@ def test_the_studies_of_the_papers_reach_their_cells():
     from gatewise.theory.papers import STUDIES
 
     claims = [
-        (study.arm(c.arm), Verdict(c, Word.unresolved, None, "")) for study in STUDIES.values() for c in study.claims
+        (study.arm(c.arm), Verdict(c, VerdictKind.unresolved, None, ""))
+        for study in STUDIES.values()
+        for c in study.claims
     ]
     rows = {
         ("ml", "softmax", "linear"),
@@ -293,10 +295,12 @@ def test_rates_without_exponents_take_what_says_which_model_is_slower():
     assert len(rows) == 2
     for row in rows:
         given = [c for c in slower if c.series.startswith(row.parameter)]
-        answered = [c for c in slower if answers(row, study.arm(c.arm), Verdict(c, Word.unresolved, None, ""))]
+        answered = [c for c in slower if answers(row, study.arm(c.arm), Verdict(c, VerdictKind.unresolved, None, ""))]
         assert answered == given != []
     others = [r for r in RATES if r.kind != ORDER_ONLY]
-    assert not any(answers(r, study.arm(c.arm), Verdict(c, Word.unresolved, None, "")) for r in others for c in slower)
+    assert not any(
+        answers(r, study.arm(c.arm), Verdict(c, VerdictKind.unresolved, None, "")) for r in others for c in slower
+    )
 
 
 def test_a_temperature_as_it_stands_answers_for_every_cell():
@@ -305,7 +309,7 @@ def test_a_temperature_as_it_stands_answers_for_every_cell():
     study = STUDIES["temperature-rates"]
     for what, specification in (("exact", "exact"), ("over", "over")):
         (claim,) = [c for c in study.claims if c.arm == f"identity, {what}" and c.series.endswith(" raw")]
-        given = Verdict(claim, Word.not_identified, None, "")
+        given = Verdict(claim, VerdictKind.not_identified, None, "")
         held = [r for r in RATES if answers(r, study.arm(claim.arm), given)]
         assert [(r.gate, r.parameter, r.specification) for r in held] == [
             ("dense-to-sparse", "gates.0.temperature", specification)

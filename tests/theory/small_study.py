@@ -8,7 +8,7 @@ from gatewise.core.gates import GATES, Gate
 from gatewise.core.links import Softmax
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.scores import Affine
-from gatewise.theory import Arm, Blind, Claim, Data, Model, NearTruth, Study, Uniform
+from gatewise.theory import Arm, Claim, Data, DataDrivenStarts, Model, NearTruth, Study, Uniform
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Doubled(Affine):
     def __call__(self, params, x):
         return 2.0 * super().__call__(params, x)
 
-    def local(self, params, x):
-        local = super().local(params, x)
+    def value_and_derivatives(self, params, x):
+        local = super().value_and_derivatives(params, x)
         return local._replace(value=2.0 * local.value, jacobian=2.0 * local.jacobian)
 
 
@@ -45,7 +45,7 @@ study = Study(
     "A small study",
     "It shows that everything runs.",
     (
-        Arm("plain", Data(PLAIN, truth), Model(PLAIN, box=BOX, min_scale=0.05), SIZES, 8, Blind(2)),
+        Arm("plain", Data(PLAIN, truth), Model(PLAIN, box=BOX, min_scale=0.05), SIZES, 8, DataDrivenStarts(2)),
         Arm(
             "own", Data(PLAIN, truth, Uniform(-1.0, 1.0)), Model(OWN, min_scale=0.05), SIZES[:2], 4, NearTruth(0.1, 0.1)
         ),

@@ -6,15 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gatewise.core.chart import specifications
 from gatewise.core.mixture import regression
 from gatewise.fit.least_squares import mean_of
-from gatewise.theory.arms import Arm, Blind, NearTruth
+from gatewise.objective.parameterization import specifications
+from gatewise.theory.arms import Arm, DataDrivenStarts, NearTruth
 from gatewise.theory.claims import Claim
 from gatewise.theory.fingerprint import fingerprint
 from gatewise.theory.papers import NO_STUDY, STUDIES
 from gatewise.theory.papers.sigmoid import TITLE, TRUE, limits, signal, truth
-from gatewise.theory.records import Block, work
+from gatewise.theory.records import FitBatch, work
 from gatewise.theory.study import Study
 
 PAIRS = [pytest.param(study, arm, id=f"{study.name}: {arm.name}") for study in STUDIES.values() for arm in study.arms]
@@ -65,7 +65,7 @@ def test_the_temperature_that_seems_to_converge_is_the_one_that_was_fitted():
     assert {c.arm for c in claims} == {"near", "blind"}
     starts = {arm.name: arm.starts for arm in STUDIES["trap-temperature"].arms}
     assert isinstance(starts["near"], NearTruth)
-    assert isinstance(starts["blind"], Blind)
+    assert isinstance(starts["blind"], DataDrivenStarts)
 
 
 def share_of_noise(arm: Arm) -> list[float]:
@@ -109,7 +109,7 @@ def test_merged_atoms_are_compared_with_as_many_as_there_are():
     assert (four.model.mixture.branching, two.model.mixture.branching) == ((4,), (2,))
     assert four.merged
     assert four.data is two.data
-    assert isinstance(four.starts, Blind)
+    assert isinstance(four.starts, DataDrivenStarts)
     claims = {(c.series, c.kind, c.other_series) for c in study.claims if c.arm == "four atoms"}
     assert {("merged loss exact", "equal", ""), ("merged loss exact", "difference", "loss exact")} <= claims
     assert ("loss exact", "at_least", "") in claims
@@ -212,9 +212,9 @@ def series_about(study: Study, title: str) -> set[str]:
 def test_claims_are_about_series_that_are_recorded(name: str, title: str):
     study = STUDIES[name]
     arm = study.arm(title)
-    if isinstance(arm.starts, Blind):
-        study = replace(study, arms=(replace(arm, starts=Blind(3)),), claims=(), comparisons=())
-    (record,) = work(study, Block(title, arm.levels()[0], (0,)))
+    if isinstance(arm.starts, DataDrivenStarts):
+        study = replace(study, arms=(replace(arm, starts=DataDrivenStarts(3)),), claims=(), comparisons=())
+    (record,) = work(study, FitBatch(title, arm.levels()[0], (0,)))
     wanted = series_about(STUDIES[name], title)
     assert wanted
     assert wanted <= set(record["series"]), wanted - set(record["series"])

@@ -11,10 +11,10 @@ from gatewise.core.families import FAMILIES
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture, log_density
 from gatewise.fit.least_squares import mean_of
-from gatewise.theory.population import population_exponent
-from gatewise.theory.population_descent import descend
-from gatewise.theory.population_problem import Held, coordinates, density_squares, mean_squares, split
-from gatewise.theory.population_rules import Ball, Cube
+from gatewise.theory.population.descent import descend
+from gatewise.theory.population.exponent import population_exponent
+from gatewise.theory.population.problem import FixedCoordinates, coordinates, density_squares, mean_squares, split
+from gatewise.theory.population.rules import Ball, Cube
 
 POINT = Cube(-1.0, 1.0, panels=1)
 BOX = {"experts.intercept": (-5.0, 5.0), "family.scale": (0.1, 3.0)}
@@ -145,7 +145,7 @@ def test_jacobians_are_those_of_the_residuals(kind, gate, place):
     if kind == "mean":
         truth, fitted, measure = mean_of(truth), mean_of(fitted), measure._replace(family={})
     near = split(fitted, measure, (0, 0, 1), 1, 1)
-    here = coordinates(fitted, near, 1, Held("experts.coef", 0, 0), 0.1, (0, 0, 1), {}, 1.0)
+    here = coordinates(fitted, near, 1, FixedCoordinates("experts.coef", 0, 0), 0.1, (0, 0, 1), {}, 1.0)
     nodes = Cube().graded(torch.empty(0, 1), torch.empty(0, 1), 0.1)
     if kind == "density":
         squares = density_squares(here, truth, measure, nodes, 1.0)
@@ -163,7 +163,7 @@ def test_jacobians_are_those_of_the_residuals(kind, gate, place):
 
 def test_residuals_keep_their_digits_when_the_laws_nearly_agree():
     line = constants("constant", 1)
-    held = Held("experts.intercept", 0, 0)
+    held = FixedCoordinates("experts.intercept", 0, 0)
     here = coordinates(line, ONE, 1, held, 1e-9, (0,), {}, 1.0)
     nodes = Cube().graded(torch.empty(0, 1), torch.empty(0, 1), 1.0)
     squares = density_squares(here, line, ONE, nodes, 0.5)

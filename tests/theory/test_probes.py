@@ -15,7 +15,7 @@ from gatewise.theory import run_study as run
 from gatewise.theory.probes import FILE, Probed, expected, judge_probes, settled
 from gatewise.theory.slopes import slope
 from gatewise.theory.store import line_of
-from gatewise.theory.verdict import Verdict, Word
+from gatewise.theory.verdict import Verdict, VerdictKind
 
 ONE = Mixture((GATES["constant"],), (1,))
 TRUTH = Measure(
@@ -37,10 +37,10 @@ def study_of(*probes):
 
 def test_an_exponent_is_measured_once_and_judged(tmp_path):
     study, told = study_of(LINE), []
-    assert judge_probes(study, tmp_path)[0].word is Word.unresolved
+    assert judge_probes(study, tmp_path)[0].word is VerdictKind.unresolved
     run_probes(study, tmp_path, told.append)
     found = judge_probes(study, tmp_path)[0]
-    assert found.word is Word.supported
+    assert found.word is VerdictKind.supported
     assert found.record["local"] == pytest.approx([1.0, 1.0], abs=1e-3)
     before = (tmp_path / FILE).read_bytes()
     run_probes(study, tmp_path, told.append)
@@ -48,7 +48,7 @@ def test_an_exponent_is_measured_once_and_judged(tmp_path):
     assert told == [LINE]
 
 
-@pytest.mark.parametrize(("standing", "word"), [("own", Word.contradicted), ("recalled", Word.differs)])
+@pytest.mark.parametrize(("standing", "word"), [("own", VerdictKind.contradicted), ("recalled", VerdictKind.differs)])
 def test_an_exponent_elsewhere_contradicts(tmp_path, standing, word):
     run_probes(study_of(LINE), tmp_path)
     wrong = replace(LINE, value=2.0, standing=standing)
@@ -63,7 +63,7 @@ def test_another_truth_is_measured_anew_and_a_torn_line_is_not_used(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     assert judge_probes(study_of(LINE), tmp_path)[0].record is None
     run_probes(study_of(LINE), tmp_path)
-    assert judge_probes(study_of(LINE), tmp_path)[0].word is Word.supported
+    assert judge_probes(study_of(LINE), tmp_path)[0].word is VerdictKind.supported
 
 
 def test_exponents_stand_in_the_result(tmp_path):
@@ -78,7 +78,7 @@ SLOPE = slope((100, 1000), [[0.1, 0.1], [0.03, 0.03]])
 
 
 def measured(*local, word="contradicted"):
-    return Probed(LINE, Word(word), "as measured", {"local": list(local)})
+    return Probed(LINE, VerdictKind(word), "as measured", {"local": list(local)})
 
 
 @pytest.mark.parametrize(
@@ -97,9 +97,9 @@ def measured(*local, word="contradicted"):
     ],
 )
 def test_an_exponent_decides_what_slopes_leave_open_and_leaves_open_what_it_denies(window, exponent, said):
-    verdict = Verdict(CLAIM, Word(window), SLOPE, "partly inside", "more")
+    verdict = Verdict(CLAIM, VerdictKind(window), SLOPE, "partly inside", "more")
     found = settled(verdict, [exponent])
-    assert found.word is Word(said)
+    assert found.word is VerdictKind(said)
     if found is not verdict:
         assert "population exponent is as measured" in found.reason
 
@@ -120,13 +120,13 @@ def test_an_exponent_decides_what_slopes_leave_open_and_leaves_open_what_it_deni
 )
 def test_an_exponent_says_a_slope_that_every_kind_of_claim_can_be_judged_by(kind, value, exponent, said):
     claim = replace(CLAIM, kind=kind, value=value)
-    verdict = Verdict(claim, Word.unresolved, SLOPE, "partly inside")
-    assert settled(verdict, [measured(exponent, exponent)]).word is Word(said)
+    verdict = Verdict(claim, VerdictKind.unresolved, SLOPE, "partly inside")
+    assert settled(verdict, [measured(exponent, exponent)]).word is VerdictKind(said)
 
 
 def test_an_exponent_contradicts_a_recalled_claim_as_recollection():
-    verdict = Verdict(replace(CLAIM, standing="recalled"), Word.unresolved, SLOPE, "partly inside")
-    assert settled(verdict, [measured(4.0, 4.0)]).word is Word.differs
+    verdict = Verdict(replace(CLAIM, standing="recalled"), VerdictKind.unresolved, SLOPE, "partly inside")
+    assert settled(verdict, [measured(4.0, 4.0)]).word is VerdictKind.differs
 
 
 @pytest.mark.parametrize(
@@ -152,24 +152,24 @@ def test_an_exponent_is_judged_by_its_trend_and_its_certificates(tmp_path, value
     changed = {**record, "local": local, "certified": certified}
     (tmp_path / FILE).write_text(line_of(changed))
     found = judge_probes(study_of(probe), tmp_path)[0]
-    assert found.word is Word(said)
+    assert found.word is VerdictKind(said)
     assert reason in found.reason
 
 
 def test_an_exponent_says_nothing_of_other_claims_and_of_fits_that_were_not_run():
     probed = [measured(1.01, 1.01)]
-    other = Verdict(replace(CLAIM, probe=""), Word.unresolved, SLOPE, "partly inside")
+    other = Verdict(replace(CLAIM, probe=""), VerdictKind.unresolved, SLOPE, "partly inside")
     assert settled(other, probed) is other
-    empty = Verdict(CLAIM, Word.unresolved, slope((100, 1000), [[], []]), "not run")
+    empty = Verdict(CLAIM, VerdictKind.unresolved, slope((100, 1000), [[], []]), "not run")
     assert settled(empty, probed) is empty
 
 
 def test_an_exponent_decides_in_the_result(tmp_path):
     study = replace(study_of(LINE), claims=(CLAIM,))
     run(study, tmp_path)
-    assert collect(study, tmp_path).verdicts[0].word is Word.unresolved
+    assert collect(study, tmp_path).verdicts[0].word is VerdictKind.unresolved
     run_probes(study, tmp_path)
-    assert collect(study, tmp_path).verdicts[0].word is Word.supported
+    assert collect(study, tmp_path).verdicts[0].word is VerdictKind.supported
 
 
 def test_a_claim_names_an_exponent_that_exists_and_says_something_of_it():
@@ -202,17 +202,17 @@ def test_where_the_truth_is_attained_at_every_displacement_the_exponent_is_infin
     study = study_of(SPLIT)
     run_probes(study, tmp_path)
     found = judge_probes(study, tmp_path)[0]
-    assert found.word is Word.supported
-    assert found.local() == [inf, inf]
+    assert found.word is VerdictKind.supported
+    assert found.value_and_derivatives() == [inf, inf]
     assert "the truth is attained at every displacement" in found.record["text"]
     assert expected(SPLIT) == "infinite: not identified"
     finite = study_of(replace(SPLIT, value=2.0))
-    assert judge_probes(finite, tmp_path)[0].word is Word.contradicted
+    assert judge_probes(finite, tmp_path)[0].word is VerdictKind.contradicted
 
 
 def test_an_exponent_that_is_finite_contradicts_that_a_parameter_is_not_identified(tmp_path):
     run_probes(study_of(LINE), tmp_path)
-    assert judge_probes(study_of(replace(LINE, value=inf)), tmp_path)[0].word is Word.contradicted
+    assert judge_probes(study_of(replace(LINE, value=inf)), tmp_path)[0].word is VerdictKind.contradicted
 
 
 @pytest.mark.parametrize("wrong", [{"value": 0.0}, {"value": float("nan")}, {"tolerance": -1.0}, {"tolerance": inf}])

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewise.fit.user_file import PICKLERS
+from gatewise.runs.user_file import PICKLERS
 from gatewise.theory import collect, quick
 from gatewise.theory import load_study as load
 from gatewise.theory import run_study as run

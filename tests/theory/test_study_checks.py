@@ -13,7 +13,7 @@ from gatewise.core.gates import GATES, Gate
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.predictors import Parameter
 from gatewise.core.scores import Score
-from gatewise.theory import Arm, Blind, Claim, Data, Model, NearTruth, Probe, Study, Uniform
+from gatewise.theory import Arm, Claim, Data, DataDrivenStarts, Model, NearTruth, Probe, Study, Uniform
 from gatewise.theory import run_study as run
 from gatewise.theory.checks import check
 from gatewise.theory.papers import STUDIES
@@ -61,7 +61,7 @@ def sweep(noise):
         (lambda: replace(ARM, replicates=2.0), "replicates=2.0"),
         (lambda: replace(ARM, starts=3), r"give Blind\(count\)"),
         (lambda: replace(ARM, losses="exact"), "give a tuple"),
-        (lambda: Blind(0), "at least one"),
+        (lambda: DataDrivenStarts(0), "at least one"),
         (lambda: NearTruth(-0.1), "neither is negative"),
         (lambda: sweep((0.1, 0.1)), "every size, or noise, once"),
         (lambda: sweep((0.001, 0.1)), "largest noise first"),

@@ -8,7 +8,7 @@ import torch
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.theory import Arm, Claim, Data, Model, Study
-from gatewise.theory.verdict import Word, curve, judge
+from gatewise.theory.verdict import VerdictKind, curve, judge
 
 SIZES = (1000, 3162, 10000, 31623, 100000)
 MIXTURE = Mixture((GATES["softmax"],), (2,))
@@ -30,14 +30,14 @@ def claim(kind="equal", value=-0.5, tolerance=0.1, standing="published", **more)
     return Claim("a", "error", kind, value, tolerance, "source", standing, **more)
 
 
-def frame_of(rates, sizes=SIZES, replicates=60, uncertified=0.0, lost=0.0, noise=0.2, bend=0.0):
+def frame_of(rates, sizes=SIZES, replicates=60, uncertified=0.0, lost=0.0, noise=0.2, curvature=0.0):
     rng = np.random.default_rng(0)
     rows = []
     for arm, rate in rates.items():
         for at in sizes:
             scatter = np.exp(noise * rng.standard_normal(replicates))
             for r in range(replicates):
-                error = at**rate * np.exp(bend * np.log(at / sizes[0]) ** 2) * scatter[r]
+                error = at**rate * np.exp(curvature * np.log(at / sizes[0]) ** 2) * scatter[r]
                 rows.append(
                     {
                         "arm": arm,
@@ -53,26 +53,26 @@ def frame_of(rates, sizes=SIZES, replicates=60, uncertified=0.0, lost=0.0, noise
 @pytest.mark.parametrize(
     ("kind", "value", "rate", "word"),
     [
-        ("equal", -0.5, -0.5, Word.supported),
-        ("equal", -0.5, -0.25, Word.contradicted),
-        ("equal", -0.5, -0.4, Word.unresolved),
-        ("at_most", -0.25, -0.5, Word.supported),
-        ("at_most", -0.25, -0.26, Word.supported),
-        ("at_most", -0.25, 0.0, Word.contradicted),
-        ("at_least", -0.25, 0.0, Word.supported),
-        ("at_least", -0.25, -0.5, Word.contradicted),
+        ("equal", -0.5, -0.5, VerdictKind.supported),
+        ("equal", -0.5, -0.25, VerdictKind.contradicted),
+        ("equal", -0.5, -0.4, VerdictKind.unresolved),
+        ("at_most", -0.25, -0.5, VerdictKind.supported),
+        ("at_most", -0.25, -0.26, VerdictKind.supported),
+        ("at_most", -0.25, 0.0, VerdictKind.contradicted),
+        ("at_least", -0.25, 0.0, VerdictKind.supported),
+        ("at_least", -0.25, -0.5, VerdictKind.contradicted),
     ],
 )
 def test_the_interval_decides(kind, value, rate, word):
     made = claim(kind, value)
     found = judge(study_of(made), frame_of({"a": rate, "b": rate}), made)
     assert found.word is word
-    assert bool(found.settle) == (word is Word.unresolved)
+    assert bool(found.settle) == (word is VerdictKind.unresolved)
 
 
 def test_a_recalled_claim_is_never_contradicted():
     made = claim(standing="recalled")
-    assert judge(study_of(made), frame_of({"a": -0.25}), made).word is Word.differs
+    assert judge(study_of(made), frame_of({"a": -0.25}), made).word is VerdictKind.differs
 
 
 def test_a_difference_is_paired():
@@ -80,7 +80,7 @@ def test_a_difference_is_paired():
     frame = frame_of({"a": -0.5})
     frame = pd.concat([frame, frame.assign(arm="b", error=2 * frame["error"])])
     found = judge(study_of(made), frame, made)
-    assert found.word is Word.supported
+    assert found.word is VerdictKind.supported
     assert found.slope.half < 1e-9
 
 
@@ -92,10 +92,10 @@ def test_a_difference_names_its_second_arm():
 def test_slower_than_polynomial_needs_four_decades():
     made = claim("slower_than_polynomial", 0.0, 0.0)
     short = judge(study_of(made), frame_of({"a": 0.0}), made)
-    assert short.word is Word.unresolved
+    assert short.word is VerdictKind.unresolved
     assert "4.0 needed" in short.reason
     sizes = (100, 1000, 10000, 100000, 1000000)
-    for rate, word in ((0.0, Word.supported), (-0.25, Word.contradicted)):
+    for rate, word in ((0.0, VerdictKind.supported), (-0.25, VerdictKind.contradicted)):
         assert judge(study_of(made, sizes=sizes), frame_of({"a": rate}, sizes), made).word is word
 
 
@@ -111,7 +111,7 @@ def test_slower_than_polynomial_needs_four_decades():
 def test_doubts_leave_a_claim_open(frame, sizes, replicates, words):
     made = claim()
     found = judge(study_of(made, sizes=sizes, replicates=replicates), frame_of({"a": -0.5}, **frame), made)
-    assert found.word is Word.unresolved
+    assert found.word is VerdictKind.unresolved
     assert words in found.reason
 
 
@@ -126,18 +126,18 @@ def test_uncertified_replicates_stay_in_the_slope_and_the_slope_without_them_is_
 def test_a_slope_that_hangs_on_uncertified_fits_decides_nothing():
     made = claim("at_most", -0.5, 0.05)
     frame = frame_of({"a": -0.445}, replicates=1000, noise=0.001, uncertified=0.04)
-    assert judge(study_of(made, replicates=1000), frame, made).word is Word.contradicted
+    assert judge(study_of(made, replicates=1000), frame, made).word is VerdictKind.contradicted
     frame.loc[~frame["certified"], "error"] *= (frame["axis"] / SIZES[0]) ** -3.0
     frame.loc[~frame["certified"], "error"] *= 8
     found = judge(study_of(made, replicates=1000), frame, made)
-    assert found.word is Word.unresolved
+    assert found.word is VerdictKind.unresolved
     assert "no certificate the slope is -0.445" in found.reason
 
 
 def test_a_curved_window_is_not_decided():
     made = claim(value=-0.52, tolerance=0.045)
-    found = judge(study_of(made), frame_of({"a": -0.75}, bend=0.05, noise=0.05), made)
-    assert found.word is Word.unresolved
+    found = judge(study_of(made), frame_of({"a": -0.75}, curvature=0.05, noise=0.05), made)
+    assert found.word is VerdictKind.unresolved
     assert "curved" in found.reason
 
 
@@ -146,7 +146,7 @@ def test_means_that_rare_replicates_rule_decide_nothing():
     frame = frame_of({"a": -0.5}, noise=0.05)
     frame.loc[frame["replicate"] < 6, "error"] = 5.0
     found = judge(study_of(made), frame, made)
-    assert found.word is Word.unresolved
+    assert found.word is VerdictKind.unresolved
     assert "rare replicates" in found.reason
 
 
@@ -155,7 +155,7 @@ def test_a_parameter_on_a_ridge_has_no_rate_whatever_its_slope():
     frame = frame_of({"a": -0.5}).rename(columns={"error": "gates.0.temperature exact mean"})
     study = study_of(made, gauge="none", gate="dense-to-sparse")
     found = judge(study, frame, made)
-    assert found.word is Word.not_identified
+    assert found.word is VerdictKind.not_identified
     assert "ridge" in found.reason
 
 
@@ -168,7 +168,7 @@ def test_an_unknown_series_names_those_there_are():
 def test_settling_scales_with_the_square_of_the_width():
     made = claim(value=-0.5, tolerance=0.05)
     wide = judge(study_of(made), frame_of({"a": -0.48}, noise=1.5), made)
-    assert wide.word is Word.unresolved
+    assert wide.word is VerdictKind.unresolved
     assert "replicates" in wide.settle
 
 
@@ -177,7 +177,7 @@ def test_a_claim_about_an_arm_that_was_not_run_stays_open(other):
     one = claim("difference", 0.0, other="b") if other else claim()
     there = {"a": -0.5} if other else {"b": -0.5}
     found = judge(study_of(one), frame_of(there), one)
-    assert found.word is Word.unresolved
+    assert found.word is VerdictKind.unresolved
     assert found.reason == f"no fit of {other or 'a'} has been run"
     assert np.isnan(found.slope.value)
 

@@ -119,7 +119,7 @@ def _experiment(name: str) -> Any:
 def _tell(experiment: Any, folder: Path) -> None:
     from gatewise.experiments.compare import at_chosen_rates, gates_in
     from gatewise.experiments.store import read, seconds
-    from gatewise.report.experiment import shown, told, write_experiment
+    from gatewise.report.experiment.write import shown, told, write_experiment
 
     page = write_experiment(experiment, folder)  # before anything is said about it
     records, faults = read(folder)

@@ -52,7 +52,7 @@ def run(
 ) -> None:
     """Run a study, or all of them, judge the claims, and write a page for each; of all, a front page too."""
     with clear_faults():
-        from gatewise.report.study import write_front
+        from gatewise.report.study.write import write_front
         from gatewise.theory import collect
         from gatewise.theory.papers import STUDIES
 
@@ -83,10 +83,10 @@ def run(
 def _run(study: Any, folder: Path, options: dict[str, Any], origin: dict[str, str]) -> None:
     from gatewise.theory import run_study
     from gatewise.theory.checks import check
-    from gatewise.theory.truths import outside
+    from gatewise.theory.truths import truths_outside_box
 
     check(study)
-    for words in outside(study):
+    for words in truths_outside_box(study):
         typer.echo(f"warning: {words}", err=True)
     try:
         with _progress(study.name) as tell:
@@ -123,7 +123,7 @@ def report(
 ) -> None:
     """Judge the claims of studies and write their pages; of several, a front page too."""
     with clear_faults():
-        from gatewise.report.study import write_front
+        from gatewise.report.study.write import write_front
         from gatewise.theory import collect
 
         results = [(folder, collect(_held(folder, given), folder)) for folder in folders]
@@ -143,7 +143,7 @@ def table(
 ) -> None:
     """Print the claims of a study with slopes and verdicts."""
     with clear_faults():
-        from gatewise.report.study import claims_csv, claims_latex
+        from gatewise.report.study.write import claims_csv, claims_latex
         from gatewise.theory import collect
 
         if form not in ("csv", "latex"):
@@ -161,7 +161,7 @@ def figure(
 ) -> None:
     """Write the figures of a study beside its records."""
     with clear_faults():
-        from gatewise.report.study import write_figures
+        from gatewise.report.study.write import write_figures
         from gatewise.theory import collect
 
         if form not in ("pdf", "svg"):
@@ -173,7 +173,7 @@ def figure(
 
 def _tell(result: Any, folder: Path) -> None:
     from gatewise.files import plain_file
-    from gatewise.report.study import verdict_table, write_page
+    from gatewise.report.study.write import verdict_table, write_page
 
     shown, page = console(), plain_file(folder / "index.html")
     write_page(result, page)  # first: a terminal may not know every sign

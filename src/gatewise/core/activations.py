@@ -12,7 +12,7 @@ from torch import Tensor
 Elementwise = Callable[[Tensor], Tensor]
 
 
-class Activation(NamedTuple):
+class ActivationFunction(NamedTuple):
     """A scalar function applied elementwise, with what the theory asks of it.
 
     Attributes
@@ -77,20 +77,20 @@ def _step(z: Tensor) -> Tensor:
     return (z > 0).to(z.dtype)
 
 
-ACTIVATIONS: dict[str, Activation] = {
-    "identity": Activation(lambda z: z, torch.ones_like, torch.zeros_like, power=1),
-    "square": Activation(lambda z: z * z, lambda z: 2 * z, lambda z: torch.full_like(z, 2.0), power=2),
-    "cube": Activation(lambda z: z**3, lambda z: 3 * z * z, lambda z: 6 * z, power=3),
-    "relu": Activation(torch.relu, _step, torch.zeros_like, power=1, kink=True),
-    "sigmoid": Activation(torch.sigmoid, _sigmoid_first, _sigmoid_second),
-    "tanh": Activation(torch.tanh, _tanh_first, _tanh_second),
-    "gelu": Activation(torch.nn.functional.gelu, _gelu_first, _gelu_second),
-    "silu": Activation(torch.nn.functional.silu, _silu_first, _silu_second),
-    "softplus": Activation(torch.nn.functional.softplus, torch.sigmoid, _sigmoid_first),
+ACTIVATIONS: dict[str, ActivationFunction] = {
+    "identity": ActivationFunction(lambda z: z, torch.ones_like, torch.zeros_like, power=1),
+    "square": ActivationFunction(lambda z: z * z, lambda z: 2 * z, lambda z: torch.full_like(z, 2.0), power=2),
+    "cube": ActivationFunction(lambda z: z**3, lambda z: 3 * z * z, lambda z: 6 * z, power=3),
+    "relu": ActivationFunction(torch.relu, _step, torch.zeros_like, power=1, kink=True),
+    "sigmoid": ActivationFunction(torch.sigmoid, _sigmoid_first, _sigmoid_second),
+    "tanh": ActivationFunction(torch.tanh, _tanh_first, _tanh_second),
+    "gelu": ActivationFunction(torch.nn.functional.gelu, _gelu_first, _gelu_second),
+    "silu": ActivationFunction(torch.nn.functional.silu, _silu_first, _silu_second),
+    "softplus": ActivationFunction(torch.nn.functional.softplus, torch.sigmoid, _sigmoid_first),
 }
 
 
-def activation(name: str, radius: float = 0.0) -> Activation:
+def activation(name: str, radius: float = 0.0) -> ActivationFunction:
     """Return the activation called `name`; a positive `radius` rounds the kink of ReLU over that width.
 
     Raises
@@ -112,7 +112,7 @@ def activation(name: str, radius: float = 0.0) -> Activation:
     def root(z: Tensor) -> Tensor:
         return torch.sqrt(z * z + radius * radius)
 
-    return Activation(
+    return ActivationFunction(
         lambda z: 0.5 * (z + root(z)),
         lambda z: 0.5 * (1 + z / root(z)),
         lambda z: 0.5 * radius * radius / root(z) ** 3,

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from gatewise.core.experts import Expert
 from gatewise.core.experts.base import Draw
-from gatewise.core.families.base import Family, LeafLocal
-from gatewise.core.predictors import Frame, Local, Parameter, Params, fresh_name, with_constant
+from gatewise.core.families.base import Family, LeafDerivatives
+from gatewise.core.predictors import AffineTransform, Derivatives, Parameter, Params, fresh_name, with_constant
 from gatewise.core.regression import regress
 
 P = TypeVar("P", Expert, Family)
@@ -112,11 +112,13 @@ class ExpertsByLeaf(Expert):
         values = [part(_own(own, params), x) for part, own in zip(self.parts, names, strict=True)]
         return _chosen(values, -3)
 
-    def local(self, params: Params, x: Tensor) -> Local:
+    def value_and_derivatives(self, params: Params, x: Tensor) -> Derivatives:
         d = x.shape[-2]
         joined, names = self._names(d)
         width = sum(prod(spec.shape) for spec in joined.values())
-        locals_ = [part.local(_own(own, params), x) for part, own in zip(self.parts, names, strict=True)]
+        locals_ = [
+            part.value_and_derivatives(_own(own, params), x) for part, own in zip(self.parts, names, strict=True)
+        ]
         places = [_columns(own, part.parameters(d), joined) for part, own in zip(self.parts, names, strict=True)]
         value = _chosen([one.value for one in locals_], -3)
         jacobians = []
@@ -136,7 +138,7 @@ class ExpertsByLeaf(Expert):
             return total
 
         bent = any(one.curvature is not None for one in locals_)
-        return Local(value, _chosen(jacobians, -4), curvature if bent else None)
+        return Derivatives(value, _chosen(jacobians, -4), curvature if bent else None)
 
     def kinked(self) -> bool:
         return any(part.kinked() for part in self.parts)
@@ -144,7 +146,7 @@ class ExpertsByLeaf(Expert):
     def plain(self) -> ExpertsByLeaf:
         return replace(self, parts=tuple(cast(Expert, part.plain()) for part in self.parts))
 
-    def standardised(self, inputs: Frame) -> Expert:
+    def standardised(self, inputs: AffineTransform) -> Expert:
         return replace(self, parts=tuple(part.standardised(inputs) for part in self.parts))
 
     def entries(self, name: str, inputs: Sequence[str]) -> tuple[str, ...]:
@@ -193,12 +195,12 @@ class ExpertsByLeaf(Expert):
     def smoothed(self, radius: float) -> ExpertsByLeaf:
         return replace(self, parts=tuple(cast(Expert, part.smoothed(radius)) for part in self.parts))
 
-    def rescale(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]] | None:
+    def rescale(self, params: Params, frame: AffineTransform) -> tuple[Expert, dict[str, Tensor]] | None:
         return self._in_units(
             params, lambda part, own: cast("tuple[Expert, dict[str, Tensor]]", part.rescale(own, frame))
         )
 
-    def rescale_response(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]] | None:
+    def rescale_response(self, params: Params, frame: AffineTransform) -> tuple[Expert, dict[str, Tensor]] | None:
         return self._in_units(params, lambda part, own: part.rescale_response(own, frame))
 
     def _in_units(
@@ -252,13 +254,13 @@ class FamiliesByLeaf(Family):
     def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
         return self._each(params, eta.shape[-2], lambda part, own: part.sample(own, eta, generator), -3)
 
-    def local(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafLocal:
+    def value_and_derivatives(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafDerivatives:
         q = eta.shape[-2]
         joined, names = self._names(q)
         width = q + sum(prod(spec.shape) for spec in joined.values())
         values, firsts, seconds = [], [], []
         for part, own in zip(self.parts, names, strict=True):
-            one = part.local(_own(own, params), y, eta, order)
+            one = part.value_and_derivatives(_own(own, params), y, eta, order)
             place = torch.cat([torch.arange(q), q + _columns(own, part.parameters(q), joined)])
             n = one.value.shape[-1]
             first = one.value.new_zeros((*one.value.shape[:-1], width, n))
@@ -270,15 +272,15 @@ class FamiliesByLeaf(Family):
                 second[..., place[:, None], place, :] = one.second
                 seconds.append(second)
         whole = _chosen(seconds, -4) if len(seconds) == len(self.parts) else None
-        return LeafLocal(_chosen(values, -2), _chosen(firsts, -3), whole)
+        return LeafDerivatives(_chosen(values, -2), _chosen(firsts, -3), whole)
 
-    def invalid(self, y: Tensor) -> str | None:
-        faults = [part.invalid(y) for part in self.parts]
+    def validate(self, y: Tensor) -> str | None:
+        faults = [part.validate(y) for part in self.parts]
         return faults[0] if all(faults) else None
 
-    def floored(self, floor: Tensor) -> tuple[Family, dict[str, tuple[Tensor, float]]]:
+    def with_scale_floor(self, floor: Tensor) -> tuple[Family, dict[str, tuple[Tensor, float]]]:
         names = self._names(len(floor))[1]
-        found = [part.floored(floor) for part in self.parts]
+        found = [part.with_scale_floor(floor) for part in self.parts]
         limits = {
             own[name]: limit
             for (_, own_limits), own in zip(found, names, strict=True)
@@ -293,10 +295,10 @@ class FamiliesByLeaf(Family):
             out |= {own[name]: value for name, value in part.start(spread).items()}
         return out
 
-    def link_start(self, y: Tensor) -> Tensor:
-        return self.parts[0].link_start(y)
+    def working_response(self, y: Tensor) -> Tensor:
+        return self.parts[0].working_response(y)
 
-    def rescale_response(self, params: Params, frame: Frame) -> tuple[Family, dict[str, Tensor]]:
+    def rescale_response(self, params: Params, frame: AffineTransform) -> tuple[Family, dict[str, Tensor]]:
         joined, names = self._names(len(frame.scale))
         found = _moved(
             self.parts,

@@ -9,7 +9,7 @@ from typing import cast
 from torch import Tensor
 
 from gatewise.core.links import Link, NormalisedSigmoid, Sigmoid, Softmax, TopK
-from gatewise.core.predictors import Frame, Local, Params, weighted_gram
+from gatewise.core.predictors import AffineTransform, Derivatives, Params, weighted_gram
 from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Score, Tempered
 
 
@@ -42,9 +42,9 @@ class Gate:
         """Return the log weights ``(*B, K, n)`` of the branches at x ``(*B, d, n)``."""
         return self.link.log_weights(self.score(params, x))
 
-    def logits(self, params: Params, x: Tensor) -> Local:
+    def logits(self, params: Params, x: Tensor) -> Derivatives:
         """Return the logits, whose softmax gives the weights, with their derivatives in the parameters."""
-        score = self.score.local(params, x)
+        score = self.score.value_and_derivatives(params, x)
         value, first, second = self.link.logits(score.value)
         if first is None:
             return score
@@ -56,7 +56,7 @@ class Gate:
             return block if bend is None else block + bend(weights * first)
 
         shape = first.shape[:-1] + score.jacobian.shape[-2:]
-        return Local(value, score.jacobian * first.unsqueeze(-2), curvature)
+        return Derivatives(value, score.jacobian * first.unsqueeze(-2), curvature)
 
     def translation(self) -> tuple[str, ...]:
         """Return the parameters whose common shift over the branches leaves the weights unchanged."""
@@ -78,11 +78,11 @@ class Gate:
         """Return the gate with its kinks rounded off over `radius`."""
         return replace(self, score=cast(Score, self.score.smoothed(radius)))
 
-    def standardised(self, frame: Frame) -> Gate:
+    def standardised(self, frame: AffineTransform) -> Gate:
         """Return the gate that is defined on standardised inputs, as a gate of the inputs in their own units."""
         return replace(self, score=self.score.standardised(frame))
 
-    def rescale(self, params: Params, frame: Frame) -> tuple[Gate, dict[str, Tensor]] | None:
+    def rescale(self, params: Params, frame: AffineTransform) -> tuple[Gate, dict[str, Tensor]] | None:
         """Return gate and parameters with the same weights on standardised inputs, or None if there are none."""
         moved = self.score.rescale(params, frame)
         return None if moved is None else (replace(self, score=cast(Score, moved[0])), moved[1])

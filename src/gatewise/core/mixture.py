@@ -20,7 +20,7 @@ from gatewise.core.experts import Expert, Linear
 from gatewise.core.families import Family, Gaussian
 from gatewise.core.gates import Gate
 from gatewise.core.predictors import Parameter
-from gatewise.core.tree import at_level, path_log_weights
+from gatewise.core.tree import expand_nodes, path_log_weights
 
 T = TypeVar("T")
 FAR = 1e140  # responses whose squares in units of a scale are still floats
@@ -190,14 +190,14 @@ def leaf_weights(mixture: Mixture, measure: Measure, gate_x: Tensor) -> Tensor:
     """Return the weight of every leaf, ``(*B, L, n)``; any link, normalised or not."""
     weights = gate_x.new_ones(())
     for level, (gate, params) in enumerate(zip(mixture.gates, measure.gates, strict=True)):
-        step = gate.weights(params, at_level(gate_x, level))
+        step = gate.weights(params, expand_nodes(gate_x, level))
         weights = step if level == 0 else weights.unsqueeze(-2) * step
     return _leaves(mixture, weights, 1)
 
 
 def leaf_predictors(mixture: Mixture, measure: Measure, x: Tensor) -> Tensor:
     """Return the predictor of every leaf, ``(*B, L, q, n)``."""
-    return _leaves(mixture, mixture.expert(measure.experts, at_level(x, mixture.depth)), 2)
+    return _leaves(mixture, mixture.expert(measure.experts, expand_nodes(x, mixture.depth)), 2)
 
 
 def leaf_family(mixture: Mixture, measure: Measure) -> dict[str, Tensor]:

@@ -16,13 +16,13 @@ from torch import Tensor
 from gatewise.core.experts import Expert
 from gatewise.core.gates import Gate
 from gatewise.core.mixture import Mixture
-from gatewise.core.predictors import Frame, Local, Parameter, Params, Predictor, as_tuple, shifted
+from gatewise.core.predictors import AffineTransform, Derivatives, Parameter, Params, Predictor, as_tuple, shifted
 from gatewise.core.scores import Score
 
 
-def _about(frame: Frame, origin: tuple[float, ...]) -> Frame:
+def _about(frame: AffineTransform, origin: tuple[float, ...]) -> AffineTransform:
     """Return the frame, given for x, for ``x - origin``."""
-    return Frame(frame.shift - frame.shift.new_tensor(origin), frame.scale)
+    return AffineTransform(frame.shift - frame.shift.new_tensor(origin), frame.scale)
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,22 @@ class ScoreAbout(Score):
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         return self.score(params, shifted(x, self.origin))
 
-    def local(self, params: Params, x: Tensor) -> Local:
-        return self.score.local(params, shifted(x, self.origin))
+    def value_and_derivatives(self, params: Params, x: Tensor) -> Derivatives:
+        return self.score.value_and_derivatives(params, shifted(x, self.origin))
 
-    def hinge(self, params: Params, x: Tensor) -> Local | None:
-        return self.score.hinge(params, shifted(x, self.origin))
+    def relu_kink(self, params: Params, x: Tensor) -> Derivatives | None:
+        return self.score.relu_kink(params, shifted(x, self.origin))
 
     def reference(self) -> tuple[float, ...] | None:
         return self.origin
 
-    def rescale(self, params: Params, frame: Frame) -> tuple[Predictor, dict[str, Tensor]] | None:
+    def rescale(self, params: Params, frame: AffineTransform) -> tuple[Predictor, dict[str, Tensor]] | None:
         return self.score.rescale(params, _about(frame, self.origin))
 
     def smoothed(self, radius: float) -> Predictor:
         return replace(self, score=cast(Score, self.score.smoothed(radius)))
 
-    def standardised(self, frame: Frame) -> Score:
+    def standardised(self, frame: AffineTransform) -> Score:
         return replace(self, score=self.score.standardised(_about(frame, self.origin)))
 
     def translation(self) -> tuple[str, ...]:
@@ -94,26 +94,26 @@ class ExpertAbout(Expert):
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         return self.expert(params, shifted(x, self.origin))
 
-    def local(self, params: Params, x: Tensor) -> Local:
-        return self.expert.local(params, shifted(x, self.origin))
+    def value_and_derivatives(self, params: Params, x: Tensor) -> Derivatives:
+        return self.expert.value_and_derivatives(params, shifted(x, self.origin))
 
-    def hinge(self, params: Params, x: Tensor) -> Local | None:
-        return self.expert.hinge(params, shifted(x, self.origin))
+    def relu_kink(self, params: Params, x: Tensor) -> Derivatives | None:
+        return self.expert.relu_kink(params, shifted(x, self.origin))
 
     def reference(self) -> tuple[float, ...] | None:
         return self.origin
 
-    def rescale(self, params: Params, frame: Frame) -> tuple[Predictor, dict[str, Tensor]] | None:
+    def rescale(self, params: Params, frame: AffineTransform) -> tuple[Predictor, dict[str, Tensor]] | None:
         return self.expert.rescale(params, _about(frame, self.origin))
 
-    def rescale_response(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]] | None:
+    def rescale_response(self, params: Params, frame: AffineTransform) -> tuple[Expert, dict[str, Tensor]] | None:
         moved = self.expert.rescale_response(params, frame)
         return None if moved is None else (replace(self, expert=moved[0]), moved[1])
 
     def smoothed(self, radius: float) -> Predictor:
         return replace(self, expert=cast(Expert, self.expert.smoothed(radius)))
 
-    def standardised(self, inputs: Frame) -> Expert:
+    def standardised(self, inputs: AffineTransform) -> Expert:
         return replace(self, expert=self.expert.standardised(_about(inputs, self.origin)))
 
     def entries(self, name: str, inputs: Sequence[str]) -> tuple[str, ...]:
@@ -161,7 +161,7 @@ def _moved(part: Predictor, origin: Tensor) -> Predictor:
         name: torch.full((1,) * (spec.per == "branch") + spec.shape, spec.initial, dtype=torch.float64)
         for name, spec in part.parameters(len(origin)).items()
     }
-    moved = part.rescale(neutral, Frame(origin, torch.ones_like(origin)))
+    moved = part.rescale(neutral, AffineTransform(origin, torch.ones_like(origin)))
     if moved is None:
         raise ValueError(f"{part} has no exact form about another origin")
     return moved[0]

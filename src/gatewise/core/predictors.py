@@ -101,7 +101,7 @@ def fresh_name(wanted: str, taken: Iterable[str]) -> str:
     return next(name for name in chain((wanted,), numbered) if name not in names)
 
 
-class Local(NamedTuple):
+class Derivatives(NamedTuple):
     """A predictor over a block of rows with its derivatives in its own parameters, one column set per child.
 
     Attributes
@@ -119,22 +119,22 @@ class Local(NamedTuple):
     curvature: Callable[[Tensor], Tensor] | None = None
 
 
-class Frame(NamedTuple):
+class AffineTransform(NamedTuple):
     """The affine change of inputs ``z = (x - shift) / scale`` with ``shift, scale (d,)``."""
 
     shift: Tensor
     scale: Tensor
 
-    def inverse(self) -> Frame:
+    def inverse(self) -> AffineTransform:
         """Return the frame that leads from z back to x."""
-        return Frame(-self.shift / self.scale, 1.0 / self.scale)
+        return AffineTransform(-self.shift / self.scale, 1.0 / self.scale)
 
 
 @dataclass(frozen=True)
 class Predictor(ABC):
     """A function of one row with its own parameters: subclasses give `parameters` and `__call__`.
 
-    `local` is derived by automatic differentiation when a subclass does not write it down, and `rescale` says
+    `value_and_derivatives` is derived by automatic differentiation when a subclass does not write it down, and `rescale` says
     how the parameters move when the inputs change their units.
     """
 
@@ -150,11 +150,11 @@ class Predictor(ABC):
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         """Evaluate: params with shapes ``(*B, K, *shape)``, x ``(*B, d, n)`` -> ``(*B, K, n)``."""
 
-    def local(self, params: Params, x: Tensor) -> Local:
+    def value_and_derivatives(self, params: Params, x: Tensor) -> Derivatives:
         """Return value, Jacobian and curvature over a block of rows (automatic differentiation by default)."""
         return autograd_local(self, params, x)
 
-    def rescale(self, params: Params, frame: Frame) -> tuple[Predictor, dict[str, Tensor]] | None:
+    def rescale(self, params: Params, frame: AffineTransform) -> tuple[Predictor, dict[str, Tensor]] | None:
         """Return a predictor and parameters with the same values on ``z = (x - shift) / scale``, or None."""
         return None
 
@@ -162,7 +162,7 @@ class Predictor(ABC):
         """Return the point of the inputs that the parameters refer to; None: zero."""
         return None
 
-    def hinge(self, params: Params, x: Tensor) -> Local | None:
+    def relu_kink(self, params: Params, x: Tensor) -> Derivatives | None:
         """Return the affine map at whose zeros the value bends, with its derivatives in all parameters; None: none."""
         return None
 
@@ -185,7 +185,7 @@ def shifted(x: Tensor, origin: tuple[float, ...] | None) -> Tensor:
     return x if origin is None else x - x.new_tensor(origin)[:, None]
 
 
-def move_origin(origin: tuple[float, ...] | None, frame: Frame) -> tuple[float, ...]:
+def move_origin(origin: tuple[float, ...] | None, frame: AffineTransform) -> tuple[float, ...]:
     """Return the origin, given in x, in the coordinates of the frame."""
     start = torch.zeros_like(frame.shift) if origin is None else frame.shift.new_tensor(origin)
     return as_tuple((start - frame.shift) / frame.scale)
@@ -266,7 +266,7 @@ def per_child(predictor: Predictor, params: Params, d: int, children: int) -> di
     return out
 
 
-def autograd_local(predictor: Predictor, params: Params, x: Tensor) -> Local:
+def autograd_local(predictor: Predictor, params: Params, x: Tensor) -> Derivatives:
     """Differentiate a predictor at every row by automatic differentiation; the oracle of the closed forms."""
     d = x.shape[-2]
     value = predictor(params, x)
@@ -274,7 +274,7 @@ def autograd_local(predictor: Predictor, params: Params, x: Tensor) -> Local:
     specs = predictor.parameters(d)
     sizes = [prod(spec.shape) for spec in specs.values()]
     if not specs:
-        return Local(value, value.new_zeros(value.shape[:-1] + (0, value.shape[-1])))
+        return Derivatives(value, value.new_zeros(value.shape[:-1] + (0, value.shape[-1])))
     single = per_child(predictor, params, d, children)
     n = x.shape[-1]
 
@@ -309,4 +309,4 @@ def autograd_local(predictor: Predictor, params: Params, x: Tensor) -> Local:
                 columns.append(flat(second, leaves, lead - 1))
         return torch.stack(columns, -1)
 
-    return Local(value.detach(), jacobian, curvature)
+    return Derivatives(value.detach(), jacobian, curvature)

@@ -25,13 +25,13 @@ def path_log_weights(gates: Sequence[Gate], params: Sequence[Params], x: Tensor)
     """
     total: Tensor | None = None
     for level, (gate, values) in enumerate(zip(gates, params, strict=True)):
-        step = gate.log_weights(values, at_level(x, level))
+        step = gate.log_weights(values, expand_nodes(x, level))
         total = step if total is None else total.unsqueeze(-2) + step
     assert total is not None
     return total
 
 
-def at_level(x: Tensor, level: int) -> Tensor:
+def expand_nodes(x: Tensor, level: int) -> Tensor:
     """Return x ``(*B, d, n)`` with `level` node dimensions of size one before its last two."""
     for _ in range(level):
         x = x.unsqueeze(-3)

@@ -25,7 +25,7 @@ class Batch(NamedTuple):
     columns: Mapping[str, Any]
 
 
-class Source(Protocol):
+class RowSource(Protocol):
     """Rows that can be read in order from any of them."""
 
     @property
@@ -88,7 +88,7 @@ class Scan:
         return {self.schema.field(name).type}
 
 
-class Group(NamedTuple):
+class RowGroup(NamedTuple):
     """A row group: the number of its file, its own number there, and its first row in the table."""
 
     file: int
@@ -113,7 +113,7 @@ class Files:
 
     fragments: tuple[Any, ...]
     constants: tuple[Mapping[str, Any], ...]
-    groups: tuple[Group, ...]
+    groups: tuple[RowGroup, ...]
     rows: int
     schema: Any
     name: str
@@ -182,7 +182,7 @@ def files_of(fragments: Sequence[Any], schema: Any, name: str) -> Files:
     groups, first = [], 0
     for file, fragment in enumerate(fragments):
         for group in fragment.row_groups:
-            groups.append(Group(file, group.id, first))
+            groups.append(RowGroup(file, group.id, first))
             first += group.num_rows
     constants = tuple(arrow.get_partition_keys(one.partition_expression) for one in fragments)
     return Files(tuple(fragments), constants, tuple(groups), first, schema, name)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gatewise.data.batches import Source
+    from gatewise.data.batches import RowSource
 
 ENDINGS = (".parquet", ".pq")
 
@@ -80,7 +80,7 @@ def as_table(value: Any) -> ParquetTable:
     return value if isinstance(value, ParquetTable) else ParquetTable(value)
 
 
-def opened(table: ParquetTable) -> Source:
+def opened(table: ParquetTable) -> RowSource:
     """Return the way to read a table in batches.
 
     Raises

@@ -11,7 +11,7 @@ import numpy as np
 from gatewise.data.parquet import ParquetTable, opened, require_names
 
 if TYPE_CHECKING:
-    from gatewise.data.batches import Batch, Source
+    from gatewise.data.batches import Batch, RowSource
 
 MOST, FEWEST = 16384, 1024  # rows of a batch: larger ones are not faster, and take more memory
 CELLS = 1 << 20  # numbers of a batch, when it has more than FEWEST rows: 8 MiB
@@ -35,7 +35,7 @@ class Stream:
         For a column that does not exist or does not hold numbers.
     """
 
-    def __init__(self, source: Source, names: Sequence[str], table: str, missing: bool = False) -> None:
+    def __init__(self, source: RowSource, names: Sequence[str], table: str, missing: bool = False) -> None:
         require_names(source.schema.names, names, table)
         require_numbers(source, names)
         self.source, self.names, self.table, self.missing = source, tuple(names), table, missing
@@ -96,7 +96,7 @@ class Stream:
         self._low = self._pieces[0][0] if self._pieces else self._high
 
 
-class Part:
+class StreamPart:
     """Columns of a stream as an array ``(n, d)`` that is read when it is sliced by rows.
 
     Attributes
@@ -134,7 +134,7 @@ def read_column(table: ParquetTable, name: str) -> np.ndarray:
     return out
 
 
-def validate(source: Source, names: Sequence[str], table: str) -> None:
+def validate(source: RowSource, names: Sequence[str], table: str) -> None:
     """Read the columns whose statistics leave something open, once, and raise for the first value that is no number."""
     unsure = [name for name in dict.fromkeys(names) if not source.certain(name)]
     if unsure:
@@ -190,7 +190,7 @@ def _words(kind: Any, pa: Any) -> str:
     return "text" if any(check(kind) for check in text) else f"values of type {kind}"
 
 
-def require_numbers(source: Source, names: Sequence[str]) -> None:
+def require_numbers(source: RowSource, names: Sequence[str]) -> None:
     """Raise unless columns hold numbers or truth values; the message names the column and the remedy."""
     import pyarrow as pa
 

@@ -9,7 +9,7 @@ from gatewise.core.families import FullGaussian
 from gatewise.core.mixture import Measure, Mixture
 
 
-def natural(mixture: Mixture, measure: Measure, flat: bool) -> dict[str, object]:
+def reported_values(mixture: Mixture, measure: Measure, flat: bool) -> dict[str, object]:
     """Return the attributes by name.
 
     Returns

@@ -13,23 +13,21 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from gatewise.core import derivatives
 from gatewise.core.gates import describe
 from gatewise.core.mixture import Measure, Mixture, leaf_log_weights, require_density
-from gatewise.core.rows import Columns, Rows, columns, make_rows
-from gatewise.data.stream import Part
+from gatewise.data.stream import StreamPart
 from gatewise.estimators import options
-from gatewise.estimators.alerts import GOOD, SeparatedWarning, UnsoundWarning, alert, alert_ridge, ask_theory
-from gatewise.estimators.attributes import natural
+from gatewise.estimators.attributes import reported_values
 from gatewise.estimators.declarations import Data, Declared, Kind, Start
-from gatewise.estimators.gate_inputs import GateReader, gated_levels, gates_read_rows, straight
-from gatewise.estimators.inference import Errors, Inference, errors_of, infer
+from gatewise.estimators.gate_inputs import GateReader, as_native, gated_levels, gates_read_rows
+from gatewise.estimators.inference import Inference, ReportedErrors, errors_of, infer
 from gatewise.estimators.inputs import VARY, Training, read_inputs, read_training, reject_text
 from gatewise.estimators.progress import following
 from gatewise.estimators.summary import summary
 from gatewise.estimators.summary_value import Summary
 from gatewise.estimators.tables import by_name, group_labels, vary_inside
 from gatewise.estimators.values import labels, plain
+from gatewise.estimators.warnings import GOOD, SeparatedWarning, UnsoundWarning, alert, alert_ridge, ask_theory
 from gatewise.fit.arguments import MOST_STARTS, numbers, whole
 from gatewise.fit.least_squares import least_squares
 from gatewise.fit.maximum_likelihood import maximum_likelihood
@@ -37,9 +35,11 @@ from gatewise.fit.result import Fit
 from gatewise.fit.spec import FitSpec
 from gatewise.fit.status import Status
 from gatewise.fit.torch_state import standard_torch
-from gatewise.infer.identifiability import Advice, MixtureInputs, Verdict, advise
-from gatewise.infer.information import information
+from gatewise.infer.covariance.information import information
+from gatewise.infer.identifiability import Advice, IdentifiabilityVerdict, MixtureInputs, advise
 from gatewise.infer.predict import Shares, in_blocks, shares
+from gatewise.objective import likelihood
+from gatewise.objective.rows import Columns, Rows, columns, make_rows
 
 SEEN = ("n_features_in_", "feature_names_in_")
 OWN_STATE = ("random_state", "verbose")  # what these hold goes on changing, and no method of a fitted model reads it
@@ -158,7 +158,7 @@ class MixtureEstimator(Declared):
         return maximum_likelihood(mixture, rows, spec, method=solver, max_iter=self.max_iter, **search)
 
     def _adopt(
-        self, fit: Fit, reader: GateReader, flat: bool, taken: Shares, errors: Errors, given: Self | None = None
+        self, fit: Fit, reader: GateReader, flat: bool, taken: Shares, errors: ReportedErrors, given: Self | None = None
     ) -> None:
         """Set the fitted attributes, none of an earlier fit left.
 
@@ -174,7 +174,7 @@ class MixtureEstimator(Declared):
         self._reader, self._flat, self._shares, self._errors = reader, flat, taken, errors
         values = errors.values
         found: dict[str, Any] = {
-            **natural(fit.mixture, fit.measure, flat),  # a parameter called fit is in measure_ alone
+            **reported_values(fit.mixture, fit.measure, flat),  # a parameter called fit is in measure_ alone
             **seen,
             "standard_errors_": None if values is None else {path: value.numpy() for path, value in values.items()},
             "standard_errors_reason_": errors.reason,
@@ -197,7 +197,7 @@ class MixtureEstimator(Declared):
         check_is_fitted(self, "fit_")
         X, _, gate_X = by_name(self, plain("X", X), None, gate_X)
         x = read_inputs(self, X, reset=False)
-        gates = gate_X if isinstance(gate_X, Part) else self._reader.read(x, gate_X)
+        gates = gate_X if isinstance(gate_X, StreamPart) else self._reader.read(x, gate_X)
         inputs = columns(x, hold=False)
         return inputs, inputs if gates is None else columns(gates, hold=False)
 
@@ -217,13 +217,13 @@ class MixtureEstimator(Declared):
     def _response(self, y: Any) -> Columns:
         """Check a response like that of fit."""
         wanted = self._response_columns()
-        if isinstance(y, Part):
+        if isinstance(y, StreamPart):
             if y.shape[1] != wanted:
                 raise ValueError(f"y has the columns {', '.join(y.names)}: give {wanted} as in fit")
             return columns(y, hold=False)
         y = plain("y", y)
         reject_text(y)
-        y = straight(np.asarray(y, dtype=np.float64))
+        y = as_native(np.asarray(y, dtype=np.float64))
         y = y[:, None] if y.ndim == 1 else y
         if y.ndim != 2 or y.shape[1] != wanted or not np.isfinite(y).all():
             raise ValueError(f"y has the shape {y.shape}: give finite numbers, {wanted} per row as in fit")
@@ -261,8 +261,8 @@ class MixtureEstimator(Declared):
         out = np.empty((rows.n, self.mixture_.n_leaves))
         at = 0
         for block in rows.blocks(16384):
-            leaf = derivatives.unit_responsibilities(self.mixture_, self.measure_, block)
-            part = derivatives.by_row(leaf, block).T.numpy()
+            leaf = likelihood.unit_responsibilities(self.mixture_, self.measure_, block)
+            part = likelihood.rows_from_units(leaf, block).T.numpy()
             here = slice(at, at + len(part))
             out[here if order is None else order[here]] = part
             at += len(part)
@@ -311,7 +311,7 @@ class MixtureEstimator(Declared):
             )
         rows, _ = self._rows(X, y, gate_X, groups)
         require_density(self.mixture_)
-        parts = [derivatives.unit_log_density(self.mixture_, self.measure_, block) for block in rows.blocks(16384)]
+        parts = [likelihood.unit_log_density(self.mixture_, self.measure_, block) for block in rows.blocks(16384)]
         return torch.cat(parts).numpy()
 
     def _rows(self, X: Any, y: Any, gate_X: Any, groups: Any) -> tuple[Rows, np.ndarray | None]:
@@ -419,7 +419,7 @@ class MixtureEstimator(Declared):
         kept = gated_levels(mixture.gates, mixture.branching)
         if not kept:
             words = "one expert, and no gate: there is nothing that it could be confused with"
-            return Advice(Verdict.undecided, words)
+            return Advice(IdentifiabilityVerdict.undecided, words)
         told = replace(
             mixture, gates=tuple(mixture.gates[i] for i in kept), branching=tuple(mixture.branching[i] for i in kept)
         )
@@ -428,10 +428,13 @@ class MixtureEstimator(Declared):
         held = sorted(told_path(path, kept) for path, all_ in whole.items() if all_ and told_path(path, kept))
         estimator = "ml" if self.fit_.sse is None else "ls"
         found = advise(told, estimator, spec.gauge, inputs, self.n_outputs_, held, order)
-        if found.verdict is Verdict.ridge and not all(whole.values()):
-            return Advice(Verdict.undecided, "not checked: some entries of a parameter are fixed and others are not")
-        if found.verdict is Verdict.ridge and spec.ties:
-            return Advice(Verdict.undecided, "not checked: some parameters are tied")
+        if found.verdict is IdentifiabilityVerdict.ridge and not all(whole.values()):
+            return Advice(
+                IdentifiabilityVerdict.undecided,
+                "not checked: some entries of a parameter are fixed and others are not",
+            )
+        if found.verdict is IdentifiabilityVerdict.ridge and spec.ties:
+            return Advice(IdentifiabilityVerdict.undecided, "not checked: some parameters are tied")
         return found
 
 

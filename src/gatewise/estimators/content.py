@@ -10,19 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatewise.core.chart import from_paths, specifications
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.estimators import options
 from gatewise.estimators.arguments import DataSizes, require, unfitted
 from gatewise.estimators.encoding import build, decode, short
 from gatewise.estimators.gate_inputs import GateReader
-from gatewise.estimators.inference import Errors
+from gatewise.estimators.inference import ReportedErrors
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
 from gatewise.fit.floor import Floor
 from gatewise.fit.result import Certificate, Fit, Starts
 from gatewise.fit.spec import FitSpec
 from gatewise.fit.status import Status
 from gatewise.infer.predict import Shares
+from gatewise.objective.parameterization import from_paths, specifications
 
 LENGTHS = {"origin": "inputs", "metric": "inputs", "location": "outputs", "spread": "outputs", "floor": "outputs"}
 SPREAD = "family.scale"  # under which the errors of standard deviations stand
@@ -207,11 +207,11 @@ def _shares(given: Any, mixture: Mixture) -> Shares:
     return found
 
 
-def _errors(given: Any, measure: Measure) -> Errors:
+def _errors(given: Any, measure: Measure) -> ReportedErrors:
     """Return the standard errors after comparing their paths and shapes with those of the measure."""
     if given is None:
-        return Errors(None, "the file was written without them")
-    errors = build(Errors, given)
+        return ReportedErrors(None, "the file was written without them")
+    errors = build(ReportedErrors, given)
     if errors.values is None:
         return errors
     wanted = {path: value.shape for path, value in measure.paths().items()}

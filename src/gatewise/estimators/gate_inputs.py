@@ -96,10 +96,10 @@ def check_gate_x(gate_x: Any, n: int) -> np.ndarray:
     values = check_array(gate_x, dtype=np.float64, input_name="gate_X", estimator="gate_X")
     if len(values) != n:
         raise ValueError(f"gate_X has {len(values)} rows, X has {n}: pass one gate row per observation")
-    return straight(values)
+    return as_native(values)
 
 
-def straight(values: np.ndarray) -> np.ndarray:
+def as_native(values: np.ndarray) -> np.ndarray:
     """Return the array, copied when it is read backwards, which tensors cannot do."""
     return values.copy() if any(step < 0 for step in values.strides) else values
 

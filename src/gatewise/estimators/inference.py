@@ -14,7 +14,6 @@ from torch import Tensor
 
 from gatewise.core.families import FullGaussian
 from gatewise.core.mixture import Measure
-from gatewise.core.rows import Columns, Rows
 from gatewise.data.parquet import as_table, is_table, opened
 from gatewise.estimators.arrow import labels_of
 from gatewise.estimators.declarations import Data
@@ -25,11 +24,12 @@ from gatewise.estimators.values import labels, plain
 from gatewise.fit.result import Fit
 from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.bands import Band, gate_band, mean_band
-from gatewise.infer.information import information, standard_errors
-from gatewise.infer.information_value import TITLES, Information
+from gatewise.infer.covariance.information import information, standard_errors
+from gatewise.infer.covariance.value import TITLES, Information
 from gatewise.infer.intervals import Derived, Intervals, delta, require, wald
-from gatewise.infer.profile import Profile, profile
+from gatewise.infer.profile.likelihood import Profile, profile
 from gatewise.markup import lines, page
+from gatewise.objective.rows import Columns, Rows
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 UNKNOWN = "they were not computed with this fit"
 
 
-class Errors(NamedTuple):
+class ReportedErrors(NamedTuple):
     """Standard errors that a fitted estimator keeps.
 
     Attributes
@@ -57,10 +57,10 @@ class Errors(NamedTuple):
     directions: tuple[str, ...] = ()
 
 
-def errors_of(found: Information) -> Errors:
+def errors_of(found: Information) -> ReportedErrors:
     """Return what an estimator keeps of an Information."""
     if found.refused:
-        return Errors(None, found.refused, (), found.directions)
+        return ReportedErrors(None, found.refused, (), found.directions)
     values = standard_errors(found)
     family = found.mixture.family
     if isinstance(family, FullGaussian):
@@ -70,7 +70,7 @@ def errors_of(found: Information) -> Errors:
             return torch.sqrt(family.covariance(measure.family, q).diagonal(dim1=-2, dim2=-1))
 
         values["family.scale"] = delta(found, spread).error
-    return Errors(values, None, found.notes)
+    return ReportedErrors(values, None, found.notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +142,7 @@ class Inference:
         return wald(self.information, level)
 
     def profile(self, name: str, level: float = 0.95) -> Profile:
-        """Return the profile interval of one parameter (`gatewise.infer.profile.profile`).
+        """Return the profile interval of one parameter (`gatewise.infer.profile.likelihood.profile`).
 
         Raises
         ------

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from sklearn.utils.validation import validate_data
 
-from gatewise.core.rows import Rows, make_rows
 from gatewise.data.parquet import is_table
-from gatewise.data.stream import Part
-from gatewise.estimators.gate_inputs import GateReader, View, check_gate_x, choose_columns, column_names, straight
+from gatewise.data.stream import StreamPart
+from gatewise.estimators.gate_inputs import GateReader, View, as_native, check_gate_x, choose_columns, column_names
 from gatewise.estimators.tables import by_name, keep, of_training, read_sides, vary_inside
 from gatewise.estimators.values import labels, plain, reject_dates
 from gatewise.fit.arguments import numbers
+from gatewise.objective.rows import Rows, make_rows
 
 VARY = (
     "the gate inputs differ within a group: rows of a group share one responsibility, so pass gate_X (or "
@@ -60,7 +60,7 @@ def read_training(
     y = plain("y", y)
     reject_text(y)
     x, y = read_inputs(estimator, x, y, multi_output=True, y_numeric=True)
-    y = straight(np.asarray(y, dtype=np.float64))
+    y = as_native(np.asarray(y, dtype=np.float64))
     flat = y.ndim == 1
     y = y[:, None] if flat else y
     reader, gates = _gate_reader(estimator, x, gate_x, mapped)
@@ -112,7 +112,7 @@ def _read_table(estimator: Any, x: Any, y: Any, sample_weight: Any, gate_x: Any,
 def read_inputs(estimator: Any, x: Any, y: Any = "no_validation", **options: Any) -> Any:
     """Return X ``(n, d)``, and y when given, as checked by scikit-learn against the estimator's earlier X."""
     x = by_name(estimator, x, None, None)[0]
-    if isinstance(x, Part):
+    if isinstance(x, StreamPart):
         return x
     reject_dates("X", x)
     try:
@@ -123,7 +123,7 @@ def read_inputs(estimator: Any, x: Any, y: Any = "no_validation", **options: Any
         raise
     except OverflowError as cause:
         raise ValueError("X or y holds a whole number that no float can hold: give it in larger units") from cause
-    return (straight(found[0]), found[1]) if isinstance(found, tuple) else straight(found)
+    return (as_native(found[0]), found[1]) if isinstance(found, tuple) else as_native(found)
 
 
 def reject_text(y: Any) -> None:
@@ -141,7 +141,7 @@ def _take(values: Any, rows: np.ndarray | None, chosen: list[int] | None, mapped
     return part if chosen is None else part[:, chosen]
 
 
-def _gate_reader(estimator: Any, x: np.ndarray | Part, gate_x: Any, mapped: bool) -> tuple[GateReader, Any]:
+def _gate_reader(estimator: Any, x: np.ndarray | StreamPart, gate_x: Any, mapped: bool) -> tuple[GateReader, Any]:
     if gate_x is not None and estimator.gate_features is not None:
         raise ValueError("gate_X and gate_features are both given: the gates read one or the other")
     if gate_x is not None:

@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatewise.core.chart import specifications
 from gatewise.core.experts import EXPERTS, expert
 from gatewise.core.families import FAMILIES, Family, FullGaussian, Gaussian, MeanOnly, family
 from gatewise.core.gates import GATES, Gate, gate
 from gatewise.core.mixture import Mixture
 from gatewise.core.predictors import Parameter, named_by_role
-from gatewise.core.rows import Rows
 from gatewise.fit.arguments import MOST_STARTS, floor, held, is_whole, limits, penalty, scalar, seconds, whole
 from gatewise.fit.frames import moments
 from gatewise.fit.spec import FitSpec
+from gatewise.objective.parameterization import specifications
+from gatewise.objective.rows import Rows
 
 METHODS = ("ml", "em", "ls")
 
@@ -155,7 +155,7 @@ def mixture_of(estimator: Any, rows: Rows) -> Mixture:
     return Mixture(level_gates, levels, unit, chosen, shared_paths(estimator.scale, chosen, q))
 
 
-class Held:
+class FixedParameters:
     """Bounds and fixed values by path, in the layout of the fitted attributes.
 
     A response with one column has no output axis in `coef_`, `intercept_` and `scale_`; here it is put back.
@@ -206,7 +206,7 @@ def above_zero(spec: Parameter) -> Tensor:
 
 def spec_of(estimator: Any, mixture: Mixture, d: int, gate_d: int, q: int, flat: bool) -> FitSpec:
     """Return what an estimator's arguments say is estimated, of d inputs, gate_d gate inputs and q outputs."""
-    given = Held(mixture, d, gate_d, q, flat)
+    given = FixedParameters(mixture, d, gate_d, q, flat)
     return FitSpec(
         given.bounds(estimator.bounds) or {},
         given.fixed(estimator.fixed) or {},

@@ -17,7 +17,7 @@ from gatewise.estimators.content import estimator_of
 from gatewise.estimators.declarations import Scale
 from gatewise.estimators.encoding import encode, matches
 from gatewise.estimators.gate_inputs import GateReader
-from gatewise.estimators.inference import UNKNOWN, Errors
+from gatewise.estimators.inference import UNKNOWN, ReportedErrors
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
 from gatewise.files import write_text
 from gatewise.fit.floor import Floor
@@ -192,5 +192,5 @@ def _of_fit(fit: Fit) -> MixtureOfExpertsRegressor:
     estimator.n_features_in_ = d
     q = next(iter(fit.measure.experts.values())).shape[mixture.depth]
     unknown = Shares(float("nan"), torch.full((mixture.n_leaves,), torch.nan, dtype=torch.float64))
-    estimator._adopt(fit, GateReader(gate_d != d, None, gate_d, None), q == 1, unknown, Errors(None, UNKNOWN))
+    estimator._adopt(fit, GateReader(gate_d != d, None, gate_d, None), q == 1, unknown, ReportedErrors(None, UNKNOWN))
     return estimator

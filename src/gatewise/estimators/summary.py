@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from math import isfinite, isnan
 from textwrap import wrap
 
-from gatewise.estimators.alerts import details, floor_words, status_words
 from gatewise.estimators.gate_inputs import gated_levels
-from gatewise.estimators.inference import Errors
+from gatewise.estimators.inference import ReportedErrors
 from gatewise.estimators.summary_value import Summary, rows_of
-from gatewise.estimators.terms import Group, Term, Terms
+from gatewise.estimators.terms import SummaryTerms, Term, TermGroup
+from gatewise.estimators.warnings import details, floor_words, status_words
 from gatewise.fit.result import Fit
-from gatewise.infer.information_loss import residual_variance
-from gatewise.infer.information_text import number, p_text, z_value
+from gatewise.infer.covariance.loss import residual_variance
+from gatewise.infer.covariance.text import number, p_text, z_value
 from gatewise.infer.predict import Shares
 
 WIDTH = 80
@@ -24,7 +24,7 @@ FULL = f"{PLAIN}{'std. error':>11}{'z':>7}{'p':>7}{'95 % interval':>22}"
 def summary(
     fit: Fit,
     taken: Shares,
-    errors: Errors,
+    errors: ReportedErrors,
     gates: Sequence[str],
     inputs: Sequence[str],
     gate_inputs: Sequence[str],
@@ -45,7 +45,7 @@ def summary(
     criteria : AIC, BIC, ICL
     theory : what identifiability says of the model
     """
-    mixture, terms = fit.mixture, Terms(fit, errors, inputs, gate_inputs)
+    mixture, terms = fit.mixture, SummaryTerms(fit, errors, inputs, gate_inputs)
     lines = [
         f"Mixture of {mixture.n_leaves} experts" + (f" in levels of {mixture.branching}" if mixture.depth > 1 else ""),
         *_part("gate", ", ".join(gates)),
@@ -90,7 +90,7 @@ def _criteria(fit: Fit, criteria: tuple[float, float, float]) -> dict[str, float
     return found if fit.sse is None else {**found, "SSE": fit.sse}
 
 
-def _errors(fit: Fit, errors: Errors) -> str:
+def _errors(fit: Fit, errors: ReportedErrors) -> str:
     if errors.values is None:
         return f"Standard errors: none, because {errors.reason}"
     source, variance = "observed information", residual_variance(fit)
@@ -112,13 +112,13 @@ def _wrapped(text: str) -> list[str]:
     return wrap(text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
-def _table(group: Group, wide: int, plain: bool) -> list[str]:
+def _table(group: TermGroup, wide: int, plain: bool) -> list[str]:
     """Return header and rows of one group."""
     header = PLAIN if plain else FULL
     return [f"  {'':{wide}}{header}", *_rows(group, wide)]
 
 
-def _branch(group: Group, wide: int, plain: bool) -> list[str]:
+def _branch(group: TermGroup, wide: int, plain: bool) -> list[str]:
     """Return one branch of a gate; the reference is one line."""
     title = f"  branch {_joined(group.owner)}"
     if all(term.word == "reference" for term in group.terms):
@@ -128,7 +128,7 @@ def _branch(group: Group, wide: int, plain: bool) -> list[str]:
     return [f"{title:{wide + 2}}{header[over:]}", *_rows(group, wide)]
 
 
-def _rows(group: Group, wide: int) -> list[str]:
+def _rows(group: TermGroup, wide: int) -> list[str]:
     return [_row(term, wide) for term in group.terms]
 
 

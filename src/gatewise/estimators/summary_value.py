@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from gatewise.estimators.terms import Group
+from gatewise.estimators.terms import TermGroup
 from gatewise.markup import page, table, verbatim
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Summary(str):
         return pd.DataFrame(list(self._rows), columns=list(HEADS))
 
 
-def rows_of(part: str, groups: Sequence[Group]) -> Iterator[Row]:
+def rows_of(part: str, groups: Sequence[TermGroup]) -> Iterator[Row]:
     """Yield a row for every parameter of the experts, or of the branches or nodes of a gate."""
     nothing = (float("nan"),) * 5
     for group in groups:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gatewise.data.parquet import as_table, is_table, opened, require_names
-from gatewise.data.stream import MOST, Part, Stream, read_column, require_numbers, validate
+from gatewise.data.stream import MOST, Stream, StreamPart, read_column, require_numbers, validate
 from gatewise.estimators.arrow import as_source, in_memory, label_column
 
 GIVEN = "with a table in files or of pyarrow, give the name of a column"
@@ -29,9 +29,9 @@ class Sides(NamedTuple):
         True when y was given as one name.
     """
 
-    x: Part
-    y: Part
-    gate_x: Part | None
+    x: StreamPart
+    y: StreamPart
+    gate_x: StreamPart | None
     weight: np.ndarray | None
     ends: np.ndarray | None
     flat: bool
@@ -59,9 +59,9 @@ def read_sides(x: Any, y: Any, sample_weight: Any, gate_x: Any, groups: Any) -> 
     stream = Stream(source, streamed, table.name)
     validate(source, (*streamed, *weight), table.name)
     return Sides(
-        Part(stream, features),
-        Part(stream, targets),
-        Part(stream, gates) if gates else None,
+        StreamPart(stream, features),
+        StreamPart(stream, targets),
+        StreamPart(stream, gates) if gates else None,
         read_column(table, weight[0]) if weight else None,
         group_ends(source, group[0], table.name) if group else None,
         isinstance(y, str),
@@ -176,8 +176,8 @@ def by_name(estimator: Any, x: Any, y: Any, gate_x: Any) -> tuple[Any, Any, Any]
             raise ValueError(f"gate_X has the columns {', '.join(gates)}, fit was given {', '.join(reader.names)}")
     targets = list(_several("y", y)) if _names(y) else []
     stream = Stream(opened(table), tuple(dict.fromkeys([*features, *gates, *targets])), table.name)
-    response = Part(stream, targets) if targets else y
-    return Part(stream, features), response, Part(stream, gates) if gates else gate_x
+    response = StreamPart(stream, targets) if targets else y
+    return StreamPart(stream, features), response, StreamPart(stream, gates) if gates else gate_x
 
 
 def _names(value: Any) -> bool:

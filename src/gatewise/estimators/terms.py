@@ -9,12 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core.chart import KINDS, specifications
 from gatewise.core.families import FullGaussian
 from gatewise.core.predictors import Parameter
-from gatewise.estimators.inference import Errors
+from gatewise.estimators.inference import ReportedErrors
 from gatewise.fit.result import Certificate, Fit
 from gatewise.infer.intervals import critical, ends, p_value
+from gatewise.objective.parameterization import KINDS, specifications
 
 LEVEL = 0.95
 INFINITY = 100.0  # distance of a center from all others, in the gate's own units, at which only its direction matters
@@ -34,17 +34,17 @@ class Term(NamedTuple):
     word: str = ""
 
 
-class Group(NamedTuple):
+class TermGroup(NamedTuple):
     """The parameters of one expert, of one branch of a gate, or of a node of gates."""
 
     owner: Index
     terms: list[Term]
 
 
-class Terms:
+class SummaryTerms:
     """Reads the parameters of a fit: knows names, errors, and what the certificate says about single parameters."""
 
-    def __init__(self, fit: Fit, errors: Errors, inputs: Sequence[str], gate_inputs: Sequence[str]) -> None:
+    def __init__(self, fit: Fit, errors: ReportedErrors, inputs: Sequence[str], gate_inputs: Sequence[str]) -> None:
         self.fit, self.inputs, self.gate_inputs = fit, inputs, gate_inputs
         self.values = fit.measure.paths()
         self.q = next(iter(fit.measure.experts.values())).shape[fit.mixture.depth]
@@ -52,19 +52,19 @@ class Terms:
         self.errors = errors.values or {}
         self.words = {**words_of((("not unique", errors.directions),)), **words_of(said(fit.certificate))}
 
-    def experts(self) -> list[Group]:
+    def experts(self) -> list[TermGroup]:
         """Return the parameters of every expert: intercept, slopes, output weight, then those of the family."""
         own = [path for path in self.specs if path.startswith(("experts.", "family."))]
         first = [path for role in ORDER for path in self.fit.mixture.paths("experts", role)]
         order = [path for path in first if path in own] + [path for path in own if path not in first]
         leaves = product(*map(range, self.fit.mixture.branching))
-        return [Group(leaf, [term for path in order for term in self.at(path, leaf)]) for leaf in leaves]
+        return [TermGroup(leaf, [term for path in order for term in self.at(path, leaf)]) for leaf in leaves]
 
-    def gate(self, level: int, per: str) -> list[Group]:
+    def gate(self, level: int, per: str) -> list[TermGroup]:
         """Return the parameters of one level: of every branch, or of every node (`per`)."""
         own = [p for p, (spec, _) in self.specs.items() if p.startswith(f"gates.{level}.") and spec.per == per]
         owners = product(*map(range, self.fit.mixture.branching[: level + (per == "branch")]))
-        return [Group(one, [term for path in own for term in self.at(path, one)]) for one in owners] if own else []
+        return [TermGroup(one, [term for path in own for term in self.at(path, one)]) for one in owners] if own else []
 
     def at(self, path: str, owner: Index) -> list[Term]:
         """Return the terms of one parameter of one owner; none of a parameter that its kind of leaf lacks."""

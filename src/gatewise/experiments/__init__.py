@@ -1,12 +1,12 @@
 """The applied experiments of the papers on data that anyone can have."""
 
 from gatewise.experiments.ablations import ABLATIONS
-from gatewise.experiments.clinical import CLINICAL
+from gatewise.experiments.clinical.stays import CLINICAL
 from gatewise.experiments.compare import Interval, at_chosen_rates, difference, verdicts
-from gatewise.experiments.domains import DOMAINS
+from gatewise.experiments.domains.compare import DOMAINS
 from gatewise.experiments.experiment import Curves, Experiment, Job, Metric, Table, gates_of
-from gatewise.experiments.multimodal_digits import MULTIMODAL
-from gatewise.experiments.multimodal_watch import MULTIMODAL_WATCH
+from gatewise.experiments.multimodal.digits import MULTIMODAL
+from gatewise.experiments.multimodal.watch import MULTIMODAL_WATCH
 from gatewise.experiments.quadrants import QUADRANTS
 from gatewise.experiments.result import ExperimentResult, collect_experiment
 from gatewise.experiments.runner import load_experiment, run_experiment
@@ -14,7 +14,7 @@ from gatewise.experiments.store import Record
 from gatewise.experiments.store import read as read_records
 from gatewise.experiments.temperature import TEMPERATURE
 from gatewise.experiments.train import seeded, train
-from gatewise.experiments.vision import CIFAR, FASHION, VISION
+from gatewise.experiments.vision.images import CIFAR, FASHION, VISION
 
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment

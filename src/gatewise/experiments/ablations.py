@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from gatewise.experiments.experiment import PAIRS, Experiment, Job, Outcome
-from gatewise.experiments.vision import DIGITS_SETTING, MEASURES, ONE
-from gatewise.experiments.vision import run as run_images
-from gatewise.experiments.vision_models import Routing
+from gatewise.experiments.vision.images import DIGITS_SETTING, MEASURES, ONE
+from gatewise.experiments.vision.images import run as run_images
+from gatewise.experiments.vision.models import TokenRouting
 
 BASE = "2 groups of 4, 2 serve"
 ROUTINGS = {
-    BASE: Routing(),
-    "2 groups of 2": Routing((2, 2)),
-    "2 groups of 8": Routing((2, 8)),
-    "4 groups of 2": Routing((4, 2)),
-    "4 groups of 4": Routing((4, 4)),
-    "8 groups of 2": Routing((8, 2)),
-    "1 serves": Routing(kept=1),
-    "4 serve": Routing(kept=4),
-    "all serve": Routing(kept=None),
-    "1 group, 2 in it": Routing(kept=(1, 2)),
-    "2 groups, 1 in each": Routing(kept=(2, 1)),
-    "2 groups, 2 in each": Routing(kept=(2, 2)),
-    "balance: importance": Routing(balance="importance"),
-    "balance: switch": Routing(balance="switch"),
-    "balance: bias": Routing(balance="bias"),
-    "balance: none": Routing(balance="none"),
+    BASE: TokenRouting(),
+    "2 groups of 2": TokenRouting((2, 2)),
+    "2 groups of 8": TokenRouting((2, 8)),
+    "4 groups of 2": TokenRouting((4, 2)),
+    "4 groups of 4": TokenRouting((4, 4)),
+    "8 groups of 2": TokenRouting((8, 2)),
+    "1 serves": TokenRouting(kept=1),
+    "4 serve": TokenRouting(kept=4),
+    "all serve": TokenRouting(kept=None),
+    "1 group, 2 in it": TokenRouting(kept=(1, 2)),
+    "2 groups, 1 in each": TokenRouting(kept=(2, 1)),
+    "2 groups, 2 in each": TokenRouting(kept=(2, 2)),
+    "balance: importance": TokenRouting(balance="importance"),
+    "balance: switch": TokenRouting(balance="switch"),
+    "balance: bias": TokenRouting(balance="bias"),
+    "balance: none": TokenRouting(balance="none"),
 }
 
 

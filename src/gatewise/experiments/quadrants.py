@@ -29,7 +29,7 @@ def surface(x: Tensor) -> tuple[Tensor, Tensor]:
     return parts.gather(0, quadrant[None])[0], quadrant
 
 
-class Model(nn.Module):
+class QuadrantModel(nn.Module):
     """Two layers of inputs, then experts with one hidden layer each, dense: every expert takes part everywhere."""
 
     def __init__(self, gates: tuple[str, ...]) -> None:
@@ -47,7 +47,7 @@ def run(job: Job) -> Outcome:
     x = torch.rand(TRAINED + 2 * TESTED, 2, generator=generator)
     clean, quadrant = surface(x)
     y = clean + 0.1 * torch.randn(len(x), generator=generator)
-    model = (dense() if job.gate == "dense" else Model(gates_of(job.gate))).to(job.device)
+    model = (dense() if job.gate == "dense" else QuadrantModel(gates_of(job.gate))).to(job.device)
     x, y, clean = (value.to(job.device) for value in (x, y, clean))
     rows = torch.arange(TRAINED, device=job.device)
     fit = train(
@@ -65,7 +65,7 @@ def run(job: Job) -> Outcome:
         moved_inputs = [x[test] + noise * torch.randn(TESTED, 2, generator=generator).to(job.device) for noise in NOISE]
         errors = [float((model(rows).reshape(-1) - clean[test]).square().mean()) for rows in moved_inputs]
         out: dict[str, Any] = {"validation": validation, "error": errors[0], "by_noise": errors, "moved": fit.moved}
-        if isinstance(model, Model):
+        if isinstance(model, QuadrantModel):
             routing = model.experts.router(4 * x[test] - 2)
             best = routing.index.gather(1, routing.weight.argmax(1, keepdim=True))
             out["information"] = information(best.cpu(), quadrant[test], 4)

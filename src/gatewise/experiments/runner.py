@@ -18,8 +18,8 @@ from gatewise import __version__
 from gatewise.experiments.compare import TUNING_SEEDS, chosen_rate
 from gatewise.experiments.experiment import Experiment, Job, gates_of
 from gatewise.experiments.store import Record, append, locked, open_folder, read
-from gatewise.fit.threads import in_processes, one_thread
-from gatewise.fit.user_file import from_file
+from gatewise.runs.threads import in_processes, one_thread
+from gatewise.runs.user_file import from_file
 
 DIVERGED = "diverged"  # in the outcome of a run whose loss became no number
 Listener = Callable[[int, int, Job], None]

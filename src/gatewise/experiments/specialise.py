@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gatewise.nn.layer import MoE
-from gatewise.nn.measures import domain_table, expert_similarity, mutual_information
+from gatewise.nn.metrics import domain_table, expert_similarity, mutual_information
 
 
 def information(index: Tensor, label: Tensor, experts: int) -> float:

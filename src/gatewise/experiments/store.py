@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gatewise.files import append_lines, plain_file, write_text
-from gatewise.fit.folders import lock, make_folder, read_header
+from gatewise.runs.folders import lock, make_folder, read_header
 
 RECORDS = "records.jsonl"
 TIMES = "times.jsonl"

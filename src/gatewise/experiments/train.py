@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from gatewise.nn.diagnostics import History
-from gatewise.nn.measures import gate_movement, gate_state
+from gatewise.nn.metrics import gate_movement, gate_state
 
 Batch = Mapping[str, Tensor]
 
 
-class Split(NamedTuple):
+class DataSplit(NamedTuple):
     """Rows of the parts of a data set."""
 
     train: Tensor
@@ -56,7 +56,7 @@ def seeded(seed: int, role: int) -> torch.Generator:
     return torch.Generator().manual_seed(state)
 
 
-def split_rows(n: int, seed: int, validation: float = 0.15, test: float = 0.15) -> Split:
+def split_rows(n: int, seed: int, validation: float = 0.15, test: float = 0.15) -> DataSplit:
     """Return random parts of n rows, the same for every gate.
 
     The test part is the same for all seeds, so that no row of it ever trains a model or chooses a rate; the others are
@@ -66,7 +66,7 @@ def split_rows(n: int, seed: int, validation: float = 0.15, test: float = 0.15) 
     last, held = round(n * test), round(n * validation)
     rest = fixed[last:]
     rest = rest[torch.randperm(len(rest), generator=torch.Generator().manual_seed(10_001 + seed))]
-    return Split(rest[held:], rest[:held], fixed[:last])
+    return DataSplit(rest[held:], rest[:held], fixed[:last])
 
 
 def standard(values: Tensor, rows: Tensor) -> Tensor:

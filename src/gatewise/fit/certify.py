@@ -7,15 +7,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core.chart import Chart
 from gatewise.core.mixture import Measure, leaf_predictors
 from gatewise.core.predictors import Params
-from gatewise.core.rows import MOST
-from gatewise.core.tree import at_level
+from gatewise.core.tree import expand_nodes
 from gatewise.fit.floor import rows_needed
 from gatewise.fit.problem import Problem, accumulate, evaluate
 from gatewise.fit.result import Certificate
 from gatewise.fit.status import Status
+from gatewise.objective.parameterization import Parameterization
+from gatewise.objective.rows import MOST
 from gatewise.optim import decrement, free_set, projected_gradient
 
 GRADIENT = 1e-8  # projected gradient of the weighted-mean objective, in units of its curvature where that exceeds 1
@@ -48,91 +48,91 @@ def soundness(problem: Problem, free: Tensor) -> Soundness:
     counts. A small scale needs more (`rows_needed`). A starved leaf is unsound only where few rows can make the
     likelihood as large as they like.
     """
-    chart = problem.chart
-    if not chart.size:  # nothing is estimated
+    parameterization = problem.parameterization
+    if not parameterization.size:  # nothing is estimated
         nothing = torch.zeros(len(free), 0, dtype=torch.bool)
-        starved = nothing.new_zeros(len(free), chart.mixture.n_leaves)
+        starved = nothing.new_zeros(len(free), parameterization.mixture.n_leaves)
         return Soundness(nothing, starved, nothing.new_ones(len(free)))
-    near = (free - chart.lower < 1e-6) & (chart.upper > chart.lower)
+    near = (free - parameterization.lower < 1e-6) & (parameterization.upper > parameterization.lower)
     floor = torch.zeros_like(near) if problem.floor is None else near & problem.floor
-    width = len(free) * 2 * chart.mixture.n_leaves
-    measure, family = chart.measure(free), chart.mixture.family
-    (mass,) = accumulate(problem.loss.mass, chart.mixture, measure, problem.rows, width)
+    width = len(free) * 2 * parameterization.mixture.n_leaves
+    measure, family = parameterization.measure(free), parameterization.mixture.family
+    (mass,) = accumulate(problem.loss.mass, parameterization.mixture, measure, problem.rows, width)
     q = family.outputs(problem.rows.y.shape[1])
     if not family.has_density:  # the optimum of a sum of squares does not depend on the size of weights
         mass = mass * (q * problem.rows.n / problem.total)
-    least = leaf_parameters(chart) / q + 1
-    starved = mass / q < rows_needed(chart.mixture, measure, problem.tiny, least, problem.total)
+    least = leaf_parameters(parameterization) / q + 1
+    starved = mass / q < rows_needed(parameterization.mixture, measure, problem.tiny, least, problem.total)
     return Soundness(floor, starved, ~floor.any(-1) & (~starved.any(-1) | family.bounded))
 
 
-def leaf_parameters(chart: Chart) -> Tensor:
+def leaf_parameters(parameterization: Parameterization) -> Tensor:
     """Return the number of parameters of every leaf ``(L,)``, of expert and family."""
-    total = torch.zeros(chart.mixture.branching, dtype=torch.float64)
-    for path, spec in chart.mixture.parameters().items():
+    total = torch.zeros(parameterization.mixture.branching, dtype=torch.float64)
+    for path, spec in parameterization.mixture.parameters().items():
         if not path.startswith("gates."):
-            each = torch.Size(chart.shapes[path]).numel() // chart.mixture.n_leaves
+            each = torch.Size(parameterization.shapes[path]).numel() // parameterization.mixture.n_leaves
             total[..., slice(None) if spec.only is None else list(spec.only)] += each
     return total.flatten()
 
 
 def responses(problem: Problem) -> float:
     """Return the number of single responses in the data: outputs, or trials, of all rows."""
-    family = problem.chart.mixture.family
+    family = problem.parameterization.mixture.family
     return sum(float(family.responses(block.y).sum()) for block in problem.rows.blocks(MOST))
 
 
-def gauge_directions(chart: Chart, free: Tensor) -> Tensor:
+def gauge_directions(parameterization: Parameterization, free: Tensor) -> Tensor:
     """Return an orthonormal basis (P, g) of the directions from `free` (P,) that move no weight and no expert.
 
     Combinations of tangents that would move a held coordinate are no directions of the chart.
     """
-    measure = chart.measure(free)
-    return torch.cat([gate_directions(chart, measure), expert_directions(chart, measure)], -1)
+    measure = parameterization.measure(free)
+    return torch.cat([gate_directions(parameterization, measure), expert_directions(parameterization, measure)], -1)
 
 
-def gate_directions(chart: Chart, measure: Measure) -> Tensor:
+def gate_directions(parameterization: Parameterization, measure: Measure) -> Tensor:
     """Return an orthonormal basis (P, g) of the directions of a chart that move no weight of any gate."""
-    mixture = chart.mixture
+    mixture = parameterization.mixture
     moves = [
-        _entries(chart, f"gates.{level}.", mixture.nodes(level), gate.tangents(measure.gates[level]))
+        _entries(parameterization, f"gates.{level}.", mixture.nodes(level), gate.tangents(measure.gates[level]))
         for level, gate in enumerate(mixture.gates)
     ]
-    return _directions(chart, torch.cat(moves))
+    return _directions(parameterization, torch.cat(moves))
 
 
-def expert_directions(chart: Chart, measure: Measure) -> Tensor:
+def expert_directions(parameterization: Parameterization, measure: Measure) -> Tensor:
     """Return an orthonormal basis (P, g) of the directions of a chart that move no value of any expert."""
-    moves = chart.mixture.expert.tangents(measure.experts)
-    return _directions(chart, _entries(chart, "experts.", outputs_of(chart), moves))
+    moves = parameterization.mixture.expert.tangents(measure.experts)
+    return _directions(parameterization, _entries(parameterization, "experts.", outputs_of(parameterization), moves))
 
 
-def outputs_of(chart: Chart) -> int:
+def outputs_of(parameterization: Parameterization) -> int:
     """Return the number of outputs of all leaves."""
-    depth = chart.mixture.depth
-    shape = next(shape for path, shape in chart.shapes.items() if path.startswith("experts."))
+    depth = parameterization.mixture.depth
+    shape = next(shape for path, shape in parameterization.shapes.items() if path.startswith("experts."))
     return torch.Size(shape[: depth + 1]).numel()
 
 
-def _directions(chart: Chart, tangents: Tensor) -> Tensor:
+def _directions(parameterization: Parameterization, tangents: Tensor) -> Tensor:
     """Return an orthonormal basis (P, g) of the directions of the chart among tangents (t, F)."""
     tangents = tangents[tangents.norm(dim=-1) > 0]
     if not len(tangents):
-        return chart.matrix.new_zeros(chart.size, 0)
+        return parameterization.matrix.new_zeros(parameterization.size, 0)
     tangents = tangents / tangents.norm(dim=-1, keepdim=True)
-    inverse = chart.matrix / (chart.matrix * chart.matrix).sum(0)
-    outside = tangents - tangents @ inverse @ chart.matrix.mT
+    inverse = parameterization.matrix / (parameterization.matrix * parameterization.matrix).sum(0)
+    outside = tangents - tangents @ inverse @ parameterization.matrix.mT
     values, kept = torch.linalg.eigh(outside @ outside.mT)
     basis, sizes, _ = torch.linalg.svd(inverse.mT @ tangents.mT @ kept[:, values < 1e-14], full_matrices=False)
     return basis[:, sizes > 1e-9]
 
 
-def _entries(chart: Chart, room: str, owners: int, moves: dict[str, Tensor]) -> Tensor:
+def _entries(parameterization: Parameterization, room: str, owners: int, moves: dict[str, Tensor]) -> Tensor:
     """Return directions (g, F) of one room in the entries of the measure, each in one owner (node or output) only."""
     count = len(next(iter(moves.values()))) if moves else 0
     alone = torch.eye(owners, dtype=torch.float64)[:, None, :, None]
     parts = []
-    for path, shape in chart.shapes.items():
+    for path, shape in parameterization.shapes.items():
         size = torch.Size(shape).numel()
         move = moves.get(path.removeprefix(room))
         own = alone.new_zeros(owners, count, size) if move is None else alone * move.reshape(count, owners, -1)
@@ -140,7 +140,7 @@ def _entries(chart: Chart, room: str, owners: int, moves: dict[str, Tensor]) -> 
     return torch.cat(parts, -1)
 
 
-class Local(NamedTuple):
+class Expansion(NamedTuple):
     """Value, gradient and Hessian at one point with the coordinates that may move."""
 
     value: float
@@ -149,12 +149,12 @@ class Local(NamedTuple):
     open: Tensor
 
 
-def look(problem: Problem, free: Tensor) -> Local:
+def evaluate_at(problem: Problem, free: Tensor) -> Expansion:
     """Evaluate one point (P,) to second order."""
     value, gradient, hessian = (part[0] for part in evaluate(problem, free[None], 2))
-    chart = problem.chart
-    open_ = free_set(free[None], gradient[None], chart.lower[None], chart.upper[None], 1e-9)[0]
-    return Local(float(value), gradient, hessian, open_)
+    parameterization = problem.parameterization
+    open_ = free_set(free[None], gradient[None], parameterization.lower[None], parameterization.upper[None], 1e-9)[0]
+    return Expansion(float(value), gradient, hessian, open_)
 
 
 def certify(problem: Problem, free: Tensor, kinks: tuple[str, ...] = (), pinned: Tensor | None = None) -> Certificate:
@@ -165,31 +165,33 @@ def certify(problem: Problem, free: Tensor, kinks: tuple[str, ...] = (), pinned:
     kinks : names of parameters that sit on a kink and passed the test for a local optimum there
     pinned : mask (P,) of their coordinates, which are left out of gradient and curvature
     """
-    chart = problem.chart
-    if not chart.size:  # nothing is estimated, so nothing can be better
+    parameterization = problem.parameterization
+    if not parameterization.size:  # nothing is estimated, so nothing can be better
         known = bool(evaluate(problem, free[None], 0)[0].isfinite())
         return Certificate(gradient=0.0, decrement=0.0, curvature=0.0, rank=0, passed=known)
-    at = look(problem, free)
+    at = evaluate_at(problem, free)
     if not bool(at.gradient.isfinite().all() & at.hessian.isfinite().all()):
-        return Certificate(gradient=torch.inf, decrement=torch.inf, curvature=-torch.inf, rank=chart.size)
+        return Certificate(gradient=torch.inf, decrement=torch.inf, curvature=-torch.inf, rank=parameterization.size)
     open_ = at.open if pinned is None else at.open & ~pinned
-    residual = projected_gradient(free[None], at.gradient[None], chart.lower[None], chart.upper[None])[0]
+    residual = projected_gradient(
+        free[None], at.gradient[None], parameterization.lower[None], parameterization.upper[None]
+    )[0]
     residual = residual / at.hessian.diagonal().clamp_min(1.0).sqrt()
     gradient = max((residual if pinned is None else residual[~pinned]).abs().tolist(), default=0.0)
-    gauge = gauge_directions(chart, free)
+    gauge = gauge_directions(parameterization, free)
     values, _ = spectrum(at.hessian, open_, gauge)
-    null, separated = walk(problem, free, at, open_, gauge)
+    null, separated = classify_flat_directions(problem, free, at, open_, gauge)
     flat = values.abs() < NULL
     curvature = float(values[~flat].min()) if bool((~flat).any()) else 0.0
     spent = problem.total * float(decrement(at.gradient[None], at.hessian[None], open_[None])[0])
     state = soundness(problem, free[None])
     on_floor = state.floor[0]
-    bound = ~at.open & ~on_floor & (chart.upper > chart.lower)
-    names = [chart.names[i] for i in bound.nonzero()[:, 0].tolist()]
+    bound = ~at.open & ~on_floor & (parameterization.upper > parameterization.lower)
+    names = [parameterization.names[i] for i in bound.nonzero()[:, 0].tolist()]
     given = [name for name in names if name.partition("[")[0] in problem.bounded]
-    limits = tuple(name for name in names if name not in given and chart.end(name, free)[2])
+    limits = tuple(name for name in names if name not in given and parameterization.end(name, free)[2])
     active = tuple(name for name in names if name not in limits)
-    rank = int((chart.upper > chart.lower).sum()) - gauge.shape[1] - len(null) - len(limits)
+    rank = int((parameterization.upper > parameterization.lower).sum()) - gauge.shape[1] - len(null) - len(limits)
     return Certificate(
         gradient=gradient,
         decrement=spent,
@@ -199,7 +201,7 @@ def certify(problem: Problem, free: Tensor, kinks: tuple[str, ...] = (), pinned:
         separated=separated,
         active=active,
         limits=limits,
-        floor=tuple(chart.names[i] for i in on_floor.nonzero()[:, 0].tolist()),
+        floor=tuple(parameterization.names[i] for i in on_floor.nonzero()[:, 0].tolist()),
         starved=tuple(state.starved[0].nonzero()[:, 0].tolist()),
         kinks=kinks,
         crowded=responses(problem) < rank,
@@ -229,8 +231,8 @@ def spectrum(hessian: Tensor, open_: Tensor, gauge: Tensor, unit: Tensor | None 
     return values, vectors
 
 
-def walk(
-    problem: Problem, free: Tensor, at: Local, open_: Tensor, gauge: Tensor
+def classify_flat_directions(
+    problem: Problem, free: Tensor, at: Expansion, open_: Tensor, gauge: Tensor
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Walk along the weak directions and tell null from separated ones, in names.
 
@@ -242,12 +244,14 @@ def walk(
     null: list[str] = []
     separated: list[str] = []
     unit = free.abs().clamp_min(1.0)  # of parameters that have grown large, shares count
-    loose = not problem.chart.mixture.family.has_density  # small weights make a sum of squares no less certain
-    total = max(problem.total, problem.rows.n) if loose else problem.total
+    per_branch_slopes = (
+        not problem.parameterization.mixture.family.has_density
+    )  # small weights make a sum of squares no less certain
+    total = max(problem.total, problem.rows.n) if per_branch_slopes else problem.total
     values, vectors = spectrum(at.hessian, open_, gauge, unit)
     for k in range(len(values)):
         rate = predictor_length(problem, free, vectors[:, k])
-        name = direction_name(problem.chart, vectors[:, k] / unit)
+        name = direction_name(problem.parameterization, vectors[:, k] / unit)
         if rate < STILL and abs(float(values[k])) <= BENT:
             null.append(name)
             continue
@@ -255,39 +259,41 @@ def walk(
             continue
         direction = vectors[:, k] / rate
         steps = torch.tensor([-20.0, -5.0, 5.0, 20.0], dtype=torch.float64)
-        points = torch.clamp(free + steps[:, None] * direction, problem.chart.lower, problem.chart.upper)
+        points = torch.clamp(
+            free + steps[:, None] * direction, problem.parameterization.lower, problem.parameterization.upper
+        )
         change = total * (evaluate(problem, points, 0)[0] - at.value)
         change = torch.nan_to_num(change, nan=torch.inf)
         left, right = float(change[:2].max()), float(change[2:].max())
         straight = min(left, right) <= FLAT
         if not straight and abs(float(values[k])) > BENT * rate * rate:
             continue
-        away = reach(problem, free, vectors[:, k], rate) > SATURATED
+        away = predictor_size(problem, free, vectors[:, k], rate) > SATURATED
         (separated if away else null).append(name)
     return tuple(dict.fromkeys(null)), tuple(dict.fromkeys(separated))
 
 
 def predictors(problem: Problem, points: Tensor) -> list[Tensor]:
     """Return gate scores below that of the leading branch, and expert outputs, at sampled rows."""
-    chart = problem.chart
+    parameterization = problem.parameterization
     block = problem.rows.read(0, min(problem.rows.n_units, SAMPLE))
-    measure = chart.measure(points)
+    measure = parameterization.measure(points)
     out = []
-    for level, gate in enumerate(chart.mixture.gates):
-        score = gate.score(measure.gates[level], at_level(block.gate_x, level))
+    for level, gate in enumerate(parameterization.mixture.gates):
+        score = gate.score(measure.gates[level], expand_nodes(block.gate_x, level))
         out.append((score - score.amax(-2, keepdim=True)).flatten(1, -2))
-    out.append(leaf_predictors(chart.mixture, measure, block.x).flatten(1, -2)[..., : out[0].shape[-1]])
+    out.append(leaf_predictors(parameterization.mixture, measure, block.x).flatten(1, -2)[..., : out[0].shape[-1]])
     return out
 
 
-def reach(problem: Problem, free: Tensor, direction: Tensor, rate: float) -> float:
+def predictor_size(problem: Problem, free: Tensor, direction: Tensor, rate: float) -> float:
     """Return the largest size of the predictors that a direction moves at `rate`: large ones have run away.
 
     The outputs of location-scale families do not count: they do not saturate. A direction that moves no weight is a
     ridge, and reaches nothing.
     """
     values = predictors(problem, torch.stack([free, free + STEP * direction]))
-    if problem.chart.mixture.family.location_scale:
+    if problem.parameterization.mixture.family.location_scale:
         values = values[:-1]
     rates = [(part[1] - part[0]).abs() / (STEP * rate) for part in values]
     most = max(float(rate.max()) for rate in rates)
@@ -299,15 +305,15 @@ def reach(problem: Problem, free: Tensor, direction: Tensor, rate: float) -> flo
 
 def predictor_length(problem: Problem, free: Tensor, direction: Tensor) -> float:
     """Return the largest rate of change of any gate score or expert output along a direction, at sampled rows."""
-    chart = problem.chart
+    parameterization = problem.parameterization
     rows = problem.rows
     block = rows.read(0, min(rows.n_units, SAMPLE))
     both = torch.stack([free - STEP * direction, free + STEP * direction])
-    measure = chart.measure(both)
-    rates = [_rate(leaf_predictors(chart.mixture, measure, block.x))]
-    for level, gate in enumerate(chart.mixture.gates):
+    measure = parameterization.measure(both)
+    rates = [_rate(leaf_predictors(parameterization.mixture, measure, block.x))]
+    for level, gate in enumerate(parameterization.mixture.gates):
         params: Params = measure.gates[level]
-        rates.append(_rate(gate.score(params, at_level(block.gate_x, level))))
+        rates.append(_rate(gate.score(params, expand_nodes(block.gate_x, level))))
     return max(*rates, 1e-300)
 
 
@@ -315,20 +321,20 @@ def _rate(values: Tensor) -> float:
     return float((values[1] - values[0]).abs().max()) / (2 * STEP)
 
 
-def direction_name(chart: Chart, direction: Tensor) -> str:
+def direction_name(parameterization: Parameterization, direction: Tensor) -> str:
     """Name a direction by its largest coordinates."""
     share = direction.abs() / direction.abs().max()
     order = torch.argsort(share, descending=True)[:4]
-    return " & ".join(chart.names[i] for i in order.tolist() if float(share[i]) > 0.1)
+    return " & ".join(parameterization.names[i] for i in order.tolist() if float(share[i]) > 0.1)
 
 
-def flags(certificate: Certificate, chart: Chart) -> tuple[Status, ...]:
+def flags(certificate: Certificate, parameterization: Parameterization) -> tuple[Status, ...]:
     """Return every status that holds, by precedence."""
     few = bool(certificate.starved)
     held = {
-        Status.unsound: bool(certificate.floor) or (few and not chart.mixture.family.bounded),
+        Status.unsound: bool(certificate.floor) or (few and not parameterization.mixture.family.bounded),
         Status.separated: bool(certificate.separated),
-        Status.unidentified: bool(certificate.null or chart.held) or certificate.crowded or few,
+        Status.unidentified: bool(certificate.null or parameterization.held) or certificate.crowded or few,
         Status.at_kink: bool(certificate.kinks),
         Status.at_bound: bool(certificate.active),
         Status.stalled: not certificate.passed,

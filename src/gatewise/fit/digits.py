@@ -7,16 +7,16 @@ from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture, leaf_predictors, leaf_weights, log_density
 from gatewise.core.origin import about
-from gatewise.core.predictors import Frame
+from gatewise.core.predictors import AffineTransform
 from gatewise.fit import frames
-from gatewise.fit.model import Model
+from gatewise.fit.model import PreparedModel
 
 LOST = 1e-9  # error of a weight, or of an expert in working units, that is too large
 DENSITY = 1e-2  # of the error of a log density, that counts like it
 SAMPLE = 2048  # rows that are checked
 
 
-def at_home(model: Model, working: Mixture, measure: Measure) -> tuple[Mixture, Measure]:
+def at_home(model: PreparedModel, working: Mixture, measure: Measure) -> tuple[Mixture, Measure]:
     """Return the given mixture and its measure for one in working units, checked against the latter on rows.
 
     Where the values of experts and gates in the units of the data would differ by more than 1e-9 of their size, the
@@ -24,7 +24,7 @@ def at_home(model: Model, working: Mixture, measure: Measure) -> tuple[Mixture, 
     """
 
     def moved(given: Mixture) -> tuple[Mixture, Measure, float]:
-        there = frames.reframe(working, measure, frames.home(given, model.framing))[1]
+        there = frames.in_other_units(working, measure, frames.home(given, model.framing))[1]
         return given, there, error(model, (working, measure), (given, there))
 
     plain = moved(model.given)
@@ -34,7 +34,7 @@ def at_home(model: Model, working: Mixture, measure: Measure) -> tuple[Mixture, 
     return origin[:2] if origin[2] < 0.1 * plain[2] else plain[:2]
 
 
-def error(model: Model, working: tuple[Mixture, Measure], given: tuple[Mixture, Measure]) -> float:
+def error(model: PreparedModel, working: tuple[Mixture, Measure], given: tuple[Mixture, Measure]) -> float:
     """Return by how much values in the units of the data differ from those in working units, at some rows."""
     block = model.rows.read(0, min(model.rows.n_units, SAMPLE))
     gate = block.gate_x if block.unit is None else block.gate_x[:, block.unit]
@@ -54,9 +54,9 @@ def error(model: Model, working: tuple[Mixture, Measure], given: tuple[Mixture, 
     return float(torch.nan_to_num(torch.stack(gaps), torch.inf).max())
 
 
-def _back(values: Tensor, frame: Frame) -> Tensor:
+def _back(values: Tensor, frame: AffineTransform) -> Tensor:
     return values * frame.scale[:, None] + frame.shift[:, None]
 
 
-def _into(values: Tensor, frame: Frame) -> Tensor:
+def _into(values: Tensor, frame: AffineTransform) -> Tensor:
     return (values - frame.shift[:, None]) / frame.scale[:, None]

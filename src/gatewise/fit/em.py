@@ -14,9 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core import derivatives
-from gatewise.core.chart import LOG, Chart
 from gatewise.fit.problem import Problem, accumulate
+from gatewise.objective import likelihood
+from gatewise.objective.parameterization import LOG, Parameterization
 from gatewise.optim import projected_gradient
 
 LOG_REACH = 20.0  # by which one pass raises the logarithm of a scale or another positive number at most
@@ -65,7 +65,7 @@ def expectation_maximisation(
     trace = [held]
     fraction = torch.ones_like(held)
     n_iter = 1
-    lower, upper = problem.chart.lower, problem.chart.upper
+    lower, upper = problem.parameterization.lower, problem.parameterization.upper
     while n_iter < max_iter and not (deadline is not None and time.monotonic() > deadline):
         residual = projected_gradient(free, at.gradient, lower.expand_as(free), upper.expand_as(free)).abs().amax(-1)
         if bool((residual <= tol_gradient).all()):
@@ -91,33 +91,37 @@ def expectation_maximisation(
 
 def _expect(problem: Problem, free: Tensor) -> _Step:
     """One pass: value and gradient at free, and where the M-step leads."""
-    chart = problem.chart
-    natural = chart.natural(free)
-    measure = chart.unflatten(natural)
-    width = len(free) * len(chart.local)
-    value, slope, bend = accumulate(derivatives.complete, chart.mixture, measure, problem.rows, width)
+    parameterization = problem.parameterization
+    natural = parameterization.constrained(free)
+    measure = parameterization.unflatten(natural)
+    width = len(free) * len(parameterization.local)
+    value, slope, curvature = accumulate(
+        likelihood.expected_complete_hessian, parameterization.mixture, measure, problem.rows, width
+    )
     penalty, penalty_slope, penalty_bend = problem.penalty(free)
-    gradient = chart.pull_gradient(natural, slope) - penalty_slope
-    information = penalty_bend - chart.pull_hessian(natural, slope, bend)
-    closed = _closed_scales(chart)
+    gradient = parameterization.pull_gradient(natural, slope) - penalty_slope
+    information = penalty_bend - parameterization.pull_hessian(natural, slope, curvature)
+    closed = _closed_scales(parameterization)
     if closed is None:
         step = solve_positive(information, gradient)
     else:
-        step = _gaussian_step(chart, closed, gradient, information, slope, bend)
+        step = _gaussian_step(parameterization, closed, gradient, information, slope, curvature)
     value = (penalty - value) / problem.total
     usable = value.isfinite() & gradient.isfinite().all(-1) & information.isfinite().all(-1).all(-1)
     value = torch.where(usable, value, torch.inf)
-    return _Step(value, -gradient / problem.total, free + _within_reach(chart, free, torch.nan_to_num(step)))
+    return _Step(value, -gradient / problem.total, free + _within_reach(parameterization, free, torch.nan_to_num(step)))
 
 
-def _within_reach(chart: Chart, free: Tensor, step: Tensor) -> Tensor:
+def _within_reach(parameterization: Parameterization, free: Tensor, step: Tensor) -> Tensor:
     """Return a step (S, P) cut to what one pass may change: an expert that nearly no row belongs to would run away.
 
     Scales may fall by any factor: there the floor below them decides.
     """
-    log = chart.kind[chart.matrix.argmax(0)] == LOG
-    reach = REACH * free.abs().clamp_min(1.0)
-    return torch.where(log, step.clamp(max=LOG_REACH), torch.maximum(torch.minimum(step, reach), -reach))
+    log = parameterization.kind[parameterization.matrix.argmax(0)] == LOG
+    predictor_size = REACH * free.abs().clamp_min(1.0)
+    return torch.where(
+        log, step.clamp(max=LOG_REACH), torch.maximum(torch.minimum(step, predictor_size), -predictor_size)
+    )
 
 
 def solve_positive(matrix: Tensor, right: Tensor) -> Tensor:
@@ -147,18 +151,23 @@ def solve_positive(matrix: Tensor, right: Tensor) -> Tensor:
     return out / size
 
 
-def _closed_scales(chart: Chart) -> Tensor | None:
+def _closed_scales(parameterization: Parameterization) -> Tensor | None:
     """Return the free columns of Gaussian scales when their M-step is closed-form, else None."""
-    mixture = chart.mixture
-    if not (mixture.family.closed_scale and mixture.expert.linear):
+    mixture = parameterization.mixture
+    if not (mixture.family.has_closed_form_scale and mixture.expert.linear):
         return None
     paths = mixture.paths("family", "scale")
-    mine = [i for i, name in enumerate(chart.names) if name.partition("[")[0] in paths]
+    mine = [i for i, name in enumerate(parameterization.names) if name.partition("[")[0] in paths]
     return torch.tensor(mine, dtype=torch.long)
 
 
 def _gaussian_step(
-    chart: Chart, scales: Tensor, gradient: Tensor, information: Tensor, slope: Tensor, bend: Tensor
+    parameterization: Parameterization,
+    scales: Tensor,
+    gradient: Tensor,
+    information: Tensor,
+    slope: Tensor,
+    curvature: Tensor,
 ) -> Tensor:
     """Newton step on everything but the scales, then the scales at the new residuals.
 
@@ -166,31 +175,34 @@ def _gaussian_step(
     s the residual sum of squares, which falls by ``scale^2 (2 g'delta - delta' G delta)`` for coefficients moved by
     delta, with g and G their gradient and information.
     """
-    rest = torch.ones(chart.size, dtype=torch.bool)
+    rest = torch.ones(parameterization.size, dtype=torch.bool)
     rest[scales] = False
     keep = rest.nonzero()[:, 0]
     step = torch.zeros_like(gradient)
     step[:, keep] = solve_positive(information[:, keep][:, :, keep], gradient[:, keep])
     squares = 0.5 * information[:, scales, scales]
     mass = squares - gradient[:, scales]
-    local = (step @ chart.matrix.mT)[:, chart.local]
-    moved = 2 * slope * local + local * (bend @ local.unsqueeze(-1))[..., 0]
-    fall = moved @ _scale_of_coefficient(chart, scales)
+    local = (step @ parameterization.matrix.mT)[:, parameterization.local]
+    moved = 2 * slope * local + local * (curvature @ local.unsqueeze(-1))[..., 0]
+    fall = moved @ _scale_of_coefficient(parameterization, scales)
     ratio = ((squares - fall) / mass.clamp_min(1e-300)).clamp_min(1e-300)
     step[:, scales] = 0.5 * torch.log(ratio)
     return step
 
 
-def _scale_of_coefficient(chart: Chart, scales: Tensor) -> Tensor:
+def _scale_of_coefficient(parameterization: Parameterization, scales: Tensor) -> Tensor:
     """Return the 0/1 matrix (M, number of scales) from expert coefficients to the scale of their output."""
-    entries = torch.zeros(len(chart.local), len(scales), dtype=torch.float64)
-    mixture = chart.mixture
-    q = chart.shapes[mixture.paths("family", "scale")[0]][-1]
-    total = sum(torch.Size(s).numel() for s in chart.shapes.values())
+    entries = torch.zeros(len(parameterization.local), len(scales), dtype=torch.float64)
+    mixture = parameterization.mixture
+    q = parameterization.shapes[mixture.paths("family", "scale")[0]][-1]
+    total = sum(torch.Size(s).numel() for s in parameterization.shapes.values())
     first = total - mixture.n_leaves * q
-    columns = chart.matrix[first:, scales].reshape(mixture.n_leaves, q, -1)
-    width = sum(torch.Size(s).numel() for p, s in chart.shapes.items() if p.startswith("experts.")) // mixture.n_leaves
-    start = len(chart.local) - mixture.n_leaves * (width + q)
+    columns = parameterization.matrix[first:, scales].reshape(mixture.n_leaves, q, -1)
+    width = (
+        sum(torch.Size(s).numel() for p, s in parameterization.shapes.items() if p.startswith("experts."))
+        // mixture.n_leaves
+    )
+    start = len(parameterization.local) - mixture.n_leaves * (width + q)
     for leaf in range(mixture.n_leaves):
         for output in range(q):
             at = start + leaf * (width + q) + output * (width // q)

@@ -14,11 +14,11 @@ from gatewise.fit.certify import certify, expert_directions, flags, outputs_of, 
 from gatewise.fit.digits import at_home
 from gatewise.fit.ends import Ends
 from gatewise.fit.floor import Floor
-from gatewise.fit.kinks import refine_at_kinks
-from gatewise.fit.model import Model, shortest
+from gatewise.fit.model import PreparedModel, shortest
 from gatewise.fit.problem import Problem, box_of, evaluate, in_units_of_variance, newton_polish
-from gatewise.fit.relu_kinks import refine_at_relu_kinks
 from gatewise.fit.result import Certificate, Fit, Starts, unseen_bound, width
+from gatewise.fit.search.kinks import refine_at_kinks
+from gatewise.fit.search.relu_kinks import refine_at_relu_kinks
 
 
 class Criteria(NamedTuple):
@@ -31,7 +31,7 @@ class Criteria(NamedTuple):
 
 
 def finalize(
-    model: Model, problem: Problem, point: Tensor, ends: Ends, n_iter: int, kinks: bool, deadline: float | None
+    model: PreparedModel, problem: Problem, point: Tensor, ends: Ends, n_iter: int, kinks: bool, deadline: float | None
 ) -> Fit:
     """Return the fit at the best point (P,), in the units of the data.
 
@@ -44,15 +44,19 @@ def finalize(
     names: tuple[str, ...] = ()
     hinged: tuple[str, ...] = ()
     pinned: Tensor | None = None
-    if kinks and model.chart.mixture.kinked:
+    if kinks and model.parameterization.mixture.kinked:
         point, names, pinned = refine_at_kinks(in_units_of_variance(problem, point), point, deadline)
         problem = in_units_of_variance(problem, point)
-        point = newton_polish(problem, point[None], 60, deadline, box_of(problem.chart, point, pinned)).x[0]
+        point = newton_polish(problem, point[None], 60, deadline, box_of(problem.parameterization, point, pinned)).x[0]
         problem, point, hinged, pinned = refine_at_relu_kinks(problem, point, pinned, deadline)
-    if not problem.chart.mixture.family.has_density:  # the residual variance, and with it every tolerance, has moved
+    if (
+        not problem.parameterization.mixture.family.has_density
+    ):  # the residual variance, and with it every tolerance, has moved
         problem = in_units_of_variance(problem, point)
-        if problem.chart.size:
-            point = newton_polish(problem, point[None], 60, deadline, box_of(problem.chart, point, pinned)).x[0]
+        if problem.parameterization.size:
+            point = newton_polish(
+                problem, point[None], 60, deadline, box_of(problem.parameterization, point, pinned)
+            ).x[0]
     certificate = certify(problem, point, (*names, *hinged), pinned)
     reached = criteria(model, problem, point[None])
     of_starts = criteria(model, ends.problem, ends.points)
@@ -62,10 +66,10 @@ def finalize(
     summary = summarise(values, ends.kinds, ends.sound, best)
     summary = summary._replace(floored=_floored(ends, values, summary))
     certificate = certificate._replace(rank=certificate.rank + len(hinged))  # held by the data, not by the model
-    reduced = model._replace(chart=problem.chart)
-    working = shortest(reduced, problem.chart.measure(point))
-    given, measure = at_home(model, problem.chart.mixture, working)
-    held = flags(certificate, problem.chart)
+    reduced = model._replace(parameterization=problem.parameterization)
+    working = shortest(reduced, problem.parameterization.measure(point))
+    given, measure = at_home(model, problem.parameterization.mixture, working)
+    held = flags(certificate, problem.parameterization)
     return Fit(
         mixture=given,
         spec=model.spec,
@@ -86,7 +90,7 @@ def finalize(
     )
 
 
-def evaluated(model: Model, problem: Problem) -> Fit:
+def evaluated(model: PreparedModel, problem: Problem) -> Fit:
     """Return the fit of a model of which every parameter is fixed."""
     nothing = torch.zeros(1, 0, dtype=torch.float64)
     value, sound = evaluate(problem, nothing, 0)[0], torch.ones(1, dtype=torch.bool)
@@ -94,19 +98,19 @@ def evaluated(model: Model, problem: Problem) -> Fit:
     return fit._replace(notes=(*fit.notes, "every parameter is fixed: the model is evaluated, nothing is estimated"))
 
 
-def _conventional(model: Model, given: Mixture, measure: Measure) -> Measure:
+def _conventional(model: PreparedModel, given: Mixture, measure: Measure) -> Measure:
     """Return a measure in the units of the data with experts of conventional size, where nothing given holds them."""
     bounded = any(path.startswith("experts.") for path in model.spec.determined)
-    if bounded or expert_directions(model.chart, measure).shape[1] < outputs_of(model.chart):
+    if bounded or expert_directions(model.parameterization, measure).shape[1] < outputs_of(model.parameterization):
         return measure
     return measure._replace(experts=given.expert.canonical(measure.experts))
 
 
-def criteria(model: Model, problem: Problem, free: Tensor) -> Criteria:
+def criteria(model: PreparedModel, problem: Problem, free: Tensor) -> Criteria:
     """Return the numbers of points (S, P) of a chart of the model, in the units of the data."""
     plain = replace(problem, unit=1.0)
     value, penalty = evaluate(plain, free, 0)[0], problem.penalty(free)[0]
-    if problem.chart.mixture.family.has_density:
+    if problem.parameterization.mixture.family.has_density:
         return Criteria(value - model.jacobian, (model.jacobian - value) * problem.total + penalty, penalty)
     square = float(model.framing.y.scale[0].square())
     count = problem.total * model.rows.y.shape[1]
@@ -163,10 +167,10 @@ def _origin_note(given: Mixture) -> tuple[str, ...]:
 
 
 def _notes(problem: Problem, point: Tensor, certificate: Certificate) -> tuple[str, ...]:
-    chart = problem.chart
-    held = [f"{path} is not identified with this score and is held at 1" for path in chart.held]
+    parameterization = problem.parameterization
+    held = [f"{path} is not identified with this score and is held at 1" for path in parameterization.held]
     flat = [f"{name} leaves the objective unchanged" for name in certificate.null]
-    ends = {name: chart.end(name, point) for name in (*certificate.limits, *certificate.active)}
+    ends = {name: parameterization.end(name, point) for name in (*certificate.limits, *certificate.active)}
     flat += [f"{name} is at the limit of its family ({ends[name][2]}) and not counted" for name in certificate.limits]
     flat += [f"{name} is at the end of its range, {end[0]:g}: {end[1]}" for name, end in ends.items() if end[1]]
     few = f"{responses(problem):.15g} responses for {certificate.rank} parameters: they are not determined"

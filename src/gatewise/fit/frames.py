@@ -13,19 +13,19 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from gatewise.core.chart import from_paths, specifications
 from gatewise.core.experts import Expert
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.core.predictors import Frame
-from gatewise.core.rows import Columns, Rows
+from gatewise.core.predictors import AffineTransform
+from gatewise.objective.parameterization import from_paths, specifications
+from gatewise.objective.rows import Columns, Rows
 
 
 class Framing(NamedTuple):
     """Frames of expert inputs, gate inputs and response."""
 
-    x: Frame
-    gate_x: Frame
-    y: Frame
+    x: AffineTransform
+    gate_x: AffineTransform
+    y: AffineTransform
 
     def inverse(self) -> Framing:
         """Return the framing back to the units of the data."""
@@ -43,14 +43,14 @@ def home(mixture: Mixture, framing: Framing) -> Framing:
     return Framing(x, _from(back.gate_x, framing.gate_x, of_gates), back.y)
 
 
-def _from(back: Frame, frame: Frame, origin: tuple[float, ...] | None) -> Frame:
+def _from(back: AffineTransform, frame: AffineTransform, origin: tuple[float, ...] | None) -> AffineTransform:
     """Return the frame back to inputs less an origin, given that back to the inputs."""
     if origin is None:
         return back
     return back._replace(shift=(back.shift.new_tensor(origin) - frame.shift) / frame.scale)
 
 
-def moments(columns: Columns, weight: Tensor | None, ends: Tensor | None, size: int = 65536) -> Frame:
+def moments(columns: Columns, weight: Tensor | None, ends: Tensor | None, size: int = 65536) -> AffineTransform:
     """Return weighted mean and standard deviation of each column; a constant column gets standard deviation one."""
     n, d = columns.shape
     rows = row_weights(weight, ends, n)
@@ -73,7 +73,7 @@ def moments(columns: Columns, weight: Tensor | None, ends: Tensor | None, size: 
     sd = torch.sqrt(second / max(total, 1e-300)) * unit
     level = first * unit + anchor
     flat = sd <= 1e-13 * (level.abs() + anchor.abs())
-    return Frame(level, torch.where(flat | (sd == 0), 1.0, sd))
+    return AffineTransform(level, torch.where(flat | (sd == 0), 1.0, sd))
 
 
 def row_weights(weight: Tensor | None, ends: Tensor | None, n: int) -> Tensor | None:
@@ -83,9 +83,9 @@ def row_weights(weight: Tensor | None, ends: Tensor | None, n: int) -> Tensor | 
     return torch.repeat_interleave(weight, ends.diff(prepend=ends.new_zeros(1)))
 
 
-def identity(size: int) -> Frame:
+def identity(size: int) -> AffineTransform:
     """Return the frame that changes nothing."""
-    return Frame(torch.zeros(size, dtype=torch.float64), torch.ones(size, dtype=torch.float64))
+    return AffineTransform(torch.zeros(size, dtype=torch.float64), torch.ones(size, dtype=torch.float64))
 
 
 def neutral(mixture: Mixture, d: int, gate_d: int, q: int) -> Measure:
@@ -95,7 +95,7 @@ def neutral(mixture: Mixture, d: int, gate_d: int, q: int) -> Measure:
     return from_paths(values, mixture.depth)
 
 
-def reframe(mixture: Mixture, measure: Measure, framing: Framing) -> tuple[Mixture, Measure]:
+def in_other_units(mixture: Mixture, measure: Measure, framing: Framing) -> tuple[Mixture, Measure]:
     """Return mixture and measure with the same density, up to the units of y, on framed data.
 
     Raises
@@ -124,7 +124,7 @@ def reframe(mixture: Mixture, measure: Measure, framing: Framing) -> tuple[Mixtu
     return moved_mixture, Measure(tuple(gate_params), params, own)
 
 
-def _trivial(frame: Frame) -> bool:
+def _trivial(frame: AffineTransform) -> bool:
     return bool((frame.shift == 0).all() and (frame.scale == 1).all())
 
 
@@ -138,12 +138,12 @@ def equal_at_the_origin(mixture: Mixture, d: int) -> bool:
         apart = torch.arange(2 * torch.Size(spec.shape).numel(), dtype=torch.float64).reshape(2, 1, *spec.shape)
         params[name] = apart[:1].expand_as(apart) if f"experts.{name}" in mixture.shared else apart + 1
     one = torch.ones(d, dtype=torch.float64)
-    moved = mixture.expert.rescale(params, Frame(one, one))
+    moved = mixture.expert.rescale(params, AffineTransform(one, one))
     tied = [] if moved is None else [moved[1][name] for name in params if f"experts.{name}" in mixture.shared]
     return any(not bool((value[0] == value[1]).all()) for value in tied)
 
 
-def response_frame(mixture: Mixture, rows: Rows) -> Frame:
+def response_frame(mixture: Mixture, rows: Rows) -> AffineTransform:
     """Return the units of the response: standardised where the family allows it.
 
     Squares of several outputs count alike, so these keep one common unit; weights that do not sum to one do not carry a
@@ -171,10 +171,10 @@ def choose(mixture: Mixture, rows: Rows, held: Collection[str]) -> Framing:
     gate_x = x if rows.gate_x is rows.x else moments(rows.gate_x, rows.weight, rows.ends)
     y = response_frame(mixture, rows)
     if any(path.startswith("gates.") for path in set(held).difference(mixture.paths("gates", "temperature"))):
-        gate_x = Frame(torch.zeros_like(gate_x.shift), gate_x.scale)
+        gate_x = AffineTransform(torch.zeros_like(gate_x.shift), gate_x.scale)
     if any(path.startswith("experts.") for path in held) or equal_at_the_origin(mixture, d):
-        x = Frame(torch.zeros_like(x.shift), x.scale)
-        y = Frame(torch.zeros_like(y.shift), y.scale)
+        x = AffineTransform(torch.zeros_like(x.shift), x.scale)
+        y = AffineTransform(torch.zeros_like(y.shift), y.scale)
     if any(g.rescale(p, gate_x) is None for g, p in zip(mixture.gates, at.gates, strict=True)):
         gate_x = identity(gate_d)
     if mixture.expert.rescale(at.experts, x) is None:

@@ -12,9 +12,9 @@ from torch import Tensor
 from gatewise.core.mixture import Measure
 from gatewise.fit import frames
 from gatewise.fit.arguments import MOST_STARTS, numbers, whole
-from gatewise.fit.model import Model
+from gatewise.fit.model import PreparedModel
 from gatewise.fit.result import Fit
-from gatewise.fit.starts import from_shares, given_starts
+from gatewise.fit.search.starts import from_shares, given_starts
 
 Start = Fit | Measure | Tensor | np.ndarray
 
@@ -37,7 +37,7 @@ def count_of(starts: Any, start: Start | None) -> int | Sequence[Measure]:
     return whole("starts", starts, 1, MOST_STARTS)
 
 
-def point_of(model: Model, start: Start, generator: np.random.Generator) -> Tensor:
+def point_of(model: PreparedModel, start: Start, generator: np.random.Generator) -> Tensor:
     """Return the free coordinates (P,) of a start.
 
     Raises
@@ -51,10 +51,10 @@ def point_of(model: Model, start: Start, generator: np.random.Generator) -> Tens
     if not isinstance(start, Measure):
         return _from_responsibilities(model, start, generator)
     _require_shapes(model, start)
-    return given_starts(model.chart, [frames.reframe(model.given, start, model.framing)[1]])[0]
+    return given_starts(model.parameterization, [frames.in_other_units(model.given, start, model.framing)[1]])[0]
 
 
-def _require_family(model: Model, start: Fit) -> None:
+def _require_family(model: PreparedModel, start: Fit) -> None:
     mine, other = model.given, start.mixture
     if mine.branching != other.branching:
         raise ValueError(
@@ -64,9 +64,9 @@ def _require_family(model: Model, start: Fit) -> None:
         raise ValueError(f"start has the family {other.family}, this model {mine.family}: give one of the same family")
 
 
-def _require_shapes(model: Model, start: Measure) -> None:
+def _require_shapes(model: PreparedModel, start: Measure) -> None:
     found = {path: tuple(value.shape) for path, value in start.paths().items()}
-    wanted = model.chart.shapes
+    wanted = model.parameterization.shapes
     if found.keys() != wanted.keys():
         raise ValueError(
             f"start has the parameters {', '.join(found)}; this model has {', '.join(wanted)}: give a start with the "
@@ -82,9 +82,9 @@ def _require_shapes(model: Model, start: Measure) -> None:
             raise ValueError(f"start has values of {path} that are not finite: give a start with finite parameters")
 
 
-def _from_responsibilities(model: Model, given: Any, generator: np.random.Generator) -> Tensor:
+def _from_responsibilities(model: PreparedModel, given: Any, generator: np.random.Generator) -> Tensor:
     """Return the point whose experts and gates are fitted to the rows that each leaf is responsible for."""
-    mixture, rows = model.chart.mixture, model.rows
+    mixture, rows = model.parameterization.mixture, model.rows
     share = torch.from_numpy(numbers("start", given))
     if share.shape != (rows.n, mixture.n_leaves):
         raise ValueError(
@@ -95,6 +95,6 @@ def _from_responsibilities(model: Model, given: Any, generator: np.random.Genera
         raise ValueError("start has rows that are not probabilities: responsibilities are from 0 and sum to 1 in a row")
     block = rows.read(0, rows.n_units)
     softened = SURE * share.T + (1 - SURE) / mixture.n_leaves
-    response = mixture.family.link_start(block.y)
+    response = mixture.family.working_response(block.y)
     measure = from_shares(mixture, block, response, softened, generator, False)
-    return given_starts(model.chart, [measure])[0]
+    return given_starts(model.parameterization, [measure])[0]

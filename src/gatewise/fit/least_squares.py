@@ -11,20 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatewise.core.chart import Chart, from_paths
 from gatewise.core.families import MeanOnly
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.core.rows import Rows
-from gatewise.fit import frames, projection
+from gatewise.fit import frames
 from gatewise.fit.arguments import seconds, seed_number
 from gatewise.fit.ends import Ends, ends_of
 from gatewise.fit.given import Start, count_of
 from gatewise.fit.pipeline import Clock, FitTask, Method, Points, Progress, estimate
 from gatewise.fit.problem import GAUSS_NEWTON, SQUARES, Problem, evaluate, newton_polish
 from gatewise.fit.result import Fit
+from gatewise.fit.search import variable_projection
+from gatewise.fit.search.starts import given_starts, subsample
 from gatewise.fit.spec import FitSpec
-from gatewise.fit.starts import given_starts, thin
 from gatewise.fit.torch_state import standard_torch_for_rows
+from gatewise.objective.parameterization import Parameterization, from_paths
+from gatewise.objective.rows import Rows
 
 NESTED = 10  # starts from which the mixture with one expert fewer is fitted too
 GROWN = 5  # starts of each kind grown from it
@@ -98,9 +99,9 @@ def improve(problem: Problem, free: Tensor, clock: Clock) -> Ends:
 
 def more_starts(task: FitTask) -> Points:
     """Return random points, and the mixture with one expert fewer with an expert split or a near-zero one added."""
-    chart, given = task.model.chart, task.model.given
+    parameterization, given = task.model.parameterization, task.model.given
     if task.clock.late():
-        return Points(torch.zeros(0, chart.size, dtype=torch.float64), ())
+        return Points(torch.zeros(0, parameterization.size, dtype=torch.float64), ())
     random = scattered(task.part, 2 * task.drawn, task.drawing, task.clock.deadline)
     points = Points(random, ("random",) * len(random))
     smaller = given.branching[-1] > 1 and given.exchangeable and not task.model.spec.determined
@@ -108,9 +109,9 @@ def more_starts(task: FitTask) -> Points:
         return points
     less = replace(given, branching=(*given.branching[:-1], given.branching[-1] - 1))
     fewer = task.nested(less, task.model.spec, NESTED - 1, 0)
-    inner = frames.reframe(less, fewer.measure, task.model.framing)[1]
+    inner = frames.in_other_units(less, fewer.measure, task.model.framing)[1]
     for kind, shrink in (("split", 1.0), ("near-zero", 0.02)):
-        more = given_starts(chart, [grown(less, inner, shrink, task.drawing) for _ in range(GROWN)])
+        more = given_starts(parameterization, [grown(less, inner, shrink, task.drawing) for _ in range(GROWN)])
         points = points.and_(Points(more, (kind,) * GROWN))
     return points
 
@@ -137,11 +138,11 @@ def scattered(problem: Problem, count: int, generator: np.random.Generator, dead
     Sums of weighted means need no regions of the data: gates are steps of any steepness through a row, or centers on
     one, and experts are scattered.
     """
-    chart = problem.chart
-    rows = thin(problem.rows, generator, SCREENED)
+    parameterization = problem.parameterization
+    rows = subsample(problem.rows, generator, SCREENED)
     inputs = rows.gate_x.read(0, rows.n)
-    points = [chart.free(_random(chart, inputs, generator)) for _ in range(CANDIDATES * count)]
-    free = torch.clamp(torch.stack(points), chart.lower, chart.upper)
+    points = [parameterization.free(_random(parameterization, inputs, generator)) for _ in range(CANDIDATES * count)]
+    free = torch.clamp(torch.stack(points), parameterization.lower, parameterization.upper)
     small = replace(problem, rows=rows)
     ended = search(small, free, deadline, SCREENING)
     value = torch.nan_to_num(evaluate(small, ended, 0)[0], nan=torch.inf)
@@ -152,23 +153,23 @@ def scattered(problem: Problem, count: int, generator: np.random.Generator, dead
     return ended[chosen[:count]]
 
 
-def _random(chart: Chart, inputs: Tensor, generator: np.random.Generator) -> Measure:
+def _random(parameterization: Parameterization, inputs: Tensor, generator: np.random.Generator) -> Measure:
     """Draw a measure: gates through rows of `inputs` (g, n), experts around zero."""
     values: dict[str, Tensor] = {}
-    specs = chart.mixture.parameters()
-    for path, shape in chart.shapes.items():
+    specs = parameterization.mixture.parameters()
+    for path, shape in parameterization.shapes.items():
         scatter = torch.from_numpy(generator.standard_normal(shape))
         values[path] = torch.exp(0.3 * scatter) if specs[path].transform == "log" else 1.5 * scatter
-    for level, gate in enumerate(chart.mixture.gates):
+    for level, gate in enumerate(parameterization.mixture.gates):
         room, bias, slopes = f"gates.{level}", gate.score.bias(), gate.score.names("slope")
-        owners = chart.mixture.branching[: level + 1]
+        owners = parameterization.mixture.branching[: level + 1]
         rows = inputs[:, torch.from_numpy(generator.integers(inputs.shape[-1], size=owners))].movedim(0, -1)
-        values |= dict.fromkeys(chart.mixture.paths(room, "location"), rows)
+        values |= dict.fromkeys(parameterization.mixture.paths(room, "location"), rows)
         for name in slopes[:1] if bias else ():
             steep = torch.from_numpy(np.exp(generator.uniform(*STEEPNESS, size=(*owners, 1))))
             values[f"{room}.{name}"] = values[f"{room}.{name}"] * steep
             values[f"{room}.{bias}"] = -(values[f"{room}.{name}"] * rows).sum(-1)
-    return from_paths(values, chart.mixture.depth)
+    return from_paths(values, parameterization.mixture.depth)
 
 
 def _replaced(problem: Problem, bases: Tensor, count: int, generator: np.random.Generator) -> Tensor:
@@ -177,31 +178,31 @@ def _replaced(problem: Problem, bases: Tensor, count: int, generator: np.random.
     An unnormalised sigmoid gate has two sides, ``sigmoid(-z) = 1 - sigmoid(z)``: every branch of every base is also
     turned to its other side.
     """
-    chart = problem.chart
-    depth, branching = chart.mixture.depth, chart.mixture.branching
-    rows = thin(problem.rows, generator, SCREENED)
+    parameterization = problem.parameterization
+    depth, branching = parameterization.mixture.depth, parameterization.mixture.branching
+    rows = subsample(problem.rows, generator, SCREENED)
     inputs = rows.gate_x.read(0, rows.n)
     points = []
     for i in range(count):
-        paths = chart.measure(bases[i % len(bases)]).paths()
-        fresh = _random(chart, inputs, generator).paths()
+        paths = parameterization.measure(bases[i % len(bases)]).paths()
+        fresh = _random(parameterization, inputs, generator).paths()
         leaf = tuple(int(generator.integers(k)) for k in branching)
         for path, value in paths.items():
             if value.shape[:depth] == branching and path.startswith((f"gates.{depth - 1}.", "experts.")):
                 value[leaf] = fresh[path][leaf]
-        points.append(chart.free(from_paths(paths, depth)))
-    if not chart.mixture.gates[-1].link.normalised:
-        points += [_turned(chart, base, leaf) for base in bases for leaf in product(*map(range, branching))]
-    return torch.clamp(torch.stack(points), chart.lower, chart.upper)
+        points.append(parameterization.free(from_paths(paths, depth)))
+    if not parameterization.mixture.gates[-1].link.normalised:
+        points += [_turned(parameterization, base, leaf) for base in bases for leaf in product(*map(range, branching))]
+    return torch.clamp(torch.stack(points), parameterization.lower, parameterization.upper)
 
 
-def _turned(chart: Chart, base: Tensor, leaf: tuple[int, ...]) -> Tensor:
+def _turned(parameterization: Parameterization, base: Tensor, leaf: tuple[int, ...]) -> Tensor:
     """Return a point with the last gate of one leaf on its other side."""
-    depth = chart.mixture.depth
-    paths = {path: value.clone() for path, value in chart.measure(base).paths().items()}
-    for path in chart.mixture.paths(f"gates.{depth - 1}", "slope", "quadratic", "direction", "intercept"):
+    depth = parameterization.mixture.depth
+    paths = {path: value.clone() for path, value in parameterization.measure(base).paths().items()}
+    for path in parameterization.mixture.paths(f"gates.{depth - 1}", "slope", "quadratic", "direction", "intercept"):
         paths[path][leaf] *= -1.0
-    return chart.free(from_paths(paths, depth))
+    return parameterization.free(from_paths(paths, depth))
 
 
 def grown(mixture: Mixture, measure: Measure, shrink: float, generator: np.random.Generator) -> Measure:
@@ -237,7 +238,7 @@ def grown(mixture: Mixture, measure: Measure, shrink: float, generator: np.rando
 def search(problem: Problem, free: Tensor, deadline: float | None, max_iter: int) -> Tensor:
     """Return where the starts (S, P) lead, with Gauss-Newton products for the Hessian."""
     rough = replace(problem, loss=GAUSS_NEWTON)
-    parts = None if problem.rows.batched else projection.split(problem)
+    parts = None if problem.rows.batched else variable_projection.split(problem)
     if parts is not None:
-        return projection.search(rough, parts, free, max_iter, deadline)
+        return variable_projection.search(rough, parts, free, max_iter, deadline)
     return newton_polish(rough, free, max_iter, deadline).x

@@ -17,22 +17,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatewise.core.chart import Chart
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.core.rows import Rows, stacked
 from gatewise.fit.ends import ends_of, polish_best, ranking_key
 from gatewise.fit.finalize import finalize
 from gatewise.fit.floor import Floor, least_floor
 from gatewise.fit.frames import Framing
 from gatewise.fit.least_squares import LEAST_SQUARES, mean_of, scattered
 from gatewise.fit.maximum_likelihood import em_alone, rough
-from gatewise.fit.model import Model, prepare
+from gatewise.fit.model import PreparedModel, prepare
 from gatewise.fit.pipeline import Clock, Points, Progress, first_points
-from gatewise.fit.problem import LIKELIHOOD, SQUARES, Loss, Problem, problem_of
+from gatewise.fit.problem import LIKELIHOOD, SQUARES, Criterion, Problem, problem_of
 from gatewise.fit.result import Fit
+from gatewise.fit.search.starts import subsample
 from gatewise.fit.spec import FitSpec
-from gatewise.fit.starts import thin
 from gatewise.fit.torch_state import standard_torch
+from gatewise.objective.parameterization import Parameterization
+from gatewise.objective.rows import Rows, stacked
 
 CELLS = 2**19  # rows of all members of a block together
 SUBSAMPLE = 2000  # rows that starts are searched on
@@ -130,7 +130,7 @@ def fit_block(plan: Plan, draw: Callable[[int], Rows], block: Sequence[int]) -> 
         jobs = [_job(plan, replicate, model, loss) for replicate, model in zip(block, _models(plan, sets), strict=True)]
         counts = [len(job.free) for job in jobs]
         owner = torch.repeat_interleave(torch.arange(len(jobs)), torch.tensor(counts, dtype=torch.long))
-        if all(_alike(job.model.chart, jobs[0].model.chart) for job in jobs):
+        if all(_alike(job.model.parameterization, jobs[0].model.parameterization) for job in jobs):
             batch = replace(jobs[0].part, rows=stacked([job.part.rows for job in jobs]).of(owner))
             found, value = _ends(plan, batch, torch.cat([job.free for job in jobs]))
         else:
@@ -143,19 +143,19 @@ def fit_block(plan: Plan, draw: Callable[[int], Rows], block: Sequence[int]) -> 
 class _Job(NamedTuple):
     """One replicate: its problem on all rows and on those that are searched, starts (S, P) and their kinds."""
 
-    model: Model
+    model: PreparedModel
     whole: Problem
     part: Problem
     free: Tensor
     kinds: tuple[str, ...]
 
 
-def _job(plan: Plan, replicate: int, model: Model, loss: Loss) -> _Job:
+def _job(plan: Plan, replicate: int, model: PreparedModel, loss: Criterion) -> _Job:
     generator = np.random.default_rng(np.random.SeedSequence(plan.seed, spawn_key=(replicate,)))
     whole = problem_of(model, model.rows, loss)
     part = whole
     if plan.method != "em" and plan.subsample is not None and model.rows.n > plan.subsample:
-        part = replace(whole, rows=thin(model.rows, generator, plan.subsample))
+        part = replace(whole, rows=subsample(model.rows, generator, plan.subsample))
     given = plan.starts if isinstance(plan.starts, int) else plan.starts(replicate)
     points = first_points(model, part.rows, given, generator)
     if loss is SQUARES and isinstance(given, int):
@@ -182,10 +182,14 @@ def _fit(plan: Plan, job: _Job, found: Tensor, value: Tensor) -> Fit:
     return finalize(job.model, job.whole, point, ends, spent, True, None)
 
 
-def _alike(chart: Chart, other: Chart) -> bool:
+def _alike(parameterization: Parameterization, other: Parameterization) -> bool:
     """Return whether two charts read free coordinates alike, so that their members fit into one batch."""
-    pairs = ((chart.lower, other.lower), (chart.upper, other.upper), (chart.offset, other.offset))
-    return chart.mixture == other.mixture and all(torch.equal(a, b) for a, b in pairs)
+    pairs = (
+        (parameterization.lower, other.lower),
+        (parameterization.upper, other.upper),
+        (parameterization.offset, other.offset),
+    )
+    return parameterization.mixture == other.mixture and all(torch.equal(a, b) for a, b in pairs)
 
 
 def _near(framing: Framing, other: Framing) -> bool:
@@ -193,12 +197,14 @@ def _near(framing: Framing, other: Framing) -> bool:
     return all(bool(((a.scale / b.scale).log().abs() < log(2.0)).all()) for a, b in zip(framing, other, strict=True))
 
 
-def _models(plan: Plan, sets: Sequence[Rows]) -> list[Model]:
+def _models(plan: Plan, sets: Sequence[Rows]) -> list[PreparedModel]:
     """Prepare all replicates, in working units of their own or, where these are about the same, of the first."""
     mixture = mean_of(plan.mixture) if plan.method == "ls" else plan.mixture
     models = [prepare(mixture, rows, plan.spec) for rows in sets]
-    first = models[0].chart
-    if all(_alike(m.chart, first) for m in models) or not all(_near(m.framing, models[0].framing) for m in models):
+    first = models[0].parameterization
+    if all(_alike(m.parameterization, first) for m in models) or not all(
+        _near(m.framing, models[0].framing) for m in models
+    ):
         return models
     floors = [model.spec.min_scale for model in models if isinstance(model.spec.min_scale, Floor)]
     spec = replace(plan.spec, min_scale=least_floor(floors)) if floors else plan.spec

@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.core.rows import Rows
 from gatewise.fit.arguments import seconds, seed_number, whole
 from gatewise.fit.em import expectation_maximisation
 from gatewise.fit.ends import Ends, ends_of
 from gatewise.fit.given import Start, count_of
-from gatewise.fit.insertion import add_empty_expert, applies, relocations
 from gatewise.fit.pipeline import SEARCHED, Clock, FitTask, Method, Points, Progress, estimate
 from gatewise.fit.problem import LIKELIHOOD, Problem, newton_polish, objective
 from gatewise.fit.result import SAME, Fit
+from gatewise.fit.search.insertion import add_empty_expert, applies, relocations
+from gatewise.fit.search.starts import given_starts
 from gatewise.fit.spec import FitSpec
-from gatewise.fit.starts import given_starts
 from gatewise.fit.torch_state import standard_torch_for_rows
+from gatewise.objective.rows import Rows
 from gatewise.optim import Reason, lbfgs
 
 THOROUGH = 10  # starts from which experts are moved too
@@ -100,7 +100,7 @@ def em_alone(max_iter: int) -> Method:
 
 def no_more_starts(task: FitTask) -> Points:
     """Return no further starts."""
-    return Points(torch.zeros(0, task.model.chart.size, dtype=torch.float64), ())
+    return Points(torch.zeros(0, task.model.parameterization.size, dtype=torch.float64), ())
 
 
 def rough(problem: Problem, free: Tensor, clock: Clock, iterations: int = ROUGH) -> tuple[Tensor, Tensor, int]:
@@ -110,7 +110,7 @@ def rough(problem: Problem, free: Tensor, clock: Clock, iterations: int = ROUGH)
     if len(free) == 1:  # nothing to choose from: Newton's method at once takes the fewest passes
         return path.free, path.value, path.n_iter
     clock.progress("L-BFGS", 0, len(free))
-    lower, upper = problem.chart.lower, problem.chart.upper
+    lower, upper = problem.parameterization.lower, problem.parameterization.upper
     on_iter = clock.counted("L-BFGS", len(free))
     options: dict[str, Any] = {"tol": 1e-4, "max_iter": iterations, "deadline": clock.deadline, "on_iter": on_iter}
     done = lbfgs(objective(problem), path.free, lower, upper, **options)
@@ -141,13 +141,17 @@ def _newton(problem: Problem, free: Tensor, clock: Clock, max_iter: int) -> tupl
 def more_starts(task: FitTask) -> Points:
     """Return the optimum of the mixture with temperatures of one, which is nested, where temperatures are estimated."""
     model = task.model
-    chart = model.chart
-    tempered = [p for p in chart.mixture.paths("gates", "temperature") if bool((chart.columns(p) >= 0).any())]
+    parameterization = model.parameterization
+    tempered = [
+        p
+        for p in parameterization.mixture.paths("gates", "temperature")
+        if bool((parameterization.columns(p) >= 0).any())
+    ]
     if not tempered or task.drawn < 2:
         return no_more_starts(task)
-    ones = {path: torch.ones(chart.shapes[path], dtype=torch.float64) for path in tempered}
+    ones = {path: torch.ones(parameterization.shapes[path], dtype=torch.float64) for path in tempered}
     plain = task.nested(model.given, replace(model.spec, fixed={**model.spec.fixed, **ones}), task.drawn, task.seed)
-    return Points(given_starts(chart, [task.working(plain.measure)]), ("untempered",))
+    return Points(given_starts(parameterization, [task.working(plain.measure)]), ("untempered",))
 
 
 def move_experts(task: FitTask, ends: Ends) -> tuple[Ends, Ends]:
@@ -156,13 +160,13 @@ def move_experts(task: FitTask, ends: Ends) -> tuple[Ends, Ends]:
     The spare expert belongs to the optimum with one expert fewer, which is found reliably and shows where one more
     helps most. What is found so is no start: it counts for the best, not for the evidence.
     """
-    problem, (first, *others) = task.whole, task.model.chart.mixture.branching
+    problem, (first, *others) = task.whole, task.model.parameterization.mixture.branching
     if task.drawn < THOROUGH or task.model.rows.n_units > SEARCHED or not applies(problem):
         return ends, ends
     spare = None
     if not others and first > 2 and not task.model.spec.determined and task.model.given.exchangeable:
         fewer = task.nested(replace(task.model.given, branching=(first - 1,)), task.model.spec, THOROUGH - 1, 0)
-        spare = problem.chart.free(task.working(add_empty_expert(task.model.given, fewer.measure)))
+        spare = problem.parameterization.free(task.working(add_empty_expert(task.model.given, fewer.measure)))
     best = ends.best(1)
     for _ in range(ROUNDS):
         if task.clock.late():
@@ -170,7 +174,7 @@ def move_experts(task: FitTask, ends: Ends) -> tuple[Ends, Ends]:
         task.clock.progress("moving experts", 0, 1)
         candidates = relocations(problem, best.points[0])
         if spare is not None:
-            placed = relocations(problem, spare, [problem.chart.mixture.n_leaves - 1])
+            placed = relocations(problem, spare, [problem.parameterization.mixture.n_leaves - 1])
             candidates, spare = torch.cat([candidates, placed]), None
         if not len(candidates):
             break

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core.chart import Chart, from_paths, make_chart, tied
 from gatewise.core.mixture import Measure, Mixture, require_continuity, require_density
-from gatewise.core.rows import Columns, Rows
 from gatewise.fit import frames
 from gatewise.fit.floor import scale_floor
 from gatewise.fit.spec import FitSpec
+from gatewise.objective.parameterization import Parameterization, from_paths, make_parameterization, tied
+from gatewise.objective.rows import Columns, Rows
 
 CHUNK = 65536  # rows read at once
 DEPENDENT = 1e-7  # share of a standardised column's length that others leave unexplained when it depends on them
@@ -41,7 +41,7 @@ class Slopes(NamedTuple):
     seen: Tensor
 
 
-class Model(NamedTuple):
+class PreparedModel(NamedTuple):
     """A mixture in working units with its chart, ready to be fitted.
 
     Attributes
@@ -71,7 +71,7 @@ class Model(NamedTuple):
     given: Mixture
     spec: FitSpec
     framing: frames.Framing
-    chart: Chart
+    parameterization: Parameterization
     rows: Rows
     jacobian: float
     floor: Tensor
@@ -80,7 +80,7 @@ class Model(NamedTuple):
     notes: tuple[str, ...]
 
 
-def prepare(mixture: Mixture, rows: Rows, spec: FitSpec, framing: frames.Framing | None = None) -> Model:
+def prepare(mixture: Mixture, rows: Rows, spec: FitSpec, framing: frames.Framing | None = None) -> PreparedModel:
     """Move a mixture and its data to working units and build the chart.
 
     Parameters
@@ -102,7 +102,7 @@ def prepare(mixture: Mixture, rows: Rows, spec: FitSpec, framing: frames.Framing
     if not rows.total > 0:
         raise ValueError("the weights sum to zero: nothing to fit")
     for block in rows.blocks(CHUNK):
-        fault = mixture.family.invalid(block.y)
+        fault = mixture.family.validate(block.y)
         if fault:
             raise ValueError(f"y has {fault}")
     framing = framing or frames.choose(mixture, rows, spec.determined)
@@ -111,7 +111,7 @@ def prepare(mixture: Mixture, rows: Rows, spec: FitSpec, framing: frames.Framing
             raise ValueError(f"{name} has values that are not finite or overflow when squared: clean or rescale it")
     d, gate_d, q = rows.x.shape[1], rows.gate_x.shape[1], mixture.family.outputs(rows.y.shape[1])
     neutral = frames.neutral(mixture, d, gate_d, q)
-    working = frames.reframe(mixture, neutral, framing)[0]
+    working = frames.in_other_units(mixture, neutral, framing)[0]
     columns = frames.identity(rows.y.shape[1])
     moved_rows = rows.framed(framing.x, framing.gate_x, framing.y if mixture.family.location_scale else columns)
     units = _units(mixture, neutral, framing, spec.determined)
@@ -126,9 +126,9 @@ def prepare(mixture: Mixture, rows: Rows, spec: FitSpec, framing: frames.Framing
         scales = scale_floor(rows, spec.min_scale, mixture.family)
         spec = replace(spec, min_scale=scales)
         floor, unit = scales.value / framing.y.scale, torch.ones_like(scales.value)
-        mixture = replace(mixture, family=mixture.family.floored(scales.value)[0])
-        tiny = _thresholds(working, working.family.floored(unit)[1], scales.tiny / framing.y.scale)
-        family, floors = working.family.floored(floor)
+        mixture = replace(mixture, family=mixture.family.with_scale_floor(scales.value)[0])
+        tiny = _thresholds(working, working.family.with_scale_floor(unit)[1], scales.tiny / framing.y.scale)
+        family, floors = working.family.with_scale_floor(floor)
         working = replace(working, family=family)
         for name, (low, high) in floors.items():
             below, above = limits.get(f"family.{name}", (low, high))
@@ -136,20 +136,20 @@ def prepare(mixture: Mixture, rows: Rows, spec: FitSpec, framing: frames.Framing
     shrunk = working.paths("gates", "slope") if spec.alpha else ()
     redundant = find_redundant(working, moved_rows, {*spec.determined, *shrunk})
     fixed_parts = _held_slopes(redundant, neutral, held)
-    chart = make_chart(working, d, gate_d, q, bounds=limits, fixed=fixed_parts, gauge=spec.gauge)
-    chart = tied(chart, spec.ties, units)
+    parameterization = make_parameterization(working, d, gate_d, q, bounds=limits, fixed=fixed_parts, gauge=spec.gauge)
+    parameterization = tied(parameterization, spec.ties, units)
     notes = tuple(
         f"column {', '.join(map(str, s.extra))} of {s.room} is constant or a combination of others: its slopes are not "
         "unique"
         for s in redundant
     )
-    mask = _on_floor(chart, floors)
-    return Model(mixture, spec, framing, chart, moved_rows, jacobian, mask, tiny, redundant, notes)
+    mask = _on_floor(parameterization, floors)
+    return PreparedModel(mixture, spec, framing, parameterization, moved_rows, jacobian, mask, tiny, redundant, notes)
 
 
 def _thresholds(working: Mixture, floors: Mapping[str, tuple[Tensor, float]], tiny: Tensor) -> dict[str, Tensor]:
     """Return the tiny scale of every entry that has a floor, given the family's floors for scales of one."""
-    of_entries = working.family.floored(tiny)[1]
+    of_entries = working.family.with_scale_floor(tiny)[1]
     free = {name: low for name, (low, _) in floors.items() if f"family.{name}" not in working.shared}
     return {
         f"family.{name}": torch.where(low.isfinite(), of_entries[name][0] / low, -torch.inf)
@@ -157,14 +157,14 @@ def _thresholds(working: Mixture, floors: Mapping[str, tuple[Tensor, float]], ti
     }
 
 
-def _on_floor(chart: Chart, floors: Mapping[str, tuple[Tensor, float]]) -> Tensor:
+def _on_floor(parameterization: Parameterization, floors: Mapping[str, tuple[Tensor, float]]) -> Tensor:
     """Return which free coordinates (P,) have the scale floor, and no higher bound that was given, below them."""
-    mask = torch.zeros(chart.size, dtype=torch.bool)
+    mask = torch.zeros(parameterization.size, dtype=torch.bool)
     for name, (low, _) in floors.items():
-        column = chart.columns(f"family.{name}")
+        column = parameterization.columns(f"family.{name}")
         value = torch.log(low.clamp_min(0.0)).expand(column.shape)
         used = (column >= 0) & low.isfinite().expand(column.shape)
-        mask[column[used]] = chart.lower[column[used]] <= value[used] + 1e-12
+        mask[column[used]] = parameterization.lower[column[used]] <= value[used] + 1e-12
     return mask
 
 
@@ -174,7 +174,7 @@ def _units(
     """Return what one unit of the data is in working units, of all entries of the paths that keep their origin."""
     if not determined:
         return {}
-    factors = frames.reframe(mixture, neutral.map(torch.ones_like), framing)[1].paths()
+    factors = frames.in_other_units(mixture, neutral.map(torch.ones_like), framing)[1].paths()
     unknown = [path for path in sorted(determined) if path not in factors]
     if unknown:
         raise ValueError(f"{unknown[0]!r} is not a parameter of this mixture: the paths are {', '.join(factors)}")
@@ -252,10 +252,10 @@ def dependent(factor: Tensor) -> list[int]:
     return out
 
 
-def shortest(model: Model, measure: Measure) -> Measure:
+def shortest(model: PreparedModel, measure: Measure) -> Measure:
     """Return the measure whose slopes have the least norm among those with the same values on the data."""
     changed = measure.paths()
     for _, paths, _, seen in model.redundant:
         for path in paths:
             changed[path] = changed[path] @ seen @ seen.T
-    return from_paths(changed, model.chart.mixture.depth)
+    return from_paths(changed, model.parameterization.mixture.depth)

@@ -15,16 +15,16 @@ import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.core.rows import Rows
 from gatewise.fit import frames
 from gatewise.fit.ends import Ends, distinct_optima, polish_best, ranking_key
 from gatewise.fit.finalize import evaluated, finalize
 from gatewise.fit.given import Start, point_of
-from gatewise.fit.model import Model, prepare
-from gatewise.fit.problem import SQUARES, Loss, Problem, problem_of
+from gatewise.fit.model import PreparedModel, prepare
+from gatewise.fit.problem import SQUARES, Criterion, Problem, problem_of
 from gatewise.fit.result import SAME, Fit
+from gatewise.fit.search.starts import draw_starts, given_starts, seeds, subsample
 from gatewise.fit.spec import FitSpec
-from gatewise.fit.starts import draw_starts, given_starts, seeds, thin
+from gatewise.objective.rows import Rows
 from gatewise.optim import OnIter
 
 Progress = Callable[[str, int, int], None]
@@ -96,7 +96,7 @@ class FitTask(NamedTuple):
         Fits another model to the same rows by the same method, in half of the time left.
     """
 
-    model: Model
+    model: PreparedModel
     whole: Problem
     part: Problem
     sketch: Rows
@@ -108,7 +108,7 @@ class FitTask(NamedTuple):
 
     def working(self, measure: Measure) -> Measure:
         """Return a measure in working units."""
-        return frames.reframe(self.model.given, measure, self.model.framing)[1]
+        return frames.in_other_units(self.model.given, measure, self.model.framing)[1]
 
     @property
     def large(self) -> bool:
@@ -132,7 +132,7 @@ class Method(NamedTuple):
         The ends with further ones that count as starts, and those among which the best is chosen.
     """
 
-    loss: Loss
+    loss: Criterion
     improve: Callable[[Problem, Tensor, Clock], Ends]
     polished: int
     more: Callable[[FitTask], Points]
@@ -151,7 +151,7 @@ def estimate(
 ) -> Fit:
     """Fit a mixture to rows; see `maximum_likelihood` and `least_squares`."""
     task = begin(mixture, rows, spec, method, starts, seed, clock)
-    if not task.model.chart.size:
+    if not task.model.parameterization.size:
         return evaluated(task.model, task.whole)
     points = first_points(task.model, task.sketch, starts, task.drawing, start)
     points = points.and_(method.more(task)) if task.drawn else points
@@ -174,7 +174,7 @@ def begin(
     model = prepare(mixture, rows, spec)
     thinning, drawing = seeds(seed, 2)
     drawn = starts if isinstance(starts, int) else 0
-    sketch = thin(model.rows, thinning) if drawn else model.rows
+    sketch = subsample(model.rows, thinning) if drawn else model.rows
     whole = problem_of(model, model.rows, method.loss)
     part = replace(whole, rows=sketch) if model.rows.n_units > SEARCHED and drawn else whole
 
@@ -185,7 +185,7 @@ def begin(
 
 
 def first_points(
-    model: Model,
+    model: PreparedModel,
     sketch: Rows,
     starts: int | Sequence[Measure],
     generator: np.random.Generator,
@@ -196,11 +196,15 @@ def first_points(
         if starts < 1:
             raise ValueError(f"starts={starts}: give at least one start")
         if start is None:
-            return Points(*draw_starts(model.chart, sketch, starts, generator))
+            return Points(*draw_starts(model.parameterization, sketch, starts, generator))
         given = Points(point_of(model, start, generator)[None], ("given",))
-        return given if starts == 1 else given.and_(Points(*draw_starts(model.chart, sketch, starts - 1, generator)))
-    moved = [frames.reframe(model.given, measure, model.framing)[1] for measure in starts]
-    return Points(given_starts(model.chart, moved), ("given",) * len(moved))
+        return (
+            given
+            if starts == 1
+            else given.and_(Points(*draw_starts(model.parameterization, sketch, starts - 1, generator)))
+        )
+    moved = [frames.in_other_units(model.given, measure, model.framing)[1] for measure in starts]
+    return Points(given_starts(model.parameterization, moved), ("given",) * len(moved))
 
 
 def _best(task: FitTask, method: Method, ends: Ends) -> tuple[Tensor, int]:

@@ -11,12 +11,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise import fused
-from gatewise.core import derivatives, squares
-from gatewise.core.chart import Chart
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.core.rows import CELLS, Block, Rows, block_size
-from gatewise.fit.model import Model
+from gatewise.fit.model import PreparedModel
+from gatewise.objective import compiled, likelihood, squares
+from gatewise.objective.parameterization import Parameterization
+from gatewise.objective.rows import CELLS, Block, Rows, block_size
 from gatewise.optim import OnIter, Reason, Result, newton
 
 Stat = Callable[[Mixture, Measure, Block], tuple[Tensor, ...]]
@@ -26,12 +25,12 @@ NOISE = 1e-9  # relative rounding of an objective with large terms that cancel
 
 
 def _mass(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
-    leaf = derivatives.unit_responsibilities(mixture, measure, block)
+    leaf = likelihood.unit_responsibilities(mixture, measure, block)
     told = mixture.family.responses(block.y).unsqueeze(-2)
-    return ((derivatives.by_row(derivatives.weigh(leaf, block.weight), block) * told).sum(-1),)
+    return ((likelihood.rows_from_units(likelihood.apply_weights(leaf, block.weight), block) * told).sum(-1),)
 
 
-class Loss(NamedTuple):
+class Criterion(NamedTuple):
     """What is summed over the rows and maximised.
 
     Attributes
@@ -48,8 +47,8 @@ class Loss(NamedTuple):
     mass: Stat
 
 
-LIKELIHOOD = Loss(derivatives.value, derivatives.gradient, derivatives.hessian, _mass)
-SQUARES = Loss(squares.value, squares.gradient, squares.hessian, squares.mass)
+LIKELIHOOD = Criterion(likelihood.value, likelihood.gradient, likelihood.hessian, _mass)
+SQUARES = Criterion(squares.value, squares.gradient, squares.hessian, squares.mass)
 GAUSS_NEWTON = SQUARES._replace(hessian=squares.gauss_newton)
 
 
@@ -77,14 +76,14 @@ class Problem:
         times the number of rows are those of a log-likelihood.
     """
 
-    chart: Chart
+    parameterization: Parameterization
     rows: Rows
     ridge: Tensor | None = None
-    pull: Tensor | None = None
+    linear: Tensor | None = None
     floor: Tensor | None = None
     tiny: Mapping[str, Tensor] = field(default_factory=dict)
     bounded: frozenset[str] = frozenset()
-    loss: Loss = LIKELIHOOD
+    loss: Criterion = LIKELIHOOD
     unit: float = 1.0
 
     @property
@@ -98,16 +97,16 @@ class Problem:
 
     def penalty(self, free: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return value (S,), gradient (S, P) and Hessian (P, P) of the penalty on the log-likelihood scale."""
-        if self.ridge is None or self.pull is None:
+        if self.ridge is None or self.linear is None:
             zero = torch.zeros_like(free)
             return zero.sum(-1), zero, free.new_zeros(free.shape[-1], free.shape[-1])
         slope = free @ self.ridge
-        return 0.5 * (slope * free).sum(-1) + free @ self.pull, slope + self.pull, self.ridge
+        return 0.5 * (slope * free).sum(-1) + free @ self.linear, slope + self.linear, self.ridge
 
 
 def engine() -> str:
     """Return what sums over the rows: the compiler of the compiled sums and its version, or the reference."""
-    return f"numba {version('numba')}" if fused.available() else "reference"
+    return f"numba {version('numba')}" if compiled.available() else "reference"
 
 
 def accumulate(stat: Stat, mixture: Mixture, measure: Measure, rows: Rows, width: int) -> tuple[Tensor, ...]:
@@ -120,7 +119,7 @@ def accumulate(stat: Stat, mixture: Mixture, measure: Measure, rows: Rows, width
         Numbers per row in the largest temporary of `stat`, batch included; it sets the block size only. Members that
         do not fit into one block together are taken in groups.
     """
-    quick = fused.accumulate(stat, mixture, measure, rows)
+    quick = compiled.accumulate(stat, mixture, measure, rows)
     if quick is not None:
         return quick
     count = len(next(iter(measure.experts.values())))
@@ -146,18 +145,18 @@ def _of_members(block: Block, some: slice) -> Block:
 
 def evaluate(problem: Problem, free: Tensor, order: int) -> tuple[Tensor, ...]:
     """Return the objective (S,) and, by `order`, its gradient (S, P) and Hessian (S, P, P) at free (S, P)."""
-    chart, total = problem.chart, problem.total * problem.unit
-    natural = chart.natural(free)
-    measure = chart.unflatten(natural)
+    parameterization, total = problem.parameterization, problem.total * problem.unit
+    natural = parameterization.constrained(free)
+    measure = parameterization.unflatten(natural)
     stat = problem.loss[order]
-    width = len(free) * (len(chart.local) if order else 2 * chart.mixture.n_leaves)
-    sums = accumulate(stat, chart.mixture, measure, problem.rows, width)
-    value, slope, bend = problem.penalty(free)
+    width = len(free) * (len(parameterization.local) if order else 2 * parameterization.mixture.n_leaves)
+    sums = accumulate(stat, parameterization.mixture, measure, problem.rows, width)
+    value, slope, curvature = problem.penalty(free)
     out = [(value - sums[0]) / total]
     if order > 0:
-        out.append((slope - chart.pull_gradient(natural, sums[1])) / total)
+        out.append((slope - parameterization.pull_gradient(natural, sums[1])) / total)
     if order > 1:
-        out.append((bend - chart.pull_hessian(natural, sums[1], sums[2])) / total)
+        out.append((curvature - parameterization.pull_hessian(natural, sums[1], sums[2])) / total)
     return tuple(out)
 
 
@@ -170,11 +169,13 @@ def objective(problem: Problem) -> Callable[[Tensor, Tensor, int], tuple[Tensor,
     return fun
 
 
-def box_of(chart: Chart, point: Tensor, pinned: Tensor | None) -> tuple[Tensor, Tensor] | None:
+def box_of(parameterization: Parameterization, point: Tensor, pinned: Tensor | None) -> tuple[Tensor, Tensor] | None:
     """Return the box (1, P) of a chart with pinned coordinates held at a point (P,); None when none is."""
     if pinned is None:
         return None
-    return torch.where(pinned, point, chart.lower)[None], torch.where(pinned, point, chart.upper)[None]
+    return torch.where(pinned, point, parameterization.lower)[None], torch.where(pinned, point, parameterization.upper)[
+        None
+    ]
 
 
 def newton_polish(
@@ -192,11 +193,11 @@ def newton_polish(
     box : (lower, upper), optional
         Bounds of each member (S, P) instead of the chart's.
     """
-    lower, upper = box or (problem.chart.lower, problem.chart.upper)
+    lower, upper = box or (problem.parameterization.lower, problem.parameterization.upper)
     free = torch.maximum(torch.minimum(free, upper), lower)
     first = evaluate(problem, free, 2)
-    bend = first[2].diagonal(dim1=-2, dim2=-1).abs()
-    unit = 1.0 / torch.nan_to_num(bend, 1.0, 1.0, 1.0).clamp(1e-4, 1e12).sqrt()
+    curvature = first[2].diagonal(dim1=-2, dim2=-1).abs()
+    unit = 1.0 / torch.nan_to_num(curvature, 1.0, 1.0, 1.0).clamp(1e-4, 1e12).sqrt()
 
     origin = free / unit
 
@@ -235,11 +236,11 @@ def _sharpened(problem: Problem, free: Tensor, lower: Tensor, upper: Tensor) -> 
     Large counts leave the value with fewer digits than the gradient. A step that would raise the value by more than
     that noise, or leave the box, is not taken.
     """
-    value, slope, bend = (part[0] for part in evaluate(problem, free[None], 2))
+    value, slope, curvature = (part[0] for part in evaluate(problem, free[None], 2))
     for _ in range(5):
         inside = (free > lower) & (free < upper)
         index = inside.nonzero()[:, 0]
-        factor, info = torch.linalg.cholesky_ex(bend[index][:, index])
+        factor, info = torch.linalg.cholesky_ex(curvature[index][:, index])
         if int(info) or not len(index):
             return free
         trial = free.clone()
@@ -247,33 +248,33 @@ def _sharpened(problem: Problem, free: Tensor, lower: Tensor, upper: Tensor) -> 
         if bool(((trial < lower) | (trial > upper)).any()):
             return free
         new_value, new_slope, new_bend = (part[0] for part in evaluate(problem, trial[None], 2))
-        unit = bend.diagonal()[index].clamp_min(1.0).sqrt()  # narrow experts have large slopes, and more rounding
+        unit = curvature.diagonal()[index].clamp_min(1.0).sqrt()  # narrow experts have large slopes, and more rounding
         calmer = (new_slope[index] / unit).abs().amax() < 0.5 * (slope[index] / unit).abs().amax()
         if not (bool(calmer) and float(new_value - value) <= NOISE * max(1.0, abs(float(value)))):
             return free
-        free, value, slope, bend = trial, new_value, new_slope, new_bend
+        free, value, slope, curvature = trial, new_value, new_slope, new_bend
     return free
 
 
 def in_units_of_variance(problem: Problem, point: Tensor) -> Problem:
     """Divide a sum of squares by the residual variance at a point (P,), so that differences are log-likelihoods."""
-    if problem.chart.mixture.family.has_density:
+    if problem.parameterization.mixture.family.has_density:
         return problem
     variance = 2.0 * float(evaluate(replace(problem, unit=1.0), point[None], 0)[0][0])
     return replace(problem, unit=max(variance, SMALLEST))
 
 
-def ridge_of(chart: Chart, alpha: float) -> tuple[Tensor, Tensor] | tuple[None, None]:
+def ridge_of(parameterization: Parameterization, alpha: float) -> tuple[Tensor, Tensor] | tuple[None, None]:
     """Return the quadratic form and linear part of ``alpha / 2 sum ||w_k - mean w||^2`` over the gate slopes."""
-    slopes = chart.mixture.paths("gates", "slope")
+    slopes = parameterization.mixture.paths("gates", "slope")
     if alpha == 0 or not slopes:
         return None, None
     matrices, held, at = [], [], 0
-    for path, shape in chart.shapes.items():
+    for path, shape in parameterization.shapes.items():
         size = torch.Size(shape).numel()
         if path in slopes:
             index = torch.arange(at, at + size).reshape(shape)
-            block, offset = chart.matrix[index], chart.offset[index]
+            block, offset = parameterization.matrix[index], parameterization.offset[index]
             axis = index.ndim - 2  # branches
             matrices.append((block - block.mean(axis, keepdim=True)).reshape(size, -1))
             held.append((offset - offset.mean(axis, keepdim=True)).reshape(size))
@@ -282,7 +283,9 @@ def ridge_of(chart: Chart, alpha: float) -> tuple[Tensor, Tensor] | tuple[None, 
     return alpha * matrix.mT @ matrix, alpha * torch.cat(held) @ matrix
 
 
-def problem_of(model: Model, rows: Rows, loss: Loss = LIKELIHOOD) -> Problem:
+def problem_of(model: PreparedModel, rows: Rows, loss: Criterion = LIKELIHOOD) -> Problem:
     """Return the problem of fitting a model to rows."""
-    ridge, pull = ridge_of(model.chart, model.spec.alpha)
-    return Problem(model.chart, rows, ridge, pull, model.floor, model.tiny, frozenset(model.spec.bounds), loss)
+    ridge, linear = ridge_of(model.parameterization, model.spec.alpha)
+    return Problem(
+        model.parameterization, rows, ridge, linear, model.floor, model.tiny, frozenset(model.spec.bounds), loss
+    )

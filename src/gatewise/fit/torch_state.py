@@ -10,8 +10,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
 
-from gatewise.core.rows import Rows
-from gatewise.fit.threads import one_thread
+from gatewise.objective.rows import Rows
+from gatewise.runs.threads import one_thread
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core.chart import IDENTITY, LOG
 from gatewise.core.mixture import Measure, leaf_log_weights, regression
-from gatewise.core.rows import Columns
 from gatewise.fit.torch_state import standard_torch
-from gatewise.infer.information_text import number, percent
-from gatewise.infer.information_value import Information
+from gatewise.infer.covariance.text import number, percent
+from gatewise.infer.covariance.value import Information
 from gatewise.infer.intervals import critical, ends, moved_by_loose, require
 from gatewise.infer.predict import in_blocks
+from gatewise.objective.parameterization import IDENTITY, LOG
+from gatewise.objective.rows import Columns
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core.chart import IDENTITY, LOG, RECIPROCAL
 from gatewise.core.mixture import Measure
 from gatewise.fit.arguments import probability
 from gatewise.fit.torch_state import standard_torch
-from gatewise.infer.information_text import frame, html_listing, listing, number, percent
-from gatewise.infer.information_value import Information, flat_errors
+from gatewise.infer.covariance.text import frame, html_listing, listing, number, percent
+from gatewise.infer.covariance.value import Information, flat_errors
 from gatewise.markup import page
+from gatewise.objective.parameterization import IDENTITY, LOG, RECIPROCAL
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -214,9 +214,9 @@ def delta(found: Information, function: str | Callable[[Measure], Tensor], level
     --------
     >>> from gatewise.core.gates import GATES
     >>> from gatewise.core.mixture import Mixture
-    >>> from gatewise.core.rows import make_rows
+    >>> from gatewise.objective.rows import make_rows
     >>> from gatewise.fit import maximum_likelihood
-    >>> from gatewise.infer.information import information
+    >>> from gatewise.infer.covariance.information import information
     >>> x = torch.linspace(-1.0, 1.0, 50, dtype=torch.float64)[:, None]
     >>> rows = make_rows(x, 2 * x + torch.cos(40 * x))
     >>> fit = maximum_likelihood(Mixture((GATES["constant"],), (1,)), rows, starts=1)
@@ -247,7 +247,7 @@ def delta(found: Information, function: str | Callable[[Measure], Tensor], level
     gradient = torch.autograd.functional.jacobian(flattened, found.estimate)
     estimate = flattened(found.estimate).detach()
     if bool(moved_by_loose(found, gradient).any()):
-        names = [name for name, row in zip(found.names, found.loose, strict=True) if bool((row != 0).any())]
+        names = [name for name, row in zip(found.names, found.per_branch_slopes, strict=True) if bool((row != 0).any())]
         raise ValueError(
             "the function depends on parameters that the data leave open, so it has no unique estimate: "
             f"{', '.join(names)}"
@@ -281,5 +281,5 @@ def named_value(found: Information, name: str) -> Callable[[Measure], Tensor]:
 
 def moved_by_loose(found: Information, gradient: Tensor) -> Tensor:
     """Return which functions with gradients ``(m, F)`` change along an open direction, ``(m,)``."""
-    change = (gradient @ found.loose).abs()
-    return (change > MOVES * (gradient.abs() @ found.loose.abs())).any(-1)
+    change = (gradient @ found.per_branch_slopes).abs()
+    return (change > MOVES * (gradient.abs() @ found.per_branch_slopes.abs())).any(-1)

@@ -12,18 +12,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core import derivatives, squares
 from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weights, leaf_predictors, require_density
-from gatewise.core.rows import Block, Columns, Rows, block_size
 from gatewise.fit.arguments import probability
 from gatewise.fit.problem import accumulate
 from gatewise.fit.torch_state import standard_torch
+from gatewise.objective import likelihood, squares
+from gatewise.objective.rows import Block, Columns, Rows, block_size
 
 DOUBLINGS = 1100  # widenings of a bracket: more than the range of floats
 HALVINGS = 2200  # bisections: more than there are between any two floats
 
 
-class Leaves(NamedTuple):
+class LeafPredictions(NamedTuple):
     """The leaves of a mixture at a block of rows: weights (L, n), predictors (L, q, n), parameters of the family."""
 
     weights: Tensor
@@ -31,7 +31,7 @@ class Leaves(NamedTuple):
     own: dict[str, Tensor]
 
 
-def leaves_at(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor) -> Leaves:
+def leaves_at(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor) -> LeafPredictions:
     """Return weights and predictors of every leaf at x ``(d, n)``.
 
     Raises
@@ -43,7 +43,7 @@ def leaves_at(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor) -> 
         raise TypeError("a least-squares fit has no law, so no quantiles or intervals: fit with maximum likelihood")
     require_density(mixture)
     weights = leaf_log_weights(mixture, measure, gate_x).exp()
-    return Leaves(weights, leaf_predictors(mixture, measure, x), leaf_family(mixture, measure))
+    return LeafPredictions(weights, leaf_predictors(mixture, measure, x), leaf_family(mixture, measure))
 
 
 @standard_torch()
@@ -60,7 +60,7 @@ def in_blocks(function: Callable[..., Tensor], width: int, *parts: Columns) -> T
 
     Examples
     --------
-    >>> from gatewise.core.rows import columns
+    >>> from gatewise.objective.rows import columns
     >>> in_blocks(lambda x: x.sum(0), 1, columns([[1.0, 2.0], [3.0, 4.0]]))
     tensor([3., 7.], dtype=torch.float64)
     """
@@ -88,7 +88,7 @@ def cdf(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, y: Tensor
     return _mixed(mixture, leaves_at(mixture, measure, x, gate_x), y)
 
 
-def _mixed(mixture: Mixture, at: Leaves, y: Tensor) -> Tensor:
+def _mixed(mixture: Mixture, at: LeafPredictions, y: Tensor) -> Tensor:
     """Return the distribution function at y ``(*m, q, n)``."""
     below = mixture.family.cdf(at.own, y.unsqueeze(-3), at.eta)
     return (at.weights.unsqueeze(-2) * below).sum(-3)
@@ -124,7 +124,7 @@ def quantiles(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, lev
     return high.clone()
 
 
-def _bracket(mixture: Mixture, at: Leaves, levels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _bracket(mixture: Mixture, at: LeafPredictions, levels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return low and high ``(q, n)``, ``F(low) < min level`` and ``F(high) >= max level``, and a small width."""
     center = mixture.family.mean(at.own, at.eta)
     center = torch.where(center.isfinite(), center, at.eta)
@@ -144,7 +144,7 @@ def _bracket(mixture: Mixture, at: Leaves, levels: Tensor) -> tuple[Tensor, Tens
     return low, high, torch.zeros_like(step) if mixture.family.discrete else 1e-14 * spread.amin(-3)
 
 
-def _spread(mixture: Mixture, at: Leaves, center: Tensor) -> Tensor:
+def _spread(mixture: Mixture, at: LeafPredictions, center: Tensor) -> Tensor:
     """Return a positive size ``(L, q, n)`` of every leaf's law: standard deviation, else scale, else its mean."""
     scale = [at.own[name][..., None].expand_as(center) for name in mixture.family.names("scale")]
     spread = torch.zeros_like(center)
@@ -194,8 +194,8 @@ def shares(mixture: Mixture, measure: Measure, rows: Rows) -> Shares:
 
 
 def _shares(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
-    leaf = derivatives.unit_responsibilities(mixture, measure, block)
+    leaf = likelihood.unit_responsibilities(mixture, measure, block)
     entropy = torch.special.entr(leaf).sum(-2)
     if block.weight is not None:
         entropy, leaf = entropy * block.weight, leaf * block.weight
-    return entropy.sum(-1), derivatives.by_row(leaf, block).sum(-1)
+    return entropy.sum(-1), likelihood.rows_from_units(leaf, block).sum(-1)

@@ -1,9 +1,10 @@
 """Neural layers: mixtures of experts with any gate of core at any level."""
 
-from gatewise.nn.balance import Balancer, Tally
+from gatewise.nn.balance import Balancer, RoutingStatistics
 from gatewise.nn.convert import replace_ffn, upcycle
 from gatewise.nn.diagnostics import History, collapse, diagnostics, observe, summarise
 from gatewise.nn.experts import FFN, CoreExpert
+from gatewise.nn.from_fit import from_measure
 from gatewise.nn.fusion import FusionMoE, TimeAttention
 from gatewise.nn.hub import (
     from_block,
@@ -17,8 +18,7 @@ from gatewise.nn.hub import (
     to_state_dict,
 )
 from gatewise.nn.layer import HMoE, MoE, set_loss_scale
-from gatewise.nn.measure import from_measure
-from gatewise.nn.measures import (
+from gatewise.nn.metrics import (
     Similarity,
     change_rate,
     domain_table,
@@ -56,8 +56,8 @@ __all__ = [
     "MoE",
     "Router",
     "Routing",
+    "RoutingStatistics",
     "Similarity",
-    "Tally",
     "TimeAttention",
     "average_gradients",
     "change_rate",

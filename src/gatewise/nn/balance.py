@@ -23,7 +23,7 @@ WIDTH = 0.3  # noise of `kept_probability` where none is drawn, in log weight: t
 LOWEST = -1e30  # in place of the rank -inf of a branch that its link drops
 
 
-class Tally(NamedTuple):
+class RoutingStatistics(NamedTuple):
     """Sums over the tokens that are not masked: what balancing and diagnostics need to know of a step.
 
     Attributes
@@ -53,10 +53,10 @@ class Tally(NamedTuple):
         return torch.cat([part.float().reshape(-1) for part in self])
 
 
-def unpacked(vector: Tensor) -> Tally:
+def unpacked(vector: Tensor) -> RoutingStatistics:
     """Return the tally that a vector ``(3 L + 4,)`` holds."""
     leaves = (len(vector) - 4) // 3
-    return Tally(*vector[: 3 * leaves].split(leaves), *vector[3 * leaves :].unbind())
+    return RoutingStatistics(*vector[: 3 * leaves].split(leaves), *vector[3 * leaves :].unbind())
 
 
 @torch.no_grad()
@@ -66,7 +66,7 @@ def count(
     real: Tensor | None = None,
     served: Tensor | None = None,
     smooth: Tensor | None = None,
-) -> Tally:
+) -> RoutingStatistics:
     """Return the tally of a routing.
 
     Parameters
@@ -87,7 +87,7 @@ def count(
     kept = load if smooth is None else weight @ smooth
     entropy = -(torch.xlogy(share, share).sum(-1) @ weight)
     found = taken.sum() if served is None else (taken * served).sum()
-    return Tally(load, weight @ share, kept, entropy, weight.sum(), taken.sum(), found)
+    return RoutingStatistics(load, weight @ share, kept, entropy, weight.sum(), taken.sum(), found)
 
 
 def kept_probability(router: Router, routing: Routing) -> Tensor:
@@ -223,12 +223,12 @@ class Balancer(nn.Module):
         self.now.zero_()
         if self.method == "bias":
             loads = shares_by_level(unpacked(self.last).load, self.branching)
-            for offset, load in zip(router.offsets, loads, strict=True):
+            for offset, load in zip(router.selection_bias, loads, strict=True):
                 used = fresh.to(load.device) & (load.sum(-1, keepdim=True) > 0)
                 offset += self.rate * router.unit * torch.sign(1 / load.shape[-1] - load).to(offset.dtype) * used
         for gate in router.gates:
             if gate.schedule is not None:
-                gate.cool(int(self.steps))
+                gate.anneal(int(self.steps))
 
     def values(self) -> dict[str, float]:
         """Return the balance of the last finished step: what each loss would be, whichever acts; {} before one."""
@@ -265,7 +265,7 @@ class _Attach(torch.autograd.Function):
         return gradient, ctx.scale.to(gradient.device, ctx.dtype, non_blocking=True, copy=True), None, None, None
 
 
-def attach(out: Tensor, loss: Tensor, balancer: Balancer, found: Tally) -> Tensor:
+def attach(out: Tensor, loss: Tensor, balancer: Balancer, found: RoutingStatistics) -> Tensor:
     """Return `out`; its backward pass adds the gradient of `loss` and books `found`, once even when recomputed."""
     if balancer.now.device != out.device:
         balancer.now = balancer.now.to(out.device)

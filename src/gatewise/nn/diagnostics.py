@@ -9,7 +9,7 @@ from math import log
 import torch
 from torch import Tensor, nn
 
-from gatewise.nn.balance import Tally, count, unpacked
+from gatewise.nn.balance import RoutingStatistics, count, unpacked
 from gatewise.nn.layer import MoE
 from gatewise.nn.router import Routing
 
@@ -23,7 +23,7 @@ def layers(model: nn.Module) -> dict[str, MoE]:
     return {name: module for name, module in model.named_modules() if isinstance(module, MoE)}
 
 
-def summarise(tally: Tally) -> dict[str, float]:
+def summarise(tally: RoutingStatistics) -> dict[str, float]:
     """Return the five figures of a tally; empty if it saw no token.
 
     With load shares s over L experts and the gate's weights p(x):
@@ -76,7 +76,7 @@ class Observation:
 
     def __init__(self, keep: bool) -> None:
         self.keep = keep
-        self.tallies: dict[str, Tally] = {}
+        self.tallies: dict[str, RoutingStatistics] = {}
         self.index: dict[str, list[Tensor]] = {}
 
     def add(self, name: str, layer: MoE, routing: Routing, real: Tensor | None, served: Tensor | None) -> None:

@@ -23,7 +23,7 @@ BACKENDS = ("auto", "loop", "grouped")
 Expert = Callable[[Tensor], Tensor]
 
 
-class Plan(NamedTuple):
+class DispatchPlan(NamedTuple):
     """The assignments sorted by expert, stable in the tokens.
 
     Attributes
@@ -41,11 +41,11 @@ class Plan(NamedTuple):
     ends: Tensor
 
 
-def plan(index: Tensor, n_experts: int) -> Plan:
+def plan(index: Tensor, n_experts: int) -> DispatchPlan:
     """Sort the assignments of ``index (T, S)`` by expert."""
     sorted_experts, slot = torch.sort(index.flatten(), stable=True)
     ends = torch.searchsorted(sorted_experts, torch.arange(n_experts, device=index.device), right=True)
-    return Plan(slot // index.shape[1], slot, ends)
+    return DispatchPlan(slot // index.shape[1], slot, ends)
 
 
 def served(index: Tensor, n_experts: int, capacity: int, real: Tensor | None = None) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gatewise.core.gates import Gate
-from gatewise.nn.balance import Balancer, Tally, unpacked
+from gatewise.nn.balance import Balancer, RoutingStatistics, unpacked
 from gatewise.nn.layer import MoE
 from gatewise.nn.router import Router, Routing, leaf_probabilities
 
@@ -195,7 +195,7 @@ class EntropyBalancer(Balancer):
         return super().loss(router, routing, real, smooth) + self.factor * total * (own.tokens > 0)
 
 
-def _mean_gate(tally: Tally) -> Tensor:
+def _mean_gate(tally: RoutingStatistics) -> Tensor:
     """Return the mean weights of all leaves, zero without tokens."""
     return tally.importance / tally.tokens.clamp_min(1)
 

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from gatewise.core.gates import Gate
-from gatewise.nn.balance import Balancer, Tally, attach, count, unpacked
+from gatewise.nn.balance import Balancer, RoutingStatistics, attach, count, unpacked
 from gatewise.nn.dispatch import BACKENDS, grouped, grouped_reason, loop, served
 from gatewise.nn.experts import FFN
 from gatewise.nn.params import Schedule
 from gatewise.nn.router import Router, Routing, without_autocast
-from gatewise.nn.steps import enlist, layers_of
+from gatewise.nn.steps import layers_of, register
 
 if TYPE_CHECKING:
     from gatewise.nn.parallel import Ranks
@@ -120,12 +120,12 @@ class MoE(nn.Module):
         self.observer: Observer | None = None  # told of every call; see diagnostics.observe
         self.ranks: Ranks | None = None  # where the experts are, if on several processes; see expert_parallel
         self.synchronise = True  # average the tallies over all processes at the end of a step
-        enlist(self)
+        register(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a copied or unpickled layer, and list it."""
         super().__setstate__(state)
-        enlist(self)
+        register(self)
 
     def first_parameter(self) -> nn.Parameter | None:
         """Return the parameter whose optimiser ends this layer's steps: the first that trains, if there is one."""
@@ -156,7 +156,7 @@ class MoE(nn.Module):
         tokens = x.reshape(-1, self.dim)
         real = None if mask is None else mask.reshape(-1).bool()
         routing = self.router(tokens)
-        room = self._room(routing, real)
+        room = self._within_capacity(routing, real)
         if self.observer is not None:
             self.observer(routing, real, room)
         out = self._dispatch(tokens, routing if room is None else routing._replace(weight=routing.weight * room))
@@ -168,7 +168,7 @@ class MoE(nn.Module):
             out = attach(out, loss, self.balancer, count(self.router, routing, real, room, smooth))
         return torch.ops.aten._unsafe_view(out, [*x.shape[:-1], out.shape[-1]])  # not a view: FSDP2 asks for that
 
-    def _room(self, routing: Routing, real: Tensor | None) -> Tensor | None:
+    def _within_capacity(self, routing: Routing, real: Tensor | None) -> Tensor | None:
         """Return which assignments find room, ``(T, S)``; None when all do."""
         if self.capacity is None or not routing.index.shape[0]:
             return None
@@ -195,7 +195,7 @@ class MoE(nn.Module):
             return grouped(tokens, index, weight, self.experts)
         return loop(tokens, index, weight, self.experts.singles())
 
-    def tally(self) -> Tally:
+    def tally(self) -> RoutingStatistics:
         """Return the tally of the last finished optimiser step; `summarise` makes figures of it."""
         return unpacked(self.balancer.last)
 

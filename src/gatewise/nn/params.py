@@ -117,7 +117,7 @@ class GateParameters(nn.Module):
             target.copy_(_placed(_free(name, spec, given), target))
 
     @torch.no_grad()
-    def cool(self, step: int) -> None:
+    def anneal(self, step: int) -> None:
         """Set the temperature that the schedule has after `step` optimiser steps."""
         if self.schedule is None:
             return

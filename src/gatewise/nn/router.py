@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gatewise.core.gates import Gate, describe
 from gatewise.core.gates import gate as gate_of
-from gatewise.core.tree import at_level
+from gatewise.core.tree import expand_nodes
 from gatewise.nn.params import GateParameters, Schedule
 
 NORMALISE = ("before", "after")
@@ -135,7 +135,7 @@ class Router(nn.Module):
         return len(self.branching) == 1 and not self.kinds[0].link.normalised
 
     @property
-    def offsets(self) -> list[Tensor]:
+    def selection_bias(self) -> list[Tensor]:
         """What is added to the log weights when leaves are chosen, never to the weights: one per level, (nodes, K)."""
         return [getattr(self, f"offset_{level}") for level in range(len(self.branching))]
 
@@ -148,7 +148,7 @@ class Router(nn.Module):
             rows = x.to(dtype).mT
             scores, logs = [], []
             for level, (kind, gate) in enumerate(zip(self.kinds, self.gates, strict=True)):
-                score = kind.score(gate.values(dtype), at_level(rows, level))
+                score = kind.score(gate.values(dtype), expand_nodes(rows, level))
                 scores.append(_rows_first(score, level))
                 logs.append(_rows_first(kind.link.log_weights(score), level))
             ranks = [rank.detach() for rank in self.ranks(logs)]
@@ -185,18 +185,18 @@ class Router(nn.Module):
         """
         if self._by_weight:
             return [logs[0].exp() + self.offset_0.to(logs[0].dtype)]
-        moved = [log + offset.to(log.dtype) for log, offset in zip(logs, self.offsets, strict=True)]
+        moved = [log + offset.to(log.dtype) for log, offset in zip(logs, self.selection_bias, strict=True)]
         return [_leaves(moved)] if len(self.top_k) < len(moved) else moved
 
     def reset_parameters(self) -> None:
         """Set the offsets to zero, as after ``to_empty``; the gates reset their own parameters."""
-        for offset in self.offsets:
+        for offset in self.selection_bias:
             offset.zero_()
 
     def _apply(self, fn: Any, recurse: bool = True) -> Router:
         """Move, but keep the offsets in float32: their small steps do not fit half precision."""
         super()._apply(fn, recurse)
-        for level, offset in enumerate(self.offsets):
+        for level, offset in enumerate(self.selection_bias):
             setattr(self, f"offset_{level}", offset.float())
         return self
 

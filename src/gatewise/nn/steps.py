@@ -23,7 +23,7 @@ _order = itertools.count()
 _live: weakref.WeakValueDictionary[int, MoE] = weakref.WeakValueDictionary()
 
 
-def enlist(layer: MoE) -> None:
+def register(layer: MoE) -> None:
     """List a layer, so that the end of a step reaches it."""
     _live[next(_order)] = layer
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .box import Box, make_box, project
 from .result import Objective, OnIter, Reason, Result
-from .trial import Point, evaluate
+from .trial import TrialPoint, evaluate
 
 __all__ = ["RUNNING", "Walk", "descend", "pick", "take"]
 
@@ -25,7 +25,7 @@ class Walk(NamedTuple, Generic[M]):
 
     members: Tensor
     box: Box
-    point: Point
+    point: TrialPoint
     n_iter: Tensor
     n_pass: Tensor
     memory: M
@@ -55,7 +55,7 @@ def descend(
     lower: Tensor | float | None,
     upper: Tensor | float | None,
     order: int,
-    begin: Callable[[Point, Box], M],
+    begin: Callable[[TrialPoint, Box], M],
     judge: Callable[[Walk[M]], Tensor],
     advance: Callable[[Walk[M], Objective], Walk[M]],
     max_iter: int,

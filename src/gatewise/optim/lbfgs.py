@@ -11,7 +11,7 @@ from torch import Tensor
 from .batch import RUNNING, Walk, descend, pick
 from .box import Box, free_set, project, projected_gradient
 from .result import Objective, OnIter, Reason, Result
-from .trial import Point, decrease, dot, evaluate, largest, shrinkage
+from .trial import TrialPoint, decrease, dot, evaluate, largest, shrinkage
 
 __all__ = ["lbfgs"]
 
@@ -19,7 +19,7 @@ BACKTRACKS = 10
 ARMIJO = 1e-4
 
 
-class Memory(NamedTuple):
+class LbfgsMemory(NamedTuple):
     """What a member remembers.
 
     steps, changes : (s, history, P), of position and of gradient, oldest first, zero where there is none;
@@ -78,17 +78,17 @@ def lbfgs(
     return descend(fun, x0, lower, upper, 1, begin, judge, _advance, max_iter, deadline, on_iter)
 
 
-def _begin(point: Point, box: Box, history: int) -> Memory:
+def _begin(point: TrialPoint, box: Box, history: int) -> LbfgsMemory:
     pairs = point.x.new_zeros(len(point.x), history, point.x.shape[1])
     tries = torch.zeros_like(point.value)
-    return Memory(pairs, pairs, -point.gradient, _first_share(point), tries)
+    return LbfgsMemory(pairs, pairs, -point.gradient, _first_share(point), tries)
 
 
-def _first_share(point: Point) -> Tensor:
+def _first_share(point: TrialPoint) -> Tensor:
     return torch.clamp(1.0 / torch.linalg.vector_norm(point.gradient, dim=-1), max=1.0)
 
 
-def _judge(walk: Walk[Memory], tol: float) -> Tensor:
+def _judge(walk: Walk[LbfgsMemory], tol: float) -> Tensor:
     point = walk.point
     flat = largest(projected_gradient(point.x, point.gradient, *walk.box)) <= tol
     reason = torch.full_like(walk.members, RUNNING)
@@ -96,7 +96,7 @@ def _judge(walk: Walk[Memory], tol: float) -> Tensor:
     return reason.masked_fill(flat, Reason.converged)
 
 
-def _advance(walk: Walk[Memory], fun: Objective) -> Walk[Memory]:
+def _advance(walk: Walk[LbfgsMemory], fun: Objective) -> Walk[LbfgsMemory]:
     point, memory, box = walk.point, walk.memory, walk.box
     aim = project(point.x + memory.share[:, None] * memory.direction, box)
     trial = evaluate(fun, aim, walk.members, 1)
@@ -109,7 +109,7 @@ def _advance(walk: Walk[Memory], fun: Objective) -> Walk[Memory]:
     return Walk(walk.members, box, moved, walk.n_iter + accepted, walk.n_pass + 1, memory)
 
 
-def _learn(old: Point, new: Point, memory: Memory) -> Memory:
+def _learn(old: TrialPoint, new: TrialPoint, memory: LbfgsMemory) -> LbfgsMemory:
     """After an accepted trial: its curvature pair kept if positive, and the share to set out with."""
     step, change = new.x - old.x, new.gradient - old.gradient
     keep = _positive(dot(step, change), step, change)
@@ -118,7 +118,7 @@ def _learn(old: Point, new: Point, memory: Memory) -> Memory:
     changes = torch.where(push, torch.cat([memory.changes[:, 1:], change[:, None]], 1), memory.changes)
     # Without positive curvature the step was short: set out four times as far.
     share = torch.where(keep, 1.0, (4.0 * memory.share).clamp(min=1.0))
-    return Memory(steps, changes, memory.direction, share, torch.zeros_like(memory.tries))
+    return LbfgsMemory(steps, changes, memory.direction, share, torch.zeros_like(memory.tries))
 
 
 def _positive(inner: Tensor, step: Tensor, change: Tensor) -> Tensor:
@@ -127,15 +127,15 @@ def _positive(inner: Tensor, step: Tensor, change: Tensor) -> Tensor:
     return torch.gt(inner, torch.finfo(inner.dtype).eps * norms)
 
 
-def _back(point: Point, memory: Memory, factor: Tensor) -> Memory:
+def _back(point: TrialPoint, memory: LbfgsMemory, factor: Tensor) -> LbfgsMemory:
     """After a refused trial: a shorter one, or, when enough were refused, steepest descent without pairs."""
     tries = memory.tries + 1
     blank = torch.zeros_like(memory.steps)
-    fresh = Memory(blank, blank, -point.gradient, _first_share(point), tries)
+    fresh = LbfgsMemory(blank, blank, -point.gradient, _first_share(point), tries)
     return pick(tries == BACKTRACKS, fresh, memory._replace(share=memory.share * factor, tries=tries))
 
 
-def _aim(point: Point, box: Box, memory: Memory) -> Memory:
+def _aim(point: TrialPoint, box: Box, memory: LbfgsMemory) -> LbfgsMemory:
     """A new direction at `point`: quasi-Newton on the free coordinates, steepest descent on the others."""
     gradient = point.gradient
     slope = largest(projected_gradient(point.x, gradient, *box))[:, None]

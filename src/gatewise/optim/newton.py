@@ -13,7 +13,7 @@ from .box import Box, free_set, projected_gradient
 from .result import Objective, OnIter, Reason, Result
 from .spectrum import Spectrum, curved, decrement_of, spectrum
 from .step import fall_of_model, trust_region_step
-from .trial import Point, decrease, dot, evaluate, largest, shrinkage
+from .trial import TrialPoint, decrease, dot, evaluate, largest, shrinkage
 
 __all__ = ["newton"]
 
@@ -23,7 +23,7 @@ NOISE = 1e-5
 PATIENCE = 5
 
 
-class Memory(NamedTuple):
+class NewtonMemory(NamedTuple):
     """What a member remembers; `vain` counts its trials in a row that rounding made worthless."""
 
     radius: Tensor
@@ -86,13 +86,13 @@ def newton(
     return descend(fun, x0, lower, upper, 2, _begin, judge, advance, max_iter, deadline, on_iter)
 
 
-def _begin(point: Point, box: Box) -> Memory:
+def _begin(point: TrialPoint, box: Box) -> NewtonMemory:
     free = free_set(point.x, point.gradient, *box)
     radius = torch.linalg.vector_norm(point.x, dim=-1).clamp(min=1.0)
-    return Memory(radius, torch.zeros_like(radius), free, spectrum(point.hessian, free))
+    return NewtonMemory(radius, torch.zeros_like(radius), free, spectrum(point.hessian, free))
 
 
-def _judge(walk: Walk[Memory], tol_gradient: float, tol_decrement: float, scale: Tensor) -> Tensor:
+def _judge(walk: Walk[NewtonMemory], tol_gradient: float, tol_decrement: float, scale: Tensor) -> Tensor:
     point, memory = walk.point, walk.memory
     spec = memory.spectrum
     flat = largest(projected_gradient(point.x, point.gradient, *walk.box)) <= tol_gradient
@@ -102,7 +102,7 @@ def _judge(walk: Walk[Memory], tol_gradient: float, tol_decrement: float, scale:
     return reason.masked_fill(flat & spent & ~curved(spec), Reason.converged)
 
 
-def _advance(walk: Walk[Memory], fun: Objective, noise: float) -> Walk[Memory]:
+def _advance(walk: Walk[NewtonMemory], fun: Objective, noise: float) -> Walk[NewtonMemory]:
     point, memory, box = walk.point, walk.memory, walk.box
     wanted = trust_region_step(point, box, memory.free, memory.spectrum, memory.radius, noise)
     trial = evaluate(fun, wanted, walk.members, 2)
@@ -122,7 +122,7 @@ def _advance(walk: Walk[Memory], fun: Objective, noise: float) -> Walk[Memory]:
     return Walk(walk.members, box, moved, walk.n_iter + 1, walk.n_pass + 1, memory)
 
 
-def _radius(point: Point, step: Tensor, radius: Tensor, fall: Tensor, promised: Tensor, keep: Tensor) -> Tensor:
+def _radius(point: TrialPoint, step: Tensor, radius: Tensor, fall: Tensor, promised: Tensor, keep: Tensor) -> Tensor:
     """Shorter where the model promised too much, longer where it held to the edge of the region."""
     length = torch.linalg.vector_norm(step, dim=-1)
     shorter = length * shrinkage(dot(point.gradient, step), fall)
@@ -130,14 +130,16 @@ def _radius(point: Point, step: Tensor, radius: Tensor, fall: Tensor, promised: 
     return torch.where((fall < 0.25 * promised) & ~keep, shorter, torch.maximum(longer, radius))
 
 
-def _look(point: Point, box: Box, memory: Memory, accepted: Tensor, radius: Tensor, vain: Tensor) -> Memory:
+def _look(
+    point: TrialPoint, box: Box, memory: NewtonMemory, accepted: Tensor, radius: Tensor, vain: Tensor
+) -> NewtonMemory:
     """Free set and spectrum anew for the members that moved."""
     if not accepted.any():
         return memory._replace(radius=radius, vain=vain)
     free = free_set(point.x, point.gradient, *box)
     if accepted.all():
-        return Memory(radius, vain, free, spectrum(point.hessian, free))
+        return NewtonMemory(radius, vain, free, spectrum(point.hessian, free))
     rows = accepted.nonzero()[:, 0]
     new = spectrum(point.hessian[rows], free[rows])
     parts = (old.index_copy(0, rows, part) for old, part in zip(memory.spectrum, new, strict=True))
-    return Memory(radius, vain, free, Spectrum(*parts))
+    return NewtonMemory(radius, vain, free, Spectrum(*parts))

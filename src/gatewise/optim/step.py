@@ -7,14 +7,14 @@ from torch import Tensor
 
 from .box import Box, project
 from .spectrum import EPS, Spectrum, curved, solvable, spectrum
-from .trial import Point, dot
+from .trial import TrialPoint, dot
 
 __all__ = ["fall_of_model", "regularised_step", "trust_region_step"]
 
 ROUNDS = 10
 
 
-def fall_of_model(point: Point, step: Tensor) -> Tensor:
+def fall_of_model(point: TrialPoint, step: Tensor) -> Tensor:
     """-(g's + s'Hs / 2), the fall the quadratic model promises: (..., s) for steps (..., s, P)."""
     bent = (point.hessian @ step[..., None])[..., 0]
     return torch.neg(dot(point.gradient + 0.5 * bent, step))
@@ -44,7 +44,9 @@ def _shift(component: Tensor, modulus: Tensor, radius: Tensor) -> Tensor:
     return shift
 
 
-def trust_region_step(point: Point, box: Box, free: Tensor, spec: Spectrum, radius: Tensor, noise: float) -> Tensor:
+def trust_region_step(
+    point: TrialPoint, box: Box, free: Tensor, spec: Spectrum, radius: Tensor, noise: float
+) -> Tensor:
     """The next trial position, (s, P), inside the box.
 
     Where no bound is hit and no curvature is negative the regularised step minimises the model. Elsewhere
@@ -71,7 +73,7 @@ def trust_region_step(point: Point, box: Box, free: Tensor, spec: Spectrum, radi
     return project(point.x + step, box)
 
 
-def _bend(point: Point, room: Box, free: Tensor, step: Tensor, radius: Tensor, noise: float) -> Tensor:
+def _bend(point: TrialPoint, room: Box, free: Tensor, step: Tensor, radius: Tensor, noise: float) -> Tensor:
     """Hold the coordinates that cross a bound there and solve for the others again, until none crosses."""
     held = torch.zeros_like(step)
     for _ in range(ROUNDS):
@@ -92,7 +94,7 @@ def _truncate(step: Tensor, room: Box) -> Tensor:
     return step * share.clamp(max=1.0)
 
 
-def _steepest(point: Point, free: Tensor, radius: Tensor) -> list[Tensor]:
+def _steepest(point: TrialPoint, free: Tensor, radius: Tensor) -> list[Tensor]:
     """The Cauchy step of the free coordinates and a tenth of it."""
     slope = point.gradient * free
     bent = (point.hessian @ slope[..., None])[..., 0]

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from .result import Objective
 
-__all__ = ["Point", "decrease", "dot", "evaluate", "largest", "shrinkage"]
+__all__ = ["TrialPoint", "decrease", "dot", "evaluate", "largest", "shrinkage"]
 
 
-class Point(NamedTuple):
+class TrialPoint(NamedTuple):
     """Positions (s, P), values (s,), gradients (s, P) and Hessians (s, P, P), or (s, 0, 0) below order 2."""
 
     x: Tensor
@@ -31,15 +31,15 @@ def largest(a: Tensor) -> Tensor:
     return torch.linalg.vector_norm(a, torch.inf, -1) if a.shape[-1] else a.sum(-1)
 
 
-def evaluate(fun: Objective, x: Tensor, members: Tensor, order: int) -> Point:
+def evaluate(fun: Objective, x: Tensor, members: Tensor, order: int) -> TrialPoint:
     """Value and derivatives at `x`; members with anything not finite get value +inf and zero derivatives."""
     parts = [part.detach() for part in fun(x, members, order)]
     hessian = parts[2] if order == 2 else x.new_empty(len(x), 0, 0)
     # A sum is finite only if all its terms are, and infinite times zero is not zero.
     finite = ((parts[0] + parts[1].sum(-1) + hessian.sum((-1, -2))) * 0).eq(0)
     if finite.all():
-        return Point(x, parts[0], parts[1], hessian)
-    return Point(
+        return TrialPoint(x, parts[0], parts[1], hessian)
+    return TrialPoint(
         x,
         parts[0].masked_fill(~finite, torch.inf),
         parts[1].masked_fill(~finite[:, None], 0.0),
@@ -47,7 +47,7 @@ def evaluate(fun: Objective, x: Tensor, members: Tensor, order: int) -> Point:
     )
 
 
-def decrease(old: Point, new: Point) -> tuple[Tensor, Tensor]:
+def decrease(old: TrialPoint, new: TrialPoint) -> tuple[Tensor, Tensor]:
     """How far the value fell from `old` to `new`, (s,), and the rounding error of that difference, (s,).
 
     A difference of values within rounding says nothing; there the trapezoid rule -(g_old + g_new)'s / 2,

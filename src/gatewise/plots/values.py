@@ -13,7 +13,7 @@ from gatewise.core import mixture as engine
 from gatewise.fit import Fit
 
 
-class Leaves(NamedTuple):
+class LeafCurves(NamedTuple):
     """What the leaves say at n rows.
 
     Attributes
@@ -47,7 +47,7 @@ def columns(values: Any) -> Tensor:
     return torch.tensor(table(values).T, dtype=torch.float64).contiguous()
 
 
-def leaves(fit: Fit, X: Any, gate_X: Any = None, output: int = 0) -> Leaves:
+def leaves(fit: Fit, X: Any, gate_X: Any = None, output: int = 0) -> LeafCurves:
     """Return means and weights of the leaves at the rows of X (n, d) and gate_X (n, g)."""
     mixture, measure, x = fit.mixture, fit.measure, columns(X)
     gate_x = x if gate_X is None else columns(gate_X)
@@ -55,7 +55,7 @@ def leaves(fit: Fit, X: Any, gate_X: Any = None, output: int = 0) -> Leaves:
     mean = mixture.family.mean(engine.leaf_family(mixture, measure), predictors)[:, output]
     weight = engine.leaf_log_weights(mixture, measure, gate_x).exp()
     total = engine.regression(mixture, measure, x, gate_x)[output]
-    return Leaves(mean.numpy(), weight.numpy(), total.numpy())
+    return LeafCurves(mean.numpy(), weight.numpy(), total.numpy())
 
 
 def leaf_weights(fit: Fit, gate_X: Any) -> np.ndarray:

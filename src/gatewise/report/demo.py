@@ -8,14 +8,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from gatewise.estimators import MixtureOfExpertsRegressor
-from gatewise.estimators.alerts import FitWarning
+from gatewise.estimators.warnings import FitWarning
 from gatewise.report.facts import Fitted, gate_phrase
 from gatewise.report.page import Page, Section
 
 Choice = tuple[Any, Any]  # n_experts, gate
 
 
-class Case(NamedTuple):
+class DemoCase(NamedTuple):
     """One data set of the demonstration.
 
     Attributes
@@ -42,7 +42,7 @@ class Case(NamedTuple):
 
 
 CASES = (
-    Case(
+    DemoCase(
         "tone",
         "Tone perception: two ways of hearing",
         "A musician tuned a tone to the octave above one whose overtones were stretched. Some answers follow the "
@@ -56,7 +56,7 @@ CASES = (
         ((2, "softmax"), (2, "laplace"), (2, "dense-to-sparse"), (2, "activation-dense-to-sparse")),
         "tuned",
     ),
-    Case(
+    DemoCase(
         "mcycle",
         "Motorcycle impact: a hierarchy of gates",
         "Head acceleration after a simulated impact: calm, a plunge, a rebound, and rest. Four experts, once side by "
@@ -76,7 +76,7 @@ CASES = (
         "accel",
         {"standardize": False},
     ),
-    Case(
+    DemoCase(
         "co2",
         "Carbon dioxide and national product: few observations",
         "Emission against product per head, 28 countries in 1996: some countries emit in proportion to their product, "
@@ -87,7 +87,7 @@ CASES = (
         ((2, "softmax"), (2, "laplace"), (2, "dense-to-sparse")),
         "CO2",
     ),
-    Case(
+    DemoCase(
         "npreg",
         "Counts: a mixture of Poisson regressions",
         "Simulated counts from two Poisson regressions, one rising and one falling with x. The experts give the mean "
@@ -107,7 +107,7 @@ QUICK = ("tone", "npreg")  # what `gatewise demo --quick` shows
 
 
 def run_case(
-    case: Case,
+    case: DemoCase,
     data: Any,
     starts: int,
     tick: Callable[[str], None],
@@ -134,7 +134,7 @@ def run_case(
     return Section(case.title, case.about, fits, code(case, starts), data.source, case.reading)
 
 
-def _fit(case: Case, data: Any, n_experts: Any, gate: Any, starts: int, label: str, progress: Any) -> Fitted:
+def _fit(case: DemoCase, data: Any, n_experts: Any, gate: Any, starts: int, label: str, progress: Any) -> Fitted:
     model = MixtureOfExpertsRegressor(
         n_experts, gate, n_init=starts, random_state=0, verbose=progress or 0, **case.options
     )
@@ -160,7 +160,7 @@ def describe(gate: Any) -> str:
     return f"{''.join(level[0].upper() for level in gate)}: {gate_phrase(gate)}"
 
 
-def code(case: Case, starts: int) -> str:
+def code(case: DemoCase, starts: int) -> str:
     """Return Python that gives the same fits."""
     models = "".join(f"    ({n_experts!r}, {gate!r}),\n" for n_experts, gate in case.choices)
     options = "".join(f", {name}={value!r}" for name, value in case.options.items())

@@ -6,7 +6,7 @@ from math import isfinite, log
 from typing import Any, NamedTuple
 
 from gatewise.core.gates import GATES
-from gatewise.estimators.alerts import status_words
+from gatewise.estimators.warnings import status_words
 from gatewise.fit import Fit
 from gatewise.plots.values import engine_fit
 

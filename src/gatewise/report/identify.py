@@ -12,10 +12,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from gatewise.infer.identifiability import Identifiability, Verdict
+from gatewise.infer.identifiability import Identifiability, IdentifiabilityVerdict
 
 SHOWN = 16  # relations printed before the rest is only counted
-GOOD = (Verdict.strong, Verdict.weak)
+GOOD = (IdentifiabilityVerdict.strong, IdentifiabilityVerdict.weak)
 
 
 def shown(found: Identifiability, width: int = 80) -> Group:

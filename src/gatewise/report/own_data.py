@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from gatewise.estimators import MixtureOfExpertsRegressor
-from gatewise.estimators.alerts import CLASSES, FitWarning, status_words
+from gatewise.estimators.warnings import CLASSES, FitWarning, status_words
 from gatewise.report.facts import Fitted, gate_phrase
 from gatewise.report.page import Page, Section
 from gatewise.report.parquet import PreparedTable

@@ -76,7 +76,7 @@ def render(page: Page) -> str:
     """
     sections = [_section(section, f"s{i}") for i, section in enumerate(page.sections)]
     found = {row["status"] for section in sections for row in section["rows"]}
-    return filled(
+    return rendered_template(
         "page.html.j2",
         page=page,
         sections=sections,
@@ -85,7 +85,7 @@ def render(page: Page) -> str:
     )
 
 
-def filled(template: str, styles: Sequence[str] = ("page.css",), **values: Any) -> str:
+def rendered_template(template: str, styles: Sequence[str] = ("page.css",), **values: Any) -> str:
     """Return a template filled with values; `styles` name the sheets that stand inside the page."""
     loader = jinja2.PackageLoader("gatewise.report")
     environment = jinja2.Environment(

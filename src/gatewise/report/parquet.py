@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from gatewise.data.parquet import ParquetTable, opened
-from gatewise.data.stream import MOST, Part, Stream
+from gatewise.data.stream import MOST, Stream, StreamPart
 from gatewise.estimators.tables import group_ends
 from gatewise.report.reading import Prepared, Roles, filled, inputs_of, predict
 
@@ -46,7 +46,7 @@ class PreparedTable(NamedTuple):
         roles, source = self.roles, opened(self.X)
         used = tuple(dict.fromkeys((*roles.features, *roles.gate_features, roles.target)))
         index, label = _spaced(source, self.groups, self.X.name)
-        values = Part(Stream(source, used, self.X.name), used)[index.tolist()]
+        values = StreamPart(Stream(source, used, self.X.name), used)[index.tolist()]
 
         def chosen(names: Sequence[str]) -> pd.DataFrame:
             return pd.DataFrame(values[:, [used.index(name) for name in names]], columns=list(names))

@@ -2,7 +2,7 @@
 
 A law is a function that raises AssertionError with words. ``check_gate(my_gate)`` runs all laws of a gate and of the
 mixtures built with it at depth 1, 2 and 3; `check_expert` and `check_family` do the same for the other parts. The laws
-of mixtures are stated about a `Problem`: a mixture with a measure and data drawn from it. ``check_layer_gate(my_gate)``
+of mixtures are stated about a `ExampleProblem`: a mixture with a measure and data drawn from it. ``check_layer_gate(my_gate)``
 runs the laws of neural layers, ``check_layer(my_layer)`` those of one layer.
 
 Examples
@@ -11,18 +11,6 @@ Examples
 >>> law_weights(GATES["laplace"])
 """
 
-from gatewise.testing.charts import (
-    law_blocks,
-    law_bounds,
-    law_chart,
-    law_fixed,
-    law_frequencies,
-    law_paths,
-    law_rescale,
-    law_ties,
-    law_units,
-    rescaled,
-)
 from gatewise.testing.checks import (
     EXPERT_LAWS,
     FAMILY_LAWS,
@@ -45,17 +33,8 @@ from gatewise.testing.families import (
     law_family_samples,
     law_family_start,
 )
-from gatewise.testing.fits import (
-    assert_solved,
-    assert_stationary,
-    fit_from_truth,
-    fitting_problem,
-    responsibilities_of,
-    rows_of,
-    slopes_of,
-)
-from gatewise.testing.fits_em import EM_LAWS, law_em_monotone, law_em_moves, law_em_optimum, law_em_step
-from gatewise.testing.fits_invariance import (
+from gatewise.testing.fits.em import EM_LAWS, law_em_monotone, law_em_moves, law_em_optimum, law_em_step
+from gatewise.testing.fits.invariance import (
     law_fit_blocks,
     law_fit_frequencies,
     law_fit_order,
@@ -64,7 +43,16 @@ from gatewise.testing.fits_invariance import (
     law_fit_streamed,
     law_fit_units,
 )
-from gatewise.testing.fits_optimum import (
+from gatewise.testing.fits.laws import (
+    assert_solved,
+    assert_stationary,
+    fit_from_truth,
+    fitting_problem,
+    responsibilities_of,
+    rows_of,
+    slopes_of,
+)
+from gatewise.testing.fits.optimum import (
     law_fit_fixed,
     law_fit_given_starts,
     law_fit_groups,
@@ -106,6 +94,18 @@ from gatewise.testing.mixtures import (
     law_tree,
     law_zero_slopes,
 )
+from gatewise.testing.parameterizations import (
+    law_blocks,
+    law_bounds,
+    law_fixed,
+    law_frequencies,
+    law_parameterization,
+    law_paths,
+    law_rescale,
+    law_ties,
+    law_units,
+    rescaled,
+)
 from gatewise.testing.predictors import (
     law_children,
     law_expert_tangents,
@@ -125,7 +125,7 @@ from gatewise.testing.predictors import (
 )
 from gatewise.testing.problems import (
     BRANCHINGS,
-    Problem,
+    ExampleProblem,
     dense,
     draw_frame,
     draw_inputs,
@@ -164,7 +164,7 @@ __all__ = [
     "LAYER_LAWS",
     "MIXTURE_LAWS",
     "SCORE_LAWS",
-    "Problem",
+    "ExampleProblem",
     "assert_close",
     "assert_solved",
     "assert_stationary",

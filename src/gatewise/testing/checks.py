@@ -9,8 +9,8 @@ from gatewise.core.families import Family
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.mixture import Mixture
 from gatewise.core.scores import Score
-from gatewise.testing import charts, families, mixtures, predictors, squares
-from gatewise.testing.problems import Problem, make_problem, tree_problems
+from gatewise.testing import families, mixtures, parameterizations, predictors, squares
+from gatewise.testing.problems import ExampleProblem, make_problem, tree_problems
 
 PREDICTOR_LAWS: tuple[Callable[[Score | Expert], None], ...] = (
     predictors.law_local,
@@ -45,7 +45,7 @@ FAMILY_LAWS: tuple[Callable[[Family], None], ...] = (
     families.law_family_columns,
     families.law_family_fit,
 )
-MIXTURE_LAWS: tuple[Callable[[Problem], None], ...] = (
+MIXTURE_LAWS: tuple[Callable[[ExampleProblem], None], ...] = (
     mixtures.law_batched,
     mixtures.law_tree,
     mixtures.law_permutation,
@@ -57,19 +57,19 @@ MIXTURE_LAWS: tuple[Callable[[Problem], None], ...] = (
     mixtures.law_expected_score,
     mixtures.law_sample,
     squares.law_squares,
-    charts.law_paths,
-    charts.law_chart,
-    charts.law_fixed,
-    charts.law_bounds,
-    charts.law_ties,
-    charts.law_rescale,
-    charts.law_blocks,
-    charts.law_frequencies,
-    charts.law_units,
+    parameterizations.law_paths,
+    parameterizations.law_parameterization,
+    parameterizations.law_fixed,
+    parameterizations.law_bounds,
+    parameterizations.law_ties,
+    parameterizations.law_rescale,
+    parameterizations.law_blocks,
+    parameterizations.law_frequencies,
+    parameterizations.law_units,
 )
 
 
-def check_problem(problem: Problem) -> None:
+def check_problem(problem: ExampleProblem) -> None:
     """Check all laws of mixtures on one problem."""
     for law in MIXTURE_LAWS:
         law(problem)

@@ -13,7 +13,7 @@ from gatewise.core.mixture import Mixture, log_density
 from gatewise.core.predictors import Params
 from gatewise.fit import maximum_likelihood
 from gatewise.testing.compare import NUMERICAL, assert_close, assert_unbiased
-from gatewise.testing.fits import fitting_problem, rows_of
+from gatewise.testing.fits.laws import fitting_problem, rows_of
 from gatewise.testing.problems import draw_frame, draw_parameter, framed, generator
 
 LEAVES, ROWS = 3, 6
@@ -34,7 +34,7 @@ def _responses(family: Family, params: Params, eta: Tensor, seed: int) -> Tensor
 
 
 def law_family_local(family: Family, q: int = 2, seed: int = 0) -> None:
-    """`local` gives value, gradient and Hessian of `log_prob` in the outputs and the family's own parameters.
+    """`value_and_derivatives` gives value, gradient and Hessian of `log_prob` in the outputs and the family's own parameters.
 
     Against automatic and numerical derivatives, with two batch dimensions before the leaves.
 
@@ -53,9 +53,9 @@ def law_family_local(family: Family, q: int = 2, seed: int = 0) -> None:
     params, eta = _drawn(family, q, ROWS, lead, seed)
     eta = eta + 0.3 * torch.randn(eta.shape, generator=generator(seed + 1), dtype=eta.dtype)
     y = _responses(family, params, eta, seed + 2)
-    value, first, second = family.local(params, y, eta)
+    value, first, second = family.value_and_derivatives(params, y, eta)
     assert_close(value, family.log_prob(params, y, eta), "local gives log_prob")
-    shorter = family.local(params, y, eta, 1)
+    shorter = family.value_and_derivatives(params, y, eta, 1)
     assert_close(shorter.first, first, "local gives the same first derivatives at order 1")
     oracle = autograd_leaf_local(family, params, y, eta)
     assert second is not None
@@ -65,7 +65,10 @@ def law_family_local(family: Family, q: int = 2, seed: int = 0) -> None:
     for t, (up, down, step) in enumerate(_neighbours(family, params, eta)):
         slope = (family.log_prob(up[0], y, up[1]) - family.log_prob(down[0], y, down[1])) / step
         assert_close(first[..., t, :], slope, "the first derivatives are numerical ones", NUMERICAL)
-        bend = (family.local(up[0], y, up[1]).first - family.local(down[0], y, down[1]).first) / step
+        bend = (
+            family.value_and_derivatives(up[0], y, up[1]).first
+            - family.value_and_derivatives(down[0], y, down[1]).first
+        ) / step
         assert_close(second[..., t, :], bend, "the second derivatives are numerical ones", NUMERICAL)
 
 
@@ -108,10 +111,10 @@ def _grid(family: Family, drawn: Tensor) -> tuple[Tensor, Tensor]:
         return y, torch.ones_like(y[0])
     if bool((drawn == drawn.round()).all()):
         y = torch.arange(2001, dtype=torch.float64)
-        y = y[[family.invalid(v.reshape(1, 1)) is None for v in y]]
+        y = y[[family.validate(v.reshape(1, 1)) is None for v in y]]
         return y[None], torch.ones_like(y)
     step = 0.005
-    if family.invalid(torch.tensor([[-1.0]], dtype=torch.float64)) is None:
+    if family.validate(torch.tensor([[-1.0]], dtype=torch.float64)) is None:
         u = step * torch.arange(-3600, 3601, dtype=torch.float64)
         return torch.sinh(u)[None], step * torch.cosh(u)
     u = step * torch.arange(-16_000, 1601, dtype=torch.float64)
@@ -143,13 +146,13 @@ def law_family_rescale(family: Family, q: int = 2, seed: int = 0) -> None:
 
 
 def law_family_start(family: Family, seed: int = 0) -> None:
-    """Sampled responses are valid, `link_start` makes finite predictors of them, `start` gives every parameter."""
+    """Sampled responses are valid, `working_response` makes finite predictors of them, `start` gives every parameter."""
     params, eta = _drawn(family, 1, 200, (LEAVES,), seed)
     y = _responses(family, params, eta, seed + 1)
-    fault = family.invalid(y)
+    fault = family.validate(y)
     if fault is not None:
         raise AssertionError(f"broken: a sampled response is valid ({fault})")
-    start = family.link_start(y)
+    start = family.working_response(y)
     if start.shape != family.observed(y).shape or not bool(start.isfinite().all()):
         raise AssertionError("broken: link_start gives one finite predictor for every response")
     begun = family.start(torch.ones(2, LEAVES, 2, dtype=torch.float64))
@@ -187,12 +190,12 @@ def law_family_fit(family: Family, seed: int = 0) -> None:
 
 
 def law_family_floor(family: Family, q: int = 2, seed: int = 0) -> None:
-    """Inside the bounds of `floored` no standard deviation is below the floor, however small the parameters."""
+    """Inside the bounds of `with_scale_floor` no standard deviation is below the floor, however small the parameters."""
     if not family.location_scale:
         return
     params, eta = _drawn(family, q, 1, (LEAVES,), seed)
     floor = torch.tensor([0.3, 2.0], dtype=torch.float64)[:q]
-    other, bounds = family.floored(floor)
+    other, bounds = family.with_scale_floor(floor)
     small = {}
     for name, spec in family.parameters(q).items():
         low, high = bounds.get(name, spec.bounds)

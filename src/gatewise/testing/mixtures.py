@@ -8,14 +8,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gatewise.core import derivatives
 from gatewise.core import mixture as models
-from gatewise.core.chart import from_paths, make_chart, specifications
 from gatewise.core.gates import Gate
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.core.rows import Block
 from gatewise.core.scores import Bias
-from gatewise.core.tree import at_level
+from gatewise.core.tree import expand_nodes
+from gatewise.objective import likelihood
+from gatewise.objective.parameterization import from_paths, make_parameterization, specifications
+from gatewise.objective.rows import Block
 from gatewise.testing.compare import (
     NUMERICAL,
     assert_close,
@@ -25,7 +25,7 @@ from gatewise.testing.compare import (
 )
 from gatewise.testing.problems import (
     UNIT_ENDS,
-    Problem,
+    ExampleProblem,
     dense,
     draw_measure,
     drawn_rows,
@@ -37,7 +37,7 @@ from gatewise.testing.problems import (
 Readings = dict[str, Callable[[Measure], Tensor]]
 
 
-def readings(problem: Problem) -> Readings:
+def readings(problem: ExampleProblem) -> Readings:
     """Return everything a mixture says about the rows, as functions of the measure."""
     mixture, _, x, gate_x, y, _ = problem
     out: Readings = {
@@ -50,7 +50,7 @@ def readings(problem: Problem) -> Readings:
     return out
 
 
-def _assert_same(problem: Problem, measure: Measure, why: str) -> None:
+def _assert_same(problem: ExampleProblem, measure: Measure, why: str) -> None:
     for what, read in readings(problem).items():
         assert_close(read(measure), read(problem.measure), f"{why}: {what}")
 
@@ -61,7 +61,7 @@ def _stack(measures: list[Measure]) -> Measure:
     return from_paths({k: torch.stack([p[k] for p in paths]) for k in paths[0]}, depth)
 
 
-def law_batched(problem: Problem) -> None:
+def law_batched(problem: ExampleProblem) -> None:
     """A batch of measures gives what a loop over its members and `torch.func.vmap` give; two batch dimensions too.
 
     Also for gradient and Hessian, batched against a loop.
@@ -77,14 +77,14 @@ def law_batched(problem: Problem) -> None:
         assert_close(read(square).flatten(0, 1), loop, f"two batch dimensions are a loop: {what}")
         assert_close(torch.func.vmap(read)(batch), loop, f"vmap is a loop: {what}")
     if dense(mixture):
-        together = derivatives.hessian(mixture, batch, block)
-        apart = [derivatives.hessian(mixture, m.map(lambda v: v[None]), block) for m in members]
+        together = likelihood.hessian(mixture, batch, block)
+        apart = [likelihood.hessian(mixture, m.map(lambda v: v[None]), block) for m in members]
         for k, what in enumerate(("value", "gradient", "Hessian")):
             loop = torch.cat([a[k] for a in apart])
             assert_close(together[k], loop, f"a batch is a loop over its members: {what}")
 
 
-def _nested(problem: Problem, node: tuple[int, ...]) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+def _nested(problem: ExampleProblem, node: tuple[int, ...]) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
     """Yield weight (n,), mean (q, n) and density (n,) of every leaf below a node, one gate at a time."""
     mixture, measure, x, gate_x, y, _ = problem
     if len(node) == mixture.depth:
@@ -101,7 +101,7 @@ def _nested(problem: Problem, node: tuple[int, ...]) -> Iterator[tuple[Tensor, T
             yield weights[branch] * below, mean, density
 
 
-def law_tree(problem: Problem) -> None:
+def law_tree(problem: ExampleProblem) -> None:
     """Weights, regression, density and responsibilities are those of a nested loop over nodes and leaves."""
     weights, means, densities = zip(*_nested(problem, ()), strict=True)
     read = {what: fn(problem.measure) for what, fn in readings(problem).items()}
@@ -115,7 +115,7 @@ def law_tree(problem: Problem) -> None:
         assert_close(read["responsibilities"], joint / density, "the tree is a nested loop: responsibilities")
 
 
-def law_permutation(problem: Problem) -> None:
+def law_permutation(problem: ExampleProblem) -> None:
     """Permuting the branches of one node, at any level, permutes the leaves and nothing else.
 
     Weights and responsibilities move with their leaves; density and regression stay.
@@ -152,7 +152,7 @@ def _owners(path: str, mixture: Mixture, per: str) -> int:
     return int(level) + (per == "branch") if room == "gates" else mixture.depth
 
 
-def law_shift(problem: Problem) -> None:
+def law_shift(problem: ExampleProblem) -> None:
     """A common shift along `translation` over the branches of every node changes nothing."""
     mixture, measure = problem.mixture, problem.measure
     g = generator(problem.seed + 30)
@@ -167,14 +167,14 @@ def law_shift(problem: Problem) -> None:
     _assert_same(problem, measure._replace(gates=tuple(gates)), "a shift along the translation")
 
 
-def law_leaf_weights(problem: Problem) -> None:
+def law_leaf_weights(problem: ExampleProblem) -> None:
     """Leaf weights sum to one when every link is normalised and smooth."""
     if dense(problem.mixture):
         total = models.leaf_log_weights(problem.mixture, problem.measure, problem.gate_x).exp().sum(0)
         assert_close(total, torch.ones_like(total), "leaf weights sum to one")
 
 
-def law_zero_slopes(problem: Problem) -> None:
+def law_zero_slopes(problem: ExampleProblem) -> None:
     """With zero gate slopes the mixture is one of regressions: its gates are constant, ``Gate(Bias(), link)``.
 
     Slopes are the gate parameters with a shape of their own; the constant bias is ``bias / temperature``. What is left
@@ -189,7 +189,7 @@ def law_zero_slopes(problem: Problem) -> None:
         bias = params["bias"]
         if "temperature" in params:
             bias = bias / params["temperature"][..., None]
-        rest = gate.score({**params, "bias": torch.zeros_like(bias)}, at_level(problem.gate_x, level))
+        rest = gate.score({**params, "bias": torch.zeros_like(bias)}, expand_nodes(problem.gate_x, level))
         if not gate.link.translation_invariant and bool((rest != 0).any()):
             return
         zeroed.append(params)
@@ -203,7 +203,7 @@ def law_zero_slopes(problem: Problem) -> None:
         assert_close(found, expected, f"zero slopes are a mixture of regressions: {what}")
 
 
-def law_one_expert(problem: Problem) -> None:
+def law_one_expert(problem: ExampleProblem) -> None:
     """With one branch at every level the density is the family's, and the regression its mean."""
     mixture, _, x, gate_x, y, seed = problem
     if not dense(mixture):
@@ -219,7 +219,7 @@ def law_one_expert(problem: Problem) -> None:
     assert_close(mean, mixture.family.mean(own, eta)[0], "one expert has the family's mean")
 
 
-def blocks_with_units(problem: Problem) -> dict[str, Block]:
+def blocks_with_units(problem: ExampleProblem) -> dict[str, Block]:
     """Return the first eight rows three times: plain, with frequency weights, and weighted in unequal units."""
     x, gate_x, y = (v[:, : UNIT_ENDS[-1]] for v in (problem.x, problem.gate_x, problem.y))
     ends = torch.tensor(UNIT_ENDS)
@@ -246,30 +246,30 @@ def slow_log_likelihood(mixture: Mixture, measure: Measure, block: Block) -> Ten
     return total
 
 
-def law_derivatives(problem: Problem) -> None:
+def law_derivatives(problem: ExampleProblem) -> None:
     """Gradient and Hessian of the log-likelihood in free coordinates: automatic and numerical derivatives agree.
 
-    `core.derivatives` pulled back through `Chart`, for rows, weighted rows and weighted units of unequal size.
+    `objective.likelihood` pulled back through `Parameterization`, for rows, weighted rows and weighted units of unequal size.
     """
     mixture = problem.mixture
     if not dense(mixture):
         return
-    chart = make_chart(mixture, *sizes(problem), gauge="none")
-    free = chart.free(problem.measure)
+    parameterization = make_parameterization(mixture, *sizes(problem), gauge="none")
+    free = parameterization.free(problem.measure)
 
     for where, block in blocks_with_units(problem).items():
 
         def slow(at: Tensor, block: Block = block) -> Tensor:
-            return slow_log_likelihood(mixture, chart.measure(at), block)
+            return slow_log_likelihood(mixture, parameterization.measure(at), block)
 
         def slope(at: Tensor, block: Block = block) -> Tensor:
-            _, local = derivatives.gradient(mixture, chart.measure(at), block)
-            return chart.pull_gradient(chart.natural(at), local)
+            _, local = likelihood.gradient(mixture, parameterization.measure(at), block)
+            return parameterization.pull_gradient(parameterization.constrained(at), local)
 
-        measure, natural = chart.measure(free[None]), chart.natural(free[None])
-        value, local, bend = derivatives.hessian(mixture, measure, block)
-        gradient = chart.pull_gradient(natural, local)[0]
-        hessian = chart.pull_hessian(natural, local, bend)[0]
+        measure, natural = parameterization.measure(free[None]), parameterization.constrained(free[None])
+        value, local, curvature = likelihood.hessian(mixture, measure, block)
+        gradient = parameterization.pull_gradient(natural, local)[0]
+        hessian = parameterization.pull_hessian(natural, local, curvature)[0]
         expected = batched_derivatives(slow, free)
         assert_close(value[0], expected[0], f"the log-likelihood of {where} is its sum", 1e-9)
         assert_close(gradient, expected[1], f"the gradient of {where} is the automatic derivative", 1e-9)
@@ -279,7 +279,7 @@ def law_derivatives(problem: Problem) -> None:
         assert_close(hessian, quotient(slope, free), f"the Hessian of {where} is numerical", NUMERICAL)
 
 
-def law_complete(problem: Problem) -> None:
+def law_complete(problem: ExampleProblem) -> None:
     """`complete` gives the Hessian of the EM objective ``sum_u w_u sum_l r_l log(pi_l f_l)`` with r held.
 
     Value and gradient are those of the log-likelihood. Responsibilities are those at the same measure.
@@ -287,47 +287,47 @@ def law_complete(problem: Problem) -> None:
     mixture = problem.mixture
     if not dense(mixture):
         return
-    chart = make_chart(mixture, *sizes(problem), gauge="none")
-    free = chart.free(problem.measure)
-    measure, natural = chart.measure(free[None]), chart.natural(free[None])
+    parameterization = make_parameterization(mixture, *sizes(problem), gauge="none")
+    free = parameterization.free(problem.measure)
+    measure, natural = parameterization.measure(free[None]), parameterization.constrained(free[None])
     for where, block in blocks_with_units(problem).items():
-        held = derivatives.unit_responsibilities(mixture, chart.measure(free), block)
+        held = likelihood.unit_responsibilities(mixture, parameterization.measure(free), block)
         weight = torch.ones_like(held[0]) if block.weight is None else block.weight
 
         def complete(at: Tensor, block: Block = block, mass: Tensor = held * weight) -> Tensor:
-            at_free = chart.measure(at)
+            at_free = parameterization.measure(at)
             logs = models.leaf_log_weights(mixture, at_free, block.gate_x)
             eta = models.leaf_predictors(mixture, at_free, block.x)
             rows = mixture.family.log_prob(models.leaf_family(mixture, at_free), block.y, eta)
-            return ((logs + derivatives.by_unit(rows, block)) * mass).sum((-1, -2))
+            return ((logs + likelihood.by_unit(rows, block)) * mass).sum((-1, -2))
 
-        value, local, bend = derivatives.complete(mixture, measure, block)
+        value, local, curvature = likelihood.expected_complete_hessian(mixture, measure, block)
         expected = batched_derivatives(complete, free)
         whole_sum = slow_log_likelihood(mixture, measure, block)
         assert_close(value, whole_sum, f"complete gives the log-likelihood of {where}", 1e-9)
-        gradient = chart.pull_gradient(natural, local)[0]
+        gradient = parameterization.pull_gradient(natural, local)[0]
         assert_close(gradient, expected[1], f"the EM gradient of {where} is the automatic derivative", 1e-9)
-        hessian = chart.pull_hessian(natural, local, bend)[0]
+        hessian = parameterization.pull_hessian(natural, local, curvature)[0]
         assert_close(hessian, expected[2], f"the EM Hessian of {where} is the automatic derivative", 1e-9)
 
 
-def law_expected_score(problem: Problem, n: int = 4000) -> None:
+def law_expected_score(problem: ExampleProblem, n: int = 4000) -> None:
     """At the measure that drew the data the mean of the score is zero: every z-score of n new rows is below five."""
     mixture, measure = problem.mixture, problem.measure
     if not dense(mixture):
         return
     d, gate_d, q = sizes(problem)
     drawn = drawn_rows(mixture, measure, d, gate_d, n, problem.seed + 50)
-    chart = make_chart(mixture, d, gate_d, q, gauge="none")
-    at = chart.free(measure)
+    parameterization = make_parameterization(mixture, d, gate_d, q, gauge="none")
+    at = parameterization.free(measure)
     block = whole(drawn)
-    t = derivatives.terms(mixture, chart.measure(at[None]), block, 1)
-    rows = derivatives.scores(t, block).rows()[0].mT
-    free = chart.pull_gradient(chart.natural(at[None]).expand(n, -1), rows)
+    t = likelihood.terms(mixture, parameterization.measure(at[None]), block, 1)
+    rows = likelihood.scores(t, block).rows()[0].mT
+    free = parameterization.pull_gradient(parameterization.constrained(at[None]).expand(n, -1), rows)
     assert_unbiased(free.mT, "the expected score at the truth is zero")
 
 
-def law_sample(problem: Problem, n: int = 4000) -> None:
+def law_sample(problem: ExampleProblem, n: int = 4000) -> None:
     """Sampled leaves have the gate's frequencies, sampled responses the regression as their mean; z below five."""
     mixture, measure = problem.mixture, problem.measure
     if not dense(mixture):

@@ -9,13 +9,13 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from gatewise.core.chart import make_chart
 from gatewise.core.experts import Expert
 from gatewise.core.gates import Gate
 from gatewise.core.mixture import Mixture, leaf_log_weights
-from gatewise.core.predictors import Local, Params, Predictor, autograd_local
+from gatewise.core.predictors import Derivatives, Params, Predictor, autograd_local
 from gatewise.core.scores import Score, Tempered
 from gatewise.fit.certify import gauge_directions
+from gatewise.objective.parameterization import make_parameterization
 from gatewise.testing.compare import NUMERICAL, assert_close
 from gatewise.testing.problems import draw_frame, draw_inputs, draw_parameters, framed, generator
 
@@ -27,13 +27,13 @@ def _drawn(predictor: Predictor, d: int, seed: int) -> tuple[dict[str, Tensor], 
     return draw_parameters(predictor, d, LEAD, CHILDREN, g), draw_inputs(d, ROWS, g)
 
 
-def _full(local: Local) -> Tensor:
+def _full(local: Derivatives) -> Tensor:
     """Return the Jacobian with all its dimensions ``(*B, K, P, n)``."""
     shape = local.value.shape[:-1] + local.jacobian.shape[-2:]
     return local.jacobian.expand(shape)
 
 
-def _bend(local: Local, weights: Tensor) -> Tensor:
+def _bend(local: Derivatives, weights: Tensor) -> Tensor:
     size = local.jacobian.shape[-2]
     if local.curvature is None:
         return weights.new_zeros(weights.shape[:-1] + (size, size))
@@ -54,7 +54,7 @@ def _entrywise(predictor: Predictor, params: Params, d: int, fn: Callable[[Param
 
 
 def law_local(predictor: Predictor, d: int = 3, seed: int = 0) -> None:
-    """Value, Jacobian and curvature of `local` are those of the function: automatic and numerical derivatives.
+    """Value, Jacobian and curvature of `value_and_derivatives` are those of the function: automatic and numerical derivatives.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def law_local(predictor: Predictor, d: int = 3, seed: int = 0) -> None:
     AssertionError
     """
     params, x = _drawn(predictor, d, seed)
-    local = predictor.local(params, x)
+    local = predictor.value_and_derivatives(params, x)
     weights = torch.randn(local.value.shape, generator=generator(seed + 1), dtype=x.dtype)
     assert_close(local.value, predictor(params, x), "local gives the value of the call")
     columns = sum(prod(spec.shape) for spec in predictor.parameters(d).values())
@@ -82,7 +82,9 @@ def law_local(predictor: Predictor, d: int = 3, seed: int = 0) -> None:
     assert_close(_bend(local, weights), _bend(oracle, weights), "the curvature is the automatic derivative")
     jacobian = torch.stack(_entrywise(predictor, params, d, lambda p: predictor(p, x)), -2)
     assert_close(_full(local), jacobian, "the Jacobian is the numerical derivative", NUMERICAL)
-    slopes = _entrywise(predictor, params, d, lambda p: (_full(predictor.local(p, x)) * weights.unsqueeze(-2)).sum(-1))
+    slopes = _entrywise(
+        predictor, params, d, lambda p: (_full(predictor.value_and_derivatives(p, x)) * weights.unsqueeze(-2)).sum(-1)
+    )
     assert_close(_bend(local, weights), torch.stack(slopes, -1), "the curvature is the slope's", NUMERICAL)
 
 
@@ -178,8 +180,8 @@ def law_temperature(score: Score, d: int = 3, seed: int = 0) -> None:
     assert_close(tempered(one, x), plain, "temperature 1 is the plain score")
     divided = plain / params["temperature"][..., None, None]
     assert_close(tempered(params, x), divided, "a temperature divides the score")
-    slopes = _full(score.local(inside, x))
-    assert_close(_full(tempered.local(one, x))[..., :-1, :], slopes, "temperature 1 keeps the Jacobian")
+    slopes = _full(score.value_and_derivatives(inside, x))
+    assert_close(_full(tempered.value_and_derivatives(one, x))[..., :-1, :], slopes, "temperature 1 keeps the Jacobian")
 
 
 def law_weights(gate: Gate, d: int = 3, seed: int = 0) -> None:
@@ -223,18 +225,18 @@ def law_gauge(gate: Gate, d: int = 3, seed: int = 0) -> None:
     that is missing, a wrong tangent as one that moves the weights.
     """
     mixture = Mixture((gate,), (CHILDREN,))
-    chart = make_chart(mixture, 1, d, 1)
+    parameterization = make_parameterization(mixture, 1, d, 1)
     g = generator(seed)
     x = draw_inputs(d, 50, g)
-    here = torch.tensor([name.startswith("gates.") for name in chart.names])
-    free = 0.7 * torch.randn(chart.size, generator=g, dtype=torch.float64)
-    free = free.clamp(chart.lower, chart.upper)
+    here = torch.tensor([name.startswith("gates.") for name in parameterization.names])
+    free = 0.7 * torch.randn(parameterization.size, generator=g, dtype=torch.float64)
+    free = free.clamp(parameterization.lower, parameterization.upper)
 
     def logs(at: Tensor) -> Tensor:
-        return leaf_log_weights(mixture, chart.measure(at), x).flatten()
+        return leaf_log_weights(mixture, parameterization.measure(at), x).flatten()
 
     jacobian = torch.autograd.functional.jacobian(logs, free)[:, here]
-    declared = gauge_directions(chart, free)[here]
+    declared = gauge_directions(parameterization, free)[here]
     if not jacobian.shape[1]:
         return
     moved = jacobian @ declared

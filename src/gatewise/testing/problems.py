@@ -9,19 +9,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core.chart import from_paths, specifications
 from gatewise.core.experts import EXPERTS
 from gatewise.core.families import FAMILIES, Family
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_predictors, sample
-from gatewise.core.predictors import Frame, Parameter, Predictor
-from gatewise.core.rows import Block
+from gatewise.core.predictors import AffineTransform, Parameter, Predictor
+from gatewise.objective.parameterization import from_paths, specifications
+from gatewise.objective.rows import Block
 
 BRANCHINGS = ((3,), (2, 3), (2, 3, 2))
 UNIT_ENDS = (1, 4, 6, 8)  # independent units of 1, 3, 2 and 2 rows
 
 
-class Problem(NamedTuple):
+class ExampleProblem(NamedTuple):
     """A mixture with a measure (no batch) and n rows of data drawn from it.
 
     Attributes
@@ -53,12 +53,12 @@ def dense(mixture: Mixture) -> bool:
     return all(gate.link.normalised and gate.link.smooth for gate in mixture.gates)
 
 
-def sizes(problem: Problem) -> tuple[int, int, int]:
+def sizes(problem: ExampleProblem) -> tuple[int, int, int]:
     """Return the numbers of expert inputs d, gate inputs g and outputs q."""
     return problem.x.shape[0], problem.gate_x.shape[0], problem.mixture.family.outputs(problem.y.shape[0])
 
 
-def whole(problem: Problem) -> Block:
+def whole(problem: ExampleProblem) -> Block:
     """Return all rows as one block."""
     return Block(problem.x, problem.gate_x, problem.y)
 
@@ -68,13 +68,13 @@ def draw_inputs(d: int, n: int, g: torch.Generator) -> Tensor:
     return 3 * torch.rand(d, n, generator=g, dtype=torch.float64) - 1.5
 
 
-def draw_frame(d: int, g: torch.Generator) -> Frame:
+def draw_frame(d: int, g: torch.Generator) -> AffineTransform:
     """Draw an affine change of units."""
     shift = torch.randn(d, generator=g, dtype=torch.float64)
-    return Frame(shift, torch.exp(torch.randn(d, generator=g, dtype=torch.float64)))
+    return AffineTransform(shift, torch.exp(torch.randn(d, generator=g, dtype=torch.float64)))
 
 
-def framed(values: Tensor, frame: Frame) -> Tensor:
+def framed(values: Tensor, frame: AffineTransform) -> Tensor:
     """Return ``(values - shift) / scale`` for values ``(..., d, n)``."""
     return (values - frame.shift[:, None]) / frame.scale[:, None]
 
@@ -126,7 +126,7 @@ def draw_measure(mixture: Mixture, d: int, gate_d: int, q: int, g: torch.Generat
 
 def make_problem(
     mixture: Mixture, *, d: int = 2, gate_d: int = 3, columns: int = 1, n: int = 8, seed: int = 0
-) -> Problem:
+) -> ExampleProblem:
     """Draw a measure and n rows from it.
 
     Parameters
@@ -149,7 +149,7 @@ def make_problem(
     return drawn_rows(mixture, measure, d, gate_d, n, seed + 1)
 
 
-def drawn_rows(mixture: Mixture, measure: Measure, d: int, gate_d: int, n: int, seed: int) -> Problem:
+def drawn_rows(mixture: Mixture, measure: Measure, d: int, gate_d: int, n: int, seed: int) -> ExampleProblem:
     """Draw n rows from a measure; where there is no density, the responses are those of the first leaf."""
     g = generator(seed)
     x, gate_x = draw_inputs(d, n, g), draw_inputs(gate_d, n, g)
@@ -158,7 +158,7 @@ def drawn_rows(mixture: Mixture, measure: Measure, d: int, gate_d: int, n: int, 
     else:
         eta = leaf_predictors(mixture, measure, x)
         y = mixture.family.sample(leaf_family(mixture, measure), eta, g)[0]
-    return Problem(mixture, measure, x, gate_x, y, seed)
+    return ExampleProblem(mixture, measure, x, gate_x, y, seed)
 
 
 def _rolled(items: list[str], at: int) -> str:
@@ -169,7 +169,7 @@ def _columns(family: Family, at: int) -> int:
     return 2 if at % 2 or family == FAMILIES["full-gaussian"] else 1
 
 
-def gate_problems() -> dict[str, Problem]:
+def gate_problems() -> dict[str, ExampleProblem]:
     """Return problems with every gate of GATES at depth 1, 2 and 3, unequal branching.
 
     The other levels, experts, families, numbers of outputs and shared parameters rotate.
@@ -194,7 +194,7 @@ def _names(expert: str, family: str) -> set[str]:
     return {*EXPERTS[expert].parameters(1), *FAMILIES[family].parameters(1)}
 
 
-def leaf_problems() -> dict[str, Problem]:
+def leaf_problems() -> dict[str, ExampleProblem]:
     """Return problems with every expert of EXPERTS in every family of FAMILIES, behind three Laplace branches."""
     gates = (GATES["laplace"],)
     out = {}
@@ -205,7 +205,7 @@ def leaf_problems() -> dict[str, Problem]:
     return out
 
 
-def tree_problems(gate: Gate, **parts: object) -> dict[str, Problem]:
+def tree_problems(gate: Gate, **parts: object) -> dict[str, ExampleProblem]:
     """Return problems with one gate at all levels of trees of depth 1, 2 and 3; `parts` go to Mixture."""
     return {
         str(branching): make_problem(

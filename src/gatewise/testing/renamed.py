@@ -14,9 +14,9 @@ from torch import Tensor
 
 from gatewise.core.experts import Expert
 from gatewise.core.experts.base import Draw
-from gatewise.core.families import Family, LeafLocal
+from gatewise.core.families import Family, LeafDerivatives
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.core.predictors import Frame, Local, Parameter, Params, Predictor
+from gatewise.core.predictors import AffineTransform, Derivatives, Parameter, Params, Predictor
 from gatewise.core.scores import Score
 
 V = TypeVar("V")
@@ -49,11 +49,11 @@ class _Renamed(Predictor):
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         return self.part(unnamed(params), x)
 
-    def local(self, params: Params, x: Tensor) -> Local:
-        return self.part.local(unnamed(params), x)
+    def value_and_derivatives(self, params: Params, x: Tensor) -> Derivatives:
+        return self.part.value_and_derivatives(unnamed(params), x)
 
-    def hinge(self, params: Params, x: Tensor) -> Local | None:
-        return self.part.hinge(unnamed(params), x)
+    def relu_kink(self, params: Params, x: Tensor) -> Derivatives | None:
+        return self.part.relu_kink(unnamed(params), x)
 
     def plain(self) -> Self:
         return replace(self, part=self.part.plain())
@@ -61,7 +61,7 @@ class _Renamed(Predictor):
     def smoothed(self, radius: float) -> Self:
         return replace(self, part=self.part.smoothed(radius))
 
-    def rescale(self, params: Params, frame: Frame) -> tuple[Self, dict[str, Tensor]] | None:
+    def rescale(self, params: Params, frame: AffineTransform) -> tuple[Self, dict[str, Tensor]] | None:
         return self._moved(self.part.rescale(unnamed(params), frame))
 
     def kinked(self) -> bool:
@@ -78,7 +78,7 @@ class RenamedScore(_Renamed, Score):
 
     part: Score
 
-    def standardised(self, frame: Frame) -> Score:
+    def standardised(self, frame: AffineTransform) -> Score:
         return replace(self, part=self.part.standardised(frame))
 
     def translation(self) -> tuple[str, ...]:
@@ -122,7 +122,7 @@ class RenamedExpert(_Renamed, Expert):
     def canonical(self, params: Params) -> dict[str, Tensor]:
         return named(self.part.canonical(unnamed(params)))
 
-    def rescale_response(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]] | None:
+    def rescale_response(self, params: Params, frame: AffineTransform) -> tuple[Expert, dict[str, Tensor]] | None:
         return self._moved(self.part.rescale_response(unnamed(params), frame))
 
 
@@ -137,8 +137,8 @@ class RenamedFamily(Family):
         return self.part.location_scale
 
     @property
-    def closed_scale(self) -> bool:  # type: ignore[override]
-        return self.part.closed_scale
+    def has_closed_form_scale(self) -> bool:  # type: ignore[override]
+        return self.part.has_closed_form_scale
 
     @property
     def discrete(self) -> bool:  # type: ignore[override]
@@ -157,8 +157,8 @@ class RenamedFamily(Family):
     def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         return self.part.log_prob(unnamed(params), y, eta)
 
-    def local(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafLocal:
-        return self.part.local(unnamed(params), y, eta, order)
+    def value_and_derivatives(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafDerivatives:
+        return self.part.value_and_derivatives(unnamed(params), y, eta, order)
 
     def mean(self, params: Params, eta: Tensor) -> Tensor:
         return self.part.mean(unnamed(params), eta)
@@ -172,20 +172,20 @@ class RenamedFamily(Family):
     def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
         return self.part.sample(unnamed(params), eta, generator)
 
-    def invalid(self, y: Tensor) -> str | None:
-        return self.part.invalid(y)
+    def validate(self, y: Tensor) -> str | None:
+        return self.part.validate(y)
 
-    def floored(self, floor: Tensor) -> tuple[Family, dict[str, tuple[Tensor, float]]]:
-        part, limits = self.part.floored(floor)
+    def with_scale_floor(self, floor: Tensor) -> tuple[Family, dict[str, tuple[Tensor, float]]]:
+        part, limits = self.part.with_scale_floor(floor)
         return replace(self, part=part), named(limits)
 
     def start(self, spread: Tensor) -> dict[str, Tensor]:
         return named(self.part.start(spread))
 
-    def link_start(self, y: Tensor) -> Tensor:
-        return self.part.link_start(y)
+    def working_response(self, y: Tensor) -> Tensor:
+        return self.part.working_response(y)
 
-    def rescale_response(self, params: Params, frame: Frame) -> tuple[Family, dict[str, Tensor]]:
+    def rescale_response(self, params: Params, frame: AffineTransform) -> tuple[Family, dict[str, Tensor]]:
         part, moved = self.part.rescale_response(unnamed(params), frame)
         return replace(self, part=part), named(moved)
 

@@ -1,19 +1,19 @@
 """Convergence studies: Voronoi losses, claimed rates, population exponents, runs that resume, verdicts."""
 
-from gatewise.theory.arms import Arm, Blind, Data, Model, NearTruth
+from gatewise.theory.arms import Arm, Data, DataDrivenStarts, Model, NearTruth
 from gatewise.theory.checks import check, series_of
 from gatewise.theory.claims import Claim, Probe
 from gatewise.theory.efficiency import Efficiency, efficiency
 from gatewise.theory.inputs import Inputs, Normal, Uniform
 from gatewise.theory.papers import STUDIES
-from gatewise.theory.population import Population, population_exponent
-from gatewise.theory.population_rules import Ball, Cube
+from gatewise.theory.population.exponent import Population, population_exponent
+from gatewise.theory.population.rules import Ball, Cube
 from gatewise.theory.probes import run_probes
 from gatewise.theory.rates import TWO, Power
 from gatewise.theory.result import StudyResult, collect
 from gatewise.theory.runner import load_study, run_study
 from gatewise.theory.study import Study, long, quick
-from gatewise.theory.truths import outside
+from gatewise.theory.truths import truths_outside_box
 from gatewise.theory.verdict import Curve, curve
 from gatewise.theory.voronoi import Loss, hierarchical_loss, voronoi_loss
 
@@ -22,11 +22,11 @@ __all__ = [
     "TWO",
     "Arm",
     "Ball",
-    "Blind",
     "Claim",
     "Cube",
     "Curve",
     "Data",
+    "DataDrivenStarts",
     "Efficiency",
     "Inputs",
     "Loss",
@@ -46,11 +46,11 @@ __all__ = [
     "hierarchical_loss",
     "load_study",
     "long",
-    "outside",
     "population_exponent",
     "quick",
     "run_probes",
     "run_study",
     "series_of",
+    "truths_outside_box",
     "voronoi_loss",
 ]

@@ -18,7 +18,7 @@ METHODS, GAUGES = ("ml", "ls", "em"), ("fixed", "none")
 
 
 @dataclass(frozen=True)
-class Blind:
+class DataDrivenStarts:
     """Starts that know nothing of the truth, drawn from the data.
 
     Attributes
@@ -178,7 +178,7 @@ class Arm:
     model: Model
     sizes: tuple[int, ...]
     replicates: int
-    starts: Blind | NearTruth = Blind()
+    starts: DataDrivenStarts | NearTruth = DataDrivenStarts()
     losses: tuple[str | Loss, ...] = ("exact",)
     rbar: int | None = None
     merged: bool = False
@@ -192,7 +192,7 @@ class Arm:
             )
         if not isinstance(self.replicates, int) or self.replicates < 1:
             raise ValueError(f"arm {self.name!r}: replicates={self.replicates!r}: give a whole number of at least one")
-        if not isinstance(self.starts, Blind | NearTruth):
+        if not isinstance(self.starts, DataDrivenStarts | NearTruth):
             raise ValueError(f"arm {self.name!r}: starts={self.starts!r}: give Blind(count) or NearTruth(scale, rate)")
         self._check_window()
         if isinstance(self.losses, str):

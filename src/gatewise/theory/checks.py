@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from gatewise.core.chart import from_paths, make_chart, specifications
 from gatewise.core.mixture import Measure
 from gatewise.fit.least_squares import mean_of
+from gatewise.objective.parameterization import from_paths, make_parameterization, specifications
 from gatewise.theory.arms import Arm
 from gatewise.theory.records import draw, measure
 from gatewise.theory.study import Study
@@ -63,7 +63,7 @@ def series_of(study: Study, arm: Arm) -> tuple[str, ...]:
     first, *_ = levels
     outputs, *_ = (_check_truth(arm, level.n) for level in levels)
     _check_box(arm)
-    make_chart(model.mixture, d, d, outputs, bounds=model.box, fixed=model.fixed, gauge=model.gauge)
+    make_parameterization(model.mixture, d, d, outputs, bounds=model.box, fixed=model.fixed, gauge=model.gauge)
     draw(study, arm, first, 0)
     mixture = mean_of(model.mixture) if model.method == "ls" else model.mixture
     source = torch.Generator().manual_seed(0)  # atoms that all differ

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from gatewise.theory.arms import Data, Model
 from gatewise.theory.inputs import Uniform
-from gatewise.theory.population_rules import Ball, Cube
+from gatewise.theory.population.rules import Ball, Cube
 
 Kind = Literal["equal", "at_most", "at_least", "slower_than_polynomial", "difference"]
 Standing = Literal["published", "derived", "recalled", "own"]

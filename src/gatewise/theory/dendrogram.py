@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core.chart import from_paths
 from gatewise.core.mixture import Measure, Mixture
+from gatewise.objective.parameterization import from_paths
 
 
 class Dendrogram(NamedTuple):

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gatewise.files import append_lines, plain_file
-from gatewise.fit.threads import one_thread
+from gatewise.runs.threads import one_thread
 from gatewise.theory.claims import Claim, Probe
-from gatewise.theory.population import population_exponent
+from gatewise.theory.population.exponent import population_exponent
 from gatewise.theory.store import cut, line_of, parsed
 from gatewise.theory.study import Study
-from gatewise.theory.verdict import Verdict, Word, word_at
+from gatewise.theory.verdict import Verdict, VerdictKind, word_at
 
 STEADY = 0.5  # share of the tolerance that an exponent may still move between its last two values
 LEAST = 0.9  # exponent below which the distance does not go to zero as a smooth one does
@@ -27,16 +27,16 @@ class Probed(NamedTuple):
     Attributes
     ----------
     record : mapping or None
-        ``eps``, ``distance``, ``local`` exponents between neighbours (None: infinite), whether each is ``certified``,
+        ``eps``, ``distance``, ``value_and_derivatives`` exponents between neighbours (None: infinite), whether each is ``certified``,
         ``text``.
     """
 
     probe: Probe
-    word: Word
+    word: VerdictKind
     reason: str
     record: dict[str, Any] | None
 
-    def local(self) -> list[float]:
+    def value_and_derivatives(self) -> list[float]:
         """Return the exponents between neighbours; none before it is measured."""
         return [] if self.record is None else [inf if e is None else e for e in self.record["local"]]
 
@@ -125,20 +125,20 @@ def judge_probes(study: Study, folder: str | Path) -> tuple[Probed, ...]:
 
 
 def _judge(probe: Probe, record: dict[str, Any] | None) -> Probed:
-    found = Probed(probe, Word.unresolved, "not measured yet: gatewise study probe", record)
+    found = Probed(probe, VerdictKind.unresolved, "not measured yet: gatewise study probe", record)
     if record is None:
         return found
-    *before, last = found.local()
+    *before, last = found.value_and_derivatives()
     if isinf(last):
         said = "infinite: the truth is attained at every displacement"
-        return found._replace(word=Word.supported if isinf(probe.value) else _against(probe), reason=said)
+        return found._replace(word=VerdictKind.supported if isinf(probe.value) else _against(probe), reason=said)
     if not record["certified"][-1]:
         return found._replace(reason=f"{last:.3f} is not certified: more starts")
     if last < LEAST:
         where = "the truth outside of the box, or displacements too large"
         return found._replace(reason=f"{last:.3f}, but an exponent below one has no smooth law: {where}")
     if abs(last - probe.value) <= probe.tolerance:
-        return found._replace(word=Word.supported, reason=f"{last:.3f} at eps = {probe.eps[-1]:g}")
+        return found._replace(word=VerdictKind.supported, reason=f"{last:.3f} at eps = {probe.eps[-1]:g}")
     if not before or not record["certified"][-2]:
         return found._replace(reason=f"{last:.3f}, and one alone has no trend: more displacements, more starts")
     towards = last - before[-1] if probe.value > last else before[-1] - last
@@ -148,8 +148,8 @@ def _judge(probe: Probe, record: dict[str, Any] | None) -> Probed:
     return found._replace(word=_against(probe), reason=f"{last:.3f} at eps = {probe.eps[-1]:g}")
 
 
-def _against(probe: Probe) -> Word:
-    return Word.differs if probe.standing == "recalled" else Word.contradicted
+def _against(probe: Probe) -> VerdictKind:
+    return VerdictKind.differs if probe.standing == "recalled" else VerdictKind.contradicted
 
 
 def settled(verdict: Verdict, found: Sequence[Probed]) -> Verdict:
@@ -160,23 +160,23 @@ def settled(verdict: Verdict, found: Sequence[Probed]) -> Verdict:
     window is not at its limit and the claim is open.
     """
     probed = next((one for one in found if verdict.claim.probe and one.probe.name == verdict.claim.probe), None)
-    if probed is None or probed.word is Word.unresolved or verdict.word is Word.not_identified:
+    if probed is None or probed.word is VerdictKind.unresolved or verdict.word is VerdictKind.not_identified:
         return verdict
-    words = {_word(verdict.claim, e) for e in probed.local()[-2:]}
+    words = {_word(verdict.claim, e) for e in probed.value_and_derivatives()[-2:]}
     if len(words) > 1 or not verdict.slope.used or not all(verdict.slope.used):
         return verdict
     word = words.pop()
     said = f"the population exponent is {probed.reason}"
-    if verdict.word is Word.unresolved:
+    if verdict.word is VerdictKind.unresolved:
         return verdict._replace(word=word, reason=f"{said}; open in the window: {verdict.reason}", settle="")
     if verdict.word is word:
         return verdict._replace(reason=f"{verdict.reason}; {said}")
     reason = f"{verdict.word} in the window, but {said}: the window is not at its limit"
-    return verdict._replace(word=Word.unresolved, reason=reason, settle="larger n")
+    return verdict._replace(word=VerdictKind.unresolved, reason=reason, settle="larger n")
 
 
-def _word(claim: Claim, exponent: float) -> Word:
+def _word(claim: Claim, exponent: float) -> VerdictKind:
     """Return what an exponent says of a claim; a finite one is a power of n, however slow."""
     slow = claim.kind == "slower_than_polynomial"
-    word = word_at(claim, -1 / (2 * exponent)) if not slow or isinf(exponent) else Word.contradicted
-    return Word.differs if word is Word.contradicted and claim.standing == "recalled" else word
+    word = word_at(claim, -1 / (2 * exponent)) if not slow or isinf(exponent) else VerdictKind.contradicted
+    return VerdictKind.differs if word is VerdictKind.contradicted and claim.standing == "recalled" else word

@@ -13,26 +13,34 @@ import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture, log_density, regression, sample
-from gatewise.core.rows import Rows, make_rows
 from gatewise.fit.least_squares import mean_of
 from gatewise.fit.many import Plan, fit_block
 from gatewise.fit.result import Fit, width
 from gatewise.fit.spec import FitSpec
 from gatewise.fit.status import Status
-from gatewise.fit.threads import one_thread
+from gatewise.objective.rows import Rows, make_rows
+from gatewise.runs.threads import one_thread
 from gatewise.theory.arms import Arm, Level, NearTruth
 from gatewise.theory.dendrogram import dendrogram
 from gatewise.theory.distances import between_densities, between_means
 from gatewise.theory.store import Record
 from gatewise.theory.study import Study
 from gatewise.theory.truths import behind, holds_truth
-from gatewise.theory.voronoi import LOSSES, Errors, Hierarchical, Voronoi, errors, hierarchical_loss, voronoi_loss
+from gatewise.theory.voronoi import (
+    LOSSES,
+    Hierarchical,
+    ParameterErrors,
+    Voronoi,
+    errors,
+    hierarchical_loss,
+    voronoi_loss,
+)
 
 DATA, STARTS, SEARCH = range(3)  # roles of random numbers
 UNCERTIFIED = {Status.separated, Status.stalled}  # at a bound, a floor or a kink of the box, on a ridge: an optimum
 
 
-class Block(NamedTuple):
+class FitBatch(NamedTuple):
     """Replicates of one level of one arm that are fitted together."""
 
     arm: str
@@ -107,13 +115,13 @@ def _near(arm: Arm, truth: Measure, width: float, generator: np.random.Generator
     return Measure(gates, experts, {k: moved(f"family.{k}", v) for k, v in truth.family.items()})
 
 
-def work(study: Study, block: Block) -> list[Record]:
+def work(study: Study, block: FitBatch) -> list[Record]:
     """Fit the replicates of a block and measure them, on one thread: sums over several round differently."""
     with one_thread():
         return _work(study, block)
 
 
-def _work(study: Study, block: Block) -> list[Record]:
+def _work(study: Study, block: FitBatch) -> list[Record]:
     arm, level = study.arm(block.arm), block.level
     truth = arm.data.at(level.n)
     fits = fit_block(plan_of(study, arm, level), partial(draw, study, arm, level), block.replicates)
@@ -205,7 +213,9 @@ def _voronoi(arm: Arm, pair: tuple[Mixture, Measure, Mixture, Measure]) -> dict[
             parts = errors(found)
         else:
             found = hierarchical_loss(loss, *pair, rbar=arm.rbar)
-            leaves = {path: Errors(*(v.nanmean(-1) for v in part)) for path, part in errors(found.leaves).items()}
+            leaves = {
+                path: ParameterErrors(*(v.nanmean(-1) for v in part)) for path, part in errors(found.leaves).items()
+            }
             parts = leaves | {path: part for path, part in errors(found.groups).items() if path.startswith("gates.0.")}
         series |= {f"loss {loss.name}": found.value, f"loss {loss.name} unweighted": found.unweighted}
         series |= {"empty": found.empty.double(), "ties": found.ties.double()}

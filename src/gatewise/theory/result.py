@@ -10,9 +10,9 @@ import pandas as pd
 from gatewise.markup import lines, page
 from gatewise.markup import table as html_table
 from gatewise.theory.probes import Probed, expected, judge_probes, settled
-from gatewise.theory.store import declared, header, read, require_same, seconds, strangers
+from gatewise.theory.store import declared, header, read, require_same, seconds, unknown_records
 from gatewise.theory.study import Study
-from gatewise.theory.truths import outside
+from gatewise.theory.truths import truths_outside_box
 from gatewise.theory.verdict import Verdict, judge, table, wanted
 
 
@@ -50,7 +50,7 @@ class StudyResult(NamedTuple):
     changed: tuple[str, ...]
     cpu: float
     probes: tuple[Probed, ...] = ()
-    outside: tuple[str, ...] = ()
+    truths_outside_box: tuple[str, ...] = ()
     made: dict[str, Any] | None = None
 
     def text(self) -> str:
@@ -94,7 +94,7 @@ class StudyResult(NamedTuple):
 
     def _warnings(self) -> list[str]:
         missing = [f"{self.missing} fits are missing, resume the study"] if self.missing else []
-        return [*self.outside, *self.changed, *self.faults, *missing]
+        return [*self.truths_outside_box, *self.changed, *self.faults, *missing]
 
 
 def collect(study: Study, folder: str | Path) -> StudyResult:
@@ -126,10 +126,10 @@ def collect(study: Study, folder: str | Path) -> StudyResult:
         frame,
         verdicts,
         wanted_keys,
-        contents.faults + strangers(folder),
+        contents.faults + unknown_records(folder),
         declared(folder, study),
         seconds(folder),
         probes,
-        outside(study),
+        truths_outside_box(study),
         {name: header(folder)[name] for name in ("fingerprint", "engine")},
     )

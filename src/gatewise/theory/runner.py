@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gatewise.fit.many import in_blocks
-from gatewise.fit.threads import in_processes
-from gatewise.fit.user_file import from_file
+from gatewise.runs.threads import in_processes
+from gatewise.runs.user_file import from_file
 from gatewise.theory.arms import Arm, Level
 from gatewise.theory.checks import check
 from gatewise.theory.fingerprint import fingerprint
-from gatewise.theory.records import Block, plan_of, work
+from gatewise.theory.records import FitBatch, plan_of, work
 from gatewise.theory.store import Contents, Record, open_folder, read, writing
 from gatewise.theory.study import Study
 
@@ -28,19 +28,19 @@ Progress = Callable[[float, float], None]
 class _Ended(NamedTuple):
     """A block that has been fitted, and the CPU seconds it took."""
 
-    block: Block
+    block: FitBatch
     records: list[Record]
     cpu: float
 
 
-def blocks(study: Study) -> list[Block]:
+def blocks(study: Study) -> list[FitBatch]:
     """Return the blocks of a study, the dearest first; they depend on nothing but the study."""
     found = []
     for arm in study.arms:
         for level in arm.levels():
             size = _size(study, arm, level)
             starts = range(0, arm.replicates, size)
-            found += [Block(arm.name, level, tuple(range(i, i + size))) for i in starts]
+            found += [FitBatch(arm.name, level, tuple(range(i, i + size))) for i in starts]
     return sorted(found, key=lambda block: (-cost(block), block.arm, block.replicates))
 
 
@@ -49,7 +49,7 @@ def _size(study: Study, arm: Arm, level: Level) -> int:
     return next(size for size in SIZES if size <= fitting and arm.replicates % size == 0)
 
 
-def cost(block: Block) -> float:
+def cost(block: FitBatch) -> float:
     """Return what a block costs, in rows; progress and time left are counted in it."""
     return float(len(block.replicates) * (block.level.n + FIXED))
 
@@ -120,7 +120,7 @@ def run_study(
     return read(folder)
 
 
-def _missing(wanted: Sequence[Block], held: dict[Any, Record]) -> list[Block]:
+def _missing(wanted: Sequence[FitBatch], held: dict[Any, Record]) -> list[FitBatch]:
     missing = []
     for block in wanted:
         found = [held.get((block.arm, block.level.axis, r)) for r in block.replicates]
@@ -136,16 +136,16 @@ def _missing(wanted: Sequence[Block], held: dict[Any, Record]) -> list[Block]:
     return missing
 
 
-def _timed(study: Study, block: Block) -> _Ended:
+def _timed(study: Study, block: FitBatch) -> _Ended:
     begin = time.process_time()
     return _Ended(block, work(study, block), time.process_time() - begin)
 
 
-def _timed_from(whole: bytes, block: Block) -> _Ended:
+def _timed_from(whole: bytes, block: FitBatch) -> _Ended:
     return _timed(pickle.loads(whole), block)  # noqa: S301 (written by the client of this run)
 
 
-def _on_cluster(client: Any, study: Study, wanted: Sequence[Block]) -> Iterator[_Ended]:
+def _on_cluster(client: Any, study: Study, wanted: Sequence[FitBatch]) -> Iterator[_Ended]:
     from cloudpickle import dumps
     from distributed import as_completed
 

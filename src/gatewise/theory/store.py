@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gatewise.files import append_lines, plain_file, write_text
-from gatewise.fit.folders import lock, make_folder, read_header
+from gatewise.runs.folders import lock, make_folder, read_header
 from gatewise.theory.fingerprint import describe, fingerprint
 from gatewise.theory.study import Study
 
@@ -258,7 +258,7 @@ def seconds(folder: Path) -> float:
     return sum(float(times["cpu"]) for _, times in _logged(folder))
 
 
-def strangers(folder: Path) -> tuple[str, ...]:
+def unknown_records(folder: Path) -> tuple[str, ...]:
     """Return, in words, the logs that another study wrote: files of several folders may have been put into one."""
     mine = header(folder)["fingerprint"]
     names = {path.name for path, times in _logged(folder) if times.get("study", mine) != mine}

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from gatewise.core.gates import Gate
 from gatewise.core.mixture import Measure, log_density, regression
-from gatewise.core.rows import Rows
 from gatewise.fit.finalize import profile_loglik
 from gatewise.fit.least_squares import mean_of
+from gatewise.objective.rows import Rows
 from gatewise.theory.arms import Arm, Level
 from gatewise.theory.study import Study
 from gatewise.theory.voronoi.gauge import conventional
@@ -40,7 +40,7 @@ def behind(arm: Arm, truth: Measure, rows: Rows, log_likelihood: float) -> float
     return float(profile_loglik(sse, y.numel())) - log_likelihood
 
 
-def outside(study: Study) -> tuple[str, ...]:
+def truths_outside_box(study: Study) -> tuple[str, ...]:
     """Return, in words, every truth that the box or the least scale of its arm shuts out: its errors will level off.
 
     Parameters of unlike gates or experts are not compared, nor what the gauge leaves free. A gate that is known up to a

@@ -23,7 +23,7 @@ AS_ASKED = "a window, replicates and certificates as the reason asks"
 FLAT, FLAT_DECADES = 0.1, 4.0  # slower than polynomial: a slope this small over this many decades
 
 
-class Word(StrEnum):
+class VerdictKind(StrEnum):
     """What is said about a claim."""
 
     supported = "supported"
@@ -65,7 +65,7 @@ class Verdict(NamedTuple):
     """A claim, what is said about it, the slope (of a difference: its value and interval), and why."""
 
     claim: Claim
-    word: Word
+    word: VerdictKind
     slope: Slope
     reason: str
     settle: str = ""
@@ -137,12 +137,12 @@ def judge(study: Study, frame: pd.DataFrame, claim: Claim) -> Verdict:
     parameter = _parameter(claim.series)
     if parameter and parameter in _ridges(arm):
         reason = f"{parameter} is exactly unidentified: a ridge of equal objective runs through it, it has no rate"
-        return Verdict(claim, Word.not_identified, first.slope, reason)
+        return Verdict(claim, VerdictKind.not_identified, first.slope, reason)
     absent = [name for name in (claim.arm, claim.other) if name and not (frame["arm"] == name).any()]
     if absent:
         line = _nothing(arm, claim.series).slope
         return Verdict(
-            claim, Word.unresolved, line, f"no fit of {' or '.join(absent)} has been run", "the rest of the run"
+            claim, VerdictKind.unresolved, line, f"no fit of {' or '.join(absent)} has been run", "the rest of the run"
         )
     curves = [first]
     if claim.other:
@@ -152,7 +152,7 @@ def judge(study: Study, frame: pd.DataFrame, claim: Claim) -> Verdict:
     )
     doubts = _all_doubts(curves, claim)
     word, window = _word(claim, found), bool(doubts)
-    if not doubts and word is not Word.unresolved:
+    if not doubts and word is not VerdictKind.unresolved:
         if word is not word_at(claim, later.value):
             size = f"without the smallest third of the sizes the slope is {later.value:+.3f}"
             doubts.append(f"{size}: the window is curved")
@@ -162,10 +162,10 @@ def judge(study: Study, frame: pd.DataFrame, claim: Claim) -> Verdict:
             doubts.append(f"without the fits that have no certificate the slope is {certified.value:+.3f}")
     if doubts:
         settle = AS_ASKED if window else _settle(claim, found, curves)
-        return Verdict(claim, Word.unresolved, found, "; ".join(doubts), settle)
-    if word is Word.contradicted and claim.standing == "recalled":
-        word = Word.differs
-    settle = _settle(claim, found, curves) if word is Word.unresolved else ""
+        return Verdict(claim, VerdictKind.unresolved, found, "; ".join(doubts), settle)
+    if word is VerdictKind.contradicted and claim.standing == "recalled":
+        word = VerdictKind.differs
+    settle = _settle(claim, found, curves) if word is VerdictKind.unresolved else ""
     return Verdict(claim, word, found, _reason(claim, word), settle)
 
 
@@ -233,20 +233,20 @@ def _doubts(c: Curve, claim: Claim) -> list[str]:
     return words
 
 
-def _word(claim: Claim, found: Slope) -> Word:
+def _word(claim: Claim, found: Slope) -> VerdictKind:
     """Return what the interval alone says."""
     if not np.isfinite([found.low, found.high]).all():
-        return Word.unresolved
+        return VerdictKind.unresolved
     low, high = allowed(claim)
     if low <= found.low and found.high <= high:
-        return Word.supported
-    return Word.contradicted if found.high < low or found.low > high else Word.unresolved
+        return VerdictKind.supported
+    return VerdictKind.contradicted if found.high < low or found.low > high else VerdictKind.unresolved
 
 
-def word_at(claim: Claim, value: float) -> Word:
+def word_at(claim: Claim, value: float) -> VerdictKind:
     """Return what a slope without an interval says: supported or contradicted."""
     low, high = allowed(claim)
-    return Word.supported if low <= value <= high else Word.contradicted
+    return VerdictKind.supported if low <= value <= high else VerdictKind.contradicted
 
 
 def allowed(claim: Claim) -> tuple[float, float]:
@@ -257,8 +257,8 @@ def allowed(claim: Claim) -> tuple[float, float]:
     return low, np.inf if claim.kind == "at_least" else claim.value + claim.tolerance
 
 
-def _reason(claim: Claim, word: Word) -> str:
-    where = {Word.supported: "inside", Word.unresolved: "partly inside"}.get(word, "outside")
+def _reason(claim: Claim, word: VerdictKind) -> str:
+    where = {VerdictKind.supported: "inside", VerdictKind.unresolved: "partly inside"}.get(word, "outside")
     return f"the interval lies {where} {wanted(claim)}"
 
 
@@ -281,7 +281,7 @@ def _settle(claim: Claim, found: Slope, curves: Sequence[Curve]) -> str:
     replicates = min(u + m for c in curves for u, m in zip(c.slope.used, c.slope.missing, strict=True))
     if min(gaps) < 0.1 * found.half:
         return "no number of replicates: the slope is at the edge of the tolerance; larger n, or a population exponent"
-    if _word(claim, found) is not Word.unresolved:
+    if _word(claim, found) is not VerdictKind.unresolved:
         return "a window and certificates as the reason asks"
     needed = ceil(replicates * (found.half / min(gaps)) ** 2 / 20) * 20
     return f"about {max(needed, replicates + 20, LEAST_REPLICATES)} replicates, if the slope stays {found.value:+.3f}"

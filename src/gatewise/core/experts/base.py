@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from gatewise.core.predictors import (
-    Frame,
-    Local,
+    AffineTransform,
+    Derivatives,
     Parameter,
     Params,
     Predictor,
@@ -44,7 +44,7 @@ class Expert(Predictor):
     linear = False
     by_leaf = False
 
-    def rescale_response(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]] | None:
+    def rescale_response(self, params: Params, frame: AffineTransform) -> tuple[Expert, dict[str, Tensor]] | None:
         """Return an expert and parameters with value ``(old value - shift) / scale`` per output, or None."""
         return None
 
@@ -61,7 +61,7 @@ class Expert(Predictor):
         """Return whether the first derivative jumps somewhere."""
         return False
 
-    def standardised(self, inputs: Frame) -> Expert:
+    def standardised(self, inputs: AffineTransform) -> Expert:
         """Return the expert defined on standardised inputs, as an expert of the inputs in their own units."""
         return self
 
@@ -95,7 +95,7 @@ class Expert(Predictor):
         if not self.linear:
             return with_constant(x)[0]
         zero = {name: x.new_zeros((1, *spec.shape)) for name, spec in self.parameters(len(x)).items()}
-        return self.local(zero, x).jacobian.reshape(-1, x.shape[-1])
+        return self.value_and_derivatives(zero, x).jacobian.reshape(-1, x.shape[-1])
 
     def start(self, x: Tensor, y: Tensor, weight: Tensor, coefficients: Tensor, draw: Draw) -> dict[str, Tensor]:
         """Return parameters ``(L, q, *shape)`` to start from.
@@ -179,8 +179,8 @@ class Constant(Expert):
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         return params["intercept"][..., None] + torch.zeros_like(x[..., :1, :])
 
-    def local(self, params: Params, x: Tensor) -> Local:
-        return Local(self(params, x), ones_like_rows(x).unsqueeze(-3))
+    def value_and_derivatives(self, params: Params, x: Tensor) -> Derivatives:
+        return Derivatives(self(params, x), ones_like_rows(x).unsqueeze(-3))
 
     def design(self, x: Tensor) -> Tensor:
         """Return those of a plane: the rows of a leaf are sought along planes."""
@@ -189,10 +189,10 @@ class Constant(Expert):
     def start(self, x: Tensor, y: Tensor, weight: Tensor, coefficients: Tensor, draw: Draw) -> dict[str, Tensor]:
         return super().start(x, y, weight, coefficients[..., -1:], draw)
 
-    def rescale(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]]:
+    def rescale(self, params: Params, frame: AffineTransform) -> tuple[Expert, dict[str, Tensor]]:
         return self, dict(params)
 
-    def rescale_response(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]]:
+    def rescale_response(self, params: Params, frame: AffineTransform) -> tuple[Expert, dict[str, Tensor]]:
         return self, {"intercept": (params["intercept"] - frame.shift) / frame.scale}
 
 
@@ -208,13 +208,13 @@ class Linear(Expert):
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         return affine(params["coef"], params["intercept"], x)
 
-    def local(self, params: Params, x: Tensor) -> Local:
-        return Local(self(params, x), with_constant(x))
+    def value_and_derivatives(self, params: Params, x: Tensor) -> Derivatives:
+        return Derivatives(self(params, x), with_constant(x))
 
-    def rescale(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]]:
+    def rescale(self, params: Params, frame: AffineTransform) -> tuple[Expert, dict[str, Tensor]]:
         coef = params["coef"]
         return self, {"coef": coef * frame.scale, "intercept": params["intercept"] + coef @ frame.shift}
 
-    def rescale_response(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]]:
+    def rescale_response(self, params: Params, frame: AffineTransform) -> tuple[Expert, dict[str, Tensor]]:
         coef = params["coef"] / frame.scale[:, None]
         return self, {"coef": coef, "intercept": (params["intercept"] - frame.shift) / frame.scale}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.experts.base import Expert
-from gatewise.core.predictors import Frame, Local, Parameter, Params, ones_like_rows
+from gatewise.core.predictors import AffineTransform, Derivatives, Parameter, Params, ones_like_rows
 
 
 @cache
@@ -83,20 +83,20 @@ class Polynomial(Expert):
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         return self._coefficients(params) @ self.design(x)
 
-    def local(self, params: Params, x: Tensor) -> Local:
+    def value_and_derivatives(self, params: Params, x: Tensor) -> Derivatives:
         design = self.design(x)
-        return Local(self._coefficients(params) @ design, design.unsqueeze(-3))
+        return Derivatives(self._coefficients(params) @ design, design.unsqueeze(-3))
 
-    def rescale(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]]:
+    def rescale(self, params: Params, frame: AffineTransform) -> tuple[Expert, dict[str, Tensor]]:
         moved = self._coefficients(params) @ self._expansion(frame)
         d = len(frame.scale)
         return self, {"coef": moved[..., :d], "powers": moved[..., d:-1], "intercept": moved[..., -1]}
 
-    def rescale_response(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]]:
+    def rescale_response(self, params: Params, frame: AffineTransform) -> tuple[Expert, dict[str, Tensor]]:
         coef, powers = (params[name] / frame.scale[:, None] for name in ("coef", "powers"))
         return self, {"coef": coef, "powers": powers, "intercept": (params["intercept"] - frame.shift) / frame.scale}
 
-    def _expansion(self, frame: Frame) -> Tensor:
+    def _expansion(self, frame: AffineTransform) -> Tensor:
         """Return the matrix (P, P) that expands the products of ``x = shift + scale z`` in those of z.
 
         One input at a time: ``(s + k z)^a = sum_b binomial(a, b) s^(a - b) k^b z^b``.

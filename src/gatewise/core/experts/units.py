@@ -10,8 +10,8 @@ from torch import Tensor
 from gatewise.core.activations import activation
 from gatewise.core.experts.base import Expert
 from gatewise.core.predictors import (
-    Frame,
-    Local,
+    AffineTransform,
+    Derivatives,
     Parameter,
     Params,
     affine,
@@ -66,7 +66,7 @@ class Activation(Expert):
         value = self._outer(params, x) * activation(self.fn, self.radius).value(self._inside(params, x))
         return value if self.location is None else value + x.new_tensor(self.location)[:, None]
 
-    def local(self, params: Params, x: Tensor) -> Local:
+    def value_and_derivatives(self, params: Params, x: Tensor) -> Derivatives:
         fn = activation(self.fn, self.radius)
         u, outer = self._inside(params, x), self._outer(params, x)
         v = shifted(x, self.origin)
@@ -88,19 +88,19 @@ class Activation(Expert):
             block[..., -1, :-1] = cross
             return block
 
-        return Local(self(params, x), jacobian, curvature)
+        return Derivatives(self(params, x), jacobian, curvature)
 
     def kinked(self) -> bool:
         return activation(self.fn, self.radius).kink
 
-    def hinge(self, params: Params, x: Tensor) -> Local | None:
+    def relu_kink(self, params: Params, x: Tensor) -> Derivatives | None:
         if not self.kinked():
             return None
         v = shifted(x, self.origin)
         design = with_constant(v) if self.bias else v.unsqueeze(-3)
         if self.output:
             design = torch.cat([design, torch.zeros_like(design[..., :1, :])], -2)
-        return Local(self._inside(params, x), design)
+        return Derivatives(self._inside(params, x), design)
 
     def plain(self) -> Activation:
         return replace(self, origin=None, location=None, spread=None)
@@ -108,7 +108,7 @@ class Activation(Expert):
     def smoothed(self, radius: float) -> Activation:
         return replace(self, radius=self.radius or radius)
 
-    def rescale(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]]:
+    def rescale(self, params: Params, frame: AffineTransform) -> tuple[Expert, dict[str, Tensor]]:
         coef = params["coef"]
         moved = {**params, "coef": coef * frame.scale}
         if not self.bias:
@@ -117,10 +117,10 @@ class Activation(Expert):
         moved["intercept"] = params["intercept"] + coef @ (frame.shift - start)
         return replace(self, origin=None), moved
 
-    def standardised(self, inputs: Frame) -> Expert:
+    def standardised(self, inputs: AffineTransform) -> Expert:
         return self if self.bias else replace(self, origin=move_origin(self.origin, inputs.inverse()))
 
-    def rescale_response(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]]:
+    def rescale_response(self, params: Params, frame: AffineTransform) -> tuple[Expert, dict[str, Tensor]]:
         """Move `location` and `spread`; the parameters stay."""
         location = torch.zeros_like(frame.shift) if self.location is None else frame.shift.new_tensor(self.location)
         spread = torch.ones_like(frame.scale) if self.spread is None else frame.scale.new_tensor(self.spread)
@@ -169,31 +169,31 @@ class HiddenUnit(Expert):
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         return self.unit(self._inside(params), x) + params["intercept"][..., None]
 
-    def local(self, params: Params, x: Tensor) -> Local:
-        value, jacobian, inner = self.unit.local(self._inside(params), x)
+    def value_and_derivatives(self, params: Params, x: Tensor) -> Derivatives:
+        value, jacobian, inner = self.unit.value_and_derivatives(self._inside(params), x)
         assert inner is not None
         constant = ones_like_rows(x).unsqueeze(-3).expand(*jacobian.shape[:-2], 1, jacobian.shape[-1])
 
         def curvature(weights: Tensor) -> Tensor:
             return torch.nn.functional.pad(inner(weights), (0, 1, 0, 1))
 
-        return Local(value + params["intercept"][..., None], torch.cat([jacobian, constant], -2), curvature)
+        return Derivatives(value + params["intercept"][..., None], torch.cat([jacobian, constant], -2), curvature)
 
     def kinked(self) -> bool:
         return self.unit.kinked()
 
-    def hinge(self, params: Params, x: Tensor) -> Local | None:
-        found = self.unit.hinge(self._inside(params), x)
-        return found and Local(found.value, torch.nn.functional.pad(found.jacobian, (0, 0, 0, 1)))
+    def relu_kink(self, params: Params, x: Tensor) -> Derivatives | None:
+        found = self.unit.relu_kink(self._inside(params), x)
+        return found and Derivatives(found.value, torch.nn.functional.pad(found.jacobian, (0, 0, 0, 1)))
 
     def smoothed(self, radius: float) -> HiddenUnit:
         return replace(self, radius=self.radius or radius)
 
-    def rescale(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]]:
+    def rescale(self, params: Params, frame: AffineTransform) -> tuple[Expert, dict[str, Tensor]]:
         coef = params["coef"]
         return self, {**params, "coef": coef * frame.scale, "bias": params["bias"] + coef @ frame.shift}
 
-    def rescale_response(self, params: Params, frame: Frame) -> tuple[Expert, dict[str, Tensor]]:
+    def rescale_response(self, params: Params, frame: AffineTransform) -> tuple[Expert, dict[str, Tensor]]:
         outside = {"output": params["output"], "intercept": params["intercept"] - frame.shift}
         return self, {**params, **{name: value / frame.scale for name, value in outside.items()}}
 

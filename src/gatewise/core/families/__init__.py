@@ -1,12 +1,12 @@
 """Families: the law of y given a leaf's predictor. ``eta (*B, L, q, n)``, ``y (m, n)``; the dict FAMILIES.
 
-A family's own parameters have one owner per leaf. `local` gives the log density with first and second derivatives in
+A family's own parameters have one owner per leaf. `value_and_derivatives` gives the log density with first and second derivatives in
 the leaf's predictors: the q outputs, then the family's own parameters, entry by entry.
 """
 
 from __future__ import annotations
 
-from gatewise.core.families.base import Family, LeafLocal, autograd_leaf_local
+from gatewise.core.families.base import Family, LeafDerivatives, autograd_leaf_local
 from gatewise.core.families.counts import Binomial, Poisson
 from gatewise.core.families.gaussian import FullGaussian, Gaussian
 from gatewise.core.families.mean import MeanOnly
@@ -18,7 +18,7 @@ __all__ = [
     "Family",
     "FullGaussian",
     "Gaussian",
-    "LeafLocal",
+    "LeafDerivatives",
     "MeanOnly",
     "Poisson",
     "StudentT",

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core.predictors import Frame, Parameter, Params, named_by_role
+from gatewise.core.predictors import AffineTransform, Parameter, Params, named_by_role
 
 
-class LeafLocal(NamedTuple):
+class LeafDerivatives(NamedTuple):
     """Log density of every leaf at every row with its derivatives in the leaf's t predictors.
 
     Attributes
@@ -55,7 +55,7 @@ class Family(ABC):
     """
 
     location_scale = False
-    closed_scale = False
+    has_closed_form_scale = False
     discrete = False
     has_density = True
     by_leaf = False
@@ -120,15 +120,15 @@ class Family(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no cdf, which quantiles and intervals need: define one")
 
-    def local(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafLocal:
+    def value_and_derivatives(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafDerivatives:
         """Return the log density with its derivatives in the predictors (automatic differentiation by default)."""
         return autograd_leaf_local(self, params, y, eta, order)
 
-    def invalid(self, y: Tensor) -> str | None:
+    def validate(self, y: Tensor) -> str | None:
         """Return what is wrong with a response ``(m, n)`` for this family, or None."""
         return None
 
-    def floored(self, floor: Tensor) -> tuple[Family, dict[str, tuple[Tensor, float]]]:
+    def with_scale_floor(self, floor: Tensor) -> tuple[Family, dict[str, tuple[Tensor, float]]]:
         """Return the family and the lower bounds that keep standard deviations above `floor` ``(q,)``."""
         return self, dict.fromkeys(self.names("scale"), (floor, inf))
 
@@ -143,16 +143,16 @@ class Family(ABC):
             found[name] = value if spec.role == "scale" else spread.new_full(lead + spec.shape, spec.initial)
         return found
 
-    def link_start(self, y: Tensor) -> Tensor:
+    def working_response(self, y: Tensor) -> Tensor:
         """Return a working response ``(q, n)`` on the scale of the predictor, for starts."""
         return y
 
-    def rescale_response(self, params: Params, frame: Frame) -> tuple[Family, dict[str, Tensor]]:
+    def rescale_response(self, params: Params, frame: AffineTransform) -> tuple[Family, dict[str, Tensor]]:
         """Return family and parameters for the response ``(y - shift) / scale``."""
         return self, {**params, **{name: params[name] / frame.scale for name in self.names("scale")}}
 
 
-def autograd_leaf_local(family: Family, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafLocal:
+def autograd_leaf_local(family: Family, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafDerivatives:
     """Differentiate a family's log density at every row; the oracle of the closed forms."""
     q, n = eta.shape[-2:]
     names = list(family.parameters(q))
@@ -172,13 +172,13 @@ def autograd_leaf_local(family: Family, params: Params, y: Tensor, eta: Tensor, 
         value = family.log_prob(pieces, y_rows, z[..., :q].unsqueeze(-1))[..., 0]
         (first,) = torch.autograd.grad(value.sum(), z, create_graph=order > 1)
         if order < 2:
-            return LeafLocal(value.detach().movedim(0, -1), first.movedim(0, -1), None)
+            return LeafDerivatives(value.detach().movedim(0, -1), first.movedim(0, -1), None)
         second = [
             torch.autograd.grad(first[..., t].sum(), z, retain_graph=True, allow_unused=True)[0]
             for t in range(z.shape[-1])
         ]
     stack = torch.stack([torch.zeros_like(z) if s is None else s for s in second], -1)
-    return LeafLocal(value.detach().movedim(0, -1), first.detach().movedim(0, -1), stack.detach().movedim(0, -1))
+    return LeafDerivatives(value.detach().movedim(0, -1), first.detach().movedim(0, -1), stack.detach().movedim(0, -1))
 
 
 def diagonal_blocks(pairs: Tensor, q: int) -> Tensor:

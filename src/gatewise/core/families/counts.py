@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from gatewise.core.families.base import Family, LeafLocal, diagonal_blocks
+from gatewise.core.families.base import Family, LeafDerivatives, diagonal_blocks
 from gatewise.core.families.beta import incomplete_beta
 from gatewise.core.predictors import Params
 
@@ -29,10 +29,10 @@ class Poisson(Family):
     def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         return (y * eta.clamp(max=OVERFLOW) - torch.exp(eta) - torch.lgamma(y + 1)).sum(-2)
 
-    def local(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafLocal:
+    def value_and_derivatives(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafDerivatives:
         mean = torch.exp(eta)
         value = (y * eta.clamp(max=OVERFLOW) - mean - torch.lgamma(y + 1)).sum(-2)
-        return LeafLocal(value, y - mean, diagonal_blocks(-mean[..., None, None, :, :], eta.shape[-2]))
+        return LeafDerivatives(value, y - mean, diagonal_blocks(-mean[..., None, None, :, :], eta.shape[-2]))
 
     def mean(self, params: Params, eta: Tensor) -> Tensor:
         return torch.exp(eta)
@@ -52,10 +52,10 @@ class Poisson(Family):
         noise = torch.randn(eta.shape, generator=generator, dtype=eta.dtype)
         return torch.where(mean > NORMAL, torch.round(mean + torch.sqrt(mean) * noise).nan_to_num(inf, inf), drawn)
 
-    def invalid(self, y: Tensor) -> str | None:
+    def validate(self, y: Tensor) -> str | None:
         return _count_fault(y, "Poisson")
 
-    def link_start(self, y: Tensor) -> Tensor:
+    def working_response(self, y: Tensor) -> Tensor:
         return torch.log(y + 0.5)
 
 
@@ -124,12 +124,12 @@ class Binomial(Family):
         found = hits * logsigmoid(eta) + (trials - hits) * logsigmoid(-eta)
         return (found + _log_choose(trials, hits)).sum(-2)
 
-    def local(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafLocal:
+    def value_and_derivatives(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafDerivatives:
         hits, trials = self._counts(y)
         p = torch.sigmoid(eta)
         bend = -trials * p * torch.sigmoid(-eta)
         second = diagonal_blocks(bend[..., None, None, :, :], eta.shape[-2])
-        return LeafLocal(self.log_prob(params, y, eta), hits - trials * p, second)
+        return LeafDerivatives(self.log_prob(params, y, eta), hits - trials * p, second)
 
     def mean(self, params: Params, eta: Tensor) -> Tensor:
         """Return the mean count; the probability when the number of trials differs by row."""
@@ -157,7 +157,7 @@ class Binomial(Family):
         hits = torch.binomial(count, torch.sigmoid(eta), generator=generator)
         return hits if self.trials is not None else torch.cat([hits, count - hits], -2)
 
-    def invalid(self, y: Tensor) -> str | None:
+    def validate(self, y: Tensor) -> str | None:
         fault = _count_fault(y, "Binomial")
         if fault or self.trials is None:
             odd = self.trials is None and y.shape[-2] % 2
@@ -166,7 +166,7 @@ class Binomial(Family):
             return f"a value of {float(y.max()):g}, above trials={self.trials}"
         return None
 
-    def link_start(self, y: Tensor) -> Tensor:
+    def working_response(self, y: Tensor) -> Tensor:
         hits, trials = self._counts(y)
         return torch.log((hits + 0.5) / (trials - hits + 0.5))
 

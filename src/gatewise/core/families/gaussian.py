@@ -8,8 +8,8 @@ from math import inf, log, pi
 import torch
 from torch import Tensor
 
-from gatewise.core.families.base import Family, LeafLocal, diagonal_blocks
-from gatewise.core.predictors import Frame, Parameter, Params, as_tuple
+from gatewise.core.families.base import Family, LeafDerivatives, diagonal_blocks
+from gatewise.core.predictors import AffineTransform, Parameter, Params, as_tuple
 
 LARGE = 1e100  # residuals beyond this are scaled down before they are multiplied
 
@@ -19,7 +19,7 @@ class Gaussian(Family):
     """``N(eta, scale^2)`` for each output, independent given the leaf; `scale` is the standard deviation."""
 
     location_scale = True
-    closed_scale = True
+    has_closed_form_scale = True
 
     def parameters(self, q: int) -> dict[str, Parameter]:
         return {"scale": Parameter((q,), "scale", transform="log", bounds=(0.0, inf), initial=1.0)}
@@ -29,18 +29,18 @@ class Gaussian(Family):
         z = (y - eta) / scale
         return (-0.5 * z * z - torch.log(scale) - 0.5 * log(2 * pi)).sum(-2)
 
-    def local(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafLocal:
+    def value_and_derivatives(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafDerivatives:
         inverse = 1.0 / params["scale"][..., None]
         z = (y - eta) * inverse
         square = z * z
         value = torch.sub(torch.log(inverse) - 0.5 * log(2 * pi), square, alpha=0.5).sum(-2)
         first = torch.cat([z * inverse, (square - 1) * inverse], -2)
         if order < 2:
-            return LeafLocal(value, first, None)
+            return LeafDerivatives(value, first, None)
         v = inverse * inverse
         mixed = z * (-2 * v)
         blocks = torch.stack([(-v).expand_as(z), mixed, mixed, torch.addcmul(v, square, v, value=-3)], -3)
-        return LeafLocal(value, first, diagonal_blocks(blocks.unflatten(-3, (2, 2)), eta.shape[-2]))
+        return LeafDerivatives(value, first, diagonal_blocks(blocks.unflatten(-3, (2, 2)), eta.shape[-2]))
 
     def mean(self, params: Params, eta: Tensor) -> Tensor:
         return eta
@@ -136,7 +136,7 @@ class FullGaussian(Family):
         value = -0.5 * (z * z).sum(-2) - size - 0.5 * q * log(2 * pi)
         return torch.where(value.isnan() & ~residual.isnan().any(-2), -inf, value)  # infinities that met
 
-    def local(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafLocal:
+    def value_and_derivatives(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafDerivatives:
         """Differentiate ``-r'u / 2 - log det(S) / 2`` with ``S = floor^2 + L L'``, ``r = y - eta``, ``u = S^-1 r``.
 
         By an entry of L, S changes by ``S_a = E_a L' + L E_a'`` with E_a one there, and the value by the entry of
@@ -150,9 +150,9 @@ class FullGaussian(Family):
         along = lower.mT @ u  # L'u
         own = u[..., i, :] * along[..., j, :] - (precision @ lower)[..., i, j].unsqueeze(-1)
         value, first = self.log_prob(params, y, eta), torch.cat([u, own], -2)
-        return LeafLocal(value, first, None if order < 2 else _full_second(precision, lower, u, along))
+        return LeafDerivatives(value, first, None if order < 2 else _full_second(precision, lower, u, along))
 
-    def floored(self, floor: Tensor) -> tuple[Family, dict[str, tuple[Tensor, float]]]:
+    def with_scale_floor(self, floor: Tensor) -> tuple[Family, dict[str, tuple[Tensor, float]]]:
         q = len(floor)
         i, j = torch.tril_indices(q, q)
         lower = torch.where(i == j, 1e-3 * floor[i], -inf)
@@ -179,7 +179,7 @@ class FullGaussian(Family):
     def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
         return eta + self.root(params, eta.shape[-2]) @ torch.randn(eta.shape, generator=generator, dtype=eta.dtype)
 
-    def rescale_response(self, params: Params, frame: Frame) -> tuple[Family, dict[str, Tensor]]:
+    def rescale_response(self, params: Params, frame: AffineTransform) -> tuple[Family, dict[str, Tensor]]:
         q = len(frame.scale)
         rows = frame.scale[torch.tril_indices(q, q)[0]]
         floor = None if self.floor is None else as_tuple(frame.scale.new_tensor(self.floor) / frame.scale)

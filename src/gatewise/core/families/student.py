@@ -8,7 +8,7 @@ from math import inf, pi
 import torch
 from torch import Tensor
 
-from gatewise.core.families.base import Family, LeafLocal, diagonal_blocks
+from gatewise.core.families.base import Family, LeafDerivatives, diagonal_blocks
 from gatewise.core.families.beta import half_gamma_ratio, incomplete_beta
 from gatewise.core.predictors import Parameter, Params
 
@@ -48,7 +48,7 @@ class StudentT(Family):
         power = 0.5 * (dof + 1) * _log_distance(y - eta, scale, dof)
         return (half_gamma_ratio(0.5 * dof) - 0.5 * torch.log(pi * dof) - torch.log(scale) - power).sum(-2)
 
-    def local(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafLocal:
+    def value_and_derivatives(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafDerivatives:
         scale, dof = params["scale"][..., None], params["dof"][..., None]
         z = ((y - eta) / scale).clamp(-CUT, CUT)
         square, inverse = z * z, 1.0 / scale
@@ -60,7 +60,7 @@ class StudentT(Family):
         of_dof = slope - 0.5 * torch.log1p(square / dof) + 0.5 * (dof + 1) * share
         first = torch.cat([pull * inverse, (pull * z - 1) * inverse, of_dof], -2)
         if order < 2:
-            return LeafLocal(value, first, None)
+            return LeafDerivatives(value, first, None)
         steep = pull / total * (dof - square)  # z times the slope of `pull`
         weight = (square - 1) / (total * total) * inverse
         v = inverse * inverse
@@ -69,7 +69,9 @@ class StudentT(Family):
         dof_dof = bend + share * (dof * square - 2 * dof - square) / (2 * dof * total)
         mixed, last = z * weight, square * weight
         rows = (eta_eta, eta_scale, mixed, eta_scale, scale_scale, last, mixed, last, dof_dof)
-        return LeafLocal(value, first, diagonal_blocks(torch.stack(rows, -3).unflatten(-3, (3, 3)), eta.shape[-2]))
+        return LeafDerivatives(
+            value, first, diagonal_blocks(torch.stack(rows, -3).unflatten(-3, (3, 3)), eta.shape[-2])
+        )
 
     def mean(self, params: Params, eta: Tensor) -> Tensor:
         """Return the location; NaN where it is not the mean, with one degree of freedom or less."""

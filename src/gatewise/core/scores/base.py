@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from gatewise.core.predictors import (
-    Frame,
-    Local,
+    AffineTransform,
+    Derivatives,
     Parameter,
     Params,
     Predictor,
@@ -114,7 +114,7 @@ class Score(Predictor):
         """Return whether the first derivative jumps somewhere."""
         return False
 
-    def standardised(self, frame: Frame) -> Score:
+    def standardised(self, frame: AffineTransform) -> Score:
         """Return the score defined on standardised inputs, as a score of the inputs in their own units."""
         return self
 
@@ -131,10 +131,10 @@ class Bias(Score):
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         return params["bias"][..., None] + torch.zeros_like(x[..., :1, :])
 
-    def local(self, params: Params, x: Tensor) -> Local:
-        return Local(self(params, x), ones_like_rows(x).unsqueeze(-3))
+    def value_and_derivatives(self, params: Params, x: Tensor) -> Derivatives:
+        return Derivatives(self(params, x), ones_like_rows(x).unsqueeze(-3))
 
-    def rescale(self, params: Params, frame: Frame) -> tuple[Score, dict[str, Tensor]]:
+    def rescale(self, params: Params, frame: AffineTransform) -> tuple[Score, dict[str, Tensor]]:
         return self, dict(params)
 
     def homogeneous(self) -> bool:
@@ -151,8 +151,8 @@ class Affine(Score):
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         return affine(params["weight"], params["bias"], x)
 
-    def local(self, params: Params, x: Tensor) -> Local:
-        return Local(self(params, x), with_constant(x))
+    def value_and_derivatives(self, params: Params, x: Tensor) -> Derivatives:
+        return Derivatives(self(params, x), with_constant(x))
 
     def translation(self) -> tuple[str, ...]:
         return ("weight", "bias")
@@ -160,7 +160,7 @@ class Affine(Score):
     def homogeneous(self) -> bool:
         return True
 
-    def rescale(self, params: Params, frame: Frame) -> tuple[Score, dict[str, Tensor]]:
+    def rescale(self, params: Params, frame: AffineTransform) -> tuple[Score, dict[str, Tensor]]:
         weight = params["weight"]
         return self, {"weight": weight * frame.scale, "bias": params["bias"] + weight @ frame.shift}
 
@@ -191,8 +191,8 @@ class Quadratic(Score):
         flat = torch.cat([params[name] for name in names if name != "bias"], -1)
         return affine(flat, params["bias"], self._features(x)[..., :-1, :])
 
-    def local(self, params: Params, x: Tensor) -> Local:
-        return Local(self(params, x), self._features(x).unsqueeze(-3))
+    def value_and_derivatives(self, params: Params, x: Tensor) -> Derivatives:
+        return Derivatives(self(params, x), self._features(x).unsqueeze(-3))
 
     def translation(self) -> tuple[str, ...]:
         return ("quadratic", "bias") if self.monomial else ("quadratic", "weight", "bias")
@@ -200,7 +200,7 @@ class Quadratic(Score):
     def homogeneous(self) -> bool:
         return True
 
-    def rescale(self, params: Params, frame: Frame) -> tuple[Score, dict[str, Tensor]]:
+    def rescale(self, params: Params, frame: AffineTransform) -> tuple[Score, dict[str, Tensor]]:
         d = len(frame.scale)
         i, j = torch.triu_indices(d, d)
         packed = params["quadratic"]
@@ -215,7 +215,7 @@ class Quadratic(Score):
         moved["bias"] = params["bias"] + params["weight"] @ offset + (offset @ full * offset).sum(-1)
         return replace(self, origin=None), moved
 
-    def standardised(self, frame: Frame) -> Score:
+    def standardised(self, frame: AffineTransform) -> Score:
         return replace(self, origin=move_origin(self.origin, frame.inverse())) if self.monomial else self
 
     def plain(self) -> Quadratic:

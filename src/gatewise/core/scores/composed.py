@@ -12,8 +12,8 @@ from torch.nn.functional import pad
 
 from gatewise.core.activations import activation
 from gatewise.core.predictors import (
-    Frame,
-    Local,
+    AffineTransform,
+    Derivatives,
     Parameter,
     Params,
     fresh_name,
@@ -69,9 +69,9 @@ class Activated(Score):
         u = self.inner(self._inside(params), shifted(x, self.origin))
         return activation(self.fn, self.radius).value(u) + params[self.bias()][..., None]
 
-    def local(self, params: Params, x: Tensor) -> Local:
+    def value_and_derivatives(self, params: Params, x: Tensor) -> Derivatives:
         fn = activation(self.fn, self.radius)
-        u, design, bend = self.inner.local(self._inside(params), shifted(x, self.origin))
+        u, design, bend = self.inner.value_and_derivatives(self._inside(params), shifted(x, self.origin))
         inside, outside = self._without_bias(design, x.shape[-2])
         first = fn.first(u)
         jacobian = inside * first.unsqueeze(-2) + outside
@@ -84,7 +84,7 @@ class Activated(Score):
             more = block.shape[-1] - curved.shape[-1]
             return block + pad(curved, (0, more, 0, more)) * (1 - outside) * (1 - outside.mT)
 
-        return Local(fn.value(u) + params[self.bias()][..., None], jacobian, curvature)
+        return Derivatives(fn.value(u) + params[self.bias()][..., None], jacobian, curvature)
 
     def translation(self) -> tuple[str, ...]:
         return self.inner.translation() if self.fn == "identity" and self.inner.bias() else (self.bias(),)
@@ -101,18 +101,18 @@ class Activated(Score):
     def kinked(self) -> bool:
         return activation(self.fn, self.radius).kink or self.inner.kinked()
 
-    def hinge(self, params: Params, x: Tensor) -> Local | None:
+    def relu_kink(self, params: Params, x: Tensor) -> Derivatives | None:
         if not activation(self.fn, self.radius).kink:
             return None
-        value, design, _ = self.inner.local(self._inside(params), shifted(x, self.origin))
-        return Local(value, self._without_bias(design, x.shape[-2])[0])
+        value, design, _ = self.inner.value_and_derivatives(self._inside(params), shifted(x, self.origin))
+        return Derivatives(value, self._without_bias(design, x.shape[-2])[0])
 
     def smoothed(self, radius: float) -> Activated:
         return replace(self, inner=cast(Score, self.inner.smoothed(radius)), radius=self.radius or radius)
 
-    def rescale(self, params: Params, frame: Frame) -> tuple[Score, dict[str, Tensor]] | None:
+    def rescale(self, params: Params, frame: AffineTransform) -> tuple[Score, dict[str, Tensor]] | None:
         """Move the origin of the inner score: only its slopes change, the outside bias stays."""
-        still = Frame(torch.zeros_like(frame.shift), frame.scale)
+        still = AffineTransform(torch.zeros_like(frame.shift), frame.scale)
         moved = self.inner.rescale(self._inside(params), still)
         if moved is None:
             return None
@@ -120,8 +120,8 @@ class Activated(Score):
         origin = move_origin(self.origin, frame)
         return replace(self, inner=inner, origin=origin), {**inside, self.bias(): params[self.bias()]}
 
-    def standardised(self, frame: Frame) -> Score:
-        still = Frame(torch.zeros_like(frame.shift), frame.scale)
+    def standardised(self, frame: AffineTransform) -> Score:
+        still = AffineTransform(torch.zeros_like(frame.shift), frame.scale)
         origin = move_origin(self.origin, frame.inverse())
         return replace(self, inner=self.inner.standardised(still), origin=origin)
 
@@ -150,8 +150,8 @@ class Tempered(Score):
     def __call__(self, params: Params, x: Tensor) -> Tensor:
         return self.inner(self._inside(params), x) / params[self.temperature()][..., None, None]
 
-    def local(self, params: Params, x: Tensor) -> Local:
-        u, design, bend = self.inner.local(self._inside(params), x)
+    def value_and_derivatives(self, params: Params, x: Tensor) -> Derivatives:
+        u, design, bend = self.inner.value_and_derivatives(self._inside(params), x)
         t = params[self.temperature()][..., None, None]
         value = u / t
         columns = design.shape[-2]
@@ -169,7 +169,7 @@ class Tempered(Score):
             block[..., columns, columns] = (2 * weights * value).sum(-1) / t[..., 0] ** 2
             return block
 
-        return Local(value, jacobian, curvature)
+        return Derivatives(value, jacobian, curvature)
 
     def bias(self) -> str | None:
         return self.inner.bias()
@@ -192,20 +192,20 @@ class Tempered(Score):
     def kinked(self) -> bool:
         return self.inner.kinked()
 
-    def hinge(self, params: Params, x: Tensor) -> Local | None:
-        found = self.inner.hinge(self._inside(params), x)
-        return None if found is None else Local(found.value, pad(found.jacobian, (0, 0, 0, 1)))
+    def relu_kink(self, params: Params, x: Tensor) -> Derivatives | None:
+        found = self.inner.relu_kink(self._inside(params), x)
+        return None if found is None else Derivatives(found.value, pad(found.jacobian, (0, 0, 0, 1)))
 
     def smoothed(self, radius: float) -> Tempered:
         return replace(self, inner=cast(Score, self.inner.smoothed(radius)))
 
-    def rescale(self, params: Params, frame: Frame) -> tuple[Score, dict[str, Tensor]] | None:
+    def rescale(self, params: Params, frame: AffineTransform) -> tuple[Score, dict[str, Tensor]] | None:
         moved = self.inner.rescale(self._inside(params), frame)
         if moved is None:
             return None
         return replace(self, inner=cast(Score, moved[0])), {**moved[1], self.temperature(): params[self.temperature()]}
 
-    def standardised(self, frame: Frame) -> Score:
+    def standardised(self, frame: AffineTransform) -> Score:
         return replace(self, inner=self.inner.standardised(frame))
 
     def plain(self) -> Tempered:

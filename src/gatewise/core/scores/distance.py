@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from gatewise.core.predictors import (
-    Frame,
-    Local,
+    AffineTransform,
+    Derivatives,
     Parameter,
     Params,
     affine,
@@ -60,7 +60,7 @@ class Distance(Score):
         )
         return params["bias"][..., None] - self._norm(squared)
 
-    def local(self, params: Params, x: Tensor) -> Local:
+    def value_and_derivatives(self, params: Params, x: Tensor) -> Derivatives:
         delta = self._differences(params["center"], x)
         norm = self._norm((delta**2).sum(-2))
         inverse = torch.where(norm > 0, 1.0 / torch.where(norm > 0, norm, 1.0), 0.0)
@@ -73,7 +73,7 @@ class Distance(Score):
             block = weighted_gram(slope, pull) - torch.diag(metric**2) * pull.sum(-1)[..., None, None]
             return torch.nn.functional.pad(block, (0, 1, 0, 1))
 
-        return Local(params["bias"][..., None] - norm, jacobian, curvature)
+        return Derivatives(params["bias"][..., None] - norm, jacobian, curvature)
 
     def kinked(self) -> bool:
         return self.radius == 0
@@ -81,14 +81,14 @@ class Distance(Score):
     def smoothed(self, radius: float) -> Distance:
         return replace(self, radius=self.radius or radius)
 
-    def rescale(self, params: Params, frame: Frame) -> tuple[Score, dict[str, Tensor]]:
+    def rescale(self, params: Params, frame: AffineTransform) -> tuple[Score, dict[str, Tensor]]:
         old = torch.ones_like(frame.scale) if self.metric is None else frame.scale.new_tensor(self.metric)
         metric = old * frame.scale
         plain = bool(((metric - 1).abs() < 1e-12).all())
         center = (params["center"] - frame.shift) / frame.scale
         return replace(self, metric=None if plain else as_tuple(metric)), {**params, "center": center}
 
-    def standardised(self, frame: Frame) -> Score:
+    def standardised(self, frame: AffineTransform) -> Score:
         old = torch.ones_like(frame.scale) if self.metric is None else frame.scale.new_tensor(self.metric)
         return replace(self, metric=as_tuple(old / frame.scale))
 
@@ -147,7 +147,7 @@ class Cosine(Score):
         unit = weight / (_safe_norm(weight, -1) + self.floor)
         return affine(unit, params["bias"], self._direction(x))
 
-    def local(self, params: Params, x: Tensor) -> Local:
+    def value_and_derivatives(self, params: Params, x: Tensor) -> Derivatives:
         weight = params["weight"]
         v = self._direction(x)
         length = _safe_norm(weight, -1)
@@ -168,7 +168,7 @@ class Cosine(Score):
             block = -(cross + cross.mT) / s**2 + 2 * inner * outer / s**2 - inner * (eye - outer) / (s * r)
             return torch.nn.functional.pad(block, (0, 1, 0, 1))
 
-        return Local(product[..., 0, :] + params["bias"][..., None], jacobian, curvature)
+        return Derivatives(product[..., 0, :] + params["bias"][..., None], jacobian, curvature)
 
     def tangents(self, params: Params, common: bool) -> dict[str, Tensor]:
         """Return the lengths without a floor; with one, the common shifts of ``weight / (||weight|| + floor)``."""
@@ -185,12 +185,12 @@ class Cosine(Score):
         along = (weight * shift).sum(-1, keepdim=True) * weight / length**2
         return {"weight": size * (shift - along) + size**2 / self.floor * along}
 
-    def rescale(self, params: Params, frame: Frame) -> tuple[Score, dict[str, Tensor]]:
+    def rescale(self, params: Params, frame: AffineTransform) -> tuple[Score, dict[str, Tensor]]:
         old = torch.ones_like(frame.scale) if self.metric is None else frame.scale.new_tensor(self.metric)
         moved = replace(self, origin=move_origin(self.origin, frame), metric=as_tuple(old * frame.scale))
         return moved, dict(params)
 
-    def standardised(self, frame: Frame) -> Score:
+    def standardised(self, frame: AffineTransform) -> Score:
         old = torch.ones_like(frame.scale) if self.metric is None else frame.scale.new_tensor(self.metric)
         origin = move_origin(self.origin, frame.inverse())
         return replace(self, origin=origin, metric=as_tuple(old / frame.scale))

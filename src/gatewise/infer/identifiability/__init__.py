@@ -7,15 +7,15 @@ from gatewise.infer.identifiability.compose import assess, identify
 from gatewise.infer.identifiability.leaf import leaf_atom
 from gatewise.infer.identifiability.relations import Relation
 from gatewise.infer.identifiability.result import Identifiability
-from gatewise.infer.identifiability.verdict import Verdict
+from gatewise.infer.identifiability.verdict import IdentifiabilityVerdict
 
 __all__ = [
     "Advice",
     "Atom",
     "Identifiability",
+    "IdentifiabilityVerdict",
     "MixtureInputs",
     "Relation",
-    "Verdict",
     "advise",
     "assess",
     "identify",

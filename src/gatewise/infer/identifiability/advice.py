@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from gatewise.core.mixture import Mixture
 from gatewise.infer.identifiability.compose import FEATURES, ORDER, assess
-from gatewise.infer.identifiability.verdict import Verdict
+from gatewise.infer.identifiability.verdict import IdentifiabilityVerdict
 
 # What parts of one's own may raise where they are used in ways that a fit does not need: with fewer inputs, second
 # derivatives by torch, draws of a response. The words say what was raised.
@@ -18,7 +18,7 @@ FAULTS += (TypeError, ValueError, MemoryError, OSError, Warning)
 class Advice(NamedTuple):
     """A verdict on a mixture, and its words; ``undecided`` with the reason when there is none."""
 
-    verdict: Verdict
+    verdict: IdentifiabilityVerdict
     words: str
 
 
@@ -76,7 +76,7 @@ def advise(
         else:
             return Advice(found.verdict, f"{found.words}{_checked(seen, inputs)}")
     kind = "" if isinstance(cause, ValueError) else f"{type(cause).__name__}: "
-    return Advice(Verdict.undecided, f"not checked: {kind}{cause}")
+    return Advice(IdentifiabilityVerdict.undecided, f"not checked: {kind}{cause}")
 
 
 def _checked(seen: MixtureInputs, inputs: MixtureInputs) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Collection, Sequence
 from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.identifiability.atoms import Atom
 from gatewise.infer.identifiability.columns import Derivative, free_entries
-from gatewise.infer.identifiability.draws import Draw, Plan, draws_of, picked
+from gatewise.infer.identifiability.draws import Draw, DrawPlan, draws_of, picked
 from gatewise.infer.identifiability.relations import Relation, relations
 from gatewise.infer.identifiability.result import Identifiability
-from gatewise.infer.identifiability.verdict import Verdict
+from gatewise.infer.identifiability.verdict import IdentifiabilityVerdict
 
 PER_COLUMN = 100  # rows per derivative
 FEWEST, MOST = 1000, 700  # rows; derivatives
@@ -71,7 +71,7 @@ def identify_atom(
             "shared_gate=True compares two atoms with equal gates: give atoms=2, and an atom with `levels`"
         )
     times = whole_number("draws", draws, 1), whole_number("samples", samples, 1)
-    plan = Plan(atom, order, atoms, shared_gate, whole_number("seed", seed, 0), *times, FEWEST)
+    plan = DrawPlan(atom, order, atoms, shared_gate, whole_number("seed", seed, 0), *times, FEWEST)
     count = len(plan.columns)
     if count > MOST:
         raise ValueError(
@@ -89,7 +89,7 @@ def whole_number(name: str, value: object, least: int) -> int:
     return value
 
 
-def _result(plan: Plan, clear: Sequence[Draw], refused: Sequence[Draw]) -> Identifiability:
+def _result(plan: DrawPlan, clear: Sequence[Draw], refused: Sequence[Draw]) -> Identifiability:
     draws = clear or refused
     lead, columns = draws[0], plan.columns
     doubt = _doubt(plan, clear)
@@ -129,11 +129,11 @@ def _result(plan: Plan, clear: Sequence[Draw], refused: Sequence[Draw]) -> Ident
         replaced=len(refused) // plan.samples,
         rows=plan.rows,
         doubt=doubt,
-        verdict=Verdict.undecided if doubt else _verdict(plan, bool(unidentified), bool(firsts)),
+        verdict=IdentifiabilityVerdict.undecided if doubt else _verdict(plan, bool(unidentified), bool(firsts)),
     )
 
 
-def _doubt(plan: Plan, clear: Sequence[Draw]) -> str:
+def _doubt(plan: DrawPlan, clear: Sequence[Draw]) -> str:
     """Return why nothing can be decided, or nothing."""
     if any(draw.empty for draw in clear):
         return "the atom is zero at all points of a draw"
@@ -148,22 +148,22 @@ def _doubt(plan: Plan, clear: Sequence[Draw]) -> str:
     return ""
 
 
-def _verdict(plan: Plan, ridge: bool, tied: bool) -> Verdict:
+def _verdict(plan: DrawPlan, ridge: bool, tied: bool) -> IdentifiabilityVerdict:
     if ridge:
-        return Verdict.ridge
+        return IdentifiabilityVerdict.ridge
     if tied and plan.atom.splits:
-        return Verdict.interaction
-    return Verdict.weak if tied or plan.order == 1 else Verdict.strong
+        return IdentifiabilityVerdict.interaction
+    return IdentifiabilityVerdict.weak if tied or plan.order == 1 else IdentifiabilityVerdict.strong
 
 
-def _fingerprint(plan: Plan, draw: Draw) -> tuple[object, ...]:
+def _fingerprint(plan: DrawPlan, draw: Draw) -> tuple[object, ...]:
     """Return what all draws have to agree on: what vanishes, the nullities, the first derivatives involved."""
     taking = tuple(c.label for c in picked(plan.columns, draw.whole.involved) if c.first)
     nullities = (draw.whole.nullity, draw.first.rank.nullity, *(one.rank.nullity for one in draw.ridges))
     return tuple(draw.whole.zero.tolist()), nullities, taking
 
 
-def _values(plan: Plan, draw: Draw) -> dict[str, float]:
+def _values(plan: DrawPlan, draw: Draw) -> dict[str, float]:
     """Return the parameters of all atoms by name."""
     marks = [f" of u{k + 1}" if plan.atoms > 1 else "" for k in range(plan.atoms)]
     return {

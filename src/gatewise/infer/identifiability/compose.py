@@ -20,12 +20,18 @@ from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.identifiability.check import identify_atom, whole_number
 from gatewise.infer.identifiability.leaf import leaf_atom
 from gatewise.infer.identifiability.result import Identifiability
-from gatewise.infer.identifiability.verdict import Verdict
+from gatewise.infer.identifiability.verdict import IdentifiabilityVerdict
 
 FEATURES = 2  # inputs that show every relation that there is with more
 OUTPUTS, TRIALS = 3, 5  # responses and trials beyond which more of them tell nothing new
 ORDER = 2  # highest order of derivatives
-WORST = (Verdict.ridge, Verdict.undecided, Verdict.interaction, Verdict.weak, Verdict.strong)
+WORST = (
+    IdentifiabilityVerdict.ridge,
+    IdentifiabilityVerdict.undecided,
+    IdentifiabilityVerdict.interaction,
+    IdentifiabilityVerdict.weak,
+    IdentifiabilityVerdict.strong,
+)
 
 
 @standard_torch()
@@ -300,7 +306,11 @@ def _assess(
         samples=order,
     )
     single, pair = check(order=order if free_shift else 1), check(order=1, atoms=2)
-    return pair if pair.verdict is Verdict.ridge and single.verdict is not Verdict.ridge else single
+    return (
+        pair
+        if pair.verdict is IdentifiabilityVerdict.ridge and single.verdict is not IdentifiabilityVerdict.ridge
+        else single
+    )
 
 
 def _gates(choice: str | Gate | Sequence[str | Gate]) -> tuple[Gate, ...]:

@@ -16,7 +16,7 @@ from gatewise.infer.identifiability.rank import ZERO, Rank, rank
 STEP = 1e-3  # relative change of a parameter that shows whether an atom depends on it
 
 
-class Plan(NamedTuple):
+class DrawPlan(NamedTuple):
     """What is drawn and tested: the atom, how often, at which order, at how many points."""
 
     atom: Atom
@@ -91,7 +91,7 @@ class Draw(NamedTuple):
         return [derivative for one in self.ridges for derivative in one.involved]
 
 
-def draws_of(plan: Plan) -> tuple[list[Draw], list[Draw]]:
+def draws_of(plan: DrawPlan) -> tuple[list[Draw], list[Draw]]:
     """Draw parameters until enough have clear spectra at all samples of points; return these and the others."""
     clear: list[Draw] = []
     refused: list[Draw] = []
@@ -103,7 +103,7 @@ def draws_of(plan: Plan) -> tuple[list[Draw], list[Draw]]:
     return clear, refused
 
 
-def draw_of(plan: Plan, t: int, s: int) -> Draw:
+def draw_of(plan: DrawPlan, t: int, s: int) -> Draw:
     """Make one draw: parameters number t, points number s."""
     atom, columns = plan.atom, plan.columns
     thetas = _thetas(plan, _generator(plan.seed, 0, t))
@@ -131,7 +131,7 @@ def picked(columns: Sequence[Derivative], mask: Tensor) -> list[Derivative]:
     return [column for column, here in zip(columns, mask.tolist(), strict=True) if here]
 
 
-def _thetas(plan: Plan, generator: torch.Generator) -> list[Tensor]:
+def _thetas(plan: DrawPlan, generator: torch.Generator) -> list[Tensor]:
     """Draw the parameters of every atom, with those in common taken from the first."""
     thetas = [_theta(plan.atom, generator) for _ in range(plan.atoms)]
     gates = [name for level in plan.atom.levels for name in level] if plan.shared_gate else []
@@ -153,7 +153,7 @@ def _second_of_shared(atom: Atom, column: Derivative) -> bool:
     return column.mark == "2" and set(column.entries) <= set(atom.shared)
 
 
-def _with_shared(plan: Plan, upper: Tensor) -> Tensor:
+def _with_shared(plan: DrawPlan, upper: Tensor) -> Tensor:
     """Add the derivatives of the second atom in what both share to those of the first."""
     place = {column: c for c, column in enumerate(plan.every)}
     kept = upper[:, [place[column] for column in plan.columns]]
@@ -163,7 +163,7 @@ def _with_shared(plan: Plan, upper: Tensor) -> Tensor:
     return kept
 
 
-def _levels(plan: Plan, first: Sequence[int]) -> list[list[int]]:
+def _levels(plan: DrawPlan, first: Sequence[int]) -> list[list[int]]:
     """Return the first derivatives without the gates of other levels, for every level."""
     levels = plan.atom.levels
     gates = {name for level in levels for name in level}
@@ -175,7 +175,7 @@ def _ridge(columns: Sequence[Derivative], upper: Tensor, chosen: Sequence[int]) 
     return Ridge(rank(upper[:, chosen]), tuple(columns[c] for c in chosen))
 
 
-def _factors(plan: Plan, upper: Tensor, values: Tensor) -> list[Ridge]:
+def _factors(plan: DrawPlan, upper: Tensor, values: Tensor) -> list[Ridge]:
     """Test the entries of each gate together with its bias, whose derivative is the atom itself."""
     found = []
     for k in range(plan.atoms):
@@ -187,7 +187,7 @@ def _factors(plan: Plan, upper: Tensor, values: Tensor) -> list[Ridge]:
     return found
 
 
-def _depends(plan: Plan, theta: Tensor, i: int) -> bool:
+def _depends(plan: DrawPlan, theta: Tensor, i: int) -> bool:
     """Return whether an atom changes with a parameter, whatever its derivative says."""
     generator, moved = _generator(plan.seed, 2), theta.clone()
     moved[i] *= 1 + STEP

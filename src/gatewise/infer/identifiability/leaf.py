@@ -26,7 +26,7 @@ BIAS = {None: 0.3, 1: 0.4, 2: 0.3}  # by regime
 
 
 @dataclass(frozen=True)
-class Slot:
+class LeafParameter:
     """One named parameter of a core object inside theta."""
 
     part: int  # level of a gate, EXPERT or FAMILY
@@ -68,22 +68,24 @@ class Slot:
 
 def slots(
     gates: Sequence[Gate], expert: Expert, family: Family | None, d: int, outputs: int = 1, gate_d: int | None = None
-) -> list[Slot]:
+) -> list[LeafParameter]:
     """Return the parameters of one leaf: of every gate on its path, of its expert, of its family."""
     found = []
     for level, gate in enumerate(gates):
         prefix = f"gates.{level}." if len(gates) > 1 else ""
         specs = gate.score.parameters(d if gate_d is None else gate_d)
-        found += [Slot(level, key, prefix + key, spec, gate.score.bias() == key) for key, spec in specs.items()]
-    found += [Slot(EXPERT, key, key, spec, False, outputs) for key, spec in expert.parameters(d).items()]
+        found += [
+            LeafParameter(level, key, prefix + key, spec, gate.score.bias() == key) for key, spec in specs.items()
+        ]
+    found += [LeafParameter(EXPERT, key, key, spec, False, outputs) for key, spec in expert.parameters(d).items()]
     if family is not None:
         for key, spec in family.parameters(outputs).items():
-            squared = family.closed_scale and spec.role == "scale"
-            found.append(Slot(FAMILY, key, "variance" if squared else key, spec, False, outputs, squared))
+            squared = family.has_closed_form_scale and spec.role == "scale"
+            found.append(LeafParameter(FAMILY, key, "variance" if squared else key, spec, False, outputs, squared))
     return _apart(found)
 
 
-def _apart(found: list[Slot]) -> list[Slot]:
+def _apart(found: list[LeafParameter]) -> list[LeafParameter]:
     """Put the part in front of the names that an expert or a family has in common with something else."""
     words = {EXPERT: "experts.", FAMILY: "family."}
     paths = [slot.path for slot in found]
@@ -178,7 +180,7 @@ def leaf_atom(
     )
 
 
-def _resting(layout: Sequence[Slot], fixed: Sequence[str], held: Sequence[str]) -> tuple[str, ...]:
+def _resting(layout: Sequence[LeafParameter], fixed: Sequence[str], held: Sequence[str]) -> tuple[str, ...]:
     """Return the entries in which no derivative is taken."""
     paths = {slot.path: slot.entries for slot in layout}
     entries = {name: (name,) for slot in layout for name in slot.entries}
@@ -189,7 +191,7 @@ def _resting(layout: Sequence[Slot], fixed: Sequence[str], held: Sequence[str]) 
     return tuple(dict.fromkeys(name for path in (*fixed, *held) for name in known[path]))
 
 
-def _homes(layout: Sequence[Slot]) -> dict[str, tuple[str, ...]]:
+def _homes(layout: Sequence[LeafParameter]) -> dict[str, tuple[str, ...]]:
     """Return the entries under the paths of a measure."""
     return {slot.home: slot.entries for slot in layout}
 
@@ -201,7 +203,7 @@ def numerator(gate: Gate, params: Params, x: Tensor) -> Tensor:
     return (torch.exp(link.logits(score).value) if link.normalised else link.weights(score))[0]
 
 
-def _split(layout: Sequence[Slot], theta: Tensor) -> dict[int, dict[str, Tensor]]:
+def _split(layout: Sequence[LeafParameter], theta: Tensor) -> dict[int, dict[str, Tensor]]:
     parts: dict[int, dict[str, Tensor]] = {}
     for slot, piece in zip(layout, theta.split([slot.size for slot in layout]), strict=True):
         parts.setdefault(slot.part, {})[slot.key] = slot.values(piece)
@@ -210,7 +212,7 @@ def _split(layout: Sequence[Slot], theta: Tensor) -> dict[int, dict[str, Tensor]
     return parts
 
 
-def _levels(gates: Sequence[Gate], layout: Sequence[Slot]) -> tuple[tuple[str, ...], ...]:
+def _levels(gates: Sequence[Gate], layout: Sequence[LeafParameter]) -> tuple[tuple[str, ...], ...]:
     """Return the entries of every level; all in one when an inner gate is not normalised and so separates nothing."""
     found = [
         tuple(name for slot in layout if slot.part == level for name in slot.entries) for level in range(len(gates))
@@ -220,7 +222,7 @@ def _levels(gates: Sequence[Gate], layout: Sequence[Slot]) -> tuple[tuple[str, .
 
 
 def _factors(
-    gates: Sequence[Gate], layout: Sequence[Slot], biased: Sequence[bool], held: Sequence[str]
+    gates: Sequence[Gate], layout: Sequence[LeafParameter], biased: Sequence[bool], held: Sequence[str]
 ) -> tuple[tuple[str, ...], ...]:
     """Return the bias and the other entries of every gate whose bias is free and yet left out."""
     found = []
@@ -234,7 +236,7 @@ def _factors(
     return tuple(found)
 
 
-def _slopes(gates: Sequence[Gate], layout: Sequence[Slot]) -> set[str]:
+def _slopes(gates: Sequence[Gate], layout: Sequence[LeafParameter]) -> set[str]:
     """Return the slopes of the gates that are not translation invariant."""
     found = {
         level: gate.score.names("slope") for level, gate in enumerate(gates) if not gate.link.translation_invariant
@@ -248,7 +250,7 @@ def _slopes(gates: Sequence[Gate], layout: Sequence[Slot]) -> set[str]:
     return {slot.path for slot in layout if slot.key in found.get(slot.part, ())}
 
 
-def _given(slot: Slot, biases: Sequence[float], zero: Collection[str]) -> float | None:
+def _given(slot: LeafParameter, biases: Sequence[float], zero: Collection[str]) -> float | None:
     """Return the value of a parameter that is not drawn."""
     if not slot.spec.free:
         return slot.spec.initial
@@ -261,7 +263,7 @@ def _given(slot: Slot, biases: Sequence[float], zero: Collection[str]) -> float 
     return None if slot.spec.transform == "identity" else TEMPERATURE * slot.spec.initial
 
 
-def _draw(slot: Slot, generator: torch.Generator, given: float | None) -> Tensor:
+def _draw(slot: LeafParameter, generator: torch.Generator, given: float | None) -> Tensor:
     """Draw the entries of one parameter in general position."""
     normal = torch.zeros(slot.size, dtype=torch.float64)
     torch.nn.init.trunc_normal_(normal, 0.0, SPREAD, -FARTHEST, FARTHEST, generator=generator)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gatewise.infer.identifiability.relations import Relation, equations
-from gatewise.infer.identifiability.verdict import Verdict, explain
+from gatewise.infer.identifiability.verdict import IdentifiabilityVerdict, explain
 from gatewise.markup import lines, page, table
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Identifiability(NamedTuple):
     replaced: int
     rows: int
     doubt: str
-    verdict: Verdict
+    verdict: IdentifiabilityVerdict
 
     @property
     def n_atoms(self) -> int:

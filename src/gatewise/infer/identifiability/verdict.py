@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from gatewise.infer.identifiability.result import Identifiability
 
 
-class Verdict(StrEnum):
+class IdentifiabilityVerdict(StrEnum):
     """What a check found; the order is the precedence."""
 
     undecided = "undecided"
@@ -25,14 +25,14 @@ class Verdict(StrEnum):
         return WORDS[self]
 
 
-WORDS: dict[Verdict, str] = {
-    Verdict.undecided: "the singular values show no clear gap, or the draws disagree",
-    Verdict.ridge: "first derivatives vanish or are linearly dependent, so some parameters have no estimate at any "
+WORDS: dict[IdentifiabilityVerdict, str] = {
+    IdentifiabilityVerdict.undecided: "the singular values show no clear gap, or the draws disagree",
+    IdentifiabilityVerdict.ridge: "first derivatives vanish or are linearly dependent, so some parameters have no estimate at any "
     "sample size",
-    Verdict.interaction: "a first derivative is a combination of others and of second ones, so parameters can be "
+    IdentifiabilityVerdict.interaction: "a first derivative is a combination of others and of second ones, so parameters can be "
     "traded against each other where several fitted experts share a true one",
-    Verdict.weak: "the first derivatives are linearly independent; second ones were not asked for",
-    Verdict.strong: "no first derivative takes part in a relation between first and second ones",
+    IdentifiabilityVerdict.weak: "the first derivatives are linearly independent; second ones were not asked for",
+    IdentifiabilityVerdict.strong: "no first derivative takes part in a relation between first and second ones",
 }
 
 
@@ -98,11 +98,11 @@ def _strong(found: Identifiability) -> str:
 
 
 EXPLAIN = {
-    Verdict.undecided: _undecided,
-    Verdict.ridge: _ridge,
-    Verdict.interaction: _interaction,
-    Verdict.weak: _weak,
-    Verdict.strong: _strong,
+    IdentifiabilityVerdict.undecided: _undecided,
+    IdentifiabilityVerdict.ridge: _ridge,
+    IdentifiabilityVerdict.interaction: _interaction,
+    IdentifiabilityVerdict.weak: _weak,
+    IdentifiabilityVerdict.strong: _strong,
 }
 
 

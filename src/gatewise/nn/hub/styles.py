@@ -102,7 +102,7 @@ def _check(config: Config, top_k: int, renormalised: bool) -> None:
         raise ValueError(f"hidden_act={config['hidden_act']!r}: the experts of a layer have 'silu' inside a product")
 
 
-class Block(NamedTuple):
+class BlockStyle(NamedTuple):
     """A class of transformers: its style and where an instance keeps the settings of the config."""
 
     style: str
@@ -128,11 +128,11 @@ def _deepseek(block: Any) -> Config:
     }
 
 
-BLOCKS: dict[str, Block] = {
-    "MixtralSparseMoeBlock": Block("mixtral", _mixtral),
-    "Qwen2MoeSparseMoeBlock": Block("qwen2_moe", _qwen),
-    "Qwen3MoeSparseMoeBlock": Block("qwen3_moe", _qwen),
-    "DeepseekV3MoE": Block("deepseek_v3", _deepseek),
+BLOCKS: dict[str, BlockStyle] = {
+    "MixtralSparseMoeBlock": BlockStyle("mixtral", _mixtral),
+    "Qwen2MoeSparseMoeBlock": BlockStyle("qwen2_moe", _qwen),
+    "Qwen3MoeSparseMoeBlock": BlockStyle("qwen3_moe", _qwen),
+    "DeepseekV3MoE": BlockStyle("deepseek_v3", _deepseek),
 }
 
 

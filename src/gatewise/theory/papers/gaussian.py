@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.theory.arms import Arm, Blind, Data, Model
+from gatewise.theory.arms import Arm, Data, DataDrivenStarts, Model
 from gatewise.theory.claims import Claim, Probe
 from gatewise.theory.inputs import Uniform
 from gatewise.theory.papers.parts import (
@@ -32,7 +32,7 @@ from gatewise.theory.papers.parts import (
     over,
     same,
 )
-from gatewise.theory.population_rules import Ball
+from gatewise.theory.population.rules import Ball
 from gatewise.theory.study import Study
 
 SOFTMAX, LAPLACE = "2305.03288", "2402.03226"
@@ -81,7 +81,7 @@ def arm(
     mixture, measure = truth
     inputs = CUBE if measure.experts["coef"].shape[-1] == 3 else LINE
     model = Model(Mixture(mixture.gates, (k,)), box=limits, min_scale=FLOOR)
-    return Arm(name, Data(mixture, measure, inputs), model, sizes, replicates, Blind(10), losses)
+    return Arm(name, Data(mixture, measure, inputs), model, sizes, replicates, DataDrivenStarts(10), losses)
 
 
 def split_probe(

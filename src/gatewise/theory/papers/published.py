@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gatewise.theory.arms import Arm, Blind, Data, Model, NearTruth
+from gatewise.theory.arms import Arm, Data, DataDrivenStarts, Model, NearTruth
 from gatewise.theory.claims import Claim
 from gatewise.theory.inputs import Uniform
 from gatewise.theory.papers.gaussian import LAPLACE, SOFTMAX
@@ -27,7 +27,7 @@ FAINT = measure(
 )
 FAINT_BOX = box(center=(-0.5, 1.5), bias=2.0, coef=5.0, intercept=5.0)
 NEAR = NearTruth(0.005, 0.083)
-STARTS: dict[str, Blind | NearTruth] = {"blind": Blind(10), "near": NEAR}
+STARTS: dict[str, DataDrivenStarts | NearTruth] = {"blind": DataDrivenStarts(10), "near": NEAR}
 MERGING = "2510.12744"
 LINES = {"softmax": ("softmax", STEEP, STEEP_BOX, GRID, 0.05), "laplace": ("laplace", FAINT, FAINT_BOX, UNIT, 0.1)}
 
@@ -84,7 +84,7 @@ MOST = Arm(
     Model(flat("softmax", 4), box=STEEP_BOX, min_scale=0.05),
     (100, 560, 3200, 18_000, 100_000),
     40,
-    Blind(10),
+    DataDrivenStarts(10),
     ("exact", "softmax"),
     merged=True,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gatewise.core.mixture import Measure
-from gatewise.theory.arms import Arm, Blind, Data, Model
+from gatewise.theory.arms import Arm, Data, DataDrivenStarts, Model
 from gatewise.theory.papers.parts import OWN, Box, box, equal, measure, slow
 from gatewise.theory.papers.sigmoid import LINE, PAPER, ROWS, STEPS, TITLE, limits, line, signal, truth
 from gatewise.theory.study import Study
@@ -21,7 +21,7 @@ def _sweep(
     gate, drawn = true
     noise = tuple(signal(gate, expert, drawn) * step for step in STEPS)
     data = Data(line(gate, expert, 2), drawn, LINE, noise)
-    return Arm(name, data, Model(line(fitted, expert, k), "ls", within), (ROWS,), 40, Blind(10), losses)
+    return Arm(name, data, Model(line(fitted, expert, k), "ls", within), (ROWS,), 40, DataDrivenStarts(10), losses)
 
 
 def _allowed(expert: str) -> Arm:

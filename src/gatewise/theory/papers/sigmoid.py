@@ -9,7 +9,7 @@ import torch
 from gatewise.core.experts import EXPERTS
 from gatewise.core.families import MeanOnly
 from gatewise.core.mixture import Measure, Mixture, regression
-from gatewise.theory.arms import Arm, Blind, Data, Model
+from gatewise.theory.arms import Arm, Data, DataDrivenStarts, Model
 from gatewise.theory.claims import Claim, Probe, Standing
 from gatewise.theory.inputs import Uniform
 from gatewise.theory.papers.parts import (
@@ -105,7 +105,7 @@ def _over(gate: str, expert: str, regime: str) -> Arm:
     losses = (f"sigmoid-regime-{'1' if regime == 'one' else '2'}",) if gate == "sigmoid" else ("softmax-strong",)
     model = Model(line(gate, expert, 3), "ls", limits(expert))
     data = Data(line(gate, expert, 2), true, LINE, noise)
-    return Arm(_name(gate, expert, f"regime {regime}"), data, model, (ROWS,), 40, Blind(10), losses)
+    return Arm(_name(gate, expert, f"regime {regime}"), data, model, (ROWS,), 40, DataDrivenStarts(10), losses)
 
 
 def _exact(gate: str, expert: str) -> Arm:
@@ -115,7 +115,7 @@ def _exact(gate: str, expert: str) -> Arm:
     losses = ("sigmoid-regime-1",) if gate == "sigmoid" else ("exact",)
     model = Model(line(gate, expert, 2), "ls", limits(expert))
     replicates = 200 if expert in HEADLINE else 120
-    starts = Blind(40 if gate == "sigmoid" and expert in MISSED else 10)
+    starts = DataDrivenStarts(40 if gate == "sigmoid" and expert in MISSED else 10)
     return Arm(_name(gate, expert, "exact"), data, model, SIZES, replicates, starts, losses)
 
 

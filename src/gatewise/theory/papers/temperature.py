@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure
-from gatewise.theory.arms import Arm, Blind, Data, Model
+from gatewise.theory.arms import Arm, Data, DataDrivenStarts, Model
 from gatewise.theory.claims import Claim, Probe
 from gatewise.theory.papers.parts import (
     COEF,
@@ -72,7 +72,7 @@ def _arm(fn: str, truth: Measure, k: int, name: str) -> Arm:
     fitted = flat(GATE_OF[fn], k)
     loss = ("exact", "activation-dense-to-sparse") if k > mixture.n_leaves else ("exact",)
     model = Model(fitted, box=LIMITS, min_scale=0.1, gauge="none")
-    starts = Blind(40 if name == "three experts" and fn in ACTIVATED else 10)
+    starts = DataDrivenStarts(40 if name == "three experts" and fn in ACTIVATED else 10)
     return Arm(f"{fn}, {name}", Data(mixture, truth), model, sizes, replicates, starts, loss)
 
 

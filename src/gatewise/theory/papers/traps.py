@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gatewise.theory.arms import Arm, Blind, Data, Model, NearTruth
+from gatewise.theory.arms import Arm, Data, DataDrivenStarts, Model, NearTruth
 from gatewise.theory.claims import Claim
 from gatewise.theory.papers.gaussian import FLOOR, LINE, SIZES, SOFTMAX_1, SOFTMAX_BOX, split_probe
 from gatewise.theory.papers.parts import (
@@ -53,7 +53,7 @@ TRAP_EARLY_STOP = Study(
     (
         Arm("stopped", _SPLIT, _STOPPED, SIZES, 40, NEAR, _LOSSES),
         Arm("maximum, near", _SPLIT, _HONEST, SIZES, 200, NEAR, _LOSSES),
-        Arm("maximum, blind", _SPLIT, _HONEST, SIZES, 200, Blind(10), _LOSSES),
+        Arm("maximum, blind", _SPLIT, _HONEST, SIZES, 200, DataDrivenStarts(10), _LOSSES),
     ),
     tuple(
         claim
@@ -76,10 +76,10 @@ _UNIT_DATA = Data(line("sigmoid", "relu-unit", 2), _UNITS, LINE, 0.1)
 _UNIT_MODEL = Model(
     line("sigmoid", "relu-unit", 2), "ls", box(weight=5.0, bias=3.0, coef=6.0, intercept=6.0, output=6.0), gauge="none"
 )
-_UNIT_STARTS: dict[str, Blind | NearTruth] = {
+_UNIT_STARTS: dict[str, DataDrivenStarts | NearTruth] = {
     "near, noise shrinks": NearTruth(0.5, 0.25),
     "near, noise stays": NearTruth(0.1),
-    "blind": Blind(10),
+    "blind": DataDrivenStarts(10),
 }
 _UNIT_SIZES = (1000, 2400, 5700, 13_500, 32_000)
 
@@ -120,7 +120,7 @@ TRAP_TEMPERATURE = Study(
     "and boxes of temperature-rates, 1.6 decades, 120 replicates (40 gave intervals of +- .05 in a first run).",
     (
         Arm("near", _PLAIN, _FREE, SIZES, 120, NEAR, ("exact",)),
-        Arm("blind", _PLAIN, _FREE, SIZES, 120, Blind(10), ("exact",)),
+        Arm("blind", _PLAIN, _FREE, SIZES, 120, DataDrivenStarts(10), ("exact",)),
     ),
     tuple(
         claim

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gatewise.theory.voronoi.candidates import best_of_their_cells, candidates, room
 from gatewise.theory.voronoi.median import power_median
-from gatewise.theory.voronoi.pairs import Block, Pairs, try_shifts, weights
+from gatewise.theory.voronoi.pairs import Pairs, PairsOfCell, try_shifts, weights
 
 REFINED = 16  # candidates that are refined
 ROUNDS = 8
@@ -85,7 +85,7 @@ def _poll(pairs: Pairs, t: Tensor) -> Tensor:
     return t
 
 
-def _own(block: Block, cells: Tensor) -> Tensor:
+def _own(block: PairsOfCell, cells: Tensor) -> Tensor:
     """Return the gaps of every fitted atom to its true one, cells ``(N, k)`` -> ``(N, k, p)``."""
     index = cells[..., None, None].expand(-1, -1, 1, block.gap.shape[-1])
     return block.gap.gather(2, index)[:, :, 0]

@@ -10,7 +10,7 @@ from torch import Tensor
 from gatewise.theory.voronoi.align import best_shift
 from gatewise.theory.voronoi.atoms import Atoms, merged, mirrored
 from gatewise.theory.voronoi.losses import Loss
-from gatewise.theory.voronoi.pairs import Block, Pairs, norms, try_shifts
+from gatewise.theory.voronoi.pairs import Pairs, PairsOfCell, norms, try_shifts
 from gatewise.theory.voronoi.result import Shift, Voronoi, closest, unflatten
 
 METRICS = ("euclidean", "sum")
@@ -111,7 +111,7 @@ def _against(
 
 def _blocks(
     loss: Loss, own: Atoms, truth: Atoms, align: bool, rbar: float | None, extra: Tensor | None
-) -> tuple[tuple[Block, ...], int]:
+) -> tuple[tuple[PairsOfCell, ...], int]:
     """Return the parameters of all pairs of atoms, and the number of entries of a shift."""
     most = own.bias.shape[-1]
     every = torch.ones(most + 1, dtype=torch.float64)
@@ -120,11 +120,11 @@ def _blocks(
         gap = value.unsqueeze(-2) - truth.locations[path]
         place = slice(at, at + gap.shape[-1]) if align and path in own.moving else None
         at += gap.shape[-1] if place is not None else 0
-        blocks.append(Block(path, gap, loss.powers(path, most, rbar), every, place, True))
+        blocks.append(PairsOfCell(path, gap, loss.powers(path, most, rbar), every, place, True))
     bias_cells = loss.cells_with_bias(most)
     if bool(bias_cells.any()):
         gap = (own.bias.unsqueeze(-1) - truth.bias)[..., None]
-        blocks.append(Block("bias", gap, every, bias_cells, None, False))
+        blocks.append(PairsOfCell("bias", gap, every, bias_cells, None, False))
     if extra is not None:
-        blocks.append(Block("inside", extra.reshape(-1, most, len(truth.bias), 1), every, every, None, False))
+        blocks.append(PairsOfCell("inside", extra.reshape(-1, most, len(truth.bias), 1), every, every, None, False))
     return tuple(blocks), at

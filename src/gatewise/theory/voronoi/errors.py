@@ -22,7 +22,7 @@ class CellErrors(NamedTuple):
     max: Tensor
 
 
-class Errors(NamedTuple):
+class ParameterErrors(NamedTuple):
     """Distances of fitted from true atoms over all cells of a kind, ``(*B,)``; NaN where no cell is of the kind.
 
     Attributes
@@ -49,7 +49,7 @@ def cell_errors(found: Voronoi) -> dict[str, CellErrors]:
     return out | {"mass": CellErrors(found.mass, found.mass)}
 
 
-def errors(found: Voronoi) -> dict[str, Errors]:
+def errors(found: Voronoi) -> dict[str, ParameterErrors]:
     """Return the errors by path, over exactly filled and over-filled cells; ``mass`` is averaged over cells.
 
     Examples
@@ -70,7 +70,7 @@ def errors(found: Voronoi) -> dict[str, Errors]:
     for path, (norm, count) in series.items():
         exact = torch.where(count == 1, norm, torch.nan)
         over = torch.where(count > 1, norm, torch.nan)
-        out[path] = Errors(exact.nanmean(-1), _largest(exact, -1), over.nanmean(-1), _largest(over, -1))
+        out[path] = ParameterErrors(exact.nanmean(-1), _largest(exact, -1), over.nanmean(-1), _largest(over, -1))
     return out
 
 

@@ -16,7 +16,7 @@ from gatewise.core.scores import Score
 CLOSE = 1e-10
 
 
-class Probe(NamedTuple):
+class GaugeProbe(NamedTuple):
     """What a score does when its locations are multiplied.
 
     Attributes
@@ -35,7 +35,7 @@ class Probe(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _probe(score: Score, d: int) -> Probe:
+def _probe(score: Score, d: int) -> GaugeProbe:
     generator = torch.Generator().manual_seed(1)
     specs = score.parameters(d)
     places = locations(score, d)
@@ -57,7 +57,7 @@ def _probe(score: Score, d: int) -> Probe:
     if degree is not None and not (_equal(twice, 2**degree * one) and _equal(thrice, 3**degree * one)):
         degree = None
     both = one + minus
-    return Probe(degree, _equal(both, both.mean().expand_as(both)), _equal(one, minus))
+    return GaugeProbe(degree, _equal(both, both.mean().expand_as(both)), _equal(one, minus))
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:
@@ -81,7 +81,7 @@ def _locations(gate: Gate, params: Params) -> tuple[dict[str, Tensor], int]:
     raise ValueError(f"the gate has parameters of shapes {sizes}: no number of features has those")
 
 
-def _probed(gate: Gate, params: Params) -> tuple[dict[str, Tensor], Probe | None]:
+def _probed(gate: Gate, params: Params) -> tuple[dict[str, Tensor], GaugeProbe | None]:
     names, d = _locations(gate, params)
     return names, _probe(gate.score, d) if names else None
 

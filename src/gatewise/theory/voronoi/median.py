@@ -58,9 +58,9 @@ def _newton_step(t: Tensor, points: Tensor, weight: Tensor, power: Tensor, round
     norm2 = ((delta * delta).sum(-1) + rounding**2).clamp_min(1e-300)
     pull = weight * power * norm2 ** (0.5 * power - 1)
     gradient = (pull[..., None] * delta).sum(1)
-    bend = (pull * (power - 2) / norm2)[..., None, None] * delta[..., :, None] * delta[..., None, :]
+    curvature = (pull * (power - 2) / norm2)[..., None, None] * delta[..., :, None] * delta[..., None, :]
     eye = torch.eye(t.shape[-1], dtype=t.dtype)
-    hessian = pull.sum(1)[:, None, None] * eye + bend.sum(1)
+    hessian = pull.sum(1)[:, None, None] * eye + curvature.sum(1)
     size = hessian.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None]
     solved, _ = torch.linalg.solve_ex(hessian + (1e-14 * size + 1e-300) * eye, gradient)
     return torch.nan_to_num(solved)

@@ -11,7 +11,7 @@ from torch import Tensor
 TIE = 1e-12  # relative difference of distances that counts as none
 
 
-class Block(NamedTuple):
+class PairsOfCell(NamedTuple):
     """One parameter of all pairs of a fitted and a true atom.
 
     Attributes
@@ -58,7 +58,7 @@ class Pairs(NamedTuple):
     mass: Tensor
     target: Tensor
     mass_cells: Tensor
-    blocks: tuple[Block, ...]
+    blocks: tuple[PairsOfCell, ...]
     size: int
     factor: bool
     weighted: bool
@@ -91,7 +91,7 @@ class Trial(NamedTuple):
     floor: Tensor
 
 
-def norms(block: Block, t: Tensor) -> Tensor:
+def norms(block: PairsOfCell, t: Tensor) -> Tensor:
     """Return the norms of the differences of a block after the shifts t ``(N, C, D)``: ``(N, C, k, k*)``."""
     gap = block.gap.unsqueeze(1)
     if block.place is None:

@@ -1,0 +1,191 @@
+"""Warnings of a fit, one class per status that is a failure; all are scikit-learn ConvergenceWarnings."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from math import isfinite
+
+from sklearn.exceptions import ConvergenceWarning
+
+from gatewise.core.predictors import named_by_role
+from gatewise.estimators.inference import ReportedErrors
+from gatewise.fit.floor import FAR_OFF, GIVEN
+from gatewise.fit.result import Fit
+from gatewise.fit.status import Status
+from gatewise.infer.identifiability import IdentifiabilityVerdict
+
+
+class FitWarning(ConvergenceWarning):
+    """The reader should know something about a fit before using it."""
+
+
+class UnsoundWarning(FitWarning):
+    """A scale lies on its floor, or an expert has too few observations."""
+
+
+class RefusedWarning(FitWarning):
+    """A much higher value was refused because a scale lies on its floor, though every expert has rows enough."""
+
+
+class SeparatedWarning(FitWarning):
+    """A gate or an expert separates the data: its parameters grow without limit."""
+
+
+class UnidentifiedWarning(FitWarning):
+    """Some direction of the parameters leaves the likelihood unchanged."""
+
+
+class BoundWarning(FitWarning):
+    """The optimum lies on a bound that was given."""
+
+
+class RidgeWarning(FitWarning):
+    """The model has parameters that no number of rows can tell apart, whatever this fit says of them."""
+
+
+class StalledWarning(FitWarning):
+    """The search stopped before the optimality conditions held."""
+
+
+class StartsDisagreeWarning(FitWarning):
+    """The best value was reached from one start only."""
+
+
+class CollinearWarning(FitWarning):
+    """Columns are constant or combinations of others."""
+
+
+CLASSES: dict[Status, type[FitWarning]] = {
+    Status.unsound: UnsoundWarning,
+    Status.separated: SeparatedWarning,
+    Status.unidentified: UnidentifiedWarning,
+    Status.at_bound: BoundWarning,
+    Status.stalled: StalledWarning,
+}
+OF_SQUARES: dict[Status, str] = {
+    Status.unsound: "an expert has too little weight for its parameters; fewer experts give a sound fit",
+    Status.separated: "a parameter grows without limit while the sum of squares still falls, so it has no finite "
+    "estimate; for a gate, a ridge penalty (alpha) makes it finite; otherwise use fewer experts or fewer columns",
+    Status.unidentified: "some direction of the parameters leaves the sum of squares unchanged, so these parameters "
+    "have no unique estimate; predictions are unaffected; for estimates, use a simpler gate or fewer columns",
+    Status.at_bound: "the optimum lies on a bound that was given; a wider bound would give a lower sum of squares",
+}
+STARVED = "an expert has too few observations for its parameters; fewer experts give a sound fit"
+GOOD = (Status.converged, Status.at_kink)
+FEW_STARTS = 5  # below this one hit says nothing
+FEW_HITS, MOST_NEW = 2, 0.9  # so few hits, and a bound of the chance of a new value above this, are no evidence
+FAR = 10.0  # log-likelihood above the winner from which a value that a floor refused is worth a warning
+
+
+def status_words(fit: Fit) -> str:
+    """Return what the status of a fit means and what to do, said of its own objective."""
+    if fit.status is Status.unsound and fit.sse is None and not fit.certificate.floor:
+        return STARVED
+    return fit.status.words if fit.sse is None else OF_SQUARES.get(fit.status, fit.status.words)
+
+
+def details(fit: Fit) -> str:
+    """Return what carries the primary status, in names; empty when there is nothing to name."""
+    evidence = fit.certificate
+    if fit.status is Status.unsound and fit.sse is None:
+        return "".join(f"; {part}" for part in _unsound(fit))
+    parts = {
+        Status.unsound: [f"expert {leaf}" for leaf in evidence.starved],
+        Status.separated: evidence.separated,
+        Status.unidentified: evidence.null,
+        Status.at_bound: evidence.active,
+        Status.at_kink: evidence.kinks,
+    }.get(fit.status, ())
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _unsound(fit: Fit) -> list[str]:
+    """Return what is unsound about a fit by maximum likelihood, the value and its cause, and what helps."""
+    evidence, leaves = fit.certificate, fit.mixture.n_leaves
+    parts = []
+    if evidence.starved:
+        few = leaves == 1 or fit.n <= evidence.rank / leaves + 1
+        listed = ", ".join(map(str, evidence.starved))
+        parts.append(f"too few for expert {listed}: {'give more observations' if few else 'use fewer experts'}")
+    if evidence.floor:
+        parts.append(f"{', '.join(evidence.floor)} on the floor {fit.floor}: {_off_the_floor(fit)}")
+    return parts
+
+
+def _off_the_floor(fit: Fit) -> str:
+    """Return what gives scales that are not on their floor."""
+    if GIVEN in fit.floor:
+        return "give a smaller min_scale"
+    if named_by_role(fit.mixture.family.parameters(1), "covariance"):
+        return "responses that determine each other have no full covariance: leave one out or use covariance='diag'"
+    if FAR_OFF in fit.floor:
+        return "leave out observations that far off"
+    if fit.mixture.n_leaves > 1:
+        return "an expert that fits its observations exactly has no scale: use fewer experts, unless one fits all"
+    return "y is an exact function of X, which has no scale to estimate"
+
+
+def floor_words(fit: Fit) -> str:
+    """Return that a floor refused a higher value, how much higher it is, what set the floor, and what to do."""
+    rise = fit.starts.floored[0] - (fit.log_likelihood - fit.penalty)
+    return (
+        f"a fit with a log-likelihood {rise:.4g} higher, in which every expert has observations enough, was refused "
+        f"because a scale lies on the floor {fit.floor}: give a smaller min_scale if the noise may be smaller than that"
+    )
+
+
+def alert(fit: Fit, names: Sequence[str], stacklevel: int) -> None:
+    """Warn about the primary status, about starts that disagree, and about columns."""
+    if fit.status in CLASSES:
+        others = [str(flag) for flag in fit.flags if flag is not fit.status and flag not in GOOD]
+        also = f"; also {', '.join(others)}" if others else ""
+        text = f"the fit is {fit.status}: {status_words(fit)}{details(fit)}{also}"
+        warnings.warn(text, CLASSES[fit.status], stacklevel=stacklevel + 1)
+    if fit.starts.floored and fit.starts.floored[0] > fit.log_likelihood - fit.penalty + FAR:
+        warnings.warn(floor_words(fit), RefusedWarning, stacklevel=stacklevel + 1)
+    starts = len(fit.starts.log_likelihood)
+    alone = (fit.starts.hits <= 1 and starts >= FEW_STARTS) or fit.starts.moved
+    scattered = starts >= FEW_STARTS and fit.starts.hits <= FEW_HITS and fit.starts.unseen > MOST_NEW
+    if (alone or scattered) and fit.status is not Status.unsound:
+        squares = fit.sse is not None
+        best = "least sum of squares" if squares else "best log-likelihood"
+        scale = " in the log-likelihood of Gaussian residuals" if squares else ""
+        gap = f" (the next is {fit.starts.gap:.4g} below{scale})" if isfinite(fit.starts.gap) else ""
+        count = f"only {fit.starts.hits}" if fit.starts.hits else "none"
+        bound = f"one more finds a new value with a chance of up to {fit.starts.unseen:.2f} (95 % bound)"
+        text = f"{count} of {starts} starts reached the {best}{gap}, and {bound}: a better optimum may exist; "
+        text += "raise n_init"
+        warnings.warn(text, StartsDisagreeWarning, stacklevel=stacklevel + 1)
+    for room, extra in _once(fit.collinear):
+        listed = ", ".join(names[j] if room == "X" and names else str(j) for j in extra)
+        text = (
+            f"column {listed} of {room} is constant or a combination of others: its slopes are not unique; leave it "
+            "out to have unique ones"
+        )
+        warnings.warn(text, CollinearWarning, stacklevel=stacklevel + 1)
+
+
+def ask_theory(fit: Fit, errors: ReportedErrors) -> bool:
+    """Return whether a fit leaves open that some of its parameters have no estimate at any number of rows.
+
+    A warning of `unidentified` has said so already; finite errors of all parameters prove that the mixture, with what
+    was held, has no ridge at its optimum; and a gate with a single branch has weights that nothing depends on.
+    """
+    known = Status.unidentified in fit.flags
+    proof = errors.values is not None and not any(bool(value.isnan().any()) for value in errors.values.values())
+    smooth = all(gate.link.smooth for gate in fit.mixture.gates)
+    return smooth and not known and not proof and 1 not in fit.mixture.branching
+
+
+def alert_ridge(verdict: IdentifiabilityVerdict, words: str, stacklevel: int) -> None:
+    """Warn when theory finds first derivatives that depend on each other; slow rates alone are no reason."""
+    if verdict is IdentifiabilityVerdict.ridge:
+        text = f"some parameters of this model have no estimate. {words} Predictions are unaffected."
+        warnings.warn(text, RidgeWarning, stacklevel=stacklevel + 1)
+
+
+def _once(collinear: tuple[tuple[str, tuple[int, ...]], ...]) -> list[tuple[str, tuple[int, ...]]]:
+    """Return the dependent columns by room; gates that read X need not say it again."""
+    seen = [extra for room, extra in collinear if room == "X"]
+    return [(room, extra) for room, extra in collinear if room == "X" or extra not in seen]

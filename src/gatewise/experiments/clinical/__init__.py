@@ -1,0 +1,1 @@
+"""Experiments with clinical time series, on files of one's own."""

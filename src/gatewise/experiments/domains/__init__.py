@@ -1,0 +1,1 @@
+"""Experiments with latent domains: three sources of digits, ten wearers."""

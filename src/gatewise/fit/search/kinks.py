@@ -1,0 +1,191 @@
+"""Optima on kinks: a center of a distance gate that sits on a data point, where the derivative jumps.
+
+Near the optimum every data point that wants its own branch is a small cusp, and the best point often lies on one. The
+search rounds the tips off over a shrinking radius, then tries the data points around each center with the center held
+there, and keeps the best. A held center is a local optimum when the force of the other rows on it is no larger than
+the pull of the rows it sits on (a subgradient contains zero).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from itertools import product
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.fit.problem import Problem, evaluate, newton_polish
+
+RADII = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8)
+NEIGHBOURS = 32  # data points around a center that are evaluated
+TRIED = 6  # of them, the best that are optimised with the center held there
+SWEEPS = 6
+CAREFUL = 20000  # units above which fewer are
+
+
+class Center(NamedTuple):
+    """A center of a distance gate: its free columns (d,), level, and name."""
+
+    columns: Tensor
+    level: int
+    name: str
+
+
+def refine_at_kinks(
+    problem: Problem, free: Tensor, deadline: float | None
+) -> tuple[Tensor, tuple[str, ...], Tensor | None]:
+    """Refine a point (P,) of a kinked mixture; return it, the names of parameters on kinks, and their mask.
+
+    Returns no names when the point is away from kinks, or when it fails the test for a local optimum there (the
+    certificate then reports a gradient that is not zero).
+    """
+    at_rest = bool(newton_polish(problem, free[None], 1, deadline).converged[0])
+    point = free if at_rest else _round_off(problem, free, deadline)
+    centers = find_centers(problem)
+    if not centers:
+        return point, (), None
+    held: dict[int, Tensor] = {}
+    value = float(evaluate(problem, point[None], 0)[0][0])
+    for _ in range(SWEEPS):
+        before = value
+        for k, center in enumerate(centers):
+            if deadline is not None and time.monotonic() > deadline:
+                break
+            point, value = _try_neighbours(problem, centers, held, k, center, point, value, deadline)
+        if value >= before - 1e-13 * abs(before):
+            break
+    pinned = torch.zeros_like(point, dtype=torch.bool)
+    for k in held:
+        pinned[centers[k].columns] = True
+    if not held:
+        return point, (), None
+    names = tuple(centers[k].name for k in sorted(held) if is_stationary(problem, centers[k], point))
+    if len(names) < len(held):
+        return point, (), None
+    return point, names, pinned
+
+
+def _round_off(problem: Problem, free: Tensor, deadline: float | None) -> Tensor:
+    """Follow the optimum of the rounded mixture as the radius shrinks; never end above the value at the start."""
+    point = free
+    for radius in RADII:
+        smooth = replace(
+            problem,
+            parameterization=replace(
+                problem.parameterization, mixture=problem.parameterization.mixture.smoothed(radius)
+            ),
+        )
+        point = newton_polish(smooth, point[None], 40, deadline).x[0]
+    both = torch.stack([free, point])
+    ranking = evaluate(problem, both, 0)[0]
+    return both[int(ranking.argmin())]
+
+
+def find_centers(problem: Problem) -> list[Center]:
+    """Return the free centers of the distance gates of a problem."""
+    out = []
+    for level, gate in enumerate(problem.parameterization.mixture.gates):
+        for name in gate.score.names("location") if gate.score.kinked() else ():
+            index = problem.parameterization.columns(f"gates.{level}.{name}")
+            for position in product(*map(range, index.shape[:-1])):
+                columns = index[position]
+                if bool((columns >= 0).all()):
+                    label = ",".join(map(str, position))
+                    out.append(Center(columns, level, f"gates.{level}.{name}[{label}]"))
+    return out
+
+
+def _try_neighbours(
+    problem: Problem,
+    centers: list[Center],
+    held: dict[int, Tensor],
+    k: int,
+    center: Center,
+    point: Tensor,
+    value: float,
+    deadline: float | None,
+) -> tuple[Tensor, float]:
+    """Hold one center on each of the data points around it, the others as they are, and keep the best."""
+    sites = nearest_points(problem, point[center.columns], NEIGHBOURS)
+    starts = point.repeat(len(sites) + 1, 1)
+    starts[1:, center.columns] = sites
+    ranking = evaluate(problem, starts[1:], 0)[0]
+    kept = torch.argsort(ranking, stable=True)[: TRIED if problem.rows.n_units <= CAREFUL else 2]
+    sites, starts = sites[kept], torch.cat([starts[:1], starts[1:][kept]])
+    lower = problem.parameterization.lower.repeat(len(starts), 1)
+    upper = problem.parameterization.upper.repeat(len(starts), 1)
+    for j, site in held.items():
+        if j != k:
+            lower[:, centers[j].columns] = site
+            upper[:, centers[j].columns] = site
+    lower[1:, center.columns] = sites
+    upper[1:, center.columns] = sites
+    done = newton_polish(problem, starts, 25, deadline, (lower, upper))
+    found, ranking = done.x, done.value
+    margin = 1e-14 * abs(value)
+    best = int(ranking.argmin())
+    if bool(done.converged[0]) and float(ranking[0] - ranking[best]) <= 1e3 * margin:
+        best = 0  # at the end of a ridge it is no better held than free
+    elif best == 0 and not bool(done.converged[0]) and len(ranking) > 1:
+        beside = 1 + int(ranking[1:].argmin())  # stuck beside a kink it is as good there but for rounding
+        best = beside if float(ranking[beside] - ranking[0]) <= 1e2 * margin else 0
+    if float(ranking[best]) > value - margin and k in held:
+        return point, value
+    if float(ranking[best]) > value + margin:
+        return point, value
+    if best == 0:
+        held.pop(k, None)
+    else:
+        held[k] = sites[best - 1]
+    return found[best], float(ranking[best])
+
+
+def nearest_points(problem: Problem, center: Tensor, count: int) -> Tensor:
+    """Return the `count` nearest different gate inputs (c, d) to a center (d,)."""
+    distances, points = [], []
+    for block in problem.rows.blocks(16384):
+        x = block.gate_x if block.weight is None else block.gate_x[:, block.weight > 0]
+        gap = ((x - center[:, None]) ** 2).sum(0)
+        near = torch.topk(gap, min(4 * count, len(gap)), largest=False)
+        distances.append(near.values)
+        points.append(x[:, near.indices].T)
+    order = torch.argsort(torch.cat(distances), stable=True)
+    broadcast_design = torch.cat(points)[order]
+    chosen = [broadcast_design[0]]
+    for row in broadcast_design[1:]:
+        if len(chosen) == count:
+            break
+        if not any(torch.equal(row, other) for other in chosen):
+            chosen.append(row)
+    return torch.stack(chosen)
+
+
+def is_stationary(problem: Problem, center: Center, point: Tensor) -> bool:
+    """Test whether zero is a subgradient in a center that sits on data points.
+
+    The rows at the center pull it with a force up to ``c = -(jump of the objective)`` in every direction of the metric;
+    the smooth force of the others must not exceed it. Measured by one-sided slopes along the axes and the force itself.
+    """
+    parameterization = problem.parameterization
+    _, gradient = (part[0] for part in evaluate(problem, point[None], 1))
+    force = gradient[center.columns]
+    step = 1e-7
+    directions = [torch.eye(len(force), dtype=torch.float64)[i] for i in range(len(force))]
+    directions += [-d for d in directions]
+    if float(force.norm()) > 0:
+        directions += [force / force.norm(), -force / force.norm()]
+    trials = point.repeat(2 * len(directions), 1)
+    for i, direction in enumerate(directions):
+        trials[2 * i, center.columns] += step * direction
+        trials[2 * i + 1, center.columns] += 2 * step * direction
+    trials = torch.clamp(trials, parameterization.lower, parameterization.upper)
+    slopes = []
+    ranking = evaluate(problem, trials, 1)
+    for i, direction in enumerate(directions):
+        # slope just off the kink, extrapolated to it
+        near = float(ranking[1][2 * i, center.columns] @ direction)
+        far = float(ranking[1][2 * i + 1, center.columns] @ direction)
+        slopes.append(2 * near - far)
+    return min(slopes) >= -1e-9

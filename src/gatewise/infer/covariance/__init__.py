@@ -1,0 +1,1 @@
+"""Covariances of estimates: observed information, outer products, sandwich, and when there are none."""

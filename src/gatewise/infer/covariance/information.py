@@ -1,0 +1,226 @@
+"""Covariance of the estimates of a fitted mixture: observed information, sandwich, cluster-robust."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from gatewise.fit.certify import expert_directions, gate_directions, gauge_directions, spectrum
+from gatewise.fit.result import Certificate, Fit
+from gatewise.fit.torch_state import standard_torch, standard_torch_for_rows
+from gatewise.infer.covariance.loss import residual_variance
+from gatewise.infer.covariance.point import (
+    ROUNDING,
+    InformationPoint,
+    locate,
+    other_rows,
+    score_products,
+    second_order,
+    slopes_of_natural,
+    to_data_units,
+    unseen_directions,
+)
+from gatewise.infer.covariance.refusal import exact, refusal, singular, symmetric
+from gatewise.infer.covariance.value import OBSERVED, SANDWICH, Information, flat_errors
+from gatewise.objective.parameterization import KINDS, specifications
+from gatewise.objective.rows import Rows
+
+
+@standard_torch_for_rows
+def information(fit: Fit, rows: Rows, kind: str | None = None, clusters: Tensor | None = None) -> Information:
+    r"""Return the covariance of the estimates of a fit.
+
+    With H the Hessian of minus the log-likelihood and :math:`s_u` the score of an independent unit of weight w_u:
+    ``observed`` is :math:`H^{-1}`, weights being frequencies; ``sandwich`` is :math:`H^{-1} J H^{-1}` with
+    :math:`J = \sum_u w_u^2 s_u s_u'`, weights being sampling weights and no small-sample factor (HC0); with clusters,
+    scores are summed inside each of the G clusters first and J is multiplied by G / (G - 1).
+
+    After least squares :math:`s_u` is the sum of r df over the rows of a unit, with residuals r and slopes df of the
+    fitted mean, and H the exact Hessian of half the weighted sum of squares. ``observed`` is
+    :math:`\hat\sigma^2 H^{-1}` with :math:`\hat\sigma^2 = SSE / (n q - rank)` for n the sum of the weights, q outputs
+    and the identified rank: it takes every residual, of all outputs alike, as independent with one variance. The
+    sandwich takes only the units (or clusters) as independent.
+
+    With a ridge (alpha > 0) H is that of the penalised log-likelihood, the errors are those of the penalised estimate,
+    and the bias of the shrinkage is not in them; a note says so.
+
+    Parameters
+    ----------
+    fit : Fit
+    rows : Rows
+        Those of the fit.
+    kind : {"observed", "sandwich"}, optional
+        Default: sandwich where the weights of the fit are sampling weights, else observed.
+    clusters : Tensor (m,), optional
+        Label of the cluster of every independent unit; needs ``kind="sandwich"``.
+
+    Returns
+    -------
+    Information
+        With `refused` in words where the estimates have no normal errors: a gate that is separated, a direction the
+        likelihood (or sum of squares) does not see, a bound that holds the optimum, a scale on its floor, a kink,
+        residuals that vanish, a search that stopped too early, other rows than those of the fit.
+
+    Raises
+    ------
+    ValueError
+        For an unknown kind, or clusters that do not fit.
+
+    Examples
+    --------
+    >>> from gatewise.core.gates import GATES
+    >>> from gatewise.core.mixture import Mixture
+    >>> from gatewise.objective.rows import make_rows
+    >>> from gatewise.fit import maximum_likelihood
+    >>> x = torch.linspace(-1.0, 1.0, 50, dtype=torch.float64)[:, None]
+    >>> rows = make_rows(x, 2 * x + torch.cos(40 * x))
+    >>> fit = maximum_likelihood(Mixture((GATES["constant"],), (1,)), rows, starts=1)
+    >>> errors = standard_errors(information(fit, rows))
+    >>> bool(errors["family.scale"][0, 0].isclose(fit.measure.family["scale"][0, 0] / 10))  # scale / sqrt(2 n)
+    True
+    """
+    kind = kind or (SANDWICH if fit.spec.weights == "sampling" else OBSERVED)
+    if kind not in (OBSERVED, SANDWICH):
+        raise ValueError(f"kind={kind!r}: choose 'observed' or 'sandwich' (HC0)")
+    blank = _blank(fit, rows, kind)
+    labels = None if clusters is None else _numbered(clusters, rows, kind)
+    refused = exact(fit, rows, kind == SANDWICH) or refusal(fit)
+    if refused:
+        return blank._replace(refused=refused.words, directions=refused.directions)
+    point = locate(fit, rows)
+    value, _, hessian = second_order(point)
+    open_ = _open(point, fit.certificate)
+    gauge = gauge_directions(point.parameterization, point.free)
+    values, vectors = spectrum(hessian, open_, gauge)
+    refused = singular(point, values, vectors) or symmetric(point, hessian, open_)
+    if refused:
+        return blank._replace(refused=refused.words, directions=refused.directions)
+    other = other_rows(fit, point, value)
+    if other:
+        return blank._replace(refused=other)
+    root = vectors / torch.sqrt(point.problem.total * values)  # root root' is the inverse of H
+    if kind == SANDWICH:
+        middle = root.T @ score_products(point, labels) @ root
+        factor = 1.0 if labels is None else _factor(int(labels.max()) + 1)
+        root = root @ _square_root(factor * middle)
+    root, gauge = _at_convention(point, root, gauge)
+    return _in_data_units(blank, point, root, open_, gauge)._replace(notes=_notes(fit, rows, labels, len(values), kind))
+
+
+def _factor(count: int) -> float:
+    return count / (count - 1)
+
+
+def _square_root(matrix: Tensor) -> Tensor:
+    values, vectors = torch.linalg.eigh(0.5 * (matrix + matrix.T))
+    return vectors * values.clamp_min(0.0).sqrt()
+
+
+def _at_convention(point: InformationPoint, root: Tensor, gauge: Tensor) -> tuple[Tensor, Tensor]:
+    """Take the covariance ``root root'`` to experts of conventional size, and leave out the directions this fixes.
+
+    Of a unit whose scale can be moved between slopes and output weight the output weight is then known.
+    """
+    parameterization, measure, known = (
+        point.parameterization,
+        point.parameterization.measure(point.free),
+        point.conventions,
+    )
+    if not len(known):
+        return root, gauge
+    own = expert_directions(parameterization, measure)
+    root = root - own @ torch.linalg.solve(own[known], root[known])
+    root[known] = 0.0
+    return root, gate_directions(parameterization, measure)
+
+
+def _in_data_units(
+    blank: Information, point: InformationPoint, root: Tensor, open_: Tensor, gauge: Tensor
+) -> Information:
+    """Carry the covariance ``root root'`` of the free coordinates (P,) to the reported parameters."""
+    natural = slopes_of_natural(point) * open_
+    outer = to_data_units(point)
+    half = outer @ (natural @ root)
+    free = torch.where(gauge.abs() < ROUNDING, 0.0, gauge)
+    directions = torch.cat([unseen_directions(point), natural @ free], -1)
+    plain = to_data_units(point, project=False) if point.model.redundant else outer
+    per_branch_slopes = plain @ directions
+    per_branch_slopes = torch.where(
+        per_branch_slopes.abs() > ROUNDING * (plain.abs() @ directions.abs()), per_branch_slopes, 0.0
+    )
+    held = (half == 0).all(-1) & (per_branch_slopes == 0).all(-1)
+    covariance = half @ half.T
+    covariance[held] = 0.0
+    covariance[:, held] = 0.0
+    return blank._replace(covariance=covariance, held=held, per_branch_slopes=per_branch_slopes)
+
+
+def _blank(fit: Fit, rows: Rows, kind: str) -> Information:
+    """Return everything but the covariance."""
+    paths = fit.measure.paths()
+    q = next(iter(fit.measure.experts.values())).shape[fit.mixture.depth]
+    specs = specifications(fit.mixture, rows.x.shape[1], rows.gate_x.shape[1], q)
+    names, transform = [], []
+    for path, (spec, shape) in specs.items():
+        for index in product(*map(range, shape)):
+            names.append(f"{path}[{','.join(map(str, index))}]" if index else path)
+        kinds = (spec.transform,) if isinstance(spec.transform, str) else spec.transform
+        size = torch.Size(shape).numel()
+        transform += [KINDS[k] for k in kinds] * (size // len(kinds))
+    count = len(names)
+    return Information(
+        mixture=fit.mixture,
+        shapes={path: shape for path, (_, shape) in specs.items()},
+        names=tuple(names),
+        estimate=torch.cat([paths[path].reshape(-1) for path in specs]),
+        covariance=torch.full((count, count), torch.nan, dtype=torch.float64),
+        transform=torch.tensor(transform, dtype=torch.long),
+        held=torch.zeros(count, dtype=torch.bool),
+        per_branch_slopes=torch.zeros(count, 0, dtype=torch.float64),
+        kind=kind,
+        variance=residual_variance(fit),
+    )
+
+
+def _numbered(clusters: Tensor, rows: Rows, kind: str) -> Tensor:
+    """Return the clusters of the units as numbers from zero."""
+    if kind != SANDWICH:
+        raise ValueError(f"clusters are given with kind={kind!r}: cluster-robust errors need kind='sandwich'")
+    if clusters.shape != (rows.n_units,):
+        raise ValueError(
+            f"clusters has shape {tuple(clusters.shape)}, there are {rows.n_units} independent units: give one label "
+            "per unit"
+        )
+    labels = torch.unique(clusters, return_inverse=True)[1]
+    if int(labels.max()) == 0:
+        raise ValueError("all units are in one cluster: cluster-robust errors need at least two clusters")
+    return labels
+
+
+def _open(point: InformationPoint, certificate: Certificate) -> Tensor:
+    """Return which free coordinates (P,) are estimated: not held together, not at a limit of the family."""
+    at_limit = torch.tensor([name in certificate.limits for name in point.parameterization.names], dtype=torch.bool)
+    return (point.parameterization.upper > point.parameterization.lower) & ~at_limit
+
+
+def _notes(fit: Fit, rows: Rows, labels: Tensor | None, count: int, kind: str) -> tuple[str, ...]:
+    out = []
+    if fit.sse is not None and rows.ends is not None and kind == OBSERVED:
+        out.append("errors take the rows of a group as independent around the mean; kind='sandwich' does not")
+    if fit.penalty > 0:
+        out.append("errors are those of the penalised estimate; the bias of the shrinkage is not in them")
+    if labels is not None and int(labels.max()) + 1 <= count:
+        out.append(f"{int(labels.max()) + 1} clusters for {count} parameters: cluster-robust errors are too small")
+    out += [f"{name} is at the limit of its family and is taken as known" for name in fit.certificate.limits]
+    return tuple(out)
+
+
+@standard_torch()
+def standard_errors(found: Information) -> dict[str, Tensor]:
+    """Return the standard errors by path, in the shapes of the measure.
+
+    Zero: not estimated (a reference branch, a part that is held); NaN: not unique, or all refused.
+    """
+    return found.measure(flat_errors(found)).paths()

@@ -1,0 +1,76 @@
+"""What information takes from the loss of a fit: the score of every unit, the unit of the objective, and words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor
+
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.fit.problem import LIKELIHOOD, SQUARES, Criterion
+from gatewise.fit.result import Fit
+from gatewise.objective import likelihood, squares
+from gatewise.objective.rows import Block
+
+
+class Meaning(NamedTuple):
+    """A loss as information reads it.
+
+    Attributes
+    ----------
+    scores : callable ``(mixture, measure, block) -> (M, m)``
+        Gradients of what is maximised in local coordinates, one column per independent unit.
+    name, function, improves : str
+        The sum over the rows, what it is of the parameters, and how it gets better, in words.
+    """
+
+    scores: Callable[[Mixture, Measure, Block], Tensor]
+    name: str
+    function: str
+    improves: str
+
+
+def likelihood_scores(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
+    """Return the derivatives (M, m) of the log density of every unit."""
+    return likelihood.scores(likelihood.terms(mixture, measure, block, 1), block).rows()[0]
+
+
+def squares_scores(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
+    """Return the derivatives (M, m) of minus half the squares, ``sum r df`` over the rows of every unit."""
+    t, parts = squares.terms(mixture, measure, squares.ungrouped(block))
+    residuals = t.first[0, 0]  # (q, n), the same for every leaf
+    slopes = squares.slopes_of_mean(mixture, t, parts)
+    rows_from_units = sum(
+        (slope[0] * r for slope, r in zip(slopes, residuals, strict=True)), start=residuals.new_zeros(())
+    )
+    if block.unit is None:
+        return rows_from_units
+    return rows_from_units.new_zeros(len(rows_from_units), block.gate_x.shape[-1]).index_add_(
+        1, block.unit, rows_from_units
+    )
+
+
+MEANINGS: dict[Criterion, Meaning] = {
+    LIKELIHOOD: Meaning(likelihood_scores, "log-likelihood", "likelihood", "rises"),
+    SQUARES: Meaning(squares_scores, "sum of squares", "sum of squares", "falls"),
+}
+
+
+def loss_of(fit: Fit) -> Criterion:
+    """Return the loss of a fit."""
+    return LIKELIHOOD if fit.sse is None else SQUARES
+
+
+def residual_degrees(fit: Fit) -> float:
+    """Return ``n q - rank``: the numbers that are left over for the residual variance of least squares."""
+    outputs = next(iter(fit.measure.experts.values())).shape[fit.mixture.depth]
+    return fit.n * outputs - fit.certificate.rank
+
+
+def residual_variance(fit: Fit) -> float | None:
+    """Return ``SSE / (n q - rank)`` in the units of y, NaN without degrees of freedom, None for a likelihood."""
+    if fit.sse is None:
+        return None
+    degrees = residual_degrees(fit)
+    return fit.sse / degrees if degrees > 0 else float("nan")

@@ -1,0 +1,233 @@
+"""A fit taken back to the working units of its rows, and the way from there to the units of the data.
+
+Information is computed where the fit was certified, in working units, and carried to the reported parameters by the
+exact derivative of that change of units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from math import isfinite
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.core.mixture import Measure
+from gatewise.fit import frames
+from gatewise.fit.certify import expert_directions
+from gatewise.fit.model import PreparedModel, Slopes, prepare, shortest
+from gatewise.fit.problem import SMALLEST, Problem, evaluate, problem_of
+from gatewise.fit.result import Fit
+from gatewise.fit.spec import FitSpec
+from gatewise.infer.covariance.loss import MEANINGS, loss_of, residual_variance
+from gatewise.objective.parameterization import LOG, RECIPROCAL, Parameterization, from_paths
+from gatewise.objective.rows import Rows, block_size
+
+ROUNDING = 1e-7  # entries of unit directions below this are rounding
+RELATIVE = 1e-8  # rounding of the sum over the rows through the change of units
+NEAR = 1e-3  # log-likelihood from the optimum that is still the same point
+
+
+class InformationPoint(NamedTuple):
+    """A fit in working units: model, problem and free coordinates (P,)."""
+
+    model: PreparedModel
+    problem: Problem
+    free: Tensor
+
+    @property
+    def parameterization(self) -> Parameterization:
+        """The chart of the working mixture."""
+        return self.model.parameterization
+
+    @property
+    def conventions(self) -> Tensor:
+        """The free coordinates of experts whose values are a convention: one for each direction of no effect."""
+        paths = (f"experts.{name}" for name in self.parameterization.mixture.expert.held())
+        columns = [self.parameterization.columns(path).flatten() for path in paths]
+        found = torch.cat([torch.full((1,), -1, dtype=torch.long), *columns]).unique()
+        found = found[found >= 0]
+        directions = expert_directions(self.parameterization, self.parameterization.measure(self.free))
+        return found if directions.shape[1] == len(found) else found[:0]
+
+
+def locate(fit: Fit, rows: Rows, spec: FitSpec | None = None) -> InformationPoint:
+    """Return where a fit lies in working units.
+
+    The objective of least squares is in units of the residual variance ``SSE / (n q - rank)``, so that it is minus a
+    log-likelihood with this variance, as information, profiles and tolerances take it.
+
+    Parameters
+    ----------
+    fit : Fit
+    rows : Rows
+        Those of the fit.
+    spec : FitSpec, optional
+        Another one than that of the fit, of the same model.
+
+    Raises
+    ------
+    ValueError
+        For rows that no fit could have had.
+    """
+    model = prepare(fit.mixture, rows, spec or fit.spec)
+    working = frames.in_other_units(fit.mixture, fit.measure, model.framing)[1]
+    free = model.parameterization.free(_kept_columns(model, working))
+    free = torch.maximum(torch.minimum(free, model.parameterization.upper), model.parameterization.lower)
+    problem = problem_of(model, model.rows, loss_of(fit))
+    return InformationPoint(model, replace(problem, unit=_unit(fit, float(model.framing.y.scale[0]))), free)
+
+
+def _unit(fit: Fit, scale: float) -> float:
+    """Return what the objective is divided by: the residual variance in working units, one for a likelihood."""
+    variance = residual_variance(fit)
+    if fit.sse is None or variance is None:
+        return 1.0
+    variance = variance if isfinite(variance) else fit.sse / fit.n  # without degrees of freedom any unit will do
+    return max(variance / scale / scale, SMALLEST)
+
+
+def _kept_columns(model: PreparedModel, measure: Measure) -> Measure:
+    """Return the measure with zero slopes on the columns that depend on others, with the same values on the data."""
+    changed = measure.paths()
+    for slopes in model.redundant:
+        kept = [j for j in range(len(slopes.seen)) if j not in slopes.extra]
+        for path in slopes.paths:
+            value = changed[path]
+            if not kept:  # every column is constant: no slope is left
+                changed[path] = torch.zeros_like(value)
+                continue
+            target = (value @ slopes.seen).reshape(-1, slopes.seen.shape[1]).T
+            found = torch.linalg.lstsq(slopes.seen[kept].T, target).solution.T
+            changed[path] = torch.zeros_like(value)
+            changed[path][..., kept] = found.reshape(value.shape[:-1] + (len(kept),))
+    return from_paths(changed, model.parameterization.mixture.depth)
+
+
+def other_rows(fit: Fit, point: InformationPoint, value: float) -> str | None:
+    """Return why the rows are not those of the fit, or None; `value` is their objective at the point."""
+    problem, meaning = point.problem, MEANINGS[point.problem.loss]
+    penalty = float(problem.penalty(point.free[None])[0][0])
+    here, there, unit = penalty + (point.model.jacobian - value) * problem.total, fit.log_likelihood, 1.0
+    if fit.sse is not None:
+        square = float(point.model.framing.y.scale[0].square())
+        here = 2.0 * square * (value * problem.total * problem.unit - penalty)
+        there, unit = fit.sse, 2.0 * square * problem.unit
+    if not abs(here - there) <= NEAR * unit + RELATIVE * abs(there):
+        return (
+            f"these rows have the {meaning.name} {_digits(here)}, those of the fit had {_digits(there)}: give the data "
+            "of the fit, with the same weights and groups"
+        )
+    return None
+
+
+def _digits(value: float) -> str:
+    return f"{value:.6f}" if abs(value) >= 1 else f"{value:.6g}"
+
+
+def flat(measure: Measure, parameterization: Parameterization) -> Tensor:
+    """Return the natural values ``(*B, F)`` of a measure in the order of the chart."""
+    paths = measure.paths()
+    parts = [(paths[path], len(shape)) for path, shape in parameterization.shapes.items()]
+    return torch.cat([value.reshape(value.shape[: value.ndim - rank] + (-1,)) for value, rank in parts], -1)
+
+
+def to_data_units(point: InformationPoint, project: bool = True) -> Tensor:
+    """Return the derivative (F, F) of the reported parameters in the natural values of the working mixture.
+
+    Parameters
+    ----------
+    project : bool
+        Whether slopes on collinear columns are made the shortest, as reported ones are.
+    """
+    model = point.model
+    natural = point.parameterization.constrained(point.free)
+    batch = natural.expand(len(natural), -1).clone().requires_grad_(True)  # one copy for every entry of the result
+    measure = point.parameterization.unflatten(batch)
+    measure = shortest(model, measure) if project else measure
+    moved = frames.in_other_units(point.parameterization.mixture, measure, frames.home(model.given, model.framing))[1]
+    return torch.autograd.grad(flat(moved, point.parameterization).diagonal().sum(), batch)[0]
+
+
+def slopes_of_natural(point: InformationPoint) -> Tensor:
+    """Return the derivative (F, P) of the natural working values in the free coordinates."""
+    parameterization, natural = point.parameterization, point.parameterization.constrained(point.free)
+    first = torch.where(parameterization.kind == LOG, natural, 1.0)
+    first = torch.where(parameterization.kind == RECIPROCAL, -natural * natural, first)
+    return first[:, None] * parameterization.matrix
+
+
+def unseen_directions(point: InformationPoint) -> Tensor:
+    """Return the directions (F, l), in working values, of slopes that collinear columns leave open."""
+    parameterization, out = point.parameterization, []
+    at = 0
+    for path, shape in parameterization.shapes.items():
+        size = torch.Size(shape).numel()
+        for slopes in point.model.redundant:
+            if path in slopes.paths:
+                out.append(_of_every_owner(slopes, size, at, len(parameterization.kind)))
+        at += size
+    return torch.cat(out, -1) if out else parameterization.matrix.new_zeros(len(parameterization.kind), 0)
+
+
+def _of_every_owner(slopes: Slopes, size: int, at: int, entries: int) -> Tensor:
+    d, r = slopes.seen.shape
+    left = torch.linalg.qr(slopes.seen, mode="complete")[0][:, r:]
+    left = torch.where(left.abs() < ROUNDING, 0.0, left)
+    block = torch.block_diag(*[left] * (size // d))
+    out = block.new_zeros(entries, block.shape[1])
+    out[at : at + size] = block
+    return out
+
+
+def unit_scores(point: InformationPoint) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Yield the scores (P, m) of the units block by block, in the free coordinates, with the weights (m,).
+
+    They are those of the log-likelihood, or of minus half the squares divided by the residual variance.
+    """
+    parameterization = point.parameterization
+    measure = parameterization.measure(point.free[None])
+    local = slopes_of_natural(point)[parameterization.local]  # (M, P)
+    size = block_size(len(local))
+    scores = MEANINGS[point.problem.loss].scores
+    for block in point.problem.rows.blocks(size):
+        yield local.T @ scores(parameterization.mixture, measure, block) / point.problem.unit, block.weight
+
+
+def score_squares(point: InformationPoint) -> Tensor:
+    """Return the weighted sums (P,) over units of the squares of scores."""
+    total = torch.zeros_like(point.free)
+    for scores, weight in unit_scores(point):
+        squares = scores * scores
+        total += squares.sum(-1) if weight is None else squares @ weight
+    return total
+
+
+def score_products(point: InformationPoint, clusters: Tensor | None) -> Tensor:
+    """Return the sum (P, P) of outer products of weighted scores, of units or of clusters.
+
+    Parameters
+    ----------
+    clusters : LongTensor (m,), optional
+        Number of the cluster of every unit, counted from zero; scores are summed over clusters first.
+    """
+    count = len(point.free)
+    total = point.free.new_zeros(count, count)
+    sums = None if clusters is None else point.free.new_zeros(int(clusters.max()) + 1, count)
+    at = 0
+    for plain, weight in unit_scores(point):
+        scores = plain if weight is None else plain * weight
+        if clusters is None or sums is None:
+            total += scores @ scores.T
+        else:
+            sums.index_add_(0, clusters[at : at + scores.shape[1]], scores.T.contiguous())
+        at += scores.shape[1]
+    return total if sums is None else sums.T @ sums
+
+
+def second_order(point: InformationPoint) -> tuple[float, Tensor, Tensor]:
+    """Return objective, gradient (P,) and Hessian (P, P) at the point."""
+    value, gradient, hessian = (part[0] for part in evaluate(point.problem, point.free[None], 2))
+    return float(value), gradient, hessian

@@ -1,0 +1,115 @@
+"""Estimates with their covariance: what `information` returns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.infer.covariance.text import frame, html_listing, listing
+from gatewise.markup import lines, page
+from gatewise.objective.parameterization import from_paths
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+OBSERVED, SANDWICH = "observed", "sandwich"
+TITLES = {OBSERVED: "Observed information", SANDWICH: "Sandwich (robust) errors"}
+
+
+class Information(NamedTuple):
+    """Estimates with their covariance, in the units of the data, one entry per number of the measure.
+
+    Attributes
+    ----------
+    mixture : Mixture
+    shapes : dict path -> shape
+    names : tuple of str
+        Such as ``gates.0.weight[0,1]``.
+    estimate : Tensor (F,)
+    covariance : Tensor (F, F)
+        Zero for what has no error: reference branches and parts that are not estimated. NaN when refused.
+    transform : LongTensor (F,)
+        0: any number; 1: positive; 2: estimated as its reciprocal (degrees of freedom).
+    held : Tensor (F,) of bool
+        Parts without error.
+    loose : Tensor (F, l)
+        Directions the data leave open (collinear columns, lengths behind a cosine): functions that move along them
+        have no unique estimate.
+    kind : {"observed", "sandwich"}
+    notes : tuple of str
+    refused : str or None
+        Why there are no errors.
+    directions : tuple of str
+        What the refusal names.
+    variance : float or None
+        Residual variance ``SSE / (n q - rank)`` after least squares, in the units of y.
+    """
+
+    mixture: Mixture
+    shapes: dict[str, tuple[int, ...]]
+    names: tuple[str, ...]
+    estimate: Tensor
+    covariance: Tensor
+    transform: Tensor
+    held: Tensor
+    per_branch_slopes: Tensor
+    kind: str
+    notes: tuple[str, ...] = ()
+    refused: str | None = None
+    directions: tuple[str, ...] = ()
+    variance: float | None = None
+
+    def text(self) -> str:
+        """Return the estimates with their errors as a table, or why there are none, and the notes."""
+        title = f"{TITLES[self.kind]}, {len(self.names)} numbers"
+        if self.refused:
+            return f"{title}: no errors, because {self.refused}"
+        error = flat_errors(self)
+        rows = listing(self.names, self._columns(), error)
+        return "\n".join([title, *rows, *(f"Note: {note}" for note in self.notes)])
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        title, error = TITLES[self.kind], flat_errors(self)
+        if self.refused:
+            return page(title, lines([f"No errors, because {self.refused}"]))
+        listed = html_listing(self.names, self._columns(), error)
+        return page(title, listed, lines(f"Note: {note}" for note in self.notes))
+
+    def to_frame(self) -> DataFrame:
+        """Return a data frame with a row per number; errors are NaN where there are none."""
+        return frame(self.names, self._columns())
+
+    def _columns(self) -> dict[str, Tensor]:
+        return {"estimate": self.estimate, "std. error": flat_errors(self)}
+
+    def measure(self, values: Tensor) -> Measure:
+        """Return values ``(*B, F)`` as a measure."""
+        sizes = [torch.Size(shape).numel() for shape in self.shapes.values()]
+        parts = zip(self.shapes.items(), values.split(sizes, -1), strict=True)
+        return from_paths(
+            {path: part.reshape(values.shape[:-1] + shape) for (path, shape), part in parts}, self.mixture.depth
+        )
+
+    def index(self, name: str) -> int:  # type: ignore[override]
+        """Return the position of a parameter.
+
+        Raises
+        ------
+        ValueError
+            For a name that the mixture has not.
+        """
+        if name not in self.names:
+            raise ValueError(f"{name!r} is not a parameter of this mixture: the names are {', '.join(self.names)}")
+        return self.names.index(name)
+
+
+def flat_errors(found: Information) -> Tensor:
+    """Return the standard errors (F,) in the order of the names."""
+    error = found.covariance.diagonal().clamp_min(0.0).sqrt()
+    return torch.where((found.per_branch_slopes != 0).any(-1), torch.nan, error)

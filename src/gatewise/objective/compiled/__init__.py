@@ -1,0 +1,131 @@
+"""Compiled statistics: the sums of `objective.likelihood` and `objective.squares` in one pass over the rows (extra ``fast``).
+
+A mixture is written as a short program over rows that stay in the processor's cache (`plan`), from kernels of scores,
+links, experts and families that exist once each (`parts`), and one compiled machine runs every program. What has no
+kernel is left to the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+from gatewise.core.experts import Activation, Constant, HiddenUnit, Linear, Polynomial
+from gatewise.core.families import Binomial, Gaussian, Poisson
+from gatewise.core.links import NormalisedSigmoid, Sigmoid, Softmax
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.core.scores import Activated, Affine, Bias, Distance, Score, Tempered
+from gatewise.objective import likelihood, squares
+from gatewise.objective.rows import Block, Rows
+
+Statistic = Callable[[Mixture, Measure, Block], tuple[Tensor, ...]]
+
+STATISTICS: tuple[Callable[..., object], ...] = (
+    likelihood.value,
+    likelihood.gradient,
+    likelihood.hessian,
+    likelihood.expected_complete_hessian,
+)
+SQUARES: tuple[Callable[..., object], ...] = (
+    squares.value,
+    squares.gradient,
+    squares.gauss_newton,
+    squares.hessian,
+    squares.mass,
+)
+KINDS = STATISTICS + SQUARES  # in the order of `program`
+SCORES, LINKS = (Bias, Affine, Distance, Activated), (Softmax, NormalisedSigmoid)
+EXPERTS, FAMILIES = (Linear, Constant, Activation, HiddenUnit, Polynomial), (Gaussian, Poisson, Binomial)
+ROWS = 2**17  # rows read at a time where they are not held in memory
+
+
+@cache
+def available() -> bool:
+    """Return whether the compiler is installed."""
+    return find_spec("numba") is not None
+
+
+def _score_covered(score: Score) -> bool:
+    if type(score) is Tempered:
+        score = score.inner
+    if type(score) is Activated:
+        return type(score.inner) is Affine
+    return type(score) in SCORES
+
+
+def covers(stat: Callable[..., object], mixture: Mixture) -> bool:
+    """Return whether every part that a statistic reads has a kernel. A user's own part, a subclass too, has none."""
+    links = (*LINKS, Sigmoid) if stat in SQUARES else LINKS
+    gates = all(type(gate.link) in links and _score_covered(gate.score) for gate in mixture.gates)
+    if stat in SQUARES:
+        return gates and (type(mixture.expert) in EXPERTS or stat is squares.mass)
+    family = mixture.family
+    trials = family.trials is not None if type(family) is Binomial else True
+    return gates and trials and type(mixture.expert) in EXPERTS and type(family) in FAMILIES
+
+
+def statistic(stat: Callable[..., object], mixture: Mixture) -> Statistic | None:
+    """Return the compiled equivalent of a statistic, or None.
+
+    Parameters
+    ----------
+    stat : function of `objective.likelihood` or `objective.squares`
+        ``value``, ``gradient``, ``hessian`` or ``complete``; of squares ``gauss_newton`` and ``mass`` too.
+    mixture : Mixture
+
+    Returns
+    -------
+    callable or None
+        ``(mixture, measure, block) -> sums`` with the shapes and meaning of the reference for a measure with one
+        batch dimension; a likelihood of rows in groups (``block.unit``) is not for it. None when there is no compiler,
+        or no kernel for the statistic or a part.
+
+    Examples
+    --------
+    >>> from gatewise.core.families import StudentT
+    >>> from gatewise.core.gates import GATES
+    >>> statistic(likelihood.gradient, Mixture((GATES["softmax"],), (2,), family=StudentT())) is None
+    True
+    """
+    if stat not in KINDS or not available() or not covers(stat, mixture):
+        return None
+    from gatewise.objective.compiled.run import sums  # the compiler is loaded when it is first needed
+
+    kind = KINDS.index(stat)
+
+    def compiled(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
+        if stat in SQUARES:
+            block = squares.ungrouped(block)
+        if block.unit is not None:
+            raise ValueError("the rows are in groups (block.unit), which compiled statistics do not know: use the stat")
+        return sums(kind, mixture, measure, block)
+
+    return compiled
+
+
+def accumulate(
+    stat: Callable[..., object], mixture: Mixture, measure: Measure, rows: Rows
+) -> tuple[Tensor, ...] | None:
+    """Sum a statistic over all rows with compiled kernels, or return None where the reference must do it.
+
+    Rows with an offset are left to the reference.
+
+    Rows in memory are read in place and in one go; others in blocks, summed in fixed order.
+    """
+    if rows.offset is not None or (rows.ends is not None and stat not in SQUARES):
+        return None
+    compiled = statistic(stat, mixture)
+    if compiled is None:
+        return None
+    held = rows.ends is None and all(part.held is not None for part in (rows.x, rows.gate_x, rows.y))
+    total: tuple[Tensor, ...] | None = None
+    for block in rows.blocks(max(rows.n, 1) if held else ROWS):
+        if any(part.dtype != torch.float64 or part.device.type != "cpu" for part in block[:3]):
+            return None
+        sums = compiled(mixture, measure, block)
+        total = sums if total is None else tuple(a + b for a, b in zip(total, sums, strict=True))
+    return total

@@ -1,0 +1,285 @@
+"""Rows of data, read in blocks that never cut an independent unit. Inside, rows come last: ``(d, n)``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.core.predictors import AffineTransform
+
+CELLS = 2**19  # numbers in the largest temporary of a block: 4 MiB
+FEWEST, MOST = 256, 16384  # rows of a block
+
+
+def block_size(width: int) -> int:
+    """Return how many rows are read at once where the largest temporary has `width` numbers per row.
+
+    Examples
+    --------
+    >>> block_size(1), block_size(100), block_size(10**6)
+    (16384, 5242, 256)
+    """
+    return max(FEWEST, min(MOST, CELLS // max(width, 1)))
+
+
+class Block(NamedTuple):
+    """A run of rows: n rows in m independent units.
+
+    Attributes
+    ----------
+    x : Tensor (d, n)
+    gate_x : Tensor (g, m)
+        Gate inputs, one column per unit.
+    y : Tensor (c, n)
+    weight : Tensor (m,) or None
+        Frequency weight of each unit; None: all one.
+    unit : LongTensor (n,) or None
+        Unit of each row, counted from zero inside the block; None: every row is a unit.
+    offset : Tensor (q, n) or None
+        Known part of the predictors of every leaf; None: zero.
+    """
+
+    x: Tensor
+    gate_x: Tensor
+    y: Tensor
+    weight: Tensor | None = None
+    unit: Tensor | None = None
+    offset: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Values ``(n, d)`` behind an affine map, held as a tensor ``(d, n)`` or read from any sliceable array.
+
+    Attributes
+    ----------
+    held : Tensor (d, n) or None
+        ``(S, d, n)``: columns of S data sets, one for every member of a batch.
+    source : array-like (n, d) or None
+        Sliced by rows at each reading (a memory map, for instance), never copied whole.
+    frame : Frame or None
+        Values come out as ``(value - shift) / scale``.
+    """
+
+    held: Tensor | None
+    source: Any = None
+    frame: AffineTransform | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows and of columns."""
+        if self.held is not None:
+            return self.held.shape[-1], self.held.shape[-2]
+        return int(self.source.shape[0]), int(self.source.shape[1])
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Return rows start..stop as ``(d, stop - start)``."""
+        if self.held is not None:
+            return self.held[..., start:stop]
+        return self._framed(torch.tensor(self.source[start:stop], dtype=torch.float64, device="cpu").T.contiguous())
+
+    def take(self, index: Tensor) -> Tensor:
+        """Return the rows with the given increasing positions as ``(d, len(index))``."""
+        if self.held is not None:
+            return self.held[..., index]
+        picked = torch.tensor(self.source[index.tolist()], dtype=torch.float64, device="cpu")
+        return self._framed(picked.T.contiguous())
+
+    def _framed(self, values: Tensor) -> Tensor:
+        if self.frame is None:
+            return values
+        return (values - self.frame.shift[:, None]) / self.frame.scale[:, None]
+
+    def of(self, members: Tensor) -> Columns:
+        """Return the columns of some members of a batch; the columns themselves when all share them."""
+        if self.held is None or self.held.ndim == 2:
+            return self
+        return Columns(self.held[members])
+
+    def framed(self, frame: AffineTransform) -> Columns:
+        """Return the columns after the change of coordinates ``(value - shift) / scale``."""
+        if self.held is not None:
+            return Columns((self.held - frame.shift[:, None]) / frame.scale[:, None])
+        if self.frame is not None:
+            frame = AffineTransform(self.frame.shift + self.frame.scale * frame.shift, self.frame.scale * frame.scale)
+        return replace(self, frame=frame)
+
+
+def columns(values: Any, hold: bool = True) -> Columns:
+    """Return values ``(n, d)`` as Columns: copied to a tensor ``(d, n)``, or read piece by piece (`hold` False)."""
+    if not hold:
+        return Columns(None, values)
+    if not isinstance(values, Tensor):
+        values = torch.tensor(values, dtype=torch.float64, device="cpu")
+    return Columns(values.to(torch.float64).T.clone(memory_format=torch.contiguous_format))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Data of a fit: expert inputs, gate inputs, response, weights, independent units, offset.
+
+    Attributes
+    ----------
+    x, gate_x, y : Columns
+    weight : Tensor (m,) or None
+        Frequency weight per unit; 0 leaves it out, 2 counts it twice.
+    ends : LongTensor (m,) or None
+        Index one past the last row of each unit; None: every row is a unit. The rows of a unit are neighbours, share
+        one responsibility and the gate inputs of their first row.
+    offset : Columns or None
+        Known part of the predictors, one column per output, such as the log of an exposure: a leaf predicts the value
+        of its expert plus the offset.
+    """
+
+    x: Columns
+    gate_x: Columns
+    y: Columns
+    weight: Tensor | None = None
+    ends: Tensor | None = None
+    offset: Columns | None = None
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return self.y.shape[0]
+
+    @property
+    def n_units(self) -> int:
+        """Number of independent units."""
+        return self.n if self.ends is None else len(self.ends)
+
+    @property
+    def total(self) -> float:
+        """Sum of the weights over all rows: the n of means, information criteria and certificates."""
+        if self.weight is None:
+            return float(self.n)
+        if self.ends is None:
+            return float(self.weight.sum())
+        return float((self.weight * self.ends.diff(prepend=self.ends.new_zeros(1))).sum())
+
+    def blocks(self, size: int) -> Iterator[Block]:
+        """Yield blocks of about `size` rows, in order, none of which cuts a unit."""
+        if self.ends is None:
+            for start in range(0, self.n, size):
+                yield self.read(start, min(start + size, self.n))
+            return
+        first = 0
+        while first < len(self.ends):
+            begin = int(self.ends[first - 1]) if first else 0
+            last = int(torch.searchsorted(self.ends, torch.tensor(begin + size, dtype=torch.long), right=True))
+            last = max(last, first + 1)
+            yield self.read(first, last)
+            first = last
+
+    def read(self, first: int, last: int) -> Block:
+        """Return units first..last as one block."""
+        weight = None if self.weight is None else self.weight[first:last]
+        if self.ends is None:
+            x = self.x.read(first, last)
+            gate_x = x if self.gate_x is self.x else self.gate_x.read(first, last)
+            return Block(x, gate_x, self.y.read(first, last), weight, None, self._offset(first, last))
+        begin = int(self.ends[first - 1]) if first else 0
+        stops = self.ends[first:last] - begin
+        sizes = stops.diff(prepend=stops.new_zeros(1))
+        stop = int(self.ends[last - 1])
+        unit = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+        gate_x = self.gate_x.read(begin, stop)[..., stops - sizes]
+        offset = self._offset(begin, stop)
+        return Block(self.x.read(begin, stop), gate_x, self.y.read(begin, stop), weight, unit, offset)
+
+    def _offset(self, start: int, stop: int) -> Tensor | None:
+        return None if self.offset is None else self.offset.read(start, stop)
+
+    def take(self, units: Tensor) -> Rows:
+        """Return the units with the given increasing positions, held in memory."""
+        weight = None if self.weight is None else self.weight[units]
+        if self.ends is None:
+            index, ends = units, None
+        else:
+            begin = torch.cat([self.ends.new_zeros(1), self.ends[:-1]])[units]
+            sizes = self.ends[units] - begin
+            ends = sizes.cumsum(0)
+            inside = torch.arange(int(sizes.sum())) - torch.repeat_interleave(ends - sizes, sizes)
+            index = torch.repeat_interleave(begin, sizes) + inside
+        x = Columns(self.x.take(index))
+        gate_x = x if self.gate_x is self.x else Columns(self.gate_x.take(index))
+        offset = None if self.offset is None else Columns(self.offset.take(index))
+        return Rows(x, gate_x, Columns(self.y.take(index)), weight, ends, offset)
+
+    @property
+    def batched(self) -> bool:
+        """Whether every member of a batch has rows of its own."""
+        return self.y.held is not None and self.y.held.ndim == 3
+
+    def of(self, members: Tensor) -> Rows:
+        """Return the rows of some members of a batch, in their order; the rows themselves when all share them."""
+        if not self.batched:
+            return self
+        x = self.x.of(members)
+        gate_x = x if self.gate_x is self.x else self.gate_x.of(members)
+        offset = None if self.offset is None else self.offset.of(members)
+        return replace(self, x=x, gate_x=gate_x, y=self.y.of(members), offset=offset)
+
+    def framed(self, x: AffineTransform, gate_x: AffineTransform, y: AffineTransform) -> Rows:
+        """Return the same rows in other units."""
+        moved = self.x.framed(x)
+        same = self.gate_x is self.x and torch.equal(x.shift, gate_x.shift) and torch.equal(x.scale, gate_x.scale)
+        gates = moved if same else self.gate_x.framed(gate_x)
+        scaled = AffineTransform(torch.zeros_like(y.shift), y.scale)  # the experts take the shift
+        offset = None if self.offset is None else self.offset.framed(scaled)
+        return replace(self, x=moved, gate_x=gates, y=self.y.framed(y), offset=offset)
+
+
+def make_rows(
+    x: Any,
+    y: Any,
+    *,
+    gate_x: Any = None,
+    weight: Tensor | None = None,
+    ends: Tensor | None = None,
+    offset: Any = None,
+    hold: bool = True,
+) -> Rows:
+    """Collect arrays ``x (n, d)``, ``y (n, c)`` and optionally ``gate_x (n, g)`` and ``offset (n, q)`` into Rows.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of rows differ, or weights are negative or not finite.
+    """
+    inputs = columns(x, hold)
+    gate_inputs = inputs if gate_x is None else columns(gate_x, hold)
+    response = columns(y, hold)
+    known = None if offset is None else columns(offset, hold)
+    for name, part in (("gate_x", gate_inputs), ("y", response), ("offset", known)):
+        if part is not None and part.shape[0] != inputs.shape[0]:
+            raise ValueError(f"{name} has {part.shape[0]} rows, x has {inputs.shape[0]}: pass one row per observation")
+    units = inputs.shape[0] if ends is None else len(ends)
+    if weight is not None and (weight.shape != (units,) or not bool((weight.isfinite() & (weight >= 0)).all())):
+        raise ValueError(f"weight has shape {tuple(weight.shape)}: pass {units} finite numbers from 0, one per unit")
+    weight = None if weight is None else weight.to(torch.float64)
+    return Rows(inputs, gate_inputs, response, weight, ends, known)
+
+
+def stacked(sets: Sequence[Rows]) -> Rows:
+    """Join data sets of one size, in memory, without weights, units or offsets, into rows with a batch (S, d, n).
+
+    Raises
+    ------
+    ValueError
+        If their sizes differ, or one has weights, units or an offset.
+    """
+    sizes = {(rows.n, rows.x.shape[1], rows.gate_x.shape[1], rows.y.shape[1]) for rows in sets}
+    plain = all(rows.weight is None and rows.ends is None and rows.offset is None for rows in sets)
+    if len(sizes) > 1 or not plain:
+        raise ValueError(
+            f"data sets of sizes (n, d, g, q) {sorted(sizes)}: a batch needs one size, no weights, units or offsets"
+        )
+    x = Columns(torch.stack([rows.x.read(0, rows.n) for rows in sets]))
+    same = all(rows.gate_x is rows.x for rows in sets)
+    gate_x = x if same else Columns(torch.stack([rows.gate_x.read(0, rows.n) for rows in sets]))
+    return Rows(x, gate_x, Columns(torch.stack([rows.y.read(0, rows.n) for rows in sets])))

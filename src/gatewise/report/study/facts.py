@@ -1,0 +1,229 @@
+"""The facts of a study in words and numbers, the same on pages, in tables and on the terminal."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from gatewise.core.experts import EXPERTS
+from gatewise.core.gates import describe as gate_name
+from gatewise.core.mixture import Mixture
+from gatewise.fit import Status
+from gatewise.plots.words import asked, claimed, interval, judged, number, recorded
+from gatewise.theory.arms import Arm
+from gatewise.theory.claims import Claim
+from gatewise.theory.result import StudyResult
+from gatewise.theory.verdict import Verdict, VerdictKind, curve, identified
+
+METHODS = {"ml": "maximum likelihood", "ls": "least squares", "em": "EM"}
+
+
+class Look(NamedTuple):
+    """How a verdict looks: a symbol, the class of its colour on pages, and its colour in a terminal."""
+
+    symbol: str
+    sheet: str
+    terminal: str
+
+
+LOOKS: dict[VerdictKind, Look] = {
+    VerdictKind.supported: Look("\N{CHECK MARK}", "supported", "green"),
+    VerdictKind.contradicted: Look("\N{BALLOT X}", "contradicted", "red"),
+    VerdictKind.differs: Look("\N{NOT EQUAL TO}", "differs", "magenta"),
+    VerdictKind.unresolved: Look("?", "unresolved", "yellow"),
+    VerdictKind.not_identified: Look("\N{EMPTY SET}", "unidentified", "cyan"),
+}
+MEANINGS: dict[VerdictKind, str] = {
+    VerdictKind.supported: "the 95 % interval of the slope lies inside what the claim allows, or slopes leave the claim open "
+    "and the population exponent that is measured for it allows it",
+    VerdictKind.contradicted: "the interval lies outside of it, or slopes leave the claim open and its population exponent "
+    "denies it; a faster slope never contradicts an upper bound",
+    VerdictKind.differs: "the same, but the claim was recalled, not read: the recollection may be wrong",
+    VerdictKind.unresolved: "the interval lies partly inside, or the sizes, the replicates or their certificates do not "
+    "carry a verdict, or slopes and population exponent say different things",
+    VerdictKind.not_identified: "a ridge of equal objective runs through the parameter: it has no rate, and a slope would be "
+    "that of the search",
+}
+
+
+def tally(verdicts: Any) -> str:
+    """Return how many verdicts there are of each word, such as ``3 supported, 1 unresolved``."""
+    words = [v.word for v in verdicts]
+    return ", ".join(f"{words.count(word)} {word}" for word in VerdictKind if word in words) or "no claims"
+
+
+def subject(claim: Claim) -> str:
+    """Return what a claim is about: arm and series, and the arm that is compared."""
+    return f"{claim.arm}: {claim.series}" + (f" less that of {compared(claim)}" if claim.other else "")
+
+
+def compared(claim: Claim) -> str:
+    """Return the arm that a claim compares with, and its series if it is another one; nothing if there is none."""
+    return claim.other + (f": {claim.other_series}" if claim.other_series else "")
+
+
+def claim_row(result: StudyResult, verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as words: claim, slopes, what was claimed by whom, the word with its symbol, and why."""
+    claim, look = verdict.claim, LOOKS[verdict.word]
+    sides = [(claim.arm, claim.series), (claim.other, claim.other_series or claim.series)]
+    certified = [curve(result.frame, result.study.arm(a), s).certified.value for a, s in sides if a]
+    return {
+        "arm": claim.arm,
+        "series": claim.series,
+        "other": compared(claim),
+        "kind": claim.kind,
+        "slope": interval(verdict.slope),
+        "median": number(verdict.slope.median),
+        "certified": number(certified[0] - sum(certified[1:])),
+        "claimed": asked(claim),
+        "standing": claim.standing,
+        "source": claim.source,
+        "word": str(verdict.word),
+        "symbol": look.symbol,
+        "sheet": look.sheet,
+        "reason": typeset(verdict.reason),
+        "settle": typeset(verdict.settle),
+    }
+
+
+def typeset(words: str) -> str:
+    """Return words with true signs.
+
+    Examples
+    --------
+    >>> typeset("inside -0.5 +- 0.1, log-log")
+    'inside −0.5 ± 0.1, log-log'
+    """
+    return re.sub(r"(?<!\w)-(?=\d)", "\N{MINUS SIGN}", words.replace("+-", "±"))
+
+
+def series_rows(result: StudyResult, arm: str) -> list[dict[str, Any]]:
+    """Return the slopes of every series of an arm, the claimed ones first."""
+    mine, rows = judged(result, arm), []
+    about = [name for name in claimed(result, arm) if name in mine and mine[name].notna().any()]
+    for name in dict.fromkeys((*about, *recorded(result, arm))):
+        one = curve(result.frame, result.study.arm(arm), name)
+        counts = one.slope.used
+        rows.append(
+            {
+                "series": name,
+                "claimed": name in about,
+                "slope": interval(one.slope),
+                "median": number(one.slope.median),
+                "certified": number(one.certified.value),
+                "later": number(one.later.value),
+                "used": str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}",
+            }
+        )
+    return rows
+
+
+def level_rows(result: StudyResult, arm: str) -> list[dict[str, str]]:
+    """Return what the certificates of an arm say, size by size."""
+    mine, given = judged(result, arm), result.study.arm(arm)
+    rows = []
+    for level in given.levels():
+        at = mine[mine["axis"] == level.axis]
+        row: dict[str, str] = {
+            "n": f"{level.axis:,}".replace(",", "\N{NARROW NO-BREAK SPACE}"),
+            "fits": f"{len(at)}/{given.replicates}",
+        }
+        true = given.data.mixture.n_leaves
+        rows.append(row | (_certificates(at, true) if len(at) else dict.fromkeys(COLUMNS, "\N{EN DASH}")))
+    return rows
+
+
+COLUMNS = ("statuses", "certified", "behind", "hits", "once", "active", "empty", "ties")
+
+
+def _certificates(at: pd.DataFrame, true: int) -> dict[str, str]:
+    found = at["status"].value_counts()
+    chosen = at["selected"].dropna() if "selected" in at else pd.Series(dtype=int)
+    atoms = f"; {true} atoms selected in {(chosen == true).mean():.0%}" if len(chosen) else ""
+    return {
+        "statuses": ", ".join(f"{found[word]} {word}" for word in reversed(Status) if word in found.index) + atoms,
+        "certified": f"{at['certified'].astype(bool).mean():.0%}",
+        "behind": _share(at, "behind"),
+        "hits": f"{at['hits'].median():g}",
+        "once": f"{(at['hits'] <= 1).mean():.0%}",
+        "active": f"{(at['active'] > 0).mean():.0%}",
+        "empty": _share(at, "empty"),
+        "ties": _share(at, "ties"),
+    }
+
+
+def _share(at: pd.DataFrame, column: str) -> str:
+    there = column in at and at[column].notna().any()
+    return f"{(at[column] > 0).mean():.0%}" if there else "\N{EN DASH}"
+
+
+def model_words(mixture: Mixture) -> str:
+    """Return a mixture in words.
+
+    Examples
+    --------
+    >>> from gatewise.core.gates import GATES
+    >>> model_words(Mixture((GATES["softmax"], GATES["laplace"]), (2, 3)))
+    'softmax over laplace gates, 2 x 3 experts: linear'
+    """
+    names = [name for name, value in EXPERTS.items() if value == mixture.expert]
+    gates = " over ".join(gate_name(gate) for gate in mixture.gates)
+    count = " x ".join(map(str, mixture.branching))
+    return f"{gates} gate{'s' if mixture.depth > 1 else ''}, {count} experts: {names[0] if names else mixture.expert}"
+
+
+def arm_lines(arm: Arm) -> list[tuple[str, str]]:
+    """Return what an arm draws, fits and starts from, as pairs of a name and words."""
+    truth, model = model_words(arm.data.mixture), arm.model
+    lines = [
+        ("truth", truth + (" (drifts with n)" if callable(arm.data.truth) else "")),
+        ("inputs", str(arm.data.inputs)),
+        ("fitted", f"{model_words(model.mixture)}, by {METHODS[model.method]}"),
+        ("starts", str(arm.starts)),
+        ("replicates", f"{arm.replicates} at {len(arm.levels())} sizes"),
+        ("losses", ", ".join(loss.name for loss in arm.named_losses())),
+    ]
+    if model.method == "em":
+        lines[2] = ("fitted", f"{lines[2][1]}, at most {model.max_iter} passes")
+    if model.fixed:
+        lines.append(("held at given values", ", ".join(model.fixed)))
+    if arm.data.noise is not None:
+        lines.append(("standard deviation of the noise", str(arm.data.noise)))
+    return [*lines, ("what derivatives say", derivatives_words(arm))]
+
+
+def derivatives_words(arm: Arm) -> str:
+    """Return what `identify` says of the fitted model: by second derivatives too if it has atoms to spare."""
+    order = 2 if arm.model.mixture.n_leaves > arm.data.mixture.n_leaves else 1
+    words = identified(arm, order).words
+    return words + (" All parameters are free here, also those that the fit holds." if arm.model.fixed else "")
+
+
+def warnings_of(result: StudyResult) -> list[str]:
+    """Return what a reader must know before believing a verdict."""
+    words = [*result.truths_outside_box, *result.changed, *result.faults]
+    if result.missing:
+        words.insert(0, f"{result.missing} of {result.study.fits()} fits are missing: resume the study")
+    return words
+
+
+def cost(result: StudyResult) -> str:
+    """Return what the fits took, in words."""
+    each = result.cpu / max(len(result.frame), 1)
+    return f"{len(result.frame)} fits in {duration(result.cpu)} of processor time, {each:.2g} s each"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words.
+
+    Examples
+    --------
+    >>> duration(42.4), duration(600.0), duration(9000.0)
+    ('42 s', '10.0 min', '2.5 h')
+    """
+    for unit, name in ((3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,1 @@
+"""What studies and experiments share: folders, files of users, processes."""

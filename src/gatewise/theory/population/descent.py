@@ -1,0 +1,163 @@
+"""Levenberg-Marquardt in a box with geodesic acceleration, for nearly singular sums of squares of few coordinates.
+
+Over-filled atoms make curved valleys: along them the Jacobian is small and turns quickly. The second directional
+derivative along the step, from one more evaluation, bends the step into the valley (Transtrum and Sethna, 2012).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf, isfinite
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Residuals = Callable[[Tensor], Tensor]
+Derivatives = Callable[[Tensor], tuple[Tensor, Tensor]]
+RANK = 1e-11  # least singular value, of scaled columns, that counts
+RELEASE = 1e-3  # cosine between the residual and what a coordinate adds to the span, that frees it from its bound
+NEARLY = 1e-6  # relative offset below which a descent stops when rounding hides what it gains
+CLOSE = 1e-6  # distance to a limit of the box that counts as being there
+PROBE = 0.1  # part of the step at which the second derivative is taken
+BENT = 0.75  # largest ratio of twice the correction to the step
+STIFFER, SOFTER = 4.0, 6.0
+
+
+class DescentEnd(NamedTuple):
+    """Where a descent ended.
+
+    Attributes
+    ----------
+    point : Tensor (P,)
+    norm : float
+        Of the residuals.
+    offset : float
+        Part of the residuals' norm that lies in the span of the free columns of the Jacobian: zero at an optimum
+        (the relative offset of Bates and Watts).
+    bound : Tensor (P,) bool
+        Coordinates held by the box.
+    steps : int
+    """
+
+    point: Tensor
+    norm: float
+    offset: float
+    bound: Tensor
+    steps: int
+
+
+class _Span(NamedTuple):
+    """Singular value decomposition of the scaled free columns, and the residuals in its coordinates."""
+
+    free: Tensor
+    scale: Tensor
+    basis: Tensor
+    values: Tensor
+    turn: Tensor
+    pull: Tensor
+
+    def damped(self, pull: Tensor, damping: float) -> Tensor:
+        """Return the scaled step against `pull`."""
+        return -(self.turn.T @ (self.values / (self.values**2 + damping) * pull))
+
+    def offset(self, norm: float) -> float:
+        """Return the part of the residuals' norm inside the span."""
+        return float(self.pull[self.values > RANK * self.values.amax()].norm()) / norm if len(self.values) else 0.0
+
+
+def _span(residual: Tensor, jacobian: Tensor, free: Tensor) -> _Span:
+    columns = jacobian[:, free]
+    scale = columns.norm(dim=0).clamp_min(1e-300)
+    q, r = torch.linalg.qr(columns / scale)
+    left, values, turn = torch.linalg.svd(r)
+    basis = q @ left
+    return _Span(free, scale, basis, values, turn, basis.T @ residual)
+
+
+def _released(residual: Tensor, jacobian: Tensor, z: Tensor, lower: Tensor, upper: Tensor) -> _Span:
+    """Return the span of the coordinates inside the box and of those at its ends that descend into it."""
+    at_lower, at_upper = z <= lower + CLOSE, z >= upper - CLOSE
+    held = at_lower | at_upper
+    span = _span(residual, jacobian, ~held)
+    columns = jacobian[:, held]
+    new = columns - span.basis @ (span.basis.T @ columns)
+    size = new.norm(dim=0)
+    cosine = new.T @ residual / (size * residual.norm()).clamp_min(1e-300)
+    inward = torch.where(at_lower[held], -cosine, cosine)
+    open_ = (inward > RELEASE) & (size > RANK * columns.norm(dim=0)) & (lower < upper)[held]
+    if not bool(open_.any()):
+        return span
+    free = ~held
+    free[held.nonzero()[:, 0][open_]] = True
+    return _span(residual, jacobian, free)
+
+
+def descend(
+    residuals: Residuals, derivatives: Derivatives, z: Tensor, lower: Tensor, upper: Tensor, limit: int, small: float
+) -> DescentEnd:
+    """Minimise the norm of residuals (n,) over the box from z; where derivatives are no numbers the offset is infinite.
+
+    Parameters
+    ----------
+    derivatives : callable
+        Returns residuals (n,) and Jacobian (n, P).
+    limit : int
+        Steps at most.
+    small : float
+        Relative offset at which to stop.
+
+    Examples
+    --------
+    >>> t = torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64)
+    >>> model = lambda z: (torch.exp(z * t) - torch.exp(0.5 * t)).flatten()
+    >>> both = lambda z: (model(z), (t * torch.exp(z * t))[:, None])
+    >>> start, box = torch.ones(1, dtype=torch.float64), torch.full((1,), 2.0, dtype=torch.float64)
+    >>> round(float(descend(model, both, start, -box, box, 50, 1e-9).point[0]), 8)
+    0.5
+    """
+    z, damping, step, before = torch.clamp(z, lower, upper), 1e-3, 0, inf
+    residual, jacobian = derivatives(z)
+    while True:
+        norm = float(residual.norm())
+        if not bool(torch.isfinite(residual).all() and torch.isfinite(jacobian).all()):
+            return DescentEnd(z, norm if isfinite(norm) else inf, inf, torch.zeros_like(z, dtype=torch.bool), step)
+        span = _released(residual, jacobian, z, lower, upper)
+        offset = span.offset(norm) if norm else 0.0
+        still = offset <= small or (offset <= NEARLY and norm >= before * (1 - 1e-13))
+        if still or step == limit:
+            break
+        before = norm
+        damping, found = _lower(residuals, (residual, jacobian), z, (lower, upper), span, damping)
+        if found is None:
+            break
+        z, step, damping = found, step + 1, max(damping / SOFTER, 1e-16)
+        residual, jacobian = derivatives(z)
+    return DescentEnd(z, norm, offset, ~span.free, step)
+
+
+def _lower(
+    residuals: Residuals,
+    here: tuple[Tensor, Tensor],
+    z: Tensor,
+    box: tuple[Tensor, Tensor],
+    span: _Span,
+    damping: float,
+) -> tuple[float, Tensor | None]:
+    """Return the damping and a point of the box with a smaller norm, or None where rounding leaves none."""
+    residual, jacobian = here
+    norm = float(residual.norm())
+    while damping < 1e12:
+        velocity = span.damped(span.pull, damping)
+        step = torch.zeros_like(z)
+        step[span.free] = velocity / span.scale
+        probe = (residuals(z + PROBE * step) - residual) / PROBE
+        second = 2 / PROBE * (probe - jacobian @ step)
+        curvature = span.damped(span.basis.T @ second, damping)
+        if bool(2 * curvature.norm() <= BENT * velocity.norm()):
+            step[span.free] = (velocity + curvature / 2) / span.scale
+            new = torch.clamp(z + step, *box)
+            if bool(residuals(new).norm() < norm):
+                return damping, new
+        damping = max(STIFFER * damping, 1e-12)
+    return damping, None

@@ -1,0 +1,237 @@
+"""Population exponents: how the least distance to the truth falls with the displacement of one parameter.
+
+If a fitted atom of an over-filled cell cannot be moved by eps without moving the density by ``c eps^e``, an estimator
+whose density error is ``n^(-1/2)`` has an error of ``n^(-1/(2 e))`` in that parameter. The exponent e is a property of
+the truth and the model alone: no data are drawn. Quadrature replaces the expectation, and the least distance over all
+other parameters is found from many starts.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import inf, log, nan
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from gatewise.core.mixture import Measure, Mixture, leaf_predictors, require_continuity, require_density
+from gatewise.fit.least_squares import mean_of
+from gatewise.markup import page, table
+from gatewise.theory.population.problem import Box, FixedCoordinates, split
+from gatewise.theory.population.rules import Cube, Region
+from gatewise.theory.population.search import ATTAINED, SearchSide, SearchTask, continued
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+TINY, HUGE = 1e-300, 1e300  # in place of distances of zero and of descents that all failed: logarithms are finite
+STEEPEST = 8  # exponent that is told from an infinite one: with c eps^8 the largest displacement is not at rounding
+HALF = 0.5  # largest relative change of a distance at rounding on finer nodes
+
+
+class Population(NamedTuple):
+    """Least distances over shrinking displacements and the exponents between neighbours.
+
+    Attributes
+    ----------
+    path : str
+    eps : tuple of float
+        Displacements, falling.
+    distance : tuple of float
+        The smaller of the two signs.
+    local : tuple of float
+        ``log(distance ratio) / log(eps ratio)`` of neighbours, one fewer; infinite where the truth is attained.
+    trend : float
+        The last local exponent minus the one before; NaN with fewer than three displacements.
+    certified : tuple of bool
+        For every local exponent: both signs are certified at both ends, or the truth is attained.
+    hits : tuple of (int, int)
+        For every eps, over both signs: descents that ended at the least distance, and all descents.
+    sides : tuple of (Side, Side)
+        For every eps: displaced upwards and downwards.
+    """
+
+    path: str
+    eps: tuple[float, ...]
+    distance: tuple[float, ...]
+    local: tuple[float, ...]
+    trend: float
+    certified: tuple[bool, ...]
+    hits: tuple[tuple[int, int], ...]
+    sides: tuple[tuple[SearchSide, SearchSide], ...]
+
+    @property
+    def attained(self) -> bool:
+        """Whether the truth is reached, but for rounding, at every displacement: no data identify the parameter."""
+        return all(e == inf for e in self.local)
+
+    def text(self) -> str:
+        """Return a table, one line per displacement; offset and change on finer nodes are the larger of both signs."""
+        lines = [f"{self.path}: least distance to the truth", "     eps    distance  exponent  offset  finer   hits"]
+        told = ["", *(f"{e:.3f}{'' if c else ' ?'}" for e, c in zip(self.local, self.certified, strict=True))]
+        for eps, distance, exponent, hits, pair in zip(
+            self.eps, self.distance, told, self.hits, self.sides, strict=True
+        ):
+            offset, finer = max(s.offset for s in pair), max(s.quadrature for s in pair)
+            row = f"{eps:8.4g}  {distance:10.4e}  {exponent:>8}  {offset:.0e}  {finer:.0e}"
+            lines.append(f"{row}  {hits[0]}/{hits[1]}")
+        if self.attained:
+            lines.append("the truth is attained at every displacement: the parameter is not identified")
+        if self.trend == self.trend:
+            lines.append(f"the last exponent is {self.trend:+.3f} from the one before")
+        if not all(self.certified):
+            lines.append("?: an end of this exponent is not certified")
+        bound = sorted({name for side in self.sides[-1] for name in side.bound})
+        return "\n".join([*lines, *([f"at a bound: {', '.join(bound)}"] if bound else [])])
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        found = self.to_frame()
+        return page(f"{self.path}: least distance to the truth", table({name: list(found[name]) for name in found}))
+
+    def to_frame(self) -> DataFrame:
+        """Return a data frame with a row per displacement; an exponent stands at the smaller one of its two."""
+        import pandas as pd
+
+        columns = {"eps": self.eps, "distance": self.distance, "exponent": (float("nan"), *self.local)}
+        hits, descents = zip(*self.hits, strict=True)
+        return pd.DataFrame({**columns, "certified": (None, *self.certified), "hits": hits, "descents": descents})
+
+
+def population_exponent(
+    truth_mixture: Mixture,
+    truth: Measure,
+    mixture: Mixture,
+    path: str,
+    *,
+    cells: tuple[int, ...],
+    atom: int = 0,
+    entry: int = 0,
+    eps: tuple[float, ...] = (0.2, 0.1, 0.05, 0.025),
+    box: Box | None = None,
+    ratio: float = 1.0,
+    inputs: Region | None = None,
+    distance: str = "hellinger",
+    starts: int = 4,
+    step: float = 0.5,
+    seed: int = 0,
+) -> Population:
+    """Measure how the least distance to a truth falls with the displacement of one parameter of one atom.
+
+    ``D(eps) = min { distance(G, G_*) : theta_atom = theta_* +- eps }`` over fitted measures G in the box, and
+    ``e = log(D(eps) / D(eps')) / log(eps / eps')``. The distance is Hellinger's,
+    ``(E_X (1/2) int (sqrt p_G - sqrt p_*)^2)^(1/2)``, or ``(E_X ||f_G - f_*||^2)^(1/2)``.
+
+    Parameters
+    ----------
+    truth_mixture, truth : Mixture, Measure
+        One level of gates, no batch, float64.
+    mixture : Mixture
+        Fitted, with at least as many experts.
+    path : str
+        A parameter other than the gate's bias, such as ``experts.intercept``, or ``family.variance``.
+    cells : tuple of int
+        The true atom of every fitted atom, such as ``(0, 0, 1)``; an exactly filled atom last where the gate is known
+        up to a common shift.
+    atom, entry : int
+        The displaced fitted atom, and the entry of its parameter when it has several.
+    eps : tuple of float
+        Falling displacements.
+    box : mapping path -> (lower, upper), optional
+        Natural limits of the other parameters, as in the fits.
+    ratio : float
+        Bound on the absolute log ratio of weights inside a cell: an atom without weight could be anywhere.
+    inputs : Cube or Ball, optional
+        Law of the inputs; default ``Cube(-2, 2)``. A gate with centers is resolved at the over-filled ones, in two or
+        three dimensions on a Ball about the only one.
+    distance : {"hellinger", "l2"}
+    starts : int
+        Random starts at every displacement and sign, beside those carried over from other displacements: normal
+        about the truth, every coordinate of a size eps^(1/2), eps or eps^2 at random; log ratios of weights uniform.
+    step : float
+        Spacing of the response's nodes in standard deviations of the narrowest expert.
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        For an unknown distance or path, cells that do not match, displacements that do not fall, a mixture without a
+        density under Hellinger's distance, or a deeper tree.
+
+    Notes
+    -----
+    A response of one output with a density is integrated over seven standard deviations around the means, and the
+    distance is that on this range. An exponent is certified when at both its ends both signs ended at an optimum
+    (relative offset below 1e-4) that at least two descents found, and finer nodes change the distance by less than one
+    per cent. A local exponent is the slope between two displacements, not a limit: read its trend. Where the distance
+    is zero but for rounding (1e-10, and the eighth power of the largest displacement) everywhere, also on finer nodes,
+    the measures found show that the parameter is not identified: the exponent is infinite.
+
+    Examples
+    --------
+    >>> from gatewise.core.gates import GATES
+    >>> one = Mixture((GATES["constant"],), (1,))
+    >>> value = lambda v: torch.tensor(v, dtype=torch.float64)
+    >>> truth = Measure(
+    ...     ({"bias": value([0.0])},),
+    ...     {"coef": value([[[1.0]]]), "intercept": value([[0.0]])},
+    ...     {"scale": value([[1.0]])},
+    ... )
+    >>> found = population_exponent(one, truth, one, "experts.intercept", cells=(0,), eps=(0.02, 0.01))
+    >>> round(found.local[0], 3), found.certified
+    (1.0, (True,))
+    """
+    _check(truth_mixture, mixture, cells, eps, distance)
+    inputs, held, densities = inputs or Cube(), FixedCoordinates(path, atom, entry), distance == "hellinger"
+    outputs = leaf_predictors(truth_mixture, truth, torch.zeros(inputs.d, 1, dtype=torch.float64)).shape[-2]
+    if densities:
+        _check_response(mixture, outputs)
+    else:
+        mixture, truth_mixture, truth = mean_of(mixture), mean_of(truth_mixture), truth._replace(family={})
+    near = split(mixture, truth, cells, inputs.d, outputs)
+    task = SearchTask(mixture, truth_mixture, truth, near, held, cells, box or {}, ratio, inputs, densities, step)
+    up, down = (continued(task, [s * e for e in eps], starts, seed) for s in (1.0, -1.0))
+    return _population(path, eps, tuple(zip(up, down, strict=True)))
+
+
+def _check(
+    truth_mixture: Mixture, mixture: Mixture, cells: tuple[int, ...], eps: tuple[float, ...], distance: str
+) -> None:
+    if distance not in ("hellinger", "l2"):
+        raise ValueError(f"distance={distance!r}: choose 'hellinger' or 'l2'")
+    if mixture.depth > 1 or truth_mixture.depth > 1:
+        raise ValueError(f"gates of {mixture.depth} levels: population exponents are there for one level")
+    if len(cells) != mixture.n_leaves or set(cells) != set(range(truth_mixture.n_leaves)):
+        raise ValueError(
+            f"cells={cells} for {mixture.n_leaves} fitted and {truth_mixture.n_leaves} true atoms: give every fitted "
+            "atom the number of its true atom, and every true atom a fitted one"
+        )
+    if len(eps) < 2 or min(eps) <= 0 or any(b >= a for a, b in pairwise(eps)):
+        raise ValueError(f"eps={eps}: give at least two positive displacements, each smaller than the one before")
+    require_continuity(mixture)
+
+
+def _check_response(mixture: Mixture, outputs: int) -> None:
+    require_density(mixture)
+    if outputs > 1 or not mixture.family.location_scale or not mixture.family.has_density:
+        raise ValueError(
+            f"Hellinger's distance with {outputs} outputs and the family {type(mixture.family).__name__}: the response "
+            "is integrated over the real line. Use one output and a family such as Gaussian, or distance='l2'"
+        )
+
+
+def _population(path: str, eps: tuple[float, ...], sides: tuple[tuple[SearchSide, SearchSide], ...]) -> Population:
+    distance = tuple(min(up.distance, down.distance) for up, down in sides)
+    pairs = list(pairwise(range(len(eps))))
+    hits = tuple((up.hits + down.hits, up.starts + down.starts) for up, down in sides)
+    nearest = [min(pair, key=lambda side: side.distance) for pair in sides]
+    rounding = min(ATTAINED, eps[0] ** STEEPEST)
+    if all(side.distance <= rounding and side.quadrature < HALF for side in nearest):
+        return Population(path, eps, distance, (inf,) * len(pairs), nan, (True,) * len(pairs), hits, sides)
+    sizes = [min(max(d, TINY), HUGE) for d in distance]
+    local = tuple(log(sizes[i] / sizes[j]) / log(eps[i] / eps[j]) for i, j in pairs)
+    certified = tuple(all(side.certified for at in pair for side in sides[at]) for pair in pairs)
+    trend = local[-1] - local[-2] if len(local) > 1 else nan
+    return Population(path, eps, distance, local, trend, certified, hits, sides)

@@ -1,0 +1,251 @@
+"""The distance to a truth as a sum of squares in free coordinates, one parameter of one atom held off the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import log
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.core.mixture import Measure, Mixture, leaf_predictors, log_density, regression
+from gatewise.objective import likelihood, squares
+from gatewise.objective.parameterization import Parameterization, from_paths, make_parameterization, specifications
+from gatewise.objective.rows import Block
+from gatewise.theory.inputs import Nodes
+from gatewise.theory.population.rules import with_response
+
+Box = Mapping[str, tuple[float | Tensor, float | Tensor]]
+VARIANCE = "family.variance"  # the square of the scale, which rates are about
+
+
+@dataclass(frozen=True, eq=False)
+class FixedCoordinates:
+    """One coordinate of one fitted atom, held at a displacement from the truth.
+
+    Attributes
+    ----------
+    path : str
+        A parameter of the mixture, or ``family.variance``.
+    atom : int
+        Fitted atom.
+    entry : int
+        Which entry of the atom's parameter, flattened.
+    """
+
+    path: str
+    atom: int
+    entry: int
+
+    def tensor(self, mixture: Mixture) -> str:
+        """Return the path of the tensor that holds it."""
+        return next(iter(mixture.paths("family", "scale")), self.path) if self.path == VARIANCE else self.path
+
+    def value(self, near: Tensor, displacement: float) -> float:
+        """Return the natural value displaced from that of `near` (k, ...), the truth's value for every fitted atom.
+
+        Raises
+        ------
+        ValueError
+            For a variance that would not be positive.
+        """
+        at = float(near[self.atom].flatten()[self.entry])
+        if self.path != VARIANCE:
+            return at + displacement
+        if at * at + displacement <= 0:
+            raise ValueError(
+                f"a variance of {at * at:g} displaced by {displacement:g} is not positive: give smaller eps"
+            )
+        return (at * at + displacement) ** 0.5
+
+
+class Coordinates(NamedTuple):
+    """Free coordinates z of the fitted measure: ``free = mix @ z``, z in the box [lower, upper].
+
+    The weight of an atom in an over-filled cell is the log ratio to one atom of the cell, which the box bounds;
+    `ratios` says which coordinates are such ones.
+    """
+
+    parameterization: Parameterization
+    mix: Tensor
+    lower: Tensor
+    upper: Tensor
+    ratios: Tensor
+
+    def measure(self, z: Tensor) -> Measure:
+        """Return the measure without batch."""
+        return self.parameterization.measure(self.mix @ z)
+
+    def of(self, measure: Measure) -> Tensor:
+        """Return the coordinates of a measure without batch."""
+        return torch.linalg.solve(self.mix, self.parameterization.free(measure))
+
+
+def split(mixture: Mixture, truth: Measure, cells: tuple[int, ...], d: int, q: int) -> Measure:
+    """Return the truth with every atom as often as its cell is filled, its weight shared equally.
+
+    Parameters of a whole gate, such as a temperature, are copied; one that divides the scores divides the biases too.
+    """
+    paths, index, out = truth.paths(), torch.tensor(cells), {}
+    for path, (spec, _) in specifications(mixture, d, d, q).items():
+        out[path] = paths[path][index] if spec.per == "branch" else paths[path]
+    bias = _bias(mixture)
+    if bias is not None:
+        shares = torch.tensor([log(cells.count(c)) for c in cells], dtype=torch.float64)
+        out[bias] = out[bias] - shares * _temperature(mixture, truth)
+    return from_paths(out, 1)
+
+
+def _bias(mixture: Mixture) -> str | None:
+    """Return the path of the biases of the gate; None: it has none."""
+    name = mixture.gates[0].score.bias()
+    return None if name is None else f"gates.0.{name}"
+
+
+def _temperature(mixture: Mixture, measure: Measure) -> float:
+    """Return what biases are divided by in log weights: the temperature of the gate, one without."""
+    score = mixture.gates[0].score
+    return 1.0 if score.bias() is None else 1.0 / float(score.bias_rate(measure.gates[0]))
+
+
+def coordinates(
+    mixture: Mixture,
+    near: Measure,
+    d: int,
+    held: FixedCoordinates,
+    displacement: float,
+    cells: tuple[int, ...],
+    box: Box,
+    ratio: float,
+) -> Coordinates:
+    """Return the coordinates in which one entry is held off the truth and the rest is free.
+
+    Parameters
+    ----------
+    near : Measure
+        The truth with split atoms.
+    ratio : float
+        Bound on the absolute log ratio of weights inside a cell, at the true temperature.
+
+    Raises
+    ------
+    ValueError
+        For an unknown path or entry, and where a displacement has no meaning: of a weight, and of a location that is
+        relative to an atom of an over-filled cell.
+    """
+    q = leaf_predictors(mixture, near, torch.zeros(d, 1, dtype=torch.float64)).shape[-2]
+    specs = specifications(mixture, d, d, q)
+    locations = [path for path, (spec, _) in specs.items() if spec.per == "branch" and path != _bias(mixture)]
+    tensor = held.tensor(mixture)
+    if tensor not in locations:
+        raise ValueError(f"{held.path!r} is no location of an atom of this mixture: these are {', '.join(locations)}")
+    target = near.paths()[tensor]
+    if not (0 <= held.atom < len(cells) and 0 <= held.entry < target[0].numel()):
+        raise ValueError(
+            f"atom={held.atom}, entry={held.entry}: there are {len(cells)} atoms with {target[0].numel()} entries each "
+            f"in {held.path}, counted from zero"
+        )
+    room, _, name = tensor.rpartition(".")
+    relative = room == "gates.0" and name in mixture.gates[0].translation()
+    if relative and cells.count(cells[-1]) > 1:
+        raise ValueError(
+            f"{held.path} is known up to a common shift, and the last fitted atom, its reference, is one of "
+            f"{cells.count(cells[-1])} in its cell: put an exactly filled atom last"
+        )
+    fixed = torch.full_like(target, torch.nan)
+    fixed[held.atom].view(-1)[held.entry] = held.value(target - target[-1] if relative else target, displacement)
+    if relative:
+        fixed[-1] = 0.0
+    parameterization = make_parameterization(mixture, d, d, q, bounds=box, fixed={tensor: fixed})
+    return _ratios(parameterization, cells, ratio * _temperature(mixture, near))
+
+
+def _ratios(parameterization: Parameterization, cells: tuple[int, ...], limit: float) -> Coordinates:
+    """Measure the biases of a cell, within a limit, from one atom of it, the last if the gauge holds it."""
+    mix, lower, upper = (
+        torch.eye(parameterization.size, dtype=torch.float64),
+        parameterization.lower.clone(),
+        parameterization.upper.clone(),
+    )
+    ratios = torch.zeros(parameterization.size, dtype=torch.bool)
+    bias = _bias(parameterization.mixture)
+    column = [] if bias is None else parameterization.columns(bias).tolist()
+    for cell in set(cells) if column else ():
+        atoms = [i for i, c in enumerate(cells) if c == cell]
+        anchor = column[atoms[-1]] if column[atoms[-1]] < 0 else column[atoms[0]]
+        for own in (column[i] for i in atoms if column[i] != anchor):
+            lower[own], upper[own], ratios[own] = -limit, limit, True
+            if anchor >= 0:
+                mix[own, anchor] = 1.0
+    return Coordinates(parameterization, mix, lower, upper, ratios)
+
+
+def root_difference(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Return ``sqrt p - sqrt q`` from logs, with all its digits however small it is.
+
+    Examples
+    --------
+    >>> log_p = torch.tensor([2e-13, 0.0, -800.0], dtype=torch.float64)
+    >>> root_difference(log_p, torch.tensor([0.0, -1600.0, 0.0], dtype=torch.float64)).tolist()
+    [1.00000000000...e-13, 1.0, -1.0]
+    """
+    half = (log_p - log_q) / 2
+    return -torch.exp(torch.maximum(log_p, log_q) / 2) * half.sign() * torch.expm1(-half.abs())
+
+
+class Squares(NamedTuple):
+    """Residuals whose squares sum to the squared distance, and their Jacobian, at coordinates z."""
+
+    coordinates: Coordinates
+    block: Block
+    root: Tensor
+    target: Tensor
+
+    def density(self, z: Tensor) -> Tensor:
+        """Return ``sqrt(w / 2) (sqrt p_G - sqrt p_*)`` by expm1 of the difference of logs: exact when it is tiny."""
+        fitted = log_density(self.coordinates.parameterization.mixture, self.coordinates.measure(z), *self.block[:3])
+        return self.root * root_difference(fitted, self.target)
+
+    def density_both(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the residuals of densities with their Jacobian (n, P)."""
+        natural, pull = self._pull(z)
+        measure = self.coordinates.parameterization.unflatten(natural)
+        t = likelihood.terms(self.coordinates.parameterization.mixture, measure, self.block, 1)
+        slopes = likelihood.scores(t, self.block).rows()[0] * (self.root / 2 * torch.exp(t.log_density[0] / 2))
+        return self.root * root_difference(t.log_density[0], self.target), slopes.mT @ pull
+
+    def mean(self, z: Tensor) -> Tensor:
+        """Return ``sqrt(w) (f_G - f_*)``."""
+        fitted = regression(self.coordinates.parameterization.mixture, self.coordinates.measure(z), *self.block[:2])
+        return ((fitted - self.target) * self.root).flatten()
+
+    def mean_both(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the residuals of means with their Jacobian (n q, P)."""
+        natural, pull = self._pull(z)
+        mixture = self.coordinates.parameterization.mixture
+        t, parts = squares.terms(mixture, self.coordinates.parameterization.unflatten(natural), self.block)
+        slopes = [(rows[0] * self.root).mT @ pull for rows in squares.slopes_of_mean(mixture, t, parts)]
+        return ((parts[0].sum(0) - self.target) * self.root).flatten(), torch.cat(slopes)
+
+    def _pull(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return natural values (1, F) and the derivatives (M, P) of local coordinates in z."""
+        parameterization = self.coordinates.parameterization
+        natural = parameterization.constrained(self.coordinates.mix @ z)[None]
+        unit = torch.eye(len(parameterization.local), dtype=torch.float64)
+        return natural, parameterization.pull_gradient(
+            natural.expand(len(unit), -1).contiguous(), unit
+        ) @ self.coordinates.mix
+
+
+def density_squares(here: Coordinates, mixture: Mixture, truth: Measure, nodes: Nodes, step: float) -> Squares:
+    """Return half the integral of ``(sqrt p_G - sqrt p_*)^2`` as a sum of squares."""
+    block, weight = with_response(mixture, truth, nodes, step)
+    return Squares(here, block, (weight / 2).sqrt(), log_density(mixture, truth, *block[:3]))
+
+
+def mean_squares(here: Coordinates, mixture: Mixture, truth: Measure, nodes: Nodes) -> Squares:
+    """Return the integral of ``||f_G - f_*||^2`` as a sum of squares."""
+    target = regression(mixture, truth, nodes.x, nodes.x)
+    return Squares(here, Block(nodes.x, nodes.x, target), nodes.weight.sqrt(), target)

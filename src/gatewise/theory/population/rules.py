@@ -1,0 +1,192 @@
+"""Nodes to integrate a small difference of two mixtures over inputs and one response, fine where the difference is.
+
+The unsquared distance of the Laplace gate bends at its center. Two centers at ``c +- eps`` in place of one at c differ
+from it by a bump of height eps on a ball of radius eps, which a rule that is blind to c does not see.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, pi
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_predictors
+from gatewise.objective.rows import Block
+from gatewise.theory.inputs import Nodes
+
+NEAR = 4  # panels of half a displacement on each side of an over-filled center
+ORDER = 6  # Gauss-Legendre nodes of a panel
+RADIAL, HEIGHTS, TURNS = 3, 6, 6  # nodes of a radial panel, of cos(polar angle) and of the turn about the axis
+WIDE = 7.0  # standard deviations from the outermost means to the ends of the response
+
+
+class Region(Protocol):
+    """Where the inputs are uniform."""
+
+    @property
+    def d(self) -> int:
+        """Number of inputs."""
+        ...
+
+    def graded(self, near: Tensor, breaks: Tensor, eps: float, finer: int) -> Nodes:
+        """Return nodes that resolve lengths of eps at the points `near` (m, d) and end panels at `breaks` (m, d)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Cube:
+    """Inputs uniform on ``[low, high]^d``: Gauss-Legendre panels, graded towards kinks in one dimension.
+
+    Attributes
+    ----------
+    low, high : float
+    d : int
+    panels : int
+        Equal panels along an edge, of six nodes each; one is enough for a mixture that ignores the inputs.
+
+    Examples
+    --------
+    >>> nodes = Cube(0.0, 1.0).graded(torch.tensor([[0.3]]), torch.empty(0, 1), 0.01, 1)
+    >>> round(float((nodes.weight * (nodes.x[0] - 0.3).abs()).sum()), 12)
+    0.29
+    """
+
+    low: float = -2.0
+    high: float = 2.0
+    d: int = 1
+    panels: int = 8
+
+    def graded(self, near: Tensor, breaks: Tensor, eps: float, finer: int = 1) -> Nodes:
+        """Return the nodes; see `Region`.
+
+        Raises
+        ------
+        ValueError
+            For kinks in more than one dimension, where panels of a product rule cannot follow them.
+        """
+        if self.d > 1 and len(near):
+            raise ValueError(
+                f"inputs on a cube in {self.d} dimensions and a gate with a kink: a product rule does not resolve it. "
+                "Use Ball about the over-filled center"
+            )
+        ends = list(np.linspace(self.low, self.high, self.panels * finer + 1))
+        steps = _steps(eps, self.high - self.low, finer)
+        ends += [float(point) + side * step for point in near.flatten() for side in (-1, 1) for step in (0.0, *steps)]
+        ends += breaks.flatten().tolist()
+        at, weight = legendre([end for end in ends if self.low <= end <= self.high], ORDER)
+        grids = torch.meshgrid(*[at] * self.d, indexing="ij")
+        masses = torch.meshgrid(*[weight / (self.high - self.low)] * self.d, indexing="ij")
+        return Nodes(torch.stack([g.flatten() for g in grids]), torch.stack([m.flatten() for m in masses]).prod(0))
+
+
+@dataclass(frozen=True)
+class Ball:
+    """Inputs uniform on the ball about `center` in two or three dimensions, in polar panels graded towards it.
+
+    Attributes
+    ----------
+    center : tuple of float
+        The center of the over-filled atom.
+    radius : float
+
+    Raises
+    ------
+    ValueError
+        For another dimension.
+
+    Examples
+    --------
+    >>> nodes = Ball((0.0, 0.0, 0.0), 2.0).graded(torch.zeros(1, 3), torch.zeros(1, 3), 0.1, 1)
+    >>> round(float((nodes.weight * (nodes.x**2).sum(0)).sum()), 12)
+    2.4
+    """
+
+    center: tuple[float, ...]
+    radius: float
+
+    def __post_init__(self) -> None:
+        if len(self.center) not in (2, 3):
+            raise ValueError(
+                f"a ball about {self.center}: polar panels are there for 2 and 3 inputs; use Cube for others"
+            )
+
+    @property
+    def d(self) -> int:
+        """Number of inputs."""
+        return len(self.center)
+
+    def graded(self, near: Tensor, breaks: Tensor, eps: float, finer: int = 1) -> Nodes:
+        """Return the nodes; see `Region`. Panels do not end at `breaks`.
+
+        Raises
+        ------
+        ValueError
+            If a point of `near` is not the center of the ball.
+        """
+        center = torch.tensor(self.center, dtype=torch.float64)
+        if len(near) and float((near - center).abs().max()) > 0:
+            raise ValueError(f"a ball about {self.center}, but over-filled centers at {near.tolist()}: they must agree")
+        radii, weight = legendre(
+            [0.0, *(s for s in _steps(eps, self.radius, finer) if s < self.radius), self.radius], RADIAL
+        )
+        weight = weight * self.d * radii ** (self.d - 1) / self.radius**self.d
+        direction, share = _directions(self.d, finer)
+        x = center[:, None, None] + radii[:, None] * direction[:, None, :]
+        return Nodes(x.flatten(1), (weight[:, None] * share).flatten())
+
+
+def _directions(d: int, finer: int) -> tuple[Tensor, Tensor]:
+    """Return unit vectors (d, m), the first coordinate their axis, and weights (m,) that sum to one."""
+    count = TURNS * finer * (4 if d == 2 else 1)
+    turn = 2 * pi * (torch.arange(count, dtype=torch.float64) + 0.3) / count
+    if d == 2:
+        return torch.stack([turn.cos(), turn.sin()]), torch.full((count,), 1.0 / count, dtype=torch.float64)
+    height, weight = legendre([-1.0, 1.0], HEIGHTS * finer)
+    across = (1 - height * height).sqrt()[:, None]
+    parts = [height[:, None].expand(-1, count), across * turn.cos(), across * turn.sin()]
+    return torch.stack([p.flatten() for p in parts]), (weight / 2 / count)[:, None].expand(-1, count).flatten()
+
+
+def _steps(eps: float, reach: float, finer: int) -> list[float]:
+    """Return distances from a kink at which panels end: by half displacements, then twice as far each time."""
+    near = [eps * (i + 1) / (2 * finer) for i in range(NEAR * finer)]
+    far = [near[-1]]
+    while far[-1] < reach:
+        far.append(far[-1] * 2.0 ** (1.0 / finer))
+    return near + far[1:]
+
+
+def legendre(ends: list[float], order: int) -> tuple[Tensor, Tensor]:
+    """Return Gauss-Legendre nodes and weights (m,) on the panels between `ends`."""
+    places = np.unique(np.asarray(ends))
+    places = places[np.append(True, np.diff(places) > 1e-9 * (places[-1] - places[0]))]
+    at, weight = np.polynomial.legendre.leggauss(order)
+    half = np.diff(places)[:, None] / 2
+    x = places[:-1, None] + half * (1 + at)
+    return torch.from_numpy(x.flatten()), torch.from_numpy((half * weight).flatten())
+
+
+def with_response(mixture: Mixture, measure: Measure, nodes: Nodes, step: float) -> tuple[Block, Tensor]:
+    """Return rows (x, y) and weights for integrals over the law of the inputs and the line of one response.
+
+    At every x the response has equally spaced nodes: the trapezoidal rule, whose error for a smooth function that
+    vanishes at both ends falls faster than every power of the spacing.
+
+    Parameters
+    ----------
+    step : float
+        Spacing in standard deviations of the narrowest expert.
+    """
+    eta = leaf_predictors(mixture, measure, nodes.x)
+    family = leaf_family(mixture, measure)
+    mean, spread = mixture.family.mean(family, eta)[:, 0], mixture.family.variance(family, eta)[:, 0].sqrt()
+    low, high = (mean - WIDE * spread).amin(0), (mean + WIDE * spread).amax(0)
+    count = ceil(float((high - low).max() / (step * spread.min())))
+    y = low + (high - low) * ((torch.arange(count, dtype=torch.float64) + 0.5) / count)[:, None]
+    weight = ((high - low) / count * nodes.weight).expand(count, -1)
+    x = nodes.x.repeat(1, count)
+    return Block(x, x, y.reshape(1, -1)), weight.flatten()

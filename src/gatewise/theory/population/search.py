@@ -1,0 +1,189 @@
+"""The least distance at every displacement: descents from smaller solutions and from random starts, then a check."""
+
+from __future__ import annotations
+
+from math import log
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.theory.population.descent import DescentEnd, descend
+from gatewise.theory.population.problem import (
+    Box,
+    Coordinates,
+    FixedCoordinates,
+    Squares,
+    coordinates,
+    density_squares,
+    mean_squares,
+)
+from gatewise.theory.population.rules import Region
+
+STEPS = 300  # of one descent
+SMALL, CERTIFIED = 1e-9, 1e-4  # relative offset at which a descent stops; at which an end counts as an optimum
+SAME = 1e-4  # relative difference of distances that are the same
+POWERS = (0.5, 1.0, 2.0)  # of eps: a variance moves with the square of a mean, a mean with the root of a variance
+ROUNDS = 2  # descents on nodes placed at the centers that the last one found
+COARSE = 1e-2  # relative change of the distance on finer nodes that is too much
+ROUNDING = 1e-12  # distance that rounding may make
+ATTAINED = 1e-10  # the same of descents along a ridge
+
+
+class SearchSide(NamedTuple):
+    """The least distance at one displacement.
+
+    Attributes
+    ----------
+    displacement : float
+    distance : float
+    measure : Measure
+    offset : float
+        Relative part of the residuals in the span of the free directions, zero at an optimum.
+    hits, starts : int
+        Descents that ended at the least distance, and all descents.
+    quadrature : float
+        Relative change of the distance on finer nodes.
+    bound : tuple of str
+        Coordinates at an end of the box.
+    """
+
+    displacement: float
+    distance: float
+    measure: Measure
+    offset: float
+    hits: int
+    starts: int
+    quadrature: float
+    bound: tuple[str, ...]
+
+    @property
+    def certified(self) -> bool:
+        """Whether it is an optimum that two descents found, on nodes that are fine enough, well above rounding."""
+        fine = self.quadrature < COARSE and self.distance > ROUNDING
+        return self.offset < CERTIFIED and self.hits > 1 and fine
+
+
+class SearchTask(NamedTuple):
+    """Everything but the displacement; `near` is the truth with split atoms."""
+
+    mixture: Mixture
+    truth_mixture: Mixture
+    truth: Measure
+    near: Measure
+    held: FixedCoordinates
+    cells: tuple[int, ...]
+    box: Box
+    ratio: float
+    inputs: Region
+    densities: bool
+    step: float
+
+    def coordinates(self, displacement: float) -> Coordinates:
+        """Return the free coordinates at a displacement."""
+        limits = self.box, self.ratio
+        return coordinates(self.mixture, self.near, self.inputs.d, self.held, displacement, self.cells, *limits)
+
+    def squares(self, here: Coordinates, displacement: float, found: Measure, finer: int = 1) -> Squares:
+        """Return the sum of squares on nodes that resolve the displacement and the centers of `found`."""
+        near, breaks = self._kinks(found)
+        nodes = self.inputs.graded(near, breaks, abs(displacement), finer)
+        if self.densities:
+            return density_squares(here, self.truth_mixture, self.truth, nodes, self.step / finer)
+        return mean_squares(here, self.truth_mixture, self.truth, nodes)
+
+    def _kinks(self, found: Measure) -> tuple[Tensor, Tensor]:
+        """Return centers of over-filled cells, once each, and all centers of the truth and of a fitted measure."""
+        over = [self.cells.index(c) for c in sorted(set(self.cells)) if self.cells.count(c) > 1]
+        empty = torch.empty(0, self.inputs.d)
+        names = self.mixture.gates[0].score.names("location")
+        true = [self.near.gates[0][name] for name in names]
+        fitted = [found.gates[0][name] for name in names]
+        return torch.cat([empty, *(value[over] for value in true)]), torch.cat([empty, *true, *fitted])
+
+
+class _Level(NamedTuple):
+    """One displacement: its sum of squares, the truth's coordinates and the ends of all descents so far."""
+
+    displacement: float
+    squares: Squares
+    base: Tensor
+    ends: list[DescentEnd]
+
+    def best(self) -> DescentEnd:
+        return min(self.ends, key=lambda end: end.norm)
+
+    def delta(self) -> Tensor:
+        """Return the best end less the truth."""
+        return self.best().point - self.base
+
+
+def continued(task: SearchTask, displacements: list[float], starts: int, seed: int) -> list[SearchSide]:
+    """Find the least distance at every displacement, from random starts and from its neighbours.
+
+    Best ends are carried down to smaller displacements, up again and down again, so that one found anywhere is tried
+    everywhere.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(displacements[0] > 0),)))
+    levels = [_level(task, displacement) for displacement in displacements]
+    for number, level in enumerate(levels):
+        points = [_drawn(level, rng) for _ in range(starts)]
+        points += [level.base + delta for delta in _carried(levels[max(number - 2, 0) : number], level)]
+        level.ends.extend(_descend(task, level.squares, point) for point in points)
+    for order in (levels[::-1], levels):
+        for number in range(1, len(order)):
+            level = order[number]
+            delta = _carried(order[max(number - 2, 0) : number], level)[-1]
+            level.ends.append(_descend(task, level.squares, level.base + delta))
+    return [_settled(task, level) for level in levels]
+
+
+def _level(task: SearchTask, displacement: float) -> _Level:
+    here = task.coordinates(displacement)
+    return _Level(displacement, task.squares(here, displacement, task.near), here.of(task.near), [])
+
+
+def _drawn(level: _Level, rng: np.random.Generator) -> Tensor:
+    """Draw normal differences from the truth, each of a size in POWERS of eps; log ratios of weights uniformly."""
+    here = level.squares.coordinates
+    size = abs(level.displacement) ** torch.from_numpy(rng.choice(POWERS, len(level.base)))
+    near = level.base + size * torch.from_numpy(rng.standard_normal(len(level.base)))
+    anywhere = here.lower + (here.upper - here.lower) * torch.from_numpy(rng.random(len(level.base)))
+    return torch.where(here.ratios, anywhere, near)
+
+
+def _carried(before: list[_Level], level: _Level) -> list[Tensor]:
+    """Extend differences from the truth to a displacement: unchanged, in proportion, and by power laws."""
+    if not before:
+        return []
+    last, shrink = before[-1].delta(), level.displacement / before[-1].displacement
+    out = [last, last * shrink]
+    if len(before) > 1:
+        sizes = before[-2].delta().abs().clamp_min(1e-300), last.abs().clamp_min(1e-300)
+        power = torch.log(sizes[1] / sizes[0]) / log(before[-1].displacement / before[-2].displacement)
+        out.append(last * shrink ** torch.clamp(power, 0.0, 6.0))
+    return out
+
+
+def _settled(task: SearchTask, level: _Level) -> SearchSide:
+    """Place the nodes at the centers of the best end and descend again; check it on finer nodes."""
+    displacement, squares, best = level.displacement, level.squares, level.best()
+    hits = sum(end.norm <= best.norm * (1 + SAME) for end in level.ends)
+    here = squares.coordinates
+    for _ in range(ROUNDS if task.mixture.kinked else 0):
+        squares = task.squares(here, displacement, here.measure(best.point))
+        best = _descend(task, squares, best.point)
+    measure = here.measure(best.point)
+    fine = task.squares(here, displacement, measure, 2)
+    finer = float((fine.density if task.densities else fine.mean)(best.point).norm())
+    change = abs(finer - best.norm) / max(finer, best.norm, 1e-300)
+    bound = tuple(name for name, at in zip(here.parameterization.names, best.bound.tolist(), strict=True) if at)
+    return SearchSide(displacement, best.norm, measure, best.offset, hits, len(level.ends), change, bound)
+
+
+def _descend(task: SearchTask, squares: Squares, point: Tensor) -> DescentEnd:
+    here = squares.coordinates
+    value, both = (squares.density, squares.density_both) if task.densities else (squares.mean, squares.mean_both)
+    return descend(value, both, point, here.lower, here.upper, STEPS, SMALL)
