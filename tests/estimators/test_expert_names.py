@@ -13,7 +13,7 @@ from gatewise import EXPERTS, GATES, MixtureOfExpertsRegressor, testing
 from gatewise.core.experts import Activation, Expert, Polynomial
 from gatewise.core.experts.polynomial import monomials
 from gatewise.core.mixture import Mixture
-from gatewise.core.predictors import Parameter, affine
+from gatewise.core.predictors import AffineTransform, Parameter, affine
 from gatewise.fit.frames import equal_at_the_origin
 from gatewise.infer.identifiability import IdentifiabilityVerdict
 from gatewise.infer.identifiability.compose import assess
@@ -207,6 +207,12 @@ def test_a_linear_expert_without_roles_starts_at_its_regression(d):
     assert model.log_likelihood_ == pytest.approx(-100 * (np.log(2 * np.pi * np.mean(rest**2)) + 1), rel=1e-10)
 
 
+@pytest.mark.parametrize("d", [1, 3])
+def test_experts_about_an_origin_share_their_parameters_at_any_number_of_inputs(d):
+    standard = EXPERTS["gelu-no-bias"].standardised(AffineTransform(torch.ones(d).double(), 2 * torch.ones(d).double()))
+    assert not equal_at_the_origin(Mixture((GATES["softmax"],), (2,), standard, shared=("experts.coef",)), d)
+
+
 @pytest.mark.parametrize(
     ("expert", "shared", "moves"),
     [
@@ -223,7 +229,7 @@ def test_a_linear_expert_without_roles_starts_at_its_regression(d):
 )
 def test_what_leaves_share_stays_equal_in_working_units(expert, shared, moves):
     mixture = Mixture((GATES["softmax"],), (2,), EXPERTS[expert], shared=tuple(f"experts.{name}" for name in shared))
-    assert equal_at_the_origin(mixture) is moves
+    assert equal_at_the_origin(mixture, 2) is moves
 
 
 def test_a_summary_names_the_products_of_the_inputs():

@@ -6,7 +6,7 @@ import torch
 
 from gatewise.core.experts import EXPERTS
 from gatewise.core.gates import GATES
-from gatewise.core.mixture import Mixture, leaf_log_weights
+from gatewise.core.mixture import Mixture, leaf_log_weights, regression
 from gatewise.estimators import MixtureOfExpertsRegressor
 from gatewise.nn import from_measure
 from gatewise.nn.router import leaf_probabilities
@@ -73,10 +73,24 @@ def test_gates_and_experts_with_different_inputs_are_refused():
         from_measure(problem.mixture, problem.measure)
 
 
-def test_a_measure_without_inputs_is_refused():
-    problem = make_problem(Mixture((GATES["constant"],), (3,), expert=EXPERTS["constant"]))
-    with pytest.raises(ValueError, match=r"no gate or expert has a parameter per input.*build it by MoE"):
+@pytest.mark.parametrize("dim", [1, 4])
+@pytest.mark.parametrize("gate", ["equal", "constant"])
+def test_the_number_of_inputs_is_given_where_no_shape_tells_it(gate, dim):
+    problem = make_problem(Mixture((GATES[gate],), (3,), expert=EXPERTS["constant"]), d=dim, gate_d=dim)
+    mean = regression(problem.mixture, problem.measure, problem.x, problem.gate_x).mT
+    assert_close(from_measure(problem.mixture, problem.measure, dim)(problem.x.mT), mean, "means", 1e-12)
+    with pytest.raises(ValueError, match=r"same shapes for several numbers of inputs: say which"):
         from_measure(problem.mixture, problem.measure)
+
+
+@pytest.mark.parametrize("gate", ["equal", "quadratic-monomial", "laplace"])
+@pytest.mark.parametrize("expert", ["constant", "cubic", "gelu-no-bias"])
+def test_the_number_of_inputs_is_that_of_the_shapes(gate, expert):
+    problem = make_problem(Mixture((GATES[gate],), (3,), expert=EXPERTS[expert]), d=3, gate_d=3)
+    if (gate, expert) != ("equal", "constant"):
+        assert from_measure(problem.mixture, problem.measure).dim == 3
+        with pytest.raises(ValueError, match="dim=2, but gates and experts have 3 inputs"):
+            from_measure(problem.mixture, problem.measure, 2)
 
 
 def test_a_loaded_layer_trains():

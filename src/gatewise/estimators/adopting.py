@@ -44,6 +44,7 @@ def _public(found: FittedModel) -> dict[str, Any]:
     """Return the fitted attributes that the documentation names."""
     fit, values = found.fit, found.errors.values
     return {
+        **reported_values(fit.mixture, fit.measure, found.flat),  # a parameter called fit is in measure_ alone
         **{name: value for name, value in vars(found.given).items() if name in SEEN},
         "standard_errors_": None if values is None else {path: value.numpy() for path, value in values.items()},
         "standard_errors_reason_": found.errors.reason,
@@ -57,5 +58,4 @@ def _public(found: FittedModel) -> dict[str, Any]:
         "n_iter_": fit.n_iter,
         "n_experts_": fit.mixture.n_leaves - len(fit.certificate.starved),
         "n_outputs_": fit.outputs,
-        **reported_values(fit.mixture, fit.measure, found.flat),
     }

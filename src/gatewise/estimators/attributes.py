@@ -21,7 +21,7 @@ def reported_values(mixture: Mixture, measure: Measure, flat: bool) -> dict[str,
     """
     depth = mixture.depth
     gates = tuple({name: value.numpy().copy() for name, value in level.items()} for level in measure.gates)
-    out: dict[str, object] = {"gate_params_": gates}
+    out: dict[str, object] = {}
     packed = mixture.family.names("covariance")
     for name, value in {**measure.experts, **measure.family}.items():
         if name not in packed:
@@ -32,7 +32,7 @@ def reported_values(mixture: Mixture, measure: Measure, flat: bool) -> dict[str,
         out["covariance_"] = covariance.numpy()
         spread = torch.sqrt(covariance.diagonal(dim1=-2, dim2=-1))
         out["scale_"] = _squeezed(spread.numpy(), depth, flat)
-    return out
+    return {**out, "gate_params_": gates}
 
 
 def _squeezed(value: np.ndarray, depth: int, flat: bool) -> np.ndarray:

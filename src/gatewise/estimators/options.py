@@ -85,9 +85,10 @@ def mean_only(estimator: Any) -> Family:
     ValueError
         For arguments about a law: they would be ignored.
     """
-    for name, neutral in (("family", "gaussian"), ("scale", "free"), ("covariance", "diag"), ("min_scale", None)):
+    neutral = {"family": ("gaussian", Gaussian()), "scale": ("free",), "covariance": ("diag",), "min_scale": (None,)}
+    for name, values in neutral.items():
         given = getattr(estimator, name)
-        if given != neutral:
+        if not any(given is value or (type(given) is type(value) and given == value) for value in values):
             raise ValueError(
                 f"{name}={given!r} with method='ls': least squares fits a mean, without a law around it; leave {name} "
                 "out, or use method='ml'"

@@ -256,7 +256,7 @@ def classify_flat_directions(
         if rate < STILL and abs(float(values[k])) <= BENT:
             null.append(name)
             continue
-        if total * float(values[k]) > WEAK * rate**2:
+        if total * float(values[k]) > WEAK * rate * rate:  # rate**2 would raise where it overflows
             continue
         direction = vectors[:, k] / rate
         steps = torch.tensor([-20.0, -5.0, 5.0, 20.0], dtype=torch.float64)
@@ -267,7 +267,7 @@ def classify_flat_directions(
         change = torch.nan_to_num(change, nan=torch.inf)
         left, right = float(change[:2].max()), float(change[2:].max())
         straight = min(left, right) <= FLAT
-        if not straight and abs(float(values[k])) > BENT * rate**2:
+        if not straight and abs(float(values[k])) > BENT * rate * rate:
             continue
         away = predictor_size(problem, free, vectors[:, k], rate) > SATURATED
         (separated if away else null).append(name)

@@ -17,8 +17,13 @@ from torch import Tensor
 from gatewise.fit.problem import Problem
 from gatewise.objective import likelihood
 from gatewise.objective.accumulate import accumulate
+from gatewise.objective.entries import LOG
 from gatewise.objective.parameterization import Parameterization
 from gatewise.optim import projected_gradient
+
+LOG_REACH = 20.0  # by which one pass raises the logarithm of a scale or another positive number at most
+REACH = 1e3  # times its size or one, in working units, by which it changes any other number at most
+EMPTY = 1e-100  # information about a coordinate, as a share of the largest, that is none
 
 
 class Path(NamedTuple):
@@ -106,18 +111,35 @@ def _expect(problem: Problem, free: Tensor) -> _Step:
     value = (penalty - value) / problem.total
     usable = value.isfinite() & gradient.isfinite().all(-1) & information.isfinite().all(-1).all(-1)
     value = torch.where(usable, value, torch.inf)
-    return _Step(value, -gradient / problem.total, free + torch.nan_to_num(step))
+    return _Step(value, -gradient / problem.total, free + _within_reach(parameterization, free, torch.nan_to_num(step)))
+
+
+def _within_reach(parameterization: Parameterization, free: Tensor, step: Tensor) -> Tensor:
+    """Return a step (S, P) cut to what one pass may change: an expert that nearly no row belongs to would run away.
+
+    Scales may fall by any factor: there the floor below them decides.
+    """
+    log = parameterization.kind[parameterization.matrix.argmax(0)] == LOG
+    predictor_size = REACH * free.abs().clamp_min(1.0)
+    return torch.where(
+        log, step.clamp(max=LOG_REACH), torch.maximum(torch.minimum(step, predictor_size), -predictor_size)
+    )
 
 
 def solve_positive(matrix: Tensor, right: Tensor) -> Tensor:
     """Solve ``matrix x = right`` for symmetric matrices (S, P, P), with |eigenvalues| where one is not positive.
 
     Entries that are not finite, or larger than their diagonal allows a thousandfold, belong to points that the
-    likelihood will refuse: they are cut, so that a decomposition always exists.
+    likelihood will refuse: they are cut, so that a decomposition always exists. A coordinate stays where it is when the
+    matrix says nothing about it next to the others: those of an expert that no row belongs to would run away.
     """
     if not right.shape[-1]:
         return right
-    size = matrix.diagonal(dim1=-2, dim2=-1).abs().clamp(1e-300, 1e300).sqrt()
+    diagonal = matrix.diagonal(dim1=-2, dim2=-1).abs()
+    size = diagonal.clamp(1e-300, 1e300).sqrt()
+    empty = torch.nan_to_num(diagonal) <= EMPTY * torch.nan_to_num(diagonal).amax(-1, keepdim=True)
+    matrix = torch.where(empty.unsqueeze(-1) | empty.unsqueeze(-2), torch.diag_embed(diagonal), matrix)
+    right = torch.where(empty, 0.0, right)
     scaled = torch.nan_to_num(matrix / size.unsqueeze(-1) / size.unsqueeze(-2), 0.0, 0.0, 0.0).clamp(-1e3, 1e3)
     right = torch.nan_to_num(right / size, 0.0, 0.0, 0.0)
     factor, info = torch.linalg.cholesky_ex(scaled)

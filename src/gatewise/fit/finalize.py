@@ -112,7 +112,7 @@ def criteria(model: PreparedModel, problem: Problem, free: Tensor) -> Criteria:
     value, penalty = evaluate(plain, free, 0)[0], problem.penalty(free)[0]
     if problem.parameterization.mixture.family.has_density:
         return Criteria(value - model.jacobian, (model.jacobian - value) * problem.total + penalty, penalty)
-    square = float(model.framing.y.scale[0]) ** 2
+    square = float(model.framing.y.scale[0].square())
     count = problem.total * model.rows.y.shape[1]
     sse = 2.0 * square * (value * problem.total - penalty)
     return Criteria(value * square, profile_loglik(sse, count), penalty * square, sse)

@@ -128,17 +128,17 @@ def _trivial(frame: AffineTransform) -> bool:
     return bool((frame.shift == 0).all() and (frame.scale == 1).all())
 
 
-def equal_at_the_origin(mixture: Mixture) -> bool:
-    """Return whether shared parameters of experts would not be equal about another origin of the inputs.
+def equal_at_the_origin(mixture: Mixture, d: int) -> bool:
+    """Return whether shared parameters of experts would not be equal about another origin of their d inputs.
 
     Two leaves that differ in all they do not share are moved there.
     """
-    expert, params = cast(Expert, mixture.expert.plain()), {}
-    for name, spec in expert.parameters(2).items():
+    params = {}
+    for name, spec in mixture.expert.parameters(d).items():
         apart = torch.arange(2 * torch.Size(spec.shape).numel(), dtype=torch.float64).reshape(2, 1, *spec.shape)
         params[name] = apart[:1].expand_as(apart) if f"experts.{name}" in mixture.shared else apart + 1
-    one = torch.ones(2, dtype=torch.float64)
-    moved = expert.rescale(params, AffineTransform(one, one))
+    one = torch.ones(d, dtype=torch.float64)
+    moved = mixture.expert.rescale(params, AffineTransform(one, one))
     tied = [] if moved is None else [moved[1][name] for name in params if f"experts.{name}" in mixture.shared]
     return any(not bool((value[0] == value[1]).all()) for value in tied)
 
@@ -172,7 +172,7 @@ def choose(mixture: Mixture, rows: Rows, held: Collection[str]) -> Framing:
     y = response_frame(mixture, rows)
     if any(path.startswith("gates.") for path in set(held).difference(mixture.paths("gates", "temperature"))):
         gate_x = AffineTransform(torch.zeros_like(gate_x.shift), gate_x.scale)
-    if any(path.startswith("experts.") for path in held) or equal_at_the_origin(mixture):
+    if any(path.startswith("experts.") for path in held) or equal_at_the_origin(mixture, d):
         x = AffineTransform(torch.zeros_like(x.shift), x.scale)
         y = AffineTransform(torch.zeros_like(y.shift), y.scale)
     if any(g.rescale(p, gate_x) is None for g, p in zip(mixture.gates, at.gates, strict=True)):

@@ -14,6 +14,7 @@ from gatewise.core.activations import ACTIVATIONS, ActivationFunction
 from gatewise.core.experts import Expert
 from gatewise.core.families import Family
 from gatewise.core.names import look_up
+from gatewise.nn.params import unused_name
 
 
 class Unit(NamedTuple):
@@ -155,16 +156,19 @@ class CoreExpert(nn.Module):
     ) -> None:
         super().__init__()
         self.expert, self.family = expert, family
-        self.names, self.family_names = tuple(params), tuple(family_params)
+        self.names: dict[str, str] = {}  # name in core -> name under which it is registered
+        self.family_names: dict[str, str] = {}
         for name, value in params.items():
-            self.register_parameter(name, nn.Parameter(value.clone()))
+            self.names[name] = unused_name(self, name)
+            self.register_parameter(self.names[name], nn.Parameter(value.clone()))
         for name, value in family_params.items():
-            self.register_buffer(f"family_{name}", value.clone())
+            self.family_names[name] = unused_name(self, f"family_{name}")
+            self.register_buffer(self.family_names[name], value.clone())
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the mean response at x."""
-        eta = self.expert({name: getattr(self, name) for name in self.names}, x.mT)
-        family = {name: getattr(self, f"family_{name}") for name in self.family_names}
+        eta = self.expert({name: getattr(self, own) for name, own in self.names.items()}, x.mT)
+        family = {name: getattr(self, own) for name, own in self.family_names.items()}
         return self.family.mean(family, eta).mT
 
 

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from gatewise.core.gates import Gate
-from gatewise.core.predictors import Parameter
+from gatewise.core.predictors import Parameter, fresh_name
 
 SPREAD = 0.3  # standard deviation over the branches of the scores at the start
 Schedule = Callable[[int], float]
@@ -43,7 +43,8 @@ class Anneal(NamedTuple):
 class GateParameters(nn.Module):
     """The parameters of one level: ``owners + (branches,) + shape`` for each branch, ``owners + shape`` for each node.
 
-    A parameter whose core transform is ``log`` is stored as ``log_NAME``, so that any step keeps it positive.
+    A parameter whose core transform is ``log`` is stored as ``log_NAME``, so that any step keeps it positive, and one
+    that is called like something that modules have, such as ``forward``, as ``forward_2``.
 
     Parameters
     ----------
@@ -70,14 +71,16 @@ class GateParameters(nn.Module):
         self.schedule = temperature if callable(temperature) else None
         self.temperature = temperature
         self.tempered = gate.score.names("temperature")[-1:]
+        self.stored: dict[str, str] = {}  # name in core -> name under which it is registered
         start = self._start()
         for name, spec in self.specs.items():
             held = not spec.free or (name in self.tempered and temperature != "learned")
             free = _free(name, spec, start[name])
+            self.stored[name] = unused_name(self, f"log_{name}" if spec.transform == "log" else name)
             if held:
-                self.register_buffer(_stored(name, spec), free)
+                self.register_buffer(self.stored[name], free)
             else:
-                self.register_parameter(_stored(name, spec), nn.Parameter(free))
+                self.register_parameter(self.stored[name], nn.Parameter(free))
 
     def _start(self) -> dict[str, Tensor]:
         """Draw natural values to start from."""
@@ -95,7 +98,7 @@ class GateParameters(nn.Module):
         """Return the natural values by their names in core, in `dtype`."""
         out = {}
         for name, spec in self.specs.items():
-            free = getattr(self, _stored(name, spec))
+            free = getattr(self, self.stored[name])
             free = free if dtype is None else free.to(dtype)
             out[name] = free.exp() if spec.transform == "log" else free
         return out
@@ -104,7 +107,7 @@ class GateParameters(nn.Module):
     def assign(self, values: dict[str, Tensor]) -> None:
         """Copy natural values, by their names in core, into the parameters."""
         for name, spec in self.specs.items():
-            target = getattr(self, _stored(name, spec))
+            target = getattr(self, self.stored[name])
             given = values[name]
             if given.shape != target.shape:
                 raise ValueError(
@@ -119,7 +122,7 @@ class GateParameters(nn.Module):
         if self.schedule is None:
             return
         for name in self.tempered:
-            stored = getattr(self, _stored(name, self.specs[name]))
+            stored = getattr(self, self.stored[name])
             stored.copy_(_free(name, self.specs[name], torch.full_like(stored, _positive(self.schedule, step))))
 
     def extra_repr(self) -> str:
@@ -193,9 +196,15 @@ def _placed(value: Tensor, target: Tensor) -> Tensor:
     return distribute_tensor(value.to(target.device), target.device_mesh, target.placements)
 
 
-def _stored(name: str, spec: Parameter) -> str:
-    """Return the name under which a parameter is registered."""
-    return f"log_{name}" if spec.transform == "log" else name
+def unused_name(module: nn.Module, wanted: str) -> str:
+    """Return the name under which a module registers a parameter: the wanted one, numbered where the module has it.
+
+    Examples
+    --------
+    >>> unused_name(nn.Module(), "weight"), unused_name(nn.Module(), "forward")
+    ('weight', 'forward_2')
+    """
+    return fresh_name(wanted, dir(module))
 
 
 def _free(name: str, spec: Parameter, value: Tensor) -> Tensor:

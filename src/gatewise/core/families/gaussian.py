@@ -63,6 +63,33 @@ class Gaussian(Family):
 SPREAD = "family.scale"  # under which standard deviations of a full covariance, which are no parameters, are told
 
 
+def _full_second(precision: Tensor, lower: Tensor, u: Tensor, along: Tensor) -> Tensor:
+    """Return the second derivatives of `FullGaussian` in the outputs and the entries of L, ``(*B, L, t, t, n)``.
+
+    By the entry (k, l) of L, ``u`` changes by ``-P S_a u`` with P the precision. The derivative in the entry (i, j) is
+    ``u_i (L'u)_j - (P L)_ij``, and so moves by the product rule; `along` is ``L'u``.
+    """
+    q = u.shape[-2]
+    i, j = torch.tril_indices(q, q)
+    turned = precision @ lower
+    here, there = u[..., i, :], along[..., j, :]
+    of_u = -precision[..., i].unsqueeze(-1) * there.unsqueeze(-3) - turned[..., j].unsqueeze(-1) * here.unsqueeze(-3)
+    of_along = (lower.mT @ of_u.flatten(-2)).unflatten(-1, of_u.shape[-2:])
+    of_along = of_along + torch.eye(q, dtype=u.dtype)[:, j].unsqueeze(-1) * here.unsqueeze(-3)
+    entries = of_u[..., i, :, :] * there.unsqueeze(-2) + here.unsqueeze(-2) * of_along[..., j, :, :]
+    entries = entries - _turned_slopes(precision, lower, turned).unsqueeze(-1)
+    outputs = torch.cat([(-precision).unsqueeze(-1).expand(*of_u.shape[:-2], q, u.shape[-1]), of_u], -2)
+    return torch.cat([outputs, torch.cat([of_u.transpose(-3, -2), entries], -2)], -3)
+
+
+def _turned_slopes(precision: Tensor, lower: Tensor, turned: Tensor) -> Tensor:
+    """Return the derivative of every entry (i, j) of ``P L`` in every entry of L, ``(*B, L, T, T)``."""
+    i, j = torch.tril_indices(*lower.shape[-2:])
+    same = (j[:, None] == j).to(lower.dtype)
+    inside = (lower.mT @ turned)[..., j[:, None], j]
+    return precision[..., i[:, None], i] * (same - inside) - turned[..., i[:, None], j] * turned[..., i[:, None], j].mT
+
+
 @dataclass(frozen=True)
 class FullGaussian(Family):
     """Multivariate ``N(eta, diag(floor)^2 + L L')`` with `cholesky` the rows of the lower triangle of L, packed.
@@ -114,6 +141,22 @@ class FullGaussian(Family):
         z = size * torch.linalg.solve_triangular(root, residual / size, upper=False)
         value = log_normal(z * z, torch.log(root.diagonal(dim1=-2, dim2=-1).abs())[..., None]).sum(-2)
         return torch.where(value.isnan() & ~residual.isnan().any(-2), -inf, value)  # infinities that met
+
+    def value_and_derivatives(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafDerivatives:
+        """Differentiate ``-r'u / 2 - log det(S) / 2`` with ``S = floor^2 + L L'``, ``r = y - eta``, ``u = S^-1 r``.
+
+        By an entry of L, S changes by ``S_a = E_a L' + L E_a'`` with E_a one there, and the value by the entry of
+        ``(u u' - S^-1) L``.
+        """
+        q = eta.shape[-2]
+        root, lower = self.root(params, q), self.factor(params, q)
+        back = torch.linalg.solve_triangular(root, torch.eye(q, dtype=eta.dtype), upper=False)
+        precision, u = back.mT @ back, back.mT @ (back @ (y - eta))
+        i, j = torch.tril_indices(q, q)
+        along = lower.mT @ u  # L'u
+        own = u[..., i, :] * along[..., j, :] - (precision @ lower)[..., i, j].unsqueeze(-1)
+        value, first = self.log_prob(params, y, eta), torch.cat([u, own], -2)
+        return LeafDerivatives(value, first, None if order < 2 else _full_second(precision, lower, u, along))
 
     def with_scale_floor(self, floor: Tensor) -> tuple[Family, dict[str, tuple[Tensor, float]]]:
         q = len(floor)

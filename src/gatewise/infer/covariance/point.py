@@ -86,7 +86,7 @@ def _unit(fit: Fit, scale: float) -> float:
     if fit.sse is None or variance is None:
         return 1.0
     variance = variance if isfinite(variance) else fit.sse / fit.n  # without degrees of freedom any unit will do
-    return max(variance / scale**2, SMALLEST)
+    return max(variance / scale / scale, SMALLEST)
 
 
 def _kept_columns(model: PreparedModel, measure: Measure) -> Measure:
@@ -112,7 +112,7 @@ def other_rows(fit: Fit, point: InformationPoint, value: float) -> str | None:
     penalty = float(problem.penalty(point.free[None])[0][0])
     here, there, unit = penalty + (point.model.jacobian - value) * problem.total, fit.log_likelihood, 1.0
     if fit.sse is not None:
-        square = float(point.model.framing.y.scale[0]) ** 2
+        square = float(point.model.framing.y.scale[0].square())
         here = 2.0 * square * (value * problem.total * problem.unit - penalty)
         there, unit = fit.sse, 2.0 * square * problem.unit
     if not abs(here - there) <= NEAR * unit + RELATIVE * abs(there):

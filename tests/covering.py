@@ -1,0 +1,36 @@
+"""Small sets of cases in which every few levels of different factors meet, chosen without chance."""
+
+from functools import cache
+from itertools import combinations
+from math import prod
+
+import numpy as np
+
+
+def covering(factors, strength, allowed):
+    """Some of the allowed cases, among which any `strength` levels of different factors meet that meet in one of them.
+
+    A case is a dict with one level of every factor. Greedy: levels that have not met yet enter by the allowed case in
+    which most levels meet for the first time.
+    """
+    sizes = [len(levels) for levels in factors.values()]
+    codes = np.indices(sizes, dtype=np.int32).reshape(len(sizes), -1)
+    groups = sorted(combinations(range(len(sizes)), strength), key=lambda group: -prod(sizes[i] for i in group))
+    keys = [np.ravel_multi_index(tuple(codes[i] for i in group), [sizes[i] for i in group]) for group in groups]
+    met = [np.zeros(prod(sizes[i] for i in group), dtype=bool) for group in groups]
+
+    def case(place):
+        return {name: levels[code] for (name, levels), code in zip(factors.items(), codes[:, place], strict=True)}
+
+    may, chosen = cache(lambda place: allowed(case(place))), []
+    for own, seen in zip(keys, met, strict=True):
+        for key, places in enumerate(np.split(np.argsort(own, kind="stable"), len(seen))):
+            if seen[key]:
+                continue
+            new = sum(~each[their[places]] for their, each in zip(keys, met, strict=True))
+            best = next((int(place) for place in places[np.argsort(-new, kind="stable")] if may(int(place))), None)
+            if best is not None:
+                chosen.append(case(best))
+                for their, each in zip(keys, met, strict=True):
+                    each[their[best]] = True
+    return chosen

@@ -1,0 +1,74 @@
+"""The law of the catalogues: every part goes the whole path with every other.
+
+Fit, summary, standard errors, predictions, a file and a layer, for any gate, expert and family, by any method, at both
+depths and for several numbers of features and outputs. A part that enters a catalogue enters these tests by itself.
+In the default run any two levels of different factors meet, in the slow one any three.
+"""
+
+import pytest
+
+from gatewise import EXPERTS, FAMILIES, GATES
+
+from .covering import covering
+from .whole_path import REFUSED, Case, refusals, short_polish, walk  # noqa: F401
+
+pytestmark = [pytest.mark.filterwarnings("ignore::gatewise.FitWarning"), pytest.mark.usefixtures("short_polish")]
+
+FACTORS = {
+    "gate": tuple(GATES),
+    "expert": tuple(EXPERTS),
+    "family": tuple(FAMILIES),
+    "method": ("ml", "em", "ls"),
+    "branching": ((2,), (2, 2)),
+    "d": (1, 2, 3, 6),
+    "q": (1, 2),
+    "standardize": (True, False),
+}
+
+
+def resolved(levels):
+    """The case that the levels of the factors name."""
+    gates = (GATES[levels["gate"]],) * len(levels["branching"])
+    parts = {"gates": gates, "expert": EXPERTS[levels["expert"]], "family": FAMILIES[levels["family"]]}
+    return Case(
+        **parts, **{name: level for name, level in levels.items() if name in Case._fields and name not in parts}
+    )
+
+
+def is_fitted(levels):
+    return not refusals(resolved(levels))
+
+
+def label(levels):
+    words = {"d": "d{}", "q": "q{}", "branching": "{}", "standardize": "standardised {}"}
+    return "-".join(words.get(name, "{}").format(level) for name, level in levels.items())
+
+
+@pytest.mark.parametrize("levels", covering(FACTORS, 2, is_fitted), ids=label)
+def test_any_two_parts_go_the_whole_path(levels, tmp_path):
+    walk(resolved(levels), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("levels", covering(FACTORS, 3, is_fitted), ids=label)
+def test_any_three_parts_go_the_whole_path(levels, tmp_path):
+    walk(resolved(levels), tmp_path)
+
+
+@pytest.mark.parametrize("levels", covering(FACTORS, 1, lambda levels: not is_fitted(levels)), ids=label)
+def test_what_is_not_fitted_is_refused_in_the_words_of_the_table(levels, tmp_path):
+    walk(resolved(levels), tmp_path)
+
+
+@pytest.mark.parametrize("entry", REFUSED, ids=lambda entry: f"{entry.step}-{entry.words[:30]}")
+def test_every_refusal_of_the_table_is_one(entry, tmp_path):
+    assert entry in refusals(entry.example, entry.step)
+    walk(entry.example, tmp_path)
+
+
+def test_every_level_of_every_factor_is_fitted():
+    found = covering(FACTORS, 1, is_fitted)
+    missing = {(name, level) for name, levels in FACTORS.items() for level in levels}
+    missing -= {pair for levels in found for pair in levels.items()}
+    jumping = {("gate", name) for name, gate in GATES.items() if not gate.link.smooth}
+    assert missing == jumping
