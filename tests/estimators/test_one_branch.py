@@ -39,7 +39,7 @@ def test_one_expert_is_a_regression_under_every_gate(d, gate, method):
     text = model.summary()
     assert "one branch, of weight 1: nothing to estimate" in text
     assert "Theory: one expert, and no gate" in text
-    for word in ("center", "weight x", "temperature", "held", "not unique"):
+    for word in ("center", "weight x", "temperature", "fixed", "not unique"):
         assert word not in text
     assert (model.gate_proba(drawn(d)[0]) == 1).all()
 

@@ -208,12 +208,12 @@ def _open(point: InformationPoint, certificate: Certificate) -> Tensor:
 def _notes(fit: Fit, rows: Rows, labels: Tensor | None, count: int, kind: str) -> tuple[str, ...]:
     out = []
     if fit.sse is not None and rows.ends is not None and kind == OBSERVED:
-        out.append("errors take the rows of a group as independent around the mean; kind='sandwich' does not")
+        out.append("errors treat the rows of a group as independent given the mean; kind='sandwich' does not")
     if fit.penalty > 0:
-        out.append("errors are those of the penalised estimate; the bias of the shrinkage is not in them")
+        out.append("errors are those of the penalised estimate; they do not include the bias from shrinkage")
     if labels is not None and int(labels.max()) + 1 <= count:
         out.append(f"{int(labels.max()) + 1} clusters for {count} parameters: cluster-robust errors are too small")
-    out += [f"{name} is at the limit of its family and is taken as known" for name in fit.certificate.limits]
+    out += [f"{name} is at the limit of its family and is treated as known" for name in fit.certificate.limits]
     return tuple(out)
 
 
