@@ -401,7 +401,8 @@ def test_a_scale_on_its_floor_is_refused_by_name(lines):
     _, _, rows, _ = lines
     floor = torch.tensor([0.45], dtype=torch.float64)
     words = refused(maximum_likelihood(TWO, rows, FitSpec(min_scale=floor), starts=5), rows)
-    assert "family.scale[0,0] lies on the floor" in words
+    assert "family.scale" in words
+    assert "lies on the floor of the scale" in words
 
 
 def test_a_starved_expert_is_refused(lines):

@@ -171,7 +171,7 @@ def _notes(problem: Problem, point: Tensor, certificate: Certificate) -> tuple[s
     held = [f"{path} is not identified with this score and is fixed at 1" for path in parameterization.held]
     flat = [f"{name} leaves the objective unchanged" for name in certificate.null]
     ends = {name: parameterization.end(name, point) for name in (*certificate.limits, *certificate.active)}
-    flat += [f"{name} is at the limit of its family ({ends[name][2]}) and is not counted" for name in certificate.limits]
+    flat += [f"{name} is at the limit of its family ({ends[name][2]}) and not counted" for name in certificate.limits]
     flat += [f"{name} is at the end of its range, {end[0]:g}: {end[1]}" for name, end in ends.items() if end[1]]
     few = f"{responses(problem):.15g} responses for {certificate.rank} parameters: the data do not determine them"
     return (*held, *flat, *([few] if certificate.crowded else []))

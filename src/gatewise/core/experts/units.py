@@ -26,11 +26,9 @@ from gatewise.core.predictors import (
 
 @dataclass(frozen=True)
 class Activation(Expert):
-    """``output * fn(coef . (x - origin) + intercept)``: the bare forms of the papers, and powers of an affine map.
+    """Expert without a free height: ``h(x) = output * fn(coef . (x - origin) + intercept)``.
 
-    `bias` and `output` say whether intercept and output weight exist: the three forms differ in identifiability. The
-    height of the first two is that of fn, and no form has anything added outside: `HiddenUnit` has, and fits data in
-    any units of y. `location` and `spread` say in which units of the response the formula holds.
+    The experts of the papers (``bare-...``, ``...-no-bias``) and powers of an affine map are of this form.
     """
 
     fn: str = "gelu"

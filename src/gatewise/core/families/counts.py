@@ -21,7 +21,7 @@ MOST = 2**53  # whole numbers above this are not told apart
 
 @dataclass(frozen=True)
 class Poisson(Family):
-    """Poisson counts with log link: mean ``exp(eta)``, outputs independent given the leaf."""
+    """Poisson family for counts with log link: mean ``exp(eta)``, outputs independent given the leaf."""
 
     discrete = True
     mean_range = (0.0, inf)

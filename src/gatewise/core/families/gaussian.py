@@ -16,7 +16,7 @@ LARGE = 1e100  # residuals beyond this are scaled down before they are multiplie
 
 @dataclass(frozen=True)
 class Gaussian(Family):
-    """``N(eta, scale^2)`` for each output, independent given the leaf; `scale` is the standard deviation."""
+    """Gaussian family: ``y ~ N(eta, scale^2)``, independent outputs given the leaf; `scale` is a standard deviation."""
 
     location_scale = True
     has_closed_form_scale = True

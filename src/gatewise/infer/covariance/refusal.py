@@ -55,7 +55,7 @@ def refusal(fit: Fit, open_ended: bool = False) -> Refusal | None:
         ),
         (
             certificate.active,
-            "the estimate of {names} lies on a bound and is not asymptotically normal; widen the bound or fix the value",
+            "the estimate of {names} lies on a bound and is not asymptotically normal; widen the bound or fix it",
         ),
     )
     for names, words in reasons:

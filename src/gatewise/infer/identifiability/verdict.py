@@ -70,7 +70,7 @@ def _interaction(found: Identifiability) -> str:
         "the inner gate tells the levels apart."
     )
     return (
-        f"Interaction: derivatives in {_list(found.parameters)}{partners} are linearly dependent. Where several fitted "
+        f"Interaction: {_list(found.parameters)}{partners} have linearly dependent derivatives. Where several fitted "
         "experts share a true one, these parameters may converge more slowly than n^-1/4; the relation is necessary "
         "for a slow rate, not sufficient. Experts that match one true expert each converge at n^-1/2."
         f"{levels if found.first_nullity else ''}"
