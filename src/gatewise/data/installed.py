@@ -41,28 +41,28 @@ class File:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set that is not part of gatewise.
+    """A data set that does not come with gatewise: where to get it, and its checksums.
 
     Attributes
     ----------
     name : str
     holds : str
-        What it has: rows, shapes, classes.
+        Contents: rows, shapes, classes.
     files : tuple of File
     licence, citation : str
     size : str
-        Of what is installed or downloaded.
+        Size of the installation or download.
     install : str
-        The command, or the place of the files, that brings it.
+        The command that installs it, or where to put the files.
     package, version : str or None
-        The distribution that holds the files, and its version when the checksums were taken; another version serves if
+        The package that contains the files, and the version for which checksums were recorded. Another version works if
         its files are the same.
     subfolders : tuple of str
-        Looked into under a user's folder.
+        Folders that are searched inside the user's folder.
     system : str or None
-        The folder under ``share`` where a distribution of Linux puts it.
+        Folder under ``share`` where a Linux distribution installs it.
     instead : tuple of File
-        Files that hold the same.
+        Alternative files with the same contents.
     """
 
     name: str
@@ -80,7 +80,11 @@ class Source:
 
 
 def sources() -> tuple[Source, ...]:
-    """Return all sources, as ``gatewise data list`` prints them.
+    """List all data sets that do not come with gatewise, as ``gatewise data list`` prints them.
+
+    Returns
+    -------
+    tuple of Source
 
     Examples
     --------
@@ -93,12 +97,26 @@ def sources() -> tuple[Source, ...]:
 
 
 def source(name: str) -> Source:
-    """Return the source called `name`.
+    """Get the description of a data set that does not come with gatewise.
+
+    Parameters
+    ----------
+    name : str
+        The name of one of `sources()`.
+
+    Returns
+    -------
+    Source
 
     Raises
     ------
     ValueError
-        If there is none; the message lists those that exist.
+        If the name is unknown; the message lists the names.
+
+    Examples
+    --------
+    >>> source("digits").name
+    'digits'
     """
     found = {one.name: one for one in sources()}
     if name in found:
@@ -109,7 +127,18 @@ def source(name: str) -> Source:
 
 
 def present(one: Source, folder: Path | None = None) -> bool:
-    """Return whether all files of a source are somewhere, without reading them."""
+    """Check whether all files of a data set are installed, without reading them.
+
+    Parameters
+    ----------
+    one : Source
+    folder : Path, optional
+        Folder that is searched first.
+
+    Returns
+    -------
+    bool
+    """
     return any(files and not missing(one, files, folder) for files in (one.files, one.instead))
 
 

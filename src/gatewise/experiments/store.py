@@ -21,7 +21,7 @@ HEADER = "experiment.json"
 
 
 class Record(NamedTuple):
-    """A finished job: its fields and what came out."""
+    """A finished job: its settings (variant, gate, seed, learning rate) and its outcome."""
 
     variant: str
     gate: str
@@ -91,7 +91,17 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def read(folder: Path) -> tuple[list[Record], list[str]]:
-    """Return the records of a folder in the order of their keys, and words about lines that are not used."""
+    """Read the records of a folder.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    (list of Record, list of str)
+        The records in the order of their keys, and sentences about lines that could not be used.
+    """
     found: dict[str, Record] = {}
     faults = []
     for number, line in enumerate(_lines(folder / RECORDS), 1):

@@ -29,14 +29,19 @@ def register(layer: MoE) -> None:
 
 
 def finish_step(model: nn.Module) -> None:
-    """End an optimiser step for all layers of a model: for training loops without a torch optimiser.
+    """End an optimiser step for all layers of a model, in training loops without a torch optimiser.
 
-    With an optimiser of torch this happens by itself after ``optimizer.step()``.
+    Balancing, annealing and diagnostics work per optimiser step. With a torch optimiser the step ends automatically
+    after ``optimizer.step()``.
+
+    Parameters
+    ----------
+    model : Module
 
     Raises
     ------
     ValueError
-        If the model has no layer.
+        If the model has no MoE layer.
     """
     _finish(layers_of(model))
 

@@ -19,17 +19,17 @@ METHODS, GAUGES = ("ml", "ls", "em"), ("fixed", "none")
 
 @dataclass(frozen=True)
 class DataDrivenStarts:
-    """Starts that know nothing of the truth, drawn from the data.
+    """Starts drawn from the data, without knowledge of the truth.
 
     Attributes
     ----------
     count : int
-        Least squares adds as many random points and screens them.
+        Number of starts. Least squares adds as many random points, and screens them.
 
     Raises
     ------
     ValueError
-        For less than one start.
+        If `count` is less than one.
     """
 
     count: int = 10
@@ -40,15 +40,22 @@ class DataDrivenStarts:
 
 @dataclass(frozen=True)
 class NearTruth:
-    """Starts at the truth plus Gaussian noise of standard deviation ``scale n^-rate``.
+    """Starts at the true parameters plus Gaussian noise with standard deviation ``scale n^-rate``.
 
-    Fitted atoms go to true atoms at random, none left out. With ``rate > 0`` the noise shrinks as n grows and the slope
-    of the errors may be inherited from it (public simulation code: scale .005, rate .083).
+    Fitted atoms are assigned to true atoms at random, so that every true atom gets one. With ``rate > 0`` the noise
+    shrinks as n grows, and the slope of the errors may be inherited from it (public simulation code uses .005 and
+    .083).
+
+    Attributes
+    ----------
+    scale, rate : float
+    count : int
+        Number of starts.
 
     Raises
     ------
     ValueError
-        For a negative scale or rate, and for less than one start.
+        If the scale or the rate is negative, or `count` is less than one.
     """
 
     scale: float
@@ -68,18 +75,19 @@ def _check_starts(count: int) -> None:
 
 @dataclass(frozen=True)
 class Data:
-    """What is drawn.
+    """The data-generating model of an arm.
 
     Attributes
     ----------
     mixture : Mixture
     truth : Measure, or callable n -> Measure
-        A callable lets the truth drift with n.
+        True parameters; a callable lets them depend on n.
     inputs : Inputs
+        Distribution of the inputs.
     noise : float or tuple of float
-        Standard deviation of what is added to the mean, instead of a draw from the density (least squares). A tuple is
-        swept at one size; the axis is then the effective size ``n (noise[0] / noise)^2``: local asymptotics with a
-        design of fixed size.
+        For least squares: standard deviation of the noise added to the mean, instead of a draw from the density. With a
+        tuple, the noise varies at a single sample size, and the axis is the effective size ``n (noise[0] / noise)^2``
+        (local asymptotics with a fixed design).
     """
 
     mixture: Mixture
@@ -94,27 +102,27 @@ class Data:
 
 @dataclass(frozen=True)
 class Model:
-    """What is fitted.
+    """The fitted model of an arm.
 
     Attributes
     ----------
     mixture : Mixture
     method : {"ml", "ls", "em"}
     box : mapping path -> (lower, upper)
-        The compact set of the parameters, in natural units.
+        Compact parameter set, in the units of the data.
     min_scale : float or None
-        Floor of standard deviations, to be given unless the method is least squares.
+        Floor of standard deviations; required unless the method is least squares.
     fixed : mapping path -> Tensor
-        Parts that are not estimated; NaN entries stay free.
+        Parameters that are not estimated; NaN entries are estimated.
     gauge : {"fixed", "none"}
-        "none" also estimates a temperature that no data identify.
+        "none" also estimates parameters that are not identified, such as a temperature.
     max_iter : int
-        Passes of method "em", to be stopped early.
+        Number of passes for method "em".
 
     Raises
     ------
     ValueError
-        For an unknown method or gauge, and for a likelihood without `min_scale`.
+        If the method or gauge is unknown, or a likelihood has no `min_scale`.
     """
 
     mixture: Mixture
@@ -147,7 +155,7 @@ class Level(NamedTuple):
 
 @dataclass(frozen=True)
 class Arm:
-    """One curve: what is drawn, what is fitted, and a window of sample sizes.
+    """One curve of a study: the true model, the fitted model, the sample sizes, and how fits are started.
 
     Attributes
     ----------
@@ -155,22 +163,22 @@ class Arm:
     data : Data
     model : Model
     sizes : tuple of int
-        With a sweep of the noise one size.
+        Sample sizes; a single one if the noise varies.
     replicates : int
-        Those that are judged; more can be added to a folder later, from a multiple of 20 to another one.
-    starts : Blind or NearTruth
+        Number of replicates used for verdicts. A folder can be extended later if this is a multiple of 20.
+    starts : DataDrivenStarts or NearTruth
     losses : tuple of str or Loss
         Voronoi losses, or their names in `LOSSES`.
     rbar : int or None
-        Order of the polynomial system for cells of four and more atoms.
+        Order of the polynomial system for cells with four or more atoms.
     merged : bool
-        Whether losses and errors are also recorded, as "merged ...", after the fitted atoms have been merged to as many
-        as are true, and "selected", the number of atoms that the dendrogram criterion chooses.
+        Whether to record losses and errors also after merging the fitted atoms to the true number ("merged ..."), and
+        the number of atoms that the dendrogram criterion selects ("selected").
 
     Raises
     ------
     ValueError
-        For sizes, replicates, starts or noise that are no window, and for a loss there is not.
+        If sizes, replicates, starts or noise are invalid, or a loss is unknown.
     """
 
     name: str

@@ -16,15 +16,20 @@ DISTANCES = ("hellinger", "total variation", "mean")  # not measured of merged a
 
 
 def check(study: Study) -> None:
-    """Check that truths, boxes, losses and claims fit together: some of it only the last block of a run would tell.
+    """Check a study before running it: truths, boxes, losses and claims must be consistent with the models.
 
-    Every truth is held against its mixture, rows are drawn at the least size, and a made-up fit is measured.
+    Each truth is evaluated in its mixture, data are drawn at the smallest size, and a made-up fit is measured, so
+    errors do not show up only at the end of a long run.
+
+    Parameters
+    ----------
+    study : Study
 
     Raises
     ------
     ValueError
-        For a truth that is not one of its mixture, a box of no parameters, a loss that is not about the model, and a
-        claim or comparison about a series that is not recorded, or about over-filled cells where there are none.
+        If a truth does not belong to its mixture, a box has unknown parameters, a loss does not apply to the model, or
+        a claim or comparison refers to a series that is not recorded or to over-specified cells that do not exist.
     """
     held = {arm.name: _checked(study, arm) for arm in study.arms}
     about = [(claim.arm, claim.series) for claim in study.claims]
@@ -49,7 +54,16 @@ def _checked(study: Study, arm: Arm) -> tuple[str, ...]:
 
 
 def series_of(study: Study, arm: Arm) -> tuple[str, ...]:
-    """Return the names of the series that the records of an arm hold.
+    """List the names of the series that the records of an arm contain.
+
+    Parameters
+    ----------
+    study : Study
+    arm : Arm
+
+    Returns
+    -------
+    tuple of str
 
     Examples
     --------

@@ -17,7 +17,7 @@ POINTS = 9  # errors of the table, equally spaced in their logarithm, ends inclu
 
 
 class Efficiency(NamedTuple):
-    """Rows that two models need for the same mean error.
+    """Sample efficiency: the numbers of observations that two models need for the same mean error.
 
     Attributes
     ----------
@@ -25,14 +25,14 @@ class Efficiency(NamedTuple):
         Arms.
     series : str
     errors : array (POINTS,)
-        Mean errors that both curves pass inside their windows, the largest first.
+        Mean errors that both curves reach within their range of n, the largest first.
     rows_first, rows_second : array (POINTS,)
-        Rows at which each curve falls to the error.
+        n at which each curve reaches the error.
     ratio : array (POINTS,)
-        ``rows_second / rows_first``: above one where the second model needs more rows.
+        ``rows_second / rows_first``; above one if the second model needs more observations.
     low, high : array (POINTS,)
-        95 % interval of the ratio by the bootstrap over replicates inside each size; 0 or infinite where a
-        resampled curve passes the error outside of its window.
+        95 % interval of the ratio, by bootstrapping replicates within each size; 0 or infinite if a resampled curve
+        reaches the error outside its range of n.
     """
 
     first: str
@@ -76,17 +76,18 @@ class Efficiency(NamedTuple):
 
 
 def efficiency(first: Curve, second: Curve, seed: int = 0) -> Efficiency:
-    """Return how many times more rows the second curve needs than the first, over the errors that both pass.
+    """Compute how many times as many observations the second curve needs as the first for the same mean error.
 
-    Mean errors are interpolated linearly between sizes, both in logarithms; a curve needs the fewest rows at which
-    it falls to an error. Nothing is extrapolated: errors above a curve's first mean or below its least are left out.
+    Mean errors are interpolated linearly between sizes on logarithmic axes. Nothing is extrapolated: only errors that
+    both curves reach within their range of n are compared.
 
     Parameters
     ----------
     first, second : Curve
-        Of one series, in arms that measure it alike.
+        The same series, measured in the same way.
     seed : int
-        Of the bootstrap. Equal numbers of replicates are resampled alike, so that arms of the same data are paired.
+        Seed of the bootstrap. Arms with equally many replicates are resampled together, so arms on the same data are
+        paired.
 
     Returns
     -------
@@ -95,8 +96,8 @@ def efficiency(first: Curve, second: Curve, seed: int = 0) -> Efficiency:
     Raises
     ------
     ValueError
-        For two series, a curve with fewer than two sizes or with means that are not positive, and curves that share
-        no errors.
+        If the series differ, a curve has fewer than two sizes or means that are not positive, or the curves have no
+        errors in common.
     """
     if first.series != second.series:
         raise ValueError(f"series {first.series!r} and {second.series!r}: rows are compared for the same error only")

@@ -47,12 +47,14 @@ def expected(probe: Probe) -> str:
 
 
 def run_probes(study: Study, folder: str | Path, tell: Callable[[Probe], None] | None = None) -> None:
-    """Measure the exponents that a folder does not hold yet, and append each when it ends.
+    """Compute the population exponents of a study that a folder does not contain yet, and append each to the folder.
 
     Parameters
     ----------
+    study : Study
+    folder : str or Path
     tell : callable probe, optional
-        Called before each.
+        Called before each computation.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -34,17 +34,18 @@ class VerdictKind(StrEnum):
 
 
 class Curve(NamedTuple):
-    """One series of one arm.
+    """The errors and slopes of one series of an arm.
 
     Attributes
     ----------
     arm, series : str
     axis : tuple of int
+        Sample sizes, or effective sizes.
     errors : tuple of arrays, one per level
     slope : Slope
-        Of all replicates.
+        From all replicates.
     certified : Slope
-        Of those with a certificate.
+        From certified replicates only.
     later : Slope
         Without the smallest third of the sizes.
     uncertified : tuple of float
@@ -84,7 +85,20 @@ def table(contents: Contents) -> pd.DataFrame:
 
 
 def curve(frame: pd.DataFrame, arm: Arm, series: str) -> Curve:
-    """Return one series of an arm, of the replicates that are judged; without numbers if no fit has been run.
+    """Compute the errors and slopes of one series of an arm.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        `StudyResult.frame`.
+    arm : Arm
+    series : str
+        One of `series_of`.
+
+    Returns
+    -------
+    Curve
+        From the replicates that are judged; without numbers if no fit has been run.
 
     Raises
     ------

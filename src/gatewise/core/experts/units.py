@@ -128,10 +128,16 @@ class Activation(Expert):
 
 @dataclass(frozen=True)
 class HiddenUnit(Expert):
-    """``output * fn(coef . x + bias) + intercept``: one hidden unit of a network, in any units of x and y.
+    """Hidden-unit expert: ``h(x) = output * fn(coef . x + bias) + intercept``, for x and y in any units.
 
-    Where ``fn(c z) = c^p fn(z)`` for c > 0 (relu, square, cube), ``(c coef, c bias, output / c^p)`` is the same
-    function for every c. Fits report the one with ``|output| = 1``, and errors are those with the output weight held.
+    If ``fn(c z) = c^p fn(z)`` for c > 0 (relu, square, cube), the parameters ``(c coef, c bias, output / c^p)`` give
+    the same function for every c. Fits report the solution with ``|output| = 1``, and standard errors are conditional
+    on it.
+
+    Attributes
+    ----------
+    fn : str
+        Name of the activation.
 
     Examples
     --------

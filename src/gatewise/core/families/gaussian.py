@@ -58,12 +58,14 @@ class Gaussian(Family):
 
 @dataclass(frozen=True)
 class FullGaussian(Family):
-    """Multivariate ``N(eta, diag(floor)^2 + L L')`` with `cholesky` the rows of the lower triangle of L, packed.
+    """Multivariate Gaussian family: ``y ~ N(eta, diag(floor)^2 + L L')``.
+
+    The parameter `cholesky` holds the lower triangle of L, row by row.
 
     Attributes
     ----------
     floor : tuple of float, optional
-        Standard deviation per output that the covariance never falls below; None: no floor.
+        Lower bound of the standard deviation of each output; None: zero.
     """
 
     floor: tuple[float, ...] | None = None

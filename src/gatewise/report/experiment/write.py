@@ -42,7 +42,19 @@ from gatewise.report.page import rendered_template
 
 
 def write_experiment(experiment: Experiment, folder: Path) -> Path:
-    """Write ``index.html`` of an experiment's folder, and return its path."""
+    """Write the page ``index.html`` of an experiment to its folder.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    folder : Path
+        Folder with the records.
+
+    Returns
+    -------
+    Path
+        The page.
+    """
     records, faults = read(folder)
     if not [record for record in records if not record.tuning]:
         raise ValueError(f"{folder} has no finished run of {experiment.name}: run it first, or go on with --resume")

@@ -39,14 +39,15 @@ class Region(Protocol):
 
 @dataclass(frozen=True)
 class Cube:
-    """Inputs uniform on ``[low, high]^d``: Gauss-Legendre panels, graded towards kinks in one dimension.
+    """Quadrature for uniform inputs on ``[low, high]^d``: Gauss-Legendre panels, refined at kinks if ``d = 1``.
 
     Attributes
     ----------
     low, high : float
     d : int
     panels : int
-        Equal panels along an edge, of six nodes each; one is enough for a mixture that ignores the inputs.
+        Number of equal panels per edge, with six nodes each; one is enough if the mixture does not depend on the
+        inputs.
 
     Examples
     --------
@@ -85,18 +86,18 @@ class Cube:
 
 @dataclass(frozen=True)
 class Ball:
-    """Inputs uniform on the ball about `center` in two or three dimensions, in polar panels graded towards it.
+    """Quadrature for uniform inputs on a ball in two or three dimensions: polar panels refined towards the center.
 
     Attributes
     ----------
     center : tuple of float
-        The center of the over-filled atom.
+        Center of the over-specified atom.
     radius : float
 
     Raises
     ------
     ValueError
-        For another dimension.
+        If the dimension is not two or three.
 
     Examples
     --------
