@@ -55,9 +55,9 @@ class Efficiency(NamedTuple):
         rows that b needs over rows that a needs, mean
         error 0.1: 9 [8, 10] (900 over 100 rows)
         """
-        lines = [f"rows that {self.second} needs over rows that {self.first} needs, {self.series}"]
+        lines = [f"n needed by {self.second} divided by n needed by {self.first}, {self.series}"]
         for e, one, two, ratio, low, high in zip(*self[3:], strict=True):
-            lines.append(f"error {e:.3g}: {ratio:.3g} [{low:.3g}, {high:.3g}] ({two:.0f} over {one:.0f} rows)")
+            lines.append(f"error {e:.3g}: {ratio:.3g} [{low:.3g}, {high:.3g}] (n = {two:.0f} and {one:.0f})")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -100,7 +100,7 @@ def efficiency(first: Curve, second: Curve, seed: int = 0) -> Efficiency:
         errors in common.
     """
     if first.series != second.series:
-        raise ValueError(f"series {first.series!r} and {second.series!r}: rows are compared for the same error only")
+        raise ValueError(f"series {first.series!r} and {second.series!r}: compare curves of the same series")
     parts = [_kept(c) for c in (first, second)]
     means = [np.array([e.mean() for e in kept]) for _, kept in parts]
     for c, m in zip((first, second), means, strict=True):
@@ -111,7 +111,7 @@ def efficiency(first: Curve, second: Curve, seed: int = 0) -> Efficiency:
         spans = " and ".join(
             f"{c.arm} from {m[0]:.3g} down to {m.min():.3g}" for c, m in zip((first, second), means, strict=True)
         )
-        raise ValueError(f"{first.series}: {spans} share no errors, and nothing is extrapolated: move the sizes of one")
+        raise ValueError(f"{first.series}: {spans} have no errors in common, and nothing is extrapolated: change the sizes of one")
     errors = np.geomspace(top, bottom, POINTS)
     errors[0], errors[-1] = top, bottom
     wanted = np.log(errors)

@@ -36,7 +36,7 @@ class StudyResult(NamedTuple):
         Claims, sizes or replicates that were changed after the first run.
     cpu : float
         Processor time of the fits in seconds.
-    outside : tuple of str
+    truths_outside_box : tuple of str
         True parameters outside the box of their arm, as sentences.
     made : dict or None
         The ``fingerprint`` and ``engine`` of the records.

@@ -57,7 +57,7 @@ def truths_outside_box(study: Study) -> tuple[str, ...]:
         Empty if every box contains its truth.
     """
     found = [
-        f"arm {arm.name!r}: the truth lies outside of what is fitted, {words}: its errors will level off"
+        f"arm {arm.name!r}: the truth lies outside the fitted model, {words}: its errors will not vanish"
         for arm in study.arms
         for level in arm.levels()
         for words in beyond(arm, level)

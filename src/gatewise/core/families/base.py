@@ -40,7 +40,7 @@ class Family(ABC):
     ----------
     location_scale : bool
         True if y may be shifted and scaled, so that fits can standardise it internally.
-    closed_scale : bool
+    has_closed_form_scale : bool
         True if EM updates the parameter with role ``scale`` in closed form from weighted residuals.
     discrete : bool
         True if y takes the values 0, 1, 2, ...
