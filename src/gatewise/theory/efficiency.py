@@ -111,7 +111,9 @@ def efficiency(first: Curve, second: Curve, seed: int = 0) -> Efficiency:
         spans = " and ".join(
             f"{c.arm} from {m[0]:.3g} down to {m.min():.3g}" for c, m in zip((first, second), means, strict=True)
         )
-        raise ValueError(f"{first.series}: {spans} have no errors in common, and nothing is extrapolated: change the sizes of one")
+        raise ValueError(
+            f"{first.series}: {spans} have no errors in common, and nothing is extrapolated: change the sizes of one"
+        )
     errors = np.geomspace(top, bottom, POINTS)
     errors[0], errors[-1] = top, bottom
     wanted = np.log(errors)

@@ -138,11 +138,15 @@ def _judge(probe: Probe, record: dict[str, Any] | None) -> Probed:
         return found._replace(reason=f"{last:.3f} is not certified: use more starts")
     if last < LEAST:
         where = "the truth lies outside the box, or displacements are too large"
-        return found._replace(reason=f"{last:.3f}, but an exponent below one is impossible for a smooth density: {where}")
+        return found._replace(
+            reason=f"{last:.3f}, but an exponent below one is impossible for a smooth density: {where}"
+        )
     if abs(last - probe.value) <= probe.tolerance:
         return found._replace(word=VerdictKind.supported, reason=f"{last:.3f} at eps = {probe.eps[-1]:g}")
     if not before or not record["certified"][-2]:
-        return found._replace(reason=f"{last:.3f}, but a single exponent has no trend: use more displacements or starts")
+        return found._replace(
+            reason=f"{last:.3f}, but a single exponent has no trend: use more displacements or starts"
+        )
     towards = last - before[-1] if probe.value > last else before[-1] - last
     crossed = (probe.value > last) != (probe.value > before[-1])
     if crossed or towards > STEADY * probe.tolerance:

@@ -294,7 +294,7 @@ def _settle(claim: Claim, found: Slope, curves: Sequence[Curve]) -> str:
     gaps = [abs(found.value - edge) for edge in allowed(claim) if np.isfinite(edge)]
     replicates = min(u + m for c in curves for u, m in zip(c.slope.used, c.slope.missing, strict=True))
     if min(gaps) < 0.1 * found.half:
-        return "more replicates will not help: the slope is at the edge of the tolerance; use larger n, or a population exponent"
+        return "larger n, or a population exponent; the slope is at the edge of the tolerance"
     if _word(claim, found) is not VerdictKind.unresolved:
         return "the sizes and certificates named in the reason"
     needed = ceil(replicates * (found.half / min(gaps)) ** 2 / 20) * 20

@@ -36,15 +36,15 @@ LOOKS: dict[VerdictKind, Look] = {
     VerdictKind.not_identified: Look("\N{EMPTY SET}", "unidentified", "cyan"),
 }
 MEANINGS: dict[VerdictKind, str] = {
-    VerdictKind.supported: "the 95 % interval of the slope lies inside the range that the claim allows; or the slope is "
-    "inconclusive and the population exponent agrees with the claim",
+    VerdictKind.supported: "the 95 % interval of the slope lies inside the range that the claim allows; or the slope "
+    "is inconclusive and the population exponent agrees with the claim",
     VerdictKind.contradicted: "the interval lies outside that range, or the slope is inconclusive and the population "
     "exponent disagrees; a faster slope never contradicts an upper bound",
     VerdictKind.differs: "contradicted, but the claim was quoted from memory, which may be wrong",
     VerdictKind.unresolved: "the interval lies partly inside that range; or there are too few sizes, replicates or "
     "certificates for a verdict; or slope and population exponent disagree",
-    VerdictKind.not_identified: "the objective is constant along a ridge through the parameter, so it has no rate, and a "
-    "slope would only describe the search",
+    VerdictKind.not_identified: "the objective is constant along a ridge through the parameter, so it has no rate, and "
+    "a slope would only describe the search",
 }
 
 
@@ -198,7 +198,9 @@ def derivatives_words(arm: Arm) -> str:
     """Return what `identify` says of the fitted model: by second derivatives too if it has atoms to spare."""
     order = 2 if arm.model.mixture.n_leaves > arm.data.mixture.n_leaves else 1
     words = identified(arm, order).words
-    return words + (" All parameters are free in this check, including those that the fit fixes." if arm.model.fixed else "")
+    return words + (
+        " All parameters are free in this check, including those that the fit fixes." if arm.model.fixed else ""
+    )
 
 
 def warnings_of(result: StudyResult) -> list[str]:
