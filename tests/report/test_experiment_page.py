@@ -123,7 +123,7 @@ def test_variants_are_compared_with_the_base(tmp_path):
     assert row.count("+0.100 better<br>[+0.100, +0.100]") == 1
     assert row.count("+0.000 tie") == 3
     assert 'id="changes"' not in page(replace(toy, base=""), *read(tmp_path))
-    with pytest.raises(ValueError, match="base='three' is none of its variants: one; two"):
+    with pytest.raises(ValueError, match="base='three' is not one of its variants: one; two"):
         replace(toy, base="three")
 
 

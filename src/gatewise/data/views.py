@@ -133,7 +133,7 @@ def read_recordings(content: bytes) -> dict[str, Any]:
     """
     file = io.BytesIO(content)
     if np.lib.format.read_magic(file) != (1, 0):
-        raise ValueError("the npy file has another version than 1.0: get it anew from where it came")
+        raise ValueError("the npy file does not have version 1.0: download it again")
     shape, _, kind = np.lib.format.read_array_header_1_0(file)
     if shape != () or not kind.hasobject:
         raise ValueError(f"the npy file holds {kind} of shape {shape}: one object was expected")

@@ -117,7 +117,7 @@ def mean_only(estimator: Any) -> Family:
         given = getattr(estimator, name)
         if given != neutral:
             raise ValueError(
-                f"{name}={given!r} with method='ls': least squares fits a mean, without a law around it; leave {name} "
+                f"{name}={given!r} with method='ls': least squares fits only the mean; leave {name} "
                 "out, or use method='ml'"
             )
     return MeanOnly()

@@ -140,7 +140,7 @@ class Experiment:
     def __post_init__(self) -> None:
         head = f"experiment {self.name!r}"
         if not self.name or set(self.name) & set("/\\\0") or self.name in (".", ".."):
-            raise ValueError(f"{head}: its folder has this name; give one without slashes")
+            raise ValueError(f"{head}: the name is also that of its folder; use no slashes")
         for what in ("variants", "gates", "baselines", "rates"):
             if not isinstance(getattr(self, what), tuple):
                 raise ValueError(f"{head}: {what} must be a tuple, such as {what}=(one,)")
@@ -152,10 +152,10 @@ class Experiment:
                 raise ValueError(f"{head} has {', '.join(names)}: give names of its own to each")
         if CHOICE in self.measures:
             raise ValueError(
-                f"{head}: {CHOICE!r} is no measure but the list whose agreement over seeds is told; rename it"
+                f"{head}: {CHOICE!r} is reserved for the list whose agreement over seeds is computed; rename the metric"
             )
         if self.base and self.base not in self.variants:
-            raise ValueError(f"{head}: base={self.base!r} is none of its variants: {'; '.join(self.variants)}")
+            raise ValueError(f"{head}: base={self.base!r} is not one of its variants: {'; '.join(self.variants)}")
         if not all(rate > 0 for rate in self.rates):
             raise ValueError(f"{head}: rates={self.rates}: give positive learning rates")
         for gate in self.gates:

@@ -55,17 +55,17 @@ def open_folder(folder: Path, mine: Mapping[str, Any], resume: bool) -> None:
     begun = any(path.exists() and path.stat().st_size for path in (folder / RECORDS, folder / TIMES))
     if not begun and not (folder / HEADER).exists():
         if (folder / "index.html").exists():
-            raise ValueError(f"{folder} holds another page, index.html: give another folder by --out")
+            raise ValueError(f"{folder} holds another page, index.html: give another folder with --out")
     elif begun:
         held = header(folder)
         if not resume:
-            raise ValueError(f"{folder} has records: go on with --resume, or give another folder by --out")
+            raise ValueError(f"{folder} has records: continue with --resume, or give another folder with --out")
         same = {name: held.get(name) == mine[name] for name in mine}
         same["origin"] = bool(held["origin"]) == bool(mine["origin"])  # the file may have moved
         if different := [_told(name, held.get(name), mine[name]) for name in mine if not same[name]]:
             raise ValueError(
                 f"{folder} holds {held['experiment']!r} of {held['origin'] or 'gatewise itself'} with other settings: "
-                f"{', '.join(different)}. Its records would not go together: give another folder by --out"
+                f"{', '.join(different)}. These cannot be combined: give another folder with --out"
             )
     write_text(plain_file(folder / HEADER), json.dumps(dict(mine), indent=1))
 

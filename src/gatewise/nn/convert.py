@@ -105,7 +105,9 @@ def upcycle(
     True
     """
     if own := READ & set(options):
-        raise ValueError(f"{', '.join(sorted(own))}: upcycle reads that off the network; leave it out, or use MoE(...)")
+        raise ValueError(
+            f"{', '.join(sorted(own))}: upcycle takes this from the network; leave it out, or use MoE(...)"
+        )
     ffn = read_ffn(dense)
     hidden, dim_out = ffn.w_out.shape
     device = "cpu" if ffn.w_in.is_meta else ffn.w_in.device  # gates are drawn: that takes values
@@ -156,7 +158,7 @@ def replace_ffn(
     """
     if isinstance(to, nn.Module):
         raise ValueError(
-            f"to is one {type(to).__name__}: give options, or a function that makes a layer for every match"
+            f"to is a single {type(to).__name__}: give options, or a function that makes a layer for every match"
         )
     build = to if callable(to) else (lambda dense: upcycle(dense, **(to or {})))
     found = _matches(model, match)
@@ -202,7 +204,7 @@ def _weights(module: nn.Module) -> Dense:
     if w_in.shape[1] not in (w_out.shape[0], 2 * w_out.shape[0]):
         raise ValueError(
             f"{type(module).__name__} has linear layers {tuple(w_in.shape)} and {tuple(w_out.shape)} (inputs, "
-            "outputs): the second has to take what the first gives, or half of it if that is gated"
+            "outputs): the inputs of the second must be the outputs of the first, or half of them if gated"
         )
     return Dense(w_in, w_out, first.bias, second.bias, "")
 

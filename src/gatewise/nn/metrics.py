@@ -55,7 +55,7 @@ def gate_movement(model: nn.Module, start: Mapping[str, Tensor]) -> dict[str, fl
     """
     now = gate_state(model)
     if set(now) != set(start):
-        raise ValueError(f"the gates {sorted(set(now) ^ set(start))} are in one of model and start only")
+        raise ValueError(f"the gates {sorted(set(now) ^ set(start))} are in only one of model and start")
     return {
         name: float((value - start[name]).norm()) / (float(start[name].norm()) or 1.0) for name, value in now.items()
     }
@@ -124,7 +124,7 @@ def expert_similarity(layer: MoE, x: Tensor, draws: int = 500, seed: int = 0) ->
     x = x.flatten(0, -2)
     experts = layer.experts.singles() if isinstance(layer.experts, FFN) else list(layer.experts)
     if len(experts) < 2 or len(x) < 2:
-        raise ValueError(f"{len(experts)} experts and {len(x)} tokens: a similarity needs two of each")
+        raise ValueError(f"{len(experts)} experts and {len(x)} tokens: a similarity needs at least two of each")
     outputs = torch.stack([torch.nn.functional.normalize(expert(x).float(), dim=-1) for expert in experts])
     by_token = torch.einsum("itd,jtd->tij", outputs, outputs)
     i, j = torch.triu_indices(len(experts), len(experts), 1)
@@ -160,7 +160,7 @@ def overlap(first: Tensor, second: Tensor) -> Tensor:
     """
     if first.shape != second.shape:
         raise ValueError(
-            f"choices of shapes {tuple(first.shape)} and {tuple(second.shape)}: give the same tokens twice"
+            f"choices of shapes {tuple(first.shape)} and {tuple(second.shape)}: give two selections for the same tokens"
         )
     return (first[:, :, None] == second[:, None, :]).any(-1).float().mean(-1)
 

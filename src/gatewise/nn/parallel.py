@@ -272,14 +272,14 @@ def load_full_state_dict(model: nn.Module, state: Mapping[str, Any]) -> None:
 def _whole(layer: MoE, group: dist.ProcessGroup | None) -> FFN:
     """Return all experts of a layer, or raise if they cannot be spread over a group."""
     if layer.ranks is not None:
-        raise ValueError("the experts of this layer are already spread over ranks: build the layer anew")
+        raise ValueError("the experts of this layer are already distributed over processes: build a new layer")
     if not isinstance(layer.experts, FFN):
-        raise ValueError("only the built-in experts can be spread over ranks: build the layer with hidden=...")
+        raise ValueError("only the built-in experts can be distributed over processes: build the layer with hidden=...")
     ranks = Ranks(layer.router.n_leaves, group)
     if ranks.block * (ranks.size - 1) >= ranks.n_experts:
         raise ValueError(
-            f"{ranks.n_experts} experts in blocks of {ranks.block} leave a rank of {ranks.size} without one: "
-            f"use {-(-ranks.n_experts // ranks.block)} ranks, or a number of experts that they divide"
+            f"{ranks.n_experts} experts in blocks of {ranks.block} leave one of {ranks.size} processes "
+            f"without an expert: use {-(-ranks.n_experts // ranks.block)} processes, or a number of experts divisible by their number"
         )
     return layer.experts
 

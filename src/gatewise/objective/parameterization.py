@@ -1,4 +1,4 @@
-"""Chart: a Measure in flat free coordinates. The only packing and unpacking in the project.
+"""Parameterization: a Measure as a flat vector of unconstrained coordinates; the only code that packs and unpacks it.
 
 free -> working coordinates of every entry (affine: ``offset + matrix @ free``: gauge, ties, held parts) -> natural
 values (elementwise: exp, 1/x). Local coordinates of `derivatives` are picked from the natural ones.
@@ -248,7 +248,7 @@ def tied(
 
     Parameters
     ----------
-    parameterization : Chart
+    parameterization : Parameterization
     ties : tuples of names of free coordinates
     units : mapping path -> Tensor of the path's shape
         What one unit of the data is in working units: natural values are equal in the units of the data.
@@ -280,7 +280,7 @@ def tied(
             rows = matrix[:, other].nonzero()[:, 0]
             if bool((parameterization.kind[rows] != parameterization.kind[entry]).any()):
                 pair = f"{parameterization.names[first]} and {parameterization.names[other]}"
-                raise ValueError(f"{pair} are of different kinds: no tie")
+                raise ValueError(f"{pair} are of different kinds and cannot be tied")
             ratio = unit[rows[0]] / unit[entry]
             shift = torch.log(ratio) if int(parameterization.kind[entry]) == LOG else torch.zeros_like(one)
             factor = ratio if int(parameterization.kind[entry]) == IDENTITY else one

@@ -61,7 +61,7 @@ class Columns:
         ``(S, d, n)``: columns of S data sets, one for every member of a batch.
     source : array-like (n, d) or None
         Sliced by rows at each reading (a memory map, for instance), never copied whole.
-    frame : Frame or None
+    frame : AffineTransform or None
         Values come out as ``(value - shift) / scale``.
     """
 

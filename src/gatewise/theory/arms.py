@@ -141,7 +141,7 @@ class Model:
         if self.method != "ls" and self.min_scale is None:
             raise ValueError(
                 "a likelihood without min_scale: it is unbounded as a standard deviation goes to 0, and the default "
-                "floor depends on the data; give the least standard deviation of the study"
+                "floor depends on the data; give a floor of the standard deviations for the study"
             )
 
 
@@ -201,7 +201,9 @@ class Arm:
         if not isinstance(self.replicates, int) or self.replicates < 1:
             raise ValueError(f"arm {self.name!r}: replicates={self.replicates!r}: give a whole number of at least one")
         if not isinstance(self.starts, DataDrivenStarts | NearTruth):
-            raise ValueError(f"arm {self.name!r}: starts={self.starts!r}: give Blind(count) or NearTruth(scale, rate)")
+            raise ValueError(
+                f"arm {self.name!r}: starts={self.starts!r}: give DataDrivenStarts(count) or NearTruth(scale, rate)"
+            )
         self._check_window()
         if isinstance(self.losses, str):
             raise ValueError(f"arm {self.name!r}: losses={self.losses!r}: give a tuple, ({self.losses!r},)")
@@ -214,12 +216,10 @@ class Arm:
         if not isinstance(sizes, tuple | list) or not sizes or not all(isinstance(n, int) and n >= 1 for n in sizes):
             raise ValueError(f"{head}: sizes={sizes!r}: give a tuple of int, numbers of rows, such as (1000, 2500)")
         if isinstance(noise, tuple) and len(sizes) != 1:
-            raise ValueError(f"{head}: sizes {sizes} with a sweep of the noise: give one size")
+            raise ValueError(f"{head}: sizes {sizes} with several noise levels: give one size")
         steps = noise if isinstance(noise, tuple) else () if noise is None else (noise,)
         if noise == () or not all(isinstance(s, float | int) and 0 < s < inf for s in steps):
-            raise ValueError(
-                f"{head}: noise={noise}: give one positive standard deviation, or a tuple of them to be swept"
-            )
+            raise ValueError(f"{head}: noise={noise}: give one positive standard deviation, or a tuple of them")
         axis = [level.axis for level in self.levels()]
         if len(set(axis)) < len(axis) or min(axis) < 1:
             raise ValueError(

@@ -41,8 +41,8 @@ def check(study: Study) -> None:
         given = study.arm(arm)
         if " over " in series and given.model.mixture.branching == given.data.mixture.branching:
             raise ValueError(
-                f"arm {arm!r}, series {series!r}: as many experts are fitted as are true, and no cell is over-filled: "
-                f"{series.replace(' over ', ' exact ')!r} is the error, or fit more experts"
+                f"arm {arm!r}, series {series!r}: the fitted model has the true number of experts, so no cell is "
+                f"over-filled: {series.replace(' over ', ' exact ')!r} is the error, or fit more experts"
             )
 
 
@@ -125,7 +125,7 @@ def _check_gates(arm: Arm) -> None:
         if gate.score.bias() is None:
             raise ValueError(
                 f"the score {gate.score} has no bias, and a loss compares masses exp(bias): add a parameter with the "
-                "role 'intercept', held with Model(fixed=...) if it is known, or record no losses, losses=()"
+                "role 'intercept', fixed with Model(fixed=...) if it is known, or record no losses, losses=()"
             )
 
 

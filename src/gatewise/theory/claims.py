@@ -61,7 +61,7 @@ class Claim:
             if given not in get_args(allowed):
                 raise ValueError(f"{head}: {name}={given!r}: choose one of {', '.join(get_args(allowed))}")
         if not isfinite(self.value) or not 0 <= self.tolerance < float("inf"):
-            raise ValueError(f"{head}: value={self.value}, tolerance={self.tolerance}: give a slope and a width of it")
+            raise ValueError(f"{head}: value={self.value}, tolerance={self.tolerance}: give a slope and a tolerance")
         if self.kind == "difference" and not self.other:
             raise ValueError(f"a difference about {self.arm!r}, {self.series!r}: name the second arm, other=...")
         if self.value > 0 and not self.other:
@@ -119,10 +119,10 @@ class Probe:
         if not self.value > 0 or not 0 <= self.tolerance < float("inf"):
             raise ValueError(
                 f"exponent {self.name!r}: value={self.value}, tolerance={self.tolerance}: give a positive exponent "
-                "(infinite where the parameter is not identified) and a width of it"
+                "(infinite where the parameter is not identified) and a tolerance"
             )
         if self.inputs is None and self.data.inputs != Uniform():
             raise ValueError(
-                f"exponent {self.name!r}: its data have the inputs {self.data.inputs}: give the same law to the "
-                "exponent, such as inputs=Cube(low, high)"
+                f"exponent {self.name!r}: its data have the inputs {self.data.inputs}: give the exponent the "
+                "same distribution, such as inputs=Cube(low, high)"
             )

@@ -45,25 +45,25 @@ class Study:
 
     def __post_init__(self) -> None:
         if not self.name or set(self.name) & set("/\\\0") or self.name in (".", ".."):
-            raise ValueError(f"study {self.name!r}: its folder has this name; give one without slashes")
+            raise ValueError(f"study {self.name!r}: the name is also that of its folder; use no slashes")
         for name in ("arms", "claims", "comparisons", "probes"):
             if not isinstance(getattr(self, name), tuple):
                 raise ValueError(f"study {self.name!r}: {name} must be a tuple, such as {name}=(one,)")
         if not isinstance(self.seed, int) or self.seed < 0:
-            raise ValueError(f"study {self.name!r}: seed={self.seed!r}: give a whole number that is not negative")
+            raise ValueError(f"study {self.name!r}: seed={self.seed!r}: give a non-negative integer")
         names = [arm.name for arm in self.arms]
         if not names:
             raise ValueError(f"study {self.name!r} has no arms: there is nothing to run")
         for what, given in (("arms", names), ("exponents", [probe.name for probe in self.probes])):
             if len(set(given)) < len(given):
-                raise ValueError(f"study {self.name!r} has {what} {given}: give each a name of its own")
+                raise ValueError(f"study {self.name!r} has {what} {given}: give each a different name")
         for one, two, series in self.comparisons:
             if not {one, two} <= set(names):
                 raise ValueError(f"study {self.name!r} compares {one!r} and {two!r}, {series}: its arms are {names}")
         for claim in self.claims:
             for name in filter(None, (claim.arm, claim.other)):
                 if name not in names:
-                    raise ValueError(f"study {self.name!r} claims something of arm {name!r}: its arms are {names}")
+                    raise ValueError(f"study {self.name!r} has a claim about arm {name!r}: its arms are {names}")
             if claim.probe:
                 self._check_probe(claim)
 

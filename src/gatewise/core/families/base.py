@@ -119,7 +119,9 @@ class Family(ABC):
         NotImplementedError
             If the family does not say; quantiles and intervals need it.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no cdf, which quantiles and intervals need: define one")
+        raise NotImplementedError(
+            f"{type(self).__name__} has no cdf, which quantiles and intervals need: define the method cdf"
+        )
 
     def value_and_derivatives(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafDerivatives:
         """Return the log density with its derivatives in the predictors (automatic differentiation by default)."""

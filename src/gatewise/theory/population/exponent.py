@@ -209,7 +209,7 @@ def _check(
     if distance not in ("hellinger", "l2"):
         raise ValueError(f"distance={distance!r}: choose 'hellinger' or 'l2'")
     if mixture.depth > 1 or truth_mixture.depth > 1:
-        raise ValueError(f"gates of {mixture.depth} levels: population exponents are there for one level")
+        raise ValueError(f"gates of {mixture.depth} levels: population exponents are implemented for one level")
     if len(cells) != mixture.n_leaves or set(cells) != set(range(truth_mixture.n_leaves)):
         raise ValueError(
             f"cells={cells} for {mixture.n_leaves} fitted and {truth_mixture.n_leaves} true atoms: give every fitted "

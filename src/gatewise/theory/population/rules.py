@@ -72,7 +72,7 @@ class Cube:
         if self.d > 1 and len(near):
             raise ValueError(
                 f"inputs on a cube in {self.d} dimensions and a gate with a kink: a product rule does not resolve it. "
-                "Use Ball about the over-filled center"
+                "Use Ball about the over-specified center"
             )
         ends = list(np.linspace(self.low, self.high, self.panels * finer + 1))
         steps = _steps(eps, self.high - self.low, finer)
@@ -111,9 +111,7 @@ class Ball:
 
     def __post_init__(self) -> None:
         if len(self.center) not in (2, 3):
-            raise ValueError(
-                f"a ball about {self.center}: polar panels are there for 2 and 3 inputs; use Cube for others"
-            )
+            raise ValueError(f"a ball about {self.center}: polar panels exist for 2 and 3 inputs; use Cube for others")
 
     @property
     def d(self) -> int:
@@ -130,7 +128,9 @@ class Ball:
         """
         center = torch.tensor(self.center, dtype=torch.float64)
         if len(near) and float((near - center).abs().max()) > 0:
-            raise ValueError(f"a ball about {self.center}, but over-filled centers at {near.tolist()}: they must agree")
+            raise ValueError(
+                f"a ball about {self.center}, but over-specified centers at {near.tolist()}: they must agree"
+            )
         radii, weight = legendre(
             [0.0, *(s for s in _steps(eps, self.radius, finer) if s < self.radius), self.radius], RADIAL
         )

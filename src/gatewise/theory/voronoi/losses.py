@@ -85,7 +85,7 @@ class Loss:
         power = self.over.get(path, self.rest)
         if power is None:
             raise ValueError(
-                f"loss {self.name!r} says nothing of {path}: it is about {', '.join(self.over)}. Choose another of "
+                f"loss {self.name!r} does not cover {path}: it covers {', '.join(self.over)}. Choose another of "
                 "LOSSES, or write Loss(..., over={path: Power(...)}, rest=...)"
             )
         # the unknown rbar(m) matters only beside an empty cell here: `check_orders` has refused the other cases
