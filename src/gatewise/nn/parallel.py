@@ -279,7 +279,7 @@ def _whole(layer: MoE, group: dist.ProcessGroup | None) -> FFN:
     if ranks.block * (ranks.size - 1) >= ranks.n_experts:
         raise ValueError(
             f"{ranks.n_experts} experts in blocks of {ranks.block} leave one of {ranks.size} processes "
-            f"without an expert: use {-(-ranks.n_experts // ranks.block)} processes, or a number of experts divisible by their number"
+            f"without an expert: use {-(-ranks.n_experts // ranks.block)} processes, or another number of experts"
         )
     return layer.experts
 
