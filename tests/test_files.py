@@ -122,7 +122,7 @@ def test_what_is_no_regular_file_is_refused_and_stays(tmp_path, what):
 
 
 def test_a_place_that_is_not_there_is_told(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"there is no directory .*nowhere for a: make it first"):
+    with pytest.raises(FileNotFoundError, match=r"there is no directory .*nowhere for a: create it first"):
         write_text(tmp_path / "nowhere" / "a", "text")
 
 

@@ -1,8 +1,8 @@
-"""gatewise: mixtures of experts in which the gate is a choice and the estimate comes with a certificate.
+"""gatewise: mixtures of experts with any gate, in one or several levels, with certified fits.
 
-Public are the names in `__all__` here and in `gatewise.nn`, `gatewise.theory`, `gatewise.experiments`, `gatewise.data`,
-`gatewise.plots` and `gatewise.testing`; everything else is private. Names are imported when they are first
-used: ``import gatewise`` alone loads neither torch nor scikit-learn.
+The public names are those in `__all__` here and in `gatewise.nn`, `gatewise.theory`, `gatewise.experiments`,
+`gatewise.data`, `gatewise.plots` and `gatewise.testing`; everything else is private. Names are imported on first
+use: ``import gatewise`` alone loads neither torch nor scikit-learn.
 """
 
 from __future__ import annotations

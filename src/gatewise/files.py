@@ -114,9 +114,9 @@ def require_writable(path: str | os.PathLike[str]) -> Path:
     if target.is_symlink():
         raise OSError(f"{given} is a link that leads to itself: give the name of a regular file")
     if not target.parent.is_dir():
-        raise FileNotFoundError(f"there is no directory {target.parent} for {target.name}: make it first")
+        raise FileNotFoundError(f"there is no directory {target.parent} for {target.name}: create it first")
     if kind is not None and not os.access(target, os.W_OK):
-        raise PermissionError(f"{given} is protected from writing: choose another name, or make it writable")
+        raise PermissionError(f"{given} is write-protected: choose another name, or make it writable")
     _make_scratch(target).unlink()
     return target
 
@@ -197,7 +197,7 @@ def require_different(*paths: Path | None) -> None:
     for path in filter(None, paths):
         place = path.resolve()
         if place in seen:
-            raise ValueError(f"{path} is named twice: give every file that is read or written a place of its own")
+            raise ValueError(f"{path} is named twice: give each file its own path")
         seen.add(place)
 
 

@@ -152,7 +152,7 @@ def test_column_names_must_match():
     assert model.feature_names_in_.tolist() == ["dose", "age"]
     with pytest.raises(ValueError, match="feature names should match"):
         model.predict(table.rename(columns={"dose": "x"}))
-    with pytest.raises(ValueError, match="which X has not: did you mean 'age'"):
+    with pytest.raises(ValueError, match="which is not a column of X: did you mean 'age'"):
         small(gate_features=["agee"]).fit(table, table["dose"])
     named = small(n_experts=1).fit(table[["dose"]], table["dose"] ** 2, gate_X=table[["age"]])
     with pytest.raises(ValueError, match="gate_X has the columns years, fit was given age"):

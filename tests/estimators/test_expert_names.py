@@ -264,7 +264,7 @@ def test_the_scale_of_a_relu_unit_is_a_convention_and_its_slopes_have_errors(d):
     errors = found.standard_errors()
     assert bool((errors["experts.output"] == 0).all())
     assert all(bool((errors[f"experts.{name}"] > 0).all()) for name in ("coef", "bias", "intercept"))
-    assert "held" in model.summary()
+    assert "fixed" in model.summary()
 
 
 def test_errors_of_a_relu_unit_are_those_with_the_output_weight_held():

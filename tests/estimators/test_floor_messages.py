@@ -87,7 +87,7 @@ def test_an_exact_function_of_x_has_no_scale():
     x, _ = lines(d=3)
     model, told = fit((x, x.sum(1)), n_experts=1)
     assert model.status_ == "unsound"
-    assert "y is an exact function of X, which has no scale to estimate" in told[UnsoundWarning]
+    assert "y is an exact function of X, so there is no scale to estimate" in told[UnsoundWarning]
 
 
 def test_a_floor_that_refuses_a_far_better_fit_is_named():

@@ -102,8 +102,11 @@ REFUSED = {  # name -> X, y and further arguments, and the words
         "X holds text",
     ),
     "categories as y": (lambda x, y, g: ((x, pd.Categorical(["u", "v"] * 30)), {}), "y holds text or dates"),
-    "huge X": (lambda x, y, g: ((np.array([[10**400]] * N, object), y), {}), "a whole number that no float can hold"),
-    "huge y": (lambda x, y, g: ((x, np.array([10**400] * N, object)), {}), "a whole number that no float can hold"),
+    "huge X": (
+        lambda x, y, g: ((np.array([[10**400]] * N, object), y), {}),
+        "an integer that is too large for a float",
+    ),
+    "huge y": (lambda x, y, g: ((x, np.array([10**400] * N, object)), {}), "an integer that is too large for a float"),
     "huge weights": (lambda x, y, g: ((x, y, [10**400] * N), {}), "sample_weight=.*give a number or an array"),
     "NaT": (
         lambda x, y, g: ((x, y), {"groups": DATES.where(DATES > "2020-01-09")}),

@@ -95,13 +95,13 @@ def test_one_expert_has_the_errors_of_ordinary_least_squares(table):
 
 def test_words_are_of_the_sum_of_squares_and_no_branch_is_a_reference_without_need(table, fitted):
     x, y = table
-    assert "last branch as reference" not in fitted.summary()
+    assert "last branch is the reference" not in fitted.summary()
     with pytest.warns(UnidentifiedWarning, match="leaves the sum of squares unchanged") as heard:
         flat = MixtureOfExpertsRegressor(2, gate="constant", method="ls", n_init=5, random_state=0).fit(x, y)
     texts = [str(one.message) for one in heard] + [flat.summary(), facts(flat)["status_in_words"]]
     texts = [text.replace("log-likelihood of Gaussian residuals", "") for text in texts]
     assert not any("likelihood" in text.split("Status")[-1] for text in texts), texts
-    assert "last branch as reference" in flat.summary()
+    assert "last branch is the reference" in flat.summary()
     assert "the sum of squares does not change along" in flat.standard_errors_reason_
     with pytest.warns(BoundWarning, match="a wider bound would give a lower sum of squares"):
         MixtureOfExpertsRegressor(1, method="ls", n_init=1, bounds={"experts.coef": (0.0, 0.1)}).fit(x, y)

@@ -37,9 +37,9 @@ def test_one_expert_is_a_regression_under_every_gate(d, gate, method):
     assert all((errors[path] == 0).all() for path in errors if path.startswith("gates."))
     np.testing.assert_allclose(errors["experts.coef"], plain.standard_errors_["experts.coef"], rtol=1e-6)
     text = model.summary()
-    assert "one branch, of weight 1: nothing to estimate" in text
+    assert "one branch with weight 1: nothing to estimate" in text
     assert "Theory: one expert, and no gate" in text
-    for word in ("center", "weight x", "temperature", "held", "not unique"):
+    for word in ("center", "weight x", "temperature", "fixed", "not unique"):
         assert word not in text
     assert (model.gate_proba(drawn(d)[0]) == 1).all()
 

@@ -92,7 +92,7 @@ def test_a_rate_that_diverges_is_not_chosen_and_a_run_that_does_is_told(tmp_path
     assert {record.rate for record in records if not record.tuning} == {0.1}
     assert sum("diverged" in record.outcome for record in records) == 2 * len(TUNING_SEEDS) + 1
     html = page(toy(train), records)
-    assert "the loss became no number with 1 seed of ss (a): left out" in html
+    assert "the loss was not finite with 1 seed of ss (a): left out" in html
     assert re.search(r'data-name="seeds">2<', html)
 
 
@@ -104,7 +104,7 @@ def test_a_gate_whose_runs_all_diverge_has_no_best_rate(tmp_path):
 
     run(toy(train), tmp_path, seeds=2)
     html = page(toy(train), read(tmp_path)[0])
-    assert "the loss became no number with 2 seeds of ss (a): left out" in html
+    assert "the loss was not finite with 2 seeds of ss (a): left out" in html
     assert "rate tried" not in html
 
 
@@ -117,7 +117,7 @@ def test_a_measure_that_is_no_number_decides_nothing_and_is_told(tmp_path):
     records = read(tmp_path)[0]
     assert "NaN" not in (tmp_path / "records.jsonl").read_text()
     assert difference(records, "a", "ll", "ss", "score") == (0.0, 0.0, 0.0, 5)
-    assert "score became no number with 1 seed of ll (a): left out" in page(toy(train), records)
+    assert "score was not finite with 1 seed of ll (a): left out" in page(toy(train), records)
 
 
 WRONG = [None, {"score": 1.0}, 3.0, {"validation": "good"}, {"validation": None}, {"validation": 10**400}]

@@ -178,7 +178,7 @@ def test_what_has_no_error_of_its_own_is_said_in_words(table):
     x = x.assign(one=1.0)
     tempered = quiet(x, y, gate="dense-to-sparse").summary()
     assert "temperature" in tempered
-    assert [line.split()[-1] for line in tempered.split("\n") if "temperature  " in line] == ["held"]
+    assert [line.split()[-1] for line in tempered.split("\n") if "temperature  " in line] == ["fixed"]
     assert [line.split()[-2:] for line in tempered.split("\n") if line.startswith("  one ")] == [["not", "unique"]] * 2
     ridge = quiet(x[["dose", "age"]], y, alpha=2.0).summary()
     assert "Note: errors are those of the penalised estimate" in ridge
@@ -186,9 +186,9 @@ def test_what_has_no_error_of_its_own_is_said_in_words(table):
     for name in ("quadratic dose^2", "quadratic dose age", "quadratic age^2", "weight age"):
         assert f"  {name} " in quadratic
     fixed = quiet(x[["dose", "age"]], y, fixed={"experts.intercept": [1.0, np.nan]})
-    assert next(line for line in fixed.summary().split("\n") if "intercept" in line).endswith("held")
+    assert next(line for line in fixed.summary().split("\n") if "intercept" in line).endswith("fixed")
     equal = quiet(x[["dose", "age"]], y, gate="equal").summary()
-    assert equal.count("held") == 2
+    assert equal.count("fixed") == 2
     assert "reference, all zero" not in equal
 
 

@@ -41,7 +41,7 @@ def test_an_inference_is_a_table(fitted):
     at = intervals.names.index(name)
     values = [float(part[at]) for part in (intervals.estimate, intervals.error, intervals.z)]
     np.testing.assert_allclose([float(cell) for cell in cells[:3]], values, atol=0.005)
-    assert line_of(text, "gates.0.weight[1,0]") == ["gates.0.weight[1,0]", "0", "held"]
+    assert line_of(text, "gates.0.weight[1,0]") == ["gates.0.weight[1,0]", "0", "fixed"]
     assert repr(intervals) == "\n".join(text.split("\n")[1:])
     assert "sandwich" in repr(model.inference(x, y, kind="sandwich")).lower()
     assert "std. error" in repr(found.information)

@@ -145,7 +145,7 @@ def test_gates_that_moved(layer):
     assert set(gate_movement(layer, start).values()) == {0.0}
     trained(layer, torch.randn(50, 8))
     assert all(moved > 0 for moved in gate_movement(layer, start).values())
-    with pytest.raises(ValueError, match="in one of model and start only"):
+    with pytest.raises(ValueError, match="in only one of model and start"):
         gate_movement(nn.Sequential(layer), start)
 
 

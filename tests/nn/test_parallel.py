@@ -207,5 +207,7 @@ def test_what_cannot_be_spread_is_said(alone, case):
 
 def test_a_rank_without_experts_is_refused(monkeypatch):
     monkeypatch.setattr(dist, "get_world_size", lambda group=None: 4)
-    with pytest.raises(ValueError, match=r"5 experts in blocks of 2 leave a rank of 4 without one: use 3 ranks"):
+    with pytest.raises(
+        ValueError, match=r"5 experts in blocks of 2 leave one of 4 processes without an expert: use 3 processes"
+    ):
         expert_parallel(MoE(6, 8, n_experts=5))

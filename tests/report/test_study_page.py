@@ -173,7 +173,7 @@ def test_curves_that_share_no_errors_say_so(studied):
     far.loc[far["arm"] == "near", "loss exact"] *= 1e6
     bare = studied._replace(frame=far, study=replace(studied.study, claims=()), verdicts=())
     html = study_page(bare, [("softmax", "near", "loss exact")])
-    assert "share no errors, and nothing is extrapolated" in html
+    assert "have no errors in common, and nothing is extrapolated" in html
 
 
 # the front page

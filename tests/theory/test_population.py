@@ -225,7 +225,7 @@ def test_bad_arguments_say_what_is_wrong(change, words):
 
 
 def test_kinks_and_counts_that_no_rule_integrates_are_refused():
-    with pytest.raises(ValueError, match="Use Ball about the over-filled center"):
+    with pytest.raises(ValueError, match="Use Ball about the over-specified center"):
         Cube(d=2).graded(torch.zeros(1, 2), torch.zeros(1, 2), 0.1)
     with pytest.raises(ValueError, match="they must agree"):
         Ball((0.0, 0.0), 1.0).graded(torch.ones(1, 2), torch.ones(1, 2), 0.1)

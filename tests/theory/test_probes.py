@@ -133,7 +133,7 @@ def test_an_exponent_contradicts_a_recalled_claim_as_recollection():
     ("value", "local", "certified", "said", "reason"),
     [
         (2.0, [1.5, 1.95], [True, True], "supported", "1.950 at eps"),
-        (2.0, [1.0, 2.5], [True, True], "unresolved", "still moves, from 1.000"),
+        (2.0, [1.0, 2.5], [True, True], "unresolved", "has not settled (before: 1.000)"),
         (2.0, [3.0, 2.5], [True, True], "unresolved", "still moves, from 3.000"),
         (2.0, [3.0, 3.01], [True, True], "contradicted", "3.010"),
         (2.0, [3.0, 3.01], [False, True], "unresolved", "one alone has no trend"),

@@ -113,7 +113,7 @@ def test_values_that_make_no_study_are_refused(make, words):
         (replace(ARM, data=Data(MIXTURE, TRUTH, Uniform(d=2))), "for d=2"),
         (replace(ARM, model=Model(MIXTURE, min_scale=0.1, box={"experts.coef": 4.0})), r"give \(lower, upper\)"),
         (replace(ARM, model=Model(MIXTURE, min_scale=0.1, box={"experts.coeff": (-1, 1)})), "not a parameter"),
-        (replace(ARM, losses=("laplace",)), "arm 'a': loss 'laplace' says nothing of"),
+        (replace(ARM, losses=("laplace",)), "arm 'a': loss 'laplace' does not cover"),
     ],
 )
 def test_what_does_not_fit_together_is_refused_before_a_folder_is_made(arm, words, tmp_path):

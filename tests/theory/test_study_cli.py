@@ -142,7 +142,7 @@ def test_mistakes_are_told_before_anything_runs(home, old, new, words):
 
 def test_a_box_without_the_truth_is_told_before_the_run_and_on_the_page(home):
     (home / "wrong.py").write_text(FILE.replace("min_scale=0.1", "min_scale=0.1, box={'experts.coef': (-0.5, 0.5)}"))
-    words = "the truth lies outside of what is fitted, experts.coef = 1 beyond [-0.5, 0.5]"
+    words = "the truth lies outside the fitted model, experts.coef = 1 beyond [-0.5, 0.5]"
     out = said("run", "wrong.py:study", "--quick", "--out", "wrong")
     assert out.index(words) < out.index("One expert")
     assert words in (home / "wrong/index.html").read_text()

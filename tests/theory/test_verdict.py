@@ -195,4 +195,4 @@ def test_what_is_wanting_in_both_arms_is_said_once_and_what_is_in_one_with_its_n
 def test_a_short_window_is_not_settled_by_replicates():
     made = claim()
     found = judge(study_of(made, sizes=SIZES[:2], replicates=5), frame_of({"a": -0.4}, SIZES[:2], 5), made)
-    assert found.settle == "a window, replicates and certificates as the reason asks"
+    assert found.settle == "the sizes, replicates and certificates named in the reason"

@@ -1,7 +1,7 @@
-"""The command line: few verbs, nothing heavy imported before a verb needs it.
+"""The command line. Each command imports heavy packages only when it runs.
 
-Exit codes: 0 done (whatever the status of a fit, which is printed in words), 2 for arguments or data that cannot be
-used, 1 for a fault of gatewise itself, 130 when interrupted.
+Exit codes: 0 success (whatever the status of the fit, which is printed), 2 invalid arguments or data, 1 an internal
+error of gatewise, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gatewise.cli.experiment import app as experiment_app
 from gatewise.cli.study import app as study_app
 
 app = typer.Typer(name="gatewise", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-data_app = typer.Typer(no_args_is_help=True, help="The data sets that come with gatewise.")
+data_app = typer.Typer(no_args_is_help=True, help="The data sets that come with gatewise, and where to get others.")
 app.add_typer(data_app, name="data")
 app.add_typer(study_app, name="study")
 app.add_typer(experiment_app, name="experiment")
@@ -37,19 +37,21 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print version.")
+    ] = False,
     traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error was raised.")] = False,
 ) -> None:
-    """Mixtures of experts in which the gate is a choice and the estimate comes with a certificate."""
+    """Mixtures of experts with any gate, in one or several levels. Every fit is certified."""
     TRACEBACK.set(traceback)
 
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Directory of the page, made when missing.")] = Path("out"),
+    out: Annotated[Path, typer.Option(help="Directory for the page; created if missing.")] = Path("out"),
     quick: Annotated[bool, typer.Option("--quick", help="Two data sets instead of four.")] = False,
 ) -> None:
-    """Fit classic data with several gates; print tables and write one HTML page."""
+    """Fit classic data sets with several gates, print tables, and write an HTML page."""
     with clear_faults():
         from gatewise import data
         from gatewise.files import require_directory, write_text
@@ -75,7 +77,7 @@ def demo(
         for section in sections:
             console.print(results_table(section.title, section.fits))
         _print_words(console, status_lines([one for section in sections for one in section.fits]))
-        console.print("hits: starts that reached the best value; *: lowest BIC of its table; s: seconds", markup=False)
+        console.print("hits: starts that reached the best value; *: lowest BIC in the table; s: seconds", markup=False)
         typer.echo(f"\nwrote {page}: open it in a browser")
 
 
@@ -101,26 +103,26 @@ def _branching(text: str) -> int | tuple[int, ...]:
 @app.command()
 def fit(
     table: Annotated[Path, typer.Argument(metavar="DATA", help="A CSV file with a header line, or Parquet files.")],
-    target: Annotated[str, typer.Option(help="Column to explain.")],
-    features: Annotated[str | None, typer.Option(help="Columns of the experts, a,b; default: all others.")] = None,
-    gate_features: Annotated[str | None, typer.Option(help="Columns of the gates; default: the features.")] = None,
+    target: Annotated[str, typer.Option(help="Column of the response.")],
+    features: Annotated[str | None, typer.Option(help="Inputs of the experts, a,b; default: all others.")] = None,
+    gate_features: Annotated[str | None, typer.Option(help="Inputs of the gates; default: the features.")] = None,
     gate: Annotated[str, typer.Option(help="Name of a gate, or one per level: laplace,softmax.")] = "softmax",
     experts: Annotated[str, typer.Option(help="Number of experts, or one per level: 2,2.")] = "2",
     expert: Annotated[str, typer.Option(help="Name of an expert.")] = "linear",
-    family: Annotated[str, typer.Option(help="Law of the target around an expert.")] = "gaussian",
+    family: Annotated[str, typer.Option(help="Distribution of the target given the expert.")] = "gaussian",
     method: Annotated[str, typer.Option(help="ml (maximum likelihood), em, or ls (least squares).")] = "ml",
-    starts: Annotated[int, typer.Option(help="Starts of the search.")] = 20,
+    starts: Annotated[int, typer.Option(help="Number of starts.")] = 20,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal fits.")] = 0,
     weights: Annotated[str | None, typer.Option(help="Column of frequency weights.")] = None,
-    groups: Annotated[str | None, typer.Option(help="Column whose equal values share an expert.")] = None,
+    groups: Annotated[str | None, typer.Option(help="Column of group labels; a group shares an expert.")] = None,
     alpha: Annotated[float, typer.Option(help="Ridge penalty on gate slopes.")] = 0.0,
     min_scale: Annotated[float | None, typer.Option(help="Least standard deviation, in units of the target.")] = None,
-    max_time: Annotated[float | None, typer.Option(help="Seconds before the best so far is taken.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the model here, as JSON.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write a page here, as HTML.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON instead of text.")] = False,
+    max_time: Annotated[float | None, typer.Option(help="Seconds after which the best fit so far is used.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the model to this JSON file.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a report to this HTML file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Fit a mixture of experts to the columns of a CSV file, of a Parquet file or of a folder of Parquet files."""
+    """Fit a mixture of experts to a CSV file, a Parquet file or a folder of Parquet files."""
     with clear_faults():
         from gatewise.data.parquet import is_parquet
         from gatewise.files import require_different, require_writable
@@ -183,11 +185,11 @@ def _write(table: Path, prepared: Any, outcome: Any, out: Path | None, report: P
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.json", help="Written by gatewise fit --out.")],
-    table: Annotated[Path, typer.Argument(metavar="DATA", help="CSV or Parquet, with the columns of the fit.")],
-    out: Annotated[Path | None, typer.Option(help="Write the predictions here; default: print them.")] = None,
+    model: Annotated[Path, typer.Argument(metavar="MODEL.json", help="Model written by gatewise fit --out.")],
+    table: Annotated[Path, typer.Argument(metavar="DATA", help="CSV or Parquet with the columns used in the fit.")],
+    out: Annotated[Path | None, typer.Option(help="Write the predictions to this file; default: print them.")] = None,
 ) -> None:
-    """Predict the mean of the target for the rows of CSV or Parquet files; with missing values it is empty."""
+    """Predict the mean of the target for every row. Rows with missing values get an empty prediction."""
     with clear_faults():
         from gatewise.data.parquet import is_parquet
         from gatewise.estimators import load_model
@@ -228,15 +230,17 @@ def identify(
     expert: Annotated[str, typer.Option(help="Name of an expert.")] = "linear",
     estimator: Annotated[str, typer.Option(help="ml (maximum likelihood) or ls (least squares).")] = "ml",
     order: Annotated[int, typer.Option(help="Highest order of the derivatives, 1 or 2.")] = 2,
-    atoms: Annotated[int, typer.Option(help="1, or 2 for relations between experts.")] = 1,
-    shared_gate: Annotated[bool, typer.Option("--shared-gate", help="Give the two experts equal gates.")] = False,
+    atoms: Annotated[int, typer.Option(help="1, or 2 to include relations between two experts.")] = 1,
+    shared_gate: Annotated[
+        bool, typer.Option("--shared-gate", help="Whether the two experts have equal gates.")
+    ] = False,
     d: Annotated[int, typer.Option(help="Number of features.")] = 2,
-    held: Annotated[str | None, typer.Option(help="Parameters that are not estimated, a,b.")] = None,
-    regime: Annotated[int | None, typer.Option(help="Of sigmoid gates: 1 slopes zero, 2 general slopes.")] = None,
+    held: Annotated[str | None, typer.Option(help="Fixed parameters, a,b.")] = None,
+    regime: Annotated[int | None, typer.Option(help="Sigmoid gates only: 1 zero slopes, 2 general slopes.")] = None,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal draws.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON instead of text.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Say which parameters of a gate and an expert can be told apart, and what that means for rates."""
+    """Check which parameters of a gate and an expert are identifiable, and at which rates they converge."""
     with clear_faults():
         from gatewise.infer.identifiability import identify as check
         from gatewise.report import identify as report
@@ -258,9 +262,9 @@ def identify(
 
 @data_app.command("list")
 def list_data(
-    data_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of data that no package brings.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder with your own data sets.")] = None,
 ) -> None:
-    """List the data sets with size, source and licence, and how to get those that are not part of gatewise."""
+    """List the data sets with size, source and licence, and how to get those that gatewise does not include."""
     with clear_faults():
         from rich import box
         from rich.table import Table
@@ -273,10 +277,12 @@ def list_data(
             entry = data.describe(name)
             shown.add_row(entry.name, str(entry.n), ", ".join(entry.columns), entry.source, entry.licence)
         console_of().print(shown)
-        typer.echo("From elsewhere, for the experiments; nothing is fetched, and checksums are known:")
+        typer.echo("Other data sets, for the experiments. gatewise downloads nothing; it verifies checksums:")
         for one in sources():
-            typer.echo(f"\n{one.name} ({'there' if present(one, data_dir) else 'not there'}, {one.size}): {one.holds}")
-            typer.echo(f"  licence: {one.licence}\n  to get it: {one.install}")
+            typer.echo(
+                f"\n{one.name} ({'installed' if present(one, data_dir) else 'not installed'}, {one.size}): {one.holds}"
+            )
+            typer.echo(f"  licence: {one.licence}\n  how to get it: {one.install}")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What all verbs share: errors told in one line, a console of bounded width, and where a folder's code comes from."""
+"""Shared by all commands: one-line error messages, a console of bounded width, and the origin of a folder's code."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _told(fault: BaseException | None) -> bool:
     first = next(iter(str(fault).splitlines()), "")
     typer.echo(f"gatewise failed: {type(fault).__name__}: {first}", err=True)
     typer.echo(
-        "this is a fault of gatewise, not of what it was given: please report it with what the same command says after "
+        "this is a fault of gatewise, not of your input: please report it, with the output of the same command after "
         "gatewise --traceback",
         err=True,
     )
@@ -77,5 +77,5 @@ def not_run(folder: Path, what: str, name: str, where: str, option: str) -> Valu
     """Return the error that says that a folder's study or experiment is in a file, which only the user may name."""
     return ValueError(
         f"{folder} holds {what} {name!r} of {where!r}: a folder is data, and no code that it names is run. "
-        f"Read that file, and name it if you trust it: {option} FILE.py:NAME"
+        f"If you trust that file, name it: {option} FILE.py:NAME"
     )

@@ -1,4 +1,4 @@
-"""The verbs of the applied experiments."""
+"""Commands for the applied experiments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from gatewise.cli.common import clear_faults, console, not_run, of_name_or_file, whole_name
 
-app = typer.Typer(no_args_is_help=True, help="Applied experiments: run them, resume them, compare gates.")
+app = typer.Typer(no_args_is_help=True, help="Applied experiments: run, resume, compare gates.")
 
 
 @app.command("list")
@@ -34,14 +34,14 @@ def list_experiments() -> None:
 @app.command()
 def run(
     name: Annotated[str, typer.Argument(metavar="NAME|all", help="An experiment of the list, or my_task.py:task.")],
-    quick: Annotated[bool, typer.Option("--quick", help="Two seeds, short runs: it decides nothing.")] = False,
-    seeds: Annotated[int, typer.Option(help="Seeds of every gate.", min=1)] = 10,
-    gates: Annotated[str, typer.Option(help="Gates, comma separated: names, or pairs such as ss,sl,ls,ll.")] = "",
-    variants: Annotated[str, typer.Option(help="Variants, separated by semicolons; all when left out.")] = "",
+    quick: Annotated[bool, typer.Option("--quick", help="Two seeds, short runs: a smoke test.")] = False,
+    seeds: Annotated[int, typer.Option(help="Number of seeds per gate.", min=1)] = 10,
+    gates: Annotated[str, typer.Option(help="Gates, separated by commas: names, or pairs such as ss,sl,ls,ll.")] = "",
+    variants: Annotated[str, typer.Option(help="Variants, separated by semicolons; default: all.")] = "",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    data_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of data that no package brings.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder with your own data sets.")] = None,
     workers: Annotated[int, typer.Option(help="Processes, one thread each.", min=1)] = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the folder stands.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the runs in the folder.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder; default out/NAME or out/NAME-quick.")] = None,
 ) -> None:
     """Run an experiment, compare the gates, and write its page."""
@@ -51,10 +51,10 @@ def run(
         home = out if name == "all" and out else Path("out")
         for experiment in EXPERIMENTS.values() if name == "all" else (_experiment(name),):
             if name == "all" and (words := _absent(experiment, data_dir)):
-                typer.echo(f"{experiment.name} is left out: {words}", err=True)
+                typer.echo(f"{experiment.name} is skipped: {words}", err=True)
                 continue
             if not variants and (words := _absent(experiment, data_dir)) and not experiment.needs_folder:
-                raise ValueError(f"{experiment.name}: {words}; or choose --variants that do without")
+                raise ValueError(f"{experiment.name}: {words}; or choose --variants that do not need it")
             folder = out if out and name != "all" else home / (experiment.name + ("-quick" if quick else ""))
             try:
                 with _progress(experiment.name) as tell:
@@ -73,15 +73,17 @@ def run(
                         origin="" if name == "all" or name in EXPERIMENTS else whole_name(name),
                     )
             except KeyboardInterrupt:
-                typer.echo(f"\nwhat has ended is in {folder}: go on with the same command and --resume", err=True)
+                typer.echo(f"\nfinished runs are in {folder}: continue with the same command and --resume", err=True)
                 raise
             _tell(experiment, folder)
 
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of records.")],
-    given: Annotated[str, typer.Option("--experiment", metavar="FILE.py:NAME", help="Its file: it is run.")] = "",
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with records.")],
+    given: Annotated[
+        str, typer.Option("--experiment", metavar="FILE.py:NAME", help="The experiment's file; it is executed.")
+    ] = "",
 ) -> None:
     """Compare the gates of a folder and write its page."""
     with clear_faults():
@@ -93,7 +95,9 @@ def report(
             raise not_run(folder, "the experiment", found["experiment"], found["origin"], "--experiment")
         experiment = _experiment(given or found["experiment"])
         if experiment.name != found["experiment"]:
-            raise ValueError(f"{folder} holds {found['experiment']!r}, not {experiment.name!r}: name its experiment")
+            raise ValueError(
+                f"{folder} holds {found['experiment']!r}, not {experiment.name!r}: give the file of that experiment"
+            )
         _tell(experiment, folder)
 
 
@@ -102,9 +106,9 @@ def _absent(experiment: Any, folder: Path | None) -> str:
     from gatewise.data import present, source
 
     if experiment.needs_folder:
-        return "run it by its name with --data-dir"
+        return "it needs your data: run it by name with --data-dir"
     needed = [source(name) for name in experiment.needs]
-    return "; ".join(f"{one.name} is not there ({one.install})" for one in needed if not present(one, folder))
+    return "; ".join(f"{one.name} is not installed ({one.install})" for one in needed if not present(one, folder))
 
 
 def _experiment(name: str) -> Any:
@@ -132,7 +136,7 @@ def _tell(experiment: Any, folder: Path) -> None:
                 typer.echo("\n".join(f"  {line}" for line in lines) + "\n")
     if minutes := seconds(folder) / 60:
         tried = sum(record.tuning for record in records)
-        more = f", {tried} more to choose rates" if tried else ""
+        more = f", {tried} more to select learning rates" if tried else ""
         typer.echo(f"{len(records) - tried} runs{more}, {minutes:.1f} min of processor time")
     typer.echo(f"wrote {page}: open it in a browser")
 

@@ -1,4 +1,4 @@
-"""The verbs of convergence studies."""
+"""Commands for convergence studies."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import typer
 
 from gatewise.cli.common import clear_faults, console, not_run, of_name_or_file, whole_name
 
-app = typer.Typer(no_args_is_help=True, help="Convergence studies: run them, resume them, judge their claims.")
+app = typer.Typer(no_args_is_help=True, help="Convergence studies: run, resume, judge claims.")
 
 Where = Annotated[str, typer.Argument(metavar="NAME", help="A study of `gatewise study list`, or my_study.py:study.")]
 Several = Annotated[str, typer.Argument(metavar="NAME|all", help="A study, my_study.py:study, or all of the list.")]
-Folder = Annotated[str, typer.Argument(metavar="NAME|DIR", help="A folder of records, or the name of its study.")]
+Folder = Annotated[str, typer.Argument(metavar="NAME|DIR", help="A folder with records, or the name of its study.")]
 Given = Annotated[
-    list[str] | None, typer.Option("--study", metavar="FILE.py:NAME", help="Your study; its file is run.")
+    list[str] | None, typer.Option("--study", metavar="FILE.py:NAME", help="Your own study; its file is executed.")
 ]
 TIERS = ("quick", "standard", "long")
 
@@ -42,15 +42,15 @@ def list_studies() -> None:
 @app.command()
 def run(
     name: Several,
-    quick: Annotated[bool, typer.Option("--quick", help="Two sizes, two replicates: it decides nothing.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Two sizes, two replicates: a smoke test.")] = False,
     long: Annotated[bool, typer.Option("--long", help="Ten times the replicates; extends a standard run.")] = False,
     workers: Annotated[int, typer.Option(help="Processes, one thread each.", min=1)] = 1,
     shard: Annotated[str, typer.Option(metavar="i/N", help="Run one of N parts; they may share a folder.")] = "1/1",
     dask: Annotated[str, typer.Option(metavar="ADDRESS", help="Run on the workers of a Dask scheduler.")] = "",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the folder stands.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the runs in the folder.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder; default out/NAME or out/NAME-quick.")] = None,
 ) -> None:
-    """Run a study, or all of them, judge the claims, and write a page for each; of all, a front page too."""
+    """Run a study or all of them, judge the claims, and write a page for each (for all, also a front page)."""
     with clear_faults():
         from gatewise.report.study.write import write_front
         from gatewise.theory import collect
@@ -70,8 +70,10 @@ def run(
                 _run(study, folder, options, {"where": whole_name(one), "tier": tier})
                 if part[1] > 1:
                     more = "" if one in STUDIES else f" --study {one}"
-                    typer.echo(f"part {shard} is in {folder}; judge all: gatewise study report {folder}{more}")
-                    typer.echo("parts of other machines: copy their *.jsonl into this folder first", err=True)
+                    typer.echo(f"part {shard} is in {folder}; after all parts: gatewise study report {folder}{more}")
+                    typer.echo(
+                        "if other parts ran on other machines, first copy their *.jsonl into this folder", err=True
+                    )
                     continue
                 results.append((folder, collect(study, folder)))
                 _tell(results[-1][1], folder)
@@ -92,7 +94,7 @@ def _run(study: Any, folder: Path, options: dict[str, Any], origin: dict[str, st
         with _progress(study.name) as tell:
             run_study(study, folder, **options, progress=tell, origin=origin)
     except KeyboardInterrupt:
-        typer.echo(f"\nwhat has ended is in {folder}: go on with the same command and --resume", err=True)
+        typer.echo(f"\nfinished fits are in {folder}: continue with the same command and --resume", err=True)
         raise
 
 
@@ -101,7 +103,7 @@ def probe(
     name: Where,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder; default out/NAME.")] = None,
 ) -> None:
-    """Measure the population exponents of a study, without data; what is in the folder already is kept."""
+    """Compute the population exponents of a study, without data. Results already in the folder are kept."""
     with clear_faults():
         from gatewise.theory import run_probes
         from gatewise.theory.probes import expected, judge_probes
@@ -110,7 +112,7 @@ def probe(
         folder = out or Path("out") / study.name
         if not study.probes:
             raise ValueError(f"the study {study.name!r} has no population exponents")
-        run_probes(study, folder, lambda one: typer.echo(f"measuring {one.name} ...", err=True))
+        run_probes(study, folder, lambda one: typer.echo(f"computing {one.name} ...", err=True))
         for found in judge_probes(study, folder):
             if found.record is not None:
                 typer.echo(f"{found.record['text']}\n{found.word}: {found.reason}, claimed {expected(found.probe)}\n")
@@ -118,10 +120,10 @@ def probe(
 
 @app.command()
 def report(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of records.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders with records.")],
     given: Given = None,
 ) -> None:
-    """Judge the claims of studies and write their pages; of several, a front page too."""
+    """Judge the claims of studies and write their pages (for several, also a front page)."""
     with clear_faults():
         from gatewise.report.study.write import write_front
         from gatewise.theory import collect
@@ -159,7 +161,7 @@ def figure(
     form: Annotated[str, typer.Option("--format", help="pdf or svg.")] = "pdf",
     given: Given = None,
 ) -> None:
-    """Write the figures of a study beside its records."""
+    """Write the figures of a study to its folder."""
     with clear_faults():
         from gatewise.report.study.write import write_figures
         from gatewise.theory import collect

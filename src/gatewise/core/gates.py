@@ -15,7 +15,14 @@ from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quad
 
 @dataclass(frozen=True)
 class Gate:
-    """A gate: a score for every branch and a link that turns scores into weights. Holds no parameters.
+    """A gate: a score for every branch, and a link from scores to weights, ``w(x) = link(s_1(x), ..., s_K(x))``.
+
+    A Gate is a description and holds no parameters; `weights` takes them as arguments.
+
+    Attributes
+    ----------
+    score : Score
+    link : Link
 
     Examples
     --------

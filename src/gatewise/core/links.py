@@ -21,10 +21,18 @@ class Logits(NamedTuple):
 
 @dataclass(frozen=True)
 class Link(ABC):
-    """A map from scores to branch weights.
+    """A map from the scores of K branches to their weights. Scores are ``(*B, K, n)``, and so are the weights.
 
-    Attributes of every link: `normalised` (weights sum to one), `smooth` (weights have no jumps), and
-    `translation_invariant` (a common shift of all scores changes nothing).
+    Write a new link as a subclass with `log_weights`; `logits` or `slopes` are needed for maximum likelihood.
+
+    Attributes
+    ----------
+    normalised : bool
+        Whether the weights sum to one, so that a likelihood exists.
+    smooth : bool
+        Whether the weights are continuous in the scores; False for top-k.
+    translation_invariant : bool
+        Whether adding a constant to all scores leaves the weights unchanged.
     """
 
     normalised = True
@@ -62,7 +70,7 @@ class Link(ABC):
 
 @dataclass(frozen=True)
 class Softmax(Link):
-    """``exp(s_k) / sum_j exp(s_j)``."""
+    """Softmax link: ``w_k = exp(s_k) / sum_j exp(s_j)``."""
 
     def log_weights(self, scores: Tensor) -> Tensor:
         return torch.log_softmax(scores, -2)
@@ -76,7 +84,10 @@ class Softmax(Link):
 
 @dataclass(frozen=True)
 class Sigmoid(Link):
-    """``1 / (1 + exp(-s_k))`` for each branch alone: not a distribution, for regression only (2405.13997)."""
+    """Sigmoid link: ``w_k = 1 / (1 + exp(-s_k))`` for each branch separately (2405.13997).
+
+    The weights do not sum to one, so there is no likelihood: use it for least squares or in neural layers.
+    """
 
     normalised = False
     translation_invariant = False
@@ -93,7 +104,10 @@ class Sigmoid(Link):
 
 @dataclass(frozen=True)
 class NormalisedSigmoid(Link):
-    """``sigmoid(s_k) / sum_j sigmoid(s_j)`` (2505.10860): a softmax of log sigmoid."""
+    """Normalised sigmoid link: ``w_k = sigmoid(s_k) / sum_j sigmoid(s_j)`` (2505.10860).
+
+    Equivalent to a softmax of ``log sigmoid(s_k)``.
+    """
 
     translation_invariant = False
 
@@ -107,17 +121,18 @@ class NormalisedSigmoid(Link):
 
 @dataclass(frozen=True)
 class TopK(Link):
-    """Keep the k largest scores of each row (2309.13850); weights of the others are zero.
+    """Top-k link: apply a link to the k largest scores; the other weights are zero (2309.13850).
 
     Attributes
     ----------
     link : Link
-        The link applied to the scores.
+        The link that is applied to the scores.
     k : int
-        How many branches stay.
+        Number of branches to keep.
     renormalise : bool
-        True: the kept weights are the link of the kept scores alone; with k = 1 the full weight is kept instead,
-        since a renormalised single weight is one and gives the gate no gradient. False: the full weights are masked.
+        True: apply the link to the kept scores only, so the kept weights sum to one. With ``k = 1`` the weight of the
+        full link is kept instead, because a single renormalised weight is always one and has no gradient. False: apply
+        the link to all scores and set the weights of the other branches to zero.
     """
 
     link: Link = Softmax()

@@ -27,7 +27,18 @@ FAR = 1e140  # responses whose squares in units of a scale are still floats
 
 
 class Measure(NamedTuple):
-    """Parameters of a mixture by name: one mapping per gate level, one for the experts, one for the family."""
+    """The parameters of a mixture as named tensors: the mixing measure G of the papers.
+
+    For a branching ``(K_1, ..., K_D)`` with D levels, q outputs, and any leading batch axes ``*B``:
+
+    Attributes
+    ----------
+    gates : tuple of mapping name -> Tensor
+        One mapping per level. Tensors are ``(*B, K_1, ..., K_{l+1}, *shape)`` at level l; a parameter with one value
+        per node, such as a temperature, lacks the last K.
+    experts : mapping name -> Tensor (*B, K_1, ..., K_D, q, *shape)
+    family : mapping name -> Tensor (*B, K_1, ..., K_D, *shape)
+    """
 
     gates: tuple[Mapping[str, Tensor], ...]
     experts: Mapping[str, Tensor]
@@ -48,16 +59,18 @@ class Measure(NamedTuple):
 
 @dataclass(frozen=True)
 class Mixture:
-    """A mixture of experts without its parameters.
+    """The structure of a mixture of experts, without parameters: ``p(y | x) = sum_l pi_l(x) f(y | h_l(x))``.
+
+    The weight ``pi_l(x)`` of leaf l is the product of the gate weights on the path from the root to the leaf.
 
     Attributes
     ----------
     gates : tuple of Gate
-        One per level, root first.
+        One per level, the root first.
     branching : tuple of int
         Number of branches at each level.
-    expert : Expert, or a tuple of one for each branch of the innermost level
-    family : Family, or a tuple of one for each branch of the innermost level
+    expert : Expert, or a tuple with one per branch of the innermost level
+    family : Family, or a tuple with one per branch of the innermost level
     shared : tuple of str
         Paths of parameters that all leaves share, such as ``family.scale``.
 

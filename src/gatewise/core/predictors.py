@@ -37,32 +37,34 @@ ROLES = {
 
 
 class Parameter(NamedTuple):
-    """What one named parameter of a predictor or a family looks like.
+    """Description of one parameter of a score, an expert or a family.
 
     Attributes
     ----------
     shape : tuple of int
-        Shape for one branch (or leaf, or output).
+        Shape for one branch, leaf or output.
     role : str
-        What the parameter is, one of `ROLES`; whoever needs a slope or a bias asks for the role, never for a name.
+        What the parameter does, one of `ROLES`, such as ``slope`` or ``intercept``. Other code finds parameters by
+        role, never by name.
     per : {"branch", "node"}
-        ``branch``: one per branch of the gate (or leaf, or output); ``node``: one for all branches of a gate.
+        ``branch``: one value per branch (or leaf, or output). ``node``: one value for all branches of a gate.
     transform : str or tuple of str
-        Map from the free coordinate to the natural value: ``identity``, ``log`` (natural = exp(free)) or
-        ``reciprocal`` (natural = 1 / free); a tuple gives one per entry of a one-dimensional parameter.
+        Map from the unconstrained coordinate to the parameter: ``identity``, ``log`` (parameter = exp(coordinate)) or
+        ``reciprocal`` (parameter = 1 / coordinate). A tuple gives one per entry of a one-dimensional parameter.
     bounds : (float, float)
-        Natural limits inside which the formula is defined.
+        Interval in which the formula is defined.
     free : bool
-        False holds the parameter at `initial`.
+        If False, the parameter is fixed at `initial`.
     initial : float
-        Neutral value, used for held parameters and before a start is known.
+        Neutral value, used for fixed parameters and before starting values are known.
     only : tuple of int or None
-        Branches of the innermost level whose leaves have the parameter; the others hold it at `initial`. None: all.
+        Branches of the innermost level whose leaves have this parameter; the other leaves fix it at `initial`. None:
+        all.
     at_least : str
-        Why there is nothing below the lower limit of `bounds`, in words. An estimate on it lies on a bound.
+        Why values below the lower bound are impossible, as text for messages. An estimate there lies on a bound.
     at_most : str
-        What the law is at the upper limit of `bounds` where that is a simpler law, which lacks the parameter. An
-        estimate on it is one of the simpler law, and the parameter is not counted.
+        The simpler distribution at the upper bound, as text for messages, if that distribution lacks the parameter. An
+        estimate there is one of the simpler distribution, and the parameter is not counted.
     """
 
     shape: tuple[int, ...] = ()
@@ -202,7 +204,18 @@ def with_constant(x: Tensor) -> Tensor:
 
 
 def affine(weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-    """Return ``weight . x + bias``: weight ``(*B, K, d)``, bias ``(*B, K)``, x ``(*B, d, n)`` -> ``(*B, K, n)``."""
+    """Compute the affine function ``weight . x + bias`` of every branch at every row.
+
+    Parameters
+    ----------
+    weight : Tensor (*B, K, d)
+    bias : Tensor (*B, K)
+    x : Tensor (*B, d, n)
+
+    Returns
+    -------
+    Tensor (*B, K, n)
+    """
     return weight @ one_matrix(x, weight.ndim) + bias[..., None]
 
 

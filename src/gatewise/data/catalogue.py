@@ -9,28 +9,28 @@ _GOVERNMENT = "redistribution of this file unconfirmed; the source's tables are 
 
 @dataclass(frozen=True)
 class Description:
-    """One shipped data set: what it holds, what is usually modelled, and where it comes from.
+    """Description of a data set that comes with gatewise: contents, usual model, and origin.
 
     Attributes
     ----------
     name, file : str
-        The name that `load` takes, and the file under ``gatewise/data/files``.
+        The name for `load`, and the file under ``gatewise/data/files``.
     n : int
         Number of rows.
     columns : tuple of str
         All columns of the file, in order.
     target : str
-        The column usually taken as response.
+        The usual response.
     features : tuple of str
-        The columns usually taken as inputs.
+        The usual inputs.
     about : str
-        The measurement in one or two sentences, with units.
+        What was measured, with units.
     source : str
         The original publication.
     licence : str
-        The standing of the licence, in words; ``SOURCES.md`` says more.
+        Licence status; ``SOURCES.md`` gives details.
     sha256 : str
-        Checksum of the file's bytes.
+        Checksum of the file.
     """
 
     name: str

@@ -91,7 +91,9 @@ def read_idx(content: bytes) -> np.ndarray:
     shape = struct.unpack_from(f">{content[3]}I", content, 4)
     values = np.frombuffer(content, np.uint8, offset=4 + 4 * content[3])
     if len(values) != prod(shape):
-        raise ValueError(f"the IDX file has {len(values)} bytes for the shape {shape}: it is torn or has a wrong head")
+        raise ValueError(
+            f"the IDX file has {len(values)} bytes for the shape {shape}: it is truncated or its header is wrong"
+        )
     return values.reshape(shape)
 
 
@@ -108,7 +110,7 @@ def read_cifar_pickle(content: bytes) -> tuple[np.ndarray, np.ndarray]:
     """Return images ``(n, 3, 32, 32)`` and labels of a python batch, a pickle of which no code is run."""
     found = read_pickle(content)
     if not isinstance(found, dict) or not {"data", "labels"} <= found.keys():
-        raise ValueError("the pickle has no 'data' and 'labels': it is no batch of CIFAR-10")
+        raise ValueError("the pickle has no 'data' and 'labels': this is not a CIFAR-10 batch")
     pixels, given = np.asarray(found["data"]), found["labels"]
     if not isinstance(given, list) or any(type(one) is not int or not 0 <= one < len(THINGS) for one in given):
         raise ValueError(f"the pickle has the labels {given!r:.60}: a list of whole numbers from 0 to 9 was expected")

@@ -17,7 +17,11 @@ from gatewise.data.origins import SOURCES, File, Source
 
 
 def sources() -> tuple[Source, ...]:
-    """Return all sources, as ``gatewise data list`` prints them.
+    """List all data sets that do not come with gatewise, as ``gatewise data list`` prints them.
+
+    Returns
+    -------
+    tuple of Source
 
     Examples
     --------
@@ -28,12 +32,26 @@ def sources() -> tuple[Source, ...]:
 
 
 def source(name: str) -> Source:
-    """Return the source called `name`.
+    """Get the description of a data set that does not come with gatewise.
+
+    Parameters
+    ----------
+    name : str
+        The name of one of `sources()`.
+
+    Returns
+    -------
+    Source
 
     Raises
     ------
     ValueError
-        If there is none; the message lists those that exist.
+        If the name is unknown; the message lists the names.
+
+    Examples
+    --------
+    >>> source("digits").name
+    'digits'
     """
     found = {one.name: one for one in sources()}
     if name in found:
@@ -44,7 +62,18 @@ def source(name: str) -> Source:
 
 
 def present(one: Source, folder: Path | None = None) -> bool:
-    """Return whether all files of a source are somewhere, without reading them."""
+    """Check whether all files of a data set are installed, without reading them.
+
+    Parameters
+    ----------
+    one : Source
+    folder : Path, optional
+        Folder that is searched first.
+
+    Returns
+    -------
+    bool
+    """
     return any(files and not missing(one, files, folder) for files in (one.files, one.instead))
 
 

@@ -17,7 +17,7 @@ _REMEDY = "reinstall gatewise, or restore the file from its repository"
 
 
 class DataSet(NamedTuple):
-    """A loaded data set; `X` and `y` are the columns usually modelled, `frame` holds every column.
+    """A loaded data set: `X` and `y` are the columns usually modelled, `frame` holds all columns.
 
     The other fields are those of `Description`.
     """
@@ -37,7 +37,11 @@ class DataSet(NamedTuple):
 
 
 def names() -> tuple[str, ...]:
-    """Names of the shipped data sets, in alphabetical order.
+    """List the names of the data sets that come with gatewise, in alphabetical order.
+
+    Returns
+    -------
+    tuple of str
 
     Examples
     --------
@@ -49,7 +53,7 @@ def names() -> tuple[str, ...]:
 
 
 def describe(name: str) -> Description:
-    """Return what is known about a data set, without reading its file.
+    """Describe a data set without reading its file.
 
     Parameters
     ----------
@@ -63,7 +67,7 @@ def describe(name: str) -> Description:
     Raises
     ------
     ValueError
-        No data set has that name; the message lists those that exist.
+        If no data set has that name; the message lists the names.
 
     Examples
     --------
@@ -84,7 +88,7 @@ def describe(name: str) -> Description:
 
 
 def load(name: str) -> DataSet:
-    """Load a shipped data set as pandas objects.
+    """Load a data set that comes with gatewise, as pandas objects.
 
     Parameters
     ----------
@@ -94,15 +98,15 @@ def load(name: str) -> DataSet:
     Returns
     -------
     DataSet
-        `X` (n, d) and `y` (n,) hold the columns usually modelled, `frame` (n, columns) all of them in the
-        units of the source; no row is dropped and no value recoded.
+        `X` (n, d) and `y` (n,) are the columns usually modelled; `frame` (n, columns) has all columns in the units of
+        the source. No rows are dropped and no values are recoded.
 
     Raises
     ------
     ValueError
-        No data set has that name, or its file does not have the expected checksum.
+        If no data set has that name, or the checksum of its file is wrong.
     FileNotFoundError
-        The file is not where gatewise is installed.
+        If the file is missing from the installation.
 
     Examples
     --------

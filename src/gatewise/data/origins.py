@@ -31,28 +31,28 @@ class File:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set that is not part of gatewise.
+    """A data set that does not come with gatewise: where to get it, and its checksums.
 
     Attributes
     ----------
     name : str
     holds : str
-        What it has: rows, shapes, classes.
+        Contents: rows, shapes, classes.
     files : tuple of File
     licence, citation : str
     size : str
-        Of what is installed or downloaded.
+        Size of the installation or download.
     install : str
-        The command, or the place of the files, that brings it.
+        The command that installs it, or where to put the files.
     package, version : str or None
-        The distribution that holds the files, and its version when the checksums were taken; another version serves if
+        The package that contains the files, and the version for which checksums were recorded. Another version works if
         its files are the same.
     subfolders : tuple of str
-        Looked into under a user's folder.
+        Folders that are searched inside the user's folder.
     system : str or None
-        The folder under ``share`` where a distribution of Linux puts it.
+        Folder under ``share`` where a Linux distribution installs it.
     instead : tuple of File
-        Files that hold the same.
+        Alternative files with the same contents.
     """
 
     name: str

@@ -17,20 +17,20 @@ ENDINGS = (".parquet", ".pq")
 
 @dataclass(frozen=True)
 class ParquetTable:
-    """Rows of Parquet files or of an Arrow data set, with a choice of features: read in batches, never held whole.
+    """Data in Parquet files or an Arrow data set, with a selection of features. Read in batches, never loaded whole.
 
     Parameters
     ----------
     source : str, Path, pyarrow.dataset.Dataset, pyarrow.Table or pyarrow.RecordBatch
-        A file; a folder, which means its files ``*.parquet`` at any depth, in the order of their paths, with folders
-        such as ``year=2024`` as columns; or a data set of any kind, also a filtered one.
+        A file; a folder, meaning its ``*.parquet`` files at any depth in the order of their paths, with folder names
+        such as ``year=2024`` as columns; or a data set of any kind, including a filtered one.
     columns : sequence of str, optional
-        The features; left out: all columns that have no other role.
+        The features; default: all columns without another role.
 
     Notes
     -----
-    Parquet files are read in bounded memory, whatever the size of their row groups. A filtered data set takes memory
-    for whole row groups, and has to be read from its beginning for every pass.
+    Parquet files are read in bounded memory, whatever the size of their row groups. A filtered data set needs memory
+    for whole row groups, and every pass reads it from the beginning.
 
     Examples
     --------

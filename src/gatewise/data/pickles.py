@@ -30,7 +30,7 @@ def read_pickle(content: bytes) -> Any:
     try:
         return _plain(_Reader(io.BytesIO(content), encoding="bytes").load(), {})
     except FAULTS as cause:
-        raise ValueError(f"the file is no pickle of plain arrays ({cause}): get it anew from where it came") from cause
+        raise ValueError(f"the file is not a pickle of plain arrays ({cause}): download it again") from cause
 
 
 class _Reader(pickle.Unpickler):
@@ -41,7 +41,7 @@ class _Reader(pickle.Unpickler):
         if known not in NAMES:
             raise ValueError(
                 f"the file names {module}.{name}, which plain arrays do not need and which could run code: it is not "
-                "read; get the file anew from where it came"
+                "read; download it again"
             )
         return NAMES[known]
 
@@ -58,7 +58,7 @@ class _Call:
         return self._function(*values)
 
     def __setstate__(self, state: Any) -> None:
-        raise ValueError("the file changes a function: it is not read; get the file anew from where it came")
+        raise ValueError("the file changes a function: it is not read; download it again")
 
 
 class _Kind:
@@ -73,7 +73,7 @@ class _Kind:
     def resolved(self) -> np.dtype:
         """Return the dtype, if its bytes are plain values."""
         if self.name not in KINDS or self.order not in "<>|=":
-            raise ValueError(f"the file has an array of kind {self.order}{self.name}: plain numbers are read only")
+            raise ValueError(f"the file has an array of kind {self.order}{self.name}: only plain numbers are read")
         return np.dtype(self.order + self.name)
 
 

@@ -26,7 +26,7 @@ VIEWS = {
 
 
 class Views(NamedTuple):
-    """Several descriptions of the same objects.
+    """Several feature sets (views) of the same objects.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Views(NamedTuple):
 
 
 class Recordings(NamedTuple):
-    """Series of several channels, each with its class and who wore the sensor.
+    """Multichannel time series with the class and the wearer of each.
 
     Attributes
     ----------
@@ -65,12 +65,23 @@ class Recordings(NamedTuple):
 
 
 def mfeat(folder: Path | None = None) -> Views:
-    """Load the six views of 2000 digits; rows are the same digits in all views.
+    """Load the six views of 2000 handwritten digits; row i is the same digit in every view.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Folder that is searched first.
+
+    Returns
+    -------
+    Views
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        As `gatewise.data.installed.contents`.
+    FileNotFoundError
+        If a file is missing; the message gives the command that installs it.
+    ValueError
+        If a file is damaged or unknown.
     """
     files = contents(source("mfeat"), folder)
     tables = {view: read_view(files[f"mfeat-{short}.csv"]) for view, short in VIEWS.items()}
@@ -87,12 +98,23 @@ def read_view(content: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def watch(folder: Path | None = None) -> Recordings:
-    """Load the recordings of a watch; the file is a pickle, of which no code is run.
+    """Load the smartwatch recordings. The file is a pickle; no code in it is executed.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Folder that is searched first.
+
+    Returns
+    -------
+    Recordings
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        As `gatewise.data.installed.contents`.
+    FileNotFoundError
+        If a file is missing; the message gives the command that installs it.
+    ValueError
+        If a file is damaged or unknown.
     """
     found = read_recordings(contents(source("watch"), folder)["watch_dataset.npy"])
     label, wearer, side = (np.asarray(found[key], dtype=np.int64) for key in ("y", "subject", "side"))
@@ -111,7 +133,7 @@ def read_recordings(content: bytes) -> dict[str, Any]:
     """
     file = io.BytesIO(content)
     if np.lib.format.read_magic(file) != (1, 0):
-        raise ValueError("the npy file has another version than 1.0: get it anew from where it came")
+        raise ValueError("the npy file does not have version 1.0: download it again")
     shape, _, kind = np.lib.format.read_array_header_1_0(file)
     if shape != () or not kind.hasobject:
         raise ValueError(f"the npy file holds {kind} of shape {shape}: one object was expected")
@@ -119,14 +141,25 @@ def read_recordings(content: bytes) -> dict[str, Any]:
 
 
 def opt(folder: Path | None = None) -> pd.DataFrame:
-    """Load the trial of 823 pregnancies, column ``Clinic`` among 171; the file is a pickle, of which no code is run.
+    """Load a trial of 823 pregnancies with 171 columns, one of them ``Clinic``. The file is a pickle; no code is run.
 
-    Texts are as in the file, with spaces at their ends; missing values are None or NaN.
+    Text is as in the file, with trailing spaces; missing values are None or NaN.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Folder that is searched first.
+
+    Returns
+    -------
+    DataFrame
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        As `gatewise.data.installed.contents`.
+    FileNotFoundError
+        If a file is missing; the message gives the command that installs it.
+    ValueError
+        If a file is damaged or unknown.
     """
     import pandas as pd
 

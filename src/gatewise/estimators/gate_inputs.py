@@ -67,7 +67,7 @@ class GateReader(NamedTuple):
             If gate_X is missing, unexpected, or of another shape or names than in fit.
         """
         if self.given and gate_x is None:
-            raise ValueError(f"gate_X is missing: fit was given {self.count} gate inputs of their own; pass gate_X")
+            raise ValueError(f"gate_X is missing: fit was given {self.count} separate gate inputs; pass gate_X")
         if gate_x is not None and not self.given:
             raise ValueError("gate_X is given here but was not given to fit: leave it out, or fit with gate_X")
         if not self.given:
@@ -134,5 +134,7 @@ def _position(name: str, names: tuple[str, ...] | None) -> int:
         )
     if name not in names:
         near = did_you_mean(name, names)
-        raise ValueError(f"gate_features has {name!r}, which X has not: {near}its columns are {', '.join(names)}")
+        raise ValueError(
+            f"gate_features has {name!r}, which is not a column of X: {near}its columns are {', '.join(names)}"
+        )
     return names.index(name)

@@ -77,12 +77,15 @@ def errors_of(found: Information) -> ReportedErrors:
 
 @dataclass(frozen=True, eq=False)
 class Inference:
-    """Errors and intervals of a fitted estimator, made by its `inference` method.
+    """Standard errors and intervals of a fitted estimator, returned by its method `inference`.
 
     Attributes
     ----------
     information : Information
-        Estimates and their covariance; `refused` says why there is none.
+        Estimates and covariance matrix; `refused` gives the reason if there is none.
+    estimator : MixtureOfExpertsRegressor
+    rows : Rows
+        The data.
     """
 
     information: Information
@@ -90,7 +93,7 @@ class Inference:
     rows: Rows
 
     def text(self) -> str:
-        """Return the kind of the errors and the intervals as a table, or why there are none."""
+        """Format the intervals as a table, or give the reason why there are none."""
         found = self.information
         if found.refused:
             return found.text()
@@ -129,27 +132,35 @@ class Inference:
 
     @standard_torch()
     def standard_errors(self) -> dict[str, np.ndarray]:
-        """Return standard errors by path, in the shapes of `measure_`; 0: not estimated, NaN: not unique.
+        """Return the standard errors by path, in the shapes of `measure_`.
+
+        0 means that a parameter is not estimated, NaN that it is not unique.
 
         Raises
         ------
         ValueError
-            If there are none, with the reason.
+            If there are none; the message gives the reason.
         """
         require(self.information)
         return {path: value.numpy() for path, value in standard_errors(self.information).items()}
 
     def wald(self, level: float = 0.95) -> Intervals:
-        """Return normal intervals of all parameters (`gatewise.infer.intervals.wald`)."""
+        """Compute Wald intervals for all parameters (`gatewise.wald`)."""
         return wald(self.information, level)
 
     def profile(self, name: str, level: float = 0.95) -> Profile:
-        """Return the profile interval of one parameter (`gatewise.infer.profile.likelihood.profile`).
+        """Compute the profile-likelihood interval of one parameter (`gatewise.profile`).
+
+        Parameters
+        ----------
+        name : str
+            Such as ``experts.coef[0,0,1]``.
+        level : float
 
         Raises
         ------
         ValueError
-            If the fit allows none, or for a name that is not estimated.
+            If the fit allows no interval, or the parameter is not estimated.
         """
         found = profile(self.fit, self.rows, name, level)
         if found.refused:
@@ -157,21 +168,32 @@ class Inference:
         return found
 
     def delta(self, function: str | Callable[[Measure], Tensor], level: float = 0.95) -> Derived:
-        """Return a function of the parameters with its error (`gatewise.infer.intervals.delta`).
+        """Compute a function of the parameters with its standard error by the delta method (`gatewise.delta`).
 
         Parameters
         ----------
         function : callable Measure -> Tensor, or str
-            Written with torch; or the path of a parameter, such as ``experts.coef``, or the name of one number.
+            A function written with torch; or the path of a parameter, such as ``experts.coef``, or the name of a single
+            number.
         level : float
         """
         return delta(self.information, function, level)
 
     @standard_torch()
     def mean_interval(self, X: Data, level: float = 0.95, gate_X: Data = None) -> np.ndarray:
-        """Return the confidence interval of the mean at every row of X, ``(n, 2)`` or ``(n, q, 2)``.
+        """Compute pointwise confidence intervals of the mean at the rows of X.
 
-        It holds the mean, not new responses: for these see `predict_interval`.
+        They cover the mean, not new responses; for these see `predict_interval`.
+
+        Parameters
+        ----------
+        X : array-like (n, d)
+        level : float
+        gate_X : array-like (n, g), optional
+
+        Returns
+        -------
+        ndarray (n, 2) or (n, q, 2)
         """
         band = mean_band(self.information, *self._columns(X, gate_X), level=level)
         both = _ends(band)
@@ -179,7 +201,18 @@ class Inference:
 
     @standard_torch()
     def gate_interval(self, X: Data, level: float = 0.95, gate_X: Data = None) -> np.ndarray:
-        """Return the confidence interval of the weight of every expert at every row of X, ``(n, L, 2)``."""
+        """Compute pointwise confidence intervals of the gate weight of every expert at the rows of X.
+
+        Parameters
+        ----------
+        X : array-like (n, d)
+        level : float
+        gate_X : array-like (n, g), optional
+
+        Returns
+        -------
+        ndarray (n, L, 2)
+        """
         return _ends(gate_band(self.information, *self._columns(X, gate_X), level=level))
 
     def _columns(self, X: Data, gate_X: Data) -> tuple[Columns, Columns]:

@@ -122,7 +122,7 @@ def read_inputs(estimator: Any, x: Any, y: Any = "no_validation", **options: Any
             raise ValueError(f"X holds text ({cause}): give numbers, encoding categories first") from cause
         raise
     except OverflowError as cause:
-        raise ValueError("X or y holds a whole number that no float can hold: give it in larger units") from cause
+        raise ValueError("X or y holds an integer that is too large for a float: give it in larger units") from cause
     return (as_native(found[0]), found[1]) if isinstance(found, tuple) else as_native(found)
 
 

@@ -90,7 +90,7 @@ def mean_only(estimator: Any) -> Family:
         given = getattr(estimator, name)
         if not any(given is value or (type(given) is type(value) and given == value) for value in values):
             raise ValueError(
-                f"{name}={given!r} with method='ls': least squares fits a mean, without a law around it; leave {name} "
+                f"{name}={given!r} with method='ls': least squares fits only the mean; leave {name} "
                 "out, or use method='ml'"
             )
     return MeanOnly()

@@ -41,7 +41,10 @@ from gatewise.infer.predict import interval, quantiles
 
 
 class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimator):
-    """Mixture of experts by maximum likelihood: ``p(y | x) = sum_k pi_k(x) f(y | eta_k(x), scale_k)``.
+    """Mixture-of-experts regression: ``p(y | x) = sum_k pi_k(x) f(y | eta_k(x), scale_k)``.
+
+    The gate weights ``pi_k(x)`` and the experts ``eta_k(x)`` are estimated together by maximum likelihood, EM or least
+    squares. In a hierarchy, ``pi_k(x)`` is the product of the gate weights on the path to expert k.
 
     Parameters
     ----------
@@ -52,81 +55,80 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
     expert : str or Expert
         A name of `gatewise.EXPERTS`, or an Expert.
     family : str or Family
-        Law of y around an expert: a name of `gatewise.FAMILIES`, or a Family.
+        Distribution of y given the expert: a name of `gatewise.FAMILIES`, or a Family.
     scale : {"free", "shared"}
-        Whether experts have scales (standard deviations) of their own.
+        Whether each expert has its own scale (standard deviation), or all share one.
     covariance : {"diag", "full"}
         Whether several responses are correlated given the expert (Gaussian family).
     method : {"ml", "em", "ls"}
-        Maximum likelihood (EM steps followed by Newton's method), the same by EM alone, or least squares: the mean
-        only, for any gate, the unnormalised sigmoid too.
+        Maximum likelihood (EM steps followed by Newton's method), maximum likelihood by EM only, or least squares,
+        which estimates only the mean, for any gate including the unnormalised sigmoid.
     n_init : int
-        Number of starts, a `start` given to fit among them; they run in one batch.
+        Number of starts, including a `start` given to fit.
     alpha : float
         Ridge penalty on centred gate slopes, in standardised units.
     min_scale : float or array (q,), optional
-        Least standard deviation of an expert, in the units of y. By default the largest of 1e-6 of the robust spread
-        of the residuals from one plane (1e-3 with a full covariance), the rounding error of y and 1e-8 of its range;
-        to be sound, an expert with a scale below 3 % of that spread, or of the widest scale, then needs more rows.
+        Floor of the standard deviations, in the units of y. Default: the largest of 1e-6 of the robust spread of the
+        residuals from one hyperplane (1e-3 with a full covariance), the rounding error of y, and 1e-8 of its range. An
+        expert whose scale is below 3 % of that spread, or of the widest scale, also needs more observations.
     bounds : dict path -> (lower, upper), optional
-        Limits such as ``{"family.scale": (0.1, 2.0)}``; paths are those of `measure_`.
+        Such as ``{"family.scale": (0.1, 2.0)}``; paths are those of `measure_`.
     fixed : dict path -> value, optional
-        Parameters that are not estimated; NaN entries stay free.
+        Parameters that are not estimated; NaN entries are estimated.
     gauge : {"fixed", "none"}
-        ``fixed`` holds what no data can identify, such as the temperature behind an affine score.
+        ``fixed``: parameters that are not identified, such as the temperature of an affine score, are fixed.
     standardize : bool
-        True: gates and experts whose meaning depends on the units of the inputs (distances, angles, experts without a
-        bias) are those of standardised inputs. False: those of the inputs as given. The response keeps its units.
+        True: gates and experts that depend on the units of the inputs (distances, angles, experts without a bias) are
+        defined on standardised inputs. False: on the inputs as given. The response is never standardised.
     gate_features : list of int or str, optional
-        Columns of X that the gates see; the experts see all columns.
+        Columns of X used by the gates; the experts use all columns.
     max_iter : int
-        Passes of EM with ``method="em"``.
+        Largest number of EM passes with ``method="em"``.
     max_time : float, optional
         Seconds after which the best fit so far is returned.
     random_state : int, numpy generator or None
-        Equal whole numbers give bitwise equal fits.
+        Equal integers give bitwise equal fits.
     device : None or "cpu"
     verbose : bool, int or callable
-        Whether to show a progress bar (terminal, notebook) and to send a message per stage to the logger ``gatewise``
-        (level INFO); a callable gets (stage, starts ended, starts) instead.
+        Whether to show a progress bar (terminal, notebook) and to log one message per stage to the logger ``gatewise``
+        (level INFO). A callable is called with (stage, finished starts, all starts) instead.
     warm_start : bool
-        True: fitting again begins at the fit before, as if it were given as `start`; it is one of the `n_init` starts,
-        and the only one with ``n_init=1``.
+        True: a refit uses the previous fit as `start`.
 
     Attributes
     ----------
     coef_, intercept_, scale_ : ndarray (*n_experts, q, d), (*n_experts, q), (*n_experts, q)
-        Parameters of the experts, where expert and family have them; without the axis q when y has one dimension.
+        Parameters of the experts, if expert and family have them; without the axis q if y has one dimension.
     output_ : ndarray (*n_experts, q)
-        Of experts with an output weight, such as ``tanh-unit``.
+        Output weights, for experts such as ``tanh-unit``.
     dof_ : ndarray (*n_experts, q)
         Degrees of freedom of Student's t.
     covariance_ : ndarray (*n_experts, q, q)
         With a full covariance.
     gate_params_ : tuple of dict
-        Parameters of the gates by level and name.
+        Parameters of the gates, by level and name.
     fit_ : Fit
-        The engine's result with certificate and starts.
+        The result with certificate and starts.
     mixture_, measure_ : Mixture, Measure
-        Model and parameters as torch values.
+        Model and parameters as torch objects.
     log_likelihood_ : float
-        After least squares that of Gaussian residuals.
+        After least squares: that of Gaussian residuals.
     sse_ : float or None
         Sum of squared residuals, after least squares.
     standard_errors_ : dict path -> ndarray, or None
-        From the observed information, after least squares with the residual variance ``sse_ / (n q - rank)``; in the
+        From the observed information; after least squares with the residual variance ``sse_ / (n q - rank)``. In the
         shapes of `measure_`; 0: not estimated, NaN: not unique.
     standard_errors_reason_ : str or None
-        Why there are none.
+        Why there are no standard errors.
     status_ : Status
-        How the fit ended; ``status_.words`` says it in words, for a likelihood.
+        How the fit ended; ``status_.words`` explains it.
     converged_ : bool
-        Whether a local optimum is certified (also on a kink).
+        Whether the fit is a certified local optimum (possibly at a kink).
     n_experts_ : int
-        Experts with enough observations for their parameters.
+        Number of experts with enough observations for their parameters.
     n_outputs_, n_iter_, n_features_in_ : int
     feature_names_in_ : ndarray of str
-        When X has column names.
+        If X has column names.
 
     Examples
     --------
@@ -192,19 +194,23 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
 
     @standard_torch()
     def predict(self, X: Data, gate_X: Data = None) -> np.ndarray:
-        """Return the mean of y given X, ``(n,)`` or ``(n, q)``: the weighted mean of the experts.
+        """Predict the mean of y given X, ``sum_k pi_k(x) mean_k(x)``.
 
         Parameters
         ----------
         X : array-like (n, d)
         gate_X : array-like (n, g)
-            When fit was given it.
+            Gate inputs, if fit was given any.
+
+        Returns
+        -------
+        ndarray (n,) or (n, q)
         """
         return self._shaped(evaluate(self, regression, 2, X, gate_X))
 
     @standard_torch()
     def predict_quantile(self, X: Data, q: Number, gate_X: Data = None) -> np.ndarray:
-        """Return quantiles of y given X from the distribution function of the whole mixture.
+        """Compute quantiles of y given X from the distribution function of the whole mixture.
 
         Parameters
         ----------
@@ -212,11 +218,11 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         q : float or sequence (m,)
             Probabilities between 0 and 1.
         gate_X : array-like (n, g)
-            When fit was given it.
+            Gate inputs, if fit was given any.
 
         Returns
         -------
-        ndarray (n,) or (n, q), with a last axis m when several quantiles are asked for
+        ndarray (n,) or (n, q), with a last axis m for several probabilities
         """
         levels = numbers("q", q)
         if levels.ndim > 1 or not levels.size:
@@ -228,27 +234,40 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
 
     @standard_torch()
     def predict_interval(self, X: Data, level: float = 0.9, gate_X: Data = None) -> np.ndarray:
-        """Return equal-tailed prediction intervals: y lies inside with probability `level`, given the estimates.
+        """Compute equal-tailed prediction intervals: y lies inside with probability `level`, given the estimates.
+
+        The ends are quantiles of the whole mixture, not of its most probable expert. The uncertainty of the estimates
+        is not included.
+
+        Parameters
+        ----------
+        X : array-like (n, d)
+        level : float
+        gate_X : array-like (n, g)
+            Gate inputs, if fit was given any.
 
         Returns
         -------
         ndarray (n, 2) or (n, q, 2)
-            Lower and upper ends. They are quantiles of the whole mixture, not of its most probable expert; the
-            uncertainty of the estimates is not in them.
+            Lower and upper ends.
         """
         found = evaluate(self, partial(interval, level=level), 8, X, gate_X)
         return self._shaped(np.moveaxis(found, 1, 2))
 
     @standard_torch()
     def sample(self, X: Data, random_state: Seed = None, gate_X: Data = None) -> np.ndarray:
-        """Draw one response for every row of X, ``(n,)`` or ``(n, q)``.
+        """Draw one response for every row of X.
 
         Parameters
         ----------
         X : array-like (n, d)
         random_state : int, numpy generator or None
         gate_X : array-like (n, g)
-            When fit was given it.
+            Gate inputs, if fit was given any.
+
+        Returns
+        -------
+        ndarray (n,) or (n, q)
         """
         generator = torch.Generator()
         seed = seed_of(random_state)
@@ -258,7 +277,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
 
     @standard_torch()
     def score(self, X: Data, y: Data, sample_weight: Data = None, gate_X: Data = None) -> float:
-        """Return the coefficient of determination of `predict`, as scikit-learn's regressors do.
+        """Compute the coefficient of determination of `predict`, like scikit-learn's regressors.
 
         Parameters
         ----------
@@ -266,7 +285,11 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         y : array-like (n,) or (n, q)
         sample_weight : array-like (n,), optional
         gate_X : array-like (n, g)
-            When fit was given it.
+            Gate inputs, if fit was given any.
+
+        Returns
+        -------
+        float
         """
         check_is_fitted(self, "fit_")
         weight = plain("sample_weight", column_of(X, sample_weight))

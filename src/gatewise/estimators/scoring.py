@@ -8,7 +8,7 @@ from sklearn.pipeline import Pipeline
 
 
 def log_likelihood_scorer(estimator: Any, X: Any, y: Any) -> float:
-    """Return the mean of ``log p(y | x)`` over the rows, larger being better: give it as `scoring` to scikit-learn.
+    """Mean log density ``(1/n) sum_i log p(y_i | x_i)`` of the responses; larger is better. Use it as `scoring`.
 
     Parameters
     ----------

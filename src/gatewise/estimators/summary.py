@@ -1,4 +1,4 @@
-"""A fit as a text for the reader: a statistician's table."""
+"""The summary of a fit: tables of parameters, criteria, status and starts, as text."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ def summary(
         lines += ["", f"Expert {_joined(group.owner)}, share {total:.6g} of {fit.n:.6g}", *_table(group, wide, plain)]
     for level, (branches, nodes) in enumerate(levels):
         if level not in estimated:
-            lines += ["", f"Gate of level {level}", "  one branch, of weight 1: nothing to estimate"]
+            lines += ["", f"Gate of level {level}", "  one branch with weight 1: nothing to estimate"]
             continue
         shifted = mixture.gates[level].translation()
-        reference = ", last branch as reference where only differences matter" if shifted else ""
+        reference = " (the last branch is the reference)" if shifted else ""
         lines += ["", f"Gate of level {level}{reference}"]
         lines += [line for group in branches for line in _branch(group, wide, plain)]
         for group in nodes:
@@ -96,7 +96,7 @@ def _errors(fit: Fit, errors: ReportedErrors) -> str:
     source, variance = "observed information", residual_variance(fit)
     if variance is not None:
         source = f"residual variance {number(variance)} times the inverse Hessian of half the sum of squares"
-    return f"Standard errors: {source}; intervals are normal, of positive parameters on the log scale"
+    return f"Standard errors: {source}; normal intervals, on the log scale for positive parameters"
 
 
 def _joined(owner: Sequence[int]) -> str:
@@ -147,10 +147,10 @@ def _starts(fit: Fit) -> list[str]:
     where = " on a subsample" if starts.subsampled else ""
     lines = [
         f"Starts: {starts.hits} of {len(starts.log_likelihood)} reached the best value{where}; {gap};",
-        f"        one more finds a new value with a chance below {starts.unseen:.2f} (95 % bound)",
+        f"        one more start would find a new value with a chance below {starts.unseen:.2f} (95 % bound)",
     ]
     if starts.moved:
-        lines.append("        no start ended there: it was found by refining the best of them")
+        lines.append("        no start ended there: it was found by refining the best end points")
     if starts.better_unsound:
         listed = ", ".join(f"{value:.4f}" for value in starts.better_unsound[:3])
         lines.append(f"        higher values refused as unsound: {listed}")

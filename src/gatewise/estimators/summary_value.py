@@ -31,18 +31,18 @@ HEADS = ("part", "owner", "parameter", "estimate", "std. error", "z", "p", "lowe
 
 
 class Summary(str):
-    """A fitted model for the reader: prints as text, shows tables in a notebook, gives data frames.
+    """Summary of a fitted model: a text to print, tables in a notebook, and data frames.
 
-    It is the text itself, so it can be searched, split and written as any other.
+    A Summary is a str, so it can be searched, split and written to a file.
 
     Attributes
     ----------
     experts, gates : DataFrame
-        One row per parameter: ``owner`` (the expert, the branch or the node, such as ``0/1``), ``parameter``,
-        ``estimate``, ``std. error``, ``z``, ``p``, ``lower``, ``upper`` (95 %), and ``note``: a word that says why
-        there is no error (reference, held, on a kink ...). Gates also have their ``part``, such as ``gate 0``.
+        One row per parameter: ``owner`` (expert, branch or node, such as ``0/1``), ``parameter``, ``estimate``, ``std.
+        error``, ``z``, ``p``, ``lower``, ``upper`` (95 %), and ``note``, which says why there is no standard error
+        (reference, fixed, on a kink, ...). Gates also have ``part``, such as ``gate 0``.
     criteria : Series
-        Log-likelihood, degrees of freedom, number of observations, AIC, BIC, ICL; after least squares SSE.
+        Log-likelihood, degrees of freedom, number of observations, AIC, BIC, ICL; after least squares also SSE.
 
     Examples
     --------

@@ -178,7 +178,7 @@ def words_of(words: Words) -> dict[str, str]:
 
 
 def _word(error: float) -> str:
-    return "held" if error == 0 else "not unique" if error != error else ""
+    return "fixed" if error == 0 else "not unique" if error != error else ""
 
 
 def _numbers(estimate: Tensor, error: Tensor, kind: Tensor, tested: Tensor) -> list[tuple[float, ...]]:

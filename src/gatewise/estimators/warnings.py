@@ -17,43 +17,66 @@ from gatewise.infer.identifiability import IdentifiabilityVerdict
 
 
 class FitWarning(ConvergenceWarning):
-    """The reader should know something about a fit before using it."""
+    """Base class of all warnings about a fit; a subclass of scikit-learn's ConvergenceWarning.
+
+    Examples
+    --------
+    Turn warnings about fits into errors:
+
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", FitWarning)
+    """
 
 
 class UnsoundWarning(FitWarning):
-    """A scale lies on its floor, or an expert has too few observations."""
+    """Status ``unsound``: a scale lies on its floor, or an expert has too few observations.
+
+    The message gives the floor, what set it, and a remedy.
+    """
 
 
 class RefusedWarning(FitWarning):
-    """A much higher value was refused because a scale lies on its floor, though every expert has rows enough."""
+    """A fit with a much higher log-likelihood was rejected only because one of its scales lies on the floor.
+
+    Every expert of that fit has enough observations. If the noise may be that small, give a smaller `min_scale`.
+    """
 
 
 class SeparatedWarning(FitWarning):
-    """A gate or an expert separates the data: its parameters grow without limit."""
+    """Status ``separated``: a gate or an expert separates the data, so its parameters have no finite estimate.
+
+    For a gate, a ridge penalty on the slopes (`alpha`) gives finite estimates.
+    """
 
 
 class UnidentifiedWarning(FitWarning):
-    """Some direction of the parameters leaves the likelihood unchanged."""
+    """Status ``unidentified``: the objective is flat in some direction of the parameters at the estimate.
+
+    The estimates of these parameters are not unique; predictions are unaffected.
+    """
 
 
 class BoundWarning(FitWarning):
-    """The optimum lies on a bound that was given."""
+    """Status ``at-bound``: the optimum lies on a bound given by the user, or at the end of a parameter's range."""
 
 
 class RidgeWarning(FitWarning):
-    """The model has parameters that no number of rows can tell apart, whatever this fit says of them."""
+    """Some parameters of the model are not identified at any sample size (`gatewise.identify`).
+
+    Given when the fit itself does not show it: its status is not ``unidentified`` and standard errors are missing.
+    """
 
 
 class StalledWarning(FitWarning):
-    """The search stopped before the optimality conditions held."""
+    """Status ``stalled``: the search stopped before the optimality conditions held."""
 
 
 class StartsDisagreeWarning(FitWarning):
-    """The best value was reached from one start only."""
+    """Too few starts reached the best value, so a better optimum may exist; raise `n_init`."""
 
 
 class CollinearWarning(FitWarning):
-    """Columns are constant or combinations of others."""
+    """Columns of X or of the gate inputs are constant or linear combinations of others."""
 
 
 CLASSES: dict[Status, type[FitWarning]] = {
@@ -64,14 +87,14 @@ CLASSES: dict[Status, type[FitWarning]] = {
     Status.stalled: StalledWarning,
 }
 OF_SQUARES: dict[Status, str] = {
-    Status.unsound: "an expert has too little weight for its parameters; fewer experts give a sound fit",
+    Status.unsound: "an expert has too little weight for its parameters; use fewer experts",
     Status.separated: "a parameter grows without limit while the sum of squares still falls, so it has no finite "
-    "estimate; for a gate, a ridge penalty (alpha) makes it finite; otherwise use fewer experts or fewer columns",
+    "estimate; for a gate, add a ridge penalty (alpha); otherwise use fewer experts or fewer columns",
     Status.unidentified: "some direction of the parameters leaves the sum of squares unchanged, so these parameters "
-    "have no unique estimate; predictions are unaffected; for estimates, use a simpler gate or fewer columns",
-    Status.at_bound: "the optimum lies on a bound that was given; a wider bound would give a lower sum of squares",
+    "have no unique estimate; predictions are unaffected; for unique estimates, use a simpler gate or fewer columns",
+    Status.at_bound: "the optimum lies on a bound; a wider bound would give a lower sum of squares",
 }
-STARVED = "an expert has too few observations for its parameters; fewer experts give a sound fit"
+STARVED = "an expert has too few observations for its parameters; use fewer experts"
 GOOD = (Status.converged, Status.at_kink)
 FEW_STARTS = 5  # below this one hit says nothing
 FEW_HITS, MOST_NEW = 2, 0.9  # so few hits, and a bound of the chance of a new value above this, are no evidence
@@ -79,14 +102,14 @@ FAR = 10.0  # log-likelihood above the winner from which a value that a floor re
 
 
 def status_words(fit: Fit) -> str:
-    """Return what the status of a fit means and what to do, said of its own objective."""
+    """Return the meaning of a status and its remedy, for the objective that was fitted."""
     if fit.status is Status.unsound and fit.sse is None and not fit.certificate.floor:
         return STARVED
     return fit.status.words if fit.sse is None else OF_SQUARES.get(fit.status, fit.status.words)
 
 
 def details(fit: Fit) -> str:
-    """Return what carries the primary status, in names; empty when there is nothing to name."""
+    """Return the names of the parameters or experts that caused the primary status; empty if there are none."""
     evidence = fit.certificate
     if fit.status is Status.unsound and fit.sse is None:
         return "".join(f"; {part}" for part in _unsound(fit))
@@ -118,19 +141,19 @@ def _off_the_floor(fit: Fit) -> str:
     if GIVEN in fit.floor:
         return "give a smaller min_scale"
     if named_by_role(fit.mixture.family.parameters(1), "covariance"):
-        return "responses that determine each other have no full covariance: leave one out or use covariance='diag'"
+        return "one response determines another, so there is no full covariance: drop one or use covariance='diag'"
     if FAR_OFF in fit.floor:
-        return "leave out observations that far off"
+        return "leave out observations that far from the others"
     if fit.mixture.n_leaves > 1:
-        return "an expert that fits its observations exactly has no scale: use fewer experts, unless one fits all"
-    return "y is an exact function of X, which has no scale to estimate"
+        return "an expert fits its observations exactly, so its scale cannot be estimated: use fewer experts"
+    return "y is an exact function of X, so there is no scale to estimate"
 
 
 def floor_words(fit: Fit) -> str:
-    """Return that a floor refused a higher value, how much higher it is, what set the floor, and what to do."""
+    """Return the message about a better fit that the floor rejected: how much better, what set the floor, a remedy."""
     rise = fit.starts.floored[0] - (fit.log_likelihood - fit.penalty)
     return (
-        f"a fit with a log-likelihood {rise:.4g} higher, in which every expert has observations enough, was refused "
+        f"a fit with a log-likelihood {rise:.4g} higher, in which every expert has enough observations, was refused "
         f"because a scale lies on the floor {fit.floor}: give a smaller min_scale if the noise may be smaller than that"
     )
 
@@ -153,24 +176,24 @@ def alert(fit: Fit, names: Sequence[str], stacklevel: int) -> None:
         scale = " in the log-likelihood of Gaussian residuals" if squares else ""
         gap = f" (the next is {fit.starts.gap:.4g} below{scale})" if isfinite(fit.starts.gap) else ""
         count = f"only {fit.starts.hits}" if fit.starts.hits else "none"
-        bound = f"one more finds a new value with a chance of up to {fit.starts.unseen:.2f} (95 % bound)"
+        bound = f"one more start would find a new value with a chance of up to {fit.starts.unseen:.2f} (95 % bound)"
         text = f"{count} of {starts} starts reached the {best}{gap}, and {bound}: a better optimum may exist; "
         text += "raise n_init"
         warnings.warn(text, StartsDisagreeWarning, stacklevel=stacklevel + 1)
     for room, extra in _once(fit.collinear):
         listed = ", ".join(names[j] if room == "X" and names else str(j) for j in extra)
         text = (
-            f"column {listed} of {room} is constant or a combination of others: its slopes are not unique; leave it "
-            "out to have unique ones"
+            f"column {listed} of {room} is constant or a linear combination of other columns, so its slopes are not "
+            "unique; leave it out"
         )
         warnings.warn(text, CollinearWarning, stacklevel=stacklevel + 1)
 
 
 def ask_theory(fit: Fit, errors: ReportedErrors) -> bool:
-    """Return whether a fit leaves open that some of its parameters have no estimate at any number of rows.
+    """Return whether the identifiability check could add something to what the fit shows.
 
-    A warning of `unidentified` has said so already; finite errors of all parameters prove that the mixture, with what
-    was held, has no ridge at its optimum; and a gate with a single branch has weights that nothing depends on.
+    No check is needed if the status is ``unidentified`` already, if all standard errors are finite (then the Hessian is
+    regular at the optimum), or if a gate has a single branch.
     """
     known = Status.unidentified in fit.flags
     proof = errors.values is not None and not any(bool(value.isnan().any()) for value in errors.values.values())
@@ -181,7 +204,7 @@ def ask_theory(fit: Fit, errors: ReportedErrors) -> bool:
 def alert_ridge(verdict: IdentifiabilityVerdict, words: str, stacklevel: int) -> None:
     """Warn when theory finds first derivatives that depend on each other; slow rates alone are no reason."""
     if verdict is IdentifiabilityVerdict.ridge:
-        text = f"some parameters of this model have no estimate. {words} Predictions are unaffected."
+        text = f"some parameters of this model are not identified. {words} Predictions are unaffected."
         warnings.warn(text, RidgeWarning, stacklevel=stacklevel + 1)
 
 

@@ -20,7 +20,7 @@ TUNING_SEEDS = (1001, 1002)  # used to choose rates and for nothing else
 
 
 class Interval(NamedTuple):
-    """A mean over seeds with its 95 % interval (Student's t), and the number of seeds."""
+    """A mean over seeds with its 95 % interval (Student's t) and the number of seeds."""
 
     mean: float
     low: float
@@ -60,7 +60,18 @@ def chosen_rate(experiment: Experiment, records: Sequence[Record], variant: str,
 
 
 def at_chosen_rates(experiment: Experiment, records: Sequence[Record]) -> tuple[list[Record], list[str]]:
-    """Return the records but for tests at other rates than the one chosen now, and words about those left out."""
+    """Select the test runs at the learning rate that each gate has selected.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    records : sequence of Record
+
+    Returns
+    -------
+    (list of Record, list of str)
+        The selected records, and sentences about those left out.
+    """
     names = dict.fromkeys((r.variant, r.gate) for r in records)
     best = {name: chosen_rate(experiment, records, *name) for name in names}
     kept = [r for r in records if r.tuning or r.rate == best[r.variant, r.gate]]
@@ -124,7 +135,23 @@ def measures_of(experiment: Experiment, records: Sequence[Record], variant: str)
 
 
 def difference(records: Sequence[Record], variant: str, first: str, second: str, measure: str) -> Interval:
-    """Return the mean of first - second over the seeds that both have: data and splits are then the same."""
+    """Compute the mean difference of a metric between two gates, paired by seed, with a 95 % interval.
+
+    Only seeds that both gates have are used; they share data and splits.
+
+    Parameters
+    ----------
+    records : sequence of Record
+    variant : str
+    first, second : str
+        Gates; the difference is first minus second.
+    measure : str
+        Name of a metric.
+
+    Returns
+    -------
+    Interval
+    """
     return _paired(measure, *(_outcomes(records, variant, gate, measure) for gate in (first, second)))
 
 
@@ -152,7 +179,18 @@ def word(found: Interval, more: bool | None) -> str:
 
 
 def verdicts(experiment: Experiment, records: Sequence[Record]) -> list[tuple[str, str, str, Interval]]:
-    """Return (variant, measure, word, difference) for the experiment's claim, every measure that has a direction."""
+    """Judge the claim of an experiment, for every variant and every metric that has a direction.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    records : sequence of Record
+
+    Returns
+    -------
+    list of (variant, metric, word, Interval)
+        The word is "better", "worse", "tie" or "undecided"; the interval is that of the paired difference.
+    """
     first, second, _ = experiment.claim
     out = []
     for variant in experiment.variants:

@@ -21,19 +21,19 @@ class Job(NamedTuple):
     Attributes
     ----------
     variant : str
-        Data and model, one of the experiment's.
+        Data and model, one of the experiment's variants.
     gate : str
-        A gate, a pair of letters, or one of the experiment's baselines.
+        A gate, a pair of letters, or a baseline.
     seed : int
     rate : float
         Learning rate.
     quick : bool
-        A short run that shows that everything works and decides nothing.
+        Whether this is a short run for a smoke test.
     device : str
     folder : Path or None
-        Where the user keeps data that no package brings.
+        Folder with the user's data.
     tuning : bool
-        Whether the job only scores the learning rate on the validation part.
+        Whether the job only scores the learning rate on the validation data.
     """
 
     variant: str
@@ -54,7 +54,7 @@ class Job(NamedTuple):
 
 
 class Metric(NamedTuple):
-    """A figure of a run: its title, its unit, and whether more is better (None: neither)."""
+    """A metric of a run: title, unit, and whether larger (True), smaller (False) or neither (None) is better."""
 
     title: str
     unit: str = ""
@@ -62,7 +62,7 @@ class Metric(NamedTuple):
 
 
 class Curves(NamedTuple):
-    """A picture: the mean over seeds of a list in the outcomes, by x, one line per gate."""
+    """A figure: the mean over seeds of a list in the outcomes, against x, with one line per gate."""
 
     key: str
     x: tuple[float, ...]
@@ -71,7 +71,7 @@ class Curves(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A picture for each gate: a table of counts in the outcomes (groups x experts) of its first seed."""
+    """A figure for each gate: a table of counts (groups by experts) from the outcome of its first seed."""
 
     key: str
     groups: tuple[str, ...]
@@ -83,42 +83,43 @@ Outcome = Mapping[str, Any]  # "validation": float, the measures by name, "moved
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment that a user runs by one command.
+    """An applied experiment: data, models, gates and metrics, run with one command.
 
     Attributes
     ----------
     name, title, why : str
-        `why` tells what is compared, on which data, with which settings, and what it cannot show.
+        `why` explains what is compared, on which data, with which settings, and what the experiment cannot show.
     variants : tuple of str
-        Data sets and models; each has tables of its own.
+        Data sets and models; results are tabulated for each.
     gates : tuple of str
-        Compared by default: names of GATES for one level, pairs of letters for two.
+        Gates compared by default: names of GATES for one level, pairs of letters for two.
     baselines : tuple of str
-        Models without a gate that run beside them.
+        Models without a gate, run for comparison.
     measures : mapping of str to Metric
-        The figures of a run that are tabulated; the claim is judged by all of which more, or less, is better. The
-        name "choice" is kept for a list of the first expert of the same tokens in every seed, whose agreement is told.
+        Metrics to tabulate. The claim is judged by all metrics that have a direction. The name "choice" is reserved for
+        a list with the first expert of the same tokens for every seed, from which the agreement between seeds is
+        computed.
     run : callable
-        ``Job -> Outcome``: the measures, "validation" (more is better) and "moved" (a gradient reached every
-        gate parameter, and it moved).
+        ``Job -> Outcome``: the metrics, "validation" (larger is better) and "moved" (whether a gradient reached every
+        gate parameter and it changed).
     rates : tuple of float
-        Learning rates among which every gate chooses its own on the validation part.
+        Learning rates from which each gate selects one on the validation data.
     claim : tuple of str
-        Two gates and the words of the claim that the first is better than the second, for the verdict.
+        Two gates, and the claim in words that the first is better than the second.
     base : str
-        The variant that the others change one thing of, on the same data: each is compared with it. Empty if none is.
+        The variant that the others modify in one respect, on the same data; each is compared with it. Empty if none.
     needs : tuple of str
-        Data sets of `gatewise.data.sources` that its variants use.
+        Data sets of `gatewise.data.sources` that the variants use.
     needs_folder : bool
-        Whether it runs on a folder of the user only.
+        Whether the experiment needs a folder with the user's data.
     figures : mapping of str to Curves or Table
-        Pictures by their titles; a variant whose outcomes lack the key has none.
+        Figures by title; variants whose outcomes lack the key have none.
 
     Raises
     ------
     ValueError
-        For a name that no folder can have, nothing to run, measure or choose from, names that occur twice, rates that
-        are not positive, and an unknown base or gates.
+        If the name cannot be a folder name, there is nothing to run, measure or select from, names occur twice, rates
+        are not positive, or the base or a gate is unknown.
     """
 
     name: str
@@ -139,7 +140,7 @@ class Experiment:
     def __post_init__(self) -> None:
         head = f"experiment {self.name!r}"
         if not self.name or set(self.name) & set("/\\\0") or self.name in (".", ".."):
-            raise ValueError(f"{head}: its folder has this name; give one without slashes")
+            raise ValueError(f"{head}: the name is also that of its folder; use no slashes")
         for what in ("variants", "gates", "baselines", "rates"):
             if not isinstance(getattr(self, what), tuple):
                 raise ValueError(f"{head}: {what} must be a tuple, such as {what}=(one,)")
@@ -151,10 +152,10 @@ class Experiment:
                 raise ValueError(f"{head} has {', '.join(names)}: give names of its own to each")
         if CHOICE in self.measures:
             raise ValueError(
-                f"{head}: {CHOICE!r} is no measure but the list whose agreement over seeds is told; rename it"
+                f"{head}: {CHOICE!r} is reserved for the list whose agreement over seeds is computed; rename the metric"
             )
         if self.base and self.base not in self.variants:
-            raise ValueError(f"{head}: base={self.base!r} is none of its variants: {'; '.join(self.variants)}")
+            raise ValueError(f"{head}: base={self.base!r} is not one of its variants: {'; '.join(self.variants)}")
         if not all(rate > 0 for rate in self.rates):
             raise ValueError(f"{head}: rates={self.rates}: give positive learning rates")
         for gate in self.gates:
@@ -162,15 +163,24 @@ class Experiment:
 
 
 def gates_of(name: str) -> tuple[str, ...]:
-    """Return the gate names of a choice: one for a name of GATES, one per level for ``outer/inner`` or letters.
+    """Translate the name of a gate combination into gate names, one per level.
 
-    ``s`` softmax, ``l`` laplace, ``g`` sigmoid, ``d`` dense-to-sparse, ``a`` activation-dense-to-sparse: "sl" is a
-    softmax gate over groups with Laplace gates inside.
+    A name of GATES is one level. ``outer/inner``, or two letters, are two levels: ``s`` softmax, ``l`` laplace, ``g``
+    sigmoid, ``d`` dense-to-sparse, ``a`` activation-dense-to-sparse. "sl" is a softmax gate over groups with Laplace
+    gates inside.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    tuple of str
 
     Raises
     ------
     ValueError
-        If the choice is neither.
+        If the name is none of these.
 
     Examples
     --------

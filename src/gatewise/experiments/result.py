@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 class ExperimentResult(NamedTuple):
-    """The result of an experiment.
+    """The results of an experiment.
 
     Attributes
     ----------
     experiment : Experiment
     records : tuple of Record
-        One per run, of every gate at the rate that is chosen now.
+        One per run, for every gate at its selected learning rate.
     faults : tuple of str
-        Runs that are left out, and lines of the folder that are not used, in words.
+        Runs that are left out, and unreadable lines of the folder, as sentences.
     """
 
     experiment: Experiment
@@ -66,7 +66,16 @@ class ExperimentResult(NamedTuple):
 
 
 def collect_experiment(experiment: Experiment, folder: str | Path) -> ExperimentResult:
-    """Read the records of a folder of an experiment.
+    """Read the records of an experiment from a folder.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    folder : str or Path
+
+    Returns
+    -------
+    ExperimentResult
 
     Raises
     ------

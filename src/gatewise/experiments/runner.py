@@ -26,12 +26,21 @@ Listener = Callable[[int, int, Job], None]
 
 
 def load_experiment(where: str) -> Experiment:
-    """Return an experiment of a user's file, ``my_task.py:task``.
+    """Load an experiment from a Python file. The file is executed.
+
+    Parameters
+    ----------
+    where : str
+        ``my_task.py:task``, the path and the name.
+
+    Returns
+    -------
+    Experiment
 
     Raises
     ------
     ValueError
-        If there is no such file, no such name in it, or it is no experiment.
+        If the file or the name does not exist, or the value is not an Experiment.
     """
     return from_file(where, Experiment)
 
@@ -51,25 +60,42 @@ def run_experiment(
     origin: str = "",
     listener: Listener = lambda done, total, job: None,
 ) -> None:
-    """Run an experiment into a folder.
+    """Run an experiment, and write its records to a folder.
 
-    Every gate chooses its rate among the experiment's by the mean validation score of two seeds that are used for
-    nothing else: an equal budget for all. A quick run has two seeds and the middle rate. A job runs on one thread, so
-    that its result does not depend on the number of workers. A run whose loss becomes no number is kept as diverged:
-    its rate is not chosen, and it has no measures.
+    Every gate selects its learning rate by the mean validation score of two seeds reserved for tuning, so all have the
+    same budget. A quick run has two seeds and uses the middle rate. A job runs on one thread, so results do not depend
+    on the number of workers. A run whose loss is not finite is recorded as diverged: its rate is not selected, and it
+    has no metrics.
 
     Parameters
     ----------
+    experiment : Experiment
+    folder : Path
+        Created if missing.
+    seeds : int
+        Number of seeds per gate.
+    gates, variants : sequence of str
+        Default: those of the experiment.
+    quick : bool
+        Two seeds and short runs: a smoke test.
+    device : str
+        "cpu" or "cuda".
     data : Path, optional
-        Folder of data that no package brings; a folder of records goes on with the same files in it only.
+        Folder with data sets that no package provides. A folder of records can only be continued with the same files.
+    resume : bool
+        Whether to continue a folder that has records.
+    workers : int
+        Number of processes.
     origin : str
-        Where a report finds the experiment again, if not by its name: ``/home/me/my_task.py:task``.
+        Where the experiment was loaded from, such as ``/home/me/my_task.py:task``; stored in the folder.
+    listener : callable (done, total, job)
+        Called after each job.
 
     Raises
     ------
     ValueError
-        For an unknown gate, variant or device, a folder with other settings, without `resume` or in use by another
-        process, and a run that returns no validation score.
+        If a gate, variant or device is unknown, the folder has other settings, has records and `resume` is False, or is
+        in use, or a run returns no validation score.
     """
     chosen = tuple(dict.fromkeys(gates)) or experiment.gates
     for gate in chosen:

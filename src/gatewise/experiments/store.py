@@ -21,7 +21,7 @@ HEADER = "experiment.json"
 
 
 class Record(NamedTuple):
-    """A finished job: its fields and what came out."""
+    """A finished job: its settings (variant, gate, seed, learning rate) and its outcome."""
 
     variant: str
     gate: str
@@ -55,17 +55,17 @@ def open_folder(folder: Path, mine: Mapping[str, Any], resume: bool) -> None:
     begun = any(path.exists() and path.stat().st_size for path in (folder / RECORDS, folder / TIMES))
     if not begun and not (folder / HEADER).exists():
         if (folder / "index.html").exists():
-            raise ValueError(f"{folder} holds another page, index.html: give another folder by --out")
+            raise ValueError(f"{folder} holds another page, index.html: give another folder with --out")
     elif begun:
         held = header(folder)
         if not resume:
-            raise ValueError(f"{folder} has records: go on with --resume, or give another folder by --out")
+            raise ValueError(f"{folder} has records: continue with --resume, or give another folder with --out")
         same = {name: held.get(name) == mine[name] for name in mine}
         same["origin"] = bool(held["origin"]) == bool(mine["origin"])  # the file may have moved
         if different := [_told(name, held.get(name), mine[name]) for name in mine if not same[name]]:
             raise ValueError(
                 f"{folder} holds {held['experiment']!r} of {held['origin'] or 'gatewise itself'} with other settings: "
-                f"{', '.join(different)}. Its records would not go together: give another folder by --out"
+                f"{', '.join(different)}. These cannot be combined: give another folder with --out"
             )
     write_text(plain_file(folder / HEADER), json.dumps(dict(mine), indent=1))
 
@@ -91,7 +91,17 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def read(folder: Path) -> tuple[list[Record], list[str]]:
-    """Return the records of a folder in the order of their keys, and words about lines that are not used."""
+    """Read the records of a folder.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    (list of Record, list of str)
+        The records in the order of their keys, and sentences about lines that could not be used.
+    """
     found: dict[str, Record] = {}
     faults = []
     for number, _, values, fault in _values(folder / RECORDS):

@@ -24,18 +24,18 @@ class DataSplit(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What training left.
+    """Result of `train`.
 
     Attributes
     ----------
     history : History
-        Of the layers.
+        Routing statistics of the layers.
     loss : list of float
-        By epoch.
+        Mean loss of each epoch.
     movement : dict of str to float
-        How far every gate parameter went.
+        Relative change of each gate parameter.
     unreached : frozenset of str
-        Gate parameters whose gradient was zero at every step: weight decay alone would move them.
+        Gate parameters whose gradient was zero at every step; only weight decay could change them.
     """
 
     history: History
@@ -50,7 +50,18 @@ class Trained(NamedTuple):
 
 
 def seeded(seed: int, role: int) -> torch.Generator:
-    """Return a generator of random numbers of its own for a seed and a role, and seed torch's for the layers."""
+    """Create a random generator for a seed and a role, and set torch's global seed for the initialisation of layers.
+
+    Parameters
+    ----------
+    seed : int
+    role : int
+        Distinguishes the generators of one seed, such as data and batches.
+
+    Returns
+    -------
+    torch.Generator
+    """
     state = int(np.random.SeedSequence(seed, spawn_key=(role,)).generate_state(1)[0])
     torch.manual_seed(state)
     return torch.Generator().manual_seed(state)
@@ -94,12 +105,34 @@ def train(
     weight_decay: float = 1e-2,
     at_epoch: Callable[[int], None] | None = None,
 ) -> Trained:
-    """Train a model by AdamW with a cosine rate; `loss` takes the rows of a batch.
+    """Train a model with AdamW and a cosine learning-rate schedule.
+
+    Parameters
+    ----------
+    model : Module
+    loss : callable
+        Maps the row numbers of a batch to the loss.
+    rows : Tensor (n,)
+        Row numbers of the training data.
+    epochs : int
+    rate : float
+        Initial learning rate.
+    generator : torch.Generator
+        Shuffles the rows.
+    batch : int
+        Batch size.
+    weight_decay : float
+    at_epoch : callable, optional
+        Called with the number of each finished epoch.
+
+    Returns
+    -------
+    Trained
 
     Raises
     ------
     FloatingPointError
-        If the loss is no number: the rate is too large, or the data hold one.
+        If the loss is not finite, because the learning rate is too large or the data are not finite.
     """
     start = gate_state(model)
     optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=weight_decay)

@@ -91,10 +91,10 @@ def least_scale(value: Any) -> Tensor | None:
 
 
 def probability(name: str, value: Any) -> float:
-    """Return a number between 0 and 1, ends left out."""
+    """Return a number strictly between 0 and 1."""
     value = scalar(value)
     if not is_number(value) or not 0 < value < 1:
-        raise ValueError(f"{name}={value!r}: a probability is a number between 0 and 1, ends left out")
+        raise ValueError(f"{name}={value!r}: a probability is a number strictly between 0 and 1")
     return float(value)
 
 

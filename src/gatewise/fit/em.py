@@ -50,17 +50,26 @@ def expectation_maximisation(
     tol_gradient: float = 0.0,
     deadline: float | None = None,
 ) -> Path:
-    """Run EM from free coordinates (S, P) for at most `max_iter` passes.
+    """Run safeguarded EM from several points. The objective never increases, up to rounding.
 
     Parameters
     ----------
+    problem : Problem
+        Mixture, data and parameterization (`gatewise.fit.problem`).
+    free : Tensor (S, P)
+        Unconstrained coordinates of S starting points.
+    max_iter : int
+        Largest number of passes over the data.
     tol_gradient : float
-        Stop when the largest projected gradient of the weighted-mean objective is within this for every member.
+        Stop when the largest entry of the projected gradient of the mean objective is within this tolerance for every
+        starting point.
+    deadline : float, optional
+        Time at which to stop, on the clock of `time.monotonic`.
 
     Returns
     -------
     Path
-        The best point of every member and the objective after each pass, which never rises by more than rounding.
+        The best point of every start, its objective and gradient, and the objective after each pass.
     """
     at = _expect(problem, free)
     held = at.value

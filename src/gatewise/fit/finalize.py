@@ -159,7 +159,7 @@ def _origin_note(given: Mixture) -> tuple[str, ...]:
     parts = (("X", given.expert), *(("gate_X", gate.score) for gate in given.gates))
     points = {name: part.reference() for name, part in parts}
     return tuple(
-        f"{name} lies so far from zero that parameters would lose digits: they refer to {name} less "
+        f"{name} lies so far from zero that parameters would lose digits: they refer to {name} minus "
         f"({', '.join(f'{value:.10g}' for value in point)})"
         for name, point in points.items()
         if point is not None
@@ -168,10 +168,10 @@ def _origin_note(given: Mixture) -> tuple[str, ...]:
 
 def _notes(problem: Problem, point: Tensor, certificate: Certificate) -> tuple[str, ...]:
     parameterization = problem.parameterization
-    held = [f"{path} is not identified with this score and is held at 1" for path in parameterization.held]
+    held = [f"{path} is not identified with this score and is fixed at 1" for path in parameterization.held]
     flat = [f"{name} leaves the objective unchanged" for name in certificate.null]
     ends = {name: parameterization.end(name, point) for name in (*certificate.limits, *certificate.active)}
     flat += [f"{name} is at the limit of its family ({ends[name][2]}) and not counted" for name in certificate.limits]
     flat += [f"{name} is at the end of its range, {end[0]:g}: {end[1]}" for name, end in ends.items() if end[1]]
-    few = f"{responses(problem):.15g} responses for {certificate.rank} parameters: they are not determined"
+    few = f"{responses(problem):.15g} responses for {certificate.rank} parameters: the data do not determine them"
     return (*held, *flat, *([few] if certificate.crowded else []))

@@ -54,36 +54,47 @@ def least_squares(
     max_time: float | None = None,
     progress: Progress | None = None,
 ) -> Fit:
-    """Fit the mean ``f_G(x) = sum_l W_l(x) h_l(x)`` of a mixture by least squares and certify the result.
+    """Fit the mean ``f_G(x) = sum_l W_l(x) h_l(x)`` of a mixture by least squares, and certify the result (2405.13997).
 
-    Minimises ``(1/2n) sum_i w_i ||y_i - f_G(x_i)||^2 + alpha / (2 n) sum_k ||slope_k - mean slope||^2`` (2405.13997).
-    Any gate, the unnormalised sigmoid too, any expert, any depth. Experts that are linear in their parameters, without
+    Minimises ``(1/2n) sum_i w_i ||y_i - f_G(x_i)||^2 + alpha / (2 n) sum_k ||slope_k - mean slope||^2`` for any gate
+    (including the unnormalised sigmoid), any expert and any depth. Experts that are linear in their parameters, without
     bounds or ties, are eliminated by variable projection; otherwise Levenberg-Marquardt searches over all parameters.
-    The best ends are polished by Newton's method with the exact Hessian. Starts are regions and planes of the data,
-    random points, and the mixture with one expert fewer with an expert split or a near-zero one added.
+    The best end points are refined by Newton's method with the exact Hessian. Starts come from regions and hyperplanes
+    of the data, from random points, and from the mixture with one expert fewer, after splitting an expert or adding one
+    close to zero.
 
     Parameters
     ----------
     mixture : Mixture
-        Its family is not used: the fit has that of a mean alone.
+        Its family is ignored; the fit has only a mean.
     rows : Rows
     starts : int or sequence of Measure
-        Number of starts, or measures (in the units of the data) to start from.
+        Number of starts, or starting values in the units of the data.
     start : Fit, Measure or Tensor (n, L), optional
-        Where the first of the `starts` begins, as in `maximum_likelihood`; a fit is one of least squares.
+        Starting point of the first of the `starts`, as in `maximum_likelihood`; a Fit must be one of least squares.
     spec, seed, max_time, progress
-        As in `maximum_likelihood`; the floor of scales has no meaning.
+        As in `maximum_likelihood`; the floor of scales is not used.
 
     Returns
     -------
     Fit
-        With `sse`; its log-likelihood is that of a Gaussian law with the residual variance that fits best.
+        With `sse`. Its log-likelihood is that of Gaussian residuals with the best-fitting variance.
 
     Raises
     ------
     ValueError
-        For a gate with jumps (top-k), an unknown path, impossible bounds, fewer rows than leaves, or values that are
-        not finite.
+        If a gate is discontinuous (top-k), a path is unknown, bounds are impossible, there are fewer observations than
+        leaves, or values are not finite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise.core.gates import GATES
+    >>> from gatewise.objective.rows import make_rows
+    >>> x = torch.linspace(-1.0, 1.0, 50, dtype=torch.float64)[:, None]
+    >>> fit = least_squares(Mixture((GATES["constant"],), (1,)), make_rows(x, 2 * x + torch.cos(40 * x)), starts=1)
+    >>> str(fit.status), round(fit.sse, 3)
+    ('converged', 24.429)
     """
     starts, seed = count_of(starts, start), seed_number(seed)
     clock = Clock.of(seconds(max_time), progress)

@@ -40,22 +40,23 @@ KEPT = 2  # different ends of each replicate that are polished on all rows
 
 
 class Plan(NamedTuple):
-    """How each replicate is fitted.
+    """How `many_fits` fits each data set.
 
     Attributes
     ----------
     mixture : Mixture
-    starts : int, or callable replicate -> measures to start from
-        Least squares adds as many random points, the best of many.
+    starts : int, or callable replicate -> measures
+        Number of starts, or starting values for each replicate. Least squares adds as many random points, each the best
+        of many.
     method : {"ml", "ls", "em"}
-        "em": EM alone on all rows, `max_iter` passes at most, as it stands then.
+        Maximum likelihood, least squares, or at most `max_iter` passes of EM on all observations, without refinement.
     seed : int
     spec : FitSpec
-        Without `min_scale` the floor is that of the block's least spread.
+        Without `min_scale`, the floor is that of the smallest spread in the block.
     subsample : int or None
-        Rows that starts are searched on, where a replicate has more; None: all.
+        Number of observations used in the search if a data set has more; None: all.
     max_iter : int
-        Passes of "em".
+        Largest number of passes for "em".
     """
 
     mixture: Mixture
@@ -75,19 +76,20 @@ def many_fits(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> Iterator[tuple[int, Fit]]:
-    """Fit a mixture to many data sets; yield (replicate, fit) in order, as blocks end.
+    """Fit a mixture to many data sets, and yield ``(replicate, fit)`` in order as blocks of replicates finish.
 
-    The data sets are searched on equally many rows, so they have one size or more than ``plan.subsample`` rows each; no
-    weights, no units.
+    Every fit is certified. Results are bitwise equal for any number of workers. All data sets must have the same size,
+    or more than ``plan.subsample`` observations each; weights and units are not supported.
 
     Parameters
     ----------
     plan : Plan
     draw : callable replicate -> Rows
-        Called in the process that fits; must give the same rows for the same replicate.
-    replicates : numbers of the data sets
+        Generates a data set. Called in the process that fits it; must return the same data for the same replicate.
+    replicates : sequence of int
+        Numbers of the data sets.
     workers : int
-        Processes, one thread each.
+        Number of processes, with one thread each.
     progress : callable (stage, done, total), optional
 
     Yields
@@ -97,7 +99,19 @@ def many_fits(
     Raises
     ------
     ValueError
-        As `maximum_likelihood` or `least_squares`, and for an unknown method.
+        As `maximum_likelihood` or `least_squares`, or for an unknown method.
+
+    Examples
+    --------
+    >>> from gatewise.core.gates import GATES
+    >>> from gatewise.objective.rows import make_rows
+    >>> def draw(replicate):
+    ...     rng = np.random.default_rng(replicate)
+    ...     x = rng.uniform(-1, 1, (50, 1))
+    ...     return make_rows(x, 2 * x + 0.1 * rng.standard_normal((50, 1)))
+    >>> plan = Plan(Mixture((GATES["constant"],), (1,)), starts=1)
+    >>> [(replicate, str(fit.status)) for replicate, fit in many_fits(plan, draw, range(2))]
+    [(0, 'converged'), (1, 'converged')]
     """
     if plan.method not in ("ml", "ls", "em"):
         raise ValueError(f"method={plan.method!r}: choose 'ml' (maximum likelihood), 'ls' (least squares) or 'em'")

@@ -45,30 +45,33 @@ def maximum_likelihood(
     max_iter: int = 1000,
     progress: Progress | None = None,
 ) -> Fit:
-    """Fit a mixture by maximum likelihood and certify the result.
+    """Fit a mixture by maximum likelihood, and certify the result.
 
-    Minimises ``-(1/n) sum_i w_i log p_G(y_i | x_i) + alpha / (2 n) sum_k ||slope_k - mean slope||^2``.
-    Many starts run in one batch, on at most 2000 units: a few EM steps, L-BFGS in the box, Newton with the exact
-    Hessian; the best are polished on all rows. Results are bitwise repeatable for a seed.
+    Minimises ``-(1/n) sum_i w_i log p_G(y_i | x_i) + alpha / (2 n) sum_k ||slope_k - mean slope||^2``. All starts run
+    in one batch, on at most 2000 units: some EM steps, then L-BFGS with bounds, then Newton's method with the exact
+    Hessian. The best end points are refined on all observations. Results are bitwise reproducible for a seed.
 
     Parameters
     ----------
     mixture : Mixture
     rows : Rows
+        The data, from `make_rows`.
     spec : FitSpec
-        Bounds, fixed values, ties, ridge, gauge, floor of scales.
+        Bounds, fixed values, ties, ridge penalty, gauge, floor of scales.
     starts : int or sequence of Measure
-        Number of starts, or measures (in the units of the data) to start from.
+        Number of starts, or starting values in the units of the data.
     start : Fit, Measure or Tensor (n, L), optional
-        Where the first of the `starts` begins, the others being drawn: a fit or a measure of the same mixture, or
-        responsibilities, the probability of every leaf at every row.
+        Starting point of the first of the `starts`: a fit or measure of the same mixture, or responsibilities (the
+        probability of each leaf for each observation). The other starts are drawn.
     seed : int, optional
     max_time : float, optional
-        Seconds after which the best so far is returned.
+        Seconds after which the best result so far is returned.
     method : {"newton", "em"}
-        ``em``: EM alone to the gradient tolerance, with `max_iter` passes.
+        ``em``: EM only, until the gradient meets its tolerance or after `max_iter` passes.
+    max_iter : int
+        Largest number of EM passes.
     progress : callable, optional
-        Called with (stage, done, total): the starts that have ended, of all, as each stage goes on.
+        Called as ``progress(stage, done, total)`` with the number of starts that have finished a stage.
 
     Returns
     -------
@@ -77,8 +80,18 @@ def maximum_likelihood(
     Raises
     ------
     ValueError
-        For a gate without a density, an unknown path, impossible bounds, a start of another size or family, fewer rows
-        than leaves, values that are not finite, or a response that the family does not allow.
+        If a gate defines no density, a path is unknown, bounds are impossible, a start has another size or family,
+        there are fewer observations than leaves, values are not finite, or the family does not allow the response.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise.core.gates import GATES
+    >>> from gatewise.objective.rows import make_rows
+    >>> x = torch.linspace(-1.0, 1.0, 50, dtype=torch.float64)[:, None]
+    >>> fit = maximum_likelihood(Mixture((GATES["constant"],), (1,)), make_rows(x, 2 * x + torch.cos(40 * x)), starts=1)
+    >>> str(fit.status), fit.df
+    ('converged', 3)
     """
     max_iter, starts, seed = whole("max_iter", max_iter, 1), count_of(starts, start), seed_number(seed)
     if method not in ("newton", "em"):

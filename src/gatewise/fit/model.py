@@ -52,7 +52,7 @@ class PreparedModel(NamedTuple):
         With the floor of scales that is used.
     framing : Framing
         Working units.
-    parameterization : Chart
+    parameterization : Parameterization
         Of the working mixture.
     rows : Rows
         In working units.

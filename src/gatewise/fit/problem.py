@@ -55,7 +55,7 @@ class Problem:
 
     Attributes
     ----------
-    parameterization : Chart
+    parameterization : Parameterization
     rows : Rows
     ridge : Tensor (P, P) or None
         Quadratic form of the penalty in the free coordinates, on the scale of the log-likelihood.

@@ -40,33 +40,34 @@ def unseen_bound(alone: int, starts: int) -> float:
 
 
 class Certificate(NamedTuple):
-    """Evidence that a point is a local optimum, in working units, and whether it is sound.
+    """Evidence that an end point is a local optimum. Derivatives refer to standardised units.
 
     Attributes
     ----------
     gradient : float
-        Largest projected gradient of the weighted-mean objective; certified at 1e-8.
+        Largest entry of the projected gradient of the mean objective; must be below 1e-8.
     decrement : float
-        Newton decrement times n, the rise of the log-likelihood still to be had; certified at 1e-8.
+        Newton decrement times n: the increase of the log-likelihood that a Newton step still predicts; must be below
+        1e-8.
     curvature : float
-        Least eigenvalue of the Hessian over the free coordinates, in units of its diagonal; null directions left out.
+        Smallest eigenvalue of the Hessian over the free coordinates, relative to its diagonal, without flat directions.
     rank : int
-        Identified parameters: the degrees of freedom of information criteria.
+        Number of identified parameters: the degrees of freedom in information criteria.
     null : tuple of str
-        Directions the likelihood does not see, in names.
+        Directions in which the likelihood is flat, by parameter names.
     separated : tuple of str
-        Parameters that grow without limit.
+        Parameters that diverge.
     active : tuple of str
-        Bounds that hold the point: those given, and ends of a parameter's range.
+        Parameters on a bound: one given by the user, or the end of the parameter's range.
     limits : tuple of str
-        Parameters at a limit where the law is a simpler one, such as degrees of freedom where the tails are Gaussian;
-        not counted.
+        Parameters at a limit at which the distribution is a simpler one, such as degrees of freedom at the Gaussian
+        limit; these are not counted.
     floor : tuple of str
         Scales on their floor.
     starved : tuple of int
-        Leaves with too few responses for their parameters, or for so small a scale.
+        Leaves with too few observations for their parameters, or for so small a scale.
     kinks : tuple of str
-        Parameters that sit on a kink.
+        Parameters at a kink of the objective.
     crowded : bool
         Whether there are fewer responses than parameters.
     passed : bool
@@ -89,28 +90,31 @@ class Certificate(NamedTuple):
 
 
 class Starts(NamedTuple):
-    """What the starts found: evidence about the global optimum, never a proof.
+    """Where the starts of a search ended: evidence about the global optimum, not a proof.
 
     Attributes
     ----------
     log_likelihood : Tensor (S,)
-        Where each start ended, on the rows it was searched on.
+        Value at the end of each start, on the observations it was searched on.
     kind : tuple of str
+        How each start was made.
     sound : Tensor (S,) of bool
+        Whether every expert has enough observations and no scale lies on its floor.
     hits : int
-        Starts that ended at the value that was taken.
+        Number of starts that reached the best value.
     gap : float
-        Log-likelihood from the best sound value to the next one that differs; infinite when all agree.
+        Difference in log-likelihood between the best value and the next one; infinite if all starts agree.
     unseen : float
-        95 % upper bound of the chance that one more start ends at a value not seen yet (`unseen_bound`).
+        95 % upper bound of the probability that one more start ends at a new value (`unseen_bound`).
     better_unsound : tuple of float
-        Higher log-likelihoods that were refused as unsound.
+        Higher log-likelihoods that were rejected as unsound.
     moved : bool
-        True when the value taken was found afterwards, by moving an expert or settling on a kink: no start ended there.
+        True if the best value was found after the search, by moving an expert or refining at a kink, so no start ended
+        there.
     subsampled : bool
-        True when the search ran on a subsample and only the best were carried on to all rows.
+        True if the search used a subsample and only the best end points were refined on all observations.
     floored : tuple of float
-        Those of `better_unsound` that only the floor of a scale refused: every expert has observations enough.
+        The part of `better_unsound` that only the floor of a scale rejected; every expert has enough observations.
     """
 
     log_likelihood: Tensor
@@ -136,36 +140,40 @@ class Starts(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """The result of an estimation. Failures are values here: read `status`.
+    """The result of an estimation. A fit never raises because it failed: check `status`.
 
     Attributes
     ----------
-    mixture, measure
-        Model and parameters in the units of the data.
+    mixture, measure : Mixture, Measure
+        Model and estimates, in the units of the data.
     spec : FitSpec
-        What was estimated, with the floor of scales that was used.
+        What was estimated, including the floor of the scales that was used.
     objective : float
-        Weighted mean of minus the log density, or of half the square of the residual, plus the penalty.
+        Weighted mean of minus the log density (or of half the squared residual), plus the penalty.
     log_likelihood : float
-        In least squares that of a Gaussian law around the mean with the variance that fits best.
+        After least squares: that of Gaussian residuals with the best-fitting variance.
     penalty : float
-        Penalty on the log-likelihood scale, zero when none was asked for.
+        Ridge penalty on the log-likelihood scale; zero without a penalty.
     n : float
         Sum of the weights.
     status : Status
+        How the fit ended.
     flags : tuple of Status
-        Every status that holds, the primary one first.
+        All statuses that hold, the primary one first.
     certificate : Certificate
+        The evidence for a local optimum.
     starts : Starts
+        The evidence about the global optimum.
     n_iter : int
+        Number of iterations.
     collinear : tuple of (str, tuple of int)
-        Columns of X and of gate_X that are constant or depend on those before them.
+        Columns of X and of gate_X that are constant or linear combinations of earlier columns.
     notes : tuple of str
-        What the reader should know, in words.
+        Remarks for the reader.
     sse : float or None
-        Weighted sum of squared residuals, of a least-squares fit.
+        Weighted sum of squared residuals, after least squares.
     floor : str
-        Floor of the scales and what set it, in words; empty where there are no scales.
+        Floor of the scales and what set it, as text; empty if there are no scales.
     """
 
     mixture: Mixture

@@ -18,34 +18,35 @@ WEIGHTS = ("frequency", "sampling")
 
 @dataclass(frozen=True, eq=False)
 class FitSpec:
-    """What a fit estimates. It is kept with the fit, so that whatever is computed later needs the data alone.
+    """What a fit estimates: bounds, fixed and tied parameters, penalty, gauge, floor of scales, kind of weights.
 
-    Everything is in the units of the data.
+    All values are in the units of the data. A fit keeps its spec, so later computations need only the data.
 
     Attributes
     ----------
     bounds : mapping path -> (lower, upper)
-        Box, such as ``{"family.scale": (0.1, 2.0)}``; numbers or tensors of the parameter's shape.
+        Such as ``{"family.scale": (0.1, 2.0)}``; numbers, or tensors with the shape of the parameter.
     fixed : mapping path -> Tensor
-        Values of parts that are not estimated; NaN entries stay free.
+        Values of parameters that are not estimated; NaN entries are estimated.
     ties : tuple of tuples of names
-        Numbers that are one and the same, such as ``(("experts.coef[0,0,1]", "experts.coef[1,0,1]"),)``.
+        Parameters constrained to be equal, such as ``(("experts.coef[0,0,1]", "experts.coef[1,0,1]"),)``.
     alpha : float
-        Ridge ``alpha / 2 sum_k ||w_k - mean w||^2`` on the slopes of the gates, in standardised units.
+        Weight of the ridge penalty ``alpha / 2 sum_k ||w_k - mean w||^2`` on the gate slopes, in standardised units.
     gauge : {"fixed", "none"}
-        ``fixed`` holds what no data can identify, such as the temperature of a dense-to-sparse gate; ``none`` estimates
-        it too.
+        ``fixed``: parameters that are not identified, such as the temperature of a dense-to-sparse gate, are fixed.
+        ``none``: they are estimated too.
     min_scale : float, Tensor (q,) or Floor, optional
-        Floor of standard deviations. None: found from the data (`gatewise.fit.floor.scale_floor`); the spec of a fit
-        holds the floor that was used.
+        Floor of standard deviations. None: determined from the data (`gatewise.fit.floor.scale_floor`). The spec of a
+        fit holds the floor that was used.
     weights : {"frequency", "sampling"}
-        Whether a weight of two is the row twice, or a row that stands for two: standard errors are then robust.
+        ``frequency``: a weight of two means that the observation occurs twice. ``sampling``: it represents two units of
+        the population; standard errors are then robust.
 
     Raises
     ------
     ValueError
-        For what is no number where one belongs, impossible bounds, a negative alpha, an unknown gauge or kind of
-        weights, a floor that is not positive, or a tie of one name.
+        If a value is not a number, bounds are impossible, alpha is negative, the gauge or the kind of weights is
+        unknown, a floor is not positive, or a tie has only one name.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Status of a fit: one primary word by precedence, in words with the remedy."""
+"""Status of a fit: how it ended, what that means, and what to do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """How a fit ended; the order is the precedence when several hold."""
+    """How a fit ended. If several statuses hold, the first in the order below is reported; `Fit.flags` lists all.
+
+    ``unsound``: an expert has too few observations, or a scale lies on its floor. ``separated``: a parameter has no
+    finite estimate. ``unidentified``: the objective is flat in some direction. ``at-kink``: a certified optimum where
+    the derivative jumps. ``at-bound``: the optimum lies on a bound. ``stalled``: the search stopped before convergence.
+    ``converged``: a certified local optimum.
+
+    Examples
+    --------
+    >>> Status.converged.words
+    'a local optimum: gradient, Newton decrement and curvature passed their tolerances'
+    """
 
     unsound = "unsound"
     separated = "separated"
@@ -18,22 +29,21 @@ class Status(StrEnum):
 
     @property
     def words(self) -> str:
-        """What the status means and what to do."""
+        """The meaning of the status and its remedy."""
         return WORDS[self]
 
 
 WORDS: dict[Status, str] = {
     Status.unsound: "an expert has too few observations for its parameters and its scale, or a scale lies on its "
-    "floor, below which the likelihood would go on rising",
+    "floor, below which the likelihood would keep rising",
     Status.separated: "a parameter grows without limit while the likelihood still rises, so it has no finite "
-    "estimate; for a gate, a ridge penalty (alpha) makes it finite; for an expert of counts, use fewer experts or "
-    "fewer columns",
+    "estimate; for a gate, add a ridge penalty (alpha); for an expert of counts, use fewer experts or fewer columns",
     Status.unidentified: "some direction of the parameters leaves the likelihood unchanged, so these parameters have "
-    "no unique estimate; predictions are unaffected; for estimates, use a simpler gate or fewer columns",
-    Status.at_kink: "the optimum lies on a kink of the gate or expert, where the derivative jumps; it passed the test "
-    "for a local optimum there, but standard errors do not apply to the parameters at the kink",
-    Status.at_bound: "the optimum lies on a bound that was given, or on the end of a parameter's range; a wider bound "
-    "would give a higher likelihood",
+    "no unique estimate; predictions are unaffected; for unique estimates, use a simpler gate or fewer columns",
+    Status.at_kink: "the optimum lies on a kink of the gate or expert, where the derivative jumps; it is a local "
+    "optimum, but standard errors do not apply to the parameters at the kink",
+    Status.at_bound: "the optimum lies on a bound, or at the end of a parameter's range; a wider bound would give a "
+    "higher likelihood",
     Status.stalled: "the search stopped before the optimality conditions held; give it more time (max_time), more "
     "passes (max_iter, for EM) or other starts (n_init, random_state)",
     Status.converged: "a local optimum: gradient, Newton decrement and curvature passed their tolerances",

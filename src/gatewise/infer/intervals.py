@@ -24,17 +24,19 @@ MOVES = 1e-7  # share of a gradient along an open direction that counts as none
 
 
 class Intervals(NamedTuple):
-    """Estimates with standard errors and intervals, entry by entry.
+    """Estimates with standard errors, z values, p values and intervals, one entry per number of the measure.
 
     Attributes
     ----------
     names : tuple of str
     estimate, error : Tensor (F,)
-        The error is 0 for what is not estimated and NaN for what is not unique.
+        The error is 0 for parameters that are not estimated, and NaN for those that are not unique.
     z, p : Tensor (F,)
-        Estimate over error and its two-sided normal p-value; NaN where zero is no possible value.
+        Estimate divided by its error, and the two-sided normal p-value; NaN if the parameter cannot be zero.
     lower, upper : Tensor (F,)
+        Ends of the interval.
     level : float
+        Coverage probability.
     """
 
     names: tuple[str, ...]
@@ -69,14 +71,16 @@ class Intervals(NamedTuple):
 
 
 class Derived(NamedTuple):
-    """A function of the parameters with its standard error: tensors in the shape of its value.
+    """A function of the parameters with its standard error and interval, from the delta method.
 
     Attributes
     ----------
     estimate, error, lower, upper : Tensor
+        In the shape of the function's value.
     covariance : Tensor (m, m)
-        Of the m entries of the value, flattened.
+        Covariance of the m entries of the value, flattened.
     level : float
+        Coverage probability of the interval.
     """
 
     estimate: Tensor
@@ -145,15 +149,39 @@ def require(found: Information) -> None:
 
 @standard_torch()
 def wald(found: Information, level: float = 0.95) -> Intervals:
-    """Return normal intervals of every parameter.
+    """Compute Wald confidence intervals for all parameters, on the natural scale of each.
 
-    ``estimate -+ z error`` for numbers of any sign, ``estimate exp(-+ z error / estimate)`` for positive ones, and for
-    degrees of freedom the interval of their reciprocal.
+    With z the normal quantile: ``estimate -+ z error`` for unrestricted parameters, ``estimate exp(-+ z error /
+    estimate)`` for positive ones, and for degrees of freedom the interval of their reciprocal.
+
+    Parameters
+    ----------
+    found : Information
+        From `information`.
+    level : float
+        Coverage probability.
+
+    Returns
+    -------
+    Intervals
 
     Raises
     ------
     ValueError
-        If errors were refused, or the level is not between 0 and 1.
+        If there are no standard errors, or the level is not between 0 and 1.
+
+    Examples
+    --------
+    >>> from gatewise.core.gates import GATES
+    >>> from gatewise.core.mixture import Mixture
+    >>> from gatewise.fit import maximum_likelihood
+    >>> from gatewise.infer.covariance.information import information
+    >>> from gatewise.objective.rows import make_rows
+    >>> x = torch.linspace(-1.0, 1.0, 50, dtype=torch.float64)[:, None]
+    >>> rows = make_rows(x, 2 * x + torch.cos(40 * x))
+    >>> fit = maximum_likelihood(Mixture((GATES["constant"],), (1,)), rows, starts=1)
+    >>> [name for name in wald(information(fit, rows)).names if name.startswith("experts")]
+    ['experts.coef[0,0,0]', 'experts.intercept[0,0]']
     """
     require(found)
     width = critical(level)
@@ -192,23 +220,31 @@ def ends(estimate: Tensor, error: Tensor, transform: Tensor, width: float) -> tu
 
 @standard_torch()
 def delta(found: Information, function: str | Callable[[Measure], Tensor], level: float = 0.95) -> Derived:
-    """Return a function of the measure with its standard error by the delta method, ``g' Cov g`` with g its gradient.
+    """Compute a function g of the parameters with its standard error by the delta method: variance ``g' Cov g``.
+
+    Here ``g'`` is the gradient of the function, by automatic differentiation.
 
     Parameters
     ----------
     found : Information
+        From `information`.
     function : callable Measure -> Tensor, or str
-        Written with torch, of the parameters in the units of the data: a contrast, a ratio, a mean at some x. Also the
-        path of a parameter such as ``experts.coef``, or the name of one number such as ``experts.coef[0,0,1]``.
+        A function of the parameters in the units of the data, written with torch: a contrast, a ratio, the mean at some
+        x. Or the path of a parameter, such as ``experts.coef``, or the name of a single number, such as
+        ``experts.coef[0,0,1]``.
     level : float
-        Of the normal interval ``estimate -+ z error``.
+        Coverage probability of the interval ``estimate -+ z error``.
+
+    Returns
+    -------
+    Derived
 
     Raises
     ------
     ValueError
-        If errors were refused, the function depends on what the data leave open, or no parameter has the name.
+        If there are no standard errors, the function depends on parameters that are not unique, or the name is unknown.
     TypeError
-        If `function` is neither.
+        If `function` is neither a function nor a name, or does not return a tensor.
 
     Examples
     --------

@@ -106,7 +106,7 @@ def quantiles(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, lev
         If a level is not between 0 and 1.
     """
     if not bool(((levels > 0) & (levels < 1)).all()):
-        raise ValueError(f"quantile levels {levels.tolist()}: give numbers between 0 and 1, ends left out")
+        raise ValueError(f"quantile levels {levels.tolist()}: give numbers strictly between 0 and 1")
     at = leaves_at(mixture, measure, x, gate_x)
     wanted = levels[:, None, None]
     low, high, fine = _bracket(mixture, at, levels)

@@ -69,28 +69,33 @@ def read_ffn(module: nn.Module) -> Dense:
 def upcycle(
     dense: nn.Module, n_experts: int | Sequence[int] = 8, jitter: float = 0.0, exact: bool = True, **options: Any
 ) -> MoE:
-    """Return a mixture whose experts are copies of a dense network, so that it starts as that network (2212.05055).
+    """Build an MoE layer from copies of a dense network, with the same output as the network (2212.05055).
 
-    Weights that sum to one give ``sum_s w_s(x) E(x) = E(x)``: with ``normalise="after"`` and ``top_k >= 2``, or with
-    ``top_k=None`` and a gate that is normalised over all experts.
+    If the selected weights sum to one, ``sum_s w_s(x) E(x) = E(x)``. This holds with ``normalise="after"`` and
+    ``top_k >= 2``, or with ``top_k=None`` and a gate that is normalised over all experts.
 
     Parameters
     ----------
     dense : Module
-        See `read_ffn`. Its dropout is left out.
+        A feed-forward network (see `read_ffn`). Its dropout is omitted.
     n_experts : int or tuple of int
     jitter : float
-        Every weight of every expert is multiplied by ``1 + jitter z`` with z standard normal. With 0 the experts are
-        equal until tokens that only some of them serve have moved them apart.
+        Multiply every weight of every expert by ``1 + jitter z`` with z standard normal. With 0, the experts are equal
+        until training on different tokens separates them.
     exact : bool
-        Whether to raise if the layer, jitter aside, does not equal `dense`.
+        Whether to raise if the layer, apart from the jitter, is not equal to `dense`.
     **options
-        Of `MoE`: gate, top_k, balance and so on.
+        Options of `MoE`: gate, top_k, balance and so on.
+
+    Returns
+    -------
+    MoE
 
     Raises
     ------
     ValueError
-        If `dense` cannot be read, an option is what it decides, or the layer is not equal to it though `exact` is true.
+        If `dense` is not a supported network, an option is determined by it, or `exact` is set and the layer would
+        differ.
 
     Examples
     --------
@@ -100,7 +105,9 @@ def upcycle(
     True
     """
     if own := READ & set(options):
-        raise ValueError(f"{', '.join(sorted(own))}: upcycle reads that off the network; leave it out, or use MoE(...)")
+        raise ValueError(
+            f"{', '.join(sorted(own))}: upcycle takes this from the network; leave it out, or use MoE(...)"
+        )
     ffn = read_ffn(dense)
     hidden, dim_out = ffn.w_out.shape
     device = "cpu" if ffn.w_in.is_meta else ffn.w_in.device  # gates are drawn: that takes values
@@ -120,24 +127,28 @@ def upcycle(
 def replace_ffn(
     model: nn.Module, match: Match, to: Callable[[nn.Module], nn.Module] | Mapping[str, Any] | None = None
 ) -> list[str]:
-    """Replace the feed-forward networks of a model in place and return the names of those replaced.
+    """Replace the feed-forward networks of a model in place, and return the names of the replaced modules.
 
-    A match that is a ``torch.nn.TransformerEncoderLayer`` or ``TransformerDecoderLayer`` stays, and its network is
-    replaced: torch gives it no module of its own.
+    If a match is a ``torch.nn.TransformerEncoderLayer`` or ``TransformerDecoderLayer``, the network inside it is
+    replaced, because torch does not give that network a module of its own.
 
     Parameters
     ----------
     model : Module
     match : str, compiled pattern or function
-        A glob on the full name (``"*.mlp"``; ``*`` spans dots), a compiled regular expression that has to match the
-        full name, or a function ``(name, module) -> bool``. Nothing inside a match is looked at.
+        A glob pattern for the full name (``"*.mlp"``; ``*`` matches dots too), a compiled regular expression for the
+        full name, or a function ``(name, module) -> bool``. Modules inside a match are not searched.
     to : function or dict, optional
         A function from the old module to the new one, or options of `upcycle`.
+
+    Returns
+    -------
+    list of str
 
     Raises
     ------
     ValueError
-        If nothing matches, or a match cannot be converted; the model is then as it was.
+        If nothing matches or a match cannot be converted. The model is then unchanged.
 
     Examples
     --------
@@ -147,7 +158,7 @@ def replace_ffn(
     """
     if isinstance(to, nn.Module):
         raise ValueError(
-            f"to is one {type(to).__name__}: give options, or a function that makes a layer for every match"
+            f"to is a single {type(to).__name__}: give options, or a function that makes a layer for every match"
         )
     build = to if callable(to) else (lambda dense: upcycle(dense, **(to or {})))
     found = _matches(model, match)
@@ -193,7 +204,7 @@ def _weights(module: nn.Module) -> Dense:
     if w_in.shape[1] not in (w_out.shape[0], 2 * w_out.shape[0]):
         raise ValueError(
             f"{type(module).__name__} has linear layers {tuple(w_in.shape)} and {tuple(w_out.shape)} (inputs, "
-            "outputs): the second has to take what the first gives, or half of it if that is gated"
+            "outputs): the inputs of the second must be the outputs of the first, or half of them if gated"
         )
     return Dense(w_in, w_out, first.bias, second.bias, "")
 

@@ -20,19 +20,29 @@ CROWDED = 0.9  # of 1 / S, the most that one expert can have of the assignments 
 
 
 def layers(model: nn.Module) -> dict[str, MoE]:
-    """Return the MoE layers of a model by their names; the model's own name is ``""``."""
+    """Find the MoE layers of a model by module name; a model that is itself a layer has the name ``""``."""
     return {name: module for name, module in model.named_modules() if isinstance(module, MoE)}
 
 
 def summarise(tally: RoutingStatistics) -> dict[str, float]:
-    """Return the five figures of a tally; empty if it saw no token.
+    """Compute five routing statistics from sums over tokens; an empty dict if there were no tokens.
 
-    With load shares s over L experts and the gate's weights p(x):
-    "load ratio" ``L max_j s_j``, the busiest expert's load over the mean load;
-    "normalised entropy" ``mean_x H(p(x)) / log L``, 1 when every token is routed evenly;
-    "dead fraction" the share of experts without an assignment;
-    "maximum share" ``max_j s_j``;
-    "mutual information" ``H(mean_x p(x)) - mean_x H(p(x))`` of token and expert, in nats.
+    Let s be the load shares of the L experts and p(x) the gate's weights for token x.
+
+    - "load ratio": ``L max_j s_j``, the largest load divided by the mean load;
+    - "normalised entropy": ``mean_x H(p(x)) / log L``; 1 if every token is routed evenly;
+    - "dead fraction": share of experts that received no token;
+    - "maximum share": ``max_j s_j``;
+    - "mutual information": ``H(mean_x p(x)) - mean_x H(p(x))`` between token and expert, in nats.
+
+    Parameters
+    ----------
+    tally : RoutingStatistics
+        Such as ``layer.tally()``.
+
+    Returns
+    -------
+    dict of str to float
 
     Examples
     --------
@@ -60,19 +70,38 @@ def summarise(tally: RoutingStatistics) -> dict[str, float]:
 
 
 def diagnostics(model: nn.Module) -> dict[str, dict[str, float]]:
-    """Return the five figures of every layer for the last finished optimiser step, padding left out."""
+    """Compute the routing statistics of every layer for the last finished optimiser step, without padding.
+
+    Parameters
+    ----------
+    model : Module
+
+    Returns
+    -------
+    dict of str to dict
+        For each layer, by its name, the five statistics of `summarise`; empty before the first step has finished.
+
+    Examples
+    --------
+    >>> _ = torch.manual_seed(0)
+    >>> layer = MoE(8, 16, n_experts=4)
+    >>> layer(torch.randn(100, 8)).sum().backward()
+    >>> torch.optim.SGD(layer.parameters(), 0.1).step()
+    >>> list(diagnostics(layer)[""])[:2]
+    ['load ratio', 'normalised entropy']
+    """
     return {name: summarise(layer.tally()) for name, layer in layers(model).items()}
 
 
 class Observation:
-    """What layers did while they were observed.
+    """Routing statistics collected by `observe`.
 
     Attributes
     ----------
-    tallies : dict of str to Tally
-        Sums over all tokens seen, by layer.
+    tallies : dict of str to RoutingStatistics
+        Sums over all tokens, by layer.
     index : dict of str to list of Tensor (T, S)
-        The leaves kept in every call, if asked for; padding has -1.
+        With ``keep=True``: the leaves selected in every call; -1 for padding.
     """
 
     def __init__(self, keep: bool) -> None:
@@ -96,16 +125,20 @@ class Observation:
 
 @contextmanager
 def observe(model: nn.Module, keep: bool = False) -> Iterator[Observation]:
-    """Collect what every layer of a model does inside the block, in training or evaluation.
+    """Collect routing statistics of all layers while the block runs, in training or evaluation.
 
-    Segments that activation checkpointing recomputes are seen twice, and a layer compiled with its model is compiled
-    again: observe a forward pass under ``no_grad`` of the model itself.
+    With activation checkpointing, recomputed segments are counted twice. A layer that was compiled together with its
+    model is recompiled; to avoid this, observe a forward pass of the uncompiled model under ``no_grad``.
 
     Parameters
     ----------
     model : Module
     keep : bool
-        Whether to keep the chosen leaves of every token too.
+        Whether to store the selected leaves of every token.
+
+    Yields
+    ------
+    Observation
     """
     seen = Observation(keep)
     found = layers(model)
@@ -120,7 +153,11 @@ def observe(model: nn.Module, keep: bool = False) -> Iterator[Observation]:
 
 
 class History:
-    """The five figures and the load of every layer by optimiser step: call `add` after each.
+    """Record the five routing statistics and the loads of every layer over optimiser steps. Call `add` after each step.
+
+    Parameters
+    ----------
+    model : Module
 
     Examples
     --------
@@ -167,11 +204,20 @@ class History:
 
 
 def collapse(seen: nn.Module | Observation) -> list[str]:
-    """Return a sentence for every layer whose router has collapsed in the last finished step, or while observed.
+    """List the layers whose router has collapsed, one sentence per layer with a remedy; empty if there are none.
 
-    A router counts as collapsed when more than a quarter of its experts served no token, or when one of them has
-    more than 90 % of what an expert can have at most (with S experts per token, 1 / S of the assignments) and four
-    times its even part. Of a layer without a finished step a sentence says that nothing is known.
+    A router counts as collapsed if more than a quarter of its experts received no token, or if one expert has more than
+    90 % of the largest possible share (1 / S of the assignments with S experts per token) and more than four times the
+    mean load. A layer without a finished step is listed as unknown.
+
+    Parameters
+    ----------
+    seen : Module or Observation
+        A model (its last finished step) or what `observe` collected.
+
+    Returns
+    -------
+    list of str
 
     Examples
     --------

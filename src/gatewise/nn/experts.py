@@ -47,19 +47,21 @@ def unit(name: str) -> Unit:
 
 
 class FFN(nn.Module):
-    """E feed-forward networks ``W_out fn(W_in x + b_in) + b_out`` with weights in one tensor each.
+    """A batch of E feed-forward networks ``W_out fn(W_in x + b_in) + b_out``.
 
-    ``w_in (E, d, H)``, twice as wide for "swiglu" (``silu(x W_1) * (x W_2)``, columns of W_1 first), ``w_out
-    (E, H, d_out)``; biases ``(E, H)`` and ``(E, d_out)`` if `bias`.
+    The weights are ``w_in (E, d, H)`` and ``w_out (E, H, d_out)``; the biases are ``(E, H)`` and ``(E, d_out)``. For
+    "swiglu", ``silu(x W_1) * (x W_2)``, w_in is ``(E, d, 2 H)`` with the columns of W_1 first.
 
     Parameters
     ----------
     n_experts, dim, hidden : int
+        E, d and H.
     dim_out : int, optional
-        As `dim`.
+        Default: `dim`.
     activation : str
         "gelu", "relu", "silu" or any other of the ACTIVATIONS of core, or "swiglu".
     bias : bool
+        Whether the networks have biases.
     """
 
     def __init__(
@@ -139,16 +141,17 @@ def _single(fn: Unit, w_in: Tensor, w_out: Tensor, b_in: Tensor | None, b_out: T
 
 
 class CoreExpert(nn.Module):
-    """One leaf of a mixture as a module: the mean of `family` at the predictor of `expert`, ``(n, d) -> (n, q)``.
+    """An expert of a fitted mixture as a torch module: the mean of the response, ``(n, d) -> (n, q)``.
 
     Parameters
     ----------
     expert : Expert
     family : Family
+        Maps the linear predictor to the mean.
     params : dict of Tensor (q, *shape)
-        Parameters of this leaf's expert.
+        Parameters of the expert of this leaf.
     family_params : dict of Tensor
-        Parameters of this leaf's family; the scale does not enter the mean and is kept as a buffer.
+        Parameters of the family of this leaf. The scale does not affect the mean and is stored as a buffer.
     """
 
     def __init__(

@@ -37,37 +37,40 @@ def modality_entropy(p: Tensor) -> Tensor:
 
 
 class FusionMoE(nn.Module):
-    """Fuse the tokens of several modalities into one token of `dim` features, by mixtures of experts.
+    """Fuse the tokens of several modalities into one token of `dim` features, with mixtures of experts (2402.03226).
 
-    Every modality is embedded by a linear map and a layer norm. Then ("joint") one router and its experts see the
-    embeddings of all modalities side by side; ("per-modality") every modality has a router of its own onto experts
-    that all share; ("disjoint") every modality has a router and experts of its own. In the last two the result is the
-    mean over the modalities that are there, zero without any.
+    Each modality is embedded by a linear map and a layer norm.
+
+    - "joint": one router and its experts see the concatenated embeddings of all modalities.
+    - "per-modality": each modality has its own router; the experts are shared.
+    - "disjoint": each modality has its own router and experts.
+
+    In the last two cases the result is the mean over the modalities that are present, or zero if there are none.
 
     Parameters
     ----------
     dims : dict of str to int
-        Features of every modality.
+        Features of each modality.
     dim, hidden : int
         Features of the result; hidden units of an expert.
     n_experts : int or tuple of int
-        Experts of a router, flat or ``(groups, experts per group)``.
+        Experts per router, flat or ``(groups, experts per group)``.
     router : {"joint", "per-modality", "disjoint"}
     gate, top_k :
         See `MoE`.
     entropy_weight : float
-        Factor of `modality_entropy`, which acts on "per-modality" only: "joint" has one gate for all modalities, and
-        with disjoint experts the value is ``-log M`` whatever the gates do.
+        Factor of `modality_entropy`. It acts on "per-modality" only: "joint" has one gate for all modalities, and with
+        disjoint experts the value is always ``-log M``.
     **options :
-        Of `MoE`. The balance is "none" for "per-modality" unless given: it would spread each modality over all
-        experts, the opposite of what the entropy asks.
+        Options of `MoE`. For "per-modality" the default balance is "none": balancing would spread each modality over
+        all experts, the opposite of what the entropy loss does.
 
     Notes
     -----
-    A missing modality has no influence by its content, which may be NaN. "joint" puts a learned embedding in its
-    place; elsewhere it is left out of the mean, and its token of all statistics. The entropy loss is added in the
-    backward pass as the other auxiliary losses are, so it needs no code of the user and is the same for any split of
-    a batch: its slope ``(1/M) log(mean p_j / p_mj)`` is that of the last finished step.
+    The content of a missing modality has no effect and may be NaN. "joint" replaces it by a learned embedding;
+    otherwise it is left out of the mean, and its token out of all statistics. The gradient of the entropy loss is added
+    in the backward pass and does not depend on how a batch is split: its factor ``(1/M) log(mean p_j / p_mj)`` is that
+    of the previous optimiser step.
 
     Examples
     --------
@@ -201,11 +204,11 @@ def _mean_gate(tally: RoutingStatistics) -> Tensor:
 
 
 class TimeAttention(nn.Module):
-    """Observations at irregular times -> tokens at `references` fixed times, by attention over time.
+    """Turn observations at irregular times into tokens at fixed reference times, by attention over time.
 
-    ``out(r) = W sum_i softmax_i(q(phi(r)) . k(phi(t_i)) / sqrt(e)) v_i`` for several heads, with the learned embedding
-    ``phi(t) = (w_0 t + a_0, sin(w_1 t + a_1), ...)`` of e features (mTAND, 2101.10318, equations 1 to 3, in discrete
-    form). The order of the observations does not matter; masked ones have no influence and may be NaN.
+    ``out(r) = W sum_i softmax_i(q(phi(r)) . k(phi(t_i)) / sqrt(e)) v_i`` with several heads and the learned time
+    embedding ``phi(t) = (w_0 t + a_0, sin(w_1 t + a_1), ...)`` of e features (mTAND, 2101.10318, equations 1 to 3,
+    discrete form). The order of the observations does not matter. Masked observations have no effect and may be NaN.
 
     Parameters
     ----------

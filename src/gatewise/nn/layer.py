@@ -27,22 +27,24 @@ Observer = Callable[[Routing, Tensor | None, Tensor | None], None]
 
 
 class MoE(nn.Module):
-    """A mixture of experts ``(*, d) -> (*, d_out)``: ``scale sum_s w_s(x) E_s(x)`` over the leaves kept, plus shared.
+    """Mixture-of-experts layer: ``y = scale sum_s w_s(x) E_s(x)`` over the selected experts s, plus shared experts.
+
+    Input ``(*, d)``, output ``(*, d_out)``.
 
     Parameters
     ----------
     dim : int
         Features d of a token.
     hidden : int, optional
-        Hidden units of every expert; not needed with `experts`.
+        Hidden units of each expert; not needed with `experts`.
     n_experts : int or tuple of int
-        Number of experts, or the branches of every level: ``(4, 8)`` is four groups of eight.
-    gate : str, Gate or a sequence of them
-        A name of GATES or a Gate, one for all levels or one per level, also as ``"softmax/laplace"``.
+        Number of experts, or of branches per level: ``(4, 8)`` is four groups of eight experts.
+    gate : str, Gate, or a sequence of them
+        A name of GATES or a Gate: one for all levels, or one per level, also as ``"softmax/laplace"``.
     top_k, normalise, temperature, noise :
         See `Router`.
     dim_out : int, optional
-        As `dim`; of own experts whatever they return.
+        Features of the output; default: `dim`. With custom experts, their output size.
     activation : str
         "gelu", "relu", "silu" or any other of the ACTIVATIONS of core, or "swiglu".
     bias : bool
@@ -50,14 +52,16 @@ class MoE(nn.Module):
     scale : float
         Factor of the routed part.
     shared : int
-        Number of experts that serve every token with weight one, as one network with so many times `hidden` units.
-    experts : sequence of Module, or a function without arguments that makes one
-        Experts of your own, ``(n, d) -> (n, d_out)``, one per leaf; they run on the backend "loop".
+        Number of shared experts, which process every token with weight one; they form one network with ``shared *
+        hidden`` hidden units.
+    experts : sequence of Module, or callable without arguments
+        Custom experts ``(n, d) -> (n, d_out)``, one per leaf, or a function that creates one. They use the backend
+        "loop".
     backend : {"auto", "grouped", "loop"}
-        "auto": grouped where it can run. `backend_for(x)` and `repr` tell which one runs.
+        "auto": grouped if possible. `backend_for(x)` and `repr` show which one is used.
     capacity : float, optional
-        Every expert serves at most ``ceil(capacity T S / L)`` tokens of a call, real tokens before padding; None
-        (default) drops nothing and keeps rows independent of their batch.
+        Each expert processes at most ``ceil(capacity T S / L)`` tokens per call, real tokens before padding. None
+        (default): no token is dropped, and outputs do not depend on the batch.
     balance : {"importance+load", "importance", "switch", "bias", "none"}
         See `Balancer`.
     balance_weight, bias_rate, z_weight : float
@@ -65,8 +69,8 @@ class MoE(nn.Module):
 
     Notes
     -----
-    In training the auxiliary loss is added to the gradient in the backward pass of the output, with no code of the
-    user; under a GradScaler call `set_loss_scale`. Evaluation is deterministic and adds nothing.
+    In training, the gradient of the auxiliary losses is added in the backward pass of the output; the training loop
+    does not change. With a GradScaler, call `set_loss_scale`. Evaluation is deterministic.
 
     Examples
     --------
@@ -208,7 +212,7 @@ class MoE(nn.Module):
 
 
 class HMoE(MoE):
-    """A two-level mixture of experts: `MoE` with ``n_experts=(groups, experts per group)``.
+    """Two-level mixture-of-experts layer: `MoE` with ``n_experts=(groups, experts per group)``.
 
     Examples
     --------
@@ -223,14 +227,19 @@ class HMoE(MoE):
 
 
 def finish_step(model: nn.Module) -> None:
-    """End an optimiser step for all layers of a model: for training loops without a torch optimiser.
+    """End an optimiser step for all layers of a model, in training loops without a torch optimiser.
 
-    With an optimiser of torch this happens by itself after ``optimizer.step()``.
+    Balancing, annealing and diagnostics work per optimiser step. With a torch optimiser the step ends automatically
+    after ``optimizer.step()``.
+
+    Parameters
+    ----------
+    model : Module
 
     Raises
     ------
     ValueError
-        If the model has no layer.
+        If the model has no MoE layer.
     """
     finish(layers_of(model))
 
@@ -244,14 +253,19 @@ def layers_of(model: nn.Module) -> list[MoE]:
 
 
 def set_loss_scale(model: nn.Module, scale: float) -> None:
-    """Multiply the auxiliary gradients of all layers by `scale`, as a GradScaler multiplies the loss.
+    """Set the factor of the auxiliary gradients of all layers, to match the loss scaling of a GradScaler.
 
-    Call it with ``scaler.get_scale()`` before the backward pass; without a scaler the factor stays one.
+    Call it with ``scaler.get_scale()`` before every backward pass. Without a scaler the factor is one.
+
+    Parameters
+    ----------
+    model : Module
+    scale : float
 
     Raises
     ------
     ValueError
-        If the model has no layer.
+        If the model has no MoE layer.
     """
     for layer in layers_of(model):
         layer.balancer.loss_scale.fill_(scale)

@@ -15,7 +15,17 @@ from gatewise.nn.router import Routing
 
 
 def gate_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return a copy of all gate parameters of a model by name, to compare with later."""
+    """Copy all gate parameters of a model, for a later `gate_movement`.
+
+    Parameters
+    ----------
+    model : Module
+
+    Returns
+    -------
+    dict of str to Tensor
+        Detached copies, by parameter name.
+    """
     return {
         f"{name}.{key}" if name else key: value.detach().clone()
         for name, layer in layers(model).items()
@@ -24,35 +34,57 @@ def gate_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def gate_movement(model: nn.Module, start: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return how far every gate parameter went, ``||theta - theta_0|| / ||theta_0||``; absolute where it began at 0.
+    """Measure how far each gate parameter has moved: ``||theta - theta_0|| / ||theta_0||``.
+
+    If ``theta_0`` is zero, the absolute distance is returned.
 
     Parameters
     ----------
     model : Module
     start : mapping of str to Tensor
-        From `gate_state` earlier.
+        Earlier values, from `gate_state`.
+
+    Returns
+    -------
+    dict of str to float
+
+    Raises
+    ------
+    ValueError
+        If the model and `start` have different gates.
     """
     now = gate_state(model)
     if set(now) != set(start):
-        raise ValueError(f"the gates {sorted(set(now) ^ set(start))} are in one of model and start only")
+        raise ValueError(f"the gates {sorted(set(now) ^ set(start))} are in only one of model and start")
     return {
         name: float((value - start[name]).norm()) / (float(start[name].norm()) or 1.0) for name, value in now.items()
     }
 
 
 def logit_norm(routing: Routing) -> list[float]:
-    """Return the mean over tokens and nodes of the norm of the scores, one per level."""
+    """Compute the mean Euclidean norm of the gate scores of a node, one value per level.
+
+    Parameters
+    ----------
+    routing : Routing
+
+    Returns
+    -------
+    list of float
+        Means over tokens and nodes, the root first.
+    """
     return [float(scores.detach().norm(dim=-1).mean()) for scores in routing.scores]
 
 
 class Similarity(NamedTuple):
-    """Mean cosine similarity of the outputs of two experts at the same token.
+    """Cosine similarity between the outputs of pairs of experts for the same token, averaged over tokens.
 
     Attributes
     ----------
     pairs : Tensor (L, L)
+        Mean similarity of every pair of experts.
     mean, low, high : float
-        Over all pairs of different experts, with a 95 % bootstrap interval over tokens.
+        Mean over all pairs of different experts, with a 95 % bootstrap interval over tokens.
     """
 
     pairs: Tensor
@@ -63,11 +95,36 @@ class Similarity(NamedTuple):
 
 @torch.no_grad()
 def expert_similarity(layer: MoE, x: Tensor, draws: int = 500, seed: int = 0) -> Similarity:
-    """Return how alike the experts of a layer answer the tokens x ``(*, d)``: 1 when all give the same direction."""
+    """Compute the cosine similarity between the outputs of a layer's experts; 1 if they all have the same direction.
+
+    Parameters
+    ----------
+    layer : MoE
+    x : Tensor (*, d)
+        Tokens; every expert is applied to all of them.
+    draws : int
+        Bootstrap samples of tokens for the interval.
+    seed : int
+
+    Returns
+    -------
+    Similarity
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two experts or tokens.
+
+    Examples
+    --------
+    >>> _ = torch.manual_seed(0)
+    >>> expert_similarity(MoE(8, 16, n_experts=4), torch.randn(20, 8)).pairs.shape
+    torch.Size([4, 4])
+    """
     x = x.flatten(0, -2)
     experts = layer.experts.singles() if isinstance(layer.experts, FFN) else list(layer.experts)
     if len(experts) < 2 or len(x) < 2:
-        raise ValueError(f"{len(experts)} experts and {len(x)} tokens: a similarity needs two of each")
+        raise ValueError(f"{len(experts)} experts and {len(x)} tokens: a similarity needs at least two of each")
     outputs = torch.stack([torch.nn.functional.normalize(expert(x).float(), dim=-1) for expert in experts])
     by_token = torch.einsum("itd,jtd->tij", outputs, outputs)
     i, j = torch.triu_indices(len(experts), len(experts), 1)
@@ -79,29 +136,64 @@ def expert_similarity(layer: MoE, x: Tensor, draws: int = 500, seed: int = 0) ->
 
 
 def overlap(first: Tensor, second: Tensor) -> Tensor:
-    """Return the share ``(T,)`` of the slots of `first (T, S)` whose expert is also in `second (T, S)`.
+    """Compute, for each token, the share of its experts in `first` that are also in `second`.
 
-    Choices are those of a `Routing`, or ``torch.cat(seen.index[name])`` of ``observe(model, keep=True)``.
+    Parameters
+    ----------
+    first, second : Tensor (T, S)
+        Selected experts, such as `Routing.index`, or ``torch.cat(seen.index[name])`` after ``observe(model,
+        keep=True)``.
+
+    Returns
+    -------
+    Tensor (T,)
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+
+    Examples
+    --------
+    >>> overlap(torch.tensor([[0, 1], [2, 3]]), torch.tensor([[1, 0], [3, 4]])).tolist()
+    [1.0, 0.5]
     """
     if first.shape != second.shape:
         raise ValueError(
-            f"choices of shapes {tuple(first.shape)} and {tuple(second.shape)}: give the same tokens twice"
+            f"choices of shapes {tuple(first.shape)} and {tuple(second.shape)}: give two selections for the same tokens"
         )
     return (first[:, :, None] == second[:, None, :]).any(-1).float().mean(-1)
 
 
 def saturation(index: Tensor, final: Tensor) -> float:
-    """Return the mean share of a token's experts that it has at the end of training too (2505.10860).
+    """Router saturation: the mean share of a token's experts that are also its experts at the end (2505.10860).
 
-    Choices as in `overlap`; tokens with negative entries (padding) are left out.
+    Parameters
+    ----------
+    index, final : Tensor (T, S)
+        Experts selected now and at the final checkpoint, for the same tokens. Tokens with negative entries (padding)
+        are left out.
+
+    Returns
+    -------
+    float
+        Between 0 and 1.
     """
     return float(overlap(index, final)[_real(index, final)].mean())
 
 
 def change_rate(before: Tensor, after: Tensor) -> float:
-    """Return the mean share of a token's experts that are new since the last checkpoint (2505.10860).
+    """Mean share of a token's experts that were not its experts at the previous checkpoint (2505.10860).
 
-    Choices as in `overlap`; tokens with negative entries (padding) are left out.
+    Parameters
+    ----------
+    before, after : Tensor (T, S)
+        Experts selected at two checkpoints, for the same tokens. Tokens with negative entries (padding) are left out.
+
+    Returns
+    -------
+    float
+        Between 0 and 1.
     """
     return 1.0 - float(overlap(after, before)[_real(after, before)].mean())
 
@@ -112,7 +204,15 @@ def _real(first: Tensor, second: Tensor) -> Tensor:
 
 
 def jain(load: Tensor) -> float:
-    """Return Jain's fairness ``(sum r)^2 / (L sum r^2)`` of loads ``(L,)``: 1 when even, 1/L when one has all.
+    """Jain's fairness index ``(sum r)^2 / (L sum r^2)`` of loads r: 1 if all are equal, 1/L if one expert has them all.
+
+    Parameters
+    ----------
+    load : Tensor (L,)
+
+    Returns
+    -------
+    float
 
     Examples
     --------
@@ -123,15 +223,29 @@ def jain(load: Tensor) -> float:
 
 
 def domain_table(index: Tensor, domain: Tensor, n_experts: int) -> Tensor:
-    """Return how many assignments every expert got from every domain, ``(domains, L)``.
+    """Count the assignments from every domain to every expert.
 
     Parameters
     ----------
     index : Tensor (T, S)
-        Chosen experts; negative entries (padding) are left out.
+        Selected experts; negative entries (padding) are left out.
     domain : Tensor (T,) of int
-        From 0.
+        Domain of each token, counted from 0.
     n_experts : int
+
+    Returns
+    -------
+    Tensor (domains, L) of int
+
+    Raises
+    ------
+    ValueError
+        If `domain` does not have one entry per token.
+
+    Examples
+    --------
+    >>> domain_table(torch.tensor([[0, 1], [1, 2]]), torch.tensor([0, 1]), 3).tolist()
+    [[1, 1, 0], [0, 1, 1]]
     """
     if len(domain) != len(index):
         raise ValueError(f"{len(domain)} domains for {len(index)} tokens: give one per token")
@@ -142,7 +256,24 @@ def domain_table(index: Tensor, domain: Tensor, n_experts: int) -> Tensor:
 
 
 def mutual_information(table: Tensor) -> float:
-    """Return the mutual information of rows and columns of a table of counts, in nats."""
+    """Mutual information between the rows and the columns of a contingency table, in nats.
+
+    ``sum_ij p_ij log(p_ij / (p_i. p_.j))`` with p the table divided by its sum.
+
+    Parameters
+    ----------
+    table : Tensor (R, C)
+        Counts, such as `domain_table`.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> round(mutual_information(torch.tensor([[5, 0], [0, 5]])), 4)  # log 2
+    0.6931
+    """
     joint = table.double() / table.sum()
     rows, columns = joint.sum(1, keepdim=True), joint.sum(0, keepdim=True)
     return float(torch.xlogy(joint, joint / (rows * columns).clamp_min(1e-300)).sum())

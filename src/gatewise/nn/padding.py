@@ -53,16 +53,29 @@ def _place(model: nn.Module, argument: str) -> int | None:
 
 
 def follow_mask(model: nn.Module, argument: str = "attention_mask", padding: bool = False) -> MaskFollower:
-    """Let every MoE of a model see the padding mask ``(batch, length)`` that the model is called with.
+    """Pass the padding mask of a model on to all its MoE layers.
 
-    Padding then counts in no statistic of the balance. The mask is the argument called `argument` of the model's
-    forward, true (or one) for real tokens, or with `padding` true for padding, as ``src_key_padding_mask`` of torch is.
-    It stays until the next call, so segments that are recomputed in the backward pass see it too.
+    Padding is then excluded from all routing statistics. The mask is kept until the next call of the model, so segments
+    that are recomputed in the backward pass get it too.
+
+    Parameters
+    ----------
+    model : Module
+    argument : str
+        Name of the argument of the model's forward that holds the mask ``(batch, length)``.
+    padding : bool
+        False: the mask is true (or one) for real tokens. True: it is true for padding, like torch's
+        ``src_key_padding_mask``.
+
+    Returns
+    -------
+    MaskFollower
+        Its method `remove` undoes the call.
 
     Raises
     ------
     ValueError
-        If the model has no layer, or its forward no such argument.
+        If the model has no MoE layer, or its forward has no such argument.
 
     Examples
     --------

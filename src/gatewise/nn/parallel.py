@@ -97,23 +97,28 @@ class _Exchange(torch.autograd.Function):
 
 
 def expert_parallel(model: nn.Module, group: dist.ProcessGroup | None = None) -> nn.Module:
-    """Spread the experts of every `MoE` in a model over the ranks of a group, in place, and return the model.
+    """Distribute the experts of every `MoE` in a model over the processes of a group, in place, and return the model.
 
-    Every rank calls it with a model of the same shape, before it makes an optimiser; all continue with the values of
-    the group's first rank. Rank r keeps the experts ``r b, ..., r b + b - 1`` with ``b = ceil(L / W)``. Names of
-    parameters stay, tensors of experts have fewer rows. A limited capacity counts the tokens of each rank by itself.
+    Every process calls it with a model of the same shape, before it creates the optimiser. All processes continue with
+    the parameters of the first one. With W processes and L experts, rank r keeps the experts ``r b, ..., r b + b - 1``
+    with ``b = ceil(L / W)``. Parameter names do not change; expert tensors have fewer rows. With a limited capacity,
+    each process counts its own tokens.
 
     Parameters
     ----------
     model : Module
-        A layer or a model that contains some, with the built-in experts.
+        A layer, or a model with layers, with the built-in experts.
     group : ProcessGroup, optional
-        By default all ranks.
+        Default: all processes.
+
+    Returns
+    -------
+    Module
 
     Raises
     ------
     ValueError
-        For experts of one's own, and for so many ranks that one would hold no expert.
+        If a layer has custom experts, or some process would hold no expert.
 
     Examples
     --------
@@ -127,7 +132,7 @@ def expert_parallel(model: nn.Module, group: dist.ProcessGroup | None = None) ->
             average_gradients(model)
             optimiser.step()
 
-    DDP may average instead if it leaves the experts alone: set ``model._ddp_params_and_buffers_to_ignore =
+    DDP can average the gradients instead, if it ignores the experts: set ``model._ddp_params_and_buffers_to_ignore =
     expert_names(model)`` before ``DistributedDataParallel(model)``.
     """
     layers = [module for module in model.modules() if isinstance(module, MoE)]
@@ -144,15 +149,30 @@ def expert_parallel(model: nn.Module, group: dist.ProcessGroup | None = None) ->
 
 
 def expert_names(model: nn.Module) -> list[str]:
-    """Return the names of the parameters of experts that live on several ranks."""
+    """List the names of the expert parameters that `expert_parallel` has distributed.
+
+    Parameters
+    ----------
+    model : Module
+
+    Returns
+    -------
+    list of str
+        As in ``model.named_parameters()``; empty without expert parallelism.
+    """
     return list(_spread(model))
 
 
 @torch.no_grad()
 def average_gradients(model: nn.Module, group: dist.ProcessGroup | None = None) -> None:
-    """Average the gradients of all parameters but those of spread experts over a group; call it before the step.
+    """Average the gradients of all parameters except distributed experts over a group, before ``optimizer.step()``.
 
-    The same parameters must have gradients on every rank.
+    Parameters
+    ----------
+    model : Module
+        The same parameters must have gradients on every process.
+    group : ProcessGroup, optional
+        Default: all processes.
     """
     ours = set(expert_names(model))
     gradients = [p.grad for name, p in model.named_parameters() if name not in ours and p.grad is not None]
@@ -167,10 +187,22 @@ def average_gradients(model: nn.Module, group: dist.ProcessGroup | None = None) 
 
 @torch.no_grad()
 def clip_gradients(model: nn.Module, max_norm: float, group: dist.ProcessGroup | None = None) -> Tensor:
-    """Clip the norm of all gradients together, as ``clip_grad_norm_`` of one process; return the norm before.
+    """Clip the total gradient norm of a model with distributed experts, like ``clip_grad_norm_`` in a single process.
 
-    That function would give every rank another norm, that of its own experts, and the ranks would drift apart. Call it
-    after the gradients are averaged, with the group of the experts.
+    ``clip_grad_norm_`` itself would use a different norm on every process, because each holds different experts, and
+    the copies of the other parameters would diverge. Call this function after averaging the gradients.
+
+    Parameters
+    ----------
+    model : Module
+    max_norm : float
+    group : ProcessGroup, optional
+        The group of the experts; default: all processes.
+
+    Returns
+    -------
+    Tensor
+        The norm before clipping.
     """
     ours = set(expert_names(model))
     found = [(name in ours, p.grad) for name, p in model.named_parameters() if p.grad is not None]
@@ -186,10 +218,18 @@ def clip_gradients(model: nn.Module, max_norm: float, group: dist.ProcessGroup |
 
 
 def sharded_state_dict(model: nn.Module) -> dict[str, Any]:
-    """Return the state of a model, spread experts as DTensors that share their memory.
+    """State dict of a model in which the distributed experts are DTensors that share memory with the parameters.
 
-    For ``torch.distributed.checkpoint``: what `save` writes from any number of ranks, `load` reads into any other, also
-    into a single process, where it is the plain ``state_dict``.
+    For ``torch.distributed.checkpoint``: a checkpoint saved from any number of processes can be loaded into any other
+    number, including a single process.
+
+    Parameters
+    ----------
+    model : Module
+
+    Returns
+    -------
+    dict of str to Tensor
     """
     state = dict(model.state_dict())
     for name, ranks in _spread(model).items():
@@ -202,13 +242,29 @@ def sharded_state_dict(model: nn.Module) -> dict[str, Any]:
 
 
 def full_state_dict(model: nn.Module) -> dict[str, Any]:
-    """Return the state that the model would have in one process, on every rank; all ranks must call it."""
+    """State dict that the model would have in a single process, returned on every process. All processes must call it.
+
+    Parameters
+    ----------
+    model : Module
+
+    Returns
+    -------
+    dict of str to Tensor
+    """
     spread = set(expert_names(model))
     return {n: value.full_tensor() if n in spread else value for n, value in sharded_state_dict(model).items()}
 
 
 def load_full_state_dict(model: nn.Module, state: Mapping[str, Any]) -> None:
-    """Load the state of one process; every rank takes its experts."""
+    """Load the state dict of a single process into a model with distributed experts; each process takes its own.
+
+    Parameters
+    ----------
+    model : Module
+    state : mapping of str to Tensor
+        Such as `full_state_dict`.
+    """
     held = {name: ranks.held for name, ranks in _spread(model).items()}
     model.load_state_dict({name: value[held[name]] if name in held else value for name, value in state.items()})
 
@@ -216,14 +272,14 @@ def load_full_state_dict(model: nn.Module, state: Mapping[str, Any]) -> None:
 def _whole(layer: MoE, group: dist.ProcessGroup | None) -> FFN:
     """Return all experts of a layer, or raise if they cannot be spread over a group."""
     if layer.ranks is not None:
-        raise ValueError("the experts of this layer are already spread over ranks: build the layer anew")
+        raise ValueError("the experts of this layer are already distributed over processes: build a new layer")
     if not isinstance(layer.experts, FFN):
-        raise ValueError("only the built-in experts can be spread over ranks: build the layer with hidden=...")
+        raise ValueError("only the built-in experts can be distributed over processes: build the layer with hidden=...")
     ranks = Ranks(layer.router.n_leaves, group)
     if ranks.block * (ranks.size - 1) >= ranks.n_experts:
         raise ValueError(
-            f"{ranks.n_experts} experts in blocks of {ranks.block} leave a rank of {ranks.size} without one: "
-            f"use {-(-ranks.n_experts // ranks.block)} ranks, or a number of experts that they divide"
+            f"{ranks.n_experts} experts in blocks of {ranks.block} leave one of {ranks.size} processes "
+            f"without an expert: use {-(-ranks.n_experts // ranks.block)} processes, or another number of experts"
         )
     return layer.experts
 

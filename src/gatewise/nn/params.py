@@ -19,9 +19,15 @@ Schedule = Callable[[int], float]
 
 
 class Anneal(NamedTuple):
-    """A temperature that falls from `start` to `end` over `steps` optimiser steps, by the same factor at each step.
+    """Exponential annealing of a temperature from `start` to `end` over `steps` optimiser steps.
 
     ``temperature(t) = start (end / start)^(min(t, steps) / steps)``.
+
+    Attributes
+    ----------
+    start, end : float
+        Positive temperatures.
+    steps : int
 
     Examples
     --------

@@ -24,18 +24,18 @@ NORMALISE = ("before", "after")
 
 
 class Routing(NamedTuple):
-    """Where every token goes.
+    """Where each token goes.
 
     Attributes
     ----------
     index : Tensor (T, S)
-        Leaves kept, in row-major order over the tree: leaf ``i K_2 + j`` is branch j of group i.
+        Selected leaves. Leaves are numbered row by row over the tree: leaf ``i K_2 + j`` is branch j of group i.
     weight : Tensor (T, S)
         Their weights, in float32 or wider.
     log_weights, scores : tuple of Tensor (T, nodes, K)
-        The gates' log weights and scores at every level, before top-k.
+        Log weights and scores of the gates at each level, before top-k.
     ranks : tuple of Tensor (T, nodes, K)
-        The values that chose, with their noise if any, one per choice.
+        The values by which branches were selected, including noise, one per selection.
     """
 
     index: Tensor  # type: ignore[assignment]  # no method of a tuple here
@@ -46,7 +46,7 @@ class Routing(NamedTuple):
 
 
 class Router(nn.Module):
-    """Route tokens ``(T, d)`` through one gate per level to the `top_k` of their leaves.
+    """Route tokens ``(T, d)`` through one gate per level, and select the `top_k` leaves.
 
     Parameters
     ----------
@@ -54,18 +54,20 @@ class Router(nn.Module):
         Features d of a token.
     branching : int or tuple of int
         Branches at each level; ``(4, 8)`` is four groups of eight experts.
-    gate : str, Gate or a sequence of them
-        A name of GATES or a Gate; one for all levels or one per level. Every node has parameters of its own.
+    gate : str, Gate, or a sequence of them
+        A name of GATES or a Gate: one for all levels, or one per level. Each node has its own parameters.
     top_k : int, tuple of int or None
-        Leaves kept by their product weight; or branches kept at every level; None keeps all (dense).
+        Number of leaves to select by the product of weights along their paths, or of branches to select at each level.
+        None: all leaves (dense).
     normalise : {"after", "before"}
-        "after": the kept weights are divided by their sum (softmax: the softmax of the kept scores). "before": they
-        stay as the gate gives them. With one kept branch its weight stays in both, or no gradient would reach the gate.
+        "after": divide the selected weights by their sum (for a softmax: the softmax of the selected scores). "before":
+        use the weights of the gate. A single selected branch keeps its weight in both cases; otherwise the gate would
+        get no gradient.
     temperature : "learned", float or callable
-        For gates with a temperature: trained, fixed, or a function of the optimiser steps such as `Anneal`.
+        For gates with a temperature: trained, fixed, or a function of the number of optimiser steps such as `Anneal`.
     noise : float
-        Standard deviation of the normal noise on the log weights that choose, in training only (1701.06538 adds
-        it to the scores). The weights have no noise.
+        Standard deviation of Gaussian noise on the log weights used for the selection, in training only (1701.06538
+        adds it to the scores). The weights themselves have no noise.
 
     Notes
     -----

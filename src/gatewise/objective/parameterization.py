@@ -1,4 +1,4 @@
-"""Chart: a Measure in flat free coordinates. The only packing and unpacking in the project.
+"""Parameterization: a Measure as a flat vector of unconstrained coordinates; the only code that packs and unpacks it.
 
 free -> working coordinates of every entry (affine: ``offset + matrix @ free``: gauge, ties, held parts) -> natural
 values (elementwise: exp, 1/x). Local coordinates of `derivatives` are picked from the natural ones.

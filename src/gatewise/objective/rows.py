@@ -67,7 +67,7 @@ class Columns:
         ``(S, d, n)``: columns of S data sets, one for every member of a batch.
     source : array-like (n, d) or None
         Sliced by rows at each reading (a memory map, for instance), never copied whole.
-    frame : Frame or None
+    frame : AffineTransform or None
         Values come out as ``(value - shift) / scale``.
     """
 
@@ -126,19 +126,19 @@ def columns(values: Any, hold: bool = True) -> Columns:
 
 @dataclass(frozen=True)
 class Rows:
-    """Data of a fit: expert inputs, gate inputs, response, weights, independent units, offset.
+    """The data of a fit: inputs of experts and gates, responses, weights, units and offsets. Build it with `make_rows`.
 
     Attributes
     ----------
     x, gate_x, y : Columns
+        n rows with d expert inputs, g gate inputs, and c responses.
     weight : Tensor (m,) or None
-        Frequency weight per unit; 0 leaves it out, 2 counts it twice.
+        Frequency weight of each unit: 0 drops it, 2 counts it twice. None: all one.
     ends : LongTensor (m,) or None
-        Index one past the last row of each unit; None: every row is a unit. The rows of a unit are neighbours, share
-        one responsibility and the gate inputs of their first row.
+        Index after the last row of each unit. The rows of a unit are adjacent and share one responsibility and the gate
+        inputs of the first row. None: every row is a unit.
     offset : Columns or None
-        Known part of the predictors, one column per output, such as the log of an exposure: a leaf predicts the value
-        of its expert plus the offset.
+        Known term that is added to the predictor of every leaf, one column per output, such as the log of an exposure.
     """
 
     x: Columns
@@ -250,12 +250,38 @@ def make_rows(
     offset: Any = None,
     hold: bool = True,
 ) -> Rows:
-    """Collect arrays ``x (n, d)``, ``y (n, c)`` and optionally ``gate_x (n, g)`` and ``offset (n, q)`` into Rows.
+    """Collect arrays into the data of a fit.
+
+    Parameters
+    ----------
+    x : array-like (n, d)
+        Inputs of the experts.
+    y : array-like (n, c)
+        Responses.
+    gate_x : array-like (n, g), optional
+        Inputs of the gates; default: x.
+    weight : Tensor (m,), optional
+        Weight of each independent unit.
+    ends : LongTensor (m,), optional
+        Index after the last row of each unit; default: every row is a unit.
+    offset : array-like (n, q), optional
+        Known term of the predictors, such as the log of an exposure.
+    hold : bool
+        Whether to keep the data in memory. False: arrays are read in slices, such as a memory map.
+
+    Returns
+    -------
+    Rows
 
     Raises
     ------
     ValueError
         If the numbers of rows differ, or weights are negative or not finite.
+
+    Examples
+    --------
+    >>> make_rows(torch.zeros(5, 2), torch.ones(5, 1)).n
+    5
     """
     inputs = columns(x, hold)
     gate_inputs = inputs if gate_x is None else columns(gate_x, hold)

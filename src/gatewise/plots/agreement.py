@@ -25,9 +25,16 @@ def predicted_observed(
     palette: Sequence[int] | None = None,
     legend: bool = True,
 ) -> Axes:
-    """Draw the observed response against the mixture's mean, rows coloured by their responsibilities.
+    """Plot observed responses against the mean of the mixture, coloured by responsibilities.
 
-    Parameters are those of `expert_curves`; the dashed line is equality.
+    The dashed line is equality.
+
+    Parameters
+    ----------
+    fit, X, y, ax, gate_X, groups, output, palette, legend
+        As in `expert_curves`.
+    label : str
+        Name of the response, with units.
 
     Returns
     -------
@@ -53,9 +60,23 @@ def gating_regions(
     labels: tuple[str, str] = ("x 0", "x 1"),
     points: int = 121,
 ) -> Axes:
-    """Colour the plane of two gate inputs by the leaf of largest weight, paler where that weight is small.
+    """Colour the plane of two gate inputs by the leaf with the largest weight; pale where that weight is small.
 
-    Further gate inputs are held at their medians; borders between regions are drawn as black lines.
+    Other gate inputs are held at their medians. Black lines are the borders between regions.
+
+    Parameters
+    ----------
+    fit : Fit or fitted regressor
+    gate_X : array-like (n, g)
+        Gate inputs, which set the range of the plot.
+    ax : Axes, optional
+        Axes to draw on; default: a new figure.
+    features : (int, int)
+        Columns of gate_X on the two axes.
+    labels : (str, str)
+        Axis labels, with units.
+    points : int
+        Grid points per axis.
 
     Returns
     -------

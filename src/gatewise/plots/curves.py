@@ -27,10 +27,10 @@ def expert_curves(
     palette: Sequence[int] | None = None,
     legend: bool = True,
 ) -> Axes:
-    """Draw each expert's mean along a feature over the data, rows coloured by their responsibilities.
+    """Plot the mean of each expert along one feature, over the data coloured by responsibilities.
 
-    A curve is thick where its gate weight exceeds .05 and thin where the expert only extrapolates; with more than one
-    feature the others are held at their medians (and so are the gate inputs, when these differ from X, everywhere).
+    A curve is thick where the weight of its expert exceeds 0.05, and thin where the expert only extrapolates. Other
+    features are held at their medians, and so are the gate inputs if they differ from X.
 
     Parameters
     ----------
@@ -38,17 +38,17 @@ def expert_curves(
     X : array-like (n, d) or (n,)
     y : array-like (n,) or (n, q)
     ax : Axes, optional
-        Drawn on; a new figure when None.
+        Axes to draw on; default: a new figure.
     gate_X : array-like (n, g), optional
-        Gate inputs, where they differ from X.
+        Gate inputs, if they differ from X.
     groups : array-like (n,), optional
-        Rows of one group share their responsibilities.
+        Rows of a group share their responsibilities.
     feature, output : int
-        Column of X along the axis, and of y.
+        Column of X on the x axis, and column of y.
     labels : (str, str)
         Axis labels, with units.
     palette : sequence of int, optional
-        Number of the colour, dash and marker of each leaf; their own when None.
+        Index of the colour, line style and marker of each leaf.
     legend : bool
 
     Returns
@@ -85,9 +85,9 @@ def gate_curves(
     palette: Sequence[int] | None = None,
     legend: bool = True,
 ) -> Axes:
-    """Draw the weight of every leaf along a feature of the gate inputs, the others held at their medians.
+    """Plot the weight of each leaf along one gate input, with the others at their medians.
 
-    In a tree the weight of a leaf is the product of the gate weights on its path.
+    In a hierarchy, the weight of a leaf is the product of the gate weights on its path.
 
     Parameters
     ----------
@@ -95,11 +95,13 @@ def gate_curves(
     X : array-like (n, g) or (n,)
         Gate inputs.
     ax : Axes, optional
+        Axes to draw on; default: a new figure.
     feature : int
+        Column of X on the x axis.
     label : str
         Label of the x axis, with units.
     palette : sequence of int, optional
-        Number of the colour, dash and marker of each leaf; their own when None.
+        Index of the colour, line style and marker of each leaf.
     legend : bool
 
     Returns

@@ -27,10 +27,10 @@ def overview(
     palette: Sequence[int] | None = None,
     figsize: tuple[float, float] = (4.4, 5.6),
 ) -> Figure:
-    """Draw a fit on a figure of its own: experts over the data, gate weights below, then objective per start.
+    """Plot a fit in three panels: experts over the data, gate weights, and the value reached by each start.
 
-    With one feature the two upper panels share their x axis. With more, the upper panel shows observed against
-    predicted responses, and the middle one the gate along the input that moves it most.
+    With one feature, the two upper panels share their x axis. With several, the top panel shows observed against
+    predicted responses, and the middle panel the gate along the input that changes it most.
 
     Parameters
     ----------
@@ -42,9 +42,9 @@ def overview(
     target : str
         Label of y, with units.
     palette : sequence of int, optional
-        Number of the colour, dash and marker of each leaf; their own when None.
+        Index of the colour, line style and marker of each leaf.
     figsize : (float, float)
-        Inches.
+        Size in inches.
 
     Returns
     -------

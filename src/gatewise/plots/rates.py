@@ -39,19 +39,19 @@ STEPS = (  # spans in powers of ten, and the leading digits that are written
 def rates(
     result: StudyResult, arm: str, series: Sequence[str] | None = None, ax: Axes | None = None, *, legend: bool = True
 ) -> Axes:
-    """Draw errors of an arm against the sample size, both in logarithms, with slopes in words.
+    """Plot the errors of an arm against the sample size, with both axes logarithmic, and the estimated slopes.
 
-    Markers are means over replicates, bars their 95 % intervals (bootstrap), full lines the fitted slopes, dotted
-    lines of a darker shade the claimed ones, drawn through the middle of the fitted line.
+    Markers are means over replicates with 95 % bootstrap intervals. Solid lines have the estimated slope. Dotted,
+    darker lines have the claimed slope and pass through the middle of the fitted line.
 
     Parameters
     ----------
     result : StudyResult
     arm : str
     series : sequence of str, optional
-        The claimed ones when None.
+        Default: the series with a claim.
     ax : Axes, optional
-        Drawn on; a new figure that is tall enough for the legend when None.
+        Axes to draw on; default: a new figure with room for the legend.
     legend : bool
 
     Returns
@@ -82,10 +82,10 @@ def rates(
 def dropped(
     result: StudyResult, arm: str, series: Sequence[str] | None = None, ax: Axes | None = None, *, legend: bool = True
 ) -> Axes:
-    """Draw the slopes of an arm against the number of smallest sizes that are left out, with 95 % intervals.
+    """Plot the slopes of an arm, with 95 % intervals, against the number of smallest sample sizes that are left out.
 
-    A slope that moves says that the window is curved: the rate of large n has not been reached. The bars on the right
-    are the slopes that the claims allow, arrows where an end is open.
+    If the slope changes, the rate for large n has not been reached. Bars on the right show the slopes that the claims
+    allow, with an arrow at an open end.
 
     Parameters
     ----------

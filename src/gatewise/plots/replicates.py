@@ -21,17 +21,18 @@ SAME = "loss exact unweighted"  # the series that measures the distance of the s
 
 
 def from_start(result: StudyResult, arm: str, series: str = SAME, ax: Axes | None = None) -> Axes:
-    """Draw the error of every replicate against the distance of its start from the truth, coloured by n.
+    """Plot the error of each replicate against the distance of its start from the truth, coloured by n.
 
-    Errors that follow the start were inherited from it, and so is their slope if the starts approach the truth with n.
-    The rank correlation inside sizes is written above; where both are the same distance, a line marks fits that
-    ended no nearer to the truth than they started.
+    If the errors follow the starts, they were inherited from them, and so was the slope if the starts approach the
+    truth as n grows. The title gives the rank correlation within sizes. If both axes are the same distance, a line
+    marks fits that ended no closer to the truth than they started.
 
     Parameters
     ----------
     result : StudyResult
     arm : str
     series : str
+        Error on the y axis.
     ax : Axes, optional
 
     Returns
@@ -41,7 +42,7 @@ def from_start(result: StudyResult, arm: str, series: str = SAME, ax: Axes | Non
     Raises
     ------
     ValueError
-        If the starts of the arm are blind: no distance is recorded.
+        If the starts of the arm are drawn from the data, so no distance was recorded.
     """
     given = result.study.arm(arm)
     mine = judged(result, arm)
@@ -84,10 +85,10 @@ def inherited(frame: pd.DataFrame, series: str) -> float:
 
 
 def active(result: StudyResult, arm: str, ax: Axes | None = None, *, legend: bool = True) -> Axes:
-    """Draw by n the share of replicates with a parameter on its bound, and of those without a certificate.
+    """Plot, against n, the share of replicates with a parameter on a bound, and the share without a certificate.
 
-    With more than 5 % of all replicates (dashed line) uncertified every verdict is unresolved. Bounds that hold at
-    every n say that the box, not the data, made the errors small.
+    If more than 5 % of all replicates (dashed line) are not certified, every verdict is unresolved. If a bound is
+    active at every n, the box, not the data, made the errors small.
 
     Parameters
     ----------

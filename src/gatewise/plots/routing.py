@@ -20,7 +20,7 @@ def load_by_step(
     steps: Sequence[float] | None = None,
     branching: tuple[int, ...] | None = None,
 ) -> Axes:
-    """Draw the share of the assignments of every expert by optimiser step, experts stacked from below.
+    """Plot the load share of each expert over optimiser steps, as stacked areas.
 
     Parameters
     ----------
@@ -28,14 +28,14 @@ def load_by_step(
         From ``History.load``; rows sum to one.
     ax : Axes, optional
     steps : sequence, optional
-        The steps of the rows; 1, 2, ... when None.
+        Step numbers of the rows; default: 1, 2, ...
     branching : tuple of int, optional
-        Of two levels: a line stands between the groups of experts.
+        With two levels, a line separates the groups of experts.
 
     Returns
     -------
     Axes
-        Experts in the order of their leaves, lightest to darkest in turns, with dotted rules where even shares end.
+        Experts in the order of their leaves. Dotted lines mark equal shares.
     """
     load = np.asarray(load, dtype=float)
     if load.ndim != 2 or not len(load):
@@ -68,7 +68,7 @@ def routing_table(
     by: str = "group",
     branching: tuple[int, ...] | None = None,
 ) -> Axes:
-    """Draw a table of assignments as shares of every group's tokens by expert, darker where there are more.
+    """Plot a table of assignments as a heat map: the share of each group's tokens that each expert receives.
 
     Parameters
     ----------
@@ -78,9 +78,9 @@ def routing_table(
     groups : sequence of str, optional
         Names of the rows.
     by : str
-        What a row is: domain, modality, class.
+        What a row represents: domain, modality, class.
     branching : tuple of int, optional
-        Of two levels: a line stands between the groups of experts.
+        With two levels, a line separates the groups of experts.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def routing_table(
 
 
 def figures_by_step(figures: Mapping[str, Sequence[float]], ax: Axes | None = None) -> Axes:
-    """Draw figures of a layer by optimiser step, such as normalised entropy and dead fraction.
+    """Plot routing statistics of a layer over optimiser steps, such as normalised entropy and dead fraction.
 
     Parameters
     ----------

@@ -14,15 +14,13 @@ LEAST_SPAN = 2.0  # log-likelihood units: differences far below one carry no evi
 
 
 def objective_per_start(fit: Any, ax: Axes | None = None, *, legend: bool = True) -> Axes:
-    """Draw the log-likelihood that each start reached, best first, and the value that was taken.
-
-    Filled circles are sound, open triangles unsound (a scale on its floor, or an expert with too few rows); starts
-    without a finite value are counted in the axis label. A plateau at the line says that many starts agree.
+    """Plot the log-likelihood that each start reached, best first, and the value that was selected.
 
     Parameters
     ----------
     fit : Fit or fitted regressor
     ax : Axes, optional
+        Axes to draw on; default: a new figure.
     legend : bool
 
     Returns

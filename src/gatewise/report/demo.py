@@ -45,13 +45,13 @@ CASES = (
     DemoCase(
         "tone",
         "Tone perception: two ways of hearing",
-        "A musician tuned a tone to the octave above one whose overtones were stretched. Some answers follow the "
-        "stretch (the line of slope one), others stay at the true octave (the flat line at two): two experts, and the "
-        "question of what the gate may depend on.",
-        "The four gates see the same data. Dense-to-sparse divides the scores of a softmax gate by a temperature; no "
-        "data can tell that temperature from the size of the weights, so it is held at 1, the log-likelihood is that "
-        "of softmax, and the status says unidentified instead of pretending. With an activation inside the score the "
-        "weight of an expert may rise and fall again along the input.",
+        "A musician tuned a tone to one octave above a tone with stretched overtones. Some answers follow the stretch "
+        "(the line with slope one), others stay at the true octave (the flat line at two). Two experts describe the "
+        "data; the fits differ in how the gate depends on the input.",
+        "All four gates are fitted to the same data. Dense-to-sparse divides the scores of a softmax gate by a "
+        "temperature. Temperature and size of the weights are not identified separately, so the temperature is fixed "
+        "at 1, the log-likelihood equals that of softmax, and the status is unidentified. With an activation inside "
+        "the score, the weight of an expert may rise and fall again along the input.",
         ("stretch ratio of the overtones", "tuned ratio"),
         ((2, "softmax"), (2, "laplace"), (2, "dense-to-sparse"), (2, "activation-dense-to-sparse")),
         "tuned",
@@ -59,13 +59,12 @@ CASES = (
     DemoCase(
         "mcycle",
         "Motorcycle impact: a hierarchy of gates",
-        "Head acceleration after a simulated impact: calm, a plunge, a rebound, and rest. Four experts, once side by "
-        "side and then in a tree: a gate at the root, and a gate in each branch. SS, SL and LL name the gates from the "
-        "root down (S softmax, L Laplace).",
-        "The phases follow each other in time, so a softmax gate may switch at one instant: the steeper, the higher "
-        "the likelihood, and such a slope has no finite estimate. The score of a Laplace gate changes by at most one "
-        "per millisecond here (standardize=False keeps the units of the data), so its switches are softer. Where a "
-        "status is separated or unidentified, the notes name the parameters without an estimate of their own.",
+        "Head acceleration after a simulated impact: calm, a plunge, a rebound, and rest. Four experts, first with one "
+        "gate and then in a hierarchy with a gate at the root and a gate in each branch.",
+        "The phases follow each other in time, so a softmax gate can switch at one instant: the likelihood grows with "
+        "the slope, which has no finite estimate. The score of a Laplace gate changes by at most one per millisecond "
+        "(standardize=False keeps the units of the data), so it switches more gradually. If the status is separated "
+        "or unidentified, the notes list the parameters without a unique finite estimate.",
         ("time after impact (ms)", "head acceleration (g)"),
         (
             (4, "softmax"),
@@ -79,10 +78,10 @@ CASES = (
     DemoCase(
         "co2",
         "Carbon dioxide and national product: few observations",
-        "Emission against product per head, 28 countries in 1996: some countries emit in proportion to their product, "
-        "for others emission hardly depends on it.",
-        "With 28 countries the gates cannot be told apart: their log-likelihoods are within one unit of each other. "
-        "Many starts end elsewhere, which the bottom panels show.",
+        "CO2 emissions against national product per head for 28 countries in 1996. In some countries emissions are "
+        "proportional to the product; in others they hardly depend on it.",
+        "With 28 countries the data do not distinguish the gates: their log-likelihoods are within one unit of each "
+        "other. Many starts end at other optima, as the bottom panels show.",
         ("national product per head (unit not stated)", "CO2 per head (unit not stated)"),
         ((2, "softmax"), (2, "laplace"), (2, "dense-to-sparse")),
         "CO2",
@@ -93,7 +92,7 @@ CASES = (
         "Simulated counts from two Poisson regressions, one rising and one falling with x. The experts give the mean "
         "of the count on a log scale.",
         "The components cross, and points near the crossing are mixed in colour: their responsibilities are divided. "
-        "The gate of the simulation is constant, and the fitted ones change slowly.",
+        "The gate of the simulation is constant, and the fitted gates change slowly.",
         ("x (simulated, no unit)", "count"),
         ((2, "softmax"), (2, "laplace"), (2, "dense-to-sparse")),
         "yp",
@@ -178,8 +177,8 @@ def code(case: DemoCase, starts: int) -> str:
 def page(sections: list[Section], command: str, version: str) -> Page:
     """Return the demonstration's page."""
     lead = (
-        f"{len(sections)} classic data sets, each fitted with several gates. Every row of a table says how good the "
-        "fit is, how many starts agree on it, and, in one word, what may be claimed about it. Some of the words are "
-        "not 'converged', and that is the point."
+        f"{len(sections)} classic data sets, each fitted with several gates. The tables show how well each model fits, "
+        "how many starts found the best value, and the status of the fit. A status other than 'converged' names a "
+        "problem that the data or the model have."
     )
-    return Page("gatewise: the gate is a choice, the fit comes with a certificate", lead, sections, command, version)
+    return Page("gatewise: mixtures of experts with several gates", lead, sections, command, version)

@@ -127,7 +127,7 @@ def evidence_lines(fact: dict[str, Any]) -> list[tuple[str, str]]:
         ("least curvature", small(fact["curvature"])),
         ("starts at the value taken", hits(fact)),
         ("gap to the next value", gap),
-        ("95 % bound of the chance that a new start finds a value not seen yet", f"{fact['unseen']:.2f}"),
+        ("95 % bound of the probability that one more start finds a new value", f"{fact['unseen']:.2f}"),
     ]
     if unsound:
         lines.append(("higher but unsound", ", ".join(f"{value:.2f}" for value in unsound[:3])))

@@ -32,10 +32,10 @@ def shown(found: Identifiability, width: int = 80) -> Group:
     relations = [_folded(equation, width, "+-=") for equation in found.equations]
     relations += [_folded(f"a relation between {', '.join(terms)}", width, ",") for terms in found.unread]
     if relations:
-        parts.append(Text("\nRelations (u: the atom; without indices: for every feature)", style="bold"))
+        parts.append(Text("\nRelations (u: the atom; no index: holds for every feature)", style="bold"))
         parts += relations[:SHOWN]
     if len(relations) > SHOWN:
-        parts.append(Text(f"  and {len(relations) - SHOWN} more: --json lists all"))
+        parts.append(Text(f"  and {len(relations) - SHOWN} more; --json lists all"))
     head, _, rest = found.words.partition(":")
     style = "bold green" if found.verdict in GOOD else "bold yellow"
     return Group(*parts, Text.assemble("\n", (f"{head}:", style), rest))
@@ -46,7 +46,7 @@ def _table(found: Identifiability) -> Table:
     table.add_column("parameter", no_wrap=True)
     table.add_column("first derivatives", no_wrap=True)
     if found.order == 2:
-        table.add_column("with second ones", no_wrap=True)
+        table.add_column("with second derivatives", no_wrap=True)
     for name in found.estimated:
         states = (_first(found, name), _second(found, name))
         table.add_row(Text(name), *states[: found.order])
@@ -56,13 +56,13 @@ def _table(found: Identifiability) -> Table:
 def _first(found: Identifiability, name: str) -> Text:
     if name in found.unidentified:
         return Text("dependent", "yellow")
-    return Text("dependent, levels apart", "yellow") if name in found.dependent else Text("independent", "green")
+    return Text("dependent for one leaf only", "yellow") if name in found.dependent else Text("independent", "green")
 
 
 def _second(found: Identifiability, name: str) -> Text:
     if name in found.parameters:
         return Text("tied", "yellow")
-    return Text("tied through second ones", "yellow") if name in found.partners else Text("independent", "green")
+    return Text("tied via second derivatives", "yellow") if name in found.partners else Text("independent", "green")
 
 
 def _folded(text: str, width: int, signs: str) -> Text:

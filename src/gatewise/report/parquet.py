@@ -59,7 +59,7 @@ class PreparedTable(NamedTuple):
     def shown(self) -> str:
         """What a page says about the rows that its pictures show."""
         few = self.rows > DRAWN
-        return f" The pictures show about {DRAWN} of them, evenly spaced." if few else ""
+        return f" The figures show about {DRAWN} of them, evenly spaced." if few else ""
 
     def code(self, path: str) -> tuple[str, str]:
         """Return Python that names the table, and the arguments of fit."""

@@ -20,17 +20,17 @@ METHODS, GAUGES = ("ml", "ls", "em"), ("fixed", "none")
 
 @dataclass(frozen=True)
 class DataDrivenStarts:
-    """Starts that know nothing of the truth, drawn from the data.
+    """Starts drawn from the data, without knowledge of the truth.
 
     Attributes
     ----------
     count : int
-        Least squares adds as many random points and screens them.
+        Number of starts. Least squares adds as many random points, and screens them.
 
     Raises
     ------
     ValueError
-        For less than one start.
+        If `count` is less than one.
     """
 
     count: int = 10
@@ -41,15 +41,22 @@ class DataDrivenStarts:
 
 @dataclass(frozen=True)
 class NearTruth:
-    """Starts at the truth plus Gaussian noise of standard deviation ``scale n^-rate``.
+    """Starts at the true parameters plus Gaussian noise with standard deviation ``scale n^-rate``.
 
-    Fitted atoms go to true atoms at random, none left out. With ``rate > 0`` the noise shrinks as n grows and the slope
-    of the errors may be inherited from it (public simulation code: scale .005, rate .083).
+    Fitted atoms are assigned to true atoms at random, so that every true atom gets one. With ``rate > 0`` the noise
+    shrinks as n grows, and the slope of the errors may be inherited from it (public simulation code uses .005 and
+    .083).
+
+    Attributes
+    ----------
+    scale, rate : float
+    count : int
+        Number of starts.
 
     Raises
     ------
     ValueError
-        For a negative scale or rate, and for less than one start.
+        If the scale or the rate is negative, or `count` is less than one.
     """
 
     scale: float
@@ -69,18 +76,19 @@ def _check_starts(count: int) -> None:
 
 @dataclass(frozen=True)
 class Data:
-    """What is drawn.
+    """The data-generating model of an arm.
 
     Attributes
     ----------
     mixture : Mixture
     truth : Measure, or callable n -> Measure
-        A callable lets the truth drift with n.
+        True parameters; a callable lets them depend on n.
     inputs : Inputs
+        Distribution of the inputs.
     noise : float or tuple of float
-        Standard deviation of what is added to the mean, instead of a draw from the density (least squares). A tuple is
-        swept at one size; the axis is then the effective size ``n (noise[0] / noise)^2``: local asymptotics with a
-        design of fixed size.
+        For least squares: standard deviation of the noise added to the mean, instead of a draw from the density. With a
+        tuple, the noise varies at a single sample size, and the axis is the effective size ``n (noise[0] / noise)^2``
+        (local asymptotics with a fixed design).
     """
 
     mixture: Mixture
@@ -95,27 +103,27 @@ class Data:
 
 @dataclass(frozen=True)
 class Model:
-    """What is fitted.
+    """The fitted model of an arm.
 
     Attributes
     ----------
     mixture : Mixture
     method : {"ml", "ls", "em"}
     box : mapping path -> (lower, upper)
-        The compact set of the parameters, in natural units.
+        Compact parameter set, in the units of the data.
     min_scale : float or None
-        Floor of standard deviations, to be given unless the method is least squares.
+        Floor of standard deviations; required unless the method is least squares.
     fixed : mapping path -> Tensor
-        Parts that are not estimated; NaN entries stay free.
+        Parameters that are not estimated; NaN entries are estimated.
     gauge : {"fixed", "none"}
-        "none" also estimates a temperature that no data identify.
+        "none" also estimates parameters that are not identified, such as a temperature.
     max_iter : int
-        Passes of method "em", to be stopped early.
+        Number of passes for method "em".
 
     Raises
     ------
     ValueError
-        For an unknown method or gauge, and for a likelihood without `min_scale`.
+        If the method or gauge is unknown, or a likelihood has no `min_scale`.
     """
 
     mixture: Mixture
@@ -132,7 +140,7 @@ class Model:
         if self.method != "ls" and self.min_scale is None:
             raise ValueError(
                 "a likelihood without min_scale: it is unbounded as a standard deviation goes to 0, and the default "
-                "floor depends on the data; give the least standard deviation of the study"
+                "floor depends on the data; give a floor of the standard deviations for the study"
             )
 
 
@@ -146,7 +154,7 @@ class Level(NamedTuple):
 
 @dataclass(frozen=True)
 class Arm:
-    """One curve: what is drawn, what is fitted, and a window of sample sizes.
+    """One curve of a study: the true model, the fitted model, the sample sizes, and how fits are started.
 
     Attributes
     ----------
@@ -154,22 +162,22 @@ class Arm:
     data : Data
     model : Model
     sizes : tuple of int
-        With a sweep of the noise one size.
+        Sample sizes; a single one if the noise varies.
     replicates : int
-        Those that are judged; more can be added to a folder later, from a multiple of 20 to another one.
-    starts : Blind or NearTruth
+        Number of replicates used for verdicts. A folder can be extended later if this is a multiple of 20.
+    starts : DataDrivenStarts or NearTruth
     losses : tuple of str or Loss
         Voronoi losses, or their names in `LOSSES`.
     rbar : int or None
-        Order of the polynomial system for cells of four and more atoms.
+        Order of the polynomial system for cells with four or more atoms.
     merged : bool
-        Whether losses and errors are also recorded, as "merged ...", after the fitted atoms have been merged to as many
-        as are true, and "selected", the number of atoms that the dendrogram criterion chooses.
+        Whether to record losses and errors also after merging the fitted atoms to the true number ("merged ..."), and
+        the number of atoms that the dendrogram criterion selects ("selected").
 
     Raises
     ------
     ValueError
-        For sizes, replicates, starts or noise that are no window, and for a loss there is not.
+        If sizes, replicates, starts or noise are invalid, or a loss is unknown.
     """
 
     name: str
@@ -192,7 +200,9 @@ class Arm:
         if not isinstance(self.replicates, int) or self.replicates < 1:
             raise ValueError(f"arm {self.name!r}: replicates={self.replicates!r}: give a whole number of at least one")
         if not isinstance(self.starts, DataDrivenStarts | NearTruth):
-            raise ValueError(f"arm {self.name!r}: starts={self.starts!r}: give Blind(count) or NearTruth(scale, rate)")
+            raise ValueError(
+                f"arm {self.name!r}: starts={self.starts!r}: give DataDrivenStarts(count) or NearTruth(scale, rate)"
+            )
         self._check_window()
         if isinstance(self.losses, str):
             raise ValueError(f"arm {self.name!r}: losses={self.losses!r}: give a tuple, ({self.losses!r},)")
@@ -205,12 +215,10 @@ class Arm:
         if not isinstance(sizes, tuple | list) or not sizes or not all(isinstance(n, int) and n >= 1 for n in sizes):
             raise ValueError(f"{head}: sizes={sizes!r}: give a tuple of int, numbers of rows, such as (1000, 2500)")
         if isinstance(noise, tuple) and len(sizes) != 1:
-            raise ValueError(f"{head}: sizes {sizes} with a sweep of the noise: give one size")
+            raise ValueError(f"{head}: sizes {sizes} with several noise levels: give one size")
         steps = noise if isinstance(noise, tuple) else () if noise is None else (noise,)
         if noise == () or not all(isinstance(s, float | int) and 0 < s < inf for s in steps):
-            raise ValueError(
-                f"{head}: noise={noise}: give one positive standard deviation, or a tuple of them to be swept"
-            )
+            raise ValueError(f"{head}: noise={noise}: give one positive standard deviation, or a tuple of them")
         axis = [level.axis for level in self.levels()]
         if len(set(axis)) < len(axis) or min(axis) < 1:
             raise ValueError(

@@ -16,15 +16,20 @@ DISTANCES = ("hellinger", "total variation", "mean")  # not measured of merged a
 
 
 def check(study: Study) -> None:
-    """Check that truths, boxes, losses and claims fit together: some of it only the last block of a run would tell.
+    """Check a study before running it: truths, boxes, losses and claims must be consistent with the models.
 
-    Every truth is held against its mixture, rows are drawn at the least size, and a made-up fit is measured.
+    Each truth is evaluated in its mixture, data are drawn at the smallest size, and a made-up fit is measured, so
+    errors do not show up only at the end of a long run.
+
+    Parameters
+    ----------
+    study : Study
 
     Raises
     ------
     ValueError
-        For a truth that is not one of its mixture, a box of no parameters, a loss that is not about the model, and a
-        claim or comparison about a series that is not recorded, or about over-filled cells where there are none.
+        If a truth does not belong to its mixture, a box has unknown parameters, a loss does not apply to the model, or
+        a claim or comparison refers to a series that is not recorded or to over-specified cells that do not exist.
     """
     held = {arm.name: _checked(study, arm) for arm in study.arms}
     about = [(claim.arm, claim.series) for claim in study.claims]
@@ -36,8 +41,8 @@ def check(study: Study) -> None:
         given = study.arm(arm)
         if " over " in series and given.model.mixture.branching == given.data.mixture.branching:
             raise ValueError(
-                f"arm {arm!r}, series {series!r}: as many experts are fitted as are true, and no cell is over-filled: "
-                f"{series.replace(' over ', ' exact ')!r} is the error, or fit more experts"
+                f"arm {arm!r}, series {series!r}: the fitted model has the true number of experts, so no cell is "
+                f"over-filled: {series.replace(' over ', ' exact ')!r} is the error, or fit more experts"
             )
 
 
@@ -49,7 +54,16 @@ def _checked(study: Study, arm: Arm) -> tuple[str, ...]:
 
 
 def series_of(study: Study, arm: Arm) -> tuple[str, ...]:
-    """Return the names of the series that the records of an arm hold.
+    """List the names of the series that the records of an arm contain.
+
+    Parameters
+    ----------
+    study : Study
+    arm : Arm
+
+    Returns
+    -------
+    tuple of str
 
     Examples
     --------
@@ -111,7 +125,7 @@ def _check_gates(arm: Arm) -> None:
         if gate.score.bias() is None:
             raise ValueError(
                 f"the score {gate.score} has no bias, and a loss compares masses exp(bias): add a parameter with the "
-                "role 'intercept', held with Model(fixed=...) if it is known, or record no losses, losses=()"
+                "role 'intercept', fixed with Model(fixed=...) if it is known, or record no losses, losses=()"
             )
 
 

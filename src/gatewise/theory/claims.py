@@ -16,31 +16,32 @@ Standing = Literal["published", "derived", "recalled", "own"]
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement about the slope of a series on the logarithm of n, fixed before the study runs.
+    """A claim about the slope of a log error on log n, fixed before the study runs.
 
     Attributes
     ----------
     arm : str
     series : str
-        As the records name it: "loss", "experts.coef over mean", "hellinger", ...
+        Name in the records: "loss", "experts.coef over mean", "hellinger", ...
     kind : {"equal", "at_most", "at_least", "slower_than_polynomial", "difference"}
-        "at_most": the error is ``O_P(n^value)``, faster never contradicts it; "at_least": it is no faster.
-        "difference": slope less that of `other`.
+        "at_most": the error is ``O_P(n^value)``; a faster rate does not contradict it. "at_least": it is not faster.
+        "difference": the slope minus that of `other`.
     value, tolerance : float
+        Claimed slope, and the deviation from it that still supports the claim.
     source : str
-        Paper and theorem, or this project.
+        Paper and theorem, or "this project".
     standing : {"published", "derived", "recalled", "own"}
     other, other_series : str
-        The second arm; with it, any kind is about the difference of the slopes. Its series, if it is another one.
+        Second arm; a claim of any kind is then about the difference of the slopes. Its series, if different.
     probe : str
-        The population exponent e, by its name, that decides if the slopes leave the claim open: whether it allows the
-        slope ``-1 / (2 e)``.
+        Name of a population exponent e that decides the claim if the slopes are inconclusive: does the claim allow the
+        slope ``-1 / (2 e)``?
 
     Raises
     ------
     ValueError
-        For an unknown kind or standing, a value or tolerance that is none, a slope above zero, and a difference without
-        its second arm.
+        If the kind or standing is unknown, the value or tolerance is not a number, the slope is positive, or a
+        difference has no second arm.
     """
 
     arm: str
@@ -60,7 +61,7 @@ class Claim:
             if given not in get_args(allowed):
                 raise ValueError(f"{head}: {name}={given!r}: choose one of {', '.join(get_args(allowed))}")
         if not isfinite(self.value) or not 0 <= self.tolerance < float("inf"):
-            raise ValueError(f"{head}: value={self.value}, tolerance={self.tolerance}: give a slope and a width of it")
+            raise ValueError(f"{head}: value={self.value}, tolerance={self.tolerance}: give a slope and a tolerance")
         if self.kind == "difference" and not self.other:
             raise ValueError(f"a difference about {self.arm!r}, {self.series!r}: name the second arm, other=...")
         if self.value > 0 and not self.other:
@@ -71,28 +72,27 @@ class Claim:
 
 @dataclass(frozen=True)
 class Probe:
-    """A population exponent that is claimed: no data are drawn, see `population_exponent`.
+    """A claim about a population exponent, which is computed without data (`population_exponent`).
 
     Attributes
     ----------
     name : str
     data, model : Data, Model
-        Truth and fitted mixture, its box and method; the truth is that of n = 1.
+        True and fitted model, with its box and method; a truth that depends on n is taken at n = 1.
     path, cells, atom, entry, eps, ratio, starts
-        As `population_exponent` takes them.
+        As in `population_exponent`.
     inputs : Cube, Ball or None
-        None: ``Cube(-2, 2)``, where that is the law of the data too.
+        Distribution of the inputs. None: ``Cube(-2, 2)``, if the data have the same distribution.
     value, tolerance : float
-        The exponent e claimed; errors then fall as ``n^(-1 / (2 e))``. Infinite: the parameter is not identified, the
-        truth is attained at every displacement.
+        Claimed exponent e; errors are then of order ``n^(-1 / (2 e))``. Infinite: the parameter is not identified.
     source, standing : str
         As in `Claim`.
 
     Raises
     ------
     ValueError
-        Without inputs where the data have others than ``Uniform(-2, 2)``, for an unknown standing, and for an exponent
-        that is none.
+        If `inputs` is missing and the data are not ``Uniform(-2, 2)``, the standing is unknown, or the exponent is
+        invalid.
     """
 
     name: str
@@ -119,10 +119,10 @@ class Probe:
         if not self.value > 0 or not 0 <= self.tolerance < float("inf"):
             raise ValueError(
                 f"exponent {self.name!r}: value={self.value}, tolerance={self.tolerance}: give a positive exponent "
-                "(infinite where the parameter is not identified) and a width of it"
+                "(infinite where the parameter is not identified) and a tolerance"
             )
         if self.inputs is None and self.data.inputs != Uniform():
             raise ValueError(
-                f"exponent {self.name!r}: its data have the inputs {self.data.inputs}: give the same law to the "
-                "exponent, such as inputs=Cube(low, high)"
+                f"exponent {self.name!r}: its data have the inputs {self.data.inputs}: give the exponent the "
+                "same distribution, such as inputs=Cube(low, high)"
             )

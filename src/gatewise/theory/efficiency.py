@@ -17,7 +17,7 @@ POINTS = 9  # errors of the table, equally spaced in their logarithm, ends inclu
 
 
 class Efficiency(NamedTuple):
-    """Rows that two models need for the same mean error.
+    """Sample efficiency: the numbers of observations that two models need for the same mean error.
 
     Attributes
     ----------
@@ -25,14 +25,14 @@ class Efficiency(NamedTuple):
         Arms.
     series : str
     errors : array (POINTS,)
-        Mean errors that both curves pass inside their windows, the largest first.
+        Mean errors that both curves reach within their range of n, the largest first.
     rows_first, rows_second : array (POINTS,)
-        Rows at which each curve falls to the error.
+        n at which each curve reaches the error.
     ratio : array (POINTS,)
-        ``rows_second / rows_first``: above one where the second model needs more rows.
+        ``rows_second / rows_first``; above one if the second model needs more observations.
     low, high : array (POINTS,)
-        95 % interval of the ratio by the bootstrap over replicates inside each size; 0 or infinite where a
-        resampled curve passes the error outside of its window.
+        95 % interval of the ratio, by bootstrapping replicates within each size; 0 or infinite if a resampled curve
+        reaches the error outside its range of n.
     """
 
     first: str
@@ -55,9 +55,9 @@ class Efficiency(NamedTuple):
         rows that b needs over rows that a needs, mean
         error 0.1: 9 [8, 10] (900 over 100 rows)
         """
-        lines = [f"rows that {self.second} needs over rows that {self.first} needs, {self.series}"]
+        lines = [f"n needed by {self.second} divided by n needed by {self.first}, {self.series}"]
         for e, one, two, ratio, low, high in zip(*self[3:], strict=True):
-            lines.append(f"error {e:.3g}: {ratio:.3g} [{low:.3g}, {high:.3g}] ({two:.0f} over {one:.0f} rows)")
+            lines.append(f"error {e:.3g}: {ratio:.3g} [{low:.3g}, {high:.3g}] (n = {two:.0f} and {one:.0f})")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -76,17 +76,18 @@ class Efficiency(NamedTuple):
 
 
 def efficiency(first: Curve, second: Curve, seed: int = 0) -> Efficiency:
-    """Return how many times more rows the second curve needs than the first, over the errors that both pass.
+    """Compute how many times as many observations the second curve needs as the first for the same mean error.
 
-    Mean errors are interpolated linearly between sizes, both in logarithms; a curve needs the fewest rows at which
-    it falls to an error. Nothing is extrapolated: errors above a curve's first mean or below its least are left out.
+    Mean errors are interpolated linearly between sizes on logarithmic axes. Nothing is extrapolated: only errors that
+    both curves reach within their range of n are compared.
 
     Parameters
     ----------
     first, second : Curve
-        Of one series, in arms that measure it alike.
+        The same series, measured in the same way.
     seed : int
-        Of the bootstrap. Equal numbers of replicates are resampled alike, so that arms of the same data are paired.
+        Seed of the bootstrap. Arms with equally many replicates are resampled together, so arms on the same data are
+        paired.
 
     Returns
     -------
@@ -95,11 +96,11 @@ def efficiency(first: Curve, second: Curve, seed: int = 0) -> Efficiency:
     Raises
     ------
     ValueError
-        For two series, a curve with fewer than two sizes or with means that are not positive, and curves that share
-        no errors.
+        If the series differ, a curve has fewer than two sizes or means that are not positive, or the curves have no
+        errors in common.
     """
     if first.series != second.series:
-        raise ValueError(f"series {first.series!r} and {second.series!r}: rows are compared for the same error only")
+        raise ValueError(f"series {first.series!r} and {second.series!r}: compare curves of the same series")
     parts = [_kept(c) for c in (first, second)]
     means = [np.array([e.mean() for e in kept]) for _, kept in parts]
     for c, m in zip((first, second), means, strict=True):
@@ -110,7 +111,9 @@ def efficiency(first: Curve, second: Curve, seed: int = 0) -> Efficiency:
         spans = " and ".join(
             f"{c.arm} from {m[0]:.3g} down to {m.min():.3g}" for c, m in zip((first, second), means, strict=True)
         )
-        raise ValueError(f"{first.series}: {spans} share no errors, and nothing is extrapolated: move the sizes of one")
+        raise ValueError(
+            f"{first.series}: {spans} have no errors in common, and nothing is extrapolated: change the sizes of one"
+        )
     errors = np.geomspace(top, bottom, POINTS)
     errors[0], errors[-1] = top, bottom
     wanted = np.log(errors)

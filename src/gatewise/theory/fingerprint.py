@@ -51,8 +51,8 @@ def _describe(arm: Arm) -> dict[str, Any]:
     for text in shown["values"]:
         if " at 0x" in text:
             raise ValueError(
-                f"arm {arm.name!r} holds {text}: its text changes from run to run, so that the study cannot be told "
-                "from another; make the class a frozen dataclass"
+                f"arm {arm.name!r} holds {text}: its repr changes from run to run, so the study cannot be "
+                "identified; make the class a frozen dataclass"
             )
     return shown
 

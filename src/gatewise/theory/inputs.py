@@ -29,7 +29,10 @@ class Nodes(NamedTuple):
 
 
 class Inputs(Protocol):
-    """A law of inputs: a frozen value with a repr that tells it from others."""
+    """Base class of input distributions. A subclass is a frozen dataclass with `d`, `draw` and `nodes`.
+
+    Its repr identifies the distribution, so it must show all its parameters.
+    """
 
     @property
     def d(self) -> int:
@@ -47,19 +50,19 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True)
 class Uniform:
-    """Inputs uniform on ``[low, high]^d``.
+    """Uniform inputs on ``[low, high]^d``.
 
     Attributes
     ----------
     low, high : float
     d : int
     grid : bool
-        In one dimension: equally spaced inputs from `low` to `high` instead of random ones (a fixed design).
+        With ``d = 1``: equally spaced inputs from `low` to `high` (a fixed design) instead of random ones.
 
     Raises
     ------
     ValueError
-        For an empty or unbounded interval, for no dimension, and for a grid in more than one.
+        If the interval is empty or unbounded, d is less than one, or a grid has more than one dimension.
 
     Examples
     --------
@@ -98,7 +101,7 @@ class Uniform:
 
 @dataclass(frozen=True)
 class Normal:
-    """Inputs ``N(0, I_d)``."""
+    """Standard normal inputs ``N(0, I_d)``."""
 
     d: int = 1
 

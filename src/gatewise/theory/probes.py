@@ -46,12 +46,14 @@ def expected(probe: Probe) -> str:
 
 
 def run_probes(study: Study, folder: str | Path, tell: Callable[[Probe], None] | None = None) -> None:
-    """Measure the exponents that a folder does not hold yet, and append each when it ends.
+    """Compute the population exponents of a study that a folder does not contain yet, and append each to the folder.
 
     Parameters
     ----------
+    study : Study
+    folder : str or Path
     tell : callable probe, optional
-        Called before each.
+        Called before each computation.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,26 +121,30 @@ def judge_probes(study: Study, folder: str | Path) -> tuple[Probed, ...]:
 
 
 def _judge(probe: Probe, record: dict[str, Any] | None) -> Probed:
-    found = Probed(probe, VerdictKind.unresolved, "not measured yet: gatewise study probe", record)
+    found = Probed(probe, VerdictKind.unresolved, "not computed yet: run gatewise study probe", record)
     if record is None:
         return found
     *before, last = found.value_and_derivatives()
     if isinf(last):
-        said = "infinite: the truth is attained at every displacement"
+        said = "infinite: the distance is zero at every displacement"
         return found._replace(word=VerdictKind.supported if isinf(probe.value) else _against(probe), reason=said)
     if not record["certified"][-1]:
-        return found._replace(reason=f"{last:.3f} is not certified: more starts")
+        return found._replace(reason=f"{last:.3f} is not certified: use more starts")
     if last < LEAST:
-        where = "the truth outside of the box, or displacements too large"
-        return found._replace(reason=f"{last:.3f}, but an exponent below one has no smooth law: {where}")
+        where = "the truth lies outside the box, or displacements are too large"
+        return found._replace(
+            reason=f"{last:.3f}, but an exponent below one is impossible for a smooth density: {where}"
+        )
     if abs(last - probe.value) <= probe.tolerance:
         return found._replace(word=VerdictKind.supported, reason=f"{last:.3f} at eps = {probe.eps[-1]:g}")
     if not before or not record["certified"][-2]:
-        return found._replace(reason=f"{last:.3f}, and one alone has no trend: more displacements, more starts")
+        return found._replace(
+            reason=f"{last:.3f}, but a single exponent has no trend: use more displacements or starts"
+        )
     towards = last - before[-1] if probe.value > last else before[-1] - last
     crossed = (probe.value > last) != (probe.value > before[-1])
     if crossed or towards > STEADY * probe.tolerance:
-        return found._replace(reason=f"{last:.3f} still moves, from {before[-1]:.3f}: smaller eps")
+        return found._replace(reason=f"{last:.3f} has not settled (before: {before[-1]:.3f}): use smaller eps")
     return found._replace(word=_against(probe), reason=f"{last:.3f} at eps = {probe.eps[-1]:g}")
 
 
@@ -162,10 +168,10 @@ def settled(verdict: Verdict, found: Sequence[Probed]) -> Verdict:
     word = words.pop()
     said = f"the population exponent is {probed.reason}"
     if verdict.word is VerdictKind.unresolved:
-        return verdict._replace(word=word, reason=f"{said}; open in the window: {verdict.reason}", settle="")
+        return verdict._replace(word=word, reason=f"{said}; inconclusive at these sizes: {verdict.reason}", settle="")
     if verdict.word is word:
         return verdict._replace(reason=f"{verdict.reason}; {said}")
-    reason = f"{verdict.word} in the window, but {said}: the window is not at its limit"
+    reason = f"{verdict.word} at these sizes, but {said}: n is not large enough yet"
     return verdict._replace(word=VerdictKind.unresolved, reason=reason, settle="larger n")
 
 

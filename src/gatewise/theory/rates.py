@@ -54,7 +54,11 @@ def rbar(m: int, default: float | None = None) -> float:
 
 
 class Power(NamedTuple):
-    """The power of a parameter in a loss: ``constant + order * rbar(m)`` in a cell with m fitted atoms.
+    """The power with which a parameter enters a loss: ``constant + order * rbar(m)`` in a cell with m fitted atoms.
+
+    Attributes
+    ----------
+    constant, order : Fraction
 
     Examples
     --------

@@ -17,29 +17,29 @@ from gatewise.theory.verdict import Verdict, judge, table, wanted
 
 
 class StudyResult(NamedTuple):
-    """The result of a study.
+    """The results of a study.
 
     Attributes
     ----------
     study : Study
     frame : DataFrame
-        One row per fit: arm, axis (n or its effective size), replicate, every series, status, certificate.
+        One row per fit: arm, axis (n or its effective size), replicate, all series, status, certificate.
     verdicts : tuple of Verdict
         One per claim.
     probes : tuple of Probed
         One per population exponent.
     missing : int
-        Fits that have not been run yet.
+        Number of fits that have not been run yet.
     faults : tuple of str
-        Lines of the store that are not used, and files that another study wrote.
+        Unreadable lines, and files written by another study.
     changed : tuple of str
-        What was changed after the first run: claims, sizes, replicates.
+        Claims, sizes or replicates that were changed after the first run.
     cpu : float
-        Seconds that the fits took.
-    outside : tuple of str
-        Truths that the box of their arm shuts out, in words.
+        Processor time of the fits in seconds.
+    truths_outside_box : tuple of str
+        True parameters outside the box of their arm, as sentences.
     made : dict or None
-        ``fingerprint`` and ``engine`` that the records were made with.
+        The ``fingerprint`` and ``engine`` of the records.
     """
 
     study: Study
@@ -98,13 +98,22 @@ class StudyResult(NamedTuple):
 
 
 def collect(study: Study, folder: str | Path) -> StudyResult:
-    """Read the records of a folder and judge the claims of its study.
+    """Read the records of a folder, and judge the claims of its study.
+
+    Parameters
+    ----------
+    study : Study
+    folder : str or Path
+
+    Returns
+    -------
+    StudyResult
 
     Raises
     ------
     ValueError
-        If the folder holds no records of the study, an arm or the seed was changed after the run, or a claim names a
-        series that was not recorded.
+        If the folder holds no records of the study, an arm or the seed was changed after the run, or a claim refers to
+        a series that was not recorded.
     """
     folder = Path(folder)
     contents = read(folder)

@@ -65,28 +65,28 @@ def run_study(
     progress: Progress | None = None,
     origin: Mapping[str, str] | None = None,
 ) -> Contents:
-    """Fit what is missing in a folder, and return all records in it.
+    """Run the missing fits of a study, and return all records of its folder.
 
-    A block is written as a whole when it ends; an interruption at any moment loses the blocks that are under way and
-    nothing else.
+    Fits run in blocks, and each block is written atomically when it finishes. An interruption loses only the blocks
+    that are running.
 
     Parameters
     ----------
     study : Study
     folder : path
-        Made when missing.
+        Created if missing.
     workers : int
-        Processes, one thread each.
+        Number of processes, with one thread each.
     shard : (i, N)
-        Run the i-th of N parts only, ``1 <= i <= N``; the parts may share the folder.
+        Run only part i of N, ``1 <= i <= N``; the parts may share the folder.
     client : dask.distributed.Client, optional
         Run the blocks on its workers instead.
     resume : bool
-        Go on where the folder stands.
+        Whether to continue a folder that has records.
     progress : callable (done, total), optional
         In units of `cost`.
     origin : mapping, optional
-        Where the study comes from, kept in the folder.
+        Where the study was loaded from; stored in the folder.
 
     Returns
     -------
@@ -95,8 +95,8 @@ def run_study(
     Raises
     ------
     ValueError
-        If the folder holds another study, records without `resume`, records in blocks of another size, or is being
-        written to; for a shard that does not exist, and for what `check` finds wrong with the study.
+        If the folder holds another study, has records and `resume` is False, has blocks of another size, or is in use;
+        if the shard does not exist; or if `check` finds an error in the study.
     """
     if not 1 <= shard[0] <= shard[1]:
         raise ValueError(f"shard {shard[0]}/{shard[1]}: give i/N with 1 <= i <= N")
@@ -156,14 +156,23 @@ def _on_cluster(client: Any, study: Study, wanted: Sequence[FitBatch]) -> Iterat
 
 
 def load_study(where: str) -> Study:
-    """Return a study of a user's file, ``my_study.py:study``.
+    """Load a study from a Python file. The file is executed.
 
-    It may import other files beside it. Classes and functions of all of them travel to workers by value, so that these
-    need not find the files.
+    The file may import other files from its folder. Classes and functions of all of them are sent to workers by value,
+    so the workers need not have the files.
+
+    Parameters
+    ----------
+    where : str
+        ``my_study.py:study``, the path and the name.
+
+    Returns
+    -------
+    Study
 
     Raises
     ------
     ValueError
-        If there is no such file, no such name in it, or it is no study.
+        If the file or the name does not exist, or the value is not a Study.
     """
     return from_file(where, Study)

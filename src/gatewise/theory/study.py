@@ -10,27 +10,28 @@ from gatewise.theory.claims import Claim, Probe
 
 @dataclass(frozen=True)
 class Study:
-    """Curves and claims about them.
+    """A convergence study: arms (curves), and claims about their slopes.
 
     Attributes
     ----------
     name, title : str
     why : str
-        Windows, boxes, replicates, starts and losses, justified before the run.
+        Justification of sample sizes, boxes, replicates, starts and losses, written before the run.
     arms : tuple of Arm
     claims : tuple of Claim
     seed : int
     comparisons : tuple of (arm, arm, series)
-        Whose errors are also compared in rows: how many times more the second needs for the same error.
+        Pairs of arms to compare in sample efficiency: how many times as many observations the second needs for the same
+        error.
     probes : tuple of Probe
-        Population exponents beside the slopes: they decide what no number of replicates can.
+        Population exponents, which decide claims that replicates cannot.
 
     Raises
     ------
     ValueError
-        Without arms, a seed or a name that a folder can have, for two arms or exponents of one name, a claim or a
-        comparison about an arm or an exponent there is not, and a claim about a difference, or about another parameter
-        than its exponent.
+        If there are no arms, the name or seed is invalid, two arms or exponents have the same name, a claim or
+        comparison refers to an arm or exponent that does not exist, or a claim and its exponent are about different
+        parameters.
     """
 
     name: str
@@ -44,25 +45,25 @@ class Study:
 
     def __post_init__(self) -> None:
         if not self.name or set(self.name) & set("/\\\0") or self.name in (".", ".."):
-            raise ValueError(f"study {self.name!r}: its folder has this name; give one without slashes")
+            raise ValueError(f"study {self.name!r}: the name is also that of its folder; use no slashes")
         for name in ("arms", "claims", "comparisons", "probes"):
             if not isinstance(getattr(self, name), tuple):
                 raise ValueError(f"study {self.name!r}: {name} must be a tuple, such as {name}=(one,)")
         if not isinstance(self.seed, int) or self.seed < 0:
-            raise ValueError(f"study {self.name!r}: seed={self.seed!r}: give a whole number that is not negative")
+            raise ValueError(f"study {self.name!r}: seed={self.seed!r}: give a non-negative integer")
         names = [arm.name for arm in self.arms]
         if not names:
             raise ValueError(f"study {self.name!r} has no arms: there is nothing to run")
         for what, given in (("arms", names), ("exponents", [probe.name for probe in self.probes])):
             if len(set(given)) < len(given):
-                raise ValueError(f"study {self.name!r} has {what} {given}: give each a name of its own")
+                raise ValueError(f"study {self.name!r} has {what} {given}: give each a different name")
         for one, two, series in self.comparisons:
             if not {one, two} <= set(names):
                 raise ValueError(f"study {self.name!r} compares {one!r} and {two!r}, {series}: its arms are {names}")
         for claim in self.claims:
             for name in filter(None, (claim.arm, claim.other)):
                 if name not in names:
-                    raise ValueError(f"study {self.name!r} claims something of arm {name!r}: its arms are {names}")
+                    raise ValueError(f"study {self.name!r} has a claim about arm {name!r}: its arms are {names}")
             if claim.probe:
                 self._check_probe(claim)
 
@@ -103,7 +104,16 @@ QUICK = 2  # sizes, and replicates, of the quick tier
 
 
 def quick(study: Study) -> Study:
-    """Return the study with the two smallest sizes and two replicates: it shows that all runs, and decides nothing."""
+    """Reduce a study to the two smallest sizes and two replicates: a smoke test that decides nothing.
+
+    Parameters
+    ----------
+    study : Study
+
+    Returns
+    -------
+    Study
+    """
     return replace(study, arms=tuple(_quick(arm) for arm in study.arms))
 
 
@@ -116,9 +126,18 @@ def _quick(arm: Arm) -> Arm:
 
 
 def long(study: Study, times: int = 10) -> Study:
-    """Return the study with `times` as many replicates: intervals about ``sqrt(times)`` narrower, to run overnight.
+    """Multiply the number of replicates of a study; intervals become about ``sqrt(times)`` narrower.
 
-    It has the same fingerprint, so that a folder of the standard study is extended, if that has a multiple of 20
-    replicates: blocks of other sizes round differently.
+    A folder of the standard study can be extended, if its number of replicates is a multiple of 20; blocks of other
+    sizes are rounded differently.
+
+    Parameters
+    ----------
+    study : Study
+    times : int
+
+    Returns
+    -------
+    Study
     """
     return replace(study, arms=tuple(replace(arm, replicates=times * arm.replicates) for arm in study.arms))

@@ -41,13 +41,23 @@ def behind(arm: Arm, truth: Measure, rows: Rows, log_likelihood: float) -> float
 
 
 def truths_outside_box(study: Study) -> tuple[str, ...]:
-    """Return, in words, every truth that the box or the least scale of its arm shuts out: its errors will level off.
+    """List, as sentences, the true parameters that the box or the minimal scale of their arm excludes.
 
-    Parameters of unlike gates or experts are not compared, nor what the gauge leaves free. A gate that is known up to a
-    shift is inside if it is with some branch as the reference.
+    The errors of such a parameter do not vanish as n grows. Parameters of different kinds of gates or experts, and
+    those that the gauge leaves free, are not compared. A gate that is determined up to a shift is inside if it is
+    inside with some branch as the reference.
+
+    Parameters
+    ----------
+    study : Study
+
+    Returns
+    -------
+    tuple of str
+        Empty if every box contains its truth.
     """
     found = [
-        f"arm {arm.name!r}: the truth lies outside of what is fitted, {words}: its errors will level off"
+        f"arm {arm.name!r}: the truth lies outside the fitted model, {words}: its errors will not vanish"
         for arm in study.arms
         for level in arm.levels()
         for words in beyond(arm, level)

@@ -19,7 +19,7 @@ from gatewise.theory.study import Study
 
 LEAST_SIZES, LEAST_DECADES, LEAST_REPLICATES = 4, 1.5, 40  # a window that a verdict may rest on
 ALLOWED = 0.05  # share of replicates without certificate, or without a number, beyond which nothing is decided
-AS_ASKED = "a window, replicates and certificates as the reason asks"
+AS_ASKED = "the sizes, replicates and certificates named in the reason"
 FLAT, FLAT_DECADES = 0.1, 4.0  # slower than polynomial: a slope this small over this many decades
 
 
@@ -34,17 +34,18 @@ class VerdictKind(StrEnum):
 
 
 class Curve(NamedTuple):
-    """One series of one arm.
+    """The errors and slopes of one series of an arm.
 
     Attributes
     ----------
     arm, series : str
     axis : tuple of int
+        Sample sizes, or effective sizes.
     errors : tuple of arrays, one per level
     slope : Slope
-        Of all replicates.
+        From all replicates.
     certified : Slope
-        Of those with a certificate.
+        From certified replicates only.
     later : Slope
         Without the smallest third of the sizes.
     uncertified : tuple of float
@@ -84,7 +85,20 @@ def table(contents: Contents) -> pd.DataFrame:
 
 
 def curve(frame: pd.DataFrame, arm: Arm, series: str) -> Curve:
-    """Return one series of an arm, of the replicates that are judged; without numbers if no fit has been run.
+    """Compute the errors and slopes of one series of an arm.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        `StudyResult.frame`.
+    arm : Arm
+    series : str
+        One of `series_of`.
+
+    Returns
+    -------
+    Curve
+        From the replicates that are judged; without numbers if no fit has been run.
 
     Raises
     ------
@@ -136,13 +150,13 @@ def judge(study: Study, frame: pd.DataFrame, claim: Claim) -> Verdict:
     first = curve(frame, arm, claim.series)
     parameter = _parameter(claim.series)
     if parameter and parameter in _ridges(arm):
-        reason = f"{parameter} is exactly unidentified: a ridge of equal objective runs through it, it has no rate"
+        reason = f"{parameter} is not identified: the objective is constant along a ridge, so there is no rate"
         return Verdict(claim, VerdictKind.not_identified, first.slope, reason)
     absent = [name for name in (claim.arm, claim.other) if name and not (frame["arm"] == name).any()]
     if absent:
         line = _nothing(arm, claim.series).slope
         return Verdict(
-            claim, VerdictKind.unresolved, line, f"no fit of {' or '.join(absent)} has been run", "the rest of the run"
+            claim, VerdictKind.unresolved, line, f"no fit of {' or '.join(absent)} has been run", "the missing fits"
         )
     curves = [first]
     if claim.other:
@@ -154,12 +168,12 @@ def judge(study: Study, frame: pd.DataFrame, claim: Claim) -> Verdict:
     word, window = _word(claim, found), bool(doubts)
     if not doubts and word is not VerdictKind.unresolved:
         if word is not word_at(claim, later.value):
-            size = f"without the smallest third of the sizes the slope is {later.value:+.3f}"
-            doubts.append(f"{size}: the window is curved")
+            size = f"without the smallest third of the sizes, the slope is {later.value:+.3f}"
+            doubts.append(f"{size}: the curve is not straight")
         if word is not word_at(claim, found.median):
-            doubts.append(f"medians have the slope {found.median:+.3f}: rare replicates rule the means")
+            doubts.append(f"the slope of the medians is {found.median:+.3f}: a few replicates dominate the means")
         if word is not word_at(claim, certified.value):
-            doubts.append(f"without the fits that have no certificate the slope is {certified.value:+.3f}")
+            doubts.append(f"without uncertified fits, the slope is {certified.value:+.3f}")
     if doubts:
         settle = AS_ASKED if window else _settle(claim, found, curves)
         return Verdict(claim, VerdictKind.unresolved, found, "; ".join(doubts), settle)
@@ -218,18 +232,18 @@ def _doubts(c: Curve, claim: Claim) -> list[str]:
     if len(c.axis) < LEAST_SIZES or decades < LEAST_DECADES - 1e-9:
         words.append(f"{len(c.axis)} sizes over {decades:.1f} decades ({LEAST_SIZES} over {LEAST_DECADES} needed)")
     if claim.kind == "slower_than_polynomial" and decades < FLAT_DECADES - 1e-9:
-        words.append(f"{decades:.1f} decades ({FLAT_DECADES} needed to tell a flat curve)")
+        words.append(f"{decades:.1f} decades ({FLAT_DECADES} needed to recognise a flat curve)")
     least = min(u + m for u, m in zip(c.slope.used, c.slope.missing, strict=True))
     if least < LEAST_REPLICATES:
         words.append(f"{least} replicates ({LEAST_REPLICATES} needed)")
     share = float(np.average(c.uncertified, weights=[len(errors) for errors in c.errors]))
     if share > ALLOWED + 1e-9:
         words.append(
-            f"{100 * share:.0f} % of the replicates have no certificate (slope without them {c.certified.value:+.3f})"
+            f"{100 * share:.0f} % of the replicates are not certified (slope without them {c.certified.value:+.3f})"
         )
     lost = max(m / max(u + m, 1) for u, m in zip(c.slope.used, c.slope.missing, strict=True))
     if lost > ALLOWED + 1e-9:
-        words.append(f"{100 * lost:.0f} % of the replicates at some size have no such error (no such cell)")
+        words.append(f"{100 * lost:.0f} % of the replicates at some size lack this error (no such cell)")
     return words
 
 
@@ -276,12 +290,12 @@ def wanted(claim: Claim) -> str:
 def _settle(claim: Claim, found: Slope, curves: Sequence[Curve]) -> str:
     """Return what would settle an open claim: intervals shrink as one over the square root of the replicates."""
     if not np.isfinite(found.half) or found.half == 0:
-        return "errors that can be fitted at every size"
+        return "positive errors at every size"
     gaps = [abs(found.value - edge) for edge in allowed(claim) if np.isfinite(edge)]
     replicates = min(u + m for c in curves for u, m in zip(c.slope.used, c.slope.missing, strict=True))
     if min(gaps) < 0.1 * found.half:
-        return "no number of replicates: the slope is at the edge of the tolerance; larger n, or a population exponent"
+        return "larger n, or a population exponent; the slope is at the edge of the tolerance"
     if _word(claim, found) is not VerdictKind.unresolved:
-        return "a window and certificates as the reason asks"
+        return "the sizes and certificates named in the reason"
     needed = ceil(replicates * (found.half / min(gaps)) ** 2 / 20) * 20
     return f"about {max(needed, replicates + 20, LEAST_REPLICATES)} replicates, if the slope stays {found.value:+.3f}"

@@ -29,16 +29,17 @@ UNIT = ("slope", "threshold", "output", "intercept")  # roles of ``output * fn(s
 
 @dataclass(frozen=True)
 class Expert(Predictor):
-    """A predictor with one child per output.
+    """Base class of experts: functions ``h(x)`` that give the linear predictor of each output.
 
-    A new expert needs `parameters` and `__call__`; override the rest where a closed form exists.
+    A new expert needs `parameters` (name -> Parameter) and `__call__`, which maps parameters ``(*B, q, *shape)`` and
+    inputs ``(*B, d, n)`` to values ``(*B, q, n)``. Override the other methods where a closed form exists.
 
     Attributes
     ----------
     linear : bool
-        True when the value is ``coefficients . design(x)``, so that weighted least squares is closed-form.
+        True if the value is ``coefficients . design(x)``, so that weighted least squares has a closed form.
     by_leaf : bool
-        True when leaves differ in kind, so that they cannot change places.
+        True if the leaves have different kinds of experts and are therefore not exchangeable.
     """
 
     linear = False
@@ -169,7 +170,7 @@ def _picked(candidates: Tensor, best: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Constant(Expert):
-    """``intercept``: an expert that ignores the inputs."""
+    """Constant expert: ``h(x) = intercept``."""
 
     linear = True
 
@@ -198,7 +199,7 @@ class Constant(Expert):
 
 @dataclass(frozen=True)
 class Linear(Expert):
-    """``coef . x + intercept``."""
+    """Linear expert: ``h(x) = coef . x + intercept``."""
 
     linear = True
 

@@ -36,10 +36,14 @@ def _words(factors: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Polynomial(Expert):
-    """``coef . x + powers . (products of the inputs up to the degree) + intercept``: regression on all monomials.
+    """Polynomial expert: ``h(x) = coef . x + powers . m(x) + intercept``, m(x) all products of 2 to `degree` inputs.
 
-    ``powers`` holds the coefficients in the order of `monomials`: ``x_i x_j`` for i <= j, row by row, then the products
-    of three inputs, and so on.
+    `powers` follows the order of `monomials`: ``x_i x_j`` for i <= j, row by row, then the products of three inputs,
+    and so on.
+
+    Attributes
+    ----------
+    degree : int
 
     Examples
     --------

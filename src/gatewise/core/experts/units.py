@@ -26,11 +26,9 @@ from gatewise.core.predictors import (
 
 @dataclass(frozen=True)
 class Activation(Expert):
-    """``output * fn(coef . (x - origin) + intercept)``: the bare forms of the papers, and powers of an affine map.
+    """Expert without a free height: ``h(x) = output * fn(coef . (x - origin) + intercept)``.
 
-    `bias` and `output` say whether intercept and output weight exist: the three forms differ in identifiability. The
-    height of the first two is that of fn, and no form has anything added outside: `HiddenUnit` has, and fits data in
-    any units of y. `location` and `spread` say in which units of the response the formula holds.
+    The experts of the papers (``bare-...``, ``...-no-bias``) and powers of an affine map are of this form.
     """
 
     fn: str = "gelu"
@@ -130,10 +128,16 @@ class Activation(Expert):
 
 @dataclass(frozen=True)
 class HiddenUnit(Expert):
-    """``output * fn(coef . x + bias) + intercept``: one hidden unit of a network, in any units of x and y.
+    """Hidden-unit expert: ``h(x) = output * fn(coef . x + bias) + intercept``, for x and y in any units.
 
-    Where ``fn(c z) = c^p fn(z)`` for c > 0 (relu, square, cube), ``(c coef, c bias, output / c^p)`` is the same
-    function for every c. Fits report the one with ``|output| = 1``, and errors are those with the output weight held.
+    If ``fn(c z) = c^p fn(z)`` for c > 0 (relu, square, cube), the parameters ``(c coef, c bias, output / c^p)`` give
+    the same function for every c. Fits report the solution with ``|output| = 1``, and standard errors are conditional
+    on it.
+
+    Attributes
+    ----------
+    fn : str
+        Name of the activation.
 
     Examples
     --------

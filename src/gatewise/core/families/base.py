@@ -30,28 +30,29 @@ class LeafDerivatives(NamedTuple):
 
 @dataclass(frozen=True)
 class Family(ABC):
-    """A law of the response: subclasses give parameters, log_prob, mean, variance and sample.
+    """Base class of families: distributions of the response given the linear predictor eta of an expert.
 
-    What else a fit needs follows from the roles of the parameters: one with the role ``scale`` starts at the spread of
-    the residuals, has the floor of the standard deviations below it, and moves with the units of y.
+    A new family needs `parameters`, `log_prob`, `mean`, `variance` and `sample`. Everything else follows from the roles
+    of its parameters: a parameter with role ``scale`` starts at the spread of the residuals, has the floor of standard
+    deviations, and changes with the units of y.
 
     Attributes
     ----------
     location_scale : bool
-        True when y may be shifted and scaled, so that fits can work on a standardised response.
-    closed_scale : bool
-        True when EM updates the parameter with the role ``scale`` in closed form from weighted residuals.
+        True if y may be shifted and scaled, so that fits can standardise it internally.
+    has_closed_form_scale : bool
+        True if EM updates the parameter with role ``scale`` in closed form from weighted residuals.
     discrete : bool
-        True when y takes whole numbers from zero.
+        True if y takes the values 0, 1, 2, ...
     has_density : bool
-        False for a mean alone, fitted by least squares.
+        False for a mean without a distribution (least squares).
     by_leaf : bool
-        True when leaves differ in kind, so that they cannot change places.
+        True if the leaves have different kinds of families and are therefore not exchangeable.
     robust : bool
-        True when rows far from every expert hardly move the estimates. Such rows would mislead least squares, so fits
-        also start from experts that leave some of the rows out.
+        True if outlying observations hardly affect the estimates. They would mislead least squares, so fits also start
+        from experts fitted without some of the observations.
     mean_range : (float, float)
-        Open interval in which the mean lies. Confidence bands of means stay inside it.
+        Open interval that contains the mean. Confidence bands of means stay inside it.
     """
 
     location_scale = False
@@ -118,7 +119,9 @@ class Family(ABC):
         NotImplementedError
             If the family does not say; quantiles and intervals need it.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no cdf, which quantiles and intervals need: define one")
+        raise NotImplementedError(
+            f"{type(self).__name__} has no cdf, which quantiles and intervals need: define the method cdf"
+        )
 
     def value_and_derivatives(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafDerivatives:
         """Return the log density with its derivatives in the predictors (automatic differentiation by default)."""

@@ -21,7 +21,7 @@ MOST = 2**53  # whole numbers above this are not told apart
 
 @dataclass(frozen=True)
 class Poisson(Family):
-    """Poisson counts with log link: mean ``exp(eta)``, outputs independent given the leaf."""
+    """Poisson family for counts with log link: mean ``exp(eta)``, outputs independent given the leaf."""
 
     discrete = True
     mean_range = (0.0, inf)
@@ -61,20 +61,19 @@ class Poisson(Family):
 
 @dataclass(frozen=True)
 class Binomial(Family):
-    """Binomial counts with logit link.
+    """Binomial family for counts with logit link: success probability ``1 / (1 + exp(-eta))``.
 
     Attributes
     ----------
     trials : int or None
-        Number of trials of every row (1: Bernoulli). None: it differs by row, and a response with q outputs has 2 q
-        columns: the successes of every output, then the failures of every output. The mean is then the probability of
-        success, a sample is a single trial, and there is no distribution function, since the trials of a new row are
-        not known.
+        Number of trials (1: Bernoulli). None: it differs by row, and a response with q outputs has 2 q columns, the
+        successes of all outputs followed by the failures of all outputs. The mean is then the success probability, a
+        sample is a single trial, and there is no distribution function, because the trials of a new row are unknown.
 
     Raises
     ------
     TypeError, ValueError
-        If `trials` is neither None nor a whole number from 1 to 2^53.
+        If `trials` is neither None nor an integer from 1 to 2^53.
     """
 
     trials: int | None = 1

@@ -21,7 +21,7 @@ def log_normal(square: Tensor, log_scale: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Gaussian(Family):
-    """``N(eta, scale^2)`` for each output, independent given the leaf; `scale` is the standard deviation."""
+    """Gaussian family: ``y ~ N(eta, scale^2)``, independent outputs given the leaf; `scale` is a standard deviation."""
 
     location_scale = True
     has_closed_form_scale = True
@@ -92,12 +92,14 @@ def _turned_slopes(precision: Tensor, lower: Tensor, turned: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class FullGaussian(Family):
-    """Multivariate ``N(eta, diag(floor)^2 + L L')`` with `cholesky` the rows of the lower triangle of L, packed.
+    """Multivariate Gaussian family: ``y ~ N(eta, diag(floor)^2 + L L')``.
+
+    The parameter `cholesky` holds the lower triangle of L, row by row.
 
     Attributes
     ----------
     floor : tuple of float, optional
-        Standard deviation per output that the covariance never falls below; None: no floor.
+        Lower bound of the standard deviation of each output; None: zero.
     """
 
     floor: tuple[float, ...] | None = None

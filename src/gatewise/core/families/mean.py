@@ -19,16 +19,16 @@ class MeanOnly(Family):
     has_density = False
 
     def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
-        raise TypeError("a least-squares fit has a mean but no density: fit with maximum likelihood for one")
+        raise TypeError("a least-squares fit has a mean but no density: use maximum likelihood")
 
     def mean(self, params: Params, eta: Tensor) -> Tensor:
         return eta
 
     def cdf(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
-        raise TypeError("a least-squares fit has no law, so no quantiles or intervals: fit with maximum likelihood")
+        raise TypeError("a least-squares fit has no distribution, so no quantiles or intervals: use maximum likelihood")
 
     def variance(self, params: Params, eta: Tensor) -> Tensor:
-        raise TypeError("a least-squares fit has no variance per expert: fit with maximum likelihood for one")
+        raise TypeError("a least-squares fit has no variance per expert: use maximum likelihood")
 
     def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
-        raise TypeError("a least-squares fit has a mean but no law to draw from: fit with maximum likelihood for one")
+        raise TypeError("a least-squares fit has no distribution to draw from: use maximum likelihood")

@@ -19,11 +19,9 @@ LARGE = 1e100  # residuals beyond this, in scales, are squared through their log
 
 @dataclass(frozen=True)
 class StudentT(Family):
-    """Student's t with location eta, `scale` and `dof` degrees of freedom; 1 / dof = 0 is the Gaussian.
+    """Student's t family: ``y = eta + scale * t`` with `dof` degrees of freedom, outputs independent given the leaf.
 
-    With one degree of freedom or less there is no mean, and no prediction. A fit therefore keeps `dof` at 1.1 or more:
-    a little above one, because the location is estimated well there and a limit of 2, which gives the variance too,
-    would exclude laws that data do have. An estimate that lies on the limit has the status ``at-bound``.
+    `dof` is estimated through its reciprocal; ``1 / dof = 0`` is the Gaussian family.
     """
 
     location_scale = True

@@ -23,9 +23,11 @@ from gatewise.core.predictors import (
 
 @dataclass(frozen=True)
 class Score(Predictor):
-    """A predictor whose children are the branches of a gate.
+    """Base class of scores: functions ``s_k(x)``, one per branch of a gate.
 
-    A new score needs `parameters` and `__call__`; override the rest where a closed form exists.
+    A new score needs `parameters` (name -> Parameter) and `__call__`, which maps parameters ``(*B, K, *shape)`` and
+    inputs ``(*B, d, n)`` to scores ``(*B, K, n)``. Derivatives come from automatic differentiation unless
+    `value_and_derivatives` is overridden.
     """
 
     def translation(self) -> tuple[str, ...]:
@@ -121,7 +123,7 @@ class Score(Predictor):
 
 @dataclass(frozen=True)
 class Bias(Score):
-    """Scores that ignore the inputs: ``bias`` (gate ``constant``), or zero when not `free` (gate ``equal``)."""
+    """Constant scores: ``s_k = bias_k`` (gate ``constant``), or zero if not `free` (gate ``equal``)."""
 
     free: bool = True
 
@@ -143,7 +145,7 @@ class Bias(Score):
 
 @dataclass(frozen=True)
 class Affine(Score):
-    """``weight . x + bias``: the score of softmax, sigmoid and dense-to-sparse gates."""
+    """Affine score: ``s_k(x) = weight_k . x + bias_k``, used by softmax, sigmoid and dense-to-sparse gates."""
 
     def parameters(self, d: int) -> dict[str, Parameter]:
         return {"weight": Parameter((d,), "slope"), "bias": Parameter((), "intercept")}
@@ -167,9 +169,9 @@ class Affine(Score):
 
 @dataclass(frozen=True)
 class Quadratic(Score):
-    """``v' A v + weight . v + bias`` with ``v = x - origin`` (2410.11222); `monomial` leaves the linear part out.
+    """Quadratic score: ``s_k(x) = v' A_k v + weight_k . v + bias_k`` with ``v = x - origin`` (2410.11222).
 
-    ``quadratic (d (d + 1) / 2,)`` holds the coefficients of ``v_i v_j`` for i <= j, row by row.
+    With `monomial`, the linear term is omitted.
     """
 
     monomial: bool = False

@@ -26,9 +26,9 @@ from gatewise.core.scores.base import Affine, Score
 
 @dataclass(frozen=True)
 class Activated(Score):
-    """``fn(inner) + bias`` with the bias outside the activation (2401.13875): ``fn(weight . (x - origin)) + bias``.
+    """Score with an activation: ``s_k(x) = fn(inner_k(x)) + bias_k`` (2401.13875).
 
-    The inner score's own bias is the one that moves outside; a score without one gets it.
+    For an affine inner score this is ``fn(weight_k . (x - origin)) + bias_k``: the bias lies outside the activation.
     """
 
     inner: Score = Affine()
@@ -131,7 +131,10 @@ class Activated(Score):
 
 @dataclass(frozen=True)
 class Tempered(Score):
-    """``inner / temperature`` with one positive temperature per node, estimated (2401.13875)."""
+    """Score divided by a temperature: ``s_k(x) = inner_k(x) / temperature`` (2401.13875).
+
+    Each node of the gate has one positive temperature, which is estimated.
+    """
 
     inner: Score = Affine()
 

@@ -24,15 +24,18 @@ from gatewise.core.scores.base import Score
 
 @dataclass(frozen=True)
 class Distance(Score):
-    """``bias - ||metric * (x - center)||_2``, unsquared: the Laplace gate (2402.03226, 2410.02935).
+    """Negative Euclidean distance: ``s_k(x) = bias_k - ||metric * (x - center_k)||_2`` (2402.03226, 2410.02935).
+
+    With a softmax link this is the Laplace gate; the norm is not squared.
 
     Attributes
     ----------
     metric : tuple of float, optional
-        Positive weight of each feature inside the norm; one over the standard deviation makes the gate the one of
-        standardised inputs. None: all one.
+        Positive weight of each feature inside the norm. The reciprocals of the standard deviations give the gate on
+        standardised inputs. None: all weights are one.
     radius : float
-        The norm is ``sqrt(r^2 + radius^2)``; zero is the model, a positive value rounds the tip off while searching.
+        The norm is computed as ``sqrt(r^2 + radius^2)``. Zero gives the model; a positive value smooths the kink at the
+        center during the search.
     """
 
     metric: tuple[float, ...] | None = None
@@ -125,9 +128,10 @@ def expanded_square(center: Tensor, x: Tensor, metric: tuple[float, ...] | None)
 
 @dataclass(frozen=True)
 class Cosine(Score):
-    """``weight . v / ((||weight|| + floor)(||v|| + floor)) + bias`` with ``v = metric * (x - origin)`` (2405.14131).
+    """Cosine score: ``s_k(x) = weight_k . v / ((||weight_k|| + floor)(||v|| + floor)) + bias_k`` (2405.14131).
 
-    ``floor > 0`` is the perturbed cosine router; with ``floor = 0`` the length of `weight` does not matter.
+    Here ``v = metric * (x - origin)``. With ``floor > 0`` this is the perturbed cosine router. With ``floor = 0`` the
+    score does not depend on the length of `weight`, which is then not identified.
     """
 
     floor: float = 0.0

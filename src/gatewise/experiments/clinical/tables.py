@@ -116,7 +116,7 @@ def read_stays(folder: Path | None) -> Stays:
     if not names:
         raise ValueError(f"{path} has no column of labels: add one column of 0 and 1 for every label")
     stay = pd.Index(table["stay_id"])
-    refuse(path, table, stay.duplicated(), "stay_id", "is there twice", "keep one row per stay")
+    refuse(path, table, stay.duplicated(), "stay_id", "occurs twice", "keep one row per stay")
     split = pd.Index(PARTS).get_indexer(table["split"])
     refuse(path, table, split < 0, "split", "is no part", f"write one of {', '.join(PARTS)}")
     if empty := [name for number, name in enumerate(PARTS) if not (split == number).any()]:
@@ -179,10 +179,12 @@ def chunks(path: Path, needed: tuple[str, ...]) -> Iterator[pd.DataFrame]:
                     refuse(path, part, blank, "stay_id", "names no stay", "name it, or leave the line out")
                     yield part
     except (EOFError, zlib.error, gzip.BadGzipFile) as cause:
-        raise ValueError(f"{path} is not whole, or not packed by gzip ({cause}): pack or export it anew") from cause
+        raise ValueError(
+            f"{path} is incomplete or not gzip-compressed ({cause}): compress or export it again"
+        ) from cause
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, UnicodeDecodeError) as cause:
         raise ValueError(
-            f"{path} is no table with a line of names, UTF-8 and commas ({cause}): export it anew"
+            f"{path} is not a UTF-8 table with a header line and commas ({cause}): export it again"
         ) from cause
 
 
@@ -191,7 +193,7 @@ def _check_header(path: Path, header: list[str], needed: tuple[str, ...]) -> Non
         if name not in header:
             raise ValueError(f"{path}, line 1: no column {name}, but {', '.join(header)}: rename or add the column")
     if twice := [name for name in header if header.count(name) > 1 or not name.strip()]:
-        raise ValueError(f"{path}, line 1: the column {twice[0]!r} is there twice or has no name: rename one")
+        raise ValueError(f"{path}, line 1: the column {twice[0]!r} occurs twice or has no name: rename one")
 
 
 def refuse(path: Path, table: pd.DataFrame, wrong: np.ndarray, column: str, said: str, remedy: str) -> None:
@@ -227,7 +229,7 @@ def read_embedding(path: Path, stay: pd.Index) -> Embedding:
             raise ValueError(f"{path} has no column but stay_id: add those of the embedding")
         rows = stay_rows(path, part, stay)
         again = there[rows] | part["stay_id"].duplicated().to_numpy()
-        refuse(path, part, again, "stay_id", "is there twice", "keep one row per stay")
+        refuse(path, part, again, "stay_id", "occurs twice", "keep one row per stay")
         values = np.zeros((len(stay), len(names)), dtype=np.float32) if values is None else values
         values[rows], there[rows] = numbers(path, part, names), True
     if values is None or not there.any():

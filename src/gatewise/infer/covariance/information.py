@@ -30,43 +30,45 @@ from gatewise.objective.rows import Rows
 
 @standard_torch_for_rows
 def information(fit: Fit, rows: Rows, kind: str | None = None, clusters: Tensor | None = None) -> Information:
-    r"""Return the covariance of the estimates of a fit.
+    r"""Compute the covariance matrix of the estimates of a fit.
 
-    With H the Hessian of minus the log-likelihood and :math:`s_u` the score of an independent unit of weight w_u:
-    ``observed`` is :math:`H^{-1}`, weights being frequencies; ``sandwich`` is :math:`H^{-1} J H^{-1}` with
-    :math:`J = \sum_u w_u^2 s_u s_u'`, weights being sampling weights and no small-sample factor (HC0); with clusters,
-    scores are summed inside each of the G clusters first and J is multiplied by G / (G - 1).
+    Let H be the Hessian of minus the log-likelihood and :math:`s_u` the score of an independent unit with weight w_u.
 
-    After least squares :math:`s_u` is the sum of r df over the rows of a unit, with residuals r and slopes df of the
-    fitted mean, and H the exact Hessian of half the weighted sum of squares. ``observed`` is
-    :math:`\hat\sigma^2 H^{-1}` with :math:`\hat\sigma^2 = SSE / (n q - rank)` for n the sum of the weights, q outputs
-    and the identified rank: it takes every residual, of all outputs alike, as independent with one variance. The
-    sandwich takes only the units (or clusters) as independent.
+    - ``observed``: :math:`H^{-1}`; weights are frequencies. - ``sandwich``: :math:`H^{-1} J H^{-1}` with :math:`J =
+    \sum_u w_u^2 s_u s_u'`; weights are sampling weights, and there
+      is no small-sample factor (HC0). With clusters, scores are first summed within each of the G clusters, and J is
+      multiplied by G / (G - 1).
 
-    With a ridge (alpha > 0) H is that of the penalised log-likelihood, the errors are those of the penalised estimate,
-    and the bias of the shrinkage is not in them; a note says so.
+    After least squares, H is the exact Hessian of half the weighted sum of squares, and :math:`s_u` is the sum of r df
+    over the rows of a unit, with residuals r and derivatives df of the fitted mean. ``observed`` is then
+    :math:`\hat\sigma^2 H^{-1}` with :math:`\hat\sigma^2 = SSE / (n q - rank)`, where n is the sum of the weights, q the
+    number of outputs, and rank the number of identified parameters. It assumes independent residuals with equal
+    variance, also across outputs; the sandwich assumes only that the units (or clusters) are independent.
+
+    With a ridge penalty (alpha > 0), H is the Hessian of the penalised log-likelihood. The errors do not include the
+    bias from shrinkage, and a note says so.
 
     Parameters
     ----------
     fit : Fit
     rows : Rows
-        Those of the fit.
+        The data of the fit.
     kind : {"observed", "sandwich"}, optional
-        Default: sandwich where the weights of the fit are sampling weights, else observed.
+        Default: sandwich if the weights of the fit are sampling weights, otherwise observed.
     clusters : Tensor (m,), optional
-        Label of the cluster of every independent unit; needs ``kind="sandwich"``.
+        Cluster label of each independent unit; requires ``kind="sandwich"``.
 
     Returns
     -------
     Information
-        With `refused` in words where the estimates have no normal errors: a gate that is separated, a direction the
-        likelihood (or sum of squares) does not see, a bound that holds the optimum, a scale on its floor, a kink,
-        residuals that vanish, a search that stopped too early, other rows than those of the fit.
+        `refused` gives the reason if the estimates are not asymptotically normal: a separated gate, a flat direction,
+        an active bound, a scale on its floor, a kink, zero residuals, a search that stopped early, or rows that are not
+        those of the fit.
 
     Raises
     ------
     ValueError
-        For an unknown kind, or clusters that do not fit.
+        If the kind is unknown, or the clusters do not match the data.
 
     Examples
     --------
@@ -208,12 +210,12 @@ def _open(point: InformationPoint, certificate: Certificate) -> Tensor:
 def _notes(fit: Fit, rows: Rows, labels: Tensor | None, count: int, kind: str) -> tuple[str, ...]:
     out = []
     if fit.sse is not None and rows.ends is not None and kind == OBSERVED:
-        out.append("errors take the rows of a group as independent around the mean; kind='sandwich' does not")
+        out.append("errors treat the rows of a group as independent given the mean; kind='sandwich' does not")
     if fit.penalty > 0:
-        out.append("errors are those of the penalised estimate; the bias of the shrinkage is not in them")
+        out.append("errors are those of the penalised estimate; they do not include the bias from shrinkage")
     if labels is not None and int(labels.max()) + 1 <= count:
         out.append(f"{int(labels.max()) + 1} clusters for {count} parameters: cluster-robust errors are too small")
-    out += [f"{name} is at the limit of its family and is taken as known" for name in fit.certificate.limits]
+    out += [f"{name} is at the limit of its family and is treated as known" for name in fit.certificate.limits]
     return tuple(out)
 
 

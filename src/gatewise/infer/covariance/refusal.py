@@ -40,23 +40,22 @@ def refusal(fit: Fit, open_ended: bool = False) -> Refusal | None:
     reasons = (
         (
             certificate.floor,
-            "the floor of the scale holds {names}; use fewer experts or another min_scale",
+            "the estimate of {names} lies on the floor of the scale; use fewer experts or another min_scale",
         ),
-        (starved, "there are too few observations for the parameters of {names}; use fewer experts"),
+        (starved, "{names} has too few observations for its parameters; use fewer experts"),
         (
             certificate.separated,
             "the {function} {improves} without limit along {names}, so there is no finite estimate; a profile interval "
-            "has one finite end, and a ridge penalty (alpha) makes the estimate of a gate finite",
+            "has one finite end, and a ridge penalty (alpha) gives a gate a finite estimate",
         ),
         (certificate.null, "the {function} does not change along {names}, so the information is singular; {remedy}"),
         (
             certificate.kinks,
-            "the optimum lies on a kink at {names}, where the {name} has no second derivative; fit resampled rows for "
-            "errors",
+            "the optimum lies on a kink at {names}, where the {name} has no second derivative; use the bootstrap",
         ),
         (
             certificate.active,
-            "a bound holds {names}, and the estimate is then not normal; widen the bound or fix the value",
+            "the estimate of {names} lies on a bound and is not asymptotically normal; widen the bound or fix it",
         ),
     )
     for names, words in reasons:
@@ -64,7 +63,7 @@ def refusal(fit: Fit, open_ended: bool = False) -> Refusal | None:
             listed = ", ".join(dict.fromkeys(names))
             return Refusal(names, words.format(names=listed, remedy=SIMPLER, **meaning._asdict()))
     if certificate.crowded:
-        return Refusal((), f"there are fewer responses than the {certificate.rank} parameters")
+        return Refusal((), f"there are fewer responses than parameters ({certificate.rank})")
     if not certificate.passed:
         return Refusal(
             (), "the search stopped before the optimality conditions held; give it more time or other starts"
@@ -90,7 +89,7 @@ def exact(fit: Fit, rows: Rows, robust: bool) -> Refusal | None:
         return Refusal((), f"{words} degrees of freedom for the residual variance; give more rows, or kind='sandwich'")
     spread = moments(rows.y, rows.weight, rows.ends).scale
     if fit.sse / fit.n <= EXACT * float((spread * spread).sum()):
-        return Refusal((), "the residuals vanish up to rounding, so there is no variance to take errors from")
+        return Refusal((), "the residuals vanish up to rounding, so there is no residual variance to estimate")
     return None
 
 
@@ -114,5 +113,6 @@ def symmetric(point: InformationPoint, hessian: Tensor, open_: Tensor) -> Refusa
         for i in (open_ & (score_squares(point) <= ZERO * size)).nonzero()[:, 0].tolist()
     )
     function = MEANINGS[point.problem.loss].function
-    words = f"the {function} is symmetric about the estimate of {', '.join(names)}, which is then not normal; {SIMPLER}"
+    listed = ", ".join(names)
+    words = f"the {function} is symmetric about the estimate of {listed}, which is not asymptotically normal; {SIMPLER}"
     return Refusal(names, words) if names else None

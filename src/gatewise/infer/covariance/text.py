@@ -82,8 +82,8 @@ def listing(names: Sequence[str], columns: Mapping[str, Tensor], error: Tensor) 
 
 
 def word_for(error: float) -> str:
-    """Return what stands in place of an error: of a number that is held, or not unique; else nothing."""
-    return "held" if error == 0 else "not unique" if isnan(error) else ""
+    """Return the word printed in place of a missing error: ``fixed`` or ``not unique``; otherwise an empty text."""
+    return "fixed" if error == 0 else "not unique" if isnan(error) else ""
 
 
 def html_listing(names: Sequence[str], columns: Mapping[str, Tensor], error: Tensor) -> str:

@@ -20,7 +20,7 @@ TITLES = {OBSERVED: "Observed information", SANDWICH: "Sandwich (robust) errors"
 
 
 class Information(NamedTuple):
-    """Estimates with their covariance, in the units of the data, one entry per number of the measure.
+    """Estimates with their covariance matrix, in the units of the data, one entry per number of the measure.
 
     Attributes
     ----------
@@ -30,22 +30,23 @@ class Information(NamedTuple):
         Such as ``gates.0.weight[0,1]``.
     estimate : Tensor (F,)
     covariance : Tensor (F, F)
-        Zero for what has no error: reference branches and parts that are not estimated. NaN when refused.
+        Zero for parameters that are not estimated, such as a reference branch; NaN if there are no standard errors.
     transform : LongTensor (F,)
-        0: any number; 1: positive; 2: estimated as its reciprocal (degrees of freedom).
+        0: unrestricted; 1: positive; 2: estimated as its reciprocal (degrees of freedom).
     held : Tensor (F,) of bool
-        Parts without error.
-    loose : Tensor (F, l)
-        Directions the data leave open (collinear columns, lengths behind a cosine): functions that move along them
-        have no unique estimate.
+        Parameters that are not estimated.
+    per_branch_slopes : Tensor (F, l)
+        Directions that the data do not determine (collinear columns, the length of a weight in a cosine). A function of
+        the parameters that changes along one of them has no unique estimate.
     kind : {"observed", "sandwich"}
     notes : tuple of str
+        Remarks for the reader.
     refused : str or None
-        Why there are no errors.
+        Why there are no standard errors.
     directions : tuple of str
-        What the refusal names.
+        The parameters or experts named in `refused`.
     variance : float or None
-        Residual variance ``SSE / (n q - rank)`` after least squares, in the units of y.
+        Residual variance ``SSE / (n q - rank)`` after least squares, in squared units of y.
     """
 
     mixture: Mixture

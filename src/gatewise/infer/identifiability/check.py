@@ -30,9 +30,10 @@ def identify_atom(
 ) -> Identifiability:
     """Check the derivatives of any atom ``u(x, y, theta)`` for linear relations.
 
-    Columns of unit norm at random points; singular values below 1e-8 of the largest are dropped. A draw counts when the
-    dropped ones are below 1e-12, so that at least a factor 1e4 lies between them and the kept ones; other draws of the
-    parameters are replaced, at most as many as asked for. Nothing is decided unless all that count agree.
+    The derivatives at random points are the columns of a matrix, scaled to unit norm. Singular values below 1e-8 of the
+    largest are treated as zero. A draw of the parameters is accepted if these are also below 1e-12, which leaves a gap
+    of at least 1e4; other draws are replaced, at most as many as were requested. The result is undecided unless all
+    accepted draws agree.
 
     Smooth functions of one input are nearly dependent on a short range: where too few draws count, the check is made
     once more at points up to 16 times as far out, rows scaled to unit norm. What holds there holds everywhere for
@@ -153,10 +154,10 @@ def _doubt(plan: DrawPlan, clear: Sequence[Draw]) -> str:
     if any(draw.empty for draw in clear):
         return "the atom is zero at all points of a draw"
     if silent := _parameters(plan.atom, [Derivative((name,)) for draw in clear for name in draw.silent]):
-        return f"torch finds no derivative in {', '.join(silent)}, on which the atom depends"
+        return f"the atom depends on {', '.join(silent)}, but torch finds no derivative in {', '.join(silent)}"
     found = len(clear) // plan.samples
     if found < plan.draws:
-        return f"of {2 * plan.draws} draws of the parameters {found} gave singular values with a clear gap"
+        return f"only {found} of {2 * plan.draws} draws of the parameters gave singular values with a clear gap"
     counts = [f"{int((~d.whole.zero).sum())} derivatives with {d.whole.nullity} relations" for d in clear]
     if len({_fingerprint(plan, draw) for draw in clear}) > 1:
         return f"the draws disagree ({' or '.join(dict.fromkeys(counts))})"

@@ -54,55 +54,59 @@ def identify(
     samples: int = 2,
     rows: int | None = None,
 ) -> Identifiability:
-    """Check which parameters of a mixture of experts can be told apart, to first or second order.
+    """Check whether the parameters of a mixture of experts are identifiable, to first or second order.
 
-    The atom of one expert is ``u = gate numerator * density`` (maximum likelihood) or ``u = gate numerator * expert``
-    (least squares). Linear relations between its first derivatives mean parameters without an estimate; relations that
-    tie a first derivative to second ones are what slow rates in over-specified fits come from.
+    One expert contributes the atom ``u = gate numerator * density`` (maximum likelihood) or ``u = gate numerator *
+    expert mean`` (least squares). The check searches numerically for linear relations among the derivatives of u. If
+    first derivatives are linearly dependent, some parameters are not identified at any sample size. If a relation ties
+    a first derivative to second derivatives, parameters may converge slowly in over-specified fits.
 
     Parameters
     ----------
-    gate : str, Gate or one per level
-        One: a flat mixture. ``(outer, inner)``: a hierarchical one.
+    gate : str, Gate, or a sequence with one per level
+        One gate: a flat mixture. ``(outer, inner)``: a hierarchical mixture.
     expert : str or Expert
     estimator : {"ml", "ls"}
         Maximum likelihood or least squares.
     order : {1, 2}
+        Highest order of the derivatives.
     atoms : {1, 2}
-        Two atoms show what one cannot: relations between experts.
+        With 2, relations between the derivatives of two different experts are found too.
     shared_gate : bool
-        Give two atoms equal gates.
+        Whether the two atoms have equal gate parameters.
     d : int
-        Number of features.
+        Number of input features.
     held : sequence of str
-        Parameters that are not estimated, such as ``temperature`` or ``gates.0.weight``.
+        Parameters that are fixed, such as ``temperature`` or ``gates.0.weight``.
     regime : {1, 2}, optional
-        For gates whose scores have no free shift (sigmoid): 1 puts the gate slopes to zero, where an over-specified fit
-        can still reach the truth; 2, the default for these, takes general slopes (2405.13997).
+        Only for gates whose scores have no free shift (sigmoid). 1: gate slopes are zero, so an over-specified fit can
+        still equal the truth. 2 (default): general slopes (2405.13997).
     include_bias : bool, optional
-        Whether the gate bias is one of the parameters; default: in regime 2 only, since behind a softmax its derivative
-        is the atom itself.
+        Whether to include the gate bias. By default only in regime 2: with a softmax, the derivative in the bias is the
+        atom itself.
     seed : int
     family : str or Family, optional
-        Law of the response for maximum likelihood, by its name in `FAMILIES` or as a Family; default: Gaussian, by its
-        variance.
+        Distribution of the response for maximum likelihood, by its name in `FAMILIES` or as a Family. Default: Gaussian
+        with derivatives in the variance.
     draws, samples : int
-        Draws of the parameters, and of the points for each of them.
+        Number of random parameter draws, and of sets of points per draw.
     rows : int, optional
-        Points per draw; default 100 per derivative.
+        Points per set; default 100 per derivative.
 
     Returns
     -------
     Identifiability
+        The relations, the parameters involved, and a verdict.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is not possible.
+        If an argument is invalid, or a gate has no likelihood.
 
     Notes
     -----
-    Identities: 2305.03288 (softmax), 2401.13875 (temperature), 2402.03226 (Laplace), 2405.13997 (least squares).
+    The known identities are in 2305.03288 (softmax), 2401.13875 (temperature), 2402.03226 (Laplace) and 2405.13997
+    (least squares).
 
     Examples
     --------

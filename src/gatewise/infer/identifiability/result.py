@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class Identifiability(NamedTuple):
-    """What the derivatives of an atom say about the identifiability of its parameters.
+    """Result of `identify`: linear relations among the derivatives of an atom, and what they mean for its parameters.
 
     Attributes
     ----------
     title : str
-        Gate, expert and estimator, in words.
+        Gate, expert and estimator.
     order, atoms, d : int
         Highest order of derivatives, number of atoms, number of features.
     shared_gate : bool
@@ -26,38 +26,39 @@ class Identifiability(NamedTuple):
     estimated : tuple of str
         Parameters in which derivatives were taken.
     columns : tuple of str
-        Derivatives that were tested, such as ``d2u/dweight[0] dintercept``.
+        Derivatives that were compared, such as ``d2u/dweight[0] dintercept``.
     zero : tuple of str
-        Derivatives that vanish everywhere: left out.
+        Derivatives that vanish identically; left out.
     nullity, first_nullity : int
-        Independent linear relations between the columns, and between the first derivatives among them.
+        Number of independent linear relations among all derivatives, and among the first derivatives.
     kept, dropped : float
-        Smallest kept and largest dropped singular value over all draws, in units of the largest.
+        Smallest singular value that was kept and largest that was treated as zero, over all draws, relative to the
+        largest.
     involved : tuple of str
-        Derivatives that take part in a relation.
+        Derivatives in some relation.
     parameters : tuple of str
-        Parameters whose first derivatives take part in a relation.
+        Parameters whose first derivatives are in some relation.
     partners : tuple of str
-        Other parameters that take part in these relations through second derivatives.
+        Other parameters in these relations, through second derivatives.
     dependent : tuple of str
         Parameters whose first derivatives vanish or are linearly dependent for a single atom or pair, or together with
         a bias that is left out.
     unidentified : tuple of str
-        Those among them for which the normalisation of an inner gate does not help: they have no estimate.
+        The part of `dependent` that the sum-to-one constraint of an inner gate does not identify either.
     idle : tuple of str
-        Those among them whose first derivative vanishes everywhere: they have no effect.
+        The part of `dependent` whose first derivatives vanish: parameters without effect.
     splits : bool
-        Whether several fitted atoms can add up to a true one, so that second order counts.
+        Whether several fitted atoms can add up to a true one, so that second derivatives matter.
     relations : tuple of Relation
     nullities : tuple of int
-        Nullity at every draw of the parameters and of the points; equal unless undecided.
+        Nullity for each draw; equal unless the verdict is ``undecided``.
     replaced : int
-        Draws of the parameters that were replaced because their spectra had no clear gap.
+        Number of parameter draws that were replaced because their singular values had no clear gap.
     rows : int
         Points per draw.
     doubt : str
-        Why nothing is decided; empty when something is.
-    verdict : Verdict
+        Why the verdict is ``undecided``; otherwise empty.
+    verdict : IdentifiabilityVerdict
     """
 
     title: str

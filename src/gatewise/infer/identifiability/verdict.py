@@ -26,26 +26,26 @@ class IdentifiabilityVerdict(StrEnum):
 
 
 WORDS: dict[IdentifiabilityVerdict, str] = {
-    IdentifiabilityVerdict.undecided: "the singular values show no clear gap, or the draws disagree",
-    IdentifiabilityVerdict.ridge: "first derivatives vanish or are linearly dependent, so some parameters have no "
-    "estimate at any sample size",
-    IdentifiabilityVerdict.interaction: "a first derivative is a combination of others and of second ones, so "
-    "parameters can be traded against each other where several fitted experts share a true one",
-    IdentifiabilityVerdict.weak: "the first derivatives are linearly independent; second ones were not asked for",
-    IdentifiabilityVerdict.strong: "no first derivative takes part in a relation between first and second ones",
+    IdentifiabilityVerdict.undecided: "the singular values show no clear gap, or the random draws disagree",
+    IdentifiabilityVerdict.ridge: "first derivatives vanish or are linearly dependent, so some parameters are not "
+    "identified at any sample size",
+    IdentifiabilityVerdict.interaction: "a first derivative is a linear combination of other first and second "
+    "derivatives, so parameters may converge slowly where several fitted experts share a true one",
+    IdentifiabilityVerdict.weak: "the first derivatives are linearly independent; second derivatives were not checked",
+    IdentifiabilityVerdict.strong: "no linear relation among first and second derivatives involves a first derivative",
 }
 
 
 def explain(found: Identifiability) -> str:
-    """Return the verdict with the names of the parameters and what it means for rates.
+    """Explain a verdict: the parameters concerned and the convergence rates to expect.
 
-    Rates: 2305.03288, 2402.03226, 2401.13875 and 2405.13997, logarithms left out.
+    Rates are those of 2305.03288, 2402.03226, 2401.13875 and 2405.13997, without logarithmic factors.
     """
     return EXPLAIN[found.verdict](found)
 
 
 def _undecided(found: Identifiability) -> str:
-    return f"Undecided: {found.doubt}. Repeat with another seed or more rows; nothing is guessed."
+    return f"Undecided: {found.doubt}. Repeat with another seed or more rows."
 
 
 def _ridge(found: Identifiability) -> str:
@@ -54,45 +54,46 @@ def _ridge(found: Identifiability) -> str:
     reasons = [f"The first derivative in {_list(found.idle)} vanishes: moving it changes nothing"] if found.idle else []
     if tied:
         reasons.append(
-            f"The first derivatives in {_list(tied)} are linearly dependent: a direction in which they move changes "
-            "nothing"
+            f"The first derivatives in {_list(tied)} are linearly dependent: moving them together in some direction "
+            "changes nothing"
         )
     return (
-        f"Ridge: not identified{where}. {'. '.join(reasons)}, and no sample size gives them a rate. "
-        f"Hold {'one parameter of each relation' if tied else _list(found.idle)}, or use another gate or expert."
+        f"Ridge: not identified{where} at any sample size. {'. '.join(reasons)}. "
+        f"Fix {'one parameter of each relation' if tied else _list(found.idle)}, or use another gate or expert."
     )
 
 
 def _interaction(found: Identifiability) -> str:
     partners = f" (and, through second derivatives, {_list(found.partners)})" if found.partners else ""
     levels = (
-        " A leaf sees only a combination of the parameters of its gates; that the inner gate sums to one tells the "
-        "levels apart."
+        " One leaf alone determines only a combination of the parameters of its gates; the sum-to-one constraint of "
+        "the inner gate tells the levels apart."
     )
     return (
-        f"Interaction: {_list(found.parameters)}{partners} can be traded against each other where several fitted "
-        "experts share a true one; there they may converge slower than n^-1/4. Such a relation is what a slow rate "
-        f"needs, not a proof of one. Experts fitted one to one keep n^-1/2.{levels if found.first_nullity else ''}"
+        f"Interaction: {_list(found.parameters)}{partners} have linearly dependent derivatives. Where several fitted "
+        "experts share a true one, these parameters may converge more slowly than n^-1/4; the relation is necessary "
+        "for a slow rate, not sufficient. Experts that match one true expert each converge at n^-1/2."
+        f"{levels if found.first_nullity else ''}"
     )
 
 
 def _weak(found: Identifiability) -> str:
     if not found.splits:
         return (
-            "Weakly identifiable: the first derivatives are linearly independent, which is enough for n^-1/2. Behind "
-            "this gate and with general slopes several fitted experts do not add up to a true one, so relations of "
-            "second order slow nothing; slopes that are zero (regime 1) are another case."
+            "Weakly identifiable: the first derivatives are linearly independent, which suffices for n^-1/2. With this "
+            "gate and nonzero slopes, several fitted experts cannot add up to a true one, so second-order relations do "
+            "not matter; gates with zero slopes (regime 1) behave differently."
         )
     return (
-        "Weakly identifiable: the first derivatives are linearly independent, which is enough for n^-1/2 with the true "
-        "number of experts. Whether over-specified fits are slower takes order 2."
+        "Weakly identifiable: the first derivatives are linearly independent, which suffices for n^-1/2 with the true "
+        "number of experts. Use order 2 to check whether over-specified fits converge more slowly."
     )
 
 
 def _strong(found: Identifiability) -> str:
-    harmless = " The relations between second derivatives alone do no harm." if found.nullity else ""
+    harmless = " Relations among second derivatives alone do not matter." if found.nullity else ""
     return (
-        "Strongly identifiable: no first derivative takes part in a relation. Expect n^-1/2 with the true number of "
+        "Strongly identifiable: no linear relation involves a first derivative. Expect n^-1/2 with the true number of "
         f"experts, and n^-1/4 where several fitted experts share a true one.{harmless}"
     )
 

@@ -28,17 +28,17 @@ LONGEST = 0.25  # first step, in units of the coordinate or of one
 
 
 class Profile(NamedTuple):
-    """A profile interval of one parameter.
+    """A profile-likelihood interval of one parameter.
 
     Attributes
     ----------
     name : str
     estimate, lower, upper, level : float
-        An end that was not found is infinite or zero (`End.flat`), the bound (`End.bound`), or NaN.
-    ends : (End, End)
-        How the search for lower and upper end came out.
+        An end that does not exist is infinite or zero (`ProfileEnd.flat`), the bound (`ProfileEnd.bound`), or NaN.
+    ends : (ProfileEnd, ProfileEnd)
+        How the search for the lower and the upper end finished.
     refused : str or None
-        Why there is no interval; its ends are NaN then.
+        Why there is no interval; its ends are then NaN.
     """
 
     name: str
@@ -75,32 +75,47 @@ class Profile(NamedTuple):
 
 @standard_torch_for_rows
 def profile(fit: Fit, rows: Rows, name: str, level: float = 0.95) -> Profile:
-    r"""Return the interval of values t with ``2 (l - max l at t) <= c``, c the chi-square quantile with one degree.
+    r"""Compute a profile-likelihood interval: all values t with ``2 (l - max l given t) <= c``.
 
-    After least squares ``(min SSE at t - SSE) / s^2 <= c`` with the residual variance ``s^2 = SSE / (n q - rank)``.
-    The other parameters are maximised again at every value, from where they were at the last one. The interval follows
-    every transformation of the parameter. It also exists where a gate is separated or a direction is flat: it is then
-    open on one side or both.
+    c is the quantile of the chi-square distribution with one degree of freedom. After least squares, the condition is
+    ``(min SSE given t - SSE) / s^2 <= c`` with the residual variance ``s^2 = SSE / (n q - rank)``. The other parameters
+    are optimised again at every t. The interval is invariant under transformations of the parameter. It also exists for
+    a separated gate or a flat direction, where it is unbounded on one or both sides.
 
     Parameters
     ----------
     fit : Fit
     rows : Rows
-        Those of the fit.
+        The data of the fit.
     name : str
         Such as ``experts.coef[0,0,1]``, as in `Information.names`.
     level : float
+        Coverage probability.
 
     Returns
     -------
     Profile
-        Refused, in words, for a scale on its floor, a kink, an active bound, a search that stopped too early, and rows
-        that are not those of the fit.
+        With `refused` set if a scale lies on its floor, the optimum lies at a kink or on a bound, the search stopped
+        too early, or the rows are not those of the fit.
 
     Raises
     ------
     ValueError
-        For an unknown name, one that is not estimated (a reference branch), or a level outside 0 to 1.
+        If the name is unknown, the parameter is not estimated (a reference branch), or the level is not between 0 and
+        1.
+
+    Examples
+    --------
+    >>> from gatewise.core.gates import GATES
+    >>> from gatewise.core.mixture import Mixture
+    >>> from gatewise.fit import maximum_likelihood
+    >>> from gatewise.objective.rows import make_rows
+    >>> x = torch.linspace(-1.0, 1.0, 50, dtype=torch.float64)[:, None]
+    >>> rows = make_rows(x, 2 * x + torch.cos(40 * x))
+    >>> fit = maximum_likelihood(Mixture((GATES["constant"],), (1,)), rows, starts=1)
+    >>> found = profile(fit, rows, "experts.coef[0,0,0]")
+    >>> found.lower < found.estimate < found.upper
+    True
     """
     width = critical(level)
     path, position = _split(fit, name)

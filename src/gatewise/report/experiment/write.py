@@ -42,7 +42,19 @@ from gatewise.report.page import rendered_template
 
 
 def write_experiment(experiment: Experiment, folder: Path) -> Path:
-    """Write ``index.html`` of an experiment's folder, and return its path."""
+    """Write the page ``index.html`` of an experiment to its folder.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    folder : Path
+        Folder with the records.
+
+    Returns
+    -------
+    Path
+        The page.
+    """
     records, faults = read(folder)
     if not [record for record in records if not record.tuning]:
         raise ValueError(f"{folder} has no finished run of {experiment.name}: run it first, or go on with --resume")
@@ -63,7 +75,7 @@ def page(experiment: Experiment, records: Sequence[Record], faults: Sequence[str
     words += _notes(tested)
     if not _quick(records):
         words += _at_ends(experiment, [record for record in tested if DIVERGED not in record.outcome])
-    words += ["short runs (--quick): they show that everything works and decide nothing"] if _quick(records) else []
+    words += ["short runs (--quick): a smoke test that decides nothing"] if _quick(records) else []
     return rendered_template(
         "experiment.html.j2",
         ("page.css", "study.css"),
@@ -155,7 +167,7 @@ def _without_numbers(experiment: Experiment, records: Sequence[Record]) -> list[
         for words in ["the loss"] if DIVERGED in r.outcome else what:
             found[words, r.gate, r.variant] += 1
     return [
-        f"{words} became no number with {count} {'seed' if count == 1 else 'seeds'} of {gate} ({variant}): left out"
+        f"{words} was not finite with {count} {'seed' if count == 1 else 'seeds'} of {gate} ({variant}): left out"
         for (words, gate, variant), count in found.items()
     ]
 

@@ -37,15 +37,15 @@ LOOKS: dict[VerdictKind, Look] = {
     VerdictKind.not_identified: Look("\N{EMPTY SET}", "unidentified", "cyan"),
 }
 MEANINGS: dict[VerdictKind, str] = {
-    VerdictKind.supported: "the 95 % interval of the slope lies inside what the claim allows, or slopes leave the "
-    "claim open and the population exponent that is measured for it allows it",
-    VerdictKind.contradicted: "the interval lies outside of it, or slopes leave the claim open and its population "
-    "exponent denies it; a faster slope never contradicts an upper bound",
-    VerdictKind.differs: "the same, but the claim was recalled, not read: the recollection may be wrong",
-    VerdictKind.unresolved: "the interval lies partly inside, or the sizes, the replicates or their certificates do "
-    "not carry a verdict, or slopes and population exponent say different things",
-    VerdictKind.not_identified: "a ridge of equal objective runs through the parameter: it has no rate, and a slope "
-    "would be that of the search",
+    VerdictKind.supported: "the 95 % interval of the slope lies inside the range that the claim allows; or the slope "
+    "is inconclusive and the population exponent agrees with the claim",
+    VerdictKind.contradicted: "the interval lies outside that range, or the slope is inconclusive and the population "
+    "exponent disagrees; a faster slope never contradicts an upper bound",
+    VerdictKind.differs: "contradicted, but the claim was quoted from memory, which may be wrong",
+    VerdictKind.unresolved: "the interval lies partly inside that range; or there are too few sizes, replicates or "
+    "certificates for a verdict; or slope and population exponent disagree",
+    VerdictKind.not_identified: "the objective is constant along a ridge through the parameter, so it has no rate, and "
+    "a slope would only describe the search",
 }
 
 
@@ -57,7 +57,7 @@ def tally(verdicts: Any) -> str:
 
 def subject(claim: Claim) -> str:
     """Return what a claim is about: arm and series, and the arm that is compared."""
-    return f"{claim.arm}: {claim.series}" + (f" less that of {compared(claim)}" if claim.other else "")
+    return f"{claim.arm}: {claim.series}" + (f" minus that of {compared(claim)}" if claim.other else "")
 
 
 def compared(claim: Claim) -> str:
@@ -179,7 +179,7 @@ def arm_lines(arm: Arm) -> list[tuple[str, str]]:
     """Return what an arm draws, fits and starts from, as pairs of a name and words."""
     truth, model = model_words(arm.data.mixture), arm.model
     lines = [
-        ("truth", truth + (" (drifts with n)" if callable(arm.data.truth) else "")),
+        ("truth", truth + (" (depends on n)" if callable(arm.data.truth) else "")),
         ("inputs", str(arm.data.inputs)),
         ("fitted", f"{model_words(model.mixture)}, by {METHODS[model.method]}"),
         ("starts", str(arm.starts)),
@@ -189,7 +189,7 @@ def arm_lines(arm: Arm) -> list[tuple[str, str]]:
     if model.method == "em":
         lines[2] = ("fitted", f"{lines[2][1]}, at most {model.max_iter} passes")
     if model.fixed:
-        lines.append(("held at given values", ", ".join(model.fixed)))
+        lines.append(("fixed at given values", ", ".join(model.fixed)))
     if arm.data.noise is not None:
         lines.append(("standard deviation of the noise", str(arm.data.noise)))
     return [*lines, ("what derivatives say", derivatives_words(arm))]
@@ -199,7 +199,9 @@ def derivatives_words(arm: Arm) -> str:
     """Return what `identify` says of the fitted model: by second derivatives too if it has atoms to spare."""
     order = 2 if arm.model.mixture.n_leaves > arm.data.mixture.n_leaves else 1
     words = identified(arm, order).words
-    return words + (" All parameters are free here, also those that the fit holds." if arm.model.fixed else "")
+    return words + (
+        " All parameters are free in this check, including those that the fit fixes." if arm.model.fixed else ""
+    )
 
 
 def warnings_of(result: StudyResult) -> list[str]:

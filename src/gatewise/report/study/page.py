@@ -107,11 +107,11 @@ def figures(result: StudyResult, arm: str, claimed_only: bool = False) -> Iterat
         if claimed_only and about and not set(about) & set(series):
             continue
         slopes = [f"{name} {interval(curve(result.frame, given, name).slope)}" for name in series]
-        alt = f"{arm}: mean errors against n, both in logarithms. Slopes with 95 % intervals: {'; '.join(slopes)}."
+        alt = f"{arm}: mean errors against n, both axes logarithmic. Slopes with 95 % intervals: {'; '.join(slopes)}."
         yield Drawn(f"rates {title}", f"{title}: error against n", alt, rates(result, arm, series))
     shown = [name for name in about if name in recorded(result, arm)] or list(recorded(result, arm)[:4])
     if shown:
-        alt = f"{arm}: slopes of {', '.join(shown)} when the smallest sizes are left out, one after the other."
+        alt = f"{arm}: slopes of {', '.join(shown)} as the smallest sizes are left out one by one."
         yield Drawn("dropped", "slopes without the smallest sizes", alt, dropped(result, arm, shown))
     mine, found = judged(result, arm), recorded(result, arm)
     if found and "start" in mine and mine["start"].notna().any():

@@ -30,25 +30,26 @@ HALF = 0.5  # largest relative change of a distance at rounding on finer nodes
 
 
 class Population(NamedTuple):
-    """Least distances over shrinking displacements and the exponents between neighbours.
+    """Minimal distances for decreasing displacements, and the exponents between neighbouring displacements.
 
     Attributes
     ----------
     path : str
     eps : tuple of float
-        Displacements, falling.
+        Displacements, decreasing.
     distance : tuple of float
-        The smaller of the two signs.
+        Minimal distance, the smaller of the two signs.
     local : tuple of float
-        ``log(distance ratio) / log(eps ratio)`` of neighbours, one fewer; infinite where the truth is attained.
+        ``log(distance ratio) / log(eps ratio)`` of neighbours, one value fewer; infinite if the distance is zero.
     trend : float
-        The last local exponent minus the one before; NaN with fewer than three displacements.
+        Last local exponent minus the previous one; NaN with fewer than three displacements.
     certified : tuple of bool
-        For every local exponent: both signs are certified at both ends, or the truth is attained.
+        For each local exponent: whether the minima at both ends and for both signs are certified, or the distance is
+        zero.
     hits : tuple of (int, int)
-        For every eps, over both signs: descents that ended at the least distance, and all descents.
-    sides : tuple of (Side, Side)
-        For every eps: displaced upwards and downwards.
+        For each eps, over both signs: searches that reached the minimum, and all searches.
+    sides : tuple of (SearchSide, SearchSide)
+        For each eps: the results for positive and negative displacements.
     """
 
     path: str
@@ -118,56 +119,62 @@ def population_exponent(
     step: float = 0.5,
     seed: int = 0,
 ) -> Population:
-    """Measure how the least distance to a truth falls with the displacement of one parameter of one atom.
+    """Compute the population exponent of a parameter: how the distance to the truth grows with its displacement.
 
-    ``D(eps) = min { distance(G, G_*) : theta_atom = theta_* +- eps }`` over fitted measures G in the box, and
-    ``e = log(D(eps) / D(eps')) / log(eps / eps')``. The distance is Hellinger's,
-    ``(E_X (1/2) int (sqrt p_G - sqrt p_*)^2)^(1/2)``, or ``(E_X ||f_G - f_*||^2)^(1/2)``.
+    ``D(eps) = min { distance(G, G_*) : theta_atom = theta_* +- eps }`` over fitted measures G in the box, and ``e =
+    log(D(eps) / D(eps')) / log(eps / eps')``. The distance is the Hellinger distance, ``(E_X (1/2) int (sqrt p_G - sqrt
+    p_*)^2)^(1/2)``, or ``(E_X ||f_G - f_*||^2)^(1/2)``. If an estimator's density error is of order ``n^(-1/2)``, its
+    error in the parameter is of order ``n^(-1/(2 e))``.
 
     Parameters
     ----------
     truth_mixture, truth : Mixture, Measure
-        One level of gates, no batch, float64.
+        One level of gates, no batch axes, float64.
     mixture : Mixture
-        Fitted, with at least as many experts.
+        Fitted model, with at least as many experts.
     path : str
         A parameter other than the gate's bias, such as ``experts.intercept``, or ``family.variance``.
     cells : tuple of int
-        The true atom of every fitted atom, such as ``(0, 0, 1)``; an exactly filled atom last where the gate is known
-        up to a common shift.
+        The true atom of each fitted atom, such as ``(0, 0, 1)``. If the gate is determined only up to a common shift,
+        the last fitted atom must be alone in its cell.
     atom, entry : int
-        The displaced fitted atom, and the entry of its parameter when it has several.
+        The displaced fitted atom, and the entry of its parameter.
     eps : tuple of float
-        Falling displacements.
+        Displacements, decreasing.
     box : mapping path -> (lower, upper), optional
-        Natural limits of the other parameters, as in the fits.
+        Bounds of the other parameters, as in the fits.
     ratio : float
-        Bound on the absolute log ratio of weights inside a cell: an atom without weight could be anywhere.
+        Bound on the absolute log ratio of weights within a cell; without it, an atom of weight zero could be anywhere.
     inputs : Cube or Ball, optional
-        Law of the inputs; default ``Cube(-2, 2)``. A gate with centers is resolved at the over-filled ones, in two or
-        three dimensions on a Ball about the only one.
+        Distribution of the inputs; default ``Cube(-2, 2)``. A gate with centers is resolved at the over-specified ones;
+        in two or three dimensions use a Ball about the only one.
     distance : {"hellinger", "l2"}
     starts : int
-        Random starts at every displacement and sign, beside those carried over from other displacements: normal
-        about the truth, every coordinate of a size eps^(1/2), eps or eps^2 at random; log ratios of weights uniform.
+        Random starts for each displacement and sign, in addition to the results of other displacements. They are normal
+        about the truth, with each coordinate of size eps^(1/2), eps or eps^2 at random; log ratios of weights are
+        uniform.
     step : float
-        Spacing of the response's nodes in standard deviations of the narrowest expert.
+        Spacing of the quadrature nodes of the response, in standard deviations of the narrowest expert.
     seed : int
+
+    Returns
+    -------
+    Population
 
     Raises
     ------
     ValueError
-        For an unknown distance or path, cells that do not match, displacements that do not fall, a mixture without a
-        density under Hellinger's distance, or a deeper tree.
+        If the distance or path is unknown, cells do not match, displacements do not decrease, the mixture has no
+        density (Hellinger distance), or it has more than one level.
 
     Notes
     -----
-    A response of one output with a density is integrated over seven standard deviations around the means, and the
-    distance is that on this range. An exponent is certified when at both its ends both signs ended at an optimum
-    (relative offset below 1e-4) that at least two descents found, and finer nodes change the distance by less than one
-    per cent. A local exponent is the slope between two displacements, not a limit: read its trend. Where the distance
-    is zero but for rounding (1e-10, and the eighth power of the largest displacement) everywhere, also on finer nodes,
-    the measures found show that the parameter is not identified: the exponent is infinite.
+    The response is integrated over seven standard deviations around the means, and the distance refers to this range.
+    An exponent is certified if, at both ends and for both signs, the search ended at an optimum (relative offset below
+    1e-4) that at least two searches found, and finer nodes change the distance by less than one per cent. A local
+    exponent is a slope between two displacements, not a limit: check its trend. If the distance is zero up to rounding
+    (1e-10, and the eighth power of the largest displacement) everywhere, also with finer nodes, the parameter is not
+    identified, and the exponent is infinite.
 
     Examples
     --------
@@ -202,7 +209,7 @@ def _check(
     if distance not in ("hellinger", "l2"):
         raise ValueError(f"distance={distance!r}: choose 'hellinger' or 'l2'")
     if mixture.depth > 1 or truth_mixture.depth > 1:
-        raise ValueError(f"gates of {mixture.depth} levels: population exponents are there for one level")
+        raise ValueError(f"gates of {mixture.depth} levels: population exponents are implemented for one level")
     if len(cells) != mixture.n_leaves or set(cells) != set(range(truth_mixture.n_leaves)):
         raise ValueError(
             f"cells={cells} for {mixture.n_leaves} fitted and {truth_mixture.n_leaves} true atoms: give every fitted "

@@ -39,14 +39,15 @@ class Region(Protocol):
 
 @dataclass(frozen=True)
 class Cube:
-    """Inputs uniform on ``[low, high]^d``: Gauss-Legendre panels, graded towards kinks in one dimension.
+    """Quadrature for uniform inputs on ``[low, high]^d``: Gauss-Legendre panels, refined at kinks if ``d = 1``.
 
     Attributes
     ----------
     low, high : float
     d : int
     panels : int
-        Equal panels along an edge, of six nodes each; one is enough for a mixture that ignores the inputs.
+        Number of equal panels per edge, with six nodes each; one is enough if the mixture does not depend on the
+        inputs.
 
     Examples
     --------
@@ -71,7 +72,7 @@ class Cube:
         if self.d > 1 and len(near):
             raise ValueError(
                 f"inputs on a cube in {self.d} dimensions and a gate with a kink: a product rule does not resolve it. "
-                "Use Ball about the over-filled center"
+                "Use Ball about the over-specified center"
             )
         ends = list(np.linspace(self.low, self.high, self.panels * finer + 1))
         steps = _steps(eps, self.high - self.low, finer)
@@ -85,18 +86,18 @@ class Cube:
 
 @dataclass(frozen=True)
 class Ball:
-    """Inputs uniform on the ball about `center` in two or three dimensions, in polar panels graded towards it.
+    """Quadrature for uniform inputs on a ball in two or three dimensions: polar panels refined towards the center.
 
     Attributes
     ----------
     center : tuple of float
-        The center of the over-filled atom.
+        Center of the over-specified atom.
     radius : float
 
     Raises
     ------
     ValueError
-        For another dimension.
+        If the dimension is not two or three.
 
     Examples
     --------
@@ -110,9 +111,7 @@ class Ball:
 
     def __post_init__(self) -> None:
         if len(self.center) not in (2, 3):
-            raise ValueError(
-                f"a ball about {self.center}: polar panels are there for 2 and 3 inputs; use Cube for others"
-            )
+            raise ValueError(f"a ball about {self.center}: polar panels exist for 2 and 3 inputs; use Cube for others")
 
     @property
     def d(self) -> int:
@@ -129,7 +128,9 @@ class Ball:
         """
         center = torch.tensor(self.center, dtype=torch.float64)
         if len(near) and float((near - center).abs().max()) > 0:
-            raise ValueError(f"a ball about {self.center}, but over-filled centers at {near.tolist()}: they must agree")
+            raise ValueError(
+                f"a ball about {self.center}, but over-specified centers at {near.tolist()}: they must agree"
+            )
         radii, weight = legendre(
             [0.0, *(s for s in _steps(eps, self.radius, finer) if s < self.radius), self.radius], RADIAL
         )

@@ -20,40 +20,43 @@ def voronoi_loss(
     align: bool = True,
     rbar: float | None = None,
 ) -> Voronoi:
-    """Return the loss between fitted measures and a truth with one level of gates.
+    """Compute a Voronoi loss between fitted measures and a truth with one level of gates.
 
-    A cell ``A_j`` holds the fitted atoms closest to the true atom j in gate location, expert and family parameters,
-    bias excluded (2305.03288). Scales are variances. True atoms that coincide are merged; temperatures and lengths
-    that no data identify are set to one before; a truth of two atoms with a mirror image takes the closer one.
+    A cell ``A_j`` holds the fitted atoms that are closest to the true atom j in gate location, expert and family
+    parameters; biases are not compared (2305.03288). Scales are compared as variances. Before the comparison,
+    coinciding true atoms are merged, and temperatures and lengths that are not identified are set to one. If a truth
+    with two atoms has a mirror image, the closer of the two is used.
 
     Parameters
     ----------
     loss : Loss
-        One of `LOSSES` or your own.
+        One of `LOSSES`, or your own.
     mixture : Mixture
     fitted : Measure
-        With any leading batch dimensions ``*B``.
+        With any leading batch axes ``*B``.
     truth_mixture : Mixture
     truth : Measure
-        Without batch. For projections (dense and Regime 2 losses) one member of the set.
+        Without batch axes. If the truth is a set of measures (dense gates, regime 2), one of them.
     metric : "euclidean" | "sum"
-        Distance of two atoms: norm of the stacked difference, or sum of the norms of the parameters.
+        Distance between two atoms: the norm of the stacked difference, or the sum of the norms of the parameters.
     align : bool
-        Take the infimum over translations of the gate. False: the published formula for a fixed gauge, which depends
-        on how the fit is anchored.
+        Whether to minimise over translations of the gate. False: the published formula in a fixed gauge, which depends
+        on the reference branch of the fit.
     rbar : float, optional
-        Order of the polynomial system for cells of four and more atoms. A cell of that size beside an empty cell, which
-        the theory does not cover, takes the lower bound 7 if none is given.
+        Order of the polynomial system for cells with four or more atoms. Default: the lower bound 7 if there is also an
+        empty cell, a case that the theory does not cover; otherwise required.
 
     Returns
     -------
     Voronoi
+        Values ``(*B,)``, and the cell of every fitted atom.
 
     Raises
     ------
     ValueError
-        For mixtures with other parameters than the truth, paths the loss says nothing of, a missing `rbar`, fewer
-        fitted than true atoms, a loss for sigmoid gates with a gate that has translations, an unknown metric.
+        If fitted model and truth have different parameters, the loss does not cover a path, `rbar` is missing, there
+        are fewer fitted than true atoms, a loss for sigmoid gates is used with a translation-invariant gate, or the
+        metric is unknown.
 
     Examples
     --------

@@ -56,19 +56,20 @@ def hierarchical_loss(
     align: bool = True,
     rbar: float | None = None,
 ) -> Hierarchical:
-    """Return the loss between fitted two-level measures and a truth (2410.02935, recalled).
+    """Compute a Voronoi loss between fitted two-level measures and a truth (2410.02935, recalled).
 
-    ``sum_j |sum_{i in V_j} e^{b_i} - e^{b*_j}| + sum_j sum_{i in V_j} e^{b_i} (||a_i - a*_j|| + D(i, j))`` with groups
-    matched by the locations a of the outer gate, and D(i, j) the loss of `voronoi_loss` between the leaves of groups i
-    and j. Every inner gate takes its own best translation, the outer gate its own.
+    ``sum_j |sum_{i in V_j} e^{b_i} - e^{b*_j}| + sum_j sum_{i in V_j} e^{b_i} (||a_i - a*_j|| + D(i, j))``
+
+    Groups are matched by the locations a of the outer gate, and D(i, j) is the loss of `voronoi_loss` between the
+    leaves of groups i and j. The outer gate and every inner gate are translated separately to minimise the loss.
 
     Parameters
     ----------
     loss : Loss
         Powers of the inner gate ``gates.1`` and of the leaves: ``LOSSES["two-level-laplace"]``, or `two_level` with
-        powers of your own for softmax gates, where none are known.
+        your own powers for softmax gates, for which none are known.
     mixture, fitted, truth_mixture, truth, metric, align, rbar
-        As for `voronoi_loss`.
+        As in `voronoi_loss`.
 
     Returns
     -------
@@ -77,7 +78,7 @@ def hierarchical_loss(
     Raises
     ------
     ValueError
-        As `voronoi_loss`; for other depths than two, and for true groups with the same outer location.
+        As `voronoi_loss`; also if the depth is not two, or two true groups have the same outer location.
     """
     for one in (mixture, truth_mixture):
         if one.depth != 2:

@@ -18,7 +18,7 @@ from gatewise.theory.rates import HALF_R, KNOWN_ORDERS, LEAST_ORDER, ONE, TWO, P
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss between mixing measures, summed over the Voronoi cells ``A_j`` of the true atoms.
+    """A Voronoi loss between mixing measures: a sum over the cells ``A_j`` of fitted atoms closest to the true atom j.
 
     ``sum_j |sum_{i in A_j} mass_i - mass*_j| + sum_j sum_{i in A_j} weight_i sum_p ||difference_p||^power(p, |A_j|)``
 
@@ -26,25 +26,26 @@ class Loss:
     ----------
     name : str
     over : mapping path -> Power
-        Powers in over-filled cells; `rest` for paths that are not named, None to refuse them.
+        Powers in cells with several atoms.
     rest : Power or None
+        Power of the paths that `over` does not name. None: raise an error for them.
     exact : Power
-        Power of every parameter in cells with one atom.
+        Power of all parameters in cells with one atom.
     mass : "exp" | "sigmoid" | "share"
         ``exp(bias / temperature)``, ``1 / (1 + exp(-bias))``, or the softmax of the biases over the atoms.
     mass_cells : "all" | "over" | "empty"
-        Cells of the mass term; an empty cell always has one, so that it contributes the mass of its true atom.
+        Cells in the first sum. Empty cells are always included and contribute the mass of their true atom.
     weighted : bool
-        Whether an atom's differences are weighted by its mass.
+        Whether the differences of an atom are weighted by its mass.
     bias : "none" | "exact" | "all"
-        Cells in which ``|bias_i - bias*_j|`` enters.
+        Cells in which ``|bias_i - bias*_j|`` is added.
     source, standing : str
-        As in `rates`: published, derived or recalled.
+        Reference, and "published", "derived" or "recalled".
 
     Raises
     ------
     ValueError
-        For an unknown word.
+        If an option is unknown.
     """
 
     name: str
@@ -83,7 +84,7 @@ class Loss:
         power = self.over.get(path, self.rest)
         if power is None:
             raise ValueError(
-                f"loss {self.name!r} says nothing of {path}: it is about {', '.join(self.over)}. Choose another of "
+                f"loss {self.name!r} does not cover {path}: it covers {', '.join(self.over)}. Choose another of "
                 "LOSSES, or write Loss(..., over={path: Power(...)}, rest=...)"
             )
         # the unknown rbar(m) matters only beside an empty cell here: `check_orders` has refused the other cases
