@@ -24,7 +24,7 @@ ALLOWED = {
     ("estimators/terms.py", "output"): "a role",
     ("experiments/temperature.py", "temperature"): "an option of the layers",
     ("fit/search/insertion.py", "intercept"): "a role",
-    ("nn/balance.py", "bias"): "a method of balancing",
+    ("nn/balance_methods.py", "bias"): "a method of balancing",
     ("nn/convert.py", "bias"): "an option of the layers",
     ("report/study/front.py", "intercept"): "a heading of the front page",
     ("testing/layers.py", "bias"): "an option of the layers",

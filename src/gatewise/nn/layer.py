@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gatewise.core.gates import Gate
 from gatewise.nn.balance import Balancer, RoutingStatistics, attach, count, unpacked
+from gatewise.nn.balance_methods import BalanceMethod
 from gatewise.nn.dispatch import BACKENDS, grouped, grouped_reason, loop, served
 from gatewise.nn.experts import FFN
 from gatewise.nn.params import Schedule
@@ -57,8 +58,8 @@ class MoE(nn.Module):
     capacity : float, optional
         Every expert serves at most ``ceil(capacity T S / L)`` tokens of a call, real tokens before padding; None
         (default) drops nothing and keeps rows independent of their batch.
-    balance : {"importance+load", "importance", "switch", "bias", "none"}
-        See `Balancer`.
+    balance : str or BalanceMethod
+        "importance+load", "importance", "switch", "bias", "none", or a method of your own; see `Balancer`.
     balance_weight, bias_rate, z_weight : float
         See `Balancer`.
 
@@ -95,7 +96,7 @@ class MoE(nn.Module):
         capacity: float | None = None,
         temperature: str | float | Schedule = "learned",
         noise: float = 0.0,
-        balance: str = "importance+load",
+        balance: str | BalanceMethod = "importance+load",
         balance_weight: float = 0.1,
         bias_rate: float = 1e-2,
         z_weight: float = 0.0,
