@@ -25,6 +25,7 @@ ALLOWED = {
     ("experiments/temperature.py", "temperature"): "an option of the layers",
     ("fit/search/insertion.py", "intercept"): "a role",
     ("nn/balance_methods.py", "bias"): "a method of balancing",
+    ("nn/balance_methods.py", "weight"): "a number of the balancer",
     ("nn/convert.py", "bias"): "an option of the layers",
     ("report/study/front.py", "intercept"): "a heading of the front page",
     ("testing/layers.py", "bias"): "an option of the layers",
