@@ -35,7 +35,7 @@ ROOMS = {
     "experiments": {*ENGINE, "nn", "data", "files", "markup", "runs"},
     "plots": {*RESULTS, "experiments"},
     "report": {*RESULTS, "theory/papers", "plots", "data", "experiments", "files"},
-    "testing": {"core", "objective", "fit", "nn"},
+    "testing": {"core", "objective", "fit", "estimators", "nn"},
 }
 TOP = {"__init__", "__main__", "cli"}
 DOORS = {

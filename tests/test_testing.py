@@ -94,6 +94,7 @@ def test_every_law_is_called_by_a_check_or_named_as_optional():
         *testing.MIXTURE_LAWS,
         *testing.EM_LAWS,
         *testing.FIT_LAWS,
+        *testing.ESTIMATOR_LAWS,
         *testing.LAYER_LAWS,
     }
     laws = {value for key, value in vars(testing).items() if key.startswith("law_")}

@@ -1,13 +1,22 @@
 """Balancing: gradients against formulas by hand, and what counts in a tally."""
 
 import copy
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from gatewise.nn import finish_step, set_loss_scale
-from gatewise.nn.balance import METHODS
+from gatewise.nn import (
+    BALANCE_METHODS,
+    BalanceMethod,
+    ShareSlopes,
+    finish_step,
+    load_layer,
+    save_layer,
+    set_loss_scale,
+)
 from gatewise.nn.router import leaf_probabilities
 from gatewise.testing import assert_close
 from gatewise.testing.layers import LAYER_BRANCHINGS, draw_tokens, make_layer
@@ -175,7 +184,7 @@ def test_a_batch_of_padding_alone_leaves_the_statistics_as_they_were():
     assert torch.equal(layer.router.offset_0, offset)
 
 
-@pytest.mark.parametrize("balance", METHODS)
+@pytest.mark.parametrize("balance", BALANCE_METHODS)
 def test_evaluation_and_passes_without_gradient_add_nothing(balance):
     layer = make_layer("softmax", balance=balance, z_weight=0.1)
     x = draw_tokens(layer)
@@ -234,3 +243,46 @@ def test_gradients_under_noise_are_finite_from_the_first_step(options, branching
         layer(draw_tokens(layer)).sum().backward()
         finish_step(layer)
         assert all(bool(p.grad.isfinite().all()) for p in layer.parameters())
+
+
+def test_the_guide_says_what_every_method_does():
+    text = (Path(__file__).parents[2] / "docs/layers.md").read_text()
+    rows = {name: f'| `"{name}"`' for name in BALANCE_METHODS}
+    assert all(row in text for row in rows.values())
+    assert all(f"| {method.description} |" in text for method in BALANCE_METHODS.values())
+
+
+@dataclass(frozen=True)
+class Own(BalanceMethod):
+    """The importance loss by another class, and offsets that all rise."""
+
+    description = "both"
+    settings = ("weight", "rate")
+
+    def loss(self, shares):
+        return ShareSlopes([2 * s.shape[-1] * (s - 1 / s.shape[-1]) for s in shares.importance])
+
+    def offset_steps(self, load):
+        return [torch.ones_like(share) for share in load]
+
+
+@both_depths
+def test_a_method_of_ones_own_is_given_as_an_object_and_acts(branching):
+    own, known = (make_layer("laplace", branching, balance=one, bias_rate=0.5) for one in (Own(), "importance"))
+    x = draw_tokens(own)
+    first, second = second_step(own, x), second_step(known, x)
+    assert all(bool((p != 0).any()) for p in second)
+    offsets = own.router.selection_bias
+    assert all(bool((offset > 0).all()) and bool((offset == offset.flatten()[0]).all()) for offset in offsets)
+    for found, expected in zip(first, second, strict=True):
+        assert_close(found, expected, "the loss of a method of one's own acts as that of the catalogue")
+    assert "Own(), weight=0.1, rate=0.5" in repr(own.balancer)
+
+
+def test_a_method_without_a_name_is_not_written_to_a_file_and_one_with_a_name_is(tmp_path, monkeypatch):
+    layer = make_layer("softmax", balance=Own())
+    with pytest.raises(ValueError, match=r"balance=Own\(\) is a method of your own: a file holds names, not code"):
+        save_layer(layer, tmp_path / "layer")
+    monkeypatch.setitem(BALANCE_METHODS, "own", Own())
+    save_layer(layer, tmp_path / "layer")
+    assert load_layer(tmp_path / "layer").balancer.rule == Own()

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from gatewise.nn import MoE, finish_step, set_loss_scale
-from gatewise.nn.balance import METHODS
+from gatewise.nn.balance_methods import BALANCE_METHODS
 from gatewise.testing import assert_close
 from gatewise.testing.layers import LAYER_BACKENDS, LAYER_BRANCHINGS, TOLERANCE, draw_tokens, make_layer
 
 both_depths = pytest.mark.parametrize("branching", LAYER_BRANCHINGS)
 both_backends = pytest.mark.parametrize("backend", LAYER_BACKENDS)
-every_method = pytest.mark.parametrize("balance", METHODS)
+every_method = pytest.mark.parametrize("balance", BALANCE_METHODS)
 BAD = [float("nan"), float("inf"), -float("inf")]
 
 

@@ -1,6 +1,7 @@
 """Neural layers: mixtures of experts with any gate of core at any level."""
 
 from gatewise.nn.balance import Balancer, RoutingStatistics
+from gatewise.nn.balance_methods import BALANCE_METHODS, BalanceMethod, ExpertShares, ShareSlopes
 from gatewise.nn.convert import replace_ffn, upcycle
 from gatewise.nn.diagnostics import History, collapse, diagnostics, observe, summarise
 from gatewise.nn.experts import FFN, CoreExpert
@@ -45,10 +46,13 @@ from gatewise.nn.params import Anneal
 from gatewise.nn.router import Router, Routing
 
 __all__ = [
+    "BALANCE_METHODS",
     "FFN",
     "Anneal",
+    "BalanceMethod",
     "Balancer",
     "CoreExpert",
+    "ExpertShares",
     "FusionMoE",
     "HMoE",
     "History",
@@ -56,6 +60,7 @@ __all__ = [
     "Router",
     "Routing",
     "RoutingStatistics",
+    "ShareSlopes",
     "Similarity",
     "TimeAttention",
     "average_gradients",

@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gatewise.core.names import require_one_of
+from gatewise.nn.balance_methods import BalanceMethod, ExpertShares, balance_method, method_name
 from gatewise.nn.router import Router, Routing, leaf_probabilities
-from gatewise.nn.shares import FLOOR, cv_slopes, cv_squared, shares_by_level, sums_by_level, switch_value
+from gatewise.nn.shares import FLOOR, cv_squared, shares_by_level, sums_by_level, switch_value
 
-METHODS = ("importance+load", "importance", "switch", "bias", "none")
 WIDTH = 0.3  # noise of `kept_probability` where none is drawn, in log weight: the spread of the scores at the start
 LOWEST = -1e30  # in place of the rank -inf of a branch that its link drops
 
@@ -121,11 +120,9 @@ class Balancer(nn.Module):
     Parameters
     ----------
     branching : tuple of int
-    method : {"importance+load", "importance", "switch", "bias", "none"}
-        "importance+load": ``CV^2(importance) + CV^2(load)``, the load by `kept_probability` (1701.06538, 2402.03226);
-        "importance": the first alone, which lets the choice be uneven while the weights are even. "switch": ``K sum_j
-        f_j P_j`` (2101.03961). "bias": no loss; the offsets of the choice rise by `rate` where the load is below the
-        mean and fall where it is above (2408.15664). Of two levels: the outer value plus the mean of the inner ones.
+    method : str or BalanceMethod
+        A name of BALANCE_METHODS: "importance+load", "importance", "switch", "bias" or "none"; or a method of your
+        own. The loss of two levels is the outer value plus the mean of the inner ones.
     weight : float
         Factor of the loss.
     rate : float
@@ -139,14 +136,18 @@ class Balancer(nn.Module):
     steps: Tensor
 
     def __init__(
-        self, branching: tuple[int, ...], method: str, weight: float = 0.1, rate: float = 1e-2, z_weight: float = 0.0
+        self,
+        branching: tuple[int, ...],
+        method: str | BalanceMethod,
+        weight: float = 0.1,
+        rate: float = 1e-2,
+        z_weight: float = 0.0,
     ) -> None:
         super().__init__()
-        require_one_of("balance", method, METHODS)
         for name, value in (("balance_weight", weight), ("bias_rate", rate), ("z_weight", z_weight)):
             if not 0 <= value < inf:
                 raise ValueError(f"{name}={value}: give a finite number, zero or more")
-        self.branching, self.method = branching, method
+        self.branching, self.rule = branching, balance_method(method)
         self.weight, self.rate, self.z_weight = weight, rate, z_weight
         size = 3 * prod(branching) + 4
         # Neither a buffer: a process must not be given the tally that another has of a step under way.
@@ -154,6 +155,23 @@ class Balancer(nn.Module):
         self.register_buffer("last", torch.zeros(size, dtype=torch.float32))
         self.loss_scale = torch.ones((), dtype=torch.float32, device="cpu")  # that of a run, not of the layer
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+
+    @property
+    def method(self) -> str:
+        """The name of the method, as files hold it.
+
+        Raises
+        ------
+        ValueError
+            If the method has no name.
+        """
+        name = method_name(self.rule)
+        if name is None:
+            raise ValueError(
+                f"balance={self.rule!r} is a method of your own: a file holds names, not code; give it a name in "
+                "BALANCE_METHODS, or keep layer.state_dict()"
+            )
+        return name
 
     def reset_parameters(self) -> None:
         """Forget all steps, as after ``to_empty``."""
@@ -169,7 +187,7 @@ class Balancer(nn.Module):
 
     def smooth(self, router: Router, routing: Routing) -> Tensor | None:
         """Return the probabilities of being kept ``(T, L)`` if the method needs them."""
-        return kept_probability(router, routing) if self.method == "importance+load" else None
+        return kept_probability(router, routing) if self.rule.reads_expected_load else None
 
     def loss(
         self, router: Router, routing: Routing, real: Tensor | None = None, smooth: Tensor | None = None
@@ -181,21 +199,22 @@ class Balancer(nn.Module):
         if self.z_weight:
             for scores in routing.scores:
                 total = total + self.z_weight * (weight @ torch.logsumexp(scores, -1).square()).mean()
-        if self.method in ("importance", "importance+load"):
-            slopes = cv_slopes(shares_by_level(last.importance, self.branching))
-            total = total + self.weight * self._linear(routing, slopes, weight)
-        if smooth is not None:
-            total = total + self.weight * self._of_load(weight @ smooth)
-        if self.method == "switch":
-            slopes = [load.shape[-1] * load for load in shares_by_level(last.load, self.branching)]
-            total = total + self.weight * self._linear(routing, slopes, weight)
+        slopes = self.rule.loss(self._shares())
+        if slopes.importance is not None:
+            total = total + self.weight * self._linear(routing, slopes.importance, weight)
+        if slopes.expected_load is not None and smooth is not None:
+            total = total + self.weight * self._of_load(slopes.expected_load, weight @ smooth)
         return torch.where(last.tokens > 0, total / last.tokens.clamp_min(1), torch.zeros_like(total))
 
-    def _of_load(self, smooth: Tensor) -> Tensor:
+    def _shares(self) -> ExpertShares:
+        """Return the shares of the experts in the last finished step."""
+        last = unpacked(self.last)
+        return ExpertShares(*(shares_by_level(part, self.branching) for part in last[:3]))
+
+    def _of_load(self, slopes: list[Tensor], smooth: Tensor) -> Tensor:
         """Return the sum over tokens of ``slopes . shares`` of the load ``smooth (L,)``, over a node's mean load."""
         last = unpacked(self.last)
         means = sums_by_level(last.smooth / last.tokens.clamp_min(1), self.branching)
-        slopes = cv_slopes(shares_by_level(last.smooth, self.branching))
         parts = zip(slopes, sums_by_level(smooth, self.branching), means, strict=True)
         values = [((slope * part).sum(-1) / mean.sum(-1).clamp_min(FLOOR)).mean() for slope, part, mean in parts]
         return torch.stack(values).sum()
@@ -221,14 +240,18 @@ class Balancer(nn.Module):
         self.steps += 1
         self.last.copy_(torch.where(fresh, self.now, self.last.to(self.now.device)))
         self.now.zero_()
-        if self.method == "bias":
-            loads = shares_by_level(unpacked(self.last).load, self.branching)
-            for offset, load in zip(router.selection_bias, loads, strict=True):
-                used = fresh.to(load.device) & (load.sum(-1, keepdim=True) > 0)
-                offset += self.rate * router.unit * torch.sign(1 / load.shape[-1] - load).to(offset.dtype) * used
+        self._move_offsets(router, fresh)
         for gate in router.gates:
             if gate.schedule is not None:
                 gate.anneal(int(self.steps))
+
+    def _move_offsets(self, router: Router, fresh: Tensor) -> None:
+        """Move the offsets of the choice as the method says, in nodes that served tokens of a step that counts."""
+        loads = shares_by_level(unpacked(self.last).load, self.branching)
+        steps = self.rule.offset_steps(loads)
+        for offset, load, step in zip(router.selection_bias, loads, steps, strict=True) if steps is not None else ():
+            used = fresh.to(load.device) & (load.sum(-1, keepdim=True) > 0)
+            offset += self.rate * router.unit * step.to(offset.dtype) * used
 
     def values(self) -> dict[str, float]:
         """Return the balance of the last finished step: what each loss would be, whichever acts; {} before one."""
@@ -243,8 +266,10 @@ class Balancer(nn.Module):
         }
 
     def extra_repr(self) -> str:
-        parts = [self.method] + ([f"weight={self.weight}"] if self.method not in ("bias", "none") else [])
-        parts += [f"rate={self.rate}"] if self.method == "bias" else []
+        parts = [
+            method_name(self.rule) or repr(self.rule),
+            *(f"{setting}={getattr(self, setting)}" for setting in self.rule.settings),
+        ]
         return ", ".join(parts + ([f"z_weight={self.z_weight}"] if self.z_weight else []))
 
 

@@ -170,7 +170,7 @@ class FusionMoE(nn.Module):
 def share_experts(layers: Sequence[MoE], entropy_weight: float) -> None:
     """Give layers the experts of the first one, and the entropy of their mean gates as an auxiliary loss."""
     olds = [layer.balancer for layer in layers]
-    balancers = [EntropyBalancer(old.branching, old.method, old.weight, old.rate, old.z_weight) for old in olds]
+    balancers = [EntropyBalancer(old.branching, old.rule, old.weight, old.rate, old.z_weight) for old in olds]
     for layer, balancer in zip(layers, balancers, strict=True):
         layer.experts, layer.shared, layer.balancer = layers[0].experts, layers[0].shared, balancer
         balancer.regularise(balancers, entropy_weight)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gatewise.core.gates import Gate
 from gatewise.core.names import require_one_of
 from gatewise.nn.balance import Balancer, RoutingStatistics, attach, count, unpacked
+from gatewise.nn.balance_methods import BalanceMethod
 from gatewise.nn.dispatch import BACKENDS, grouped, grouped_reason, loop, served
 from gatewise.nn.experts import FFN
 from gatewise.nn.params import Schedule
@@ -62,8 +63,8 @@ class MoE(nn.Module):
     capacity : float, optional
         Each expert processes at most ``ceil(capacity T S / L)`` tokens per call, real tokens before padding. None
         (default): no token is dropped, and outputs do not depend on the batch.
-    balance : {"importance+load", "importance", "switch", "bias", "none"}
-        See `Balancer`.
+    balance : str or BalanceMethod
+        "importance+load", "importance", "switch", "bias", "none", or your own method; see `Balancer`.
     balance_weight, bias_rate, z_weight : float
         See `Balancer`.
 
@@ -100,7 +101,7 @@ class MoE(nn.Module):
         capacity: float | None = None,
         temperature: str | float | Schedule = "learned",
         noise: float = 0.0,
-        balance: str = "importance+load",
+        balance: str | BalanceMethod = "importance+load",
         balance_weight: float = 0.1,
         bias_rate: float = 1e-2,
         z_weight: float = 0.0,

@@ -2,7 +2,9 @@
 
 A law is a function that raises AssertionError with words. ``check_gate(my_gate)`` runs all laws of a gate and of the
 mixtures built with it at depth 1, 2 and 3; `check_expert` and `check_family` do the same for the other parts. The laws
-of mixtures are stated about an `ExampleProblem`: a mixture with a measure and data drawn from it.
+of mixtures are stated about an `ExampleProblem`: a mixture with a measure and data drawn from it. Each check also goes
+the whole way of the public face: ``check_estimator_parts(mixture)`` fits an estimator at d = 1 and 4 features and
+q = 1 and 2 outputs, and what is wrong is told in words, such as "broken: a fit with d=4, q=2 raised KeyError".
 ``check_layer_gate(my_gate)`` runs the laws of neural layers, ``check_layer(my_layer)`` those of one layer.
 
 Examples
@@ -23,6 +25,19 @@ from gatewise.testing.checks import (
     check_problem,
 )
 from gatewise.testing.compare import assert_close, assert_unbiased, batched_derivatives, quotient
+from gatewise.testing.estimators import (
+    ESTIMATOR_LAWS,
+    ESTIMATOR_SIZES,
+    EstimatorExample,
+    check_estimator_parts,
+    fit_example,
+    law_estimator_file,
+    law_estimator_inference,
+    law_estimator_interval,
+    law_estimator_layer,
+    law_estimator_prediction,
+    law_estimator_summary,
+)
 from gatewise.testing.families import (
     law_family_columns,
     law_family_fit,
@@ -155,6 +170,8 @@ FIT_LAWS = (
 __all__ = [
     "BRANCHINGS",
     "EM_LAWS",
+    "ESTIMATOR_LAWS",
+    "ESTIMATOR_SIZES",
     "EXPERT_LAWS",
     "FAMILY_LAWS",
     "FIT_LAWS",
@@ -164,12 +181,14 @@ __all__ = [
     "LAYER_LAWS",
     "MIXTURE_LAWS",
     "SCORE_LAWS",
+    "EstimatorExample",
     "ExampleProblem",
     "assert_close",
     "assert_solved",
     "assert_stationary",
     "assert_unbiased",
     "batched_derivatives",
+    "check_estimator_parts",
     "check_expert",
     "check_family",
     "check_gate",
@@ -182,6 +201,7 @@ __all__ = [
     "draw_measure",
     "draw_parameters",
     "draw_tokens",
+    "fit_example",
     "fit_from_truth",
     "fitting_problem",
     "gate_problems",
@@ -196,6 +216,12 @@ __all__ = [
     "law_em_moves",
     "law_em_optimum",
     "law_em_step",
+    "law_estimator_file",
+    "law_estimator_inference",
+    "law_estimator_interval",
+    "law_estimator_layer",
+    "law_estimator_prediction",
+    "law_estimator_summary",
     "law_expected_score",
     "law_expert_tangents",
     "law_family_columns",

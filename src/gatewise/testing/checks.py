@@ -10,6 +10,8 @@ from gatewise.core.gates import GATES, Gate
 from gatewise.core.mixture import Mixture
 from gatewise.core.scores import Score
 from gatewise.testing import families, mixtures, parameterizations, predictors, squares
+from gatewise.testing.estimators import check_estimator_parts
+from gatewise.testing.layers import law_layer_moves, make_layer
 from gatewise.testing.problems import ExampleProblem, make_problem, tree_problems
 
 PREDICTOR_LAWS: tuple[Callable[[Score | Expert], None], ...] = (
@@ -76,7 +78,11 @@ def check_problem(problem: ExampleProblem) -> None:
 
 
 def check_gate(gate: Gate) -> None:
-    """Check all laws of a gate, of its score, and of mixtures with it at depth 1, 2 and 3.
+    """Check all laws of a gate, of its score, of mixtures with it at depth 1, 2 and 3, of estimators and of layers.
+
+    An estimator with the gate is fitted, summarised, inferred, predicted, saved and made a layer
+    (`check_estimator_parts`), and a layer of experts behind the gate takes a training step; all laws of layers are
+    in `check_layer_gate`.
 
     Raises
     ------
@@ -94,10 +100,13 @@ def check_gate(gate: Gate) -> None:
         gate_law(gate)
     for problem in tree_problems(gate).values():
         check_problem(problem)
+    check_estimator_parts(Mixture((gate,), (2,)))
+    for d in (2, 4):
+        law_layer_moves(make_layer(gate, dim=d))
 
 
 def check_expert(expert: Expert) -> None:
-    """Check all laws of an expert, and of mixtures of it at depth 1, 2 and 3.
+    """Check all laws of an expert, of mixtures of it at depth 1, 2 and 3, and of estimators with it.
 
     Raises
     ------
@@ -108,10 +117,11 @@ def check_expert(expert: Expert) -> None:
         law(expert)
     for problem in tree_problems(GATES["softmax"], expert=expert).values():
         check_problem(problem)
+    check_estimator_parts(Mixture((GATES["softmax"],), (2,), expert))
 
 
 def check_family(family: Family) -> None:
-    """Check all laws of a family, fits of it among them, and of mixtures of it at depth 1 and 2.
+    """Check all laws of a family, fits of it among them, of mixtures of it at depth 1 and 2, and of estimators.
 
     Raises
     ------
@@ -123,3 +133,4 @@ def check_family(family: Family) -> None:
     for branching in ((3,), (2, 3)):
         mixture = Mixture((GATES["softmax"],) * len(branching), branching, family=family)
         check_problem(make_problem(mixture, columns=family.columns(len(branching))))
+    check_estimator_parts(Mixture((GATES["softmax"],), (2,), family=family))
