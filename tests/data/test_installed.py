@@ -441,5 +441,5 @@ def test_what_a_pickle_shares_is_not_written_out():
 def test_a_pickle_that_holds_itself_is_refused():
     round_about: list = []
     round_about.append(round_about)
-    with pytest.raises(ValueError, match="no pickle of plain arrays"):
+    with pytest.raises(ValueError, match="not a pickle of plain arrays"):
         pickles.read_pickle(pickle.dumps(round_about))
