@@ -129,7 +129,7 @@ def test_a_place_that_is_not_there_is_told(tmp_path):
 def test_a_protected_file_is_told(tmp_path, monkeypatch):
     (tmp_path / "a").write_text("old")
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # who runs the tests may write everywhere
-    with pytest.raises(PermissionError, match="protected from writing: choose another name"):
+    with pytest.raises(PermissionError, match="write-protected: choose another name"):
         write_text(tmp_path / "a", "new")
     assert (tmp_path / "a").read_text() == "old"
 

@@ -113,7 +113,7 @@ def test_probabilities_are_checked(d, level):
     calls += [lambda: found.delta(name, level), lambda: found.mean_interval(x, level)]
     calls += [lambda: found.gate_interval(x, level)]
     for call in calls:
-        with pytest.raises(ValueError, match=r"level=.*a probability is a number between 0 and 1"):
+        with pytest.raises(ValueError, match=r"level=.*a probability is a number strictly between 0 and 1"):
             call()
     if level != [0.5]:
         with pytest.raises(ValueError, match=r"q=.*number|quantile levels"):

@@ -137,8 +137,8 @@ BAD = {
     "no label": ("stays", STAYS.replace(",died", "").replace(",0", "").replace(",1", ""), "no column of labels"),
     "no data": ("stays", STAYS + "d1,test,0\n", "line 6: stay_id 'd1' has neither events nor an embedding"),
     "short": ("events", cell(EVENTS, "a1,0.5,lactate,2.5", "a1,0.5"), "line 4: variable '' is no name"),
-    "long": ("events", cell(EVENTS, "lactate,2.5", "lactate,2.5,7"), "is no table .*line 4"),
-    "all long": ("notes", "stay_id,e0\nb1,1,2\na1,1,2\n", "is no table"),
+    "long": ("events", cell(EVENTS, "lactate,2.5", "lactate,2.5,7"), "is not a UTF-8 table .*line 4"),
+    "all long": ("notes", "stay_id,e0\nb1,1,2\na1,1,2\n", "is not a UTF-8 table"),
     "blank line": ("events", cell(EVENTS, "a1,0.5", "\na1,0.5"), "line 4: stay_id '' names no stay"),
     "empty stay": ("stays", STAYS + ",test,1\n", "line 6: stay_id '' names no stay"),
     "no stays": ("stays", "stay_id,split,died\n", "has no stay with split train"),
@@ -267,5 +267,5 @@ def test_a_packed_file_that_is_not_whole_is_refused(tmp_path, harm):
     if harm == "flipped":
         whole[len(whole) // 2] ^= 255
     (tmp_path / "events.csv.gz").write_bytes({"cut": whole[:-20], "not packed": EVENTS.encode()}.get(harm, whole))
-    with pytest.raises(ValueError, match=r"events\.csv\.gz is not whole, or not packed by gzip"):
+    with pytest.raises(ValueError, match=r"events\.csv\.gz is incomplete or not gzip-compressed"):
         read_stays(tmp_path)

@@ -56,9 +56,9 @@ def test_it_runs_by_its_file_and_is_reported_from_elsewhere(file, tmp_path, monk
     html = (tmp_path / "out" / "mine" / "index.html").read_text("utf-8")
     assert "+2.0000 [+2.0000, +2.0000]" in html
     file.rename(tmp_path / "moved.py")
-    assert "name it if you trust it: --experiment" in called("report", tmp_path / "out" / "mine").output.replace(
-        "\n", " "
-    )
+    assert "If you trust that file, name it: --experiment" in called(
+        "report", tmp_path / "out" / "mine"
+    ).output.replace("\n", " ")
     wrong = called("report", tmp_path / "out" / "mine", "--experiment", "quadrants")
     assert "holds 'mine', not 'quadrants'" in wrong.output
     named = called("report", tmp_path / "out" / "mine", "--experiment", f"{tmp_path / 'moved.py'}:task")
@@ -191,7 +191,7 @@ def test_variants_may_have_measures_of_their_own(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"name": "a/b"}, "its folder has this name"),
+        ({"name": "a/b"}, "the name is also that of its folder"),
         ({"variants": ()}, "has no variants"),
         ({"gates": ()}, "has no gates"),
         ({"measures": {}}, "has no measures"),

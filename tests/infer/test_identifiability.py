@@ -636,7 +636,7 @@ def test_the_lines_fit_the_terminal_and_no_derivative_is_cut(gate, columns):
 
 
 def test_many_relations_are_counted():
-    assert re.search(r"and \d+ more: --json lists all", run("--gate", "quadratic").stdout)
+    assert re.search(r"and \d+ more; --json lists all", run("--gate", "quadratic").stdout)
 
 
 def test_two_comma_separated_gates_are_a_hierarchy():

@@ -176,7 +176,7 @@ def test_similarity_of_equal_and_opposite_experts():
     with torch.no_grad():
         second.weight.neg_()
     assert expert_similarity(layer, x).mean == pytest.approx(-1.0)
-    with pytest.raises(ValueError, match="needs two of each"):
+    with pytest.raises(ValueError, match="needs at least two of each"):
         expert_similarity(layer, x[:1])
 
 
@@ -195,7 +195,7 @@ def test_saturation_and_change_rate():
     after = torch.tensor([[1, 4], [3, 2]])
     assert saturation(before, after) == pytest.approx(0.75)
     assert change_rate(before, after) == pytest.approx(0.25)
-    with pytest.raises(ValueError, match="same tokens twice"):
+    with pytest.raises(ValueError, match="two selections for the same tokens"):
         saturation(before, after[:1])
 
 

@@ -101,7 +101,7 @@ def test_one_layer_cannot_replace_many():
 
 @pytest.mark.parametrize("options", [{"experts": [dense()] * 4}, {"bias": True}, {"dim_out": 6, "hidden": 8}])
 def test_upcycling_refuses_what_the_network_decides(options):
-    with pytest.raises(ValueError, match=f"{sorted(options)[0]}.*: upcycle reads that off the network"):
+    with pytest.raises(ValueError, match=f"{sorted(options)[0]}.*: upcycle takes this from the network"):
         upcycle(dense(), 4, **options)
 
 

@@ -197,7 +197,7 @@ def test_what_cannot_be_spread_is_said(alone, case):
     layer = MoE(6, 8, n_experts=3)
     if case == "twice":
         expert_parallel(layer)
-        with pytest.raises(ValueError, match="already spread"):
+        with pytest.raises(ValueError, match="already distributed"):
             expert_parallel(layer)
     else:
         own = MoE(6, n_experts=3, experts=lambda: torch.nn.Linear(6, 6))

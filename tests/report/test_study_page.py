@@ -161,7 +161,7 @@ def test_a_difference_between_two_series_names_both(studied):
     study = replace(studied.study, claims=(claim,))
     both = studied._replace(study=study, frame=frame, verdicts=(judge(study, frame, claim),))
     html = study_page(both)
-    assert "gates.0.weight over less that of near: gates.0.center over" in text(html)
+    assert "gates.0.weight over minus that of near: gates.0.center over" in text(html)
     sides = (("softmax", "gates.0.weight over"), ("near", "gates.0.center over"))
     one, two = (curve(frame, study.arm(arm), series).certified.value for arm, series in sides)
     shown = f"{one - two:.3f}".replace("-", "\N{MINUS SIGN}")

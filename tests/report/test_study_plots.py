@@ -100,7 +100,7 @@ def test_from_start_shows_an_inherited_error(studied):
 
 
 def test_blind_starts_have_no_distance(studied):
-    with pytest.raises(ValueError, match=r"starts are Blind\(count=10\); NearTruth has one"):
+    with pytest.raises(ValueError, match=r"starts are DataDrivenStarts\(count=10\); NearTruth has one"):
         from_start(studied, "softmax")
 
 

@@ -78,10 +78,13 @@ def test_missing_numbers_are_left_out():
 @pytest.mark.parametrize(
     ("second", "message"),
     [
-        (power("far", 1000.0, -0.5), "a from 0.1 down to 0.00577 and far from 100 down to 5.77 share no errors"),
+        (
+            power("far", 1000.0, -0.5),
+            "a from 0.1 down to 0.00577 and far from 100 down to 5.77 have no errors in common",
+        ),
         (curve("zero", [[0.0]] * 6), "two sizes with positive means"),
         (curve("short", [[0.1], *[[np.nan]] * 5]), "two sizes with positive means"),
-        (power("b", 1.0, -0.5)._replace(series="loss"), "same error only"),
+        (power("b", 1.0, -0.5)._replace(series="loss"), "compare curves of the same series"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(second, message):

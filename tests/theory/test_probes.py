@@ -134,15 +134,15 @@ def test_an_exponent_contradicts_a_recalled_claim_as_recollection():
     [
         (2.0, [1.5, 1.95], [True, True], "supported", "1.950 at eps"),
         (2.0, [1.0, 2.5], [True, True], "unresolved", "has not settled (before: 1.000)"),
-        (2.0, [3.0, 2.5], [True, True], "unresolved", "still moves, from 3.000"),
+        (2.0, [3.0, 2.5], [True, True], "unresolved", "has not settled (before: 3.000)"),
         (2.0, [3.0, 3.01], [True, True], "contradicted", "3.010"),
-        (2.0, [3.0, 3.01], [False, True], "unresolved", "one alone has no trend"),
+        (2.0, [3.0, 3.01], [False, True], "unresolved", "a single exponent has no trend"),
         (2.0, [3.0, 3.01], [True, False], "unresolved", "not certified"),
-        (2.0, [0.03, 0.01], [True, True], "unresolved", "truth outside of the box"),
-        (2.0, [None, None], [True, True], "contradicted", "attained"),
-        (inf, [None, None], [True, True], "supported", "attained"),
+        (2.0, [0.03, 0.01], [True, True], "unresolved", "truth lies outside the box"),
+        (2.0, [None, None], [True, True], "contradicted", "distance is zero"),
+        (inf, [None, None], [True, True], "supported", "distance is zero"),
         (inf, [2.0, 2.01], [True, True], "contradicted", "2.010"),
-        (inf, [2.0, 3.0], [True, True], "unresolved", "still moves"),
+        (inf, [2.0, 3.0], [True, True], "unresolved", "has not settled"),
     ],
 )
 def test_an_exponent_is_judged_by_its_trend_and_its_certificates(tmp_path, value, local, certified, said, reason):

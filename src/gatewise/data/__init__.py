@@ -1,7 +1,8 @@
-"""Small classic data sets with their sources, sets that packages or folders bring, and `ParquetTable`, rows on disk.
+"""Data sets and tables on disk.
 
-Readers of views are imported when they are first used, those of images stand in `gatewise.data.images`: listing the
-sets loads neither numpy nor pandas.
+`load` reads one of the small classic data sets that come with gatewise. `sources` lists data sets from other packages
+or folders; `mfeat`, `watch` and `opt` read three of them. `ParquetTable` reads large tables in batches. numpy and
+pandas are imported only when data are read.
 """
 
 from __future__ import annotations

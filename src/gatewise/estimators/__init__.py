@@ -1,4 +1,4 @@
-"""Estimators with scikit-learn's interface: validation and attributes, no mathematics."""
+"""Estimators with scikit-learn's interface. They validate input and hold attributes; the mathematics is in `fit`."""
 
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
 from gatewise.estimators.scoring import log_likelihood_scorer

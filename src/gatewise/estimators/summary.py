@@ -147,7 +147,7 @@ def _starts(fit: Fit) -> list[str]:
     where = " on a subsample" if starts.subsampled else ""
     lines = [
         f"Starts: {starts.hits} of {len(starts.log_likelihood)} reached the best value{where}; {gap};",
-        f"        one more start would find a new value with a chance below {starts.unseen:.2f} (95 % bound)",
+        f"        one more start finds a new value with a chance below {starts.unseen:.2f} (95 % bound)",
     ]
     if starts.moved:
         lines.append("        no start ended there: it was found by refining the best end points")

@@ -1,4 +1,8 @@
-"""The applied experiments of the papers on data that anyone can have."""
+"""The applied experiments of the papers, on freely available data.
+
+`run_experiment` runs an entry of `EXPERIMENTS` or your own `Experiment`; `collect_experiment` reads the records. The
+guide is ``docs/experiments.md``.
+"""
 
 from gatewise.experiments.ablations import ABLATIONS
 from gatewise.experiments.clinical.stays import CLINICAL

@@ -1,4 +1,4 @@
-"""Estimation: a sum over units, many starts, a certificate. Values in, values out."""
+"""Estimation: many starts, maximum likelihood, EM and least squares, and the certificate of a local optimum."""
 
 from gatewise.fit.em import expectation_maximisation
 from gatewise.fit.least_squares import least_squares

@@ -1,1 +1,1 @@
-"""What a fit says about new rows and about itself."""
+"""Inference from a fit: predictions, standard errors and intervals, identifiability."""

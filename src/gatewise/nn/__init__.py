@@ -1,4 +1,8 @@
-"""Neural layers: mixtures of experts with any gate of core at any level."""
+"""Mixture-of-experts layers for torch, with the gates of `gatewise.GATES` in one or several levels.
+
+`MoE` replaces a feed-forward network; `replace_ffn` and `upcycle` convert existing models. Balancing needs no change of
+the training loop. The guide is ``docs/layers.md``.
+"""
 
 from gatewise.nn.balance import Balancer, RoutingStatistics
 from gatewise.nn.balance_methods import BALANCE_METHODS, BalanceMethod, ExpertShares, ShareSlopes

@@ -1,1 +1,1 @@
-"""What is fitted: rows, parameters as one free vector, log-likelihood and squares, their derivatives and sums."""
+"""Objectives: data, parameterization, log-likelihood and sum of squares with their derivatives."""

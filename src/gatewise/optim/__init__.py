@@ -1,4 +1,4 @@
-"""Batched minimisation in a box. Knows nothing of mixtures: torch in, torch out."""
+"""Batched minimisation of general functions with bounds. Depends on torch only."""
 
 from .box import free_set, projected_gradient
 from .lbfgs import lbfgs

@@ -1,4 +1,7 @@
-"""Pictures of fits and studies: functions from result values to matplotlib Axes, without pyplot or global settings."""
+"""Plots of fits, studies and routing. Functions take results and an optional matplotlib Axes, and return the Axes.
+
+pyplot and global settings are not used.
+"""
 
 from gatewise.plots.agreement import gating_regions, predicted_observed
 from gatewise.plots.curves import expert_curves, gate_curves

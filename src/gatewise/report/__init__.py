@@ -1,4 +1,4 @@
-"""Reports: one self-contained HTML page, and tables for the terminal."""
+"""Reports: a self-contained HTML page, and tables for the terminal."""
 
 from gatewise.report.facts import Fitted, facts
 from gatewise.report.page import Page, Section, render

@@ -1,1 +1,1 @@
-"""What studies and experiments share: folders, files of users, processes."""
+"""Shared by studies and experiments: folders of records, user files, processes."""

@@ -1,4 +1,8 @@
-"""Convergence studies: Voronoi losses, claimed rates, population exponents, runs that resume, verdicts."""
+"""Convergence studies: Voronoi losses, published rates, population exponents, simulations, verdicts.
+
+A `Study` declares arms and claims; `run_study` fits, `collect` reads the records and judges the claims. The guide is
+``docs/studies.md``.
+"""
 
 from gatewise.theory.arms import Arm, Data, DataDrivenStarts, Model, NearTruth
 from gatewise.theory.checks import check, series_of
