@@ -39,7 +39,7 @@ class Family(ABC):
     ----------
     location_scale : bool
         True when y may be shifted and scaled, so that fits can work on a standardised response.
-    closed_scale : bool
+    has_closed_form_scale : bool
         True when EM updates the parameter with the role ``scale`` in closed form from weighted residuals.
     discrete : bool
         True when y takes whole numbers from zero.
@@ -109,6 +109,18 @@ class Family(ABC):
     @abstractmethod
     def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a response ``(*B, L, q, n)`` for every leaf."""
+
+    def covariance(self, params: Params, q: int) -> Tensor | None:
+        """Return the covariance of q outputs given the expert ``(*B, L, q, q)``; None: they are independent."""
+        return None
+
+    def with_full_covariance(self) -> Family | None:
+        """Return the same law with correlated outputs; None where there is none."""
+        return None
+
+    def marginal(self) -> Family:
+        """Return the law of one output."""
+        return self
 
     def cdf(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         """Return the distribution function ``P(Y_j <= y_j)`` of every output, ``(*B, L, q, n)``.
