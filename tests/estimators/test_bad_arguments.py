@@ -28,7 +28,11 @@ ARGUMENTS = [
     ({"family": 3}, TypeError, "give a name of FAMILIES"),
     ({"scale": "fre"}, ValueError, "did you mean 'free'"),
     ({"scale": "shared", "family": "poisson"}, ValueError, "it has no scale; leave scale='free'"),
-    ({"covariance": "full", "family": "poisson"}, ValueError, "only the Gaussian family"),
+    (
+        {"covariance": "full", "family": "poisson"},
+        ValueError,
+        "which has none: the families gaussian, full-gaussian have one",
+    ),
     ({"method": "ls", "family": "poisson"}, ValueError, "least squares fits only the mean"),
     ({"method": "ls", "min_scale": 0.1}, ValueError, "least squares fits only the mean"),
     ({"method": "lsq"}, ValueError, "the choices are 'ml', 'em', 'ls'"),

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from gatewise import testing
 from gatewise.core.experts import EXPERTS, Linear
-from gatewise.core.families import FAMILIES, Gaussian
+from gatewise.core.families import FAMILIES, FullGaussian, Gaussian
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.mixture import Mixture
 from gatewise.core.predictors import Parameter
@@ -16,6 +17,7 @@ from gatewise.estimators.inference import Inference
 from gatewise.estimators.terms import SummaryTerms
 from gatewise.nn.experts import CoreExpert
 from gatewise.testing import estimators as laws
+from gatewise.testing.renamed import RenamedFamily
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +164,24 @@ def test_gates_without_a_likelihood_go_their_own_way():
     unnormalised = testing.fit_example(Mixture((GATES["sigmoid"],), (2,)), 1, 2)
     for law in testing.ESTIMATOR_LAWS:
         law(unnormalised)
+
+
+def test_a_family_with_a_covariance_is_asked_for_it_whatever_its_class_and_parameters_are_called():
+    own, known = RenamedFamily(FullGaussian()), FullGaussian()
+    one, other = (
+        testing.fit_example(Mixture((GATES["constant"],), (2,), family=f), 1, 2, max_time=60.0) for f in (own, known)
+    )
+    for law in testing.ESTIMATOR_LAWS:
+        law(one)
+    for name in ("covariance_", "scale_"):
+        np.testing.assert_allclose(getattr(one.model, name), getattr(other.model, name), rtol=1e-6)
+    errors = [found.model.standard_errors_["family.scale"] for found in (one, other)]
+    np.testing.assert_allclose(*errors, rtol=1e-4)
+    assert "y1 scale" in str(one.model.summary())
+    full = MixtureOfExpertsRegressor(2, family=RenamedFamily(Gaussian()), covariance="full", n_init=1, random_state=0)
+    found = full.fit(one.X, one.y).mixture_.family
+    assert isinstance(found, RenamedFamily)
+    assert isinstance(found.part, FullGaussian)
 
 
 CATALOGUES = {

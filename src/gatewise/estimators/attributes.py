@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from gatewise.core.families import FullGaussian
 from gatewise.core.mixture import Measure, Mixture
 
 
@@ -26,9 +25,8 @@ def reported_values(mixture: Mixture, measure: Measure, flat: bool) -> dict[str,
     for name, value in {**measure.experts, **measure.family}.items():
         if name not in packed:
             out[f"{name}_"] = _squeezed(value.numpy(), depth, flat)
-    if isinstance(mixture.family, FullGaussian):
-        q = next(iter(measure.experts.values())).shape[depth]
-        covariance = mixture.family.covariance(measure.family, q)
+    covariance = mixture.family.covariance(measure.family, next(iter(measure.experts.values())).shape[depth])
+    if covariance is not None:
         out["covariance_"] = covariance.numpy()
         spread = torch.sqrt(covariance.diagonal(dim1=-2, dim2=-1))
         out["scale_"] = _squeezed(spread.numpy(), depth, flat)

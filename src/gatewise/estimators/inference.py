@@ -12,7 +12,6 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from gatewise.core.families import FullGaussian
 from gatewise.core.families.gaussian import SPREAD
 from gatewise.core.mixture import Measure
 from gatewise.data.parquet import as_table, is_table, opened
@@ -65,11 +64,14 @@ def errors_of(found: Information) -> ReportedErrors:
         return ReportedErrors(None, found.refused, (), found.directions)
     values = standard_errors(found)
     family = found.mixture.family
-    if isinstance(family, FullGaussian):
-        q = next(iter(found.measure(found.estimate).experts.values())).shape[found.mixture.depth]
+    estimated = found.measure(found.estimate)
+    q = next(iter(estimated.experts.values())).shape[found.mixture.depth]
+    if family.covariance(estimated.family, q) is not None:
 
         def spread(measure: Measure) -> Tensor:
-            return torch.sqrt(family.covariance(measure.family, q).diagonal(dim1=-2, dim2=-1))
+            covariance = family.covariance(measure.family, q)
+            assert covariance is not None
+            return torch.sqrt(covariance.diagonal(dim1=-2, dim2=-1))
 
         values[SPREAD] = delta(found, spread).error
     return ReportedErrors(values, None, found.notes)

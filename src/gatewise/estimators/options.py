@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.experts import expert
-from gatewise.core.families import Family, FullGaussian, Gaussian, MeanOnly, family
+from gatewise.core.families import FAMILIES, Family, MeanOnly, family
 from gatewise.core.gates import gates
 from gatewise.core.mixture import Mixture
 from gatewise.core.names import require_one_of
@@ -72,9 +72,13 @@ def response_family(choice: Any, covariance: str, columns: int) -> Family:
     chosen = family(choice)
     if covariance == "diag":
         return chosen
-    if not isinstance(chosen, Gaussian | FullGaussian):
-        raise ValueError(f"covariance='full' with family {chosen}: only the Gaussian family has a full covariance")
-    return FullGaussian() if columns > 1 else chosen
+    full = chosen.with_full_covariance()
+    if full is None:
+        able = [name for name, one in FAMILIES.items() if one.with_full_covariance() is not None]
+        raise ValueError(
+            f"covariance='full' with family {chosen}, which has none: the families {', '.join(able)} have one"
+        )
+    return full if columns > 1 else chosen
 
 
 def mean_only(estimator: Any) -> Family:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core.families import FullGaussian
 from gatewise.core.families.gaussian import SPREAD
 from gatewise.core.predictors import Parameter
 from gatewise.estimators.inference import ReportedErrors
@@ -72,8 +71,9 @@ class SummaryTerms:
         family, only = self.fit.mixture.family, self.specs[path][0].only
         if only is not None and owner[-1] not in only:
             return []
-        if isinstance(family, FullGaussian) and self.specs[path][0].role == "covariance":
-            spread = torch.sqrt(family.covariance(self.fit.measure.family, self.q).diagonal(dim1=-2, dim2=-1))
+        covariance = family.covariance(self.fit.measure.family, self.q)
+        if covariance is not None and self.specs[path][0].role == "covariance":
+            spread = torch.sqrt(covariance.diagonal(dim1=-2, dim2=-1))
             return self.read(SPREAD, Parameter((self.q,), "scale", transform="log"), spread, owner)
         return self.read(path, self.specs[path][0], self.values[path], owner)
 

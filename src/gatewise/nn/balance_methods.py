@@ -64,7 +64,7 @@ class BalanceMethod:
     [tensor([[1.5000, 0.7500, 0.7500]])]
     """
 
-    description: ClassVar[str] = "nothing"
+    description: ClassVar[str] = "no balancing"
     reads_expected_load: ClassVar[bool] = False
     settings: ClassVar[tuple[str, ...]] = ()
 
@@ -118,7 +118,7 @@ class Switch(BalanceMethod):
 class SelectionBias(BalanceMethod):
     """No loss: offsets of the choice rise where the load is below its mean and fall where it is above (2408.15664)."""
 
-    description = "no loss: moves offsets of the choice by `bias_rate` (2408.15664)"
+    description = "no loss; a selection bias per expert, adjusted by `bias_rate` (2408.15664)"
     settings = ("rate",)
 
     def offset_steps(self, load: list[Tensor]) -> list[Tensor]:

@@ -244,8 +244,8 @@ def law_estimator_file(example: EstimatorExample) -> None:
 
 
 def foreign_parts(mixture: Mixture) -> set[str]:
-    """Return the names of the classes of a mixture's parts that gatewise does not define."""
-    return {type(part).__name__ for part in _parts(mixture) if not type(part).__module__.startswith("gatewise.")}
+    """Return the names of the classes of a mixture's parts that `gatewise.core` does not define."""
+    return {type(part).__name__ for part in _parts(mixture) if not type(part).__module__.startswith("gatewise.core.")}
 
 
 def _parts(value: Any) -> Iterator[Any]:

@@ -211,6 +211,16 @@ class RenamedFamily(Family):
     def variance(self, params: Params, eta: Tensor) -> Tensor:
         return self.part.variance(unnamed(params), eta)
 
+    def covariance(self, params: Params, q: int) -> Tensor | None:
+        return self.part.covariance(unnamed(params), q)
+
+    def with_full_covariance(self) -> Family | None:
+        full = self.part.with_full_covariance()
+        return None if full is None else replace(self, part=full)
+
+    def marginal(self) -> Family:
+        return replace(self, part=self.part.marginal())
+
     def cdf(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         return self.part.cdf(unnamed(params), y, eta)
 

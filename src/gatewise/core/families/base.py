@@ -111,6 +111,18 @@ class Family(ABC):
     def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a response ``(*B, L, q, n)`` for every leaf."""
 
+    def covariance(self, params: Params, q: int) -> Tensor | None:
+        """Return the covariance of q outputs given the expert ``(*B, L, q, q)``; None: they are independent."""
+        return None
+
+    def with_full_covariance(self) -> Family | None:
+        """Return the same law with correlated outputs; None where there is none."""
+        return None
+
+    def marginal(self) -> Family:
+        """Return the law of one output."""
+        return self
+
     def cdf(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         """Return the distribution function ``P(Y_j <= y_j)`` of every output, ``(*B, L, q, n)``.
 

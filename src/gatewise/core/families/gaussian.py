@@ -46,6 +46,9 @@ class Gaussian(Family):
         blocks = torch.stack([(-v).expand_as(z), mixed, mixed, torch.addcmul(v, square, v, value=-3)], -3)
         return LeafDerivatives(value, first, diagonal_blocks(blocks.unflatten(-3, (2, 2)), eta.shape[-2]))
 
+    def with_full_covariance(self) -> FullGaussian:
+        return FullGaussian()
+
     def mean(self, params: Params, eta: Tensor) -> Tensor:
         return eta
 
@@ -122,6 +125,12 @@ class FullGaussian(Family):
         lower = self.factor(params, q)
         product = lower @ lower.mT
         return product if self.floor is None else product + torch.diag(lower.new_tensor(self.floor) ** 2)
+
+    def with_full_covariance(self) -> FullGaussian:
+        return self
+
+    def marginal(self) -> Gaussian:
+        return Gaussian()
 
     def root(self, params: Params, q: int) -> Tensor:
         """Return the triangular root of the covariance ``(*B, L, q, q)``; no entry of the covariance need exist."""

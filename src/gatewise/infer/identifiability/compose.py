@@ -10,7 +10,7 @@ from typing import Any, cast
 from gatewise.core.by_leaf import ExpertsByLeaf, FamiliesByLeaf
 from gatewise.core.experts import Expert
 from gatewise.core.experts import expert as expert_of
-from gatewise.core.families import Family, FullGaussian, Gaussian, MeanOnly
+from gatewise.core.families import Family, Gaussian, MeanOnly
 from gatewise.core.families import family as family_of
 from gatewise.core.gates import Gate, describe
 from gatewise.core.gates import gates as gates_of
@@ -292,7 +292,7 @@ def _assess(
     parts = {f"gates.{level}": one for level, one in enumerate(mixture.gates)} | {"experts": mixture.expert}
     by_gauge = [f"{part}.{name}" for part, one in parts.items() for name in one.held()] if gauge == "fixed" else []
     free_shift = all(one.link.translation_invariant for one in mixture.gates)
-    one = Gaussian() if isinstance(mixture.family, FullGaussian) else mixture.family  # of one response
+    one = mixture.family.marginal()
     if one.outputs(2 * outputs) == outputs:
         raise ValueError("the number of trials differs by row, and with it what the data can tell apart")
     check = partial(
