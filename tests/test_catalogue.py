@@ -10,9 +10,9 @@ import pytest
 from gatewise import EXPERTS, FAMILIES, GATES
 
 from .covering import covering
-from .whole_path import REFUSED, Case, refusals, short_polish, walk  # noqa: F401
+from .whole_path import REFUSED, Case, more_steps, refusals, short_searches, walk  # noqa: F401
 
-pytestmark = [pytest.mark.filterwarnings("ignore::gatewise.FitWarning"), pytest.mark.usefixtures("short_polish")]
+pytestmark = [pytest.mark.filterwarnings("ignore::gatewise.FitWarning"), pytest.mark.usefixtures("short_searches")]
 
 FACTORS = {
     "gate": tuple(GATES),
@@ -50,6 +50,7 @@ def test_any_two_parts_go_the_whole_path(levels, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("more_steps")
 @pytest.mark.parametrize("levels", covering(FACTORS, 3, is_fitted), ids=label)
 def test_any_three_parts_go_the_whole_path(levels, tmp_path):
     walk(resolved(levels), tmp_path)

@@ -29,9 +29,9 @@ from gatewise import (
 )
 
 from .own_parts import Gamma, Logistic, OwnExpert, OwnScore
-from .whole_path import Case, short_polish, walk  # noqa: F401
+from .whole_path import Case, more_steps, short_searches, walk  # noqa: F401
 
-pytestmark = [pytest.mark.filterwarnings("ignore::gatewise.FitWarning"), pytest.mark.usefixtures("short_polish")]
+pytestmark = [pytest.mark.filterwarnings("ignore::gatewise.FitWarning"), pytest.mark.usefixtures("short_searches")]
 
 OURS = ("weight", "bias", "temperature", "temperature_2", "coef", "intercept", "output", "scale", "dof")
 OF_OBJECTS = ("gate", "gates", "expert", "experts", "family", "names", "fit", "measure", "status", "standard_errors")
@@ -87,6 +87,7 @@ def test_compositions_go_the_whole_path():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("more_steps")
 def test_many_compositions_go_the_whole_path():
     law(500)()
 

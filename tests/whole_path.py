@@ -25,7 +25,7 @@ from gatewise.optim.batch import descend
 
 from .own_parts import Gamma, OwnExpert
 
-STEPS = 8
+STEPS = {"most": 5}
 
 
 class Case(NamedTuple):
@@ -43,20 +43,27 @@ class Case(NamedTuple):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def short_polish():
-    """Few steps of every search: the law is about what composes, not about the digits of an optimum."""
+def short_searches():
+    """Few steps of every search and few points of every check: the law is about what composes, not about digits."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gatewise.fit.ends.MOST_ROUNDS", 1)
+        for name in ("PER_COLUMN", "FEWEST"):
+            patch.setattr(import_module("gatewise.infer.identifiability.check"), name, 20)
         for name in ("gatewise.optim.newton", "gatewise.optim.lbfgs"):
             patch.setattr(import_module(name), "descend", few_steps)
         yield
 
 
+@pytest.fixture
+def more_steps(monkeypatch):
+    """Steps enough that most fits end at an optimum."""
+    monkeypatch.setitem(STEPS, "most", 25)
+
+
 def few_steps(*arguments: Any) -> Any:
-    """`descend` with at most STEPS steps."""
-    names = list(signature(descend).parameters)
-    given = dict(zip(names, arguments, strict=True))
-    return descend(**{**given, "max_iter": min(given["max_iter"], STEPS)})
+    """`descend` with at most so many steps."""
+    given = dict(zip(signature(descend).parameters, arguments, strict=True))
+    return descend(**{**given, "max_iter": min(given["max_iter"], STEPS["most"])})
 
 
 class Refusal(NamedTuple):

@@ -89,7 +89,12 @@ def mean_only(estimator: Any) -> Family:
     ValueError
         For arguments about a law: they would be ignored.
     """
-    neutral = {"family": ("gaussian", Gaussian()), "scale": ("free",), "covariance": ("diag",), "min_scale": (None,)}
+    neutral = {
+        "family": ("gaussian", FAMILIES["gaussian"]),
+        "scale": ("free",),
+        "covariance": ("diag",),
+        "min_scale": (None,),
+    }
     for name, values in neutral.items():
         given = getattr(estimator, name)
         if not any(given is value or (type(given) is type(value) and given == value) for value in values):
