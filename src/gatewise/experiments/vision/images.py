@@ -208,8 +208,8 @@ FASHION = experiment(
 CIFAR = experiment(
     "vision-cifar",
     "CIFAR-10",
-    "CIFAR-10 (32 x 32 colour pixels; no licence stated) from the user's folder, with its own 10 000 test images. Of the "
-    "other 50 000, 15 %, drawn again for every seed, are used for selecting the learning rate.",
+    "CIFAR-10 (32 x 32 colour pixels; no licence stated) from the user's folder, with its own 10 000 test images. Of "
+    "the other 50 000, 15 %, drawn again for every seed, are used for selecting the learning rate.",
     THINGS,
     CIFAR_SETTING,
 )
