@@ -42,7 +42,7 @@ def root(
     ] = False,
     traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error was raised.")] = False,
 ) -> None:
-    """Mixtures of experts with any gate, in one or several levels. Every fit is certified."""
+    """Mixtures of experts with any gate, in one or several levels, with certified optima."""
     TRACEBACK.set(traceback)
 
 
