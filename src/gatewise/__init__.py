@@ -1,4 +1,4 @@
-"""gatewise: mixtures of experts with any gate, in one or several levels, with certified fits.
+"""gatewise: mixtures of experts with any gate, in one or several levels, with certified optima.
 
 The public names are those in `__all__` here and in `gatewise.nn`, `gatewise.theory`, `gatewise.experiments`,
 `gatewise.data`, `gatewise.plots` and `gatewise.testing`; everything else is private. Names are imported on first

@@ -142,7 +142,7 @@ BAD = {
     "blank line": ("events", cell(EVENTS, "a1,0.5", "\na1,0.5"), "line 4: stay_id '' names no stay"),
     "empty stay": ("stays", STAYS + ",test,1\n", "line 6: stay_id '' names no stay"),
     "no stays": ("stays", "stay_id,split,died\n", "has no stay with split train"),
-    "empty file": ("notes", "", "is no table"),
+    "empty file": ("notes", "", "is not a UTF-8 table"),
     "no events": ("events", EVENTS.splitlines()[0] + "\n", "has no rows: give at least one observation"),
     "no notes": ("notes", "stay_id,e0\n", "has no rows"),
     "no embedding": ("notes", "stay_id\na1\n", "has no column but stay_id"),
@@ -162,7 +162,7 @@ def test_what_is_wrong_is_refused_with_file_line_and_remedy(tmp_path, monkeypatc
 def test_bytes_that_are_no_text_are_refused(tmp_path):
     write(tmp_path)
     (tmp_path / "notes.csv").write_bytes(b"stay_id,e0\na1,\xff\n")
-    with pytest.raises(ValueError, match=r"notes\.csv is no table with a line of names, UTF-8"):
+    with pytest.raises(ValueError, match=r"notes\.csv is not a UTF-8 table with a header line"):
         read_stays(tmp_path)
 
 

@@ -201,7 +201,7 @@ def test_variants_may_have_measures_of_their_own(tmp_path):
         ({"variants": ("a", "a")}, "names of its own"),
         ({"gates": ("ss", "sx")}, "gate 'sx' is unknown"),
         ({"baselines": ("ss",)}, "names of its own"),
-        ({"measures": {"choice": Metric("mine")}}, "'choice' is no measure"),
+        ({"measures": {"choice": Metric("mine")}}, "'choice' is reserved for the list"),
     ],
 )
 def test_what_is_wrong_with_an_experiment_is_told_when_it_is_made(change, said):

@@ -42,7 +42,7 @@ def root(
     ] = False,
     traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error was raised.")] = False,
 ) -> None:
-    """Mixtures of experts with any gate, in one or several levels. Every fit is certified."""
+    """Mixtures of experts with any gate, in one or several levels, with certified optima."""
     TRACEBACK.set(traceback)
 
 
@@ -240,7 +240,7 @@ def identify(
     seed: Annotated[int, typer.Option(help="Equal seeds give equal draws.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Check which parameters of a gate and an expert are identifiable, and at which rates they converge."""
+    """Check which parameters of a gate and an expert are identifiable, and what this means for rates."""
     with clear_faults():
         from gatewise.infer.identifiability import identify as check
         from gatewise.report import identify as report

@@ -37,13 +37,13 @@ def run(job: Job) -> Outcome:
 ABLATIONS = Experiment(
     "ablations",
     "Digits, one layer: experts, top-k and balancing changed one at a time",
-    "The one layer of the vision experiment on the digits of scikit-learn: 64 pixels, experts of 64 GELU units, the "
-    "same rows, batches, epochs and rates. The base has two groups of four experts, of which two serve a token by the "
-    "product of both gates, and the balancing loss of importance and load, weight .1. Every variant changes one thing: "
-    "the number of groups and of experts in each (so that models grow with them); how many experts serve, by the "
-    "product or by level (as 2410.02935 counts them: outer, inner); what balances them. The digits are nearly learnt "
-    "by every model, so differences are small; whether experts are used at all (dead ones) and what they tell of the "
-    "class differs more; of more experts, or of fewer that serve, it can be more.",
+    "The one-layer model of the vision experiment on the digits of scikit-learn: 64 pixels, experts with 64 GELU "
+    "units, and the same rows, batches, epochs and learning rates. The base has two groups of four experts, selects "
+    "two experts per token by the product of both gates, and uses the balancing loss of importance and load with "
+    "weight .1. Every variant changes one thing: the number of groups and of experts per group (larger models have "
+    "more experts); the number of selected experts, by the product or by level (outer, inner, as in 2410.02935); or "
+    "the balancing method. Every model nearly learns the digits, so differences in accuracy are small. The share of "
+    "unused experts and the information about the class differ more.",
     tuple(ROUTINGS),
     PAIRS,
     {name: MEASURES[name] for name in ("accuracy", "information", "disagreement", "entropy", "dead")},

@@ -69,7 +69,7 @@ def from_start(result: StudyResult, arm: str, series: str = SAME, ax: Axes | Non
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
         axis.set_minor_formatter(FuncFormatter(lambda v, _: ""))
-    ax.set_title(f"rank correlation inside sizes: {number(inherited(kept, series), 2)}", fontsize=9, loc="left")
+    ax.set_title(f"rank correlation within sizes: {number(inherited(kept, series), 2)}", fontsize=9, loc="left")
     ax.legend(fontsize=8, frameon=True, framealpha=0.8, edgecolor="none", labelspacing=0.2, handletextpad=0.3)
     return ax
 
@@ -118,9 +118,7 @@ def active(result: StudyResult, arm: str, ax: Axes | None = None, *, legend: boo
             "markersize": 5,
         }
         ax.plot(share.index, share.to_numpy(), linewidth=1.5, label=name, **look)
-    ax.axhline(
-        ALLOWED, color=style.GREY, linewidth=1, linestyle=(0, (4, 2)), label=f"{ALLOWED:.0%}: beyond it no verdict"
-    )
+    ax.axhline(ALLOWED, color=style.GREY, linewidth=1, linestyle=(0, (4, 2)), label=f"{ALLOWED:.0%}: no verdict above")
     sizes(ax, result.study.arm(arm))
     top = max(0.1, *(float(s.max()) for s in shares.values()))
     ax.set_ylim(-0.03 * top, 1.08 * top)

@@ -40,7 +40,7 @@ def objective_per_start(fit: Any, ax: Axes | None = None, *, legend: bool = True
             label="refused as unsound", zorder=3,
         )  # fmt: skip
     if not starts.subsampled:
-        ax.axhline(fit.log_likelihood, color=style.INK, linewidth=1, linestyle=(0, (4, 2)), label="taken")
+        ax.axhline(fit.log_likelihood, color=style.INK, linewidth=1, linestyle=(0, (4, 2)), label="selected")
     _scales(ax, value, len(reached) - len(order), len(reached), starts.subsampled)
     if legend:
         ax.legend(fontsize=8, frameon=False, loc="best", borderaxespad=0.2)

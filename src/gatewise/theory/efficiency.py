@@ -52,8 +52,8 @@ class Efficiency(NamedTuple):
         --------
         >>> one, nine = np.ones(1), np.full(1, 9.0)
         >>> print(Efficiency("a", "b", "mean", 0.1 * one, 100 * one, 900 * one, nine, 8 * one, 10 * one).text())
-        rows that b needs over rows that a needs, mean
-        error 0.1: 9 [8, 10] (900 over 100 rows)
+        n needed by b divided by n needed by a, mean
+        error 0.1: 9 [8, 10] (n = 900 and 100)
         """
         lines = [f"n needed by {self.second} divided by n needed by {self.first}, {self.series}"]
         for e, one, two, ratio, low, high in zip(*self[3:], strict=True):

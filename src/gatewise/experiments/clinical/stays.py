@@ -215,18 +215,18 @@ def answers(model: nn.Module, data: Clinic, rows: Tensor, device: str) -> Tensor
 CLINICAL = Experiment(
     "clinical",
     "Clinical stays: series, notes and images from a folder of the user",
-    "No data come with it: a folder given by --data-dir has stays.csv (stay_id; split, one of train, validation, test; "
-    "one column of 0 and 1 for every label, such as one for death in hospital or 25 for phenotypes), events.csv "
-    f"(stay_id, time in hours, variable, value) and, if there are any, {' and '.join(EMBEDDINGS)} (stay_id and the "
-    "columns of an embedding). MIMIC-IV and eICU can be exported to it by those whom PhysioNet has given access. "
-    f"Series become tokens at {REFERENCES} times by attention over time, every variable with a flag where it was "
-    "observed; at each time they are fused with the embeddings, flat gates choosing 2 of 8 experts, pairs of letters 2 "
-    "of 8 in two groups of four; scores are averaged over the times. One router of all modalities (joint), one for "
-    "each with experts that all share (per-modality), or experts of its own for each (disjoint). Baselines have the "
-    "parameters of the mixture with flat gates. The split is that of the folder, the same for all seeds: intervals "
-    f"over seeds tell of training alone, not of other patients. AdamW with a cosine rate, {EPOCHS} epochs, batches of "
-    f"{BATCH}. What it gives depends on the user's cohort and export; it has been tested on generated files only, and "
-    "no result on clinical records is claimed.",
+    "No data are included. The folder given by --data-dir has stays.csv (stay_id; split, one of train, validation, "
+    "test; one column of 0 and 1 for every label, such as one for death in hospital or 25 for phenotypes), "
+    f"events.csv (stay_id, time in hours, variable, value) and optionally {' and '.join(EMBEDDINGS)} (stay_id and the "
+    "columns of an embedding). Users with access from PhysioNet can export MIMIC-IV and eICU to this format. "
+    f"Attention over time turns the series into tokens at {REFERENCES} times, with a flag for every observed "
+    "variable. At each time the tokens are fused with the embeddings; flat gates select 2 of 8 experts, pairs of "
+    "letters 2 of 8 in two groups of four. Scores are averaged over the times. There is one router for all "
+    "modalities (joint), or one per modality with shared experts (per-modality) or separate experts (disjoint). "
+    "Baselines have as many parameters as the mixture with flat gates. The split is that of the folder and the same "
+    "for all seeds, so intervals over seeds reflect training only, not other patients. AdamW with a cosine "
+    f"schedule, {EPOCHS} epochs, batch size {BATCH}. Results depend on the cohort and the export. The experiment has "
+    "been tested on generated files only, and no result on clinical records is claimed.",
     tuple(VARIANTS),
     (*FLAT, *PAIRS),
     {

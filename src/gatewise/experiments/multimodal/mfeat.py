@@ -35,12 +35,13 @@ MEASURES = {
     "disagreement": Metric("disagreement of experts", "1 - cosine", more=None),
 }
 MODELS = (
-    "Flat gates choose 2 of 8 experts of 32 hidden units, pairs of letters 2 of 8 in two groups of four, behind one "
-    "router of all modalities (joint), one for each with experts that all share (per-modality, with the entropy loss, "
-    "weight .01), or one with experts of its own for each (disjoint). Joint and disjoint ones have the balancing loss "
-    "of importance and load, weight .01. Baselines have two hidden layers and as many parameters as the mixture with "
-    "flat gates: all modalities side by side with zeros and masks (concatenation), and one network for each whose log "
-    f"probabilities are averaged over those that are there (late fusion). AdamW with a cosine rate, batches of {BATCH}."
+    "Flat gates select 2 of 8 experts with 32 hidden units; pairs of letters select 2 of 8 in two groups of four. "
+    "There is one router for all modalities (joint), or one per modality with shared experts (per-modality, with "
+    "the entropy loss, weight .01) or separate experts (disjoint). Joint and disjoint models use the balancing loss "
+    "of importance and load, weight .01. Baselines have two hidden layers and as many parameters as the mixture "
+    "with flat gates: the concatenation of all modalities with zeros and masks (concatenation), and one network per "
+    "modality whose log probabilities are averaged over the modalities present (late fusion). AdamW with a cosine "
+    f"schedule, batch size {BATCH}."
 )
 
 

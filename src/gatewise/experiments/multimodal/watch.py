@@ -115,23 +115,24 @@ MULTIMODAL_WATCH = Experiment(
     "multimodal-watch",
     "Series of a watch: acceleration, angular velocity and a summary, some of them missing",
     "Ten persons did seven shoulder exercises with a watch on either arm (Burns et al. 2018, from the package "
-    "seglearn); the exercise is to be told from two seconds. Three modalities: acceleration and angular velocity as "
-    f"raw series, of which {KEPT} of {WINDOW} time points stay, others in every window and modality, and become tokens "
-    f"at {len(REFERENCES)} times by attention over time, as in FuseMoE; and a summary of the whole window: mean, "
-    "deviation, extremes and mean step of the lengths of both vectors, without their directions. At each time the "
-    "modalities are fused, the summary being the same at all; the scores are averaged over the times. All models, "
-    "baselines too, attend in the same way. Every modality of a window is missing with the stated probability, "
-    "completely at random, in training and test alike, and one at least stays. Persons are kept apart: each seed tests "
-    f"one person, {VALIDATION} others choose the rate, the remaining ones train. The test person differs by seed, so "
-    "that ten seeds test ten persons once each and an interval over seeds is one over persons: windows of a person are "
-    "alike, and with fixed test persons it would tell of training only. The price: what validation chooses (a learning "
-    "rate, one of three, and once the settings named last) it chooses on persons whom other seeds test, for all gates "
-    "alike; and training sets of two seeds share persons, so the ten differences are not quite independent. More than "
-    "ten seeds test the same persons again: their intervals come out too narrow. Missing modalities and dropped times "
-    f"are drawn anew for every seed and are the same for all gates. {MODELS} {EPOCHS} epochs. The number of times, the "
-    "unit of time and the epochs were chosen by validation scores of two models and by what ten seeds cost; more "
-    "epochs serve both a little. Seven exercises of ten persons say nothing of patients, and modalities of a ward are "
-    "not missing at random.",
+    "seglearn). The task is to classify the exercise from two seconds. There are three modalities. Acceleration and "
+    f"angular velocity are raw series, of which {KEPT} of {WINDOW} time points are kept (different ones in every "
+    f"window and modality); attention over time, as in FuseMoE, turns them into tokens at {len(REFERENCES)} times. "
+    "The third is a summary of the whole window: mean, standard deviation, extremes and mean step of the lengths of "
+    "both vectors, without their directions. The modalities are fused at each time, with the same summary at all "
+    "times, and the scores are averaged over the times. All models, including the baselines, use the same "
+    "attention. Each modality of a window is missing with the stated probability, completely at random, in training "
+    f"and test data alike, and at least one is kept. Persons are kept apart: each seed tests one person, {VALIDATION} "
+    "others select the learning rate, and the rest are used for training. Ten seeds test each of the ten persons "
+    "once, so an interval over seeds is an interval over persons. With fixed test persons it would reflect training "
+    "only, because windows of a person are alike. There are two drawbacks. Settings selected by validation (one of "
+    "three learning rates, and once the settings named at the end) are selected on persons whom other seeds test, "
+    "for all gates alike; and training sets of different seeds share persons, so the ten differences are not quite "
+    "independent. More than ten seeds test the same persons again, and their intervals are too narrow. Missing "
+    f"modalities and dropped times are drawn again for every seed and are the same for all gates. {MODELS} {EPOCHS} "
+    "epochs. The number of times, the unit of time and the number of epochs were chosen by the validation scores of "
+    "two models and by the cost of ten seeds; more epochs improve both a little. Seven exercises of ten persons say "
+    "nothing about patients, and modalities in a hospital are not missing at random.",
     tuple(TASKS),
     (*FLAT, *PAIRS),
     {name: measure for name, measure in MEASURES.items() if name not in ("auprc", "mae", "correlation")},

@@ -161,16 +161,16 @@ def experiment(name: str, title: str, words: str, classes: tuple[str, ...], sett
     return Experiment(
         name,
         f"Vision: {title}",
-        f"{words} Two models: one layer from pixels to classes, whose experts have {setting.hidden} GELU units; and a "
-        f"vision transformer of {setting.blocks} blocks, {setting.dim} features, {setting.heads} heads and patches of "
-        f"{setting.patch} x {setting.patch} pixels, with experts of {setting.dim} units in place of every second "
-        f"feed-forward part. Flat gates choose {kept} of {experts} experts; pairs of letters choose {kept} of the "
-        f"{experts} experts in {outer} groups of {inner} by the product of both gates. All have the balancing "
-        "loss of importance and load, weight .1. Dense models have the multiplications, or the parameters, of the "
-        f"mixtures within 5 %. AdamW with a cosine rate, {one} epochs for the one layer and {more} for the "
-        f"transformer, batches of {setting.batch}, no augmentation. Patches have the class of their image in the "
-        "measures. The runs are short and the models small: they compare gates on equal terms and say nothing about "
-        "large or pretrained models.",
+        f"{words} There are two models: one layer from pixels to classes, whose experts have {setting.hidden} GELU "
+        f"units, and a vision transformer with {setting.blocks} blocks, {setting.dim} features, {setting.heads} heads "
+        f"and patches of {setting.patch} x {setting.patch} pixels, with experts of {setting.dim} units in place of "
+        f"every second feed-forward network. Flat gates select {kept} of {experts} experts; pairs of letters select "
+        f"{kept} of the {experts} experts in {outer} groups of {inner} by the product of both gates. All mixtures "
+        "use the balancing loss of importance and load, weight .1. The dense baselines match the mixtures in "
+        f"multiplications or in parameters, within 5 %. AdamW with a cosine schedule, {one} epochs for the one layer "
+        f"and {more} for the transformer, batch size {setting.batch}, no augmentation. In the routing metrics, "
+        "patches have the class of their image. The runs are short and the models small: they compare gates on "
+        "equal terms and say nothing about large or pretrained models.",
         (f"{title}, {ONE}", f"{title}, {MORE}"),
         (*FLAT, *PAIRS),
         MEASURES,
@@ -191,24 +191,25 @@ CIFAR_SETTING = VisionSetting("cifar-10", hidden=256, patch=4, dim=128, blocks=6
 VISION = experiment(
     "vision",
     "digits",
-    "The 1797 handwritten digits of scikit-learn (8 x 8 pixels; BSD-3-Clause, data of UCI), 15 % to test, the same "
-    "for all seeds; of the others, drawn anew for every seed, 70 % of all train and 15 % choose the rate.",
+    "The 1797 handwritten digits of scikit-learn (8 x 8 pixels; BSD-3-Clause, data of UCI). 15 % are the test data for "
+    "all seeds. The other rows are split again for every seed: 70 % of all rows for training, 15 % for selecting the "
+    "learning rate.",
     DIGITS,
     DIGITS_SETTING,
 )
 FASHION = experiment(
     "vision-fashion",
     "Fashion-MNIST",
-    "Fashion-MNIST (28 x 28 grey pixels; MIT) with its own 10 000 test rows; 15 % of the 60 000 others, drawn anew for "
-    "every seed, choose the rate.",
+    "Fashion-MNIST (28 x 28 grey pixels; MIT) with its own 10 000 test images. Of the other 60 000, 15 %, drawn "
+    "again for every seed, are used for selecting the learning rate.",
     CLOTHES,
     FASHION_SETTING,
 )
 CIFAR = experiment(
     "vision-cifar",
     "CIFAR-10",
-    "CIFAR-10 (32 x 32 pixels in colours; no licence stated) from a folder of the user, with its own 10 000 test rows; "
-    "15 % of the 50 000 others, drawn anew for every seed, choose the rate.",
+    "CIFAR-10 (32 x 32 colour pixels; no licence stated) from the user's folder, with its own 10 000 test images. Of "
+    "the other 50 000, 15 %, drawn again for every seed, are used for selecting the learning rate.",
     THINGS,
     CIFAR_SETTING,
 )

@@ -57,7 +57,7 @@ def listing(names: Sequence[str], columns: Mapping[str, Tensor], error: Tensor) 
     columns : dict header -> Tensor (m,)
         The first holds the estimates.
     error : Tensor (m,)
-        0: the number is held; NaN: it is not unique.
+        0: the number is fixed; NaN: it is not unique.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def listing(names: Sequence[str], columns: Mapping[str, Tensor], error: Tensor) 
     >>> print("\n".join(listing(["slope", "bias"], {"estimate": one, "std. error": one / 10}, one / 10)))
              estimate std. error
       slope       1.5       0.15
-      bias          0  held
+      bias          0  fixed
     """
     wide = max((len(name) for name in names[:SHOWN]), default=0)
     lines = [f"  {'':{wide}}" + "".join(f"{header:>{_width(header)}}" for header in columns)]

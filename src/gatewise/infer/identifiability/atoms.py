@@ -65,6 +65,6 @@ class Atom(NamedTuple):
     levels: tuple[tuple[str, ...], ...] = ()
     response: Callable[[torch.Generator, int], Tensor] = normal_response
     splits: bool = True
-    title: str = "an atom of one's own"
+    title: str = "user-defined atom"
     factors: tuple[tuple[str, ...], ...] = ()
     shared: tuple[str, ...] = ()
