@@ -174,15 +174,18 @@ def csv(table, folder):
 def run(*words):
     found = CliRunner().invoke(app, words)
     assert found.exit_code == 0, found.output
-    return found.output
+    return found.stdout
 
 
 @pytest.mark.filterwarnings("ignore::gatewise.estimators.warnings.FitWarning")
 def test_the_command_line_takes_its_name(added, table, tmp_path):
     ((kind, name),) = added.items()
     options = ("--target", "y", "--starts", "2", "--max-time", "2", "--json")
-    found = json.loads(run("fit", csv(table, tmp_path), *options, f"--{kind}", name))
+    page = tmp_path / "page.html"
+    found = json.loads(run("fit", csv(table, tmp_path), *options, f"--{kind}", name, "--report", str(page)))
     assert found["rows"] == 150
+    part = PARTS[kind][1]
+    assert (name if kind == "gate" else type(part).__name__) in page.read_text()
     if kind != "family":
         assert "verdict" in run("identify", f"--{kind}", name, "--json")
 
