@@ -29,9 +29,15 @@ def kinds(part: Any) -> set[type]:
     return {type(part)}.union(*(kinds(one) for one in inside if is_dataclass(one)))
 
 
-CATALOGUES = (*GATES.values(), *EXPERTS.values(), *FAMILIES.values())
 WRAPPERS = {MeanOnly, ScoreAbout, ExpertAbout, ExpertsByLeaf, FamiliesByLeaf}  # which no catalogue has
-PARTS: dict[str, type] = dict(sorted((kind.__name__, kind) for kind in WRAPPERS.union(*map(kinds, CATALOGUES))))
+
+
+def known_parts() -> dict[str, type]:
+    """Return the classes that a file may name: those of the catalogues as they are now, and the wrappers."""
+    catalogued = (*GATES.values(), *EXPERTS.values(), *FAMILIES.values())
+    return dict(sorted((kind.__name__, kind) for kind in WRAPPERS.union(*map(kinds, catalogued))))
+
+
 DTYPES = {"float64": (torch.float64, float), "bool": (torch.bool, bool), "int64": (torch.int64, int)}
 DEEPEST = 20  # lists, tuples and parts inside each other: far more than any model has
 ODD = ("nan", "inf", "-inf")
@@ -92,7 +98,7 @@ def _encode_tensor(value: torch.Tensor) -> dict[str, Any]:
 
 def _encode_part(value: Any, depth: int) -> dict[str, Any]:
     name = type(value).__name__
-    if PARTS.get(name) is not type(value) or not is_dataclass(value):
+    if known_parts().get(name) is not type(value) or not is_dataclass(value):
         raise CodecError(
             f"{value!r} is a {type(value).__module__}.{name}, which is not part of gatewise: a file holds names, not "
             "code; keep models with your own parts by pickle or joblib, and layers by their state_dict"
@@ -142,9 +148,10 @@ def _decode_tensor(flat: list[Any], shape: list[Any], name: str) -> torch.Tensor
 
 
 def _decode_part(name: str, given: Mapping[str, Any]) -> Any:
-    if name not in PARTS:
-        raise CodecError(f"the part {short(name)} is not known: the parts are {', '.join(PARTS)}")
-    return build(PARTS[name], given, finite=True)
+    parts = known_parts()
+    if name not in parts:
+        raise CodecError(f"the part {short(name)} is not known: the parts are {', '.join(parts)}")
+    return build(parts[name], given, finite=True)
 
 
 def map_leaves(value: Any, change: Callable[[Any], Any]) -> Any:
@@ -175,7 +182,7 @@ def build(kind: type[Kind], given: Any, hints: Mapping[str, Any] | None = None, 
 
     Examples
     --------
-    >>> build(PARTS["Cosine"], {"floor": 0.1, "metric": (1.0, 2.0)})
+    >>> build(known_parts()["Cosine"], {"floor": 0.1, "metric": (1.0, 2.0)})
     Cosine(floor=0.1, origin=None, metric=(1.0, 2.0))
     """
     if not isinstance(given, Mapping):

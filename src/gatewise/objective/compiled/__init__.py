@@ -14,12 +14,12 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from gatewise.core.experts import Activation, Constant, HiddenUnit, Linear, Polynomial
-from gatewise.core.families import Binomial, Gaussian, Poisson
-from gatewise.core.links import NormalisedSigmoid, Sigmoid, Softmax
+from gatewise.core.families import Binomial
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.core.scores import Activated, Affine, Bias, Distance, Score, Tempered
+from gatewise.core.scores import Activated, Affine, Score, Tempered
 from gatewise.objective import likelihood, squares
+from gatewise.objective.compiled.outputs import EXPERTS, FAMILIES
+from gatewise.objective.compiled.parts import LINKS, SCORES
 from gatewise.objective.rows import Block, Rows
 
 Statistic = Callable[[Mixture, Measure, Block], tuple[Tensor, ...]]
@@ -38,8 +38,6 @@ SQUARES: tuple[Callable[..., object], ...] = (
     squares.mass,
 )
 KINDS = STATISTICS + SQUARES  # in the order of `program`
-SCORES, LINKS = (Bias, Affine, Distance, Activated), (Softmax, NormalisedSigmoid)
-EXPERTS, FAMILIES = (Linear, Constant, Activation, HiddenUnit, Polynomial), (Gaussian, Poisson, Binomial)
 ROWS = 2**17  # rows read at a time where they are not held in memory
 
 
@@ -54,13 +52,16 @@ def _score_covered(score: Score) -> bool:
         score = score.inner
     if type(score) is Activated:
         return type(score.inner) is Affine
-    return type(score) in SCORES
+    return type(score) in SCORES and type(score) is not Tempered
 
 
 def covers(stat: Callable[..., object], mixture: Mixture) -> bool:
-    """Return whether every part that a statistic reads has a kernel. A user's own part, a subclass too, has none."""
-    links = (*LINKS, Sigmoid) if stat in SQUARES else LINKS
-    gates = all(type(gate.link) in links and _score_covered(gate.score) for gate in mixture.gates)
+    """Return whether every part that a statistic reads has a kernel. A user's own part, a subclass too, has none.
+
+    The kernels of scores and links stand in `parts`, those of experts and families in `outputs`: one dict each.
+    """
+    weighted = all(gate.link.normalised or stat in SQUARES for gate in mixture.gates)
+    gates = weighted and all(type(gate.link) in LINKS and _score_covered(gate.score) for gate in mixture.gates)
     if stat in SQUARES:
         return gates and (type(mixture.expert) in EXPERTS or stat is squares.mass)
     family = mixture.family
