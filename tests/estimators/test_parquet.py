@@ -242,7 +242,7 @@ WRONG = {
     "apart": ({"groups": "b", "columns": ["a"]}, ValueError, "of column 'b' are not neighbours: sort "),
     "gates vary": ({"groups": "g", "gate": "softmax"}, ValueError, "the gate inputs differ within a group"),
     "gates twice": ({"gate_X": "z", "gate_features": ["z"]}, ValueError, "gate_X and gate_features are both given"),
-    "no gate feature": ({"gate_features": ["q"]}, ValueError, "gate_features has 'q', which X has not"),
+    "no gate feature": ({"gate_features": ["q"]}, ValueError, "gate_features has 'q', which is not a column of X"),
     "weights vary": ({"groups": "g", "sample_weight": "w"}, ValueError, "sample_weight differs within a group"),
     "negative weights": ({"sample_weight": "z"}, ValueError, "sample_weight has negative values"),
 }

@@ -95,7 +95,7 @@ def test_similarity_takes_a_batch_of_sequences():
 
 
 def test_one_layer_cannot_replace_many():
-    with pytest.raises(ValueError, match="to is one MoE: give options, or a function"):
+    with pytest.raises(ValueError, match="to is a single MoE: give options, or a function"):
         replace_ffn(nn.ModuleDict({"mlp": dense()}), "mlp", MoE(6, 8, 4))
 
 
