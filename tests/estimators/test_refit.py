@@ -174,7 +174,7 @@ def test_a_refit_that_raises_changes_nothing(name):
     assert plain(model.fit_) == values
 
 
-@pytest.mark.parametrize("stage", ["adopting.natural", "fitting.alert", "fitting.theory"])
+@pytest.mark.parametrize("stage", ["adopting.reported_values", "fitting.alert", "fitting.theory"])
 def test_nothing_is_set_before_all_of_a_fit_is_known_and_said(monkeypatch, stage):
     def fail(*_, **__):
         raise OddError(stage)

@@ -214,7 +214,7 @@ def test_errors_of_predictions_are_those_of_an_autograd_hessian_in_the_units_of_
     np.testing.assert_allclose(both.flatten(), expected, rtol=1e-5)
     if name != "cosine":
         errors = torch.cat([value.flatten() for value in standard_errors(found).values()])
-        natural = torch.autograd.functional.jacobian(parameterization.natural, at)
+        natural = torch.autograd.functional.jacobian(parameterization.constrained, at)
         np.testing.assert_allclose(errors, (natural @ inverse @ natural.T).diagonal().sqrt(), rtol=1e-5, atol=1e-12)
 
 

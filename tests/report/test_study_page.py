@@ -379,7 +379,7 @@ def test_figures_of_arms_with_alike_names_are_files_of_their_own(small, tmp_path
 
 def test_a_page_says_what_made_its_records_and_which_truth_is_shut_out(small):
     made = {"fingerprint": "0123", "engine": {"gatewise": "0.0.7", "torch": "1.2.3"}}
-    html = study_page(small._replace(made=made, outside=("the truth lies outside",)))
+    html = study_page(small._replace(made=made, truths_outside_box=("the truth lies outside",)))
     assert "gatewise 0.0.7, torch 1.2.3" in html
     assert "<code>0123</code>" in html
     assert html.index("the truth lies outside") < html.index("How to read")

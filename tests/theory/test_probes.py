@@ -203,7 +203,7 @@ def test_where_the_truth_is_attained_at_every_displacement_the_exponent_is_infin
     run_probes(study, tmp_path)
     found = judge_probes(study, tmp_path)[0]
     assert found.word is VerdictKind.supported
-    assert found.value_and_derivatives() == [inf, inf]
+    assert found.local() == [inf, inf]
     assert "the truth is attained at every displacement" in found.record["text"]
     assert expected(SPLIT) == "infinite: not identified"
     finite = study_of(replace(SPLIT, value=2.0))

@@ -17,7 +17,7 @@ from gatewise.theory import Arm, Claim, Data, DataDrivenStarts, Model, NearTruth
 from gatewise.theory import run_study as run
 from gatewise.theory.checks import check
 from gatewise.theory.papers import STUDIES
-from gatewise.theory.truths import outside
+from gatewise.theory.truths import truths_outside_box
 
 
 def tensor(values):
@@ -145,7 +145,7 @@ def test_a_claim_about_over_filled_cells_where_there_are_none_is_refused():
 @pytest.mark.parametrize("given", STUDIES.values(), ids=STUDIES)
 def test_the_studies_of_the_papers_pass_and_hold_their_truths(given):
     check(given)
-    assert outside(given) == ()
+    assert truths_outside_box(given) == ()
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_the_studies_of_the_papers_pass_and_hold_their_truths(given):
     ],
 )
 def test_a_truth_outside_of_the_box_is_told(box, floor, word):
-    found = outside(study(replace(ARM, model=Model(MIXTURE, box=box, min_scale=floor))))
+    found = truths_outside_box(study(replace(ARM, model=Model(MIXTURE, box=box, min_scale=floor))))
     assert word in found[0] if word else not found, found
 
 
@@ -191,7 +191,7 @@ def test_the_guide_uses_every_public_name():
 def test_a_box_of_another_gate_says_nothing_of_the_truth():
     other = Mixture((GATES["laplace"],), (2,))
     arm = replace(ARM, model=Model(other, box={"gates.0.center": (5.0, 6.0)}, min_scale=0.1), losses=())
-    assert outside(study(arm)) == ()
+    assert truths_outside_box(study(arm)) == ()
 
 
 def test_a_gate_that_is_known_up_to_a_scale_is_compared_without_it():
@@ -199,4 +199,4 @@ def test_a_gate_that_is_known_up_to_a_scale_is_compared_without_it():
     held = {**TRUTH.gates[0], "weight": tensor([[3.0], [0.0]]), "temperature": tensor(2.0)}
     data = Data(gate, TRUTH._replace(gates=(held,)))
     arm = Arm("a", data, Model(gate, box={"gates.0.weight": (-2.0, 2.0)}, min_scale=0.1), (100,), 2)
-    assert outside(study(arm)) == ()
+    assert truths_outside_box(study(arm)) == ()

@@ -12,12 +12,12 @@ FILE = """
 import torch
 from parts import mixture
 from gatewise.core.mixture import Measure
-from gatewise.theory import Arm, Blind, Claim, Data, Model, Probe, Study
+from gatewise.theory import Arm, DataDrivenStarts, Claim, Data, Model, Probe, Study
 
 one = lambda *shape: torch.ones(shape, dtype=torch.float64)
 truth = Measure(({"bias": one(1)},), {"coef": one(1, 1, 1), "intercept": one(1, 1)}, {"scale": 0.5 * one(1, 1)})
 data, model = Data(mixture, truth), Model(mixture, min_scale=0.1)
-arm = Arm("one", data, model, (30, 60), 20, Blind(1))
+arm = Arm("one", data, model, (30, 60), 20, DataDrivenStarts(1))
 claim = Claim("one", "experts.coef exact mean", "equal", -0.5, 0.1, "mine", "own", probe="slope")
 probe = Probe("slope", data, model, "experts.coef", (0,), 1.0, 0.1, "mine", "own", eps=(0.02, 0.01), starts=1)
 study = Study("mine", "One expert", "It is fast.", (arm,), (claim,), probes=(probe,))

@@ -283,7 +283,7 @@ def delta(found: Information, function: str | Callable[[Measure], Tensor], level
     gradient = torch.autograd.functional.jacobian(flattened, found.estimate)
     estimate = flattened(found.estimate).detach()
     if bool(moved_by_loose(found, gradient).any()):
-        names = [name for name, row in zip(found.names, found.per_branch_slopes, strict=True) if bool((row != 0).any())]
+        names = [name for name, row in zip(found.names, found.undetermined, strict=True) if bool((row != 0).any())]
         raise ValueError(
             "the function depends on parameters that the data leave open, so it has no unique estimate: "
             f"{', '.join(names)}"
@@ -317,5 +317,5 @@ def named_value(found: Information, name: str) -> Callable[[Measure], Tensor]:
 
 def moved_by_loose(found: Information, gradient: Tensor) -> Tensor:
     """Return which functions with gradients ``(m, F)`` change along an open direction, ``(m,)``."""
-    change = (gradient @ found.per_branch_slopes).abs()
-    return (change > MOVES * (gradient.abs() @ found.per_branch_slopes.abs())).any(-1)
+    change = (gradient @ found.undetermined).abs()
+    return (change > MOVES * (gradient.abs() @ found.undetermined.abs())).any(-1)

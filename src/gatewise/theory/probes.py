@@ -35,7 +35,7 @@ class Probed(NamedTuple):
     reason: str
     record: dict[str, Any] | None
 
-    def value_and_derivatives(self) -> list[float]:
+    def local(self) -> list[float]:
         """Return the exponents between neighbours; none before it is measured."""
         return [] if self.record is None else [inf if e is None else e for e in self.record["local"]]
 
@@ -124,7 +124,7 @@ def _judge(probe: Probe, record: dict[str, Any] | None) -> Probed:
     found = Probed(probe, VerdictKind.unresolved, "not computed yet: run gatewise study probe", record)
     if record is None:
         return found
-    *before, last = found.value_and_derivatives()
+    *before, last = found.local()
     if isinf(last):
         said = "infinite: the distance is zero at every displacement"
         return found._replace(word=VerdictKind.supported if isinf(probe.value) else _against(probe), reason=said)
@@ -162,7 +162,7 @@ def settled(verdict: Verdict, found: Sequence[Probed]) -> Verdict:
     probed = next((one for one in found if verdict.claim.probe and one.probe.name == verdict.claim.probe), None)
     if probed is None or probed.word is VerdictKind.unresolved or verdict.word is VerdictKind.not_identified:
         return verdict
-    words = {_word(verdict.claim, e) for e in probed.value_and_derivatives()[-2:]}
+    words = {_word(verdict.claim, e) for e in probed.local()[-2:]}
     if len(words) > 1 or not verdict.slope.used or not all(verdict.slope.used):
         return verdict
     word = words.pop()

@@ -148,15 +148,15 @@ def _in_data_units(
     free = torch.where(gauge.abs() < ROUNDING, 0.0, gauge)
     directions = torch.cat([unseen_directions(point), natural @ free], -1)
     plain = to_data_units(point, project=False) if point.model.redundant else outer
-    per_branch_slopes = plain @ directions
-    per_branch_slopes = torch.where(
-        per_branch_slopes.abs() > ROUNDING * (plain.abs() @ directions.abs()), per_branch_slopes, 0.0
+    undetermined = plain @ directions
+    undetermined = torch.where(
+        undetermined.abs() > ROUNDING * (plain.abs() @ directions.abs()), undetermined, 0.0
     )
-    held = (half == 0).all(-1) & (per_branch_slopes == 0).all(-1)
+    held = (half == 0).all(-1) & (undetermined == 0).all(-1)
     covariance = half @ half.T
     covariance[held] = 0.0
     covariance[:, held] = 0.0
-    return blank._replace(covariance=covariance, held=held, per_branch_slopes=per_branch_slopes)
+    return blank._replace(covariance=covariance, held=held, undetermined=undetermined)
 
 
 def _blank(fit: Fit, rows: Rows, kind: str) -> Information:
@@ -180,7 +180,7 @@ def _blank(fit: Fit, rows: Rows, kind: str) -> Information:
         covariance=torch.full((count, count), torch.nan, dtype=torch.float64),
         transform=torch.tensor(transform, dtype=torch.long),
         held=torch.zeros(count, dtype=torch.bool),
-        per_branch_slopes=torch.zeros(count, 0, dtype=torch.float64),
+        undetermined=torch.zeros(count, 0, dtype=torch.float64),
         kind=kind,
         variance=residual_variance(fit),
     )

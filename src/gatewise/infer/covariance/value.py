@@ -35,7 +35,7 @@ class Information(NamedTuple):
         0: unrestricted; 1: positive; 2: estimated as its reciprocal (degrees of freedom).
     held : Tensor (F,) of bool
         Parameters that are not estimated.
-    per_branch_slopes : Tensor (F, l)
+    undetermined : Tensor (F, l)
         Directions that the data do not determine (collinear columns, the length of a weight in a cosine). A function of
         the parameters that changes along one of them has no unique estimate.
     kind : {"observed", "sandwich"}
@@ -56,7 +56,7 @@ class Information(NamedTuple):
     covariance: Tensor
     transform: Tensor
     held: Tensor
-    per_branch_slopes: Tensor
+    undetermined: Tensor
     kind: str
     notes: tuple[str, ...] = ()
     refused: str | None = None
@@ -113,4 +113,4 @@ class Information(NamedTuple):
 def flat_errors(found: Information) -> Tensor:
     """Return the standard errors (F,) in the order of the names."""
     error = found.covariance.diagonal().clamp_min(0.0).sqrt()
-    return torch.where((found.per_branch_slopes != 0).any(-1), torch.nan, error)
+    return torch.where((found.undetermined != 0).any(-1), torch.nan, error)
