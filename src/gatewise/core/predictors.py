@@ -17,6 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gatewise.core.names import did_you_mean
+
 Params = Mapping[str, Tensor]
 
 
@@ -52,11 +54,12 @@ class Parameter(NamedTuple):
         Map from the unconstrained coordinate to the parameter: ``identity``, ``log`` (parameter = exp(coordinate)) or
         ``reciprocal`` (parameter = 1 / coordinate). A tuple gives one per entry of a one-dimensional parameter.
     bounds : (float, float)
-        Interval in which the formula is defined.
+        Closed interval in which the formula and its derivatives are finite. A probability has the bounds
+        (0.001, 0.999), say, or is parameterised by its log odds without bounds.
     free : bool
         If False, the parameter is fixed at `initial`.
     initial : float
-        Neutral value, used for fixed parameters and before starting values are known.
+        Neutral value inside `bounds`, used for fixed parameters and before starting values are known.
     only : tuple of int or None
         Branches of the innermost level whose leaves have this parameter; the other leaves fix it at `initial`. None:
         all.
@@ -77,6 +80,48 @@ class Parameter(NamedTuple):
     only: tuple[int, ...] | None = None
     at_least: str = ""
     at_most: str = ""
+
+
+TRANSFORMS = ("identity", "log", "reciprocal")
+
+
+def require_usable(part: object, parameters: Mapping[str, Parameter]) -> None:
+    """Raise a ValueError for the first parameter of a part whose description no fit could use.
+
+    Examples
+    --------
+    >>> require_usable("Mine()", {"width": Parameter((), "scale", transform="logg")})
+    Traceback (most recent call last):
+    ...
+    ValueError: Mine(): parameter 'width' has the transform 'logg': did you mean 'log'? the choices are ...
+    """
+    for name, spec in parameters.items():
+        where = f"{part}: parameter {name!r}"
+        if not name or "." in name:
+            raise ValueError(f"{where}: give a name without dots, which separate the parts of a path")
+        words = [("per", spec.per, ("branch", "node")), ("role", spec.role, ("", *ROLES))]
+        for what, given, allowed in [*words, *(("transform", one, TRANSFORMS) for one in _each(spec.transform))]:
+            if given not in allowed:
+                choices = ", ".join(filter(None, allowed))
+                raise ValueError(
+                    f"{where} has the {what} {given!r}: {did_you_mean(given, allowed)}the choices are {choices}"
+                )
+        _require_initial(where, spec)
+
+
+def _require_initial(where: str, spec: Parameter) -> None:
+    low, high = spec.bounds
+    if not low <= spec.initial <= high:
+        raise ValueError(f"{where} has the initial value {spec.initial:g} outside its bounds ({low:g}, {high:g})")
+    if spec.transform in ("log", "reciprocal") and spec.initial <= 0:
+        raise ValueError(
+            f"{where} has the transform {spec.transform!r} and the initial value {spec.initial:g}: "
+            "give a positive one, such as initial=1.0"
+        )
+
+
+def _each(transform: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (transform,) if isinstance(transform, str) else transform
 
 
 def named_by_role(parameters: Mapping[str, Parameter], *roles: str) -> tuple[str, ...]:

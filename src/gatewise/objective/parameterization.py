@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.core.predictors import Parameter
+from gatewise.core.predictors import Parameter, require_usable
 from gatewise.objective.entries import IDENTITY as IDENTITY
 from gatewise.objective.entries import KINDS as KINDS
 from gatewise.objective.entries import LOG as LOG
@@ -183,12 +183,21 @@ def from_paths(tensors: Mapping[str, Tensor], depth: int) -> Measure:
 
 
 def specifications(mixture: Mixture, d: int, gate_d: int, q: int) -> dict[str, tuple[Parameter, tuple[int, ...]]]:
-    """Return, for every path, the parameter and its full shape without batch."""
+    """Return, for every path, the parameter and its full shape without batch.
+
+    Raises
+    ------
+    ValueError
+        If a part describes a parameter that cannot be used.
+    """
     out: dict[str, tuple[Parameter, tuple[int, ...]]] = {}
     for level, gate in enumerate(mixture.gates):
+        require_usable(gate.score, gate.score.parameters(gate_d))
         for name, spec in gate.score.parameters(gate_d).items():
             owners = mixture.branching[: level + (spec.per == "branch")]
             out[f"gates.{level}.{name}"] = spec, owners + spec.shape
+    require_usable(mixture.expert, mixture.expert.parameters(d))
+    require_usable(mixture.family, mixture.family.parameters(q))
     for name, spec in mixture.expert.parameters(d).items():
         out[f"experts.{name}"] = spec, mixture.branching + (q,) + spec.shape
     for name, spec in mixture.family.parameters(q).items():

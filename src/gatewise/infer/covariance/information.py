@@ -149,9 +149,7 @@ def _in_data_units(
     directions = torch.cat([unseen_directions(point), natural @ free], -1)
     plain = to_data_units(point, project=False) if point.model.redundant else outer
     undetermined = plain @ directions
-    undetermined = torch.where(
-        undetermined.abs() > ROUNDING * (plain.abs() @ directions.abs()), undetermined, 0.0
-    )
+    undetermined = torch.where(undetermined.abs() > ROUNDING * (plain.abs() @ directions.abs()), undetermined, 0.0)
     held = (half == 0).all(-1) & (undetermined == 0).all(-1)
     covariance = half @ half.T
     covariance[held] = 0.0

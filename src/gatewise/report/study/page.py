@@ -155,9 +155,7 @@ def _arm(result: StudyResult, arm: str, index: int) -> dict[str, Any]:
 def _probe(found: Probed) -> dict[str, Any]:
     """Return a population exponent as words."""
     look = LOOKS[found.word]
-    exponents = zip(
-        found.value_and_derivatives(), [] if found.record is None else found.record["certified"], strict=True
-    )
+    exponents = zip(found.local(), [] if found.record is None else found.record["certified"], strict=True)
     return {
         "name": found.probe.name,
         "symbol": look.symbol,
