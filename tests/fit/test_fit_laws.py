@@ -208,7 +208,7 @@ def shipped(name):
 
 def shipped_problem(name):
     x, y = shipped(name)
-    return testing.Problem(gated("softmax"), None, x, x, y)
+    return testing.ExampleProblem(gated("softmax"), None, x, x, y)
 
 
 def nested_in(name, small, large, starts=20):

@@ -113,10 +113,11 @@ def _expect(problem: Problem, free: Tensor) -> _Step:
     gradient = parameterization.pull_gradient(natural, slope) - penalty_slope
     information = penalty_bend - parameterization.pull_hessian(natural, slope, curvature)
     closed = _closed_scales(parameterization)
+    room = parameterization.lower - free, parameterization.upper - free
     if closed is None:
-        step = solve_positive(information, gradient)
+        step = solve_in_box(information, gradient, *room)
     else:
-        step = _gaussian_step(parameterization, closed, gradient, information, slope, curvature)
+        step = _gaussian_step(parameterization, closed, gradient, information, slope, curvature, room)
     value = (penalty - value) / problem.total
     usable = value.isfinite() & gradient.isfinite().all(-1) & information.isfinite().all(-1).all(-1)
     value = torch.where(usable, value, torch.inf)
@@ -162,6 +163,22 @@ def solve_positive(matrix: Tensor, right: Tensor) -> Tensor:
     return out / size
 
 
+def solve_in_box(matrix: Tensor, right: Tensor, least: Tensor, most: Tensor) -> Tensor:
+    """Solve as `solve_positive` for a step between `least` and `most` (S, P), which are not of one sign.
+
+    A coordinate that would leave is held at its end, and the others are solved for again.
+    """
+    step, held = solve_positive(matrix, right), torch.zeros_like(right, dtype=torch.bool)
+    diagonal = matrix.diagonal(dim1=-2, dim2=-1)
+    while bool((out := ~held & ((step < least) | (step > most))).any()):
+        held = held | out
+        end = torch.where(held, torch.clamp(step, least, most), 0.0)
+        rest = torch.where(held, end * diagonal, right - (matrix @ end.unsqueeze(-1))[..., 0])
+        inside = torch.where(held.unsqueeze(-1) | held.unsqueeze(-2), torch.diag_embed(diagonal), matrix)
+        step = torch.where(held, end, solve_positive(inside, rest))
+    return step
+
+
 def _closed_scales(parameterization: Parameterization) -> Tensor | None:
     """Return the free columns of Gaussian scales when their M-step is closed-form, else None."""
     mixture = parameterization.mixture
@@ -179,8 +196,9 @@ def _gaussian_step(
     information: Tensor,
     slope: Tensor,
     curvature: Tensor,
+    room: tuple[Tensor, Tensor],
 ) -> Tensor:
-    """Newton step on everything but the scales, then the scales at the new residuals.
+    """Newton step on everything but the scales inside its room, then the scales at the new residuals.
 
     In ``phi = log scale``: gradient ``s / scale^2 - R`` and information ``2 s / scale^2`` with R the responsibility and
     s the residual sum of squares, which falls by ``scale^2 (2 g'delta - delta' G delta)`` for coefficients moved by
@@ -190,7 +208,8 @@ def _gaussian_step(
     rest[scales] = False
     keep = rest.nonzero()[:, 0]
     step = torch.zeros_like(gradient)
-    step[:, keep] = solve_positive(information[:, keep][:, :, keep], gradient[:, keep])
+    least, most = (side[:, keep] for side in room)
+    step[:, keep] = solve_in_box(information[:, keep][:, :, keep], gradient[:, keep], least, most)
     squares = 0.5 * information[:, scales, scales]
     mass = squares - gradient[:, scales]
     local = (step @ parameterization.matrix.mT)[:, parameterization.local]
