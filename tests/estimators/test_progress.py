@@ -27,7 +27,7 @@ class Terminal(io.StringIO):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("method", ["ml", "em", "ls"])
 def test_a_log_that_is_no_terminal_gets_messages_and_no_bars(method, rows, capsys, caplog):
-    with caplog.expand_nodes(logging.INFO, "gatewise"):
+    with caplog.at_level(logging.INFO, "gatewise"):
         MixtureOfExpertsRegressor(2, method=method, verbose=1, **ARGUMENTS).fit(*rows)
     assert capsys.readouterr() == ("", "")
     assert {record.name for record in caplog.records} == {"gatewise"}
@@ -35,7 +35,7 @@ def test_a_log_that_is_no_terminal_gets_messages_and_no_bars(method, rows, capsy
 
 
 def test_nothing_is_said_unasked(rows, capsys, caplog):
-    with caplog.expand_nodes(logging.DEBUG, "gatewise"):
+    with caplog.at_level(logging.DEBUG, "gatewise"):
         MixtureOfExpertsRegressor(2, **ARGUMENTS).fit(*rows)
     assert capsys.readouterr() == ("", "")
     assert not caplog.records

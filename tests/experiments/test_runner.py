@@ -124,7 +124,7 @@ def test_a_folder_belongs_to_one_experiment(toy, tmp_path):
     with pytest.raises(ValueError, match=r"other settings: torch \(0.0 there"):
         run(toy, tmp_path, seeds=1, quick=True, resume=True)
     (tmp_path / HEADER).write_text(json.dumps(held))
-    with pytest.raises(ValueError, match="go on with --resume"):
+    with pytest.raises(ValueError, match="continue with --resume"):
         run(toy, tmp_path, seeds=1, quick=True)
     with pytest.raises(ValueError, match="give another folder"):
         run(toy, tmp_path, seeds=1, resume=True)

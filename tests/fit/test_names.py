@@ -62,7 +62,7 @@ def test_a_renamed_family_answers_as_the_family(name):
     other = RenamedFamily(family)
     for word in (
         "location_scale",
-        "closed_scale",
+        "has_closed_form_scale",
         "discrete",
         "has_density",
         "by_leaf",

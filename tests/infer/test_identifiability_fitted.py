@@ -227,7 +227,7 @@ def test_what_no_number_of_features_suits_is_said_in_words(fault):
 
 
 def test_what_is_raised_is_logged_and_told_whatever_its_text(caplog):
-    with caplog.expand_nodes("WARNING", "gatewise"):
+    with caplog.at_level("WARNING", "gatewise"):
         for fault, said in (("odd", "OddError: odd"), ("mute", "OddError: <exception str() failed>")):
             words = advise(Mixture((Gate(Made(fault)),), (2,)), "ml", "fixed", MixtureInputs(4)).words
             assert words.startswith("not checked: the check raised ")

@@ -40,7 +40,9 @@ def leaves_at(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor) -> 
         If the leaf weights are not a distribution.
     """
     if not mixture.family.has_density:
-        raise TypeError("a least-squares fit has no law, so no quantiles or intervals: fit with maximum likelihood")
+        raise TypeError(
+            "a least-squares fit has no distribution, so no quantiles or intervals: fit with maximum likelihood"
+        )
     require_density(mixture)
     weights = leaf_log_weights(mixture, measure, gate_x).exp()
     return LeafPredictions(weights, leaf_predictors(mixture, measure, x), leaf_family(mixture, measure))

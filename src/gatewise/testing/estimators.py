@@ -37,7 +37,7 @@ from gatewise.testing.problems import make_problem
 ESTIMATOR_SIZES = ((1, 1), (1, 2), (4, 1), (4, 2))  # features and outputs
 ROWS, FEW = 100, 20  # of the data, and those whose intervals are asked for
 SECONDS = 0.8  # of a fit: the laws hold for a search that was cut short, too
-NO_DENSITY = "its weights do not sum to one"
+NO_DENSITY = "a least-squares fit has no distribution"
 NO_CDF = "has no cdf"
 
 
@@ -211,7 +211,7 @@ def law_estimator_interval(example: EstimatorExample) -> None:
         return model.predict_interval(example.X[:FEW], 0.8)
 
     if not _normalised(example.mixture):
-        return assert_refused(ask, ValueError, NO_DENSITY, what)
+        return assert_refused(ask, TypeError, NO_DENSITY, what)
     with Attempt(what):
         try:
             ends = ask()
