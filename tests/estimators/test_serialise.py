@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from gatewise import GATES, Gate, MixtureOfExpertsRegressor, load_model, save_model
@@ -217,3 +218,15 @@ def test_missing_and_foreign_files_are_told_apart(tmp_path):
     (tmp_path / "image.json").write_bytes(b"\x89PNG\xff\xfe")
     with pytest.raises(ValueError, match="is not text"):
         load_model(tmp_path / "image.json")
+
+
+@pytest.mark.parametrize("d", [1, 3])
+def test_files_do_not_depend_on_the_default_device(tmp_path, d):
+    rng = np.random.default_rng(d)
+    x = rng.normal(size=(60, d))
+    y = x[:, 0] + rng.normal(size=60)
+    model = MixtureOfExpertsRegressor(1, n_init=1, random_state=0).fit(x, y)
+    with torch.device("meta"):
+        save_model(model, tmp_path / "model.json")
+        again = load_model(tmp_path / "model.json")
+    assert np.array_equal(again.predict(x), model.predict(x))

@@ -68,6 +68,14 @@ def test_what_is_there_is_not_run_again(study, whole, tmp_path):
     assert (tmp_path / "records.jsonl").read_bytes() == before
 
 
+@pytest.mark.parametrize("resume", [True, False])
+def test_records_without_a_header_belong_to_no_study(study, tmp_path, resume):
+    run(study, tmp_path)
+    (tmp_path / "study.json").unlink()
+    with pytest.raises(ValueError, match=r"has records but no study.json"):
+        run(study, tmp_path, resume=resume)
+
+
 @pytest.mark.parametrize("cut", [1, 40, 5000])
 def test_a_torn_last_line_is_dropped_and_run_again(study, whole, tmp_path, cut):
     run(study, tmp_path)

@@ -25,6 +25,7 @@ from gatewise.files import write_text
 from gatewise.fit.floor import Floor
 from gatewise.fit.result import Fit
 from gatewise.fit.spec import FitSpec
+from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.predict import Shares
 
 FORMAT = "gatewise model"
@@ -37,6 +38,7 @@ class ModelFileError(ValueError):
     """A file is not that of a model, or holds a value that no fitted model has; its words say which."""
 
 
+@standard_torch()
 def save_model(model: MixtureOfExpertsRegressor | Fit, path: str | os.PathLike[str]) -> None:
     """Write a fitted estimator, or a Fit, to a JSON file.
 
@@ -77,6 +79,7 @@ def save_model(model: MixtureOfExpertsRegressor | Fit, path: str | os.PathLike[s
     write_text(path, json.dumps(whole, indent=1, allow_nan=False) + "\n")
 
 
+@standard_torch()
 def load_model(path: str | os.PathLike[str]) -> MixtureOfExpertsRegressor:
     """Read a fitted estimator from a JSON file of `save_model`; its predictions are those of the saved one, to the bit.
 

@@ -47,11 +47,16 @@ def open_folder(folder: Path, study: Study, resume: bool, origin: Mapping[str, s
     Raises
     ------
     ValueError
-        If there are records and `resume` is False, or the folder belongs to a study with another fingerprint.
+        If there are records and `resume` is False or no header, or the folder is that of a study with another
+        fingerprint.
     """
     make_folder(folder)
     path, mine = folder / "study.json", {"fingerprint": fingerprint(study), **describe(study)}
     if not path.exists():
+        if any(one.stat().st_size for one in folder.glob("records*.jsonl")):
+            raise ValueError(
+                f"{folder} has records but no {path.name} to say of which study: put it back, or give another folder"
+            )
         claims = [asdict(claim) for claim in study.claims]
         counts = {"claims": claims, "replicates": _counts(study), "origin": dict(origin)}
         write_text(path, json.dumps({**mine, **counts}, indent=1))
