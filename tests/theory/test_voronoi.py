@@ -420,7 +420,7 @@ def test_errors_in_words():
     laplace = Mixture((GATES["laplace"],), (2,))
     with pytest.raises(ValueError, match="same parameters"):
         voronoi_loss(LOSSES["exact"], softmax(2), TRUE, laplace, draw(laplace, 1, 1))
-    with pytest.raises(ValueError, match=r"'laplace' says nothing of gates\.0\.weight"):
+    with pytest.raises(ValueError, match=r"'laplace' does not cover gates\.0\.weight"):
         voronoi_loss(LOSSES["laplace"], softmax(2), TRUE, softmax(2), TRUE)
     with pytest.raises(ValueError, match="2 fitted atoms for 3 true ones"):
         voronoi_loss(LOSSES["exact"], softmax(2), TRUE, softmax(3), FITTED)
