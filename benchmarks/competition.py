@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.timing import table
 from gatewise.nn import History, MoE
-from gatewise.nn.balance import METHODS
+from gatewise.nn.balance import BALANCE_METHODS
 from gatewise.nn.router import leaf_probabilities
 
 EXPERTS, KEPT, DIM = 8, 2, 16
@@ -26,7 +26,7 @@ def run(plot: str | None = None, **_: Any) -> dict[str, Any]:
     rows, curves = [], {}
     for gate in GATES:
         for start in ("benign", "hostile"):
-            for method in METHODS:
+            for method in BALANCE_METHODS:
                 shares, dead = zip(*(_train(gate, start, method, seed) for seed in range(3)), strict=True)
                 fair = [_since(share) for share in shares]
                 curves[f"{gate}, {start}, {method}"] = {"maximum share": shares, "dead fraction": dead}
@@ -100,7 +100,7 @@ def _draw(curves: dict[str, Any], path: str) -> None:
     for row, start in zip(axes, ("benign", "hostile"), strict=True):
         for ax, gate in zip(row, GATES, strict=True):
             style.canvas(ax)
-            for i, method in enumerate(METHODS):
+            for i, method in enumerate(BALANCE_METHODS):
                 values = curves[f"{gate}, {start}, {method}"]["maximum share"][0]
                 ax.plot(range(1, len(values) + 1), values, color=style.colour(i), linestyle=style.dash(i), label=method)
             ax.axhline(2 / EXPERTS, color=style.INK, linewidth=0.8)

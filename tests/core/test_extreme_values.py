@@ -13,8 +13,8 @@ from gatewise.core.families.beta import incomplete_beta
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture, responsibilities
 from gatewise.infer.predict import quantiles
-from gatewise.objective.likelihood import unit_responsibilities
 from gatewise.objective.rows import Block
+from gatewise.objective.terms import unit_responsibilities
 
 PREDICTORS = [0.0, 1e-300, 36.0, 700.0, 720.0, 1e4, 1e160, 1e300, 1e308]
 PREDICTORS += [-value for value in PREDICTORS[1:]]

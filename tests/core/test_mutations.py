@@ -15,7 +15,7 @@ from gatewise.core.gates import GATES, Gate
 from gatewise.core.links import Logits, NormalisedSigmoid, Sigmoid, Softmax
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.scores import Activated, Affine, Cosine, Distance, Quadratic, Score, Tempered
-from gatewise.objective import entries, likelihood, parameterization, squares
+from gatewise.objective import entries, likelihood, parameterization, squares, terms
 from gatewise.objective.parameterization import Parameterization
 from gatewise.objective.rows import Rows
 from gatewise.testing import make_problem
@@ -117,7 +117,7 @@ def without_outer_product_of_the_score(right):
 
     def hessian(model, measure, block):
         value, slope, bend = right(model, measure, block)
-        rows = likelihood.scores(likelihood.terms(model, measure, block, 1), block).rows()
+        rows = likelihood.scores(terms.mixture_terms(model, measure, block, 1), block).rows()
         weighed = rows if block.weight is None else rows * block.weight
         return value, slope, bend + weighed @ rows.mT
 
@@ -223,9 +223,9 @@ def without_floor(right):
 
 MUTATIONS = [
     (testing.law_squares, tree("sigmoid"), Sigmoid, "slopes", lambda right: lambda self, scores: torch.sigmoid(scores)),
-    (testing.law_squares, FLAT, squares, "pulls", lambda right: lambda t: [1.01 * g for g in right(t)]),
+    (testing.law_squares, FLAT, squares, "gradients_at_logits", lambda right: lambda t: [1.01 * g for g in right(t)]),
     (testing.law_squares, FLAT, squares, "_outer", lambda right: lambda *args: 2.0 * right(*args)),
-    (testing.law_squares, NESTED, squares, "add_bends", lambda right: lambda *args: None),
+    (testing.law_squares, NESTED, squares, "add_curvatures", lambda right: lambda *args: None),
     (testing.law_squares, FLAT, squares, "ungrouped", lambda right: lambda block: right(block)._replace(weight=None)),
     (testing.law_local, Distance(), Distance, "value_and_derivatives", flipped_curvature),
     (testing.law_local, Cosine(), Cosine, "value_and_derivatives", no_curvature),
@@ -388,7 +388,7 @@ MUTATIONS = [
     (testing.law_blocks, FLAT, Rows, "blocks", last_row_lost),
     (testing.law_frequencies, FLAT, likelihood, "apply_weights", lambda right: lambda values, weight: values),
     (testing.law_units, FLAT, Rows, "read", gate_inputs_of_the_last_row),
-    (testing.law_units, FLAT, likelihood, "by_unit", mean_by_unit),
+    (testing.law_units, FLAT, terms, "by_unit", mean_by_unit),
 ]
 
 

@@ -18,7 +18,7 @@ from gatewise.core.scores import Affine
 from gatewise.fit import certify, em, frames, model, pipeline
 from gatewise.fit.search import insertion, kinks, starts
 from gatewise.fit.spec import FitSpec
-from gatewise.objective import compiled, entries, likelihood
+from gatewise.objective import compiled, entries, likelihood, terms
 from gatewise.objective.rows import Columns, Rows
 from gatewise.testing import fitting_problem
 
@@ -146,7 +146,7 @@ MUTATIONS = [
     (testing.law_fit_given_starts, THREE, pipeline, "_best", lambda right: lambda *a: (a[2].points[0], 0)),
     (testing.law_fit_streamed, SOFT, Columns, "_framed", lambda right: lambda self, values: values),
     (testing.law_fit_units, SOFT, Affine, "rescale", without_scale),
-    (testing.law_fit_groups, SOFT, likelihood, "by_unit", mean_by_unit),
+    (testing.law_fit_groups, SOFT, terms, "by_unit", mean_by_unit),
     (testing.law_fit_ties, TIED, entries, "_columns", no_ties),
     (testing.law_fit_fixed, SOFT, model, "_units", lambda right: lambda *a: {k: v**0 for k, v in right(*a).items()}),
     (

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gatewise.nn import MoE, finish_step, set_loss_scale
-from gatewise.nn.balance_methods import BALANCE_METHODS
+from gatewise.nn.balance import BALANCE_METHODS
 from gatewise.testing import assert_close
 from gatewise.testing.layers import LAYER_BACKENDS, LAYER_BRANCHINGS, TOLERANCE, draw_tokens, make_layer
 

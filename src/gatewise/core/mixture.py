@@ -44,6 +44,11 @@ class Measure(NamedTuple):
     experts: Mapping[str, Tensor]
     family: Mapping[str, Tensor]
 
+    @property
+    def members(self) -> int:
+        """Size of the first batch axis."""
+        return len(next(iter(self.paths().values())))
+
     def paths(self) -> dict[str, Tensor]:
         """Return the tensors under their paths, ``gates.0.weight``, ``experts.coef``, ``family.scale``."""
         named = {f"gates.{i}.{k}": v for i, level in enumerate(self.gates) for k, v in level.items()}
@@ -124,6 +129,19 @@ class Mixture:
         rooms = {f"gates.{level}": gate.score.parameters(1) for level, gate in enumerate(self.gates)}
         rooms |= {"experts": self.expert.parameters(1), "family": self.family.parameters(1)}
         return {f"{room}.{name}": spec for room, own in rooms.items() for name, spec in own.items()}
+
+    def outputs(self, measure: Measure) -> int:
+        """Return the number q of outputs of a measure, with any batch axes.
+
+        Raises
+        ------
+        ValueError
+            If the expert has no parameter, so that the measure does not determine q.
+        """
+        for name, spec in self.expert.parameters(1).items():
+            value = measure.experts[name]
+            return value.shape[value.ndim - 1 - len(spec.shape)]
+        raise ValueError(f"{self.expert} has no parameters, so its measure does not determine the number of outputs")
 
     def paths(self, room: str, *roles: str) -> tuple[str, ...]:
         """Return the paths of a room (``gates``, ``gates.0``, ``experts``, ``family``) whose parameters have a role."""

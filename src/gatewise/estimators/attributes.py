@@ -25,7 +25,7 @@ def reported_values(mixture: Mixture, measure: Measure, flat: bool) -> dict[str,
     for name, value in {**measure.experts, **measure.family}.items():
         if name not in packed:
             out[f"{name}_"] = _squeezed(value.numpy(), depth, flat)
-    covariance = mixture.family.covariance(measure.family, next(iter(measure.experts.values())).shape[depth])
+    covariance = mixture.family.covariance(measure.family, mixture.outputs(measure))
     if covariance is not None:
         out["covariance_"] = covariance.numpy()
         spread = torch.sqrt(covariance.diagonal(dim1=-2, dim2=-1))

@@ -65,7 +65,7 @@ def errors_of(found: Information) -> ReportedErrors:
     values = standard_errors(found)
     family = found.mixture.family
     estimated = found.measure(found.estimate)
-    q = next(iter(estimated.experts.values())).shape[found.mixture.depth]
+    q = found.mixture.outputs(estimated)
     if family.covariance(estimated.family, q) is not None:
 
         def spread(measure: Measure) -> Tensor:

@@ -15,7 +15,7 @@ from gatewise.estimators.inputs import VARY, read_inputs, reject_text
 from gatewise.estimators.tables import by_name, group_labels, vary_inside
 from gatewise.estimators.values import labels, plain
 from gatewise.infer.predict import in_blocks
-from gatewise.objective import likelihood
+from gatewise.objective import terms
 from gatewise.objective.rows import Columns, Rows, columns, make_rows
 
 BLOCK = 16384  # rows evaluated at once
@@ -93,8 +93,8 @@ def responsibilities(estimator: Any, X: Any, y: Any, gate_X: Any, groups: Any) -
     out = np.empty((rows.n, estimator.mixture_.n_leaves))
     at = 0
     for block in rows.blocks(BLOCK):
-        leaf = likelihood.unit_responsibilities(estimator.mixture_, estimator.measure_, block)
-        part = likelihood.rows_from_units(leaf, block).T.numpy()
+        leaf = terms.unit_responsibilities(estimator.mixture_, estimator.measure_, block)
+        part = terms.rows_from_units(leaf, block).T.numpy()
         here = slice(at, at + len(part))
         out[here if order is None else order[here]] = part
         at += len(part)
@@ -117,4 +117,4 @@ def score_samples(estimator: Any, X: Any, y: Any, gate_X: Any, groups: Any) -> n
     rows, _ = rows_of(estimator, X, y, gate_X, groups)
     mixture, measure = estimator.mixture_, estimator.measure_
     require_density(mixture)
-    return torch.cat([likelihood.unit_log_density(mixture, measure, block) for block in rows.blocks(BLOCK)]).numpy()
+    return torch.cat([terms.unit_log_density(mixture, measure, block) for block in rows.blocks(BLOCK)]).numpy()

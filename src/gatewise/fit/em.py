@@ -109,9 +109,9 @@ def _expect(problem: Problem, free: Tensor) -> _Step:
     value, slope, curvature = accumulate(
         likelihood.expected_complete_hessian, parameterization.mixture, measure, problem.rows, width
     )
-    penalty, penalty_slope, penalty_bend = problem.penalty(free)
+    penalty, penalty_slope, penalty_curvature = problem.penalty(free)
     gradient = parameterization.pull_gradient(natural, slope) - penalty_slope
-    information = penalty_bend - parameterization.pull_hessian(natural, slope, curvature)
+    information = penalty_curvature - parameterization.pull_hessian(natural, slope, curvature)
     closed = _closed_scales(parameterization)
     room = parameterization.lower - free, parameterization.upper - free
     if closed is None:
@@ -130,10 +130,8 @@ def _within_reach(parameterization: Parameterization, free: Tensor, step: Tensor
     Scales may fall by any factor: there the floor below them decides.
     """
     log = parameterization.kind[parameterization.matrix.argmax(0)] == LOG
-    predictor_size = REACH * free.abs().clamp_min(1.0)
-    return torch.where(
-        log, step.clamp(max=LOG_REACH), torch.maximum(torch.minimum(step, predictor_size), -predictor_size)
-    )
+    most = REACH * free.abs().clamp_min(1.0)
+    return torch.where(log, step.clamp(max=LOG_REACH), torch.maximum(torch.minimum(step, most), -most))
 
 
 def solve_positive(matrix: Tensor, right: Tensor) -> Tensor:

@@ -97,13 +97,13 @@ def _floor_of(y: Tensor, weight: Tensor | None, spread: float, share: float) -> 
     seen, mass = (y, torch.ones_like(y)) if weight is None else (y[weight > 0], weight[weight > 0])
     step = rounding_step(seen)
     away = (seen - _middle(seen, mass)).abs()
-    predictor_size, usual = float(away.max()), float(_middle(away, mass))
-    digits = FAR_OFF if 0 < usual < OF_SPREAD * predictor_size else "for double precision"
+    largest, usual = float(away.max()), float(_middle(away, mass))
+    digits = FAR_OFF if 0 < usual < OF_SPREAD * largest else "for double precision"
     found = {
         f"{100 * share:g} % of the spread {spread:.3g} of the residuals from a robust plane": share * spread,
         f"the rounding error of a response in steps of {step:.3g}": OF_STEP * step,
-        f"1e-8 of the largest deviation {predictor_size:.3g} from the median, {digits}": OF_RANGE * predictor_size,
-        "1e-8 of the constant response": OF_RANGE * (float(seen.abs().max()) or 1.0) if predictor_size == 0 else 0.0,
+        f"1e-8 of the largest deviation {largest:.3g} from the median, {digits}": OF_RANGE * largest,
+        "1e-8 of the constant response": OF_RANGE * (float(seen.abs().max()) or 1.0) if largest == 0 else 0.0,
     }
     cause, value = max(found.items(), key=lambda item: item[1])
     return value, TINY * max(spread, value), cause

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.fit.model import PreparedModel
-from gatewise.objective import likelihood, squares
+from gatewise.objective import likelihood, squares, terms
 from gatewise.objective.accumulate import Stat, accumulate
 from gatewise.objective.parameterization import Parameterization
 from gatewise.objective.rows import Block, Rows
@@ -22,9 +22,9 @@ NOISE = 1e-9  # relative rounding of an objective with large terms that cancel
 
 
 def _mass(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
-    leaf = likelihood.unit_responsibilities(mixture, measure, block)
+    leaf = terms.unit_responsibilities(mixture, measure, block)
     told = mixture.family.responses(block.y).unsqueeze(-2)
-    return ((likelihood.rows_from_units(likelihood.apply_weights(leaf, block.weight), block) * told).sum(-1),)
+    return ((terms.rows_from_units(terms.apply_weights(leaf, block.weight), block) * told).sum(-1),)
 
 
 class Criterion(NamedTuple):
@@ -59,7 +59,7 @@ class Problem:
     rows : Rows
     ridge : Tensor (P, P) or None
         Quadratic form of the penalty in the free coordinates, on the scale of the log-likelihood.
-    pull : Tensor (P,) or None
+    linear : Tensor (P,) or None
         Its linear part, which held slopes bring in.
     floor : Tensor (P,) of bool or None
         Coordinates whose lower bound is the floor of a scale, not a bound that was given.
@@ -205,12 +205,12 @@ def _sharpened(problem: Problem, free: Tensor, lower: Tensor, upper: Tensor) -> 
         trial[index] -= torch.cholesky_solve(slope[index][:, None], factor)[:, 0]
         if bool(((trial < lower) | (trial > upper)).any()):
             return free
-        new_value, new_slope, new_bend = (part[0] for part in evaluate(problem, trial[None], 2))
+        new_value, new_slope, new_curvature = (part[0] for part in evaluate(problem, trial[None], 2))
         unit = curvature.diagonal()[index].clamp_min(1.0).sqrt()  # narrow experts have large slopes, and more rounding
         calmer = (new_slope[index] / unit).abs().amax() < 0.5 * (slope[index] / unit).abs().amax()
         if not (bool(calmer) and float(new_value - value) <= NOISE * max(1.0, abs(float(value)))):
             return free
-        free, value, slope, curvature = trial, new_value, new_slope, new_bend
+        free, value, slope, curvature = trial, new_value, new_slope, new_curvature
     return free
 
 

@@ -196,7 +196,7 @@ class Fit(NamedTuple):
     @property
     def outputs(self) -> int:
         """Number of outputs of the experts."""
-        return next(iter(self.measure.experts.values())).shape[self.mixture.depth]
+        return self.mixture.outputs(self.measure)
 
     @property
     def df(self) -> int:

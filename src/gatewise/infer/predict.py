@@ -15,7 +15,7 @@ from torch import Tensor
 from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weights, leaf_predictors, require_density
 from gatewise.fit.arguments import probability
 from gatewise.fit.torch_state import standard_torch
-from gatewise.objective import likelihood, squares
+from gatewise.objective import squares, terms
 from gatewise.objective.accumulate import accumulate
 from gatewise.objective.rows import Block, Columns, Rows, block_size
 
@@ -196,8 +196,8 @@ def shares(mixture: Mixture, measure: Measure, rows: Rows) -> Shares:
 
 
 def _shares(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
-    leaf = likelihood.unit_responsibilities(mixture, measure, block)
+    leaf = terms.unit_responsibilities(mixture, measure, block)
     entropy = torch.special.entr(leaf).sum(-2)
     if block.weight is not None:
         entropy, leaf = entropy * block.weight, leaf * block.weight
-    return entropy.sum(-1), likelihood.rows_from_units(leaf, block).sum(-1)
+    return entropy.sum(-1), terms.rows_from_units(leaf, block).sum(-1)

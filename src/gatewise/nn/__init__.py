@@ -4,8 +4,7 @@
 the training loop. The guide is ``docs/layers.md``.
 """
 
-from gatewise.nn.balance import Balancer, RoutingStatistics
-from gatewise.nn.balance_methods import BALANCE_METHODS, BalanceMethod, ExpertShares, ShareSlopes
+from gatewise.nn.balance import BALANCE_METHODS, BalanceMethod, Balancer, ExpertShares, RoutingStatistics, ShareSlopes
 from gatewise.nn.convert import replace_ffn, upcycle
 from gatewise.nn.diagnostics import History, collapse, diagnostics, observe, summarise
 from gatewise.nn.experts import FFN, CoreExpert

@@ -34,7 +34,6 @@ def from_measure(mixture: Mixture, measure: Measure, dim: int | None = None) -> 
     ValueError
         If the parameters belong to other inputs than `dim`, to different ones, or to any number of them.
     """
-    coefficients = next(iter(measure.experts.values()))
     dim = _inputs(mixture, measure, dim)
     leaves = mixture.n_leaves
     depth = mixture.depth
@@ -52,11 +51,11 @@ def from_measure(mixture: Mixture, measure: Measure, dim: int | None = None) -> 
         n_experts=mixture.branching,
         gate=mixture.gates,
         top_k=None,
-        dim_out=coefficients.shape[depth],
+        dim_out=mixture.outputs(measure),
         normalise="before",
         experts=experts,
         balance="none",
-    ).to(coefficients.dtype)
+    ).to(next(iter(measure.paths().values())).dtype)
     for gate, values in zip(layer.router.gates, measure.gates, strict=True):
         gate.assign(dict(values))
     return layer

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from gatewise.core.gates import Gate
 from gatewise.core.names import require_one_of
-from gatewise.nn.balance import Balancer, RoutingStatistics, attach, count, unpacked
-from gatewise.nn.balance_methods import BalanceMethod
+from gatewise.nn.balance import BalanceMethod, Balancer, RoutingStatistics, attach, count, unpacked
 from gatewise.nn.dispatch import BACKENDS, grouped, grouped_reason, loop, served
 from gatewise.nn.experts import FFN
 from gatewise.nn.params import Schedule

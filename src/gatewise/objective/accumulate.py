@@ -34,7 +34,7 @@ def accumulate(stat: Stat, mixture: Mixture, measure: Measure, rows: Rows, width
     quick = compiled.accumulate(stat, mixture, measure, rows)
     if quick is not None:
         return quick
-    count = len(next(iter(measure.experts.values())))
+    count = measure.members
     each = max(width // count, 1)
     size = block_size(each)
     group = members_at_once(each * min(size, rows.n))

@@ -15,150 +15,23 @@ to free ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weights, leaf_predictors, posterior, shrunk
+from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.predictors import Derivatives, row_sum, weighted_gram
-from gatewise.core.tree import along_paths
 from gatewise.objective.rows import Block
-
-
-class MixtureTerms(NamedTuple):
-    """Everything the sums over a block need. S batch members, m units, n rows, L leaves.
-
-    Attributes
-    ----------
-    log_density : Tensor (S, m)
-    leaf : Tensor (S, L, m)
-        Responsibilities.
-    weights, children : list of Tensor (S, N_l, K, m)
-        Gate weights and responsibilities of the branches, per level.
-    gates : list of Local, values (S, N_l, K, m)
-    expert : Local, values (S, L, q, n)
-    first, second : Tensor (S, L, t, n), (S, L, t, t, n)
-        Derivatives of the leaf log densities in their t predictors; `second` is None where it is zero or not asked for.
-    loose : tuple of Tensor or None, (S, N_l, K, m)
-        Per level, ``d log weight / d score`` where each branch has a weight of its own (an unnormalised link); None:
-        the weights are a softmax of logits.
-    """
-
-    log_density: Tensor
-    leaf: Tensor
-    weights: list[Tensor]
-    children: list[Tensor]
-    gates: list[Derivatives]
-    expert: Derivatives
-    first: Tensor
-    second: Tensor | None
-    per_branch_slopes: tuple[Tensor | None, ...]
-
-
-def by_unit(values: Tensor, block: Block) -> Tensor:
-    """Sum ``(..., n)`` over the rows of each unit, ``(..., m)``."""
-    if block.unit is None:
-        return values
-    out = values.new_zeros(values.shape[:-1] + (block.gate_x.shape[-1],))
-    return out.index_add_(-1, block.unit, values)
-
-
-def rows_from_units(values: Tensor, block: Block) -> Tensor:
-    """Give every row the value of its unit: ``(..., m) -> (..., n)``."""
-    return values if block.unit is None else values[..., block.unit]
-
-
-def terms(mixture: Mixture, measure: Measure, block: Block, order: int = 2) -> MixtureTerms:
-    """Evaluate a batch of measures (one leading dimension S) on a block."""
-    gates, weights, logs = [], [], []  # by level
-    gate_x, y = below_batch(block.gate_x), below_batch(block.y)
-    for level, (gate, params) in enumerate(zip(mixture.gates, measure.gates, strict=True)):
-        local = broadcast_design(gate.logits(one_node_dimension(params, level), gate_x))
-        share, normaliser = _softmax(local.value)
-        gates.append(local)
-        weights.append(share)
-        logs.append(local.value - normaliser.unsqueeze(-2))
-    expert = at_leaves(mixture, measure, block)
-    at_leaf = mixture.family.value_and_derivatives(leaf_family(mixture, measure), y, expert.value, order)
-    leaf, log_density = _softmax(along_paths(logs, torch.add) + by_unit(at_leaf.value, block))
-    children, per_branch_slopes = below_branches(mixture, leaf), (None,) * mixture.depth
-    return MixtureTerms(
-        log_density, leaf, weights, children, gates, expert, at_leaf.first, at_leaf.second, per_branch_slopes
-    )
-
-
-def at_leaves(mixture: Mixture, measure: Measure, block: Block) -> Derivatives:
-    """Return the predictors of the leaves, expert plus offset, with their derivatives: values ``(S, L, q, n)``."""
-    params = {k: v.flatten(1, mixture.depth) for k, v in measure.experts.items()}
-    local = broadcast_design(mixture.expert.value_and_derivatives(params, below_batch(block.x)))
-    return local._replace(value=with_offset(local.value, block))
-
-
-def with_offset(eta: Tensor, block: Block) -> Tensor:
-    """Return predictors ``(*B, L, q, n)`` with the offset of the rows, if there is one."""
-    return eta if block.offset is None else eta + below_batch(block.offset)
-
-
-def below_branches(mixture: Mixture, leaf: Tensor) -> list[Tensor]:
-    """Sum a quantity of the leaves ``(S, L, m)`` below every branch, per level: ``(S, N_l, K, m)``."""
-    children: list[Tensor] = []
-    below = leaf
-    for level in reversed(range(mixture.depth)):
-        below = below.unflatten(1, (mixture.nodes(level), mixture.branching[level]))
-        children.insert(0, below)
-        below = below.sum(-2)
-    return children
-
-
-def below_batch(values: Tensor) -> Tensor:
-    """Give data ``(S, d, n)`` that differ between batch members a dimension for nodes or leaves."""
-    return values if values.ndim == 2 else values.unsqueeze(-3)
-
-
-def _softmax(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the softmax of values ``(..., K, n)`` over K and the log of its normaliser ``(..., n)``.
-
-    The largest value and its share, which is at least 1 / K, give the normaliser without a second exponential.
-    """
-    share = torch.softmax(values, -2)
-    return share, values.amax(-2) - torch.log(share.amax(-2))
-
-
-def one_node_dimension(params: Mapping[str, Tensor], level: int) -> dict[str, Tensor]:
-    """Flatten the node dimensions of one level's parameters to one: ``(S, N_l, ...)``."""
-    return {k: v.unsqueeze(1) if level == 0 else v.flatten(1, level) for k, v in params.items()}
-
-
-def broadcast_design(local: Derivatives) -> Derivatives:
-    """Give a design that is shared by batch and children its leading dimensions: ``(S, owners, K, P, n)``."""
-    jacobian = local.jacobian
-    return local._replace(jacobian=jacobian.reshape((1,) * (5 - jacobian.ndim) + jacobian.shape))
-
-
-def unit_log_density(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
-    """Return the log density of every unit, ``(*B, m)``: its rows share one leaf."""
-    return torch.logsumexp(_unit_log_joint(mixture, measure, block), -2)
-
-
-def unit_responsibilities(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
-    """Return the posterior probability of every leaf for every unit, ``(*B, L, m)``."""
-    own, y = leaf_family(mixture, measure), below_batch(block.y)
-    eta = with_offset(leaf_predictors(mixture, measure, block.x), block)
-    log_weights = leaf_log_weights(mixture, measure, block.gate_x)
-    joint = log_weights + by_unit(mixture.family.log_prob(own, y, eta), block)
-    if bool((joint.amax(-2) > -torch.inf).all()):
-        return torch.softmax(joint, -2)
-    nearer = log_weights + by_unit(mixture.family.log_prob(own, *shrunk(y, eta)), block)
-    return posterior(log_weights, joint, nearer)
-
-
-def _unit_log_joint(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
-    eta = with_offset(leaf_predictors(mixture, measure, block.x), block)
-    log_prob = mixture.family.log_prob(leaf_family(mixture, measure), below_batch(block.y), eta)
-    return leaf_log_weights(mixture, measure, block.gate_x) + by_unit(log_prob, block)
+from gatewise.objective.terms import (
+    MixtureTerms,
+    apply_weights,
+    by_unit,
+    mixture_terms,
+    rows_from_units,
+    unit_log_density,
+)
 
 
 class UnitGradients(NamedTuple):
@@ -171,7 +44,7 @@ class UnitGradients(NamedTuple):
         Derivative of the leaf's log density, before the responsibility.
     leaves : Tensor (S, L, P_leaf, m)
         Times the responsibility.
-    pull : list of Tensor (S, N_l, K, m)
+    logit_gradients : list of Tensor (S, N_l, K, m)
         Derivative in the logits.
     """
 
@@ -187,7 +60,7 @@ class UnitGradients(NamedTuple):
 
 def scores(t: MixtureTerms, block: Block) -> UnitGradients:
     """Return the derivatives of each unit's log density in the local coordinates."""
-    logit_gradients = pulls(t)
+    logit_gradients = gradients_at_logits(t)
     gates = [local.jacobian * g.unsqueeze(-2) for local, g in zip(t.gates, logit_gradients, strict=True)]
     q = t.expert.value.shape[-2]
     outputs = t.expert.jacobian * t.first[..., :q, :].unsqueeze(-2)
@@ -195,7 +68,7 @@ def scores(t: MixtureTerms, block: Block) -> UnitGradients:
     return UnitGradients(gates, at_leaf, at_leaf * t.leaf.unsqueeze(-2), logit_gradients)
 
 
-def pulls(t: MixtureTerms) -> list[Tensor]:
+def gradients_at_logits(t: MixtureTerms) -> list[Tensor]:
     """Return the derivatives of each unit's log density in the logits, per level."""
     return [
         c - c.sum(-2, keepdim=True) * w if slope is None else c * slope
@@ -223,23 +96,23 @@ def value(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...
 
 def gradient(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, Tensor]:
     """Return the weighted sums of log density (S,) and of its gradient in local coordinates (S, M)."""
-    t = terms(mixture, measure, block, 1)
-    return apply_weights(t.log_density, block.weight).sum(-1), weighted_gradient(t, pulls(t), block)
+    t = mixture_terms(mixture, measure, block, 1)
+    return apply_weights(t.log_density, block.weight).sum(-1), weighted_gradient(t, gradients_at_logits(t), block)
 
 
 def hessian(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, Tensor, Tensor]:
     """Return the weighted sums of log density (S,), gradient (S, M) and Hessian (S, M, M) in local coordinates."""
-    t = terms(mixture, measure, block, 2)
+    t = mixture_terms(mixture, measure, block, 2)
     s = scores(t, block)
     rows = s.rows()
     weight = block.weight
     weighed = rows if weight is None else rows * weight
     total = -(weighed @ rows.mT)
-    add_bends(total, t, s, block, s.at_leaf)
+    add_curvatures(total, t, s, block, s.at_leaf)
     return apply_weights(t.log_density, weight).sum(-1), weighed.sum(-1), total
 
 
-def add_bends(total: Tensor, t: MixtureTerms, s: UnitGradients, block: Block, at_leaf: Tensor | None) -> None:
+def add_curvatures(total: Tensor, t: MixtureTerms, s: UnitGradients, block: Block, at_leaf: Tensor | None) -> None:
     """Add ``E_r[second + first first']`` to a matrix (S, M, M): gate levels, then leaves.
 
     Parameters
@@ -259,8 +132,8 @@ def expected_complete_hessian(mixture: Mixture, measure: Measure, block: Block) 
     The Hessian is that of the EM objective at the current responsibilities: one block per gate node,
     ``-R_v (diag pi - pi pi')``, and one per leaf, ``r f''``.
     """
-    t = terms(mixture, measure, block, 2)
-    logit_gradients = pulls(t)
+    t = mixture_terms(mixture, measure, block, 2)
+    logit_gradients = gradients_at_logits(t)
     slope = weighted_gradient(t, logit_gradients, block)
     total = slope.new_zeros(slope.shape + slope.shape[-1:])
     at = 0
@@ -328,27 +201,22 @@ def pair_gram(rows: Tensor, left: Tensor, right: Tensor) -> Tensor:
     return (rows * left.unsqueeze(-2)).flatten(-3, -2) @ (rows * right.unsqueeze(-2)).flatten(-3, -2).mT
 
 
-def apply_weights(values: Tensor, weight: Tensor | None) -> Tensor:
-    """Return values ``(..., m)`` times the weights (m,), if there are any."""
-    return values if weight is None else values * weight
-
-
 def _add_gate(total: Tensor, at: int, t: MixtureTerms, s: UnitGradients, level: int, weight: Tensor | None) -> None:
     """Add the expectation part of one level: its own blocks, then those with everything below it."""
     local, own, slope = t.gates[level], s.gates[level], t.per_branch_slopes[level]
     size, nodes, branches, columns, units = own.shape
     jacobian = local.jacobian
     step = branches * columns
-    bent = apply_weights(s.logit_gradients[level], weight)
+    weighted = apply_weights(s.logit_gradients[level], weight)
     share = (
         None if slope is not None else apply_weights((jacobian * t.weights[level].unsqueeze(-2)), weight).flatten(2, 3)
     )
     if share is not None:
         cross = share @ own.flatten(2, 3).mT
         _diagonal(total[:, at:, at:], nodes, step).sub_(cross + cross.mT)
-    curved = weighted_gram(jacobian, bent if slope is None else bent * (2 * slope - 1))
+    curved = weighted_gram(jacobian, weighted if slope is None else weighted * (2 * slope - 1))
     if local.curvature is not None:
-        curved = curved + local.curvature(bent)
+        curved = curved + local.curvature(weighted)
     _diagonal(total[:, at:, at:], nodes * branches, columns).add_(curved.flatten(1, 2))
     start = at + nodes * step
     weighed = apply_weights(jacobian if slope is None else jacobian * slope.unsqueeze(-2), weight)
@@ -390,15 +258,15 @@ def _add_leaves(total: Tensor, at: int, t: MixtureTerms, block: Block, at_leaf: 
     for a, rows_a in enumerate(slices if t.second is not None else ()):
         assert t.second is not None
         for b, rows_b in enumerate(slices[: a + 1]):
-            bend = t.second[:, :, a, b] * by
+            second = t.second[:, :, a, b] * by
             if b >= q:
-                part = bend.sum(-1)[..., None, None]
+                part = second.sum(-1)[..., None, None]
             elif a >= q:
-                part = row_sum(side(b), bend).unsqueeze(-2)
+                part = row_sum(side(b), second).unsqueeze(-2)
             elif a == b or jacobian.shape[2] == 1:
-                part = weighted_gram(side(a), bend)
+                part = weighted_gram(side(a), second)
             else:
-                part = (side(a) * bend.unsqueeze(-2)) @ side(b).mT
+                part = (side(a) * second.unsqueeze(-2)) @ side(b).mT
             blocks[:, :, rows_a, rows_b] += part
             if a != b:
                 blocks[:, :, rows_b, rows_a] += part.mT

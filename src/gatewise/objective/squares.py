@@ -2,7 +2,7 @@
 
 ``f_G(x) = sum_l W_l(x) h_l(x)`` with the product W of the gate weights on the path to leaf l and the expert's output h.
 With the residual r held, ``r . f_G`` is a sum of contributions ``W_l (r . h_l)``, which take the place of the
-responsibilities of `derivatives`: the same first and second derivatives in logits and outputs apply. What is added to
+responsibilities of `likelihood`: the same first and second derivatives in logits and outputs apply. What is added to
 them is minus the outer product of ``df``. Any link does, the unnormalised sigmoid too (2405.13997, least squares).
 """
 
@@ -14,21 +14,18 @@ from torch import Tensor
 from gatewise.core.mixture import Measure, Mixture, leaf_weights
 from gatewise.core.predictors import Derivatives
 from gatewise.core.tree import along_paths
-from gatewise.objective.likelihood import (
+from gatewise.objective.likelihood import UnitGradients, add_curvatures, gradients_at_logits, weighted_gradient
+from gatewise.objective.rows import Block
+from gatewise.objective.terms import (
     MixtureTerms,
-    UnitGradients,
-    add_bends,
     apply_weights,
     at_leaves,
     below_batch,
     below_branches,
     broadcast_design,
     one_node_dimension,
-    pulls,
-    weighted_gradient,
     with_offset,
 )
-from gatewise.objective.rows import Block
 
 
 def ungrouped(block: Block) -> Block:
@@ -76,7 +73,7 @@ def terms(mixture: Mixture, measure: Measure, block: Block) -> tuple[MixtureTerm
 
 def _scores(t: MixtureTerms) -> UnitGradients:
     """Return the derivatives of ``r . f`` with r held, in local coordinates."""
-    logit_gradients = pulls(t)
+    logit_gradients = gradients_at_logits(t)
     gates = [local.jacobian * g.unsqueeze(-2) for local, g in zip(t.gates, logit_gradients, strict=True)]
     at_leaf = (t.expert.jacobian * t.first.unsqueeze(-2)).flatten(2, 3)
     return UnitGradients(gates, at_leaf, at_leaf * t.leaf.unsqueeze(-2), logit_gradients)
@@ -107,7 +104,7 @@ def gradient(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, 
     """Return the weighted sums of minus half the squares (S,) and of its gradient in local coordinates (S, M)."""
     block = ungrouped(block)
     t, _ = terms(mixture, measure, block)
-    return apply_weights(t.log_density, block.weight).sum(-1), weighted_gradient(t, pulls(t), block)
+    return apply_weights(t.log_density, block.weight).sum(-1), weighted_gradient(t, gradients_at_logits(t), block)
 
 
 def gauss_newton(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, Tensor, Tensor]:
@@ -115,7 +112,11 @@ def gauss_newton(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tens
     block = ungrouped(block)
     t, parts = terms(mixture, measure, block)
     total = _outer(slopes_of_mean(mixture, t, parts), block.weight)
-    return apply_weights(t.log_density, block.weight).sum(-1), weighted_gradient(t, pulls(t), block), total
+    return (
+        apply_weights(t.log_density, block.weight).sum(-1),
+        weighted_gradient(t, gradients_at_logits(t), block),
+        total,
+    )
 
 
 def hessian(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, Tensor, Tensor]:
@@ -124,7 +125,7 @@ def hessian(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, T
     t, parts = terms(mixture, measure, block)
     s = _scores(t)
     total = _outer(slopes_of_mean(mixture, t, parts), block.weight)
-    add_bends(total, t, s, block, None)
+    add_curvatures(total, t, s, block, None)
     return apply_weights(t.log_density, block.weight).sum(-1), apply_weights(s.rows(), block.weight).sum(-1), total
 
 

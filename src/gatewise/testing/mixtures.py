@@ -13,7 +13,7 @@ from gatewise.core.gates import Gate
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.scores import Bias
 from gatewise.core.tree import expand_nodes
-from gatewise.objective import likelihood
+from gatewise.objective import likelihood, terms
 from gatewise.objective.parameterization import from_paths, make_parameterization, specifications
 from gatewise.objective.rows import Block
 from gatewise.testing.compare import (
@@ -293,7 +293,7 @@ def law_complete(problem: ExampleProblem) -> None:
     free = parameterization.free(problem.measure)
     measure, natural = parameterization.measure(free[None]), parameterization.constrained(free[None])
     for where, block in blocks_with_units(problem).items():
-        held = likelihood.unit_responsibilities(mixture, parameterization.measure(free), block)
+        held = terms.unit_responsibilities(mixture, parameterization.measure(free), block)
         weight = torch.ones_like(held[0]) if block.weight is None else block.weight
 
         def complete(at: Tensor, block: Block = block, mass: Tensor = held * weight) -> Tensor:
@@ -301,7 +301,7 @@ def law_complete(problem: ExampleProblem) -> None:
             logs = models.leaf_log_weights(mixture, at_free, block.gate_x)
             eta = models.leaf_predictors(mixture, at_free, block.x)
             rows = mixture.family.log_prob(models.leaf_family(mixture, at_free), block.y, eta)
-            return ((logs + likelihood.by_unit(rows, block)) * mass).sum((-1, -2))
+            return ((logs + terms.by_unit(rows, block)) * mass).sum((-1, -2))
 
         value, local, curvature = likelihood.expected_complete_hessian(mixture, measure, block)
         expected = batched_derivatives(complete, free)
@@ -323,7 +323,7 @@ def law_expected_score(problem: ExampleProblem, n: int = 4000) -> None:
     parameterization = make_parameterization(mixture, d, gate_d, q, gauge="none")
     at = parameterization.free(measure)
     block = whole(drawn)
-    t = likelihood.terms(mixture, parameterization.measure(at[None]), block, 1)
+    t = terms.mixture_terms(mixture, parameterization.measure(at[None]), block, 1)
     rows = likelihood.scores(t, block).rows()[0].mT
     free = parameterization.pull_gradient(parameterization.constrained(at[None]).expand(n, -1), rows)
     assert_unbiased(free.mT, "the expected score at the truth is zero")

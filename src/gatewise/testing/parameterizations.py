@@ -12,7 +12,7 @@ from gatewise.core.experts import Expert
 from gatewise.core.gates import Gate
 from gatewise.core.mixture import Measure, Mixture, leaf_log_weights, log_density
 from gatewise.core.predictors import AffineTransform
-from gatewise.objective import likelihood
+from gatewise.objective import likelihood, terms
 from gatewise.objective.parameterization import Parameterization, from_paths, make_parameterization, specifications
 from gatewise.objective.rows import Rows, make_rows
 from gatewise.testing.compare import assert_close
@@ -251,10 +251,10 @@ def law_units(problem: ExampleProblem) -> None:
     _assert_totals(_totals(mixture, measure, single, len(x)), plain, "units of one row are rows")
     grouped = replace(rows, ends=torch.tensor(UNIT_ENDS))
     block = grouped.read(0, len(UNIT_ENDS))
-    t = likelihood.terms(mixture, batch, block)
-    density = likelihood.unit_log_density(mixture, measure, block)
+    t = terms.mixture_terms(mixture, batch, block)
+    density = terms.unit_log_density(mixture, measure, block)
     assert_close(density, t.log_density[0], "unit_log_density is that of the derivatives")
-    shared = likelihood.unit_responsibilities(mixture, measure, block)
+    shared = terms.unit_responsibilities(mixture, measure, block)
     assert_close(shared, t.leaf[0], "unit_responsibilities are those of the derivatives")
     for u, stop in enumerate(UNIT_ENDS):
         start = UNIT_ENDS[u - 1] if u else 0

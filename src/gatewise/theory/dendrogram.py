@@ -72,7 +72,7 @@ def dendrogram(mixture: Mixture, measure: Measure) -> Dendrogram:
         mixtures.append(mixture)
         measures.append(measure)
         heights.append(height)
-    stacked = torch.stack(heights, -1) if heights else torch.zeros(len(next(iter(measure.gates[0].values()))), 0)
+    stacked = torch.stack(heights, -1) if heights else torch.zeros(measure.members, 0)
     return Dendrogram(tuple(mixtures), tuple(measures), stacked)
 
 

@@ -54,7 +54,7 @@ def between_densities(
             )
     single = truth.map(lambda v: v.unsqueeze(0))
     parts = []
-    for s in range(len(next(iter(fitted.experts.values())))):
+    for s in range(fitted.members):
         one = fitted.map(lambda v, s=s: v[s : s + 1])
         parts.append(_pair(mixture, one, truth_mixture, single, nodes))
     return Distances(*(torch.stack(part) for part in zip(*parts, strict=True)))

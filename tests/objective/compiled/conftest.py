@@ -9,7 +9,7 @@ from gatewise.core.families import Binomial, Gaussian, Poisson
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.links import NormalisedSigmoid, Sigmoid, Softmax
 from gatewise.core.scores import Activated, Affine, Distance, Tempered
-from gatewise.objective import likelihood, squares
+from gatewise.objective import likelihood, squares, terms
 from gatewise.objective.parameterization import from_paths
 from gatewise.objective.rows import Block
 from gatewise.testing.problems import draw_measure, generator, make_problem
@@ -70,7 +70,7 @@ def draw(mixture, *, n=37, members=2, columns=1, weighted=True, own_data=False, 
 
 def cancelling(mixture, measure, block):
     """The largest sum of squares of scores: the Hessian of log p is a difference of such sums."""
-    at = likelihood.scores(likelihood.terms(mixture, measure, block, 1), block)
+    at = likelihood.scores(terms.mixture_terms(mixture, measure, block, 1), block)
     squares = (at.at_leaf * at.leaves).sum(-1) if block.weight is None else (at.at_leaf * at.leaves) @ block.weight
     return float(squares.nan_to_num(0.0, 0.0, 0.0).abs().max())
 

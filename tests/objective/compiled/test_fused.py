@@ -21,7 +21,7 @@ from gatewise.core.links import Softmax
 from gatewise.core.mixture import Mixture
 from gatewise.core.scores import Activated, Affine, Tempered
 from gatewise.objective import compiled as fused
-from gatewise.objective import likelihood
+from gatewise.objective import likelihood, terms
 from gatewise.objective.rows import make_rows
 
 from .conftest import ALL, COVERED, LAWS, REFERENCES, assert_fused, assert_same, draw
@@ -264,7 +264,7 @@ def test_what_has_no_kernel_is_left_to_the_reference(mixture):
 
 
 def test_unknown_statistics_and_a_missing_compiler(monkeypatch):
-    assert fused.statistic(likelihood.unit_responsibilities, SOFTMAX) is None
+    assert fused.statistic(terms.unit_responsibilities, SOFTMAX) is None
     assert fused.statistic(likelihood.gradient, SOFTMAX) is not None
     monkeypatch.setattr(fused, "available", lambda: False)
     assert fused.statistic(likelihood.gradient, SOFTMAX) is None

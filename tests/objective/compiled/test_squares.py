@@ -232,7 +232,7 @@ def as_softmax(right):
         ("residuals._write_residual", first_output, "value", "value"),
         ("plan.write_levels", as_softmax, "gradient", "gradient"),
         ("residuals.write_path_weights", lambda right: lambda p, levels: levels[-1].weights, "value", "value"),
-        ("residuals.write_pulls", lambda right: lambda p, levels, shares: levels, "gauss_newton", "Hessian"),
+        ("residuals.write_logit_gradients", lambda right: lambda p, levels, shares: levels, "gauss_newton", "Hessian"),
     ],
 )
 def test_the_law_can_fail(path, wrong, statistic, what, monkeypatch):

@@ -92,8 +92,8 @@ def relocations(problem: Problem, free: Tensor, taken: Sequence[int] | None = No
             atoms, gain = _grow(atoms, stage, block, floor, steps)
             best = torch.argsort(gain, descending=True, stable=True)[: max(KEPT, int(BETTER * len(gain)))]
             atoms, gain = Candidate(*(t[best] for t in atoms)), gain[best]
-        ranking = float(missed[j]) + gain
-        found += [(float(ranking[c]), j, Candidate(*(t[c] for t in atoms))) for c in range(len(ranking))]
+        gains = float(missed[j]) + gain
+        found += [(float(gains[c]), j, Candidate(*(t[c] for t in atoms))) for c in range(len(gains))]
     points = [parameterization.free(_moved(mixture, measure, j, atom)) for j, atom in _different(found)]
     if not points:
         return free.new_zeros(0, len(free))
@@ -104,10 +104,10 @@ def _different(found: list[tuple[float, int, Candidate]]) -> list[tuple[int, Can
     """Return the best candidates, one of each that different seeds grew into."""
     chosen: list[tuple[int, Candidate]] = []
     last = float("inf")
-    for ranking, j, atom in sorted(found, key=lambda item: -item[0]):
-        if last - ranking >= 1e-9 * max(1.0, abs(ranking)):
+    for best, j, atom in sorted(found, key=lambda item: -item[0]):
+        if last - best >= 1e-9 * max(1.0, abs(best)):
             chosen.append((j, atom))
-            last = ranking
+            last = best
         if len(chosen) == KEPT:
             break
     return chosen

@@ -79,8 +79,8 @@ def _round_off(problem: Problem, free: Tensor, deadline: float | None) -> Tensor
         )
         point = newton_polish(smooth, point[None], 40, deadline).x[0]
     both = torch.stack([free, point])
-    ranking = evaluate(problem, both, 0)[0]
-    return both[int(ranking.argmin())]
+    values = evaluate(problem, both, 0)[0]
+    return both[int(values.argmin())]
 
 
 def find_centers(problem: Problem) -> list[Center]:
@@ -111,8 +111,8 @@ def _try_neighbours(
     sites = nearest_points(problem, point[center.columns], NEIGHBOURS)
     starts = point.repeat(len(sites) + 1, 1)
     starts[1:, center.columns] = sites
-    ranking = evaluate(problem, starts[1:], 0)[0]
-    kept = torch.argsort(ranking, stable=True)[: TRIED if problem.rows.n_units <= CAREFUL else 2]
+    values = evaluate(problem, starts[1:], 0)[0]
+    kept = torch.argsort(values, stable=True)[: TRIED if problem.rows.n_units <= CAREFUL else 2]
     sites, starts = sites[kept], torch.cat([starts[:1], starts[1:][kept]])
     lower = problem.parameterization.lower.repeat(len(starts), 1)
     upper = problem.parameterization.upper.repeat(len(starts), 1)
@@ -123,23 +123,23 @@ def _try_neighbours(
     lower[1:, center.columns] = sites
     upper[1:, center.columns] = sites
     done = newton_polish(problem, starts, 25, deadline, (lower, upper))
-    found, ranking = done.x, done.value
+    found, values = done.x, done.value
     margin = 1e-14 * abs(value)
-    best = int(ranking.argmin())
-    if bool(done.converged[0]) and float(ranking[0] - ranking[best]) <= 1e3 * margin:
+    best = int(values.argmin())
+    if bool(done.converged[0]) and float(values[0] - values[best]) <= 1e3 * margin:
         best = 0  # at the end of a ridge it is no better held than free
-    elif best == 0 and not bool(done.converged[0]) and len(ranking) > 1:
-        beside = 1 + int(ranking[1:].argmin())  # stuck beside a kink it is as good there but for rounding
-        best = beside if float(ranking[beside] - ranking[0]) <= 1e2 * margin else 0
-    if float(ranking[best]) > value - margin and k in held:
+    elif best == 0 and not bool(done.converged[0]) and len(values) > 1:
+        beside = 1 + int(values[1:].argmin())  # stuck beside a kink it is as good there but for rounding
+        best = beside if float(values[beside] - values[0]) <= 1e2 * margin else 0
+    if float(values[best]) > value - margin and k in held:
         return point, value
-    if float(ranking[best]) > value + margin:
+    if float(values[best]) > value + margin:
         return point, value
     if best == 0:
         held.pop(k, None)
     else:
         held[k] = sites[best - 1]
-    return found[best], float(ranking[best])
+    return found[best], float(values[best])
 
 
 def nearest_points(problem: Problem, center: Tensor, count: int) -> Tensor:
@@ -182,10 +182,10 @@ def is_stationary(problem: Problem, center: Center, point: Tensor) -> bool:
         trials[2 * i + 1, center.columns] += 2 * step * direction
     trials = torch.clamp(trials, parameterization.lower, parameterization.upper)
     slopes = []
-    ranking = evaluate(problem, trials, 1)
+    values = evaluate(problem, trials, 1)
     for i, direction in enumerate(directions):
         # slope just off the kink, extrapolated to it
-        near = float(ranking[1][2 * i, center.columns] @ direction)
-        far = float(ranking[1][2 * i + 1, center.columns] @ direction)
+        near = float(values[1][2 * i, center.columns] @ direction)
+        far = float(values[1][2 * i + 1, center.columns] @ direction)
         slopes.append(2 * near - far)
     return min(slopes) >= -1e-9

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from gatewise.core.predictors import Derivatives, Predictor
 from gatewise.fit.problem import Problem, box_of, evaluate, newton_polish
-from gatewise.objective.likelihood import one_node_dimension
 from gatewise.objective.parameterization import Parameterization
 from gatewise.objective.rows import READ, Block
+from gatewise.objective.terms import one_node_dimension
 
 NEAR = 1e-5  # size of the affine map at a row that lies on its hinge
 ROUNDS = 4

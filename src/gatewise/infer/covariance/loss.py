@@ -10,7 +10,7 @@ from torch import Tensor
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.fit.problem import LIKELIHOOD, SQUARES, Criterion
 from gatewise.fit.result import Fit
-from gatewise.objective import likelihood, squares
+from gatewise.objective import likelihood, squares, terms
 from gatewise.objective.rows import Block
 
 
@@ -33,7 +33,7 @@ class Meaning(NamedTuple):
 
 def likelihood_scores(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
     """Return the derivatives (M, m) of the log density of every unit."""
-    return likelihood.scores(likelihood.terms(mixture, measure, block, 1), block).rows()[0]
+    return likelihood.scores(terms.mixture_terms(mixture, measure, block, 1), block).rows()[0]
 
 
 def squares_scores(mixture: Mixture, measure: Measure, block: Block) -> Tensor:

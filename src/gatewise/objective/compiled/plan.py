@@ -21,7 +21,7 @@ from gatewise.objective.compiled.tree import (
     Sizes,
     write_groups,
     write_levels,
-    write_pulls,
+    write_logit_gradients,
 )
 
 BYTES = 2**19  # of the work array: it stays in the second cache
@@ -95,7 +95,7 @@ def _write_sums(
     gradient = np.zeros(size, dtype=np.int64)
     if p.order == 0:
         return gradient, None
-    levels = write_pulls(p, levels, leaves.shares)
+    levels = write_logit_gradients(p, levels, leaves.shares)
     groups = write_groups(p, levels, leaves)
     for group in groups:
         _write_gradient(p, group, gradient)

@@ -22,7 +22,15 @@ from gatewise.objective.compiled.outputs import EXPERTS
 from gatewise.objective.compiled.pairs import Pair, Step
 from gatewise.objective.compiled.parts import Owners, PartInputs
 from gatewise.objective.compiled.program import BENDS, Program, Ref
-from gatewise.objective.compiled.tree import CompiledLeaves, CompiledLevel, Mean, NodeGroup, Sizes, width, write_pulls
+from gatewise.objective.compiled.tree import (
+    CompiledLeaves,
+    CompiledLevel,
+    Mean,
+    NodeGroup,
+    Sizes,
+    width,
+    write_logit_gradients,
+)
 
 Product = tuple[int, int]
 
@@ -172,13 +180,15 @@ def _factors(
 ) -> list[ResidualFactors]:
     mean = leaves.mean
     assert mean is not None
-    pulls = [[level.logit_gradients for level in write_pulls(p, levels, parts)] for parts in mean.parts]
+    gradients_at_logits = [
+        [level.logit_gradients for level in write_logit_gradients(p, levels, parts)] for parts in mean.parts
+    ]
     out = []
     for group in groups:
         if group.level == len(levels):
             outer = [mean.weight if k == mean.output[group.slot] else None for k in range(len(mean.parts))]
         else:
-            outer = [logit_gradients[group.level] for logit_gradients in pulls]
+            outer = [logit_gradients[group.level] for logit_gradients in gradients_at_logits]
         out.append(_factors_of(p, group, levels, outer, mean.residual))
     return out
 

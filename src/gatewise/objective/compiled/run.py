@@ -65,13 +65,13 @@ def sums(kind: int, mixture: Mixture, measure: Measure, block: Block, size: int 
 def _sizes(mixture: Mixture, measure: Measure, block: Block) -> Sizes:
     x, gate_x = block.x, block.gate_x
     same = x is gate_x or (x.data_ptr() == gate_x.data_ptr() and x.shape == gate_x.shape)
-    outputs = next(iter(measure.experts.values())).shape[1 + mixture.depth]
+    outputs = mixture.outputs(measure)
     return Sizes(x.shape[-2], gate_x.shape[-2], outputs, block.y.shape[-2], same, block.weight is not None)
 
 
 def packed(mixture: Mixture, measure: Measure) -> Tensor:
     """Return the parameters (S, M) in the order of the local coordinates of `objective.likelihood`."""
-    count = len(next(iter(measure.experts.values())))
+    count = measure.members
     parts = []
     for level, (gate, params) in enumerate(zip(mixture.gates, measure.gates, strict=True)):
         lead = (count, *mixture.branching[: level + 1])
@@ -80,7 +80,7 @@ def packed(mixture: Mixture, measure: Measure) -> Tensor:
             value = params[name] if spec.per == "branch" else params[name].unsqueeze(-1).expand(lead)
             columns.append(value.reshape(*lead, -1))
         parts.append(torch.cat(columns, -1).reshape(count, -1))
-    outputs = (count, mixture.n_leaves, next(iter(measure.experts.values())).shape[1 + mixture.depth])
+    outputs = (count, mixture.n_leaves, mixture.outputs(measure))
     columns = [measure.experts[name].reshape(*outputs, -1) for name in mixture.expert.parameters(1)]
     leaves = [torch.cat(columns, -1).flatten(2)]
     leaves += [measure.family[name].reshape(*outputs[:2], -1) for name in mixture.family.parameters(1)]

@@ -145,7 +145,7 @@ def write_levels(p: Program, mixture: Mixture, sizes: Sizes) -> tuple[list[Compi
     return levels, start
 
 
-def write_pulls(p: Program, levels: list[CompiledLevel], shares: Ref) -> list[CompiledLevel]:
+def write_logit_gradients(p: Program, levels: list[CompiledLevel], shares: Ref) -> list[CompiledLevel]:
     """Write responsibilities of nodes and branches, and derivatives in the logits, from those of the leaves up."""
     out: list[CompiledLevel] = []
     children = shares

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture, leaf_predictors, log_density, regression
-from gatewise.objective import likelihood, squares
+from gatewise.objective import likelihood, squares, terms
 from gatewise.objective.parameterization import Parameterization, from_paths, make_parameterization, specifications
 from gatewise.objective.rows import Block
 from gatewise.theory.inputs import Nodes
@@ -212,7 +212,7 @@ class Squares(NamedTuple):
         """Return the residuals of densities with their Jacobian (n, P)."""
         natural, pull = self._pull(z)
         measure = self.coordinates.parameterization.unflatten(natural)
-        t = likelihood.terms(self.coordinates.parameterization.mixture, measure, self.block, 1)
+        t = terms.mixture_terms(self.coordinates.parameterization.mixture, measure, self.block, 1)
         slopes = likelihood.scores(t, self.block).rows()[0] * (self.root / 2 * torch.exp(t.log_density[0] / 2))
         return self.root * root_difference(t.log_density[0], self.target), slopes.mT @ pull
 

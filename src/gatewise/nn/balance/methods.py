@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.names import name_of, require_one_of
-from gatewise.nn.shares import cv_slopes
+from gatewise.nn.balance.shares import cv_slopes
 
 
 class ExpertShares(NamedTuple):

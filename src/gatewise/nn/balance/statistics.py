@@ -1,0 +1,109 @@
+"""What balancing and diagnostics need to know of a step: sums over its tokens."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.nn.router import Router, Routing, leaf_probabilities
+
+WIDTH = 0.3  # noise of `kept_probability` where none is drawn, in log weight: the spread of the scores at the start
+LOWEST = -1e30  # in place of the rank -inf of a branch that its link drops
+
+
+class RoutingStatistics(NamedTuple):
+    """Sums over the tokens that are not masked: what balancing and diagnostics need to know of a step.
+
+    Attributes
+    ----------
+    load : Tensor (L,)
+        Assignments to every expert.
+    importance : Tensor (L,)
+        Sum of the weights before top-k, normalised at every node.
+    smooth : Tensor (L,)
+        Sum of the probabilities of being kept, `kept_probability`; the load if they were not asked for.
+    entropy : Tensor ()
+        Sum over tokens of the entropy of the weights of all leaves, in nats.
+    tokens, offered, served : Tensor ()
+        Number of tokens, of their assignments, and of those for which an expert had room.
+    """
+
+    load: Tensor
+    importance: Tensor
+    smooth: Tensor
+    entropy: Tensor
+    tokens: Tensor
+    offered: Tensor
+    served: Tensor
+
+    def packed(self) -> Tensor:
+        """Return all sums as one vector ``(3 L + 4,)`` of float32."""
+        return torch.cat([part.float().reshape(-1) for part in self])
+
+
+def unpacked(vector: Tensor) -> RoutingStatistics:
+    """Return the tally that a vector ``(3 L + 4,)`` holds."""
+    leaves = (len(vector) - 4) // 3
+    return RoutingStatistics(*vector[: 3 * leaves].split(leaves), *vector[3 * leaves :].unbind())
+
+
+@torch.no_grad()
+def count(
+    router: Router,
+    routing: Routing,
+    real: Tensor | None = None,
+    served: Tensor | None = None,
+    smooth: Tensor | None = None,
+) -> RoutingStatistics:
+    """Return the tally of a routing.
+
+    Parameters
+    ----------
+    router : Router
+    routing : Routing
+    real : Tensor (T,), optional
+        False for padding.
+    served : Tensor (T, S), optional
+        False for assignments that found no room.
+    smooth : Tensor (T, L), optional
+        The probabilities of being kept.
+    """
+    weight = token_weight(routing, real)
+    share = leaf_probabilities(routing)
+    taken = weight[:, None].expand_as(routing.index)
+    load = share.new_zeros(router.n_leaves).index_add_(0, routing.index.flatten(), taken.flatten())
+    kept = load if smooth is None else weight @ smooth
+    entropy = -(torch.xlogy(share, share).sum(-1) @ weight)
+    found = taken.sum() if served is None else (taken * served).sum()
+    return RoutingStatistics(load, weight @ share, kept, entropy, weight.sum(), taken.sum(), found)
+
+
+def kept_probability(router: Router, routing: Routing) -> Tensor:
+    """Return the probability ``(T, L)`` that a leaf is kept when its own noise is drawn anew.
+
+    ``Phi((r_i - t_i) / noise)`` at every level of choice, with r the ranking values and t_i the k-th largest of the
+    others with the noise that chose, multiplied along the path (1701.06538, equations 8 and 9). Differentiable in r;
+    under noise its expectation is the probability of being kept, so the expected total is k per token. Without noise
+    it is a smooth stand-in for the choice, `WIDTH` wide.
+    """
+    width = (router.noise if router.noisy else WIDTH) * router.unit
+    total = None
+    ranks = router.ranks(routing.log_weights)
+    for rank, noisy, kept in zip(ranks, routing.ranks, router.top_k, strict=True):
+        if kept < rank.shape[-1]:
+            noisy = noisy.clamp_min(LOWEST)
+            best = torch.topk(noisy, kept + 1, -1).values
+            others = torch.where(noisy >= best[..., -2:-1], best[..., -1:], best[..., -2:-1])
+            part = torch.special.ndtr((rank.clamp_min(LOWEST) - others) / width)
+        else:
+            part = torch.ones_like(rank)
+        total = part.flatten(1) if total is None else (total[..., None] * part).flatten(1)
+    assert total is not None
+    return total
+
+
+def token_weight(routing: Routing, real: Tensor | None) -> Tensor:
+    """Return one for every token that counts, ``(T,)``."""
+    return torch.ones_like(routing.weight[:, 0]) if real is None else real.to(routing.weight.dtype)
