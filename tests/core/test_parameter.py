@@ -14,8 +14,11 @@ WRONG = {
     "role": (Parameter((), "widht"), "has the role 'widht'"),
     "per": (Parameter((), per="leaf"), "has the per 'leaf': the choices are branch, node"),
     "transform": (Parameter((), transform="logit"), "has the transform 'logit'"),
-    "one of several": (Parameter((2,), transform=("log", "logg")), "did you mean 'log'"),
+    "one of several": (Parameter((2,), transform=("log", "logg"), initial=1.0), "did you mean 'log'"),
     "initial": (Parameter((), bounds=(0.1, 0.9), initial=5.0), r"initial value 5 outside its bounds \(0.1, 0.9\)"),
+    "too few": (Parameter((3,), transform=("log", "log"), initial=1.0), "give one per entry"),
+    "of a matrix": (Parameter((2, 2), transform=("log", "log"), initial=1.0), "give one per entry"),
+    "no logarithm of one": (Parameter((2,), transform=("identity", "log")), "give a positive one"),
     "no logarithm": (Parameter((), transform="log", bounds=(0.0, inf)), "give a positive one"),
 }
 

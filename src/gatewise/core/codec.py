@@ -35,7 +35,8 @@ WRAPPERS = {MeanOnly, ScoreAbout, ExpertAbout, ExpertsByLeaf, FamiliesByLeaf}  #
 def known_parts() -> dict[str, type]:
     """Return the classes that a file may name: those of the catalogues as they are now, and the wrappers."""
     catalogued = (*GATES.values(), *EXPERTS.values(), *FAMILIES.values())
-    return dict(sorted((kind.__name__, kind) for kind in WRAPPERS.union(*map(kinds, catalogued))))
+    found = WRAPPERS.union(*map(kinds, catalogued))
+    return {kind.__name__: kind for kind in sorted(found, key=lambda kind: kind.__name__)}
 
 
 DTYPES = {"float64": (torch.float64, float), "bool": (torch.bool, bool), "int64": (torch.int64, int)}

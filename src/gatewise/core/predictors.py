@@ -99,7 +99,7 @@ def require_usable(part: object, parameters: Mapping[str, Parameter]) -> None:
         where = f"{part}: parameter {name!r}"
         if not name or "." in name:
             raise ValueError(f"{where}: give a name without dots, which separate the parts of a path")
-        words = [("per", spec.per, ("branch", "node")), ("role", spec.role, ("", *ROLES))]
+        words = [("per", spec.per, ("branch", "node")), ("role", spec.role, tuple(ROLES))]
         for what, given, allowed in [*words, *(("transform", one, TRANSFORMS) for one in _each(spec.transform))]:
             if given not in allowed:
                 choices = ", ".join(filter(None, allowed))
@@ -113,7 +113,10 @@ def _require_initial(where: str, spec: Parameter) -> None:
     low, high = spec.bounds
     if not low <= spec.initial <= high:
         raise ValueError(f"{where} has the initial value {spec.initial:g} outside its bounds ({low:g}, {high:g})")
-    if spec.transform in ("log", "reciprocal") and spec.initial <= 0:
+    each = _each(spec.transform)
+    if not isinstance(spec.transform, str) and spec.shape != (len(each),):
+        raise ValueError(f"{where} has {len(each)} transforms for the shape {spec.shape}: give one per entry, or one")
+    if spec.initial <= 0 and {"log", "reciprocal"} & set(each):
         raise ValueError(
             f"{where} has the transform {spec.transform!r} and the initial value {spec.initial:g}: "
             "give a positive one, such as initial=1.0"

@@ -45,7 +45,7 @@ class FittedModel(NamedTuple):
         Whether y had one dimension.
     shares : Shares
         Responsibilities summed over the data of fit.
-    errors : Errors
+    errors : ReportedErrors
     given : estimator
         Unfitted, with copies of the arguments of the fit and with what it saw of X.
     """

@@ -38,7 +38,7 @@ def summary(
     fit : Fit
     taken : Shares
         Responsibilities summed over the data of fit.
-    errors : Errors
+    errors : ReportedErrors
         Standard errors, or why there are none.
     gates : descriptions of the gates by level
     inputs, gate_inputs : names

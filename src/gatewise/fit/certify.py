@@ -245,10 +245,9 @@ def classify_flat_directions(
     null: list[str] = []
     separated: list[str] = []
     unit = free.abs().clamp_min(1.0)  # of parameters that have grown large, shares count
-    per_branch_slopes = (
-        not problem.parameterization.mixture.family.has_density
-    )  # small weights make a sum of squares no less certain
-    total = max(problem.total, problem.rows.n) if per_branch_slopes else problem.total
+    # Small weights make a sum of squares no less certain.
+    least = 0 if problem.parameterization.mixture.family.has_density else problem.rows.n
+    total = max(problem.total, least)
     values, vectors = spectrum(at.hessian, open_, gauge, unit)
     for k in range(len(values)):
         rate = predictor_length(problem, free, vectors[:, k])
@@ -297,10 +296,10 @@ def predictor_size(problem: Problem, free: Tensor, direction: Tensor, rate: floa
     if problem.parameterization.mixture.family.location_scale:
         values = values[:-1]
     rates = [(part[1] - part[0]).abs() / (STEP * rate) for part in values]
-    most = max(float(rate.max()) for rate in rates)
+    most = max(float(each.max()) for each in rates)
     if most < STILL:
         return 0.0
-    moved = [part[0].abs()[rate > 0.1 * most] for part, rate in zip(values, rates, strict=True)]
+    moved = [part[0].abs()[each > 0.1 * most] for part, each in zip(values, rates, strict=True)]
     return max((float(part.max()) for part in moved if part.numel()), default=0.0)
 
 

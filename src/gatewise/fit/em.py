@@ -164,7 +164,8 @@ def solve_positive(matrix: Tensor, right: Tensor) -> Tensor:
 def solve_in_box(matrix: Tensor, right: Tensor, least: Tensor, most: Tensor) -> Tensor:
     """Solve as `solve_positive` for a step between `least` and `most` (S, P), which are not of one sign.
 
-    A coordinate that would leave is held at its end, and the others are solved for again.
+    A coordinate that would leave is held at its end, and the others are solved for again. Where that step would not
+    ascend, which coordinates held together can cause, every coordinate takes its own.
     """
     step, held = solve_positive(matrix, right), torch.zeros_like(right, dtype=torch.bool)
     diagonal = matrix.diagonal(dim1=-2, dim2=-1)
@@ -174,7 +175,8 @@ def solve_in_box(matrix: Tensor, right: Tensor, least: Tensor, most: Tensor) -> 
         rest = torch.where(held, end * diagonal, right - (matrix @ end.unsqueeze(-1))[..., 0])
         inside = torch.where(held.unsqueeze(-1) | held.unsqueeze(-2), torch.diag_embed(diagonal), matrix)
         step = torch.where(held, end, solve_positive(inside, rest))
-    return step
+    descends = held.any(-1, keepdim=True) & ~((right * step).sum(-1, keepdim=True) >= 0)
+    return torch.where(~descends, step, torch.clamp(right / diagonal.abs().clamp_min(1e-300), least, most))
 
 
 def _closed_scales(parameterization: Parameterization) -> Tensor | None:
@@ -236,6 +238,3 @@ def _scale_of_coefficient(parameterization: Parameterization, scales: Tensor) ->
             at = start + leaf * (width + q) + output * (width // q)
             entries[at : at + width // q] = columns[leaf, output]
     return entries
-
-
-__all__ = ["Path", "expectation_maximisation", "solve_positive"]

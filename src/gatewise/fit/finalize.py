@@ -66,8 +66,7 @@ def finalize(
     summary = summarise(values, ends.kinds, ends.sound, best)
     summary = summary._replace(floored=_floored(ends, values, summary))
     certificate = certificate._replace(rank=certificate.rank + len(hinged))  # held by the data, not by the model
-    reduced = model._replace(parameterization=problem.parameterization)
-    working = shortest(reduced, problem.parameterization.measure(point))
+    working = shortest(model, problem.parameterization.measure(point))
     given, measure = at_home(model, problem.parameterization.mixture, working)
     held = flags(certificate, problem.parameterization)
     return Fit(

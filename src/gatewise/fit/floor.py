@@ -240,7 +240,7 @@ def rows_needed(mixture: Mixture, measure: Measure, tiny: Mapping[str, Tensor], 
     n : sum of the weights
     """
     paths = measure.paths()
-    share = torch.full((len(next(iter(paths.values()))), mixture.n_leaves), inf, dtype=torch.float64)
+    share = torch.full((measure.members, mixture.n_leaves), inf, dtype=torch.float64)
     for path, hundredth in tiny.items():
         seen = hundredth > -inf
         scale = paths[path].reshape(*share.shape, -1)[..., seen]

@@ -14,7 +14,7 @@ from gatewise.fit import frames
 from gatewise.fit.arguments import MOST_STARTS, numbers, whole
 from gatewise.fit.model import PreparedModel
 from gatewise.fit.result import Fit
-from gatewise.fit.search.starts import from_shares, given_starts
+from gatewise.fit.search.starts import from_shares, given_starts, response_of
 
 Start = Fit | Measure | Tensor | np.ndarray
 
@@ -95,6 +95,5 @@ def _from_responsibilities(model: PreparedModel, given: Any, generator: np.rando
         raise ValueError("start has rows that are not probabilities: responsibilities are from 0 and sum to 1 in a row")
     block = rows.read(0, rows.n_units)
     softened = SURE * share.T + (1 - SURE) / mixture.n_leaves
-    response = mixture.family.working_response(block.y)
-    measure = from_shares(mixture, block, response, softened, generator, False)
+    measure = from_shares(mixture, block, response_of(mixture, block), softened, generator, False)
     return given_starts(model.parameterization, [measure])[0]

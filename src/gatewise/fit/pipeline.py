@@ -82,7 +82,7 @@ class FitTask(NamedTuple):
 
     Attributes
     ----------
-    model : Model
+    model : PreparedModel
     whole, part : Problem
         On all rows, and on those that starts are searched on: the same where rows are few.
     sketch : Rows
@@ -121,7 +121,7 @@ class Method(NamedTuple):
 
     Attributes
     ----------
-    loss : Loss
+    loss : Criterion
     improve : callable (problem, free (S, P), clock) -> Ends without kinds
         Where a batch of starts leads.
     polished : int

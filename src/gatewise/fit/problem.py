@@ -67,7 +67,7 @@ class Problem:
         Below this an entry of a scale needs many rows.
     bounded : frozenset of str
         Paths with bounds that were given; other bounds are the limits of a family.
-    loss : Loss
+    loss : Criterion
     unit : float
         What the objective is divided by: the residual variance in least squares, so that differences of the objective
         times the number of rows are those of a log-likelihood.

@@ -13,7 +13,7 @@ from gatewise.core.mixture import Measure, leaf_log_weights, regression
 from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.covariance.text import number, percent
 from gatewise.infer.covariance.value import Information
-from gatewise.infer.intervals import critical, ends, moved_by_loose, require
+from gatewise.infer.intervals import critical, ends, moved_by_undetermined, require
 from gatewise.infer.predict import in_blocks
 from gatewise.objective.parameterization import IDENTITY, LOG
 from gatewise.objective.rows import Columns
@@ -136,7 +136,7 @@ def _curves(found: Information, curve: Callable[..., Tensor], x: Columns, gate_x
         for one in out.unbind(-1):
             (gradient,) = torch.autograd.grad(one.sum(), batch, retain_graph=True)
             error = ((gradient @ found.covariance) * gradient).sum(-1).clamp_min(0.0).sqrt()
-            errors.append(torch.where(moved_by_loose(found, gradient), torch.nan, error))
+            errors.append(torch.where(moved_by_undetermined(found, gradient), torch.nan, error))
         return torch.stack([out.detach().T, torch.stack(errors)])
 
     both = in_blocks(block, len(found.estimate) * 4, x, gates)

@@ -282,7 +282,7 @@ def delta(found: Information, function: str | Callable[[Measure], Tensor], level
         )
     gradient = torch.autograd.functional.jacobian(flattened, found.estimate)
     estimate = flattened(found.estimate).detach()
-    if bool(moved_by_loose(found, gradient).any()):
+    if bool(moved_by_undetermined(found, gradient).any()):
         names = [name for name, row in zip(found.names, found.undetermined, strict=True) if bool((row != 0).any())]
         raise ValueError(
             "the function depends on parameters that the data leave open, so it has no unique estimate: "
@@ -315,7 +315,7 @@ def named_value(found: Information, name: str) -> Callable[[Measure], Tensor]:
     return lambda measure: measure.paths()[path].reshape(-1)[at - first]
 
 
-def moved_by_loose(found: Information, gradient: Tensor) -> Tensor:
+def moved_by_undetermined(found: Information, gradient: Tensor) -> Tensor:
     """Return which functions with gradients ``(m, F)`` change along an open direction, ``(m,)``."""
     change = (gradient @ found.undetermined).abs()
     return (change > MOVES * (gradient.abs() @ found.undetermined.abs())).any(-1)

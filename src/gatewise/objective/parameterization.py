@@ -1,7 +1,7 @@
 """Parameterization: a Measure as a flat vector of unconstrained coordinates; the only code that packs and unpacks it.
 
 free -> working coordinates of every entry (affine: ``offset + matrix @ free``: gauge, ties, held parts) -> natural
-values (elementwise: exp, 1/x). Local coordinates of `derivatives` are picked from the natural ones.
+values (elementwise: exp, 1/x). Local coordinates of `likelihood` are picked from the natural ones.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Parameterization:
     lower, upper : Tensor (P,)
         Box on the free coordinates.
     local : LongTensor (M,)
-        Entry behind every local coordinate of `derivatives`.
+        Entry behind every local coordinate of `likelihood`.
     names : tuple of str
         Name of every free coordinate, such as ``gates.0.weight[0,1]``.
     held : tuple of str
@@ -268,7 +268,7 @@ def _matrix(parts: Sequence[Entries]) -> Tensor:
 
 
 def _local_index(mixture: Mixture, specs: Specs, d: int, gate_d: int, q: int) -> Tensor:
-    """Return the entry behind every local coordinate, in the order of `derivatives`."""
+    """Return the entry behind every local coordinate, in the order of `likelihood`."""
     positions, at = {}, 0
     for path, (_, shape) in specs.items():
         positions[path] = torch.arange(at, at + prod(shape)).reshape(shape)

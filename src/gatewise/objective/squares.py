@@ -14,7 +14,7 @@ from torch import Tensor
 from gatewise.core.mixture import Measure, Mixture, leaf_weights
 from gatewise.core.predictors import Derivatives
 from gatewise.core.tree import along_paths
-from gatewise.objective.likelihood import UnitGradients, add_curvatures, gradients_at_logits, weighted_gradient
+from gatewise.objective.likelihood import add_curvatures, gradients_at_logits, scores, weighted_gradient
 from gatewise.objective.rows import Block
 from gatewise.objective.terms import (
     MixtureTerms,
@@ -57,7 +57,7 @@ def _gates(
     return gates, weights, per_branch_slopes
 
 
-def terms(mixture: Mixture, measure: Measure, block: Block) -> tuple[MixtureTerms, Tensor]:
+def mean_terms(mixture: Mixture, measure: Measure, block: Block) -> tuple[MixtureTerms, Tensor]:
     """Evaluate a batch of measures on a block; return the terms, with W for responsibilities, and W h (S, L, q, n)."""
     gates, weights, per_branch_slopes = _gates(mixture, measure, below_batch(block.gate_x))
     expert = at_leaves(mixture, measure, block)
@@ -71,15 +71,7 @@ def terms(mixture: Mixture, measure: Measure, block: Block) -> tuple[MixtureTerm
     return MixtureTerms(value, path, weights, children, gates, expert, first, None, tuple(per_branch_slopes)), parts
 
 
-def _scores(t: MixtureTerms) -> UnitGradients:
-    """Return the derivatives of ``r . f`` with r held, in local coordinates."""
-    logit_gradients = gradients_at_logits(t)
-    gates = [local.jacobian * g.unsqueeze(-2) for local, g in zip(t.gates, logit_gradients, strict=True)]
-    at_leaf = (t.expert.jacobian * t.first.unsqueeze(-2)).flatten(2, 3)
-    return UnitGradients(gates, at_leaf, at_leaf * t.leaf.unsqueeze(-2), logit_gradients)
-
-
-def slopes_of_mean(mixture: Mixture, t: MixtureTerms, parts: Tensor) -> list[Tensor]:
+def slopes_of_mean(mixture: Mixture, t: MixtureTerms, parts: Tensor, block: Block) -> list[Tensor]:
     """Return the derivatives of every output of f in local coordinates, one tensor (S, M, n) per output."""
     q = parts.shape[-2]
     rows = []
@@ -87,7 +79,7 @@ def slopes_of_mean(mixture: Mixture, t: MixtureTerms, parts: Tensor) -> list[Ten
         unit = torch.zeros(q, 1, dtype=parts.dtype)
         unit[k] = 1.0
         alone = t._replace(children=below_branches(mixture, parts[..., k, :]), first=unit.expand(parts.shape))
-        rows.append(_scores(alone).rows())
+        rows.append(scores(alone, block).rows())
     return rows
 
 
@@ -103,15 +95,15 @@ def value(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...
 def gradient(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, Tensor]:
     """Return the weighted sums of minus half the squares (S,) and of its gradient in local coordinates (S, M)."""
     block = ungrouped(block)
-    t, _ = terms(mixture, measure, block)
+    t, _ = mean_terms(mixture, measure, block)
     return apply_weights(t.log_density, block.weight).sum(-1), weighted_gradient(t, gradients_at_logits(t), block)
 
 
 def gauss_newton(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, Tensor, Tensor]:
     """Return value (S,), gradient (S, M) and ``- sum_n w df df'`` (S, M, M), the Hessian where residuals vanish."""
     block = ungrouped(block)
-    t, parts = terms(mixture, measure, block)
-    total = _outer(slopes_of_mean(mixture, t, parts), block.weight)
+    t, parts = mean_terms(mixture, measure, block)
+    total = _outer(slopes_of_mean(mixture, t, parts, block), block.weight)
     return (
         apply_weights(t.log_density, block.weight).sum(-1),
         weighted_gradient(t, gradients_at_logits(t), block),
@@ -122,9 +114,9 @@ def gauss_newton(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tens
 def hessian(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, Tensor, Tensor]:
     """Return value (S,), gradient (S, M) and Hessian (S, M, M) of minus half the weighted sum of squares."""
     block = ungrouped(block)
-    t, parts = terms(mixture, measure, block)
-    s = _scores(t)
-    total = _outer(slopes_of_mean(mixture, t, parts), block.weight)
+    t, parts = mean_terms(mixture, measure, block)
+    s = scores(t, block)
+    total = _outer(slopes_of_mean(mixture, t, parts, block), block.weight)
     add_curvatures(total, t, s, block, None)
     return apply_weights(t.log_density, block.weight).sum(-1), apply_weights(s.rows(), block.weight).sum(-1), total
 

@@ -20,7 +20,7 @@ class Line(NamedTuple):
     number : int
         Its place in the file, from 1.
     text : str
-        As it stands there.
+        As it stands there, without its end.
     record : object or None
         What it holds; None if it cannot be used.
     fault : str
@@ -52,10 +52,13 @@ def parsed(line: str) -> Any:
 def read_lines(path: Path) -> Iterator[Line]:
     """Yield the lines of a file of records, empty ones left out; a file that is not there has none."""
     text = plain_file(path).read_bytes().decode("utf-8", errors="replace") if path.exists() else ""
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
+    *ended, last = text.split("\n")
+    for number, line in enumerate(ended, 1):
         if line.strip():
-            record = parsed(line) if line.endswith("\n") else None
-            yield Line(number, line, record, "" if record is not None else "damaged" if line.endswith("\n") else "torn")
+            record = parsed(line)
+            yield Line(number, line, record, "damaged" if record is None else "")
+    if last.strip():
+        yield Line(len(ended) + 1, last, None, "torn")
 
 
 def append(path: Path, records: Iterable[Any]) -> None:
@@ -74,6 +77,6 @@ def cut(path: Path) -> None:
             first = max(0, end - 65536)
             file.seek(first)
             place = file.read(end - first).rfind(b"\n")
-            whole, end = first + place + 1, first
+            whole, end = first + place + 1 if place >= 0 else 0, first
     if whole < size:
         os.truncate(path, whole)

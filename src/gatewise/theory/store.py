@@ -194,6 +194,7 @@ def writing(folder: Path, shard: str) -> Iterator[Writer]:
     with path.open("ab") as records, log_path.open("ab") as log:
         lock(records, path)
         cut(path)
+        cut(log_path)
         yield Writer(records, log)
 
 

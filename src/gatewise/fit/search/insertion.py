@@ -155,12 +155,12 @@ def _neighbourhoods(block: Block) -> tuple[Tensor, Tensor]:
     for stretch in (1.0, 4.0):
         scaled = torch.cat([block.x, stretch * block.y], 0)
         distance = torch.cdist(scaled[:, anchors].T, scaled.T)
-        broadcast_design = torch.argsort(distance, dim=-1, stable=True)
-        within = weight[broadcast_design].cumsum(-1)
+        order = torch.argsort(distance, dim=-1, stable=True)
+        within = weight[order].cumsum(-1)
         for factor in NEIGHBOURS:
             size = max(int(factor * design.shape[0]), design.shape[0] + 1)
             last = (within < size).sum(-1, keepdim=True).clamp(max=n - 1)
-            member = (distance <= distance.gather(1, broadcast_design.gather(1, last))) * weight
+            member = (distance <= distance.gather(1, order.gather(1, last))) * weight
             plane, scale = _regress(design, block.y, member)
             planes.append(plane)
             scales.append(scale)
@@ -200,8 +200,8 @@ def _hosted(seeds: tuple[Tensor, Tensor], stage: Remainder, hosts: list[int], bl
     best = torch.full((len(plane),), hosts[0], dtype=torch.long)
     if len(hosts) > 1:
         for part in torch.arange(len(plane)).split(members_at_once(block.x.shape[-1])):
-            leaf_weight = _density(plane[part], scale[part], block)
-            best[part] = torch.tensor(hosts, dtype=torch.long)[(leaf_weight @ stage.weight[hosts].T).argmax(-1)]
+            density = _density(plane[part], scale[part], block)
+            best[part] = torch.tensor(hosts, dtype=torch.long)[(density @ stage.weight[hosts].T).argmax(-1)]
     return Candidate(plane, scale, torch.full((len(plane),), 0.1, dtype=torch.float64), best)
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from gatewise.fit.problem import Problem, evaluate, newton_polish
+from gatewise.objective.rows import MOST
 
 RADII = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8)
 NEIGHBOURS = 32  # data points around a center that are evaluated
@@ -145,16 +146,16 @@ def _try_neighbours(
 def nearest_points(problem: Problem, center: Tensor, count: int) -> Tensor:
     """Return the `count` nearest different gate inputs (c, d) to a center (d,)."""
     distances, points = [], []
-    for block in problem.rows.blocks(16384):
+    for block in problem.rows.blocks(MOST):
         x = block.gate_x if block.weight is None else block.gate_x[:, block.weight > 0]
         gap = ((x - center[:, None]) ** 2).sum(0)
         near = torch.topk(gap, min(4 * count, len(gap)), largest=False)
         distances.append(near.values)
         points.append(x[:, near.indices].T)
     order = torch.argsort(torch.cat(distances), stable=True)
-    broadcast_design = torch.cat(points)[order]
-    chosen = [broadcast_design[0]]
-    for row in broadcast_design[1:]:
+    nearest = torch.cat(points)[order]
+    chosen = [nearest[0]]
+    for row in nearest[1:]:
         if len(chosen) == count:
             break
         if not any(torch.equal(row, other) for other in chosen):

@@ -187,9 +187,9 @@ def _closest_plane(
     residual = torch.where(left > 0, cloud.residual(cloud.regress(share)), torch.inf)
     member = torch.zeros_like(left, dtype=torch.bool)
     for _ in range(3):
-        broadcast_design, order = residual.sort(dim=-1, stable=True)
+        ordered, order = residual.sort(dim=-1, stable=True)
         reached = (left[order].cumsum(-1) < wanted).sum(-1, keepdim=True).clamp(max=len(left) - 1)
-        edge = broadcast_design.gather(-1, reached)
+        edge = ordered.gather(-1, reached)
         best = int(edge[:, 0].argmin())
         member = (residual[best] <= edge[best]) & (left > 0)  # equal rows stay together
         residual = torch.where(left > 0, cloud.residual(cloud.regress(member[None].to(torch.float64))), torch.inf)
@@ -213,6 +213,12 @@ ROBUST = ("trimmed", *CYCLE)
 PLANES = 64  # minimal subsets tried for one sharp plane
 
 
+def response_of(mixture: Mixture, block: Block) -> Tensor:
+    """Return the response on the scale of the experts, what is known of it (the offset) taken away, ``(q, n)``."""
+    response = mixture.family.working_response(block.y)
+    return response if block.offset is None else response - block.offset
+
+
 def draw_starts(
     parameterization: Parameterization, rows: Rows, count: int, generator: np.random.Generator, contrast: bool = True
 ) -> tuple[Tensor, tuple[str, ...]]:
@@ -221,8 +227,7 @@ def draw_starts(
     `contrast` draws temperatures too; without it they start at one.
     """
     block = rows.read(0, rows.n_units)
-    response = parameterization.mixture.family.working_response(block.y)
-    response = response if block.offset is None else response - block.offset
+    response = response_of(parameterization.mixture, block)
     cloud = _Cloud(block, response, parameterization.mixture.expert)
     out, kinds = [], []
     cycle = ROBUST if parameterization.mixture.family.robust else CYCLE

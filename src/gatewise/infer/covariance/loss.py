@@ -36,19 +36,14 @@ def likelihood_scores(mixture: Mixture, measure: Measure, block: Block) -> Tenso
     return likelihood.scores(terms.mixture_terms(mixture, measure, block, 1), block).rows()[0]
 
 
-def squares_scores(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
+def squares_scores(mixture: Mixture, measure: Measure, grouped: Block) -> Tensor:
     """Return the derivatives (M, m) of minus half the squares, ``sum r df`` over the rows of every unit."""
-    t, parts = squares.terms(mixture, measure, squares.ungrouped(block))
+    block = squares.ungrouped(grouped)
+    t, parts = squares.mean_terms(mixture, measure, block)
     residuals = t.first[0, 0]  # (q, n), the same for every leaf
-    slopes = squares.slopes_of_mean(mixture, t, parts)
-    rows_from_units = sum(
-        (slope[0] * r for slope, r in zip(slopes, residuals, strict=True)), start=residuals.new_zeros(())
-    )
-    if block.unit is None:
-        return rows_from_units
-    return rows_from_units.new_zeros(len(rows_from_units), block.gate_x.shape[-1]).index_add_(
-        1, block.unit, rows_from_units
-    )
+    slopes = squares.slopes_of_mean(mixture, t, parts, block)
+    rows = sum((slope[0] * r for slope, r in zip(slopes, residuals, strict=True)), start=residuals.new_zeros(()))
+    return terms.by_unit(rows, grouped)
 
 
 MEANINGS: dict[Criterion, Meaning] = {

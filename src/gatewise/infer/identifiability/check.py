@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from gatewise.fit.arguments import whole
 from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.identifiability.atoms import Atom
 from gatewise.infer.identifiability.columns import Derivative, free_entries
@@ -76,14 +77,14 @@ def identify_atom(
         raise ValueError(
             "shared_gate=True compares two atoms with equal gates: give atoms=2, and an atom with `levels`"
         )
-    times = whole_number("draws", draws, 1), whole_number("samples", samples, 1)
-    plan = DrawPlan(atom, order, atoms, shared_gate, whole_number("seed", seed, 0), *times, FEWEST)
+    times = whole("draws", draws, 1), whole("samples", samples, 1)
+    plan = DrawPlan(atom, order, atoms, shared_gate, whole("seed", seed, 0), *times, FEWEST)
     count = len(plan.columns)
     if count > MOST:
         raise ValueError(
             f"{count} derivatives for d = {atom.d}: at most {MOST} are compared; relations show with fewer features"
         )
-    plan = plan._replace(rows=max(FEWEST, PER_COLUMN * count) if rows is None else whole_number("rows", rows, count))
+    plan = plan._replace(rows=max(FEWEST, PER_COLUMN * count) if rows is None else whole("rows", rows, count))
     with standard_torch():
         return _looked_again(plan, *draws_of(plan))
 
@@ -96,13 +97,6 @@ def _looked_again(plan: DrawPlan, clear: Sequence[Draw], refused: Sequence[Draw]
     far = plan._replace(reach=FAR)
     found = _result(far, *draws_of(far))
     return near if found.doubt else found
-
-
-def whole_number(name: str, value: object, least: int) -> int:
-    """Return a whole number of at least `least`, or raise ValueError."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}={value!r}: give a whole number from {least}")
-    return value
 
 
 def _result(plan: DrawPlan, clear: Sequence[Draw], refused: Sequence[Draw]) -> Identifiability:

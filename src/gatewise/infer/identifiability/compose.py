@@ -17,8 +17,9 @@ from gatewise.core.gates import gates as gates_of
 from gatewise.core.mixture import Mixture
 from gatewise.core.names import require_one_of
 from gatewise.core.predictors import Parameter
+from gatewise.fit.arguments import whole
 from gatewise.fit.torch_state import standard_torch
-from gatewise.infer.identifiability.check import identify_atom, whole_number
+from gatewise.infer.identifiability.check import identify_atom
 from gatewise.infer.identifiability.leaf import leaf_atom
 from gatewise.infer.identifiability.result import Identifiability
 from gatewise.infer.identifiability.verdict import IdentifiabilityVerdict
@@ -171,7 +172,7 @@ def _identify(
         gates,
         chosen,
         law,
-        whole_number("d", d, 1),
+        whole("d", d, 1),
         held=(held,) if isinstance(held, str) else held,
         regime=regime,
         include_bias=include_bias,

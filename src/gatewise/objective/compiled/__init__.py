@@ -75,7 +75,8 @@ def statistic(stat: Callable[..., object], mixture: Mixture) -> Statistic | None
     Parameters
     ----------
     stat : function of `objective.likelihood` or `objective.squares`
-        ``value``, ``gradient``, ``hessian`` or ``complete``; of squares ``gauss_newton`` and ``mass`` too.
+        ``value``, ``gradient``, ``hessian`` or ``expected_complete_hessian``; of squares ``gauss_newton`` and ``mass``
+        too.
     mixture : Mixture
 
     Returns

@@ -37,4 +37,4 @@ WIDTH = 14
     SIGMOID,  # to, first, second, from, order
 ) = range(23)
 
-FUNCTIONS = (*ACTIVATIONS, "rounded relu")  # the kernels of `fused.activations` have the order of the catalogue
+FUNCTIONS = (*ACTIVATIONS, "rounded relu")  # the kernels of `compiled.activations` have the order of the catalogue

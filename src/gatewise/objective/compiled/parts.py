@@ -24,7 +24,7 @@ class Design(NamedTuple):
     ----------
     place : int
         Which set of features the rows belong to; -1: ones, -2: rows of its own.
-    bend : (Ref, int) or None
+    curvature : (Ref, int) or None
         Rows h, and the first of rows e like those of J: the second derivatives of the slot in its parameters are
         ``h J_i J_j`` for i != j and ``-e_i`` for i = j.
     """

@@ -8,7 +8,8 @@ of f in a slot, the second derivatives are ``- sum_k D_a^k D_b^k``, which alone 
 * ``(z_a - Pi_a) G_b`` for a slot below branch c, ``-Pi_a G_b`` below another branch of the node,
 * ``W r_k S_ab`` within an output of a leaf.
 
-``G = sum_k r_k D^k`` joins the first product of all: ``D_a^k (D_b^k + r_k Pi_b)``. Where weights are loose, Pi is zero.
+``G = sum_k r_k D^k`` joins the first product of all: ``D_a^k (D_b^k + r_k Pi_b)``.
+Where branches have weights of their own, Pi is zero.
 """
 
 from __future__ import annotations

@@ -67,7 +67,8 @@ class NodeGroup(NamedTuple):
 class CompiledLevel(NamedTuple):
     """One level of gates: its part, weights of the branches, derivatives in the logits, responsibility of the nodes.
 
-    Where the weights of a node are `loose`, each of its own, not a softmax, log weights take the place of the logits.
+    With `per_branch_slopes` each branch has a weight of its own, no share of a softmax: log weights take the place
+    of the logits.
     """
 
     part: CompiledPart

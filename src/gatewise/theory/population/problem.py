@@ -225,8 +225,8 @@ class Squares(NamedTuple):
         """Return the residuals of means with their Jacobian (n q, P)."""
         natural, pull = self._pull(z)
         mixture = self.coordinates.parameterization.mixture
-        t, parts = squares.terms(mixture, self.coordinates.parameterization.unflatten(natural), self.block)
-        slopes = [(rows[0] * self.root).mT @ pull for rows in squares.slopes_of_mean(mixture, t, parts)]
+        t, parts = squares.mean_terms(mixture, self.coordinates.parameterization.unflatten(natural), self.block)
+        slopes = [(rows[0] * self.root).mT @ pull for rows in squares.slopes_of_mean(mixture, t, parts, self.block)]
         return ((parts[0].sum(0) - self.target) * self.root).flatten(), torch.cat(slopes)
 
     def _pull(self, z: Tensor) -> tuple[Tensor, Tensor]:
