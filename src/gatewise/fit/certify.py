@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, leaf_predictors
-from gatewise.core.predictors import Params
 from gatewise.core.tree import expand_nodes
 from gatewise.fit.floor import rows_needed
 from gatewise.fit.problem import Problem, evaluate
@@ -16,7 +15,7 @@ from gatewise.fit.result import Certificate
 from gatewise.fit.status import Status
 from gatewise.objective.accumulate import accumulate
 from gatewise.objective.parameterization import Parameterization
-from gatewise.objective.rows import MOST
+from gatewise.objective.rows import MOST, Block, Rows
 from gatewise.optim import decrement, free_set, projected_gradient
 
 GRADIENT = 1e-8  # projected gradient of the weighted-mean objective, in units of its curvature where that exceeds 1
@@ -30,7 +29,7 @@ STEP = 1e-6  # of differences along such a direction
 FLAT = 1e-6  # change of the log-likelihood that counts as none
 FAR = 1e3  # coordinates beyond this, in working units, have run away
 SATURATED = 15.0  # logits beyond which a weight is 0 or 1
-SAMPLE = 2048  # rows that set the length of a walk
+SAMPLE = 512  # units that set the length of a walk
 
 
 class Soundness(NamedTuple):
@@ -249,11 +248,10 @@ def classify_flat_directions(
     least = 0 if problem.parameterization.mixture.family.has_density else problem.rows.n
     total = max(problem.total, least)
     values, vectors = spectrum(at.hessian, open_, gauge, unit)
-    for k in range(len(values)):
-        rate = predictor_length(problem, free, vectors[:, k])
-        name = direction_name(problem.parameterization, vectors[:, k] / unit)
+    rates = predictor_rates(problem, free, vectors.T).tolist()
+    for k, rate in enumerate(rates):
         if rate < STILL and abs(float(values[k])) <= BENT:
-            null.append(name)
+            null.append(direction_name(problem.parameterization, vectors[:, k] / unit))
             continue
         if total * float(values[k]) > WEAK * rate * rate:  # rate**2 would raise where it overflows
             continue
@@ -269,14 +267,21 @@ def classify_flat_directions(
         if not straight and abs(float(values[k])) > BENT * rate * rate:
             continue
         away = predictor_size(problem, free, vectors[:, k], rate) > SATURATED
-        (separated if away else null).append(name)
+        (separated if away else null).append(direction_name(problem.parameterization, vectors[:, k] / unit))
     return tuple(dict.fromkeys(null)), tuple(dict.fromkeys(separated))
+
+
+def some_units(rows: Rows) -> Block:
+    """Return at most `SAMPLE` units of rows, equal steps apart."""
+    if rows.n_units <= SAMPLE:
+        return rows.read(0, rows.n_units)
+    return rows.take(torch.linspace(0, rows.n_units - 1, SAMPLE).round().long()).read(0, SAMPLE)
 
 
 def predictors(problem: Problem, points: Tensor) -> list[Tensor]:
     """Return gate scores below that of the leading branch, and expert outputs, at sampled rows."""
     parameterization = problem.parameterization
-    block = problem.rows.read(0, min(problem.rows.n_units, SAMPLE))
+    block = some_units(problem.rows)
     measure = parameterization.measure(points)
     out = []
     for level, gate in enumerate(parameterization.mixture.gates):
@@ -303,22 +308,16 @@ def predictor_size(problem: Problem, free: Tensor, direction: Tensor, rate: floa
     return max((float(part.max()) for part in moved if part.numel()), default=0.0)
 
 
-def predictor_length(problem: Problem, free: Tensor, direction: Tensor) -> float:
-    """Return the largest rate of change of any gate score or expert output along a direction, at sampled rows."""
+def predictor_rates(problem: Problem, free: Tensor, directions: Tensor) -> Tensor:
+    """Return the largest rate of change (V,) of scores and expert outputs along directions (V, P), at some rows."""
     parameterization = problem.parameterization
-    rows = problem.rows
-    block = rows.read(0, min(rows.n_units, SAMPLE))
-    both = torch.stack([free - STEP * direction, free + STEP * direction])
-    measure = parameterization.measure(both)
-    rates = [_rate(leaf_predictors(parameterization.mixture, measure, block.x))]
+    block = some_units(problem.rows)
+    measure = parameterization.measure(torch.cat([free - STEP * directions, free + STEP * directions]))
+    moved = [leaf_predictors(parameterization.mixture, measure, block.x)]
     for level, gate in enumerate(parameterization.mixture.gates):
-        params: Params = measure.gates[level]
-        rates.append(_rate(gate.score(params, expand_nodes(block.gate_x, level))))
-    return max(*rates, 1e-300)
-
-
-def _rate(values: Tensor) -> float:
-    return float((values[1] - values[0]).abs().max()) / (2 * STEP)
+        moved.append(gate.score(measure.gates[level], expand_nodes(block.gate_x, level)))
+    away = [(after - before).abs().flatten(1).amax(1) for before, after in (values.chunk(2) for values in moved)]
+    return (torch.stack(away).amax(0) / (2 * STEP)).clamp_min(1e-300)
 
 
 def direction_name(parameterization: Parameterization, direction: Tensor) -> str:

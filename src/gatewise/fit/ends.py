@@ -131,9 +131,13 @@ def _polish(problem: Problem, points: Tensor, deadline: float | None, keep_up: b
 
     Ends of over-fitted mixtures lie far along curved valleys: where rows are few, thousands of iterations are cheap.
     """
+    rounds = max(1, min(MOST_ROUNDS, int(BUDGET / (ROUND * problem.rows.n))))
+    if problem.parameterization.mixture.family.has_density:  # of one unit
+        done = newton_polish(problem, points, ROUND * rounds, deadline)
+        sound = soundness(problem, done.x).sound
+        return _Polished(done.x, ranking_key(done.value, sound), int(done.n_iter.max()))
     points, spent, unit = points.clone(), 0, 0.0
     left, last = torch.arange(len(points)), points.new_full((len(points),), torch.inf)
-    rounds = max(1, min(MOST_ROUNDS, int(BUDGET / (ROUND * problem.rows.n))))
     for i in range(rounds):
         best = torch.nan_to_num(evaluate(problem, points, 0)[0], nan=torch.inf)
         fine = in_units_of_variance(problem, points[int(best.argmin())])
@@ -148,9 +152,7 @@ def _polish(problem: Problem, points: Tensor, deadline: float | None, keep_up: b
         done = newton_polish(fine, points[left], ROUND, deadline)
         points[left], spent = done.x, spent + int(done.n_iter.max())
         left = left[done.reason == Reason.max_iter]
-        if not len(left):
-            after = in_units_of_variance(problem, points[int(best.argmin())])
-            if after is problem or after.unit >= 0.9 * unit:
-                break
+        if not len(left) and in_units_of_variance(problem, points[int(best.argmin())]).unit >= 0.9 * unit:
+            break
     value = evaluate(fine, points, 0)[0]
     return _Polished(points, ranking_key(value, soundness(fine, points).sound), spent)

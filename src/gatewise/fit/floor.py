@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from math import inf, lgamma, log
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,7 +32,7 @@ SMALL, PER_SMALL = 0.03, 3  # of the spread, or of the widest scale: a smaller s
 TINY = 0.01  # and below this share it needs many rows
 PER_PARAMETER = 10  # times parameters of an expert plus one: rows that are many, whatever the scale
 ROUNDING = 2.0**-46  # relative rounding of a double, with some room
-KEPT = 20000  # rows that the robust planes are fitted to
+KEPT = 2000  # rows that the robust planes are fitted to
 ROUNDS = 20  # of reweighting
 LATTICE = 1e-3  # share of a step by which rounded values may miss it
 
@@ -94,7 +95,7 @@ def least_floor(floors: list[Floor]) -> Floor:
 
 def _floor_of(y: Tensor, weight: Tensor | None, spread: float, share: float) -> tuple[float, float, str]:
     """Return floor, tiny scale and cause of one response (n,)."""
-    seen, mass = (y, torch.ones_like(y)) if weight is None else (y[weight > 0], weight[weight > 0])
+    seen, mass = (y, None) if weight is None else (y[weight > 0], weight[weight > 0])
     step = rounding_step(seen)
     away = (seen - _middle(seen, mass)).abs()
     largest, usual = float(away.max()), float(_middle(away, mass))
@@ -179,8 +180,11 @@ def _spread(design: Tensor, y: Tensor, weight: Tensor) -> float:
     return 1.4826 * middle if middle > 0 else 1.2533 * best / float(weight.sum())
 
 
-def _middle(values: Tensor, weight: Tensor) -> Tensor:
+def _middle(values: Tensor, weight: Tensor | None) -> Tensor:
     """Return the weighted median: the mean of the lower and the upper one."""
+    if weight is None:
+        ends = [(len(values) - 1) // 2, len(values) // 2]
+        return torch.from_numpy(np.partition(values.numpy(), ends)[ends]).mean()
     order = torch.argsort(values, stable=True)
     total = weight[order].cumsum(0)
     half = 0.5 * total[-1] * torch.tensor([1 - 1e-12, 1 + 1e-12], dtype=torch.float64)
@@ -197,9 +201,21 @@ def rounding_step(values: Tensor) -> float:
     >>> rounding_step(torch.tensor([0.3, 1.0, 2.2, 2.2 + 2**-0.5, 5.0, 6.1], dtype=torch.float64))
     0.0
     """
-    ordered = torch.unique(values)
-    gaps = ordered.diff()
-    gaps = gaps[gaps > ROUNDING * values.abs().max()]
+    if len(values) > KEPT:
+        few = _gaps(values[:KEPT])
+        if len(few) >= 3 and _common_step(few) == 0.0:
+            return 0.0  # what is no lattice does not become one by further values
+    return _common_step(_gaps(values))
+
+
+def _gaps(values: Tensor) -> Tensor:
+    """Return the differences of values (n,) next to each other in size, without those of rounding."""
+    gaps = torch.from_numpy(np.unique(values.numpy())).diff()
+    return gaps[gaps > ROUNDING * values.abs().max()]
+
+
+def _common_step(gaps: Tensor) -> float:
+    """Return the largest step that at least three gaps are multiples of, or 0."""
     if len(gaps) < 3:
         return 0.0
     step, least = float(gaps.min()), OF_SPREAD * float(gaps.sum())

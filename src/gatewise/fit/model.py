@@ -184,12 +184,13 @@ def _units(
 def find_redundant(working: Mixture, rows: Rows, determined: Container[str]) -> tuple[Slopes, ...]:
     """Return the slopes that are not unique, by room; bounds, fixed values and a ridge make theirs `determined`."""
     gates, experts = working.paths("gates", "slope"), working.paths("experts", "slope")
-    found = []
+    found: list[Slopes] = []
+    factor: Factor | None = None
     for room, columns, paths in (("X", rows.x, experts), ("gate_X", rows.gate_x, gates)):
         paths = tuple(path for path in paths if path not in determined)
         if not paths:
             continue
-        factor = factor_of(columns, rows)
+        factor = factor if factor is not None and columns is rows.x else factor_of(columns, rows)
         extra = dependent(factor.centred)
         if extra:
             rank = factor.about_zero.shape[1] - len(dependent(factor.about_zero))
