@@ -6,7 +6,6 @@ one: estimators, summaries, checks, layers, the command line, identifiability, e
 
 import json
 from dataclasses import dataclass
-from importlib.util import find_spec
 from math import pi
 
 import numpy as np
@@ -219,7 +218,6 @@ def test_a_method_of_balancing_is_one_class_and_one_line(monkeypatch, tmp_path):
     assert load_layer(tmp_path).balancer.rule == Peak()
 
 
-@pytest.mark.skipif(find_spec("gatewise.core.codec") is None, reason="the codec that reads the catalogues is not there")
 @pytest.mark.filterwarnings("ignore::gatewise.estimators.warnings.FitWarning")
 def test_a_model_is_saved_and_loaded_once_its_parts_are_in_the_catalogue(added, table, tmp_path):
     X, y = table

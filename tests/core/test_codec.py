@@ -61,7 +61,14 @@ def test_layers_and_models_write_the_same_of_a_gate(name):
     assert settings(build(layer)) == layer
 
 
-@pytest.mark.parametrize("path", sorted(MODELS.glob("gate-*-d3.json")), ids=lambda path: path.stem)
+STORED = sorted(MODELS.glob("gate-*-d3.json"))
+
+
+def test_models_with_gates_are_stored():
+    assert {f"gate-{name}-d3" for name, gate in GATES.items() if gate.link.smooth} <= {path.stem for path in STORED}
+
+
+@pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
 def test_a_layer_with_the_gates_of_a_stored_model_writes_what_the_model_has(path):
     content = json.loads(path.read_text("utf-8"))["content"]
     gates, branching = decode(content["mixture"]["gates"]), decode(content["mixture"]["branching"])

@@ -394,6 +394,7 @@ def test_an_active_bound_is_refused_by_name(lines):
     _, _, rows, _ = lines
     bounds = {"family.scale": (0.45, 3.0)}
     words = refused(maximum_likelihood(TWO, rows, FitSpec(bounds=bounds), starts=5), rows)
+    assert "family.scale" in words
     assert "lies on a bound" in words
 
 

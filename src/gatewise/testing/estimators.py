@@ -37,6 +37,7 @@ from gatewise.testing.problems import make_problem
 ESTIMATOR_SIZES = ((1, 1), (1, 2), (4, 1), (4, 2))  # features and outputs
 ROWS, FEW = 100, 20  # of the data, and those whose intervals are asked for
 SECONDS = 0.8  # of a fit: the laws hold for a search that was cut short, too
+WIDER = 3.0  # inputs of a training step, in those of the data, of which a unit with a kink may use none
 NO_DENSITY = "a least-squares fit has no distribution"
 NO_CDF = "has no cdf"
 
@@ -267,12 +268,12 @@ def law_estimator_layer(example: EstimatorExample) -> None:
     model, what = example.model, f"the layer of a fit with {example.sizes}"
     x = torch.from_numpy(example.X)
     with Attempt(what):
-        layer = from_measure(example.mixture, model.measure_)
+        layer = from_measure(example.mixture, model.measure_, example.X.shape[1])
         found = layer(x)
     expected = torch.from_numpy(model.predict(example.X)).reshape(ROWS, -1)
     assert_close(found, expected, f"{what} gives its predictions", 1e-9)
     with Attempt(f"a training step of {what}"):
-        moved = _trained(copy.deepcopy(layer), x)
+        moved = _trained(copy.deepcopy(layer), WIDER * x)
     before = dict(layer.named_parameters())
     for name in before:
         if name not in moved or not bool(moved[name].isfinite().all()):
