@@ -104,7 +104,7 @@ class Data:
         self.rows = problems.replicated_rows(self.x, self.y)
         self.mixture = problems.softmax_mixture(case.k)
         self.measure = problems.measure_of(self.at)
-        self.width = case.replicates * len(problems.chart_of(self.mixture, case.d).local)
+        self.width = case.replicates * len(problems.parameterization_of(self.mixture, case.d).local)
 
     def torch(self, stat: Callable[..., Any]) -> Callable[[], tuple[torch.Tensor, ...]]:
         """Return a pass by torch."""

@@ -72,7 +72,7 @@ def child(path: str, n: int, seconds: float) -> dict[str, Any]:
     data = np.load(path, mmap_mode="r")[:n]
     rows = make_rows(data[:, :D], data[:, D:], hold=False)
     mixture = problems.softmax_mixture(K)
-    width = len(problems.chart_of(mixture, D).local)
+    width = len(problems.parameterization_of(mixture, D).local)
     rng = np.random.default_rng(0)
     start = problems.scattered(rng, problems.draw_truth(rng, D, K), 1)
     measure = problems.measure_of(start)

@@ -59,7 +59,7 @@ def passes(array: str, table: str, rounds: int = 2) -> dict[str, Any]:
     parts = StreamPart(stream, stream.names[:D]), StreamPart(stream, stream.names[D:])
     both = {"npy": make_rows(data[:, :D], data[:, D:], hold=False), "Parquet": make_rows(*parts, hold=False)}
     mixture = problems.softmax_mixture(K)
-    width = len(problems.chart_of(mixture, D).local)
+    width = len(problems.parameterization_of(mixture, D).local)
     rng = np.random.default_rng(0)
     measure = problems.measure_of(problems.scattered(rng, problems.draw_truth(rng, D, K), 1))
 

@@ -127,7 +127,7 @@ def design_a(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
     return x, respond(rng, truth, x)
 
 
-def chart_of(mixture: Mixture, d: int) -> Parameterization:
+def parameterization_of(mixture: Mixture, d: int) -> Parameterization:
     """Return the plain chart of a mixture with one response."""
     return make_parameterization(mixture, d, d, 1)
 

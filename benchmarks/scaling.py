@@ -73,7 +73,7 @@ def passes(n: int, k: int, d: int) -> dict[str, Task]:
     truth = problems.draw_truth(rng, d, k)
     rows = problems.replicated_rows(*problems.draw_rows(rng, truth, (1, n)))
     mixture = problems.softmax_mixture(k)
-    parameterization = problems.chart_of(mixture, d)
+    parameterization = problems.parameterization_of(mixture, d)
     free = problems.free_of(parameterization, problems.scattered(rng, truth, 1))
     problem = Problem(parameterization, rows)
     return {

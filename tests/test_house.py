@@ -5,6 +5,7 @@ find is gone.
 """
 
 import ast
+import re
 import sys
 from pathlib import Path, PurePosixPath
 
@@ -119,6 +120,18 @@ def test_every_module_passes(check):
     assert MODULES
     found = [line for each in MODULES for line in check(each)]
     assert not found, "\n".join(found)
+
+
+def test_contributors_read_what_a_room_may_import():
+    text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \|[^|]*\|([^|]*)\|$", text, re.MULTILINE)
+    told = {room: set(re.findall(r"\w+", words)) for room, words in rows}
+    assert told.pop("cli") == {"all"}
+    anywhere = {"files", "theory/papers"}  # which the text says of files, and the papers belong to theory
+    for room, allowed in ROOMS.items():
+        own = PACKAGES.get(room, set()) & {"torch"} if room in ("core", "optim") else set()
+        assert room in anywhere or told[room] - {"files"} == allowed - anywhere | own, room
+    assert set(told) == set(ROOMS) - {"theory/papers"}
 
 
 def test_files_import_in_no_circle():

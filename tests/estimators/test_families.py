@@ -193,7 +193,7 @@ def test_tails_without_a_mean_are_kept_at_a_limit_that_is_named(d, q):
     y = mean + 0.3 * r.standard_t(0.6, mean.shape)
     model = fitted(x, y, family="student-t", min_scale=0.01)
     gaussian = fitted(x, mean + 0.3 * r.uniform(-1, 1, mean.shape), family="student-t")
-    heavy, subsample = model.fit_.certificate, gaussian.fit_.certificate
+    heavy, light = model.fit_.certificate, gaussian.fit_.certificate
     assert np.isfinite(model.predict(x)).all()
     assert model.status_ == "at-bound"
     assert not model.converged_
@@ -204,13 +204,13 @@ def test_tails_without_a_mean_are_kept_at_a_limit_that_is_named(d, q):
         "at the end of its range, 1.1: with heavier tails there would soon be no mean" in n for n in model.fit_.notes
     )
     assert not any("Gaussian tails" in note for note in model.fit_.notes)
-    assert subsample.limits
-    assert not subsample.active
+    assert light.limits
+    assert not light.active
     assert any("Gaussian tails" in note for note in gaussian.fit_.notes)
     assert not any("end of its range" in note for note in gaussian.fit_.notes)
     everything = d + 1 + 2 * q * (d + 1 + 2)  # of one gate, and of every expert with its scale and dof
     assert model.fit_.df == everything
-    assert gaussian.fit_.df == everything - len(subsample.limits)
+    assert gaussian.fit_.df == everything - len(light.limits)
 
 
 def test_degrees_of_freedom_without_a_mean_cannot_be_fixed():

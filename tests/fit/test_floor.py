@@ -130,11 +130,11 @@ def test_the_floor_belongs_to_the_weighted_set_of_rows_in_its_units(d, q):
     assert (plain < 1e-5 * y.std(0)).all()
 
 
-@pytest.mark.parametrize("q", [1, 3])
-def test_rounding_sets_the_floor(q):
+@pytest.mark.parametrize(("d", "q"), [(1, 1), (2, 3), (6, 2)])
+def test_rounding_sets_the_floor(d, q):
     r = np.random.default_rng(0)
     y = np.round(r.normal(size=(100, q)) * 20, 1)
-    np.testing.assert_allclose(floor_of(r.normal(size=(100, 2)), y), 0.1 / np.sqrt(12), rtol=1e-6)
+    np.testing.assert_allclose(floor_of(r.normal(size=(100, d)), y), 0.1 / np.sqrt(12), rtol=1e-6)
     assert rounding_step(torch.from_numpy(1e5 + np.pi * y[:, 0])) == pytest.approx(0.1 * np.pi, rel=1e-6)
     assert rounding_step(torch.from_numpy(r.normal(size=20))) == 0
 
@@ -191,6 +191,8 @@ def test_a_shared_scale_needs_no_more_rows_for_being_small():
 
 def test_many_rows_are_those_that_chance_does_not_place_near_a_plane():
     assert many_rows(10, 3) == 6  # C(10, 6) = 210 < 100^2, C(10, 5) = 252 > 100
+    assert many_rows(200, 3) == 16
+    assert many_rows(1000, 3) == 40
     assert many_rows(1e6, 3) == 40
     assert many_rows(30, 3) < many_rows(200, 3) < many_rows(200, 8)
 

@@ -168,9 +168,9 @@ def test_scale_multiplies_the_decrement(quadratic):
     curvature = torch.eye(1, dtype=torch.float64).expand(2, 1, 1)
     fun = quadratic(curvature, torch.zeros(2, 1, dtype=torch.float64))
     start = torch.full((2, 1), 1e-3, dtype=torch.float64)
-    per_branch_slopes = {"tol_gradient": 1.0, "tol_decrement": 1e-5}
-    assert newton(fun, start, None, None, scale=1.0, **per_branch_slopes).n_iter.tolist() == [0, 0]
-    assert newton(fun, start, None, None, scale=torch.tensor([1.0, 1e3]), **per_branch_slopes).n_iter.tolist() == [0, 1]
+    tolerances = {"tol_gradient": 1.0, "tol_decrement": 1e-5}
+    assert newton(fun, start, None, None, scale=1.0, **tolerances).n_iter.tolist() == [0, 0]
+    assert newton(fun, start, None, None, scale=torch.tensor([1.0, 1e3]), **tolerances).n_iter.tolist() == [0, 1]
 
 
 def test_decrement_and_least_eigenvalue_on_the_free_block(randn):

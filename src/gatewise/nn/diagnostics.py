@@ -11,17 +11,12 @@ from torch import Tensor, nn
 
 from gatewise.core.names import require_one_of
 from gatewise.nn.balance import RoutingStatistics, count, unpacked
-from gatewise.nn.layer import MoE
+from gatewise.nn.layer import MoE, layers
 from gatewise.nn.router import Routing
 
 KEYS = ("load ratio", "normalised entropy", "dead fraction", "maximum share", "mutual information")
 DEAD = 0.25  # share of experts without a token that is called a collapse
 CROWDED = 0.9  # of 1 / S, the most that one expert can have of the assignments of S slots
-
-
-def layers(model: nn.Module) -> dict[str, MoE]:
-    """Find the MoE layers of a model by module name; a model that is itself a layer has the name ``""``."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, MoE)}
 
 
 def summarise(tally: RoutingStatistics) -> dict[str, float]:

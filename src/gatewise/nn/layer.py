@@ -244,9 +244,14 @@ def finish_step(model: nn.Module) -> None:
     finish(layers_of(model))
 
 
+def layers(model: nn.Module) -> dict[str, MoE]:
+    """Find the MoE layers of a model by module name; a model that is itself a layer has the name ``""``."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, MoE)}
+
+
 def layers_of(model: nn.Module) -> list[MoE]:
     """Return the layers of a model; raise ValueError if there are none."""
-    found = [module for module in model.modules() if isinstance(module, MoE)]
+    found = list(layers(model).values())
     if not found:
         raise ValueError(f"{type(model).__name__} has no MoE layer: build it with MoE, or call replace_ffn first")
     return found

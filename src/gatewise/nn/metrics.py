@@ -8,9 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gatewise.nn.diagnostics import layers
 from gatewise.nn.experts import FFN
-from gatewise.nn.layer import MoE
+from gatewise.nn.layer import MoE, layers
 from gatewise.nn.router import Routing
 
 

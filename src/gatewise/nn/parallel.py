@@ -26,7 +26,7 @@ from torch.distributed.tensor import DTensor, Shard
 
 from gatewise.nn.dispatch import plan
 from gatewise.nn.experts import FFN
-from gatewise.nn.layer import MoE
+from gatewise.nn.layer import MoE, layers
 
 Compute = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -135,12 +135,12 @@ def expert_parallel(model: nn.Module, group: dist.ProcessGroup | None = None) ->
     DDP can average the gradients instead, if it ignores the experts: set ``model._ddp_params_and_buffers_to_ignore =
     expert_names(model)`` before ``DistributedDataParallel(model)``.
     """
-    layers = [module for module in model.modules() if isinstance(module, MoE)]
-    whole = [_whole(layer, group) for layer in layers]
+    found = list(layers(model).values())
+    whole = [_whole(layer, group) for layer in found]
     for tensor in [*model.parameters(), *model.buffers()]:
         dist.broadcast(tensor.detach(), group=group, group_src=0)
     parts: dict[nn.Module, FFN] = {}  # layers that share experts go on sharing them
-    for layer, experts in zip(layers, whole, strict=True):
+    for layer, experts in zip(found, whole, strict=True):
         layer.ranks = Ranks(layer.router.n_leaves, group)
         if experts not in parts:
             parts[experts] = _part(experts, layer.ranks)

@@ -20,8 +20,7 @@ from gatewise.core.gates import GATES, Gate
 from gatewise.core.links import Softmax
 from gatewise.core.mixture import Mixture
 from gatewise.core.scores import Activated, Affine, Tempered
-from gatewise.objective import compiled as fused
-from gatewise.objective import likelihood, terms
+from gatewise.objective import compiled, likelihood, terms
 from gatewise.objective.rows import make_rows
 
 from .conftest import ALL, COVERED, LAWS, REFERENCES, assert_fused, assert_same, draw
@@ -224,15 +223,15 @@ def test_rows_need_not_be_neighbours_in_memory():
 
 @pytest.mark.parametrize("hold", [True, False])
 def test_accumulate(hold, monkeypatch):
-    monkeypatch.setattr(fused, "ROWS", 100)
+    monkeypatch.setattr(compiled, "ROWS", 100)
     measure, block = draw(SOFTMAX, n=333)
     rows = make_rows(
         block.x.T.numpy(), block.y.T.numpy(), gate_x=block.gate_x.T.numpy(), weight=block.weight, hold=hold
     )
-    for stat, reference in zip(fused.STATISTICS, REFERENCES, strict=True):
-        assert_same(fused.accumulate(stat, SOFTMAX, measure, rows), reference(SOFTMAX, measure, block), "all rows")
+    for stat, reference in zip(compiled.STATISTICS, REFERENCES, strict=True):
+        assert_same(compiled.accumulate(stat, SOFTMAX, measure, rows), reference(SOFTMAX, measure, block), "all rows")
     grouped = make_rows(block.x.T.numpy(), block.y.T.numpy(), ends=torch.arange(3, 334, 3))
-    assert fused.accumulate(likelihood.gradient, SOFTMAX, measure, grouped) is None
+    assert compiled.accumulate(likelihood.gradient, SOFTMAX, measure, grouped) is None
 
 
 class Mine(Affine):
@@ -260,21 +259,21 @@ class MyExpert(Linear):
     ids=str,
 )
 def test_what_has_no_kernel_is_left_to_the_reference(mixture):
-    assert fused.statistic(likelihood.gradient, mixture) is None
+    assert compiled.statistic(likelihood.gradient, mixture) is None
 
 
 def test_unknown_statistics_and_a_missing_compiler(monkeypatch):
-    assert fused.statistic(terms.unit_responsibilities, SOFTMAX) is None
-    assert fused.statistic(likelihood.gradient, SOFTMAX) is not None
-    monkeypatch.setattr(fused, "available", lambda: False)
-    assert fused.statistic(likelihood.gradient, SOFTMAX) is None
+    assert compiled.statistic(terms.unit_responsibilities, SOFTMAX) is None
+    assert compiled.statistic(likelihood.gradient, SOFTMAX) is not None
+    monkeypatch.setattr(compiled, "available", lambda: False)
+    assert compiled.statistic(likelihood.gradient, SOFTMAX) is None
 
 
 def test_groups_are_refused():
     measure, block = draw(SOFTMAX, n=4)
-    compiled = fused.statistic(likelihood.gradient, SOFTMAX)
+    statistic = compiled.statistic(likelihood.gradient, SOFTMAX)
     with pytest.raises(ValueError, match="groups"):
-        compiled(SOFTMAX, measure, block._replace(unit=torch.tensor([0, 0, 1, 1])))
+        statistic(SOFTMAX, measure, block._replace(unit=torch.tensor([0, 0, 1, 1])))
 
 
 def test_the_compiler_is_loaded_when_first_needed():
@@ -286,9 +285,9 @@ def test_any_changed_source_compiles_anew(tmp_path):
     from gatewise.objective.compiled.machine import stamp_of
 
     folder = tmp_path / "fused"
-    shutil.copytree(Path(fused.__file__).parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(Path(compiled.__file__).parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
     before = stamp_of(folder)
-    assert before == stamp_of(Path(fused.__file__).parent)
+    assert before == stamp_of(Path(compiled.__file__).parent)
     with (folder / "scalar.py").open("a") as file:
         file.write("\n")
     assert stamp_of(folder) != before

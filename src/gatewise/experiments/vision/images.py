@@ -23,7 +23,8 @@ from gatewise.experiments.vision.models import (
     VisionSetting,
 )
 from gatewise.nn import observe
-from gatewise.nn.diagnostics import Observation, layers
+from gatewise.nn.diagnostics import Observation
+from gatewise.nn.layer import layers
 from gatewise.nn.metrics import domain_table
 
 ONE, MORE = "one layer", "transformer"

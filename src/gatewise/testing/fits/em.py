@@ -36,8 +36,8 @@ def _bare(problem: ExampleProblem, seed: int, members: int = 3, spread: float = 
     return sums.Problem(parameterization, rows_of(problem)), free
 
 
-def _mean_loss(problem: ExampleProblem, free: Tensor, chart_of: sums.Problem) -> Tensor:
-    measure = chart_of.parameterization.measure(free)
+def _mean_loss(problem: ExampleProblem, free: Tensor, bare: sums.Problem) -> Tensor:
+    measure = bare.parameterization.measure(free)
     return -log_density(problem.mixture, measure, problem.x, problem.gate_x, problem.y).mean(-1)
 
 
