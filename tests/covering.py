@@ -7,15 +7,17 @@ from math import prod
 import numpy as np
 
 
-def covering(factors, strength, allowed):
+def covering(factors, strength, allowed, apart=()):
     """Some of the allowed cases, among which any `strength` levels of different factors meet that meet in one of them.
 
     A case is a dict with one level of every factor. Greedy: levels that have not met yet enter by the allowed case in
-    which most levels meet for the first time.
+    which most levels meet for the first time. Factors that stand apart need not meet each other.
     """
     sizes = [len(levels) for levels in factors.values()]
     codes = np.indices(sizes, dtype=np.int32).reshape(len(sizes), -1)
-    groups = sorted(combinations(range(len(sizes)), strength), key=lambda group: -prod(sizes[i] for i in group))
+    held = {place for place, name in enumerate(factors) if name in apart}
+    groups = [group for group in combinations(range(len(sizes)), strength) if len(held & set(group)) < 2]
+    groups.sort(key=lambda group: -prod(sizes[i] for i in group))
     keys = [np.ravel_multi_index(tuple(codes[i] for i in group), [sizes[i] for i in group]) for group in groups]
     met = [np.zeros(prod(sizes[i] for i in group), dtype=bool) for group in groups]
 
