@@ -192,7 +192,7 @@ CATALOGUES = {
     **{f"family {name}": Mixture((Gate(),), (2,), family=family) for name, family in FAMILIES.items()},
     "no number of inputs": Mixture((GATES["constant"],), (2,), EXPERTS["constant"]),
 }
-WITHOUT_ERRORS = {  # features and outputs -> reviewed: what has no standard errors after few steps, by the reason
+WITHOUT_ERRORS = {  # features and outputs -> what was found to have no standard errors after few steps, by the reason
     (1, 1): {
         "does not change along": ["gate scaled-laplace", "gate normalised-sigmoid", "gate euclidean-sigmoid"]
         + ["gate activation-dense-to-sparse", "gate tanh-dense-to-sparse", "expert sigmoid", "expert relu-unit"],
