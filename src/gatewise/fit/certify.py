@@ -275,7 +275,7 @@ def some_units(rows: Rows) -> Block:
     """Return at most `SAMPLE` units of rows, equal steps apart."""
     if rows.n_units <= SAMPLE:
         return rows.read(0, rows.n_units)
-    return rows.take(torch.linspace(0, rows.n_units - 1, SAMPLE).round().long()).read(0, SAMPLE)
+    return rows.take(torch.linspace(0, rows.n_units - 1, SAMPLE, dtype=torch.float64).round().long()).read(0, SAMPLE)
 
 
 def predictors(problem: Problem, points: Tensor) -> list[Tensor]:
