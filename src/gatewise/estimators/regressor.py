@@ -66,13 +66,15 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
     n_init : int
         Number of starts, including a `start` given to fit.
     alpha : float
-        Ridge penalty on centred gate slopes, in standardised units.
+        Ridge penalty on centred gate slopes, in standardised units. Centers, directions and quadratic terms are not
+        penalised, so a fit with only Laplace or cosine gates raises if alpha is above 0.
     min_scale : float or array (q,), optional
         Floor of the standard deviations, in the units of y. Default: the largest of 1e-6 of the robust spread of the
         residuals from one hyperplane (1e-3 with a full covariance), the rounding error of y, and 1e-8 of its range. An
         expert whose scale is below 3 % of that spread, or of the widest scale, also needs more observations.
     bounds : dict path -> (lower, upper), optional
-        Such as ``{"family.scale": (0.1, 2.0)}``; paths are those of `measure_`.
+        Such as ``{"family.scale": (0.1, 2.0)}``; paths are those of `measure_`. Limits lie in the parameter's own range
+        and contain what is fixed, and the zeros of the reference branch of a softmax gate.
     fixed : dict path -> value, optional
         Parameters that are not estimated; NaN entries are estimated.
     gauge : {"fixed", "none"}

@@ -45,7 +45,7 @@ class RefusedWarning(FitWarning):
 class SeparatedWarning(FitWarning):
     """Status ``separated``: a gate or an expert separates the data, so its parameters have no finite estimate.
 
-    For a gate, a ridge penalty on the slopes (`alpha`) gives finite estimates.
+    For a gate with slopes, a ridge penalty on them (`alpha`) gives finite estimates.
     """
 
 
@@ -89,7 +89,7 @@ CLASSES: dict[Status, type[FitWarning]] = {
 OF_SQUARES: dict[Status, str] = {
     Status.unsound: "an expert has too little weight for its parameters; use fewer experts",
     Status.separated: "a parameter grows without limit while the sum of squares still falls, so it has no finite "
-    "estimate; for a gate, add a ridge penalty (alpha); otherwise use fewer experts or fewer columns",
+    "estimate; for a gate with slopes, add a ridge penalty (alpha); otherwise use fewer experts or fewer columns",
     Status.unidentified: "some direction of the parameters leaves the sum of squares unchanged, so these parameters "
     "have no unique estimate; predictions are unaffected; for unique estimates, use a simpler gate or fewer columns",
     Status.at_bound: "the optimum lies on a bound; a wider bound would give a lower sum of squares",
@@ -117,7 +117,7 @@ def details(fit: Fit) -> str:
         Status.unsound: [f"expert {leaf}" for leaf in evidence.starved],
         Status.separated: evidence.separated,
         Status.unidentified: evidence.null,
-        Status.at_bound: evidence.active,
+        Status.at_bound: [*evidence.active, *(note for note in fit.notes if " is at the end of its range" in note)],
         Status.at_kink: evidence.kinks,
     }.get(fit.status, ())
     return f" ({', '.join(parts)})" if parts else ""

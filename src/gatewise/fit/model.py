@@ -12,8 +12,14 @@ from torch import Tensor
 from gatewise.core.mixture import Measure, Mixture, require_continuity, require_density
 from gatewise.fit import frames
 from gatewise.fit.floor import scale_floor
+from gatewise.fit.limits import require_in_range, require_inside, require_slopes
 from gatewise.fit.spec import FitSpec
-from gatewise.objective.parameterization import Parameterization, from_paths, make_parameterization
+from gatewise.objective.parameterization import (
+    Parameterization,
+    from_paths,
+    make_parameterization,
+    specifications,
+)
 from gatewise.objective.rows import READ, Columns, Rows
 from gatewise.objective.ties import tied
 
@@ -97,6 +103,7 @@ def prepare(mixture: Mixture, rows: Rows, spec: FitSpec, framing: frames.Framing
         For a gate without a density, fewer rows than leaves, no weight, or values that are not finite.
     """
     (require_density if mixture.family.has_density else require_continuity)(mixture)
+    require_slopes(mixture, spec.alpha)
     if rows.n_units < mixture.n_leaves:
         raise ValueError(f"{rows.n_units} rows for {mixture.n_leaves} experts: give at least one row per expert")
     if not rows.total > 0:
@@ -115,6 +122,7 @@ def prepare(mixture: Mixture, rows: Rows, spec: FitSpec, framing: frames.Framing
     columns = frames.identity(rows.y.shape[1])
     moved_rows = rows.framed(framing.x, framing.gate_x, framing.y if mixture.family.location_scale else columns)
     units = _units(mixture, neutral, framing, spec.determined)
+    require_in_range(spec.bounds, {p: one for p, (one, _) in specifications(mixture, d, gate_d, q).items()})
     limits: dict[str, tuple[float | Tensor, float | Tensor]]
     limits = {path: (low * units[path], high * units[path]) for path, (low, high) in spec.bounds.items()}
     held = {path: torch.as_tensor(value, dtype=torch.float64) * units[path] for path, value in spec.fixed.items()}
@@ -137,6 +145,7 @@ def prepare(mixture: Mixture, rows: Rows, spec: FitSpec, framing: frames.Framing
     redundant = find_redundant(working, moved_rows, {*spec.determined, *shrunk})
     fixed_parts = _held_slopes(redundant, neutral, held)
     parameterization = make_parameterization(working, d, gate_d, q, bounds=limits, fixed=fixed_parts, gauge=spec.gauge)
+    require_inside(mixture, spec, parameterization, units)
     parameterization = tied(parameterization, spec.ties, units)
     notes = tuple(
         f"column {', '.join(map(str, s.extra))} of {s.room} is constant or a combination of others: its slopes are not "

@@ -25,13 +25,16 @@ class FitSpec:
     Attributes
     ----------
     bounds : mapping path -> (lower, upper)
-        Such as ``{"family.scale": (0.1, 2.0)}``; numbers, or tensors with the shape of the parameter.
+        Such as ``{"family.scale": (0.1, 2.0)}``; numbers, or tensors with the shape of the parameter. Each finite limit
+        must lie in the parameter's own range, and fixed values inside the bounds. The last branch of a softmax gate is
+        the reference with parameters zero, so bounds of what it holds must contain zero there.
     fixed : mapping path -> Tensor
         Values of parameters that are not estimated; NaN entries are estimated.
     ties : tuple of tuples of names
         Parameters constrained to be equal, such as ``(("experts.coef[0,0,1]", "experts.coef[1,0,1]"),)``.
     alpha : float
         Weight of the ridge penalty ``alpha / 2 sum_k ||w_k - mean w||^2`` on the gate slopes, in standardised units.
+        Centers, directions, biases and quadratic terms are not penalised; if no gate has a slope, a fit raises.
     gauge : {"fixed", "none"}
         ``fixed``: parameters that are not identified, such as the temperature of a dense-to-sparse gate, are fixed.
         ``none``: they are estimated too.

@@ -37,13 +37,14 @@ WORDS: dict[Status, str] = {
     Status.unsound: "an expert has too few observations for its parameters and its scale, or a scale lies on its "
     "floor, below which the likelihood would keep rising",
     Status.separated: "a parameter grows without limit while the likelihood still rises, so it has no finite "
-    "estimate; for a gate, add a ridge penalty (alpha); for an expert of counts, use fewer experts or fewer columns",
+    "estimate; for a gate with slopes, add a ridge penalty (alpha); for an expert of counts, use fewer experts or "
+    "fewer columns",
     Status.unidentified: "some direction of the parameters leaves the likelihood unchanged, so these parameters have "
     "no unique estimate; predictions are unaffected; for unique estimates, use a simpler gate or fewer columns",
     Status.at_kink: "the optimum lies on a kink of the gate or expert, where the derivative jumps; it is a local "
     "optimum, but standard errors do not apply to the parameters at the kink",
-    Status.at_bound: "the optimum lies on a bound, or at the end of a parameter's range; a wider bound would give a "
-    "higher likelihood",
+    Status.at_bound: "the optimum lies on a bound, or at the end of a parameter's range; a wider bound, within "
+    "that range, would give a higher likelihood",
     Status.stalled: "the search stopped before the optimality conditions held; give it more time (max_time), more "
     "passes (max_iter, for EM) or other starts (n_init, random_state)",
     Status.converged: "a local optimum: gradient, Newton decrement and curvature passed their tolerances",

@@ -87,6 +87,16 @@ class Parameterization:
             at += prod(shape)
         raise ValueError(f"{path!r} is not a parameter of this mixture: the paths are {', '.join(self.shapes)}")
 
+    def natural_offset(self, path: str) -> Tensor:
+        """Return the natural values of a path where it is held, in the path's shape; elsewhere they mean nothing."""
+        natural = self.constrained(self.matrix.new_zeros(self.size))
+        at = 0
+        for other, shape in self.shapes.items():
+            if other == path:
+                return natural[at : at + prod(shape)].reshape(shape)
+            at += prod(shape)
+        raise ValueError(f"{path!r} is not a parameter of this mixture: the paths are {', '.join(self.shapes)}")
+
     def end(self, name: str, free: Tensor) -> tuple[float, str, str]:
         """Return where a coordinate on a bound stands at a point (P,): value, and `at_least` or `at_most` as it is."""
         i = self.names.index(name)
@@ -253,7 +263,21 @@ def make_parameterization(
         local=_local_index(mixture, specs, d, gate_d, q),
         names=tuple(name for part in parts.values() for name in part.names),
         held=tuple(path for path, part in parts.items() if part.held),
-        ends={path: (one.at_least, one.at_most) for path, (one, _) in specs.items() if one.at_least or one.at_most},
+        ends={
+            path: _end_words(one, wanted.bounds.get(path))
+            for path, (one, _) in specs.items()
+            if one.at_least or one.at_most
+        },
+    )
+
+
+def _end_words(spec: Parameter, given: tuple[float | Tensor, float | Tensor] | None) -> tuple[str, str]:
+    """Return the words for the ends of a range, empty where a narrower bound was given."""
+    low, high = spec.bounds if given is None else given
+    low, high = (torch.as_tensor(end, dtype=torch.float64) for end in (low, high))
+    return (
+        spec.at_least if bool((low <= spec.bounds[0]).all()) else "",
+        spec.at_most if bool((high >= spec.bounds[1]).all()) else "",
     )
 
 

@@ -46,7 +46,7 @@ def refusal(fit: Fit, open_ended: bool = False) -> Refusal | None:
         (
             certificate.separated,
             "the {function} {improves} without limit along {names}, so there is no finite estimate; a profile interval "
-            "has one finite end, and a ridge penalty (alpha) gives a gate a finite estimate",
+            "has one finite end, and a ridge penalty (alpha) gives a gate with slopes a finite estimate",
         ),
         (certificate.null, "the {function} does not change along {names}, so the information is singular; {remedy}"),
         (
@@ -55,7 +55,8 @@ def refusal(fit: Fit, open_ended: bool = False) -> Refusal | None:
         ),
         (
             certificate.active,
-            "the estimate of {names} lies on a bound and is not asymptotically normal; widen the bound or fix it",
+            "the estimate of {names} lies on a bound and is not asymptotically normal; widen the "
+            "bound, within the parameter's range, or fix it",
         ),
     )
     for names, words in reasons:
