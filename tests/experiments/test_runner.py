@@ -364,3 +364,13 @@ def test_a_folder_within_the_data_is_no_part_of_them(toy, tmp_path):
     (tmp_path / "parts" / "a").write_text("2")
     with pytest.raises(ValueError, match="other settings: data"):
         run(toy, tmp_path / "out", resume=True, **options)
+
+
+def test_two_different_records_of_one_job_are_refused(toy, tmp_path):
+    one = record("ll", 0, 1.0)
+    for given in (one, one):
+        store(tmp_path, given, 1.0)
+    assert read(tmp_path) == ([one], [])  # the same twice is one record
+    store(tmp_path, one._replace(outcome={"validation": 5.0, "error": 5.0}), 1.0)
+    with pytest.raises(ValueError, match=r"two different records of the job .*, in the lines 2 and 3: remove the wrong"):
+        read(tmp_path)

@@ -101,15 +101,26 @@ def read(folder: Path) -> tuple[list[Record], list[str]]:
     -------
     (list of Record, list of str)
         The records in the order of their keys, and sentences about lines that could not be used.
+
+    Raises
+    ------
+    ValueError
+        For two different records of one job: which of them is right cannot be told.
     """
     found: dict[str, Record] = {}
+    place: dict[str, int] = {}
     faults = []
     for number, _, values, fault in _values(folder / RECORDS):
         record = _record(values)
         if record is None:
             faults.append(f"{RECORDS}, line {number}: {fault or 'no record of a job'}, not used")
-        else:
-            found[record.key] = record
+            continue
+        if found.get(record.key, record) != record:
+            raise ValueError(
+                f"{folder / RECORDS} has two different records of the job {record.key!r}, in the lines "
+                f"{place[record.key]} and {number}: remove the wrong line, or both and continue with --resume"
+            )
+        found[record.key], place[record.key] = record, number
     return [found[key] for key in sorted(found)], faults
 
 
