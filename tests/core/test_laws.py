@@ -148,6 +148,12 @@ def test_experts_with_their_own_units_of_the_response(expert):
 
 
 OF_ANY_WIDTH = (testing.law_family_columns, testing.law_family_fit)  # a floor belongs to a number of outputs
+OF_ONE_OUTPUT = (
+    testing.law_family_moments,
+    testing.law_family_cdf,
+    testing.law_family_support,
+    testing.law_family_start,
+)
 FAMILY_ROWS = [
     pytest.param(law, form, id=f"{called(law)}-{form}")
     for law in testing.FAMILY_LAWS
@@ -158,7 +164,7 @@ FAMILY_ROWS = [
 
 @pytest.mark.parametrize(("law", "family"), FAMILY_ROWS)
 def test_families(law, family):
-    of_one_output = law in (testing.law_family_moments, testing.law_family_start)
+    of_one_output = law in OF_ONE_OUTPUT
     law(FullGaussian(floor=(0.4,)) if of_one_output and family == FLOORED else family)
 
 

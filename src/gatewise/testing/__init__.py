@@ -39,14 +39,17 @@ from gatewise.testing.estimators import (
     law_estimator_summary,
 )
 from gatewise.testing.families import (
+    law_family_cdf,
     law_family_columns,
     law_family_fit,
     law_family_floor,
+    law_family_generator,
     law_family_local,
     law_family_moments,
     law_family_rescale,
     law_family_samples,
     law_family_start,
+    law_family_support,
 )
 from gatewise.testing.fits.em import EM_LAWS, law_em_monotone, law_em_moves, law_em_optimum, law_em_step
 from gatewise.testing.fits.invariance import (
@@ -224,14 +227,17 @@ __all__ = [
     "law_estimator_summary",
     "law_expected_score",
     "law_expert_tangents",
+    "law_family_cdf",
     "law_family_columns",
     "law_family_fit",
     "law_family_floor",
+    "law_family_generator",
     "law_family_local",
     "law_family_moments",
     "law_family_rescale",
     "law_family_samples",
     "law_family_start",
+    "law_family_support",
     "law_fit_blocks",
     "law_fit_fixed",
     "law_fit_frequencies",

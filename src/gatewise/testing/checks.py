@@ -40,7 +40,10 @@ EXPERT_LAWS: tuple[Callable[[Expert], None], ...] = (
 FAMILY_LAWS: tuple[Callable[[Family], None], ...] = (
     families.law_family_local,
     families.law_family_moments,
+    families.law_family_cdf,
+    families.law_family_support,
     families.law_family_samples,
+    families.law_family_generator,
     families.law_family_rescale,
     families.law_family_start,
     families.law_family_floor,

@@ -121,6 +121,76 @@ def _grid(family: Family, drawn: Tensor) -> tuple[Tensor, Tensor]:
     return torch.exp(u)[None], step * torch.exp(u)
 
 
+def law_family_cdf(family: Family, seed: int = 0) -> None:
+    """`cdf` is the integral of the density of one output up to y, or of the masses of counts up to and including y.
+
+    The points are those of `law_family_moments`. A family without `cdf` is left alone: it has no quantiles.
+    """
+    params, eta = _drawn(family, 1, 1, (LEAVES,), seed)
+    y, step = _grid(family, _responses(family, params, eta.expand(LEAVES, 1, 50), seed))
+    eta = eta.expand(LEAVES, 1, len(step))
+    try:
+        found = family.cdf(params, y, eta)[:, 0]
+    except NotImplementedError:
+        return
+    mass = torch.exp(family.log_prob(params, y, eta)) * step
+    summed = mass.cumsum(-1)
+    if not family.discrete:  # the trapezoidal rule, with the first term of its error
+        slope = torch.gradient(mass, dim=-1)[0]
+        summed = summed - 0.5 * mass - slope / 12
+    assert_close(found, summed, "cdf is the integral of the density", NUMERICAL)
+    if family.discrete:
+        between = family.cdf(params, y + 0.5, eta)[:, 0]
+        assert_close(between, found, "cdf is constant between the counts", NUMERICAL)
+
+
+def law_family_support(family: Family, seed: int = 0) -> None:
+    """`discrete` tells whether draws are counts, and a response that `validate` accepts has a finite log density.
+
+    Asked are fractions, negative numbers and numbers far from the draws, each in all columns of a row. What is drawn
+    is valid (`law_family_start`), and of a discrete family no fraction is.
+    """
+    params, eta = _drawn(family, 1, 500, (LEAVES,), seed)
+    drawn = family.sample(params, eta, generator(seed + 1))
+    counts = bool(((drawn == drawn.round()) & (drawn >= 0)).all())
+    if counts != family.discrete:
+        words = "whole numbers from 0" if counts else "other numbers than 0, 1, 2, ..."
+        raise AssertionError(f"broken: discrete says what is drawn (it is {family.discrete}, drawn are {words})")
+    for value in (-1000.0, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 1000.0):
+        y = torch.full((drawn.shape[-2], 1), value, dtype=torch.float64)
+        if family.validate(y) is not None:
+            continue
+        if family.discrete and value != round(value):
+            raise AssertionError(f"broken: validate refuses a response that is no count ({value:g})")
+        height = family.log_prob(params, y, eta[..., :1])
+        if not bool(height.isfinite().all()):
+            raise AssertionError(f"broken: validate refuses a response without a density ({value:g})")
+
+
+def law_family_generator(family: Family, q: int = 2, seed: int = 0) -> None:
+    """`sample` draws from the generator it is given and from nothing else.
+
+    Equal seeds give equal draws whatever the global generator of torch holds, whose state stays as it is; other seeds,
+    and a second draw from one generator, give others.
+    """
+    params, eta = _drawn(family, q, 50, (LEAVES,), seed)
+    state = torch.get_rng_state()
+    try:
+        torch.manual_seed(seed)
+        used = generator(seed)
+        first, second = family.sample(params, eta, used), family.sample(params, eta, used)
+        torch.manual_seed(seed + 1)
+        before = torch.get_rng_state()
+        again, other = (family.sample(params, eta, generator(seed + k)) for k in (0, 1))
+        moved = not torch.equal(before, torch.get_rng_state())
+    finally:
+        torch.set_rng_state(state)
+    if moved or not torch.equal(first, again):
+        raise AssertionError("broken: sample draws from its generator alone (equal seeds give equal draws)")
+    if torch.equal(first, other) or torch.equal(first, second):
+        raise AssertionError("broken: sample draws anew (other seeds, and later draws, are others)")
+
+
 def law_family_samples(family: Family, q: int = 2, seed: int = 0, n: int = 20_000) -> None:
     """The mean and variance of samples are `mean` and `variance`, within five standard errors."""
     params, eta = _drawn(family, q, n, (LEAVES,), seed)
