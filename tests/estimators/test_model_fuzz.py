@@ -302,3 +302,32 @@ def test_a_model_that_could_not_be_read_again_is_not_written(tmp_path):
     with pytest.raises(ValueError, match=r"experts\.intercept has values that are no finite numbers"):
         save_model(model, tmp_path / "model.json")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def saved_today(tmp_path_factory):
+    """The content of models that are saved now."""
+    folder, found = tmp_path_factory.mktemp("today"), []
+    for name in ("gate-cosine-d3", "family-student-t-d3", "named-d3", "bounds-and-fixed", "ls-levels"):
+        save_model(load_model(HOME / f"{name}.json"), folder / "model.json")
+        found.append(json.loads((folder / "model.json").read_text("utf-8")))
+    return found
+
+
+def test_a_file_without_any_one_of_its_fields_is_refused(saved_today, tmp_path):
+    loaded, values = [], ("bounds", "fixed")  # mappings from paths: what is not named is not bounded
+    for whole in saved_today:
+        for *where, key in places(whole["content"]):
+            home = at(whole["content"], where)
+            if not isinstance(home, dict) or (len(where) > 1 and where[-2] in values):
+                continue
+            content = copy.deepcopy(whole["content"])
+            del at(content, where)[key]
+            head = json.loads(sealed(content))
+            (tmp_path / "model.json").write_text(json.dumps({**head, "schema": whole["schema"]}), "utf-8")
+            try:
+                load_model(tmp_path / "model.json")
+                loaded.append("/".join(map(str, (*where, key))))
+            except ModelFileError:
+                pass
+    assert loaded == []

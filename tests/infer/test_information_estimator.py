@@ -262,6 +262,9 @@ def test_errors_are_saved_checked_and_missed_where_an_older_file_has_none(table,
         load_model(path)
     del whole["content"]["fit"]["standard_errors"]
     path.write_text(sealed(whole), "utf-8")
+    with pytest.raises(ValueError, match="lacks standard_errors"):
+        load_model(path)
+    path.write_text(sealed({**whole, "schema": 1}), "utf-8")
     older = load_model(path)
     assert older.standard_errors_ is None
     assert "written without them" in older.summary()

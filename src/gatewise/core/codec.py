@@ -6,7 +6,7 @@ nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from inspect import Parameter, signature
 from math import isfinite, prod
@@ -171,10 +171,17 @@ def _finite(value: Any) -> bool:
     return not isinstance(value, float) or isfinite(value)
 
 
-def build(kind: type[Kind], given: Any, hints: Mapping[str, Any] | None = None, finite: bool = False) -> Kind:
-    """Return what a class makes of decoded arguments, each of its annotated type; those with defaults may lack.
+def build(
+    kind: type[Kind],
+    given: Any,
+    hints: Mapping[str, Any] | None = None,
+    finite: bool = False,
+    later: Container[str] = (),
+) -> Kind:
+    """Return what a class makes of decoded arguments, each of its annotated type and none left out.
 
-    `hints` are the types of the arguments where these are no fields, and `finite` wants all numbers to be finite.
+    `hints` are the types of the arguments where these are no fields, `finite` wants all numbers to be finite, and
+    `later` are the arguments with defaults that files of an earlier schema lack.
 
     Raises
     ------
@@ -183,7 +190,7 @@ def build(kind: type[Kind], given: Any, hints: Mapping[str, Any] | None = None, 
 
     Examples
     --------
-    >>> build(known_parts()["Cosine"], {"floor": 0.1, "metric": (1.0, 2.0)})
+    >>> build(known_parts()["Cosine"], {"floor": 0.1, "metric": (1.0, 2.0)}, later=("origin",))
     Cosine(floor=0.1, origin=None, metric=(1.0, 2.0))
     """
     if not isinstance(given, Mapping):
@@ -191,7 +198,8 @@ def build(kind: type[Kind], given: Any, hints: Mapping[str, Any] | None = None, 
     if finite and not _finite(given):
         raise CodecError(f"{kind.__name__} has a number that is not finite")
     known, hints = signature(kind).parameters, hints or get_type_hints(kind)
-    missing = [name for name, one in known.items() if one.default is Parameter.empty and name not in given]
+    absent = [name for name in known if name not in given]
+    missing = [name for name in absent if known[name].default is Parameter.empty]
     unknown = [name for name in given if name not in known]
     if missing or unknown:
         words = [f"lacks {name}" for name in missing] + [f"has an unknown {short(name)}" for name in unknown]
@@ -199,9 +207,12 @@ def build(kind: type[Kind], given: Any, hints: Mapping[str, Any] | None = None, 
     for name, value in given.items():
         checked(f"{name} of the {kind.__name__}", value, hints[name])
     try:
-        return kind(**given)
+        built = kind(**given)
     except (ValueError, TypeError) as cause:
         raise CodecError(str(cause)) from cause
+    if left_out := [name for name in absent if name not in later]:
+        raise CodecError(f"the {kind.__name__} lacks {', '.join(left_out)}")
+    return built
 
 
 def checked(name: str, value: Any, hint: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from inspect import signature
 from typing import Any, NamedTuple
 
@@ -33,11 +34,19 @@ def require(holds: bool, words: str) -> None:
 
 
 def unfitted(
-    given: dict[str, Any], mixture: Mixture, measure: Measure, names: list[str] | None, sizes: DataSizes
+    given: dict[str, Any],
+    mixture: Mixture,
+    measure: Measure,
+    names: list[str] | None,
+    sizes: DataSizes,
+    later: Container[str],
 ) -> MixtureOfExpertsRegressor:
-    """Return an estimator with the arguments of the file, after the checks of a fit."""
-    if unknown := set(given) - set(signature(MixtureOfExpertsRegressor).parameters):
+    """Return an estimator with the arguments of the file, after the checks of a fit; of those `later` may lack."""
+    known = signature(MixtureOfExpertsRegressor).parameters
+    if unknown := set(given) - set(known):
         raise ValueError(f"the estimator has no argument {short(min(unknown))}")
+    if missing := [name for name in known if name not in given and name not in later]:
+        raise ValueError(f"the arguments of the estimator lack {missing[0]}")
     arrays = map_leaves(given, lambda value: value.numpy() if isinstance(value, Tensor) else value)
     estimator = MixtureOfExpertsRegressor(**arrays)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from math import isfinite, isnan
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ from gatewise.objective.parameterization import from_paths, specifications
 
 SCALARS = ("objective", "log_likelihood", "penalty", "n", "n_iter", "notes", "sse", "floor")
 LENGTHS = {"origin": "inputs", "metric": "inputs", "location": "outputs", "spread": "outputs", "floor": "outputs"}
+LATER = ("standard_errors", "spec", "floor", "floored", "warm_start")  # what files of the first schema lack
 NOT_NEGATIVE = ("metric", "spread", "floor", "radius")
 
 
@@ -73,15 +74,15 @@ class FileFit(NamedTuple):
     spec: dict[str, Any] | None = None
 
 
-def estimator_of(given: Any) -> MixtureOfExpertsRegressor:
-    """Return the fitted estimator that a content describes.
+def estimator_of(given: Any, schema: int) -> MixtureOfExpertsRegressor:
+    """Return the fitted estimator that a content of some schema describes; the first one lacks what came `LATER`.
 
     Raises
     ------
     ValueError
         For a value that no fitted estimator has.
     """
-    content = build(Content, given)
+    content, later = build(Content, given), LATER if schema == 1 else ()
     if content.estimator != MixtureOfExpertsRegressor.__name__:
         raise ValueError(f"the estimator {short(content.estimator)} is not known")
     mixture = build(Mixture, _decoded(content.mixture))
@@ -89,10 +90,10 @@ def estimator_of(given: Any) -> MixtureOfExpertsRegressor:
     reader = _reader(data)
     measure, sizes = _measure(_decoded(content.measure), mixture, data.n_features_in, reader.count)
     require(not data.one_dimensional_y or sizes.q == 1, f"y has one dimension, the experts {sizes.q} outputs")
-    result = build(FileFit, _decoded(content.fit))
-    estimator = unfitted(_decoded(content.params), mixture, measure, data.feature_names_in, sizes)
+    result = build(FileFit, _decoded(content.fit), later=later)
+    estimator = unfitted(_decoded(content.params), mixture, measure, data.feature_names_in, sizes, later)
     spec = _spec(result.spec, estimator, mixture, sizes, data.one_dimensional_y)
-    fit = _fit(result, mixture, spec, measure)
+    fit = _fit(result, mixture, spec, measure, later)
     errors = _errors(result.standard_errors, measure)
     names = None if data.feature_names_in is None else np.array(data.feature_names_in, dtype=object)
     given, taken = with_seen(estimator, data.n_features_in, names), _shares(data.responsibilities, mixture)
@@ -172,15 +173,15 @@ def _spec(given: Any, estimator: Any, mixture: Mixture, sizes: DataSizes, flat: 
     if given is None:
         return options.spec_of(estimator, mixture, *sizes, flat)
     floor = given.get("min_scale")
-    spec = build(FitSpec, {**given, "min_scale": build(Floor, floor) if isinstance(floor, dict) else floor})
+    spec = build(FitSpec, {**given, "min_scale": build(Floor, floor)} if isinstance(floor, dict) else given)
     paths = mixture.parameters()
     require(spec.determined.issubset(paths), f"the fit was bounded in {short(sorted(spec.determined))}")
     return spec
 
 
-def _fit(given: FileFit, mixture: Mixture, spec: FitSpec, measure: Measure) -> Fit:
+def _fit(given: FileFit, mixture: Mixture, spec: FitSpec, measure: Measure, later: Container[str]) -> Fit:
     """Return the fit after checking its numbers."""
-    certificate, starts = build(Certificate, given.certificate), build(Starts, given.starts)
+    certificate, starts = build(Certificate, given.certificate), build(Starts, given.starts, later=later)
     status, flags = Status(given.status), tuple(map(Status, given.flags))
     require(status in flags, f"the status {status} is not among the flags")
     numbers = {"objective": given.objective, "penalty": given.penalty, "n": given.n, "sse": given.sse or 0.0}

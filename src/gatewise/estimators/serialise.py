@@ -29,7 +29,7 @@ from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.predict import Shares
 
 FORMAT = "gatewise model"
-SCHEMA = 1
+SCHEMA = 2  # 1: without the spec of the fit and the values that its floor refused
 VERSION = "0.1.0"
 PER_FEATURE = ("slope", "location", "direction")  # roles with one entry for each input
 
@@ -68,7 +68,7 @@ def save_model(model: MixtureOfExpertsRegressor | Fit, path: str | os.PathLike[s
     estimator = _of_fit(model) if isinstance(model, Fit) else model
     check_is_fitted(estimator, "fit_")
     content = _content(estimator)
-    estimator_of(json.loads(json.dumps(content)))  # no file is written that could not be read
+    estimator_of(json.loads(json.dumps(content)), SCHEMA)  # no file is written that could not be read
     whole = {
         "format": FORMAT,
         "schema": SCHEMA,
@@ -102,7 +102,7 @@ def load_model(path: str | os.PathLike[str]) -> MixtureOfExpertsRegressor:
             f"{path} has content that does not match its SHA-256: it was altered after saving; save the model again"
         )
     try:
-        return estimator_of(whole["content"])
+        return estimator_of(whole["content"], whole["schema"])
     except ValueError as cause:
         words = " ".join(str(cause).split())
         raise ModelFileError(f"{path} is not a model that can be read: {words:.400}; save the model again") from cause
