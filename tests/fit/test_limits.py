@@ -103,3 +103,10 @@ def test_bounds_that_leave_out_the_zero_of_the_reference_branch_are_refused(data
 def test_bounds_of_what_the_gauge_holds_are_refused(data):
     with pytest.raises(ValueError, match=r"gates.0.temperature is held at 1, .*: the data do not determine it"):
         fit(data, gate="dense-to-sparse", bounds={"gates.0.temperature": (2, 3)})
+
+
+@pytest.mark.parametrize("value", [1e-300, [0.3, 1e-30]])
+def test_a_fixed_scale_below_the_digits_of_y_is_refused(data, value):
+    words = r"fixed\['family.scale'\] has the value 1e-.*, but responses of this size have no digits below .*e-16"
+    with pytest.raises(ValueError, match=words):
+        fit(data, fixed={"family.scale": value})

@@ -60,6 +60,28 @@ def require_in_range(bounds: Limits, specs: Mapping[str, Parameter]) -> None:
                 )
 
 
+def require_resolved(mixture: Mixture, fixed: Mapping[str, Tensor], shift: Tensor, scale: Tensor) -> None:
+    """Raise for a fixed scale below the last digit of the responses, of mean `shift` and spread `scale`, both (q,).
+
+    No residual is that small unless it is zero, and the squares of others leave the range of floats.
+
+    Raises
+    ------
+    ValueError
+        Naming the parameter, its value and the least one.
+    """
+    if not mixture.family.location_scale:
+        return
+    least = torch.finfo(scale.dtype).eps * (shift.abs() + scale)
+    for path in mixture.paths("family", "scale"):
+        value = fixed.get(path)
+        if value is not None and bool((value < least).any()):
+            raise ValueError(
+                f"fixed[{path!r}] has the value {float(value[value < least][0]):g}, but responses of this size have "
+                f"no digits below {float(least.max()):.3g}: give a scale above that"
+            )
+
+
 def require_inside(
     mixture: Mixture, spec: FitSpec, parameterization: Parameterization, units: Mapping[str, Tensor]
 ) -> None:

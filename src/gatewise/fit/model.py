@@ -12,7 +12,7 @@ from torch import Tensor
 from gatewise.core.mixture import Measure, Mixture, require_continuity, require_density
 from gatewise.fit import frames
 from gatewise.fit.floor import scale_floor
-from gatewise.fit.limits import require_in_range, require_inside, require_slopes
+from gatewise.fit.limits import require_in_range, require_inside, require_resolved, require_slopes
 from gatewise.fit.spec import FitSpec
 from gatewise.objective.parameterization import (
     Parameterization,
@@ -123,6 +123,7 @@ def prepare(mixture: Mixture, rows: Rows, spec: FitSpec, framing: frames.Framing
     moved_rows = rows.framed(framing.x, framing.gate_x, framing.y if mixture.family.location_scale else columns)
     units = _units(mixture, neutral, framing, spec.determined)
     require_in_range(spec.bounds, {p: one for p, (one, _) in specifications(mixture, d, gate_d, q).items()})
+    require_resolved(mixture, spec.fixed, framing.y.shift, framing.y.scale)
     limits: dict[str, tuple[float | Tensor, float | Tensor]]
     limits = {path: (low * units[path], high * units[path]) for path, (low, high) in spec.bounds.items()}
     held = {path: torch.as_tensor(value, dtype=torch.float64) * units[path] for path, value in spec.fixed.items()}
