@@ -372,5 +372,7 @@ def test_two_different_records_of_one_job_are_refused(toy, tmp_path):
         store(tmp_path, given, 1.0)
     assert read(tmp_path) == ([one], [])  # the same twice is one record
     store(tmp_path, one._replace(outcome={"validation": 5.0, "error": 5.0}), 1.0)
-    with pytest.raises(ValueError, match=r"two different records of the job .*, in the lines 2 and 3: remove the wrong"):
+    with pytest.raises(
+        ValueError, match=r"two different records of the job .*, in the lines 2 and 3: remove the wrong"
+    ):
         read(tmp_path)

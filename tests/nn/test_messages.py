@@ -1,10 +1,14 @@
 """Every message of the room says what was given, why it cannot be, and what to do."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torch import nn
 
-from gatewise.core.gates import GATES, Gate
+from gatewise.core.gates import Gate
+from gatewise.core.predictors import Parameter
+from gatewise.core.scores import Affine
 from gatewise.nn import FFN, Anneal, HMoE, MoE, Router, finish_step, set_loss_scale
 from gatewise.nn.balance import Balancer
 from gatewise.nn.params import GateParameters
@@ -112,14 +116,35 @@ def test_a_gate_of_another_type_is_told_in_words():
         MoE(6, 8, gate=3.0)
 
 
-def test_an_unknown_transform_is_told_in_words():
-    class Odd(type(GATES["softmax"].score)):
-        def parameters(self, dim):
-            specs = super().parameters(dim)
-            return {**specs, "bias": specs["bias"]._replace(transform="reciprocal")}
+@dataclass(frozen=True)
+class Divided(Affine):
+    """An affine score over the entries of a width, whose transform a test chooses."""
 
-    with pytest.raises(ValueError, match=r"bias has the transform 'reciprocal': layers know 'identity' and 'log'"):
-        GateParameters(Gate(Odd()), (), 4, 6, "learned")
+    transform: str | tuple[str, ...] = "reciprocal"
+
+    def parameters(self, d):
+        width = Parameter((2,), "temperature", "node", self.transform, (0.01, 100.0), initial=2.0)
+        return {**super().parameters(d), "width": width}
+
+    def __call__(self, params, x):
+        return super().__call__({**params}, x) / params["width"].prod(-1)[..., None, None]
+
+
+@pytest.mark.parametrize("transform", ["reciprocal", ("log", "reciprocal")])
+def test_a_parameter_with_a_reciprocal_transform_stays_positive(transform):
+    layer = MoE(6, 8, 4, gate=Gate(Divided(transform=transform)))
+    level = layer.router.gates[0]
+    optimizer = torch.optim.SGD(layer.parameters(), 1e3)
+    layer(X).square().sum().backward()
+    optimizer.step()
+    assert bool((level.values()["width"] >= 0).all())
+    level.assign({**level.values(), "width": torch.tensor([0.5, 3.0])})
+    torch.testing.assert_close(level.values()["width"], torch.tensor([0.5, 3.0]))
+
+
+def test_transforms_of_positive_and_other_entries_are_told_in_words():
+    with pytest.raises(ValueError, match=r"width has the transforms .* make two parameters of it"):
+        GateParameters(Gate(Divided(transform=("log", "identity"))), (), 4, 6, "learned")
 
 
 def test_grouped_says_why_it_cannot_run(monkeypatch):

@@ -49,8 +49,8 @@ class Anneal(NamedTuple):
 class GateParameters(nn.Module):
     """The parameters of one level: ``owners + (branches,) + shape`` for each branch, ``owners + shape`` for each node.
 
-    A parameter whose core transform is ``log`` is stored as ``log_NAME``, so that any step keeps it positive, and one
-    that is called like something that modules have, such as ``forward``, as ``forward_2``.
+    A parameter whose core transform is ``log`` or ``reciprocal`` is stored as ``log_NAME``, so that any step keeps it
+    positive, and one that is called like something that modules have, such as ``forward``, as ``forward_2``.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class GateParameters(nn.Module):
         for name, spec in self.specs.items():
             held = not spec.free or (name in self.tempered and temperature != "learned")
             free = _free(name, spec, start[name])
-            self.stored[name] = unused_name(self, f"log_{name}" if spec.transform == "log" else name)
+            self.stored[name] = unused_name(self, f"log_{name}" if _positive_kind(name, spec) else name)
             if held:
                 self.register_buffer(self.stored[name], free)
             else:
@@ -106,7 +106,7 @@ class GateParameters(nn.Module):
         for name, spec in self.specs.items():
             free = getattr(self, self.stored[name])
             free = free if dtype is None else free.to(dtype)
-            out[name] = free.exp() if spec.transform == "log" else free
+            out[name] = free.exp() if _positive_kind(name, spec) else free
         return out
 
     @torch.no_grad()
@@ -215,8 +215,16 @@ def unused_name(module: nn.Module, wanted: str) -> str:
 
 def _free(name: str, spec: Parameter, value: Tensor) -> Tensor:
     """Return the free coordinate of a natural value."""
-    if spec.transform == "identity":
-        return value
-    if spec.transform == "log":
-        return value.log()
-    raise ValueError(f"{name} has the transform {spec.transform!r}: layers know 'identity' and 'log'")
+    return value.log() if _positive_kind(name, spec) else value
+
+
+def _positive_kind(name: str, spec: Parameter) -> bool:
+    """Return whether a parameter is positive, by its transform: a layer keeps its logarithm."""
+    kinds = {spec.transform} if isinstance(spec.transform, str) else set(spec.transform)
+    positive = {kind != "identity" for kind in kinds}
+    if len(positive) > 1:
+        raise ValueError(
+            f"{name} has the transforms {spec.transform!r}, some of positive entries and some of others: for layers, "
+            "make two parameters of it"
+        )
+    return positive == {True}
