@@ -226,3 +226,16 @@ def test_the_size_of_weights_changes_no_status_and_negative_ones_are_refused():
     for weight in (-torch.ones(300), torch.ones(299), torch.full((300,), torch.nan)):
         with pytest.raises(ValueError, match="pass 300 finite numbers from 0"):
             make_rows(x, y, weight=weight)
+
+
+@pytest.mark.parametrize("estimate", [maximum_likelihood, least_squares])
+def test_the_scale_of_a_hidden_unit_is_a_convention_on_a_kink_too(estimate):
+    """Two inputs, so that the equation of the kink ties two slopes to the threshold."""
+    rng = np.random.default_rng(7)
+    x = rng.integers(-2, 3, size=(60, 2)).astype(float)
+    y = np.maximum(0, 2 * x[:, 0] + x[:, 1] - 0.02) + 1 + 0.3 * rng.normal(size=60)
+    fit = estimate(Mixture((GATES["constant"],), (1,), EXPERTS["relu"]), make_rows(x, y[:, None]), starts=4)
+    assert fit.status == Status.at_kink
+    assert fit.certificate.null == ()
+    assert fit.certificate.rank == 4 + (estimate is maximum_likelihood)
+    assert float(fit.measure.experts["output"].abs()) == pytest.approx(1.0, abs=1e-12)

@@ -120,7 +120,7 @@ def _directions(parameterization: Parameterization, tangents: Tensor) -> Tensor:
     if not len(tangents):
         return parameterization.matrix.new_zeros(parameterization.size, 0)
     tangents = tangents / tangents.norm(dim=-1, keepdim=True)
-    inverse = parameterization.matrix / (parameterization.matrix * parameterization.matrix).sum(0)
+    inverse = torch.linalg.pinv(parameterization.matrix).mT  # columns that a kink ties are not orthogonal
     outside = tangents - tangents @ inverse @ parameterization.matrix.mT
     values, kept = torch.linalg.eigh(outside @ outside.mT)
     basis, sizes, _ = torch.linalg.svd(inverse.mT @ tangents.mT @ kept[:, values < 1e-14], full_matrices=False)
