@@ -271,3 +271,40 @@ def test_profiles_are_refused_in_words(lines):
     assert isnan(found.lower)
     assert found.ends == (ProfileEnd.refused, ProfileEnd.refused)
     assert "those of the fit" in profile(fit, rows.take(torch.arange(150)), "experts.coef[0,0,0]").refused
+
+
+def test_intervals_end_at_the_bounds_of_the_fit(line):
+    _, _, rows, free = line
+    slope, error = float(free.measure.experts["coef"][0, 0, 0]), None
+    error = float(standard_errors(information(free, rows))["experts.coef"][0, 0, 0])
+    bounds = {
+        "experts.coef": (slope - 10.0, slope + error),
+        "family.scale": (0.0, 1.01 * float(free.measure.family["scale"])),
+    }
+    fit = maximum_likelihood(ONE, rows, FitSpec(bounds=bounds), starts=1)
+    assert fit.status == "converged"
+    found = information(fit, rows)
+    assert found.notes == ("intervals of experts.coef, family.scale end at the bounds of the fit",)
+    for intervals in (wald(found), delta(found, "experts.coef"), delta(found, "family.scale")):
+        top = torch.cat([intervals.upper.flatten()])
+        assert float(top.max()) <= max(high for _, high in bounds.values()) + 1e-12 or intervals.upper.ndim == 1
+    both = wald(found)
+    at = [both.names.index(name) for name in ("experts.coef[0,0,0]", "family.scale[0,0]")]
+    assert both.upper[at].tolist() == pytest.approx([bounds["experts.coef"][1], bounds["family.scale"][1]], rel=1e-15)
+    plain = wald(information(free, rows))
+    assert both.lower[at].tolist() == pytest.approx(plain.lower[at].tolist(), rel=1e-6)
+
+
+def test_a_scale_has_one_interval_whoever_asks(lines):
+    fit, rows = lines[-1], lines[-2]
+    found = information(fit, rows)
+    both = wald(found, 0.9)
+    for path in ("family.scale", "experts.coef"):
+        own = [i for i, name in enumerate(both.names) if name.startswith(path)]
+        whole = delta(found, path, 0.9)
+        assert_same = zip((whole.lower, whole.upper), (both.lower[own], both.upper[own]), strict=True)
+        for one, other in assert_same:
+            np.testing.assert_allclose(one.flatten(), other, rtol=1e-12)
+    one = delta(found, "family.scale[1,0]", 0.9)
+    at = both.names.index("family.scale[1,0]")
+    assert (float(one.lower), float(one.upper)) == pytest.approx((float(both.lower[at]), float(both.upper[at])))

@@ -12,6 +12,7 @@ from torch import Tensor
 from gatewise.core.mixture import Measure
 from gatewise.fit.arguments import probability
 from gatewise.fit.torch_state import standard_torch
+from gatewise.infer.covariance.limits import clipped
 from gatewise.infer.covariance.text import frame, html_listing, listing, number, percent
 from gatewise.infer.covariance.value import Information, flat_errors
 from gatewise.markup import page
@@ -152,7 +153,8 @@ def wald(found: Information, level: float = 0.95) -> Intervals:
     """Compute Wald confidence intervals for all parameters, on the natural scale of each.
 
     With z the normal quantile: ``estimate -+ z error`` for unrestricted parameters, ``estimate exp(-+ z error /
-    estimate)`` for positive ones, and for degrees of freedom the interval of their reciprocal.
+    estimate)`` for positive ones, and for degrees of freedom the interval of their reciprocal. Intervals end at the
+    bounds of the fit.
 
     Parameters
     ----------
@@ -187,6 +189,8 @@ def wald(found: Information, level: float = 0.95) -> Intervals:
     width = critical(level)
     error = flat_errors(found)
     lower, upper = ends(found.estimate, error, found.transform, width)
+    if found.limits is not None:
+        lower, upper = clipped(lower, upper, found.limits)
     tested = (found.transform == IDENTITY) & (error > 0)
     z = torch.where(tested, found.estimate / error, torch.nan)
     return Intervals(found.names, found.estimate, error, z, p_value(z), lower, upper, level)
@@ -233,7 +237,8 @@ def delta(found: Information, function: str | Callable[[Measure], Tensor], level
         x. Or the path of a parameter, such as ``experts.coef``, or the name of a single number, such as
         ``experts.coef[0,0,1]``.
     level : float
-        Coverage probability of the interval ``estimate -+ z error``.
+        Coverage probability of the interval: that of `wald` for the parameters of a path or a name, ``estimate -+ z
+        error`` for a function. For a positive function let it return the logarithm, and take exponentials of the ends.
 
     Returns
     -------
@@ -260,6 +265,7 @@ def delta(found: Information, function: str | Callable[[Measure], Tensor], level
     4, std. error 0.339384, normal 95 % interval 3.33482 to 4.66518
     """
     require(found)
+    places = _places(found, function) if isinstance(function, str) else None
     function = named_value(found, function) if isinstance(function, str) else function
     if not callable(function):
         raise TypeError(
@@ -290,8 +296,11 @@ def delta(found: Information, function: str | Callable[[Measure], Tensor], level
         )
     covariance = gradient @ found.covariance @ gradient.T
     error = covariance.diagonal().clamp_min(0.0).sqrt()
-    step = critical(level) * error
-    value, error, lower, upper = (part.reshape(shape) for part in (estimate, error, estimate - step, estimate + step))
+    kinds = torch.full(estimate.shape, IDENTITY, dtype=torch.long) if places is None else found.transform[places]
+    lower, upper = ends(estimate, error, kinds, critical(level))
+    if places is not None and found.limits is not None:
+        lower, upper = clipped(lower, upper, found.limits[:, places])
+    value, error, lower, upper = (part.reshape(shape) for part in (estimate, error, lower, upper))
     return Derived(value, error, lower, upper, covariance, level)
 
 
@@ -303,16 +312,23 @@ def named_value(found: Information, name: str) -> Callable[[Measure], Tensor]:
     ValueError
         If no parameter has the name.
     """
+    places, path = _places(found, name), name.partition("[")[0]
     if name in found.shapes:
         return lambda measure: measure.paths()[name]
+    first = next(i for i, other in enumerate(found.names) if other.partition("[")[0] == path)
+    return lambda measure: measure.paths()[path].reshape(-1)[places[0] - first]
+
+
+def _places(found: Information, name: str) -> list[int]:
+    """Return where the numbers of a path, or the number of a name, stand."""
+    if name in found.shapes:
+        return [i for i, other in enumerate(found.names) if other.partition("[")[0] == name]
     if name not in found.names:
         raise ValueError(
             f"{name!r} is not a parameter of this mixture: the paths are {', '.join(found.shapes)}, and "
             f"{found.names[0]} is the name of one number"
         )
-    at, path = found.names.index(name), name.partition("[")[0]
-    first = next(i for i, other in enumerate(found.names) if other.partition("[")[0] == path)
-    return lambda measure: measure.paths()[path].reshape(-1)[at - first]
+    return [found.names.index(name)]
 
 
 def moved_by_undetermined(found: Information, gradient: Tensor) -> Tensor:

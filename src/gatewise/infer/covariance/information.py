@@ -10,6 +10,7 @@ from torch import Tensor
 from gatewise.fit.certify import expert_directions, gate_directions, gauge_directions, spectrum
 from gatewise.fit.result import Certificate, Fit
 from gatewise.fit.torch_state import standard_torch, standard_torch_for_rows
+from gatewise.infer.covariance.limits import interval_limits, limit_notes
 from gatewise.infer.covariance.loss import residual_variance
 from gatewise.infer.covariance.point import (
     ROUNDING,
@@ -181,6 +182,9 @@ def _blank(fit: Fit, rows: Rows, kind: str) -> Information:
         undetermined=torch.zeros(count, 0, dtype=torch.float64),
         kind=kind,
         variance=residual_variance(fit),
+        limits=torch.cat(
+            [interval_limits(path, spec, shape, fit.spec).reshape(2, -1) for path, (spec, shape) in specs.items()], 1
+        ),
     )
 
 
@@ -214,7 +218,7 @@ def _notes(fit: Fit, rows: Rows, labels: Tensor | None, count: int, kind: str) -
     if labels is not None and int(labels.max()) + 1 <= count:
         out.append(f"{int(labels.max()) + 1} clusters for {count} parameters: cluster-robust errors are too small")
     out += [f"{name} is at the limit of its family and is treated as known" for name in fit.certificate.limits]
-    return tuple(out)
+    return (*out, *limit_notes(fit.spec, fit.measure.paths()))
 
 
 @standard_torch()

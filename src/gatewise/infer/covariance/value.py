@@ -47,6 +47,8 @@ class Information(NamedTuple):
         The parameters or experts named in `refused`.
     variance : float or None
         Residual variance ``SSE / (n q - rank)`` after least squares, in squared units of y.
+    limits : Tensor (2, F) or None
+        Least and largest end of intervals: the bounds of the fit. None: no bounds.
     """
 
     mixture: Mixture
@@ -62,6 +64,7 @@ class Information(NamedTuple):
     refused: str | None = None
     directions: tuple[str, ...] = ()
     variance: float | None = None
+    limits: Tensor | None = None
 
     def text(self) -> str:
         """Return the estimates with their errors as a table, or why there are none, and the notes."""
