@@ -1,13 +1,15 @@
 """Results of inference print as what they say."""
 
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from gatewise import MixtureOfExpertsRegressor
+from gatewise import Expert, Gate, MixtureOfExpertsRegressor, Parameter, Score, affine
 from gatewise.core.families import Poisson
 from gatewise.infer.bands import mean_band
 from gatewise.infer.covariance.text import SHOWN, listing, p_text, z_value
@@ -104,3 +106,47 @@ def test_identifiability_prints_and_takes_families_by_name():
     assert repr(named) == named.text()
     with pytest.raises(ValueError, match=r"family 'poison' is unknown: did you mean 'poisson'"):
         identify("softmax", "linear", family="poison")
+
+
+@dataclass(frozen=True)
+class Scaled(Expert):
+    """A line times a scale of its own, which is held."""
+
+    def parameters(self, d):
+        return {
+            "coef": Parameter((d,), "slope"),
+            "scale": Parameter((), "output", free=False, initial=1.0),
+            "intercept": Parameter((), "intercept"),
+        }
+
+    def __call__(self, params, x):
+        return params["scale"][..., None] * affine(params["coef"], params["intercept"], x)
+
+
+@dataclass(frozen=True)
+class Sized(Score):
+    """An affine score with a scale, which is held."""
+
+    def parameters(self, d):
+        own = {"weight": Parameter((d,), "slope"), "bias": Parameter((), "intercept")}
+        return {**own, "scale": Parameter((), "", "node", free=False, initial=1.0)}
+
+    def translation(self):
+        return ("weight", "bias")
+
+    def __call__(self, params, x):
+        return affine(params["weight"], params["bias"], x) * params["scale"][..., None, None]
+
+
+def test_parameters_with_one_name_are_shown_by_their_paths(fitted):
+    x, y, plain = fitted
+    model = MixtureOfExpertsRegressor(2, expert=Scaled(), gate=Gate(Sized()), n_init=2, random_state=0)
+    rows = model.fit(x, y).summary().to_frame()
+    names = rows[rows["owner"].isin(["0", ""])]["parameter"].tolist()
+    assert {"experts.scale", "family.scale", "gates.0.scale"} <= set(names)
+    assert "scale" not in names
+    assert len(names) == len(set(names))
+    assert "scale" in plain.summary().experts["parameter"].tolist()
+    frame = pd.DataFrame(x, columns=["scale", "dose"])
+    with_column = MixtureOfExpertsRegressor(2, n_init=2, random_state=0).fit(frame, y).summary().experts
+    assert with_column["parameter"].tolist()[:4] == ["intercept", "scale", "dose", "family.scale"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from gatewise.core.families.gaussian import SPREAD
 from gatewise.core.predictors import Parameter
 from gatewise.estimators.inference import ReportedErrors
 from gatewise.fit.result import Certificate, Fit
+from gatewise.infer.covariance.limits import clipped, interval_limits
 from gatewise.infer.intervals import critical, ends, p_value
 from gatewise.objective.parameterization import KINDS, specifications
 
@@ -50,6 +52,7 @@ class SummaryTerms:
         self.q = fit.outputs
         self.specs = specifications(fit.mixture, len(inputs), len(gate_inputs), self.q)
         self.errors = errors.values or {}
+        self.shown = self._shown()
         self.words = {**words_of((("not unique", errors.directions),)), **words_of(said(fit.certificate))}
 
     def experts(self) -> list[TermGroup]:
@@ -90,7 +93,10 @@ class SummaryTerms:
             kind = torch.tensor([KINDS[k] for k in kinds], dtype=torch.long).repeat(len(names) // len(kinds))
             error = self.errors[path][owner].reshape(-1)
             tested = (kind == 0) & (spec.role not in UNTESTED)
-            numbers = _numbers(estimate, error, kind, tested)
+            limits = (
+                interval_limits(path, spec, tuple(value.shape), self.fit.spec).movedim(0, -1)[owner].reshape(-1, 2).mT
+            )
+            numbers = _numbers(estimate, error, kind, tested, limits)
             words = [word or _word(one) for word, one in zip(words, error.tolist(), strict=True)]
         rows = zip(names, estimate.tolist(), numbers, words, strict=True)
         return [Term(name, number, () if word else found, word) for name, number, found, word in rows]
@@ -102,11 +108,36 @@ class SummaryTerms:
         index = index[1:] if room == "experts" else index
         if room == "experts":
             known = self.fit.mixture.expert.entries(name, self.inputs)
-            return mark + (known[index[0]] if known else " ".join([name, *map(str, index)]))
+            return mark + (known[index[0]] if known else " ".join([self.shown.get(path, name), *map(str, index)]))
         if room == "family":
-            return f"{mark}{name}"
+            return f"{mark}{self.shown.get(path, name)}"
+        name = self.shown.get(path, name)
         spec, inputs = self.specs[path][0], self.gate_inputs
         return " ".join([name, *self.columns(spec, index, shape, inputs)])
+
+    def _shown(self) -> dict[str, str]:
+        """Return the paths that stand in place of short names that something else has too.
+
+        The names of an expert, of its family and of the columns of its slopes stand in one table; a gate has its own,
+        but names of the family are not used there for something else.
+        """
+        short = {path: path.rpartition(".")[2] for path in self.specs}
+        tables = {path: path.partition(".")[0] for path in self.specs}
+        of_columns = {
+            p: self.fit.mixture.expert.entries(short[p], self.inputs) for p in short if tables[p] == "experts"
+        }
+        taken = Counter(label for path in of_columns for label in of_columns[path] or (short[path],))
+        family = [name for path, name in short.items() if tables[path] == "family"]
+        gates = {name for path, name in short.items() if tables[path] == "gates"}
+        taken.update(family)
+        return {
+            path: path
+            for path, name in short.items()
+            if not of_columns.get(path)
+            and (
+                taken[name] > 1 if tables[path] == "experts" else name in family and (taken[name] > 1 or name in gates)
+            )
+        }
 
     def columns(self, spec: Parameter, index: Index, shape: Sequence[int], inputs: Sequence[str]) -> list[str]:
         """Return the names of the columns behind one entry of a gate's parameter."""
@@ -181,7 +212,7 @@ def _word(error: float) -> str:
     return "fixed" if error == 0 else "not unique" if error != error else ""
 
 
-def _numbers(estimate: Tensor, error: Tensor, kind: Tensor, tested: Tensor) -> list[tuple[float, ...]]:
+def _numbers(estimate: Tensor, error: Tensor, kind: Tensor, tested: Tensor, limits: Tensor) -> list[tuple[float, ...]]:
     z = torch.where(tested & (error > 0), estimate / error, torch.nan)
-    lower, upper = ends(estimate, error, kind, critical(LEVEL))
+    lower, upper = clipped(*ends(estimate, error, kind, critical(LEVEL)), limits)
     return list(map(tuple, torch.stack([error, z, p_value(z), lower, upper], -1).tolist()))
