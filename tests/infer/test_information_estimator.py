@@ -278,3 +278,10 @@ def test_the_errors_of_a_fit_are_those_of_its_information(table, model):
     np.testing.assert_array_equal(
         np.concatenate([error.ravel() for error in model.standard_errors_.values()]), wald(found).error
     )
+
+
+def test_other_rows_are_named_and_not_the_information(model, table):
+    x, y = table
+    rows = x.iloc[:3] if hasattr(x, "iloc") else x[:3]
+    found = model.inference(rows, y[:3])
+    assert "give the data of the fit" in found.refused

@@ -94,15 +94,14 @@ def information(fit: Fit, rows: Rows, kind: str | None = None, clusters: Tensor 
         return blank._replace(refused=refused.words, directions=refused.directions)
     point = locate(fit, rows)
     value, _, hessian = second_order(point)
+    if other := other_rows(fit, point, value):  # before anything is concluded from them
+        return blank._replace(refused=other)
     open_ = _open(point, fit.certificate)
     gauge = gauge_directions(point.parameterization, point.free)
     values, vectors = spectrum(hessian, open_, gauge)
     refused = singular(point, values, vectors) or symmetric(point, hessian, open_)
     if refused:
         return blank._replace(refused=refused.words, directions=refused.directions)
-    other = other_rows(fit, point, value)
-    if other:
-        return blank._replace(refused=other)
     root = vectors / torch.sqrt(point.problem.total * values)  # root root' is the inverse of H
     if kind == SANDWICH:
         middle = root.T @ score_products(point, labels) @ root
