@@ -117,3 +117,13 @@ def test_starts_that_nearly_all_end_elsewhere_are_said():
     assert starts.unseen > 0.9
     assert starts.hits <= 2
     assert f"chance of up to {starts.unseen:.2f} (95 % bound)" in told[StartsDisagreeWarning]
+
+
+def test_the_criteria_of_an_unsound_fit_are_called_so():
+    x = np.arange(30.0)[:, None]
+    with pytest.warns(UnsoundWarning):
+        unsound = MixtureOfExpertsRegressor(1, n_init=1, random_state=0).fit(x, x[:, 0])
+    first = unsound.summary().split("Status:")[0]
+    assert "These criteria mean nothing" in first
+    sound = MixtureOfExpertsRegressor(1, n_init=1, random_state=0).fit(x, np.sin(x[:, 0]))
+    assert "mean nothing" not in sound.summary()

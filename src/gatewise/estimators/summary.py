@@ -12,11 +12,15 @@ from gatewise.estimators.summary_value import Summary, rows_of
 from gatewise.estimators.terms import SummaryTerms, Term, TermGroup
 from gatewise.estimators.warnings import details, floor_words, status_words
 from gatewise.fit.result import Fit
+from gatewise.fit.status import Status
 from gatewise.infer.covariance.loss import residual_variance
 from gatewise.infer.covariance.text import number, p_text, z_value
 from gatewise.infer.predict import Shares
 
 WIDTH = 80
+UNBOUNDED = (
+    "  These criteria mean nothing for an unsound fit: the likelihood has no bound there, so do not compare them"
+)
 PLAIN = f"{'estimate':>11}"
 FULL = f"{PLAIN}{'std. error':>11}{'z':>7}{'p':>7}{'95 % interval':>22}"
 
@@ -55,6 +59,7 @@ def summary(
         *([] if fit.sse is None else [f"  sum of squared residuals = {fit.sse:.8g}"]),
         "  AIC = {:.4f}   BIC = {:.4f}".format(*criteria)
         + ("" if isnan(criteria[2]) else f"   ICL = {criteria[2]:.4f}"),
+        *(_wrapped(UNBOUNDED) if Status.unsound in fit.flags and fit.sse is None else []),
         *_wrapped(f"Status: {fit.status}: {status_words(fit)}{details(fit)}"),
     ]
     head, experts = tuple(lines), terms.experts()
