@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gatewise import MixtureOfExpertsRegressor
+from gatewise import Linear, MixtureOfExpertsRegressor
 
 
 def small(**changed):
@@ -26,6 +26,15 @@ ARGUMENTS = [
     ({"expert": "liner"}, ValueError, "did you mean 'linear'"),
     ({"family": "gausian"}, ValueError, "did you mean 'gaussian'"),
     ({"family": 3}, TypeError, "give a name of FAMILIES"),
+    ({"family": "normal"}, ValueError, "'normal' is unknown: did you mean 'gaussian'"),
+    ({"family": "Bernoulli"}, ValueError, "did you mean 'binomial'"),
+    (
+        {"expert": Linear},
+        TypeError,
+        r"expert=Linear is a class: give an instance, such as Linear\(\), or a name of EXP",
+    ),
+    ({"gate": Linear}, TypeError, "gate=Linear is a class: give an instance of Gate, or a name of GATES"),
+    ({"gauge": None}, ValueError, "gauge=None is unknown: did you mean 'none'"),
     ({"scale": "fre"}, ValueError, "did you mean 'free'"),
     ({"scale": "shared", "family": "poisson"}, ValueError, "it has no scale; leave scale='free'"),
     (
@@ -75,3 +84,10 @@ def test_unusable_arguments_are_refused(lines, arguments, error, words):
 def test_too_many_experts_are_refused(lines):
     with pytest.raises(ValueError, match="n_samples=4 for 6 experts: give at least one row per expert"):
         small(n_experts=(2, 3)).fit(lines[0][:4], lines[1][:4])
+
+
+@pytest.mark.parametrize("start", ["x", Linear])
+def test_a_start_that_is_none_is_told_in_words(start):
+    x = np.arange(20.0)[:, None]
+    with pytest.raises(TypeError, match=r"start=.*: give a fitted model, its fit_, a Measure, or responsibilities"):
+        small(n_experts=1).fit(x, np.sin(x[:, 0]), start=start)

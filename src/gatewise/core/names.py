@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Any, TypeVar
 
 Named = TypeVar("Named")
+SYNONYMS = {"normal": "gaussian", "t": "student-t", "student": "student-t", "bernoulli": "binomial", "ols": "linear"}
 
 
 def look_up(kind: str, name: str, table: Mapping[str, Named]) -> Named:
@@ -21,6 +22,11 @@ def resolve(choice: Any, of: type[Any], title: str, table: Mapping[str, Named]) 
     if isinstance(choice, of):
         return choice
     kind = of.__name__.lower()
+    if isinstance(choice, type):
+        words = (
+            f"an instance, such as {choice.__name__}()" if issubclass(choice, of) else f"an instance of {of.__name__}"
+        )
+        raise TypeError(f"{kind}={choice.__name__} is a class: give {words}, or a name of {title}")
     if not isinstance(choice, str):
         article = "an" if kind[0] in "aeiou" else "a"
         raise TypeError(
@@ -38,7 +44,8 @@ def require_one_of(name: str, value: object, allowed: Collection[str]) -> None:
 
 def did_you_mean(name: object, names: Collection[str]) -> str:
     """Return a question after the closest name, to stand in a message; empty where none is close."""
-    near = get_close_matches(str(name), names, 1)
+    other = SYNONYMS.get(str(name).lower(), "")
+    near = [other] if other in names else get_close_matches(str(name), names, 1)
     return f"did you mean {near[0]!r}? " if near else ""
 
 

@@ -114,6 +114,11 @@ def _start(estimator: Any, start: Any, data: Training) -> Any:
         return start.fit_
     if start is None or isinstance(start, Fit | Measure):
         return start
+    if isinstance(start, str | type):
+        raise TypeError(
+            f"start={start!r}: give a fitted model, its fit_, a Measure, or responsibilities with a row per "
+            "observation and a column per expert"
+        )
     return data.ordered(numbers("start", plain("start", start)))
 
 
