@@ -222,3 +222,19 @@ def test_counts_without_variation_are_named(family, value, k):
         warnings.simplefilter("always")
         one(n_experts=1, family=family).fit(x, np.arange(N) % 4)
     assert not any("every value" in str(one.message) for one in heard)
+
+
+def test_columns_of_one_name_and_columns_of_text_are_named():
+    rng = np.random.default_rng(0)
+    numbers, y = rng.normal(size=(30, 2)), rng.normal(size=30)
+    model = MixtureOfExpertsRegressor(1, n_init=1, random_state=0)
+    with pytest.raises(ValueError, match="X has more than one column called 'dose': give each its own name"):
+        model.fit(pd.DataFrame(numbers, columns=["dose", "dose"]), y)
+    frame = pd.DataFrame({"dose": numbers[:, 0], "drug": pd.Categorical(["a", "b"] * 15)})
+    with pytest.raises(
+        ValueError, match=r"X holds text in the column drug .*: give numbers, encoding categories first"
+    ):
+        model.fit(frame, y)
+    switched = pd.DataFrame({"dose": numbers[:, 0], "on": numbers[:, 1] > 0})
+    same = MixtureOfExpertsRegressor(1, n_init=1, random_state=0).fit(switched.astype(float), y)
+    np.testing.assert_array_equal(model.fit(switched, y).coef_, same.coef_)

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_array
 
 from gatewise.core.gates import Gate
 from gatewise.core.names import did_you_mean
-from gatewise.estimators.values import plain, reject_dates
+from gatewise.estimators.values import plain, reject_dates, reject_double_names
 from gatewise.fit.arguments import is_whole, scalar
 
 
@@ -93,6 +93,7 @@ def check_gate_x(gate_x: Any, n: int) -> np.ndarray:
     """Return gate inputs ``(n, g)`` as finite numbers, one row per row of X."""
     gate_x = plain("gate_X", gate_x)
     reject_dates("gate_X", gate_x)
+    reject_double_names("gate_X", gate_x)
     values = check_array(gate_x, dtype=np.float64, input_name="gate_X", estimator="gate_X")
     if len(values) != n:
         raise ValueError(f"gate_X has {len(values)} rows, X has {n}: pass one gate row per observation")

@@ -12,7 +12,7 @@ from gatewise.data.parquet import is_table
 from gatewise.data.stream import StreamPart
 from gatewise.estimators.gate_inputs import GateReader, View, as_native, check_gate_x, choose_columns, column_names
 from gatewise.estimators.tables import by_name, keep, of_training, read_sides, vary_inside
-from gatewise.estimators.values import labels, plain, reject_dates
+from gatewise.estimators.values import labels, plain, reject_dates, reject_double_names, text_columns
 from gatewise.fit.arguments import numbers
 from gatewise.objective.rows import Rows, make_rows
 
@@ -115,11 +115,14 @@ def read_inputs(estimator: Any, x: Any, y: Any = "no_validation", **options: Any
     if isinstance(x, StreamPart):
         return x
     reject_dates("X", x)
+    reject_double_names("X", x)
     try:
         found = validate_data(estimator, x, y, dtype=np.float64, **options)
     except ValueError as cause:
         if "could not convert string" in str(cause):
-            raise ValueError(f"X holds text ({cause}): give numbers, encoding categories first") from cause
+            raise ValueError(
+                f"X holds text{text_columns(x)} ({cause}): give numbers, encoding categories first"
+            ) from cause
         raise
     except OverflowError as cause:
         raise ValueError("X or y holds an integer that is too large for a float: give it in larger units") from cause

@@ -46,6 +46,23 @@ def reject_dates(name: str, value: Any) -> None:
         raise ValueError(f"{name} holds dates or durations: give numbers, such as the days since a date")
 
 
+def reject_double_names(name: str, value: Any) -> None:
+    """Raise for a frame in which two columns have one name: which of them is meant cannot be told."""
+    names = [str(one) for one in getattr(value, "columns", ())] if hasattr(value, "dtypes") else []
+    twice = sorted({one for one in names if names.count(one) > 1})
+    if twice:
+        raise ValueError(
+            f"{name} has more than one column called {', '.join(map(repr, twice))}: give each its own name"
+        )
+
+
+def text_columns(value: Any) -> str:
+    """Return " in the column ..." for the columns of a frame without numbers; an empty text where none is known."""
+    found = zip(getattr(value, "columns", ()), getattr(value, "dtypes", ()), strict=False)
+    names = [str(one) for one, kind in found if getattr(kind, "kind", "O") not in "iufb"]
+    return f" in the column{'s' * (len(names) > 1)} {', '.join(names)}" if names else ""
+
+
 def labels(name: str, value: Any, n: int) -> np.ndarray:
     """Return a number for every row ``(n,)`` that is the same for equal labels, counted from 0 in sorted order.
 
