@@ -10,6 +10,7 @@ import torch
 
 from gatewise import FitWarning, MixtureOfExpertsRegressor, identify
 from gatewise.data import load
+from gatewise.estimators.summary import _starts
 from gatewise.experiments import Experiment, Metric, collect_experiment, run_experiment
 from gatewise.infer.bands import mean_band
 from gatewise.markup import SHOWN, page, table
@@ -213,3 +214,13 @@ def test_tables_escape_and_end():
     assert long.count("<tr>") == SHOWN + 1
     assert "and 5 more" in long
     assert "&lt;" in page("<")
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "the one start did not reach"), (8, "none of 8 reached")])
+def test_a_best_value_that_no_start_reached_is_told_in_a_sentence(count, words):
+    x = np.arange(30.0)[:, None]
+    fit = MixtureOfExpertsRegressor(1, n_init=1, random_state=0).fit(x, np.sin(x[:, 0])).fit_
+    values = torch.zeros(count, dtype=torch.float64)
+    text = "\n".join(_starts(fit._replace(starts=fit.starts._replace(log_likelihood=values, hits=0, moved=True))))
+    assert f"Starts: {words} the best value; " in text
+    assert "the best value was found by refining the best end points" in text

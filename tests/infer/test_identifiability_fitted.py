@@ -212,9 +212,9 @@ def test_a_part_made_for_the_features_of_the_data_is_checked_with_these(fault):
     mixture = Mixture((Gate(Made(fault)),), (2,))
     found = advise(mixture, "ml", "fixed", MixtureInputs(5))
     assert found.verdict is identify("softmax", "linear").verdict
-    assert "Checked with" not in found.words
+    assert "The check used" not in found.words
     assert advise(Mixture((GATES["softmax"],), (2,)), "ml", "fixed", MixtureInputs(5)).words.endswith(
-        "Checked with 2 of 5 inputs."
+        "The check used 2 inputs instead of 5."
     )
 
 

@@ -150,12 +150,16 @@ def _starts(fit: Fit) -> list[str]:
     starts = fit.starts
     gap = f"the next best is {starts.gap:.4g} below" if isfinite(starts.gap) else "no other value was found"
     where = " on a subsample" if starts.subsampled else ""
+    count, found = len(starts.log_likelihood), f"{starts.hits} of"
+    if starts.moved:  # the best value was found after the search
+        found = "the one start did not" if count == 1 else "none of"
+    reached = f"{found} {count} reached" if count > 1 or not starts.moved else f"{found} reach"
     lines = [
-        f"Starts: {starts.hits} of {len(starts.log_likelihood)} reached the best value{where}; {gap};",
+        f"Starts: {reached} the best value{where}; {gap};",
         f"        one more start finds a new value with a chance below {starts.unseen:.2f} (95 % bound)",
     ]
     if starts.moved:
-        lines.append("        no start ended there: it was found by refining the best end points")
+        lines.append("        the best value was found by refining the best end points")
     if starts.better_unsound:
         listed = ", ".join(f"{value:.4f}" for value in starts.better_unsound[:3])
         lines.append(f"        higher values refused as unsound: {listed}")

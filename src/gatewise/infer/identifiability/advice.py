@@ -93,7 +93,7 @@ def _said(cause: Exception | None) -> str:
 
 def _checked(seen: MixtureInputs, inputs: MixtureInputs) -> str:
     """Return with how many inputs the check was made, when there are more."""
-    parts = [f"{seen.d} of {inputs.d} inputs"] if seen.d < inputs.d else []
+    parts = [f"{seen.d} inputs instead of {inputs.d}"] if seen.d < inputs.d else []
     few, many = len(seen.gates or ()), len(inputs.gates or ())
-    parts += [f"{few} of {many} gate inputs"] if few < many else []
-    return f" Checked with {' and '.join(parts)}." if parts else ""
+    parts += [f"{few} gate inputs instead of {many}"] if few < many else []
+    return f" The check used {' and '.join(parts)}." if parts else ""
