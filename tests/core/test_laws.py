@@ -11,7 +11,7 @@ from gatewise.core.links import NormalisedSigmoid
 from gatewise.core.mixture import Mixture
 from gatewise.core.predictors import autograd_local
 from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Tempered
-from gatewise.fit.certify import gauge_directions
+from gatewise.fit.directions import gauge_directions
 from gatewise.objective.parameterization import make_parameterization
 
 METRIC, ORIGIN = (0.5, 2.0, 1.3), (0.1, -0.4, 0.7)

@@ -16,7 +16,7 @@ from gatewise.infer.bands import gate_band, mean_band
 from gatewise.infer.covariance.information import information, standard_errors
 from gatewise.infer.intervals import critical, delta, ends, wald
 from gatewise.infer.profile.likelihood import ProfileEnd, profile
-from gatewise.objective.parameterization import RECIPROCAL
+from gatewise.objective.entries import RECIPROCAL
 from gatewise.objective.rows import columns, make_rows
 
 ONE = Mixture((GATES["constant"],), (1,))

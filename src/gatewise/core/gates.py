@@ -49,6 +49,11 @@ class Gate:
         """Return the log weights ``(*B, K, n)`` of the branches at x ``(*B, d, n)``."""
         return self.link.log_weights(self.score(params, x))
 
+    def numerators(self, params: Params, x: Tensor) -> Tensor:
+        """Return the weights before they are divided by their sum over branches, ``(*B, K, n)``."""
+        score = self.score(params, x)
+        return self.link.logits(score).value.exp() if self.link.normalised else self.link.weights(score)
+
     def logits(self, params: Params, x: Tensor) -> Derivatives:
         """Return the logits, whose softmax gives the weights, with their derivatives in the parameters."""
         score = self.score.value_and_derivatives(params, x)
@@ -56,11 +61,11 @@ class Gate:
         if first is None:
             return score
         assert second is not None
-        bend = score.curvature
+        inner = score.curvature
 
         def curvature(weights: Tensor) -> Tensor:
             block = weighted_gram(score.jacobian.expand(shape), weights * second)
-            return block if bend is None else block + bend(weights * first)
+            return block if inner is None else block + inner(weights * first)
 
         shape = first.shape[:-1] + score.jacobian.shape[-2:]
         return Derivatives(value, score.jacobian * first.unsqueeze(-2), curvature)

@@ -222,6 +222,20 @@ def leaf_weights(mixture: Mixture, measure: Measure, gate_x: Tensor) -> Tensor:
     return path_weights(mixture.gates, measure.gates, gate_x)
 
 
+def leaf_logits(mixture: Mixture, measure: Measure, gate_x: Tensor) -> Tensor:
+    """Return ``log(w / (1 - w))`` of the weights w of the leaves, ``(*B, L, n)``; a single leaf has 1e3.
+
+    Weights that do not sum to one are fractions each.
+    """
+    log_weights = leaf_log_weights(mixture, measure, gate_x)
+    if not mixture.normalised:
+        return log_weights - torch.log(-torch.expm1(log_weights))
+    if mixture.n_leaves == 1:
+        return 0.0 * log_weights + 1e3
+    others = torch.eye(mixture.n_leaves, dtype=torch.bool)[..., None]
+    return log_weights - torch.logsumexp(log_weights.unsqueeze(-3).masked_fill(others, -torch.inf), -2)
+
+
 def leaf_predictors(mixture: Mixture, measure: Measure, x: Tensor) -> Tensor:
     """Return the predictor of every leaf, ``(*B, L, q, n)``."""
     return _leaves(mixture, mixture.expert(measure.experts, expand_nodes(x, mixture.depth)), 2)
@@ -286,7 +300,12 @@ def posterior(log_weights: Tensor, joint: Tensor, nearer: Tensor) -> Tensor:
 def regression(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor) -> Tensor:
     """Return ``f_G(x)``, the weighted sum of the leaf means, ``(*B, q, n)``; any link, normalised or not."""
     mean = mixture.family.mean(leaf_family(mixture, measure), leaf_predictors(mixture, measure, x))
-    return (leaf_weights(mixture, measure, gate_x).unsqueeze(-2) * mean).sum(-3)
+    return mixed(leaf_weights(mixture, measure, gate_x), mean)
+
+
+def mixed(weights: Tensor, values: Tensor) -> Tensor:
+    """Return the sum ``(*B, q, n)`` of values ``(*B, L, q, n)`` over the leaves with weights ``(*B, L, n)``."""
+    return (weights.unsqueeze(-2) * values).sum(-3)
 
 
 def sample(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import product
 from typing import Any, TypeVar
 
 Named = TypeVar("Named")
@@ -52,3 +53,19 @@ def did_you_mean(name: object, names: Collection[str]) -> str:
 def name_of(part: Any, table: Mapping[str, Any]) -> str | None:
     """Return the first name that a catalogue has for a part; None where it has none."""
     return next((name for name, value in table.items() if value == part), None)
+
+
+def entry_name(path: str, index: Iterable[int]) -> str:
+    """Return the name of one entry of a parameter, such as ``gates.0.weight[0,1]``."""
+    inside = ",".join(map(str, index))
+    return f"{path}[{inside}]" if inside else path
+
+
+def entry_names(path: str, shape: Sequence[int]) -> list[str]:
+    """Return the names of all entries of a parameter."""
+    return [entry_name(path, index) for index in product(*map(range, shape))]
+
+
+def path_of(name: str) -> str:
+    """Return the path in the name of an entry."""
+    return name.partition("[")[0]

@@ -81,6 +81,11 @@ class Parameter(NamedTuple):
     at_least: str = ""
     at_most: str = ""
 
+    @property
+    def transforms(self) -> tuple[str, ...]:
+        """The transform of every entry."""
+        return (self.transform,) * prod(self.shape) if isinstance(self.transform, str) else self.transform
+
 
 TRANSFORMS = ("identity", "log", "reciprocal")
 

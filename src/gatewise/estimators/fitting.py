@@ -11,7 +11,6 @@ from sklearn.utils.validation import check_is_fitted
 from gatewise.core.gates import gates
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.estimators import options
-from gatewise.estimators.data_alerts import alert_data, light
 from gatewise.estimators.declarations import Declared
 from gatewise.estimators.gate_inputs import GateReader, gates_read_rows
 from gatewise.estimators.inference import ReportedErrors, errors_of
@@ -19,7 +18,7 @@ from gatewise.estimators.inputs import Training, read_training
 from gatewise.estimators.progress import following
 from gatewise.estimators.theory import theory
 from gatewise.estimators.values import plain
-from gatewise.estimators.warnings import alert, alert_ridge, ask_theory
+from gatewise.estimators.warnings import alert, alert_data, alert_ridge, ask_theory, light
 from gatewise.fit.arguments import MOST_STARTS, numbers, whole
 from gatewise.fit.least_squares import least_squares
 from gatewise.fit.maximum_likelihood import maximum_likelihood

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from gatewise.core.experts import expert
@@ -14,10 +13,11 @@ from gatewise.core.families import FAMILIES, Family, MeanOnly, family
 from gatewise.core.gates import gates
 from gatewise.core.mixture import Mixture
 from gatewise.core.names import require_one_of
-from gatewise.core.predictors import Parameter, named_by_role
+from gatewise.core.predictors import Parameter
 from gatewise.fit.arguments import MOST_STARTS, floor, held, is_whole, limits, penalty, scalar, seconds, whole
 from gatewise.fit.frames import moments
 from gatewise.fit.spec import FitSpec
+from gatewise.objective.entries import IDENTITY, kinds
 from gatewise.objective.parameterization import specifications
 from gatewise.objective.rows import Rows
 
@@ -105,11 +105,11 @@ def mean_only(estimator: Any) -> Family:
     return MeanOnly()
 
 
-def shared_paths(scale: str, chosen: Family, q: int) -> tuple[str, ...]:
+def shared_paths(scale: str, chosen: Family) -> tuple[str, ...]:
     """Return the paths that all experts share."""
     if scale == "free":
         return ()
-    owned = named_by_role(chosen.parameters(q), "scale", "covariance")
+    owned = chosen.names("scale", "covariance")
     if not owned:
         raise ValueError(f"scale='shared' with family {chosen}: it has no scale; leave scale='free'")
     return tuple(f"family.{name}" for name in owned)
@@ -125,7 +125,6 @@ def mixture_of(estimator: Any, rows: Rows) -> Mixture:
     columns = rows.y.shape[1]
     squares = estimator.method == "ls"
     chosen = mean_only(estimator) if squares else response_family(estimator.family, estimator.covariance, columns)
-    q = chosen.outputs(columns)
     level_gates = gates(estimator.gate, len(levels))
     unit = expert(estimator.expert)
     if estimator.standardize:
@@ -133,7 +132,7 @@ def mixture_of(estimator: Any, rows: Rows) -> Mixture:
         gate_x = x if rows.gate_x is rows.x else moments(rows.gate_x, rows.weight, rows.ends)
         level_gates = tuple(one.standardised(gate_x) for one in level_gates)
         unit = unit.standardised(x)
-    return Mixture(level_gates, levels, unit, chosen, shared_paths(estimator.scale, chosen, q))
+    return Mixture(level_gates, levels, unit, chosen, shared_paths(estimator.scale, chosen))
 
 
 class FixedParameters:
@@ -181,8 +180,7 @@ class FixedParameters:
 
 def above_zero(spec: Parameter) -> Tensor:
     """Return which entries of a parameter must be above zero."""
-    kinds = (spec.transform,) if isinstance(spec.transform, str) else spec.transform
-    return torch.tensor([kind in ("log", "reciprocal") for kind in kinds], dtype=torch.bool)
+    return kinds(spec, spec.shape) != IDENTITY
 
 
 def spec_of(estimator: Any, mixture: Mixture, d: int, gate_d: int, q: int, flat: bool) -> FitSpec:

@@ -16,9 +16,7 @@ from gatewise.estimators.tables import by_name, group_labels, vary_inside
 from gatewise.estimators.values import labels, plain
 from gatewise.infer.predict import in_blocks
 from gatewise.objective import terms
-from gatewise.objective.rows import Columns, Rows, columns, make_rows
-
-BLOCK = 16384  # rows evaluated at once
+from gatewise.objective.rows import MOST, Columns, Rows, columns, make_rows
 
 
 def columns_of(estimator: Any, X: Any, gate_X: Any) -> tuple[Columns, Columns]:
@@ -92,7 +90,7 @@ def responsibilities(estimator: Any, X: Any, y: Any, gate_X: Any, groups: Any) -
     rows, order = rows_of(estimator, X, y, gate_X, groups)
     out = np.empty((rows.n, estimator.mixture_.n_leaves))
     at = 0
-    for block in rows.blocks(BLOCK):
+    for block in rows.blocks(MOST):
         leaf = terms.unit_responsibilities(estimator.mixture_, estimator.measure_, block)
         part = terms.rows_from_units(leaf, block).T.numpy()
         here = slice(at, at + len(part))
@@ -117,4 +115,4 @@ def score_samples(estimator: Any, X: Any, y: Any, gate_X: Any, groups: Any) -> n
     rows, _ = rows_of(estimator, X, y, gate_X, groups)
     mixture, measure = estimator.mixture_, estimator.measure_
     require_density(mixture)
-    return torch.cat([terms.unit_log_density(mixture, measure, block) for block in rows.blocks(BLOCK)]).numpy()
+    return torch.cat([terms.unit_log_density(mixture, measure, block) for block in rows.blocks(MOST)]).numpy()

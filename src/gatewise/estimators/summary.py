@@ -14,8 +14,8 @@ from gatewise.estimators.warnings import details, floor_words, status_words
 from gatewise.fit.result import Fit
 from gatewise.fit.status import Status
 from gatewise.infer.covariance.loss import residual_variance
-from gatewise.infer.covariance.text import number, p_text, z_value
 from gatewise.infer.predict import Shares
+from gatewise.infer.text import number, p_text, z_value
 
 WIDTH = 80
 UNBOUNDED = (

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from gatewise.core.families.gaussian import SPREAD
+from gatewise.core.names import entry_name
 from gatewise.core.predictors import Parameter
 from gatewise.estimators.inference import ReportedErrors
 from gatewise.fit.result import Certificate, Fit
 from gatewise.infer.covariance.limits import clipped, interval_limits
 from gatewise.infer.intervals import critical, ends, p_value
-from gatewise.objective.parameterization import KINDS, specifications
+from gatewise.objective.entries import kinds
+from gatewise.objective.parameterization import specifications
 
 LEVEL = 0.95
 INFINITY = 100.0  # distance of a center from all others, in the gate's own units, at which only its direction matters
@@ -89,8 +91,7 @@ class SummaryTerms:
         estimate = part.reshape(-1)
         numbers: list[tuple[float, ...]] = [()] * len(names)
         if path in self.errors:
-            kinds = (spec.transform,) if isinstance(spec.transform, str) else spec.transform
-            kind = torch.tensor([KINDS[k] for k in kinds], dtype=torch.long).repeat(len(names) // len(kinds))
+            kind = kinds(spec, tuple(part.shape)).flatten()
             error = self.errors[path][owner].reshape(-1)
             tested = (kind == 0) & (spec.role not in UNTESTED)
             limits = (
@@ -155,7 +156,7 @@ class SummaryTerms:
         if self.at_infinity(path, owner):
             return "at infinity"
         full = index if path in self.fit.mixture.shared else (*owner, *index)
-        return self.words.get(named(path, full)) or self.words.get(named(path, owner), "")
+        return self.words.get(entry_name(path, full)) or self.words.get(entry_name(path, owner), "")
 
     def is_reference(self, path: str, owner: Index) -> bool:
         """Return whether a branch is the reference of its node: what may be shifted is zero there."""
@@ -168,7 +169,7 @@ class SummaryTerms:
 
     def at_infinity(self, path: str, owner: Index) -> bool:
         """Return whether a center that has no unique estimate is so far out that only its direction matters."""
-        within = named(path, owner)[:-1] + ","
+        within = entry_name(path, owner)[:-1] + ","
         room, _, name = path.rpartition(".")
         located = room.startswith("gates.") and self.specs[path][0].role == "location"
         if not located or not any(word.startswith(within) for word in self.words):
@@ -178,11 +179,6 @@ class SummaryTerms:
         params |= {key: torch.zeros_like(params[key]) for key in score.names("intercept")}
         apart = -score(params, params[name].mT)[owner[-1]]
         return bool((apart > INFINITY).sum() == len(apart) - 1)  # all but itself
-
-
-def named(path: str, index: Index) -> str:
-    """Return the name of an entry, as parameterizations and certificates write it."""
-    return f"{path}[{','.join(map(str, index))}]" if index else path
 
 
 def said(certificate: Certificate) -> Words:

@@ -1,4 +1,6 @@
-"""Warnings of a fit, one class per status that is a failure; all are scikit-learn ConvergenceWarnings."""
+"""Warnings of a fit, one class per status that is a failure, all of them scikit-learn ConvergenceWarnings; the data
+that explain them: light weights, counts without variation.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +8,15 @@ import warnings
 from collections.abc import Sequence
 from math import isfinite
 
+import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from gatewise.core.predictors import named_by_role
 from gatewise.estimators.inference import ReportedErrors
 from gatewise.fit.floor import FAR_OFF, GIVEN
 from gatewise.fit.result import Fit
 from gatewise.fit.status import Status
 from gatewise.infer.identifiability import IdentifiabilityVerdict
+from gatewise.objective.rows import READ, Columns, Rows
 
 
 class FitWarning(ConvergenceWarning):
@@ -140,7 +143,7 @@ def _off_the_floor(fit: Fit) -> str:
     """Return what gives scales that are not on their floor."""
     if GIVEN in fit.floor:
         return "give a smaller min_scale"
-    if named_by_role(fit.mixture.family.parameters(1), "covariance"):
+    if fit.mixture.family.names("covariance"):
         return "one response determines another, so there is no full covariance: drop one or use covariance='diag'"
     if FAR_OFF in fit.floor:
         return "leave out observations that far from the others"
@@ -212,3 +215,34 @@ def _once(collinear: tuple[tuple[str, tuple[int, ...]], ...]) -> list[tuple[str,
     """Return the dependent columns by room; gates that read X need not say it again."""
     seen = [extra for room, extra in collinear if room == "X"]
     return [(room, extra) for room, extra in collinear if room == "X" or extra not in seen]
+
+
+def light(rows: Rows, how: str) -> str:
+    """Return what is wrong with weights of a small sum, and the remedy."""
+    return (
+        f"sample_weight sums to {rows.total:.6g} over {rows.n} rows, {how}: frequency weights count rows, so that 2 "
+        f"is a row twice; multiply them by {rows.n / rows.total:.6g} for a sum of the number of rows"
+    )
+
+
+def alert_data(fit: Fit, rows: Rows, stacklevel: int) -> None:
+    """Warn where the data explain a status: weights that count as less than one row each, counts without variation."""
+    if fit.certificate.starved and rows.total < rows.n:
+        text = light(rows, "too few for the parameters of every expert")
+        warnings.warn(text, UnsoundWarning, stacklevel=stacklevel + 1)
+    if fit.mixture.family.discrete and Status.separated in fit.flags:
+        for j, (least, most) in enumerate(extremes(rows.y)):
+            if least == most:
+                text = (
+                    f"every value of column {j} of y is {least:g}: its mean is an end of the family's range, where "
+                    "parameters have no finite value; add rows with other values, or leave the column out"
+                )
+                warnings.warn(text, SeparatedWarning, stacklevel=stacklevel + 1)
+
+
+def extremes(values: Columns) -> list[tuple[float, float]]:
+    """Return least and largest value of every column, read block by block."""
+    n = values.shape[0]
+    ends = [values.read(i, min(i + READ, n)).aminmax(dim=-1) for i in range(0, n, READ)]
+    least, most = (torch.stack(side) for side in zip(*ends, strict=True))
+    return list(zip(least.amin(0).tolist(), most.amax(0).tolist(), strict=True))

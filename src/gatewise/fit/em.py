@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gatewise.core.names import path_of
 from gatewise.fit.problem import Problem
 from gatewise.objective import likelihood
 from gatewise.objective.accumulate import accumulate
@@ -185,7 +186,7 @@ def _closed_scales(parameterization: Parameterization) -> Tensor | None:
     if not (mixture.family.has_closed_form_scale and mixture.expert.linear):
         return None
     paths = mixture.paths("family", "scale")
-    mine = [i for i, name in enumerate(parameterization.names) if name.partition("[")[0] in paths]
+    mine = [i for i, name in enumerate(parameterization.names) if path_of(name) in paths]
     return torch.tensor(mine, dtype=torch.long)
 
 
@@ -222,19 +223,10 @@ def _gaussian_step(
 
 def _scale_of_coefficient(parameterization: Parameterization, scales: Tensor) -> Tensor:
     """Return the 0/1 matrix (M, number of scales) from expert coefficients to the scale of their output."""
-    entries = torch.zeros(len(parameterization.local), len(scales), dtype=torch.float64)
-    mixture = parameterization.mixture
-    q = parameterization.shapes[mixture.paths("family", "scale")[0]][-1]
-    total = sum(torch.Size(s).numel() for s in parameterization.shapes.values())
-    first = total - mixture.n_leaves * q
-    columns = parameterization.matrix[first:, scales].reshape(mixture.n_leaves, q, -1)
-    width = (
-        sum(torch.Size(s).numel() for p, s in parameterization.shapes.items() if p.startswith("experts."))
-        // mixture.n_leaves
-    )
-    start = len(parameterization.local) - mixture.n_leaves * (width + q)
-    for leaf in range(mixture.n_leaves):
-        for output in range(q):
-            at = start + leaf * (width + q) + output * (width // q)
-            entries[at : at + width // q] = columns[leaf, output]
-    return entries
+    (scale,) = parameterization.mixture.paths("family", "scale")
+    own = parameterization.matrix[parameterization.entries_of(scale)][..., None, scales]  # of leaves and outputs
+    entries = own.new_zeros(len(parameterization.kind), len(scales))
+    for path in parameterization.shapes:
+        if path.startswith("experts."):
+            entries[parameterization.entries_of(path).reshape(*own.shape[:-2], -1)] = own
+    return entries[parameterization.local]

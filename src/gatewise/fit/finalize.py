@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.fit.certify import certify, expert_directions, flags, outputs_of, responses, soundness
+from gatewise.fit.certify import certify, flags, responses, soundness
 from gatewise.fit.digits import at_home
+from gatewise.fit.directions import expert_directions, outputs_of
 from gatewise.fit.ends import Ends
 from gatewise.fit.floor import Floor
 from gatewise.fit.model import PreparedModel, shortest

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from gatewise.core.families import Family
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.core.predictors import named_by_role
 from gatewise.fit.arguments import positive
 from gatewise.fit.frames import moments, row_weights
 from gatewise.objective.rows import READ, Columns, Rows
@@ -81,7 +80,7 @@ def scale_floor(rows: Rows, min_scale: float | Tensor | Floor | None, family: Fa
         return Floor(value, torch.full_like(value, -inf), (GIVEN,) * q)
     y, weight = _responses(rows)
     spread = residual_spread(*_representatives(rows, y, weight))
-    share = OF_SQUARES if named_by_role(family.parameters(q), "covariance") else OF_SPREAD
+    share = OF_SQUARES if family.names("covariance") else OF_SPREAD
     parts = [_floor_of(one, weight, float(s), share) for one, s in zip(y, spread, strict=True)]
     values, tiny, causes = zip(*parts, strict=True)
     return Floor(torch.tensor(values, dtype=torch.float64), torch.tensor(tiny, dtype=torch.float64), causes)

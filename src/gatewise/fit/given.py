@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure
-from gatewise.fit import frames
 from gatewise.fit.arguments import MOST_STARTS, numbers, whole
 from gatewise.fit.model import PreparedModel
 from gatewise.fit.result import Fit
@@ -51,7 +50,7 @@ def point_of(model: PreparedModel, start: Start, generator: np.random.Generator)
     if not isinstance(start, Measure):
         return _from_responsibilities(model, start, generator)
     _require_shapes(model, start)
-    return given_starts(model.parameterization, [frames.in_other_units(model.given, start, model.framing)[1]])[0]
+    return given_starts(model.parameterization, [model.working(start)])[0]
 
 
 def _require_family(model: PreparedModel, start: Fit) -> None:

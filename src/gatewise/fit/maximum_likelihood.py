@@ -164,7 +164,7 @@ def more_starts(task: FitTask) -> Points:
         return no_more_starts(task)
     ones = {path: torch.ones(parameterization.shapes[path], dtype=torch.float64) for path in tempered}
     plain = task.nested(model.given, replace(model.spec, fixed={**model.spec.fixed, **ones}), task.drawn, task.seed)
-    return Points(given_starts(parameterization, [task.working(plain.measure)]), ("untempered",))
+    return Points(given_starts(parameterization, [task.model.working(plain.measure)]), ("untempered",))
 
 
 def move_experts(task: FitTask, ends: Ends) -> tuple[Ends, Ends]:
@@ -179,7 +179,7 @@ def move_experts(task: FitTask, ends: Ends) -> tuple[Ends, Ends]:
     spare = None
     if not others and first > 2 and not task.model.spec.determined and task.model.given.exchangeable:
         fewer = task.nested(replace(task.model.given, branching=(first - 1,)), task.model.spec, THOROUGH - 1, 0)
-        spare = problem.parameterization.free(task.working(add_empty_expert(task.model.given, fewer.measure)))
+        spare = problem.parameterization.free(task.model.working(add_empty_expert(task.model.given, fewer.measure)))
     best = ends.best(1)
     for _ in range(ROUNDS):
         if task.clock.late():

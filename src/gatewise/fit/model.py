@@ -85,6 +85,10 @@ class PreparedModel(NamedTuple):
     redundant: tuple[Slopes, ...]
     notes: tuple[str, ...]
 
+    def working(self, measure: Measure) -> Measure:
+        """Return a measure of the given mixture in working units."""
+        return frames.in_other_units(self.given, measure, self.framing)[1]
+
 
 def prepare(mixture: Mixture, rows: Rows, spec: FitSpec, framing: frames.Framing | None = None) -> PreparedModel:
     """Move a mixture and its data to working units and build the parameterization.

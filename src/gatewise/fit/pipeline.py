@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.fit import frames
 from gatewise.fit.ends import Ends, distinct_optima, polish_best, ranking_key
 from gatewise.fit.finalize import evaluated, finalize
 from gatewise.fit.given import Start, point_of
@@ -105,10 +104,6 @@ class FitTask(NamedTuple):
     drawing: np.random.Generator
     clock: Clock
     nested: Callable[[Mixture, FitSpec, int, int | None], Fit]
-
-    def working(self, measure: Measure) -> Measure:
-        """Return a measure in working units."""
-        return frames.in_other_units(self.model.given, measure, self.model.framing)[1]
 
     @property
     def large(self) -> bool:
@@ -203,8 +198,8 @@ def first_points(
             if starts == 1
             else given.and_(Points(*draw_starts(model.parameterization, sketch, starts - 1, generator)))
         )
-    moved = [frames.in_other_units(model.given, measure, model.framing)[1] for measure in starts]
-    return Points(given_starts(model.parameterization, moved), ("given",) * len(moved))
+    moved = given_starts(model.parameterization, list(map(model.working, starts)))
+    return Points(moved, ("given",) * len(moved))
 
 
 def _best(task: FitTask, method: Method, ends: Ends) -> tuple[Tensor, int]:

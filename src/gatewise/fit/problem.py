@@ -9,22 +9,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core.mixture import Measure, Mixture
 from gatewise.fit.model import PreparedModel
-from gatewise.objective import likelihood, squares, terms
-from gatewise.objective.accumulate import Stat, accumulate
+from gatewise.objective import likelihood, squares
+from gatewise.objective.accumulate import accumulate
 from gatewise.objective.parameterization import Parameterization
-from gatewise.objective.rows import Block, Rows
+from gatewise.objective.rows import Rows
+from gatewise.objective.terms import Statistic
 from gatewise.optim import OnIter, Reason, Result, newton
 
 SMALLEST = 1e-24  # residual variance, of the variance of y, that counts as none
 NOISE = 1e-9  # relative rounding of an objective with large terms that cancel
-
-
-def _mass(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
-    leaf = terms.unit_responsibilities(mixture, measure, block)
-    told = mixture.family.responses(block.y).unsqueeze(-2)
-    return ((terms.rows_from_units(terms.apply_weights(leaf, block.weight), block) * told).sum(-1),)
 
 
 class Criterion(NamedTuple):
@@ -32,19 +26,19 @@ class Criterion(NamedTuple):
 
     Attributes
     ----------
-    value, gradient, hessian : Stat
+    value, gradient, hessian : Statistic
         Sums (S,), (S, M), (S, M, M) in local coordinates; each gives those before it too.
-    mass : Stat
+    mass : Statistic
         What every leaf has to be estimated from, (S, L): responses, of squares the weight of rows.
     """
 
-    value: Stat
-    gradient: Stat
-    hessian: Stat
-    mass: Stat
+    value: Statistic
+    gradient: Statistic
+    hessian: Statistic
+    mass: Statistic
 
 
-LIKELIHOOD = Criterion(likelihood.value, likelihood.gradient, likelihood.hessian, _mass)
+LIKELIHOOD = Criterion(likelihood.value, likelihood.gradient, likelihood.hessian, likelihood.mass)
 SQUARES = Criterion(squares.value, squares.gradient, squares.hessian, squares.mass)
 GAUSS_NEWTON = SQUARES._replace(hessian=squares.gauss_newton)
 
@@ -227,16 +221,12 @@ def ridge_of(parameterization: Parameterization, alpha: float) -> tuple[Tensor, 
     slopes = parameterization.mixture.paths("gates", "slope")
     if alpha == 0 or not slopes:
         return None, None
-    matrices, held, at = [], [], 0
-    for path, shape in parameterization.shapes.items():
-        size = torch.Size(shape).numel()
-        if path in slopes:
-            index = torch.arange(at, at + size).reshape(shape)
-            block, offset = parameterization.matrix[index], parameterization.offset[index]
-            axis = index.ndim - 2  # branches
-            matrices.append((block - block.mean(axis, keepdim=True)).reshape(size, -1))
-            held.append((offset - offset.mean(axis, keepdim=True)).reshape(size))
-        at += size
+    matrices, held = [], []
+    for index in map(parameterization.entries_of, slopes):
+        block, offset = parameterization.matrix[index], parameterization.offset[index]
+        axis = index.ndim - 2  # branches
+        matrices.append((block - block.mean(axis, keepdim=True)).reshape(index.numel(), -1))
+        held.append((offset - offset.mean(axis, keepdim=True)).flatten())
     matrix = torch.cat(matrices)
     return alpha * matrix.mT @ matrix, alpha * torch.cat(held) @ matrix
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from math import isfinite
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,6 +9,7 @@ from scipy.special import betaincinv
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
+from gatewise.core.names import entry_names
 from gatewise.fit.spec import FitSpec
 from gatewise.fit.status import Status
 from gatewise.markup import lines, page, table
@@ -224,10 +224,6 @@ class Fit(NamedTuple):
         import pandas as pd
 
         paths = self.measure.paths().items()
-        names = [_entry(path, index) for path, value in paths for index in product(*map(range, value.shape))]
+        names = [name for path, value in paths for name in entry_names(path, value.shape)]
         values = [number for _, value in paths for number in value.reshape(-1).tolist()]
         return pd.DataFrame({"value": values}, index=pd.Index(names, name="parameter"))
-
-
-def _entry(path: str, index: tuple[int, ...]) -> str:
-    return f"{path}[{','.join(map(str, index))}]" if index else path

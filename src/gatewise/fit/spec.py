@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from gatewise.core.names import path_of
 from gatewise.fit.arguments import held, least_scale, limits, penalty
 from gatewise.fit.floor import Floor
 
@@ -83,7 +84,7 @@ class FitSpec:
     @property
     def determined(self) -> frozenset[str]:
         """Paths with bounds, fixed values or ties: their units keep their origin."""
-        tied = {name.partition("[")[0] for tie in self.ties for name in tie}
+        tied = {path_of(name) for tie in self.ties for name in tie}
         return frozenset({*self.bounds, *self.fixed, *tied})
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from gatewise.core.mixture import Measure, leaf_log_weights, regression
+from gatewise.core.mixture import Measure, leaf_logits, regression
 from gatewise.fit.torch_state import standard_torch
-from gatewise.infer.covariance.text import number, percent
 from gatewise.infer.covariance.value import Information
 from gatewise.infer.intervals import critical, ends, moved_by_undetermined, require
 from gatewise.infer.predict import in_blocks
-from gatewise.objective.parameterization import IDENTITY, LOG
+from gatewise.infer.text import number, percent
+from gatewise.objective.entries import IDENTITY, LOG
 from gatewise.objective.rows import Columns
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def mean_band(found: Information, x: Columns, gate_x: Columns | None = None, lev
     ValueError
         If errors were refused, or the level is not between 0 and 1.
     """
-    estimate, error = _curves(found, regression_at, x, gate_x)
+    estimate, error = _curves(found, partial(regression, found.mixture), x, gate_x)
     low, high = found.mixture.family.mean_range
     width = critical(level)
     if isfinite(low) and isfinite(high):
@@ -97,30 +98,13 @@ def gate_band(found: Information, x: Columns, gate_x: Columns | None = None, lev
         If errors were refused, or the level is not between 0 and 1.
     """
     width = critical(level)
-    logit, error = _curves(found, logits_at, x, gate_x)
+
+    def logits(measure: Measure, x: Tensor, gate_x: Tensor) -> Tensor:
+        return leaf_logits(found.mixture, measure, gate_x)
+
+    logit, error = _curves(found, logits, x, gate_x)
     low, middle, high = (torch.sigmoid(logit + side * width * error) for side in (-1, 0, 1))
     return Band(middle, error * middle * torch.sigmoid(-logit), low, high, level)
-
-
-def regression_at(found: Information, measure: Measure, x: Tensor, gate_x: Tensor) -> Tensor:
-    """Return the mean ``(*B, q, n)``."""
-    return regression(found.mixture, measure, x, gate_x)
-
-
-def logits_at(found: Information, measure: Measure, x: Tensor, gate_x: Tensor) -> Tensor:
-    """Return ``log(w / (1 - w))`` of the weights w of the leaves, ``(*B, L, n)``; a single leaf has 1e3.
-
-    Weights that do not sum to one are fractions each.
-    """
-    log_weights = leaf_log_weights(found.mixture, measure, gate_x)
-    if not all(gate.link.normalised for gate in found.mixture.gates):
-        return log_weights - torch.log(-torch.expm1(log_weights))
-    leaves = log_weights.shape[-2]
-    if leaves == 1:
-        return 0.0 * log_weights + 1e3
-    others = torch.eye(leaves, dtype=torch.bool)[..., None]
-    rest = torch.logsumexp(log_weights.unsqueeze(-3).masked_fill(others, -torch.inf), -2)
-    return log_weights - rest
 
 
 def _curves(found: Information, curve: Callable[..., Tensor], x: Columns, gate_x: Columns | None) -> tuple[Tensor, ...]:
@@ -131,7 +115,7 @@ def _curves(found: Information, curve: Callable[..., Tensor], x: Columns, gate_x
     def block(values: Tensor, gate_values: Tensor) -> Tensor:
         batch = found.estimate.expand(values.shape[-1], -1).clone().requires_grad_(True)  # a measure for every row
         rows, gate_rows = values.T[..., None], gate_values.T[..., None]
-        out = curve(found, found.measure(batch), rows, gate_rows)[..., 0]  # (n, c)
+        out = curve(found.measure(batch), rows, gate_rows)[..., 0]  # (n, c)
         errors = []
         for one in out.unbind(-1):
             (gradient,) = torch.autograd.grad(one.sum(), batch, retain_graph=True)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure
+from gatewise.core.names import entry_names, path_of
 from gatewise.fit.arguments import probability
 from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.covariance.limits import clipped
-from gatewise.infer.covariance.text import frame, html_listing, listing, number, percent
 from gatewise.infer.covariance.value import Information, flat_errors
+from gatewise.infer.text import frame, html_listing, listing, number, percent
 from gatewise.markup import page
-from gatewise.objective.parameterization import IDENTITY, LOG, RECIPROCAL
+from gatewise.objective.entries import IDENTITY, LOG, RECIPROCAL
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -111,8 +111,7 @@ class Derived(NamedTuple):
         return frame(self._names(), self._columns())
 
     def _names(self) -> list[str]:
-        indices = product(*map(range, self.estimate.shape))
-        return [f"[{','.join(map(str, index))}]" if index else "value" for index in indices]
+        return [name or "value" for name in entry_names("", self.estimate.shape)]
 
     def _columns(self) -> dict[str, Tensor]:
         heads = ("estimate", "std. error", "lower", "upper")
@@ -312,17 +311,17 @@ def named_value(found: Information, name: str) -> Callable[[Measure], Tensor]:
     ValueError
         If no parameter has the name.
     """
-    places, path = _places(found, name), name.partition("[")[0]
+    places, path = _places(found, name), path_of(name)
     if name in found.shapes:
         return lambda measure: measure.paths()[name]
-    first = next(i for i, other in enumerate(found.names) if other.partition("[")[0] == path)
+    first = next(i for i, other in enumerate(found.names) if path_of(other) == path)
     return lambda measure: measure.paths()[path].reshape(-1)[places[0] - first]
 
 
 def _places(found: Information, name: str) -> list[int]:
     """Return where the numbers of a path, or the number of a name, stand."""
     if name in found.shapes:
-        return [i for i, other in enumerate(found.names) if other.partition("[")[0] == name]
+        return [i for i, other in enumerate(found.names) if path_of(other) == name]
     if name not in found.names:
         raise ValueError(
             f"{name!r} is not a parameter of this mixture: the paths are {', '.join(found.shapes)}, and "

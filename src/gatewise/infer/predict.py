@@ -12,7 +12,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weights, leaf_predictors, require_density
+from gatewise.core.mixture import (
+    Measure,
+    Mixture,
+    leaf_family,
+    leaf_log_weights,
+    leaf_predictors,
+    mixed,
+    require_density,
+)
 from gatewise.fit.arguments import probability
 from gatewise.fit.torch_state import standard_torch
 from gatewise.objective import squares, terms
@@ -93,7 +101,7 @@ def cdf(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, y: Tensor
 def _mixed(mixture: Mixture, at: LeafPredictions, y: Tensor) -> Tensor:
     """Return the distribution function at y ``(*m, q, n)``."""
     below = mixture.family.cdf(at.own, y.unsqueeze(-3), at.eta)
-    return (at.weights.unsqueeze(-2) * below).sum(-3)
+    return mixed(at.weights, below)
 
 
 @standard_torch()
@@ -197,7 +205,5 @@ def shares(mixture: Mixture, measure: Measure, rows: Rows) -> Shares:
 
 def _shares(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
     leaf = terms.unit_responsibilities(mixture, measure, block)
-    entropy = torch.special.entr(leaf).sum(-2)
-    if block.weight is not None:
-        entropy, leaf = entropy * block.weight, leaf * block.weight
-    return entropy.sum(-1), terms.rows_from_units(leaf, block).sum(-1)
+    entropy = terms.apply_weights(torch.special.entr(leaf).sum(-2), block.weight)
+    return entropy.sum(-1), terms.rows_from_units(terms.apply_weights(leaf, block.weight), block).sum(-1)

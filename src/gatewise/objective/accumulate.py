@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib.metadata import version
 from operator import itemgetter
 
@@ -12,8 +11,7 @@ from torch import Tensor
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.objective import compiled
 from gatewise.objective.rows import Block, Rows, block_size, members_at_once
-
-Stat = Callable[[Mixture, Measure, Block], tuple[Tensor, ...]]
+from gatewise.objective.terms import Statistic
 
 
 def engine() -> str:
@@ -21,7 +19,7 @@ def engine() -> str:
     return f"numba {version('numba')}" if compiled.available() else "reference"
 
 
-def accumulate(stat: Stat, mixture: Mixture, measure: Measure, rows: Rows, width: int) -> tuple[Tensor, ...]:
+def accumulate(stat: Statistic, mixture: Mixture, measure: Measure, rows: Rows, width: int) -> tuple[Tensor, ...]:
     """Sum `stat` over the blocks of the rows, in fixed order; by compiled kernels where there are some.
 
     Parameters

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import inf, prod
+from math import inf
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Mixture
+from gatewise.core.names import entry_name
 from gatewise.core.predictors import Parameter
 
 IDENTITY, LOG, RECIPROCAL = 0, 1, 2
@@ -61,7 +62,7 @@ def entries(mixture: Mixture, path: str, spec: Parameter, shape: tuple[int, ...]
     ValueError
         For a fixed value out of range, different ones of what is shared, and a lower limit above the upper one.
     """
-    kind = _kinds(spec, shape)
+    kind = kinds(spec, shape)
     given = _given(mixture, path, shape, wanted.fixed)
     known = ~given.isnan()
     free, held = _free(mixture, path, spec, known, wanted.gauge)
@@ -85,10 +86,9 @@ def working(kind: Tensor, natural: Tensor) -> Tensor:
     return where_kind(kind, natural, torch.log(natural.clamp_min(0.0)), 1.0 / natural)
 
 
-def _kinds(spec: Parameter, shape: tuple[int, ...]) -> Tensor:
-    kinds = (spec.transform,) * prod(spec.shape) if isinstance(spec.transform, str) else spec.transform
-    repeats = prod(shape) // max(len(kinds), 1)
-    return torch.tensor([KINDS[kind] for kind in kinds] * repeats, dtype=torch.long).reshape(shape)
+def kinds(spec: Parameter, shape: tuple[int, ...]) -> Tensor:
+    """Return the kind of every entry of a parameter of the given shape, owners first."""
+    return torch.tensor([KINDS[kind] for kind in spec.transforms], dtype=torch.long).reshape(spec.shape).expand(shape)
 
 
 def _given(mixture: Mixture, path: str, shape: tuple[int, ...], fixed: Mapping[str, Tensor]) -> Tensor:
@@ -154,7 +154,7 @@ def _columns(mixture: Mixture, path: str, free: Tensor) -> tuple[Tensor, tuple[s
     places = one.nonzero().tolist()
     column = torch.full(one.shape, -1, dtype=torch.long)
     column[one] = torch.arange(len(places))
-    names = (f"{path}[{','.join(map(str, place))}]" if place else path for place in places)
+    names = (entry_name(path, place) for place in places)
     return column.expand(free.shape), tuple(names)
 
 

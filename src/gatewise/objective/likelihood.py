@@ -31,6 +31,7 @@ from gatewise.objective.terms import (
     mixture_terms,
     rows_from_units,
     unit_log_density,
+    unit_responsibilities,
 )
 
 
@@ -106,10 +107,21 @@ def hessian(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, T
     s = scores(t, block)
     rows = s.rows()
     weight = block.weight
-    weighed = rows if weight is None else rows * weight
+    weighed = apply_weights(rows, weight)
     total = -(weighed @ rows.mT)
     add_curvatures(total, t, s, block, s.at_leaf)
     return apply_weights(t.log_density, weight).sum(-1), weighed.sum(-1), total
+
+
+def unit_scores(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
+    """Return the derivatives (S, M, m) of the log density of every unit in local coordinates."""
+    return scores(mixture_terms(mixture, measure, block, 1), block).rows()
+
+
+def mass(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
+    """Return the weighted sum of the responsibility for every leaf, times responses, (S, L)."""
+    leaf = rows_from_units(apply_weights(unit_responsibilities(mixture, measure, block), block.weight), block)
+    return ((leaf * mixture.family.responses(block.y).unsqueeze(-2)).sum(-1),)
 
 
 def add_curvatures(total: Tensor, t: MixtureTerms, s: UnitGradients, block: Block, at_leaf: Tensor | None) -> None:

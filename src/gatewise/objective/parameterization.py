@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
+from gatewise.core.names import path_of
 from gatewise.core.predictors import Parameter, require_usable
-from gatewise.objective.entries import IDENTITY as IDENTITY
-from gatewise.objective.entries import KINDS as KINDS
-from gatewise.objective.entries import LOG as LOG
-from gatewise.objective.entries import RECIPROCAL as RECIPROCAL
-from gatewise.objective.entries import Entries, Limits, Wanted, entries, where_kind
+from gatewise.objective.entries import LOG, RECIPROCAL, Entries, Limits, Wanted, entries, where_kind
 
 Specs = Mapping[str, tuple[Parameter, tuple[int, ...]]]
 
@@ -67,41 +65,36 @@ class Parameterization:
         """Number of free coordinates P."""
         return self.matrix.shape[1]
 
+    @cached_property
+    def inverse(self) -> Tensor:
+        """The matrix (F, P) that takes working coordinates back to free ones, tied entries averaged."""
+        return self.matrix / (self.matrix * self.matrix).sum(0)
+
+    @cached_property
+    def _places(self) -> dict[str, Tensor]:
+        return places(self.shapes)
+
+    def entries_of(self, path: str) -> Tensor:
+        """Return the places of a path among all F entries, in the path's shape."""
+        if path not in self.shapes:
+            raise ValueError(f"{path!r} is not a parameter of this mixture: the paths are {', '.join(self.shapes)}")
+        return self._places[path]
+
     def columns(self, path: str) -> Tensor:
         """Return the free coordinate behind every entry of a path, in the path's shape; -1 where it is held."""
-        at = 0
-        for other, shape in self.shapes.items():
-            if other == path:
-                block = self.matrix[at : at + prod(shape)]
-                column = block.argmax(1) if block.shape[1] else torch.zeros(len(block), dtype=torch.long)
-                return torch.where((block != 0).any(1), column, -1).reshape(shape)
-            at += prod(shape)
-        raise ValueError(f"{path!r} is not a parameter of this mixture: the paths are {', '.join(self.shapes)}")
-
-    def offset_of(self, path: str) -> Tensor:
-        """Return the working values of a path at free coordinates zero, in the path's shape."""
-        at = 0
-        for other, shape in self.shapes.items():
-            if other == path:
-                return self.offset[at : at + prod(shape)].reshape(shape)
-            at += prod(shape)
-        raise ValueError(f"{path!r} is not a parameter of this mixture: the paths are {', '.join(self.shapes)}")
+        rows = self.matrix[self.entries_of(path)]
+        column = rows.argmax(-1) if self.size else torch.zeros(rows.shape[:-1], dtype=torch.long)
+        return torch.where((rows != 0).any(-1), column, -1)
 
     def natural_offset(self, path: str) -> Tensor:
         """Return the natural values of a path where it is held, in the path's shape; elsewhere they mean nothing."""
-        natural = self.constrained(self.matrix.new_zeros(self.size))
-        at = 0
-        for other, shape in self.shapes.items():
-            if other == path:
-                return natural[at : at + prod(shape)].reshape(shape)
-            at += prod(shape)
-        raise ValueError(f"{path!r} is not a parameter of this mixture: the paths are {', '.join(self.shapes)}")
+        return self.constrained(self.matrix.new_zeros(self.size))[self.entries_of(path)]
 
     def end(self, name: str, free: Tensor) -> tuple[float, str, str]:
         """Return where a coordinate on a bound stands at a point (P,): value, and `at_least` or `at_most` as it is."""
         i = self.names.index(name)
         entry = int(self.matrix[:, i].argmax())
-        least, most = self.ends.get(name.partition("[")[0], ("", ""))
+        least, most = self.ends.get(path_of(name), ("", ""))
         low = (free[i] - self.lower[i] < self.upper[i] - free[i]) != (self.kind[entry] == RECIPROCAL)
         value = float(self.constrained(free)[entry])
         return (value, least, "") if bool(low) else (value, "", most)
@@ -120,45 +113,34 @@ class Parameterization:
 
     def unflatten(self, natural: Tensor) -> Measure:
         """Return the measure with the given natural values ``(*B, F)``."""
-        out, at = {}, 0
-        for path, shape in self.shapes.items():
-            size = prod(shape)
-            out[path] = natural[..., at : at + size].reshape(natural.shape[:-1] + shape)
-            at += size
-        return from_paths(out, self.mixture.depth)
+        return unflatten(self.shapes, natural, self.mixture.depth)
+
+    def flatten(self, measure: Measure) -> Tensor:
+        """Return the natural values ``(*B, F)`` of a measure."""
+        paths = measure.paths()
+        parts = [(paths[path], len(shape)) for path, shape in self.shapes.items()]
+        return torch.cat([value.reshape(value.shape[: value.ndim - rank] + (-1,)) for value, rank in parts], -1)
 
     def free(self, measure: Measure) -> Tensor:
         """Return the free coordinates ``(*B, P)`` of a measure: of its gauge representative, tied parts averaged."""
-        paths = measure.paths()
-        measure_paths = [paths[path] for path in self.shapes]
-        flat = [
-            v.reshape(v.shape[: v.ndim - len(s)] + (-1,))
-            for v, s in zip(measure_paths, self.shapes.values(), strict=True)
-        ]
-        natural = torch.cat(flat, -1)
+        natural = self.flatten(measure)
         working = where_kind(self.kind, natural, torch.log(natural.clamp_min(1e-300)), 1.0 / natural)
-        working = self._gauged(working)
-        weights = self.matrix / (self.matrix * self.matrix).sum(0)
-        return (working - self.offset) @ weights
+        return (self._gauged(working) - self.offset) @ self.inverse
 
     def _gauged(self, working: Tensor) -> Tensor:
         """Subtract the last branch where the gate allows it, so that the held reference is zero."""
-        at = 0
-        pieces = []
-        for path, shape in self.shapes.items():
-            size = prod(shape)
-            piece = working[..., at : at + size].reshape(working.shape[:-1] + shape)
-            at += size
-            kind, *rest = path.split(".")
-            if kind == "gates":
-                level = int(rest[0])
-                if rest[1] in self.mixture.gates[level].translation():
-                    axis = piece.ndim - len(shape) + level
-                    last = self.columns(path).narrow(level, shape[level] - 1, 1) < 0
-                    held = last & (self.offset_of(path).narrow(level, shape[level] - 1, 1) == 0)
-                    piece = piece - torch.where(held, piece.narrow(axis, -1 % piece.shape[axis], 1), 0.0)
-            pieces.append(piece.reshape(working.shape[:-1] + (size,)))
-        return torch.cat(pieces, -1)
+        working = working.clone()
+        for level, gate in enumerate(self.mixture.gates):
+            for name in gate.translation():
+                index = self.entries_of(f"gates.{level}.{name}")
+                last = index.narrow(level, index.shape[level] - 1, 1)
+                held = (self.matrix[last] == 0).all(-1) & (self.offset[last] == 0)
+                working[..., index] -= torch.where(held, working[..., last], 0.0)
+        return working
+
+    def slopes(self, free: Tensor) -> Tensor:
+        """Return the derivative ``(F, P)`` of the natural values in the free coordinates (P,)."""
+        return self._slopes(self.constrained(free))[0].unsqueeze(-1) * self.matrix
 
     def pull_gradient(self, natural: Tensor, local: Tensor) -> Tensor:
         """Return the gradient in free coordinates ``(S, P)`` from one in local coordinates ``(S, M)``."""
@@ -181,6 +163,20 @@ class Parameterization:
         one, zero = torch.ones_like(natural), torch.zeros_like(natural)
         square = natural * natural
         return where_kind(self.kind, one, natural, -square), where_kind(self.kind, zero, natural, 2 * square * natural)
+
+
+def places(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """Return where the entries of every path are when all are joined, in the path's shape."""
+    sizes = [prod(shape) for shape in shapes.values()]
+    parts = torch.arange(sum(sizes)).split(sizes)
+    return {path: part.reshape(shape) for (path, shape), part in zip(shapes.items(), parts, strict=True)}
+
+
+def unflatten(shapes: Mapping[str, tuple[int, ...]], values: Tensor, depth: int) -> Measure:
+    """Return the measure of joined values ``(*B, F)``."""
+    parts = values.split([prod(shape) for shape in shapes.values()], -1)
+    tensors = {p: part.reshape(values.shape[:-1] + s) for (p, s), part in zip(shapes.items(), parts, strict=True)}
+    return from_paths(tensors, depth)
 
 
 def from_paths(tensors: Mapping[str, Tensor], depth: int) -> Measure:
@@ -293,10 +289,7 @@ def _matrix(parts: Sequence[Entries]) -> Tensor:
 
 def _local_index(mixture: Mixture, specs: Specs, d: int, gate_d: int, q: int) -> Tensor:
     """Return the entry behind every local coordinate, in the order of `likelihood`."""
-    positions, at = {}, 0
-    for path, (_, shape) in specs.items():
-        positions[path] = torch.arange(at, at + prod(shape)).reshape(shape)
-        at += prod(shape)
+    positions = places({path: shape for path, (_, shape) in specs.items()})
     parts = []
     for level, gate in enumerate(mixture.gates):
         owners = mixture.branching[: level + 1]

@@ -56,6 +56,11 @@ class Block(NamedTuple):
     unit: Tensor | None = None
     offset: Tensor | None = None
 
+    @property
+    def row_weight(self) -> Tensor | None:
+        """The weight of every row (n,); None: all one."""
+        return self.weight if self.weight is None or self.unit is None else self.weight[self.unit]
+
 
 @dataclass(frozen=True)
 class Columns:

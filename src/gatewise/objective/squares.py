@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gatewise.core.mixture import Measure, Mixture, leaf_weights
+from gatewise.core.mixture import Measure, Mixture, leaf_weights, mixed
 from gatewise.core.predictors import Derivatives
 from gatewise.core.tree import along_paths
 from gatewise.objective.likelihood import add_curvatures, gradients_at_logits, scores, weighted_gradient
@@ -23,6 +23,7 @@ from gatewise.objective.terms import (
     below_batch,
     below_branches,
     broadcast_design,
+    by_unit,
     one_node_dimension,
     with_offset,
 )
@@ -32,8 +33,7 @@ def ungrouped(block: Block) -> Block:
     """Return the block with the gate inputs and weight of every row: units mean nothing to a sum of squares."""
     if block.unit is None:
         return block
-    weight = None if block.weight is None else block.weight[block.unit]
-    return Block(block.x, block.gate_x[..., block.unit], block.y, weight, None, block.offset)
+    return block._replace(gate_x=block.gate_x[..., block.unit], weight=block.row_weight, unit=None)
 
 
 def _gates(
@@ -88,7 +88,7 @@ def value(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...
     block = ungrouped(block)
     expert = mixture.expert({k: v.flatten(1, mixture.depth) for k, v in measure.experts.items()}, below_batch(block.x))
     weights = leaf_weights(mixture, measure, block.gate_x)
-    residual = block.y - (weights.unsqueeze(-2) * with_offset(expert, block)).sum(-3)
+    residual = block.y - mixed(weights, with_offset(expert, block))
     return (apply_weights(-0.5 * (residual * residual).sum(-2), block.weight).sum(-1),)
 
 
@@ -119,6 +119,14 @@ def hessian(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, T
     total = _outer(slopes_of_mean(mixture, t, parts, block), block.weight)
     add_curvatures(total, t, s, block, None)
     return apply_weights(t.log_density, block.weight).sum(-1), apply_weights(s.rows(), block.weight).sum(-1), total
+
+
+def unit_scores(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
+    """Return the derivatives (S, M, m) of minus half the squares, ``sum r df`` over the rows of every unit."""
+    rows = ungrouped(block)
+    t, parts = mean_terms(mixture, measure, rows)
+    slopes = torch.stack(slopes_of_mean(mixture, t, parts, rows), 1)
+    return by_unit((slopes * t.first[:, 0].unsqueeze(-2)).sum(1), block)  # residuals, the same for every leaf
 
 
 def _outer(rows: list[Tensor], weight: Tensor | None) -> Tensor:

@@ -5,7 +5,7 @@ The log-likelihood and the sum of squares read the same terms; units are rows, o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -15,6 +15,8 @@ from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weight
 from gatewise.core.predictors import Derivatives
 from gatewise.core.tree import along_paths
 from gatewise.objective.rows import Block
+
+Statistic = Callable[[Mixture, Measure, Block], tuple[Tensor, ...]]
 
 
 class MixtureTerms(NamedTuple):

@@ -112,11 +112,7 @@ def example_arguments(mixture: Mixture) -> dict[str, Any]:
     """Return the arguments of an estimator that fits the parts of a mixture; by least squares without a density."""
     out: dict[str, Any] = {"n_experts": mixture.branching, "gate": list(mixture.gates), "expert": mixture.expert}
     out |= {"n_init": 2, "random_state": 0}
-    return out | ({"family": mixture.family} if _normalised(mixture) else {"method": "ls"})
-
-
-def _normalised(mixture: Mixture) -> bool:
-    return all(gate.link.normalised for gate in mixture.gates)
+    return out | ({"family": mixture.family} if mixture.normalised else {"method": "ls"})
 
 
 def example_data(mixture: Mixture, d: int, q: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -211,7 +207,7 @@ def law_estimator_interval(example: EstimatorExample) -> None:
     def ask() -> np.ndarray:
         return model.predict_interval(example.X[:FEW], 0.8)
 
-    if not _normalised(example.mixture):
+    if not example.mixture.normalised:
         return assert_refused(ask, TypeError, NO_DENSITY, what)
     with Attempt(what):
         try:

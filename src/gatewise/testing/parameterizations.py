@@ -11,6 +11,7 @@ from torch import Tensor
 from gatewise.core.experts import Expert
 from gatewise.core.gates import Gate
 from gatewise.core.mixture import Measure, Mixture, leaf_log_weights, log_density
+from gatewise.core.names import path_of
 from gatewise.core.predictors import AffineTransform
 from gatewise.objective import likelihood, terms
 from gatewise.objective.parameterization import Parameterization, from_paths, make_parameterization, specifications
@@ -57,7 +58,7 @@ def _assert_columns(parameterization: Parameterization) -> None:
         if tuple(column.shape) != shape:
             raise AssertionError(f"broken: columns of {path} have its shape")
         used = column[column >= 0].tolist()
-        if not all(parameterization.names[c].split("[")[0] == path for c in used):
+        if not all(path_of(parameterization.names[c]) == path for c in used):
             raise AssertionError(f"broken: columns of {path} are its own coordinates")
         found |= {*used}
     if len(found) != parameterization.size:

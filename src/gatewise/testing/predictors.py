@@ -14,7 +14,7 @@ from gatewise.core.gates import Gate
 from gatewise.core.mixture import Mixture, leaf_log_weights
 from gatewise.core.predictors import Derivatives, Params, Predictor, autograd_local
 from gatewise.core.scores import Score, Tempered
-from gatewise.fit.certify import gauge_directions
+from gatewise.fit.directions import gauge_directions
 from gatewise.objective.parameterization import make_parameterization
 from gatewise.testing.compare import NUMERICAL, assert_close
 from gatewise.testing.problems import draw_frame, draw_inputs, draw_parameters, framed, generator

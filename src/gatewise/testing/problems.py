@@ -83,7 +83,7 @@ def draw_parameter(spec: Parameter, shape: tuple[int, ...], g: torch.Generator) 
     """Draw natural values of one parameter inside its bounds; `shape` includes owners and entries."""
     if not spec.free:
         return torch.full(shape, float(spec.initial), dtype=torch.float64)
-    kinds = (spec.transform,) * prod(spec.shape) if isinstance(spec.transform, str) else spec.transform
+    kinds = spec.transforms
     normal = 0.5 * torch.randn((prod(shape) // max(len(kinds), 1), len(kinds)), generator=g).double()
     low, high = spec.bounds
     drawn = []

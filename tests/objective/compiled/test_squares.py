@@ -215,7 +215,7 @@ def as_softmax(right):
 
     def write(p, mixture, sizes):
         levels, start = right(p, mixture, sizes)
-        return [level._replace(per_branch_slopes=False) for level in levels], start
+        return [level._replace(normalised=True) for level in levels], start
 
     return write
 
@@ -223,7 +223,7 @@ def as_softmax(right):
 @pytest.mark.parametrize(
     ("path", "wrong", "statistic", "what"),
     [
-        ("residuals._bends", nothing, "hessian", "Hessian"),
+        ("residuals._curvatures", nothing, "hessian", "Hessian"),
         ("residuals._related", unrelated, "hessian", "Hessian"),
         ("residuals.write_curved", flat, "hessian", "Hessian"),
         ("residuals._steps", lambda right: lambda products: right(products[:1]), "gauss_newton", "Hessian"),

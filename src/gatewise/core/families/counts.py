@@ -126,8 +126,8 @@ class Binomial(Family):
     def value_and_derivatives(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafDerivatives:
         hits, trials = self._counts(y)
         p = torch.sigmoid(eta)
-        bend = -trials * p * torch.sigmoid(-eta)
-        second = diagonal_blocks(bend[..., None, None, :, :], eta.shape[-2])
+        curvature = -trials * p * torch.sigmoid(-eta)
+        second = diagonal_blocks(curvature[..., None, None, :, :], eta.shape[-2])
         return LeafDerivatives(self.log_prob(params, y, eta), hits - trials * p, second)
 
     def mean(self, params: Params, eta: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ class StudentT(Family):
         total = dof + square
         pull = (dof + 1) * z / total
         share = square / (dof * total)
-        slope, bend = _size_slopes(dof)
+        slope, curvature = _size_slopes(dof)
         value = self.log_prob(params, y, eta)
         of_dof = slope - 0.5 * torch.log1p(square / dof) + 0.5 * (dof + 1) * share
         first = torch.cat([pull * inverse, (pull * z - 1) * inverse, of_dof], -2)
@@ -64,7 +64,7 @@ class StudentT(Family):
         v = inverse * inverse
         eta_eta = -(dof + 1) * (dof - square) / (total * total) * v
         eta_scale, scale_scale = -(pull + steep) * v, (1 - (2 * pull + steep) * z) * v
-        dof_dof = bend + share * (dof * square - 2 * dof - square) / (2 * dof * total)
+        dof_dof = curvature + share * (dof * square - 2 * dof - square) / (2 * dof * total)
         mixed, last = z * weight, square * weight
         rows = (eta_eta, eta_scale, mixed, eta_scale, scale_scale, last, mixed, last, dof_dof)
         return LeafDerivatives(

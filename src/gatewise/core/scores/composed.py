@@ -71,16 +71,16 @@ class Activated(Score):
 
     def value_and_derivatives(self, params: Params, x: Tensor) -> Derivatives:
         fn = activation(self.fn, self.radius)
-        u, design, bend = self.inner.value_and_derivatives(self._inside(params), shifted(x, self.origin))
+        u, design, inner = self.inner.value_and_derivatives(self._inside(params), shifted(x, self.origin))
         inside, outside = self._without_bias(design, x.shape[-2])
         first = fn.first(u)
         jacobian = inside * first.unsqueeze(-2) + outside
 
         def curvature(weights: Tensor) -> Tensor:
             block = weighted_gram(inside, weights * fn.second(u))
-            if bend is None:
+            if inner is None:
                 return block
-            curved = bend(weights * first)
+            curved = inner(weights * first)
             more = block.shape[-1] - curved.shape[-1]
             return block + pad(curved, (0, more, 0, more)) * (1 - outside) * (1 - outside.mT)
 
@@ -154,7 +154,7 @@ class Tempered(Score):
         return self.inner(self._inside(params), x) / params[self.temperature()][..., None, None]
 
     def value_and_derivatives(self, params: Params, x: Tensor) -> Derivatives:
-        u, design, bend = self.inner.value_and_derivatives(self._inside(params), x)
+        u, design, inner = self.inner.value_and_derivatives(self._inside(params), x)
         t = params[self.temperature()][..., None, None]
         value = u / t
         columns = design.shape[-2]
@@ -165,8 +165,8 @@ class Tempered(Score):
         def curvature(weights: Tensor) -> Tensor:
             cross = -(inside * weights.unsqueeze(-2)).sum(-1) / t
             block = weights.new_zeros(cross.shape[:-1] + (columns + 1, columns + 1))
-            if bend is not None:
-                block[..., :columns, :columns] = bend(weights / t)
+            if inner is not None:
+                block[..., :columns, :columns] = inner(weights / t)
             block[..., :columns, columns] = cross
             block[..., columns, :columns] = cross
             block[..., columns, columns] = (2 * weights * value).sum(-1) / t[..., 0] ** 2

@@ -20,6 +20,7 @@ from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weight
 from gatewise.core.predictors import Parameter, with_constant
 from gatewise.core.regression import regress, residual_spread
 from gatewise.fit.problem import Problem
+from gatewise.fit.search.starts import lexicographic, row_weights
 from gatewise.objective.parameterization import from_paths
 from gatewise.objective.rows import Block, members_at_once
 
@@ -148,8 +149,7 @@ def _neighbourhoods(block: Block) -> tuple[Tensor, Tensor]:
     Spread by weight, and equal rows stay together: a weight of two is the row twice.
     """
     design = with_constant(block.x)[0]
-    n = design.shape[-1]
-    weight = torch.ones(n, dtype=torch.float64) if block.weight is None else block.weight
+    weight = row_weights(block)
     anchors = _anchors(torch.cat([block.x, block.y], 0), weight)
     planes, scales = [], []
     for stretch in (1.0, 4.0):
@@ -159,7 +159,7 @@ def _neighbourhoods(block: Block) -> tuple[Tensor, Tensor]:
         within = weight[order].cumsum(-1)
         for factor in NEIGHBOURS:
             size = max(int(factor * design.shape[0]), design.shape[0] + 1)
-            last = (within < size).sum(-1, keepdim=True).clamp(max=n - 1)
+            last = (within < size).sum(-1, keepdim=True).clamp(max=len(weight) - 1)
             member = (distance <= distance.gather(1, order.gather(1, last))) * weight
             plane, scale = _regress(design, block.y, member)
             planes.append(plane)
@@ -169,9 +169,7 @@ def _neighbourhoods(block: Block) -> tuple[Tensor, Tensor]:
 
 def _anchors(space: Tensor, weight: Tensor) -> Tensor:
     """Return rows (A,) that divide the sorted rows into parts of equal weight, no two of them equal."""
-    order = torch.arange(len(weight))
-    for column in space:
-        order = order[torch.argsort(column[order], stable=True)]
+    order = lexicographic(space)
     mass = weight[order].cumsum(0)
     shares = (torch.arange(ANCHORS, dtype=torch.float64) + 0.5) / ANCHORS
     picked = order[torch.searchsorted(mass, shares * mass[-1]).clamp(max=len(weight) - 1).unique()]
@@ -213,7 +211,7 @@ def _density(plane: Tensor, scale: Tensor, block: Block) -> Tensor:
 
 def _grow(atoms: Candidate, stage: Remainder, block: Block, floor: Tensor, steps: int) -> tuple[Candidate, Tensor]:
     """Refine candidates by partial EM, a few at a time; return them and the log-likelihood each adds."""
-    weight = block.x.new_ones(block.x.shape[-1]) if block.weight is None else block.weight
+    weight = row_weights(block)
     design = with_constant(block.x)[0]
     ratio = torch.exp(torch.log(stage.weight.clamp_min(1e-300)) - stage.log_density)
     old = ratio * torch.exp(stage.log_prob)

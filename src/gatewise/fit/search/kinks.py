@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gatewise.core.names import entry_name
 from gatewise.fit.problem import Problem, evaluate, newton_polish
 from gatewise.objective.rows import MOST
 
@@ -93,8 +94,7 @@ def find_centers(problem: Problem) -> list[Center]:
             for position in product(*map(range, index.shape[:-1])):
                 columns = index[position]
                 if bool((columns >= 0).all()):
-                    label = ",".join(map(str, position))
-                    out.append(Center(columns, level, f"gates.{level}.{name}[{label}]"))
+                    out.append(Center(columns, level, entry_name(f"gates.{level}.{name}", position)))
     return out
 
 

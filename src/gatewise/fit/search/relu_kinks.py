@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gatewise.core.names import entry_name
 from gatewise.core.predictors import Derivatives, Predictor
 from gatewise.fit.problem import Problem, box_of, evaluate, newton_polish
 from gatewise.objective.parameterization import Parameterization
@@ -133,7 +134,7 @@ def _near(problem: Problem, point: Tensor) -> Hinges:
             unit.scatter_(1, first[:, None] + torch.arange(columns), jacobian[owner, child, :, row])
             gradients.append(parameterization.pull_gradient(natural.expand(len(row), -1), unit))
             values.append(value[owner, child, row])
-            names += [f"{name}[{o},{c}]" for o, c in zip(owner.tolist(), child.tolist(), strict=True)]
+            names += [entry_name(name, place) for place in zip(owner.tolist(), child.tolist(), strict=True)]
     return _independent(torch.cat(gradients), torch.cat(values), names)
 
 
@@ -191,9 +192,7 @@ def _rest(mask: Tensor | None, smaller: Parameterization, parameterization: Para
 def _lifted(parameterization: Parameterization, smaller: Parameterization, inside: Tensor) -> Tensor:
     """Return the point (P,) of the whole parameterization at a point of the restricted one."""
     working = smaller.matrix @ inside + smaller.offset
-    return (working - parameterization.offset) @ (
-        parameterization.matrix / (parameterization.matrix * parameterization.matrix).sum(0)
-    )
+    return (working - parameterization.offset) @ parameterization.inverse
 
 
 def _falling(problem: Problem, point: Tensor, held: Hinges) -> Tensor:

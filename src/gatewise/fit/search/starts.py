@@ -45,19 +45,27 @@ def subsample(rows: Rows, generator: np.random.Generator, few: int = FEW) -> Row
     return replace(out, weight=counts.to(torch.float64))
 
 
+def row_weights(block: Block) -> Tensor:
+    """Return the weights (n,) of the rows of a block."""
+    weight = block.row_weight
+    return block.x.new_ones(block.x.shape[-1]) if weight is None else weight
+
+
+def lexicographic(columns: Tensor) -> Tensor:
+    """Return the order (n,) in which columns (d, n) are sorted by the last row, and among equals by those before."""
+    order = torch.arange(columns.shape[-1])
+    for column in columns:
+        order = order[torch.argsort(column[order], stable=True)]
+    return order
+
+
 class _Cloud:
     """Rows in an order of their own (sorted by value) with weights, for draws that ignore the order given."""
 
     def __init__(self, block: Block, response: Tensor, expert: Expert) -> None:
-        inputs = torch.cat([block.x, response], 0)
-        order = torch.arange(inputs.shape[-1])
-        for column in inputs:
-            order = order[torch.argsort(column[order], stable=True)]
-        self.order = order
+        self.order = order = lexicographic(torch.cat([block.x, response], 0))
         self.x, self.y = block.x[:, order], response[:, order]
-        n = inputs.shape[-1]
-        unit = block.unit if block.unit is not None else torch.arange(n)
-        self.weight = (torch.ones(n, dtype=torch.float64) if block.weight is None else block.weight[unit])[order]
+        self.weight = row_weights(block)[order]
         self.design = expert.design(self.x)
         self.total = float(self.weight.sum())
 
@@ -260,7 +268,7 @@ def from_shares(
     contrast: bool,
 ) -> Measure:
     """Return a measure to start from, given the share (L, n) of every row that each leaf should take."""
-    leaf_weight = share * _row_weights(block)
+    leaf_weight = share * row_weights(block)
     gates = []
     for level, gate in enumerate(mixture.gates):
         below = leaf_weight.reshape(mixture.nodes(level), mixture.branching[level], -1, leaf_weight.shape[-1]).sum(2)
@@ -277,12 +285,6 @@ def from_shares(
         {k: v.reshape(mixture.branching + (q,) + v.shape[2:]) for k, v in experts.items()},
         {k: v.reshape(mixture.branching + v.shape[1:]) for k, v in family.items()},
     )
-
-
-def _row_weights(block: Block) -> Tensor:
-    if block.weight is None:
-        return block.x.new_ones(block.x.shape[-1])
-    return block.weight if block.unit is None else block.weight[block.unit]
 
 
 def _expert_start(
@@ -304,7 +306,7 @@ def _along_curves(
 
     Planes do not follow what bends.
     """
-    weight = _row_weights(block)
+    weight = row_weights(block)
     for _ in range(CURVES):
         experts, _ = _expert_start(mixture.expert, block.x, response, share * weight, generator)
         residual = ((response - mixture.expert(experts, block.x)) ** 2).sum(-2)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 import torch
 from torch import Tensor
 
-from gatewise.fit.certify import expert_directions, gate_directions, gauge_directions, spectrum
+from gatewise.core.names import entry_names
+from gatewise.fit.directions import expert_directions, gate_directions, gauge_directions, spectrum
 from gatewise.fit.result import Certificate, Fit
 from gatewise.fit.torch_state import standard_torch, standard_torch_for_rows
 from gatewise.infer.covariance.limits import interval_limits, limit_notes
@@ -19,13 +18,13 @@ from gatewise.infer.covariance.point import (
     other_rows,
     score_products,
     second_order,
-    slopes_of_natural,
     to_data_units,
     unseen_directions,
 )
 from gatewise.infer.covariance.refusal import exact, refusal, singular, symmetric
 from gatewise.infer.covariance.value import OBSERVED, SANDWICH, Information, flat_errors
-from gatewise.objective.parameterization import KINDS, specifications
+from gatewise.objective.entries import kinds
+from gatewise.objective.parameterization import specifications
 from gatewise.objective.rows import Rows
 
 
@@ -142,7 +141,7 @@ def _in_data_units(
     blank: Information, point: InformationPoint, root: Tensor, open_: Tensor, gauge: Tensor
 ) -> Information:
     """Carry the covariance ``root root'`` of the free coordinates (P,) to the reported parameters."""
-    natural = slopes_of_natural(point) * open_
+    natural = point.parameterization.slopes(point.free) * open_
     outer = to_data_units(point)
     half = outer @ (natural @ root)
     free = torch.where(gauge.abs() < ROUNDING, 0.0, gauge)
@@ -162,13 +161,7 @@ def _blank(fit: Fit, rows: Rows, kind: str) -> Information:
     paths = fit.measure.paths()
     q = fit.outputs
     specs = specifications(fit.mixture, rows.x.shape[1], rows.gate_x.shape[1], q)
-    names, transform = [], []
-    for path, (spec, shape) in specs.items():
-        for index in product(*map(range, shape)):
-            names.append(f"{path}[{','.join(map(str, index))}]" if index else path)
-        kinds = (spec.transform,) if isinstance(spec.transform, str) else spec.transform
-        size = torch.Size(shape).numel()
-        transform += [KINDS[k] for k in kinds] * (size // len(kinds))
+    names = [name for path, (_, shape) in specs.items() for name in entry_names(path, shape)]
     count = len(names)
     return Information(
         mixture=fit.mixture,
@@ -176,7 +169,7 @@ def _blank(fit: Fit, rows: Rows, kind: str) -> Information:
         names=tuple(names),
         estimate=torch.cat([paths[path].reshape(-1) for path in specs]),
         covariance=torch.full((count, count), torch.nan, dtype=torch.float64),
-        transform=torch.tensor(transform, dtype=torch.long),
+        transform=torch.cat([kinds(spec, shape).flatten() for spec, shape in specs.values()]),
         held=torch.zeros(count, dtype=torch.bool),
         undetermined=torch.zeros(count, 0, dtype=torch.float64),
         kind=kind,

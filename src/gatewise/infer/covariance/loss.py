@@ -10,7 +10,7 @@ from torch import Tensor
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.fit.problem import LIKELIHOOD, SQUARES, Criterion
 from gatewise.fit.result import Fit
-from gatewise.objective import likelihood, squares, terms
+from gatewise.objective import likelihood, squares
 from gatewise.objective.rows import Block
 
 
@@ -19,7 +19,7 @@ class Meaning(NamedTuple):
 
     Attributes
     ----------
-    scores : callable ``(mixture, measure, block) -> (M, m)``
+    scores : callable ``(mixture, measure, block) -> (S, M, m)``
         Gradients of what is maximised in local coordinates, one column per independent unit.
     name, function, improves : str
         The sum over the rows, what it is of the parameters, and how it gets better, in words.
@@ -31,24 +31,9 @@ class Meaning(NamedTuple):
     improves: str
 
 
-def likelihood_scores(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
-    """Return the derivatives (M, m) of the log density of every unit."""
-    return likelihood.scores(terms.mixture_terms(mixture, measure, block, 1), block).rows()[0]
-
-
-def squares_scores(mixture: Mixture, measure: Measure, grouped: Block) -> Tensor:
-    """Return the derivatives (M, m) of minus half the squares, ``sum r df`` over the rows of every unit."""
-    block = squares.ungrouped(grouped)
-    t, parts = squares.mean_terms(mixture, measure, block)
-    residuals = t.first[0, 0]  # (q, n), the same for every leaf
-    slopes = squares.slopes_of_mean(mixture, t, parts, block)
-    rows = sum((slope[0] * r for slope, r in zip(slopes, residuals, strict=True)), start=residuals.new_zeros(()))
-    return terms.by_unit(rows, grouped)
-
-
 MEANINGS: dict[Criterion, Meaning] = {
-    LIKELIHOOD: Meaning(likelihood_scores, "log-likelihood", "likelihood", "rises"),
-    SQUARES: Meaning(squares_scores, "sum of squares", "sum of squares", "falls"),
+    LIKELIHOOD: Meaning(likelihood.unit_scores, "log-likelihood", "likelihood", "rises"),
+    SQUARES: Meaning(squares.unit_scores, "sum of squares", "sum of squares", "falls"),
 }
 
 

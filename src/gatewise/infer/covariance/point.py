@@ -16,14 +16,15 @@ from torch import Tensor
 
 from gatewise.core.mixture import Measure
 from gatewise.fit import frames
-from gatewise.fit.certify import expert_directions
+from gatewise.fit.directions import expert_directions
 from gatewise.fit.model import PreparedModel, Slopes, prepare, shortest
 from gatewise.fit.problem import SMALLEST, Problem, evaluate, problem_of
 from gatewise.fit.result import Fit
 from gatewise.fit.spec import FitSpec
 from gatewise.infer.covariance.loss import MEANINGS, loss_of, residual_variance
-from gatewise.objective.parameterization import LOG, RECIPROCAL, Parameterization, from_paths
+from gatewise.objective.parameterization import Parameterization, from_paths
 from gatewise.objective.rows import Rows, block_size
+from gatewise.objective.terms import apply_weights
 
 ROUNDING = 1e-7  # entries of unit directions below this are rounding
 RELATIVE = 1e-8  # rounding of the sum over the rows through the change of units
@@ -40,7 +41,7 @@ class InformationPoint(NamedTuple):
     @property
     def parameterization(self) -> Parameterization:
         """The parameterization of the working mixture."""
-        return self.model.parameterization
+        return self.problem.parameterization
 
     @property
     def conventions(self) -> Tensor:
@@ -73,8 +74,7 @@ def locate(fit: Fit, rows: Rows, spec: FitSpec | None = None) -> InformationPoin
         For rows that no fit could have had.
     """
     model = prepare(fit.mixture, rows, spec or fit.spec)
-    working = frames.in_other_units(fit.mixture, fit.measure, model.framing)[1]
-    free = model.parameterization.free(_kept_columns(model, working))
+    free = model.parameterization.free(_kept_columns(model, model.working(fit.measure)))
     free = torch.maximum(torch.minimum(free, model.parameterization.upper), model.parameterization.lower)
     problem = problem_of(model, model.rows, loss_of(fit))
     return InformationPoint(model, replace(problem, unit=_unit(fit, float(model.framing.y.scale[0]))), free)
@@ -127,13 +127,6 @@ def _digits(value: float) -> str:
     return f"{value:.6f}" if abs(value) >= 1 else f"{value:.6g}"
 
 
-def flat(measure: Measure, parameterization: Parameterization) -> Tensor:
-    """Return the natural values ``(*B, F)`` of a measure in the order of the parameterization."""
-    paths = measure.paths()
-    parts = [(paths[path], len(shape)) for path, shape in parameterization.shapes.items()]
-    return torch.cat([value.reshape(value.shape[: value.ndim - rank] + (-1,)) for value, rank in parts], -1)
-
-
 def to_data_units(point: InformationPoint, project: bool = True) -> Tensor:
     """Return the derivative (F, F) of the reported parameters in the natural values of the working mixture.
 
@@ -148,37 +141,27 @@ def to_data_units(point: InformationPoint, project: bool = True) -> Tensor:
     measure = point.parameterization.unflatten(batch)
     measure = shortest(model, measure) if project else measure
     moved = frames.in_other_units(point.parameterization.mixture, measure, frames.home(model.given, model.framing))[1]
-    return torch.autograd.grad(flat(moved, point.parameterization).diagonal().sum(), batch)[0]
-
-
-def slopes_of_natural(point: InformationPoint) -> Tensor:
-    """Return the derivative (F, P) of the natural working values in the free coordinates."""
-    parameterization, natural = point.parameterization, point.parameterization.constrained(point.free)
-    first = torch.where(parameterization.kind == LOG, natural, 1.0)
-    first = torch.where(parameterization.kind == RECIPROCAL, -natural * natural, first)
-    return first[:, None] * parameterization.matrix
+    return torch.autograd.grad(point.parameterization.flatten(moved).diagonal().sum(), batch)[0]
 
 
 def unseen_directions(point: InformationPoint) -> Tensor:
     """Return the directions (F, l), in working values, of slopes that collinear columns leave open."""
-    parameterization, out = point.parameterization, []
-    at = 0
-    for path, shape in parameterization.shapes.items():
-        size = torch.Size(shape).numel()
+    parameterization = point.parameterization
+    out = [parameterization.matrix.new_zeros(len(parameterization.kind), 0)]
+    for path in parameterization.shapes:
         for slopes in point.model.redundant:
             if path in slopes.paths:
-                out.append(_of_every_owner(slopes, size, at, len(parameterization.kind)))
-        at += size
-    return torch.cat(out, -1) if out else parameterization.matrix.new_zeros(len(parameterization.kind), 0)
+                out.append(_of_every_owner(slopes, parameterization.entries_of(path).flatten(), len(out[0])))
+    return torch.cat(out, -1)
 
 
-def _of_every_owner(slopes: Slopes, size: int, at: int, entries: int) -> Tensor:
+def _of_every_owner(slopes: Slopes, places: Tensor, entries: int) -> Tensor:
     d, r = slopes.seen.shape
     left = torch.linalg.qr(slopes.seen, mode="complete")[0][:, r:]
     left = torch.where(left.abs() < ROUNDING, 0.0, left)
-    block = torch.block_diag(*[left] * (size // d))
+    block = torch.block_diag(*[left] * (len(places) // d))
     out = block.new_zeros(entries, block.shape[1])
-    out[at : at + size] = block
+    out[places] = block
     return out
 
 
@@ -189,11 +172,11 @@ def unit_scores(point: InformationPoint) -> Iterator[tuple[Tensor, Tensor | None
     """
     parameterization = point.parameterization
     measure = parameterization.measure(point.free[None])
-    local = slopes_of_natural(point)[parameterization.local]  # (M, P)
+    local = parameterization.slopes(point.free)[parameterization.local]  # (M, P)
     size = block_size(len(local))
     scores = MEANINGS[point.problem.loss].scores
     for block in point.problem.rows.blocks(size):
-        yield local.T @ scores(parameterization.mixture, measure, block) / point.problem.unit, block.weight
+        yield local.T @ scores(parameterization.mixture, measure, block)[0] / point.problem.unit, block.weight
 
 
 def score_squares(point: InformationPoint) -> Tensor:
@@ -218,7 +201,7 @@ def score_products(point: InformationPoint, clusters: Tensor | None) -> Tensor:
     sums = None if clusters is None else point.free.new_zeros(int(clusters.max()) + 1, count)
     at = 0
     for plain, weight in unit_scores(point):
-        scores = plain if weight is None else plain * weight
+        scores = apply_weights(plain, weight)
         if clusters is None or sums is None:
             total += scores @ scores.T
         else:

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from gatewise.fit.certify import NULL, direction_name
+from gatewise.fit.certify import NULL
+from gatewise.fit.directions import direction_name
 from gatewise.fit.frames import moments
 from gatewise.fit.result import Fit
 from gatewise.infer.covariance.loss import MEANINGS, loss_of, residual_degrees

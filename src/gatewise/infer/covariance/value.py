@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.infer.covariance.text import frame, html_listing, listing
+from gatewise.infer.text import frame, html_listing, listing
 from gatewise.markup import lines, page
-from gatewise.objective.parameterization import from_paths
+from gatewise.objective.parameterization import unflatten
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -94,11 +94,7 @@ class Information(NamedTuple):
 
     def measure(self, values: Tensor) -> Measure:
         """Return values ``(*B, F)`` as a measure."""
-        sizes = [torch.Size(shape).numel() for shape in self.shapes.values()]
-        parts = zip(self.shapes.items(), values.split(sizes, -1), strict=True)
-        return from_paths(
-            {path: part.reshape(values.shape[:-1] + shape) for (path, shape), part in parts}, self.mixture.depth
-        )
+        return unflatten(self.shapes, values, self.mixture.depth)
 
     def index(self, name: str) -> int:  # type: ignore[override]
         """Return the position of a parameter.

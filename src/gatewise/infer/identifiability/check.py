@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from gatewise.core.names import path_of
 from gatewise.fit.arguments import whole
 from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.identifiability.atoms import Atom
@@ -186,4 +187,4 @@ def _values(plan: DrawPlan, draw: Draw) -> dict[str, float]:
 def _parameters(atom: Atom, derivatives: Collection[Derivative]) -> tuple[str, ...]:
     """Return the parameters behind some derivatives, in the order of the atom."""
     taken = {entry for derivative in derivatives for entry in derivative.entries}
-    return tuple(dict.fromkeys(name.partition("[")[0] for name in atom.names if name in taken))
+    return tuple(dict.fromkeys(path_of(name) for name in atom.names if name in taken))

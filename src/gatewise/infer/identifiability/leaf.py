@@ -48,7 +48,7 @@ class LeafAtom:
         parts = _split(self.layout, theta)
         value = torch.ones_like(x[0])
         for level, gate in enumerate(self.gates):
-            value = value * numerator(gate, parts[level], x[self.own])
+            value = value * gate.numerators(parts[level], x[self.own])[0]
         mean = self.expert(parts[EXPERT], x[: self.d])
         if self.family is None:
             return value * mean[0]
@@ -150,13 +150,6 @@ def _resting(layout: Sequence[Slot], fixed: Sequence[str], held: Sequence[str]) 
 def _homes(layout: Sequence[Slot]) -> dict[str, tuple[str, ...]]:
     """Return the entries under the paths of a measure."""
     return {slot.home: slot.entries for slot in layout}
-
-
-def numerator(gate: Gate, params: Params, x: Tensor) -> Tensor:
-    """Return the weight of one branch before it is divided by the sum over branches, ``(n,)``."""
-    score = gate.score(params, x)
-    link = gate.link
-    return (torch.exp(link.logits(score).value) if link.normalised else link.weights(score))[0]
 
 
 def _split(layout: Sequence[Slot], theta: Tensor) -> dict[int, dict[str, Tensor]]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from math import isfinite, prod
 
 import torch
-from numpy import ndindex
 from torch import Tensor
 
 from gatewise.core.experts import Expert
 from gatewise.core.families import Family
 from gatewise.core.gates import Gate
+from gatewise.core.names import entry_names
 from gatewise.core.predictors import Parameter
 
 SPREAD = 0.7  # standard deviation of drawn parameters
@@ -28,8 +28,8 @@ class Slot:
     """One named parameter of a core object inside theta."""
 
     part: int  # level of a gate, EXPERT or FAMILY
-    key: str
-    path: str
+    key: str  # its name in that part
+    path: str  # its name among all parameters of the leaf
     spec: Parameter
     bias: bool = False  # whether it is added to the score of a branch, outside everything else
     children: int = 1  # outputs of the expert
@@ -44,7 +44,7 @@ class Slot:
     def entries(self) -> tuple[str, ...]:
         """Names of the entries."""
         shape = self.shape[1:] if self.children == 1 and self.part in (EXPERT, FAMILY) else self.shape
-        return tuple(f"{self.path}[{','.join(map(str, place))}]" if place else self.path for place in ndindex(*shape))
+        return tuple(entry_names(self.path, shape))
 
     @property
     def shape(self) -> tuple[int, ...]:

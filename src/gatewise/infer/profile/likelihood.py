@@ -14,11 +14,12 @@ from gatewise.fit.result import Fit
 from gatewise.fit.torch_state import standard_torch_for_rows
 from gatewise.infer.covariance.point import InformationPoint, locate, other_rows, to_data_units
 from gatewise.infer.covariance.refusal import exact, refusal
-from gatewise.infer.covariance.text import number, percent
 from gatewise.infer.intervals import critical
 from gatewise.infer.profile.search import ProfileEnd, ProfileSide, find_end
+from gatewise.infer.text import number, percent
 from gatewise.markup import lines, page
-from gatewise.objective.parameterization import LOG, RECIPROCAL, specifications
+from gatewise.objective.entries import LOG, RECIPROCAL
+from gatewise.objective.parameterization import specifications
 from gatewise.objective.rows import Rows
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def profile(fit: Fit, rows: Rows, name: str, level: float = 0.95) -> Profile:
     # small steps first: far away the experts could change places
     step = min(width * _error(curvature, column) / sqrt(point.problem.total), LONGEST * max(1.0, abs(start)))
     found = [find_end(side, free, width, step) for side in (below, above)]
-    entry = _entry(point, path, position)
+    entry = int(point.parameterization.entries_of(path)[position])
     numbers = [(_natural(point, entry, at), end) for at, end in found]
     (lower, low), (upper, high) = (
         sorted(numbers, key=lambda pair: pair[0]) if int(point.parameterization.kind[entry]) == RECIPROCAL else numbers
@@ -165,7 +166,7 @@ def _split(fit: Fit, name: str) -> tuple[str, tuple[int, ...]]:
 def _aligned(fit: Fit, rows: Rows, path: str, position: tuple[int, ...]) -> InformationPoint:
     """Return the fit in working units in which one parameter is a multiple of the reported one."""
     point = locate(fit, rows)
-    entry = _entry(point, path, position)
+    entry = int(point.parameterization.entries_of(path)[position])
     row = to_data_units(point)[entry].abs()
     row[entry] = 0.0
     if not bool(row.any()):
@@ -182,24 +183,7 @@ def _at_convention(point: InformationPoint) -> InformationPoint:
     lower, upper = parameterization.lower.clone(), parameterization.upper.clone()
     lower[known] = upper[known] = point.free[known]
     parameterization = replace(parameterization, lower=lower, upper=upper)
-    return InformationPoint(
-        point.model._replace(parameterization=parameterization),
-        replace(point.problem, parameterization=parameterization),
-        point.free,
-    )
-
-
-def _entry(point: InformationPoint, path: str, position: tuple[int, ...]) -> int:
-    """Return the place of a parameter among all entries of the parameterization."""
-    at = 0
-    for other, shape in point.parameterization.shapes.items():
-        size = torch.Size(shape).numel()
-        if other == path:
-            return at + int(torch.arange(size).reshape(shape)[position])
-        at += size
-    raise ValueError(
-        f"{path!r} is not a parameter of this mixture: the paths are {', '.join(point.parameterization.shapes)}"
-    )
+    return point._replace(problem=replace(point.problem, parameterization=parameterization))
 
 
 def _refused(fit: Fit, name: str, level: float, words: str) -> Profile:

@@ -21,23 +21,22 @@ from gatewise.objective import likelihood, squares
 from gatewise.objective.compiled.outputs import EXPERTS, FAMILIES
 from gatewise.objective.compiled.parts import LINKS, SCORES
 from gatewise.objective.rows import Block, Rows
+from gatewise.objective.terms import Statistic
 
-Statistic = Callable[[Mixture, Measure, Block], tuple[Tensor, ...]]
-
-STATISTICS: tuple[Callable[..., object], ...] = (
+OF_LIKELIHOOD: tuple[Callable[..., object], ...] = (
     likelihood.value,
     likelihood.gradient,
     likelihood.hessian,
     likelihood.expected_complete_hessian,
 )
-SQUARES: tuple[Callable[..., object], ...] = (
+OF_SQUARES: tuple[Callable[..., object], ...] = (
     squares.value,
     squares.gradient,
     squares.gauss_newton,
     squares.hessian,
     squares.mass,
 )
-KINDS = STATISTICS + SQUARES  # in the order of `program`
+KINDS = OF_LIKELIHOOD + OF_SQUARES  # in the order of `program`
 ROWS = 2**17  # rows read at a time where they are not held in memory
 
 
@@ -60,9 +59,9 @@ def covers(stat: Callable[..., object], mixture: Mixture) -> bool:
 
     The kernels of scores and links stand in `parts`, those of experts and families in `outputs`: one dict each.
     """
-    weighted = all(gate.link.normalised or stat in SQUARES for gate in mixture.gates)
+    weighted = mixture.normalised or stat in OF_SQUARES
     gates = weighted and all(type(gate.link) in LINKS and _score_covered(gate.score) for gate in mixture.gates)
-    if stat in SQUARES:
+    if stat in OF_SQUARES:
         return gates and (type(mixture.expert) in EXPERTS or stat is squares.mass)
     family = mixture.family
     trials = family.trials is not None if type(family) is Binomial else True
@@ -100,7 +99,7 @@ def statistic(stat: Callable[..., object], mixture: Mixture) -> Statistic | None
     kind = KINDS.index(stat)
 
     def compiled(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
-        if stat in SQUARES:
+        if stat in OF_SQUARES:
             block = squares.ungrouped(block)
         if block.unit is not None:
             raise ValueError("the rows are in groups (block.unit), which compiled statistics do not know: use the stat")
@@ -118,7 +117,7 @@ def accumulate(
 
     Rows in memory are read in place and in one go; others in blocks, summed in fixed order.
     """
-    if rows.offset is not None or (rows.ends is not None and stat not in SQUARES):
+    if rows.offset is not None or (rows.ends is not None and stat not in OF_SQUARES):
         return None
     compiled = statistic(stat, mixture)
     if compiled is None:

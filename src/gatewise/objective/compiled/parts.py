@@ -159,7 +159,7 @@ def activated_score(p: Program, score: Activated, inputs: PartInputs, owners: Ow
 
 
 def tempered_score(p: Program, score: Tempered, inputs: PartInputs, owners: Owners, outside: bool) -> CompiledPart:
-    """Write ``inner / t``: slopes ``inner_i / t`` and ``-s / t`` in t, bends ``inner_ij / t, -s_i / t, 2 s / t^2``."""
+    """Write ``inner / t``: slopes ``inner_i / t``, ``-s / t`` in t, second ``inner_ij / t, -s_i / t, 2 s / t^2``."""
     inner = SCORES[type(score.inner)](p, score.inner, inputs, owners, False)
     at = sum(slot.design.columns for slot in inner.slots)
     count = owners.total

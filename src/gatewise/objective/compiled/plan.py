@@ -12,7 +12,15 @@ from gatewise.objective.compiled import codes
 from gatewise.objective.compiled.curvature import add_diagonals, complete_pairs, hessian_pairs, write_curvatures
 from gatewise.objective.compiled.likelihood import write_leaves
 from gatewise.objective.compiled.pairs import Map, write_pairs
-from gatewise.objective.compiled.program import BENDS, COMPLETE, GAUSS_NEWTON, HESSIAN, MASS, SQUARES, Program
+from gatewise.objective.compiled.program import (
+    COMPLETE,
+    GAUSS_NEWTON,
+    HESSIAN,
+    MASS,
+    SQUARES_HESSIAN,
+    SQUARES_VALUE,
+    Program,
+)
 from gatewise.objective.compiled.residuals import squares_pairs, write_mass, write_squares
 from gatewise.objective.compiled.tree import (
     CompiledLeaves,
@@ -26,7 +34,7 @@ from gatewise.objective.compiled.tree import (
 
 BYTES = 2**19  # of the work array: it stays in the second cache
 FEWEST, MOST = 64, 1024  # rows of a block
-PAIRS = {HESSIAN: hessian_pairs, COMPLETE: complete_pairs, GAUSS_NEWTON: squares_pairs, BENDS: squares_pairs}
+PAIRS = {HESSIAN: hessian_pairs, COMPLETE: complete_pairs, GAUSS_NEWTON: squares_pairs, SQUARES_HESSIAN: squares_pairs}
 
 
 class CompiledPlan(NamedTuple):
@@ -68,7 +76,7 @@ def plan(kind: int, mixture: Mixture, sizes: Sizes) -> CompiledPlan:
     if kind == MASS:
         write_mass(p, levels)
     else:
-        write = write_squares if kind >= SQUARES else write_leaves
+        write = write_squares if kind >= SQUARES_VALUE else write_leaves
         leaves, size = write(p, mixture, sizes, levels, start)
         gradient, found = _write_sums(p, levels, leaves, size)
     rows = max(FEWEST, min(MOST, BYTES // (8 * p.height) // 8 * 8))

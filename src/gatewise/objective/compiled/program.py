@@ -9,9 +9,9 @@ from typing import NamedTuple
 from gatewise.objective.compiled import codes
 
 VALUE, GRADIENT, HESSIAN, COMPLETE = range(4)  # of the log-likelihood
-SQUARES, SLOPES, GAUSS_NEWTON, BENDS, MASS = range(4, 9)  # of least squares: value, gradient, and so on
+SQUARES_VALUE, SQUARES_GRADIENT, GAUSS_NEWTON, SQUARES_HESSIAN, MASS = range(4, 9)  # of least squares
 ORDERS = (0, 1, 2, 2, 0, 1, 1, 2, 0)  # of the derivatives that are needed row by row
-PAIRED = (HESSIAN, COMPLETE, GAUSS_NEWTON, BENDS)  # with sums for every pair of coordinates
+PAIRED = (HESSIAN, COMPLETE, GAUSS_NEWTON, SQUARES_HESSIAN)  # with sums for every pair of coordinates
 MERGED = {codes.MULTIPLY, codes.MULTIPLY_ADD, codes.TWO_PRODUCTS}
 
 

@@ -22,7 +22,7 @@ from gatewise.objective.compiled.curvature import Curved, couples, write_curved
 from gatewise.objective.compiled.outputs import EXPERTS
 from gatewise.objective.compiled.pairs import Pair, Step
 from gatewise.objective.compiled.parts import Owners, PartInputs
-from gatewise.objective.compiled.program import BENDS, Program, Ref
+from gatewise.objective.compiled.program import SQUARES_HESSIAN, Program, Ref
 from gatewise.objective.compiled.tree import (
     CompiledLeaves,
     CompiledLevel,
@@ -118,17 +118,17 @@ def squares_pairs(
     p: Program, levels: list[CompiledLevel], leaves: CompiledLeaves, groups: list[NodeGroup]
 ) -> list[Pair]:
     """Write the rows that the Hessian, or the Gauss-Newton product alone, is made of; return its pairs of slots."""
-    curved = write_curved(p, levels) if p.kind == BENDS else {}
+    curved = write_curved(p, levels) if p.kind == SQUARES_HESSIAN else {}
     factors = _factors(p, levels, leaves, groups)
     pairs = []
     for k, m, i, j in couples(groups):
         a, b = groups[k], groups[m]
-        beside = p.kind == BENDS and a.level == b.level < len(levels) and _related(a, i, b, j, levels)
+        beside = p.kind == SQUARES_HESSIAN and a.level == b.level < len(levels) and _related(a, i, b, j, levels)
         rights = factors[m].beside if beside else factors[m].slope
         outer = zip(factors[k].minus, rights, strict=True)
         products = [(u.of(i), v.of(j)) for u, v in outer if u is not None and v is not None]
-        if p.kind == BENDS:
-            products += _bends(p, a, i, b, j, levels, leaves, factors[k], curved)
+        if p.kind == SQUARES_HESSIAN:
+            products += _curvatures(p, a, i, b, j, levels, leaves, factors[k], curved)
         if products:
             pairs.append(Pair(a.design, b.design, a.at(i), b.at(j), i, j, _steps(products)))
     return pairs
@@ -145,7 +145,7 @@ def _related(a: NodeGroup, i: int, b: NodeGroup, j: int, levels: list[CompiledLe
     return _branch(a, b, j) // branches == i // branches
 
 
-def _bends(
+def _curvatures(
     p: Program,
     a: NodeGroup,
     i: int,
@@ -200,9 +200,9 @@ def _factors_of(
     count = group.total
     slope = [p.times(count, ref, group.own) for ref in outer]
     minus = [None if ref is None else p.minus(count, p.product(count, ref, p.weight)) for ref in slope]
-    if group.level == len(levels) or levels[group.level].per_branch_slopes:
+    if group.level == len(levels) or not levels[group.level].normalised:
         return ResidualFactors(minus, slope, slope, None, group.own)
-    if p.kind != BENDS:
+    if p.kind != SQUARES_HESSIAN:
         return ResidualFactors(minus, slope, slope, None, None)
     share = p.product(count, levels[group.level].weights, group.own)
     beside = [p.plus(count, ref, p.product(count, share, r)) for ref, r in zip(slope, residual, strict=True)]

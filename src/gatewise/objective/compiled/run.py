@@ -17,7 +17,7 @@ from gatewise.core.families import MeanOnly
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.objective.compiled import machine
 from gatewise.objective.compiled.plan import CompiledPlan, plan
-from gatewise.objective.compiled.program import MASS, ORDERS, SQUARES
+from gatewise.objective.compiled.program import MASS, ORDERS, SQUARES_VALUE
 from gatewise.objective.compiled.tree import Sizes
 from gatewise.objective.rows import Block
 
@@ -47,7 +47,7 @@ def sums(kind: int, mixture: Mixture, measure: Measure, block: Block, size: int 
     size : int, optional
         Rows that the machine takes at a time; the sums do not depend on it beyond rounding.
     """
-    if kind >= SQUARES:
+    if kind >= SQUARES_VALUE:
         mixture, measure = replace(mixture, family=MeanOnly(), shared=()), measure._replace(family={})
     program = plan(kind, mixture, _sizes(mixture, measure, block))
     out = _numbers(program, packed(mixture, measure).numpy(), block, size or program.size)

@@ -67,12 +67,12 @@ class NodeGroup(NamedTuple):
 class CompiledLevel(NamedTuple):
     """One level of gates: its part, weights of the branches, derivatives in the logits, responsibility of the nodes.
 
-    With `per_branch_slopes` each branch has a weight of its own, no share of a softmax: log weights take the place
-    of the logits.
+    Unless `normalised` each branch has a weight of its own, no share of a softmax: log weights take the place of the
+    logits.
     """
 
     part: CompiledPart
-    per_branch_slopes: bool
+    normalised: bool
     nodes: int
     branches: int
     owners: Owners
@@ -138,9 +138,8 @@ def write_levels(p: Program, mixture: Mixture, sizes: Sizes) -> tuple[list[Compi
         if gate.link.normalised:
             weights, normaliser = Ref(p.rows(owners.total)), (p.rows(nodes), p.rows(nodes))
             p.emit(codes.SOFTMAX, nodes, branches, part.value.row, weights.row, *normaliser, p.rows(1), 0)
-        per_branch_slopes = not gate.link.normalised
         levels.append(
-            CompiledLevel(part, per_branch_slopes, nodes, branches, owners, weights, normaliser, p.ones, p.ones)
+            CompiledLevel(part, gate.link.normalised, nodes, branches, owners, weights, normaliser, p.ones, p.ones)
         )
         start += owners.total * owners.stride
     return levels, start
@@ -153,7 +152,7 @@ def write_logit_gradients(p: Program, levels: list[CompiledLevel], shares: Ref) 
     for level in reversed(levels):
         node, logit_gradients = Ref(p.rows(level.nodes)), children
         p.emit(codes.SUM_UP, level.nodes, level.branches, children.row, node.row)
-        if not level.per_branch_slopes:
+        if level.normalised:
             logit_gradients = Ref(p.rows(level.owners.total))
             p.emit(
                 codes.PULL, level.nodes, level.branches, logit_gradients.row, children.row, node.row, level.weights.row

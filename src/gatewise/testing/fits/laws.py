@@ -13,6 +13,7 @@ from gatewise.core.mixture import (
     log_density,
     responsibilities,
 )
+from gatewise.core.names import path_of
 from gatewise.fit import Fit, Status, maximum_likelihood
 from gatewise.objective.parameterization import from_paths, specifications
 from gatewise.objective.rows import Rows, make_rows
@@ -106,7 +107,7 @@ def assert_stationary(fit: Fit, problem: ExampleProblem, fixed: Mapping[str, Ten
     """
     depth = fit.mixture.depth
     at_rest = (*fit.certificate.kinks, *fit.certificate.active, *fit.certificate.floor)
-    skipped = {name.partition("[")[0] for name in at_rest}
+    skipped = {path_of(name) for name in at_rest}
     specs = specifications(fit.mixture, *sizes(problem))
     for path, slope in slopes_of(fit, problem).items():
         if path in skipped or not specs[path][0].free:

@@ -11,7 +11,6 @@ from torch import Tensor
 from gatewise.core.families import Family
 from gatewise.core.gates import Gate
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.core.predictors import named_by_role
 from gatewise.theory.voronoi.gauge import conventional, locations, mirror_of
 
 
@@ -51,7 +50,7 @@ def _square(family: Family, value: Tensor) -> Tensor:
 def _covariance(family: Any, packed: Tensor) -> Tensor:
     size = packed.shape[-1]
     q = next(q for q in range(1, size + 1) if q * (q + 1) // 2 == size)
-    (name,) = named_by_role(family.parameters(q), "covariance")
+    (name,) = family.names("covariance")
     return family.covariance({name: packed}, q)
 
 
