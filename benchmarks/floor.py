@@ -130,7 +130,7 @@ class Data:
 def passes(case: problems.Case) -> dict[str, Callable[[], tuple[torch.Tensor, ...]]]:
     """Return the compiled passes of a case by name."""
     data = Data(case)
-    return {stat.__name__: data.compiled(stat) for stat in fused.STATISTICS[1:]}
+    return {stat.__name__: data.compiled(stat) for stat in fused.OF_LIKELIHOOD[1:]}
 
 
 def engines(data: Data) -> dict[str, Callable[[], Any]]:

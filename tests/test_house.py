@@ -56,14 +56,7 @@ CATCHES_ALL = {("infer/identifiability/advice.py", "advise")}  # what is said of
 
 KNOWN_CIRCLES: set[str] = set()
 KNOWN_DOUBLES: dict[str, int] = {}
-KNOWN_LITERALS = {  # file -> names of parameters in quotes
-    "infer/identifiability/known.py": "bias center coef intercept output quadratic temperature weight",
-    "report/study/front.py": "experts.intercept",
-    "theory/rates.py": "experts.coef experts.intercept gates.0.bias gates.0.center gates.0.temperature gates.0.weight "
-    "gates.1.center",
-    "theory/voronoi/losses.py": "experts.coef experts.intercept gates.0.center gates.0.temperature gates.0.weight "
-    "gates.1.center gates.1.weight",
-}
+KNOWN_LITERALS: dict[str, str] = {}  # file -> names of parameters in quotes
 
 
 def module(path, text):

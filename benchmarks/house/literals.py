@@ -24,6 +24,7 @@ ALLOWED = {
     ("estimators/terms.py", "output"): "a role",
     ("experiments/temperature.py", "temperature"): "an option of the layers",
     ("fit/search/insertion.py", "intercept"): "a role",
+    ("infer/identifiability/known.py", "quadratic"): "a gate",
     ("nn/balance/methods.py", "bias"): "a method of balancing",
     ("nn/balance/methods.py", "weight"): "a number of the balancer",
     ("nn/convert.py", "bias"): "an option of the layers",

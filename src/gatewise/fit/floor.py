@@ -113,7 +113,7 @@ def _responses(rows: Rows) -> tuple[Tensor, Tensor | None]:
     """Return responses (q, n) and the weight of every row."""
     n = rows.n
     y = torch.cat([rows.y.read(start, min(start + READ, n)) for start in range(0, n, READ)], -1)
-    return y, row_weights(rows.weight, rows.ends, n)
+    return y, row_weights(rows.weight, rows.ends)
 
 
 def _representatives(rows: Rows, y: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

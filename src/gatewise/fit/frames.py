@@ -53,7 +53,7 @@ def _from(back: AffineTransform, frame: AffineTransform, origin: tuple[float, ..
 def moments(columns: Columns, weight: Tensor | None, ends: Tensor | None, size: int = READ) -> AffineTransform:
     """Return weighted mean and standard deviation of each column; a constant column gets standard deviation one."""
     n, d = columns.shape
-    rows = row_weights(weight, ends, n)
+    rows = row_weights(weight, ends)
     first, second, total = torch.zeros(d, dtype=torch.float64), torch.zeros(d, dtype=torch.float64), 0.0
     anchor = columns.read(0, 1)[:, 0]
     unit = (columns.read(0, min(size, n)) - anchor[:, None]).abs().amax(-1)
@@ -76,7 +76,7 @@ def moments(columns: Columns, weight: Tensor | None, ends: Tensor | None, size: 
     return AffineTransform(level, torch.where(flat | (sd == 0), 1.0, sd))
 
 
-def row_weights(weight: Tensor | None, ends: Tensor | None, n: int) -> Tensor | None:
+def row_weights(weight: Tensor | None, ends: Tensor | None) -> Tensor | None:
     """Return the weight of every row from those of the units; None when all are one."""
     if weight is None or ends is None:
         return weight

@@ -242,7 +242,7 @@ def factor_of(columns: Columns, rows: Rows) -> Factor:
     """Return the factor of columns, updated block by block: no digit is lost to squares."""
     n, d = columns.shape
     frame = frames.moments(columns, rows.weight, rows.ends)
-    weights = frames.row_weights(rows.weight, rows.ends, n)
+    weights = frames.row_weights(rows.weight, rows.ends)
     moved = columns.framed(frame)
     factor = torch.zeros(0, d, dtype=torch.float64)
     for start in range(0, n, READ):

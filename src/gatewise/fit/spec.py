@@ -86,6 +86,3 @@ class FitSpec:
         """Paths with bounds, fixed values or ties: their units keep their origin."""
         tied = {path_of(name) for tie in self.ties for name in tie}
         return frozenset({*self.bounds, *self.fixed, *tied})
-
-
-NOTHING = FitSpec()

@@ -323,8 +323,7 @@ def law_expected_score(problem: ExampleProblem, n: int = 4000) -> None:
     parameterization = make_parameterization(mixture, d, gate_d, q, gauge="none")
     at = parameterization.free(measure)
     block = whole(drawn)
-    t = terms.mixture_terms(mixture, parameterization.measure(at[None]), block, 1)
-    rows = likelihood.scores(t, block).rows()[0].mT
+    rows = likelihood.unit_scores(mixture, parameterization.measure(at[None]), block)[0].mT
     free = parameterization.pull_gradient(parameterization.constrained(at[None]).expand(n, -1), rows)
     assert_unbiased(free.mT, "the expected score at the truth is zero")
 

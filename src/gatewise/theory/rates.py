@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import NamedTuple
 
+from gatewise.theory.paths import BIAS, CENTER, COEF, EXPERTS, INNER_CENTER, INTERCEPT, TEMPERATURE, VARIANCE, WEIGHT
+
 KNOWN_ORDERS = {1: 1, 2: 4, 3: 6}
 LEAST_ORDER = 7  # rbar(m) >= 7 for m >= 4, no value is known
 POLYNOMIAL, SLOWER, ORDER_ONLY = "polynomial", "slower_than_polynomial", "order_only"
@@ -151,55 +153,70 @@ def _rows(key: str, powers: Mapping[str, Power | str], source: str, standing: st
     )
 
 
-W, C, T = "gates.0.weight", "gates.0.center", "gates.0.temperature"
-COEF, INTERCEPT, VARIANCE, EXPERTS = "experts.coef", "experts.intercept", "family.variance", "experts"
 HEAT = {INTERCEPT: R, VARIANCE: HALF_R}  # the heat equation ties intercept and variance of every Gaussian linear expert
-SOFTMAX = {W: R, COEF: HALF_R, **HEAT}
+SOFTMAX = {WEIGHT: R, COEF: HALF_R, **HEAT}
 UPPER = "upper bound; a sharper rate is derived in the row softmax (sharper)"
 RELATION = "an order of a larger polynomial system takes the place of r; its values are not known"
 
 RATES: tuple[Rate, ...] = (
-    *_rows("ml|softmax|linear|exact", {W: ONE, COEF: ONE, INTERCEPT: ONE, VARIANCE: ONE}, "2305.03288", "published"),
+    *_rows(
+        "ml|softmax|linear|exact", {WEIGHT: ONE, COEF: ONE, INTERCEPT: ONE, VARIANCE: ONE}, "2305.03288", "published"
+    ),
     *_rows("ml|softmax|linear|over", SOFTMAX, "2305.03288", "published", UPPER),
-    *_rows("ml|softmax (sharper)|linear|over", {W: TWO, COEF: TWO, **HEAT}, "this project", "derived"),
-    *_rows("ml|softmax|strongly identifiable|over", {W: TWO, EXPERTS: TWO, VARIANCE: TWO}, "2505.10860", "published"),
-    *_rows("ml|laplace|linear|exact", {C: ONE, COEF: ONE, INTERCEPT: ONE, VARIANCE: ONE}, "2402.03226", "published"),
+    *_rows("ml|softmax (sharper)|linear|over", {WEIGHT: TWO, COEF: TWO, **HEAT}, "this project", "derived"),
+    *_rows(
+        "ml|softmax|strongly identifiable|over", {WEIGHT: TWO, EXPERTS: TWO, VARIANCE: TWO}, "2505.10860", "published"
+    ),
+    *_rows(
+        "ml|laplace|linear|exact", {CENTER: ONE, COEF: ONE, INTERCEPT: ONE, VARIANCE: ONE}, "2402.03226", "published"
+    ),
     *_rows(
         "ml|laplace|linear|over",
-        {C: TWO, COEF: TWO, **HEAT},
+        {CENTER: TWO, COEF: TWO, **HEAT},
         "2402.03226",
         "published",
         "the center has power 3/2, near n^-1/3, with one input and power 2 from three inputs on (derived)",
     ),
-    *_rows("ml|gaussian-score|linear|over", {**SOFTMAX, C: R}, "this project", "derived", "a softmax gate in disguise")[
-        1:
-    ],
+    *_rows(
+        "ml|gaussian-score|linear|over", {**SOFTMAX, CENTER: R}, "this project", "derived", "a softmax gate in disguise"
+    )[1:],
     *_rows(
         "ml|gaussian density, type I|linear|over",
-        {C: R, "gates.0.covariance": HALF_R, COEF: TWO, **HEAT},
+        {CENTER: R, "gates.0.covariance": HALF_R, COEF: TWO, **HEAT},
         "2305.07572",
         "published",
     ),
     *_rows(
         "ml|gaussian density, type II|linear|over",
-        {C: R, "gates.0.covariance": HALF_R, COEF: HALF_R, **HEAT},
+        {CENTER: R, "gates.0.covariance": HALF_R, COEF: HALF_R, **HEAT},
         "2305.07572",
         "published",
         "in cells with a true center at zero",
     ),
-    *_rows("ml|dense-to-sparse|linear|exact", {W: SLOWER, T: SLOWER}, "2401.13875", "recalled", "abstract published"),
+    *_rows(
+        "ml|dense-to-sparse|linear|exact",
+        {WEIGHT: SLOWER, TEMPERATURE: SLOWER},
+        "2401.13875",
+        "recalled",
+        "abstract published",
+    ),
     *_rows("ml|dense-to-sparse|linear|exact", {COEF: ONE, INTERCEPT: ONE, VARIANCE: ONE}, "2401.13875", "recalled"),
-    *_rows("ml|dense-to-sparse|linear|over", {W: SLOWER, T: SLOWER, **HEAT}, "2401.13875", "recalled"),
+    *_rows("ml|dense-to-sparse|linear|over", {WEIGHT: SLOWER, TEMPERATURE: SLOWER, **HEAT}, "2401.13875", "recalled"),
     *_rows("ml|dense-to-sparse|linear|over", {COEF: SLOWER}, "2401.13875", "recalled", "uncertain"),
     *_rows(
         "ml|activation-dense-to-sparse|linear|exact",
-        {W: ONE, T: ONE, COEF: ONE, INTERCEPT: ONE, VARIANCE: ONE},
+        {WEIGHT: ONE, TEMPERATURE: ONE, COEF: ONE, INTERCEPT: ONE, VARIANCE: ONE},
         "2401.13875",
         "recalled",
         "conclusion in the abstract",
     ),
-    *_rows("ml|activation-dense-to-sparse|linear|over", {W: TWO, T: ONE, COEF: TWO, **HEAT}, "2401.13875", "recalled"),
-    *_rows("ml|hmoe SS, SL|linear|over", {W: ONE}, "2410.02935", "recalled", "outer gate"),
+    *_rows(
+        "ml|activation-dense-to-sparse|linear|over",
+        {WEIGHT: TWO, TEMPERATURE: ONE, COEF: TWO, **HEAT},
+        "2401.13875",
+        "recalled",
+    ),
+    *_rows("ml|hmoe SS, SL|linear|over", {WEIGHT: ONE}, "2410.02935", "recalled", "outer gate"),
     *_rows("ml|hmoe SS, SL|linear|over", {"gates.1": TWO}, "2410.02935", "recalled", "uncertain for SS"),
     *_rows(
         "ml|hmoe SS, SL|linear|over",
@@ -210,7 +227,7 @@ RATES: tuple[Rate, ...] = (
     ),
     *_rows(
         "ml|hmoe LL|linear|over",
-        {C: ONE, "gates.1.center": TWO, COEF: TWO, **HEAT},
+        {CENTER: ONE, INNER_CENTER: TWO, COEF: TWO, **HEAT},
         "2410.02935",
         "recalled",
         "LL faster than SS and SL: published",
@@ -218,7 +235,7 @@ RATES: tuple[Rate, ...] = (
     *_rows("ml|input-free|linear|over", {"mass": ONE, COEF: TWO, **HEAT}, "2505.10860", "published", "shared experts"),
     *_rows(
         "ml|normalised-sigmoid, sparse|strongly identifiable|over",
-        {W: TWO, EXPERTS: TWO, VARIANCE: TWO},
+        {WEIGHT: TWO, EXPERTS: TWO, VARIANCE: TWO},
         "2505.10860",
         "published",
     ),
@@ -231,7 +248,7 @@ RATES: tuple[Rate, ...] = (
     ),
     *_rows(
         "ml|normalised-sigmoid, dense|weakly identifiable|over",
-        {W: ONE, "gates.0.bias": ONE, EXPERTS: ONE, VARIANCE: ONE},
+        {WEIGHT: ONE, BIAS: ONE, EXPERTS: ONE, VARIANCE: ONE},
         "2505.10860",
         "published",
         "to the projection",
@@ -246,11 +263,11 @@ RATES: tuple[Rate, ...] = (
     *_rows("ls|sigmoid, regime 2|polynomial|over", {EXPERTS: ONE}, "2405.13997", "published"),
     *_rows("ls|sigmoid, regime 2|constant|over", {EXPERTS: SLOWER}, "2405.13997", "published"),
     *_rows("ls|sigmoid|any|exact", {EXPERTS: ONE}, "2405.13997", "recalled"),
-    *_rows("ls|cosine|any|any", {W: SLOWER, EXPERTS: SLOWER}, "2405.14131", "published", "1 / log^t n"),
-    *_rows("ls|perturbed-cosine|strongly identifiable|exact", {W: ONE, EXPERTS: ONE}, "2405.14131", "published"),
+    *_rows("ls|cosine|any|any", {WEIGHT: SLOWER, EXPERTS: SLOWER}, "2405.14131", "published", "1 / log^t n"),
+    *_rows("ls|perturbed-cosine|strongly identifiable|exact", {WEIGHT: ONE, EXPERTS: ONE}, "2405.14131", "published"),
     *_rows(
         "ls|perturbed-cosine|strongly identifiable|over",
-        {W: TWO, EXPERTS: TWO},
+        {WEIGHT: TWO, EXPERTS: TWO},
         "2405.14131",
         "published",
         "the paper gives the range n^-1/4 to n^-1/2",

@@ -228,7 +228,7 @@ def test_accumulate(hold, monkeypatch):
     rows = make_rows(
         block.x.T.numpy(), block.y.T.numpy(), gate_x=block.gate_x.T.numpy(), weight=block.weight, hold=hold
     )
-    for stat, reference in zip(compiled.STATISTICS, REFERENCES, strict=True):
+    for stat, reference in zip(compiled.OF_LIKELIHOOD, REFERENCES, strict=True):
         assert_same(compiled.accumulate(stat, SOFTMAX, measure, rows), reference(SOFTMAX, measure, block), "all rows")
     grouped = make_rows(block.x.T.numpy(), block.y.T.numpy(), ends=torch.arange(3, 334, 3))
     assert compiled.accumulate(likelihood.gradient, SOFTMAX, measure, grouped) is None

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core.experts import Activation, Expert
+from gatewise.core.experts import Activation, Expert, Linear, expert
 from gatewise.core.families.gaussian import log_normal
 from gatewise.core.gates import Gate
 from gatewise.core.links import Sigmoid
@@ -19,6 +19,11 @@ from gatewise.infer.identifiability.atoms import Atom
 from gatewise.infer.identifiability.check import identify_atom
 from gatewise.infer.identifiability.compose import identify
 from gatewise.infer.identifiability.result import Identifiability
+
+# names of parameters, read off the parts that have them
+COEF, INTERCEPT = Linear().parameters(1)
+WEIGHT, BIAS = Affine().parameters(1)
+(CENTER,), (TEMPERATURE,) = Distance().names("location"), Tempered().names("temperature")
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ def joint_gaussian(centred: bool = False) -> Atom:
         theta[0] = 0.0 if centred else theta[0]
         return theta
 
-    names = ("center", "spread", "coef", "intercept", "variance")
+    names = (CENTER, "spread", COEF, INTERCEPT, "variance")
     return Atom(function, names, draw, d=1, title="joint Gaussian gate, linear expert, maximum likelihood")
 
 
@@ -102,7 +107,7 @@ class Known(NamedTuple):
         """Return the parameters involved, in the words of `parameters`."""
         if self.settings.get("estimator") != "ls":
             return frozenset(found.parameters)
-        own = {"coef", "intercept", "output"}
+        own = expert(self.settings["expert"]).parameters(1)
         return frozenset("expert" if name in own else "gate" for name in found.parameters)
 
     def reproduced(self, found: Identifiability) -> bool:
@@ -116,18 +121,18 @@ def _likelihood() -> list[Known]:
     heat, none = {"variance"}, frozenset[str]()
     activated = {fn: Gate(Activated(Affine(), fn)) for fn in ("sigmoid", "tanh", "gelu")}
     sparse = {fn: Gate(Tempered(Activated(Affine(), fn))) for fn in ("identity", "relu", "square", *activated)}
-    tempered = {"weight", "temperature"}
+    tempered = {WEIGHT, TEMPERATURE}
     table: list[tuple[str, Any, int, int, int, Any]] = [
-        ("softmax", "softmax", 2, 27, 6, {"coef", *heat}),
+        ("softmax", "softmax", 2, 27, 6, {COEF, *heat}),
         ("Laplace", "laplace", 2, 27, 2, heat),
-        ("Gaussian score", Gate(SquaredDistance()), 2, 27, 6, {"coef", "intercept", *heat}),
-        ("cosine", "cosine", 1, 6, 1, {"weight"}),
-        ("cosine", "cosine", 2, 27, 8, {"weight", *heat}),
+        ("Gaussian score", Gate(SquaredDistance()), 2, 27, 6, {COEF, INTERCEPT, *heat}),
+        ("cosine", "cosine", 1, 6, 1, {WEIGHT}),
+        ("cosine", "cosine", 2, 27, 8, {WEIGHT, *heat}),
         ("perturbed cosine", "perturbed-cosine", 1, 6, 0, none),
         ("perturbed cosine", "perturbed-cosine", 2, 27, 2, heat),
         *((f"activated {fn}", gate, 2, 27, 2, heat) for fn, gate in activated.items()),
         *((f"dense-to-sparse {fn}", sparse[fn], 1, 7, 1, tempered) for fn in ("identity", "relu", "square")),
-        ("dense-to-sparse identity", sparse["identity"], 2, 35, 14, {*tempered, "coef", *heat}),
+        ("dense-to-sparse identity", sparse["identity"], 2, 35, 14, {*tempered, COEF, *heat}),
         ("dense-to-sparse relu", sparse["relu"], 2, 35, 10, {*tempered, *heat}),
         ("dense-to-sparse square", sparse["square"], 2, 35, 12, {*tempered, *heat}),
         *((f"dense-to-sparse {fn}", sparse[fn], 1, 7, 0, none) for fn in activated),
@@ -147,12 +152,12 @@ def _likelihood() -> list[Known]:
 
 def _hierarchical() -> list[Known]:
     """Two levels, Gaussian maximum likelihood, linear experts (7.4)."""
-    outer, inner, rest = "gates.0.", "gates.1.", {"coef", "variance"}
-    letters = {"S": ("softmax", "weight"), "L": ("laplace", "center")}
+    outer, inner, rest = "gates.0.", "gates.1.", {COEF, "variance"}
+    letters = {"S": ("softmax", WEIGHT), "L": ("laplace", CENTER)}
     free = {
-        "SS": (23, {outer + "weight", inner + "weight", *rest}),
-        "SL": (8, {inner + "center", *rest}),
-        "LS": (8, {outer + "center", *rest}),
+        "SS": (23, {outer + WEIGHT, inner + WEIGHT, *rest}),
+        "SL": (8, {inner + CENTER, *rest}),
+        "LS": (8, {outer + CENTER, *rest}),
         "LL": (3, {"variance"}),
     }
     held = {"SS": (6, rest), "LS": (6, rest), "SL": (2, {"variance"}), "LL": (2, {"variance"})}
@@ -220,8 +225,8 @@ def _sigmoid() -> list[Known]:
 def _temperatures() -> list[Known]:
     """Least squares with a temperature inside the sigmoid, first order (7.5)."""
     gates = {
-        "(w.x+b0)/t": (Gate(Tempered(Affine()), Sigmoid()), 1, {"weight", "bias", "temperature"}),
-        "w.x/t+b0": (Gate(BiasOutside(), Sigmoid()), 1, {"weight", "temperature"}),
+        "(w.x+b0)/t": (Gate(Tempered(Affine()), Sigmoid()), 1, {WEIGHT, BIAS, TEMPERATURE}),
+        "w.x/t+b0": (Gate(BiasOutside(), Sigmoid()), 1, {WEIGHT, TEMPERATURE}),
         "(|x-c|+b0)/t": (Gate(Tempered(Distance()), Sigmoid()), 0, set[str]()),
         "|x-c|/t+b0": (Gate(BiasOutside(Distance()), Sigmoid()), 0, set[str]()),
     }

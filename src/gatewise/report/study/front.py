@@ -16,6 +16,7 @@ from gatewise.report.study.page import SHEETS, legend, versions
 from gatewise.theory.arms import Arm, NearTruth
 from gatewise.theory.claims import Claim
 from gatewise.theory.papers import NO_STUDY
+from gatewise.theory.paths import INTERCEPT, VARIANCE
 from gatewise.theory.rates import ORDER_ONLY, POLYNOMIAL, RATES, SLOWER, Rate
 from gatewise.theory.result import StudyResult
 from gatewise.theory.verdict import Verdict, VerdictKind
@@ -153,7 +154,7 @@ def group_of(parameter: str) -> str:
     >>> group_of("gates.0.temperature"), group_of("experts"), group_of("experts.intercept")
     ('gate', 'slopes, other expert parameters', 'intercept')
     """
-    named = {"experts.intercept": GROUPS[2], "family.variance": GROUPS[3]}
+    named = {INTERCEPT: GROUPS[2], VARIANCE: GROUPS[3]}
     return named.get(parameter, GROUPS[1] if parameter.startswith("experts") else GROUPS[0])
 
 

@@ -9,14 +9,9 @@ from gatewise.theory.arms import Arm, Data, DataDrivenStarts, Model
 from gatewise.theory.claims import Claim, Probe
 from gatewise.theory.inputs import Uniform
 from gatewise.theory.papers.parts import (
-    CENTER,
-    COEF,
     EXACT,
-    INTERCEPT,
     OVER,
     OWN,
-    VARIANCE,
-    WEIGHT,
     Box,
     Numbers,
     bound,
@@ -32,6 +27,7 @@ from gatewise.theory.papers.parts import (
     over,
     same,
 )
+from gatewise.theory.paths import CENTER, COEF, INTERCEPT, VARIANCE, WEIGHT
 from gatewise.theory.population.rules import Ball
 from gatewise.theory.study import Study
 

@@ -11,22 +11,8 @@ from gatewise.core.mixture import Measure, Mixture
 from gatewise.theory.arms import Arm, Data, Model, NearTruth
 from gatewise.theory.claims import Claim, Standing
 from gatewise.theory.inputs import Uniform
-from gatewise.theory.papers.parts import (
-    COEF,
-    INTERCEPT,
-    OWN,
-    VARIANCE,
-    WIDE,
-    Box,
-    bound,
-    box,
-    density,
-    equal,
-    exact,
-    over,
-    same,
-    tensor,
-)
+from gatewise.theory.papers.parts import OWN, WIDE, Box, bound, box, density, equal, exact, over, same, tensor
+from gatewise.theory.paths import COEF, INTERCEPT, VARIANCE
 from gatewise.theory.study import Study
 
 PAPER = "2410.02935"

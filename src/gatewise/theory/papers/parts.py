@@ -14,12 +14,11 @@ from gatewise.core.families import Family, Gaussian
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.theory.claims import Claim, Standing
+from gatewise.theory.paths import COEF, INTERCEPT, VARIANCE
 
 Numbers: TypeAlias = "float | Sequence[Numbers]"
 Box = dict[str, tuple[float | Tensor, float | Tensor]]
 
-WEIGHT, CENTER, TEMPERATURE = "gates.0.weight", "gates.0.center", "gates.0.temperature"
-COEF, INTERCEPT, VARIANCE = "experts.coef", "experts.intercept", "family.variance"
 LEAF = (COEF, INTERCEPT, VARIANCE)
 
 EXACT = 0.04  # tolerance where every cell is exactly filled

@@ -13,9 +13,7 @@ from gatewise.theory.arms import Arm, Data, DataDrivenStarts, Model
 from gatewise.theory.claims import Claim, Probe, Standing
 from gatewise.theory.inputs import Uniform
 from gatewise.theory.papers.parts import (
-    COEF,
     EXACT,
-    INTERCEPT,
     OWN,
     WIDE,
     Box,
@@ -32,6 +30,7 @@ from gatewise.theory.papers.parts import (
     over,
     slow,
 )
+from gatewise.theory.paths import COEF, INTERCEPT
 from gatewise.theory.study import Study
 
 PAPER = "2405.13997"

@@ -9,14 +9,9 @@ from gatewise.core.mixture import Measure
 from gatewise.theory.arms import Arm, Data, DataDrivenStarts, Model
 from gatewise.theory.claims import Claim, Probe
 from gatewise.theory.papers.parts import (
-    COEF,
     EXACT,
-    INTERCEPT,
     OVER,
     OWN,
-    TEMPERATURE,
-    VARIANCE,
-    WEIGHT,
     WIDE,
     bound,
     box,
@@ -32,6 +27,7 @@ from gatewise.theory.papers.parts import (
     raw,
     slow,
 )
+from gatewise.theory.paths import COEF, INTERCEPT, TEMPERATURE, VARIANCE, WEIGHT
 from gatewise.theory.study import Study
 from gatewise.theory.voronoi.gauge import conventional
 

@@ -8,12 +8,9 @@ from gatewise.theory.arms import Arm, Data, DataDrivenStarts, Model, NearTruth
 from gatewise.theory.claims import Claim
 from gatewise.theory.papers.gaussian import FLOOR, LINE, SIZES, SOFTMAX_1, SOFTMAX_BOX, split_probe
 from gatewise.theory.papers.parts import (
-    COEF,
     EXACT,
     OVER,
     OWN,
-    TEMPERATURE,
-    WEIGHT,
     box,
     decided,
     density,
@@ -27,6 +24,7 @@ from gatewise.theory.papers.parts import (
 )
 from gatewise.theory.papers.sigmoid import line
 from gatewise.theory.papers.temperature import LIMITS, TRUTH_2
+from gatewise.theory.paths import COEF, TEMPERATURE, WEIGHT
 from gatewise.theory.study import Study
 
 NEAR = NearTruth(0.005, 0.083)  # as in public simulation code

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.names import require_one_of
+from gatewise.theory.paths import CENTER, COEF, INNER_CENTER, INNER_WEIGHT, INTERCEPT, TEMPERATURE, VARIANCE, WEIGHT
 from gatewise.theory.rates import HALF_R, KNOWN_ORDERS, LEAST_ORDER, ONE, TWO, Power, R
 
 
@@ -139,18 +140,22 @@ def all_powers(r: float, name: str | None = None) -> Loss:
     return Loss(name or f"all-powers-{r:g}", {}, power, power, source="2401.13875", standing="recalled")
 
 
+def sigmoid(name: str, dense: bool, source: str, standing: str) -> Loss:
+    """Return the loss of a mixture with sigmoid gates: of dense ones or regime 2, or of sparse ones or regime 1."""
+    power, cells, bias = (ONE, "empty", "all") if dense else (TWO, "over", "exact")
+    return Loss(name, {}, power, ONE, "sigmoid", cells, False, bias, source, standing)
+
+
 def two_level(r1: Power, r2: Power, r3: Power, name: str, source: str = "2410.02935") -> Loss:
     """Return the loss of a two-level mixture with the powers of coef, intercept and variance in over-filled cells.
 
     ``gates.1`` has power 2 (recalled; uncertain when both gates are softmax).
     """
-    gate = {"gates.1.weight": TWO, "gates.1.center": TWO}
-    leaf = {"experts.coef": r1, "experts.intercept": r2, "family.variance": r3}
+    gate = {INNER_WEIGHT: TWO, INNER_CENTER: TWO}
+    leaf = {COEF: r1, INTERCEPT: r2, VARIANCE: r3}
     return Loss(name, {**gate, **leaf}, source=source, standing="recalled")
 
 
-WEIGHT, CENTER, TEMPERATURE = "gates.0.weight", "gates.0.center", "gates.0.temperature"
-COEF, INTERCEPT, VARIANCE = "experts.coef", "experts.intercept", "family.variance"
 SPLIT = {COEF: TWO, INTERCEPT: R, VARIANCE: HALF_R}  # linear Gaussian experts whose only relation is the heat equation
 
 _LOSSES = (
@@ -160,46 +165,10 @@ _LOSSES = (
     Loss("softmax-sharp", {WEIGHT: TWO, **SPLIT}, source="this project", standing="derived"),
     Loss("softmax-strong", rest=TWO, source="2505.10860", standing="published"),
     Loss("input-free", SPLIT, mass="share", source="2505.10860", standing="published"),
-    Loss(
-        "normalised-sigmoid-sparse",
-        rest=TWO,
-        mass="sigmoid",
-        mass_cells="over",
-        weighted=False,
-        bias="exact",
-        source="2505.10860",
-        standing="published",
-    ),
-    Loss(
-        "normalised-sigmoid-dense",
-        rest=ONE,
-        mass="sigmoid",
-        mass_cells="empty",
-        weighted=False,
-        bias="all",
-        source="2505.10860",
-        standing="published",
-    ),
-    Loss(
-        "sigmoid-regime-1",
-        rest=TWO,
-        mass="sigmoid",
-        mass_cells="over",
-        weighted=False,
-        bias="exact",
-        source="2405.13997",
-        standing="recalled",
-    ),
-    Loss(
-        "sigmoid-regime-2",
-        rest=ONE,
-        mass="sigmoid",
-        mass_cells="empty",
-        weighted=False,
-        bias="all",
-        source="2405.13997",
-        standing="recalled",
-    ),
+    sigmoid("normalised-sigmoid-sparse", False, "2505.10860", "published"),
+    sigmoid("normalised-sigmoid-dense", True, "2505.10860", "published"),
+    sigmoid("sigmoid-regime-1", False, "2405.13997", "recalled"),
+    sigmoid("sigmoid-regime-2", True, "2405.13997", "recalled"),
     all_powers(2, "dense-to-sparse"),
     Loss(
         "activation-dense-to-sparse",
