@@ -14,7 +14,7 @@ from gatewise.core.mixture import Measure
 from gatewise.fit import maximum_likelihood
 from gatewise.fit.result import Fit
 from gatewise.infer.covariance.information import information
-from gatewise.infer.intervals import delta
+from gatewise.infer.delta import delta
 from gatewise.objective.rows import make_rows
 
 ROWS = 1000

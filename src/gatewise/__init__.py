@@ -51,8 +51,9 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same
     from gatewise.fit.status import Status
     from gatewise.infer.covariance.information import information
     from gatewise.infer.covariance.value import Information
+    from gatewise.infer.delta import Derived, delta
     from gatewise.infer.identifiability import Identifiability, identify
-    from gatewise.infer.intervals import Derived, Intervals, delta, wald
+    from gatewise.infer.intervals import Intervals, wald
     from gatewise.infer.profile.likelihood import Profile, profile
     from gatewise.objective.rows import Rows, make_rows
     from gatewise.report.experiment.write import write_experiment
@@ -162,7 +163,8 @@ _HOMES = {
     "infer.identifiability": "Identifiability identify",
     "infer.covariance.information": "information",
     "infer.covariance.value": "Information",
-    "infer.intervals": "Derived Intervals delta wald",
+    "infer.delta": "Derived delta",
+    "infer.intervals": "Intervals wald",
     "infer.profile.likelihood": "Profile profile",
     "report.experiment.write": "write_experiment",
 }

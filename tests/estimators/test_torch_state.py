@@ -14,8 +14,9 @@ from gatewise.core.mixture import Mixture
 from gatewise.fit import least_squares
 from gatewise.fit.many import Plan, many_fits
 from gatewise.infer.covariance.information import information, standard_errors
+from gatewise.infer.delta import delta
 from gatewise.infer.identifiability import assess, compose, identify
-from gatewise.infer.intervals import delta, wald
+from gatewise.infer.intervals import wald
 from gatewise.infer.profile.likelihood import profile
 from gatewise.objective.rows import make_rows
 

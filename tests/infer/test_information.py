@@ -20,7 +20,8 @@ from gatewise.fit import maximum_likelihood
 from gatewise.fit.spec import FitSpec
 from gatewise.infer.bands import gate_band, mean_band
 from gatewise.infer.covariance.information import information, standard_errors
-from gatewise.infer.intervals import delta, wald
+from gatewise.infer.delta import delta
+from gatewise.infer.intervals import wald
 from gatewise.objective.parameterization import make_parameterization
 from gatewise.objective.rows import columns, make_rows
 from gatewise.testing import draw_measure, generator

@@ -14,7 +14,8 @@ from gatewise.fit import maximum_likelihood
 from gatewise.fit.spec import FitSpec
 from gatewise.infer.bands import gate_band, mean_band
 from gatewise.infer.covariance.information import information, standard_errors
-from gatewise.infer.intervals import critical, delta, ends, wald
+from gatewise.infer.delta import delta
+from gatewise.infer.intervals import critical, ends, wald
 from gatewise.infer.profile.likelihood import ProfileEnd, profile
 from gatewise.objective.entries import RECIPROCAL
 from gatewise.objective.rows import columns, make_rows

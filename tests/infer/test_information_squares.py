@@ -15,7 +15,8 @@ from gatewise.fit.least_squares import mean_of
 from gatewise.fit.spec import FitSpec
 from gatewise.infer.bands import gate_band, mean_band
 from gatewise.infer.covariance.information import information, standard_errors
-from gatewise.infer.intervals import delta, wald
+from gatewise.infer.delta import delta
+from gatewise.infer.intervals import wald
 from gatewise.infer.profile.likelihood import profile
 from gatewise.objective.parameterization import make_parameterization
 from gatewise.objective.rows import columns, make_rows

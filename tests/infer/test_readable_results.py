@@ -12,8 +12,9 @@ from sklearn.exceptions import ConvergenceWarning
 from gatewise import Expert, Gate, MixtureOfExpertsRegressor, Parameter, Score, affine
 from gatewise.core.families import Poisson
 from gatewise.infer.bands import mean_band
+from gatewise.infer.delta import delta
 from gatewise.infer.identifiability import identify
-from gatewise.infer.intervals import delta, wald
+from gatewise.infer.intervals import wald
 from gatewise.infer.text import SHOWN, listing, p_text, z_value
 from gatewise.objective.rows import columns
 

@@ -27,7 +27,8 @@ from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.bands import Band, gate_band, mean_band
 from gatewise.infer.covariance.information import information, standard_errors
 from gatewise.infer.covariance.value import TITLES, Information
-from gatewise.infer.intervals import Derived, Intervals, delta, require, wald
+from gatewise.infer.delta import Derived, delta
+from gatewise.infer.intervals import Intervals, require, wald
 from gatewise.infer.profile.likelihood import Profile, profile
 from gatewise.markup import lines, page
 from gatewise.objective.rows import Columns, Rows

@@ -13,7 +13,8 @@ from torch import Tensor
 from gatewise.core.mixture import Measure, leaf_logits, regression
 from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.covariance.value import Information
-from gatewise.infer.intervals import critical, ends, moved_by_undetermined, require
+from gatewise.infer.delta import moved_by_undetermined
+from gatewise.infer.intervals import critical, ends, require
 from gatewise.infer.predict import in_blocks
 from gatewise.infer.text import number, percent
 from gatewise.objective.entries import IDENTITY, LOG

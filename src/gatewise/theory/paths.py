@@ -10,5 +10,5 @@ _SOFTMAX, _LAPLACE = (Mixture((GATES[name],) * 2, (2, 2)) for name in ("softmax"
 (WEIGHT,), (INNER_WEIGHT,) = (_SOFTMAX.paths(level, "slope") for level in ("gates.0", "gates.1"))
 (CENTER,), (INNER_CENTER,) = (_LAPLACE.paths(level, "location") for level in ("gates.0", "gates.1"))
 (BIAS,), (TEMPERATURE,) = _SOFTMAX.paths("gates.0", "intercept"), _LAPLACE.paths("gates.0", "temperature")
-(COEF,), (INTERCEPT,) = (_SOFTMAX.paths("experts", role) for role in ("slope", "intercept"))
+(COEF,), (INTERCEPT,) = _SOFTMAX.paths("experts", "slope"), _SOFTMAX.paths("experts", "intercept")
 VARIANCE, EXPERTS = "family.variance", "experts"

@@ -20,7 +20,7 @@ from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weight
 from gatewise.core.predictors import Parameter, with_constant
 from gatewise.core.regression import regress, residual_spread
 from gatewise.fit.problem import Problem
-from gatewise.fit.search.starts import lexicographic, row_weights
+from gatewise.fit.search.partitions import lexicographic, row_weights
 from gatewise.objective.parameterization import from_paths
 from gatewise.objective.rows import Block, members_at_once
 
