@@ -16,7 +16,7 @@ from gatewise.core.mixture import Mixture
 from gatewise.core.predictors import AffineTransform, Parameter, affine
 from gatewise.fit.frames import equal_at_the_origin
 from gatewise.infer.identifiability import IdentifiabilityVerdict
-from gatewise.infer.identifiability.compose import assess
+from gatewise.infer.identifiability.fitted import assess
 
 UNITS = (1e4, 1e3)  # shift and scale of the response
 FUNCTIONS = {

@@ -15,7 +15,7 @@ from gatewise.fit import least_squares
 from gatewise.fit.many import Plan, many_fits
 from gatewise.infer.covariance.information import information, standard_errors
 from gatewise.infer.delta import delta
-from gatewise.infer.identifiability import assess, compose, identify
+from gatewise.infer.identifiability import assess, fitted, identify
 from gatewise.infer.intervals import wald
 from gatewise.infer.profile.likelihood import profile
 from gatewise.objective.rows import make_rows
@@ -119,7 +119,7 @@ def engine():
     out = [fit.log_likelihood, squares.sse, *(one.log_likelihood for one in many), interval.lower, interval.upper]
     out += [value.numpy() for value in (*fit.measure.paths().values(), *standard_errors(found).values())]
     out += [wald(found).upper.numpy(), delta(found, lambda g: g.experts["coef"].exp()).error.numpy()]
-    compose._assess.cache_clear()
+    fitted._assess.cache_clear()
     return [*out, assess(mixture).words, identify("softmax", "gelu", order=1).words]
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from typing import TypeVar, cast
 
 import torch
@@ -65,9 +64,9 @@ def _columns(names: dict[str, str], own: dict[str, Parameter], joined: dict[str,
     at, starts = 0, {}
     for title, spec in joined.items():
         starts[title] = at
-        at += prod(spec.shape)
+        at += spec.size
     return torch.cat(
-        [torch.arange(prod(spec.shape)) + starts[names[name]] for name, spec in own.items()]
+        [torch.arange(spec.size) + starts[names[name]] for name, spec in own.items()]
         or [torch.zeros(0, dtype=torch.long)]
     )
 
@@ -115,7 +114,7 @@ class ExpertsByLeaf(Expert):
     def value_and_derivatives(self, params: Params, x: Tensor) -> Derivatives:
         d = x.shape[-2]
         joined, names = self._names(d)
-        width = sum(prod(spec.shape) for spec in joined.values())
+        width = sum(spec.size for spec in joined.values())
         locals_ = [
             part.value_and_derivatives(_own(own, params), x) for part, own in zip(self.parts, names, strict=True)
         ]
@@ -257,7 +256,7 @@ class FamiliesByLeaf(Family):
     def value_and_derivatives(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafDerivatives:
         q = eta.shape[-2]
         joined, names = self._names(q)
-        width = q + sum(prod(spec.shape) for spec in joined.values())
+        width = q + sum(spec.size for spec in joined.values())
         values, firsts, seconds = [], [], []
         for part, own in zip(self.parts, names, strict=True):
             one = part.value_and_derivatives(_own(own, params), y, eta, order)

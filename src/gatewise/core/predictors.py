@@ -82,9 +82,14 @@ class Parameter(NamedTuple):
     at_most: str = ""
 
     @property
+    def size(self) -> int:
+        """The number of entries."""
+        return prod(self.shape)
+
+    @property
     def transforms(self) -> tuple[str, ...]:
         """The transform of every entry."""
-        return (self.transform,) * prod(self.shape) if isinstance(self.transform, str) else self.transform
+        return (self.transform,) * self.size if isinstance(self.transform, str) else self.transform
 
 
 TRANSFORMS = ("identity", "log", "reciprocal")
@@ -338,7 +343,7 @@ def autograd_local(predictor: Predictor, params: Params, x: Tensor) -> Derivativ
     value = predictor(params, x)
     children = value.shape[-2]
     specs = predictor.parameters(d)
-    sizes = [prod(spec.shape) for spec in specs.values()]
+    sizes = [spec.size for spec in specs.values()]
     if not specs:
         return Derivatives(value, value.new_zeros(value.shape[:-1] + (0, value.shape[-1])))
     single = per_child(predictor, params, d, children)

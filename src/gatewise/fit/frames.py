@@ -135,7 +135,7 @@ def equal_at_the_origin(mixture: Mixture, d: int) -> bool:
     """
     params = {}
     for name, spec in mixture.expert.parameters(d).items():
-        apart = torch.arange(2 * torch.Size(spec.shape).numel(), dtype=torch.float64).reshape(2, 1, *spec.shape)
+        apart = torch.arange(2 * spec.size, dtype=torch.float64).reshape(2, 1, *spec.shape)
         params[name] = apart[:1].expand_as(apart) if f"experts.{name}" in mixture.shared else apart + 1
     one = torch.ones(d, dtype=torch.float64)
     moved = mixture.expert.rescale(params, AffineTransform(one, one))

@@ -18,7 +18,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import fields, is_dataclass, replace
-from math import prod
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -160,10 +159,10 @@ def _entries(example: EstimatorExample) -> dict[str, int]:
     """Return how many numbers of every parameter the summary gives for one expert."""
     mixture, d = example.mixture, example.X.shape[1]
     q = mixture.family.outputs(1 if example.y.ndim == 1 else example.y.shape[1])
-    own = {f"experts.{name}": q * prod(spec.shape) for name, spec in mixture.expert.parameters(d).items()}
+    own = {f"experts.{name}": q * spec.size for name, spec in mixture.expert.parameters(d).items()}
     covariance = mixture.family.names("covariance")  # given as standard deviations
     law = mixture.family.parameters(q).items()
-    return own | {f"family.{name}": q if name in covariance else prod(spec.shape) for name, spec in law}
+    return own | {f"family.{name}": q if name in covariance else spec.size for name, spec in law}
 
 
 def law_estimator_inference(example: EstimatorExample) -> None:

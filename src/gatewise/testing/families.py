@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
-
 import torch
 from torch import Tensor
 
@@ -79,8 +77,8 @@ def _neighbours(family: Family, params: Params, eta: Tensor):  # type: ignore[no
         move = step * torch.eye(q, dtype=eta.dtype)[k][:, None]
         yield (params, eta + move), (params, eta - move), 2 * step
     for name, spec in family.parameters(q).items():
-        for i in range(prod(spec.shape)):
-            move = torch.zeros(prod(spec.shape), dtype=eta.dtype)
+        for i in range(spec.size):
+            move = torch.zeros(spec.size, dtype=eta.dtype)
             move[i] = step
             move = move.reshape(spec.shape)
             yield ({**params, name: params[name] + move}, eta), ({**params, name: params[name] - move}, eta), 2 * step

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
 from typing import cast
 
 import torch
@@ -45,8 +44,8 @@ def _entrywise(predictor: Predictor, params: Params, d: int, fn: Callable[[Param
     out, step = [], 1e-5
     for name, spec in predictor.parameters(d).items():
         value = params[name]
-        for i in range(prod(spec.shape)):
-            move = torch.zeros(prod(spec.shape), dtype=value.dtype)
+        for i in range(spec.size):
+            move = torch.zeros(spec.size, dtype=value.dtype)
             move[i] = step
             up, down = value + move.reshape(spec.shape), value - move.reshape(spec.shape)
             out.append((fn({**params, name: up}) - fn({**params, name: down})) / (2 * step))
@@ -72,7 +71,7 @@ def law_local(predictor: Predictor, d: int = 3, seed: int = 0) -> None:
     local = predictor.value_and_derivatives(params, x)
     weights = torch.randn(local.value.shape, generator=generator(seed + 1), dtype=x.dtype)
     assert_close(local.value, predictor(params, x), "local gives the value of the call")
-    columns = sum(prod(spec.shape) for spec in predictor.parameters(d).values())
+    columns = sum(spec.size for spec in predictor.parameters(d).values())
     if local.jacobian.shape[-2] != columns:
         raise AssertionError(f"broken: local has {local.jacobian.shape[-2]} columns for {columns} parameters")
     if not columns:

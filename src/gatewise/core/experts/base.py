@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod
 
 import torch
 from torch import Tensor
@@ -120,7 +119,7 @@ class Expert(Predictor):
             return hidden_unit_start(self, x, y, weight, coefficients, draw)
         noise = {name: SCATTER * draw((*coefficients.shape[:2], *spec.shape)) for name, spec in specs.items()}
         if self.linear:
-            parts = coefficients.split([prod(spec.shape) for spec in specs.values()], -1)
+            parts = coefficients.split([spec.size for spec in specs.values()], -1)
             return {name: part.reshape(noise[name].shape) for name, part in zip(specs, parts, strict=True)}
         plane = {"slope": coefficients[..., :-1]} | dict.fromkeys(("intercept", "threshold"), coefficients[..., -1])
         near = {name: plane.get(spec.role, coefficients.new_empty(0)) for name, spec in specs.items()}

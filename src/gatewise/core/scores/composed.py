@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import prod
 from typing import cast
 
 import torch
@@ -55,7 +54,7 @@ class Activated(Score):
     def _column(self, d: int) -> int:
         """Return the column of the bias among those of all parameters."""
         specs = self.parameters(d)
-        return sum(prod(specs[name].shape) for name in list(specs)[: list(specs).index(self.bias())])
+        return sum(specs[name].size for name in list(specs)[: list(specs).index(self.bias())])
 
     def _without_bias(self, jacobian: Tensor, d: int) -> tuple[Tensor, Tensor]:
         """Return the inner Jacobian with zeros in the column of the bias, and one there ``(P, 1)``, zero elsewhere."""

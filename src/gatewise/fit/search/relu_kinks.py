@@ -104,12 +104,12 @@ def _affine_maps(parameterization: Parameterization, free: Tensor, block: Block)
         found = gate.score.relu_kink(one_node_dimension(measure.gates[level], level), block.gate_x)
         if found is not None:
             yield _Map(_label(f"gates.{level}", gate.score), at, 0, found)
-        width = sum(torch.Size(s.shape).numel() for s in gate.score.parameters(len(block.gate_x)).values())
+        width = sum(s.size for s in gate.score.parameters(len(block.gate_x)).values())
         at += mixture.nodes(level) * mixture.branching[level] * width
     found = mixture.expert.relu_kink({k: v.flatten(1, mixture.depth) for k, v in measure.experts.items()}, block.x)
     if found is not None:
         own = mixture.family.parameters(found.value.shape[-2]).values()
-        yield _Map(_label("experts", mixture.expert), at, sum(torch.Size(s.shape).numel() for s in own), found)
+        yield _Map(_label("experts", mixture.expert), at, sum(s.size for s in own), found)
 
 
 def _label(room: str, predictor: Predictor) -> str:

@@ -3,7 +3,8 @@
 from gatewise.infer.identifiability.advice import Advice, MixtureInputs, advise
 from gatewise.infer.identifiability.atoms import Atom
 from gatewise.infer.identifiability.check import identify_atom
-from gatewise.infer.identifiability.compose import assess, identify
+from gatewise.infer.identifiability.compose import identify
+from gatewise.infer.identifiability.fitted import assess
 from gatewise.infer.identifiability.leaf import leaf_atom
 from gatewise.infer.identifiability.relations import Relation
 from gatewise.infer.identifiability.result import Identifiability

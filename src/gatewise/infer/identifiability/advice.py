@@ -8,7 +8,8 @@ from traceback import format_exception_only
 from typing import NamedTuple
 
 from gatewise.core.mixture import Mixture
-from gatewise.infer.identifiability.compose import FEATURES, ORDER, assess
+from gatewise.infer.identifiability.compose import FEATURES
+from gatewise.infer.identifiability.fitted import ORDER, assess
 from gatewise.infer.identifiability.verdict import IdentifiabilityVerdict
 
 logger = logging.getLogger("gatewise")

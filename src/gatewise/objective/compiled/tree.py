@@ -5,7 +5,6 @@ The leaves of a likelihood stand in `likelihood`, those of least squares in `res
 
 from __future__ import annotations
 
-from math import prod
 from typing import NamedTuple
 
 from gatewise.core.mixture import Mixture
@@ -122,7 +121,7 @@ class CompiledLeaves(NamedTuple):
 
 def width(specs: dict[str, Parameter]) -> int:
     """Return the number of coordinates of one owner."""
-    return sum(prod(spec.shape) for spec in specs.values())
+    return sum(spec.size for spec in specs.values())
 
 
 def write_levels(p: Program, mixture: Mixture, sizes: Sizes) -> tuple[list[CompiledLevel], int]:
