@@ -19,7 +19,8 @@ from gatewise.core.experts import EXPERTS, Expert
 from gatewise.core.families import FAMILIES, Family
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.links import Link, Logits
-from gatewise.core.predictors import Parameter, affine
+from gatewise.core.parameters import Parameter
+from gatewise.core.predictors import affine
 from gatewise.core.scores import Score, Tempered
 from gatewise.experiments import gates_of
 from gatewise.nn import BALANCE_METHODS, BalanceMethod, FusionMoE, MoE, ShareSlopes, load_layer, save_layer

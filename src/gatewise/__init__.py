@@ -23,7 +23,8 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same
     from gatewise.core.gates import GATES, Gate
     from gatewise.core.links import Link, NormalisedSigmoid, Sigmoid, Softmax, TopK
     from gatewise.core.mixture import Measure, Mixture
-    from gatewise.core.predictors import Parameter, affine
+    from gatewise.core.parameters import Parameter
+    from gatewise.core.predictors import affine
     from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Score, Tempered
     from gatewise.estimators.inference import Inference
     from gatewise.estimators.regressor import MixtureOfExpertsRegressor
@@ -143,7 +144,8 @@ _HOMES = {
     "core.gates": "GATES Gate",
     "core.links": "Link NormalisedSigmoid Sigmoid Softmax TopK",
     "core.mixture": "Measure Mixture",
-    "core.predictors": "Parameter affine",
+    "core.parameters": "Parameter",
+    "core.predictors": "affine",
     "objective.rows": "Rows make_rows",
     "core.scores": "Activated Affine Bias Cosine Distance Quadratic Score Tempered",
     "estimators.warnings": "BoundWarning CollinearWarning FitWarning RefusedWarning RidgeWarning SeparatedWarning "

@@ -16,7 +16,8 @@ from gatewise.core.families import Family
 from gatewise.core.gates import Gate
 from gatewise.core.links import NormalisedSigmoid
 from gatewise.core.mixture import Mixture
-from gatewise.core.predictors import Parameter, affine
+from gatewise.core.parameters import Parameter
+from gatewise.core.predictors import affine
 from gatewise.core.scores import Score, Tempered
 from gatewise.testing import (
     assert_close,

@@ -5,7 +5,7 @@ from math import inf
 import pytest
 
 from gatewise import EXPERTS, FAMILIES, GATES, Mixture, Parameter
-from gatewise.core.predictors import require_usable
+from gatewise.core.parameters import require_usable
 from gatewise.objective.parameterization import specifications
 
 WRONG = {

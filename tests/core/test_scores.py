@@ -9,7 +9,8 @@ from scipy.special import erf
 
 from gatewise.core.activations import ACTIVATIONS, activation
 from gatewise.core.gates import GATES
-from gatewise.core.predictors import Parameter, autograd_local
+from gatewise.core.parameters import Parameter
+from gatewise.core.predictors import autograd_local
 from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Score, Tempered, expanded_square
 from gatewise.testing import assert_close, draw_inputs, draw_parameters, generator, law_local
 

@@ -13,7 +13,8 @@ from gatewise import EXPERTS, GATES, MixtureOfExpertsRegressor, testing
 from gatewise.core.experts import Activation, Expert, Polynomial
 from gatewise.core.experts.polynomial import monomials
 from gatewise.core.mixture import Mixture
-from gatewise.core.predictors import AffineTransform, Parameter, affine
+from gatewise.core.parameters import Parameter
+from gatewise.core.predictors import AffineTransform, affine
 from gatewise.fit.frames import equal_at_the_origin
 from gatewise.infer.identifiability import IdentifiabilityVerdict
 from gatewise.infer.identifiability.fitted import assess

@@ -9,7 +9,7 @@ import torch
 
 from gatewise import MixtureOfExpertsRegressor, load_model, save_model
 from gatewise.core.families import Binomial, Family, Gaussian
-from gatewise.core.predictors import Parameter
+from gatewise.core.parameters import Parameter
 from gatewise.plots.values import observed
 
 SIZES = [(1, 1), (1, 2), (3, 1), (4, 2)]  # features, outputs

@@ -10,7 +10,7 @@ from gatewise.core.experts import EXPERTS, Linear
 from gatewise.core.families import FAMILIES, FullGaussian, Gaussian
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.mixture import Mixture
-from gatewise.core.predictors import Parameter
+from gatewise.core.parameters import Parameter
 from gatewise.core.scores import Affine
 from gatewise.estimators import MixtureOfExpertsRegressor
 from gatewise.estimators.inference import Inference

@@ -15,7 +15,8 @@ from gatewise.core.families import FAMILIES, Gaussian
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.links import Softmax
 from gatewise.core.mixture import Mixture, log_density
-from gatewise.core.predictors import Parameter, affine
+from gatewise.core.parameters import Parameter
+from gatewise.core.predictors import affine
 from gatewise.core.scores import Affine, Score, Tempered
 from gatewise.infer.identifiability import (
     Atom,

@@ -13,7 +13,8 @@ from gatewise.core.families import FAMILIES
 from gatewise.core.families.counts import Binomial
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.mixture import Mixture
-from gatewise.core.predictors import AffineTransform, Parameter
+from gatewise.core.parameters import Parameter
+from gatewise.core.predictors import AffineTransform
 from gatewise.core.scores import Score
 from gatewise.infer.identifiability import IdentifiabilityVerdict, MixtureInputs, advise, assess, identify
 from gatewise.testing.renamed import renamed

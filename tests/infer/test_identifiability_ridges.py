@@ -11,7 +11,8 @@ from gatewise.core.families import Gaussian
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.links import NormalisedSigmoid, Sigmoid
 from gatewise.core.mixture import Mixture
-from gatewise.core.predictors import Parameter, affine
+from gatewise.core.parameters import Parameter
+from gatewise.core.predictors import affine
 from gatewise.core.scores import Score, Tempered
 from gatewise.infer.identifiability import Atom, IdentifiabilityVerdict, assess, identify, identify_atom
 

@@ -7,7 +7,7 @@ import torch
 
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.links import Softmax
-from gatewise.core.predictors import Parameter
+from gatewise.core.parameters import Parameter
 from gatewise.core.scores import Score
 from gatewise.testing.layers import (
     LAYER_BACKENDS,

@@ -11,7 +11,7 @@ import torch
 from gatewise import theory
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.core.predictors import Parameter
+from gatewise.core.parameters import Parameter
 from gatewise.core.scores import Score
 from gatewise.theory import Arm, Claim, Data, DataDrivenStarts, Model, NearTruth, Probe, Study, Uniform
 from gatewise.theory import run_study as run

@@ -28,7 +28,7 @@ parameters they have (`Parameter`: shape, role, transform, bounds) and compute w
     ===========  ========================================  =====================================================
 
 A parameter of a score or an expert belongs to one branch or output and has the shape ``(*B, K, *shape)``; one of a
-family belongs to one leaf, ``(*B, L, *shape)``. Its *role* says what it is (`predictors.ROLES`: slope, intercept,
+family belongs to one leaf, ``(*B, L, *shape)``. Its *role* says what it is (`parameters.ROLES`: slope, intercept,
 location, temperature, scale, ...). Starts, summaries and fits ask for roles and never for names, so names are free.
 
 **Shapes.** Rows come last: x is ``(*B, d, n)``, y ``(q, n)``. Every leading dimension is batch (``*B``: starts, data
@@ -39,10 +39,11 @@ own derivatives in its parameters by ``value_and_derivatives``. A part that does
 automatically: right at once, fast later. `rescale` and `rescale_response` say how parameters move with the units of x
 and y, so that fits can work in standardised units; a part without them is fitted in the units given.
 
-**Where things stand.** `predictors` (what scores and experts have in common), `scores`, `links`, `gates` (GATES),
-`experts` (EXPERTS), `families` (FAMILIES), `by_leaf` (experts that differ in kind), `tree` (the product along a path),
-`mixture` (`Mixture`, `Measure`, density, mean, samples). A new part is one class in its own file and one line in its
-catalogue; ``gatewise.testing.check_gate``, ``check_expert`` and ``check_family`` say what is wrong with it.
+**Where things stand.** `parameters` (their descriptions), `predictors` (what scores and experts have in common),
+`scores`, `links`, `gates` (GATES), `experts` (EXPERTS), `families` (FAMILIES), `by_leaf` (experts that differ in kind),
+`tree` (the product along a path), `mixture` (`Mixture`, `Measure`, density, mean, samples). A new part is one class in
+its own file and one line in its catalogue; ``gatewise.testing.check_gate``, ``check_expert`` and ``check_family`` say
+what is wrong with it.
 
 Examples
 --------

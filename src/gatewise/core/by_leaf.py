@@ -16,7 +16,8 @@ from torch import Tensor
 from gatewise.core.experts import Expert
 from gatewise.core.experts.base import Draw
 from gatewise.core.families.base import Family, LeafDerivatives
-from gatewise.core.predictors import AffineTransform, Derivatives, Parameter, Params, fresh_name, with_constant
+from gatewise.core.parameters import Parameter, fresh_name
+from gatewise.core.predictors import AffineTransform, Derivatives, Params, with_constant
 from gatewise.core.regression import regress
 
 P = TypeVar("P", Expert, Family)

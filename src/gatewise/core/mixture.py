@@ -19,7 +19,7 @@ from gatewise.core.by_leaf import ExpertsByLeaf, FamiliesByLeaf
 from gatewise.core.experts import Expert, Linear
 from gatewise.core.families import Family, Gaussian
 from gatewise.core.gates import Gate
-from gatewise.core.predictors import Parameter
+from gatewise.core.parameters import Parameter
 from gatewise.core.tree import expand_nodes, path_log_weights, path_weights
 
 T = TypeVar("T")

@@ -16,7 +16,8 @@ from torch import Tensor
 from gatewise.core.experts import Expert
 from gatewise.core.gates import Gate
 from gatewise.core.mixture import Mixture
-from gatewise.core.predictors import AffineTransform, Derivatives, Parameter, Params, Predictor, as_tuple, shifted
+from gatewise.core.parameters import Parameter
+from gatewise.core.predictors import AffineTransform, Derivatives, Params, Predictor, as_tuple, shifted
 from gatewise.core.scores import Score
 
 

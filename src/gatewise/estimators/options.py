@@ -13,7 +13,7 @@ from gatewise.core.families import FAMILIES, Family, MeanOnly, family
 from gatewise.core.gates import gates
 from gatewise.core.mixture import Mixture
 from gatewise.core.names import require_one_of
-from gatewise.core.predictors import Parameter
+from gatewise.core.parameters import Parameter
 from gatewise.fit.arguments import MOST_STARTS, floor, held, is_whole, limits, penalty, scalar, seconds, whole
 from gatewise.fit.frames import moments
 from gatewise.fit.spec import FitSpec

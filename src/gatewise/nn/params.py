@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from gatewise.core.gates import Gate
-from gatewise.core.predictors import Parameter, fresh_name
+from gatewise.core.parameters import Parameter, fresh_name
 
 SPREAD = 0.3  # standard deviation over the branches of the scores at the start
 Schedule = Callable[[int], float]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gatewise.core.mixture import Mixture
 from gatewise.core.names import entry_name
-from gatewise.core.predictors import Parameter
+from gatewise.core.parameters import Parameter
 
 IDENTITY, LOG, RECIPROCAL = 0, 1, 2
 KINDS = {"identity": IDENTITY, "log": LOG, "reciprocal": RECIPROCAL}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.names import path_of
-from gatewise.core.predictors import Parameter, require_usable
+from gatewise.core.parameters import Parameter, require_usable
 from gatewise.objective.entries import LOG, RECIPROCAL, Entries, Limits, Wanted, entries, where_kind
 
 Specs = Mapping[str, tuple[Parameter, tuple[int, ...]]]

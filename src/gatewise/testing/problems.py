@@ -13,7 +13,8 @@ from gatewise.core.experts import EXPERTS
 from gatewise.core.families import FAMILIES, Family
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_predictors, sample
-from gatewise.core.predictors import AffineTransform, Parameter, Predictor
+from gatewise.core.parameters import Parameter
+from gatewise.core.predictors import AffineTransform, Predictor
 from gatewise.objective.parameterization import from_paths, specifications
 from gatewise.objective.rows import Block
 

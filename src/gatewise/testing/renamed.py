@@ -16,7 +16,8 @@ from gatewise.core.experts import Expert
 from gatewise.core.experts.base import Draw
 from gatewise.core.families import Family, LeafDerivatives
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.core.predictors import AffineTransform, Derivatives, Parameter, Params, Predictor
+from gatewise.core.parameters import Parameter
+from gatewise.core.predictors import AffineTransform, Derivatives, Params, Predictor
 from gatewise.core.scores import Score
 
 V = TypeVar("V")

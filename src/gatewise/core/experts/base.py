@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gatewise.core.parameters import Parameter
 from gatewise.core.predictors import (
     AffineTransform,
     Derivatives,
-    Parameter,
     Params,
     Predictor,
     affine,

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from gatewise.core.experts.base import Expert
-from gatewise.core.predictors import AffineTransform, Derivatives, Parameter, Params, ones_like_rows
+from gatewise.core.parameters import Parameter
+from gatewise.core.predictors import AffineTransform, Derivatives, Params, ones_like_rows
 
 
 @cache

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from gatewise.core.activations import activation
 from gatewise.core.experts.base import Expert
+from gatewise.core.parameters import Parameter
 from gatewise.core.predictors import (
     AffineTransform,
     Derivatives,
-    Parameter,
     Params,
     affine,
     as_tuple,

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core.predictors import AffineTransform, Parameter, Params, named_by_role
+from gatewise.core.parameters import Parameter, named_by_role
+from gatewise.core.predictors import AffineTransform, Params
 
 
 class LeafDerivatives(NamedTuple):

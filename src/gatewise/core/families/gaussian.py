@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from gatewise.core.families.base import Family, LeafDerivatives, diagonal_blocks
-from gatewise.core.predictors import AffineTransform, Parameter, Params, as_tuple
+from gatewise.core.parameters import Parameter
+from gatewise.core.predictors import AffineTransform, Params, as_tuple
 
 LARGE = 1e100  # residuals beyond this are scaled down before they are multiplied
 

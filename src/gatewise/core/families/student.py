@@ -10,7 +10,8 @@ from torch import Tensor
 
 from gatewise.core.families.base import Family, LeafDerivatives, diagonal_blocks
 from gatewise.core.families.beta import half_gamma_ratio, incomplete_beta
-from gatewise.core.predictors import Parameter, Params
+from gatewise.core.parameters import Parameter
+from gatewise.core.predictors import Params
 
 LEAST = 1.1  # degrees of freedom
 CUT = 1e70  # distance in scales from which derivatives are those at this distance

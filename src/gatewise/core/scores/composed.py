@@ -10,16 +10,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from gatewise.core.activations import activation
-from gatewise.core.predictors import (
-    AffineTransform,
-    Derivatives,
-    Parameter,
-    Params,
-    fresh_name,
-    move_origin,
-    shifted,
-    weighted_gram,
-)
+from gatewise.core.parameters import Parameter, fresh_name
+from gatewise.core.predictors import AffineTransform, Derivatives, Params, move_origin, shifted, weighted_gram
 from gatewise.core.scores.base import Affine, Score
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from gatewise.core.parameters import Parameter
 from gatewise.core.predictors import (
     AffineTransform,
     Derivatives,
-    Parameter,
     Params,
     affine,
     as_tuple,

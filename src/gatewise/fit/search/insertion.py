@@ -17,7 +17,8 @@ from torch import Tensor
 
 from gatewise.core.families.gaussian import log_normal
 from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weights, leaf_predictors
-from gatewise.core.predictors import Parameter, with_constant
+from gatewise.core.parameters import Parameter
+from gatewise.core.predictors import with_constant
 from gatewise.core.regression import regress, residual_spread
 from gatewise.fit.problem import Problem
 from gatewise.fit.search.partitions import lexicographic, row_weights

@@ -12,7 +12,7 @@ from gatewise.core.experts import Expert
 from gatewise.core.families import Family, MeanOnly
 from gatewise.core.mixture import Mixture
 from gatewise.core.names import require_one_of
-from gatewise.core.predictors import Parameter
+from gatewise.core.parameters import Parameter
 from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.identifiability.compose import FEATURES, identify_parts
 from gatewise.infer.identifiability.result import Identifiability

@@ -13,7 +13,8 @@ from gatewise.core.experts import Activation, Expert, Linear, expert
 from gatewise.core.families.gaussian import log_normal
 from gatewise.core.gates import Gate
 from gatewise.core.links import Sigmoid
-from gatewise.core.predictors import Parameter, Params
+from gatewise.core.parameters import Parameter
+from gatewise.core.predictors import Params
 from gatewise.core.scores import Activated, Affine, Distance, Score, Tempered
 from gatewise.infer.identifiability.atoms import Atom
 from gatewise.infer.identifiability.check import identify_atom

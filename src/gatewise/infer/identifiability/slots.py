@@ -13,7 +13,7 @@ from gatewise.core.experts import Expert
 from gatewise.core.families import Family
 from gatewise.core.gates import Gate
 from gatewise.core.names import entry_names
-from gatewise.core.predictors import Parameter
+from gatewise.core.parameters import Parameter
 
 SPREAD = 0.7  # standard deviation of drawn parameters
 FARTHEST = 1.1  # draws are cut here, so that centers and kinks lie among the points

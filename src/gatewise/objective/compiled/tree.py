@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gatewise.core.mixture import Mixture
-from gatewise.core.predictors import Parameter
+from gatewise.core.parameters import Parameter
 from gatewise.objective.compiled import codes
 from gatewise.objective.compiled.parts import LINKS, SCORES, CompiledPart, Design, Owners, PartInputs
 from gatewise.objective.compiled.program import Program, Ref
