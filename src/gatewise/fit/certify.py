@@ -17,7 +17,7 @@ from gatewise.fit.result import Certificate
 from gatewise.fit.status import Status
 from gatewise.objective.accumulate import accumulate
 from gatewise.objective.parameterization import Parameterization
-from gatewise.objective.rows import MOST, Block, Rows
+from gatewise.objective.rows import MOST
 from gatewise.optim import decrement, free_set, projected_gradient
 
 GRADIENT = 1e-8  # projected gradient of the weighted-mean objective, in units of its curvature where that exceeds 1
@@ -179,9 +179,7 @@ def classify_flat_directions(
             continue
         direction = vectors[:, k] / rate
         steps = torch.tensor([-20.0, -5.0, 5.0, 20.0], dtype=torch.float64)
-        points = torch.clamp(
-            free + steps[:, None] * direction, problem.parameterization.lower, problem.parameterization.upper
-        )
+        points = problem.parameterization.inside(free + steps[:, None] * direction)
         change = total * (evaluate(problem, points, 0)[0] - at.value)
         change = torch.nan_to_num(change, nan=torch.inf)
         left, right = float(change[:2].max()), float(change[2:].max())
@@ -193,24 +191,24 @@ def classify_flat_directions(
     return tuple(dict.fromkeys(null)), tuple(dict.fromkeys(separated))
 
 
-def some_units(rows: Rows) -> Block:
-    """Return at most `SAMPLE` units of rows, equal steps apart."""
-    if rows.n_units <= SAMPLE:
-        return rows.read(0, rows.n_units)
-    return rows.take(torch.linspace(0, rows.n_units - 1, SAMPLE, dtype=torch.float64).round().long()).read(0, SAMPLE)
+def sampled(problem: Problem, points: Tensor) -> list[Tensor]:
+    """Return expert outputs, and gate scores of every level, at no more than `SAMPLE` units, equal steps apart."""
+    mixture, measure = problem.parameterization.mixture, problem.parameterization.measure(points)
+    rows = problem.rows
+    if rows.n_units > SAMPLE:
+        rows = rows.take(torch.linspace(0, rows.n_units - 1, SAMPLE, dtype=torch.float64).round().long())
+    block = rows.read(0, rows.n_units)
+    scores = [
+        gate.score(measure.gates[level], expand_nodes(block.gate_x, level)) for level, gate in enumerate(mixture.gates)
+    ]
+    return [leaf_predictors(mixture, measure, block.x), *scores]
 
 
 def predictors(problem: Problem, points: Tensor) -> list[Tensor]:
     """Return gate scores below that of the leading branch, and expert outputs, at sampled rows."""
-    parameterization = problem.parameterization
-    block = some_units(problem.rows)
-    measure = parameterization.measure(points)
-    out = []
-    for level, gate in enumerate(parameterization.mixture.gates):
-        score = gate.score(measure.gates[level], expand_nodes(block.gate_x, level))
-        out.append((score - score.amax(-2, keepdim=True)).flatten(1, -2))
-    out.append(leaf_predictors(parameterization.mixture, measure, block.x).flatten(1, -2)[..., : out[0].shape[-1]])
-    return out
+    outputs, *scores = sampled(problem, points)
+    out = [(score - score.amax(-2, keepdim=True)).flatten(1, -2) for score in scores]
+    return [*out, outputs.flatten(1, -2)[..., : out[0].shape[-1]]]
 
 
 def predictor_size(problem: Problem, free: Tensor, direction: Tensor, rate: float) -> float:
@@ -232,12 +230,7 @@ def predictor_size(problem: Problem, free: Tensor, direction: Tensor, rate: floa
 
 def predictor_rates(problem: Problem, free: Tensor, directions: Tensor) -> Tensor:
     """Return the largest rate of change (V,) of scores and expert outputs along directions (V, P), at some rows."""
-    parameterization = problem.parameterization
-    block = some_units(problem.rows)
-    measure = parameterization.measure(torch.cat([free - STEP * directions, free + STEP * directions]))
-    moved = [leaf_predictors(parameterization.mixture, measure, block.x)]
-    for level, gate in enumerate(parameterization.mixture.gates):
-        moved.append(gate.score(measure.gates[level], expand_nodes(block.gate_x, level)))
+    moved = sampled(problem, torch.cat([free - STEP * directions, free + STEP * directions]))
     away = [(after - before).abs().flatten(1).amax(1) for before, after in (values.chunk(2) for values in moved)]
     return (torch.stack(away).amax(0) / (2 * STEP)).clamp_min(1e-300)
 

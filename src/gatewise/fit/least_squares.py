@@ -153,7 +153,7 @@ def scattered(problem: Problem, count: int, generator: np.random.Generator, dead
     rows = subsample(problem.rows, generator, SCREENED)
     inputs = rows.gate_x.read(0, rows.n)
     points = [parameterization.free(_random(parameterization, inputs, generator)) for _ in range(CANDIDATES * count)]
-    free = torch.clamp(torch.stack(points), parameterization.lower, parameterization.upper)
+    free = parameterization.inside(torch.stack(points))
     small = replace(problem, rows=rows)
     ended = search(small, free, deadline, SCREENING)
     value = torch.nan_to_num(evaluate(small, ended, 0)[0], nan=torch.inf)
@@ -204,7 +204,7 @@ def _replaced(problem: Problem, bases: Tensor, count: int, generator: np.random.
         points.append(parameterization.free(from_paths(paths, depth)))
     if not parameterization.mixture.gates[-1].link.normalised:
         points += [_turned(parameterization, base, leaf) for base in bases for leaf in product(*map(range, branching))]
-    return torch.clamp(torch.stack(points), parameterization.lower, parameterization.upper)
+    return parameterization.inside(torch.stack(points))
 
 
 def _turned(parameterization: Parameterization, base: Tensor, leaf: tuple[int, ...]) -> Tensor:

@@ -125,9 +125,8 @@ def box_of(parameterization: Parameterization, point: Tensor, pinned: Tensor | N
     """Return the box (1, P) of a parameterization with pinned coordinates held at a point (P,); None when none is."""
     if pinned is None:
         return None
-    return torch.where(pinned, point, parameterization.lower)[None], torch.where(pinned, point, parameterization.upper)[
-        None
-    ]
+    lower, upper = (torch.where(pinned, point, end)[None] for end in (parameterization.lower, parameterization.upper))
+    return lower, upper
 
 
 def newton_polish(

@@ -99,6 +99,10 @@ class Parameterization:
         value = float(self.constrained(free)[entry])
         return (value, least, "") if bool(low) else (value, "", most)
 
+    def inside(self, free: Tensor) -> Tensor:
+        """Return free coordinates ``(*B, P)`` moved to the nearest point of the box."""
+        return torch.clamp(free, self.lower, self.upper)
+
     def constrained(self, free: Tensor) -> Tensor:
         """Return the natural values ``(*B, F)`` of free coordinates ``(*B, P)``."""
         working = free @ self.matrix.mT + self.offset

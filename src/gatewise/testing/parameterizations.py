@@ -24,7 +24,7 @@ from gatewise.testing.problems import UNIT_ENDS, ExampleProblem, dense, draw_fra
 def _inside(parameterization: Parameterization, seed: int) -> Tensor:
     """Draw free coordinates in the box."""
     normal = 0.5 * torch.randn(parameterization.size, generator=generator(seed), dtype=torch.float64)
-    return torch.maximum(torch.minimum(normal, parameterization.upper), parameterization.lower)
+    return parameterization.inside(normal)
 
 
 def law_parameterization(problem: ExampleProblem) -> None:

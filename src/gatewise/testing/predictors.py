@@ -230,7 +230,7 @@ def law_gauge(gate: Gate, d: int = 3, seed: int = 0) -> None:
     x = draw_inputs(d, 50, g)
     here = torch.tensor([name.startswith("gates.") for name in parameterization.names])
     free = 0.7 * torch.randn(parameterization.size, generator=g, dtype=torch.float64)
-    free = free.clamp(parameterization.lower, parameterization.upper)
+    free = parameterization.inside(free)
 
     def logs(at: Tensor) -> Tensor:
         return leaf_log_weights(mixture, parameterization.measure(at), x).flatten()

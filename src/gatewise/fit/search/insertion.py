@@ -99,7 +99,7 @@ def relocations(problem: Problem, free: Tensor, taken: Sequence[int] | None = No
     points = [parameterization.free(_moved(mixture, measure, j, atom)) for j, atom in _different(found)]
     if not points:
         return free.new_zeros(0, len(free))
-    return torch.clamp(torch.stack(points), parameterization.lower, parameterization.upper)
+    return parameterization.inside(torch.stack(points))
 
 
 def _different(found: list[tuple[float, int, Candidate]]) -> list[tuple[int, Candidate]]:

@@ -181,7 +181,7 @@ def is_stationary(problem: Problem, center: Center, point: Tensor) -> bool:
     for i, direction in enumerate(directions):
         trials[2 * i, center.columns] += step * direction
         trials[2 * i + 1, center.columns] += 2 * step * direction
-    trials = torch.clamp(trials, parameterization.lower, parameterization.upper)
+    trials = parameterization.inside(trials)
     slopes = []
     values = evaluate(problem, trials, 1)
     for i, direction in enumerate(directions):

@@ -75,7 +75,7 @@ def draw_starts(
         )
         kinds.append(kind)
     free = torch.stack(out)
-    return torch.clamp(free, parameterization.lower, parameterization.upper), tuple(kinds)
+    return parameterization.inside(free), tuple(kinds)
 
 
 def from_shares(
@@ -155,4 +155,4 @@ def _regressions(design: Tensor, response: Tensor, leaf_weight: Tensor) -> tuple
 def given_starts(parameterization: Parameterization, measures: Sequence[Measure]) -> Tensor:
     """Return free coordinates (S, P) of measures given by the user, in working units."""
     free = torch.stack([parameterization.free(measure) for measure in measures])
-    return torch.clamp(free, parameterization.lower, parameterization.upper)
+    return parameterization.inside(free)

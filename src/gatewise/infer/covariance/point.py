@@ -74,8 +74,7 @@ def locate(fit: Fit, rows: Rows, spec: FitSpec | None = None) -> InformationPoin
         For rows that no fit could have had.
     """
     model = prepare(fit.mixture, rows, spec or fit.spec)
-    free = model.parameterization.free(_kept_columns(model, model.working(fit.measure)))
-    free = torch.maximum(torch.minimum(free, model.parameterization.upper), model.parameterization.lower)
+    free = model.parameterization.inside(model.parameterization.free(_kept_columns(model, model.working(fit.measure))))
     problem = problem_of(model, model.rows, loss_of(fit))
     return InformationPoint(model, replace(problem, unit=_unit(fit, float(model.framing.y.scale[0]))), free)
 

@@ -30,9 +30,7 @@ def _bare(problem: ExampleProblem, seed: int, members: int = 3, spread: float = 
     parameterization = make_parameterization(problem.mixture, d, gate_d, q)
     g = generator(problem.seed + seed)
     noise = torch.randn(members, parameterization.size, generator=g, dtype=torch.float64)
-    free = torch.clamp(
-        parameterization.free(problem.measure) + spread * noise, parameterization.lower, parameterization.upper
-    )
+    free = parameterization.inside(parameterization.free(problem.measure) + spread * noise)
     return sums.Problem(parameterization, rows_of(problem)), free
 
 
