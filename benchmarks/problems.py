@@ -10,8 +10,9 @@ from torch import Tensor
 
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture
+from gatewise.objective.columns import Columns
 from gatewise.objective.parameterization import Parameterization, make_parameterization
-from gatewise.objective.rows import Columns, Rows, make_rows
+from gatewise.objective.rows import Rows, make_rows
 
 Truth = dict[str, np.ndarray]
 

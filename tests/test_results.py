@@ -14,7 +14,7 @@ from gatewise.estimators.summary import _starts
 from gatewise.experiments import Experiment, Metric, collect_experiment, run_experiment
 from gatewise.infer.bands import mean_band
 from gatewise.markup import SHOWN, page, table
-from gatewise.objective.rows import columns
+from gatewise.objective.columns import columns
 from gatewise.theory import collect, efficiency, quick, run_study
 from gatewise.theory.papers import STUDIES
 from gatewise.theory.verdict import curve

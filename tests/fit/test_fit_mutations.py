@@ -19,7 +19,8 @@ from gatewise.fit import certify, em, frames, model, pipeline
 from gatewise.fit.search import insertion, kinks, starts
 from gatewise.fit.spec import FitSpec
 from gatewise.objective import compiled, entries, likelihood, terms
-from gatewise.objective.rows import Columns, Rows
+from gatewise.objective.columns import Columns
+from gatewise.objective.rows import Rows
 from gatewise.testing import fitting_problem
 
 room = importlib.import_module("gatewise.fit.problem")

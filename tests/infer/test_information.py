@@ -22,8 +22,9 @@ from gatewise.infer.bands import gate_band, mean_band
 from gatewise.infer.covariance.information import information, standard_errors
 from gatewise.infer.delta import delta
 from gatewise.infer.intervals import wald
+from gatewise.objective.columns import columns
 from gatewise.objective.parameterization import make_parameterization
-from gatewise.objective.rows import columns, make_rows
+from gatewise.objective.rows import make_rows
 from gatewise.testing import draw_measure, generator
 
 TARGETS = Path(__file__).parents[1] / "data" / "targets" / "targets.json"

@@ -17,8 +17,9 @@ from gatewise.infer.covariance.information import information, standard_errors
 from gatewise.infer.delta import delta
 from gatewise.infer.intervals import critical, ends, wald
 from gatewise.infer.profile.likelihood import ProfileEnd, profile
+from gatewise.objective.columns import columns
 from gatewise.objective.entries import RECIPROCAL
-from gatewise.objective.rows import columns, make_rows
+from gatewise.objective.rows import make_rows
 
 ONE = Mixture((GATES["constant"],), (1,))
 TWO = Mixture((GATES["softmax"],), (2,))

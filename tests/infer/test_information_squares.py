@@ -18,8 +18,9 @@ from gatewise.infer.covariance.information import information, standard_errors
 from gatewise.infer.delta import delta
 from gatewise.infer.intervals import wald
 from gatewise.infer.profile.likelihood import profile
+from gatewise.objective.columns import columns
 from gatewise.objective.parameterization import make_parameterization
-from gatewise.objective.rows import columns, make_rows
+from gatewise.objective.rows import make_rows
 from gatewise.testing import draw_measure, generator
 
 ONE = Mixture((GATES["constant"],), (1,))

@@ -16,7 +16,7 @@ from gatewise.infer.delta import delta
 from gatewise.infer.identifiability import identify
 from gatewise.infer.intervals import wald
 from gatewise.infer.text import SHOWN, listing, p_text, z_value
-from gatewise.objective.rows import columns
+from gatewise.objective.columns import columns
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,8 @@ from fractions import Fraction
 
 import pytest
 
-from gatewise.theory.rates import HALF_R, ONE, ORDER_ONLY, POLYNOMIAL, RATES, SLOWER, TWO, Power, R, rate_table, rbar
+from gatewise.theory.orders import HALF_R, ONE, TWO, Power, R, rbar
+from gatewise.theory.rates import ORDER_ONLY, POLYNOMIAL, RATES, SLOWER, rate_table
 from gatewise.theory.voronoi import LOSSES
 
 

@@ -10,7 +10,7 @@ from gatewise.core.experts import EXPERTS
 from gatewise.core.families.mean import MeanOnly
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture, log_density
-from gatewise.theory.rates import HALF_R, TWO, R
+from gatewise.theory.orders import HALF_R, TWO, R
 from gatewise.theory.voronoi import LOSSES, cell_errors, distance_to_set, errors, hierarchical_loss, two_level
 
 ZERO = 1e-10

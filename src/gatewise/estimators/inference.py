@@ -31,7 +31,8 @@ from gatewise.infer.delta import Derived, delta
 from gatewise.infer.intervals import Intervals, require, wald
 from gatewise.infer.profile.likelihood import Profile, profile
 from gatewise.markup import lines, page
-from gatewise.objective.rows import Columns, Rows
+from gatewise.objective.columns import Columns
+from gatewise.objective.rows import Rows
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -16,7 +16,8 @@ from gatewise.estimators.tables import by_name, group_labels, vary_inside
 from gatewise.estimators.values import labels, plain
 from gatewise.infer.predict import in_blocks
 from gatewise.objective import terms
-from gatewise.objective.rows import MOST, Columns, Rows, columns, make_rows
+from gatewise.objective.columns import Columns, columns
+from gatewise.objective.rows import MOST, Rows, make_rows
 
 
 def columns_of(estimator: Any, X: Any, gate_X: Any) -> tuple[Columns, Columns]:

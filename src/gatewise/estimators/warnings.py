@@ -16,7 +16,8 @@ from gatewise.fit.floor import FAR_OFF, GIVEN
 from gatewise.fit.result import Fit
 from gatewise.fit.status import Status
 from gatewise.infer.identifiability import IdentifiabilityVerdict
-from gatewise.objective.rows import READ, Columns, Rows
+from gatewise.objective.columns import Columns
+from gatewise.objective.rows import READ, Rows
 
 
 class FitWarning(ConvergenceWarning):

@@ -19,7 +19,8 @@ from gatewise.core.families import Family
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.fit.arguments import positive
 from gatewise.fit.frames import moments, row_weights
-from gatewise.objective.rows import READ, Columns, Rows
+from gatewise.objective.columns import Columns
+from gatewise.objective.rows import READ, Rows
 
 OF_SPREAD = 1e-6  # floor, of the robust spread of the residuals
 OF_SQUARES = 1e-3  # the same where the family works with a covariance, whose entries have half the digits

@@ -16,8 +16,9 @@ from torch import Tensor
 from gatewise.core.experts import Expert
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.predictors import AffineTransform
+from gatewise.objective.columns import Columns
 from gatewise.objective.parameterization import from_paths, specifications
-from gatewise.objective.rows import READ, Columns, Rows
+from gatewise.objective.rows import READ, Rows
 
 
 class Framing(NamedTuple):

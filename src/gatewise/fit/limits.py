@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gatewise.core.gates import describe
 from gatewise.core.mixture import Mixture
-from gatewise.core.predictors import Parameter
+from gatewise.core.parameters import Parameter
 from gatewise.fit.spec import FitSpec, Limits
 from gatewise.objective.parameterization import Parameterization
 

@@ -14,13 +14,9 @@ from gatewise.fit import frames
 from gatewise.fit.floor import scale_floor
 from gatewise.fit.limits import require_in_range, require_inside, require_resolved, require_slopes
 from gatewise.fit.spec import FitSpec
-from gatewise.objective.parameterization import (
-    Parameterization,
-    from_paths,
-    make_parameterization,
-    specifications,
-)
-from gatewise.objective.rows import READ, Columns, Rows
+from gatewise.objective.columns import Columns
+from gatewise.objective.parameterization import Parameterization, from_paths, make_parameterization, specifications
+from gatewise.objective.rows import READ, Rows
 from gatewise.objective.ties import tied
 
 DEPENDENT = 1e-7  # share of a standardised column's length that others leave unexplained when it depends on them

@@ -17,8 +17,8 @@ from gatewise.infer.delta import moved_by_undetermined
 from gatewise.infer.intervals import critical, ends, require
 from gatewise.infer.predict import in_blocks
 from gatewise.infer.text import number, percent
+from gatewise.objective.columns import Columns
 from gatewise.objective.entries import IDENTITY, LOG
-from gatewise.objective.rows import Columns
 
 if TYPE_CHECKING:
     from pandas import DataFrame

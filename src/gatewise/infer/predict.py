@@ -25,7 +25,8 @@ from gatewise.fit.arguments import probability
 from gatewise.fit.torch_state import standard_torch
 from gatewise.objective import squares, terms
 from gatewise.objective.accumulate import accumulate
-from gatewise.objective.rows import Block, Columns, Rows, block_size
+from gatewise.objective.columns import Columns
+from gatewise.objective.rows import Block, Rows, block_size
 
 DOUBLINGS = 1100  # widenings of a bracket: more than the range of floats
 HALVINGS = 2200  # bisections: more than there are between any two floats
@@ -70,7 +71,7 @@ def in_blocks(function: Callable[..., Tensor], width: int, *parts: Columns) -> T
 
     Examples
     --------
-    >>> from gatewise.objective.rows import columns
+    >>> from gatewise.objective.columns import columns
     >>> in_blocks(lambda x: x.sum(0), 1, columns([[1.0, 2.0], [3.0, 4.0]]))
     tensor([3., 7.], dtype=torch.float64)
     """

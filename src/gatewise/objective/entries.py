@@ -11,10 +11,10 @@ from torch import Tensor
 
 from gatewise.core.mixture import Mixture
 from gatewise.core.names import entry_name
-from gatewise.core.parameters import Parameter
+from gatewise.core.parameters import TRANSFORMS, Parameter
 
 IDENTITY, LOG, RECIPROCAL = 0, 1, 2
-KINDS = {"identity": IDENTITY, "log": LOG, "reciprocal": RECIPROCAL}
+KINDS = dict(zip(TRANSFORMS, (IDENTITY, LOG, RECIPROCAL), strict=True))
 Limits = Mapping[str, tuple[float | Tensor, float | Tensor]]
 
 NEAR = 1e-9  # share of a limit by which a fixed value may be beyond it

@@ -9,11 +9,11 @@ from gatewise.theory.checks import check, series_of
 from gatewise.theory.claims import Claim, Probe
 from gatewise.theory.efficiency import Efficiency, efficiency
 from gatewise.theory.inputs import Inputs, Normal, Uniform
+from gatewise.theory.orders import TWO, Power
 from gatewise.theory.papers import STUDIES
 from gatewise.theory.population.exponent import Population, population_exponent
 from gatewise.theory.population.rules import Ball, Cube
 from gatewise.theory.probes import run_probes
-from gatewise.theory.rates import TWO, Power
 from gatewise.theory.result import StudyResult, collect
 from gatewise.theory.runner import load_study, run_study
 from gatewise.theory.study import Study, long, quick

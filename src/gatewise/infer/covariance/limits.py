@@ -8,7 +8,7 @@ from math import inf
 import torch
 from torch import Tensor
 
-from gatewise.core.predictors import Parameter
+from gatewise.core.parameters import Parameter
 from gatewise.fit.spec import FitSpec
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.theory.rates import ONE
+from gatewise.theory.orders import ONE
 from gatewise.theory.voronoi.atoms import Atoms, gate_atoms
 from gatewise.theory.voronoi.compare import compare
 from gatewise.theory.voronoi.losses import Loss

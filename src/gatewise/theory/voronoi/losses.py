@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from gatewise.core.names import require_one_of
+from gatewise.theory.orders import HALF_R, KNOWN_ORDERS, LEAST_ORDER, ONE, TWO, Power, R
 from gatewise.theory.paths import CENTER, COEF, INNER_CENTER, INNER_WEIGHT, INTERCEPT, TEMPERATURE, VARIANCE, WEIGHT
-from gatewise.theory.rates import HALF_R, KNOWN_ORDERS, LEAST_ORDER, ONE, TWO, Power, R
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,78 @@
+"""Columns of numbers behind an affine map, in memory or read piece by piece. Inside, rows come last: ``(d, n)``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gatewise.core.predictors import AffineTransform
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Values ``(n, d)`` behind an affine map, held as a tensor ``(d, n)`` or read from any sliceable array.
+
+    Attributes
+    ----------
+    held : Tensor (d, n) or None
+        ``(S, d, n)``: columns of S data sets, one for every member of a batch.
+    source : array-like (n, d) or None
+        Sliced by rows at each reading (a memory map, for instance), never copied whole.
+    frame : AffineTransform or None
+        Values come out as ``(value - shift) / scale``.
+    """
+
+    held: Tensor | None
+    source: Any = None
+    frame: AffineTransform | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows and of columns."""
+        if self.held is not None:
+            return self.held.shape[-1], self.held.shape[-2]
+        return int(self.source.shape[0]), int(self.source.shape[1])
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Return rows start..stop as ``(d, stop - start)``."""
+        if self.held is not None:
+            return self.held[..., start:stop]
+        return self._framed(torch.tensor(self.source[start:stop], dtype=torch.float64, device="cpu").T.contiguous())
+
+    def take(self, index: Tensor) -> Tensor:
+        """Return the rows with the given increasing positions as ``(d, len(index))``."""
+        if self.held is not None:
+            return self.held[..., index]
+        picked = torch.tensor(self.source[index.tolist()], dtype=torch.float64, device="cpu")
+        return self._framed(picked.T.contiguous())
+
+    def _framed(self, values: Tensor) -> Tensor:
+        if self.frame is None:
+            return values
+        return (values - self.frame.shift[:, None]) / self.frame.scale[:, None]
+
+    def of(self, members: Tensor) -> Columns:
+        """Return the columns of some members of a batch; the columns themselves when all share them."""
+        if self.held is None or self.held.ndim == 2:
+            return self
+        return Columns(self.held[members])
+
+    def framed(self, frame: AffineTransform) -> Columns:
+        """Return the columns after the change of coordinates ``(value - shift) / scale``."""
+        if self.held is not None:
+            return Columns((self.held - frame.shift[:, None]) / frame.scale[:, None])
+        if self.frame is not None:
+            frame = AffineTransform(self.frame.shift + self.frame.scale * frame.shift, self.frame.scale * frame.scale)
+        return replace(self, frame=frame)
+
+
+def columns(values: Any, hold: bool = True) -> Columns:
+    """Return values ``(n, d)`` as Columns: copied to a tensor ``(d, n)``, or read piece by piece (`hold` False)."""
+    if not hold:
+        return Columns(None, values)
+    if not isinstance(values, Tensor):
+        values = torch.tensor(values, dtype=torch.float64, device="cpu")
+    return Columns(values.to(torch.float64).T.clone(memory_format=torch.contiguous_format))
