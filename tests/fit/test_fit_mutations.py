@@ -16,7 +16,7 @@ from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture
 from gatewise.core.scores import Affine
 from gatewise.fit import certify, em, frames, model, pipeline
-from gatewise.fit.search import insertion, kinks, starts
+from gatewise.fit.search import insertion, kinks, partitions
 from gatewise.fit.spec import FitSpec
 from gatewise.objective import compiled, entries, likelihood, terms
 from gatewise.objective.columns import Columns
@@ -137,8 +137,8 @@ MUTATIONS = [
     (testing.law_fit_optimum, SOFT, certify, "classify_flat_directions", lambda right: lambda *a: (("made up",), ())),
     (testing.law_fit_one_expert, SOFT, Gaussian, "rescale_response", wider),
     (larger, CONSTANT, Affine, "value_and_derivatives", flipped_slope),
-    (testing.law_fit_starts, SOFT, starts._Cloud, "draw", by_position),
-    (testing.law_fit_starts, SOFT, starts._Cloud, "regress", every_row_once),
+    (testing.law_fit_starts, SOFT, partitions.Cloud, "draw", by_position),
+    (testing.law_fit_starts, SOFT, partitions.Cloud, "regress", every_row_once),
     (testing.law_fit_starts, SOFT, insertion, "_anchors", anchors_by_row),
     (testing.law_fit_order, SOFT, Rows, "blocks", last_row_lost),
     (testing.law_fit_blocks, SOFT, Rows, "blocks", last_row_lost),
