@@ -111,14 +111,17 @@ def law_rescale_inputs(predictor: Predictor, d: int = 3, seed: int = 0) -> None:
 
 def law_standardised_score(score: Score, d: int = 3, seed: int = 0) -> None:
     """A `standardised` score is, in standardised inputs, the score itself."""
-    params, x = _drawn(score, d, seed)
+    _assert_standardised(score, d, seed, "score")
+
+
+def _assert_standardised(predictor: Score | Expert, d: int, seed: int, what: str) -> None:
+    params, x = _drawn(predictor, d, seed)
     frame = draw_frame(d, generator(seed + 1))
-    moved = score.standardised(frame).rescale(params, frame)
-    if moved is None:
-        return
-    other, own = moved
-    z = framed(x, frame)
-    assert_close(other(own, z), score(own, z), "the standardised score is the score of standardised inputs")
+    moved = predictor.standardised(frame).rescale(params, frame)
+    if moved is not None:
+        z = framed(x, frame)
+        same = f"the standardised {what} is the {what} of standardised inputs"
+        assert_close(moved[0](moved[1], z), predictor(moved[1], z), same)
 
 
 def law_rescale_response(expert: Expert, d: int = 3, seed: int = 0) -> None:
@@ -139,14 +142,7 @@ def law_rescale_response(expert: Expert, d: int = 3, seed: int = 0) -> None:
 
 def law_standardised_expert(expert: Expert, d: int = 3, seed: int = 0) -> None:
     """A `standardised` expert is, in standardised inputs, the expert itself: the response keeps its units."""
-    params, x = _drawn(expert, d, seed)
-    inputs = draw_frame(d, generator(seed + 1))
-    moved = expert.standardised(inputs).rescale(params, inputs)
-    if moved is None:
-        return
-    other, own = moved
-    z = framed(x, inputs)
-    assert_close(other(own, z), expert(own, z), "the standardised expert is the expert of standardised inputs")
+    _assert_standardised(expert, d, seed, "expert")
 
 
 def law_expert_tangents(expert: Expert, d: int = 3, seed: int = 0) -> None:

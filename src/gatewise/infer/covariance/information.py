@@ -124,13 +124,10 @@ def _at_convention(point: InformationPoint, root: Tensor, gauge: Tensor) -> tupl
 
     Of a unit whose scale can be moved between slopes and output weight the output weight is then known.
     """
-    parameterization, measure, known = (
-        point.parameterization,
-        point.parameterization.measure(point.free),
-        point.conventions,
-    )
+    parameterization, known = point.parameterization, point.conventions
     if not len(known):
         return root, gauge
+    measure = parameterization.measure(point.free)
     own = expert_directions(parameterization, measure)
     root = root - own @ torch.linalg.solve(own[known], root[known])
     root[known] = 0.0

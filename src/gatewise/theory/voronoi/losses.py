@@ -99,7 +99,7 @@ class Loss:
         Raises
         ------
         ValueError
-            From `rates.rbar`.
+            From `orders.rbar`.
         """
         most = fitted - true + 1
         for power in (*self.over.values(), *((self.rest,) if self.rest is not None else ())):
