@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from gatewise.core.gates import Gate
-from gatewise.core.predictors import Parameter
+from gatewise.core.parameters import Parameter
 from gatewise.core.scores import Affine
 from gatewise.nn import FFN, Anneal, HMoE, MoE, Router, finish_step, set_loss_scale
 from gatewise.nn.balance import Balancer

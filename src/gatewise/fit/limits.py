@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gatewise.core.gates import describe
 from gatewise.core.mixture import Mixture
+from gatewise.core.names import entry_name
 from gatewise.core.parameters import Parameter
 from gatewise.fit.spec import FitSpec, Limits
 from gatewise.objective.parameterization import Parameterization
@@ -119,6 +120,6 @@ def require_inside(
 def _first(path: str, outside: Tensor, value: Tensor, low: Tensor, high: Tensor, how: str) -> str:
     """Say which entry lies outside which limits."""
     where = tuple(outside.nonzero()[0].tolist())
-    name = f"{path}[{','.join(map(str, where))}]" if where else path
+    name = entry_name(path, where)
     ends = f"({float(low[where]):g}, {float(high[where]):g})"
     return f"{name} is {how} at {float(value[where]):g}, outside bounds[{path!r}]={ends}"
