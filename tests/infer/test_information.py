@@ -25,6 +25,7 @@ from gatewise.infer.intervals import wald
 from gatewise.objective.columns import columns
 from gatewise.objective.parameterization import make_parameterization
 from gatewise.objective.rows import make_rows
+from gatewise.objective.terms import unit_log_density
 from gatewise.testing import draw_measure, generator
 
 TARGETS = Path(__file__).parents[1] / "data" / "targets" / "targets.json"
@@ -367,7 +368,8 @@ def test_a_point_that_the_certificate_calls_regular_but_is_singular_is_refused(l
     far.experts["coef"][:] = far.experts["coef"][1].clone()
     far.family["scale"][:] = far.family["scale"][1].clone()
     far.gates[0]["weight"][:] = 0.0
-    words = refused(fit._replace(measure=far), rows)
+    total = float(unit_log_density(fit.mixture, far, rows.read(0, rows.n_units)).sum())
+    words = refused(fit._replace(measure=far, log_likelihood=total, objective=-total / rows.n), rows)
     assert "singular along" in words
     assert "gates.0" in words
 
