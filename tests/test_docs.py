@@ -92,7 +92,7 @@ def assert_shown(text, printed):
 
 def test_readme_shows_what_its_first_example_prints(capsys):
     text = (ROOT / "README.md").read_text()
-    printed, summary = re.findall(r"^```text\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    printed, summary, *_ = re.findall(r"^```text\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     namespace = {}
     exec(blocks("README.md")[0], namespace)
     assert capsys.readouterr().out == printed

@@ -158,7 +158,7 @@ def test_the_engine_refuses_what_is_no_number_too(fit, name, value):
 @pytest.mark.parametrize("fit", [maximum_likelihood, least_squares])
 def test_the_engine_takes_numbers_of_other_kinds(fit):
     x, y = drawn(1)
-    mixture, rows = Mixture((GATES["constant"],), (2,)), make_rows(x, y[:, None])
+    mixture, rows = Mixture((GATES["softmax"],), (2,)), make_rows(x, y[:, None])
     plain = run(fit, mixture, rows, starts=3, seed=5, alpha=1.0, max_time=500)
     again = run(fit, mixture, rows, starts=np.array(3), seed=np.int64(5), alpha=np.array(1), max_time=np.float32(500))
     assert again.objective == plain.objective

@@ -166,7 +166,7 @@ FLOATING = [
     (4, {"gate": ["softmax", "normalised-sigmoid"], "n_experts": (2, 2), "expert": "relu"}),
     (2, {"gate": "quadratic", "covariance": "full"}),
     (2, {"gate": "laplace", "family": "student-t", "method": "em", "max_iter": 20}),
-    (2, {"gate": "euclidean-sigmoid", "expert": "cubic", "alpha": 0.1, "method": "ls"}),
+    (2, {"gate": "euclidean-sigmoid", "expert": "cubic", "method": "ls"}),
     (2, {"gate": "dense-to-sparse", "expert": "tanh"}),
     (3, {"gate": "softmax", "method": "ls", "expert": "gelu"}),
 ]

@@ -26,7 +26,7 @@ def fit(data, n_experts=2, **arguments):
 @pytest.mark.parametrize("method", ["ml", "em", "ls"])
 def test_a_penalty_that_nothing_would_pay_is_refused(data, gate, method):
     with pytest.raises(
-        ValueError, match=f"alpha=2 with the gate {gate}, which has no slopes: .* not penalised; leave alpha=0"
+        ValueError, match=f"alpha=2 with the gate {gate}: the penalty is on slopes, .* has none, only .*; leave alpha=0"
     ):
         fit(data, gate=gate, method=method, alpha=2.0)
 

@@ -31,8 +31,8 @@ def require_slopes(mixture: Mixture, alpha: float) -> None:
     names = ", ".join(dict.fromkeys(describe(gate.plain()) for gate in gates))
     owned = ", ".join(dict.fromkeys(name for gate in gates for name in gate.score.parameters(1)))
     raise ValueError(
-        f"alpha={alpha:g} with the gate {names}, which has no slopes: {owned} are not penalised; leave "
-        "alpha=0, or give bounds"
+        f"alpha={alpha:g} with the gate {names}: the penalty is on slopes, and this gate has none, only {owned}; "
+        "leave alpha=0, or give bounds"
     )
 
 
