@@ -20,7 +20,17 @@ from gatewise.infer.intervals import wald
 from gatewise.infer.profile.likelihood import profile
 from gatewise.objective.rows import make_rows
 
+from ..whole_path import STEPS, short_searches  # noqa: F401
+
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def steps_enough(short_searches):  # noqa: F811
+    """Steps enough for a search that goes well; one that does not is as good for this law."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STEPS, "most", 25)
+        yield
 
 
 @contextmanager
@@ -71,7 +81,7 @@ SETTINGS = {
 }
 
 
-def drawn(d, n=90):
+def drawn(d, n=60):
     rng = np.random.default_rng(d)
     x = rng.normal(size=(n, d))
     return x, np.where(rng.random(n) < 0.5, 2 * x[:, 0] + x[:, -1], -2 - x[:, 0]) + 0.3 * rng.normal(size=n)
