@@ -1,5 +1,7 @@
 """A gate with one branch has the weight one: nothing of it is estimated, counted, tested or named."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -22,11 +24,16 @@ def fitted(d, k, gate, **settings):
     return MixtureOfExpertsRegressor(k, gate, **settings).fit(*drawn(d))
 
 
+@cache
+def regressed(d, method):
+    return fitted(d, 1, "constant", method=method)
+
+
 @pytest.mark.parametrize("method", ["ml", "em", "ls"])
 @pytest.mark.parametrize("gate", DENSE)
-@pytest.mark.parametrize("d", [1, 3, 5])
+@pytest.mark.parametrize("d", [1, 4])
 def test_one_expert_is_a_regression_under_every_gate(d, gate, method):
-    model, plain = (fitted(d, 1, name, method=method) for name in (gate, "constant"))
+    model, plain = fitted(d, 1, gate, method=method), regressed(d, method)
     assert model.status_ is Status.converged
     assert model.converged_
     assert model.fit_.df == plain.fit_.df == d + 2

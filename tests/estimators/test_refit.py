@@ -2,7 +2,9 @@
 
 import pickle
 import warnings
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -54,7 +56,7 @@ def said(model, x, y, folder):
     return [model.summary(), str(found), text, model.aic(), model.bic(), model.icl()], arrays
 
 
-@pytest.mark.parametrize("d", [1, 3, 5])
+@pytest.mark.parametrize("d", [1, 3])
 def test_arguments_set_after_a_fit_change_nothing_that_it_says(d, tmp_path):
     x, y = drawn(d)
     fixed, chosen = {"experts.intercept": np.array([3.0, np.nan])}, [0]
@@ -109,13 +111,19 @@ def plain(value):
     return repr(value)
 
 
+@cache
+def fitted(at):
+    """The model of the settings at a place, fitted to their data; whoever changes it takes a copy."""
+    data, settings = SETTINGS[at]
+    return built(settings).fit(*DATA[data]())
+
+
 @pytest.mark.parametrize(("first", "second"), list(product(range(len(SETTINGS)), repeat=2)))
 def test_a_refit_is_a_fresh_fit(first, second):
-    (before, old), (after, new) = SETTINGS[first], SETTINGS[second]
-    fresh = built(new).fit(*DATA[after]())
-    again = built(old).fit(*DATA[before]())
-    again.set_params(**built(new).get_params()).fit(*DATA[after]())
-    assert plain(again) == plain(fresh)
+    data, settings = SETTINGS[second]
+    again = deepcopy(fitted(first))
+    again.set_params(**built(settings).get_params()).fit(*DATA[data]())
+    assert plain(again) == plain(fitted(second))
 
 
 @pytest.mark.parametrize("broken", [{"n_init": 0}, {"fixed": {"nonsense": 1}}, {"n_experts": 400}])
