@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +54,10 @@ def test_the_certified_optimum_of_c1_is_reached():
 
 @pytest.mark.parametrize("names", [("sigmoid",), ("softmax",), ("laplace", "sigmoid"), ("sigmoid", "sigmoid")], ids=str)
 @pytest.mark.parametrize("expert", ["linear", "gelu", "constant"])
-def test_the_sum_of_squares_is_that_of_the_reported_parameters(names, expert):
+def test_the_sum_of_squares_is_that_of_the_reported_parameters(names, expert, monkeypatch):
+    monkeypatch.setattr(import_module("gatewise.fit.ends"), "MOST_ROUNDS", 1)  # parameters on their way are parameters
     x, y = drawn(mixture_of(*names, expert=expert))
-    fit = least_squares(mixture_of(*names, expert=expert), make_rows(x, y), starts=4)
+    fit = least_squares(mixture_of(*names, expert=expert), make_rows(x, y), starts=2)
     sse = float(((y - predicted(fit, x)) ** 2).sum())
     n = len(y)
     assert fit.sse == pytest.approx(sse, rel=1e-9)
@@ -74,7 +76,8 @@ def test_one_expert_is_ordinary_least_squares(expert):
     assert fit.status == Status.converged
 
 
-def test_a_mixture_with_one_expert_more_is_never_worse():
+def test_a_mixture_with_one_expert_more_is_never_worse(monkeypatch):
+    monkeypatch.setattr(import_module("gatewise.fit.ends"), "MOST_ROUNDS", 1)  # nor is it on the way
     x, y = drawn(mixture_of("sigmoid", branching=(2,), expert="gelu"))
     sse = [least_squares(mixture_of("sigmoid", branching=(k,), expert="gelu"), make_rows(x, y)).sse for k in (1, 2, 3)]
     assert sse[0] >= sse[1] >= sse[2] * (1 - 1e-9)
@@ -144,13 +147,13 @@ def test_several_outputs_count_alike():
     assert turned.sse == pytest.approx(one.sse, rel=1e-9)
 
 
-def test_noise_of_any_size_is_certified():
+@pytest.mark.parametrize("noise", [1e-2, 1e-6, *(pytest.param(size, marks=pytest.mark.slow) for size in (1.0, 1e-4))])
+def test_noise_of_any_size_is_certified(noise):
     mixture = mixture_of("softmax", expert="tanh")
-    for noise in (1.0, 1e-2, 1e-4, 1e-6):
-        x, y = drawn(mixture, noise=noise, seed=5)
-        fit = least_squares(mixture, make_rows(x, y))
-        assert fit.certificate.passed, noise
-        assert np.sqrt(fit.sse / len(y)) < 1.2 * noise
+    x, y = drawn(mixture, noise=noise, seed=5)
+    fit = least_squares(mixture, make_rows(x, y))
+    assert fit.certificate.passed
+    assert np.sqrt(fit.sse / len(y)) < 1.2 * noise
 
 
 def test_data_without_noise_are_fitted_exactly():
