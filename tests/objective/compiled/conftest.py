@@ -68,6 +68,17 @@ def draw(mixture, *, n=37, members=2, columns=1, weighted=True, own_data=False, 
     return measure, Block(x, x if same else gate_x, y, weight)
 
 
+def some(cases, place, share):
+    """The cases with their places, or one of every `share`: others for the next gate and at the next depth.
+
+    So every gate meets every expert, every number of outputs and every family at one depth or another.
+    """
+    return list(enumerate(cases))[place % share :: share]
+
+
+SHARES = pytest.mark.parametrize("share", [3, pytest.param(1, marks=pytest.mark.slow)])
+
+
 def cancelling(mixture, measure, block):
     """The largest sum of squares of scores: the Hessian of log p is a difference of such sums."""
     at = likelihood.scores(terms.mixture_terms(mixture, measure, block, 1), block)

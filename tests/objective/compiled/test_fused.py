@@ -23,7 +23,7 @@ from gatewise.core.scores import Activated, Affine, Tempered
 from gatewise.objective import compiled, likelihood, terms
 from gatewise.objective.rows import make_rows
 
-from .conftest import ALL, COVERED, LAWS, REFERENCES, assert_fused, assert_same, draw
+from .conftest import ALL, COVERED, LAWS, REFERENCES, SHARES, assert_fused, assert_same, draw, some
 
 SOFTMAX = Mixture((GATES["softmax"],), (3,))
 MOVED = Activation("tanh", False, True, (0.2, -0.1), 0.0, (0.5,), (1.5,))
@@ -33,9 +33,11 @@ SHAPES = ({"own_data": True}, {"weighted": False}, {"same": True}, {"n": 1}, {"m
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("depth", [1, 2])
-def test_every_composition(name, depth):
+@SHARES
+def test_every_composition(name, depth, share):
     """Gate x depth x expert x family, with other kinds of data in turn; the second gate is another one each time."""
-    for at, (expert, law) in enumerate(itertools.product(KEPT, LAWS)):
+    place = list(ALL).index(name) + depth
+    for at, (expert, law) in some(itertools.product(KEPT, LAWS), place, share):
         family, columns = LAWS[law]
         kept = (
             replace(MOVED, location=(0.5, -0.3), spread=(1.5, 0.7))

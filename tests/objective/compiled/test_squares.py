@@ -19,7 +19,7 @@ from gatewise.core.scores import Activated, Affine, Tempered
 from gatewise.objective import compiled, likelihood, squares
 from gatewise.objective.rows import make_rows
 
-from .conftest import ALL, REFERENCES, SIGMOIDS, SQUARES, assert_same, assert_squares, draw
+from .conftest import ALL, REFERENCES, SHARES, SIGMOIDS, SQUARES, assert_same, assert_squares, draw, some
 
 GATED = ALL | SIGMOIDS
 MOVED = Activation("tanh", False, True, (0.2, -0.1), 0.0, (0.5, -0.3), (1.5, 0.7))
@@ -36,9 +36,11 @@ class MyExpert(Linear):
 
 @pytest.mark.parametrize("name", GATED)
 @pytest.mark.parametrize("depth", [1, 2])
-def test_every_composition(name, depth):
+@SHARES
+def test_every_composition(name, depth, share):
     """Gate x depth x expert x outputs, with other kinds of data in turn; the second gate is another one each time."""
-    for at, (expert, columns) in enumerate(itertools.product(KEPT, (1, 2))):
+    place = list(GATED).index(name) + depth
+    for at, (expert, columns) in some(itertools.product(KEPT, (1, 2)), place, share):
         kept = KEPT[expert]
         if expert == "moved":
             kept = replace(kept, location=kept.location[:columns], spread=kept.spread[:columns])
