@@ -151,6 +151,13 @@ def test_atoms_that_the_dendrogram_selects_stand_with_their_size(studied):
     assert rows[1]["statuses"].endswith("2 atoms selected in 75%")
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pages without figures, which take most of their time."""
+    monkeypatch.setattr("gatewise.report.study.page.figures", lambda *_, **__: [])
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_difference_between_two_series_names_both(studied):
     """The second series is not recorded in the first arm, nor the first one in the second."""
     frame = studied.frame.copy()
@@ -404,6 +411,7 @@ def test_pages_are_written_whole_with_relative_links(small, tmp_path):
     assert sorted(p.name for p in (tmp_path / "runs").rglob("*") if p.is_file()) == ["index.html", "index.html"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_interrupted_study_has_a_page(studied):
     first = studied.study.arms[0].name
     frame = studied.frame[studied.frame["arm"] == first]
