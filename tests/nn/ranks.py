@@ -262,8 +262,9 @@ def restored_on_one(folder, expected):
 
 def main(rank, world, folder):
     torch.set_num_threads(1)
-    out = {f"one-{name}": train(model(**options)) for name, options in DATA.items()}
-    for name, options in EXPERTS.items():
+    alone = rank == 0  # one process is enough to train as one process
+    out = {f"one-{name}": train(model(**options)) for name, options in DATA.items() if alone}
+    for name, options in EXPERTS.items() if alone else ():
         block = expert_model(name)
         after = (lambda block=block: clipped(block)) if name == "clipped" else lambda: None
         out[f"one-{name}"] = train(block, micro=options.get("micro", 1), after=after, steep=name == "steep")
