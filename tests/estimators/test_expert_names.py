@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from itertools import product
 from math import erf, sqrt
 
 import numpy as np
@@ -93,9 +94,11 @@ def test_the_sum_of_squares_reaches_that_of_the_truth(expert, d, q, k):
     assert model.sse_ < 1.02e6 * ((y - mean) ** 2).sum()
 
 
-@pytest.mark.parametrize("k", [1, 2, 3])
-@pytest.mark.parametrize("q", [1, 2])
-@pytest.mark.parametrize("d", [1, 3, 5])
+SIZES = [(1, 1, 1), (3, 2, 1), (5, 1, 1), (1, 2, 2), (3, 1, 2), (5, 2, 2), (1, 1, 3), (3, 2, 3), (5, 1, 3)]  # any two
+REST = [sizes for sizes in product((1, 3, 5), (1, 2), (1, 2, 3)) if sizes not in SIZES]
+
+
+@pytest.mark.parametrize(("d", "q", "k"), [*SIZES, *(pytest.param(*sizes, marks=pytest.mark.slow) for sizes in REST)])
 def test_the_likelihood_reaches_that_of_the_truth(d, q, k):
     x, y, _, truth = drawn(FUNCTIONS["gelu"], d, q, k, mixed=True)
     shift, scale = UNITS
