@@ -26,7 +26,7 @@ CALLS_SCORE_SAMPLES = ("check_methods_sample_order_invariance", "check_methods_s
 
 @QUIET
 @parametrize_with_checks(
-    [MixtureOfExpertsRegressor()],
+    [MixtureOfExpertsRegressor(n_init=2)],
     expected_failed_checks=lambda estimator: dict.fromkeys(CALLS_SCORE_SAMPLES, NO_DENSITY_OF_X),
 )
 def test_scikit_learns_checks_pass(estimator, check):
