@@ -10,9 +10,12 @@ import pytest
 from gatewise import EXPERTS, FAMILIES, GATES
 
 from .covering import covering
-from .whole_path import REFUSED, Case, more_steps, refusals, short_searches, walk  # noqa: F401
+from .whole_path import REFUSED, Case, few_neighbours, more_steps, refusals, short_searches, walk  # noqa: F401
 
-pytestmark = [pytest.mark.filterwarnings("ignore::gatewise.FitWarning"), pytest.mark.usefixtures("short_searches")]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::gatewise.FitWarning"),
+    pytest.mark.usefixtures("short_searches", "few_neighbours"),
+]
 
 FACTORS = {
     "gate": tuple(GATES),
@@ -20,7 +23,7 @@ FACTORS = {
     "family": tuple(FAMILIES),
     "method": ("ml", "em", "ls"),
     "inner": (None, "as outside", "laplace"),  # the gate of a second level
-    "d": (1, 3, 6),
+    "d": (1, 3, 4),
     "q": (1, 2, 3),
     "rows": ("standardised", "as they are", "weighted"),
 }

@@ -29,9 +29,12 @@ from gatewise import (
 )
 
 from .own_parts import Gamma, Logistic, OwnExpert, OwnScore
-from .whole_path import Case, more_steps, short_searches, walk  # noqa: F401
+from .whole_path import Case, few_neighbours, more_steps, short_searches, walk  # noqa: F401
 
-pytestmark = [pytest.mark.filterwarnings("ignore::gatewise.FitWarning"), pytest.mark.usefixtures("short_searches")]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::gatewise.FitWarning"),
+    pytest.mark.usefixtures("short_searches", "few_neighbours"),
+]
 
 OURS = ("weight", "bias", "temperature", "temperature_2", "coef", "intercept", "output", "scale", "dof")
 OF_OBJECTS = ("gate", "gates", "expert", "experts", "family", "names", "fit", "measure", "status", "standard_errors")
@@ -64,7 +67,7 @@ def cases(draw):
     links = LINKS if method == "ls" else st.sampled_from((Softmax(), NormalisedSigmoid()))
     gates = tuple(Gate(draw(SCORES), draw(links)) for _ in branching)
     family = FAMILIES["gaussian"] if method == "ls" else draw(PARTS["family"])
-    d, q = draw(st.sampled_from((1, 2, 3, 6))), draw(st.sampled_from((1, 2, 3)))
+    d, q = draw(st.sampled_from((1, 2, 3, 4))), draw(st.sampled_from((1, 2, 3)))
     return Case(gates, branching, draw(PARTS["expert"]), family, method, d, q, draw(st.booleans()), draw(st.booleans()))
 
 
@@ -83,7 +86,7 @@ def law(count):
 
 
 def test_compositions_go_the_whole_path():
-    law(15)()
+    law(10)()
 
 
 @pytest.mark.slow

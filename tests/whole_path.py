@@ -54,6 +54,16 @@ def short_searches():
         yield
 
 
+@pytest.fixture(scope="module")
+def few_neighbours():
+    """One sweep over the centers that rest on kinks, and one neighbour tried."""
+    kinks = import_module("gatewise.fit.search.kinks")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("SWEEPS", "TRIED"):
+            patch.setattr(kinks, name, 1)
+        yield
+
+
 @pytest.fixture
 def more_steps(monkeypatch):
     """Steps enough that most fits end at an optimum."""
