@@ -216,13 +216,14 @@ TRUTH = Measure(
 )
 
 
+@pytest.mark.parametrize("samples", [100, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("spread", [0.0, 1.0])
-def test_intervals_cover_the_truth_as_often_as_they_say(spread):
+def test_intervals_cover_the_truth_as_often_as_they_say(spread, samples):
     rng = np.random.default_rng(11)
     at = tensor([[-1.0, 0.5]])
     truth = torch.cat([TRUTH.experts["coef"].flatten(), regression(TWO, TRUTH, at, at)[0]])
     inside = {"observed": 0, "sandwich": 0}
-    for _ in range(200):
+    for _ in range(samples):
         x = rng.uniform(-2, 2, size=(300, 1))
         mean = regression(TWO, TRUTH, tensor(x.T), tensor(x.T))[0].numpy()
         noise = 0.15 * (1 + spread * (x[:, 0] ** 2 - 1)) * rng.normal(size=300)
@@ -237,7 +238,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say(spread):
             lower = torch.cat([intervals.lower[chosen], band.lower[0]])
             upper = torch.cat([intervals.upper[chosen], band.upper[0]])
             inside[kind] = inside[kind] + ((lower < truth) & (truth < upper)).long()
-    low, high = stats.binom.interval(0.999, 200, 0.95)
+    low, high = stats.binom.interval(0.999, samples, 0.95)
     counts = {kind: count.tolist() for kind, count in inside.items()}
     if spread == 0:
         assert all(low <= count <= high for count in (*counts["observed"], *counts["sandwich"])), counts
