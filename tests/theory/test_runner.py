@@ -122,7 +122,7 @@ def test_a_fit_with_a_starved_expert_is_not_certified(study, tmp_path):
     """Six experts of three parameters each on fifteen rows."""
     arm = study.arms[0]
     model = replace(arm.model, mixture=replace(arm.model.mixture, branching=(6,)))
-    crowded = replace(arm, model=model, sizes=(15,), replicates=4, losses=("softmax",), rbar=7)
+    crowded = replace(arm, model=model, sizes=(15,), replicates=2, losses=("softmax",), rbar=7)
     run(replace(study, arms=(crowded,), claims=()), tmp_path)
     records = list(read(tmp_path).records.values())
     assert {record["status"] for record in records} == {"unsound"}
