@@ -41,6 +41,7 @@ BENCHMARKS: dict[str, str] = {
     "nn_token": "nn.token",
     "nn_memory": "nn.memory",
     "competition": "competition.run",
+    "optima": "optima.run",
 }
 
 
