@@ -107,7 +107,12 @@ def test_s06_default_settings_reach_what_a_start_at_the_truth_reaches(synthetic,
 @pytest.mark.parametrize("family", ["gaussian", "student-t", "poisson"])
 def test_s07_the_reported_estimate_is_stationary(lines, family):
     x, y = lines
-    y = np.round(np.exp(0.5 * y)) if family == "poisson" else y
+    if family == "poisson":  # two laws far apart, each of half of the rows
+        rng = np.random.default_rng(0)
+        y = (
+            rng.poisson(np.exp(np.where(rng.uniform(size=len(x)) < 0.5, 3.0 + 0.3 * x[:, 1], 1.0 - 0.3 * x[:, 0])))
+            * 1.0
+        )
     y = y + 0.5 * np.random.default_rng(0).standard_t(3, len(y)) if family == "student-t" else y
     model = quiet_fit(MixtureOfExpertsRegressor(family=family, random_state=0), x, y)
     assert model.converged_, model.status_.words
@@ -123,14 +128,15 @@ def test_s08_hits_are_reported_and_disagreeing_starts_warn():
     tone = data.load("tone")
     model = MixtureOfExpertsRegressor(gate="constant", random_state=0).fit(tone.X, tone.y)
     starts = model.fit_.starts
-    assert 1 < starts.hits < len(starts.log_likelihood) == 20
-    assert f"{starts.hits} of 20 reached the best value" in model.summary()
+    count = len(starts.log_likelihood)
+    assert 3 <= starts.hits < count
+    assert f"{starts.hits} of {count} reached the best value" in model.summary()
     for seed in range(40):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             few = MixtureOfExpertsRegressor(gate="constant", n_init=5, random_state=seed).fit(tone.X, tone.y)
         told = any(issubclass(w.category, StartsDisagreeWarning) for w in caught)
-        assert told == (few.fit_.starts.hits <= 1 and few.status_ is not Status.unsound)
+        assert told == (few.fit_.starts.hits < 3 and few.status_ is not Status.unsound)
         if told:
             return
     pytest.fail("no seed had starts that disagree")

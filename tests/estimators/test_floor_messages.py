@@ -114,9 +114,9 @@ def test_starts_that_nearly_all_end_elsewhere_are_said():
     x, y = r.uniform(-1, 1, (60, 3)), r.standard_normal(60)
     model, told = fit((x, y), n_experts=4, n_init=12)
     starts = model.fit_.starts
-    assert starts.unseen > 0.9
     assert starts.hits <= 2
-    assert f"chance of up to {starts.unseen:.2f} (95 % bound)" in told[StartsDisagreeWarning]
+    assert starts.better == pytest.approx(1 - 0.05 ** (1 / 12))
+    assert f"end higher with a chance of up to {starts.better:.2f} (95 % bound)" in told[StartsDisagreeWarning]
 
 
 def test_the_criteria_of_an_unsound_fit_are_called_so():

@@ -203,13 +203,13 @@ WITHOUT_ERRORS = {  # features and outputs -> what was found to have no standard
         "the search stopped": ["gate gelu-dense-to-sparse", "expert gelu-unit", "expert tanh-unit"],
     },
     (4, 2): {
-        "does not change along": ["gate scaled-laplace", "gate gelu-dense-to-sparse", "gate activated"]
+        "does not change along": ["gate gelu-dense-to-sparse", "gate activated"]
         + ["expert relu", "expert tanh", "expert bare-sigmoid"],
         "falls without limit": ["gate sigmoid"],
         "rises without limit": ["gate normalised-sigmoid", "gate activation-dense-to-sparse"]
-        + ["gate tanh-dense-to-sparse", "gate relu-dense-to-sparse", "gate quadratic", "expert bare-gelu"]
+        + ["gate tanh-dense-to-sparse", "gate relu-dense-to-sparse", "gate scaled-laplace", "expert bare-gelu"]
         + ["family binomial"],
-        "lies on the floor": ["gate euclidean-sigmoid"],
+        "too few observations": ["gate euclidean-sigmoid"],
         "lies on a kink": ["expert bare-relu", "expert relu-no-bias"],
         "the search stopped": ["expert gelu", "expert sigmoid", "expert silu", "expert softplus", "expert relu-unit"]
         + ["expert tanh-unit"],
@@ -227,7 +227,7 @@ def test_every_part_of_the_catalogues_goes_the_whole_way(part, sizes):
     reasons = [words for words, parts in WITHOUT_ERRORS[sizes].items() if part in parts]
     refused = example.model.inference(example.X, example.y).refused
     assert (refused is None) == (not reasons), refused
-    assert all(words in refused for words in reasons)
+    assert all(words in refused for words in reasons), refused
 
 
 def test_errors_are_refused_to_few_parts_at_all_sizes():

@@ -153,7 +153,7 @@ def test_fixed_and_bounded_parameters_follow_the_layout_of_the_attributes(lines)
     model = MixtureOfExpertsRegressor(fixed={"experts.coef": coef}, n_init=4, random_state=0).fit(*lines)
     np.testing.assert_allclose(model.coef_, coef, atol=1e-12)
     part = MixtureOfExpertsRegressor(
-        fixed={"experts.intercept": [1.0, np.nan]}, bounds={"experts.coef": (-0.5, 5.0)}, n_init=4, random_state=0
+        fixed={"experts.intercept": [1.0, np.nan]}, bounds={"experts.coef": (-0.5, 5.0)}, random_state=0
     )
     with pytest.warns(ConvergenceWarning, match="at-bound"):
         part.fit(*lines)

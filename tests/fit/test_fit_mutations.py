@@ -16,7 +16,7 @@ from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture
 from gatewise.core.scores import Affine
 from gatewise.fit import certify, em, frames, model, pipeline
-from gatewise.fit.search import insertion, kinks, partitions
+from gatewise.fit.search import kinks, moves, partitions
 from gatewise.fit.spec import FitSpec
 from gatewise.objective import compiled, entries, likelihood, terms
 from gatewise.objective.columns import Columns
@@ -107,8 +107,12 @@ def every_row_once(right):
     return regress
 
 
-def anchors_by_row(right):
-    return lambda space, weight: torch.arange(0, len(weight), 7)
+def nearest_by_row(right):
+    def neighbours(scene, generator):
+        right(scene, generator)
+        return (scene.cloud.order < 9).to(torch.float64)
+
+    return neighbours
 
 
 def no_ties(right):
@@ -139,7 +143,7 @@ MUTATIONS = [
     (larger, CONSTANT, Affine, "value_and_derivatives", flipped_slope),
     (testing.law_fit_starts, SOFT, partitions.Cloud, "draw", by_position),
     (testing.law_fit_starts, SOFT, partitions.Cloud, "regress", every_row_once),
-    (testing.law_fit_starts, SOFT, insertion, "_anchors", anchors_by_row),
+    (testing.law_fit_starts, SOFT, moves, "_neighbours", nearest_by_row),
     (testing.law_fit_order, SOFT, Rows, "blocks", last_row_lost),
     (testing.law_fit_blocks, SOFT, Rows, "blocks", last_row_lost),
     (testing.law_fit_frequencies, SOFT, likelihood, "apply_weights", lambda right: lambda values, weight: values),

@@ -176,7 +176,7 @@ def test_the_floor_that_was_given_is_taken_as_it_is():
     rows = make_rows(*two_halves())
     given = scale_floor(rows, 0.5, GAUSSIAN)
     assert given.value.tolist() == [0.5]
-    fit = maximum_likelihood(constant(2), rows, FitSpec(min_scale=0.5))
+    fit = maximum_likelihood(constant(2), rows, FitSpec(min_scale=0.5), starts=20)
     assert fit.starts.floored[0] > fit.log_likelihood + 100
     assert fit.starts.floored[0] in fit.starts.better_unsound
 

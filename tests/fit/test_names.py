@@ -41,8 +41,8 @@ SQUARES = [
 
 
 SHORT = {
-    "maximum_likelihood": {"THOROUGH": 3, "ROUNDS": 1},
-    "least_squares": {"NESTED": 3, "POLISHED": 3, "ROUNDS": 1, "BASES": 1, "GROWN": 1},
+    "pipeline": {"THOROUGH": 3, "ROUNDS": 1},
+    "least_squares": {"NESTED": 3, "POLISHED": 3, "GROWN": 1},
 }
 
 

@@ -77,7 +77,7 @@ def test_rows_take_the_colours_of_their_responsibilities(flat, tone):
 def test_rows_of_a_group_share_their_responsibility(flat, tone):
     X, y = tone
     groups = np.arange(len(y)) // 3
-    model = MixtureOfExpertsRegressor(2, "constant", n_init=2, random_state=0).fit(X, y, groups=groups)
+    model = MixtureOfExpertsRegressor(2, "constant", random_state=0).fit(X, y, groups=groups)
     np.testing.assert_allclose(
         values.shares(model.fit_, X, y, groups=groups).T, model.responsibilities(X, y, groups=groups), atol=1e-12
     )

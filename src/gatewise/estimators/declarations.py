@@ -71,7 +71,7 @@ class Declared(BaseEstimator):
     scale: Scale
     covariance: Covariance
     method: Method
-    n_init: int
+    n_init: int | Literal["auto"]
     alpha: float
     min_scale: Number | None
     bounds: Bounds | None

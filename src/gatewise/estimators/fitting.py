@@ -19,7 +19,7 @@ from gatewise.estimators.progress import following
 from gatewise.estimators.theory import theory
 from gatewise.estimators.values import plain
 from gatewise.estimators.warnings import alert, alert_data, alert_ridge, ask_theory, light
-from gatewise.fit.arguments import MOST_STARTS, numbers, whole
+from gatewise.fit.arguments import numbers, starts_number
 from gatewise.fit.least_squares import least_squares
 from gatewise.fit.maximum_likelihood import maximum_likelihood
 from gatewise.fit.result import Fit
@@ -124,7 +124,7 @@ def _start(estimator: Any, start: Any, data: Training) -> Any:
 def _searched(estimator: Any, mixture: Mixture, rows: Rows, spec: FitSpec, begin: Any) -> Fit:
     """Return the fit of a mixture by the method that was asked for."""
     search: dict[str, Any] = {
-        "starts": whole("n_init", estimator.n_init, 1, MOST_STARTS),
+        "starts": starts_number("n_init", estimator.n_init),
         "start": begin,
         "seed": options.seed_of(estimator.random_state),
         "max_time": estimator.max_time,

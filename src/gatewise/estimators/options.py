@@ -14,7 +14,7 @@ from gatewise.core.gates import gates
 from gatewise.core.mixture import Mixture
 from gatewise.core.names import require_one_of
 from gatewise.core.parameters import Parameter
-from gatewise.fit.arguments import MOST_STARTS, floor, held, is_whole, limits, penalty, scalar, seconds, whole
+from gatewise.fit.arguments import floor, held, is_whole, limits, penalty, scalar, seconds, starts_number, whole
 from gatewise.fit.frames import moments
 from gatewise.fit.spec import FitSpec
 from gatewise.objective.entries import IDENTITY, kinds
@@ -32,7 +32,7 @@ def check_numbers(estimator: Any) -> None:
     ValueError, TypeError
         For the first one that is not possible.
     """
-    whole("n_init", estimator.n_init, 1, MOST_STARTS)
+    starts_number("n_init", estimator.n_init)
     whole("max_iter", estimator.max_iter, 1)
     penalty(estimator.alpha)
     seconds(estimator.max_time)

@@ -63,8 +63,9 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
     method : {"ml", "em", "ls"}
         Maximum likelihood (EM steps followed by Newton's method), maximum likelihood by EM only, or least squares,
         which estimates only the mean, for any gate including the unnormalised sigmoid.
-    n_init : int
-        Number of starts, including a `start` given to fit.
+    n_init : int or "auto"
+        Number of starts, including a `start` given to fit. ``"auto"``: batches of twenty, until three starts reach the
+        best value, at most three batches.
     alpha : float
         Ridge penalty on centred gate slopes, in standardised units. Centers, directions and quadratic terms are not
         penalised, so a fit with only Laplace or cosine gates raises if alpha is above 0.
@@ -157,7 +158,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         scale: Scale = "free",
         covariance: Covariance = "diag",
         method: Method = "ml",
-        n_init: int = 20,
+        n_init: int | Literal["auto"] = "auto",
         alpha: float = 0.0,
         min_scale: Number | None = None,
         bounds: Bounds | None = None,

@@ -156,7 +156,7 @@ def _starts(fit: Fit) -> list[str]:
     reached = f"{found} {count} reached" if count > 1 or not starts.moved else f"{found} reach"
     lines = [
         f"Starts: {reached} the best value{where}; {gap};",
-        f"        one more start finds a new value with a chance below {starts.unseen:.2f} (95 % bound)",
+        f"        one more start ends higher with a chance below {starts.better:.2f} (95 % bound)",
     ]
     if starts.moved:
         lines.append("        the best value was found by refining the best end points")

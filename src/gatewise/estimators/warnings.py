@@ -100,8 +100,6 @@ OF_SQUARES: dict[Status, str] = {
 }
 STARVED = "an expert has too few observations for its parameters; use fewer experts"
 GOOD = (Status.converged, Status.at_kink)
-FEW_STARTS = 5  # below this one hit says nothing
-FEW_HITS, MOST_NEW = 2, 0.9  # so few hits, and a bound of the chance of a new value above this, are no evidence
 FAR = 10.0  # log-likelihood above the winner from which a value that a floor refused is worth a warning
 
 
@@ -172,15 +170,13 @@ def alert(fit: Fit, names: Sequence[str], stacklevel: int) -> None:
     if fit.starts.floored and fit.starts.floored[0] > fit.log_likelihood - fit.penalty + FAR:
         warnings.warn(floor_words(fit), RefusedWarning, stacklevel=stacklevel + 1)
     starts = len(fit.starts.log_likelihood)
-    alone = (fit.starts.hits <= 1 and starts >= FEW_STARTS) or fit.starts.moved
-    scattered = starts >= FEW_STARTS and fit.starts.hits <= FEW_HITS and fit.starts.unseen > MOST_NEW
-    if (alone or scattered) and fit.status is not Status.unsound:
+    if not fit.starts.agree and fit.status not in (Status.unsound, Status.stalled):
         squares = fit.sse is not None
         best = "least sum of squares" if squares else "best log-likelihood"
         scale = " in the log-likelihood of Gaussian residuals" if squares else ""
         gap = f" (the next is {fit.starts.gap:.4g} below{scale})" if isfinite(fit.starts.gap) else ""
         count = f"only {fit.starts.hits}" if fit.starts.hits else "none"
-        bound = f"one more start would find a new value with a chance of up to {fit.starts.unseen:.2f} (95 % bound)"
+        bound = f"one more start would end higher with a chance of up to {fit.starts.better:.2f} (95 % bound)"
         text = f"{count} of {starts} starts reached the {best}{gap}, and {bound}: a better optimum may exist; "
         text += "raise n_init"
         warnings.warn(text, StartsDisagreeWarning, stacklevel=stacklevel + 1)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import inf, isfinite
 from numbers import Integral, Real
 from reprlib import repr as shortened
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -167,3 +167,18 @@ def _items(name: str, given: Any) -> Any:
     if given is not None and not isinstance(given, Mapping):
         raise TypeError(f"{name} is a {type(given).__name__}: give a dict from parameter paths to values")
     return (given or {}).items()
+
+
+def starts_number(name: str, value: Any) -> int | Literal["auto"]:
+    """Return a number of starts, or "auto".
+
+    Raises
+    ------
+    ValueError, TypeError
+        For anything else.
+    """
+    if isinstance(value, str):
+        if value != "auto":
+            raise ValueError(f"{name}={value!r}: give 'auto', or a number of starts from 1 to {MOST_STARTS:,}")
+        return "auto"
+    return whole(name, value, 1, MOST_STARTS)

@@ -72,7 +72,7 @@ def ranking_key(value: Tensor, sound: Tensor) -> Tensor:
 
 
 def distinct_optima(value: Tensor, count: int, width: float | None = None) -> list[int]:
-    """Return the best `count` members whose values (S,) differ, best first.
+    """Return the best `count` members whose values (S,) differ, best first; the first one of those with equal values.
 
     Parameters
     ----------
@@ -81,9 +81,10 @@ def distinct_optima(value: Tensor, count: int, width: float | None = None) -> li
     """
     chosen: list[int] = []
     for i in torch.argsort(torch.nan_to_num(value, nan=torch.inf), stable=True).tolist():
-        here = float(value[i])
-        if all(abs(here - float(value[j])) > (1e-9 * abs(float(value[j])) if width is None else width) for j in chosen):
-            chosen.append(i)
+        near = 1e-9 * abs(float(value[i])) if width is None else width
+        if all(abs(float(value[i]) - float(value[j])) > near for j in chosen):
+            same = (value - value[i]).abs() <= near
+            chosen.append(int(same.nonzero()[0, 0]) if bool(same.any()) else i)
         if len(chosen) == count:
             break
     return chosen
@@ -112,7 +113,7 @@ def polish_best(
     order = distinct_optima(key, count + more)
     first = _polish(problem, found[order[:count]], deadline, keep_up)
     if bool(first.value.min() < LAST) or len(order) <= count:
-        return first.points[int(first.value.argmin())], first.n_iter
+        return first.points[distinct_optima(first.value, 1)[0]], first.n_iter
     second = _polish(problem, found[order[count:]], deadline, keep_up)
     best = min(first, second, key=lambda part: float(part.value.min()))
     return best.points[int(best.value.argmin())], first.n_iter + second.n_iter

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure
-from gatewise.fit.arguments import MOST_STARTS, numbers, whole
+from gatewise.fit.arguments import numbers, starts_number
 from gatewise.fit.model import PreparedModel
 from gatewise.fit.result import Fit
 from gatewise.fit.search.starts import from_shares, given_starts, response_of
@@ -21,8 +21,8 @@ SURE = 1 - 1e-6  # of shares that are 0 and 1: gates have no finite start otherw
 SUM = 1e-6  # by which the responsibilities of a row may miss one
 
 
-def count_of(starts: Any, start: Start | None) -> int | Sequence[Measure]:
-    """Return the number of starts, or the measures that a search begins at.
+def count_of(starts: Any, start: Start | None) -> int | Literal["auto"] | Sequence[Measure]:
+    """Return the number of starts, "auto", or the measures that a search begins at.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def count_of(starts: Any, start: Start | None) -> int | Sequence[Measure]:
         if not starts or not all(isinstance(one, Measure) for one in starts) or start is not None:
             raise ValueError("starts is a list: give measures in it, and no other start beside it")
         return starts
-    return whole("starts", starts, 1, MOST_STARTS)
+    return starts_number("starts", starts)
 
 
 def point_of(model: PreparedModel, start: Start, generator: np.random.Generator) -> Tensor:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
 from math import log
 
 import numpy as np
@@ -17,7 +15,7 @@ from gatewise.fit import frames
 from gatewise.fit.arguments import seconds, seed_number
 from gatewise.fit.ends import Ends, ends_of
 from gatewise.fit.given import Start, count_of
-from gatewise.fit.pipeline import Clock, FitTask, Method, Points, Progress, estimate
+from gatewise.fit.pipeline import AUTO, Clock, FitTask, Method, Points, Progress, Starting, estimate
 from gatewise.fit.problem import GAUSS_NEWTON, SQUARES, Problem, evaluate, newton_polish
 from gatewise.fit.result import Fit
 from gatewise.fit.search import variable_projection
@@ -29,7 +27,6 @@ from gatewise.objective.rows import Rows
 
 NESTED = 10  # starts from which the mixture with one expert fewer is fitted too
 GROWN = 5  # starts of each kind grown from it
-ROUNDS, BASES = 3, 4  # in which one expert of the best different ends is drawn anew
 POLISHED = 12  # different ends of the search that are polished
 ROUGH = 60  # iterations of the search
 CANDIDATES = 8  # random points for each that is kept
@@ -48,7 +45,7 @@ def least_squares(
     rows: Rows,
     spec: FitSpec = FitSpec(),  # noqa: B008 (frozen)
     *,
-    starts: int | Sequence[Measure] = 20,
+    starts: Starting = AUTO,
     start: Start | None = None,
     seed: int | None = 0,
     max_time: float | None = None,
@@ -68,8 +65,8 @@ def least_squares(
     mixture : Mixture
         Its family is ignored; the fit has only a mean.
     rows : Rows
-    starts : int or sequence of Measure
-        Number of starts, or starting values in the units of the data.
+    starts : "auto", int or sequence of Measure
+        As in `maximum_likelihood`.
     start : Fit, Measure or Tensor (n, L), optional
         Starting point of the first of the `starts`, as in `maximum_likelihood`; a Fit must be one of least squares.
     spec, seed, max_time, progress
@@ -127,20 +124,7 @@ def more_starts(task: FitTask) -> Points:
     return points
 
 
-def draw_experts_anew(task: FitTask, ends: Ends) -> tuple[Ends, Ends]:
-    """Draw one expert of the best ends anew, and count what is found among the starts."""
-    if task.drawn >= NESTED and task.model.given.n_leaves > 1:
-        for _ in range(ROUNDS):
-            if task.clock.late():
-                break
-            trials = _replaced(task.part, ends.best(BASES).points, 2 * task.drawn, task.drawing)
-            found = improve(task.part, trials, task.clock)
-            ends = ends.with_more(found._replace(kinds=("replaced",) * len(trials)))
-    task.clock.progress("Newton", 0, POLISHED)
-    return ends, ends
-
-
-LEAST_SQUARES = Method(SQUARES, improve, POLISHED, more_starts, draw_experts_anew)
+LEAST_SQUARES = Method(SQUARES, improve, POLISHED, more_starts, improve)
 
 
 def scattered(problem: Problem, count: int, generator: np.random.Generator, deadline: float | None) -> Tensor:
@@ -181,39 +165,6 @@ def _random(parameterization: Parameterization, inputs: Tensor, generator: np.ra
             values[f"{room}.{name}"] = values[f"{room}.{name}"] * steep
             values[f"{room}.{bias}"] = -(values[f"{room}.{name}"] * rows).sum(-1)
     return from_paths(values, parameterization.mixture.depth)
-
-
-def _replaced(problem: Problem, bases: Tensor, count: int, generator: np.random.Generator) -> Tensor:
-    """Return points (S, P): one of `bases` with one expert, and its branch of the gate, drawn anew, `count` of them.
-
-    An unnormalised sigmoid gate has two sides, ``sigmoid(-z) = 1 - sigmoid(z)``: every branch of every base is also
-    turned to its other side.
-    """
-    parameterization = problem.parameterization
-    depth, branching = parameterization.mixture.depth, parameterization.mixture.branching
-    rows = subsample(problem.rows, generator, SCREENED)
-    inputs = rows.gate_x.read(0, rows.n)
-    points = []
-    for i in range(count):
-        paths = parameterization.measure(bases[i % len(bases)]).paths()
-        fresh = _random(parameterization, inputs, generator).paths()
-        leaf = tuple(int(generator.integers(k)) for k in branching)
-        for path, value in paths.items():
-            if value.shape[:depth] == branching and path.startswith((f"gates.{depth - 1}.", "experts.")):
-                value[leaf] = fresh[path][leaf]
-        points.append(parameterization.free(from_paths(paths, depth)))
-    if not parameterization.mixture.gates[-1].link.normalised:
-        points += [_turned(parameterization, base, leaf) for base in bases for leaf in product(*map(range, branching))]
-    return parameterization.inside(torch.stack(points))
-
-
-def _turned(parameterization: Parameterization, base: Tensor, leaf: tuple[int, ...]) -> Tensor:
-    """Return a point with the last gate of one leaf on its other side."""
-    depth = parameterization.mixture.depth
-    paths = {path: value.clone() for path, value in parameterization.measure(base).paths().items()}
-    for path in parameterization.mixture.paths(f"gates.{depth - 1}", "slope", "quadratic", "direction", "intercept"):
-        paths[path][leaf] *= -1.0
-    return parameterization.free(from_paths(paths, depth))
 
 
 def grown(mixture: Mixture, measure: Measure, shrink: float, generator: np.random.Generator) -> Measure:

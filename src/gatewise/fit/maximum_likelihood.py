@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gatewise.core.mixture import Measure, Mixture
+from gatewise.core.mixture import Mixture
 from gatewise.fit.arguments import seconds, seed_number, whole
 from gatewise.fit.em import expectation_maximisation
 from gatewise.fit.ends import Ends, ends_of
 from gatewise.fit.given import Start, count_of
-from gatewise.fit.pipeline import SEARCHED, Clock, FitTask, Method, Points, Progress, estimate
+from gatewise.fit.pipeline import AUTO, Clock, FitTask, Method, Points, Progress, Starting, estimate
 from gatewise.fit.problem import LIKELIHOOD, Problem, newton_polish, objective
-from gatewise.fit.result import SAME, Fit
-from gatewise.fit.search.insertion import add_empty_expert, applies, relocations
+from gatewise.fit.result import Fit
 from gatewise.fit.search.starts import given_starts
 from gatewise.fit.spec import FitSpec
 from gatewise.fit.torch_state import standard_torch_for_rows
 from gatewise.objective.rows import Rows
 from gatewise.optim import Reason, lbfgs
 
-THOROUGH = 10  # starts from which experts are moved too
-ROUNDS = 4
-ROUGH, SHORT = 150, 40  # iterations of L-BFGS, of starts and of moved experts
-CHOSEN = 8  # moved experts that are carried through Newton's method
+PLAIN = {"temperature": 1.0, "quadratic": 0.0}  # values at which a gate is a simpler one
+ROUGH, SHORT = 150, 40  # iterations of L-BFGS, of starts and of moves
+CHOSEN = 8  # moves that are carried through Newton's method
 PASSES = 10  # EM steps before
 
 
@@ -37,7 +34,7 @@ def maximum_likelihood(
     rows: Rows,
     spec: FitSpec = FitSpec(),  # noqa: B008 (frozen)
     *,
-    starts: int | Sequence[Measure] = 20,
+    starts: Starting = AUTO,
     start: Start | None = None,
     seed: int | None = 0,
     max_time: float | None = None,
@@ -58,8 +55,9 @@ def maximum_likelihood(
         The data, from `make_rows`.
     spec : FitSpec
         Bounds, fixed values, ties, ridge penalty, gauge, floor of scales.
-    starts : int or sequence of Measure
-        Number of starts, or starting values in the units of the data.
+    starts : "auto", int or sequence of Measure
+        Number of starts, or starting values in the units of the data. ``"auto"``: batches of twenty, until three starts
+        reach the best value, at most three batches.
     start : Fit, Measure or Tensor (n, L), optional
         Starting point of the first of the `starts`: a fit or measure of the same mixture, or responsibilities (the
         probability of each leaf for each observation). The other starts are drawn.
@@ -108,7 +106,7 @@ def em_alone(max_iter: int) -> Method:
         path = expectation_maximisation(problem, free, max_iter=max_iter, tol_gradient=1e-9, deadline=clock.deadline)
         return ends_of(problem, path.free, path.value, path.n_iter)
 
-    return Method(LIKELIHOOD, improve, 0, no_more_starts, lambda task, ends: (ends, ends))
+    return Method(LIKELIHOOD, improve, 0, no_more_starts, None)
 
 
 def no_more_starts(task: FitTask) -> Points:
@@ -133,6 +131,8 @@ def rough(problem: Problem, free: Tensor, clock: Clock, iterations: int = ROUGH)
 def improve(problem: Problem, free: Tensor, clock: Clock, iterations: int = ROUGH, keep: int | None = None) -> Ends:
     """Return where starts (S, P) lead: EM, L-BFGS, and Newton's method for the best `keep` of them, or for all."""
     points, value, spent = rough(problem, free, clock, iterations)
+    if clock.late():
+        return ends_of(problem, points, value, spent)
     chosen = torch.argsort(torch.nan_to_num(value, nan=torch.inf), stable=True)[:keep].sort().values
     clock.progress("Newton", 0, len(chosen))
     points[chosen], value[chosen], more = _newton(problem, points[chosen], clock, 100 if len(free) == 1 else 80)
@@ -152,55 +152,25 @@ def _newton(problem: Problem, free: Tensor, clock: Clock, max_iter: int) -> tupl
 
 
 def more_starts(task: FitTask) -> Points:
-    """Return the optimum of the mixture with temperatures of one, which is nested, where temperatures are estimated."""
+    """Return the optimum of the mixture without quadratic terms and with temperatures of one, where it is nested."""
     model = task.model
     parameterization = model.parameterization
-    tempered = [
-        p
-        for p in parameterization.mixture.paths("gates", "temperature")
-        if bool((parameterization.columns(p) >= 0).any())
-    ]
-    if not tempered or task.drawn < 2:
+    held = {
+        path: torch.full(parameterization.shapes[path], value, dtype=torch.float64)
+        for role, value in PLAIN.items()
+        for path in parameterization.mixture.paths("gates", role)
+        if bool((parameterization.columns(path) >= 0).any())
+    }
+    nothing_left = not parameterization.mixture.paths("gates", "slope", "direction")
+    if not held or nothing_left or task.drawn < 2:
         return no_more_starts(task)
-    ones = {path: torch.ones(parameterization.shapes[path], dtype=torch.float64) for path in tempered}
-    plain = task.nested(model.given, replace(model.spec, fixed={**model.spec.fixed, **ones}), task.drawn, task.seed)
-    return Points(given_starts(parameterization, [task.model.working(plain.measure)]), ("untempered",))
+    plain = task.nested(model.given, replace(model.spec, fixed={**model.spec.fixed, **held}), task.drawn, task.seed)
+    return Points(given_starts(parameterization, [task.model.working(plain.measure)]), ("nested",))
 
 
-def move_experts(task: FitTask, ends: Ends) -> tuple[Ends, Ends]:
-    """Move one expert at a time to better places, until none is better; the first round adds a spare one too.
-
-    The spare expert belongs to the optimum with one expert fewer, which is found reliably and shows where one more
-    helps most. What is found so is no start: it counts for the best, not for the evidence.
-    """
-    problem, (first, *others) = task.whole, task.model.parameterization.mixture.branching
-    if task.drawn < THOROUGH or task.model.rows.n_units > SEARCHED or not applies(problem):
-        return ends, ends
-    spare = None
-    if not others and first > 2 and not task.model.spec.determined and task.model.given.exchangeable:
-        fewer = task.nested(replace(task.model.given, branching=(first - 1,)), task.model.spec, THOROUGH - 1, 0)
-        spare = problem.parameterization.free(task.model.working(add_empty_expert(task.model.given, fewer.measure)))
-    best = ends.best(1)
-    for _ in range(ROUNDS):
-        if task.clock.late():
-            break
-        task.clock.progress("moving experts", 0, 1)
-        candidates = relocations(problem, best.points[0])
-        if spare is not None:
-            placed = relocations(problem, spare, [problem.parameterization.mixture.n_leaves - 1])
-            candidates, spare = torch.cat([candidates, placed]), None
-        if not len(candidates):
-            break
-        found = improve(problem, torch.cat([best.points[:1], candidates]), task.clock, SHORT, CHOSEN)
-        ends = ends._replace(n_iter=ends.n_iter + found.n_iter)
-        if not bool(found.sound.any()):
-            break
-        chosen = int(torch.where(found.sound, found.value, torch.inf).argmin())
-        gain = problem.total * float(found.value[0] - found.value[chosen])
-        if bool(found.sound[0]) and gain <= SAME * 1e-3:
-            break
-        best = ends_of(problem, *_newton(problem, found.points[chosen : chosen + 1], task.clock, 80))
-    return ends, best
+def brief(problem: Problem, free: Tensor, clock: Clock) -> Ends:
+    """Return where moves (S, P) lead in few iterations; the most promising are carried through."""
+    return improve(problem, free, clock, SHORT, CHOSEN)
 
 
-NEWTON = Method(LIKELIHOOD, improve, 1, more_starts, move_experts)
+NEWTON = Method(LIKELIHOOD, improve, 1, more_starts, brief)

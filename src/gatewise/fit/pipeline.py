@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -20,14 +20,22 @@ from gatewise.fit.finalize import evaluated, finalize
 from gatewise.fit.given import Start, point_of
 from gatewise.fit.model import PreparedModel, prepare
 from gatewise.fit.problem import SQUARES, Criterion, Problem, problem_of
-from gatewise.fit.result import SAME, Fit
+from gatewise.fit.result import AGREE, SAME, Fit, width
+from gatewise.fit.search.moves import moves
 from gatewise.fit.search.starts import draw_starts, given_starts, seeds, subsample
 from gatewise.fit.spec import FitSpec
 from gatewise.objective.rows import Rows
 from gatewise.optim import OnIter
 
 Progress = Callable[[str, int, int], None]
+Starting = int | Literal["auto"] | Sequence[Measure]
 
+AUTO: Final = "auto"  # number of starts: batches of them, until enough agree
+BATCH, MOST_BATCHES = 20, 3
+THOROUGH = 10  # starts from which the best end is moved on
+ROUNDS, PATIENCE, MOVES = 12, 2, 16  # rounds of moves; those in turn that find nothing better; moves of a round
+WORK = 6e7  # rows times squared parameters of points that are improved together
+QUIET = 1  # batches in turn that find nothing better
 SEARCHED = 20000  # units up to which starts are searched on all of them
 CARRIED = 4  # different optima carried from a subsample to all rows
 
@@ -111,6 +119,9 @@ class FitTask(NamedTuple):
         return self.part is not self.whole
 
 
+Improve = Callable[[Problem, Tensor, Clock], Ends]
+
+
 class Method(NamedTuple):
     """What an estimator is to the pipeline.
 
@@ -123,15 +134,15 @@ class Method(NamedTuple):
         Different ends that are polished by Newton's method where all rows were searched; 0: ends are left as they are.
     more : callable FitTask -> Points
         Starts besides those that are drawn.
-    move : callable (FitTask, Ends) -> (Ends, Ends)
-        The ends with further ones that count as starts, and those among which the best is chosen.
+    brief : callable as `improve`, optional
+        Where moves from the best end lead; None: nothing is moved.
     """
 
     loss: Criterion
-    improve: Callable[[Problem, Tensor, Clock], Ends]
+    improve: Improve
     polished: int
     more: Callable[[FitTask], Points]
-    move: Callable[[FitTask, Ends], tuple[Ends, Ends]]
+    brief: Improve | None
 
 
 def estimate(
@@ -139,7 +150,7 @@ def estimate(
     rows: Rows,
     spec: FitSpec,
     method: Method,
-    starts: int | Sequence[Measure],
+    starts: Starting,
     seed: int | None,
     clock: Clock,
     start: Start | None = None,
@@ -148,12 +159,79 @@ def estimate(
     task = begin(mixture, rows, spec, method, starts, seed, clock)
     if not task.model.parameterization.size:
         return evaluated(task.model, task.whole)
-    points = first_points(task.model, task.sketch, starts, task.drawing, start)
-    points = points.and_(method.more(task)) if task.drawn else points
-    ends = method.improve(task.part, points.free, clock)._replace(kinds=points.kinds)
-    ends, moved = method.move(task, ends) if task.drawn else (ends, ends)
-    best, spent = _best(task, method, moved)
+    ends, found = _searched(task, method, starts, start)
+    best, spent = _best(task, method, found)
     return finalize(task.model, task.whole, best, ends, ends.n_iter + spent, method.polished > 0, clock.deadline)
+
+
+def _searched(task: FitTask, method: Method, starts: Starting, start: Start | None) -> tuple[Ends, Ends]:
+    """Return where starts end, and the ends among which the best is chosen."""
+    first = task.drawn if isinstance(starts, str) else starts
+    points = first_points(task.model, task.sketch, first, task.drawing, start)
+    points = points.and_(method.more(task)) if task.drawn else points
+    ends = _improved(task, method.improve, points)
+    if not task.drawn:
+        return ends, ends
+    found, quiet = _move_on(task, method, ends, ends), 0
+    for batch in range(1, MOST_BATCHES if starts == AUTO else 1):
+        if _agree(task, ends, found) or quiet == QUIET or task.clock.late():
+            break
+        task.clock.progress("further starts", batch * task.drawn, MOST_BATCHES * task.drawn)
+        points = Points(*draw_starts(task.model.parameterization, task.sketch, task.drawn, task.drawing))
+        more = _improved(task, method.improve, points)
+        before, ends = _least(found), ends.with_more(more)
+        found = _move_on(task, method, ends, found.with_more(more))
+        quiet = 0 if _least(found) < before - SAME / task.part.total else quiet + 1
+    return ends._replace(n_iter=found.n_iter), found
+
+
+def _move_on(task: FitTask, method: Method, ends: Ends, found: Ends) -> Ends:
+    """Move from the best end to better ones until `PATIENCE` rounds in turn find none, or one where starts agree.
+
+    What moves find is no start: it counts for the best, not for the evidence.
+    """
+    if method.brief is None or task.drawn < THOROUGH or task.model.parameterization.mixture.n_leaves < 2:
+        return found
+    failed = 0
+    for _ in range(ROUNDS):
+        if failed == (1 if _agree(task, ends, found) else PATIENCE) or task.clock.late():
+            break
+        task.clock.progress("moves", 0, MOVES)
+        best = found.best(1)
+        trial = _improved(task, method.brief, Points(*moves(task.part, best.points[0], MOVES, task.drawing)))
+        better = _least(trial) < _least(best) - SAME / task.part.total
+        failed = 0 if better else failed + 1
+        found = found.with_more(trial.best(1)) if better else found._replace(n_iter=found.n_iter + trial.n_iter)
+    return found
+
+
+def _improved(task: FitTask, improve: Improve, points: Points) -> Ends:
+    """Return where points lead: a few at a time where a pass is long, as many as there is time for, at least the first.
+
+    A pass of few rows costs the same for one point and for many; one of many rows, or parameters, costs each its part.
+    """
+    size = max(1, int(WORK / (task.part.rows.n * task.model.parameterization.size**2)))
+    ends: Ends | None = None
+    for start in range(0, len(points.kinds), size):
+        if ends is not None and task.clock.late():
+            break
+        part = slice(start, start + size)
+        found = improve(task.part, points.free[part], task.clock)._replace(kinds=points.kinds[part])
+        ends = found if ends is None else ends.with_more(found)
+    if ends is None:
+        raise RuntimeError("a search without starts")
+    return ends
+
+
+def _agree(task: FitTask, ends: Ends, found: Ends) -> bool:
+    """Return whether enough starts reached the best value."""
+    best, total = _least(found), task.part.total
+    near = width(total * best) / total
+    return int((ends.sound & (ends.value <= best + near)).sum()) >= AGREE
+
+
+def _least(found: Ends) -> float:
+    return float(ranking_key(found.value, found.sound).min())
 
 
 def begin(
@@ -161,14 +239,14 @@ def begin(
     rows: Rows,
     spec: FitSpec,
     method: Method,
-    starts: int | Sequence[Measure],
+    starts: Starting,
     seed: int | None,
     clock: Clock,
 ) -> FitTask:
     """Prepare model and rows."""
     model = prepare(mixture, rows, spec)
     thinning, drawing = seeds(seed, 2)
-    drawn = starts if isinstance(starts, int) else 0
+    drawn = BATCH if isinstance(starts, str) else starts if isinstance(starts, int) else 0
     sketch = subsample(model.rows, thinning) if drawn else model.rows
     whole = problem_of(model, model.rows, method.loss)
     part = replace(whole, rows=sketch) if model.rows.n_units > SEARCHED and drawn else whole
@@ -205,6 +283,8 @@ def first_points(
 def _best(task: FitTask, method: Method, ends: Ends) -> tuple[Tensor, int]:
     """Return the best point (P,) on all rows, and the iterations spent on it."""
     key = ranking_key(ends.value, ends.sound)
+    if task.clock.late() and not task.large:
+        return ends.points[int(key.argmin())], 0
     if method.polished:
         count = CARRIED if task.large else method.polished
         pace = method.loss is SQUARES

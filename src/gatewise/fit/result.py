@@ -17,6 +17,8 @@ from gatewise.markup import lines, page, table
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+AGREE = 3  # starts at the best value
+UNLIKE = frozenset({"given", "fixed", "nested", "untempered", "split", "near-zero"})  # starts that are not drawn
 SAME = 1e-3  # log-likelihoods closer than this (times a millionth of their size, if larger) are one value
 
 
@@ -37,6 +39,20 @@ def unseen_bound(alone: int, starts: int) -> float:
     (0.63, 0.05, 1.0)
     """
     return 1.0 if alone >= starts else float(betaincinv(alone + 1, starts - alone, 0.95))
+
+
+def better_bound(starts: int) -> float:
+    """Return the 95 % upper bound of the chance that one more start ends higher than so many starts did.
+
+    That chance has the distribution Beta(1, m), whatever the distribution of the ends: ``1 - .05^(1/m)``. It is below
+    .05 from 59 starts on.
+
+    Examples
+    --------
+    >>> round(better_bound(3), 2), round(better_bound(59), 3)
+    (0.63, 0.05)
+    """
+    return 1.0 - 0.05 ** (1.0 / starts) if starts else 1.0
 
 
 class Certificate(NamedTuple):
@@ -127,6 +143,16 @@ class Starts(NamedTuple):
     moved: bool
     subsampled: bool
     floored: tuple[float, ...] = ()
+
+    @property
+    def better(self) -> float:
+        """95 % upper bound of the chance that one more start ends higher, by those drawn alike (`better_bound`)."""
+        return better_bound(sum(kind not in UNLIKE for kind in self.kind))
+
+    @property
+    def agree(self) -> bool:
+        """Whether more than half of the starts reached the best value, or three of them."""
+        return self.hits >= min(AGREE, 1 + len(self.kind) // 2)
 
     def __repr__(self) -> str:
         return f"<Starts: {self.hits} of {len(self.log_likelihood)} reached the value taken>"

@@ -70,7 +70,7 @@ def facts(fit: Any) -> dict[str, Any]:
         "starts": len(starts.log_likelihood),
         "hits": starts.hits,
         "gap": starts.gap,
-        "unseen": starts.unseen,
+        "better": starts.better,
         "better_unsound": list(starts.better_unsound),
         "searched_on_subsample": starts.subsampled,
         "gradient": evidence.gradient,
@@ -127,7 +127,7 @@ def evidence_lines(fact: dict[str, Any]) -> list[tuple[str, str]]:
         ("least curvature", small(fact["curvature"])),
         ("starts at the value taken", hits(fact)),
         ("gap to the next value", gap),
-        ("95 % bound of the probability that one more start finds a new value", f"{fact['unseen']:.2f}"),
+        ("95 % bound of the chance that one more start ends higher", f"{fact['better']:.2f}"),
     ]
     if unsound:
         lines.append(("higher but unsound", ", ".join(f"{value:.2f}" for value in unsound[:3])))

@@ -1,1 +1,1 @@
-"""Where a fit begins and how it goes on: starts, insertion of experts, kinks, variable projection."""
+"""Where a fit begins and how it goes on: starts, moves, kinks, variable projection."""

@@ -17,7 +17,7 @@ from gatewise.core.mixture import (
 from gatewise.fit import frames, maximum_likelihood
 from gatewise.fit.model import prepare
 from gatewise.fit.problem import Problem
-from gatewise.fit.search.insertion import applies, relocations
+from gatewise.fit.search.moves import KINDS, moves
 from gatewise.fit.search.starts import draw_starts, seeds
 from gatewise.fit.spec import FitSpec
 from gatewise.objective import rows as blocks
@@ -53,10 +53,8 @@ def law_fit_starts(problem: ExampleProblem, count: int = 8) -> None:
         drawn = [draw_starts(model.parameterization, model.rows, count, seeds(0, 1)[0])[0] for model in models]
         assert_close(drawn[1], drawn[0], f"starts do not depend on {why}", FITTED)
         whole = [Problem(model.parameterization, model.rows) for model in models]
-        if applies(whole[0]):
-            at = drawn[0][0]
-            moved = [relocations(part, at)[:2] for part in whole]
-            assert_close(moved[1], moved[0], f"moved experts do not depend on {why}", FITTED)
+        moved = [moves(part, drawn[0][0], 3 * len(KINDS), seeds(0, 1)[0])[0] for part in whole]
+        assert_close(moved[1], moved[0], f"moves do not depend on {why}", FITTED)
 
 
 def weighted_and_repeated(problem: ExampleProblem) -> tuple[Tensor, ExampleProblem]:
