@@ -153,7 +153,7 @@ def fitted(data: Data, **options: Any) -> Found:
     starts = fit.starts
     sound = str(fit.status) != "unsound"
     return Found(
-        float(fit.log_likelihood), str(fit.status), sound, spent, len(starts.kind), starts.hits, float(starts.unseen)
+        float(fit.log_likelihood), str(fit.status), sound, spent, len(starts.kind), starts.hits, float(starts.better)
     )
 
 

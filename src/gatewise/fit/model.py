@@ -102,16 +102,8 @@ def prepare(mixture: Mixture, rows: Rows, spec: FitSpec, framing: frames.Framing
     ValueError
         For a gate without a density, fewer rows than leaves, no weight, or values that are not finite.
     """
-    (require_density if mixture.family.has_density else require_continuity)(mixture)
+    _require_rows(mixture, rows)
     require_slopes(mixture, spec.alpha)
-    if rows.n_units < mixture.n_leaves:
-        raise ValueError(f"{rows.n_units} rows for {mixture.n_leaves} experts: give at least one row per expert")
-    if not rows.total > 0:
-        raise ValueError("the weights sum to zero: nothing to fit")
-    for block in rows.blocks(READ):
-        fault = mixture.family.validate(block.y)
-        if fault:
-            raise ValueError(f"y has {fault}")
     framing = framing or frames.choose(mixture, rows, spec.determined)
     for name, frame in (("X", framing.x), ("gate_X", framing.gate_x), ("y", framing.y)):
         if not bool((frame.shift.isfinite() & frame.scale.isfinite()).all()):
@@ -189,6 +181,19 @@ def _units(
     if unknown:
         raise ValueError(f"{unknown[0]!r} is not a parameter of this mixture: the paths are {', '.join(factors)}")
     return {path: factors[path] for path in determined}
+
+
+def _require_rows(mixture: Mixture, rows: Rows) -> None:
+    """Raise unless the mixture can be fitted, to these rows."""
+    (require_density if mixture.family.has_density else require_continuity)(mixture)
+    if rows.n_units < mixture.n_leaves:
+        raise ValueError(f"{rows.n_units} rows for {mixture.n_leaves} experts: give at least one row per expert")
+    if not rows.total > 0:
+        raise ValueError("the weights sum to zero: nothing to fit")
+    for block in rows.blocks(READ):
+        fault = mixture.family.validate(block.y)
+        if fault:
+            raise ValueError(f"y has {fault}")
 
 
 def find_redundant(working: Mixture, rows: Rows, determined: Container[str]) -> tuple[Slopes, ...]:

@@ -35,7 +35,6 @@ BATCH, MOST_BATCHES = 20, 3
 THOROUGH = 10  # starts from which the best end is moved on
 ROUNDS, PATIENCE, MOVES = 12, 2, 16  # rounds of moves; those in turn that find nothing better; moves of a round
 WORK = 6e7  # rows times squared parameters of points that are improved together
-QUIET = 1  # batches in turn that find nothing better
 SEARCHED = 20000  # units up to which starts are searched on all of them
 CARRIED = 4  # different optima carried from a subsample to all rows
 
@@ -172,16 +171,17 @@ def _searched(task: FitTask, method: Method, starts: Starting, start: Start | No
     ends = _improved(task, method.improve, points)
     if not task.drawn:
         return ends, ends
-    found, quiet = _move_on(task, method, ends, ends), 0
+    found = _move_on(task, method, ends, ends)
     for batch in range(1, MOST_BATCHES if starts == AUTO else 1):
-        if _agree(task, ends, found) or quiet == QUIET or task.clock.late():
+        if _agree(task, ends, found) or task.clock.late():
             break
         task.clock.progress("further starts", batch * task.drawn, MOST_BATCHES * task.drawn)
         points = Points(*draw_starts(task.model.parameterization, task.sketch, task.drawn, task.drawing))
         more = _improved(task, method.improve, points)
         before, ends = _least(found), ends.with_more(more)
         found = _move_on(task, method, ends, found.with_more(more))
-        quiet = 0 if _least(found) < before - SAME / task.part.total else quiet + 1
+        if _least(found) >= before - SAME / task.part.total:
+            break
     return ends._replace(n_iter=found.n_iter), found
 
 
