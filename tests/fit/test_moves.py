@@ -1,0 +1,50 @@
+"""Moves from an optimum: of every kind, within the bounds, and nothing is touched that a move leaves alone."""
+
+import numpy as np
+import pytest
+import torch
+
+from gatewise.core.families import FAMILIES
+from gatewise.core.gates import GATES
+from gatewise.core.mixture import Mixture
+from gatewise.fit.model import prepare
+from gatewise.fit.problem import LIKELIHOOD, problem_of
+from gatewise.fit.search.moves import moves
+from gatewise.fit.search.starts import draw_starts
+from gatewise.fit.spec import FitSpec
+from gatewise.objective.rows import make_rows
+
+
+def gated(*names, branching, **parts):
+    return Mixture(tuple(GATES[name] for name in names), branching, **parts)
+
+
+CASES = {
+    "flat": (gated("softmax", branching=(3,)), 3, 1),
+    "two levels": (gated("laplace", "softmax", branching=(2, 2)), 4, 2),
+    "counts": (gated("quadratic", branching=(2,), family=FAMILIES["poisson"]), 6, 1),
+    "Student-t": (gated("dense-to-sparse", branching=(3,), family=FAMILIES["student-t"]), 3, 2),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_moves_of_every_kind_change_only_what_they_say(name):
+    mixture, d, q = CASES[name]
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(150, d)), rng.poisson(3.0, size=(150, q)).astype(float)
+    model = prepare(mixture, make_rows(x, y), FitSpec())
+    problem, parameterization = problem_of(model, model.rows, LIKELIHOOD), model.parameterization
+    at = draw_starts(parameterization, model.rows, 1, np.random.default_rng(1))[0][0]
+    free, kinds = moves(problem, at, 8, np.random.default_rng(2))
+    assert set(kinds) == {"relocated", "split", "gates anew"} | ({"swapped"} if mixture.depth > 1 else set())
+    assert bool(free.isfinite().all())
+    assert bool(((free >= parameterization.lower) & (free <= parameterization.upper)).all())
+    (path,) = mixture.paths("experts", "slope")
+    before = parameterization.measure(at).paths()[path].reshape(mixture.n_leaves, -1)
+    most = {"relocated": 1, "split": 2, "swapped": 2, "gates anew": 0}
+    for point, kind in zip(free, kinds, strict=True):
+        after = parameterization.measure(point).paths()[path].reshape(mixture.n_leaves, -1)
+        changed = int(((after - before).abs() > 1e-9).any(-1).sum())
+        assert changed <= most[kind], kind
+        assert changed > 0 or kind == "gates anew", kind
+    assert not torch.equal(free[0], free[len(set(kinds))])  # another draw is another move
