@@ -117,33 +117,32 @@ class ExpertAbout(_About, Expert):
         return self.expert.canonical(params)
 
 
-def about(mixture: Mixture, x: Tensor, gate_x: Tensor) -> Mixture:
+def about(mixture: Mixture, x: Tensor, gate_x: Tensor) -> Mixture | None:
     """Return the mixture with every part that reads inputs about the origins x (d,) and gate_x (g,).
 
-    Raises
-    ------
-    ValueError
-        If a part has no exact form about another origin.
+    None where a part, such as one of a user's own, has no exact form about another origin.
     """
-    gates = tuple(_gate_about(gate, gate_x) for gate in mixture.gates)
-    expert = cast(Expert, _moved(mixture.expert, x))
+    gates = tuple(moved for gate in mixture.gates if (moved := _gate_about(gate, gate_x)) is not None)
+    expert = cast("Expert | None", _moved(mixture.expert, x))
+    if expert is None or len(gates) < len(mixture.gates):
+        return None
     reads = any(spec.shape for spec in expert.parameters(2).values())
     return replace(mixture, gates=gates, expert=ExpertAbout(expert, as_tuple(x)) if reads else expert)
 
 
-def _gate_about(gate: Gate, origin: Tensor) -> Gate:
-    score = cast(Score, _moved(gate.score, origin))
+def _gate_about(gate: Gate, origin: Tensor) -> Gate | None:
+    score = cast("Score | None", _moved(gate.score, origin))
+    if score is None:
+        return None
     reads = any(spec.shape for spec in score.parameters(2).values())
     return replace(gate, score=ScoreAbout(score, as_tuple(origin)) if reads else score)
 
 
-def _moved(part: Predictor, origin: Tensor) -> Predictor:
-    """Return a part, without a wrapper, in coordinates about an origin."""
+def _moved(part: Predictor, origin: Tensor) -> Predictor | None:
+    """Return a part, without a wrapper, in coordinates about an origin, or None."""
     neutral = {
         name: torch.full((1,) * (spec.per == "branch") + spec.shape, spec.initial, dtype=torch.float64)
         for name, spec in part.parameters(len(origin)).items()
     }
     moved = part.rescale(neutral, AffineTransform(origin, torch.ones_like(origin)))
-    if moved is None:
-        raise ValueError(f"{part} has no exact form about another origin")
-    return moved[0]
+    return None if moved is None else moved[0]

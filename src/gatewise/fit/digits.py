@@ -20,7 +20,7 @@ def at_home(model: PreparedModel, working: Mixture, measure: Measure) -> tuple[M
     """Return the given mixture and its measure for one in working units, checked against the latter on rows.
 
     Where the values of experts and gates in the units of the data would differ by more than 1e-9 of their size, the
-    parts refer to the mean of the inputs instead of zero.
+    parts refer to the mean of the inputs instead of zero, if they can.
     """
 
     def moved(given: Mixture) -> tuple[Mixture, Measure, float]:
@@ -28,9 +28,10 @@ def at_home(model: PreparedModel, working: Mixture, measure: Measure) -> tuple[M
         return given, there, error(model, (working, measure), (given, there))
 
     plain = moved(model.given)
-    if plain[2] <= LOST:
+    other = None if plain[2] <= LOST else about(model.given, model.framing.x.shift, model.framing.gate_x.shift)
+    if other is None:
         return plain[:2]
-    origin = moved(about(model.given, model.framing.x.shift, model.framing.gate_x.shift))
+    origin = moved(other)
     return origin[:2] if origin[2] < 0.1 * plain[2] else plain[:2]
 
 
