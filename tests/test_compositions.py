@@ -110,17 +110,6 @@ FOUND = {
     "a family as a value": found(method="ls"),
     "no law behind a sigmoid": found(GATES["sigmoid"], method="ls"),
     "about an origin of three inputs": found(expert=EXPERTS["gelu-no-bias"], d=3),
-    "digits lost without another origin": Case(
-        (Gate(Tempered(OwnScore("weight", "bias"))),),
-        (3,),
-        EXPERTS["polynomial"],
-        Gamma("weight"),
-        "ml",
-        1,
-        1,
-        False,
-        True,
-    ),
     "no number of inputs": found(GATES["equal"], expert=EXPERTS["constant"], d=3),
 }
 

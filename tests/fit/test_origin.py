@@ -17,6 +17,8 @@ from gatewise.fit.least_squares import least_squares
 from gatewise.infer.covariance.information import information, standard_errors
 from gatewise.objective.rows import make_rows
 
+from ..own_parts import OwnScore
+
 
 def data(d, n=300):
     """Two planes told apart by a logistic gate; inputs are whole multiples of 2^-10, so that shifts are exact."""
@@ -69,6 +71,14 @@ def test_experts_of_least_squares_at_two_levels_are_those_of_near_inputs(name, g
     at = torch.from_numpy(np.ascontiguousarray(far.T))
     residual = y[:, 0] - regression(fit.mixture, fit.measure, at, at)[0].numpy()
     assert (residual**2).sum() == pytest.approx(fit.sse, rel=1e-7)
+
+
+def test_a_score_of_the_users_own_stays_about_zero():
+    x, y = data(3)
+    rows = make_rows(x + 1e9, y, gate_x=x)
+    fit = maximum_likelihood(Mixture((Gate(OwnScore()),), (2,)), rows, starts=4)
+    assert fit.mixture.gates[0].score == OwnScore()
+    assert fit.mixture.expert.reference() is None
 
 
 def test_standard_errors_are_those_of_near_inputs():
