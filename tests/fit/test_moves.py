@@ -27,24 +27,49 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_moves_of_every_kind_change_only_what_they_say(name):
+def searched(name):
+    """A problem of 150 rows and two points (2, P) of it."""
     mixture, d, q = CASES[name]
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(150, d)), rng.poisson(3.0, size=(150, q)).astype(float)
     model = prepare(mixture, make_rows(x, y), FitSpec())
-    problem, parameterization = problem_of(model, model.rows, LIKELIHOOD), model.parameterization
-    at = draw_starts(parameterization, model.rows, 1, np.random.default_rng(1))[0][0]
-    free, kinds = moves(problem, at, 8, np.random.default_rng(2))
+    points = draw_starts(model.parameterization, model.rows, 2, np.random.default_rng(1))[0]
+    return problem_of(model, model.rows, LIKELIHOOD), points
+
+
+def slopes(problem, point):
+    mixture = problem.parameterization.mixture
+    (path,) = mixture.paths("experts", "slope")
+    return problem.parameterization.measure(point).paths()[path].reshape(mixture.n_leaves, -1)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_moves_of_every_kind_change_only_what_they_say(name):
+    problem, points = searched(name)
+    parameterization, mixture = problem.parameterization, problem.parameterization.mixture
+    free, kinds = moves(problem, points[:1], 8, np.random.default_rng(2))
     assert set(kinds) == {"relocated", "split", "gates anew"} | ({"swapped"} if mixture.depth > 1 else set())
     assert bool(free.isfinite().all())
     assert bool(((free >= parameterization.lower) & (free <= parameterization.upper)).all())
-    (path,) = mixture.paths("experts", "slope")
-    before = parameterization.measure(at).paths()[path].reshape(mixture.n_leaves, -1)
     most = {"relocated": 1, "split": 2, "swapped": 2, "gates anew": 0}
     for point, kind in zip(free, kinds, strict=True):
-        after = parameterization.measure(point).paths()[path].reshape(mixture.n_leaves, -1)
-        changed = int(((after - before).abs() > 1e-9).any(-1).sum())
+        changed = int(((slopes(problem, point) - slopes(problem, points[0])).abs() > 1e-9).any(-1).sum())
         assert changed <= most[kind], kind
         assert changed > 0 or kind == "gates anew", kind
     assert not torch.equal(free[0], free[len(set(kinds))])  # another draw is another move
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_crossed_point_has_experts_of_two_optima(name):
+    problem, points = searched(name)
+    free, kinds = moves(problem, points, 40, np.random.default_rng(2))
+    known = torch.cat([slopes(problem, point) for point in points])
+    parents = set()
+    for point, kind in zip(free, kinds, strict=True):
+        if kind == "crossed":
+            near = ((slopes(problem, point)[:, None] - known).abs() < 1e-9).all(-1)
+            assert bool(near.any(-1).all())
+            owners = near.to(torch.int8).argmax(-1) >= len(known) // 2
+            assert bool(owners.any()) and not bool(owners.all())
+            parents.add(tuple(owners.tolist()))
+    assert len(parents) > 1

@@ -41,7 +41,7 @@ SQUARES = [
 
 
 SHORT = {
-    "pipeline": {"THOROUGH": 3, "ROUNDS": 1},
+    "pipeline": {"THOROUGH": 3, "ROUNDS": 1, "MOVES": 16},
     "least_squares": {"NESTED": 3, "POLISHED": 3, "GROWN": 1},
 }
 

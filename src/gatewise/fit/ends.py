@@ -51,6 +51,18 @@ class Ends(NamedTuple):
             (*self.kinds, *other.kinds),
         )
 
+    def first(self, count: int) -> Ends:
+        """Return the first `count` ends."""
+        return Ends(
+            self.problem, self.points[:count], self.value[:count], self.sound[:count], self.n_iter, self.kinds[:count]
+        )
+
+    def with_new(self, which: Tensor, other: Ends) -> Ends:
+        """Return the ends with those of a further search in the place of some (S',), kinds as they are."""
+        parts = ((self.points, other.points), (self.value, other.value), (self.sound, other.sound))
+        points, value, sound = (old.index_copy(0, which, new) for old, new in parts)
+        return Ends(self.problem, points, value, sound, self.n_iter + other.n_iter, self.kinds)
+
     def best(self, count: int) -> Ends:
         """Return the best `count` ends that differ, sound ones first."""
         chosen = distinct_optima(ranking_key(self.value, self.sound), count)

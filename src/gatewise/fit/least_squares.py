@@ -124,7 +124,7 @@ def more_starts(task: FitTask) -> Points:
     return points
 
 
-LEAST_SQUARES = Method(SQUARES, improve, POLISHED, more_starts, improve)
+LEAST_SQUARES = Method(SQUARES, None, improve, POLISHED, more_starts, True)
 
 
 def scattered(problem: Problem, count: int, generator: np.random.Generator, deadline: float | None) -> Tensor:

@@ -23,7 +23,7 @@ from gatewise.fit.finalize import finalize
 from gatewise.fit.floor import Floor, least_floor
 from gatewise.fit.frames import Framing
 from gatewise.fit.least_squares import LEAST_SQUARES, mean_of, scattered
-from gatewise.fit.maximum_likelihood import em_alone, rough
+from gatewise.fit.maximum_likelihood import LONG, em_alone, rough
 from gatewise.fit.model import PreparedModel, prepare
 from gatewise.fit.pipeline import Clock, Points, Progress, first_points
 from gatewise.fit.problem import LIKELIHOOD, SQUARES, Criterion, Problem, problem_of
@@ -181,8 +181,9 @@ def _job(plan: Plan, replicate: int, model: PreparedModel, loss: Criterion) -> _
 def _ends(plan: Plan, batch: Problem, free: Tensor) -> tuple[Tensor, Tensor]:
     """Return where all starts of a block end, before Newton's method, and their objectives."""
     if plan.method == "ml":
-        return rough(batch, free, Clock())[:2]
-    ends = (LEAST_SQUARES if plan.method == "ls" else em_alone(plan.max_iter)).improve(batch, free, Clock())
+        ends = rough(batch, free, Clock(), LONG)
+    else:
+        ends = (LEAST_SQUARES if plan.method == "ls" else em_alone(plan.max_iter)).improve(batch, free, Clock())
     return ends.points, ends.value
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,17 +13,17 @@ from gatewise.fit.em import expectation_maximisation
 from gatewise.fit.ends import Ends, ends_of
 from gatewise.fit.given import Start, count_of
 from gatewise.fit.pipeline import AUTO, Clock, FitTask, Method, Points, Progress, Starting, estimate
-from gatewise.fit.problem import LIKELIHOOD, Problem, newton_polish, objective
+from gatewise.fit.problem import LIKELIHOOD, Problem, newton_polish, quasi_newton
 from gatewise.fit.result import Fit
+from gatewise.fit.search.nested import held_values
 from gatewise.fit.search.starts import given_starts
 from gatewise.fit.spec import FitSpec
 from gatewise.fit.torch_state import standard_torch_for_rows
 from gatewise.objective.rows import Rows
-from gatewise.optim import Reason, lbfgs
+from gatewise.optim import Reason
 
-PLAIN = {"temperature": 1.0, "quadratic": 0.0}  # values at which a gate is a simpler one
-ROUGH, SHORT = 150, 40  # iterations of L-BFGS, of starts and of moves
-CHOSEN = 8  # moves that are carried through Newton's method
+NESTED = 5  # starts from which simpler mixtures are fitted too, by as many
+SHORT, LONG = 60, 150  # iterations of L-BFGS: before Newton's method, and where only few ends are polished
 PASSES = 10  # EM steps before
 
 
@@ -106,7 +105,7 @@ def em_alone(max_iter: int) -> Method:
         path = expectation_maximisation(problem, free, max_iter=max_iter, tol_gradient=1e-9, deadline=clock.deadline)
         return ends_of(problem, path.free, path.value, path.n_iter)
 
-    return Method(LIKELIHOOD, improve, 0, no_more_starts, None)
+    return Method(LIKELIHOOD, None, improve, 0, no_more_starts, False)
 
 
 def no_more_starts(task: FitTask) -> Points:
@@ -114,29 +113,23 @@ def no_more_starts(task: FitTask) -> Points:
     return Points(torch.zeros(0, task.model.parameterization.size, dtype=torch.float64), ())
 
 
-def rough(problem: Problem, free: Tensor, clock: Clock, iterations: int = ROUGH) -> tuple[Tensor, Tensor, int]:
-    """Return where EM and L-BFGS lead: points (S, P), objectives (S,), and the iterations spent."""
+def rough(problem: Problem, free: Tensor, clock: Clock, iterations: int = SHORT) -> Ends:
+    """Return where EM and some iterations of L-BFGS lead from starts (S, P)."""
     clock.progress("EM", 0, len(free))
     path = expectation_maximisation(problem, free, max_iter=PASSES, tol_gradient=1e-9, deadline=clock.deadline)
     if len(free) == 1:  # nothing to choose from: Newton's method at once takes the fewest passes
-        return path.free, path.value, path.n_iter
+        return ends_of(problem, path.free, path.value, path.n_iter)
     clock.progress("L-BFGS", 0, len(free))
-    lower, upper = problem.parameterization.lower, problem.parameterization.upper
     on_iter = clock.counted("L-BFGS", len(free))
-    options: dict[str, Any] = {"tol": 1e-4, "max_iter": iterations, "deadline": clock.deadline, "on_iter": on_iter}
-    done = lbfgs(objective(problem), path.free, lower, upper, **options)
-    return done.x.clone(), done.value.clone(), path.n_iter + int(done.n_iter.max())
+    points, value, n_iter = quasi_newton(problem, path.free, 1e-4, iterations, clock.deadline, on_iter)
+    return ends_of(problem, points, value, path.n_iter + n_iter)
 
 
-def improve(problem: Problem, free: Tensor, clock: Clock, iterations: int = ROUGH, keep: int | None = None) -> Ends:
-    """Return where starts (S, P) lead: EM, L-BFGS, and Newton's method for the best `keep` of them, or for all."""
-    points, value, spent = rough(problem, free, clock, iterations)
-    if clock.late():
-        return ends_of(problem, points, value, spent)
-    chosen = torch.argsort(torch.nan_to_num(value, nan=torch.inf), stable=True)[:keep].sort().values
-    clock.progress("Newton", 0, len(chosen))
-    points[chosen], value[chosen], more = _newton(problem, points[chosen], clock, 100 if len(free) == 1 else 80)
-    return ends_of(problem, points, value, spent + more)
+def improve(problem: Problem, free: Tensor, clock: Clock) -> Ends:
+    """Return where Newton's method leads from points (S, P)."""
+    clock.progress("Newton", 0, len(free))
+    points, value, spent = _newton(problem, free, clock, 100 if len(free) == 1 else 80)
+    return ends_of(problem, points, value, spent)
 
 
 def _newton(problem: Problem, free: Tensor, clock: Clock, max_iter: int) -> tuple[Tensor, Tensor, int]:
@@ -152,25 +145,17 @@ def _newton(problem: Problem, free: Tensor, clock: Clock, max_iter: int) -> tupl
 
 
 def more_starts(task: FitTask) -> Points:
-    """Return the optimum of the mixture without quadratic terms and with temperatures of one, where it is nested."""
-    model = task.model
-    parameterization = model.parameterization
-    held = {
-        path: torch.full(parameterization.shapes[path], value, dtype=torch.float64)
-        for role, value in PLAIN.items()
-        for path in parameterization.mixture.paths("gates", role)
-        if bool((parameterization.columns(path) >= 0).any())
-    }
-    nothing_left = not parameterization.mixture.paths("gates", "slope", "direction")
-    if not held or nothing_left or task.drawn < 2:
-        return no_more_starts(task)
-    plain = task.nested(model.given, replace(model.spec, fixed={**model.spec.fixed, **held}), task.drawn, task.seed)
-    return Points(given_starts(parameterization, [task.model.working(plain.measure)]), ("nested",))
+    """Return the optima of simpler mixtures: with constant gates, and without quadratic terms and temperatures."""
+    model, points = task.model, no_more_starts(task)
+    if task.drawn < NESTED:
+        return points
+    for kind, held in held_values(model).items():
+        if task.clock.late():
+            break
+        simpler = replace(model.spec, fixed={**model.spec.fixed, **held})
+        measure = task.nested(model.given, simpler, NESTED, task.seed).measure
+        points = points.and_(Points(given_starts(model.parameterization, [model.working(measure)]), (kind,)))
+    return points
 
 
-def brief(problem: Problem, free: Tensor, clock: Clock) -> Ends:
-    """Return where moves (S, P) lead in few iterations; the most promising are carried through."""
-    return improve(problem, free, clock, SHORT, CHOSEN)
-
-
-NEWTON = Method(LIKELIHOOD, improve, 1, more_starts, brief)
+NEWTON = Method(LIKELIHOOD, rough, improve, 1, more_starts, True)

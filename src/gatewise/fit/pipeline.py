@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import ceil
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from gatewise.fit.finalize import evaluated, finalize
 from gatewise.fit.given import Start, point_of
 from gatewise.fit.model import PreparedModel, prepare
 from gatewise.fit.problem import SQUARES, Criterion, Problem, problem_of
-from gatewise.fit.result import AGREE, SAME, Fit, width
+from gatewise.fit.result import SAME, Fit, width
 from gatewise.fit.search.moves import moves
 from gatewise.fit.search.starts import draw_starts, given_starts, seeds, subsample
 from gatewise.fit.spec import FitSpec
@@ -30,11 +31,13 @@ from gatewise.optim import OnIter
 Progress = Callable[[str, int, int], None]
 Starting = int | Literal["auto"] | Sequence[Measure]
 
-AUTO: Final = "auto"  # number of starts: batches of them, until enough agree
-BATCH, MOST_BATCHES = 20, 3
-THOROUGH = 10  # starts from which the best end is moved on
-ROUNDS, PATIENCE, MOVES = 12, 2, 16  # rounds of moves; those in turn that find nothing better; moves of a round
+AUTO: Final = "auto"  # number of starts: some, then rounds of more, until enough agree
+FIRST, FRESH = 20, 16  # starts of a default search, and further ones of a round
+THOROUGH = 10  # starts from which optima are moved on
+MOVES, BASES = 64, 4  # moves of a round, and different optima that they begin at
+ROUNDS, PATIENCE, HOPELESS = 10, 3, 3  # rounds; those in turn that find nothing better; those without a sound end
 WORK = 6e7  # rows times squared parameters of points that are improved together
+SHARE = 0.1  # of a round that is carried on: the most promising
 SEARCHED = 20000  # units up to which starts are searched on all of them
 CARRIED = 4  # different optima carried from a subsample to all rows
 
@@ -127,21 +130,24 @@ class Method(NamedTuple):
     Attributes
     ----------
     loss : Criterion
-    improve : callable (problem, free (S, P), clock) -> Ends without kinds
-        Where a batch of starts leads.
+    rough : callable (problem, free (S, P), clock) -> Ends without kinds, optional
+        Where points lead in a few iterations, by which the most promising are chosen.
+    improve : callable as `rough`
+        Where these lead.
     polished : int
         Different ends that are polished by Newton's method where all rows were searched; 0: ends are left as they are.
     more : callable FitTask -> Points
         Starts besides those that are drawn.
-    brief : callable as `improve`, optional
-        Where moves from the best end lead; None: nothing is moved.
+    moves : bool
+        Whether the best ends are moved on.
     """
 
     loss: Criterion
+    rough: Improve | None
     improve: Improve
     polished: int
     more: Callable[[FitTask], Points]
-    brief: Improve | None
+    moves: bool
 
 
 def estimate(
@@ -168,47 +174,38 @@ def _searched(task: FitTask, method: Method, starts: Starting, start: Start | No
     first = task.drawn if isinstance(starts, str) else starts
     points = first_points(task.model, task.sketch, first, task.drawing, start)
     points = points.and_(method.more(task)) if task.drawn else points
-    ends = _improved(task, method.improve, points)
-    if not task.drawn:
+    ends = _improved(task, method, points, 1.0)
+    if not task.drawn or task.model.parameterization.mixture.n_leaves < 2:
         return ends, ends
-    found = _move_on(task, method, ends, ends)
-    for batch in range(1, MOST_BATCHES if starts == AUTO else 1):
-        if _agree(task, ends, found) or task.clock.late():
+    fresh, moved = FRESH if starts == AUTO else 0, MOVES if method.moves and task.drawn >= THOROUGH else 0
+    return _searched_on(task, method, ends, fresh, moved)
+
+
+def _searched_on(task: FitTask, method: Method, ends: Ends, fresh: int, moved: int) -> tuple[Ends, Ends]:
+    """Search in rounds of fresh starts and of moves from the best optima, until some in turn find none better.
+
+    These are `PATIENCE` times the share of starts that missed the best, so none where nearly all starts agree. What
+    moves find is no start: it counts for the best, not for the evidence.
+    """
+    found, failed = ends, 0
+    for made in range(ROUNDS if fresh + moved else 0):
+        hopeless = made == HOPELESS and not bool(found.sound.any())
+        if hopeless or failed >= round(PATIENCE * (1.0 - _reached(task, ends, found))) or task.clock.late():
             break
-        task.clock.progress("further starts", batch * task.drawn, MOST_BATCHES * task.drawn)
-        points = Points(*draw_starts(task.model.parameterization, task.sketch, task.drawn, task.drawing))
-        more = _improved(task, method.improve, points)
-        before, ends = _least(found), ends.with_more(more)
-        found = _move_on(task, method, ends, found.with_more(more))
-        if _least(found) >= before - SAME / task.part.total:
-            break
+        task.clock.progress("rounds of moves", made, ROUNDS)
+        points = Points(*draw_starts(task.model.parameterization, task.sketch, fresh, task.drawing))
+        points = points.and_(Points(*moves(task.part, found.best(BASES).points, moved, task.drawing)))
+        trial, before = _improved(task, method, points, SHARE), _least(found)
+        ends, found = ends.with_more(trial.first(fresh)), found.with_more(trial.best(BASES))
+        failed = 0 if _least(found) < before - SAME / task.part.total else failed + 1
     return ends._replace(n_iter=found.n_iter), found
 
 
-def _move_on(task: FitTask, method: Method, ends: Ends, found: Ends) -> Ends:
-    """Move from the best end to better ones until `PATIENCE` rounds in turn find none, or one where starts agree.
+def _improved(task: FitTask, method: Method, points: Points, share: float) -> Ends:
+    """Return where points lead, the most promising share of them all the way.
 
-    What moves find is no start: it counts for the best, not for the evidence.
-    """
-    if method.brief is None or task.drawn < THOROUGH or task.model.parameterization.mixture.n_leaves < 2:
-        return found
-    failed = 0
-    for _ in range(ROUNDS):
-        if failed == (1 if _agree(task, ends, found) else PATIENCE) or task.clock.late():
-            break
-        task.clock.progress("moves", 0, MOVES)
-        best = found.best(1)
-        trial = _improved(task, method.brief, Points(*moves(task.part, best.points[0], MOVES, task.drawing)))
-        better = _least(trial) < _least(best) - SAME / task.part.total
-        failed = 0 if better else failed + 1
-        found = found.with_more(trial.best(1)) if better else found._replace(n_iter=found.n_iter + trial.n_iter)
-    return found
-
-
-def _improved(task: FitTask, improve: Improve, points: Points) -> Ends:
-    """Return where points lead: a few at a time where a pass is long, as many as there is time for, at least the first.
-
-    A pass of few rows costs the same for one point and for many; one of many rows, or parameters, costs each its part.
+    A few run at a time where a pass is long, as many as there is time for, at least the first. A pass of few rows costs
+    the same for one point and for many; one of many rows, or parameters, costs each its part.
     """
     size = max(1, int(WORK / (task.part.rows.n * task.model.parameterization.size**2)))
     ends: Ends | None = None
@@ -216,18 +213,29 @@ def _improved(task: FitTask, improve: Improve, points: Points) -> Ends:
         if ends is not None and task.clock.late():
             break
         part = slice(start, start + size)
-        found = improve(task.part, points.free[part], task.clock)._replace(kinds=points.kinds[part])
+        found = _raced(task, method, points.free[part], share)._replace(kinds=points.kinds[part])
         ends = found if ends is None else ends.with_more(found)
     if ends is None:
         raise RuntimeError("a search without starts")
     return ends
 
 
-def _agree(task: FitTask, ends: Ends, found: Ends) -> bool:
-    """Return whether enough starts reached the best value."""
+def _raced(task: FitTask, method: Method, free: Tensor, share: float) -> Ends:
+    """Return where points (S, P) lead: all of them roughly, the most promising share all the way."""
+    if method.rough is None:
+        return method.improve(task.part, free, task.clock)
+    ends = method.rough(task.part, free, task.clock)
+    if task.clock.late():
+        return ends
+    best = torch.argsort(torch.nan_to_num(ends.value, nan=torch.inf), stable=True)
+    chosen = best[: ceil(share * len(best))].sort().values
+    return ends.with_new(chosen, method.improve(task.part, ends.points[chosen], task.clock))
+
+
+def _reached(task: FitTask, ends: Ends, found: Ends) -> float:
+    """Return the share of starts that reached the best value."""
     best, total = _least(found), task.part.total
-    near = width(total * best) / total
-    return int((ends.sound & (ends.value <= best + near)).sum()) >= AGREE
+    return float((ends.sound & (ends.value <= best + width(total * best) / total)).to(torch.float64).mean())
 
 
 def _least(found: Ends) -> float:
@@ -246,7 +254,7 @@ def begin(
     """Prepare model and rows."""
     model = prepare(mixture, rows, spec)
     thinning, drawing = seeds(seed, 2)
-    drawn = BATCH if isinstance(starts, str) else starts if isinstance(starts, int) else 0
+    drawn = FIRST if isinstance(starts, str) else starts if isinstance(starts, int) else 0
     sketch = subsample(model.rows, thinning) if drawn else model.rows
     whole = problem_of(model, model.rows, method.loss)
     part = replace(whole, rows=sketch) if model.rows.n_units > SEARCHED and drawn else whole

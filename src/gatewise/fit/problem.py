@@ -15,7 +15,7 @@ from gatewise.objective.accumulate import accumulate
 from gatewise.objective.parameterization import Parameterization
 from gatewise.objective.rows import Rows
 from gatewise.objective.terms import Statistic
-from gatewise.optim import OnIter, Reason, Result, newton
+from gatewise.optim import Objective, OnIter, Reason, Result, lbfgs, newton
 
 SMALLEST = 1e-24  # residual variance, of the variance of y, that counts as none
 NOISE = 1e-9  # relative rounding of an objective with large terms that cancel
@@ -147,21 +147,11 @@ def newton_polish(
     lower, upper = box or (problem.parameterization.lower, problem.parameterization.upper)
     free = torch.maximum(torch.minimum(free, upper), lower)
     first = evaluate(problem, free, 2)
-    curvature = first[2].diagonal(dim1=-2, dim2=-1).abs()
-    unit = 1.0 / torch.nan_to_num(curvature, 1.0, 1.0, 1.0).clamp(1e-4, 1e12).sqrt()
-
-    origin = free / unit
-
-    def fun(x: Tensor, members: Tensor, order: int) -> tuple[Tensor, ...]:
-        d = unit[members]
-        begun = order == 2 and len(x) == len(free) and torch.equal(x, origin)
-        parts = first if begun else evaluate(problem.of(members), x * d, order)
-        scaled = (parts[0], *(p * d for p in parts[1:2]), *(p * d[:, None] * d[..., None] for p in parts[2:]))
-        return scaled
-
+    unit = _units(first[2])
+    fun = _in_units(problem, unit, free, first)
     done = newton(
         fun,
-        origin,
+        free / unit,
         lower / unit,
         upper / unit,
         tol_gradient=1e-9,
@@ -179,6 +169,51 @@ def newton_polish(
         alone = problem.of(torch.tensor([member], dtype=torch.long))
         point[member] = _sharpened(alone, point[member], *bounds)
     return done._replace(x=point, gradient=done.gradient / unit)
+
+
+def _units(hessian: Tensor) -> Tensor:
+    """Return the lengths (S, P) over which coordinates change the objective alike, by the diagonal of its Hessian."""
+    return 1.0 / torch.nan_to_num(hessian.diagonal(dim1=-2, dim2=-1).abs(), 1.0, 1.0, 1.0).clamp(1e-4, 1e12).sqrt()
+
+
+def _in_units(problem: Problem, unit: Tensor, free: Tensor, first: tuple[Tensor, ...]) -> Objective:
+    """Return the objective of coordinates in units (S, P), which knows its value and derivatives `first` at `free`."""
+    origin = free / unit
+
+    def fun(x: Tensor, members: Tensor, order: int) -> tuple[Tensor, ...]:
+        d = unit[members]
+        begun = order < len(first) and len(x) == len(free) and torch.equal(x, origin)
+        parts = first[: order + 1] if begun else evaluate(problem.of(members), x * d, order)
+        return (parts[0], *(p * d for p in parts[1:2]), *(p * d[:, None] * d[..., None] for p in parts[2:]))
+
+    return fun
+
+
+def quasi_newton(
+    problem: Problem,
+    free: Tensor,
+    tol: float,
+    max_iter: int,
+    deadline: float | None = None,
+    on_iter: OnIter | None = None,
+) -> tuple[Tensor, Tensor, int]:
+    """Run L-BFGS from free coordinates (S, P), each in units of its own curvature at the start.
+
+    Without units it takes several times as many iterations: slopes, biases and logarithms of scales bend differently.
+
+    Returns
+    -------
+    (points, value, n_iter) : Tensor (S, P), Tensor (S,), int
+    """
+    lower, upper = problem.parameterization.lower, problem.parameterization.upper
+    free = torch.maximum(torch.minimum(free, upper), lower)
+    first = evaluate(problem, free, 2)
+    unit = _units(first[2])
+    fun = _in_units(problem, unit, free, first)
+    done = lbfgs(
+        fun, free / unit, lower / unit, upper / unit, tol=tol, max_iter=max_iter, deadline=deadline, on_iter=on_iter
+    )
+    return torch.maximum(torch.minimum(done.x * unit, upper), lower), done.value.clone(), int(done.n_iter.max())
 
 
 def _sharpened(problem: Problem, free: Tensor, lower: Tensor, upper: Tensor) -> Tensor:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 AGREE = 3  # starts at the best value
-UNLIKE = frozenset({"given", "fixed", "nested", "untempered", "split", "near-zero"})  # starts that are not drawn
+UNLIKE = frozenset(
+    {"given", "fixed", "constant gates", "plain gates", "nested", "untempered", "split", "near-zero"}
+)  # starts that are not drawn
 SAME = 1e-3  # log-likelihoods closer than this (times a millionth of their size, if larger) are one value
 
 

@@ -146,10 +146,14 @@ def unit_responsibilities(mixture: Mixture, measure: Measure, block: Block) -> T
     return posterior(log_weights, joint, nearer)
 
 
-def _unit_log_joint(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
+def unit_leaf_log_density(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
+    """Return the log density of every unit under every leaf alone, ``(*B, L, m)``."""
     eta = with_offset(leaf_predictors(mixture, measure, block.x), block)
-    log_prob = mixture.family.log_prob(leaf_family(mixture, measure), below_batch(block.y), eta)
-    return leaf_log_weights(mixture, measure, block.gate_x) + by_unit(log_prob, block)
+    return by_unit(mixture.family.log_prob(leaf_family(mixture, measure), below_batch(block.y), eta), block)
+
+
+def _unit_log_joint(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
+    return leaf_log_weights(mixture, measure, block.gate_x) + unit_leaf_log_density(mixture, measure, block)
 
 
 def apply_weights(values: Tensor, weight: Tensor | None) -> Tensor:

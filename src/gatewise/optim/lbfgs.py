@@ -143,7 +143,7 @@ def _aim(point: TrialPoint, box: Box, memory: LbfgsMemory) -> LbfgsMemory:
     margin = torch.minimum(slope.clamp(max=1e-3), 0.01 * (box.upper - box.lower))
     free = free_set(point.x, gradient, *box, margin)
     steps, changes = memory.steps * free[:, None], memory.changes * free[:, None]
-    direction, scaling = _two_loop(gradient * free, steps, changes)
+    direction, scaling = _quasi_newton(gradient * free, steps, changes)
     descends = _positive(-1e-6 * dot(direction, gradient), direction, gradient * free)
     good = descends & (scaling > 0)
     scaling = torch.where(good, scaling, 1.0)[:, None]
@@ -152,21 +152,23 @@ def _aim(point: TrialPoint, box: Box, memory: LbfgsMemory) -> LbfgsMemory:
     return memory._replace(direction=direction, share=share)
 
 
-def _two_loop(gradient: Tensor, steps: Tensor, changes: Tensor) -> tuple[Tensor, Tensor]:
-    """Quasi-Newton direction, (s, P), and the scaling of its initial matrix, (s,), 0 without any pair."""
+def _quasi_newton(gradient: Tensor, steps: Tensor, changes: Tensor) -> tuple[Tensor, Tensor]:
+    """Quasi-Newton direction, (s, P), and the scaling of its initial matrix, (s,), 0 without any pair.
+
+    The compact form of Byrd, Nocedal and Schnabel (1994, theorem 2.2) takes a dozen products of matrices, the recursion
+    one for every pair: at a few hundred rows these cost more than the objective.
+    """
     inner = dot(steps, changes)
     usable = _positive(inner, steps, changes)
-    weight = torch.where(usable, 1.0 / inner, 0.0)
-    scaling = torch.zeros_like(inner[:, 0])
-    direction, shares = -gradient, []
-    for i in reversed(range(steps.shape[1])):
-        share = weight[:, i] * dot(steps[:, i], direction)
-        direction = direction - share[:, None] * changes[:, i]
-        shares.append(share)
-        newest = usable[:, i] & (scaling == 0)
-        scaling = torch.where(newest, inner[:, i] / dot(changes[:, i], changes[:, i]), scaling)
-    direction = direction * torch.where(scaling > 0, scaling, 1.0)[:, None]
-    for i, share in enumerate(reversed(shares)):
-        back = weight[:, i] * dot(changes[:, i], direction)
-        direction = direction + (share - back)[:, None] * steps[:, i]
-    return direction, scaling
+    steps, changes = steps * usable[..., None], changes * usable[..., None]
+    squares = changes @ changes.mT
+    newest = usable & (usable.flip(-1).cumsum(-1).flip(-1) == 1)
+    scaling = torch.where(newest, inner / squares.diagonal(dim1=-2, dim2=-1), 0.0).sum(-1)
+    start = torch.where(scaling > 0, scaling, 1.0)[:, None, None]
+    right = (steps @ changes.mT).triu() + torch.diag_embed((~usable).to(steps))
+    column = gradient[..., None]
+    share = torch.linalg.solve_triangular(right, steps @ column, upper=True)
+    middle = torch.where(usable, inner, 0.0)[..., None] * share + start * (squares @ share - changes @ column)
+    back = torch.linalg.solve_triangular(right.mT, middle, upper=False)
+    direction = start * (changes.mT @ share - column) - steps.mT @ back
+    return direction[..., 0], scaling

@@ -74,7 +74,7 @@ def draw_starts(
             parameterization.free(from_shares(parameterization.mixture, block, response, mixed, generator, contrast))
         )
         kinds.append(kind)
-    free = torch.stack(out)
+    free = torch.stack(out) if out else torch.zeros(0, parameterization.size, dtype=torch.float64)
     return parameterization.inside(free), tuple(kinds)
 
 
