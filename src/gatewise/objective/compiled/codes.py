@@ -14,8 +14,7 @@ WIDTH = 14
 (
     AFFINE,  # to, features, columns, parameter, stride
     DISTANCE,  # to, slopes, inverse, rests, features, columns, parameter, stride, metric, radius, order
-    ACTIVATE,  # to, first, second, from, function, radius, order
-    DIVIDE,  # to, from, step, parameter, stride, factor, constant
+    DIVIDE,  # to, from, step, parameter, stride, factor
     SHIFT,  # to, from, step, parameter, stride
     SCALE,  # to, from, step, parameter or -1, stride, factor, constant
     LOG_SIGMOID,  # to, first, second, from, order
@@ -35,6 +34,7 @@ WIDTH = 14
     DOTS,  # rows, other rows, their number, to, length of a line
     LOG_FACTORIAL,  # to, y, trials or -1
     SIGMOID,  # to, first, second, from, order
+    ACTIVATE,  # to, first, second, from, radius, order; plus the place of the function below
 ) = range(23)
 
-FUNCTIONS = (*ACTIVATIONS, "rounded relu")  # the kernels of `compiled.activations` have the order of the catalogue
+FUNCTIONS = (*ACTIVATIONS, "rounded relu")
