@@ -21,8 +21,7 @@ WIDTH = 14
     MULTIPLY,  # to, a, step, b, step: a b
     MULTIPLY_ADD,  # to, a, step, b, step: added
     TWO_PRODUCTS,  # to, a, step, b, step, c, step, d, step: a b + c d
-    ADD,  # to, a, step, b, step
-    SUBTRACT,  # to, a, step, b, step
+    ADD,  # to, a, step, b, step, sign: a + sign b
     NEGATE,  # to, a, step
     SOFTMAX,  # count nodes; branches, from, to, largest, log of the rest, scratch, infinite
     PATH,  # count nodes; branches, above or -1, logits, largest, log of the rest, to, added
@@ -35,6 +34,6 @@ WIDTH = 14
     LOG_FACTORIAL,  # to, y, trials or -1
     SIGMOID,  # to, first, second, from, order
     ACTIVATE,  # to, first, second, from, radius, order; plus the place of the function below
-) = range(23)
+) = range(22)
 
 FUNCTIONS = (*ACTIVATIONS, "rounded relu")

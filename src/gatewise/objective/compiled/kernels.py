@@ -1,7 +1,7 @@
 """Kernels: one function per instruction, compiled by itself when a program first needs it, and kept on the disk.
 
-A kernel is ``(p, w, n, theta, out, constants, table)``: the instruction's numbers from `count` on (see `codes`), the
-work array, the rows of the block, the parameters and sums of a member, the constants of the program, and log factorials.
+A kernel is ``(p, w, n, theta, out, constants, table)``: the numbers of the instruction from `count` on (see `codes`),
+the work array, the rows of the block, parameters and sums of a member, constants of the program, log factorials.
 The machine calls kernels by their address, so that neither contains the other: what no program uses is never compiled.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+from llvmlite import ir
 from numba import cfunc, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -85,7 +86,7 @@ def call(typing_context: Any, address: types.Integer, arguments: types.Tuple) ->
         place, packed = values
         kinds = [context.get_value_type(kind) for kind in arguments.types]
         nothing = context.get_value_type(types.void)
-        function = builder.inttoptr(place, cgutils.ir.FunctionType(nothing, kinds).as_pointer())
+        function = builder.inttoptr(place, ir.FunctionType(nothing, kinds).as_pointer())
         builder.call(function, cgutils.unpack_tuple(builder, packed))
         return context.get_dummy_value()
 

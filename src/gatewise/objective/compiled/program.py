@@ -192,10 +192,10 @@ class Program:
         assert found is not None
         return found
 
-    def sum(self, count: int, a: Ref, b: Ref, code: int = codes.ADD) -> Ref:
-        """Return ``a + b`` (or ``a - b`` with code SUBTRACT), neither of them zero."""
+    def sum(self, count: int, a: Ref, b: Ref, sign: int = 1) -> Ref:
+        """Return ``a + b``, or ``a - b`` with the sign -1; neither of them is zero."""
         to = Ref(self.rows(count))
-        self.emit(code, count, to.row, *a, *b)
+        self.emit(codes.ADD, count, to.row, *a, *b, sign)
         return to
 
     def minus(self, count: int, a: Ref) -> Ref:

@@ -40,22 +40,12 @@ def two_products(p, w, n, theta, out, constants, table):
 
 @kernel(codes.ADD)
 def add(p, w, n, theta, out, constants, table):
-    """Write ``a + b``."""
-    count, to, a, step_a, b, step_b = p[:6]
+    """Write ``a + sign b``."""
+    count, to, a, step_a, b, step_b, sign = p[:7]
     for k in range(count):
         r, x, y = to + k, a + k * step_a, b + k * step_b
         for t in range(n):
-            w[r, t] = w[x, t] + w[y, t]
-
-
-@kernel(codes.SUBTRACT)
-def subtract(p, w, n, theta, out, constants, table):
-    """Write ``a - b``."""
-    count, to, a, step_a, b, step_b = p[:6]
-    for k in range(count):
-        r, x, y = to + k, a + k * step_a, b + k * step_b
-        for t in range(n):
-            w[r, t] = w[x, t] - w[y, t]
+            w[r, t] = w[x, t] + sign * w[y, t]
 
 
 @kernel(codes.NEGATE)
@@ -124,17 +114,15 @@ def softmax(p, w, n, theta, out, constants, table):
     nodes, branches, source, to, tops, logs, scratch, infinite = p[:8]
     for v in range(nodes):
         top, log, first, shares = tops + v, logs + v, source + v * branches, to + v * branches
-        second = first + 1 if branches > 1 else first
         for t in range(n):
-            w[top, t] = w[first, t] if w[first, t] > w[second, t] else w[second, t]
-        for c in range(2, branches):
+            w[top, t] = w[first, t]
+            w[scratch, t] = 0.0
+        for c in range(1, branches):
             for t in range(n):
                 w[top, t] = w[first + c, t] if w[first + c, t] > w[top, t] else w[top, t]
         if infinite:
             for t in range(n):
                 w[top, t] = 0.0 if abs(w[top, t]) == math.inf else w[top, t]
-        for t in range(n):
-            w[scratch, t] = 0.0
         for c in range(branches):
             for t in range(n):
                 e = scalar.exp_below(w[first + c, t] - w[top, t])

@@ -95,9 +95,7 @@ def packed(mixture: Mixture, measure: Measure) -> Tensor:
     return torch.cat([*parts, torch.cat(leaves, -1).flatten(1)], -1).contiguous()
 
 
-def _numbers(
-    program: CompiledPlan, addresses: np.ndarray, theta: np.ndarray, block: Block, size: int
-) -> np.ndarray:
+def _numbers(program: CompiledPlan, addresses: np.ndarray, theta: np.ndarray, block: Block, size: int) -> np.ndarray:
     """Return the numbers (S, numbers): tasks in any order, their sums in fixed order."""
     x, gate_x, y = (np.ascontiguousarray(part.reshape(-1, *part.shape[-2:])) for part in block[:3])
     weight = NONE if block.weight is None else np.ascontiguousarray(block.weight).reshape(1, 1, -1)
