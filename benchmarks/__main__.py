@@ -18,6 +18,7 @@ from benchmarks.timing import facts
 # Imported when they run, so that the structure can be measured where the package cannot be imported.
 BENCHMARKS: dict[str, str] = {
     "floor": "floor.run",
+    "first_call": "first_call.run",
     "newton": "newton.run",
     "passes": "passes.run",
     "single_start_1e5": "speed.single_start",

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,16 +20,6 @@ from gatewise.objective.accumulate import accumulate
 
 SHARE, SHARE_COMPILED = 0.06, 0.22  # of the counted floor, at least
 TIMES_C, SPEEDUP = 2.0, 1.6  # against C at most, by a second thread at least
-FIRST_CALL = """
-import time
-import torch
-from benchmarks import floor, problems
-case = problems.Case("", 1, 1000, 2, 3)
-run = floor.passes(case)["compiled"]
-start = time.process_time()
-run()
-print(time.process_time() - start)
-"""
 
 
 @contextmanager
@@ -121,7 +107,7 @@ class Data:
         def run() -> tuple[torch.Tensor, ...]:
             sums = fused.accumulate(stat, self.mixture, self.measure, self.rows)
             if sums is None:
-                raise RuntimeError("the compiled kernels are missing: install the extra 'fast'")
+                raise RuntimeError("the compiled kernels are missing: numba cannot be imported")
             return sums
 
         return run
@@ -211,19 +197,6 @@ def thread_line(data: Data, rounds: int) -> dict[str, Any]:
     return {"1 thread s": least[1], "2 threads s": least[2], "gain": gain, "holds": gain >= SPEEDUP}
 
 
-def first_calls() -> dict[str, Any]:
-    """Return CPU seconds of the first call in a fresh process, without and with the compiler's cache."""
-    with tempfile.TemporaryDirectory() as folder:
-        paths = os.pathsep.join([os.getcwd(), *sys.path])
-        environment = {**os.environ, "NUMBA_CACHE_DIR": folder, "PYTHONPATH": paths}
-        command = [sys.executable, "-c", FIRST_CALL]
-        seconds = [
-            float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
-            for _ in range(2)
-        ]
-    return {"without cache s": seconds[0], "with cache s": seconds[1], "holds": seconds[0] < 15 and seconds[1] < 1}
-
-
 def run(rounds: int = 5, **_: Any) -> dict[str, Any]:
     """Measure rates, then every engine in the four cases, in interleaved rounds."""
     tasks, work = rate_tasks()
@@ -242,7 +215,5 @@ def run(rounds: int = 5, **_: Any) -> dict[str, Any]:
     table("one EM pass, CPU ns per row and share of the counted floor", lines)
     table("value with gradient, and Newton's pass, CPU ns per row", others)
     table("case i on two threads, wall", threads)
-    first = [first_calls()] if fused.available() else []
-    table("first compiled call in a fresh process, CPU", first)
     table("rates in the same rounds, operations per ns, one thread", measured)
-    return {"rates": measured, "cases": lines, "passes": others, "threads": threads, "first": first}
+    return {"rates": measured, "cases": lines, "passes": others, "threads": threads}

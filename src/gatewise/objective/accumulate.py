@@ -15,12 +15,12 @@ from gatewise.objective.terms import Statistic
 
 
 def engine() -> str:
-    """Return what sums over the rows: the compiler of the compiled sums and its version, or the reference."""
+    """Return what sums over many rows: the compiler of the compiled sums and its version, or the reference."""
     return f"numba {version('numba')}" if compiled.available() else "reference"
 
 
 def accumulate(stat: Statistic, mixture: Mixture, measure: Measure, rows: Rows, width: int) -> tuple[Tensor, ...]:
-    """Sum `stat` over the blocks of the rows, in fixed order; by compiled kernels where there are some.
+    """Sum `stat` over the blocks of the rows, in fixed order; by compiled kernels where there are some and they pay.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def accumulate(stat: Statistic, mixture: Mixture, measure: Measure, rows: Rows, 
         Numbers per row in the largest temporary of `stat`, batch included; it sets the block size only. Members that
         do not fit into one block together are taken in groups.
     """
-    quick = compiled.accumulate(stat, mixture, measure, rows)
+    quick = compiled.accumulate(stat, mixture, measure, rows) if compiled.pays(measure, rows) else None
     if quick is not None:
         return quick
     count = measure.members

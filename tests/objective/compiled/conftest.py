@@ -14,7 +14,7 @@ from gatewise.objective.parameterization import from_paths
 from gatewise.objective.rows import Block
 from gatewise.testing.problems import draw_measure, generator, make_problem
 
-pytest.importorskip("numba", reason="the compiled statistics need numba, the extra 'fast'")
+pytest.importorskip("numba", reason="this platform has no compiler")
 
 # Both sides add the same terms in another order, and terms may cancel in one entry of a sum but not in all: an entry is
 # right up to a small multiple of the rounding of the largest entry, in a Hessian also of the squares it is made of.

@@ -284,7 +284,7 @@ def test_the_compiler_is_loaded_when_first_needed():
 
 
 def test_any_changed_source_compiles_anew(tmp_path):
-    from gatewise.objective.compiled.machine import stamp_of
+    from gatewise.objective.compiled.kernels import stamp_of
 
     folder = tmp_path / "fused"
     shutil.copytree(Path(compiled.__file__).parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -343,7 +343,7 @@ def unweighted(right):
     ],
 )
 def test_the_law_can_fail(path, wrong, what, monkeypatch):
-    from gatewise.objective.compiled import plan
+    from gatewise.objective.compiled import run
 
     *place, name = path.split(".")
     owner = sys.modules[f"gatewise.objective.compiled.{place[0]}"]
@@ -351,8 +351,8 @@ def test_the_law_can_fail(path, wrong, what, monkeypatch):
         owner = getattr(owner, part)
     mixture = Mixture((GATES["scaled-laplace"], GATES["softmax"]), (2, 3))
     measure, block = draw(mixture)
-    plan.plan.cache_clear()
+    run.ready.cache_clear()
     monkeypatch.setattr(owner, name, wrong(getattr(owner, name)))
     with pytest.raises(AssertionError, match=f"broken: .* {what}"):
         assert_fused(mixture, measure, block)
-    plan.plan.cache_clear()
+    run.ready.cache_clear()

@@ -238,7 +238,7 @@ def as_softmax(right):
     ],
 )
 def test_the_law_can_fail(path, wrong, statistic, what, monkeypatch):
-    from gatewise.objective.compiled import plan
+    from gatewise.objective.compiled import run
 
     *place, name = path.split(".")
     owner = sys.modules[f"gatewise.objective.compiled.{place[0]}"]
@@ -246,8 +246,8 @@ def test_the_law_can_fail(path, wrong, statistic, what, monkeypatch):
         owner = getattr(owner, part)
     mixture = Mixture((GATES["sigmoid"], GATES["scaled-laplace"]), (2, 3))
     measure, block = draw(mixture, columns=2)
-    plan.plan.cache_clear()
+    run.ready.cache_clear()
     monkeypatch.setattr(owner, name, wrong(getattr(owner, name)))
     with pytest.raises(AssertionError, match=rf"broken: .*squares\.{statistic} .* {what}"):
         assert_squares(mixture, measure, block)
-    plan.plan.cache_clear()
+    run.ready.cache_clear()

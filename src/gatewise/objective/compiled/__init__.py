@@ -1,15 +1,16 @@
 """Compiled statistics: the sums of `objective.likelihood` and `objective.squares` in one pass over the rows.
 
 A mixture is written as a short program over rows that stay in the processor's cache (`plan`), from kernels of scores,
-links, experts and families that exist once each (`parts`), and one compiled machine runs every program. What has no
-kernel is left to the reference.
+links, experts and families that exist once each (`parts`), and one compiled machine runs every program. Kernels are
+compiled when a program first needs them, and kept on the disk. What has no kernel is left to the reference, and so are
+small problems, which would wait for the compiler longer than for their sums (`pays`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from importlib.util import find_spec
+from importlib import import_module
 
 import torch
 from torch import Tensor
@@ -38,12 +39,28 @@ OF_SQUARES: tuple[Callable[..., object], ...] = (
 )
 KINDS = OF_LIKELIHOOD + OF_SQUARES  # in the order of `program`
 ROWS = 2**17  # rows read at a time where they are not held in memory
+LEAST = 20_000  # rows times parameters; hard fits repay the loading of the compiler from half of it on, easy from twice
 
 
 @cache
 def available() -> bool:
-    """Return whether the compiler is installed."""
-    return find_spec("numba") is not None
+    """Return whether the compiler can be loaded, which takes a moment; not every platform of Python has it."""
+    try:
+        import_module("numba")
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def pays(measure: Measure, rows: Rows) -> bool:
+    """Return whether compiled sums are worth the loading of the compiler: many rows, or a batch of data sets.
+
+    The two engines round differently, so the answer depends on the data set and the model alone: not on what has been
+    loaded or compiled before, and not on how many members are at work. ``python -m benchmarks first_call`` prints the
+    times behind `LEAST`.
+    """
+    parameters = sum(part.numel() for part in measure.paths().values()) // measure.members
+    return rows.batched or rows.n * parameters >= LEAST
 
 
 def _score_covered(score: Score) -> bool:
@@ -92,7 +109,7 @@ def statistic(stat: Callable[..., object], mixture: Mixture) -> Statistic | None
     >>> statistic(likelihood.gradient, Mixture((GATES["softmax"],), (2,), family=StudentT())) is None
     True
     """
-    if stat not in KINDS or not available() or not covers(stat, mixture):
+    if stat not in KINDS or not covers(stat, mixture) or not available():
         return None
     from gatewise.objective.compiled.run import sums  # the compiler is loaded when it is first needed
 

@@ -14,16 +14,14 @@ WIDTH = 14
 (
     AFFINE,  # to, features, columns, parameter, stride
     DISTANCE,  # to, slopes, inverse, rests, features, columns, parameter, stride, metric, radius, order
-    ACTIVATE,  # to, first, second, from, function, radius, order
-    DIVIDE,  # to, from, step, parameter, stride, factor, constant
+    DIVIDE,  # to, from, step, parameter, stride, factor
     SHIFT,  # to, from, step, parameter, stride
     SCALE,  # to, from, step, parameter or -1, stride, factor, constant
     LOG_SIGMOID,  # to, first, second, from, order
     MULTIPLY,  # to, a, step, b, step: a b
     MULTIPLY_ADD,  # to, a, step, b, step: added
     TWO_PRODUCTS,  # to, a, step, b, step, c, step, d, step: a b + c d
-    ADD,  # to, a, step, b, step
-    SUBTRACT,  # to, a, step, b, step
+    ADD,  # to, a, step, b, step, sign: a + sign b
     NEGATE,  # to, a, step
     SOFTMAX,  # count nodes; branches, from, to, largest, log of the rest, scratch, infinite
     PATH,  # count nodes; branches, above or -1, logits, largest, log of the rest, to, added
@@ -35,6 +33,7 @@ WIDTH = 14
     DOTS,  # rows, other rows, their number, to, length of a line
     LOG_FACTORIAL,  # to, y, trials or -1
     SIGMOID,  # to, first, second, from, order
-) = range(23)
+    ACTIVATE,  # to, first, second, from, radius, order; plus the place of the function below
+) = range(22)
 
-FUNCTIONS = (*ACTIVATIONS, "rounded relu")  # the kernels of `compiled.activations` have the order of the catalogue
+FUNCTIONS = (*ACTIVATIONS, "rounded relu")

@@ -79,7 +79,7 @@ def _factors(p: Program, group: NodeGroup, levels: list[CompiledLevel]) -> Curva
     minus = p.minus(count, group.gradient)
     minus_pulled = p.minus(count, group.pulled) if p.weighted else minus
     if group.level == len(levels):
-        gap = p.sum(count, group.own, group.gradient, codes.SUBTRACT)
+        gap = p.sum(count, group.own, group.gradient, -1)
         return CurvatureFactors(minus, minus_pulled, p.ones, p.ones, p.ones, gap)
     share = p.product(count, levels[group.level].weights, group.own)
     down = p.minus(count, p.sum(count, share, group.gradient))
@@ -154,7 +154,7 @@ def _node_pairs(p: Program, level: CompiledLevel, groups: list[NodeGroup], curve
         p.emit(codes.MULTIPLY, branches, heavy.row + first, level.weights.row + first, 1, mass.of(node), 0)
     left = [p.product(count, heavy, group.own) for group in groups]
     right = [p.product(count, level.weights, group.own) for group in groups]
-    gap = [p.sum(count, share, group.own, codes.SUBTRACT) for share, group in zip(right, groups, strict=True)]
+    gap = [p.sum(count, share, group.own, -1) for share, group in zip(right, groups, strict=True)]
     for k, a in enumerate(groups):
         for m in range(k, len(groups)):
             for i in range(count):

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 
 from gatewise.core.families.counts import OVERFLOW
-from gatewise.objective.compiled import scalar
-from gatewise.objective.compiled.sums import kernel
+from gatewise.objective.compiled import codes, scalar
+from gatewise.objective.compiled.kernels import helper, kernel
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
-@kernel
-def gaussian(w, y, eta, to, first, second, count, theta, at, stride, order, n):
+@kernel(codes.GAUSSIAN)
+def gaussian(p, w, n, theta, out, constants, table):
     """Write ``log N(y; eta, scale^2)`` for every leaf k, and its derivatives in eta and scale.
 
     Rows ``first + k`` and ``first + count + k``; ``second + k`` (eta eta), ``+ count`` (eta scale), ``+ 2 count``.
     """
+    count, y, eta, to, first, second, at, stride, order = p[:9]
     for k in range(count):
         scale, e, value = theta[at + k * stride], eta + k, to + k
         if order == 0:
@@ -44,9 +45,10 @@ def gaussian(w, y, eta, to, first, second, count, theta, at, stride, order, n):
                 w[ss, t] = v - 3.0 * v * (z * z)
 
 
-@kernel
-def poisson(w, y, base, eta, to, first, second, count, n):
+@kernel(codes.POISSON)
+def poisson(p, w, n, theta, out, constants, table):
     """Write ``y eta - e^eta - log y!`` for every leaf, and its derivatives in eta; `base` is ``-log y!``."""
+    count, y, base, eta, to, first, second = p[:7]
     for k in range(count):
         e, value, f, s = eta + k, to + k, first + k, second + k
         for t in range(n):
@@ -56,9 +58,11 @@ def poisson(w, y, base, eta, to, first, second, count, n):
             w[s, t] = -mean
 
 
-@kernel
-def binomial(w, y, base, eta, to, first, second, count, trials, order, n):
+@kernel(codes.BINOMIAL)
+def binomial(p, w, n, theta, out, constants, table):
     """Write the binomial log density with logit eta for every leaf, and its derivatives in eta."""
+    count, y, base, eta, to, first, second, place, order = p[:9]
+    trials = constants[place]
     for k in range(count):
         e, value, f, s = eta + k, to + k, first + k, second + k
         for t in range(n):
@@ -72,9 +76,10 @@ def binomial(w, y, base, eta, to, first, second, count, trials, order, n):
                 w[s, t] = -trials * p * scalar.sigmoid(-w[e, t])
 
 
-@kernel
-def log_factorial(w, to, y, trials, table, n):
+@kernel(codes.LOG_FACTORIAL)
+def log_factorial(p, w, n, theta, out, constants, table):
     """Write ``-log y!``, or the log of ``trials over y`` when trials >= 0; whole numbers are looked up."""
+    to, y, trials = p[1], p[2], constants[p[3]]
     for t in range(n):
         w[to, t] = -_log_factorial(w[y, t], table)
     if trials >= 0.0:
@@ -83,7 +88,7 @@ def log_factorial(w, to, y, trials, table, n):
             w[to, t] = ways + w[to, t] - _log_factorial(trials - w[y, t], table)
 
 
-@kernel
+@helper
 def _log_factorial(count, table):
     if 0.0 <= count < len(table) and count == math.floor(count):
         return table[int(count)]

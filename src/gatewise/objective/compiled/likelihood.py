@@ -28,7 +28,7 @@ def write_leaves(
         to = Ref(p.rows(count)) if output else joint
         law = FAMILIES[type(family)](p, family, p.y + output, part.value, to, Owners(count, start + own, stride))
         if output:
-            p.emit(codes.ADD, count, joint.row, *joint, *to)
+            p.emit(codes.ADD, count, joint.row, *joint, *to, 1)
         if p.order:
             _chain(p, count, part, law, len(slots), first, second)
             slots += [(output * each + slot.column, slot.design) for slot in part.slots]
@@ -37,7 +37,7 @@ def write_leaves(
     share, density = Ref(p.rows(count)), Ref(p.rows(1), 0)
     log = Ref(p.rows(1), 0)
     p.emit(codes.SOFTMAX, 1, count, joint.row, share.row, density.row, log.row, p.rows(1), int(p.order == 0))
-    p.emit(codes.ADD, 1, density.row, *density, *log)
+    p.emit(codes.ADD, 1, density.row, *density, *log, 1)
     weighed = p.product(count, share, p.weight) if p.order else share
     outer, owners = [share] * len(slots), Owners(count, start, stride)
     leaves = CompiledLeaves(slots, first, second, owners, outer, [weighed] * len(slots), share, density)

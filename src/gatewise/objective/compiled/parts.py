@@ -126,11 +126,9 @@ def with_bias(p: Program, part: CompiledPart, owners: Owners, column: int) -> Co
 def activate(p: Program, part: CompiledPart, count: int, fn: str, radius: float) -> tuple[Ref, Ref, Ref]:
     """Write an activation of the value; return its value, first and second derivative."""
     rounded = ACTIVATIONS[fn].kink and radius > 0
-    function = codes.FUNCTIONS.index("rounded relu" if rounded else fn)
+    code = codes.ACTIVATE + codes.FUNCTIONS.index("rounded relu" if rounded else fn)
     value, first, second = (Ref(p.rows(count)) for _ in range(3))
-    p.emit(
-        codes.ACTIVATE, count, value.row, first.row, second.row, part.value.row, function, p.constant(radius), p.order
-    )
+    p.emit(code, count, value.row, first.row, second.row, part.value.row, p.constant(radius), p.order)
     return value, first, second
 
 
@@ -166,8 +164,7 @@ def tempered_score(p: Program, score: Tempered, inputs: PartInputs, owners: Owne
 
     def over(ref: Ref, factor: float) -> Ref:
         to = Ref(p.rows(count))
-        places = p.constant(factor), p.constant(0.0)
-        p.emit(codes.DIVIDE, count, to.row, *ref, owners.at + at, owners.stride, *places)
+        p.emit(codes.DIVIDE, count, to.row, *ref, owners.at + at, owners.stride, p.constant(factor))
         return to
 
     value = over(inner.value, 1.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -42,8 +41,10 @@ class CompiledPlan(NamedTuple):
 
     Attributes
     ----------
-    program, features, held : int arrays
-        Instructions, sets of features, and rows of y, ones and weight with the length of the prologue.
+    program, sources, filled : int arrays
+        Instructions, what is read into which rows, and rows of ones.
+    prologue : int
+        How many of the instructions depend on the data alone.
     constants : float array
     size, height : int
         Rows of a block, and rows of the work array.
@@ -56,8 +57,9 @@ class CompiledPlan(NamedTuple):
     """
 
     program: np.ndarray
-    features: np.ndarray
-    held: np.ndarray
+    sources: np.ndarray
+    filled: np.ndarray
+    prologue: int
     constants: np.ndarray
     size: int
     height: int
@@ -67,7 +69,6 @@ class CompiledPlan(NamedTuple):
     extra: tuple[np.ndarray, np.ndarray, np.ndarray] | None
 
 
-@lru_cache(maxsize=256)
 def plan(kind: int, mixture: Mixture, sizes: Sizes) -> CompiledPlan:
     """Return the program of a statistic of a mixture; `kind` is its place in `KINDS`."""
     p = Program(kind, sizes.y, sizes.weighted)
@@ -80,11 +81,11 @@ def plan(kind: int, mixture: Mixture, sizes: Sizes) -> CompiledPlan:
         leaves, size = write(p, mixture, sizes, levels, start)
         gradient, found = _write_sums(p, levels, leaves, size)
     rows = max(FEWEST, min(MOST, BYTES // (8 * p.height) // 8 * 8))
-    held = [p.y, p.ones.row, p.weight.row if p.weighted else -1, len(p.prologue)]
     return CompiledPlan(
         np.array(p.prologue + p.instructions, dtype=np.int64),
-        np.array(p.sources, dtype=np.int64).reshape(-1, 5),
-        np.array(held, dtype=np.int64),
+        np.array(p.sources, dtype=np.int64),
+        np.array(p.filled, dtype=np.int64),
+        len(p.prologue),
         np.array(p.constants or [0.0]),
         rows,
         p.height,

@@ -12,6 +12,7 @@ VALUE, GRADIENT, HESSIAN, COMPLETE = range(4)  # of the log-likelihood
 SQUARES_VALUE, SQUARES_GRADIENT, GAUSS_NEWTON, SQUARES_HESSIAN, MASS = range(4, 9)  # of least squares
 ORDERS = (0, 1, 2, 2, 0, 1, 1, 2, 0)  # of the derivatives that are needed row by row
 PAIRED = (HESSIAN, COMPLETE, GAUSS_NEWTON, SQUARES_HESSIAN)  # with sums for every pair of coordinates
+X, GATE_X, Y, WEIGHT = range(4)  # sources of numbers
 MERGED = {codes.MULTIPLY, codes.MULTIPLY_ADD, codes.TWO_PRODUCTS}
 
 
@@ -27,7 +28,11 @@ class Ref(NamedTuple):
 
 
 class Features(NamedTuple):
-    """A set of features: the products from row `products` on, then d features from row `first` on, then ones."""
+    """A set of features: products from row `products` on, then d features v from row `first` on, then ones.
+
+    The products ``v_i v_j`` for i <= j < d stand column by column: so products of the first features, of all features
+    with one, and of all features are neighbours.
+    """
 
     place: int
     products: int
@@ -47,6 +52,10 @@ class Program:
         Rows in use.
     prologue : list
         Instructions that depend on the data alone.
+    sources : list
+        What is read into rows: x, gate_x, y or weight by number, the first row, and the place of a center or -1.
+    filled : list
+        Rows of ones.
     numbers : int
         Numbers that come out per member; number 0 stays zero.
     """
@@ -63,11 +72,16 @@ class Program:
     sets: dict[tuple[int, tuple[float, ...] | None], Features] = field(default_factory=dict)
     runs: dict[tuple[int, tuple[tuple[int, ...], ...]], int] = field(default_factory=dict)
     sources: list[list[int]] = field(default_factory=list)
+    filled: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.y = self.rows(self.y_rows)
         self.ones = Ref(self.rows(1), 0)
         self.weight = Ref(self.rows(1), 0) if self.weighted else self.ones
+        self.sources.append([Y, self.y, -1])
+        self.filled.append(self.ones.row)
+        if self.weighted:
+            self.sources.append([WEIGHT, self.weight.row, -1])
 
     @property
     def order(self) -> int:
@@ -94,10 +108,13 @@ class Program:
         key = (source, origin)
         if key not in self.sets:
             products = d * (d + 1) // 2 if self.kind in PAIRED else 0
-            base = self.rows(products + d + 1)
-            at = -1 if origin is None else self.constant(*origin)
-            self.sources.append([source, d, at, int(products > 0), base])
-            self.sets[key] = Features(len(self.sets), base, base + products, d)
+            base = self.rows(products + d)
+            first, ones = base + products, self.rows(1)
+            self.sources.append([source, first, -1 if origin is None else self.constant(*origin)])
+            self.filled.append(ones)
+            for j in range(d if products else 0):
+                self.prepare(codes.MULTIPLY, j + 1, base + j * (j + 1) // 2, first, 1, first + j, 0)
+            self.sets[key] = Features(len(self.sets), base, first, d)
         return self.sets[key]
 
     def base(self, y: int, trials: tuple[int, ...]) -> int:
@@ -175,10 +192,10 @@ class Program:
         assert found is not None
         return found
 
-    def sum(self, count: int, a: Ref, b: Ref, code: int = codes.ADD) -> Ref:
-        """Return ``a + b`` (or ``a - b`` with code SUBTRACT), neither of them zero."""
+    def sum(self, count: int, a: Ref, b: Ref, sign: int = 1) -> Ref:
+        """Return ``a + b``, or ``a - b`` with the sign -1; neither of them is zero."""
         to = Ref(self.rows(count))
-        self.emit(code, count, to.row, *a, *b)
+        self.emit(codes.ADD, count, to.row, *a, *b, sign)
         return to
 
     def minus(self, count: int, a: Ref) -> Ref:

@@ -108,7 +108,7 @@ def _write_residual(p: Program, output: int, parts: Ref, count: int, density: Re
     """Write ``y - f`` of one output, and add minus half its square to the density."""
     fitted, half = Ref(p.rows(1), 0), Ref(p.rows(1), 0)
     p.emit(codes.SUM_UP, 1, count, parts.row, fitted.row)
-    residual = p.sum(1, Ref(p.y + output, 0), fitted, codes.SUBTRACT)._replace(step=0)
+    residual = p.sum(1, Ref(p.y + output, 0), fitted, -1)._replace(step=0)
     p.emit(codes.SCALE, 1, half.row, *residual, -1, 0, p.constant(-0.5), p.constant(0.0))
     p.emit(codes.MULTIPLY_ADD if output else codes.MULTIPLY, 1, density.row, *half, *residual)
     return residual

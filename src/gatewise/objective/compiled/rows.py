@@ -1,134 +1,146 @@
-"""Elementwise kernels on rows of the work array; `step` 0 keeps an operand's row for all owners."""
+"""Elementwise kernels on rows of the work array; a step of 0 keeps an operand's row for all owners."""
 
 from __future__ import annotations
 
 import math
 
-from gatewise.objective.compiled import scalar
-from gatewise.objective.compiled.sums import kernel
+from gatewise.objective.compiled import codes, scalar
+from gatewise.objective.compiled.kernels import kernel
 
 
-@kernel
-def multiply(w, to, count, a, step_a, b, step_b, n):
+@kernel(codes.MULTIPLY)
+def multiply(p, w, n, theta, out, constants, table):
     """Write ``a b``."""
+    count, to, a, step_a, b, step_b = p[:6]
     for k in range(count):
         r, x, y = to + k, a + k * step_a, b + k * step_b
         for t in range(n):
             w[r, t] = w[x, t] * w[y, t]
 
 
-@kernel
-def multiply_add(w, to, count, a, step_a, b, step_b, n):
+@kernel(codes.MULTIPLY_ADD)
+def multiply_add(p, w, n, theta, out, constants, table):
     """Add ``a b``."""
+    count, to, a, step_a, b, step_b = p[:6]
     for k in range(count):
         r, x, y = to + k, a + k * step_a, b + k * step_b
         for t in range(n):
             w[r, t] += w[x, t] * w[y, t]
 
 
-@kernel
-def two_products(w, to, count, a, step_a, b, step_b, c, step_c, d, step_d, n):
+@kernel(codes.TWO_PRODUCTS)
+def two_products(p, w, n, theta, out, constants, table):
     """Write ``a b + c d``."""
+    count, to, a, step_a, b, step_b, c, step_c, d, step_d = p[:10]
     for k in range(count):
         r, x, y, u, v = to + k, a + k * step_a, b + k * step_b, c + k * step_c, d + k * step_d
         for t in range(n):
             w[r, t] = w[x, t] * w[y, t] + w[u, t] * w[v, t]
 
 
-@kernel
-def combine(w, to, count, a, step_a, b, step_b, sign, n):
+@kernel(codes.ADD)
+def add(p, w, n, theta, out, constants, table):
     """Write ``a + sign b``."""
+    count, to, a, step_a, b, step_b, sign = p[:7]
     for k in range(count):
         r, x, y = to + k, a + k * step_a, b + k * step_b
         for t in range(n):
             w[r, t] = w[x, t] + sign * w[y, t]
 
 
-@kernel
-def negate(w, to, count, a, step, n):
+@kernel(codes.NEGATE)
+def negate(p, w, n, theta, out, constants, table):
     """Write ``-a``."""
+    count, to, a, step = p[:4]
     for k in range(count):
         r, x = to + k, a + k * step
         for t in range(n):
             w[r, t] = -w[x, t]
 
 
-@kernel
-def linear(w, to, count, a, step, factor, stride, theta, at, constant, divide, n):
-    """Write ``factor p a + constant`` or ``factor a / p + constant`` with p = theta[at + k stride]; p = 1 if at < 0."""
+@kernel(codes.SCALE)
+def scale(p, w, n, theta, out, constants, table):
+    """Write ``factor p a + constant`` with p = theta[at + k stride]; p = 1 if at < 0."""
+    count, to, a, step, at, stride, factor, constant = p[:8]
+    f, c = constants[factor], constants[constant]
     for k in range(count):
         r, x = to + k, a + k * step
-        p = theta[at + k * stride] if at >= 0 else 1.0
-        if divide:
-            for t in range(n):
-                w[r, t] = factor * w[x, t] / p + constant
-        else:
-            p *= factor
-            for t in range(n):
-                w[r, t] = p * w[x, t] + constant
+        slope = f * theta[at + k * stride] if at >= 0 else f
+        for t in range(n):
+            w[r, t] = slope * w[x, t] + c
 
 
-@kernel
-def shift(w, to, count, a, step, theta, at, stride, n):
-    """Write ``a + theta[at + k stride]``."""
+@kernel(codes.DIVIDE)
+def divide(p, w, n, theta, out, constants, table):
+    """Write ``factor a / p`` with p = theta[at + k stride]."""
+    count, to, a, step, at, stride, factor = p[:7]
+    f = constants[factor]
     for k in range(count):
-        r, x, p = to + k, a + k * step, theta[at + k * stride]
+        r, x, divisor = to + k, a + k * step, theta[at + k * stride]
         for t in range(n):
-            w[r, t] = w[x, t] + p
+            w[r, t] = f * w[x, t] / divisor
 
 
-@kernel
-def sum_up(w, nodes, branches, source, to, n):
+@kernel(codes.SHIFT)
+def shift(p, w, n, theta, out, constants, table):
+    """Write ``a + theta[at + k stride]``."""
+    count, to, a, step, at, stride = p[:6]
+    for k in range(count):
+        r, x, c = to + k, a + k * step, theta[at + k * stride]
+        for t in range(n):
+            w[r, t] = w[x, t] + c
+
+
+@kernel(codes.SUM_UP)
+def sum_up(p, w, n, theta, out, constants, table):
     """Write the sum over the branches of every node."""
+    nodes, branches, source, to = p[:4]
     for v in range(nodes):
-        _sum(w, branches, source + v * branches, to + v, n)
-
-
-@kernel
-def _sum(w, count, source, to, n):
-    for t in range(n):
-        w[to, t] = w[source, t]
-    for row in range(source + 1, source + count):
+        first = source + v * branches
         for t in range(n):
-            w[to, t] += w[row, t]
+            w[to + v, t] = w[first, t]
+        for c in range(1, branches):
+            for t in range(n):
+                w[to + v, t] += w[first + c, t]
 
 
-@kernel
-def softmax(w, nodes, branches, source, to, tops, logs, scratch, infinite, n):
+@kernel(codes.SOFTMAX)
+def softmax(p, w, n, theta, out, constants, table):
     """Write the softmax over the branches of every node; its log normaliser is row ``tops + v`` plus ``logs + v``.
 
     The largest value and the log of the rest stay apart: a large one would swallow the other. `infinite`: a node whose
     largest value is infinite has that value as its log normaliser, instead of NaN.
     """
+    nodes, branches, source, to, tops, logs, scratch, infinite = p[:8]
     for v in range(nodes):
-        top, log, first = tops + v, logs + v, source + v * branches
-        if branches == 1:
-            for t in range(n):
-                w[top, t] = w[first, t]
-        else:
-            for t in range(n):
-                w[top, t] = w[first, t] if w[first, t] > w[first + 1, t] else w[first + 1, t]
-        for c in range(2, branches):
+        top, log, first, shares = tops + v, logs + v, source + v * branches, to + v * branches
+        for t in range(n):
+            w[top, t] = w[first, t]
+            w[scratch, t] = 0.0
+        for c in range(1, branches):
             for t in range(n):
                 w[top, t] = w[first + c, t] if w[first + c, t] > w[top, t] else w[top, t]
         if infinite:
             for t in range(n):
                 w[top, t] = 0.0 if abs(w[top, t]) == math.inf else w[top, t]
         for c in range(branches):
-            row, share = first + c, to + v * branches + c
             for t in range(n):
-                w[share, t] = scalar.exp_below(w[row, t] - w[top, t])
-        _sum(w, branches, to + v * branches, scratch, n)
+                e = scalar.exp_below(w[first + c, t] - w[top, t])
+                w[shares + c, t] = e
+                w[scratch, t] += e
         for t in range(n):
             total = w[scratch, t]
             w[log, t] = scalar.log(total)
             w[scratch, t] = 1.0 / total
-        multiply(w, to + v * branches, branches, to + v * branches, 1, scratch, 0, n)
+        for c in range(branches):
+            for t in range(n):
+                w[shares + c, t] *= w[scratch, t]
 
 
-@kernel
-def path(w, nodes, branches, above, logits, tops, logs, to, added, n):
+@kernel(codes.PATH)
+def path(p, w, n, theta, out, constants, table):
     """Write (or add) the log weight of every branch plus that of its node, row ``above + v`` if above >= 0."""
+    nodes, branches, above, logits, tops, logs, to, added = p[:8]
     for v in range(nodes):
         top, log = tops + v, logs + v
         for c in range(branches):
@@ -144,9 +156,10 @@ def path(w, nodes, branches, above, logits, tops, logs, to, added, n):
                     w[r, t] += w[above + v, t]
 
 
-@kernel
-def logit_gradients(w, nodes, branches, to, children, above, weights, n):
+@kernel(codes.PULL)
+def logit_gradients(p, w, n, theta, out, constants, table):
     """Write ``R_c - R_v pi_c`` for every branch c of every node v."""
+    nodes, branches, to, children, above, weights = p[:6]
     for v in range(nodes):
         for c in range(branches):
             k = v * branches + c

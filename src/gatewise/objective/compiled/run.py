@@ -6,7 +6,7 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,8 @@ from torch import Tensor
 
 from gatewise.core.families import MeanOnly
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.objective.compiled import machine
+from gatewise.objective.compiled.kernels import compiled
+from gatewise.objective.compiled.machine import run
 from gatewise.objective.compiled.plan import CompiledPlan, plan
 from gatewise.objective.compiled.program import MASS, ORDERS, SQUARES_VALUE
 from gatewise.objective.compiled.tree import Sizes
@@ -24,7 +25,7 @@ from gatewise.objective.rows import Block
 WORK = 2**15  # rows times members of one task
 MOST = 64  # tasks along the rows
 TABLE = np.array([math.lgamma(count + 1.0) for count in range(1024)])
-NONE = np.empty(0)
+NONE = np.empty((1, 0, 0))
 
 
 class CompiledTask(NamedTuple):
@@ -49,8 +50,8 @@ def sums(kind: int, mixture: Mixture, measure: Measure, block: Block, size: int 
     """
     if kind >= SQUARES_VALUE:
         mixture, measure = replace(mixture, family=MeanOnly(), shared=()), measure._replace(family={})
-    program = plan(kind, mixture, _sizes(mixture, measure, block))
-    out = _numbers(program, packed(mixture, measure).numpy(), block, size or program.size)
+    program, addresses = ready(kind, mixture, _sizes(mixture, measure, block))
+    out = _numbers(program, addresses, packed(mixture, measure).numpy(), block, size or program.size)
     if kind == MASS:
         return (torch.from_numpy(out[:, 1:].copy()),)
     value = torch.from_numpy(out[:, 1].copy())
@@ -60,6 +61,13 @@ def sums(kind: int, mixture: Mixture, measure: Measure, block: Block, size: int 
     if program.hessian is None:
         return value, gradient
     return value, gradient, torch.from_numpy(_unpacked(program, program.hessian, out))
+
+
+@lru_cache(maxsize=256)
+def ready(kind: int, mixture: Mixture, sizes: Sizes) -> tuple[CompiledPlan, np.ndarray]:
+    """Return the program of a statistic, and where the kernel of each of its instructions stands in memory."""
+    program = plan(kind, mixture, sizes)
+    return program, np.array([compiled(int(code)).address for code in program.program[:, 0]], dtype=np.int64)
 
 
 def _sizes(mixture: Mixture, measure: Measure, block: Block) -> Sizes:
@@ -87,10 +95,10 @@ def packed(mixture: Mixture, measure: Measure) -> Tensor:
     return torch.cat([*parts, torch.cat(leaves, -1).flatten(1)], -1).contiguous()
 
 
-def _numbers(program: CompiledPlan, theta: np.ndarray, block: Block, size: int) -> np.ndarray:
+def _numbers(program: CompiledPlan, addresses: np.ndarray, theta: np.ndarray, block: Block, size: int) -> np.ndarray:
     """Return the numbers (S, numbers): tasks in any order, their sums in fixed order."""
     x, gate_x, y = (np.ascontiguousarray(part.reshape(-1, *part.shape[-2:])) for part in block[:3])
-    weight = NONE if block.weight is None else np.ascontiguousarray(block.weight)
+    weight = NONE if block.weight is None else np.ascontiguousarray(block.weight).reshape(1, 1, -1)
     size = min(size, -(-x.shape[-1] // 8) * 8)
     runs, tasks = _tasks(len(theta), x.shape[-1], len(x) == 1, size)
     out = np.zeros((runs, len(theta), program.numbers))
@@ -98,10 +106,12 @@ def _numbers(program: CompiledPlan, theta: np.ndarray, block: Block, size: int) 
 
     def work() -> None:
         w = _work_array(program.height, size)
+        w[program.filled] = 1.0
         for task in pending:
-            machine.run(
-                program.program, program.features, program.held, program.constants, TABLE, x, gate_x, y, weight,
-                theta, out[task.place, task.first : task.last], task.first, task.last, task.begin, task.end, w,
+            run(
+                program.program, addresses, program.sources, program.constants, TABLE, x, gate_x, y, weight, theta,
+                out[task.place, task.first : task.last],
+                program.prologue, task.first, task.last, task.begin, task.end, w,
             )  # fmt: skip
 
     threads = min(torch.get_num_threads(), len(tasks))
