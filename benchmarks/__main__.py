@@ -43,6 +43,7 @@ BENCHMARKS: dict[str, str] = {
     "nn_memory": "nn.memory",
     "competition": "competition.run",
     "optima": "optima.run",
+    "moves": "moves.run",
 }
 
 

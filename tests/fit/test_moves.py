@@ -70,6 +70,7 @@ def test_a_crossed_point_has_experts_of_two_optima(name):
             near = ((slopes(problem, point)[:, None] - known).abs() < 1e-9).all(-1)
             assert bool(near.any(-1).all())
             owners = near.to(torch.int8).argmax(-1) >= len(known) // 2
-            assert bool(owners.any()) and not bool(owners.all())
+            assert bool(owners.any())
+            assert not bool(owners.all())
             parents.add(tuple(owners.tolist()))
     assert len(parents) > 1

@@ -64,8 +64,8 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         Maximum likelihood (EM steps followed by Newton's method), maximum likelihood by EM only, or least squares,
         which estimates only the mean, for any gate including the unnormalised sigmoid.
     n_init : int or "auto"
-        Number of starts, including a `start` given to fit. ``"auto"``: batches of twenty, until three starts reach the
-        best value, at most three batches.
+        Number of starts, including a `start` given to fit. ``"auto"``: twenty, then rounds of fresh starts and of moves
+        from the best optima, until these find nothing better.
     alpha : float
         Ridge penalty on centred gate slopes, in standardised units. Centers, directions and quadratic terms are not
         penalised, so a fit with only Laplace or cosine gates raises if alpha is above 0.

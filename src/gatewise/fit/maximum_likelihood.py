@@ -23,7 +23,7 @@ from gatewise.objective.rows import Rows
 from gatewise.optim import Reason
 
 NESTED = 5  # starts from which simpler mixtures are fitted too, by as many
-SHORT, LONG = 60, 150  # iterations of L-BFGS: before Newton's method, and where only few ends are polished
+SHORT, LONG = 40, 150  # iterations of L-BFGS: before Newton's method, and where only few ends are polished
 PASSES = 10  # EM steps before
 
 
@@ -55,8 +55,8 @@ def maximum_likelihood(
     spec : FitSpec
         Bounds, fixed values, ties, ridge penalty, gauge, floor of scales.
     starts : "auto", int or sequence of Measure
-        Number of starts, or starting values in the units of the data. ``"auto"``: batches of twenty, until three starts
-        reach the best value, at most three batches.
+        Number of starts, or starting values in the units of the data. ``"auto"``: twenty, then rounds of fresh starts
+        and of moves from the best optima, until these find nothing better.
     start : Fit, Measure or Tensor (n, L), optional
         Starting point of the first of the `starts`: a fit or measure of the same mixture, or responsibilities (the
         probability of each leaf for each observation). The other starts are drawn.

@@ -32,12 +32,12 @@ Progress = Callable[[str, int, int], None]
 Starting = int | Literal["auto"] | Sequence[Measure]
 
 AUTO: Final = "auto"  # number of starts: some, then rounds of more, until enough agree
-FIRST, FRESH = 20, 16  # starts of a default search, and further ones of a round
+FIRST, FRESH = 20, 8  # starts of a default search, and further ones of a round
 THOROUGH = 10  # starts from which optima are moved on
 MOVES, BASES = 64, 4  # moves of a round, and different optima that they begin at
-ROUNDS, PATIENCE, HOPELESS = 10, 3, 3  # rounds; those in turn that find nothing better; those without a sound end
+ROUNDS, PATIENCE, HOPELESS = 10, 2, 3  # rounds; those in turn that find nothing better; those without a sound end
 WORK = 6e7  # rows times squared parameters of points that are improved together
-SHARE = 0.1  # of a round that is carried on: the most promising
+SHARE = 0.08  # of a round that is carried on: the most promising
 SEARCHED = 20000  # units up to which starts are searched on all of them
 CARRIED = 4  # different optima carried from a subsample to all rows
 
@@ -227,7 +227,7 @@ def _raced(task: FitTask, method: Method, free: Tensor, share: float) -> Ends:
     ends = method.rough(task.part, free, task.clock)
     if task.clock.late():
         return ends
-    best = torch.argsort(torch.nan_to_num(ends.value, nan=torch.inf), stable=True)
+    best = torch.argsort(ranking_key(ends.value, ends.sound), stable=True)
     chosen = best[: ceil(share * len(best))].sort().values
     return ends.with_new(chosen, method.improve(task.part, ends.points[chosen], task.clock))
 
@@ -296,7 +296,7 @@ def _best(task: FitTask, method: Method, ends: Ends) -> tuple[Tensor, int]:
     if method.polished:
         count = CARRIED if task.large else method.polished
         pace = method.loss is SQUARES
-        return polish_best(task.whole, ends.points, key, count, task.clock.deadline, keep_up=pace)
+        return polish_best(task.whole, ends.points, key, count, task.clock.deadline, more=CARRIED, keep_up=pace)
     if not task.large:
         return ends.points[int(key.argmin())], 0
     chosen = distinct_optima(key, CARRIED, SAME / task.part.total)

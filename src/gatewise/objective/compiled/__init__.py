@@ -39,7 +39,7 @@ OF_SQUARES: tuple[Callable[..., object], ...] = (
 )
 KINDS = OF_LIKELIHOOD + OF_SQUARES  # in the order of `program`
 ROWS = 2**17  # rows read at a time where they are not held in memory
-LEAST = 20_000  # rows times parameters; hard fits repay the loading of the compiler from half of it on, easy from twice
+LEAST = 6_000  # rows times parameters: a default search of so many repays the loading of the compiler
 
 
 @cache
