@@ -28,7 +28,7 @@ from gatewise.objective.rows import Rows
 NESTED = 10  # starts from which the mixture with one expert fewer is fitted too
 GROWN = 5  # starts of each kind grown from it
 POLISHED = 12  # different ends of the search that are polished
-ROUGH = 60  # iterations of the search
+ROUGH, FIRST = 60, 15  # iterations of the search, and the first ones, with Gauss-Newton products
 CANDIDATES = 8  # random points for each that is kept
 SCREENED, SCREENING = 1000, 8  # rows and iterations that choose them
 STEEPNESS = (-1.0, 3.5)  # of log slopes of random gates
@@ -198,9 +198,14 @@ def grown(mixture: Mixture, measure: Measure, shrink: float, generator: np.rando
 
 
 def search(problem: Problem, free: Tensor, deadline: float | None, max_iter: int) -> Tensor:
-    """Return where the starts (S, P) lead, with Gauss-Newton products for the Hessian."""
-    rough = replace(problem, loss=GAUSS_NEWTON)
+    """Return where the starts (S, P) lead: Gauss-Newton products far from an optimum, then the exact Hessian."""
     parts = None if problem.rows.batched else variable_projection.split(problem)
-    if parts is not None:
-        return variable_projection.search(rough, parts, free, max_iter, deadline)
-    return newton_polish(rough, free, max_iter, deadline).x
+    stages = [(replace(problem, loss=GAUSS_NEWTON), min(FIRST, max_iter)), (problem, max_iter - FIRST)]
+    for stage, iterations in stages:
+        if iterations <= 0:
+            continue
+        if parts is None:
+            free = newton_polish(stage, free, iterations, deadline).x
+        else:
+            free = variable_projection.search(stage, parts, free, iterations, deadline)
+    return free
