@@ -136,8 +136,7 @@ def scattered(problem: Problem, count: int, generator: np.random.Generator, dead
     parameterization = problem.parameterization
     rows = subsample(problem.rows, generator, SCREENED)
     inputs = rows.gate_x.read(0, rows.n)
-    points = [parameterization.free(_random(parameterization, inputs, generator)) for _ in range(CANDIDATES * count)]
-    free = parameterization.inside(torch.stack(points))
+    free = parameterization.inside(parameterization.free(_random(parameterization, inputs, CANDIDATES * count, generator)))
     small = replace(problem, rows=rows)
     ended = search(small, free, deadline, SCREENING)
     value = torch.nan_to_num(evaluate(small, ended, 0)[0], nan=torch.inf)
@@ -148,16 +147,18 @@ def scattered(problem: Problem, count: int, generator: np.random.Generator, dead
     return ended[chosen[:count]]
 
 
-def _random(parameterization: Parameterization, inputs: Tensor, generator: np.random.Generator) -> Measure:
-    """Draw a measure: gates through rows of `inputs` (g, n), experts around zero."""
+def _random(
+    parameterization: Parameterization, inputs: Tensor, count: int, generator: np.random.Generator
+) -> Measure:
+    """Draw a batch of measures: gates through rows of `inputs` (g, n), experts around zero."""
     values: dict[str, Tensor] = {}
     specs = parameterization.mixture.parameters()
     for path, shape in parameterization.shapes.items():
-        scatter = torch.from_numpy(generator.standard_normal(shape))
+        scatter = torch.from_numpy(generator.standard_normal((count, *shape)))
         values[path] = torch.exp(0.3 * scatter) if specs[path].transform == "log" else 1.5 * scatter
     for level, gate in enumerate(parameterization.mixture.gates):
         room, bias, slopes = f"gates.{level}", gate.score.bias(), gate.score.names("slope")
-        owners = parameterization.mixture.branching[: level + 1]
+        owners = (count, *parameterization.mixture.branching[: level + 1])
         rows = inputs[:, torch.from_numpy(generator.integers(inputs.shape[-1], size=owners))].movedim(0, -1)
         values |= dict.fromkeys(parameterization.mixture.paths(room, "location"), rows)
         for name in slopes[:1] if bias else ():
