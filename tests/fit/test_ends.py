@@ -25,7 +25,8 @@ def test_ends_with_one_mean_are_one():
     far = point + 1.0
     points = torch.stack([point, far, swapped, near])
     value = evaluate(problem, points, 0)[0]
-    assert torch.allclose(value[0], value[2]) and not torch.equal(point, swapped)
+    assert torch.allclose(value[0], value[2])
+    assert not torch.equal(point, swapped)
     assert _unlike(problem, points, torch.tensor([3.0, 1.0, 2.0, 4.0])).tolist() == [1, 2]
     assert _unlike(problem, points, torch.tensor([2.0, 4.0, 3.0, 1.0])).tolist() == [1, 3]
 

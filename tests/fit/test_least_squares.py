@@ -160,7 +160,7 @@ def test_the_reduced_objective_has_the_derivatives_of_its_own_values(loss, monke
     variable_projection.search(problem, parts, start, 1, None)
     at, step = start[:, parts.rest], 1e-5 * torch.eye(len(parts.rest), dtype=torch.float64)
     members = torch.zeros(len(step), dtype=torch.long)
-    (value, gradient, curvature), (up, *rising), (down, *falling) = (
+    (_, gradient, curvature), (up, *rising), (down, *falling) = (
         caught["fun"](point, members, 2) for point in (at, at + step, at - step)
     )
     np.testing.assert_allclose(gradient[0], (up - down) / 2e-5, rtol=1e-5, atol=1e-8)

@@ -146,8 +146,9 @@ def _polish(problem: Problem, points: Tensor, deadline: float | None, keep_up: b
         value = _ranked(problem, points)
         best = points[int(value.argmin())]
         fine = in_units_of_variance(problem, best)
-        if fine.unit < 0.9 * unit:
-            left = torch.arange(len(points))  # the units of residuals have moved
+        if fine.unit < 0.9 * unit or fine.unit > unit:  # the units of residuals have moved, or the best became unsound
+            left = torch.arange(len(points))
+            last = torch.full_like(last, torch.inf) if fine.unit > unit else last
         unit = fine.unit
         if keep_up:
             left = left[_keeping_up(value, last, i, rounds)[left]]
@@ -190,5 +191,3 @@ def _unlike(problem: Problem, points: Tensor, value: Tensor) -> Tensor:
         if bool((nats[i, chosen] > ALIKE).all()):
             chosen.append(i)
     return torch.tensor(sorted(chosen), dtype=torch.long)
-
-

@@ -136,7 +136,9 @@ def scattered(problem: Problem, count: int, generator: np.random.Generator, dead
     parameterization = problem.parameterization
     rows = subsample(problem.rows, generator, SCREENED)
     inputs = rows.gate_x.read(0, rows.n)
-    free = parameterization.inside(parameterization.free(_random(parameterization, inputs, CANDIDATES * count, generator)))
+    free = parameterization.inside(
+        parameterization.free(_random(parameterization, inputs, CANDIDATES * count, generator))
+    )
     small = replace(problem, rows=rows)
     ended = search(small, free, deadline, SCREENING)
     value = torch.nan_to_num(evaluate(small, ended, 0)[0], nan=torch.inf)
@@ -147,9 +149,7 @@ def scattered(problem: Problem, count: int, generator: np.random.Generator, dead
     return ended[chosen[:count]]
 
 
-def _random(
-    parameterization: Parameterization, inputs: Tensor, count: int, generator: np.random.Generator
-) -> Measure:
+def _random(parameterization: Parameterization, inputs: Tensor, count: int, generator: np.random.Generator) -> Measure:
     """Draw a batch of measures: gates through rows of `inputs` (g, n), experts around zero."""
     values: dict[str, Tensor] = {}
     specs = parameterization.mixture.parameters()

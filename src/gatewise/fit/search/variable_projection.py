@@ -46,7 +46,7 @@ def split(problem: Problem) -> LinearSplit | None:
 
 
 class NormalEquations(NamedTuple):
-    """A factor (S, E, E) of the experts' block of the Hessian with a diagonal of ones, and the roots (S, E) of its own."""
+    """Factors (S, E, E) of the experts' blocks of the Hessian, scaled to a diagonal of ones, and its roots (S, E)."""
 
     factor: Tensor
     size: Tensor
