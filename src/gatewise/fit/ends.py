@@ -142,7 +142,7 @@ def _polish(problem: Problem, points: Tensor, deadline: float | None, keep_up: b
         return _Polished(done.x, ranking_key(done.value, sound), int(done.n_iter.max()))
     points, spent, unit = points.clone(), 0, 0.0
     left, last = torch.arange(len(points)), points.new_full((len(points),), torch.inf)
-    for i in range(rounds):
+    for i in range(rounds + 1):  # the first is short
         value = _ranked(problem, points)
         best = points[int(value.argmin())]
         fine = in_units_of_variance(problem, best)
@@ -151,7 +151,7 @@ def _polish(problem: Problem, points: Tensor, deadline: float | None, keep_up: b
             last = torch.full_like(last, torch.inf) if fine.unit > unit else last
         unit = fine.unit
         if keep_up:
-            left = left[_keeping_up(value, last, i, rounds)[left]]
+            left = left[_keeping_up(value, last, i, rounds + 1)[left]]
             left = left[_unlike(fine, points[left], value[left])]
             last = value
         if not len(left):

@@ -56,6 +56,7 @@ def least_squares(
     Minimises ``(1/2n) sum_i w_i ||y_i - f_G(x_i)||^2 + alpha / (2 n) sum_k ||slope_k - mean slope||^2`` for any gate
     (including the unnormalised sigmoid), any expert and any depth. Experts that are linear in their parameters, without
     bounds or ties, are eliminated by variable projection; otherwise Levenberg-Marquardt searches over all parameters.
+    After the first iterations the Hessian is exact.
     The best end points are refined by Newton's method with the exact Hessian. Starts come from regions and hyperplanes
     of the data, from random points, and from the mixture with one expert fewer, after splitting an expert or adding one
     close to zero.
