@@ -29,6 +29,7 @@ BENCHMARKS: dict[str, str] = {
     "laplace_raw": "laplace_raw.run",
     "coverage": "coverage.run",
     "least_squares": "squares.run",
+    "ls_ml": "ls_ml.run",
     "many_fits": "many.replicates",
     "many_over_fitted": "many.over_fitted",
     "identifiability": "identifiability.run",

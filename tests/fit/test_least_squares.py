@@ -12,14 +12,16 @@ from scipy.optimize import least_squares as minpack
 
 from gatewise.core.experts import EXPERTS, Activation
 from gatewise.core.gates import GATES
-from gatewise.core.mixture import Mixture, regression
+from gatewise.core.mixture import Mixture, leaf_weights, regression
 from gatewise.fit import Status, least_squares, maximum_likelihood
 from gatewise.fit.frames import in_other_units
+from gatewise.fit.least_squares import mean_of
 from gatewise.fit.model import prepare
 from gatewise.fit.problem import GAUSS_NEWTON, SQUARES, evaluate, newton_polish, problem_of
 from gatewise.fit.search import variable_projection
 from gatewise.fit.spec import FitSpec
 from gatewise.objective.rows import make_rows
+from gatewise.optim import Result
 from gatewise.testing import draw_measure, generator
 
 TARGETS = Path(__file__).parents[1] / "data" / "targets"
@@ -100,21 +102,70 @@ def test_variable_projection_and_levenberg_marquardt_end_at_the_same_optimum():
     np.testing.assert_allclose(value, evaluate(problem, best, 0)[0].expand(4), rtol=1e-9)
 
 
-def test_solved_experts_are_those_of_a_dense_solver_in_any_block_size(monkeypatch):
+def solved_and_dense(alike):
+    """Solve for experts behind random gates, and by numpy; the first two gates of the second case are one."""
     mixture = mixture_of("sigmoid", branching=(3,))
     x, y = drawn(mixture, n=700, d=2, q=2)
     weight = torch.rand(700, generator=generator(1), dtype=torch.float64)
-    model = prepare(
-        least_squares(mixture, make_rows(x, y), starts=1).mixture, make_rows(x, y, weight=weight), FitSpec()
-    )
+    model = prepare(mean_of(mixture), make_rows(x, y, weight=weight), FitSpec())
     problem = problem_of(model, model.rows, SQUARES)
     parts = variable_projection.split(problem)
     free = torch.randn(2, model.parameterization.size, generator=generator(2), dtype=torch.float64)
-    found = variable_projection.solved(problem, parts, free)
-    gradient = evaluate(problem, found, 1)[1]
-    assert float(gradient[:, parts.linear.flatten()].abs().max()) < 1e-12
-    monkeypatch.setattr(variable_projection, "block_size", lambda width: 97)
-    torch.testing.assert_close(variable_projection.solved(problem, parts, free), found, rtol=1e-10, atol=1e-10)
+    if alike:
+        for path in ("gates.0.weight", "gates.0.bias"):
+            columns = model.parameterization.columns(path)
+            free[:, columns[1].flatten()] = free[:, columns[0].flatten()]
+    found = variable_projection.solved(problem, parts, free)[0]
+    block = model.rows.read(0, 700)
+    design = torch.cat([block.x, torch.ones(1, 700, dtype=torch.float64)])
+    share = leaf_weights(model.parameterization.mixture, model.parameterization.measure(free), block.gate_x)
+    columns = ((share.unsqueeze(-2) * design).flatten(1, 2) * weight.sqrt()).mT.numpy()
+    wanted = [np.linalg.lstsq(each, (block.y * weight.sqrt()).T.numpy(), rcond=None)[0] for each in columns]
+    residual = [each @ best - (block.y * weight.sqrt()).T.numpy() for each, best in zip(columns, wanted, strict=True)]
+    return problem, parts, found, wanted, [0.5 * float((each**2).sum()) / problem.total for each in residual]
+
+
+def test_solved_experts_are_those_of_a_dense_solver():
+    problem, parts, found, wanted, least = solved_and_dense(alike=False)
+    for each, best in zip(found, wanted, strict=True):
+        ours = each[parts.linear].movedim(1, -1).flatten(0, 1)  # leaves and columns, outputs
+        np.testing.assert_allclose(ours, best, rtol=1e-7, atol=1e-9)
+    value, gradient = evaluate(problem, found, 1)
+    np.testing.assert_allclose(value, least, rtol=1e-12)
+    assert float(gradient[:, parts.linear.flatten()].abs().max()) < 1e-10
+
+
+def test_experts_behind_equal_gates_are_solved_for_as_well():
+    problem, parts, found, _, least = solved_and_dense(alike=True)
+    assert bool(found.isfinite().all())
+    np.testing.assert_allclose(evaluate(problem, found, 0)[0], least, rtol=1e-9)
+    assert float(found[:, parts.linear.flatten()].abs().max()) < 1e6
+
+
+@pytest.mark.parametrize("loss", [SQUARES, GAUSS_NEWTON], ids=["exact", "Gauss-Newton"])
+def test_the_reduced_objective_has_the_derivatives_of_its_own_values(loss, monkeypatch):
+    mixture = mean_of(mixture_of("laplace"))
+    x, y = drawn(mixture, d=2, noise=0.0 if loss is GAUSS_NEWTON else 0.5)
+    model = prepare(mixture, make_rows(x, y), FitSpec())
+    problem = problem_of(model, model.rows, loss)
+    parts = variable_projection.split(problem)
+    caught = {}
+
+    def caught_newton(fun, x0, *_args, **_options):
+        caught["fun"] = fun
+        return Result(x0, *[torch.zeros(1)] * 5)
+
+    monkeypatch.setattr(variable_projection, "newton", caught_newton)
+    start = torch.randn(1, model.parameterization.size, generator=generator(3), dtype=torch.float64)
+    variable_projection.search(problem, parts, start, 1, None)
+    at, step = start[:, parts.rest], 1e-5 * torch.eye(len(parts.rest), dtype=torch.float64)
+    members = torch.zeros(len(step), dtype=torch.long)
+    (_, gradient, curvature), (up, *rising), (down, *falling) = (
+        caught["fun"](point, members, 2) for point in (at, at + step, at - step)
+    )
+    np.testing.assert_allclose(gradient[0], (up - down) / 2e-5, rtol=1e-5, atol=1e-8)
+    if loss is SQUARES:
+        np.testing.assert_allclose(curvature[0], (rising[0] - falling[0]) / 2e-5, rtol=1e-4, atol=1e-7)
 
 
 def test_frequency_weights_repeat_rows_and_zero_removes_them():

@@ -194,10 +194,7 @@ def classify_flat_directions(
 def sampled(problem: Problem, points: Tensor) -> list[Tensor]:
     """Return expert outputs, and gate scores of every level, at no more than `SAMPLE` units, equal steps apart."""
     mixture, measure = problem.parameterization.mixture, problem.parameterization.measure(points)
-    rows = problem.rows
-    if rows.n_units > SAMPLE:
-        rows = rows.take(torch.linspace(0, rows.n_units - 1, SAMPLE, dtype=torch.float64).round().long())
-    block = rows.read(0, rows.n_units)
+    block = problem.rows.thinned(SAMPLE)
     scores = [
         gate.score(measure.gates[level], expand_nodes(block.gate_x, level)) for level, gate in enumerate(mixture.gates)
     ]

@@ -7,11 +7,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.fit.certify import soundness
+from gatewise.fit.certify import SAMPLE, soundness
 from gatewise.fit.problem import Problem, evaluate, in_units_of_variance, newton_polish
+from gatewise.objective.squares import mean, ungrouped
 from gatewise.optim import Reason
 
-ROUND, MOST_ROUNDS = 100, 30  # iterations of Newton's method in a round, and rounds
+FIRST, ROUND, MOST_ROUNDS = 25, 100, 30  # iterations of Newton's method in the first round and in others, and rounds
+PACE = 3.0  # falls of the last round, times its number, that an end may be above the best
+ALIKE = 0.01  # means that differ by less, as a log-likelihood, are one
 BUDGET = 3e6  # rows times iterations that are spent on rounds after the first
 LAST = 1e6  # added to the objective of unsound ends, so that every sound one comes first
 
@@ -151,21 +154,52 @@ def _polish(problem: Problem, points: Tensor, deadline: float | None, keep_up: b
         return _Polished(done.x, ranking_key(done.value, sound), int(done.n_iter.max()))
     points, spent, unit = points.clone(), 0, 0.0
     left, last = torch.arange(len(points)), points.new_full((len(points),), torch.inf)
-    for i in range(rounds):
-        best = torch.nan_to_num(evaluate(problem, points, 0)[0], nan=torch.inf)
-        fine = in_units_of_variance(problem, points[int(best.argmin())])
-        if fine.unit < 0.9 * unit:
-            left = torch.arange(len(points))  # the units of residuals have moved
+    for i in range(rounds + 1):  # the first is short
+        value = _ranked(problem, points)
+        best = points[int(value.argmin())]
+        fine = in_units_of_variance(problem, best)
+        if fine.unit < 0.9 * unit or fine.unit > unit:  # the units of residuals have moved, or the best became unsound
+            left = torch.arange(len(points))
+            last = torch.full_like(last, torch.inf) if fine.unit > unit else last
         unit = fine.unit
         if keep_up:
-            left = left[(best - best.min() <= (last - best) * (rounds - i))[left]]
-            last = best
+            left = left[_keeping_up(value, last, i, rounds + 1)[left]]
+            left = left[_unlike(fine, points[left], value[left])]
+            last = value
         if not len(left):
             break
-        done = newton_polish(fine, points[left], ROUND, deadline)
+        done = newton_polish(fine, points[left], ROUND if i else FIRST, deadline)
         points[left], spent = done.x, spent + int(done.n_iter.max())
         left = left[done.reason == Reason.max_iter]
-        if not len(left) and in_units_of_variance(problem, points[int(best.argmin())]).unit >= 0.9 * unit:
+        if not len(left) and in_units_of_variance(problem, best).unit >= 0.9 * unit:
             break
-    value = evaluate(fine, points, 0)[0]
-    return _Polished(points, ranking_key(value, soundness(fine, points).sound), spent)
+    return _Polished(points, _ranked(fine, points), spent)
+
+
+def _ranked(problem: Problem, points: Tensor) -> Tensor:
+    """Return the objectives (S,) that points are ranked by."""
+    return ranking_key(evaluate(problem, points, 0)[0], soundness(problem, points).sound)
+
+
+def _keeping_up(value: Tensor, last: Tensor, number: int, rounds: int) -> Tensor:
+    """Return which ends (S,) may still reach the best, given their objectives now and a round before.
+
+    Along a curved valley the fall of a round goes like the inverse square of its number: what is still to come amounts
+    to about `number` times the last fall.
+    """
+    if not number:
+        return torch.ones_like(value, dtype=torch.bool)
+    return value - value.min() <= min(PACE * number, rounds - number) * (last - value)
+
+
+def _unlike(problem: Problem, points: Tensor, value: Tensor) -> Tensor:
+    """Return the places of the ends (S, P) whose means differ; of those with one mean, that of the best."""
+    block = ungrouped(problem.rows.thinned(SAMPLE))
+    f = mean(problem.parameterization.mixture, problem.parameterization.measure(points), block).movedim(-1, -2)
+    f = f if block.weight is None else f * block.weight.sqrt().unsqueeze(-1)
+    nats = torch.cdist(f.flatten(1), f.flatten(1)).square() * (problem.rows.n / (2.0 * problem.unit * f.shape[1]))
+    chosen: list[int] = []
+    for i in torch.argsort(value, stable=True).tolist():
+        if bool((nats[i, chosen] > ALIKE).all()):
+            chosen.append(i)
+    return torch.tensor(sorted(chosen), dtype=torch.long)

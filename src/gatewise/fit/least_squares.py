@@ -28,7 +28,7 @@ from gatewise.objective.rows import Rows
 NESTED = 10  # starts from which the mixture with one expert fewer is fitted too
 GROWN = 5  # starts of each kind grown from it
 POLISHED = 12  # different ends of the search that are polished
-ROUGH = 60  # iterations of the search
+ROUGH, FIRST = 60, 15  # iterations of the search, and the first ones, with Gauss-Newton products
 CANDIDATES = 8  # random points for each that is kept
 SCREENED, SCREENING = 1000, 8  # rows and iterations that choose them
 STEEPNESS = (-1.0, 3.5)  # of log slopes of random gates
@@ -56,6 +56,7 @@ def least_squares(
     Minimises ``(1/2n) sum_i w_i ||y_i - f_G(x_i)||^2 + alpha / (2 n) sum_k ||slope_k - mean slope||^2`` for any gate
     (including the unnormalised sigmoid), any expert and any depth. Experts that are linear in their parameters, without
     bounds or ties, are eliminated by variable projection; otherwise Levenberg-Marquardt searches over all parameters.
+    After the first iterations the Hessian is exact.
     The best end points are refined by Newton's method with the exact Hessian. Starts come from regions and hyperplanes
     of the data, from random points, and from the mixture with one expert fewer, after splitting an expert or adding one
     close to zero.
@@ -136,8 +137,9 @@ def scattered(problem: Problem, count: int, generator: np.random.Generator, dead
     parameterization = problem.parameterization
     rows = subsample(problem.rows, generator, SCREENED)
     inputs = rows.gate_x.read(0, rows.n)
-    points = [parameterization.free(_random(parameterization, inputs, generator)) for _ in range(CANDIDATES * count)]
-    free = parameterization.inside(torch.stack(points))
+    free = parameterization.inside(
+        parameterization.free(_random(parameterization, inputs, CANDIDATES * count, generator))
+    )
     small = replace(problem, rows=rows)
     ended = search(small, free, deadline, SCREENING)
     value = torch.nan_to_num(evaluate(small, ended, 0)[0], nan=torch.inf)
@@ -148,16 +150,16 @@ def scattered(problem: Problem, count: int, generator: np.random.Generator, dead
     return ended[chosen[:count]]
 
 
-def _random(parameterization: Parameterization, inputs: Tensor, generator: np.random.Generator) -> Measure:
-    """Draw a measure: gates through rows of `inputs` (g, n), experts around zero."""
+def _random(parameterization: Parameterization, inputs: Tensor, count: int, generator: np.random.Generator) -> Measure:
+    """Draw a batch of measures: gates through rows of `inputs` (g, n), experts around zero."""
     values: dict[str, Tensor] = {}
     specs = parameterization.mixture.parameters()
     for path, shape in parameterization.shapes.items():
-        scatter = torch.from_numpy(generator.standard_normal(shape))
+        scatter = torch.from_numpy(generator.standard_normal((count, *shape)))
         values[path] = torch.exp(0.3 * scatter) if specs[path].transform == "log" else 1.5 * scatter
     for level, gate in enumerate(parameterization.mixture.gates):
         room, bias, slopes = f"gates.{level}", gate.score.bias(), gate.score.names("slope")
-        owners = parameterization.mixture.branching[: level + 1]
+        owners = (count, *parameterization.mixture.branching[: level + 1])
         rows = inputs[:, torch.from_numpy(generator.integers(inputs.shape[-1], size=owners))].movedim(0, -1)
         values |= dict.fromkeys(parameterization.mixture.paths(room, "location"), rows)
         for name in slopes[:1] if bias else ():
@@ -198,9 +200,14 @@ def grown(mixture: Mixture, measure: Measure, shrink: float, generator: np.rando
 
 
 def search(problem: Problem, free: Tensor, deadline: float | None, max_iter: int) -> Tensor:
-    """Return where the starts (S, P) lead, with Gauss-Newton products for the Hessian."""
-    rough = replace(problem, loss=GAUSS_NEWTON)
+    """Return where the starts (S, P) lead: Gauss-Newton products far from an optimum, then the exact Hessian."""
     parts = None if problem.rows.batched else variable_projection.split(problem)
-    if parts is not None:
-        return variable_projection.search(rough, parts, free, max_iter, deadline)
-    return newton_polish(rough, free, max_iter, deadline).x
+    stages = [(replace(problem, loss=GAUSS_NEWTON), min(FIRST, max_iter)), (problem, max_iter - FIRST)]
+    for stage, iterations in stages:
+        if iterations <= 0:
+            continue
+        if parts is None:
+            free = newton_polish(stage, free, iterations, deadline).x
+        else:
+            free = variable_projection.search(stage, parts, free, iterations, deadline)
+    return free

@@ -102,7 +102,7 @@ class FitTask(NamedTuple):
     drawing : Generator
     clock : Clock
     nested : callable (mixture, spec, starts, seed) -> Fit
-        Fits another model to the same rows by the same method, in half of the time left.
+        Fits another model to the same rows by the same method, in half of the time left; sums of squares unpolished.
     """
 
     model: PreparedModel
@@ -260,7 +260,8 @@ def begin(
     part = replace(whole, rows=sketch) if model.rows.n_units > SEARCHED and drawn else whole
 
     def nested(other: Mixture, its: FitSpec, count: int, its_seed: int | None) -> Fit:
-        return estimate(other, rows, its, method, count, its_seed, clock.half())
+        how = method._replace(polished=0) if method.loss is SQUARES else method
+        return estimate(other, rows, its, how, count, its_seed, clock.half())
 
     return FitTask(model, whole, part, sketch, drawn, seed, drawing, clock, nested)
 

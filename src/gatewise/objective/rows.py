@@ -106,6 +106,13 @@ class Rows:
             return float(self.weight.sum())
         return float((self.weight * self.ends.diff(prepend=self.ends.new_zeros(1))).sum())
 
+    def thinned(self, most: int) -> Block:
+        """Return at most so many units as one block, equal steps apart."""
+        if self.n_units <= most:
+            return self.read(0, self.n_units)
+        few = self.take(torch.linspace(0, self.n_units - 1, most, dtype=torch.float64).round().long())
+        return few.read(0, few.n_units)
+
     def blocks(self, size: int) -> Iterator[Block]:
         """Yield blocks of about `size` rows, in order, none of which cuts a unit."""
         if self.ends is None:

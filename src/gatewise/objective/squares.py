@@ -83,12 +83,16 @@ def slopes_of_mean(mixture: Mixture, t: MixtureTerms, parts: Tensor, block: Bloc
     return rows
 
 
+def mean(mixture: Mixture, measure: Measure, block: Block) -> Tensor:
+    """Return ``f_G`` (S, q, n) of a batch of measures on an ungrouped block."""
+    expert = mixture.expert({k: v.flatten(1, mixture.depth) for k, v in measure.experts.items()}, below_batch(block.x))
+    return mixed(leaf_weights(mixture, measure, block.gate_x), with_offset(expert, block))
+
+
 def value(mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
     """Return minus half the weighted sum of squares, (S,)."""
     block = ungrouped(block)
-    expert = mixture.expert({k: v.flatten(1, mixture.depth) for k, v in measure.experts.items()}, below_batch(block.x))
-    weights = leaf_weights(mixture, measure, block.gate_x)
-    residual = block.y - mixed(weights, with_offset(expert, block))
+    residual = block.y - mean(mixture, measure, block)
     return (apply_weights(-0.5 * (residual * residual).sum(-2), block.weight).sum(-1),)
 
 

@@ -1,24 +1,23 @@
 """Variable projection: experts that are linear in their parameters are solved for, and the gates alone are searched.
 
-For given gates ``f_G`` is a linear model with the columns ``W_l design``; its coefficients follow from an orthogonal
-factor that is updated block by block. The objective that is left has the gradient of the whole one, and the Hessian
-``H_gg - H_ge H_ee^+ H_eg`` (Golub and Pereyra 1973; with Gauss-Newton products that of Kaufman 1975).
+For given gates ``f_G`` is a linear model; its coefficients follow from the normal equations, which are the Gauss-Newton
+product and gradient of the experts at zero. The objective that is left has the gradient of the whole one, and the
+Hessian ``H_gg - H_ge H_ee^+ H_eg`` (Golub and Pereyra 1973; with Gauss-Newton products that of Kaufman 1975). What
+rounding leaves of the experts' gradient is taken off by the same equations.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from gatewise.core.mixture import leaf_weights
-from gatewise.fit.problem import Problem, evaluate
-from gatewise.objective.rows import block_size
-from gatewise.objective.squares import ungrouped
+from gatewise.fit.problem import GAUSS_NEWTON, Problem, evaluate
 from gatewise.optim import Result, newton
 
-RANK = 1e-11  # singular values below this, of columns of unit length, are zero
+RIDGE = 1e-12  # added to normal equations with a diagonal of ones: what is smaller than this is not solved for
 
 
 class LinearSplit(NamedTuple):
@@ -46,63 +45,61 @@ def split(problem: Problem) -> LinearSplit | None:
     return LinearSplit(linear, others.nonzero()[:, 0])
 
 
-def solved(problem: Problem, parts: LinearSplit, free: Tensor) -> Tensor:
-    """Return free coordinates (S, P) with the least-squares experts, of least norm where these are not unique."""
-    parameterization = problem.parameterization
-    mixture = parameterization.mixture
-    measure = parameterization.measure(free)
-    leaves, q, columns = parts.linear.shape
-    width = leaves * columns
-    size = block_size(len(free) * (width + q))
-    factor = free.new_zeros(len(free), 0, width + q)
-    for block in map(ungrouped, problem.rows.blocks(size)):
-        params = {name: value.flatten(1, mixture.depth)[:1] for name, value in measure.experts.items()}
-        design = mixture.expert.value_and_derivatives(params, block.x).jacobian.reshape(columns, -1)
-        weights = leaf_weights(mixture, measure, block.gate_x)
-        left = (weights.unsqueeze(-2) * design).flatten(1, 2)
-        known = 0.0 if block.offset is None else block.offset * weights.sum(-2, keepdim=True)
-        both = torch.cat([left, (block.y - known).expand(len(free), -1, -1)], 1)
-        both = both if block.weight is None else both * block.weight.sqrt()
-        factor = torch.linalg.qr(torch.cat([factor, both.mT], 1), mode="r").R
-    coefficients = _least_norm(factor[:, :width, :width], factor[:, :width, width:])
+class NormalEquations(NamedTuple):
+    """Factors (S, E, E) of the experts' blocks of the Hessian, scaled to a diagonal of ones, and its roots (S, E)."""
+
+    factor: Tensor
+    size: Tensor
+
+    @classmethod
+    def of(cls, block: Tensor) -> NormalEquations:
+        """Factor blocks (S, E, E); those that are not finite give what is not finite."""
+        size = block.diagonal(dim1=-2, dim2=-1).clamp_min(1e-300).sqrt()
+        scaled = block / size.unsqueeze(-1) / size.unsqueeze(-2)
+        factor, info = torch.linalg.cholesky_ex(scaled + RIDGE * torch.eye(block.shape[-1], dtype=block.dtype))
+        return cls(torch.where((info == 0)[:, None, None], factor, torch.nan), size)
+
+    def half(self, right: Tensor) -> Tensor:
+        """Return the factor's inverse times what belongs to the experts, (S, E, k)."""
+        return torch.linalg.solve_triangular(self.factor, right / self.size.unsqueeze(-1), upper=False)
+
+    def solve(self, right: Tensor) -> Tensor:
+        """Return the block's inverse times (S, E)."""
+        found = torch.cholesky_solve((right / self.size).unsqueeze(-1), self.factor)
+        return found.squeeze(-1) / self.size
+
+
+def solved(problem: Problem, parts: LinearSplit, free: Tensor) -> tuple[Tensor, NormalEquations]:
+    """Return free coordinates (S, P) with the least-squares experts, and the equations they solve."""
+    linear = parts.linear.flatten()
     out = free.clone()
-    out[:, parts.linear.flatten()] = coefficients.unflatten(1, (leaves, columns)).permute(0, 1, 3, 2).flatten(1)
-    return out
-
-
-def _least_norm(matrix: Tensor, right: Tensor) -> Tensor:
-    """Solve ``matrix x = right`` for triangular factors (S, p, p), leaving null directions of scaled columns at 0."""
-    matrix, right = torch.nan_to_num(matrix, 0.0, 0.0, 0.0), torch.nan_to_num(right, 0.0, 0.0, 0.0)
-    if matrix.shape[-2] < matrix.shape[-1]:  # fewer rows than columns
-        short = matrix.shape[-1] - matrix.shape[-2]
-        matrix = torch.nn.functional.pad(matrix, (0, 0, 0, short))
-        right = torch.nn.functional.pad(right, (0, 0, 0, short))
-    length = matrix.norm(dim=-2, keepdim=True).clamp_min(1e-300)
-    left, sizes, turned = torch.linalg.svd(matrix / length)
-    inverse = torch.where(sizes > RANK * sizes[:, :1].clamp_min(1e-300), 1.0 / sizes, 0.0)
-    return (turned.mT @ (inverse.unsqueeze(-1) * (left.mT @ right))) / length.mT
+    out[:, linear] = 0.0
+    _, slope, curvature = evaluate(replace(problem, loss=GAUSS_NEWTON), out, 2)
+    equations = NormalEquations.of(curvature[:, linear][:, :, linear])
+    out[:, linear] = -equations.solve(slope[:, linear])
+    return out, equations
 
 
 def search(problem: Problem, parts: LinearSplit, free: Tensor, max_iter: int, deadline: float | None) -> Tensor:
     """Search over the gates alone from free coordinates (S, P); return where it ends with the experts solved for."""
     rest, linear = parts.rest, parts.linear.flatten()
 
-    def whole(gates: Tensor) -> Tensor:
+    def whole(gates: Tensor) -> tuple[Tensor, NormalEquations]:
         full = gates.new_zeros(len(gates), problem.parameterization.size)
         full[:, rest] = gates
         return solved(problem, parts, full)
 
     def fun(gates: Tensor, members: Tensor, order: int) -> tuple[Tensor, ...]:
-        value, gradient, curvature = evaluate(problem, whole(gates), 2)
-        cross = curvature[:, rest][:, :, linear]
-        inner = torch.nan_to_num(curvature[:, linear][:, :, linear], 0.0, 0.0, 0.0)
-        reduced = (
-            curvature[:, rest][:, :, rest] - cross @ torch.linalg.pinv(inner, rtol=1e-12, hermitian=True) @ cross.mT
-        )
-        return value, gradient[:, rest], reduced
+        full, equations = whole(gates)
+        value, gradient, curvature = evaluate(problem, full, 2)
+        left = equations.half(gradient[:, linear].unsqueeze(-1))
+        cross = equations.half(curvature[:, linear][:, :, rest])
+        value = value - 0.5 * left.square().sum((-1, -2))
+        slope = gradient[:, rest] - (cross.mT @ left).squeeze(-1)
+        return value, slope, curvature[:, rest][:, :, rest] - cross.mT @ cross
 
     bounds = problem.parameterization.lower[rest], problem.parameterization.upper[rest]
     done: Result = newton(
         fun, free[:, rest], *bounds, tol_gradient=1e-8, scale=problem.total, max_iter=max_iter, deadline=deadline
     )
-    return whole(done.x)
+    return whole(done.x)[0]
