@@ -99,10 +99,19 @@ def least_squares(
     return estimate(mean_of(mixture), rows, spec, LEAST_SQUARES, starts, seed, clock, start)
 
 
-def improve(problem: Problem, free: Tensor, clock: Clock) -> Ends:
-    """Return where starts (S, P) lead by variable projection or Levenberg-Marquardt."""
+def rough(problem: Problem, free: Tensor, clock: Clock) -> Ends:
+    """Return where a few iterations with Gauss-Newton products lead, which do not mind saddles far from an optimum."""
     clock.progress("least squares", 0, len(free))
-    points = search(problem, free, clock.deadline, ROUGH)
+    return _searched(replace(problem, loss=GAUSS_NEWTON), problem, free, clock, FIRST)
+
+
+def improve(problem: Problem, free: Tensor, clock: Clock) -> Ends:
+    """Return where further iterations with the exact Hessian lead."""
+    return _searched(problem, problem, free, clock, ROUGH - FIRST)
+
+
+def _searched(stage: Problem, problem: Problem, free: Tensor, clock: Clock, iterations: int) -> Ends:
+    points = search(stage, free, clock.deadline, iterations)
     return ends_of(problem, points, evaluate(problem, points, 0)[0])
 
 
@@ -125,7 +134,7 @@ def more_starts(task: FitTask) -> Points:
     return points
 
 
-LEAST_SQUARES = Method(SQUARES, None, improve, POLISHED, more_starts, True)
+LEAST_SQUARES = Method(SQUARES, rough, improve, POLISHED, more_starts, True)
 
 
 def scattered(problem: Problem, count: int, generator: np.random.Generator, deadline: float | None) -> Tensor:
@@ -141,7 +150,7 @@ def scattered(problem: Problem, count: int, generator: np.random.Generator, dead
         parameterization.free(_random(parameterization, inputs, CANDIDATES * count, generator))
     )
     small = replace(problem, rows=rows)
-    ended = search(small, free, deadline, SCREENING)
+    ended = search(replace(small, loss=GAUSS_NEWTON), free, deadline, SCREENING)
     value = torch.nan_to_num(evaluate(small, ended, 0)[0], nan=torch.inf)
     chosen: list[int] = []
     for i in torch.argsort(value, stable=True).tolist():
@@ -200,14 +209,8 @@ def grown(mixture: Mixture, measure: Measure, shrink: float, generator: np.rando
 
 
 def search(problem: Problem, free: Tensor, deadline: float | None, max_iter: int) -> Tensor:
-    """Return where the starts (S, P) lead: Gauss-Newton products far from an optimum, then the exact Hessian."""
+    """Return where the starts (S, P) lead by variable projection or, where it does not apply, Newton's method."""
     parts = None if problem.rows.batched else variable_projection.split(problem)
-    stages = [(replace(problem, loss=GAUSS_NEWTON), min(FIRST, max_iter)), (problem, max_iter - FIRST)]
-    for stage, iterations in stages:
-        if iterations <= 0:
-            continue
-        if parts is None:
-            free = newton_polish(stage, free, iterations, deadline).x
-        else:
-            free = variable_projection.search(stage, parts, free, iterations, deadline)
-    return free
+    if parts is None:
+        return newton_polish(problem, free, max_iter, deadline).x
+    return variable_projection.search(problem, parts, free, max_iter, deadline)

@@ -23,6 +23,7 @@ from gatewise.fit.finalize import finalize
 from gatewise.fit.floor import Floor, least_floor
 from gatewise.fit.frames import Framing
 from gatewise.fit.least_squares import LEAST_SQUARES, mean_of, scattered
+from gatewise.fit.least_squares import rough as gauss_newton
 from gatewise.fit.maximum_likelihood import LONG, em_alone, rough
 from gatewise.fit.model import PreparedModel, prepare
 from gatewise.fit.pipeline import Clock, Points, Progress, first_points
@@ -182,8 +183,10 @@ def _ends(plan: Plan, batch: Problem, free: Tensor) -> tuple[Tensor, Tensor]:
     """Return where all starts of a block end, before Newton's method, and their objectives."""
     if plan.method == "ml":
         ends = rough(batch, free, Clock(), LONG)
+    elif plan.method == "ls":
+        ends = LEAST_SQUARES.improve(batch, gauss_newton(batch, free, Clock()).points, Clock())
     else:
-        ends = (LEAST_SQUARES if plan.method == "ls" else em_alone(plan.max_iter)).improve(batch, free, Clock())
+        ends = em_alone(plan.max_iter).improve(batch, free, Clock())
     return ends.points, ends.value
 
 
