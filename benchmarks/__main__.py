@@ -42,6 +42,7 @@ BENCHMARKS: dict[str, str] = {
     "nn_memory": "nn.memory",
     "competition": "competition.run",
     "optima": "optima.run",
+    "leftover": "leftover.run",
 }
 
 
