@@ -83,9 +83,7 @@ def mixture_terms(mixture: Mixture, measure: Measure, block: Block, order: int =
     leaf, log_density = _softmax(along_paths(logs, torch.add) + by_unit(at_leaf.value, block))
     children, per_branch_slopes = below_branches(mixture, leaf), (None,) * mixture.depth
     first, second = at_leaf.first, at_leaf.second
-    return MixtureTerms(
-        log_density, leaf, weights, children, gates, expert, first, second, per_branch_slopes, summed
-    )
+    return MixtureTerms(log_density, leaf, weights, children, gates, expert, first, second, per_branch_slopes, summed)
 
 
 def at_leaves(mixture: Mixture, measure: Measure, block: Block) -> Derivatives:
