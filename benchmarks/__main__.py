@@ -45,6 +45,7 @@ BENCHMARKS: dict[str, str] = {
     "competition": "competition.run",
     "optima": "optima.run",
     "moves": "moves.run",
+    "leftover": "leftover.run",
 }
 
 

@@ -69,6 +69,20 @@ def flipped_second(right):
     return value_and_derivatives
 
 
+def longer_sum(right):
+    """A sum of second derivatives with a wrong block of the family's own parameters."""
+
+    def summed_second(self, params, y, eta):
+        def summed(weight, jacobian):
+            total = right(self, params, y, eta)(weight, jacobian)
+            total[..., -1, -1] *= 1.01
+            return total
+
+        return summed
+
+    return summed_second
+
+
 def flipped_first(right):
     def value_and_derivatives(self, params, y, eta, order=2):
         value, first, second = right(self, params, y, eta, order)
@@ -299,6 +313,7 @@ MUTATIONS = [
     (testing.law_gauge, Gate(Activated(Cosine(), "silu")), Activated, "tangents", always({})),
     (testing.law_family_local, Gaussian(), Gaussian, "value_and_derivatives", without_mixed_derivatives),
     (testing.law_family_local, Poisson(), Poisson, "value_and_derivatives", flipped_second),
+    (testing.law_family_summed_second, FullGaussian(), FullGaussian, "summed_second", longer_sum),
     (
         testing.law_family_moments,
         StudentT(),

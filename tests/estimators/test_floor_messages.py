@@ -127,3 +127,18 @@ def test_the_criteria_of_an_unsound_fit_are_called_so():
     assert "These criteria mean nothing" in first
     sound = MixtureOfExpertsRegressor(1, n_init=1, random_state=0).fit(x, np.sin(x[:, 0]))
     assert "mean nothing" not in sound.summary()
+
+
+@pytest.mark.parametrize("criterion", ["aic", "bic", "icl"])
+def test_a_criterion_of_an_unsound_fit_warns_once_that_it_means_nothing(criterion):
+    x = np.linspace(-1.0, 1.0, 40)[:, None]
+    with pytest.warns(UnsoundWarning):
+        model = MixtureOfExpertsRegressor(1, random_state=0).fit(x, 2 * x[:, 0] + 1)
+    with pytest.warns(UnsoundWarning, match="mean nothing") as heard:
+        getattr(model, criterion)()
+    assert [warning.filename for warning in heard] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.summary()
+        noisy = MixtureOfExpertsRegressor(1, random_state=0).fit(x, 2 * x[:, 0] + np.cos(40 * x[:, 0]))
+        getattr(noisy, criterion)()

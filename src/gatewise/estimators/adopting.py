@@ -6,7 +6,7 @@ from typing import Any
 
 from gatewise.estimators.attributes import reported_values
 from gatewise.estimators.fitting import FittedModel, as_given
-from gatewise.estimators.warnings import GOOD
+from gatewise.fit.status import Status
 
 SEEN = ("n_features_in_", "feature_names_in_")
 
@@ -54,7 +54,7 @@ def _public(found: FittedModel) -> dict[str, Any]:
         "log_likelihood_": fit.log_likelihood,
         "status_": fit.status,
         "sse_": fit.sse,
-        "converged_": fit.status in GOOD and fit.certificate.passed,
+        "converged_": fit.status in (Status.converged, Status.at_kink) and fit.certificate.passed,
         "n_iter_": fit.n_iter,
         "n_experts_": fit.mixture.n_leaves - len(fit.certificate.starved),
         "n_outputs_": fit.outputs,

@@ -18,6 +18,7 @@ from gatewise.estimators.inference import Inference, infer
 from gatewise.estimators.summary import summary
 from gatewise.estimators.summary_value import Summary
 from gatewise.estimators.theory import theory
+from gatewise.estimators.warnings import alert_criteria
 from gatewise.fit.torch_state import standard_torch
 
 
@@ -139,21 +140,45 @@ class MixtureEstimator(Declared):
         raise NotImplementedError
 
     def aic(self) -> float:
-        """Return ``-2 log L + 2 df`` on the data of fit, df the identified rank; smaller is better."""
-        check_is_fitted(self, "fit_")
-        return 2.0 * self.fit_.df - 2.0 * self.log_likelihood_
+        """Return ``-2 log L + 2 df`` on the data of fit, df the identified rank; smaller is better.
+
+        Warns
+        -----
+        UnsoundWarning
+            Of an unsound fit: the likelihood has no bound there, so that criteria mean nothing.
+        """
+        return self._criteria(stacklevel=2)[0]
 
     def bic(self) -> float:
-        """Return ``-2 log L + df log n`` on the data of fit, n the sum of the weights; smaller is better."""
-        check_is_fitted(self, "fit_")
-        return self.fit_.df * log(self.fit_.n) - 2.0 * self.log_likelihood_
+        """Return ``-2 log L + df log n`` on the data of fit, n the sum of the weights; smaller is better.
+
+        Warns
+        -----
+        UnsoundWarning
+            As `aic`.
+        """
+        return self._criteria(stacklevel=2)[1]
 
     def icl(self) -> float:
         """Return BIC + 2 x entropy of the responsibilities on the data of fit; smaller is better.
 
         NaN after least squares, which has no responsibilities.
+
+        Warns
+        -----
+        UnsoundWarning
+            As `aic`.
         """
-        return self.bic() + 2.0 * self._shares.entropy
+        return self._criteria(stacklevel=2)[2]
+
+    def _criteria(self, stacklevel: int | None = None) -> tuple[float, float, float]:
+        """Return AIC, BIC and ICL; warn of an unsound fit at a level of the stack, unless None."""
+        check_is_fitted(self, "fit_")
+        fit, deviance = self.fit_, -2.0 * self.log_likelihood_
+        if stacklevel is not None:
+            alert_criteria(fit, stacklevel=stacklevel + 1)
+        bic = fit.df * log(fit.n) + deviance
+        return 2.0 * fit.df + deviance, bic, bic + 2.0 * self._shares.entropy
 
     def inference(
         self,
@@ -201,6 +226,6 @@ class MixtureEstimator(Declared):
         fallback = [f"{'gate ' if self._reader.given else ''}x{i}" for i in range(self._reader.count)]
         gate_inputs = list(self._reader.names or fallback)
         titles = [describe(gate) for gate in gates(self._given.gate, self.mixture_.depth)]
-        criteria = self.aic(), self.bic(), self.icl()
+        criteria = self._criteria()
         words = theory(self.fit_, self.n_features_in_, self._reader).words
         return summary(self.fit_, self._shares, self._errors, titles, inputs, gate_inputs, criteria, words)

@@ -10,17 +10,14 @@ from gatewise.estimators.gate_inputs import gated_levels
 from gatewise.estimators.inference import ReportedErrors
 from gatewise.estimators.summary_value import Summary, rows_of
 from gatewise.estimators.terms import SummaryTerms, Term, TermGroup
-from gatewise.estimators.warnings import details, floor_words, status_words
+from gatewise.estimators.warnings import details, floor_words, unbounded
 from gatewise.fit.result import Fit
-from gatewise.fit.status import Status
+from gatewise.fit.words import beside, status_words
 from gatewise.infer.covariance.loss import residual_variance
 from gatewise.infer.predict import Shares
 from gatewise.infer.text import number, p_text, z_value
 
 WIDTH = 80
-UNBOUNDED = (
-    "  These criteria mean nothing for an unsound fit: the likelihood has no bound there, so do not compare them"
-)
 PLAIN = f"{'estimate':>11}"
 FULL = f"{PLAIN}{'std. error':>11}{'z':>7}{'p':>7}{'95 % interval':>22}"
 
@@ -59,8 +56,8 @@ def summary(
         *([] if fit.sse is None else [f"  sum of squared residuals = {fit.sse:.8g}"]),
         "  AIC = {:.4f}   BIC = {:.4f}".format(*criteria)
         + ("" if isnan(criteria[2]) else f"   ICL = {criteria[2]:.4f}"),
-        *(_wrapped(UNBOUNDED) if Status.unsound in fit.flags and fit.sse is None else []),
-        *_wrapped(f"Status: {fit.status}: {status_words(fit)}{details(fit)}"),
+        *_wrapped(f"  {unbounded(fit)}" if unbounded(fit) else ""),
+        *_wrapped(f"Status: {fit.status}: {status_words(fit)}{details(fit)}{beside(fit)}"),
     ]
     head, experts = tuple(lines), terms.experts()
     estimated = gated_levels(mixture.gates, mixture.branching)

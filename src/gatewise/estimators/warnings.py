@@ -15,6 +15,7 @@ from gatewise.estimators.inference import ReportedErrors
 from gatewise.fit.floor import FAR_OFF, GIVEN
 from gatewise.fit.result import Fit
 from gatewise.fit.status import Status
+from gatewise.fit.words import beside, status_words
 from gatewise.infer.identifiability import IdentifiabilityVerdict
 from gatewise.objective.columns import Columns
 from gatewise.objective.rows import READ, Rows
@@ -56,7 +57,8 @@ class SeparatedWarning(FitWarning):
 class UnidentifiedWarning(FitWarning):
     """Status ``unidentified``: the objective is flat in some direction of the parameters at the estimate.
 
-    The estimates of these parameters are not unique; predictions are unaffected.
+    The estimates of these parameters are not unique; predictions are unaffected, unless the fit is ``stalled`` as well,
+    which the message then says.
     """
 
 
@@ -90,24 +92,8 @@ CLASSES: dict[Status, type[FitWarning]] = {
     Status.at_bound: BoundWarning,
     Status.stalled: StalledWarning,
 }
-OF_SQUARES: dict[Status, str] = {
-    Status.unsound: "an expert has too little weight for its parameters; use fewer experts",
-    Status.separated: "a parameter grows without limit while the sum of squares still falls, so it has no finite "
-    "estimate; for a gate with slopes, add a ridge penalty (alpha); otherwise use fewer experts or fewer columns",
-    Status.unidentified: "some direction of the parameters leaves the sum of squares unchanged, so these parameters "
-    "have no unique estimate; predictions are unaffected; for unique estimates, use a simpler gate or fewer columns",
-    Status.at_bound: "the optimum lies on a bound; a wider bound would give a lower sum of squares",
-}
-STARVED = "an expert has too few observations for its parameters; use fewer experts"
-GOOD = (Status.converged, Status.at_kink)
+UNBOUNDED = "These criteria mean nothing for an unsound fit: the likelihood has no bound there, so do not compare them"
 FAR = 10.0  # log-likelihood above the winner from which a value that a floor refused is worth a warning
-
-
-def status_words(fit: Fit) -> str:
-    """Return the meaning of a status and its remedy, for the objective that was fitted."""
-    if fit.status is Status.unsound and fit.sse is None and not fit.certificate.floor:
-        return STARVED
-    return fit.status.words if fit.sse is None else OF_SQUARES.get(fit.status, fit.status.words)
 
 
 def details(fit: Fit) -> str:
@@ -163,9 +149,7 @@ def floor_words(fit: Fit) -> str:
 def alert(fit: Fit, names: Sequence[str], stacklevel: int) -> None:
     """Warn about the primary status, about starts that disagree, and about columns."""
     if fit.status in CLASSES:
-        others = [str(flag) for flag in fit.flags if flag is not fit.status and flag not in GOOD]
-        also = f"; also {', '.join(others)}" if others else ""
-        text = f"the fit is {fit.status}: {status_words(fit)}{details(fit)}{also}"
+        text = f"the fit is {fit.status}: {status_words(fit)}{details(fit)}{beside(fit)}"
         warnings.warn(text, CLASSES[fit.status], stacklevel=stacklevel + 1)
     if fit.starts.floored and fit.starts.floored[0] > fit.log_likelihood - fit.penalty + FAR:
         warnings.warn(floor_words(fit), RefusedWarning, stacklevel=stacklevel + 1)
@@ -187,6 +171,17 @@ def alert(fit: Fit, names: Sequence[str], stacklevel: int) -> None:
             "unique; leave it out"
         )
         warnings.warn(text, CollinearWarning, stacklevel=stacklevel + 1)
+
+
+def unbounded(fit: Fit) -> str:
+    """Return why criteria of a fit mean nothing; empty where they do."""
+    return UNBOUNDED if Status.unsound in fit.flags and fit.sse is None else ""
+
+
+def alert_criteria(fit: Fit, stacklevel: int) -> None:
+    """Warn where AIC, BIC and ICL mean nothing."""
+    if unbounded(fit):
+        warnings.warn(unbounded(fit), UnsoundWarning, stacklevel=stacklevel + 1)
 
 
 def ask_theory(fit: Fit, errors: ReportedErrors) -> bool:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.fit.certify import SAMPLE, soundness
+from gatewise.fit.certify import soundness
+from gatewise.fit.flat import SAMPLE
 from gatewise.fit.problem import Problem, evaluate, in_units_of_variance, newton_polish
 from gatewise.objective.squares import mean, ungrouped
 from gatewise.optim import Reason

@@ -1,4 +1,4 @@
-"""From the best point to a Fit: settled on kinks, certified, in the units of the data."""
+"""From the best point to a Fit: at rest, certified, in the units of the data."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from gatewise.fit.directions import expert_directions, outputs_of
 from gatewise.fit.ends import Ends
 from gatewise.fit.floor import Floor
 from gatewise.fit.model import PreparedModel, shortest
-from gatewise.fit.problem import Problem, box_of, evaluate, in_units_of_variance, newton_polish
+from gatewise.fit.problem import Problem, evaluate
 from gatewise.fit.result import Certificate, Fit, Starts, unseen_bound, width
-from gatewise.fit.search.kinks import refine_at_kinks
-from gatewise.fit.search.relu_kinks import refine_at_relu_kinks
+from gatewise.fit.settle import settle, unsettled
 
 
 class Criteria(NamedTuple):
@@ -32,7 +31,13 @@ class Criteria(NamedTuple):
 
 
 def finalize(
-    model: PreparedModel, problem: Problem, point: Tensor, ends: Ends, n_iter: int, kinks: bool, deadline: float | None
+    model: PreparedModel,
+    problem: Problem,
+    point: Tensor,
+    ends: Ends,
+    n_iter: int,
+    polished: bool,
+    deadline: float | None,
 ) -> Fit:
     """Return the fit at the best point (P,), in the units of the data.
 
@@ -40,25 +45,13 @@ def finalize(
     ----------
     ends : where the starts ended
     n_iter : iterations spent
-    kinks : whether a mixture with kinks is settled on them first
+    polished : whether the point is put on kinks and polished along flat directions first
+    deadline : until when that may take, and the certificate
     """
-    names: tuple[str, ...] = ()
-    hinged: tuple[str, ...] = ()
-    pinned: Tensor | None = None
-    if kinks and model.parameterization.mixture.kinked:
-        point, names, pinned = refine_at_kinks(in_units_of_variance(problem, point), point, deadline)
-        problem = in_units_of_variance(problem, point)
-        point = newton_polish(problem, point[None], 60, deadline, box_of(problem.parameterization, point, pinned)).x[0]
-        problem, point, hinged, pinned = refine_at_relu_kinks(problem, point, pinned, deadline)
-    if (
-        not problem.parameterization.mixture.family.has_density
-    ):  # the residual variance, and with it every tolerance, has moved
-        problem = in_units_of_variance(problem, point)
-        if problem.parameterization.size:
-            point = newton_polish(
-                problem, point[None], 60, deadline, box_of(problem.parameterization, point, pinned)
-            ).x[0]
-    certificate = certify(problem, point, (*names, *hinged), pinned)
+    rest = (settle if polished else unsettled)(problem, point, deadline)
+    problem, point = rest.problem, rest.point
+    kinks = (*rest.kinks, *rest.hinged)
+    certificate = certify(problem, point, kinks, rest.pinned, rest.gain, rest.here, deadline)
     reached = criteria(model, problem, point[None])
     of_starts = criteria(model, ends.problem, ends.points)
     whole = ends.problem.rows is problem.rows
@@ -66,7 +59,7 @@ def finalize(
     values = of_starts.log_likelihood - of_starts.penalty
     summary = summarise(values, ends.kinds, ends.sound, best)
     summary = summary._replace(floored=_floored(ends, values, summary))
-    certificate = certificate._replace(rank=certificate.rank + len(hinged))  # held by the data, not by the model
+    certificate = certificate._replace(rank=certificate.rank + len(rest.hinged))  # held by the data, not by the model
     working = shortest(model, problem.parameterization.measure(point))
     given, measure = at_home(model, problem.parameterization.mixture, working)
     held = flags(certificate, problem.parameterization)

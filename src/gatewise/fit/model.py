@@ -13,6 +13,7 @@ from gatewise.core.mixture import Measure, Mixture, require_continuity, require_
 from gatewise.fit import frames
 from gatewise.fit.floor import scale_floor
 from gatewise.fit.limits import require_in_range, require_inside, require_resolved, require_slopes
+from gatewise.fit.memory import require_memory
 from gatewise.fit.spec import FitSpec
 from gatewise.objective.columns import Columns
 from gatewise.objective.parameterization import Parameterization, from_paths, make_parameterization, specifications
@@ -100,9 +101,11 @@ def prepare(mixture: Mixture, rows: Rows, spec: FitSpec, framing: frames.Framing
     Raises
     ------
     ValueError
-        For a gate without a density, fewer rows than leaves, no weight, or values that are not finite.
+        For a gate without a density, fewer rows than leaves, no weight, values that are not finite, or more parameters
+        than there is memory for.
     """
     _require_rows(mixture, rows)
+    require_memory(mixture, rows)
     require_slopes(mixture, spec.alpha)
     framing = framing or frames.choose(mixture, rows, spec.determined)
     for name, frame in (("X", framing.x), ("gate_X", framing.gate_x), ("y", framing.y)):

@@ -40,6 +40,7 @@ WORK = 6e7  # rows times squared parameters of points that are improved together
 SHARE = 0.08  # of a round that is carried on: the most promising
 SEARCHED = 20000  # units up to which starts are searched on all of them
 CARRIED = 4  # different optima carried from a subsample to all rows
+GRACE = 0.25  # share of its time that a fit may take beyond it, to come to rest and be certified
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -51,11 +52,18 @@ class Clock(NamedTuple):
 
     deadline: float | None = None
     progress: Progress = silent
+    seconds: float = 0.0
 
     @classmethod
     def of(cls, seconds: float | None, progress: Progress | None) -> Clock:
         """Return a clock that runs out in so many seconds."""
-        return cls(None if seconds is None else time.monotonic() + seconds, progress or silent)
+        deadline = None if seconds is None else time.monotonic() + seconds
+        return cls(deadline, progress or silent, seconds or 0.0)
+
+    @property
+    def end(self) -> float | None:
+        """The instant at which a certificate is given up too."""
+        return None if self.deadline is None else self.deadline + GRACE * self.seconds
 
     def late(self) -> bool:
         """Return whether the time is up."""
@@ -63,8 +71,9 @@ class Clock(NamedTuple):
 
     def half(self) -> Clock:
         """Return a clock with half of the time that is left, for a fit within a fit."""
-        now = time.monotonic()
-        return self if self.deadline is None else self._replace(deadline=now + 0.5 * max(0.0, self.deadline - now))
+        if self.deadline is None:
+            return self
+        return Clock.of(0.5 * max(0.0, self.deadline - time.monotonic()), self.progress)
 
     def counted(self, stage: str, total: int) -> OnIter:
         """Return a callback that reports how many of `total` members have ended."""
@@ -166,13 +175,13 @@ def estimate(
         return evaluated(task.model, task.whole)
     ends, found = _searched(task, method, starts, start)
     best, spent = _best(task, method, found)
-    return finalize(task.model, task.whole, best, ends, ends.n_iter + spent, method.polished > 0, clock.deadline)
+    return finalize(task.model, task.whole, best, ends, ends.n_iter + spent, method.polished > 0, clock.end)
 
 
 def _searched(task: FitTask, method: Method, starts: Starting, start: Start | None) -> tuple[Ends, Ends]:
     """Return where starts end, and the ends among which the best is chosen."""
     first = task.drawn if isinstance(starts, str) else starts
-    points = first_points(task.model, task.sketch, first, task.drawing, start)
+    points = first_points(task.model, task.sketch, first, task.drawing, start, task.clock)
     points = points.and_(method.more(task)) if task.drawn else points
     ends = _improved(task, method, points, 1.0)
     if not task.drawn or task.model.parameterization.mixture.n_leaves < 2:
@@ -193,10 +202,10 @@ def _searched_on(task: FitTask, method: Method, ends: Ends, fresh: int, moved: i
         if hopeless or failed >= round(PATIENCE * (1.0 - _reached(task, ends, found))) or task.clock.late():
             break
         task.clock.progress("rounds of moves", made, ROUNDS)
-        points = Points(*draw_starts(task.model.parameterization, task.sketch, fresh, task.drawing))
-        points = points.and_(Points(*moves(task.part, found.best(BASES).points, moved, task.drawing)))
+        drawn = drawn_points(task.model, task.sketch, fresh, task.drawing, task.clock)
+        points = drawn.and_(Points(*moves(task.part, found.best(BASES).points, moved, task.drawing)))
         trial, before = _improved(task, method, points, SHARE), _least(found)
-        ends, found = ends.with_more(trial.first(fresh)), found.with_more(trial.best(BASES))
+        ends, found = ends.with_more(trial.first(len(drawn.kinds))), found.with_more(trial.best(BASES))
         failed = 0 if _least(found) < before - SAME / task.part.total else failed + 1
     return ends._replace(n_iter=found.n_iter), found
 
@@ -272,21 +281,25 @@ def first_points(
     starts: int | Sequence[Measure],
     generator: np.random.Generator,
     start: Start | None = None,
+    clock: Clock = Clock(),  # noqa: B008 (frozen)
 ) -> Points:
     """Return where a search begins: drawn from some rows, or given in the units of the data."""
     if isinstance(starts, int):
         if starts < 1:
             raise ValueError(f"starts={starts}: give at least one start")
         if start is None:
-            return Points(*draw_starts(model.parameterization, sketch, starts, generator))
+            return drawn_points(model, sketch, starts, generator, clock)
         given = Points(point_of(model, start, generator)[None], ("given",))
-        return (
-            given
-            if starts == 1
-            else given.and_(Points(*draw_starts(model.parameterization, sketch, starts - 1, generator)))
-        )
+        return given.and_(drawn_points(model, sketch, starts - 1, generator, clock)) if starts > 1 else given
     moved = given_starts(model.parameterization, list(map(model.working, starts)))
     return Points(moved, ("given",) * len(moved))
+
+
+def drawn_points(
+    model: PreparedModel, sketch: Rows, count: int, generator: np.random.Generator, clock: Clock
+) -> Points:
+    """Return starts drawn from some rows: as many as there is time for, at least one."""
+    return Points(*draw_starts(model.parameterization, sketch, count, generator, late=clock.late))
 
 
 def _best(task: FitTask, method: Method, ends: Ends) -> tuple[Tensor, int]:

@@ -12,6 +12,7 @@ from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.names import entry_names
 from gatewise.fit.spec import FitSpec
 from gatewise.fit.status import Status
+from gatewise.fit.words import beside, status_words
 from gatewise.markup import lines, page, table
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ AGREE = 3  # starts at the best value
 UNLIKE = frozenset(
     {"given", "fixed", "constant gates", "plain gates", "nested", "untempered", "split", "near-zero"}
 )  # starts that are not drawn
+GAIN = 1e-6  # log-likelihood below which what further steps still gain counts as nothing
 SAME = 1e-3  # log-likelihoods closer than this (times a millionth of their size, if larger) are one value
 
 
@@ -89,7 +91,12 @@ class Certificate(NamedTuple):
     crowded : bool
         Whether there are fewer responses than parameters.
     passed : bool
-        Whether gradient, decrement and curvature are within their tolerances.
+        Whether gradient, decrement, curvature and gain are within their tolerances, and all directions classified.
+    gain : float
+        Increase of the log-likelihood that further steps found, along flat directions too, when polishing ended: below
+        1e-6, or the fit is ``stalled`` as well. Infinite where there was no time to look.
+    classified : bool
+        False: there was no time to tell null directions from separated ones, so none is listed.
     """
 
     gradient: float
@@ -105,6 +112,8 @@ class Certificate(NamedTuple):
     kinks: tuple[str, ...] = ()
     crowded: bool = False
     passed: bool = False
+    gain: float = 0.0
+    classified: bool = True
 
 
 class Starts(NamedTuple):
@@ -231,16 +240,27 @@ class Fit(NamedTuple):
         """Degrees of freedom: the identified rank, and one for the residual variance of least squares."""
         return self.certificate.rank + (self.sse is not None)
 
+    @property
+    def climbing(self) -> bool:
+        """Whether polishing ended while further steps still raised the log-likelihood, or before any were made."""
+        return self.certificate.gain > GAIN
+
     def text(self) -> str:
         """Return size, status and criteria in some lines."""
         value = f"log-likelihood = {self.log_likelihood:.6f}"
         squares = [] if self.sse is None else [f"sum of squared residuals = {self.sse:.8g}"]
-        found = [f"{value}   df = {self.df}   n = {self.n:.15g}", *squares, f"{self.status}: {self.status.words}"]
+        found = [
+            f"{value}   df = {self.df}   n = {self.n:.15g}",
+            *squares,
+            f"{self.status}: {status_words(self)}{beside(self)}",
+        ]
         return "\n".join([repr(self)[1:-1], *found, repr(self.starts)[1:-1], *(f"Note: {note}" for note in self.notes)])
 
     def __repr__(self) -> str:
         leaves = self.mixture.n_leaves
-        return f"<Fit: {leaves} expert{'s' * (leaves != 1)}, {self.status}, log-likelihood {self.log_likelihood:.6g}>"
+        stopped = self.status is not Status.stalled and Status.stalled in self.flags
+        status = f"{self.status} and {'still climbing' if self.climbing else 'stalled'}" if stopped else self.status
+        return f"<Fit: {leaves} expert{'s' * (leaves != 1)}, {status}, log-likelihood {self.log_likelihood:.6g}>"
 
     def _repr_html_(self) -> str:
         found = self.to_frame()

@@ -33,6 +33,7 @@ class Status(StrEnum):
         return WORDS[self]
 
 
+UNAFFECTED = "predictions are unaffected; "
 WORDS: dict[Status, str] = {
     Status.unsound: "an expert has too few observations for its parameters and its scale, or a scale lies on its "
     "floor, below which the likelihood would keep rising",
@@ -40,7 +41,7 @@ WORDS: dict[Status, str] = {
     "estimate; for a gate with slopes, add a ridge penalty (alpha); for an expert of counts, use fewer experts or "
     "fewer columns",
     Status.unidentified: "some direction of the parameters leaves the likelihood unchanged, so these parameters have "
-    "no unique estimate; predictions are unaffected; for unique estimates, use a simpler gate or fewer columns",
+    f"no unique estimate; {UNAFFECTED}for unique estimates, use a simpler gate or fewer columns",
     Status.at_kink: "the optimum lies on a kink of the gate or expert, where the derivative jumps; it is a local "
     "optimum, but standard errors do not apply to the parameters at the kink",
     Status.at_bound: "the optimum lies on a bound, or at the end of a parameter's range; a wider bound, within "

@@ -261,29 +261,36 @@ def _add_leaves(total: Tensor, at: int, t: MixtureTerms, block: Block, at_leaf: 
         blocks = t.first.new_zeros((size, leaves, width, width))
     else:
         blocks = (at_leaf * leaf.unsqueeze(-2)) @ at_leaf.mT
+    if t.summed_second is not None:
+        blocks += t.summed_second(by, jacobian)
+    elif t.second is not None:
+        _add_second(blocks, t.second, by, jacobian, q)
+    if t.expert.curvature is not None:
+        curved = t.expert.curvature(t.first[..., :q, :] * by.unsqueeze(-2))
+        _diagonal(blocks.flatten(0, 1), q, columns).add_(curved.flatten(0, 1))
+    _diagonal(total[:, at:, at:], leaves, width).add_(blocks)
+
+
+def _add_second(blocks: Tensor, second: Tensor, weight: Tensor, jacobian: Tensor, q: int) -> None:
+    """Add the weighted sums of second derivatives ``(S, L, t, t, n)``: q outputs in their columns, then the others."""
+    columns, parts = jacobian.shape[-2], second.shape[-2]
     slices = [slice(k * columns, (k + 1) * columns) for k in range(q)]
     slices += [slice(q * columns + k, q * columns + k + 1) for k in range(parts - q)]
 
     def side(k: int) -> Tensor:
         return jacobian[:, :, min(k, jacobian.shape[2] - 1)]
 
-    for a, rows_a in enumerate(slices if t.second is not None else ()):
-        assert t.second is not None
+    for a, rows_a in enumerate(slices):
         for b, rows_b in enumerate(slices[: a + 1]):
-            second = t.second[:, :, a, b] * by
+            each = second[:, :, a, b] * weight
             if b >= q:
-                part = second.sum(-1)[..., None, None]
+                part = each.sum(-1)[..., None, None]
             elif a >= q:
-                part = row_sum(side(b), second).unsqueeze(-2)
+                part = row_sum(side(b), each).unsqueeze(-2)
             elif a == b or jacobian.shape[2] == 1:
-                part = weighted_gram(side(a), second)
+                part = weighted_gram(side(a), each)
             else:
-                part = (side(a) * second.unsqueeze(-2)) @ side(b).mT
+                part = (side(a) * each.unsqueeze(-2)) @ side(b).mT
             blocks[:, :, rows_a, rows_b] += part
             if a != b:
                 blocks[:, :, rows_b, rows_a] += part.mT
-    if t.expert.curvature is not None:
-        curved = t.expert.curvature(t.first[..., :q, :] * by.unsqueeze(-2))
-        for k in range(q):
-            blocks[:, :, slices[k], slices[k]] += curved[:, :, k]
-    _diagonal(total[:, at:, at:], leaves, width).add_(blocks)

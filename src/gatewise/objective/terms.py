@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gatewise.core.families.base import SummedSecond
 from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_log_weights, leaf_predictors, posterior, shrunk
 from gatewise.core.predictors import Derivatives
 from gatewise.core.tree import along_paths
@@ -33,6 +34,8 @@ class MixtureTerms(NamedTuple):
     expert : Derivatives, values (S, L, q, n)
     first, second : Tensor (S, L, t, n), (S, L, t, t, n)
         Derivatives of the leaf log densities in their t predictors; `second` is None where it is zero or not asked for.
+    summed_second : SummedSecond or None
+        The sum of second derivatives, instead of `second`, where the family has a cheaper way to it.
     per_branch_slopes : tuple of Tensor or None, (S, N_l, K, m)
         Per level, ``d log weight / d score`` where each branch has a weight of its own (an unnormalised link); None:
         the weights are a softmax of logits.
@@ -47,6 +50,7 @@ class MixtureTerms(NamedTuple):
     first: Tensor
     second: Tensor | None
     per_branch_slopes: tuple[Tensor | None, ...]
+    summed_second: SummedSecond | None = None
 
 
 def by_unit(values: Tensor, block: Block) -> Tensor:
@@ -73,12 +77,13 @@ def mixture_terms(mixture: Mixture, measure: Measure, block: Block, order: int =
         weights.append(share)
         logs.append(local.value - normaliser.unsqueeze(-2))
     expert = at_leaves(mixture, measure, block)
-    at_leaf = mixture.family.value_and_derivatives(leaf_family(mixture, measure), y, expert.value, order)
+    own = leaf_family(mixture, measure)
+    summed = mixture.family.summed_second(own, y, expert.value) if order > 1 else None
+    at_leaf = mixture.family.value_and_derivatives(own, y, expert.value, order if summed is None else 1)
     leaf, log_density = _softmax(along_paths(logs, torch.add) + by_unit(at_leaf.value, block))
     children, per_branch_slopes = below_branches(mixture, leaf), (None,) * mixture.depth
-    return MixtureTerms(
-        log_density, leaf, weights, children, gates, expert, at_leaf.first, at_leaf.second, per_branch_slopes
-    )
+    first, second = at_leaf.first, at_leaf.second
+    return MixtureTerms(log_density, leaf, weights, children, gates, expert, first, second, per_branch_slopes, summed)
 
 
 def at_leaves(mixture: Mixture, measure: Measure, block: Block) -> Derivatives:

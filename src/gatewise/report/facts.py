@@ -6,8 +6,8 @@ from math import isfinite, log
 from typing import Any, NamedTuple
 
 from gatewise.core.gates import describe, gates
-from gatewise.estimators.warnings import status_words
 from gatewise.fit import Fit
+from gatewise.fit.words import beside, status_words
 from gatewise.plots.values import engine_fit
 
 
@@ -65,7 +65,7 @@ def facts(fit: Any) -> dict[str, Any]:
         "aic": 2.0 * fit.df - 2.0 * fit.log_likelihood,
         "bic": fit.df * log(fit.n) - 2.0 * fit.log_likelihood,
         "status": str(fit.status),
-        "status_in_words": status_words(fit),
+        "status_in_words": status_words(fit) + beside(fit),
         "flags": [str(flag) for flag in fit.flags],
         "starts": len(starts.log_likelihood),
         "hits": starts.hits,

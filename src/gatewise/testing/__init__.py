@@ -49,6 +49,7 @@ from gatewise.testing.families import (
     law_family_rescale,
     law_family_samples,
     law_family_start,
+    law_family_summed_second,
     law_family_support,
 )
 from gatewise.testing.fits.em import EM_LAWS, law_em_monotone, law_em_moves, law_em_optimum, law_em_step
@@ -237,6 +238,7 @@ __all__ = [
     "law_family_rescale",
     "law_family_samples",
     "law_family_start",
+    "law_family_summed_second",
     "law_family_support",
     "law_fit_blocks",
     "law_fit_fixed",

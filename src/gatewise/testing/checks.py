@@ -39,6 +39,7 @@ EXPERT_LAWS: tuple[Callable[[Expert], None], ...] = (
 )
 FAMILY_LAWS: tuple[Callable[[Family], None], ...] = (
     families.law_family_local,
+    families.law_family_summed_second,
     families.law_family_moments,
     families.law_family_cdf,
     families.law_family_support,

@@ -84,6 +84,28 @@ def _neighbours(family: Family, params: Params, eta: Tensor):  # type: ignore[no
             yield ({**params, name: params[name] + move}, eta), ({**params, name: params[name] - move}, eta), 2 * step
 
 
+def law_family_summed_second(family: Family, q: int = 2, seed: int = 0) -> None:
+    """`summed_second`, where a family has it, is the weighted sum of second derivatives in the columns of the outputs.
+
+    With a design of three columns that all outputs share, and with one for each.
+    """
+    params, eta = _drawn(family, q, ROWS, (2, LEAVES), seed)
+    y = _responses(family, params, eta, seed + 1)
+    summed, second = family.summed_second(params, y, eta), family.value_and_derivatives(params, y, eta).second
+    if summed is None or second is None:
+        return
+    g, own = generator(seed + 2), second.shape[-2] - q
+    weight = torch.rand((2, LEAVES, ROWS), generator=g, dtype=torch.float64)
+    for sides in (1, q):
+        design = torch.randn((2, LEAVES, sides, 3, ROWS), generator=g, dtype=torch.float64)
+        columns = torch.zeros(2, LEAVES, q + own, 3 * q + own, ROWS, dtype=torch.float64)
+        for k in range(q):
+            columns[:, :, k, 3 * k : 3 * k + 3] = design[:, :, min(k, sides - 1)]
+        columns[:, :, q:, 3 * q :] = torch.eye(own, dtype=torch.float64)[..., None]
+        total = torch.einsum("sln,sltan,sltun,slubn->slab", weight, columns, second, columns)
+        assert_close(summed(weight, design), total, "summed_second is the sum of the second derivatives")
+
+
 def law_family_moments(family: Family, seed: int = 0) -> None:
     """The density of one output has mass one, and `mean` and `variance` are its first two moments.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
@@ -27,6 +28,12 @@ class LeafDerivatives(NamedTuple):
     value: Tensor
     first: Tensor
     second: Tensor | None
+
+
+SummedSecond = Callable[[Tensor, Tensor], Tensor]
+"""``(weight (*B, L, n), jacobian (*B, L, q or 1, C, n)) -> (*B, L, q C + t - q, q C + t - q)``: the weighted sum over
+the rows of second derivatives in a leaf's t predictors, the outputs carried to their C columns by the Jacobian.
+"""
 
 
 @dataclass(frozen=True)
@@ -139,6 +146,10 @@ class Family(ABC):
     def value_and_derivatives(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafDerivatives:
         """Return the log density with its derivatives in the predictors (automatic differentiation by default)."""
         return autograd_leaf_local(self, params, y, eta, order)
+
+    def summed_second(self, params: Params, y: Tensor, eta: Tensor) -> SummedSecond | None:
+        """Return the sum over the rows of second derivatives, where it costs less than these; None: it does not."""
+        return None
 
     def validate(self, y: Tensor) -> str | None:
         """Return what is wrong with a response ``(m, n)`` for this family, or None."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf, log, pi
 
 import torch
 from torch import Tensor
 
-from gatewise.core.families.base import Family, LeafDerivatives, diagonal_blocks
+from gatewise.core.families.base import Family, LeafDerivatives, SummedSecond, diagonal_blocks
 from gatewise.core.parameters import Parameter
-from gatewise.core.predictors import AffineTransform, Params, as_tuple
+from gatewise.core.predictors import AffineTransform, Params, as_tuple, weighted_gram
 
 LARGE = 1e100  # residuals beyond this are scaled down before they are multiplied
 
@@ -84,6 +85,35 @@ def _full_second(precision: Tensor, lower: Tensor, u: Tensor, along: Tensor) -> 
     entries = entries - _turned_slopes(precision, lower, turned).unsqueeze(-1)
     outputs = torch.cat([(-precision).unsqueeze(-1).expand(*of_u.shape[:-2], q, u.shape[-1]), of_u], -2)
     return torch.cat([outputs, torch.cat([of_u.transpose(-3, -2), entries], -2)], -3)
+
+
+def _summed_second(precision: Tensor, lower: Tensor, u: Tensor, weight: Tensor, jacobian: Tensor) -> Tensor:
+    """Return the sum over the rows of `_full_second`, in the columns of the outputs: from second moments alone.
+
+    The second derivatives are linear in ``u`` for an output and an entry of L, and quadratic for two entries.
+    """
+    q = u.shape[-2]
+    i, j = torch.tril_indices(q, q)
+    turned, weighed = precision @ lower, weight.unsqueeze(-2) * u
+    squares = weighed @ u.mT
+    half, whole = squares @ lower, lower.mT @ squares @ lower  # of u and L'u, of L'u
+    pairs = turned[..., i[:, None], j] * half[..., i, j[:, None]]
+    same = lower.mT @ turned - torch.eye(q, dtype=u.dtype)
+    entries = -precision[..., i[:, None], i] * whole[..., j[:, None], j] - pairs - pairs.mT
+    entries = entries - same[..., j[:, None], j] * squares[..., i[:, None], i]
+    entries = entries - weight.sum(-1)[..., None, None] * _turned_slopes(precision, lower, turned)
+    design = jacobian.expand(*jacobian.shape[:-3], q, *jacobian.shape[-2:])
+    columns = design.shape[-2]
+    of_u = design @ weighed.unsqueeze(-3).mT  # (*B, L, q, C, q)
+    mixed = -precision[..., i].unsqueeze(-2) * (of_u @ lower.unsqueeze(-3))[..., j]
+    mixed = (mixed - turned[..., j].unsqueeze(-2) * of_u[..., i]).flatten(-3, -2)
+    if jacobian.shape[-3] == 1:
+        gram = weighted_gram(jacobian[..., 0, :, :], weight).unsqueeze(-2).unsqueeze(-4)
+    else:
+        rows = design.flatten(-3, -2)
+        gram = ((rows * weight.unsqueeze(-2)) @ rows.mT).unflatten(-1, (q, columns)).unflatten(-3, (q, columns))
+    outputs = (-precision[..., :, None, :, None] * gram).flatten(-2).flatten(-3, -2)
+    return torch.cat([torch.cat([outputs, mixed], -1), torch.cat([mixed.mT, entries], -1)], -2)
 
 
 def _turned_slopes(precision: Tensor, lower: Tensor, turned: Tensor) -> Tensor:
@@ -169,6 +199,13 @@ class FullGaussian(Family):
         own = u[..., i, :] * along[..., j, :] - (precision @ lower)[..., i, j].unsqueeze(-1)
         value, first = self.log_prob(params, y, eta), torch.cat([u, own], -2)
         return LeafDerivatives(value, first, None if order < 2 else _full_second(precision, lower, u, along))
+
+    def summed_second(self, params: Params, y: Tensor, eta: Tensor) -> SummedSecond:
+        """Sum from second moments of the residuals: t predictors take ``O(n q^2)``, not ``O(n t^2)``."""
+        q = eta.shape[-2]
+        root, lower = self.root(params, q), self.factor(params, q)
+        back = torch.linalg.solve_triangular(root, torch.eye(q, dtype=eta.dtype), upper=False)
+        return partial(_summed_second, back.mT @ back, lower, back.mT @ (back @ (y - eta)))
 
     def with_scale_floor(self, floor: Tensor) -> tuple[Family, dict[str, tuple[Tensor, float]]]:
         q = len(floor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -47,18 +47,31 @@ def response_of(mixture: Mixture, block: Block) -> Tensor:
 
 
 def draw_starts(
-    parameterization: Parameterization, rows: Rows, count: int, generator: np.random.Generator, contrast: bool = True
+    parameterization: Parameterization,
+    rows: Rows,
+    count: int,
+    generator: np.random.Generator,
+    contrast: bool = True,
+    late: Callable[[], bool] = lambda: False,
 ) -> tuple[Tensor, tuple[str, ...]]:
     """Return free coordinates (S, P) of `count` starts drawn from rows in working units, and the kind of each.
 
-    `contrast` draws temperatures too; without it they start at one.
+    Parameters
+    ----------
+    contrast : bool
+        Whether temperatures are drawn too; without it they start at one.
+    late : callable () -> bool
+        Whether the time is up: then no start is drawn after the first.
     """
     block = rows.read(0, rows.n_units)
     response = response_of(parameterization.mixture, block)
     cloud = Cloud(block, response, parameterization.mixture.expert)
-    out, kinds = [], []
+    out: list[Tensor] = []
+    kinds: list[str] = []
     cycle = ROBUST if parameterization.mixture.family.robust else CYCLE
     for i in range(count):
+        if out and late():
+            break
         kind = cycle[i % len(cycle)]
         label = KINDS[kind](cloud, parameterization.mixture.n_leaves, generator)
         share = torch.nn.functional.one_hot(label.clamp_min(0), parameterization.mixture.n_leaves).T.to(torch.float64)

@@ -1,0 +1,132 @@
+"""What the likelihood can still gain from where Newton's method ended, and the climb until that is nothing.
+
+A Newton decrement bounds the gain where the Hessian is regular. Along flat directions it says nothing: there the gain
+is measured, by further steps of L-BFGS and Newton's method, and by lines that reach far along every direction that the
+data know little of.
+"""
+
+from __future__ import annotations
+
+import time
+from math import inf
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.fit.certify import optimality, soundness
+from gatewise.fit.flat import Neighbourhood, WeakDirections, explore
+from gatewise.fit.problem import Problem, box_of, evaluate, newton_polish
+from gatewise.fit.result import GAIN
+from gatewise.optim import lbfgs
+
+ROUNDS = 20
+SETTLED = 0.1 * GAIN  # gain of a round after which no other is made
+STEPS, FEWEST = 150, 5  # iterations of each method in a round
+BUDGET = 1e6  # rows times iterations of a round
+SLOPE = 1e-7  # nats per unit of a coordinate at which L-BFGS ends
+REACH = tuple(sign * 2.0**k for k in range(-4, 15) for sign in (1, -1))  # units of a predictor
+TOGETHER = 64  # points of a line that are evaluated at once
+
+
+class Climbed(NamedTuple):
+    """Where a climb ended.
+
+    Attributes
+    ----------
+    point : Tensor (P,)
+    gain : float
+        By how many nats the last round of steps raised the log-likelihood; infinite where there was no time to look.
+    here : Neighbourhood or None
+        What is known of the point.
+    """
+
+    point: Tensor
+    gain: float
+    here: Neighbourhood | None = None
+
+
+def climb(problem: Problem, free: Tensor, pinned: Tensor | None, deadline: float | None) -> Climbed:
+    """Go on from a point (P,) until a round of further steps gains less than 1e-7 nats. A sound point stays sound.
+
+    From an unsound one a single round is made: it is not worth more.
+
+    Parameters
+    ----------
+    pinned : mask (P,) of coordinates that stay where they are
+    """
+    if not problem.parameterization.size:
+        return Climbed(free, 0.0)
+    point, gain = free, inf
+    for _ in range(ROUNDS if bool(soundness(problem, free[None]).sound[0]) else 1):
+        here = explore(problem, point, pinned, deadline)
+        if here is None:
+            return Climbed(point, inf)
+        optimal = optimality(problem, point, here, pinned).passed
+        if optimal and bool(here.weak.still[here.weak.flat].all()):
+            return Climbed(point, 0.0, here)
+        if _late(deadline):
+            return Climbed(point, gain, here)
+        further = _further(problem, point, here.weak, pinned, deadline)
+        gain = max(0.0, problem.total * (here.at.value - float(evaluate(problem, further[None], 0)[0][0])))
+        if _spoilt(problem, point, further) or (gain <= SETTLED and (optimal or gain == 0.0)):
+            return Climbed(point, gain, here)
+        point = further
+        if gain <= SETTLED:
+            break
+    return Climbed(point, gain)
+
+
+def _late(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() > deadline
+
+
+def _spoilt(problem: Problem, before: Tensor, after: Tensor) -> bool:
+    """Return whether a sound point was left for one that is not."""
+    sound = soundness(problem, torch.stack([before, after])).sound
+    return bool(sound[0] & ~sound[1])
+
+
+def _further(
+    problem: Problem, free: Tensor, weak: WeakDirections, pinned: Tensor | None, deadline: float | None
+) -> Tensor:
+    """Return where steps from a point (P,) lead, and from there the best sound point along its weak directions."""
+    first = _onwards(problem, free, pinned, deadline)
+    moving = ~weak.still
+    far = _along(problem, first, weak.vectors[:, moving] / weak.rates[moving], deadline)
+    if far is None or _spoilt(problem, first, far):
+        return first
+    second = _onwards(problem, far, pinned, deadline)
+    return far if _spoilt(problem, far, second) else second
+
+
+def _along(problem: Problem, free: Tensor, directions: Tensor, deadline: float | None) -> Tensor | None:
+    """Return the best of points far along directions (P, V) from a point (P,); None if none is better by `SETTLED`."""
+    steps = torch.tensor(REACH, dtype=torch.float64)
+    points = problem.parameterization.inside(free + steps[:, None, None] * directions.T).flatten(0, 1)
+    best, least = None, float(evaluate(problem, free[None], 0)[0][0]) - SETTLED / problem.total
+    for some in points.split(TOGETHER) if len(points) else ():
+        if _late(deadline):
+            break
+        value = torch.nan_to_num(evaluate(problem, some, 0)[0], nan=inf)
+        if float(value.min()) < least:
+            best, least = some[int(value.argmin())], float(value.min())
+    return best
+
+
+def _onwards(problem: Problem, free: Tensor, pinned: Tensor | None, deadline: float | None) -> Tensor:
+    """Return where L-BFGS and Newton's method lead from a point (P,), in units of its curvature."""
+    steps = int(min(max(BUDGET / problem.rows.n, FEWEST), STEPS))
+    parameterization, total = problem.parameterization, problem.total
+    curvature = total * evaluate(problem, free[None], 2)[2][0].diagonal().abs()
+    unit = 1.0 / torch.nan_to_num(curvature, 1.0, 1.0, 1.0).clamp(1e-6, 1e12).sqrt()
+    lower, upper = box_of(parameterization, free, pinned) or (parameterization.lower, parameterization.upper)
+
+    def nats(x: Tensor, members: Tensor, order: int) -> tuple[Tensor, ...]:
+        value, slope = evaluate(problem, x * unit, 1)
+        return total * value, total * slope * unit
+
+    done = lbfgs(nats, (free / unit)[None], lower / unit, upper / unit, tol=SLOPE, max_iter=steps, deadline=deadline)
+    point = torch.maximum(torch.minimum(done.x * unit, upper), lower)
+    done = newton_polish(problem, point, steps, deadline, box_of(parameterization, free, pinned))
+    return done.x[0]

@@ -1,0 +1,87 @@
+"""Where the best point comes to rest: on the kinks of the model, and as high as steps along flat directions lead."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from gatewise.fit.certify import soundness
+from gatewise.fit.climb import climb
+from gatewise.fit.flat import Neighbourhood
+from gatewise.fit.problem import Problem, box_of, evaluate, in_units_of_variance, newton_polish
+from gatewise.fit.result import GAIN
+from gatewise.fit.search.kinks import refine_at_kinks
+from gatewise.fit.search.relu_kinks import refine_at_relu_kinks
+
+AGAIN = 4  # times that a point is put on kinks, after climbing away from those before
+
+
+class Rest(NamedTuple):
+    """A point at rest, in a problem whose coordinates on hinges are solved for.
+
+    Attributes
+    ----------
+    problem : Problem
+    point : Tensor (P,)
+    kinks, hinged : tuple of str
+        Names of what lies on kinks, and of what lies on hinges.
+    pinned : Tensor (P,) of bool or None
+        Coordinates on kinks.
+    gain : float
+        What further steps still gained, in nats.
+    here : Neighbourhood or None
+        What is known of the point.
+    """
+
+    problem: Problem
+    point: Tensor
+    kinks: tuple[str, ...] = ()
+    hinged: tuple[str, ...] = ()
+    pinned: Tensor | None = None
+    gain: float = 0.0
+    here: Neighbourhood | None = None
+
+
+def settle(problem: Problem, point: Tensor, deadline: float | None) -> Rest:
+    """Put a point (P,) on kinks and climb from there, in turn, until climbing leads no further."""
+    kinked = problem.parameterization.mixture.kinked
+    for _ in range(AGAIN):
+        rest = _on_kinks(problem, point, deadline) if kinked else Rest(problem, point)
+        rest = _in_units(rest, deadline)
+        up = climb(rest.problem, rest.point, rest.pinned, deadline)
+        rise = rest.problem.total * float(_value(rest.problem, rest.point) - _value(rest.problem, up.point))
+        rest = rest._replace(point=up.point, gain=up.gain, here=up.here)
+        if not kinked or rise <= GAIN or rest.hinged or not bool(soundness(rest.problem, up.point[None]).sound[0]):
+            break
+        problem, point = rest.problem, rest.point
+    return rest
+
+
+def unsettled(problem: Problem, point: Tensor, deadline: float | None) -> Rest:
+    """Return a point (P,) where it is, with what further steps would gain."""
+    problem = in_units_of_variance(problem, point)
+    return Rest(problem, point, gain=climb(problem, point, None, deadline).gain)
+
+
+def _value(problem: Problem, point: Tensor) -> Tensor:
+    return evaluate(problem, point[None], 0)[0][0]
+
+
+def _on_kinks(problem: Problem, point: Tensor, deadline: float | None) -> Rest:
+    point, names, pinned = refine_at_kinks(in_units_of_variance(problem, point), point, deadline)
+    problem = in_units_of_variance(problem, point)
+    point = newton_polish(problem, point[None], 60, deadline, box_of(problem.parameterization, point, pinned)).x[0]
+    problem, point, hinged, pinned = refine_at_relu_kinks(problem, point, pinned, deadline)
+    return Rest(problem, point, names, hinged, pinned)
+
+
+def _in_units(rest: Rest, deadline: float | None) -> Rest:
+    """Polish a sum of squares in units of its residual variance, which has moved, and with it every tolerance."""
+    if rest.problem.parameterization.mixture.family.has_density:
+        return rest
+    problem, point = in_units_of_variance(rest.problem, rest.point), rest.point
+    if problem.parameterization.size:
+        box = box_of(problem.parameterization, point, rest.pinned)
+        point = newton_polish(problem, point[None], 60, deadline, box).x[0]
+    return rest._replace(problem=problem, point=point)

@@ -1,0 +1,54 @@
+"""What a fit says of itself: its primary status for the objective that was fitted, and what else holds beside it."""
+
+from __future__ import annotations
+
+from math import isinf
+from typing import TYPE_CHECKING
+
+from gatewise.fit.status import UNAFFECTED, Status
+
+if TYPE_CHECKING:
+    from gatewise.fit.result import Fit
+
+OF_SQUARES: dict[Status, str] = {
+    Status.unsound: "an expert has too little weight for its parameters; use fewer experts",
+    Status.separated: "a parameter grows without limit while the sum of squares still falls, so it has no finite "
+    "estimate; for a gate with slopes, add a ridge penalty (alpha); otherwise use fewer experts or fewer columns",
+    Status.unidentified: "some direction of the parameters leaves the sum of squares unchanged, so these parameters "
+    f"have no unique estimate; {UNAFFECTED}for unique estimates, use a simpler gate or fewer columns",
+    Status.at_bound: "the optimum lies on a bound; a wider bound would give a lower sum of squares",
+}
+STARVED = "an expert has too few observations for its parameters; use fewer experts"
+
+
+def status_words(fit: Fit) -> str:
+    """Return the meaning of the primary status and its remedy, for the objective that was fitted.
+
+    That predictions are unaffected is said only where nothing is left to gain.
+    """
+    if fit.status is Status.unsound and fit.sse is None and not fit.certificate.floor:
+        return STARVED
+    words = fit.status.words if fit.sse is None else OF_SQUARES.get(fit.status, fit.status.words)
+    return words.replace(UNAFFECTED, "") if Status.stalled in fit.flags else words
+
+
+def beside(fit: Fit) -> str:
+    """Return the statuses that hold beside the primary one, and why a search stopped; empty if there are none."""
+    others = [flag for flag in fit.flags if flag is not fit.status]
+    listed = [f"{flag} ({stopped(fit)})" if flag is Status.stalled else str(flag) for flag in others]
+    return f"; also {', '.join(listed)}" if listed else ""
+
+
+def stopped(fit: Fit) -> str:
+    """Return how far a search that stopped may be from the end of its climb."""
+    evidence, squares = fit.certificate, fit.sse is not None
+    function = "log-likelihood of Gaussian residuals" if squares else "log-likelihood"
+    if not evidence.classified:
+        return "there was no time to tell which flat directions lead to infinity; raise max_time"
+    if isinf(evidence.gain):
+        return f"there was no time to see whether the {function} still rises; raise max_time"
+    if fit.climbing:
+        return (
+            f"still climbing: the last steps raised the {function} by {evidence.gain:.2g}, and predictions may change"
+        )
+    return f"not every optimality condition holds, yet further steps raised the {function} by less than 1e-6"

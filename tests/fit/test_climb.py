@@ -1,0 +1,143 @@
+"""Polishing goes on along flat directions until nothing is left to gain, or the fit says that it still climbs."""
+
+import time
+
+import pytest
+import torch
+from benchmarks.leftover import GAIN, leftover
+
+from gatewise import MixtureOfExpertsRegressor, UnidentifiedWarning
+from gatewise.core.gates import GATES
+from gatewise.core.mixture import Mixture
+from gatewise.estimators.warnings import alert
+from gatewise.fit.climb import climb
+from gatewise.fit.flat import explore, predictor_moves
+from gatewise.fit.maximum_likelihood import maximum_likelihood
+from gatewise.fit.model import prepare
+from gatewise.fit.problem import evaluate, problem_of
+from gatewise.fit.spec import FitSpec
+from gatewise.fit.status import Status
+from gatewise.testing import fitting_problem
+from gatewise.testing.fits.laws import rows_of
+
+NARROW = 1e-7
+
+
+@pytest.fixture(scope="module")
+def point():
+    """Model, problem and optimum of a mixture of two levels."""
+    example = fitting_problem(Mixture((GATES["softmax"], GATES["laplace"]), (2, 2)), n=400, seed=3)
+    rows = rows_of(example)
+    fit = maximum_likelihood(example.mixture, rows, starts=6)
+    model = prepare(example.mixture, rows, fit.spec)
+    problem = problem_of(model, model.rows)
+    return fit, problem, model.parameterization.free(model.working(fit.measure))
+
+
+@pytest.mark.parametrize("case", [("Poisson", 10), ("binomial", 4)], ids=str)
+def test_another_optimiser_gains_nothing_that_the_fit_does_not_announce(case):
+    found = leftover(*case)
+    assert found.status == "separated"
+    assert found.gain < GAIN or found.climbing
+
+
+def test_a_climb_ends_at_the_optimum_from_beside_it(point):
+    _, problem, free = point
+    beside = free + 1e-3 * torch.randn(len(free), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    up = climb(problem, beside, None, None)
+    left = problem.total * float(evaluate(problem, up.point[None], 0)[0] - evaluate(problem, free[None], 0)[0])
+    assert left < GAIN
+    assert up.gain <= GAIN
+
+
+def test_without_time_a_climb_says_that_it_did_not_look(point):
+    _, problem, free = point
+    assert climb(problem, free + 1e-3, None, time.monotonic() - 1.0).gain == float("inf")
+
+
+def test_pinned_coordinates_stay(point):
+    _, problem, free = point
+    pinned = torch.arange(len(free)) < 2
+    up = climb(problem, free + 1e-2, pinned, None)
+    assert torch.equal(up.point[:2], free[:2] + 1e-2)
+    assert not torch.equal(up.point[2:], free[2:] + 1e-2)
+
+
+@pytest.mark.parametrize("gate", ["softmax", "scaled-laplace", "quadratic", "cosine", "tanh-dense-to-sparse"])
+@pytest.mark.parametrize("expert", ["linear", "tanh"])
+def test_rates_of_predictors_are_their_derivatives(gate, expert):
+    from gatewise.core.experts import EXPERTS
+
+    mixture = Mixture((GATES["softmax"], GATES[gate]), (2, 3), expert=EXPERTS[expert])
+    example = fitting_problem(mixture, columns=2, n=40)
+    model = prepare(mixture, rows_of(example), FitSpec())
+    problem = problem_of(model, model.rows)
+    free = model.parameterization.free(model.working(example.measure))
+    directions = torch.randn(len(free), 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    ((_, parts),) = predictor_moves(problem, free, directions)
+    for k in range(3):
+        ahead, behind = (
+            next(predictor_moves(problem, free + step * directions[:, k], directions[:, :1]))[1]
+            for step in (NARROW, -NARROW)
+        )
+        for part, up, down in zip(parts, ahead, behind, strict=True):
+            slope = (up.values - down.values) / (2 * NARROW)
+            torch.testing.assert_close(part.rates[..., k], slope, rtol=1e-5, atol=1e-5)
+
+
+def test_many_directions_are_looked_at_in_parts(point, monkeypatch):
+    _, problem, free = point
+    whole = explore(problem, free, None, None).weak
+    monkeypatch.setattr("gatewise.fit.flat.members_at_once", lambda each: 2)
+    torch.testing.assert_close(explore(problem, free, None, None).weak.rates, whole.rates)
+
+
+def test_without_time_directions_are_not_classified(point, monkeypatch):
+    _, problem, free = point
+    monkeypatch.setattr("gatewise.fit.flat.members_at_once", lambda each: 2)
+    assert not explore(problem, free, None, time.monotonic() - 1.0).weak.complete
+
+
+@pytest.fixture
+def climbing(point):
+    """A fit that is unidentified and still climbs."""
+    certificate = point[0].certificate._replace(gain=0.67, passed=False, null=("gates.0.bias[0]",))
+    flags = (Status.unidentified, Status.stalled)
+    starts = point[0].starts._replace(hits=6)
+    return point[0]._replace(certificate=certificate, status=flags[0], flags=flags, starts=starts)
+
+
+def test_a_fit_that_still_climbs_says_so_everywhere(climbing):
+    assert "unidentified and still climbing" in repr(climbing)
+    with pytest.warns(UnidentifiedWarning, match=r"also stalled \(still climbing: .* by 0.67") as heard:
+        alert(climbing, [], 1)
+    for text in (climbing.text(), str(heard[0].message)):
+        assert "also stalled (still climbing" in text
+        assert "predictions are unaffected" not in text
+
+
+def test_a_fit_that_ended_says_that_predictions_are_unaffected(climbing):
+    ended = climbing._replace(certificate=climbing.certificate._replace(gain=0.0), flags=climbing.flags[:1])
+    assert "predictions are unaffected" in ended.text()
+    assert "climbing" not in repr(ended) + ended.text()
+
+
+@pytest.mark.parametrize(
+    ("evidence", "words"),
+    [
+        ({"classified": False}, "no time to tell which flat directions"),
+        ({"gain": float("inf")}, "no time to see whether"),
+        ({"gain": 1e-9}, "by less than 1e-6"),
+    ],
+)
+def test_why_a_search_stopped_is_said(climbing, evidence, words):
+    assert words in climbing._replace(certificate=climbing.certificate._replace(**evidence)).text()
+
+
+def test_the_summary_says_what_stands_beside_the_status():
+    example = fitting_problem(Mixture((GATES["softmax"],), (2,)), n=100, seed=1)
+    model = MixtureOfExpertsRegressor(2, n_init=3, random_state=0).fit(example.x.T.numpy(), example.y[0].numpy())
+    certificate = model.fit_.certificate._replace(gain=0.5, passed=False)
+    flags = (Status.unidentified, Status.stalled)
+    model.fit_ = model.fit_._replace(certificate=certificate, status=flags[0], flags=flags)
+    assert "also stalled (still climbing" in " ".join(str(model.summary()).split())
