@@ -53,7 +53,7 @@ def law_fit_starts(problem: ExampleProblem, count: int = 8) -> None:
         drawn = [draw_starts(model.parameterization, model.rows, count, seeds(0, 1)[0])[0] for model in models]
         assert_close(drawn[1], drawn[0], f"starts do not depend on {why}", FITTED)
         whole = [Problem(model.parameterization, model.rows) for model in models]
-        moved = [moves(part, drawn[0][0], 3 * len(KINDS), seeds(0, 1)[0])[0] for part in whole]
+        moved = [moves(part, drawn[0][:2], 3 * len(KINDS), seeds(0, 1)[0])[0] for part in whole]
         assert_close(moved[1], moved[0], f"moves do not depend on {why}", FITTED)
 
 
