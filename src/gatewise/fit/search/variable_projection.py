@@ -69,8 +69,8 @@ class NormalEquations(NamedTuple):
         return found.squeeze(-1) / self.size
 
 
-def solved(problem: Problem, parts: LinearSplit, free: Tensor) -> tuple[Tensor, NormalEquations]:
-    """Return free coordinates (S, P) with the least-squares experts, and the equations they solve."""
+def projected(problem: Problem, parts: LinearSplit, free: Tensor) -> tuple[Tensor, NormalEquations]:
+    """Return free coordinates (S, P) with the least-squares experts up to rounding, and the equations they solve."""
     linear = parts.linear.flatten()
     out = free.clone()
     out[:, linear] = 0.0
@@ -80,17 +80,25 @@ def solved(problem: Problem, parts: LinearSplit, free: Tensor) -> tuple[Tensor, 
     return out, equations
 
 
+def solved(problem: Problem, parts: LinearSplit, free: Tensor) -> Tensor:
+    """Return free coordinates (S, P) with the least-squares experts, corrected once for rounding and the ridge."""
+    out, equations = projected(problem, parts, free)
+    linear = parts.linear.flatten()
+    out[:, linear] -= equations.solve(evaluate(problem, out, 1)[1][:, linear])
+    return out
+
+
 def search(problem: Problem, parts: LinearSplit, free: Tensor, max_iter: int, deadline: float | None) -> Tensor:
     """Search over the gates alone from free coordinates (S, P); return where it ends with the experts solved for."""
     rest, linear = parts.rest, parts.linear.flatten()
 
-    def whole(gates: Tensor) -> tuple[Tensor, NormalEquations]:
+    def whole(gates: Tensor) -> Tensor:
         full = gates.new_zeros(len(gates), problem.parameterization.size)
         full[:, rest] = gates
-        return solved(problem, parts, full)
+        return full
 
     def fun(gates: Tensor, members: Tensor, order: int) -> tuple[Tensor, ...]:
-        full, equations = whole(gates)
+        full, equations = projected(problem, parts, whole(gates))
         value, gradient, curvature = evaluate(problem, full, 2)
         left = equations.half(gradient[:, linear].unsqueeze(-1))
         cross = equations.half(curvature[:, linear][:, :, rest])
@@ -102,4 +110,4 @@ def search(problem: Problem, parts: LinearSplit, free: Tensor, max_iter: int, de
     done: Result = newton(
         fun, free[:, rest], *bounds, tol_gradient=1e-8, scale=problem.total, max_iter=max_iter, deadline=deadline
     )
-    return whole(done.x)[0]
+    return solved(problem, parts, whole(done.x))
