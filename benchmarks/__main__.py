@@ -43,6 +43,7 @@ BENCHMARKS: dict[str, str] = {
     "competition": "competition.run",
     "optima": "optima.run",
     "leftover": "leftover.run",
+    "kinks": "kinks.run",
 }
 
 
