@@ -46,6 +46,7 @@ BENCHMARKS: dict[str, str] = {
     "optima": "optima.run",
     "moves": "moves.run",
     "leftover": "leftover.run",
+    "kinks": "kinks.run",
 }
 
 

@@ -1,16 +1,17 @@
 """Optima on kinks: a center of a distance gate that sits on a data point, where the derivative jumps.
 
 Near the optimum every data point that wants its own branch is a small cusp, and the best point often lies on one. The
-search rounds the tips off over a shrinking radius, then tries the data points around each center with the center held
-there, and keeps the best. A held center is a local optimum when the force of the other rows on it is no larger than
-the pull of the rows it sits on (a subgradient contains zero).
+search rounds the tips off over a shrinking radius, then tries the data points around each center, and around every two,
+with the centers held there, and keeps the best, until none is better. What the other parameters do meanwhile is
+foretold by the Hessian, so that hundreds of points cost one value each. A held center is a local optimum when the force
+of the other rows on it is no larger than the pull of the rows it sits on (a subgradient contains zero).
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import replace
-from itertools import product
+from itertools import combinations, product
 from typing import NamedTuple
 
 import torch
@@ -19,12 +20,16 @@ from torch import Tensor
 from gatewise.core.names import entry_name
 from gatewise.fit.problem import Problem, evaluate, newton_polish
 from gatewise.objective.rows import MOST
+from gatewise.optim import Result
 
 RADII = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8)
-NEIGHBOURS = 32  # data points around a center that are evaluated
-TRIED = 6  # of them, the best that are optimised with the center held there
-SWEEPS = 6
+NEIGHBOURS, WIDE = 32, 512  # data points around a center that are evaluated, at first and when these are no better
+BESIDE = 24  # data points around each of two centers
+TRIED = 6  # of them, the best that are optimised with the centers held there
+SWEEPS = 20
 CAREFUL = 20000  # units above which fewer are
+BUDGET = 1e8  # values of rows that are worth a search around every two centers
+TOGETHER = 128  # points that are evaluated at once
 
 
 class Center(NamedTuple):
@@ -48,16 +53,9 @@ def refine_at_kinks(
     centers = find_centers(problem)
     if not centers:
         return point, (), None
-    held: dict[int, Tensor] = {}
-    value = float(evaluate(problem, point[None], 0)[0][0])
-    for _ in range(SWEEPS):
-        before = value
-        for k, center in enumerate(centers):
-            if deadline is not None and time.monotonic() > deadline:
-                break
-            point, value = _try_neighbours(problem, centers, held, k, center, point, value, deadline)
-        if value >= before - 1e-13 * abs(before):
-            break
+    place = Place(point, float(evaluate(problem, point[None], 0)[0][0]), {})
+    place = _best_place(problem, centers, place, deadline)
+    point, held = place.point, place.held
     pinned = torch.zeros_like(point, dtype=torch.bool)
     for k in held:
         pinned[centers[k].columns] = True
@@ -98,49 +96,101 @@ def find_centers(problem: Problem) -> list[Center]:
     return out
 
 
-def _try_neighbours(
-    problem: Problem,
-    centers: list[Center],
-    held: dict[int, Tensor],
-    k: int,
-    center: Center,
-    point: Tensor,
-    value: float,
-    deadline: float | None,
-) -> tuple[Tensor, float]:
-    """Hold one center on each of the data points around it, the others as they are, and keep the best."""
-    sites = nearest_points(problem, point[center.columns], NEIGHBOURS)
-    starts = point.repeat(len(sites) + 1, 1)
-    starts[1:, center.columns] = sites
-    values = evaluate(problem, starts[1:], 0)[0]
+class Place(NamedTuple):
+    """A point (P,), its objective, and the data points (d,) that centers are held on, by their number."""
+
+    point: Tensor
+    value: float
+    held: dict[int, Tensor]
+
+
+def _best_place(problem: Problem, centers: list[Center], place: Place, deadline: float | None) -> Place:
+    """Move centers among the data points beside them until none, and no two of them, lie better elsewhere."""
+    singles: list[tuple[int, ...]] = [(k,) for k in range(len(centers))]
+    pairs: list[tuple[int, ...]] = list(combinations(range(len(centers)), 2))
+    affordable = len(pairs) * BESIDE**2 * problem.rows.n <= BUDGET
+    wider = [(singles, NEIGHBOURS), (singles, WIDE)]
+    wider += [(pairs, BESIDE)] if affordable else []
+    if problem.rows.n_units > CAREFUL:
+        wider = wider[:1]
+    step = 0
+    for _ in range(SWEEPS):
+        before = place.value
+        for some in wider[step][0]:
+            if deadline is not None and time.monotonic() > deadline:
+                return place
+            place = _try_sites(problem, centers, place, some, wider[step][1], deadline)
+        step = step + 1 if place.value >= before - 1e-13 * abs(before) else 0
+        if step == len(wider):
+            break
+    return place
+
+
+def _try_sites(
+    problem: Problem, centers: list[Center], place: Place, moved: tuple[int, ...], count: int, deadline: float | None
+) -> Place:
+    """Hold some centers on the data points around them, the others as they are, and keep the best."""
+    point, value = place.point, place.value
+    columns = torch.cat([centers[k].columns for k in moved])
+    others = {k: site for k, site in place.held.items() if k not in moved}
+    sites = _sites(problem, point, [centers[k].columns for k in moved], count)
+    starts = _foretold(problem, point, columns, sites, [centers[k].columns for k in others])
+    values = torch.cat([evaluate(problem, some, 0)[0] for some in starts.split(TOGETHER)])
     kept = torch.argsort(values, stable=True)[: TRIED if problem.rows.n_units <= CAREFUL else 2]
-    sites, starts = sites[kept], torch.cat([starts[:1], starts[1:][kept]])
+    sites, starts = sites[kept], torch.cat([point[None], starts[kept]])
     lower = problem.parameterization.lower.repeat(len(starts), 1)
     upper = problem.parameterization.upper.repeat(len(starts), 1)
-    for j, site in held.items():
-        if j != k:
-            lower[:, centers[j].columns] = site
-            upper[:, centers[j].columns] = site
-    lower[1:, center.columns] = sites
-    upper[1:, center.columns] = sites
+    for k, site in others.items():
+        lower[:, centers[k].columns] = site
+        upper[:, centers[k].columns] = site
+    lower[1:, columns] = sites
+    upper[1:, columns] = sites
     done = newton_polish(problem, starts, 25, deadline, (lower, upper))
-    found, values = done.x, done.value
+    best = _chosen(done, value)
     margin = 1e-14 * abs(value)
+    worse = -margin if any(k in place.held for k in moved) else margin
+    if float(done.value[best]) > value + worse:
+        return place
+    on = {} if best == 0 else dict(zip(moved, sites[best - 1].split(len(columns) // len(moved)), strict=True))
+    return Place(done.x[best], float(done.value[best]), {**others, **on})
+
+
+def _chosen(done: Result, value: float) -> int:
+    """Return the best of ends, the first of which is free and the others are held."""
+    values, margin = done.value, 1e-14 * abs(value)
     best = int(values.argmin())
     if bool(done.converged[0]) and float(values[0] - values[best]) <= 1e3 * margin:
-        best = 0  # at the end of a ridge it is no better held than free
-    elif best == 0 and not bool(done.converged[0]) and len(values) > 1:
+        return 0  # at the end of a ridge it is no better held than free
+    if best == 0 and not bool(done.converged[0]) and len(values) > 1:
         beside = 1 + int(values[1:].argmin())  # stuck beside a kink it is as good there but for rounding
-        best = beside if float(values[beside] - values[0]) <= 1e2 * margin else 0
-    if float(values[best]) > value - margin and k in held:
-        return point, value
-    if float(values[best]) > value + margin:
-        return point, value
-    if best == 0:
-        held.pop(k, None)
-    else:
-        held[k] = sites[best - 1]
-    return found[best], float(values[best])
+        return beside if float(values[beside] - values[0]) <= 1e2 * margin else 0
+    return best
+
+
+def _sites(problem: Problem, point: Tensor, moved: list[Tensor], count: int) -> Tensor:
+    """Return the data points around some centers that their bounds allow, every one with every other: (m, columns)."""
+    lower, upper = problem.parameterization.lower, problem.parameterization.upper
+    sites = point.new_zeros(1, 0)
+    for columns in moved:
+        near = nearest_points(problem, point[columns], count)
+        near = near[((near >= lower[columns]) & (near <= upper[columns])).all(-1)]
+        sites = torch.cat([sites.repeat_interleave(len(near), 0), near.repeat(len(sites), 1)], -1)
+    return sites
+
+
+def _foretold(problem: Problem, point: Tensor, columns: Tensor, sites: Tensor, others: list[Tensor]) -> Tensor:
+    """Return points (m, P) with some coordinates at sites (m, columns), and the others where the Hessian sends them."""
+    parameterization = problem.parameterization
+    hessian = torch.nan_to_num(evaluate(problem, point[None], 2)[2][0], 0.0, 0.0, 0.0)
+    free = (point > parameterization.lower) & (point < parameterization.upper)
+    free[torch.cat([columns, *others])] = False
+    rest = free.nonzero()[:, 0]
+    response = torch.linalg.pinv(hessian[rest][:, rest], rtol=1e-9, hermitian=True) @ hessian[rest][:, columns]
+    starts = point.repeat(len(sites), 1)
+    starts[:, rest] -= (sites - point[columns]) @ response.T
+    starts = parameterization.inside(starts)
+    starts[:, columns] = sites
+    return starts
 
 
 def nearest_points(problem: Problem, center: Tensor, count: int) -> Tensor:

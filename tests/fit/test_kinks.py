@@ -1,0 +1,68 @@
+"""Optima on kinks of distance gates: the kinks nearby, of one center and of two, are tried before one is certified."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from benchmarks.kinks import drawn
+
+from gatewise.core.gates import GATES
+from gatewise.core.mixture import Mixture
+from gatewise.fit.maximum_likelihood import maximum_likelihood
+from gatewise.fit.model import prepare
+from gatewise.fit.problem import evaluate, problem_of
+from gatewise.fit.search import kinks
+from gatewise.fit.search.kinks import find_centers, nearest_points, refine_at_kinks
+from gatewise.objective.rows import make_rows
+
+LAPLACE = GATES["laplace"]
+
+
+def at_optimum(mixture, rows, **options):
+    """Return the problem and the optimum of a fit."""
+    fit = maximum_likelihood(mixture, rows, **options)
+    model = prepare(mixture, rows, fit.spec)
+    return problem_of(model, model.rows), model.parameterization.free(model.working(fit.measure)), fit
+
+
+def test_a_better_kink_far_among_the_rows_is_found():
+    x, y = drawn(6)
+    rows = make_rows(torch.from_numpy(x), torch.from_numpy(y)[:, None])
+    _, _, fit = at_optimum(Mixture((LAPLACE, LAPLACE), (2, 2)), rows, starts=12)
+    assert str(fit.status) == "at-kink"
+    assert fit.log_likelihood > -3815.0874 - 1e-3  # 32 rows around each center end .476 lower
+
+
+@pytest.fixture(scope="module")
+def centers():
+    """Return a problem with Laplace gates, its optimum and its fit."""
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(60, 1))
+    y = np.where(np.abs(x[:, 0] - 0.4) < np.abs(x[:, 0] + 0.5), 2 * x[:, 0], 1 - x[:, 0]) + 0.5 * rng.normal(size=60)
+    rows = make_rows(torch.from_numpy(x), torch.from_numpy(y)[:, None])
+    return at_optimum(Mixture((LAPLACE,), (3,)), rows, starts=6)
+
+
+def test_centers_stay_within_their_bounds(centers):
+    problem, free, _ = centers
+    center = find_centers(problem)[0].columns
+    parameterization = problem.parameterization
+    upper = parameterization.upper.clone()
+    upper[center] = free[center] - 0.3
+    bounded = replace(problem, parameterization=replace(parameterization, upper=upper))
+    settled, _, _ = refine_at_kinks(bounded, bounded.parameterization.inside(free), None)
+    assert bool((settled <= upper).all())
+
+
+def test_what_other_parameters_do_is_foretold(centers):
+    problem, free, _ = centers
+    columns = find_centers(problem)[0].columns
+    sites = nearest_points(problem, free[columns], 20)
+    naive = free.repeat(len(sites), 1)
+    naive[:, columns] = sites
+    foretold = kinks._foretold(problem, free, columns, sites, [])
+    assert torch.equal(foretold[:, columns], sites)
+    far = (sites - free[columns]).abs().amax(-1) > 0.02
+    lower = evaluate(problem, foretold, 0)[0] < evaluate(problem, naive, 0)[0]
+    assert float(lower[far].double().mean()) > 0.8
