@@ -29,7 +29,7 @@ from gatewise.objective.parameterization import from_paths, specifications
 
 SCALARS = ("objective", "log_likelihood", "penalty", "n", "n_iter", "notes", "sse", "floor")
 LENGTHS = {"origin": "inputs", "metric": "inputs", "location": "outputs", "spread": "outputs", "floor": "outputs"}
-LATER = ("standard_errors", "spec", "floor", "floored", "warm_start")  # what files of the first schema lack
+CAME = {2: ("standard_errors", "spec", "floor", "floored", "warm_start"), 3: ("gain", "classified")}  # with each schema
 NOT_NEGATIVE = ("metric", "spread", "floor", "radius")
 
 
@@ -75,14 +75,15 @@ class FileFit(NamedTuple):
 
 
 def estimator_of(given: Any, schema: int) -> MixtureOfExpertsRegressor:
-    """Return the fitted estimator that a content of some schema describes; the first one lacks what came `LATER`.
+    """Return the fitted estimator that a content of some schema describes; an earlier one lacks what `CAME` later.
 
     Raises
     ------
     ValueError
         For a value that no fitted estimator has.
     """
-    content, later = build(Content, given), LATER if schema == 1 else ()
+    content = build(Content, given)
+    later = {name for came, names in CAME.items() if schema < came for name in names}
     if content.estimator != MixtureOfExpertsRegressor.__name__:
         raise ValueError(f"the estimator {short(content.estimator)} is not known")
     mixture = build(Mixture, _decoded(content.mixture))
@@ -181,7 +182,7 @@ def _spec(given: Any, estimator: Any, mixture: Mixture, sizes: DataSizes, flat: 
 
 def _fit(given: FileFit, mixture: Mixture, spec: FitSpec, measure: Measure, later: Container[str]) -> Fit:
     """Return the fit after checking its numbers."""
-    certificate, starts = build(Certificate, given.certificate), build(Starts, given.starts, later=later)
+    certificate, starts = build(Certificate, given.certificate, later=later), build(Starts, given.starts, later=later)
     status, flags = Status(given.status), tuple(map(Status, given.flags))
     require(status in flags, f"the status {status} is not among the flags")
     numbers = {"objective": given.objective, "penalty": given.penalty, "n": given.n, "sse": given.sse or 0.0}

@@ -29,7 +29,7 @@ from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.predict import Shares
 
 FORMAT = "gatewise model"
-SCHEMA = 2  # 1: without the spec of the fit and the values that its floor refused
+SCHEMA = 3  # what came with each stands in `content.CAME`
 VERSION = "0.1.0"
 PER_FEATURE = ("slope", "location", "direction")  # roles with one entry for each input
 

@@ -122,7 +122,8 @@ class Starts(NamedTuple):
     Attributes
     ----------
     log_likelihood : Tensor (S,)
-        Value at the end of each start, on the observations it was searched on.
+        Value at the end of each start, on the observations it was searched on. Fresh starts of later rounds that fell
+        behind were ended early.
     kind : tuple of str
         How each start was made.
     sound : Tensor (S,) of bool
