@@ -29,7 +29,8 @@ from gatewise.objective.parameterization import from_paths, specifications
 
 SCALARS = ("objective", "log_likelihood", "penalty", "n", "n_iter", "notes", "sse", "floor")
 LENGTHS = {"origin": "inputs", "metric": "inputs", "location": "outputs", "spread": "outputs", "floor": "outputs"}
-LATER = ("standard_errors", "spec", "floor", "floored", "warm_start")  # what files of the first schema lack
+# what files of the first schema lack
+LATER = ("standard_errors", "spec", "floor", "floored", "warm_start", "gain", "classified")
 NOT_NEGATIVE = ("metric", "spread", "floor", "radius")
 
 
@@ -181,7 +182,7 @@ def _spec(given: Any, estimator: Any, mixture: Mixture, sizes: DataSizes, flat: 
 
 def _fit(given: FileFit, mixture: Mixture, spec: FitSpec, measure: Measure, later: Container[str]) -> Fit:
     """Return the fit after checking its numbers."""
-    certificate, starts = build(Certificate, given.certificate), build(Starts, given.starts, later=later)
+    certificate, starts = build(Certificate, given.certificate, later=later), build(Starts, given.starts, later=later)
     status, flags = Status(given.status), tuple(map(Status, given.flags))
     require(status in flags, f"the status {status} is not among the flags")
     numbers = {"objective": given.objective, "penalty": given.penalty, "n": given.n, "sse": given.sse or 0.0}
