@@ -89,18 +89,22 @@ def leftover(name: str, number: int) -> Leftover:
 
 def climbed(point: InformationPoint, free: Tensor) -> Tensor:
     """Return the best point that scipy's optimisers reach from free coordinates (P,); sound where the fit is."""
-    sound = bool(soundness(point.problem, point.free[None]).sound[0])
+    sound = _sound(point, point.free)
     best = _value(point, free)
     for method in ROUNDS * ("L-BFGS-B", "trust-constr"):
         trial = _improved(point, free, method)
         value = _value(point, trial)
-        if value < best and (not sound or bool(soundness(point.problem, trial[None]).sound[0])):
+        if value < best and (not sound or _sound(point, trial)):
             best, free = value, trial
     return free
 
 
 def _value(point: InformationPoint, free: Tensor) -> float:
     return float(evaluate(point.problem, free[None], 0)[0][0])
+
+
+def _sound(point: InformationPoint, free: Tensor) -> bool:
+    return bool(soundness(point.problem, free[None]).sound[0])
 
 
 def _along(point: InformationPoint, free: Tensor) -> Tensor:
@@ -113,6 +117,8 @@ def _along(point: InformationPoint, free: Tensor) -> Tensor:
     trials = point.parameterization.inside(free + steps[:, None, None] * vectors.T).flatten(0, 1)
     trials = torch.cat([free[None], trials])
     value = torch.cat([evaluate(point.problem, some, 0)[0] for some in trials.split(64)])
+    if _sound(point, point.free):
+        value = torch.where(soundness(point.problem, trials).sound, value, torch.inf)
     return trials[int(torch.nan_to_num(value, nan=torch.inf).argmin())]
 
 

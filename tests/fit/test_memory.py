@@ -24,7 +24,7 @@ def deep(levels):
 
 def test_ten_binary_levels_are_refused_in_words(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 4e9)
-    with pytest.raises(ValueError, match=r"^1024 experts have 7164 parameters here: .* take about 5.0 GB, and 4.0 GB"):
+    with pytest.raises(ValueError, match=r"^1024 experts have 7164 parameters here: .* take about 7.5 GB, and 4.0 GB"):
         MixtureOfExpertsRegressor((2,) * 10).fit(X, Y)
 
 

@@ -11,7 +11,7 @@ from gatewise.objective.parameterization import specifications
 from gatewise.objective.rows import READ, Rows
 
 NUMBER = 8  # bytes
-MATRICES = 12  # square matrices of all parameters that a fit holds at once (measured on 128 and 256 leaves)
+MATRICES = 18  # square matrices of all parameters held at once: 10 to 12 measured with 128 and 256 leaves, and room
 SHARES = 6  # numbers of a row that starts hold for every leaf
 SKETCH = 2000  # rows that starts are drawn from
 CHEAP = 2**28  # bytes that are not worth a check
