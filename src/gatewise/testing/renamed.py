@@ -15,6 +15,7 @@ from torch import Tensor
 from gatewise.core.experts import Expert
 from gatewise.core.experts.base import Draw
 from gatewise.core.families import Family, LeafDerivatives
+from gatewise.core.families.base import SummedSecond
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.parameters import Parameter
 from gatewise.core.predictors import AffineTransform, Derivatives, Params, Predictor
@@ -205,6 +206,9 @@ class RenamedFamily(Family):
 
     def value_and_derivatives(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafDerivatives:
         return self.part.value_and_derivatives(unnamed(params), y, eta, order)
+
+    def summed_second(self, params: Params, y: Tensor, eta: Tensor) -> SummedSecond | None:
+        return self.part.summed_second(unnamed(params), y, eta)
 
     def mean(self, params: Params, eta: Tensor) -> Tensor:
         return self.part.mean(unnamed(params), eta)
