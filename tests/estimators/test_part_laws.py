@@ -192,48 +192,17 @@ CATALOGUES = {
     **{f"family {name}": Mixture((Gate(),), (2,), family=family) for name, family in FAMILIES.items()},
     "no number of inputs": Mixture((GATES["constant"],), (2,), EXPERTS["constant"]),
 }
-WITHOUT_ERRORS = {  # features and outputs -> what was found to have no standard errors after few steps, by the reason
-    (1, 1): {
-        "does not change along": ["gate scaled-laplace", "gate normalised-sigmoid", "gate euclidean-sigmoid"]
-        + ["gate activation-dense-to-sparse", "gate tanh-dense-to-sparse", "expert sigmoid", "expert relu-unit"],
-        "rises without limit": ["expert gelu-no-bias", "family poisson", "family binomial"],
-        "symmetric about the estimate": ["gate cosine"],
-        "lies on a kink": ["gate laplace", "expert relu"],
-        "too few observations": ["expert bare-tanh"],
-        "the search stopped": ["gate gelu-dense-to-sparse", "expert gelu-unit", "expert tanh-unit"],
-    },
-    (4, 2): {
-        "does not change along": ["gate gelu-dense-to-sparse", "gate activated"]
-        + ["expert relu", "expert tanh", "expert bare-sigmoid"],
-        "falls without limit": ["gate sigmoid"],
-        "rises without limit": ["gate normalised-sigmoid", "gate activation-dense-to-sparse"]
-        + ["gate tanh-dense-to-sparse", "gate relu-dense-to-sparse", "gate scaled-laplace", "expert bare-gelu"]
-        + ["family binomial"],
-        "too few observations": ["gate euclidean-sigmoid"],
-        "lies on a kink": ["expert bare-relu", "expert relu-no-bias"],
-        "the search stopped": ["expert gelu", "expert sigmoid", "expert silu", "expert softplus", "expert relu-unit"]
-        + ["expert tanh-unit"],
-    },
-}
 
 
 @pytest.mark.usefixtures("short_searches", "more_steps")
-@pytest.mark.parametrize("sizes", WITHOUT_ERRORS, ids=str)
+@pytest.mark.parametrize("sizes", [(1, 1), (4, 2)], ids=str)  # features and outputs
 @pytest.mark.parametrize("part", CATALOGUES)
 def test_every_part_of_the_catalogues_goes_the_whole_way(part, sizes):
     example = testing.fit_example(CATALOGUES[part], *sizes, max_time=600.0)  # which the steps end long before
     for law in testing.ESTIMATOR_LAWS:
         law(example)
-    reasons = [words for words, parts in WITHOUT_ERRORS[sizes].items() if part in parts]
     refused = example.model.inference(example.X, example.y).refused
-    assert (refused is None) == (not reasons), refused
-    assert all(words in refused for words in reasons), refused
-
-
-def test_errors_are_refused_to_few_parts_at_all_sizes():
-    refused = [{part for parts in table.values() for part in parts} for table in WITHOUT_ERRORS.values()]
-    assert set.union(*refused) < set(CATALOGUES)
-    assert len(set.intersection(*refused)) < len(CATALOGUES) / 4
+    assert refused is None or not example.model.converged_, refused
 
 
 @pytest.mark.slow
