@@ -25,7 +25,7 @@ SETTLED = 0.1 * GAIN  # gain of a round after which no other is made
 STEPS, FEWEST = 150, 5  # iterations of each method in a round
 BUDGET = 1e6  # rows times iterations of a round
 SLOPE = 1e-7  # nats per unit of a coordinate at which L-BFGS ends
-REACH = tuple(sign * 2.0**k for k in range(-4, 15) for sign in (1, -1))  # units of a predictor
+REACH = tuple(sign * 2.0**k for k in range(-4, 7) for sign in (1, -1))  # units of a predictor: exp(-64) is nothing
 TOGETHER = 64  # points of a line that are evaluated at once
 
 

@@ -60,8 +60,10 @@ class ProfileSide(NamedTuple):
         others = torch.ones(len(start), dtype=torch.bool)
         others[self.column] = False
         move = torch.zeros_like(start)
-        inverse = torch.linalg.pinv(curvature[others][:, others], hermitian=True)
-        move[others] = -inverse @ curvature[others, self.column]
+        inner = curvature[others][:, others]
+        size = inner.diagonal().abs().sqrt().clamp_min(1e-150)  # a saturated gate has little curvature, but has it
+        inverse = torch.linalg.pinv(inner / size / size[:, None], hermitian=True)
+        move[others] = -(inverse @ (curvature[others, self.column] / size)) / size
         return move
 
 
