@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from functools import partial
 from importlib import import_module
 from typing import Any
 from unittest import mock
@@ -58,8 +59,10 @@ def run(sets: int = 100, **_: Any) -> dict[str, Any]:
     drawn, moved = pipeline.draw_starts, pipeline.moves
     watched = {
         "_improved": watch.improved(pipeline._improved),
-        "draw_starts": lambda p, rows, count, *more: watch.timed("drawn", count, drawn, p, rows, count, *more),
-        "moves": lambda p, optima, count, *more: watch.timed("moved", count, moved, p, optima, count, *more),
+        "draw_starts": lambda p, rows, count, *a, **k: watch.timed(
+            "drawn", count, partial(drawn, **k), p, rows, count, *a
+        ),
+        "moves": lambda p, optima, count, *a: watch.timed("moved", count, moved, p, optima, count, *a),
     }
     fitted(problem(next(iter(CLASSES)), 0, SEED))  # compiles
     with mock.patch.multiple(pipeline, **watched):
