@@ -202,8 +202,9 @@ def _searched_on(task: FitTask, method: Method, ends: Ends, fresh: int, moved: i
         if hopeless or failed >= round(PATIENCE * (1.0 - _reached(task, ends, found))) or task.clock.late():
             break
         task.clock.progress("rounds of moves", made, ROUNDS)
-        drawn = drawn_points(task.model, task.sketch, fresh, task.drawing, task.clock)
-        points = drawn.and_(Points(*moves(task.part, found.best(BASES).points, moved, task.drawing)))
+        lost = fresh > 0 and not bool(found.sound.any())  # unsound optima lead to others: begin elsewhere
+        drawn = drawn_points(task.model, task.sketch, fresh + moved if lost else fresh, task.drawing, task.clock)
+        points = drawn.and_(Points(*moves(task.part, found.best(BASES).points, 0 if lost else moved, task.drawing)))
         trial, before = _improved(task, method, points, SHARE), _least(found)
         ends, found = ends.with_more(trial.first(len(drawn.kinds))), found.with_more(trial.best(BASES))
         failed = 0 if _least(found) < before - SAME / task.part.total else failed + 1
