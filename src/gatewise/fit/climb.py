@@ -7,7 +7,6 @@ data know little of.
 
 from __future__ import annotations
 
-import time
 from math import inf
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ from gatewise.fit.certify import optimality, soundness
 from gatewise.fit.flat import Neighbourhood, WeakDirections, explore
 from gatewise.fit.problem import Problem, box_of, evaluate, newton_polish
 from gatewise.fit.result import GAIN
-from gatewise.optim import lbfgs
+from gatewise.optim import late, lbfgs
 
 ROUNDS = 20
 SETTLED = 0.1 * GAIN  # gain of a round after which no other is made
@@ -65,7 +64,7 @@ def climb(problem: Problem, free: Tensor, pinned: Tensor | None, deadline: float
         optimal = optimality(problem, point, here, pinned).passed
         if optimal and bool(here.weak.still[here.weak.flat].all()):
             return Climbed(point, 0.0, here)
-        if _late(deadline):
+        if late(deadline):
             return Climbed(point, gain, here)
         further = _further(problem, point, here.weak, pinned, deadline)
         gain = max(0.0, problem.total * (here.at.value - float(evaluate(problem, further[None], 0)[0][0])))
@@ -75,10 +74,6 @@ def climb(problem: Problem, free: Tensor, pinned: Tensor | None, deadline: float
         if gain <= SETTLED:
             break
     return Climbed(point, gain)
-
-
-def _late(deadline: float | None) -> bool:
-    return deadline is not None and time.monotonic() > deadline
 
 
 def _spoilt(problem: Problem, before: Tensor, after: Tensor) -> bool:
@@ -106,7 +101,7 @@ def _along(problem: Problem, free: Tensor, directions: Tensor, deadline: float |
     points = problem.parameterization.inside(free + steps[:, None, None] * directions.T).flatten(0, 1)
     best, least = None, float(evaluate(problem, free[None], 0)[0][0]) - SETTLED / problem.total
     for some in points.split(TOGETHER) if len(points) else ():
-        if _late(deadline):
+        if late(deadline):
             break
         value = torch.nan_to_num(evaluate(problem, some, 0)[0], nan=inf)
         if float(value.min()) < least:

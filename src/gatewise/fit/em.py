@@ -8,7 +8,6 @@ at the next pass is taken back by half, and half again.
 
 from __future__ import annotations
 
-import time
 from typing import NamedTuple
 
 import torch
@@ -20,7 +19,7 @@ from gatewise.objective import likelihood
 from gatewise.objective.accumulate import accumulate
 from gatewise.objective.entries import LOG
 from gatewise.objective.parameterization import Parameterization
-from gatewise.optim import projected_gradient
+from gatewise.optim import late, projected_gradient
 
 LOG_REACH = 20.0  # by which one pass raises the logarithm of a scale or another positive number at most
 REACH = 1e3  # times its size or one, in working units, by which it changes any other number at most
@@ -78,7 +77,7 @@ def expectation_maximisation(
     fraction = torch.ones_like(held)
     n_iter = 1
     lower, upper = problem.parameterization.lower, problem.parameterization.upper
-    while n_iter < max_iter and not (deadline is not None and time.monotonic() > deadline):
+    while n_iter < max_iter and not late(deadline):
         residual = projected_gradient(free, at.gradient, lower.expand_as(free), upper.expand_as(free)).abs().amax(-1)
         if bool((residual <= tol_gradient).all()):
             break

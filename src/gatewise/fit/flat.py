@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ from gatewise.fit.directions import direction_name, gauge_directions, spectrum
 from gatewise.fit.problem import Problem, evaluate
 from gatewise.objective.rows import members_at_once
 from gatewise.objective.terms import at_leaves, broadcast_design, one_node_dimension
-from gatewise.optim import free_set
+from gatewise.optim import free_set, late
 
 POOR = 1.0  # information about one unit of a predictor, in nats, up to which a direction is weak
 FLAT = 1e-2  # ... up to which it may be flat
@@ -136,7 +135,7 @@ def weak_directions(
     for some, parts in predictor_moves(problem, free, vectors):
         rates[some] = torch.stack([part.rates.abs().amax((0, 1, 2)) for part in parts]).amax(0).clamp_min(1e-300)
         known = some.stop
-        if _late(deadline):
+        if late(deadline):
             break
     # Small weights make a sum of squares no less certain.
     least = 0 if problem.parameterization.mixture.family.has_density else problem.rows.n
@@ -162,7 +161,7 @@ def classify_flat_directions(
     moves = ~weak.still
     straight, away = torch.zeros_like(moves), torch.zeros_like(moves)
     for some in moves.nonzero()[:, 0].split(TOGETHER):
-        if _late(deadline):
+        if late(deadline):
             return FlatDirections((), (), False)
         straight[some] = _straight(problem, free, weak.vectors[:, some] / weak.rates[some])
         away[some] = _sizes(problem, free, weak.vectors[:, some], weak.rates[some]) > SATURATED
@@ -171,10 +170,6 @@ def classify_flat_directions(
         name = direction_name(problem.parameterization, weak.vectors[:, k] / weak.unit)
         (separated if bool(away[k]) else null).append(name)
     return FlatDirections(tuple(dict.fromkeys(null)), tuple(dict.fromkeys(separated)), weak.complete)
-
-
-def _late(deadline: float | None) -> bool:
-    return deadline is not None and time.monotonic() > deadline
 
 
 def _straight(problem: Problem, free: Tensor, directions: Tensor) -> Tensor:

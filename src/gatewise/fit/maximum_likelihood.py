@@ -44,8 +44,9 @@ def maximum_likelihood(
     """Fit a mixture by maximum likelihood, and certify the result.
 
     Minimises ``-(1/n) sum_i w_i log p_G(y_i | x_i) + alpha / (2 n) sum_k ||slope_k - mean slope||^2``. All starts run
-    in one batch, on at most 2000 units: some EM steps, then L-BFGS with bounds, then Newton's method with the exact
-    Hessian. The best end points are refined on all observations. Results are bitwise reproducible for a seed.
+    in one batch, on 2000 units where there are more than 20,000: some EM steps, then L-BFGS with bounds, then Newton's
+    method with the exact Hessian. The best end points are refined on all observations. Results are bitwise reproducible
+    for a seed.
 
     Parameters
     ----------

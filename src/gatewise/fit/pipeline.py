@@ -26,7 +26,7 @@ from gatewise.fit.search.moves import moves
 from gatewise.fit.search.starts import draw_starts, given_starts, seeds, subsample
 from gatewise.fit.spec import FitSpec
 from gatewise.objective.rows import Rows
-from gatewise.optim import OnIter
+from gatewise.optim import OnIter, late
 
 Progress = Callable[[str, int, int], None]
 Starting = int | Literal["auto"] | Sequence[Measure]
@@ -67,7 +67,7 @@ class Clock(NamedTuple):
 
     def late(self) -> bool:
         """Return whether the time is up."""
-        return self.deadline is not None and time.monotonic() > self.deadline
+        return late(self.deadline)
 
     def half(self) -> Clock:
         """Return a clock with half of the time that is left, for a fit within a fit."""
@@ -198,11 +198,15 @@ def _searched_on(task: FitTask, method: Method, ends: Ends, fresh: int, moved: i
     """
     found, failed = ends, 0
     for made in range(ROUNDS if fresh + moved else 0):
-        hopeless = made == HOPELESS and not bool(found.sound.any())
-        if hopeless or failed >= round(PATIENCE * (1.0 - _reached(task, ends, found))) or task.clock.late():
+        unsound = not bool(found.sound.any())
+        if (
+            (unsound and made == HOPELESS)
+            or failed >= round(PATIENCE * (1.0 - _reached(task, ends, found)))
+            or task.clock.late()
+        ):
             break
         task.clock.progress("rounds of moves", made, ROUNDS)
-        lost = fresh > 0 and not bool(found.sound.any())  # unsound optima lead to others: begin elsewhere
+        lost = fresh > 0 and unsound  # unsound optima lead to others: begin elsewhere
         drawn = drawn_points(task.model, task.sketch, fresh + moved if lost else fresh, task.drawing, task.clock)
         points = drawn.and_(Points(*moves(task.part, found.best(BASES).points, 0 if lost else moved, task.drawing)))
         trial, before = _improved(task, method, points, SHARE), _least(found)

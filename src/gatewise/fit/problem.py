@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -112,15 +112,6 @@ def evaluate(problem: Problem, free: Tensor, order: int) -> tuple[Tensor, ...]:
     return tuple(out)
 
 
-def objective(problem: Problem) -> Callable[[Tensor, Tensor, int], tuple[Tensor, ...]]:
-    """Return the objective in the form the minimisers take: ``(x, members, order)``."""
-
-    def fun(x: Tensor, members: Tensor, order: int) -> tuple[Tensor, ...]:
-        return evaluate(problem.of(members), x, order)
-
-    return fun
-
-
 def box_of(parameterization: Parameterization, point: Tensor, pinned: Tensor | None) -> tuple[Tensor, Tensor] | None:
     """Return the box (1, P) of a parameterization with pinned coordinates held at a point (P,); None when none is."""
     if pinned is None:
@@ -199,7 +190,7 @@ def quasi_newton(
 ) -> tuple[Tensor, Tensor, int]:
     """Run L-BFGS from free coordinates (S, P), each in units of its own curvature at the start.
 
-    Without units it takes several times as many iterations: slopes, biases and logarithms of scales bend differently.
+    Slopes, biases and logarithms of scales bend differently: without units it takes more iterations.
 
     Returns
     -------

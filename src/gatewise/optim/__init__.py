@@ -3,7 +3,7 @@
 from .box import free_set, projected_gradient
 from .lbfgs import lbfgs
 from .newton import newton
-from .result import Objective, OnIter, Reason, Result
+from .result import Objective, OnIter, Reason, Result, late
 from .spectrum import decrement, least_eigenvalue
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Result",
     "decrement",
     "free_set",
+    "late",
     "lbfgs",
     "least_eigenvalue",
     "newton",

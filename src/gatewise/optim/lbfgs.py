@@ -155,8 +155,8 @@ def _aim(point: TrialPoint, box: Box, memory: LbfgsMemory) -> LbfgsMemory:
 def _quasi_newton(gradient: Tensor, steps: Tensor, changes: Tensor) -> tuple[Tensor, Tensor]:
     """Quasi-Newton direction, (s, P), and the scaling of its initial matrix, (s,), 0 without any pair.
 
-    The compact form of Byrd, Nocedal and Schnabel (1994, theorem 2.2) takes a dozen products of matrices, the recursion
-    one for every pair: at a few hundred rows these cost more than the objective.
+    The compact form of Byrd, Nocedal and Schnabel (1994, theorem 2.2) takes a dozen products of matrices where the
+    recursion takes several for every pair.
     """
     inner = dot(steps, changes)
     usable = _positive(inner, steps, changes)

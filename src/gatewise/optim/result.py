@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from enum import IntEnum
 from typing import NamedTuple, Protocol
@@ -9,7 +10,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["Objective", "OnIter", "Reason", "Result"]
+__all__ = ["Objective", "OnIter", "Reason", "Result", "late"]
 
 
 class Objective(Protocol):
@@ -26,6 +27,11 @@ class Objective(Protocol):
 
 OnIter = Callable[[int, Tensor, Tensor], None]
 """``on_iter(iteration, members, value)``, called after each iteration with the members still running."""
+
+
+def late(deadline: float | None) -> bool:
+    """Return whether an instant of `time.monotonic` is past; None never is."""
+    return deadline is not None and time.monotonic() >= deadline
 
 
 class Reason(IntEnum):

@@ -9,7 +9,6 @@ of the other rows on it is no larger than the pull of the rows it sits on (a sub
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from itertools import combinations, product
 from typing import NamedTuple
@@ -20,7 +19,7 @@ from torch import Tensor
 from gatewise.core.names import entry_name
 from gatewise.fit.problem import Problem, evaluate, newton_polish
 from gatewise.objective.rows import MOST
-from gatewise.optim import Result
+from gatewise.optim import Result, late
 
 RADII = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8)
 NEIGHBOURS, WIDE = 32, 512  # data points around a center that are evaluated, at first and when these are no better
@@ -117,7 +116,7 @@ def _best_place(problem: Problem, centers: list[Center], place: Place, deadline:
     for _ in range(SWEEPS):
         before = place.value
         for some in wider[step][0]:
-            if deadline is not None and time.monotonic() > deadline:
+            if late(deadline):
                 return place
             place = _try_sites(problem, centers, place, some, wider[step][1], deadline)
         step = step + 1 if place.value >= before - 1e-13 * abs(before) else 0

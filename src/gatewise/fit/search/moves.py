@@ -15,6 +15,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from gatewise.core.families.gaussian import log_normal
 from gatewise.core.mixture import Measure, Mixture, leaf_weights, regression
 from gatewise.fit.problem import Problem
 from gatewise.fit.search.partitions import Cloud, row_weights
@@ -89,7 +90,8 @@ def _scene(mixture: Mixture, measure: Measure, block: Block, response: Tensor, c
         residual = (response - regression(mixture, measure, block.x, block.gate_x)).square().sum(0)
         weight = row_weights(block)
         share = weights / weights.sum(0).clamp_min(1e-300)
-        log_density = -0.5 * residual / ((residual @ weight) / weight.sum()).clamp_min(1e-300)
+        variance = ((residual @ weight) / weight.sum()).clamp_min(1e-300)
+        log_density = log_normal(residual / variance, 0.5 * variance.log())
         alone = torch.zeros_like(share)
     order = cloud.order
     return Scene(mixture, measure, cloud, share[:, order], log_density[order], alone[:, order])

@@ -7,9 +7,11 @@ from torch import Tensor
 
 from gatewise.fit.model import PreparedModel
 
-CONSTANT = {"slope": 0.0, "direction": 0.0, "quadratic": 0.0, "temperature": 1.0}
 PLAIN = {"quadratic": 0.0, "temperature": 1.0}
-SIMPLER = {"constant gates": CONSTANT, "plain gates": PLAIN}  # values of the roles of gates
+SIMPLER = {  # values of the roles of gates, and the roles of which one is left
+    "constant gates": ({"slope": 0.0, "direction": 0.0, **PLAIN}, ("intercept",)),
+    "plain gates": (PLAIN, ("slope", "direction")),
+}
 
 
 def held_values(model: PreparedModel) -> dict[str, dict[str, Tensor]]:
@@ -21,8 +23,7 @@ def held_values(model: PreparedModel) -> dict[str, dict[str, Tensor]]:
     parameterization = model.parameterization
     mixture = parameterization.mixture
     kinds: dict[str, dict[str, Tensor]] = {}
-    for kind, values in SIMPLER.items():
-        left = ("intercept",) if "slope" in values else ("slope", "direction")
+    for kind, (values, left) in SIMPLER.items():
         paths = {path: values[role] for role in values for path in mixture.paths("gates", role)}
         free = {path: value for path, value in paths.items() if bool((parameterization.columns(path) >= 0).any())}
         if free and mixture.paths("gates", *left) and not model.spec.determined & free.keys():
