@@ -8,6 +8,8 @@ import statsmodels.api as sm
 import torch
 from scipy.optimize import minimize
 
+import gatewise.fit.flat
+import gatewise.fit.problem
 from gatewise.core.families import FAMILIES, Binomial
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture, log_density
@@ -212,6 +214,21 @@ def test_out_of_time_the_best_so_far_comes_back_and_says_so(max_time):
     assert Status.stalled in fit.flags
     assert Status.converged not in fit.flags
     assert bool(log_density(fit.mixture, fit.measure, problem.x, problem.gate_x, problem.y).isfinite().all())
+
+
+def test_without_time_for_second_derivatives_an_unsound_fit_is_still_called_unsound(monkeypatch):
+    """A large model must not run long beyond its limit, nor hide that experts hold no rows."""
+    problem = fitting_problem(gated("softmax", branching=(6,)), d=3, n=40, seed=2)
+    free = maximum_likelihood(problem.mixture, rows_of(problem), starts=2)
+    assert free.status is Status.unsound
+    monkeypatch.setattr(gatewise.fit.problem, "ENTRY", 1.0)  # second derivatives would take many minutes
+    known = []
+    monkeypatch.setattr(gatewise.fit.flat, "weak_directions", lambda *_: known.append(1))
+    fit = maximum_likelihood(problem.mixture, rows_of(problem), starts=2, max_time=60)
+    assert not known
+    assert fit.status is Status.unsound
+    assert Status.stalled in fit.flags
+    assert np.isfinite(fit.log_likelihood)
 
 
 def test_one_start_is_enough_to_be_told_what_it_found():

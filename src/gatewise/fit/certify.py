@@ -125,13 +125,23 @@ def certify(
     if not parameterization.size:  # nothing is estimated, so nothing can be better
         known = bool(evaluate(problem, free[None], 0)[0].isfinite())
         return Certificate(gradient=0.0, decrement=0.0, curvature=0.0, rank=0, passed=known)
-    here = here or explore(problem, free, pinned, deadline)
-    if here is None:
-        return Certificate(gradient=torch.inf, decrement=torch.inf, curvature=-torch.inf, rank=parameterization.size)
-    local = optimality(problem, free, here, pinned)
-    flat = classify_flat_directions(problem, free, here.weak, deadline)
     state = soundness(problem, free[None])
     on_floor = state.floor[0]
+    seen = Certificate(
+        gradient=torch.inf,
+        decrement=torch.inf,
+        curvature=-torch.inf,
+        rank=parameterization.size,
+        floor=tuple(parameterization.names[i] for i in on_floor.nonzero()[:, 0].tolist()),
+        starved=tuple(state.starved[0].nonzero()[:, 0].tolist()),
+        kinks=kinks,
+        gain=gain,
+    )
+    here = here or explore(problem, free, pinned, deadline)
+    if here is None:
+        return seen
+    local = optimality(problem, free, here, pinned)
+    flat = classify_flat_directions(problem, free, here.weak, deadline)
     bound = ~here.at.open & ~on_floor & (parameterization.upper > parameterization.lower)
     names = [parameterization.names[i] for i in bound.nonzero()[:, 0].tolist()]
     given = [name for name in names if path_of(name) in problem.bounded]
@@ -139,19 +149,15 @@ def certify(
     active = tuple(name for name in names if name not in limits)
     rank = int((parameterization.upper > parameterization.lower).sum())
     rank -= here.gauge.shape[1] + len(flat.null) + len(limits)
-    return Certificate(
+    return seen._replace(
         **local._asdict(),
         rank=rank,
         null=flat.null,
         separated=flat.separated,
         active=active,
         limits=limits,
-        floor=tuple(parameterization.names[i] for i in on_floor.nonzero()[:, 0].tolist()),
-        starved=tuple(state.starved[0].nonzero()[:, 0].tolist()),
-        kinks=kinks,
         crowded=responses(problem) < rank,
         passed=local.passed and gain <= GAIN and flat.complete,
-        gain=gain,
         classified=flat.complete,
     )
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gatewise.fit.certify import optimality, soundness
 from gatewise.fit.flat import Neighbourhood, WeakDirections, explore
-from gatewise.fit.problem import Problem, box_of, evaluate, newton_polish
+from gatewise.fit.problem import Problem, box_of, evaluate, hessian_seconds, newton_polish
 from gatewise.fit.result import GAIN
 from gatewise.optim import late, lbfgs
 
@@ -64,7 +64,7 @@ def climb(problem: Problem, free: Tensor, pinned: Tensor | None, deadline: float
         optimal = optimality(problem, point, here, pinned).passed
         if optimal and bool(here.weak.still[here.weak.flat].all()):
             return Climbed(point, 0.0, here)
-        if late(deadline):
+        if late(deadline, hessian_seconds(problem)):
             return Climbed(point, gain, here)
         further = _further(problem, point, here.weak, pinned, deadline)
         gain = max(0.0, problem.total * (here.at.value - float(evaluate(problem, further[None], 0)[0][0])))

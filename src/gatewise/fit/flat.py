@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gatewise.fit.directions import direction_name, gauge_directions, spectrum
-from gatewise.fit.problem import Problem, evaluate
+from gatewise.fit.problem import Problem, evaluate, hessian_seconds
 from gatewise.objective.rows import members_at_once
 from gatewise.objective.terms import at_leaves, broadcast_design, one_node_dimension
 from gatewise.optim import free_set, late
@@ -108,12 +108,16 @@ class Neighbourhood(NamedTuple):
 
 
 def explore(problem: Problem, free: Tensor, pinned: Tensor | None, deadline: float | None) -> Neighbourhood | None:
-    """Evaluate a point (P,) to second order and find its weak directions; None where something is not finite.
+    """Evaluate a point (P,) to second order and find its weak directions.
+
+    None where something is not finite, and where there is no time for a Hessian.
 
     Parameters
     ----------
     pinned : mask (P,) of coordinates that stay where they are
     """
+    if late(deadline, hessian_seconds(problem)):
+        return None
     value, gradient, hessian = (part[0] for part in evaluate(problem, free[None], 2))
     if not bool(gradient.isfinite().all() & hessian.isfinite().all()):
         return None

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.fit.ends import Ends, distinct_optima, polish_best, ranking_key
+from gatewise.fit.ends import Ends, distinct_optima, ends_of, polish_best, ranking_key
 from gatewise.fit.finalize import evaluated, finalize
 from gatewise.fit.given import Start, point_of
 from gatewise.fit.model import PreparedModel, prepare
-from gatewise.fit.problem import SQUARES, Criterion, Problem, problem_of
+from gatewise.fit.problem import SQUARES, Criterion, Problem, evaluate, hessian_seconds, matrix_seconds, problem_of
 from gatewise.fit.result import SAME, Fit, width
 from gatewise.fit.search.moves import moves
 from gatewise.fit.search.starts import draw_starts, given_starts, seeds, subsample
@@ -65,9 +65,15 @@ class Clock(NamedTuple):
         """The instant at which a certificate is given up too."""
         return None if self.deadline is None else self.deadline + GRACE * self.seconds
 
-    def late(self) -> bool:
-        """Return whether the time is up."""
-        return late(self.deadline)
+    def late(self, needed: float = 0.0) -> bool:
+        """Return whether the time is up before so many seconds have passed."""
+        return late(self.deadline, needed)
+
+    def keeping(self, seconds: float) -> Clock:
+        """Return a clock that runs out earlier by so many seconds, at most by half of its time."""
+        if self.deadline is None:
+            return self
+        return self._replace(deadline=self.deadline - min(seconds, 0.5 * self.seconds))
 
     def half(self) -> Clock:
         """Return a clock with half of the time that is left, for a fit within a fit."""
@@ -171,6 +177,7 @@ def estimate(
 ) -> Fit:
     """Fit a mixture to rows; see `maximum_likelihood` and `least_squares`."""
     task = begin(mixture, rows, spec, method, starts, seed, clock)
+    task = task._replace(clock=clock.keeping(hessian_seconds(task.whole)))  # for the certificate
     if not task.model.parameterization.size:
         return evaluated(task.model, task.whole)
     ends, found = _searched(task, method, starts, start)
@@ -235,7 +242,12 @@ def _improved(task: FitTask, method: Method, points: Points, share: float) -> En
 
 
 def _raced(task: FitTask, method: Method, free: Tensor, share: float) -> Ends:
-    """Return where points (S, P) lead: all of them roughly, the most promising share all the way."""
+    """Return where points (S, P) lead: all of them roughly, the most promising share all the way.
+
+    Where there is no time for a single matrix of all coordinates, they stay where they are.
+    """
+    if task.clock.late(matrix_seconds(task.part, len(free))):
+        return ends_of(task.part, free, evaluate(task.part, free, 0)[0])
     if method.rough is None:
         return method.improve(task.part, free, task.clock)
     ends = method.rough(task.part, free, task.clock)

@@ -3,7 +3,7 @@
 from .box import free_set, projected_gradient
 from .lbfgs import lbfgs
 from .newton import newton
-from .result import Objective, OnIter, Reason, Result, late
+from .result import Objective, OnIter, Reason, Result, late, unmoved
 from .spectrum import decrement, least_eigenvalue
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "least_eigenvalue",
     "newton",
     "projected_gradient",
+    "unmoved",
 ]

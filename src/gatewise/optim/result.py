@@ -29,9 +29,9 @@ OnIter = Callable[[int, Tensor, Tensor], None]
 """``on_iter(iteration, members, value)``, called after each iteration with the members still running."""
 
 
-def late(deadline: float | None) -> bool:
-    """Return whether an instant of `time.monotonic` is past; None never is."""
-    return deadline is not None and time.monotonic() >= deadline
+def late(deadline: float | None, needed: float = 0.0) -> bool:
+    """Return whether an instant of `time.monotonic` comes before `needed` seconds have passed; None never does."""
+    return deadline is not None and time.monotonic() + needed >= deadline
 
 
 class Reason(IntEnum):
@@ -68,3 +68,9 @@ class Result(NamedTuple):
     def converged(self) -> Tensor:
         """Which members converged: bool, shape (S,)."""
         return torch.eq(self.reason, Reason.converged)
+
+
+def unmoved(x: Tensor, value: Tensor, gradient: Tensor) -> Result:
+    """Return the result of a method that had no time to begin."""
+    none = torch.zeros(len(x), dtype=torch.int64)
+    return Result(x, value, gradient, none, none + 1, none + Reason.time)
