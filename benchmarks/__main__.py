@@ -47,6 +47,7 @@ BENCHMARKS: dict[str, str] = {
     "moves": "moves.run",
     "leftover": "leftover.run",
     "kinks": "kinks.run",
+    "classics": "classics.run",
 }
 
 

@@ -170,14 +170,19 @@ def test_the_reduced_objective_has_the_derivatives_of_its_own_values(loss, monke
 
 def test_frequency_weights_repeat_rows_and_zero_removes_them():
     mixture = mixture_of("sigmoid")
-    x, y = drawn(mixture, n=120)
-    weight = torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64).repeat(40)
-    index = np.repeat(np.arange(120), weight.numpy().astype(int))
+    noise = generator(7)
+    x = 2.0 * torch.randn(240, 3, generator=noise, dtype=torch.float64)
+    gate, up, down = (x @ torch.tensor([[1.5, 2.0, -1.0], [0.5, -1.0, 0.5], [-0.5, 0.0, 1.0]], dtype=torch.float64)).T
+    y = torch.sigmoid(gate) * (up + 1.0) + torch.sigmoid(0.5 - gate) * (1.0 + down)
+    y = y[:, None] + 0.3 * torch.randn(240, 1, generator=noise, dtype=torch.float64)
+    weight = torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64).repeat(80)
+    index = np.repeat(np.arange(240), weight.numpy().astype(int))
     start = [least_squares(mixture, make_rows(x, y), starts=8).measure]
     one = least_squares(mixture, make_rows(x, y, weight=weight), starts=start)
     other = least_squares(mixture, make_rows(x[index], y[index]), starts=start)
+    assert one.status == other.status == "converged"
     assert one.sse == pytest.approx(other.sse, rel=1e-9)
-    assert one.n == other.n == 120
+    assert one.n == other.n == 240
 
 
 def test_units_of_inputs_and_response_do_not_matter():
