@@ -95,7 +95,13 @@ def test_many_directions_are_looked_at_in_parts(point, monkeypatch):
 def test_without_time_directions_are_not_classified(point, monkeypatch):
     _, problem, free = point
     monkeypatch.setattr("gatewise.fit.flat.members_at_once", lambda each: 2)
+    monkeypatch.setattr("gatewise.fit.flat.hessian_seconds", lambda problem: -60.0)  # enough for the Hessian
     assert not explore(problem, free, None, time.monotonic() - 1.0).weak.complete
+
+
+def test_without_time_for_a_hessian_a_point_is_not_explored(point):
+    _, problem, free = point
+    assert explore(problem, free, None, time.monotonic()) is None
 
 
 @pytest.fixture
@@ -141,3 +147,25 @@ def test_the_summary_says_what_stands_beside_the_status():
     flags = (Status.unidentified, Status.stalled)
     model.fit_ = model.fit_._replace(certificate=certificate, status=flags[0], flags=flags)
     assert "also stalled (still climbing" in " ".join(str(model.summary()).split())
+
+
+@pytest.mark.parametrize(
+    ("gains", "crawls"),
+    [
+        ([2e-3, 2.6e-3, 2.2e-3, 2.3e-3], True),  # thousands of rounds like these would follow
+        ([2e-3, 2e-3, 2e-3], False),  # too few to tell
+        ([1e-3, 1e-4, 1e-5, 1e-6], False),  # about to end
+        ([2.0, 1.9, 1.8, 1.7], False),  # worth going on
+    ],
+)
+def test_a_climb_that_gains_little_and_hardly_less_is_given_up(point, monkeypatch, gains, crawls):
+    _, problem, free = point
+    left = iter(gains)
+    monkeypatch.setattr("gatewise.fit.climb._further", lambda _problem, start, *_: start)
+    monkeypatch.setattr("gatewise.fit.climb._gained", lambda *_: next(left))
+    away = problem.parameterization.inside(free + 0.05)  # an end at which conditions of optimality do not hold
+    if crawls:
+        assert climb(problem, away, None, None).gain == gains[-1]
+    else:
+        with pytest.raises(StopIteration):  # it goes on
+            climb(problem, away, None, None)

@@ -20,6 +20,7 @@ from gatewise.fit.result import GAIN
 from gatewise.optim import late, lbfgs
 
 ROUNDS = 20
+CRAWL, FALL, LITTLE = 3, 0.1, 0.2  # rounds in which a gain of so few nats has to fall to a tenth, or it is a crawl
 SETTLED = 0.1 * GAIN  # gain of a round after which no other is made
 STEPS, FEWEST = 150, 5  # iterations of each method in a round
 BUDGET = 1e6  # rows times iterations of a round
@@ -48,7 +49,8 @@ class Climbed(NamedTuple):
 def climb(problem: Problem, free: Tensor, pinned: Tensor | None, deadline: float | None) -> Climbed:
     """Go on from a point (P,) until a round of further steps gains less than 1e-7 nats. A sound point stays sound.
 
-    From an unsound one a single round is made: it is not worth more.
+    From an unsound one a single round is made: it is not worth more. A climb that gains little, and round by round
+    hardly less, would take thousands of rounds: it is given up.
 
     Parameters
     ----------
@@ -56,7 +58,7 @@ def climb(problem: Problem, free: Tensor, pinned: Tensor | None, deadline: float
     """
     if not problem.parameterization.size:
         return Climbed(free, 0.0)
-    point, gain = free, inf
+    point, gain, gains = free, inf, list[float]()
     for _ in range(ROUNDS if bool(soundness(problem, free[None]).sound[0]) else 1):
         here = explore(problem, point, pinned, deadline)
         if here is None:
@@ -67,13 +69,24 @@ def climb(problem: Problem, free: Tensor, pinned: Tensor | None, deadline: float
         if late(deadline, hessian_seconds(problem)):
             return Climbed(point, gain, here)
         further = _further(problem, point, here.weak, pinned, deadline)
-        gain = max(0.0, problem.total * (here.at.value - float(evaluate(problem, further[None], 0)[0][0])))
+        gain = _gained(problem, here.at.value, further)
         if _spoilt(problem, point, further) or (gain <= SETTLED and (optimal or gain == 0.0)):
             return Climbed(point, gain, here)
         point = further
-        if gain <= SETTLED:
+        gains.append(gain)
+        if gain <= SETTLED or _crawling(gains):
             break
     return Climbed(point, gain)
+
+
+def _gained(problem: Problem, before: float, free: Tensor) -> float:
+    """Return by how many nats a point (P,) is better than an objective."""
+    return max(0.0, problem.total * (before - float(evaluate(problem, free[None], 0)[0][0])))
+
+
+def _crawling(gains: list[float]) -> bool:
+    """Return whether rounds gain little, and hardly less than some rounds before."""
+    return len(gains) > CRAWL and FALL * gains[-1 - CRAWL] < gains[-1] < LITTLE
 
 
 def _spoilt(problem: Problem, before: Tensor, after: Tensor) -> bool:

@@ -52,7 +52,13 @@ def settle(problem: Problem, point: Tensor, deadline: float | None) -> Rest:
         up = climb(rest.problem, rest.point, rest.pinned, deadline)
         rise = rest.problem.total * float(_value(rest.problem, rest.point) - _value(rest.problem, up.point))
         rest = rest._replace(point=up.point, gain=up.gain, here=up.here)
-        if not kinked or rise <= GAIN or rest.hinged or not bool(soundness(rest.problem, up.point[None]).sound[0]):
+        if (
+            not kinked
+            or rise <= GAIN
+            or up.gain > GAIN
+            or rest.hinged
+            or not bool(soundness(rest.problem, up.point[None]).sound[0])
+        ):
             break
         problem, point = rest.problem, rest.point
     return rest
