@@ -48,6 +48,7 @@ BENCHMARKS: dict[str, str] = {
     "leftover": "leftover.run",
     "kinks": "kinks.run",
     "classics": "classics.run",
+    "verdicts": "verdicts.run",
 }
 
 

@@ -16,8 +16,8 @@ from gatewise.infer.bands import mean_band
 from gatewise.markup import SHOWN, page, table
 from gatewise.objective.columns import columns
 from gatewise.theory import collect, efficiency, quick, run_study
+from gatewise.theory.curves import curve
 from gatewise.theory.papers import STUDIES
-from gatewise.theory.verdict import curve
 
 NAMES = ["<b>dose</b>", "age & sex", "x|y"]
 

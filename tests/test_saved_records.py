@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gatewise.experiments import store as experiments
 from gatewise.theory import store as theory
-from gatewise.theory.verdict import table
+from gatewise.theory.curves import table
 
 TESTS = Path(__file__).parent
 

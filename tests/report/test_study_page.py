@@ -16,10 +16,11 @@ from gatewise.report.study.facts import LOOKS, MEANINGS, level_rows, series_rows
 from gatewise.report.study.front import answers, front_page
 from gatewise.report.study.page import figures, panels, study_page
 from gatewise.theory.arms import NearTruth
-from gatewise.theory.claims import Claim
+from gatewise.theory.claims import Claim, VerdictKind
+from gatewise.theory.curves import curve
 from gatewise.theory.papers import NO_STUDY
 from gatewise.theory.rates import ORDER_ONLY, RATES
-from gatewise.theory.verdict import Verdict, VerdictKind, curve, judge
+from gatewise.theory.verdict import Verdict, judge
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,9 @@ from matplotlib.colors import to_hex
 from gatewise.plots import active, dropped, from_start, rates, style
 from gatewise.plots.replicates import inherited
 from gatewise.plots.words import asked, recorded, short, unit_of
+from gatewise.theory.claims import allowed
+from gatewise.theory.curves import curve
 from gatewise.theory.slopes import slope
-from gatewise.theory.verdict import allowed, curve
 
 
 def legend(ax):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from gatewise.theory.curves import Curve
 from gatewise.theory.efficiency import POINTS, efficiency
 from gatewise.theory.slopes import slope
-from gatewise.theory.verdict import Curve
 
 SIZES = (100, 300, 1000, 3000, 10_000, 30_000)
 

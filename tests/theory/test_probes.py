@@ -13,9 +13,13 @@ from gatewise.core.mixture import Measure, Mixture
 from gatewise.runs.records import line_of
 from gatewise.theory import Arm, Claim, Data, Model, Probe, Study, collect, run_probes
 from gatewise.theory import run_study as run
-from gatewise.theory.probes import FILE, Probed, expected, judge_probes, settled
+from gatewise.theory.claims import VerdictKind
+from gatewise.theory.evidence import Exponent, untied
+from gatewise.theory.inputs import Uniform
+from gatewise.theory.population.rules import Ball, Cube
+from gatewise.theory.probes import FILE, Probed, expected, judge_probes
 from gatewise.theory.slopes import slope
-from gatewise.theory.verdict import Verdict, VerdictKind
+from gatewise.theory.verdict import Verdict, with_exponent
 
 ONE = Mixture((GATES["constant"],), (1,))
 TRUTH = Measure(
@@ -93,12 +97,11 @@ def measured(*local, word="contradicted"):
         ("supported", measured(1.0, 1.01, word="supported"), "supported"),
         ("supported", measured(2.02, 2.0), "unresolved"),
         ("contradicted", measured(1.0, 1.01, word="supported"), "unresolved"),
-        ("not identified", measured(None, None), "not identified"),
     ],
 )
 def test_an_exponent_decides_what_slopes_leave_open_and_leaves_open_what_it_denies(window, exponent, said):
     verdict = Verdict(CLAIM, VerdictKind(window), SLOPE, "partly inside", "more")
-    found = settled(verdict, [exponent])
+    found = with_exponent(verdict, Exponent(exponent, ()))
     assert found.word is VerdictKind(said)
     if found is not verdict:
         assert "population exponent is as measured" in found.reason
@@ -121,12 +124,12 @@ def test_an_exponent_decides_what_slopes_leave_open_and_leaves_open_what_it_deni
 def test_an_exponent_says_a_slope_that_every_kind_of_claim_can_be_judged_by(kind, value, exponent, said):
     claim = replace(CLAIM, kind=kind, value=value)
     verdict = Verdict(claim, VerdictKind.unresolved, SLOPE, "partly inside")
-    assert settled(verdict, [measured(exponent, exponent)]).word is VerdictKind(said)
+    assert with_exponent(verdict, Exponent(measured(exponent, exponent), ())).word is VerdictKind(said)
 
 
 def test_an_exponent_contradicts_a_recalled_claim_as_recollection():
     verdict = Verdict(replace(CLAIM, standing="recalled"), VerdictKind.unresolved, SLOPE, "partly inside")
-    assert settled(verdict, [measured(4.0, 4.0)]).word is VerdictKind.differs
+    assert with_exponent(verdict, Exponent(measured(4.0, 4.0), ())).word is VerdictKind.differs
 
 
 @pytest.mark.parametrize(
@@ -156,20 +159,82 @@ def test_an_exponent_is_judged_by_its_trend_and_its_certificates(tmp_path, value
     assert reason in found.reason
 
 
-def test_an_exponent_says_nothing_of_other_claims_and_of_fits_that_were_not_run():
-    probed = [measured(1.01, 1.01)]
-    other = Verdict(replace(CLAIM, probe=""), VerdictKind.unresolved, SLOPE, "partly inside")
-    assert settled(other, probed) is other
-    empty = Verdict(CLAIM, VerdictKind.unresolved, slope((100, 1000), [[], []]), "not run")
-    assert settled(empty, probed) is empty
+def test_an_exponent_decides_what_a_whole_window_leaves_open_and_nothing_else(tmp_path):
+    """An exponent never stands in for sizes, replicates or certificates."""
+    narrow = replace(CLAIM, tolerance=1e-3)
+    whole = replace(study_of(LINE), arms=(Arm("line", DATA, MODEL, (100, 320, 1000, 3200), 40),), claims=(narrow,))
+    run(whole, tmp_path / "whole")
+    assert collect(whole, tmp_path / "whole").verdicts[0].word is VerdictKind.unresolved
+    run_probes(whole, tmp_path / "whole")
+    assert collect(whole, tmp_path / "whole").verdicts[0].word is VerdictKind.supported
+    short = replace(study_of(LINE), claims=(narrow,))
+    run(short, tmp_path / "short")
+    run_probes(short, tmp_path / "short")
+    found = collect(short, tmp_path / "short").verdicts[0]
+    assert found.word is VerdictKind.unresolved
+    assert "2 sizes over 0.3 decades" in found.reason
 
 
-def test_an_exponent_decides_in_the_result(tmp_path):
-    study = replace(study_of(LINE), claims=(CLAIM,))
-    run(study, tmp_path)
-    assert collect(study, tmp_path).verdicts[0].word is VerdictKind.unresolved
-    run_probes(study, tmp_path)
-    assert collect(study, tmp_path).verdicts[0].word is VerdictKind.supported
+TWO = Mixture((GATES["softmax"],), (2,))
+PAIR = Measure(
+    ({"weight": torch.tensor([[1.0, 0.0, 0.5], [0.0, 0.0, 0.0]]).double(), "bias": torch.zeros(2).double()},),
+    {"coef": torch.tensor([[[1.0, 0.5, 0.0]], [[-1.0, 0.0, 0.5]]]).double(), "intercept": torch.zeros(2, 1).double()},
+    {"scale": torch.ones(2, 1).double()},
+)
+OF_PAIR = Data(TWO, PAIR, Uniform(d=3))
+THREE = Model(Mixture((GATES["softmax"],), (3,)), box={"experts.coef": (-4.0, 4.0)}, min_scale=0.1)
+ARM = Arm("one more", OF_PAIR, THREE, (1000, 3200, 10_000, 32_000), 40)
+SPLIT_PROBE = Probe(
+    *("split", OF_PAIR, THREE, "experts.coef", (0, 0, 1), 2.0, 0.2, "this project", "own"), inputs=Cube(d=3)
+)
+OVER = Claim("one more", "experts.coef over mean", "equal", -0.25, 0.05, "this project", "own", probe="split")
+NARROW = {"experts.coef": (-2.0, 2.0)}
+FLOOR_IN_BOX = {"experts.coef": (-4.0, 4.0), "family.scale": (0.1, inf)}
+
+
+@pytest.mark.parametrize(
+    ("claim", "arm", "probe", "differ"),
+    [
+        (OVER, ARM, SPLIT_PROBE, ()),
+        (OVER, ARM, replace(SPLIT_PROBE, model=replace(THREE, box=FLOOR_IN_BOX)), ()),
+        (OVER, replace(ARM, model=replace(THREE, mixture=TWO)), SPLIT_PROBE, ("fitted model",)),
+        (OVER, ARM, replace(SPLIT_PROBE, model=replace(THREE, box=NARROW)), ("box",)),
+        (OVER, ARM, replace(SPLIT_PROBE, model=replace(THREE, min_scale=0.2)), ("box",)),
+        (OVER, ARM, replace(SPLIT_PROBE, inputs=Ball((0.0, 0.0, 0.0), 2.0)), ("inputs",)),
+        (OVER, ARM, replace(SPLIT_PROBE, inputs=Cube(-1.0, 1.0, 3)), ("inputs",)),
+        (OVER, ARM, replace(SPLIT_PROBE, data=replace(OF_PAIR, truth=PAIR.map(lambda v: 1.1 * v))), ("truth",)),
+        (replace(OVER, series="experts.coef exact mean"), ARM, SPLIT_PROBE, ("kind of cell",)),
+        (OVER, ARM, replace(SPLIT_PROBE, atom=2), ("kind of cell",)),
+        (replace(OVER, series="experts.intercept over mean"), ARM, SPLIT_PROBE, ("parameter",)),
+    ],
+)
+def test_an_exponent_belongs_to_one_truth_model_box_input_law_and_cell(claim, arm, probe, differ):
+    assert untied(claim, arm, probe) == differ
+
+
+def test_a_drifting_truth_is_not_that_of_an_exponent():
+    drift = replace(ARM, data=replace(OF_PAIR, truth=lambda n: PAIR.map(lambda v: v * (1 + n**-0.5))))
+    assert untied(OVER, drift, replace(SPLIT_PROBE, data=drift.data)) == ("truth",)
+
+
+def test_a_temperature_that_no_data_identify_does_not_make_another_truth():
+    """Weights, biases and temperature times two are the same gate."""
+    gate = Mixture((GATES["dense-to-sparse"],), (2,))
+    one = PAIR._replace(gates=(dict(PAIR.gates[0], temperature=torch.ones(1).double().squeeze()),))
+    two = one._replace(gates=({name: 2.0 * value for name, value in one.gates[0].items()},))
+    model = replace(THREE, mixture=Mixture(gate.gates, (3,)))
+    arm = Arm("warm", Data(gate, two, Uniform(d=3)), model, (1000, 3200, 10_000, 32_000), 40)
+    probe = replace(SPLIT_PROBE, data=Data(gate, one, Uniform(d=3)), model=model)
+    assert untied(OVER, arm, probe) == ()
+
+
+def test_an_exponent_of_another_model_does_not_count(tmp_path):
+    """A claim about as many experts as there are, and the exponent of one expert more."""
+    exponent = measured(2.0, 2.0, word="supported")
+    verdict = Verdict(CLAIM, VerdictKind.unresolved, SLOPE, "partly inside")
+    found = with_exponent(verdict, Exponent(exponent, ("fitted model", "kind of cell")))
+    assert found.word is VerdictKind.unresolved
+    assert "does not count: it is of another fitted model, kind of cell" in found.reason
 
 
 def test_a_claim_names_an_exponent_that_exists_and_says_something_of_it():

@@ -200,3 +200,20 @@ def test_a_gate_that_is_known_up_to_a_scale_is_compared_without_it():
     data = Data(gate, TRUTH._replace(gates=(held,)))
     arm = Arm("a", data, Model(gate, box={"gates.0.weight": (-2.0, 2.0)}, min_scale=0.1), (100,), 2)
     assert truths_outside_box(study(arm)) == ()
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (claim("equal", -0.5, 0.0), "an interval never lies inside a single slope"),
+        (claim("equal", -0.5, 0.4), r"allows slopes from -0.9 to -0.1, .* give at most 0.25, or claim a bound"),
+        (claim("difference", 0.0, 0.4, other="a"), "allows slopes from -0.4 to .0.4"),
+    ],
+)
+def test_a_tolerance_that_supports_nothing_or_nearly_everything_is_refused_before_a_run(made, words):
+    with pytest.raises(ValueError, match=words):
+        check(study(claims=(made,)))
+
+
+def test_tolerances_that_tell_rates_apart_are_accepted():
+    check(study(claims=(claim("equal", -0.5, 0.25), claim("at_most", -0.25, 0.0), claim("at_least", -0.1, 0.3))))

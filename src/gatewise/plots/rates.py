@@ -23,10 +23,10 @@ from gatewise.plots.words import (
     sizes,
     unit_of,
 )
-from gatewise.theory.claims import Claim
+from gatewise.theory.claims import Claim, allowed
+from gatewise.theory.curves import Curve, curve
 from gatewise.theory.result import StudyResult
 from gatewise.theory.slopes import DRAWS, slope
-from gatewise.theory.verdict import Curve, allowed, curve
 
 LEAST_KEPT = 3  # sizes of a line
 STEPS = (  # spans in powers of ten, and the leading digits that are written

@@ -14,13 +14,12 @@ from gatewise.theory.arms import Arm
 from gatewise.theory.claims import Claim
 from gatewise.theory.result import StudyResult
 from gatewise.theory.slopes import Slope
-from gatewise.theory.verdict import FLAT
 
 WIDTH, HEIGHT, LINE = 4.2, 2.6, 0.18  # inches: of a figure, of its axes, and of a line of its legend
 SPACE = "\N{NO-BREAK SPACE}"
 NOT_SERIES = (
-    *("arm", "axis", "replicate", "n", "status", "certified", "hits", "gap", "moved", "start", "active"),
-    *("empty", "ties", "merged empty", "merged ties", "selected"),
+    *("arm", "axis", "replicate", "n", "status", "certified", "hits", "gap", "moved", "start"),
+    *("active", "bounds", "flat", "empty", "ties", "merged empty", "merged ties", "selected"),
 )
 
 
@@ -61,7 +60,7 @@ def held_about(result: StudyResult, arm: str, series: str) -> list[Claim]:
 def asked(claim: Claim) -> str:
     """Return what a claim says of a slope, in words."""
     if claim.kind == "slower_than_polynomial":
-        return f"no power of n (above {number(-FLAT, 1)})"
+        return "slower than every power of n"
     head, sign = {"at_most": ("at most ", "+"), "at_least": ("at least ", "\N{MINUS SIGN}")}.get(claim.kind, ("", "±"))
     return f"{head}{number(claim.value)}{SPACE}{sign}{SPACE}{claim.tolerance:.2g}"
 

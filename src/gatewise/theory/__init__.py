@@ -7,6 +7,7 @@ A `Study` declares arms and claims; `run_study` fits, `collect` reads the record
 from gatewise.theory.arms import Arm, Data, DataDrivenStarts, Model, NearTruth
 from gatewise.theory.checks import check, series_of
 from gatewise.theory.claims import Claim, Probe
+from gatewise.theory.curves import Curve, curve
 from gatewise.theory.efficiency import Efficiency, efficiency
 from gatewise.theory.inputs import Inputs, Normal, Uniform
 from gatewise.theory.orders import TWO, Power
@@ -18,7 +19,6 @@ from gatewise.theory.result import StudyResult, collect
 from gatewise.theory.runner import load_study, run_study
 from gatewise.theory.study import Study, long, quick
 from gatewise.theory.truths import truths_outside_box
-from gatewise.theory.verdict import Curve, curve
 from gatewise.theory.voronoi import Loss, hierarchical_loss, voronoi_loss
 
 __all__ = [

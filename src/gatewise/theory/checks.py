@@ -8,9 +8,11 @@ from gatewise.core.mixture import Measure
 from gatewise.fit.least_squares import mean_of
 from gatewise.objective.parameterization import from_paths, make_parameterization, specifications
 from gatewise.theory.arms import Arm
+from gatewise.theory.claims import Claim, allowed
 from gatewise.theory.records import draw, measure
 from gatewise.theory.study import Study
 
+WIDEST = 0.25  # tolerance of a difference of slopes
 OF_FITS = ("behind", "hits", "gap", "moved", "start", "active")  # columns of the table of fits that are no errors
 DISTANCES = ("hellinger", "total variation", "mean")  # not measured of merged atoms
 
@@ -28,9 +30,12 @@ def check(study: Study) -> None:
     Raises
     ------
     ValueError
-        If a truth does not belong to its mixture, a box has unknown parameters, a loss does not apply to the model, or
-        a claim or comparison refers to a series that is not recorded or to over-specified cells that do not exist.
+        If a claim allows one slope only or nearly all, a truth does not belong to its mixture, a box has unknown
+        parameters, a loss does not apply to the model, or a claim or comparison refers to a series that is not recorded
+        or to over-specified cells that do not exist.
     """
+    for claim in study.claims:
+        _check_claim(claim)
     held = {arm.name: _checked(study, arm) for arm in study.arms}
     about = [(claim.arm, claim.series) for claim in study.claims]
     about += [(claim.other, claim.other_series or claim.series) for claim in study.claims if claim.other]
@@ -44,6 +49,22 @@ def check(study: Study) -> None:
                 f"arm {arm!r}, series {series!r}: the fitted model has the true number of experts, so no cell is "
                 f"over-filled: {series.replace(' over ', ' exact ')!r} is the error, or fit more experts"
             )
+
+
+def _check_claim(claim: Claim) -> None:
+    """Raise for a tolerance that would support nothing, or nearly everything."""
+    head = f"claim about {claim.arm!r}, {claim.series!r}: tolerance={claim.tolerance:g}"
+    if claim.kind not in ("equal", "difference"):
+        return
+    if claim.tolerance == 0:
+        raise ValueError(f"{head}: an interval never lies inside a single slope; give a positive tolerance")
+    most = WIDEST if claim.other else 0.5 * abs(claim.value)
+    if claim.tolerance > most + 1e-12:
+        low, high = allowed(claim)
+        raise ValueError(
+            f"{head} allows slopes from {low:+.3g} to {high:+.3g}, which very different rates have; give at most "
+            f"{most:g}, or claim a bound: kind='at_most' or 'at_least'"
+        )
 
 
 def _checked(study: Study, arm: Arm) -> tuple[str, ...]:

@@ -1,9 +1,10 @@
-"""What a study claims: slopes of errors, and population exponents. Values only."""
+"""What a study claims: slopes of errors, and population exponents; and the words of a verdict. Values only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
+from enum import StrEnum
+from math import inf, isfinite
 from typing import Literal, get_args
 
 from gatewise.theory.arms import Data, Model
@@ -68,6 +69,47 @@ class Claim:
             raise ValueError(
                 f"{head}: a slope of {self.value:+g}, an error that grows with n: the rate n^(-1/2) has the slope -0.5"
             )
+
+
+class VerdictKind(StrEnum):
+    """What is said about a claim."""
+
+    supported = "supported"
+    contradicted = "contradicted"
+    differs = "differs from recollection"
+    unresolved = "unresolved"
+    not_identified = "not identified"
+
+
+def allowed(claim: Claim) -> tuple[float, float]:
+    """Return the slopes that a claim allows; of an error that falls slower than every power only a slope of zero."""
+    if claim.kind == "slower_than_polynomial":
+        return 0.0, inf
+    low = -inf if claim.kind == "at_most" else claim.value - claim.tolerance
+    return low, inf if claim.kind == "at_least" else claim.value + claim.tolerance
+
+
+def wanted(claim: Claim) -> str:
+    """Return what a claim asks for, in words."""
+    if claim.kind == "slower_than_polynomial":
+        return "slower than every power of n"
+    if claim.kind == "at_most":
+        return f"a slope of at most {claim.value + claim.tolerance:+.3f}"
+    if claim.kind == "at_least":
+        return f"a slope of at least {claim.value - claim.tolerance:+.3f}"
+    return f"{claim.value:+.3f} +- {claim.tolerance:.2f}"
+
+
+def parameter_of(series: str) -> str:
+    """Return the path of the parameter that a series is about, or nothing.
+
+    Examples
+    --------
+    >>> parameter_of("experts.coef over mean"), parameter_of("merged gates.0.weight exact max"), parameter_of("loss")
+    ('experts.coef', 'gates.0.weight', '')
+    """
+    path = series.removeprefix("merged ").split(" ")[0]
+    return path if "." in path else ""
 
 
 @dataclass(frozen=True)

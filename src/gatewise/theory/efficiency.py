@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gatewise.markup import page, table
+from gatewise.theory.curves import Curve
 from gatewise.theory.slopes import DRAWS, LEVEL
-from gatewise.theory.verdict import Curve
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from math import inf, isinf
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gatewise.runs.records import append, read_lines
 from gatewise.runs.threads import one_thread
-from gatewise.theory.claims import Claim, Probe
+from gatewise.theory.claims import Probe, VerdictKind
 from gatewise.theory.population.exponent import population_exponent
 from gatewise.theory.study import Study
-from gatewise.theory.verdict import Verdict, VerdictKind, word_at
 
 STEADY = 0.5  # share of the tolerance that an exponent may still move between its last two values
 LEAST = 0.9  # exponent below which the distance does not go to zero as a smooth one does
@@ -150,33 +149,3 @@ def _judge(probe: Probe, record: dict[str, Any] | None) -> Probed:
 
 def _against(probe: Probe) -> VerdictKind:
     return VerdictKind.differs if probe.standing == "recalled" else VerdictKind.contradicted
-
-
-def settled(verdict: Verdict, found: Sequence[Probed]) -> Verdict:
-    """Return the verdict on a claim with what its population exponent says of the slope ``-1 / (2 e)``.
-
-    The exponent decides what the slopes leave open, if the one before it says the same; that an error falls slower than
-    every power it decides by being infinite or not. Where slopes and exponent decide and say different things, the
-    window is not at its limit and the claim is open.
-    """
-    probed = next((one for one in found if verdict.claim.probe and one.probe.name == verdict.claim.probe), None)
-    if probed is None or probed.word is VerdictKind.unresolved or verdict.word is VerdictKind.not_identified:
-        return verdict
-    words = {_word(verdict.claim, e) for e in probed.local()[-2:]}
-    if len(words) > 1 or not verdict.slope.used or not all(verdict.slope.used):
-        return verdict
-    word = words.pop()
-    said = f"the population exponent is {probed.reason}"
-    if verdict.word is VerdictKind.unresolved:
-        return verdict._replace(word=word, reason=f"{said}; inconclusive at these sizes: {verdict.reason}", settle="")
-    if verdict.word is word:
-        return verdict._replace(reason=f"{verdict.reason}; {said}")
-    reason = f"{verdict.word} at these sizes, but {said}: n is not large enough yet"
-    return verdict._replace(word=VerdictKind.unresolved, reason=reason, settle="larger n")
-
-
-def _word(claim: Claim, exponent: float) -> VerdictKind:
-    """Return what an exponent says of a claim; a finite one is a power of n, however slow."""
-    slow = claim.kind == "slower_than_polynomial"
-    word = word_at(claim, -1 / (2 * exponent)) if not slow or isinf(exponent) else VerdictKind.contradicted
-    return VerdictKind.differs if word is VerdictKind.contradicted and claim.standing == "recalled" else word

@@ -163,6 +163,7 @@ def facts(fit: Fit, behind: float | None) -> dict[str, Any]:
         "hits": fit.starts.hits,
         "gap": _number(torch.tensor(fit.starts.gap)),
         "active": list(certificate.active),
+        "null": list(certificate.null),
         "iterations": fit.n_iter,
         "measure": {path: value.tolist() for path, value in fit.measure.paths().items()},
     }

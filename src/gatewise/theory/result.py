@@ -9,11 +9,13 @@ import pandas as pd
 
 from gatewise.markup import lines, page
 from gatewise.markup import table as html_table
-from gatewise.theory.probes import Probed, expected, judge_probes, settled
+from gatewise.theory.claims import wanted
+from gatewise.theory.curves import table
+from gatewise.theory.probes import Probed, expected, judge_probes
 from gatewise.theory.store import declared, header, read, require_same, seconds, unknown_records
 from gatewise.theory.study import Study
 from gatewise.theory.truths import truths_outside_box
-from gatewise.theory.verdict import Verdict, judge, table, wanted
+from gatewise.theory.verdict import Verdict, judge
 
 
 class StudyResult(NamedTuple):
@@ -122,7 +124,7 @@ def collect(study: Study, folder: str | Path) -> StudyResult:
     require_same(folder, study)
     frame = table(contents)
     probes = judge_probes(study, folder)
-    verdicts = tuple(settled(judge(study, frame, claim), probes) for claim in study.claims)
+    verdicts = tuple(judge(study, frame, claim, probes) for claim in study.claims)
     wanted_keys = sum(
         1
         for arm in study.arms

@@ -43,7 +43,7 @@ class Slope(NamedTuple):
         return 0.5 * (self.high - self.low)
 
 
-def slope(axis: Sequence[float], errors: Sequence[np.ndarray], seed: int = 0) -> Slope:
+def slope(axis: Sequence[float], errors: Sequence[np.ndarray], seed: int = 0, first: int = 0) -> Slope:
     """Fit a line through the means of errors.
 
     Parameters
@@ -54,6 +54,8 @@ def slope(axis: Sequence[float], errors: Sequence[np.ndarray], seed: int = 0) ->
     seed : int
         Of the bootstrap. Equal numbers of replicates are resampled alike, so that differences between series of the
         same data are paired.
+    first : int
+        Number of levels that were left out before these: slopes of all levels and of some are paired too.
 
     Returns
     -------
@@ -70,7 +72,7 @@ def slope(axis: Sequence[float], errors: Sequence[np.ndarray], seed: int = 0) ->
     used, missing = tuple(len(k) for k in kept), tuple(len(e) - len(k) for e, k in zip(errors, kept, strict=True))
     there = [i for i, k in enumerate(kept) if len(k)]
     if len(there) < 2:
-        return Slope(np.nan, np.nan, np.nan, np.nan, np.full(DRAWS, np.nan), used, missing)
+        return no_slope(used, missing)
     at = np.log(np.asarray(axis, dtype=float)[there])
     line = (at - at.mean()) / ((at - at.mean()) ** 2).sum()
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -78,7 +80,7 @@ def slope(axis: Sequence[float], errors: Sequence[np.ndarray], seed: int = 0) ->
         median = float(line @ np.log([np.median(kept[i]) for i in there]))
         means = []
         for i in there:
-            picks = np.random.default_rng([seed, i]).integers(len(kept[i]), size=(DRAWS, len(kept[i])))
+            picks = np.random.default_rng([seed, first + i]).integers(len(kept[i]), size=(DRAWS, len(kept[i])))
             means.append(kept[i][picks].mean(-1))
         draws = line @ np.log(np.array(means))
     low, high = interval(draws)
@@ -93,3 +95,17 @@ def interval(draws: np.ndarray) -> tuple[float, float]:
     tail = 50.0 * (1.0 - LEVEL)
     low, high = np.percentile(finite, [tail, 100.0 - tail])
     return float(low), float(high)
+
+
+def no_slope(used: tuple[int, ...], missing: tuple[int, ...]) -> Slope:
+    """Return the slope of too few errors: no number."""
+    return Slope(np.nan, np.nan, np.nan, np.nan, np.full(DRAWS, np.nan), used, missing)
+
+
+def less(one: Slope, other: Slope) -> Slope:
+    """Return the difference of two slopes, draw by draw."""
+    draws = one.draws - other.draws
+    low, high = interval(draws)
+    return one._replace(
+        value=one.value - other.value, low=low, high=high, median=one.median - other.median, draws=draws
+    )

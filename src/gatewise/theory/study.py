@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from gatewise.theory.arms import Arm
-from gatewise.theory.claims import Claim, Probe
+from gatewise.theory.claims import Claim, Probe, parameter_of
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Study:
         paths = {probe.name: probe.path for probe in self.probes}
         if claim.probe not in paths:
             raise ValueError(f"study {self.name!r} has no exponent {claim.probe!r}: it has {', '.join(paths)}")
-        if claim.series.split(" ")[0] != paths[claim.probe]:
+        if parameter_of(claim.series) != paths[claim.probe]:
             raise ValueError(
                 f"claim about {claim.arm!r}, {claim.series!r}: its exponent {claim.probe!r} is of "
                 f"{paths[claim.probe]}; correct the series, or name another exponent"

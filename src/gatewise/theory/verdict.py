@@ -1,65 +1,29 @@
-"""Verdicts: what the slopes of a study say about its claims, and what would settle what is open."""
+"""Verdicts: what the evidence of a study says about its claims, and what would settle what is open.
+
+`verdict_of` is one function of an `Evidence`; docs/studies.md has the table of its cases.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
-from math import ceil, log10
+from math import ceil, isinf
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from gatewise.infer.identifiability import Identifiability, identify
-from gatewise.theory.arms import Arm
-from gatewise.theory.claims import Claim
-from gatewise.theory.slopes import DRAWS, Slope, interval, slope
-from gatewise.theory.store import Contents
+from gatewise.theory.claims import Claim, VerdictKind, allowed, wanted
+from gatewise.theory.curves import Curve
+from gatewise.theory.evidence import Evidence, Exponent, gather
+from gatewise.theory.probes import Probed
+from gatewise.theory.slopes import Slope, interval, less
 from gatewise.theory.study import Study
 
 LEAST_SIZES, LEAST_DECADES, LEAST_REPLICATES = 4, 1.5, 40  # a window that a verdict may rest on
-ALLOWED = 0.05  # share of replicates without certificate, or without a number, beyond which nothing is decided
+ALLOWED = 0.05  # share of replicates without certificate, without a number, at a bound or flat, beyond which it is open
+MOSTLY = 0.5  # share of fits that call a parameter unidentified from which it is
+FURTHER = 2.0  # times that a slope may move again as it did in the window, before it contradicts a claim
 AS_ASKED = "the sizes, replicates and certificates named in the reason"
-FLAT, FLAT_DECADES = 0.1, 4.0  # slower than polynomial: a slope this small over this many decades
-
-
-class VerdictKind(StrEnum):
-    """What is said about a claim."""
-
-    supported = "supported"
-    contradicted = "contradicted"
-    differs = "differs from recollection"
-    unresolved = "unresolved"
-    not_identified = "not identified"
-
-
-class Curve(NamedTuple):
-    """The errors and slopes of one series of an arm.
-
-    Attributes
-    ----------
-    arm, series : str
-    axis : tuple of int
-        Sample sizes, or effective sizes.
-    errors : tuple of arrays, one per level
-    slope : Slope
-        From all replicates.
-    certified : Slope
-        From certified replicates only.
-    later : Slope
-        Without the smallest third of the sizes.
-    uncertified : tuple of float
-        Share of replicates without a certificate at each level.
-    """
-
-    arm: str
-    series: str
-    axis: tuple[int, ...]
-    errors: tuple[np.ndarray, ...]
-    slope: Slope
-    certified: Slope
-    later: Slope
-    uncertified: tuple[float, ...]
 
 
 class Verdict(NamedTuple):
@@ -72,179 +36,156 @@ class Verdict(NamedTuple):
     settle: str = ""
 
 
-def table(contents: Contents) -> pd.DataFrame:
-    """Return the records as a table: one row per fit, one column per series."""
-    rows = []
-    for (arm, axis, replicate), record in sorted(contents.records.items()):
-        row = {"arm": arm, "axis": axis, "replicate": replicate, **record["series"]}
-        row |= {
-            name: record.get(name) for name in ("n", "status", "certified", "behind", "hits", "gap", "moved", "start")
-        }
-        rows.append(row | {"active": len(record["active"])})
-    return pd.DataFrame(rows)
+def judge(study: Study, frame: pd.DataFrame, claim: Claim, probes: Sequence[Probed] = ()) -> Verdict:
+    """Return the verdict on a claim of a study from its table of fits and its population exponents."""
+    return verdict_of(gather(study, frame, claim, probes))
 
 
-def curve(frame: pd.DataFrame, arm: Arm, series: str) -> Curve:
-    """Compute the errors and slopes of one series of an arm.
+def verdict_of(evidence: Evidence) -> Verdict:
+    """Return the verdict that the evidence on a claim gives. The first case that holds decides.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        `StudyResult.frame`.
-    arm : Arm
-    series : str
-        One of `series_of`.
-
-    Returns
-    -------
-    Curve
-        From the replicates that are judged; without numbers if no fit has been run.
-
-    Raises
-    ------
-    ValueError
-        If the fits have no such series.
+    1. The derivatives, or most of the fits, say that the data do not identify the parameter: not identified.
+    2. Fits, sizes, replicates, numbers or certificates are missing, or fits end at bounds of the parameter: unresolved,
+       whatever a population exponent says.
+    3. The interval of the slope lies inside the claim: supported; outside: contradicted, of a recalled claim "differs
+       from recollection"; else unresolved. A finite window cannot show that an error falls slower than every power.
+       What slopes decide is open again where the curve bends, where the slope of medians or of certified fits says
+       something else, and where a slope outside still moves towards the claim.
+    4. A settled population exponent of the same truth, model, box, inputs and kind of cell decides what slopes leave
+       open, and confirms what they decide; where both decide and differ, the claim is open.
     """
-    mine = frame[(frame["arm"] == arm.name) & (frame["replicate"] < arm.replicates)]
-    if mine.empty:
-        return _nothing(arm, series)
-    if series not in mine or mine[series].isna().all():
-        known = [name for name in mine.columns[3:] if mine[name].dtype == float and mine[name].notna().any()]
-        raise ValueError(f"arm {arm.name!r} has no series {series!r}: it has {', '.join(known)}")
-    axis = tuple(level.axis for level in arm.levels())
-    levels = [mine[mine["axis"] == at] for at in axis]
-    errors = [level[series].to_numpy(dtype=float) for level in levels]
-    good = [level[series].where(level["certified"].astype(bool)).to_numpy(dtype=float) for level in levels]
-    third = len(axis) // 3
-    shares = tuple(float(1.0 - level["certified"].astype(bool).mean()) if len(level) else 0.0 for level in levels)
-    return Curve(
-        arm.name,
-        series,
-        axis,
-        tuple(errors),
-        slope(axis, errors),
-        slope(axis, good),
-        slope(axis[third:], errors[third:]),
-        shares,
-    )
+    claim, found = evidence.claim, evidence.slope
+    if evidence.ridge or _flat(evidence.curves):
+        return Verdict(claim, VerdictKind.not_identified, found, evidence.ridge or _flat(evidence.curves))
+    if evidence.absent:
+        words = f"no fit of {' or '.join(evidence.absent)} has been run"
+        return Verdict(claim, VerdictKind.unresolved, found, words, "the missing fits")
+    if short := _shortcomings(evidence.curves):
+        return Verdict(claim, VerdictKind.unresolved, found, _joined(short, evidence.exponent), AS_ASKED)
+    return with_exponent(_by_slopes(evidence), evidence.exponent)
 
 
-def _nothing(arm: Arm, series: str) -> Curve:
-    """Return the curve of an arm that has not been run."""
-    axis = tuple(level.axis for level in arm.levels())
-    nothing, zeros = float("nan"), (0,) * len(axis)
-    line = Slope(nothing, nothing, nothing, nothing, np.full(DRAWS, nothing), zeros, zeros)
-    return Curve(arm.name, series, axis, (np.empty(0),) * len(axis), line, line, line, (0.0,) * len(axis))
+def _flat(curves: Sequence[Curve]) -> str:
+    """Return, in words, that most fits call the parameter unidentified; nothing if they do not."""
+    for c in curves:
+        if c.flat and min(c.flat) > MOSTLY:
+            share = f"{100 * min(c.flat):.0f} %"
+            return f"{c.arm}: at every size at least {share} of the fits say that the data do not identify it"
+    return ""
 
 
-def judge(study: Study, frame: pd.DataFrame, claim: Claim) -> Verdict:
-    """Return the verdict on a claim.
-
-    Supported iff the interval lies inside claim +- tolerance, contradicted iff it is disjoint from it; a faster slope
-    never contradicts a bound, and a recalled claim is at most "differs from recollection". Unresolved otherwise, and
-    always where the window is short, where the slope without the smallest third of the sizes, that of medians or that
-    of certified replicates says something else, and where more than 5 % of the replicates lack a certificate or, at
-    some size, a number. A certificate says that a fit is a local optimum of its box, floors of scales among the limits.
-    """
-    arm = study.arm(claim.arm)
-    first = curve(frame, arm, claim.series)
-    parameter = _parameter(claim.series)
-    if parameter and parameter in _ridges(arm):
-        reason = f"{parameter} is not identified: the objective is constant along a ridge, so there is no rate"
-        return Verdict(claim, VerdictKind.not_identified, first.slope, reason)
-    absent = [name for name in (claim.arm, claim.other) if name and not (frame["arm"] == name).any()]
-    if absent:
-        line = _nothing(arm, claim.series).slope
-        return Verdict(
-            claim, VerdictKind.unresolved, line, f"no fit of {' or '.join(absent)} has been run", "the missing fits"
-        )
-    curves = [first]
-    if claim.other:
-        curves.append(curve(frame, study.arm(claim.other), claim.other_series or claim.series))
-    found, later, certified = (
-        _combined([getattr(c, name) for c in curves]) for name in ("slope", "later", "certified")
-    )
-    doubts = _all_doubts(curves, claim)
-    word, window = _word(claim, found), bool(doubts)
-    if not doubts and word is not VerdictKind.unresolved:
-        if word is not word_at(claim, later.value):
-            size = f"without the smallest third of the sizes, the slope is {later.value:+.3f}"
-            doubts.append(f"{size}: the curve is not straight")
-        if word is not word_at(claim, found.median):
-            doubts.append(f"the slope of the medians is {found.median:+.3f}: a few replicates dominate the means")
-        if word is not word_at(claim, certified.value):
-            doubts.append(f"without uncertified fits, the slope is {certified.value:+.3f}")
-    if doubts:
-        settle = AS_ASKED if window else _settle(claim, found, curves)
-        return Verdict(claim, VerdictKind.unresolved, found, "; ".join(doubts), settle)
-    if word is VerdictKind.contradicted and claim.standing == "recalled":
-        word = VerdictKind.differs
-    settle = _settle(claim, found, curves) if word is VerdictKind.unresolved else ""
-    return Verdict(claim, word, found, _reason(claim, word), settle)
-
-
-def _parameter(series: str) -> str:
-    """Return the name of the parameter of a series such as "gates.0.weight over mean", or nothing."""
-    path = series.split(" ")[0]
-    return path.rpartition(".")[2] if "." in path else ""
-
-
-def _ridges(arm: Arm) -> tuple[str, ...]:
-    """Return the names of the parameters that no data identify, if the model leaves them free."""
-    if arm.model.gauge == "fixed":
-        return ()
-    return tuple(name.rpartition(".")[2] for name in identified(arm, order=1).unidentified)
-
-
-def identified(arm: Arm, order: int) -> Identifiability:
-    """Return what derivatives up to an order say of the fitted model of an arm, all of its parameters free."""
-    mixture = arm.model.mixture
-    estimator = "ls" if arm.model.method == "ls" else "ml"
-    return identify(mixture.gates, mixture.expert, estimator, order=order, d=arm.data.inputs.d)
-
-
-def _combined(slopes: Sequence[Slope]) -> Slope:
-    """Return a slope, or the first less the second, draw by draw."""
-    if len(slopes) == 1:
-        return slopes[0]
-    one, two = slopes
-    draws = one.draws - two.draws
-    low, high = interval(draws)
-    return one._replace(value=one.value - two.value, low=low, high=high, median=one.median - two.median, draws=draws)
-
-
-def _all_doubts(curves: Sequence[Curve], claim: Claim) -> list[str]:
-    """Return the doubts about one curve, or those about two, with the arm of what is said of one of them only."""
-    each = [_doubts(c, claim) for c in curves]
+def _shortcomings(curves: Sequence[Curve]) -> list[str]:
+    """Return, in words, what the fits lack; of two curves what is said of one of them only names its arm."""
+    each = [_lacking(c) for c in curves]
     if len(curves) == 1:
         return each[0]
-    both = [doubt for doubt in each[0] if doubt in each[1]]
-    return both + [f"{c.arm}: {d}" for c, doubts in zip(curves, each, strict=True) for d in doubts if d not in both]
+    both = [words for words in each[0] if words in each[1]]
+    return both + [f"{c.arm}: {w}" for c, words in zip(curves, each, strict=True) for w in words if w not in both]
 
 
-def _doubts(c: Curve, claim: Claim) -> list[str]:
+def _lacking(c: Curve) -> list[str]:
     """Return, in words, why nothing may be decided on this curve."""
     absent = sum(not len(errors) for errors in c.errors)
     if absent:
         return [f"{absent} of {len(c.axis)} sizes have not been run"]
     words = []
-    decades = log10(c.axis[-1] / c.axis[0])
-    if len(c.axis) < LEAST_SIZES or decades < LEAST_DECADES - 1e-9:
-        words.append(f"{len(c.axis)} sizes over {decades:.1f} decades ({LEAST_SIZES} over {LEAST_DECADES} needed)")
-    if claim.kind == "slower_than_polynomial" and decades < FLAT_DECADES - 1e-9:
-        words.append(f"{decades:.1f} decades ({FLAT_DECADES} needed to recognise a flat curve)")
-    least = min(u + m for u, m in zip(c.slope.used, c.slope.missing, strict=True))
-    if least < LEAST_REPLICATES:
-        words.append(f"{least} replicates ({LEAST_REPLICATES} needed)")
-    share = float(np.average(c.uncertified, weights=[len(errors) for errors in c.errors]))
+    if c.steps < LEAST_SIZES or c.decades < LEAST_DECADES - 1e-9:
+        words.append(f"{c.steps} sizes over {c.decades:.1f} decades ({LEAST_SIZES} over {LEAST_DECADES} needed)")
+    if c.replicates < LEAST_REPLICATES:
+        words.append(f"{c.replicates} replicates ({LEAST_REPLICATES} needed)")
+    weights = [len(errors) for errors in c.errors]
+    share, worst = float(np.average(c.uncertified, weights=weights)), max(c.uncertified)
+    without = f"slope without them {c.certified.value:+.3f}"
     if share > ALLOWED + 1e-9:
-        words.append(
-            f"{100 * share:.0f} % of the replicates are not certified (slope without them {c.certified.value:+.3f})"
-        )
-    lost = max(m / max(u + m, 1) for u, m in zip(c.slope.used, c.slope.missing, strict=True))
-    if lost > ALLOWED + 1e-9:
-        words.append(f"{100 * lost:.0f} % of the replicates at some size lack this error (no such cell)")
+        words.append(f"{100 * share:.0f} % of the replicates are not certified ({without})")
+    elif worst > ALLOWED + 1e-9:
+        words.append(f"{_at(c, c.uncertified)} are not certified ({without})")
+    if max(c.lost) > ALLOWED + 1e-9:
+        words.append(f"{_at(c, c.lost)} lack this error (no such cell)")
+    if max(c.bounded, default=0.0) > ALLOWED + 1e-9:
+        words.append(f"{_at(c, c.bounded)} end at a bound of this parameter: a wider box would move them")
+    if max(c.flat, default=0.0) > ALLOWED + 1e-9:
+        words.append(f"{_at(c, c.flat)} say that the data do not identify it")
     return words
+
+
+def _at(c: Curve, shares: Sequence[float]) -> str:
+    return f"{100 * max(shares):.0f} % of the replicates at n = {c.axis[int(np.argmax(shares))]}"
+
+
+def _by_slopes(evidence: Evidence) -> Verdict:
+    """Return what the slopes alone say."""
+    claim, found = evidence.claim, evidence.slope
+    if claim.kind == "slower_than_polynomial":
+        words = "finite sizes cannot tell an error slower than every power of n from a slow power"
+        return Verdict(claim, VerdictKind.unresolved, found, words, "a population exponent of this arm")
+    word = _word(claim, found)
+    doubts = [] if word is VerdictKind.unresolved else _doubts(evidence, word)
+    if doubts:
+        return Verdict(claim, VerdictKind.unresolved, found, "; ".join(doubts), _settle(evidence))
+    settle = _settle(evidence) if word is VerdictKind.unresolved else ""
+    return Verdict(claim, _recalled(claim, word), found, _reason(evidence, word), settle)
+
+
+def _doubts(evidence: Evidence, word: VerdictKind) -> list[str]:
+    """Return, in words, what speaks against what the interval says."""
+    claim, found, later = evidence.claim, evidence.slope, evidence.later
+    doubts, bend = [], less(later, found)
+    low, high = allowed(claim)
+    curved = bend.low > 0 or bend.high < 0
+    size = f"without the smallest third of the sizes, the slope is {later.value:+.3f}"
+    next_value = later.value + FURTHER * bend.value
+    if word is VerdictKind.supported and curved and not low <= next_value <= high:
+        doubts.append(f"{size}: the curve is not straight")
+    if word is VerdictKind.contradicted:
+        first, last = interval(later.draws + FURTHER * bend.draws)
+        if not (last < low or first > high):  # NaN too
+            doubts.append(f"{size}: if it goes on moving so, it may reach the claim")
+    if word is not word_at(claim, found.median):
+        doubts.append(f"the slope of the medians is {found.median:+.3f}: a few replicates dominate the means")
+    if word is not word_at(claim, evidence.certified.value):
+        doubts.append(f"without uncertified fits, the slope is {evidence.certified.value:+.3f}")
+    return doubts
+
+
+def with_exponent(verdict: Verdict, exponent: Exponent | None) -> Verdict:
+    """Return what slopes say, with what a population exponent says of the slope ``-1 / (2 e)``."""
+    if exponent is None:
+        return verdict
+    if exponent.untied:
+        return verdict._replace(reason=_joined([verdict.reason], exponent))
+    words = {_at_exponent(verdict.claim, e) for e in exponent.probed.local()[-2:]}
+    if exponent.probed.word is VerdictKind.unresolved or len(words) != 1:
+        return verdict
+    word, said = words.pop(), f"the population exponent is {exponent.probed.reason}"
+    if verdict.word is VerdictKind.unresolved:
+        return verdict._replace(word=word, reason=f"{said}; inconclusive at these sizes: {verdict.reason}", settle="")
+    if verdict.word is word:
+        return verdict._replace(reason=f"{verdict.reason}; {said}")
+    reason = f"{verdict.word} at these sizes, but {said}: n is not large enough yet"
+    return verdict._replace(word=VerdictKind.unresolved, reason=reason, settle="larger n")
+
+
+def _joined(reasons: Sequence[str], exponent: Exponent | None) -> str:
+    """Return reasons, and why an exponent that is named does not count."""
+    if exponent is None or not exponent.untied:
+        return "; ".join(reasons)
+    name, others = exponent.probed.probe.name, ", ".join(exponent.untied)
+    return "; ".join([*reasons, f"the exponent {name!r} does not count: it is of another {others}"])
+
+
+def _at_exponent(claim: Claim, exponent: float) -> VerdictKind:
+    """Return what an exponent says of a claim; a finite one is a power of n, however slow."""
+    if claim.kind == "slower_than_polynomial":
+        word = VerdictKind.supported if isinf(exponent) else VerdictKind.contradicted
+    else:
+        word = word_at(claim, -1 / (2 * exponent))
+    return _recalled(claim, word)
+
+
+def _recalled(claim: Claim, word: VerdictKind) -> VerdictKind:
+    """Return a word; what is only recalled cannot be contradicted."""
+    return VerdictKind.differs if word is VerdictKind.contradicted and claim.standing == "recalled" else word
 
 
 def _word(claim: Claim, found: Slope) -> VerdictKind:
@@ -263,39 +204,22 @@ def word_at(claim: Claim, value: float) -> VerdictKind:
     return VerdictKind.supported if low <= value <= high else VerdictKind.contradicted
 
 
-def allowed(claim: Claim) -> tuple[float, float]:
-    """Return the slopes that a claim allows."""
-    if claim.kind == "slower_than_polynomial":
-        return -FLAT, np.inf
-    low = -np.inf if claim.kind == "at_most" else claim.value - claim.tolerance
-    return low, np.inf if claim.kind == "at_least" else claim.value + claim.tolerance
-
-
-def _reason(claim: Claim, word: VerdictKind) -> str:
+def _reason(evidence: Evidence, word: VerdictKind) -> str:
     where = {VerdictKind.supported: "inside", VerdictKind.unresolved: "partly inside"}.get(word, "outside")
-    return f"the interval lies {where} {wanted(claim)}"
+    axis = evidence.curves[0].axis
+    return f"the interval at n = {axis[0]} to {axis[-1]} lies {where} {wanted(evidence.claim)}"
 
 
-def wanted(claim: Claim) -> str:
-    """Return what a claim asks for, in words."""
-    if claim.kind == "slower_than_polynomial":
-        return f"a slope above {-FLAT}"
-    if claim.kind == "at_most":
-        return f"a slope of at most {claim.value + claim.tolerance:+.3f}"
-    if claim.kind == "at_least":
-        return f"a slope of at least {claim.value - claim.tolerance:+.3f}"
-    return f"{claim.value:+.3f} +- {claim.tolerance:.2f}"
-
-
-def _settle(claim: Claim, found: Slope, curves: Sequence[Curve]) -> str:
+def _settle(evidence: Evidence) -> str:
     """Return what would settle an open claim: intervals shrink as one over the square root of the replicates."""
+    claim, found = evidence.claim, evidence.slope
     if not np.isfinite(found.half) or found.half == 0:
         return "positive errors at every size"
     gaps = [abs(found.value - edge) for edge in allowed(claim) if np.isfinite(edge)]
-    replicates = min(u + m for c in curves for u, m in zip(c.slope.used, c.slope.missing, strict=True))
     if min(gaps) < 0.1 * found.half:
         return "larger n, or a population exponent; the slope is at the edge of the tolerance"
     if _word(claim, found) is not VerdictKind.unresolved:
-        return "the sizes and certificates named in the reason"
+        return "larger n, or a population exponent of this arm"
+    replicates = min(c.replicates for c in evidence.curves)
     needed = ceil(replicates * (found.half / min(gaps)) ** 2 / 20) * 20
     return f"about {max(needed, replicates + 20, LEAST_REPLICATES)} replicates, if the slope stays {found.value:+.3f}"

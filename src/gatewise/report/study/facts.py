@@ -14,9 +14,11 @@ from gatewise.core.names import name_of
 from gatewise.fit import Status
 from gatewise.plots.words import asked, claimed, interval, judged, number, recorded
 from gatewise.theory.arms import Arm
-from gatewise.theory.claims import Claim
+from gatewise.theory.claims import Claim, VerdictKind
+from gatewise.theory.curves import curve
+from gatewise.theory.evidence import identified
 from gatewise.theory.result import StudyResult
-from gatewise.theory.verdict import Verdict, VerdictKind, curve, identified
+from gatewise.theory.verdict import Verdict
 
 METHODS = {"ml": "maximum likelihood", "ls": "least squares", "em": "EM"}
 

@@ -14,12 +14,12 @@ from gatewise.report.page import rendered_template
 from gatewise.report.study.facts import LOOKS, claim_row, cost, duration, subject, tally, warnings_of
 from gatewise.report.study.page import SHEETS, legend, versions
 from gatewise.theory.arms import Arm, NearTruth
-from gatewise.theory.claims import Claim
+from gatewise.theory.claims import Claim, VerdictKind
 from gatewise.theory.papers import NO_STUDY
 from gatewise.theory.paths import INTERCEPT, VARIANCE
 from gatewise.theory.rates import ORDER_ONLY, POLYNOMIAL, RATES, SLOWER, Rate
 from gatewise.theory.result import StudyResult
-from gatewise.theory.verdict import Verdict, VerdictKind
+from gatewise.theory.verdict import Verdict
 
 GROUPS = ("gate", "slopes, other expert parameters", "intercept", "variance")
 SMALL = 0.01  # exponents closer than this are one

@@ -25,11 +25,12 @@ from gatewise.report.study.facts import (
     tally,
     warnings_of,
 )
+from gatewise.theory.claims import VerdictKind
+from gatewise.theory.curves import curve
 from gatewise.theory.efficiency import efficiency
 from gatewise.theory.fingerprint import describe, fingerprint
 from gatewise.theory.probes import Probed, expected
 from gatewise.theory.result import StudyResult
-from gatewise.theory.verdict import VerdictKind, curve
 
 Pair = tuple[str, str, str]  # two arms and a series
 TITLES = {"loss": "Voronoi loss", "hellinger": "density", "total variation": "density", "mean": "mean function"}

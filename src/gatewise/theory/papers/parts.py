@@ -13,13 +13,15 @@ from gatewise.core.experts import Expert, Linear
 from gatewise.core.families import Family, Gaussian
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.theory.claims import Claim, Standing
+from gatewise.theory.claims import Claim, Standing, parameter_of
 from gatewise.theory.paths import COEF, INTERCEPT, VARIANCE
 
 Numbers: TypeAlias = "float | Sequence[Numbers]"
 Box = dict[str, tuple[float | Tensor, float | Tensor]]
 
 LEAF = (COEF, INTERCEPT, VARIANCE)
+FLOOR = 0.1  # of standard deviations
+SCALES: Box = {"family.scale": (FLOOR, 2.0)}
 
 EXACT = 0.04  # tolerance where every cell is exactly filled
 OVER = 0.06  # half of the distance between -1/8 and -1/4: no slope supports two claims
@@ -118,7 +120,7 @@ def exponent(start: str, path: str) -> str:
 
 def decided(claims: Iterable[Claim], start: str) -> tuple[Claim, ...]:
     """Return claims about parameters with the population exponents that decide them if slopes leave them open."""
-    return tuple(replace(claim, probe=exponent(start, claim.series.split(" ")[0])) for claim in claims)
+    return tuple(replace(claim, probe=exponent(start, parameter_of(claim.series))) for claim in claims)
 
 
 def exact_leaves(arm: str, source: str, standing: Standing, tolerance: float = EXACT) -> tuple[Claim, ...]:

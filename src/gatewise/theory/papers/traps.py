@@ -6,11 +6,13 @@ from dataclasses import replace
 
 from gatewise.theory.arms import Arm, Data, DataDrivenStarts, Model, NearTruth
 from gatewise.theory.claims import Claim
-from gatewise.theory.papers.gaussian import FLOOR, LINE, SIZES, SOFTMAX_1, SOFTMAX_BOX, split_probe
+from gatewise.theory.papers.gaussian import LINE, SIZES, SOFTMAX_1, SOFTMAX_BOX, split_probe
 from gatewise.theory.papers.parts import (
     EXACT,
+    FLOOR,
     OVER,
     OWN,
+    SCALES,
     box,
     decided,
     density,
@@ -29,7 +31,7 @@ from gatewise.theory.study import Study
 
 NEAR = NearTruth(0.005, 0.083)  # as in public simulation code
 _SPLIT = Data(flat("softmax", 2), SOFTMAX_1, LINE)
-_HONEST = Model(flat("softmax", 3), box=SOFTMAX_BOX, min_scale=FLOOR)
+_HONEST = Model(flat("softmax", 3), box={**SOFTMAX_BOX, **SCALES}, min_scale=FLOOR)
 _STOPPED = replace(_HONEST, method="em", max_iter=100)
 _LOSSES = ("exact", "softmax-sharp")
 
