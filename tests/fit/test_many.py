@@ -8,7 +8,7 @@ from gatewise.core.experts import EXPERTS
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture, sample
 from gatewise.fit import Status, least_squares, many, maximum_likelihood
-from gatewise.fit.many import Plan, many_fits
+from gatewise.fit.many import Plan, fit_block, many_fits
 from gatewise.fit.spec import FitSpec
 from gatewise.objective.rows import make_rows, stacked
 from gatewise.testing import draw_measure, generator
@@ -111,3 +111,19 @@ def test_ties_and_bounds_are_those_of_single_fits():
         f.log_likelihood == pytest.approx(fits[0].log_likelihood - 300 * np.log(s), rel=1e-9)
         for f, s in zip(fits, (1.0, 1e6, 1e-6), strict=True)
     )
+
+
+def test_two_components_that_merge_are_no_saddle():
+    """The weight of two equal components has no curvature: what rounding leaves beside it is none either."""
+    mixture = Mixture((GATES["constant"],), (2,), EXPERTS["constant"])
+    spec = FitSpec({"experts.intercept": (-3.0, 3.0), "gates.0.bias": (-2.0, 2.0)}, {"family.scale": torch.ones(2, 1)})
+    plan = Plan(mixture, 10, spec=spec, seed=1)
+
+    def drawn(number):
+        rng = np.random.default_rng(number)
+        return make_rows(rng.uniform(-2, 2, size=(2000, 3)), rng.normal(size=(2000, 1)))
+
+    fits = fit_block(plan, drawn, tuple(range(12)))
+    merged = [fit for fit in fits if fit.status is Status.unidentified]
+    assert merged
+    assert not [fit for fit in fits if Status.stalled in fit.flags]

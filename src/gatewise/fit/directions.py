@@ -8,6 +8,8 @@ from torch import Tensor
 from gatewise.core.mixture import Measure
 from gatewise.objective.parameterization import Parameterization
 
+LEAST = 1e-7  # of the largest diagonal entry of a Hessian: a smaller one is no unit of its coordinate
+
 
 def gauge_directions(parameterization: Parameterization, free: Tensor) -> Tensor:
     """Return an orthonormal basis (P, g) of the directions from `free` (P,) that move no weight and no expert.
@@ -71,13 +73,14 @@ def spectrum(hessian: Tensor, open_: Tensor, gauge: Tensor, unit: Tensor | None 
     """Return eigenvalues and directions (P, e) of the open block, gauge directions left out.
 
     Each coordinate is measured in its `unit` (P,); without, in units of the diagonal: a correlation matrix is judged.
+    A diagonal below `LEAST` of the largest is no unit: rounding beside it would look like curvature.
     """
     index = open_.nonzero()[:, 0]
     if not len(index):
         return hessian.new_zeros(0), hessian.new_zeros(len(open_), 0)
     block = hessian[index][:, index]
     diagonal = block.diagonal().abs()
-    size = diagonal.clamp_min(1e-14 * float(diagonal.max()) + 1e-300).sqrt() if unit is None else 1.0 / unit[index]
+    size = diagonal.clamp_min(LEAST * float(diagonal.max()) + 1e-300).sqrt() if unit is None else 1.0 / unit[index]
     block = block / size[:, None] / size
     kept = torch.eye(len(index), dtype=hessian.dtype)
     if gauge.shape[1]:
