@@ -10,9 +10,9 @@ from benchmarks import problems
 from benchmarks.timing import cpu_seconds, table
 from gatewise.core.mixture import Mixture
 from gatewise.fit import maximum_likelihood
+from gatewise.fit.clock import Clock
 from gatewise.fit.maximum_likelihood import improve
 from gatewise.fit.model import prepare
-from gatewise.fit.pipeline import Clock
 from gatewise.fit.problem import problem_of
 from gatewise.fit.search.starts import draw_starts
 from gatewise.fit.spec import FitSpec

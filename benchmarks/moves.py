@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from contextlib import ExitStack
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -18,7 +19,7 @@ from benchmarks.optima import CLASSES, MISSED, cases, fitted, problem
 from benchmarks.timing import table
 
 SEED = 1
-pipeline = import_module("gatewise.fit.pipeline")
+pipeline, rounds, task = (import_module(f"gatewise.fit.{name}") for name in ("pipeline", "rounds", "task"))
 
 
 class Watch:
@@ -56,16 +57,21 @@ class Watch:
 def run(sets: int = 100, **_: Any) -> dict[str, Any]:
     """Fit `sets` problems of each class, four at most, by default settings."""
     watch = Watch()
-    drawn, moved = pipeline.draw_starts, pipeline.moves
-    watched = {
-        "_improved": watch.improved(pipeline._improved),
-        "draw_starts": lambda p, rows, count, *a, **k: watch.timed(
-            "drawn", count, partial(drawn, **k), p, rows, count, *a
+    drawn, moved, improved = task.draw_starts, rounds.moves, watch.improved(rounds.improved)
+    watched = (
+        (pipeline, "improved", improved),
+        (rounds, "improved", improved),
+        (
+            task,
+            "draw_starts",
+            lambda p, r, count, *a, **k: watch.timed("drawn", count, partial(drawn, **k), p, r, count, *a),
         ),
-        "moves": lambda p, optima, count, *a: watch.timed("moved", count, moved, p, optima, count, *a),
-    }
+        (rounds, "moves", lambda p, optima, count, *a: watch.timed("moved", count, moved, p, optima, count, *a)),
+    )
     fitted(problem(next(iter(CLASSES)), 0, SEED))  # compiles
-    with mock.patch.multiple(pipeline, **watched):
+    with ExitStack() as patches:
+        for module, name, function in watched:
+            patches.enter_context(mock.patch.object(module, name, function))
         for name, number in cases(min(4, sets)):
             fitted(problem(name, number, SEED))
     cost = {stage: 1e3 * seconds / max(1, watch.count[stage]) for stage, seconds in watch.seconds.items()}

@@ -14,9 +14,9 @@ from benchmarks import problems
 from benchmarks.timing import table
 from gatewise.core.mixture import Mixture
 from gatewise.fit import em, problem
+from gatewise.fit.clock import Clock
 from gatewise.fit.maximum_likelihood import improve
 from gatewise.fit.model import prepare
-from gatewise.fit.pipeline import Clock
 from gatewise.fit.spec import FitSpec
 from gatewise.objective.rows import Rows, make_rows
 

@@ -7,6 +7,7 @@ import torch
 from benchmarks.leftover import GAIN, leftover
 
 from gatewise import MixtureOfExpertsRegressor, UnidentifiedWarning
+from gatewise.core.families import FAMILIES
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture
 from gatewise.estimators.warnings import alert
@@ -169,3 +170,18 @@ def test_a_climb_that_gains_little_and_hardly_less_is_given_up(point, monkeypatc
     else:
         with pytest.raises(StopIteration):  # it goes on
             climb(problem, away, None, None)
+
+
+def test_a_climb_never_leaves_finite_means_for_infinite_ones(monkeypatch):
+    """An expert that weighs nothing somewhere may grow there without limit, and predictions with it."""
+    example = fitting_problem(Mixture((GATES["softmax"],), (2,), family=FAMILIES["poisson"]), d=3, gate_d=3, n=200)
+    rows = rows_of(example)
+    model = prepare(example.mixture, rows, FitSpec())
+    problem = problem_of(model, model.rows)
+    start = model.parameterization.free(model.working(example.measure))
+    step = torch.tensor([800.0 if "intercept" in name else 0.0 for name in model.parameterization.names]).double()
+    monkeypatch.setattr("gatewise.fit.climb._further", lambda _problem, free, *_: free + step)
+    monkeypatch.setattr("gatewise.fit.climb._gained", lambda *_: 1.0)
+    up = climb(problem, start, None, None)
+    torch.testing.assert_close(up.point, start, rtol=0, atol=0)
+    assert up.gain == 1.0

@@ -13,6 +13,7 @@ from gatewise.core.mixture import Mixture
 from gatewise.core.scores import Score
 from gatewise.fit.least_squares import least_squares
 from gatewise.fit.maximum_likelihood import maximum_likelihood
+from gatewise.fit.rounds import Effort
 from gatewise.objective.rows import make_rows
 from gatewise.testing import make_problem
 from gatewise.testing.renamed import RenamedFamily, original, renamed
@@ -41,7 +42,8 @@ SQUARES = [
 
 
 SHORT = {
-    "pipeline": {"THOROUGH": 3, "ROUNDS": 1, "MOVES": 16},
+    "pipeline": {"THOROUGH": 3, "SHORT_PASSES": Effort(16, 0.08, 2)},
+    "rounds": {"ROUNDS": 1},
     "least_squares": {"NESTED": 3, "POLISHED": 3, "GROWN": 1},
 }
 

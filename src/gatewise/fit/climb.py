@@ -13,10 +13,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gatewise.core.mixture import leaf_family, leaf_predictors
 from gatewise.fit.certify import optimality, soundness
 from gatewise.fit.flat import Neighbourhood, WeakDirections, explore
 from gatewise.fit.problem import Problem, box_of, evaluate, hessian_seconds, newton_polish
 from gatewise.fit.result import GAIN
+from gatewise.objective.rows import READ
 from gatewise.optim import late, lbfgs
 
 ROUNDS = 20
@@ -90,9 +92,20 @@ def _crawling(gains: list[float]) -> bool:
 
 
 def _spoilt(problem: Problem, before: Tensor, after: Tensor) -> bool:
-    """Return whether a sound point was left for one that is not."""
+    """Return whether a sound point was left for one that is not, or finite means for infinite ones."""
     sound = soundness(problem, torch.stack([before, after])).sound
-    return bool(sound[0] & ~sound[1])
+    return bool(sound[0] & ~sound[1]) or (_finite(problem, before) and not _finite(problem, after))
+
+
+def _finite(problem: Problem, free: Tensor) -> bool:
+    """Return whether every leaf has a finite mean at every row, where it weighs nothing too."""
+    mixture, measure = problem.parameterization.mixture, problem.parameterization.measure(free)
+    family = leaf_family(mixture, measure)
+    blocks = problem.rows.blocks(READ)
+    return all(
+        bool(mixture.family.mean(family, leaf_predictors(mixture, measure, block.x)).isfinite().all())
+        for block in blocks
+    )
 
 
 def _further(

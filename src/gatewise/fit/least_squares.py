@@ -13,14 +13,16 @@ from gatewise.core.families import MeanOnly
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.fit import frames
 from gatewise.fit.arguments import seconds, seed_number
+from gatewise.fit.clock import Clock, Progress
 from gatewise.fit.ends import Ends, ends_of
 from gatewise.fit.given import Start, count_of
-from gatewise.fit.pipeline import AUTO, Clock, FitTask, Method, Points, Progress, Starting, estimate
+from gatewise.fit.pipeline import AUTO, Starting, estimate
 from gatewise.fit.problem import GAUSS_NEWTON, SQUARES, Problem, evaluate, newton_polish
 from gatewise.fit.result import Fit
 from gatewise.fit.search import variable_projection
 from gatewise.fit.search.starts import given_starts, subsample
 from gatewise.fit.spec import FitSpec
+from gatewise.fit.task import FitTask, Method, Points
 from gatewise.fit.torch_state import standard_torch_for_rows
 from gatewise.objective.parameterization import Parameterization, from_paths
 from gatewise.objective.rows import Rows

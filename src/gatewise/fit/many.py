@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
+from gatewise.fit.clock import Clock, Progress
 from gatewise.fit.ends import ends_of, polish_best, ranking_key
 from gatewise.fit.finalize import finalize
 from gatewise.fit.floor import Floor, least_floor
@@ -26,11 +27,12 @@ from gatewise.fit.least_squares import LEAST_SQUARES, mean_of, scattered
 from gatewise.fit.least_squares import rough as gauss_newton
 from gatewise.fit.maximum_likelihood import LONG, em_alone, rough
 from gatewise.fit.model import PreparedModel, prepare
-from gatewise.fit.pipeline import Clock, Points, Progress, first_points
+from gatewise.fit.pipeline import first_points
 from gatewise.fit.problem import LIKELIHOOD, SQUARES, Criterion, Problem, problem_of
 from gatewise.fit.result import Fit
 from gatewise.fit.search.starts import subsample
 from gatewise.fit.spec import FitSpec
+from gatewise.fit.task import Points
 from gatewise.fit.torch_state import standard_torch
 from gatewise.objective.parameterization import Parameterization
 from gatewise.objective.rows import Rows, stacked

@@ -9,15 +9,17 @@ from torch import Tensor
 
 from gatewise.core.mixture import Mixture
 from gatewise.fit.arguments import seconds, seed_number, whole
+from gatewise.fit.clock import Clock, Progress
 from gatewise.fit.em import expectation_maximisation
 from gatewise.fit.ends import Ends, ends_of
 from gatewise.fit.given import Start, count_of
-from gatewise.fit.pipeline import AUTO, Clock, FitTask, Method, Points, Progress, Starting, estimate
+from gatewise.fit.pipeline import AUTO, Starting, estimate
 from gatewise.fit.problem import LIKELIHOOD, Problem, newton_polish, quasi_newton
 from gatewise.fit.result import Fit
 from gatewise.fit.search.nested import held_values
 from gatewise.fit.search.starts import given_starts
 from gatewise.fit.spec import FitSpec
+from gatewise.fit.task import FitTask, Method, Points
 from gatewise.fit.torch_state import standard_torch_for_rows
 from gatewise.objective.rows import Rows
 from gatewise.optim import Reason

@@ -1,0 +1,112 @@
+"""The search: points race in one batch, then rounds of fresh starts and of moves from the best optima."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.fit.ends import Ends, ends_of, ranking_key
+from gatewise.fit.problem import evaluate, matrix_seconds
+from gatewise.fit.result import SAME, width
+from gatewise.fit.search.moves import moves
+from gatewise.fit.task import FitTask, Method, Points, drawn_points
+
+BASES = 4  # different optima that the moves of a round begin at
+ROUNDS, HOPELESS = 10, 3  # rounds, and rounds without a sound end
+LONG = 5000  # rows from which the first steps of a round cost more than what is carried on
+WORK = 6e7  # rows times squared parameters of points that are improved together
+
+
+class Effort(NamedTuple):
+    """How rounds are made.
+
+    Attributes
+    ----------
+    moves : int
+        Moves of a round.
+    share : float
+        Share of a round that is carried on: the most promising.
+    patience : int
+        Rounds in turn that find nothing better until the search ends, times the share of starts that missed the best.
+    """
+
+    moves: int
+    share: float
+    patience: int
+
+
+SHORT_PASSES, LONG_PASSES = Effort(64, 0.08, 2), Effort(32, 0.25, 3)
+
+
+def search_on(task: FitTask, method: Method, ends: Ends, fresh: int, effort: Effort) -> tuple[Ends, Ends]:
+    """Search in rounds of fresh starts and of moves from the best optima, until some in turn find none better.
+
+    These are `effort.patience` times the share of starts that missed the best, so none where nearly all starts agree.
+    What moves find is no start: it counts for the best, not for the evidence.
+    """
+    found, failed, moved = ends, 0, effort.moves
+    for made in range(ROUNDS if fresh + moved else 0):
+        unsound = not bool(found.sound.any())
+        if (
+            (unsound and made == HOPELESS)
+            or failed >= round(effort.patience * (1.0 - _reached(task, ends, found)))
+            or task.clock.late()
+        ):
+            break
+        task.clock.progress("rounds of moves", made, ROUNDS)
+        lost = fresh > 0 and unsound  # unsound optima lead to others: begin elsewhere
+        drawn = drawn_points(task.model, task.sketch, fresh + moved if lost else fresh, task.drawing, task.clock)
+        points = drawn.and_(Points(*moves(task.part, found.best(BASES).points, 0 if lost else moved, task.drawing)))
+        trial, before = improved(task, method, points, effort.share), _least(found)
+        ends, found = ends.with_more(trial.first(len(drawn.kinds))), found.with_more(trial.best(BASES))
+        failed = 0 if _least(found) < before - SAME / task.part.total else failed + 1
+    return ends._replace(n_iter=found.n_iter), found
+
+
+def improved(task: FitTask, method: Method, points: Points, share: float) -> Ends:
+    """Return where points lead, the most promising share of them all the way.
+
+    A few run at a time where a pass is long, as many as there is time for, at least the first. A pass of few rows costs
+    the same for one point and for many; one of many rows, or parameters, costs each its part.
+    """
+    size = max(1, int(WORK / (task.part.rows.n * task.model.parameterization.size**2)))
+    ends: Ends | None = None
+    for start in range(0, len(points.kinds), size):
+        if ends is not None and task.clock.late():
+            break
+        part = slice(start, start + size)
+        found = _raced(task, method, points.free[part], share)._replace(kinds=points.kinds[part])
+        ends = found if ends is None else ends.with_more(found)
+    if ends is None:
+        raise RuntimeError("a search without starts")
+    return ends
+
+
+def _raced(task: FitTask, method: Method, free: Tensor, share: float) -> Ends:
+    """Return where points (S, P) lead: all of them roughly, the most promising share all the way.
+
+    Where there is no time for a single matrix of all coordinates, they stay where they are.
+    """
+    if task.clock.late(matrix_seconds(task.part, len(free))):
+        return ends_of(task.part, free, evaluate(task.part, free, 0)[0])
+    if method.rough is None:
+        return method.improve(task.part, free, task.clock)
+    ends = method.rough(task.part, free, task.clock)
+    if task.clock.late():
+        return ends
+    best = torch.argsort(ranking_key(ends.value, ends.sound), stable=True)
+    chosen = best[: ceil(share * len(best))].sort().values
+    return ends.with_new(chosen, method.improve(task.part, ends.points[chosen], task.clock))
+
+
+def _reached(task: FitTask, ends: Ends, found: Ends) -> float:
+    """Return the share of starts that reached the best value."""
+    best, total = _least(found), task.part.total
+    return float((ends.sound & (ends.value <= best + width(total * best) / total)).to(torch.float64).mean())
+
+
+def _least(found: Ends) -> float:
+    return float(ranking_key(found.value, found.sound).min())
