@@ -30,7 +30,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-minimum lint format types studies bench clean
+.PHONY: help demo test test-minimum lint format types register studies bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,9 @@ format: $(READY) ## let ruff mend what it can
 
 types: $(READY) ## mypy on the whole package
 	$(BIN)/mypy
+
+register: $(READY) ## add the protocols of built-in studies that were changed to the registered ones
+	$(BIN)/python -c "from gatewise.theory.protocol import register; print(register())"
 
 studies: $(READY) ## run the short tier of every study: does everything run?
 	$(BIN)/gatewise study run all --quick --workers 2 --out out/studies

@@ -116,9 +116,9 @@ def test_parts_of_two_machines_are_judged_in_one_folder(home):
     assert "log-2-of-2.jsonl was written by another study" in said("report", "a", *MINE).replace("\n", " ")
 
 
-def test_exponents_decide_and_figures_and_tables_are_written(home):
+def test_exponents_are_told_and_figures_and_tables_are_written(home):
     assert "supported" in said("probe", "my_study.py:study")
-    assert "supported" in said("table", "mine", *MINE)
+    assert "2 sizes over 0.3 decades" in said("table", "mine", *MINE)  # an exponent is no substitute for a window
     assert r"\begin{tabular}" in said("table", "mine", "--format", "latex", *MINE)
     assert "one-bounds.svg" in said("figure", "mine", "--format", "svg", *MINE)
 
@@ -146,3 +146,15 @@ def test_a_box_without_the_truth_is_told_before_the_run_and_on_the_page(home):
     out = said("run", "wrong.py:study", "--quick", "--out", "wrong")
     assert out.index(words) < out.index("One expert")
     assert words in (home / "wrong/index.html").read_text()
+
+
+def test_a_confirmatory_run_stands_beside_the_exploratory_one(ran, monkeypatch):
+    monkeypatch.chdir(ran)
+    assert "40 fits" in said("run", "my_study.py:study", "--confirm")
+    page = (ran / "out" / "mine-confirmatory" / "index.html").read_text()
+    assert "exploratory: unresolved" in page
+    assert "Protocol " in page
+    assert "exploratory:" not in (ran / "out" / "mine" / "index.html").read_text()
+    assert "40 fits" in said("report", "out/mine-confirmatory", *MINE)
+    assert "exploratory: unresolved" in (ran / "out" / "mine-confirmatory" / "index.html").read_text()
+    assert "--quick, --long, --confirm: choose one" in refused("run", "my_study.py:study", "--confirm", "--quick")

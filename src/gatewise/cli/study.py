@@ -19,7 +19,7 @@ Folder = Annotated[str, typer.Argument(metavar="NAME|DIR", help="A folder with r
 Given = Annotated[
     list[str] | None, typer.Option("--study", metavar="FILE.py:NAME", help="Your own study; its file is executed.")
 ]
-TIERS = ("quick", "standard", "long")
+TIERS = ("quick", "standard", "long", "confirmatory")
 
 
 @app.command("list")
@@ -44,6 +44,9 @@ def run(
     name: Several,
     quick: Annotated[bool, typer.Option("--quick", help="Two sizes, two replicates: a smoke test.")] = False,
     long: Annotated[bool, typer.Option("--long", help="Ten times the replicates; extends a standard run.")] = False,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="Fresh data, by a seed that is the hash of claims, windows and rules.")
+    ] = False,
     workers: Annotated[int, typer.Option(help="Processes, one thread each.", min=1)] = 1,
     shard: Annotated[str, typer.Option(metavar="i/N", help="Run one of N parts; they may share a folder.")] = "1/1",
     dask: Annotated[str, typer.Option(metavar="ADDRESS", help="Run on the workers of a Dask scheduler.")] = "",
@@ -53,12 +56,12 @@ def run(
     """Run a study or all of them, judge the claims, and write a page for each (for all, also a front page)."""
     with clear_faults():
         from gatewise.report.study.write import write_front
-        from gatewise.theory import collect
         from gatewise.theory.papers import STUDIES
 
-        if quick and long:
-            raise ValueError("--quick and --long: choose one")
-        tier, part = "quick" if quick else "long" if long else "standard", _shard(shard)
+        if quick + long + confirm > 1:
+            raise ValueError("--quick, --long, --confirm: choose one")
+        chosen = {"quick": quick, "long": long, "confirmatory": confirm}
+        tier, part = next((name for name, given in chosen.items() if given), "standard"), _shard(shard)
         every = name == "all"
         home = out if every and out else Path("out")
         results = []
@@ -75,7 +78,7 @@ def run(
                         "if other parts ran on other machines, first copy their *.jsonl into this folder", err=True
                     )
                     continue
-                results.append((folder, collect(study, folder)))
+                results.append((folder, _collected(study, folder, None if one in STUDIES else [one])))
                 _tell(results[-1][1], folder)
         if len(results) > 1:
             write_front(results, home / "index.html")
@@ -126,9 +129,8 @@ def report(
     """Judge the claims of studies and write their pages (for several, also a front page)."""
     with clear_faults():
         from gatewise.report.study.write import write_front
-        from gatewise.theory import collect
 
-        results = [(folder, collect(_held(folder, given), folder)) for folder in folders]
+        results = [(folder, _collected(_held(folder, given), folder, given)) for folder in folders]
         for folder, result in results:
             _tell(result, folder)
         if len(results) > 1:
@@ -146,12 +148,11 @@ def table(
     """Print the claims of a study with slopes and verdicts."""
     with clear_faults():
         from gatewise.report.study.write import claims_csv, claims_latex
-        from gatewise.theory import collect
 
         if form not in ("csv", "latex"):
             raise ValueError(f"--format {form}: choose csv or latex")
         place = _place(folder)
-        result = collect(_held(place, given), place)
+        result = _collected(_held(place, given), place, given)
         typer.echo(claims_csv(result) if form == "csv" else claims_latex(result))
 
 
@@ -183,13 +184,23 @@ def _tell(result: Any, folder: Path) -> None:
     typer.echo(f"wrote {page}: open it in a browser")
 
 
+def _collected(study: Any, folder: Path, given: list[str] | None) -> Any:
+    """Return the result of a folder; of a confirmatory run beside that of the exploratory run next to it, if any."""
+    from gatewise.theory import collect
+    from gatewise.theory.protocol import SUFFIX
+
+    before = folder.with_name(folder.name.removesuffix(SUFFIX))
+    there = study.name.endswith(SUFFIX) and before != folder and (before / "study.json").exists()
+    return collect(study, folder, collect(_held(before, given), before) if there else None)
+
+
 def _study(name: str, tier: str) -> Any:
     """Return a study by name or from a user's file, in a tier."""
-    from gatewise.theory import load_study, long, quick
+    from gatewise.theory import confirmatory, load_study, long, quick
     from gatewise.theory.papers import STUDIES
 
     study = of_name_or_file("study", name, STUDIES, load_study)
-    return {"quick": quick, "long": long, "standard": lambda s: s}[tier](study)
+    return {"quick": quick, "long": long, "standard": lambda s: s, "confirmatory": confirmatory}[tier](study)
 
 
 def _held(folder: Path, given: list[str] | None) -> Any:

@@ -15,6 +15,7 @@ from gatewise.theory.papers import STUDIES
 from gatewise.theory.population.exponent import Population, population_exponent
 from gatewise.theory.population.rules import Ball, Cube
 from gatewise.theory.probes import run_probes
+from gatewise.theory.protocol import confirmatory, registration
 from gatewise.theory.result import StudyResult, collect
 from gatewise.theory.runner import load_study, run_study
 from gatewise.theory.study import Study, long, quick
@@ -45,6 +46,7 @@ __all__ = [
     "Uniform",
     "check",
     "collect",
+    "confirmatory",
     "curve",
     "efficiency",
     "hierarchical_loss",
@@ -52,6 +54,7 @@ __all__ = [
     "long",
     "population_exponent",
     "quick",
+    "registration",
     "run_probes",
     "run_study",
     "series_of",

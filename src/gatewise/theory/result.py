@@ -9,8 +9,9 @@ import pandas as pd
 
 from gatewise.markup import lines, page
 from gatewise.markup import table as html_table
-from gatewise.theory.claims import wanted
+from gatewise.theory.claims import Claim, wanted
 from gatewise.theory.curves import table
+from gatewise.theory.multiplicity import false_discovery_rates
 from gatewise.theory.probes import Probed, expected, judge_probes
 from gatewise.theory.store import declared, header, read, require_same, seconds, unknown_records
 from gatewise.theory.study import Study
@@ -42,6 +43,8 @@ class StudyResult(NamedTuple):
         True parameters outside the box of their arm, as sentences.
     made : dict or None
         The ``fingerprint`` and ``engine`` of the records.
+    exploratory : StudyResult or None
+        Of a confirmatory run: the result that it confirms.
     """
 
     study: Study
@@ -54,6 +57,7 @@ class StudyResult(NamedTuple):
     probes: tuple[Probed, ...] = ()
     truths_outside_box: tuple[str, ...] = ()
     made: dict[str, Any] | None = None
+    exploratory: StudyResult | None = None
 
     def text(self) -> str:
         """Return the verdicts as lines of text."""
@@ -65,6 +69,8 @@ class StudyResult(NamedTuple):
             lines.append(f"{v.word}: {what}: {interval}, claimed {wanted(v.claim)} ({v.claim.standing}): {v.reason}")
             if v.settle:
                 lines.append(f"    to settle it: {v.settle}")
+            if self.exploratory is not None:
+                lines.append(f"    in the exploratory run: {self.before(v.claim)}")
         for p in self.probes:
             lines.append(f"{p.word}: population exponent, {p.probe.name}: {p.reason}, claimed {expected(p.probe)}")
         return "\n".join(lines)
@@ -81,7 +87,8 @@ class StudyResult(NamedTuple):
     def to_frame(self) -> pd.DataFrame:
         """Return a data frame with a row per claim: what is claimed, the verdict, the slope and its interval, why.
 
-        The fits themselves are in `frame`.
+        ``false discovery rate`` is that of `false_discovery_rates`; of a confirmatory run, ``exploratory`` is the
+        verdict of the run that it confirms. The fits themselves are in `frame`.
         """
         columns = ("arm", "series", "less", "claimed", "standing", "verdict", "slope", "low", "high", "reason")
         rows = [
@@ -89,7 +96,16 @@ class StudyResult(NamedTuple):
             + (v.claim.standing, str(v.word), v.slope.value, v.slope.low, v.slope.high, v.reason)
             for v in self.verdicts
         ]
-        return pd.DataFrame(rows, columns=list(columns))
+        found = pd.DataFrame(rows, columns=list(columns))
+        found["false discovery rate"] = false_discovery_rates(self.verdicts)
+        if self.exploratory is not None:
+            found["exploratory"] = [self.before(v.claim) for v in self.verdicts]
+        return found
+
+    def before(self, claim: Claim) -> str:
+        """Return the verdict of the exploratory run on a claim, or that it was not made there."""
+        found = [] if self.exploratory is None else self.exploratory.verdicts
+        return next((str(v.word) for v in found if v.claim == claim), "not claimed")
 
     def _title(self) -> str:
         return f"{self.study.title}: {len(self.frame)} fits, {self.cpu:.0f} CPU s"
@@ -99,13 +115,15 @@ class StudyResult(NamedTuple):
         return [*self.truths_outside_box, *self.changed, *self.faults, *missing]
 
 
-def collect(study: Study, folder: str | Path) -> StudyResult:
+def collect(study: Study, folder: str | Path, exploratory: StudyResult | None = None) -> StudyResult:
     """Read the records of a folder, and judge the claims of its study.
 
     Parameters
     ----------
     study : Study
     folder : str or Path
+    exploratory : StudyResult, optional
+        The result of an earlier run, whose verdicts stand beside those of this one.
 
     Returns
     -------
@@ -143,4 +161,5 @@ def collect(study: Study, folder: str | Path) -> StudyResult:
         probes,
         truths_outside_box(study),
         {name: header(folder)[name] for name in ("fingerprint", "engine")},
+        exploratory,
     )

@@ -23,6 +23,7 @@ LEAST_SIZES, LEAST_DECADES, LEAST_REPLICATES = 4, 1.5, 40  # a window that a ver
 ALLOWED = 0.05  # share of replicates without certificate, without a number, at a bound or flat, beyond which it is open
 MOSTLY = 0.5  # share of fits that call a parameter unidentified from which it is
 FURTHER = 2.0  # times that a slope may move again as it did in the window, before it contradicts a claim
+RULES = ("LEAST_SIZES", "LEAST_DECADES", "LEAST_REPLICATES", "ALLOWED", "MOSTLY", "FURTHER")
 AS_ASKED = "the sizes, replicates and certificates named in the reason"
 
 
@@ -134,8 +135,7 @@ def _doubts(evidence: Evidence, word: VerdictKind) -> list[str]:
     low, high = allowed(claim)
     curved = bend.low > 0 or bend.high < 0
     size = f"without the smallest third of the sizes, the slope is {later.value:+.3f}"
-    next_value = later.value + FURTHER * bend.value
-    if word is VerdictKind.supported and curved and not low <= next_value <= high:
+    if word is VerdictKind.supported and curved and not low <= later.value + bend.value <= high:
         doubts.append(f"{size}: the curve is not straight")
     if word is VerdictKind.contradicted:
         first, last = interval(later.draws + FURTHER * bend.draws)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -17,9 +18,11 @@ from gatewise.theory.arms import Arm
 from gatewise.theory.claims import Claim, VerdictKind
 from gatewise.theory.curves import curve
 from gatewise.theory.evidence import identified
+from gatewise.theory.multiplicity import false_discovery_rates
 from gatewise.theory.result import StudyResult
 from gatewise.theory.verdict import Verdict
 
+LEVEL = 0.05  # false discovery rate
 METHODS = {"ml": "maximum likelihood", "ls": "least squares", "em": "EM"}
 
 
@@ -45,9 +48,10 @@ MEANINGS: dict[VerdictKind, str] = {
     "exponent disagrees; a faster slope never contradicts an upper bound",
     VerdictKind.differs: "contradicted, but the claim was quoted from memory, which may be wrong",
     VerdictKind.unresolved: "the interval lies partly inside that range; or there are too few sizes, replicates or "
-    "certificates for a verdict; or slope and population exponent disagree",
-    VerdictKind.not_identified: "the objective is constant along a ridge through the parameter, so it has no rate, and "
-    "a slope would only describe the search",
+    "certificates for a verdict, or fits end at a bound of the parameter; or the slope still moves; or slope and "
+    "population exponent disagree",
+    VerdictKind.not_identified: "the derivatives of the model, or most of the fits, say that the data do not identify "
+    "the parameter, so it has no rate, and a slope would only describe the search",
 }
 
 
@@ -88,6 +92,7 @@ def claim_row(result: StudyResult, verdict: Verdict) -> dict[str, Any]:
         "sheet": look.sheet,
         "reason": typeset(verdict.reason),
         "settle": typeset(verdict.settle),
+        "before": "" if result.exploratory is None else result.before(claim),
     }
 
 
@@ -100,6 +105,18 @@ def typeset(words: str) -> str:
     'inside −0.5 ± 0.1, log-log'
     """
     return re.sub(r"(?<!\w)-(?=\d)", "\N{MINUS SIGN}", words.replace("+-", "±"))
+
+
+def discoveries(verdicts: Sequence[Verdict]) -> str:
+    """Return, in words, how many of the claims that slopes decide may be decided by chance."""
+    rates = [rate for rate in false_discovery_rates(verdicts) if rate == rate]
+    if not rates:
+        return ""
+    above = sum(rate > LEVEL for rate in rates) or "none"
+    return (
+        f"Slopes decide {len(rates)} of {len(verdicts)} claims. Their false discovery rates (Benjamini and Hochberg) "
+        f"are at most {max(rates):.2g}; above {100 * LEVEL:.0f} %: {above}."
+    )
 
 
 def series_rows(result: StudyResult, arm: str) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from gatewise.report.study.facts import (
     arm_lines,
     claim_row,
     cost,
+    discoveries,
     level_rows,
     series_rows,
     tally,
@@ -30,6 +31,7 @@ from gatewise.theory.curves import curve
 from gatewise.theory.efficiency import efficiency
 from gatewise.theory.fingerprint import describe, fingerprint
 from gatewise.theory.probes import Probed, expected
+from gatewise.theory.protocol import registration, version
 from gatewise.theory.result import StudyResult
 
 Pair = tuple[str, str, str]  # two arms and a series
@@ -70,6 +72,8 @@ def study_page(result: StudyResult, pairs: Sequence[Pair] = ()) -> str:
         tally=tally(result.verdicts),
         warnings=warnings_of(result),
         claims=[claim_row(result, verdict) for verdict in result.verdicts],
+        discoveries=discoveries(result.verdicts),
+        registered=_registered(result),
         arms=[_arm(result, arm.name, i) for i, arm in enumerate(study.arms) if len(judged(result, arm.name))],
         few=len(study.arms) > MANY,
         efficiencies=[_rows(result, pair) for pair in dict.fromkeys((*_differences(result), *pairs))],
@@ -79,6 +83,14 @@ def study_page(result: StudyResult, pairs: Sequence[Pair] = ()) -> str:
         versions=versions(result),
         fingerprint=_made(result)["fingerprint"],
     )
+
+
+def _registered(result: StudyResult) -> str:
+    """Return what is known of the protocol of a study, in words."""
+    held, number = registration(result.study), version(result.study)
+    listed = f", version {number} of the registered protocol" if number else ""
+    confirmed = "" if result.exploratory is None else "; verdicts of the exploratory run stand under those of this one"
+    return f"Protocol {held}{listed}{confirmed}."
 
 
 def legend(found: set[VerdictKind]) -> list[dict[str, Any]]:
