@@ -60,7 +60,7 @@ def test_series_differ_by_colour_and_marker(studied):
 
 def test_a_claim_of_no_rate_is_a_flat_line(studied):
     ax = rates(studied, "plain", ["gates.0.temperature exact"])
-    flat = next(line for line in ax.lines if "no power of n" in line.get_label())
+    flat = next(line for line in ax.lines if "slower than every power" in line.get_label())
     assert ends(flat) == 0.0
 
 

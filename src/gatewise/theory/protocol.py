@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -96,13 +97,11 @@ def version(study: Study) -> int | None:
     return held.index(mine) + 1 if mine in held else None
 
 
-def register() -> list[str]:
-    """Register the studies of the papers as they stand, and return the names of those that changed."""
-    from gatewise.theory.papers import STUDIES
-
+def register(studies: Mapping[str, Study]) -> list[str]:
+    """Register studies as they stand, and return the names of those that changed."""
     held = registered()
-    changed = [name for name, study in STUDIES.items() if version(study) != len(held.get(name, ())) or name not in held]
+    changed = [name for name, study in studies.items() if held.get(name, [""])[-1] != registration(study)]
     for name in changed:
-        held.setdefault(name, []).append(registration(STUDIES[name]))
+        held.setdefault(name, []).append(registration(studies[name]))
     write_text(REGISTERED, json.dumps(held, indent=1) + "\n")
     return changed
