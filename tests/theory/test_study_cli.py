@@ -158,3 +158,21 @@ def test_a_confirmatory_run_stands_beside_the_exploratory_one(ran, monkeypatch):
     assert "40 fits" in said("report", "out/mine-confirmatory", *MINE)
     assert "exploratory: unresolved" in (ran / "out" / "mine-confirmatory" / "index.html").read_text()
     assert "--quick, --long, --confirm: choose one" in refused("run", "my_study.py:study", "--confirm", "--quick")
+
+
+def test_a_page_stands_alone(home):
+    """Truth, limits, seed and command are on it."""
+    page = (home / "out" / "mine" / "index.html").read_text()
+    for words in ("experts.coef = [[[1]]]", "family.scale = [[0.5]]", "standard deviations from 0.1", "seed 0"):
+        assert words in page
+    assert "gatewise study run my_study.py:study</code>" in page
+
+
+def test_another_seed_has_a_folder_of_its_own(home):
+    assert "40 fits" in said("run", "my_study.py:study", "--seed", "7")
+    page = (home / "out" / "mine-seed-7" / "index.html").read_text()
+    assert "gatewise study run my_study.py:study --seed 7</code>" in page
+    assert "40 fits" in said("report", "out/mine-seed-7", *MINE)
+    old, new = ((home / "out" / name / "records.jsonl").read_text() for name in ("mine", "mine-seed-7"))
+    assert old != new
+    assert "has the seed of its protocol" in refused("run", "my_study.py:study", "--confirm", "--seed", "7")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,6 +48,9 @@ def run(
     confirm: Annotated[
         bool, typer.Option("--confirm", help="Fresh data, by a seed that is the hash of claims, windows and rules.")
     ] = False,
+    seed: Annotated[
+        int | None, typer.Option(help="Other data than those of the study's own seed, into out/NAME-seed-N.", min=0)
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes, one thread each.", min=1)] = 1,
     shard: Annotated[str, typer.Option(metavar="i/N", help="Run one of N parts; they may share a folder.")] = "1/1",
     dask: Annotated[str, typer.Option(metavar="ADDRESS", help="Run on the workers of a Dask scheduler.")] = "",
@@ -60,6 +64,8 @@ def run(
 
         if quick + long + confirm > 1:
             raise ValueError("--quick, --long, --confirm: choose one")
+        if confirm and seed is not None:
+            raise ValueError("--confirm and --seed: a confirmatory run has the seed of its protocol")
         chosen = {"quick": quick, "long": long, "confirmatory": confirm}
         tier, part = next((name for name, given in chosen.items() if given), "standard"), _shard(shard)
         every = name == "all"
@@ -67,10 +73,10 @@ def run(
         results = []
         with _cluster(dask) as client:
             for one in STUDIES if every else (name,):
-                study = _study(one, tier)
+                study = _study(one, tier, seed)
                 folder = out if out and not every else home / (study.name + ("-quick" if quick else ""))
                 options = {"workers": workers, "shard": part, "client": client, "resume": resume}
-                _run(study, folder, options, {"where": whole_name(one), "tier": tier})
+                _run(study, folder, options, {"where": whole_name(one), "tier": tier, "seed": _text(seed)})
                 if part[1] > 1:
                     more = "" if one in STUDIES else f" --study {one}"
                     typer.echo(f"part {shard} is in {folder}; after all parts: gatewise study report {folder}{more}")
@@ -194,13 +200,18 @@ def _collected(study: Any, folder: Path, given: list[str] | None) -> Any:
     return collect(study, folder, collect(_held(before, given), before) if there else None)
 
 
-def _study(name: str, tier: str) -> Any:
-    """Return a study by name or from a user's file, in a tier."""
+def _text(seed: int | None) -> str:
+    return "" if seed is None else str(seed)
+
+
+def _study(name: str, tier: str, seed: int | None = None) -> Any:
+    """Return a study by name or from a user's file, in a tier, with another seed than its own if one is given."""
     from gatewise.theory import confirmatory, load_study, long, quick
     from gatewise.theory.papers import STUDIES
 
     study = of_name_or_file("study", name, STUDIES, load_study)
-    return {"quick": quick, "long": long, "standard": lambda s: s, "confirmatory": confirmatory}[tier](study)
+    study = {"quick": quick, "long": long, "standard": lambda s: s, "confirmatory": confirmatory}[tier](study)
+    return study if seed is None else replace(study, seed=seed, name=f"{study.name}-seed-{seed}")
 
 
 def _held(folder: Path, given: list[str] | None) -> Any:
@@ -210,11 +221,12 @@ def _held(folder: Path, given: list[str] | None) -> Any:
 
     held = header(folder)
     where, tier = str(held["origin"].get("where", "")), held["origin"].get("tier")
-    tier = tier if tier in TIERS else "standard"
-    mine = [_study(one, tier) for one in given or ()]
+    tier, drawn = tier if tier in TIERS else "standard", str(held["origin"].get("seed", ""))
+    seed = int(drawn) if drawn.isdecimal() else None
+    mine = [_study(one, tier, seed) for one in given or ()]
     named = [one for one in mine if one.name == held["study"]]
     if not named and where in STUDIES:
-        return _study(where, tier)
+        return _study(where, tier, seed)
     if not mine:
         raise not_run(folder, "the study", held["study"], where, "--study")
     return (named or mine)[0]

@@ -42,7 +42,7 @@ class StudyResult(NamedTuple):
     truths_outside_box : tuple of str
         True parameters outside the box of their arm, as sentences.
     made : dict or None
-        The ``fingerprint`` and ``engine`` of the records.
+        The ``fingerprint`` and ``engine`` of the records, and the ``origin`` of the study.
     exploratory : StudyResult or None
         Of a confirmatory run: the result that it confirms.
     """
@@ -160,6 +160,6 @@ def collect(study: Study, folder: str | Path, exploratory: StudyResult | None = 
         seconds(folder),
         probes,
         truths_outside_box(study),
-        {name: header(folder)[name] for name in ("fingerprint", "engine")},
+        {name: header(folder)[name] for name in ("fingerprint", "engine", "origin")},
         exploratory,
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
+from torch import Tensor
 
 from gatewise.core.experts import EXPERTS
 from gatewise.core.gates import describe as gate_name
@@ -199,8 +200,10 @@ def arm_lines(arm: Arm) -> list[tuple[str, str]]:
     truth, model = model_words(arm.data.mixture), arm.model
     lines = [
         ("truth", truth + (" (depends on n)" if callable(arm.data.truth) else "")),
+        ("true parameters", parameters_words(arm)),
         ("inputs", str(arm.data.inputs)),
         ("fitted", f"{model_words(model.mixture)}, by {METHODS[model.method]}"),
+        ("limits of the fit", limits_words(arm)),
         ("starts", str(arm.starts)),
         ("replicates", f"{arm.replicates} at {len(arm.levels())} sizes"),
         ("losses", ", ".join(loss.name for loss in arm.named_losses())),
@@ -212,6 +215,27 @@ def arm_lines(arm: Arm) -> list[tuple[str, str]]:
     if arm.data.noise is not None:
         lines.append(("standard deviation of the noise", str(arm.data.noise)))
     return [*lines, ("what derivatives say", derivatives_words(arm))]
+
+
+def parameters_words(arm: Arm) -> str:
+    """Return the true parameters of an arm in numbers, at its smallest size if they depend on n."""
+    first = arm.levels()[0].n
+    at = f"at n = {first}: " if callable(arm.data.truth) else ""
+    return at + "; ".join(f"{path} = {_values(value)}" for path, value in arm.data.at(first).paths().items())
+
+
+def limits_words(arm: Arm) -> str:
+    """Return the box of an arm and the smallest standard deviation that it allows."""
+    box = [f"{path} in [{_values(low)}, {_values(high)}]" for path, (low, high) in (arm.model.box or {}).items()]
+    floor = arm.model.min_scale
+    return "; ".join([*box, *([] if floor is None else [f"standard deviations from {floor:g}"])]) or "none"
+
+
+def _values(value: float | Tensor) -> str:
+    """Return numbers as nested lists, rounded to four digits."""
+    if isinstance(value, Tensor) and value.ndim:
+        return "[" + ", ".join(_values(part) for part in value) + "]"
+    return f"{float(value):.4g}"
 
 
 def derivatives_words(arm: Arm) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
@@ -30,6 +31,7 @@ from gatewise.theory.claims import VerdictKind
 from gatewise.theory.curves import curve
 from gatewise.theory.efficiency import efficiency
 from gatewise.theory.fingerprint import describe, fingerprint
+from gatewise.theory.papers import STUDIES
 from gatewise.theory.probes import Probed, expected
 from gatewise.theory.protocol import registration, version
 from gatewise.theory.result import StudyResult
@@ -82,6 +84,7 @@ def study_page(result: StudyResult, pairs: Sequence[Pair] = ()) -> str:
         cost=cost(result),
         versions=versions(result),
         fingerprint=_made(result)["fingerprint"],
+        command=command(result),
     )
 
 
@@ -102,6 +105,18 @@ def versions(result: StudyResult) -> str:
     """Return what the records were computed with, in words."""
     engine = _made(result)["engine"]
     return ", ".join(f"{name} {engine[name]}" for name in ("gatewise", "torch"))
+
+
+def command(result: StudyResult) -> str:
+    """Return the command that makes the records of a result again; nothing if they were made from Python."""
+    origin = _made(result).get("origin", {})
+    where, tier, seed = (str(origin.get(name, "")) for name in ("where", "tier", "seed"))
+    if not where:
+        return ""
+    tiers = {"quick": " --quick", "long": " --long", "confirmatory": " --confirm"}
+    return f"gatewise study run {where if where in STUDIES else Path(where).name}{tiers.get(tier, '')}" + (
+        f" --seed {seed}" if seed else ""
+    )
 
 
 def _made(result: StudyResult) -> dict[str, Any]:
