@@ -73,7 +73,7 @@ def climb(problem: Problem, free: Tensor, pinned: Tensor | None, deadline: float
             return Climbed(point, gain, here)
         further = _further(problem, point, here.weak, pinned, deadline)
         gain = _gained(problem, here.at.value, further)
-        if _spoilt(problem, point, further) or (gain <= SETTLED and (optimal or gain == 0.0)):
+        if spoilt(problem, point, further) or (gain <= SETTLED and (optimal or gain == 0.0)):
             return Climbed(point, gain, here)
         point = further
         gains.append(gain)
@@ -92,7 +92,7 @@ def _crawling(gains: list[float]) -> bool:
     return len(gains) > CRAWL and FALL * gains[-1 - CRAWL] < gains[-1] < LITTLE
 
 
-def _spoilt(problem: Problem, before: Tensor, after: Tensor) -> bool:
+def spoilt(problem: Problem, before: Tensor, after: Tensor) -> bool:
     """Return whether a sound point was left for one that is not, or means for larger ones that nearly overflow."""
     sound = soundness(problem, torch.stack([before, after])).sound
     if bool(sound[0] & ~sound[1]):
@@ -118,10 +118,10 @@ def _further(
     first = _onwards(problem, free, pinned, deadline)
     moving = ~weak.still
     far = _along(problem, first, weak.vectors[:, moving] / weak.rates[moving], deadline)
-    if far is None or _spoilt(problem, first, far):
+    if far is None or spoilt(problem, first, far):
         return first
     second = _onwards(problem, far, pinned, deadline)
-    return far if _spoilt(problem, far, second) else second
+    return far if spoilt(problem, far, second) else second
 
 
 def _along(problem: Problem, free: Tensor, directions: Tensor, deadline: float | None) -> Tensor | None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from gatewise.fit.certify import soundness
-from gatewise.fit.climb import climb
+from gatewise.fit.climb import climb, spoilt
 from gatewise.fit.flat import Neighbourhood
 from gatewise.fit.problem import Problem, box_of, evaluate, in_units_of_variance, newton_polish
 from gatewise.fit.result import GAIN
@@ -75,9 +75,12 @@ def _value(problem: Problem, point: Tensor) -> Tensor:
 
 
 def _on_kinks(problem: Problem, point: Tensor, deadline: float | None) -> Rest:
-    point, names, pinned = refine_at_kinks(in_units_of_variance(problem, point), point, deadline)
+    start, (point, names, pinned) = point, refine_at_kinks(in_units_of_variance(problem, point), point, deadline)
+    if spoilt(problem, start, point):
+        return Rest(problem, start)
     problem = in_units_of_variance(problem, point)
-    point = newton_polish(problem, point[None], 60, deadline, box_of(problem.parameterization, point, pinned)).x[0]
+    polished = newton_polish(problem, point[None], 60, deadline, box_of(problem.parameterization, point, pinned)).x[0]
+    point = point if spoilt(problem, point, polished) else polished
     problem, point, hinged, pinned = refine_at_relu_kinks(problem, point, pinned, deadline)
     return Rest(problem, point, names, hinged, pinned)
 
