@@ -51,14 +51,14 @@ ERRORS = {"experts.coef": 0.05}
 DESIGNS = (
     Design("softmax", (2,), 3, Gaussian(), {**ERRORS, "gates.0.weight": 0.2}, 0),
     Design("softmax", (3,), 4, Gaussian(), {**ERRORS, "gates.0.weight": 0.2}, 1),
-    Design("laplace", (2,), 3, Gaussian(), {**ERRORS, "gates.0.center": 0.3}, 2),
-    Design("laplace", (3,), 4, Gaussian(), {**ERRORS, "gates.0.center": 0.6}, 3),
+    Design("laplace", (2,), 3, Gaussian(), {**ERRORS, "gates.0.center": 0.15}, 2),
+    Design("laplace", (3,), 4, Gaussian(), {**ERRORS, "gates.0.center": 0.3}, 3),
     Design("normalised-sigmoid", (2,), 3, Gaussian(), {**ERRORS, "gates.0.weight": 0.6}, 4),
     Design("cosine", (3,), 3, Gaussian(), {**ERRORS, "gates.0.bias": 0.2}, 5),
     Design("softmax", (2,), 4, Poisson(), {**ERRORS, "gates.0.weight": 0.2}, 6),
-    Design("laplace", (2,), 3, Binomial(9), {"experts.coef": 0.1, "gates.0.center": 0.4}, 7),
+    Design("laplace", (2,), 3, Binomial(9), {"experts.coef": 0.1, "gates.0.center": 0.15}, 7),
     Design("softmax softmax", (2, 2), 3, Gaussian(), {**ERRORS, "gates.0.weight": 0.2, "gates.1.weight": 0.3}, 8),
-    Design("softmax laplace", (2, 2), 3, Gaussian(), {**ERRORS, "gates.0.weight": 0.2, "gates.1.center": 0.8}, 9),
+    Design("softmax laplace", (2, 2), 3, Gaussian(), {**ERRORS, "gates.0.weight": 0.2, "gates.1.center": 0.4}, 9),
     Design("sigmoid", (2,), 3, MeanOnly(), {"experts.coef": 0.1, "gates.0.weight": 0.3}, 20),
 )
 
@@ -162,7 +162,7 @@ def told_apart(design: Design, sets: int) -> dict[str, Any]:
         right += 2 * (fit.log_likelihood - other.log_likelihood) > (fit.df - other.df) * np.log(rows)
     told = needed.telling
     line = {"gates": design.gates, "experts": mixture.n_leaves, "d": design.d, "family": type(design.family).__name__}
-    line |= {"divergence": told.divergence, "rows": rows, "wanted %": 80.0, "BIC right %": 100 * right / sets}
+    line |= {"divergence": told.divergence, "rows": rows, "wanted %": 80.0, "BIC right %": 100.0 * float(right) / sets}
     return line
 
 
@@ -180,10 +180,9 @@ def run(sets: int = 100, **_: Any) -> dict[str, Any]:
     begin = cpu_seconds()
     lines = [line for design in DESIGNS for line in errors_reached(design, sets)]
     table(f"errors at the number of rows needed, by the middle 68 % of {sets} data sets", lines)
-    told = [told_apart(DESIGNS[k], sets) for k in (0, 2, 6, 1)]
+    told = [told_apart(DESIGNS[k], sets) for k in (0, 6, 1)]
     table(f"how often BIC prefers the truth, {sets} sets", told)
     spent = cpu_seconds() - begin
-    print(
-        f"simulation error of a spread {100 / (2 * sets) ** 0.5:.0f} %, of a share {40 / sets**0.5:.0f}; {spent:.0f} CPU s"
-    )
+    noise = f"{100 / (2 * sets) ** 0.5:.0f} % of a spread, {40 / sets**0.5:.0f} of a share"
+    print(f"simulation error: {noise}; {spent:.0f} CPU s")
     return {"sets": sets, "errors": lines, "told": told, "CPU s": spent}

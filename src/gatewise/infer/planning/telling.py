@@ -31,7 +31,7 @@ def tell_apart(truth: Truth, rows: Rows, against: int | Mixture, rank: int, chan
     divergence = float(ratio.mean()) + fit.df / (2 * rows.n)  # what fitting these rows gains for the simpler one
     variance = float(ratio.var())
     noise = (variance / rows.n) ** 0.5
-    needed = _rows_to_tell(divergence, variance, df, chance, rank + 1) if divergence > CLEAR * noise else None
+    needed = rows_to_tell(divergence, variance, df, chance, rank + 1) if divergence > CLEAR * noise else None
     return Telling(simpler, divergence, noise, variance, df, chance, needed)
 
 
@@ -48,7 +48,7 @@ def _simpler(mixture: Mixture, against: int | Mixture) -> Mixture:
     return replace(mixture, branching=(*outer, against))
 
 
-def _rows_to_tell(divergence: float, variance: float, df: int, chance: float, least: int) -> int:
+def rows_to_tell(divergence: float, variance: float, df: int, chance: float, least: int) -> int:
     """Return from how many rows on ``2 log(L / L') > df log(n)`` has at least this probability.
 
     ``log(L / L')`` is taken as normal with mean ``n divergence + df / 2`` and variance ``n variance + df / 2``: the
@@ -56,8 +56,8 @@ def _rows_to_tell(divergence: float, variance: float, df: int, chance: float, le
 
     Examples
     --------
-    >>> _rows_to_tell(0.05, 0.1, 4, 0.9, 8), _rows_to_tell(0.005, 0.01, 4, 0.9, 8)
-    (280, 3721)
+    >>> rows_to_tell(0.05, 0.1, 4, 0.9, 8), rows_to_tell(0.005, 0.01, 4, 0.9, 8)
+    (351, 4804)
     """
     quantile = float(torch.special.ndtri(torch.tensor(chance, dtype=torch.float64)))
 
