@@ -129,6 +129,8 @@ def compared(design: Design, sets: int, check: int) -> dict[str, Any]:
     spent = cpu_seconds() - begin
     line: dict[str, Any] = {"gates": design.gates, "experts": mixture.n_leaves, "d": design.d}
     line |= {"family": type(design.family).__name__, "check": check, "rows": needed.rows}
+    if needed.rows is None:
+        return line | {"decided by": needed.refused}
     names, kept = list(needed.names), needed.unit > 0
     found = list(fits(mixture, measure, X, needed.rows, sets))
     values = [torch.tensor(fit.to_frame()["value"][names].to_numpy(), dtype=torch.float64) for fit in found]
