@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, str] = {
     "false_convergence": "accuracy.false_convergence",
     "laplace_raw": "laplace_raw.run",
     "coverage": "coverage.run",
+    "sample_size": "sample_size.run",
     "least_squares": "squares.run",
     "ls_ml": "ls_ml.run",
     "many_fits": "many.replicates",
@@ -64,7 +65,9 @@ def run() -> None:
     parser.add_argument("names", nargs="*", metavar="name", help=f"any of {', '.join(BENCHMARKS)}; all when left out")
     parser.add_argument("--out", help="file for the results as JSON")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of the timings (5)")
-    parser.add_argument("--sets", type=int, default=100, help="data sets of over_specified and coverage (100)")
+    parser.add_argument(
+        "--sets", type=int, default=100, help="data sets of over_specified, coverage and sample_size (100)"
+    )
     parser.add_argument(
         "--plot", metavar="FILE", help="file for the picture of scaling or competition, such as scaling.svg"
     )

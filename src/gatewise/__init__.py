@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same
     from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Score, Tempered
     from gatewise.estimators.inference import Inference
     from gatewise.estimators.regressor import MixtureOfExpertsRegressor
+    from gatewise.estimators.sample_size import sample_size
     from gatewise.estimators.scoring import log_likelihood_scorer
     from gatewise.estimators.serialise import ModelFileError, load_model, save_model
     from gatewise.estimators.summary_value import Summary
@@ -55,6 +56,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same
     from gatewise.infer.delta import Derived, delta
     from gatewise.infer.identifiability import Identifiability, identify
     from gatewise.infer.intervals import Intervals, wald
+    from gatewise.infer.planning.value import SampleSize
     from gatewise.infer.profile.likelihood import Profile, profile
     from gatewise.objective.rows import Rows, make_rows
     from gatewise.report.experiment.write import write_experiment
@@ -106,6 +108,7 @@ __all__ = [
     "RefusedWarning",
     "RidgeWarning",
     "Rows",
+    "SampleSize",
     "Score",
     "SeparatedWarning",
     "Sigmoid",
@@ -133,6 +136,7 @@ __all__ = [
     "many_fits",
     "maximum_likelihood",
     "profile",
+    "sample_size",
     "save_model",
     "wald",
     "write_experiment",
@@ -152,6 +156,7 @@ _HOMES = {
     "StalledWarning StartsDisagreeWarning UnidentifiedWarning UnsoundWarning",
     "estimators.inference": "Inference",
     "estimators.regressor": "MixtureOfExpertsRegressor",
+    "estimators.sample_size": "sample_size",
     "estimators.scoring": "log_likelihood_scorer",
     "estimators.serialise": "ModelFileError load_model save_model",
     "estimators.summary_value": "Summary",
@@ -168,6 +173,7 @@ _HOMES = {
     "infer.delta": "Derived delta",
     "infer.intervals": "Intervals wald",
     "infer.profile.likelihood": "Profile profile",
+    "infer.planning.value": "SampleSize",
     "report.experiment.write": "write_experiment",
 }
 _ROOMS = {name: f"gatewise.{home}" for home, names in _HOMES.items() for name in names.split()}

@@ -114,7 +114,7 @@ def delta(found: Information, function: str | Callable[[Measure], Tensor], level
     4, std. error 0.339384, normal 95 % interval 3.33482 to 4.66518
     """
     require(found)
-    places = _places(found, function) if isinstance(function, str) else None
+    places = places_of(found, function) if isinstance(function, str) else None
     function = named_value(found, function) if isinstance(function, str) else function
     if not callable(function):
         raise TypeError(
@@ -161,15 +161,21 @@ def named_value(found: Information, name: str) -> Callable[[Measure], Tensor]:
     ValueError
         If no parameter has the name.
     """
-    places, path = _places(found, name), path_of(name)
+    places, path = places_of(found, name), path_of(name)
     if name in found.shapes:
         return lambda measure: measure.paths()[name]
     first = next(i for i, other in enumerate(found.names) if path_of(other) == path)
     return lambda measure: measure.paths()[path].reshape(-1)[places[0] - first]
 
 
-def _places(found: Information, name: str) -> list[int]:
-    """Return where the numbers of a path, or the number of a name, stand."""
+def places_of(found: Information, name: str) -> list[int]:
+    """Return where the numbers of a path, or the number of a name, stand.
+
+    Raises
+    ------
+    ValueError
+        If no parameter has the name.
+    """
     if name in found.shapes:
         return [i for i, other in enumerate(found.names) if path_of(other) == name]
     if name not in found.names:

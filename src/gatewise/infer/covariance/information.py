@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor
 
+from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.names import entry_names
 from gatewise.fit.directions import expert_directions, gate_directions, gauge_directions, spectrum
-from gatewise.fit.result import Certificate, Fit
+from gatewise.fit.result import Fit
+from gatewise.fit.spec import FitSpec
 from gatewise.fit.torch_state import standard_torch, standard_torch_for_rows
 from gatewise.infer.covariance.limits import interval_limits, limit_notes
 from gatewise.infer.covariance.loss import residual_variance
@@ -86,7 +90,7 @@ def information(fit: Fit, rows: Rows, kind: str | None = None, clusters: Tensor 
     kind = kind or (SANDWICH if fit.spec.weights == "sampling" else OBSERVED)
     if kind not in (OBSERVED, SANDWICH):
         raise ValueError(f"kind={kind!r}: choose 'observed' or 'sandwich' (HC0)")
-    blank = _blank(fit, rows, kind)
+    blank = without_errors(fit.mixture, fit.measure, fit.spec, rows, kind)._replace(variance=residual_variance(fit))
     labels = None if clusters is None else _numbered(clusters, rows, kind)
     refused = exact(fit, rows, kind == SANDWICH) or refusal(fit)
     if refused:
@@ -95,7 +99,7 @@ def information(fit: Fit, rows: Rows, kind: str | None = None, clusters: Tensor 
     value, _, hessian = second_order(point)
     if other := other_rows(fit, point, value):  # before anything is concluded from them
         return blank._replace(refused=other)
-    open_ = _open(point, fit.certificate)
+    open_ = open_coordinates(point, fit.certificate.limits)
     gauge = gauge_directions(point.parameterization, point.free)
     values, vectors = spectrum(hessian, open_, gauge)
     refused = singular(point, values, vectors) or symmetric(point, hessian, open_)
@@ -106,8 +110,8 @@ def information(fit: Fit, rows: Rows, kind: str | None = None, clusters: Tensor 
         middle = root.T @ score_products(point, labels) @ root
         factor = 1.0 if labels is None else _factor(int(labels.max()) + 1)
         root = root @ _square_root(factor * middle)
-    root, gauge = _at_convention(point, root, gauge)
-    return _in_data_units(blank, point, root, open_, gauge)._replace(notes=_notes(fit, rows, labels, len(values), kind))
+    notes = _notes(fit, rows, labels, len(values), kind)
+    return with_errors(blank, point, root, open_, gauge)._replace(notes=notes)
 
 
 def _factor(count: int) -> float:
@@ -134,10 +138,9 @@ def _at_convention(point: InformationPoint, root: Tensor, gauge: Tensor) -> tupl
     return root, gate_directions(parameterization, measure)
 
 
-def _in_data_units(
-    blank: Information, point: InformationPoint, root: Tensor, open_: Tensor, gauge: Tensor
-) -> Information:
+def with_errors(blank: Information, point: InformationPoint, root: Tensor, open_: Tensor, gauge: Tensor) -> Information:
     """Carry the covariance ``root root'`` of the free coordinates (P,) to the reported parameters."""
+    root, gauge = _at_convention(point, root, gauge)
     natural = point.parameterization.slopes(point.free) * open_
     outer = to_data_units(point)
     half = outer @ (natural @ root)
@@ -153,15 +156,14 @@ def _in_data_units(
     return blank._replace(covariance=covariance, held=held, undetermined=undetermined)
 
 
-def _blank(fit: Fit, rows: Rows, kind: str) -> Information:
+def without_errors(mixture: Mixture, measure: Measure, spec: FitSpec, rows: Rows, kind: str) -> Information:
     """Return everything but the covariance."""
-    paths = fit.measure.paths()
-    q = fit.outputs
-    specs = specifications(fit.mixture, rows.x.shape[1], rows.gate_x.shape[1], q)
+    paths = measure.paths()
+    specs = specifications(mixture, rows.x.shape[1], rows.gate_x.shape[1], mixture.outputs(measure))
     names = [name for path, (_, shape) in specs.items() for name in entry_names(path, shape)]
     count = len(names)
     return Information(
-        mixture=fit.mixture,
+        mixture=mixture,
         shapes={path: shape for path, (_, shape) in specs.items()},
         names=tuple(names),
         estimate=torch.cat([paths[path].reshape(-1) for path in specs]),
@@ -170,9 +172,8 @@ def _blank(fit: Fit, rows: Rows, kind: str) -> Information:
         held=torch.zeros(count, dtype=torch.bool),
         undetermined=torch.zeros(count, 0, dtype=torch.float64),
         kind=kind,
-        variance=residual_variance(fit),
         limits=torch.cat(
-            [interval_limits(path, spec, shape, fit.spec).reshape(2, -1) for path, (spec, shape) in specs.items()], 1
+            [interval_limits(path, one, shape, spec).reshape(2, -1) for path, (one, shape) in specs.items()], 1
         ),
     )
 
@@ -192,9 +193,9 @@ def _numbered(clusters: Tensor, rows: Rows, kind: str) -> Tensor:
     return labels
 
 
-def _open(point: InformationPoint, certificate: Certificate) -> Tensor:
-    """Return which free coordinates (P,) are estimated: not held together, not at a limit of the family."""
-    at_limit = torch.tensor([name in certificate.limits for name in point.parameterization.names], dtype=torch.bool)
+def open_coordinates(point: InformationPoint, limits: Collection[str]) -> Tensor:
+    """Return which free coordinates (P,) are estimated: not held together, not at one of the limits of the family."""
+    at_limit = torch.tensor([name in limits for name in point.parameterization.names], dtype=torch.bool)
     return (point.parameterization.upper > point.parameterization.lower) & ~at_limit
 
 

@@ -14,14 +14,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core.mixture import Measure
+from gatewise.core.mixture import Measure, Mixture
 from gatewise.fit import frames
 from gatewise.fit.directions import expert_directions
 from gatewise.fit.model import PreparedModel, Slopes, prepare, shortest
-from gatewise.fit.problem import SMALLEST, Problem, evaluate, problem_of
+from gatewise.fit.problem import LIKELIHOOD, SMALLEST, SQUARES, Problem, evaluate, problem_of
 from gatewise.fit.result import Fit
 from gatewise.fit.spec import FitSpec
-from gatewise.infer.covariance.loss import MEANINGS, loss_of, residual_variance
+from gatewise.infer.covariance.loss import MEANINGS, residual_variance
 from gatewise.objective.parameterization import Parameterization, from_paths
 from gatewise.objective.rows import Rows, block_size
 from gatewise.objective.terms import apply_weights
@@ -73,19 +73,20 @@ def locate(fit: Fit, rows: Rows, spec: FitSpec | None = None) -> InformationPoin
     ValueError
         For rows that no fit could have had.
     """
-    model = prepare(fit.mixture, rows, spec or fit.spec)
-    free = model.parameterization.inside(model.parameterization.free(_kept_columns(model, model.working(fit.measure))))
-    problem = problem_of(model, model.rows, loss_of(fit))
-    return InformationPoint(model, replace(problem, unit=_unit(fit, float(model.framing.y.scale[0]))), free)
-
-
-def _unit(fit: Fit, scale: float) -> float:
-    """Return what the objective is divided by: the residual variance in working units, one for a likelihood."""
     variance = residual_variance(fit)
-    if fit.sse is None or variance is None:
-        return 1.0
-    variance = variance if isfinite(variance) else fit.sse / fit.n  # without degrees of freedom any unit will do
-    return max(variance / scale / scale, SMALLEST)
+    if fit.sse is not None and variance is not None and not isfinite(variance):
+        variance = fit.sse / fit.n  # without degrees of freedom any unit will do
+    return located(fit.mixture, fit.measure, rows, spec or fit.spec, variance)
+
+
+def located(mixture: Mixture, measure: Measure, rows: Rows, spec: FitSpec, variance: float | None) -> InformationPoint:
+    """Return where a measure lies in working units, of squares with a residual variance or (None) of a likelihood."""
+    model = prepare(mixture, rows, spec)
+    free = model.parameterization.inside(model.parameterization.free(_kept_columns(model, model.working(measure))))
+    problem = problem_of(model, model.rows, LIKELIHOOD if variance is None else SQUARES)
+    scale = float(model.framing.y.scale[0])
+    unit = 1.0 if variance is None else max(variance / scale / scale, SMALLEST)
+    return InformationPoint(model, replace(problem, unit=unit), free)
 
 
 def _kept_columns(model: PreparedModel, measure: Measure) -> Measure:

@@ -15,8 +15,12 @@ from gatewise.objective.parameterization import unflatten
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-OBSERVED, SANDWICH = "observed", "sandwich"
-TITLES = {OBSERVED: "Observed information", SANDWICH: "Sandwich (robust) errors"}
+OBSERVED, SANDWICH, EXPECTED = "observed", "sandwich", "expected"
+TITLES = {
+    OBSERVED: "Observed information",
+    SANDWICH: "Sandwich (robust) errors",
+    EXPECTED: "Expected information of one row",
+}
 
 
 class Information(NamedTuple):
@@ -38,7 +42,8 @@ class Information(NamedTuple):
     undetermined : Tensor (F, l)
         Directions that the data do not determine (collinear columns, the length of a weight in a cosine). A function of
         the parameters that changes along one of them has no unique estimate.
-    kind : {"observed", "sandwich"}
+    kind : {"observed", "sandwich", "expected"}
+        ``expected``: the covariance is that of a truth, times the number of rows.
     notes : tuple of str
         Remarks for the reader.
     refused : str or None

@@ -1,0 +1,1 @@
+"""Plans: how many rows are needed for what is to be known."""
