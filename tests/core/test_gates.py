@@ -22,14 +22,18 @@ SCORES = torch.tensor([[3.0, 0.0, 1.0], [1.0, 0.0, 2.0], [2.0, 0.0, 5.0], [-1.0,
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("gate", "words"),
     [
-        ("sigmoid", "gate 1 has the link Sigmoid: its weights do not sum to one.*'normalised-sigmoid'.*least-squares"),
-        ("top-k", "gate 1 has the link TopK: the objective jumps.*Use the gate without top-k"),
+        (
+            GATES["sigmoid"],
+            "gate 1 has the link Sigmoid: its weights do not sum to one.*'normalised-sigmoid'.*least-squares",
+        ),
+        (Gate(Affine(), TopK(k=1)), "gate 1 has the link TopK: its weights do not sum to one.*Keep two branches"),
+        (Gate(Affine(), TopK(renormalise=False)), "gate 1 has the link TopK: its weights do not sum to one"),
     ],
 )
-def test_a_gate_without_density_says_so(name, words):
-    mixture = Mixture((GATES["laplace"], GATES[name]), (2, 3))
+def test_a_gate_without_density_says_so(gate, words):
+    mixture = Mixture((GATES["laplace"], gate), (2, 3))
     _, measure, x, gate_x, y, _ = make_problem(mixture)
     for density in (log_density, responsibilities):
         with pytest.raises(ValueError, match=words):
@@ -131,3 +135,21 @@ def test_two_levels_may_stand_in_one_text():
     assert MoE(4, 8, (2, 2), gate="sigmoid/cosine").router.kinds == both
     with pytest.raises(ValueError, match="gate has 2 entries for 1 level"):
         gates("sigmoid/cosine", 1)
+
+
+def test_a_top_k_gate_can_be_drawn_from_and_has_a_density():
+    """What is left out is never drawn, the others have their shares, and the density integrates to one."""
+    mixture = Mixture((GATES["top-k"],), (3,))
+    _, measure, x, _, _, _ = make_problem(mixture, d=3, gate_d=3, n=4)
+    weights = GATES["top-k"].weights(measure.gates[0], x)
+    y = torch.linspace(-60.0, 60.0, 24001, dtype=torch.float64)
+    for i in range(4):
+        many = x[:, i : i + 1].expand(-1, len(y))
+        _, leaf = sample(mixture, measure, many, many, generator(0))
+        share = torch.bincount(leaf, minlength=3) / len(y)
+        assert_close(share.double(), weights[:, i], "shares", 0.01)
+        assert bool((share[weights[:, i] == 0] == 0).all())
+        mass = log_density(mixture, measure, many, many, y[None]).exp().sum() * 0.005
+        assert abs(float(mass) - 1) < 1e-8
+        own = responsibilities(mixture, measure, many, many, y[None])
+        assert bool((own[weights[:, i] == 0] == 0).all())

@@ -127,3 +127,20 @@ def test_two_components_that_merge_are_no_saddle():
     merged = [fit for fit in fits if fit.status is Status.unidentified]
     assert merged
     assert not [fit for fit in fits if Status.stalled in fit.flags]
+
+
+def test_ties_hold_in_the_units_of_every_data_set():
+    """Replicates in other units are fitted in one batch only where their ties are the same in working units."""
+    mixture = Mixture((GATES["softmax"],), (2,))
+    ties = tuple((f"gates.0.weight[0,{i}]", f"experts.coef[0,0,{i}]") for i in range(3))
+
+    def draw(replicate):
+        rng = np.random.default_rng(replicate)
+        x = rng.uniform(-1, 1, (200, 3)) * 10.0**replicate
+        z = x / 10.0**replicate
+        y = np.where(rng.uniform(size=200) < 1 / (1 + np.exp(-3 * z[:, 0])), z @ [3.0, 0.0, 0.0], -2 - z[:, 1])
+        return make_rows(torch.from_numpy(x), torch.from_numpy(y + 0.1 * rng.standard_normal(200))[:, None])
+
+    for _, fit in many_fits(Plan(mixture, 2, method="ls", spec=FitSpec(ties=ties)), draw, range(3)):
+        weight, coef = fit.measure.gates[0]["weight"], fit.measure.experts["coef"]
+        torch.testing.assert_close(weight[0] - weight[1], coef[0, 0], rtol=1e-9, atol=0.0)

@@ -245,6 +245,54 @@ def killed_and_resumed(folder, whole, moments):
     assert lines_of(folder) == lines_of(whole)
 
 
+WORKER = """
+import os, sys, time
+from pathlib import Path
+from gatewise.runs.threads import in_processes
+
+def work(i):
+    (Path(sys.argv[1]) / str(os.getpid())).touch()
+    time.sleep(300)
+
+for _ in in_processes(work, range(4), 2, ordered=sys.argv[2] == "ordered"):
+    pass
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a process keeps the number of its parent")
+@pytest.mark.parametrize("order", ["ordered", "as they end"])
+def test_workers_end_when_their_parent_is_killed(tmp_path, order):
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", WORKER, str(tmp_path), order]
+    process = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)
+    for _ in range(1200):
+        pids = [int(path.name) for path in tmp_path.iterdir()]
+        if len(pids) == 2:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    for _ in range(400):
+        left = [pid for pid in pids if alive(pid)]
+        if not left:
+            break
+        time.sleep(0.05)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert len(pids) == 2
+    assert not left
+
+
+def alive(pid):
+    """Whether a process runs; one that has ended and was not waited for does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
 def test_kill_and_resume(whole, tmp_path):
     killed_and_resumed(tmp_path, whole, (0.2, 0.5))
 

@@ -179,8 +179,11 @@ def test_a_score_without_biases_is_refused_where_a_loss_compares_masses():
     drawn = Data(bare, TRUTH._replace(gates=({"weight": TRUTH.gates[0]["weight"]},)))
     arm = Arm("a", drawn, Model(bare, min_scale=0.1), (100,), 2)
     with pytest.raises(ValueError, match=r"has no bias.*role 'intercept'"):
-        check(study(arm))
+        check(study(replace(arm, losses=("exact",))))
     check(study(replace(arm, losses=())))
+    check(study(arm))  # without a loss that nobody asked for
+    with pytest.raises(ValueError, match=r"arm 'a' has no series 'loss exact': .*bias"):
+        check(study(arm, claims=(Claim("a", "loss exact", "equal", -0.5, 0.1, "mine", "own"),)))
 
 
 def test_the_guide_uses_every_public_name():

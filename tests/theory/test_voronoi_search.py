@@ -200,3 +200,26 @@ def test_an_atom_without_mass_does_not_matter_to_the_weighted_loss():
     found = voronoi_loss(LOSSES["softmax"], softmax(3), fitted, softmax(2), truth)
     assert float(found.value) < 1e-10
     assert float(found.unweighted) > 1.0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_loss_above_the_mass_of_the_truth_says_that_mass_could_vanish(seed):
+    """Biases shifted to minus infinity leave the mass of the truth: less than the loss of a fit far away."""
+    truth = draw(2, seed, d=3)
+    mass = float(truth.gates[0]["bias"].exp().sum())
+    far = truth.map(lambda v: v.clone())
+    far.experts["coef"][:] += 20.0
+    near = truth.map(lambda v: v + 1e-3)
+    both = Measure(
+        ({k: torch.stack([m.gates[0][k] for m in (far, near)]) for k in far.gates[0]},),
+        {k: torch.stack([m.experts[k] for m in (far, near)]) for k in far.experts},
+        {"scale": torch.stack([far.family["scale"], near.family["scale"]])},
+    )
+    found = voronoi_loss(LOSSES["exact"], softmax(2), both, softmax(2), truth)
+    assert found.vanishing.tolist() == [True, False]
+    assert float(found.value[0]) > mass > float(found.value[1])
+    for t0 in (20.0, 40.0):  # the published infimum is the mass of the truth
+        moved = far._replace(gates=({**far.gates[0], "bias": far.gates[0]["bias"] - t0},))
+        gone = voronoi_loss(LOSSES["exact"], softmax(2), moved, softmax(2), truth, align=False)
+        assert float(gone.value) == pytest.approx(mass, abs=100 * exp(-t0) * mass)
+        assert not bool(gone.vanishing)

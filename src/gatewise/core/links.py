@@ -149,6 +149,11 @@ class TopK(Link):
         """Whether the kept weights are those of the full link."""
         return self.k == 1 or not self.renormalise or not self.link.normalised
 
+    @property
+    def normalised(self) -> bool:  # type: ignore[override]
+        """Whether the kept weights sum to one."""
+        return not self.full
+
     def dropped(self, scores: Tensor) -> Tensor:
         """Return the mask of the branches that are left out, lowest index winning ties."""
         k = min(self.k, scores.shape[-2])

@@ -179,21 +179,22 @@ def _one_each(name: str, parts: tuple[T, ...], branching: tuple[int, ...]) -> tu
 
 
 def require_density(mixture: Mixture) -> None:
-    """Raise unless the mixture has a likelihood that is a continuous function of its parameters.
+    """Raise unless the leaf weights are a distribution, so that there is a density to evaluate and to draw from.
 
     Raises
     ------
     ValueError
-        For an unnormalised link (sigmoid) and for top-k.
+        For a sigmoid link, and for a top-k link with one branch or with weights that are not renormalised.
     """
-    require_continuity(mixture)
     for level, gate in enumerate(mixture.gates):
-        if not gate.link.normalised:
-            raise ValueError(
-                f"gate {level} has the link {type(gate.link).__name__}: its weights do not sum to one, so the mixture "
-                "has no density. Use the gate 'normalised-sigmoid' for a likelihood, or the sigmoid gate in "
-                "least-squares regression"
-            )
+        if gate.link.normalised:
+            continue
+        jumps = "Keep two branches or more, renormalised: TopK(k=2)"
+        smooth = "Use the gate 'normalised-sigmoid' for a likelihood, or the sigmoid gate in least-squares regression"
+        raise ValueError(
+            f"gate {level} has the link {type(gate.link).__name__}: its weights do not sum to one, so the mixture has "
+            f"no density. {smooth if gate.link.smooth else jumps}"
+        )
 
 
 def require_continuity(mixture: Mixture) -> None:
@@ -265,7 +266,7 @@ def log_density(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, y
     Raises
     ------
     ValueError
-        If the gate has no density (unnormalised sigmoid) or a discontinuous one (top-k).
+        If the leaf weights do not sum to one (sigmoid; top-k without renormalisation).
     """
     return torch.logsumexp(leaf_log_joint(mixture, measure, x, gate_x, y), -2)
 
@@ -311,7 +312,10 @@ def mixed(weights: Tensor, values: Tensor) -> Tensor:
 def sample(
     mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Draw one response per row: y ``(q, n)`` and the leaf it came from ``(n,)``, for a measure without batch."""
+    """Draw one response per row: y ``(q, n)`` and the leaf it came from ``(n,)``, for a measure without batch.
+
+    A top-k gate can be drawn from, although no fit of it can be certified.
+    """
     require_density(mixture)
     weights = leaf_log_weights(mixture, measure, gate_x).exp()
     leaf = torch.multinomial(weights.T, 1, generator=generator)[:, 0]

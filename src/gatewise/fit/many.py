@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from math import log
 from typing import NamedTuple
 
-import joblib
 import numpy as np
 import torch
 from torch import Tensor
@@ -36,6 +36,7 @@ from gatewise.fit.task import Points
 from gatewise.fit.torch_state import standard_torch
 from gatewise.objective.parameterization import Parameterization
 from gatewise.objective.rows import Rows, stacked
+from gatewise.runs.threads import in_processes
 
 CELLS = 2**19  # rows of all members of a block together
 SUBSAMPLE = 2000  # rows that starts are searched on
@@ -123,8 +124,8 @@ def many_fits(
     with standard_torch():
         blocks = in_blocks(plan, draw(replicates[0]).n, replicates)
     ended = 0
-    pool = joblib.Parallel(n_jobs=min(workers, len(blocks)), return_as="generator", pre_dispatch="2*n_jobs")
-    for block, fits in zip(blocks, pool(joblib.delayed(fit_block)(plan, draw, block) for block in blocks), strict=True):
+    found = in_processes(partial(fit_block, plan, draw), blocks, min(workers, len(blocks)), ordered=True)
+    for block, fits in zip(blocks, found, strict=True):
         ended += len(block)
         if progress is not None:
             progress("fits", ended, len(replicates))
@@ -208,6 +209,7 @@ def _alike(parameterization: Parameterization, other: Parameterization) -> bool:
         (parameterization.lower, other.lower),
         (parameterization.upper, other.upper),
         (parameterization.offset, other.offset),
+        (parameterization.matrix, other.matrix),  # ties hold in the units of the data
     )
     return parameterization.mixture == other.mixture and all(torch.equal(a, b) for a, b in pairs)
 

@@ -188,7 +188,9 @@ def _units(
 
 def _require_rows(mixture: Mixture, rows: Rows) -> None:
     """Raise unless the mixture can be fitted, to these rows."""
-    (require_density if mixture.family.has_density else require_continuity)(mixture)
+    require_continuity(mixture)
+    if mixture.family.has_density:
+        require_density(mixture)
     if rows.n_units < mixture.n_leaves:
         raise ValueError(f"{rows.n_units} rows for {mixture.n_leaves} experts: give at least one row per expert")
     if not rows.total > 0:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.names import require_one_of
+from gatewise.fit.spec import FitSpec
 from gatewise.theory.inputs import Inputs, Uniform
 from gatewise.theory.voronoi import LOSSES, Loss
 
@@ -115,6 +116,8 @@ class Model:
         Floor of standard deviations; required unless the method is least squares.
     fixed : mapping path -> Tensor
         Parameters that are not estimated; NaN entries are estimated.
+    ties : tuple of tuples of names
+        Parameters that are equal, as in `gatewise.FitSpec`: ``(("gates.0.weight[0,1]", "experts.coef[0,0,1]"),)``.
     gauge : {"fixed", "none"}
         "none" also estimates parameters that are not identified, such as a temperature.
     max_iter : int
@@ -123,7 +126,7 @@ class Model:
     Raises
     ------
     ValueError
-        If the method or gauge is unknown, or a likelihood has no `min_scale`.
+        If the method or gauge is unknown, a likelihood has no `min_scale`, or a tie has only one name.
     """
 
     mixture: Mixture
@@ -133,8 +136,10 @@ class Model:
     fixed: Mapping[str, Tensor] | None = None
     gauge: str = "fixed"
     max_iter: int = 1000
+    ties: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
+        FitSpec(ties=self.ties)  # raises for a tie of one name
         require_one_of("method", self.method, METHODS)
         require_one_of("gauge", self.gauge, GAUGES)
         if self.method != "ls" and self.min_scale is None:
@@ -166,8 +171,9 @@ class Arm:
     replicates : int
         Number of replicates used for verdicts. A folder can be extended later if this is a multiple of 20.
     starts : DataDrivenStarts or NearTruth
-    losses : tuple of str or Loss
-        Voronoi losses, or their names in `LOSSES`.
+    losses : tuple of str or Loss, or None
+        Voronoi losses, or their names in `LOSSES`. None: ``("exact",)`` where it is defined, and no loss where it is
+        not, as between models of different parameters or with three levels of gates.
     rbar : int or None
         Order of the polynomial system for cells with four or more atoms.
     merged : bool
@@ -186,7 +192,7 @@ class Arm:
     sizes: tuple[int, ...]
     replicates: int
     starts: DataDrivenStarts | NearTruth = DataDrivenStarts()
-    losses: tuple[str | Loss, ...] = ("exact",)
+    losses: tuple[str | Loss, ...] | None = None
     rbar: int | None = None
     merged: bool = False
 
@@ -206,7 +212,7 @@ class Arm:
         self._check_window()
         if isinstance(self.losses, str):
             raise ValueError(f"arm {self.name!r}: losses={self.losses!r}: give a tuple, ({self.losses!r},)")
-        for loss in self.losses:
+        for loss in self.losses or ():
             if isinstance(loss, str) and loss not in LOSSES:
                 raise ValueError(f"arm {self.name!r}: loss {loss!r} is not one of {', '.join(LOSSES)}")
 
@@ -236,4 +242,5 @@ class Arm:
 
     def named_losses(self) -> tuple[Loss, ...]:
         """Return the losses as values."""
-        return tuple(LOSSES[loss] if isinstance(loss, str) else loss for loss in self.losses)
+        given = ("exact",) if self.losses is None else self.losses
+        return tuple(LOSSES[loss] if isinstance(loss, str) else loss for loss in given)

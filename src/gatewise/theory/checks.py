@@ -5,16 +5,18 @@ from __future__ import annotations
 import torch
 
 from gatewise.core.mixture import Measure
-from gatewise.fit.least_squares import mean_of
 from gatewise.objective.parameterization import from_paths, make_parameterization, specifications
-from gatewise.theory.arms import Arm
-from gatewise.theory.claims import Claim, allowed
-from gatewise.theory.records import draw, measure
+from gatewise.objective.rows import Rows
+from gatewise.objective.ties import tied
+from gatewise.theory.arms import Arm, NearTruth
+from gatewise.theory.claims import Claim, allowed, parameter_of
+from gatewise.theory.records import draw, estimated, measure, undefined
 from gatewise.theory.study import Study
 
 WIDEST = 0.25  # tolerance of a difference of slopes
 OF_FITS = ("behind", "hits", "gap", "moved", "start", "active")  # columns of the table of fits that are no errors
 DISTANCES = ("hellinger", "total variation", "mean")  # not measured of merged atoms
+OF_LOSSES = ("loss", "empty", "ties")  # first words of series that come with a loss, as errors of parameters do
 
 
 def check(study: Study) -> None:
@@ -31,8 +33,9 @@ def check(study: Study) -> None:
     ------
     ValueError
         If a claim allows one slope only or nearly all, a truth does not belong to its mixture, a box has unknown
-        parameters, a loss does not apply to the model, or a claim or comparison refers to a series that is not recorded
-        or to over-specified cells that do not exist.
+        parameters, a loss that is asked for does not apply to the model, starts near the truth do not exist, or a claim
+        or comparison refers to a series that is not recorded, with the reason, or to over-specified cells that do not
+        exist.
     """
     for claim in study.claims:
         _check_claim(claim)
@@ -41,14 +44,23 @@ def check(study: Study) -> None:
     about += [(claim.other, claim.other_series or claim.series) for claim in study.claims if claim.other]
     about += [(arm, series) for *pair, series in study.comparisons for arm in pair]
     for arm, series in about:
-        if series not in (*held[arm], *OF_FITS):
-            raise ValueError(f"arm {arm!r} has no series {series!r}: it has {', '.join(held[arm])}")
         given = study.arm(arm)
+        if series not in (*held[arm], *OF_FITS):
+            raise ValueError(f"arm {arm!r} has no series {series!r}: {_why_not(given, series, held[arm])}")
         if " over " in series and given.model.mixture.branching == given.data.mixture.branching:
             raise ValueError(
                 f"arm {arm!r}, series {series!r}: the fitted model has the true number of experts, so no cell is "
                 f"over-filled: {series.replace(' over ', ' exact ')!r} is the error, or fit more experts"
             )
+
+
+def _why_not(arm: Arm, series: str, held: tuple[str, ...]) -> str:
+    """Return why the records of an arm do not contain a series, in words."""
+    reasons = undefined(arm, arm.data.at(arm.levels()[0].n), made_up(arm))
+    name = series.removeprefix("merged ")
+    if name not in DISTANCES and (parameter_of(name) or name.split(" ")[0] in OF_LOSSES):
+        name = "loss"
+    return reasons.get(name, f"it has {', '.join(held)}")
 
 
 def _check_claim(claim: Claim) -> None:
@@ -98,19 +110,66 @@ def series_of(study: Study, arm: Arm) -> tuple[str, ...]:
     first, *_ = levels
     outputs, *_ = (_check_truth(arm, level.n) for level in levels)
     _check_box(arm)
-    make_parameterization(model.mixture, d, d, outputs, bounds=model.box, fixed=model.fixed, gauge=model.gauge)
-    draw(study, arm, first, 0)
-    mixture = mean_of(model.mixture) if model.method == "ls" else model.mixture
-    source = torch.Generator().manual_seed(0)  # atoms that all differ
-    values = {
-        path: spec.initial + 0.1 * torch.rand(shape, generator=source, dtype=torch.float64)
-        for path, (spec, shape) in specifications(mixture, d, d, outputs).items()
-    }
-    names = tuple(measure(arm, arm.data.at(first.n), [from_paths(values, mixture.depth)]))
+    free = make_parameterization(model.mixture, d, d, outputs, bounds=model.box, fixed=model.fixed, gauge=model.gauge)
+    tied(free, model.ties, {})
+    _check_response(arm, draw(study, arm, first, 0), outputs)
+    _check_starts(arm, outputs)
+    try:
+        names = tuple(measure(arm, arm.data.at(first.n), [made_up(arm)]))
+    except ValueError as fault:
+        raise ValueError(f"{fault}; or record no losses, losses=()" if arm.losses else str(fault)) from fault
     if not arm.merged:
         return names
     merged = (f"merged {name}" for name in names if name not in DISTANCES and not name.endswith(" raw"))
     return (*names, *merged, "selected")
+
+
+def made_up(arm: Arm) -> Measure:
+    """Return a fitted measure of an arm whose atoms all differ."""
+    mixture, d, source = estimated(arm), arm.data.inputs.d, torch.Generator().manual_seed(0)
+    outputs = _outputs(arm, arm.data.at(arm.levels()[0].n))
+    values = {
+        path: spec.initial + 0.1 * torch.rand(shape, generator=source, dtype=torch.float64)
+        for path, (spec, shape) in specifications(mixture, d, d, outputs).items()
+    }
+    return from_paths(values, mixture.depth)
+
+
+def _check_response(arm: Arm, rows: Rows, outputs: int) -> None:
+    """Raise unless the fitted family can be fitted to what the truth draws, with as many outputs."""
+    family, y = estimated(arm).family, rows.read(0, rows.n)[2]
+    fault = family.validate(y)
+    if family.outputs(len(y)) != outputs:
+        fault = f"{len(y)} columns, {outputs} outputs of the truth and {family.outputs(len(y))} of the fitted model"
+    if fault:
+        raise ValueError(f"the truth draws y with {fault}: {family} cannot be fitted to it, choose another family")
+
+
+def _check_starts(arm: Arm, outputs: int) -> None:
+    """Raise for starts near the truth of a model that has more parameters than the truth, or other levels."""
+    if not isinstance(arm.starts, NearTruth):
+        return
+    mixture, d, truth = estimated(arm), arm.data.inputs.d, arm.data.at(arm.levels()[0].n).paths()
+    fewer = [k < true for k, true in zip(mixture.branching, arm.data.mixture.branching, strict=False)]
+    if mixture.depth != arm.data.mixture.depth or any(fewer):
+        raise ValueError(
+            f"{arm.starts}: the fitted model has the branching {mixture.branching}, the truth "
+            f"{arm.data.mixture.branching}, so there are no starts near it; give starts=DataDrivenStarts(count)"
+        )
+    specs = specifications(arm.data.mixture, d, d, outputs), specifications(mixture, d, d, outputs)
+    true, own = ({path: spec for path, (spec, _) in both.items()} for both in specs)
+    if lacking := [path for path in own if path not in truth or own[path].shape != true[path].shape]:
+        raise ValueError(
+            f"{arm.starts}: the truth has no {', '.join(lacking)} of the fitted model, so there are no starts near it; "
+            "give starts=DataDrivenStarts(count)"
+        )
+
+
+def _outputs(arm: Arm, truth: Measure) -> int:
+    """Return the number of outputs of a truth, by the first parameter of its experts."""
+    name, spec = next(iter(arm.data.mixture.expert.parameters(1).items()), ("", None))
+    shape = torch.as_tensor(truth.experts.get(name, torch.zeros(()))).shape
+    return shape[arm.data.mixture.depth] if spec is not None and len(shape) > arm.data.mixture.depth else 1
 
 
 def _check_truth(arm: Arm, n: int) -> int:
@@ -120,9 +179,7 @@ def _check_truth(arm: Arm, n: int) -> int:
     if not isinstance(truth, Measure) or len(truth.gates) != mixture.depth or not truth.experts:
         raise ValueError(f"{head}: {truth!r}: give a Measure(gates, experts, family) with one mapping for every gate")
     held = {path: torch.as_tensor(value) for path, value in truth.paths().items()}
-    expert = next(iter(mixture.expert.parameters(d)))
-    shape = held.get(f"experts.{expert}", torch.zeros(())).shape
-    outputs = shape[mixture.depth] if len(shape) > mixture.depth else 1
+    outputs = _outputs(arm, truth)
     specs = specifications(mixture, d, d, outputs)
     needed = {path for path in specs if truth.family or not path.startswith("family.") or arm.model.method != "ls"}
     if set(held) != needed:

@@ -133,8 +133,8 @@ class Probe:
     Raises
     ------
     ValueError
-        If `inputs` is missing and the data are not ``Uniform(-2, 2)``, the standing is unknown, or the exponent is
-        invalid.
+        If `inputs` is missing and the data are not ``Uniform(-2, 2)``, the standing is unknown, the exponent is
+        invalid, or the model ties parameters.
     """
 
     name: str
@@ -162,6 +162,11 @@ class Probe:
             raise ValueError(
                 f"exponent {self.name!r}: value={self.value}, tolerance={self.tolerance}: give a positive exponent "
                 "(infinite where the parameter is not identified) and a tolerance"
+            )
+        if self.model.ties:
+            raise ValueError(
+                f"exponent {self.name!r}: its model ties {self.model.ties[0]}: exponents are of models without ties; "
+                "judge the arm by its slopes"
             )
         if self.inputs is None and self.data.inputs != Uniform():
             raise ValueError(

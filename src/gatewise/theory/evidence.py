@@ -91,8 +91,8 @@ def _combined(slopes: Sequence[Slope]) -> Slope:
 
 
 def _ridges(arm: Arm) -> tuple[str, ...]:
-    """Return the names of the parameters that no data identify, if the model leaves them free."""
-    if arm.model.gauge == "fixed":
+    """Return the names of the parameters that no data identify, if the model leaves them free and ties none."""
+    if arm.model.gauge == "fixed" or arm.model.ties:
         return ()
     return tuple(name.rpartition(".")[2] for name in identified(arm, order=1).unidentified)
 
@@ -115,6 +115,7 @@ def untied(claim: Claim, arm: Arm, probe: Probe) -> tuple[str, ...]:
         "truth": _same_truth(arm, probe),
         "fitted model": arm.model.mixture == probe.model.mixture,
         "method": arm.model.method == probe.model.method,
+        "ties": arm.model.ties == probe.model.ties,
         "fixed parameters": _equal(arm.model.fixed or {}, probe.model.fixed or {}),
         "box": _equal(_box(arm.model), _box(probe.model)),
         "inputs": _same_inputs(arm.data.inputs, probe),

@@ -45,6 +45,8 @@ def _describe(arm: Arm) -> dict[str, Any]:
         "fixed": {k: v.tolist() for k, v in (model.fixed or {}).items()},
         "box": {k: [torch.as_tensor(b).tolist() for b in pair] for k, pair in (model.box or {}).items()},
     }
+    if model.ties:  # records of models without are older than ties
+        shown["ties"] = [list(tie) for tie in model.ties]
     values = (data.mixture, data.inputs, model.mixture, model.method, model.gauge, model.min_scale, model.max_iter)
     losses = tuple(loss.name for loss in arm.named_losses())
     shown["values"] = [_text(v) for v in (*values, data.noise, arm.starts, losses, arm.rbar, arm.merged)]

@@ -18,11 +18,12 @@ from gatewise.fit.many import Plan, fit_block
 from gatewise.fit.result import Fit, width
 from gatewise.fit.spec import FitSpec
 from gatewise.fit.status import Status
+from gatewise.objective.parameterization import from_paths
 from gatewise.objective.rows import Rows, make_rows
 from gatewise.runs.threads import one_thread
 from gatewise.theory.arms import Arm, Level, NearTruth
 from gatewise.theory.dendrogram import dendrogram
-from gatewise.theory.distances import between_densities, between_means
+from gatewise.theory.distances import between_laws, between_means, why_not_compared
 from gatewise.theory.store import Record
 from gatewise.theory.study import Study
 from gatewise.theory.truths import behind, holds_truth
@@ -38,6 +39,7 @@ from gatewise.theory.voronoi import (
 
 DATA, STARTS, SEARCH = range(3)  # roles of random numbers
 UNCERTIFIED = {Status.separated, Status.stalled}  # at a bound, a floor or a kink of the box, on a ridge: an optimum
+LOST = 2.0**53  # a parameter so many times larger than all true ones has no digit left beside them
 
 
 class FitBatch(NamedTuple):
@@ -56,7 +58,7 @@ def plan_of(study: Study, arm: Arm, level: Level) -> Plan:
         partial(near_truth, study, arm, level) if near else arm.starts.count,
         method=model.method,
         seed=int(np.random.SeedSequence(study.seed, spawn_key=(SEARCH, level.axis)).generate_state(1)[0]),
-        spec=FitSpec(model.box or {}, model.fixed or {}, gauge=model.gauge, min_scale=model.min_scale),
+        spec=FitSpec(model.box or {}, model.fixed or {}, model.ties, gauge=model.gauge, min_scale=model.min_scale),
         max_iter=model.max_iter,
     )
     return plan._replace(subsample=None) if near else plan
@@ -83,7 +85,8 @@ def draw(study: Study, arm: Arm, level: Level, replicate: int) -> Rows:
 def near_truth(study: Study, arm: Arm, level: Level, replicate: int) -> list[Measure]:
     """Return starts near the truth: fitted atoms at true ones, none left out, plus noise.
 
-    They are in any order, but for the branches of a gate that is held fixed.
+    They are in any order, but for the branches of a gate that is held fixed. True parameters that the fitted model does
+    not have are left out.
     """
     starts = arm.starts
     assert isinstance(starts, NearTruth)
@@ -110,9 +113,13 @@ def _near(arm: Arm, truth: Measure, width: float, generator: np.random.Generator
         noise = width * torch.from_numpy(generator.standard_normal(tuple(value.shape)))
         return value + noise.abs() if path.startswith("family.") or path in positive else value + noise
 
-    gates = tuple({k: moved(f"gates.{i}.{k}", v) for k, v in level.items()} for i, level in enumerate(truth.gates))
-    experts = {k: moved(f"experts.{k}", v) for k, v in truth.experts.items()}
-    return Measure(gates, experts, {k: moved(f"family.{k}", v) for k, v in truth.family.items()})
+    held = estimated(arm).parameters()
+    return from_paths({path: moved(path, v) for path, v in truth.paths().items() if path in held}, depth)
+
+
+def estimated(arm: Arm) -> Mixture:
+    """Return the fitted mixture of an arm; of least squares, that of the mean."""
+    return mean_of(arm.model.mixture) if arm.model.method == "ls" else arm.model.mixture
 
 
 def work(study: Study, block: FitBatch) -> list[Record]:
@@ -132,7 +139,7 @@ def _work(study: Study, block: FitBatch) -> list[Record]:
     inside, records = holds_truth(arm, level), []
     for i, (replicate, fit) in enumerate(zip(block.replicates, fits, strict=True)):
         record = {"key": [arm.name, level.axis, replicate], "n": level.n, "block": len(fits)}
-        record |= facts(fit, behind(arm, truth, sets[i], fit.log_likelihood) if inside else None)
+        record |= facts(fit, behind(arm, truth, sets[i], fit.log_likelihood) if inside else None, truth)
         record["series"] = {name: _number(values[i]) for name, values in measured.items()}
         if isinstance(arm.starts, NearTruth):
             record |= _distances(arm, fit.measure, near_truth(study, arm, level, replicate), truth)
@@ -140,28 +147,30 @@ def _work(study: Study, block: FitBatch) -> list[Record]:
     return records
 
 
-def _number(value: Tensor) -> float | None:
-    number = float(value)
-    return number if isfinite(number) else None
+def _number(value: float | Tensor | None) -> float | None:
+    """Return a number with all its digits, None for what is not finite."""
+    return None if value is None or not isfinite(value) else float(value)
 
 
-def facts(fit: Fit, behind: float | None) -> dict[str, Any]:
+def facts(fit: Fit, behind: float | None, truth: Measure) -> dict[str, Any]:
     """Return what a record says about the fit itself; numbers that are not finite become None.
 
-    It is certified if it is a local optimum of its box with no expert starved, and no worse than the truth.
+    It is certified if it is a local optimum of its box with no expert starved, no worse than the truth, and at a point:
+    where the data say nothing of a parameter, a search may leave it anywhere.
     """
     certificate = fit.certificate
     optimum = certificate.passed and not certificate.starved and not UNCERTIFIED & set(fit.flags)
     worse = behind is not None and behind > width(fit.log_likelihood)
+    lost = not largest(fit.measure) <= LOST * max(1.0, largest(truth))
     return {
         "status": str(fit.status),
-        "certified": optimum and not worse,
-        "behind": None if behind is None else _number(torch.tensor(behind)),
-        "gradient": _number(torch.tensor(certificate.gradient)),
-        "decrement": _number(torch.tensor(certificate.decrement)),
-        "log_likelihood": _number(torch.tensor(fit.log_likelihood)),
+        "certified": optimum and not worse and not lost,
+        "behind": _number(behind),
+        "gradient": _number(certificate.gradient),
+        "decrement": _number(certificate.decrement),
+        "log_likelihood": _number(fit.log_likelihood),
         "hits": fit.starts.hits,
-        "gap": _number(torch.tensor(fit.starts.gap)),
+        "gap": _number(fit.starts.gap),
         "active": list(certificate.active),
         "null": list(certificate.null),
         "iterations": fit.n_iter,
@@ -169,13 +178,22 @@ def facts(fit: Fit, behind: float | None) -> dict[str, Any]:
     }
 
 
-def _distances(arm: Arm, fitted: Measure, starts: Sequence[Measure], truth: Measure) -> dict[str, float]:
-    """Return how far the fit is from its closest start, and how far that start is from the truth."""
+def largest(measure: Measure) -> float:
+    """Return the largest absolute value of a parameter; NaN if some value is."""
+    return float(torch.cat([value.flatten() for value in measure.paths().values()]).abs().max())
+
+
+def _distances(arm: Arm, fitted: Measure, starts: Sequence[Measure], truth: Measure) -> dict[str, float | None]:
+    """Return how far the fit is from its closest start, and how far that start is from the truth; None: undefined."""
     lengths = [_length(fitted, start) for start in starts]
     nearest = starts[int(np.argmin(lengths))]
-    compare = voronoi_loss if arm.model.mixture.depth == 1 else hierarchical_loss
-    away = compare(LOSSES["exact"], arm.model.mixture, nearest, arm.data.mixture, truth, rbar=arm.rbar)
-    return {"moved": min(lengths), "start": float(away.unweighted)}
+    pair = _compared(arm, truth, [nearest])
+    compare = voronoi_loss if pair[0].depth == 1 else hierarchical_loss
+    try:
+        away = float(compare(LOSSES["exact"], *pair, rbar=arm.rbar).unweighted)
+    except ValueError:
+        return {"moved": min(lengths), "start": None}
+    return {"moved": min(lengths), "start": away}
 
 
 def _length(one: Measure, other: Measure) -> float:
@@ -183,28 +201,52 @@ def _length(one: Measure, other: Measure) -> float:
     return float(sum(float(((a - b) ** 2).sum()) for a, b in pairs)) ** 0.5
 
 
-def measure(arm: Arm, truth: Measure, measures: Sequence[Measure]) -> dict[str, Tensor]:
-    """Return every series of fitted measures at one level, by name, (R,)."""
-    mixture, true = arm.model.mixture, arm.data.mixture
+Compared = tuple[Mixture, Measure, Mixture, Measure]
+
+
+def _compared(arm: Arm, truth: Measure, measures: Sequence[Measure]) -> Compared:
+    """Return fitted mixture and measures, and the true ones; of least squares, those of the mean."""
     if arm.model.method == "ls":
-        mixture, true = mean_of(mixture), mean_of(true)
-        truth = truth._replace(family={})
-    fitted = stack(measures)
-    series = _voronoi(arm, (mixture, fitted, true, truth))
+        return mean_of(arm.model.mixture), stack(measures), mean_of(arm.data.mixture), truth._replace(family={})
+    return arm.model.mixture, stack(measures), arm.data.mixture, truth
+
+
+def measure(arm: Arm, truth: Measure, measures: Sequence[Measure]) -> dict[str, Tensor]:
+    """Return every series of fitted measures at one level that is defined, by name, (R,); see `undefined`."""
+    pair = mixture, fitted, true, truth = _compared(arm, truth, measures)
+    series = {} if _no_loss(arm, pair) else _voronoi(arm, pair)
     if arm.model.gauge == "none":  # as they stand: losses take off what no data identify
         held = truth.paths()
         for path in mixture.paths("gates", "temperature"):
             if path in held:
                 gap = fitted.paths()[path] - held[path]
                 series[f"{path} raw"] = gap.abs().reshape(len(gap), -1).mean(-1)
-    nodes = arm.data.inputs.nodes()
-    if arm.model.method == "ls":
-        return series | {"mean": between_means(mixture, fitted, true, truth, nodes)}
-    gaps = between_densities(mixture, fitted, true, truth, nodes)
+    if arm.model.method == "ls" or why_not_compared(mixture, true, true.outputs(truth)):
+        return series | {"mean": between_means(*pair, arm.data.inputs)}
+    gaps = between_laws(*pair, arm.data.inputs)
     return series | {"hellinger": gaps.hellinger, "total variation": gaps.total_variation}
 
 
-def _voronoi(arm: Arm, pair: tuple[Mixture, Measure, Mixture, Measure]) -> dict[str, Tensor]:
+def undefined(arm: Arm, truth: Measure, made_up: Measure) -> dict[str, str]:
+    """Return why some series are not defined for an arm, given any fitted measure: by name, ``loss`` for all losses."""
+    pair = _compared(arm, truth, [made_up])
+    apart = "" if arm.model.method == "ls" else why_not_compared(pair[0], pair[2], pair[2].outputs(truth))
+    reasons = {"loss": _no_loss(arm, pair), "hellinger": apart, "total variation": apart}
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _no_loss(arm: Arm, pair: Compared) -> str:
+    """Return why the loss that an arm records by itself is not defined, in words; empty if it is, or was asked for."""
+    if arm.losses is not None:
+        return ""
+    try:
+        _voronoi(arm, (pair[0], pair[1].map(lambda v: v[:1]), *pair[2:]))
+    except ValueError as fault:
+        return str(fault)
+    return ""
+
+
+def _voronoi(arm: Arm, pair: Compared) -> dict[str, Tensor]:
     """Return losses and errors by parameter; of two levels, errors of leaves are averaged over the fitted groups."""
     series: dict[str, Tensor] = {}
     found: Voronoi | Hierarchical
@@ -229,7 +271,8 @@ def _merged(arm: Arm, truth: Measure, measures: Sequence[Measure], sets: Sequenc
     """Return losses and errors of merged atoms, and how many atoms the dendrogram criterion selects."""
     tree = dendrogram(arm.model.mixture, stack(measures))
     true = arm.data.mixture
-    series = _voronoi(arm, (*tree.at(true.branching[0]), true, truth))
+    pair = (*tree.at(true.branching[0]), true, truth)
+    series = {} if _no_loss(arm, pair) else _voronoi(arm, pair)
     likelihoods = []
     for mixture, merged in zip(tree.mixtures[:-1], tree.measures[:-1], strict=True):
         means = [

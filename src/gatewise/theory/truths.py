@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gatewise.core.gates import Gate
 from gatewise.core.mixture import Measure, log_density, regression
+from gatewise.core.names import entry_names
 from gatewise.fit.finalize import profile_loglik
 from gatewise.fit.least_squares import mean_of
 from gatewise.objective.rows import Rows
@@ -22,11 +23,12 @@ SLACK = 1e-9  # of a limit: truths may lie on it
 def holds_truth(arm: Arm, level: Level) -> bool:
     """Return whether the fitted model and its box hold the true law, so that no maximum can be worse than it.
 
-    The same gates, experts and family, with as many leaves or, where weights sum to one, more.
+    The same gates, experts and family, with as many leaves or, where weights sum to one and no parameters are tied,
+    more.
     """
     fitted, true = arm.model.mixture, arm.data.mixture
     kinds = (fitted.gates, fitted.expert, fitted.family) == (true.gates, true.expert, true.family)
-    split = fitted.normalised and fitted.n_leaves > true.n_leaves
+    split = fitted.normalised and fitted.n_leaves > true.n_leaves and not arm.model.ties
     return kinds and (split or fitted.branching == true.branching) and not beyond(arm, level)
 
 
@@ -41,7 +43,7 @@ def behind(arm: Arm, truth: Measure, rows: Rows, log_likelihood: float) -> float
 
 
 def truths_outside_box(study: Study) -> tuple[str, ...]:
-    """List, as sentences, the true parameters that the box or the minimal scale of their arm excludes.
+    """List, as sentences, the true parameters that the box, the minimal scale or the ties of their arm exclude.
 
     The errors of such a parameter do not vanish as n grows. Parameters of different kinds of gates or experts, and
     those that the gauge leaves free, are not compared. A gate that is determined up to a shift is inside if it is
@@ -66,15 +68,28 @@ def truths_outside_box(study: Study) -> tuple[str, ...]:
 
 
 def beyond(arm: Arm, level: Level) -> list[str]:
-    """Return, in words, every true parameter that lies outside of the limits of an arm at a level."""
-    found = []
-    for path, values in _compared(arm, level.n).items():
+    """Return, in words, every true parameter beyond the limits of an arm at a level, and the ties that it breaks."""
+    compared = _compared(arm, level.n)
+    found = _untied(arm, compared)
+    for path, values in compared.items():
         low, high = _limits(arm, path, values[0].ndim)
         out = [value[(value < low - SLACK) | (value > high + SLACK)] for value in values]
         if all(len(beyond) for beyond in out):
             limits = f"[{float(low.min()):g}, {float(high.max()):g}]"
             found.append(f"{path} = {float(out[0][0]):g} beyond {limits}")
     return found
+
+
+def _untied(arm: Arm, compared: Mapping[str, list[Tensor]]) -> list[str]:
+    """Return, in words, the ties that the truth breaks, its atoms in their order; none of a truth with fewer atoms."""
+    if arm.model.mixture.branching != arm.data.mixture.branching:
+        return []
+    held: dict[str, float] = {}
+    for path, (value, *_) in compared.items():
+        held |= dict(zip(entry_names(path, value.shape), value.flatten().tolist(), strict=True))
+    known = [{name: held[name] for name in tie if name in held} for tie in arm.model.ties]
+    broken = [tie for tie in known if tie and max(tie.values()) - min(tie.values()) > SLACK]
+    return [", ".join(f"{name} = {value:g}" for name, value in tie.items()) + ", which are tied" for tie in broken]
 
 
 def _limits(arm: Arm, path: str, ndim: int) -> tuple[Tensor, Tensor]:

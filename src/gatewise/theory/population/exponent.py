@@ -217,7 +217,8 @@ def _check(
         )
     if len(eps) < 2 or min(eps) <= 0 or any(b >= a for a, b in pairwise(eps)):
         raise ValueError(f"eps={eps}: give at least two positive displacements, each smaller than the one before")
-    require_continuity(mixture)
+    for one in (truth_mixture, mixture):
+        require_continuity(one)
 
 
 def _check_response(mixture: Mixture, outputs: int) -> None:

@@ -106,7 +106,8 @@ def _against(
     lacking = ((mass * trial.factor)[..., None] * members).sum(1) - target
     gaps = lacking.new_full((len(t), width), torch.nan).index_copy(1, names, lacking.abs())
     found = Shift(shift, moved, torch.zeros(len(t), dtype=torch.bool))
-    return Voronoi(value, value, names[cells], sizes, trial.ties[:, 0], found, away, gaps)
+    vanishing = (value > target.sum()) & factor
+    return Voronoi(value, value, names[cells], sizes, trial.ties[:, 0], found, away, gaps, vanishing)
 
 
 def _blocks(

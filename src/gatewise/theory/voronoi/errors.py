@@ -59,7 +59,8 @@ def errors(found: Voronoi) -> dict[str, ParameterErrors]:
     >>> some = torch.zeros(())
     >>> shift = Shift(some, {}, some.bool())
     >>> norm = {"experts.coef": torch.tensor([0.5, 0.1, 0.3])}
-    >>> found = Voronoi(some, some, torch.tensor([0, 1, 1]), torch.tensor([1, 2]), some, shift, norm, torch.zeros(2))
+    >>> cells, sizes = torch.tensor([0, 1, 1]), torch.tensor([1, 2])
+    >>> found = Voronoi(some, some, cells, sizes, some, shift, norm, torch.zeros(2), some.bool())
     >>> [round(float(value), 3) for value in errors(found)["experts.coef"]]
     [0.5, 0.5, 0.2, 0.3]
     """

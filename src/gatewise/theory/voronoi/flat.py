@@ -40,8 +40,11 @@ def voronoi_loss(
     metric : "euclidean" | "sum"
         Distance between two atoms: the norm of the stacked difference, or the sum of the norms of the parameters.
     align : bool
-        Whether to minimise over translations of the gate. False: the published formula in a fixed gauge, which depends
-        on the reference branch of the fit.
+        Whether to minimise over translations of the gate: all those that leave some cell at least its true mass. Biases
+        shifted to minus infinity would make every loss the mass of the truth; where that is less, the result says
+        `vanishing`. The minimum is found for measures near the truth and for one location entry; else an optimum on
+        the edge of cells may be missed, so that the value is an upper bound. False: the published formula in a fixed
+        gauge, which depends on the reference branch of the fit.
     rbar : float, optional
         Order of the polynomial system for cells with four or more atoms. Default: the lower bound 7 if there is also an
         empty cell, a case that the theory does not cover; otherwise required.

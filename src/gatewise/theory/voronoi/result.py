@@ -32,7 +32,7 @@ class Voronoi(NamedTuple):
     Attributes
     ----------
     value : Tensor (*B,)
-        NaN if the measure is not finite.
+        The least loss that was found over the translations of `voronoi_loss`; NaN if the measure is not finite.
     unweighted : Tensor (*B,)
         The loss with differences weighted by one in place of the masses, at its own best translation.
     cells : LongTensor (*B, k)
@@ -48,6 +48,9 @@ class Voronoi(NamedTuple):
         of gates with translations, for the biases of others; it says nothing of split atoms, `mass` does.
     mass : Tensor (*B, k*)
         Absolute difference of masses in every cell; NaN for a true atom that was merged into another.
+    vanishing : Tensor (*B,) of bool
+        Whether shifting the biases to minus infinity would give less than `value`: the fitted mass vanishes and the
+        mass of the truth is left, whatever the fit. Such shifts are not among the translations.
     """
 
     value: Tensor
@@ -58,6 +61,7 @@ class Voronoi(NamedTuple):
     shift: Shift
     differences: dict[str, Tensor]
     mass: Tensor
+    vanishing: Tensor
 
     @property
     def empty(self) -> Tensor:
@@ -100,9 +104,9 @@ def _map(fn: Callable[..., Tensor], *found: Voronoi) -> Voronoi:
         entries(lambda v: v.shift.locations),
         fn(*(v.shift.mirrored for v in found)),
     )
-    plain = {name: fn(*(getattr(v, name) for v in found)) for name in ("value", "unweighted", "cells", "sizes", "ties")}
-    mass = fn(*(v.mass for v in found))
-    return Voronoi(**plain, shift=shift, differences=entries(lambda v: v.differences), mass=mass)
+    names = ("value", "unweighted", "cells", "sizes", "ties", "mass", "vanishing")
+    plain = {name: fn(*(getattr(v, name) for v in found)) for name in names}
+    return Voronoi(**plain, shift=shift, differences=entries(lambda v: v.differences))
 
 
 def pick_member(several: list[Voronoi], index: Tensor) -> Voronoi:
