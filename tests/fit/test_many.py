@@ -8,7 +8,9 @@ from gatewise.core.experts import EXPERTS
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture, sample
 from gatewise.fit import Status, least_squares, many, maximum_likelihood
+from gatewise.fit.least_squares import mean_of
 from gatewise.fit.many import Plan, fit_block, many_fits
+from gatewise.fit.model import prepare
 from gatewise.fit.spec import FitSpec
 from gatewise.objective.rows import make_rows, stacked
 from gatewise.testing import draw_measure, generator
@@ -129,18 +131,14 @@ def test_two_components_that_merge_are_no_saddle():
     assert not [fit for fit in fits if Status.stalled in fit.flags]
 
 
-def test_ties_hold_in_the_units_of_every_data_set():
-    """Replicates in other units are fitted in one batch only where their ties are the same in working units."""
-    mixture = Mixture((GATES["softmax"],), (2,))
+def test_data_sets_in_other_units_whose_ties_differ_there_are_no_batch():
+    """A slope of the gate that is a slope of an expert is another multiple of it in units of another y."""
     ties = tuple((f"gates.0.weight[0,{i}]", f"experts.coef[0,0,{i}]") for i in range(3))
-
-    def draw(replicate):
-        rng = np.random.default_rng(replicate)
-        x = rng.uniform(-1, 1, (200, 3)) * 10.0**replicate
-        z = x / 10.0**replicate
-        y = np.where(rng.uniform(size=200) < 1 / (1 + np.exp(-3 * z[:, 0])), z @ [3.0, 0.0, 0.0], -2 - z[:, 1])
-        return make_rows(torch.from_numpy(x), torch.from_numpy(y + 0.1 * rng.standard_normal(200))[:, None])
-
-    for _, fit in many_fits(Plan(mixture, 2, method="ls", spec=FitSpec(ties=ties)), draw, range(3)):
-        weight, coef = fit.measure.gates[0]["weight"], fit.measure.experts["coef"]
-        torch.testing.assert_close(weight[0] - weight[1], coef[0, 0], rtol=1e-9, atol=0.0)
+    x = 2 * torch.rand(200, 3, generator=generator(0), dtype=torch.float64) - 1
+    y = x[:, :1] + torch.randn(200, 1, generator=generator(1), dtype=torch.float64)
+    for given, alike in (((), True), (ties, False)):
+        one, other = (
+            prepare(mean_of(SOFTMAX), make_rows(x, size * y), FitSpec(ties=given)).parameterization
+            for size in (1.0, 3.0)
+        )
+        assert many._alike(one, other) == alike

@@ -117,6 +117,11 @@ def test_a_loss_that_is_asked_for_and_undefined_is_refused_with_a_remedy(name):
         check(study(replace(ARMS[name], losses=("exact",))))
 
 
+def test_atoms_of_three_levels_cannot_be_merged_which_is_told_before_a_run():
+    with pytest.raises(ValueError, match=r"arm 'a': .*a dendrogram is drawn of mixtures with"):
+        check(study(replace(ARMS["three levels"], merged=True)))
+
+
 def test_a_family_that_cannot_take_the_response_is_refused_before_a_run():
     with pytest.raises(ValueError, match=r"draws y with .*: Poisson\(\) cannot be fitted to it"):
         check(study(arm(PLAIN, truth(SCALE), COUNTS)))

@@ -10,7 +10,8 @@ from gatewise.objective.rows import Rows
 from gatewise.objective.ties import tied
 from gatewise.theory.arms import Arm, NearTruth
 from gatewise.theory.claims import Claim, allowed, parameter_of
-from gatewise.theory.records import draw, estimated, measure, undefined
+from gatewise.theory.dendrogram import dendrogram
+from gatewise.theory.records import draw, estimated, measure, stack, undefined
 from gatewise.theory.study import Study
 
 WIDEST = 0.25  # tolerance of a difference of slopes
@@ -120,6 +121,7 @@ def series_of(study: Study, arm: Arm) -> tuple[str, ...]:
         raise ValueError(f"{fault}; or record no losses, losses=()" if arm.losses else str(fault)) from fault
     if not arm.merged:
         return names
+    dendrogram(model.mixture, stack([made_up(arm)]))
     merged = (f"merged {name}" for name in names if name not in DISTANCES and not name.endswith(" raw"))
     return (*names, *merged, "selected")
 
