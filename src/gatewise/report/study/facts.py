@@ -206,7 +206,10 @@ def arm_lines(arm: Arm) -> list[tuple[str, str]]:
         ("limits of the fit", limits_words(arm)),
         ("starts", str(arm.starts)),
         ("replicates", f"{arm.replicates} at {len(arm.levels())} sizes"),
-        ("losses", ", ".join(loss.name for loss in arm.named_losses())),
+        (
+            "losses",
+            ", ".join(loss.name for loss in arm.named_losses()) + (", where defined" if arm.losses is None else ""),
+        ),
     ]
     if model.method == "em":
         lines[2] = ("fitted", f"{lines[2][1]}, at most {model.max_iter} passes")
