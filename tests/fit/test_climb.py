@@ -163,7 +163,7 @@ def test_a_climb_that_gains_little_and_hardly_less_is_given_up(point, monkeypatc
     _, problem, free = point
     left = iter(gains)
     monkeypatch.setattr("gatewise.fit.climb._further", lambda _problem, start, *_: start)
-    monkeypatch.setattr("gatewise.fit.climb._gained", lambda *_: next(left))
+    monkeypatch.setattr("gatewise.fit.climb.gained", lambda *_: next(left))
     away = problem.parameterization.inside(free + 0.05)  # an end at which conditions of optimality do not hold
     if crawls:
         assert climb(problem, away, None, None).gain == gains[-1]
@@ -181,7 +181,7 @@ def test_a_climb_never_leaves_finite_means_for_infinite_ones(monkeypatch):
     start = model.parameterization.free(model.working(example.measure))
     step = torch.tensor([800.0 if "intercept" in name else 0.0 for name in model.parameterization.names]).double()
     monkeypatch.setattr("gatewise.fit.climb._further", lambda _problem, free, *_: free + step)
-    monkeypatch.setattr("gatewise.fit.climb._gained", lambda *_: 1.0)
+    monkeypatch.setattr("gatewise.fit.climb.gained", lambda *_: 1.0)
     up = climb(problem, start, None, None)
     torch.testing.assert_close(up.point, start, rtol=0, atol=0)
     assert up.gain == 1.0

@@ -7,7 +7,7 @@ import torch
 
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.theory import Arm, Claim, Data, Model, Study
+from gatewise.theory import Arm, Claim, Data, Model, Study, Uniform
 from gatewise.theory.claims import VerdictKind
 from gatewise.theory.curves import curve
 from gatewise.theory.verdict import judge
@@ -15,15 +15,23 @@ from gatewise.theory.verdict import judge
 SIZES = (1000, 3162, 10000, 31623, 100000)
 MIXTURE = Mixture((GATES["softmax"],), (2,))
 TRUTH = Measure(
-    ({"weight": torch.tensor([[1.5], [0.0]]).double(), "bias": torch.tensor([0.3, 0.0]).double()},),
-    {"coef": torch.tensor([[[1.5]], [[-1.0]]]).double(), "intercept": torch.tensor([[1.0], [-1.0]]).double()},
+    (
+        {
+            "weight": torch.tensor([[1.5, 0.0, -1.0], [0.0, 0.0, 0.0]]).double(),
+            "bias": torch.tensor([0.3, 0.0]).double(),
+        },
+    ),
+    {
+        "coef": torch.tensor([[[1.5, 0.5, 0.0]], [[-1.0, 0.0, 1.0]]]).double(),
+        "intercept": torch.tensor([[1.0], [-1.0]]).double(),
+    },
     {"scale": torch.tensor([[0.5], [0.7]]).double()},
 )
 
 
 def study_of(*claims, sizes=SIZES, replicates=60, names=("a", "b"), gauge="fixed", gate="softmax"):
     mixture = Mixture((GATES[gate],), (2,))
-    data = Data(MIXTURE, TRUTH)
+    data = Data(MIXTURE, TRUTH, Uniform(d=3))
     arms = tuple(Arm(n, data, Model(mixture, min_scale=0.1, gauge=gauge), sizes, replicates) for n in names)
     return Study("s", "S", "", arms, claims)
 

@@ -72,7 +72,7 @@ def climb(problem: Problem, free: Tensor, pinned: Tensor | None, deadline: float
         if late(deadline, hessian_seconds(problem)):
             return Climbed(point, gain, here)
         further = _further(problem, point, here.weak, pinned, deadline)
-        gain = _gained(problem, here.at.value, further)
+        gain = gained(problem, here.at.value, further)
         if spoilt(problem, point, further) or (gain <= SETTLED and (optimal or gain == 0.0)):
             return Climbed(point, gain, here)
         point = further
@@ -82,7 +82,7 @@ def climb(problem: Problem, free: Tensor, pinned: Tensor | None, deadline: float
     return Climbed(point, gain)
 
 
-def _gained(problem: Problem, before: float, free: Tensor) -> float:
+def gained(problem: Problem, before: float, free: Tensor) -> float:
     """Return by how many nats a point (P,) is better than an objective."""
     return max(0.0, problem.total * (before - float(evaluate(problem, free[None], 0)[0][0])))
 

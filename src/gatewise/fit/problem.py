@@ -18,7 +18,7 @@ from gatewise.objective.terms import Statistic
 from gatewise.optim import Objective, OnIter, Reason, Result, late, lbfgs, newton, unmoved
 
 SMALLEST = 1e-24  # residual variance, of the variance of y, that counts as none
-ENTRY, CUBE, PRODUCT = 2e-6, 7e-10, 2e-10  # seconds: of an entry of a Hessian, of P^3, of an entry and row
+ENTRY, CUBE, PRODUCT = 2e-6, 7e-10, 2e-10  # rough seconds: of an entry of a Hessian, of P^3, of an entry and row
 NOISE = 1e-9  # relative rounding of an objective with large terms that cancel
 
 

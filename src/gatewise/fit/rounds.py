@@ -16,7 +16,7 @@ from gatewise.fit.task import FitTask, Method, Points, drawn_points
 
 BASES = 4  # different optima that the moves of a round begin at
 ROUNDS, HOPELESS = 10, 3  # rounds, and rounds without a sound end
-LONG = 5000  # rows from which the first steps of a round cost more than what is carried on
+LONG = 5000  # rows from which passes count as long
 WORK = 6e7  # rows times squared parameters of points that are improved together
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from gatewise.fit.certify import soundness
-from gatewise.fit.climb import climb, spoilt
+from gatewise.fit.climb import climb, gained, spoilt
 from gatewise.fit.flat import Neighbourhood
 from gatewise.fit.problem import Problem, box_of, evaluate, in_units_of_variance, newton_polish
 from gatewise.fit.result import GAIN
@@ -50,7 +50,8 @@ def settle(problem: Problem, point: Tensor, deadline: float | None) -> Rest:
         rest = _on_kinks(problem, point, deadline) if kinked else Rest(problem, point)
         rest = _in_units(rest, deadline)
         up = climb(rest.problem, rest.point, rest.pinned, deadline)
-        rise = rest.problem.total * float(_value(rest.problem, rest.point) - _value(rest.problem, up.point))
+        before = float(evaluate(rest.problem, rest.point[None], 0)[0][0])
+        rise = gained(rest.problem, before, up.point)
         rest = rest._replace(point=up.point, gain=up.gain, here=up.here)
         if (
             not kinked
@@ -68,10 +69,6 @@ def unsettled(problem: Problem, point: Tensor, deadline: float | None) -> Rest:
     """Return a point (P,) where it is, with what further steps would gain."""
     problem = in_units_of_variance(problem, point)
     return Rest(problem, point, gain=climb(problem, point, None, deadline).gain)
-
-
-def _value(problem: Problem, point: Tensor) -> Tensor:
-    return evaluate(problem, point[None], 0)[0][0]
 
 
 def _on_kinks(problem: Problem, point: Tensor, deadline: float | None) -> Rest:
