@@ -11,6 +11,7 @@ from gatewise.core.families import FAMILIES
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture, log_density
 from gatewise.fit.least_squares import mean_of
+from gatewise.theory.population.cells import cells_of
 from gatewise.theory.population.descent import descend
 from gatewise.theory.population.exponent import population_exponent
 from gatewise.theory.population.problem import FixedCoordinates, coordinates, density_squares, mean_squares, split
@@ -144,8 +145,9 @@ def test_jacobians_are_those_of_the_residuals(kind, gate, place):
     truth, fitted, measure = Mixture((GATES[gate],), (2,)), Mixture((GATES[gate],), (3,)), two(place)
     if kind == "mean":
         truth, fitted, measure = mean_of(truth), mean_of(fitted), measure._replace(family={})
-    near = split(fitted, measure, (0, 0, 1), 1, 1)
-    here = coordinates(fitted, near, 1, FixedCoordinates("experts.coef", 0, 0), 0.1, (0, 0, 1), {}, 1.0)
+    near = split(fitted, measure, cells_of((0, 0, 1), (3,), (2,)), 1, 1)
+    held = FixedCoordinates("experts.coef", 0, 0)
+    here = coordinates(fitted, near, 1, held, 0.1, cells_of((0, 0, 1), (3,), (2,)), {}, 1.0)
     nodes = Cube().graded(torch.empty(0, 1), torch.empty(0, 1), 0.1)
     if kind == "density":
         squares = density_squares(here, truth, measure, nodes, 1.0)
@@ -164,7 +166,7 @@ def test_jacobians_are_those_of_the_residuals(kind, gate, place):
 def test_residuals_keep_their_digits_when_the_laws_nearly_agree():
     line = constants("constant", 1)
     held = FixedCoordinates("experts.intercept", 0, 0)
-    here = coordinates(line, ONE, 1, held, 1e-9, (0,), {}, 1.0)
+    here = coordinates(line, ONE, 1, held, 1e-9, cells_of((0,), (1,), (1,)), {}, 1.0)
     nodes = Cube().graded(torch.empty(0, 1), torch.empty(0, 1), 1.0)
     squares = density_squares(here, line, ONE, nodes, 0.5)
     exact = 1e-9 / sqrt(8) / 0.8  # sqrt(1 - exp(-eps^2 / (8 s^2)))
@@ -255,7 +257,7 @@ def test_a_split_truth_is_the_truth(gate):
     truth = truth._replace(gates=({**truth.gates[0], **heat},))
     small, large = (Mixture((GATES[gate],), (k,)) for k in (2, 3))
     x, y = (torch.linspace(-end, end, 9, dtype=torch.float64)[None] for end in (2, 3))
-    near = split(large, truth, (0, 0, 1), 1, 1)
+    near = split(large, truth, cells_of((0, 0, 1), (3,), (2,)), 1, 1)
     torch.testing.assert_close(log_density(large, near, x, x, y), log_density(small, truth, x, x, y))
 
 

@@ -78,6 +78,7 @@ def _measured(probe: Probe) -> dict[str, Any]:
         entry=probe.entry,
         eps=probe.eps,
         box=dict(model.box or {}),
+        fixed=dict(model.fixed or {}),
         ratio=probe.ratio,
         inputs=probe.inputs,
         distance="l2" if model.method == "ls" else "hellinger",
@@ -100,6 +101,8 @@ def _key(probe: Probe) -> str:
         probe.path,
     )
     values += (probe.cells, probe.atom, probe.entry, probe.eps, probe.ratio, probe.inputs, probe.starts)
+    if probe.model.fixed:
+        values += ({path: value.tolist() for path, value in probe.model.fixed.items()},)
     return f"{probe.name} {hashlib.sha256(repr(values).encode()).hexdigest()[:12]}"
 
 

@@ -8,15 +8,18 @@ other parameters is found from many starts.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from math import inf, log, nan
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture, leaf_predictors, require_continuity, require_density
 from gatewise.fit.least_squares import mean_of
 from gatewise.markup import page, table
+from gatewise.theory.population.cells import cells_of
 from gatewise.theory.population.problem import Box, FixedCoordinates, split
 from gatewise.theory.population.rules import Cube, Region
 from gatewise.theory.population.search import ATTAINED, SearchSide, SearchTask, continued
@@ -112,6 +115,7 @@ def population_exponent(
     entry: int = 0,
     eps: tuple[float, ...] = (0.2, 0.1, 0.05, 0.025),
     box: Box | None = None,
+    fixed: Mapping[str, Tensor] | None = None,
     ratio: float = 1.0,
     inputs: Region | None = None,
     distance: str = "hellinger",
@@ -129,20 +133,24 @@ def population_exponent(
     Parameters
     ----------
     truth_mixture, truth : Mixture, Measure
-        One level of gates, no batch axes, float64.
+        No batch axes, float64.
     mixture : Mixture
-        Fitted model, with at least as many experts.
+        Fitted model, with as many levels and at least as many branches on each.
     path : str
         A parameter other than the gate's bias, such as ``experts.intercept``, or ``family.variance``.
     cells : tuple of int
-        The true atom of each fitted atom, such as ``(0, 0, 1)``. If the gate is determined only up to a common shift,
-        the last fitted atom must be alone in its cell.
+        The true atom of each fitted atom, such as ``(0, 0, 1)``; with several levels the true leaf of each fitted leaf,
+        group by group, such as ``(0, 0, 1, 2, 2, 3)`` for two groups of two fitted by two of three. If the gate is
+        determined only up to a common shift, the last fitted atom of its group must be alone in its cell.
     atom, entry : int
-        The displaced fitted atom, and the entry of its parameter.
+        The displaced fitted atom (a leaf, or the branch of an outer gate, counted from zero over all groups), and the
+        entry of its parameter.
     eps : tuple of float
         Displacements, decreasing.
     box : mapping path -> (lower, upper), optional
         Bounds of the other parameters, as in the fits.
+    fixed : mapping path -> Tensor, optional
+        Parameters of the fitted model that are known, as in `FitSpec`.
     ratio : float
         Bound on the absolute log ratio of weights within a cell; without it, an atom of weight zero could be anywhere.
     inputs : Cube or Ball, optional
@@ -165,7 +173,7 @@ def population_exponent(
     ------
     ValueError
         If the distance or path is unknown, cells do not match, displacements do not decrease, the mixture has no
-        density (Hellinger distance), or it has more than one level.
+        density (Hellinger distance), or the truth has another number of levels.
 
     Notes
     -----
@@ -190,30 +198,27 @@ def population_exponent(
     >>> round(found.local[0], 3), found.certified
     (1.0, (True,))
     """
-    _check(truth_mixture, mixture, cells, eps, distance)
+    _check(truth_mixture, mixture, eps, distance)
     inputs, held, densities = inputs or Cube(), FixedCoordinates(path, atom, entry), distance == "hellinger"
     outputs = leaf_predictors(truth_mixture, truth, torch.zeros(inputs.d, 1, dtype=torch.float64)).shape[-2]
     if densities:
         _check_response(mixture, outputs)
     else:
         mixture, truth_mixture, truth = mean_of(mixture), mean_of(truth_mixture), truth._replace(family={})
-    near = split(mixture, truth, cells, inputs.d, outputs)
-    task = SearchTask(mixture, truth_mixture, truth, near, held, cells, box or {}, ratio, inputs, densities, step)
+    over = cells_of(cells, mixture.branching, truth_mixture.branching)
+    near = split(mixture, truth, over, inputs.d, outputs)
+    limits = box or {}, ratio, fixed or {}
+    task = SearchTask(mixture, truth_mixture, truth, near, held, over, *limits, inputs, densities, step)
     up, down = (continued(task, [s * e for e in eps], starts, seed) for s in (1.0, -1.0))
     return _population(path, eps, tuple(zip(up, down, strict=True)))
 
 
-def _check(
-    truth_mixture: Mixture, mixture: Mixture, cells: tuple[int, ...], eps: tuple[float, ...], distance: str
-) -> None:
+def _check(truth_mixture: Mixture, mixture: Mixture, eps: tuple[float, ...], distance: str) -> None:
     if distance not in ("hellinger", "l2"):
         raise ValueError(f"distance={distance!r}: choose 'hellinger' or 'l2'")
-    if mixture.depth > 1 or truth_mixture.depth > 1:
-        raise ValueError(f"gates of {mixture.depth} levels: population exponents are implemented for one level")
-    if len(cells) != mixture.n_leaves or set(cells) != set(range(truth_mixture.n_leaves)):
+    if mixture.depth != truth_mixture.depth:
         raise ValueError(
-            f"cells={cells} for {mixture.n_leaves} fitted and {truth_mixture.n_leaves} true atoms: give every fitted "
-            "atom the number of its true atom, and every true atom a fitted one"
+            f"{mixture.depth} fitted levels and {truth_mixture.depth} true ones: give a truth of equal depth"
         )
     if len(eps) < 2 or min(eps) <= 0 or any(b >= a for a, b in pairwise(eps)):
         raise ValueError(f"eps={eps}: give at least two positive displacements, each smaller than the one before")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import log
 from typing import NamedTuple
 
 import torch
@@ -15,6 +14,7 @@ from gatewise.objective import likelihood, squares, terms
 from gatewise.objective.parameterization import Parameterization, from_paths, make_parameterization, specifications
 from gatewise.objective.rows import Block
 from gatewise.theory.inputs import Nodes
+from gatewise.theory.population.cells import Cells, owners
 from gatewise.theory.population.rules import with_response
 
 Box = Mapping[str, tuple[float | Tensor, float | Tensor]]
@@ -83,31 +83,30 @@ class Coordinates(NamedTuple):
         return torch.linalg.solve(self.mix, self.parameterization.free(measure))
 
 
-def split(mixture: Mixture, truth: Measure, cells: tuple[int, ...], d: int, q: int) -> Measure:
-    """Return the truth with every atom as often as its cell is filled, its weight shared equally.
+def split(mixture: Mixture, truth: Measure, cells: Cells, d: int, q: int) -> Measure:
+    """Return the truth with every branch as often as its cell is filled, its weight shared equally.
 
     Parameters of a whole gate, such as a temperature, are copied; one that divides the scores divides the biases too.
     """
-    paths, index, out = truth.paths(), torch.tensor(cells), {}
-    for path, (spec, _) in specifications(mixture, d, d, q).items():
-        out[path] = paths[path][index] if spec.per == "branch" else paths[path]
-    bias = _bias(mixture)
-    if bias is not None:
-        shares = torch.tensor([log(cells.count(c)) for c in cells], dtype=torch.float64)
-        out[bias] = out[bias] - shares * _temperature(mixture, truth)
-    return from_paths(out, 1)
+    paths, specs = truth.paths(), specifications(mixture, d, d, q)
+    out = {path: cells.copied(paths[path], owners(mixture, path, spec)) for path, (spec, _) in specs.items()}
+    measure = from_paths(out, mixture.depth)
+    for level in range(mixture.depth):
+        bias = _bias(mixture, level)
+        if bias is not None:
+            out[bias] = out[bias] - cells.filled(level).log() * _temperature(mixture, measure, level)[..., None]
+    return from_paths(out, mixture.depth)
 
 
-def _bias(mixture: Mixture) -> str | None:
-    """Return the path of the biases of the gate; None: it has none."""
-    name = mixture.gates[0].score.bias()
-    return None if name is None else f"gates.0.{name}"
+def _bias(mixture: Mixture, level: int) -> str | None:
+    """Return the path of the biases of a level; None: it has none."""
+    name = mixture.gates[level].score.bias()
+    return None if name is None else f"gates.{level}.{name}"
 
 
-def _temperature(mixture: Mixture, measure: Measure) -> float:
-    """Return what biases are divided by in log weights: the temperature of the gate, one without."""
-    score = mixture.gates[0].score
-    return 1.0 if score.bias() is None else 1.0 / float(score.bias_rate(measure.gates[0]))
+def _temperature(mixture: Mixture, measure: Measure, level: int) -> Tensor:
+    """Return, per node of a level, what biases are divided by in log weights: the temperature, one without."""
+    return 1.0 / mixture.gates[level].score.bias_rate(measure.gates[level])
 
 
 def coordinates(
@@ -116,9 +115,10 @@ def coordinates(
     d: int,
     held: FixedCoordinates,
     displacement: float,
-    cells: tuple[int, ...],
+    cells: Cells,
     box: Box,
     ratio: float,
+    fixed: Mapping[str, Tensor] | None = None,
 ) -> Coordinates:
     """Return the coordinates in which one entry is held off the truth and the rest is free.
 
@@ -128,57 +128,79 @@ def coordinates(
         The truth with split atoms.
     ratio : float
         Bound on the absolute log ratio of weights inside a cell, at the true temperature.
+    fixed : mapping path -> Tensor, optional
+        What else is not estimated.
 
     Raises
     ------
     ValueError
-        For an unknown path or entry, and where a displacement has no meaning: of a weight, and of a location that is
-        relative to an atom of an over-filled cell.
+        For an unknown path or entry, and where a displacement has no meaning: of a weight, of what is fixed, and of a
+        location that is relative to an atom of an over-filled cell.
     """
     q = leaf_predictors(mixture, near, torch.zeros(d, 1, dtype=torch.float64)).shape[-2]
     specs = specifications(mixture, d, d, q)
-    locations = [path for path, (spec, _) in specs.items() if spec.per == "branch" and path != _bias(mixture)]
+    biases = [_bias(mixture, level) for level in range(mixture.depth)]
+    locations = [path for path, (spec, _) in specs.items() if spec.per == "branch" and path not in biases]
     tensor = held.tensor(mixture)
     if tensor not in locations:
         raise ValueError(f"{held.path!r} is no location of an atom of this mixture: these are {', '.join(locations)}")
-    target = near.paths()[tensor]
-    if not (0 <= held.atom < len(cells) and 0 <= held.entry < target[0].numel()):
+    if tensor in (fixed or {}):
+        raise ValueError(f"{held.path!r} is fixed in the model: an exponent is of a parameter that is estimated")
+    lead = owners(mixture, tensor, specs[tensor][0])
+    target = near.paths()[tensor].flatten(0, lead - 1)
+    if not (0 <= held.atom < len(target) and 0 <= held.entry < target[0].numel()):
         raise ValueError(
-            f"atom={held.atom}, entry={held.entry}: there are {len(cells)} atoms with {target[0].numel()} entries each "
-            f"in {held.path}, counted from zero"
+            f"atom={held.atom}, entry={held.entry}: there are {len(target)} atoms with {target[0].numel()} entries "
+            f"each in {held.path}, counted from zero"
         )
-    room, _, name = tensor.rpartition(".")
-    relative = room == "gates.0" and name in mixture.gates[0].translation()
-    if relative and cells.count(cells[-1]) > 1:
-        raise ValueError(
-            f"{held.path} is known up to a common shift, and the last fitted atom, its reference, is one of "
-            f"{cells.count(cells[-1])} in its cell: put an exactly filled atom last"
-        )
-    fixed = torch.full_like(target, torch.nan)
-    fixed[held.atom].view(-1)[held.entry] = held.value(target - target[-1] if relative else target, displacement)
-    if relative:
-        fixed[-1] = 0.0
-    parameterization = make_parameterization(mixture, d, d, q, bounds=box, fixed={tensor: fixed})
-    return _ratios(parameterization, cells, ratio * _temperature(mixture, near))
+    off = torch.full_like(target, torch.nan)
+    last = _last_sibling(mixture, tensor, held.atom, cells)
+    off[held.atom].view(-1)[held.entry] = held.value(target if last is None else target - target[last], displacement)
+    if last is not None:
+        off[mixture.branching[lead - 1] - 1 :: mixture.branching[lead - 1]] = 0.0
+    off = off.reshape(near.paths()[tensor].shape)
+    parameterization = make_parameterization(mixture, d, d, q, bounds=box, fixed={**(fixed or {}), tensor: off})
+    return _ratios(parameterization, near, cells, ratio)
 
 
-def _ratios(parameterization: Parameterization, cells: tuple[int, ...], limit: float) -> Coordinates:
+def _last_sibling(mixture: Mixture, path: str, atom: int, cells: Cells) -> int | None:
+    """Return the branch that a location of a gate is measured from, the last of its node; None: the origin."""
+    room, _, name = path.rpartition(".")
+    if not room.startswith("gates.") or name not in mixture.gates[int(room[6:])].translation():
+        return None
+    level = int(room[6:])
+    count = mixture.branching[level]
+    node = atom // count
+    if (filled := int(cells.filled(level).reshape(-1, count)[node, -1])) > 1:
+        raise ValueError(
+            f"{path} is known up to a common shift, and the last fitted atom, its reference, is one of {filled} in its "
+            "cell: put an exactly filled atom last"
+        )
+    return node * count + count - 1
+
+
+def _ratios(parameterization: Parameterization, near: Measure, cells: Cells, ratio: float) -> Coordinates:
     """Measure the biases of a cell, within a limit, from one atom of it, the last if the gauge holds it."""
+    mixture, size = parameterization.mixture, parameterization.size
     mix, lower, upper = (
-        torch.eye(parameterization.size, dtype=torch.float64),
+        torch.eye(size, dtype=torch.float64),
         parameterization.lower.clone(),
         parameterization.upper.clone(),
     )
-    ratios = torch.zeros(parameterization.size, dtype=torch.bool)
-    bias = _bias(parameterization.mixture)
-    column = [] if bias is None else parameterization.columns(bias).tolist()
-    for cell in set(cells) if column else ():
-        atoms = [i for i, c in enumerate(cells) if c == cell]
-        anchor = column[atoms[-1]] if column[atoms[-1]] < 0 else column[atoms[0]]
-        for own in (column[i] for i in atoms if column[i] != anchor):
-            lower[own], upper[own], ratios[own] = -limit, limit, True
-            if anchor >= 0:
-                mix[own, anchor] = 1.0
+    ratios = torch.zeros(size, dtype=torch.bool)
+    for level in range(mixture.depth):
+        bias = _bias(mixture, level)
+        if bias is None:
+            continue
+        columns = parameterization.columns(bias).flatten().tolist()
+        limits = ratio * _temperature(mixture, near, level).flatten()
+        for atoms in cells.siblings(level):
+            anchor = columns[atoms[-1]] if columns[atoms[-1]] < 0 else columns[atoms[0]]
+            limit = float(limits[atoms[0] // mixture.branching[level]])
+            for own in (columns[i] for i in atoms if columns[i] not in (anchor, -1)):
+                lower[own], upper[own], ratios[own] = -limit, limit, True
+                if anchor >= 0:
+                    mix[own, anchor] = 1.0
     return Coordinates(parameterization, mix, lower, upper, ratios)
 
 

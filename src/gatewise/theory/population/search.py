@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import log
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
+from gatewise.theory.population.cells import Cells
 from gatewise.theory.population.descent import DescentEnd, descend
 from gatewise.theory.population.problem import (
     Box,
@@ -74,16 +76,17 @@ class SearchTask(NamedTuple):
     truth: Measure
     near: Measure
     held: FixedCoordinates
-    cells: tuple[int, ...]
+    cells: Cells
     box: Box
     ratio: float
+    fixed: Mapping[str, Tensor]
     inputs: Region
     densities: bool
     step: float
 
     def coordinates(self, displacement: float) -> Coordinates:
         """Return the free coordinates at a displacement."""
-        limits = self.box, self.ratio
+        limits = self.box, self.ratio, self.fixed
         return coordinates(self.mixture, self.near, self.inputs.d, self.held, displacement, self.cells, *limits)
 
     def squares(self, here: Coordinates, displacement: float, found: Measure, finer: int = 1) -> Squares:
@@ -96,12 +99,14 @@ class SearchTask(NamedTuple):
 
     def _kinks(self, found: Measure) -> tuple[Tensor, Tensor]:
         """Return centers of over-filled cells, once each, and all centers of the truth and of a fitted measure."""
-        over = [self.cells.index(c) for c in sorted(set(self.cells)) if self.cells.count(c) > 1]
-        empty = torch.empty(0, self.inputs.d)
-        names = self.mixture.gates[0].score.names("location")
-        true = [self.near.gates[0][name] for name in names]
-        fitted = [found.gates[0][name] for name in names]
-        return torch.cat([empty, *(value[over] for value in true)]), torch.cat([empty, *true, *fitted])
+        near, breaks = [], [torch.empty(0, self.inputs.d)]
+        for level, gate in enumerate(self.mixture.gates):
+            over = self.cells.filled(level).flatten() > 1
+            for name in gate.score.names("location"):
+                true = self.near.gates[level][name].flatten(0, level)
+                near.append(true[over])
+                breaks += [true, found.gates[level][name].flatten(0, level)]
+        return torch.cat([breaks[0], *near]), torch.cat(breaks)
 
 
 class _Level(NamedTuple):
