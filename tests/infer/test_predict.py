@@ -126,3 +126,24 @@ def test_a_family_without_distribution_function_says_so():
         quantiles(mixture, measure, x, x, torch.tensor([0.5]).double())
     with pytest.raises(NotImplementedError, match="has no cdf"):
         Family.cdf(Poisson(), {}, x, x)
+
+
+@pytest.mark.parametrize("family", [Gaussian(), StudentT(), Poisson()], ids=lambda f: type(f).__name__)
+def test_a_leaf_without_weight_beyond_the_floats_does_not_matter(family):
+    mixture, measure = two_leaves(family, dof=(5.0, 1.5))
+    far = 709.7 if isinstance(family, Poisson) else 1.7e308
+    measure.gates[0]["bias"][1] = -1e4
+    measure.gates[0]["weight"].zero_()
+    measure.experts["intercept"][1] = far
+    measure.experts["coef"][1] = 0.0
+    for name in family.names("scale"):
+        measure.family[name][1] = 1e308
+    x, levels = torch.linspace(-3, 3, 12).double().reshape(1, 12), torch.tensor([0.025, 0.975], dtype=torch.float64)
+    alone = Mixture((GATES["softmax"],), (1,), family=family)
+    kept = Measure(
+        ({name: value[:1] for name, value in measure.gates[0].items()},),
+        {name: value[:1] for name, value in measure.experts.items()},
+        {name: value[:1] for name, value in measure.family.items()},
+    )
+    found, wanted = (quantiles(*model, x, x, levels) for model in ((mixture, measure), (alone, kept)))
+    np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)

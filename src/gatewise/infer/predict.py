@@ -30,6 +30,7 @@ from gatewise.objective.rows import Block, Rows, block_size
 
 DOUBLINGS = 1100  # widenings of a bracket: more than the range of floats
 HALVINGS = 2200  # bisections: more than there are between any two floats
+LARGEST = 1e300  # end of a bracket: beyond it widths and the incomplete gamma function leave the floats
 
 
 class LeafPredictions(NamedTuple):
@@ -141,7 +142,7 @@ def _bracket(mixture: Mixture, at: LeafPredictions, levels: Tensor) -> tuple[Ten
     center = torch.where(center.isfinite(), center, at.eta)
     spread = _spread(mixture, at, center)
     step = 4.0 * torch.maximum(spread, 1e-15 * center.abs()).amax(-3)  # at least to a neighbouring float
-    low, high = (center - 4.0 * spread).amin(-3), (center + 4.0 * spread).amax(-3)
+    low, high = _finite((center - 4.0 * spread).amin(-3)), _finite((center + 4.0 * spread).amax(-3))
     if mixture.family.discrete:
         low, high = torch.full_like(low, -1.0), torch.ceil(high).clamp_min(1.0)
     for _ in range(DOUBLINGS):
@@ -149,10 +150,15 @@ def _bracket(mixture: Mixture, at: LeafPredictions, levels: Tensor) -> tuple[Ten
         over = torch.zeros_like(short) if mixture.family.discrete else _mixed(mixture, at, low) >= levels.min()
         if not bool((short | over).any()):
             break
-        high = torch.where(short, high + (torch.ceil(step) if mixture.family.discrete else step), high)
-        low = torch.where(over, low - step, low)
+        high = torch.where(short, _finite(high + (torch.ceil(step) if mixture.family.discrete else step)), high)
+        low = torch.where(over, _finite(low - step), low)
         step = 2.0 * step
     return low, high, torch.zeros_like(step) if mixture.family.discrete else 1e-14 * spread.amin(-3)
+
+
+def _finite(end: Tensor) -> Tensor:
+    """Return the end of a bracket within `LARGEST`: a leaf of no weight may lie beyond it."""
+    return end.clamp(-LARGEST, LARGEST)
 
 
 def _spread(mixture: Mixture, at: LeafPredictions, center: Tensor) -> Tensor:
