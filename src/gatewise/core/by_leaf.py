@@ -226,6 +226,9 @@ class FamiliesByLeaf(Family):
     def discrete(self) -> bool:  # type: ignore[override]
         return all(part.discrete for part in self.parts)
 
+    def kinds(self) -> tuple[Family, ...]:
+        return self.parts
+
     def outputs(self, columns: int) -> int:
         return self.parts[0].outputs(columns)
 

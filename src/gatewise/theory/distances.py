@@ -63,7 +63,7 @@ def why_not_compared(mixture: Mixture, truth_mixture: Mixture, outputs: int) -> 
     for one in (mixture, truth_mixture):
         if not one.normalised:
             return "the weights of a gate do not sum to one, so there is no density"
-        for family in getattr(one.family, "parts", (one.family,)):
+        for family in one.family.kinds():
             columns = outputs * family.columns(1)
             if columns != 1:
                 return f"{family} has {columns} responses: laws of one response are compared"
@@ -71,7 +71,7 @@ def why_not_compared(mixture: Mixture, truth_mixture: Mixture, outputs: int) -> 
                 return f"{family} is neither of counts nor a location-scale family: its densities are not compared"
             if family.discrete and type(family).cdf is Family.cdf:
                 return f"{family} has no cdf, which says how many counts to sum over"
-        if one.family.discrete != any(family.discrete for family in getattr(one.family, "parts", (one.family,))):
+        if one.family.discrete != any(family.discrete for family in one.family.kinds()):
             return f"{one.family} mixes counts and densities: its laws are not compared"
     if mixture.family.discrete != truth_mixture.family.discrete:
         counts, other = sorted((mixture.family, truth_mixture.family), key=lambda family: not family.discrete)

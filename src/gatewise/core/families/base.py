@@ -79,6 +79,10 @@ class Family(ABC):
         """
         return self.discrete
 
+    def kinds(self) -> tuple[Family, ...]:
+        """Return the families of the leaves: itself, or the different ones of `by_leaf`."""
+        return (self,)
+
     def outputs(self, columns: int) -> int:
         """Return the number q of predictors for a response with that many columns."""
         return columns
