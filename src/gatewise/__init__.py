@@ -26,10 +26,12 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same
     from gatewise.core.parameters import Parameter
     from gatewise.core.predictors import affine
     from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Score, Tempered
+    from gatewise.estimators.bootstrap import BootstrapTest, bootstrap_test
     from gatewise.estimators.inference import Inference
     from gatewise.estimators.regressor import MixtureOfExpertsRegressor
     from gatewise.estimators.sample_size import sample_size
     from gatewise.estimators.scoring import log_likelihood_scorer
+    from gatewise.estimators.selection import Selection, select
     from gatewise.estimators.serialise import ModelFileError, load_model, save_model
     from gatewise.estimators.summary_value import Summary
     from gatewise.estimators.warnings import (
@@ -72,6 +74,7 @@ __all__ = [
     "Affine",
     "Bias",
     "Binomial",
+    "BootstrapTest",
     "BoundWarning",
     "Certificate",
     "CollinearWarning",
@@ -110,6 +113,7 @@ __all__ = [
     "Rows",
     "SampleSize",
     "Score",
+    "Selection",
     "SeparatedWarning",
     "Sigmoid",
     "Softmax",
@@ -125,6 +129,7 @@ __all__ = [
     "UnsoundWarning",
     "__version__",
     "affine",
+    "bootstrap_test",
     "delta",
     "expectation_maximisation",
     "identify",
@@ -138,6 +143,7 @@ __all__ = [
     "profile",
     "sample_size",
     "save_model",
+    "select",
     "wald",
     "write_experiment",
 ]
@@ -154,10 +160,12 @@ _HOMES = {
     "core.scores": "Activated Affine Bias Cosine Distance Quadratic Score Tempered",
     "estimators.warnings": "BoundWarning CollinearWarning FitWarning RefusedWarning RidgeWarning SeparatedWarning "
     "StalledWarning StartsDisagreeWarning UnidentifiedWarning UnsoundWarning",
+    "estimators.bootstrap": "BootstrapTest bootstrap_test",
     "estimators.inference": "Inference",
     "estimators.regressor": "MixtureOfExpertsRegressor",
     "estimators.sample_size": "sample_size",
     "estimators.scoring": "log_likelihood_scorer",
+    "estimators.selection": "Selection select",
     "estimators.serialise": "ModelFileError load_model save_model",
     "estimators.summary_value": "Summary",
     "fit.em": "expectation_maximisation",

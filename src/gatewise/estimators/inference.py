@@ -18,7 +18,7 @@ from gatewise.data.parquet import as_table, is_table, opened
 from gatewise.estimators.arrow import labels_of
 from gatewise.estimators.declarations import Data
 from gatewise.estimators.gate_inputs import gates_read_rows
-from gatewise.estimators.inputs import read_inputs, read_training, read_weights
+from gatewise.estimators.inputs import Training, read_inputs, read_training, read_weights
 from gatewise.estimators.predictions import columns_of
 from gatewise.estimators.tables import column_of, group_labels, of_training
 from gatewise.estimators.values import labels, plain
@@ -227,22 +227,34 @@ def _ends(band: Band) -> np.ndarray:
     return torch.stack([band.lower, band.upper], -1).movedim(1, 0).numpy()
 
 
+def rows_again(estimator: Any, X: Any, y: Any, sample_weight: Any, gate_X: Any, groups: Any) -> Training:
+    """Return the data of a fit, given once more, as its rows.
+
+    Raises
+    ------
+    ValueError
+        If they cannot be used, or the gates had other inputs.
+    """
+    check_is_fitted(estimator, "fit_")
+    given = copy(estimator._given)  # the arguments of the fit; reading data notes the names of their columns
+    gated = gates_read_rows(estimator.mixture_.gates, estimator.mixture_.branching)
+    X = plain("X", X)
+    read_inputs(estimator, X, reset=False)
+    data = read_training(given, X, y, sample_weight, gate_X, groups, gated)
+    if data.reader.given != estimator._reader.given or data.reader.count != estimator._reader.count:
+        raise ValueError(f"fit was given {estimator._reader.count} gate inputs: give the gate_X of the fit again")
+    return data
+
+
 def infer(
     estimator: Any, X: Any, y: Any, sample_weight: Any, gate_X: Any, groups: Any, kind: str, clusters: Any
 ) -> Inference:
     """Return errors and intervals of a fitted estimator from the data of its fit."""
-    check_is_fitted(estimator, "fit_")
-    given = copy(estimator._given)  # the arguments of the fit; reading data notes the names of their columns
-    gated = gates_read_rows(estimator.mixture_.gates, estimator.mixture_.branching)
     with standard_torch():
-        X = plain("X", X)
-        read_inputs(estimator, X, reset=False)
-        data = read_training(given, X, y, sample_weight, gate_X, groups, gated)
-        if data.reader.given != estimator._reader.given or data.reader.count != estimator._reader.count:
-            raise ValueError(f"fit was given {estimator._reader.count} gate inputs: give the gate_X of the fit again")
+        data = rows_again(estimator, X, y, sample_weight, gate_X, groups)
         unit = None
         if clusters is not None:
-            unit = unit_labels(*_by_row(of_training(X, y), y, clusters, sample_weight, groups))
+            unit = unit_labels(*_by_row(of_training(plain("X", X), y), y, clusters, sample_weight, groups))
     return Inference(information(estimator.fit_, data.rows, kind, unit), copy(estimator), data.rows)
 
 

@@ -4,6 +4,7 @@ pyplot and global settings are not used.
 """
 
 from gatewise.plots.agreement import gating_regions, predicted_observed
+from gatewise.plots.criteria import criteria
 from gatewise.plots.curves import expert_curves, gate_curves
 from gatewise.plots.overview import overview
 from gatewise.plots.rates import dropped, rates
@@ -13,6 +14,7 @@ from gatewise.plots.starts import objective_per_start
 
 __all__ = [
     "active",
+    "criteria",
     "dropped",
     "expert_curves",
     "figures_by_step",

@@ -1,0 +1,277 @@
+"""`bootstrap_test`: is the larger of two mixtures needed? A likelihood ratio with its distribution by simulation."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from math import sqrt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from sklearn.base import clone
+
+from gatewise.core.mixture import require_density
+from gatewise.estimators.declarations import Data
+from gatewise.estimators.inference import rows_again
+from gatewise.estimators.options import seed_of
+from gatewise.estimators.progress import following
+from gatewise.estimators.warnings import FitWarning
+from gatewise.fit.arguments import whole
+from gatewise.fit.status import Status
+from gatewise.infer.bootstrap import Comparison, Ratio, ratios
+from gatewise.markup import lines, page
+from gatewise.runs.records import append, read_lines
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+LAW = (
+    "where the smaller mixture is true, parameters of the larger one are not identified, so that 2 log LR has no "
+    "chi-square distribution; its distribution here is by simulation from the smaller mixture"
+)
+
+
+class BootstrapTest(NamedTuple):
+    """The result of `bootstrap_test`.
+
+    Attributes
+    ----------
+    statistic : float
+        Twice the log-likelihood ratio of the data.
+    p_value : float
+        ``(1 + number of drawn statistics that are not below) / (1 + number of drawn statistics)``.
+    error : float
+        Its Monte Carlo standard error.
+    drawn : tuple of float
+        Statistics of the drawn data sets.
+    unsound : int
+        Number of drawn data sets on which a fit is unsound. They are left out of `drawn`.
+    range : (float, float)
+        Least and largest p-value, whatever the statistics of those would be.
+    small, large : str
+        The mixtures in words.
+    log_likelihoods : (float, float)
+        Of both, by the search that all data sets have.
+    notes : tuple of str
+    """
+
+    statistic: float
+    p_value: float
+    error: float
+    drawn: tuple[float, ...]
+    unsound: int
+    range: tuple[float, float]
+    small: str
+    large: str
+    log_likelihoods: tuple[float, float]
+    notes: tuple[str, ...]
+
+    def text(self) -> str:
+        """Return the result as a few lines."""
+        return "\n".join(self._lines())
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        first, *rest = self._lines()
+        return page(first, lines(rest))
+
+    def _lines(self) -> list[str]:
+        a, b = self.log_likelihoods
+        out = [
+            f"Bootstrap test: {self.small} against {self.large}",
+            f"log-likelihood {a:.6f} and {b:.6f}; 2 log LR = {self.statistic:.4f}",
+            f"p = {self.p_value:.4f} (Monte Carlo standard error {self.error:.4f}, {len(self.drawn)} data sets drawn "
+            "from the smaller mixture)",
+        ]
+        return [*out, *(f"Note: {note}" for note in self.notes)]
+
+    def to_frame(self) -> DataFrame:
+        """Return the statistics of the drawn data sets as a data frame."""
+        import pandas as pd
+
+        return pd.DataFrame({"statistic": list(self.drawn)})
+
+
+def bootstrap_test(
+    small: Any,
+    large: Any,
+    X: Data,
+    y: Data,
+    *,
+    gate_X: Data = None,
+    n_boot: int = 99,
+    n_init: int = 20,
+    n_jobs: int = 1,
+    resume: str | os.PathLike[str] | None = None,
+    random_state: Any = 0,
+    verbose: Any = 0,
+) -> BootstrapTest:
+    """Test a mixture against a larger one by the parametric bootstrap of the likelihood ratio.
+
+    Responses are drawn from the smaller mixture at the same X, both mixtures are fitted to each of these data sets, and
+    the p-value is the share of data sets, the observed one counted, whose likelihood ratio is not below the observed
+    one (McLachlan 1987). Nothing else is needed to compare k experts with k + 1: there the likelihood ratio has no
+    chi-square distribution, because a superfluous expert is not identified.
+
+    All data sets, the observed one too, are searched in the same way, from `n_init` starts each. So the statistic can
+    differ from the difference of `log_likelihood_` after the longer search of `fit`; a note then says so.
+
+    Parameters
+    ----------
+    small, large : MixtureOfExpertsRegressor
+        By maximum likelihood. Those that are not fitted are fitted to X and y; fitted ones must be of these data.
+    X, y, gate_X
+        As in fit. Weights and groups are not supported.
+    n_boot : int
+        Number of data sets to draw: p-values are multiples of ``1 / (n_boot + 1)``.
+    n_init : int
+        Number of starts of every fit.
+    n_jobs : int
+        Number of processes; the result does not depend on it.
+    resume : path, optional
+        File of the results so far. A test that was interrupted goes on where it stopped.
+    random_state : int
+        Seed of the data sets.
+    verbose : bool, int or callable
+        As of `MixtureOfExpertsRegressor`: whether to show progress.
+
+    Returns
+    -------
+    BootstrapTest
+
+    Raises
+    ------
+    ValueError
+        If a mixture has no density or is unsound on the data, if a fitted one is not of these data, if the file belongs
+        to another test, or if y cannot be drawn (a Binomial with trials that differ by row).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatewise import MixtureOfExpertsRegressor, bootstrap_test
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(150, 3))
+    >>> y = X.sum(1) + rng.normal(size=150)
+    >>> one, two = (MixtureOfExpertsRegressor(k, gate="constant", scale="shared") for k in (1, 2))
+    >>> bootstrap_test(one, two, X, y, n_boot=19, n_init=5).p_value > 0.05
+    True
+    """
+    count, starts, workers = whole("n_boot", n_boot, 1), whole("n_init", n_init, 1), whole("n_jobs", n_jobs, 1)
+    seed = seed_of(random_state)
+    fitted = [_fitted(name, model, X, y, gate_X) for name, model in (("small", small), ("large", large))]
+    rows = tuple(_same_rows(name, model, X, y, gate_X) for name, model in zip(("small", "large"), fitted, strict=True))
+    comparison = Comparison(fitted[0].fit_, fitted[1].fit_, rows, starts, 0 if seed is None else seed)
+    found = _collected(comparison, count, workers, None if resume is None else Path(resume), verbose)
+    return _result(found, fitted)
+
+
+def _fitted(name: str, model: Any, X: Any, y: Any, gate_X: Any) -> Any:
+    """Return the model, or a fitted clone of it, if it can be compared."""
+    if not hasattr(model, "fit_"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FitWarning)  # a note of the result says what matters
+            model = clone(model).fit(X, y, gate_X=gate_X)
+    require_density(model.mixture_)
+    family = model.mixture_.family
+    if not family.has_density:
+        raise ValueError(f"{name} is fitted by least squares, without a density: use method='ml' or 'em'")
+    if family.columns(1) != 1:
+        raise ValueError(f"{name} has the family {family}, of which responses with new trials cannot be drawn")
+    if model.fit_.status is Status.unsound:
+        raise ValueError(f"{name} is {model.fit_.status}: {model.fit_.status.words}. Its likelihood compares nothing")
+    return model
+
+
+def _same_rows(name: str, model: Any, X: Any, y: Any, gate_X: Any) -> Any:
+    """Return the rows of a fit, once it is sure that they are."""
+    rows = rows_again(model, X, y, None, gate_X, None).rows
+    here = float(np.sum(model.score_samples(X, y, gate_X=gate_X)))
+    if abs(here - model.log_likelihood_) > 1e-6 * max(1.0, abs(here)):
+        raise ValueError(
+            f"{name} has the log-likelihood {model.log_likelihood_:.6f} after its fit, and {here:.6f} on these data: "
+            "give the data of its fit, without weights or groups, or a model that is not fitted"
+        )
+    return rows
+
+
+def _collected(comparison: Comparison, count: int, workers: int, path: Path | None, verbose: Any) -> list[Ratio]:
+    """Return the log-likelihoods on all data sets: those of the file, and the rest, which go into the file."""
+    known = [] if path is None else _known(path, comparison.key())
+    with following(verbose) as progress:
+        for block in ratios(comparison, count, [ratio.replicate for ratio in known], workers):
+            known.extend(block)
+            if path is not None:
+                append(path, [list(ratio) for ratio in block])
+            if progress is not None:
+                progress("data sets", len(known), count + 1)
+    unique = {ratio.replicate: ratio for ratio in known if ratio.replicate <= count}
+    return [unique[replicate] for replicate in range(count + 1)]
+
+
+def _known(path: Path, key: str) -> list[Ratio]:
+    """Return what a file holds of this test; a new file gets its head."""
+    held = [line.record for line in read_lines(path) if line.record is not None]
+    if not held:
+        append(path, [{"bootstrap_test": key}])
+        return []
+    if held[0] != {"bootstrap_test": key}:
+        raise ValueError(
+            f"{path} holds another test, of other data, mixtures, seed or n_init, or is no file of a test: give "
+            "another path"
+        )
+    return [Ratio(*record) for record in held[1:]]
+
+
+def _result(found: list[Ratio], fitted: Iterable[Any]) -> BootstrapTest:
+    """Return p-value and notes from the log-likelihoods of all data sets."""
+    observed, *rest = found
+    if not observed.sound:
+        raise ValueError(
+            "with these starts a fit to the data is unsound, so that they have no likelihood ratio: give more starts "
+            "(n_init), fewer experts, or scale='shared'"
+        )
+    drawn = tuple(ratio.statistic for ratio in rest if ratio.sound)
+    lost = len(rest) - len(drawn)
+    above = sum(value >= observed.statistic for value in drawn)
+    p = (1 + above) / (1 + len(drawn))
+    ends = (1 + above) / (1 + len(rest)), (1 + above + lost) / (1 + len(rest))
+    small, large = fitted
+    notes = [LAW, *_notes(observed, small, large, lost, ends)]
+    error = sqrt(p * (1 - p) / (1 + len(drawn)))
+    words = (_words(small), _words(large))
+    return BootstrapTest(
+        observed.statistic, p, error, drawn, lost, ends, *words, (observed.small, observed.large), tuple(notes)
+    )
+
+
+def _notes(observed: Ratio, small: Any, large: Any, lost: int, ends: tuple[float, float]) -> Iterator[str]:
+    if not small.converged_:
+        yield f"responses are drawn from a fit that is {small.fit_.status}: {small.fit_.status.words}"
+    if lost:
+        yield (
+            f"on {lost} data sets a fit is unsound; they are left out. Whatever their ratios were, p would lie between "
+            f"{ends[0]:.4f} and {ends[1]:.4f}"
+        )
+    after = 2.0 * (large.log_likelihood_ - small.log_likelihood_)
+    if abs(after - observed.statistic) > 1e-3:
+        yield (
+            f"the search of fit has 2 log LR = {after:.4f}; the test compares what n_init starts find on every data "
+            "set, so give more of them if the two should agree"
+        )
+    if observed.statistic < 0:
+        yield "the larger mixture has the lower likelihood: it does not contain the smaller one, or needs more starts"
+
+
+def _words(model: Any) -> str:
+    """Return the number of experts and what they are."""
+    branching, gate = model.mixture_.branching, model._given.gate
+    experts = " x ".join(map(str, branching))
+    named = gate if isinstance(gate, str) else repr(gate)
+    return f"{experts} experts (gate {named})" if branching != (1,) else "1 expert"

@@ -1,0 +1,347 @@
+"""`select`: how many experts, which gate and which expert, by an information criterion or cross-validation."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf, isfinite, nan, sqrt
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+import joblib
+import numpy as np
+from sklearn.base import clone
+from sklearn.model_selection import GroupKFold, KFold
+from sklearn.utils import _safe_indexing
+
+from gatewise.core.experts import EXPERTS, expert
+from gatewise.core.gates import describe
+from gatewise.core.gates import gates as gates_of
+from gatewise.core.names import name_of
+from gatewise.estimators.declarations import Data
+from gatewise.estimators.options import branching
+from gatewise.estimators.warnings import FitWarning
+from gatewise.fit.arguments import whole
+from gatewise.fit.status import Status
+from gatewise.markup import lines, page, table
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+By = Literal["bic", "aic", "icl", "cv"]
+LOST = 1e-6  # log-likelihood by which a larger mixture may end below a smaller one
+
+
+class Candidate(NamedTuple):
+    """One fitted mixture and its criteria.
+
+    Attributes
+    ----------
+    n_experts : int or tuple of int
+    gate, expert : str
+    log_likelihood : float
+    df : int
+        Number of identified parameters.
+    aic, bic, icl : float
+        Smaller is better.
+    cv : float
+        Mean log density of a held-out row; larger is better. NaN unless asked for.
+    cv_error : float
+        Its standard error over the folds.
+    entropy : float
+        Of the responsibilities.
+    least_share : float
+        Smallest share of an expert in the rows.
+    status : str
+    agreeing, starts : int
+        Number of starts that reached the value taken, and of all.
+    """
+
+    n_experts: int | tuple[int, ...]
+    gate: str
+    expert: str
+    log_likelihood: float
+    df: int
+    aic: float
+    bic: float
+    icl: float
+    cv: float
+    cv_error: float
+    entropy: float
+    least_share: float
+    status: str
+    agreeing: int
+    starts: int
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The result of `select`.
+
+    Attributes
+    ----------
+    candidates : tuple of Candidate
+    estimators : tuple of estimators
+        Fitted, one per candidate.
+    criterion : {"bic", "aic", "icl", "cv"}
+    """
+
+    candidates: tuple[Candidate, ...]
+    estimators: tuple[Any, ...]
+    criterion: By
+
+    @property
+    def best_index_(self) -> int:
+        """Position of the best candidate among those that are not unsound.
+
+        Raises
+        ------
+        ValueError
+            If all are unsound.
+        """
+        order = [(_rank(one, self.criterion), i) for i, one in enumerate(self.candidates)]
+        rank, best = min(order)
+        if rank == inf:
+            raise ValueError(
+                "every fit is unsound, so that its likelihood compares nothing: allow fewer experts, or a larger "
+                "min_scale"
+            )
+        return best
+
+    @property
+    def best_estimator_(self) -> Any:
+        """The fitted estimator of the best candidate."""
+        return self.estimators[self.best_index_]
+
+    @property
+    def table(self) -> DataFrame:
+        """All candidates, a row each."""
+        import pandas as pd
+
+        return pd.DataFrame([one._asdict() for one in self.candidates])
+
+    def _shown(self) -> dict[str, Sequence[object]]:
+        """Return the columns of the table that say something."""
+        values = zip(*self.candidates, strict=True)
+        columns: dict[str, Sequence[object]] = dict(zip(Candidate._fields, values, strict=True))
+        if self.criterion != "cv":
+            del columns["cv"], columns["cv_error"]
+        for name in ("gate", "expert"):
+            if len(set(columns[name]) - {"-"}) <= 1:
+                del columns[name]
+        return columns
+
+    def text(self) -> str:
+        """Return the table and the choice."""
+        import pandas as pd
+
+        shown = pd.DataFrame(self._shown()).to_string(index=False, float_format=lambda v: f"{v:.6g}")
+        return f"{shown}\n{self._choice()}"
+
+    def _choice(self) -> str:
+        try:
+            best = self.candidates[self.best_index_]
+        except ValueError as cause:
+            return f"No choice: {cause}"
+        names = {"bic": "BIC", "aic": "AIC", "icl": "ICL", "cv": "held-out log density"}
+        gate = "" if best.gate == "-" else f", gate {best.gate}"
+        return f"Best by {names[self.criterion]}: n_experts {best.n_experts}{gate}, expert {best.expert}"
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        return page("Choice of a mixture", table(self._shown()), lines([self._choice()]))
+
+
+def select(
+    estimator: Any,
+    X: Data,
+    y: Data,
+    *,
+    n_experts: Iterable[int | tuple[int, ...]] = range(1, 6),
+    gates: Sequence[Any] | None = None,
+    experts: Sequence[Any] | None = None,
+    criterion: By = "bic",
+    cv: int = 5,
+    n_jobs: int = 1,
+    **fit_arguments: Any,
+) -> Selection:
+    """Fit mixtures with several numbers of experts, gates and kinds of experts, and choose one.
+
+    For every gate and expert the mixtures are fitted from small to large. A mixture that ends below the one with an
+    expert fewer is fitted again from that one with an expert split, so that the log-likelihood does not fall with the
+    number of experts.
+
+    Parameters
+    ----------
+    estimator : MixtureOfExpertsRegressor
+        All other options. It is not changed.
+    X, y
+        As in fit.
+    n_experts : iterable of int or tuple of int
+    gates, experts : sequence, optional
+        As `gate` and `expert` of the estimator; by default its own.
+    criterion : {"bic", "aic", "icl", "cv"}
+        Information criteria count the identified parameters. No regular theory holds for the number of experts, so BIC
+        is a convention there; `bootstrap_test` compares two mixtures. "cv": mean log density of held-out rows.
+    cv : int
+        Number of folds for "cv"; with groups, groups are not divided.
+    n_jobs : int
+        Number of processes: each takes the mixtures of one gate and expert.
+    **fit_arguments
+        Other arguments of fit with a value per row: sample_weight, gate_X, groups.
+
+    Returns
+    -------
+    Selection
+        `table`, `best_estimator_`, and a text that notebooks show. `gatewise.plots.criteria` draws it.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to fit, or the criterion is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatewise import MixtureOfExpertsRegressor, select
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(300, 3))
+    >>> y = np.where(rng.random(300) < 0.4, 3 + X[:, 0], X @ [1.0, -1.0, 2.0]) + 0.3 * rng.normal(size=300)
+    >>> found = select(MixtureOfExpertsRegressor(gate="constant", random_state=0), X, y, n_experts=(1, 2, 3))
+    >>> found.best_estimator_.n_experts
+    2
+    """
+    if criterion not in get_args(By):
+        raise ValueError(f"criterion={criterion!r}: choose one of {', '.join(get_args(By))}")
+    sizes = sorted(set(map(branching, n_experts)), key=lambda levels: (len(levels), levels))
+    if not sizes:
+        raise ValueError("n_experts is empty: give at least one number of experts")
+    data = _Data(X, y, fit_arguments, whole("cv", cv, 2) if criterion == "cv" else 0)
+    kinds = [estimator.expert] if experts is None else list(experts)
+    levels = [estimator.gate] if gates is None else list(gates)
+    tasks = [(kind, one, sizes) for kind in kinds for one in levels]
+    if len(levels) > 1 and (1,) in sizes:  # one expert has no gate to speak of
+        tasks = [(kind, levels[0], [(1,)]) for kind in kinds]
+        tasks += [(kind, one, sizes[1:]) for kind in kinds for one in levels if len(sizes) > 1]
+    pool = joblib.Parallel(n_jobs=whole("n_jobs", n_jobs, 1))
+    chains = pool(joblib.delayed(_chain)(estimator, data, *task) for task in tasks)
+    pairs = [pair for chain in chains for pair in chain]
+    if not pairs:
+        raise ValueError("gates or experts is empty: give at least one of each")
+    return Selection(tuple(one for one, _ in pairs), tuple(model for _, model in pairs), criterion)
+
+
+class _Data(NamedTuple):
+    """What is fitted: data, further arguments of fit by row, and the number of folds (0: none are wanted)."""
+
+    X: Any
+    y: Any
+    more: Mapping[str, Any]
+    folds: int
+
+    def fit(self, estimator: Any, **start: Any) -> Any:
+        """Return the estimator after a fit; what it would warn of stands in the table."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FitWarning)
+            return estimator.fit(self.X, self.y, **self.more, **start)
+
+    def take(self, rows: np.ndarray) -> _Data:
+        """Return some of the rows."""
+        more = {name: None if v is None else _safe_indexing(v, rows) for name, v in self.more.items()}
+        return _Data(_safe_indexing(self.X, rows), _safe_indexing(self.y, rows), more, 0)
+
+    def scores(self, model: Any) -> np.ndarray:
+        """Return the log density of every row, or group of rows."""
+        return model.score_samples(self.X, self.y, **{k: v for k, v in self.more.items() if k != "sample_weight"})
+
+
+def _chain(
+    estimator: Any, data: _Data, kind: Any, gate: Any, sizes: Sequence[tuple[int, ...]]
+) -> list[tuple[Candidate, Any]]:
+    """Return candidates and fitted estimators of one gate and expert, small ones first."""
+    found: list[tuple[Candidate, Any]] = []
+    before = None
+    for levels in sizes:
+        size = levels[0] if len(levels) == 1 else levels
+        plain = clone(estimator).set_params(n_experts=size, gate=gate, expert=kind)
+        model = data.fit(clone(plain))
+        if before is not None and before.mixture_.branching == (levels[0] - 1,) and len(levels) == 1:
+            model = _not_below(model, before, plain, data)
+        found.append((_candidate(model, plain, data), model))
+        before = model
+    return found
+
+
+def _not_below(model: Any, before: Any, plain: Any, data: _Data) -> Any:
+    """Return the model, or one from an expert of the smaller model that is split, if the model lies below that."""
+    if not _sound(before):
+        return model
+    more = {k: v for k, v in data.more.items() if k != "sample_weight"}
+    shares = before.responsibilities(data.X, data.y, **more)
+    rng = np.random.default_rng(0)
+    for leaf in np.argsort(-shares.sum(0), kind="stable"):
+        if _sound(model) and model.log_likelihood_ >= before.log_likelihood_ - LOST:
+            return model
+        part = rng.uniform(0.3, 0.7, len(shares)) * shares[:, leaf]
+        split = np.column_stack([np.delete(shares, leaf, 1), part, shares[:, leaf] - part])
+        other = data.fit(clone(plain), start=split)
+        if (_sound(other), other.log_likelihood_) > (_sound(model), model.log_likelihood_):
+            model = other
+    return model
+
+
+def _candidate(model: Any, plain: Any, data: _Data) -> Candidate:
+    """Return the criteria of a fitted model."""
+    aic, bic, icl = model._criteria()
+    fit, shares = model.fit_, model._shares
+    totals = shares.totals.numpy()
+    mean, error = _held_out(plain, data) if data.folds else (nan, nan)
+    given = gates_of(model.gate, model.mixture_.depth)
+    gate = "-" if model.mixture_.n_leaves == 1 else "/".join(dict.fromkeys(map(describe, given)))
+    return Candidate(
+        model.n_experts,
+        gate,
+        name_of(expert(model.expert), EXPERTS) or str(model.expert),
+        model.log_likelihood_,
+        fit.df,
+        aic,
+        bic,
+        icl,
+        mean,
+        error,
+        float(shares.entropy),
+        float(totals.min() / totals.sum()),
+        str(fit.status),
+        fit.starts.hits,
+        len(fit.starts.log_likelihood),
+    )
+
+
+def _held_out(plain: Any, data: _Data) -> tuple[float, float]:
+    """Return the mean log density of held-out rows (or groups), and its standard error over the folds."""
+    groups = data.more.get("groups")
+    rows = np.arange(len(data.y))
+    if groups is None:
+        parts = KFold(data.folds, shuffle=True, random_state=0).split(rows)
+    else:
+        parts = GroupKFold(data.folds).split(rows, groups=groups)
+    means = []
+    for train, test in parts:
+        model = data.take(train).fit(clone(plain))
+        means.append(float(data.take(test).scores(model).mean()))
+    return float(np.mean(means)), float(np.std(means, ddof=1) / sqrt(len(means)))
+
+
+def _sound(model: Any) -> bool:
+    return model.fit_.status is not Status.unsound and isfinite(model.log_likelihood_)
+
+
+def _rank(one: Candidate, criterion: By) -> float:
+    """Return what is smallest for the best candidate; infinite for one that is unsound or has no such number."""
+    value = -one.cv if criterion == "cv" else getattr(one, criterion)
+    return value if one.status != Status.unsound and isfinite(value) else inf
