@@ -27,6 +27,7 @@ from gatewise import (
     Tempered,
     TopK,
 )
+from gatewise.core.scores import SquaredDistance
 
 from .own_parts import Gamma, Logistic, OwnExpert, OwnScore
 from .whole_path import Case, few_neighbours, more_steps, short_searches, walk  # noqa: F401
@@ -40,7 +41,17 @@ OURS = ("weight", "bias", "temperature", "temperature_2", "coef", "intercept", "
 OF_OBJECTS = ("gate", "gates", "expert", "experts", "family", "names", "fit", "measure", "status", "standard_errors")
 OF_MODULES = ("params", "forward", "training", "type", "half", "stored", "family_scale")
 NAMES = st.sampled_from((*OURS, *OF_OBJECTS, *OF_MODULES, "lambda", "class", "self", "x", "θ", "b0"))
-PLAIN = (Bias(), Bias(free=False), Affine(), Distance(), Cosine(), Cosine(floor=0.1), Quadratic(), Quadratic(True))
+PLAIN = (
+    Bias(),
+    Bias(free=False),
+    Affine(),
+    Distance(),
+    SquaredDistance(),
+    Cosine(),
+    Cosine(floor=0.1),
+    Quadratic(),
+    Quadratic(True),
+)
 OWN_SCORES = st.tuples(NAMES, NAMES).filter(lambda pair: len({*pair, "center"}) == 3).map(lambda pair: OwnScore(*pair))
 FUNCTIONS = st.sampled_from(("sigmoid", "tanh", "gelu", "relu", "silu", "softplus", "square", "identity"))
 

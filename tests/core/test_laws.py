@@ -10,7 +10,7 @@ from gatewise.core.gates import GATES, Gate
 from gatewise.core.links import NormalisedSigmoid
 from gatewise.core.mixture import Mixture
 from gatewise.core.predictors import autograd_local
-from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Tempered
+from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, SquaredDistance, Tempered
 from gatewise.fit.directions import gauge_directions
 from gatewise.objective.parameterization import make_parameterization
 
@@ -21,6 +21,7 @@ SCORES = [
     Distance(),
     Distance(metric=METRIC),
     Distance(metric=METRIC, radius=0.2),
+    SquaredDistance(),
     Cosine(),
     Cosine(floor=0.2, origin=ORIGIN, metric=METRIC),
     Quadratic(),

@@ -327,9 +327,9 @@ def test_a_temperature_as_it_stands_answers_for_every_cell():
 def test_models_without_a_study_stand_below_the_rates(studied):
     html = front_page([("a.html", studied)])
     table = html[html.index('id="rates"') : html.index('id="claims"')]
-    for name in NO_STUDY:
+    for name, reason in NO_STUDY.items():
         (row,) = [r for r in re.findall(r"<tr>.*?</tr>", table, re.S) if f">{name}</td>" in r]
-        assert text(row).split(name)[1].strip() == "no study"
+        assert text(row).split(name)[1].strip() == f"no study: {reason}"
 
 
 def test_a_derived_rate_takes_claims_of_our_own(studied):

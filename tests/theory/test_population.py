@@ -8,8 +8,9 @@ from scipy.optimize import minimize_scalar
 
 from gatewise.core.experts import EXPERTS
 from gatewise.core.families import FAMILIES
-from gatewise.core.gates import GATES
+from gatewise.core.gates import GATES, Gate
 from gatewise.core.mixture import Measure, Mixture, log_density
+from gatewise.core.scores import SquaredDistance
 from gatewise.fit.least_squares import mean_of
 from gatewise.theory.population.cells import cells_of
 from gatewise.theory.population.descent import descend
@@ -268,3 +269,39 @@ def test_descents_where_derivatives_are_no_numbers_end_without_a_certificate():
     start, box = torch.ones(1, dtype=torch.float64), torch.full((1,), 2.0, dtype=torch.float64)
     end = descend(lambda z: z * nan, nothing, start, -box, box, 50, 1e-9)
     assert (end.norm, end.offset) == (inf, inf)
+
+
+KNOWN_FIRST = {"gates.0.center": tensor([[0.0] * 3, [nan] * 3, [nan] * 3])}
+
+
+def scored(k):
+    return Mixture((Gate(SquaredDistance()),), (k,), EXPERTS["constant"])
+
+
+def test_entries_that_are_not_numbers_are_estimated_and_smooth_centers_need_no_nodes_of_their_own():
+    """Three inputs: a product rule refuses kinks, and a squared distance has none."""
+    gate = {"center": tensor([[0.0] * 3, [-0.75, 0.25, -0.25]]), "bias": tensor([0.3, 0.6])}
+    truth = Measure((gate,), {"intercept": tensor([[1.0], [-1.0]])}, {"scale": tensor([[0.5], [0.7]])})
+    found = population_exponent(
+        scored(2),
+        truth,
+        scored(2),
+        "gates.0.center",
+        cells=(0, 1),
+        atom=1,
+        eps=(0.1, 0.05),
+        fixed={"gates.0.center": KNOWN_FIRST["gates.0.center"][:2]},
+        inputs=Cube(d=3, panels=1),
+        starts=1,
+        box=BOX,
+    )
+    assert found.local[-1] == pytest.approx(1.0, abs=0.05)
+    for side in found.sides[-1]:
+        center = side.measure.gates[0]["center"]
+        assert center[0].tolist() == [0.0] * 3
+        assert float(center[1, 0]) == pytest.approx(-0.75 + side.displacement)
+        assert float((center[1, 1:] - gate["center"][1, 1:]).abs().max()) > 1e-4  # free, and makes up for the first
+    with pytest.raises(ValueError, match=r"'gates\.0\.center' is fixed in the model"):
+        population_exponent(
+            scored(2), truth, scored(3), "gates.0.center", cells=(0, 1, 1), atom=0, fixed=KNOWN_FIRST, inputs=Cube(d=3)
+        )

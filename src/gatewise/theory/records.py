@@ -85,7 +85,7 @@ def draw(study: Study, arm: Arm, level: Level, replicate: int) -> Rows:
 def near_truth(study: Study, arm: Arm, level: Level, replicate: int) -> list[Measure]:
     """Return starts near the truth: fitted atoms at true ones, none left out, plus noise.
 
-    They are in any order, but for the branches of a gate that is held fixed. True parameters that the fitted model does
+    They are in any order, but for branches with a fixed parameter. True parameters that the fitted model does
     not have are left out.
     """
     starts = arm.starts
@@ -97,17 +97,17 @@ def near_truth(study: Study, arm: Arm, level: Level, replicate: int) -> list[Mea
 
 def _near(arm: Arm, truth: Measure, width: float, generator: np.random.Generator) -> Measure:
     picks = []
+    depth, positive = arm.model.mixture.depth, arm.model.mixture.paths("gates", "temperature")
+    fixed = [_levels(path, depth) for path in arm.model.fixed or {}]  # branches up to there are told apart
     branchings = zip(arm.model.mixture.branching, arm.data.mixture.branching, strict=True)
     for level, (k, true) in enumerate(branchings):
         more = generator.integers(true, size=k - true)
-        known = any(path.startswith(f"gates.{level}.") for path in arm.model.fixed or {})
+        known = any(levels > level for levels in fixed)
         order = np.concatenate([np.arange(true), more])
         picks.append(torch.from_numpy(order if known else generator.permutation(order)))
-    depth, positive = arm.model.mixture.depth, arm.model.mixture.paths("gates", "temperature")
 
     def moved(path: str, value: Tensor) -> Tensor:
-        levels = int(path.split(".")[1]) + 1 if path.startswith("gates.") else depth
-        for level in range(min(levels, value.ndim)):
+        for level in range(min(_levels(path, depth), value.ndim)):
             if value.shape[level] == arm.data.mixture.branching[level]:
                 value = value.index_select(level, picks[level])
         noise = width * torch.from_numpy(generator.standard_normal(tuple(value.shape)))
@@ -115,6 +115,11 @@ def _near(arm: Arm, truth: Measure, width: float, generator: np.random.Generator
 
     held = estimated(arm).parameters()
     return from_paths({path: moved(path, v) for path, v in truth.paths().items() if path in held}, depth)
+
+
+def _levels(path: str, depth: int) -> int:
+    """Return how many levels of branches a parameter has at most."""
+    return int(path.split(".")[1]) + 1 if path.startswith("gates.") else depth
 
 
 def estimated(arm: Arm) -> Mixture:

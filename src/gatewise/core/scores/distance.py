@@ -1,4 +1,4 @@
-"""Scores of a distance or an angle: Distance (the Laplace gate) and Cosine."""
+"""Scores of a distance or an angle: Distance (the Laplace gate), SquaredDistance and Cosine."""
 
 from __future__ import annotations
 
@@ -124,6 +124,49 @@ def expanded_square(center: Tensor, x: Tensor, metric: tuple[float, ...] | None)
     gaps = center.expand(squared.shape[:-2] + center.shape[-2:])[close[:-1]] - rows
     exact = ((gaps if metric is None else gaps * x.new_tensor(metric)) ** 2).sum(-1)
     return squared.index_put(close, exact)
+
+
+@dataclass(frozen=True)
+class SquaredDistance(Score):
+    """Negative squared distance: ``s_k(x) = bias_k - ||x - center_k||^2``, the score of a Gaussian density gate.
+
+    With a softmax link this is a softmax gate in disguise: ``||x||^2`` cancels, and ``weight_k = 2 center_k`` with the
+    bias ``bias_k - ||center_k||^2`` gives the same weights. So centers are known up to a common shift, which moves
+    every bias by ``2 center_k . shift``: fix one center, or fit the softmax gate.
+
+    Examples
+    --------
+    >>> import torch
+    >>> params = {"center": torch.tensor([[0.0, 1.0, 0.0]]), "bias": torch.tensor([1.0])}
+    >>> SquaredDistance()(params, torch.tensor([[2.0], [1.0], [2.0]])).tolist()
+    [[-7.0]]
+    """
+
+    def parameters(self, d: int) -> dict[str, Parameter]:
+        return {"center": Parameter((d,), "location"), "bias": Parameter((), "intercept")}
+
+    def __call__(self, params: Params, x: Tensor) -> Tensor:
+        return params["bias"][..., None] - ((params["center"][..., None] - x.unsqueeze(-3)) ** 2).sum(-2)
+
+    def value_and_derivatives(self, params: Params, x: Tensor) -> Derivatives:
+        slope = 2.0 * (x.unsqueeze(-3) - params["center"][..., None])
+        jacobian = torch.cat([slope, torch.ones_like(slope[..., :1, :])], -2)
+
+        def curvature(weights: Tensor) -> Tensor:
+            block = -2.0 * torch.eye(x.shape[-2], dtype=x.dtype) * weights.sum(-1)[..., None, None]
+            return torch.nn.functional.pad(block, (0, 1, 0, 1))
+
+        return Derivatives(self(params, x), jacobian, curvature)
+
+    def tangents(self, params: Params, common: bool) -> dict[str, Tensor]:
+        """Return the common shifts of the centers, with the biases that undo them."""
+        center = params["center"]
+        if not common:
+            return {}
+        d = center.shape[-1]
+        shift = torch.eye(d, dtype=center.dtype).reshape((d,) + (1,) * (center.ndim - 1) + (d,))
+        from_last = center - center[..., -1:, :]  # so that the bias of the last branch, the reference, stays
+        return {"center": shift.expand((d, *center.shape)), "bias": 2.0 * (shift * from_last).sum(-1)}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from gatewise.core.gates import Gate
 from gatewise.core.links import Sigmoid
 from gatewise.core.parameters import Parameter
 from gatewise.core.predictors import Params
-from gatewise.core.scores import Activated, Affine, Distance, Score, Tempered
+from gatewise.core.scores import Activated, Affine, Distance, Score, SquaredDistance, Tempered
 from gatewise.infer.identifiability.atoms import Atom
 from gatewise.infer.identifiability.check import identify_atom
 from gatewise.infer.identifiability.compose import identify
@@ -25,17 +25,6 @@ from gatewise.infer.identifiability.result import Identifiability
 COEF, INTERCEPT = Linear().parameters(1)
 WEIGHT, BIAS = Affine().parameters(1)
 (CENTER,), (TEMPERATURE,) = Distance().names("location"), Tempered().names("temperature")
-
-
-@dataclass(frozen=True)
-class SquaredDistance(Score):
-    """``bias - ||x - center||^2``: a softmax in disguise, with a bias tied to its slope."""
-
-    def parameters(self, d: int) -> dict[str, Parameter]:
-        return {"center": Parameter((d,), "location"), "bias": Parameter((), "intercept")}
-
-    def __call__(self, params: Params, x: Tensor) -> Tensor:
-        return params["bias"][..., None] - ((params["center"][..., None] - x.unsqueeze(-3)) ** 2).sum(-2)
 
 
 @dataclass(frozen=True)

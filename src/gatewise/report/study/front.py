@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 
 from gatewise.core.experts import EXPERTS
 from gatewise.core.gates import GATES, Gate
-from gatewise.core.scores import Activated, Affine, Tempered
+from gatewise.core.scores import Activated, Affine, SquaredDistance, Tempered
 from gatewise.report.page import rendered_template
 from gatewise.report.study.facts import LOOKS, claim_row, cost, duration, subject, tally, warnings_of
 from gatewise.report.study.page import SHEETS, legend, versions
@@ -38,7 +38,7 @@ def front_page(placed: Sequence[Placed]) -> str:
     Rows are the models of `gatewise.theory.rates.RATES`, columns groups of parameters. A verdict stands in a cell when
     a claim is about the same gate, experts, estimator, specification, parameter and rate, from the same source, and the
     starts do not approach the truth with n; verdicts from starts near the truth are marked. Below them stand the models
-    that no study of the library is about.
+    that no study of the library is about, with the reason.
 
     Parameters
     ----------
@@ -226,7 +226,10 @@ def _same_gate(rate: Rate, arm: Arm) -> bool:
         return gates[0] == GATES["constant"]
     if words == "activation-dense-to-sparse":
         return _activated(gates[0])
-    named: Mapping[str, Gate] = {**GATES, "normalised-sigmoid, sparse": GATES["normalised-sigmoid"]}
+    regimes = {f"normalised-sigmoid, {sort}": f"normalised-sigmoid-{sort}" for sort in ("sparse", "dense")}
+    if words in regimes:
+        return gates[0] == GATES["normalised-sigmoid"] and regimes[words] in {loss.name for loss in arm.named_losses()}
+    named: Mapping[str, Gate] = {**GATES, "gaussian-score": Gate(SquaredDistance())}
     return words in named and gates[0] == named[words]
 
 

@@ -13,8 +13,11 @@ from gatewise.core.experts import Expert, Linear
 from gatewise.core.families import Family, Gaussian
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.theory.claims import Claim, Standing, parameter_of
+from gatewise.theory.arms import Data, Model
+from gatewise.theory.claims import Claim, Probe, Standing, parameter_of
+from gatewise.theory.inputs import Uniform
 from gatewise.theory.paths import COEF, INTERCEPT, VARIANCE
+from gatewise.theory.population.rules import Cube
 
 Numbers: TypeAlias = "float | Sequence[Numbers]"
 Box = dict[str, tuple[float | Tensor, float | Tensor]]
@@ -126,3 +129,38 @@ def decided(claims: Iterable[Claim], start: str) -> tuple[Claim, ...]:
 def exact_leaves(arm: str, source: str, standing: Standing, tolerance: float = EXACT) -> tuple[Claim, ...]:
     """Return the claims that the parameters of exactly fitted Gaussian experts fall as ``n^(-1/2)``."""
     return tuple(equal(arm, exact(path), -0.5, tolerance, source, standing) for path in LEAF)
+
+
+def law(d: int) -> Uniform:
+    """Return inputs uniform on ``[-2, 2]^d``."""
+    return Uniform(d=d)
+
+
+def likelihood(data: Data, k: int, limits: Box) -> Model:
+    """Return the model with k innermost branches that is fitted to data by maximum likelihood."""
+    branching = (*data.mixture.branching[:-1], k)
+    return Model(replace(data.mixture, branching=branching), box={**limits, **SCALES}, min_scale=FLOOR)
+
+
+def split_probes(
+    name: str,
+    data: Data,
+    model: Model,
+    claimed: Mapping[str, tuple[float, float]],
+    cells: tuple[int, ...] = (0, 0, 1),
+    atom: int = 0,
+) -> tuple[Probe, ...]:
+    """Return the population exponents, value and tolerance by path, of an atom in a cell with two, of smooth models."""
+    d = data.inputs.d
+    inputs, starts = (None, 6) if d == 1 else (Cube(d=d, panels=2), 3)
+    falling = {VARIANCE: (0.04, 0.02, 0.01, 0.005)}  # variances stay positive
+    return tuple(
+        Probe(
+            *(exponent(name, path), data, model, path, cells, *claim, OWN, "derived"),
+            atom=atom,
+            eps=falling.get(path, (0.2, 0.1, 0.05, 0.025)),
+            inputs=inputs,
+            starts=starts,
+        )
+        for path, claim in claimed.items()
+    )

@@ -150,7 +150,7 @@ def population_exponent(
     box : mapping path -> (lower, upper), optional
         Bounds of the other parameters, as in the fits.
     fixed : mapping path -> Tensor, optional
-        Parameters of the fitted model that are known, as in `FitSpec`.
+        Parameters of the fitted model that are known, as in `FitSpec`; NaN entries are estimated.
     ratio : float
         Bound on the absolute log ratio of weights within a cell; without it, an atom of weight zero could be anywhere.
     inputs : Cube or Ball, optional

@@ -129,7 +129,7 @@ def coordinates(
     ratio : float
         Bound on the absolute log ratio of weights inside a cell, at the true temperature.
     fixed : mapping path -> Tensor, optional
-        What else is not estimated.
+        What else is not estimated; NaN entries are.
 
     Raises
     ------
@@ -144,8 +144,6 @@ def coordinates(
     tensor = held.tensor(mixture)
     if tensor not in locations:
         raise ValueError(f"{held.path!r} is no location of an atom of this mixture: these are {', '.join(locations)}")
-    if tensor in (fixed or {}):
-        raise ValueError(f"{held.path!r} is fixed in the model: an exponent is of a parameter that is estimated")
     lead = owners(mixture, tensor, specs[tensor][0])
     target = near.paths()[tensor].flatten(0, lead - 1)
     if not (0 <= held.atom < len(target) and 0 <= held.entry < target[0].numel()):
@@ -159,8 +157,17 @@ def coordinates(
     if last is not None:
         off[mixture.branching[lead - 1] - 1 :: mixture.branching[lead - 1]] = 0.0
     off = off.reshape(near.paths()[tensor].shape)
+    if tensor in (fixed or {}):
+        off = _beside(held, off, torch.as_tensor((fixed or {})[tensor], dtype=torch.float64).expand(off.shape), lead)
     parameterization = make_parameterization(mixture, d, d, q, bounds=box, fixed={**(fixed or {}), tensor: off})
     return _ratios(parameterization, near, cells, ratio)
+
+
+def _beside(held: FixedCoordinates, off: Tensor, known: Tensor, lead: int) -> Tensor:
+    """Return the held entry of a parameter together with its entries that are known anyway, NaN where it is free."""
+    if not bool(known.flatten(0, lead - 1)[held.atom].flatten()[held.entry].isnan()):
+        raise ValueError(f"{held.path!r} is fixed in the model: an exponent is of a parameter that is estimated")
+    return torch.where(off.isnan(), known, off)
 
 
 def _last_sibling(mixture: Mixture, path: str, atom: int, cells: Cells) -> int | None:

@@ -98,11 +98,11 @@ class SearchTask(NamedTuple):
         return mean_squares(here, self.truth_mixture, self.truth, nodes)
 
     def _kinks(self, found: Measure) -> tuple[Tensor, Tensor]:
-        """Return centers of over-filled cells, once each, and all centers of the truth and of a fitted measure."""
+        """Return centers where gates bend: of over-filled cells, once each, and all of the truth and of a fit."""
         near, breaks = [], [torch.empty(0, self.inputs.d)]
         for level, gate in enumerate(self.mixture.gates):
             over = self.cells.filled(level).flatten() > 1
-            for name in gate.score.names("location"):
+            for name in gate.score.names("location") if gate.score.kinked() else ():
                 true = self.near.gates[level][name].flatten(0, level)
                 near.append(true[over])
                 breaks += [true, found.gates[level][name].flatten(0, level)]

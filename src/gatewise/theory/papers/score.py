@@ -1,0 +1,121 @@
+"""Scores of squared distances: the gate that FuseMoE calls Gaussian, a softmax gate in disguise (2402.03226)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import nan
+
+from gatewise.core.gates import GATES, Gate
+from gatewise.core.mixture import Mixture
+from gatewise.core.scores import SquaredDistance
+from gatewise.theory.arms import Arm, Data, Model, NearTruth
+from gatewise.theory.claims import Claim
+from gatewise.theory.papers.parts import (
+    OVER,
+    OWN,
+    WIDE,
+    Numbers,
+    bound,
+    box,
+    decided,
+    density,
+    equal,
+    exact,
+    law,
+    likelihood,
+    measure,
+    over,
+    same,
+    split_probes,
+    tensor,
+)
+from gatewise.theory.paths import CENTER, COEF, INTERCEPT, VARIANCE
+from gatewise.theory.study import Study
+
+SIZES = (1000, 3400, 11_700, 40_000)
+SCORE = Gate(SquaredDistance())
+CENTERS: dict[int, Numbers] = {1: [[0.0], [-0.75]], 3: [[0.0, 0.0, 0.0], [-0.75, 0.25, -0.25]]}
+WEIGHTS: dict[int, Numbers] = {1: [[0.0], [-1.5]], 3: [[0.0, 0.0, 0.0], [-1.5, 0.5, -0.5]]}  # twice the centers
+SQUARES = {1: 0.5625, 3: 0.6875}  # of the second center, which its bias makes up for
+SLOPES: dict[int, Numbers] = {1: [[[1.5]], [[-1.0]]], 3: [[[1.5, 0.5, -0.5]], [[-1.0, 0.5, 1.0]]]}
+SHIFT: Numbers = [[1.0], [-1.0]]
+SCALE: Numbers = [[0.5], [0.7]]
+BIAS = 0.3
+DIMENSIONS = (1, 3)
+AROUND = NearTruth(0.2, 0.0, 2)
+SPLIT = {COEF: (2.0, 0.2), INTERCEPT: (4.0, 0.4), VARIANCE: (2.0, 0.2)}
+
+
+def _data(gate: str, d: int) -> Data:
+    softmax = gate == "softmax"
+    places = {"weight": WEIGHTS[d]} if softmax else {"center": CENTERS[d]}
+    truth = measure(
+        {**places, "bias": [BIAS, 0.0 if softmax else SQUARES[d]]}, {"coef": SLOPES[d], "intercept": SHIFT}, SCALE
+    )
+    return Data(Mixture((GATES["softmax"] if softmax else SCORE,), (2,)), truth, law(d))
+
+
+def _model(gate: str, d: int, k: int) -> Model:
+    if gate == "softmax":
+        return likelihood(_data(gate, d), k, box(weight=4.0, bias=2.0, coef=4.0, intercept=4.0))
+    first = {CENTER: tensor([[0.0] * d] + [[nan] * d] * (k - 1))}
+    limits = box(center=2.0, bias=2.5, coef=4.0, intercept=4.0)
+    return replace(likelihood(_data(gate, d), k, limits), fixed=first)
+
+
+def _name(gate: str, d: int, k: int) -> str:
+    return f"{gate}, d={d}, {'exact' if k == 2 else 'over'}"
+
+
+def _arm(gate: str, d: int, k: int) -> Arm:
+    return Arm(_name(gate, d, k), _data(gate, d), _model(gate, d, k), SIZES, 40, AROUND, ("exact",))
+
+
+def _claims(d: int) -> tuple[Claim, ...]:
+    single, split, soft = _name("score", d, 2), _name("score", d, 3), _name("softmax", d, 3)
+    leaves = {COEF: -1 / 4, INTERCEPT: -1 / 8, VARIANCE: -1 / 4}
+    places = {**leaves, CENTER: -1 / 4}
+    paths = (CENTER, COEF, INTERCEPT, VARIANCE)
+    return (
+        *(equal(single, exact(path), -0.5, WIDE, OWN, "derived") for path in paths),
+        density(single, OWN),
+        *decided((bound(split, over(path), value, OWN, "derived") for path, value in places.items()), split),
+        *(same(split, soft, over(path), standing="derived") for path in leaves),
+        density(split, OWN),
+        *decided((equal(soft, over(path), value, OVER, OWN, "derived") for path, value in leaves.items()), soft),
+        density(soft, "2305.03288"),
+    )
+
+
+GAUSSIAN_SCORE = Study(
+    "gaussian-score",
+    "Squared distances as scores: a softmax gate in disguise",
+    "The gate that is called Gaussian beside the Laplace gate has the scores bias - ||x - center||^2. The square of x "
+    "cancels in the softmax, so that it is the softmax gate with weights 2 center and biases bias - ||center||^2: the "
+    "same laws, the same fits, the same rates. The truths of both gates are one law. A common shift of the centers "
+    "changes nothing once biases follow; the fit is told that its first center is that of the truth, at zero, as "
+    "softmax gates hold their last weight. Claims: as many experts as there are have -1/2; in a cell that two atoms "
+    "share slopes, variances and centers have -1/4 at least and intercepts -1/8, and the slopes of errors are those "
+    "of the softmax gate. One and three inputs uniform on [-2, 2]^d. Boxes: centers within 2, biases within 2.5 of "
+    "the last one, softmax weights within 4 and biases within 2, slopes and intercepts within 4, standard deviations "
+    "from .1 to 2. A first atom that is known by its center must be that of the truth, so that starts are the truth "
+    "plus noise of .2, whatever n is, two of them, for both gates. The window is 1.6 decades in four steps, 40 "
+    "replicates; exact cells have the tolerance .1. Population exponents decide what slopes leave open.",
+    tuple(_arm(gate, d, k) for d in DIMENSIONS for gate, k in (("score", 2), ("score", 3), ("softmax", 3))),
+    tuple(claim for d in DIMENSIONS for claim in _claims(d)),
+    probes=tuple(
+        probe
+        for d in DIMENSIONS
+        for probe in (
+            *split_probes(
+                _name("score", d, 3),
+                _data("score", d),
+                _model("score", d, 3),
+                SPLIT | {CENTER: (2.0, 0.2)},
+                (0, 1, 1),
+                1,
+            ),
+            *split_probes(_name("softmax", d, 3), _data("softmax", d), _model("softmax", d, 3), SPLIT),
+        )
+    ),
+)

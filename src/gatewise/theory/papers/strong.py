@@ -1,0 +1,83 @@
+"""Softmax gate with strongly identifiable experts by maximum likelihood: 2505.10860."""
+
+from __future__ import annotations
+
+from gatewise.core.experts import EXPERTS
+from gatewise.theory.arms import Arm, Data, DataDrivenStarts
+from gatewise.theory.claims import Claim
+from gatewise.theory.papers.parts import (
+    OVER,
+    Numbers,
+    bound,
+    box,
+    decided,
+    density,
+    equal,
+    exact,
+    flat,
+    law,
+    likelihood,
+    measure,
+    over,
+    split_probes,
+)
+from gatewise.theory.paths import COEF, VARIANCE, WEIGHT
+from gatewise.theory.study import Study
+
+PAPER = "2505.10860"
+SIZES = (1000, 2500, 6300, 16_000, 40_000)
+UNITS = {"GELU(ax)": "gelu-no-bias", "tanh(ax)": "tanh-no-bias"}
+WEIGHTS: dict[int, Numbers] = {1: [[1.5], [0.0]], 3: [[1.5, -0.5, 0.5], [0.0, 0.0, 0.0]]}
+SLOPES: dict[int, Numbers] = {1: [[[2.0]], [[-1.5]]], 3: [[[1.5, 0.5, -0.5]], [[-1.0, 0.5, 1.0]]]}
+SCALE: Numbers = [[0.3], [0.4]]
+LIMITS = box(weight=4.0, bias=2.0, coef=4.0)
+SPLIT = {WEIGHT: (2.0, 0.2), COEF: (2.0, 0.2), VARIANCE: (2.0, 0.2)}
+PAIRS = (("GELU(ax)", 1), ("tanh(ax)", 1), ("GELU(ax)", 3))
+
+
+def _data(unit: str, d: int) -> Data:
+    truth = measure({"weight": WEIGHTS[d], "bias": [0.3, 0.0]}, {"coef": SLOPES[d]}, SCALE)
+    return Data(flat("softmax", 2, EXPERTS[UNITS[unit]]), truth, law(d))
+
+
+def _name(unit: str, d: int) -> str:
+    return f"{unit}, d={d}"
+
+
+def _claims(name: str) -> tuple[Claim, ...]:
+    bounds = (bound(name, over(path), -1 / 4, PAPER) for path in SPLIT)
+    single = (equal(name, exact(path), -0.5, OVER, PAPER, "published") for path in SPLIT)
+    return bound(name, "loss softmax-strong", -0.5, PAPER), *decided(bounds, name), *single, density(name, PAPER)
+
+
+SOFTMAX_STRONG = Study(
+    "softmax-strong",
+    "Softmax gate, strongly identifiable experts by maximum likelihood, one too many",
+    "Two experts GELU(ax) or tanh(ax) without bias and with Gaussian noise, three fitted. Such experts have no heat "
+    "equation between intercept and variance, for they have no intercept, and derivatives in gate and expert are "
+    "independent: everything in a cell that two atoms share has the exponent 2, the variance too. One and three "
+    "inputs uniform on [-2, 2]^d; in three dimensions gate and experts look along different directions. Standard "
+    "deviations .3 and .4, so that two halves of an expert are told apart from noise. Boxes hold the truth in any "
+    "order: gate differences within 4, biases within 2 of the last one, slopes within 4, standard deviations from .1 "
+    "to 2. Starts know nothing of the truth. The window is 1.6 decades, 40 replicates: their intervals are about +- "
+    ".07, too wide to tell -1/4 from what is slower, so that population exponents decide what slopes leave open. "
+    "Bounds are those of the paper; it does not say that they are sharp.",
+    tuple(
+        Arm(
+            _name(unit, d),
+            _data(unit, d),
+            likelihood(_data(unit, d), 3, LIMITS),
+            SIZES,
+            40,
+            DataDrivenStarts(10),
+            ("softmax-strong",),
+        )
+        for unit, d in PAIRS
+    ),
+    tuple(claim for unit, d in PAIRS for claim in _claims(_name(unit, d))),
+    probes=tuple(
+        probe
+        for unit, d in PAIRS
+        for probe in split_probes(_name(unit, d), _data(unit, d), likelihood(_data(unit, d), 3, LIMITS), SPLIT)
+    ),
+)
