@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gatewise.infer.identifiability.proof.balls import BITS, Ball
+from gatewise.infer.identifiability.proof.balls import BITS, Ball, Whole
 from gatewise.infer.identifiability.proof.nodes import NotProvableError
 
-DIGITS = 120  # binary digits behind the point of an approximate inverse
+DIGITS = 220  # binary digits behind the point of an approximate inverse
 
 
-class Certificate(NamedTuple):
+class Independence(NamedTuple):
     """Why the derivatives of one proof are linearly independent.
 
     Attributes
@@ -54,7 +54,7 @@ class Certificate(NamedTuple):
         )
 
 
-def by_intervals(columns: Sequence[Ball], at: Mapping[str, Fraction]) -> Certificate:
+def by_intervals(columns: Sequence[Ball], at: Mapping[str, Fraction]) -> Independence:
     """Return a certificate from the values of r derivatives at r points.
 
     Raises
@@ -72,12 +72,7 @@ def by_intervals(columns: Sequence[Ball], at: Mapping[str, Fraction]) -> Certifi
     middle = np.array([one.middle for one in columns], object).T
     radius = np.array([one.radius for one in columns], object).T
     powers = [max(int(v).bit_length() for v in abs(column).tolist()) for column in middle.T]
-    scaled = np.array([[_quotient(int(v), p) for v, p in zip(row, powers, strict=True)] for row in middle])
-    try:
-        inverse = np.linalg.inv(scaled)
-    except np.linalg.LinAlgError as fault:
-        raise NotProvableError("the values of the derivatives make a matrix that looks singular") from fault
-    guess = np.array([[round(Fraction(v) * 2**DIGITS) for v in row] for row in inverse.tolist()], object)
+    guess = _approximate_inverse(middle, powers)
     rows = guess @ middle
     errors = abs(guess) @ radius
     worst = Fraction(0)
@@ -89,9 +84,22 @@ def by_intervals(columns: Sequence[Ball], at: Mapping[str, Fraction]) -> Certifi
         worst = max(worst, total)
     if worst >= 1:
         raise NotProvableError("the values of the derivatives are too nearly dependent for a certificate")
-    return Certificate(len(powers), False, max(float(worst), 1e-300), tuple(at.items()))
+    return Independence(len(powers), False, max(float(worst), 1e-300), tuple(at.items()))
 
 
-def _quotient(value: int, power: int) -> float:
-    """Return ``value / 2^power``, which is at most one in size."""
-    return float(Fraction(value, 2**power))
+def _approximate_inverse(middle: Whole, powers: Sequence[int]) -> Whole:
+    """Return an inverse of ``middle / 2^powers`` by elimination in whole numbers, in units of 2^-DIGITS."""
+    size = len(powers)
+    unit = 1 << DIGITS
+    left = np.array([[(int(v) << DIGITS) >> p for v, p in zip(row, powers, strict=True)] for row in middle], object)
+    table = np.concatenate([left, unit * np.eye(size, dtype=int).astype(object)], 1)
+    for k in range(size):
+        best = k + max(range(size - k), key=lambda i: abs(int(table[k + i, k])))
+        if not table[best, k]:
+            raise NotProvableError("the values of the derivatives make a matrix that looks singular")
+        table[[k, best]] = table[[best, k]]
+        table[k] = (table[k] << DIGITS) // int(table[k, k])
+        others = table[:, k].copy()
+        others[k] = 0
+        table -= (others[:, None] * table[k]) >> DIGITS
+    return table[:, size:]

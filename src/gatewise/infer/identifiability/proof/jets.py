@@ -109,6 +109,10 @@ def _cos(at: Arithmetic, a: Element) -> tuple[Element, Element, Element]:
     return value, _times(at, -1, at.value("sin", a)), _times(at, -1, value)
 
 
+def _lgamma(at: Arithmetic, a: Element) -> tuple[Element, Element, Element]:
+    return at.value("lgamma", a), at.value("digamma", a), at.value("trigamma", a)
+
+
 FUNCTIONS: dict[str, Callable[..., tuple[Element, Element | None, Element | None]]] = {
     "exp": _exp,
     "inverse": _inverse,
@@ -123,6 +127,7 @@ FUNCTIONS: dict[str, Callable[..., tuple[Element, Element | None, Element | None
     "step": _step,
     "sin": _sin,
     "cos": _cos,
+    "lgamma": _lgamma,
 }
 
 

@@ -15,13 +15,14 @@ class NotProvableError(Exception):
 class Node:
     """One expression: ``constant``, ``variable``, ``add``, ``mul``, or a function of one expression.
 
-    Equal expressions of one graph are one object, so that functions of equal arguments are recognised.
+    It varies if it depends on the data, on x or y. Equal expressions of one graph are one object, so that functions of equal arguments are recognised.
     """
 
     place: int
     kind: str
     arguments: tuple[Node, ...] = ()
     value: Fraction | str = ""
+    varies: bool = False
 
 
 @dataclass
@@ -35,9 +36,9 @@ class Graph:
         """Return a rational number."""
         return self._node("constant", (), Fraction(value))
 
-    def variable(self, name: str) -> Node:
+    def variable(self, name: str, *, varies: bool = False) -> Node:
         """Return the variable of this name."""
-        return self._node("variable", (), name)
+        return self._node("variable", (), name, varies)
 
     def add(self, a: Node, b: Node) -> Node:
         """Return ``a + b``."""
@@ -84,10 +85,11 @@ class Graph:
             found = self.mul(found, a)
         return found
 
-    def _node(self, kind: str, arguments: tuple[Node, ...], value: Fraction | str = "") -> Node:
+    def _node(self, kind: str, arguments: tuple[Node, ...], value: Fraction | str = "", varies: bool = False) -> Node:
         key = (kind, *(a.place for a in arguments), value)
         if key not in self._known:
-            self._known[key] = Node(len(self.nodes), kind, arguments, value)
+            depends = varies or any(a.varies for a in arguments)
+            self._known[key] = Node(len(self.nodes), kind, arguments, value, depends)
             self.nodes.append(self._known[key])
         return self._known[key]
 

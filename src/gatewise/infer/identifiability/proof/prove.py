@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from gatewise.infer.identifiability.atoms import points
 from gatewise.infer.identifiability.columns import Derivative, derivatives
 from gatewise.infer.identifiability.draws import DrawPlan, generator_of, with_shared
 from gatewise.infer.identifiability.proof.balls import BITS, Balls
-from gatewise.infer.identifiability.proof.certificate import Certificate, by_intervals
+from gatewise.infer.identifiability.proof.certificate import Independence, by_intervals
 from gatewise.infer.identifiability.proof.modular import Modular, null_space
 from gatewise.infer.identifiability.proof.nodes import NotProvableError
 from gatewise.infer.identifiability.proof.polynomials import Polynomial, Ring
@@ -23,7 +24,8 @@ from gatewise.infer.identifiability.proof.subject import Subject, as_tensor, rat
 
 SPARE = 12  # points modulo the prime beyond the number of derivatives
 CANDIDATES = 12  # points per derivative among which those of a certificate are chosen
-SAME = 1e-6  # agreement of an expression with the code that it was read from
+FEW = 3  # points at which expressions are compared with code
+SAME, TINY = 1e-6, 1e-12  # agreement of an expression with the code that it was read from
 TRIES = 4  # draws modulo the prime, for roots of parameters that do not exist
 
 
@@ -52,10 +54,16 @@ def _proof(subject: Subject) -> Proof:
         if polynomials[c] and ring.cleared([polynomials[c]])[0]:
             raise NotProvableError(f"{labels[c].label} vanishes only as far as is known")
     known = _values(ring, at)
-    relations = [_relation(subject, ring, polynomials, known, lead, row) for lead, row in sorted(null.items())]
-    independent = [c for c in live if c not in null]
-    certificate = _certificate(subject, ring, [polynomials[c] for c in independent], independent)
-    return Proof(tuple(labels), tuple(labels[c] for c in zero), tuple(relations), certificate, "")
+    relations: list[ProvedRelation] = []
+    gone = tuple(labels[c] for c in zero)
+    try:
+        for lead, row in sorted(null.items()):
+            relations.append(_relation(subject, ring, polynomials, known, lead, row))
+        independent = [c for c in live if c not in null]
+        certificate = _certificate(subject, ring, [polynomials[c] for c in independent], independent)
+    except NotProvableError as reason:  # what is proved so far remains
+        return Proof(labels, gone, tuple(relations), None, str(reason))
+    return Proof(labels, gone, tuple(relations), certificate, "")
 
 
 def _guess(subject: Subject) -> tuple[Modular, list[Any]]:
@@ -104,29 +112,35 @@ def _relation(
         raise NotProvableError(f"the relation for {labels[lead].label} is no identity")
     if not coefficients[0]:
         raise NotProvableError(f"{labels[lead].label} is not in its relation")
-    ratios = tuple(ratio(ring, one, coefficients[0]) for one in coefficients)
-    return ProvedRelation(tuple(labels[c].label for c in terms), tuple(r.text for r in ratios), tuple(r.negative for r in ratios))
+    one = ring.constant(Fraction(1))
+    ratios = tuple(ratio(ring, c, coefficients[0]) for c in coefficients)
+    return ProvedRelation(tuple(labels[c] for c in terms), ratios, tuple(ratio(ring, c, one) for c in coefficients))
 
 
 def _certificate(
     subject: Subject, ring: Ring, polynomials: Sequence[Polynomial], independent: Sequence[int]
-) -> Certificate:
+) -> Independence:
     """Return why the derivatives that are solved for nowhere are independent."""
     if not independent:
-        return Certificate(0, True)
-    if _rational(ring, polynomials):  # their determinant modulo the prime is what the guess eliminated
-        return Certificate(len(independent), True)
+        return Independence(0, True)
+    if _rational(ring, polynomials):  # the guess eliminated with pivots that are not zero modulo the prime
+        _check(subject, *_values_at(subject, *_points(subject, [0], FEW)), range(len(subject.plan.columns)))
+        return Independence(len(independent), True)
     theta = {name: value for name, value in subject.theta.items() if name not in subject.zero}
-    x, y = _points(subject, independent)
-    balls = Balls(len(independent))
+    found, x, y = _values_at(subject, *_points(subject, independent, len(independent)))
+    _check(subject, found, x, y, independent)
+    return by_intervals([found[c] for c in independent], theta)
+
+
+def _values_at(subject: Subject, x: Any, y: Any) -> tuple[list[Any], Any, Any]:
+    """Return the derivatives in intervals at rational points, and these points."""
+    balls = Balls(len(x[0]))
     values = {name: balls.constant(subject.theta[name]) for name in subject.parameters}
     values |= {name: balls.exactly(row) for name, row in zip(subject.data, [*x, *y], strict=True)}
     try:
-        found = subject.derivatives(balls, values)
+        return subject.derivatives(balls, values), x, y
     except (ValueError, ZeroDivisionError) as fault:
         raise NotProvableError(str(fault)) from fault
-    _check(subject, found, independent, x, y)
-    return by_intervals([found[c] for c in independent], theta)
 
 
 def _rational(ring: Ring, polynomials: Sequence[Polynomial]) -> bool:
@@ -144,17 +158,20 @@ def _rational(ring: Ring, polynomials: Sequence[Polynomial]) -> bool:
     )
 
 
-def _points(subject: Subject, independent: Sequence[int]) -> tuple[list[list[Any]], list[list[Any]]]:
-    """Choose rational points, one per derivative, at which these are far from dependent."""
+def _points(
+    subject: Subject, independent: Sequence[int], wanted: int
+) -> tuple[list[list[Fraction]], list[list[Fraction]]]:
+    """Choose as many rational points as are wanted, at which some derivatives are far from dependent."""
     plan = subject.plan
     generator = generator_of(plan.seed, 5)
-    count = CANDIDATES * len(independent) + 50
+    count = CANDIDATES * wanted + 50
     x = [rational(row) for row in points(generator, plan.atom.d, count)]
     drawn = plan.atom.response(generator, count).reshape(count, -1)
     y = [rational(column) for column in drawn.T]
-    values = _floats(subject, x, y)[:, independent]
-    values = values / np.linalg.norm(values, axis=0)
-    chosen = qr(values.T, mode="r", pivoting=True)[1][: len(independent)]
+    chosen: Sequence[int] = range(wanted)
+    if len(independent) == wanted:
+        values = _floats(subject, x, y)[:, independent]
+        chosen = qr((values / np.linalg.norm(values, axis=0)).T, mode="r", pivoting=True)[1][:wanted]
     return [[row[k] for k in chosen] for row in x], [[row[k] for k in chosen] for row in y]
 
 
@@ -171,10 +188,11 @@ def _floats(subject: Subject, x: Sequence[Any], y: Sequence[Any]) -> Any:
     return with_shared(plan, torch.cat(blocks, -1)).numpy()
 
 
-def _check(subject: Subject, found: Sequence[Any], independent: Sequence[int], x: Any, y: Any) -> None:
+def _check(subject: Subject, found: Sequence[Any], x: Any, y: Any, columns: Sequence[int]) -> None:
     """Raise where the expressions and the code that they were read from differ."""
-    by_torch = _floats(subject, x, y)[:, independent]
-    own = np.array([[int(v) / 2**BITS for v in found[c].middle] for c in independent]).T
+    live = [c for c in columns if found[c] is not None]
+    by_torch = _floats(subject, x, y)[:, live]
+    own = np.array([[int(v) / 2**BITS for v in found[c].middle] for c in live]).T
     size = np.abs(by_torch).max(0)
-    if not bool((np.abs(own - by_torch) <= SAME * size).all()):
+    if not bool((np.abs(own - by_torch) <= SAME * size + TINY).all()):
         raise NotProvableError("the expressions read from the code differ from what it computes")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from gatewise.infer.identifiability.proof.nodes import NotProvableError
 from gatewise.infer.identifiability.proof.polynomials import Monomial, Polynomial, Ring
 
-MOST = 14  # derivatives in one relation
+MOST = 20  # derivatives in one relation
 
 
 class Coefficient(NamedTuple):
@@ -65,7 +65,7 @@ def solved(ring: Ring, columns: Sequence[Polynomial], residues: Mapping[int, int
     parts = [ring.by_data(one) for one in ring.cleared(columns)]
     monomials = {monomial for part in parts for monomial in part}
     rows = [[part.get(monomial, Polynomial()) for part in parts] for monomial in monomials]
-    chosen = _independent(rows, residues, len(columns) - 1)
+    chosen = [_without_common(ring, row) for row in _independent(rows, residues, len(columns) - 1)]
     return _without_common(ring, [ring.scale((-1) ** c, one) for c, one in enumerate(_minors(ring, chosen))])
 
 
@@ -75,7 +75,7 @@ def _independent(
     """Choose rows that are independent modulo the prime, short ones first."""
     from gatewise.infer.identifiability.proof.modular import PRIME
 
-    ordered = sorted(rows, key=lambda row: (sum(map(len, row)), str(row)))
+    ordered = sorted(rows, key=lambda row: (sum(map(bool, row)), sum(map(len, row)), str(row)))
     echelon: list[tuple[int, list[int]]] = []
     chosen: list[Sequence[Polynomial]] = []
     for row in ordered:
@@ -183,23 +183,24 @@ def ratio(ring: Ring, above: Polynomial, below: Polynomial) -> Coefficient:
 
     whole, domain = _in_sympy(ring, [above, below])
     if domain is None:
-        value = sympy.Rational(*_parts(above[()] / below[()]))
-    else:
-        top, bottom = whole[0].cancel(whole[1])
-        names = {symbol: _symbol(ring, int(str(symbol)[1:])) for symbol in domain.symbols}
-        value = sympy.factor(top.as_expr()) / sympy.factor(bottom.as_expr())
-        value = value.subs(names, simultaneous=True)
-    negative = bool(value.could_extract_minus_sign())
-    text = str(-value if negative else value).replace("**", "^")
-    return Coefficient(negative, _spaced(text))
+        value = above[()] / below[()]
+        return Coefficient(value < 0, str(abs(value)))
+    top, bottom = whole[0].cancel(whole[1])
+    negative = _mostly_negative(top.terms()) != _mostly_negative(bottom.terms())
+    names = {symbol: _symbol(ring, int(str(symbol)[1:])) for symbol in domain.symbols}
+    parts = [sympy.factor(-p.as_expr() if _mostly_negative(p.terms()) else p.as_expr()) for p in (top, bottom)]
+    text = str((parts[0] / parts[1]).subs(names, simultaneous=True))
+    return Coefficient(negative, text.replace("**", "^").replace("*", " "))
+
+
+def _mostly_negative(terms: Sequence[tuple[Any, Any]]) -> bool:
+    """Return whether more terms of a sum are negative than positive, the last one deciding between equal numbers."""
+    signs = [coefficient < 0 for _, coefficient in terms]
+    return 2 * sum(signs) > len(signs) or (2 * sum(signs) == len(signs) and signs[-1])
 
 
 def _parts(value: Fraction) -> tuple[int, int]:
     return value.numerator, value.denominator
-
-
-def _spaced(text: str) -> str:
-    return text.replace("*", " ")
 
 
 def _symbol(ring: Ring, place: int) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import reduce
+from math import floor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,8 @@ from gatewise.infer.identifiability.proof.nodes import Graph, Node, needed
 from gatewise.infer.identifiability.proof.polynomials import Ring
 from gatewise.infer.identifiability.proof.trace import traced
 
-STEPS = 32  # parameters and points are multiples of one over this
+STEPS = 32  # parameters are multiples of one over this
+FINE = 512  # points are odd multiples of one over twice this
 
 
 class Subject(NamedTuple):
@@ -128,7 +130,7 @@ def subject_of(plan: DrawPlan) -> Subject:
     data = [f"x[{i}]" for i in range(atom.d)], [f"y[{i}]" for i in range(y.numel())]
     graph = Graph()
     outputs = tuple(
-        traced(graph, atom.function, [(x, data[0]), (y, data[1]), (theta, own)])
+        traced(graph, atom.function, [(x, data[0]), (y, data[1])], (theta, own))
         for theta, own in zip(several[0], names, strict=True)
     )
     zero = {
@@ -154,8 +156,17 @@ def subject_of(plan: DrawPlan) -> Subject:
 
 
 def rational(values: Tensor) -> list[Fraction]:
-    """Return numbers rounded to multiples of 1/32."""
-    return [Fraction(round(v * STEPS), STEPS) for v in values.tolist()]
+    """Return numbers near to these, odd multiples of 1/1024, which are no parameters; whole ones as they are.
+
+    Examples
+    --------
+    >>> rational(torch.tensor([0.3, 0.0])), rational(torch.tensor([2.0, 0.0]))
+    ([Fraction(307, 1024), Fraction(1, 1024)], [Fraction(2, 1), Fraction(0, 1)])
+    """
+    given = values.tolist()
+    if all(v == round(v) for v in given):
+        return [Fraction(round(v)) for v in given]
+    return [Fraction(2 * floor(v * FINE) + 1, 2 * FINE) for v in given]
 
 
 def as_tensor(values: Sequence[Fraction]) -> Tensor:

@@ -18,15 +18,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gatewise.infer.identifiability.proof.nodes import Graph, Node, NotProvableError, number, positive
 
 Nodes = Any  # an array of Node objects, shaped as the tensor
-FRESH = "new_ones new_zeros new_full zeros ones full zeros_like ones_like full_like scalar_tensor arange triu_indices"
+FRESH = "new_ones new_zeros new_full zeros ones full zeros_like ones_like full_like scalar_tensor arange triu_indices isnan"
 MOVES = (
     "cat stack view _unsafe_view reshape permute transpose t expand select slice index index_select unsqueeze squeeze "
     "split split_with_sizes unbind clone alias detach lift_fresh contiguous repeat flip diagonal narrow unfold gather "
     "_to_copy _reshape_alias"
 )
+SIGNS = {"gt": 1, "ge": 1, "lt": -1, "le": -1}
+GUARD = 100  # bounds of this size and more guard against overflow; nothing is proved beyond them
 UNARY = {
     "exp": "exp", "log": "log", "sqrt": "sqrt", "reciprocal": "inverse", "tanh": "tanh", "sigmoid": "sigmoid",
     "relu": "relu", "erf": "erf", "special_ndtr": "ndtr", "sin": "sin", "cos": "cos", "log_sigmoid_forward": "logsigmoid",
+    "lgamma": "lgamma",
 }  # fmt: skip
 
 
@@ -51,11 +54,17 @@ class Tracer(TorchDispatchMode):
         """Return the expressions of a tensor or a number; those of what was not traced are constants."""
         if self.follows(value):
             return self.known[id(value)][1]
-        array = value.detach().numpy() if isinstance(value, Tensor) else np.asarray(value)
-        found = np.empty(array.shape, object)
-        for place in np.ndindex(array.shape):
-            found[place] = self.graph.constant(_rational(array[place]))
+        numbers = _numbers(value)
+        found = np.empty(numbers.shape, object)
+        for place in np.ndindex(numbers.shape):
+            found[place] = self.graph.constant(_rational(numbers[place]))
         return found
+
+    def _operand(self, value: Any) -> Any:
+        """Return a tensor as expressions, or as numbers where it was not traced."""
+        if not isinstance(value, Tensor):
+            return value
+        return self.of(value) if self.follows(value) or value.dtype == torch.bool else _numbers(value)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = func(*args, **(kwargs or {}))
@@ -64,10 +73,14 @@ class Tracer(TorchDispatchMode):
             return found
         if name in MOVES.split():
             return self._moved(func, args, kwargs or {}, found)
+        if name in SIGNS:
+            return self.note(found, self._compared(SIGNS[name], found, *args))
+        if name == "index_put_":
+            return self._put(func, *args)
         rule = RULES.get(name)
         if rule is None:
             raise NotProvableError(f"torch's {name} has no rule here")
-        entries = rule(self.graph, *(self.of(one) if isinstance(one, Tensor) else one for one in args), **(kwargs or {}))
+        entries = rule(self.graph, *(self._operand(one) for one in args), **(kwargs or {}))
         first = found[0] if isinstance(found, tuple) else found
         self.note(first, np.broadcast_to(entries, tuple(first.shape)))
         return found
@@ -78,7 +91,7 @@ class Tracer(TorchDispatchMode):
 
         def numbered(value: Any) -> Any:
             if isinstance(value, list | tuple):
-                return type(value)(numbered(one) for one in value)
+                return [numbered(one) for one in value]
             if not self.follows(value) and not (isinstance(value, Tensor) and value.is_floating_point()):
                 return value
             entries = self.of(value)
@@ -95,40 +108,75 @@ class Tracer(TorchDispatchMode):
             self.note(tensor, entries)
         return found
 
+    def _compared(self, sign: int, found: Tensor, a: Any, b: Any) -> Nodes:
+        """Follow a comparison; what it decides for all data nearby is taken as it is."""
+        a, b = (self.of(one) if isinstance(one, Tensor) else np.asarray(one, object) for one in (a, b))
+        entries = np.empty(tuple(found.shape), object)
+        sides = [np.broadcast_to(side, entries.shape) for side in (a, b)]
+        for at in np.ndindex(entries.shape):
+            pair = [e if isinstance(e, Node) else self.graph.constant(_rational(e)) for e in (s[at] for s in sides)]
+            guard = any(e.kind == "constant" and abs(number(e)) >= GUARD for e in pair)
+            known = guard or not any(e.varies for e in pair)
+            entries[at] = self.graph.constant(int(found[at])) if known else _step(self.graph, *pair, sign)
+        return entries
+
+    def _put(self, func: Any, target: Tensor, places: Any, values: Tensor) -> Tensor:
+        """Follow entries that are put into a new tensor."""
+        if self.follows(target):
+            raise NotProvableError("entries that are overwritten have no rule here")
+        own, more = self.of(target), self.of(values)
+        pool = [*own.ravel().tolist(), *more.ravel().tolist()]
+        numbers = torch.arange(len(pool))
+        moved = numbers[: own.size].reshape(tuple(target.shape))
+        func(moved, places, numbers[own.size :].reshape(tuple(values.shape)))
+        entries = np.empty(own.shape, object)
+        for at in np.ndindex(entries.shape):
+            entries[at] = pool[int(moved[at])]
+        return self.note(func(target, places, values), entries)
+
 
 def traced(
-    graph: Graph, function: Callable[..., Tensor], inputs: Sequence[tuple[Tensor, Sequence[str] | Nodes]]
+    graph: Graph,
+    function: Callable[..., Tensor],
+    data: Sequence[tuple[Tensor, Sequence[str]]],
+    theta: tuple[Tensor, Sequence[str]],
 ) -> Node:
-    """Return the expression of the only entry of ``function(*inputs)``.
+    """Return the expression of the only entry of ``function(*data, theta)``.
+
+    A condition on parameters alone, or on how data compare with a number of 100 and more (a guard against overflow), is
+    decided as it is at the given values: the expression holds near them.
 
     Parameters
     ----------
     graph : Graph
     function : callable
-    inputs : sequence of (tensor, names)
-        Values, and the names of their entries in the same order.
+    data : sequence of (tensor, names)
+        Values of x and y, and the names of their entries in the same order.
+    theta : (tensor, names)
 
     Raises
     ------
     NotProvableError
-        If the function uses an operation without a rule, or looks at values.
+        If the function uses an operation without a rule.
 
     Examples
     --------
     >>> x, theta = torch.ones(1, 1), torch.ones(2)
-    >>> found = traced(Graph(), lambda x, theta: torch.exp(theta[0] * x[0]), [(x, ["x[0]"]), (theta, ["a", "b"])])
-    >>> found.kind, found.arguments[0].kind
-    ('exp', 'mul')
+    >>> wave = lambda x, theta: torch.exp(theta[0] * x[0])
+    >>> found = traced(Graph(), wave, [(x, ["x[0]"])], (theta, ["a", "b"]))
+    >>> found.kind, found.arguments[0].kind, found.varies
+    ('exp', 'mul', True)
     """
     tracer = Tracer(graph)
     tensors = []
-    for tensor, names in inputs:
+    for tensor, names in (*data, theta):
         entries = np.empty(len(names), object)
-        entries[:] = [graph.variable(name) for name in names]
+        entries[:] = [graph.variable(name, varies=names is not theta[1]) for name in names]
         tensors.append(tracer.note(tensor.clone(), entries.reshape(tuple(tensor.shape))))
     with torch.no_grad(), tracer:
         found = function(*tensors)
-    return tracer.of(found).item()
+    entry: Node = tracer.of(found).item()
+    return entry
 
 
 def _tensors(values: Any) -> list[Tensor]:
@@ -139,6 +187,10 @@ def _tensors(values: Any) -> list[Tensor]:
         elif isinstance(value, Tensor):
             found.append(value)
     return found
+
+
+def _numbers(value: Any) -> Nodes:
+    return np.asarray(value.detach().numpy() if isinstance(value, Tensor) else value).astype(object)
 
 
 def _rational(value: Any) -> Fraction:
@@ -205,15 +257,20 @@ def _matmul(g: Graph, a: Nodes, b: Nodes) -> Nodes:
 
 def _gelu(g: Graph, a: Nodes, approximate: str = "none") -> Nodes:
     if approximate != "none":
-        raise NotProvableError("gelu in the approximation by tanh is not decided: its constants are rounded numbers")
+        raise NotProvableError("gelu in its approximation by tanh has no rule here")
     return _lift(lambda g, a: g.mul(a, g.apply("ndtr", a)))(g, a)
 
 
 def _where(g: Graph, condition: Nodes, a: Nodes, b: Nodes) -> Nodes:
+    """Choose; what is not chosen by a condition that is decided may be infinite."""
+
     def one(g: Graph, condition: Node, a: Node, b: Node) -> Node:
         other = g.add(g.constant(1), g.mul(g.constant(-1), condition))
         return g.add(g.mul(condition, a), g.mul(other, b))
 
+    flat = condition.ravel()
+    if len(flat) and all(c is flat[0] and c.kind == "constant" for c in flat):
+        return a if number(flat[0]) else b
     return _lift(one)(g, condition, a, b)
 
 
@@ -226,12 +283,47 @@ def _step(g: Graph, a: Node, b: Node, sign: int) -> Node:
     return step if sign > 0 else g.add(g.constant(1), g.mul(g.constant(-1), step))
 
 
+def _clamp(g: Graph, a: Nodes, low: float | None = None, high: float | None = None) -> Nodes:
+    for bound, sign in ((low, 1), (high, -1)):
+        if bound is not None and abs(bound) < GUARD:  # max(a, c) = c + relu(a - c), min(a, c) = c - relu(c - a)
+            a = _add(g, bound, _unary("relu")(g, _mul(g, sign, _sub(g, a, bound))), sign)
+    return a
+
+
+def _solve_triangular(
+    g: Graph, matrix: Nodes, right: Nodes, *, upper: bool, left: bool = True, unitriangular: bool = False
+) -> Nodes:
+    if not left or unitriangular:
+        raise NotProvableError("this way to solve a triangular system has no rule here")
+    size = matrix.shape[-1]
+    shape = np.broadcast_shapes(matrix.shape[:-2], right.shape[:-2])
+    matrix = np.broadcast_to(matrix, shape + matrix.shape[-2:])
+    right = np.broadcast_to(right, shape + right.shape[-2:])
+    found: dict[int, Nodes] = {}
+    for i in range(size)[:: -1 if upper else 1]:
+        rest = right[..., i, :]
+        for j, known in found.items():
+            rest = _sub(g, rest, _mul(g, matrix[..., i, j, None], known))
+        found[i] = _div(g, rest, matrix[..., i, i, None])
+    return np.stack([found[i] for i in range(size)], -2)
+
+
 def _unary(kind: str) -> Callable[..., Nodes]:
     return _lift(lambda g, a: g.apply(kind, a))
 
 
 def _abs(g: Graph, a: Nodes) -> Nodes:
     return _lift(lambda g, a: g.add(g.mul(g.constant(2), g.apply("relu", a)), g.mul(g.constant(-1), a)))(g, a)
+
+
+def _amax(g: Graph, a: Nodes, dim: Any = None, keepdim: bool = False) -> Nodes:
+    """Return the largest entry: ``max(a, b) = a + relu(b - a)``."""
+    axes = tuple(range(a.ndim)) if dim is None or dim == [] else tuple(np.atleast_1d(dim) % max(a.ndim, 1))
+    moved = np.moveaxis(a, axes, range(len(axes))).reshape(-1, *(n for k, n in enumerate(a.shape) if k not in axes))
+    found = moved[0]
+    for more in moved[1:]:
+        found = _add(g, found, _unary("relu")(g, _sub(g, more, found)))
+    return np.expand_dims(found, axes) if keepdim else found
 
 
 def _norm(g: Graph, a: Nodes, order: Any = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Nodes:
@@ -270,13 +362,14 @@ RULES: dict[str, Callable[..., Nodes]] = {
     "logsumexp": _logsumexp,
     "linalg_vector_norm": _norm,
     "sum": _sum,
+    "amax": _amax,
     "mm": _matmul,
     "bmm": _matmul,
     "mv": lambda g, a, b: _sum(g, _mul(g, a, b), [-1]),
     "dot": lambda g, a, b: _sum(g, _mul(g, a, b), [-1]),
     "where": _where,
-    "gt": lambda g, a, b: _lift(lambda g, a, b: _step(g, a, b, 1))(g, a, b),
-    "ge": lambda g, a, b: _lift(lambda g, a, b: _step(g, a, b, 1))(g, a, b),
-    "lt": lambda g, a, b: _lift(lambda g, a, b: _step(g, a, b, -1))(g, a, b),
-    "le": lambda g, a, b: _lift(lambda g, a, b: _step(g, a, b, -1))(g, a, b),
+    "clamp": _clamp,
+    "clamp_min": lambda g, a, low: _clamp(g, a, low),
+    "clamp_max": lambda g, a, high: _clamp(g, a, None, high),
+    "linalg_solve_triangular": _solve_triangular,
 }
