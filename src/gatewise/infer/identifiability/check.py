@@ -10,6 +10,7 @@ from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.identifiability.atoms import Atom
 from gatewise.infer.identifiability.columns import Derivative, free_entries
 from gatewise.infer.identifiability.draws import Draw, DrawPlan, draws_of, picked
+from gatewise.infer.identifiability.proof import prove
 from gatewise.infer.identifiability.relations import Relation, relations
 from gatewise.infer.identifiability.result import Identifiability
 from gatewise.infer.identifiability.verdict import IdentifiabilityVerdict
@@ -95,8 +96,6 @@ def identify_atom(
 
 
 def _proved(found: Identifiability, plan: DrawPlan) -> Identifiability:
-    from gatewise.infer.identifiability.proof import prove  # sympy takes a second to import
-
     return found._replace(proof=prove(plan).compared_with(found.verdict, found.n_atoms, found.nullity))
 
 

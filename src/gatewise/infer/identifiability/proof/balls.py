@@ -1,4 +1,4 @@
-"""Numbers with bounds of their error: 256 binary digits behind the point, and a bound that holds whatever was rounded."""
+"""Intervals: numbers with 256 binary digits behind the point, and a bound of their error that holds in any case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Certificates that some derivatives are independent: a matrix of their values at rational points that is not singular."""
+"""Certificates that derivatives are independent: a matrix of their values at rational points is not singular."""
 
 from __future__ import annotations
 
@@ -36,6 +36,11 @@ class Independence(NamedTuple):
     exact: bool
     distance: float = 0.0
     at: tuple[tuple[str, Fraction], ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """Whether it is by exact numbers or by intervals."""
+        return "exact numbers" if self.exact else "intervals"
 
     @property
     def words(self) -> str:

@@ -154,9 +154,9 @@ def jets(at: Arithmetic, output: Node, values: Mapping[str, Element], places: Ma
             own = {places[name]: at.constant(Fraction(1))} if name in places else {}
             jet = Jet(values[name], own, {})
         elif node.kind == "add":
-            jet = _sum(at, *arguments)
+            jet = _sum(at, arguments[0], arguments[1])
         elif node.kind == "mul":
-            jet = _product(at, *arguments, order)
+            jet = _product(at, arguments[0], arguments[1], order)
         else:
             jet = _chain(at, node.kind, arguments[0], order)
         found[node.place] = jet

@@ -94,7 +94,7 @@ def null_space(matrix: Sequence[Row], order: Sequence[int]) -> dict[int, dict[in
     pivots: list[int] = []
     for column in reversed(order):  # late columns are the independent ones
         at = len(pivots)
-        live = np.flatnonzero(rows[at:, column]) if at < len(rows) else []
+        live: Any = np.flatnonzero(rows[at:, column]) if at < len(rows) else []
         if not len(live):
             continue
         best = at + int(live[0])

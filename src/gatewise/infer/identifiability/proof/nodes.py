@@ -15,7 +15,8 @@ class NotProvableError(Exception):
 class Node:
     """One expression: ``constant``, ``variable``, ``add``, ``mul``, or a function of one expression.
 
-    It varies if it depends on the data, on x or y. Equal expressions of one graph are one object, so that functions of equal arguments are recognised.
+    It varies if it depends on the data, on x or y. Equal expressions of one graph are one object, so that functions of
+    equal arguments are recognised.
     """
 
     place: int
@@ -143,4 +144,3 @@ def _exact_root(value: Fraction) -> Fraction | None:
         return None
     root = Fraction(isqrt(value.numerator), isqrt(value.denominator))
     return root if root**2 == value else None
-

@@ -200,12 +200,12 @@ class Ring:
 
     def _reduced(self, a: Polynomial) -> Polynomial:
         """Apply the rules for squares until none applies."""
-        high = [m for m in a if any(e > 1 and g in self._squares for g, e in m)]
+        high = {m for m in a if any(e > 1 and g in self._squares for g, e in m)}
         if not high:
             return a
-        kept = Polynomial({m: c for m, c in a.items() if m not in set(high)})
+        kept = Polynomial({m: c for m, c in a.items() if m not in high})
         for monomial in high:
-            place, exponent = next((g, e) for g, e in monomial if e > 1 and g in self._squares)
+            place = next(g for g, e in monomial if e > 1 and g in self._squares)
             rest = tuple((g, e) if g != place else (g, e - 2) for g, e in monomial if g != place or e > 2)
             kept = self.add(kept, self.mul(Polynomial({rest: a[monomial]}), self._squares[place]))
         return kept

@@ -49,7 +49,8 @@ def _proof(subject: Subject) -> Proof:
     zero = [c for c, column in enumerate(residues) if column is None or not column.any()]
     live = [c for c in range(len(labels)) if c not in zero]
     null = _sparser(labels, live, residues)
-    ring, polynomials = subject.polynomials()
+    ring, found = subject.polynomials()
+    polynomials = [Polynomial() if one is None else one for one in found]
     for c in zero:
         if polynomials[c] and ring.cleared([polynomials[c]])[0]:
             raise NotProvableError(f"{labels[c].label} vanishes only as far as is known")

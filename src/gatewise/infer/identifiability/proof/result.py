@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatewise.core.names import path_of
 from gatewise.infer.identifiability.columns import Derivative
@@ -92,8 +92,8 @@ class Proof(NamedTuple):
             return self
         return self._replace(
             certificate=None,
-            doubt=f"the numerical check finds {nullity} relations between {n_atoms} derivatives, the expressions of the "
-            f"code {self.nullity} between {self.n_atoms}; a part of the code may be an approximation",
+            doubt=f"the numerical check finds {nullity} relations between {n_atoms} derivatives, the expressions of "
+            f"the code {self.nullity} between {self.n_atoms}; a part of the code may be an approximation",
         )
 
     @property
@@ -148,6 +148,19 @@ class Proof(NamedTuple):
         """Return what was proved as plain text."""
         return "\n".join(self._lines())
 
+    def as_json(self) -> dict[str, Any]:
+        """Return what was proved as values that JSON can hold."""
+        return {
+            "decided": self.decided,
+            "doubt": self.doubt,
+            "n_atoms": self.n_atoms,
+            "zero": [term.label for term in self.zero],
+            "relations": [relation.equation for relation in self.relations],
+            "directions": list(self.directions),
+            "parameters": list(self.parameters),
+            "reason": self.reason,
+        }
+
     def _lines(self) -> Iterator[str]:
         yield self.words
         yield from (f"  {equation}" for equation in self.equations)
@@ -166,7 +179,7 @@ class Proof(NamedTuple):
         return page(self.words, found, ways, lines([self.reason] if self.reason else []))
 
     def to_frame(self) -> DataFrame:
-        """Return a data frame with a row for every relation: its equation, its derivatives and its direction, if any."""
+        """Return a data frame with a row for every relation: its equation, derivatives and direction, if any."""
         import pandas as pd
 
         rows = [(r.equation, ", ".join(term.label for term in r.terms), r.direction) for r in self.relations]

@@ -1,4 +1,4 @@
-"""Coefficients of a relation between derivatives, solved for in the parameters, and the check that it is an identity."""
+"""Coefficients of a relation between derivatives, as functions of the parameters, and whether it is an identity."""
 
 from __future__ import annotations
 

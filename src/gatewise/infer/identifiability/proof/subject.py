@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gatewise.infer.identifiability.atoms import points
-from gatewise.infer.identifiability.columns import Derivative, free_entries
+from gatewise.infer.identifiability.columns import free_entries
 from gatewise.infer.identifiability.draws import DrawPlan, common_entries, generator_of, thetas_of
 from gatewise.infer.identifiability.proof.jets import Arithmetic, Element, columns, jets
 from gatewise.infer.identifiability.proof.modular import Modular
