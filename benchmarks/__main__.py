@@ -34,6 +34,7 @@ BENCHMARKS: dict[str, str] = {
     "many_fits": "many.replicates",
     "many_over_fitted": "many.over_fitted",
     "identifiability": "identifiability.run",
+    "proofs": "proofs.run",
     "parquet": "parquet.run",
     "flexmix": "flexmix.run",
     "scaling": "scaling.run",

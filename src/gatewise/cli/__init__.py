@@ -237,6 +237,10 @@ def identify(
     d: Annotated[int, typer.Option(help="Number of features.")] = 2,
     held: Annotated[str | None, typer.Option(help="Fixed parameters, a,b.")] = None,
     regime: Annotated[int | None, typer.Option(help="Sigmoid gates only: 1 zero slopes, 2 general slopes.")] = None,
+    family: Annotated[str | None, typer.Option(help="Name of a family, for ml; by default gaussian.")] = None,
+    outputs: Annotated[int, typer.Option(help="Number of responses.")] = 1,
+    group_size: Annotated[int, typer.Option(help="Number of rows that share an expert, for ml.")] = 1,
+    proof: Annotated[bool, typer.Option("--proof", help="Prove the relations, and that there are no others.")] = False,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal draws.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
@@ -251,6 +255,10 @@ def identify(
             "shared_gate": shared_gate,
             "d": d,
             "held": _names(held),
+            "family": family,
+            "outputs": outputs,
+            "group_size": group_size,
+            "proof": proof,
         }
         found = check(_names(gate), expert, estimator, regime=regime, seed=seed, **choice)
         if as_json:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gatewise.infer.identifiability import Identifiability, IdentifiabilityVerdict
+from gatewise.infer.identifiability.proof import Proof
 
 SHOWN = 16  # relations printed before the rest is only counted
 GOOD = (IdentifiabilityVerdict.strong, IdentifiabilityVerdict.weak)
@@ -38,7 +39,19 @@ def shown(found: Identifiability, width: int = 80) -> Group:
         parts.append(Text(f"  and {len(relations) - SHOWN} more; --json lists all"))
     head, _, rest = found.words.partition(":")
     style = "bold green" if found.verdict in GOOD else "bold yellow"
-    return Group(*parts, Text.assemble("\n", (f"{head}:", style), rest))
+    parts.append(Text.assemble("\n", (f"{head}:", style), rest))
+    return Group(*parts, *([] if found.proof is None else _proved(found.proof, width)))
+
+
+def _proved(proof: Proof, width: int) -> list[Text]:
+    """Return what was proved: the statement, the relations, the directions, the reason."""
+    head, _, rest = proof.words.partition(":")
+    lines = [Text.assemble("\n", (f"{head}:", "bold green" if proof.decided else "bold yellow"), rest)]
+    lines += [_folded(equation, width, "+-=") for equation in proof.equations]
+    if proof.directions:
+        lines += [Text("Directions in which the atom does not change:")]
+        lines += [_folded(direction, width, ",") for direction in proof.directions]
+    return lines + ([Text(proof.reason)] if proof.reason else [])
 
 
 def _table(found: Identifiability) -> Table:
@@ -82,5 +95,6 @@ def as_json(found: Identifiability) -> dict[str, Any]:
     values = {**found._asdict(), "n_atoms": found.n_atoms, "equations": found.equations, "words": found.words}
     values["relations"] = [relation._asdict() for relation in found.relations]
     values["verdict"] = str(found.verdict)
+    values["proof"] = None if found.proof is None else found.proof.as_json()
     values["kept"] = found.kept if isfinite(found.kept) else None
     return values

@@ -10,6 +10,7 @@ from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.identifiability.atoms import Atom
 from gatewise.infer.identifiability.columns import Derivative, free_entries
 from gatewise.infer.identifiability.draws import Draw, DrawPlan, draws_of, picked
+from gatewise.infer.identifiability.proof import prove
 from gatewise.infer.identifiability.relations import Relation, relations
 from gatewise.infer.identifiability.result import Identifiability
 from gatewise.infer.identifiability.verdict import IdentifiabilityVerdict
@@ -29,6 +30,7 @@ def identify_atom(
     draws: int = 3,
     samples: int = 2,
     rows: int | None = None,
+    proof: bool = False,
 ) -> Identifiability:
     """Check the derivatives of any atom ``u(x, y, theta)`` for linear relations.
 
@@ -52,6 +54,8 @@ def identify_atom(
         Draws of the parameters, and of the points for each of them.
     rows : int, optional
         Points per draw; default 100 per derivative.
+    proof : bool
+        Whether to prove the relations as well, and that there are no others, from the code of the atom.
 
     Raises
     ------
@@ -87,7 +91,12 @@ def identify_atom(
         )
     plan = plan._replace(rows=max(FEWEST, PER_COLUMN * count) if rows is None else whole("rows", rows, count))
     with standard_torch():
-        return _looked_again(plan, *draws_of(plan))
+        found = _looked_again(plan, *draws_of(plan))
+        return _proved(found, plan) if proof else found
+
+
+def _proved(found: Identifiability, plan: DrawPlan) -> Identifiability:
+    return found._replace(proof=prove(plan).compared_with(found.verdict, found.n_atoms, found.nullity))
 
 
 def _looked_again(plan: DrawPlan, clear: Sequence[Draw], refused: Sequence[Draw]) -> Identifiability:

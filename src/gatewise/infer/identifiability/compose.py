@@ -36,9 +36,12 @@ def identify(
     include_bias: bool | None = None,
     seed: int = 0,
     family: str | Family | None = None,
+    outputs: int = 1,
+    group_size: int = 1,
     draws: int = 3,
     samples: int = 2,
     rows: int | None = None,
+    proof: bool = False,
 ) -> Identifiability:
     """Check whether the parameters of a mixture of experts are identifiable, to first or second order.
 
@@ -74,10 +77,17 @@ def identify(
     family : str or Family, optional
         Distribution of the response for maximum likelihood, by its name in `FAMILIES` or as a Family. Default: Gaussian
         with derivatives in the variance.
+    outputs : int
+        Number of responses.
+    group_size : int
+        Number of rows that share an expert (``groups=`` of the estimators), for maximum likelihood. Every row has d
+        features and a response; the gate has d features of its own.
     draws, samples : int
         Number of random parameter draws, and of sets of points per draw.
     rows : int, optional
         Points per set; default 100 per derivative.
+    proof : bool
+        Whether to prove the relations as well, and that there are no others; `Identifiability.proof` holds the result.
 
     Returns
     -------
@@ -106,6 +116,12 @@ def identify(
     d2u/dintercept2 = 2 du/dvariance
     >>> str(identify("laplace", "gelu-no-bias", "ls").verdict)
     'strong'
+    >>> print(identify("cosine", d=2, order=1, proof=True).proof)
+    Proof: 6 derivatives, 1 relation that holds identically in x, y and the parameters; the other 5 are independent.
+      du/dweight[0] = -(weight[1]/weight[0]) du/dweight[1]
+    Directions in which the atom does not change:
+      (weight[0], weight[1]) along (weight[0], weight[1])
+    ...
     """
     return identify_parts(
         gate,
@@ -120,9 +136,12 @@ def identify(
         include_bias=include_bias,
         seed=seed,
         family=family,
+        outputs=whole("outputs", outputs, 1),
+        group_size=whole("group_size", group_size, 1),
         draws=draws,
         samples=samples,
         rows=rows,
+        proof=proof,
     )
 
 
@@ -139,9 +158,10 @@ def identify_parts(
     outputs: int = 1,
     gate_inputs: Sequence[int] | None = None,
     shared: Sequence[str] = (),
+    group_size: int = 1,
     **plan: Any,
 ) -> Identifiability:
-    """Check an atom of core objects, of several responses too; see `identify`."""
+    """Check an atom of core objects; see `identify`."""
     gates = gates_of(gate)
     chosen = expert_of(expert)
     require_one_of("estimator", estimator, ("ml", "ls"))
@@ -150,6 +170,10 @@ def identify_parts(
     if regime is not None and (free_shift or regime not in (1, 2)):
         raise ValueError(
             f"regime={regime!r}: regimes 1 and 2 are for gates whose scores have no free shift (sigmoid); leave it out"
+        )
+    if group_size > 1 and estimator == "ls":
+        raise ValueError(
+            f"group_size={group_size}: least squares takes every row by itself; use estimator='ml', or leave it out"
         )
     law = family_of(family or Gaussian()) if estimator == "ml" else None
     title = f"{' / '.join(describe(one) for one in gates)} gate, {expert} expert, "
@@ -161,12 +185,19 @@ def identify_parts(
         held=(held,) if isinstance(held, str) else held,
         regime=regime,
         include_bias=include_bias,
-        title=title + ("maximum likelihood" if estimator == "ml" else "least squares"),
+        title=title + ("maximum likelihood" if estimator == "ml" else "least squares") + _several(outputs, group_size),
         outputs=outputs,
         gate_inputs=gate_inputs,
         shared=shared,
+        group_size=group_size,
     )
     return identify_atom(atom, **plan)
+
+
+def _several(outputs: int, group_size: int) -> str:
+    """Return how many responses and rows of a group there are, when there are several."""
+    rows = f", groups of {group_size} rows (d counts the inputs of each and of the gate)" if group_size > 1 else ""
+    return (f", {outputs} responses" if outputs > 1 else "") + rows
 
 
 def _check_links(gates: Sequence[Gate], estimator: str) -> None:

@@ -107,9 +107,9 @@ def draws_of(plan: DrawPlan) -> tuple[list[Draw], list[Draw]]:
 def draw_of(plan: DrawPlan, t: int, s: int) -> Draw:
     """Make one draw: parameters number t, points number s."""
     atom, columns = plan.atom, plan.columns
-    thetas = _thetas(plan, _generator(plan.seed, 0, t))
-    raw = triangle(atom, thetas, plan.order, plan.rows, _generator(plan.seed, 1, t, s), plan.reach)
-    upper, values = _with_shared(plan, raw[:, : -plan.atoms]), raw[:, -plan.atoms :]
+    thetas = thetas_of(plan, generator_of(plan.seed, 0, t))
+    raw = triangle(atom, thetas, plan.order, plan.rows, generator_of(plan.seed, 1, t, s), plan.reach)
+    upper, values = with_shared(plan, raw[:, : -plan.atoms]), raw[:, -plan.atoms :]
     first = [c for c, derivative in enumerate(columns) if derivative.first]
     found = rank(upper)
     gone = [columns[c] for c in first if found.zero[c]]
@@ -132,12 +132,16 @@ def picked(columns: Sequence[Derivative], mask: Tensor) -> list[Derivative]:
     return [column for column, here in zip(columns, mask.tolist(), strict=True) if here]
 
 
-def _thetas(plan: DrawPlan, generator: torch.Generator) -> list[Tensor]:
+def thetas_of(plan: DrawPlan, generator: torch.Generator) -> list[Tensor]:
     """Draw the parameters of every atom, with those in common taken from the first."""
     thetas = [_theta(plan.atom, generator) for _ in range(plan.atoms)]
+    return [torch.where(common_entries(plan), thetas[0], theta) for theta in thetas]
+
+
+def common_entries(plan: DrawPlan) -> Tensor:
+    """Return which entries of theta have one value in all atoms, ``(p,)`` of bool."""
     gates = [name for level in plan.atom.levels for name in level] if plan.shared_gate else []
-    common = torch.tensor([name in gates or name in plan.atom.shared for name in plan.atom.names], dtype=torch.bool)
-    return [torch.where(common, thetas[0], theta) for theta in thetas]
+    return torch.tensor([name in gates or name in plan.atom.shared for name in plan.atom.names], dtype=torch.bool)
 
 
 def _theta(atom: Atom, generator: torch.Generator) -> Tensor:
@@ -154,7 +158,7 @@ def _second_of_shared(atom: Atom, column: Derivative) -> bool:
     return column.mark == "2" and set(column.entries) <= set(atom.shared)
 
 
-def _with_shared(plan: DrawPlan, upper: Tensor) -> Tensor:
+def with_shared(plan: DrawPlan, upper: Tensor) -> Tensor:
     """Add the derivatives of the second atom in what both share to those of the first."""
     place = {column: c for c, column in enumerate(plan.every)}
     kept = upper[:, [place[column] for column in plan.columns]]
@@ -190,13 +194,14 @@ def _factors(plan: DrawPlan, upper: Tensor, values: Tensor) -> list[Ridge]:
 
 def _depends(plan: DrawPlan, theta: Tensor, i: int) -> bool:
     """Return whether an atom changes with a parameter, whatever its derivative says."""
-    generator, moved = _generator(plan.seed, 2), theta.clone()
+    generator, moved = generator_of(plan.seed, 2), theta.clone()
     moved[i] *= 1 + STEP
     x, y = points(generator, plan.atom.d, plan.rows), plan.atom.response(generator, plan.rows)
     before, after = (plan.atom.function(x, y, at) for at in (theta, moved))
     return bool((after - before).abs().max() > ZERO * before.abs().max())
 
 
-def _generator(seed: int, *key: int) -> torch.Generator:
+def generator_of(seed: int, *key: int) -> torch.Generator:
+    """Return the generator of one purpose: parameters, points, and so on."""
     state = np.random.SeedSequence(seed, spawn_key=key).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state) >> 1)

@@ -19,6 +19,7 @@ from gatewise.core.scores import Activated, Affine, Distance, Score, SquaredDist
 from gatewise.infer.identifiability.atoms import Atom
 from gatewise.infer.identifiability.check import identify_atom
 from gatewise.infer.identifiability.compose import identify
+from gatewise.infer.identifiability.proof import Proof
 from gatewise.infer.identifiability.result import Identifiability
 
 # names of parameters, read off the parts that have them
@@ -87,13 +88,18 @@ class Known(NamedTuple):
     parameters: frozenset[str] | None
     remark: str = ""
 
-    def run(self, seed: int = 0) -> Identifiability:
-        """Run the check."""
-        settings = {**self.settings, "seed": seed}
+    def run(self, seed: int = 0, **more: Any) -> Identifiability:
+        """Run the check, with more arguments of `identify` if any."""
+        settings = {**self.settings, "seed": seed, **more}
         atom = settings.pop("atom", None)
         return identify(**settings) if atom is None else identify_atom(atom, **settings)
 
-    def involved(self, found: Identifiability) -> frozenset[str]:
+    def proved(self, proof: Proof) -> bool:
+        """Return whether counts and parameters are proved to be the known ones."""
+        counts = (proof.n_atoms, proof.nullity) == (self.n_atoms, self.nullity)
+        return counts and proof.decided and self.parameters in (None, self.involved(proof))
+
+    def involved(self, found: Identifiability | Proof) -> frozenset[str]:
         """Return the parameters involved, in the words of `parameters`."""
         if self.settings.get("estimator") != "ls":
             return frozenset(found.parameters)

@@ -34,6 +34,8 @@ class LeafAtom:
     own : list of int
         The inputs of the gates.
     layout : list of Slot
+    group_size : int
+        Rows that share the leaf, each with d inputs of its own.
     """
 
     gates: tuple[Gate, ...]
@@ -42,6 +44,7 @@ class LeafAtom:
     d: int
     own: list[int]
     layout: list[Slot]
+    group_size: int = 1
 
     def value(self, x: Tensor, y: Tensor, theta: Tensor) -> Tensor:
         """Return the atom at every row, ``(n,)``."""
@@ -49,10 +52,13 @@ class LeafAtom:
         value = torch.ones_like(x[0])
         for level, gate in enumerate(self.gates):
             value = value * gate.numerators(parts[level], x[self.own])[0]
-        mean = self.expert(parts[EXPERT], x[: self.d])
         if self.family is None:
-            return value * mean[0]
-        return value * self.family.log_prob(parts[FAMILY], y.reshape(len(y), -1).T, mean).exp()
+            return value * self.expert(parts[EXPERT], x[: self.d])[0]
+        responses = y.reshape(len(y), self.group_size, -1)
+        for row in range(self.group_size):
+            mean = self.expert(parts[EXPERT], x[row * self.d : (row + 1) * self.d])
+            value = value * self.family.log_prob(parts[FAMILY], responses[:, row].T, mean).exp()
+        return value
 
     def draw(self, given: Mapping[str, float | None], generator: torch.Generator) -> Tensor:
         """Draw theta, with the given value of every parameter that has one; a kink lies among the points."""
@@ -77,6 +83,7 @@ def leaf_atom(
     outputs: int = 1,
     gate_inputs: Sequence[int] | None = None,
     shared: Sequence[str] = (),
+    group_size: int = 1,
 ) -> Atom:
     """Return the atom of one leaf: the product of its unnormalised gate weights times density or mean.
 
@@ -103,13 +110,17 @@ def leaf_atom(
         The inputs of the gates by number, when they are not those of the experts, which are 0 to d - 1.
     shared : sequence of str
         Paths of a measure that all leaves share, such as ``family.scale``.
+    group_size : int
+        Rows that share their leaf. Each has d inputs of the expert and a response; the gate has d inputs of its own,
+        which stand behind those of all rows.
 
     Raises
     ------
     ValueError
         If `held` names no parameter, or `regime` is 1 and a score has no slopes.
     """
-    own = list(range(d) if gate_inputs is None else gate_inputs)
+    behind = d * group_size if group_size > 1 else 0
+    own = list(range(behind, behind + d) if gate_inputs is None else gate_inputs)
     layout = slots(gates, expert, family, d, outputs, len(own))
     general = [not gate.link.translation_invariant and regime != 1 for gate in gates]
     biased = general if include_bias is None else [include_bias] * len(gates)
@@ -119,16 +130,16 @@ def leaf_atom(
         0.0 if gate.link.translation_invariant and not counts else BIAS[regime]
         for gate, counts in zip(gates, biased, strict=True)
     ]
-    leaf = LeafAtom(tuple(gates), expert, family, d, own, layout)
+    leaf = LeafAtom(tuple(gates), expert, family, d, own, layout, group_size)
     given = {slot.path: given_value(slot, biases, zero) for slot in layout}
     return Atom(
         leaf.value,
         tuple(name for slot in layout for name in slot.entries),
         partial(leaf.draw, given),
-        max(d, max(own) + 1),
+        max(d * group_size, max(own) + 1),
         _resting(layout, sorted(fixed), held),
         _levels(gates, layout),
-        _response(family, outputs),
+        _response(family, outputs, group_size),
         not all(general),
         title,
         _factors(gates, [slot for slot in layout if not slot.bias or slot.spec.free], biased, held),
@@ -208,15 +219,16 @@ def _bends(expert: Expert, params: Params, d: int, generator: torch.Generator) -
     return most < 0.95 * x.shape[1]
 
 
-def _response(family: Family | None, outputs: int) -> Callable[[torch.Generator, int], Tensor]:
-    """Return how responses are drawn, ``(n,)`` or, of several outputs, ``(n, outputs)``."""
+def _response(family: Family | None, outputs: int, group_size: int) -> Callable[[torch.Generator, int], Tensor]:
+    """Return how responses are drawn, ``(n,)`` or, of several outputs or rows of a group, ``(n, rows * outputs)``."""
+    several = outputs * group_size
 
     def response(generator: torch.Generator, n: int) -> Tensor:
         if family is None or family.location_scale:
-            return normal_response(generator, n * outputs).reshape((n, outputs) if outputs > 1 else (n,))
+            return normal_response(generator, n * several).reshape((n, several) if several > 1 else (n,))
         own = {k: torch.full(s.shape, s.initial, dtype=torch.float64) for k, s in family.parameters(outputs).items()}
-        eta = torch.randn(outputs, n, generator=generator, dtype=torch.float64)
+        eta = torch.randn(outputs, n * group_size, generator=generator, dtype=torch.float64)
         drawn = family.sample(own, eta, generator)
-        return drawn.T if len(drawn) > 1 else drawn[0]
+        return drawn.T.reshape(n, -1) if several > 1 else drawn[0]
 
     return response

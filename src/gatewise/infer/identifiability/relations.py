@@ -194,7 +194,11 @@ def equations(found: Sequence[Relation], labels: Sequence[str] = ()) -> list[str
     >>> equations(pair)
     ['d2u/dweight dintercept = du/dcoef']
     """
-    texts = [text for relation in found if (text := relation.equation) is not None]
+    return without_indices([text for relation in found if (text := relation.equation) is not None], labels)
+
+
+def without_indices(texts: Sequence[str], labels: Sequence[str] = ()) -> list[str]:
+    """Return equations, those that hold for every feature written once without index; see `equations`."""
     entries = [ENTRY.findall(text) for text in texts]
     sizes: dict[str, int] = {}
     for name, index in (*chain(*entries), *chain(*map(ENTRY.findall, labels))):

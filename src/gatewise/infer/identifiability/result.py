@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from gatewise.infer.identifiability.proof.result import Proof
 from gatewise.infer.identifiability.relations import Relation, equations
 from gatewise.infer.identifiability.verdict import IdentifiabilityVerdict, explain
 from gatewise.markup import lines, page, table
@@ -59,6 +60,8 @@ class Identifiability(NamedTuple):
     doubt : str
         Why the verdict is ``undecided``; otherwise empty.
     verdict : IdentifiabilityVerdict
+    proof : Proof or None
+        What was proved, when it was asked for.
     """
 
     title: str
@@ -86,6 +89,7 @@ class Identifiability(NamedTuple):
     rows: int
     doubt: str
     verdict: IdentifiabilityVerdict
+    proof: Proof | None = None
 
     @property
     def n_atoms(self) -> int:
@@ -121,7 +125,7 @@ class Identifiability(NamedTuple):
         lines = [f"{self.title}: {self.setting}", self.counts]
         lines += [f"  {equation}" for equation in self.equations]
         lines += [f"  a relation between {', '.join(terms)}" for terms in self.unread]
-        return "\n".join([*lines, self.words])
+        return "\n".join([*lines, self.words, *([] if self.proof is None else [self.proof.text()])])
 
     def __repr__(self) -> str:
         return self.text()
@@ -129,7 +133,8 @@ class Identifiability(NamedTuple):
     def _repr_html_(self) -> str:
         listed = [*self.equations, *(f"between {', '.join(terms)}" for terms in self.unread)]
         found = table({"relation": listed}) if listed else ""
-        return page(f"{self.title}: {self.setting}", lines([self.words]), found, lines([self.counts]))
+        proved = "" if self.proof is None else self.proof._repr_html_()
+        return page(f"{self.title}: {self.setting}", lines([self.words]), found, lines([self.counts]), proved)
 
     def to_frame(self) -> DataFrame:
         """Return a data frame with a row for every relation: its equation, if it has a simple one, and its terms."""
