@@ -29,7 +29,11 @@ from gatewise.objective.parameterization import from_paths, specifications
 
 SCALARS = ("objective", "log_likelihood", "penalty", "n", "n_iter", "notes", "sse", "floor")
 LENGTHS = {"origin": "inputs", "metric": "inputs", "location": "outputs", "spread": "outputs", "floor": "outputs"}
-CAME = {2: ("standard_errors", "spec", "floor", "floored", "warm_start"), 3: ("gain", "classified")}  # with each schema
+CAME = {  # with each schema
+    2: ("standard_errors", "spec", "floor", "floored", "warm_start"),
+    3: ("gain", "classified"),
+    4: ("offset",),
+}
 NOT_NEGATIVE = ("metric", "spread", "floor", "radius")
 
 
@@ -52,6 +56,7 @@ class FileData(NamedTuple):
     gate_reader: dict[str, Any]
     one_dimensional_y: bool
     responsibilities: dict[str, Any]
+    offset: bool = False
 
 
 class FileFit(NamedTuple):
@@ -87,7 +92,7 @@ def estimator_of(given: Any, schema: int) -> MixtureOfExpertsRegressor:
     if content.estimator != MixtureOfExpertsRegressor.__name__:
         raise ValueError(f"the estimator {short(content.estimator)} is not known")
     mixture = build(Mixture, _decoded(content.mixture))
-    data = build(FileData, _decoded(content.data))
+    data = build(FileData, _decoded(content.data), later=later)
     reader = _reader(data)
     measure, sizes = _measure(_decoded(content.measure), mixture, data.n_features_in, reader.count)
     require(not data.one_dimensional_y or sizes.q == 1, f"y has one dimension, the experts {sizes.q} outputs")
@@ -98,7 +103,7 @@ def estimator_of(given: Any, schema: int) -> MixtureOfExpertsRegressor:
     errors = _errors(result.standard_errors, measure)
     names = None if data.feature_names_in is None else np.array(data.feature_names_in, dtype=object)
     given, taken = with_seen(estimator, data.n_features_in, names), _shares(data.responsibilities, mixture)
-    adopt(estimator, FittedModel(fit, reader, data.one_dimensional_y, taken, errors, given))
+    adopt(estimator, FittedModel(fit, reader, data.one_dimensional_y, taken, errors, given, data.offset))
     return estimator
 
 

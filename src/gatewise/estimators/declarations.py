@@ -44,10 +44,24 @@ if TYPE_CHECKING:
         def set_params(self, **params: Any) -> Self: ...
         def get_metadata_routing(self) -> Any: ...
         def set_fit_request(
-            self, *, sample_weight: Request = ..., gate_X: Request = ..., groups: Request = ..., start: Request = ...
+            self,
+            *,
+            sample_weight: Request = ...,
+            gate_X: Request = ...,
+            groups: Request = ...,
+            start: Request = ...,
+            offset: Request = ...,
+            trials: Request = ...,
         ) -> Self: ...
-        def set_predict_request(self, *, gate_X: Request = ...) -> Self: ...
-        def set_score_request(self, *, sample_weight: Request = ..., gate_X: Request = ...) -> Self: ...
+        def set_predict_request(self, *, gate_X: Request = ..., offset: Request = ...) -> Self: ...
+        def set_score_request(
+            self,
+            *,
+            sample_weight: Request = ...,
+            gate_X: Request = ...,
+            offset: Request = ...,
+            trials: Request = ...,
+        ) -> Self: ...
 
     class MultiOutputMixin:
         """It tells scikit-learn that y may have several columns."""
@@ -91,6 +105,7 @@ class Declared(BaseEstimator):
     _flat: bool
     _shares: Shares
     _errors: ReportedErrors
+    _offset: bool
 
     coef_: Array
     intercept_: Array
