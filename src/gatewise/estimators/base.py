@@ -17,6 +17,7 @@ from gatewise.estimators.fitting import fitted, warn
 from gatewise.estimators.inference import Inference, infer
 from gatewise.estimators.inputs import Given
 from gatewise.estimators.known import KnownValues
+from gatewise.estimators.options import input_names
 from gatewise.estimators.summary import summary
 from gatewise.estimators.summary_value import Summary
 from gatewise.estimators.theory import theory
@@ -260,7 +261,7 @@ class MixtureEstimator(Declared):
         """
         check_is_fitted(self, "fit_")
         names = getattr(self, "feature_names_in_", None)
-        inputs = [f"x{i}" for i in range(self.n_features_in_)] if names is None else list(names)
+        inputs = input_names(self.n_features_in_) if names is None else list(names)
         fallback = [f"{'gate ' if self._reader.given else ''}x{i}" for i in range(self._reader.count)]
         gate_inputs = list(self._reader.names or fallback)
         titles = [describe(gate) for gate in gates(self._given.gate, self.mixture_.depth)]

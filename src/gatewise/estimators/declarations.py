@@ -99,6 +99,7 @@ class Declared(BaseEstimator):
     device: Literal["cpu"] | None
     verbose: Verbose
     warm_start: bool
+    shared: str | Sequence[str]
 
     _given: Any  # these are read by methods of a fitted model: see FittedModel
     _reader: GateReader

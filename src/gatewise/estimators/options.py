@@ -15,6 +15,7 @@ from gatewise.core.mixture import Mixture
 from gatewise.core.names import require_one_of
 from gatewise.core.parameters import Parameter
 from gatewise.estimators.known import family_of_trials
+from gatewise.estimators.shared import shared_names, shared_ties
 from gatewise.fit.arguments import floor, held, is_whole, limits, penalty, scalar, seconds, starts_number, whole
 from gatewise.fit.frames import moments
 from gatewise.fit.spec import FitSpec
@@ -41,6 +42,7 @@ def check_numbers(estimator: Any) -> None:
     require_one_of("gauge", estimator.gauge, ("fixed", "none"))
     require_one_of("scale", estimator.scale, ("free", "shared"))
     require_one_of("covariance", estimator.covariance, ("diag", "full"))
+    shared_names(estimator.shared)
     for name in ("standardize", "warm_start"):
         if not isinstance(getattr(estimator, name), bool | np.bool_):
             raise TypeError(f"{name}={getattr(estimator, name)!r}: give True or False")
@@ -203,13 +205,22 @@ def above_zero(spec: Parameter) -> Tensor:
 def spec_of(estimator: Any, mixture: Mixture, d: int, gate_d: int, q: int, flat: bool) -> FitSpec:
     """Return what an estimator's arguments say is estimated, of d inputs, gate_d gate inputs and q outputs."""
     given = FixedParameters(mixture, d, gate_d, q, flat)
+    fixed = given.fixed(estimator.fixed) or {}
+    names = getattr(estimator, "feature_names_in_", None)
+    columns = input_names(d) if names is None else [str(one) for one in names]
     return FitSpec(
         given.bounds(estimator.bounds) or {},
-        given.fixed(estimator.fixed) or {},
+        fixed,
+        ties=shared_ties(estimator.shared, mixture, columns, q, fixed),
         alpha=penalty(estimator.alpha),
         gauge=estimator.gauge,
         min_scale=floor(estimator.min_scale, q),
     )
+
+
+def input_names(d: int) -> list[str]:
+    """Return what the inputs are called where they have no names: x0, x1, ..."""
+    return [f"x{i}" for i in range(d)]
 
 
 def seed_of(random_state: Any) -> int | None:

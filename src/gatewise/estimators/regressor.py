@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
@@ -99,6 +100,9 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         (level INFO). A callable is called with (stage, finished starts, all starts) instead.
     warm_start : bool
         True: a refit uses the previous fit as `start`.
+    shared : str or sequence of str
+        Columns of X (``x0``, ``x1``, ... where they have no names) whose coefficient is the same in all experts, and
+        ``"intercept"``; for linear experts.
 
     Attributes
     ----------
@@ -174,6 +178,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         device: Literal["cpu"] | None = None,
         verbose: Verbose = 0,
         warm_start: bool = False,
+        shared: str | Sequence[str] = (),
     ) -> None:
         self.n_experts = n_experts
         self.gate = gate
@@ -196,6 +201,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         self.device = device
         self.verbose = verbose
         self.warm_start = warm_start
+        self.shared = shared
 
     @standard_torch()
     def predict(self, X: Data, gate_X: Data = None, offset: Data = None) -> np.ndarray:
