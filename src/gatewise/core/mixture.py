@@ -237,9 +237,10 @@ def leaf_logits(mixture: Mixture, measure: Measure, gate_x: Tensor) -> Tensor:
     return log_weights - torch.logsumexp(log_weights.unsqueeze(-3).masked_fill(others, -torch.inf), -2)
 
 
-def leaf_predictors(mixture: Mixture, measure: Measure, x: Tensor) -> Tensor:
-    """Return the predictor of every leaf, ``(*B, L, q, n)``."""
-    return _leaves(mixture, mixture.expert(measure.experts, expand_nodes(x, mixture.depth)), 2)
+def leaf_predictors(mixture: Mixture, measure: Measure, x: Tensor, offset: Tensor | None = None) -> Tensor:
+    """Return the predictor of every leaf, ``(*B, L, q, n)``: its expert, and the offset ``(q, n)`` of the rows."""
+    eta = _leaves(mixture, mixture.expert(measure.experts, expand_nodes(x, mixture.depth)), 2)
+    return eta if offset is None else eta + offset
 
 
 def leaf_family(mixture: Mixture, measure: Measure) -> dict[str, Tensor]:
@@ -298,9 +299,9 @@ def posterior(log_weights: Tensor, joint: Tensor, nearer: Tensor) -> Tensor:
     return torch.softmax(joint, -2)
 
 
-def regression(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor) -> Tensor:
+def regression(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, offset: Tensor | None = None) -> Tensor:
     """Return ``f_G(x)``, the weighted sum of the leaf means, ``(*B, q, n)``; any link, normalised or not."""
-    mean = mixture.family.mean(leaf_family(mixture, measure), leaf_predictors(mixture, measure, x))
+    mean = mixture.family.mean(leaf_family(mixture, measure), leaf_predictors(mixture, measure, x, offset))
     return mixed(leaf_weights(mixture, measure, gate_x), mean)
 
 
@@ -310,7 +311,12 @@ def mixed(weights: Tensor, values: Tensor) -> Tensor:
 
 
 def sample(
-    mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, generator: torch.Generator
+    mixture: Mixture,
+    measure: Measure,
+    x: Tensor,
+    gate_x: Tensor,
+    generator: torch.Generator,
+    offset: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draw one response per row: y ``(q, n)`` and the leaf it came from ``(n,)``, for a measure without batch.
 
@@ -319,6 +325,6 @@ def sample(
     require_density(mixture)
     weights = leaf_log_weights(mixture, measure, gate_x).exp()
     leaf = torch.multinomial(weights.T, 1, generator=generator)[:, 0]
-    eta = leaf_predictors(mixture, measure, x)
+    eta = leaf_predictors(mixture, measure, x, offset)
     drawn = mixture.family.sample(leaf_family(mixture, measure), eta, generator)
     return drawn[leaf, :, torch.arange(len(leaf))].T, leaf

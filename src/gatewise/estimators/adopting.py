@@ -37,6 +37,7 @@ def _private(found: FittedModel) -> dict[str, Any]:
         "_flat": found.flat,
         "_shares": found.shares,
         "_errors": found.errors,
+        "_offset": found.offset,
     }
 
 

@@ -15,6 +15,9 @@ from gatewise.estimators.adopting import adopt
 from gatewise.estimators.declarations import Data, Declared, Kind, Start
 from gatewise.estimators.fitting import fitted, warn
 from gatewise.estimators.inference import Inference, infer
+from gatewise.estimators.inputs import Given
+from gatewise.estimators.known import KnownValues
+from gatewise.estimators.options import input_names
 from gatewise.estimators.summary import summary
 from gatewise.estimators.summary_value import Summary
 from gatewise.estimators.theory import theory
@@ -33,6 +36,8 @@ class MixtureEstimator(Declared):
         gate_X: Data = None,
         groups: Data = None,
         start: Start = None,
+        offset: Data = None,
+        trials: Data = None,
     ) -> Self:
         """Fit by maximum likelihood from many starts and certify the result.
 
@@ -56,6 +61,12 @@ class MixtureEstimator(Declared):
             Where the first of the `n_init` starts begins, the others being drawn: a model of the same size and family,
             or responsibilities, the probability of every expert at every row. By default drawn too, or with
             ``warm_start=True`` the fit before.
+        offset : array-like (n,) or (n, q), optional
+            Known term that is added to the predictor of every expert, such as the log of an exposure of counts.
+            Predictions of new rows then need theirs.
+        trials : array-like (n,), optional
+            Numbers of trials, with ``family="binomial"``: y counts the successes among them. `predict` is then the
+            probability of success, and all that looks at y needs the trials of new rows.
 
         Returns
         -------
@@ -71,7 +82,8 @@ class MixtureEstimator(Declared):
         ConvergenceWarning
             A subclass for each way a fit can fail, all of them a `gatewise.FitWarning`.
         """
-        found, rows = fitted(self, X, y, sample_weight, gate_X, groups, start)
+        given = Given(X, y, sample_weight, gate_X, groups, KnownValues(offset, trials))
+        found, rows = fitted(self, given, start)
         warn(found, rows, stacklevel=2)
         adopt(self, found)
         return self
@@ -89,7 +101,15 @@ class MixtureEstimator(Declared):
         return predictions.evaluate(self, lambda m, g, x, gate_x: leaf_log_weights(m, g, gate_x).exp(), 2, X, gate_X)
 
     @standard_torch()
-    def responsibilities(self, X: Data, y: Data, gate_X: Data = None, groups: Data = None) -> np.ndarray:
+    def responsibilities(
+        self,
+        X: Data,
+        y: Data,
+        gate_X: Data = None,
+        groups: Data = None,
+        offset: Data = None,
+        trials: Data = None,
+    ) -> np.ndarray:
         """Return the posterior probability ``(n, L)`` of every expert given X and y.
 
         Parameters
@@ -100,11 +120,23 @@ class MixtureEstimator(Declared):
             When fit was given it.
         groups : array-like (n,), optional
             Rows with the same label share their responsibility.
+        offset : array-like (n,) or (n, q), optional
+            Known part of the predictors of these rows, if fit was given one.
+        trials : array-like (n,), optional
+            Number of trials of every row, if fit was given them.
         """
-        return predictions.responsibilities(self, X, y, gate_X, groups)
+        return predictions.responsibilities(self, X, y, gate_X, groups, KnownValues(offset, trials))
 
     @standard_torch()
-    def score_samples(self, X: Data, y: Data = None, gate_X: Data = None, groups: Data = None) -> np.ndarray:
+    def score_samples(
+        self,
+        X: Data,
+        y: Data = None,
+        gate_X: Data = None,
+        groups: Data = None,
+        offset: Data = None,
+        trials: Data = None,
+    ) -> np.ndarray:
         """Return the log density ``log p(y | x)`` of every row ``(n,)``, or of every group of rows.
 
         Parameters
@@ -116,6 +148,10 @@ class MixtureEstimator(Declared):
         groups : array-like (n,), optional
             Rows with the same label come from one expert: the result then holds the log density of each of the m
             groups, ``(m,)``, in the order of ``np.unique(groups)`` (of a table, in the order of its rows).
+        offset : array-like (n,) or (n, q), optional
+            Known part of the predictors of these rows, if fit was given one.
+        trials : array-like (n,), optional
+            Number of trials of every row, if fit was given them.
 
         Raises
         ------
@@ -133,9 +169,9 @@ class MixtureEstimator(Declared):
         >>> scores.shape, bool(np.isclose(scores.sum(), model.log_likelihood_))
         ((20,), True)
         """
-        return predictions.score_samples(self, X, y, gate_X, groups)
+        return predictions.score_samples(self, X, y, gate_X, groups, KnownValues(offset, trials))
 
-    def predict(self, X: Data, gate_X: Data = None) -> np.ndarray:
+    def predict(self, X: Data, gate_X: Data = None, offset: Data = None) -> np.ndarray:
         """Return what is predicted at X: subclasses say what."""
         raise NotImplementedError
 
@@ -189,12 +225,14 @@ class MixtureEstimator(Declared):
         groups: Data = None,
         kind: Kind = "observed",
         clusters: Data = None,
+        offset: Data = None,
+        trials: Data = None,
     ) -> Inference:
         """Return standard errors and intervals; the estimator does not keep its data, so they are given again.
 
         Parameters
         ----------
-        X, y, sample_weight, gate_X, groups
+        X, y, sample_weight, gate_X, groups, offset, trials
             As given to fit.
         kind : {"observed", "sandwich"}
             Inverse of the observed information (after least squares: residual variance times inverse Hessian), or
@@ -209,7 +247,8 @@ class MixtureEstimator(Declared):
             For data or labels that cannot be used. That there are no errors is said by `Inference.refused`, and by the
             methods of the result when they are called.
         """
-        return infer(self, X, y, sample_weight, gate_X, groups, kind, clusters)
+        given = Given(X, y, sample_weight, gate_X, groups, KnownValues(offset, trials))
+        return infer(self, given, kind, clusters)
 
     @standard_torch()
     def summary(self) -> Summary:
@@ -222,7 +261,7 @@ class MixtureEstimator(Declared):
         """
         check_is_fitted(self, "fit_")
         names = getattr(self, "feature_names_in_", None)
-        inputs = [f"x{i}" for i in range(self.n_features_in_)] if names is None else list(names)
+        inputs = input_names(self.n_features_in_) if names is None else list(names)
         fallback = [f"{'gate ' if self._reader.given else ''}x{i}" for i in range(self._reader.count)]
         gate_inputs = list(self._reader.names or fallback)
         titles = [describe(gate) for gate in gates(self._given.gate, self.mixture_.depth)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +15,8 @@ from sklearn.base import clone
 from gatewise.core.mixture import require_density
 from gatewise.estimators.declarations import Data
 from gatewise.estimators.inference import rows_again
+from gatewise.estimators.inputs import Given
+from gatewise.estimators.known import KnownValues
 from gatewise.estimators.options import seed_of
 from gatewise.estimators.progress import following
 from gatewise.estimators.warnings import FitWarning
@@ -22,6 +24,7 @@ from gatewise.fit.arguments import whole
 from gatewise.fit.status import Status
 from gatewise.infer.bootstrap import Comparison, Ratio, ratios
 from gatewise.markup import lines, page
+from gatewise.objective.rows import Rows
 from gatewise.runs.records import append, read_lines
 
 if TYPE_CHECKING:
@@ -106,6 +109,7 @@ def bootstrap_test(
     y: Data,
     *,
     gate_X: Data = None,
+    offset: Data = None,
     n_boot: int = 99,
     n_init: int = 20,
     n_jobs: int = 1,
@@ -127,8 +131,8 @@ def bootstrap_test(
     ----------
     small, large : MixtureOfExpertsRegressor
         By maximum likelihood. Those that are not fitted are fitted to X and y; fitted ones must be of these data.
-    X, y, gate_X
-        As in fit. Weights and groups are not supported.
+    X, y, gate_X, offset
+        As in fit. Weights, groups and trials are not supported.
     n_boot : int
         Number of data sets to draw: p-values are multiples of ``1 / (n_boot + 1)``.
     n_init : int
@@ -165,19 +169,20 @@ def bootstrap_test(
     """
     count, starts, workers = whole("n_boot", n_boot, 1), whole("n_init", n_init, 1), whole("n_jobs", n_jobs, 1)
     seed = seed_of(random_state)
-    fitted = [_fitted(name, model, X, y, gate_X) for name, model in (("small", small), ("large", large))]
-    rows = tuple(_same_rows(name, model, X, y, gate_X) for name, model in zip(("small", "large"), fitted, strict=True))
-    comparison = Comparison(fitted[0].fit_, fitted[1].fit_, rows, starts, 0 if seed is None else seed)
+    data = Given(X, y, gate_x=gate_X, known=KnownValues(offset))
+    first, second = _fitted("small", small, data), _fitted("large", large, data)
+    rows = _same_rows("small", first, data), _same_rows("large", second, data)
+    comparison = Comparison(first.fit_, second.fit_, rows, starts, 0 if seed is None else seed)
     found = _collected(comparison, count, workers, None if resume is None else Path(resume), verbose)
-    return _result(found, fitted)
+    return _result(found, first, second)
 
 
-def _fitted(name: str, model: Any, X: Any, y: Any, gate_X: Any) -> Any:
+def _fitted(name: str, model: Any, data: Given) -> Any:
     """Return the model, or a fitted clone of it, if it can be compared."""
     if not hasattr(model, "fit_"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FitWarning)  # a note of the result says what matters
-            model = clone(model).fit(X, y, gate_X=gate_X)
+            model = clone(model).fit(data.x, data.y, gate_X=data.gate_x, offset=data.known.offset)
     require_density(model.mixture_)
     family = model.mixture_.family
     if not family.has_density:
@@ -189,10 +194,10 @@ def _fitted(name: str, model: Any, X: Any, y: Any, gate_X: Any) -> Any:
     return model
 
 
-def _same_rows(name: str, model: Any, X: Any, y: Any, gate_X: Any) -> Any:
+def _same_rows(name: str, model: Any, data: Given) -> Rows:
     """Return the rows of a fit, once it is sure that they are."""
-    rows = rows_again(model, X, y, None, gate_X, None).rows
-    here = float(np.sum(model.score_samples(X, y, gate_X=gate_X)))
+    rows = rows_again(model, data).rows
+    here = float(np.sum(model.score_samples(data.x, data.y, gate_X=data.gate_x, offset=data.known.offset)))
     if abs(here - model.log_likelihood_) > 1e-6 * max(1.0, abs(here)):
         raise ValueError(
             f"{name} has the log-likelihood {model.log_likelihood_:.6f} after its fit, and {here:.6f} on these data: "
@@ -229,7 +234,7 @@ def _known(path: Path, key: str) -> list[Ratio]:
     return [Ratio(*record) for record in held[1:]]
 
 
-def _result(found: list[Ratio], fitted: Iterable[Any]) -> BootstrapTest:
+def _result(found: list[Ratio], small: Any, large: Any) -> BootstrapTest:
     """Return p-value and notes from the log-likelihoods of all data sets."""
     observed, *rest = found
     if not observed.sound:
@@ -242,7 +247,6 @@ def _result(found: list[Ratio], fitted: Iterable[Any]) -> BootstrapTest:
     above = sum(value >= observed.statistic for value in drawn)
     p = (1 + above) / (1 + len(drawn))
     ends = (1 + above) / (1 + len(rest)), (1 + above + lost) / (1 + len(rest))
-    small, large = fitted
     notes = [LAW, *_notes(observed, small, large, lost, ends)]
     error = sqrt(p * (1 - p) / (1 + len(drawn)))
     words = (_words(small), _words(large))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from math import isfinite, isnan
+from math import isclose, isfinite, isnan
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from gatewise.core.codec import build, decode, short
 from gatewise.core.families.gaussian import SPREAD
 from gatewise.core.mixture import Measure, Mixture
+from gatewise.core.names import entry_name
 from gatewise.estimators import options
 from gatewise.estimators.adopting import adopt, with_seen
 from gatewise.estimators.arguments import DataSizes, require, unfitted
@@ -29,7 +30,11 @@ from gatewise.objective.parameterization import from_paths, specifications
 
 SCALARS = ("objective", "log_likelihood", "penalty", "n", "n_iter", "notes", "sse", "floor")
 LENGTHS = {"origin": "inputs", "metric": "inputs", "location": "outputs", "spread": "outputs", "floor": "outputs"}
-CAME = {2: ("standard_errors", "spec", "floor", "floored", "warm_start"), 3: ("gain", "classified")}  # with each schema
+CAME = {  # with each schema
+    2: ("standard_errors", "spec", "floor", "floored", "warm_start"),
+    3: ("gain", "classified"),
+    4: ("offset", "shared"),
+}
 NOT_NEGATIVE = ("metric", "spread", "floor", "radius")
 
 
@@ -52,6 +57,7 @@ class FileData(NamedTuple):
     gate_reader: dict[str, Any]
     one_dimensional_y: bool
     responsibilities: dict[str, Any]
+    offset: bool = False
 
 
 class FileFit(NamedTuple):
@@ -87,7 +93,7 @@ def estimator_of(given: Any, schema: int) -> MixtureOfExpertsRegressor:
     if content.estimator != MixtureOfExpertsRegressor.__name__:
         raise ValueError(f"the estimator {short(content.estimator)} is not known")
     mixture = build(Mixture, _decoded(content.mixture))
-    data = build(FileData, _decoded(content.data))
+    data = build(FileData, _decoded(content.data), later=later)
     reader = _reader(data)
     measure, sizes = _measure(_decoded(content.measure), mixture, data.n_features_in, reader.count)
     require(not data.one_dimensional_y or sizes.q == 1, f"y has one dimension, the experts {sizes.q} outputs")
@@ -98,7 +104,7 @@ def estimator_of(given: Any, schema: int) -> MixtureOfExpertsRegressor:
     errors = _errors(result.standard_errors, measure)
     names = None if data.feature_names_in is None else np.array(data.feature_names_in, dtype=object)
     given, taken = with_seen(estimator, data.n_features_in, names), _shares(data.responsibilities, mixture)
-    adopt(estimator, FittedModel(fit, reader, data.one_dimensional_y, taken, errors, given))
+    adopt(estimator, FittedModel(fit, reader, data.one_dimensional_y, taken, errors, given, data.offset))
     return estimator
 
 
@@ -195,12 +201,28 @@ def _fit(given: FileFit, mixture: Mixture, spec: FitSpec, measure: Measure, late
     fits = ended.ndim == starts.sound.ndim == 1 and len(ended) == len(starts.sound) == len(starts.kind)
     fits = fits and ended.dtype == torch.float64 and starts.sound.dtype == torch.bool
     require(fits and starts.hits >= 0, "the starts have values, kinds and marks of different numbers or types")
+    _check_ties(spec, measure)
     kept = given._asdict()
     scalars = {name: kept[name] for name in SCALARS}
     fit = Fit(mixture, spec, measure, status=status, flags=flags, certificate=certificate, starts=starts, **scalars)
     rank, most = certificate.rank, sum(value.numel() for value in measure.paths().values())
     require(0 <= rank <= most and fit.df == given.df, f"df={given.df} for rank {rank} of {most}")
     return fit
+
+
+def _check_ties(spec: FitSpec, measure: Measure) -> None:
+    """Raise unless the numbers that are tied are there, and equal."""
+    if not spec.ties:
+        return
+    values = {
+        entry_name(path, index): float(one)
+        for path, value in measure.paths().items()
+        for index, one in np.ndenumerate(value.numpy())
+    }
+    for tie in spec.ties:
+        require(all(name in values for name in tie), f"the fit tied {short(tie)}, of which some are no parameters")
+        same = all(isclose(values[name], values[tie[0]], rel_tol=1e-9, abs_tol=1e-12) for name in tie)
+        require(same, f"{short(tie)} are tied, and differ")
 
 
 def _shares(given: Any, mixture: Mixture) -> Shares:

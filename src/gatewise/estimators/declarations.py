@@ -44,10 +44,24 @@ if TYPE_CHECKING:
         def set_params(self, **params: Any) -> Self: ...
         def get_metadata_routing(self) -> Any: ...
         def set_fit_request(
-            self, *, sample_weight: Request = ..., gate_X: Request = ..., groups: Request = ..., start: Request = ...
+            self,
+            *,
+            sample_weight: Request = ...,
+            gate_X: Request = ...,
+            groups: Request = ...,
+            start: Request = ...,
+            offset: Request = ...,
+            trials: Request = ...,
         ) -> Self: ...
-        def set_predict_request(self, *, gate_X: Request = ...) -> Self: ...
-        def set_score_request(self, *, sample_weight: Request = ..., gate_X: Request = ...) -> Self: ...
+        def set_predict_request(self, *, gate_X: Request = ..., offset: Request = ...) -> Self: ...
+        def set_score_request(
+            self,
+            *,
+            sample_weight: Request = ...,
+            gate_X: Request = ...,
+            offset: Request = ...,
+            trials: Request = ...,
+        ) -> Self: ...
 
     class MultiOutputMixin:
         """It tells scikit-learn that y may have several columns."""
@@ -85,12 +99,14 @@ class Declared(BaseEstimator):
     device: Literal["cpu"] | None
     verbose: Verbose
     warm_start: bool
+    shared: str | Sequence[str]
 
     _given: Any  # these are read by methods of a fitted model: see FittedModel
     _reader: GateReader
     _flat: bool
     _shares: Shares
     _errors: ReportedErrors
+    _offset: bool
 
     coef_: Array
     intercept_: Array

@@ -14,7 +14,7 @@ from gatewise.estimators import options
 from gatewise.estimators.declarations import Declared
 from gatewise.estimators.gate_inputs import GateReader, gates_read_rows
 from gatewise.estimators.inference import ReportedErrors, errors_of
-from gatewise.estimators.inputs import Training, read_training
+from gatewise.estimators.inputs import Given, Training, read_training
 from gatewise.estimators.progress import following
 from gatewise.estimators.theory import theory
 from gatewise.estimators.values import plain
@@ -47,6 +47,8 @@ class FittedModel(NamedTuple):
     errors : ReportedErrors
     given : estimator
         Unfitted, with copies of the arguments of the fit and with what it saw of X.
+    offset : bool
+        Whether fit was given an offset.
     """
 
     fit: Fit
@@ -55,6 +57,7 @@ class FittedModel(NamedTuple):
     shares: Shares
     errors: ReportedErrors
     given: Any
+    offset: bool = False
 
 
 def as_given(estimator: Any) -> Any:
@@ -63,18 +66,17 @@ def as_given(estimator: Any) -> Any:
     return type(estimator)(**{name: v if name in OWN_STATE else deepcopy(v) for name, v in params.items()})
 
 
-def fitted(
-    estimator: Any, X: Any, y: Any, sample_weight: Any, gate_X: Any, groups: Any, start: Any
-) -> tuple[FittedModel, Rows]:
+def fitted(estimator: Any, roles: Given, start: Any) -> tuple[FittedModel, Rows]:
     """Return what fitting an estimator gives, and the rows that were fitted."""
     given = as_given(estimator)
     with standard_torch():
-        data, mixture, spec = _prepared(given, X, y, sample_weight, gate_X, groups)
+        data, mixture, spec = _prepared(given, roles)
         begin = _start(estimator, start, data)
     fit = _searched(estimator, mixture, data.rows, spec, begin)
     errors = errors_of(information(fit, data.rows))
     taken = shares(fit.mixture, fit.measure, data.rows)
-    return FittedModel(fit, data.reader, data.flat, taken, errors, given), data.rows
+    known = data.rows.offset is not None
+    return FittedModel(fit, data.reader, data.flat, taken, errors, given, known), data.rows
 
 
 def warn(found: FittedModel, rows: Rows, stacklevel: int) -> None:
@@ -86,20 +88,20 @@ def warn(found: FittedModel, rows: Rows, stacklevel: int) -> None:
         alert_ridge(*said, stacklevel=stacklevel + 1)
 
 
-def _prepared(
-    given: Any, X: Any, y: Any, sample_weight: Any, gate_X: Any, groups: Any
-) -> tuple[Training, Mixture, FitSpec]:
+def _prepared(given: Any, roles: Given) -> tuple[Training, Mixture, FitSpec]:
     """Return checked rows, the mixture and what is estimated."""
     options.check_numbers(given)
+    if roles.known.trials is not None:
+        options.check_trials(given)
     levels = options.branching(given.n_experts)
     gated = gates_read_rows(gates(given.gate, len(levels)), levels)
-    data = read_training(given, X, y, sample_weight, gate_X, groups, gated)
+    data = read_training(given, roles, gated)
     leaves = prod(levels)
     if data.rows.n_units < leaves:
         raise ValueError(f"n_samples={data.rows.n_units} for {leaves} experts: give at least one row per expert")
     if data.rows.total < leaves and given.method != "ls":
         raise ValueError(light(data.rows, f"fewer than the {leaves} experts"))
-    mixture = options.mixture_of(given, data.rows)
+    mixture = options.mixture_of(given, data.rows, roles.known.trials is not None)
     rows, outputs = data.rows, mixture.family.outputs(data.rows.y.shape[1])
     return data, mixture, options.spec_of(given, mixture, rows.x.shape[1], rows.gate_x.shape[1], outputs, data.flat)
 

@@ -18,8 +18,9 @@ from gatewise.data.parquet import as_table, is_table, opened
 from gatewise.estimators.arrow import labels_of
 from gatewise.estimators.declarations import Data
 from gatewise.estimators.gate_inputs import gates_read_rows
-from gatewise.estimators.inputs import Training, read_inputs, read_training, read_weights
-from gatewise.estimators.predictions import columns_of
+from gatewise.estimators.inputs import Given, Training, read_inputs, read_training, read_weights
+from gatewise.estimators.known import KnownValues
+from gatewise.estimators.predictions import columns_of, offset_of, require_same_roles
 from gatewise.estimators.tables import column_of, group_labels, of_training
 from gatewise.estimators.values import labels, plain
 from gatewise.fit.result import Fit
@@ -184,7 +185,7 @@ class Inference:
         return delta(self.information, function, level)
 
     @standard_torch()
-    def mean_interval(self, X: Data, level: float = 0.95, gate_X: Data = None) -> np.ndarray:
+    def mean_interval(self, X: Data, level: float = 0.95, gate_X: Data = None, offset: Data = None) -> np.ndarray:
         """Compute pointwise confidence intervals of the mean at the rows of X.
 
         They cover the mean, not new responses; for these see `predict_interval`.
@@ -194,12 +195,16 @@ class Inference:
         X : array-like (n, d)
         level : float
         gate_X : array-like (n, g), optional
+        offset : array-like (n,) or (n, q), optional
+            Known part of the predictors of these rows, if fit was given one.
 
         Returns
         -------
         ndarray (n, 2) or (n, q, 2)
         """
-        band = mean_band(self.information, *self._columns(X, gate_X), level=level)
+        parts = self._columns(X, gate_X)
+        known = offset_of(self.estimator, KnownValues(offset).of(X).offset, parts[0].shape[0])
+        band = mean_band(self.information, *parts, level=level, offset=known)
         both = _ends(band)
         return both[:, 0] if self.estimator._flat else both
 
@@ -227,7 +232,7 @@ def _ends(band: Band) -> np.ndarray:
     return torch.stack([band.lower, band.upper], -1).movedim(1, 0).numpy()
 
 
-def rows_again(estimator: Any, X: Any, y: Any, sample_weight: Any, gate_X: Any, groups: Any) -> Training:
+def rows_again(estimator: Any, roles: Given) -> Training:
     """Return the data of a fit, given once more, as its rows.
 
     Raises
@@ -238,23 +243,23 @@ def rows_again(estimator: Any, X: Any, y: Any, sample_weight: Any, gate_X: Any, 
     check_is_fitted(estimator, "fit_")
     given = copy(estimator._given)  # the arguments of the fit; reading data notes the names of their columns
     gated = gates_read_rows(estimator.mixture_.gates, estimator.mixture_.branching)
-    X = plain("X", X)
-    read_inputs(estimator, X, reset=False)
-    data = read_training(given, X, y, sample_weight, gate_X, groups, gated)
+    roles = roles._replace(x=plain("X", roles.x))
+    read_inputs(estimator, roles.x, reset=False)
+    data = read_training(given, roles, gated)
+    require_same_roles(estimator, roles.known)
     if data.reader.given != estimator._reader.given or data.reader.count != estimator._reader.count:
         raise ValueError(f"fit was given {estimator._reader.count} gate inputs: give the gate_X of the fit again")
     return data
 
 
-def infer(
-    estimator: Any, X: Any, y: Any, sample_weight: Any, gate_X: Any, groups: Any, kind: str, clusters: Any
-) -> Inference:
+def infer(estimator: Any, roles: Given, kind: str, clusters: Any) -> Inference:
     """Return errors and intervals of a fitted estimator from the data of its fit."""
     with standard_torch():
-        data = rows_again(estimator, X, y, sample_weight, gate_X, groups)
+        data = rows_again(estimator, roles)
         unit = None
         if clusters is not None:
-            unit = unit_labels(*_by_row(of_training(plain("X", X), y), y, clusters, sample_weight, groups))
+            x, y = of_training(plain("X", roles.x), roles.y), roles.y
+            unit = unit_labels(*_by_row(x, y, clusters, roles.sample_weight, roles.groups))
     return Inference(information(estimator.fit_, data.rows, kind, unit), copy(estimator), data.rows)
 
 

@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from sklearn.utils.validation import validate_data
 
+from gatewise.core.families import family
 from gatewise.data.parquet import is_table
 from gatewise.data.stream import StreamPart
 from gatewise.estimators.gate_inputs import GateReader, View, as_native, check_gate_x, choose_columns, column_names
+from gatewise.estimators.known import Grouped, KnownValues, read_offset, read_trials
 from gatewise.estimators.tables import by_name, keep, of_training, read_sides, vary_inside
 from gatewise.estimators.values import labels, plain, reject_dates, reject_double_names, text_columns
 from gatewise.fit.arguments import numbers
@@ -20,6 +22,17 @@ VARY = (
     "the gate inputs differ within a group: rows of a group share one responsibility, so pass gate_X (or "
     "gate_features) that is constant within groups, or use the gate 'constant'"
 )
+
+
+class Given(NamedTuple):
+    """The data of a fit as the user gave them: inputs, responses, weights, gate inputs, groups, offset and trials."""
+
+    x: Any
+    y: Any
+    sample_weight: Any = None
+    gate_x: Any = None
+    groups: Any = None
+    known: KnownValues = KnownValues()
 
 
 class Training(NamedTuple):
@@ -46,16 +59,16 @@ class Training(NamedTuple):
         return values[self.order] if fits else values
 
 
-def read_training(
-    estimator: Any, x: Any, y: Any, sample_weight: Any, gate_x: Any, groups: Any, gated: bool
-) -> Training:
+def read_training(estimator: Any, given: Given, gated: bool) -> Training:
     """Check the data of a fit and return them as rows, those of weight zero left out and groups side by side.
 
     A memory-mapped X of float64 is read block by block, in place. `gated` says whether a gate looks at its inputs.
     """
-    x = of_training(plain("X", x), y)
+    y, gate_x = given.y, given.gate_x
+    x = of_training(plain("X", given.x), y)
     if is_table(x):
-        return _read_table(estimator, x, y, sample_weight, gate_x, groups, gated)
+        return _read_table(estimator, given._replace(x=x), gated)
+    known = given.known.of(x)
     mapped = isinstance(x, np.memmap) and x.dtype == np.float64
     y = plain("y", y)
     reject_text(y)
@@ -64,10 +77,13 @@ def read_training(
     flat = y.ndim == 1
     y = y[:, None] if flat else y
     reader, gates = _gate_reader(estimator, x, gate_x, mapped)
-    weight = read_weights(sample_weight, len(x))
-    order, ends = _order(weight, groups, len(x))
+    weight = read_weights(given.sample_weight, len(x))
+    y, offset = _known(estimator, y, known)
+    y = y[:] if isinstance(y, Grouped) else y
+    order, ends = _order(weight, given.groups, len(x))
     if order is not None:
-        x, gates, y = (None if part is None else _take(part, order, None, mapped) for part in (x, gates, y))
+        parts = (x, gates, y, offset)
+        x, gates, y, offset = (None if part is None else _take(part, order, None, mapped) for part in parts)
         weight = None if weight is None or (weight[order] == 1).all() else weight[order]
     if ends is not None:
         weight = _of_groups(weight, ends, (x if gates is None else gates) if gated else None)
@@ -77,23 +93,35 @@ def read_training(
         gate_x=gates,
         weight=None if weight is None else torch.from_numpy(weight),
         ends=None if ends is None else torch.from_numpy(ends),
+        offset=offset,
         hold=not mapped,
     )
     return Training(rows, reader, flat, order)
 
 
-def _read_table(estimator: Any, x: Any, y: Any, sample_weight: Any, gate_x: Any, groups: Any, gated: bool) -> Training:
+def _known(estimator: Any, y: Any, known: KnownValues) -> tuple[Any, np.ndarray | None]:
+    """Return the response, with trials as successes and failures, and the offset ``(n, q)``."""
+    n, q = y.shape
+    if known.trials is not None:
+        return Grouped(y, read_trials(known.trials, n)), read_offset(known.offset, n, q)
+    if known.offset is not None and estimator.method != "ls":
+        q = family(estimator.family).outputs(q)
+    return y, read_offset(known.offset, n, q)
+
+
+def _read_table(estimator: Any, given: Given, gated: bool) -> Training:
     """Return the rows of a table in files, where every role is the name of a column and groups are neighbours."""
-    if gate_x is not None and estimator.gate_features is not None:
+    if given.gate_x is not None and estimator.gate_features is not None:
         raise ValueError("gate_X and gate_features are both given: the gates read one or the other")
-    sides = read_sides(x, y, sample_weight, gate_x, groups)
+    sides = read_sides(given.x, given.y, given.sample_weight, given.gate_x, given.groups, given.known.names)
     estimator.feature_names_in_ = np.array(sides.x.names, dtype=object)
     estimator.n_features_in_ = sides.x.shape[1]
     reader, gates = _gate_reader(estimator, sides.x, None, True)
     if sides.gate_x is not None:
         reader, gates = GateReader(True, None, sides.gate_x.shape[1], sides.gate_x.names), sides.gate_x
     weight, ends = read_weights(sides.weight, len(sides.x)), sides.ends
-    parts: tuple[Any, ...] = (sides.x, gates, sides.y)
+    y, offset = _known(estimator, sides.y, given.known.of(given.x))
+    parts: tuple[Any, ...] = (sides.x, gates, y, offset)
     kept = None
     if weight is not None and not (weight > 0).all():
         kept = np.flatnonzero(weight)
@@ -105,7 +133,7 @@ def _read_table(estimator: Any, x: Any, y: Any, sample_weight: Any, gate_x: Any,
         if gated and vary_inside(parts[0] if gates is None else parts[1], ends):
             raise ValueError(VARY)
     held = [None if one is None else torch.from_numpy(one) for one in (weight, ends)]
-    rows = make_rows(parts[0], parts[2], gate_x=parts[1], weight=held[0], ends=held[1], hold=False)
+    rows = make_rows(parts[0], parts[2], gate_x=parts[1], weight=held[0], ends=held[1], offset=parts[3], hold=False)
     return Training(rows, reader, sides.flat, kept)
 
 

@@ -14,6 +14,8 @@ from gatewise.core.gates import gates
 from gatewise.core.mixture import Mixture
 from gatewise.core.names import require_one_of
 from gatewise.core.parameters import Parameter
+from gatewise.estimators.known import family_of_trials
+from gatewise.estimators.shared import shared_names, shared_ties
 from gatewise.fit.arguments import floor, held, is_whole, limits, penalty, scalar, seconds, starts_number, whole
 from gatewise.fit.frames import moments
 from gatewise.fit.spec import FitSpec
@@ -40,6 +42,7 @@ def check_numbers(estimator: Any) -> None:
     require_one_of("gauge", estimator.gauge, ("fixed", "none"))
     require_one_of("scale", estimator.scale, ("free", "shared"))
     require_one_of("covariance", estimator.covariance, ("diag", "full"))
+    shared_names(estimator.shared)
     for name in ("standardize", "warm_start"):
         if not isinstance(getattr(estimator, name), bool | np.bool_):
             raise TypeError(f"{name}={getattr(estimator, name)!r}: give True or False")
@@ -48,6 +51,19 @@ def check_numbers(estimator: Any) -> None:
         raise ValueError(f"verbose={verbose!r}: give True, False, a whole number from 0, or a function of progress")
     if estimator.device not in (None, "cpu"):
         raise ValueError(f"device={estimator.device!r}: this release fits on the CPU; leave device=None")
+
+
+def check_trials(estimator: Any) -> None:
+    """Check that an estimator fits counts of successes among trials.
+
+    Raises
+    ------
+    ValueError
+        For least squares, and for another family than the binomial one.
+    """
+    if estimator.method == "ls":
+        raise ValueError("trials is given with method='ls', which fits only the mean: leave trials out, or use 'ml'")
+    family_of_trials(family(estimator.family))
 
 
 def branching(n_experts: object) -> tuple[int, ...]:
@@ -115,8 +131,10 @@ def shared_paths(scale: str, chosen: Family) -> tuple[str, ...]:
     return tuple(f"family.{name}" for name in owned)
 
 
-def mixture_of(estimator: Any, rows: Rows) -> Mixture:
+def mixture_of(estimator: Any, rows: Rows, trials: bool = False) -> Mixture:
     """Return the mixture that an estimator's arguments describe, in the units of the data.
+
+    `trials` says whether y holds the successes and the failures among trials whose number differs by row.
 
     With `standardize` the parts whose meaning depends on the units of the inputs are those of inputs with mean 0 and
     standard deviation 1. The response keeps its units.
@@ -125,6 +143,7 @@ def mixture_of(estimator: Any, rows: Rows) -> Mixture:
     columns = rows.y.shape[1]
     squares = estimator.method == "ls"
     chosen = mean_only(estimator) if squares else response_family(estimator.family, estimator.covariance, columns)
+    chosen = family_of_trials(chosen) if trials else chosen
     level_gates = gates(estimator.gate, len(levels))
     unit = expert(estimator.expert)
     if estimator.standardize:
@@ -186,13 +205,22 @@ def above_zero(spec: Parameter) -> Tensor:
 def spec_of(estimator: Any, mixture: Mixture, d: int, gate_d: int, q: int, flat: bool) -> FitSpec:
     """Return what an estimator's arguments say is estimated, of d inputs, gate_d gate inputs and q outputs."""
     given = FixedParameters(mixture, d, gate_d, q, flat)
+    fixed = given.fixed(estimator.fixed) or {}
+    names = getattr(estimator, "feature_names_in_", None)
+    columns = input_names(d) if names is None else [str(one) for one in names]
     return FitSpec(
         given.bounds(estimator.bounds) or {},
-        given.fixed(estimator.fixed) or {},
+        fixed,
+        ties=shared_ties(estimator.shared, mixture, columns, q, fixed),
         alpha=penalty(estimator.alpha),
         gauge=estimator.gauge,
         min_scale=floor(estimator.min_scale, q),
     )
+
+
+def input_names(d: int) -> list[str]:
+    """Return what the inputs are called where they have no names: x0, x1, ..."""
+    return [f"x{i}" for i in range(d)]
 
 
 def seed_of(random_state: Any) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
@@ -9,10 +10,11 @@ import numpy as np
 import torch
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from gatewise.core.experts import Expert
 from gatewise.core.families import Family
-from gatewise.core.mixture import regression, sample
+from gatewise.core.mixture import Measure, Mixture, regression, sample
 from gatewise.estimators.base import MixtureEstimator
 from gatewise.estimators.declarations import (
     Bounds,
@@ -31,8 +33,9 @@ from gatewise.estimators.declarations import (
     Seed,
     Verbose,
 )
+from gatewise.estimators.known import KnownValues
 from gatewise.estimators.options import seed_of
-from gatewise.estimators.predictions import evaluate, response_of
+from gatewise.estimators.predictions import evaluate_law, response_of
 from gatewise.estimators.tables import by_name, column_of
 from gatewise.estimators.values import plain
 from gatewise.fit.arguments import numbers
@@ -97,6 +100,9 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         (level INFO). A callable is called with (stage, finished starts, all starts) instead.
     warm_start : bool
         True: a refit uses the previous fit as `start`.
+    shared : str or sequence of str
+        Columns of X (``x0``, ``x1``, ... where they have no names) whose coefficient is the same in all experts, and
+        ``"intercept"``; for linear experts.
 
     Attributes
     ----------
@@ -172,6 +178,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         device: Literal["cpu"] | None = None,
         verbose: Verbose = 0,
         warm_start: bool = False,
+        shared: str | Sequence[str] = (),
     ) -> None:
         self.n_experts = n_experts
         self.gate = gate
@@ -194,25 +201,30 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         self.device = device
         self.verbose = verbose
         self.warm_start = warm_start
+        self.shared = shared
 
     @standard_torch()
-    def predict(self, X: Data, gate_X: Data = None) -> np.ndarray:
-        """Predict the mean of y given X, ``sum_k pi_k(x) mean_k(x)``.
+    def predict(self, X: Data, gate_X: Data = None, offset: Data = None) -> np.ndarray:
+        """Predict the mean of y given X, ``sum_k pi_k(x) mean_k(x)``; of a fit with trials, the success probability.
 
         Parameters
         ----------
         X : array-like (n, d)
         gate_X : array-like (n, g)
             Gate inputs, if fit was given any.
+        offset : array-like (n,) or (n, q), optional
+            Known part of the predictors of these rows, if fit was given one.
 
         Returns
         -------
         ndarray (n,) or (n, q)
         """
-        return self._shaped(evaluate(self, regression, 2, X, gate_X))
+        return self._shaped(evaluate_law(self, regression, 2, X, gate_X, KnownValues(offset), counts=False))
 
     @standard_torch()
-    def predict_quantile(self, X: Data, q: Number, gate_X: Data = None) -> np.ndarray:
+    def predict_quantile(
+        self, X: Data, q: Number, gate_X: Data = None, offset: Data = None, trials: Data = None
+    ) -> np.ndarray:
         """Compute quantiles of y given X from the distribution function of the whole mixture.
 
         Parameters
@@ -222,6 +234,10 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
             Probabilities between 0 and 1.
         gate_X : array-like (n, g)
             Gate inputs, if fit was given any.
+        offset : array-like (n,) or (n, q), optional
+            Known part of the predictors of these rows, if fit was given one.
+        trials : array-like (n,), optional
+            Number of trials of every row, if fit was given them.
 
         Returns
         -------
@@ -231,12 +247,15 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         if levels.ndim > 1 or not levels.size:
             raise ValueError(f"q has shape {levels.shape}: give a probability or a list of them")
         tensor = torch.from_numpy(np.atleast_1d(levels).copy())
-        found = evaluate(self, partial(quantiles, levels=tensor), 4 * len(tensor), X, gate_X)
+        function, known = partial(quantiles, levels=tensor), KnownValues(offset, trials)
+        found = evaluate_law(self, function, 4 * len(tensor), X, gate_X, known)
         shaped = self._shaped(np.moveaxis(found, 1, 2))
         return shaped if levels.ndim else shaped[..., 0]
 
     @standard_torch()
-    def predict_interval(self, X: Data, level: float = 0.9, gate_X: Data = None) -> np.ndarray:
+    def predict_interval(
+        self, X: Data, level: float = 0.9, gate_X: Data = None, offset: Data = None, trials: Data = None
+    ) -> np.ndarray:
         """Compute equal-tailed prediction intervals: y lies inside with probability `level`, given the estimates.
 
         The ends are quantiles of the whole mixture, not of its most probable expert. The uncertainty of the estimates
@@ -248,17 +267,29 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         level : float
         gate_X : array-like (n, g)
             Gate inputs, if fit was given any.
+        offset : array-like (n,) or (n, q), optional
+            Known part of the predictors of these rows, if fit was given one.
+        trials : array-like (n,), optional
+            Number of trials of every row, if fit was given them.
 
         Returns
         -------
         ndarray (n, 2) or (n, q, 2)
             Lower and upper ends.
         """
-        found = evaluate(self, partial(interval, level=level), 8, X, gate_X)
+        known = KnownValues(offset, trials)
+        found = evaluate_law(self, partial(interval, level=level), 8, X, gate_X, known)
         return self._shaped(np.moveaxis(found, 1, 2))
 
     @standard_torch()
-    def sample(self, X: Data, random_state: Seed = None, gate_X: Data = None) -> np.ndarray:
+    def sample(
+        self,
+        X: Data,
+        random_state: Seed = None,
+        gate_X: Data = None,
+        offset: Data = None,
+        trials: Data = None,
+    ) -> np.ndarray:
         """Draw one response for every row of X.
 
         Parameters
@@ -267,6 +298,10 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         random_state : int, numpy generator or None
         gate_X : array-like (n, g)
             Gate inputs, if fit was given any.
+        offset : array-like (n,) or (n, q), optional
+            Known part of the predictors of these rows, if fit was given one.
+        trials : array-like (n,), optional
+            Number of trials of every row, if fit was given them.
 
         Returns
         -------
@@ -275,12 +310,22 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         generator = torch.Generator()
         seed = seed_of(random_state)
         generator.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]) >> 1)
-        drawn = evaluate(self, lambda m, g, x, gate_x: sample(m, g, x, gate_x, generator)[0], 4, X, gate_X)
-        return self._shaped(drawn)
+        known = KnownValues(offset, trials)
+        return self._shaped(evaluate_law(self, partial(_drawn, generator=generator), 4, X, gate_X, known))
 
     @standard_torch()
-    def score(self, X: Data, y: Data, sample_weight: Data = None, gate_X: Data = None) -> float:
+    def score(
+        self,
+        X: Data,
+        y: Data,
+        sample_weight: Data = None,
+        gate_X: Data = None,
+        offset: Data = None,
+        trials: Data = None,
+    ) -> float:
         """Compute the coefficient of determination of `predict`, like scikit-learn's regressors.
+
+        With trials it is that of the shares of successes.
 
         Parameters
         ----------
@@ -289,18 +334,33 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         sample_weight : array-like (n,), optional
         gate_X : array-like (n, g)
             Gate inputs, if fit was given any.
+        offset : array-like (n,) or (n, q), optional
+            Known part of the predictors of these rows, if fit was given one.
+        trials : array-like (n,), optional
+            Number of trials of every row, if fit was given them.
 
         Returns
         -------
         float
         """
         check_is_fitted(self, "fit_")
-        weight = plain("sample_weight", column_of(X, sample_weight))
+        weight, known = plain("sample_weight", column_of(X, sample_weight)), KnownValues(offset, trials).of(X)
         X, y, gate_X = by_name(self, X, y, gate_X)
-        response = response_of(self, y)
+        response = response_of(self, y, known.trials)
         seen = self.mixture_.family.observed(response.read(0, response.shape[0]))
-        return r2_score(seen.T.numpy(), self.predict(X, gate_X=gate_X), sample_weight=weight)
+        return r2_score(seen.T.numpy(), self.predict(X, gate_X=gate_X, offset=known.offset), sample_weight=weight)
 
     def _shaped(self, values: np.ndarray) -> np.ndarray:
         """Drop the output axis (1) when fit was given y of one dimension."""
         return np.ascontiguousarray(values[:, 0] if self._flat else values)
+
+
+def _drawn(
+    mixture: Mixture,
+    measure: Measure,
+    x: Tensor,
+    gate_x: Tensor,
+    generator: torch.Generator,
+    offset: Tensor | None = None,
+) -> Tensor:
+    return sample(mixture, measure, x, gate_x, generator, offset)[0]

@@ -120,6 +120,8 @@ def _read(model: Any, X: Data, gate_X: Data) -> tuple[Fit | tuple[Mixture, Measu
     """Return fit, or mixture and measure, with the inputs (n, d) of the experts and (n, g), where others, of gates."""
     if not isinstance(model, tuple):
         inputs, gated = columns_of(model, X, gate_X)
+        if model._offset:
+            raise ValueError("the model was fitted with an offset, which new samples would need too: fit without one")
         seen = None if gated is inputs else gated.read(0, gated.shape[0]).T
         return model.fit_, inputs.read(0, inputs.shape[0]).T, seen
     if not isinstance(model, Fit) and [type(part) for part in model] != [Mixture, Measure]:

@@ -193,7 +193,7 @@ def select(
     n_jobs : int
         Number of processes: each takes the mixtures of one gate and expert.
     **fit_arguments
-        Other arguments of fit with a value per row: sample_weight, gate_X, groups.
+        Other arguments of fit with a value per row: sample_weight, gate_X, groups, offset, trials.
 
     Returns
     -------

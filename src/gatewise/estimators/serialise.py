@@ -29,7 +29,7 @@ from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.predict import Shares
 
 FORMAT = "gatewise model"
-SCHEMA = 3  # what came with each stands in `content.CAME`
+SCHEMA = 4  # what came with each stands in `content.CAME`
 VERSION = "0.1.0"
 PER_FEATURE = ("slope", "location", "direction")  # roles with one entry for each input
 
@@ -163,6 +163,7 @@ def _content(estimator: MixtureOfExpertsRegressor) -> dict[str, Any]:
             "gate_reader": encode(estimator._reader._asdict()),
             "one_dimensional_y": estimator._flat,
             "responsibilities": encode(estimator._shares._asdict()),
+            "offset": estimator._offset,
         },
         "fit": {
             **{name: encode(getattr(fit, name)) for name in SCALARS},

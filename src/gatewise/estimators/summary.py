@@ -59,15 +59,16 @@ def summary(
         *_wrapped(f"  {unbounded(fit)}" if unbounded(fit) else ""),
         *_wrapped(f"Status: {fit.status}: {status_words(fit)}{details(fit)}{beside(fit)}"),
     ]
-    head, experts = tuple(lines), terms.experts()
+    head, experts, common = tuple(lines), terms.experts(), terms.common()
     estimated = gated_levels(mixture.gates, mixture.branching)
     levels = [(terms.gate(level, "branch"), terms.gate(level, "node")) for level in range(mixture.depth)]
-    shown = [experts, *(part for level in estimated for part in levels[level])]
+    shown = [experts, [common], *(part for level in estimated for part in levels[level])]
     everything = [group for groups in shown for group in groups]
     wide = max((len(term.name) for group in everything for term in group.terms), default=0)
     plain = errors.values is None
     for group, total in zip(experts, taken.totals.tolist(), strict=True):
         lines += ["", f"Expert {_joined(group.owner)}, share {total:.6g} of {fit.n:.6g}", *_table(group, wide, plain)]
+    lines += ["", "All experts, one estimate for all", *_table(common, wide, plain)] if common.terms else []
     for level, (branches, nodes) in enumerate(levels):
         if level not in estimated:
             lines += ["", f"Gate of level {level}", "  one branch with weight 1: nothing to estimate"]
@@ -81,7 +82,7 @@ def summary(
         lines += [] if branches or nodes else ["  has no parameters"]
     notes = [line for note in (*fit.notes, *errors.notes) for line in _wrapped(f"Note: {note}")]
     tail = [*_starts(fit), *notes, *_wrapped(_errors(fit, errors)), *_wrapped(f"Theory: {theory}")]
-    rows = [*rows_of("expert", experts)]
+    rows = [*rows_of("expert", experts), *(one._replace(owner="all") for one in rows_of("expert", [common]))]
     rows += [row for level, pair in enumerate(levels) for part in pair for row in rows_of(f"gate {level}", part)]
     return Summary("\n".join([*lines, "", *tail]), head, rows, tail, _criteria(fit, criteria))
 

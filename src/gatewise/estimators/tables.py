@@ -38,8 +38,10 @@ class Sides(NamedTuple):
     flat: bool
 
 
-def read_sides(x: Any, y: Any, sample_weight: Any, gate_x: Any, groups: Any) -> Sides:
+def read_sides(x: Any, y: Any, sample_weight: Any, gate_x: Any, groups: Any, known: tuple[str, ...] = ()) -> Sides:
     """Return the roles of a table for a fit, after one pass over the columns that could hold what is no number.
+
+    `known` are the columns of offset and trials, which are inputs only where they are named as such.
 
     Raises
     ------
@@ -52,13 +54,14 @@ def read_sides(x: Any, y: Any, sample_weight: Any, gate_x: Any, groups: Any) -> 
     weight, group = _one("sample_weight", sample_weight), _one("groups", groups)
     source = opened(table)
     special = (*targets, *weight, *group)
-    require_names(source.schema.names, (*special, *gates, *(table.columns or ())), table.name)
-    features = table.columns or tuple(n for n in source.schema.names if n not in {*special, *gates}) or gates
+    require_names(source.schema.names, (*special, *gates, *known, *(table.columns or ())), table.name)
+    apart = {*special, *gates, *known}
+    features = table.columns or tuple(n for n in source.schema.names if n not in apart) or gates
     _require_one_role(special, {*features, *gates}, table.name)
-    require_numbers(source, weight)
+    require_numbers(source, (*weight, *known))
     streamed = tuple(dict.fromkeys((*features, *gates, *targets)))
     stream = Stream(source, streamed, table.name)
-    validate(source, (*streamed, *weight), table.name)
+    validate(source, (*streamed, *weight, *known), table.name)
     return Sides(
         StreamPart(stream, features),
         StreamPart(stream, targets),

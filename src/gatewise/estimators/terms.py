@@ -14,6 +14,7 @@ from gatewise.core.families.gaussian import SPREAD
 from gatewise.core.names import entry_name
 from gatewise.core.parameters import Parameter
 from gatewise.estimators.inference import ReportedErrors
+from gatewise.estimators.shared import is_common
 from gatewise.fit.result import Certificate, Fit
 from gatewise.infer.covariance.limits import clipped, interval_limits
 from gatewise.infer.intervals import critical, ends, p_value
@@ -54,6 +55,8 @@ class SummaryTerms:
         self.q = fit.outputs
         self.specs = specifications(fit.mixture, len(inputs), len(gate_inputs), self.q)
         self.errors = errors.values or {}
+        self.leaves = list(product(*map(range, fit.mixture.branching)))
+        self.tied = {name for tie in fit.spec.ties if is_common(fit.mixture, tie) for name in tie}
         self.shown = self._shown()
         self.words = {**words_of((("not unique", errors.directions),)), **words_of(said(fit.certificate))}
 
@@ -62,8 +65,13 @@ class SummaryTerms:
         own = [path for path in self.specs if path.startswith(("experts.", "family."))]
         first = [path for role in ORDER for path in self.fit.mixture.paths("experts", role)]
         order = [path for path in first if path in own] + [path for path in own if path not in first]
-        leaves = product(*map(range, self.fit.mixture.branching))
-        return [TermGroup(leaf, [term for path in order for term in self.at(path, leaf)]) for leaf in leaves]
+        return [TermGroup(leaf, [term for path in order for term in self.at(path, leaf)]) for leaf in self.leaves]
+
+    def common(self) -> TermGroup:
+        """Return the coefficients that all experts share, with no owner."""
+        first = [path for role in ORDER for path in self.fit.mixture.paths("experts", role)]
+        found = [(path, self.specs[path][0], self.values[path], self.leaves[0]) for path in first if path in self.specs]
+        return TermGroup((), [term for one in found for term in self.read(*one, common=True)])
 
     def gate(self, level: int, per: str) -> list[TermGroup]:
         """Return the parameters of one level: of every branch, or of every node (`per`)."""
@@ -82,8 +90,8 @@ class SummaryTerms:
             return self.read(SPREAD, Parameter((self.q,), "scale", transform="log"), spread, owner)
         return self.read(path, self.specs[path][0], self.values[path], owner)
 
-    def read(self, path: str, spec: Parameter, value: Tensor, owner: Index) -> list[Term]:
-        """Return the terms of one owner's part of a tensor."""
+    def read(self, path: str, spec: Parameter, value: Tensor, owner: Index, common: bool = False) -> list[Term]:
+        """Return the terms of one owner's part of a tensor: its own, or those that all experts share."""
         part = value[owner]
         indices = list(product(*map(range, part.shape)))
         names = [self.label(path, index, part.shape) for index in indices]
@@ -100,7 +108,9 @@ class SummaryTerms:
             numbers = _numbers(estimate, error, kind, tested, limits)
             words = [word or _word(one) for word, one in zip(words, error.tolist(), strict=True)]
         rows = zip(names, estimate.tolist(), numbers, words, strict=True)
-        return [Term(name, number, () if word else found, word) for name, number, found, word in rows]
+        found = [Term(name, number, () if word else known, word) for name, number, known, word in rows]
+        tied = [entry_name(path, (*owner, *index)) in self.tied for index in indices]
+        return [term for term, is_tied in zip(found, tied, strict=True) if is_tied == common]
 
     def label(self, path: str, index: Index, shape: Sequence[int]) -> str:
         """Return the name of one entry of a parameter, with column names in place of positions."""

@@ -106,7 +106,7 @@ def _largest_mean(problem: Problem, free: Tensor) -> float:
     mixture, measure = problem.parameterization.mixture, problem.parameterization.measure(free)
     family = leaf_family(mixture, measure)
     return max(
-        float(mixture.family.mean(family, leaf_predictors(mixture, measure, block.x)).abs().max())
+        float(mixture.family.mean(family, leaf_predictors(mixture, measure, block.x, block.offset)).abs().max())
         for block in problem.rows.blocks(READ)
     )
 

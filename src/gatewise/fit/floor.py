@@ -80,7 +80,8 @@ def scale_floor(rows: Rows, min_scale: float | Tensor | Floor | None, family: Fa
         value = positive("min_scale", min_scale, (q,), f"give a positive number, or one per column of y ({q})")
         return Floor(value, torch.full_like(value, -inf), (GIVEN,) * q)
     y, weight = _responses(rows)
-    spread = residual_spread(*_representatives(rows, y, weight))
+    known = 0.0 if rows.offset is None else rows.offset.read(0, rows.n)
+    spread = residual_spread(*_representatives(rows, y - known, weight))
     share = OF_SQUARES if family.names("covariance") else OF_SPREAD
     parts = [_floor_of(one, weight, float(s), share) for one, s in zip(y, spread, strict=True)]
     values, tiny, causes = zip(*parts, strict=True)

@@ -58,7 +58,9 @@ class Band(NamedTuple):
 
 
 @standard_torch()
-def mean_band(found: Information, x: Columns, gate_x: Columns | None = None, level: float = 0.95) -> Band:
+def mean_band(
+    found: Information, x: Columns, gate_x: Columns | None = None, level: float = 0.95, offset: Columns | None = None
+) -> Band:
     """Return the confidence band ``(q, n)`` of the mean of y at x: pointwise, for the mean and not for new values.
 
     Normal on the scale of the mean; where the family keeps it above a limit on its logarithm, where it keeps it between
@@ -69,7 +71,7 @@ def mean_band(found: Information, x: Columns, gate_x: Columns | None = None, lev
     ValueError
         If errors were refused, or the level is not between 0 and 1.
     """
-    estimate, error = _curves(found, partial(regression, found.mixture), x, gate_x)
+    estimate, error = _curves(found, partial(regression, found.mixture), x, gate_x, offset)
     low, high = found.mixture.family.mean_range
     width = critical(level)
     if isfinite(low) and isfinite(high):
@@ -108,15 +110,22 @@ def gate_band(found: Information, x: Columns, gate_x: Columns | None = None, lev
     return Band(middle, error * middle * torch.sigmoid(-logit), low, high, level)
 
 
-def _curves(found: Information, curve: Callable[..., Tensor], x: Columns, gate_x: Columns | None) -> tuple[Tensor, ...]:
+def _curves(
+    found: Information,
+    curve: Callable[..., Tensor],
+    x: Columns,
+    gate_x: Columns | None,
+    offset: Columns | None = None,
+) -> tuple[Tensor, ...]:
     """Return value and standard error ``(c, n)`` of functions of single rows: the gradient of every row at once."""
     require(found)
-    gates = x if gate_x is None else gate_x
+    parts = (x, x if gate_x is None else gate_x, *([] if offset is None else [offset]))
 
-    def block(values: Tensor, gate_values: Tensor) -> Tensor:
+    def block(values: Tensor, gate_values: Tensor, *known: Tensor) -> Tensor:
         batch = found.estimate.expand(values.shape[-1], -1).clone().requires_grad_(True)  # a measure for every row
         rows, gate_rows = values.T[..., None], gate_values.T[..., None]
-        out = curve(found.measure(batch), rows, gate_rows)[..., 0]  # (n, c)
+        more = [one.T[:, None, :, None] for one in known]  # the same for all leaves
+        out = curve(found.measure(batch), rows, gate_rows, *more)[..., 0]  # (n, c)
         errors = []
         for one in out.unbind(-1):
             (gradient,) = torch.autograd.grad(one.sum(), batch, retain_graph=True)
@@ -124,5 +133,5 @@ def _curves(found: Information, curve: Callable[..., Tensor], x: Columns, gate_x
             errors.append(torch.where(moved_by_undetermined(found, gradient), torch.nan, error))
         return torch.stack([out.detach().T, torch.stack(errors)])
 
-    both = in_blocks(block, len(found.estimate) * 4, x, gates)
+    both = in_blocks(block, len(found.estimate) * 4, *parts)
     return both[0], both[1]

@@ -73,7 +73,7 @@ class Comparison(NamedTuple):
         stream = np.random.SeedSequence(self.seed, spawn_key=(1, replicate))
         generator = torch.Generator()
         generator.manual_seed(int(stream.generate_state(1, np.uint64)[0]) >> 1)
-        drawn, _ = sample(self.small.mixture, self.small.measure, block.x, block.gate_x, generator)
+        drawn, _ = sample(self.small.mixture, self.small.measure, block.x, block.gate_x, generator, block.offset)
         return replace(self.rows[which], y=columns(drawn.T.contiguous()))
 
     def plans(self) -> tuple[Plan, Plan]:

@@ -41,8 +41,10 @@ class LeafPredictions(NamedTuple):
     own: dict[str, Tensor]
 
 
-def leaves_at(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor) -> LeafPredictions:
-    """Return weights and predictors of every leaf at x ``(d, n)``.
+def leaves_at(
+    mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, offset: Tensor | None = None
+) -> LeafPredictions:
+    """Return weights and predictors of every leaf at x ``(d, n)``, with the offset ``(q, n)`` of the rows.
 
     Raises
     ------
@@ -55,7 +57,7 @@ def leaves_at(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor) -> 
         )
     require_density(mixture)
     weights = leaf_log_weights(mixture, measure, gate_x).exp()
-    return LeafPredictions(weights, leaf_predictors(mixture, measure, x), leaf_family(mixture, measure))
+    return LeafPredictions(weights, leaf_predictors(mixture, measure, x, offset), leaf_family(mixture, measure))
 
 
 @standard_torch()
@@ -107,7 +109,9 @@ def _mixed(mixture: Mixture, at: LeafPredictions, y: Tensor) -> Tensor:
 
 
 @standard_torch()
-def quantiles(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, levels: Tensor) -> Tensor:
+def quantiles(
+    mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, levels: Tensor, offset: Tensor | None = None
+) -> Tensor:
     """Return the quantiles ``inf {y: F(y) >= level}`` of every output, ``(m, q, n)`` for levels ``(m,)``.
 
     Found by bisection of one bracket for all levels, so that quantiles never cross.
@@ -119,7 +123,7 @@ def quantiles(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, lev
     """
     if not bool(((levels > 0) & (levels < 1)).all()):
         raise ValueError(f"quantile levels {levels.tolist()}: give numbers strictly between 0 and 1")
-    at = leaves_at(mixture, measure, x, gate_x)
+    at = leaves_at(mixture, measure, x, gate_x, offset)
     wanted = levels[:, None, None]
     low, high, fine = _bracket(mixture, at, levels)
     shape = (len(levels), *low.shape)
@@ -171,7 +175,9 @@ def _spread(mixture: Mixture, at: LeafPredictions, center: Tensor) -> Tensor:
 
 
 @standard_torch()
-def interval(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, level: float) -> Tensor:
+def interval(
+    mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, level: float, offset: Tensor | None = None
+) -> Tensor:
     """Return the equal-tailed prediction interval ``(2, q, n)`` that holds y with probability `level`.
 
     Raises
@@ -181,7 +187,7 @@ def interval(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, leve
     """
     level = probability("level", level)
     tails = torch.tensor([0.5 * (1 - level), 0.5 * (1 + level)], dtype=torch.float64)
-    return quantiles(mixture, measure, x, gate_x, tails)
+    return quantiles(mixture, measure, x, gate_x, tails, offset)
 
 
 class Shares(NamedTuple):

@@ -181,8 +181,9 @@ class Rows:
         moved = self.x.framed(x)
         same = self.gate_x is self.x and torch.equal(x.shift, gate_x.shift) and torch.equal(x.scale, gate_x.scale)
         gates = moved if same else self.gate_x.framed(gate_x)
-        scaled = AffineTransform(torch.zeros_like(y.shift), y.scale)  # the experts take the shift
-        offset = None if self.offset is None else self.offset.framed(scaled)
+        offset = self.offset
+        if offset is not None and offset.shape[1] == len(y.scale):  # a response of other columns keeps its units
+            offset = offset.framed(AffineTransform(torch.zeros_like(y.shift), y.scale))  # the experts take the shift
         return replace(self, x=moved, gate_x=gates, y=self.y.framed(y), offset=offset)
 
 
