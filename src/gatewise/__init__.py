@@ -19,7 +19,23 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same
     from gatewise import testing as testing
     from gatewise import theory as theory
     from gatewise.core.experts import EXPERTS, Activation, Constant, Expert, HiddenUnit, Linear, Polynomial
-    from gatewise.core.families import FAMILIES, Binomial, Family, FullGaussian, Gaussian, Poisson, StudentT
+    from gatewise.core.families import (
+        FAMILIES,
+        Beta,
+        Binomial,
+        Categorical,
+        Family,
+        FullGaussian,
+        Gamma,
+        Gaussian,
+        InverseGaussian,
+        LogNormal,
+        NegativeBinomial,
+        OrderedLogit,
+        Poisson,
+        StudentT,
+        Weibull,
+    )
     from gatewise.core.gates import GATES, Gate
     from gatewise.core.links import Link, NormalisedSigmoid, Sigmoid, Softmax, TopK
     from gatewise.core.mixture import Measure, Mixture
@@ -72,10 +88,12 @@ __all__ = [
     "Activated",
     "Activation",
     "Affine",
+    "Beta",
     "Bias",
     "Binomial",
     "BootstrapTest",
     "BoundWarning",
+    "Categorical",
     "Certificate",
     "CollinearWarning",
     "Constant",
@@ -88,6 +106,7 @@ __all__ = [
     "FitSpec",
     "FitWarning",
     "FullGaussian",
+    "Gamma",
     "Gate",
     "Gaussian",
     "HiddenUnit",
@@ -95,13 +114,17 @@ __all__ = [
     "Inference",
     "Information",
     "Intervals",
+    "InverseGaussian",
     "Linear",
     "Link",
+    "LogNormal",
     "Measure",
     "Mixture",
     "MixtureOfExpertsRegressor",
     "ModelFileError",
+    "NegativeBinomial",
     "NormalisedSigmoid",
+    "OrderedLogit",
     "Parameter",
     "Plan",
     "Poisson",
@@ -127,6 +150,7 @@ __all__ = [
     "TopK",
     "UnidentifiedWarning",
     "UnsoundWarning",
+    "Weibull",
     "__version__",
     "affine",
     "bootstrap_test",
@@ -150,7 +174,10 @@ __all__ = [
 
 _HOMES = {
     "core.experts": "EXPERTS Activation Constant Expert HiddenUnit Linear Polynomial",
-    "core.families": "FAMILIES Binomial Family FullGaussian Gaussian Poisson StudentT",
+    "core.families": (
+        "FAMILIES Beta Binomial Categorical Family FullGaussian Gamma Gaussian InverseGaussian LogNormal "
+        "NegativeBinomial OrderedLogit Poisson StudentT Weibull"
+    ),
     "core.gates": "GATES Gate",
     "core.links": "Link NormalisedSigmoid Sigmoid Softmax TopK",
     "core.mixture": "Measure Mixture",

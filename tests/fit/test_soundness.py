@@ -62,7 +62,7 @@ def test_trials_of_few_grouped_rows_determine_the_parameters(d, q):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_likelihood_of_discrete_responses_is_bounded(name):
-    assert FAMILIES[name].bounded == (name in ("poisson", "binomial"))
+    assert FAMILIES[name].bounded == (name in ("poisson", "binomial", "negative-binomial", "categorical", "ordered"))
 
 
 @dataclass(frozen=True)

@@ -229,8 +229,21 @@ class FamiliesByLeaf(Family):
     def kinds(self) -> tuple[Family, ...]:
         return self.parts
 
+    @property
+    def given(self) -> str:  # type: ignore[override]
+        return next((part.given for part in self.parts if part.given), "")
+
     def outputs(self, columns: int) -> int:
         return self.parts[0].outputs(columns)
+
+    def columns(self, outputs: int) -> int:
+        return self.parts[0].columns(outputs)
+
+    def observed(self, y: Tensor) -> Tensor:
+        return self.parts[0].observed(y)
+
+    def responses(self, y: Tensor) -> Tensor:
+        return self.parts[0].responses(y)
 
     def _names(self, q: int) -> tuple[dict[str, Parameter], Names]:
         return _joined([part.parameters(q) for part in self.parts])

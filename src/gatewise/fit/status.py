@@ -38,8 +38,8 @@ WORDS: dict[Status, str] = {
     Status.unsound: "an expert has too few observations for its parameters and its scale, or a scale lies on its "
     "floor, below which the likelihood would keep rising",
     Status.separated: "a parameter grows without limit while the likelihood still rises, so it has no finite "
-    "estimate; for a gate with slopes, add a ridge penalty (alpha); for an expert of counts, use fewer experts or "
-    "fewer columns",
+    "estimate; for a gate with slopes, add a ridge penalty (alpha); for an expert of counts or classes, use "
+    "fewer experts or fewer columns",
     Status.unidentified: "some direction of the parameters leaves the likelihood unchanged, so these parameters have "
     f"no unique estimate; {UNAFFECTED}for unique estimates, use a simpler gate or fewer columns",
     Status.at_kink: "the optimum lies on a kink of the gate or expert, where the derivative jumps; it is a local "

@@ -109,12 +109,13 @@ def law_family_summed_second(family: Family, q: int = 2, seed: int = 0) -> None:
 def law_family_moments(family: Family, seed: int = 0) -> None:
     """The density of one output has mass one, and `mean` and `variance` are its first two moments.
 
-    Counts are summed from 0 to 2000; other responses are integrated by the trapezoidal rule in ``y = sinh(u)``, or
-    ``y = exp(u)`` where the family calls negative responses invalid. Of responses with several columns those that are
-    drawn are all there are.
+    Counts are summed from 0 to 2000; other responses are integrated by the trapezoidal rule in ``y = sinh(u)``, in
+    ``y = exp(u)`` where the family calls negative responses invalid, or in ``y = 1 / (1 + exp(-u))`` where it calls 1.5
+    invalid too. Of discrete responses with several columns those that are drawn are all there are; of others the first
+    column is moved, and the rest is as it was drawn.
     """
     params, eta = _drawn(family, 1, 1, (LEAVES,), seed)
-    y, step = _grid(family, _responses(family, params, eta.expand(LEAVES, 1, 50), seed))
+    y, step = _grid(family, _responses(family, params, eta.expand(LEAVES, 1, 200), seed))
     mass = torch.exp(family.log_prob(params, y, eta.expand(LEAVES, 1, len(step)))) * step
     y = family.observed(y)
     mean, variance = family.mean(params, eta)[:, 0, 0], family.variance(params, eta)[:, 0, 0]
@@ -126,19 +127,27 @@ def law_family_moments(family: Family, seed: int = 0) -> None:
 
 def _grid(family: Family, drawn: Tensor) -> tuple[Tensor, Tensor]:
     """Return the points ``(c, m)`` at which a density is summed, and their weights ``(m,)``."""
-    if len(drawn) > 1:
+    if len(drawn) > 1 and family.discrete:
         y = torch.unique(drawn, dim=-1)
-        return y, torch.ones_like(y[0])
-    if bool((drawn == drawn.round()).all()):
+        return y[:, family.observed(y)[0].argsort()], torch.ones_like(y[0])
+    if family.discrete:
         y = torch.arange(2001, dtype=torch.float64)
         y = y[[family.validate(v.reshape(1, 1)) is None for v in y]]
         return y[None], torch.ones_like(y)
     step = 0.005
-    if family.validate(torch.tensor([[-1.0]], dtype=torch.float64)) is None:
+
+    def beside(first: Tensor) -> Tensor:
+        return torch.cat([first[None], drawn[1:, :1].expand(len(drawn) - 1, len(first))])
+
+    able = {value: family.validate(beside(drawn.new_tensor([value]))) is None for value in (-1.0, 1.5)}
+    if able[-1.0]:
         u = step * torch.arange(-3600, 3601, dtype=torch.float64)
-        return torch.sinh(u)[None], step * torch.cosh(u)
-    u = step * torch.arange(-16_000, 1601, dtype=torch.float64)
-    return torch.exp(u)[None], step * torch.exp(u)
+        return beside(torch.sinh(u)), step * torch.cosh(u)
+    if able[1.5]:
+        u = step * torch.arange(-16_000, 8001, dtype=torch.float64)
+        return beside(torch.exp(u)), step * torch.exp(u)
+    u = step * torch.arange(-16_000, 7001, dtype=torch.float64)
+    return beside(torch.sigmoid(u)), step * torch.sigmoid(u) * torch.sigmoid(-u)
 
 
 def law_family_cdf(family: Family, seed: int = 0) -> None:
@@ -147,10 +156,11 @@ def law_family_cdf(family: Family, seed: int = 0) -> None:
     The points are those of `law_family_moments`. A family without `cdf` is left alone: it has no quantiles.
     """
     params, eta = _drawn(family, 1, 1, (LEAVES,), seed)
-    y, step = _grid(family, _responses(family, params, eta.expand(LEAVES, 1, 50), seed))
+    y, step = _grid(family, _responses(family, params, eta.expand(LEAVES, 1, 200), seed))
     eta = eta.expand(LEAVES, 1, len(step))
     try:
-        found = family.cdf(params, y, eta)[:, 0]
+        seen = family.observed(y)
+        found = family.cdf(params, seen, eta)[:, 0]
     except NotImplementedError:
         return
     mass = torch.exp(family.log_prob(params, y, eta)) * step
@@ -160,7 +170,7 @@ def law_family_cdf(family: Family, seed: int = 0) -> None:
         summed = summed - 0.5 * mass - slope / 12
     assert_close(found, summed, "cdf is the integral of the density", NUMERICAL)
     if family.discrete:
-        between = family.cdf(params, y + 0.5, eta)[:, 0]
+        between = family.cdf(params, seen + 0.5, eta)[:, 0]
         assert_close(between, found, "cdf is constant between the counts", NUMERICAL)
 
 

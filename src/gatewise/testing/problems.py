@@ -81,7 +81,10 @@ def framed(values: Tensor, frame: AffineTransform) -> Tensor:
 
 
 def draw_parameter(spec: Parameter, shape: tuple[int, ...], g: torch.Generator) -> Tensor:
-    """Draw natural values of one parameter inside its bounds; `shape` includes owners and entries."""
+    """Draw natural values of one parameter inside its bounds, positive ones about its initial value.
+
+    `shape` includes owners and entries.
+    """
     if not spec.free:
         return torch.full(shape, float(spec.initial), dtype=torch.float64)
     kinds = spec.transforms
@@ -90,7 +93,7 @@ def draw_parameter(spec: Parameter, shape: tuple[int, ...], g: torch.Generator) 
     drawn = []
     for kind, value in zip(kinds, normal.unbind(-1), strict=True):
         if kind == "log":
-            drawn.append(torch.exp(value))
+            drawn.append(spec.initial * torch.exp(value))
         elif kind == "reciprocal":
             drawn.append(1 / (0.05 + 0.07 * torch.sigmoid(value)))
         elif isfinite(low) and isfinite(high):
@@ -167,7 +170,7 @@ def _rolled(items: list[str], at: int) -> str:
 
 
 def _columns(family: Family, at: int) -> int:
-    return 2 if at % 2 or family == FAMILIES["full-gaussian"] else 1
+    return family.columns(2 if at % 2 or family == FAMILIES["full-gaussian"] else 1)
 
 
 def gate_problems() -> dict[str, ExampleProblem]:

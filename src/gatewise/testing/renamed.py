@@ -183,6 +183,10 @@ class RenamedFamily(Family):
         return self.part.mean_range
 
     @property
+    def given(self) -> str:  # type: ignore[override]
+        return self.part.given
+
+    @property
     def bounded(self) -> bool:
         return self.part.bounded
 

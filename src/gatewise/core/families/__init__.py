@@ -9,22 +9,35 @@ from __future__ import annotations
 from typing import Any
 
 from gatewise.core.families.base import Family, LeafDerivatives, autograd_leaf_local
+from gatewise.core.families.classes import Categorical, OrderedLogit
 from gatewise.core.families.counts import Binomial, Poisson
 from gatewise.core.families.gaussian import FullGaussian, Gaussian
 from gatewise.core.families.mean import MeanOnly
+from gatewise.core.families.overdispersed import NegativeBinomial
+from gatewise.core.families.positive import Gamma, InverseGaussian, LogNormal
+from gatewise.core.families.proportions import Beta
 from gatewise.core.families.student import StudentT
+from gatewise.core.families.survival import Weibull
 from gatewise.core.names import resolve
 
 __all__ = [
     "FAMILIES",
+    "Beta",
     "Binomial",
+    "Categorical",
     "Family",
     "FullGaussian",
+    "Gamma",
     "Gaussian",
+    "InverseGaussian",
     "LeafDerivatives",
+    "LogNormal",
     "MeanOnly",
+    "NegativeBinomial",
+    "OrderedLogit",
     "Poisson",
     "StudentT",
+    "Weibull",
     "autograd_leaf_local",
     "family",
 ]
@@ -35,6 +48,14 @@ FAMILIES: dict[str, Family] = {
     "student-t": StudentT(),
     "poisson": Poisson(),
     "binomial": Binomial(),
+    "negative-binomial": NegativeBinomial(),
+    "gamma": Gamma(),
+    "inverse-gaussian": InverseGaussian(),
+    "log-normal": LogNormal(),
+    "weibull": Weibull(),
+    "beta": Beta(),
+    "categorical": Categorical(),
+    "ordered": OrderedLogit(),
 }
 
 

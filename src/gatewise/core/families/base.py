@@ -61,6 +61,9 @@ class Family(ABC):
         from experts fitted without some of the observations.
     mean_range : (float, float)
         Open interval that contains the mean. Confidence bands of means stay inside it.
+    given : str
+        What the response tells of a row that the law does not, such as ``number of trials``; empty: nothing. Such rows
+        cannot be drawn as they would be seen.
     """
 
     location_scale = False
@@ -70,6 +73,7 @@ class Family(ABC):
     by_leaf = False
     robust = False
     mean_range = (-inf, inf)
+    given = ""
 
     @property
     def bounded(self) -> bool:

@@ -1,4 +1,4 @@
-"""The regularised incomplete beta function, from which the distribution functions of Student's t and Binomial follow.
+"""The regularised incomplete beta function, from which several distribution functions follow.
 
 The size of the parameters does not matter: a continued fraction where one of them is small, elsewhere quadrature over
 the peak of the density, each with a fixed number of steps. The factor in front has no terms that cancel (Loader 2000,
@@ -15,6 +15,7 @@ from torch import Tensor
 
 SMALL = 1000.0  # least parameter up to which the continued fraction converges in `STEPS`
 STEPS = 160
+LEAST = 0.5  # of the parameters for the continued fraction
 NODES = 64  # of Gauss and Legendre over half of the peak
 REACH = 13.0  # standard deviations beyond which nothing is left of the peak
 
@@ -25,7 +26,7 @@ def incomplete_beta(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
     Parameters
     ----------
     a, b : Tensor
-        From 1 / 2.
+        Positive.
     x, y : Tensor
         From 0 to 1. Both are given so that neither loses digits next to 0 or 1.
 
@@ -36,6 +37,19 @@ def incomplete_beta(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
     0.5248
     """
     a, b, x, y = torch.broadcast_tensors(a, b, x, y)
+    low = torch.minimum(a, b) < LEAST
+    if not bool(low.any()):
+        return _from_half(a, b, x, y)
+    first = a <= b  # I_x(a, b) is I_x(a + 1, b) + w / a, and I_x(a, b + 1) - w / b, with w = x^a y^b / B(a, b)
+    inside = (x > 0) & (y > 0)
+    safe = (torch.where(inside, part, 0.5) for part in (x, y))
+    step = torch.where(inside & low, torch.exp(log_beta_weight(a, b, *safe)) / torch.minimum(a, b), 0.0)
+    raised = torch.where(low & first, a + 1, a), torch.where(low & ~first, b + 1, b)
+    return (_from_half(*raised, x, y) + torch.where(first, step, -step)).clamp(0.0, 1.0)
+
+
+def _from_half(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Return ``I_x(a, b)`` where the smaller parameter is 1 / 2 or more, or the other one is small too."""
     swap = x * b > y * a  # above the mean the other tail is the smaller one
     a, b, x, y = torch.where(swap, b, a), torch.where(swap, a, b), torch.where(swap, y, x), torch.where(swap, x, y)
     inside = (x > 0) & (y > 0)
@@ -63,7 +77,7 @@ def _fraction(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
         over, under = (over[1] / bottoms, value), (under[1] / bottoms, torch.ones_like(x))
         if n % 8 == 0 and bool(((value - before).abs() <= 1e-14 * value.abs()).all()):
             break
-    return torch.exp(_log_weight(a, b, x, y)) * value
+    return torch.exp(log_beta_weight(a, b, x, y)) * value
 
 
 def _quadrature(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -77,7 +91,7 @@ def _quadrature(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
     low = -(width * width / (away + torch.sqrt(away * away + width * width)))  # its square falls by REACH^2 / 2
     points, weights = _nodes()
     u = end.unsqueeze(-1) + low.unsqueeze(-1) * 0.5 * (1.0 + points)
-    value = torch.exp(_log_weight(a[..., None], b[..., None], torch.sigmoid(u), torch.sigmoid(-u)))
+    value = torch.exp(log_beta_weight(a[..., None], b[..., None], torch.sigmoid(u), torch.sigmoid(-u)))
     return -0.5 * low * (value * weights).sum(-1)
 
 
@@ -90,14 +104,14 @@ def _nodes() -> tuple[Tensor, Tensor]:
     return points, 2 * vectors[0] ** 2
 
 
-def _log_weight(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
+def log_beta_weight(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Return ``log(x^a y^b / B(a, b))``."""
     n = a + b
-    rest = _stirling(n) - _stirling(a) - _stirling(b)
+    rest = stirling(n) - stirling(a) - stirling(b)
     return rest - _deviance(a, n * x) - _deviance(b, n * y) + 0.5 * (torch.log(a) + torch.log(b / n) - log(2 * pi))
 
 
-def _stirling(a: Tensor) -> Tensor:
+def stirling(a: Tensor) -> Tensor:
     """Return ``log Gamma(a) - (a - 1/2) log a + a - log(2 pi) / 2``, the error of Stirling's formula."""
     large = a > 15.0
     near, far = torch.where(large, 1.0, a), torch.where(large, a, 15.0)

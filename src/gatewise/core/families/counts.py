@@ -53,7 +53,7 @@ class Poisson(Family):
         return torch.where(mean > NORMAL, torch.round(mean + torch.sqrt(mean) * noise).nan_to_num(inf, inf), drawn)
 
     def validate(self, y: Tensor) -> str | None:
-        return _count_fault(y, "Poisson")
+        return count_fault(y, "Poisson")
 
     def working_response(self, y: Tensor) -> Tensor:
         return torch.log(y + 0.5)
@@ -96,6 +96,11 @@ class Binomial(Family):
     def mean_range(self) -> tuple[float, float]:  # type: ignore[override]
         """From no success to one success per trial."""
         return 0.0, float(self.trials or 1)
+
+    @property
+    def given(self) -> str:  # type: ignore[override]
+        """The trials, where they differ by row."""
+        return "number of trials" if self.trials is None else ""
 
     def outputs(self, columns: int) -> int:
         return columns if self.trials is not None else columns // 2
@@ -157,7 +162,7 @@ class Binomial(Family):
         return hits if self.trials is not None else torch.cat([hits, count - hits], -2)
 
     def validate(self, y: Tensor) -> str | None:
-        fault = _count_fault(y, "Binomial")
+        fault = count_fault(y, "Binomial")
         if fault or self.trials is None:
             odd = self.trials is None and y.shape[-2] % 2
             return fault or ("an odd number of columns: give successes, then failures" if odd else None)
@@ -175,7 +180,8 @@ def _log_choose(trials: Tensor | float, hits: Tensor) -> Tensor:
     return torch.lgamma(total + 1) - torch.lgamma(hits + 1) - torch.lgamma(total - hits + 1)
 
 
-def _count_fault(y: Tensor, family: str) -> str | None:
+def count_fault(y: Tensor, family: str) -> str | None:
+    """Return what is wrong with responses that have to be counts, or None."""
     if bool((y < 0).any()):
         return f"a negative value ({float(y.min()):g}): {family} counts start at 0"
     if bool((y != y.round()).any()):

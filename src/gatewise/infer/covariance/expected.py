@@ -100,10 +100,13 @@ def draw(truth: Truth, index: Tensor, generator: torch.Generator) -> Rows:
 
 
 def _require_responses(truth: Truth) -> None:
-    """Raise for a family whose draws are not responses."""
-    family, outputs = truth.mixture.family, truth.mixture.outputs(truth.measure)
-    if family.columns(outputs) != outputs:
-        raise ValueError(f"the trials of {family} differ by row, and those of new rows are unknown: give their number")
+    """Raise for a family whose rows tell more than it draws."""
+    family = truth.mixture.family
+    if family.given:
+        raise ValueError(
+            f"the {family.given} of {family} differs by row, and that of new rows is unknown: give a family without "
+            "it, such as Binomial(trials=m) for m trials in every row, or repeat the fit on rows that you simulate"
+        )
 
 
 def expected_information(truth: Truth, rows: Rows) -> ExpectedInformation:
