@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same
     from gatewise.core.predictors import affine
     from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Score, Tempered
     from gatewise.estimators.bootstrap import BootstrapTest, bootstrap_test
+    from gatewise.estimators.classifier import MixtureOfExpertsClassifier
     from gatewise.estimators.inference import Inference
     from gatewise.estimators.regressor import MixtureOfExpertsRegressor
     from gatewise.estimators.sample_size import sample_size
@@ -120,6 +121,7 @@ __all__ = [
     "LogNormal",
     "Measure",
     "Mixture",
+    "MixtureOfExpertsClassifier",
     "MixtureOfExpertsRegressor",
     "ModelFileError",
     "NegativeBinomial",
@@ -188,6 +190,7 @@ _HOMES = {
     "estimators.warnings": "BoundWarning CollinearWarning FitWarning RefusedWarning RidgeWarning SeparatedWarning "
     "StalledWarning StartsDisagreeWarning UnidentifiedWarning UnsoundWarning",
     "estimators.bootstrap": "BootstrapTest bootstrap_test",
+    "estimators.classifier": "MixtureOfExpertsClassifier",
     "estimators.inference": "Inference",
     "estimators.regressor": "MixtureOfExpertsRegressor",
     "estimators.sample_size": "sample_size",

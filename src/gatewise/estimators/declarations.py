@@ -69,8 +69,12 @@ if TYPE_CHECKING:
     class RegressorMixin:
         """It tells scikit-learn that this is a regressor."""
 
+    class ClassifierMixin:
+        """It tells scikit-learn that this is a classifier."""
+
 else:
     from sklearn.base import BaseEstimator as BaseEstimator
+    from sklearn.base import ClassifierMixin as ClassifierMixin
     from sklearn.base import MultiOutputMixin as MultiOutputMixin
     from sklearn.base import RegressorMixin as RegressorMixin
 

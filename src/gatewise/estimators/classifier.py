@@ -1,0 +1,257 @@
+"""MixtureOfExpertsClassifier: multinomial-logit experts under any gate, with scikit-learn's interface."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+import numpy as np
+from sklearn.metrics import accuracy_score
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from gatewise.core.experts import Expert
+from gatewise.core.mixture import regression
+from gatewise.data.parquet import is_table
+from gatewise.estimators.base import MixtureEstimator
+from gatewise.estimators.declarations import (
+    Bounds,
+    Branching,
+    ClassifierMixin,
+    Columns,
+    Data,
+    Fixed,
+    Gates,
+    Gauge,
+    Kind,
+    Seed,
+    Start,
+    Verbose,
+)
+from gatewise.estimators.inference import Inference
+from gatewise.estimators.predictions import evaluate
+from gatewise.estimators.tables import column_of
+from gatewise.estimators.values import plain
+from gatewise.fit.torch_state import standard_torch
+
+
+class MixtureOfExpertsClassifier(ClassifierMixin, MixtureEstimator):
+    """Mixture-of-experts classification: ``P(y = c | x) = sum_k pi_k(x) softmax_c(intercept_k + coef_k x)``.
+
+    The gate weights ``pi_k(x)`` and the experts are estimated together by maximum likelihood (2310.14188). The first
+    class is the reference: coefficients are those of the log odds of each other class against it.
+
+    Parameters
+    ----------
+    n_experts, gate, expert, n_init, alpha, bounds, fixed, gauge, standardize, gate_features, max_iter, max_time, \
+random_state, device, verbose, warm_start, shared
+        As in `MixtureOfExpertsRegressor`.
+    method : {"ml", "em"}
+        Maximum likelihood (EM steps followed by Newton's method), or by EM only.
+
+    Attributes
+    ----------
+    classes_ : ndarray (K,)
+        The labels, sorted; the first is the reference.
+    coef_, intercept_ : ndarray (*n_experts, K - 1, d), (*n_experts, K - 1)
+        Of the log odds of each class but the first, if the expert has them.
+    gate_params_, fit_, mixture_, measure_, log_likelihood_, status_, converged_, standard_errors_, ...
+        As in `MixtureOfExpertsRegressor`.
+
+    Notes
+    -----
+    Where classes can be told apart without error, coefficients have no finite estimate and the fit is ``separated``, as
+    of a logistic regression; probabilities are then 0 and 1. Fewer experts or fewer columns give finite estimates.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatewise import MixtureOfExpertsClassifier
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(600, 3))
+    >>> first = rng.random(600) < 1 / (1 + np.exp(-2 * X[:, 0]))
+    >>> odds = np.where(first, 3 * X[:, 1], -3 * X[:, 1] + X[:, 2])
+    >>> y = np.where(rng.random(600) < 1 / (1 + np.exp(-odds)), "yes", "no")
+    >>> model = MixtureOfExpertsClassifier(2, n_init=5, random_state=0).fit(X, y)
+    >>> model.classes_.tolist(), model.predict_proba(X[:2]).shape
+    (['no', 'yes'], (2, 2))
+    >>> model.score(X, y) > 0.65
+    True
+    """
+
+    family = "categorical"
+    scale = "free"
+    covariance = "diag"
+    min_scale = None
+    classes_: np.ndarray
+
+    def __init__(
+        self,
+        n_experts: Branching = 2,
+        gate: Gates = "softmax",
+        expert: str | Expert = "linear",
+        method: Literal["ml", "em"] = "ml",
+        n_init: int | Literal["auto"] = "auto",
+        alpha: float = 0.0,
+        bounds: Bounds | None = None,
+        fixed: Fixed | None = None,
+        gauge: Gauge = "fixed",
+        standardize: bool = True,
+        gate_features: Columns | None = None,
+        max_iter: int = 1000,
+        max_time: float | None = None,
+        random_state: Seed = None,
+        device: Literal["cpu"] | None = None,
+        verbose: Verbose = 0,
+        warm_start: bool = False,
+        shared: Any = (),
+    ) -> None:
+        self.n_experts = n_experts
+        self.gate = gate
+        self.expert = expert
+        self.method = method
+        self.n_init = n_init
+        self.alpha = alpha
+        self.bounds = bounds
+        self.fixed = fixed
+        self.gauge = gauge
+        self.standardize = standardize
+        self.gate_features = gate_features
+        self.max_iter = max_iter
+        self.max_time = max_time
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.shared = shared
+
+    def fit(  # type: ignore[override]
+        self,
+        X: Data,
+        y: Data,
+        sample_weight: Data = None,
+        gate_X: Data = None,
+        groups: Data = None,
+        start: Start = None,
+    ) -> Self:
+        """Fit by maximum likelihood from many starts and certify the result.
+
+        Parameters
+        ----------
+        X, sample_weight, gate_X, groups, start
+            As in `MixtureOfExpertsRegressor.fit`.
+        y : array-like (n,)
+            Labels of classes: numbers, text or booleans.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For y with one class, or with numbers that are no classes, and as `MixtureOfExpertsRegressor.fit`.
+        """
+        if self.method not in ("ml", "em"):
+            raise ValueError(f"method={self.method!r}: choose 'ml' or 'em'")
+        labels = _labels(X, y)
+        check_classification_targets(labels)
+        classes, place = np.unique(labels, return_inverse=True)
+        if len(classes) < 2:
+            raise ValueError(f"y has one class, {classes.tolist()}: give rows of at least two classes")
+        super().fit(X, np.eye(len(classes))[place], sample_weight, gate_X, groups, start)
+        self.classes_ = classes
+        return self
+
+    @standard_torch()
+    def predict_proba(self, X: Data, gate_X: Data = None) -> np.ndarray:
+        """Return the probability of every class ``(n, K)``, in the order of `classes_`.
+
+        Parameters
+        ----------
+        X : array-like (n, d)
+        gate_X : array-like (n, g)
+            Gate inputs, if fit was given any.
+        """
+        check_is_fitted(self, "fit_")
+        others = evaluate(self, regression, 2, X, gate_X)
+        found = np.concatenate([1.0 - others.sum(1, keepdims=True), others], 1).clip(0.0, 1.0)
+        return found / found.sum(1, keepdims=True)
+
+    def predict_log_proba(self, X: Data, gate_X: Data = None) -> np.ndarray:
+        """Return the logarithm of `predict_proba`, ``(n, K)``; minus infinity for a probability of zero."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X, gate_X=gate_X))
+
+    def predict(self, X: Data, gate_X: Data = None) -> np.ndarray:  # type: ignore[override]
+        """Return the most probable class of every row ``(n,)``.
+
+        Parameters
+        ----------
+        X : array-like (n, d)
+        gate_X : array-like (n, g)
+            Gate inputs, if fit was given any.
+        """
+        check_is_fitted(self, "fit_")
+        return self.classes_[self.predict_proba(X, gate_X=gate_X).argmax(1)]
+
+    def score(self, X: Data, y: Data, sample_weight: Data = None, gate_X: Data = None) -> float:
+        """Return the share of rows whose class is predicted, weighted by `sample_weight`."""
+        return float(accuracy_score(_labels(X, y), self.predict(X, gate_X=gate_X), sample_weight=sample_weight))
+
+    def responsibilities(self, X: Data, y: Data, gate_X: Data = None, groups: Data = None) -> np.ndarray:  # type: ignore[override]
+        """Return the posterior probability ``(n, L)`` of every expert given X and the class; see fit."""
+        return super().responsibilities(X, self._columns(X, y), gate_X, groups)
+
+    def score_samples(self, X: Data, y: Data = None, gate_X: Data = None, groups: Data = None) -> np.ndarray:  # type: ignore[override]
+        """Return the log probability of the class of every row ``(n,)``, or of every group of rows; see fit."""
+        return super().score_samples(X, None if y is None else self._columns(X, y), gate_X, groups)
+
+    def inference(  # type: ignore[override]
+        self,
+        X: Data,
+        y: Data,
+        sample_weight: Data = None,
+        gate_X: Data = None,
+        groups: Data = None,
+        kind: Kind = "observed",
+        clusters: Data = None,
+    ) -> Inference:
+        """Return standard errors and intervals from the data of the fit; see `MixtureOfExpertsRegressor.inference`."""
+        return super().inference(X, self._columns(X, y), sample_weight, gate_X, groups, kind, clusters)
+
+    def _columns(self, X: Data, y: Data) -> np.ndarray:
+        """Return one column per class ``(n, K)``: 1 in that of the row's class.
+
+        Raises
+        ------
+        ValueError
+            For a label that the fit has not seen.
+        """
+        check_is_fitted(self, "fit_")
+        given = _labels(X, y)
+        place = np.searchsorted(self.classes_, given).clip(0, len(self.classes_) - 1)
+        if len(unknown := given[self.classes_[place] != given]):
+            raise ValueError(f"y has {unknown[0]!r}, which is none of the classes {self.classes_.tolist()}")
+        return np.eye(len(self.classes_))[place]
+
+
+def _labels(X: Any, y: Any) -> np.ndarray:
+    """Return labels ``(n,)``; y may be the name of a column of a table.
+
+    Raises
+    ------
+    ValueError
+        For labels that are missing or not one per row.
+    """
+    if y is None:
+        raise ValueError("y is None: this estimator requires y to be passed, but the target y is None")
+    given = column_of(X, y) if isinstance(y, str) else y
+    if isinstance(given, str):
+        kind = "a column's name is for a table" if not is_table(X) else "read its labels first"
+        raise ValueError(f"y={y!r}: give labels, one per row ({kind})")
+    values = column_or_1d(plain("y", given), warn=True)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ValueError("y has values that are NaN or infinite: give the class of every row")
+    if values.dtype.kind == "O" and any(one is None or one != one for one in values):
+        raise ValueError("y has labels that are missing: leave such rows out")
+    return values

@@ -1,0 +1,101 @@
+"""The classifier: probabilities, labels, references of one expert, and refusals."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+
+from gatewise import MixtureOfExpertsClassifier
+
+
+def three_classes(n=400, d=3, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, d))
+    first = rng.random(n) < 1 / (1 + np.exp(-2 * x[:, 0]))
+    slopes = np.zeros((2, 3, d))
+    slopes[0, 1, 1], slopes[0, 2, -1], slopes[1, 1, -1], slopes[1, 2, 1] = 2, -2, 2, -1
+    odds = np.where(first[:, None], x @ slopes[0].T, x @ slopes[1].T) + [0.0, 0.5, -0.5]
+    p = np.exp(odds) / np.exp(odds).sum(1, keepdims=True)
+    place = (rng.random((n, 1)) > p.cumsum(1)).sum(1).clip(max=2)
+    return x, np.array(["b", "a", "c"])[place]
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    x, y = three_classes()
+    return MixtureOfExpertsClassifier(2, n_init=3, random_state=0).fit(x, y), x, y
+
+
+def test_probabilities_are_those_of_the_mixture(fitted):
+    model, x, y = fitted
+    p = model.predict_proba(x)
+    np.testing.assert_allclose(p.sum(1), 1.0, atol=1e-12)
+    odds = np.concatenate([np.zeros((len(x), 2, 1)), model.intercept_ + np.einsum("kcd,nd->nkc", model.coef_, x)], 2)
+    each = np.exp(odds) / np.exp(odds).sum(2, keepdims=True)
+    np.testing.assert_allclose(p, (model.gate_proba(x)[..., None] * each).sum(1), atol=1e-12)
+    assert (model.predict(x) == model.classes_[p.argmax(1)]).all()
+    np.testing.assert_allclose(model.predict_log_proba(x), np.log(p))
+    place = np.searchsorted(model.classes_, y)
+    np.testing.assert_allclose(model.score_samples(x, y), np.log(p[np.arange(len(x)), place]), atol=1e-10)
+    assert model.log_likelihood_ == pytest.approx(model.score_samples(x, y).sum())
+    assert model.score(x, y) == pytest.approx((model.predict(x) == y).mean())
+
+
+def test_responsibilities_are_posterior_probabilities(fitted):
+    model, x, y = fitted
+    found = model.responsibilities(x, y)
+    place = np.searchsorted(model.classes_, y)
+    odds = np.concatenate([np.zeros((len(x), 2, 1)), model.intercept_ + np.einsum("kcd,nd->nkc", model.coef_, x)], 2)
+    each = np.exp(odds) / np.exp(odds).sum(2, keepdims=True)
+    joint = model.gate_proba(x) * each[np.arange(len(x)), :, place]
+    np.testing.assert_allclose(found, joint / joint.sum(1, keepdims=True), atol=1e-10)
+
+
+def test_one_expert_is_multinomial_regression():
+    x, y = three_classes()
+    model = MixtureOfExpertsClassifier(1, n_init=1).fit(x, y)
+    other = LogisticRegression(C=np.inf, tol=1e-12, max_iter=10_000).fit(x, y)
+    np.testing.assert_allclose(model.coef_[0], other.coef_[1:] - other.coef_[:1], atol=1e-5)
+    np.testing.assert_allclose(model.predict_proba(x), other.predict_proba(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("labels", [[3, 7, 5], [True, False, True], ["x", "y", "z"], [1.0, 2.0, 3.0]])
+def test_any_labels_come_back(labels):
+    x, y = three_classes(200)
+    given = np.array(labels)[np.unique(y, return_inverse=True)[1]]
+    model = MixtureOfExpertsClassifier(1, n_init=1).fit(pd.DataFrame(x, columns=list("abc")), pd.Series(given))
+    assert model.classes_.tolist() == sorted(set(labels))
+    assert set(model.predict(pd.DataFrame(x, columns=list("abc")))) <= set(labels)
+
+
+@pytest.mark.filterwarnings("ignore::gatewise.FitWarning")  # how they end is not what is tested
+@pytest.mark.parametrize("gate", ["laplace", "constant", "softmax"])
+def test_two_levels_and_other_gates_fit(gate):
+    x, y = three_classes(300)
+    model = MixtureOfExpertsClassifier((2, 2), gate=gate, n_init=2, random_state=0, max_time=30)
+    model.fit(x, y)
+    np.testing.assert_allclose(model.predict_proba(x).sum(1), 1.0, atol=1e-12)
+    assert model.log_likelihood_ > MixtureOfExpertsClassifier(1, n_init=1).fit(x, y).log_likelihood_
+
+
+def test_errors_and_cross_validation_work(fitted):
+    model, x, y = fitted
+    found = model.inference(x, y)
+    assert found.standard_errors()["experts.coef"].shape == model.coef_.shape
+    scores = cross_val_score(MixtureOfExpertsClassifier(1, n_init=1), x, y, cv=3, scoring="neg_log_loss")
+    assert np.isfinite(scores).all()
+
+
+def test_what_are_no_classes_is_refused(fitted):
+    model, x, y = fitted
+    with pytest.raises(ValueError, match="one class"):
+        MixtureOfExpertsClassifier().fit(x, np.zeros(len(x)))
+    with pytest.raises(ValueError, match="continuous"):
+        MixtureOfExpertsClassifier().fit(x, x[:, 0])
+    with pytest.raises(ValueError, match="none of the classes"):
+        model.score_samples(x[:3], ["a", "b", "nothing"])
+    with pytest.raises(ValueError, match="choose 'ml' or 'em'"):
+        MixtureOfExpertsClassifier(method="ls").fit(x, y)
+    with pytest.raises(ValueError, match="missing"):
+        MixtureOfExpertsClassifier().fit(x, np.where(y == "a", None, y))
