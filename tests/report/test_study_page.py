@@ -281,6 +281,14 @@ def test_the_studies_of_the_papers_reach_their_cells():
         ("ml", "activation-dense-to-sparse", "linear"),
         ("ml", "hmoe LL", "linear"),
         ("ml", "dense-to-sparse", "linear"),
+        ("ml", "softmax", "strongly identifiable"),
+        ("ml", "input-free", "linear"),
+        ("ml", "gaussian-score", "linear"),
+        ("ml", "normalised-sigmoid, sparse", "strongly identifiable"),
+        ("ls", "cosine", "any"),
+        ("ls", "perturbed-cosine", "strongly identifiable"),
+        ("ls", "quadratic-monomial", "strongly identifiable"),
+        ("ls", "quadratic", "strongly identifiable"),
         ("ls", "sigmoid, regime 1", "constant"),
         ("ls", "sigmoid, regime 2", "constant"),
         ("ls", "sigmoid, regime 2", "polynomial"),
@@ -329,7 +337,7 @@ def test_models_without_a_study_stand_below_the_rates(studied):
     table = html[html.index('id="rates"') : html.index('id="claims"')]
     for name, reason in NO_STUDY.items():
         (row,) = [r for r in re.findall(r"<tr>.*?</tr>", table, re.S) if f">{name}</td>" in r]
-        assert text(row).split(name)[1].strip() == f"no study: {reason}"
+        assert text(row).split(name)[1].strip() == f"no study : {reason}"
 
 
 def test_a_derived_rate_takes_claims_of_our_own(studied):

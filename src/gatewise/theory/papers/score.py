@@ -80,6 +80,7 @@ def _claims(d: int) -> tuple[Claim, ...]:
         *(equal(single, exact(path), -0.5, WIDE, OWN, "derived") for path in paths),
         density(single, OWN),
         *decided((bound(split, over(path), value, OWN, "derived") for path, value in places.items()), split),
+        bound(split, over(CENTER), -1 / 8, OWN, "derived"),  # the rate of the table, which is that of a bound
         *(same(split, soft, over(path), standing="derived") for path in leaves),
         density(split, OWN),
         *decided((equal(soft, over(path), value, OVER, OWN, "derived") for path, value in leaves.items()), soft),
