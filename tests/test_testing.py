@@ -66,7 +66,7 @@ def test_the_tables_hold_every_gate_expert_and_family_at_every_depth():
     assert pairs == {(expert, family) for expert in EXPERTS.values() for family in FAMILIES.values()}
     assert {problem.mixture.branching for problem in gates.values()} == {*testing.BRANCHINGS}
     assert any(problem.mixture.shared for problem in gates.values())
-    assert {problem.y.shape[0] for problem in gates.values()} == {1, 2}
+    assert {problem.mixture.outputs(problem.measure) for problem in gates.values()} == {1, 2}
 
 
 def test_problems_repeat_and_do_not_touch_the_global_generator():

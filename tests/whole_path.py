@@ -163,8 +163,14 @@ def take(case: Case, step: str, function: Callable[..., Any], *arguments: Any, *
 
 
 def draw_data(case: Case, n=60, noise=0.5):
-    """Inputs ``(n, d)`` in different units, a response of the family whose predictor has two regimes, and weights."""
+    """Inputs ``(n, d)`` in different units, a response of the family whose predictor has two regimes, and weights.
+
+    Rows are more where an expert of many columns could pass through all of them: between them the exponential of such
+    an expert, the mean, is larger than any float.
+    """
     d, q, family = case.d, case.q, case.family
+    if family.mean_range == (0.0, np.inf):
+        n = max(n, 6 * case.expert.design(torch.zeros(d, 1)).shape[0])
     rng = np.random.default_rng([d, q])
     x = rng.normal(size=(n, d))
     first = rng.random((n, 1)) < 1 / (1 + np.exp(-2 * x[:, :1]))

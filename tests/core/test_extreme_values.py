@@ -8,7 +8,21 @@ import pytest
 import torch
 from scipy import special, stats
 
-from gatewise.core.families import Binomial, FullGaussian, Gaussian, Poisson, StudentT
+from gatewise.core.families import (
+    Beta,
+    Binomial,
+    Categorical,
+    FullGaussian,
+    Gamma,
+    Gaussian,
+    InverseGaussian,
+    LogNormal,
+    NegativeBinomial,
+    OrderedLogit,
+    Poisson,
+    StudentT,
+    Weibull,
+)
 from gatewise.core.families.beta import incomplete_beta
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture, responsibilities
@@ -21,6 +35,9 @@ PREDICTORS += [-value for value in PREDICTORS[1:]]
 RESPONSES = [0.0, 0.5, 3.0, 1e9, 1e20, 1e155, 1e160, 1e300, 1e308]
 RESPONSES += [-value for value in RESPONSES[1:]]
 COUNTS = [0.0, 1.0, 2.0, 9.0, 1e6, 2.0**53]
+POSITIVE = [1e-300, 1e-8, 0.5, 3.0, 1e9, 1e155, 1e300, 1e308]
+SHARES = [1e-300, 1e-16, 0.3, 0.5, 1 - 2.0**-53]
+SHAPES = [1e-3, 0.3, 1.0, 50.0, 1e4, 1e8]
 SCALES = [1e-300, 1e-160, 1e-8, 1.0, 1e8, 1e160, 1e300]
 MOST = 2**53
 
@@ -33,6 +50,13 @@ def rows(values, q=1):
     pairs = list(product(values, PREDICTORS))
     y, eta = tensor([[pair[0] for pair in pairs]]), tensor([[[pair[1] for pair in pairs]]])
     return torch.cat([y, y.flip(-1)][:q]), torch.cat([eta] * q, -2)
+
+
+def indicators(q):
+    """Every class with every predictor, the others moved along."""
+    y = torch.eye(q + 1, dtype=torch.float64).repeat_interleave(len(PREDICTORS), 1)
+    eta = tensor(PREDICTORS).repeat(q + 1)
+    return y, torch.stack([eta.roll(j) for j in range(q)])[None]
 
 
 CASES = {
@@ -55,6 +79,18 @@ CASES = {
     "poisson": (Poisson(), [{}], rows(COUNTS)),
     "bernoulli": (Binomial(), [{}], rows([0.0, 1.0])),
     "binomial": (Binomial(MOST), [{}], rows(COUNTS)),
+    "gamma": (Gamma(), [{"shape": tensor([[s]])} for s in SHAPES], rows(POSITIVE)),
+    "inverse-gaussian": (InverseGaussian(), [{"shape": tensor([[s]])} for s in SHAPES], rows(POSITIVE)),
+    "log-normal": (LogNormal(), [{"scale": tensor([[s]])} for s in (1e-8, 1.0, 1e8, 1e300)], rows(POSITIVE)),
+    "weibull": (
+        Weibull(),
+        [{"shape": tensor([[s]])} for s in SHAPES],
+        (torch.cat([rows(POSITIVE)[0], (torch.arange(len(POSITIVE) * len(PREDICTORS)) % 2)[None]]), rows(POSITIVE)[1]),
+    ),
+    "beta": (Beta(), [{"precision": tensor([[s]])} for s in SHAPES], rows(SHARES)),
+    "negative-binomial": (NegativeBinomial(), [{"size": tensor([[s]])} for s in SHAPES], rows(COUNTS)),
+    "categorical": (Categorical(), [{}], indicators(3)),
+    "ordered": (OrderedLogit(), [{"gap": tensor([[[s]]])} for s in (1e-6, 1.0, 1e3, 1e300)], rows([0.0, 1.0, 2.0])),
     "successes and failures": (Binomial(None), [{}], (torch.cat([rows(COUNTS, 2)[0]]), rows(COUNTS)[1])),
 }
 
@@ -69,7 +105,8 @@ def test_nothing_is_ever_nan(name):
         assert not bool(family.mean(params, eta).isnan().any())
         assert not bool(family.sample(params, eta, torch.Generator().manual_seed(0)).isnan().any())
         if family != Binomial(None):
-            assert bool(((family.cdf(params, y, eta) >= 0) & (family.cdf(params, y, eta) <= 1)).all())
+            below = family.cdf(params, family.observed(y), eta)
+            assert bool(((below >= 0) & (below <= 1)).all())
 
 
 def test_log_densities_that_have_a_value_have_it():

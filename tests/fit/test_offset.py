@@ -53,9 +53,8 @@ def test_an_offset_in_the_inputs_is_a_change_of_slopes(family, gates, branching,
     """Of any family, and of least squares: the objective and both derivatives."""
     parts = () if family is None else (FAMILIES[family],)
     mixture = Mixture(tuple(GATES[gate] for gate in gates), branching, EXPERTS["linear"], *parts)
-    problem = make_problem(mixture, d=d, gate_d=3, columns=q, n=12, seed=d)
-    outputs = mixture.family.outputs(q)
-    step = torch.randn(outputs, d, generator=generator(q), dtype=torch.float64)
+    problem = make_problem(mixture, d=d, gate_d=3, columns=mixture.family.columns(q), n=12, seed=d)
+    step = torch.randn(q, d, generator=generator(q), dtype=torch.float64)
     options = {"gate_x": problem.gate_x.T, "ends": torch.tensor([2, 3, 7, 12]) if units else None}
     plain = make_rows(problem.x.T, problem.y.T, **options)
     known = make_rows(problem.x.T, problem.y.T, offset=(step @ problem.x).T, **options)
