@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same
     from gatewise.core.parameters import Parameter
     from gatewise.core.predictors import affine
     from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Score, Tempered
+    from gatewise.estimators.formula import moe
     from gatewise.estimators.inference import Inference
     from gatewise.estimators.regressor import MixtureOfExpertsRegressor
     from gatewise.estimators.sample_size import sample_size
@@ -135,6 +136,7 @@ __all__ = [
     "make_rows",
     "many_fits",
     "maximum_likelihood",
+    "moe",
     "profile",
     "sample_size",
     "save_model",
@@ -155,6 +157,7 @@ _HOMES = {
     "estimators.warnings": "BoundWarning CollinearWarning FitWarning RefusedWarning RidgeWarning SeparatedWarning "
     "StalledWarning StartsDisagreeWarning UnidentifiedWarning UnsoundWarning",
     "estimators.inference": "Inference",
+    "estimators.formula": "moe",
     "estimators.regressor": "MixtureOfExpertsRegressor",
     "estimators.sample_size": "sample_size",
     "estimators.scoring": "log_likelihood_scorer",
