@@ -28,7 +28,8 @@ ROOMS = {
     "runs": {"files"},
     "fit": {"core", "objective", "optim", "runs", "markup"},
     "infer": {"core", "objective", "optim", "fit", "markup", "runs"},
-    "estimators": {*ENGINE, "data", "files", "markup", "runs"},
+    "formulas": set(),
+    "estimators": {*ENGINE, "data", "files", "formulas", "markup", "runs"},
     "theory": {*ENGINE, "files", "markup", "runs"},
     "theory/papers": {*ENGINE, "theory"},
     "nn": {"core", "files"},
@@ -48,6 +49,7 @@ PACKAGES = {  # what a room may import from elsewhere; rooms that are not named 
     "files": set(),
     "nn": {"torch", "safetensors"},
     "data": {"numpy", "pandas", "pyarrow"},
+    "formulas": {"numpy", "pandas", "formulaic"},
 }
 ESTIMATION = {"core", "objective", "optim", "fit", "infer", "estimators"}  # rooms that compute in double precision
 MAKERS = {"tensor", "full", "zeros", "ones", "empty", "eye", "linspace", "as_tensor"}

@@ -18,7 +18,9 @@ OUTSIDE = ("core", "theory/papers", "nn/hub")  # the parts themselves, the paper
 
 # Words that are no parameter's name where they stand: (file, literal) -> what they are.
 ALLOWED = {
+    ("estimators/formula.py", "intercept"): "a role, and a word of users",
     ("estimators/options.py", "scale"): "an option of the estimators",
+    ("estimators/shared.py", "intercept"): "a role",
     ("estimators/terms.py", "intercept"): "a role",
     ("estimators/terms.py", "threshold"): "a role",
     ("estimators/terms.py", "output"): "a role",
@@ -26,6 +28,9 @@ ALLOWED = {
     ("fit/search/nested.py", "quadratic"): "a role",
     ("fit/search/nested.py", "temperature"): "a role",
     ("experiments/temperature.py", "temperature"): "an option of the layers",
+    ("formulas/side.py", "output"): "an option of formulaic",
+    ("formulas/words.py", "center"): "a function of formulas",
+    ("formulas/words.py", "scale"): "a function of formulas",
     ("infer/identifiability/known.py", "quadratic"): "a gate",
     ("nn/balance/methods.py", "bias"): "a method of balancing",
     ("nn/balance/methods.py", "weight"): "a number of the balancer",

@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same
     from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Score, Tempered
     from gatewise.estimators.bootstrap import BootstrapTest, bootstrap_test
     from gatewise.estimators.classifier import MixtureOfExpertsClassifier
+    from gatewise.estimators.formula import moe
     from gatewise.estimators.inference import Inference
     from gatewise.estimators.regressor import MixtureOfExpertsRegressor
     from gatewise.estimators.sample_size import sample_size
@@ -166,6 +167,7 @@ __all__ = [
     "make_rows",
     "many_fits",
     "maximum_likelihood",
+    "moe",
     "profile",
     "sample_size",
     "save_model",
@@ -192,6 +194,7 @@ _HOMES = {
     "estimators.bootstrap": "BootstrapTest bootstrap_test",
     "estimators.classifier": "MixtureOfExpertsClassifier",
     "estimators.inference": "Inference",
+    "estimators.formula": "moe",
     "estimators.regressor": "MixtureOfExpertsRegressor",
     "estimators.sample_size": "sample_size",
     "estimators.scoring": "log_likelihood_scorer",

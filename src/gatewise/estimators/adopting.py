@@ -11,9 +11,9 @@ from gatewise.fit.status import Status
 SEEN = ("n_features_in_", "feature_names_in_")
 
 
-def adopt(estimator: Any, found: FittedModel) -> None:
-    """Set the fitted attributes. They are all known before the first is set."""
-    new = {**_private(found), **_public(found)}
+def adopt(estimator: Any, found: FittedModel, frame: Any = None) -> None:
+    """Set the fitted attributes, and the frame of a fit by a formula. They are all known before the first is set."""
+    new = {**_private(found), "_frame": frame, **_public(found)}
     for name in [name for name in vars(estimator) if name.endswith("_") and not name.startswith("_")]:
         delattr(estimator, name)
     for name, value in new.items():
@@ -38,6 +38,7 @@ def _private(found: FittedModel) -> dict[str, Any]:
         "_shares": found.shares,
         "_errors": found.errors,
         "_offset": found.offset,
+        "_design": found.design,
     }
 
 

@@ -14,6 +14,7 @@ from gatewise.estimators import predictions
 from gatewise.estimators.adopting import adopt
 from gatewise.estimators.declarations import Data, Declared, Kind, Start
 from gatewise.estimators.fitting import fitted, warn
+from gatewise.estimators.framed import formula_lines
 from gatewise.estimators.inference import Inference, infer
 from gatewise.estimators.inputs import Given
 from gatewise.estimators.known import KnownValues
@@ -103,8 +104,8 @@ class MixtureEstimator(Declared):
     @standard_torch()
     def responsibilities(
         self,
-        X: Data,
-        y: Data,
+        X: Data = None,
+        y: Data = None,
         gate_X: Data = None,
         groups: Data = None,
         offset: Data = None,
@@ -130,7 +131,7 @@ class MixtureEstimator(Declared):
     @standard_torch()
     def score_samples(
         self,
-        X: Data,
+        X: Data = None,
         y: Data = None,
         gate_X: Data = None,
         groups: Data = None,
@@ -218,8 +219,8 @@ class MixtureEstimator(Declared):
 
     def inference(
         self,
-        X: Data,
-        y: Data,
+        X: Data = None,
+        y: Data = None,
         sample_weight: Data = None,
         gate_X: Data = None,
         groups: Data = None,
@@ -267,4 +268,5 @@ class MixtureEstimator(Declared):
         titles = [describe(gate) for gate in gates(self._given.gate, self.mixture_.depth)]
         criteria = self._criteria()
         words = theory(self.fit_, self.n_features_in_, self._reader).words
-        return summary(self.fit_, self._shares, self._errors, titles, inputs, gate_inputs, criteria, words)
+        lines = formula_lines(self._design)
+        return summary(self.fit_, self._shares, self._errors, titles, inputs, gate_inputs, criteria, words, lines)

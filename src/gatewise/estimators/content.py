@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.codec import build, decode, short
+from gatewise.core.families import family
 from gatewise.core.families.gaussian import SPREAD
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.names import entry_name
@@ -25,6 +26,7 @@ from gatewise.fit.floor import Floor
 from gatewise.fit.result import Certificate, Fit, Starts
 from gatewise.fit.spec import FitSpec
 from gatewise.fit.status import Status
+from gatewise.formulas import FormulaDesign, design_from
 from gatewise.infer.predict import Shares
 from gatewise.objective.parameterization import from_paths, specifications
 
@@ -33,7 +35,7 @@ LENGTHS = {"origin": "inputs", "metric": "inputs", "location": "outputs", "sprea
 CAME = {  # with each schema
     2: ("standard_errors", "spec", "floor", "floored", "warm_start"),
     3: ("gain", "classified"),
-    4: ("offset", "shared"),
+    4: ("offset", "shared", "design"),
 }
 NOT_NEGATIVE = ("metric", "spread", "floor", "radius")
 
@@ -58,6 +60,7 @@ class FileData(NamedTuple):
     one_dimensional_y: bool
     responsibilities: dict[str, Any]
     offset: bool = False
+    design: dict[str, Any] | None = None
 
 
 class FileFit(NamedTuple):
@@ -104,7 +107,8 @@ def estimator_of(given: Any, schema: int) -> MixtureOfExpertsRegressor:
     errors = _errors(result.standard_errors, measure)
     names = None if data.feature_names_in is None else np.array(data.feature_names_in, dtype=object)
     given, taken = with_seen(estimator, data.n_features_in, names), _shares(data.responsibilities, mixture)
-    adopt(estimator, FittedModel(fit, reader, data.one_dimensional_y, taken, errors, given, data.offset))
+    design = _design(data, estimator, sizes)
+    adopt(estimator, FittedModel(fit, reader, data.one_dimensional_y, taken, errors, given, data.offset, design))
     return estimator
 
 
@@ -223,6 +227,26 @@ def _check_ties(spec: FitSpec, measure: Measure) -> None:
         require(all(name in values for name in tie), f"the fit tied {short(tie)}, of which some are no parameters")
         same = all(isclose(values[name], values[tie[0]], rel_tol=1e-9, abs_tol=1e-12) for name in tie)
         require(same, f"{short(tie)} are tied, and differ")
+
+
+def _design(data: FileData, estimator: Any, sizes: DataSizes) -> FormulaDesign | None:
+    """Return the formula of the fit after comparing it with what the estimator knows of its data."""
+    if data.design is None:
+        return None
+    design = design_from(data.design)
+    columns, reader = design.experts.columns or ("1",), data.gate_reader
+    require(tuple(data.feature_names_in or ()) == columns, f"the formula has other columns than {short(columns)}")
+    own = design.gates is not None and bool(design.gates.columns)
+    require(reader["given"] is own, "the formula and the gates do not read the same inputs")
+    names = reader["names"]
+    require(not own or design.gates is None or tuple(names or ()) == design.gates.columns, "the gates have other names")
+    require(data.offset is ("offset" in design.roles), "the formula has an offset and the fit none, or the reverse")
+    require(data.one_dimensional_y is (len(design.responses) == 1), "the formula has another number of responses")
+    trials = 2 if "trials" in design.roles else 1
+    known = family(estimator.family)
+    wanted = known.outputs(len(design.responses)) if trials == 1 else len(design.responses)
+    require(estimator.method == "ls" or wanted == sizes.q, "the formula has another number of responses")
+    return design
 
 
 def _shares(given: Any, mixture: Mixture) -> Shares:

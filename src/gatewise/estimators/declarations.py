@@ -13,6 +13,7 @@ from gatewise.core.gates import Gate
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.fit.result import Fit
 from gatewise.fit.status import Status
+from gatewise.formulas import FormulaDesign
 
 Array: TypeAlias = np.ndarray
 Data: TypeAlias = Any  # an array-like, a data frame, or a table whose columns are named, as `fit` says
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         def get_params(self, deep: bool = True) -> dict[str, Any]: ...
         def set_params(self, **params: Any) -> Self: ...
         def get_metadata_routing(self) -> Any: ...
+        def __getstate__(self) -> Any: ...
         def set_fit_request(
             self,
             *,
@@ -111,6 +113,12 @@ class Declared(BaseEstimator):
     _shares: Shares
     _errors: ReportedErrors
     _offset: bool
+    _design: FormulaDesign | None
+    _frame: Any  # of a fit by a formula, in memory only
+
+    def __getstate__(self) -> Any:
+        state = super().__getstate__()
+        return {**state, "_frame": None} if "_frame" in state else state
 
     coef_: Array
     intercept_: Array

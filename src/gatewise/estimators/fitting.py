@@ -25,6 +25,7 @@ from gatewise.fit.maximum_likelihood import maximum_likelihood
 from gatewise.fit.result import Fit
 from gatewise.fit.spec import FitSpec
 from gatewise.fit.torch_state import standard_torch
+from gatewise.formulas import FormulaDesign
 from gatewise.infer.covariance.information import information
 from gatewise.infer.predict import Shares, shares
 from gatewise.objective.rows import Rows
@@ -49,6 +50,8 @@ class FittedModel(NamedTuple):
         Unfitted, with copies of the arguments of the fit and with what it saw of X.
     offset : bool
         Whether fit was given an offset.
+    design : FormulaDesign or None
+        The formula of the fit, if there is one.
     """
 
     fit: Fit
@@ -58,6 +61,7 @@ class FittedModel(NamedTuple):
     errors: ReportedErrors
     given: Any
     offset: bool = False
+    design: FormulaDesign | None = None
 
 
 def as_given(estimator: Any) -> Any:

@@ -17,6 +17,7 @@ from gatewise.core.mixture import Measure
 from gatewise.data.parquet import as_table, is_table, opened
 from gatewise.estimators.arrow import labels_of
 from gatewise.estimators.declarations import Data
+from gatewise.estimators.framed import clusters_of, framed
 from gatewise.estimators.gate_inputs import gates_read_rows
 from gatewise.estimators.inputs import Given, Training, read_inputs, read_training, read_weights
 from gatewise.estimators.known import KnownValues
@@ -202,8 +203,9 @@ class Inference:
         -------
         ndarray (n, 2) or (n, q, 2)
         """
-        parts = self._columns(X, gate_X)
-        known = offset_of(self.estimator, KnownValues(offset).of(X).offset, parts[0].shape[0])
+        given = framed(self.estimator, Given(X, None, gate_x=gate_X, known=KnownValues(offset)), ("offset",))
+        parts = columns_of(self.estimator, given.x, given.gate_x)
+        known = offset_of(self.estimator, given.known.of(given.x).offset, parts[0].shape[0])
         band = mean_band(self.information, *parts, level=level, offset=known)
         both = _ends(band)
         return both[:, 0] if self.estimator._flat else both
@@ -225,7 +227,8 @@ class Inference:
         return _ends(gate_band(self.information, *self._columns(X, gate_X), level=level))
 
     def _columns(self, X: Data, gate_X: Data) -> tuple[Columns, Columns]:
-        return columns_of(self.estimator, X, gate_X)
+        given = framed(self.estimator, Given(X, None, gate_x=gate_X))
+        return columns_of(self.estimator, given.x, given.gate_x)
 
 
 def _ends(band: Band) -> np.ndarray:
@@ -255,6 +258,10 @@ def rows_again(estimator: Any, roles: Given) -> Training:
 def infer(estimator: Any, roles: Given, kind: str, clusters: Any) -> Inference:
     """Return errors and intervals of a fitted estimator from the data of its fit."""
     with standard_torch():
+        wanted = ("response", "offset", "trials", "weights", "groups")
+        labels = clusters_of(estimator, roles, clusters)
+        roles = framed(estimator, roles, wanted, drop=clusters is None or labels is not clusters)
+        clusters = labels
         data = rows_again(estimator, roles)
         unit = None
         if clusters is not None:

@@ -20,7 +20,7 @@ from gatewise.objective.rows import Rows, make_rows
 
 VARY = (
     "the gate inputs differ within a group: rows of a group share one responsibility, so pass gate_X (or "
-    "gate_features) that is constant within groups, or use the gate 'constant'"
+    "gate_features, gate_formula) that is constant within groups, or use the gate 'constant'"
 )
 
 

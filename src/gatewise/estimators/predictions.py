@@ -10,8 +10,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from gatewise.core.mixture import Mixture, require_density
 from gatewise.data.stream import StreamPart
+from gatewise.estimators.framed import framed
 from gatewise.estimators.gate_inputs import as_native, gates_read_rows
-from gatewise.estimators.inputs import VARY, read_inputs, reject_text
+from gatewise.estimators.inputs import VARY, Given, read_inputs, reject_text
 from gatewise.estimators.known import (
     Grouped,
     KnownValues,
@@ -42,7 +43,9 @@ def columns_of(estimator: Any, X: Any, gate_X: Any) -> tuple[Columns, Columns]:
 
 def evaluate(estimator: Any, function: Any, width: int, X: Any, gate_X: Any) -> np.ndarray:
     """Return ``function(mixture, measure, x, gate_x)`` for all rows, with rows first."""
-    return _evaluated(estimator, function, width, estimator.mixture_, *columns_of(estimator, X, gate_X))
+    check_is_fitted(estimator, "fit_")
+    given = framed(estimator, Given(X, None, gate_x=gate_X))
+    return _evaluated(estimator, function, width, estimator.mixture_, *columns_of(estimator, given.x, given.gate_x))
 
 
 def evaluate_law(
@@ -53,6 +56,15 @@ def evaluate_law(
     `counts` says whether the function needs the number of trials of every row, where it differs by row.
     """
     check_is_fitted(estimator, "fit_")
+    wanted = ("offset", "trials") if counts else ("offset",)
+    X, _, _, gate_X, _, known = framed(estimator, Given(X, None, gate_x=gate_X, known=known), wanted)
+    return law_of_rows(estimator, function, width, X, gate_X, known, counts)
+
+
+def law_of_rows(
+    estimator: Any, function: Any, width: int, X: Any, gate_X: Any, known: KnownValues, counts: bool
+) -> np.ndarray:
+    """Return what `evaluate_law` does, of inputs and roles that no formula is to read."""
     known, mixture = known.of(X), estimator.mixture_
     x, gates = columns_of(estimator, X, gate_X)
     parts = [x, gates]
@@ -158,6 +170,8 @@ def rows_of(
 ) -> tuple[Rows, np.ndarray | None]:
     """Return checked rows with the rows of a group side by side, and their order (None: that given)."""
     check_is_fitted(estimator, "fit_")
+    given = framed(estimator, Given(X, y, None, gate_X, groups, known), ("response", "offset", "trials", "groups"))
+    X, y, _, gate_X, groups, known = given
     groups, known = group_labels(X, groups), known.of(X)
     X, y, gate_X = by_name(estimator, plain("X", X), y, gate_X)
     x, gates = columns_of(estimator, X, gate_X)
@@ -206,7 +220,8 @@ def responsibilities(estimator: Any, X: Any, y: Any, gate_X: Any, groups: Any, k
 
 def score_samples(estimator: Any, X: Any, y: Any, gate_X: Any, groups: Any, known: KnownValues) -> np.ndarray:
     """Return the log density of every row, or of every group of rows."""
-    if y is None:
+    check_is_fitted(estimator, "fit_")
+    if y is None and estimator._design is None:
         raise TypeError(
             "score_samples needs y: it returns the density of y given X. Pass y; in a pipeline or a search, which "
             "pass X alone, use scoring=gatewise.log_likelihood_scorer"

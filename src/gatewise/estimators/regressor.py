@@ -33,9 +33,11 @@ from gatewise.estimators.declarations import (
     Seed,
     Verbose,
 )
+from gatewise.estimators.framed import framed
+from gatewise.estimators.inputs import Given
 from gatewise.estimators.known import KnownValues
 from gatewise.estimators.options import seed_of
-from gatewise.estimators.predictions import evaluate_law, response_of
+from gatewise.estimators.predictions import evaluate_law, law_of_rows, response_of
 from gatewise.estimators.tables import by_name, column_of
 from gatewise.estimators.values import plain
 from gatewise.fit.arguments import numbers
@@ -316,8 +318,8 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
     @standard_torch()
     def score(
         self,
-        X: Data,
-        y: Data,
+        X: Data = None,
+        y: Data = None,
         sample_weight: Data = None,
         gate_X: Data = None,
         offset: Data = None,
@@ -344,11 +346,16 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         float
         """
         check_is_fitted(self, "fit_")
-        weight, known = plain("sample_weight", column_of(X, sample_weight)), KnownValues(offset, trials).of(X)
+        given = Given(X, y, sample_weight, gate_X, known=KnownValues(offset, trials))
+        given = framed(self, given, ("response", "offset", "trials", "weights"))
+        X, y, sample_weight, gate_X, _, known = given
+        weight, known = plain("sample_weight", column_of(X, sample_weight)), known.of(X)
         X, y, gate_X = by_name(self, X, y, gate_X)
         response = response_of(self, y, known.trials)
         seen = self.mixture_.family.observed(response.read(0, response.shape[0]))
-        return r2_score(seen.T.numpy(), self.predict(X, gate_X=gate_X, offset=known.offset), sample_weight=weight)
+        offset = known.offset
+        mean = law_of_rows(self, regression, 2, X, gate_X, KnownValues(offset), counts=False)
+        return r2_score(seen.T.numpy(), mean, sample_weight=weight)
 
     def _shaped(self, values: np.ndarray) -> np.ndarray:
         """Drop the output axis (1) when fit was given y of one dimension."""

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture, require_density
 from gatewise.estimators.declarations import Data
+from gatewise.estimators.framed import framed
+from gatewise.estimators.inputs import Given
 from gatewise.estimators.predictions import columns_of
 from gatewise.fit.arguments import numbers
 from gatewise.fit.result import Fit
@@ -119,7 +121,8 @@ def sample_size(
 def _read(model: Any, X: Data, gate_X: Data) -> tuple[Fit | tuple[Mixture, Measure], Tensor, Tensor | None]:
     """Return fit, or mixture and measure, with the inputs (n, d) of the experts and (n, g), where others, of gates."""
     if not isinstance(model, tuple):
-        inputs, gated = columns_of(model, X, gate_X)
+        given = framed(model, Given(X, None, gate_x=gate_X))
+        inputs, gated = columns_of(model, given.x, given.gate_x)
         if model._offset:
             raise ValueError("the model was fitted with an offset, which new samples would need too: fit without one")
         seen = None if gated is inputs else gated.read(0, gated.shape[0]).T

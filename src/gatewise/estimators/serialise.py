@@ -164,6 +164,7 @@ def _content(estimator: MixtureOfExpertsRegressor) -> dict[str, Any]:
             "one_dimensional_y": estimator._flat,
             "responsibilities": encode(estimator._shares._asdict()),
             "offset": estimator._offset,
+            "design": None if estimator._design is None else encode(estimator._design.content()),
         },
         "fit": {
             **{name: encode(getattr(fit, name)) for name in SCALARS},

@@ -63,9 +63,7 @@ def shared_ties(
             f"shared={shared!r} with the expert {mixture.expert}: only coefficients of linear experts can be shared; "
             "give expert='linear', or leave shared out"
         )
-    if not names:
-        return ()
-    (slope,), (constant,) = (mixture.paths("experts", role) for role in ("slope", "intercept"))
+    slope, constant = ("".join(mixture.paths("experts", role)) for role in ("slope", "intercept"))
     leaves = list(product(*map(range, mixture.branching)))
     ties = []
     for name, output in product(names, range(outputs)):

@@ -31,6 +31,7 @@ def summary(
     gate_inputs: Sequence[str],
     criteria: tuple[float, float, float],
     theory: str,
+    formula: Sequence[tuple[str, str]] = (),
 ) -> Summary:
     """Return model, criteria, status, tables of experts and gates, starts and notes.
 
@@ -45,10 +46,12 @@ def summary(
     inputs, gate_inputs : names
     criteria : AIC, BIC, ICL
     theory : what identifiability says of the model
+    formula : names and texts of the parts of a formula
     """
     mixture, terms = fit.mixture, SummaryTerms(fit, errors, inputs, gate_inputs)
     lines = [
         f"Mixture of {mixture.n_leaves} experts" + (f" in levels of {mixture.branching}" if mixture.depth > 1 else ""),
+        *(line for name, words in formula for line in _part(name, words)),
         *_part("gate", ", ".join(gates)),
         *_part("expert", str(mixture.expert)),
         *_part("family", f"{mixture.family}" + (f", shared {', '.join(mixture.shared)}" if mixture.shared else "")),
