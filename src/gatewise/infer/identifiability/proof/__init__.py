@@ -4,7 +4,7 @@
 `polynomials` and `solve` prove them, `balls` and `certificate` prove that there are no others.
 """
 
-from gatewise.infer.identifiability.proof.prove import prove
+from gatewise.infer.identifiability.proof.proving import prove
 from gatewise.infer.identifiability.proof.result import Proof, ProvedRelation
 
 __all__ = ["Proof", "ProvedRelation", "prove"]

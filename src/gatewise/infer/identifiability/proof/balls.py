@@ -11,7 +11,7 @@ import numpy as np
 
 BITS = 256
 FARTHEST = 400  # terms of the series of erf
-SHIFT, SERIES = 64, 40  # where Stirling's series is used, and its terms
+SHIFT, SERIES = 256, 16  # where Stirling's series is used, and its terms
 ONE = 1 << BITS
 Whole = Any  # an array of whole numbers
 
@@ -175,7 +175,7 @@ def _bell(at: Balls, z: Ball) -> Ball:
 
 
 def _gamma(at: Balls, kind: str, z: Ball) -> Ball:
-    """Return log Gamma or one of its first two derivatives at positive z, by Stirling's series at ``w = z + 64``.
+    """Return log Gamma or one of its first two derivatives at positive z, by Stirling's series at ``w = z + 256``.
 
     For positive w what is left out is smaller than the first term that is left out (DLMF 5.11(ii)).
     """

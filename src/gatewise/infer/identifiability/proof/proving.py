@@ -61,7 +61,8 @@ def _proof(subject: Subject) -> Proof:
         for lead, row in sorted(null.items()):
             relations.append(_relation(subject, ring, polynomials, known, lead, row))
         independent = [c for c in live if c not in null]
-        certificate = _certificate(subject, ring, [polynomials[c] for c in independent], independent)
+        rational = _rational(ring, [polynomials[c] for c in independent])
+        certificate = _certificate(subject, independent, residues if rational else None)
     except NotProvableError as reason:  # what is proved so far remains
         return Proof(labels, gone, tuple(relations), None, str(reason))
     return Proof(labels, gone, tuple(relations), certificate, "")
@@ -118,14 +119,18 @@ def _relation(
     return ProvedRelation(tuple(labels[c] for c in terms), ratios, tuple(ratio(ring, c, one) for c in coefficients))
 
 
-def _certificate(
-    subject: Subject, ring: Ring, polynomials: Sequence[Polynomial], independent: Sequence[int]
-) -> Independence:
-    """Return why the derivatives that are solved for nowhere are independent."""
+def _certificate(subject: Subject, independent: Sequence[int], residues: Sequence[Any] | None) -> Independence:
+    """Return why the derivatives that are solved for nowhere are independent.
+
+    Rational functions, but for a common factor, are compared modulo the prime: their values at whole numbers are
+    residues of rational numbers.
+    """
     if not independent:
         return Independence(0, True)
-    if _rational(ring, polynomials):  # the guess eliminated with pivots that are not zero modulo the prime
-        _check(subject, *_values_at(subject, *_points(subject, [0], FEW)), range(len(subject.plan.columns)))
+    if residues is not None:
+        _check(subject, *_values_at(subject, *_points(subject, [], FEW)), range(len(subject.plan.columns)))
+        if null_space([residues[c] for c in independent], range(len(independent))):
+            raise NotProvableError("the remaining derivatives are dependent modulo 2^61 - 1")
         return Independence(len(independent), True)
     theta = {name: value for name, value in subject.theta.items() if name not in subject.zero}
     found, x, y = _values_at(subject, *_points(subject, independent, len(independent)))
