@@ -18,7 +18,7 @@ from gatewise.estimators.framed import formula_lines
 from gatewise.estimators.inference import Inference, infer
 from gatewise.estimators.inputs import Given
 from gatewise.estimators.known import KnownValues
-from gatewise.estimators.options import input_names
+from gatewise.estimators.names import input_labels
 from gatewise.estimators.summary import summary
 from gatewise.estimators.summary_value import Summary
 from gatewise.estimators.theory import theory
@@ -261,10 +261,7 @@ class MixtureEstimator(Declared):
             A text that shows tables in a notebook; `experts`, `gates`, `criteria` and `to_frame` are data frames.
         """
         check_is_fitted(self, "fit_")
-        names = getattr(self, "feature_names_in_", None)
-        inputs = input_names(self.n_features_in_) if names is None else list(names)
-        fallback = [f"{'gate ' if self._reader.given else ''}x{i}" for i in range(self._reader.count)]
-        gate_inputs = list(self._reader.names or fallback)
+        inputs, gate_inputs = input_labels(self)
         titles = [describe(gate) for gate in gates(self._given.gate, self.mixture_.depth)]
         criteria = self._criteria()
         words = theory(self.fit_, self.n_features_in_, self._reader).words

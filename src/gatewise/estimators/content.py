@@ -18,9 +18,9 @@ from gatewise.core.names import entry_name
 from gatewise.estimators import options
 from gatewise.estimators.adopting import adopt, with_seen
 from gatewise.estimators.arguments import DataSizes, require, unfitted
+from gatewise.estimators.errors import ReportedErrors
 from gatewise.estimators.fitting import FittedModel
 from gatewise.estimators.gate_inputs import GateReader
-from gatewise.estimators.inference import ReportedErrors
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
 from gatewise.fit.floor import Floor
 from gatewise.fit.result import Certificate, Fit, Starts

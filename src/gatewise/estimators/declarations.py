@@ -34,8 +34,8 @@ Start: TypeAlias = Any  # a fitted estimator, a Fit, a Measure, or an array-like
 Verbose: TypeAlias = bool | int | Callable[[str, int, int], object]
 
 if TYPE_CHECKING:
+    from gatewise.estimators.errors import ReportedErrors
     from gatewise.estimators.gate_inputs import GateReader
-    from gatewise.estimators.inference import ReportedErrors
     from gatewise.infer.predict import Shares
 
     class BaseEstimator:

@@ -12,8 +12,8 @@ from gatewise.core.gates import gates
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.estimators import options
 from gatewise.estimators.declarations import Declared
+from gatewise.estimators.errors import ReportedErrors, errors_of
 from gatewise.estimators.gate_inputs import GateReader, gates_read_rows
-from gatewise.estimators.inference import ReportedErrors, errors_of
 from gatewise.estimators.inputs import Given, Training, read_training
 from gatewise.estimators.progress import following
 from gatewise.estimators.theory import theory

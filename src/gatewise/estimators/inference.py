@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from gatewise.core.families.gaussian import SPREAD
 from gatewise.core.mixture import Measure
 from gatewise.data.parquet import as_table, is_table, opened
 from gatewise.estimators.arrow import labels_of
@@ -21,6 +20,7 @@ from gatewise.estimators.framed import clusters_of, framed
 from gatewise.estimators.gate_inputs import gates_read_rows
 from gatewise.estimators.inputs import Given, Training, read_inputs, read_training, read_weights
 from gatewise.estimators.known import KnownValues
+from gatewise.estimators.names import aliases, reader_names
 from gatewise.estimators.predictions import columns_of, offset_of, require_same_roles
 from gatewise.estimators.tables import column_of, group_labels, of_training
 from gatewise.estimators.values import labels, plain
@@ -30,6 +30,7 @@ from gatewise.infer.bands import Band, gate_band, mean_band
 from gatewise.infer.covariance.information import information, standard_errors
 from gatewise.infer.covariance.value import TITLES, Information
 from gatewise.infer.delta import Derived, delta
+from gatewise.infer.hypotheses import HypothesisTest, ratio_test, read_hypothesis, wald_test
 from gatewise.infer.intervals import Intervals, require, wald
 from gatewise.infer.profile.likelihood import Profile, profile
 from gatewise.markup import lines, page
@@ -39,46 +40,7 @@ from gatewise.objective.rows import Rows
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-UNKNOWN = "they were not computed with this fit"
-
-
-class ReportedErrors(NamedTuple):
-    """Standard errors that a fitted estimator keeps.
-
-    Attributes
-    ----------
-    values : dict path -> Tensor, or None
-        In the shapes of the measure; with a full covariance also ``family.scale``.
-    reason : str or None
-        Why there are none.
-    notes : tuple of str
-    directions : tuple of str
-        What the reason names.
-    """
-
-    values: dict[str, Tensor] | None = None
-    reason: str | None = UNKNOWN
-    notes: tuple[str, ...] = ()
-    directions: tuple[str, ...] = ()
-
-
-def errors_of(found: Information) -> ReportedErrors:
-    """Return what an estimator keeps of an Information."""
-    if found.refused:
-        return ReportedErrors(None, found.refused, (), found.directions)
-    values = standard_errors(found)
-    family = found.mixture.family
-    estimated = found.measure(found.estimate)
-    q = found.mixture.outputs(estimated)
-    if family.covariance(estimated.family, q) is not None:
-
-        def spread(measure: Measure) -> Tensor:
-            covariance = family.covariance(measure.family, q)
-            assert covariance is not None
-            return torch.sqrt(covariance.diagonal(dim1=-2, dim2=-1))
-
-        values[SPREAD] = delta(found, spread).error
-    return ReportedErrors(values, None, found.notes)
+TestKind: TypeAlias = Literal["wald", "lr"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +115,73 @@ class Inference:
     def wald(self, level: float = 0.95) -> Intervals:
         """Compute Wald intervals for all parameters (`gatewise.wald`)."""
         return wald(self.information, level)
+
+    def confint(self, level: float = 0.95) -> DataFrame:
+        """Return estimates, standard errors and normal intervals of what is estimated, by the names of `summary`.
+
+        Raises
+        ------
+        ValueError
+            If there are no errors, with the reason, or the level is not between 0 and 1.
+        """
+        return self._named(self.wald(level).to_frame())
+
+    def vcov(self) -> DataFrame:
+        """Return the covariance matrix of what is estimated, with the names of `confint`.
+
+        Raises
+        ------
+        ValueError
+            If there are no errors, with the reason.
+        """
+        import pandas as pd
+
+        require(self.information)
+        names = list(self.information.names)
+        whole = pd.DataFrame(self.information.covariance.numpy(), index=names, columns=names)
+        return self._named(self._named(whole).T)
+
+    def _named(self, table: DataFrame) -> DataFrame:
+        """Return the rows of what is estimated, under the names of the summary."""
+        names = reader_names(self.estimator)
+        kept = [name for name, held in zip(self.information.names, self.information.held, strict=True) if not held]
+        return table.loc[kept].rename(index=names)
+
+    def test(self, hypothesis: str, kind: TestKind = "wald") -> HypothesisTest:
+        """Test linear hypotheses about the parameters.
+
+        Parameters
+        ----------
+        hypothesis : str
+            Such as ``"x0[0] = x0[1]"`` for the slopes of two experts, ``"2 * x0[0] - x1[0] = 1"``, or several with
+            commas between. Names are those of `confint`, with or without the word ``expert`` or ``branch``, or paths
+            such as ``experts.coef[0,0,1]``.
+        kind : {"wald", "lr"}
+            Wald's test with the errors of this result, or the likelihood ratio of a fit under the hypothesis, which is
+            for equal parameters and for given values.
+
+        Raises
+        ------
+        ValueError
+            If there are no errors, a name is unknown, or the hypothesis is not linear.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from gatewise import MixtureOfExpertsRegressor
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(200, 3))
+        >>> y = X @ [1.0, 1.0, 0.0] + rng.normal(size=200)
+        >>> found = MixtureOfExpertsRegressor(1, n_init=1).fit(X, y).inference(X, y)
+        >>> found.test("x0[0] = x1[0], x2[0] = 0").df
+        2
+        """
+        if kind not in get_args(TestKind):
+            raise ValueError(f"kind={kind!r}: choose one of {', '.join(get_args(TestKind))}")
+        read = read_hypothesis(self.information, hypothesis, aliases(reader_names(self.estimator)))
+        if kind == "wald":
+            return wald_test(self.information, read)
+        return ratio_test(self.information, read, self.fit, self.rows)
 
     def profile(self, name: str, level: float = 0.95) -> Profile:
         """Compute the profile-likelihood interval of one parameter (`gatewise.profile`).

@@ -17,9 +17,9 @@ from gatewise.core.codec import DTYPES, encode, map_leaves, matches
 from gatewise.estimators.adopting import adopt, with_seen
 from gatewise.estimators.content import SCALARS, estimator_of
 from gatewise.estimators.declarations import Scale
+from gatewise.estimators.errors import UNKNOWN, ReportedErrors
 from gatewise.estimators.fitting import FittedModel
 from gatewise.estimators.gate_inputs import GateReader
-from gatewise.estimators.inference import UNKNOWN, ReportedErrors
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
 from gatewise.files import write_text
 from gatewise.fit.floor import Floor

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from math import isfinite, isnan
 from textwrap import wrap
 
+from gatewise.estimators.errors import ReportedErrors
 from gatewise.estimators.gate_inputs import gated_levels
-from gatewise.estimators.inference import ReportedErrors
 from gatewise.estimators.summary_value import Summary, rows_of
 from gatewise.estimators.terms import SummaryTerms, Term, TermGroup
 from gatewise.estimators.warnings import details, floor_words, unbounded

@@ -13,7 +13,7 @@ from torch import Tensor
 from gatewise.core.families.gaussian import SPREAD
 from gatewise.core.names import entry_name
 from gatewise.core.parameters import Parameter
-from gatewise.estimators.inference import ReportedErrors
+from gatewise.estimators.errors import ReportedErrors
 from gatewise.estimators.shared import is_common
 from gatewise.fit.result import Certificate, Fit
 from gatewise.infer.covariance.limits import clipped, interval_limits

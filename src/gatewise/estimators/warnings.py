@@ -11,7 +11,7 @@ from math import isfinite
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from gatewise.estimators.inference import ReportedErrors
+from gatewise.estimators.errors import ReportedErrors
 from gatewise.fit.floor import FAR_OFF, GIVEN
 from gatewise.fit.result import Fit
 from gatewise.fit.status import Status
