@@ -51,7 +51,7 @@ LIMITS = box(weight=3.0, bias=3.0, coef=5.0)
 AROUND = NearTruth(0.1, 0.0, 4)
 DIMENSIONS = (2, 3)
 SPLIT = (0, 0, 1, 2)
-FALLING = (0.2, 0.1, 0.05, 0.025)
+FALLING = (0.2, 0.1, 0.05)
 
 
 def _truth(d: int) -> Measure:
@@ -93,8 +93,8 @@ def _probes(gate: str, d: int, k: int) -> tuple[Probe, ...]:
             *(exponent(arm.name, path), arm.data, arm.model, path, cells, value, 0.2, OWN, "derived"),
             atom=atom,
             eps=FALLING,
-            inputs=Cube(d=d, panels=8 if d == 2 else 4),
-            starts=3,
+            inputs=Cube(d=d, panels=8 if d == 2 else 3),
+            starts=2,
         )
         for path in paths
     )

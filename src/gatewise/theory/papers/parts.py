@@ -152,13 +152,13 @@ def split_probes(
 ) -> tuple[Probe, ...]:
     """Return the population exponents, value and tolerance by path, of an atom in a cell with two, of smooth models."""
     d = data.inputs.d
-    inputs, starts = (None, 6) if d == 1 else (Cube(d=d, panels=2), 3)
+    inputs, starts, steps = (None, 6, 4) if d == 1 else (Cube(d=d, panels=1), 2, 3)  # six nodes along every input
     falling = {VARIANCE: (0.04, 0.02, 0.01, 0.005)}  # variances stay positive
     return tuple(
         Probe(
             *(exponent(name, path), data, model, path, cells, *claim, OWN, "derived"),
             atom=atom,
-            eps=falling.get(path, (0.2, 0.1, 0.05, 0.025)),
+            eps=falling.get(path, (0.2, 0.1, 0.05, 0.025))[:steps],
             inputs=inputs,
             starts=starts,
         )
