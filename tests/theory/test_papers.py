@@ -16,7 +16,7 @@ from gatewise.theory.evidence import untied
 from gatewise.theory.fingerprint import fingerprint
 from gatewise.theory.papers import NO_STUDY, STUDIES
 from gatewise.theory.papers.sigmoid import TITLE, TRUE, limits, signal, truth
-from gatewise.theory.records import FitBatch, work
+from gatewise.theory.records import FitBatch, near_truth, work
 from gatewise.theory.study import Study
 
 PAIRS = [pytest.param(study, arm, id=f"{study.name}: {arm.name}") for study in STUDIES.values() for arm in study.arms]
@@ -259,6 +259,20 @@ def test_the_estimated_expert_approaches_the_known_one_as_the_eighth_root(d: int
         gaps.append(float((coef[0] - coef[1]).norm()))
     assert gaps[0] == pytest.approx(3 * 1000**-0.125, rel=1e-12)
     assert gaps[0] / gaps[1] == pytest.approx(2.0, rel=1e-12)
+
+
+def test_groups_with_a_known_part_keep_their_places_in_starts():
+    """Without it half of the starts would have the routed experts behind weights that are known to be constant."""
+    study = STUDIES["input-free"]
+    arm = study.arm("shared and routed")
+    level, true = arm.levels()[0], arm.data.at(1000).experts["intercept"]
+    inner = set()
+    for replicate in range(8):
+        for start in near_truth(study, arm, level, replicate):
+            gap = (start.experts["intercept"][:, :, None] - true[:, None]).abs().amin((1, 2, 3))
+            assert float(gap.max()) < 0.5
+            inner.add(tuple(start.experts["intercept"][1, :, 0].argsort().tolist()))
+    assert len(inner) > 1
 
 
 def test_half_of_the_mass_is_shared_and_does_not_depend_on_the_inputs():

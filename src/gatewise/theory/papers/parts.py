@@ -152,8 +152,8 @@ def split_probes(
 ) -> tuple[Probe, ...]:
     """Return the population exponents, value and tolerance by path, of an atom in a cell with two, of smooth models."""
     d = data.inputs.d
-    inputs, starts = (None, 6) if d == 1 else (Cube(d=d, panels=2), 3)
-    falling = {VARIANCE: (0.04, 0.02, 0.01, 0.005)}  # variances stay positive
+    inputs, starts = (None, 6) if d == 1 else (Cube(d=d, panels=1), 4)  # six nodes along every of several inputs
+    falling = {VARIANCE: (0.04, 0.02, 0.01, 0.005), COEF: (0.1, 0.05, 0.025, 0.0125)}  # variances stay positive
     return tuple(
         Probe(
             *(exponent(name, path), data, model, path, cells, *claim, OWN, "derived"),

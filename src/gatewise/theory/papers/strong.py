@@ -60,7 +60,8 @@ SOFTMAX_STRONG = Study(
     "deviations .3 and .4, so that two halves of an expert are told apart from noise. Boxes hold the truth in any "
     "order: gate differences within 4, biases within 2 of the last one, slopes within 4, standard deviations from .1 "
     "to 2. Starts know nothing of the truth. The window is 1.6 decades, 40 replicates: their intervals are about +- "
-    ".07, too wide to tell -1/4 from what is slower, so that population exponents decide what slopes leave open. "
+    ".07, too wide to tell -1/4 from what is slower, so that population exponents decide what slopes leave open "
+    "(displacements of slopes were halved, and starts in three dimensions doubled, after a first look at them). "
     "Bounds are those of the paper; it does not say that they are sharp.",
     tuple(
         Arm(
