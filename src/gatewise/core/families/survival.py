@@ -53,7 +53,7 @@ class Weibull(Family):
         return _halves(y)[1].sum(-2)
 
     def parameters(self, q: int) -> dict[str, Parameter]:
-        return own_shape(q)
+        return own_shape(q, initial=2.0)
 
     def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         shape, (time, event) = params["shape"][..., None], _halves(y)
