@@ -342,5 +342,5 @@ def law_sample(problem: ExampleProblem, n: int = 4000) -> None:
     inputs = torch.cat([torch.ones_like(drawn.gate_x[:1]), drawn.gate_x])
     assert_unbiased(hits * inputs[:, None], "sampled leaves have the gate's frequencies")
     mean = models.regression(mixture, measure, drawn.x, drawn.gate_x)
-    rest = y[: len(mean)] - mean  # successes come before failures
+    rest = mixture.family.observed(y) - mean
     assert_unbiased(rest * inputs[:, None], "sampled responses have the regression as their mean")

@@ -25,7 +25,8 @@ class Weibull(Family):
     A response with q outputs has 2 q columns: the times of all outputs, then their events, 1 where the time is that of
     the event and 0 where it is only known to be later (censored). The predictor is the logarithm of the scale, outputs
     are independent given the leaf, and the mean is ``exp(eta) Gamma(1 + 1 / shape)`` (Kalbfleisch and Prentice 2002).
-    Samples are times without censoring; a row that is censored tells of no response, so an expert needs events.
+    Samples are times without censoring; a row that is censored tells of no response, so an expert needs events. A
+    coefficient of determination counts the time of censoring as that of the event: compare log densities instead.
 
     Examples
     --------
@@ -52,7 +53,7 @@ class Weibull(Family):
         return _halves(y)[1].sum(-2)
 
     def parameters(self, q: int) -> dict[str, Parameter]:
-        return own_shape(q)
+        return own_shape(q, initial=2.0)
 
     def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         shape, (time, event) = params["shape"][..., None], _halves(y)
