@@ -18,11 +18,13 @@ from gatewise.estimators.options import branching
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
 from gatewise.estimators.shared import shared_names
 from gatewise.formulas import FormulaDesign, design_of
+from gatewise.formulas.grammar import parse
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 READS_NOTHING = "constant"  # the gate of mixtures of regressions
+NO_INPUTS = (READS_NOTHING, "equal")
 
 
 def moe(
@@ -52,7 +54,8 @@ def moe(
     data : DataFrame
     gate_formula : str, optional
         Inputs of the gates, ``~ z``; ``~ 1`` is the gate ``"constant"``. By default the gates read what the experts
-        read, as everywhere in gatewise; flexmix's default, constant proportions, is ``"~ 1"`` or ``gate="constant"``.
+        read, as everywhere in gatewise (with an intercept, since gates have one); flexmix's default, constant
+        proportions, is ``"~ 1"`` or ``gate="constant"``.
     offset : str, optional
         A column or an expression, such as ``"np.log(hours)"``, added to the predictor of every expert.
     trials : str, optional
@@ -91,7 +94,8 @@ def moe(
     """
     _require_options(options)
     roles = {"offset": offset, "trials": trials, "weights": weights, "groups": groups}
-    design, found = design_of(data, formula, gate_formula, **roles)
+    gated = _with_intercept(formula, options) if gate_formula is None else gate_formula
+    design, found = design_of(data, formula, gated, **roles)
     options = _of_experts(design, _of_gates(design, options))
     model = MixtureOfExpertsRegressor(**options, shared=_columns(design, shared))
     known = KnownValues(found.offset, found.trials)
@@ -112,6 +116,13 @@ def _require_options(options: Mapping[str, Any]) -> None:
         raise TypeError("gate_features is given with a formula: name the inputs of the gates in gate_formula")
 
 
+def _with_intercept(formula: Any, options: Mapping[str, Any]) -> str | None:
+    """Return the formula of gates beside experts without an intercept: that of these, but with one; else None."""
+    if not isinstance(formula, str) or formula.count("~") != 1 or options.get("gate", "softmax") in NO_INPUTS:
+        return None
+    return None if parse(formula, True).intercept else f"~{formula.partition('~')[2]} + 1"
+
+
 def _of_gates(design: FormulaDesign, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options with the gate that the formulas ask for."""
     gate, empty = options.get("gate", "softmax"), design.gates is not None and not design.gates.columns
@@ -127,7 +138,7 @@ def _of_gates(design: FormulaDesign, options: Mapping[str, Any]) -> dict[str, An
     nothing = design.gates is None and not design.experts.columns
     if (empty or nothing) and gate == "softmax":
         return {**options, "gate": READS_NOTHING}
-    if empty and not constant and gate != "equal":
+    if empty and not constant and gate not in NO_INPUTS:
         raise ValueError(f"gate={gate!r} reads inputs, and gate_formula '~ 1' names none: leave gate out, or name some")
     return dict(options)
 
@@ -145,9 +156,7 @@ def _of_experts(design: FormulaDesign, options: dict[str, Any]) -> dict[str, Any
         return options
     held = {f"experts.{name}": 0.0 for name in _intercepts(unit)}
     if not held:
-        raise ValueError(
-            f"the formula {text!r} leaves out an intercept, which the expert {unit} has not: leave out - 1"
-        )
+        raise ValueError(f"the formula {text!r} leaves out an intercept, and the expert {unit} has none: leave - 1 out")
     fixed = options.get("fixed") or {}
     twice = [path for path in held if path in fixed]
     if twice:

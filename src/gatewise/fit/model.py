@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -138,7 +139,7 @@ def prepare(mixture: Mixture, rows: Rows, spec: FitSpec, framing: frames.Framing
             below, above = limits.get(f"family.{name}", (low, high))
             limits[f"family.{name}"] = torch.maximum(low, torch.as_tensor(below, dtype=low.dtype)), above
     shrunk = working.paths("gates", "slope") if spec.alpha else ()
-    redundant = find_redundant(working, moved_rows, {*spec.determined, *shrunk})
+    redundant = find_redundant(working, moved_rows, {*spec.determined, *shrunk}, spec.fixed)
     fixed_parts = _held_slopes(redundant, neutral, held)
     parameterization = make_parameterization(working, d, gate_d, q, bounds=limits, fixed=fixed_parts, gauge=spec.gauge)
     require_inside(mixture, spec, parameterization, units)
@@ -201,8 +202,13 @@ def _require_rows(mixture: Mixture, rows: Rows) -> None:
             raise ValueError(f"y has {fault}")
 
 
-def find_redundant(working: Mixture, rows: Rows, determined: Container[str]) -> tuple[Slopes, ...]:
-    """Return the slopes that are not unique, by room; bounds, fixed values and a ridge make theirs `determined`."""
+def find_redundant(
+    working: Mixture, rows: Rows, determined: Container[str], fixed: Mapping[str, Tensor] = MappingProxyType({})
+) -> tuple[Slopes, ...]:
+    """Return the slopes that are not unique, by room; bounds, fixed values and a ridge make theirs `determined`.
+
+    A constant, and what adds up to one, is redundant beside an intercept; not where all intercepts are `fixed`.
+    """
     gates, experts = working.paths("gates", "slope"), working.paths("experts", "slope")
     found: list[Slopes] = []
     factor: Factor | None = None
@@ -211,7 +217,9 @@ def find_redundant(working: Mixture, rows: Rows, determined: Container[str]) -> 
         if not paths:
             continue
         factor = factor if factor is not None and columns is rows.x else factor_of(columns, rows)
-        extra = dependent(factor.centred)
+        constants = working.paths("experts", "intercept") if room == "X" else ()
+        held = bool(constants) and all(path in fixed and not bool(fixed[path].isnan().any()) for path in constants)
+        extra = dependent(factor.about_zero if held else factor.centred)
         if extra:
             rank = factor.about_zero.shape[1] - len(dependent(factor.about_zero))
             found.append(Slopes(room, paths, extra, torch.linalg.svd(factor.about_zero).Vh[:rank].T))

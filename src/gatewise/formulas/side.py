@@ -183,8 +183,10 @@ def _require_levels(parsed: Parsed, levels: Mapping[str, Any]) -> None:
         one = parsed.factors.get(name)
         if one is None or not _has_levels(one) or not isinstance(known, list) or not known or len(known) > COLUMNS:
             raise ValueError(f"the formula has no factor {name[:40]!r} with such levels")
-        if any(isinstance(value, list | dict | None) for value in known) or len({*map(repr, known)}) < len(known):
-            raise ValueError(f"the levels of {name[:40]!r} are not different texts or numbers")
+        kinds = {str if isinstance(value, str) else bool if isinstance(value, bool) else float for value in known}
+        odd = any(isinstance(value, list | dict | None) for value in known) or len(kinds) > 1
+        if odd or len({*map(repr, known)}) < len(known):
+            raise ValueError(f"the levels of {name[:40]!r} are not different texts, or different numbers")
 
 
 def _discrete(parsed: Parsed, levels: Any) -> set[str]:
