@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same
     from gatewise.core.predictors import affine
     from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Score, Tempered
     from gatewise.estimators.bootstrap import BootstrapTest, bootstrap_test
+    from gatewise.estimators.classification import Classification
     from gatewise.estimators.classifier import MixtureOfExpertsClassifier
     from gatewise.estimators.formula import moe
     from gatewise.estimators.inference import Inference
@@ -74,6 +75,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same
     from gatewise.infer.covariance.information import information
     from gatewise.infer.covariance.value import Information
     from gatewise.infer.delta import Derived, delta
+    from gatewise.infer.hypotheses import HypothesisTest
     from gatewise.infer.identifiability import Identifiability, identify
     from gatewise.infer.intervals import Intervals, wald
     from gatewise.infer.planning.value import SampleSize
@@ -97,6 +99,7 @@ __all__ = [
     "BoundWarning",
     "Categorical",
     "Certificate",
+    "Classification",
     "CollinearWarning",
     "Constant",
     "Cosine",
@@ -112,6 +115,7 @@ __all__ = [
     "Gate",
     "Gaussian",
     "HiddenUnit",
+    "HypothesisTest",
     "Identifiability",
     "Inference",
     "Information",
@@ -192,6 +196,7 @@ _HOMES = {
     "estimators.warnings": "BoundWarning CollinearWarning FitWarning RefusedWarning RidgeWarning SeparatedWarning "
     "StalledWarning StartsDisagreeWarning UnidentifiedWarning UnsoundWarning",
     "estimators.bootstrap": "BootstrapTest bootstrap_test",
+    "estimators.classification": "Classification",
     "estimators.classifier": "MixtureOfExpertsClassifier",
     "estimators.inference": "Inference",
     "estimators.formula": "moe",
@@ -208,6 +213,7 @@ _HOMES = {
     "fit.result": "Certificate Fit Starts",
     "fit.spec": "FitSpec",
     "fit.status": "Status",
+    "infer.hypotheses": "HypothesisTest",
     "infer.identifiability": "Identifiability identify",
     "infer.covariance.information": "information",
     "infer.covariance.value": "Information",

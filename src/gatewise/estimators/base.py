@@ -12,6 +12,7 @@ from gatewise.core.gates import describe, gates
 from gatewise.core.mixture import leaf_log_weights
 from gatewise.estimators import predictions
 from gatewise.estimators.adopting import adopt
+from gatewise.estimators.classification import Classification
 from gatewise.estimators.declarations import Data, Declared, Kind, Start
 from gatewise.estimators.fitting import fitted, warn
 from gatewise.estimators.framed import formula_lines
@@ -127,6 +128,60 @@ class MixtureEstimator(Declared):
             Number of trials of every row, if fit was given them.
         """
         return predictions.responsibilities(self, X, y, gate_X, groups, KnownValues(offset, trials))
+
+    def predict_class(
+        self,
+        X: Data = None,
+        y: Data = None,
+        gate_X: Data = None,
+        groups: Data = None,
+        offset: Data = None,
+        trials: Data = None,
+    ) -> np.ndarray:
+        """Return the most probable expert of every row ``(n,)``: given X and y, or without y given X alone.
+
+        Experts of a hierarchy are counted from zero over all groups.
+
+        Parameters
+        ----------
+        X, y, gate_X, groups, offset, trials
+            As `responsibilities`; without y only X and gate_X are looked at.
+        """
+        if y is None and not (X is None and self._design is not None):
+            return self.gate_proba(X, gate_X=gate_X).argmax(1)
+        return self.classification(X, y, gate_X, groups, offset, trials).assigned
+
+    def classification(
+        self,
+        X: Data = None,
+        y: Data = None,
+        gate_X: Data = None,
+        groups: Data = None,
+        offset: Data = None,
+        trials: Data = None,
+    ) -> Classification:
+        """Return how well the experts are told apart: sizes, posterior probabilities, entropy and confusion.
+
+        Parameters
+        ----------
+        X, y, gate_X, groups, offset, trials
+            As `responsibilities`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from gatewise import MixtureOfExpertsRegressor
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(200, 3))
+        >>> y = np.where(rng.random(200) < 0.5, 4 + X[:, 0], -4 - X[:, 1]) + 0.5 * rng.normal(size=200)
+        >>> found = MixtureOfExpertsRegressor(2, gate="constant", n_init=5, random_state=0).fit(X, y)
+        >>> found.classification(X, y).entropy > 0.99
+        True
+        """
+        known = {"gate_X": gate_X, "groups": groups, "offset": offset, "trials": trials}
+        posterior = self.responsibilities(X, y, **{k: v for k, v in known.items() if v is not None})
+        leaves = np.ndindex(*self.mixture_.branching)
+        return Classification(posterior, tuple("/".join(map(str, leaf)) for leaf in leaves))
 
     @standard_torch()
     def score_samples(

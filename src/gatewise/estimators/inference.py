@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
@@ -20,6 +20,7 @@ from gatewise.estimators.framed import clusters_of, framed
 from gatewise.estimators.gate_inputs import gates_read_rows
 from gatewise.estimators.inputs import Given, Training, read_inputs, read_training, read_weights
 from gatewise.estimators.known import KnownValues
+from gatewise.estimators.margins import margins
 from gatewise.estimators.names import aliases, reader_names
 from gatewise.estimators.predictions import columns_of, offset_of, require_same_roles
 from gatewise.estimators.tables import column_of, group_labels, of_training
@@ -214,6 +215,49 @@ class Inference:
         """
         return delta(self.information, function, level)
 
+    def margins(
+        self, column: str | int, X: Data = None, at: Mapping[Any, Any] | None = None, level: float = 0.95
+    ) -> DataFrame:
+        """Return the average marginal effect of a column on the mean of y, through experts and gates.
+
+        Of numbers it is the mean over the rows of X of ``d E[y | x] / d column``; of a column with other values (text,
+        booleans, categories) the mean difference between setting all rows to each value and to the first.
+
+        Parameters
+        ----------
+        column : str or int
+            Of X, which is a data frame or an array (``"x0"`` or 0). After `moe` a column of the frame, also one inside
+            of a function.
+        X : array-like (n, d), optional
+            The rows to average over. After `moe` those of the fit, if none are given.
+        at : mapping column -> value, optional
+            Values that these columns have in all rows.
+        level : float
+
+        Returns
+        -------
+        DataFrame
+            A row per response, and per value: estimate, standard error (delta method; X is taken as given), z, p, and
+            the ends of the interval.
+
+        Raises
+        ------
+        ValueError
+            If there are no errors, with the reason, or no such column.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from gatewise import MixtureOfExpertsRegressor
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(200, 3))
+        >>> y = X @ [1.0, 2.0, 0.0] + rng.normal(size=200)
+        >>> found = MixtureOfExpertsRegressor(1, n_init=1).fit(X, y).inference(X, y)
+        >>> found.margins("x1", X)["estimate"].round(1).tolist()
+        [1.9]
+        """
+        return margins(self.estimator, self.information, column, X, at, level)
+
     @standard_torch()
     def mean_interval(self, X: Data, level: float = 0.95, gate_X: Data = None, offset: Data = None) -> np.ndarray:
         """Compute pointwise confidence intervals of the mean at the rows of X.
@@ -296,7 +340,9 @@ def infer(estimator: Any, roles: Given, kind: str, clusters: Any) -> Inference:
         if clusters is not None:
             x, y = of_training(plain("X", roles.x), roles.y), roles.y
             unit = unit_labels(*_by_row(x, y, clusters, roles.sample_weight, roles.groups))
-    return Inference(information(estimator.fit_, data.rows, kind, unit), copy(estimator), data.rows)
+    kept = copy(estimator)
+    kept._frame = estimator._frame  # in memory alone: copies and files are without it
+    return Inference(information(estimator.fit_, data.rows, kind, unit), kept, data.rows)
 
 
 def _by_row(x: Any, y: Any, clusters: Any, sample_weight: Any, groups: Any) -> tuple[Any, Any, Any, int]:

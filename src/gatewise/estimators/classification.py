@@ -1,0 +1,95 @@
+"""How well the experts of a fit are told apart: sizes, posterior probabilities, entropy, confusion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gatewise.markup import lines, page, table
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+SURE = 0.8  # posterior probability from which a row counts as clearly of one expert
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Posterior classification of rows by the experts, returned by the method `classification`.
+
+    Attributes
+    ----------
+    posterior : ndarray (n, L)
+        Probability of every expert given x and y.
+    names : tuple of str
+        Of the experts.
+    """
+
+    posterior: np.ndarray
+    names: tuple[str, ...]
+
+    @property
+    def assigned(self) -> np.ndarray:
+        """The most probable expert of every row ``(n,)``."""
+        return self.posterior.argmax(1)
+
+    @property
+    def entropy(self) -> float:
+        """Relative entropy ``1 - sum -p log p / (n log L)``: 1 if every row is certain, 0 if none is; NaN for L = 1."""
+        n, count = self.posterior.shape
+        if count == 1:
+            return float("nan")
+        p = np.clip(self.posterior, 1e-300, 1.0)
+        return float(1.0 + (p * np.log(p)).sum() / (n * log(count)))
+
+    def to_frame(self) -> DataFrame:
+        """Return a row per expert.
+
+        ``share`` is the mean posterior probability, ``rows`` the number of rows that have the expert as the most
+        probable one, ``mean posterior`` their mean probability of it, and ``above 0.8`` the share of them for which
+        that is above .8.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(self._columns()).set_index("expert")
+
+    @property
+    def confusion(self) -> DataFrame:
+        """Mean posterior probability of every expert (columns) over the rows assigned to each (rows)."""
+        import pandas as pd
+
+        means = [self._own(k).mean(0) if len(self._own(k)) else np.full(len(self.names), np.nan) for k in self._all()]
+        return pd.DataFrame(means, index=pd.Index(self.names, name="assigned to"), columns=list(self.names))
+
+    def _all(self) -> range:
+        return range(len(self.names))
+
+    def _own(self, expert: int) -> np.ndarray:
+        """Return the posterior probabilities of the rows assigned to an expert."""
+        return self.posterior[self.assigned == expert]
+
+    def _columns(self) -> dict[str, list[object]]:
+        own = [self._own(k)[:, k] for k in self._all()]
+        return {
+            "expert": list(self.names),
+            "share": self.posterior.mean(0).tolist(),
+            "rows": [len(values) for values in own],
+            "mean posterior": [float(values.mean()) if len(values) else float("nan") for values in own],
+            f"above {SURE:g}": [float((values > SURE).mean()) if len(values) else float("nan") for values in own],
+        }
+
+    def text(self) -> str:
+        """Return the table of the experts and the relative entropy."""
+        return f"{self.to_frame().to_string(float_format=lambda v: f'{v:.4f}')}\nrelative entropy {self.entropy:.4f}"
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        return page("Classification", table(self._columns()), lines([f"relative entropy {self.entropy:.4f}"]))

@@ -1,0 +1,103 @@
+"""Marginal effects against statsmodels and by hand, and the posterior classification."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+
+from gatewise import MixtureOfExpertsRegressor, moe
+
+
+@pytest.fixture(scope="module")
+def counts():
+    rng = np.random.default_rng(2)
+    frame = pd.DataFrame(rng.normal(size=(300, 3)), columns=["a", "b", "c"])
+    frame["site"] = rng.choice(["u", "v", "w"], 300)
+    shift = frame.site.map({"u": 0.0, "v": 0.3, "w": -0.4})
+    frame["y"] = rng.poisson(np.exp(0.5 + 0.3 * frame.a - 0.2 * frame.b + shift))
+    return frame, moe("y ~ a + b + c + site", frame, n_experts=1, family="poisson", n_init=1)
+
+
+def test_effects_of_one_expert_are_those_of_statsmodels(counts):
+    frame, model = counts
+    design = pd.get_dummies(frame[["a", "b", "c", "site"]], drop_first=True).astype(float)
+    wanted = sm.Poisson(frame.y, sm.add_constant(design)).fit(disp=0, tol=1e-12).get_margeff()
+    found = model.inference()
+    for place, name in enumerate("abc"):
+        row = found.margins(name).loc[name]
+        assert row["estimate"] == pytest.approx(wanted.margeff[place], rel=1e-5)
+        assert row["std. error"] == pytest.approx(wanted.margeff_se[place], rel=1e-4)
+
+
+def test_effects_of_a_factor_are_differences_of_means(counts):
+    frame, model = counts
+    table = model.inference().margins("site")
+    assert table.index.tolist() == ["site: v - u", "site: w - u"]
+    means = {level: model.predict(frame.assign(site=level)).mean() for level in "uvw"}
+    np.testing.assert_allclose(table["estimate"], [means["v"] - means["u"], means["w"] - means["u"]], rtol=1e-10)
+    assert (table["std. error"] > 0).all()
+
+
+@pytest.mark.parametrize("gate", ["softmax", "laplace"])
+def test_an_effect_goes_through_the_gate_too(gate):
+    rng = np.random.default_rng(7)
+    x = rng.normal(size=(400, 3))
+    first = rng.random(400) < 1 / (1 + np.exp(-x[:, 2]))
+    y = np.where(first, 2 + x @ [1.0, 0.5, 0.0], -2 + x @ [1.0, -0.5, 0.0]) + 0.5 * rng.normal(size=400)
+    model = MixtureOfExpertsRegressor(2, gate=gate, n_init=5, random_state=0).fit(x, y)
+    row = model.inference(x, y).margins("x2", x).iloc[0]
+    step = 1e-4
+    up, down = x.copy(), x.copy()
+    up[:, 2] += step
+    down[:, 2] -= step
+    assert row["estimate"] == pytest.approx((model.predict(up) - model.predict(down)).mean() / (2 * step), rel=1e-5)
+    assert row["lower"] < row["estimate"] < row["upper"]
+    assert row["estimate"] > 0.3
+
+
+def test_values_can_be_set_for_all_rows(counts):
+    frame, model = counts
+    found = model.inference()
+    at = found.margins("a", at={"b": 0.0, "c": 0.0, "site": "u"}).loc["a", "estimate"]
+    fixed = frame.assign(b=0.0, c=0.0, site="u")
+    slope = model.coef_[0, 0]
+    assert at == pytest.approx((slope * model.predict(fixed)).mean(), rel=1e-6)
+
+
+def test_what_has_no_effect_is_refused(counts):
+    frame, model = counts
+    found = model.inference()
+    with pytest.raises(ValueError, match="'aa' is no column"):
+        found.margins("aa")
+    with pytest.raises(ValueError, match="one value"):
+        found.margins("site", frame[frame.site == "u"])
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    plain = (
+        MixtureOfExpertsRegressor(1, n_init=1)
+        .fit(x, x[:, 0] + 0.1 * x[:, 1] ** 2)
+        .inference(x, x[:, 0] + 0.1 * x[:, 1] ** 2)
+    )
+    with pytest.raises(ValueError, match="give x0 to x2"):
+        plain.margins("x3", x)
+    with pytest.raises(TypeError, match="give the rows"):
+        plain.margins("x1")
+
+
+def test_the_classification_is_that_of_the_posteriors():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(200, 3))
+    y = np.where(rng.random(200) < 0.4, 3 + x[:, 0], -2 - x[:, 1]) + 0.8 * rng.normal(size=200)
+    model = MixtureOfExpertsRegressor(2, gate="constant", n_init=5, random_state=0).fit(x, y)
+    found, p = model.classification(x, y), model.responsibilities(x, y)
+    assert (model.predict_class(x, y) == p.argmax(1)).all()
+    assert (model.predict_class(x) == model.gate_proba(x).argmax(1)).all()
+    table = found.to_frame()
+    np.testing.assert_allclose(table["share"], p.mean(0))
+    assert table["rows"].tolist() == np.bincount(p.argmax(1)).tolist()
+    for k in range(2):
+        own = p[p.argmax(1) == k]
+        np.testing.assert_allclose(found.confusion.iloc[k], own.mean(0))
+        assert table["above 0.8"].iloc[k] == (own[:, k] > 0.8).mean()
+    entropy = 1 + (p * np.log(p.clip(1e-300))).sum() / (200 * np.log(2))
+    assert found.entropy == pytest.approx(entropy)
+    assert "relative entropy" in found.text()
