@@ -329,3 +329,17 @@ def test_demo_refuses_a_file_as_directory(tmp_path):
     result = run("demo", "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert "is a file: give the name of a directory" in result.stderr
+
+
+def test_identify_proves():
+    told = run("identify", "--gate", "cosine", "--order", 1, "--d", 3, "--proof").stdout
+    assert "1 relation that holds identically" in told
+    assert "(weight[0], weight[1], weight[2]) along" in re.sub(r"\s+", " ", told) or "along (weight[2]" in told
+    found = json.loads(run("identify", "--family", "poisson", "--outputs", 2, "--d", 1, "--proof", "--json").stdout)
+    assert found["proof"]["decided"]
+    assert len(found["proof"]["relations"]) == found["nullity"]
+    assert found["title"].endswith("2 responses")
+    grouped = run("identify", "--group-size", 2, "--d", 1, "--proof").stdout
+    assert "no relation between them" in grouped
+    plain = json.loads(run("identify", "--d", 1, "--json").stdout)
+    assert plain["proof"] is None

@@ -2,6 +2,7 @@
 
 import itertools
 from fractions import Fraction
+from pathlib import Path
 
 import mpmath
 import numpy as np
@@ -246,6 +247,12 @@ def test_a_ridge_has_its_direction_in_named_parameters():
     assert list(frame.columns) == ["equation", "terms", "direction"]
     assert len(frame) == 1
     assert found.proof.as_json()["directions"] == list(found.proof.directions)
+
+
+def test_the_readme_shows_what_is_printed():
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    printed = identify("dense-to-sparse", "linear", order=1, proof=True).proof.text()
+    assert f"```text\n{printed}\n```" in text
 
 
 def test_two_atoms_with_one_gate():

@@ -407,7 +407,7 @@ def test_a_measure_that_is_not_finite_has_no_loss():
 def test_four_atoms_of_one_need_an_order():
     truth = softmax_measure([0.0], [0.0], [1.0], [0.0], [1.0])
     fitted = softmax_measure([0.0] * 4, [0.0] * 4, [1.0] * 4, [0.0, 0.0, 0.0, 0.5], [1.0] * 4)
-    with pytest.raises(ValueError, match=r"rbar\(4\) is not known"):
+    with pytest.raises(ValueError, match=r"rbar\(4\) is not published"):
         voronoi_loss(LOSSES["softmax"], softmax(4), fitted, softmax(1), truth)
     with pytest.raises(ValueError, match="contradicts"):
         voronoi_loss(LOSSES["softmax"], softmax(4), fitted, softmax(1), truth, rbar=6)

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 KNOWN_ORDERS = {1: 1, 2: 4, 3: 6}
-LEAST_ORDER = 7  # rbar(m) >= 7 for m >= 4, no value is known
+LEAST_ORDER = 7  # rbar(m) >= 7 for m >= 4 is what is published; `order_proofs` proves rbar(m) = 2 m
 
 
 def rbar(m: int, default: float | None = None) -> float:
@@ -21,7 +21,7 @@ def rbar(m: int, default: float | None = None) -> float:
     m : int
         Fitted atoms of one true atom.
     default : float, optional
-        Value for m >= 4, where only ``rbar(m) >= 7`` is known.
+        Value for m >= 4, where only ``rbar(m) >= 7`` is published; `order_proofs` proves ``rbar(m) = 2 m``.
 
     Raises
     ------
@@ -39,8 +39,8 @@ def rbar(m: int, default: float | None = None) -> float:
         return KNOWN_ORDERS[m]
     if default is None:
         raise ValueError(
-            f"rbar({m}) is not known: the literature has 1, 4, 6 for m = 1, 2, 3 and rbar(m) >= 7 beyond. Give a "
-            "value, such as rbar=7 for the lower bound"
+            f"rbar({m}) is not published: the literature has 1, 4, 6 for m = 1, 2, 3 and rbar(m) >= 7 beyond. Give a "
+            f"value: rbar={2 * m}, which theory/order_proofs.py proves, or rbar=7 for the lower bound"
         )
     if default < LEAST_ORDER:
         raise ValueError(f"rbar({m}) = {default:g} contradicts rbar(m) >= 7 for m >= 4: give 7 or more")
