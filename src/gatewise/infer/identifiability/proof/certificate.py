@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gatewise.infer.identifiability.proof.balls import BITS, Ball, Whole
+from gatewise.infer.identifiability.proof.enclosures import BITS, Enclosure, Whole
 from gatewise.infer.identifiability.proof.nodes import NotProvableError
 
 DIGITS = 220  # binary digits behind the point of an approximate inverse
@@ -59,7 +59,7 @@ class Independence(NamedTuple):
         )
 
 
-def by_intervals(columns: Sequence[Ball], at: Mapping[str, Fraction]) -> Independence:
+def by_intervals(columns: Sequence[Enclosure], at: Mapping[str, Fraction]) -> Independence:
     """Return a certificate from the values of r derivatives at r points.
 
     Raises
@@ -71,7 +71,7 @@ def by_intervals(columns: Sequence[Ball], at: Mapping[str, Fraction]) -> Indepen
     --------
     >>> one, two = (np.array([k * 2**BITS, 3 * 2**BITS], object) for k in (1, 2))
     >>> none = np.array([0, 0], object)
-    >>> by_intervals([Ball(one, none), Ball(two, none)], {}).distance < 1e-15
+    >>> by_intervals([Enclosure(one, none), Enclosure(two, none)], {}).distance < 1e-15
     True
     """
     middle = np.array([one.middle for one in columns], object).T

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -13,15 +13,16 @@ from scipy.linalg import qr
 from gatewise.infer.identifiability.atoms import points
 from gatewise.infer.identifiability.columns import Derivative, derivatives
 from gatewise.infer.identifiability.draws import DrawPlan, generator_of, with_shared
-from gatewise.infer.identifiability.proof.balls import BITS, Balls
 from gatewise.infer.identifiability.proof.certificate import Independence, by_intervals
+from gatewise.infer.identifiability.proof.enclosures import BITS, Enclosures
 from gatewise.infer.identifiability.proof.modular import Modular, null_space
 from gatewise.infer.identifiability.proof.nodes import NotProvableError
-from gatewise.infer.identifiability.proof.polynomials import Polynomial, Ring
+from gatewise.infer.identifiability.proof.polynomials import LaurentPolynomial, Ring
 from gatewise.infer.identifiability.proof.result import Proof, ProvedRelation
 from gatewise.infer.identifiability.proof.solve import identity, ratio, residue, solved
 from gatewise.infer.identifiability.proof.subject import Subject, as_tensor, rational, subject_of
 
+Theta = Mapping[str, Fraction]
 SPARE = 12  # points modulo the prime beyond the number of derivatives
 CANDIDATES = 12  # points per derivative among which those of a certificate are chosen
 FEW = 3  # points at which expressions are compared with code
@@ -50,7 +51,7 @@ def _proof(subject: Subject) -> Proof:
     live = [c for c in range(len(labels)) if c not in zero]
     null = _sparser(labels, live, residues)
     ring, found = subject.polynomials()
-    polynomials = [Polynomial() if one is None else one for one in found]
+    polynomials = [LaurentPolynomial() if one is None else one for one in found]
     for c in zero:
         if polynomials[c] and ring.cleared([polynomials[c]])[0]:
             raise NotProvableError(f"{labels[c].label} vanishes only as far as is known")
@@ -73,7 +74,7 @@ def _guess(subject: Subject) -> tuple[Modular, list[Any]]:
     count = len(subject.plan.columns) + SPARE
     for seed in range(TRIES * 8):
         at, found = subject.modular(count, seed)
-        if at.points == count:
+        if at.points >= count:
             return at, found
     raise NotProvableError("no points were found at which all roots exist")
 
@@ -128,28 +129,41 @@ def _certificate(subject: Subject, independent: Sequence[int], residues: Sequenc
     if not independent:
         return Independence(0, True)
     if residues is not None:
-        _check(subject, *_values_at(subject, *_points(subject, [], FEW)), range(len(subject.plan.columns)))
+        theta = subject.thetas[0]
+        x, y = _points(subject, theta, [], FEW)
+        _check(subject, theta, _values_at(subject, theta, x, y), x, y, range(len(subject.plan.columns)))
         if null_space([residues[c] for c in independent], range(len(independent))):
             raise NotProvableError("the remaining derivatives are dependent modulo 2^61 - 1")
         return Independence(len(independent), True)
-    theta = {name: value for name, value in subject.theta.items() if name not in subject.zero}
-    found, x, y = _values_at(subject, *_points(subject, independent, len(independent)))
-    _check(subject, found, x, y, independent)
-    return by_intervals([found[c] for c in independent], theta)
+    reason = NotProvableError("no parameters were drawn")
+    for theta in subject.thetas:
+        try:
+            return _by_intervals_at(subject, theta, independent)
+        except NotProvableError as fault:
+            reason = fault
+    raise reason
 
 
-def _values_at(subject: Subject, x: Any, y: Any) -> tuple[list[Any], Any, Any]:
-    """Return the derivatives in intervals at rational points, and these points."""
-    balls = Balls(len(x[0]))
-    values = {name: balls.constant(subject.theta[name]) for name in subject.parameters}
-    values |= {name: balls.exactly(row) for name, row in zip(subject.data, [*x, *y], strict=True)}
+def _by_intervals_at(subject: Subject, theta: Theta, independent: Sequence[int]) -> Independence:
+    x, y = _points(subject, theta, independent, len(independent))
+    found = _values_at(subject, theta, x, y)
+    _check(subject, theta, found, x, y, independent)
+    at = {name: value for name, value in theta.items() if name not in subject.zero}
+    return by_intervals([found[c] for c in independent], at)
+
+
+def _values_at(subject: Subject, theta: Theta, x: Any, y: Any) -> list[Any]:
+    """Return the derivatives in intervals at rational points."""
+    intervals = Enclosures(len(x[0]))
+    values = {name: intervals.constant(theta[name]) for name in subject.parameters}
+    values |= {name: intervals.exactly(row) for name, row in zip(subject.data, [*x, *y], strict=True)}
     try:
-        return subject.derivatives(balls, values), x, y
+        return subject.derivatives(intervals, values)
     except (ValueError, ZeroDivisionError) as fault:
         raise NotProvableError(str(fault)) from fault
 
 
-def _rational(ring: Ring, polynomials: Sequence[Polynomial]) -> bool:
+def _rational(ring: Ring, polynomials: Sequence[LaurentPolynomial]) -> bool:
     """Return whether the derivatives are rational functions, but for powers of exponentials that all have in common."""
     powers = set()
     for one in polynomials:
@@ -165,7 +179,7 @@ def _rational(ring: Ring, polynomials: Sequence[Polynomial]) -> bool:
 
 
 def _points(
-    subject: Subject, independent: Sequence[int], wanted: int
+    subject: Subject, theta: Theta, independent: Sequence[int], wanted: int
 ) -> tuple[list[list[Fraction]], list[list[Fraction]]]:
     """Choose as many rational points as are wanted, at which some derivatives are far from dependent."""
     plan = subject.plan
@@ -176,12 +190,15 @@ def _points(
     y = [rational(column) for column in drawn.T]
     chosen: Sequence[int] = range(wanted)
     if len(independent) == wanted:
-        values = _floats(subject, x, y)[:, independent]
-        chosen = qr((values / np.linalg.norm(values, axis=0)).T, mode="r", pivoting=True)[1][:wanted]
+        values = _floats(subject, theta, x, y)[:, independent]
+        sizes = np.linalg.norm(values, axis=0)
+        if not bool((np.isfinite(sizes) & (sizes > 0)).all()):
+            raise NotProvableError("a derivative vanishes, or is not finite, at the points that were drawn")
+        chosen = qr((values / sizes).T, mode="r", pivoting=True)[1][:wanted]
     return [[row[k] for k in chosen] for row in x], [[row[k] for k in chosen] for row in y]
 
 
-def _floats(subject: Subject, x: Sequence[Any], y: Sequence[Any]) -> Any:
+def _floats(subject: Subject, theta: Theta, x: Sequence[Any], y: Sequence[Any]) -> Any:
     """Return the derivatives by torch at rational points, ``(points, derivatives)``."""
     plan = subject.plan
     xs = torch.stack([as_tensor(row) for row in x])
@@ -189,15 +206,15 @@ def _floats(subject: Subject, x: Sequence[Any], y: Sequence[Any]) -> Any:
     ys = ys[:, 0] if ys.shape[1] == 1 else ys
     blocks = []
     for names in subject.names:
-        theta = as_tensor([subject.theta[name] for name in names])
-        blocks.append(derivatives(plan.atom, theta, xs, ys, plan.order))
+        own = as_tensor([theta[name] for name in names])
+        blocks.append(derivatives(plan.atom, own, xs, ys, plan.order))
     return with_shared(plan, torch.cat(blocks, -1)).numpy()
 
 
-def _check(subject: Subject, found: Sequence[Any], x: Any, y: Any, columns: Sequence[int]) -> None:
+def _check(subject: Subject, theta: Theta, found: Sequence[Any], x: Any, y: Any, columns: Sequence[int]) -> None:
     """Raise where the expressions and the code that they were read from differ."""
     live = [c for c in columns if found[c] is not None]
-    by_torch = _floats(subject, x, y)[:, live]
+    by_torch = _floats(subject, theta, x, y)[:, live]
     own = np.array([[int(v) / 2**BITS for v in found[c].middle] for c in live]).T
     size = np.abs(by_torch).max(0)
     if not bool((np.abs(own - by_torch) <= SAME * size + TINY).all()):

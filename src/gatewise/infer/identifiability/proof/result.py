@@ -66,7 +66,8 @@ class Proof(NamedTuple):
     relations : tuple of ProvedRelation
         Verified as identities in x, y and the parameters, and independent of each other.
     certificate : Independence or None
-        Why there are no other relations, for all parameters but some that fill no volume; None where it is not decided.
+        Why there are no other relations, for all parameters but some that fill no volume (with kinks: for those near
+        the parameters of the certificate); None where it is not decided.
     doubt : str
         Why nothing is decided; otherwise empty.
     """
@@ -86,14 +87,15 @@ class Proof(NamedTuple):
         """Return the proof, undecided where a numerical check that is decided has other counts.
 
         Code that computes a function by different formulas, such as a series near a point, may fulfil relations to
-        rounding only, and then breaks them in exact arithmetic.
+        rounding only, and then breaks them in exact arithmetic. Of a function with several kinks, some pieces may be
+        empty at the parameters that were drawn.
         """
         if self.doubt or verdict == "undecided" or (n_atoms, nullity) == (self.n_atoms, self.nullity):
             return self
         return self._replace(
             certificate=None,
             doubt=f"the numerical check finds {nullity} relations between {n_atoms} derivatives, the expressions of "
-            f"the code {self.nullity} between {self.n_atoms}; a part of the code may be an approximation",
+            f"the code {self.nullity} between {self.n_atoms}; the code may compute by approximations, or a piece of it may be empty",
         )
 
     @property

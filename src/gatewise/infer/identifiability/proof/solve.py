@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from gatewise.infer.identifiability.proof.nodes import NotProvableError
-from gatewise.infer.identifiability.proof.polynomials import Monomial, Polynomial, Ring
+from gatewise.infer.identifiability.proof.polynomials import LaurentPolynomial, Monomial, Ring
 
 MOST = 20  # derivatives in one relation
 
@@ -20,7 +20,7 @@ class Coefficient(NamedTuple):
     text: str
 
 
-def identity(ring: Ring, columns: Sequence[Polynomial], coefficients: Sequence[Polynomial]) -> bool:
+def identity(ring: Ring, columns: Sequence[LaurentPolynomial], coefficients: Sequence[LaurentPolynomial]) -> bool:
     """Return whether ``sum_c coefficients[c] columns[c] = 0`` follows from the rules of the ring.
 
     Then it holds at every x, y and parameter at which the functions are defined.
@@ -40,11 +40,11 @@ def identity(ring: Ring, columns: Sequence[Polynomial], coefficients: Sequence[P
     return not any(_zero_test(ring, products))
 
 
-def _zero_test(ring: Ring, parts: Sequence[Polynomial]) -> Polynomial:
+def _zero_test(ring: Ring, parts: Sequence[LaurentPolynomial]) -> LaurentPolynomial:
     return ring.sum(ring.cleared(parts))
 
 
-def solved(ring: Ring, columns: Sequence[Polynomial], residues: Mapping[int, int]) -> list[Polynomial]:
+def solved(ring: Ring, columns: Sequence[LaurentPolynomial], residues: Mapping[int, int]) -> list[LaurentPolynomial]:
     """Return the coefficients, polynomials in the parameters, of the only relation between some columns.
 
     The relation is a null vector of the matrix of coefficients of the monomials in x and y; it is written by minors.
@@ -64,20 +64,20 @@ def solved(ring: Ring, columns: Sequence[Polynomial], residues: Mapping[int, int
         raise NotProvableError(f"a relation between {len(columns)} derivatives is longer than is solved for ({MOST})")
     parts = [ring.by_data(one) for one in ring.cleared(columns)]
     monomials = {monomial for part in parts for monomial in part}
-    rows = [[part.get(monomial, Polynomial()) for part in parts] for monomial in monomials]
+    rows = [[part.get(monomial, LaurentPolynomial()) for part in parts] for monomial in monomials]
     chosen = [_without_common(ring, row) for row in _independent(rows, residues, len(columns) - 1)]
     return _without_common(ring, [ring.scale((-1) ** c, one) for c, one in enumerate(_minors(ring, chosen))])
 
 
 def _independent(
-    rows: Sequence[Sequence[Polynomial]], residues: Mapping[int, int], count: int
-) -> list[Sequence[Polynomial]]:
+    rows: Sequence[Sequence[LaurentPolynomial]], residues: Mapping[int, int], count: int
+) -> list[Sequence[LaurentPolynomial]]:
     """Choose rows that are independent modulo the prime, short ones first."""
     from gatewise.infer.identifiability.proof.modular import PRIME
 
     ordered = sorted(rows, key=lambda row: (sum(map(bool, row)), sum(map(len, row)), str(row)))
     echelon: list[tuple[int, list[int]]] = []
-    chosen: list[Sequence[Polynomial]] = []
+    chosen: list[Sequence[LaurentPolynomial]] = []
     for row in ordered:
         values = [residue(one, residues) for one in row]
         for pivot, other in echelon:
@@ -94,7 +94,7 @@ def _independent(
     raise NotProvableError("a guessed relation is not the only one between its derivatives")
 
 
-def residue(a: Polynomial, values: Mapping[int, int]) -> int:
+def residue(a: LaurentPolynomial, values: Mapping[int, int]) -> int:
     """Return a polynomial modulo the prime."""
     from gatewise.infer.identifiability.proof.modular import PRIME
 
@@ -107,12 +107,12 @@ def residue(a: Polynomial, values: Mapping[int, int]) -> int:
     return total % PRIME
 
 
-def _minors(ring: Ring, rows: Sequence[Sequence[Polynomial]]) -> list[Polynomial]:
+def _minors(ring: Ring, rows: Sequence[Sequence[LaurentPolynomial]]) -> list[LaurentPolynomial]:
     """Return the determinants of all columns but one, expanded row by row; nothing is divided."""
     count = len(rows)
 
     @cache
-    def minor(at: int, left: tuple[int, ...]) -> Polynomial:
+    def minor(at: int, left: tuple[int, ...]) -> LaurentPolynomial:
         if at == count:
             return ring.constant(Fraction(1))
         parts = []
@@ -126,7 +126,7 @@ def _minors(ring: Ring, rows: Sequence[Sequence[Polynomial]]) -> list[Polynomial
     return [minor(0, every[:c] + every[c + 1 :]) for c in every]
 
 
-def _without_common(ring: Ring, coefficients: Sequence[Polynomial]) -> list[Polynomial]:
+def _without_common(ring: Ring, coefficients: Sequence[LaurentPolynomial]) -> list[LaurentPolynomial]:
     """Return coefficients without their greatest common divisor, and without negative exponents."""
     whole, domain = _in_sympy(ring, coefficients)
     if domain is None:
@@ -140,7 +140,7 @@ def _without_common(ring: Ring, coefficients: Sequence[Polynomial]) -> list[Poly
     return [_from_sympy(one.exquo(common), names) for one in whole]
 
 
-def _in_sympy(ring: Ring, polynomials: Sequence[Polynomial]) -> tuple[list[Any], Any]:
+def _in_sympy(ring: Ring, polynomials: Sequence[LaurentPolynomial]) -> tuple[list[Any], Any]:
     """Return the polynomials as sympy's, times a monomial that makes all exponents whole; its symbols are numbered."""
     import sympy
 
@@ -160,8 +160,8 @@ def _in_sympy(ring: Ring, polynomials: Sequence[Polynomial]) -> tuple[list[Any],
     return found, domain
 
 
-def _from_sympy(one: Any, places: Sequence[int]) -> Polynomial:
-    found = Polynomial()
+def _from_sympy(one: Any, places: Sequence[int]) -> LaurentPolynomial:
+    found = LaurentPolynomial()
     for exponents, coefficient in one.terms():
         if coefficient:
             monomial: Monomial = tuple((p, e) for p, e in zip(places, exponents, strict=True) if e)
@@ -169,7 +169,7 @@ def _from_sympy(one: Any, places: Sequence[int]) -> Polynomial:
     return found
 
 
-def ratio(ring: Ring, above: Polynomial, below: Polynomial) -> Coefficient:
+def ratio(ring: Ring, above: LaurentPolynomial, below: LaurentPolynomial) -> Coefficient:
     """Return a quotient of coefficients as text.
 
     Examples

@@ -21,6 +21,7 @@ from gatewise.infer.identifiability.proof.nodes import Graph, Node, needed
 from gatewise.infer.identifiability.proof.polynomials import Ring
 from gatewise.infer.identifiability.proof.trace import traced
 
+DRAWS = 5  # parameters at which independence may be shown; with kinks, not all will do
 STEPS = 32  # parameters are multiples of one over this
 FINE = 512  # points are odd multiples of one over twice this
 
@@ -42,8 +43,8 @@ class Subject(NamedTuple):
         Positive parameters whose roots are taken: such a parameter is the square of a variable.
     data : tuple of str
         Variables of x, then of y.
-    theta : mapping
-        The parameters at which independence is shown, by variable: those of a draw, rounded to a multiple of 1/32.
+    thetas : tuple of mappings
+        Parameters at which independence may be shown, by variable: those of draws, rounded to multiples of 1/32.
     """
 
     plan: DrawPlan
@@ -53,12 +54,18 @@ class Subject(NamedTuple):
     zero: frozenset[str]
     roots: frozenset[str]
     data: tuple[str, ...]
-    theta: Mapping[str, Fraction]
+    thetas: tuple[Mapping[str, Fraction], ...]
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """The variables that are parameters, each once."""
         return tuple(dict.fromkeys(name for names in self.names for name in names))
+
+    @property
+    def kinks(self) -> int:
+        """The number of functions with two pieces; the distance on a line is one."""
+        kinds = [node.kind for node in needed(list(self.outputs)) if node.varies]
+        return sum(kind in ("relu", "step") or (kind == "sqrt" and self.plan.atom.d == 1) for kind in kinds)
 
     def derivatives(self, at: Arithmetic, values: Mapping[str, Element]) -> list[Element | None]:
         """Return the derivatives that `plan.columns` names; None where they vanish for every x and y."""
@@ -77,6 +84,7 @@ class Subject(NamedTuple):
     def modular(self, count: int, seed: int) -> tuple[Modular, list[Element | None]]:
         """Return the derivatives modulo a prime at so many random points at which all roots exist."""
         roots = [node for node in needed(list(self.outputs)) if node.kind == "sqrt"]
+        count *= 2 ** min(self.kinks, 3)  # so that every piece has its points
         drawn = Modular(count * 2 ** min(len(roots), 4) + 8 * len(roots), seed)
         values = self.variables(drawn, drawn.draw)
         good = np.ones(drawn.points, bool)
@@ -116,7 +124,7 @@ def subject_of(plan: DrawPlan) -> Subject:
         If the code of an atom uses an operation without a rule.
     """
     atom = plan.atom
-    several = [thetas_of(plan, generator_of(plan.seed, 3, t)) for t in range(2)]
+    several = [thetas_of(plan, generator_of(plan.seed, 3, t)) for t in range(DRAWS)]
     common = common_entries(plan).tolist()
     names = tuple(
         tuple(
@@ -139,13 +147,17 @@ def subject_of(plan: DrawPlan) -> Subject:
         for i, name in enumerate(own)
         if all(bool(thetas[k][i] == 0) for thetas in several)
     }
-    theta = {
-        name: _rounded(float(value), atom.names[i] in atom.held)
-        for own, values in zip(names, several[0], strict=True)
-        for i, (name, value) in enumerate(zip(own, values, strict=True))
-    }
+    held = [name in atom.held for name in atom.names]
+    thetas = tuple(
+        {
+            name: _rounded(float(value), given)
+            for own, values in zip(names, drawn, strict=True)
+            for name, value, given in zip(own, values, held, strict=True)
+        }
+        for drawn in several
+    )
     everything = (*data[0], *data[1])
-    found = Subject(plan, graph, outputs, names, frozenset(zero), frozenset(), everything, theta)
+    found = Subject(plan, graph, outputs, names, frozenset(zero), frozenset(), everything, thetas)
     parameters = set(found.parameters) - zero
     roots = {
         str(node.arguments[0].value)

@@ -16,42 +16,42 @@ ONE = 1 << BITS
 Whole = Any  # an array of whole numbers
 
 
-class Ball(NamedTuple):
+class Enclosure(NamedTuple):
     """Numbers within ``radius`` of ``middle``, one per point, in units of 2^-256."""
 
     middle: Whole
     radius: Whole
 
 
-class Balls:
+class Enclosures:
     """Interval arithmetic at some points."""
 
     def __init__(self, points: int) -> None:
         self.points = points
 
-    def constant(self, value: Fraction) -> Ball:
+    def constant(self, value: Fraction) -> Enclosure:
         """Return a rational number."""
         scaled = value * ONE
         middle = scaled.numerator // scaled.denominator
         radius = 0 if scaled.denominator == 1 else 1
-        return Ball(np.full(self.points, middle, object), np.full(self.points, radius, object))
+        return Enclosure(np.full(self.points, middle, object), np.full(self.points, radius, object))
 
-    def exactly(self, values: list[Fraction]) -> Ball:
+    def exactly(self, values: list[Fraction]) -> Enclosure:
         """Return one rational number per point."""
-        each = [Balls(1).constant(value) for value in values]
-        return Ball(np.concatenate([b.middle for b in each]), np.concatenate([b.radius for b in each]))
+        each = [Enclosures(1).constant(value) for value in values]
+        return Enclosure(np.concatenate([b.middle for b in each]), np.concatenate([b.radius for b in each]))
 
-    def add(self, a: Ball, b: Ball) -> Ball:
+    def add(self, a: Enclosure, b: Enclosure) -> Enclosure:
         """Return ``a + b``."""
-        return Ball(a.middle + b.middle, a.radius + b.radius)
+        return Enclosure(a.middle + b.middle, a.radius + b.radius)
 
-    def mul(self, a: Ball, b: Ball) -> Ball:
+    def mul(self, a: Enclosure, b: Enclosure) -> Enclosure:
         """Return ``a b``."""
         middle = (a.middle * b.middle) >> BITS
         error = abs(a.middle) * b.radius + abs(b.middle) * a.radius + a.radius * b.radius
-        return Ball(middle, (error >> BITS) + 2)
+        return Enclosure(middle, (error >> BITS) + 2)
 
-    def value(self, kind: str, a: Ball) -> Ball:
+    def value(self, kind: str, a: Enclosure) -> Enclosure:
         """Return a function. Raises ZeroDivisionError or ValueError where an interval holds a singular point."""
         if kind in TOGETHER:
             return TOGETHER[kind](self, a)
@@ -59,7 +59,7 @@ class Balls:
             return _gamma(self, kind, a)
         one = EACH[kind]
         pairs = [one(m, r) for m, r in zip(a.middle.tolist(), a.radius.tolist(), strict=True)]
-        return Ball(np.array([m for m, _ in pairs], object), np.array([r for _, r in pairs], object))
+        return Enclosure(np.array([m for m, _ in pairs], object), np.array([r for _, r in pairs], object))
 
 
 def _inverse(middle: int, radius: int) -> tuple[int, int]:
@@ -138,12 +138,12 @@ def _constant(name: str) -> tuple[int, int]:
     return (a + b) // 2, (b - a) // 2 + 2
 
 
-def _repeated(name: str, points: int) -> Ball:
+def _repeated(name: str, points: int) -> Enclosure:
     middle, radius = _constant(name)
-    return Ball(np.full(points, middle, object), np.full(points, radius, object))
+    return Enclosure(np.full(points, middle, object), np.full(points, radius, object))
 
 
-def _erf(at: Balls, z: Ball) -> Ball:
+def _erf(at: Enclosures, z: Enclosure) -> Enclosure:
     """Return erf by its series ``2 / sqrt(pi) sum_n (-1)^n z^(2n+1) / (n! (2n+1))``, whose terms alternate.
 
     From the n-th term on, n the largest z^2, terms fall in size, so the next one bounds what is left out.
@@ -159,22 +159,22 @@ def _erf(at: Balls, z: Ball) -> Ball:
     else:
         raise ValueError("erf is evaluated too far out")
     rest = abs(power.middle) + power.radius
-    return at.mul(Ball(total.middle, total.radius + rest), _repeated("two_over_root_pi", at.points))
+    return at.mul(Enclosure(total.middle, total.radius + rest), _repeated("two_over_root_pi", at.points))
 
 
-def _ndtr(at: Balls, z: Ball) -> Ball:
+def _ndtr(at: Enclosures, z: Enclosure) -> Enclosure:
     value = _erf(at, at.mul(z, _repeated("root_half", at.points)))
     return at.mul(at.add(value, at.constant(Fraction(1))), at.constant(Fraction(1, 2)))
 
 
-def _bell(at: Balls, z: Ball) -> Ball:
+def _bell(at: Enclosures, z: Enclosure) -> Enclosure:
     """Return ``exp(-z^2 / 2) / sqrt(2 pi)``; the factor is half of the two constants' product."""
     value = at.value("exp", at.mul(at.mul(z, z), at.constant(Fraction(-1, 2))))
     factor = at.mul(_repeated("two_over_root_pi", at.points), _repeated("root_half", at.points))
     return at.mul(at.mul(value, factor), at.constant(Fraction(1, 2)))
 
 
-def _gamma(at: Balls, kind: str, z: Ball) -> Ball:
+def _gamma(at: Enclosures, kind: str, z: Enclosure) -> Enclosure:
     """Return log Gamma or one of its first two derivatives at positive z, by Stirling's series at ``w = z + 256``.
 
     For positive w what is left out is smaller than the first term that is left out (DLMF 5.11(ii)).
@@ -193,11 +193,11 @@ def _gamma(at: Balls, kind: str, z: Ball) -> Ball:
         factor = {"lgamma": size / (2 * k * (2 * k - 1)), "digamma": -size / (2 * k), "trigamma": size}[kind]
         last = at.mul(power, at.constant(factor))
         total, power = at.add(total, last), at.mul(power, square)
-    total = Ball(total.middle, total.radius + abs(last.middle) + last.radius)  # terms still fall in size here
+    total = Enclosure(total.middle, total.radius + abs(last.middle) + last.radius)  # terms still fall in size here
     return at.add(total, _gamma_head(at, kind, z, far, inverse))
 
 
-def _gamma_head(at: Balls, kind: str, z: Ball, far: Ball, inverse: Ball) -> Ball:
+def _gamma_head(at: Enclosures, kind: str, z: Enclosure, far: Enclosure, inverse: Enclosure) -> Enclosure:
     """Return what stands before the series, and the steps from w back to z."""
     steps = [at.add(z, at.constant(Fraction(k))) for k in range(SHIFT)]
     half, minus = at.constant(Fraction(1, 2)), at.constant(Fraction(-1))
@@ -226,7 +226,7 @@ EACH: dict[str, Callable[[int, int], tuple[int, int]]] = {
     "tanh": _tanh,
     **{name: partial(_by_library, name) for name in ("exp", "log", "sin", "cos")},
 }
-TOGETHER: dict[str, Callable[[Balls, Ball], Ball]] = {
+TOGETHER: dict[str, Callable[[Enclosures, Enclosure], Enclosure]] = {
     "erf": _erf,
     "ndtr": _ndtr,
     "bell": _bell,
