@@ -118,10 +118,10 @@ def identify(
     'strong'
     >>> print(identify("cosine", d=2, order=1, proof=True).proof)
     Proof: 6 derivatives, 1 relation that holds identically in x, y and the parameters; the other 5 are independent.
-      du/dweight[0] = -(weight[1]/weight[0]) du/dweight[1]
+      du/dweight[1] = -(weight[0]/weight[1]) du/dweight[0]
     Directions in which the atom does not change:
-      (weight[0], weight[1]) along (weight[0], weight[1])
-    ...
+      (weight[1], weight[0]) along (weight[1], weight[0])
+    No other relation: their values M at 5 rational points and weight[0] = ...
     """
     return identify_parts(
         gate,

@@ -95,7 +95,8 @@ class Proof(NamedTuple):
         return self._replace(
             certificate=None,
             doubt=f"the numerical check finds {nullity} relations between {n_atoms} derivatives, the expressions of "
-            f"the code {self.nullity} between {self.n_atoms}; the code may compute by approximations, or a piece of it may be empty",
+            f"the code {self.nullity} between {self.n_atoms}; the code may compute by approximations, or a piece of it "
+            "may be empty",
         )
 
     @property
