@@ -112,13 +112,16 @@ def log_beta_weight(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def stirling(a: Tensor) -> Tensor:
-    """Return ``log Gamma(a) - (a - 1/2) log a + a - log(2 pi) / 2``, the error of Stirling's formula."""
+    """Return ``log Gamma(a) - (a - 1/2) log a + a - log(2 pi) / 2``, the error of Stirling's formula.
+
+    Its series from 15 on, below by ``s(a) = s(a + 1) + (a + 1/2) log(1 + 1 / a) - 1``, smooth to the last digits.
+    """
     large = a > 15.0
-    near, far = torch.where(large, 1.0, a), torch.where(large, a, 15.0)
+    near, far = torch.where(large, 1.0, a), torch.where(large, a, a + 15.0)
     square = 1.0 / (far * far)
     series = (1 / 12 - (1 / 360 - (1 / 1260 - (1 / 1680 - square / 1188) * square) * square) * square) / far
-    exact = torch.lgamma(near) - (near - 0.5) * torch.log(near) + near - 0.5 * log(2 * pi)
-    return torch.where(large, series, exact)
+    steps = (near.unsqueeze(-1) + torch.arange(15, dtype=near.dtype)).movedim(-1, 0)  # up to where the series holds
+    return torch.where(large, 0.0, ((steps + 0.5) * torch.log1p(1.0 / steps) - 1.0).sum(0)) + series
 
 
 def _deviance(a: Tensor, mean: Tensor) -> Tensor:

@@ -114,7 +114,7 @@ class InverseGaussian(Family):
     mean_range = (0.0, inf)
 
     def parameters(self, q: int) -> dict[str, Parameter]:
-        return {"shape": Parameter((q,), "", transform="log", bounds=(0.0, 1e12), initial=1.0)}
+        return {"shape": Parameter((q,), "", transform="log", bounds=(0.0, 1e12), initial=100.0)}
 
     def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         shape, log_y = params["shape"][..., None], torch.log(y)

@@ -10,6 +10,7 @@ from torch import Tensor
 from gatewise.core.families.base import Family, LeafDerivatives
 from gatewise.core.families.beta import incomplete_beta, log_beta_weight
 from gatewise.core.families.positive import TINY, blocks_of_two, own_shape
+from gatewise.core.families.special import trigamma
 from gatewise.core.parameters import Parameter
 from gatewise.core.predictors import Params
 
@@ -54,10 +55,10 @@ class Beta(Family):
         value, first = self.log_prob(params, y, eta), torch.cat([precision * steep * gap, own], -2)
         if order < 2:
             return LeafDerivatives(value, first, None)
-        up, down = torch.special.polygamma(1, a), torch.special.polygamma(1, b)
+        up, down = trigamma(a), trigamma(b)
         of_eta = precision * steep * ((rest - mean) * gap - precision * steep * (up + down))
         mixed = steep * (gap - precision * (mean * up - rest * down))
-        of_own = torch.special.polygamma(1, precision) - mean**2 * up - rest**2 * down
+        of_own = trigamma(precision) - mean**2 * up - rest**2 * down
         return LeafDerivatives(value, first, blocks_of_two(of_eta, mixed, of_own))
 
     def mean(self, params: Params, eta: Tensor) -> Tensor:
