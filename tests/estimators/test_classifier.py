@@ -6,7 +6,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 
-from gatewise import MixtureOfExpertsClassifier
+from gatewise import MixtureOfExpertsClassifier, load_model, log_likelihood_scorer, save_model, select
 
 
 def three_classes(n=400, d=3, seed=0):
@@ -37,8 +37,8 @@ def test_probabilities_are_those_of_the_mixture(fitted):
     assert (model.predict(x) == model.classes_[p.argmax(1)]).all()
     np.testing.assert_allclose(model.predict_log_proba(x), np.log(p))
     place = np.searchsorted(model.classes_, y)
-    np.testing.assert_allclose(model.score_samples(x, y), np.log(p[np.arange(len(x)), place]), atol=1e-10)
-    assert model.log_likelihood_ == pytest.approx(model.score_samples(x, y).sum())
+    assert model.log_likelihood_ == pytest.approx(np.log(p[np.arange(len(x)), place]).sum())
+    assert log_likelihood_scorer(model, x, y) == pytest.approx(model.log_likelihood_ / len(x))
     assert model.score(x, y) == pytest.approx((model.predict(x) == y).mean())
 
 
@@ -94,8 +94,28 @@ def test_what_are_no_classes_is_refused(fitted):
     with pytest.raises(ValueError, match="continuous"):
         MixtureOfExpertsClassifier().fit(x, x[:, 0])
     with pytest.raises(ValueError, match="none of the classes"):
-        model.score_samples(x[:3], ["a", "b", "nothing"])
+        model.responsibilities(x[:3], ["a", "b", "nothing"])
     with pytest.raises(ValueError, match="choose 'ml' or 'em'"):
         MixtureOfExpertsClassifier(method="ls").fit(x, y)
     with pytest.raises(ValueError, match="missing"):
         MixtureOfExpertsClassifier().fit(x, np.where(y == "a", None, y))
+
+
+@pytest.mark.parametrize("labels", [[3, 7, 5], ["x", "y", "z"], [True, False, True]])
+def test_a_file_holds_the_labels(labels, tmp_path):
+    x, y = three_classes(200)
+    given = np.array(labels)[np.unique(y, return_inverse=True)[1]]
+    model = MixtureOfExpertsClassifier(1, n_init=1).fit(x, given)
+    save_model(model, tmp_path / "model.json")
+    again = load_model(tmp_path / "model.json")
+    assert isinstance(again, MixtureOfExpertsClassifier)
+    assert (again.predict(x) == model.predict(x)).all()
+    np.testing.assert_array_equal(again.predict_proba(x), model.predict_proba(x))
+    text = (tmp_path / "model.json").read_text()
+    assert '"classes"' in text
+
+
+def test_the_number_of_experts_is_chosen():
+    x, y = three_classes(300)
+    found = select(MixtureOfExpertsClassifier(n_init=2, random_state=0), x, y, n_experts=(1, 2))
+    assert [one.n_experts for one in found.candidates] == [1, 2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from inspect import signature
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
@@ -14,9 +14,11 @@ from gatewise.core.families import family
 from gatewise.core.gates import gates
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.estimators import options
+from gatewise.estimators.base import MixtureEstimator
 from gatewise.estimators.gate_inputs import choose_columns
-from gatewise.estimators.regressor import MixtureOfExpertsRegressor
 from gatewise.fit.arguments import floor, numbers
+
+K = TypeVar("K", bound=MixtureEstimator)
 
 
 class DataSizes(NamedTuple):
@@ -34,21 +36,22 @@ def require(holds: bool, words: str) -> None:
 
 
 def unfitted(
+    kind: type[K],
     given: dict[str, Any],
     mixture: Mixture,
     measure: Measure,
     names: list[str] | None,
     sizes: DataSizes,
     later: Container[str],
-) -> MixtureOfExpertsRegressor:
+) -> K:
     """Return an estimator with the arguments of the file, after the checks of a fit; of those `later` may lack."""
-    known = signature(MixtureOfExpertsRegressor).parameters
+    known = signature(kind).parameters
     if unknown := set(given) - set(known):
         raise ValueError(f"the estimator has no argument {short(min(unknown))}")
     if missing := [name for name in known if name not in given and name not in later]:
         raise ValueError(f"the arguments of the estimator lack {missing[0]}")
     arrays = map_leaves(given, lambda value: value.numpy() if isinstance(value, Tensor) else value)
-    estimator = MixtureOfExpertsRegressor(**arrays)
+    estimator = kind(**arrays)
     try:
         _check_arguments(estimator, mixture, measure, names, sizes)
     except TypeError as cause:
@@ -57,7 +60,7 @@ def unfitted(
 
 
 def _check_arguments(
-    estimator: MixtureOfExpertsRegressor, mixture: Mixture, measure: Measure, names: list[str] | None, sizes: DataSizes
+    estimator: MixtureEstimator, mixture: Mixture, measure: Measure, names: list[str] | None, sizes: DataSizes
 ) -> None:
     options.check_numbers(estimator)
     levels = options.branching(estimator.n_experts)

@@ -184,48 +184,11 @@ class MixtureEstimator(Declared):
         return Classification(posterior, tuple("/".join(map(str, leaf)) for leaf in leaves))
 
     @standard_torch()
-    def score_samples(
-        self,
-        X: Data = None,
-        y: Data = None,
-        gate_X: Data = None,
-        groups: Data = None,
-        offset: Data = None,
-        trials: Data = None,
-    ) -> np.ndarray:
-        """Return the log density ``log p(y | x)`` of every row ``(n,)``, or of every group of rows.
-
-        Parameters
-        ----------
-        X : array-like (n, d)
-        y : array-like (n,) or (n, q)
-        gate_X : array-like (n, g)
-            When fit was given it.
-        groups : array-like (n,), optional
-            Rows with the same label come from one expert: the result then holds the log density of each of the m
-            groups, ``(m,)``, in the order of ``np.unique(groups)`` (of a table, in the order of its rows).
-        offset : array-like (n,) or (n, q), optional
-            Known part of the predictors of these rows, if fit was given one.
-        trials : array-like (n,), optional
-            Number of trials of every row, if fit was given them.
-
-        Raises
-        ------
-        TypeError
-            Without y: there is no density of X. `log_likelihood_scorer` is for searches and cross-validation.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from gatewise import MixtureOfExpertsRegressor
-        >>> x = np.repeat(np.arange(20.0), 2)[:, None]
-        >>> y = np.sin(x[:, 0]) + np.tile([-0.1, 0.1], 20)
-        >>> model = MixtureOfExpertsRegressor(1, n_init=1, random_state=0).fit(x, y, groups=x[:, 0])
-        >>> scores = model.score_samples(x, y, groups=x[:, 0])
-        >>> scores.shape, bool(np.isclose(scores.sum(), model.log_likelihood_))
-        ((20,), True)
-        """
-        return predictions.score_samples(self, X, y, gate_X, groups, KnownValues(offset, trials))
+    def _log_density(self, X: Data, y: Data, **known: Data) -> np.ndarray:
+        """Return the log density, or log probability, of y at every row, or of every group of rows."""
+        gate_X, groups = known.get("gate_X"), known.get("groups")
+        given = KnownValues(known.get("offset"), known.get("trials"))
+        return predictions.score_samples(self, X, y, gate_X, groups, given)
 
     def predict(self, X: Data, gate_X: Data = None, offset: Data = None) -> np.ndarray:
         """Return what is predicted at X: subclasses say what."""

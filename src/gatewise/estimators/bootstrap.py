@@ -197,7 +197,7 @@ def _fitted(name: str, model: Any, data: Given) -> Any:
 def _same_rows(name: str, model: Any, data: Given) -> Rows:
     """Return the rows of a fit, once it is sure that they are."""
     rows = rows_again(model, data).rows
-    here = float(np.sum(model.score_samples(data.x, data.y, gate_X=data.gate_x, offset=data.known.offset)))
+    here = float(np.sum(model._log_density(data.x, data.y, gate_X=data.gate_x, offset=data.known.offset)))
     if abs(here - model.log_likelihood_) > 1e-6 * max(1.0, abs(here)):
         raise ValueError(
             f"{name} has the log-likelihood {model.log_likelihood_:.6f} after its fit, and {here:.6f} on these data: "

@@ -202,9 +202,8 @@ random_state, device, verbose, warm_start, shared
         """Return the posterior probability ``(n, L)`` of every expert given X and the class; see fit."""
         return super().responsibilities(X, self._columns(X, y), gate_X, groups)
 
-    def score_samples(self, X: Data, y: Data = None, gate_X: Data = None, groups: Data = None) -> np.ndarray:  # type: ignore[override]
-        """Return the log probability of the class of every row ``(n,)``, or of every group of rows; see fit."""
-        return super().score_samples(X, None if y is None else self._columns(X, y), gate_X, groups)
+    def _log_density(self, X: Data, y: Data, **known: Data) -> np.ndarray:
+        return super()._log_density(X, self._columns(X, y), **known)
 
     def inference(  # type: ignore[override]
         self,

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from gatewise.core.codec import build, decode, short
-from gatewise.core.families import family
+from gatewise.core.families import Categorical, family
 from gatewise.core.families.gaussian import SPREAD
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.names import entry_name
 from gatewise.estimators import options
 from gatewise.estimators.adopting import adopt, with_seen
 from gatewise.estimators.arguments import DataSizes, require, unfitted
+from gatewise.estimators.classifier import MixtureOfExpertsClassifier
 from gatewise.estimators.errors import ReportedErrors
 from gatewise.estimators.fitting import FittedModel
 from gatewise.estimators.gate_inputs import GateReader
@@ -35,7 +36,10 @@ LENGTHS = {"origin": "inputs", "metric": "inputs", "location": "outputs", "sprea
 CAME = {  # with each schema
     2: ("standard_errors", "spec", "floor", "floored", "warm_start"),
     3: ("gain", "classified"),
-    4: ("offset", "shared", "design"),
+    4: ("offset", "shared", "design", "classes"),
+}
+KINDS: dict[str, type[MixtureOfExpertsRegressor] | type[MixtureOfExpertsClassifier]] = {
+    one.__name__: one for one in (MixtureOfExpertsRegressor, MixtureOfExpertsClassifier)
 }
 NOT_NEGATIVE = ("metric", "spread", "floor", "radius")
 
@@ -61,6 +65,7 @@ class FileData(NamedTuple):
     responsibilities: dict[str, Any]
     offset: bool = False
     design: dict[str, Any] | None = None
+    classes: list[Any] | None = None
 
 
 class FileFit(NamedTuple):
@@ -83,7 +88,7 @@ class FileFit(NamedTuple):
     spec: dict[str, Any] | None = None
 
 
-def estimator_of(given: Any, schema: int) -> MixtureOfExpertsRegressor:
+def estimator_of(given: Any, schema: int) -> MixtureOfExpertsRegressor | MixtureOfExpertsClassifier:
     """Return the fitted estimator that a content of some schema describes; an earlier one lacks what `CAME` later.
 
     Raises
@@ -93,7 +98,8 @@ def estimator_of(given: Any, schema: int) -> MixtureOfExpertsRegressor:
     """
     content = build(Content, given)
     later = {name for came, names in CAME.items() if schema < came for name in names}
-    if content.estimator != MixtureOfExpertsRegressor.__name__:
+    kind = KINDS.get(content.estimator)
+    if kind is None:
         raise ValueError(f"the estimator {short(content.estimator)} is not known")
     mixture = build(Mixture, _decoded(content.mixture))
     data = build(FileData, _decoded(content.data), later=later)
@@ -101,7 +107,7 @@ def estimator_of(given: Any, schema: int) -> MixtureOfExpertsRegressor:
     measure, sizes = _measure(_decoded(content.measure), mixture, data.n_features_in, reader.count)
     require(not data.one_dimensional_y or sizes.q == 1, f"y has one dimension, the experts {sizes.q} outputs")
     result = build(FileFit, _decoded(content.fit), later=later)
-    estimator = unfitted(_decoded(content.params), mixture, measure, data.feature_names_in, sizes, later)
+    estimator = unfitted(kind, _decoded(content.params), mixture, measure, data.feature_names_in, sizes, later)
     spec = _spec(result.spec, estimator, mixture, sizes, data.one_dimensional_y)
     fit = _fit(result, mixture, spec, measure, later)
     errors = _errors(result.standard_errors, measure)
@@ -109,7 +115,19 @@ def estimator_of(given: Any, schema: int) -> MixtureOfExpertsRegressor:
     given, taken = with_seen(estimator, data.n_features_in, names), _shares(data.responsibilities, mixture)
     design = _design(data, estimator, sizes)
     adopt(estimator, FittedModel(fit, reader, data.one_dimensional_y, taken, errors, given, data.offset, design))
+    if isinstance(estimator, MixtureOfExpertsClassifier):
+        estimator.classes_ = _classes(data, mixture, sizes)
     return estimator
+
+
+def _classes(data: FileData, mixture: Mixture, sizes: DataSizes) -> np.ndarray:
+    """Return the labels of a classifier: all of one type, in their order, one more than outputs."""
+    labels = data.classes or []
+    require(isinstance(mixture.family, Categorical), f"the family of a classifier is {mixture.family}")
+    alike = all(type(one) is type(labels[0]) and isinstance(one, bool | int | float | str) for one in labels)
+    fits = alike and len(labels) == sizes.q + 1 and labels == sorted(set(labels))
+    require(fits, f"a classifier of {sizes.q + 1} classes has the labels {short(labels)}")
+    return np.array(labels)
 
 
 def _decoded(given: Mapping[str, Any]) -> dict[str, Any]:

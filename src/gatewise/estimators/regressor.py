@@ -315,6 +315,49 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         known = KnownValues(offset, trials)
         return self._shaped(evaluate_law(self, partial(_drawn, generator=generator), 4, X, gate_X, known))
 
+    def score_samples(
+        self,
+        X: Data = None,
+        y: Data = None,
+        gate_X: Data = None,
+        groups: Data = None,
+        offset: Data = None,
+        trials: Data = None,
+    ) -> np.ndarray:
+        """Return the log density ``log p(y | x)`` of every row ``(n,)``, or of every group of rows.
+
+        Parameters
+        ----------
+        X : array-like (n, d)
+        y : array-like (n,) or (n, q)
+        gate_X : array-like (n, g)
+            When fit was given it.
+        groups : array-like (n,), optional
+            Rows with the same label come from one expert: the result then holds the log density of each of the m
+            groups, ``(m,)``, in the order of ``np.unique(groups)`` (of a table, in the order of its rows).
+        offset : array-like (n,) or (n, q), optional
+            Known part of the predictors of these rows, if fit was given one.
+        trials : array-like (n,), optional
+            Number of trials of every row, if fit was given them.
+
+        Raises
+        ------
+        TypeError
+            Without y: there is no density of X. `log_likelihood_scorer` is for searches and cross-validation.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from gatewise import MixtureOfExpertsRegressor
+        >>> x = np.repeat(np.arange(20.0), 2)[:, None]
+        >>> y = np.sin(x[:, 0]) + np.tile([-0.1, 0.1], 20)
+        >>> model = MixtureOfExpertsRegressor(1, n_init=1, random_state=0).fit(x, y, groups=x[:, 0])
+        >>> scores = model.score_samples(x, y, groups=x[:, 0])
+        >>> scores.shape, bool(np.isclose(scores.sum(), model.log_likelihood_))
+        ((20,), True)
+        """
+        return self._log_density(X, y, gate_X=gate_X, groups=groups, offset=offset, trials=trials)
+
     @standard_torch()
     def score(
         self,

@@ -32,4 +32,4 @@ def log_likelihood_scorer(estimator: Any, X: Any, y: Any) -> float:
     """
     while isinstance(estimator, Pipeline):
         X, estimator = estimator[:-1].transform(X) if len(estimator) > 1 else X, estimator[-1]
-    return float(estimator.score_samples(X, y).mean())
+    return float(estimator._log_density(X, y).mean())

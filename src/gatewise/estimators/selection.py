@@ -257,7 +257,7 @@ class _Data(NamedTuple):
 
     def scores(self, model: Any) -> np.ndarray:
         """Return the log density of every row, or group of rows."""
-        return model.score_samples(self.X, self.y, **{k: v for k, v in self.more.items() if k != "sample_weight"})
+        return model._log_density(self.X, self.y, **{k: v for k, v in self.more.items() if k != "sample_weight"})
 
 
 def _chain(

@@ -15,6 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from gatewise.core.codec import DTYPES, encode, map_leaves, matches
 from gatewise.estimators.adopting import adopt, with_seen
+from gatewise.estimators.base import MixtureEstimator
+from gatewise.estimators.classifier import MixtureOfExpertsClassifier
 from gatewise.estimators.content import SCALARS, estimator_of
 from gatewise.estimators.declarations import Scale
 from gatewise.estimators.errors import UNKNOWN, ReportedErrors
@@ -39,7 +41,7 @@ class ModelFileError(ValueError):
 
 
 @standard_torch()
-def save_model(model: MixtureOfExpertsRegressor | Fit, path: str | os.PathLike[str]) -> None:
+def save_model(model: MixtureEstimator | Fit, path: str | os.PathLike[str]) -> None:
     """Write a fitted estimator, or a Fit, to a JSON file.
 
     Numbers are written so that reading gives the same bits. A Fit has no data of its own: its gates are taken to read X
@@ -80,8 +82,12 @@ def save_model(model: MixtureOfExpertsRegressor | Fit, path: str | os.PathLike[s
 
 
 @standard_torch()
-def load_model(path: str | os.PathLike[str]) -> MixtureOfExpertsRegressor:
+def load_model(path: str | os.PathLike[str]) -> MixtureOfExpertsRegressor | MixtureOfExpertsClassifier:
     """Read a fitted estimator from a JSON file of `save_model`; its predictions are those of the saved one, to the bit.
+
+    Returns
+    -------
+    MixtureOfExpertsRegressor or MixtureOfExpertsClassifier
 
     Raises
     ------
@@ -143,7 +149,7 @@ def _native(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _content(estimator: MixtureOfExpertsRegressor) -> dict[str, Any]:
+def _content(estimator: MixtureEstimator) -> dict[str, Any]:
     fit, mixture = estimator.fit_, estimator.mixture_
     params = estimator._given.get_params(deep=False)  # those of the fit
     if not isinstance(params["random_state"], int | np.integer | None):
@@ -164,6 +170,7 @@ def _content(estimator: MixtureOfExpertsRegressor) -> dict[str, Any]:
             "one_dimensional_y": estimator._flat,
             "responsibilities": encode(estimator._shares._asdict()),
             "offset": estimator._offset,
+            "classes": _classes(estimator),
             "design": None if estimator._design is None else encode(estimator._design.content()),
         },
         "fit": {
@@ -177,6 +184,23 @@ def _content(estimator: MixtureOfExpertsRegressor) -> dict[str, Any]:
             "spec": _written_spec(fit.spec),
         },
     }
+
+
+def _classes(estimator: Any) -> list[Any] | None:
+    """Return the labels of a classifier, None of a regressor.
+
+    Raises
+    ------
+    ValueError
+        For labels that are neither numbers, booleans nor text.
+    """
+    labels = getattr(estimator, "classes_", None)
+    if labels is None:
+        return None
+    values = labels.tolist()
+    if any(type(one) is not type(values[0]) or not isinstance(one, bool | int | float | str) for one in values):
+        raise ValueError(f"classes_ are {values}: files hold labels that are all numbers, all booleans or all text")
+    return values
 
 
 def _written_spec(spec: FitSpec) -> Any:
