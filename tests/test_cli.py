@@ -1,5 +1,6 @@
 """The command line: what it prints, what it writes, how it ends."""
 
+import io
 import json
 import os
 import re
@@ -7,11 +8,12 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 import gatewise
-from gatewise import data
+from gatewise import data, moe
 from gatewise.cli import app
 from gatewise.report import demo as cases
 
@@ -140,7 +142,7 @@ def test_rows_with_missing_values_are_counted(tone):
         (["--target", "tuned", "--alpha", "-1"], "error: alpha=-1.0"),
         (["--target", "tuned", "--gate", "sigmoid"], "error: gate 0 has the link Sigmoid"),
         (["--target", "tuned", "--out", "nowhere/m.json"], "error: there is no directory nowhere"),
-        ([], "Missing option"),
+        ([], "neither --target nor --formula"),
         (["--target", "tuned", "--starts", "many"], "integer"),
     ],
 )
@@ -343,3 +345,70 @@ def test_identify_proves():
     assert "no relation between them" in grouped
     plain = json.loads(run("identify", "--d", 1, "--json").stdout)
     assert plain["proof"] is None
+
+
+def ran(*arguments):
+    """Exit code, output and messages of a verb."""
+    result = run(*arguments)
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture
+def sites(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.uniform(0.1, 3.0, 120), "site": rng.choice(["1", "2", "b"], 120)})
+    low = rng.random(120) < 0.5
+    frame["y"] = np.where(low, 1 + 2 * frame.x, 9 - frame.x) + (frame.site == "b") + 0.2 * rng.normal(size=120)
+    frame["hours"] = rng.uniform(1.0, 9.0, 120)
+    frame["count"] = rng.poisson(frame.hours * np.exp(0.5 * frame.x))
+    frame.loc[3, "x"] = np.nan
+    frame.to_csv(tmp_path / "sites.csv", index=False)
+    frame.to_parquet(tmp_path / "sites.parquet")
+    return frame
+
+
+@pytest.mark.parametrize("name", ["sites.csv", "sites.parquet"])
+def test_a_formula_fits_and_predicts_as_in_python(sites, tmp_path, name):
+    table, model, page = tmp_path / name, tmp_path / "m.json", tmp_path / "p.html"
+    options = ("--formula", "y ~ x + C(site)", "--gate-formula", "~ 1", "--shared", "C(site)", "--starts", 5)
+    code, out, err = ran("fit", table, *options, "--out", model, "--report", page)
+    assert code == 0, err
+    assert "1 rows with missing values were left out, 119 are used" in out
+    assert "formula y ~ x + C(site)" in out
+    assert "from gatewise import moe" in page.read_text()
+    wanted = moe("y ~ x + C(site)", sites, gate_formula="~ 1", shared="C(site)", n_init=5, random_state=0)
+    code, out, err = ran("predict", model, table)
+    assert code == 0, err
+    found = pd.read_csv(io.StringIO(out), skip_blank_lines=False)["prediction"]
+    np.testing.assert_allclose(found.drop(3), wanted.predict(sites.drop(3)), rtol=1e-12)
+    assert np.isnan(found[3])
+    assert "1 rows with missing values have no prediction" in err
+    sites[sites.site != "b"].dropna().to_csv(table.with_suffix(".few.csv"), index=False)  # whole numbers now
+    assert ran("predict", model, table.with_suffix(".few.csv"))[0] == 0
+
+
+def test_a_formula_takes_an_offset(sites, tmp_path):
+    options = ("--formula", "count ~ x", "--offset", "log(hours)", "--family", "poisson", "--gate", "constant")
+    code, out, err = ran("fit", tmp_path / "sites.csv", *options, "--starts", 3, "--json", "--out", tmp_path / "m.json")
+    assert code == 0, err
+    assert json.loads(out)["rows"] == 119
+    assert ran("predict", tmp_path / "m.json", tmp_path / "sites.csv")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--formula", "y ~ x", "--target", "y"), "leave --target out"),
+        (("--formula", "y ~ x", "--gate-features", "x"), "leave --gate-features out"),
+        (("--target", "y", "--offset", "hours"), "--offset is given without --formula"),
+        (("--target", "y", "--gate-formula", "~ x"), "--gate-formula is given without --formula"),
+        ((), "neither --target nor --formula"),
+        (("--formula", "y ~ q"), "there is no column 'q'"),
+        (("--formula", "y ~ open('f')"), "may not use"),
+        (("--formula", "count ~ x", "--offset", "log(hours)", "--report", "p.html"), "leave --report out"),
+    ],
+)
+def test_what_is_wrong_with_a_formula_is_one_clear_message(sites, tmp_path, arguments, message):
+    code, _, err = ran("fit", tmp_path / "sites.csv", *arguments)
+    assert code == 2
+    assert message in " ".join(err.split())

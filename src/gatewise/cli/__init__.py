@@ -21,6 +21,7 @@ from gatewise.cli.common import TRACEBACK, clear_faults
 from gatewise.cli.common import console as console_of
 from gatewise.cli.experiment import app as experiment_app
 from gatewise.cli.study import app as study_app
+from gatewise.cli.tables import Asked, fit_asked, names, predicted
 
 app = typer.Typer(name="gatewise", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 data_app = typer.Typer(no_args_is_help=True, help="The data sets that come with gatewise, and where to get others.")
@@ -88,10 +89,6 @@ def _print_words(console: Any, lines: list[Any]) -> None:
         console.print(Padding(line, (0, 0, 0, 2), expand=False))
 
 
-def _names(text: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
-
-
 def _branching(text: str) -> int | tuple[int, ...]:
     parts = text.replace("x", ",").split(",")
     if not all(part.strip().isdecimal() for part in parts):
@@ -103,7 +100,7 @@ def _branching(text: str) -> int | tuple[int, ...]:
 @app.command()
 def fit(
     table: Annotated[Path, typer.Argument(metavar="DATA", help="A CSV file with a header line, or Parquet files.")],
-    target: Annotated[str, typer.Option(help="Column of the response.")],
+    target: Annotated[str | None, typer.Option(help="Column of the response.")] = None,
     features: Annotated[str | None, typer.Option(help="Inputs of the experts, a,b; default: all others.")] = None,
     gate_features: Annotated[str | None, typer.Option(help="Inputs of the gates; default: the features.")] = None,
     gate: Annotated[str, typer.Option(help="Name of a gate, or one per level: laplace,softmax.")] = "softmax",
@@ -115,6 +112,13 @@ def fit(
     seed: Annotated[int, typer.Option(help="Equal seeds give equal fits.")] = 0,
     weights: Annotated[str | None, typer.Option(help="Column of frequency weights.")] = None,
     groups: Annotated[str | None, typer.Option(help="Column of group labels; a group shares an expert.")] = None,
+    formula: Annotated[str | None, typer.Option(help="In place of --target: 'y ~ x + C(site)'.")] = None,
+    gate_formula: Annotated[str | None, typer.Option(help="Inputs of the gates, '~ z'; with --formula.")] = None,
+    offset: Annotated[str | None, typer.Option(help="Column or expression, 'log(hours)'; with --formula.")] = None,
+    trials: Annotated[str | None, typer.Option(help="Column of numbers of trials; with --formula.")] = None,
+    shared: Annotated[
+        str | None, typer.Option(help="Terms that all experts share, separated by ;. With --formula.")
+    ] = None,
     alpha: Annotated[float, typer.Option(help="Ridge penalty on gate slopes.")] = 0.0,
     min_scale: Annotated[float | None, typer.Option(help="Least standard deviation, in units of the target.")] = None,
     max_time: Annotated[float | None, typer.Option(help="Seconds after which the best fit so far is used.")] = None,
@@ -124,12 +128,13 @@ def fit(
 ) -> None:
     """Fit a mixture of experts to a CSV file, a Parquet file or a folder of Parquet files."""
     with clear_faults():
-        from gatewise.data.parquet import is_parquet
         from gatewise.files import require_different, require_writable
-        from gatewise.report import own_data, parquet, reading
         from gatewise.report.progress import listening
 
-        gates = _names(gate)
+        roles = (target, features, gate_features, weights, groups, formula, gate_formula, offset, trials, shared)
+        asked = Asked(*roles)
+        asked.check()
+        gates = names(gate)
         choice: dict[str, Any] = {
             "n_experts": _branching(experts),
             "gate": gates[0] if len(gates) == 1 else list(gates),
@@ -139,14 +144,9 @@ def fit(
         require_different(table, out, report)
         for path in filter(None, (out, report)):
             require_writable(path)
-        roles = reading.Roles(target, _names(features), _names(gate_features), weights, groups)
-        in_files = is_parquet(table)
-        prepared = (
-            parquet.prepare_table(table, roles) if in_files else reading.prepare(reading.read_table(table), roles)
-        )
         with listening() as (_, listener):
             listener.begin("fit")
-            outcome = own_data.fit_table(str(table), prepared, choice, listener)
+            prepared, outcome = fit_asked(table, asked, choice, report is not None, listener)
         _write(table, prepared, outcome, out, report)  # before anything is said about the fit: saying may fail
         _tell(outcome, prepared, as_json)
 
@@ -191,19 +191,13 @@ def predict(
 ) -> None:
     """Predict the mean of the target for every row. Rows with missing values get an empty prediction."""
     with clear_faults():
-        from gatewise.data.parquet import is_parquet
         from gatewise.estimators import load_model
         from gatewise.files import atomic_write, require_different, require_writable
-        from gatewise.report import parquet, reading
 
         require_different(model, table, out)
         if out:
             require_writable(out)
-        fitted = load_model(model)
-        in_files = is_parquet(table)
-        pieces = (
-            parquet.predictions(fitted, table) if in_files else [reading.predict(fitted, reading.read_table(table))]
-        )
+        pieces = predicted(load_model(model), table)
         if out is None:
             empty = _print_pieces(pieces, sys.stdout)
         else:
@@ -254,13 +248,13 @@ def identify(
             "atoms": atoms,
             "shared_gate": shared_gate,
             "d": d,
-            "held": _names(held),
+            "held": names(held),
             "family": family,
             "outputs": outputs,
             "group_size": group_size,
             "proof": proof,
         }
-        found = check(_names(gate), expert, estimator, regime=regime, seed=seed, **choice)
+        found = check(names(gate), expert, estimator, regime=regime, seed=seed, **choice)
         if as_json:
             typer.echo(json.dumps({"gatewise": __version__, **report.as_json(found)}, indent=1, allow_nan=False))
         else:

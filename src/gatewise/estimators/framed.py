@@ -8,7 +8,7 @@ from typing import Any
 from gatewise.estimators.inputs import Given
 from gatewise.estimators.known import KnownValues
 from gatewise.formulas import FormulaDesign
-from gatewise.formulas.frames import complete, require_columns
+from gatewise.formulas.frames import require_columns
 
 PARTS = {"y": "response", "gate_x": "gate inputs"}
 
@@ -67,7 +67,7 @@ def clusters_of(estimator: Any, given: Given, clusters: Any) -> Any:
     if estimator._design is None or not isinstance(clusters, str) or frame is None:
         return clusters
     require_columns(frame, [clusters])
-    return frame.loc[complete(frame, estimator._design.variables()), clusters]
+    return frame.loc[estimator._design.complete(frame), clusters]
 
 
 def formula_lines(design: FormulaDesign | None) -> list[tuple[str, str]]:

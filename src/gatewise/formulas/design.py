@@ -84,6 +84,10 @@ class FormulaDesign:
         sides = (*self.experts.variables, *(self.gates.variables if self.gates else ()))
         return tuple(dict.fromkeys((*sides, *_columns(self._expressions(wanted)))))
 
+    def complete(self, frame: pd.DataFrame, wanted: Collection[str] = EVERYTHING) -> np.ndarray:
+        """Return which rows ``(n,)`` of a frame have all values that are read for these roles."""
+        return complete(require_frame(frame), self.variables(wanted))
+
     def matrices(self, frame: Any, wanted: Collection[str] = EVERYTHING, drop: bool = False) -> Matrices:
         """Return the matrices of a frame, with the roles that are wanted.
 

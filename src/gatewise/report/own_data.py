@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from gatewise.estimators import MixtureOfExpertsRegressor
@@ -57,12 +57,8 @@ def fit_table(
     inside = roles.gate_features and data.gate_x is None
     options = {**options, **({"gate_features": list(roles.gate_features)} if inside else {})}
     model = MixtureOfExpertsRegressor(**options, verbose=progress or 0)
-    begun = time.perf_counter()
-    with warnings.catch_warnings(record=True) as heard:
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("always", FitWarning)
-        model.fit(data.X, data.y, sample_weight=data.weight, gate_X=data.gate_x, groups=data.groups)
-    spent = time.perf_counter() - begun
+    roles_of_rows = {"sample_weight": data.weight, "gate_X": data.gate_x, "groups": data.groups}
+    model, spent, heard = heard_by(lambda: model.fit(data.X, data.y, **roles_of_rows))
     model.verbose = 0
     gates = seen.gate_x if seen.gate_x is not None else seen.X[list(roles.gate_features)] if inside else None
     fitted = Fitted(
@@ -77,9 +73,25 @@ def fit_table(
         roles.gate_features or None,
         roles.target,
     )
+    return Outcome(model, fitted, remarks_of(heard), code_of(path, data, options))
+
+
+def heard_by(
+    fit: Callable[[], MixtureOfExpertsRegressor],
+) -> tuple[MixtureOfExpertsRegressor, float, list[warnings.WarningMessage]]:
+    """Return what a fit gives, its seconds, and the warnings of fits that it gave."""
+    begun = time.perf_counter()
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", FitWarning)
+        model = fit()
+    return model, time.perf_counter() - begun, heard
+
+
+def remarks_of(heard: Sequence[warnings.WarningMessage]) -> tuple[str, ...]:
+    """Return warnings besides the one that repeats the status."""
     failures = tuple(CLASSES.values())
-    remarks = tuple(str(one.message) for one in heard if not issubclass(one.category, failures))
-    return Outcome(model, fitted, remarks, code_of(path, data, options))
+    return tuple(str(one.message) for one in heard if not issubclass(one.category, failures))
 
 
 def code_of(path: str, data: Prepared | PreparedTable, options: dict[str, Any]) -> str:

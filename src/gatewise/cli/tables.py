@@ -1,0 +1,93 @@
+"""What `gatewise fit` and `gatewise predict` are asked for: columns by their roles, or a formula."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Asked(NamedTuple):
+    """The options of `gatewise fit` that name columns."""
+
+    target: str | None
+    features: str | None
+    gate_features: str | None
+    weights: str | None
+    groups: str | None
+    formula: str | None
+    gate_formula: str | None
+    offset: str | None
+    trials: str | None
+    shared: str | None
+
+    def check(self) -> None:
+        """Raise unless these are either columns by their roles, or a formula.
+
+        Raises
+        ------
+        ValueError
+            With the option, and what to do.
+        """
+        if self.formula is None:
+            for name in ("gate_formula", "offset", "trials", "shared"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{_option(name)} is given without --formula: give --formula 'y ~ x' too")
+            if self.target is None:
+                raise ValueError("neither --target nor --formula is given: name the response, or give 'y ~ x'")
+            return
+        for name in ("target", "features", "gate_features"):
+            if getattr(self, name) is not None:
+                option = _option(name)
+                raise ValueError(f"{option} is given with --formula, which names the columns: leave {option} out")
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def names(text: str | None, mark: str = ",") -> tuple[str, ...]:
+    """Return the names in a list that a user wrote.
+
+    Examples
+    --------
+    >>> names("a, b"), names(None)
+    (('a', 'b'), ())
+    """
+    return tuple(name.strip() for name in text.split(mark) if name.strip()) if text else ()
+
+
+def fit_asked(
+    table: Path, asked: Asked, choice: dict[str, Any], drawn: bool, progress: Callable[[str, int, int], None]
+) -> tuple[Any, Any]:
+    """Return the prepared table and the outcome of the fit; `drawn` says whether a page shows it."""
+    from gatewise.data.parquet import is_parquet
+    from gatewise.report import formula as formulas
+    from gatewise.report import own_data, parquet, reading
+
+    if asked.formula is None:
+        columns = names(asked.features), names(asked.gate_features)
+        roles = reading.Roles(str(asked.target), *columns, asked.weights, asked.groups)
+        in_files = is_parquet(table)
+        prepared: Any = (
+            parquet.prepare_table(table, roles) if in_files else reading.prepare(reading.read_table(table), roles)
+        )
+        return prepared, own_data.fit_table(str(table), prepared, choice, progress)
+    parts = asked.gate_formula, asked.offset, asked.trials, asked.weights, asked.groups
+    by = formulas.FormulaRoles(asked.formula, *parts, names(asked.shared, ";"))
+    if drawn:
+        formulas.require_drawable(by)
+    return formulas.fit_formula(str(table), formulas.read_any(table), by, choice, progress)
+
+
+def predicted(model: Any, table: Path) -> Iterable[tuple[Any, int]]:
+    """Return predictions of a table in pieces, each with its number of rows without one."""
+    from gatewise.data.parquet import is_parquet
+    from gatewise.report import formula as formulas
+    from gatewise.report import parquet, reading
+
+    if model._design is not None:
+        return [formulas.predict(model, formulas.read_any(table))]
+    if is_parquet(table):
+        return parquet.predictions(model, table)
+    return [reading.predict(model, reading.read_table(table))]

@@ -1,0 +1,139 @@
+"""A user's table fitted by a model formula, for the command line and its page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from gatewise.data.parquet import is_parquet
+from gatewise.estimators.formula import moe
+from gatewise.report.facts import Fitted, gate_phrase
+from gatewise.report.own_data import Outcome, heard_by, remarks_of
+from gatewise.report.reading import Prepared, Roles, read_table
+
+
+class FormulaRoles(NamedTuple):
+    """A formula and the columns with other roles, as `moe` takes them."""
+
+    formula: str
+    gate_formula: str | None = None
+    offset: str | None = None
+    trials: str | None = None
+    weights: str | None = None
+    groups: str | None = None
+    shared: tuple[str, ...] = ()
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The arguments of `moe` that are not left out."""
+        return {name: value for name, value in self._asdict().items() if value and name != "formula"}
+
+
+def read_any(path: str | Path) -> pd.DataFrame:
+    """Read a CSV file, a Parquet file or a folder of Parquet files into memory.
+
+    Raises
+    ------
+    OSError, ValueError
+        With the cause and the remedy.
+    """
+    if not is_parquet(path):
+        return read_table(path)
+    try:
+        return pd.read_parquet(path).rename(columns=str)
+    except ImportError as cause:
+        raise ValueError(f"{path} is Parquet, which pyarrow reads: pip install 'gatewise[parquet]'") from cause
+
+
+def require_drawable(roles: FormulaRoles) -> None:
+    """Raise for a formula that the pictures of a page do not show.
+
+    Raises
+    ------
+    ValueError
+        With the remedy.
+    """
+    for name in ("offset", "trials"):
+        if getattr(roles, name):
+            raise ValueError(
+                f"--report with --{name}: its pictures show neither offsets nor trials; leave --report out"
+            )
+
+
+def fit_formula(
+    path: str,
+    frame: pd.DataFrame,
+    roles: FormulaRoles,
+    options: dict[str, Any],
+    progress: Callable[[str, int, int], None] | None = None,
+) -> tuple[Prepared, Outcome]:
+    """Fit a mixture to a table by a formula.
+
+    Parameters
+    ----------
+    path : str
+        Of the table, for the code.
+    frame : DataFrame
+    roles : FormulaRoles
+    options : dict
+        Arguments of the regressor.
+    progress : callable, optional
+        Called with (stage, starts that have ended, starts) as the fit goes on.
+    """
+    model, spent, heard = heard_by(lambda: moe(roles.formula, frame, **roles.given, **options, verbose=progress or 0))
+    model.verbose = 0
+    design = model._design
+    assert design is not None
+    found = design.matrices(frame, drop=True)
+    y = pd.DataFrame(found.y)
+    gates = () if found.gate_x is None else tuple(found.gate_x.columns)
+    columns = Roles(" + ".join(design.responses), tuple(found.x.columns), gates, roles.weights, roles.groups)
+    weight = None if found.weights is None else pd.Series(found.weights)
+    prepared = Prepared(columns, found.x, y[0], found.gate_x, weight, found.groups, found.dropped)
+    gate = gate_phrase(model.gate, model.mixture_.depth)
+    target, shown = columns.target, (columns.features, gates or None)
+    fitted = Fitted(gate, model.fit_, found.x, y[0], spent, found.gate_x, found.groups, *shown, target)
+    return prepared, Outcome(model, fitted, remarks_of(heard), code_of(path, roles, options))
+
+
+def code_of(path: str, roles: FormulaRoles, options: dict[str, Any]) -> str:
+    """Return Python that reads the table and gives the same fit."""
+    read = f"pd.read_parquet({path!r})" if is_parquet(path) else f"pd.read_csv({path!r}, skipinitialspace=True)"
+    arguments = "".join(f"    {name}={value!r},\n" for name, value in {**roles.given, **options}.items())
+    lines = f"import pandas as pd\nfrom gatewise import moe\n\nframe = {read}\n"
+    return f"{lines}model = moe(\n    {roles.formula!r},\n    frame,\n{arguments})\nprint(model.summary())\n"
+
+
+def predict(model: Any, frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Return one column `prediction` (several: one for each response), and the number of rows without one.
+
+    Parameters
+    ----------
+    model : regressor fitted by a formula
+    frame : DataFrame
+        With the columns that its formula reads.
+    """
+    design = model._design
+    frame = _as_texts(design, frame)
+    whole = design.complete(frame, ("offset",))
+    names = ["prediction"] if len(design.responses) == 1 else [f"prediction of {one}" for one in design.responses]
+    out = pd.DataFrame({name: pd.Series(float("nan"), index=frame.index) for name in names})
+    if whole.any():
+        found = model.predict(frame[whole])
+        out.loc[whole, names] = found[:, None] if found.ndim == 1 else found
+    return out, int((~whole).sum())
+
+
+def _as_texts(design: Any, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with whole numbers as texts in columns whose levels are texts, as in a CSV file without others."""
+    changed = {}
+    for side in (design.experts, *([design.gates] if design.gates else [])):
+        for name, levels in side.levels.items():
+            (column,) = side.parsed.factors[name].columns
+            known = column in frame.columns and all(isinstance(one, str) for one in levels)
+            if known and pd.api.types.is_integer_dtype(frame[column].dtype):
+                changed[column] = frame[column].astype(str)
+    return frame.assign(**changed)
