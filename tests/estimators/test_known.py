@@ -107,6 +107,15 @@ def test_a_gaussian_offset_is_taken_from_the_response():
     assert squares.sse_ == pytest.approx(model(2, method="ls").fit(X, y).sse_, rel=1e-6)
 
 
+def test_the_floor_of_scales_is_that_of_what_the_offset_leaves():
+    rng = np.random.default_rng(4)
+    far = 1e2 * KNOWN
+    y = X @ [1.0, -1.0, 0.5, 0.0] + 1e-5 * rng.normal(size=len(X))
+    found = model().fit(X, y + far, offset=far)
+    assert found.converged_
+    assert found.scale_[0] == pytest.approx(1e-5, rel=0.2)
+
+
 def test_every_response_has_an_offset_of_its_own_or_one_for_all():
     both = np.c_[Y, Y[::-1]]
     alone = [model(family="poisson").fit(X, y, offset=o) for y, o in ((Y, KNOWN), (Y[::-1], KNOWN))]

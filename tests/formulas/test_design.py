@@ -89,6 +89,10 @@ def test_columns_span_those_of_patsy(formula):
 def test_whole_numbers_do_not_overflow():
     _, found = design_of(FRAME.assign(i=FRAME.i * 1000), "y ~ I(i**9) + i:i:h")
     assert (found.x["I(i ** 9)"] > 0).all()
+    design, found = design_of(FRAME.assign(i=FRAME.i * 1000), "y ~ I(i**9) + C(i)")
+    again = design.matrices(FRAME.assign(i=FRAME.i * 1000), ())
+    np.testing.assert_array_equal(again.x, found.x)
+    assert (again.x["I(i ** 9)"] > 0).all()
 
 
 def test_roles_are_columns_or_expressions():
@@ -158,6 +162,14 @@ def test_factors_with_too_many_levels_are_refused_before_they_are_computed():
             design_of(wide, formula)
 
 
+def answer(call):
+    """What a call returns, or None and its words; every other exception is a defect."""
+    try:
+        return call(), ""
+    except (ValueError, TypeError) as cause:
+        return None, str(cause)
+
+
 NEW = {
     "a new level": (lambda f: f.assign(s="zz"), "column 's' has the level 'zz', .* its levels are 'a', 'b', 'c'"),
     "a level of another type": (lambda f: f.assign(i="1"), "column 'i' has the level '1'"),
@@ -165,7 +177,7 @@ NEW = {
     "outside of a spline": (lambda f: f.assign(x=99.0), "cannot be computed"),
     "missing values": (lambda f: f.assign(x=np.nan), "58 rows lack values, the first is row 0 in x"),
     "text": (lambda f: f.assign(x="low"), "numbers are needed"),
-    "lists": (lambda f: f.assign(s=[["a"]] * len(f)), "no levels"),
+    "lists": (lambda f: f.assign(s=[["a"]] * len(f)), "levels are texts, or numbers"),
     "no frame": (lambda f: f.to_numpy(), "pandas DataFrame"),
 }
 
@@ -178,6 +190,14 @@ def test_new_frames_are_compared_with_that_of_the_fit(name):
         design.matrices(change(FRAME.dropna()), ())
 
 
+def test_levels_of_another_type_are_the_same_or_refused():
+    design, found = design_of(FRAME, "y ~ C(b) + C(i)")
+    assert len(design.matrices(FRAME.astype({"i": float}), ()).x) == len(found.x)
+    for change in ({"b": int}, {"b": float}, {"b": str}, {"i": "Int64"}, {"i": "category"}, {"b": "category"}):
+        other, words = answer(lambda change=change: design.matrices(FRAME.astype(change), ()).x)
+        assert "did not see" in words if other is None else np.array_equal(other, found.x)
+
+
 def test_new_frames_may_lack_what_a_method_does_not_need():
     design, _ = design_of(FRAME, "y ~ x + s", offset="log(h)", weights="N")
     only = FRAME.dropna()[["x", "s", "h"]]
@@ -186,14 +206,6 @@ def test_new_frames_may_lack_what_a_method_does_not_need():
     assert design.matrices(only.astype({"s": "category"}), ()).x.shape == (58, 3)
     with pytest.raises(ValueError, match="no column 'y'"):
         design.matrices(only, ("response",))
-
-
-def answer(call):
-    """What a call returns, or None and its words; every other exception is a defect."""
-    try:
-        return call(), ""
-    except (ValueError, TypeError) as cause:
-        return None, str(cause)
 
 
 def leaves(value, path=()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -82,15 +82,22 @@ class Side:
     def _seen(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the variables as the fit saw them, after comparing their levels."""
         require_columns(frame, self.variables)
+        discrete = _discrete(self.parsed, _texts(self.parsed, self.levels))
+        seen = usable(frame, self.variables, discrete)
         for name, levels in self.levels.items():
             (column,) = self.parsed.factors[name].columns
-            new = [one for one in _unique(frame[column], column) if one not in levels]
-            if new:
+            values = np.asarray(seen[column], dtype=object)
+            places = pd.Index(levels, dtype=object).get_indexer(values)
+            new = np.flatnonzero(places < 0)
+            if len(new):
+                value = _native([frame[column].iloc[new[0]]])[0]
                 known = ", ".join(map(repr, levels[:20])) + (", ..." if len(levels) > 20 else "")
                 raise ValueError(
-                    f"column {column!r} has the level {new[0]!r}, which the fit did not see: its levels are {known}"
+                    f"column {column!r} has the level {value!r}, which the fit did not see: its levels are {known}"
                 )
-        return usable(frame, self.variables, _discrete(self.parsed, self.levels))
+            if column in discrete:
+                seen[column] = pd.Categorical.from_codes(places, levels)  # 1, 1.0 and True are one level
+        return seen
 
     def content(self) -> dict[str, Any]:
         """Return what `side_of` needs besides the formula, as plain values."""
@@ -189,14 +196,18 @@ def _require_levels(parsed: Parsed, levels: Mapping[str, Any]) -> None:
             raise ValueError(f"the levels of {name[:40]!r} are not different texts, or different numbers")
 
 
-def _discrete(parsed: Parsed, levels: Any) -> set[str]:
-    """Return the columns whose values are levels: those without numbers, and those that stand only in ``C(...)``."""
-    found = {name for key in levels for name in (parsed.factors[key].columns if key in parsed.factors else [key])}
-    numeric = {
-        name for one in parsed.factors.values() if not is_categorical(one) for name in one.columns if name not in found
-    }
-    inside = {name for one in parsed.factors.values() if is_categorical(one) for name in one.columns}
-    return (found | inside) - numeric
+def _discrete(parsed: Parsed, texts: Collection[str]) -> set[str]:
+    """Return the columns whose values are levels: those of texts, and those that stand only in ``C(...)``."""
+    factors = parsed.factors.values()
+    numeric = {name for one in factors if not is_categorical(one) for name in one.columns if name not in texts}
+    return {*texts, *(name for one in factors if is_categorical(one) for name in one.columns)} - numeric
+
+
+def _texts(parsed: Parsed, levels: Mapping[str, Any]) -> set[str]:
+    """Return the columns of a fit that held texts."""
+    factors = {name: parsed.factors[name] for name in levels}
+    held = [one for name, one in factors.items() if not is_categorical(one) or isinstance(levels[name][0], str)]
+    return {name for one in held for name in one.columns}
 
 
 def _has_levels(expression: Expression) -> bool:
