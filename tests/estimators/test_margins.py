@@ -101,3 +101,19 @@ def test_the_classification_is_that_of_the_posteriors():
     entropy = 1 + (p * np.log(p.clip(1e-300))).sum() / (200 * np.log(2))
     assert found.entropy == pytest.approx(entropy)
     assert "relative entropy" in found.text()
+
+
+def test_the_model_has_the_methods_of_its_inference(counts):
+    _, model = counts
+    found = model.inference()
+    assert model.confint(level=0.9).equals(found.confint(0.9))
+    assert model.vcov().equals(found.vcov())
+    assert model.test("a[0] = b[0]") == found.test("a[0] = b[0]")
+    assert model.margins("a").equals(found.margins("a"))
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 3)), rng.normal(size=60)
+    plain = MixtureOfExpertsRegressor(1, n_init=1).fit(x, y)
+    robust = plain.confint(x, y, kind="sandwich")
+    assert not robust.equals(plain.confint(x, y))
+    assert plain.test("x0[0] = 0", x, y, kind="lr").df == 1
+    assert plain.margins("x1", x, y)["estimate"].iloc[0] == pytest.approx(plain.coef_[0, 1])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import log
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -16,7 +17,7 @@ from gatewise.estimators.classification import Classification
 from gatewise.estimators.declarations import Data, Declared, Kind, Start
 from gatewise.estimators.fitting import fitted, warn
 from gatewise.estimators.framed import formula_lines
-from gatewise.estimators.inference import Inference, infer
+from gatewise.estimators.inference import Inference, TestKind, infer
 from gatewise.estimators.inputs import Given
 from gatewise.estimators.known import KnownValues
 from gatewise.estimators.names import input_labels
@@ -25,6 +26,10 @@ from gatewise.estimators.summary_value import Summary
 from gatewise.estimators.theory import theory
 from gatewise.estimators.warnings import alert_criteria
 from gatewise.fit.torch_state import standard_torch
+from gatewise.infer.hypotheses import HypothesisTest
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 class MixtureEstimator(Declared):
@@ -268,6 +273,47 @@ class MixtureEstimator(Declared):
         """
         given = Given(X, y, sample_weight, gate_X, groups, KnownValues(offset, trials))
         return infer(self, given, kind, clusters)
+
+    def confint(self, X: Data = None, y: Data = None, level: float = 0.95, **given: Data) -> DataFrame:
+        """Return estimates, standard errors and normal intervals as a data frame, by the names of the summary.
+
+        Parameters
+        ----------
+        X, y : array-like
+            The data of the fit; after `moe` they may be left out, as in the methods below.
+        level : float
+        **given
+            Other arguments of `inference`, such as ``kind="sandwich"`` or the sample_weight of the fit.
+        """
+        return self.inference(X, y, **given).confint(level)
+
+    def vcov(self, X: Data = None, y: Data = None, **given: Data) -> DataFrame:
+        """Return the covariance matrix of the estimates, by the names of the summary; see `confint`."""
+        return self.inference(X, y, **given).vcov()
+
+    def test(
+        self, hypothesis: str, X: Data = None, y: Data = None, kind: TestKind = "wald", **given: Data
+    ) -> HypothesisTest:
+        """Test linear hypotheses, such as ``"x0[0] = x0[1]"``; see `Inference.test` and `confint`.
+
+        Other arguments of `inference` are those that describe the data; the errors are from the observed information.
+        """
+        return self.inference(X, y, **given).test(hypothesis, kind)
+
+    def margins(
+        self,
+        column: str | int,
+        X: Data = None,
+        y: Data = None,
+        at: Mapping[Any, Any] | None = None,
+        level: float = 0.95,
+        **given: Data,
+    ) -> DataFrame:
+        """Return average marginal effects of a column, over the rows of the fit; see `Inference.margins`.
+
+        `Inference.margins` takes other rows to average over.
+        """
+        return self.inference(X, y, **given).margins(column, X, at, level)
 
     @standard_torch()
     def summary(self) -> Summary:
