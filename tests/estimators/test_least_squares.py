@@ -62,7 +62,8 @@ def test_a_saved_model_predicts_the_same(table, fitted, tmp_path):
 def test_the_summary_tells_the_sum_of_squares_and_what_theory_says(fitted):
     text = fitted.summary()
     assert "sum of squared residuals" in text
-    assert "Theory: Weakly identifiable" in text
+    assert "Theory: estimates converge at n^-1/2 if every expert is needed" in text
+    assert "Theory: Weakly identifiable" in fitted.summary(theory=True)
     assert "ICL" not in text
 
 

@@ -270,4 +270,4 @@ def test_advice_never_fails_a_fit(part, words):
         warnings.simplefilter("ignore")
         model.fit(x, y)
     assert np.isfinite(model.predict(x)).all()
-    assert " ".join(str(model.summary()).partition("Theory: ")[2].split()).startswith(words)
+    assert " ".join(str(model.summary(theory=True)).partition("Theory: ")[2].split()).startswith(words)

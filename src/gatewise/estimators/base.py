@@ -23,7 +23,7 @@ from gatewise.estimators.known import KnownValues
 from gatewise.estimators.names import input_labels
 from gatewise.estimators.summary import summary
 from gatewise.estimators.summary_value import Summary
-from gatewise.estimators.theory import theory
+from gatewise.estimators.theory import theory as advice_on
 from gatewise.estimators.warnings import alert_criteria
 from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.hypotheses import HypothesisTest
@@ -316,8 +316,13 @@ class MixtureEstimator(Declared):
         return self.inference(X, y, **given).margins(column, X, at, level)
 
     @standard_torch()
-    def summary(self) -> Summary:
+    def summary(self, theory: bool = False) -> Summary:
         """Return the fit for the reader: model, criteria, status, tables of experts and gates, starts and notes.
+
+        Parameters
+        ----------
+        theory : bool
+            Whether to tell all that identifiability says of the model, not only in one sentence.
 
         Returns
         -------
@@ -328,6 +333,7 @@ class MixtureEstimator(Declared):
         inputs, gate_inputs = input_labels(self)
         titles = [describe(gate) for gate in gates(self._given.gate, self.mixture_.depth)]
         criteria = self._criteria()
-        words = theory(self.fit_, self.n_features_in_, self._reader).words
+        advice = advice_on(self.fit_, self.n_features_in_, self._reader)
+        words = advice.words if theory else advice.brief
         lines = formula_lines(self._design)
         return summary(self.fit_, self._shares, self._errors, titles, inputs, gate_inputs, criteria, words, lines)

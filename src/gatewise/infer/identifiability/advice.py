@@ -10,7 +10,7 @@ from typing import NamedTuple
 from gatewise.core.mixture import Mixture
 from gatewise.infer.identifiability.compose import FEATURES
 from gatewise.infer.identifiability.fitted import ORDER, assess
-from gatewise.infer.identifiability.verdict import IdentifiabilityVerdict
+from gatewise.infer.identifiability.verdict import BRIEF, IdentifiabilityVerdict
 
 logger = logging.getLogger("gatewise")
 
@@ -20,6 +20,11 @@ class Advice(NamedTuple):
 
     verdict: IdentifiabilityVerdict
     words: str
+
+    @property
+    def brief(self) -> str:
+        """The words in one plain sentence, where one is enough."""
+        return BRIEF.get(self.verdict, self.words)
 
 
 class MixtureInputs(NamedTuple):

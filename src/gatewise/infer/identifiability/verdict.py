@@ -36,6 +36,15 @@ WORDS: dict[IdentifiabilityVerdict, str] = {
 }
 
 
+BRIEF = {  # what a reader of a fit needs to know; a ridge and what is undecided are told whole
+    IdentifiabilityVerdict.interaction: "estimates converge at n^-1/2 if every expert is needed; superfluous experts "
+    "may slow some of them below n^-1/4",
+    IdentifiabilityVerdict.weak: "estimates converge at n^-1/2 if every expert is needed",
+    IdentifiabilityVerdict.strong: "estimates converge at n^-1/2 if every expert is needed, and at n^-1/4 where "
+    "several experts share a true one",
+}
+
+
 def explain(found: Identifiability) -> str:
     """Explain a verdict: the parameters concerned and the convergence rates to expect.
 
