@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
 
-from gatewise.core.experts import Expert
+from gatewise.core.experts import Expert, NoExpert
 from gatewise.core.experts.base import Draw
 from gatewise.core.families.base import Family, LeafDerivatives
 from gatewise.core.parameters import Parameter, fresh_name
@@ -90,12 +91,20 @@ def _moved(
     return tuple(part for part, _ in done), out
 
 
+def _listed(parts: Sequence[object]) -> str:
+    """Return the parts in words, each kind once where neighbours are equal."""
+    return ", ".join(str(part) for part, _ in groupby(parts))
+
+
 @dataclass(frozen=True)
 class ExpertsByLeaf(Expert):
     """One expert for each branch of the innermost level."""
 
     parts: tuple[Expert, ...]
     by_leaf = True
+
+    def __str__(self) -> str:
+        return _listed([part for part in self.parts if not isinstance(part, NoExpert)])
 
     @property
     def linear(self) -> bool:  # type: ignore[override]
@@ -139,6 +148,9 @@ class ExpertsByLeaf(Expert):
 
         bent = any(one.curvature is not None for one in locals_)
         return Derivatives(value, _chosen(jacobians, -4), curvature if bent else None)
+
+    def reference(self) -> tuple[float, ...] | None:
+        return next((origin for part in self.parts if (origin := part.reference()) is not None), None)
 
     def kinked(self) -> bool:
         return any(part.kinked() for part in self.parts)
@@ -218,6 +230,14 @@ class FamiliesByLeaf(Family):
     parts: tuple[Family, ...]
     by_leaf = True
 
+    def __str__(self) -> str:
+        return _listed(self.parts)
+
+    @property
+    def mean_range(self) -> tuple[float, float]:  # type: ignore[override]
+        least, most = zip(*(part.mean_range for part in self.parts), strict=True)
+        return min(least), max(most)
+
     @property
     def location_scale(self) -> bool:  # type: ignore[override]
         return all(part.location_scale for part in self.parts)
@@ -291,8 +311,7 @@ class FamiliesByLeaf(Family):
         return LeafDerivatives(_chosen(values, -2), _chosen(firsts, -3), whole)
 
     def validate(self, y: Tensor) -> str | None:
-        faults = [part.validate(y) for part in self.parts]
-        return faults[0] if all(faults) else None
+        return next(filter(None, (part.validate(y) for part in self.parts)), None)
 
     def with_scale_floor(self, floor: Tensor) -> tuple[Family, dict[str, tuple[Tensor, float]]]:
         names = self._names(len(floor))[1]

@@ -17,8 +17,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import torch
 
 from gatewise.core.by_leaf import ExpertsByLeaf, FamiliesByLeaf
-from gatewise.core.experts import EXPERTS
-from gatewise.core.families import FAMILIES, MeanOnly
+from gatewise.core.experts import EXPERTS, NoExpert
+from gatewise.core.families import FAMILIES, MeanOnly, UniformNoise, Zero
 from gatewise.core.gates import GATES
 from gatewise.core.origin import ExpertAbout, ScoreAbout
 
@@ -29,13 +29,14 @@ def kinds(part: Any) -> set[type]:
     return {type(part)}.union(*(kinds(one) for one in inside if is_dataclass(one)))
 
 
-WRAPPERS = {MeanOnly, ScoreAbout, ExpertAbout, ExpertsByLeaf, FamiliesByLeaf}  # which no catalogue has
+WRAPPERS = {MeanOnly, ScoreAbout, ExpertAbout, ExpertsByLeaf, FamiliesByLeaf}
+UNLISTED = WRAPPERS | {NoExpert, Zero, UniformNoise}  # which no catalogue has
 
 
 def known_parts() -> dict[str, type]:
-    """Return the classes that a file may name: those of the catalogues as they are now, and the wrappers."""
+    """Return the classes that a file may name: those of the catalogues as they are now, and those beside."""
     catalogued = (*GATES.values(), *EXPERTS.values(), *FAMILIES.values())
-    found = WRAPPERS.union(*map(kinds, catalogued))
+    found = UNLISTED.union(*map(kinds, catalogued))
     return {kind.__name__: kind for kind in sorted(found, key=lambda kind: kind.__name__)}
 
 

@@ -130,6 +130,17 @@ class Mixture:
         rooms |= {"experts": self.expert.parameters(1), "family": self.family.parameters(1)}
         return {f"{room}.{name}": spec for room, own in rooms.items() for name, spec in own.items()}
 
+    def owners(self, path: str) -> Tensor:
+        """Return which leaves ``(L,)`` have a parameter of experts or family, of bool."""
+        only, branch = self.parameters()[path].only, torch.arange(self.n_leaves) % self.branching[-1]
+        return torch.ones_like(branch).bool() if only is None else torch.isin(branch, branch.new_tensor(only))
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """What the leaves are called whose law has a name, in order; the others are experts and have empty ones."""
+        laws = self.family.kinds()
+        return tuple(laws[leaf % len(laws)].title for leaf in range(self.n_leaves))
+
     def outputs(self, measure: Measure) -> int:
         """Return the number q of outputs of a measure, with any batch axes.
 

@@ -13,6 +13,7 @@ from typing import Any, Self, cast
 import torch
 from torch import Tensor
 
+from gatewise.core.by_leaf import ExpertsByLeaf
 from gatewise.core.experts import Expert
 from gatewise.core.gates import Gate
 from gatewise.core.mixture import Mixture
@@ -123,11 +124,19 @@ def about(mixture: Mixture, x: Tensor, gate_x: Tensor) -> Mixture | None:
     None where a part, such as one of a user's own, has no exact form about another origin.
     """
     gates = tuple(moved for gate in mixture.gates if (moved := _gate_about(gate, gate_x)) is not None)
-    expert = cast("Expert | None", _moved(mixture.expert, x))
-    if expert is None or len(gates) < len(mixture.gates):
+    expert = _expert_about(mixture.expert, x)
+    return None if expert is None or len(gates) < len(mixture.gates) else replace(mixture, gates=gates, expert=expert)
+
+
+def _expert_about(expert: Expert, origin: Tensor) -> Expert | None:
+    if isinstance(expert, ExpertsByLeaf):
+        parts = tuple(moved for part in expert.parts if (moved := _expert_about(part, origin)) is not None)
+        return replace(expert, parts=parts) if len(parts) == len(expert.parts) else None
+    moved = cast("Expert | None", _moved(expert, origin))
+    if moved is None:
         return None
-    reads = any(spec.shape for spec in expert.parameters(2).values())
-    return replace(mixture, gates=gates, expert=ExpertAbout(expert, as_tuple(x)) if reads else expert)
+    reads = any(spec.shape for spec in moved.parameters(2).values())
+    return ExpertAbout(moved, as_tuple(origin)) if reads else moved
 
 
 def _gate_about(gate: Gate, origin: Tensor) -> Gate | None:

@@ -58,6 +58,6 @@ def _public(found: FittedModel) -> dict[str, Any]:
         "sse_": fit.sse,
         "converged_": fit.status in (Status.converged, Status.at_kink) and fit.certificate.passed,
         "n_iter_": fit.n_iter,
-        "n_experts_": fit.mixture.n_leaves - len(fit.certificate.starved),
+        "n_experts_": sum(not one for i, one in enumerate(fit.mixture.titles) if i not in fit.certificate.starved),
         "n_outputs_": fit.outputs,
     }

@@ -9,13 +9,12 @@ from typing import Any, NamedTuple, TypeVar
 from torch import Tensor
 
 from gatewise.core.codec import map_leaves, matches, short
-from gatewise.core.experts import expert
-from gatewise.core.families import family
 from gatewise.core.gates import gates
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.estimators import options
 from gatewise.estimators.base import MixtureEstimator
 from gatewise.estimators.gate_inputs import choose_columns
+from gatewise.estimators.kinds import added, experts_of, families_of
 from gatewise.fit.arguments import floor, numbers
 
 K = TypeVar("K", bound=MixtureEstimator)
@@ -63,11 +62,17 @@ def _check_arguments(
     estimator: MixtureEstimator, mixture: Mixture, measure: Measure, names: list[str] | None, sizes: DataSizes
 ) -> None:
     options.check_numbers(estimator)
-    levels = options.branching(estimator.n_experts)
+    levels = options.branches(estimator)
     require(levels == mixture.branching, f"n_experts={levels} for branches {mixture.branching}")
     gates(estimator.gate, mixture.depth)
-    expert(estimator.expert)
-    family(estimator.family)
+    for choice, parts in (
+        (estimator.expert, experts_of(estimator.expert)),
+        (estimator.family, families_of(estimator.family)),
+    ):
+        own = mixture.titles[: levels[-1]].count("")
+        require(not isinstance(choice, list | tuple) or len(parts) == own, f"{short(choice)} for {own} experts")
+    named = [title for title in mixture.titles if title]
+    require(len(named) == bool(added(estimator)), f"the branches {', '.join(named)} are not those of the arguments")
     floor(estimator.min_scale, sizes.q)
     if estimator.gate_features is not None:
         choose_columns(estimator.gate_features, sizes.d, None if names is None else tuple(names))

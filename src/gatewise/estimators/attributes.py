@@ -16,15 +16,17 @@ def reported_values(mixture: Mixture, measure: Measure, flat: bool) -> dict[str,
     dict
         `coef_` (*branching, q, d), `intercept_` (*branching, q), `scale_` (*branching, q), `covariance_`
         (*branching, q, q) with a full covariance, `dof_` with Student's t, and `gate_params_`, a dict of arrays per
-        level. Parameters that expert or family lack are left out.
+        level. Parameters that expert or family lack are left out; those that some leaves lack are NaN there.
     """
     depth = mixture.depth
     gates = tuple({name: value.numpy().copy() for name, value in level.items()} for level in measure.gates)
     out: dict[str, object] = {}
     packed = mixture.family.names("covariance")
-    for name, value in {**measure.experts, **measure.family}.items():
-        if name not in packed:
-            out[f"{name}_"] = _squeezed(value.numpy(), depth, flat)
+    for path, value in measure.paths().items():
+        room, _, name = path.rpartition(".")
+        if room in ("experts", "family") and name not in packed:
+            own = mixture.owners(path).reshape(mixture.branching + (1,) * (value.ndim - depth))
+            out[f"{name}_"] = _squeezed(torch.where(own, value, torch.nan).numpy(), depth, flat)
     covariance = mixture.family.covariance(measure.family, mixture.outputs(measure))
     if covariance is not None:
         out["covariance_"] = covariance.numpy()

@@ -185,8 +185,8 @@ class MixtureEstimator(Declared):
         """
         known = {"gate_X": gate_X, "groups": groups, "offset": offset, "trials": trials}
         posterior = self.responsibilities(X, y, **{k: v for k, v in known.items() if v is not None})
-        leaves = np.ndindex(*self.mixture_.branching)
-        return Classification(posterior, tuple("/".join(map(str, leaf)) for leaf in leaves))
+        leaves = zip(np.ndindex(*self.mixture_.branching), self.mixture_.titles, strict=True)
+        return Classification(posterior, tuple(title or "/".join(map(str, leaf)) for leaf, title in leaves))
 
     @standard_torch()
     def _log_density(self, X: Data, y: Data, **known: Data) -> np.ndarray:

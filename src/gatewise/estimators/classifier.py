@@ -82,6 +82,8 @@ random_state, device, verbose, warm_start, shared
     scale = "free"
     covariance = "diag"
     min_scale = None
+    zero_inflated = False
+    noise = False
     classes_: np.ndarray
 
     def __init__(

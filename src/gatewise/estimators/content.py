@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.codec import build, decode, short
-from gatewise.core.families import Categorical, family
+from gatewise.core.families import Categorical
 from gatewise.core.families.gaussian import SPREAD
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.names import entry_name
@@ -22,6 +22,7 @@ from gatewise.estimators.classifier import MixtureOfExpertsClassifier
 from gatewise.estimators.errors import ReportedErrors
 from gatewise.estimators.fitting import FittedModel
 from gatewise.estimators.gate_inputs import GateReader
+from gatewise.estimators.kinds import families_of
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
 from gatewise.fit.floor import Floor
 from gatewise.fit.result import Certificate, Fit, Starts
@@ -32,11 +33,12 @@ from gatewise.infer.predict import Shares
 from gatewise.objective.parameterization import from_paths, specifications
 
 SCALARS = ("objective", "log_likelihood", "penalty", "n", "n_iter", "notes", "sse", "floor")
-LENGTHS = {"origin": "inputs", "metric": "inputs", "location": "outputs", "spread": "outputs", "floor": "outputs"}
+LENGTHS = {"origin": "inputs", "metric": "inputs"}
+LENGTHS |= dict.fromkeys(("location", "spread", "floor", "low", "high"), "outputs")
 CAME = {  # with each schema
     2: ("standard_errors", "spec", "floor", "floored", "warm_start"),
     3: ("gain", "classified"),
-    4: ("offset", "shared", "design", "classes"),
+    4: ("offset", "shared", "design", "classes", "zero_inflated", "noise"),
 }
 KINDS: dict[str, type[MixtureOfExpertsRegressor] | type[MixtureOfExpertsClassifier]] = {
     one.__name__: one for one in (MixtureOfExpertsRegressor, MixtureOfExpertsClassifier)
@@ -193,8 +195,9 @@ def _check_parts(mixture: Mixture, sizes: DataSizes) -> None:
                 parts.append((value, inputs))
             if name == "parts":
                 parts += [(one, inputs) for one in value]
-    trials = vars(mixture.family).get("trials")
-    require(trials is None or trials > 0, f"trials={trials}: a number from 1 belongs there")
+    for law in mixture.family.kinds():
+        trials = vars(law).get("trials")
+        require(trials is None or trials > 0, f"trials={trials}: a number from 1 belongs there")
 
 
 def _spec(given: Any, estimator: Any, mixture: Mixture, sizes: DataSizes, flat: bool) -> FitSpec:
@@ -261,7 +264,7 @@ def _design(data: FileData, estimator: Any, sizes: DataSizes) -> FormulaDesign |
     require(data.offset is ("offset" in design.roles), "the formula has an offset and the fit none, or the reverse")
     require(data.one_dimensional_y is (len(design.responses) == 1), "the formula has another number of responses")
     trials = 2 if "trials" in design.roles else 1
-    known = family(estimator.family)
+    known = families_of(estimator.family)[0]
     wanted = known.outputs(len(design.responses)) if trials == 1 else len(design.responses)
     require(estimator.method == "ls" or wanted == sizes.q, "the formula has another number of responses")
     return design

@@ -19,6 +19,8 @@ Array: TypeAlias = np.ndarray
 Data: TypeAlias = Any  # an array-like, a data frame, or a table whose columns are named, as `fit` says
 Branching: TypeAlias = int | Sequence[int] | Array
 Gates: TypeAlias = str | Gate | Sequence[str | Gate]
+Experts: TypeAlias = str | Expert | Sequence[str | Expert]
+Families: TypeAlias = str | Family | Sequence[str | Family]
 Scale: TypeAlias = Literal["free", "shared"]
 Covariance: TypeAlias = Literal["diag", "full"]
 Method: TypeAlias = Literal["ml", "em", "ls"]
@@ -86,8 +88,8 @@ class Declared(BaseEstimator):
 
     n_experts: Branching
     gate: Gates
-    expert: str | Expert
-    family: str | Family
+    expert: Experts
+    family: Families
     scale: Scale
     covariance: Covariance
     method: Method
@@ -106,6 +108,8 @@ class Declared(BaseEstimator):
     verbose: Verbose
     warm_start: bool
     shared: str | Sequence[str]
+    zero_inflated: bool
+    noise: bool
 
     _given: Any  # these are read by methods of a fitted model: see FittedModel
     _reader: GateReader

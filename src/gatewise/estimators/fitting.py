@@ -97,7 +97,7 @@ def _prepared(given: Any, roles: Given) -> tuple[Training, Mixture, FitSpec]:
     options.check_numbers(given)
     if roles.known.trials is not None:
         options.check_trials(given)
-    levels = options.branching(given.n_experts)
+    levels = options.branches(given)
     gated = gates_read_rows(gates(given.gate, len(levels)), levels)
     data = read_training(given, roles, gated)
     leaves = prod(levels)

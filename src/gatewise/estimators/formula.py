@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
-from gatewise.core.experts import Constant, Expert, Linear, expert
+from gatewise.core.by_leaf import ExpertsByLeaf
+from gatewise.core.experts import Constant, Linear
 from gatewise.core.gates import gates
 from gatewise.core.names import did_you_mean
-from gatewise.core.parameters import Parameter
 from gatewise.estimators.adopting import adopt
 from gatewise.estimators.fitting import fitted, warn
 from gatewise.estimators.inputs import Given
+from gatewise.estimators.kinds import experts_of
 from gatewise.estimators.known import KnownValues
 from gatewise.estimators.options import branching
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
@@ -67,7 +68,7 @@ def moe(
     shared : str or sequence of str
         Terms of the formula, or columns of them, whose coefficients are the same in all experts; or ``"intercept"``.
     **options
-        Those of `MixtureOfExpertsRegressor`, such as ``n_experts=3``.
+        Those of `MixtureOfExpertsRegressor`, such as ``n_experts=3`` or ``zero_inflated=True``.
 
     Returns
     -------
@@ -145,28 +146,27 @@ def _of_gates(design: FormulaDesign, options: Mapping[str, Any]) -> dict[str, An
 
 def _of_experts(design: FormulaDesign, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options with experts that have the intercept, or the columns, of the formula."""
-    unit, text = expert(options.get("expert", "linear")), design.experts.parsed.text
+    units, text = experts_of(options.get("expert", "linear")), design.experts.parsed.text
     if not design.experts.columns:
         if not design.experts.parsed.intercept:
             raise ValueError(f"the formula {text!r} has nothing on its right: give 1 for constants, or columns")
-        if not isinstance(unit, Linear | Constant):
-            raise ValueError(f"the formula {text!r} has no columns, which the expert {unit} needs: leave expert out")
+        if read := [unit for unit in units if not isinstance(unit, Linear | Constant)]:
+            raise ValueError(f"the formula {text!r} has no columns, which the expert {read[0]} needs: leave expert out")
         return {**options, "expert": "constant"}
     if design.experts.parsed.intercept:
         return options
-    held = {f"experts.{name}": 0.0 for name in _intercepts(unit)}
-    if not held:
-        raise ValueError(f"the formula {text!r} leaves out an intercept, and the expert {unit} has none: leave - 1 out")
+    whole = units[0] if len(units) == 1 else ExpertsByLeaf(units)
+    held = {f"experts.{name}": 0.0 for name in whole.names("intercept")}
+    without = [unit for unit in units if not unit.names("intercept")]
+    if without:
+        raise ValueError(
+            f"the formula {text!r} leaves out an intercept, and the expert {without[0]} has none: leave - 1 out"
+        )
     fixed = options.get("fixed") or {}
     twice = [path for path in held if path in fixed]
     if twice:
         raise ValueError(f"fixed has {twice[0]!r}, and the formula {text!r} holds it at zero: leave one of the two out")
     return {**options, "fixed": {**held, **fixed}}
-
-
-def _intercepts(unit: Expert) -> list[str]:
-    specs: Mapping[str, Parameter] = unit.parameters(1)
-    return [name for name, spec in specs.items() if spec.role == "intercept"]
 
 
 def _columns(design: FormulaDesign, shared: Any) -> tuple[str, ...]:

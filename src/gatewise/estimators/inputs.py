@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from sklearn.utils.validation import validate_data
 
-from gatewise.core.families import family
 from gatewise.data.parquet import is_table
 from gatewise.data.stream import StreamPart
 from gatewise.estimators.gate_inputs import GateReader, View, as_native, check_gate_x, choose_columns, column_names
+from gatewise.estimators.kinds import families_of
 from gatewise.estimators.known import Grouped, KnownValues, read_offset, read_trials
 from gatewise.estimators.tables import by_name, keep, of_training, read_sides, vary_inside
 from gatewise.estimators.values import labels, plain, reject_dates, reject_double_names, text_columns
@@ -105,7 +105,7 @@ def _known(estimator: Any, y: Any, known: KnownValues) -> tuple[Any, np.ndarray 
     if known.trials is not None:
         return Grouped(y, read_trials(known.trials, n)), read_offset(known.offset, n, q)
     if known.offset is not None and estimator.method != "ls":
-        q = family(estimator.family).outputs(q)
+        q = families_of(estimator.family)[0].outputs(q)
     return y, read_offset(known.offset, n, q)
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from gatewise.core.by_leaf import FamiliesByLeaf
 from gatewise.core.families import Binomial, Family
 from gatewise.core.mixture import Mixture
 from gatewise.data.parquet import is_table
@@ -136,7 +137,7 @@ def family_of_trials(family: Family) -> Family:
 
 def counts_trials(mixture: Mixture) -> bool:
     """Return whether the number of trials differs by row."""
-    return isinstance(mixture.family, Binomial) and mixture.family.trials is None
+    return any(isinstance(one, Binomial) and one.trials is None for one in mixture.family.kinds())
 
 
 def require_trials_fit(mixture: Mixture, trials: Any) -> None:
@@ -156,7 +157,8 @@ def require_trials_fit(mixture: Mixture, trials: Any) -> None:
 
 def with_trials(mixture: Mixture, trials: float) -> Mixture:
     """Return the mixture for rows with this number of trials: its mean and quantiles are counts."""
-    return replace(mixture, family=Binomial(int(trials)))
+    laws = tuple(Binomial(int(trials)) if isinstance(one, Binomial) else one for one in mixture.family.kinds())
+    return replace(mixture, family=FamiliesByLeaf(laws) if mixture.family.by_leaf else laws[0])
 
 
 def by_number(trials: np.ndarray) -> list[tuple[float, torch.Tensor]]:

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from gatewise.core.experts import expert
+from gatewise.core.by_leaf import ExpertsByLeaf, FamiliesByLeaf
 from gatewise.core.families import FAMILIES, Family, MeanOnly, family
 from gatewise.core.gates import gates
 from gatewise.core.mixture import Mixture
 from gatewise.core.names import require_one_of
 from gatewise.core.parameters import Parameter
+from gatewise.estimators.kinds import added, added_parts, check_added, experts_of, families_of, for_branches
 from gatewise.estimators.known import family_of_trials
 from gatewise.estimators.shared import shared_names, shared_ties
 from gatewise.fit.arguments import floor, held, is_whole, limits, penalty, scalar, seconds, starts_number, whole
@@ -43,6 +44,7 @@ def check_numbers(estimator: Any) -> None:
     require_one_of("scale", estimator.scale, ("free", "shared"))
     require_one_of("covariance", estimator.covariance, ("diag", "full"))
     shared_names(estimator.shared)
+    check_added(estimator)
     for name in ("standardize", "warm_start"):
         if not isinstance(getattr(estimator, name), bool | np.bool_):
             raise TypeError(f"{name}={getattr(estimator, name)!r}: give True or False")
@@ -63,7 +65,8 @@ def check_trials(estimator: Any) -> None:
     """
     if estimator.method == "ls":
         raise ValueError("trials is given with method='ls', which fits only the mean: leave trials out, or use 'ml'")
-    family_of_trials(family(estimator.family))
+    for one in families_of(estimator.family):
+        family_of_trials(one)
 
 
 def branching(n_experts: object) -> tuple[int, ...]:
@@ -81,6 +84,12 @@ def branching(n_experts: object) -> tuple[int, ...]:
             f"n_experts={n_experts!r}: give a whole number from 1, or one such number per level, such as (2, 3)"
         )
     return tuple(int(k) for k in levels)
+
+
+def branches(estimator: Any) -> tuple[int, ...]:
+    """Return the branches per level of the mixture: the experts, and the branch of zeros or of noise."""
+    levels = branching(estimator.n_experts)
+    return (*levels[:-1], levels[-1] + bool(added(estimator)))
 
 
 def response_family(choice: Any, covariance: str, columns: int) -> Family:
@@ -139,19 +148,36 @@ def mixture_of(estimator: Any, rows: Rows, trials: bool = False) -> Mixture:
     With `standardize` the parts whose meaning depends on the units of the inputs are those of inputs with mean 0 and
     standard deviation 1. The response keeps its units.
     """
-    levels = branching(estimator.n_experts)
-    columns = rows.y.shape[1]
-    squares = estimator.method == "ls"
-    chosen = mean_only(estimator) if squares else response_family(estimator.family, estimator.covariance, columns)
-    chosen = family_of_trials(chosen) if trials else chosen
+    levels = branches(estimator)
+    laws = _laws(estimator, rows.y.shape[1], trials)
     level_gates = gates(estimator.gate, len(levels))
-    unit = expert(estimator.expert)
+    units = experts_of(estimator.expert)
     if estimator.standardize:
         x = moments(rows.x, rows.weight, rows.ends)
         gate_x = x if rows.gate_x is rows.x else moments(rows.gate_x, rows.weight, rows.ends)
         level_gates = tuple(one.standardised(gate_x) for one in level_gates)
-        unit = unit.standardised(x)
-    return Mixture(level_gates, levels, unit, chosen, shared_paths(estimator.scale, chosen))
+        units = tuple(one.standardised(x) for one in units)
+    more = added_parts(estimator, laws, rows)
+    count = levels[-1] - len(more[0])
+    listed = [isinstance(choice, list | tuple) for choice in (estimator.expert, estimator.family)]
+    units = for_branches("expert", units, count, listed[0], more[0])
+    laws = for_branches("family", laws, count, listed[1], more[1])
+    unit = units[0] if len(units) == 1 else ExpertsByLeaf(units)
+    law = laws[0] if len(laws) == 1 else FamiliesByLeaf(laws)
+    return Mixture(level_gates, levels, unit, law, shared_paths(estimator.scale, law))
+
+
+def _laws(estimator: Any, columns: int, trials: bool) -> tuple[Family, ...]:
+    """Return the families of an estimator: one, or one for each expert."""
+    if estimator.method == "ls":
+        return (mean_only(estimator),)
+    laws = families_of(estimator.family)
+    if len(laws) > 1 and estimator.covariance != "diag":
+        raise ValueError(
+            f"covariance={estimator.covariance!r} with several families: a full covariance needs one for all experts"
+        )
+    laws = tuple(response_family(one, estimator.covariance, columns) for one in laws)
+    return tuple(family_of_trials(one) for one in laws) if trials else laws
 
 
 class FixedParameters:

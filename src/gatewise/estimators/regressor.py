@@ -12,8 +12,6 @@ from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from gatewise.core.experts import Expert
-from gatewise.core.families import Family
 from gatewise.core.mixture import Measure, Mixture, regression, sample
 from gatewise.estimators.base import MixtureEstimator
 from gatewise.estimators.declarations import (
@@ -22,6 +20,8 @@ from gatewise.estimators.declarations import (
     Columns,
     Covariance,
     Data,
+    Experts,
+    Families,
     Fixed,
     Gates,
     Gauge,
@@ -57,10 +57,11 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         Number of experts; one number per level for a hierarchical mixture.
     gate : str, Gate, or a sequence with one per level
         A name of `gatewise.GATES`, or ``Gate(score, link)``; names of levels also as ``"softmax/laplace"``.
-    expert : str or Expert
-        A name of `gatewise.EXPERTS`, or an Expert.
-    family : str or Family
-        Distribution of y given the expert: a name of `gatewise.FAMILIES`, or a Family.
+    expert : str or Expert, or a list with one per expert
+        A name of `gatewise.EXPERTS`, or an Expert. A list has one for each branch of the innermost level.
+    family : str or Family, or a list with one per expert
+        Distribution of y given the expert: a name of `gatewise.FAMILIES`, or a Family. Those of a list are for one kind
+        of response.
     scale : {"free", "shared"}
         Whether each expert has its own scale (standard deviation), or all share one.
     covariance : {"diag", "full"}
@@ -109,7 +110,8 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
     Attributes
     ----------
     coef_, intercept_, scale_ : ndarray (*n_experts, q, d), (*n_experts, q), (*n_experts, q)
-        Parameters of the experts, if expert and family have them; without the axis q if y has one dimension.
+        Parameters of the experts, if expert and family have them; without the axis q if y has one dimension. NaN where
+        one of several kinds, or a branch of zeros or noise, has none.
     output_ : ndarray (*n_experts, q)
         Output weights, for experts such as ``tanh-unit``.
     dof_ : ndarray (*n_experts, q)
@@ -136,7 +138,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
     converged_ : bool
         Whether the fit is a certified local optimum (possibly at a kink).
     n_experts_ : int
-        Number of experts with enough observations for their parameters.
+        Number of experts with enough observations for their parameters, zeros and noise not counted.
     n_outputs_, n_iter_, n_features_in_ : int
     feature_names_in_ : ndarray of str
         If X has column names.
@@ -161,8 +163,8 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         self,
         n_experts: Branching = 2,
         gate: Gates = "softmax",
-        expert: str | Expert = "linear",
-        family: str | Family = "gaussian",
+        expert: Experts = "linear",
+        family: Families = "gaussian",
         scale: Scale = "free",
         covariance: Covariance = "diag",
         method: Method = "ml",
@@ -181,6 +183,8 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         verbose: Verbose = 0,
         warm_start: bool = False,
         shared: str | Sequence[str] = (),
+        zero_inflated: bool = False,
+        noise: bool = False,
     ) -> None:
         self.n_experts = n_experts
         self.gate = gate
@@ -204,6 +208,8 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         self.verbose = verbose
         self.warm_start = warm_start
         self.shared = shared
+        self.zero_inflated = zero_inflated
+        self.noise = noise
 
     @standard_torch()
     def predict(self, X: Data, gate_X: Data = None, offset: Data = None) -> np.ndarray:

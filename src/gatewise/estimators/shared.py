@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from gatewise.core.experts import Linear
+from gatewise.core.experts import Linear, NoExpert
 from gatewise.core.mixture import Mixture
 from gatewise.core.names import did_you_mean, entry_name
 
@@ -58,13 +58,14 @@ def shared_ties(
         For an unknown name, experts that are not linear, and a coefficient that is fixed too.
     """
     names = shared_names(shared)
-    if names and not isinstance(mixture.expert, Linear):
+    slope, constant = ("".join(mixture.paths("experts", role)) for role in ("slope", "intercept"))
+    plain = all(isinstance(one, Linear | NoExpert) for one in getattr(mixture.expert, "parts", (mixture.expert,)))
+    if names and not plain:
         raise ValueError(
             f"shared={shared!r} with the expert {mixture.expert}: only coefficients of linear experts can be shared; "
             "give expert='linear', or leave shared out"
         )
-    slope, constant = ("".join(mixture.paths("experts", role)) for role in ("slope", "intercept"))
-    leaves = list(product(*map(range, mixture.branching)))
+    leaves = owners(mixture, slope) if names else []
     ties = []
     for name, output in product(names, range(outputs)):
         path, last = _place(name, columns, slope, constant)
@@ -73,6 +74,12 @@ def shared_ties(
             raise ValueError(f"shared has {name!r}, whose coefficient is fixed in {path}: leave one of the two out")
         ties.append(tuple(entry_name(path, entry) for entry in entries))
     return tuple(ties) if len(leaves) > 1 else ()
+
+
+def owners(mixture: Mixture, path: str) -> list[tuple[int, ...]]:
+    """Return the leaves that have a parameter."""
+    every = product(*map(range, mixture.branching))
+    return [leaf for leaf, own in zip(every, mixture.owners(path).tolist(), strict=True) if own]
 
 
 def _place(name: str, columns: Sequence[str], slope: str, constant: str) -> tuple[str, tuple[int, ...]]:
@@ -95,4 +102,4 @@ def is_common(mixture: Mixture, tie: Sequence[str]) -> bool:
     if not path.startswith("experts.") or not index:
         return False
     rest = [int(one) for one in index.split(",")][mixture.depth :]
-    return {*tie} == {entry_name(path, (*leaf, *rest)) for leaf in product(*map(range, mixture.branching))}
+    return {*tie} == {entry_name(path, (*leaf, *rest)) for leaf in owners(mixture, path)}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import isfinite, isnan
 from textwrap import wrap
 
+from gatewise.core.mixture import Mixture
 from gatewise.estimators.errors import ReportedErrors
 from gatewise.estimators.gate_inputs import gated_levels
 from gatewise.estimators.summary_value import Summary, rows_of
@@ -50,7 +51,7 @@ def summary(
     """
     mixture, terms = fit.mixture, SummaryTerms(fit, errors, inputs, gate_inputs)
     lines = [
-        f"Mixture of {mixture.n_leaves} experts" + (f" in levels of {mixture.branching}" if mixture.depth > 1 else ""),
+        f"Mixture of {_members(mixture)}" + (f" in levels of {mixture.branching}" if mixture.depth > 1 else ""),
         *(line for name, words in formula for line in _part(name, words)),
         *_part("gate", ", ".join(gates)),
         *_part("expert", str(mixture.expert)),
@@ -69,8 +70,10 @@ def summary(
     everything = [group for groups in shown for group in groups]
     wide = max((len(term.name) for group in everything for term in group.terms), default=0)
     plain = errors.values is None
-    for group, total in zip(experts, taken.totals.tolist(), strict=True):
-        lines += ["", f"Expert {_joined(group.owner)}, share {total:.6g} of {fit.n:.6g}", *_table(group, wide, plain)]
+    for group, total, title in zip(experts, taken.totals.tolist(), mixture.titles, strict=True):
+        of_expert = [] if title else _table(group, wide, plain)
+        owner = title.capitalize() or f"Expert {_joined(group.owner)}"
+        lines += ["", f"{owner}, share {total:.6g} of {fit.n:.6g}", *of_expert]
     lines += ["", "All experts, one estimate for all", *_table(common, wide, plain)] if common.terms else []
     for level, (branches, nodes) in enumerate(levels):
         if level not in estimated:
@@ -79,7 +82,8 @@ def summary(
         shifted = mixture.gates[level].translation()
         reference = " (the last branch is the reference)" if shifted else ""
         lines += ["", f"Gate of level {level}{reference}"]
-        lines += [line for group in branches for line in _branch(group, wide, plain)]
+        titles = mixture.titles if level == mixture.depth - 1 else ("",) * len(branches)
+        lines += [line for pair in zip(branches, titles, strict=False) for line in _branch(*pair, wide, plain)]
         for group in nodes:
             lines += [f"  node {_joined(group.owner)}" if group.owner else "  all branches", *_rows(group, wide)]
         lines += [] if branches or nodes else ["  has no parameters"]
@@ -88,6 +92,12 @@ def summary(
     rows = [*rows_of("expert", experts), *(one._replace(owner="all") for one in rows_of("expert", [common]))]
     rows += [row for level, pair in enumerate(levels) for part in pair for row in rows_of(f"gate {level}", part)]
     return Summary("\n".join([*lines, "", *tail]), head, rows, tail, _criteria(fit, criteria))
+
+
+def _members(mixture: Mixture) -> str:
+    """Return how many experts there are, and what else."""
+    count, named = mixture.titles.count(""), [title for title in mixture.titles if title]
+    return " and ".join([f"{count} expert{'s' * (count != 1 or not named)}", *dict.fromkeys(named)])
 
 
 def _criteria(fit: Fit, criteria: tuple[float, float, float]) -> dict[str, float]:
@@ -124,9 +134,9 @@ def _table(group: TermGroup, wide: int, plain: bool) -> list[str]:
     return [f"  {'':{wide}}{header}", *_rows(group, wide)]
 
 
-def _branch(group: TermGroup, wide: int, plain: bool) -> list[str]:
+def _branch(group: TermGroup, named: str, wide: int, plain: bool) -> list[str]:
     """Return one branch of a gate; the reference is one line."""
-    title = f"  branch {_joined(group.owner)}"
+    title = f"  branch {named or _joined(group.owner)}"
     if all(term.word == "reference" for term in group.terms):
         return [f"{title}: reference, all zero"]
     header = PLAIN if plain else FULL

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Sequence
 from math import isfinite
 
-import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from gatewise.estimators.errors import ReportedErrors
@@ -17,8 +16,7 @@ from gatewise.fit.result import Fit
 from gatewise.fit.status import Status
 from gatewise.fit.words import beside, status_words
 from gatewise.infer.identifiability import IdentifiabilityVerdict
-from gatewise.objective.columns import Columns
-from gatewise.objective.rows import READ, Rows
+from gatewise.objective.rows import Rows, extremes
 
 
 class FitWarning(ConvergenceWarning):
@@ -102,7 +100,7 @@ def details(fit: Fit) -> str:
     if fit.status is Status.unsound and fit.sse is None:
         return "".join(f"; {part}" for part in _unsound(fit))
     parts = {
-        Status.unsound: [f"expert {leaf}" for leaf in evidence.starved],
+        Status.unsound: [f"expert {leaf}" for leaf in evidence.starved if not fit.mixture.titles[leaf]],
         Status.separated: evidence.separated,
         Status.unidentified: evidence.null,
         Status.at_bound: [*evidence.active, *(note for note in fit.notes if " is at the end of its range" in note)],
@@ -113,11 +111,12 @@ def details(fit: Fit) -> str:
 
 def _unsound(fit: Fit) -> list[str]:
     """Return what is unsound about a fit by maximum likelihood, the value and its cause, and what helps."""
-    evidence, leaves = fit.certificate, fit.mixture.n_leaves
+    evidence, titles = fit.certificate, fit.mixture.titles
+    leaves, starved = titles.count(""), [leaf for leaf in evidence.starved if not titles[leaf]]
     parts = []
-    if evidence.starved:
+    if starved:
         few = leaves == 1 or fit.n <= evidence.rank / leaves + 1
-        listed = ", ".join(map(str, evidence.starved))
+        listed = ", ".join(map(str, starved))
         parts.append(f"too few for expert {listed}: {'give more observations' if few else 'use fewer experts'}")
     if evidence.floor:
         parts.append(f"{', '.join(evidence.floor)} on the floor {fit.floor}: {_off_the_floor(fit)}")
@@ -219,7 +218,7 @@ def light(rows: Rows, how: str) -> str:
 
 def alert_data(fit: Fit, rows: Rows, stacklevel: int) -> None:
     """Warn where the data explain a status: weights that count as less than one row each, counts without variation."""
-    if fit.certificate.starved and rows.total < rows.n:
+    if any(not fit.mixture.titles[leaf] for leaf in fit.certificate.starved) and rows.total < rows.n:
         text = light(rows, "too few for the parameters of every expert")
         warnings.warn(text, UnsoundWarning, stacklevel=stacklevel + 1)
     if fit.mixture.family.discrete and Status.separated in fit.flags:
@@ -230,11 +229,3 @@ def alert_data(fit: Fit, rows: Rows, stacklevel: int) -> None:
                     "parameters have no finite value; add rows with other values, or leave the column out"
                 )
                 warnings.warn(text, SeparatedWarning, stacklevel=stacklevel + 1)
-
-
-def extremes(values: Columns) -> list[tuple[float, float]]:
-    """Return least and largest value of every column, read block by block."""
-    n = values.shape[0]
-    ends = [values.read(i, min(i + READ, n)).aminmax(dim=-1) for i in range(0, n, READ)]
-    least, most = (torch.stack(side) for side in zip(*ends, strict=True))
-    return list(zip(least.amin(0).tolist(), most.amax(0).tolist(), strict=True))

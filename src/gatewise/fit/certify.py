@@ -39,7 +39,7 @@ def soundness(problem: Problem, free: Tensor) -> Soundness:
     A scale within 1e-6 (relative) of its floor is on it. A leaf is starved whose total responsibility (in least
     squares: weight) is below its number of parameters per output plus one; of responses with many trials each trial
     counts. A small scale needs more (`rows_needed`). A starved leaf is unsound only where few rows can make the
-    likelihood as large as they like.
+    likelihood as large as they like, which a leaf without parameters never does.
     """
     parameterization = problem.parameterization
     if not parameterization.size:  # nothing is estimated
@@ -54,9 +54,10 @@ def soundness(problem: Problem, free: Tensor) -> Soundness:
     q = family.outputs(problem.rows.y.shape[1])
     if not family.has_density:  # the optimum of a sum of squares does not depend on the size of weights
         mass = mass * (q * problem.rows.n / problem.total)
-    least = leaf_parameters(parameterization) / q + 1
+    own = leaf_parameters(parameterization)
+    least = own / q + 1
     starved = mass / q < rows_needed(parameterization.mixture, measure, problem.tiny, least, problem.total)
-    return Soundness(floor, starved, ~floor.any(-1) & (~starved.any(-1) | family.bounded))
+    return Soundness(floor, starved, ~floor.any(-1) & (~(starved & (own > 0)).any(-1) | family.bounded))
 
 
 def leaf_parameters(parameterization: Parameterization) -> Tensor:
@@ -164,9 +165,11 @@ def certify(
 
 def flags(certificate: Certificate, parameterization: Parameterization) -> tuple[Status, ...]:
     """Return every status that holds, by precedence."""
-    few = bool(certificate.starved)
+    few, mixture = bool(certificate.starved), parameterization.mixture
+    own = leaf_parameters(parameterization)
+    unsound = any(own[leaf] > 0 for leaf in certificate.starved) and not mixture.family.bounded
     held = {
-        Status.unsound: bool(certificate.floor) or (few and not parameterization.mixture.family.bounded),
+        Status.unsound: bool(certificate.floor) or unsound,
         Status.separated: bool(certificate.separated),
         Status.unidentified: bool(certificate.null or parameterization.held) or certificate.crowded or few,
         Status.at_kink: bool(certificate.kinks),

@@ -47,6 +47,8 @@ def error(model: PreparedModel, working: tuple[Mixture, Measure], given: tuple[M
     inside.append(_into(outside[2], model.framing.y) if scaled else block.y)
     here, there = (leaf_predictors(*pair, parts[0]) for pair, parts in ((working, inside), (given, outside)))
     there = _into(there, model.framing.y) if scaled else there
+    read = [leaf for leaf, title in enumerate(working[0].titles) if not title]  # the other laws read no predictor
+    here, there = here[..., read, :, :], there[..., read, :, :]
     gaps = [((there - here).abs() / here.abs().clamp_min(1.0)).max()]
     gaps.append((leaf_weights(*given, outside[1]) - leaf_weights(*working, inside[1])).abs().max())
     if working[0].family.has_density:

@@ -260,9 +260,11 @@ def rows_needed(mixture: Mixture, measure: Measure, tiny: Mapping[str, Tensor], 
     share = torch.full((measure.members, mixture.n_leaves), inf, dtype=torch.float64)
     for path, hundredth in tiny.items():
         seen = hundredth > -inf
-        scale = paths[path].reshape(*share.shape, -1)[..., seen]
-        widest = torch.maximum(hundredth[seen] / TINY, scale.amax(1, keepdim=True))
-        share = torch.minimum(share, (scale / widest).amin(-1)) if bool(seen.any()) else share
+        if not bool(seen.any()):
+            continue
+        scale, owners = paths[path].reshape(*share.shape, -1)[..., seen], mixture.owners(path)
+        widest = torch.maximum(hundredth[seen] / TINY, scale[:, owners].amax(1, keepdim=True))
+        share = torch.minimum(share, torch.where(owners, (scale / widest).amin(-1), inf))
     parameters = least - 1
     few = torch.where(share < SMALL, torch.maximum(least, torch.round(PER_SMALL * parameters)), least)
     many = least.new_tensor([many_rows(n, each) for each in parameters.tolist()])

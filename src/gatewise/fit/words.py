@@ -28,15 +28,26 @@ def status_words(fit: Fit) -> str:
     """
     if fit.status is Status.unsound and fit.sse is None and not fit.certificate.floor:
         return STARVED
+    if fit.status is Status.unidentified and (empty := empty_branches(fit)):
+        return f"{empty}: the data do not ask for this branch, and its gate has no unique estimate; fit without it"
     words = fit.status.words if fit.sse is None else OF_SQUARES.get(fit.status, fit.status.words)
     return words.replace(UNAFFECTED, "") if Status.stalled in fit.flags else words
+
+
+def empty_branches(fit: Fit) -> str:
+    """Return which branches without parameters hold less than one row, in words; empty: none of them."""
+    titles = fit.mixture.titles
+    empty = dict.fromkeys(titles[leaf] for leaf in fit.certificate.starved if titles[leaf])
+    return f"the branch {', '.join(empty)} holds less than one row" if empty else ""
 
 
 def beside(fit: Fit) -> str:
     """Return the statuses that hold beside the primary one, and why a search stopped; empty if there are none."""
     others = [flag for flag in fit.flags if flag is not fit.status]
     listed = [f"{flag} ({stopped(fit)})" if flag is Status.stalled else str(flag) for flag in others]
-    return f"; also {', '.join(listed)}" if listed else ""
+    said = fit.status is Status.unidentified
+    empty = "" if said or not empty_branches(fit) else f"; {empty_branches(fit)}: fit without it"
+    return f"; also {', '.join(listed)}{empty}" if listed else empty
 
 
 def stopped(fit: Fit) -> str:

@@ -108,7 +108,7 @@ def _given(mixture: Mixture, path: str, shape: tuple[int, ...], fixed: Mapping[s
 def _free(mixture: Mixture, path: str, spec: Parameter, known: Tensor, gauge: str) -> tuple[Tensor, bool]:
     """Return which entries are estimated, and whether the gauge holds the parameter."""
     free = torch.full(known.shape, spec.free, dtype=torch.bool)
-    if spec.only is not None:
+    if spec.only is not None and path not in mixture.shared:  # a leaf that lacks it has the number of the others
         leaf = mixture.depth - 1
         without = [branch for branch in range(known.shape[leaf]) if branch not in spec.only]
         free.index_fill_(leaf, torch.tensor(without, dtype=torch.long), False)

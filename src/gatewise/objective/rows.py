@@ -262,3 +262,11 @@ def stacked(sets: Sequence[Rows]) -> Rows:
     same = all(rows.gate_x is rows.x for rows in sets)
     gate_x = x if same else Columns(torch.stack([rows.gate_x.read(0, rows.n) for rows in sets]))
     return Rows(x, gate_x, Columns(torch.stack([rows.y.read(0, rows.n) for rows in sets])))
+
+
+def extremes(values: Columns) -> list[tuple[float, float]]:
+    """Return least and largest value of every column, read block by block."""
+    n = values.shape[0]
+    ends = [values.read(i, min(i + READ, n)).aminmax(dim=-1) for i in range(0, n, READ)]
+    least, most = (torch.stack(side) for side in zip(*ends, strict=True))
+    return list(zip(least.amin(0).tolist(), most.amax(0).tolist(), strict=True))

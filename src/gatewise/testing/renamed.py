@@ -187,6 +187,16 @@ class RenamedFamily(Family):
         return self.part.given
 
     @property
+    def title(self) -> str:  # type: ignore[override]
+        return self.part.title
+
+    def kinds(self) -> tuple[Family, ...]:
+        return tuple(replace(self, part=one) for one in self.part.kinds())
+
+    def start_share(self, y: Tensor, weight: Tensor) -> Tensor | None:
+        return self.part.start_share(y, weight)
+
+    @property
     def bounded(self) -> bool:
         return self.part.bounded
 

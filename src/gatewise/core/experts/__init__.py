@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from gatewise.core.experts.base import Constant, Expert, Linear
+from gatewise.core.experts.base import Constant, Expert, Linear, NoExpert
 from gatewise.core.experts.polynomial import Polynomial
 from gatewise.core.experts.units import Activation, HiddenUnit
 from gatewise.core.names import resolve
 
-__all__ = ["EXPERTS", "Activation", "Constant", "Expert", "HiddenUnit", "Linear", "Polynomial", "expert"]
+__all__ = ["EXPERTS", "Activation", "Constant", "Expert", "HiddenUnit", "Linear", "NoExpert", "Polynomial", "expert"]
 
 EXPERTS: dict[str, Expert] = {
     "linear": Linear(),

@@ -1,4 +1,4 @@
-"""What every expert is, and the experts that are linear in the inputs: Constant, Linear."""
+"""What every expert is, and the experts that are linear in the inputs: Constant, Linear; NoExpert, which is none."""
 
 from __future__ import annotations
 
@@ -194,6 +194,35 @@ class Constant(Expert):
 
     def rescale_response(self, params: Params, frame: AffineTransform) -> tuple[Expert, dict[str, Tensor]]:
         return self, {"intercept": (params["intercept"] - frame.shift) / frame.scale}
+
+
+@dataclass(frozen=True)
+class NoExpert(Expert):
+    """Nothing: a predictor that is zero and has no parameters, for a leaf whose law has none."""
+
+    linear = True
+
+    def parameters(self, d: int) -> dict[str, Parameter]:
+        return {}
+
+    def __call__(self, params: Params, x: Tensor) -> Tensor:
+        return torch.zeros_like(x[..., :1, :])
+
+    def value_and_derivatives(self, params: Params, x: Tensor) -> Derivatives:
+        return Derivatives(self(params, x), torch.zeros_like(x[..., :0, :]).unsqueeze(-3))
+
+    def design(self, x: Tensor) -> Tensor:
+        """Return those of a plane: the rows of the leaves are sought along planes."""
+        return with_constant(x)[0]
+
+    def start(self, x: Tensor, y: Tensor, weight: Tensor, coefficients: Tensor, draw: Draw) -> dict[str, Tensor]:
+        return {}
+
+    def rescale(self, params: Params, frame: AffineTransform) -> tuple[Expert, dict[str, Tensor]]:
+        return self, dict(params)
+
+    def rescale_response(self, params: Params, frame: AffineTransform) -> tuple[Expert, dict[str, Tensor]]:
+        return self, dict(params)
 
 
 @dataclass(frozen=True)

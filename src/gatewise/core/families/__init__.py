@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gatewise.core.families.added import UniformNoise, Zero
 from gatewise.core.families.base import Family, LeafDerivatives, autograd_leaf_local
 from gatewise.core.families.classes import Categorical, OrderedLogit
 from gatewise.core.families.counts import Binomial, Poisson
@@ -37,7 +38,9 @@ __all__ = [
     "OrderedLogit",
     "Poisson",
     "StudentT",
+    "UniformNoise",
     "Weibull",
+    "Zero",
     "autograd_leaf_local",
     "family",
 ]

@@ -61,6 +61,8 @@ class Family(ABC):
         from experts fitted without some of the observations.
     mean_range : (float, float)
         Open interval that contains the mean. Confidence bands of means stay inside it.
+    title : str
+        What a leaf of this law is called in tables, such as ``zeros``; empty: by the number of its expert.
     given : str
         What the response tells of a row that the law does not, such as ``number of trials``; empty: nothing. Such rows
         cannot be drawn as they would be seen.
@@ -73,6 +75,7 @@ class Family(ABC):
     by_leaf = False
     robust = False
     mean_range = (-inf, inf)
+    title = ""
     given = ""
 
     @property
@@ -177,6 +180,13 @@ class Family(ABC):
             value = spread if spec.shape else spread.mean(-1)
             found[name] = value if spec.role == "scale" else spread.new_full(lead + spec.shape, spec.initial)
         return found
+
+    def start_share(self, y: Tensor, weight: Tensor) -> Tensor | None:
+        """Return how much of every row ``(n,)`` a leaf of this law takes where a search begins; None: it is drawn.
+
+        The response ``(q, n)`` is that of `observed`, and the rows have weights ``(n,)``.
+        """
+        return None
 
     def working_response(self, y: Tensor) -> Tensor:
         """Return a working response ``(q, n)`` on the scale of the predictor, for starts."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -63,32 +64,62 @@ def draw_starts(
     late : callable () -> bool
         Whether the time is up: then no start is drawn after the first.
     """
+    mixture = parameterization.mixture
     block = rows.read(0, rows.n_units)
-    response = response_of(parameterization.mixture, block)
-    cloud = Cloud(block, response, parameterization.mixture.expert)
+    response = response_of(mixture, block)
+    cloud = Cloud(block, response, mixture.expert)
+    own = own_shares(mixture, block)
     out: list[Tensor] = []
     kinds: list[str] = []
-    cycle = ROBUST if parameterization.mixture.family.robust else CYCLE
+    cycle = ROBUST if mixture.family.robust else CYCLE
     for i in range(count):
         if out and late():
             break
         kind = cycle[i % len(cycle)]
-        label = KINDS[kind](cloud, parameterization.mixture.n_leaves, generator)
-        share = torch.nn.functional.one_hot(label.clamp_min(0), parameterization.mixture.n_leaves).T.to(torch.float64)
-        firmness = generator.uniform(0.7, 0.98) if kind not in ("sharp", "trimmed") else 1 - 1e-6
-        share = firmness * share + (1 - firmness) / parameterization.mixture.n_leaves
-        share = torch.where(label < 0, 0.0, share)
-        back = torch.empty_like(share)
-        back[:, cloud.order] = share
-        mixed = back[torch.from_numpy(generator.permutation(parameterization.mixture.n_leaves))]
-        if parameterization.mixture.expert.is_hidden_unit:
-            mixed = _along_curves(parameterization.mixture, block, response, mixed, generator)
-        out.append(
-            parameterization.free(from_shares(parameterization.mixture, block, response, mixed, generator, contrast))
-        )
+        mixed = own.among(_drawn_share(cloud, kind, len(own.drawn), generator))
+        if mixture.expert.is_hidden_unit:
+            mixed = _along_curves(mixture, block, response, mixed, own, generator)
+        out.append(parameterization.free(from_shares(mixture, block, response, mixed, generator, contrast)))
         kinds.append(kind)
     free = torch.stack(out) if out else torch.zeros(0, parameterization.size, dtype=torch.float64)
     return parameterization.inside(free), tuple(kinds)
+
+
+def _drawn_share(cloud: Cloud, kind: str, leaves: int, generator: np.random.Generator) -> Tensor:
+    """Return shares (L, n) of the rows, in the order in which they were given, for leaves in a random order."""
+    label = KINDS[kind](cloud, leaves, generator)
+    share = torch.nn.functional.one_hot(label.clamp_min(0), leaves).T.to(torch.float64)
+    firmness = generator.uniform(0.7, 0.98) if kind not in ("sharp", "trimmed") else 1 - 1e-6
+    share = firmness * share + (1 - firmness) / leaves
+    share = torch.where(label < 0, 0.0, share)
+    back = torch.empty_like(share)
+    back[:, cloud.order] = share
+    return back[torch.from_numpy(generator.permutation(leaves))]
+
+
+class OwnShares(NamedTuple):
+    """The leaves whose shares are drawn, and the shares (L, n) of those whose law has one (`Family.start_share`)."""
+
+    drawn: Tensor
+    share: Tensor
+
+    def among(self, drawn: Tensor) -> Tensor:
+        """Return the shares (L, n) of all leaves when those that are drawn divide what is left."""
+        if len(self.drawn) == len(self.share):
+            return drawn
+        share = self.share.clone()
+        share[self.drawn] = drawn * (1 - self.share.sum(0))
+        return share
+
+
+def own_shares(mixture: Mixture, block: Block) -> OwnShares:
+    """Return which leaves begin with shares of their own; several of one kind take equal parts."""
+    laws, weight, y = mixture.family.kinds(), row_weights(block), mixture.family.observed(block.y)
+    known = [law.start_share(y, weight) for law in laws]
+    branch = torch.arange(mixture.n_leaves) % len(laws)
+    parts = [weight.new_zeros(len(weight)) if one is None else one * len(laws) / mixture.n_leaves for one in known]
+    named = torch.tensor([one is not None for one in known], dtype=torch.bool)[branch]
+    return OwnShares((~named).nonzero()[:, 0], torch.stack(parts)[branch])
 
 
 def from_shares(
@@ -132,7 +163,7 @@ def _expert_start(
 
 
 def _along_curves(
-    mixture: Mixture, block: Block, response: Tensor, share: Tensor, generator: np.random.Generator
+    mixture: Mixture, block: Block, response: Tensor, share: Tensor, own: OwnShares, generator: np.random.Generator
 ) -> Tensor:
     """Return shares (L, n) after some rounds in which rows go to the drawn unit that explains them best.
 
@@ -142,9 +173,9 @@ def _along_curves(
     for _ in range(CURVES):
         experts, _ = _expert_start(mixture.expert, block.x, response, share * weight, generator)
         residual = ((response - mixture.expert(experts, block.x)) ** 2).sum(-2)
-        label = best_explained(residual, share * weight)
-        firm = torch.nn.functional.one_hot(label, len(share)).T.to(share)
-        share = FIRM * firm + (1 - FIRM) / len(share)
+        label = best_explained(residual[own.drawn], (share * weight)[own.drawn])
+        firm = torch.nn.functional.one_hot(label, len(own.drawn)).T.to(share)
+        share = own.among(FIRM * firm + (1 - FIRM) / len(own.drawn))
     return share
 
 

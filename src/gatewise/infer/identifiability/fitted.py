@@ -101,12 +101,14 @@ def assess(
 
 
 def _kinds(mixture: Mixture, estimator: str) -> list[tuple[Expert, Family]]:
-    """Return the pairs of expert and family that leaves have, as the check takes them."""
+    """Return the pairs of expert and family that leaves have, as the check takes them; not those without parameters."""
     expert, family = mixture.expert, mixture.family
     pairs: dict[tuple[Expert, Family], None] = {}
     for i in range(mixture.branching[-1]):
         own = expert.parts[i % len(expert.parts)] if isinstance(expert, ExpertsByLeaf) else expert
         law = family.parts[i % len(family.parts)] if isinstance(family, FamiliesByLeaf) else family
+        if law.title:
+            continue
         pairs[cast(Expert, own.plain()), MeanOnly() if estimator == "ls" else _of_few_trials(law)] = None
     return list(pairs)
 
