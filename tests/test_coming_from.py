@@ -5,7 +5,10 @@ import warnings
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+import statsmodels.formula.api as smf
+from statsmodels.miscmodels.ordinal_model import OrderedModel
 
 import gatewise
 from gatewise.data import load
@@ -77,6 +80,25 @@ def test_what_you_write_runs(peer, tmp_path, monkeypatch):
         assert codes, theirs
         found += [line for code in codes for line in silent(code, differs, names)]
     assert not found, "\n".join(found)
+
+
+def test_what_is_said_to_differ_from_statsmodels_does():
+    names = namespace_of("")
+    d, alone = names["d"], partial(names["moe"], data=names["d"], n_experts=1)
+    line, ols = alone("y ~ x"), smf.ols("y ~ x", d).fit()
+    errors = line.inference().confint()["std. error"].iloc[[1, 0]]
+    np.testing.assert_allclose(errors, ols.bse * np.sqrt((len(d) - 2) / len(d)), rtol=1e-6)
+    robust = line.inference(kind="sandwich", clusters="id").confint()["std. error"].iloc[[1, 0]]
+    known = ols.get_robustcov_results("cluster", groups=d.id, use_correction=False).bse
+    groups = d.id.nunique()
+    np.testing.assert_allclose(robust, known * np.sqrt(groups / (groups - 1)), rtol=1e-6)
+    alpha = smf.negativebinomial("visits ~ x", d).fit(disp=0).params["alpha"]
+    np.testing.assert_allclose(1 / alone("visits ~ x", family="negative-binomial").size_.ravel(), alpha, rtol=1e-4)
+    grade = alone("grade ~ x", family=gatewise.OrderedLogit(levels=3))
+    peer = OrderedModel(d.grade, d[["x"]], distr="logit").fit(method="bfgs", disp=0)
+    cuts = peer.model.transform_threshold_params(peer.params)[1:-1]
+    mine = [-grade.intercept_[0], grade.gap_.ravel()[0] - grade.intercept_[0]]
+    np.testing.assert_allclose(mine, cuts, rtol=1e-4)
 
 
 def test_a_cell_that_fails_warns_or_gives_nothing_is_seen():
