@@ -9,11 +9,11 @@ from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 from sklearn.base import clone
 
 from gatewise.core.mixture import require_density
 from gatewise.estimators.declarations import Data
+from gatewise.estimators.framed import framed
 from gatewise.estimators.inference import rows_again
 from gatewise.estimators.inputs import Given
 from gatewise.estimators.known import KnownValues
@@ -22,9 +22,11 @@ from gatewise.estimators.progress import following
 from gatewise.estimators.warnings import FitWarning
 from gatewise.fit.arguments import whole
 from gatewise.fit.status import Status
+from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.bootstrap import Comparison, Ratio, ratios
 from gatewise.markup import lines, page
-from gatewise.objective.rows import Rows
+from gatewise.objective.rows import MOST, Rows
+from gatewise.objective.terms import unit_log_density
 from gatewise.runs.records import append, read_lines
 
 if TYPE_CHECKING:
@@ -105,8 +107,8 @@ class BootstrapTest(NamedTuple):
 def bootstrap_test(
     small: Any,
     large: Any,
-    X: Data,
-    y: Data,
+    X: Data = None,
+    y: Data = None,
     *,
     gate_X: Data = None,
     offset: Data = None,
@@ -132,7 +134,8 @@ def bootstrap_test(
     small, large : MixtureOfExpertsRegressor
         By maximum likelihood. Those that are not fitted are fitted to X and y; fitted ones must be of these data.
     X, y, gate_X, offset
-        As in fit. Weights, groups and trials are not supported.
+        As in fit; after `moe` a data frame alone, or nothing for that of the fit. Weights, groups and trials are not
+        supported.
     n_boot : int
         Number of data sets to draw: p-values are multiples of ``1 / (n_boot + 1)``.
     n_init : int
@@ -158,8 +161,7 @@ def bootstrap_test(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from gatewise import MixtureOfExpertsRegressor, bootstrap_test
+    >>>     >>> from gatewise import MixtureOfExpertsRegressor, bootstrap_test
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(150, 3))
     >>> y = X.sum(1) + rng.normal(size=150)
@@ -180,6 +182,8 @@ def bootstrap_test(
 def _fitted(name: str, model: Any, data: Given) -> Any:
     """Return the model, or a fitted clone of it, if it can be compared."""
     if not hasattr(model, "fit_"):
+        if data.x is None:
+            raise TypeError(f"{name} is not fitted, and X is missing: give the data, or models fitted by moe")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FitWarning)  # a note of the result says what matters
             model = clone(model).fit(data.x, data.y, gate_X=data.gate_x, offset=data.known.offset)
@@ -196,8 +200,12 @@ def _fitted(name: str, model: Any, data: Given) -> Any:
 
 def _same_rows(name: str, model: Any, data: Given) -> Rows:
     """Return the rows of a fit, once it is sure that they are."""
-    rows = rows_again(model, data).rows
-    here = float(np.sum(model._log_density(data.x, data.y, gate_X=data.gate_x, offset=data.known.offset)))
+    rows = rows_again(model, framed(model, data, ("response", "offset", "trials", "weights", "groups"), True)).rows
+    if rows.weight is not None or rows.ends is not None:
+        raise ValueError(f"{name} was fitted with weights or groups, which the test does not know")
+    with standard_torch():
+        blocks = rows.blocks(MOST)
+        here = sum(float(unit_log_density(model.mixture_, model.measure_, block).sum()) for block in blocks)
     if abs(here - model.log_likelihood_) > 1e-6 * max(1.0, abs(here)):
         raise ValueError(
             f"{name} has the log-likelihood {model.log_likelihood_:.6f} after its fit, and {here:.6f} on these data: "
@@ -247,7 +255,7 @@ def _result(found: list[Ratio], small: Any, large: Any) -> BootstrapTest:
     above = sum(value >= observed.statistic for value in drawn)
     p = (1 + above) / (1 + len(drawn))
     ends = (1 + above) / (1 + len(rest)), (1 + above + lost) / (1 + len(rest))
-    notes = [LAW, *_notes(observed, small, large, lost, ends)]
+    notes = _notes(observed, small, large, lost, ends)
     error = sqrt(p * (1 - p) / (1 + len(drawn)))
     words = (_words(small), _words(large))
     return BootstrapTest(
@@ -256,6 +264,8 @@ def _result(found: list[Ratio], small: Any, large: Any) -> BootstrapTest:
 
 
 def _notes(observed: Ratio, small: Any, large: Any, lost: int, ends: tuple[float, float]) -> Iterator[str]:
+    if large.mixture_.n_leaves > small.mixture_.n_leaves:
+        yield LAW
     if not small.converged_:
         yield f"responses are drawn from a fit that is {small.fit_.status}: {small.fit_.status.words}"
     if lost:
@@ -278,4 +288,5 @@ def _words(model: Any) -> str:
     branching, gate = model.mixture_.branching, model._given.gate
     experts = " x ".join(map(str, branching))
     named = gate if isinstance(gate, str) else repr(gate)
-    return f"{experts} experts (gate {named})" if branching != (1,) else "1 expert"
+    words = f"{experts} experts (gate {named})" if branching != (1,) else "1 expert"
+    return words if model._design is None else f"{words} of {model._design.experts.parsed.text}"

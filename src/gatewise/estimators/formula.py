@@ -11,6 +11,7 @@ from gatewise.core.experts import Constant, Linear
 from gatewise.core.gates import gates
 from gatewise.core.names import did_you_mean
 from gatewise.estimators.adopting import adopt
+from gatewise.estimators.declarations import Start
 from gatewise.estimators.fitting import fitted, warn
 from gatewise.estimators.inputs import Given
 from gatewise.estimators.kinds import experts_of
@@ -38,6 +39,7 @@ def moe(
     weights: str | None = None,
     groups: str | None = None,
     shared: str | Sequence[str] = (),
+    start: Start = None,
     **options: Any,
 ) -> MixtureOfExpertsRegressor:
     """Fit a mixture of experts by a model formula.
@@ -67,6 +69,9 @@ def moe(
         Column of labels; the rows of a group come from one expert.
     shared : str or sequence of str
         Terms of the formula, or columns of them, whose coefficients are the same in all experts; or ``"intercept"``.
+    start : fitted model, Fit, Measure or array-like (n, L), optional
+        Where the first start begins, as in `MixtureOfExpertsRegressor.fit`; responsibilities are of the rows that are
+        used.
     **options
         Those of `MixtureOfExpertsRegressor`, such as ``n_experts=3`` or ``zero_inflated=True``.
 
@@ -101,7 +106,7 @@ def moe(
     model = MixtureOfExpertsRegressor(**options, shared=_columns(design, shared))
     known = KnownValues(found.offset, found.trials)
     given = Given(found.x, found.y, found.weights, found.gate_x, found.groups, known)
-    result, rows = fitted(model, given, None)
+    result, rows = fitted(model, given, start)
     warn(result, rows, stacklevel=2)
     adopt(model, result._replace(design=design), data)
     return model

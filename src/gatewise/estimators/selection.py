@@ -19,6 +19,8 @@ from gatewise.core.gates import describe
 from gatewise.core.gates import gates as gates_of
 from gatewise.core.names import name_of
 from gatewise.estimators.declarations import Data
+from gatewise.estimators.framed import framed
+from gatewise.estimators.inputs import Given
 from gatewise.estimators.options import branching
 from gatewise.estimators.warnings import FitWarning
 from gatewise.fit.arguments import whole
@@ -159,8 +161,8 @@ class Selection:
 
 def select(
     estimator: Any,
-    X: Data,
-    y: Data,
+    X: Data = None,
+    y: Data = None,
     *,
     n_experts: Iterable[int | tuple[int, ...]] = range(1, 6),
     gates: Sequence[Any] | None = None,
@@ -179,9 +181,9 @@ def select(
     Parameters
     ----------
     estimator : MixtureOfExpertsRegressor
-        All other options. It is not changed.
+        All other options. It is not changed. After `moe` its formulas are fitted.
     X, y
-        As in fit.
+        As in fit; after `moe` a data frame alone, or nothing for that of the fit.
     n_experts : iterable of int or tuple of int
     gates, experts : sequence, optional
         As `gate` and `expert` of the estimator; by default its own.
@@ -221,7 +223,8 @@ def select(
     sizes = sorted(set(map(branching, n_experts)), key=lambda levels: (len(levels), levels))
     if not sizes:
         raise ValueError("n_experts is empty: give at least one number of experts")
-    data = _Data(X, y, fit_arguments, whole("cv", cv, 2) if criterion == "cv" else 0)
+    folds = whole("cv", cv, 2) if criterion == "cv" else 0
+    data = _data(estimator, X, y, fit_arguments, folds)
     kinds = [estimator.expert] if experts is None else list(experts)
     levels = [estimator.gate] if gates is None else list(gates)
     tasks = [(kind, one, sizes) for kind in kinds for one in levels]
@@ -233,7 +236,30 @@ def select(
     pairs = [pair for chain in chains for pair in chain]
     if not pairs:
         raise ValueError("gates or experts is empty: give at least one of each")
+    for _, model in pairs:
+        model._design = getattr(estimator, "_design", None)
+        model._frame = (estimator._frame if X is None else X) if model._design is not None else None
     return Selection(tuple(one for one, _ in pairs), tuple(model for _, model in pairs), criterion)
+
+
+def _data(estimator: Any, X: Any, y: Any, more: Mapping[str, Any], folds: int) -> _Data:
+    """Return what is fitted; of a model by a formula what it reads from the frame."""
+    if getattr(estimator, "_design", None) is None:
+        if X is None or y is None:
+            raise TypeError("X or y is missing: give the data")
+        return _Data(X, y, more, folds)
+    wanted = ("response", "offset", "trials", "weights", "groups")
+    if more:
+        raise ValueError(f"{', '.join(more)} cannot be given beside a formula, which names its columns")
+    given = framed(estimator, Given(X, y), wanted, drop=True)
+    roles = {
+        "sample_weight": given.sample_weight,
+        "gate_X": given.gate_x,
+        "groups": given.groups,
+        "offset": given.known.offset,
+        "trials": given.known.trials,
+    }
+    return _Data(given.x, given.y, {name: value for name, value in roles.items() if value is not None}, folds)
 
 
 class _Data(NamedTuple):

@@ -14,8 +14,8 @@ from gatewise.plots import style, values
 
 def predicted_observed(
     fit: Any,
-    X: Any,
-    y: Any,
+    X: Any = None,
+    y: Any = None,
     ax: Axes | None = None,
     *,
     gate_X: Any = None,
@@ -40,9 +40,10 @@ def predicted_observed(
     -------
     Axes
     """
+    rows = values.rows(fit, X, y, gate_X, groups)
     fit, ax = values.engine_fit(fit), style.canvas(ax)
-    seen, predicted = values.observed(fit, y, output), values.leaves(fit, X, gate_X, output).total
-    style.scatter(ax, predicted, seen, values.shares(fit, X, y, gate_X, groups), palette)
+    seen, predicted = values.observed(fit, rows.y, output), values.leaves(fit, rows.x, rows.gate_x, output).total
+    style.scatter(ax, predicted, seen, values.shares(fit, *rows), palette)
     ends = [min(seen.min(), predicted.min()), max(seen.max(), predicted.max())]
     ax.plot(ends, ends, color=style.INK, linewidth=1, linestyle=(0, (4, 2)), label="_equal")
     ax.set(xlabel=f"predicted {label}", ylabel=f"observed {label}")

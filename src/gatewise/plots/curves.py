@@ -15,13 +15,13 @@ ACTIVE = 0.05  # gate weight above which an expert's curve is drawn in full
 
 def expert_curves(
     fit: Any,
-    X: Any,
-    y: Any,
+    X: Any = None,
+    y: Any = None,
     ax: Axes | None = None,
     *,
     gate_X: Any = None,
     groups: Any = None,
-    feature: int = 0,
+    feature: int | str = 0,
     output: int = 0,
     labels: tuple[str, str] = ("x", "y"),
     palette: Sequence[int] | None = None,
@@ -36,6 +36,7 @@ def expert_curves(
     ----------
     fit : Fit or fitted regressor
     X : array-like (n, d) or (n,)
+        After `moe` a data frame alone, or nothing for that of the fit.
     y : array-like (n,) or (n, q)
     ax : Axes, optional
         Axes to draw on; default: a new figure.
@@ -43,8 +44,10 @@ def expert_curves(
         Gate inputs, if they differ from X.
     groups : array-like (n,), optional
         Rows of a group share their responsibilities.
-    feature, output : int
-        Column of X on the x axis, and column of y.
+    feature : int or str
+        Column of X on the x axis; after `moe` a column of the frame, by its name.
+    output : int
+        Column of y.
     labels : (str, str)
         Axis labels, with units.
     palette : sequence of int, optional
@@ -55,12 +58,12 @@ def expert_curves(
     -------
     Axes
     """
+    rows = values.rows(fit, X, y, gate_X, groups)
+    grid, along, beside, place = values.path(fit, X, gate_X, feature)
     fit, ax = values.engine_fit(fit), style.canvas(ax)
-    grid, along = values.section(X, feature)
-    beside = None if gate_X is None else np.tile(np.median(values.table(gate_X), 0), (len(grid), 1))
     at = values.leaves(fit, along, beside, output)
-    seen = values.observed(fit, y, output)
-    style.scatter(ax, values.table(X)[:, feature], seen, values.shares(fit, X, y, gate_X, groups), palette)
+    seen = values.observed(fit, rows.y, output)
+    style.scatter(ax, place, seen, values.shares(fit, *rows), palette)
     looks = style.palette_of(fit.mixture.n_leaves, palette)
     for leaf, name in enumerate(style.leaf_names(fit.mixture.branching)):
         look: dict[str, Any] = {"color": style.colour(looks[leaf]), "linestyle": style.dash(looks[leaf]), "zorder": 3}

@@ -16,8 +16,8 @@ from gatewise.plots.starts import objective_per_start
 
 def overview(
     fit: Any,
-    X: Any,
-    y: Any,
+    X: Any = None,
+    y: Any = None,
     *,
     gate_X: Any = None,
     groups: Any = None,
@@ -50,6 +50,11 @@ def overview(
     -------
     Figure
     """
+    rows = values.rows(fit, X, y, gate_X, groups)
+    if getattr(fit, "_design", None) is not None:
+        names = names or list(rows.x.columns)
+        gate_names = gate_names or (None if rows.gate_x is None else list(rows.gate_x.columns))
+    X, y, gate_X, groups = rows
     fit, inputs = values.engine_fit(fit), values.table(X)
     names = list(names or (f"x {j}" for j in range(inputs.shape[1])))
     gate_inputs, gate_names = (inputs, names) if gate_X is None else (values.table(gate_X), list(gate_names or []))

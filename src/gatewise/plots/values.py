@@ -88,6 +88,75 @@ def observed(fit: Fit, y: Any, output: int = 0) -> np.ndarray:
     return fit.mixture.family.observed(columns(y))[output].numpy()
 
 
+class RowsShown(NamedTuple):
+    """The rows of a picture: inputs (n, d), responses, gate inputs and groups, as a mixture takes them."""
+
+    x: Any
+    y: Any
+    gate_x: Any
+    groups: Any
+
+
+def rows(model: Any, X: Any, y: Any = None, gate_X: Any = None, groups: Any = None) -> RowsShown:
+    """Return the rows of a picture: those given, or of a model by a formula what it reads from a data frame.
+
+    Raises
+    ------
+    ValueError
+        If the model was fitted with an offset, which pictures do not know, or parts are given beside a formula.
+    """
+    if getattr(model, "_offset", False):
+        raise ValueError("the model was fitted with an offset, which plots do not know: plot predict(X, offset=...)")
+    design = getattr(model, "_design", None)
+    if design is None:
+        return RowsShown(X, y, gate_X, groups)
+    if y is not None or gate_X is not None or groups is not None:
+        raise ValueError("the model was fitted by a formula, which reads y and the gate inputs from the frame: give it")
+    found = design.matrices(model._frame if X is None else X, ("response", "groups"), True)
+    return RowsShown(found.x, found.y, found.gate_x, found.groups)
+
+
+class Path(NamedTuple):
+    """A way through the inputs: the feature (m,), inputs and gate inputs along it, and the feature at the rows (n,)."""
+
+    grid: np.ndarray
+    x: Any
+    gate_x: Any
+    seen: np.ndarray
+
+
+def path(model: Any, X: Any, gate_X: Any, feature: int | str) -> Path:
+    """Return the way along one feature, a column by number, or of a formula's frame by name.
+
+    The others are held at their medians, columns without numbers at the most frequent value.
+
+    Raises
+    ------
+    ValueError
+        If there is no such feature, or it holds no numbers.
+    """
+    design = getattr(model, "_design", None)
+    if design is None:
+        if not isinstance(feature, int | np.integer):
+            raise ValueError(f"feature={feature!r}: give the number of a column of X, from 0")
+        grid, along = section(X, int(feature))
+        beside = None if gate_X is None else np.tile(np.median(table(gate_X), 0), (len(grid), 1))
+        return Path(grid, along, beside, table(X)[:, feature])
+    frame = model._frame if X is None else X
+    frame = frame.loc[design.complete(frame, ("response", "groups")), list(design.variables(()))]
+    names = [str(name) for name in frame.columns]
+    name = names[feature] if not isinstance(feature, str) and 0 <= feature < len(names) else feature
+    if name not in names or frame[name].dtype.kind not in "iuf":
+        raise ValueError(f"feature={feature!r} is no column of numbers of the formula: there are {', '.join(names)}")
+    grid = section(frame[[name]], 0)[0]
+    middle = {
+        one: frame[one].median() if frame[one].dtype.kind in "iuf" else frame[one].mode().iloc[0] for one in names
+    }
+    along = frame.iloc[np.zeros(len(grid), dtype=int)].assign(**{**middle, name: grid})
+    found = design.matrices(along, ())
+    return Path(grid, found.x, found.gate_x, frame[name].to_numpy(dtype=float))
+
+
 def section(X: Any, feature: int, points: int = 401, margin: float = 0.02) -> tuple[np.ndarray, np.ndarray]:
     """Return a grid (m,) over one feature and inputs (m, d) along it, the others held at their medians.
 
