@@ -30,7 +30,7 @@ from gatewise.objective.rows import Block, Rows, block_size
 
 DOUBLINGS = 1100  # widenings of a bracket: more than the range of floats
 HALVINGS = 2200  # bisections: more than there are between any two floats
-LARGEST = 1e300  # end of a bracket: beyond it widths and the incomplete gamma function leave the floats
+LARGEST = 1e300  # end of a first bracket: it is widened beyond that only for leaves that have weight there
 
 
 class LeafPredictions(NamedTuple):
@@ -154,14 +154,14 @@ def _bracket(mixture: Mixture, at: LeafPredictions, levels: Tensor) -> tuple[Ten
         over = torch.zeros_like(short) if mixture.family.discrete else _mixed(mixture, at, low) >= levels.min()
         if not bool((short | over).any()):
             break
-        high = torch.where(short, _finite(high + (torch.ceil(step) if mixture.family.discrete else step)), high)
-        low = torch.where(over, _finite(low - step), low)
+        high = torch.where(short, high + (torch.ceil(step) if mixture.family.discrete else step), high)
+        low = torch.where(over, low - step, low)
         step = 2.0 * step
     return low, high, torch.zeros_like(step) if mixture.family.discrete else 1e-14 * spread.amin(-3)
 
 
 def _finite(end: Tensor) -> Tensor:
-    """Return the end of a bracket within `LARGEST`: a leaf of no weight may lie beyond it."""
+    """Return the end of a first bracket within `LARGEST`: a leaf of no weight may lie beyond it."""
     return end.clamp(-LARGEST, LARGEST)
 
 
