@@ -310,10 +310,14 @@ def posterior(log_weights: Tensor, joint: Tensor, nearer: Tensor) -> Tensor:
     return torch.softmax(joint, -2)
 
 
+def leaf_means(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, offset: Tensor | None = None) -> Tensor:
+    """Return the mean of every leaf, ``(*B, L, q, n)``; the gate inputs are not looked at."""
+    return mixture.family.mean(leaf_family(mixture, measure), leaf_predictors(mixture, measure, x, offset))
+
+
 def regression(mixture: Mixture, measure: Measure, x: Tensor, gate_x: Tensor, offset: Tensor | None = None) -> Tensor:
     """Return ``f_G(x)``, the weighted sum of the leaf means, ``(*B, q, n)``; any link, normalised or not."""
-    mean = mixture.family.mean(leaf_family(mixture, measure), leaf_predictors(mixture, measure, x, offset))
-    return mixed(leaf_weights(mixture, measure, gate_x), mean)
+    return mixed(leaf_weights(mixture, measure, gate_x), leaf_means(mixture, measure, x, gate_x, offset))
 
 
 def mixed(weights: Tensor, values: Tensor) -> Tensor:

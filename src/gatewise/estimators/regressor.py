@@ -12,7 +12,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from gatewise.core.mixture import Measure, Mixture, regression, sample
+from gatewise.core.mixture import Measure, Mixture, leaf_means, regression, sample
 from gatewise.estimators.base import MixtureEstimator
 from gatewise.estimators.declarations import (
     Bounds,
@@ -228,6 +228,38 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         ndarray (n,) or (n, q)
         """
         return self._shaped(evaluate_law(self, regression, 2, X, gate_X, KnownValues(offset), counts=False))
+
+    @standard_torch()
+    def predict_experts(self, X: Data, gate_X: Data = None, offset: Data = None) -> np.ndarray:
+        """Predict the mean of y of every expert given X, without the gates.
+
+        Parameters
+        ----------
+        X : array-like (n, d)
+        gate_X : array-like (n, g)
+            Gate inputs, if fit was given any; they are not looked at.
+        offset : array-like (n,) or (n, q), optional
+            Known part of the predictors of these rows, if fit was given one.
+
+        Returns
+        -------
+        ndarray (n, L) or (n, L, q)
+            Experts of a hierarchy are counted from zero over all groups.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from gatewise import MixtureOfExpertsRegressor
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(100, 3))
+        >>> y = np.where(rng.random(100) < 0.5, 4 + X[:, 0], -4 - X[:, 1]) + 0.5 * rng.normal(size=100)
+        >>> model = MixtureOfExpertsRegressor(2, gate="constant", n_init=3, random_state=0).fit(X, y)
+        >>> means, weights = model.predict_experts(X), model.gate_proba(X)
+        >>> bool(np.allclose((weights * means).sum(1), model.predict(X)))
+        True
+        """
+        found = evaluate_law(self, leaf_means, 2, X, gate_X, KnownValues(offset), counts=False)
+        return np.ascontiguousarray(found[..., 0] if self._flat else found)
 
     @standard_torch()
     def predict_quantile(
