@@ -66,7 +66,7 @@ def test_draws_have_the_density(laws, law):
 
 
 def test_the_density_is_that_of_lambert():
-    """1992, equation 1: P(0) = p + (1 - p) exp(-m), P(y) = (1 - p) Poisson(y; m)."""
+    """1992, Technometrics 34: P(0) = p + (1 - p) exp(-m), P(y) = (1 - p) Poisson(y; m)."""
     problem = make_problem(mixture_of((Poisson(), Zero())), d=3, n=9, seed=3)
     y = torch.arange(9.0, dtype=torch.float64)[None] // 2
     found = log_density(problem.mixture, problem.measure, problem.x, problem.gate_x, y).exp()

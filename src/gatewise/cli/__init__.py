@@ -89,6 +89,11 @@ def _print_words(console: Any, lines: list[Any]) -> None:
         console.print(Padding(line, (0, 0, 0, 2), expand=False))
 
 
+def _one_or_list(text: str) -> str | list[str]:
+    given = names(text)
+    return list(given) if len(given) > 1 else text.strip()
+
+
 def _branching(text: str) -> int | tuple[int, ...]:
     parts = text.replace("x", ",").split(",")
     if not all(part.strip().isdecimal() for part in parts):
@@ -105,8 +110,10 @@ def fit(
     gate_features: Annotated[str | None, typer.Option(help="Inputs of the gates; default: the features.")] = None,
     gate: Annotated[str, typer.Option(help="Name of a gate, or one per level: laplace,softmax.")] = "softmax",
     experts: Annotated[str, typer.Option(help="Number of experts, or one per level: 2,2.")] = "2",
-    expert: Annotated[str, typer.Option(help="Name of an expert.")] = "linear",
-    family: Annotated[str, typer.Option(help="Distribution of the target given the expert.")] = "gaussian",
+    expert: Annotated[str, typer.Option(help="Name of an expert, or one per expert: linear,constant.")] = "linear",
+    family: Annotated[str, typer.Option(help="Distribution of the target, or one per expert.")] = "gaussian",
+    zero_inflated: Annotated[bool, typer.Option("--zero-inflated", help="Add a branch of zeros, for counts.")] = False,
+    noise: Annotated[bool, typer.Option("--noise", help="Add a branch of noise, uniform on the range.")] = False,
     method: Annotated[str, typer.Option(help="ml (maximum likelihood), em, or ls (least squares).")] = "ml",
     starts: Annotated[int, typer.Option(help="Number of starts.")] = 20,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal fits.")] = 0,
@@ -134,12 +141,10 @@ def fit(
         roles = (target, features, gate_features, weights, groups, formula, gate_formula, offset, trials, shared)
         asked = Asked(*roles)
         asked.check()
-        gates = names(gate)
-        choice: dict[str, Any] = {
-            "n_experts": _branching(experts),
-            "gate": gates[0] if len(gates) == 1 else list(gates),
-        }
-        choice |= {"expert": expert, "family": family, "method": method, "n_init": starts, "random_state": seed}
+        choice: dict[str, Any] = {"n_experts": _branching(experts), "gate": _one_or_list(gate)}
+        choice |= {"expert": _one_or_list(expert), "family": _one_or_list(family)}
+        choice |= {name: True for name, given in (("zero_inflated", zero_inflated), ("noise", noise)) if given}
+        choice |= {"method": method, "n_init": starts, "random_state": seed}
         choice |= {"alpha": alpha, "min_scale": min_scale, "max_time": max_time}
         require_different(table, out, report)
         for path in filter(None, (out, report)):

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from math import isfinite, isnan
 from textwrap import wrap
 
-from gatewise.core.mixture import Mixture
 from gatewise.estimators.errors import ReportedErrors
 from gatewise.estimators.gate_inputs import gated_levels
 from gatewise.estimators.summary_value import Summary, rows_of
 from gatewise.estimators.terms import SummaryTerms, Term, TermGroup
 from gatewise.estimators.warnings import details, floor_words, unbounded
 from gatewise.fit.result import Fit
-from gatewise.fit.words import beside, status_words
+from gatewise.fit.words import beside, members, status_words
 from gatewise.infer.covariance.loss import residual_variance
 from gatewise.infer.predict import Shares
 from gatewise.infer.text import number, p_text, z_value
@@ -51,7 +50,7 @@ def summary(
     """
     mixture, terms = fit.mixture, SummaryTerms(fit, errors, inputs, gate_inputs)
     lines = [
-        f"Mixture of {_members(mixture)}" + (f" in levels of {mixture.branching}" if mixture.depth > 1 else ""),
+        f"Mixture of {members(mixture)}" + (f" in levels of {mixture.branching}" if mixture.depth > 1 else ""),
         *(line for name, words in formula for line in _part(name, words)),
         *_part("gate", ", ".join(gates)),
         *_part("expert", str(mixture.expert)),
@@ -92,12 +91,6 @@ def summary(
     rows = [*rows_of("expert", experts), *(one._replace(owner="all") for one in rows_of("expert", [common]))]
     rows += [row for level, pair in enumerate(levels) for part in pair for row in rows_of(f"gate {level}", part)]
     return Summary("\n".join([*lines, "", *tail]), head, rows, tail, _criteria(fit, criteria))
-
-
-def _members(mixture: Mixture) -> str:
-    """Return how many experts there are, and what else."""
-    count, named = mixture.titles.count(""), [title for title in mixture.titles if title]
-    return " and ".join([f"{count} expert{'s' * (count != 1 or not named)}", *dict.fromkeys(named)])
 
 
 def _criteria(fit: Fit, criteria: tuple[float, float, float]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gatewise.fit.status import UNAFFECTED, Status
 
 if TYPE_CHECKING:
+    from gatewise.core.mixture import Mixture
     from gatewise.fit.result import Fit
 
 OF_SQUARES: dict[Status, str] = {
@@ -18,6 +19,7 @@ OF_SQUARES: dict[Status, str] = {
     f"have no unique estimate; {UNAFFECTED}for unique estimates, use a simpler gate or fewer columns",
     Status.at_bound: "the optimum lies on a bound; a wider bound would give a lower sum of squares",
 }
+VANISHING = (Status.separated, Status.unidentified)  # what a fit is in which the share of a branch goes to zero
 STARVED = "an expert has too few observations for its parameters; use fewer experts"
 
 
@@ -28,10 +30,17 @@ def status_words(fit: Fit) -> str:
     """
     if fit.status is Status.unsound and fit.sse is None and not fit.certificate.floor:
         return STARVED
-    if fit.status is Status.unidentified and (empty := empty_branches(fit)):
-        return f"{empty}: the data do not ask for this branch, and its gate has no unique estimate; fit without it"
+    if fit.status in VANISHING and (empty := empty_branches(fit)):
+        return f"{empty}: the data do not ask for it, and the gate has no finite or no unique estimate; fit without it"
     words = fit.status.words if fit.sse is None else OF_SQUARES.get(fit.status, fit.status.words)
     return words.replace(UNAFFECTED, "") if Status.stalled in fit.flags else words
+
+
+def members(mixture: Mixture) -> str:
+    """Return how many experts a mixture has, and what else: ``2 experts``, ``1 expert and zeros``."""
+    named = [title for title in mixture.titles if title]
+    count = mixture.n_leaves - len(named)
+    return " and ".join([f"{count} expert{'s' * (count != 1 or not named)}", *dict.fromkeys(named)])
 
 
 def empty_branches(fit: Fit) -> str:
@@ -45,7 +54,7 @@ def beside(fit: Fit) -> str:
     """Return the statuses that hold beside the primary one, and why a search stopped; empty if there are none."""
     others = [flag for flag in fit.flags if flag is not fit.status]
     listed = [f"{flag} ({stopped(fit)})" if flag is Status.stalled else str(flag) for flag in others]
-    said = fit.status is Status.unidentified
+    said = fit.status in VANISHING
     empty = "" if said or not empty_branches(fit) else f"; {empty_branches(fit)}: fit without it"
     return f"; also {', '.join(listed)}{empty}" if listed else empty
 

@@ -48,7 +48,7 @@ def predicted_observed(
     ax.plot(ends, ends, color=style.INK, linewidth=1, linestyle=(0, (4, 2)), label="_equal")
     ax.set(xlabel=f"predicted {label}", ylabel=f"observed {label}")
     if legend:
-        ax.legend(handles=style.leaf_handles(fit.mixture.branching, palette), fontsize=8, frameon=False)
+        ax.legend(handles=style.leaf_handles(fit.mixture, palette), fontsize=8, frameon=False)
     return ax
 
 

@@ -65,7 +65,7 @@ def expert_curves(
     seen = values.observed(fit, rows.y, output)
     style.scatter(ax, place, seen, values.shares(fit, *rows), palette)
     looks = style.palette_of(fit.mixture.n_leaves, palette)
-    for leaf, name in enumerate(style.leaf_names(fit.mixture.branching)):
+    for leaf, name in enumerate(style.leaf_names(fit.mixture)):
         look: dict[str, Any] = {"color": style.colour(looks[leaf]), "linestyle": style.dash(looks[leaf]), "zorder": 3}
         ax.plot(grid, at.mean[leaf], linewidth=0.7, alpha=0.7, label=f"_{name}", **look)
         active = np.where(at.weight[leaf] >= ACTIVE, at.mean[leaf], np.nan)
@@ -74,7 +74,7 @@ def expert_curves(
     ax.set_xlim(grid[0], grid[-1])
     ax.set(xlabel=labels[0], ylabel=labels[1])
     if legend:
-        ax.legend(handles=style.leaf_handles(fit.mixture.branching, palette), fontsize=8, frameon=False)
+        ax.legend(handles=style.leaf_handles(fit.mixture, palette), fontsize=8, frameon=False)
     return ax
 
 
@@ -114,7 +114,7 @@ def gate_curves(
     fit, ax = values.engine_fit(fit), style.canvas(ax)
     grid, along = values.section(X, feature)
     weights = values.leaf_weights(fit, along)
-    names = style.leaf_names(fit.mixture.branching)
+    names = style.leaf_names(fit.mixture)
     for weight, look, name in zip(weights, style.palette_of(len(names), palette), names, strict=True):
         ax.plot(grid, weight, color=style.colour(look), linestyle=style.dash(look), linewidth=1.8, label=name)
     ax.set_xlim(grid[0], grid[-1])

@@ -75,7 +75,7 @@ def overview(
         upper.tick_params(labelbottom=False)
     objective_per_start(fit, lower)
     figure.legend(
-        handles=style.leaf_handles(fit.mixture.branching, palette), loc="outside upper center", frameon=False,
+        handles=style.leaf_handles(fit.mixture, palette), loc="outside upper center", frameon=False,
         ncols=style.per_row(fit.mixture.n_leaves), fontsize=8.5, handlelength=3, columnspacing=1.5,
     )  # fmt: skip
     figure.align_ylabels()

@@ -11,6 +11,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
+from gatewise.core.mixture import Mixture
+
 # Okabe and Ito (2008), without the yellow, which is too pale on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ((0, ()), (0, (5, 2)), (0, (1.5, 1.5)), (0, (7, 2, 1.5, 2)), (0, (3, 1, 1, 1, 1, 1)))
@@ -57,9 +59,10 @@ def blend(shares: np.ndarray, looks: Sequence[int]) -> np.ndarray:
     return np.clip(shares.T @ palette, 0.0, 1.0)
 
 
-def leaf_names(branching: tuple[int, ...]) -> list[str]:
-    """Return a name per leaf: its position in the tree, counted from zero as in ``measure``."""
-    return [f"expert {','.join(map(str, index))}" for index in np.ndindex(*branching)]
+def leaf_names(mixture: Mixture) -> list[str]:
+    """Return a name per leaf: that of its law, or its position in the tree, counted from zero as in ``measure``."""
+    places = zip(np.ndindex(*mixture.branching), mixture.titles, strict=True)
+    return [title or f"expert {','.join(map(str, index))}" for index, title in places]
 
 
 def plain(label: str, longest: int = 44) -> str:
@@ -105,9 +108,9 @@ def palette_of(count: int, palette: Sequence[int] | None) -> list[int]:
     return list(range(count) if palette is None else palette)
 
 
-def leaf_handles(branching: tuple[int, ...], palette: Sequence[int] | None = None) -> list[Line2D]:
+def leaf_handles(mixture: Mixture, palette: Sequence[int] | None = None) -> list[Line2D]:
     """Return a legend entry per leaf: line style, colour and marker together."""
-    names = leaf_names(branching)
+    names = leaf_names(mixture)
     return [
         Line2D([], [], color=colour(look), linestyle=dash(look), marker=marker(look), markersize=5, label=name)
         for look, name in zip(palette_of(len(names), palette), names, strict=True)

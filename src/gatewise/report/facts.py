@@ -57,7 +57,7 @@ def facts(fit: Any) -> dict[str, Any]:
     fit = engine_fit(fit)
     evidence, starts = fit.certificate, fit.starts
     found = {
-        "n_experts": fit.mixture.n_leaves,
+        "n_experts": fit.mixture.titles.count(""),
         "branching": list(fit.mixture.branching),
         "n": fit.n,
         "log_likelihood": fit.log_likelihood,
@@ -85,12 +85,13 @@ def facts(fit: Any) -> dict[str, Any]:
 
 def named(fit: Fit) -> list[str]:
     """Return what carries the statuses, in words: which parameter grows, sits on a kink, or lies on a limit."""
-    evidence = fit.certificate
+    evidence, titles = fit.certificate, fit.mixture.titles
+    starved = [f"expert {leaf}" for leaf in evidence.starved if not titles[leaf]]
     kinds = (
         (evidence.separated, "grows without limit"),
         (evidence.active, "lies on its bound"),
         (evidence.floor, "lies on the floor of the scales"),
-        ([f"expert {leaf}" for leaf in evidence.starved], "has too few observations for its parameters or its scale"),
+        (starved, "has too few observations for its parameters or its scale"),
         (evidence.kinks, "sits on a kink"),
     )
     return [f"{name} {words}" for names, words in kinds for name in names]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from gatewise.estimators import MixtureOfExpertsRegressor
 from gatewise.estimators.warnings import CLASSES, FitWarning
-from gatewise.fit.words import beside, status_words
+from gatewise.fit.words import beside, members, status_words
 from gatewise.report.facts import Fitted, gate_phrase
 from gatewise.report.page import Page, Section
 from gatewise.report.parquet import PreparedTable
@@ -107,7 +107,7 @@ def page_of(path: str, data: Prepared | PreparedTable, outcome: Outcome, command
     left = f" {data.dropped} rows with missing values were left out." if data.dropped else ""
     about = f"{roles.target} given {', '.join(roles.features)}: {data.rows} rows of {path}.{left}{data.shown}"
     reading = " ".join(remark[:1].upper() + remark[1:] + "." for remark in outcome.remarks)
-    lead = f"A mixture of {fit.mixture.n_leaves} experts. Status: {fit.status}: {status_words(fit)}{beside(fit)}."
+    lead = f"A mixture of {members(fit.mixture)}. Status: {fit.status}: {status_words(fit)}{beside(fit)}."
     summary = outcome.model.summary()
     section = Section(roles.target, about, (outcome.fitted,), outcome.code, reading=reading, summary=summary)
     return Page(f"gatewise: {roles.target} from {', '.join(roles.features)}", lead, (section,), command, version)

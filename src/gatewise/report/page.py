@@ -11,6 +11,7 @@ import torch
 from markupsafe import Markup
 
 from gatewise.fit import Status
+from gatewise.fit.words import members
 from gatewise.plots import overview, values
 from gatewise.plots.style import plain
 from gatewise.report import drawing
@@ -139,7 +140,7 @@ def _card(one: Fitted, row: dict[str, Any], palette: list[int], prefix: str) -> 
         palette=palette,
     )
     alt = (
-        f"{one.label}: data with the curves of {one.fit.mixture.n_leaves} experts, the gate weights below, and the "
+        f"{one.label}: data with the curves of {members(one.fit.mixture)}, the gate weights below, and the "
         f"log-likelihood that each start reached; {row['hits']} starts reached {row['log_likelihood']}."
     )
     return {"row": row, "alt": alt, "svg": Markup(drawing.svg(figure, prefix))}

@@ -27,7 +27,7 @@ class WithoutPredictor(Family):
 
 @dataclass(frozen=True)
 class Zero(WithoutPredictor):
-    """Point mass at zero in every output, the branch of zero-inflated counts (Lambert 1992, equation 1).
+    """Point mass at zero in every output, the branch of zero-inflated counts (Lambert 1992, Technometrics 34).
 
     ``P(y = 0) = 1``. Of counts among trials that differ by row the first columns, the successes, are zero.
 
@@ -70,7 +70,7 @@ class Zero(WithoutPredictor):
 
 @dataclass(frozen=True)
 class UniformNoise(WithoutPredictor):
-    """Uniform law on a box, for observations that belong to no expert (Banfield and Raftery 1993, section 3.2).
+    """Uniform law on a box, for observations that belong to no expert (Banfield and Raftery 1993, Biometrics 49).
 
     ``f(y) = 1 / prod_j (high_j - low_j)`` where every ``low_j <= y_j <= high_j``, else zero. A row beyond an end by
     less than 1e-9 of the range lies inside: the ends are moved to other units and back.
