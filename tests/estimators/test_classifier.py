@@ -42,6 +42,14 @@ def test_probabilities_are_those_of_the_mixture(fitted):
     assert model.score(x, y) == pytest.approx((model.predict(x) == y).mean())
 
 
+def test_the_summary_names_the_classes(fitted):
+    model, x, y = fitted
+    assert model.classes_.tolist() == ["a", "b", "c"]
+    text = model.summary()
+    assert {"b x0", "c x2", "c intercept"} <= set(text.experts["parameter"])
+    assert model.test("b x0[0] = c x0[0]", x, y).df == 1
+
+
 def test_responsibilities_are_posterior_probabilities(fitted):
     model, x, y = fitted
     found = model.responsibilities(x, y)

@@ -84,3 +84,9 @@ def test_an_offset_is_no_part_of_a_picture():
     model = moe("count ~ x", table, offset="np.log(hours)", family="poisson", n_experts=1, n_init=1)
     with pytest.raises(ValueError, match="offset"):
         expert_curves(model)
+
+
+def test_several_responses_keep_their_names(frame):
+    model = moe("y + b ~ a", frame, n_experts=1, n_init=1)
+    assert {"y a", "b a", "b intercept"} <= set(model.summary().experts["parameter"])
+    assert "b a[expert 0]" in model.confint().index

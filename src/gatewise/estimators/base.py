@@ -20,7 +20,7 @@ from gatewise.estimators.framed import formula_lines
 from gatewise.estimators.inference import Inference, TestKind, infer
 from gatewise.estimators.inputs import Given
 from gatewise.estimators.known import KnownValues
-from gatewise.estimators.names import input_labels
+from gatewise.estimators.names import input_labels, output_labels
 from gatewise.estimators.summary import summary
 from gatewise.estimators.summary_value import Summary
 from gatewise.estimators.theory import theory as advice_on
@@ -336,4 +336,5 @@ class MixtureEstimator(Declared):
         advice = advice_on(self.fit_, self.n_features_in_, self._reader)
         words = advice.words if theory else advice.brief
         lines = formula_lines(self._design)
-        return summary(self.fit_, self._shares, self._errors, titles, inputs, gate_inputs, criteria, words, lines)
+        told = criteria, words, lines, output_labels(self)
+        return summary(self.fit_, self._shares, self._errors, titles, inputs, gate_inputs, *told)

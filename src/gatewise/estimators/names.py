@@ -19,6 +19,17 @@ def input_labels(estimator: Any) -> tuple[list[str], list[str]]:
     return inputs, list(estimator._reader.names or fallback)
 
 
+def output_labels(estimator: Any) -> list[str]:
+    """Return the names of the outputs: classes but the first, several responses of a formula, else y0, y1, ..."""
+    count = estimator.fit_.outputs
+    classes = getattr(estimator, "classes_", None)
+    if classes is not None:
+        return [str(one) for one in classes[1:]]
+    design = estimator._design
+    named = [] if design is None else [one.text for one in design.experts.parsed.responses]
+    return named if len(named) == count else [f"y{i}" for i in range(count)]
+
+
 def reader_names(estimator: Any) -> dict[str, str]:
     """Return the name of every number of the measure as in the summary, with its owner, by its name there.
 
@@ -26,7 +37,7 @@ def reader_names(estimator: Any) -> dict[str, str]:
     ``family.scale[0,1,0]`` and ``gates.0.weight[0,0]``; with several levels ``gate 1 weight x0[branch 0/1]``.
     """
     fit = estimator.fit_
-    terms = SummaryTerms(fit, estimator._errors, *input_labels(estimator))
+    terms = SummaryTerms(fit, estimator._errors, *input_labels(estimator), output_labels(estimator))
     depth, found = fit.mixture.depth, {}
     for path, value in fit.measure.paths().items():
         room, shape = path.split("."), tuple(value.shape)

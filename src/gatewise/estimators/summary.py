@@ -32,6 +32,7 @@ def summary(
     criteria: tuple[float, float, float],
     theory: str,
     formula: Sequence[tuple[str, str]] = (),
+    outputs: Sequence[str] = (),
 ) -> Summary:
     """Return model, criteria, status, tables of experts and gates, starts and notes.
 
@@ -47,8 +48,9 @@ def summary(
     criteria : AIC, BIC, ICL
     theory : what identifiability says of the model
     formula : names and texts of the parts of a formula
+    outputs : names of several responses, or of the classes that have coefficients
     """
-    mixture, terms = fit.mixture, SummaryTerms(fit, errors, inputs, gate_inputs)
+    mixture, terms = fit.mixture, SummaryTerms(fit, errors, inputs, gate_inputs, outputs)
     lines = [
         f"Mixture of {members(mixture)}" + (f" in levels of {mixture.branching}" if mixture.depth > 1 else ""),
         *(line for name, words in formula for line in _part(name, words)),

@@ -49,8 +49,16 @@ class TermGroup(NamedTuple):
 class SummaryTerms:
     """Reads the parameters of a fit: knows names, errors, and what the certificate says about single parameters."""
 
-    def __init__(self, fit: Fit, errors: ReportedErrors, inputs: Sequence[str], gate_inputs: Sequence[str]) -> None:
+    def __init__(
+        self,
+        fit: Fit,
+        errors: ReportedErrors,
+        inputs: Sequence[str],
+        gate_inputs: Sequence[str],
+        outputs: Sequence[str] = (),
+    ) -> None:
         self.fit, self.inputs, self.gate_inputs = fit, inputs, gate_inputs
+        self.outputs = outputs or [f"y{i}" for i in range(fit.outputs)]
         self.values = fit.measure.paths()
         self.q = fit.outputs
         self.specs = specifications(fit.mixture, len(inputs), len(gate_inputs), self.q)
@@ -115,7 +123,7 @@ class SummaryTerms:
     def label(self, path: str, index: Index, shape: Sequence[int]) -> str:
         """Return the name of one entry of a parameter, with column names in place of positions."""
         room, _, name = path.rpartition(".")
-        mark = f"y{index[0]} " if room in ("experts", "family") and index and self.q > 1 else ""
+        mark = f"{self.outputs[index[0]]} " if room in ("experts", "family") and index and self.q > 1 else ""
         index = index[1:] if room == "experts" else index
         if room == "experts":
             known = self.fit.mixture.expert.entries(name, self.inputs)

@@ -116,7 +116,7 @@ def rows(model: Any, X: Any, y: Any = None, gate_X: Any = None, groups: Any = No
     return RowsShown(found.x, found.y, found.gate_x, found.groups)
 
 
-class Path(NamedTuple):
+class SectionShown(NamedTuple):
     """A way through the inputs: the feature (m,), inputs and gate inputs along it, and the feature at the rows (n,)."""
 
     grid: np.ndarray
@@ -125,7 +125,7 @@ class Path(NamedTuple):
     seen: np.ndarray
 
 
-def path(model: Any, X: Any, gate_X: Any, feature: int | str) -> Path:
+def path(model: Any, X: Any, gate_X: Any, feature: int | str) -> SectionShown:
     """Return the way along one feature, a column by number, or of a formula's frame by name.
 
     The others are held at their medians, columns without numbers at the most frequent value.
@@ -141,7 +141,7 @@ def path(model: Any, X: Any, gate_X: Any, feature: int | str) -> Path:
             raise ValueError(f"feature={feature!r}: give the number of a column of X, from 0")
         grid, along = section(X, int(feature))
         beside = None if gate_X is None else np.tile(np.median(table(gate_X), 0), (len(grid), 1))
-        return Path(grid, along, beside, table(X)[:, feature])
+        return SectionShown(grid, along, beside, table(X)[:, feature])
     frame = model._frame if X is None else X
     frame = frame.loc[design.complete(frame, ("response", "groups")), list(design.variables(()))]
     names = [str(name) for name in frame.columns]
@@ -154,7 +154,7 @@ def path(model: Any, X: Any, gate_X: Any, feature: int | str) -> Path:
     }
     along = frame.iloc[np.zeros(len(grid), dtype=int)].assign(**{**middle, name: grid})
     found = design.matrices(along, ())
-    return Path(grid, found.x, found.gate_x, frame[name].to_numpy(dtype=float))
+    return SectionShown(grid, found.x, found.gate_x, frame[name].to_numpy(dtype=float))
 
 
 def section(X: Any, feature: int, points: int = 401, margin: float = 0.02) -> tuple[np.ndarray, np.ndarray]:
