@@ -22,6 +22,7 @@ from gatewise.estimators.progress import following
 from gatewise.estimators.warnings import FitWarning
 from gatewise.fit.arguments import whole
 from gatewise.fit.status import Status
+from gatewise.fit.words import members
 from gatewise.infer.bootstrap import Comparison, Ratio, ratios
 from gatewise.markup import lines, page
 from gatewise.objective.rows import Rows
@@ -276,6 +277,9 @@ def _notes(observed: Ratio, small: Any, large: Any, lost: int, ends: tuple[float
 def _words(model: Any) -> str:
     """Return the number of experts and what they are."""
     branching, gate = model.mixture_.branching, model._given.gate
-    experts = " x ".join(map(str, branching))
     named = gate if isinstance(gate, str) else repr(gate)
-    return f"{experts} experts (gate {named})" if branching != (1,) else "1 expert"
+    if branching == (1,):
+        return "1 expert"
+    if any(model.mixture_.titles):
+        return f"{members(model.mixture_)} (gate {named})"
+    return f"{' x '.join(map(str, branching))} experts (gate {named})"
