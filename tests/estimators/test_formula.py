@@ -241,7 +241,7 @@ def fitted(formula="y ~ x + s"):
     [
         (lambda: moe("y ~ x", DATA, n_expert=3), "did you mean 'n_experts'"),
         (lambda: moe("y ~ x", DATA, ofset="hours"), "did you mean 'offset'"),
-        (lambda: moe("y ~ x", DATA, zero_inflated=True), "no argument 'zero_inflated'"),
+        (lambda: moe("y ~ x", DATA, hurdle=True), "no argument 'hurdle'"),
         (lambda: moe("y ~ x", DATA, gate_features=["x"]), "gate_formula"),
         (lambda: moe("y ~ x", DATA, gate_formula="~ 1", gate="laplace"), "leave gate out"),
         (lambda: moe("y ~ x", DATA, gate_formula="~ w", gate="constant"), "leave one of the two out"),

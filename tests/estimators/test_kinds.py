@@ -10,17 +10,21 @@ import pytest
 import statsmodels.api as sm
 from scipy.stats import norm
 from statsmodels.tools.numdiff import approx_hess3
+from typer.testing import CliRunner
 
 from gatewise import (
     FitWarning,
     MixtureOfExpertsRegressor,
     Status,
+    bootstrap_test,
     load_model,
     moe,
     save_model,
 )
+from gatewise.cli import app
 from gatewise.estimators.content import estimator_of
 from gatewise.estimators.serialise import SCHEMA
+from gatewise.plots import gate_curves
 
 
 def counts(n=800, seed=0, dispersion=0.0):
@@ -331,3 +335,62 @@ def test_values_that_a_family_cannot_have_are_refused_beside_zeros():
         MixtureOfExpertsRegressor(1, **ONE_COUNT, n_init=1).fit(x, y - 1)
     with pytest.raises(ValueError, match="every value of column 0 of y is 2: it has no range"):
         MixtureOfExpertsRegressor(1, noise=True, n_init=1).fit(x, np.full(40, 2.0))
+
+
+def test_the_command_line_takes_kinds_zeros_and_noise(tmp_path):
+    table = tmp_path / "table.csv"
+
+    def fit(y, x, *more):
+        pd.DataFrame(x, columns=list("abc")).assign(y=y).to_csv(table, index=False)
+        done = CliRunner().invoke(app, ["fit", str(table), "--target", "y", "--starts", "3", *more])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    x, y = counts(300)
+    told = fit(y, x, "--experts", "1", "--family", "poisson", "--zero-inflated", "--report", str(tmp_path / "a.html"))
+    assert "Mixture of 1 expert and zeros" in told
+    assert "A mixture of 1 expert and zeros." in (tmp_path / "a.html").read_text()
+    x, y, _ = with_noise(300)
+    found = json.loads(fit(y, x, "--experts", "1", "--gate", "constant", "--noise", "--json"))
+    assert (found["n_experts"], found["branching"], found["status"]) == (1, [2], "converged")
+    x, y = two_kinds(n=200)
+    assert "Linear(), Constant()" in fit(y, x, "--expert", "linear,constant", "--family", "gaussian,student-t")
+
+
+def test_pictures_name_the_branch():
+    x, y, _ = with_noise(200)
+    model = MixtureOfExpertsRegressor(1, noise=True, n_init=2, random_state=0).fit(x, y)
+    assert [line.get_label() for line in gate_curves(model, x).get_lines()] == ["expert 0", "noise"]
+
+
+def test_an_input_far_from_zero_keeps_its_digits():
+    """Each kind of expert then refers to the mean of the inputs, and stays the expert of its branch."""
+    x, y = two_kinds()
+    options = {"n_experts": 2, "gate": "constant", "expert": ["linear", "constant"], "n_init": 8, "random_state": 0}
+    near = MixtureOfExpertsRegressor(**options).fit(x, y)
+    far = MixtureOfExpertsRegressor(**options).fit(x + 1e9, y)
+    assert far.log_likelihood_ == pytest.approx(near.log_likelihood_, abs=1e-3)
+    np.testing.assert_allclose(far.predict(x + 1e9), near.predict(x), atol=1e-4)
+    assert "refer to X minus" in " ".join(str(far.summary()).split())
+
+
+def test_a_fit_of_the_core_is_saved_with_its_branches(tmp_path):
+    x, y = counts(300)
+    fit = inflated("poisson", x, y).fit_
+    save_model(fit, tmp_path / "fit.json")
+    back = load_model(tmp_path / "fit.json")
+    assert back.mixture_ == fit.mixture
+    again = back.set_params(n_init=2, random_state=0).fit(x, y)
+    assert again.log_likelihood_ == pytest.approx(fit.log_likelihood, abs=1e-7)
+    other = MixtureOfExpertsRegressor(2, family="poisson", n_init=1)
+    with pytest.raises(ValueError, match="start has the family"):
+        other.fit(x, y, start=fit)
+
+
+def test_a_bootstrap_asks_whether_zeros_are_needed():
+    x, y = counts(300)
+    options = {"n_experts": 1, "gate": "constant", "family": "poisson", "n_init": 2, "random_state": 0}
+    plain, more = (MixtureOfExpertsRegressor(**options, zero_inflated=flag) for flag in (False, True))
+    found = bootstrap_test(plain, more, x, y, n_boot=9)
+    assert found.p_value == 0.1
+    assert "1 expert against 1 expert and zeros" in str(found)

@@ -235,7 +235,7 @@ class FamiliesByLeaf(Family):
 
     @property
     def mean_range(self) -> tuple[float, float]:  # type: ignore[override]
-        least, most = zip(*(part.mean_range for part in self.parts), strict=True)
+        least, most = zip(*(part.mean_range for part in self.parts if not part.title), strict=True)
         return min(least), max(most)
 
     @property

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
+from gatewise.core.by_leaf import FamiliesByLeaf
 from gatewise.core.codec import map_leaves, matches, short
 from gatewise.core.gates import gates
 from gatewise.core.mixture import Measure, Mixture
@@ -72,7 +73,9 @@ def _check_arguments(
         own = mixture.titles[: levels[-1]].count("")
         require(not isinstance(choice, list | tuple) or len(parts) == own, f"{short(choice)} for {own} experts")
     named = [title for title in mixture.titles if title]
-    require(len(named) == bool(added(estimator)), f"the branches {', '.join(named)} are not those of the arguments")
+    whole = isinstance(estimator.family, FamiliesByLeaf)  # of a Fit that no estimator made
+    fits = whole or len(named) == bool(added(estimator))
+    require(fits, f"the branches {', '.join(named)} are not those of the arguments")
     floor(estimator.min_scale, sizes.q)
     if estimator.gate_features is not None:
         choose_columns(estimator.gate_features, sizes.d, None if names is None else tuple(names))

@@ -23,6 +23,7 @@ from gatewise.estimators.warnings import FitWarning
 from gatewise.fit.arguments import whole
 from gatewise.fit.status import Status
 from gatewise.fit.torch_state import standard_torch
+from gatewise.fit.words import members
 from gatewise.infer.bootstrap import Comparison, Ratio, ratios
 from gatewise.markup import lines, page
 from gatewise.objective.rows import MOST, Rows
@@ -286,7 +287,11 @@ def _notes(observed: Ratio, small: Any, large: Any, lost: int, ends: tuple[float
 def _words(model: Any) -> str:
     """Return the number of experts and what they are."""
     branching, gate = model.mixture_.branching, model._given.gate
-    experts = " x ".join(map(str, branching))
     named = gate if isinstance(gate, str) else repr(gate)
-    words = f"{experts} experts (gate {named})" if branching != (1,) else "1 expert"
+    if branching == (1,):
+        words = "1 expert"
+    elif any(model.mixture_.titles):
+        words = f"{members(model.mixture_)} (gate {named})"
+    else:
+        words = f"{' x '.join(map(str, branching))} experts (gate {named})"
     return words if model._design is None else f"{words} of {model._design.experts.parsed.text}"

@@ -59,7 +59,7 @@ def _require_family(model: PreparedModel, start: Fit) -> None:
         raise ValueError(
             f"start has the experts {other.branching}, this model {mine.branching}: give one of equal size"
         )
-    if type(mine.family) is not type(other.family):
+    if [type(law) for law in mine.family.kinds()] != [type(law) for law in other.family.kinds()]:
         raise ValueError(f"start has the family {other.family}, this model {mine.family}: give one of the same family")
 
 
