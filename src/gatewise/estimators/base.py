@@ -247,7 +247,7 @@ class MixtureEstimator(Declared):
         sample_weight: Data = None,
         gate_X: Data = None,
         groups: Data = None,
-        kind: Kind = "observed",
+        kind: Kind | None = None,
         clusters: Data = None,
         offset: Data = None,
         trials: Data = None,
@@ -260,7 +260,8 @@ class MixtureEstimator(Declared):
             As given to fit.
         kind : {"observed", "sandwich"}
             Inverse of the observed information (after least squares: residual variance times inverse Hessian), or
-            robust to a wrong model; weights are then sampling weights.
+            robust to a wrong model; weights are then sampling weights. Default: observed, and sandwich after
+            ``weight_kind="sampling"``.
         clusters : array-like (n,) or str, optional
             Label of the cluster of every row, for ``kind="sandwich"``: rows of a cluster need not be independent. With
             a table, also the name of its column of labels, of any type.

@@ -26,6 +26,7 @@ from gatewise.estimators.declarations import (
     Seed,
     Start,
     Verbose,
+    WeightKind,
 )
 from gatewise.estimators.inference import Inference
 from gatewise.estimators.predictions import evaluate
@@ -43,7 +44,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, MixtureEstimator):
     Parameters
     ----------
     n_experts, gate, expert, n_init, alpha, bounds, fixed, gauge, standardize, gate_features, max_iter, max_time, \
-random_state, device, verbose, warm_start, shared
+random_state, device, verbose, warm_start, shared, weight_kind
         As in `MixtureOfExpertsRegressor`.
     method : {"ml", "em"}
         Maximum likelihood (EM steps followed by Newton's method), or by EM only.
@@ -106,6 +107,7 @@ random_state, device, verbose, warm_start, shared
         verbose: Verbose = 0,
         warm_start: bool = False,
         shared: Any = (),
+        weight_kind: WeightKind = "frequency",
     ) -> None:
         self.n_experts = n_experts
         self.gate = gate
@@ -124,6 +126,7 @@ random_state, device, verbose, warm_start, shared
         self.device = device
         self.verbose = verbose
         self.warm_start = warm_start
+        self.weight_kind = weight_kind
         self.shared = shared
 
     def fit(  # type: ignore[override]
@@ -214,7 +217,7 @@ random_state, device, verbose, warm_start, shared
         sample_weight: Data = None,
         gate_X: Data = None,
         groups: Data = None,
-        kind: Kind = "observed",
+        kind: Kind | None = None,
         clusters: Data = None,
     ) -> Inference:
         """Return standard errors and intervals from the data of the fit; see `MixtureOfExpertsRegressor.inference`."""

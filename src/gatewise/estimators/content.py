@@ -38,7 +38,7 @@ LENGTHS |= dict.fromkeys(("location", "spread", "floor", "low", "high"), "output
 CAME = {  # with each schema
     2: ("standard_errors", "spec", "floor", "floored", "warm_start"),
     3: ("gain", "classified"),
-    4: ("offset", "shared", "design", "classes", "zero_inflated", "noise"),
+    4: ("offset", "shared", "design", "classes", "zero_inflated", "noise", "weight_kind"),
 }
 KINDS: dict[str, type[MixtureOfExpertsRegressor] | type[MixtureOfExpertsClassifier]] = {
     one.__name__: one for one in (MixtureOfExpertsRegressor, MixtureOfExpertsClassifier)

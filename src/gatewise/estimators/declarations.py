@@ -25,6 +25,7 @@ Scale: TypeAlias = Literal["free", "shared"]
 Covariance: TypeAlias = Literal["diag", "full"]
 Method: TypeAlias = Literal["ml", "em", "ls"]
 Gauge: TypeAlias = Literal["fixed", "none"]
+WeightKind: TypeAlias = Literal["frequency", "sampling", "importance"]
 Kind: TypeAlias = Literal["observed", "sandwich"]
 Number: TypeAlias = float | Sequence[float] | Array  # or nested sequences, as numpy reads them
 Bounds: TypeAlias = Mapping[str, tuple[Any, Any]]  # path -> (lower, upper)
@@ -107,6 +108,7 @@ class Declared(BaseEstimator):
     device: Literal["cpu"] | None
     verbose: Verbose
     warm_start: bool
+    weight_kind: WeightKind
     shared: str | Sequence[str]
     zero_inflated: bool
     noise: bool

@@ -328,7 +328,7 @@ def rows_again(estimator: Any, roles: Given) -> Training:
     return data
 
 
-def infer(estimator: Any, roles: Given, kind: str, clusters: Any) -> Inference:
+def infer(estimator: Any, roles: Given, kind: str | None, clusters: Any) -> Inference:
     """Return errors and intervals of a fitted estimator from the data of its fit."""
     with standard_torch():
         wanted = ("response", "offset", "trials", "weights", "groups")

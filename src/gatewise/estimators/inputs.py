@@ -77,7 +77,7 @@ def read_training(estimator: Any, given: Given, gated: bool) -> Training:
     flat = y.ndim == 1
     y = y[:, None] if flat else y
     reader, gates = _gate_reader(estimator, x, gate_x, mapped)
-    weight = read_weights(given.sample_weight, len(x))
+    weight = of_kind(estimator.weight_kind, read_weights(given.sample_weight, len(x)))
     y, offset = _known(estimator, y, known)
     y = y[:] if isinstance(y, Grouped) else y
     order, ends = _order(weight, given.groups, len(x))
@@ -119,7 +119,7 @@ def _read_table(estimator: Any, given: Given, gated: bool) -> Training:
     reader, gates = _gate_reader(estimator, sides.x, None, True)
     if sides.gate_x is not None:
         reader, gates = GateReader(True, None, sides.gate_x.shape[1], sides.gate_x.names), sides.gate_x
-    weight, ends = read_weights(sides.weight, len(sides.x)), sides.ends
+    weight, ends = of_kind(estimator.weight_kind, read_weights(sides.weight, len(sides.x))), sides.ends
     y, offset = _known(estimator, sides.y, given.known.of(given.x))
     parts: tuple[Any, ...] = (sides.x, gates, y, offset)
     kept = None
@@ -205,6 +205,13 @@ def read_weights(sample_weight: Any, n: int) -> np.ndarray | None:
     if not (weight > 0).any():
         raise ValueError("sample_weight is zero for every row: nothing to fit; at least one weight must be positive")
     return None if (weight == 1).all() else weight
+
+
+def of_kind(kind: str, weight: np.ndarray | None) -> np.ndarray | None:
+    """Return weights as they count: frequencies as they are, others with the mean one over the rows that have any."""
+    if weight is None or kind == "frequency":
+        return weight
+    return weight * (np.count_nonzero(weight) / weight.sum())
 
 
 def _order(weight: np.ndarray | None, groups: Any, n: int) -> tuple[np.ndarray | None, np.ndarray | None]:

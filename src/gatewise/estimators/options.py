@@ -43,6 +43,7 @@ def check_numbers(estimator: Any) -> None:
     require_one_of("gauge", estimator.gauge, ("fixed", "none"))
     require_one_of("scale", estimator.scale, ("free", "shared"))
     require_one_of("covariance", estimator.covariance, ("diag", "full"))
+    require_one_of("weight_kind", estimator.weight_kind, ("frequency", "sampling", "importance"))
     shared_names(estimator.shared)
     check_added(estimator)
     for name in ("standardize", "warm_start"):
@@ -241,6 +242,7 @@ def spec_of(estimator: Any, mixture: Mixture, d: int, gate_d: int, q: int, flat:
         alpha=penalty(estimator.alpha),
         gauge=estimator.gauge,
         min_scale=floor(estimator.min_scale, q),
+        weights="sampling" if estimator.weight_kind == "sampling" else "frequency",
     )
 
 

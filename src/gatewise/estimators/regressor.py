@@ -32,6 +32,7 @@ from gatewise.estimators.declarations import (
     Scale,
     Seed,
     Verbose,
+    WeightKind,
 )
 from gatewise.estimators.framed import framed
 from gatewise.estimators.inputs import Given
@@ -106,6 +107,10 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
     shared : str or sequence of str
         Columns of X (``x0``, ``x1``, ... where they have no names) whose coefficient is the same in all experts, and
         ``"intercept"``; for linear experts.
+    weight_kind : {"frequency", "sampling", "importance"}
+        What `sample_weight` means. ``frequency``: 2 counts a row twice. ``sampling``: a row stands for so many units of
+        the population; standard errors are then robust (sandwich). ``importance``: relative weights, with errors of
+        the observed information. The last two are scaled to the mean one, so that n is the number of rows.
 
     Attributes
     ----------
@@ -185,6 +190,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         shared: str | Sequence[str] = (),
         zero_inflated: bool = False,
         noise: bool = False,
+        weight_kind: WeightKind = "frequency",
     ) -> None:
         self.n_experts = n_experts
         self.gate = gate
@@ -207,6 +213,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         self.device = device
         self.verbose = verbose
         self.warm_start = warm_start
+        self.weight_kind = weight_kind
         self.shared = shared
         self.zero_inflated = zero_inflated
         self.noise = noise

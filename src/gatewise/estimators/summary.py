@@ -105,7 +105,9 @@ def _errors(fit: Fit, errors: ReportedErrors) -> str:
     if errors.values is None:
         return f"Standard errors: none, because {errors.reason}"
     source, variance = "observed information", residual_variance(fit)
-    if variance is not None:
+    if fit.spec.weights == "sampling":
+        source = "sandwich, for sampling weights"
+    elif variance is not None:
         source = f"residual variance {number(variance)} times the inverse Hessian of half the sum of squares"
     return f"Standard errors: {source}; normal intervals, on the log scale for positive parameters"
 

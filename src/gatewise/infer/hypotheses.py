@@ -224,6 +224,8 @@ def ratio_test(found: Information, hypothesis: Hypothesis, fit: Fit, rows: Rows)
     wald = wald_test(found, hypothesis)
     if not fit.mixture.family.has_density:
         raise ValueError("a least-squares fit has no likelihood: use kind='wald'")
+    if fit.spec.weights == "sampling":
+        raise ValueError("a likelihood ratio of sampling weights has no chi-square distribution: use kind='wald'")
     ties, fixed = _restricted(found, hypothesis, fit)
     spec = replace(fit.spec, ties=ties, fixed=fixed)
     under = maximum_likelihood(fit.mixture, rows, spec, starts=1, start=fit)
