@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from gatewise.core.families import FAMILIES, StudentT
 from gatewise.core.gates import GATES
