@@ -6,8 +6,10 @@ import numpy as np
 import torch
 
 from gatewise.core.mixture import Measure, Mixture
+from gatewise.fit.torch_state import standard_torch
 
 
+@standard_torch()
 def reported_values(mixture: Mixture, measure: Measure, flat: bool) -> dict[str, object]:
     """Return the attributes by name.
 
