@@ -74,10 +74,25 @@ def test_pieces_that_are_empty_are_not_decided():
     assert "but for 2 of the relations" in proof.words
 
 
+UNDECIDED = {  # families, numbers of outputs, and why
+    ("negative-binomial", 2): "more than 20000 terms",
+    ("beta", 1): "more than 20000 terms",
+    ("beta", 2): "more than 20000 terms",
+    ("categorical", 1): "no rule",
+    ("categorical", 2): "no rule",
+    ("ordered", 1): "no rule",
+    ("ordered", 2): "no rule",
+}
+
+
 @pytest.mark.parametrize("outputs", [1, 2])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family(family, outputs):
     found = identify("softmax", family=family, outputs=outputs, d=1, proof=True, **QUICK)
+    if (family, outputs) in UNDECIDED:
+        assert not found.proof.decided
+        assert UNDECIDED[family, outputs] in found.proof.doubt
+        return
     assert found.proof.decided, found.proof.doubt
     assert found.proof.nullity == found.nullity
 
