@@ -6,7 +6,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 
-from gatewise import MixtureOfExpertsClassifier, load_model, log_likelihood_scorer, save_model, select
+from gatewise import MixtureOfExpertsClassifier, bootstrap_test, load_model, log_likelihood_scorer, save_model, select
 
 
 def three_classes(n=400, d=3, seed=0):
@@ -127,3 +127,11 @@ def test_the_number_of_experts_is_chosen():
     x, y = three_classes(300)
     found = select(MixtureOfExpertsClassifier(n_init=2, random_state=0), x, y, n_experts=(1, 2))
     assert [one.n_experts for one in found.candidates] == [1, 2]
+
+
+def test_a_second_expert_is_tested():
+    x, y = three_classes(200)
+    one = MixtureOfExpertsClassifier(1, n_init=1)
+    found = bootstrap_test(one, MixtureOfExpertsClassifier(2, gate="constant", n_init=3), x, y, n_boot=9, n_init=3)
+    assert 0 < found.p_value <= 1
+    assert len(found.drawn) + found.unsound == 9

@@ -90,3 +90,13 @@ def test_several_responses_keep_their_names(frame):
     model = moe("y + b ~ a", frame, n_experts=1, n_init=1)
     assert {"y a", "b a", "b intercept"} <= set(model.summary().experts["parameter"])
     assert "b a[expert 0]" in model.confint().index
+
+
+def test_counts_with_an_offset_are_compared():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"x": rng.normal(size=120), "hours": rng.uniform(1, 5, 120)})
+    low = rng.random(120) < 0.5
+    table["count"] = rng.poisson(table.hours * np.exp(np.where(low, 0.3 * table.x, 2 - 0.3 * table.x)))
+    options = {"offset": "np.log(hours)", "family": "poisson", "gate_formula": "~ 1", "n_init": 3, "random_state": 0}
+    one, two = (moe("count ~ x", table, n_experts=k, **options) for k in (1, 2))
+    assert bootstrap_test(one, two, n_boot=19, n_init=3).p_value == 0.05

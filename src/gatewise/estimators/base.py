@@ -188,6 +188,10 @@ class MixtureEstimator(Declared):
         leaves = zip(np.ndindex(*self.mixture_.branching), self.mixture_.titles, strict=True)
         return Classification(posterior, tuple(title or "/".join(map(str, leaf)) for leaf, title in leaves))
 
+    def _encoded(self, X: Data, y: Data) -> Data:
+        """Return y as the mixture takes it."""
+        return y
+
     @standard_torch()
     def _log_density(self, X: Data, y: Data, **known: Data) -> np.ndarray:
         """Return the log density, or log probability, of y at every row, or of every group of rows."""

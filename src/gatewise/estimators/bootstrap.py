@@ -187,13 +187,16 @@ def _fitted(name: str, model: Any, data: Given) -> Any:
             raise TypeError(f"{name} is not fitted, and X is missing: give the data, or models fitted by moe")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FitWarning)  # a note of the result says what matters
-            model = clone(model).fit(data.x, data.y, gate_X=data.gate_x, offset=data.known.offset)
+            known = {"gate_X": data.gate_x, "offset": data.known.offset}
+            model = clone(model).fit(data.x, data.y, **{k: v for k, v in known.items() if v is not None})
     require_density(model.mixture_)
     family = model.mixture_.family
     if not family.has_density:
         raise ValueError(f"{name} is fitted by least squares, without a density: use method='ml' or 'em'")
-    if family.columns(1) != 1:
-        raise ValueError(f"{name} has the family {family}, of which responses with new trials cannot be drawn")
+    if family.given:
+        raise ValueError(
+            f"{name} has the family {family}: responses cannot be drawn without {family.given} of the rows"
+        )
     if model.fit_.status is Status.unsound:
         raise ValueError(f"{name} is {model.fit_.status}: {model.fit_.status.words}. Its likelihood compares nothing")
     return model
@@ -201,6 +204,7 @@ def _fitted(name: str, model: Any, data: Given) -> Any:
 
 def _same_rows(name: str, model: Any, data: Given) -> Rows:
     """Return the rows of a fit, once it is sure that they are."""
+    data = data._replace(y=model._encoded(data.x, data.y))
     rows = rows_again(model, framed(model, data, ("response", "offset", "trials", "weights", "groups"), True)).rows
     if rows.weight is not None or rows.ends is not None:
         raise ValueError(f"{name} was fitted with weights or groups, which the test does not know")

@@ -205,10 +205,10 @@ random_state, device, verbose, warm_start, shared, weight_kind
 
     def responsibilities(self, X: Data, y: Data, gate_X: Data = None, groups: Data = None) -> np.ndarray:  # type: ignore[override]
         """Return the posterior probability ``(n, L)`` of every expert given X and the class; see fit."""
-        return super().responsibilities(X, self._columns(X, y), gate_X, groups)
+        return super().responsibilities(X, self._encoded(X, y), gate_X, groups)
 
     def _log_density(self, X: Data, y: Data, **known: Data) -> np.ndarray:
-        return super()._log_density(X, self._columns(X, y), **known)
+        return super()._log_density(X, self._encoded(X, y), **known)
 
     def inference(  # type: ignore[override]
         self,
@@ -221,9 +221,9 @@ random_state, device, verbose, warm_start, shared, weight_kind
         clusters: Data = None,
     ) -> Inference:
         """Return standard errors and intervals from the data of the fit; see `MixtureOfExpertsRegressor.inference`."""
-        return super().inference(X, self._columns(X, y), sample_weight, gate_X, groups, kind, clusters)
+        return super().inference(X, self._encoded(X, y), sample_weight, gate_X, groups, kind, clusters)
 
-    def _columns(self, X: Data, y: Data) -> np.ndarray:
+    def _encoded(self, X: Data, y: Data) -> np.ndarray:
         """Return one column per class ``(n, K)``: 1 in that of the row's class.
 
         Raises

@@ -164,7 +164,7 @@ def select(
     X: Data = None,
     y: Data = None,
     *,
-    n_experts: Iterable[int | tuple[int, ...]] = range(1, 6),
+    n_experts: int | Iterable[int | tuple[int, ...]] = range(1, 6),
     gates: Sequence[Any] | None = None,
     experts: Sequence[Any] | None = None,
     criterion: By = "bic",
@@ -184,7 +184,7 @@ def select(
         All other options. It is not changed. After `moe` its formulas are fitted.
     X, y
         As in fit; after `moe` a data frame alone, or nothing for that of the fit.
-    n_experts : iterable of int or tuple of int
+    n_experts : int, or iterable of int or tuple of int
     gates, experts : sequence, optional
         As `gate` and `expert` of the estimator; by default its own.
     criterion : {"bic", "aic", "icl", "cv"}
@@ -220,7 +220,8 @@ def select(
     """
     if criterion not in get_args(By):
         raise ValueError(f"criterion={criterion!r}: choose one of {', '.join(get_args(By))}")
-    sizes = sorted(set(map(branching, n_experts)), key=lambda levels: (len(levels), levels))
+    given = (n_experts,) if isinstance(n_experts, int) else n_experts
+    sizes = sorted(set(map(branching, given)), key=lambda levels: (len(levels), levels))
     if not sizes:
         raise ValueError("n_experts is empty: give at least one number of experts")
     folds = whole("cv", cv, 2) if criterion == "cv" else 0
