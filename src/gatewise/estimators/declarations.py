@@ -134,6 +134,10 @@ class Declared(BaseEstimator):
     scale_: Array
     covariance_: Array
     dof_: Array
+    size_: Array
+    shape_: Array
+    precision_: Array
+    gap_: Array
     gate_params_: tuple[dict[str, Array], ...]
     fit_: Fit
     mixture_: Mixture

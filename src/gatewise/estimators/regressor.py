@@ -107,6 +107,11 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
     shared : str or sequence of str
         Columns of X (``x0``, ``x1``, ... where they have no names) whose coefficient is the same in all experts, and
         ``"intercept"``; for linear experts.
+    zero_inflated : bool
+        Adds a branch whose law is a point mass at zero, for counts: the last branch, and the reference of the gate.
+        `n_experts` does not count it.
+    noise : bool
+        Adds a branch whose law is uniform on the range of y in the data of fit, for numbers: as the branch of zeros.
     weight_kind : {"frequency", "sampling", "importance"}
         What `sample_weight` means. ``frequency``: 2 counts a row twice. ``sampling``: a row stands for so many units of
         the population; standard errors are then robust (sandwich). ``importance``: relative weights, with errors of
@@ -121,6 +126,10 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         Output weights, for experts such as ``tanh-unit``.
     dof_ : ndarray (*n_experts, q)
         Degrees of freedom of Student's t.
+    size_, shape_, precision_ : ndarray (*n_experts, q)
+        Own parameters of the negative binomial; of gamma, inverse Gaussian and Weibull; of the beta family.
+    gap_ : ndarray (*n_experts, q, levels - 2)
+        Differences between the cutpoints of the ordered logit.
     covariance_ : ndarray (*n_experts, q, q)
         With a full covariance.
     gate_params_ : tuple of dict
