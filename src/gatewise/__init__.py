@@ -50,7 +50,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same
     from gatewise.estimators.regressor import MixtureOfExpertsRegressor
     from gatewise.estimators.sample_size import sample_size
     from gatewise.estimators.scoring import log_likelihood_scorer
-    from gatewise.estimators.selection import Selection, select
+    from gatewise.estimators.selection import Selection, compare, select
     from gatewise.estimators.serialise import ModelFileError, load_model, save_model
     from gatewise.estimators.summary_value import Summary
     from gatewise.estimators.warnings import (
@@ -161,6 +161,7 @@ __all__ = [
     "__version__",
     "affine",
     "bootstrap_test",
+    "compare",
     "delta",
     "expectation_maximisation",
     "identify",
@@ -203,7 +204,7 @@ _HOMES = {
     "estimators.regressor": "MixtureOfExpertsRegressor",
     "estimators.sample_size": "sample_size",
     "estimators.scoring": "log_likelihood_scorer",
-    "estimators.selection": "Selection select",
+    "estimators.selection": "Selection compare select",
     "estimators.serialise": "ModelFileError load_model save_model",
     "estimators.summary_value": "Summary",
     "fit.em": "expectation_maximisation",

@@ -7,7 +7,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.model_selection import KFold
 
-from gatewise import MixtureOfExpertsRegressor, bootstrap_test, select
+from gatewise import MixtureOfExpertsRegressor, bootstrap_test, compare, select
 from gatewise.estimators import bootstrap, selection
 from gatewise.estimators.warnings import FitWarning
 from gatewise.plots import criteria
@@ -176,3 +176,25 @@ def test_the_picture_has_the_numbers_of_the_table():
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("number of experts", "BIC")
     with pytest.raises(ValueError, match="was not computed"):
         criteria(found, "cv")
+
+
+def test_fitted_models_are_compared_in_one_table():
+    x, y = two_lines(150)
+    one, two = model(1).fit(x, y), model(2, expert=["linear", "constant"]).fit(x, y)
+    table = compare(one, two, names=["one", "two"])
+    assert table.loc["two", "expert"] == "linear, constant"
+    assert table.loc["one", "bic"] == one.bic()
+    assert table["delta_bic"].min() == 0
+    assert (table["log_likelihood"] == [one.log_likelihood_, two.log_likelihood_]).all()
+    with pytest.raises(ValueError, match="149, 150 rows"):
+        compare(one, model(1).fit(x[1:], y[1:]))
+    with pytest.raises(ValueError, match="names has 1"):
+        compare(one, two, names=["one"])
+    with pytest.raises(ValueError, match="no models"):
+        compare()
+
+
+def test_kinds_of_experts_are_chosen_from():
+    x, y = two_lines(120)
+    found = select(model(2), x, y, n_experts=2, experts=("linear", ["linear", "constant"]))
+    assert [one.expert for one in found.candidates] == ["linear", "linear, constant"]
