@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same
     from gatewise.core.predictors import affine
     from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Score, Tempered
     from gatewise.estimators.bootstrap import BootstrapTest, bootstrap_test
+    from gatewise.estimators.candidates import compare
     from gatewise.estimators.classification import Classification
     from gatewise.estimators.classifier import MixtureOfExpertsClassifier
     from gatewise.estimators.formula import moe
@@ -50,7 +51,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same
     from gatewise.estimators.regressor import MixtureOfExpertsRegressor
     from gatewise.estimators.sample_size import sample_size
     from gatewise.estimators.scoring import log_likelihood_scorer
-    from gatewise.estimators.selection import Selection, compare, select
+    from gatewise.estimators.selection import Selection, select
     from gatewise.estimators.serialise import ModelFileError, load_model, save_model
     from gatewise.estimators.summary_value import Summary
     from gatewise.estimators.warnings import (
@@ -204,7 +205,8 @@ _HOMES = {
     "estimators.regressor": "MixtureOfExpertsRegressor",
     "estimators.sample_size": "sample_size",
     "estimators.scoring": "log_likelihood_scorer",
-    "estimators.selection": "Selection compare select",
+    "estimators.candidates": "compare",
+    "estimators.selection": "Selection select",
     "estimators.serialise": "ModelFileError load_model save_model",
     "estimators.summary_value": "Summary",
     "fit.em": "expectation_maximisation",
