@@ -85,8 +85,11 @@ UNDECIDED = {  # families, numbers of outputs, and why
 }
 
 
+LONG = [pytest.param("beta", marks=pytest.mark.slow)]  # until it is known to have too many terms
+
+
 @pytest.mark.parametrize("outputs", [1, 2])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*(name for name in FAMILIES if name != "beta"), *LONG])
 def test_every_family(family, outputs):
     found = identify("softmax", family=family, outputs=outputs, d=1, proof=True, **QUICK)
     if (family, outputs) in UNDECIDED:
