@@ -158,11 +158,12 @@ def bootstrap_test(
     ------
     ValueError
         If a mixture has no density or is unsound on the data, if a fitted one is not of these data, if the file belongs
-        to another test, or if y cannot be drawn (a Binomial with trials that differ by row).
+        to another test, or if y cannot be drawn (without the trials, or the times of censoring, of the rows).
 
     Examples
     --------
-    >>>     >>> from gatewise import MixtureOfExpertsRegressor, bootstrap_test
+    >>> import numpy as np
+    >>> from gatewise import MixtureOfExpertsRegressor, bootstrap_test
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(150, 3))
     >>> y = X.sum(1) + rng.normal(size=150)
