@@ -23,7 +23,7 @@ from gatewise.core.families import (
     StudentT,
     Weibull,
 )
-from gatewise.core.families.beta import incomplete_beta
+from gatewise.core.families.incomplete_beta import incomplete_beta
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture, responsibilities
 from gatewise.infer.predict import quantiles

@@ -79,9 +79,9 @@ def test_curves_are_along_the_columns_of_the_frame(frame, two):
 
 def test_an_offset_is_no_part_of_a_picture():
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({"x": rng.normal(size=80), "hours": rng.uniform(1, 5, 80)})
+    table = pd.DataFrame(rng.normal(size=(80, 3)), columns=["x", "v", "w"]).assign(hours=rng.uniform(1, 5, 80))
     table["count"] = rng.poisson(table.hours * np.exp(0.3 * table.x))
-    model = moe("count ~ x", table, offset="np.log(hours)", family="poisson", n_experts=1, n_init=1)
+    model = moe("count ~ x + v + w", table, offset="np.log(hours)", family="poisson", n_experts=1, n_init=1)
     with pytest.raises(ValueError, match="offset"):
         expert_curves(model)
 
@@ -94,9 +94,9 @@ def test_several_responses_keep_their_names(frame):
 
 def test_counts_with_an_offset_are_compared():
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({"x": rng.normal(size=120), "hours": rng.uniform(1, 5, 120)})
+    table = pd.DataFrame(rng.normal(size=(120, 3)), columns=["x", "v", "w"]).assign(hours=rng.uniform(1, 5, 120))
     low = rng.random(120) < 0.5
     table["count"] = rng.poisson(table.hours * np.exp(np.where(low, 0.3 * table.x, 2 - 0.3 * table.x)))
     options = {"offset": "np.log(hours)", "family": "poisson", "gate_formula": "~ 1", "n_init": 3, "random_state": 0}
-    one, two = (moe("count ~ x", table, n_experts=k, **options) for k in (1, 2))
+    one, two = (moe("count ~ x + v + w", table, n_experts=k, **options) for k in (1, 2))
     assert bootstrap_test(one, two, n_boot=19, n_init=3).p_value == 0.05

@@ -117,3 +117,14 @@ def test_the_model_has_the_methods_of_its_inference(counts):
     assert not robust.equals(plain.confint(x, y))
     assert plain.test("x0[0] = 0", x, y, kind="lr").df == 1
     assert plain.margins("x1", x, y)["estimate"].iloc[0] == pytest.approx(plain.coef_[0, 1])
+
+
+def test_columns_may_have_numbers_for_names():
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame(rng.normal(size=(80, 4)))
+    y = np.column_stack([frame @ [1.0, 0.5, 0.0, -1.0], frame @ [0.0, 1.0, 2.0, 0.0]]) + rng.normal(size=(80, 2))
+    model = MixtureOfExpertsRegressor(1, n_init=1).fit(frame, y)
+    found = model.margins(3, frame, y)["estimate"]
+    np.testing.assert_allclose(found, model.coef_[0, :, 3], rtol=1e-6)
+    with pytest.raises(ValueError, match="'3' is no column"):
+        model.margins("3", frame, y)

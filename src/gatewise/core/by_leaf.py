@@ -110,6 +110,9 @@ class ExpertsByLeaf(Expert):
     def linear(self) -> bool:  # type: ignore[override]
         return all(part.linear for part in self.parts)
 
+    def kinds(self) -> tuple[Expert, ...]:
+        return self.parts
+
     def _names(self, d: int) -> tuple[dict[str, Parameter], Names]:
         return _joined([part.parameters(d) for part in self.parts])
 

@@ -96,8 +96,9 @@ def _set(rows: Any, column: Any, value: Any) -> Any:
     place = _place(rows, column)
     moved = rows.copy()
     if hasattr(rows, "loc"):
-        return moved.assign(**{place: value}) if isinstance(place, str) else moved
-    moved[:, place] = value
+        moved[place] = value
+    else:
+        moved[:, place] = value
     return moved
 
 
@@ -110,9 +111,9 @@ def _place(rows: Any, column: Any) -> Any:
         If there is none.
     """
     if hasattr(rows, "loc"):
-        names = [str(name) for name in rows.columns]
-        if column in names:
+        if column in rows.columns:
             return column
+        names = [str(name) for name in rows.columns]
         raise ValueError(f"{column!r} is no column: {did_you_mean(str(column), names)}there are {', '.join(names)}")
     number = int(column[1:]) if isinstance(column, str) and column[:1] == "x" and column[1:].isdigit() else column
     if isinstance(number, int | np.integer) and 0 <= number < rows.shape[1]:

@@ -59,7 +59,7 @@ def shared_ties(
     """
     names = shared_names(shared)
     slope, constant = ("".join(mixture.paths("experts", role)) for role in ("slope", "intercept"))
-    plain = all(isinstance(one, Linear | NoExpert) for one in getattr(mixture.expert, "parts", (mixture.expert,)))
+    plain = all(isinstance(one, Linear | NoExpert) for one in mixture.expert.kinds())
     if names and not plain:
         raise ValueError(
             f"shared={shared!r} with the expert {mixture.expert}: only coefficients of linear experts can be shared; "

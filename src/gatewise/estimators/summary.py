@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import isfinite, isnan
 from textwrap import wrap
 
+from gatewise.core.mixture import Mixture
 from gatewise.estimators.errors import ReportedErrors
 from gatewise.estimators.gate_inputs import gated_levels
 from gatewise.estimators.summary_value import Summary, rows_of
@@ -77,22 +78,29 @@ def summary(
         lines += ["", f"{owner}, share {total:.6g} of {fit.n:.6g}", *of_expert]
     lines += ["", "All experts, one estimate for all", *_table(common, wide, plain)] if common.terms else []
     for level, (branches, nodes) in enumerate(levels):
-        if level not in estimated:
-            lines += ["", f"Gate of level {level}", "  one branch with weight 1: nothing to estimate"]
-            continue
-        shifted = mixture.gates[level].translation()
-        reference = " (the last branch is the reference)" if shifted else ""
-        lines += ["", f"Gate of level {level}{reference}"]
-        titles = mixture.titles if level == mixture.depth - 1 else ("",) * len(branches)
-        lines += [line for pair in zip(branches, titles, strict=False) for line in _branch(*pair, wide, plain)]
-        for group in nodes:
-            lines += [f"  node {_joined(group.owner)}" if group.owner else "  all branches", *_rows(group, wide)]
-        lines += [] if branches or nodes else ["  has no parameters"]
+        shown_here = (branches, nodes) if level in estimated else None
+        lines += ["", *_level(mixture, level, shown_here, wide, plain)]
     notes = [line for note in (*fit.notes, *errors.notes) for line in _wrapped(f"Note: {note}")]
     tail = [*_starts(fit), *notes, *_wrapped(_errors(fit, errors)), *_wrapped(f"Theory: {theory}")]
     rows = [*rows_of("expert", experts), *(one._replace(owner="all") for one in rows_of("expert", [common]))]
     rows += [row for level, pair in enumerate(levels) for part in pair for row in rows_of(f"gate {level}", part)]
     return Summary("\n".join([*lines, "", *tail]), head, rows, tail, _criteria(fit, criteria))
+
+
+def _level(
+    mixture: Mixture, level: int, groups: tuple[list[TermGroup], list[TermGroup]] | None, wide: int, plain: bool
+) -> list[str]:
+    """Return the gate of a level, by branches and nodes; None: it has nothing to divide."""
+    if groups is None:
+        return [f"Gate of level {level}", "  one branch with weight 1: nothing to estimate"]
+    branches, nodes = groups
+    reference = " (the last branch is the reference)" if mixture.gates[level].translation() else ""
+    lines = [f"Gate of level {level}{reference}"]
+    titles = mixture.titles if level == mixture.depth - 1 else ("",) * len(branches)
+    lines += [line for pair in zip(branches, titles, strict=False) for line in _branch(*pair, wide, plain)]
+    for group in nodes:
+        lines += [f"  node {_joined(group.owner)}" if group.owner else "  all branches", *_rows(group, wide)]
+    return lines if branches or nodes else [*lines, "  has no parameters"]
 
 
 def _criteria(fit: Fit, criteria: tuple[float, float, float]) -> dict[str, float]:

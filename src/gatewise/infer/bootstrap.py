@@ -78,9 +78,10 @@ class Comparison(NamedTuple):
 
     def plans(self) -> tuple[Plan, Plan]:
         """Return how the smaller and the larger mixture are fitted."""
-        return tuple(  # type: ignore[return-value]
+        small, large = (
             Plan(fit.mixture, self.starts, seed=self.seed, spec=fit.spec) for fit in (self.small, self.large)
         )
+        return small, large
 
     def key(self) -> str:
         """Return a hash of all that decides the replicates."""

@@ -44,6 +44,10 @@ class Expert(Predictor):
     linear = False
     by_leaf = False
 
+    def kinds(self) -> tuple[Expert, ...]:
+        """Return the experts of the leaves: itself, or the different ones of `by_leaf`."""
+        return (self,)
+
     def rescale_response(self, params: Params, frame: AffineTransform) -> tuple[Expert, dict[str, Tensor]] | None:
         """Return an expert and parameters with value ``(old value - shift) / scale`` per output, or None."""
         return None

@@ -64,8 +64,8 @@ class Family(ABC):
     title : str
         What a leaf of this law is called in tables, such as ``zeros``; empty: by the number of its expert.
     given : str
-        What the response tells of a row that the law does not, such as ``number of trials``; empty: nothing. Such rows
-        cannot be drawn as they would be seen.
+        What must be known of a row, besides its inputs, to draw its response, such as ``number of trials``; empty:
+        nothing.
     """
 
     location_scale = False

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from gatewise.core.families.base import Family, LeafDerivatives, diagonal_blocks
-from gatewise.core.families.beta import incomplete_beta
+from gatewise.core.families.incomplete_beta import incomplete_beta
 from gatewise.core.predictors import Params
 
 NORMAL = 1e12  # mean from which Poisson counts are drawn from the normal law, rounded

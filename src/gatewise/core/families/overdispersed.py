@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from gatewise.core.families.base import Family, LeafDerivatives
-from gatewise.core.families.beta import incomplete_beta, stirling
 from gatewise.core.families.counts import Poisson, count_fault
+from gatewise.core.families.incomplete_beta import incomplete_beta, stirling
 from gatewise.core.families.positive import TINY, blocks_of_two
 from gatewise.core.families.special import log1p_less, rising_slopes
 from gatewise.core.parameters import Parameter

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from gatewise.core.families.base import Family, LeafDerivatives, diagonal_blocks
-from gatewise.core.families.beta import stirling
 from gatewise.core.families.gaussian import Gaussian, log_normal
+from gatewise.core.families.incomplete_beta import stirling
 from gatewise.core.families.special import log_less_digamma
 from gatewise.core.parameters import Parameter
 from gatewise.core.predictors import Params

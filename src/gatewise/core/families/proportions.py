@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.families.base import Family, LeafDerivatives
-from gatewise.core.families.beta import incomplete_beta, log_beta_weight
+from gatewise.core.families.incomplete_beta import incomplete_beta, log_beta_weight
 from gatewise.core.families.positive import TINY, blocks_of_two, own_shape
 from gatewise.core.families.special import trigamma
 from gatewise.core.parameters import Parameter

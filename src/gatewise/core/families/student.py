@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.families.base import Family, LeafDerivatives, diagonal_blocks
-from gatewise.core.families.beta import half_gamma_ratio, incomplete_beta
+from gatewise.core.families.incomplete_beta import half_gamma_ratio, incomplete_beta
 from gatewise.core.parameters import Parameter
 from gatewise.core.predictors import Params
 

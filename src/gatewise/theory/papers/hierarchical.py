@@ -99,21 +99,25 @@ def _exponents(pair: str) -> tuple[Probe, ...]:
     )
 
 
+def _decided(name: str, d: int, *claims: Claim) -> tuple[Claim, ...]:
+    """Return claims with the exponents that decide them, which are those of one dimension."""
+    return decided(claims, name) if d == 1 else claims
+
+
 def _claims(pair: str, d: int) -> tuple[Claim, ...]:
     name = f"{pair}, d={d}"
     outer, inner = (f"gates.{i}.{LOCATION[pair[i]]}" for i in (0, 1))
     standing: Standing = "own" if pair == "LS" else "recalled"
     source = OWN if pair == "LS" else PAPER
-    start = (lambda claims: decided(claims, name)) if d == 1 else tuple
     gates = (
         equal(name, exact(outer), -0.5, WIDE, source, standing),
-        *start((bound(name, over(inner), -1 / 4, source, standing),)),
+        *_decided(name, d, bound(name, over(inner), -1 / 4, source, standing)),
     )
     leaves = {COEF: -1 / 4, INTERCEPT: -1 / 8, VARIANCE: -1 / 4}
     if pair != "LL":
         alike = tuple(bound(name, over(path), value, OWN, "own") for path, value in leaves.items()) if d == 1 else ()
-        return *gates, *start(alike), density(name, PAPER)
-    sharp = start(tuple(bound(name, over(path), value, PAPER, "recalled") for path, value in leaves.items()))
+        return *gates, *_decided(name, d, *alike), density(name, PAPER)
+    sharp = _decided(name, d, *(bound(name, over(path), value, PAPER, "recalled") for path, value in leaves.items()))
     return *gates, *sharp, bound(name, "loss two-level-laplace", -0.5, PAPER, "recalled"), density(name, PAPER)
 
 
