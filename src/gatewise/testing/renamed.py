@@ -123,6 +123,9 @@ class RenamedExpert(_Renamed, Expert):
     def by_leaf(self) -> bool:  # type: ignore[override]
         return self.part.by_leaf
 
+    def kinds(self) -> tuple[Expert, ...]:
+        return tuple(replace(self, part=one) for one in self.part.kinds())
+
     def entries(self, name: str, inputs: Sequence[str]) -> tuple[str, ...]:
         return self.part.entries(name.removeprefix(PREFIX), inputs)
 
