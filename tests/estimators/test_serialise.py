@@ -172,7 +172,7 @@ DAMAGE = {
     "another file": (lambda text: '{"a": 1}', "JSON but not a gatewise model"),
     "a list": (lambda text: "[1]", "JSON but not a gatewise model"),
     "no content": (lambda text: '{"format": "gatewise model", "schema": 1}', "SHA-256"),
-    "newer": (lambda text: text.replace('"schema": 4', '"schema": 7'), "has schema 7.*upgrade gatewise"),
+    "newer": (lambda text: text.replace('"schema": 5', '"schema": 7'), "has schema 7.*upgrade gatewise"),
 }
 WRONG = {
     "lost parameter": (without_weights, "shapes"),

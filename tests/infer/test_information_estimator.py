@@ -166,7 +166,11 @@ def test_the_summary_is_a_table_with_names_errors_and_intervals(table, model):
     scale = next(line for line in found if line.startswith("  scale")).split()
     assert len(scale) == 5  # no test against zero
     gate = rows_of(text, "Gate of level 0")
-    assert gate[-1] == "  branch 1: reference, all zero"
+    assert gate[0] == "Gate of level 0 (the last branch is the reference)"
+    assert not any("branch 1" in line for line in gate)  # the reference has nothing to read
+    shares = rows_of(text, "Mixing proportions")
+    assert text.index("Mixing proportions") < text.index("Expert 0")
+    assert [line.split()[:2] for line in shares[2:]] == [["expert", "0"], ["expert", "1"]]
     assert any(line.startswith("  weight dose") and len(line.split()) == 8 for line in gate)
     assert "Standard errors: observed information" in text
     for part in ("log-likelihood = ", "df = 11", "AIC = ", "BIC = ", "ICL = ", "Status: converged", "Starts: "):
@@ -189,7 +193,7 @@ def test_what_has_no_error_of_its_own_is_said_in_words(table):
     assert next(line for line in fixed.summary().split("\n") if "intercept" in line).endswith("fixed")
     equal = quiet(x[["dose", "age"]], y, gate="equal").summary()
     assert equal.count("fixed") == 2
-    assert "reference, all zero" not in equal
+    assert "is the reference" not in equal
 
 
 def test_a_center_at_infinity_and_one_on_a_kink_are_shown_as_such():
@@ -219,8 +223,10 @@ def test_a_center_has_an_interval_but_no_test_against_zero():
 def test_a_tree_and_two_responses_have_a_table_for_every_expert(table):
     x, y = table
     tree = quiet(x, y, n_experts=(2, 2), gate="softmax", n_init=2).summary()
-    for title in ("Expert 0/0, share", "Expert 1/1, share", "  branch 0/0", "  branch 1: reference"):
+    for title in ("Expert 0/0, share", "Expert 1/1, share", "  branch 0/0", "  expert 1/1"):
         assert title in tree
+    assert "  branch 0/1" not in tree
+    assert "(the last branch of every group is the reference)" in tree
     noise = np.random.default_rng(0).normal(size=300)
     both = quiet(x, np.column_stack([y, y + noise]), covariance="full", n_init=2)
     assert isinstance(both.mixture_.family, FullGaussian)

@@ -39,6 +39,7 @@ def _private(found: FittedModel) -> dict[str, Any]:
         "_errors": found.errors,
         "_offset": found.offset,
         "_design": found.design,
+        "_proportions": found.proportions,
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import log
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,6 +21,7 @@ from gatewise.estimators.inference import Inference, TestKind, infer
 from gatewise.estimators.inputs import Given
 from gatewise.estimators.known import KnownValues
 from gatewise.estimators.names import input_labels, output_labels
+from gatewise.estimators.relabel import relabelled
 from gatewise.estimators.summary import summary
 from gatewise.estimators.summary_value import Summary
 from gatewise.estimators.theory import theory as advice_on
@@ -321,6 +322,42 @@ class MixtureEstimator(Declared):
         return self.inference(X, y, **given).margins(column, X, at, level)
 
     @standard_torch()
+    def relabel(self, by: str | Sequence[int] | None = "size", reference: int | Sequence[int] | None = None) -> Self:
+        """Return a fitted copy with its experts in another order, or with another reference of its gates.
+
+        The order of the experts has no meaning; a fixed one makes fits comparable. Density, log-likelihood, predictions
+        and standard errors are those of this fit.
+
+        Parameters
+        ----------
+        by : "size", name of a coefficient, sequence of int, or None
+            The largest expert first (by the responsibilities of the data of fit); or the smallest coefficient first,
+            such as ``"intercept"`` or the name of a column (``"y1 x"`` with several responses); or the experts in their
+            new order, ``[2, 0, 1]`` putting expert 2 first; or None: as they are. In a hierarchy experts are ordered
+            within their groups, and groups by the sum of sizes or the mean of coefficients.
+        reference : int or sequence of int, optional
+            As in the constructor, for the new order. Default: that of the fit.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For an order that is none, that would give an expert a place of another kind (``expert=[...]``, noise,
+            zeros), or where experts have bounds, fixed values or ties of their own.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from gatewise import MixtureOfExpertsRegressor
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(300, 3))
+        >>> y = np.where(rng.random(300) < 0.7, 4 + X[:, 0], -4 - X[:, 1]) + 0.5 * rng.normal(size=300)
+        >>> model = MixtureOfExpertsRegressor(2, gate="constant", n_init=3, random_state=0).fit(X, y)
+        >>> model.relabel("intercept").intercept_.round().tolist(), model.relabel("size").intercept_.round().tolist()
+        ([-4.0, 4.0], [4.0, -4.0])
+        """
+        return relabelled(self, by, reference)
+
+    @standard_torch()
     def summary(self, theory: bool = False) -> Summary:
         """Return the fit for the reader: model, criteria, status, tables of experts and gates, starts and notes.
 
@@ -341,5 +378,5 @@ class MixtureEstimator(Declared):
         advice = advice_on(self.fit_, self.n_features_in_, self._reader)
         words = advice.words if theory else advice.brief
         lines = formula_lines(self._design)
-        told = criteria, words, lines, output_labels(self)
+        told = criteria, words, lines, output_labels(self), self._proportions
         return summary(self.fit_, self._shares, self._errors, titles, inputs, gate_inputs, *told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -108,6 +109,7 @@ random_state, device, verbose, warm_start, shared, weight_kind
         warm_start: bool = False,
         shared: Any = (),
         weight_kind: WeightKind = "frequency",
+        reference: int | Sequence[int] | None = None,
     ) -> None:
         self.n_experts = n_experts
         self.gate = gate
@@ -128,6 +130,7 @@ random_state, device, verbose, warm_start, shared, weight_kind
         self.warm_start = warm_start
         self.weight_kind = weight_kind
         self.shared = shared
+        self.reference = reference
 
     def fit(  # type: ignore[override]
         self,

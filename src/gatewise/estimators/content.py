@@ -30,6 +30,7 @@ from gatewise.fit.spec import FitSpec
 from gatewise.fit.status import Status
 from gatewise.formulas import FormulaDesign, design_from
 from gatewise.infer.predict import Shares
+from gatewise.infer.proportions import Proportions
 from gatewise.objective.parameterization import from_paths, specifications
 
 SCALARS = ("objective", "log_likelihood", "penalty", "n", "n_iter", "notes", "sse", "floor")
@@ -39,6 +40,7 @@ CAME = {  # with each schema
     2: ("standard_errors", "spec", "floor", "floored", "warm_start"),
     3: ("gain", "classified"),
     4: ("offset", "shared", "design", "classes", "zero_inflated", "noise", "weight_kind"),
+    5: ("reference", "between", "proportions"),
 }
 KINDS: dict[str, type[MixtureOfExpertsRegressor] | type[MixtureOfExpertsClassifier]] = {
     one.__name__: one for one in (MixtureOfExpertsRegressor, MixtureOfExpertsClassifier)
@@ -68,6 +70,7 @@ class FileData(NamedTuple):
     offset: bool = False
     design: dict[str, Any] | None = None
     classes: list[Any] | None = None
+    proportions: dict[str, Any] | None = None
 
 
 class FileFit(NamedTuple):
@@ -110,13 +113,15 @@ def estimator_of(given: Any, schema: int) -> MixtureOfExpertsRegressor | Mixture
     require(not data.one_dimensional_y or sizes.q == 1, f"y has one dimension, the experts {sizes.q} outputs")
     result = build(FileFit, _decoded(content.fit), later=later)
     estimator = unfitted(kind, _decoded(content.params), mixture, measure, data.feature_names_in, sizes, later)
-    spec = _spec(result.spec, estimator, mixture, sizes, data.one_dimensional_y)
+    spec = _spec(result.spec, estimator, mixture, sizes, data.one_dimensional_y, later)
     fit = _fit(result, mixture, spec, measure, later)
-    errors = _errors(result.standard_errors, measure)
+    errors = _errors(result.standard_errors, measure, later)
     names = None if data.feature_names_in is None else np.array(data.feature_names_in, dtype=object)
     given, taken = with_seen(estimator, data.n_features_in, names), _shares(data.responsibilities, mixture)
     design = _design(data, estimator, sizes)
-    adopt(estimator, FittedModel(fit, reader, data.one_dimensional_y, taken, errors, given, data.offset, design))
+    mixed = _proportions(data.proportions, mixture)
+    flat = data.one_dimensional_y
+    adopt(estimator, FittedModel(fit, reader, flat, taken, errors, given, data.offset, design, mixed))
     if isinstance(estimator, MixtureOfExpertsClassifier):
         estimator.classes_ = _classes(data, mixture, sizes)
     return estimator
@@ -200,12 +205,15 @@ def _check_parts(mixture: Mixture, sizes: DataSizes) -> None:
         require(trials is None or trials > 0, f"trials={trials}: a number from 1 belongs there")
 
 
-def _spec(given: Any, estimator: Any, mixture: Mixture, sizes: DataSizes, flat: bool) -> FitSpec:
+def _spec(given: Any, estimator: Any, mixture: Mixture, sizes: DataSizes, flat: bool, later: Container[str]) -> FitSpec:
     """Return what was estimated; from the arguments where a file of an earlier version does not hold it."""
     if given is None:
         return options.spec_of(estimator, mixture, *sizes, flat)
     floor = given.get("min_scale")
-    spec = build(FitSpec, {**given, "min_scale": build(Floor, floor)} if isinstance(floor, dict) else given)
+    whole = {**given, "min_scale": build(Floor, floor)} if isinstance(floor, dict) else given
+    spec = build(FitSpec, whole, later=later)
+    named = options.references(spec.reference or None, mixture.branching) == spec.reference
+    require(named, f"the reference {short(spec.reference)} is no branch of {mixture.branching}")
     paths = mixture.parameters()
     require(spec.determined.issubset(paths), f"the fit was bounded in {short(sorted(spec.determined))}")
     return spec
@@ -277,11 +285,21 @@ def _shares(given: Any, mixture: Mixture) -> Shares:
     return found
 
 
-def _errors(given: Any, measure: Measure) -> ReportedErrors:
+def _proportions(given: Any, mixture: Mixture) -> Proportions | None:
+    if given is None:
+        return None
+    found = build(Proportions, given)
+    parts = [found.estimate] if found.error is None else [found.estimate, found.error]
+    fits = all(part.shape == (mixture.n_leaves,) and part.dtype == torch.float64 for part in parts)
+    require(fits and not any(bool((part < 0).any()) for part in parts), "the proportions are not one for each expert")
+    return found
+
+
+def _errors(given: Any, measure: Measure, later: Container[str]) -> ReportedErrors:
     """Return the standard errors after comparing their paths and shapes with those of the measure."""
     if given is None:
         return ReportedErrors(None, "the file was written without them")
-    errors = build(ReportedErrors, given)
+    errors = build(ReportedErrors, given, later=later)
     if errors.values is None:
         return errors
     wanted = {path: value.shape for path, value in measure.paths().items()}
@@ -290,4 +308,9 @@ def _errors(given: Any, measure: Measure) -> ReportedErrors:
         found.pop(SPREAD)
     fits = all(value.dtype == torch.float64 and not bool((value < 0).any()) for value in errors.values.values())
     require(fits and found == wanted, "the standard errors do not have the shapes of the parameters, or are negative")
+    for path, value in (errors.between or {}).items():
+        shape, level = wanted.get(path, ()), int(path.split(".")[1]) if path.startswith("gates.") else 0
+        pair = (*shape[: level + 1], *shape[level:])
+        fits = path.startswith("gates.") and tuple(value.shape) == pair and value.dtype == torch.float64
+        require(fits, f"the covariances between branches of {short(path)} do not have its shape")
     return errors

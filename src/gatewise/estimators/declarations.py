@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from gatewise.estimators.errors import ReportedErrors
     from gatewise.estimators.gate_inputs import GateReader
     from gatewise.infer.predict import Shares
+    from gatewise.infer.proportions import Proportions
 
     class BaseEstimator:
         """What is used of scikit-learn's class."""
@@ -112,6 +113,7 @@ class Declared(BaseEstimator):
     shared: str | Sequence[str]
     zero_inflated: bool
     noise: bool
+    reference: int | Sequence[int] | None
 
     _given: Any  # these are read by methods of a fitted model: see FittedModel
     _reader: GateReader
@@ -120,6 +122,7 @@ class Declared(BaseEstimator):
     _errors: ReportedErrors
     _offset: bool
     _design: FormulaDesign | None
+    _proportions: Proportions | None
     _frame: Any  # of a fit by a formula, in memory only
 
     def __getstate__(self) -> Any:

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from gatewise.core.families.gaussian import SPREAD
 from gatewise.core.mixture import Measure
+from gatewise.fit.order import branch_covariances
 from gatewise.infer.covariance.information import standard_errors
 from gatewise.infer.covariance.value import Information
 from gatewise.infer.delta import delta
+from gatewise.objective.parameterization import places
 
 UNKNOWN = "they were not computed with this fit"
 
@@ -28,12 +30,15 @@ class ReportedErrors(NamedTuple):
     notes : tuple of str
     directions : tuple of str
         What the reason names.
+    between : dict path -> Tensor (*nodes, K, K, ...), or None
+        Covariances between the K branches of parameters of gates of which only differences count.
     """
 
     values: dict[str, Tensor] | None = None
     reason: str | None = UNKNOWN
     notes: tuple[str, ...] = ()
     directions: tuple[str, ...] = ()
+    between: dict[str, Tensor] | None = None
 
 
 def errors_of(found: Information) -> ReportedErrors:
@@ -52,4 +57,7 @@ def errors_of(found: Information) -> ReportedErrors:
             return torch.sqrt(covariance.diagonal(dim1=-2, dim2=-1))
 
         values[SPREAD] = delta(found, spread).error
-    return ReportedErrors(values, None, found.notes)
+    open_ = (found.undetermined != 0).any(-1)
+    covariance = torch.where(open_[:, None] | open_, torch.nan, found.covariance)
+    between = branch_covariances(found.mixture, estimated.paths(), places(found.shapes), covariance)
+    return ReportedErrors(values, None, found.notes, (), between)

@@ -22,12 +22,14 @@ from gatewise.estimators.warnings import alert, alert_data, alert_ridge, ask_the
 from gatewise.fit.arguments import numbers, starts_number
 from gatewise.fit.least_squares import least_squares
 from gatewise.fit.maximum_likelihood import maximum_likelihood
+from gatewise.fit.order import reordered
 from gatewise.fit.result import Fit
 from gatewise.fit.spec import FitSpec
 from gatewise.fit.torch_state import standard_torch
 from gatewise.formulas import FormulaDesign
 from gatewise.infer.covariance.information import information
 from gatewise.infer.predict import Shares, shares
+from gatewise.infer.proportions import Proportions, proportions
 from gatewise.objective.rows import Rows
 
 OWN_STATE = ("random_state", "verbose")  # what these hold goes on changing, and no method of a fitted model reads it
@@ -52,6 +54,8 @@ class FittedModel(NamedTuple):
         Whether fit was given an offset.
     design : FormulaDesign or None
         The formula of the fit, if there is one.
+    proportions : Proportions or None
+        The gates averaged over the data of fit.
     """
 
     fit: Fit
@@ -62,6 +66,7 @@ class FittedModel(NamedTuple):
     given: Any
     offset: bool = False
     design: FormulaDesign | None = None
+    proportions: Proportions | None = None
 
 
 def as_given(estimator: Any) -> Any:
@@ -77,10 +82,13 @@ def fitted(estimator: Any, roles: Given, start: Any) -> tuple[FittedModel, Rows]
         data, mixture, spec = _prepared(given, roles)
         begin = _start(estimator, start, data)
     fit = _searched(estimator, mixture, data.rows, spec, begin)
-    errors = errors_of(information(fit, data.rows))
+    if reference := options.references(given.reference, mixture.branching):
+        fit = reordered(fit, range(mixture.n_leaves), reference)[0]
+    found = information(fit, data.rows)
+    errors, mixed = errors_of(found), proportions(found, data.rows)
     taken = shares(fit.mixture, fit.measure, data.rows)
     known = data.rows.offset is not None
-    return FittedModel(fit, data.reader, data.flat, taken, errors, given, known), data.rows
+    return FittedModel(fit, data.reader, data.flat, taken, errors, given, known, None, mixed), data.rows
 
 
 def warn(found: FittedModel, rows: Rows, stacklevel: int) -> None:
@@ -107,7 +115,9 @@ def _prepared(given: Any, roles: Given) -> tuple[Training, Mixture, FitSpec]:
         raise ValueError(light(data.rows, f"fewer than the {leaves} experts"))
     mixture = options.mixture_of(given, data.rows, roles.known.trials is not None)
     rows, outputs = data.rows, mixture.family.outputs(data.rows.y.shape[1])
-    return data, mixture, options.spec_of(given, mixture, rows.x.shape[1], rows.gate_x.shape[1], outputs, data.flat)
+    spec = options.spec_of(given, mixture, rows.x.shape[1], rows.gate_x.shape[1], outputs, data.flat)
+    options.check_reference(given, mixture, spec)
+    return data, mixture, spec
 
 
 def _start(estimator: Any, start: Any, data: Training) -> Any:

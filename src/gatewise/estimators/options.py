@@ -19,6 +19,7 @@ from gatewise.estimators.known import family_of_trials
 from gatewise.estimators.shared import shared_names, shared_ties
 from gatewise.fit.arguments import floor, held, is_whole, limits, penalty, scalar, seconds, starts_number, whole
 from gatewise.fit.frames import moments
+from gatewise.fit.order import LeafOrder, require_no_differences
 from gatewise.fit.spec import FitSpec
 from gatewise.objective.entries import IDENTITY, kinds
 from gatewise.objective.parameterization import specifications
@@ -46,6 +47,7 @@ def check_numbers(estimator: Any) -> None:
     require_one_of("weight_kind", estimator.weight_kind, ("frequency", "sampling", "importance"))
     shared_names(estimator.shared)
     check_added(estimator)
+    references(estimator.reference, branches(estimator))
     for name in ("standardize", "warm_start"):
         if not isinstance(getattr(estimator, name), bool | np.bool_):
             raise TypeError(f"{name}={getattr(estimator, name)!r}: give True or False")
@@ -91,6 +93,51 @@ def branches(estimator: Any) -> tuple[int, ...]:
     """Return the branches per level of the mixture: the experts, and the branch of zeros or of noise."""
     levels = branching(estimator.n_experts)
     return (*levels[:-1], levels[-1] + bool(added(estimator)))
+
+
+def references(reference: Any, levels: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the reference branch of every level, counted from 0; empty where these are the last ones.
+
+    Raises
+    ------
+    ValueError
+        For what is no branch, or not one per level.
+
+    Examples
+    --------
+    >>> references(0, (3,)), references((-1, 0), (2, 2)), references(2, (3,)), references(None, (3,))
+    ((0,), (1, 0), (), ())
+    """
+    if reference is None:
+        return ()
+    many = isinstance(reference, tuple | list | np.ndarray)
+    given = [scalar(one) for one in (reference if many else (reference,))]
+    fits = len(given) == len(levels) and all(is_whole(one) for one in given)
+    if not fits or not all(-count <= one < count for one, count in zip(given, levels, strict=True)):
+        several = f"one branch per level of {levels}" if len(levels) > 1 else f"a branch from 0 to {levels[0] - 1}"
+        raise ValueError(f"reference={reference!r}: give {several}; None is the last")
+    found = tuple(int(one) % count for one, count in zip(given, levels, strict=True))
+    return () if all(one == count - 1 for one, count in zip(found, levels, strict=True)) else found
+
+
+def check_reference(estimator: Any, mixture: Mixture, spec: FitSpec) -> None:
+    """Check that the gates can have another reference than the last branch, if one is given.
+
+    Raises
+    ------
+    ValueError
+        For gates without a reference, and with bounds or fixed values that are differences from the last branch.
+    """
+    reference = references(estimator.reference, mixture.branching)
+    if not reference:
+        return
+    order = LeafOrder(mixture, range(mixture.n_leaves), reference)
+    if not any(order.shifted(path) for path in mixture.parameters()):
+        raise ValueError(
+            f"reference={estimator.reference!r} with gate={estimator.gate!r}, whose parameters are no differences "
+            "between branches: leave reference out"
+        )
+    require_no_differences(order, [(name, path) for name in ("bounds", "fixed") for path in getattr(spec, name)])
 
 
 def response_family(choice: Any, covariance: str, columns: int) -> Family:

@@ -116,6 +116,9 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         What `sample_weight` means. ``frequency``: 2 counts a row twice. ``sampling``: a row stands for so many units of
         the population; standard errors are then robust (sandwich). ``importance``: relative weights, with errors of
         the observed information. The last two are scaled to the mean one, so that n is the number of rows.
+    reference : int or sequence of int, optional
+        Branch whose softmax gate parameters are zero; one per level of a hierarchy. Default: the last. Estimates and
+        errors of the others are differences from it; density and predictions do not depend on it.
 
     Attributes
     ----------
@@ -200,6 +203,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         zero_inflated: bool = False,
         noise: bool = False,
         weight_kind: WeightKind = "frequency",
+        reference: int | Sequence[int] | None = None,
     ) -> None:
         self.n_experts = n_experts
         self.gate = gate
@@ -226,6 +230,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         self.shared = shared
         self.zero_inflated = zero_inflated
         self.noise = noise
+        self.reference = reference
 
     @standard_torch()
     def predict(self, X: Data, gate_X: Data = None, offset: Data = None) -> np.ndarray:

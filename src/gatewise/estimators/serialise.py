@@ -31,7 +31,7 @@ from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.predict import Shares
 
 FORMAT = "gatewise model"
-SCHEMA = 4  # what came with each stands in `content.CAME`
+SCHEMA = 5  # what came with each stands in `content.CAME`
 VERSION = "0.1.0"
 PER_FEATURE = ("slope", "location", "direction")  # roles with one entry for each input
 
@@ -171,6 +171,7 @@ def _content(estimator: MixtureEstimator) -> dict[str, Any]:
             "responsibilities": encode(estimator._shares._asdict()),
             "offset": estimator._offset,
             "classes": _classes(estimator),
+            "proportions": None if estimator._proportions is None else encode(estimator._proportions._asdict()),
             "design": None if estimator._design is None else encode(estimator._design.content()),
         },
         "fit": {

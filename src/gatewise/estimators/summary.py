@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from math import isfinite, isnan
 from textwrap import wrap
 
 from gatewise.core.mixture import Mixture
 from gatewise.estimators.errors import ReportedErrors
 from gatewise.estimators.gate_inputs import gated_levels
-from gatewise.estimators.summary_value import Summary, rows_of
-from gatewise.estimators.terms import SummaryTerms, Term, TermGroup
+from gatewise.estimators.summary_value import Row, Summary, proportion_rows, rows_of
+from gatewise.estimators.terms import REFERENCE, SummaryTerms, Term, TermGroup
 from gatewise.estimators.warnings import details, floor_words, unbounded
 from gatewise.fit.result import Fit
 from gatewise.fit.words import beside, members, status_words
 from gatewise.infer.covariance.loss import residual_variance
 from gatewise.infer.predict import Shares
+from gatewise.infer.proportions import Proportions
 from gatewise.infer.text import number, p_text, z_value
+from gatewise.objective.entries import reference_branch
 
 WIDTH = 80
 PLAIN = f"{'estimate':>11}"
+ERRORS = f"{PLAIN}{'std. error':>11}{'':14}{'95 % interval':>22}"
 FULL = f"{PLAIN}{'std. error':>11}{'z':>7}{'p':>7}{'95 % interval':>22}"
 
 
@@ -34,6 +38,7 @@ def summary(
     theory: str,
     formula: Sequence[tuple[str, str]] = (),
     outputs: Sequence[str] = (),
+    mixed: Proportions | None = None,
 ) -> Summary:
     """Return model, criteria, status, tables of experts and gates, starts and notes.
 
@@ -50,6 +55,8 @@ def summary(
     theory : what identifiability says of the model
     formula : names and texts of the parts of a formula
     outputs : names of several responses, or of the classes that have coefficients
+    mixed : Proportions, optional
+        The gates averaged over the data of fit; None: not known.
     """
     mixture, terms = fit.mixture, SummaryTerms(fit, errors, inputs, gate_inputs, outputs)
     lines = [
@@ -72,6 +79,10 @@ def summary(
     everything = [group for groups in shown for group in groups]
     wide = max((len(term.name) for group in everything for term in group.terms), default=0)
     plain = errors.values is None
+    names = leaf_titles(mixture)
+    parts = proportion_rows(mixed, names) if mixed is not None and mixture.n_leaves > 1 else []
+    wide = max([wide, *(len(row.owner) for row in parts)])
+    lines += _proportions(mixture, parts, wide)
     for group, total, title in zip(experts, taken.totals.tolist(), mixture.titles, strict=True):
         of_expert = [] if title else _table(group, wide, plain)
         owner = title.capitalize() or f"Expert {_joined(group.owner)}"
@@ -79,23 +90,50 @@ def summary(
     lines += ["", "All experts, one estimate for all", *_table(common, wide, plain)] if common.terms else []
     for level, (branches, nodes) in enumerate(levels):
         shown_here = (branches, nodes) if level in estimated else None
-        lines += ["", *_level(mixture, level, shown_here, wide, plain)]
+        lines += ["", *_level(mixture, level, shown_here, wide, plain, fit.spec.reference)]
     notes = [line for note in (*fit.notes, *errors.notes) for line in _wrapped(f"Note: {note}")]
     tail = [*_starts(fit), *notes, *_wrapped(_errors(fit, errors)), *_wrapped(f"Theory: {theory}")]
     rows = [*rows_of("expert", experts), *(one._replace(owner="all") for one in rows_of("expert", [common]))]
     rows += [row for level, pair in enumerate(levels) for part in pair for row in rows_of(f"gate {level}", part)]
-    return Summary("\n".join([*lines, "", *tail]), head, rows, tail, _criteria(fit, criteria))
+    return Summary("\n".join([*lines, "", *tail]), head, rows, tail, _criteria(fit, criteria), parts)
+
+
+def leaf_titles(mixture: Mixture) -> list[str]:
+    """Return what the leaves are called: ``expert 0/1``, or what their law is called."""
+    places = zip(product(*map(range, mixture.branching)), mixture.titles, strict=True)
+    return [title or f"expert {_joined(leaf)}" for leaf, title in places]
+
+
+def _proportions(mixture: Mixture, rows: Sequence[Row], wide: int) -> list[str]:
+    """Return the table of the mixing proportions; nothing of one expert."""
+    if not rows:
+        return []
+    plain = all(isnan(row.error) for row in rows)
+    title = "Mixing proportions" if mixture.normalised else "Mean weights of the gates"
+    lines = ["", f"{title}, averages over the data", f"  {'':{wide}}{PLAIN if plain else ERRORS}"]
+    for row in rows:
+        errors = "" if plain else f"{number(row.error):>11}{'':14}{number(row.lower):>11}{number(row.upper):>11}"
+        lines.append(f"  {row.owner:{wide}}{number(row.estimate):>11}{errors}")
+    return lines
 
 
 def _level(
-    mixture: Mixture, level: int, groups: tuple[list[TermGroup], list[TermGroup]] | None, wide: int, plain: bool
+    mixture: Mixture,
+    level: int,
+    groups: tuple[list[TermGroup], list[TermGroup]] | None,
+    wide: int,
+    plain: bool,
+    reference: tuple[int, ...],
 ) -> list[str]:
     """Return the gate of a level, by branches and nodes; None: it has nothing to divide."""
     if groups is None:
         return [f"Gate of level {level}", "  one branch with weight 1: nothing to estimate"]
     branches, nodes = groups
-    reference = " (the last branch is the reference)" if mixture.gates[level].translation() else ""
-    lines = [f"Gate of level {level}{reference}"]
+    zero = reference_branch(mixture, level, reference)
+    named = "the last branch" if zero == mixture.branching[level] - 1 else f"branch {zero}"
+    every = " of every group" if level else ""
+    words = f" ({named}{every} is the reference)" if mixture.gates[level].translation() else ""
+    lines = [f"Gate of level {level}{words}"]
     titles = mixture.titles if level == mixture.depth - 1 else ("",) * len(branches)
     lines += [line for pair in zip(branches, titles, strict=False) for line in _branch(*pair, wide, plain)]
     for group in nodes:
@@ -140,10 +178,11 @@ def _table(group: TermGroup, wide: int, plain: bool) -> list[str]:
 
 
 def _branch(group: TermGroup, named: str, wide: int, plain: bool) -> list[str]:
-    """Return one branch of a gate; the reference is one line."""
+    """Return one branch of a gate; nothing of what is zero as the reference."""
     title = f"  branch {named or _joined(group.owner)}"
-    if all(term.word == "reference" for term in group.terms):
-        return [f"{title}: reference, all zero"]
+    group = group._replace(terms=[term for term in group.terms if term.word != REFERENCE])
+    if not group.terms:
+        return []
     header = PLAIN if plain else FULL
     over = max(len(title) - wide - 2, 0)
     return [f"{title:{wide + 2}}{header[over:]}", *_rows(group, wide)]

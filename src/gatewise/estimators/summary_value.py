@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gatewise.estimators.terms import TermGroup
+from gatewise.estimators.terms import LEVEL, REFERENCE, TermGroup
+from gatewise.infer.proportions import Proportions
 from gatewise.markup import page, table, verbatim
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ class Summary(str):
 
     Attributes
     ----------
+    proportions : DataFrame
+        Mixing proportions, one row per expert: the gates averaged over the data of fit (rows of a group count once),
+        with standard errors (delta method, inputs as given) and 95 % intervals, normal on the logit scale.
     experts, gates : DataFrame
         One row per parameter: ``owner`` (expert, branch or node, such as ``0/1``), ``parameter``, ``estimate``, ``std.
         error``, ``z``, ``p``, ``lower``, ``upper`` (95 %), and ``note``, which says why there is no standard error
@@ -59,6 +63,7 @@ class Summary(str):
     _rows: tuple[Row, ...]
     _tail: tuple[str, ...]
     _criteria: dict[str, float]
+    _mixed: tuple[Row, ...]
 
     def __new__(
         cls,
@@ -67,9 +72,11 @@ class Summary(str):
         rows: Sequence[Row] = (),
         tail: Sequence[str] = (),
         criteria: Mapping[str, float] | None = None,
+        mixed: Sequence[Row] = (),
     ) -> Summary:
         self = super().__new__(cls, text)
         self._head, self._rows, self._tail, self._criteria = tuple(head), tuple(rows), tuple(tail), dict(criteria or {})
+        self._mixed = tuple(mixed)
         return self
 
     def __repr__(self) -> str:
@@ -78,10 +85,24 @@ class Summary(str):
     def _repr_html_(self) -> str:
         first, *more = self._head or self.splitlines()
         parts = [table({name: [value] for name, value in self._criteria.items()})] if self._criteria else []
+        parts += [table(self._shares(), "Mixing proportions")] if self._mixed else []
         for part in dict.fromkeys(row.part for row in self._rows):
-            own = [row[1:] for row in self._rows if row.part == part]
+            own = [row[1:] for row in self._rows if row.part == part and row.note != REFERENCE]
+            if not own:
+                continue
             parts.append(table(dict(zip(HEADS[1:], zip(*own, strict=True), strict=True)), part))
         return page(first, verbatim(more), *parts, verbatim(self._tail))
+
+    @property
+    def proportions(self) -> DataFrame:
+        """The mixing proportions of the experts; empty where there is one, or where they are not known."""
+        import pandas as pd
+
+        return pd.DataFrame(self._shares())
+
+    def _shares(self) -> dict[str, list[Any]]:
+        heads = {"owner": "owner", "estimate": "estimate", "error": "std. error", "lower": "lower", "upper": "upper"}
+        return {head: [getattr(row, name) for row in self._mixed] for name, head in heads.items()}
 
     @property
     def experts(self) -> DataFrame:
@@ -107,6 +128,18 @@ class Summary(str):
         import pandas as pd
 
         return pd.DataFrame(list(self._rows), columns=list(HEADS))
+
+
+def proportion_rows(mixed: Proportions, names: Sequence[str]) -> list[Row]:
+    """Return a row for the mixing proportion of every expert."""
+    nothing, (lower, upper) = float("nan"), mixed.ends(LEVEL)
+    errors = [nothing] * len(names) if mixed.error is None else mixed.error.tolist()
+    return [
+        Row("proportions", name, "proportion", estimate, error, nothing, nothing, low, high, "")
+        for name, estimate, error, low, high in zip(
+            names, mixed.estimate.tolist(), errors, lower.tolist(), upper.tolist(), strict=True
+        )
+    ]
 
 
 def rows_of(part: str, groups: Sequence[TermGroup]) -> Iterator[Row]:

@@ -22,6 +22,7 @@ from gatewise.objective.entries import kinds
 from gatewise.objective.parameterization import specifications
 
 LEVEL = 0.95
+REFERENCE = "reference"  # word of what is zero as the reference of its node
 INFINITY = 100.0  # distance of a center from all others, in the gate's own units, at which only its direction matters
 UNTESTED = ("location",)  # roles of parameters for which zero is no hypothesis
 ORDER = ("intercept", "threshold", "slope", "output")  # of the roles of an expert; what has another one follows
@@ -170,7 +171,7 @@ class SummaryTerms:
     def word(self, path: str, owner: Index, index: Index) -> str:
         """Return what stands in place of errors because of the gauge or the certificate, or an empty text."""
         if self.is_reference(path, owner):
-            return "reference"
+            return REFERENCE
         if self.at_infinity(path, owner):
             return "at infinity"
         full = index if path in self.fit.mixture.shared else (*owner, *index)

@@ -141,7 +141,9 @@ def prepare(mixture: Mixture, rows: Rows, spec: FitSpec, framing: frames.Framing
     shrunk = working.paths("gates", "slope") if spec.alpha else ()
     redundant = find_redundant(working, moved_rows, {*spec.determined, *shrunk}, spec.fixed)
     fixed_parts = _held_slopes(redundant, neutral, held)
-    parameterization = make_parameterization(working, d, gate_d, q, bounds=limits, fixed=fixed_parts, gauge=spec.gauge)
+    parameterization = make_parameterization(
+        working, d, gate_d, q, bounds=limits, fixed=fixed_parts, gauge=spec.gauge, reference=spec.reference
+    )
     require_inside(mixture, spec, parameterization, units)
     parameterization = tied(parameterization, spec.ties, units)
     notes = tuple(

@@ -42,6 +42,8 @@ class FitSpec:
     min_scale : float, Tensor (q,) or Floor, optional
         Floor of standard deviations. None: determined from the data (`gatewise.fit.floor.scale_floor`). The spec of a
         fit holds the floor that was used.
+    reference : tuple of int
+        Branch of every level that is the reference of softmax gates, where their parameters are zero; empty: the last.
     weights : {"frequency", "sampling"}
         ``frequency``: a weight of two means that the observation occurs twice. ``sampling``: it represents two units of
         the population; standard errors are then robust.
@@ -65,6 +67,7 @@ class FitSpec:
     gauge: str = "fixed"
     min_scale: float | Tensor | Floor | None = None
     weights: str = "frequency"
+    reference: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         checked = {"bounds": limits(self.bounds), "fixed": held(self.fixed), "alpha": penalty(self.alpha)}

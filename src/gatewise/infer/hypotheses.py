@@ -10,12 +10,14 @@ from difflib import get_close_matches
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from scipy.stats import chi2
 from torch import Tensor
 
 from gatewise.core.names import path_of
 from gatewise.fit.maximum_likelihood import maximum_likelihood
+from gatewise.fit.order import LeafOrder
 from gatewise.fit.result import Fit
 from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.covariance.value import Information
@@ -23,6 +25,7 @@ from gatewise.infer.delta import moved_by_undetermined
 from gatewise.infer.intervals import require
 from gatewise.infer.text import number, p_text
 from gatewise.markup import page, table
+from gatewise.objective.entries import reference_branch
 from gatewise.objective.rows import Rows
 
 MARK = "p_{}_"  # what stands for a parameter while an expression is read
@@ -244,6 +247,7 @@ def _restricted(
 ) -> tuple[tuple[tuple[str, ...], ...], dict[str, Tensor]]:
     """Return the ties and the fixed values that a hypothesis stands for."""
     ties, fixed = [set(tie) for tie in fit.spec.ties], {k: v.clone() for k, v in fit.spec.fixed.items()}
+    order = LeafOrder(fit.mixture, range(fit.mixture.n_leaves))
     for row, value in zip(hypothesis.weights, hypothesis.value.tolist(), strict=True):
         places = row.nonzero()[:, 0].tolist()
         names = [found.names[place] for place in places]
@@ -251,7 +255,12 @@ def _restricted(
             path = path_of(names[0])
             held = fixed.setdefault(path, torch.full(found.shapes[path], torch.nan, dtype=torch.float64))
             first = next(i for i, name in enumerate(found.names) if path_of(name) == path)
-            held.view(-1)[places[0] - first] = value / float(row[places[0]])
+            index = np.unravel_index(places[0] - first, found.shapes[path])
+            if order.shifted(path):  # a difference from the reference, which is then not free to be another
+                level = int(path.split(".")[1])
+                zero = reference_branch(fit.mixture, level, fit.spec.reference)
+                held[(*index[:level], zero, *index[level + 1 :])] = 0.0
+            held[index] = value / float(row[places[0]])
         elif len(places) == 2 and not value and float(row[places].sum()) == 0.0:
             ties = _joined(ties, names)
         else:

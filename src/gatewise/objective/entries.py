@@ -21,11 +21,16 @@ NEAR = 1e-9  # share of a limit by which a fixed value may be beyond it
 
 
 class Wanted(NamedTuple):
-    """What is asked of it: limits and fixed values by path, and whether a gauge holds what no data identify."""
+    """What is asked of it: limits and fixed values by path, whether a gauge holds what no data identify, references.
+
+    `reference` is the branch of every level whose gate parameters are zero where only differences count; empty: the
+    last ones.
+    """
 
     bounds: Limits
     fixed: Mapping[str, Tensor]
     gauge: str
+    reference: tuple[int, ...] = ()
 
 
 class Entries(NamedTuple):
@@ -65,7 +70,7 @@ def entries(mixture: Mixture, path: str, spec: Parameter, shape: tuple[int, ...]
     kind = kinds(spec, shape)
     given = _given(mixture, path, shape, wanted.fixed)
     known = ~given.isnan()
-    free, held = _free(mixture, path, spec, known, wanted.gauge)
+    free, held = _free(mixture, path, spec, known, wanted)
     value = torch.where(known, given, float(spec.initial))
     _check_fixed(path, spec, value[known])
     low, high = _limits(path, spec, shape, wanted.bounds)
@@ -105,7 +110,12 @@ def _given(mixture: Mixture, path: str, shape: tuple[int, ...], fixed: Mapping[s
     return torch.where(low.isfinite(), low, torch.nan).expand(shape)
 
 
-def _free(mixture: Mixture, path: str, spec: Parameter, known: Tensor, gauge: str) -> tuple[Tensor, bool]:
+def reference_branch(mixture: Mixture, level: int, reference: tuple[int, ...]) -> int:
+    """Return the branch of a level that is the reference of its node: the last one unless another is named."""
+    return reference[level] if reference else mixture.branching[level] - 1
+
+
+def _free(mixture: Mixture, path: str, spec: Parameter, known: Tensor, wanted: Wanted) -> tuple[Tensor, bool]:
     """Return which entries are estimated, and whether the gauge holds the parameter."""
     free = torch.full(known.shape, spec.free, dtype=torch.bool)
     if spec.only is not None and path not in mixture.shared:  # a leaf that lacks it has the number of the others
@@ -118,11 +128,11 @@ def _free(mixture: Mixture, path: str, spec: Parameter, known: Tensor, gauge: st
     level = int(room.split(".")[1])
     gate, branches = mixture.gates[level], mixture.branching[level]
     if name in gate.translation() and spec.per == "branch":
-        # the last branch is the reference, unless a branch of the same node is fixed: then that one is
-        last = free.narrow(level, branches - 1, 1)
-        last &= known.any(level, keepdim=True)
+        # one branch is the reference, unless a branch of the same node is fixed: then that one is
+        zero = free.narrow(level, reference_branch(mixture, level, wanted.reference), 1)
+        zero &= known.any(level, keepdim=True)
     alone = branches == 1 and gate.link.normalised  # one branch has the weight one: there is no gate to estimate
-    by_gauge = not alone and name in gate.held() and gauge == "fixed"
+    by_gauge = not alone and name in gate.held() and wanted.gauge == "fixed"
     if alone or by_gauge:
         free.fill_(False)
     return free & ~known, by_gauge and not bool(known.all())  # else it is held by what was given

@@ -17,7 +17,7 @@ from torch import Tensor
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.names import path_of
 from gatewise.core.parameters import Parameter, require_usable
-from gatewise.objective.entries import LOG, RECIPROCAL, Entries, Limits, Wanted, entries, where_kind
+from gatewise.objective.entries import LOG, RECIPROCAL, Entries, Limits, Wanted, entries, reference_branch, where_kind
 
 Specs = Mapping[str, tuple[Parameter, tuple[int, ...]]]
 
@@ -46,6 +46,8 @@ class Parameterization:
         Paths that the gauge holds because the data cannot identify them.
     ends : dict path -> (str, str)
         `at_least` and `at_most` of every parameter that has words for one of them.
+    reference : tuple of int
+        Reference branch of every level; empty: the last ones.
     """
 
     mixture: Mixture
@@ -59,6 +61,7 @@ class Parameterization:
     names: tuple[str, ...]
     held: tuple[str, ...]
     ends: Mapping[str, tuple[str, str]]
+    reference: tuple[int, ...] = ()
 
     @property
     def size(self) -> int:
@@ -132,14 +135,14 @@ class Parameterization:
         return (self._gauged(working) - self.offset) @ self.inverse
 
     def _gauged(self, working: Tensor) -> Tensor:
-        """Subtract the last branch where the gate allows it, so that the held reference is zero."""
+        """Subtract the reference branch where the gate allows it, so that what is held there is zero."""
         working = working.clone()
         for level, gate in enumerate(self.mixture.gates):
             for name in gate.translation():
                 index = self.entries_of(f"gates.{level}.{name}")
-                last = index.narrow(level, index.shape[level] - 1, 1)
-                held = (self.matrix[last] == 0).all(-1) & (self.offset[last] == 0)
-                working[..., index] -= torch.where(held, working[..., last], 0.0)
+                zero = index.narrow(level, reference_branch(self.mixture, level, self.reference), 1)
+                held = (self.matrix[zero] == 0).all(-1) & (self.offset[zero] == 0)
+                working[..., index] -= torch.where(held, working[..., zero], 0.0)
         return working
 
     def slopes(self, free: Tensor) -> Tensor:
@@ -224,6 +227,7 @@ def make_parameterization(
     bounds: Limits | None = None,
     fixed: Mapping[str, Tensor] | None = None,
     gauge: str = "fixed",
+    reference: tuple[int, ...] = (),
 ) -> Parameterization:
     """Build the parameterization of a mixture.
 
@@ -240,6 +244,8 @@ def make_parameterization(
     gauge : {"fixed", "none"}
         ``fixed`` holds parameters that no data can identify (a temperature behind a homogeneous score) at their
         initial value.
+    reference : tuple of int
+        Reference branch of every level; empty: the last ones.
 
     Raises
     ------
@@ -252,7 +258,7 @@ def make_parameterization(
             raise ValueError(f"{path!r} is not a parameter of this mixture: the paths are {', '.join(specs)}")
     if gauge not in ("fixed", "none"):
         raise ValueError(f"gauge={gauge!r}: choose 'fixed' or 'none'")
-    wanted = Wanted(bounds or {}, fixed or {}, gauge)
+    wanted = Wanted(bounds or {}, fixed or {}, gauge, reference)
     parts = {path: entries(mixture, path, spec, shape, wanted) for path, (spec, shape) in specs.items()}
     joined = {name: torch.cat([getattr(part, name) for part in parts.values()]) for name in JOINED}
     return Parameterization(
@@ -268,6 +274,7 @@ def make_parameterization(
             for path, (one, _) in specs.items()
             if one.at_least or one.at_most
         },
+        reference=reference,
     )
 
 
