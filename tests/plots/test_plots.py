@@ -96,8 +96,8 @@ def test_leaves_of_a_tree_are_named_by_their_path(tone):
         warnings.simplefilter("ignore", FitWarning)
         tree = MixtureOfExpertsRegressor((2, 2), n_init=1, random_state=0).fit(*tone)
     labels = [line.get_label() for line in gate_curves(tree, tone[0]).lines]
-    assert labels == ["expert 0,0", "expert 0,1", "expert 1,0", "expert 1,1"]
-    assert [label[7:] for label in labels] == [",".join(map(str, path)) for path in np.ndindex(tree.coef_.shape[:2])]
+    assert labels == ["expert 0/0", "expert 0/1", "expert 1/0", "expert 1/1"]
+    assert [label[7:] for label in labels] == ["/".join(map(str, path)) for path in np.ndindex(tree.coef_.shape[:2])]
 
 
 def starts_of(fit, reached, sound):

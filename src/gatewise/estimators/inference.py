@@ -22,12 +22,12 @@ from gatewise.estimators.inputs import Given, Training, read_inputs, read_traini
 from gatewise.estimators.known import KnownValues
 from gatewise.estimators.margins import margins
 from gatewise.estimators.names import aliases, reader_names
-from gatewise.estimators.predictions import columns_of, offset_of, require_same_roles
+from gatewise.estimators.predictions import columns_of, inputs_of, offset_of, require_same_roles
 from gatewise.estimators.tables import column_of, group_labels, of_training
 from gatewise.estimators.values import labels, plain
 from gatewise.fit.result import Fit
 from gatewise.fit.torch_state import standard_torch
-from gatewise.infer.bands import Band, gate_band, mean_band
+from gatewise.infer.bands import Band, expert_band, gate_band, mean_band
 from gatewise.infer.covariance.information import information, standard_errors
 from gatewise.infer.covariance.value import TITLES, Information
 from gatewise.infer.delta import Derived, delta
@@ -282,6 +282,28 @@ class Inference:
         band = mean_band(self.information, *parts, level=level, offset=known)
         both = _ends(band)
         return both[:, 0] if self.estimator._flat else both
+
+    @standard_torch()
+    def expert_interval(self, X: Data, level: float = 0.95, offset: Data = None) -> np.ndarray:
+        """Compute pointwise confidence intervals of the mean of every expert at the rows of X, without the gates.
+
+        Parameters
+        ----------
+        X : array-like (n, d)
+        level : float
+        offset : array-like (n,) or (n, q), optional
+            Known part of the predictors of these rows, if fit was given one.
+
+        Returns
+        -------
+        ndarray (n, L, 2) or (n, L, q, 2)
+        """
+        given = framed(self.estimator, Given(X, None, known=KnownValues(offset)), ("offset",))
+        x = inputs_of(self.estimator, given.x)
+        known = offset_of(self.estimator, given.known.of(given.x).offset, x.shape[0])
+        both = _ends(expert_band(self.information, x, level, known))
+        both = both.reshape(len(both), -1, self.estimator.n_outputs_, 2)
+        return both[:, :, 0] if self.estimator._flat else both
 
     @standard_torch()
     def gate_interval(self, X: Data, level: float = 0.95, gate_X: Data = None) -> np.ndarray:

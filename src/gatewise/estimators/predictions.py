@@ -41,6 +41,13 @@ def columns_of(estimator: Any, X: Any, gate_X: Any) -> tuple[Columns, Columns]:
     return inputs, inputs if gates is None else columns(gates, hold=False)
 
 
+def inputs_of(estimator: Any, X: Any) -> Columns:
+    """Check inputs of a prediction and return those of the experts."""
+    check_is_fitted(estimator, "fit_")
+    X, _, _ = by_name(estimator, plain("X", X), None, None)
+    return columns(read_inputs(estimator, X, reset=False), hold=False)
+
+
 def evaluate(estimator: Any, function: Any, width: int, X: Any, gate_X: Any) -> np.ndarray:
     """Return ``function(mixture, measure, x, gate_x)`` for all rows, with rows first."""
     check_is_fitted(estimator, "fit_")

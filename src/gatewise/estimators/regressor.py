@@ -39,11 +39,13 @@ from gatewise.estimators.inputs import Given
 from gatewise.estimators.known import KnownValues
 from gatewise.estimators.options import seed_of
 from gatewise.estimators.predictions import evaluate_law, law_of_rows, response_of
+from gatewise.estimators.residuals import residuals
 from gatewise.estimators.tables import by_name, column_of
 from gatewise.estimators.values import plain
 from gatewise.fit.arguments import numbers
 from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.predict import interval, quantiles
+from gatewise.infer.residuals import ResidualKind
 
 
 class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimator):
@@ -416,6 +418,57 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         ((20,), True)
         """
         return self._log_density(X, y, gate_X=gate_X, groups=groups, offset=offset, trials=trials)
+
+    @standard_torch()
+    def residuals(
+        self,
+        X: Data = None,
+        y: Data = None,
+        kind: ResidualKind = "quantile",
+        gate_X: Data = None,
+        offset: Data = None,
+        trials: Data = None,
+        random_state: Seed = 0,
+    ) -> np.ndarray:
+        """Return the residuals of the rows ``(n,)`` or ``(n, q)``, of the whole mixture.
+
+        Parameters
+        ----------
+        X : array-like (n, d)
+        y : array-like (n,) or (n, q)
+        kind : {"quantile", "pearson", "response"}
+            ``quantile``: the normal quantile of the distribution function at y, ``Phi^-1(F(y | x))``, between those
+            below y and at y where y is a count or a censored time (randomised; Dunn and Smyth 1996). Standard normal if
+            the model is true, for every family; they end at -8.2 and 8.2. ``pearson``: ``(y - mean) / sd`` with mean
+            and standard deviation of the mixture. ``response``: ``y - mean``. The last two are NaN for censored times,
+            and of shares of successes where there are trials.
+        gate_X : array-like (n, g)
+            Gate inputs, if fit was given any.
+        offset : array-like (n,) or (n, q), optional
+            Known part of the predictors of these rows, if fit was given one.
+        trials : array-like (n,), optional
+            Number of trials of every row, if fit was given them.
+        random_state : int, numpy generator or None
+            Of the randomised residuals.
+
+        Raises
+        ------
+        ValueError
+            For quantile residuals of classes without an order, or after least squares.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from gatewise import MixtureOfExpertsRegressor
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(400, 3))
+        >>> y = rng.poisson(np.exp(np.where(rng.random(400) < 0.5, 2 + 0.3 * X[:, 0], 0.3 * X[:, 1])))
+        >>> model = MixtureOfExpertsRegressor(2, "constant", family="poisson", n_init=5, random_state=0).fit(X, y)
+        >>> found = model.residuals(X, y)
+        >>> bool(abs(found.mean()) < 0.1), bool(abs(found.std() - 1) < 0.1)
+        (True, True)
+        """
+        return self._shaped(residuals(self, X, y, kind, gate_X, KnownValues(offset, trials), random_state))
 
     @standard_torch()
     def score(

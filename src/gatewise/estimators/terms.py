@@ -76,6 +76,13 @@ class SummaryTerms:
         order = [path for path in first if path in own] + [path for path in own if path not in first]
         return [TermGroup(leaf, [term for path in order for term in self.at(path, leaf)]) for leaf in self.leaves]
 
+    def coefficients(self) -> list[TermGroup]:
+        """Return the parameters of every expert without those of its family."""
+        first = [path for role in ORDER for path in self.fit.mixture.paths("experts", role)]
+        own = [path for path in self.specs if path.startswith("experts.")]
+        order = [path for path in first if path in own] + [path for path in own if path not in first]
+        return [TermGroup(leaf, [term for path in order for term in self.at(path, leaf)]) for leaf in self.leaves]
+
     def common(self) -> TermGroup:
         """Return the coefficients that all experts share, with no owner."""
         first = [path for role in ORDER for path in self.fit.mixture.paths("experts", role)]

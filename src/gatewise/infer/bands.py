@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core.mixture import Measure, leaf_logits, regression
+from gatewise.core.mixture import Measure, leaf_logits, leaf_means, regression
 from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.covariance.value import Information
 from gatewise.infer.delta import moved_by_undetermined
@@ -72,6 +72,30 @@ def mean_band(
         If errors were refused, or the level is not between 0 and 1.
     """
     estimate, error = _curves(found, partial(regression, found.mixture), x, gate_x, offset)
+    return _within(found, estimate, error, level)
+
+
+@standard_torch()
+def expert_band(found: Information, x: Columns, level: float = 0.95, offset: Columns | None = None) -> Band:
+    """Return the confidence band ``(L q, n)`` of the mean of every expert at x, its q outputs side by side.
+
+    As `mean_band`, without the gates.
+
+    Raises
+    ------
+    ValueError
+        If errors were refused, or the level is not between 0 and 1.
+    """
+
+    def means(measure: Measure, x: Tensor, gate_x: Tensor, offset: Tensor | None = None) -> Tensor:
+        return leaf_means(found.mixture, measure, x, gate_x, offset).flatten(-3, -2)
+
+    estimate, error = _curves(found, means, x, None, offset)
+    return _within(found, estimate, error, level)
+
+
+def _within(found: Information, estimate: Tensor, error: Tensor, level: float) -> Band:
+    """Return the band of means that the family keeps between limits."""
     low, high = found.mixture.family.mean_range
     width = critical(level)
     if isfinite(low) and isfinite(high):

@@ -3,9 +3,11 @@
 pyplot and global settings are not used.
 """
 
-from gatewise.plots.agreement import gating_regions, predicted_observed
+from gatewise.plots.agreement import gate_surface, gating_regions, predicted_observed
 from gatewise.plots.criteria import criteria
 from gatewise.plots.curves import expert_curves, gate_curves
+from gatewise.plots.diagnosis import residual_quantiles, rootogram
+from gatewise.plots.effects import coefficients, marginal_effects
 from gatewise.plots.overview import overview
 from gatewise.plots.rates import dropped, rates
 from gatewise.plots.replicates import active, from_start
@@ -14,17 +16,22 @@ from gatewise.plots.starts import objective_per_start
 
 __all__ = [
     "active",
+    "coefficients",
     "criteria",
     "dropped",
     "expert_curves",
     "figures_by_step",
     "from_start",
     "gate_curves",
+    "gate_surface",
     "gating_regions",
     "load_by_step",
+    "marginal_effects",
     "objective_per_start",
     "overview",
     "predicted_observed",
     "rates",
+    "residual_quantiles",
+    "rootogram",
     "routing_table",
 ]

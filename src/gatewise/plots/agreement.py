@@ -7,9 +7,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+from matplotlib.patheffects import withStroke
 
 from gatewise.plots import style, values
+
+LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)  # gate weights with a contour
+STEEP = 0.04  # share of a surface between the outer contours below which only the middle one is drawn
 
 
 def predicted_observed(
@@ -100,4 +104,82 @@ def gating_regions(
         ax.contour(across, up, leader, levels=np.arange(count - 1) + 0.5, colors=style.INK, linewidths=0.8)
     ax.plot(inputs[:, i], inputs[:, j], ".", color=style.INK, markersize=2.5, label="_data")
     ax.set(xlabel=labels[0], ylabel=labels[1])
+    return ax
+
+
+def gate_surface(
+    model: Any,
+    X: Any = None,
+    ax: Axes | None = None,
+    *,
+    columns: tuple[int | str, int | str] = (0, 1),
+    expert: int = 0,
+    points: int = 81,
+    palette: Sequence[int] | None = None,
+    data: bool = True,
+) -> Axes:
+    """Plot the gate weight of one expert over two columns, as a surface with labelled contours.
+
+    Other columns are held at their medians, those without numbers at the most frequent value. In a hierarchy the weight
+    is the product on the path to the expert.
+
+    Parameters
+    ----------
+    model : fitted estimator
+    X : array-like (n, g), optional
+        Inputs of the gates, which set the range; after `moe` a data frame, by default that of the fit.
+    ax : Axes, optional
+        Axes to draw on; default: a new figure.
+    columns : (int or str, int or str)
+        Columns of numbers on the two axes.
+    expert : int
+        Its number, counted over all groups of a hierarchy.
+    points : int
+        Grid points per axis.
+    palette : sequence of int, optional
+        Index of the colour of each leaf.
+    data : bool
+        Whether the rows are drawn as points.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        For columns that are not there, the same or without numbers, and for an expert that is not there.
+    """
+    names, mixture = style.leaf_names(model.mixture_), model.mixture_
+    if not 0 <= expert < mixture.n_leaves:
+        raise ValueError(f"expert={expert!r}: there are {mixture.n_leaves}, counted from 0")
+    frame = values.inputs(model, X, gates=model._reader.given)
+    along = values.rows_along(frame, columns, points)
+    if along.names[0] == along.names[1] or any(part.dtype.kind != "f" for part in along.values):
+        raise ValueError(f"columns={columns!r}: give two different columns of numbers")
+    if model._design is not None:
+        weight = model.gate_proba(along.rows)[:, expert]
+    else:
+        weight = values.leaf_weights(model.fit_, values.gate_columns(model, along.rows))[expert]
+    surface = weight.reshape(points, points)
+    ax = style.canvas(ax if ax is not None else style.own_axes(4.8, 3.8))
+    ax.grid(visible=False)
+    tint = style.colour(style.palette_of(mixture.n_leaves, palette)[expert])
+    shades = LinearSegmentedColormap.from_list("weight", ["white", tint])
+    across, up = along.values
+    mesh = ax.pcolormesh(across, up, surface, cmap=shades, vmin=0.0, vmax=1.0, alpha=0.75, rasterized=True)
+    steep = ((surface > 0.1) & (surface < 0.9)).mean() < STEEP  # the lines would lie on one another
+    levels = [one for one in ((0.5,) if steep else LEVELS) if surface.min() < one < surface.max()]
+    if levels:
+        lines = ax.contour(across, up, surface, levels=levels, colors=style.INK, linewidths=0.9)
+        stroke = [withStroke(linewidth=2.5, foreground="white")]
+        for text in ax.clabel(lines, fmt="%g", fontsize=8, inline=False):
+            text.set(path_effects=stroke, zorder=4)
+    if data:
+        ax.plot(*along.seen, ".", color=style.GREY, markersize=2.2, alpha=0.6, label="_data", zorder=1.5)
+        ax.set(xlim=(across[0], across[-1]), ylim=(up[0], up[-1]))
+    bar = style.figure_of(ax).colorbar(mesh, ax=ax, ticks=[0.0, 0.5, 1.0])
+    bar.set_label(f"gate weight of {names[expert]}", fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    ax.set(xlabel=style.plain(along.names[0]), ylabel=style.plain(along.names[1]))
     return ax

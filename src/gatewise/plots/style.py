@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from io import BytesIO
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, SubFigure
@@ -62,13 +63,30 @@ def blend(shares: np.ndarray, looks: Sequence[int]) -> np.ndarray:
 def leaf_names(mixture: Mixture) -> list[str]:
     """Return a name per leaf: that of its law, or its position in the tree, counted from zero as in ``measure``."""
     places = zip(np.ndindex(*mixture.branching), mixture.titles, strict=True)
-    return [title or f"expert {','.join(map(str, index))}" for index, title in places]
+    return [title or f"expert {'/'.join(map(str, index))}" for index, title in places]
 
 
 def plain(label: str, longest: int = 44) -> str:
     """Return a label from foreign text, such as a column name: no formulas, cut where it would not fit."""
     short = label if len(label) <= longest else label[: longest - 1] + "\N{HORIZONTAL ELLIPSIS}"
     return short.replace("$", r"\$")
+
+
+def shortened(label: str, longest: int = 44) -> str:
+    """Return a label without its middle where it would not fit: columns often differ at their ends.
+
+    Examples
+    --------
+    >>> shortened("C(region)[T.north]", 12)
+    'C(reg…north]'
+    """
+    keep = longest - 1
+    short = (
+        label
+        if len(label) <= longest
+        else label[: keep // 2] + "\N{HORIZONTAL ELLIPSIS}" + label[-(keep - keep // 2) :]
+    )
+    return plain(short, longest)
 
 
 def own_axes(width: float, height: float) -> Axes:
@@ -120,6 +138,14 @@ def leaf_handles(mixture: Mixture, palette: Sequence[int] | None = None) -> list
 def per_row(count: int) -> int:
     """Return how many legend entries stand side by side: rows of equal length, at most three wide."""
     return next((k for k in (3, 2) if count % k == 0), min(3, count))
+
+
+def legend_above(ax: Axes, handles: Sequence[Artist], title: str = "") -> None:
+    """Put a legend above the axes, where it hides nothing."""
+    ax.legend(
+        handles=list(handles), title=title or None, loc="lower center", bbox_to_anchor=(0.5, 1.0),
+        ncols=per_row(len(handles)), fontsize=8, title_fontsize=8.5, frameon=False, borderaxespad=0.2,
+    )  # fmt: skip
 
 
 def scatter(ax: Axes, x: np.ndarray, y: np.ndarray, shares: np.ndarray, palette: Sequence[int] | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from gatewise.core import mixture as engine
+from gatewise.core.names import did_you_mean
+from gatewise.estimators.names import input_labels
 from gatewise.fit import Fit
 
 
@@ -123,6 +126,95 @@ class SectionShown(NamedTuple):
     x: Any
     gate_x: Any
     seen: np.ndarray
+
+
+def gate_columns(model: Any, frame: Any) -> np.ndarray:
+    """Return the columns of inputs ``(n, g)`` that the gates of a model without a formula read."""
+    chosen = model._reader.chosen
+    found = frame.to_numpy(dtype=float)
+    return found if chosen is None else found[:, list(chosen)]
+
+
+class RowsAlong(NamedTuple):
+    """Rows for the methods of a model that differ in some columns only: the values ``(m,)`` of each, and the rows."""
+
+    values: tuple[np.ndarray, ...]
+    rows: Any
+    seen: tuple[np.ndarray, ...]
+    names: tuple[str, ...]
+
+
+def inputs(model: Any, X: Any, gates: bool = False) -> Any:
+    """Return the inputs a picture moves through: a data frame of a formula's columns, or of X's.
+
+    Raises
+    ------
+    TypeError
+        Without X, unless the model was fitted by a formula and has its frame.
+    """
+    import pandas as pd
+
+    design = getattr(model, "_design", None)
+    if design is not None:
+        frame = model._frame if X is None else X
+        if frame is None:
+            raise TypeError("the frame of the fit is not in memory, since files do not hold it: give a data frame")
+        names = list(design.variables(("offset",)))
+        return frame.loc[design.complete(frame, ("offset",)), names]
+    if X is None:
+        raise TypeError("X is missing: give the rows of the picture")
+    names, found = input_labels(model)[int(gates)], table(X)
+    if found.shape[1] != len(names):
+        raise ValueError(f"X has {found.shape[1]} columns, and the picture reads {len(names)}: {', '.join(names)}")
+    return pd.DataFrame(found, columns=names)
+
+
+def column_name(frame: Any, column: int | str) -> str:
+    """Return the name of a column, given by name or number.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    names = [str(name) for name in frame.columns]
+    found = names[column] if not isinstance(column, str) and -len(names) <= column < len(names) else column
+    if found not in names:
+        near = did_you_mean(str(column), names)
+        raise ValueError(f"{column!r} is no column: {near}there are {', '.join(names)}")
+    return str(found)
+
+
+def rows_along(frame: Any, chosen: Sequence[int | str], points: int) -> RowsAlong:
+    """Return rows over the grid of some columns, the last one running slowest; the others are held.
+
+    Columns of numbers are held at their medians, others at the most frequent value; a grid of other columns is that of
+    their values.
+    """
+    import pandas as pd
+
+    names = tuple(column_name(frame, one) for one in chosen)
+    numeric = {name: frame[name].dtype.kind in "iuf" for name in frame.columns}
+    middle = {name: frame[name].median() if numeric[name] else frame[name].mode().iloc[0] for name in frame.columns}
+    values = [
+        np.linspace(frame[one].min(), frame[one].max(), points) if numeric[one] else np.array(_levels(frame[one]))
+        for one in names
+    ]
+    mesh = [part.reshape(-1, order="F") for part in np.meshgrid(*values, indexing="ij")]
+    rows = frame.iloc[np.zeros(len(mesh[0]), dtype=int)].reset_index(drop=True)
+    moved = {**middle, **dict(zip(names, mesh, strict=True))}
+    for name, value in moved.items():
+        kept = frame[name].dtype
+        rows[name] = pd.Series(value, index=rows.index, dtype=float if numeric[name] else kept)
+    return RowsAlong(tuple(values), rows, tuple(frame[one].to_numpy() for one in names), names)
+
+
+def _levels(column: Any) -> list[Any]:
+    """Return the values of a column without numbers: its categories in their order, else sorted."""
+    seen = list(column.dropna().unique())
+    if hasattr(column, "cat"):
+        return [one for one in column.cat.categories if one in seen]
+    return sorted(seen)
 
 
 def path(model: Any, X: Any, gate_X: Any, feature: int | str) -> SectionShown:

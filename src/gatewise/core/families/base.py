@@ -154,6 +154,18 @@ class Family(ABC):
             f"{type(self).__name__} has no cdf, which quantiles and intervals need: define the method cdf"
         )
 
+    def cdf_ends(self, params: Params, y: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``P(Y_j < y_j)`` and ``P(Y_j <= y_j)`` of an observed response ``(c, n)``, each ``(*B, L, q, n)``.
+
+        They are equal where y has a density. Randomised quantile residuals lie between them.
+        """
+        above = self.cdf(params, y, eta)
+        return (self.cdf(params, y - 1.0, eta) if self.discrete else above), above
+
+    def observed_variance(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
+        """Return the variance of `observed` of each output, ``(*B, L, q, n)``, of rows with the response y."""
+        return self.variance(params, eta)
+
     def value_and_derivatives(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafDerivatives:
         """Return the log density with its derivatives in the predictors (automatic differentiation by default)."""
         return autograd_leaf_local(self, params, y, eta, order)

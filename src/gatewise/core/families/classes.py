@@ -82,6 +82,12 @@ class Categorical(Family):
         p = self.mean(params, eta)
         return torch.where(y >= 1, 1.0, torch.where(y >= 0, 1 - p, 0.0))
 
+    def cdf_ends(self, params: Params, y: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError(
+            "Categorical has classes without an order, so that none is below another: use the residuals of another "
+            "kind, or family='ordered'"
+        )
+
     def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a class for every leaf, in columns ``(*B, L, q + 1, n)``."""
         p = self.probabilities(eta)

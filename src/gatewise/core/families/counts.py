@@ -149,11 +149,16 @@ class Binomial(Family):
                 "Binomial(trials=None) has no cdf, since the number of trials of a new row is not known: fit "
                 "Binomial(trials=m) where every row has m trials, or use the mean, the probability of success"
             )
-        count = torch.floor(y)
-        inside = (count >= 0) & (count < self.trials)
-        hits = torch.where(inside, count, 0.0)
-        below = incomplete_beta(self.trials - hits, hits + 1.0, torch.sigmoid(-eta), torch.sigmoid(eta))
-        return torch.where(inside, below, (count >= self.trials).to(below.dtype))
+        return _binomial_cdf(y, y.new_tensor(float(self.trials)), eta)
+
+    def cdf_ends(self, params: Params, y: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
+        hits, trials = self._counts(y)
+        total = torch.as_tensor(trials, dtype=eta.dtype)
+        return _binomial_cdf(hits - 1.0, total, eta), _binomial_cdf(hits, total, eta)
+
+    def observed_variance(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
+        variance = self.variance(params, eta)
+        return variance if self.trials is not None else variance / self._counts(y)[1]
 
     def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
         """Draw counts; without a number of trials, one trial in rows of successes and failures ``(*B, L, 2 q, n)``."""
@@ -173,6 +178,15 @@ class Binomial(Family):
     def working_response(self, y: Tensor) -> Tensor:
         hits, trials = self._counts(y)
         return torch.log((hits + 0.5) / (trials - hits + 0.5))
+
+
+def _binomial_cdf(y: Tensor, trials: Tensor, eta: Tensor) -> Tensor:
+    """Return ``P(Y <= y) = I_{1 - p}(trials - y, y + 1)`` with ``p = 1 / (1 + exp(-eta))``."""
+    count = torch.floor(y)
+    inside = (count >= 0) & (count < trials)
+    hits = torch.where(inside, count, 0.0)
+    below = incomplete_beta((trials - hits).clamp_min(1.0), hits + 1.0, torch.sigmoid(-eta), torch.sigmoid(eta))
+    return torch.where(inside, below, (count >= trials).to(below.dtype))
 
 
 def _log_choose(trials: Tensor | float, hits: Tensor) -> Tensor:

@@ -87,6 +87,12 @@ class Weibull(Family):
         hazard = torch.exp(params["shape"][..., None] * (torch.log(y.clamp_min(TINY)) - eta))
         return torch.where(y > 0, -torch.expm1(-hazard), 0.0)
 
+    def cdf_ends(self, params: Params, y: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both at the time of an event; a censored time lies anywhere from there on."""
+        time, event = _halves(y)
+        below = self.cdf(params, time, eta)
+        return below, torch.where(event > 0, below, 1.0)
+
     def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
         """Draw times and events, all of them 1, ``(*B, L, 2 q, n)``."""
         drawn = torch.empty_like(eta).exponential_(generator=generator).clamp_min(TINY)

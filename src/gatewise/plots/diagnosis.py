@@ -1,0 +1,141 @@
+"""How well experts are told apart, and whether the law fits: posterior rootogram, quantiles of residuals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from scipy import stats
+
+from gatewise.plots import style
+
+NOTHING = 1e-4  # posterior probability below which a row says nothing of an expert
+BINS = 10
+MOST = 4000  # points of a plot of quantiles
+
+
+def rootogram(
+    model: Any,
+    X: Any = None,
+    y: Any = None,
+    ax: Axes | None = None,
+    *,
+    palette: Sequence[int] | None = None,
+    legend: bool = True,
+    **given: Any,
+) -> Axes:
+    """Plot how often every expert has which posterior probability: the rootogram of Leisch (2004).
+
+    Peaks at 0 and 1 and nothing between mean that the expert is told apart from the others. Heights are square roots of
+    counts. Probabilities below 0.0001 are left out, since a peak at zero would hide the rest.
+
+    Parameters
+    ----------
+    model : fitted estimator
+    X, y : array-like
+        The rows; after `moe` a data frame, or nothing for that of the fit.
+    ax : Axes, optional
+        Axes to draw on; default: a new figure.
+    palette : sequence of int, optional
+        Index of the colour of each leaf.
+    legend : bool
+    **given
+        Other arguments of `responsibilities`, such as gate_X, groups, offset or trials.
+
+    Returns
+    -------
+    Axes
+    """
+    posterior = model.responsibilities(X, y, **given)
+    count = posterior.shape[1]
+    looks, names = style.palette_of(count, palette), style.leaf_names(model.mixture_)
+    ax = style.canvas(ax if ax is not None else style.own_axes(5.2, 3.2))
+    ax.grid(visible=False, axis="x")
+    edges = np.linspace(0.0, 1.0, BINS + 1)
+    width = 0.84 * (edges[1] - edges[0]) / count
+    counted = [np.histogram(own[own >= NOTHING], edges)[0] for own in posterior.T]
+    for leaf, (look, name, heights) in enumerate(zip(looks, names, counted, strict=True)):
+        left = edges[:-1] + 0.08 * (edges[1] - edges[0]) + leaf * width
+        ax.bar(
+            left, heights, width, align="edge", color=style.colour(look), edgecolor="white", linewidth=0.4, label=name
+        )
+    ax.set_yscale("function", functions=(lambda v: np.sqrt(np.maximum(v, 0.0)), np.square))
+    ax.set_yticks(_counts(float(np.max(counted))))
+    ax.set(xlim=(0.0, 1.0), xticks=np.linspace(0, 1, 6), xlabel="posterior probability", ylabel="rows (root scale)")
+    if legend:
+        style.legend_above(ax, ax.get_legend_handles_labels()[0])
+    return ax
+
+
+def _counts(most: float) -> list[float]:
+    """Return ticks for counts on a scale of square roots, none too close to the next.
+
+    Examples
+    --------
+    >>> _counts(130.0), _counts(0.0)
+    ([0.0, 10.0, 50.0, 100.0], [0.0])
+    """
+    steps = [0.0, *(lead * 10.0**power for power in range(9) for lead in (1, 2, 5))]
+    kept = [0.0]
+    for step in (one for one in steps[1:] if one <= most):
+        if np.sqrt(step) - np.sqrt(kept[-1]) >= 0.2 * np.sqrt(most):
+            kept.append(step)
+    return kept
+
+
+def residual_quantiles(
+    model: Any,
+    X: Any = None,
+    y: Any = None,
+    ax: Axes | None = None,
+    *,
+    output: int = 0,
+    level: float = 0.95,
+    random_state: Any = 0,
+    **given: Any,
+) -> Axes:
+    """Plot the sorted quantile residuals of the mixture against normal quantiles.
+
+    They are standard normal if the model is true, whatever its family: the points then lie at the line, and each of
+    them within the grey band with probability `level`.
+
+    Parameters
+    ----------
+    model : fitted regressor
+    X, y : array-like
+        The rows; after `moe` a data frame, or nothing for that of the fit.
+    ax : Axes, optional
+        Axes to draw on; default: a new figure.
+    output : int
+        Column of y.
+    level : float
+        Of the pointwise band.
+    random_state : int, numpy generator or None
+        Of the residuals of counts.
+    **given
+        Other arguments of `residuals`, such as gate_X, offset or trials.
+
+    Returns
+    -------
+    Axes
+    """
+    found = model.residuals(X, y, random_state=random_state, **given)
+    found = np.sort(found[:, output] if found.ndim == 2 else found)
+    n = len(found)
+    place = np.arange(1, n + 1)
+    normal = stats.norm.ppf((place - 0.5) / n)
+    kept = np.unique(np.linspace(0, n - 1, min(n, MOST)).round().astype(int))
+    ax = style.canvas(ax if ax is not None else style.own_axes(4.2, 3.6))
+    tails = [stats.norm.ppf(stats.beta.ppf(p, place, n + 1 - place)) for p in ((1 - level) / 2, (1 + level) / 2)]
+    ax.fill_between(
+        normal[kept], tails[0][kept], tails[1][kept], color=style.RULE, linewidth=0, label="_band", zorder=1
+    )
+    ax.plot(normal[[0, -1]], normal[[0, -1]], color=style.INK, linewidth=1, linestyle=(0, (4, 2)), label="_equal")
+    ax.plot(
+        normal[kept], found[kept], "o", color=style.colour(0), markersize=3, markeredgewidth=0, label="_rows",
+        rasterized=n > 2000,
+    )  # fmt: skip
+    ax.set(xlabel="normal quantile", ylabel="quantile residual")
+    return ax
