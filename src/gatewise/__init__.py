@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same
     from gatewise.core.predictors import affine
     from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quadratic, Score, Tempered
     from gatewise.estimators.bootstrap import BootstrapTest, bootstrap_test
+    from gatewise.estimators.bootstrap_errors import Bootstrap, bootstrap
     from gatewise.estimators.candidates import compare
     from gatewise.estimators.classification import Classification
     from gatewise.estimators.classifier import MixtureOfExpertsClassifier
@@ -96,6 +97,7 @@ __all__ = [
     "Beta",
     "Bias",
     "Binomial",
+    "Bootstrap",
     "BootstrapTest",
     "BoundWarning",
     "Categorical",
@@ -161,6 +163,7 @@ __all__ = [
     "Weibull",
     "__version__",
     "affine",
+    "bootstrap",
     "bootstrap_test",
     "compare",
     "delta",
@@ -198,6 +201,7 @@ _HOMES = {
     "estimators.warnings": "BoundWarning CollinearWarning FitWarning RefusedWarning RidgeWarning SeparatedWarning "
     "StalledWarning StartsDisagreeWarning UnidentifiedWarning UnsoundWarning",
     "estimators.bootstrap": "BootstrapTest bootstrap_test",
+    "estimators.bootstrap_errors": "Bootstrap bootstrap",
     "estimators.classification": "Classification",
     "estimators.classifier": "MixtureOfExpertsClassifier",
     "estimators.inference": "Inference",

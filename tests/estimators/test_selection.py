@@ -142,7 +142,7 @@ def test_a_test_goes_on_where_it_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(bootstrap, "ratios", counted)
     assert bootstrap_test(model(1), model(2), x, y, n_boot=30, n_init=2, resume=path) == whole
     assert len(seen) == 26
-    with pytest.raises(ValueError, match="holds another test"):
+    with pytest.raises(ValueError, match="holds another bootstrap_test"):
         bootstrap_test(model(1), model(2), x, y, n_boot=30, n_init=4, resume=path)
 
 

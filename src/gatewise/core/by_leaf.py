@@ -290,6 +290,9 @@ class FamiliesByLeaf(Family):
     def cdf(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         return self._each(params, eta.shape[-2], lambda part, own: part.cdf(own, y, eta), -3)
 
+    def sample_like(self, params: Params, y: Tensor, eta: Tensor, generator: torch.Generator) -> Tensor:
+        return self._each(params, eta.shape[-2], lambda part, own: part.sample_like(own, y, eta, generator), -3)
+
     def cdf_ends(self, params: Params, y: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
         q = eta.shape[-2]
         below = self._each(params, q, lambda part, own: part.cdf_ends(own, y, eta)[0], -3)

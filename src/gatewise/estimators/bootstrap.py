@@ -16,7 +16,7 @@ from gatewise.estimators.declarations import Data
 from gatewise.estimators.framed import framed
 from gatewise.estimators.inference import rows_again
 from gatewise.estimators.inputs import Given
-from gatewise.estimators.known import KnownValues
+from gatewise.estimators.known import KnownValues, counts_trials
 from gatewise.estimators.options import seed_of
 from gatewise.estimators.progress import following
 from gatewise.estimators.warnings import FitWarning
@@ -113,6 +113,7 @@ def bootstrap_test(
     *,
     gate_X: Data = None,
     offset: Data = None,
+    trials: Data = None,
     n_boot: int = 99,
     n_init: int = 20,
     n_jobs: int = 1,
@@ -134,9 +135,8 @@ def bootstrap_test(
     ----------
     small, large : MixtureOfExpertsRegressor
         By maximum likelihood. Those that are not fitted are fitted to X and y; fitted ones must be of these data.
-    X, y, gate_X, offset
-        As in fit; after `moe` a data frame alone, or nothing for that of the fit. Weights, groups and trials are not
-        supported.
+    X, y, gate_X, offset, trials
+        As in fit; after `moe` a data frame alone, or nothing for that of the fit. Weights and groups are not supported.
     n_boot : int
         Number of data sets to draw: p-values are multiples of ``1 / (n_boot + 1)``.
     n_init : int
@@ -158,7 +158,7 @@ def bootstrap_test(
     ------
     ValueError
         If a mixture has no density or is unsound on the data, if a fitted one is not of these data, if the file belongs
-        to another test, or if y cannot be drawn (without the trials, or the times of censoring, of the rows).
+        to another test, or if y cannot be drawn (without the times of censoring of the rows).
 
     Examples
     --------
@@ -173,7 +173,7 @@ def bootstrap_test(
     """
     count, starts, workers = whole("n_boot", n_boot, 1), whole("n_init", n_init, 1), whole("n_jobs", n_jobs, 1)
     seed = seed_of(random_state)
-    data = Given(X, y, gate_x=gate_X, known=KnownValues(offset))
+    data = Given(X, y, gate_x=gate_X, known=KnownValues(offset, trials))
     first, second = _fitted("small", small, data), _fitted("large", large, data)
     rows = _same_rows("small", first, data), _same_rows("large", second, data)
     comparison = Comparison(first.fit_, second.fit_, rows, starts, 0 if seed is None else seed)
@@ -188,13 +188,13 @@ def _fitted(name: str, model: Any, data: Given) -> Any:
             raise TypeError(f"{name} is not fitted, and X is missing: give the data, or models fitted by moe")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FitWarning)  # a note of the result says what matters
-            known = {"gate_X": data.gate_x, "offset": data.known.offset}
+            known = {"gate_X": data.gate_x, "offset": data.known.offset, "trials": data.known.trials}
             model = clone(model).fit(data.x, data.y, **{k: v for k, v in known.items() if v is not None})
     require_density(model.mixture_)
     family = model.mixture_.family
     if not family.has_density:
         raise ValueError(f"{name} is fitted by least squares, without a density: use method='ml' or 'em'")
-    if family.given:
+    if family.given and not counts_trials(model.mixture_):  # trials are known
         raise ValueError(
             f"{name} has the family {family}: responses cannot be drawn without {family.given} of the rows"
         )
@@ -209,9 +209,7 @@ def _same_rows(name: str, model: Any, data: Given) -> Rows:
     rows = rows_again(model, framed(model, data, ("response", "offset", "trials", "weights", "groups"), True)).rows
     if rows.weight is not None or rows.ends is not None:
         raise ValueError(f"{name} was fitted with weights or groups, which the test does not know")
-    with standard_torch():
-        blocks = rows.blocks(MOST)
-        here = sum(float(unit_log_density(model.mixture_, model.measure_, block).sum()) for block in blocks)
+    here = log_likelihood_of(model, rows)
     if abs(here - model.log_likelihood_) > 1e-6 * max(1.0, abs(here)):
         raise ValueError(
             f"{name} has the log-likelihood {model.log_likelihood_:.6f} after its fit, and {here:.6f} on these data: "
@@ -220,9 +218,19 @@ def _same_rows(name: str, model: Any, data: Given) -> Rows:
     return rows
 
 
+@standard_torch()
+def log_likelihood_of(model: Any, rows: Rows) -> float:
+    """Return the log-likelihood of a fitted model on some rows."""
+    total = 0.0
+    for block in rows.blocks(MOST):
+        values = unit_log_density(model.mixture_, model.measure_, block)
+        total += float((values if block.weight is None else values * block.weight).sum())
+    return total
+
+
 def _collected(comparison: Comparison, count: int, workers: int, path: Path | None, verbose: Any) -> list[Ratio]:
     """Return the log-likelihoods on all data sets: those of the file, and the rest, which go into the file."""
-    known = [] if path is None else _known(path, comparison.key())
+    known = [] if path is None else [Ratio(*one) for one in kept_records(path, "bootstrap_test", comparison.key())]
     with following(verbose) as progress:
         for block in ratios(comparison, count, [ratio.replicate for ratio in known], workers):
             known.extend(block)
@@ -234,18 +242,24 @@ def _collected(comparison: Comparison, count: int, workers: int, path: Path | No
     return [unique[replicate] for replicate in range(count + 1)]
 
 
-def _known(path: Path, key: str) -> list[Ratio]:
-    """Return what a file holds of this test; a new file gets its head."""
+def kept_records(path: Path, kind: str, key: str) -> list[Any]:
+    """Return what a file holds of a bootstrap, known by a kind and a hash; a new file gets its head.
+
+    Raises
+    ------
+    ValueError
+        If it is the file of another one.
+    """
     held = [line.record for line in read_lines(path) if line.record is not None]
     if not held:
-        append(path, [{"bootstrap_test": key}])
+        append(path, [{kind: key}])
         return []
-    if held[0] != {"bootstrap_test": key}:
+    if held[0] != {kind: key}:
         raise ValueError(
-            f"{path} holds another test, of other data, mixtures, seed or n_init, or is no file of a test: give "
-            "another path"
+            f"{path} holds another {kind}, of other data, mixtures, seed or n_init, or is no file of one: give another "
+            "path"
         )
-    return [Ratio(*record) for record in held[1:]]
+    return held[1:]
 
 
 def _result(found: list[Ratio], small: Any, large: Any) -> BootstrapTest:

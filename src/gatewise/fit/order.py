@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -255,3 +256,26 @@ def branch_covariances(
             level, index = int(path.split(".")[1]), places[path]
             out[path] = covariance[index.unsqueeze(level + 1), index.unsqueeze(level)]
     return out
+
+
+def is_orderable(fit: Fit) -> bool:
+    """Return whether bounds, fixed values and ties say the same of all experts of a kind, so that any order is one."""
+    order = LeafOrder(fit.mixture, range(fit.mixture.n_leaves))
+    paths = fit.measure.paths()
+    given = [(path, value) for path, value in fit.spec.fixed.items()]
+    given += [(path, torch.as_tensor(end, dtype=torch.float64)) for path, two in fit.spec.bounds.items() for end in two]
+    for path, value in given:
+        lead = order.lead(path)
+        owners = value.expand(paths[path].shape).reshape(-1, *paths[path].shape[lead:]).nan_to_num(torch.pi)
+        if order.shifted(path) or not bool((owners == owners[:1]).all()):
+            return False
+    for tie in fit.spec.ties:
+        path, _, index = tie[0].rstrip("]").partition("[")
+        if not path.startswith("experts."):
+            return False
+        rest = index.split(",")[order.lead(path) :]
+        places = product(*map(range, fit.mixture.branching))
+        own = [leaf for leaf, has in zip(places, fit.mixture.owners(path).tolist(), strict=True) if has]
+        if {*tie} != {entry_name(path, (*leaf, *map(int, rest))) for leaf in own}:
+            return False
+    return True

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
-from gatewise.core.mixture import sample
 from gatewise.fit.many import Plan, fit_block, in_blocks
 from gatewise.fit.result import Fit
 from gatewise.fit.status import Status
-from gatewise.objective.columns import columns
+from gatewise.infer.draws import drawn_responses, stream, with_responses
 from gatewise.objective.rows import Rows
 from gatewise.runs.threads import in_processes
 
@@ -69,12 +66,8 @@ class Comparison(NamedTuple):
         """Return the rows of one mixture (0: the smaller) with the responses of a replicate; 0: with their own."""
         if replicate == 0:
             return self.rows[which]
-        block = self.rows[0].read(0, self.rows[0].n)
-        stream = np.random.SeedSequence(self.seed, spawn_key=(1, replicate))
-        generator = torch.Generator()
-        generator.manual_seed(int(stream.generate_state(1, np.uint64)[0]) >> 1)
-        drawn, _ = sample(self.small.mixture, self.small.measure, block.x, block.gate_x, generator, block.offset)
-        return replace(self.rows[which], y=columns(drawn.T.contiguous()))
+        drawn = drawn_responses(self.small.mixture, self.small.measure, self.rows[0], stream(self.seed, replicate))
+        return with_responses(self.rows[which], drawn)
 
     def plans(self) -> tuple[Plan, Plan]:
         """Return how the smaller and the larger mixture are fitted."""

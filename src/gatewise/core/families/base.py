@@ -130,6 +130,18 @@ class Family(ABC):
     def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a response ``(*B, L, q, n)`` for every leaf."""
 
+    def sample_like(self, params: Params, y: Tensor, eta: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw a response ``(*B, L, c, n)`` for rows that are known by their response y ``(c, n)``: with its trials.
+
+        Raises
+        ------
+        ValueError
+            If what has to be known of the rows (`given`) is not known from y.
+        """
+        if self.given:
+            raise ValueError(f"responses of {self} cannot be drawn without {self.given} of the rows")
+        return self.sample(params, eta, generator)
+
     def covariance(self, params: Params, q: int) -> Tensor | None:
         """Return the covariance of q outputs given the expert ``(*B, L, q, q)``; None: they are independent."""
         return None

@@ -166,6 +166,13 @@ class Binomial(Family):
         hits = torch.binomial(count, torch.sigmoid(eta), generator=generator)
         return hits if self.trials is not None else torch.cat([hits, count - hits], -2)
 
+    def sample_like(self, params: Params, y: Tensor, eta: Tensor, generator: torch.Generator) -> Tensor:
+        if self.trials is not None:
+            return self.sample(params, eta, generator)
+        count = torch.as_tensor(self._counts(y)[1], dtype=eta.dtype).expand(eta.shape).contiguous()
+        hits = torch.binomial(count, torch.sigmoid(eta), generator=generator)
+        return torch.cat([hits, count - hits], -2)
+
     def validate(self, y: Tensor) -> str | None:
         fault = count_fault(y, "Binomial")
         if fault or self.trials is None:
