@@ -52,6 +52,7 @@ BENCHMARKS: dict[str, str] = {
     "kinks": "kinks.run",
     "classics": "classics.run",
     "verdicts": "verdicts.run",
+    "fuzz": "fuzz.run",
 }
 
 
@@ -73,6 +74,7 @@ def run() -> None:
     parser.add_argument(
         "--plot", metavar="FILE", help="file for the picture of scaling or competition, such as scaling.svg"
     )
+    parser.add_argument("--examples", type=int, default=400, help="examples of fuzz (400)")
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in BENCHMARKS]
     if unknown:
@@ -85,7 +87,7 @@ def run() -> None:
         start = time.perf_counter()
         module, _, function = BENCHMARKS[name].partition(".")
         benchmark = getattr(import_module(f"benchmarks.{module}"), function)
-        result = benchmark(rounds=options.rounds, sets=options.sets, plot=options.plot)
+        result = benchmark(rounds=options.rounds, sets=options.sets, plot=options.plot, examples=options.examples)
         result["seconds"] = round(time.perf_counter() - start, 1)
         results["benchmarks"][name] = result
         if options.out:  # after each, so that an interrupted run keeps what it has

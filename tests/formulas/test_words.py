@@ -230,3 +230,11 @@ def test_any_text_is_read_or_refused_in_words(text):
         except ValueError as cause:
             said = str(cause)
         assert len(said) > 20 or said == "it is one"
+
+
+def test_backticks_around_a_plain_name_change_nothing():
+    quoted = parse("y ~ np.exp(`x`) + `z`:`x` + `blood pressure`", True)
+    plain = parse("y ~ np.exp(x) + z:x + `blood pressure`", True)
+    assert quoted.text == plain.text
+    assert list(quoted.factors) == list(plain.factors)
+    assert {name for one in quoted.factors.values() for name in one.columns} == {"x", "z", "blood pressure"}

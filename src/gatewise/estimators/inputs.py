@@ -14,7 +14,14 @@ from gatewise.estimators.gate_inputs import GateReader, View, as_native, check_g
 from gatewise.estimators.kinds import families_of
 from gatewise.estimators.known import Grouped, KnownValues, read_offset, read_trials
 from gatewise.estimators.tables import by_name, keep, of_training, read_sides, vary_inside
-from gatewise.estimators.values import labels, plain, reject_dates, reject_double_names, text_columns
+from gatewise.estimators.values import (
+    labels,
+    plain,
+    reject_complex,
+    reject_dates,
+    reject_double_names,
+    text_columns,
+)
 from gatewise.fit.arguments import numbers
 from gatewise.objective.rows import Rows, make_rows
 
@@ -144,21 +151,33 @@ def read_inputs(estimator: Any, x: Any, y: Any = "no_validation", **options: Any
         return x
     reject_dates("X", x)
     reject_double_names("X", x)
+    reject_complex("X", x)
     try:
         found = validate_data(estimator, x, y, dtype=np.float64, **options)
-    except ValueError as cause:
-        if "could not convert string" in str(cause):
-            raise ValueError(
-                f"X holds text{text_columns(x)} ({cause}): give numbers, encoding categories first"
-            ) from cause
-        raise
+    except (ValueError, TypeError) as cause:
+        raise _in_words(x, cause) from cause
     except OverflowError as cause:
         raise ValueError("X or y holds an integer that is too large for a float: give it in larger units") from cause
     return (as_native(found[0]), found[1]) if isinstance(found, tuple) else as_native(found)
 
 
+NO_NUMBERS = ("could not convert string", "Cannot cast", "setting an array element", "must be a string or a real")
+
+
+def _in_words(x: Any, cause: ValueError | TypeError) -> ValueError | TypeError:
+    """Return an error of scikit-learn's check of X, with a remedy where it has none."""
+    words = str(cause)
+    if any(one in words for one in NO_NUMBERS):
+        what = "text" if "string to float" in words else "what is no number"
+        return ValueError(f"X holds {what}{text_columns(x)} ({words}): give numbers, encoding categories first")
+    if "contains infinity" in words or words.startswith("Input y contains"):
+        return ValueError(f"{words.rstrip('.')}: leave such rows out, or give the values in other units")
+    return cause
+
+
 def reject_text(y: Any) -> None:
     """Raise for a response of text, dates or sparse type, which would otherwise fail late or be converted."""
+    reject_complex("y", y)
     kind = np.asarray(y).dtype.kind
     if kind in "USMm" or (kind == "O" and any(isinstance(v, str) for v in np.asarray(y).flat)):
         raise ValueError("y holds text or dates: regression needs numbers")
@@ -201,7 +220,7 @@ def read_weights(sample_weight: Any, n: int) -> np.ndarray | None:
     if not np.isfinite(weight).all():
         raise ValueError("sample_weight has values that are NaN or infinite: give numbers from 0")
     if (weight < 0).any():
-        raise ValueError(f"sample_weight has negative values ({weight.min():g}): weights are numbers from 0")
+        raise ValueError(f"sample_weight has negative values ({weight.min():g}): give weights from 0")
     if not (weight > 0).any():
         raise ValueError("sample_weight is zero for every row: nothing to fit; at least one weight must be positive")
     return None if (weight == 1).all() else weight

@@ -46,6 +46,13 @@ def reject_dates(name: str, value: Any) -> None:
         raise ValueError(f"{name} holds dates or durations: give numbers, such as the days since a date")
 
 
+def reject_complex(name: str, value: Any) -> None:
+    """Raise for complex numbers in an array or a frame, whose imaginary parts would be lost."""
+    found = getattr(value, "dtypes", getattr(value, "dtype", None))  # of a frame, one per column
+    if "c" in [getattr(one, "kind", "") for one in (found if isinstance(found, Iterable) else [found])]:
+        raise ValueError(f"Complex data not supported: {name} holds complex numbers; give real ones")
+
+
 def reject_double_names(name: str, value: Any) -> None:
     """Raise for a frame in which two columns have one name: which of them is meant cannot be told."""
     names = [str(one) for one in getattr(value, "columns", ())] if hasattr(value, "dtypes") else []

@@ -12,7 +12,7 @@ import pandas as pd
 from gatewise.formulas.frames import complete, numbers, require_columns, require_frame
 from gatewise.formulas.grammar import Parsed, parse
 from gatewise.formulas.side import Side, build, side_of, variables
-from gatewise.formulas.words import Expression, column, compute, elementwise
+from gatewise.formulas.words import Expression, column, compute, elementwise, is_name
 
 COUNTED = ("offset", "trials", "weights")  # roles that are numbers, computed from columns
 EVERYTHING = ("response", *COUNTED, "groups")
@@ -165,7 +165,12 @@ def design_of(
     names = (*variables(parsed), *(variables(gated) if gated else ()), *_columns(expressions))
     kept, dropped = _kept(frame, tuple(dict.fromkeys(names)), True)
     if not len(kept):
-        raise ValueError(f"every row lacks a value in one of the columns {', '.join(dict.fromkeys(names))}")
+        if not len(frame):
+            raise ValueError("the data have no rows: give a data frame with at least one for each expert")
+        raise ValueError(
+            f"every row lacks a value in one of the columns {', '.join(dict.fromkeys(names))}: fill them in, or leave "
+            "columns with many missing values out of the formula"
+        )
     experts, x = build(parsed, kept)
     gates, gate_x = build(gated, kept) if gated else (None, None)
     design = FormulaDesign(experts, gates, roles, len(kept), dropped)
@@ -207,7 +212,7 @@ def _as_role(name: str, text: Any, frame: pd.DataFrame) -> str:
     """Return the text of a role: a column whose name is no expression stands in backticks."""
     if not isinstance(text, str):
         raise TypeError(f"{name} is a {type(text).__name__}: give the name of a column, or an expression of columns")
-    if name == "groups" or text.isidentifier() or text not in frame.columns:
+    if name == "groups" or is_name(text) or text not in frame.columns:
         return text
     return f"`{text}`"
 
@@ -268,7 +273,7 @@ def _matrices(
 
 
 def _value(name: str, expression: Expression, frame: pd.DataFrame) -> np.ndarray:
-    values = compute(expression, {one: numbers(frame[one], one) for one in expression.columns})
+    values = compute(expression, {one: numbers(frame[one], one, levels=False) for one in expression.columns})
     wrong = np.flatnonzero(~np.isfinite(values))
     if len(wrong):
         raise ValueError(

@@ -9,6 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gatewise.formulas.words import is_name
+
+DATES = "column {!r} holds dates or durations: give numbers, such as the days since a date"
+
 
 def require_frame(frame: Any) -> pd.DataFrame:
     """Return a data frame, or raise.
@@ -51,8 +55,8 @@ def complete(frame: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
     return frame[list(names)].notna().all(axis=1).to_numpy() if names else np.ones(len(frame), dtype=bool)
 
 
-def numbers(column: pd.Series, name: str) -> np.ndarray:
-    """Return a column of numbers or truth values in float64.
+def numbers(column: pd.Series, name: str, levels: bool = True) -> np.ndarray:
+    """Return a column of numbers or truth values in float64; `levels` says whether it could be one of levels instead.
 
     Raises
     ------
@@ -67,8 +71,11 @@ def numbers(column: pd.Series, name: str) -> np.ndarray:
                 raise TypeError
             return held.astype(np.float64)
         except (TypeError, ValueError):
+            if pd.api.types.is_datetime64_any_dtype(kind) or pd.api.types.is_timedelta64_dtype(kind):
+                raise ValueError(DATES.format(name)) from None
+            other = f", or use C({name if is_name(name) else f'`{name}`'}) for levels" if levels else ""
             raise ValueError(
-                f"column {name!r} holds {kind} values, and numbers are needed: convert it, or use C({name}) for levels"
+                f"column {name!r} holds {kind} values, and numbers are needed: convert it{other}"
             ) from None
     return column.to_numpy(dtype=np.float64)
 
@@ -108,7 +115,7 @@ def _levels(column: pd.Series, name: str) -> Any:
     """Return a column of levels: whole numbers, other numbers, truth values or texts, of one kind."""
     kind = column.dtype
     if pd.api.types.is_datetime64_any_dtype(kind) or pd.api.types.is_timedelta64_dtype(kind):
-        raise ValueError(f"column {name!r} holds dates or durations: give numbers, such as the days since a date")
+        raise ValueError(DATES.format(name))
     if pd.api.types.is_bool_dtype(kind):
         return column.to_numpy(dtype=bool).astype(object)
     if pd.api.types.is_integer_dtype(kind):
@@ -120,7 +127,7 @@ def _levels(column: pd.Series, name: str) -> Any:
     kinds = {str if isinstance(one, str) else float for one in held}
     if odd is not None or len(kinds) > 1:
         what = f"a {type(odd).__name__}" if odd is not None else "texts and numbers"
-        raise ValueError(f"column {name!r} holds {what}: its levels are texts, or numbers, of one kind")
+        raise ValueError(f"column {name!r} holds {what}: give levels of one kind, all texts or all numbers")
     return held
 
 

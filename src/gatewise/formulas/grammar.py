@@ -9,7 +9,7 @@ from formulaic.errors import FormulaicError
 from formulaic.parser import DefaultFormulaParser
 from formulaic.parser.types import ASTNode, Token
 
-from gatewise.formulas.words import LONGEST, Expression, column, elementwise, factor
+from gatewise.formulas.words import LONGEST, QUOTED, Expression, column, elementwise, factor, is_name
 
 TERMS = 300  # of a formula
 FAULTS = (FormulaicError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, SyntaxError)
@@ -56,6 +56,7 @@ def parse(text: str, response: bool) -> Parsed:
         raise TypeError(f"the formula is a {type(text).__name__}: give a text such as {words}")
     if len(text) > LONGEST or not text.isprintable():
         raise ValueError(f"the formula has {len(text)} characters: give one line of at most {LONGEST}, such as {words}")
+    text = QUOTED.sub(lambda found: found[1] if is_name(found[1]) else found[0], text)  # `x` is x
     try:
         tree = DefaultFormulaParser().get_ast(text)
     except FAULTS as cause:
@@ -118,7 +119,10 @@ def _size(node: Any) -> int:
         return min((sizes[0] + 1) * (sizes[1] + 1) - 1, 10**9)
     if symbol in (":", "in"):
         return min(sizes[0] * sizes[1], 10**9)
-    raise ValueError(f"a formula has the operator {symbol!r}: those of terms are + - * : / ** and %in%")
+    raise ValueError(
+        f"a formula has the operator {symbol!r}: use those of terms, + - * : / ** and %in%; inputs of gates "
+        "stand in gate_formula, labels of groups in groups"
+    )
 
 
 def _tokens(node: Any) -> list[Token]:

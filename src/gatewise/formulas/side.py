@@ -257,7 +257,9 @@ def _computed(parsed: Parsed, frame: pd.DataFrame, spec: ModelSpec) -> tuple[pd.
             warnings.simplefilter("error", DataMismatchWarning)
             found = spec.get_model_matrix(frame, context=CONTEXT)
     except (*FAULTS, ArithmeticError, NameError, AssertionError, DataMismatchWarning, np.linalg.LinAlgError) as cause:
-        raise ValueError(f"{parsed.text!r} cannot be computed: {first_line(cause)}") from cause
+        raise ValueError(
+            f"{parsed.text!r} cannot be computed: {first_line(cause)}; check its functions and levels"
+        ) from cause
     columns = pd.DataFrame(found).drop(columns=INTERCEPT, errors="ignore")
     return columns.astype(np.float64), found.model_spec
 

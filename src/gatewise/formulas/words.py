@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterator
+from keyword import iskeyword
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -60,6 +61,17 @@ KNOWN = (
     "+ - * / **, log, log1p, log10, log2, exp, expm1, sqrt, abs, sin, cos, tanh (also as np.log, ...), I, center, "
     "scale, standardize, poly, bs, cs, cr, cc and C with Treatment, Sum, Helmert, Poly or Diff"
 )
+
+
+def is_name(text: str) -> bool:
+    """Return whether a name needs no backticks.
+
+    Examples
+    --------
+    >>> is_name("x"), is_name("x.1"), is_name("class")
+    (True, False, False)
+    """
+    return text.isidentifier() and not iskeyword(text)
 
 
 class Expression(NamedTuple):
@@ -314,7 +326,7 @@ def _checked_literals(text: str, node: ast.Call, name: str) -> None:
         found = _list(text, value) if isinstance(value, ast.List | ast.Tuple) else _literal(text, value)
         whole = key in ("df", "degree", "ddof")
         if whole and not (type(found) is int and (0 if key == "ddof" else 1) <= found <= MOST):
-            raise ValueError(f"{text!r}: {key} is a whole number from 1 to {MOST}")
+            raise ValueError(f"{text!r}: give {key} as a whole number from 1 to {MOST}")
 
 
 def _list(text: str, node: ast.expr) -> list[Any]:

@@ -179,7 +179,8 @@ class Binomial(Family):
             odd = self.trials is None and y.shape[-2] % 2
             return fault or ("an odd number of columns: give successes, then failures" if odd else None)
         if bool((y > self.trials).any()):
-            return f"a value of {float(y.max()):g}, above trials={self.trials}"
+            most, how = float(y.max()), "give the number of trials, Binomial(trials=...), or use 'poisson' for counts"
+            return f"a value of {most:g}, above trials={self.trials}: {how}"
         return None
 
     def working_response(self, y: Tensor) -> Tensor:
