@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gatewise.nn import Anneal, MoE, dispatch, finish_step
-from gatewise.nn.experts import UNITS
+from gatewise.nn.units import UNITS
 from gatewise.testing import assert_close
 from gatewise.testing.layers import draw_tokens, loss_gradients, make_layer
 

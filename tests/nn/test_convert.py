@@ -97,7 +97,9 @@ def test_weights_and_activation_are_read_off_the_module(module, activation):
     assert difference(layer.eval(), module) < 1e-6
 
 
-@pytest.mark.parametrize("name", ["gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "relu", "silu", "swish"])
+@pytest.mark.parametrize(
+    "name", ["gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "relu", "silu", "swish", "quick_gelu", "relu2"]
+)
 def test_activations_of_transformers_are_recognised_in_gpt2(name):
     module = gpt2_mlp(name)
     assert difference(upcycle(module, 3).eval(), module, dim=8) < 1e-6
@@ -107,7 +109,7 @@ def test_activations_of_transformers_are_recognised_in_gpt2(name):
     ("module", "message"),
     [
         (dense(nn.Mish()), "another activation or does more"),
-        (gpt2_mlp("quick_gelu"), "another activation or does more"),
+        (gpt2_mlp("mish"), "another activation or does more"),
         (Residual(nn.Linear(6, 10), nn.GELU(), nn.Linear(10, 6)), "does more"),
         (nn.Sequential(nn.Linear(6, 10), nn.GELU(), nn.LayerNorm(10), nn.Linear(10, 6)), "does more"),
         (nn.Sequential(nn.Linear(6, 10), nn.GELU(), nn.Linear(9, 6)), r"\(6, 10\) and \(9, 6\)"),

@@ -5,6 +5,7 @@ the training loop. The guide is ``docs/layers.md``.
 """
 
 from gatewise.nn.balance import BALANCE_METHODS, BalanceMethod, Balancer, ExpertShares, RoutingStatistics, ShareSlopes
+from gatewise.nn.choice import Choice
 from gatewise.nn.convert import replace_ffn, upcycle
 from gatewise.nn.diagnostics import History, collapse, diagnostics, observe, summarise
 from gatewise.nn.experts import FFN, CoreExpert
@@ -54,6 +55,7 @@ __all__ = [
     "Anneal",
     "BalanceMethod",
     "Balancer",
+    "Choice",
     "CoreExpert",
     "ExpertShares",
     "FusionMoE",

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from gatewise.nn.blocks import BLOCKS, install, network_of
-from gatewise.nn.experts import FFN, UNITS, unit
+from gatewise.nn.experts import FFN
 from gatewise.nn.layer import MoE
+from gatewise.nn.units import UNITS, unit
 
 WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {  # class of a linear layer -> its weight as (inputs, outputs)
     "Linear": lambda weight: weight.mT,
