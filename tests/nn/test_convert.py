@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from gatewise.core.gates import GATES
-from gatewise.nn.convert import read_ffn, upcycle
+from gatewise.nn.convert import upcycle
+from gatewise.nn.dense import read_ffn
 
 transformers = pytest.importorskip("transformers")
 
@@ -113,7 +114,7 @@ def test_activations_of_transformers_are_recognised_in_gpt2(name):
         (Residual(nn.Linear(6, 10), nn.GELU(), nn.Linear(10, 6)), "does more"),
         (nn.Sequential(nn.Linear(6, 10), nn.GELU(), nn.LayerNorm(10), nn.Linear(10, 6)), "does more"),
         (nn.Sequential(nn.Linear(6, 10), nn.GELU(), nn.Linear(9, 6)), r"\(6, 10\) and \(9, 6\)"),
-        (nn.Linear(6, 6), "has two, or three called"),
+        (nn.Linear(6, 6), "has two, or three of which two lead"),
         (nn.GELU(), "linear layers none"),
     ],
 )

@@ -2,69 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from gatewise.nn.blocks import BLOCKS, install, network_of
+from gatewise.nn.blocks import install, network_of, place_inside
+from gatewise.nn.dense import Dense, holds_ffn, read_ffn
 from gatewise.nn.experts import FFN
 from gatewise.nn.layer import MoE
-from gatewise.nn.units import UNITS, unit
 
-WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {  # class of a linear layer -> its weight as (inputs, outputs)
-    "Linear": lambda weight: weight.mT,
-    "Conv1D": lambda weight: weight,
-}
-GATED = (("gate_proj", "up_proj", "down_proj"), ("w1", "w3", "w2"), ("wi_0", "wi_1", "wo"))
 READ = {"dim", "hidden", "dim_out", "activation", "bias", "experts"}  # options of MoE that the dense network decides
-TOLERANCE = 1e-6  # relative error, in float64, within which two networks are the same
 
 Match = str | re.Pattern[str] | Callable[[str, nn.Module], bool]
-
-
-class Dense(NamedTuple):
-    """A feed-forward network ``W_out fn(W_in x + b_in) + b_out`` read from a module; weights are ``(inputs, outputs)``.
-
-    Of a gated one ``w_in`` has twice as many columns: those inside the activation first.
-    """
-
-    w_in: Tensor
-    w_out: Tensor
-    b_in: Tensor | None
-    b_out: Tensor | None
-    activation: str
-
-    def __call__(self, x: Tensor) -> Tensor:
-        pre = x @ self.w_in if self.b_in is None else x @ self.w_in + self.b_in
-        out = unit(self.activation).apply(pre) @ self.w_out
-        return out if self.b_out is None else out + self.b_out
-
-
-def read_ffn(module: nn.Module) -> Dense:
-    """Read the weights of a feed-forward network off a module, and its activation off what the module computes.
-
-    The module holds two linear layers in the order of use, or three called as in one of GATED; they are
-    ``torch.nn.Linear`` or the ``Conv1D`` of GPT-2. A copy of it with random weights is compared with every activation
-    of `FFN` on random rows, so a module that does anything else, such as a residual sum, is refused. Dropout is no
-    part of the network.
-
-    Raises
-    ------
-    ValueError
-        If the module is no such network.
-
-    Examples
-    --------
-    >>> read_ffn(nn.Sequential(nn.Linear(4, 8), nn.SiLU(), nn.Linear(8, 3))).activation
-    'silu'
-    """
-    return _weights(module)._replace(activation=_activation(module))
 
 
 def upcycle(
@@ -78,7 +32,7 @@ def upcycle(
     Parameters
     ----------
     dense : Module
-        A feed-forward network (see `read_ffn`). Its dropout is omitted.
+        A feed-forward network (see `dense.read_ffn`). Its dropout is omitted.
     n_experts : int or tuple of int
     jitter : float
         Multiply every weight of every expert by ``1 + jitter z`` with z standard normal. With 0, the experts are equal
@@ -130,8 +84,9 @@ def replace_ffn(
 ) -> list[str]:
     """Replace the feed-forward networks of a model in place, and return the names of the replaced modules.
 
-    If a match is a ``torch.nn.TransformerEncoderLayer`` or ``TransformerDecoderLayer``, the network inside it is
-    replaced, because torch does not give that network a module of its own.
+    If a match is a layer of a transformer whose network has no module of its own, such as those of torch, BERT, BART,
+    OPT and Whisper, the network inside it is replaced (see `blocks.PLACES`). A copy of the layer is run on random rows
+    with the network as it was and as it is read, and the two must agree.
 
     Parameters
     ----------
@@ -170,8 +125,9 @@ def replace_ffn(
         if id(module) not in built:
             built[id(module)] = _converted(name, module, build)
     for name, module in found.items():
-        if isinstance(module, BLOCKS):
-            install(model, module, built[id(module)])
+        place = place_inside(module)
+        if place is not None:
+            install(model, module, place, built[id(module)])
             continue
         parent, _, own = name.rpartition(".")
         setattr(model.get_submodule(parent), own, built[id(module)])
@@ -185,65 +141,6 @@ def _fill(experts: FFN, ffn: Dense, jitter: float) -> None:
         if own is not None:
             own.copy_(torch.zeros_like(own) if given is None else given.expand_as(own))
             own *= 1 + jitter * torch.randn_like(own) if jitter else 1
-
-
-def _weights(module: nn.Module) -> Dense:
-    """Return the weights that a module holds, as views of its parameters; the activation is not known yet."""
-    linear = {name: one for name, one in module.named_modules() if type(one).__name__ in WEIGHTS}
-    for names in GATED:
-        if len(linear) == 3 and set(names) == set(linear):
-            return _gated(*(linear[name] for name in names))
-    if len(linear) != 2:
-        raise ValueError(
-            f"{type(module).__name__} has the linear layers {', '.join(linear) or 'none'}: a feed-forward network has "
-            f"two, or three called {' or '.join('/'.join(names) for names in GATED)}"
-        )
-    first: Any
-    second: Any
-    first, second = linear.values()
-    w_in, w_out = _matrix(first), _matrix(second)
-    if w_in.shape[1] not in (w_out.shape[0], 2 * w_out.shape[0]):
-        raise ValueError(
-            f"{type(module).__name__} has linear layers {tuple(w_in.shape)} and {tuple(w_out.shape)} (inputs, "
-            "outputs): the inputs of the second must be the outputs of the first, or half of them if gated"
-        )
-    return Dense(w_in, w_out, first.bias, second.bias, "")
-
-
-def _gated(inner: Any, factor: Any, last: Any) -> Dense:
-    """Return the weights of ``last(fn(inner(x)) * factor(x))``."""
-    pair = (inner, factor)
-    zeros = [one.weight.new_zeros(_matrix(one).shape[1]) if one.bias is None else one.bias for one in pair]
-    b_in = None if inner.bias is None and factor.bias is None else torch.cat(zeros)
-    return Dense(torch.cat([_matrix(one) for one in pair], -1), _matrix(last), b_in, last.bias, "")
-
-
-def _matrix(linear: Any) -> Tensor:
-    return WEIGHTS[type(linear).__name__](linear.weight)
-
-
-@torch.no_grad()
-def _activation(module: nn.Module) -> str:
-    """Return the activation with which a module of random weights computes what its weights say."""
-    probe = copy.deepcopy(module)
-    probe = (probe.to_empty(device="cpu") if next(module.parameters()).is_meta else probe.cpu()).double().eval()
-    draw = torch.Generator().manual_seed(0)
-    for value in probe.parameters():
-        value.normal_(generator=draw).mul_(2 * max(len(value), 1) ** -0.5)
-    ffn = _weights(probe)
-    names = [name for name, one in UNITS.items() if one.gated == (ffn.w_in.shape[1] != ffn.w_out.shape[0])]
-    with torch.device("cpu"):
-        rows = torch.randn(1, 32, len(ffn.w_in), generator=draw, dtype=torch.float64)
-        wanted = probe(rows)
-    errors = {name: float((ffn._replace(activation=name)(rows) - wanted).norm() / wanted.norm()) for name in names}
-    best = min(errors, key=errors.__getitem__)
-    if not errors[best] < TOLERANCE:
-        raise ValueError(
-            f"{type(module).__name__} does not compute W_out fn(W_in x + b_in) + b_out with fn one of "
-            f"{', '.join(names)} (nearest {best!r}, relative error {errors[best]:.2g}): it has another activation or "
-            "does more; build the layer yourself, with MoE(dim, experts=...)"
-        )
-    return best
 
 
 @torch.no_grad()
@@ -281,21 +178,16 @@ def _matches(model: nn.Module, match: Match) -> dict[str, nn.Module]:
 
 def _candidates(model: nn.Module, match: Match) -> str:
     """Return in words which modules could have been meant."""
-    names = [name for name, module in model.named_modules() if name and _holds_ffn(module)]
+    names = [name for name, one in model.named_modules() if name and (holds_ffn(one) or place_inside(one) is not None)]
     near = get_close_matches(str(match), [name for name, _ in model.named_modules() if name], 3, 0.5)
     known = f"feed-forward networks are {', '.join(names[:6])}{' ...' if len(names) > 6 else ''}" if names else ""
     return "; ".join(filter(None, [known, f"names like it are {', '.join(near)}" if near else ""])) or "it has none"
 
 
-def _holds_ffn(module: nn.Module) -> bool:
-    """Return whether a module holds the linear layers of a feed-forward network directly."""
-    linear = [name for name, one in module.named_children() if type(one).__name__ in WEIGHTS]
-    return len(linear) == 2 or any(set(names) == set(linear) for names in GATED)
-
-
 def _converted(name: str, module: nn.Module, build: Callable[[nn.Module], nn.Module]) -> nn.Module:
     """Build the replacement of one module; an error says which module it was."""
     try:
-        return build(network_of(module) if isinstance(module, BLOCKS) else module)
+        place = place_inside(module)
+        return build(module if place is None else network_of(module, place))
     except ValueError as cause:
         raise ValueError(f"{name}: {cause}") from cause

@@ -6,7 +6,6 @@ A name is all that a layer, a file and an operator keep of it: ``"gelu"``, ``"sw
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from math import inf
 from typing import NamedTuple, Protocol
 
@@ -162,9 +161,9 @@ GATED = {  # 2002.05202: name of the gated unit -> name of the activation inside
 UNITS: dict[str, Unit] = {name: Unit(fn) for name, fn in FUNCTIONS.items()}
 UNITS |= {name: Unit(FUNCTIONS[inside], gated=True) for name, inside in GATED.items()}
 OPTIONS = re.compile(r"swiglu\((.+)\)")
+_clamped_units: dict[str, ClampedSwiGLU] = {}  # those asked for so far, by name
 
 
-@lru_cache
 def unit(name: str) -> HiddenUnits:
     """Return the activation called `name`, such as "gelu", "swiglu" or "swiglu(limit=7.0, up=7.0)".
 
@@ -178,8 +177,13 @@ def unit(name: str) -> HiddenUnits:
     >>> unit("geglu").gated, unit("relu-squared").apply(torch.tensor([-1.0, 3.0]))
     (True, tensor([0., 9.]))
     """
+    if name in UNITS or name in _clamped_units:  # compiled graphs come no further: the layer asked when it was built
+        return UNITS[name] if name in UNITS else _clamped_units[name]
     found = OPTIONS.fullmatch(name)
-    return look_up("activation", name, UNITS) if found is None else _clamped(name, found[1])
+    if found is None:
+        return look_up("activation", name, UNITS)
+    _clamped_units[name] = _clamped(name, found[1])
+    return _clamped_units[name]
 
 
 def _clamped(name: str, options: str) -> ClampedSwiGLU:
