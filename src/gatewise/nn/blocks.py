@@ -14,7 +14,7 @@ from gatewise.nn.dense import TOLERANCE, holds_ffn, is_linear, linear_layers, ne
 TORCH = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 
 
-class Place(NamedTuple):
+class NetworkPlace(NamedTuple):
     """Where a layer keeps its feed-forward network: the paths of two linear layers and of the function between them.
 
     Attributes
@@ -30,12 +30,12 @@ class Place(NamedTuple):
     rates: str = ""
 
 
-PLACES = (  # the first whose paths all exist
-    Place("linear1", "activation", "linear2", "dropout"),  # torch
-    Place("fc1", "activation_fn", "fc2", "activation_dropout"),  # OPT, BART, Whisper, M2M100, XGLM ...
-    Place("intermediate.dense", "intermediate.intermediate_act_fn", "output.dense"),  # BERT, RoBERTa, ELECTRA ...
-    Place("dense_h_to_4h", "gelu_impl", "dense_4h_to_h"),  # BLOOM, whose network adds the residual
-    Place("up_proj", "act", "down_proj"),  # MPT, likewise
+PLACES = (  # the first whose paths all exist serves; those of torch, OPT and BART, BERT, and BLOOM and MPT
+    NetworkPlace("linear1", "activation", "linear2", "dropout"),
+    NetworkPlace("fc1", "activation_fn", "fc2", "activation_dropout"),
+    NetworkPlace("intermediate.dense", "intermediate.intermediate_act_fn", "output.dense"),
+    NetworkPlace("dense_h_to_4h", "gelu_impl", "dense_4h_to_h"),
+    NetworkPlace("up_proj", "act", "down_proj"),
 )
 
 
@@ -50,7 +50,7 @@ class _Function(nn.Module):
         return self.function(x)
 
 
-def place_of(layer: nn.Module) -> Place | None:
+def place_of(layer: nn.Module) -> NetworkPlace | None:
     """Return where a layer keeps its feed-forward network; None if it is not one of the PLACES."""
     for place in PLACES:
         first, function, last = (_at(layer, path) for path in place[:3])
@@ -60,14 +60,14 @@ def place_of(layer: nn.Module) -> Place | None:
     return None
 
 
-def place_inside(layer: nn.Module) -> Place | None:
+def place_inside(layer: nn.Module) -> NetworkPlace | None:
     """Return where a layer keeps its network among other things; None if it is the network, or has none."""
     place = place_of(layer)
     whole = place is not None and holds_ffn(layer) and set(linear_layers(layer)) == {place.first, place.last}
     return None if whole else place
 
 
-def network_of(layer: nn.Module, place: Place) -> nn.Module:
+def network_of(layer: nn.Module, place: NetworkPlace) -> nn.Module:
     """Return the feed-forward network that a layer applies, its dropout left out.
 
     Raises
@@ -85,7 +85,7 @@ def network_of(layer: nn.Module, place: Place) -> nn.Module:
     return network
 
 
-def install(model: nn.Module, layer: nn.Module, place: Place, network: nn.Module) -> None:
+def install(model: nn.Module, layer: nn.Module, place: NetworkPlace, network: nn.Module) -> None:
     """Put a network in the place of a layer's; the dropout behind it stays.
 
     In evaluation torch computes whole blocks, and encoders of them, by code of its own that reads ``linear1.weight``;
@@ -116,7 +116,7 @@ class _Read(nn.Module):
 
 
 @torch.no_grad()
-def _require_equal(layer: nn.Module, place: Place) -> None:
+def _require_equal(layer: nn.Module, place: NetworkPlace) -> None:
     """Raise unless a copy of a layer computes the same with its network as it is read in the place of its own."""
     probe = random_copy(layer)
     first, function, last = (_at(probe, path) for path in place[:3])

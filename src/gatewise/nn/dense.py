@@ -185,10 +185,10 @@ def _reading(module: nn.Module, orders: list[tuple[str, ...]]) -> tuple[tuple[st
             found |= {(order, name): error for name, error in _errors(ffn, rows, wanted).items()}
     best = min(found, key=found.__getitem__, default=None)
     if best is None:
+        kind = f"{type(module).__name__} with linear layers {_sizes(linear)} (inputs, outputs)"
         raise ValueError(
-            f"{type(module).__name__} with linear layers {_sizes(linear)} (inputs, outputs) cannot be called with "
-            f"tokens alone, or returns other than one tensor of tokens ({reason:.200}): replace the layer around it, or build "
-            "one yourself, with MoE(dim, experts=...)"
+            f"{kind} cannot be called with tokens alone, or gives other than one tensor of tokens ({reason:.200}): "
+            "replace the layer around it, or build one yourself, with MoE(dim, experts=...)"
         )
     if not found[best] < TOLERANCE:
         names = ", ".join(dict.fromkeys(name for _, name in found))
