@@ -14,6 +14,7 @@ from torch import nn
 from gatewise.nn.blocks import install, network_of, place_inside
 from gatewise.nn.dense import Dense, holds_ffn, read_ffn
 from gatewise.nn.experts import FFN
+from gatewise.nn.hub.logits import in_place_of
 from gatewise.nn.layer import MoE
 
 READ = {"dim", "hidden", "dim_out", "activation", "bias", "experts"}  # options of MoE that the dense network decides
@@ -130,7 +131,7 @@ def replace_ffn(
             install(model, module, place, built[id(module)])
             continue
         parent, _, own = name.rpartition(".")
-        setattr(model.get_submodule(parent), own, built[id(module)])
+        setattr(model.get_submodule(parent), own, in_place_of(module, built[id(module)]))
     return list(found)
 
 

@@ -53,6 +53,8 @@ class Architecture:
         Fields of config.json that say what this row says anyhow.
     ignores : tuple of str
         Fields of config.json that look like settings and change nothing.
+    returns : {"one", "pair", "flat pair"}
+        Whether a block gives its output alone, or with the router's logits, or both flattened.
     files : bool
         Whether checkpoints hold the block under one prefix.
     note : str
@@ -84,6 +86,7 @@ class Architecture:
     zero: tuple[Unread, ...] = ()
     says: tuple[tuple[str, object], ...] = ()
     ignores: tuple[str, ...] = ()
+    returns: str = "one"
     files: bool = True
     note: str = ""
 
@@ -191,7 +194,7 @@ GPT_OSS = Architecture(
     checkpoint=None,
     count="num_local_experts",
     width="intermediate_size",
-    note="returns the output alone, without the router's scores",
+    returns="pair",
 )
 MINIMAX_M3 = Clamp(
     Setting("swiglu_limit", "experts.swiglu_limit", 7.0),
@@ -317,6 +320,7 @@ ARCHITECTURES: dict[str, Architecture] = {  # keys: model_type of the config tha
         block="Ernie4_5_VLMoeSparseMoeBlock",
         folder="ernie4_5_vl_moe",
         shared=None,
+        returns="flat pair",
         files=False,
         note="text_moe and vision_moe of a block, each by itself",
     ),
@@ -450,7 +454,7 @@ ARCHITECTURES: dict[str, Architecture] = {  # keys: model_type of the config tha
         ),
         count="num_local_experts",
         width="intermediate_size",
-        note="returns the output alone, without the router's logits",
+        returns="pair",
     ),
     "longcat_flash": Architecture(
         "LongcatFlashMoE",

@@ -12,6 +12,7 @@ from torch import Tensor
 from gatewise.nn.choice import usual_choice
 from gatewise.nn.experts import FFN
 from gatewise.nn.hub.architectures import ARCHITECTURES, Architecture, architecture
+from gatewise.nn.hub.logits import record_logits
 from gatewise.nn.hub.reading import Config, activation, averaged, check_config, check_count, config_of, options
 from gatewise.nn.hub.shared import GatedShared
 from gatewise.nn.hub.weights import Experts, Layout, Taken, joined, read_one
@@ -100,6 +101,10 @@ def to_state_dict(layer: MoE | GatedShared, style: str, prefix: str = "") -> dic
 def from_block(block: Any, **extra: Any) -> MoE | GatedShared:
     """Return the layer that computes what a sparse block of transformers computes.
 
+    In the place of the block (``replace_ffn(model, "*.mlp", from_block)``) ``output_router_logits=True`` finds the
+    logits of the layer's router; the auxiliary loss that the model makes of them comes beside that of the layer, so
+    build it with ``balance="none"`` where you use theirs.
+
     Parameters
     ----------
     block : Module
@@ -116,6 +121,7 @@ def from_block(block: Any, **extra: Any) -> MoE | GatedShared:
     row = ARCHITECTURES[style]
     check_config(row, config, style)
     layer = _layer(Taken(block.state_dict()), row, config, row.experts, extra)
+    record_logits(layer, block)
     return layer.to(next(block.parameters()).device).train(block.training)
 
 

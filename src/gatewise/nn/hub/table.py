@@ -20,7 +20,9 @@ def markdown() -> str:
     lines = ["| style | block of transformers | gate and choice | experts | shared expert | files, remarks |"]
     lines += ["|---|---|---|---|---|---|"]
     for name, row in ARCHITECTURES.items():
-        remarks = "; ".join(filter(None, ["files" if row.files else "", row.note]))
+        remarks = "; ".join(
+            filter(None, ["files" if row.files else "", "returns logits too" * (row.returns != "one"), row.note])
+        )
         cells = (f"`{name}`", f"`{row.block}`", _gate(row), _experts(row), _shared(row), remarks)
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "| not read | why |", "|---|---|"]
