@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from gatewise.core.gates import GATES
-from gatewise.nn.convert import upcycle
+from gatewise.nn import upcycle
 from gatewise.nn.dense import read_ffn
 
 transformers = pytest.importorskip("transformers")
@@ -73,6 +73,10 @@ def test_upcycled_layer_equals_the_dense_network_for_every_gate(name):
         (4, {"top_k": None, "normalise": "before", "gate": "laplace"}),
         (4, {"top_k": 3, "backend": "loop"}),
         (1, {"top_k": 1}),
+        (4, {"top_k": 1, "normalise": "always"}),
+        (4, {"top_k": 1, "normalise": "always", "gate": "sigmoid"}),
+        ((2, 3), {"top_k": (1, 2), "normalise": "always"}),
+        ((2, 3), {"top_k": (1, 1), "normalise": "always", "gate": ("laplace", "cosine")}),
     ],
 )
 def test_upcycling_is_exact_on_trees_and_without_top_k(n_experts, options):
@@ -130,7 +134,6 @@ def test_other_modules_are_refused_in_words(module, message):
         ({"gate": "sigmoid", "normalise": "before"}, "do not sum to one"),
         ({"top_k": 2, "normalise": "before"}, "do not sum to one"),
         ({"scale": 2.0}, "scale=2.0"),
-        ({"shared": 1}, "shared=0"),
         ({"capacity": 1.0}, "may drop"),
     ],
 )

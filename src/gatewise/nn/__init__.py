@@ -6,7 +6,7 @@ the training loop. The guide is ``docs/layers.md``.
 
 from gatewise.nn.balance import BALANCE_METHODS, BalanceMethod, Balancer, ExpertShares, RoutingStatistics, ShareSlopes
 from gatewise.nn.choice import Choice
-from gatewise.nn.convert import replace_ffn, upcycle
+from gatewise.nn.convert import replace_ffn
 from gatewise.nn.diagnostics import History, collapse, diagnostics, observe, summarise
 from gatewise.nn.experts import FFN, CoreExpert
 from gatewise.nn.from_fit import from_measure
@@ -48,6 +48,7 @@ from gatewise.nn.parallel import (
 )
 from gatewise.nn.params import Anneal
 from gatewise.nn.router import Router, Routing
+from gatewise.nn.upcycling import upcycle
 
 __all__ = [
     "BALANCE_METHODS",

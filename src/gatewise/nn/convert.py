@@ -1,83 +1,21 @@
-"""Conversion: a dense feed-forward network becomes a mixture of its copies, alone or everywhere in a model."""
+"""Conversion: the feed-forward networks of a model become mixtures, by names and patterns."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
-import torch
 from torch import nn
 
 from gatewise.nn.blocks import install, network_of, place_inside
-from gatewise.nn.dense import Dense, holds_ffn, read_ffn
-from gatewise.nn.experts import FFN
+from gatewise.nn.dense import holds_ffn
 from gatewise.nn.hub.logits import in_place_of
-from gatewise.nn.layer import MoE
-
-READ = {"dim", "hidden", "dim_out", "activation", "bias", "experts"}  # options of MoE that the dense network decides
+from gatewise.nn.upcycling import upcycle
 
 Match = str | re.Pattern[str] | Callable[[str, nn.Module], bool]
-
-
-def upcycle(
-    dense: nn.Module, n_experts: int | Sequence[int] = 8, jitter: float = 0.0, exact: bool = True, **options: Any
-) -> MoE:
-    """Build an MoE layer from copies of a dense network, with the same output as the network (2212.05055).
-
-    If the selected weights sum to one, ``sum_s w_s(x) E(x) = E(x)``. This holds with ``normalise="after"`` and
-    ``top_k >= 2``, or with ``top_k=None`` and a gate that is normalised over all experts.
-
-    Parameters
-    ----------
-    dense : Module
-        A feed-forward network (see `dense.read_ffn`). Its dropout is omitted.
-    n_experts : int or tuple of int
-    jitter : float
-        Multiply every weight of every expert by ``1 + jitter z`` with z standard normal. With 0, the experts are equal
-        until training on different tokens separates them.
-    exact : bool
-        Whether to raise if the layer, apart from the jitter, is not equal to `dense`.
-    **options
-        Options of `MoE`: gate, top_k, balance and so on.
-
-    Returns
-    -------
-    MoE
-
-    Raises
-    ------
-    ValueError
-        If `dense` is not a supported network, an option is determined by it, or `exact` is set and the layer would
-        differ.
-
-    Examples
-    --------
-    >>> dense = nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.Linear(8, 4))
-    >>> x = torch.randn(5, 4)
-    >>> bool((upcycle(dense, 6)(x) - dense(x)).abs().max() < 1e-5)
-    True
-    """
-    if own := READ & set(options):
-        raise ValueError(
-            f"{', '.join(sorted(own))}: upcycle takes this from the network; leave it out, or use MoE(...)"
-        )
-    ffn = read_ffn(dense)
-    hidden, dim_out = ffn.w_out.shape
-    device = "cpu" if ffn.w_in.is_meta else ffn.w_in.device  # gates are drawn: that takes values
-    bias = ffn.b_in is not None or ffn.b_out is not None
-    with torch.device(device):
-        layer = MoE(
-            ffn.w_in.shape[0], hidden, n_experts, dim_out=dim_out, activation=ffn.activation, bias=bias, **options
-        )
-    if exact:
-        _check_exact(layer)
-    layer = layer.to(ffn.w_in.device, ffn.w_in.dtype).train(dense.training)
-    assert isinstance(layer.experts, FFN)
-    _fill(layer.experts, ffn, jitter)
-    return layer
 
 
 def replace_ffn(
@@ -133,34 +71,6 @@ def replace_ffn(
         parent, _, own = name.rpartition(".")
         setattr(model.get_submodule(parent), own, in_place_of(module, built[id(module)]))
     return list(found)
-
-
-@torch.no_grad()
-def _fill(experts: FFN, ffn: Dense, jitter: float) -> None:
-    """Copy a network into every expert, each weight times ``1 + jitter z``; a bias that it lacks is zero."""
-    for own, given in zip(experts.weights(), ffn[:4], strict=True):
-        if own is not None:
-            own.copy_(torch.zeros_like(own) if given is None else given.expand_as(own))
-            own *= 1 + jitter * torch.randn_like(own) if jitter else 1
-
-
-@torch.no_grad()
-def _check_exact(layer: MoE) -> None:
-    """Raise unless the layer equals its experts when these are equal."""
-    rows = torch.empty(64, layer.dim, device="cpu").normal_(generator=torch.Generator().manual_seed(0))
-    total = layer.router(rows.to(layer.router.offset_0.device)).weight.sum(-1)
-    reasons = []
-    if not bool(((total - 1).abs() < 1e-5).all()):
-        reasons.append(
-            f"the kept weights of a token do not sum to one (from {float(total.min()):.3g} to "
-            f"{float(total.max()):.3g}): use top_k of at least 2 with normalise='after', or top_k=None with a gate "
-            "that is normalised"
-        )
-    reasons += [f"scale={layer.scale}: use 1"] if layer.scale != 1.0 else []
-    reasons += ["shared experts add to the output: use shared=0"] if layer.shared is not None else []
-    reasons += [f"capacity={layer.capacity} may drop tokens: use None"] if layer.capacity is not None else []
-    if reasons:
-        raise ValueError(f"the layer would not equal the dense network: {'; '.join(reasons)}; or pass exact=False")
 
 
 def _matches(model: nn.Module, match: Match) -> dict[str, nn.Module]:

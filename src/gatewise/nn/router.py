@@ -21,7 +21,7 @@ from gatewise.core.tree import along_paths, expand_nodes
 from gatewise.nn.choice import Choice, usual_choice
 from gatewise.nn.params import GateParameters, Schedule
 
-NORMALISE = ("before", "after")
+NORMALISE = ("before", "after", "always")
 
 
 class Routing(NamedTuple):
@@ -60,10 +60,11 @@ class Router(nn.Module):
     top_k : int, tuple of int or None
         Number of leaves to select by the product of weights along their paths, or of branches to select at each level.
         None: all leaves (dense).
-    normalise : {"after", "before"}
+    normalise : {"after", "before", "always"}
         "after": divide the selected weights by their sum (for a softmax: the softmax of the selected scores). "before":
         use the weights of the gate. A single selected branch keeps its weight in both cases; otherwise the gate would
-        get no gradient.
+        get no gradient. "always": as "after", but a single branch has weight one too, and its gradient is that of the
+        log weight (straight-through, 1308.3432).
     temperature : "learned", float or callable
         For gates with a temperature: trained, fixed, or a function of the number of optimiser steps such as `Anneal`.
     noise : float
@@ -177,11 +178,16 @@ class Router(nn.Module):
             else:
                 choice = torch.arange(branches, device=log.device).expand(tokens, node.shape[1], branches)
             taken = _at(log, node).gather(-1, choice)
-            renormalise = self.normalise == "after" and kept > 1
-            share = torch.softmax(taken, -1) if renormalise else taken.exp()
+            share = self._shares(taken)
             weight = (weight[..., None] * share).flatten(1)
             node = (node[..., None] * branches + choice).flatten(1)
         return node, weight
+
+    def _shares(self, log: Tensor) -> Tensor:
+        """Return the weights of the kept branches of a node from their log weights ``(T, m, k)``."""
+        if self.normalise == "before" or (self.normalise == "after" and log.shape[-1] == 1):
+            return log.exp()
+        return torch.softmax(log, -1) if log.shape[-1] > 1 else (log - log.detach()).exp()
 
     def ranks(self, logs: Sequence[Tensor], scores: Sequence[Tensor]) -> list[Tensor]:
         """Return the values by which branches are chosen, ``(T, nodes, K)`` per choice: one per level, or the leaves'.

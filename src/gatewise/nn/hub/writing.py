@@ -95,7 +95,7 @@ def _router_problems(moe: MoE, row: Architecture) -> dict[str, bool]:
         "offsets of the choice": row.correction is None and bool((router.offset_0 != 0).any()),
         f"scale={moe.scale}": row.scale is None and moe.scale not in (1.0, _average(row)),
         f"normalise={router.normalise!r}": not isinstance(row.normalise, Setting)
-        and row.normalise != (router.normalise == "after"),
+        and row.normalise != (router.normalise != "before"),
         f"a choice by {choice.by}": choice.by not in by,
         f"a choice from {choice.kept} of {choice.groups} groups": choice.groups != choice.kept and row.groups is None,
         "a capacity": moe.capacity is not None,
@@ -140,7 +140,7 @@ def to_config(layer: MoE | GatedShared, style: str) -> dict[str, Any]:
     if isinstance(row.gate, Setting):
         fields[row.gate.field] = next(name for name, one in GATES.items() if gate_of(one) == router.kinds[0])
     if isinstance(row.normalise, Setting):
-        fields[row.normalise.field] = router.normalise == "after"
+        fields[row.normalise.field] = router.normalise != "before"
     if row.scale is not None:
         fields[row.scale.field] = moe.scale
     if row.correction is not None and row.correction.switch:
