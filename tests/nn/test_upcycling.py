@@ -98,7 +98,7 @@ def test_the_only_expert_of_a_token_has_weight_one_and_its_gate_a_gradient():
         ({"granularity": 3, "n_experts": 8}, "a multiple of the 3 routed pieces"),
         ({"granularity": 2, "n_experts": (2, 4)}, "give one level"),
         ({"granularity": 2, "top_k": 3}, "top_k a multiple of the 2 pieces"),
-        ({"granularity": 2, "scale": 1.0}, "scale=1.0: use 2"),
+        ({"granularity": 2, "scale": 2.0}, "scale=2.0: use 1"),
         ({"granularity": 2, "gate": "relu-dense-to-sparse"}, "do not sum to one"),
         ({"granularity": 2, "noise": 0.1}, "noise in training selects pieces"),
     ],

@@ -78,13 +78,14 @@ def upcycle(
     ffn = read_ffn(dense)
     routed = _routed_pieces(ffn, n_experts, granularity, shared)
     if granularity > 1:
-        options = {"scale": float(routed), "top_k": min(2 * routed, n_experts), **options}  # type: ignore[type-var]
+        options.setdefault("top_k", min(2 * routed, n_experts))  # type: ignore[type-var]
     hidden, dim_out = ffn.w_out.shape
     device = "cpu" if ffn.w_in.is_meta else ffn.w_in.device  # gates are drawn: that takes values
     size: dict[str, Any] = {"hidden": hidden // granularity, "dim_out": dim_out, "activation": ffn.activation}
     with torch.device(device):
         bias = ffn.b_in is not None or ffn.b_out is not None
         layer = MoE(ffn.w_in.shape[0], n_experts=n_experts, bias=bias, shared=shared, **size, **options)
+        layer.scale *= routed
         if routed > 1:
             _repeat_gates(layer, routed)
     if exact:
@@ -184,7 +185,7 @@ def _check_exact(layer: MoE, routed: int) -> None:
             f"{float(total.max()):.3g}): use top_k of at least 2 with normalise='after', any top_k with "
             f"normalise='always', or top_k=None with a gate that is normalised{pieces}"
         )
-    reasons += [f"scale={layer.scale}: use {routed}"] if not isclose(layer.scale, routed) else []
+    reasons += [f"scale={layer.scale / routed}: use 1"] if not isclose(layer.scale, routed) else []
     reasons += ["noise in training selects pieces of copies: use 0"] if routed > 1 and layer.router.noise else []
     reasons += [f"capacity={layer.capacity} may drop tokens: use None"] if layer.capacity is not None else []
     if reasons:
