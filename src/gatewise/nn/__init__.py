@@ -47,6 +47,7 @@ from gatewise.nn.parallel import (
     sharded_state_dict,
 )
 from gatewise.nn.params import Anneal
+from gatewise.nn.resizing import add_experts, merge_experts, prune_experts
 from gatewise.nn.router import Router, Routing
 from gatewise.nn.upcycling import upcycle
 
@@ -69,6 +70,7 @@ __all__ = [
     "ShareSlopes",
     "Similarity",
     "TimeAttention",
+    "add_experts",
     "average_gradients",
     "change_rate",
     "clip_gradients",
@@ -91,9 +93,11 @@ __all__ = [
     "load_full_state_dict",
     "load_layer",
     "logit_norm",
+    "merge_experts",
     "mutual_information",
     "observe",
     "overlap",
+    "prune_experts",
     "replace_ffn",
     "saturation",
     "save_block",

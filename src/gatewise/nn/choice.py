@@ -49,7 +49,8 @@ class Choice(NamedTuple):
         if len(branching) > 1:
             raise ValueError(f"{self} with the branching {branching}: it ranks the experts of one level")
         size, rest = divmod(branching[0], max(self.groups, 1))
-        if rest or not 1 <= self.kept <= self.groups or not 1 <= self.best <= size:
+        limits = self.kept < self.groups
+        if rest or not 1 <= self.kept <= self.groups or (limits and not 1 <= self.best <= size):
             raise ValueError(
                 f"{self} with {branching[0]} experts: groups must divide them, kept lies between 1 and groups, best "
                 "between 1 and the experts of a group"
