@@ -34,7 +34,7 @@ ALLOWED = {
     ("infer/identifiability/known.py", "quadratic"): "a gate",
     ("nn/balance/methods.py", "bias"): "a method of balancing",
     ("nn/balance/methods.py", "weight"): "a number of the balancer",
-    ("nn/convert.py", "bias"): "an option of the layers",
+    ("nn/upcycling.py", "bias"): "an option of the layers",
     ("report/study/front.py", "intercept"): "a heading of the front page",
     ("testing/fits/laws.py", "quadratic"): "a role",
     ("testing/layers.py", "bias"): "an option of the layers",

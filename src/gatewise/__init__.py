@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same
         Weibull,
     )
     from gatewise.core.gates import GATES, Gate
-    from gatewise.core.links import Link, NormalisedSigmoid, Sigmoid, Softmax, TopK
+    from gatewise.core.links import Link, NormalisedSigmoid, Sigmoid, Softmax, SqrtSoftplus, TopK
     from gatewise.core.mixture import Measure, Mixture
     from gatewise.core.parameters import Parameter
     from gatewise.core.predictors import affine
@@ -150,6 +150,7 @@ __all__ = [
     "SeparatedWarning",
     "Sigmoid",
     "Softmax",
+    "SqrtSoftplus",
     "StalledWarning",
     "Starts",
     "StartsDisagreeWarning",
@@ -192,7 +193,7 @@ _HOMES = {
         "NegativeBinomial OrderedLogit Poisson StudentT Weibull"
     ),
     "core.gates": "GATES Gate",
-    "core.links": "Link NormalisedSigmoid Sigmoid Softmax TopK",
+    "core.links": "Link NormalisedSigmoid Sigmoid Softmax SqrtSoftplus TopK",
     "core.mixture": "Measure Mixture",
     "core.parameters": "Parameter",
     "core.predictors": "affine",

@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 
-from gatewise.nn import Anneal, MoE, dispatch, finish_step
-from gatewise.nn.experts import UNITS
+from gatewise.nn import Anneal, Choice, MoE, dispatch, finish_step
+from gatewise.nn.units import UNITS
 from gatewise.testing import assert_close
 from gatewise.testing.layers import draw_tokens, loss_gradients, make_layer
 
@@ -18,6 +18,8 @@ OPTIONS = {
     "shared, no bias": {"bias": False, "activation": "swiglu", "shared": 1, "balance": "switch", "z_weight": 1e-3},
     "capacity": {"capacity": 1.0},
     "dense": {"top_k": None, "balance": "none"},
+    "groups": {"branching": (8,), "gate": "sigmoid", "choice": Choice("weights", 4, 2), "balance": "bias"},
+    "bounds": {"activation": "swiglu(limit=0.5, up=0.5, alpha=1.702, shift=1.0)", "shared": 1, "weigh_inputs": True},
 }
 # Dynamo makes an instance of every autograd function that it traces.
 pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")

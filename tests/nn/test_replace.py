@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gatewise.nn import MoE
-from gatewise.nn.convert import replace_ffn, upcycle
+from gatewise.nn import MoE, replace_ffn, upcycle
 from gatewise.nn.padding import follow_mask
 
 transformers = pytest.importorskip("transformers")

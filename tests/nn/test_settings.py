@@ -2,9 +2,14 @@
 
 import inspect
 
+import pytest
+import torch
+
 from gatewise.core.codec import encode
-from gatewise.core.gates import GATES
-from gatewise.nn import Anneal, MoE
+from gatewise.core.gates import GATES, Gate
+from gatewise.core.links import SqrtSoftplus
+from gatewise.core.scores import Affine
+from gatewise.nn import FFN, Anneal, Choice, MoE, load_layer, save_layer
 from gatewise.nn.hub.settings import build, settings
 
 OTHER = {
@@ -28,7 +33,9 @@ OTHER = {
     "balance_weight": 0.2,
     "bias_rate": 0.3,
     "z_weight": 0.4,
+    "weigh_inputs": True,
 }
+LATER = ("choice", "weigh_inputs")  # written where they are not the default, so that older files have the same form
 
 
 def options():
@@ -38,13 +45,35 @@ def options():
 
 
 def test_settings_hold_every_argument_of_a_layer_but_its_own_experts():
-    assert [name for name in settings(MoE(5, 7)) if name != "experts"] == list(options())
+    written = [name for name in options() if name not in LATER]
+    assert [name for name in settings(MoE(5, 7)) if name != "experts"] == written
 
 
 def test_every_argument_that_is_not_the_default_comes_back():
     given = OTHER | {"gate": ["laplace", "dense-to-sparse"], "temperature": Anneal(3.0, 0.5, 10)}
-    assert OTHER.keys() == {"experts", *options()}
-    assert all(given[name] != default for name, default in options().items())
+    assert OTHER.keys() == {"experts", *options()} - {"choice"}
+    assert all(given[name] != default for name, default in options().items() if name != "choice")
     layer = MoE(**given)
     assert settings(layer) == OTHER
     assert settings(build(settings(layer))) == OTHER
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"choice": Choice("weights", groups=4, kept=2)},
+        {"choice": Choice("scores", best=1, closed=0.0), "gate": "sigmoid"},
+        {"gate": Gate(Affine(), SqrtSoftplus()), "activation": "swiglu(limit=7.0, up=7.0, alpha=1.702, shift=1.0)"},
+        {"shared": FFN(1, 6, 9, activation="geglu", bias=True)},
+        {"shared": FFN(1, 6, 10, activation="gelu")},
+        {"shared": 2, "weigh_inputs": True},
+    ],
+)
+def test_options_of_public_models_are_kept_in_files(given, tmp_path):
+    layer = MoE(6, 5, 8, **given)
+    save_layer(layer, tmp_path)
+    again, x = load_layer(tmp_path), torch.randn(7, 6)
+    assert torch.equal(again(x), layer(x))
+    assert settings(again) == settings(layer)
+    assert again.router.choice == layer.router.choice
+    assert repr(again.shared) == repr(layer.shared)

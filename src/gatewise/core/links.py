@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, softplus
+
+LINEAR = 40.0  # below minus this, softplus(s) equals exp(s) in every precision
 
 
 class Logits(NamedTuple):
@@ -100,6 +102,29 @@ class Sigmoid(Link):
 
     def slopes(self, scores: Tensor) -> Tensor:
         return torch.sigmoid(-scores)
+
+
+@dataclass(frozen=True)
+class SqrtSoftplus(Link):
+    """Square root of the softplus: ``w_k = sqrt(log(1 + exp(s_k)))``, each branch separately, as DeepSeek-V4 has it.
+
+    The weights do not sum to one and have no upper limit: use it for least squares or in neural layers.
+    """
+
+    normalised = False
+    translation_invariant = False
+
+    def log_weights(self, scores: Tensor) -> Tensor:
+        low = scores < -LINEAR  # softplus(s) is exp(s) there, and log of it s, which exp(s) = 0 cannot give
+        return 0.5 * torch.where(low, scores, softplus(scores.clamp_min(-LINEAR)).log())
+
+    def weights(self, scores: Tensor) -> Tensor:
+        return softplus(scores).sqrt()
+
+    def slopes(self, scores: Tensor) -> Tensor:
+        low = scores < -LINEAR
+        inside = scores.clamp_min(-LINEAR)
+        return 0.5 * torch.where(low, torch.ones_like(scores), torch.sigmoid(inside) / softplus(inside))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ the training loop. The guide is ``docs/layers.md``.
 """
 
 from gatewise.nn.balance import BALANCE_METHODS, BalanceMethod, Balancer, ExpertShares, RoutingStatistics, ShareSlopes
-from gatewise.nn.convert import replace_ffn, upcycle
+from gatewise.nn.choice import Choice
+from gatewise.nn.convert import replace_ffn
 from gatewise.nn.diagnostics import History, collapse, diagnostics, observe, summarise
 from gatewise.nn.experts import FFN, CoreExpert
 from gatewise.nn.from_fit import from_measure
@@ -46,7 +47,9 @@ from gatewise.nn.parallel import (
     sharded_state_dict,
 )
 from gatewise.nn.params import Anneal
+from gatewise.nn.resizing import add_experts, merge_experts, prune_experts
 from gatewise.nn.router import Router, Routing
+from gatewise.nn.upcycling import upcycle
 
 __all__ = [
     "BALANCE_METHODS",
@@ -54,6 +57,7 @@ __all__ = [
     "Anneal",
     "BalanceMethod",
     "Balancer",
+    "Choice",
     "CoreExpert",
     "ExpertShares",
     "FusionMoE",
@@ -66,6 +70,7 @@ __all__ = [
     "ShareSlopes",
     "Similarity",
     "TimeAttention",
+    "add_experts",
     "average_gradients",
     "change_rate",
     "clip_gradients",
@@ -88,9 +93,11 @@ __all__ = [
     "load_full_state_dict",
     "load_layer",
     "logit_norm",
+    "merge_experts",
     "mutual_information",
     "observe",
     "overlap",
+    "prune_experts",
     "replace_ffn",
     "saturation",
     "save_block",

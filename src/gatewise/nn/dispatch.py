@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gatewise.nn.experts import FFN, unit
+from gatewise.nn.experts import FFN
 from gatewise.nn.memory import empty
+from gatewise.nn.units import unit
 
 BACKENDS = ("auto", "loop", "grouped")
 Expert = Callable[[Tensor], Tensor]

@@ -5,52 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import index
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gatewise.core.activations import ACTIVATIONS, ActivationFunction
 from gatewise.core.experts import Expert
 from gatewise.core.families import Family
-from gatewise.core.names import look_up
 from gatewise.nn.params import unused_name
-
-
-class Unit(NamedTuple):
-    """An elementwise activation, and whether half of its inputs gate the others."""
-
-    fn: ActivationFunction
-    gated: bool = False
-
-    def apply(self, pre: Tensor) -> Tensor:
-        """Return the hidden units ``(n, H)`` of ``pre (n, H)``, or ``(n, 2 H)`` when gated."""
-        if not self.gated:
-            return self.fn.value(pre)
-        first, second = pre.chunk(2, -1)
-        return self.fn.value(first) * second
-
-    def pull_back(self, gradient: Tensor, pre: Tensor) -> Tensor:
-        """Return the gradient in `pre` from that in the hidden units."""
-        if not self.gated:
-            return self.fn.pull_back(gradient, pre)
-        first, second = pre.chunk(2, -1)
-        return torch.cat([self.fn.pull_back(gradient * second, first), gradient * self.fn.value(first)], -1)
-
-
-UNITS = {name: Unit(fn) for name, fn in ACTIVATIONS.items()} | {"swiglu": Unit(ACTIVATIONS["silu"], gated=True)}
-
-
-def unit(name: str) -> Unit:
-    """Return the activation called `name`."""
-    return look_up("activation", name, UNITS)
+from gatewise.nn.units import HiddenUnits, unit
 
 
 class FFN(nn.Module):
     """A batch of E feed-forward networks ``W_out fn(W_in x + b_in) + b_out``.
 
     The weights are ``w_in (E, d, H)`` and ``w_out (E, H, d_out)``; the biases are ``(E, H)`` and ``(E, d_out)``. For
-    "swiglu", ``silu(x W_1) * (x W_2)``, w_in is ``(E, d, 2 H)`` with the columns of W_1 first.
+    gated units such as "swiglu", ``silu(x W_1) * (x W_2)``, w_in is ``(E, d, 2 H)`` with the columns of W_1 first.
 
     Parameters
     ----------
@@ -59,7 +29,8 @@ class FFN(nn.Module):
     dim_out : int, optional
         Default: `dim`.
     activation : str
-        "gelu", "relu", "silu" or any other of the ACTIVATIONS of core, or "swiglu".
+        "gelu", "relu", "silu", "swiglu", "geglu" or any other name of `units.UNITS`; SwiGLU with bounds is written
+        with them, "swiglu(limit=7.0, up=7.0)", see `units.ClampedSwiGLU`.
     bias : bool
         Whether the networks have biases.
     """
@@ -132,7 +103,9 @@ class _Scaled(torch.autograd.Function):
         return gradient * ctx.factor, None
 
 
-def _single(fn: Unit, w_in: Tensor, w_out: Tensor, b_in: Tensor | None, b_out: Tensor | None, x: Tensor) -> Tensor:
+def _single(
+    fn: HiddenUnits, w_in: Tensor, w_out: Tensor, b_in: Tensor | None, b_out: Tensor | None, x: Tensor
+) -> Tensor:
     """Return one expert of a batch at x."""
     pre = x @ w_in.to(x.dtype)
     pre = pre if b_in is None else pre + b_in.to(x.dtype)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gatewise.core.gates import Gate
 from gatewise.core.names import require_one_of
 from gatewise.nn.balance import BalanceMethod, Balancer, RoutingStatistics, attach, count, unpacked
+from gatewise.nn.choice import Choice
 from gatewise.nn.dispatch import BACKENDS, grouped, grouped_reason, loop, served
 from gatewise.nn.experts import FFN
 from gatewise.nn.params import Schedule
@@ -41,19 +42,19 @@ class MoE(nn.Module):
         Number of experts, or of branches per level: ``(4, 8)`` is four groups of eight experts.
     gate : str, Gate, or a sequence of them
         A name of GATES or a Gate: one for all levels, or one per level, also as ``"softmax/laplace"``.
-    top_k, normalise, temperature, noise :
+    top_k, normalise, temperature, noise, choice :
         See `Router`.
     dim_out : int, optional
         Features of the output; default: `dim`. With custom experts, their output size.
     activation : str
-        "gelu", "relu", "silu" or any other of the ACTIVATIONS of core, or "swiglu".
+        "gelu", "relu", "silu", "swiglu", "geglu" ...; see `FFN`.
     bias : bool
         Whether the built-in experts have biases.
     scale : float
         Factor of the routed part.
-    shared : int
+    shared : int or FFN
         Number of shared experts, which process every token with weight one; they form one network with ``shared *
-        hidden`` hidden units.
+        hidden`` hidden units. Or that network, an FFN of one expert, with its own width, activation and biases.
     experts : sequence of Module, or callable without arguments
         Custom experts ``(n, d) -> (n, d_out)``, one per leaf, or a function that creates one. They use the backend
         "loop".
@@ -62,6 +63,8 @@ class MoE(nn.Module):
     capacity : float, optional
         Each expert processes at most ``ceil(capacity T S / L)`` tokens per call, real tokens before padding. None
         (default): no token is dropped, and outputs do not depend on the batch.
+    weigh_inputs : bool
+        Whether weights multiply the inputs of the experts, ``E_s(w_s x)``, and not their outputs.
     balance : str or BalanceMethod
         "importance+load", "importance", "switch", "bias", "none", or your own method; see `Balancer`.
     balance_weight, bias_rate, z_weight : float
@@ -94,7 +97,7 @@ class MoE(nn.Module):
         bias: bool = False,
         normalise: str = "after",
         scale: float = 1.0,
-        shared: int = 0,
+        shared: int | FFN = 0,
         experts: Sequence[nn.Module] | Callable[[], nn.Module] | None = None,
         backend: str = "auto",
         capacity: float | None = None,
@@ -104,13 +107,14 @@ class MoE(nn.Module):
         balance_weight: float = 0.1,
         bias_rate: float = 1e-2,
         z_weight: float = 0.0,
+        choice: Choice | None = None,
+        weigh_inputs: bool = False,
     ) -> None:
         super().__init__()
-        self.router = Router(dim, n_experts, gate, top_k, normalise, temperature, noise)
+        self.router = Router(dim, n_experts, gate, top_k, normalise, temperature, noise, choice)
         self.experts = _experts(experts, self.router.n_leaves, dim, hidden, dim_out, activation, bias)
-        if shared and hidden is None:
-            raise ValueError(f"shared={shared} without hidden: give the hidden units of one shared expert")
-        self.shared = FFN(1, dim, shared * (hidden or 0), dim_out, activation, bias) if shared else None
+        self.shared = _shared(shared, dim, hidden, dim_out, activation, bias)
+        self.weigh_inputs = weigh_inputs
         self.balancer = Balancer(self.router.branching, balance, balance_weight, bias_rate, z_weight)
         require_one_of("backend", backend, BACKENDS)
         if backend == "grouped" and not isinstance(self.experts, FFN):
@@ -187,7 +191,9 @@ class MoE(nn.Module):
         built_in = isinstance(self.experts, FFN)
         with without_autocast(device) if built_in else nullcontext():  # other modules were written for autocast
             given = tokens, routing.index, routing.weight
+            given = _weighed_inputs(*given) if self.weigh_inputs else given
             out = self._compute(*given) if self.ranks is None else self.ranks(self._compute, *given)
+            out = out.unflatten(0, routing.index.shape).sum(1) if self.weigh_inputs else out
             out = out if self.scale == 1.0 else out * self.scale
             return out if self.shared is None else out + self.shared.singles()[0](tokens)
 
@@ -296,3 +302,23 @@ def _experts(
     if len(own) != leaves:
         raise ValueError(f"{len(own)} experts for {leaves} leaves: give one per leaf")
     return nn.ModuleList(own)
+
+
+def _shared(
+    given: int | FFN, dim: int, hidden: int | None, dim_out: int | None, activation: str, bias: bool
+) -> FFN | None:
+    """Return the network of the shared experts, if there are any."""
+    if isinstance(given, FFN):
+        sizes = (given.n_experts, given.dim, given.dim_out)
+        if sizes != (1, dim, dim if dim_out is None else dim_out):
+            raise ValueError(f"shared is {given}: give an FFN of one expert from {dim} to {dim_out or dim} features")
+        return given
+    if given and hidden is None:
+        raise ValueError(f"shared={given} without hidden: give the hidden units of one shared expert")
+    return FFN(1, dim, given * (hidden or 0), dim_out, activation, bias) if given else None
+
+
+def _weighed_inputs(tokens: Tensor, index: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a token per assignment, times its weight, for one expert each: those without weight add nothing."""
+    rows = tokens[:, None] * weight[..., None].to(tokens.dtype)
+    return rows.flatten(0, 1), index.reshape(-1, 1), (weight != 0).to(weight.dtype).reshape(-1, 1)

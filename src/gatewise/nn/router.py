@@ -18,9 +18,10 @@ from gatewise.core.gates import Gate, describe
 from gatewise.core.gates import gates as gates_of
 from gatewise.core.names import require_one_of
 from gatewise.core.tree import along_paths, expand_nodes
+from gatewise.nn.choice import Choice, usual_choice
 from gatewise.nn.params import GateParameters, Schedule
 
-NORMALISE = ("before", "after")
+NORMALISE = ("before", "after", "always")
 
 
 class Routing(NamedTuple):
@@ -59,15 +60,19 @@ class Router(nn.Module):
     top_k : int, tuple of int or None
         Number of leaves to select by the product of weights along their paths, or of branches to select at each level.
         None: all leaves (dense).
-    normalise : {"after", "before"}
+    normalise : {"after", "before", "always"}
         "after": divide the selected weights by their sum (for a softmax: the softmax of the selected scores). "before":
         use the weights of the gate. A single selected branch keeps its weight in both cases; otherwise the gate would
-        get no gradient.
+        get no gradient. "always": as "after", but a single branch has weight one too, and its gradient is that of the
+        log weight (straight-through, 1308.3432).
     temperature : "learned", float or callable
         For gates with a temperature: trained, fixed, or a function of the number of optimiser steps such as `Anneal`.
     noise : float
         Standard deviation of Gaussian noise on the log weights used for the selection, in training only (1701.06538
         adds it to the scores). The weights themselves have no noise.
+    choice : Choice, optional
+        By what the experts of one level are ranked, and in which groups. Default: by log weight; by weight if the link
+        of a single level is not normalised.
 
     Notes
     -----
@@ -93,12 +98,16 @@ class Router(nn.Module):
         normalise: str = "after",
         temperature: str | float | Schedule = "learned",
         noise: float = 0.0,
+        choice: Choice | None = None,
     ) -> None:
         super().__init__()
         self.dim = whole(dim)
         self.branching = tuple(map(whole, branching)) if isinstance(branching, Sequence) else (whole(branching),)
         self.kinds = _kinds(gate, self.branching)
         self.top_k = _kept(top_k, self.branching)
+        if choice is not None:
+            choice.check(self.branching, self.top_k)
+        self.choice = choice or usual_choice(self.kinds)
         require_one_of("normalise", normalise, NORMALISE)
         if not 0 <= noise < inf:
             raise ValueError(f"noise={noise}: a standard deviation, zero or more")
@@ -130,11 +139,7 @@ class Router(nn.Module):
     @property
     def unit(self) -> float:
         """What a log weight of one is worth in the values that choose: the steepest slope of a sigmoid, or one."""
-        return 0.25 if self._by_weight else 1.0
-
-    @property
-    def _by_weight(self) -> bool:
-        return len(self.branching) == 1 and not self.kinds[0].link.normalised
+        return 0.25 if self.choice.by == "weights" else 1.0
 
     @property
     def selection_bias(self) -> list[Tensor]:
@@ -153,7 +158,7 @@ class Router(nn.Module):
                 score = kind.score(gate.values(dtype), expand_nodes(rows, level))
                 scores.append(_rows_first(score, level))
                 logs.append(_rows_first(kind.link.log_weights(score), level))
-            ranks = [rank.detach() for rank in self.ranks(logs)]
+            ranks = [rank.detach() for rank in self.ranks(logs, scores)]
             if self.noisy:
                 ranks = [rank + self.noise * self.unit * torch.randn_like(rank) for rank in ranks]
             index, weight = self.select(logs, ranks)
@@ -173,20 +178,24 @@ class Router(nn.Module):
             else:
                 choice = torch.arange(branches, device=log.device).expand(tokens, node.shape[1], branches)
             taken = _at(log, node).gather(-1, choice)
-            renormalise = self.normalise == "after" and kept > 1
-            share = torch.softmax(taken, -1) if renormalise else taken.exp()
+            share = self._shares(taken)
             weight = (weight[..., None] * share).flatten(1)
             node = (node[..., None] * branches + choice).flatten(1)
         return node, weight
 
-    def ranks(self, logs: Sequence[Tensor]) -> list[Tensor]:
+    def _shares(self, log: Tensor) -> Tensor:
+        """Return the weights of the kept branches of a node from their log weights ``(T, m, k)``."""
+        if self.normalise == "before" or (self.normalise == "after" and log.shape[-1] == 1):
+            return log.exp()
+        return torch.softmax(log, -1) if log.shape[-1] > 1 else (log - log.detach()).exp()
+
+    def ranks(self, logs: Sequence[Tensor], scores: Sequence[Tensor]) -> list[Tensor]:
         """Return the values by which branches are chosen, ``(T, nodes, K)`` per choice: one per level, or the leaves'.
 
-        The log weights plus the offsets; for one level of an unnormalised link the weights plus the offsets, as in
-        2412.19437.
+        The log weights plus the offsets, or what the `choice` of a single level says.
         """
-        if self._by_weight:
-            return [logs[0].exp() + self.offset_0.to(logs[0].dtype)]
+        if len(self.branching) == 1:
+            return [self.choice.ranks(logs[0], scores[0], self.offset_0)]
         moved = [log + offset.to(log.dtype) for log, offset in zip(logs, self.selection_bias, strict=True)]
         return [_leaves(moved)] if len(self.top_k) < len(moved) else moved
 

@@ -53,7 +53,9 @@ def draw_tokens(layer: MoE, tokens: int = 24, seed: int = 1) -> Tensor:
 def clear_tokens(layer: MoE, x: Tensor) -> Tensor:
     """Return the rows of x whose choice of experts is no near tie, ``(T,)`` of bool; ties of all tokens are alike."""
     clear = torch.ones(len(x), dtype=torch.bool)
-    for rank, kept in zip(layer.router.ranks(layer.router(x).log_weights), layer.router.top_k, strict=True):
+    routing = layer.router(x)
+    ranks = layer.router.ranks(routing.log_weights, routing.scores)
+    for rank, kept in zip(ranks, layer.router.top_k, strict=True):
         if kept < rank.shape[-1] and not bool((rank == rank[:1]).all()):
             best = rank.detach().topk(kept + 1, -1).values
             clear &= ~((best[..., -2] - best[..., -1]) < MARGIN).any(-1)

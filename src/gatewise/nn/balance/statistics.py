@@ -90,7 +90,7 @@ def kept_probability(router: Router, routing: Routing) -> Tensor:
     """
     width = (router.noise if router.noisy else WIDTH) * router.unit
     total = None
-    ranks = router.ranks(routing.log_weights)
+    ranks = router.ranks(routing.log_weights, routing.scores)
     for rank, noisy, kept in zip(ranks, routing.ranks, router.top_k, strict=True):
         if kept < rank.shape[-1]:
             noisy = noisy.clamp_min(LOWEST)

@@ -1,17 +1,22 @@
-"""Sparse blocks of Mixtral, Qwen-MoE and DeepSeek-V3 as layers, and layers as their weights: equal both ways."""
+"""Sparse blocks of transformers as layers, and layers as their weights: equal both ways."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from gatewise.core.gates import GATES, describe
+from gatewise.nn.choice import usual_choice
 from gatewise.nn.experts import FFN
+from gatewise.nn.hub.architectures import ARCHITECTURES, Architecture, architecture
+from gatewise.nn.hub.logits import record_logits
+from gatewise.nn.hub.reading import Config, activation, averaged, check_config, check_count, config_of, options
 from gatewise.nn.hub.shared import GatedShared
-from gatewise.nn.hub.styles import CORRECTION, Config, Style, block_of, options, style_of
+from gatewise.nn.hub.weights import Experts, Layout, Taken, joined, read_one
+from gatewise.nn.hub.writing import written
 from gatewise.nn.layer import MoE
 
 State = Mapping[str, Tensor]
@@ -20,15 +25,16 @@ State = Mapping[str, Tensor]
 def from_state_dict(state: State, style: str, config: Config, prefix: str = "", **extra: Any) -> MoE | GatedShared:
     """Return the layer that public weights of a sparse block describe.
 
-    The gates have no bias in these models, so the layer's is held at zero; it can then be exported after training.
-    Gates compute in float32, where transformers multiplies by the gate's weight in the model's precision.
+    The gates have no bias in most of these models, so the layer's is held at zero; it can then be exported after
+    training. Gates compute in float32, where transformers multiplies by the gate's weight in the model's precision.
 
     Parameters
     ----------
     state : dict of Tensor
-        ``gate.weight``, ``experts.0.w1.weight`` and so on; entries without the prefix are ignored.
+        ``gate.weight``, ``experts.0.w1.weight`` and so on, as checkpoints or as blocks in memory have them; entries
+        without the prefix are ignored.
     style : str
-        A name of STYLES.
+        A model type of the table in docs/layers.md.
     config : dict
         The fields of the model's config.json: num_experts_per_tok, norm_topk_prob, routed_scaling_factor ...
     prefix : str
@@ -39,14 +45,14 @@ def from_state_dict(state: State, style: str, config: Config, prefix: str = "", 
     Returns
     -------
     MoE or GatedShared
-        GatedShared for "qwen2_moe".
+        GatedShared where the shared expert has a gate, as in "qwen2_moe".
 
     Raises
     ------
     KeyError
         If a weight or a field is missing.
     ValueError
-        If the style is unknown, or the config asks for what a layer does not do.
+        If the style is unknown, the config asks for what a layer does not do, or weights are left over.
 
     Examples
     --------
@@ -57,22 +63,26 @@ def from_state_dict(state: State, style: str, config: Config, prefix: str = "", 
     >>> all(torch.equal(value, state[name]) for name, value in to_state_dict(layer, "mixtral").items())
     True
     """
-    kind = style_of(style)
+    row = architecture(style)
+    config = config.get("text_config", config) if row.top_k.field not in config else config
+    config = config.get("ffn_config", config)  # of DBRX
     own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    if "gate.weight" not in own:
-        raise KeyError(f"there is no {prefix}gate.weight among {len(state)} weights: check prefix={prefix!r}")
-    n_experts, dim = own["gate.weight"].shape
-    hidden = len(own[f"experts.0.{kind.names[0]}.weight"])
-    wide = len(own[f"{kind.shared}{kind.names[0]}.weight"]) if kind.shared else 0
-    plain = 0 if kind.shared_gate else wide
-    if plain % hidden:
-        raise ValueError(f"the shared expert has {plain} hidden units, not a multiple of the {hidden} of every expert")
-    layer = MoE(dim, hidden, n_experts, shared=plain // hidden, **options(kind, config), **extra)
-    whole = GatedShared(layer, wide) if kind.shared_gate else layer
-    whole.to(own[f"experts.0.{kind.names[0]}.weight"].dtype)
-    layer.router.to(own["gate.weight"].dtype)
-    _read(whole, kind, own)
-    return whole
+    own = Taken({_renamed(name, row): value for name, value in own.items()})
+    gate = f"{row.router}weight"
+    if gate not in own:
+        raise KeyError(f"there is no {prefix}{gate} among {len(state)} weights: check prefix={prefix!r}")
+    n_rows, dim = own[gate].shape
+    layouts = [one for one in (row.checkpoint, row.experts) if one is not None and one.present(own, dim)]
+    if not layouts:
+        names = ", ".join(sorted(own)[:6])
+        raise KeyError(
+            f"there are no experts of style {style!r} for {dim} features under {prefix!r}, which has {names}: check "
+            "the style"
+        )
+    check_config(row, config, style)
+    always = row.joined.number.of(config) if row.joined else 0
+    check_count(config, n_rows - always)
+    return _layer(own, row, config, layouts[0], extra)
 
 
 def to_state_dict(layer: MoE | GatedShared, style: str, prefix: str = "") -> dict[str, Tensor]:
@@ -83,57 +93,36 @@ def to_state_dict(layer: MoE | GatedShared, style: str, prefix: str = "") -> dic
     ValueError
         If the style has no place for what the layer does.
     """
-    kind = style_of(style)
-    moe, experts = _checked(layer, style)
-    gate = moe.router.gates[0]
-    out = {"gate.weight": gate.weight.detach().clone()}
-    if kind.gate == "sigmoid":
-        out[CORRECTION] = moe.router.offset_0[0].clone()
-    for e in range(moe.router.n_leaves):
-        out |= _written(experts, e, kind, f"experts.{e}.")
-    shared = layer.shared
-    if shared is not None:
-        out |= _written(shared, 0, kind, kind.shared)
-    if isinstance(layer, GatedShared):
-        out[f"{kind.shared_gate}weight"] = layer.gate.weight.detach().clone()
-    return {f"{prefix}{name}": value for name, value in out.items()}
-
-
-def to_config(layer: MoE | GatedShared, style: str) -> dict[str, Any]:
-    """Return the fields of config.json that belong to the weights of `to_state_dict`."""
-    kind = style_of(style)
-    moe, experts = _checked(layer, style)
-    fields: dict[str, Any] = {
-        "model_type": style,
-        "hidden_size": moe.dim,
-        kind.count: moe.router.n_leaves,
-        "num_experts_per_tok": moe.router.slots,
-        "hidden_act": "silu",
-        "intermediate_size" if style == "mixtral" else "moe_intermediate_size": experts.hidden,
-    }
-    if kind.renormalised is None:
-        fields["norm_topk_prob"] = moe.router.normalise == "after"
-    if kind.gate == "sigmoid" and moe.shared is not None:
-        fields |= {"routed_scaling_factor": moe.scale, "n_group": 1, "topk_group": 1}
-        fields["n_shared_experts"] = moe.shared.hidden // experts.hidden
-    if isinstance(layer, GatedShared):
-        fields["shared_expert_intermediate_size"] = layer.shared.hidden
-    return fields
+    row = architecture(style)
+    out = written(layer, row, style, row.checkpoint or row.experts)
+    return {f"{prefix}{_original(name, row)}": value for name, value in out.items()}
 
 
 def from_block(block: Any, **extra: Any) -> MoE | GatedShared:
     """Return the layer that computes what a sparse block of transformers computes.
 
+    In the place of the block (``replace_ffn(model, "*.mlp", from_block)``) ``output_router_logits=True`` finds the
+    logits of the layer's router; the auxiliary loss that the model makes of them comes beside that of the layer, so
+    build it with ``balance="none"`` where you use theirs.
+
     Parameters
     ----------
     block : Module
-        MixtralSparseMoeBlock, Qwen2MoeSparseMoeBlock, Qwen3MoeSparseMoeBlock or DeepseekV3MoE of transformers 5.
+        A sparse block of transformers 5, such as MixtralSparseMoeBlock; the table is in docs/layers.md.
     **extra
         Options of `MoE` for training, see `from_state_dict`.
+
+    Raises
+    ------
+    ValueError
+        If the class is unknown or not read, or the block does what a layer does not do; the words say what.
     """
-    style, config = block_of(block)
-    layer = from_state_dict(_split(block.state_dict(), style_of(style)), style, config, **extra)
-    return layer.to(block.gate.weight.device).train(block.training)
+    style, config = config_of(block)
+    row = ARCHITECTURES[style]
+    check_config(row, config, style)
+    layer = _layer(Taken(block.state_dict()), row, config, row.experts, extra)
+    record_logits(layer, block)
+    return layer.to(next(block.parameters()).device).train(block.training)
 
 
 def to_block(layer: MoE | GatedShared, block: Any) -> None:
@@ -144,85 +133,152 @@ def to_block(layer: MoE | GatedShared, block: Any) -> None:
     ValueError
         If the block would not compute what the layer computes.
     """
-    style, config = block_of(block)
-    kind = style_of(style)
-    wanted, moe = options(kind, config), _checked(layer, style)[0]
-    found = {"top_k": moe.router.slots, "normalise": moe.router.normalise, "scale": moe.scale}
-    different = [f"{name} {value} against {wanted[name]}" for name, value in found.items() if value != wanted[name]]
-    if different:
-        raise ValueError(f"layer and {type(block).__name__} differ: {', '.join(different)}; build the block to match")
-    block.load_state_dict(_fused(to_state_dict(layer, style), kind))
-
-
-def _checked(layer: MoE | GatedShared, style: str) -> tuple[MoE, FFN]:
-    """Return the mixture of a layer and its experts, or raise if the style has no place for what it does."""
-    kind = style_of(style)
-    if isinstance(layer, GatedShared) != bool(kind.shared_gate):
-        raise ValueError(f"style {style!r} {'needs' if kind.shared_gate else 'has no place for'} a GatedShared layer")
+    style, config = config_of(block)
+    row = ARCHITECTURES[style]
+    check_config(row, config, style)
+    state, target = written(layer, row, style, row.experts), block.state_dict()
     moe = layer.layer if isinstance(layer, GatedShared) else layer
-    router, experts = moe.router, moe.experts
-    if len(router.branching) > 1 or router.kinds[0] != GATES[kind.gate]:
-        names = ", ".join(describe(one) for one in router.kinds)
-        raise ValueError(f"gates ({names}): style {style!r} has one level with the gate {kind.gate!r}")
-    if not isinstance(experts, FFN) or experts.activation != "swiglu" or experts.b_in is not None:
-        raise ValueError(f"experts {experts}: style {style!r} has the built-in 'swiglu' without biases")
-    problems = {
-        "a bias in its gate": bool((router.gates[0].bias != 0).any()),
-        "offsets of the choice": kind.gate != "sigmoid" and bool((router.offset_0 != 0).any()),
-        f"scale={moe.scale}": kind.gate != "sigmoid" and moe.scale != 1.0,
-        f"normalise={router.normalise!r}": kind.renormalised is True and router.normalise != "after",
-        "a capacity": moe.capacity is not None,
-        "no shared expert": kind.shared != "" and layer.shared is None,
-        "a shared expert of weight one": moe.shared is not None and (kind.shared == "" or kind.shared_gate != ""),
-    }
-    found = [problem for problem, is_so in problems.items() if is_so]
-    if found:
-        raise ValueError(f"the layer has {', '.join(found)}: style {style!r} cannot express that")
-    return moe, experts
+    wanted = options(row, config)
+    if row.scale_weight:
+        state[row.scale_weight] = torch.full_like(target[row.scale_weight], moe.scale / wanted["scale"])
+        wanted["scale"] = moe.scale
+    if row.shared is not None and layer.shared is not None:
+        wanted["shared activation"] = activation(row.shared.activation, config, row.gated)
+    _require_same(layer, moe, wanted, type(block).__name__)
+    _drop_offsets(state, row, target, type(block).__name__)
+    block.load_state_dict(state)
+
+
+def _drop_offsets(state: dict[str, Tensor], row: Architecture, target: State, name: str) -> None:
+    """Leave out the correction of the choice if the block lacks it; raise if it says something."""
+    lacks = row.correction is not None and row.correction.switch and row.correction.name not in target
+    if lacks and row.correction is not None and bool((state.pop(row.correction.name) != 0).any()):
+        raise ValueError(f"the layer has offsets of the choice: {name} has no place for them with these settings")
+
+
+def _require_same(layer: MoE | GatedShared, moe: MoE, wanted: dict[str, Any], name: str) -> None:
+    """Raise unless a layer has the options that a block has."""
+    found = {"top_k": moe.router.slots, "normalise": moe.router.normalise, "scale": moe.scale}
+    found |= {"activation": getattr(moe.experts, "activation", None), "choice": moe.router.choice}
+    wanted = {**wanted, "choice": wanted["choice"] or usual_choice(moe.router.kinds)}
+    if "shared activation" in wanted and layer.shared is not None:
+        found["shared activation"] = layer.shared.activation
+    different = [f"{key} {value} against {wanted[key]}" for key, value in found.items() if value != wanted[key]]
+    if different:
+        raise ValueError(f"layer and {name} differ: {', '.join(different)}; build the block to match")
+
+
+def _layer(state: Taken, row: Architecture, config: Config, layout: Layout, extra: dict[str, Any]) -> MoE | GatedShared:
+    """Build a layer of the shape that weights have, and copy them into it."""
+    chosen = options(row, config)
+    experts = layout.read(state, row.gated)
+    offsets = _offsets(state, row)
+    if row.joined is not None:
+        more = row.joined.read(state)
+        experts = joined([experts, more])
+        offsets = torch.cat([offsets, offsets.new_full((len(more.w_in),), inf)]) if offsets is not None else None
+    shared = _shared(state, row, config)
+    weight, bias = state.take(f"{row.router}weight"), state.pop(f"{row.router}bias", None)
+    n_experts, dim = weight.shape
+    gate = state.take(f"{row.shared.gate}weight") if row.shared and row.shared.gate else None
+    chosen["scale"] *= float(state.take(row.scale_weight)) if row.scale_weight else 1.0
+    if state:
+        names = ", ".join(sorted(state)[:4])
+        raise ValueError(
+            f"{len(state)} weights belong to no part of this style: {names}{' ...' if len(state) > 4 else ''}; check "
+            "the style and the prefix, and leave out what is not of the block"
+        )
+    has_bias = experts.b_in is not None
+    own = None if gate is not None else shared
+    network = 0 if own is None else _network(own[0], own[1], dim)
+    layer = MoE(dim, experts.w_out.shape[1], n_experts, shared=network, bias=has_bias, **chosen, **extra)
+    whole: MoE | GatedShared = layer if gate is None or shared is None else GatedShared(layer, shared[0].w_out.shape[1])
+    whole.to(experts.w_in.dtype)
+    layer.router.to(weight.dtype)
+    _fill(whole, weight, bias, offsets, experts, shared and shared[0], gate)
+    if row.output_bias:
+        _hold(layer)
+    return whole
+
+
+def _offsets(state: Taken, row: Architecture) -> Tensor | None:
+    """Take the correction of the choice out of a state."""
+    if row.correction is None or (row.correction.switch and row.correction.name not in state):
+        return None
+    return state.take(row.correction.name).flatten()
+
+
+def _shared(state: Taken, row: Architecture, config: Config) -> tuple[Experts, str] | None:
+    """Take the shared expert out of a state, with the name of its unit."""
+    if row.output_bias:
+        bias = state.take(row.output_bias)
+        none = bias.new_zeros(1, len(bias), 1)
+        return Experts(none, none.mT, bias.new_zeros(1, 1), bias[None]), "relu"
+    if row.shared is None:
+        return None
+    first = f"{row.shared.prefix}{row.shared.names[0]}.weight"
+    if first not in state and row.shared.optional:
+        return None
+    one = read_one(state, row.shared.prefix, row.shared.names)
+    if averaged(row, config):
+        one = one._replace(w_out=one.w_out / 2, b_out=None if one.b_out is None else one.b_out / 2)
+    unit = activation(row.shared.activation, config, row.gated)
+    if row.shared.gate and unit != "swiglu":
+        raise ValueError(f"the shared expert has {unit!r}: GatedShared has 'swiglu'")
+    return one, unit
+
+
+def _network(one: Experts, unit: str, dim: int) -> FFN:
+    """Return an empty network for a shared expert."""
+    return FFN(1, dim, one.w_out.shape[1], activation=unit, bias=one.b_in is not None)
 
 
 @torch.no_grad()
-def _read(layer: MoE | GatedShared, style: Style, state: State) -> None:
-    """Copy public weights into a layer."""
+def _fill(
+    layer: MoE | GatedShared,
+    weight: Tensor,
+    bias: Tensor | None,
+    offsets: Tensor | None,
+    experts: Experts,
+    shared: Experts | None,
+    shared_gate: Tensor | None,
+) -> None:
+    """Copy weights into a layer; a bias that the gate does not have is held at zero."""
     moe = layer.layer if isinstance(layer, GatedShared) else layer
     gate = moe.router.gates[0]
-    gate.weight.copy_(state["gate.weight"])
-    gate.bias.zero_().requires_grad_(False)
-    if style.gate == "sigmoid":
-        moe.router.offset_0.copy_(state[CORRECTION][None])
-    parts: list[tuple[nn.Module | None, int, str]] = [
-        (moe.experts, e, f"experts.{e}.") for e in range(moe.router.n_leaves)
-    ]
-    parts += [(layer.shared, 0, style.shared)] if style.shared else []
-    for experts, e, prefix in parts:
-        assert isinstance(experts, FFN)
-        inner, factor, last = (state[f"{prefix}{name}.weight"] for name in style.names)
-        experts.w_in[e].copy_(torch.cat([inner, factor]).mT)
-        experts.w_out[e].copy_(last.mT)
-    if isinstance(layer, GatedShared):
-        layer.gate.weight.copy_(state[f"{style.shared_gate}weight"])
+    gate.weight.copy_(weight)
+    if bias is None:
+        gate.bias.zero_().requires_grad_(False)
+    else:
+        gate.bias.copy_(bias)
+    if offsets is not None:
+        moe.router.offset_0.copy_(offsets[None])
+    for network, values in ((moe.experts, experts), (layer.shared, shared)):
+        for name, value in (values._asdict() if values is not None else {}).items():
+            if value is not None:
+                getattr(network, name).copy_(value)
+    if shared_gate is not None and isinstance(layer, GatedShared):
+        layer.gate.weight.copy_(shared_gate)
 
 
-def _written(experts: FFN, e: int, style: Style, prefix: str) -> dict[str, Tensor]:
-    """Return the public weights of one expert."""
-    inner, factor = experts.w_in[e].detach().mT.chunk(2)
-    parts = zip(style.names, (inner, factor, experts.w_out[e].detach().mT), strict=True)
-    return {f"{prefix}{name}.weight": value.contiguous().clone() for name, value in parts}
+def _hold(layer: MoE) -> None:
+    """Hold all of a shared network but its last bias, which then is a bias of the output."""
+    assert layer.shared is not None
+    for name, value in layer.shared.named_parameters():
+        value.requires_grad_(name == "b_out")
 
 
-def _split(state: State, style: Style) -> dict[str, Tensor]:
-    """Return public names for the weights of a block in memory, where those of all experts are stacked."""
-    out = {name: value for name, value in state.items() if not name.startswith("experts.")}
-    pairs = zip(state["experts.gate_up_proj"], state["experts.down_proj"], strict=True)
-    for e, (both, last) in enumerate(pairs):
-        parts = zip(style.names, (*both.chunk(2), last), strict=True)
-        out |= {f"experts.{e}.{name}.weight": value for name, value in parts}
-    return out
+def _renamed(name: str, row: Architecture) -> str:
+    """Return what the block in memory calls a weight of a file."""
+    for theirs, ours in row.renamed:
+        if name.startswith(theirs):
+            return ours + name.removeprefix(theirs)
+    return name
 
 
-def _fused(state: State, style: Style) -> dict[str, Tensor]:
-    """Return what `_split` takes."""
-    out = {name: value for name, value in state.items() if not name.startswith("experts.")}
-    experts = range(len(state["gate.weight"]))
-    inner, factor, last = (torch.stack([state[f"experts.{e}.{name}.weight"] for e in experts]) for name in style.names)
-    return out | {"experts.gate_up_proj": torch.cat([inner, factor], 1), "experts.down_proj": last}
+def _original(name: str, row: Architecture) -> str:
+    """Return what files call a weight of the block in memory."""
+    for theirs, ours in row.renamed:
+        if name.startswith(ours):
+            return theirs + name.removeprefix(ours)
+    return name

@@ -13,9 +13,11 @@ from torch import Tensor
 from gatewise.core import codec
 from gatewise.core.codec import CodecError, matches
 from gatewise.files import atomic_write, require_directory, write_text
-from gatewise.nn.hub.blocks import from_state_dict, to_config, to_state_dict
+from gatewise.nn.hub.architectures import ARCHITECTURES, architecture
+from gatewise.nn.hub.blocks import from_state_dict, to_state_dict
 from gatewise.nn.hub.settings import build, settings
 from gatewise.nn.hub.shared import GatedShared
+from gatewise.nn.hub.writing import to_config
 from gatewise.nn.layer import MoE
 
 FORMAT = "gatewise layer"
@@ -111,14 +113,42 @@ def load_block(folder: Folder, prefix: str, **extra: Any) -> MoE | GatedShared:
         See `from_state_dict`.
     """
     config, state = _config(folder), _read(folder, prefix)
+    config = config if "model_type" not in config else _text(config)
     if not state:
         raise KeyError(f"no weight in {folder} begins with {prefix!r}: {_blocks(Path(folder))}")
+    if "model_type" not in config:
+        raise KeyError(f"{folder}/{CONFIG} lacks model_type, the style of its blocks: use from_state_dict")
+    _require_files(config["model_type"])
     return from_state_dict(state, config["model_type"], config, prefix, **extra)
 
 
 def save_block(layer: MoE | GatedShared, folder: Folder, style: str, prefix: str) -> None:
-    """Write a layer in the layout of public checkpoints: model.safetensors, and its fields of config.json."""
+    """Write a layer in the layout of public checkpoints: model.safetensors, and its fields of config.json.
+
+    Raises
+    ------
+    ValueError
+        If the style is unknown, has no place for what the layer does, or its checkpoints keep the parts of a block in
+        several places.
+    """
+    _require_files(style)
     _write(folder, to_state_dict(layer, style, prefix), to_config(layer, style))
+
+
+def _text(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the config of the text model where a config.json holds several."""
+    inner = config.get("text_config")
+    known = isinstance(inner, dict) and inner.get("model_type") in ARCHITECTURES
+    return inner if known and isinstance(inner, dict) else config
+
+
+def _require_files(style: str) -> None:
+    """Raise unless checkpoints of a style hold a block under one prefix, by names that are known."""
+    if not architecture(style).files:
+        raise ValueError(
+            f"checkpoints of style {style!r} hold a block by other names: load and save the model with transformers, "
+            "and use from_block and to_block"
+        )
 
 
 def _write(folder: Folder, state: dict[str, Tensor], config: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inspect import signature
-from typing import Any, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 from torch import nn
 
@@ -11,9 +11,18 @@ from gatewise.core import codec
 from gatewise.core.codec import CodecError, decode, encode, require_shallow, short
 from gatewise.core.experts import Expert
 from gatewise.core.families import Family
+from gatewise.nn.choice import Choice, usual_choice
 from gatewise.nn.experts import FFN, CoreExpert, empty_expert
 from gatewise.nn.layer import MoE
 from gatewise.nn.params import Anneal, GateParameters
+
+
+class SharedSettings(NamedTuple):
+    """A network of shared experts that is not a multiple of the others."""
+
+    hidden: int
+    activation: str
+    bias: bool
 
 
 def settings(layer: MoE) -> dict[str, Any]:
@@ -25,6 +34,10 @@ def settings(layer: MoE) -> dict[str, Any]:
         If experts, a gate or a temperature are code of the user.
     """
     router, balancer = layer.router, layer.balancer
+    later = {  # settings that files of the second schema may lack: written where they say something
+        "choice": None if router.choice == usual_choice(router.kinds) else encode(dict(router.choice._asdict())),
+        "weigh_inputs": layer.weigh_inputs,
+    }
     ffn = layer.experts if isinstance(layer.experts, FFN) else layer.shared
     return {
         "dim": layer.dim,
@@ -37,7 +50,7 @@ def settings(layer: MoE) -> dict[str, Any]:
         "bias": ffn is not None and ffn.b_in is not None,
         "normalise": router.normalise,
         "scale": layer.scale,
-        "shared": 0 if ffn is None or layer.shared is None else layer.shared.hidden // ffn.hidden,
+        "shared": _shared(layer.shared, layer.experts),
         "experts": _laws(layer),
         "backend": layer.backend,
         "capacity": layer.capacity,
@@ -47,7 +60,7 @@ def settings(layer: MoE) -> dict[str, Any]:
         "balance_weight": balancer.weight,
         "bias_rate": balancer.rate,
         "z_weight": balancer.z_weight,
-    }
+    } | {name: value for name, value in later.items() if value}
 
 
 def build(given: dict[str, Any]) -> MoE:
@@ -58,7 +71,8 @@ def build(given: dict[str, Any]) -> MoE:
     CodecError
         If a setting is unknown, missing or of another type, or no layer has it.
     """
-    known, given = set(signature(MoE).parameters), {"experts": None, **given}  # the first schema has no experts
+    missing = {"experts": None, "choice": None, "weigh_inputs": False}  # the first schema has no experts
+    known, given = set(signature(MoE).parameters), {**missing, **given}
     more, less = (", ".join(sorted(names)) for names in (given.keys() - known, known - given.keys()))
     if more or less:
         raise CodecError(f"the settings have unknown fields ({more}) or lack some ({less}): they were altered")
@@ -68,12 +82,29 @@ def build(given: dict[str, Any]) -> MoE:
     values = {name: decode(value) for name, value in values.items()}
     if annealed:
         values["temperature"] = codec.build(Anneal, schedule["anneal"], finite=True)
+    if values["choice"] is not None:
+        values["choice"] = codec.build(Choice, values["choice"])
+    if isinstance(values["shared"], dict):
+        kept = codec.build(SharedSettings, values["shared"])
+        dim, dim_out = (codec.checked(name, values[name], int) for name in ("dim", "dim_out"))
+        values["shared"] = FFN(1, dim, kept.hidden, dim_out, kept.activation, kept.bias)
     hints = get_type_hints(MoE.__init__) | {"temperature": str | float | Anneal, "experts": nn.ModuleList | None}
     laws = codec.checked("experts of the layer", values["experts"], list[tuple[Expert, Family]] | None)
     if laws is not None:
         sizes = [codec.checked(name, values[name], int) for name in ("dim", "dim_out")]
         values["experts"] = nn.ModuleList(empty_expert(*law, *sizes) for law in laws)
     return codec.build(MoE, values, hints, finite=True)
+
+
+def _shared(shared: FFN | None, experts: nn.Module) -> Any:
+    """Return the number of shared experts, or what their network is where it is no multiple of the others."""
+    if shared is None:
+        return 0
+    own = SharedSettings(shared.hidden, shared.activation, shared.b_in is not None)
+    if not isinstance(experts, FFN):
+        return own.hidden // shared.hidden
+    like = own[1:] == (experts.activation, experts.b_in is not None) and not own.hidden % experts.hidden
+    return own.hidden // experts.hidden if like else encode(dict(own._asdict()))
 
 
 def _laws(layer: MoE) -> Any:
