@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 
 from gatewise.core.gates import Gate
 from gatewise.core.names import require_one_of
 from gatewise.nn.balance import BalanceMethod, Balancer, RoutingStatistics, attach, count, unpacked
 from gatewise.nn.dispatch import BACKENDS, grouped, grouped_reason, loop, served
 from gatewise.nn.experts import FFN
+from gatewise.nn.loss_scale import set_scale
 from gatewise.nn.params import Schedule
 from gatewise.nn.router import Router, Routing, without_autocast
-from gatewise.nn.steps import finish, register
+from gatewise.nn.steps import before_forward, finish_by_hand, register
 
 if TYPE_CHECKING:
     from gatewise.nn.parallel import Ranks
@@ -70,7 +72,7 @@ class MoE(nn.Module):
     Notes
     -----
     In training, the gradient of the auxiliary losses is added in the backward pass of the output; the training loop
-    does not change. With a GradScaler, call `set_loss_scale`. Evaluation is deterministic.
+    does not change. Evaluation is deterministic.
 
     Examples
     --------
@@ -135,6 +137,10 @@ class MoE(nn.Module):
         """Return the parameter whose optimiser ends this layer's steps: the first that trains, if there is one."""
         return next((p for p in self.parameters() if p.requires_grad), None)
 
+    def _trains(self) -> bool:
+        """Return whether a parameter trains; a layer without any is one that FSDP1 has made flat, or has none."""
+        return self.first_parameter() is not None or next(self.parameters(), None) is None
+
     def backend_for(self, x: Tensor) -> str:
         """Return the backend that runs tokens like x."""
         if self.backend == "loop":
@@ -157,6 +163,9 @@ class MoE(nn.Module):
             raise ValueError(f"mask has the shape {tuple(mask.shape)}, x {tuple(x.shape)}: give {tuple(x.shape[:-1])}")
         if mask is not None and mask.is_floating_point():
             raise ValueError(f"mask has the dtype {mask.dtype}: give true for real tokens, false for padding")
+        counts = self.training and torch.is_grad_enabled() and x.numel() > 0 and self._trains()
+        if not torch.compiler.is_compiling():
+            before_forward(self, x, counts)
         tokens = x.reshape(-1, self.dim)
         real = None if mask is None else mask.reshape(-1).bool()
         routing = self.router(tokens)
@@ -166,7 +175,7 @@ class MoE(nn.Module):
         out = self._dispatch(tokens, routing if room is None else routing._replace(weight=routing.weight * room))
         if self.dim_out is not None and out.shape[-1] != self.dim_out:
             raise ValueError(f"the experts return {out.shape[-1]} features, not dim_out={self.dim_out}")
-        if self.training and torch.is_grad_enabled() and len(tokens):
+        if counts:
             smooth = self.balancer.smooth(self.router, routing)
             loss = self.balancer.loss(self.router, routing, real, smooth)
             out = attach(out, loss, self.balancer, count(self.router, routing, real, room, smooth))
@@ -241,7 +250,7 @@ def finish_step(model: nn.Module) -> None:
     ValueError
         If the model has no MoE layer.
     """
-    finish(layers_of(model))
+    finish_by_hand(layers_of(model))
 
 
 def layers(model: nn.Module) -> dict[str, MoE]:
@@ -257,15 +266,18 @@ def layers_of(model: nn.Module) -> list[MoE]:
     return found
 
 
-def set_loss_scale(model: nn.Module, scale: float) -> None:
-    """Set the factor of the auxiliary gradients of all layers, to match the loss scaling of a GradScaler.
+def set_loss_scale(model: nn.Module, scale: float | GradScaler | None) -> None:
+    """Set the factor of the auxiliary gradients of all layers, to match a loss that is multiplied by a factor.
 
-    Call it with ``scaler.get_scale()`` before every backward pass. Without a scaler the factor is one.
+    A layer finds the scale of the GradScaler that steps its optimiser by itself. Call this function where the loss is
+    scaled in another way, or where training in float16 is resumed, before the first backward pass.
 
     Parameters
     ----------
     model : Module
-    scale : float
+    scale : float, GradScaler or None
+        A factor, for all backward passes until the next call; a scaler, whose scale is read in every backward pass; or
+        None, as from the start: the scale of the GradScaler that steps the optimiser, one without a scaler.
 
     Raises
     ------
@@ -273,7 +285,7 @@ def set_loss_scale(model: nn.Module, scale: float) -> None:
         If the model has no MoE layer.
     """
     for layer in layers_of(model):
-        layer.balancer.loss_scale.fill_(scale)
+        set_scale(layer.balancer, scale)
 
 
 def _experts(
