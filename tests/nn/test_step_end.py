@@ -115,7 +115,7 @@ def test_a_compiled_layer_ends_the_steps_of_an_optimiser_of_copies():
     compiled, update = torch.compile(layer, backend="aot_eager"), Copies(layer, nn.Parameter.copy_)
     done, tokens = [], []
     for count in (24, 20, 16, 12):
-        compiled(draw_tokens(layer, count)).square().mean().backward()
+        compiled(draw_tokens(layer, 24), torch.arange(24) < count).square().mean().backward()
         update.step()
         layer.zero_grad()
         done.append(int(layer.balancer.steps))
@@ -246,7 +246,7 @@ def test_after_a_step_that_raised_other_optimisers_end_steps():
 @pytest.mark.parametrize("trained", ["router", "experts", "both", "neither"])
 @pytest.mark.parametrize("before", [False, True])
 def test_a_layer_counts_where_it_trains(trained, before):
-    """Behind a network that trains or does not, a layer of which a part trains ends its steps; a frozen one has none."""
+    """Behind any network, a layer of which a part trains ends its steps; a frozen one has none."""
     net = Net()
     net.first.requires_grad_(before)
     net.moe.requires_grad_(False)

@@ -14,7 +14,7 @@ from typing import Any
 from torch.amp.grad_scaler import GradScaler
 from torch.optim.optimizer import Optimizer
 
-STEP = Optimizer.profile_hook_step(lambda *_: None).__code__  # type: ignore[attr-defined]  # around every step
+STEP = Optimizer.profile_hook_step(lambda *_: None).__code__  # around every step
 
 
 def running_steps() -> int:

@@ -18,6 +18,7 @@ from gatewise.nn.balance import BalanceMethod, Balancer, RoutingStatistics, atta
 from gatewise.nn.dispatch import BACKENDS, grouped, grouped_reason, loop, served
 from gatewise.nn.experts import FFN
 from gatewise.nn.loss_scale import set_scale
+from gatewise.nn.option_names import names_explained
 from gatewise.nn.params import Schedule
 from gatewise.nn.router import Router, Routing, without_autocast
 from gatewise.nn.steps import before_forward, finish_by_hand, register
@@ -84,6 +85,7 @@ class MoE(nn.Module):
 
     experts: FFN | nn.ModuleList
 
+    @names_explained
     def __init__(
         self,
         dim: int,

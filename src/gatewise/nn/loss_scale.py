@@ -11,7 +11,7 @@ from gatewise.nn.balance import Balancer
 
 
 def set_scale(balancer: Balancer, scale: float | GradScaler | None) -> None:
-    """Set the factor of the auxiliary gradients; None: that of the scaler that steps the optimiser, as from the start."""
+    """Set the factor of the auxiliary gradients; None: that of the scaler that steps the optimiser, as at first."""
     balancer.scale_given = scale is not None
     if isinstance(scale, GradScaler) and scale.is_enabled():
         _share(balancer, scale)

@@ -100,6 +100,8 @@ class Router(nn.Module):
         self.kinds = _kinds(gate, self.branching)
         self.top_k = _kept(top_k, self.branching)
         require_one_of("normalise", normalise, NORMALISE)
+        if isinstance(noise, str):
+            raise ValueError(f"noise={noise!r}: give a standard deviation, zero or more; a learned one is not offered")
         if not 0 <= noise < inf:
             raise ValueError(f"noise={noise}: a standard deviation, zero or more")
         self.normalise, self.noise = normalise, float(noise)

@@ -30,7 +30,6 @@ from gatewise.nn.calls import calling_scaler, running_steps
 from gatewise.nn.loss_scale import follow
 from gatewise.nn.watch import Stepped, StepWatch
 
-
 _order = itertools.count()
 _live: WeakValueDictionary[int, Stepped] = WeakValueDictionary()
 _watches: WeakKeyDictionary[Stepped, StepWatch] = WeakKeyDictionary()

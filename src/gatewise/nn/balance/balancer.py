@@ -67,7 +67,7 @@ class Balancer(nn.Module):
     @property
     def has_loss(self) -> bool:
         """Whether the balancer adds a gradient."""
-        return self.z_weight > 0 or (self.weight > 0 and "weight" in self.rule.settings)
+        return self.z_weight > 0 or (self.weight > 0 and type(self.rule).loss is not BalanceMethod.loss)
 
     @property
     def method(self) -> str:
