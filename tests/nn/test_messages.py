@@ -152,7 +152,8 @@ def test_transforms_of_positive_and_other_entries_are_told_in_words():
 
 
 def test_grouped_says_why_it_cannot_run(monkeypatch):
-    monkeypatch.setattr("gatewise.nn.layer.grouped_reason", lambda experts, x: "F.grouped_mm has no float64")
+    for user in ("dispatch", "layer"):
+        monkeypatch.setattr(f"gatewise.nn.{user}.grouped_reason", lambda x: "F.grouped_mm has no float64")
     layer = MoE(6, 8, 4, backend="grouped")
     with pytest.raises(ValueError, match=r"backend='grouped' cannot run here: F.grouped_mm has no float64; use back"):
         layer(X)

@@ -108,6 +108,7 @@ def fsdp1(use_orig_params):
 
 def fsdp2(net):
     mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    fully_shard(net.moe.experts, mesh=mesh)
     fully_shard(net.moe, mesh=mesh)
     return fully_shard(net, mesh=mesh)
 

@@ -47,6 +47,7 @@ from gatewise.nn.parallel import (
 )
 from gatewise.nn.params import Anneal
 from gatewise.nn.router import Router, Routing
+from gatewise.nn.separate import separate_experts
 
 __all__ = [
     "BALANCE_METHODS",
@@ -95,6 +96,7 @@ __all__ = [
     "saturation",
     "save_block",
     "save_layer",
+    "separate_experts",
     "set_loss_scale",
     "sharded_state_dict",
     "summarise",

@@ -5,52 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import index
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gatewise.core.activations import ACTIVATIONS, ActivationFunction
 from gatewise.core.experts import Expert
 from gatewise.core.families import Family
-from gatewise.core.names import look_up
+from gatewise.nn.dispatch import dense_batch, grouped, loop
 from gatewise.nn.params import unused_name
-
-
-class Unit(NamedTuple):
-    """An elementwise activation, and whether half of its inputs gate the others."""
-
-    fn: ActivationFunction
-    gated: bool = False
-
-    def apply(self, pre: Tensor) -> Tensor:
-        """Return the hidden units ``(n, H)`` of ``pre (n, H)``, or ``(n, 2 H)`` when gated."""
-        if not self.gated:
-            return self.fn.value(pre)
-        first, second = pre.chunk(2, -1)
-        return self.fn.value(first) * second
-
-    def pull_back(self, gradient: Tensor, pre: Tensor) -> Tensor:
-        """Return the gradient in `pre` from that in the hidden units."""
-        if not self.gated:
-            return self.fn.pull_back(gradient, pre)
-        first, second = pre.chunk(2, -1)
-        return torch.cat([self.fn.pull_back(gradient * second, first), gradient * self.fn.value(first)], -1)
-
-
-UNITS = {name: Unit(fn) for name, fn in ACTIVATIONS.items()} | {"swiglu": Unit(ACTIVATIONS["silu"], gated=True)}
-
-
-def unit(name: str) -> Unit:
-    """Return the activation called `name`."""
-    return look_up("activation", name, UNITS)
+from gatewise.nn.units import UNITS as UNITS
+from gatewise.nn.units import Unit
+from gatewise.nn.units import unit as unit
 
 
 class FFN(nn.Module):
     """A batch of E feed-forward networks ``W_out fn(W_in x + b_in) + b_out``.
 
     The weights are ``w_in (E, d, H)`` and ``w_out (E, H, d_out)``; the biases are ``(E, H)`` and ``(E, d_out)``. For
-    "swiglu", ``silu(x W_1) * (x W_2)``, w_in is ``(E, d, 2 H)`` with the columns of W_1 first.
+    "swiglu", ``silu(x W_1) * (x W_2)``, w_in is ``(E, d, 2 H)`` with the columns of W_1 first. A layer calls it with
+    tokens and their experts; one of a single network can be called with tokens alone.
 
     Parameters
     ----------
@@ -62,7 +36,15 @@ class FFN(nn.Module):
         "gelu", "relu", "silu" or any other of the ACTIVATIONS of core, or "swiglu".
     bias : bool
         Whether the networks have biases.
+
+    Examples
+    --------
+    >>> index, weight = torch.tensor([[0, 2], [1, 2], [2, 3]]), torch.full((3, 2), 0.5)
+    >>> FFN(4, 6, 8)(torch.randn(3, 6), index, weight).shape
+    torch.Size([3, 6])
     """
+
+    is_transposed = True  # weights are (experts, inputs, outputs): read by peft
 
     def __init__(
         self,
@@ -94,6 +76,24 @@ class FFN(nn.Module):
             nn.init.uniform_(weight, -limit, limit)
             if bias is not None:
                 nn.init.uniform_(bias, -limit, limit)
+
+    def forward(
+        self, x: Tensor, index: Tensor | None = None, weight: Tensor | None = None, backend: str = "loop"
+    ) -> Tensor:
+        """Return ``sum_s weight[t, s] expert_{index[t, s]}(x_t)``: x ``(T, d)``, index and weight ``(T, S)``.
+
+        Without index and weight, the output of the only network.
+        """
+        if index is None or weight is None:
+            if self.n_experts != 1:
+                raise ValueError(f"{self.n_experts} networks without index and weight: say which serve each token")
+            return self.singles()[0](x)
+        if backend == "loop":
+            return loop(x, index, weight, self.singles())
+        w_in, w_out, *biases = self.weights()
+        b_in, b_out = (None if one is None else one.to(x.dtype) for one in biases)
+        compute = dense_batch if backend == "dense" else grouped
+        return compute(x, index, weight, (w_in.to(x.dtype), w_out.to(x.dtype), b_in, b_out), self.activation)
 
     def weights(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """Return w_in, w_out, b_in, b_out, with gradients divided by the number of ranks whose tokens come here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from math import inf
@@ -15,7 +16,7 @@ from torch.amp.grad_scaler import GradScaler
 from gatewise.core.gates import Gate
 from gatewise.core.names import require_one_of
 from gatewise.nn.balance import BalanceMethod, Balancer, RoutingStatistics, attach, count, unpacked
-from gatewise.nn.dispatch import BACKENDS, grouped, grouped_reason, loop, served
+from gatewise.nn.dispatch import BACKENDS, chosen_backend, dense, grouped_reason, loop, served, transformed
 from gatewise.nn.experts import FFN
 from gatewise.nn.loss_scale import set_scale
 from gatewise.nn.option_names import names_explained
@@ -58,10 +59,13 @@ class MoE(nn.Module):
         Number of shared experts, which process every token with weight one; they form one network with ``shared *
         hidden`` hidden units.
     experts : sequence of Module, or callable without arguments
-        Custom experts ``(n, d) -> (n, d_out)``, one per leaf, or a function that creates one. They use the backend
-        "loop".
-    backend : {"auto", "grouped", "loop"}
-        "auto": grouped if possible. `backend_for(x)` and `repr` show which one is used.
+        Custom experts ``(n, d) -> (n, d_out)``, one per leaf, or a function that creates one. They use the backends
+        "loop" and "dense".
+    backend : {"auto", "grouped", "loop", "dense"}
+        "grouped": one operator. "loop": one expert after the other. "dense": all experts at all tokens, whose shapes
+        do not depend on the routing. "auto": dense in exports to ONNX, inside the transforms of `torch.func`, and for
+        custom experts that all serve every token; else grouped if possible. `backend_for(x)` and `repr` show which
+        one is used.
     capacity : float, optional
         Each expert processes at most ``ceil(capacity T S / L)`` tokens per call, real tokens before padding. None
         (default): no token is dropped, and outputs do not depend on the batch.
@@ -139,18 +143,35 @@ class MoE(nn.Module):
         """Return the parameter whose optimiser ends this layer's steps: the first that trains, if there is one."""
         return next((p for p in self.parameters() if p.requires_grad), None)
 
-    def _trains(self) -> bool:
-        """Return whether a parameter trains; a layer without any is one that FSDP1 has made flat, or has none."""
+    def _counts(self, x: Tensor) -> bool:
+        """Return whether tokens count for the balancing: in training, where a parameter of the layer trains.
+
+        A layer without parameters may be one that FSDP1 has made flat.
+        """
+        if not self.training or not torch.is_grad_enabled() or x.numel() == 0:
+            return False
+        if transformed():
+            warnings.warn(
+                "an MoE layer in training inside a transform of torch.func: nothing is counted and no auxiliary loss "
+                "acts there; call model.eval() first, which changes nothing else but the noise of the choice",
+                stacklevel=3,
+            )
+            return False
         return self.first_parameter() is not None or next(self.parameters(), None) is None
 
+    @property
+    def built_in(self) -> bool:
+        """Whether the experts are one batch of networks, maybe inside a wrapper, and not modules of their own."""
+        return not isinstance(self.experts, nn.ModuleList)
+
     def backend_for(self, x: Tensor) -> str:
-        """Return the backend that runs tokens like x."""
-        if self.backend == "loop":
-            return "loop"
-        reason = grouped_reason(self.experts, x)
-        if reason and self.backend == "grouped":
+        """Return the backend that runs tokens like x ``(T, d)``."""
+        if self.backend == "auto":
+            return chosen_backend(x, self.built_in, self.router.slots == self.router.n_leaves)
+        reason = grouped_reason(x) if self.backend == "grouped" else ""
+        if reason:
             raise ValueError(f"backend='grouped' cannot run here: {reason}; use backend='auto' or 'loop'")
-        return "loop" if reason else "grouped"
+        return self.backend
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the mixture at x ``(*, d)``; `mask (*)` is true for real tokens, false for padding.
@@ -165,7 +186,7 @@ class MoE(nn.Module):
             raise ValueError(f"mask has the shape {tuple(mask.shape)}, x {tuple(x.shape)}: give {tuple(x.shape[:-1])}")
         if mask is not None and mask.is_floating_point():
             raise ValueError(f"mask has the dtype {mask.dtype}: give true for real tokens, false for padding")
-        counts = self.training and torch.is_grad_enabled() and x.numel() > 0 and self._trains()
+        counts = self._counts(x)
         if not torch.compiler.is_compiling():
             before_forward(self, x, counts)
         tokens = x.reshape(-1, self.dim)
@@ -195,20 +216,27 @@ class MoE(nn.Module):
         device = tokens.device.type
         if device != "meta" and torch.is_autocast_enabled(device):
             tokens = tokens.to(torch.get_autocast_dtype(device))
-        built_in = isinstance(self.experts, FFN)
-        with without_autocast(device) if built_in else nullcontext():  # other modules were written for autocast
+        with without_autocast(device) if self.built_in else nullcontext():  # other modules were written for autocast
             given = tokens, routing.index, routing.weight
             out = self._compute(*given) if self.ranks is None else self.ranks(self._compute, *given)
             out = out if self.scale == 1.0 else out * self.scale
-            return out if self.shared is None else out + self.shared.singles()[0](tokens)
+            return out if self.shared is None else out + self.shared(tokens)
 
     def _compute(self, tokens: Tensor, index: Tensor, weight: Tensor) -> Tensor:
         """Return the weighted sum over the experts held here."""
-        if not isinstance(self.experts, FFN):
-            return loop(tokens, index, weight, list(self.experts))
-        if self.backend_for(tokens) == "grouped":
-            return grouped(tokens, index, weight, self.experts)
-        return loop(tokens, index, weight, self.experts.singles())
+        backend = self.backend_for(tokens)
+        if isinstance(self.experts, nn.ModuleList):
+            return (dense if backend == "dense" else loop)(tokens, index, weight, list(self.experts))
+        out: Tensor = self.experts(tokens, index, weight, backend)
+        return out
+
+    def expert_outputs(self, x: Tensor) -> Tensor:
+        """Return what every expert held here makes of tokens ``(T, d)``, ``(E, T, d_out)``."""
+        if isinstance(self.experts, nn.ModuleList):
+            return torch.stack([expert(x) for expert in self.experts])
+        held = self.router.n_leaves if self.ranks is None else self.ranks.held.stop - self.ranks.held.start
+        one = x.new_ones(len(x), 1)
+        return torch.stack([self.experts(x, torch.full_like(one, e, dtype=torch.long), one) for e in range(held)])
 
     def tally(self) -> RoutingStatistics:
         """Return the tally of the last finished optimiser step; `summarise` makes figures of it."""
@@ -216,7 +244,7 @@ class MoE(nn.Module):
 
     def extra_repr(self) -> str:
         like = next(self.parameters(), self.router.offset_0)
-        reason = "" if self.backend != "grouped" else grouped_reason(self.experts, like)
+        reason = "" if self.backend != "grouped" else grouped_reason(like)
         here = f"cannot run: {reason}" if reason else self.backend_for(like)
         capacity = "" if self.capacity is None else f", capacity={self.capacity}"
         return f"backend={self.backend} (here: {here}){capacity}, scale={self.scale}"

@@ -115,6 +115,11 @@ class Router(nn.Module):
             self.register_buffer(f"offset_{level}", torch.zeros(nodes, branches, dtype=torch.float32))
 
     @property
+    def levels(self) -> list[GateParameters]:
+        """The parameters of the levels, also where a module such as an adapter wraps them."""
+        return [one for one in self.gates.modules() if isinstance(one, GateParameters)]  # type: ignore[attr-defined]
+
+    @property
     def n_leaves(self) -> int:
         """Number of experts."""
         return prod(self.branching)
@@ -152,7 +157,7 @@ class Router(nn.Module):
             rows = x.to(dtype).mT
             scores, logs = [], []
             for level, (kind, gate) in enumerate(zip(self.kinds, self.gates, strict=True)):
-                score = kind.score(gate.values(dtype), expand_nodes(rows, level))
+                score = gate(expand_nodes(rows, level))
                 scores.append(_rows_first(score, level))
                 logs.append(_rows_first(kind.link.log_weights(score), level))
             ranks = [rank.detach() for rank in self.ranks(logs)]

@@ -154,7 +154,7 @@ class Balancer(nn.Module):
         self.last.copy_(torch.where(fresh, self.now, self.last.to(self.now.device)))
         self.now.zero_()
         self._move_offsets(router, fresh)
-        for gate in router.gates:
+        for gate in router.levels:
             if gate.schedule is not None:
                 gate.anneal(int(self.steps))
 

@@ -24,7 +24,7 @@ def settings(layer: MoE) -> dict[str, Any]:
     ValueError
         If experts, a gate or a temperature are code of the user.
     """
-    router, balancer = layer.router, layer.balancer
+    router, balancer, laws = layer.router, layer.balancer, _laws(layer)
     ffn = layer.experts if isinstance(layer.experts, FFN) else layer.shared
     return {
         "dim": layer.dim,
@@ -38,7 +38,7 @@ def settings(layer: MoE) -> dict[str, Any]:
         "normalise": router.normalise,
         "scale": layer.scale,
         "shared": 0 if ffn is None or layer.shared is None else layer.shared.hidden // ffn.hidden,
-        "experts": _laws(layer),
+        "experts": laws,
         "backend": layer.backend,
         "capacity": layer.capacity,
         "temperature": _temperature(list(router.gates)),
