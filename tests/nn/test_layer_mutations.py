@@ -122,6 +122,7 @@ MUTATIONS = [
     (laws.law_layer_rows, GROUPED, Router, "forward", centred),
     (laws.law_layer_backends, {}, experts, "loop", last_expert_lost),
     (laws.law_layer_backends, TREE, experts, "grouped", weight_slope_lost),
+    (laws.law_layer_backends, TREE, experts, "dense_batch", weight_slope_lost),
     (laws.law_layer_backends, {}, dispatch, "_groups", lambda right: lambda ends: right(ends)[1:]),
     (laws.law_layer_autocast, {}, Router, "forward", rounded),
     (laws.law_layer_autocast, GROUPED, MoE, "_dispatch", in_float32),

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from gatewise.core.transforms import batched_by_vmap
 from gatewise.nn.memory import empty
 from gatewise.nn.units import unit
 
@@ -57,6 +58,10 @@ def served(index: Tensor, n_experts: int, capacity: int, real: Tensor | None = N
 
     Experts serve real tokens before padding and earlier tokens before later ones.
     """
+    if torch.onnx.is_in_onnx_export():
+        raise ValueError(
+            "a limited capacity cannot be exported to ONNX: set layer.capacity = None, for the export only"
+        )
     padded = torch.zeros_like(index[:, 0]) if real is None else (~real).long()
     key = (index * 2 + padded[:, None]).flatten()
     ordered, slot = torch.sort(key, stable=True)
@@ -78,8 +83,8 @@ def grouped_reason(x: Tensor) -> str:
 
 
 def transformed() -> bool:
-    """Return whether a transform of ``torch.func`` is at work, such as vmap or grad."""
-    return torch._C._functorch.peek_interpreter_stack() is not None
+    """Return whether a transform of ``torch.func`` is at work, such as vmap or grad, and no compiler."""
+    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def chosen_backend(x: Tensor, batch: bool, everyone: bool) -> str:
@@ -100,7 +105,7 @@ def loop(x: Tensor, index: Tensor, weight: Tensor, experts: Sequence[Expert]) ->
 
     Every expert is called, with no rows if need be, so that all parameters take part in every backward pass.
     """
-    if torch._C._functorch.is_batchedtensor(index):
+    if batched_by_vmap(index):
         raise ValueError("the loop over experts inside torch.vmap: its rows depend on the routing; use backend='dense'")
     sorted_by = plan(index, len(experts))
     weights = weight.flatten()[sorted_by.slot].to(x.dtype)
