@@ -36,7 +36,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 $(READY): pyproject.toml constraints/$(CONSTRAINTS).txt
-	$(call install,.venv,-c constraints/$(CONSTRAINTS).txt,test$(COMMA)transformers)
+	$(call install,.venv,-c constraints/$(CONSTRAINTS).txt,test$(COMMA)transformers$(COMMA)onnx)
 
 $(READY_MINIMUM): pyproject.toml constraints/cpu.txt constraints/minimum.txt
 	$(call install,.venv-minimum,-c constraints/cpu.txt -c constraints/minimum.txt,test)

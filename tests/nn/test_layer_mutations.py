@@ -7,7 +7,7 @@ as a function of the right one.
 import pytest
 import torch
 
-from gatewise.nn import dispatch, layer, params
+from gatewise.nn import dispatch, experts, params
 from gatewise.nn.experts import FFN
 from gatewise.nn.layer import MoE
 from gatewise.nn.params import GateParameters
@@ -78,7 +78,7 @@ def last_expert_lost(right):
 
 
 def weight_slope_lost(right):
-    return lambda x, index, weight, experts: right(x, index, weight.detach(), experts)
+    return lambda x, index, weight, *rest: right(x, index, weight.detach(), *rest)
 
 
 def overflowing(right):
@@ -114,21 +114,22 @@ MUTATIONS = [
     (laws.law_layer_parameters, TREE, params, "_draw", one_for_all_nodes),
     (laws.law_layer_moves, {}, GateParameters, "values", made_anew),
     (laws.law_layer_moves, GROUPED, Router, "forward", detached),
-    (laws.law_layer_moves, TREE, layer, "loop", weight_slope_lost),
+    (laws.law_layer_moves, TREE, experts, "loop", weight_slope_lost),
     (laws.law_layer_scores, TREE, params, "_draw", all_zero),
     (laws.law_layer_eval, {}, Router, "forward", noisy_weights),
     (laws.law_layer_eval, GROUPED, Router, "forward", noisy_in_training),
     (laws.law_layer_rows, {}, MoE, "_within_capacity", half_the_room),
     (laws.law_layer_rows, GROUPED, Router, "forward", centred),
-    (laws.law_layer_backends, {}, layer, "loop", last_expert_lost),
-    (laws.law_layer_backends, TREE, layer, "grouped", weight_slope_lost),
+    (laws.law_layer_backends, {}, experts, "loop", last_expert_lost),
+    (laws.law_layer_backends, TREE, experts, "grouped", weight_slope_lost),
+    (laws.law_layer_backends, TREE, experts, "dense_batch", weight_slope_lost),
     (laws.law_layer_backends, {}, dispatch, "_groups", lambda right: lambda ends: right(ends)[1:]),
     (laws.law_layer_autocast, {}, Router, "forward", rounded),
     (laws.law_layer_autocast, GROUPED, MoE, "_dispatch", in_float32),
-    (laws.law_layer_half, {}, layer, "loop", overflowing),
+    (laws.law_layer_half, {}, experts, "loop", overflowing),
     (laws.law_layer_half, GROUPED, MoE, "_dispatch", in_float32),
     (laws.law_layer_state, {}, FFN, "_save_to_state_dict", saves_nothing),
-    (laws.law_layer_twice_differentiable, {}, layer, "loop", first_order_only),
+    (laws.law_layer_twice_differentiable, {}, experts, "loop", first_order_only),
 ]
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from gatewise.core.gates import Gate
 from gatewise.core.parameters import Parameter
 from gatewise.core.scores import Affine
-from gatewise.nn import FFN, Anneal, HMoE, MoE, Router, finish_step, set_loss_scale
+from gatewise.nn import FFN, Anneal, FusionMoE, HMoE, MoE, Router, finish_step, set_loss_scale
 from gatewise.nn.balance import Balancer
 from gatewise.nn.params import GateParameters
 
@@ -29,6 +29,10 @@ CASES = {
     "mask to add": (
         lambda: LAYER(X, torch.tensor([0.0, 0.0, -torch.inf])),
         "mask has the dtype torch.float32: give true for real tokens, false for padding",
+    ),
+    "learned noise": (
+        lambda: MoE(6, 8, noise="learned"),
+        "noise='learned': give a standard deviation, zero or more; a learned one is not offered",
     ),
     "gate": (lambda: MoE(6, 8, gate="sofmax"), r"sofmax.*softmax"),
     "gates": (
@@ -148,7 +152,8 @@ def test_transforms_of_positive_and_other_entries_are_told_in_words():
 
 
 def test_grouped_says_why_it_cannot_run(monkeypatch):
-    monkeypatch.setattr("gatewise.nn.layer.grouped_reason", lambda experts, x: "F.grouped_mm has no float64")
+    for user in ("dispatch", "layer"):
+        monkeypatch.setattr(f"gatewise.nn.{user}.grouped_reason", lambda x: "F.grouped_mm has no float64")
     layer = MoE(6, 8, 4, backend="grouped")
     with pytest.raises(ValueError, match=r"backend='grouped' cannot run here: F.grouped_mm has no float64; use back"):
         layer(X)
@@ -160,3 +165,21 @@ def test_a_layer_is_printed_also_where_its_backend_cannot_run():
     assert "backend=grouped (here: grouped)" in repr(layer)
     assert "backend=auto (here: grouped)" in repr(MoE(4, 8, 3))
     assert "here: cannot run: F.grouped_mm has no float64" in repr(layer.double().to("meta"))
+
+
+WRONG_NAMES = {
+    "num_experts": "MoE has no option 'num_experts': use n_experts",
+    "num_experts_per_tok": "use top_k",
+    "intermediate_size": "use hidden",
+    "ballance": "use balance",
+    "xyz": "use one of dim, hidden, n_experts, gate",
+}
+
+
+@pytest.mark.parametrize("name", WRONG_NAMES)
+def test_a_name_of_another_package_is_told_ours(name):
+    for make in (MoE, HMoE):
+        with pytest.raises(TypeError, match=WRONG_NAMES[name]):
+            make(6, 8, **{name: 4})
+    with pytest.raises(TypeError, match=WRONG_NAMES[name]):
+        FusionMoE({"a": 3, "b": 4, "c": 5}, 6, 8, **{name: 4})

@@ -116,7 +116,7 @@ def test_every_node_has_a_gate_of_its_own(gate):
 def test_one_branch_and_one_expert(backend):
     one = make_layer("softmax", (1,), backend, top_k=1)
     x = draw_tokens(one)
-    assert_close(one(x), one.experts.singles()[0](x), "one expert is its network", 1e-6)
+    assert_close(one(x), one.experts(x), "one expert is its network", 1e-6)
     assert make_layer("laplace", (1, 1, 1), backend, top_k=1)(x).shape == x.shape
 
 
@@ -127,7 +127,7 @@ def test_a_shared_expert_is_added_with_weight_one(backend):
     layer.load_state_dict(plain.state_dict(), strict=False)
     x = draw_tokens(layer)
     assert layer.shared.hidden == 3 * 8
-    assert_close(layer(x), plain(x) + layer.shared.singles()[0](x), "routed plus shared", 1e-6)
+    assert_close(layer(x), plain(x) + layer.shared(x), "routed plus shared", 1e-6)
 
 
 def test_aliases_and_names():
@@ -137,4 +137,5 @@ def test_aliases_and_names():
     assert MoE(6, 8, (2, 3), top_k=None).router.slots == 6
     assert repr(FFN(2, 6, 8, activation="swiglu")) == "FFN(2 x (6 -> 8 -> 6), swiglu, bias=False)"
     assert "here: grouped" in repr(MoE(6, 8))
-    assert "here: loop" in repr(MoE(6, n_experts=2, experts=lambda: torch.nn.Linear(6, 6)))
+    assert "here: dense" in repr(MoE(6, n_experts=2, experts=lambda: torch.nn.Linear(6, 6)))
+    assert "here: loop" in repr(MoE(6, n_experts=3, experts=lambda: torch.nn.Linear(6, 6)))

@@ -182,7 +182,10 @@ class TopK(Link):
     def dropped(self, scores: Tensor) -> Tensor:
         """Return the mask of the branches that are left out, lowest index winning ties."""
         k = min(self.k, scores.shape[-2])
-        kept = torch.sort(scores, dim=-2, descending=True, stable=True).indices[..., :k, :]
+        if torch.onnx.is_in_onnx_export():  # which knows no stable sort; there the lowest index wins ties of topk
+            kept = torch.topk(scores, k, dim=-2).indices
+        else:
+            kept = torch.sort(scores, dim=-2, descending=True, stable=True).indices[..., :k, :]
         return torch.ones_like(scores, dtype=torch.bool).scatter(-2, kept, False)
 
     def log_weights(self, scores: Tensor) -> Tensor:

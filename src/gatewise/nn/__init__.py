@@ -49,6 +49,7 @@ from gatewise.nn.parallel import (
 from gatewise.nn.params import Anneal
 from gatewise.nn.resizing import add_experts, merge_experts, prune_experts
 from gatewise.nn.router import Router, Routing
+from gatewise.nn.separate import separate_experts
 from gatewise.nn.upcycling import upcycle
 
 __all__ = [
@@ -102,6 +103,7 @@ __all__ = [
     "saturation",
     "save_block",
     "save_layer",
+    "separate_experts",
     "set_loss_scale",
     "sharded_state_dict",
     "summarise",

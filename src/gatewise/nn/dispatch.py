@@ -1,8 +1,10 @@
-"""Dispatch: send every token to its experts and add up the weighted results. Two backends with one contract.
+"""Dispatch: send every token to its experts and add up the weighted results. Three backends with one contract.
 
 ``loop`` calls one expert after the other: any module, any dtype, twice differentiable; the reference. ``grouped``
 runs a batch of feed-forward networks in one operator with a derivative of its own: on the CPU one pass over the
-experts with their rows in cache, elsewhere grouped matrix products that never wait for the device.
+experts with their rows in cache, elsewhere grouped matrix products that never wait for the device. ``dense`` computes
+all experts at all tokens and drops what is not needed: no shape depends on the routing, so it exports, and the
+transforms of ``torch.func`` apply.
 
 Suffixes of names: T tokens, S slots, A = T S assignments, E experts.
 """
@@ -10,18 +12,20 @@ Suffixes of names: T tokens, S slots, A = T S assignments, E experts.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
-from gatewise.nn.experts import FFN
+from gatewise.core.transforms import batched_by_vmap
 from gatewise.nn.memory import empty
 from gatewise.nn.units import unit
 
-BACKENDS = ("auto", "loop", "grouped")
+BACKENDS = ("auto", "loop", "grouped", "dense")
 Expert = Callable[[Tensor], Tensor]
+Parts = tuple[Tensor, Tensor, Tensor | None, Tensor | None]  # w_in, w_out, b_in, b_out
 
 
 class DispatchPlan(NamedTuple):
@@ -54,6 +58,10 @@ def served(index: Tensor, n_experts: int, capacity: int, real: Tensor | None = N
 
     Experts serve real tokens before padding and earlier tokens before later ones.
     """
+    if torch.onnx.is_in_onnx_export():
+        raise ValueError(
+            "a limited capacity cannot be exported to ONNX: set layer.capacity = None, for the export only"
+        )
     padded = torch.zeros_like(index[:, 0]) if real is None else (~real).long()
     key = (index * 2 + padded[:, None]).flatten()
     ordered, slot = torch.sort(key, stable=True)
@@ -63,10 +71,8 @@ def served(index: Tensor, n_experts: int, capacity: int, real: Tensor | None = N
     return kept.view_as(index)
 
 
-def grouped_reason(experts: nn.Module, x: Tensor) -> str:
-    """Return why the grouped backend cannot run these experts on x; empty if it can."""
-    if not isinstance(experts, FFN):
-        return f"it runs the batched FFN only, not {type(experts).__name__}"
+def grouped_reason(x: Tensor) -> str:
+    """Return why the grouped backend cannot run on x; empty if it can."""
     if x.device.type == "cpu":
         return ""
     if not hasattr(F, "grouped_mm"):
@@ -76,11 +82,31 @@ def grouped_reason(experts: nn.Module, x: Tensor) -> str:
     return ""
 
 
+def transformed() -> bool:
+    """Return whether a transform of ``torch.func`` is at work, such as vmap or grad, and no compiler."""
+    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def chosen_backend(x: Tensor, batch: bool, everyone: bool) -> str:
+    """Return the backend that runs a batch of networks, or experts that are modules, on x.
+
+    In exports to ONNX, whose operators know no grouped product, and inside the transforms of ``torch.func`` no shape
+    may depend on the routing; experts that are modules and all serve `everyone` have no rows to sort.
+    """
+    if transformed() or torch.onnx.is_in_onnx_export():
+        return "dense"
+    if not batch:
+        return "dense" if everyone or torch.compiler.is_exporting() else "loop"
+    return "loop" if grouped_reason(x) else "grouped"
+
+
 def loop(x: Tensor, index: Tensor, weight: Tensor, experts: Sequence[Expert]) -> Tensor:
     """Return ``sum_s weight[t, s] expert_{index[t, s]}(x_t)``, expert by expert: ``(T, d) -> (T, d_out)``.
 
     Every expert is called, with no rows if need be, so that all parameters take part in every backward pass.
     """
+    if batched_by_vmap(index):
+        raise ValueError("the loop over experts inside torch.vmap: its rows depend on the routing; use backend='dense'")
     sorted_by = plan(index, len(experts))
     weights = weight.flatten()[sorted_by.slot].to(x.dtype)
     ends = sorted_by.ends.tolist()
@@ -109,15 +135,42 @@ def _check_rows(value: Tensor, rows: int, total: Tensor | None) -> None:
         )
 
 
-def grouped(x: Tensor, index: Tensor, weight: Tensor, experts: FFN) -> Tensor:
+def dense(x: Tensor, index: Tensor, weight: Tensor, experts: Sequence[Expert]) -> Tensor:
+    """Return what `loop` returns, every expert called with all tokens."""
+    total: Tensor | None = None
+    chosen, factor = _dense_weights(index, weight.to(x.dtype), len(experts))
+    for expert, here, own in zip(experts, chosen.T, factor.T, strict=True):
+        value = expert(x)
+        _check_rows(value, x.shape[0], total)
+        part = torch.where(here[:, None], value, 0.0) * own[:, None]
+        total = part if total is None else total + part
+    assert total is not None
+    return total
+
+
+def dense_batch(x: Tensor, index: Tensor, weight: Tensor, parts: Parts, activation: str) -> Tensor:
+    """Return what `loop` returns, for a batch of feed-forward networks: all of them at all tokens."""
+    w_in, w_out, b_in, b_out = parts
+    pre = x @ w_in if b_in is None else x @ w_in + b_in[:, None]
+    value = unit(activation).apply(pre) @ w_out
+    value = value if b_out is None else value + b_out[:, None]  # (E, T, d_out)
+    chosen, factor = _dense_weights(index, weight.to(x.dtype), len(w_in))
+    return torch.einsum("eto,te->to", torch.where(chosen.T[..., None], value, 0.0), factor)
+
+
+def _dense_weights(index: Tensor, weight: Tensor, n_experts: int) -> tuple[Tensor, Tensor]:
+    """Return for all experts ``(T, E)`` whether they serve a token, and their weights, zero where they do not."""
+    none = weight.new_zeros(index.shape[0], n_experts)
+    chosen = none.scatter(1, index, torch.ones_like(weight)) > 0
+    return chosen, none.scatter(1, index, weight)
+
+
+def grouped(x: Tensor, index: Tensor, weight: Tensor, parts: Parts, activation: str) -> Tensor:
     """Return what `loop` returns, for a batch of feed-forward networks, by one operator."""
-    sorted_by = plan(index, experts.n_experts)
+    sorted_by = plan(index, len(parts[0]))
     weights = weight.flatten()[sorted_by.slot].to(x.dtype)
-    parts = [None if part is None else part.to(x.dtype) for part in experts.weights()]
     keep = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (x, weights, *parts))
-    return feed_forward(x, *parts, sorted_by.token, sorted_by.slot, sorted_by.ends, weights, experts.activation, keep)[
-        0
-    ]
+    return feed_forward(x, *parts, sorted_by.token, sorted_by.slot, sorted_by.ends, weights, activation, keep)[0]
 
 
 @torch.library.custom_op("gatewise::feed_forward", mutates_args=())
@@ -215,6 +268,20 @@ def _(gradient, x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre, act
     d_b_out = w_in.new_empty(0) if b_out is None else torch.empty_like(b_out)
     d_in, d_out = w_in.new_empty(w_in.shape), w_out.new_empty(w_out.shape)
     return torch.empty_like(x), d_in, d_out, d_b_in, d_b_out, torch.empty_like(weight)
+
+
+Shape = Sequence[int]
+
+
+@register_flop_formula(torch.ops.gatewise.feed_forward)
+def _flops(x: Shape, w_in: Shape, w_out: Shape, b_in: Any, b_out: Any, token: Shape, *_: Any, **__: Any) -> int:
+    """Return the floating-point operations of the products, as torch's flop counter counts them."""
+    return 2 * token[0] * (w_in[1] * w_in[2] + w_out[1] * w_out[2])
+
+
+@register_flop_formula(torch.ops.gatewise.feed_forward_backward)
+def _flops_back(gradient: Any, x: Any, w_in: Shape, w_out: Shape, b_in: Any, b_out: Any, *rest: Any, **_: Any) -> int:
+    return 4 * rest[0][0] * (w_in[1] * w_in[2] + w_out[1] * w_out[2])
 
 
 def _no_second(ctx, *gradients):  # type: ignore[no-untyped-def]

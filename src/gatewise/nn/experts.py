@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gatewise.core.experts import Expert
 from gatewise.core.families import Family
+from gatewise.nn.dispatch import dense_batch, grouped, loop
 from gatewise.nn.params import unused_name
 from gatewise.nn.units import HiddenUnits, unit
 
@@ -20,7 +21,8 @@ class FFN(nn.Module):
     """A batch of E feed-forward networks ``W_out fn(W_in x + b_in) + b_out``.
 
     The weights are ``w_in (E, d, H)`` and ``w_out (E, H, d_out)``; the biases are ``(E, H)`` and ``(E, d_out)``. For
-    gated units such as "swiglu", ``silu(x W_1) * (x W_2)``, w_in is ``(E, d, 2 H)`` with the columns of W_1 first.
+    gated units such as "swiglu", ``silu(x W_1) * (x W_2)``, w_in is ``(E, d, 2 H)`` with the columns of W_1 first. A
+    layer calls it with tokens and their experts; one of a single network can be called with tokens alone.
 
     Parameters
     ----------
@@ -33,7 +35,15 @@ class FFN(nn.Module):
         with them, "swiglu(limit=7.0, up=7.0)", see `units.ClampedSwiGLU`.
     bias : bool
         Whether the networks have biases.
+
+    Examples
+    --------
+    >>> index, weight = torch.tensor([[0, 2], [1, 2], [2, 3]]), torch.full((3, 2), 0.5)
+    >>> FFN(4, 6, 8)(torch.randn(3, 6), index, weight).shape
+    torch.Size([3, 6])
     """
+
+    is_transposed = True  # weights are (experts, inputs, outputs): read by peft
 
     def __init__(
         self,
@@ -65,6 +75,24 @@ class FFN(nn.Module):
             nn.init.uniform_(weight, -limit, limit)
             if bias is not None:
                 nn.init.uniform_(bias, -limit, limit)
+
+    def forward(
+        self, x: Tensor, index: Tensor | None = None, weight: Tensor | None = None, backend: str = "loop"
+    ) -> Tensor:
+        """Return ``sum_s weight[t, s] expert_{index[t, s]}(x_t)``: x ``(T, d)``, index and weight ``(T, S)``.
+
+        Without index and weight, the output of the only network.
+        """
+        if index is None or weight is None:
+            if self.n_experts != 1:
+                raise ValueError(f"{self.n_experts} networks without index and weight: say which serve each token")
+            return self.singles()[0](x)
+        if backend == "loop":
+            return loop(x, index, weight, self.singles())
+        w_in, w_out, *biases = self.weights()
+        b_in, b_out = (None if one is None else one.to(x.dtype) for one in biases)
+        compute = dense_batch if backend == "dense" else grouped
+        return compute(x, index, weight, (w_in.to(x.dtype), w_out.to(x.dtype), b_in, b_out), self.activation)
 
     def weights(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """Return w_in, w_out, b_in, b_out, with gradients divided by the number of ranks whose tokens come here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from math import inf
@@ -10,16 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 
 from gatewise.core.gates import Gate
 from gatewise.core.names import require_one_of
 from gatewise.nn.balance import BalanceMethod, Balancer, RoutingStatistics, attach, count, unpacked
 from gatewise.nn.choice import Choice
-from gatewise.nn.dispatch import BACKENDS, grouped, grouped_reason, loop, served
+from gatewise.nn.dispatch import BACKENDS, chosen_backend, dense, grouped_reason, loop, served, transformed
 from gatewise.nn.experts import FFN
+from gatewise.nn.loss_scale import set_scale
+from gatewise.nn.option_names import names_explained
 from gatewise.nn.params import Schedule
 from gatewise.nn.router import Router, Routing, without_autocast
-from gatewise.nn.steps import finish, register
+from gatewise.nn.steps import before_forward, finish_by_hand, register
 
 if TYPE_CHECKING:
     from gatewise.nn.parallel import Ranks
@@ -56,10 +60,13 @@ class MoE(nn.Module):
         Number of shared experts, which process every token with weight one; they form one network with ``shared *
         hidden`` hidden units. Or that network, an FFN of one expert, with its own width, activation and biases.
     experts : sequence of Module, or callable without arguments
-        Custom experts ``(n, d) -> (n, d_out)``, one per leaf, or a function that creates one. They use the backend
-        "loop".
-    backend : {"auto", "grouped", "loop"}
-        "auto": grouped if possible. `backend_for(x)` and `repr` show which one is used.
+        Custom experts ``(n, d) -> (n, d_out)``, one per leaf, or a function that creates one. They use the backends
+        "loop" and "dense".
+    backend : {"auto", "grouped", "loop", "dense"}
+        "grouped": one operator. "loop": one expert after the other. "dense": all experts at all tokens, whose shapes
+        do not depend on the routing. "auto": dense in exports to ONNX, inside the transforms of `torch.func`, and for
+        custom experts that all serve every token; else grouped if possible. `backend_for(x)` and `repr` show which
+        one is used.
     capacity : float, optional
         Each expert processes at most ``ceil(capacity T S / L)`` tokens per call, real tokens before padding. None
         (default): no token is dropped, and outputs do not depend on the batch.
@@ -73,7 +80,7 @@ class MoE(nn.Module):
     Notes
     -----
     In training, the gradient of the auxiliary losses is added in the backward pass of the output; the training loop
-    does not change. With a GradScaler, call `set_loss_scale`. Evaluation is deterministic.
+    does not change. Evaluation is deterministic.
 
     Examples
     --------
@@ -85,6 +92,7 @@ class MoE(nn.Module):
 
     experts: FFN | nn.ModuleList
 
+    @names_explained
     def __init__(
         self,
         dim: int,
@@ -139,14 +147,35 @@ class MoE(nn.Module):
         """Return the parameter whose optimiser ends this layer's steps: the first that trains, if there is one."""
         return next((p for p in self.parameters() if p.requires_grad), None)
 
+    def _counts(self, x: Tensor) -> bool:
+        """Return whether tokens count for the balancing: in training, where a parameter of the layer trains.
+
+        A layer without parameters may be one that FSDP1 has made flat.
+        """
+        if not self.training or not torch.is_grad_enabled() or x.numel() == 0:
+            return False
+        if transformed():
+            warnings.warn(
+                "an MoE layer in training inside a transform of torch.func: nothing is counted and no auxiliary loss "
+                "acts there; call model.eval() first, which changes nothing else but the noise of the choice",
+                stacklevel=3,
+            )
+            return False
+        return self.first_parameter() is not None or next(self.parameters(), None) is None
+
+    @property
+    def built_in(self) -> bool:
+        """Whether the experts are one batch of networks, maybe inside a wrapper, and not modules of their own."""
+        return not isinstance(self.experts, nn.ModuleList)
+
     def backend_for(self, x: Tensor) -> str:
-        """Return the backend that runs tokens like x."""
-        if self.backend == "loop":
-            return "loop"
-        reason = grouped_reason(self.experts, x)
-        if reason and self.backend == "grouped":
+        """Return the backend that runs tokens like x ``(T, d)``."""
+        if self.backend == "auto":
+            return chosen_backend(x, self.built_in, self.router.slots == self.router.n_leaves)
+        reason = grouped_reason(x) if self.backend == "grouped" else ""
+        if reason:
             raise ValueError(f"backend='grouped' cannot run here: {reason}; use backend='auto' or 'loop'")
-        return "loop" if reason else "grouped"
+        return self.backend
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the mixture at x ``(*, d)``; `mask (*)` is true for real tokens, false for padding.
@@ -161,6 +190,9 @@ class MoE(nn.Module):
             raise ValueError(f"mask has the shape {tuple(mask.shape)}, x {tuple(x.shape)}: give {tuple(x.shape[:-1])}")
         if mask is not None and mask.is_floating_point():
             raise ValueError(f"mask has the dtype {mask.dtype}: give true for real tokens, false for padding")
+        counts = self._counts(x)
+        if not torch.compiler.is_compiling():
+            before_forward(self, x, counts)
         tokens = x.reshape(-1, self.dim)
         real = None if mask is None else mask.reshape(-1).bool()
         routing = self.router(tokens)
@@ -170,7 +202,7 @@ class MoE(nn.Module):
         out = self._dispatch(tokens, routing if room is None else routing._replace(weight=routing.weight * room))
         if self.dim_out is not None and out.shape[-1] != self.dim_out:
             raise ValueError(f"the experts return {out.shape[-1]} features, not dim_out={self.dim_out}")
-        if self.training and torch.is_grad_enabled() and len(tokens):
+        if counts:
             smooth = self.balancer.smooth(self.router, routing)
             loss = self.balancer.loss(self.router, routing, real, smooth)
             out = attach(out, loss, self.balancer, count(self.router, routing, real, room, smooth))
@@ -188,22 +220,29 @@ class MoE(nn.Module):
         device = tokens.device.type
         if device != "meta" and torch.is_autocast_enabled(device):
             tokens = tokens.to(torch.get_autocast_dtype(device))
-        built_in = isinstance(self.experts, FFN)
-        with without_autocast(device) if built_in else nullcontext():  # other modules were written for autocast
+        with without_autocast(device) if self.built_in else nullcontext():  # other modules were written for autocast
             given = tokens, routing.index, routing.weight
             given = _weighed_inputs(*given) if self.weigh_inputs else given
             out = self._compute(*given) if self.ranks is None else self.ranks(self._compute, *given)
             out = out.unflatten(0, routing.index.shape).sum(1) if self.weigh_inputs else out
             out = out if self.scale == 1.0 else out * self.scale
-            return out if self.shared is None else out + self.shared.singles()[0](tokens)
+            return out if self.shared is None else out + self.shared(tokens)
 
     def _compute(self, tokens: Tensor, index: Tensor, weight: Tensor) -> Tensor:
         """Return the weighted sum over the experts held here."""
-        if not isinstance(self.experts, FFN):
-            return loop(tokens, index, weight, list(self.experts))
-        if self.backend_for(tokens) == "grouped":
-            return grouped(tokens, index, weight, self.experts)
-        return loop(tokens, index, weight, self.experts.singles())
+        backend = self.backend_for(tokens)
+        if isinstance(self.experts, nn.ModuleList):
+            return (dense if backend == "dense" else loop)(tokens, index, weight, list(self.experts))
+        out: Tensor = self.experts(tokens, index, weight, backend)
+        return out
+
+    def expert_outputs(self, x: Tensor) -> Tensor:
+        """Return what every expert held here makes of tokens ``(T, d)``, ``(E, T, d_out)``."""
+        if isinstance(self.experts, nn.ModuleList):
+            return torch.stack([expert(x) for expert in self.experts])
+        held = self.router.n_leaves if self.ranks is None else self.ranks.held.stop - self.ranks.held.start
+        one = x.new_ones(len(x), 1)
+        return torch.stack([self.experts(x, torch.full_like(one, e, dtype=torch.long), one) for e in range(held)])
 
     def tally(self) -> RoutingStatistics:
         """Return the tally of the last finished optimiser step; `summarise` makes figures of it."""
@@ -211,7 +250,7 @@ class MoE(nn.Module):
 
     def extra_repr(self) -> str:
         like = next(self.parameters(), self.router.offset_0)
-        reason = "" if self.backend != "grouped" else grouped_reason(self.experts, like)
+        reason = "" if self.backend != "grouped" else grouped_reason(like)
         here = f"cannot run: {reason}" if reason else self.backend_for(like)
         capacity = "" if self.capacity is None else f", capacity={self.capacity}"
         return f"backend={self.backend} (here: {here}){capacity}, scale={self.scale}"
@@ -247,7 +286,7 @@ def finish_step(model: nn.Module) -> None:
     ValueError
         If the model has no MoE layer.
     """
-    finish(layers_of(model))
+    finish_by_hand(layers_of(model))
 
 
 def layers(model: nn.Module) -> dict[str, MoE]:
@@ -263,15 +302,18 @@ def layers_of(model: nn.Module) -> list[MoE]:
     return found
 
 
-def set_loss_scale(model: nn.Module, scale: float) -> None:
-    """Set the factor of the auxiliary gradients of all layers, to match the loss scaling of a GradScaler.
+def set_loss_scale(model: nn.Module, scale: float | GradScaler | None) -> None:
+    """Set the factor of the auxiliary gradients of all layers, to match a loss that is multiplied by a factor.
 
-    Call it with ``scaler.get_scale()`` before every backward pass. Without a scaler the factor is one.
+    A layer finds the scale of the GradScaler that steps its optimiser by itself. Call this function where the loss is
+    scaled in another way, or where training in float16 is resumed, before the first backward pass.
 
     Parameters
     ----------
     model : Module
-    scale : float
+    scale : float, GradScaler or None
+        A factor, for all backward passes until the next call; a scaler, whose scale is read in every backward pass; or
+        None, as from the start: the scale of the GradScaler that steps the optimiser, one without a scaler.
 
     Raises
     ------
@@ -279,7 +321,7 @@ def set_loss_scale(model: nn.Module, scale: float) -> None:
         If the model has no MoE layer.
     """
     for layer in layers_of(model):
-        layer.balancer.loss_scale.fill_(scale)
+        set_scale(layer.balancer, scale)
 
 
 def _experts(

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gatewise.nn.experts import FFN
 from gatewise.nn.layer import MoE, layers
 from gatewise.nn.router import Routing
 
@@ -121,12 +120,12 @@ def expert_similarity(layer: MoE, x: Tensor, draws: int = 500, seed: int = 0) ->
     torch.Size([4, 4])
     """
     x = x.flatten(0, -2)
-    experts = layer.experts.singles() if isinstance(layer.experts, FFN) else list(layer.experts)
-    if len(experts) < 2 or len(x) < 2:
-        raise ValueError(f"{len(experts)} experts and {len(x)} tokens: a similarity needs at least two of each")
-    outputs = torch.stack([torch.nn.functional.normalize(expert(x).float(), dim=-1) for expert in experts])
+    outputs = torch.nn.functional.normalize(layer.expert_outputs(x).float(), dim=-1)
+    experts = len(outputs)
+    if experts < 2 or len(x) < 2:
+        raise ValueError(f"{experts} experts and {len(x)} tokens: a similarity needs at least two of each")
     by_token = torch.einsum("itd,jtd->tij", outputs, outputs)
-    i, j = torch.triu_indices(len(experts), len(experts), 1)
+    i, j = torch.triu_indices(experts, experts, 1)
     each = by_token[:, i, j].mean(-1).cpu()
     generator = torch.Generator().manual_seed(seed)
     drawn = each[torch.randint(len(each), (draws, len(each)), generator=generator)].mean(-1)

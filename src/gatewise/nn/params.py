@@ -96,6 +96,10 @@ class GateParameters(nn.Module):
         value = _positive(self.temperature, 0) if callable(self.temperature) else self.temperature
         return start | {name: torch.full_like(start[name], value) for name in self.tempered}
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the scores of all branches: x ``(*, d, T)``, with a dimension of one for each of the levels above."""
+        return self.gate.score(self.values(x.dtype), x)
+
     def reset_parameters(self) -> None:
         """Draw all parameters anew, as after ``to_empty``."""
         self.assign(self._start())

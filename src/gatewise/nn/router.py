@@ -109,6 +109,8 @@ class Router(nn.Module):
             choice.check(self.branching, self.top_k)
         self.choice = choice or usual_choice(self.kinds)
         require_one_of("normalise", normalise, NORMALISE)
+        if isinstance(noise, str):
+            raise ValueError(f"noise={noise!r}: give a standard deviation, zero or more; a learned one is not offered")
         if not 0 <= noise < inf:
             raise ValueError(f"noise={noise}: a standard deviation, zero or more")
         self.normalise, self.noise = normalise, float(noise)
@@ -120,6 +122,11 @@ class Router(nn.Module):
         for level, branches in enumerate(self.branching):
             nodes = prod(self.branching[:level])
             self.register_buffer(f"offset_{level}", torch.zeros(nodes, branches, dtype=torch.float32))
+
+    @property
+    def levels(self) -> list[GateParameters]:
+        """The parameters of the levels, also where a module such as an adapter wraps them."""
+        return [one for one in self.gates.modules() if isinstance(one, GateParameters)]  # type: ignore[attr-defined]
 
     @property
     def n_leaves(self) -> int:
@@ -155,7 +162,7 @@ class Router(nn.Module):
             rows = x.to(dtype).mT
             scores, logs = [], []
             for level, (kind, gate) in enumerate(zip(self.kinds, self.gates, strict=True)):
-                score = kind.score(gate.values(dtype), expand_nodes(rows, level))
+                score = gate(expand_nodes(rows, level))
                 scores.append(_rows_first(score, level))
                 logs.append(_rows_first(kind.link.log_weights(score), level))
             ranks = [rank.detach() for rank in self.ranks(logs, scores)]

@@ -1,8 +1,17 @@
-"""What happens to layers once per optimiser step: one hook on all torch optimisers, the only global of this room.
+"""When an optimiser step of a layer ends: hooks on all torch optimisers, the only globals of this package.
 
-Balancing, temperature schedules and diagnostics need to know when a step ends, and no forward or backward pass can
-tell. Every layer is listed here while it lives; after ``optimizer.step()`` those whose parameters it holds end their
-step, their tallies averaged over the processes first.
+Balancing, temperature schedules and diagnostics work per optimiser step, and no forward or backward pass can tell when
+one ends. Every layer is listed here while it lives. A step of an optimiser ends a step of a layer
+
+- if it holds the layer's first trainable parameter, or the flat parameter that FullyShardedDataParallel made of it. Of
+  optimisers that call each other, as ZeroRedundancyOptimizer does, only the outermost counts, so that all processes
+  end a step at the same place;
+- if no optimiser holds it, but its gates have changed since: then the optimiser updates copies of the parameters, in
+  float32 for example, and from there on all its steps are the layer's.
+
+What was counted in a backward pass belongs to the gradient of that pass. The tokens of a generator's backward pass
+through a discriminator are set aside when the generator's optimiser steps, and dropped when the discriminator's does,
+if the gradient that was there is gone by then.
 """
 
 from __future__ import annotations
@@ -10,35 +19,51 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 import torch
 import torch.distributed as dist
-from torch import nn
-from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from gatewise.nn.balance import Balancer
-from gatewise.nn.router import Router
-
-
-class Stepped(Protocol):
-    """What a step needs to know of a layer."""
-
-    balancer: Balancer
-    router: Router
-    synchronise: bool
-
-    def first_parameter(self) -> nn.Parameter | None:
-        """Return a parameter by which the optimiser of the layer is known."""
-
+from gatewise.nn.calls import calling_scaler, running_steps
+from gatewise.nn.loss_scale import follow
+from gatewise.nn.watch import Stepped, StepWatch
 
 _order = itertools.count()
-_live: weakref.WeakValueDictionary[int, Stepped] = weakref.WeakValueDictionary()
+_live: WeakValueDictionary[int, Stepped] = WeakValueDictionary()
+_watches: WeakKeyDictionary[Stepped, StepWatch] = WeakKeyDictionary()
+_waiting: WeakSet[Stepped] = WeakSet()  # layers that the last optimiser may hold copies of
+
+
+class _Held:
+    """The layers whose first trainable parameter an optimiser holds, itself or in a flat one of FSDP1."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.parameters = {id(p) for p in parameters}
+        flat = [p for p in parameters if getattr(p, "_is_flat_param", False)]  # see torch's FlatParameter
+        self.modules = {id(part.module) for p in flat for part in p._param_infos}
+
+    def __contains__(self, layer: Stepped) -> bool:
+        first = layer.first_parameter()
+        if first is not None:
+            return id(first) in self.parameters
+        return bool(self.modules) and any(id(module) in self.modules for module in layer.modules())
 
 
 def register(layer: Stepped) -> None:
     """List a layer, so that the end of a step reaches it."""
     _live[next(_order)] = layer
+    _watches[layer] = StepWatch(layer)
+
+
+def before_forward(layer: Stepped, x: torch.Tensor, training: bool) -> None:
+    """End the step of an optimiser of copies, if their values have arrived; in training, see who ends the steps."""
+    if _waiting and not running_steps():  # inside a step is a closure, whose optimiser moves parameters as it likes
+        _settle()
+    if training:
+        _watches[layer].look(layer, x)
 
 
 @torch.no_grad()
@@ -56,11 +81,60 @@ def finish(layers: Sequence[Stepped]) -> None:
             layer.balancer.now.copy_(part)
     for layer in layers:
         layer.balancer.finish(layer.router)
+        _watches[layer].finished(layer)
+        _waiting.discard(layer)
 
 
-def _after_step(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    finish([layer for _, layer in sorted(_live.items()) if id(layer.first_parameter()) in held])
+def finish_by_hand(layers: Sequence[Stepped]) -> None:
+    """End a step for layers because their user says so."""
+    for layer in layers:
+        _watches[layer].by_hand = True
+        _watches[layer].take_back(layer)
+    finish(layers)
 
 
+def _layers() -> list[Stepped]:
+    return [layer for _, layer in sorted(_live.items())]
+
+
+def _settle() -> None:
+    """End the step of layers whose gates have changed after the step of an optimiser that does not hold them.
+
+    All processes come here at the same time, as they call the layers and step the optimisers in the same order.
+    """
+    changed = [layer for layer in _layers() if layer in _waiting and _watches[layer].changed_after_step(layer)]
+    later = [_watches[layer].learn(layer) for layer in changed]
+    finish(changed)
+    for layer, tally in zip(changed, later, strict=True):
+        layer.balancer.now.add_(tally)
+
+
+def _before_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    if running_steps() > 1:
+        return
+    _settle()
+    for layer in _layers():
+        _watches[layer].before_step(layer)
+
+
+@torch.no_grad()
+def _after_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    if running_steps() > 1:
+        return
+    held, own, scaler = _Held(optimizer), [], calling_scaler()
+    for layer in _layers():
+        watch = _watches[layer]
+        if layer in held or watch.learns_from(layer, optimizer):
+            watch.holder = weakref.ref(optimizer)
+            watch.take_back(layer)
+            follow(layer.balancer, scaler, watch.half)
+            own.append(layer)
+        else:
+            watch.set_aside(layer, optimizer)
+            if watch.waits:
+                _waiting.add(layer)
+    finish(own)
+
+
+register_optimizer_step_pre_hook(_before_step)
 register_optimizer_step_post_hook(_after_step)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 
 import torch
@@ -146,16 +147,16 @@ def law_layer_rows(layer: MoE) -> None:
 
 def law_layer_backends(layer: MoE) -> None:
     """The backends agree in outputs and in all gradients, in float32 and float64."""
-    for dtype in (torch.float32, torch.float64):
+    for dtype, backend in product((torch.float32, torch.float64), ("grouped", "dense")):
         one = copy.deepcopy(layer).to(dtype)
         other = copy.deepcopy(one)
-        one.backend, other.backend = "loop", "grouped"
+        one.backend, other.backend = "loop", backend
         x = draw_tokens(one)
         expected, found = loss_gradients(one, x), loss_gradients(other, x)
         if expected.keys() != found.keys():
             raise AssertionError("broken: the backends give gradients to the same parameters")
         for name, value in expected.items():
-            assert_close(found[name], value, f"loop and grouped agree in {name} ({dtype})", TOLERANCE[dtype])
+            assert_close(found[name], value, f"loop and {backend} agree in {name} ({dtype})", TOLERANCE[dtype])
 
 
 def law_layer_autocast(layer: MoE) -> None:

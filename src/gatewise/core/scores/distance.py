@@ -20,6 +20,7 @@ from gatewise.core.predictors import (
     weighted_gram,
 )
 from gatewise.core.scores.base import Score
+from gatewise.core.transforms import batched_by_vmap
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ def expanded_square(center: Tensor, x: Tensor, metric: tuple[float, ...] | None)
     """Return ``||metric * (x - center)||^2 (*B, K, n)`` by ``|x|^2 + |c|^2 - 2 c.x`` about the mean of the centers.
 
     About zero where a batch of centers shares x, of which every member would need a copy of its own. Entries that
-    cancel badly are computed again from differences: on the CPU, outside compiled graphs, where looking for them
-    does not make the device wait.
+    cancel badly are computed again from differences: on the CPU, outside compiled graphs and vmap, where looking for
+    them does not make the device wait.
     """
     c, z = center, x
     if center.ndim == 2 or x.shape[:-2].numel() > 1:
@@ -115,7 +116,7 @@ def expanded_square(center: Tensor, x: Tensor, metric: tuple[float, ...] | None)
         c, z = c * factor, z * factor[:, None]
     sizes = c.square().sum(-1)[..., None] + z.square().sum(-2).unsqueeze(-2)
     squared = (sizes - 2 * (c @ one_matrix(z, c.ndim))).clamp_min(0.0)
-    if torch.compiler.is_compiling() or squared.device.type != "cpu":
+    if torch.compiler.is_compiling() or squared.device.type != "cpu" or batched_by_vmap(squared):
         return squared
     close = (squared.detach() < 1e-4 * sizes.detach()).nonzero(as_tuple=True)
     if not len(close[0]):

@@ -61,7 +61,13 @@ class Balancer(nn.Module):
         self.now = torch.zeros(size, dtype=torch.float32, device="cpu")
         self.register_buffer("last", torch.zeros(size, dtype=torch.float32))
         self.loss_scale = torch.ones((), dtype=torch.float32, device="cpu")  # that of a run, not of the layer
+        self.scale_given = self.scale_shared = self.scale_told = False  # by the user; with a scaler; that none is known
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+
+    @property
+    def has_loss(self) -> bool:
+        """Whether the balancer adds a gradient."""
+        return self.z_weight > 0 or (self.weight > 0 and type(self.rule).loss is not BalanceMethod.loss)
 
     @property
     def method(self) -> str:
@@ -148,7 +154,7 @@ class Balancer(nn.Module):
         self.last.copy_(torch.where(fresh, self.now, self.last.to(self.now.device)))
         self.now.zero_()
         self._move_offsets(router, fresh)
-        for gate in router.gates:
+        for gate in router.levels:
             if gate.schedule is not None:
                 gate.anneal(int(self.steps))
 

@@ -33,7 +33,7 @@ def settings(layer: MoE) -> dict[str, Any]:
     ValueError
         If experts, a gate or a temperature are code of the user.
     """
-    router, balancer = layer.router, layer.balancer
+    router, balancer, laws = layer.router, layer.balancer, _laws(layer)
     later = {  # settings that files of the second schema may lack: written where they say something
         "choice": None if router.choice == usual_choice(router.kinds) else encode(dict(router.choice._asdict())),
         "weigh_inputs": layer.weigh_inputs,
@@ -51,7 +51,7 @@ def settings(layer: MoE) -> dict[str, Any]:
         "normalise": router.normalise,
         "scale": layer.scale,
         "shared": _shared(layer.shared, layer.experts),
-        "experts": _laws(layer),
+        "experts": laws,
         "backend": layer.backend,
         "capacity": layer.capacity,
         "temperature": _temperature(list(router.gates)),

@@ -33,5 +33,5 @@ class GatedShared(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the mixture plus the weighted shared expert; `mask` as in `MoE`."""
         tokens = x.reshape(-1, self.layer.dim)
-        shared = torch.sigmoid(self.gate(tokens)) * self.shared.singles()[0](tokens)
+        shared = torch.sigmoid(self.gate(tokens)) * self.shared(tokens)
         return self.layer(x, mask) + shared.reshape(*x.shape[:-1], -1)

@@ -1,0 +1,25 @@
+"""Whether a tensor is one of many inside ``torch.vmap``, where no shape may depend on its values."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+functorch = torch._C._functorch
+
+
+def batched_by_vmap(value: Tensor) -> bool:
+    """Return whether vmap runs over a tensor, inside whatever other transforms of ``torch.func``.
+
+    Examples
+    --------
+    >>> seen = []
+    >>> _ = torch.vmap(lambda x: (seen.append(batched_by_vmap(x)), x)[1])(torch.zeros(3))
+    >>> seen, batched_by_vmap(torch.zeros(3))
+    ([True], False)
+    """
+    while functorch.is_functorch_wrapped_tensor(value):
+        if functorch.is_batchedtensor(value):
+            return True
+        value = functorch.get_unwrapped(value)
+    return False

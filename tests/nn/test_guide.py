@@ -1,0 +1,65 @@
+"""Every layer that a block of the guide makes trains three steps."""
+
+import copy
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from gatewise.nn import layer, set_loss_scale
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "layers.md").read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+MAKES = r"MoE\(|upcycle\(|replace_ffn\(|load_layer\(|load_block\(|check_layer_gate\(|from_block\(|from_pretrained"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The layers that every block makes, as they are when it ends."""
+    pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")
+    found, right = [], layer.register
+    namespace = {"__name__": "__main__"}
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tests/test_docs.py asks for them
+        patch.chdir(tmp_path_factory.mktemp("guide"))
+        patch.setattr(layer, "register", lambda one: (found[-1].append(one), right(one))[1])
+        for block in BLOCKS:
+            found.append([])
+            exec(compile(block, "layers.md", "exec"), namespace)
+    return [[copy.deepcopy(one) for one in layers] for layers in found]
+
+
+def train(one):
+    """Train a layer alone for three steps, and check that they ended and that its temperatures follow."""
+    one = one.train()
+    set_loss_scale(one, 1.0)  # some are in float16
+    trained = [p for p in one.parameters() if p.requires_grad]
+    optimiser = torch.optim.SGD(trained, 0.05)
+    torch.manual_seed(0)
+    x = torch.randn(64, one.dim, dtype=next(one.experts.parameters()).dtype)
+    done = int(one.balancer.steps)
+    for _ in range(3):
+        optimiser.zero_grad()
+        one(x, mask=torch.ones(64, dtype=torch.bool)).float().square().mean().backward()
+        optimiser.step()
+    assert int(one.balancer.steps) == done + 3
+    assert float(one.tally().tokens) == 64
+    for gate in one.router.gates:
+        if gate.schedule is not None and gate.tempered:
+            (value,) = (gate.values()[name] for name in gate.tempered)
+            torch.testing.assert_close(value, torch.full_like(value, gate.schedule(done + 3)))
+    assert all(bool(p.isfinite().all()) for p in one.parameters())
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_every_layer_of_a_block_trains_three_steps(made, number):
+    assert bool(made[number]) == bool(re.search(MAKES, BLOCKS[number]))
+    for one in made[number]:
+        before = {name: p.detach().clone() for name, p in one.named_parameters()}
+        train(one)
+        assert any(not torch.equal(p, before[name]) for name, p in one.named_parameters())
