@@ -43,7 +43,7 @@ class Effort(NamedTuple):
     patience: int
 
 
-SHORT_PASSES, LONG_PASSES = Effort(64, 32, 0.16, 2), Effort(32, 8, 0.25, 3)
+SHORT_PASSES, LONG_PASSES = Effort(48, 24, 0.12, 3), Effort(32, 8, 0.25, 3)
 
 
 def search_on(task: FitTask, method: Method, ends: Ends, fresh: int, effort: Effort) -> tuple[Ends, Ends]:
@@ -66,16 +66,17 @@ def search_on(task: FitTask, method: Method, ends: Ends, fresh: int, effort: Eff
         drawn = drawn_points(task.model, task.sketch, fresh + moved if lost else fresh, task.drawing, task.clock)
         bases = found.best(BASES).points
         points = drawn.and_(Points(*moves(task.part, bases[:MOVED], 0 if lost else moved, task.drawing)))
-        points = points if lost else points.and_(_resampled(task, method, bases, anew))
+        points = points if lost else points.and_(resample(task, method, bases, anew))
         trial, before = improved(task, method, points, effort.share), _least(found)
         ends, found = ends.with_more(trial.first(len(drawn.kinds))), found.with_more(trial.best(BASES))
         failed = 0 if _least(found) < before - SAME / task.part.total else failed + 1
     return ends._replace(n_iter=found.n_iter), found
 
 
-def _resampled(task: FitTask, method: Method, bases: Tensor, count: int) -> Points:
+def resample(task: FitTask, method: Method, bases: Tensor, count: int) -> Points:
     """Return where optima (K, P) go on rows drawn anew, the best of them most often."""
-    if not count or method.rough is None or task.clock.late():
+    count = min(count, _at_once(task))
+    if not count or method.rough is None or task.clock.late(matrix_seconds(task.part, count)):
         return Points(bases[:0], ())
     first = torch.from_numpy(task.drawing.geometric(OFTEN, count)).clamp_max(len(bases)) - 1
     problem = resampled(task.part, count, task.drawing)
@@ -88,8 +89,7 @@ def improved(task: FitTask, method: Method, points: Points, share: float) -> End
     A few run at a time where a pass is long, as many as there is time for, at least the first. A pass of few rows costs
     the same for one point and for many; one of many rows, or parameters, costs each its part.
     """
-    size = max(1, int(WORK / (task.part.rows.n * task.model.parameterization.size**2)))
-    ends: Ends | None = None
+    size, ends = _at_once(task), None
     for start in range(0, len(points.kinds), size):
         if ends is not None and task.clock.late():
             break
@@ -99,6 +99,11 @@ def improved(task: FitTask, method: Method, points: Points, share: float) -> End
     if ends is None:
         raise RuntimeError("a search without starts")
     return ends
+
+
+def _at_once(task: FitTask) -> int:
+    """Return how many points are improved together."""
+    return max(1, int(WORK / (task.part.rows.n * task.model.parameterization.size**2)))
 
 
 def _raced(task: FitTask, method: Method, free: Tensor, share: float) -> Ends:
