@@ -57,7 +57,8 @@ class Watch:
 def run(sets: int = 100, **_: Any) -> dict[str, Any]:
     """Fit `sets` problems of each class, four at most, by default settings."""
     watch = Watch()
-    drawn, moved, improved = task.draw_starts, rounds.moves, watch.improved(rounds.improved)
+    drawn, moved, anew = task.draw_starts, rounds.moves, rounds.resample
+    improved = watch.improved(rounds.improved)
     watched = (
         (pipeline, "improved", improved),
         (rounds, "improved", improved),
@@ -67,6 +68,7 @@ def run(sets: int = 100, **_: Any) -> dict[str, Any]:
             lambda p, r, count, *a, **k: watch.timed("drawn", count, partial(drawn, **k), p, r, count, *a),
         ),
         (rounds, "moves", lambda p, optima, count, *a: watch.timed("moved", count, moved, p, optima, count, *a)),
+        (rounds, "resample", lambda t, m, bases, count: watch.timed("resampled", count, anew, t, m, bases, count)),
     )
     fitted(problem(next(iter(CLASSES)), 0, SEED))  # compiles
     with ExitStack() as patches:
@@ -74,14 +76,14 @@ def run(sets: int = 100, **_: Any) -> dict[str, Any]:
             patches.enter_context(mock.patch.object(module, name, function))
         for name, number in cases(min(4, sets)):
             fitted(problem(name, number, SEED))
-    cost = {stage: 1e3 * seconds / max(1, watch.count[stage]) for stage, seconds in watch.seconds.items()}
-    fresh = {"planes", "clusters", "subsets", "sharp", "trimmed"}
+    cost = {name: 1e3 * seconds / max(1, watch.count[name]) for name, seconds in watch.seconds.items()}
+    stage = dict.fromkeys(("planes", "clusters", "subsets", "sharp", "trimmed"), "drawn") | {"resampled": "resampled"}
     lines = [
         {
             "kind": kind,
             "tried": tried,
             "better than the best before %": round(100 * watch.better[kind] / tried, 2),
-            "CPU ms to make one": round(cost["drawn" if kind in fresh else "moved"], 2),
+            "CPU ms to make one": round(cost[stage.get(kind, "moved")], 2),
             "CPU ms to improve one": round(cost["improved"], 2),
         }
         for kind, tried in sorted(watch.tried.items(), key=lambda item: -watch.better[item[0]] / item[1])

@@ -10,6 +10,7 @@ from gatewise.core.mixture import Mixture
 from gatewise.fit.model import prepare
 from gatewise.fit.problem import LIKELIHOOD, problem_of
 from gatewise.fit.search.moves import moves
+from gatewise.fit.search.resampled import resampled
 from gatewise.fit.search.starts import draw_starts
 from gatewise.fit.spec import FitSpec
 from gatewise.objective.rows import make_rows
@@ -74,3 +75,49 @@ def test_a_crossed_point_has_experts_of_two_optima(name):
             assert not bool(owners.all())
             parents.add(tuple(owners.tolist()))
     assert len(parents) > 1
+
+
+def rows_with(**parts):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 4))
+    return make_rows(x, x @ [[1.0], [2.0], [3.0], [4.0]], **parts)
+
+
+def problem_on(rows):
+    model = prepare(gated("softmax", branching=(2,)), rows, FitSpec())
+    return problem_of(model, model.rows, LIKELIHOOD)
+
+
+def test_resampled_rows_are_rows_of_the_data_and_each_member_has_its_own():
+    problem = problem_on(rows_with(offset=np.arange(60.0)[:, None]))
+    found = resampled(problem, 5, np.random.default_rng(1)).rows
+    x, y, offset = (part.read(0, 60) for part in (problem.rows.x, problem.rows.y, problem.rows.offset))
+    data = torch.cat([x, y, offset])
+    drawn = torch.cat([found.x.read(0, 60), found.y.read(0, 60), found.offset.read(0, 60)], 1)
+    assert found.total == 60
+    same = (drawn[..., None] == data[None, :, None, :]).all(1)
+    assert bool(same.any(-1).all())
+    kept = same.any(1).to(torch.float64).mean(-1)  # a bootstrap sample has 1 - 1/e of the rows
+    assert bool(((kept > 0.45) & (kept < 0.8)).all())
+    assert len({tuple(row) for row in same.any(1).tolist()}) == 5
+
+
+def test_resampled_rows_follow_the_weights():
+    weight = torch.zeros(60, dtype=torch.float64)
+    weight[:3] = torch.tensor([1.0, 1.0, 8.0])
+    problem = problem_on(rows_with(weight=weight))
+    found = resampled(problem, 20, np.random.default_rng(1)).rows
+    x = problem.rows.x.read(0, 60)
+    count = [(found.x.read(0, 60)[:, 0] == x[0, i]).sum(-1).to(torch.float64).mean() for i in range(4)]
+    assert found.weight is None
+    assert count[3] == 0
+    assert count[0] + count[1] + count[2] == 60
+    assert 45 < count[2] < 51
+
+
+def test_units_of_several_rows_are_resampled_whole():
+    problem = problem_on(rows_with(ends=torch.tensor([10, 12, 30, 59, 60])))
+    found = resampled(problem, 20, np.random.default_rng(1)).rows
+    assert found.ends is problem.rows.ends
+    assert found.weight.sum() == 5
+    assert found.weight.min() == 0

@@ -42,7 +42,7 @@ SQUARES = [
 
 
 SHORT = {
-    "pipeline": {"THOROUGH": 3, "SHORT_PASSES": Effort(16, 0.08, 2)},
+    "pipeline": {"THOROUGH": 3, "SHORT_PASSES": Effort(16, 4, 0.08, 2)},
     "rounds": {"ROUNDS": 1},
     "least_squares": {"NESTED": 3, "POLISHED": 3, "GROWN": 1},
 }

@@ -1,5 +1,7 @@
 """A known part of the predictors: an offset in Rows, from starts to information, against the models that absorb it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import statsmodels.api as sm
@@ -108,5 +110,9 @@ def test_offsets_follow_the_rows():
     assert [block.offset.flatten().tolist() for block in rows.blocks(2)] == [[0.0, 1.0], [2.0], [3.0, 4.0, 5.0]]
     with pytest.raises(ValueError, match="offset has 5 rows, x has 6"):
         make_rows(x, x[:, :1], offset=known[:5])
-    with pytest.raises(ValueError, match="no weights, units or offsets"):
-        stacked([make_rows(x, x[:, :1], offset=known)])
+    plain = make_rows(x, x[:, :1])
+    both = stacked([make_rows(x, x[:, :1], offset=known), make_rows(x, x[:, :1], offset=2 * known)])
+    assert both.of(torch.tensor([1])).offset.held.flatten().tolist() == [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
+    for refused in ([plain, make_rows(x, x[:, :1], offset=known)], [replace(plain, weight=torch.ones(6))]):
+        with pytest.raises(ValueError, match="offsets for all or none, and no weights or units"):
+            stacked(refused)

@@ -65,7 +65,7 @@ def _searched(task: FitTask, method: Method, starts: Starting, start: Start | No
         return ends, ends
     effort = LONG_PASSES if task.part.rows.n >= LONG else SHORT_PASSES
     if not (method.moves and task.drawn >= THOROUGH):
-        effort = effort._replace(moves=0)
+        effort = effort._replace(moves=0, resampled=0)
     return search_on(task, method, ends, FRESH if starts == AUTO else 0, effort)
 
 

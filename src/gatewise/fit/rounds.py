@@ -12,9 +12,11 @@ from gatewise.fit.ends import Ends, ends_of, ranking_key
 from gatewise.fit.problem import evaluate, matrix_seconds
 from gatewise.fit.result import SAME, width
 from gatewise.fit.search.moves import moves
+from gatewise.fit.search.resampled import resampled
 from gatewise.fit.task import FitTask, Method, Points, drawn_points
 
-BASES = 4  # different optima that the moves of a round begin at
+BASES = 16  # different optima that the points of a round begin at
+MOVED, OFTEN = 4, 0.25  # of these, those that moves begin at; chance that an optimum is resampled, if no better one is
 ROUNDS, HOPELESS = 10, 3  # rounds, and rounds without a sound end
 LONG = 5000  # rows from which passes count as long
 WORK = 6e7  # rows times squared parameters of points that are improved together
@@ -27,6 +29,8 @@ class Effort(NamedTuple):
     ----------
     moves : int
         Moves of a round.
+    resampled : int
+        Points of a round that come from optima on rows drawn anew.
     share : float
         Share of a round that is carried on: the most promising.
     patience : int
@@ -34,11 +38,12 @@ class Effort(NamedTuple):
     """
 
     moves: int
+    resampled: int
     share: float
     patience: int
 
 
-SHORT_PASSES, LONG_PASSES = Effort(64, 0.08, 2), Effort(32, 0.25, 3)
+SHORT_PASSES, LONG_PASSES = Effort(48, 24, 0.12, 3), Effort(32, 8, 0.25, 3)
 
 
 def search_on(task: FitTask, method: Method, ends: Ends, fresh: int, effort: Effort) -> tuple[Ends, Ends]:
@@ -47,7 +52,7 @@ def search_on(task: FitTask, method: Method, ends: Ends, fresh: int, effort: Eff
     These are `effort.patience` times the share of starts that missed the best, so none where nearly all starts agree.
     What moves find is no start: it counts for the best, not for the evidence.
     """
-    found, failed, moved = ends, 0, effort.moves
+    found, failed, moved, anew = ends, 0, effort.moves, effort.resampled
     for made in range(ROUNDS if fresh + moved else 0):
         unsound = not bool(found.sound.any())
         if (
@@ -59,11 +64,23 @@ def search_on(task: FitTask, method: Method, ends: Ends, fresh: int, effort: Eff
         task.clock.progress("rounds of moves", made, ROUNDS)
         lost = fresh > 0 and unsound  # unsound optima lead to others: begin elsewhere
         drawn = drawn_points(task.model, task.sketch, fresh + moved if lost else fresh, task.drawing, task.clock)
-        points = drawn.and_(Points(*moves(task.part, found.best(BASES).points, 0 if lost else moved, task.drawing)))
+        bases = found.best(BASES).points
+        points = drawn.and_(Points(*moves(task.part, bases[:MOVED], 0 if lost else moved, task.drawing)))
+        points = points if lost else points.and_(resample(task, method, bases, anew))
         trial, before = improved(task, method, points, effort.share), _least(found)
         ends, found = ends.with_more(trial.first(len(drawn.kinds))), found.with_more(trial.best(BASES))
         failed = 0 if _least(found) < before - SAME / task.part.total else failed + 1
     return ends._replace(n_iter=found.n_iter), found
+
+
+def resample(task: FitTask, method: Method, bases: Tensor, count: int) -> Points:
+    """Return where optima (K, P) go on rows drawn anew, the best of them most often."""
+    count = min(count, _at_once(task))
+    if not count or method.rough is None or task.clock.late(matrix_seconds(task.part, count)):
+        return Points(bases[:0], ())
+    first = torch.from_numpy(task.drawing.geometric(OFTEN, count)).clamp_max(len(bases)) - 1
+    problem = resampled(task.part, count, task.drawing)
+    return Points(method.rough(problem, bases[first], task.clock).points, ("resampled",) * count)
 
 
 def improved(task: FitTask, method: Method, points: Points, share: float) -> Ends:
@@ -72,8 +89,7 @@ def improved(task: FitTask, method: Method, points: Points, share: float) -> End
     A few run at a time where a pass is long, as many as there is time for, at least the first. A pass of few rows costs
     the same for one point and for many; one of many rows, or parameters, costs each its part.
     """
-    size = max(1, int(WORK / (task.part.rows.n * task.model.parameterization.size**2)))
-    ends: Ends | None = None
+    size, ends = _at_once(task), None
     for start in range(0, len(points.kinds), size):
         if ends is not None and task.clock.late():
             break
@@ -83,6 +99,11 @@ def improved(task: FitTask, method: Method, points: Points, share: float) -> End
     if ends is None:
         raise RuntimeError("a search without starts")
     return ends
+
+
+def _at_once(task: FitTask) -> int:
+    """Return how many points are improved together."""
+    return max(1, int(WORK / (task.part.rows.n * task.model.parameterization.size**2)))
 
 
 def _raced(task: FitTask, method: Method, free: Tensor, share: float) -> Ends:

@@ -245,23 +245,26 @@ def make_rows(
 
 
 def stacked(sets: Sequence[Rows]) -> Rows:
-    """Join data sets of one size, in memory, without weights, units or offsets, into rows with a batch (S, d, n).
+    """Join data sets of one size, in memory, without weights or units, into rows with a batch (S, d, n).
 
     Raises
     ------
     ValueError
-        If their sizes differ, or one has weights, units or an offset.
+        If their sizes differ, some have an offset and others none, or one has weights or units.
     """
     sizes = {(rows.n, rows.x.shape[1], rows.gate_x.shape[1], rows.y.shape[1]) for rows in sets}
-    plain = all(rows.weight is None and rows.ends is None and rows.offset is None for rows in sets)
-    if len(sizes) > 1 or not plain:
+    plain = all(rows.weight is None and rows.ends is None for rows in sets)
+    if len(sizes) > 1 or not plain or len({rows.offset is None for rows in sets}) > 1:
         raise ValueError(
-            f"data sets of sizes (n, d, g, q) {sorted(sizes)}: a batch needs one size, no weights, units or offsets"
+            f"data sets of sizes (n, d, g, q) {sorted(sizes)}: a batch needs one size, offsets for all or none, and no "
+            "weights or units"
         )
     x = Columns(torch.stack([rows.x.read(0, rows.n) for rows in sets]))
     same = all(rows.gate_x is rows.x for rows in sets)
     gate_x = x if same else Columns(torch.stack([rows.gate_x.read(0, rows.n) for rows in sets]))
-    return Rows(x, gate_x, Columns(torch.stack([rows.y.read(0, rows.n) for rows in sets])))
+    y = Columns(torch.stack([rows.y.read(0, rows.n) for rows in sets]))
+    known = [rows.offset.read(0, rows.n) for rows in sets if rows.offset is not None]
+    return Rows(x, gate_x, y, offset=Columns(torch.stack(known)) if known else None)
 
 
 def extremes(values: Columns) -> list[tuple[float, float]]:
