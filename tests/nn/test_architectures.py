@@ -109,6 +109,24 @@ def test_a_block_and_its_layer_are_equal_and_weights_go_back_exactly(style, opti
     assert all(torch.equal(value, state[name]) for name, value in block.state_dict().items())
 
 
+@pytest.mark.parametrize("style", ARCHITECTURES)
+def test_a_trained_layer_goes_into_a_block_that_computes_the_same(style):
+    block = small_block(style)
+    layer = from_block(block, **({"balance": "bias"} if ARCHITECTURES[style].correction else {})).train()
+    optimizer = torch.optim.SGD([value for value in layer.parameters() if value.requires_grad], 1e-3)
+    for _ in range(2):
+        optimizer.zero_grad()
+        layer(torch.randn(32, 16)).square().mean().backward()
+        optimizer.step()
+    x = torch.randn(2, 9, 16)
+    before = output(block, x)
+    to_block(layer.eval(), block)
+    wanted = layer(x)
+    size = float(wanted.detach().abs().max())
+    assert float((before - wanted).detach().abs().max()) > 1e-4 * size
+    torch.testing.assert_close(output(block, x), wanted, rtol=0, atol=1e-5 * max(size, 1.0))
+
+
 @BY_CASE
 def test_weights_and_settings_of_a_style_build_the_layer_anew(style, options):
     layer = from_block(small_block(style, **options))
@@ -232,7 +250,8 @@ def test_weights_that_are_left_over_raise_by_name():
         ({"scoring_func": "sigmoid"}, "scoring_func='sigmoid' is no setting"),
         ({"num_experts": 9}, "num_experts=9, but there are weights of 8 experts"),
         ({"hidden_act": "mish"}, "hidden_act='mish'"),
-        ({"num_experts_per_tok": None}, "lacks num_experts_per_tok"),
+        ({"num_experts_per_tok": None}, "num_experts_per_tok=None: give the number"),
+        ({"num_experts_per_tok": [2, 4]}, r"num_experts_per_tok=\[2, 4\]: give the number"),
     ],
 )
 def test_settings_that_no_block_of_a_style_has_raise_by_name(config, message):

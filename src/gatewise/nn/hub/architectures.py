@@ -476,7 +476,11 @@ ARCHITECTURES: dict[str, Architecture] = {  # keys: model_type of the config tha
     "mimo_v2_flash": replace(DEEPSEEK, block="MiMoV2FlashMoE", shared=None),
     "minimax": replace(MIXTRAL, block="MiniMaxSparseMoeBlock"),
     "minimax_m2": replace(
-        MIXTRAL, block="MiniMaxM2SparseMoeBlock", gate="sigmoid", correction=Correction("e_score_correction_bias")
+        MIXTRAL,
+        block="MiniMaxM2SparseMoeBlock",
+        gate="sigmoid",
+        correction=Correction("e_score_correction_bias"),
+        says=(("scoring_func", "sigmoid"),),
     ),
     "minimax_m3_vl_text": Architecture(
         "MiniMaxM3VLSparseMoeBlock",
