@@ -287,3 +287,15 @@ def without(layer, field):
 )
 def test_every_part_of_a_choice_matters(style, field):
     assert without(from_block(small_block(style)), field) > 1e-2
+
+
+def test_a_file_of_a_model_of_several_kinds_of_input_is_read_by_its_text_config(tmp_path):
+    layer = from_block(small_block("qwen3_vl_moe_text"))
+    save_block(layer, tmp_path, "qwen3_vl_moe_text", "model.language_model.layers.0.mlp.")
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen3_vl_moe", "text_config": config}))
+    x = torch.randn(4, 16)
+    assert torch.equal(load_block(tmp_path, "model.language_model.layers.0.mlp.")(x), layer(x))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(KeyError, match="lacks model_type"):
+        load_block(tmp_path, "model.language_model.layers.0.mlp.")

@@ -121,7 +121,7 @@ def from_block(block: Any, **extra: Any) -> MoE | GatedShared:
     row = ARCHITECTURES[style]
     check_config(row, config, style)
     layer = _layer(Taken(block.state_dict()), row, config, row.experts, extra)
-    record_logits(layer, block)
+    record_logits(layer, block, row.joined.number.of(config) if row.joined else 0)
     return layer.to(next(block.parameters()).device).train(block.training)
 
 
