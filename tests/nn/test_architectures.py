@@ -53,6 +53,7 @@ VARIANTS = {
     "laguna": [{"moe_routed_scaling_factor": 2.5}],
     "lfm2_moe": [{"use_expert_bias": False}, {"norm_topk_prob": False}],
     "llama4_text": [{"num_experts_per_tok": 1}],
+    "longcat_flash": [{"zero_expert_num": 4}, {"zero_expert_num": 2, "moe_topk": 6}],
     "minimax_m3_vl_text": [LIMITS],
     "mixtral": [{"hidden_act": "gelu"}, {"hidden_act": "relu2"}],
     "nemotron_h": [{"mlp_hidden_act": "silu"}],
@@ -105,8 +106,9 @@ def test_a_block_and_its_layer_are_equal_and_weights_go_back_exactly(style, opti
     torch.testing.assert_close(found, slope, rtol=0, atol=1e-4 * float(slope.abs().max()))
     other = small_block(style, **options)
     to_block(layer, other)
-    state = other.state_dict()
-    assert all(torch.equal(value, state[name]) for name, value in block.state_dict().items())
+    state, used = other.state_dict(), {"experts.gate_up_proj": 8}  # LongCat has more rows, which it does not use
+    for name, value in block.state_dict().items():
+        assert torch.equal(value[: used.get(name)], state[name][: used.get(name)])
 
 
 @pytest.mark.parametrize("style", ARCHITECTURES)
@@ -299,3 +301,15 @@ def test_a_file_of_a_model_of_several_kinds_of_input_is_read_by_its_text_config(
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(KeyError, match="lacks model_type"):
         load_block(tmp_path, "model.language_model.layers.0.mlp.")
+
+
+def test_weights_that_transformers_writes_for_the_identity_experts_of_longcat_are_left_out():
+    config = small_config("longcat_flash", zero_expert_num=4)
+    block = small_block("longcat_flash", config)
+    saved, x = in_files("longcat_flash", block, config), torch.randn(5, 16)
+    assert "experts.11.up_proj.weight" in saved
+    layer = from_state_dict(saved, "longcat_flash", config.to_dict())
+    assert layer.identity_experts == 4
+    torch.testing.assert_close(layer(x), block(x[None])[0], rtol=1e-5, atol=1e-4)
+    with pytest.raises(ValueError, match="experts that return their input"):
+        to_state_dict(layer, "jamba")

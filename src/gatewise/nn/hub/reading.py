@@ -67,6 +67,7 @@ def places(row: Architecture) -> list[Setting]:
     found += [one.place for one in row.zero]
     found += [row.shared.average] if row.shared else []
     found += [row.joined.number] if row.joined else []
+    found += [row.identity]
     return [place for place in found if isinstance(place, Setting)]
 
 
@@ -141,6 +142,7 @@ def options(row: Architecture, config: Config) -> dict[str, Any]:
         "activation": activation(row.activation, config, row.gated),
         "choice": _choice(row, config),
         "weigh_inputs": row.weigh_inputs,
+        "identity_experts": (row.identity.of(config) or 0) if row.identity else 0,
     }
 
 
