@@ -53,6 +53,7 @@ VARIANTS = {
     "laguna": [{"moe_routed_scaling_factor": 2.5}],
     "lfm2_moe": [{"use_expert_bias": False}, {"norm_topk_prob": False}],
     "llama4_text": [{"num_experts_per_tok": 1}],
+    "longcat_flash": [{"zero_expert_num": 4}, {"zero_expert_num": 2, "moe_topk": 6}],
     "minimax_m3_vl_text": [LIMITS],
     "mixtral": [{"hidden_act": "gelu"}, {"hidden_act": "relu2"}],
     "nemotron_h": [{"mlp_hidden_act": "silu"}],
@@ -105,8 +106,27 @@ def test_a_block_and_its_layer_are_equal_and_weights_go_back_exactly(style, opti
     torch.testing.assert_close(found, slope, rtol=0, atol=1e-4 * float(slope.abs().max()))
     other = small_block(style, **options)
     to_block(layer, other)
-    state = other.state_dict()
-    assert all(torch.equal(value, state[name]) for name, value in block.state_dict().items())
+    state, used = other.state_dict(), {"experts.gate_up_proj": 8}  # LongCat has more rows, which it does not use
+    for name, value in block.state_dict().items():
+        assert torch.equal(value[: used.get(name)], state[name][: used.get(name)])
+
+
+@pytest.mark.parametrize("style", ARCHITECTURES)
+def test_a_trained_layer_goes_into_a_block_that_computes_the_same(style):
+    block = small_block(style)
+    layer = from_block(block, **({"balance": "bias"} if ARCHITECTURES[style].correction else {})).train()
+    optimizer = torch.optim.SGD([value for value in layer.parameters() if value.requires_grad], 1e-3)
+    for _ in range(2):
+        optimizer.zero_grad()
+        layer(torch.randn(32, 16)).square().mean().backward()
+        optimizer.step()
+    x = torch.randn(2, 9, 16)
+    before = output(block, x)
+    to_block(layer.eval(), block)
+    wanted = layer(x)
+    size = float(wanted.detach().abs().max())
+    assert float((before - wanted).detach().abs().max()) > 1e-4 * size
+    torch.testing.assert_close(output(block, x), wanted, rtol=0, atol=1e-5 * max(size, 1.0))
 
 
 @BY_CASE
@@ -232,7 +252,8 @@ def test_weights_that_are_left_over_raise_by_name():
         ({"scoring_func": "sigmoid"}, "scoring_func='sigmoid' is no setting"),
         ({"num_experts": 9}, "num_experts=9, but there are weights of 8 experts"),
         ({"hidden_act": "mish"}, "hidden_act='mish'"),
-        ({"num_experts_per_tok": None}, "lacks num_experts_per_tok"),
+        ({"num_experts_per_tok": None}, "num_experts_per_tok=None: give the number"),
+        ({"num_experts_per_tok": [2, 4]}, r"num_experts_per_tok=\[2, 4\]: give the number"),
     ],
 )
 def test_settings_that_no_block_of_a_style_has_raise_by_name(config, message):
@@ -268,3 +289,27 @@ def without(layer, field):
 )
 def test_every_part_of_a_choice_matters(style, field):
     assert without(from_block(small_block(style)), field) > 1e-2
+
+
+def test_a_file_of_a_model_of_several_kinds_of_input_is_read_by_its_text_config(tmp_path):
+    layer = from_block(small_block("qwen3_vl_moe_text"))
+    save_block(layer, tmp_path, "qwen3_vl_moe_text", "model.language_model.layers.0.mlp.")
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen3_vl_moe", "text_config": config}))
+    x = torch.randn(4, 16)
+    assert torch.equal(load_block(tmp_path, "model.language_model.layers.0.mlp.")(x), layer(x))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(KeyError, match="lacks model_type"):
+        load_block(tmp_path, "model.language_model.layers.0.mlp.")
+
+
+def test_weights_that_transformers_writes_for_the_identity_experts_of_longcat_are_left_out():
+    config = small_config("longcat_flash", zero_expert_num=4)
+    block = small_block("longcat_flash", config)
+    saved, x = in_files("longcat_flash", block, config), torch.randn(5, 16)
+    assert "experts.11.up_proj.weight" in saved
+    layer = from_state_dict(saved, "longcat_flash", config.to_dict())
+    assert layer.identity_experts == 4
+    torch.testing.assert_close(layer(x), block(x[None])[0], rtol=1e-5, atol=1e-4)
+    with pytest.raises(ValueError, match="experts that return their input"):
+        to_state_dict(layer, "jamba")

@@ -146,7 +146,7 @@ def test_the_operators_inside_never_wait_for_the_device(bias):
 
 
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("activation", UNITS)
+@pytest.mark.parametrize("activation", [*UNITS, "swiglu(limit=0.5, up=0.5, alpha=1.702, shift=1.0)"])
 def test_the_branch_for_other_devices_gives_what_the_processor_gives(activation, bias, monkeypatch):
     """Its formulas run on the CPU too, whose grouped products stand in for the device's."""
     layer = MoE(16, 32, n_experts=5, activation=activation, bias=bias)

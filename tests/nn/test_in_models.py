@@ -90,3 +90,27 @@ def test_a_layer_of_another_kind_in_the_place_of_gpt_oss_returns_two_parts_too()
     model, inputs = model_of("GptOss")
     replace_ffn(model, "*.mlp", lambda block: MoE(16, 8, 4, shared=FFN(1, 16, 5)))
     assert model(**inputs).logits.shape == (2, 7, 31)
+
+
+class SparseMixtral(transformers.MixtralForCausalLM):
+    def __init__(self, config):
+        super().__init__(config)
+        replace_ffn(self, "*.mlp", from_block)
+
+
+class SparseDeepseek(transformers.DeepseekV3ForCausalLM):
+    def __init__(self, config):
+        super().__init__(config)
+        replace_ffn(self, "*.mlp", from_block)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(SparseMixtral, "Mixtral"), (SparseDeepseek, "DeepseekV3")])
+def test_n8_models_with_layers_are_saved_loaded_copied_and_drawn_anew(kind, name, tmp_path):
+    model = kind(kind.config_class(**SIZES | MODELS[name])).eval()
+    ids = torch.randint(3, 31, (2, 7))
+    model.save_pretrained(tmp_path)
+    again = kind.from_pretrained(tmp_path).eval()
+    assert torch.equal(again(ids).logits, model(ids).logits)
+    for other in (again, copy.deepcopy(again), again.train()):
+        assert len(other(ids, output_router_logits=True).router_logits) == 2
+    model.init_weights()

@@ -171,3 +171,38 @@ def test_the_square_root_of_a_softplus_gates_layers():
     (slope,) = torch.autograd.grad(log.sum(), score)
     torch.testing.assert_close(gate.link.slopes(score.detach()), slope)
     torch.testing.assert_close(slope[:2], torch.full((2,), 0.5, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("backend", ["grouped", "loop"])
+@pytest.mark.parametrize("options", [{}, {"gate": "sigmoid", "weigh_inputs": True}, {"capacity": 0.7, "shared": 1}])
+def test_identity_experts_return_their_input(backend, options):
+    layer = MoE(5, 7, 6, top_k=3, identity_experts=2, backend=backend, scale=2.0, **options).eval()
+    assert layer.experts.n_experts == 4
+    x = torch.randn(30, 5)
+    routing = layer.router(x)
+    room = layer._within_capacity(routing, None)
+    weight = routing.weight if room is None else routing.weight * room
+    wanted = torch.zeros(30, 5)
+    for t in range(30):
+        for e, w in zip(routing.index[t].tolist(), weight[t], strict=True):
+            row = x[t : t + 1]
+            if e >= 4:
+                wanted[t] += 2.0 * w * row[0]
+            elif layer.weigh_inputs:
+                wanted[t] += 2.0 * layer.experts.singles()[e](w * row)[0]
+            else:
+                wanted[t] += 2.0 * w * layer.experts.singles()[e](row)[0]
+    shared = 0 if layer.shared is None else layer.shared.singles()[0](x)
+    torch.testing.assert_close(layer(x), wanted + shared, rtol=1e-5, atol=1e-5)
+    layer.train()(x).square().sum().backward()
+    finish_step(layer)
+    assert all(bool((p.grad != 0).any()) for p in layer.parameters())
+    assert layer.tally().load.shape == (6,)
+
+
+@pytest.mark.parametrize(
+    "options", [{"identity_experts": 6}, {"identity_experts": -1}, {"identity_experts": 1, "dim_out": 4}]
+)
+def test_identity_experts_that_cannot_be_are_refused(options):
+    with pytest.raises(ValueError, match="identity_experts="):
+        MoE(5, 7, 6, **options)

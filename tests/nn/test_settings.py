@@ -18,7 +18,7 @@ OTHER = {
     "n_experts": [2, 3],
     "gate": encode((GATES["laplace"], GATES["dense-to-sparse"])),
     "top_k": [1, 2],
-    "dim_out": 4,
+    "dim_out": 5,
     "activation": "swiglu",
     "bias": True,
     "normalise": "before",
@@ -34,8 +34,13 @@ OTHER = {
     "bias_rate": 0.3,
     "z_weight": 0.4,
     "weigh_inputs": True,
+    "identity_experts": 2,
 }
-LATER = ("choice", "weigh_inputs")  # written where they are not the default, so that older files have the same form
+LATER = (
+    "choice",
+    "weigh_inputs",
+    "identity_experts",
+)  # written where they are not the default, so that older files have the same form
 
 
 def options():

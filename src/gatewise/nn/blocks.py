@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -143,7 +142,7 @@ def _run(layer: nn.Module, rows: Tensor) -> Tensor:
     reasons = []
     for value in (None, rows, rows.new_ones(1, 1, rows.shape[1], rows.shape[1])):
         try:
-            out: Any = copy.deepcopy(layer)(rows, **dict.fromkeys(needs(layer), value))
+            out: Any = layer(rows, **dict.fromkeys(needs(layer), value))
             return out if isinstance(out, Tensor) else out[0]
         except (TypeError, AttributeError, RuntimeError, ValueError) as cause:
             reasons.append(f"{type(cause).__name__}: {cause}")

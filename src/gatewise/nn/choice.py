@@ -25,7 +25,7 @@ class Choice(NamedTuple):
         scores before the link. Without offsets and groups the choice is the same.
     groups, kept : int
         Experts are chosen from `kept` of `groups` groups of equal size, which follow each other: node- or group-limited
-        routing (2405.04434, section 2.1.3). The default is one group, no limit.
+        routing (2405.04434, device-limited routing). The default is one group, no limit.
     best : int
         A group ranks by the sum of its `best` largest ranks (2412.19437: 2; 2405.04434: 1).
     closed : float, optional

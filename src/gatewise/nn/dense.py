@@ -153,11 +153,11 @@ def _matrix(linear: Any) -> Tensor:
         return linear.weight
     if hasattr(linear, "weight") and _plain(linear):
         return linear.weight.mT
-    like = next(value for value in linear.parameters() if value.is_floating_point())
-    bias = _bias(linear)
-    ahead = linear.training
+    like = next((value for value in linear.parameters() if value.is_floating_point()), torch.empty(0))
+    bias, modes = _bias(linear), [(one, one.training) for one in linear.modules()]
     value = linear.eval()(torch.eye(linear.in_features, dtype=like.dtype, device=like.device))
-    linear.train(ahead)
+    for one, training in modes:
+        one.training = training
     return value if bias is None else value - bias
 
 

@@ -72,6 +72,9 @@ class MoE(nn.Module):
         (default): no token is dropped, and outputs do not depend on the batch.
     weigh_inputs : bool
         Whether weights multiply the inputs of the experts, ``E_s(w_s x)``, and not their outputs.
+    identity_experts : int
+        How many of `n_experts`, the last ones, return their input, without weights (copy experts, 2410.07348): a token
+        that selects them costs less.
     balance : str or BalanceMethod
         "importance+load", "importance", "switch", "bias", "none", or your own method; see `Balancer`.
     balance_weight, bias_rate, z_weight : float
@@ -117,12 +120,14 @@ class MoE(nn.Module):
         z_weight: float = 0.0,
         choice: Choice | None = None,
         weigh_inputs: bool = False,
+        identity_experts: int = 0,
     ) -> None:
         super().__init__()
         self.router = Router(dim, n_experts, gate, top_k, normalise, temperature, noise, choice)
-        self.experts = _experts(experts, self.router.n_leaves, dim, hidden, dim_out, activation, bias)
+        networks = _networks(self.router.n_leaves, identity_experts, dim_out in (None, dim))
+        self.experts = _experts(experts, networks, dim, hidden, dim_out, activation, bias)
         self.shared = _shared(shared, dim, hidden, dim_out, activation, bias)
-        self.weigh_inputs = weigh_inputs
+        self.weigh_inputs, self.identity_experts = weigh_inputs, identity_experts
         self.balancer = Balancer(self.router.branching, balance, balance_weight, bias_rate, z_weight)
         require_one_of("backend", backend, BACKENDS)
         if backend == "grouped" and not isinstance(self.experts, FFN):
@@ -221,10 +226,13 @@ class MoE(nn.Module):
         if device != "meta" and torch.is_autocast_enabled(device):
             tokens = tokens.to(torch.get_autocast_dtype(device))
         with without_autocast(device) if self.built_in else nullcontext():  # other modules were written for autocast
-            given = tokens, routing.index, routing.weight
+            given, identity = (tokens, routing.index, routing.weight), None
+            if self.identity_experts:
+                given, identity = _without_identity(*given, self.router.n_leaves - self.identity_experts)
             given = _weighed_inputs(*given) if self.weigh_inputs else given
             out = self._compute(*given) if self.ranks is None else self.ranks(self._compute, *given)
             out = out.unflatten(0, routing.index.shape).sum(1) if self.weigh_inputs else out
+            out = out if identity is None else out + identity
             out = out if self.scale == 1.0 else out * self.scale
             return out if self.shared is None else out + self.shared(tokens)
 
@@ -358,6 +366,24 @@ def _shared(
     if given and hidden is None:
         raise ValueError(f"shared={given} without hidden: give the hidden units of one shared expert")
     return FFN(1, dim, given * (hidden or 0), dim_out, activation, bias) if given else None
+
+
+def _networks(leaves: int, identity: int, same: bool) -> int:
+    """Return how many of the experts have weights."""
+    if not 0 <= identity < leaves or (identity and not same):
+        raise ValueError(
+            f"identity_experts={identity} of {leaves} experts: fewer than these, and in layers with dim_out=dim"
+        )
+    return leaves - identity
+
+
+def _without_identity(
+    tokens: Tensor, index: Tensor, weight: Tensor, networks: int
+) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+    """Return assignments to experts with weights, those of others as nothing, and what the others add."""
+    others = index >= networks
+    share = weight.masked_fill(~others, 0).sum(-1, keepdim=True)
+    return (tokens, index.masked_fill(others, 0), weight.masked_fill(others, 0)), tokens * share.to(tokens.dtype)
 
 
 def _weighed_inputs(tokens: Tensor, index: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:

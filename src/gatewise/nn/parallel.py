@@ -141,6 +141,8 @@ def expert_parallel(model: nn.Module, group: dist.ProcessGroup | None = None) ->
         dist.broadcast(tensor.detach(), group=group, group_src=0)
     parts: dict[nn.Module, FFN] = {}  # layers that share experts go on sharing them
     for layer, experts in zip(found, whole, strict=True):
+        if layer.identity_experts:
+            raise ValueError(f"identity_experts={layer.identity_experts}: experts without weights stay in one process")
         layer.ranks = Ranks(layer.router.n_leaves, group)
         if experts not in parts:
             parts[experts] = _part(experts, layer.ranks)

@@ -57,7 +57,7 @@ def prune_experts(layer: MoE, keep: int | Sequence[int]) -> MoE:
 def merge_experts(layer: MoE, groups: Sequence[Sequence[int]]) -> MoE:
     """Return a layer in which every group of experts is one: the mean of their weights and rows of the gate.
 
-    The mean is weighted by the load of the last finished step, if there is one (2310.01334, section 3.2, without its
+    The mean is weighted by the load of the last finished step, if there is one (2310.01334, without its
     permutation of hidden units, which copies of one network do not need). Where a softmax shares its weights among
     the members of a group, the score grows by the logarithm of their number. Experts that are copies of each other,
     with equal gates, are merged without a change of the output where all experts serve a token (``top_k=None``).
@@ -153,6 +153,8 @@ def _require_flat(layer: MoE) -> FFN:
             "the layer has several levels, experts of its own, or experts on several processes: this needs one level "
             "of built-in experts in one process"
         )
+    if layer.identity_experts:
+        raise ValueError(f"identity_experts={layer.identity_experts}: experts without weights cannot be moved")
     if layer.router.choice.groups > 1:
         raise ValueError(f"the layer has {layer.router.choice}: its groups would not be equal any more")
     return experts

@@ -31,7 +31,7 @@ def upcycle(
     ``top_k >= 2``, with ``normalise="always"`` and any top_k, or with ``top_k=None`` and a gate that is normalised over
     all experts. With a granularity G the hidden units are split into G pieces, each an expert of its own; the pieces of
     a copy begin with the same gate, so that a token selects whole copies, and the routed part is multiplied by their
-    number (2410.07524, section 3.2).
+    number (2410.07524, virtual groups).
 
     Parameters
     ----------

@@ -41,6 +41,8 @@ class Architecture:
         In memory, and in files; None: files have the names of memory.
     shared : Shared, optional
     joined : Joined, optional
+    identity : Setting, optional
+        The number of experts behind the others that return their input.
     output_bias : str
         Name of a tensor that is added to the output; empty if there is none.
     count, width : str
@@ -79,6 +81,7 @@ class Architecture:
     checkpoint: Layout | None = Each()
     shared: Shared | None = None
     joined: Joined | None = None
+    identity: Setting | None = None
     output_bias: str = ""
     count: str = "num_experts"
     width: str = "moe_intermediate_size"
@@ -465,18 +468,17 @@ ARCHITECTURES: dict[str, Architecture] = {  # keys: model_type of the config tha
         scale=Setting("routed_scaling_factor", "router.routed_scaling_factor", 1.0),
         count="n_routed_experts",
         width="expert_ffn_hidden_size",
-        zero=(
-            Unread(
-                Setting("zero_expert_num", "experts.zero_expert_num"), "experts that return their input are not read"
-            ),
-        ),
-        note="without zero experts only",
+        identity=Setting("zero_expert_num", "experts.zero_expert_num", 0),
     ),
     "mellum": replace(QWEN, block="MellumSparseMoeBlock"),
     "mimo_v2_flash": replace(DEEPSEEK, block="MiMoV2FlashMoE", shared=None),
     "minimax": replace(MIXTRAL, block="MiniMaxSparseMoeBlock"),
     "minimax_m2": replace(
-        MIXTRAL, block="MiniMaxM2SparseMoeBlock", gate="sigmoid", correction=Correction("e_score_correction_bias")
+        MIXTRAL,
+        block="MiniMaxM2SparseMoeBlock",
+        gate="sigmoid",
+        correction=Correction("e_score_correction_bias"),
+        says=(("scoring_func", "sigmoid"),),
     ),
     "minimax_m3_vl_text": Architecture(
         "MiniMaxM3VLSparseMoeBlock",

@@ -80,8 +80,12 @@ def from_state_dict(state: State, style: str, config: Config, prefix: str = "", 
             "the style"
         )
     check_config(row, config, style)
-    always = row.joined.number.of(config) if row.joined else 0
-    check_count(config, n_rows - always)
+    others = [one for one in (row.joined and row.joined.number, row.identity) if one is not None]
+    networks = n_rows - sum(one.of(config) or 0 for one in others)
+    check_count(config, networks)
+    if row.identity is not None:  # transformers writes weights for them, which it does not use
+        unused = tuple(f"experts.{e}." for e in range(networks, n_rows))
+        own = Taken({name: value for name, value in own.items() if not name.startswith(unused)})
     return _layer(own, row, config, layouts[0], extra)
 
 
@@ -121,7 +125,7 @@ def from_block(block: Any, **extra: Any) -> MoE | GatedShared:
     row = ARCHITECTURES[style]
     check_config(row, config, style)
     layer = _layer(Taken(block.state_dict()), row, config, row.experts, extra)
-    record_logits(layer, block)
+    record_logits(layer, block, row.joined.number.of(config) if row.joined else 0)
     return layer.to(next(block.parameters()).device).train(block.training)
 
 
@@ -146,6 +150,8 @@ def to_block(layer: MoE | GatedShared, block: Any) -> None:
         wanted["shared activation"] = activation(row.shared.activation, config, row.gated)
     _require_same(layer, moe, wanted, type(block).__name__)
     _drop_offsets(state, row, target, type(block).__name__)
+    if row.identity is not None:  # the block has rows for them that it does not use
+        state = {name: torch.cat([value, target[name][len(value) :]]) for name, value in state.items()}
     block.load_state_dict(state)
 
 

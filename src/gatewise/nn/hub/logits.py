@@ -24,11 +24,15 @@ class LogitsRecorder(nn.Module):
     ----------
     experts : int
         How many of the logits are recorded: those of the experts that are chosen among each other.
+    names : tuple of str
+        Tensors that the class has, which a model draws anew when it draws its weights: they are empty here.
     """
 
-    def __init__(self, experts: int) -> None:
+    def __init__(self, experts: int, names: tuple[str, ...] = ()) -> None:
         nn.Module.__init__(self)  # and not the router of transformers, which has weights
-        self.experts = experts
+        self.experts, self.names = experts, names
+        for name in names:
+            self.register_buffer(name, torch.empty(0), persistent=False)
 
     def forward(self, logits: Tensor) -> tuple[Tensor, ...]:
         """Return the logits ``(T, E)``, in every place from which they may be read."""
@@ -43,21 +47,24 @@ class LogitsRecorder(nn.Module):
 
     def __reduce__(self) -> Any:
         router = next(kind for kind in type(self).__mro__[1:] if not issubclass(kind, LogitsRecorder))
-        return recorder, (router, self.experts)
+        return recorder, (router, self.experts, self.names), self.__dict__.copy()
 
 
-def recorder(router: type[nn.Module], experts: int) -> LogitsRecorder:
+def recorder(router: type[nn.Module], experts: int, names: tuple[str, ...] = ()) -> LogitsRecorder:
     """Return a recorder that is of the class of a router of transformers."""
-    return type("LogitsRecorder", (LogitsRecorder, router), {})(experts)
+    return type("LogitsRecorder", (LogitsRecorder, router), {})(experts, names)
 
 
-def record_logits(layer: MoE | GatedShared, block: Any) -> None:
-    """Let ``output_router_logits=True`` find the logits of a layer where it finds those of a block."""
+def record_logits(layer: MoE | GatedShared, block: Any, always: int) -> None:
+    """Let ``output_router_logits=True`` find the logits of a layer where it finds those of a block.
+
+    Those of the last experts, which are chosen `always`, are none to transformers.
+    """
     row = ARCHITECTURES[BLOCKS[type(block).__name__]]
     moe = layer.layer if isinstance(layer, GatedShared) else layer
-    always = int(moe.router.offset_0.isinf().sum())
     theirs = getattr(block, row.router.partition(".")[0])
-    moe.gate = recorder(type(theirs), moe.router.n_leaves - always)
+    names = tuple(name for name, _ in [*theirs.named_parameters(recurse=False), *theirs.named_buffers(recurse=False)])
+    moe.gate = recorder(type(theirs), moe.router.n_leaves - always, names)
     for hook in theirs._forward_hooks.values():  # of a model that has recorded before: it puts them on once
         if "output_capturing_hook" in getattr(hook, "__qualname__", ""):
             moe.gate.register_forward_hook(hook)

@@ -25,6 +25,8 @@ COUNTS = {"num_experts", "num_local_experts", "n_routed_experts", "moe_num_exper
 ROUTING = re.compile(r"expert|moe|router|route_scale|topk|top_k|n_group|scoring|swiglu|jitter|softcap")
 ELSEWHERE = {  # fields that match, and say nothing about what a block computes
     "output_router_logits",
+    "experts_per_token",  # of gpt-oss, beside num_experts_per_tok
+    "uniform_expert_assignment",  # of DBRX's benchmarks
     "add_router_probs",
     "router_aux_loss_coef",
     "router_z_loss_coef",
@@ -65,6 +67,7 @@ def places(row: Architecture) -> list[Setting]:
     found += [one.place for one in row.zero]
     found += [row.shared.average] if row.shared else []
     found += [row.joined.number] if row.joined else []
+    found += [row.identity]
     return [place for place in found if isinstance(place, Setting)]
 
 
@@ -121,8 +124,8 @@ def options(row: Architecture, config: Config) -> dict[str, Any]:
     if gate not in GATES:
         raise ValueError(f"{row.gate.key if isinstance(row.gate, Setting) else 'gate'}={gate!r}: {', '.join(GATES)}")
     top_k = row.top_k.of(config)
-    if top_k is None:
-        raise KeyError(f"the config lacks {row.top_k.key}, the number of experts of a token: add it")
+    if not isinstance(top_k, int):
+        raise KeyError(f"the config has {row.top_k.key}={top_k!r}: give the number of experts of a token in this block")
     joined = row.joined.number.of(config) if row.joined else 0
     after = _normalised(row, config, gate)
     if after and top_k + joined == 1:
@@ -139,6 +142,7 @@ def options(row: Architecture, config: Config) -> dict[str, Any]:
         "activation": activation(row.activation, config, row.gated),
         "choice": _choice(row, config),
         "weigh_inputs": row.weigh_inputs,
+        "identity_experts": (row.identity.of(config) or 0) if row.identity else 0,
     }
 
 

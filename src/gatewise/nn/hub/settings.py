@@ -37,6 +37,7 @@ def settings(layer: MoE) -> dict[str, Any]:
     later = {  # settings that files of the second schema may lack: written where they say something
         "choice": None if router.choice == usual_choice(router.kinds) else encode(dict(router.choice._asdict())),
         "weigh_inputs": layer.weigh_inputs,
+        "identity_experts": layer.identity_experts,
     }
     ffn = layer.experts if isinstance(layer.experts, FFN) else layer.shared
     return {
@@ -71,7 +72,7 @@ def build(given: dict[str, Any]) -> MoE:
     CodecError
         If a setting is unknown, missing or of another type, or no layer has it.
     """
-    missing = {"experts": None, "choice": None, "weigh_inputs": False}  # the first schema has no experts
+    missing = {"experts": None, "choice": None, "weigh_inputs": False, "identity_experts": 0}
     known, given = set(signature(MoE).parameters), {**missing, **given}
     more, less = (", ".join(sorted(names)) for names in (given.keys() - known, known - given.keys()))
     if more or less:

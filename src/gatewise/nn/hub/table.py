@@ -46,6 +46,7 @@ def _experts(row: Architecture) -> str:
     """Return in words what an expert is."""
     kind = f"SwiGLU with {BOUNDS[row.activation.bound]}" if isinstance(row.activation, Clamp) else "gated"
     kind = kind if row.gated else "not gated"
+    kind += ", and some that return their input" if row.identity else ""
     return kind + (", biases" if row.router_bias and row.gated else "")
 
 

@@ -82,7 +82,7 @@ class Stacked(NamedTuple):
         b_in, b_out = state.pop(f"{self.first}_bias", None), state.pop(f"{self.last}_bias", None)
         if self.interleaved:
             w_in, b_in = _sorted(w_in), None if b_in is None else _sorted(b_in)
-        return Experts(w_in, w_out, b_in, b_out)
+        return Experts(w_in[: len(w_out)], w_out, b_in, b_out)  # LongCat has more of the first, without a use
 
     def written(self, experts: Experts) -> dict[str, Tensor]:
         """Return what `read` takes."""

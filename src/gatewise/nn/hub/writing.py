@@ -117,6 +117,7 @@ def _other_problems(layer: MoE | GatedShared, moe: MoE, row: Architecture) -> di
         and row.output_bias == "",
         "a shared expert that is more than a bias": row.output_bias != ""
         and any(bool((w != 0).any()) for w in weights),
+        "experts that return their input": moe.identity_experts > 0 and row.identity is None,
         "weights on its inputs": moe.weigh_inputs and not row.weigh_inputs,
         "weights on its outputs": row.weigh_inputs and not moe.weigh_inputs,
         "biases in its experts": biased and not (stacked and row.router_bias),
@@ -135,7 +136,11 @@ def to_config(layer: MoE | GatedShared, style: str) -> dict[str, Any]:
     moe, experts = require_fit(layer, row, style)
     router = moe.router
     joined = int(router.offset_0.isinf().sum())
-    fields: dict[str, Any] = {"model_type": style, "hidden_size": moe.dim, row.count: router.n_leaves - joined}
+    fields: dict[str, Any] = {
+        "model_type": style,
+        "hidden_size": moe.dim,
+        row.count: router.n_leaves - joined - moe.identity_experts,
+    }
     fields |= {row.width: experts.hidden, row.top_k.field: router.slots - joined}
     if isinstance(row.gate, Setting):
         fields[row.gate.field] = next(name for name, one in GATES.items() if gate_of(one) == router.kinds[0])
@@ -147,6 +152,8 @@ def to_config(layer: MoE | GatedShared, style: str) -> dict[str, Any]:
         fields[row.correction.switch] = True
     if row.joined is not None:
         fields[row.joined.number.field] = joined
+    if row.identity is not None:
+        fields[row.identity.field] = moe.identity_experts
     fields |= _group_fields(moe, row) | _shared_fields(layer, row, experts)
     units = [(row.activation, experts.activation)]
     units += [(row.shared.activation, layer.shared.activation)] if row.shared and layer.shared is not None else []
