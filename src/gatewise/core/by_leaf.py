@@ -265,6 +265,9 @@ class FamiliesByLeaf(Family):
     def observed(self, y: Tensor) -> Tensor:
         return self.parts[0].observed(y)
 
+    def events(self, y: Tensor) -> Tensor | None:
+        return self.parts[0].events(y)
+
     def responses(self, y: Tensor) -> Tensor:
         return self.parts[0].responses(y)
 

@@ -102,6 +102,10 @@ class Family(ABC):
         """Return a response ``(c, n)`` on the scale of the mean, ``(q, n)``."""
         return y
 
+    def events(self, y: Tensor) -> Tensor | None:
+        """Return which of the observed responses ``(q, n)`` of y ``(c, n)`` are censored: 0; None: none can be."""
+        return None
+
     def responses(self, y: Tensor) -> Tensor:
         """Return how many single responses each row of y ``(c, n)`` tells of, ``(n,)``: outputs, or trials."""
         return y.new_full(y.shape[:-2] + y.shape[-1:], self.outputs(y.shape[-2]))
