@@ -166,7 +166,7 @@ def test_a_missing_file_is_one_clear_message(tmp_path, verb):
     [
         (lambda text: text[: len(text) // 2], "is not complete JSON"),
         (lambda text: text.replace('"log_likelihood"', '"log_likelihooe"', 1), "does not match its SHA-256"),
-        (lambda text: text.replace('"schema": 4', '"schema": 99'), "reads up to schema"),
+        (lambda text: text.replace('"schema": 5', '"schema": 99'), "reads up to schema"),
         (lambda text: "[]", "is JSON but not a gatewise model"),
     ],
 )

@@ -209,6 +209,13 @@ class Family(ABC):
             found[name] = value if spec.role == "scale" else spread.new_full(lead + spec.shape, spec.initial)
         return found
 
+    def relative_spread(self, params: Params) -> Tensor | None:
+        """Return about how far `working_response` lies from the predictor, a standard deviation ``(*B, L, q)``.
+
+        For laws whose density grows without limit as it shrinks, and whose y cannot be scaled; None: for no other.
+        """
+        return None
+
     def start_share(self, y: Tensor, weight: Tensor) -> Tensor | None:
         """Return how much of every row ``(n,)`` a leaf of this law takes where a search begins; None: it is drawn.
 

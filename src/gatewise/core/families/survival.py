@@ -57,6 +57,9 @@ class Weibull(Family):
     def parameters(self, q: int) -> dict[str, Parameter]:
         return own_shape(q, initial=2.0)
 
+    def relative_spread(self, params: Params) -> Tensor:
+        return SPREAD / params["shape"]
+
     def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         shape, (time, event) = params["shape"][..., None], _halves(y)
         log_time = torch.log(time)
