@@ -107,7 +107,22 @@ RIGHT = (
     ),
 )
 WORDS = (
-    *("give", "divide", "move", "convert", "fill", "leave", "use", "choose", "pass", "drop", "write", "rename", "fit"),
+    *(
+        "give",
+        "divide",
+        "multiply",
+        "move",
+        "convert",
+        "fill",
+        "leave",
+        "use",
+        "choose",
+        "pass",
+        "drop",
+        "write",
+        "rename",
+        "fit",
+    ),
     *("check", "needs?", "must", "found", "expected", "required", "there (are|is)", "(are|is) refused", "encod\\w+"),
     *("the (names|choices|options|functions|paths) are", "start at"),
 )

@@ -166,7 +166,7 @@ def test_a_missing_file_is_one_clear_message(tmp_path, verb):
     [
         (lambda text: text[: len(text) // 2], "is not complete JSON"),
         (lambda text: text.replace('"log_likelihood"', '"log_likelihooe"', 1), "does not match its SHA-256"),
-        (lambda text: text.replace('"schema": 4', '"schema": 99'), "reads up to schema"),
+        (lambda text: text.replace('"schema": 5', '"schema": 99'), "reads up to schema"),
         (lambda text: "[]", "is JSON but not a gatewise model"),
     ],
 )
@@ -412,3 +412,35 @@ def test_what_is_wrong_with_a_formula_is_one_clear_message(sites, tmp_path, argu
     code, _, err = ran("fit", tmp_path / "sites.csv", *arguments)
     assert code == 2
     assert message in " ".join(err.split())
+
+
+def test_several_targets_are_one_model_of_several_responses(sites, tmp_path):
+    sites = sites.assign(second=2 * sites["y"] + np.sin(np.arange(len(sites))))
+    sites[["y", "second", "x", "hours"]].rename(columns={"hours": "open hours"}).to_csv(tmp_path / "t.csv", index=False)
+    options = ("--target", "y,second", "--starts", 3, "--out", tmp_path / "m.json", "--report", tmp_path / "r.html")
+    code, out, err = ran("fit", tmp_path / "t.csv", *options)
+    assert not code, err
+    assert "`open hours`" in out
+    model = gatewise.load_model(tmp_path / "m.json")
+    assert model.n_outputs_ == 2
+    assert list(model.feature_names_in_) == ["x", "open hours"]
+    code, out, err = ran("predict", tmp_path / "m.json", tmp_path / "t.csv")
+    assert not code, err
+    assert len(out.splitlines()[0].split(",")) == 2
+    code, out, err = ran(
+        "fit",
+        tmp_path / "t.csv",
+        "--target",
+        "y,second",
+        "--features",
+        "x",
+        "--gate-features",
+        "open hours",
+        "--starts",
+        3,
+    )
+    assert not code, err
+    assert "gates   ~ open hours" in out or "~ `open hours`" in out
+    code, _, err = ran("fit", tmp_path / "t.csv", "--target", "y,second,x,open hours")
+    assert code == 2
+    assert "no column is left" in err

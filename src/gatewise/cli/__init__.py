@@ -105,7 +105,7 @@ def _branching(text: str) -> int | tuple[int, ...]:
 @app.command()
 def fit(
     table: Annotated[Path, typer.Argument(metavar="DATA", help="A CSV file with a header line, or Parquet files.")],
-    target: Annotated[str | None, typer.Option(help="Column of the response.")] = None,
+    target: Annotated[str | None, typer.Option(help="Column of the response; several: a,b.")] = None,
     features: Annotated[str | None, typer.Option(help="Inputs of the experts, a,b; default: all others.")] = None,
     gate_features: Annotated[str | None, typer.Option(help="Inputs of the gates; default: the features.")] = None,
     gate: Annotated[str, typer.Option(help="Name of a gate, or one per level: laplace,softmax.")] = "softmax",

@@ -65,6 +65,12 @@ def fit_asked(
     from gatewise.report import formula as formulas
     from gatewise.report import own_data, parquet, reading
 
+    targets = names(asked.target)
+    if len(targets) > 1:
+        frame = formulas.read_any(table)
+        columns = names(asked.features), names(asked.gate_features)
+        named = formulas.roles_of_columns(frame, targets, *columns, asked.weights, asked.groups)
+        return formulas.fit_formula(str(table), frame, named, choice, progress)
     if asked.formula is None:
         columns = names(asked.features), names(asked.gate_features)
         roles = reading.Roles(str(asked.target), *columns, asked.weights, asked.groups)

@@ -265,6 +265,9 @@ class FamiliesByLeaf(Family):
     def observed(self, y: Tensor) -> Tensor:
         return self.parts[0].observed(y)
 
+    def events(self, y: Tensor) -> Tensor | None:
+        return self.parts[0].events(y)
+
     def responses(self, y: Tensor) -> Tensor:
         return self.parts[0].responses(y)
 
@@ -292,6 +295,14 @@ class FamiliesByLeaf(Family):
 
     def sample_like(self, params: Params, y: Tensor, eta: Tensor, generator: torch.Generator) -> Tensor:
         return self._each(params, eta.shape[-2], lambda part, own: part.sample_like(own, y, eta, generator), -3)
+
+    def relative_spread(self, params: Params) -> Tensor | None:
+        names = self._names(1)[1]
+        each = [part.relative_spread(_own(own, params)) for part, own in zip(self.parts, names, strict=True)]
+        known = [one for one in each if one is not None]
+        if not known:
+            return None
+        return _chosen([torch.full_like(known[0], torch.inf) if one is None else one for one in each], -2)
 
     def cdf_ends(self, params: Params, y: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
         q = eta.shape[-2]

@@ -16,7 +16,7 @@ from gatewise.estimators.adopting import adopt
 from gatewise.estimators.classification import Classification
 from gatewise.estimators.declarations import Data, Declared, Kind, Start
 from gatewise.estimators.fitting import fitted, warn
-from gatewise.estimators.framed import formula_lines
+from gatewise.estimators.framed import formula_lines, framed
 from gatewise.estimators.inference import Inference, TestKind, infer
 from gatewise.estimators.inputs import Given
 from gatewise.estimators.known import KnownValues
@@ -24,6 +24,7 @@ from gatewise.estimators.names import input_labels, output_labels
 from gatewise.estimators.relabel import relabelled
 from gatewise.estimators.summary import summary
 from gatewise.estimators.summary_value import Summary
+from gatewise.estimators.tables import group_labels
 from gatewise.estimators.theory import theory as advice_on
 from gatewise.estimators.warnings import alert_criteria
 from gatewise.fit.torch_state import standard_torch
@@ -155,7 +156,8 @@ class MixtureEstimator(Declared):
         """
         if y is None and not (X is None and self._design is not None):
             return self.gate_proba(X, gate_X=gate_X).argmax(1)
-        return self.classification(X, y, gate_X, groups, offset, trials).assigned
+        known = {"gate_X": gate_X, "groups": groups, "offset": offset, "trials": trials}
+        return self.responsibilities(X, y, **{k: v for k, v in known.items() if v is not None}).argmax(1)
 
     def classification(
         self,
@@ -167,6 +169,8 @@ class MixtureEstimator(Declared):
         trials: Data = None,
     ) -> Classification:
         """Return how well the experts are told apart: sizes, posterior probabilities, entropy and confusion.
+
+        With groups these are of the groups, each of which counts once: the rows of a group come from one expert.
 
         Parameters
         ----------
@@ -186,8 +190,19 @@ class MixtureEstimator(Declared):
         """
         known = {"gate_X": gate_X, "groups": groups, "offset": offset, "trials": trials}
         posterior = self.responsibilities(X, y, **{k: v for k, v in known.items() if v is not None})
+        labels = self._group_labels(X, groups)
+        if labels is not None:
+            posterior = posterior[np.unique(labels, return_index=True)[1]]
         leaves = zip(np.ndindex(*self.mixture_.branching), self.mixture_.titles, strict=True)
-        return Classification(posterior, tuple(title or "/".join(map(str, leaf)) for leaf, title in leaves))
+        names = tuple(title or "/".join(map(str, leaf)) for leaf, title in leaves)
+        return Classification(posterior, names, "rows" if labels is None else "groups")
+
+    def _group_labels(self, X: Data, groups: Data) -> np.ndarray | None:
+        """Return the label of the group of every row, those that are given or that a formula reads."""
+        if groups is not None or self._design is None:
+            return None if groups is None else np.asarray(group_labels(X, groups))
+        found = framed(self, Given(X, None), ("response", "offset", "trials", "groups"))
+        return None if found.groups is None else found.groups.to_numpy()
 
     def _encoded(self, X: Data, y: Data) -> Data:
         """Return y as the mixture takes it."""

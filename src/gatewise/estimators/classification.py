@@ -23,17 +23,20 @@ class Classification:
     Attributes
     ----------
     posterior : ndarray (n, L)
-        Probability of every expert given x and y.
+        Probability of every expert given x and y, of every row or group of rows.
     names : tuple of str
         Of the experts.
+    unit : {"rows", "groups"}
+        What is counted.
     """
 
     posterior: np.ndarray
     names: tuple[str, ...]
+    unit: str = "rows"
 
     @property
     def assigned(self) -> np.ndarray:
-        """The most probable expert of every row ``(n,)``."""
+        """The most probable expert of every row or group ``(n,)``."""
         return self.posterior.argmax(1)
 
     @property
@@ -49,8 +52,8 @@ class Classification:
         """Return a row per expert.
 
         ``share`` is the mean posterior probability, ``rows`` the number of rows that have the expert as the most
-        probable one, ``mean posterior`` their mean probability of it, and ``above 0.8`` the share of them for which
-        that is above .8.
+        probable one (``groups``: of groups), ``mean posterior`` their mean probability of it, and ``above 0.8`` the
+        share of them for which that is above .8.
         """
         import pandas as pd
 
@@ -76,7 +79,7 @@ class Classification:
         return {
             "expert": list(self.names),
             "share": self.posterior.mean(0).tolist(),
-            "rows": [len(values) for values in own],
+            self.unit: [len(values) for values in own],
             "mean posterior": [float(values.mean()) if len(values) else float("nan") for values in own],
             f"above {SURE:g}": [float((values > SURE).mean()) if len(values) else float("nan") for values in own],
         }

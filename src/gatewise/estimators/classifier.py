@@ -161,12 +161,8 @@ random_state, device, verbose, warm_start, shared, weight_kind
         """
         if self.method not in ("ml", "em"):
             raise ValueError(f"method={self.method!r}: choose 'ml' or 'em'")
-        labels = _labels(X, y)
-        check_classification_targets(labels)
-        classes, place = np.unique(labels, return_inverse=True)
-        if len(classes) < 2:
-            raise ValueError(f"y has one class, {classes.tolist()}: give rows of at least two classes")
-        super().fit(X, np.eye(len(classes))[place], sample_weight, gate_X, groups, start)
+        classes, columns = classes_of(_labels(X, y))
+        super().fit(X, columns, sample_weight, gate_X, groups, start)
         self.classes_ = classes
         return self
 
@@ -202,11 +198,20 @@ random_state, device, verbose, warm_start, shared, weight_kind
         check_is_fitted(self, "fit_")
         return self.classes_[self.predict_proba(X, gate_X=gate_X).argmax(1)]
 
-    def score(self, X: Data, y: Data, sample_weight: Data = None, gate_X: Data = None) -> float:
-        """Return the share of rows whose class is predicted, weighted by `sample_weight`."""
-        return float(accuracy_score(_labels(X, y), self.predict(X, gate_X=gate_X), sample_weight=sample_weight))
+    def score(self, X: Data = None, y: Data = None, sample_weight: Data = None, gate_X: Data = None) -> float:
+        """Return the share of rows whose class is predicted, weighted by `sample_weight`; after `moe` of a frame."""
+        if self._design is None or y is not None:
+            return float(accuracy_score(_labels(X, y), self.predict(X, gate_X=gate_X), sample_weight=sample_weight))
+        frame = self._frame if X is None else X
+        if frame is None:
+            raise TypeError("the frame of the fit is not in memory, since files do not hold it: give a data frame")
+        labels = self._design.matrices(frame, ("response",), X is None).y
+        kept = frame[self._design.complete(frame, ("response",))] if X is None else frame
+        return float(accuracy_score(labels, self.predict(kept), sample_weight=sample_weight))
 
-    def responsibilities(self, X: Data, y: Data, gate_X: Data = None, groups: Data = None) -> np.ndarray:  # type: ignore[override]
+    def responsibilities(  # type: ignore[override]
+        self, X: Data = None, y: Data = None, gate_X: Data = None, groups: Data = None
+    ) -> np.ndarray:
         """Return the posterior probability ``(n, L)`` of every expert given X and the class; see fit."""
         return super().responsibilities(X, self._encoded(X, y), gate_X, groups)
 
@@ -215,8 +220,8 @@ random_state, device, verbose, warm_start, shared, weight_kind
 
     def inference(  # type: ignore[override]
         self,
-        X: Data,
-        y: Data,
+        X: Data = None,
+        y: Data = None,
         sample_weight: Data = None,
         gate_X: Data = None,
         groups: Data = None,
@@ -226,8 +231,8 @@ random_state, device, verbose, warm_start, shared, weight_kind
         """Return standard errors and intervals from the data of the fit; see `MixtureOfExpertsRegressor.inference`."""
         return super().inference(X, self._encoded(X, y), sample_weight, gate_X, groups, kind, clusters)
 
-    def _encoded(self, X: Data, y: Data) -> np.ndarray:
-        """Return one column per class ``(n, K)``: 1 in that of the row's class.
+    def _encoded(self, X: Data, y: Data) -> np.ndarray | None:
+        """Return one column per class ``(n, K)``: 1 in that of the row's class; None where a formula reads it.
 
         Raises
         ------
@@ -235,11 +240,31 @@ random_state, device, verbose, warm_start, shared, weight_kind
             For a label that the fit has not seen.
         """
         check_is_fitted(self, "fit_")
+        if y is None and self._design is not None:
+            return None
         given = _labels(X, y)
         place = np.searchsorted(self.classes_, given).clip(0, len(self.classes_) - 1)
         if len(unknown := given[self.classes_[place] != given]):
             raise ValueError(f"y has {unknown[0]!r}, which is none of the classes {self.classes_.tolist()}")
         return np.eye(len(self.classes_))[place]
+
+
+def classes_of(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the classes of labels ``(n,)``, sorted, and one column for each ``(n, K)``: 1 in that of the row.
+
+    Raises
+    ------
+    ValueError
+        For one class, and for numbers that are no classes.
+    """
+    check_classification_targets(labels)
+    try:
+        classes, place = np.unique(labels, return_inverse=True)
+    except TypeError:
+        raise ValueError("y mixes labels of types that cannot be compared: give labels of one type") from None
+    if len(classes) < 2:
+        raise ValueError(f"y has one class, {classes.tolist()}: give rows of at least two classes")
+    return classes, np.eye(len(classes))[place]
 
 
 def _labels(X: Any, y: Any) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from dataclasses import replace
 from math import isclose, isfinite, isnan
 from typing import Any, NamedTuple
 
@@ -262,7 +263,7 @@ def _design(data: FileData, estimator: Any, sizes: DataSizes) -> FormulaDesign |
     """Return the formula of the fit after comparing it with what the estimator knows of its data."""
     if data.design is None:
         return None
-    design = design_from(data.design)
+    design = replace(design_from(data.design), labelled=data.classes is not None)
     columns, reader = design.experts.columns or ("1",), data.gate_reader
     require(tuple(data.feature_names_in or ()) == columns, f"the formula has other columns than {short(columns)}")
     own = design.gates is not None and bool(design.gates.columns)
@@ -270,10 +271,12 @@ def _design(data: FileData, estimator: Any, sizes: DataSizes) -> FormulaDesign |
     names = reader["names"]
     require(not own or design.gates is None or tuple(names or ()) == design.gates.columns, "the gates have other names")
     require(data.offset is ("offset" in design.roles), "the formula has an offset and the fit none, or the reverse")
-    require(data.one_dimensional_y is (len(design.responses) == 1), "the formula has another number of responses")
+    columns_of_y = len(design.responses) if data.classes is None else len(data.classes)
+    require(data.classes is None or len(design.responses) == 1, "classes are a single response of a formula")
+    require(data.one_dimensional_y is (columns_of_y == 1), "the formula has another number of responses")
     trials = 2 if "trials" in design.roles else 1
     known = families_of(estimator.family)[0]
-    wanted = known.outputs(len(design.responses)) if trials == 1 else len(design.responses)
+    wanted = known.outputs(columns_of_y) if trials == 1 else columns_of_y
     require(estimator.method == "ls" or wanted == sizes.q, "the formula has another number of responses")
     return design
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from gatewise.core.by_leaf import ExpertsByLeaf
 from gatewise.core.experts import Constant, Linear
+from gatewise.core.families import Categorical
 from gatewise.core.gates import gates
 from gatewise.core.names import did_you_mean
 from gatewise.estimators.adopting import adopt
+from gatewise.estimators.classifier import MixtureOfExpertsClassifier, classes_of
 from gatewise.estimators.declarations import Start
 from gatewise.estimators.fitting import fitted, warn
 from gatewise.estimators.inputs import Given
-from gatewise.estimators.kinds import experts_of
+from gatewise.estimators.kinds import experts_of, families_of
 from gatewise.estimators.known import KnownValues
 from gatewise.estimators.options import branching
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
@@ -77,8 +79,9 @@ def moe(
 
     Returns
     -------
-    MixtureOfExpertsRegressor
-        Fitted.
+    MixtureOfExpertsRegressor or MixtureOfExpertsClassifier
+        Fitted; the classifier where ``family="categorical"`` and the response is one column of labels (text,
+        categories, truth values or numbers), of which the first in sorted order is the reference.
 
     Raises
     ------
@@ -99,17 +102,45 @@ def moe(
     (1,)
     """
     _require_options(options)
+    labelled = _is_labelled(formula, options)
     roles = {"offset": offset, "trials": trials, "weights": weights, "groups": groups}
     gated = _with_intercept(formula, options) if gate_formula is None else gate_formula
-    design, found = design_of(data, formula, gated, **roles)
+    design, found = design_of(data, formula, gated, **roles, labelled=labelled)
     options = _of_experts(design, _of_gates(design, options))
-    model = MixtureOfExpertsRegressor(**options, shared=_columns(design, shared))
+    classes, y = classes_of(found.y) if labelled and found.y is not None else (None, found.y)
+    kind = MixtureOfExpertsRegressor if classes is None else _classifier_of(options)
+    model = kind(**options, shared=_columns(design, shared))
     known = KnownValues(found.offset, found.trials)
-    given = Given(found.x, found.y, found.weights, found.gate_x, found.groups, known)
-    result, rows = fitted(model, given, start)
+    result, rows = fitted(model, Given(found.x, y, found.weights, found.gate_x, found.groups, known), start)
     warn(result, rows, stacklevel=2)
     adopt(model, result._replace(design=design), data)
-    return model
+    if isinstance(model, MixtureOfExpertsClassifier):
+        assert classes is not None
+        model.classes_ = classes
+    return cast(MixtureOfExpertsRegressor, model)  # only labels of classes have another type
+
+
+def _is_labelled(formula: Any, options: Mapping[str, Any]) -> bool:
+    """Return whether the response is one column of labels of classes."""
+    laws = families_of(options.get("family", "gaussian"))
+    one = isinstance(formula, str) and len(parse(formula, True).responses) == 1
+    return one and all(isinstance(law, Categorical) for law in laws) and options.get("method") != "ls"
+
+
+def _classifier_of(options: dict[str, Any]) -> type[MixtureOfExpertsClassifier]:
+    """Return the classifier, and take out of the options what it has not.
+
+    Raises
+    ------
+    TypeError
+        For options that mean nothing for classes.
+    """
+    known = signature(MixtureOfExpertsClassifier).parameters
+    del options["family"]
+    for name in options:
+        if name not in known:
+            raise TypeError(f"{name} is given with classes, which have none: the options are {', '.join(known)}")
+    return MixtureOfExpertsClassifier
 
 
 def _require_options(options: Mapping[str, Any]) -> None:

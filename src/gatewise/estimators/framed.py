@@ -55,7 +55,8 @@ def framed(estimator: Any, given: Given, wanted: Collection[str] = (), drop: boo
     offset = found.offset if known.offset is None else known.offset
     trials = found.trials if known.trials is None else known.trials
     weight = found.weights if given.sample_weight is None else given.sample_weight
-    return Given(found.x, found.y, weight, found.gate_x, groups, KnownValues(offset, trials))
+    y = estimator._encoded(None, found.y) if design.labelled and found.y is not None else found.y
+    return Given(found.x, y, weight, found.gate_x, groups, KnownValues(offset, trials))
 
 
 def clusters_of(estimator: Any, given: Given, clusters: Any) -> Any:

@@ -44,6 +44,7 @@ from gatewise.estimators.tables import by_name, column_of
 from gatewise.estimators.values import plain
 from gatewise.fit.arguments import numbers
 from gatewise.fit.torch_state import standard_torch
+from gatewise.infer.concordance import concordance
 from gatewise.infer.predict import interval, quantiles
 from gatewise.infer.residuals import ResidualKind
 
@@ -482,7 +483,8 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
     ) -> float:
         """Compute the coefficient of determination of `predict`, like scikit-learn's regressors.
 
-        With trials it is that of the shares of successes.
+        With trials it is that of the shares of successes. Of times of which some are censored it is Harrell's
+        concordance: the share of comparable pairs that the predicted means order as the times are, 0.5 by chance.
 
         Parameters
         ----------
@@ -507,9 +509,14 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         weight, known = plain("sample_weight", column_of(X, sample_weight)), known.of(X)
         X, y, gate_X = by_name(self, X, y, gate_X)
         response = response_of(self, y, known.trials)
-        seen = self.mixture_.family.observed(response.read(0, response.shape[0]))
+        values = response.read(0, response.shape[0])
+        seen = self.mixture_.family.observed(values)
         offset = known.offset
         mean = law_of_rows(self, regression, 2, X, gate_X, KnownValues(offset), counts=False)
+        events = self.mixture_.family.events(values)
+        if events is not None and not bool((events > 0).all()):
+            each = zip(seen.numpy(), events.numpy(), mean.T, strict=True)
+            return float(np.mean([concordance(*one, weight) for one in each]))
         return r2_score(seen.T.numpy(), mean, sample_weight=weight)
 
     def _shaped(self, values: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from torch import Tensor
 from gatewise.core.names import path_of
 from gatewise.fit.directions import spectrum
 from gatewise.fit.flat import Neighbourhood, classify_flat_directions, explore
-from gatewise.fit.floor import rows_needed
+from gatewise.fit.floor import Scales, rows_needed
 from gatewise.fit.problem import Problem, evaluate
 from gatewise.fit.result import GAIN, Certificate
 from gatewise.fit.status import Status
@@ -56,7 +56,9 @@ def soundness(problem: Problem, free: Tensor) -> Soundness:
         mass = mass * (q * problem.rows.n / problem.total)
     own = leaf_parameters(parameterization)
     least = own / q + 1
-    starved = mass / q < rows_needed(parameterization.mixture, measure, problem.tiny, least, problem.total)
+    starved = mass / q < rows_needed(
+        parameterization.mixture, measure, Scales(problem.tiny, problem.narrow), least, problem.total
+    )
     return Soundness(floor, starved, ~floor.any(-1) & (~(starved & (own > 0)).any(-1) | family.bounded))
 
 

@@ -2,7 +2,7 @@
 
 The likelihood of a Gaussian mixture has no maximum: it grows without limit as one expert shrinks onto rows that it fits
 exactly. The floor keeps every scale positive, far below the noise of any data; whether a small scale is a collapse is
-decided by the rows behind it (`rows_needed`).
+decided by the rows behind it (`rows_needed`). So it is for laws of positive numbers and of shares, without a floor.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.families import Family
-from gatewise.core.mixture import Measure, Mixture
+from gatewise.core.mixture import Measure, Mixture, leaf_family
 from gatewise.fit.arguments import positive
 from gatewise.fit.frames import moments, row_weights
 from gatewise.objective.columns import Columns
@@ -242,7 +242,28 @@ def many_rows(n: float, parameters: float) -> int:
     return most
 
 
-def rows_needed(mixture: Mixture, measure: Measure, tiny: Mapping[str, Tensor], least: Tensor, n: float) -> Tensor:
+def narrow_spread(rows: Rows, family: Family) -> Tensor | None:
+    """Return one hundredth of the spread (q,) of the working response about one robust plane; None: of no use.
+
+    For laws of positive numbers and shares: their logarithm or logit stands for the response of `scale_floor`.
+    """
+    q = family.outputs(rows.y.shape[1])
+    ones = {name: torch.ones(1, *spec.shape, dtype=torch.float64) for name, spec in family.parameters(q).items()}
+    if family.relative_spread(ones) is None:
+        return None
+    y, weight = _responses(rows)
+    known = 0.0 if rows.offset is None else rows.offset.read(0, rows.n)
+    return TINY * residual_spread(*_representatives(rows, family.working_response(y) - known, weight))
+
+
+class Scales(NamedTuple):
+    """Where scales are small: a hundredth of the spread by path, or on the scale of the predictor (q,)."""
+
+    tiny: Mapping[str, Tensor]
+    narrow: Tensor | None
+
+
+def rows_needed(mixture: Mixture, measure: Measure, scales: Scales, least: Tensor, n: float) -> Tensor:
     """Return how many rows (S, L) each expert needs: `least`, more where its scale is small, many where it is tiny.
 
     Small is a scale below 3 %, tiny one below 1 % of the spread or of the widest expert's scale: on few rows it is one
@@ -250,7 +271,7 @@ def rows_needed(mixture: Mixture, measure: Measure, tiny: Mapping[str, Tensor], 
 
     Parameters
     ----------
-    tiny : mapping path -> Tensor (e,)
+    scales : Scales
         One hundredth of the spread for each entry of a scale; -inf for entries that are none.
     least : Tensor (L,)
         Parameters of every expert, per output, plus one.
@@ -258,13 +279,21 @@ def rows_needed(mixture: Mixture, measure: Measure, tiny: Mapping[str, Tensor], 
     """
     paths = measure.paths()
     share = torch.full((measure.members, mixture.n_leaves), inf, dtype=torch.float64)
-    for path, hundredth in tiny.items():
+    every = torch.ones(mixture.n_leaves, dtype=torch.bool)
+    found = [(paths[p].reshape(*share.shape, -1), each, mixture.owners(p)) for p, each in scales.tiny.items()]
+    if scales.narrow is not None:
+        spread = mixture.family.relative_spread(leaf_family(mixture, measure))
+        assert spread is not None
+        found.append((spread, scales.narrow, every))
+    for scale, hundredth, owners in found:
         seen = hundredth > -inf
         if not bool(seen.any()):
             continue
-        scale, owners = paths[path].reshape(*share.shape, -1)[..., seen], mixture.owners(path)
-        widest = torch.maximum(hundredth[seen] / TINY, scale[:, owners].amax(1, keepdim=True))
-        share = torch.minimum(share, torch.where(owners, (scale / widest).amin(-1), inf))
+        scale, known = scale[..., seen], owners & scale[..., seen].isfinite().all(-1).all(0)
+        if not bool(known.any()):
+            continue
+        widest = torch.maximum(hundredth[seen] / TINY, scale[:, known].amax(1, keepdim=True))
+        share = torch.minimum(share, torch.where(known, (scale / widest).amin(-1), inf))
     parameters = least - 1
     few = torch.where(share < SMALL, torch.maximum(least, torch.round(PER_SMALL * parameters)), least)
     many = least.new_tensor([many_rows(n, each) for each in parameters.tolist()])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture, require_continuity, require_density
 from gatewise.fit import frames
-from gatewise.fit.floor import scale_floor
+from gatewise.fit.floor import narrow_spread, scale_floor
 from gatewise.fit.limits import require_in_range, require_inside, require_resolved, require_slopes
 from gatewise.fit.memory import require_memory
 from gatewise.fit.spec import FitSpec
@@ -66,6 +66,8 @@ class PreparedModel(NamedTuple):
         Coordinates whose lower bound is the floor of a scale.
     tiny : mapping path -> Tensor
         Below this, in working units, an entry of a scale needs many rows.
+    narrow : Tensor (q,) or None
+        Below this an expert's spread on the scale of the predictor needs many rows, where y cannot be scaled.
     redundant : tuple of Slopes
         Slopes that are not unique because columns depend on others.
     notes : tuple of str
@@ -80,6 +82,7 @@ class PreparedModel(NamedTuple):
     jacobian: float
     floor: Tensor
     tiny: Mapping[str, Tensor]
+    narrow: Tensor | None
     redundant: tuple[Slopes, ...]
     notes: tuple[str, ...]
 
@@ -152,7 +155,9 @@ def prepare(mixture: Mixture, rows: Rows, spec: FitSpec, framing: frames.Framing
         for s in redundant
     )
     mask = _on_floor(parameterization, floors)
-    return PreparedModel(mixture, spec, framing, parameterization, moved_rows, jacobian, mask, tiny, redundant, notes)
+    narrow = None if mixture.family.location_scale else narrow_spread(rows, mixture.family)
+    parts = mask, tiny, narrow, redundant
+    return PreparedModel(mixture, spec, framing, parameterization, moved_rows, jacobian, *parts, notes)
 
 
 def _thresholds(working: Mixture, floors: Mapping[str, tuple[Tensor, float]], tiny: Tensor) -> dict[str, Tensor]:

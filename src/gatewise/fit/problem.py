@@ -60,6 +60,8 @@ class Problem:
         Coordinates whose lower bound is the floor of a scale, not a bound that was given.
     tiny : mapping path -> Tensor
         Below this an entry of a scale needs many rows.
+    narrow : Tensor (q,) or None
+        Below this an expert's spread on the scale of the predictor needs many rows.
     bounded : frozenset of str
         Paths with bounds that were given; other bounds are the limits of a family.
     loss : Criterion
@@ -74,6 +76,7 @@ class Problem:
     linear: Tensor | None = None
     floor: Tensor | None = None
     tiny: Mapping[str, Tensor] = field(default_factory=dict)
+    narrow: Tensor | None = None
     bounded: frozenset[str] = frozenset()
     loss: Criterion = LIKELIHOOD
     unit: float = 1.0
@@ -277,5 +280,13 @@ def problem_of(model: PreparedModel, rows: Rows, loss: Criterion = LIKELIHOOD) -
     """Return the problem of fitting a model to rows."""
     ridge, linear = ridge_of(model.parameterization, model.spec.alpha)
     return Problem(
-        model.parameterization, rows, ridge, linear, model.floor, model.tiny, frozenset(model.spec.bounds), loss
+        model.parameterization,
+        rows,
+        ridge,
+        linear,
+        model.floor,
+        model.tiny,
+        model.narrow,
+        frozenset(model.spec.bounds),
+        loss,
     )

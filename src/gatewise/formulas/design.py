@@ -73,6 +73,7 @@ class FormulaDesign:
     roles: dict[str, str]
     rows: int
     dropped: int
+    labelled: bool = False
 
     @property
     def responses(self) -> tuple[str, ...]:
@@ -107,7 +108,7 @@ class FormulaDesign:
         kept, dropped = _kept(require_frame(frame), self.variables(wanted), drop)
         x = _wide(self.experts.matrix(kept), len(kept))
         gate_x = self.gates.matrix(kept) if self.gates and self.gates.columns else None
-        return _matrices(x, gate_x, expressions, kept, dropped)
+        return _matrices(x, gate_x, expressions, kept, dropped, self.labelled)
 
     def _expressions(self, wanted: Collection[str]) -> dict[str, tuple[Expression, ...]]:
         found = {"response": self.experts.parsed.responses} if "response" in wanted else {}
@@ -135,6 +136,7 @@ def design_of(
     trials: str | None = None,
     weights: str | None = None,
     groups: str | None = None,
+    labelled: bool = False,
 ) -> tuple[FormulaDesign, Matrices]:
     """Read a formula and its data.
 
@@ -149,6 +151,8 @@ def design_of(
         A column, or an expression such as ``np.log(hours)``.
     groups : str, optional
         A column.
+    labelled : bool
+        Whether the response is a column of labels of classes, which is returned as it is.
 
     Raises
     ------
@@ -162,6 +166,8 @@ def design_of(
     roles = {name: _as_role(name, text, frame) for name, text in given.items() if text is not None}
     expressions = {"response": parsed.responses} | {name: (_role(name, text),) for name, text in roles.items()}
     _require_apart(parsed, gated, roles)
+    if labelled and parsed.responses[0].columns != (parsed.responses[0].text.strip("`"),):
+        raise ValueError(f"the response {parsed.responses[0].text!r} is computed: give a column of labels of classes")
     names = (*variables(parsed), *(variables(gated) if gated else ()), *_columns(expressions))
     kept, dropped = _kept(frame, tuple(dict.fromkeys(names)), True)
     if not len(kept):
@@ -173,9 +179,9 @@ def design_of(
         )
     experts, x = build(parsed, kept)
     gates, gate_x = build(gated, kept) if gated else (None, None)
-    design = FormulaDesign(experts, gates, roles, len(kept), dropped)
-    found = _matrices(_wide(x, len(kept)), gate_x if gates and gates.columns else None, expressions, kept, dropped)
-    return design, found
+    design = FormulaDesign(experts, gates, roles, len(kept), dropped, labelled)
+    gate_columns = gate_x if gates and gates.columns else None
+    return design, _matrices(_wide(x, len(kept)), gate_columns, expressions, kept, dropped, labelled)
 
 
 def design_from(content: Any) -> FormulaDesign:
@@ -261,15 +267,25 @@ def _matrices(
     expressions: dict[str, tuple[Expression, ...]],
     frame: pd.DataFrame,
     dropped: int,
+    labelled: bool = False,
 ) -> Matrices:
     found: dict[str, Any] = dict.fromkeys((*COUNTED, "groups"))
     for name, several in expressions.items():
-        if name != "groups":
+        if name == "response" and labelled:
+            found[name] = _labels(frame[several[0].columns[0]])
+        elif name != "groups":
             parts = [_value(name, one, frame) for one in several]
             found[name] = parts[0] if len(parts) == 1 else np.stack(parts, 1)
     if "groups" in expressions:
         found["groups"] = frame[expressions["groups"][0].text].reset_index(drop=True)
     return Matrices(x, found.pop("response", None), gate_x, dropped=dropped, **found)
+
+
+def _labels(column: pd.Series) -> np.ndarray:
+    """Return labels as they are, those of categories and of texts as objects."""
+    held = column.to_numpy(dtype=object)
+    kinds = {type(one) for one in held.tolist()}
+    return held if len(kinds) != 1 or kinds == {str} else np.array(held.tolist())
 
 
 def _value(name: str, expression: Expression, frame: pd.DataFrame) -> np.ndarray:

@@ -48,6 +48,36 @@ def read_any(path: str | Path) -> pd.DataFrame:
         raise ValueError(f"{path} is Parquet, which pyarrow reads: pip install 'gatewise[parquet]'") from cause
 
 
+def roles_of_columns(
+    frame: pd.DataFrame,
+    targets: tuple[str, ...],
+    features: tuple[str, ...] = (),
+    gate_features: tuple[str, ...] = (),
+    weights: str | None = None,
+    groups: str | None = None,
+) -> FormulaRoles:
+    """Return the formula of several responses by the names of columns.
+
+    Without features these are all columns that have no other role; without gate features the gates read them too.
+
+    Raises
+    ------
+    ValueError
+        If no column is left for the features.
+
+    Examples
+    --------
+    >>> roles_of_columns(pd.DataFrame(columns=["a", "b", "x", "my z"]), ("a", "b")).formula
+    '`a` + `b` ~ `x` + `my z`'
+    """
+    other = {*targets, *gate_features, weights, groups}
+    inputs = features or tuple(str(name) for name in frame.columns if name not in other)
+    if not inputs:
+        raise ValueError("no column is left for the features: give --features, or a formula such as 'a + b ~ 1'")
+    left, right, gates = (" + ".join(f"`{name}`" for name in some) for some in (targets, inputs, gate_features))
+    return FormulaRoles(f"{left} ~ {right}", f"~ {gates}" if gates else None, None, None, weights, groups)
+
+
 def require_drawable(roles: FormulaRoles) -> None:
     """Raise for a formula that the pictures of a page do not show.
 

@@ -102,6 +102,10 @@ class Family(ABC):
         """Return a response ``(c, n)`` on the scale of the mean, ``(q, n)``."""
         return y
 
+    def events(self, y: Tensor) -> Tensor | None:
+        """Return which of the observed responses ``(q, n)`` of y ``(c, n)`` are censored: 0; None: none can be."""
+        return None
+
     def responses(self, y: Tensor) -> Tensor:
         """Return how many single responses each row of y ``(c, n)`` tells of, ``(n,)``: outputs, or trials."""
         return y.new_full(y.shape[:-2] + y.shape[-1:], self.outputs(y.shape[-2]))
@@ -204,6 +208,13 @@ class Family(ABC):
             value = spread if spec.shape else spread.mean(-1)
             found[name] = value if spec.role == "scale" else spread.new_full(lead + spec.shape, spec.initial)
         return found
+
+    def relative_spread(self, params: Params) -> Tensor | None:
+        """Return about how far `working_response` lies from the predictor, a standard deviation ``(*B, L, q)``.
+
+        For laws whose density grows without limit as it shrinks, and whose y cannot be scaled; None: for no other.
+        """
+        return None
 
     def start_share(self, y: Tensor, weight: Tensor) -> Tensor | None:
         """Return how much of every row ``(n,)`` a leaf of this law takes where a search begins; None: it is drawn.

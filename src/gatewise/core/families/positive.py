@@ -60,6 +60,9 @@ class Gamma(Family):
     def parameters(self, q: int) -> dict[str, Parameter]:
         return own_shape(q)
 
+    def relative_spread(self, params: Params) -> Tensor:
+        return torch.rsqrt(params["shape"])
+
     def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         shape, log_y = params["shape"][..., None], torch.log(y)
         ratio = log_y - eta
@@ -177,6 +180,9 @@ class LogNormal(Family):
 
     def parameters(self, q: int) -> dict[str, Parameter]:
         return {"scale": Parameter((q,), "scale", transform="log", bounds=(1e-8, inf), initial=0.5)}
+
+    def relative_spread(self, params: Params) -> Tensor:
+        return params["scale"]
 
     def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         scale, log_y = params["scale"][..., None], torch.log(y)

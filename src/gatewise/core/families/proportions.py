@@ -42,6 +42,10 @@ class Beta(Family):
         precision = params["precision"][..., None]
         return (precision * torch.sigmoid(eta)).clamp_min(TINY), (precision * torch.sigmoid(-eta)).clamp_min(TINY)
 
+    def relative_spread(self, params: Params) -> Tensor:
+        """Return the standard deviation of the logit about the mean one half."""
+        return 2.0 * torch.rsqrt(1.0 + params["precision"])
+
     def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         a, b = self._two(params, eta)
         return (log_beta_weight(a, b, y, 1 - y) - torch.log(y) - torch.log1p(-y)).sum(-2)

@@ -25,8 +25,7 @@ class Weibull(Family):
     A response with q outputs has 2 q columns: the times of all outputs, then their events, 1 where the time is that of
     the event and 0 where it is only known to be later (censored). The predictor is the logarithm of the scale, outputs
     are independent given the leaf, and the mean is ``exp(eta) Gamma(1 + 1 / shape)`` (Kalbfleisch and Prentice 2002).
-    Samples are times without censoring; a row that is censored tells of no response, so an expert needs events. A
-    coefficient of determination counts the time of censoring as that of the event: compare log densities instead.
+    Samples are times without censoring; a row that is censored tells of no response, so an expert needs events.
 
     Examples
     --------
@@ -48,12 +47,18 @@ class Weibull(Family):
         """Return the times, those of censoring where there is no event."""
         return _halves(y)[0]
 
+    def events(self, y: Tensor) -> Tensor:
+        return _halves(y)[1]
+
     def responses(self, y: Tensor) -> Tensor:
         """Return the number of events of every row."""
         return _halves(y)[1].sum(-2)
 
     def parameters(self, q: int) -> dict[str, Parameter]:
         return own_shape(q, initial=2.0)
+
+    def relative_spread(self, params: Params) -> Tensor:
+        return SPREAD / params["shape"]
 
     def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         shape, (time, event) = params["shape"][..., None], _halves(y)
