@@ -130,6 +130,7 @@ class MoE(nn.Module):
         self.dim_out = None if width is None else index(width)  # None: what experts of the user return
         self.backend, self.capacity = backend, capacity
         self.observer: Observer | None = None  # told of every call; see diagnostics.observe
+        self.recorder: nn.Module | None = None  # called with every routing; see hub.recorded
         self.ranks: Ranks | None = None  # where the experts are, if on several processes; see expert_parallel
         self.synchronise = True  # average the tallies over all processes at the end of a step
         register(self)
@@ -192,6 +193,8 @@ class MoE(nn.Module):
         tokens = x.reshape(-1, self.dim)
         real = None if mask is None else mask.reshape(-1).bool()
         routing = self.router(tokens)
+        if self.recorder is not None:
+            self.recorder(routing)
         room = self._within_capacity(routing, real)
         if self.observer is not None:
             self.observer(routing, real, room)
@@ -218,9 +221,21 @@ class MoE(nn.Module):
             tokens = tokens.to(torch.get_autocast_dtype(device))
         with without_autocast(device) if self.built_in else nullcontext():  # other modules were written for autocast
             given = tokens, routing.index, routing.weight
-            out = self._compute(*given) if self.ranks is None else self.ranks(self._compute, *given)
+            out = self._compute(*given) if self.ranks is None else self._over_ranks(*given)
             out = out if self.scale == 1.0 else out * self.scale
             return out if self.shared is None else out + self.shared(tokens)
+
+    def _over_ranks(self, tokens: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+        """Return the weighted sum over the experts of all processes."""
+        assert self.ranks is not None
+        if not torch.compiler.is_compiling():
+            self.check()
+        return self.ranks(self._compute, tokens, index, weight)
+
+    def check(self) -> None:
+        """Raise if experts that are distributed over processes are averaged or sharded with others."""
+        if self.ranks is not None:
+            self.ranks.check(self.experts)
 
     def _compute(self, tokens: Tensor, index: Tensor, weight: Tensor) -> Tensor:
         """Return the weighted sum over the experts held here."""

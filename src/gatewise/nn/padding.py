@@ -63,8 +63,8 @@ class SequenceMask:
             return None  # the model took the padding out
         raise ValueError(
             f"{self.argument} of {self.name} has the shape {tuple(self.mask.shape)}, the tokens of a layer inside "
-            f"{tuple(rows)}: they are not the sequence of that mask; call follow_mask on the module that is called with "
-            "their own, or give the layer mask= yourself"
+            f"{tuple(rows)}: they are not the sequence of that mask; call follow_mask on the module that is called "
+            "with their own, or give the layer mask= yourself"
         )
 
     def _attended(self, mask: Tensor, rows: torch.Size) -> Tensor:

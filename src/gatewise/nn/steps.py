@@ -113,7 +113,12 @@ def _before_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
     if running_steps() > 1:
         return
     _settle()
-    for layer in _layers():
+    listed = _layers()
+    if any(layer.ranks is not None for layer in listed):
+        held = _Held(optimizer)
+        for layer in (one for one in listed if one in held):
+            layer.check()
+    for layer in listed:
         _watches[layer].before_step(layer)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gatewise.core.gates import GATES, describe
 from gatewise.nn.experts import FFN
+from gatewise.nn.hub.recorded import recorded
 from gatewise.nn.hub.shared import GatedShared
 from gatewise.nn.hub.styles import CORRECTION, Config, Style, block_of, options, style_of
 from gatewise.nn.layer import MoE
@@ -133,6 +134,8 @@ def from_block(block: Any, **extra: Any) -> MoE | GatedShared:
     """
     style, config = block_of(block)
     layer = from_state_dict(_split(block.state_dict(), style_of(style)), style, config, **extra)
+    moe = layer.layer if isinstance(layer, GatedShared) else layer
+    moe.recorder = recorded(block.gate)
     return layer.to(block.gate.weight.device).train(block.training)
 
 
