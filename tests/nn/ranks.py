@@ -11,7 +11,7 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
@@ -113,6 +113,14 @@ def fsdp(block):
     return fully_shard(block, mesh=mesh)
 
 
+def fsdp_whole(block):
+    return fully_shard(block, mesh=init_device_mesh("cpu", (dist.get_world_size(),)))
+
+
+def fsdp1(block):
+    return FullyShardedDataParallel(block, device_id=torch.device("cpu"))
+
+
 WRAPPERS = {"ddp": ddp, "fsdp": fsdp}
 DATA = {
     f"{balance}-{shape}-{extra}": {"balance": balance, "n_experts": BRANCHINGS[shape], **options}
@@ -195,7 +203,6 @@ def spread_experts(rank, world):
 
         wrapped = block
         if name == "under-ddp":
-            block._ddp_params_and_buffers_to_ignore = expert_names(block)
             wrapped, after = DistributedDataParallel(block), lambda: None
         yield f"experts-{name}", train(wrapped, rank, world, options.get("micro", 1), after, steep=name == "steep")
         if name == "crowded":
@@ -217,6 +224,29 @@ def broken(rank, world):
             parameter.grad *= world
 
     yield "experts-uneven-unscaled", train(block, rank, world, after=unscaled)
+
+
+class Outer(nn.Module):
+    """A model around one whose experts are spread."""
+
+    def __init__(self, block):
+        super().__init__()
+        self.block = block
+
+    def forward(self, x, mask=None):
+        return self.block(x, mask)
+
+
+def told(wrap, ignore=None):
+    """What is said of spread experts inside a wrapper that treats them as copies."""
+    outer = Outer(expert_parallel(expert_model("even")))
+    if ignore:
+        outer._ddp_params_and_buffers_to_ignore = ignore(outer)
+    try:
+        train(wrap(outer), 0, 1)
+    except ValueError as cause:
+        return str(cause)
+    return ""
 
 
 def trained():
@@ -276,6 +306,7 @@ def main(rank, world, folder):
     )
     out |= dict(data_parallel(rank, world))
     out |= dict(spread_experts(rank, world))
+    out["told"] = [told(ddp), told(ddp, expert_names), told(fsdp_whole), told(fsdp1)]
     out["broken"] = dict(broken(rank, world))
     dist.barrier()
     out |= dict(restored_on_all(folder, expected))

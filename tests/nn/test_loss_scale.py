@@ -80,6 +80,25 @@ def test_two_scalers_serve_the_layers_of_their_optimisers():
     assert [float(layer.balancer.loss_scale) for layer in layers] == [8.0, 32.0]
 
 
+def test_the_scale_is_read_through_the_optimiser_of_accelerate():
+    """The Trainer of transformers and Accelerate keep scaler and optimiser inside one of their own."""
+    accelerate = pytest.importorskip("accelerate")
+    accelerate.Accelerator(cpu=True)  # optimisers ask for its state
+    expected = gradients(make_layer("softmax", **OPTIONS))
+    layer, scale, found = make_layer("softmax", **OPTIONS), scaler(), []
+    inner = torch.optim.SGD(layer.parameters(), 0.0)
+    optimiser = accelerate.optimizer.AcceleratedOptimizer(inner, scaler=scale)
+    for _ in range(3):
+        scale.scale(layer(draw_tokens(layer)).square().mean()).backward()
+        scale.unscale_(inner)
+        found.append(layer.router.gates[0].weight.grad.clone())
+        optimiser.step()
+        optimiser.zero_grad()
+    torch.testing.assert_close(torch.stack(found), expected)
+    assert int(layer.balancer.steps) == 3
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+
+
 def half_step(layer):
     optimiser = torch.optim.SGD(layer.parameters(), 0.0)
     with torch.autocast("cpu", torch.float16):

@@ -90,6 +90,14 @@ def test_spread_experts_have_the_loss_curve_of_one_process(happened, name):
     check(happened, f"experts-{name}")
 
 
+def test_spread_experts_that_a_wrapper_takes_for_copies_are_refused_in_words(happened):
+    for rank in happened:
+        averaged, ignored, sharded, flat = rank["told"]
+        assert "averages block.moe.experts.w_in, block.moe.experts.w_out, experts that are distributed" in averaged
+        assert ignored == ""
+        assert all("sharded with others: FSDP would mix different experts" in one for one in (sharded, flat))
+
+
 def test_curves_move_and_balancing_shows_in_them(happened):
     one = happened[0]
     assert gap(one["one-importance-flat-plain"], one["one-switch-flat-plain"]) > 100 * LIMIT

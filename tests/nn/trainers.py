@@ -124,7 +124,7 @@ TRAINERS = {  # of several processes: wrapper, optimiser
     "fsdp2": (fsdp2, plain),
 }
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-PIECES = (1, 2)
+SETTINGS = [("float32", 1), *((precision, 2) for precision in PRECISIONS)]  # and the pieces of a batch
 
 
 def gradient(net):
@@ -183,12 +183,11 @@ def networks(rank, world):
 
 def main(rank, world, folder):
     torch.set_num_threads(1)
-    one = product(PRECISIONS, PIECES)
-    out = {f"one/{p}/{pieces}": train(lambda net: net, plain, p, pieces) for p, pieces in one if rank == 0}
+    out = {f"one/{p}/{pieces}": train(lambda net: net, plain, p, pieces) for p, pieces in SETTINGS if rank == 0}
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world, timeout=timedelta(seconds=60)
     )
-    for (name, (wrap, make)), precision, pieces in product(TRAINERS.items(), PRECISIONS, PIECES):
+    for (name, (wrap, make)), (precision, pieces) in product(TRAINERS.items(), SETTINGS):
         if precision != "float16" or make in (plain, zero):  # a scaler needs one optimiser of the parameters
             out[f"{name}/{precision}/{pieces}"] = train(wrap, make, precision, pieces, rank, world)
     out["networks"] = networks(rank, world)

@@ -230,11 +230,23 @@ class MoE(nn.Module):
             if self.identity_experts:
                 given, identity = _without_identity(*given, self.router.n_leaves - self.identity_experts)
             given = _weighed_inputs(*given) if self.weigh_inputs else given
-            out = self._compute(*given) if self.ranks is None else self.ranks(self._compute, *given)
+            out = self._compute(*given) if self.ranks is None else self._over_ranks(*given)
             out = out.unflatten(0, routing.index.shape).sum(1) if self.weigh_inputs else out
             out = out if identity is None else out + identity
             out = out if self.scale == 1.0 else out * self.scale
             return out if self.shared is None else out + self.shared(tokens)
+
+    def _over_ranks(self, tokens: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+        """Return the weighted sum over the experts of all processes."""
+        assert self.ranks is not None
+        if not torch.compiler.is_compiling():
+            self.check()
+        return self.ranks(self._compute, tokens, index, weight)
+
+    def check(self) -> None:
+        """Raise if experts that are distributed over processes are averaged or sharded with others."""
+        if self.ranks is not None:
+            self.ranks.check(self.experts)
 
     def _compute(self, tokens: Tensor, index: Tensor, weight: Tensor) -> Tensor:
         """Return the weighted sum over the experts held here."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 import torch.distributed as dist
@@ -23,12 +24,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Shard
+from torch.nn.parallel import DistributedDataParallel
 
 from gatewise.nn.dispatch import plan
 from gatewise.nn.experts import FFN
 from gatewise.nn.layer import MoE, layers
 
 Compute = Callable[[Tensor, Tensor, Tensor], Tensor]
+_ignoring: WeakKeyDictionary[nn.Module, WeakSet[nn.Module]] = WeakKeyDictionary()  # DDP -> experts that it ignores
 
 
 class Ranks(NamedTuple):
@@ -60,6 +63,33 @@ class Ranks(NamedTuple):
         """The experts of this rank."""
         first = self.block * dist.get_rank(self.group)
         return slice(first, min(first + self.block, self.n_experts))
+
+    def check(self, experts: nn.Module) -> None:
+        """Raise if the experts held here are treated as copies of those of other ranks, by DDP or FSDP.
+
+        Raises
+        ------
+        ValueError
+            Saying who does, and what to do.
+        """
+        if any(isinstance(p, DTensor) for p in experts.parameters()) or next(experts.parameters(), None) is None:
+            raise ValueError(
+                "experts that are distributed over processes are sharded with others: FSDP would mix different "
+                "experts; leave out fully_shard, or pass ignored_params=set(layer.experts.parameters()), and build "
+                "the model anew"
+            )
+        outer = DistributedDataParallel._get_active_ddp_module()
+        if outer is None or experts in _ignoring.setdefault(outer, WeakSet()):
+            return
+        own = {id(p) for p in experts.parameters()}
+        names = [name for name, p in outer.module.named_parameters() if id(p) in own]
+        if averaged := [name for name in names if name not in outer.parameters_to_ignore]:
+            raise ValueError(
+                f"DistributedDataParallel averages {', '.join(averaged)}, experts that are distributed over "
+                "processes: set model._ddp_params_and_buffers_to_ignore = expert_names(model) on the model that it "
+                "wraps before it does, and build the model anew, for it has overwritten them"
+            )
+        _ignoring[outer].add(experts)
 
     def __call__(self, compute: Compute, x: Tensor, index: Tensor, weight: Tensor) -> Tensor:
         """Return ``sum_s weight[t, s] expert_{index[t, s]}(x_t)`` with the experts of all ranks, ``(T, d_out)``.
@@ -132,8 +162,9 @@ def expert_parallel(model: nn.Module, group: dist.ProcessGroup | None = None) ->
             average_gradients(model)
             optimiser.step()
 
-    DDP can average the gradients instead, if it ignores the experts: set ``model._ddp_params_and_buffers_to_ignore =
-    expert_names(model)`` before ``DistributedDataParallel(model)``.
+    ``DistributedDataParallel(model)`` can average the gradients instead: it is told to ignore the experts. Around a
+    larger model with `model` inside, list them for it: ``larger._ddp_params_and_buffers_to_ignore =
+    expert_names(larger)``. A layer whose experts are averaged or sharded with others raises.
     """
     found = list(layers(model).values())
     whole = [_whole(layer, group) for layer in found]
@@ -147,6 +178,8 @@ def expert_parallel(model: nn.Module, group: dist.ProcessGroup | None = None) ->
         if experts not in parts:
             parts[experts] = _part(experts, layer.ranks)
         layer.experts = parts[experts]
+    ignored = getattr(model, "_ddp_params_and_buffers_to_ignore", ())  # read by DistributedDataParallel
+    model._ddp_params_and_buffers_to_ignore = [*ignored, *expert_names(model)]  # type: ignore[assignment]
     return model
 
 

@@ -62,8 +62,9 @@ def before_forward(layer: Stepped, x: torch.Tensor, training: bool) -> None:
     """End the step of an optimiser of copies, if their values have arrived; in training, see who ends the steps."""
     if _waiting and not running_steps():  # inside a step is a closure, whose optimiser moves parameters as it likes
         _settle()
-    if training:
-        _watches[layer].look(layer, x)
+    watch = _watches.get(layer) if training else None  # a replica of DataParallel is not listed
+    if watch is not None:
+        watch.look(layer, x)
 
 
 @torch.no_grad()
@@ -113,7 +114,12 @@ def _before_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
     if running_steps() > 1:
         return
     _settle()
-    for layer in _layers():
+    listed = _layers()
+    if any(layer.ranks is not None for layer in listed):
+        held = _Held(optimizer)
+        for layer in (one for one in listed if one in held):
+            layer.check()
+    for layer in listed:
         _watches[layer].before_step(layer)
 
 

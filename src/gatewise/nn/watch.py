@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.distributed as dist
@@ -26,12 +26,16 @@ class Stepped(Protocol):
     balancer: Balancer
     router: Router
     synchronise: bool
+    ranks: Any
 
     def first_parameter(self) -> nn.Parameter | None:
         """Return a parameter by which the optimiser of the layer is known."""
 
     def modules(self) -> Iterator[nn.Module]:
         """Return all modules of the layer."""
+
+    def check(self) -> None:
+        """Raise if the layer cannot train as it is."""
 
 
 class Aside(NamedTuple):
