@@ -114,3 +114,9 @@ def test_n8_models_with_layers_are_saved_loaded_copied_and_drawn_anew(kind, name
     for other in (again, copy.deepcopy(again), again.train()):
         assert len(other(ids, output_router_logits=True).router_logits) == 2
     model.init_weights()
+
+
+def test_a_sparse_block_that_is_taken_for_a_network_is_told_what_reads_it():
+    model, _ = model_of("Mixtral")
+    with pytest.raises(ValueError, match="it is a sparse block: give to=from_block"):
+        replace_ffn(model, "*.mlp", {"n_experts": 4})

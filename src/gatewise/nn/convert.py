@@ -12,6 +12,7 @@ from torch import nn
 
 from gatewise.nn.blocks import install, network_of, place_inside
 from gatewise.nn.dense import holds_ffn
+from gatewise.nn.hub.architectures import BLOCKS
 from gatewise.nn.hub.logits import in_place_of
 from gatewise.nn.upcycling import upcycle
 
@@ -101,4 +102,5 @@ def _converted(name: str, module: nn.Module, build: Callable[[nn.Module], nn.Mod
         place = place_inside(module)
         return build(module if place is None else network_of(module, place))
     except ValueError as cause:
-        raise ValueError(f"{name}: {cause}") from cause
+        sparse = "; it is a sparse block: give to=from_block" if type(module).__name__ in BLOCKS else ""
+        raise ValueError(f"{name}: {cause}{sparse}") from cause
