@@ -444,3 +444,21 @@ def test_several_targets_are_one_model_of_several_responses(sites, tmp_path):
     code, _, err = ran("fit", tmp_path / "t.csv", "--target", "y,second,x,open hours")
     assert code == 2
     assert "no column is left" in err
+
+
+def test_classes_by_a_formula(sites, tmp_path):
+    sites = sites.assign(kind=np.where(sites["y"] + np.sin(9 * np.arange(len(sites))) > 5, "high", "low"))
+    sites[["kind", "x"]].to_csv(tmp_path / "t.csv", index=False)
+    options = ("--formula", "kind ~ x", "--family", "categorical", "--experts", 1, "--starts", 2)
+    code, out, err = ran("fit", tmp_path / "t.csv", *options, "--out", tmp_path / "m.json")
+    assert code == 0, err
+    assert "kind ~ x" in out
+    code, out, err = ran("predict", tmp_path / "m.json", tmp_path / "t.csv")
+    assert code == 0, err
+    found = pd.read_csv(io.StringIO(out), skip_blank_lines=False)["prediction"]
+    model = gatewise.load_model(tmp_path / "m.json")
+    assert found.drop(3).tolist() == model.predict(sites.drop(3)).tolist()
+    assert set(found.drop(3)) == {"high", "low"}
+    assert found.isna()[3]  # where x is missing
+    code, _, err = ran("fit", tmp_path / "t.csv", *options, "--report", tmp_path / "r.html")
+    assert (code, "leave --report out" in err) == (2, True)

@@ -82,7 +82,7 @@ def fit_asked(
     parts = asked.gate_formula, asked.offset, asked.trials, asked.weights, asked.groups
     by = formulas.FormulaRoles(asked.formula, *parts, names(asked.shared, ";"))
     if drawn:
-        formulas.require_drawable(by)
+        formulas.require_drawable(by, choice.get("family"))
     return formulas.fit_formula(str(table), formulas.read_any(table), by, choice, progress)
 
 

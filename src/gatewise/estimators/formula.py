@@ -137,8 +137,9 @@ def _classifier_of(options: dict[str, Any]) -> type[MixtureOfExpertsClassifier]:
     """
     known = signature(MixtureOfExpertsClassifier).parameters
     del options["family"]
-    for name in options:
-        if name not in known:
+    usual = {name: one.default for name, one in signature(MixtureOfExpertsRegressor).parameters.items()}
+    for name in [name for name in options if name not in known]:
+        if options.pop(name) is not usual[name]:
             raise TypeError(f"{name} is given with classes, which have none: the options are {', '.join(known)}")
     return MixtureOfExpertsClassifier
 

@@ -155,7 +155,9 @@ def read_inputs(estimator: Any, x: Any, y: Any = "no_validation", **options: Any
     try:
         found = validate_data(estimator, x, y, dtype=np.float64, **options)
     except (ValueError, TypeError) as cause:
-        raise _in_words(x, cause) from cause
+        if (told := _in_words(x, cause)) is None:
+            raise
+        raise told from cause
     except OverflowError as cause:
         raise ValueError("X or y holds an integer that is too large for a float: give it in larger units") from cause
     return (as_native(found[0]), found[1]) if isinstance(found, tuple) else as_native(found)
@@ -164,15 +166,16 @@ def read_inputs(estimator: Any, x: Any, y: Any = "no_validation", **options: Any
 NO_NUMBERS = ("could not convert string", "Cannot cast", "setting an array element", "must be a string or a real")
 
 
-def _in_words(x: Any, cause: ValueError | TypeError) -> ValueError | TypeError:
-    """Return an error of scikit-learn's check of X, with a remedy where it has none."""
+def _in_words(x: Any, cause: ValueError | TypeError) -> ValueError | TypeError | None:
+    """Return an error of scikit-learn's check of X with a remedy; None where it has one."""
     words = str(cause)
     if any(one in words for one in NO_NUMBERS):
         what = "text" if "string to float" in words else "what is no number"
-        return ValueError(f"X holds {what}{text_columns(x)} ({words}): give numbers, encoding categories first")
+        kind = TypeError if isinstance(cause, TypeError) else ValueError
+        return kind(f"X holds {what}{text_columns(x)} ({words}): give numbers, encoding categories first")
     if "contains infinity" in words or words.startswith("Input y contains"):
         return ValueError(f"{words.rstrip('.')}: leave such rows out, or give the values in other units")
-    return cause
+    return None
 
 
 def reject_text(y: Any) -> None:

@@ -78,7 +78,7 @@ def roles_of_columns(
     return FormulaRoles(f"{left} ~ {right}", f"~ {gates}" if gates else None, None, None, weights, groups)
 
 
-def require_drawable(roles: FormulaRoles) -> None:
+def require_drawable(roles: FormulaRoles, family: Any = None) -> None:
     """Raise for a formula that the pictures of a page do not show.
 
     Raises
@@ -86,6 +86,8 @@ def require_drawable(roles: FormulaRoles) -> None:
     ValueError
         With the remedy.
     """
+    if family == "categorical":
+        raise ValueError("--report with --family categorical: its pictures show no classes; leave --report out")
     for name in ("offset", "trials"):
         if getattr(roles, name):
             raise ValueError(
@@ -150,7 +152,8 @@ def predict(model: Any, frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     frame = _as_texts(design, frame)
     whole = design.complete(frame, ("offset",))
     names = ["prediction"] if len(design.responses) == 1 else [f"prediction of {one}" for one in design.responses]
-    out = pd.DataFrame({name: pd.Series(float("nan"), index=frame.index) for name in names})
+    kind = object if design.labelled else float  # labels of classes
+    out = pd.DataFrame({name: pd.Series(float("nan"), index=frame.index, dtype=kind) for name in names})
     if whole.any():
         found = model.predict(frame[whole])
         out.loc[whole, names] = found[:, None] if found.ndim == 1 else found
