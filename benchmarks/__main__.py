@@ -44,6 +44,7 @@ BENCHMARKS: dict[str, str] = {
     "nn_gates": "nn.gates",
     "nn_half": "nn.half",
     "nn_token": "nn.token",
+    "nn_backends": "backends.run",
     "nn_memory": "nn.memory",
     "competition": "competition.run",
     "optima": "optima.run",

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from gatewise.nn import Anneal, Choice, MoE, dispatch, finish_step
+from gatewise.nn import Anneal, Choice, MoE, dispatch, finish_step, grouped
 from gatewise.nn.units import UNITS
 from gatewise.testing import assert_close
 from gatewise.testing.layers import draw_tokens, loss_gradients, make_layer
@@ -139,8 +139,8 @@ def test_the_operators_inside_never_wait_for_the_device(bias):
     index, weight = layer.router(x)[:2]
     order = dispatch.plan(index, 5)
     fixed = (*layer.experts.weights(), *order, weight.detach().flatten().bfloat16())
-    out, pre = dispatch.feed_forward._init_fn(x, *fixed, "gelu", True)
-    found = dispatch.feed_forward_backward._init_fn(torch.empty_like(out), x, *fixed, pre, "gelu")
+    out, pre = grouped.feed_forward._init_fn(x, *fixed, "gelu", True)
+    found = grouped.feed_forward_backward._init_fn(torch.empty_like(out), x, *fixed, pre, "gelu")
     expected = (x, *layer.experts.weights())
     assert all(a.shape == b.shape for a, b in zip(found, expected, strict=False) if b is not None)
 
@@ -155,12 +155,12 @@ def test_the_branch_for_other_devices_gives_what_the_processor_gives(activation,
     order = dispatch.plan(index, 5)
     rows = (*order, weight.detach().flatten()[order.slot])
     fixed = (*(None if part is None else part.detach() for part in layer.experts.weights()), *rows)
-    out, pre = dispatch.feed_forward(x, *fixed, activation, True)
-    slopes = dispatch.feed_forward_backward(gradient, x, *fixed, pre, activation)
+    out, pre = grouped.feed_forward(x, *fixed, activation, True)
+    slopes = grouped.feed_forward_backward(gradient, x, *fixed, pre, activation)
     w_in, w_out, b_in, b_out, token, slot, ends, scale = fixed
-    before = dispatch._affine_groups(x[token], w_in, b_in, ends)
-    value = dispatch._affine_groups(dispatch.unit(activation).apply(before), w_out, b_out, ends) * scale[:, None]
-    assert_close(dispatch._collect(value, slot, 24), out, "outputs", 1e-5)
-    found = dispatch._backward_groups(gradient, x, *fixed, before, dispatch.unit(activation))
+    before = grouped._affine_groups(x[token], w_in, b_in, ends)
+    value = grouped._affine_groups(grouped.unit(activation).apply(before), w_out, b_out, ends) * scale[:, None]
+    assert_close(grouped._collect(value, slot, 24), out, "outputs", 1e-5)
+    found = grouped._backward_groups(gradient, x, *fixed, before, grouped.unit(activation))
     for one, other in zip(found, slopes, strict=True):
         assert_close(one, other, "gradients", 1e-5)

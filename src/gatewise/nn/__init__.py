@@ -22,7 +22,7 @@ from gatewise.nn.hub import (
     to_config,
     to_state_dict,
 )
-from gatewise.nn.layer import HMoE, MoE, finish_step, set_loss_scale
+from gatewise.nn.layer import HMoE, MoE
 from gatewise.nn.metrics import (
     Similarity,
     change_rate,
@@ -50,6 +50,7 @@ from gatewise.nn.params import Anneal
 from gatewise.nn.resizing import add_experts, merge_experts, prune_experts
 from gatewise.nn.router import Router, Routing
 from gatewise.nn.separate import separate_experts
+from gatewise.nn.training import finish_step, set_loss_scale
 from gatewise.nn.upcycling import upcycle
 
 __all__ = [

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.amp.grad_scaler import GradScaler
 
 from gatewise.core.gates import Gate
 from gatewise.core.names import require_one_of
@@ -19,14 +18,13 @@ from gatewise.nn.balance import BalanceMethod, Balancer, RoutingStatistics, atta
 from gatewise.nn.choice import Choice
 from gatewise.nn.dispatch import BACKENDS, chosen_backend, dense, grouped_reason, loop, served, transformed
 from gatewise.nn.experts import FFN
-from gatewise.nn.loss_scale import set_scale
 from gatewise.nn.option_names import names_explained
 from gatewise.nn.params import Schedule
 from gatewise.nn.router import Router, Routing, without_autocast
-from gatewise.nn.steps import before_forward, finish_by_hand, register
+from gatewise.nn.steps import before_forward, register
 
 if TYPE_CHECKING:
-    from gatewise.nn.parallel import Ranks
+    from gatewise.nn.ranks import Ranks
 
 Observer = Callable[[Routing, Tensor | None, Tensor | None], None]
 
@@ -291,24 +289,6 @@ class HMoE(MoE):
         super().__init__(dim, hidden, n_experts, **options)
 
 
-def finish_step(model: nn.Module) -> None:
-    """End an optimiser step for all layers of a model, in training loops without a torch optimiser.
-
-    Balancing, annealing and diagnostics work per optimiser step. With a torch optimiser the step ends automatically
-    after ``optimizer.step()``.
-
-    Parameters
-    ----------
-    model : Module
-
-    Raises
-    ------
-    ValueError
-        If the model has no MoE layer.
-    """
-    finish_by_hand(layers_of(model))
-
-
 def layers(model: nn.Module) -> dict[str, MoE]:
     """Find the MoE layers of a model by module name; a model that is itself a layer has the name ``""``."""
     return {name: module for name, module in model.named_modules() if isinstance(module, MoE)}
@@ -320,28 +300,6 @@ def layers_of(model: nn.Module) -> list[MoE]:
     if not found:
         raise ValueError(f"{type(model).__name__} has no MoE layer: build it with MoE, or call replace_ffn first")
     return found
-
-
-def set_loss_scale(model: nn.Module, scale: float | GradScaler | None) -> None:
-    """Set the factor of the auxiliary gradients of all layers, to match a loss that is multiplied by a factor.
-
-    A layer finds the scale of the GradScaler that steps its optimiser by itself. Call this function where the loss is
-    scaled in another way, or where training in float16 is resumed, before the first backward pass.
-
-    Parameters
-    ----------
-    model : Module
-    scale : float, GradScaler or None
-        A factor, for all backward passes until the next call; a scaler, whose scale is read in every backward pass; or
-        None, as from the start: the scale of the GradScaler that steps the optimiser, one without a scaler.
-
-    Raises
-    ------
-    ValueError
-        If the model has no MoE layer.
-    """
-    for layer in layers_of(model):
-        set_scale(layer.balancer, scale)
 
 
 def _experts(

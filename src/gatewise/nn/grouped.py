@@ -1,0 +1,206 @@
+"""The operator behind the backend "grouped": a batch of feed-forward networks at sorted tokens, and its derivative.
+
+On the CPU it is one pass over the experts with their rows in cache, elsewhere grouped matrix products.
+
+Suffixes of names: T tokens, A assignments sorted by expert, E experts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from gatewise.nn.memory import empty
+from gatewise.nn.units import unit
+
+
+@torch.library.custom_op("gatewise::feed_forward", mutates_args=())
+def feed_forward(
+    x: Tensor,
+    w_in: Tensor,
+    w_out: Tensor,
+    b_in: Tensor | None,
+    b_out: Tensor | None,
+    token: Tensor,
+    slot: Tensor,
+    ends: Tensor,
+    weight: Tensor,
+    activation: str,
+    keep: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return the weighted sum ``(T, d_out)`` and, if `keep`, the values before the activation ``(A, H)``."""
+    fn = unit(activation)
+    if x.device.type != "cpu":
+        rows = x.index_select(0, token)
+        pre = _affine_groups(rows, w_in, b_in, ends)
+        value = _affine_groups(fn.apply(pre), w_out, b_out, ends) * weight[:, None]
+        return _collect(value, slot, x.shape[0]), pre if keep else pre.new_empty(0, pre.shape[1])
+    out = x.new_zeros(x.shape[0], w_out.shape[2])
+    kept = empty((len(token) if keep else 0, w_in.shape[2]), x)
+    for e, begin, end in _groups(ends):
+        rows = x.index_select(0, token[begin:end])
+        pre = kept[begin:end] if keep else rows.new_empty(end - begin, w_in.shape[2])
+        _matmul(rows, w_in[e], None if b_in is None else b_in[e], pre)
+        value = _matmul(fn.apply(pre), w_out[e], None if b_out is None else b_out[e])
+        out.index_add_(0, token[begin:end], value.mul_(weight[begin:end, None]))
+    return out, kept
+
+
+@feed_forward.register_fake
+def _(x, w_in, w_out, b_in, b_out, token, slot, ends, weight, activation, keep):  # type: ignore[no-untyped-def]
+    rows = token.shape[0] if keep else 0
+    return x.new_empty(x.shape[0], w_out.shape[2]), x.new_empty(rows, w_in.shape[2])
+
+
+@torch.library.custom_op("gatewise::feed_forward_backward", mutates_args=())
+def feed_forward_backward(
+    gradient: Tensor,
+    x: Tensor,
+    w_in: Tensor,
+    w_out: Tensor,
+    b_in: Tensor | None,
+    b_out: Tensor | None,
+    token: Tensor,
+    slot: Tensor,
+    ends: Tensor,
+    weight: Tensor,
+    pre: Tensor,
+    activation: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients in x, w_in, w_out, b_in, b_out and weight (empty for a bias that is not there).
+
+    With hidden units a and the gradient g of a token's output, that of the weight is ``(g W_out') . a + g . b_out``:
+    the expert's output is not needed again.
+    """
+    fn = unit(activation)
+    if x.device.type != "cpu":
+        return _backward_groups(gradient, x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre, fn)
+    d_x, d_in, d_out = torch.zeros_like(x), empty(w_in.shape, w_in), empty(w_out.shape, w_out)
+    d_b_in = w_in.new_zeros(b_in.shape if b_in is not None else 0)
+    d_b_out = w_in.new_zeros(b_out.shape if b_out is not None else 0)
+    d_weight = torch.empty_like(weight)
+    idle = set(range(len(ends)))
+    for e, begin, end in _groups(ends):
+        idle.discard(e)
+        here, scale = token[begin:end], weight[begin:end, None]
+        rows, g, before = x.index_select(0, here), gradient.index_select(0, here), pre[begin:end]
+        hidden = fn.apply(before)
+        back = torch.mm(g, w_out[e].T)
+        d_weight[begin:end] = (back * hidden).sum(-1)
+        if b_out is not None:
+            d_weight[begin:end] += g @ b_out[e]
+        torch.mm(hidden.T, g.mul_(scale), out=d_out[e])
+        d_before = fn.pull_back(back.mul_(scale), before)
+        torch.mm(rows.T, d_before, out=d_in[e])
+        d_x.index_add_(0, here, torch.mm(d_before, w_in[e].T))
+        if b_in is not None:
+            torch.sum(d_before, 0, out=d_b_in[e])
+        if b_out is not None:
+            torch.sum(g, 0, out=d_b_out[e])
+    for e in idle:
+        d_in[e].zero_()
+        d_out[e].zero_()
+    return d_x, d_in, d_out, d_b_in, d_b_out, d_weight
+
+
+@feed_forward_backward.register_fake
+def _(gradient, x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre, activation):  # type: ignore[no-untyped-def]
+    d_b_in = w_in.new_empty(0) if b_in is None else torch.empty_like(b_in)
+    d_b_out = w_in.new_empty(0) if b_out is None else torch.empty_like(b_out)
+    d_in, d_out = w_in.new_empty(w_in.shape), w_out.new_empty(w_out.shape)
+    return torch.empty_like(x), d_in, d_out, d_b_in, d_b_out, torch.empty_like(weight)
+
+
+Shape = Sequence[int]
+
+
+@register_flop_formula(torch.ops.gatewise.feed_forward)
+def _flops(x: Shape, w_in: Shape, w_out: Shape, b_in: Any, b_out: Any, token: Shape, *_: Any, **__: Any) -> int:
+    """Return the floating-point operations of the products, as torch's flop counter counts them."""
+    return 2 * token[0] * (w_in[1] * w_in[2] + w_out[1] * w_out[2])
+
+
+@register_flop_formula(torch.ops.gatewise.feed_forward_backward)
+def _flops_back(gradient: Any, x: Any, w_in: Shape, w_out: Shape, b_in: Any, b_out: Any, *rest: Any, **_: Any) -> int:
+    return 4 * rest[0][0] * (w_in[1] * w_in[2] + w_out[1] * w_out[2])
+
+
+def _no_second(ctx, *gradients):  # type: ignore[no-untyped-def]
+    raise NotImplementedError("the grouped backend has first derivatives only: use backend='loop' for second ones")
+
+
+feed_forward_backward.register_autograd(_no_second)
+
+
+def _save(ctx, inputs, output):  # type: ignore[no-untyped-def]
+    *tensors, activation, _ = inputs
+    ctx.save_for_backward(*tensors, output[1])
+    ctx.activation = activation
+    ctx.mark_non_differentiable(output[1])
+
+
+def _pull_back(ctx, gradient, _):  # type: ignore[no-untyped-def]
+    x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre = ctx.saved_tensors
+    found = feed_forward_backward(
+        gradient.contiguous(), x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre, ctx.activation
+    )
+    d_x, d_in, d_out, d_b_in, d_b_out, d_weight = found
+    d_b_in, d_b_out = None if b_in is None else d_b_in, None if b_out is None else d_b_out
+    return d_x, d_in, d_out, d_b_in, d_b_out, None, None, None, d_weight, None, None
+
+
+feed_forward.register_autograd(_pull_back, setup_context=_save)
+
+
+def _groups(ends: Tensor) -> list[tuple[int, int, int]]:
+    """Return expert, begin and end of the groups that have rows (on the CPU)."""
+    stops = ends.tolist()
+    return [(e, b, s) for e, (b, s) in enumerate(zip([0, *stops[:-1]], stops, strict=True)) if s > b]
+
+
+def _matmul(rows: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor | None = None) -> Tensor:
+    """Return ``rows weight + bias``."""
+    return torch.mm(rows, weight, out=out) if bias is None else torch.addmm(bias, rows, weight, out=out)
+
+
+def _affine_groups(rows: Tensor, weight: Tensor, bias: Tensor | None, ends: Tensor) -> Tensor:
+    """Return ``rows_a weight_e(a) + bias_e(a)`` for rows sorted by expert."""
+    out = F.grouped_mm(rows, weight, offs=ends.to(torch.int32))
+    return out if bias is None else out + bias.index_select(0, _expert_of(ends, len(rows)))
+
+
+def _expert_of(ends: Tensor, rows: int) -> Tensor:
+    """Return the expert of every sorted assignment."""
+    return torch.searchsorted(ends, torch.arange(rows, device=ends.device), right=True)
+
+
+def _collect(value: Tensor, slot: Tensor, tokens: int) -> Tensor:
+    """Add up the slots of every token in their order, so that the sum is the same every time."""
+    unsorted = torch.empty_like(value).index_copy_(0, slot, value)
+    return unsorted.view(tokens, -1, value.shape[1]).sum(1)
+
+
+def _backward_groups(gradient, x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre, fn):  # type: ignore[no-untyped-def]
+    """Return the gradients by grouped matrix products; see `feed_forward_backward`."""
+    offs = ends.to(torch.int32)
+    rows, g, scale = x.index_select(0, token), gradient.index_select(0, token), weight[:, None]
+    hidden = fn.apply(pre)
+    back = F.grouped_mm(g, w_out.mT, offs=offs)
+    d_weight = (back * hidden).sum(-1)
+    expert = None if b_in is None and b_out is None else _expert_of(ends, len(rows))
+    if b_out is not None:
+        d_weight = d_weight + (g * b_out.index_select(0, expert)).sum(-1)
+    g = g * scale
+    d_out = F.grouped_mm(hidden.mT, g, offs=offs)
+    d_pre = fn.pull_back(back * scale, pre)
+    d_in = F.grouped_mm(rows.mT, d_pre, offs=offs)
+    d_x = _collect(F.grouped_mm(d_pre, w_in.mT, offs=offs), slot, x.shape[0])
+    empty = w_in.new_empty(0)
+    d_b_in = empty if b_in is None or expert is None else torch.zeros_like(b_in).index_add_(0, expert, d_pre)
+    d_b_out = empty if b_out is None or expert is None else torch.zeros_like(b_out).index_add_(0, expert, g)
+    return d_x, d_in, d_out, d_b_in, d_b_out, d_weight
