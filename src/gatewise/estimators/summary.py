@@ -132,7 +132,10 @@ def _level(
     zero = reference_branch(mixture, level, reference)
     named = "the last branch" if zero == mixture.branching[level] - 1 else f"branch {zero}"
     every = " of every group" if level else ""
-    words = f" ({named}{every} is the reference)" if mixture.gates[level].translation() else ""
+    gate = mixture.gates[level]
+    specs = gate.score.parameters(1)
+    shifted = any(specs[name].free for name in gate.translation())
+    words = f" ({named}{every} is the reference)" if shifted else ""
     lines = [f"Gate of level {level}{words}"]
     titles = mixture.titles if level == mixture.depth - 1 else ("",) * len(branches)
     lines += [line for pair in zip(branches, titles, strict=False) for line in _branch(*pair, wide, plain)]

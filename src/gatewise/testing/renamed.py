@@ -212,6 +212,9 @@ class RenamedFamily(Family):
     def observed(self, y: Tensor) -> Tensor:
         return self.part.observed(y)
 
+    def events(self, y: Tensor) -> Tensor | None:
+        return self.part.events(y)
+
     def responses(self, y: Tensor) -> Tensor:
         return self.part.responses(y)
 
@@ -246,8 +249,20 @@ class RenamedFamily(Family):
     def cdf(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         return self.part.cdf(unnamed(params), y, eta)
 
+    def cdf_ends(self, params: Params, y: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
+        return self.part.cdf_ends(unnamed(params), y, eta)
+
+    def observed_variance(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
+        return self.part.observed_variance(unnamed(params), y, eta)
+
+    def relative_spread(self, params: Params) -> Tensor | None:
+        return self.part.relative_spread(unnamed(params))
+
     def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
         return self.part.sample(unnamed(params), eta, generator)
+
+    def sample_like(self, params: Params, y: Tensor, eta: Tensor, generator: torch.Generator) -> Tensor:
+        return self.part.sample_like(unnamed(params), y, eta, generator)
 
     def validate(self, y: Tensor) -> str | None:
         return self.part.validate(y)
