@@ -195,7 +195,7 @@ def test_tails_without_a_mean_are_kept_at_a_limit_that_is_named(d, q):
     gaussian = fitted(x, mean + 0.3 * r.uniform(-1, 1, mean.shape), family="student-t")
     heavy, light = model.fit_.certificate, gaussian.fit_.certificate
     assert np.isfinite(model.predict(x)).all()
-    assert model.status_ == "at-bound"
+    assert "at-bound" in map(str, model.fit_.flags)  # of four inputs the gate is separated too
     assert not model.converged_
     assert model.dof_.min() == pytest.approx(1.1)
     assert heavy.active

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "layers.md").read_text(), flags=re.DOTALL | re.MULTILINE)
 
 
-MAKES = r"MoE\(|upcycle\(|replace_ffn\(|load_layer\(|load_block\(|check_layer_gate\(|from_block\(|from_pretrained"
+MAKES = r"MoE\(|(upcycle|replace_ffn|load_layer|load_block|check_layer_gate|from_block|(prune|merge|add)_experts)\(|from_pretrained"
 
 
 @pytest.fixture(scope="module")

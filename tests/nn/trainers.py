@@ -15,13 +15,19 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
-from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from gatewise.nn import Anneal, MoE, finish_step
 
 STEPS, RATE = 4, 0.03
+
+
+def zero_redundancy():
+    """Return the class, whose module warns of what torch deprecates when it is imported."""
+    from torch.distributed.optim import ZeroRedundancyOptimizer
+
+    return ZeroRedundancyOptimizer
 
 
 class Net(nn.Module):
@@ -96,7 +102,7 @@ class Several:
 
 
 def zero(module):
-    return ZeroRedundancyOptimizer(module.parameters(), torch.optim.SGD, lr=RATE)
+    return zero_redundancy()(module.parameters(), torch.optim.SGD, lr=RATE)
 
 
 def fsdp1(use_orig_params):
@@ -168,7 +174,7 @@ def networks(rank, world):
     """The tokens that the layers of two adversaries count in their steps: 4 times 11 and 3 on every process."""
     torch.manual_seed(0)
     maker, judge = (DistributedDataParallel(Net()) for _ in range(2))
-    optimisers = {one: ZeroRedundancyOptimizer(one.parameters(), torch.optim.SGD, lr=RATE) for one in (maker, judge)}
+    optimisers = {one: zero_redundancy()(one.parameters(), torch.optim.SGD, lr=RATE) for one in (maker, judge)}
     counted = []
     for _ in range(3):
         for one, tokens in ((maker, 3), (judge, 11)):
