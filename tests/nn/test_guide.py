@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "layers.md").read_text(), flags=re.DOTALL | re.MULTILINE)
 
 
-MAKES = r"MoE\(|(upcycle|replace_ffn|load_layer|load_block|check_layer_gate|from_block|(prune|merge|add)_experts)\(|from_pretrained"
+MAKERS = "upcycle|replace_ffn|load_layer|load_block|check_layer_gate|from_block|(prune|merge|add)_experts"
+MAKES = rf"MoE\(|({MAKERS})\(|from_pretrained"
 
 
 @pytest.fixture(scope="module")
