@@ -30,7 +30,7 @@ class Effort(NamedTuple):
     moves : int
         Moves of a round.
     resampled : int
-        Points of a round that come from optima on rows drawn anew.
+        Points of a round that took first steps on bootstrap samples of the rows.
     share : float
         Share of a round that is carried on: the most promising.
     patience : int
@@ -74,7 +74,7 @@ def search_on(task: FitTask, method: Method, ends: Ends, fresh: int, effort: Eff
 
 
 def resample(task: FitTask, method: Method, bases: Tensor, count: int) -> Points:
-    """Return where optima (K, P) go on rows drawn anew, the best of them most often."""
+    """Return where first steps on bootstrap samples lead from optima (K, P), from the best of them most often."""
     count = min(count, _at_once(task))
     if not count or method.rough is None or task.clock.late(matrix_seconds(task.part, count)):
         return Points(bases[:0], ())

@@ -1,6 +1,7 @@
-"""Where optima go on rows drawn anew, with replacement: a small optimum that other rows do not have lets go.
+"""Bootstrap samples of the rows, on which a search leaves local optima that depend on a few observations.
 
-(Perturbing the data to leave local optima: Elidan and others 2002, AAAI-02.)
+Such an optimum need not exist on another sample. (Perturbing the data to leave local optima: Elidan and others 2002,
+AAAI-02.)
 """
 
 from __future__ import annotations
