@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 
 
-def pairs_and_slow_rest(factors, name, always=lambda case: False):
+def joined(case):
+    return "-".join(map(str, case.values()))
+
+
+def pairs_and_slow_rest(factors, name=joined, always=lambda case: False):
     """All cases as parameters of a test, with names: as many as any two levels need, and the others marked slow.
 
     Cases of which `always` is true are not slow.
