@@ -120,7 +120,7 @@ def test_a_needed_expert_is_found_needed_and_a_superfluous_one_is_not():
 
 def test_a_test_goes_on_where_it_stopped(tmp_path, monkeypatch):
     x, y = two_lines(80)
-    whole = bootstrap_test(model(1), model(2), x, y, n_boot=30, n_init=2)
+    whole = bootstrap_test(model(1), model(2), x, y, n_boot=30, n_init=1)
     real = bootstrap.ratios
 
     def broken(*args):
@@ -132,7 +132,7 @@ def test_a_test_goes_on_where_it_stopped(tmp_path, monkeypatch):
     path = tmp_path / "test.jsonl"
     monkeypatch.setattr(bootstrap, "ratios", broken)
     with pytest.raises(KeyboardInterrupt):
-        bootstrap_test(model(1), model(2), x, y, n_boot=30, n_init=2, resume=path)
+        bootstrap_test(model(1), model(2), x, y, n_boot=30, n_init=1, resume=path)
     seen = []
 
     def counted(comparison, count, known, workers):
@@ -140,10 +140,10 @@ def test_a_test_goes_on_where_it_stopped(tmp_path, monkeypatch):
         return real(comparison, count, known, workers)
 
     monkeypatch.setattr(bootstrap, "ratios", counted)
-    assert bootstrap_test(model(1), model(2), x, y, n_boot=30, n_init=2, resume=path) == whole
+    assert bootstrap_test(model(1), model(2), x, y, n_boot=30, n_init=1, resume=path) == whole
     assert len(seen) == 26
     with pytest.raises(ValueError, match="holds another bootstrap_test"):
-        bootstrap_test(model(1), model(2), x, y, n_boot=30, n_init=4, resume=path)
+        bootstrap_test(model(1), model(2), x, y, n_boot=30, n_init=2, resume=path)
 
 
 def test_bits_do_not_depend_on_the_number_of_processes():

@@ -82,6 +82,10 @@ def test_a_page_is_written_again_from_any_folder(ran, tmp_path, monkeypatch):
 def test_a_study_of_a_file_is_named_where_its_folder_is_judged(home, where):
     origin(home, where)
     assert f"the study 'mine' of {where!r}: a folder is data" in refused("report", "out/mine")
+
+
+def test_a_study_of_a_file_that_is_gone_is_judged_where_the_file_is_named(home):
+    origin(home, "gone.py:study")
     assert "unresolved" in said("report", "out/mine", "--study", "my_study.py:study")
     assert "experts.coef" in said("table", "mine", "--study", "my_study.py:study")
 
