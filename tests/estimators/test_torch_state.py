@@ -20,17 +20,12 @@ from gatewise.infer.intervals import wald
 from gatewise.infer.profile.likelihood import profile
 from gatewise.objective.rows import make_rows
 
-from ..whole_path import STEPS, short_searches  # noqa: F401
+from ..whole_path import few_neighbours, short_searches, steps_enough  # noqa: F401
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def steps_enough(short_searches):  # noqa: F811
-    """Steps enough for the models below, of which all have standard errors."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(STEPS, "most", 25)
-        yield
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.usefixtures("short_searches", "few_neighbours", "steps_enough"),
+]
 
 
 @contextmanager
