@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same
         Weibull,
     )
     from gatewise.core.gates import GATES, Gate
-    from gatewise.core.links import Link, NormalisedSigmoid, Sigmoid, Softmax, SqrtSoftplus, TopK
+    from gatewise.core.links import Link, NormalisedSigmoid, ReLU, Sigmoid, Softmax, SqrtSoftplus, TopK
     from gatewise.core.mixture import Measure, Mixture
     from gatewise.core.parameters import Parameter
     from gatewise.core.predictors import affine
@@ -141,6 +141,7 @@ __all__ = [
     "Polynomial",
     "Profile",
     "Quadratic",
+    "ReLU",
     "RefusedWarning",
     "RidgeWarning",
     "Rows",
@@ -193,7 +194,7 @@ _HOMES = {
         "NegativeBinomial OrderedLogit Poisson StudentT Weibull"
     ),
     "core.gates": "GATES Gate",
-    "core.links": "Link NormalisedSigmoid Sigmoid Softmax SqrtSoftplus TopK",
+    "core.links": "Link NormalisedSigmoid ReLU Sigmoid Softmax SqrtSoftplus TopK",
     "core.mixture": "Measure Mixture",
     "core.parameters": "Parameter",
     "core.predictors": "affine",

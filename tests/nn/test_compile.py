@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 
-from gatewise.nn import Anneal, Choice, MoE, dispatch, finish_step, grouped
+from gatewise import Affine, Gate, ReLU
+from gatewise.nn import Anneal, Choice, ExpertChoice, MoE, Sinkhorn, TopP, dispatch, finish_step, grouped
 from gatewise.nn.units import UNITS
 from gatewise.testing import assert_close
 from gatewise.testing.layers import draw_tokens, loss_gradients, make_layer
@@ -19,8 +20,15 @@ OPTIONS = {
     "capacity": {"capacity": 1.0},
     "dense": {"top_k": None, "balance": "none"},
     "groups": {"branching": (8,), "gate": "sigmoid", "choice": Choice("weights", 4, 2), "balance": "bias"},
+    "top-p": {"branching": (2, 4), "top_k": None, "choice": TopP(0.6)},
+    "top-p in groups": {"branching": (8,), "choice": Choice("weights", 4, 2, rule=TopP(0.3)), "top_k": 4},
+    "expert choice": {"branching": (8,), "choice": ExpertChoice(), "normalise": "before"},
+    "sinkhorn": {"branching": (8,), "choice": Sinkhorn()},
+    "rectified": {"branching": (8,), "gate": Gate(Affine(), ReLU()), "top_k": None, "balance": "sparsity"},
+    "null experts": {"branching": (8,), "null_experts": 2, "identity_experts": 2, "balance": "bias+sequence"},
     "bounds": {"activation": "swiglu(limit=0.5, up=0.5, alpha=1.702, shift=1.0)", "shared": 1, "weigh_inputs": True},
 }
+CHANCE = {"noise": {"noise": 0.1}, "learned noise": {"noise": "learned"}, "jitter": {"jitter": 0.1}}
 # Dynamo makes an instance of every autograd function that it traces.
 pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 
@@ -113,12 +121,13 @@ def on_a_device_without_values(layer, mask):
     out = layer(x, real)
     out.sum().backward()
     assert out.device.type == "meta"
-    assert all(p.grad.shape == p.shape for p in (x, *layer.parameters()))
+    trained = [p for name, p in layer.named_parameters() if layer.training or "noises" not in name]
+    assert all(p.grad.shape == p.shape for p in (x, *trained))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("mask", [False, True])
-@pytest.mark.parametrize("options", [*OPTIONS.values(), {"noise": 0.1}], ids=[*OPTIONS, "noise"])
+@pytest.mark.parametrize("options", [*OPTIONS.values(), *CHANCE.values()], ids=[*OPTIONS, *CHANCE])
 def test_the_grouped_backend_never_waits_for_the_device(options, mask, dtype):
     layer = layer_for(options).to(dtype)
     on_a_device_without_values(layer, mask)
@@ -139,28 +148,45 @@ def test_the_operators_inside_never_wait_for_the_device(bias):
     index, weight = layer.router(x)[:2]
     order = dispatch.plan(index, 5)
     fixed = (*layer.experts.weights(), *order, weight.detach().flatten().bfloat16())
-    out, pre = grouped.feed_forward._init_fn(x, *fixed, "gelu", True)
-    found = grouped.feed_forward_backward._init_fn(torch.empty_like(out), x, *fixed, pre, "gelu")
+    out, pre = grouped.feed_forward._init_fn(x, *fixed, "gelu", True, True)
+    found = grouped.feed_forward_backward._init_fn(torch.empty_like(out), x, *fixed, pre, "gelu", True)
     expected = (x, *layer.experts.weights())
     assert all(a.shape == b.shape for a, b in zip(found, expected, strict=False) if b is not None)
 
 
+@pytest.mark.parametrize("partial", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("activation", [*UNITS, "swiglu(limit=0.5, up=0.5, alpha=1.702, shift=1.0)"])
-def test_the_branch_for_other_devices_gives_what_the_processor_gives(activation, bias, monkeypatch):
+def test_the_branch_for_other_devices_gives_what_the_processor_gives(activation, bias, partial, monkeypatch):
     """Its formulas run on the CPU too, whose grouped products stand in for the device's."""
     layer = MoE(16, 32, n_experts=5, activation=activation, bias=bias)
     x, gradient = torch.randn(24, 16), torch.randn(24, 16)
     index, weight = layer.router(x)[:2]
+    index = index.masked_fill(torch.rand(index.shape) < 0.4, 5) if partial else index
     order = dispatch.plan(index, 5)
+    assert (int(order.ends[-1]) < 48) == partial
     rows = (*order, weight.detach().flatten()[order.slot])
     fixed = (*(None if part is None else part.detach() for part in layer.experts.weights()), *rows)
-    out, pre = grouped.feed_forward(x, *fixed, activation, True)
-    slopes = grouped.feed_forward_backward(gradient, x, *fixed, pre, activation)
+    out, pre = grouped.feed_forward(x, *fixed, activation, True, partial)
+    slopes = grouped.feed_forward_backward(gradient, x, *fixed, pre, activation, partial)
     w_in, w_out, b_in, b_out, token, slot, ends, scale = fixed
+    monkeypatch.setattr(grouped.F, "grouped_mm", spoilt(grouped.F.grouped_mm))
     before = grouped._affine_groups(x[token], w_in, b_in, ends)
     value = grouped._affine_groups(grouped.unit(activation).apply(before), w_out, b_out, ends) * scale[:, None]
+    value = grouped._filled_only(value, ends) if partial else value
     assert_close(grouped._collect(value, slot, 24), out, "outputs", 1e-5)
-    found = grouped._backward_groups(gradient, x, *fixed, before, grouped.unit(activation))
+    found = grouped._backward_groups(gradient, x, *fixed, before, grouped.unit(activation), partial)
     for one, other in zip(found, slopes, strict=True):
         assert_close(one, other, "gradients", 1e-5)
+
+
+def spoilt(product):
+    """The grouped product with nan in the rows behind the last end, where a device leaves what was there."""
+
+    def grouped_mm(a, b, offs):
+        out = product(a, b, offs=offs)
+        if b.ndim == 3:
+            out[int(offs[-1]) :] = torch.nan
+        return out
+
+    return grouped_mm

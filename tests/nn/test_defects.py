@@ -11,7 +11,6 @@ from torch.profiler import ProfilerActivity, profile
 from gatewise.core.gates import GATES
 from gatewise.nn import FFN, MoE, Router, finish_step
 from gatewise.nn.balance import count, kept_probability
-from gatewise.nn.router import Routing
 from gatewise.testing import assert_close, assert_unbiased
 from gatewise.testing.layers import (
     LAYER_BACKENDS,
@@ -190,9 +189,8 @@ def test_d9_every_assignment_is_served(backend, choose, monkeypatch):
             p.zero_()
         layer.experts.b_out.fill_(1.0)
     index, x = choose(24).contiguous(), draw_tokens(layer)
-    right = layer.router(x)
-    routing = Routing(index, torch.ones(24, 2), right.log_weights, right.scores, right.ranks)
-    monkeypatch.setattr(layer.router, "forward", lambda tokens: routing)
+    routing = layer.router(x)._replace(index=index, weight=torch.ones(24, 2))
+    monkeypatch.setattr(layer.router, "forward", lambda *given: routing)
     out = layer(x)
     assert torch.equal(out, torch.full_like(out, 2.0))
     out.sum().backward()

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, hessian, jacrev, vmap
 
-from gatewise import GATES, MixtureOfExpertsRegressor
-from gatewise.nn import MoE, from_measure, separate_experts
+from gatewise import GATES, Affine, Gate, MixtureOfExpertsRegressor, ReLU
+from gatewise.nn import ExpertChoice, MoE, TopP, from_measure, separate_experts
 from gatewise.testing import assert_close
 from gatewise.testing.layers import draw_tokens, loss_gradients, make_layer
 
@@ -19,6 +19,10 @@ OPTIONS = {
     "swiglu, shared": {"activation": "swiglu", "shared": 1, "scale": 0.5},
     "capacity": {"capacity": 0.6},
     "sigmoid": {"gate": "sigmoid", "normalise": "before"},
+    "top-p": {"choice": TopP(0.5), "top_k": None},
+    "expert choice": {"choice": ExpertChoice(), "normalise": "before"},
+    "rectified": {"gate": Gate(Affine(), ReLU()), "top_k": None},
+    "null experts": {"null_experts": 1, "identity_experts": 1},
 }
 every_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 
@@ -219,7 +223,7 @@ def test_onnx_gives_what_the_layer_gives(gate):
 
 
 @onnx
-@pytest.mark.parametrize("name", some([name for name in OPTIONS if name != "capacity"], {"swiglu, shared"}))
+@pytest.mark.parametrize("name", some(sorted(OPTIONS.keys() - {"capacity"}), {"swiglu, shared", "expert choice"}))
 def test_onnx_knows_every_option(name):
     layer = make_layer(**{"gate": "laplace", **OPTIONS[name]}, backend="auto")
     x = draw_tokens(layer, 30)

@@ -34,40 +34,42 @@ def all_zero(right):
 
 
 def detached(right):
-    def forward(self, x):
-        return Routing(*(part if isinstance(part, tuple) else part.detach() for part in right(self, x)))
+    def forward(self, x, *more):
+        return Routing(*(part if isinstance(part, tuple) else part.detach() for part in right(self, x, *more)))
 
     return forward
 
 
 def rounded(right):
     """Gates that compute in bfloat16."""
-    return lambda self, x: right(self, x.bfloat16().to(x.dtype) if torch.is_autocast_enabled("cpu") else x)
+    return lambda self, x, *more: right(
+        self, x.bfloat16().to(x.dtype) if torch.is_autocast_enabled("cpu") else x, *more
+    )
 
 
 def noisy_weights(right):
-    def forward(self, x):
-        found = right(self, x)
+    def forward(self, x, *more):
+        found = right(self, x, *more)
         return found._replace(weight=found.weight + 1e-3 * torch.rand_like(found.weight))
 
     return forward
 
 
 def noisy_in_training(right):
-    def forward(self, x):
-        found = right(self, x)
+    def forward(self, x, *more):
+        found = right(self, x, *more)
         return found._replace(weight=found.weight * (1.1 if self.training else 1.0))
 
     return forward
 
 
 def half_the_room(right):
-    return lambda self, routing, real: (torch.arange(routing.index.numel()) % 7 > 0).view_as(routing.index)
+    return lambda self, routing, index, real: (torch.arange(routing.index.numel()) % 7 > 0).view_as(routing.index)
 
 
 def centred(right):
     """Scores relative to the batch's mean."""
-    return lambda self, x: right(self, x - x.mean(0, keepdim=True))
+    return lambda self, x, *more: right(self, x - x.mean(0, keepdim=True), *more)
 
 
 def last_expert_lost(right):
@@ -86,7 +88,7 @@ def overflowing(right):
 
 
 def in_float32(right):
-    return lambda self, tokens, routing: right(self, tokens, routing).float()
+    return lambda self, tokens, *routing: right(self, tokens, *routing).float()
 
 
 def first_order_only(right):

@@ -9,7 +9,21 @@ from torch import nn
 from gatewise.core.gates import Gate
 from gatewise.core.parameters import Parameter
 from gatewise.core.scores import Affine
-from gatewise.nn import FFN, Anneal, FusionMoE, HMoE, MoE, Router, finish_step, set_loss_scale
+from gatewise.nn import (
+    FFN,
+    Anneal,
+    Choice,
+    ExpertChoice,
+    FusionMoE,
+    HMoE,
+    MoE,
+    Router,
+    Sinkhorn,
+    Sparsity,
+    TopP,
+    finish_step,
+    set_loss_scale,
+)
 from gatewise.nn.balance import Balancer
 from gatewise.nn.params import GateParameters
 
@@ -30,9 +44,26 @@ CASES = {
         lambda: LAYER(X, torch.tensor([0.0, 0.0, -torch.inf])),
         "mask has the dtype torch.float32: give true for real tokens, false for padding",
     ),
-    "learned noise": (
-        lambda: MoE(6, 8, noise="learned"),
-        "noise='learned': give a standard deviation, zero or more; a learned one is not offered",
+    "noise in words": (
+        lambda: MoE(6, 8, noise="strong"),
+        "noise='strong': give a standard deviation, zero or more, or 'learned'",
+    ),
+    "jitter": (lambda: MoE(6, 8, jitter=1.5), "jitter=1.5: give a number from 0 to 1"),
+    "top-p": (lambda: TopP(1.5), r"TopP\(p=1.5\): p is a share of the weights, above zero and at most one"),
+    "sinkhorn": (lambda: Sinkhorn(0.0), r"Sinkhorn\(temperature=0.0, rounds=8\): give a positive temperature"),
+    "sparsity": (lambda: Sparsity(growth=1.0), "give positive numbers, and a growth above one"),
+    "no rule": (lambda: MoE(6, 8, choice=Choice(rule=TopP)), "give an instance of a rule, such as TopP"),
+    "expert choice by level": (
+        lambda: MoE(6, 8, (2, 3), top_k=(1, 2), choice=ExpertChoice()),
+        r"ExpertChoice\(\) with top_k=\(1, 2\), a number for every level: .* give one top_k for the leaves, .*top_k=2",
+    ),
+    "given experts of another shape": (
+        lambda: LAYER(X, experts=torch.zeros(2, 1, dtype=torch.long)),
+        r"experts has the shape \(2, 1\), x \(3, 6\): give \(3, S\)",
+    ),
+    "given experts in floating point": (
+        lambda: LAYER(X, experts=torch.zeros(3, 1)),
+        r"experts has the shape \(3, 1\) and the dtype torch.float32: give whole numbers \(3, S\)",
     ),
     "gate": (lambda: MoE(6, 8, gate="sofmax"), r"sofmax.*softmax"),
     "gates": (
@@ -49,9 +80,9 @@ CASES = {
         lambda: MoE(6, 8, normalise="both"),
         "normalise='both' is unknown: the choices are 'before', 'after'",
     ),
-    "noise": (lambda: MoE(6, 8, noise=-1.0), "noise=-1.0: a standard deviation, zero or more"),
-    "noise infinite": (lambda: MoE(6, 8, noise=float("inf")), "noise=inf: a standard deviation, zero or more"),
-    "noise nan": (lambda: MoE(6, 8, noise=float("nan")), "noise=nan: a standard deviation"),
+    "noise": (lambda: MoE(6, 8, noise=-1.0), "noise=-1.0: give a standard deviation, zero or more"),
+    "noise infinite": (lambda: MoE(6, 8, noise=float("inf")), "noise=inf: give a standard deviation, zero or more"),
+    "noise nan": (lambda: MoE(6, 8, noise=float("nan")), "noise=nan: give a standard deviation"),
     "temperature": (lambda: MoE(6, 8, gate="dense-to-sparse", temperature=0.0), "temperature=0.0: give 'learned', a"),
     "temperature word": (lambda: MoE(6, 8, gate="dense-to-sparse", temperature="hot"), "temperature='hot': give"),
     "no temperature": (lambda: MoE(6, 8, temperature=2.0), "temperature=2.0, but the gates softmax have none: use"),
@@ -92,7 +123,7 @@ CASES = {
     "capacity infinite": (lambda: MoE(6, 8, capacity=float("inf")), "capacity=inf: give a positive factor"),
     "balance": (
         lambda: MoE(6, 8, balance="all"),
-        "balance='all' is unknown: the choices are 'importance\\+load', 'importance', 'switch', 'bias', 'none'",
+        "balance='all' is unknown: the choices are 'importance\\+load', 'importance', 'switch', 'bias', 'sequence'",
     ),
     "balancer": (lambda: Balancer((4,), "loss"), "balance='loss' is unknown: the choices are"),
     "balance weight": (

@@ -7,9 +7,9 @@ import torch
 
 from gatewise.core.codec import encode
 from gatewise.core.gates import GATES, Gate
-from gatewise.core.links import SqrtSoftplus
+from gatewise.core.links import ReLU, SqrtSoftplus
 from gatewise.core.scores import Affine
-from gatewise.nn import FFN, Anneal, Choice, MoE, load_layer, save_layer
+from gatewise.nn import FFN, Anneal, Choice, ExpertChoice, MoE, Sinkhorn, Sparsity, TopP, load_layer, save_layer
 from gatewise.nn.hub.settings import build, settings
 
 OTHER = {
@@ -35,11 +35,17 @@ OTHER = {
     "z_weight": 0.4,
     "weigh_inputs": True,
     "identity_experts": 2,
+    "null_experts": 1,
+    "jitter": 0.1,
+    "token_entropy_weight": 0.5,
 }
 LATER = (
     "choice",
     "weigh_inputs",
     "identity_experts",
+    "null_experts",
+    "jitter",
+    "token_entropy_weight",
 )  # written where they are not the default, so that older files have the same form
 
 
@@ -72,13 +78,19 @@ def test_every_argument_that_is_not_the_default_comes_back():
         {"shared": FFN(1, 6, 9, activation="geglu", bias=True)},
         {"shared": FFN(1, 6, 10, activation="gelu")},
         {"shared": 2, "weigh_inputs": True},
+        {"choice": TopP(0.7), "top_k": None},
+        {"choice": Choice("scores", 4, 2, rule=TopP(0.4)), "top_k": 3, "balance": Sparsity(3.0, growth=1.1)},
+        {"choice": ExpertChoice(), "normalise": "before", "balance": "bias+sequence"},
+        {"choice": Sinkhorn(0.5, rounds=3), "noise": "learned", "jitter": 0.1, "null_experts": 2},
+        {"gate": Gate(Affine(), ReLU()), "top_k": None, "balance": "sparsity", "normalise": "before"},
     ],
 )
 def test_options_of_public_models_are_kept_in_files(given, tmp_path):
-    layer = MoE(6, 5, 8, **given)
+    layer = MoE(6, 5, 8, **given).eval()
     save_layer(layer, tmp_path)
-    again, x = load_layer(tmp_path), torch.randn(7, 6)
+    again, x = load_layer(tmp_path).eval(), torch.randn(7, 6)
     assert torch.equal(again(x), layer(x))
+    assert again.balancer.rule == layer.balancer.rule
     assert settings(again) == settings(layer)
     assert again.router.choice == layer.router.choice
     assert repr(again.shared) == repr(layer.shared)

@@ -26,7 +26,7 @@ PAIRS = [pytest.param(study, arm, id=f"{study.name}: {arm.name}") for study in S
 
 def test_studies_have_names_of_their_own():
     assert all(name == study.name for name, study in STUDIES.items())
-    assert len({fingerprint(study) for study in STUDIES.values()}) == len(STUDIES) == 24
+    assert len({fingerprint(study) for study in STUDIES.values()}) == len(STUDIES) == 25
     assert not set(NO_STUDY) & set(STUDIES)
     assert all(len(reason) > 60 for reason in NO_STUDY.values())
 

@@ -20,7 +20,7 @@ from gatewise.core.by_leaf import ExpertsByLeaf, FamiliesByLeaf
 from gatewise.core.experts import EXPERTS, NoExpert
 from gatewise.core.families import FAMILIES, MeanOnly, UniformNoise, Zero
 from gatewise.core.gates import GATES
-from gatewise.core.links import SqrtSoftplus
+from gatewise.core.links import ReLU, SqrtSoftplus
 from gatewise.core.origin import ExpertAbout, ScoreAbout
 
 
@@ -31,7 +31,7 @@ def kinds(part: Any) -> set[type]:
 
 
 WRAPPERS = {MeanOnly, ScoreAbout, ExpertAbout, ExpertsByLeaf, FamiliesByLeaf}
-UNLISTED = WRAPPERS | {NoExpert, Zero, UniformNoise, SqrtSoftplus}  # which no catalogue has
+UNLISTED = WRAPPERS | {NoExpert, Zero, UniformNoise, ReLU, SqrtSoftplus}  # which no catalogue has
 
 
 def known_parts() -> dict[str, type]:

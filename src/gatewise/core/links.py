@@ -35,11 +35,14 @@ class Link(ABC):
         Whether the weights are continuous in the scores; False for top-k.
     translation_invariant : bool
         Whether adding a constant to all scores leaves the weights unchanged.
+    sparse : bool
+        Whether weights may be exactly zero; layers leave out what such a branch would compute.
     """
 
     normalised = True
     smooth = True
     translation_invariant = True
+    sparse = False
 
     @abstractmethod
     def log_weights(self, scores: Tensor) -> Tensor:
@@ -128,6 +131,29 @@ class SqrtSoftplus(Link):
 
 
 @dataclass(frozen=True)
+class ReLU(Link):
+    """Rectified scores: ``w_k = max(s_k, 0)``, each branch separately (ReMoE, 2412.14711).
+
+    The weights do not sum to one, and those of all branches may be zero: use it in neural layers.
+    """
+
+    normalised = False
+    translation_invariant = False
+    sparse = True
+
+    def log_weights(self, scores: Tensor) -> Tensor:
+        positive = scores > 0  # the others have the derivative zero, which the logarithm would turn into nan
+        return torch.where(positive, torch.where(positive, scores, 1.0).log(), -torch.inf)
+
+    def weights(self, scores: Tensor) -> Tensor:
+        return torch.relu(scores)
+
+    def slopes(self, scores: Tensor) -> Tensor:
+        positive = scores > 0
+        return torch.where(positive, torch.where(positive, scores, 1.0).reciprocal(), 0.0)
+
+
+@dataclass(frozen=True)
 class NormalisedSigmoid(Link):
     """Normalised sigmoid link: ``w_k = sigmoid(s_k) / sum_j sigmoid(s_j)`` (2505.10860).
 
@@ -164,6 +190,7 @@ class TopK(Link):
     k: int = 2
     renormalise: bool = True
     smooth = False
+    sparse = True
 
     def __post_init__(self) -> None:
         if self.k < 1:

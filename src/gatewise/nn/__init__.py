@@ -4,7 +4,15 @@
 the training loop. The guide is ``docs/layers.md``.
 """
 
-from gatewise.nn.balance import BALANCE_METHODS, BalanceMethod, Balancer, ExpertShares, RoutingStatistics, ShareSlopes
+from gatewise.nn.balance import (
+    BALANCE_METHODS,
+    BalanceMethod,
+    Balancer,
+    ExpertShares,
+    RoutingStatistics,
+    ShareSlopes,
+    Sparsity,
+)
 from gatewise.nn.choice import Choice
 from gatewise.nn.convert import replace_ffn
 from gatewise.nn.diagnostics import History, collapse, diagnostics, observe, summarise
@@ -49,29 +57,37 @@ from gatewise.nn.parallel import (
 from gatewise.nn.params import Anneal
 from gatewise.nn.resizing import add_experts, merge_experts, prune_experts
 from gatewise.nn.router import Router, Routing
+from gatewise.nn.rules import CHOICE_RULES, ChoiceRule, ExpertChoice, Largest, Sinkhorn, TopP
 from gatewise.nn.separate import separate_experts
 from gatewise.nn.training import finish_step, set_loss_scale
 from gatewise.nn.upcycling import upcycle
 
 __all__ = [
     "BALANCE_METHODS",
+    "CHOICE_RULES",
     "FFN",
     "Anneal",
     "BalanceMethod",
     "Balancer",
     "Choice",
+    "ChoiceRule",
     "CoreExpert",
+    "ExpertChoice",
     "ExpertShares",
     "FusionMoE",
     "HMoE",
     "History",
+    "Largest",
     "MoE",
     "Router",
     "Routing",
     "RoutingStatistics",
     "ShareSlopes",
     "Similarity",
+    "Sinkhorn",
+    "Sparsity",
     "TimeAttention",
+    "TopP",
     "add_experts",
     "average_gradients",
     "change_rate",

@@ -1,9 +1,9 @@
-"""How a router ranks the branches that it chooses from: by weight or score, and in a few groups of experts only."""
+"""How a router chooses branches: what it ranks them by, in which groups of experts, and by which rule."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
+from math import inf, prod
 from typing import NamedTuple
 
 import torch
@@ -11,25 +11,28 @@ from torch import Tensor
 
 from gatewise.core.gates import Gate
 from gatewise.core.names import require_one_of
+from gatewise.nn.rules import ChoiceRule, Largest
 
 BY = ("log weights", "weights", "scores")
 
 
 class Choice(NamedTuple):
-    """What is ranked to choose the experts of a token; weights are not touched. For routers of one level.
+    """How the experts of a token are chosen; weights are those of the gate whatever is chosen.
 
     Attributes
     ----------
     by : {"log weights", "weights", "scores"}
         To what the offsets of the choice are added: the log weights, the weights (2412.19437, equation 16), or the
-        scores before the link. Without offsets and groups the choice is the same.
+        scores before the link. Without offsets and groups the choice is the same. On a tree: log weights.
     groups, kept : int
         Experts are chosen from `kept` of `groups` groups of equal size, which follow each other: node- or group-limited
-        routing (2405.04434, device-limited routing). The default is one group, no limit.
+        routing (2405.04434, device-limited routing). The default is one group, no limit. For routers of one level.
     best : int
         A group ranks by the sum of its `best` largest ranks (2412.19437: 2; 2405.04434: 1).
     closed : float, optional
         The rank of experts in other groups; None: they are never chosen.
+    rule : ChoiceRule
+        `Largest()`: the `top_k` largest ranks. `TopP(p)`, `ExpertChoice()`, `Sinkhorn()`, or your own.
 
     Examples
     --------
@@ -42,12 +45,22 @@ class Choice(NamedTuple):
     kept: int = 1
     best: int = 2
     closed: float | None = None
+    rule: ChoiceRule = Largest()
 
     def check(self, branching: tuple[int, ...], top_k: tuple[int, ...]) -> None:
         """Raise if no router of this shape can choose so."""
         require_one_of("by", self.by, BY)
+        if not isinstance(self.rule, ChoiceRule):
+            raise ValueError(f"rule={self.rule!r}: give an instance of a rule, such as TopP(0.5) or ExpertChoice()")
+        if self.rule.depends_on_batch and len(top_k) > 1:
+            raise ValueError(
+                f"{self.rule} with top_k={top_k}, a number for every level: it chooses among all tokens, which a group "
+                f"has not; give one top_k for the leaves, such as top_k={prod(top_k)}"
+            )
         if len(branching) > 1:
-            raise ValueError(f"{self} with the branching {branching}: it ranks the experts of one level")
+            if self._replace(rule=Largest()) != Choice():
+                raise ValueError(f"{self} with the branching {branching}: it ranks the experts of one level")
+            return
         size, rest = divmod(branching[0], max(self.groups, 1))
         limits = self.kept < self.groups
         if rest or not 1 <= self.kept <= self.groups or (limits and not 1 <= self.best <= size):
@@ -55,7 +68,7 @@ class Choice(NamedTuple):
                 f"{self} with {branching[0]} experts: groups must divide them, kept lies between 1 and groups, best "
                 "between 1 and the experts of a group"
             )
-        if top_k[0] > self.kept * size:
+        if top_k[0] > self.kept * size and not self.rule.varies:
             raise ValueError(f"{self}: {self.kept * size} experts in the kept groups, fewer than top_k={top_k[0]}")
 
     def ranks(self, log: Tensor, score: Tensor, offset: Tensor) -> Tensor:
@@ -73,6 +86,12 @@ class Choice(NamedTuple):
         return inside.where(opened[..., None], -inf if self.closed is None else self.closed).flatten(-2)
 
 
-def usual_choice(gates: Sequence[Gate]) -> Choice:
-    """Return by what routers with these gates, one per level, choose unless told otherwise."""
-    return Choice("weights" if len(gates) == 1 and not gates[0].link.normalised else "log weights")
+def usual_choice(gates: Sequence[Gate], rule: ChoiceRule | None = None) -> Choice:
+    """Return how routers with these gates, one per level, choose unless told otherwise; by another rule if given."""
+    by = "weights" if len(gates) == 1 and not gates[0].link.normalised else "log weights"
+    return Choice(by, rule=rule or Largest())
+
+
+def choice_of(given: Choice | ChoiceRule | None, gates: Sequence[Gate]) -> Choice:
+    """Return the choice that is given, by itself or by its rule alone."""
+    return given if isinstance(given, Choice) else usual_choice(gates, given)

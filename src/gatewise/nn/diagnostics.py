@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gatewise.core.names import require_one_of
 from gatewise.nn.balance import RoutingStatistics, count, unpacked
+from gatewise.nn.balance.shares import FLOOR
 from gatewise.nn.layer import MoE, layers
 from gatewise.nn.router import Routing
 
@@ -51,8 +52,8 @@ def summarise(tally: RoutingStatistics) -> dict[str, float]:
     if not bool(tally.tokens > 0):
         return {}
     leaves = len(tally.load)
-    share = tally.load / tally.load.sum()
-    mean = tally.importance / tally.importance.sum()
+    share = tally.load / tally.load.sum().clamp_min(1)  # of rectified scores a token may have no expert
+    mean = tally.importance / tally.importance.sum().clamp_min(FLOOR)
     inside = float(tally.entropy / tally.tokens)
     figures = (
         float(leaves * share.max()),
@@ -96,7 +97,7 @@ class Observation:
     tallies : dict of str to RoutingStatistics
         Sums over all tokens, by layer.
     index : dict of str to list of Tensor (T, S)
-        With ``keep=True``: the leaves selected in every call; -1 for padding.
+        With ``keep=True``: the leaves selected in every call; -1 for padding and for slots that are empty.
     """
 
     def __init__(self, keep: bool) -> None:
@@ -111,7 +112,9 @@ class Observation:
         self.tallies[name] = unpacked(found if old is None else old.packed() + found)
         if self.keep:
             index = routing.index.detach()
-            self.index.setdefault(name, []).append(index if real is None else index.where(real[:, None], -1))
+            there = routing.weight != 0 if layer.router.partial or not routing.ranks else torch.ones_like(index) > 0
+            there = there if real is None else there & real[:, None]
+            self.index.setdefault(name, []).append(index.where(there, -1))
 
     def figures(self) -> dict[str, dict[str, float]]:
         """Return the five figures of every layer that was called."""
@@ -232,7 +235,7 @@ def collapse(seen: nn.Module | Observation) -> list[str]:
             words.append(f"{title}: no step has finished yet, so nothing is known")
             continue
         dead, share, ratio = found["dead fraction"], found["maximum share"], found["load ratio"]
-        slots = float(tally.offered / tally.tokens)
+        slots = max(float(tally.offered / tally.tokens), 1.0)
         if dead > DEAD or (share > CROWDED / slots and ratio > 4):
             words.append(
                 f"{title}: {dead:.0%} of the experts served no token and the busiest has {share:.0%} of the "

@@ -6,6 +6,8 @@ experts with their rows in cache, elsewhere grouped matrix products that never w
 all experts at all tokens and drops what is not needed: no shape depends on the routing, so it exports, and the
 transforms of ``torch.func`` apply.
 
+An expert whose number is E or more is nobody: a slot with it is empty, its weight is not read, and nothing is computed.
+
 Suffixes of names: T tokens, S slots, A = T S assignments, E experts.
 """
 
@@ -28,7 +30,7 @@ Parts = tuple[Tensor, Tensor, Tensor | None, Tensor | None]  # w_in, w_out, b_in
 
 
 class DispatchPlan(NamedTuple):
-    """The assignments sorted by expert, stable in the tokens.
+    """The assignments sorted by expert, stable in the tokens; empty slots stand behind the last end.
 
     Attributes
     ----------
@@ -55,7 +57,8 @@ def plan(index: Tensor, n_experts: int) -> DispatchPlan:
 def served(index: Tensor, n_experts: int, capacity: int, real: Tensor | None = None) -> Tensor:
     """Return which assignments ``(T, S)`` an expert with room for `capacity` tokens serves, padding last.
 
-    Experts serve real tokens before padding and earlier tokens before later ones.
+    Experts serve real tokens before padding and earlier tokens before later ones. Slots with the expert `n_experts` are
+    empty.
     """
     if torch.onnx.is_in_onnx_export():
         raise ValueError(
@@ -64,10 +67,32 @@ def served(index: Tensor, n_experts: int, capacity: int, real: Tensor | None = N
     padded = torch.zeros_like(index[:, 0]) if real is None else (~real).long()
     key = (index * 2 + padded[:, None]).flatten()
     ordered, slot = torch.sort(key, stable=True)
-    begins = torch.searchsorted(ordered, 2 * torch.arange(n_experts, device=index.device))
+    begins = torch.searchsorted(ordered, 2 * torch.arange(n_experts + 1, device=index.device))
     position = torch.arange(slot.shape[0], device=index.device) - begins[ordered // 2]
     kept = torch.empty_like(position, dtype=torch.bool).scatter_(0, slot, position < capacity)
     return kept.view_as(index)
+
+
+def packed(index: Tensor, weight: Tensor, n_experts: int) -> tuple[Tensor, Tensor]:
+    """Return experts and weights ``(T, S)`` without the slots that no token needs, which takes their number.
+
+    Compilers, exports and transforms keep all slots, for no shape may depend on the values there.
+    """
+    if index.shape[1] < 2 or torch.compiler.is_compiling() or transformed() or torch.onnx.is_in_onnx_export():
+        return index, weight
+    empty = index >= n_experts
+    known = len(index) > 0 and index.device.type != "meta"
+    most = index.shape[1] - int(empty.sum(1).min()) if known else index.shape[1]
+    if most == index.shape[1]:
+        return index, weight
+    first = torch.sort(empty, dim=1, stable=True).indices[:, : max(most, 1)]
+    return index.gather(1, first), weight.gather(1, first)
+
+
+def weighed_inputs(tokens: Tensor, index: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a token per slot, times its weight, for one expert each: those without weight add nothing."""
+    rows = tokens[:, None] * weight[..., None].to(tokens.dtype)
+    return rows.flatten(0, 1), index.reshape(-1, 1), (weight != 0).to(weight.dtype).reshape(-1, 1)
 
 
 def grouped_reason(x: Tensor) -> str:
@@ -159,14 +184,20 @@ def dense_batch(x: Tensor, index: Tensor, weight: Tensor, parts: Parts, activati
 
 def _dense_weights(index: Tensor, weight: Tensor, n_experts: int) -> tuple[Tensor, Tensor]:
     """Return for all experts ``(T, E)`` whether they serve a token, and their weights, zero where they do not."""
-    none = weight.new_zeros(index.shape[0], n_experts)
+    none = weight.new_zeros(index.shape[0], n_experts + 1)  # the last column is nobody's
+    index = index.clamp_max(n_experts)
     chosen = none.scatter(1, index, torch.ones_like(weight)) > 0
-    return chosen, none.scatter(1, index, weight)
+    return chosen[:, :n_experts], none.scatter(1, index, weight)[:, :n_experts]
 
 
-def grouped(x: Tensor, index: Tensor, weight: Tensor, parts: Parts, activation: str) -> Tensor:
-    """Return what `loop` returns, for a batch of feed-forward networks, by one operator."""
+def grouped(x: Tensor, index: Tensor, weight: Tensor, parts: Parts, activation: str, partial: bool = False) -> Tensor:
+    """Return what `loop` returns, for a batch of feed-forward networks, by one operator.
+
+    `partial` tells that slots may be empty.
+    """
     sorted_by = plan(index, len(parts[0]))
     weights = weight.flatten()[sorted_by.slot].to(x.dtype)
     keep = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (x, weights, *parts))
-    return feed_forward(x, *parts, sorted_by.token, sorted_by.slot, sorted_by.ends, weights, activation, keep)[0]
+    return feed_forward(x, *parts, sorted_by.token, sorted_by.slot, sorted_by.ends, weights, activation, keep, partial)[
+        0
+    ]

@@ -77,11 +77,17 @@ class FFN(nn.Module):
                 nn.init.uniform_(bias, -limit, limit)
 
     def forward(
-        self, x: Tensor, index: Tensor | None = None, weight: Tensor | None = None, backend: str = "loop"
+        self,
+        x: Tensor,
+        index: Tensor | None = None,
+        weight: Tensor | None = None,
+        backend: str = "loop",
+        partial: bool = False,
     ) -> Tensor:
         """Return ``sum_s weight[t, s] expert_{index[t, s]}(x_t)``: x ``(T, d)``, index and weight ``(T, S)``.
 
-        Without index and weight, the output of the only network.
+        Without index and weight, the output of the only network. `partial` tells that slots may be empty: their index
+        is E.
         """
         if index is None or weight is None:
             if self.n_experts != 1:
@@ -91,8 +97,10 @@ class FFN(nn.Module):
             return loop(x, index, weight, self.singles())
         w_in, w_out, *biases = self.weights()
         b_in, b_out = (None if one is None else one.to(x.dtype) for one in biases)
-        compute = dense_batch if backend == "dense" else grouped
-        return compute(x, index, weight, (w_in.to(x.dtype), w_out.to(x.dtype), b_in, b_out), self.activation)
+        parts = (w_in.to(x.dtype), w_out.to(x.dtype), b_in, b_out)
+        if backend == "dense":
+            return dense_batch(x, index, weight, parts, self.activation)
+        return grouped(x, index, weight, parts, self.activation, partial)
 
     def weights(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """Return w_in, w_out, b_in, b_out, with gradients divided by the number of ranks whose tokens come here."""

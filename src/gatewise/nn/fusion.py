@@ -170,7 +170,10 @@ class FusionMoE(nn.Module):
 def share_experts(layers: Sequence[MoE], entropy_weight: float) -> None:
     """Give layers the experts of the first one, and the entropy of their mean gates as an auxiliary loss."""
     olds = [layer.balancer for layer in layers]
-    balancers = [EntropyBalancer(old.branching, old.rule, old.weight, old.rate, old.z_weight) for old in olds]
+    balancers = [
+        EntropyBalancer(old.branching, old.rule, old.weight, old.rate, old.z_weight, old.token_entropy_weight)
+        for old in olds
+    ]
     for layer, balancer in zip(layers, balancers, strict=True):
         layer.experts, layer.shared, layer.balancer = layers[0].experts, layers[0].shared, balancer
         balancer.regularise(balancers, entropy_weight)
@@ -184,7 +187,12 @@ class EntropyBalancer(Balancer):
         self.everyone, self.factor = everyone, factor
 
     def loss(
-        self, router: Router, routing: Routing, real: Tensor | None = None, smooth: Tensor | None = None
+        self,
+        router: Router,
+        routing: Routing,
+        real: Tensor | None = None,
+        smooth: Tensor | None = None,
+        length: int | None = None,
     ) -> Tensor:
         """Return what these tokens add to the auxiliary loss, linear in their gates."""
         tallies = [unpacked(other.last) for other in self.everyone]
@@ -195,7 +203,7 @@ class EntropyBalancer(Balancer):
         slope = (mean.clamp_min(SMALLEST) / _mean_gate(own).clamp_min(SMALLEST)).log()
         each = leaf_probabilities(routing) @ slope.to(routing.weight.dtype)
         total = (each if real is None else each * real).sum() / (modalities * own.tokens.clamp_min(1))
-        return super().loss(router, routing, real, smooth) + self.factor * total * (own.tokens > 0)
+        return super().loss(router, routing, real, smooth, length) + self.factor * total * (own.tokens > 0)
 
 
 def _mean_gate(tally: RoutingStatistics) -> Tensor:

@@ -1,6 +1,7 @@
 """The operator behind the backend "grouped": a batch of feed-forward networks at sorted tokens, and its derivative.
 
-On the CPU it is one pass over the experts with their rows in cache, elsewhere grouped matrix products.
+On the CPU it is one pass over the experts with their rows in cache, elsewhere grouped matrix products. Assignments
+behind the last end are empty slots: nothing is computed for them, and what stands in their rows is not read.
 
 Suffixes of names: T tokens, A assignments sorted by expert, E experts.
 """
@@ -32,13 +33,18 @@ def feed_forward(
     weight: Tensor,
     activation: str,
     keep: bool,
+    partial: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Return the weighted sum ``(T, d_out)`` and, if `keep`, the values before the activation ``(A, H)``."""
+    """Return the weighted sum ``(T, d_out)`` and, if `keep`, the values before the activation ``(A, H)``.
+
+    `partial` tells that there may be empty slots.
+    """
     fn = unit(activation)
     if x.device.type != "cpu":
         rows = x.index_select(0, token)
         pre = _affine_groups(rows, w_in, b_in, ends)
         value = _affine_groups(fn.apply(pre), w_out, b_out, ends) * weight[:, None]
+        value = _filled_only(value, ends) if partial else value
         return _collect(value, slot, x.shape[0]), pre if keep else pre.new_empty(0, pre.shape[1])
     out = x.new_zeros(x.shape[0], w_out.shape[2])
     kept = empty((len(token) if keep else 0, w_in.shape[2]), x)
@@ -52,7 +58,7 @@ def feed_forward(
 
 
 @feed_forward.register_fake
-def _(x, w_in, w_out, b_in, b_out, token, slot, ends, weight, activation, keep):  # type: ignore[no-untyped-def]
+def _(x, w_in, w_out, b_in, b_out, token, slot, ends, weight, activation, keep, partial):  # type: ignore[no-untyped-def]
     rows = token.shape[0] if keep else 0
     return x.new_empty(x.shape[0], w_out.shape[2]), x.new_empty(rows, w_in.shape[2])
 
@@ -71,6 +77,7 @@ def feed_forward_backward(
     weight: Tensor,
     pre: Tensor,
     activation: str,
+    partial: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients in x, w_in, w_out, b_in, b_out and weight (empty for a bias that is not there).
 
@@ -79,11 +86,11 @@ def feed_forward_backward(
     """
     fn = unit(activation)
     if x.device.type != "cpu":
-        return _backward_groups(gradient, x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre, fn)
+        return _backward_groups(gradient, x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre, fn, partial)
     d_x, d_in, d_out = torch.zeros_like(x), empty(w_in.shape, w_in), empty(w_out.shape, w_out)
     d_b_in = w_in.new_zeros(b_in.shape if b_in is not None else 0)
     d_b_out = w_in.new_zeros(b_out.shape if b_out is not None else 0)
-    d_weight = torch.empty_like(weight)
+    d_weight = torch.zeros_like(weight)
     idle = set(range(len(ends)))
     for e, begin, end in _groups(ends):
         idle.discard(e)
@@ -109,7 +116,7 @@ def feed_forward_backward(
 
 
 @feed_forward_backward.register_fake
-def _(gradient, x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre, activation):  # type: ignore[no-untyped-def]
+def _(gradient, x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre, activation, partial):  # type: ignore[no-untyped-def]
     d_b_in = w_in.new_empty(0) if b_in is None else torch.empty_like(b_in)
     d_b_out = w_in.new_empty(0) if b_out is None else torch.empty_like(b_out)
     d_in, d_out = w_in.new_empty(w_in.shape), w_out.new_empty(w_out.shape)
@@ -138,20 +145,20 @@ feed_forward_backward.register_autograd(_no_second)
 
 
 def _save(ctx, inputs, output):  # type: ignore[no-untyped-def]
-    *tensors, activation, _ = inputs
+    *tensors, activation, _, partial = inputs
     ctx.save_for_backward(*tensors, output[1])
-    ctx.activation = activation
+    ctx.activation, ctx.partial = activation, partial
     ctx.mark_non_differentiable(output[1])
 
 
 def _pull_back(ctx, gradient, _):  # type: ignore[no-untyped-def]
     x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre = ctx.saved_tensors
     found = feed_forward_backward(
-        gradient.contiguous(), x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre, ctx.activation
+        gradient.contiguous(), x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre, ctx.activation, ctx.partial
     )
     d_x, d_in, d_out, d_b_in, d_b_out, d_weight = found
     d_b_in, d_b_out = None if b_in is None else d_b_in, None if b_out is None else d_b_out
-    return d_x, d_in, d_out, d_b_in, d_b_out, None, None, None, d_weight, None, None
+    return d_x, d_in, d_out, d_b_in, d_b_out, None, None, None, d_weight, None, None, None
 
 
 feed_forward.register_autograd(_pull_back, setup_context=_save)
@@ -175,8 +182,14 @@ def _affine_groups(rows: Tensor, weight: Tensor, bias: Tensor | None, ends: Tens
 
 
 def _expert_of(ends: Tensor, rows: int) -> Tensor:
-    """Return the expert of every sorted assignment."""
-    return torch.searchsorted(ends, torch.arange(rows, device=ends.device), right=True)
+    """Return the expert of every sorted assignment, the last one for empty slots."""
+    return torch.searchsorted(ends, torch.arange(rows, device=ends.device), right=True).clamp_max(len(ends) - 1)
+
+
+def _filled_only(value: Tensor, ends: Tensor) -> Tensor:
+    """Return rows with zero for empty slots, which grouped products leave as the memory was."""
+    filled = torch.arange(len(value), device=value.device) < ends[-1]
+    return torch.where(filled.reshape(-1, *[1] * (value.ndim - 1)), value, 0.0)
 
 
 def _collect(value: Tensor, slot: Tensor, tokens: int) -> Tensor:
@@ -185,7 +198,7 @@ def _collect(value: Tensor, slot: Tensor, tokens: int) -> Tensor:
     return unsorted.view(tokens, -1, value.shape[1]).sum(1)
 
 
-def _backward_groups(gradient, x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre, fn):  # type: ignore[no-untyped-def]
+def _backward_groups(gradient, x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre, fn, partial=False):  # type: ignore[no-untyped-def]
     """Return the gradients by grouped matrix products; see `feed_forward_backward`."""
     offs = ends.to(torch.int32)
     rows, g, scale = x.index_select(0, token), gradient.index_select(0, token), weight[:, None]
@@ -198,8 +211,11 @@ def _backward_groups(gradient, x, w_in, w_out, b_in, b_out, token, slot, ends, w
     g = g * scale
     d_out = F.grouped_mm(hidden.mT, g, offs=offs)
     d_pre = fn.pull_back(back * scale, pre)
+    if partial:
+        g, d_pre, d_weight = (_filled_only(value, ends) for value in (g, d_pre, d_weight))
     d_in = F.grouped_mm(rows.mT, d_pre, offs=offs)
-    d_x = _collect(F.grouped_mm(d_pre, w_in.mT, offs=offs), slot, x.shape[0])
+    d_rows = F.grouped_mm(d_pre, w_in.mT, offs=offs)
+    d_x = _collect(_filled_only(d_rows, ends) if partial else d_rows, slot, x.shape[0])
     empty = w_in.new_empty(0)
     d_b_in = empty if b_in is None or expert is None else torch.zeros_like(b_in).index_add_(0, expert, d_pre)
     d_b_out = empty if b_out is None or expert is None else torch.zeros_like(b_out).index_add_(0, expert, g)

@@ -16,11 +16,22 @@ from gatewise.core.gates import Gate
 from gatewise.core.names import require_one_of
 from gatewise.nn.balance import BalanceMethod, Balancer, RoutingStatistics, attach, count, unpacked
 from gatewise.nn.choice import Choice
-from gatewise.nn.dispatch import BACKENDS, chosen_backend, dense, grouped_reason, loop, served, transformed
+from gatewise.nn.dispatch import (
+    BACKENDS,
+    chosen_backend,
+    dense,
+    grouped_reason,
+    loop,
+    packed,
+    served,
+    transformed,
+    weighed_inputs,
+)
 from gatewise.nn.experts import FFN
 from gatewise.nn.option_names import names_explained
 from gatewise.nn.params import Schedule
 from gatewise.nn.router import Router, Routing, without_autocast
+from gatewise.nn.rules import ChoiceRule
 from gatewise.nn.steps import before_forward, register
 
 if TYPE_CHECKING:
@@ -44,7 +55,7 @@ class MoE(nn.Module):
         Number of experts, or of branches per level: ``(4, 8)`` is four groups of eight experts.
     gate : str, Gate, or a sequence of them
         A name of GATES or a Gate: one for all levels, or one per level, also as ``"softmax/laplace"``.
-    top_k, normalise, temperature, noise, choice :
+    top_k, normalise, temperature, noise, choice, jitter :
         See `Router`.
     dim_out : int, optional
         Features of the output; default: `dim`. With custom experts, their output size.
@@ -66,16 +77,18 @@ class MoE(nn.Module):
         custom experts that all serve every token; else grouped if possible. `backend_for(x)` and `repr` show which
         one is used.
     capacity : float, optional
-        Each expert processes at most ``ceil(capacity T S / L)`` tokens per call, real tokens before padding. None
+        Each expert processes at most ``ceil(capacity T S / L)`` tokens per call, real tokens before padding, with S
+        from `top_k` or the number of given experts. None
         (default): no token is dropped, and outputs do not depend on the batch.
     weigh_inputs : bool
         Whether weights multiply the inputs of the experts, ``E_s(w_s x)``, and not their outputs.
-    identity_experts : int
-        How many of `n_experts`, the last ones, return their input, without weights (copy experts, 2410.07348): a token
-        that selects them costs less.
+    identity_experts, null_experts : int
+        How many of `n_experts` have no weights and cost nothing: some return their input (copy experts, 2410.07348),
+        the last ones return zero (null experts, 2406.13233), so that a token has fewer experts where it selects them.
     balance : str or BalanceMethod
-        "importance+load", "importance", "switch", "bias", "none", or your own method; see `Balancer`.
-    balance_weight, bias_rate, z_weight : float
+        "importance+load", "importance", "switch", "bias", "sequence", "bias+sequence", "sparsity", "none", or your own
+        method; see `Balancer`.
+    balance_weight, bias_rate, z_weight, token_entropy_weight : float
         See `Balancer`.
 
     Notes
@@ -111,22 +124,26 @@ class MoE(nn.Module):
         backend: str = "auto",
         capacity: float | None = None,
         temperature: str | float | Schedule = "learned",
-        noise: float = 0.0,
+        noise: float | str = 0.0,
         balance: str | BalanceMethod = "importance+load",
         balance_weight: float = 0.1,
         bias_rate: float = 1e-2,
         z_weight: float = 0.0,
-        choice: Choice | None = None,
+        choice: Choice | ChoiceRule | None = None,
         weigh_inputs: bool = False,
         identity_experts: int = 0,
+        null_experts: int = 0,
+        jitter: float = 0.0,
+        token_entropy_weight: float = 0.0,
     ) -> None:
         super().__init__()
-        self.router = Router(dim, n_experts, gate, top_k, normalise, temperature, noise, choice)
-        networks = _networks(self.router.n_leaves, identity_experts, dim_out in (None, dim))
+        self.router = Router(dim, n_experts, gate, top_k, normalise, temperature, noise, choice, jitter)
+        networks = _networks(self.router.n_leaves, identity_experts, null_experts, dim_out in (None, dim))
         self.experts = _experts(experts, networks, dim, hidden, dim_out, activation, bias)
         self.shared = _shared(shared, dim, hidden, dim_out, activation, bias)
-        self.weigh_inputs, self.identity_experts = weigh_inputs, identity_experts
-        self.balancer = Balancer(self.router.branching, balance, balance_weight, bias_rate, z_weight)
+        self.weigh_inputs, self.identity_experts, self.null_experts = weigh_inputs, identity_experts, null_experts
+        factors = (balance_weight, bias_rate, z_weight, token_entropy_weight)
+        self.balancer = Balancer(self.router.branching, balance, *factors)
         require_one_of("backend", backend, BACKENDS)
         if backend == "grouped" and not isinstance(self.experts, FFN):
             raise ValueError("backend='grouped' runs the built-in experts only: use backend='auto' with your own")
@@ -180,11 +197,43 @@ class MoE(nn.Module):
             raise ValueError(f"backend='grouped' cannot run here: {reason}; use backend='auto' or 'loop'")
         return self.backend
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    @property
+    def networks(self) -> int:
+        """Number of experts with weights: the first ones."""
+        return self.router.n_leaves - self.identity_experts - self.null_experts
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, experts: Tensor | None = None) -> Tensor:
         """Return the mixture at x ``(*, d)``; `mask (*)` is true for real tokens, false for padding.
 
         Padding gets an output like any token but counts in no statistic, and a limited capacity serves it last.
+        `experts (*, S)`, whole numbers, are the experts of every token if something else than the layer chooses them
+        (hash layers, 2106.04426), -1 for none; the gates only weigh them.
         """
+        self._check(x, mask, experts)
+        counts = self._counts(x)
+        if not torch.compiler.is_compiling():
+            before_forward(self, x, counts)
+        tokens = x.reshape(-1, self.dim)
+        real = None if mask is None else mask.reshape(-1).bool()
+        routing = self.router(tokens, real, None if experts is None else experts.reshape(-1, experts.shape[-1]))
+        index, partial = self._served(routing)
+        room = self._within_capacity(routing, index, real)
+        if self.observer is not None:
+            self.observer(routing, real, room)
+        if room is not None:
+            index, partial = index.masked_fill(~room, self.router.n_leaves), True
+        out = self._dispatch(tokens, index, routing.weight, partial)
+        if self.dim_out is not None and out.shape[-1] != self.dim_out:
+            raise ValueError(f"the experts return {out.shape[-1]} features, not dim_out={self.dim_out}")
+        if counts:
+            smooth = self.balancer.smooth(self.router, routing, real)
+            length = x.shape[-2] if x.ndim > 1 else 1
+            loss = self.balancer.loss(self.router, routing, real, smooth, length)
+            out = attach(out, loss, self.balancer, count(self.router, routing, real, room, smooth))
+        return torch.ops.aten._unsafe_view(out, [*x.shape[:-1], out.shape[-1]])  # not a view: FSDP2 asks for that
+
+    def _check(self, x: Tensor, mask: Tensor | None, experts: Tensor | None) -> None:
+        """Raise for what the layer cannot be called with."""
         if x.ndim == 0 or x.shape[-1] != self.dim:
             raise ValueError(f"x has the shape {tuple(x.shape)}: its last dimension must be dim={self.dim}")
         if not x.is_floating_point():
@@ -193,48 +242,59 @@ class MoE(nn.Module):
             raise ValueError(f"mask has the shape {tuple(mask.shape)}, x {tuple(x.shape)}: give {tuple(x.shape[:-1])}")
         if mask is not None and mask.is_floating_point():
             raise ValueError(f"mask has the dtype {mask.dtype}: give true for real tokens, false for padding")
-        counts = self._counts(x)
-        if not torch.compiler.is_compiling():
-            before_forward(self, x, counts)
-        tokens = x.reshape(-1, self.dim)
-        real = None if mask is None else mask.reshape(-1).bool()
-        routing = self.router(tokens)
-        room = self._within_capacity(routing, real)
-        if self.observer is not None:
-            self.observer(routing, real, room)
-        out = self._dispatch(tokens, routing if room is None else routing._replace(weight=routing.weight * room))
-        if self.dim_out is not None and out.shape[-1] != self.dim_out:
-            raise ValueError(f"the experts return {out.shape[-1]} features, not dim_out={self.dim_out}")
-        if counts:
-            smooth = self.balancer.smooth(self.router, routing)
-            loss = self.balancer.loss(self.router, routing, real, smooth)
-            out = attach(out, loss, self.balancer, count(self.router, routing, real, room, smooth))
-        return torch.ops.aten._unsafe_view(out, [*x.shape[:-1], out.shape[-1]])  # not a view: FSDP2 asks for that
+        if experts is not None and (experts.ndim != x.ndim or experts.shape[:-1] != x.shape[:-1]):
+            wanted = f"({', '.join(map(str, x.shape[:-1]))}, S)"
+            raise ValueError(f"experts has the shape {tuple(experts.shape)}, x {tuple(x.shape)}: give {wanted}")
+        trains = self.training and torch.is_grad_enabled()
+        if x.ndim > 2 and x.shape[-2] == 1 and not trains and experts is None and self.router.depends_on_batch:
+            raise ValueError(
+                f"x has the shape {tuple(x.shape)}, one token of every sequence, as in decoding with a cache, and "
+                f"{self.router.choice.rule} chooses among all tokens of a call: the outputs would not be those of the "
+                "whole sequence. Give whole sequences (use_cache=False), or tokens (T, d) if these are; for a causal "
+                "model train with a choice that does not depend on the batch, such as TopP or the default"
+            )
 
-    def _within_capacity(self, routing: Routing, real: Tensor | None) -> Tensor | None:
+    def _served(self, routing: Routing) -> tuple[Tensor, bool]:
+        """Return the experts of every slot, their number where a slot is empty, and whether one may be."""
+        if not self.router.partial and routing.ranks:
+            return routing.index, False
+        return routing.index.masked_fill(routing.weight == 0, self.router.n_leaves), True
+
+    def _within_capacity(self, routing: Routing, index: Tensor, real: Tensor | None) -> Tensor | None:
         """Return which assignments find room, ``(T, S)``; None when all do."""
-        if self.capacity is None or not routing.index.shape[0]:
+        if self.capacity is None or not index.shape[0]:
             return None
+        slots = self.router.slots if routing.ranks else index.shape[1]
         millionths = round(self.capacity * 10**6)  # whole numbers: 1.1 times 10 is 11, in floating point it is more
-        room = -(-millionths * routing.index.numel() // (self.router.n_leaves * 10**6))
-        return served(routing.index, self.router.n_leaves, room, real)
+        room = -(-millionths * index.shape[0] * slots // (self.router.n_leaves * 10**6))
+        return served(index, self.router.n_leaves, room, real)
 
-    def _dispatch(self, tokens: Tensor, routing: Routing) -> Tensor:
+    def _dispatch(self, tokens: Tensor, index: Tensor, weight: Tensor, partial: bool) -> Tensor:
         device = tokens.device.type
         if device != "meta" and torch.is_autocast_enabled(device):
             tokens = tokens.to(torch.get_autocast_dtype(device))
         with without_autocast(device) if self.built_in else nullcontext():  # other modules were written for autocast
-            given, identity = (tokens, routing.index, routing.weight), None
-            if self.identity_experts:
-                given, identity = _without_identity(*given, self.router.n_leaves - self.identity_experts)
-            given = _weighed_inputs(*given) if self.weigh_inputs else given
-            out = self._compute(*given) if self.ranks is None else self._over_ranks(*given)
-            out = out.unflatten(0, routing.index.shape).sum(1) if self.weigh_inputs else out
+            identity = None
+            if self.networks < self.router.n_leaves:
+                identity = self._of_identity(tokens, index, weight)
+                index, partial = index.clamp_max(self.networks), True
+            if self.router.partial:
+                index, weight = packed(index, weight, self.networks)
+            given = weighed_inputs(tokens, index, weight) if self.weigh_inputs else (tokens, index, weight)
+            out = self._compute(*given, partial) if self.ranks is None else self._over_ranks(*given, partial)
+            out = out.unflatten(0, index.shape).sum(1) if self.weigh_inputs else out
             out = out if identity is None else out + identity
             out = out if self.scale == 1.0 else out * self.scale
             return out if self.shared is None else out + self.shared(tokens)
 
-    def _over_ranks(self, tokens: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+    def _of_identity(self, tokens: Tensor, index: Tensor, weight: Tensor) -> Tensor | None:
+        """Return what the experts without weights add: the input times their weights."""
+        if not self.identity_experts:
+            return None
+        inside = (index >= self.networks) & (index < self.networks + self.identity_experts)
+        return tokens * weight.masked_fill(~inside, 0).sum(-1, keepdim=True).to(tokens.dtype)
+
+    def _over_ranks(self, tokens: Tensor, index: Tensor, weight: Tensor, partial: bool) -> Tensor:
         """Return the weighted sum over the experts of all processes."""
         assert self.ranks is not None
         if not torch.compiler.is_compiling():
@@ -246,19 +306,19 @@ class MoE(nn.Module):
         if self.ranks is not None:
             self.ranks.check(self.experts)
 
-    def _compute(self, tokens: Tensor, index: Tensor, weight: Tensor) -> Tensor:
-        """Return the weighted sum over the experts held here."""
+    def _compute(self, tokens: Tensor, index: Tensor, weight: Tensor, partial: bool = False) -> Tensor:
+        """Return the weighted sum over the experts held here; `partial` tells that slots may be empty."""
         backend = self.backend_for(tokens)
         if isinstance(self.experts, nn.ModuleList):
             return (dense if backend == "dense" else loop)(tokens, index, weight, list(self.experts))
-        out: Tensor = self.experts(tokens, index, weight, backend)
+        out: Tensor = self.experts(tokens, index, weight, backend, partial)
         return out
 
     def expert_outputs(self, x: Tensor) -> Tensor:
         """Return what every expert held here makes of tokens ``(T, d)``, ``(E, T, d_out)``."""
         if isinstance(self.experts, nn.ModuleList):
             return torch.stack([expert(x) for expert in self.experts])
-        held = self.router.n_leaves if self.ranks is None else self.ranks.held.stop - self.ranks.held.start
+        held = self.networks if self.ranks is None else self.ranks.held.stop - self.ranks.held.start
         one = x.new_ones(len(x), 1)
         return torch.stack([self.experts(x, torch.full_like(one, e, dtype=torch.long), one) for e in range(held)])
 
@@ -338,25 +398,11 @@ def _shared(
     return FFN(1, dim, given * (hidden or 0), dim_out, activation, bias) if given else None
 
 
-def _networks(leaves: int, identity: int, same: bool) -> int:
+def _networks(leaves: int, identity: int, null: int, same: bool) -> int:
     """Return how many of the experts have weights."""
-    if not 0 <= identity < leaves or (identity and not same):
+    if min(identity, null) < 0 or identity + null >= leaves or (identity and not same):
         raise ValueError(
-            f"identity_experts={identity} of {leaves} experts: fewer than these, and in layers with dim_out=dim"
+            f"identity_experts={identity} and null_experts={null} of {leaves} experts: together fewer than these, and "
+            "identity experts in layers with dim_out=dim"
         )
-    return leaves - identity
-
-
-def _without_identity(
-    tokens: Tensor, index: Tensor, weight: Tensor, networks: int
-) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
-    """Return assignments to experts with weights, those of others as nothing, and what the others add."""
-    others = index >= networks
-    share = weight.masked_fill(~others, 0).sum(-1, keepdim=True)
-    return (tokens, index.masked_fill(others, 0), weight.masked_fill(others, 0)), tokens * share.to(tokens.dtype)
-
-
-def _weighed_inputs(tokens: Tensor, index: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a token per assignment, times its weight, for one expert each: those without weight add nothing."""
-    rows = tokens[:, None] * weight[..., None].to(tokens.dtype)
-    return rows.flatten(0, 1), index.reshape(-1, 1), (weight != 0).to(weight.dtype).reshape(-1, 1)
+    return leaves - identity - null

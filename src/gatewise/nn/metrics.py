@@ -140,7 +140,7 @@ def overlap(first: Tensor, second: Tensor) -> Tensor:
     ----------
     first, second : Tensor (T, S)
         Selected experts, such as `Routing.index`, or ``torch.cat(seen.index[name])`` after ``observe(model,
-        keep=True)``.
+        keep=True)``; negative entries are none.
 
     Returns
     -------
@@ -160,7 +160,9 @@ def overlap(first: Tensor, second: Tensor) -> Tensor:
         raise ValueError(
             f"choices of shapes {tuple(first.shape)} and {tuple(second.shape)}: give two selections for the same tokens"
         )
-    return (first[:, :, None] == second[:, None, :]).any(-1).float().mean(-1)
+    there = first >= 0
+    both = (first[:, :, None] == second[:, None, :]).any(-1) & there
+    return both.sum(-1) / there.sum(-1).clamp_min(1)
 
 
 def saturation(index: Tensor, final: Tensor) -> float:
@@ -169,8 +171,8 @@ def saturation(index: Tensor, final: Tensor) -> float:
     Parameters
     ----------
     index, final : Tensor (T, S)
-        Experts selected now and at the final checkpoint, for the same tokens. Tokens with negative entries (padding)
-        are left out.
+        Experts selected now and at the final checkpoint, for the same tokens. Negative entries are none; tokens with
+        nothing else, such as padding, are left out.
 
     Returns
     -------
@@ -186,7 +188,8 @@ def change_rate(before: Tensor, after: Tensor) -> float:
     Parameters
     ----------
     before, after : Tensor (T, S)
-        Experts selected at two checkpoints, for the same tokens. Tokens with negative entries (padding) are left out.
+        Experts selected at two checkpoints, for the same tokens. Negative entries are none; tokens with nothing else,
+        such as padding, are left out.
 
     Returns
     -------
@@ -197,8 +200,8 @@ def change_rate(before: Tensor, after: Tensor) -> float:
 
 
 def _real(first: Tensor, second: Tensor) -> Tensor:
-    """Return which tokens ``(T,)`` are padding in neither of two choices."""
-    return ((first >= 0) & (second >= 0)).all(-1)
+    """Return which tokens ``(T,)`` have an expert in both of two choices."""
+    return (first >= 0).any(-1) & (second >= 0).any(-1)
 
 
 def jain(load: Tensor) -> float:

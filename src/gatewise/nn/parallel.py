@@ -74,9 +74,7 @@ def expert_parallel(model: nn.Module, group: dist.ProcessGroup | None = None) ->
         dist.broadcast(tensor.detach(), group=group, group_src=0)
     parts: dict[nn.Module, FFN] = {}  # layers that share experts go on sharing them
     for layer, experts in zip(found, whole, strict=True):
-        if layer.identity_experts:
-            raise ValueError(f"identity_experts={layer.identity_experts}: experts without weights stay in one process")
-        layer.ranks = Ranks(layer.router.n_leaves, group)
+        layer.ranks = Ranks(layer.networks, group)
         if experts not in parts:
             parts[experts] = _part(experts, layer.ranks)
         layer.experts = parts[experts]
@@ -212,7 +210,7 @@ def _whole(layer: MoE, group: dist.ProcessGroup | None) -> FFN:
         raise ValueError("the experts of this layer are already distributed over processes: build a new layer")
     if not isinstance(layer.experts, FFN):
         raise ValueError("only the built-in experts can be distributed over processes: build the layer with hidden=...")
-    ranks = Ranks(layer.router.n_leaves, group)
+    ranks = Ranks(layer.networks, group)
     if ranks.block * (ranks.size - 1) >= ranks.n_experts:
         raise ValueError(
             f"{ranks.n_experts} experts in blocks of {ranks.block} leave one of {ranks.size} processes "

@@ -87,13 +87,14 @@ class Ranks(NamedTuple):
         received = torch.empty_like(sent)
         dist.all_to_all_single(received, sent, group=self.group)
         send, receive = sent.sum(1).tolist(), received.sum(1).tolist()
-        rows = _Exchange.apply(x.index_select(0, sorted_by.token), send, receive, self.group)
+        token, slot = (part[: sum(send)] for part in sorted_by[:2])  # without the empty slots
+        rows = _Exchange.apply(x.index_select(0, token), send, receive, self.group)
         numbers = torch.arange(self.block, device=x.device).repeat(self.size)
         local = numbers.repeat_interleave(received.flatten())
         value = compute(rows, local[:, None], rows.new_ones(len(rows), 1))
         value = _Exchange.apply(value, receive, send, self.group)
-        value = value * weight.flatten()[sorted_by.slot].to(value.dtype)[:, None]
-        return value.new_zeros(len(x), value.shape[1]).index_add(0, sorted_by.token, value)
+        value = value * weight.flatten()[slot].to(value.dtype)[:, None]
+        return value.new_zeros(len(x), value.shape[1]).index_add(0, token, value)
 
 
 class _Exchange(torch.autograd.Function):

@@ -153,8 +153,11 @@ def _require_flat(layer: MoE) -> FFN:
             "the layer has several levels, experts of its own, or experts on several processes: this needs one level "
             "of built-in experts in one process"
         )
-    if layer.identity_experts:
-        raise ValueError(f"identity_experts={layer.identity_experts}: experts without weights cannot be moved")
+    if layer.networks < layer.router.n_leaves:
+        raise ValueError(
+            f"identity_experts={layer.identity_experts}, null_experts={layer.null_experts}: experts without weights "
+            "cannot be moved; build a layer without them"
+        )
     if layer.router.choice.groups > 1:
         raise ValueError(f"the layer has {layer.router.choice}: its groups would not be equal any more")
     return experts
@@ -179,6 +182,8 @@ def _resized(layer: MoE, rows: Rows, members: Sequence[float]) -> MoE:
     values = {name: _means(value, rows) if name in per_branch else value for name, value in old.values().items()}
     new.assign(_shifted(made.router.kinds[0], values, torch.tensor([log(m) for m in members]), layer.dim))
     made.router.offset_0.copy_(_means(layer.router.offset_0.T, rows).T)
+    for scale, other in zip(made.router.noises, layer.router.noises, strict=True):
+        scale.weight.copy_(_means(other.weight, rows))
     for name, value in old.named_parameters():
         new.get_parameter(name).requires_grad_(value.requires_grad)
     return made.train(layer.training)
@@ -216,10 +221,12 @@ def _empty(layer: MoE, n_experts: int) -> MoE:
         "normalise": router.normalise,
         "noise": router.noise,
         "choice": router.choice,
+        "jitter": router.jitter,
         "balance": balancer.rule,
         "balance_weight": balancer.weight,
         "bias_rate": balancer.rate,
         "z_weight": balancer.z_weight,
+        "token_entropy_weight": balancer.token_entropy_weight,
         "shared": 0 if layer.shared is None else copy.deepcopy(layer.shared),
         "backend": layer.backend,
         "capacity": layer.capacity,

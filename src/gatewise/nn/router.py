@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from math import inf, prod
+from math import prod
 from operator import index as whole
 from typing import Any, NamedTuple
 
@@ -18,8 +18,11 @@ from gatewise.core.gates import Gate, describe
 from gatewise.core.gates import gates as gates_of
 from gatewise.core.names import require_one_of
 from gatewise.core.tree import along_paths, expand_nodes
-from gatewise.nn.choice import Choice, usual_choice
+from gatewise.nn.choice import Choice, choice_of, usual_choice
+from gatewise.nn.noise import NoiseScale, check_noise, jittered
 from gatewise.nn.params import GateParameters, Schedule
+from gatewise.nn.rules import ChoiceRule
+from gatewise.nn.weights import kept_weights, node_log_shares, node_shares
 
 NORMALISE = ("before", "after", "always")
 
@@ -32,11 +35,16 @@ class Routing(NamedTuple):
     index : Tensor (T, S)
         Selected leaves. Leaves are numbered row by row over the tree: leaf ``i K_2 + j`` is branch j of group i.
     weight : Tensor (T, S)
-        Their weights, in float32 or wider.
+        Their weights, in float32 or wider. Where the number of experts differs from token to token, zero in slots
+        whose leaf does not serve.
     log_weights, scores : tuple of Tensor (T, nodes, K)
         Log weights and scores of the gates at each level, before top-k.
     ranks : tuple of Tensor (T, nodes, K)
-        The values by which branches were selected, including noise, one per selection.
+        The values by which branches were selected, including noise, one per selection; () where experts were given.
+    clean : tuple of Tensor (T, nodes, K)
+        The ranks without noise, differentiable.
+    widths : tuple of Tensor (T, nodes, K)
+        Standard deviations of learned noise, in log weight, one per selection; () without it.
     """
 
     index: Tensor  # type: ignore[assignment]  # no method of a tuple here
@@ -44,6 +52,8 @@ class Routing(NamedTuple):
     log_weights: tuple[Tensor, ...]
     scores: tuple[Tensor, ...]
     ranks: tuple[Tensor, ...]
+    clean: tuple[Tensor, ...] = ()
+    widths: tuple[Tensor, ...] = ()
 
 
 class Router(nn.Module):
@@ -59,20 +69,26 @@ class Router(nn.Module):
         A name of GATES or a Gate: one for all levels, or one per level. Each node has its own parameters.
     top_k : int, tuple of int or None
         Number of leaves to select by the product of weights along their paths, or of branches to select at each level.
-        None: all leaves (dense).
+        None: all leaves (dense). Some choices take it for the mean number of a token's experts, or for the most.
     normalise : {"after", "before", "always"}
         "after": divide the selected weights by their sum (for a softmax: the softmax of the selected scores). "before":
         use the weights of the gate. A single selected branch keeps its weight in both cases; otherwise the gate would
         get no gradient. "always": as "after", but a single branch has weight one too, and its gradient is that of the
-        log weight (straight-through, 1308.3432).
+        log weight (straight-through, 1308.3432). Where the number of branches differs from token to token, the rule for
+        a single one holds for each token.
     temperature : "learned", float or callable
         For gates with a temperature: trained, fixed, or a function of the number of optimiser steps such as `Anneal`.
-    noise : float
-        Standard deviation of Gaussian noise on the log weights used for the selection, in training only (1701.06538
-        adds it to the scores). The weights themselves have no noise.
-    choice : Choice, optional
-        By what the experts of one level are ranked, and in which groups. Default: by log weight; by weight if the link
-        of a single level is not normalised.
+    noise : float or "learned"
+        Standard deviation of Gaussian noise on the log weights used for the selection, in training only; the weights
+        have none. "learned": of noise on the log weights that select and on those of the selected branches,
+        ``softplus(x W_noise)`` with one row of W_noise per branch; with a softmax and ``normalise="after"`` these are
+        equations 3 to 5 of 1701.06538.
+    choice : Choice or ChoiceRule, optional
+        By what branches are ranked, in which groups, and by which rule they are chosen. Default: the largest log
+        weights; the largest weights if the link of a single level is not normalised.
+    jitter : float
+        In training, every feature that the gates read is multiplied by a uniform factor between ``1 - jitter`` and
+        ``1 + jitter`` (2101.03961, section 2.4); experts read the features as they are.
 
     Notes
     -----
@@ -97,28 +113,31 @@ class Router(nn.Module):
         top_k: int | Sequence[int] | None = 2,
         normalise: str = "after",
         temperature: str | float | Schedule = "learned",
-        noise: float = 0.0,
-        choice: Choice | None = None,
+        noise: float | str = 0.0,
+        choice: Choice | ChoiceRule | None = None,
+        jitter: float = 0.0,
     ) -> None:
         super().__init__()
         self.dim = whole(dim)
         self.branching = tuple(map(whole, branching)) if isinstance(branching, Sequence) else (whole(branching),)
         self.kinds = _kinds(gate, self.branching)
         self.top_k = _kept(top_k, self.branching)
-        if choice is not None:
-            choice.check(self.branching, self.top_k)
-        self.choice = choice or usual_choice(self.kinds)
+        self.choice = choice_of(choice, self.kinds)
+        self.choice.check(self.branching, self.top_k)
         require_one_of("normalise", normalise, NORMALISE)
-        if isinstance(noise, str):
-            raise ValueError(f"noise={noise!r}: give a standard deviation, zero or more; a learned one is not offered")
-        if not 0 <= noise < inf:
-            raise ValueError(f"noise={noise}: a standard deviation, zero or more")
-        self.normalise, self.noise = normalise, float(noise)
+        check_noise(noise, jitter)
+        self.normalise, self.jitter = normalise, jitter
+        self.noise = noise if isinstance(noise, str) else float(noise)
         _check_temperature(temperature, self.kinds)
         self.gates = nn.ModuleList(  # type: ignore[assignment]  # its elements have no type of their own
             GateParameters(kind, self.branching[:level], branches, dim, temperature)
             for level, (kind, branches) in enumerate(zip(self.kinds, self.branching, strict=True))
         )
+        self.noises: Sequence[NoiseScale] = ()
+        if noise == "learned":
+            levels = enumerate(self.branching)
+            scales = (NoiseScale(self.branching[:level], branches, dim) for level, branches in levels)
+            self.noises = nn.ModuleList(scales)  # type: ignore[assignment]  # as the gates
         for level, branches in enumerate(self.branching):
             nodes = prod(self.branching[:level])
             self.register_buffer(f"offset_{level}", torch.zeros(nodes, branches, dtype=torch.float32))
@@ -135,13 +154,29 @@ class Router(nn.Module):
 
     @property
     def slots(self) -> int:
-        """Number of experts that serve a token."""
+        """Number of experts that serve a token; the mean or the most where that differs from token to token."""
         return prod(self.top_k)
 
     @property
     def noisy(self) -> bool:
         """Whether noise takes part in the choice now."""
-        return self.training and self.noise > 0
+        return self.training and self.noise != 0
+
+    @property
+    def fixed_noise(self) -> float:
+        """The standard deviation of the noise where it is not learned, in log weight."""
+        return 0.0 if isinstance(self.noise, str) else self.noise
+
+    @property
+    def depends_on_batch(self) -> bool:
+        """Whether the experts of a token depend on the other tokens of a call, in the present mode."""
+        rule = self.choice.rule
+        return rule.depends_on_batch and (self.training or not rule.training_only)
+
+    @property
+    def partial(self) -> bool:
+        """Whether slots may have weight zero, so that the number of experts differs from token to token."""
+        return self.choice.rule.varies or any(kind.link.sparse for kind in self.kinds)
 
     @property
     def unit(self) -> float:
@@ -153,48 +188,95 @@ class Router(nn.Module):
         """What is added to the log weights when leaves are chosen, never to the weights: one per level, (nodes, K)."""
         return [getattr(self, f"offset_{level}") for level in range(len(self.branching))]
 
-    def forward(self, x: Tensor) -> Routing:
-        """Route tokens x ``(T, d)``."""
+    def forward(self, x: Tensor, real: Tensor | None = None, experts: Tensor | None = None) -> Routing:
+        """Route tokens x ``(T, d)``.
+
+        Parameters
+        ----------
+        x : Tensor (T, d)
+        real : Tensor (T,), optional
+            False for padding, which choices that depend on the batch pass over.
+        experts : Tensor (T, S) of int, optional
+            The leaves of every token, in the place of a choice; -1 for none. Their weights are those of the gates.
+        """
         if x.ndim != 2 or x.shape[-1] != self.dim:
             raise ValueError(f"x has the shape {tuple(x.shape)}: a router takes tokens (T, {self.dim})")
         dtype = torch.promote_types(x.dtype, torch.float32)
         with without_autocast(x.device.type):
             rows = x.to(dtype).mT
+            rows = jittered(rows, self.jitter) if self.training and self.jitter else rows
             scores, logs = [], []
             for level, (kind, gate) in enumerate(zip(self.kinds, self.gates, strict=True)):
                 score = gate(expand_nodes(rows, level))
                 scores.append(_rows_first(score, level))
                 logs.append(_rows_first(kind.link.log_weights(score), level))
-            ranks = [rank.detach() for rank in self.ranks(logs, scores)]
+            if experts is not None:
+                return Routing(*self._given(logs, experts), tuple(logs), tuple(scores), ())
+            clean = self._shifted(self.ranks(logs, scores), real)
+            ranks, steps = [rank.detach() for rank in clean], self.steps(logs)
+            widths = self._widths(rows) if self.noisy else []
             if self.noisy:
-                ranks = [rank + self.noise * self.unit * torch.randn_like(rank) for rank in ranks]
-            index, weight = self.select(logs, ranks)
-        return Routing(index, weight, tuple(logs), tuple(scores), tuple(ranks))
+                ranks, steps = self._disturbed(ranks, steps, widths)
+            index, weight = self.select(steps, ranks, real)
+        return Routing(index, weight, tuple(logs), tuple(scores), tuple(ranks), tuple(clean), tuple(widths))
 
-    def select(self, logs: Sequence[Tensor], ranks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the kept leaves ``(T, S)`` and their weights: by `ranks`, from the log weights of every level."""
-        flat = len(self.top_k) < len(logs)
-        logs = [_leaves(logs)] if flat else logs
-        tokens = logs[0].shape[0]
-        node = torch.zeros(tokens, 1, dtype=torch.long, device=logs[0].device)
-        weight = logs[0].new_ones(tokens, 1)
-        for log, rank, kept in zip(logs, ranks, self.top_k, strict=True):
-            branches = log.shape[-1]
-            if kept < branches:
-                choice = torch.topk(_at(rank, node), kept, dim=-1).indices
-            else:
-                choice = torch.arange(branches, device=log.device).expand(tokens, node.shape[1], branches)
-            taken = _at(log, node).gather(-1, choice)
-            share = self._shares(taken)
-            weight = (weight[..., None] * share).flatten(1)
-            node = (node[..., None] * branches + choice).flatten(1)
+    def select(
+        self, steps: Sequence[Tensor], ranks: Sequence[Tensor], real: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the leaves in the slots of a token and their weights ``(T, S)``: by `ranks`, from the log weights.
+
+        Both have one entry ``(T, nodes, K)`` per selection: per level, or one for the leaves.
+        """
+        tokens = steps[0].shape[0]
+        node = torch.zeros(tokens, 1, dtype=torch.long, device=steps[0].device)
+        weight = steps[0].new_ones(tokens, 1)
+        for step, rank, kept in zip(steps, ranks, self.top_k, strict=True):
+            log = _at(step, node)
+            share = node_shares(log.detach()) if self.choice.rule.varies else log
+            branch, serves = self.choice.rule.chosen(_at(rank, node), share, kept, real)
+            own = kept_weights(log.gather(-1, branch), serves, self.normalise, self.partial)
+            weight = (weight[..., None] * own).flatten(1)
+            node = (node[..., None] * log.shape[-1] + branch).flatten(1)
         return node, weight
 
-    def _shares(self, log: Tensor) -> Tensor:
-        """Return the weights of the kept branches of a node from their log weights ``(T, m, k)``."""
-        if self.normalise == "before" or (self.normalise == "after" and log.shape[-1] == 1):
-            return log.exp()
-        return torch.softmax(log, -1) if log.shape[-1] > 1 else (log - log.detach()).exp()
+    def _given(self, logs: Sequence[Tensor], experts: Tensor) -> tuple[Tensor, Tensor]:
+        """Return given leaves ``(T, S)``, and their weights."""
+        if experts.shape[:1] != logs[0].shape[:1] or experts.ndim != 2 or experts.is_floating_point():
+            raise ValueError(
+                f"experts has the shape {tuple(experts.shape)} and the dtype {experts.dtype}: give whole numbers "
+                f"({len(logs[0])}, S), the experts of every token"
+            )
+        index = experts.long().clamp_min(0)
+        log = _leaves(logs)[:, 0].gather(-1, index)
+        return index, kept_weights(log, experts >= 0, self.normalise, True)
+
+    def steps(self, logs: Sequence[Tensor]) -> list[Tensor]:
+        """Return the log weights among which branches are selected: of every level, or of the leaves."""
+        return [_leaves(logs)] if len(self.top_k) < len(logs) else list(logs)
+
+    def _widths(self, rows: Tensor) -> list[Tensor]:
+        """Return the standard deviations of learned noise for every selection, none without it."""
+        found = [_rows_first(one(expand_nodes(rows, level)), level) for level, one in enumerate(self.noises)]
+        flat = len(self.top_k) < len(found)  # the noise of a leaf is the sum of independent ones along its path
+        return [_leaves([width.square() for width in found]).sqrt()] if flat else found
+
+    def _disturbed(
+        self, ranks: list[Tensor], steps: list[Tensor], widths: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Return ranks with noise, and log weights with the same noise where its width is learned."""
+        noise = [torch.randn_like(rank) for rank in ranks]
+        if not widths:
+            return [rank + self.fixed_noise * self.unit * z for rank, z in zip(ranks, noise, strict=True)], steps
+        noise = [width * z for width, z in zip(widths, noise, strict=True)]
+        ranks = [rank + self.unit * by.detach() for rank, by in zip(ranks, noise, strict=True)]
+        return ranks, [log + by for log, by in zip(steps, noise, strict=True)]
+
+    def _shifted(self, ranks: list[Tensor], real: Tensor | None) -> list[Tensor]:
+        """Return ranks with what the tokens of a call add to them."""
+        if not self.depends_on_batch:
+            return ranks
+        shifts = [self.choice.rule.shift(rank.detach(), real) for rank in ranks]
+        return [rank if by is None else rank + by for rank, by in zip(ranks, shifts, strict=True)]
 
     def ranks(self, logs: Sequence[Tensor], scores: Sequence[Tensor]) -> list[Tensor]:
         """Return the values by which branches are chosen, ``(T, nodes, K)`` per choice: one per level, or the leaves'.
@@ -203,8 +285,7 @@ class Router(nn.Module):
         """
         if len(self.branching) == 1:
             return [self.choice.ranks(logs[0], scores[0], self.offset_0)]
-        moved = [log + offset.to(log.dtype) for log, offset in zip(logs, self.selection_bias, strict=True)]
-        return [_leaves(moved)] if len(self.top_k) < len(moved) else moved
+        return self.steps([log + by.to(log.dtype) for log, by in zip(logs, self.selection_bias, strict=True)])
 
     def reset_parameters(self) -> None:
         """Set the offsets to zero, as after ``to_empty``; the gates reset their own parameters."""
@@ -222,6 +303,7 @@ class Router(nn.Module):
         names = ", ".join(describe(kind) for kind in self.kinds)
         return (
             f"dim={self.dim}, branching={self.branching}, gates=({names}), top_k={self.top_k}, {self.normalise} top-k"
+            + ("" if self.choice == usual_choice(self.kinds) else f", {self.choice}")
         )
 
 
@@ -232,7 +314,12 @@ def without_autocast(device: str) -> AbstractContextManager[Any]:
 
 def leaf_probabilities(routing: Routing) -> Tensor:
     """Return the weights of all leaves ``(T, L)`` before top-k, those of every node divided by their sum."""
-    return _leaves([torch.log_softmax(log, -1) for log in routing.log_weights])[:, 0].exp()
+    return _leaves([node_log_shares(log) for log in routing.log_weights])[:, 0].exp()
+
+
+def leaf_weights(routing: Routing) -> Tensor:
+    """Return the weights of all leaves ``(T, L)`` before top-k, as the gates compute them."""
+    return _leaves(routing.log_weights)[:, 0].exp()
 
 
 def _leaves(logs: Sequence[Tensor]) -> Tensor:

@@ -98,6 +98,10 @@ class Family(ABC):
         """Return the number of columns of a response with q outputs."""
         return outputs
 
+    def support(self, outputs: int) -> Tensor | None:
+        """Return the responses ``(c, m)`` of a law that takes m different ones and no others; None for other laws."""
+        return None
+
     def observed(self, y: Tensor) -> Tensor:
         """Return a response ``(c, n)`` on the scale of the mean, ``(q, n)``."""
         return y

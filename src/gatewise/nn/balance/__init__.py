@@ -1,7 +1,7 @@
 """Balancing, which keeps all experts of a layer in use: its methods, the module that applies them, the statistics."""
 
 from gatewise.nn.balance.balancer import Balancer, attach
-from gatewise.nn.balance.methods import BALANCE_METHODS, BalanceMethod, ExpertShares, ShareSlopes
+from gatewise.nn.balance.methods import BALANCE_METHODS, BalanceMethod, ExpertShares, ShareSlopes, Sparsity
 from gatewise.nn.balance.statistics import RoutingStatistics, count, kept_probability, unpacked
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "ExpertShares",
     "RoutingStatistics",
     "ShareSlopes",
+    "Sparsity",
     "attach",
     "count",
     "kept_probability",

@@ -16,9 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from gatewise.nn.balance.methods import BalanceMethod, ExpertShares, balance_method, method_name
+from gatewise.nn.balance.sequences import sequence_loss, sequence_shares
 from gatewise.nn.balance.shares import FLOOR, cv_squared, shares_by_level, sums_by_level, switch_value
 from gatewise.nn.balance.statistics import RoutingStatistics, kept_probability, token_weight, unpacked
-from gatewise.nn.router import Router, Routing
+from gatewise.nn.router import Router, Routing, leaf_weights
+from gatewise.nn.weights import LOWEST, node_log_shares, node_shares
 
 
 class Balancer(nn.Module):
@@ -28,8 +30,9 @@ class Balancer(nn.Module):
     ----------
     branching : tuple of int
     method : str or BalanceMethod
-        A name of BALANCE_METHODS: "importance+load", "importance", "switch", "bias" or "none"; or a method of your
-        own. The loss of two levels is the outer value plus the mean of the inner ones.
+        A name of BALANCE_METHODS: "importance+load", "importance", "switch", "bias", "sequence", "bias+sequence",
+        "sparsity" or "none"; or a method of your own. The loss of two levels is the outer value plus the mean of the
+        inner ones.
     weight : float
         Factor of the loss.
     rate : float
@@ -37,10 +40,14 @@ class Balancer(nn.Module):
     z_weight : float
         Factor of the router z-loss, the mean of ``logsumexp(scores)^2`` (2202.08906): mean over nodes, summed over
         levels.
+    token_entropy_weight : float
+        Factor of the mean entropy of the weights of a token, which lets top-p choose few experts (2403.07652, the
+        dynamic loss): mean over nodes, summed over levels.
     """
 
     last: Tensor
     steps: Tensor
+    loss_factor: Tensor  # of the loss, where the method adapts it
 
     def __init__(
         self,
@@ -49,13 +56,21 @@ class Balancer(nn.Module):
         weight: float = 0.1,
         rate: float = 1e-2,
         z_weight: float = 0.0,
+        token_entropy_weight: float = 0.0,
     ) -> None:
         super().__init__()
-        for name, value in (("balance_weight", weight), ("bias_rate", rate), ("z_weight", z_weight)):
+        given = {
+            "balance_weight": weight,
+            "bias_rate": rate,
+            "z_weight": z_weight,
+            "token_entropy_weight": token_entropy_weight,
+        }
+        for name, value in given.items():
             if not 0 <= value < inf:
                 raise ValueError(f"{name}={value}: give a finite number, zero or more")
         self.branching, self.rule = branching, balance_method(method)
         self.weight, self.rate, self.z_weight = weight, rate, z_weight
+        self.token_entropy_weight = token_entropy_weight
         size = 3 * prod(branching) + 4
         # Neither a buffer: a process must not be given the tally that another has of a step under way.
         self.now = torch.zeros(size, dtype=torch.float32, device="cpu")
@@ -63,66 +78,82 @@ class Balancer(nn.Module):
         self.loss_scale = torch.ones((), dtype=torch.float32, device="cpu")  # that of a run, not of the layer
         self.scale_given = self.scale_shared = self.scale_told = False  # by the user; with a scaler; that none is known
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        if self.rule.adapts:
+            self.register_buffer("loss_factor", torch.tensor(self.rule.first_factor(), dtype=torch.float32))
 
     @property
     def has_loss(self) -> bool:
         """Whether the balancer adds a gradient."""
-        return self.z_weight > 0 or (self.weight > 0 and type(self.rule).loss is not BalanceMethod.loss)
-
-    @property
-    def method(self) -> str:
-        """The name of the method, as files hold it.
-
-        Raises
-        ------
-        ValueError
-            If the method has no name.
-        """
-        name = method_name(self.rule)
-        if name is None:
-            raise ValueError(
-                f"balance={self.rule!r} is a method of your own: a file holds names, not code; give it a name in "
-                "BALANCE_METHODS, or keep layer.state_dict()"
-            )
-        return name
+        acts = type(self.rule).loss is not BalanceMethod.loss and (self.weight > 0 or self.rule.adapts)
+        return self.z_weight > 0 or self.token_entropy_weight > 0 or acts
 
     def reset_parameters(self) -> None:
         """Forget all steps, as after ``to_empty``."""
         self.now = torch.zeros(self.now.shape, dtype=torch.float32, device="cpu")
         self.last.zero_()
         self.steps.zero_()
+        if self.rule.adapts:
+            self.loss_factor.fill_(self.rule.first_factor())
 
     def _apply(self, fn: Any, recurse: bool = True) -> Balancer:
         """Move, but stay in float32: sums of thousands of tokens do not fit half precision."""
         super()._apply(fn, recurse)
         self.last = self.last.float()
+        if self.rule.adapts:
+            self.loss_factor = self.loss_factor.float()
         return self
 
-    def smooth(self, router: Router, routing: Routing) -> Tensor | None:
-        """Return the probabilities of being kept ``(T, L)`` if the method needs them."""
-        return kept_probability(router, routing) if self.rule.reads_expected_load else None
+    def smooth(self, router: Router, routing: Routing, real: Tensor | None = None) -> Tensor | None:
+        """Return the probabilities of being kept ``(T, L)`` if the method needs them and the router chose."""
+        wanted = self.rule.reads_expected_load and routing.ranks
+        return kept_probability(router, routing, real) if wanted else None
 
     def loss(
-        self, router: Router, routing: Routing, real: Tensor | None = None, smooth: Tensor | None = None
+        self,
+        router: Router,
+        routing: Routing,
+        real: Tensor | None = None,
+        smooth: Tensor | None = None,
+        length: int | None = None,
     ) -> Tensor:
-        """Return what these tokens add to the auxiliary loss; over a step the parts sum to the loss's gradient."""
+        """Return what these tokens add to the auxiliary loss; over a step the parts sum to the loss's gradient.
+
+        `length` is the number of tokens of a sequence; None: all are one.
+        """
         weight = token_weight(routing, real)
         last = unpacked(self.last)
         total = weight.new_zeros(())
         if self.z_weight:
             for scores in routing.scores:
                 total = total + self.z_weight * (weight @ torch.logsumexp(scores, -1).square()).mean()
-        slopes = self.rule.loss(self._shares())
+        if self.token_entropy_weight:
+            for log in routing.log_weights:
+                entropy = -(node_shares(log) * node_log_shares(log).clamp_min(LOWEST)).sum(-1)
+                total = total + self.token_entropy_weight * (weight @ entropy).mean()
+        if self.rule.of_sequences:
+            parts = sequence_shares(router, routing, weight, length or weight.shape[0])
+            total = total + self.weight * sequence_loss(self.rule, parts)
+        else:
+            total = total + self._of_step(routing, weight, smooth)
+        return torch.where(last.tokens > 0, total / last.tokens.clamp_min(1), torch.zeros_like(total))
+
+    def _of_step(self, routing: Routing, weight: Tensor, smooth: Tensor | None) -> Tensor:
+        """Return the sum over tokens of the loss of shares, linear in them by those of the last step."""
+        slopes, total = self.rule.loss(self._shares()), weight.new_zeros(())
         if slopes.importance is not None:
             total = total + self.weight * self._linear(routing, slopes.importance, weight)
         if slopes.expected_load is not None and smooth is not None:
             total = total + self.weight * self._of_load(slopes.expected_load, weight @ smooth)
-        return torch.where(last.tokens > 0, total / last.tokens.clamp_min(1), torch.zeros_like(total))
+        if slopes.weights is not None:
+            factor = self.loss_factor if self.rule.adapts else self.weight
+            total = total + factor * (weight @ leaf_weights(routing)) @ slopes.weights.to(weight.dtype)
+        return total
 
     def _shares(self) -> ExpertShares:
         """Return the shares of the experts in the last finished step."""
         last = unpacked(self.last)
-        return ExpertShares(*(shares_by_level(part, self.branching) for part in last[:3]))
+        load, importance, expected = (shares_by_level(part, self.branching) for part in last[:3])
+        return ExpertShares(load, importance, expected, last.load.sum() / last.tokens.clamp_min(1))
 
     def _of_load(self, slopes: list[Tensor], smooth: Tensor) -> Tensor:
         """Return the sum over tokens of ``slopes . shares`` of the load ``smooth (L,)``, over a node's mean load."""
@@ -137,7 +168,7 @@ class Balancer(nn.Module):
         known = shares_by_level(unpacked(self.last).importance, self.branching)
         total, reach, mean = weight.new_zeros(()), weight[:, None], weight.new_ones(1)
         for slope, log, share in zip(slopes, routing.log_weights, known, strict=True):
-            inside = torch.softmax(log, -1)
+            inside = node_shares(log)
             node = (reach / mean.clamp_min(FLOOR))[..., None]
             total = total + (node * inside * slope).sum() / len(slope)
             reach, mean = (reach[..., None] * inside.detach()).flatten(1), (mean[:, None] * share).flatten()
@@ -153,6 +184,9 @@ class Balancer(nn.Module):
         self.steps += 1
         self.last.copy_(torch.where(fresh, self.now, self.last.to(self.now.device)))
         self.now.zero_()
+        if self.rule.adapts:
+            moved = self.rule.next_factor(self.loss_factor, self._shares().experts)
+            self.loss_factor.copy_(torch.where(fresh.to(self.loss_factor.device), moved, self.loss_factor))
         self._move_offsets(router, fresh)
         for gate in router.levels:
             if gate.schedule is not None:
@@ -183,7 +217,8 @@ class Balancer(nn.Module):
             method_name(self.rule) or repr(self.rule),
             *(f"{setting}={getattr(self, setting)}" for setting in self.rule.settings),
         ]
-        return ", ".join(parts + ([f"z_weight={self.z_weight}"] if self.z_weight else []))
+        more = [f"{name}={getattr(self, name)}" for name in ("z_weight", "token_entropy_weight") if getattr(self, name)]
+        return ", ".join(parts + more)
 
 
 class _Attach(torch.autograd.Function):

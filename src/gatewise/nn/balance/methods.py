@@ -19,6 +19,8 @@ from gatewise.nn.balance.shares import cv_slopes
 class ExpertShares(NamedTuple):
     """Shares of the branches inside every node in the last finished step: one ``(nodes, K)`` per level, rows sum to 1.
 
+    For methods `of_sequences` those of B sequences of this call, ``(B, nodes, K)``.
+
     Attributes
     ----------
     load : list of Tensor
@@ -27,21 +29,26 @@ class ExpertShares(NamedTuple):
         Of the weights before top-k.
     expected_load : list of Tensor
         Of the probabilities of being kept; the load, unless the method `reads_expected_load`.
+    experts : Tensor ()
+        Mean number of experts of a token.
     """
 
     load: list[Tensor]
     importance: list[Tensor]
     expected_load: list[Tensor]
+    experts: Tensor = torch.tensor(1.0)
 
 
 class ShareSlopes(NamedTuple):
     """Derivatives of a loss in `ExpertShares`, each in the layout of the shares; None: the loss does not read them.
 
-    The load itself has none, for assignments are no differentiable function of the router.
+    The load itself has none, for assignments are no differentiable function of the router. `weights` are derivatives in
+    the mean weight of every leaf over tokens, ``(L,)``: as the gate computes it, not divided by a sum.
     """
 
     importance: list[Tensor] | None = None
     expected_load: list[Tensor] | None = None
+    weights: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,11 @@ class BalanceMethod:
         What it does, as it stands in the table of docs/layers.md.
     reads_expected_load : bool
         Whether the loss has slopes in the expected load, which costs a normal integral per token and expert.
+    of_sequences : bool
+        Whether the shares, and so the loss, are those of every sequence by itself; a sequence is what stands along the
+        last but one dimension of a layer's input.
+    adapts : bool
+        Whether the factor of the loss changes from step to step, by `next_factor`.
     settings : tuple of str
         The numbers of the `Balancer` that the method reads: "weight" of a loss, "rate" of offsets.
 
@@ -66,6 +78,8 @@ class BalanceMethod:
 
     description: ClassVar[str] = "no balancing"
     reads_expected_load: ClassVar[bool] = False
+    of_sequences: ClassVar[bool] = False
+    adapts: ClassVar[bool] = False
     settings: ClassVar[tuple[str, ...]] = ()
 
     def loss(self, shares: ExpertShares) -> ShareSlopes:
@@ -78,6 +92,14 @@ class BalanceMethod:
         A share of load and the step of its offset have one shape, ``(nodes, K)``.
         """
         return None
+
+    def first_factor(self) -> float:
+        """Return the factor of the loss in the first step, of methods that adapt it."""
+        return 1.0
+
+    def next_factor(self, factor: Tensor, experts: Tensor) -> Tensor:
+        """Return the factor of the loss after a step in which tokens had so many `experts` on average."""
+        return factor
 
 
 @dataclass(frozen=True)
@@ -108,7 +130,7 @@ class Switch(BalanceMethod):
     """``K sum_j f_j P_j`` of the shares f of load and P of importance (2101.03961, equation 4)."""
 
     description = "lowers the loss of the Switch Transformer (2101.03961)"
-    settings = ("weight",)
+    settings: ClassVar[tuple[str, ...]] = ("weight",)
 
     def loss(self, shares: ExpertShares) -> ShareSlopes:
         return ShareSlopes([load.shape[-1] * load for load in shares.load])
@@ -125,11 +147,77 @@ class SelectionBias(BalanceMethod):
         return [torch.sign(1 / share.shape[-1] - share) for share in load]
 
 
+@dataclass(frozen=True)
+class SequenceWise(Switch):
+    """The Switch loss of every sequence by itself, averaged over tokens (2412.19437, equations 17 to 20).
+
+    With f the shares of a sequence's assignments, times their number L, and P its mean normalised weights,
+    ``sum_i f_i P_i``. The paper's factor is 1e-4. Its f counts the largest weights; this one the experts that serve,
+    which offsets of the choice move.
+    """
+
+    description = "lowers the loss of the Switch Transformer in every sequence (DeepSeek-V3, 2412.19437)"
+    of_sequences = True
+
+
+@dataclass(frozen=True)
+class SelectionBiasAndSequence(SequenceWise):
+    """The offsets of `SelectionBias` and the loss of `SequenceWise`, as DeepSeek-V3 has both (2412.19437)."""
+
+    description = "both of the lines above, as DeepSeek-V3 has them (2412.19437)"
+    settings: ClassVar[tuple[str, ...]] = ("weight", "rate")
+
+    def offset_steps(self, load: list[Tensor]) -> list[Tensor]:
+        return SelectionBias().offset_steps(load)
+
+
+@dataclass(frozen=True)
+class Sparsity(BalanceMethod):
+    """An L1 loss of the weights whose factor steers the number of experts per token, for `ReLU` gates (2412.14711).
+
+    ``factor / T sum_te f_e w_te`` with ``f_e = L / (experts T) sum_t [w_te > 0]``, so that busy experts pay more. After
+    every step the factor is multiplied by `growth` where tokens had more than `experts` experts on average, else
+    divided by it. Every layer keeps its own factor, whereas the paper has one for the layers of a model together.
+
+    Attributes
+    ----------
+    experts : float
+        The mean number of experts per token to aim at.
+    start, growth : float
+        The factor in the first step; by what it changes.
+    """
+
+    description = "an L1 loss of the weights that leaves a token two experts on average (ReMoE, 2412.14711)"
+    adapts = True
+    experts: float = 2.0
+    start: float = 1e-8
+    growth: float = 1.2
+
+    def __post_init__(self) -> None:
+        if not (self.experts > 0 and self.start > 0 and self.growth > 1):
+            raise ValueError(f"{self}: give positive numbers, and a growth above one")
+
+    def loss(self, shares: ExpertShares) -> ShareSlopes:
+        leaves = torch.ones(1, 1, device=shares.experts.device)
+        for level in shares.load:
+            leaves = (leaves.reshape(-1, 1) * level).reshape(1, -1)
+        return ShareSlopes(weights=leaves[0] * leaves.numel() * shares.experts / self.experts)
+
+    def first_factor(self) -> float:
+        return self.start
+
+    def next_factor(self, factor: Tensor, experts: Tensor) -> Tensor:
+        return factor * self.growth ** torch.sign(experts - self.experts)
+
+
 BALANCE_METHODS: dict[str, BalanceMethod] = {
     "importance+load": ImportanceAndLoad(),
     "importance": Importance(),
     "switch": Switch(),
     "bias": SelectionBias(),
+    "sequence": SequenceWise(),
+    "bias+sequence": SelectionBiasAndSequence(),
+    "sparsity": Sparsity(),
     "none": BalanceMethod(),
 }
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import inf
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from gatewise.nn.router import Router, Routing, leaf_probabilities
+from gatewise.nn.weights import LOWEST, node_shares
 
 WIDTH = 0.3  # noise of `kept_probability` where none is drawn, in log weight: the spread of the scores at the start
-LOWEST = -1e30  # in place of the rank -inf of a branch that its link drops
 
 
 class RoutingStatistics(NamedTuple):
@@ -19,7 +21,7 @@ class RoutingStatistics(NamedTuple):
     Attributes
     ----------
     load : Tensor (L,)
-        Assignments to every expert.
+        Assignments to every expert; slots of weight zero are none.
     importance : Tensor (L,)
         Sum of the weights before top-k, normalised at every node.
     smooth : Tensor (L,)
@@ -73,6 +75,7 @@ def count(
     weight = token_weight(routing, real)
     share = leaf_probabilities(routing)
     taken = weight[:, None].expand_as(routing.index)
+    taken = taken * (routing.weight != 0) if router.partial or not routing.ranks else taken
     load = share.new_zeros(router.n_leaves).index_add_(0, routing.index.flatten(), taken.flatten())
     kept = load if smooth is None else weight @ smooth
     entropy = -(torch.xlogy(share, share).sum(-1) @ weight)
@@ -80,25 +83,25 @@ def count(
     return RoutingStatistics(load, weight @ share, kept, entropy, weight.sum(), taken.sum(), found)
 
 
-def kept_probability(router: Router, routing: Routing) -> Tensor:
+def kept_probability(router: Router, routing: Routing, real: Tensor | None = None) -> Tensor:
     """Return the probability ``(T, L)`` that a leaf is kept when its own noise is drawn anew.
 
-    ``Phi((r_i - t_i) / noise)`` at every level of choice, with r the ranking values and t_i the k-th largest of the
-    others with the noise that chose, multiplied along the path (1701.06538, equations 8 and 9). Differentiable in r;
-    under noise its expectation is the probability of being kept, so the expected total is k per token. Without noise
-    it is a smooth stand-in for the choice, `WIDTH` wide.
+    ``Phi((r_i - t_i) / width)`` at every level of choice, with r the ranking values, t_i the `threshold` of the rule
+    of choice, all others with the noise that chose, and the standard deviation of the noise, multiplied along the path
+    (1701.06538, equations 8 and 9, where t_i is the k-th largest rank of the others). Differentiable in r and in
+    learned widths; under noise its expectation is the probability of being kept. Without noise it is a smooth stand-in
+    for the choice, `WIDTH` wide.
     """
-    width = (router.noise if router.noisy else WIDTH) * router.unit
+    rule = router.choice.rule
+    fixed = router.fixed_noise if router.noisy else WIDTH
+    widths: Sequence[Tensor | float] = routing.widths or [fixed] * len(routing.clean)
+    steps = router.steps([log.detach() for log in routing.log_weights])
     total = None
-    ranks = router.ranks(routing.log_weights, routing.scores)
-    for rank, noisy, kept in zip(ranks, routing.ranks, router.top_k, strict=True):
-        if kept < rank.shape[-1]:
-            noisy = noisy.clamp_min(LOWEST)
-            best = torch.topk(noisy, kept + 1, -1).values
-            others = torch.where(noisy >= best[..., -2:-1], best[..., -1:], best[..., -2:-1])
-            part = torch.special.ndtr((rank.clamp_min(LOWEST) - others) / width)
-        else:
-            part = torch.ones_like(rank)
+    for rank, noisy, step, width, kept in zip(routing.clean, routing.ranks, steps, widths, router.top_k, strict=True):
+        share = node_shares(step) if rule.varies else step
+        least = rule.threshold(noisy, share, kept, real).clamp_min(LOWEST)
+        part = torch.special.ndtr((rank.clamp_min(LOWEST) - least) / (width * router.unit))
+        part = part.masked_fill(rank == -inf, 0.0)
         total = part.flatten(1) if total is None else (total[..., None] * part).flatten(1)
     assert total is not None
     return total

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from inspect import signature
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from torch import nn
 
@@ -11,10 +13,14 @@ from gatewise.core import codec
 from gatewise.core.codec import CodecError, decode, encode, require_shallow, short
 from gatewise.core.experts import Expert
 from gatewise.core.families import Family
+from gatewise.nn.balance.methods import BALANCE_METHODS, BalanceMethod, method_name
 from gatewise.nn.choice import Choice, usual_choice
 from gatewise.nn.experts import FFN, CoreExpert, empty_expert
 from gatewise.nn.layer import MoE
 from gatewise.nn.params import Anneal, GateParameters
+from gatewise.nn.rules import CHOICE_RULES, Largest
+
+Kind = TypeVar("Kind")
 
 
 class SharedSettings(NamedTuple):
@@ -35,9 +41,12 @@ def settings(layer: MoE) -> dict[str, Any]:
     """
     router, balancer, laws = layer.router, layer.balancer, _laws(layer)
     later = {  # settings that files of the second schema may lack: written where they say something
-        "choice": None if router.choice == usual_choice(router.kinds) else encode(dict(router.choice._asdict())),
+        "choice": None if router.choice == usual_choice(router.kinds) else _choice(router.choice),
         "weigh_inputs": layer.weigh_inputs,
         "identity_experts": layer.identity_experts,
+        "null_experts": layer.null_experts,
+        "jitter": router.jitter,
+        "token_entropy_weight": balancer.token_entropy_weight,
     }
     ffn = layer.experts if isinstance(layer.experts, FFN) else layer.shared
     return {
@@ -57,7 +66,7 @@ def settings(layer: MoE) -> dict[str, Any]:
         "capacity": layer.capacity,
         "temperature": _temperature(list(router.gates)),
         "noise": router.noise,
-        "balance": balancer.method,
+        "balance": _method(balancer.rule),
         "balance_weight": balancer.weight,
         "bias_rate": balancer.rate,
         "z_weight": balancer.z_weight,
@@ -72,7 +81,8 @@ def build(given: dict[str, Any]) -> MoE:
     CodecError
         If a setting is unknown, missing or of another type, or no layer has it.
     """
-    missing = {"experts": None, "choice": None, "weigh_inputs": False, "identity_experts": 0}
+    missing: dict[str, Any] = {"experts": None, "choice": None, "weigh_inputs": False}
+    missing |= {"identity_experts": 0, "null_experts": 0, "jitter": 0.0, "token_entropy_weight": 0.0}
     known, given = set(signature(MoE).parameters), {**missing, **given}
     more, less = (", ".join(sorted(names)) for names in (given.keys() - known, known - given.keys()))
     if more or less:
@@ -84,7 +94,9 @@ def build(given: dict[str, Any]) -> MoE:
     if annealed:
         values["temperature"] = codec.build(Anneal, schedule["anneal"], finite=True)
     if values["choice"] is not None:
-        values["choice"] = codec.build(Choice, values["choice"])
+        values["choice"] = _built_choice(values["choice"])
+    if isinstance(values["balance"], dict):
+        values["balance"] = _built("balance", values["balance"], {n: type(m) for n, m in BALANCE_METHODS.items()})
     if isinstance(values["shared"], dict):
         kept = codec.build(SharedSettings, values["shared"])
         dim, dim_out = (codec.checked(name, values[name], int) for name in ("dim", "dim_out"))
@@ -95,6 +107,53 @@ def build(given: dict[str, Any]) -> MoE:
         sizes = [codec.checked(name, values[name], int) for name in ("dim", "dim_out")]
         values["experts"] = nn.ModuleList(empty_expert(*law, *sizes) for law in laws)
     return codec.build(MoE, values, hints, finite=True)
+
+
+def _choice(choice: Choice) -> Any:
+    """Return a choice as JSON can hold it; its rule, where it is no top-k, by its name and options."""
+    given = choice._asdict()
+    rule = given.pop("rule")
+    if rule != Largest():
+        name = next((name for name, kind in CHOICE_RULES.items() if kind is type(rule)), None)
+        if name is None:
+            raise ValueError(
+                f"choice={rule!r} is a rule of your own: a file holds names, not code; give it a name in CHOICE_RULES, "
+                "or keep layer.state_dict()"
+            )
+        given["rule"] = {"name": name, **_options(rule)}
+    return encode(given)
+
+
+def _built_choice(given: Any) -> Choice:
+    """Return the choice that `_choice` wrote."""
+    rule = given.get("rule") if isinstance(given, dict) else None
+    found = given if rule is None else {**given, "rule": _built("rule of the choice", rule, CHOICE_RULES)}
+    return codec.build(Choice, found, later=("rule",))
+
+
+def _method(rule: BalanceMethod) -> Any:
+    """Return the name of a balancing method, or that of its kind with its options."""
+    name = method_name(rule)
+    kind = next((n for n, one in BALANCE_METHODS.items() if type(one) is type(rule)), None)
+    if name is None and kind is None:
+        raise ValueError(
+            f"balance={rule!r} is a method of your own: a file holds names, not code; give it a name in "
+            "BALANCE_METHODS, or keep layer.state_dict()"
+        )
+    return name or encode({"name": kind, **_options(rule)})
+
+
+def _options(part: Any) -> dict[str, Any]:
+    """Return the fields of a rule or a method."""
+    return {field.name: getattr(part, field.name) for field in fields(part)}
+
+
+def _built(what: str, given: Any, kinds: Mapping[str, type[Kind]]) -> Kind:
+    """Return the rule or method that a file names, with its options."""
+    name = given.get("name") if isinstance(given, dict) else None
+    if not isinstance(name, str) or name not in kinds:
+        raise CodecError(f"the {what} {short(given)} is not known: they are {', '.join(kinds)}")
+    return codec.build(kinds[name], {key: value for key, value in given.items() if key != "name"}, finite=True)
 
 
 def _shared(shared: FFN | None, experts: nn.Module) -> Any:

@@ -18,6 +18,7 @@ from gatewise.nn.hub.reading import GATES
 from gatewise.nn.hub.shared import GatedShared
 from gatewise.nn.hub.weights import Experts, Layout, written_one
 from gatewise.nn.layer import MoE
+from gatewise.nn.rules import Largest
 from gatewise.nn.units import ClampedSwiGLU, unit
 
 
@@ -98,6 +99,8 @@ def _router_problems(moe: MoE, row: Architecture) -> dict[str, bool]:
         and row.normalise != (router.normalise != "before"),
         f"a choice by {choice.by}": choice.by not in by,
         f"a choice from {choice.kept} of {choice.groups} groups": choice.groups != choice.kept and row.groups is None,
+        f"the rule of choice {choice.rule}": choice.rule != Largest(),
+        "learned noise": router.noise == "learned",
         "a capacity": moe.capacity is not None,
     }
 
@@ -118,6 +121,7 @@ def _other_problems(layer: MoE | GatedShared, moe: MoE, row: Architecture) -> di
         "a shared expert that is more than a bias": row.output_bias != ""
         and any(bool((w != 0).any()) for w in weights),
         "experts that return their input": moe.identity_experts > 0 and row.identity is None,
+        "experts that return zero": moe.null_experts > 0,
         "weights on its inputs": moe.weigh_inputs and not row.weigh_inputs,
         "weights on its outputs": row.weigh_inputs and not moe.weigh_inputs,
         "biases in its experts": biased and not (stacked and row.router_bias),

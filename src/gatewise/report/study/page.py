@@ -15,6 +15,7 @@ from gatewise.plots.replicates import SAME, active, from_start
 from gatewise.plots.words import claimed, head_of, interval, judged, recorded
 from gatewise.report import drawing
 from gatewise.report.page import rendered_template
+from gatewise.report.study.citation import bibtex
 from gatewise.report.study.facts import (
     LOOKS,
     MEANINGS,
@@ -85,6 +86,7 @@ def study_page(result: StudyResult, pairs: Sequence[Pair] = ()) -> str:
         versions=versions(result),
         fingerprint=_made(result)["fingerprint"],
         command=command(result),
+        bibtex=bibtex(study),
     )
 
 
