@@ -231,6 +231,19 @@ def test_given_experts_serve_with_the_weights_of_the_gate(gate, backend):
     assert summarise(layer.tally())
 
 
+def test_an_expert_that_is_given_twice_serves_twice():
+    layer, x = layer_of(), tokens(6).float()
+    given = torch.tensor([[3, 3], [0, 7], [5, 5], [1, -1], [2, 2], [-1, -1]])
+    outputs = []
+    for backend in ("loop", "grouped", "dense"):
+        layer.backend = backend
+        outputs.append(layer(x, experts=given))
+    assert_close(outputs[1], outputs[0], "grouped", 1e-6)
+    assert_close(outputs[2], outputs[0], "dense", 1e-6)
+    twice = torch.stack([layer.experts.singles()[e](x[t : t + 1])[0] for t, e in ((0, 3), (2, 5), (4, 2))])
+    assert_close(outputs[0][[0, 2, 4]], twice, "two halves", 1e-6)
+
+
 def test_given_experts_on_a_tree_are_leaves():
     layer = layer_of(("softmax", "laplace"), (2, 4)).eval()
     x = tokens(12).float()
@@ -305,6 +318,17 @@ def test_padding_does_not_change_what_real_tokens_get(choice):
     if isinstance(choice, ExpertChoice):
         assert bool((layer(x, mask)[~mask] == 0).all())
         assert bool((layer(x, torch.zeros(30, dtype=torch.bool)) == 0).all())
+
+
+@pytest.mark.parametrize("rule", [TopP(0.99), ExpertChoice(), Sinkhorn()], ids=str)
+@pytest.mark.parametrize("by", ["log weights", "weights", "scores"])
+def test_rules_keep_to_the_groups_of_a_limited_choice(by, rule):
+    router = Router(5, 8, "sigmoid", 4, "before", choice=Choice(by, groups=4, kept=2, rule=rule))
+    routing = router(torch.randn(60, 5))
+    serves = all_weights(routing, 8) > 0
+    assert int(serves.any(1).sum()) > 30
+    assert int(serves.unflatten(1, (4, 2)).any(-1).sum(-1).max()) == 2
+    assert bool(routing.ranks[0].isnan().sum() == 0)
 
 
 def test_sinkhorn_evens_the_load_in_training_only():
