@@ -1,6 +1,7 @@
 """Which experts a token gets: every routing against its formula, its laws, and what it composes with."""
 
 import copy
+import json
 from dataclasses import dataclass
 
 import pytest
@@ -10,12 +11,14 @@ from torch.func import vmap
 from gatewise import Affine, Gate, ReLU
 from gatewise.nn import (
     BALANCE_METHODS,
+    CHOICE_RULES,
     Choice,
     ChoiceRule,
     ExpertChoice,
     MoE,
     Router,
     Sinkhorn,
+    Sparsity,
     TopP,
     finish_step,
     load_layer,
@@ -172,7 +175,7 @@ def by_rectified(layer, x):
 
 
 def by_null(layer, x):
-    """2406.13233: the last two experts are empty; the others get what the softmax of the kept scores gives them."""
+    """The last two experts are empty; the others have the weights of a softmax of the kept scores."""
     s = scores(layer, x)
     p = torch.softmax(s.masked_fill(~largest(s, 3), -torch.inf), -1)
     assert bool((p[:, 6:] > 0).any())
@@ -529,6 +532,37 @@ def test_tokens_without_any_weight_are_counted_and_pass_through_nothing():
     assert bool((leaf_probabilities(layer.router(x)) == 0).all())
 
 
-def test_a_rule_of_ones_own_is_kept_by_no_file(tmp_path):
+def test_a_rule_of_ones_own_is_kept_by_files_once_it_has_a_name(tmp_path, monkeypatch):
+    layer = layer_of(choice=Choice("scores", rule=AboveTheMean()), normalise="before")
     with pytest.raises(ValueError, match="is a rule of your own: a file holds names, not code"):
-        save_layer(layer_of(choice=AboveTheMean()), tmp_path)
+        save_layer(layer, tmp_path)
+    monkeypatch.setitem(CHOICE_RULES, "above the mean", AboveTheMean)
+    save_layer(layer, tmp_path)
+    again, x = load_layer(tmp_path), torch.randn(20, 5)
+    assert again.router.choice == layer.router.choice
+    assert torch.equal(again(x), layer(x))
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("choice", {"name": "os.system", "p": 0.5}, "the rule of the choice .* is not known: they are top-k, top-p"),
+        ("choice", {"name": "top-p", "p": 2.0}, "p is a share of the weights"),
+        ("choice", {"name": "top-p", "p": "all"}, "p of the TopP is 'all'"),
+        ("choice", {"name": "top-p"}, "the TopP lacks p"),
+        ("choice", ["top-p"], "is not known"),
+        ("balance", {"dict": {"name": "sparsity", "experts": 3.0}}, "the Sparsity lacks start, growth"),
+        ("balance", {"dict": {"name": ["sparsity"]}}, "the balance .* is not known"),
+    ],
+)
+def test_altered_files_are_refused_in_words(part, value, message, tmp_path):
+    save_layer(layer_of(choice=TopP(0.4), balance=Sparsity(3.0)), tmp_path)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    if part == "choice":
+        config["layer"]["choice"]["dict"]["rule"] = {"dict": value} if isinstance(value, dict) else value
+    else:
+        config["layer"]["balance"] = value
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=message):
+        load_layer(tmp_path)

@@ -89,7 +89,7 @@ class Router(nn.Module):
         weights; the largest weights if the link of a single level is not normalised.
     jitter : float
         In training, every feature that the gates read is multiplied by a uniform factor between ``1 - jitter`` and
-        ``1 + jitter`` (2101.03961, section 2.4); experts read the features as they are.
+        ``1 + jitter`` (2101.03961, input jitter); experts read the features as they are.
 
     Notes
     -----
