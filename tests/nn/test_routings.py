@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.func import vmap
 
-from gatewise import Affine, Gate, ReLU
+from gatewise import GATES, Affine, Gate, ReLU, SqrtSoftplus
 from gatewise.nn import (
     BALANCE_METHODS,
     CHOICE_RULES,
@@ -46,7 +46,6 @@ ROUTINGS = {
     "sequences": {"balance": "bias+sequence"},
     "entropy": {"choice": TopP(0.7), "top_k": None, "token_entropy_weight": 0.1},
 }
-GATES_OF_ALL = ("softmax", "sigmoid", "laplace", RECTIFIED)
 BRANCHINGS = ((8,), (2, 4))
 
 
@@ -428,22 +427,23 @@ def test_a_causal_model_of_transformers_does_not_generate_with_expert_choice():
 # What routings compose with
 
 
+SCORES = GATES | {"rectified": RECTIFIED, "sqrt-softplus": Gate(Affine(), SqrtSoftplus())}
 FACTORS = {
     "routing": list(ROUTINGS),
-    "gate": GATES_OF_ALL,
+    "gate": list(SCORES),
     "branching": BRANCHINGS,
     "balance": list(BALANCE_METHODS),
+    "normalise": ["before", "after"],
+    "capacity": [None, 1.1],
 }
+PAIRS = covering(FACTORS, 2, lambda case: True)
 
 
-@pytest.mark.parametrize(
-    "case", covering(FACTORS, 2, lambda case: True), ids=lambda case: "-".join(map(str, case.values()))
-)
-def test_routings_train_with_every_gate_balancing_method_capacity_and_mask(case):
-    gate, branching, balance = case["gate"], case["branching"], case["balance"]
-    options = ROUTINGS[case["routing"]]
+@pytest.mark.parametrize("case", PAIRS, ids=lambda case: "-".join(map(str, case.values())))
+def test_routings_train_with_every_gate_balancing_method_capacity_and_mask_on_all_backends(case):
     torch.manual_seed(0)
-    layer = layer_of(gate, branching, "auto", capacity=1.1, **options | {"balance": balance, "z_weight": 1e-3})
+    own = ROUTINGS[case["routing"]] | {name: case[name] for name in ("balance", "normalise", "capacity")}
+    layer = layer_of(SCORES[case["gate"]], case["branching"], "auto", **own, z_weight=1e-3)
     optimizer = torch.optim.SGD(layer.parameters(), 0.05)
     mask = torch.rand(4, 12) < 0.8
     for _ in range(3):
@@ -453,6 +453,12 @@ def test_routings_train_with_every_gate_balancing_method_capacity_and_mask(case)
         optimizer.step()
     assert int(layer.tally().tokens) == int(mask.sum())
     assert all(torch.tensor(value).isfinite() for value in summarise(layer.tally()).values())
+    x, found = torch.randn(4, 12, 5), {}
+    for backend in ("loop", "grouped", "dense"):
+        layer.backend = backend
+        found[backend] = layer.eval()(x, mask)
+    assert_close(found["grouped"], found["loop"], "grouped", 1e-5)
+    assert_close(found["dense"], found["loop"], "dense", 1e-5)
 
 
 @pytest.mark.parametrize("options", ROUTINGS.values(), ids=ROUTINGS)
