@@ -45,6 +45,7 @@ BENCHMARKS: dict[str, str] = {
     "nn_half": "nn.half",
     "nn_token": "nn.token",
     "nn_backends": "backends.run",
+    "nn_routings": "routings.run",
     "nn_memory": "nn.memory",
     "competition": "competition.run",
     "optima": "optima.run",
