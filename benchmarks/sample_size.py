@@ -29,6 +29,8 @@ from gatewise import (
 )
 from gatewise.core.families import MeanOnly
 from gatewise.core.mixture import regression, sample
+from gatewise.infer.covariance.expected import Truth
+from gatewise.infer.planning.larger import median_errors
 from gatewise.objective.parameterization import from_paths, specifications
 
 INPUTS = 1000  # rows of X, the law of the inputs
@@ -168,6 +170,24 @@ def told_apart(design: Design, sets: int) -> dict[str, Any]:
     return line
 
 
+def larger_model(design: Design, sets: int) -> dict[str, Any]:
+    """Compare errors of a model with one expert too many at the rows planned for it, on other data sets."""
+    (mixture, measure), X = truth_of(design), inputs_of(design)
+    begin, experts = cpu_seconds(), mixture.branching[-1] + 1
+    planned = sample_size((mixture, measure), {"experts.coef": 0.1}, X=X, experts=experts, check=sets)
+    spent = cpu_seconds() - begin
+    line: dict[str, Any] = {"gates": design.gates, "true": mixture.branching[-1], "fitted": experts, "d": design.d}
+    line |= {"family": type(design.family).__name__, "rows": planned.rows, "target": 0.1}
+    if planned.rows is None or planned.pilot is None:
+        return line | {"refused": planned.refused}
+    line |= {"exponent": float(planned.pilot.slope[0]), "simulated": float(planned.simulated[0])}
+    if bool(planned.simulated.isnan().any()):
+        return line | {"CPU s": spent}
+    truth = Truth(mixture, measure, torch.from_numpy(X))
+    other = median_errors(truth, replace(mixture, branching=(experts,)), ["experts.coef"], sets, 99, planned.rows)
+    return line | {"on other data": float(other[0]), "CPU s": spent}
+
+
 def nearer(measure: Measure) -> Measure:
     """Return a truth whose experts are 0.4 times as far apart."""
     paths = measure.paths()
@@ -178,13 +198,15 @@ def nearer(measure: Measure) -> Measure:
 
 
 def run(sets: int = 100, **_: Any) -> dict[str, Any]:
-    """Print both comparisons."""
+    """Print all three comparisons."""
     begin = cpu_seconds()
     lines = [line for design in DESIGNS for line in errors_reached(design, sets)]
     table(f"errors at the number of rows needed, by the middle 68 % of {sets} data sets", lines)
     told = [told_apart(DESIGNS[k], sets) for k in (0, 6, 1)]
     table(f"how often BIC prefers the truth, {sets} sets", told)
+    more = [larger_model(DESIGNS[k], max(10, sets // 4)) for k in (0, 2, 4, 6)]
+    table("one expert too many: median errors of its slopes at the rows planned for it", more)
     spent = cpu_seconds() - begin
     noise = f"{100 / (2 * sets) ** 0.5:.0f} % of a spread, {40 / sets**0.5:.0f} of a share"
     print(f"simulation error: {noise}; {spent:.0f} CPU s")
-    return {"sets": sets, "errors": lines, "told": told, "CPU s": spent}
+    return {"sets": sets, "errors": lines, "told": told, "larger": more, "CPU s": spent}

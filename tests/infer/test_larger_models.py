@@ -36,9 +36,9 @@ def test_experts_that_are_split_have_no_error_and_moved_ones_theirs():
     scale = torch.cat([measure.family["scale"], measure.family["scale"][:1]])
     split = Measure((gates,), rest, {"scale": scale})
     paths = ["experts.coef", "experts.intercept", "family.scale"]
-    assert larger._error(law, three, split, paths).abs().max() < 1e-12
+    assert larger.error_of(law, three, split, paths).abs().max() < 1e-12
     rest["intercept"] = rest["intercept"] + tensor([[0.0], [0.0], [0.2]])
-    share = larger._error(law, three, split._replace(experts=rest), ["experts.intercept"])
+    share = larger.error_of(law, three, split._replace(experts=rest), ["experts.intercept"])
     assert 0.04 < float(share[0]) < 0.2  # 0.2 times the root of the weight of that half
     order = torch.tensor([2, 1, 0])
     moved = Measure(
@@ -46,13 +46,13 @@ def test_experts_that_are_split_have_no_error_and_moved_ones_theirs():
         {name: value[order] for name, value in rest.items()},
         {"scale": scale[order]},
     )
-    assert float(larger._error(law, three, moved, ["experts.intercept"])[0]) == pytest.approx(float(share[0]))
+    assert float(larger.error_of(law, three, moved, ["experts.intercept"])[0]) == pytest.approx(float(share[0]))
 
 
 def test_a_power_of_n_is_extrapolated_to_where_it_meets_the_target():
     sizes = (500, 1000, 2000)
     errors = torch.stack([2.0 * tensor(sizes) ** -0.25, 3.0 * tensor(sizes) ** -0.5], -1)
-    needed, pilot = larger._extrapolated(tensor([0.2, 0.1]), Pilot(3, sizes, errors, errors[0], 20))
+    needed, pilot = larger.extrapolated(tensor([0.2, 0.1]), Pilot(3, sizes, errors, errors[0], 20))
     assert pilot.slope.tolist() == pytest.approx([-0.25, -0.5])
     assert needed.tolist() == pytest.approx([10_000, 900], abs=1)
 
@@ -63,7 +63,7 @@ def test_rows_of_a_larger_model_reach_the_target_on_other_data():
     assert found.rows is not None
     assert float(found.simulated[0]) <= 1.2 * 0.1
     assert -0.5 <= float(found.pilot.slope[0]) <= -0.05
-    other = larger._errors(
+    other = larger.median_errors(
         Truth(*law, torch.from_numpy(x)), Mixture(law[0].gates, (3,)), ["experts.coef"], 12, 7, found.rows
     )
     assert 0.05 < float(other[0]) < 0.15

@@ -65,13 +65,13 @@ def rows_for_larger(truth: Truth, target: Mapping[str, Any], experts: int, sets:
     """
     larger = _larger(truth, experts)
     paths, wanted = _wanted(truth, target)
-    errors = partial(_errors, truth, larger, paths, sets, seed)
+    errors = partial(median_errors, truth, larger, paths, sets, seed)
     least = max(FEWEST, PER_NUMBER * sum(value.numel() for value in truth.measure.paths().values()))
     sizes = [least * size for size in SIZES]
     found = torch.stack([errors(n) for n in sizes])
     enough: Trial | None = None
     for _ in range(ROUNDS):
-        needed, pilot = _extrapolated(wanted, Pilot(experts, tuple(sizes), found, found[0], sets))
+        needed, pilot = extrapolated(wanted, Pilot(experts, tuple(sizes), found, found[0], sets))
         rows = int(needed.max())
         if rows > MOST:
             return _plan(paths, wanted, Trial(rows, needed, None, pilot))
@@ -123,7 +123,7 @@ def _by_leaf(mixture: Mixture, measure: Measure) -> dict[str, Tensor]:
     }
 
 
-def _errors(truth: Truth, larger: Mixture, paths: Sequence[str], sets: int, seed: int, rows: int) -> Tensor:
+def median_errors(truth: Truth, larger: Mixture, paths: Sequence[str], sets: int, seed: int, rows: int) -> Tensor:
     """Return the median errors (m,) of data sets of some rows, fitted from the truth with an expert split."""
 
     def drawn(number: int) -> Rows:
@@ -138,7 +138,7 @@ def _errors(truth: Truth, larger: Mixture, paths: Sequence[str], sets: int, seed
         spec=FitSpec(gauge=truth.spec.gauge),
         subsample=None,
     )
-    each = [_error(truth, larger, fit.measure, paths) for _, fit in many_fits(plan, drawn, range(sets))]
+    each = [error_of(truth, larger, fit.measure, paths) for _, fit in many_fits(plan, drawn, range(sets))]
     return torch.stack(each).median(0).values
 
 
@@ -152,7 +152,8 @@ def _split(truth: Truth, larger: Mixture, generator: np.random.Generator) -> lis
     return starts
 
 
-def _error(truth: Truth, larger: Mixture, measure: Measure, paths: Sequence[str]) -> Tensor:
+def error_of(truth: Truth, larger: Mixture, measure: Measure, paths: Sequence[str]) -> Tensor:
+    """Return the errors of parameters (m,) of a measure of the larger model."""
     x, gates = truth.x.T, truth.gates.T
     batch = [one.map(lambda value: value[None]) for one in (truth.measure, measure)]
     true, fitted = (
@@ -165,7 +166,7 @@ def _error(truth: Truth, larger: Mixture, measure: Measure, paths: Sequence[str]
     return torch.stack([(weight * square).sum().sqrt() for square in squares])
 
 
-def _extrapolated(wanted: Tensor, pilot: Pilot) -> tuple[Tensor, Pilot]:
+def extrapolated(wanted: Tensor, pilot: Pilot) -> tuple[Tensor, Pilot]:
     """Return the rows from which the line of log errors on log n is below the wanted ones (m,), and its slopes."""
     log_n, log_error = torch.tensor(pilot.sizes, dtype=torch.float64).log(), pilot.errors.log()
     middle = log_n.mean()
