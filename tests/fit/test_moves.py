@@ -14,7 +14,7 @@ from gatewise.fit.pipeline import begin
 from gatewise.fit.problem import LIKELIHOOD, problem_of
 from gatewise.fit.rounds import improved, resample
 from gatewise.fit.search.moves import moves
-from gatewise.fit.search.resampled import resampled
+from gatewise.fit.search.resampled import bootstrapped
 from gatewise.fit.search.starts import draw_starts
 from gatewise.fit.spec import FitSpec
 from gatewise.fit.task import Points, drawn_points
@@ -95,7 +95,7 @@ def problem_on(rows):
 
 def test_resampled_rows_are_rows_of_the_data_and_each_member_has_its_own():
     problem = problem_on(rows_with(offset=np.arange(60.0)[:, None]))
-    found = resampled(problem, 5, np.random.default_rng(1)).rows
+    found = bootstrapped(problem, 5, np.random.default_rng(1)).rows
     x, y, offset = (part.read(0, 60) for part in (problem.rows.x, problem.rows.y, problem.rows.offset))
     data = torch.cat([x, y, offset])
     drawn = torch.cat([found.x.read(0, 60), found.y.read(0, 60), found.offset.read(0, 60)], 1)
@@ -111,7 +111,7 @@ def test_resampled_rows_follow_the_weights():
     weight = torch.zeros(60, dtype=torch.float64)
     weight[:3] = torch.tensor([1.0, 1.0, 8.0])
     problem = problem_on(rows_with(weight=weight))
-    found = resampled(problem, 20, np.random.default_rng(1)).rows
+    found = bootstrapped(problem, 20, np.random.default_rng(1)).rows
     x = problem.rows.x.read(0, 60)
     count = [(found.x.read(0, 60)[:, 0] == x[0, i]).sum(-1).to(torch.float64).mean() for i in range(4)]
     assert found.weight is None
@@ -122,7 +122,7 @@ def test_resampled_rows_follow_the_weights():
 
 def test_units_of_several_rows_are_resampled_whole():
     problem = problem_on(rows_with(ends=torch.tensor([10, 12, 30, 59, 60])))
-    found = resampled(problem, 20, np.random.default_rng(1)).rows
+    found = bootstrapped(problem, 20, np.random.default_rng(1)).rows
     assert found.ends is problem.rows.ends
     assert found.weight.sum() == 5
     assert found.weight.min() == 0

@@ -12,7 +12,7 @@ from gatewise.fit.ends import Ends, ends_of, most_promising, ranking_key
 from gatewise.fit.problem import evaluate, matrix_seconds
 from gatewise.fit.result import SAME, width
 from gatewise.fit.search.moves import moves
-from gatewise.fit.search.resampled import resampled
+from gatewise.fit.search.resampled import bootstrapped
 from gatewise.fit.task import FitTask, Method, Points, drawn_points
 
 BASES = 16  # different optima that the points of a round begin at
@@ -82,7 +82,7 @@ def resample(task: FitTask, method: Method, bases: Tensor, count: int) -> Points
     if not count or method.rough is None or task.clock.late(matrix_seconds(task.part, count)):
         return Points(bases[:0], ())
     first = torch.from_numpy(task.drawing.geometric(OFTEN, count)).clamp_max(len(bases)) - 1
-    problem = resampled(task.part, count, task.drawing)
+    problem = bootstrapped(task.part, count, task.drawing)
     return Points(method.rough(problem, bases[first], task.clock, 1.0).points, ("resampled",) * count)
 
 

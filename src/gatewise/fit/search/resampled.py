@@ -15,7 +15,7 @@ from gatewise.fit.problem import Problem
 from gatewise.objective.rows import stacked
 
 
-def resampled(problem: Problem, count: int, generator: np.random.Generator) -> Problem:
+def bootstrapped(problem: Problem, count: int, generator: np.random.Generator) -> Problem:
     """Return the problem on `count` bootstrap samples of its rows, one for each member of a batch.
 
     Units of several rows differ in size: there all members share one sample.
