@@ -16,7 +16,8 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
-from gatewise.nn import MoE
+from gatewise import Affine, Gate, ReLU
+from gatewise.nn import MoE, Sparsity, TopP
 from gatewise.nn.fusion import FusionMoE
 from gatewise.nn.parallel import (
     average_gradients,
@@ -31,6 +32,7 @@ from gatewise.nn.parallel import (
 STEPS = 5
 BALANCES = ("importance", "switch", "bias")
 BRANCHINGS = {"flat": 5, "tree": (2, 3)}
+TOP_P = {"choice": TopP(0.6), "top_k": None}
 
 
 class Halves(nn.Module):
@@ -137,6 +139,8 @@ DATA = {
     "laplace-shared": {"gate": "laplace", "n_experts": 4, "shared": 1, "activation": "swiglu"},
     "fusion": {"fusion": True, "n_experts": 5},
     "one-kept": {"n_experts": 4, "top_k": 1, "gate": "cosine"},
+    "top-p": TOP_P | {"n_experts": (2, 3), "balance": "bias+sequence", "token_entropy_weight": 0.05},
+    "rectified": {"gate": Gate(Affine(), ReLU()), "top_k": None, "n_experts": 5, "balance": Sparsity(2.0, 0.01)},
 }
 
 
@@ -175,6 +179,8 @@ EXPERTS = {
     "under-ddp": {"n_experts": 5},
     "groups": {"n_experts": 5},
     "fusion": {"fusion": True, "n_experts": 5},
+    "varying": TOP_P | {"n_experts": 5},
+    "null": {"n_experts": 7, "null_experts": 1, "identity_experts": 1, "top_k": 3},
     "steep": {"n_experts": 5, "backend": "loop", "balance": "none", "z_weight": 0.0},
 }
 

@@ -18,6 +18,7 @@ from gatewise.nn.metrics import (
     jain,
     logit_norm,
     mutual_information,
+    overlap,
     saturation,
 )
 
@@ -198,6 +199,14 @@ def test_saturation_and_change_rate():
     assert change_rate(before, after) == pytest.approx(0.25)
     with pytest.raises(ValueError, match="two selections for the same tokens"):
         saturation(before, after[:1])
+
+
+def test_saturation_with_a_number_of_experts_that_differs_from_token_to_token():
+    before = torch.tensor([[0, -1], [2, 3], [-1, -1], [1, -1]])
+    after = torch.tensor([[1, 0], [3, -1], [-1, -1], [2, -1]])
+    assert overlap(before, after).tolist() == [1.0, 0.5, 0.0, 0.0]
+    assert saturation(before, after) == pytest.approx(0.5)  # the third token has none, like padding
+    assert change_rate(before, after) == pytest.approx(1 - (0.5 + 1 + 0) / 3)
 
 
 def test_domain_table_counts_and_leaves_padding_out():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gatewise.nn import MoE
+from gatewise.nn import MoE, TopP
 from gatewise.nn.hub import (
     GatedShared,
     from_block,
@@ -195,6 +195,9 @@ def biased(layer):
         (MoE(8, 4, 3, activation="swiglu"), "qwen2_moe", "needs a GatedShared"),
         (GatedShared(MoE(8, 4, 3, activation="swiglu"), 5), "mixtral", "no place for a GatedShared"),
         (MoE(8, 4, (2, 2), activation="swiglu"), "mixtral", "one level"),
+        (MoE(8, 4, 3, activation="swiglu", choice=TopP(0.5)), "mixtral", r"the rule of choice TopP\(p=0.5\)"),
+        (MoE(8, 4, 3, activation="swiglu", noise="learned"), "mixtral", "learned noise"),
+        (MoE(8, 4, 4, activation="swiglu", null_experts=1), "mixtral", "experts that return zero"),
     ],
 )
 def test_layers_that_a_style_cannot_express_are_refused_in_words(layer, style, message):

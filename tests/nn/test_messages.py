@@ -61,6 +61,10 @@ CASES = {
         lambda: LAYER(X, experts=torch.zeros(2, 1, dtype=torch.long)),
         r"experts has the shape \(2, 1\), x \(3, 6\): give \(3, S\)",
     ),
+    "given experts that are not there": (
+        lambda: LAYER(X, experts=torch.tensor([[0], [9], [1]])),
+        "experts holds 9 of . experts: count from 0, and give -1 for none",
+    ),
     "given experts in floating point": (
         lambda: LAYER(X, experts=torch.zeros(3, 1)),
         r"experts has the shape \(3, 1\) and the dtype torch.float32: give whole numbers \(3, S\)",

@@ -23,7 +23,7 @@ LIMIT = 1e-5
 
 SHAPES = ("flat", "tree")
 BALANCES = ("importance", "switch", "bias")
-OTHERS = ("all-calls", "laplace-shared", "one-kept", "fusion")
+OTHERS = ("all-calls", "laplace-shared", "one-kept", "fusion", "top-p", "rectified")
 DATA = [f"{b}-{s}-{e}" for b in BALANCES for s in SHAPES for e in ("plain", "recomputed")] + list(OTHERS)
 PIECES = [f"{balance}-{shape}-pieces" for balance in BALANCES for shape in SHAPES]
 EXPERTS = (
@@ -38,6 +38,8 @@ EXPERTS = (
     "clipped",
     "under-ddp",
     "groups",
+    "varying",
+    "null",
     "steep",
 )
 

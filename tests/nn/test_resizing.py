@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from gatewise import GATES
-from gatewise.nn import FFN, Choice, MoE, add_experts, finish_step, merge_experts, prune_experts, upcycle
+from gatewise.nn import FFN, Choice, MoE, TopP, add_experts, finish_step, merge_experts, prune_experts, upcycle
 
 
 @pytest.fixture(autouse=True)
@@ -18,6 +18,7 @@ OPTIONS = {
     "gated": {"activation": "geglu", "bias": True, "gate": "laplace"},
     "sigmoid": {"gate": "sigmoid", "balance": "bias", "normalise": "before", "scale": 2.0},
     "tempered": {"gate": "dense-to-sparse", "shared": 1},
+    "chance": {"noise": "learned", "jitter": 0.1},
     "shared": {"shared": FFN(1, 5, 9, activation="relu"), "weigh_inputs": True, "backend": "loop"},
 }
 
@@ -46,6 +47,15 @@ def test_tokens_of_kept_experts_keep_their_outputs(options):
     again(x).sum().backward()
     finish_step(again)
     assert int(again.balancer.steps) == 1
+
+
+def test_the_scales_of_learned_noise_and_the_rule_of_choice_go_along():
+    layer = trained(noise="learned", jitter=0.1, choice=TopP(0.7), token_entropy_weight=0.01)
+    smaller = prune_experts(layer, [4, 0, 1])
+    assert torch.equal(smaller.router.noises[0].weight, layer.router.noises[0].weight[[4, 0, 1]])
+    assert bool((smaller.router.noises[0].weight != 0).any())
+    assert smaller.router.choice == layer.router.choice
+    assert (smaller.router.jitter, smaller.balancer.token_entropy_weight) == (0.1, 0.01)
 
 
 def test_the_experts_with_the_largest_load_are_kept():

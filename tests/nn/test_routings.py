@@ -1,21 +1,24 @@
 """Which experts a token gets: every routing against its formula, its laws, and what it composes with."""
 
 import copy
+import json
 from dataclasses import dataclass
 
 import pytest
 import torch
 from torch.func import vmap
 
-from gatewise import Affine, Gate, ReLU
+from gatewise import GATES, Affine, Gate, ReLU, SqrtSoftplus
 from gatewise.nn import (
     BALANCE_METHODS,
+    CHOICE_RULES,
     Choice,
     ChoiceRule,
     ExpertChoice,
     MoE,
     Router,
     Sinkhorn,
+    Sparsity,
     TopP,
     finish_step,
     load_layer,
@@ -43,7 +46,6 @@ ROUTINGS = {
     "sequences": {"balance": "bias+sequence"},
     "entropy": {"choice": TopP(0.7), "top_k": None, "token_entropy_weight": 0.1},
 }
-GATES_OF_ALL = ("softmax", "sigmoid", "laplace", RECTIFIED)
 BRANCHINGS = ((8,), (2, 4))
 
 
@@ -172,7 +174,7 @@ def by_rectified(layer, x):
 
 
 def by_null(layer, x):
-    """2406.13233: the last two experts are empty; the others get what the softmax of the kept scores gives them."""
+    """The last two experts are empty; the others have the weights of a softmax of the kept scores."""
     s = scores(layer, x)
     p = torch.softmax(s.masked_fill(~largest(s, 3), -torch.inf), -1)
     assert bool((p[:, 6:] > 0).any())
@@ -229,6 +231,19 @@ def test_given_experts_serve_with_the_weights_of_the_gate(gate, backend):
     finish_step(layer)
     assert int(layer.tally().load.sum()) == int((given >= 0).sum())
     assert summarise(layer.tally())
+
+
+def test_an_expert_that_is_given_twice_serves_twice():
+    layer, x = layer_of(), tokens(6).float()
+    given = torch.tensor([[3, 3], [0, 7], [5, 5], [1, -1], [2, 2], [-1, -1]])
+    outputs = []
+    for backend in ("loop", "grouped", "dense"):
+        layer.backend = backend
+        outputs.append(layer(x, experts=given))
+    assert_close(outputs[1], outputs[0], "grouped", 1e-6)
+    assert_close(outputs[2], outputs[0], "dense", 1e-6)
+    twice = torch.stack([layer.experts.singles()[e](x[t : t + 1])[0] for t, e in ((0, 3), (2, 5), (4, 2))])
+    assert_close(outputs[0][[0, 2, 4]], twice, "two halves", 1e-6)
 
 
 def test_given_experts_on_a_tree_are_leaves():
@@ -305,6 +320,17 @@ def test_padding_does_not_change_what_real_tokens_get(choice):
     if isinstance(choice, ExpertChoice):
         assert bool((layer(x, mask)[~mask] == 0).all())
         assert bool((layer(x, torch.zeros(30, dtype=torch.bool)) == 0).all())
+
+
+@pytest.mark.parametrize("rule", [TopP(0.99), ExpertChoice(), Sinkhorn()], ids=str)
+@pytest.mark.parametrize("by", ["log weights", "weights", "scores"])
+def test_rules_keep_to_the_groups_of_a_limited_choice(by, rule):
+    router = Router(5, 8, "sigmoid", 4, "before", choice=Choice(by, groups=4, kept=2, rule=rule))
+    routing = router(torch.randn(60, 5))
+    serves = all_weights(routing, 8) > 0
+    assert int(serves.any(1).sum()) > 30
+    assert int(serves.unflatten(1, (4, 2)).any(-1).sum(-1).max()) == 2
+    assert bool(routing.ranks[0].isnan().sum() == 0)
 
 
 def test_sinkhorn_evens_the_load_in_training_only():
@@ -401,22 +427,23 @@ def test_a_causal_model_of_transformers_does_not_generate_with_expert_choice():
 # What routings compose with
 
 
+SCORES = GATES | {"rectified": RECTIFIED, "sqrt-softplus": Gate(Affine(), SqrtSoftplus())}
 FACTORS = {
     "routing": list(ROUTINGS),
-    "gate": GATES_OF_ALL,
+    "gate": list(SCORES),
     "branching": BRANCHINGS,
     "balance": list(BALANCE_METHODS),
+    "normalise": ["before", "after"],
+    "capacity": [None, 1.1],
 }
+PAIRS = covering(FACTORS, 2, lambda case: True)
 
 
-@pytest.mark.parametrize(
-    "case", covering(FACTORS, 2, lambda case: True), ids=lambda case: "-".join(map(str, case.values()))
-)
-def test_routings_train_with_every_gate_balancing_method_capacity_and_mask(case):
-    gate, branching, balance = case["gate"], case["branching"], case["balance"]
-    options = ROUTINGS[case["routing"]]
+@pytest.mark.parametrize("case", PAIRS, ids=lambda case: "-".join(map(str, case.values())))
+def test_routings_train_with_every_gate_balancing_method_capacity_and_mask_on_all_backends(case):
     torch.manual_seed(0)
-    layer = layer_of(gate, branching, "auto", capacity=1.1, **options | {"balance": balance, "z_weight": 1e-3})
+    own = ROUTINGS[case["routing"]] | {name: case[name] for name in ("balance", "normalise", "capacity")}
+    layer = layer_of(SCORES[case["gate"]], case["branching"], "auto", **own, z_weight=1e-3)
     optimizer = torch.optim.SGD(layer.parameters(), 0.05)
     mask = torch.rand(4, 12) < 0.8
     for _ in range(3):
@@ -426,6 +453,12 @@ def test_routings_train_with_every_gate_balancing_method_capacity_and_mask(case)
         optimizer.step()
     assert int(layer.tally().tokens) == int(mask.sum())
     assert all(torch.tensor(value).isfinite() for value in summarise(layer.tally()).values())
+    x, found = torch.randn(4, 12, 5), {}
+    for backend in ("loop", "grouped", "dense"):
+        layer.backend = backend
+        found[backend] = layer.eval()(x, mask)
+    assert_close(found["grouped"], found["loop"], "grouped", 1e-5)
+    assert_close(found["dense"], found["loop"], "dense", 1e-5)
 
 
 @pytest.mark.parametrize("options", ROUTINGS.values(), ids=ROUTINGS)
@@ -505,6 +538,37 @@ def test_tokens_without_any_weight_are_counted_and_pass_through_nothing():
     assert bool((leaf_probabilities(layer.router(x)) == 0).all())
 
 
-def test_a_rule_of_ones_own_is_kept_by_no_file(tmp_path):
+def test_a_rule_of_ones_own_is_kept_by_files_once_it_has_a_name(tmp_path, monkeypatch):
+    layer = layer_of(choice=Choice("scores", rule=AboveTheMean()), normalise="before")
     with pytest.raises(ValueError, match="is a rule of your own: a file holds names, not code"):
-        save_layer(layer_of(choice=AboveTheMean()), tmp_path)
+        save_layer(layer, tmp_path)
+    monkeypatch.setitem(CHOICE_RULES, "above the mean", AboveTheMean)
+    save_layer(layer, tmp_path)
+    again, x = load_layer(tmp_path), torch.randn(20, 5)
+    assert again.router.choice == layer.router.choice
+    assert torch.equal(again(x), layer(x))
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("choice", {"name": "os.system", "p": 0.5}, "the rule of the choice .* is not known: they are top-k, top-p"),
+        ("choice", {"name": "top-p", "p": 2.0}, "p is a share of the weights"),
+        ("choice", {"name": "top-p", "p": "all"}, "p of the TopP is 'all'"),
+        ("choice", {"name": "top-p"}, "the TopP lacks p"),
+        ("choice", ["top-p"], "is not known"),
+        ("balance", {"dict": {"name": "sparsity", "experts": 3.0}}, "the Sparsity lacks start, growth"),
+        ("balance", {"dict": {"name": ["sparsity"]}}, "the balance .* is not known"),
+    ],
+)
+def test_altered_files_are_refused_in_words(part, value, message, tmp_path):
+    save_layer(layer_of(choice=TopP(0.4), balance=Sparsity(3.0)), tmp_path)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    if part == "choice":
+        config["layer"]["choice"]["dict"]["rule"] = {"dict": value} if isinstance(value, dict) else value
+    else:
+        config["layer"]["balance"] = value
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=message):
+        load_layer(tmp_path)

@@ -216,7 +216,11 @@ def grown(mixture: Mixture, measure: Measure, shrink: float, generator: np.rando
             level[bias].narrow(depth - 1, branch, 1).sub_(half)
     gates[-1] = level
     experts = {name: copied(v, shrink, 0.3 * shrink) for name, v in measure.experts.items()}
-    return Measure(tuple(gates), experts, dict(measure.family))
+    leaves = mixture.branching
+    family = {
+        name: copied(v, 1.0, 0.0) if tuple(v.shape[:depth]) == leaves else v for name, v in measure.family.items()
+    }
+    return Measure(tuple(gates), experts, family)
 
 
 def search(problem: Problem, free: Tensor, deadline: float | None, max_iter: int) -> Tensor:

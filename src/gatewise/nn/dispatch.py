@@ -187,7 +187,7 @@ def _dense_weights(index: Tensor, weight: Tensor, n_experts: int) -> tuple[Tenso
     none = weight.new_zeros(index.shape[0], n_experts + 1)  # the last column is nobody's
     index = index.clamp_max(n_experts)
     chosen = none.scatter(1, index, torch.ones_like(weight)) > 0
-    return chosen[:, :n_experts], none.scatter(1, index, weight)[:, :n_experts]
+    return chosen[:, :n_experts], none.scatter_add(1, index, weight)[:, :n_experts]
 
 
 def grouped(x: Tensor, index: Tensor, weight: Tensor, parts: Parts, activation: str, partial: bool = False) -> Tensor:

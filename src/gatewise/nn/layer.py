@@ -209,7 +209,7 @@ class MoE(nn.Module):
         `experts (*, S)`, whole numbers, are the experts of every token if something else than the layer chooses them
         (hash layers, 2106.04426), -1 for none; the gates only weigh them.
         """
-        self._check(x, mask, experts)
+        self._check_call(x, mask, experts)
         counts = self._counts(x)
         if not torch.compiler.is_compiling():
             before_forward(self, x, counts)
@@ -232,7 +232,7 @@ class MoE(nn.Module):
             out = attach(out, loss, self.balancer, count(self.router, routing, real, room, smooth))
         return torch.ops.aten._unsafe_view(out, [*x.shape[:-1], out.shape[-1]])  # not a view: FSDP2 asks for that
 
-    def _check(self, x: Tensor, mask: Tensor | None, experts: Tensor | None) -> None:
+    def _check_call(self, x: Tensor, mask: Tensor | None, experts: Tensor | None) -> None:
         """Raise for what the layer cannot be called with."""
         if x.ndim == 0 or x.shape[-1] != self.dim:
             raise ValueError(f"x has the shape {tuple(x.shape)}: its last dimension must be dim={self.dim}")

@@ -19,6 +19,7 @@ from gatewise.core.gates import gates as gates_of
 from gatewise.core.names import require_one_of
 from gatewise.core.tree import along_paths, expand_nodes
 from gatewise.nn.choice import Choice, choice_of, usual_choice
+from gatewise.nn.dispatch import transformed
 from gatewise.nn.noise import NoiseScale, check_noise, jittered
 from gatewise.nn.params import GateParameters, Schedule
 from gatewise.nn.rules import ChoiceRule
@@ -88,7 +89,7 @@ class Router(nn.Module):
         weights; the largest weights if the link of a single level is not normalised.
     jitter : float
         In training, every feature that the gates read is multiplied by a uniform factor between ``1 - jitter`` and
-        ``1 + jitter`` (2101.03961, section 2.4); experts read the features as they are.
+        ``1 + jitter`` (2101.03961, input jitter); experts read the features as they are.
 
     Notes
     -----
@@ -213,25 +214,25 @@ class Router(nn.Module):
             if experts is not None:
                 return Routing(*self._given(logs, experts), tuple(logs), tuple(scores), ())
             clean = self._shifted(self.ranks(logs, scores), real)
-            ranks, steps = [rank.detach() for rank in clean], self.steps(logs)
+            ranks, among = [rank.detach() for rank in clean], self.candidates(logs)
             widths = self._widths(rows) if self.noisy else []
             if self.noisy:
-                ranks, steps = self._disturbed(ranks, steps, widths)
-            index, weight = self.select(steps, ranks, real)
+                ranks, among = self._disturbed(ranks, among, widths)
+            index, weight = self.select(among, ranks, real)
         return Routing(index, weight, tuple(logs), tuple(scores), tuple(ranks), tuple(clean), tuple(widths))
 
     def select(
-        self, steps: Sequence[Tensor], ranks: Sequence[Tensor], real: Tensor | None = None
+        self, logs: Sequence[Tensor], ranks: Sequence[Tensor], real: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return the leaves in the slots of a token and their weights ``(T, S)``: by `ranks`, from the log weights.
 
         Both have one entry ``(T, nodes, K)`` per selection: per level, or one for the leaves.
         """
-        tokens = steps[0].shape[0]
-        node = torch.zeros(tokens, 1, dtype=torch.long, device=steps[0].device)
-        weight = steps[0].new_ones(tokens, 1)
-        for step, rank, kept in zip(steps, ranks, self.top_k, strict=True):
-            log = _at(step, node)
+        tokens = logs[0].shape[0]
+        node = torch.zeros(tokens, 1, dtype=torch.long, device=logs[0].device)
+        weight = logs[0].new_ones(tokens, 1)
+        for level, rank, kept in zip(logs, ranks, self.top_k, strict=True):
+            log = _at(level, node)
             share = node_shares(log.detach()) if self.choice.rule.varies else log
             branch, serves = self.choice.rule.chosen(_at(rank, node), share, kept, real)
             own = kept_weights(log.gather(-1, branch), serves, self.normalise, self.partial)
@@ -246,11 +247,16 @@ class Router(nn.Module):
                 f"experts has the shape {tuple(experts.shape)} and the dtype {experts.dtype}: give whole numbers "
                 f"({len(logs[0])}, S), the experts of every token"
             )
+        known = experts.device.type == "cpu" and experts.numel() > 0 and not torch.compiler.is_compiling()
+        if known and not transformed() and int(experts.max()) >= self.n_leaves:
+            raise ValueError(
+                f"experts holds {int(experts.max())} of {self.n_leaves} experts: count from 0, and give -1 for none"
+            )
         index = experts.long().clamp_min(0)
         log = _leaves(logs)[:, 0].gather(-1, index)
         return index, kept_weights(log, experts >= 0, self.normalise, True)
 
-    def steps(self, logs: Sequence[Tensor]) -> list[Tensor]:
+    def candidates(self, logs: Sequence[Tensor]) -> list[Tensor]:
         """Return the log weights among which branches are selected: of every level, or of the leaves."""
         return [_leaves(logs)] if len(self.top_k) < len(logs) else list(logs)
 
@@ -261,15 +267,15 @@ class Router(nn.Module):
         return [_leaves([width.square() for width in found]).sqrt()] if flat else found
 
     def _disturbed(
-        self, ranks: list[Tensor], steps: list[Tensor], widths: list[Tensor]
+        self, ranks: list[Tensor], logs: list[Tensor], widths: list[Tensor]
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Return ranks with noise, and log weights with the same noise where its width is learned."""
         noise = [torch.randn_like(rank) for rank in ranks]
         if not widths:
-            return [rank + self.fixed_noise * self.unit * z for rank, z in zip(ranks, noise, strict=True)], steps
+            return [rank + self.fixed_noise * self.unit * z for rank, z in zip(ranks, noise, strict=True)], logs
         noise = [width * z for width, z in zip(widths, noise, strict=True)]
         ranks = [rank + self.unit * by.detach() for rank, by in zip(ranks, noise, strict=True)]
-        return ranks, [log + by for log, by in zip(steps, noise, strict=True)]
+        return ranks, [log + by for log, by in zip(logs, noise, strict=True)]
 
     def _shifted(self, ranks: list[Tensor], real: Tensor | None) -> list[Tensor]:
         """Return ranks with what the tokens of a call add to them."""
@@ -285,7 +291,7 @@ class Router(nn.Module):
         """
         if len(self.branching) == 1:
             return [self.choice.ranks(logs[0], scores[0], self.offset_0)]
-        return self.steps([log + by.to(log.dtype) for log, by in zip(logs, self.selection_bias, strict=True)])
+        return self.candidates([log + by.to(log.dtype) for log, by in zip(logs, self.selection_bias, strict=True)])
 
     def reset_parameters(self) -> None:
         """Set the offsets to zero, as after ``to_empty``; the gates reset their own parameters."""

@@ -58,10 +58,10 @@ def clear_tokens(layer: MoE, x: Tensor) -> Tensor:
     clear = torch.ones(len(x), dtype=torch.bool)
     router = copy.deepcopy(layer.router).eval()
     routing = router(x)
-    steps = router.steps([log.detach() for log in routing.log_weights])
-    for rank, step, kept in zip(routing.ranks, steps, router.top_k, strict=True):
+    logs = router.candidates([log.detach() for log in routing.log_weights])
+    for rank, log, kept in zip(routing.ranks, logs, router.top_k, strict=True):
         if (kept < rank.shape[-1] or router.choice.rule.varies) and not bool((rank == rank[:1]).all()):
-            least = router.choice.rule.threshold(rank, node_shares(step), kept, None)
+            least = router.choice.rule.threshold(rank, node_shares(log), kept, None)
             clear &= ~((rank - least).abs() < MARGIN).any(-1).any(-1)
     return clear
 

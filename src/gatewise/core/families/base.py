@@ -220,6 +220,13 @@ class Family(ABC):
         """
         return None
 
+    def exact_ends(self) -> dict[str, bool]:
+        """Return the own parameters with an end of the range at which the law has no noise: True for the upper one.
+
+        Where y can be scaled the floor of standard deviations takes their place.
+        """
+        return {}
+
     def start_share(self, y: Tensor, weight: Tensor) -> Tensor | None:
         """Return how much of every row ``(n,)`` a leaf of this law takes where a search begins; None: it is drawn.
 

@@ -95,10 +95,12 @@ def kept_probability(router: Router, routing: Routing, real: Tensor | None = Non
     rule = router.choice.rule
     fixed = router.fixed_noise if router.noisy else WIDTH
     widths: Sequence[Tensor | float] = routing.widths or [fixed] * len(routing.clean)
-    steps = router.steps([log.detach() for log in routing.log_weights])
+    logs = router.candidates([log.detach() for log in routing.log_weights])
     total = None
-    for rank, noisy, step, width, kept in zip(routing.clean, routing.ranks, steps, widths, router.top_k, strict=True):
-        share = node_shares(step) if rule.varies else step
+    for rank, noisy, log, width, kept in zip(routing.clean, routing.ranks, logs, widths, router.top_k, strict=True):
+        if routing.widths:  # the weights had the noise too
+            log = log + torch.nan_to_num(noisy - rank.detach()) / router.unit
+        share = node_shares(log) if rule.varies else log
         least = rule.threshold(noisy, share, kept, real).clamp_min(LOWEST)
         part = torch.special.ndtr((rank.clamp_min(LOWEST) - least) / (width * router.unit))
         part = part.masked_fill(rank == -inf, 0.0)
