@@ -14,6 +14,8 @@ from gatewise.core.families import FAMILIES
 from gatewise.estimators.base import MixtureEstimator
 from gatewise.estimators.declarations import Declared
 
+from .whole_path import brief_fits  # noqa: F401
+
 ROOT = Path(__file__).parents[1]
 USER = """\
 import gatewise
@@ -113,8 +115,8 @@ def test_every_argument_of_the_constructor_is_declared_and_described():
 @pytest.mark.parametrize(
     "choice", [{"family": "student-t"}, {"covariance": "full"}, {"method": "ls"}, {"expert": "tanh-unit"}]
 )
-def test_every_fitted_attribute_is_declared_and_described(choice, d, q, monkeypatch):
-    monkeypatch.setattr("gatewise.fit.ends.MOST_ROUNDS", 1)  # noise, in which searches run far
+@pytest.mark.usefixtures("brief_fits")
+def test_every_fitted_attribute_is_declared_and_described(choice, d, q):
     rng = np.random.default_rng(d)
     x = rng.normal(size=(60, d))
     y = rng.normal(size=(60, q)) + x[:, :1]

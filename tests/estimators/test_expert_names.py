@@ -94,7 +94,7 @@ def test_the_sum_of_squares_reaches_that_of_the_truth(expert, d, q, k):
     assert model.sse_ < 1.02e6 * ((y - mean) ** 2).sum()
 
 
-SIZES = [(1, 1, 1), (3, 2, 1), (5, 1, 1), (1, 2, 2), (3, 1, 2), (5, 2, 2), (1, 2, 3), (3, 1, 3), (5, 1, 3)]  # any two
+SIZES = [(1, 1, 1), (3, 2, 1), (5, 1, 1), (1, 2, 2), (3, 1, 2), (5, 2, 2), (1, 1, 3), (3, 1, 3), (5, 2, 3)]  # any two
 REST = [sizes for sizes in product((1, 3, 5), (1, 2), (1, 2, 3)) if sizes not in SIZES]
 
 
