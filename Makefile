@@ -18,14 +18,16 @@ READY := .venv/.ready-$(CONSTRAINTS)
 READY_MINIMUM := .venv-minimum/.ready
 
 # $(call install,ENVIRONMENT,CONSTRAINT ARGUMENTS,EXTRAS)
-# torch goes first, so that nothing else can pull another build of it.
+# torch goes first, so that nothing else can pull another build of it. pip would compile twenty thousand files one by one:
+# all processors do it afterwards, but for tests and models of other packages, of which few are ever imported.
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	{ echo "gatewise needs Python 3.11 or newer, and '$(PYTHON)' is not: try make PYTHON=python3.11"; exit 1; }
 	@echo "Setting up $(1) (about 1.5 GB, some minutes the first time)"
 	@$(PYTHON) -m venv $(1)
-	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) $(2) torch
-	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) $(2) -e '.[$(3)]'
+	@$(1)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check $(PIP_ARGS) $(2) torch
+	@$(1)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check $(PIP_ARGS) $(2) -e '.[$(3)]'
+	@$(1)/bin/python -m compileall -qq -j 0 -x '/(tests?|transformers/models)/' $(1)/lib || true
 	@touch $@
 endef
 
@@ -45,7 +47,7 @@ demo: $(READY) ## fit classic data with several gates: tables, and one HTML page
 	$(BIN)/gatewise demo
 
 test: $(READY) ## the tests and doctests, without those marked slow
-	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 test-minimum: $(READY_MINIMUM) ## a short subset at the oldest supported versions of all but torch
 	.venv-minimum/bin/python -m pytest -n auto $(PYTEST_ARGS) $(MINIMUM_TESTS)

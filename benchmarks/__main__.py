@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, str] = {
     "false_convergence": "accuracy.false_convergence",
     "laplace_raw": "laplace_raw.run",
     "coverage": "coverage.run",
+    "coverage_families": "coverage_families.run",
     "choice": "choice.run",
     "sample_size": "sample_size.run",
     "least_squares": "squares.run",

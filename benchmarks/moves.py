@@ -33,8 +33,8 @@ class Watch:
         self.best = np.inf
 
     def improved(self, original: Any) -> Any:
-        def watched(task: Any, method: Any, points: Any, share: float) -> Any:
-            ends = self.timed("improved", len(points.kinds), original, task, method, points, share)
+        def watched(task: Any, method: Any, points: Any, share: float = 1.0, *rival: float) -> Any:
+            ends = self.timed("improved", len(points.kinds), original, task, method, points, share, *rival)
             values = np.where(ends.sound.numpy(), ends.value.numpy(), np.inf) * task.part.total
             best = np.inf if share == 1.0 else self.best
             for kind, value in zip(ends.kinds, values, strict=True):

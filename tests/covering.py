@@ -1,10 +1,29 @@
 """Small sets of cases in which every few levels of different factors meet, chosen without chance."""
 
 from functools import cache
-from itertools import combinations
+from itertools import combinations, product
 from math import prod
 
 import numpy as np
+import pytest
+
+
+def joined(case):
+    return "-".join(map(str, case.values()))
+
+
+def pairs_and_slow_rest(factors, name=joined, always=lambda case: False):
+    """All cases as parameters of a test, with names: as many as any two levels need, and the others marked slow.
+
+    Cases of which `always` is true are not slow.
+    """
+    kept = covering(factors, 2, lambda case: True)
+    cases = [dict(zip(factors, levels, strict=True)) for levels in product(*factors.values())]
+    slow = [not always(case) and case not in kept for case in cases]
+    return [
+        pytest.param(*case.values(), id=name(case), marks=[pytest.mark.slow] * late)
+        for case, late in zip(cases, slow, strict=True)
+    ]
 
 
 def covering(factors, strength, allowed, apart=()):

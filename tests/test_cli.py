@@ -303,7 +303,10 @@ def test_values_that_arrays_may_not_have_are_the_users(tone):
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
-    return run("demo", "--quick", "--out", folder / "out"), folder / "out" / "index.html"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cases, "STARTS", 2)
+        result = run("demo", "--quick", "--out", folder / "out")
+    return result, folder / "out" / "index.html"
 
 
 def test_demo_prints_tables_with_honest_statuses(shown):

@@ -1,6 +1,7 @@
 """The path of a user through one composition, and the one table of what is refused on it."""
 
 from collections.abc import Callable
+from contextlib import contextmanager
 from importlib import import_module
 from inspect import signature
 from typing import Any, NamedTuple
@@ -42,11 +43,11 @@ class Case(NamedTuple):
     weighted: bool = False
 
 
-@pytest.fixture(autouse=True, scope="module")
-def short_searches():
-    """Few steps of every search and few points of every check: the law is about what composes, not about digits."""
+@contextmanager
+def few_steps_of_searches():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gatewise.fit.ends.MOST_ROUNDS", 1)
+        for name in ("gatewise.fit.ends.MOST_ROUNDS", "gatewise.fit.climb.ROUNDS"):
+            patch.setattr(name, 1)
         for name in ("PER_COLUMN", "FEWEST"):
             patch.setattr(import_module("gatewise.infer.identifiability.check"), name, 20)
         for name in ("gatewise.optim.newton", "gatewise.optim.lbfgs"):
@@ -54,13 +55,42 @@ def short_searches():
         yield
 
 
-@pytest.fixture(scope="module")
-def few_neighbours():
-    """One sweep over the centers that rest on kinks, and one neighbour tried."""
+@contextmanager
+def one_neighbour():
     kinks = import_module("gatewise.fit.search.kinks")
     with pytest.MonkeyPatch.context() as patch:
         for name in ("SWEEPS", "TRIED"):
             patch.setattr(kinks, name, 1)
+        patch.setattr(kinks, "RADII", kinks.RADII[-1:])
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def short_searches():
+    """Few steps of every search and few points of every check: the law is about what composes, not about digits."""
+    with few_steps_of_searches():
+        yield
+
+
+@pytest.fixture(scope="module")
+def few_neighbours():
+    """One sweep over the centers that rest on kinks, and one neighbour tried."""
+    with one_neighbour():
+        yield
+
+
+@pytest.fixture
+def brief_fits():
+    """All of this in one test: its law holds for parameters on their way as for optima."""
+    with few_steps_of_searches(), one_neighbour():
+        yield
+
+
+@pytest.fixture(scope="module")
+def steps_enough():
+    """Steps enough for optima of small models, which have standard errors."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STEPS, "most", 25)
         yield
 
 
@@ -165,8 +195,8 @@ def take(case: Case, step: str, function: Callable[..., Any], *arguments: Any, *
 def draw_data(case: Case, n=60, noise=0.5):
     """Inputs ``(n, d)`` in different units, a response of the family whose predictor has two regimes, and weights.
 
-    Rows are more where an expert of many columns could pass through all of them: between them the exponential of such
-    an expert, the mean, is larger than any float.
+    Rows are more where an expert of many columns could pass through all of them, and the outermost ones have a weight:
+    between rows, and beyond them, the exponential of such an expert, the mean, is larger than any float.
     """
     d, q, family = case.d, case.q, case.family
     if family.mean_range == (0.0, np.inf):
@@ -179,6 +209,8 @@ def draw_data(case: Case, n=60, noise=0.5):
     law |= {name: noise * law[name] for name in family.names("scale", "covariance")}
     y = family.sample(law, torch.from_numpy(eta.T.copy())[None], torch.Generator().manual_seed(d + 10 * q))[0].T.numpy()
     weight = rng.integers(0, 3, n) if case.weighted else None
+    if weight is not None:
+        weight[[*x.argmin(0), *x.argmax(0)]] = 1
     return x * np.logspace(0, 1, d) + 1, y[:, 0] if y.shape[1] == 1 else y, weight
 
 

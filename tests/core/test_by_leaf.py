@@ -128,10 +128,10 @@ def test_a_linear_and_a_constant_expert_are_two_linear_ones_with_a_slope_held_at
     rng, x, first = data()
     y = np.where(first, 2 + x[:, 0] - 0.4 * x[:, 1], 7.0) + 0.5 * rng.normal(size=len(x))
     rows = make_rows(x, y[:, None])
-    mixed = estimate(Mixture((GATES[gate],), (2,), (Constant(), Linear())), rows, starts=16)
+    mixed = estimate(Mixture((GATES[gate],), (2,), (Constant(), Linear())), rows, starts=10)
     held = torch.full((2, 1, 3), torch.nan, dtype=torch.float64)
     held[0] = 0.0
-    plain = estimate(Mixture((GATES[gate],), (2,)), rows, FitSpec(fixed={"experts.coef": held}), starts=16)
+    plain = estimate(Mixture((GATES[gate],), (2,)), rows, FitSpec(fixed={"experts.coef": held}), starts=10)
     assert mixed.log_likelihood == pytest.approx(plain.log_likelihood, abs=1e-5)
     assert mixed.df == plain.df
     assert_close(
@@ -147,10 +147,10 @@ def test_a_gaussian_and_a_student_leaf():
     noise = np.where(first, 0.3 * rng.normal(size=len(x)), rng.standard_t(3, size=len(x)))
     y = np.where(first, 1 + x[:, 0], 30 - x[:, 1]) + noise
     rows = make_rows(x, y[:, None])
-    mixed = maximum_likelihood(Mixture((GATES["softmax"],), (2,), family=(Gaussian(), StudentT())), rows, starts=12)
+    mixed = maximum_likelihood(Mixture((GATES["softmax"],), (2,), family=(Gaussian(), StudentT())), rows, starts=8)
     limit = torch.tensor([[1e8], [torch.nan]], dtype=torch.float64)
     student = Mixture((GATES["softmax"],), (2,), family=StudentT())
-    plain = maximum_likelihood(student, rows, FitSpec(fixed={"family.dof": limit}), starts=12)
+    plain = maximum_likelihood(student, rows, FitSpec(fixed={"family.dof": limit}), starts=8)
     assert mixed.log_likelihood == pytest.approx(plain.log_likelihood, abs=1e-4)
     assert 1.5 < float(mixed.measure.family["dof"][1, 0]) < 8
 

@@ -14,6 +14,8 @@ from gatewise.core.scores import Activated, Affine, Bias, Cosine, Distance, Quad
 from gatewise.fit.directions import gauge_directions
 from gatewise.objective.parameterization import make_parameterization
 
+from ..covering import pairs_and_slow_rest
+
 METRIC, ORIGIN = (0.5, 2.0, 1.3), (0.1, -0.4, 0.7)
 SCORES = [
     Bias(),
@@ -169,16 +171,37 @@ def test_families(law, family):
     law(FullGaussian(floor=(0.4,)) if of_one_output and family == FLOORED else family)
 
 
-@pytest.mark.parametrize("name", GATE_PROBLEMS)
-@pytest.mark.parametrize("law", [*testing.MIXTURE_LAWS, testing.law_zero_slopes], ids=called)
-def test_mixtures_with_every_gate_at_depth_one_to_three(law, name):
-    law(GATE_PROBLEMS[name])
+def of_gate(gate, depth):
+    """The problem of a gate at a depth, and its name."""
+    return list(GATE_PROBLEMS.items())[3 * list(GATES).index(gate) + depth - 1]
 
 
-@pytest.mark.parametrize("name", LEAF_PROBLEMS)
-@pytest.mark.parametrize("law", LEAF_LAWS, ids=called)
-def test_mixtures_of_every_expert_in_every_family(law, name):
-    law(LEAF_PROBLEMS[name])
+def named(case):
+    problem = f"{case['expert']}-{case['family']}" if "expert" in case else of_gate(case["gate"], case["depth"])[0]
+    return f"{called(case['law'])}-{problem}"
+
+
+GATE_FACTORS = {"law": (*testing.MIXTURE_LAWS, testing.law_zero_slopes), "gate": tuple(GATES), "depth": (1, 2, 3)}
+
+
+@pytest.mark.parametrize(tuple(GATE_FACTORS), pairs_and_slow_rest(GATE_FACTORS, named))
+def test_mixtures_with_every_gate_at_depth_one_to_three(law, gate, depth):
+    name, problem = of_gate(gate, depth)
+    assert GATES[gate] in problem.mixture.gates, name
+    assert problem.mixture.depth == depth, name
+    law(problem)
+
+
+LEAF_FACTORS = {"law": tuple(LEAF_LAWS), "expert": tuple(EXPERTS), "family": tuple(FAMILIES)}
+
+
+def is_of_derivatives(case):
+    return case["law"] is testing.law_derivatives
+
+
+@pytest.mark.parametrize(tuple(LEAF_FACTORS), pairs_and_slow_rest(LEAF_FACTORS, named, is_of_derivatives))
+def test_mixtures_of_every_expert_in_every_family(law, expert, family):
+    law(LEAF_PROBLEMS[f"{expert}-{family}"])
 
 
 def test_every_score_and_expert_of_the_catalogues_moves_to_other_units():

@@ -94,21 +94,21 @@ def test_the_sum_of_squares_reaches_that_of_the_truth(expert, d, q, k):
     assert model.sse_ < 1.02e6 * ((y - mean) ** 2).sum()
 
 
-SIZES = [(1, 1, 1), (3, 2, 1), (5, 1, 1), (1, 2, 2), (3, 1, 2), (5, 2, 2), (1, 1, 3), (3, 2, 3), (5, 1, 3)]  # any two
+SIZES = [(1, 1, 1), (3, 2, 1), (5, 1, 1), (1, 2, 2), (3, 1, 2), (5, 2, 2), (1, 2, 3), (3, 1, 3), (5, 1, 3)]  # any two
 REST = [sizes for sizes in product((1, 3, 5), (1, 2), (1, 2, 3)) if sizes not in SIZES]
 
 
 @pytest.mark.parametrize(("d", "q", "k"), [*SIZES, *(pytest.param(*sizes, marks=pytest.mark.slow) for sizes in REST)])
 def test_the_likelihood_reaches_that_of_the_truth(d, q, k):
-    x, y, _, truth = drawn(FUNCTIONS["gelu"], d, q, k, mixed=True)
+    x, y, _, truth = drawn(FUNCTIONS["gelu"], d, q, k, n=250, mixed=True)
     shift, scale = UNITS
-    model = fitted(x, shift + scale * y, k, expert="gelu")
+    model = fitted(x, shift + scale * y, k, expert="gelu", n_init=9)
     assert model.log_likelihood_ + y.size * np.log(scale) > truth
 
 
 @pytest.mark.parametrize(("d", "k"), [(1, 1), (1, 2), (3, 1), (3, 2), (5, 2)])
 def test_the_likelihood_of_relu_units_reaches_that_of_the_truth(d, k):
-    x, y, _, truth = drawn(FUNCTIONS["relu"], d, 1, k, mixed=True)
+    x, y, _, truth = drawn(FUNCTIONS["relu"], d, 1, k, n=250, mixed=True)
     model = fitted(x, 1e4 + 1e3 * y, k, expert="relu", n_init=9)
     assert model.log_likelihood_ + y.size * np.log(1e3) > truth
 
@@ -123,10 +123,11 @@ def unit_of(name):
 
 @pytest.mark.parametrize("d", [1, 3])
 @pytest.mark.parametrize("name", EXPERTS)
-def test_every_name_fits_data_of_its_own_kind(name, d):
+def test_every_name_fits_data_of_its_own_kind(name, d, monkeypatch):
     """In awkward units where the expert is free to follow, in its own where its height is fixed."""
+    monkeypatch.setattr("gatewise.fit.ends.MOST_ROUNDS", 1)  # which explains as much as the optimum
     bare = isinstance(EXPERTS[name], Activation)
-    x, unit = drawn(np.tanh, d, n=200)[0], unit_of(name)
+    x, unit = drawn(np.tanh, d, n=100)[0], unit_of(name)
     shifts = (0.0, 0.0) if "no-bias" in name else SHIFTS
     height = np.stack([unit(x @ SLOPES[j, :d] + shifts[j]) + 2 * j * (name == "constant") for j in range(2)], 1)
     mean = (shares(x, 2) * height).sum(1, keepdims=True)

@@ -1,6 +1,7 @@
 """Families of positive responses, counts, shares, classes and times, from a table to a file; what they refuse."""
 
 import json
+import time
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,9 @@ from scipy.special import expit
 from typer.testing import CliRunner
 
 from gatewise import (
+    BoundWarning,
     MixtureOfExpertsRegressor,
+    UnsoundWarning,
     load_model,
     sample_size,
     save_model,
@@ -140,11 +143,11 @@ SIDE = np.digitize(inputs()[0][:, 0], [0.0, 1.0])  # three classes that an input
         # counts with less variance than Poisson's: the limit is no bound that was given, and is not counted
         ("negative-binomial", lambda eta, r: r.binomial(20, expit(eta)), "converged", lambda c: c.limits == (SIZE,)),
         ("weibull", lambda eta, r: np.c_[np.exp(eta), 0 * eta], "unsound", lambda c: c.starved == (0,)),
-        ("weibull", lambda eta, r: np.c_[np.exp(eta), 1 + 0 * eta], "at-bound", lambda c: c.active == (SHAPE,)),
-        ("gamma", lambda eta, r: np.exp(eta), "at-bound", lambda c: c.active == (SHAPE,)),
-        ("inverse-gaussian", lambda eta, r: np.exp(eta), "at-bound", lambda c: c.active == (SHAPE,)),
-        ("log-normal", lambda eta, r: np.exp(eta), "at-bound", lambda c: c.active == ("family.scale[0,0]",)),
-        ("beta", lambda eta, r: expit(eta), "at-bound", lambda c: c.active == ("family.precision[0,0]",)),
+        ("weibull", lambda eta, r: np.c_[np.exp(eta), 1 + 0 * eta], "unsound", lambda c: c.floor == (SHAPE,)),
+        ("gamma", lambda eta, r: np.exp(eta), "unsound", lambda c: c.floor == (SHAPE,)),
+        ("inverse-gaussian", lambda eta, r: np.exp(eta), "unsound", lambda c: c.floor == (SHAPE,)),
+        ("log-normal", lambda eta, r: np.exp(eta), "unsound", lambda c: c.floor == ("family.scale[0,0]",)),
+        ("beta", lambda eta, r: expit(eta), "unsound", lambda c: c.floor == ("family.precision[0,0]",)),
     ],
 )
 def test_a_degenerate_fit_says_what_it_is(family, draw, status, seen):
@@ -168,6 +171,48 @@ def test_a_degenerate_fit_says_what_it_is(family, draw, status, seen):
 def test_responses_that_a_family_cannot_take_are_refused(family, y, words):
     with pytest.raises(ValueError, match=words):
         one_expert(family, y(inputs()[1]))
+
+
+OWN = dict.fromkeys(("gamma", "inverse-gaussian", "weibull"), "shape") | {"log-normal": "scale", "beta": "precision"}
+
+
+@pytest.mark.parametrize("family", OWN)
+def test_two_experts_without_noise_say_so_soon(family):
+    x = inputs()[0]
+    eta = np.where(np.random.default_rng(5).random(300) < 0.5, 1 + 0.5 * x[:, 1], -0.5 - 0.5 * x[:, 2])
+    y = expit(eta) if family == "beta" else np.exp(eta)
+    y = np.c_[y, np.ones(300)] if family == "weibull" else y
+    begin = time.process_time()
+    with pytest.warns(UnsoundWarning, match="the law has no noise: an expert fits its observations exactly"):
+        model = MixtureOfExpertsRegressor(2, "constant", family=family, n_init=5, random_state=0).fit(x, y)
+    assert time.process_time() - begin < 20
+    assert set(model.fit_.certificate.floor) == {f"family.{OWN[family]}[{leaf},0]" for leaf in (0, 1)}
+    np.testing.assert_allclose(np.sort(model.coef_.reshape(2, 3)[:, 1]), [0, 0.5], atol=1e-3)
+
+
+def test_times_of_nearly_no_noise_are_fitted():
+    x = inputs()[0]
+    rng = np.random.default_rng(5)
+    first = rng.random(300) < 0.5
+    eta = np.where(first, 1 + 0.5 * x[:, 1], -0.5 - 0.5 * x[:, 2])
+    y = np.c_[np.exp(eta) * rng.weibull(500, 300), np.ones(300)]
+    model = MixtureOfExpertsRegressor(2, "constant", family="weibull", n_init=5, random_state=0).fit(x, y)
+    alone = 0.0
+    for side in (first, ~first):
+        one = MixtureOfExpertsRegressor(1, family="weibull", n_init=1).fit(x[side], y[side])
+        alone += one.log_likelihood_ + side.sum() * np.log(side.mean())
+    assert model.status_ == "converged"
+    assert model.log_likelihood_ == pytest.approx(alone, abs=1.0)  # hardly a row is in doubt
+    np.testing.assert_allclose(model.shape_, 500, rtol=0.3)
+
+
+def test_a_bound_below_the_end_of_the_range_is_a_bound():
+    x = inputs()[0]
+    with pytest.warns(BoundWarning, match="at-bound"):
+        model = MixtureOfExpertsRegressor(1, family="gamma", n_init=1, bounds={"family.shape": (1.0, 50.0)}).fit(
+            x, np.exp(x[:, 0])
+        )
+    assert model.fit_.certificate.active == (SHAPE,)
 
 
 def test_all_probabilities_of_classes_are_those_of_the_family():

@@ -19,7 +19,7 @@ from gatewise.nn.experts import CoreExpert
 from gatewise.testing import estimators as laws
 from gatewise.testing.renamed import RenamedFamily
 
-from ..whole_path import more_steps, short_searches  # noqa: F401
+from ..whole_path import few_neighbours, more_steps, short_searches  # noqa: F401
 
 
 @pytest.fixture(scope="module")
@@ -194,8 +194,9 @@ CATALOGUES = {
 }
 
 
-@pytest.mark.usefixtures("short_searches", "more_steps")
-@pytest.mark.parametrize("sizes", [(1, 1), (4, 2)], ids=str)  # features and outputs
+@pytest.mark.usefixtures("short_searches", "few_neighbours", "more_steps")
+# features and outputs; every part goes the way with one of each in tests/test_catalogue.py
+@pytest.mark.parametrize("sizes", [pytest.param((1, 1), marks=pytest.mark.slow), (4, 2)], ids=str)
 @pytest.mark.parametrize("part", CATALOGUES)
 def test_every_part_of_the_catalogues_goes_the_whole_way(part, sizes):
     example = testing.fit_example(CATALOGUES[part], *sizes, max_time=600.0)  # which the steps end long before

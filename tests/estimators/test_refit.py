@@ -16,7 +16,13 @@ from gatewise import MixtureOfExpertsRegressor, load_model, save_model
 from gatewise.core.experts import Linear
 from gatewise.estimators.warnings import FitWarning
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+from ..whole_path import few_neighbours, short_searches, steps_enough  # noqa: F401
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.usefixtures("short_searches", "few_neighbours", "steps_enough"),
+]
+
 
 CHANGES = [
     {"gate": "laplace"},

@@ -1,5 +1,6 @@
 """Models that earlier versions saved stay readable: same predictions, same status (`models/make.py` wrote them)."""
 
+import importlib.util
 import json
 import warnings
 from pathlib import Path
@@ -56,3 +57,40 @@ def test_an_old_model_answers_as_it_did(name):
 def test_an_old_model_that_is_saved_again_answers_as_it_did(name, tmp_path):
     save_model(load_model(HOME / f"{name}.json"), tmp_path / "model.json")
     compare(load_model(tmp_path / "model.json"), EXPECTED[name])
+
+
+def schema4(name):
+    """Return the module that wrote the models of schema 4, a model and what it said."""
+    folder = HOME.parent / "models_schema4"
+    spec = importlib.util.spec_from_file_location("schema4", folder / "make.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    path = folder / f"{name}.json"
+    assert json.loads(path.read_text("utf-8"))["schema"] == 4
+    return made, path, json.loads((folder / "expected.json").read_text("utf-8"))[name]
+
+
+def compare_schema4(made, model, by_formula, said):
+    found = made.answers(model, by_formula)
+    assert found.keys() == said.keys()
+    measures = found.pop("measure"), dict(said.pop("measure"))
+    assert measures[0].keys() == measures[1].keys()
+    for path, numbers in measures[1].items():
+        np.testing.assert_allclose(measures[0][path], numbers, **CLOSE)
+    for key in ("gate_proba", "predict", "predict_proba"):
+        if key in said and not isinstance(said[key][0], str):
+            np.testing.assert_allclose(found.pop(key), said.pop(key), **CLOSE)
+    assert found.pop("bic") == pytest.approx(said.pop("bic"), rel=1e-12)
+    assert found == said
+
+
+@pytest.mark.parametrize("name", ["formula", "noise", "classes"])
+def test_a_model_of_schema_4_answers_as_it_did_and_is_saved_again(name, tmp_path):
+    made, path, said = schema4(name)
+    model = load_model(path)
+    save_model(model, tmp_path / "model.json")
+    for one in (model, load_model(tmp_path / "model.json")):
+        compare_schema4(made, one, name == "formula", dict(said))
+    assert "reference" not in json.loads(path.read_text("utf-8"))["content"]["params"]
+    assert model.reference is None
+    assert "Expert 0" in str(model.summary())

@@ -120,7 +120,7 @@ def test_a_needed_expert_is_found_needed_and_a_superfluous_one_is_not():
 
 def test_a_test_goes_on_where_it_stopped(tmp_path, monkeypatch):
     x, y = two_lines(80)
-    whole = bootstrap_test(model(1), model(2), x, y, n_boot=30, n_init=2)
+    whole = bootstrap_test(model(1), model(2), x, y, n_boot=30, n_init=1)
     real = bootstrap.ratios
 
     def broken(*args):
@@ -132,7 +132,7 @@ def test_a_test_goes_on_where_it_stopped(tmp_path, monkeypatch):
     path = tmp_path / "test.jsonl"
     monkeypatch.setattr(bootstrap, "ratios", broken)
     with pytest.raises(KeyboardInterrupt):
-        bootstrap_test(model(1), model(2), x, y, n_boot=30, n_init=2, resume=path)
+        bootstrap_test(model(1), model(2), x, y, n_boot=30, n_init=1, resume=path)
     seen = []
 
     def counted(comparison, count, known, workers):
@@ -140,10 +140,10 @@ def test_a_test_goes_on_where_it_stopped(tmp_path, monkeypatch):
         return real(comparison, count, known, workers)
 
     monkeypatch.setattr(bootstrap, "ratios", counted)
-    assert bootstrap_test(model(1), model(2), x, y, n_boot=30, n_init=2, resume=path) == whole
+    assert bootstrap_test(model(1), model(2), x, y, n_boot=30, n_init=1, resume=path) == whole
     assert len(seen) == 26
     with pytest.raises(ValueError, match="holds another bootstrap_test"):
-        bootstrap_test(model(1), model(2), x, y, n_boot=30, n_init=4, resume=path)
+        bootstrap_test(model(1), model(2), x, y, n_boot=30, n_init=2, resume=path)
 
 
 def test_bits_do_not_depend_on_the_number_of_processes():
@@ -198,3 +198,35 @@ def test_kinds_of_experts_are_chosen_from():
     x, y = two_lines(120)
     found = select(model(2), x, y, n_experts=2, experts=("linear", ["linear", "constant"]))
     assert [one.expert for one in found.candidates] == ["linear", "linear, constant"]
+
+
+def one_plane(seed, n=400):
+    """Return rows of one plane in which BIC prefers a further, narrow expert on a few of them."""
+    rng = np.random.default_rng([61, 1, seed])
+    x = rng.normal(size=(n, 3))
+    rng.random((n, 1))  # as the benchmark of choices draws them
+    slope = np.random.default_rng([62, 1]).normal(size=(1, 3))[0]
+    return x, x @ slope + 0.5 * rng.normal(size=n)
+
+
+def test_an_expert_that_chance_finds_is_named_and_not_chosen():
+    x, y = one_plane(11)
+    found = select(model(1, n_init="auto"), x, y, n_experts=(1, 2))
+    one, two = found.candidates
+    assert two.bic < one.bic
+    assert str(two.status) == "converged"
+    assert two.by_chance == (0,)
+    assert not one.by_chance
+    assert found.best_estimator_.n_experts == 1
+    assert "by_chance: experts so narrow" in found.text()
+    alone = select(model(1, n_init="auto"), x, y, n_experts=(2,))
+    assert alone.best_estimator_.n_experts == 2  # all have one
+
+
+def test_a_narrow_expert_on_many_rows_is_not_one_of_chance():
+    rng = np.random.default_rng(0)
+    x, first = rng.normal(size=(300, 3)), rng.random(300) < 0.3
+    y = np.where(first, 3 + x[:, 0] + 0.004 * rng.normal(size=300), x @ [1.0, -1.0, 2.0] + 0.5 * rng.normal(size=300))
+    found = select(model(2), x, y, n_experts=(2,))
+    assert found.estimators[0].scale_.min() < 0.01
+    assert not found.candidates[0].by_chance

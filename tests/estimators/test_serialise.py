@@ -18,6 +18,9 @@ from gatewise.core.experts import EXPERTS
 from gatewise.core.families import FAMILIES, Binomial
 from gatewise.core.scores import Affine
 
+from ..whole_path import few_neighbours, short_searches, steps_enough  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("short_searches", "few_neighbours", "steps_enough")  # a file keeps any fit
 MODELS = Path(__file__).parents[1] / "data" / "models"
 CASES = [
     {},

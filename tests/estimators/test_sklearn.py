@@ -17,6 +17,8 @@ from gatewise import GATES, Gate, MixtureOfExpertsClassifier, MixtureOfExpertsRe
 from gatewise.core.links import Softmax
 from gatewise.core.scores import Distance
 
+from ..whole_path import brief_fits  # noqa: F401
+
 QUIET = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
@@ -169,6 +171,7 @@ def test_fixed_and_bounded_parameters_follow_the_layout_of_the_attributes(lines)
 
 
 @QUIET
+@pytest.mark.usefixtures("brief_fits")
 def test_distance_gates_are_those_of_standardised_inputs_unless_refused(lines):
     x, y = lines[0] * [1.0, 100.0], lines[1]
     plain = MixtureOfExpertsRegressor(gate="laplace", n_init=4, random_state=0, standardize=False)

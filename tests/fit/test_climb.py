@@ -29,7 +29,7 @@ def point():
     """Model, problem and optimum of a mixture of two levels."""
     example = fitting_problem(Mixture((GATES["softmax"], GATES["laplace"]), (2, 2)), n=400, seed=3)
     rows = rows_of(example)
-    fit = maximum_likelihood(example.mixture, rows, starts=6)
+    fit = maximum_likelihood(example.mixture, rows, starts=2)
     model = prepare(example.mixture, rows, fit.spec)
     problem = problem_of(model, model.rows)
     return fit, problem, model.parameterization.free(model.working(fit.measure))

@@ -7,12 +7,17 @@ import torch
 from gatewise.core.families import FAMILIES
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture
+from gatewise.fit.clock import Clock
+from gatewise.fit.maximum_likelihood import NEWTON
 from gatewise.fit.model import prepare
+from gatewise.fit.pipeline import begin
 from gatewise.fit.problem import LIKELIHOOD, problem_of
+from gatewise.fit.rounds import improved, resample
 from gatewise.fit.search.moves import moves
 from gatewise.fit.search.resampled import resampled
 from gatewise.fit.search.starts import draw_starts
 from gatewise.fit.spec import FitSpec
+from gatewise.fit.task import Points, drawn_points
 from gatewise.objective.rows import make_rows
 
 
@@ -121,3 +126,20 @@ def test_units_of_several_rows_are_resampled_whole():
     assert found.ends is problem.rows.ends
     assert found.weight.sum() == 5
     assert found.weight.min() == 0
+
+
+def test_first_steps_on_resampled_rows_lead_from_a_local_optimum_to_better_ones():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(150, 3))
+    planes = rng.normal(size=(3, 3))
+    y = (x @ planes.T)[np.arange(150), rng.integers(3, size=150)] + 0.5 * rng.normal(size=150)
+    mixture = gated("laplace", branching=(3,))
+    task = begin(mixture, make_rows(x, y[:, None]), FitSpec(), NEWTON, 12, 0, Clock())
+    ends = improved(task, NEWTON, drawn_points(task.model, task.sketch, 12, task.drawing, task.clock)).best(6)
+    poor = ends.points[-1:]
+    left = improved(task, NEWTON, resample(task, NEWTON, poor, 12))
+    stayed = improved(task, NEWTON, Points(poor, ("the optimum itself",)))
+    nats = task.part.total * (stayed.value[0] - left.value)
+    assert float(task.part.total * (ends.value[-1] - stayed.value[0])) < 0.05
+    assert int((nats > 0.5).sum()) >= 3
+    assert set(left.kinds) == {"resampled"}

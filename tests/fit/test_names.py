@@ -18,9 +18,9 @@ from gatewise.objective.rows import make_rows
 from gatewise.testing import make_problem
 from gatewise.testing.renamed import RenamedFamily, original, renamed
 
-from ..whole_path import more_steps, short_searches  # noqa: F401
+from ..whole_path import STEPS, few_neighbours, short_searches  # noqa: F401
 
-pytestmark = pytest.mark.usefixtures("short_searches", "more_steps")
+pytestmark = pytest.mark.usefixtures("short_searches", "few_neighbours")
 
 LIKELIHOOD = [
     (("softmax",), (3,), "linear", "gaussian", 3, 1),
@@ -55,6 +55,7 @@ def reference(monkeypatch):
     And move experts, split them and draw them anew already from three starts and once, which names could change too.
     """
     monkeypatch.setattr("gatewise.objective.compiled.available", lambda: False)
+    monkeypatch.setitem(STEPS, "most", 10)
     for name, settings in SHORT.items():
         for setting, value in settings.items():
             monkeypatch.setattr(import_module(f"gatewise.fit.{name}"), setting, value)

@@ -26,8 +26,15 @@ def estimator_of(gate):
     return "ml" if gate.link.normalised else "ls"
 
 
-@pytest.mark.parametrize("name", SMOOTH)
-@pytest.mark.parametrize("d", [1, 3, 6])
+SIZES = (1, 3, 6)  # one of them for every gate in turn, the others in the slow run
+TURNS = [
+    pytest.param(name, d, id=f"{d}-{name}", marks=[pytest.mark.slow] * ((place + turn) % len(SIZES) > 0))
+    for place, name in enumerate(SMOOTH)
+    for turn, d in enumerate(SIZES)
+]
+
+
+@pytest.mark.parametrize(("name", "d"), TURNS)
 def test_parts_of_standardised_inputs_have_the_verdict_of_the_plain_ones(name, d):
     gate = SMOOTH[name]
     frame = AffineTransform(torch.linspace(-3.0, 5.0, d).double(), torch.linspace(0.1, 40.0, d).double())

@@ -198,12 +198,12 @@ def test_what_has_no_error_of_its_own_is_said_in_words(table):
 
 def test_a_center_at_infinity_and_one_on_a_kink_are_shown_as_such():
     motor = data.load("mcycle")
-    far = quiet(motor.X.astype(float), motor.y, gate="laplace", n_init=20)
+    far = quiet(motor.X.astype(float), motor.y, gate="laplace", n_init=4)
     assert far.fit_.certificate.null
     words = [line.split(maxsplit=3)[3:] for line in far.summary().split("\n") if line.startswith("  center times")]
     assert ["at infinity"] in words or ["not unique"] in words  # beyond all inputs one place is as good as another
     tone = data.load("tone")
-    kinked = quiet(tone.X, tone.y, gate="laplace", n_init=20)
+    kinked = quiet(tone.X, tone.y, gate="laplace", n_init=4)
     lines = [line for line in kinked.summary().split("\n") if line.startswith("  center stretchratio")]
     assert any(line.endswith("on a kink") for line in lines)
     assert "Standard errors: none, because the optimum lies on a kink" in kinked.summary()
@@ -215,7 +215,7 @@ def test_a_center_has_an_interval_but_no_test_against_zero():
     first, second = (np.linalg.norm(x - center, axis=1) for center in ([2.7, 0.9], [-2.4, -1.5]))
     near = rng.random(600) < 1 / (1 + np.exp(first - second - 0.2))
     y = np.where(near, 1 + x[:, 0], -1 - x[:, 1]) + 0.4 * rng.normal(size=600)
-    text = quiet(x, y, gate="laplace", n_init=20).summary()
+    text = quiet(x, y, gate="laplace", n_init=4).summary()
     centers = [line.split() for line in text.split("\n") if line.startswith("  center x")]
     assert [len(cells) for cells in centers] == [6] * 4  # two words, estimate, error, two ends
 

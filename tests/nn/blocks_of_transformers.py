@@ -44,7 +44,8 @@ def sparse_classes():
         if "xpert" not in text and "MoE" not in text:
             continue
         classes = {node.name: node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)}
-        experts = {name for name, node in classes.items() if holds_experts(name, node, text)}
+        lines = text.splitlines()
+        experts = {name for name, node in classes.items() if holds_experts(name, node, lines)}
         for name, node in classes.items():
             calls = (one.func for one in ast.walk(node) if isinstance(one, ast.Call))
             if {call.id for call in calls if isinstance(call, ast.Name)} & experts - {name}:
@@ -52,18 +53,22 @@ def sparse_classes():
     return found
 
 
-def holds_experts(name, node, text):
+def holds_experts(name, node, lines):
     """Return whether a class holds the weights of several experts: stacked, in a list, or as rows of an embedding."""
-    own = ast.get_source_segment(text, node)
+    own = "\n".join(lines[node.lineno - 1 : node.end_lineno])
     stacked = any(
-        isinstance(one, ast.Call) and ast.unparse(one.func) in ("torch.empty", "torch.zeros") and many(one)
+        isinstance(one, ast.Call) and full_name(one.func) in ("torch.empty", "torch.zeros") and many(one)
         for one in ast.walk(node)
     )
-    listed = (
-        any(ast.unparse(base) in ("nn.ModuleList", "nn.ModuleDict") for base in node.bases) and "num_experts" in own
-    )
+    listed = any(full_name(base) in ("nn.ModuleList", "nn.ModuleDict") for base in node.bases) and "num_experts" in own
     rows = "nn.Embedding(self.num_experts" in own
     return (stacked and "router" not in name.lower()) or listed or rows
+
+
+def full_name(node):
+    """Return a name of two parts as it stands in the source, such as ``torch.empty``."""
+    two = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    return f"{node.value.id}.{node.attr}" if two else ""
 
 
 def many(call):

@@ -42,8 +42,17 @@ def _fresh():
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+BOTH = ("flat", "two levels", "tempered")
+TYPES = [  # one type for every option in turn, both for some of them; the rest in the slow run
+    pytest.param(
+        options, dtype, id=f"{name}-{dtype}", marks=[pytest.mark.slow] * (name not in BOTH and (at + place) % 2 > 0)
+    )
+    for at, (name, options) in enumerate(OPTIONS.items())
+    for place, dtype in enumerate((torch.float32, torch.bfloat16))
+]
+
+
+@pytest.mark.parametrize(("options", "dtype"), TYPES)
 def test_one_graph_gives_what_eager_gives(options, dtype):
     layer = layer_for(options).to(dtype)
     x = draw_tokens(layer)

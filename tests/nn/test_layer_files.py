@@ -96,10 +96,14 @@ def test_a_shared_expert_behind_a_gate_is_saved_with_its_held_bias(tmp_path):
 
 
 FITTED = [*EXPERTS.values(), ExpertAbout(EXPERTS["gelu"], (0.5, -1.0))]
+TURNS = [  # every expert with one family in turn, with the others in the slow run
+    pytest.param(expert, family, id=f"{expert}-{family}", marks=[pytest.mark.slow] * ((at - place) % len(FAMILIES) > 0))
+    for at, expert in enumerate(FITTED)
+    for place, family in enumerate(FAMILIES)
+]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("expert", FITTED, ids=str)
+@pytest.mark.parametrize(("expert", "family"), TURNS)
 def test_the_layer_of_a_fitted_mixture_comes_back(expert, family, tmp_path):
     mixture = Mixture((GATES["laplace"], GATES["softmax"]), (2, 2), expert, FAMILIES[family])
     _, measure, x, *_ = make_problem(mixture, d=2, gate_d=2, columns=2)

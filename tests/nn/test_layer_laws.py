@@ -18,12 +18,9 @@ from gatewise.testing.layers import (
     make_layer,
 )
 
-LAYERS = {
-    f"{name}-{'x'.join(map(str, branching))}-{backend}": (gate, branching, backend)
-    for name, gate in GATES.items()
-    for branching in LAYER_BRANCHINGS
-    for backend in LAYER_BACKENDS
-}
+from ..covering import pairs_and_slow_rest
+
+FACTORS = {"law": LAYER_LAWS, "gate": tuple(GATES), "branching": LAYER_BRANCHINGS, "backend": LAYER_BACKENDS}
 OPTIONS = {
     "before": {"normalise": "before"},
     "one expert per token": {"top_k": 1},
@@ -57,10 +54,14 @@ class Ridge(Score):
         raise NotImplementedError("layers need no derivatives")
 
 
-@pytest.mark.parametrize("law", LAYER_LAWS, ids=lambda law: law.__name__)
-@pytest.mark.parametrize("case", LAYERS)
-def test_every_gate_keeps_every_law(case, law):
-    law(make_layer(*LAYERS[case]))
+def named(case):
+    shape = "x".join(map(str, case["branching"]))
+    return f"{case['gate']}-{shape}-{case['backend']}-{case['law'].__name__}"
+
+
+@pytest.mark.parametrize(tuple(FACTORS), pairs_and_slow_rest(FACTORS, named))
+def test_every_gate_keeps_every_law(law, gate, branching, backend):
+    law(make_layer(GATES[gate], branching, backend))
 
 
 @pytest.mark.parametrize("backend", LAYER_BACKENDS)

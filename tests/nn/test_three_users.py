@@ -12,6 +12,8 @@ from gatewise.nn import from_measure
 from gatewise.nn.router import leaf_probabilities
 from gatewise.testing import assert_close, generator, make_problem
 
+from ..whole_path import brief_fits  # noqa: F401
+
 CASES = {
     "softmax": {"gate": "softmax", "n_experts": 3},
     "laplace": {"gate": "laplace", "n_experts": 3},
@@ -29,6 +31,7 @@ def small_data():
 
 
 @pytest.mark.filterwarnings("ignore::gatewise.estimators.warnings.FitWarning")
+@pytest.mark.usefixtures("brief_fits")
 @pytest.mark.parametrize("standardize", [True, False])
 @pytest.mark.parametrize("options", CASES.values(), ids=CASES)
 def test_a_fitted_model_is_a_layer(options, standardize):

@@ -20,9 +20,11 @@ from gatewise.plots import (
     objective_per_start,
     overview,
     predicted_observed,
+    rows_ratio,
     style,
     values,
 )
+from gatewise.theory import Efficiency
 
 
 def points(ax):
@@ -209,3 +211,25 @@ def test_importing_leaves_pyplot_and_settings_alone():
     overview_of = Figure().add_subplot()
     style.canvas(overview_of)
     assert dict(mpl.rcParams) == before
+
+
+def test_ratios_of_rows_are_drawn_with_bands_where_intervals_are_closed():
+    errors = np.geomspace(0.3, 0.01, 12)
+    ratio, high = errors**-0.8, 1.5 * errors**-0.8
+    high[10:] = np.inf
+    one = Efficiency("laplace", "softmax", "experts.coef", errors, errors**-2, errors**-2.8, ratio, 0.7 * ratio, high)
+    ax = rows_ratio([one, one._replace(second="sigmoid", ratio=0.5 * ratio)])
+    lines = {line.get_label(): line for line in ax.lines}
+    np.testing.assert_allclose(lines["softmax over laplace"].get_ydata(), ratio)
+    np.testing.assert_allclose(lines["sigmoid over laplace"].get_ydata(), 0.5 * ratio)
+    band = ax.collections[0].get_paths()[0].vertices
+    assert band[:, 0].min() == pytest.approx(errors[9])
+    assert ax.get_xlim()[0] > ax.get_xlim()[1]  # errors fall to the right
+    assert "experts.coef" in ax.get_xlabel()
+    mixed = rows_ratio([one, one._replace(series="mean")])
+    assert [text.get_text() for text in mixed.get_legend().get_texts()] == [
+        "softmax over laplace: experts.coef",
+        "softmax over laplace: mean",
+    ]
+    with pytest.raises(ValueError, match="at least one"):
+        rows_ratio([])

@@ -11,7 +11,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from gatewise.core.experts import EXPERTS
-from gatewise.core.families import Binomial, Family, Gaussian, Poisson, StudentT
+from gatewise.core.families import Binomial, Categorical, Family, Gaussian, Poisson, StudentT
 from gatewise.core.families.mean import MeanOnly
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture, log_density
@@ -152,6 +152,29 @@ def test_counts_whose_means_depend_on_three_inputs():
     assert float(found.hellinger) == pytest.approx(np.sqrt(square), rel=1e-9)
 
 
+def classes(intercepts, slopes):
+    """Two experts of three classes behind a softmax gate of three inputs."""
+    gate = {"weight": tensor([[1.0, -0.5, 0.3], [0.0, 0.0, 0.0]]), "bias": tensor([0.2, 0.0])}
+    return Measure((gate,), {"coef": tensor(slopes), "intercept": tensor(intercepts)}, {})
+
+
+def test_classes_are_summed_over_all_of_them():
+    mixture = Mixture((GATES["softmax"],), (2,), family=Categorical())
+    slopes = [[[1.0, 0.5, 0.0], [-1.0, 0.2, 0.4]], [[0.3, -0.6, 1.0], [0.0, 1.0, -0.5]]]
+    fitted, truth = classes([[0.5, -0.2], [0.1, 0.3]], slopes), classes([[0.4, -0.1], [0.1, 0.0]], slopes)
+    found = between_laws(mixture, batch(fitted), mixture, truth, Uniform(d=3))
+    x = torch.rand(200_000, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).T * 4 - 2
+    each = torch.eye(3, dtype=torch.float64)[:, :, None].expand(-1, -1, x.shape[1])
+    p, q = (torch.stack([log_density(mixture, law, x, x, y) for y in each]).exp() for law in (fitted, truth))
+    assert torch.allclose(p.sum(0), torch.ones_like(p[0]))
+    assert float(found.hellinger) ** 2 == pytest.approx(
+        float(0.5 * (p.sqrt() - q.sqrt()).square().sum(0).mean()), rel=0.01
+    )
+    assert float(found.total_variation) == pytest.approx(float(0.5 * (p - q).abs().sum(0).mean()), rel=0.01)
+    same = between_laws(mixture, batch(truth), mixture, truth, Uniform(d=3))
+    assert float(same.hellinger) == 0.0
+
+
 def test_counts_that_are_too_large_to_be_summed_have_no_distance():
     law = softmax(1, 1, Poisson())
     found = between_laws(law, batch(flat(1, 1, [80.0], {})), law, flat(1, 1, [1.0], {}), Uniform())
@@ -188,6 +211,7 @@ def test_heavy_tails_are_integrated_to_their_end(dof, d):
     ("fitted", "true", "words"),
     [
         (Poisson(), Gaussian(), r"Poisson\(\) is a law of counts and Gaussian\(\) is none"),
+        (Gaussian(), Categorical(), r"one is a law of classes and the other is none"),
         (Binomial(None), Binomial(None), r"Binomial\(trials=None\) has 2 responses"),
     ],
 )

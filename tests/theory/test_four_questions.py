@@ -22,6 +22,8 @@ from gatewise.theory.records import draw as draw_rows
 from gatewise.theory.records import facts, measure
 from gatewise.theory.truths import holds_truth, truths_outside_box
 
+from ..whole_path import brief_fits  # noqa: F401
+
 D = 3
 SOFTMAX = GATES["softmax"]
 
@@ -95,6 +97,7 @@ def study(one, **more):
     return Study("s", "S", "", (one,), **more)
 
 
+@pytest.mark.usefixtures("brief_fits")
 @pytest.mark.parametrize("name", ARMS)
 def test_an_arm_runs_and_records_what_is_defined(name, tmp_path):
     one = replace(ARMS[name], losses=None)

@@ -243,7 +243,14 @@ def test_distances_at_rounding_only_because_displacements_are_tiny_are_no_proof(
     """The intercept of a split expert has the exponent 4: at .004 the distance is below 1e-10."""
     eps = (0.004, 0.002)
     found = population_exponent(
-        constants("constant", 1), ONE, constants("constant", 2), "experts.intercept", cells=(0, 0), eps=eps, box=BOX
+        constants("constant", 1),
+        ONE,
+        constants("constant", 2),
+        "experts.intercept",
+        cells=(0, 0),
+        eps=eps,
+        starts=2,
+        box=BOX,
     )
     assert max(found.distance) < 1e-10
     assert not found.attained

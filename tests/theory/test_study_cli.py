@@ -7,6 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from gatewise.cli import app
+from gatewise.runs.records import line_of, parsed
+from gatewise.theory.store import lines_of, seconds
 
 FILE = """
 import torch
@@ -82,6 +84,10 @@ def test_a_page_is_written_again_from_any_folder(ran, tmp_path, monkeypatch):
 def test_a_study_of_a_file_is_named_where_its_folder_is_judged(home, where):
     origin(home, where)
     assert f"the study 'mine' of {where!r}: a folder is data" in refused("report", "out/mine")
+
+
+def test_a_study_of_a_file_that_is_gone_is_judged_where_the_file_is_named(home):
+    origin(home, "gone.py:study")
     assert "unresolved" in said("report", "out/mine", "--study", "my_study.py:study")
     assert "experts.coef" in said("table", "mine", "--study", "my_study.py:study")
 
@@ -102,18 +108,56 @@ def test_reports_after_a_long_run_are_of_all_replicates(home):
     assert "200 at 2 sizes" in (home / "out/mine/index.html").read_text()
 
 
-def test_parts_of_two_machines_are_judged_in_one_folder(home):
+def test_parts_of_two_machines_are_joined_in_one_folder(home):
     for part, folder in (("1/2", "a"), ("2/2", "b")):
-        assert "copy their *.jsonl" in said("run", "my_study.py:study", "--shard", part, "--out", folder)
+        assert "study join DIR..." in said("run", "my_study.py:study", "--shard", part, "--out", folder)
     assert "20 of 40 fits are missing" in said("report", "a", *MINE)
-    for path in (home / "b").glob("*.jsonl"):
-        shutil.copy(path, home / "a")
-    out = said("report", "a", *MINE)
+    assert "both holds 40 records" in said("join", "a", "b", "--out", "both")
+    out = said("report", "both", *MINE)
     assert "missing" not in out
     assert "another study" not in out
-    log = home / "a/log-2-of-2.jsonl"
+    assert lines_of(home / "both") == lines_of(home / "out/mine")
+    assert seconds(home / "both") == pytest.approx(seconds(home / "a") + seconds(home / "b"))
+    assert "both holds 40 records" in said("join", "a", "b", "--out", "both")  # again: nothing is counted twice
+    assert seconds(home / "both") == pytest.approx(seconds(home / "a") + seconds(home / "b"))
+    log = home / "both/log-joined.jsonl"
     log.write_text(log.read_text().replace('"study": "', '"study": "0'))
-    assert "log-2-of-2.jsonl was written by another study" in said("report", "a", *MINE).replace("\n", " ")
+    assert "log-joined.jsonl was written by another study" in said("report", "both", *MINE).replace("\n", " ")
+
+
+def test_what_does_not_belong_together_is_not_joined(home):
+    assert "is one of the folders to join" in refused("join", "out/mine", "--out", "out/mine").replace("\n", " ")
+    shutil.copytree("out/mine", "other")
+    header = home / "other/study.json"
+    header.write_text(
+        header.read_text().replace('"seed": 0', '"seed": 1').replace('"fingerprint": "', '"fingerprint": "0')
+    )
+    assert "different: seed" in refused("join", "out/mine", "other", "--out", "both").replace("\n", " ")
+    assert not (home / "both").exists()
+    shutil.copytree("out/mine", "changed")
+    (path,) = (home / "changed").glob("records*.jsonl")
+    lines = [parsed(line) for line in path.read_text().splitlines()]
+    lines[3]["status"] = "separated"
+    path.write_text("".join(map(line_of, lines)))
+    assert "hold different records of the fit ('one', 60, 3)" in refused(
+        "join", "out/mine", "changed", "--out", "both"
+    ).replace("\n", " ")
+    assert not (home / "both").exists()
+    path.write_text(path.read_text()[:-20])
+    assert "torn" in said("join", "changed", "--out", "left")
+
+
+def test_a_study_is_shown_before_it_runs_and_after(home):
+    shown = said("show", "softmax-over")
+    assert "20 claims" in shown
+    assert "registered protocol" in shown
+    assert "2305.03288" in shown
+    mine = said("show", "my_study.py:study")
+    assert "not registered" in mine
+    assert "1 population exponents" in mine
+    assert "supported" not in mine
+    assert "fits in" in said("show", "out/mine", *MINE)
+    assert "Demystifying" in said("show", "softmax-over", "--bibtex")
 
 
 def test_exponents_are_told_and_figures_and_tables_are_written(home):

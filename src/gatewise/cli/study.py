@@ -81,7 +81,8 @@ def run(
                     more = "" if one in STUDIES else f" --study {one}"
                     typer.echo(f"part {shard} is in {folder}; after all parts: gatewise study report {folder}{more}")
                     typer.echo(
-                        "if other parts ran on other machines, first copy their *.jsonl into this folder", err=True
+                        f"if other parts ran on other machines, first: gatewise study join DIR... --out {folder}",
+                        err=True,
                     )
                     continue
                 results.append((folder, _collected(study, folder, None if one in STUDIES else [one])))
@@ -105,6 +106,46 @@ def _run(study: Any, folder: Path, options: dict[str, Any], origin: dict[str, st
     except KeyboardInterrupt:
         typer.echo(f"\nfinished fits are in {folder}: continue with the same command and --resume", err=True)
         raise
+
+
+@app.command()
+def show(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME|DIR", help="A study, my_study.py:study, or a folder with records.")
+    ],
+    bibtex: Annotated[bool, typer.Option("--bibtex", help="How to cite it and the papers of its claims.")] = False,
+    given: Given = None,
+) -> None:
+    """Print what a study fixes before it runs; of a folder with records the verdicts too."""
+    with clear_faults():
+        from gatewise.report.study.citation import bibtex as cited
+        from gatewise.report.study.definition import definition
+        from gatewise.report.study.write import verdict_table
+
+        folder = Path(name) if Path(name).is_dir() else None
+        study = _study(name, "standard") if folder is None else _held(folder, given)
+        if bibtex:
+            typer.echo(cited(study), nl=False)
+            return
+        shown = console()
+        shown.print(definition(study))
+        if folder is not None:
+            shown.print(verdict_table(_collected(study, folder, given), shown.width))
+
+
+@app.command()
+def join(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders with records of one study.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for all records; it may hold some already.")],
+) -> None:
+    """Put the records of several folders of one study, such as those of several machines, into one folder."""
+    with clear_faults():
+        from gatewise.theory.joining import join_folders
+
+        found = join_folders(folders, out)
+        for fault in found.faults:
+            typer.echo(f"warning: {fault}", err=True)
+        typer.echo(f"{out} holds {len(found.records)} records; next: gatewise study report {out}")
 
 
 @app.command()

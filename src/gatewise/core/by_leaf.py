@@ -304,6 +304,10 @@ class FamiliesByLeaf(Family):
             return None
         return _chosen([torch.full_like(known[0], torch.inf) if one is None else one for one in each], -2)
 
+    def exact_ends(self) -> dict[str, bool]:
+        pairs = zip(self.parts, self._names(1)[1], strict=True)
+        return {own[name]: end for part, own in pairs for name, end in part.exact_ends().items()}
+
     def cdf_ends(self, params: Params, y: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
         q = eta.shape[-2]
         below = self._each(params, q, lambda part, own: part.cdf_ends(own, y, eta)[0], -3)

@@ -38,6 +38,8 @@ class Candidate(NamedTuple):
     status : str
     agreeing, starts : int
         Number of starts that reached the value taken, and of all.
+    by_chance : tuple of int
+        Experts so narrow, on so few rows, that chance finds such ones; `select` looks for them.
     """
 
     n_experts: int | tuple[int, ...]
@@ -55,6 +57,7 @@ class Candidate(NamedTuple):
     status: str
     agreeing: int
     starts: int
+    by_chance: tuple[int, ...] = ()
 
 
 def criteria_of(model: Any) -> Candidate:
@@ -102,8 +105,8 @@ def compare(*models: Any, names: Sequence[str] | None = None) -> DataFrame:
     Returns
     -------
     DataFrame
-        The columns of `Selection.table` without held-out densities, and ``delta_bic``, the BIC less the smallest one of
-        the models that are not unsound.
+        The columns of `Selection.table` without held-out densities and ``by_chance``, and ``delta_bic``, the BIC less
+        the smallest one of the models that are not unsound.
 
     Raises
     ------
@@ -137,4 +140,4 @@ def compare(*models: Any, names: Sequence[str] | None = None) -> DataFrame:
     titles = [str(i) if model._design is None else model._design.experts.parsed.text for i, model in enumerate(models)]
     table = pd.DataFrame([one._asdict() for one in found], index=titles if names is None else list(names))
     sound = table["bic"].where(table["status"] != Status.unsound)
-    return table.drop(columns=["cv", "cv_error"]).assign(delta_bic=table["bic"] - sound.min())
+    return table.drop(columns=["cv", "cv_error", "by_chance"]).assign(delta_bic=table["bic"] - sound.min())

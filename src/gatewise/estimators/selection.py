@@ -17,17 +17,23 @@ from sklearn.utils import _safe_indexing
 from gatewise.estimators.candidates import Candidate, criteria_of
 from gatewise.estimators.declarations import Data
 from gatewise.estimators.framed import framed
+from gatewise.estimators.inference import rows_again
 from gatewise.estimators.inputs import Given
+from gatewise.estimators.known import KnownValues
 from gatewise.estimators.options import branching
 from gatewise.estimators.warnings import FitWarning
 from gatewise.fit.arguments import whole
 from gatewise.fit.status import Status
+from gatewise.fit.torch_state import standard_torch
+from gatewise.infer.chance import experts_by_chance
 from gatewise.markup import lines, page, table
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 By = Literal["bic", "aic", "icl", "cv"]
+BY_CHANCE = "by_chance: experts so narrow, on so few rows, that chance finds such ones; chosen only if all have them"
+ROLES = ("sample_weight", "gate_X", "groups", "offset", "trials")
 LOST = 1e-6  # log-likelihood by which a larger mixture may end below a smaller one
 
 
@@ -49,15 +55,15 @@ class Selection:
 
     @property
     def best_index_(self) -> int:
-        """Position of the best candidate among those that are not unsound.
+        """Position of the best candidate among those that are not unsound, if possible without experts by chance.
 
         Raises
         ------
         ValueError
             If all are unsound.
         """
-        order = [(_rank(one, self.criterion), i) for i, one in enumerate(self.candidates)]
-        rank, best = min(order)
+        order = [(*_rank(one, self.criterion), i) for i, one in enumerate(self.candidates)]
+        _, rank, best = min(order)
         if rank == inf:
             raise ValueError(
                 "every fit is unsound, so that its likelihood compares nothing: allow fewer experts, or a larger "
@@ -86,6 +92,8 @@ class Selection:
         for name in ("gate", "expert"):
             if len(set(columns[name]) - {"-"}) <= 1:
                 del columns[name]
+        if not any(columns["by_chance"]):
+            del columns["by_chance"]
         return columns
 
     def text(self) -> str:
@@ -102,7 +110,8 @@ class Selection:
             return f"No choice: {cause}"
         names = {"bic": "BIC", "aic": "AIC", "icl": "ICL", "cv": "held-out log density"}
         gate = "" if best.gate == "-" else f", gate {best.gate}"
-        return f"Best by {names[self.criterion]}: n_experts {best.n_experts}{gate}, expert {best.expert}"
+        chosen = f"Best by {names[self.criterion]}: n_experts {best.n_experts}{gate}, expert {best.expert}"
+        return f"{chosen}\n{BY_CHANCE}" if any(one.by_chance for one in self.candidates) else chosen
 
     def __str__(self) -> str:
         return self.text()
@@ -132,6 +141,11 @@ def select(
     For every gate and expert the mixtures are fitted from small to large. A mixture that ends below the one with an
     expert fewer is fitted again from that one with an expert split, so that the log-likelihood does not fall with the
     number of experts.
+
+    A mixture with an expert that chance finds is chosen only if all have one: an expert whose scale is below 3 % of the
+    spread of the residuals about one plane, or of the widest scale, and that rests on fewer than m of n rows, the
+    smallest m with ``-(m - p - 1) log(relative scale) >= log C(n, m)`` for p parameters. What it gains grows with the
+    number of places that chance can put it, which no penalty per parameter counts. The table names such experts.
 
     Parameters
     ----------
@@ -237,6 +251,16 @@ class _Data(NamedTuple):
         more = {name: None if v is None else _safe_indexing(v, rows) for name, v in self.more.items()}
         return _Data(_safe_indexing(self.X, rows), _safe_indexing(self.y, rows), more, 0)
 
+    @standard_torch()
+    def by_chance(self, model: Any) -> tuple[int, ...]:
+        """Return the experts of a fitted model that chance finds."""
+        if not _sound(model):
+            return ()
+        weight, gate_x, groups, offset, trials = map(self.more.get, ROLES)
+        y = model._encoded(self.X, self.y)
+        given = Given(self.X, y, weight, gate_x, groups, KnownValues(offset, trials))
+        return experts_by_chance(model.fit_, rows_again(model, given).rows)
+
     def scores(self, model: Any) -> np.ndarray:
         """Return the log density of every row, or group of rows."""
         return model._log_density(self.X, self.y, **{k: v for k, v in self.more.items() if k != "sample_weight"})
@@ -280,7 +304,7 @@ def _not_below(model: Any, before: Any, plain: Any, data: _Data) -> Any:
 def _candidate(model: Any, plain: Any, data: _Data) -> Candidate:
     """Return the criteria of a fitted model, with its held-out density if that is asked for."""
     mean, error = _held_out(plain, data) if data.folds else (nan, nan)
-    return criteria_of(model)._replace(cv=mean, cv_error=error)
+    return criteria_of(model)._replace(cv=mean, cv_error=error, by_chance=data.by_chance(model))
 
 
 def _held_out(plain: Any, data: _Data) -> tuple[float, float]:
@@ -302,7 +326,8 @@ def _sound(model: Any) -> bool:
     return model.fit_.status is not Status.unsound and isfinite(model.log_likelihood_)
 
 
-def _rank(one: Candidate, criterion: By) -> float:
+def _rank(one: Candidate, criterion: By) -> tuple[bool, float]:
     """Return what is smallest for the best candidate; infinite for one that is unsound or has no such number."""
     value = -one.cv if criterion == "cv" else getattr(one, criterion)
-    return value if one.status != Status.unsound and isfinite(value) else inf
+    usable = one.status != Status.unsound and isfinite(value)
+    return not usable or bool(one.by_chance), value if usable else inf

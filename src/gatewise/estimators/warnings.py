@@ -119,8 +119,13 @@ def _unsound(fit: Fit) -> list[str]:
         listed = ", ".join(map(str, starved))
         parts.append(f"too few for expert {listed}: {'give more observations' if few else 'use fewer experts'}")
     if evidence.floor:
-        parts.append(f"{', '.join(evidence.floor)} on the floor {fit.floor}: {_off_the_floor(fit)}")
+        parts.append(f"{', '.join(evidence.floor)} {_place(fit)}: {_off_the_floor(fit)}")
     return parts
+
+
+def _place(fit: Fit) -> str:
+    """Return where scales are that are as small as they may be."""
+    return f"on the floor {fit.floor}" if fit.floor else "at the end of the range, where the law has no noise"
 
 
 def _off_the_floor(fit: Fit) -> str:
@@ -139,9 +144,10 @@ def _off_the_floor(fit: Fit) -> str:
 def floor_words(fit: Fit) -> str:
     """Return the message about a better fit that the floor rejected: how much better, what set the floor, a remedy."""
     rise = fit.starts.floored[0] - (fit.log_likelihood - fit.penalty)
+    remedy = "give a smaller min_scale if the noise may be smaller than that" if fit.floor else "use fewer experts"
     return (
         f"a fit with a log-likelihood {rise:.4g} higher, in which every expert has enough observations, was refused "
-        f"because a scale lies on the floor {fit.floor}: give a smaller min_scale if the noise may be smaller than that"
+        f"because a scale lies {_place(fit)}: {remedy}"
     )
 
 

@@ -9,6 +9,7 @@ from gatewise.experiments.clinical.stays import CLINICAL
 from gatewise.experiments.compare import Interval, at_chosen_rates, difference, verdicts
 from gatewise.experiments.domains.compare import DOMAINS
 from gatewise.experiments.experiment import Curves, Experiment, Job, Metric, Table, gates_of
+from gatewise.experiments.language import LANGUAGE
 from gatewise.experiments.multimodal.digits import MULTIMODAL
 from gatewise.experiments.multimodal.watch import MULTIMODAL_WATCH
 from gatewise.experiments.quadrants import QUADRANTS
@@ -32,6 +33,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         MULTIMODAL_WATCH,
         CLINICAL,
         DOMAINS,
+        LANGUAGE,
         ABLATIONS,
     )
 }

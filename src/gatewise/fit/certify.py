@@ -7,10 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gatewise.core.mixture import Measure
 from gatewise.core.names import path_of
 from gatewise.fit.directions import spectrum
 from gatewise.fit.flat import Neighbourhood, classify_flat_directions, explore
-from gatewise.fit.floor import Scales, rows_needed
+from gatewise.fit.floor import Scales, relative_scales, rows_beyond_chance, rows_needed
 from gatewise.fit.problem import Problem, evaluate
 from gatewise.fit.result import GAIN, Certificate
 from gatewise.fit.status import Status
@@ -36,30 +37,53 @@ class Soundness(NamedTuple):
 def soundness(problem: Problem, free: Tensor) -> Soundness:
     """Return what is unsound about free coordinates (S, P).
 
-    A scale within 1e-6 (relative) of its floor is on it. A leaf is starved whose total responsibility (in least
-    squares: weight) is below its number of parameters per output plus one; of responses with many trials each trial
-    counts. A small scale needs more (`rows_needed`). A starved leaf is unsound only where few rows can make the
-    likelihood as large as they like, which a leaf without parameters never does.
+    A scale within 1e-6 (relative) of its floor is on it, and so is a shape at an end at which its law has no noise. A
+    leaf is starved whose total responsibility (in least squares: weight) is below its number of parameters per output
+    plus one; of responses with many trials each trial counts. A small scale needs more (`rows_needed`). A starved leaf
+    is unsound only where few rows can make the likelihood as large as they like, which a leaf without parameters never
+    does.
     """
     parameterization = problem.parameterization
     if not parameterization.size:  # nothing is estimated
         nothing = torch.zeros(len(free), 0, dtype=torch.bool)
         starved = nothing.new_zeros(len(free), parameterization.mixture.n_leaves)
         return Soundness(nothing, starved, nothing.new_ones(len(free)))
-    near = (free - parameterization.lower < 1e-6) & (parameterization.upper > parameterization.lower)
-    floor = torch.zeros_like(near) if problem.floor is None else near & problem.floor
-    width = len(free) * 2 * parameterization.mixture.n_leaves
+    lower, upper = parameterization.lower, parameterization.upper
+    floor = torch.zeros_like(free, dtype=torch.bool)
+    if problem.floor is not None:
+        away = torch.where(problem.floor < 0, free - lower, upper - free)
+        floor = (away < 1e-6) & (problem.floor != 0) & (upper > lower)
     measure, family = parameterization.measure(free), parameterization.mixture.family
-    (mass,) = accumulate(problem.loss.mass, parameterization.mixture, measure, problem.rows, width)
-    q = family.outputs(problem.rows.y.shape[1])
-    if not family.has_density:  # the optimum of a sum of squares does not depend on the size of weights
-        mass = mass * (q * problem.rows.n / problem.total)
-    own = leaf_parameters(parameterization)
-    least = own / q + 1
-    starved = mass / q < rows_needed(
+    rows, own = _rows_of_leaves(problem, measure), leaf_parameters(parameterization)
+    least = own / family.outputs(problem.rows.y.shape[1]) + 1
+    starved = rows < rows_needed(
         parameterization.mixture, measure, Scales(problem.tiny, problem.narrow), least, problem.total
     )
     return Soundness(floor, starved, ~floor.any(-1) & (~(starved & (own > 0)).any(-1) | family.bounded))
+
+
+def _rows_of_leaves(problem: Problem, measure: Measure) -> Tensor:
+    """Return the total responsibility (S, L) of every leaf, in rows."""
+    mixture = problem.parameterization.mixture
+    q = mixture.family.outputs(problem.rows.y.shape[1])
+    width = measure.members * 2 * mixture.n_leaves
+    (mass,) = accumulate(problem.loss.mass, mixture, measure, problem.rows, width)
+    if not mixture.family.has_density:  # the optimum of a sum of squares does not depend on the size of weights
+        mass = mass * (q * problem.rows.n / problem.total)
+    return mass / q
+
+
+def chance_leaves(problem: Problem, free: Tensor) -> tuple[int, ...]:
+    """Return the leaves at free coordinates (P,) whose small scale rests on rows that chance places so close."""
+    parameterization = problem.parameterization
+    mixture, measure = parameterization.mixture, parameterization.measure(free[None])
+    if mixture.family.bounded or not mixture.family.has_density:
+        return ()
+    rows = _rows_of_leaves(problem, measure)[0].tolist()
+    share = relative_scales(mixture, measure, Scales(problem.tiny, problem.narrow))[0].tolist()
+    own = (leaf_parameters(parameterization) / mixture.family.outputs(problem.rows.y.shape[1])).tolist()
+    needed = [rows_beyond_chance(*each, problem.total) for each in zip(share, own, strict=True)]
+    return tuple(leaf for leaf, (found, least) in enumerate(zip(rows, needed, strict=True)) if found < least)
 
 
 def leaf_parameters(parameterization: Parameterization) -> Tensor:

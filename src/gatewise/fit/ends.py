@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import NamedTuple
 
 import torch
@@ -87,6 +88,12 @@ def ranking_key(value: Tensor, sound: Tensor) -> Tensor:
     return torch.where(sound, value, value + LAST)
 
 
+def most_promising(ends: Ends, share: float) -> Tensor:
+    """Return the places of the best `share` of some ends, in their order: at least one."""
+    best = torch.argsort(ranking_key(ends.value, ends.sound), stable=True)
+    return best[: ceil(share * len(best))].sort().values
+
+
 def distinct_optima(value: Tensor, count: int, width: float | None = None) -> list[int]:
     """Return the best `count` members whose values (S,) differ, best first; the first one of those with equal values.
 
@@ -150,9 +157,14 @@ def _polish(problem: Problem, points: Tensor, deadline: float | None, keep_up: b
     """
     rounds = max(1, min(MOST_ROUNDS, int(BUDGET / (ROUND * problem.rows.n))))
     if problem.parameterization.mixture.family.has_density:  # of one unit
-        done = newton_polish(problem, points, ROUND * rounds, deadline)
+        done = newton_polish(problem, points, ROUND, deadline)
         sound = soundness(problem, done.x).sound
-        return _Polished(done.x, ranking_key(done.value, sound), int(done.n_iter.max()))
+        value, spent, left = done.value, int(done.n_iter.max()), (done.reason == Reason.max_iter) & sound
+        if rounds > 1 and bool(left.any()):  # an unsound end is not worth more
+            further = newton_polish(problem, done.x[left], ROUND * (rounds - 1), deadline)
+            done.x[left], value[left] = further.x, further.value
+            sound, spent = soundness(problem, done.x).sound, spent + int(further.n_iter.max())
+        return _Polished(done.x, ranking_key(value, sound), spent)
     points, spent, unit = points.clone(), 0, 0.0
     left, last = torch.arange(len(points)), points.new_full((len(points),), torch.inf)
     for i in range(rounds + 1):  # the first is short

@@ -228,16 +228,16 @@ def _common_step(gaps: Tensor) -> float:
     return 0.0
 
 
-def many_rows(n: float, parameters: float) -> int:
-    """Return how many of n rows chance does not place within a hundredth of the spread about one plane.
+def many_rows(n: float, parameters: float, share: float = TINY) -> int:
+    """Return how many of n rows chance does not place within a share of the spread about one plane.
 
-    The smallest m with ``(m - parameters - 1) log 100 >= log C(n, m)``: of the C(n, m) sets of m rows fewer than one in
-    a hundred is expected so close to a plane through `parameters` of them. At most ten rows per parameter and one.
+    The smallest m with ``-(m - parameters - 1) log share >= log C(n, m)``: of the C(n, m) sets of m rows fewer than one
+    in 1 / share is expected so close to a plane through `parameters` of them. At most ten rows per parameter and one.
     """
     most = round(PER_PARAMETER * (parameters + 1))
     for m in range(int(parameters) + 1, most):
         choices = lgamma(n + 1) - lgamma(m + 1) - lgamma(n - m + 1) if m < n else 0.0
-        if (m - parameters - 1) * -log(TINY) >= choices:
+        if (m - parameters - 1) * -log(share) >= choices:
             return m
     return most
 
@@ -277,6 +277,27 @@ def rows_needed(mixture: Mixture, measure: Measure, scales: Scales, least: Tenso
         Parameters of every expert, per output, plus one.
     n : sum of the weights
     """
+    share, parameters = relative_scales(mixture, measure, scales), least - 1
+    few = torch.where(share < SMALL, torch.maximum(least, torch.round(PER_SMALL * parameters)), least)
+    many = least.new_tensor([many_rows(n, each) for each in parameters.tolist()])
+    return torch.where(share < TINY, torch.maximum(least, many), few)
+
+
+def rows_beyond_chance(share: float, parameters: float, n: float) -> int:
+    """Return how many of n rows an expert of so small a relative scale needs, not to be one that chance finds; or 0.
+
+    `many_rows` for its own share in place of one hundredth; 0 for a scale that is not small (3 % or more). Stricter
+    than what makes a fit unsound, it is for choosing between mixtures: what such an expert gains grows with the number
+    of places that chance can put it, and may exceed a penalty per parameter.
+    """
+    return many_rows(n, parameters, share) if 0 < share < SMALL else 0
+
+
+def relative_scales(mixture: Mixture, measure: Measure, scales: Scales) -> Tensor:
+    """Return the scale of every expert (S, L) over the spread of the data, or over the widest scale if larger.
+
+    Infinite for experts without a scale that can collapse; the smallest one where there are several.
+    """
     paths = measure.paths()
     share = torch.full((measure.members, mixture.n_leaves), inf, dtype=torch.float64)
     every = torch.ones(mixture.n_leaves, dtype=torch.bool)
@@ -294,7 +315,4 @@ def rows_needed(mixture: Mixture, measure: Measure, scales: Scales, least: Tenso
             continue
         widest = torch.maximum(hundredth[seen] / TINY, scale[:, known].amax(1, keepdim=True))
         share = torch.minimum(share, torch.where(known, (scale / widest).amin(-1), inf))
-    parameters = least - 1
-    few = torch.where(share < SMALL, torch.maximum(least, torch.round(PER_SMALL * parameters)), least)
-    many = least.new_tensor([many_rows(n, each) for each in parameters.tolist()])
-    return torch.where(share < TINY, torch.maximum(least, many), few)
+    return share

@@ -14,7 +14,7 @@ from gatewise.core.mixture import Measure, Mixture
 from gatewise.fit import frames
 from gatewise.fit.arguments import seconds, seed_number
 from gatewise.fit.clock import Clock, Progress
-from gatewise.fit.ends import Ends, ends_of
+from gatewise.fit.ends import Ends, ends_of, most_promising
 from gatewise.fit.given import Start, count_of
 from gatewise.fit.pipeline import AUTO, Starting, estimate
 from gatewise.fit.problem import GAUSS_NEWTON, SQUARES, Problem, evaluate, newton_polish
@@ -31,6 +31,7 @@ NESTED = 10  # starts from which the mixture with one expert fewer is fitted too
 GROWN = 5  # starts of each kind grown from it
 POLISHED = 12  # different ends of the search that are polished
 ROUGH, FIRST = 60, 15  # iterations of the search, and the first ones, with Gauss-Newton products
+EARLY = 6  # of these, the iterations after which only the most promising go on
 CANDIDATES = 8  # random points for each that is kept
 SCREENED, SCREENING = 1000, 8  # rows and iterations that choose them
 STEEPNESS = (-1.0, 3.5)  # of log slopes of random gates
@@ -101,15 +102,23 @@ def least_squares(
     return estimate(mean_of(mixture), rows, spec, LEAST_SQUARES, starts, seed, clock, start)
 
 
-def rough(problem: Problem, free: Tensor, clock: Clock) -> Ends:
-    """Return where a few iterations with Gauss-Newton products lead, which do not mind saddles far from an optimum."""
+def rough(problem: Problem, free: Tensor, clock: Clock, share: float = 1.0) -> Ends:
+    """Return where iterations with Gauss-Newton products lead, which do not mind saddles far from an optimum.
+
+    After a few of them, the most promising share goes on.
+    """
     clock.progress("least squares", 0, len(free))
-    return _searched(replace(problem, loss=GAUSS_NEWTON), problem, free, clock, FIRST)
+    stage = replace(problem, loss=GAUSS_NEWTON)
+    ends = _searched(stage, problem, free, clock, FIRST if share == 1.0 else EARLY)
+    if share == 1.0:
+        return ends
+    chosen = most_promising(ends, share)
+    return ends.with_new(chosen, _searched(stage, problem, ends.points[chosen], clock, FIRST - EARLY))
 
 
-def improve(problem: Problem, free: Tensor, clock: Clock) -> Ends:
-    """Return where further iterations with the exact Hessian lead."""
-    return _searched(problem, problem, free, clock, ROUGH - FIRST)
+def improve(problem: Problem, free: Tensor, clock: Clock, iterations: int | None = None) -> Ends:
+    """Return where further iterations with the exact Hessian lead, so many at most."""
+    return _searched(problem, problem, free, clock, iterations or ROUGH - FIRST)
 
 
 def _searched(stage: Problem, problem: Problem, free: Tensor, clock: Clock, iterations: int) -> Ends:
@@ -207,7 +216,11 @@ def grown(mixture: Mixture, measure: Measure, shrink: float, generator: np.rando
             level[bias].narrow(depth - 1, branch, 1).sub_(half)
     gates[-1] = level
     experts = {name: copied(v, shrink, 0.3 * shrink) for name, v in measure.experts.items()}
-    return Measure(tuple(gates), experts, dict(measure.family))
+    leaves = mixture.branching
+    family = {
+        name: copied(v, 1.0, 0.0) if tuple(v.shape[:depth]) == leaves else v for name, v in measure.family.items()
+    }
+    return Measure(tuple(gates), experts, family)
 
 
 def search(problem: Problem, free: Tensor, deadline: float | None, max_iter: int) -> Tensor:

@@ -186,11 +186,11 @@ def _job(plan: Plan, replicate: int, model: PreparedModel, loss: Criterion) -> _
 def _ends(plan: Plan, batch: Problem, free: Tensor) -> tuple[Tensor, Tensor]:
     """Return where all starts of a block end, before Newton's method, and their objectives."""
     if plan.method == "ml":
-        ends = rough(batch, free, Clock(), LONG)
+        ends = rough(batch, free, Clock(), iterations=LONG)
     elif plan.method == "ls":
-        ends = LEAST_SQUARES.improve(batch, gauss_newton(batch, free, Clock()).points, Clock())
+        ends = LEAST_SQUARES.improve(batch, gauss_newton(batch, free, Clock()).points, Clock(), None)
     else:
-        ends = em_alone(plan.max_iter).improve(batch, free, Clock())
+        ends = em_alone(plan.max_iter).improve(batch, free, Clock(), None)
     return ends.points, ends.value
 
 

@@ -11,7 +11,7 @@ from gatewise.core.mixture import Mixture
 from gatewise.fit.arguments import seconds, seed_number, whole
 from gatewise.fit.clock import Clock, Progress
 from gatewise.fit.em import expectation_maximisation
-from gatewise.fit.ends import Ends, ends_of
+from gatewise.fit.ends import Ends, ends_of, most_promising
 from gatewise.fit.given import Start, count_of
 from gatewise.fit.pipeline import AUTO, Starting, estimate
 from gatewise.fit.problem import LIKELIHOOD, Problem, newton_polish, quasi_newton
@@ -25,7 +25,7 @@ from gatewise.objective.rows import Rows
 from gatewise.optim import Reason
 
 NESTED = 5  # starts from which simpler mixtures are fitted too, by as many
-SHORT, LONG = 40, 150  # iterations of L-BFGS: before Newton's method, and where only few ends are polished
+EARLY, SHORT, LONG = 12, 40, 150  # iterations of L-BFGS: of all, of the most promising, of data sets fitted together
 PASSES = 10  # EM steps before
 
 
@@ -103,9 +103,11 @@ def maximum_likelihood(
 def em_alone(max_iter: int) -> Method:
     """Return EM to the gradient tolerance, with so many passes at most."""
 
-    def improve(problem: Problem, free: Tensor, clock: Clock) -> Ends:
+    def improve(problem: Problem, free: Tensor, clock: Clock, iterations: int | None = None) -> Ends:
         clock.progress("EM", 0, len(free))
-        path = expectation_maximisation(problem, free, max_iter=max_iter, tol_gradient=1e-9, deadline=clock.deadline)
+        path = expectation_maximisation(
+            problem, free, max_iter=iterations or max_iter, tol_gradient=1e-9, deadline=clock.deadline
+        )
         return ends_of(problem, path.free, path.value, path.n_iter)
 
     return Method(LIKELIHOOD, None, improve, 0, no_more_starts, False)
@@ -116,35 +118,34 @@ def no_more_starts(task: FitTask) -> Points:
     return Points(torch.zeros(0, task.model.parameterization.size, dtype=torch.float64), ())
 
 
-def rough(problem: Problem, free: Tensor, clock: Clock, iterations: int = SHORT) -> Ends:
-    """Return where EM and some iterations of L-BFGS lead from starts (S, P)."""
+def rough(problem: Problem, free: Tensor, clock: Clock, share: float = 1.0, iterations: int = SHORT) -> Ends:
+    """Return where EM and L-BFGS lead from starts (S, P): after a few iterations, the most promising share of them."""
     clock.progress("EM", 0, len(free))
     path = expectation_maximisation(problem, free, max_iter=PASSES, tol_gradient=1e-9, deadline=clock.deadline)
+    ends = ends_of(problem, path.free, path.value, path.n_iter)
     if len(free) == 1:  # nothing to choose from: Newton's method at once takes the fewest passes
-        return ends_of(problem, path.free, path.value, path.n_iter)
-    clock.progress("L-BFGS", 0, len(free))
-    on_iter = clock.counted("L-BFGS", len(free))
-    points, value, n_iter = quasi_newton(problem, path.free, 1e-4, iterations, clock.deadline, on_iter)
-    return ends_of(problem, points, value, path.n_iter + n_iter)
+        return ends
+    chosen = torch.arange(len(free))
+    for leg in (iterations,) if share == 1.0 else (EARLY, iterations - EARLY):
+        clock.progress("L-BFGS", 0, len(chosen))
+        on_iter = clock.counted("L-BFGS", len(chosen))
+        found = quasi_newton(problem, ends.points[chosen], 1e-4, leg, clock.deadline, on_iter)
+        ends = ends.with_new(chosen, ends_of(problem, *found))
+        chosen = most_promising(ends, share)
+    return ends
 
 
-def improve(problem: Problem, free: Tensor, clock: Clock) -> Ends:
-    """Return where Newton's method leads from points (S, P)."""
+def improve(problem: Problem, free: Tensor, clock: Clock, iterations: int | None = None) -> Ends:
+    """Return where Newton's method leads from points (S, P), in so many iterations at most."""
     clock.progress("Newton", 0, len(free))
-    points, value, spent = _newton(problem, free, clock, 100 if len(free) == 1 else 80)
-    return ends_of(problem, points, value, spent)
-
-
-def _newton(problem: Problem, free: Tensor, clock: Clock, max_iter: int) -> tuple[Tensor, Tensor, int]:
-    """Run Newton's method with the exact Hessian from free coordinates (S, P), a second time where it is not done."""
-    done = newton_polish(problem, free, max_iter, clock.deadline, on_iter=clock.counted("Newton", len(free)))
-    late = done.reason == Reason.max_iter
-    spent = int(done.n_iter.max())
-    if bool(late.any()):
-        again = newton_polish(problem, done.x[late], max_iter, clock.deadline)
+    most = iterations or (100 if len(free) == 1 else 80)
+    done = newton_polish(problem, free, most, clock.deadline, on_iter=clock.counted("Newton", len(free)))
+    late, spent = done.reason == Reason.max_iter, int(done.n_iter.max())
+    if iterations is None and bool(late.any()):  # a second time, in units of the curvature there
+        again = newton_polish(problem, done.x[late], most, clock.deadline)
         done.x[late], done.value[late] = again.x, again.value
         spent += int(again.n_iter.max())
-    return done.x, done.value, spent
+    return ends_of(problem, done.x, done.value, spent)
 
 
 def more_starts(task: FitTask) -> Points:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from dataclasses import replace
+from math import inf, log
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -62,8 +63,9 @@ class PreparedModel(NamedTuple):
         In working units.
     jacobian : float
         Log-likelihood in the units of the data minus that in working units, per unit of weight.
-    floor : Tensor (P,) of bool
-        Coordinates whose lower bound is the floor of a scale.
+    floor : Tensor (P,) of int
+        -1 where the lower bound is the floor of a scale, or an end at which the law has no noise; 1 where the upper one
+        is such an end; else 0.
     tiny : mapping path -> Tensor
         Below this, in working units, an entry of a scale needs many rows.
     narrow : Tensor (q,) or None
@@ -154,7 +156,7 @@ def prepare(mixture: Mixture, rows: Rows, spec: FitSpec, framing: frames.Framing
         "unique"
         for s in redundant
     )
-    mask = _on_floor(parameterization, floors)
+    mask = _at_floor(parameterization, floors) + _at_exact_ends(parameterization, q)
     narrow = None if mixture.family.location_scale else narrow_spread(rows, mixture.family)
     parts = mask, tiny, narrow, redundant
     return PreparedModel(mixture, spec, framing, parameterization, moved_rows, jacobian, *parts, notes)
@@ -170,14 +172,28 @@ def _thresholds(working: Mixture, floors: Mapping[str, tuple[Tensor, float]], ti
     }
 
 
-def _on_floor(parameterization: Parameterization, floors: Mapping[str, tuple[Tensor, float]]) -> Tensor:
-    """Return which free coordinates (P,) have the scale floor, and no higher bound that was given, below them."""
-    mask = torch.zeros(parameterization.size, dtype=torch.bool)
+def _at_exact_ends(parameterization: Parameterization, q: int) -> Tensor:
+    """Return which free coordinates (P,) have an end at which the law has no noise below (-1) or above (1) them."""
+    family, ends = parameterization.mixture.family, torch.zeros(parameterization.size, dtype=torch.int8)
+    for name, upper in family.exact_ends().items():
+        low, high = (log(end) if end > 0 else -inf for end in family.parameters(q)[name].bounds)
+        columns = parameterization.columns(f"family.{name}").flatten().unique()
+        columns = columns[columns >= 0]
+        at = (
+            parameterization.upper[columns] >= high - 1e-12 if upper else parameterization.lower[columns] <= low + 1e-12
+        )
+        ends[columns[at]] = 1 if upper else -1
+    return ends
+
+
+def _at_floor(parameterization: Parameterization, floors: Mapping[str, tuple[Tensor, float]]) -> Tensor:
+    """Return which free coordinates (P,) have the scale floor, and no higher bound that was given, below them (-1)."""
+    mask = torch.zeros(parameterization.size, dtype=torch.int8)
     for name, (low, _) in floors.items():
         column = parameterization.columns(f"family.{name}")
         value = torch.log(low.clamp_min(0.0)).expand(column.shape)
         used = (column >= 0) & low.isfinite().expand(column.shape)
-        mask[column[used]] = parameterization.lower[column[used]] <= value[used] + 1e-12
+        mask[column[used]] = -(parameterization.lower[column[used]] <= value[used] + 1e-12).to(torch.int8)
     return mask
 
 

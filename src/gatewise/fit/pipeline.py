@@ -60,7 +60,7 @@ def _searched(task: FitTask, method: Method, starts: Starting, start: Start | No
     first = task.drawn if isinstance(starts, str) else starts
     points = first_points(task.model, task.sketch, first, task.drawing, start, task.clock)
     points = points.and_(method.more(task)) if task.drawn else points
-    ends = improved(task, method, points, 1.0)
+    ends = improved(task, method, points)
     if not task.drawn or task.model.parameterization.mixture.n_leaves < 2:
         return ends, ends
     effort = LONG_PASSES if task.part.rows.n >= LONG else SHORT_PASSES
@@ -126,5 +126,5 @@ def _best(task: FitTask, method: Method, ends: Ends) -> tuple[Tensor, int]:
         return ends.points[int(key.argmin())], 0
     chosen = distinct_optima(key, CARRIED, SAME / task.part.total)
     task.clock.progress("all rows", 0, len(chosen))
-    after = method.improve(task.whole, ends.points[chosen], task.clock)
+    after = method.improve(task.whole, ends.points[chosen], task.clock, None)
     return after.points[int(ranking_key(after.value, after.sound).argmin())], after.n_iter

@@ -56,8 +56,9 @@ class Problem:
         Quadratic form of the penalty in the free coordinates, on the scale of the log-likelihood.
     linear : Tensor (P,) or None
         Its linear part, which held slopes bring in.
-    floor : Tensor (P,) of bool or None
-        Coordinates whose lower bound is the floor of a scale, not a bound that was given.
+    floor : Tensor (P,) of int or None
+        -1 where the lower bound is the floor of a scale, not a bound that was given, or an end at which the law has no
+        noise; 1 where the upper one is such an end; else 0.
     tiny : mapping path -> Tensor
         Below this an entry of a scale needs many rows.
     narrow : Tensor (q,) or None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from math import ceil
+from math import inf
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from gatewise.fit.ends import Ends, ends_of, ranking_key
+from gatewise.fit.ends import Ends, ends_of, most_promising, ranking_key
 from gatewise.fit.problem import evaluate, matrix_seconds
 from gatewise.fit.result import SAME, width
 from gatewise.fit.search.moves import moves
@@ -18,6 +18,9 @@ from gatewise.fit.task import FitTask, Method, Points, drawn_points
 BASES = 16  # different optima that the points of a round begin at
 MOVED, OFTEN = 4, 0.25  # of these, those that moves begin at; chance that an optimum is resampled, if no better one is
 ROUNDS, HOPELESS = 10, 3  # rounds, and rounds without a sound end
+HALFWAY = 0.4  # share of a round that takes the first steps to their end, the others a part of them
+LEGS = (10, 15, 25, 50, 60)  # iterations after each of which those that fall behind are left
+PACE = 3.0  # falls of the last leg by which an end may be above the best
 LONG = 5000  # rows from which passes count as long
 WORK = 6e7  # rows times squared parameters of points that are improved together
 
@@ -67,7 +70,7 @@ def search_on(task: FitTask, method: Method, ends: Ends, fresh: int, effort: Eff
         bases = found.best(BASES).points
         points = drawn.and_(Points(*moves(task.part, bases[:MOVED], 0 if lost else moved, task.drawing)))
         points = points if lost else points.and_(resample(task, method, bases, anew))
-        trial, before = improved(task, method, points, effort.share), _least(found)
+        trial, before = improved(task, method, points, effort.share, _least(found)), _least(found)
         ends, found = ends.with_more(trial.first(len(drawn.kinds))), found.with_more(trial.best(BASES))
         failed = 0 if _least(found) < before - SAME / task.part.total else failed + 1
     return ends._replace(n_iter=found.n_iter), found
@@ -80,11 +83,11 @@ def resample(task: FitTask, method: Method, bases: Tensor, count: int) -> Points
         return Points(bases[:0], ())
     first = torch.from_numpy(task.drawing.geometric(OFTEN, count)).clamp_max(len(bases)) - 1
     problem = resampled(task.part, count, task.drawing)
-    return Points(method.rough(problem, bases[first], task.clock).points, ("resampled",) * count)
+    return Points(method.rough(problem, bases[first], task.clock, 1.0).points, ("resampled",) * count)
 
 
-def improved(task: FitTask, method: Method, points: Points, share: float) -> Ends:
-    """Return where points lead, the most promising share of them all the way.
+def improved(task: FitTask, method: Method, points: Points, share: float = 1.0, rival: float = inf) -> Ends:
+    """Return where points lead, the most promising share of them all the way, unless they fall behind a `rival` value.
 
     A few run at a time where a pass is long, as many as there is time for, at least the first. A pass of few rows costs
     the same for one point and for many; one of many rows, or parameters, costs each its part.
@@ -94,7 +97,7 @@ def improved(task: FitTask, method: Method, points: Points, share: float) -> End
         if ends is not None and task.clock.late():
             break
         part = slice(start, start + size)
-        found = _raced(task, method, points.free[part], share)._replace(kinds=points.kinds[part])
+        found = _raced(task, method, points.free[part], share, rival)._replace(kinds=points.kinds[part])
         ends = found if ends is None else ends.with_more(found)
     if ends is None:
         raise RuntimeError("a search without starts")
@@ -106,7 +109,7 @@ def _at_once(task: FitTask) -> int:
     return max(1, int(WORK / (task.part.rows.n * task.model.parameterization.size**2)))
 
 
-def _raced(task: FitTask, method: Method, free: Tensor, share: float) -> Ends:
+def _raced(task: FitTask, method: Method, free: Tensor, share: float, rival: float) -> Ends:
     """Return where points (S, P) lead: all of them roughly, the most promising share all the way.
 
     Where there is no time for a single matrix of all coordinates, they stay where they are.
@@ -114,13 +117,28 @@ def _raced(task: FitTask, method: Method, free: Tensor, share: float) -> Ends:
     if task.clock.late(matrix_seconds(task.part, len(free))):
         return ends_of(task.part, free, evaluate(task.part, free, 0)[0])
     if method.rough is None:
-        return method.improve(task.part, free, task.clock)
-    ends = method.rough(task.part, free, task.clock)
+        return method.improve(task.part, free, task.clock, None)
+    ends = method.rough(task.part, free, task.clock, max(share, HALFWAY))
     if task.clock.late():
         return ends
-    best = torch.argsort(ranking_key(ends.value, ends.sound), stable=True)
-    chosen = best[: ceil(share * len(best))].sort().values
-    return ends.with_new(chosen, method.improve(task.part, ends.points[chosen], task.clock))
+    chosen = most_promising(ends, share)
+    if share < 1.0:
+        return _overtaking(task, method, ends, chosen, rival)
+    return ends.with_new(chosen, method.improve(task.part, ends.points[chosen], task.clock, None))
+
+
+def _overtaking(task: FitTask, method: Method, ends: Ends, chosen: Tensor, rival: float) -> Ends:
+    """Carry some ends on in legs, and leave those that fall too slowly to overtake the best of them or a rival."""
+    for iterations in LEGS:
+        before = ends.value[chosen]
+        ends = ends.with_new(chosen, method.improve(task.part, ends.points[chosen], task.clock, iterations))
+        if task.clock.late():
+            break
+        fall, key = before - ends.value[chosen], ranking_key(ends.value, ends.sound)
+        chosen = chosen[(fall > 0) & (key[chosen] - min(rival, float(key.min())) <= PACE * fall)]
+        if not len(chosen):
+            break
+    return ends
 
 
 def _reached(task: FitTask, ends: Ends, found: Ends) -> float:

@@ -44,8 +44,11 @@ class Rest(NamedTuple):
 
 
 def settle(problem: Problem, point: Tensor, deadline: float | None) -> Rest:
-    """Put a point (P,) on kinks and climb from there, in turn, until climbing leads no further."""
-    kinked = problem.parameterization.mixture.kinked
+    """Put a point (P,) on kinks and climb from there, in turn, until climbing leads no further.
+
+    An unsound point is not put on kinks: it is not worth that.
+    """
+    kinked = problem.parameterization.mixture.kinked and bool(soundness(problem, point[None]).sound[0])
     for _ in range(AGAIN):
         rest = _on_kinks(problem, point, deadline) if kinked else Rest(problem, point)
         rest = _in_units(rest, deadline)

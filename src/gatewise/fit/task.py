@@ -66,7 +66,8 @@ class FitTask(NamedTuple):
         return self.part is not self.whole
 
 
-Improve = Callable[[Problem, Tensor, Clock], Ends]
+Rough = Callable[[Problem, Tensor, Clock, float], Ends]
+Improve = Callable[[Problem, Tensor, Clock, int | None], Ends]
 
 
 class Method(NamedTuple):
@@ -75,10 +76,11 @@ class Method(NamedTuple):
     Attributes
     ----------
     loss : Criterion
-    rough : callable (problem, free (S, P), clock) -> Ends without kinds, optional
-        Where points lead in a few iterations, by which the most promising are chosen.
-    improve : callable as `rough`
-        Where these lead.
+    rough : callable (problem, free (S, P), clock, share) -> Ends without kinds, optional
+        Where points lead in a few iterations, by which the most promising are chosen. All but that share of them may
+        end earlier.
+    improve : callable (problem, free, clock, iterations) -> Ends without kinds
+        Where these lead, in so many iterations at most; None: to their end.
     polished : int
         Different ends that are polished by Newton's method where all rows were searched; 0: ends are left as they are.
     more : callable FitTask -> Points
@@ -88,7 +90,7 @@ class Method(NamedTuple):
     """
 
     loss: Criterion
-    rough: Improve | None
+    rough: Rough | None
     improve: Improve
     polished: int
     more: Callable[[FitTask], Points]

@@ -10,6 +10,7 @@ from gatewise.plots.diagnosis import residual_quantiles, rootogram
 from gatewise.plots.effects import coefficients, marginal_effects
 from gatewise.plots.overview import overview
 from gatewise.plots.rates import dropped, rates
+from gatewise.plots.ratios import rows_ratio
 from gatewise.plots.replicates import active, from_start
 from gatewise.plots.routing import figures_by_step, load_by_step, routing_table
 from gatewise.plots.starts import objective_per_start
@@ -34,4 +35,5 @@ __all__ = [
     "residual_quantiles",
     "rootogram",
     "routing_table",
+    "rows_ratio",
 ]

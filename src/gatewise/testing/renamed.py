@@ -209,6 +209,9 @@ class RenamedFamily(Family):
     def columns(self, outputs: int) -> int:
         return self.part.columns(outputs)
 
+    def support(self, outputs: int) -> Tensor | None:
+        return self.part.support(outputs)
+
     def observed(self, y: Tensor) -> Tensor:
         return self.part.observed(y)
 

@@ -10,6 +10,7 @@ from gatewise.theory.claims import Claim, Probe
 from gatewise.theory.curves import Curve, curve
 from gatewise.theory.efficiency import Efficiency, efficiency
 from gatewise.theory.inputs import Inputs, Normal, Uniform
+from gatewise.theory.joining import join_folders
 from gatewise.theory.orders import TWO, Power
 from gatewise.theory.papers import STUDIES
 from gatewise.theory.population.exponent import Population, population_exponent
@@ -50,6 +51,7 @@ __all__ = [
     "curve",
     "efficiency",
     "hierarchical_loss",
+    "join_folders",
     "load_study",
     "long",
     "population_exponent",

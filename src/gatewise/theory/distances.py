@@ -1,10 +1,12 @@
 """Distances between a fitted mixture and the truth as laws or as functions, averaged over the inputs.
 
-Laws of one response are compared: densities by quadrature, counts by sums over all values that either law takes.
+Laws of one response are compared: densities by quadrature, counts and classes by sums over all values that either law
+takes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -42,6 +44,9 @@ class Distances(NamedTuple):
     total_variation: Tensor
 
 
+Gaps = Callable[[tuple["Law", "Law"], Tensor], Tensor]
+
+
 class Law(NamedTuple):
     """A mixture with parameters, with a batch dimension of one."""
 
@@ -63,7 +68,7 @@ def why_not_compared(mixture: Mixture, truth_mixture: Mixture, outputs: int) -> 
     for one in (mixture, truth_mixture):
         if not one.normalised:
             return "the weights of a gate do not sum to one, so there is no density"
-        for family in one.family.kinds():
+        for family in () if one.family.support(outputs) is not None else one.family.kinds():
             columns = outputs * family.columns(1)
             if columns != 1:
                 return f"{family} has {columns} responses: laws of one response are compared"
@@ -73,6 +78,9 @@ def why_not_compared(mixture: Mixture, truth_mixture: Mixture, outputs: int) -> 
                 return f"{family} has no cdf, which says how many counts to sum over"
         if one.family.discrete != any(family.discrete for family in one.family.kinds()):
             return f"{one.family} mixes counts and densities: its laws are not compared"
+    classes = [one.family.support(outputs) is not None for one in (mixture, truth_mixture)]
+    if classes[0] != classes[1]:
+        return f"of {mixture.family} and {truth_mixture.family} one is a law of classes and the other is none"
     if mixture.family.discrete != truth_mixture.family.discrete:
         counts, other = sorted((mixture.family, truth_mixture.family), key=lambda family: not family.discrete)
         return f"{counts} is a law of counts and {other} is none: their distance is always one"
@@ -82,12 +90,12 @@ def why_not_compared(mixture: Mixture, truth_mixture: Mixture, outputs: int) -> 
 def between_laws(
     mixture: Mixture, fitted: Measure, truth_mixture: Mixture, truth: Measure, inputs: Inputs
 ) -> Distances:
-    """Return Hellinger and total variation distance of the laws of one response.
+    """Return Hellinger and total variation distance of the laws of one response, or of one class.
 
     A density is integrated over panels as fine as the narrowest expert, from the least to the greatest mean, and for
     heavy tails over wider and wider panels beyond: the Hellinger distance to about eight digits in the response, total
     variation, whose integrand has a kink where the densities cross, to two or three. Counts are summed but for a mass
-    of 1e-13 per expert. The means over the inputs are those of `inputs.expectation`.
+    of 1e-13 per expert, and all classes are. The means over the inputs are those of `inputs.expectation`.
 
     Parameters
     ----------
@@ -111,7 +119,11 @@ def between_laws(
     if fault:
         raise ValueError(fault)
     true = Law(truth_mixture, truth.map(lambda v: v.unsqueeze(0)))
-    gaps = _gaps_of_counts if mixture.family.discrete else _gaps_of_densities
+    support = mixture.family.support(truth_mixture.outputs(truth))
+    if support is not None:
+        gaps: Gaps = partial(_gaps_of_classes, support)
+    else:
+        gaps = _gaps_of_counts if mixture.family.discrete else _gaps_of_densities
     found = []
     for s in range(fitted.members):
         laws = Law(mixture, fitted.map(lambda v, s=s: v[s : s + 1])), true
@@ -168,8 +180,8 @@ def _jumps(law: Law, low: float, high: float) -> list[float]:
 
 
 def _gaps(laws: tuple[Law, Law], x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ``(sqrt p - sqrt q)^2`` and ``|p - q|`` at pairs x (d, n), y (n,): with their digits where p is near q."""
-    p, q = (log_density(*law, x, x, y[None])[0] for law in laws)
+    """Return ``(sqrt p - sqrt q)^2`` and ``|p - q|`` at pairs x (d, n), y (c, n), in full digits where p is near q."""
+    p, q = (log_density(*law, x, x, y)[0] for law in laws)
     top, gap = torch.maximum(p, q), torch.where(p == q, 0.0, (p - q).abs())
     root = torch.exp(0.5 * top) * torch.expm1(-0.5 * gap)
     return root * root, -torch.exp(top) * torch.expm1(-gap)
@@ -195,7 +207,7 @@ def _integrals(laws: tuple[Law, Law], x: Tensor) -> Tensor:
     width = ends.diff()[..., None]  # (m, panels, 1)
     y = (ends[:, :-1, None] + width * (at + 1.0) / 2.0).flatten(1)
     mass = (width * weight / 2.0).flatten(1)
-    parts = _gaps(laws, x.repeat_interleave(y.shape[1], -1), y.flatten())
+    parts = _gaps(laws, x.repeat_interleave(y.shape[1], -1), y.flatten()[None])
     return torch.stack([0.5 * (mass * part.reshape(y.shape)).sum(-1) for part in parts])
 
 
@@ -233,6 +245,12 @@ def _beyond(law: Law, x: Tensor, low: Tensor, high: Tensor) -> float:
     return float((torch.maximum(below, 1.0 - up_to) * used).max())
 
 
+def _gaps_of_classes(support: Tensor, laws: tuple[Law, Law], x: Tensor) -> Tensor:
+    """Return halves of the sums of `_gaps` over all responses of a support (c, k), (2, m)."""
+    each = [torch.stack(_gaps(laws, x, y[:, None].expand(-1, x.shape[-1]))) for y in support.mT]
+    return 0.5 * torch.stack(each).sum(0)
+
+
 def _gaps_of_counts(laws: tuple[Law, Law], x: Tensor) -> Tensor:
     """Return halves of the sums of `_gaps` over the counts that either law takes, (2, m)."""
     begin, end = _windows(laws, x)
@@ -246,7 +264,7 @@ def _gaps_of_counts(laws: tuple[Law, Law], x: Tensor) -> Tensor:
     first = torch.repeat_interleave(length.flatten().cumsum(0) - length.flatten(), length.flatten())
     y = start + (torch.arange(len(row)) - first)
     for rows, counts in zip(row.split(POINTS), y.split(POINTS), strict=True):
-        for total, part in zip(found, _gaps(laws, x[:, rows], counts), strict=True):
+        for total, part in zip(found, _gaps(laws, x[:, rows], counts[None]), strict=True):
             total.index_add_(0, rows, 0.5 * part)
     return found
 

@@ -65,7 +65,7 @@ def open_folder(folder: Path, study: Study, resume: bool, origin: Mapping[str, s
     if held["fingerprint"] != mine["fingerprint"]:
         raise ValueError(
             f"{folder} holds the study {held['study']!r} ({held['fingerprint']}), not this {study.name!r} "
-            f"({mine['fingerprint']}); different: {', '.join(_differences(held, mine))}. {_remedy(held, mine)}"
+            f"({mine['fingerprint']}); different: {', '.join(differences(held, mine))}. {_remedy(held, mine)}"
         )
     if not resume and any(folder.glob("records*.jsonl")):
         raise ValueError(f"{folder} holds records of this study: resume it, or give another folder")
@@ -73,7 +73,7 @@ def open_folder(folder: Path, study: Study, resume: bool, origin: Mapping[str, s
         write_text(path, json.dumps({**held, "origin": dict(origin)}, indent=1))
 
 
-def _differences(held: Mapping[str, Any], mine: Mapping[str, Any]) -> list[str]:
+def differences(held: Mapping[str, Any], mine: Mapping[str, Any]) -> list[str]:
     """Return what two descriptions differ in, in words: the arms by name, the engine by what was and is."""
     words = [k for k in sorted(mine) if k not in ("fingerprint", "arms", "engine") and held.get(k) != mine[k]]
     old, new = held["arms"], _plain(mine["arms"])
@@ -85,7 +85,7 @@ def _differences(held: Mapping[str, Any], mine: Mapping[str, Any]) -> list[str]:
 
 def _remedy(held: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
     """Return what to do about two descriptions that differ."""
-    different = _differences(held, mine)
+    different = differences(held, mine)
     if len(different) == 1 and different[0].startswith("instructions"):
         return (
             "Sums round differently with other instructions: start the study with those that all its machines have, "
@@ -168,15 +168,15 @@ def _few(names: Sequence[str], most: int = 3) -> str:
 
 
 class Writer:
-    """Appends the records and times of blocks to the files of one shard, each block in one write."""
+    """Appends the records and times of blocks to the files of one shard, each call in one write."""
 
     def __init__(self, records: Any, log: Any) -> None:
         self._records, self._log = records, log
 
-    def append(self, records: Sequence[Record], times: Record) -> None:
-        """Write a block and wait until it is on disk."""
+    def append(self, records: Sequence[Record], *times: Record) -> None:
+        """Write records with the times of their blocks, and wait until they are on disk."""
         append_lines(self._records, "".join(map(line_of, records)))
-        append_lines(self._log, json.dumps(times) + "\n")
+        append_lines(self._log, "".join(json.dumps(one) + "\n" for one in times))
 
 
 @contextmanager
@@ -235,13 +235,13 @@ def _sound(record: Any) -> bool:
 
 def seconds(folder: Path) -> float:
     """Return the CPU seconds that the blocks of a folder took, as far as its logs can be read."""
-    return sum(float(times["cpu"]) for _, times in _logged(folder))
+    return sum(float(times["cpu"]) for _, times in logged(folder))
 
 
 def unknown_records(folder: Path) -> tuple[str, ...]:
     """Return, in words, the logs that another study wrote: files of several folders may have been put into one."""
     mine = header(folder)["fingerprint"]
-    names = {path.name for path, times in _logged(folder) if times.get("study", mine) != mine}
+    names = {path.name for path, times in logged(folder) if times.get("study", mine) != mine}
     return tuple(
         f"{name} was written by another study, or by other versions or instructions, than study.json says: the records "
         "beside it may not belong here"
@@ -249,7 +249,8 @@ def unknown_records(folder: Path) -> tuple[str, ...]:
     )
 
 
-def _logged(folder: Path) -> Iterator[tuple[Path, Record]]:
+def logged(folder: Path) -> Iterator[tuple[Path, Record]]:
+    """Yield the times of the blocks of a folder, with the file that each stands in."""
     for path in map(plain_file, folder.glob("log*.jsonl")):
         for line in path.read_text("utf-8", errors="replace").splitlines():
             try:

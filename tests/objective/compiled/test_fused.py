@@ -23,6 +23,7 @@ from gatewise.core.scores import Activated, Affine, Tempered
 from gatewise.objective import compiled, likelihood, terms
 from gatewise.objective.rows import make_rows
 
+from ...covering import pairs_and_slow_rest
 from .conftest import ALL, COVERED, LAWS, REFERENCES, SHARES, assert_fused, assert_same, draw, some
 
 SOFTMAX = Mixture((GATES["softmax"],), (3,))
@@ -102,10 +103,15 @@ def test_tiny_scales(power):
     assert_fused(SOFTMAX, measure._replace(family=small), block)
 
 
-@pytest.mark.parametrize("gate", ["softmax", "laplace", "normalised-sigmoid", "tanh-dense-to-sparse"])
-@pytest.mark.parametrize("law", LAWS)
-@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
-@pytest.mark.parametrize("where", ["x", "gate_x", "y"])
+BAD = {
+    "gate": ("softmax", "laplace", "normalised-sigmoid", "tanh-dense-to-sparse"),
+    "law": tuple(LAWS),
+    "bad": (torch.nan, torch.inf, -torch.inf),
+    "where": ("x", "gate_x", "y"),
+}
+
+
+@pytest.mark.parametrize(tuple(BAD), pairs_and_slow_rest(BAD))
 def test_values_that_are_not_finite(gate, law, bad, where):
     family, columns = LAWS[law]
     mixture = Mixture((GATES[gate],), (2,), family=family)

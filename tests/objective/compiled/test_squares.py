@@ -19,6 +19,7 @@ from gatewise.core.scores import Activated, Affine, Tempered
 from gatewise.objective import compiled, likelihood, squares
 from gatewise.objective.rows import make_rows
 
+from ...covering import pairs_and_slow_rest
 from .conftest import ALL, REFERENCES, SHARES, SIGMOIDS, SQUARES, assert_same, assert_squares, draw, some
 
 GATED = ALL | SIGMOIDS
@@ -90,10 +91,15 @@ def test_large_and_tiny_logits(mixture, power):
     assert_squares(mixture, measure._replace(gates=gates), block)
 
 
-@pytest.mark.parametrize("gate", ["softmax", "laplace", "sigmoid", "normalised-sigmoid", "tanh-dense-to-sparse"])
-@pytest.mark.parametrize("expert", ["linear", "gelu"])
-@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
-@pytest.mark.parametrize("where", ["x", "gate_x", "y"])
+BAD = {
+    "gate": ("softmax", "laplace", "sigmoid", "normalised-sigmoid", "tanh-dense-to-sparse"),
+    "expert": ("linear", "gelu"),
+    "bad": (torch.nan, torch.inf, -torch.inf),
+    "where": ("x", "gate_x", "y"),
+}
+
+
+@pytest.mark.parametrize(tuple(BAD), pairs_and_slow_rest(BAD))
 def test_values_that_are_not_finite(gate, expert, bad, where):
     mixture = Mixture((GATES[gate],), (2,), EXPERTS[expert])
     measure, block = draw(mixture, columns=2)

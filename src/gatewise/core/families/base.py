@@ -98,6 +98,10 @@ class Family(ABC):
         """Return the number of columns of a response with q outputs."""
         return outputs
 
+    def support(self, outputs: int) -> Tensor | None:
+        """Return the responses ``(c, m)`` of a law that takes m different ones and no others; None for other laws."""
+        return None
+
     def observed(self, y: Tensor) -> Tensor:
         """Return a response ``(c, n)`` on the scale of the mean, ``(q, n)``."""
         return y
@@ -215,6 +219,13 @@ class Family(ABC):
         For laws whose density grows without limit as it shrinks, and whose y cannot be scaled; None: for no other.
         """
         return None
+
+    def exact_ends(self) -> dict[str, bool]:
+        """Return the own parameters with an end of the range at which the law has no noise: True for the upper one.
+
+        Where y can be scaled the floor of standard deviations takes their place.
+        """
+        return {}
 
     def start_share(self, y: Tensor, weight: Tensor) -> Tensor | None:
         """Return how much of every row ``(n,)`` a leaf of this law takes where a search begins; None: it is drawn.

@@ -41,6 +41,9 @@ class Categorical(Family):
     def columns(self, outputs: int) -> int:
         return outputs + 1
 
+    def support(self, outputs: int) -> Tensor:
+        return torch.eye(outputs + 1, dtype=torch.float64)
+
     def observed(self, y: Tensor) -> Tensor:
         """Return the columns of all classes but the first."""
         return y[..., 1:, :]

@@ -20,9 +20,9 @@ TINY = torch.finfo(torch.float64).tiny
 WIDE = 1e100  # scales of logarithms beyond this are told as this
 
 
-def own_shape(q: int, name: str = "shape", initial: float = 1.0) -> dict[str, Parameter]:
+def own_shape(q: int, name: str = "shape", initial: float = 1.0, most: float = MOST) -> dict[str, Parameter]:
     """Return the description of a positive parameter of every output that is large where the response varies little."""
-    return {name: Parameter((q,), "shape", transform="log", bounds=(0.0, MOST), initial=initial)}
+    return {name: Parameter((q,), "shape", transform="log", bounds=(0.0, most), initial=initial)}
 
 
 def positive_fault(y: Tensor, family: str, what: str = "value") -> str | None:
@@ -46,7 +46,7 @@ class Gamma(Family):
     """Gamma family with log link: mean ``exp(eta)``, variance ``mean^2 / shape``, independent outputs given the leaf.
 
     The density is ``(shape / mean)^shape y^(shape - 1) exp(-shape y / mean) / Gamma(shape)`` (McCullagh and Nelder
-    1989, chapter 8). The shape is at most 1e8: an expert there passes through its rows, and its estimate is at a bound.
+    1989, chapter 8). The shape is at most 1e8: an expert there passes through its rows, and its fit is unsound.
 
     Examples
     --------
@@ -62,6 +62,9 @@ class Gamma(Family):
 
     def relative_spread(self, params: Params) -> Tensor:
         return torch.rsqrt(params["shape"])
+
+    def exact_ends(self) -> dict[str, bool]:
+        return {"shape": True}
 
     def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         shape, log_y = params["shape"][..., None], torch.log(y)
@@ -118,6 +121,9 @@ class InverseGaussian(Family):
 
     def parameters(self, q: int) -> dict[str, Parameter]:
         return {"shape": Parameter((q,), "", transform="log", bounds=(0.0, 1e12), initial=100.0)}
+
+    def exact_ends(self) -> dict[str, bool]:
+        return {"shape": True}
 
     def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         shape, log_y = params["shape"][..., None], torch.log(y)
@@ -183,6 +189,9 @@ class LogNormal(Family):
 
     def relative_spread(self, params: Params) -> Tensor:
         return params["scale"]
+
+    def exact_ends(self) -> dict[str, bool]:
+        return {"scale": False}
 
     def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         scale, log_y = params["scale"][..., None], torch.log(y)

@@ -23,7 +23,7 @@ class Beta(Family):
 
     The density is that of a beta law with the parameters ``m precision`` and ``(1 - m) precision`` (Ferrari and
     Cribari-Neto 2004), outputs independent given the leaf. The precision is at most 1e8: an expert there passes through
-    its rows, and its estimate lies on a bound.
+    its rows, and its fit is unsound.
 
     Examples
     --------
@@ -45,6 +45,9 @@ class Beta(Family):
     def relative_spread(self, params: Params) -> Tensor:
         """Return the standard deviation of the logit about the mean one half."""
         return 2.0 * torch.rsqrt(1.0 + params["precision"])
+
+    def exact_ends(self) -> dict[str, bool]:
+        return {"precision": True}
 
     def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         a, b = self._two(params, eta)

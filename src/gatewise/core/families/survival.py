@@ -14,7 +14,8 @@ from gatewise.core.parameters import Parameter
 from gatewise.core.predictors import Params
 
 MEAN, SPREAD = -0.5772156649015329, 1.2825498301618641  # of the logarithm of an exponential time
-FAR = 700.0  # logarithm of a cumulative hazard that no time survives
+MOST = 1e4  # shape: the spread of the logarithm is then about 1e-4, as that of a Gamma response is at most
+FAR = 300.0  # logarithm of a cumulative hazard that no time survives; its square is a number still
 ZETA = 1.6449340668482264, 1.2020569031595943, 1.0823232337111382, 1.0369277551433699  # of Riemann, at 2, 3, 4, 5
 
 
@@ -25,6 +26,7 @@ class Weibull(Family):
     A response with q outputs has 2 q columns: the times of all outputs, then their events, 1 where the time is that of
     the event and 0 where it is only known to be later (censored). The predictor is the logarithm of the scale, outputs
     are independent given the leaf, and the mean is ``exp(eta) Gamma(1 + 1 / shape)`` (Kalbfleisch and Prentice 2002).
+    The shape is at most 1e4: an expert there passes through its rows, and its fit is unsound.
     Samples are times without censoring; a row that is censored tells of no response, so an expert needs events.
 
     Examples
@@ -55,10 +57,13 @@ class Weibull(Family):
         return _halves(y)[1].sum(-2)
 
     def parameters(self, q: int) -> dict[str, Parameter]:
-        return own_shape(q, initial=2.0)
+        return own_shape(q, initial=2.0, most=MOST)
 
     def relative_spread(self, params: Params) -> Tensor:
         return SPREAD / params["shape"]
+
+    def exact_ends(self) -> dict[str, bool]:
+        return {"shape": True}
 
     def log_prob(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
         shape, (time, event) = params["shape"][..., None], _halves(y)
@@ -70,7 +75,7 @@ class Weibull(Family):
     def value_and_derivatives(self, params: Params, y: Tensor, eta: Tensor, order: int = 2) -> LeafDerivatives:
         shape, (time, event) = params["shape"][..., None], _halves(y)
         away = torch.log(time) - eta
-        hazard = torch.exp(shape * away)  # cumulative
+        hazard = torch.exp((shape * away).clamp(max=FAR))  # cumulative; finite, for leaves of weight zero
         value = self.log_prob(params, y, eta)
         first = torch.cat([shape * (hazard - event), event / shape + away * (event - hazard)], -2)
         if order < 2:

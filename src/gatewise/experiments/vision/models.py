@@ -124,11 +124,14 @@ class OneLayer(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention among the tokens, then a feed-forward part, each behind a norm and added to its input."""
+    """Attention among the tokens, then a feed-forward part, each behind a norm and added to its input.
 
-    def __init__(self, dim: int, heads: int, feed: nn.Module) -> None:
+    Causal: a token attends to itself and to those before it.
+    """
+
+    def __init__(self, dim: int, heads: int, feed: nn.Module, causal: bool = False) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.causal = heads, causal
         self.before, self.between = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.project, self.back = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
         self.feed = feed
@@ -137,7 +140,8 @@ class TransformerBlock(nn.Module):
         rows, tokens, dim = x.shape
         parts = self.project(self.before(x)).view(rows, tokens, 3, self.heads, dim // self.heads)
         query, key, value = parts.permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(rows, tokens, dim)
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
+        mixed = mixed.transpose(1, 2).reshape(rows, tokens, dim)
         x = x + self.back(mixed)
         return x + self.feed(self.between(x))
 

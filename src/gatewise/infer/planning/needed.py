@@ -15,12 +15,14 @@ from gatewise.infer.covariance.expected import ExpectedInformation, Truth, expec
 from gatewise.infer.covariance.value import Information, flat_errors
 from gatewise.infer.delta import places_of
 from gatewise.infer.planning.check import checked
+from gatewise.infer.planning.larger import rows_for_larger
 from gatewise.infer.planning.telling import tell_apart
 from gatewise.infer.planning.value import SampleSize, Telling, no_rows
 
+SETS = 40  # data sets of each size where more experts are fitted than there are
 SLOW = (
     "Estimates near such a truth, an over-specified one among others, converge more slowly than n^-1/2 or not at all: "
-    "identify() says of which gates and experts"
+    "identify() says of which gates and experts. experts= plans for a model with more experts than the truth"
 )
 
 
@@ -32,14 +34,19 @@ def rows_needed(
     simulated: int,
     check: int,
     seed: int,
+    experts: int | None = None,
 ) -> SampleSize:
     """Return the rows needed; see `gatewise.sample_size`."""
-    if target is None and against is None:
+    if target is None and against is None and experts is None:
         raise ValueError(
             "neither target nor against is given: give target={'experts.coef': 0.1} for standard errors, or against=1 "
             "for telling the mixture from one of 1 expert"
         )
     chance, check, seed = probability("probability", chance), whole("check", check, 0), whole("seed", seed, 0)
+    if experts is not None:
+        if against is not None:
+            raise ValueError(f"experts={experts!r} and against={against!r}: ask for one of them at a time")
+        return rows_for_larger(truth, {} if target is None else target, experts, check or SETS, seed)
     if against is not None and chance <= 0.5:
         raise ValueError(f"probability={chance:g}: give more than 0.5, the chance of a coin")
     rows = simulate(truth, whole("simulated", simulated, 1000), seed)

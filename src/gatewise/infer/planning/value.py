@@ -42,6 +42,30 @@ class Telling(NamedTuple):
     rows: int | None
 
 
+class Pilot(NamedTuple):
+    """Errors of simulated data sets to which more experts were fitted than there are.
+
+    Attributes
+    ----------
+    experts : int
+        Branches at the innermost level of the fitted model.
+    sizes : tuple of int
+        Rows of the data sets.
+    errors : Tensor (sizes, m)
+        Median errors.
+    slope : Tensor (m,)
+        Exponents s with which they fall, as n^s.
+    sets : int
+        Data sets of each size.
+    """
+
+    experts: int
+    sizes: tuple[int, ...]
+    errors: Tensor
+    slope: Tensor
+    sets: int
+
+
 class SampleSize(NamedTuple):
     """Rows needed, with a row per number of the targets: what `sample_size` returns.
 
@@ -68,6 +92,9 @@ class SampleSize(NamedTuple):
         check.
     telling : Telling or None
         Where a simpler mixture was given.
+    pilot : Pilot or None
+        Where more experts are fitted than there are. `names` are then paths, `needed` follows from the errors of the
+        pilot sizes, and `estimate`, `unit` and `noise` are NaN.
     refused : str or None
     notes : tuple of str
     """
@@ -83,17 +110,18 @@ class SampleSize(NamedTuple):
     telling: Telling | None = None
     refused: str | None = None
     notes: tuple[str, ...] = ()
+    pilot: Pilot | None = None
 
     def text(self) -> str:
         """Return the rows needed, a table of the targets, and the notes."""
-        table = listing(self.names, self._columns(), self.unit) if self.names else []
+        table = listing(self.names, self._columns(), self._shown()) if self.names else []
         return "\n".join([self._title(), *table, *self._words()])
 
     def __repr__(self) -> str:
         return self.text()
 
     def _repr_html_(self) -> str:
-        table = html_listing(self.names, self._columns(), self.unit) if self.names else ""
+        table = html_listing(self.names, self._columns(), self._shown()) if self.names else ""
         return page(self._title(), table, lines(self._words()))
 
     def to_frame(self) -> DataFrame:
@@ -105,14 +133,22 @@ class SampleSize(NamedTuple):
             return f"Rows needed: no number of rows is known to be enough, because {self.refused}"
         return f"Rows needed: {self.rows}"
 
+    def _shown(self) -> Tensor:
+        """Return what says of every row whether it has numbers."""
+        return self.unit if self.pilot is None else self.target
+
     def _columns(self) -> dict[str, Tensor]:
+        if self.pilot is not None:
+            columns = {"target": self.target, "exponent": self.pilot.slope, "rows": self.needed}
+            return {**columns, "simulated": self.simulated}
         columns = {"estimate": self.estimate, "target": self.target, "se sqrt(n)": self.unit}
         columns |= {"noise %": 100 * self.noise, "rows": self.needed}
         return columns if bool(self.simulated.isnan().all()) else {**columns, "simulated": self.simulated}
 
     def _words(self) -> list[str]:
         words = [] if self.telling is None else [_told(self.telling)]
-        if self.rows and self.names and bool(self.simulated.isnan().all()):
+        words += [] if self.pilot is None else [_piloted(self.pilot)]
+        if self.pilot is None and self.rows and self.names and bool(self.simulated.isnan().all()):
             words.append("Errors by first-order theory; check=100 compares them with those of simulated data sets")
         return [*words, *(f"Note: {note}" for note in self.notes)]
 
@@ -123,6 +159,14 @@ def _told(telling: Telling) -> str:
     few = telling.simpler.n_leaves
     wanted = f"BIC prefers the truth to {few} expert{'s' * (few > 1)} with probability {telling.probability:g}"
     return f"Rows from which {wanted}: {rows} ({found}, {telling.df} parameters more)"
+
+
+def _piloted(pilot: Pilot) -> str:
+    sizes = f"{min(pilot.sizes)} to {max(pilot.sizes)}"
+    return (
+        f"With {pilot.experts} experts, by median errors of {pilot.sets} simulated data sets of each of "
+        f"{len(pilot.sizes)} sizes, {sizes} rows: they fall as n to the power of the exponent"
+    )
 
 
 def no_rows(reason: str) -> SampleSize:

@@ -11,10 +11,12 @@ from matplotlib.axes import Axes
 
 from gatewise.plots import style
 from gatewise.plots.rates import dropped, rates
+from gatewise.plots.ratios import rows_ratio
 from gatewise.plots.replicates import SAME, active, from_start
 from gatewise.plots.words import claimed, head_of, interval, judged, recorded
 from gatewise.report import drawing
 from gatewise.report.page import rendered_template
+from gatewise.report.study.citation import bibtex
 from gatewise.report.study.facts import (
     LOOKS,
     MEANINGS,
@@ -40,6 +42,7 @@ Pair = tuple[str, str, str]  # two arms and a series
 TITLES = {"loss": "Voronoi loss", "hellinger": "density", "total variation": "density", "mean": "mean function"}
 TITLES |= {"merged loss": "Voronoi loss of merged atoms"}
 MANY = 12  # arms beyond which a page shows the claimed groups only: a page of 40 arms stays below 10 MB
+MOST_RATIOS = 6  # comparisons of a picture
 SHEETS = ("page.css", "study.css")
 
 
@@ -78,13 +81,14 @@ def study_page(result: StudyResult, pairs: Sequence[Pair] = ()) -> str:
         registered=_registered(result),
         arms=[_arm(result, arm.name, i) for i, arm in enumerate(study.arms) if len(judged(result, arm.name))],
         few=len(study.arms) > MANY,
-        efficiencies=[_rows(result, pair) for pair in dict.fromkeys((*_differences(result), *pairs))],
+        efficiencies=_efficiencies(result, pairs),
         probes=[_probe(one) for one in result.probes],
         words=legend(found | {one.word for one in result.probes}),
         cost=cost(result),
         versions=versions(result),
         fingerprint=_made(result)["fingerprint"],
         command=command(result),
+        bibtex=bibtex(study),
     )
 
 
@@ -203,15 +207,31 @@ def _differences(result: StudyResult) -> list[Pair]:
     return [*result.study.comparisons, *claimed]
 
 
+def _efficiencies(result: StudyResult, more: Sequence[Pair]) -> list[dict[str, Any]]:
+    """Return comparisons in rows as words; those of one first arm and series share a picture, above the first."""
+    shown = [_rows(result, pair) for pair in dict.fromkeys((*_differences(result), *more))]
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for one in shown:
+        if one["found"] is not None:
+            groups.setdefault((one["pair"][0], one["pair"][2]), []).append(one)
+    for i, ((arm, series), group) in enumerate(groups.items()):
+        axes = rows_ratio([one["found"] for one in group][:MOST_RATIOS])
+        group[0]["svg"] = Markup(drawing.svg(style.figure_of(axes), f"r{i}"))
+        others = ", ".join(one["pair"][1] for one in group[:MOST_RATIOS])
+        group[0]["alt"] = f"{series}: rows that {others} need over those of {arm}, by mean error, with 95 % bands."
+    return shown
+
+
 def _rows(result: StudyResult, pair: Pair) -> dict[str, Any]:
     """Return a comparison in rows as words, or why there is none."""
+    none: dict[str, Any] = {"pair": pair, "rows": [], "found": None}
     if absent := [name for name in pair[:2] if not len(judged(result, name))]:
-        return {"pair": pair, "rows": [], "refusal": f"no fit of {' or '.join(absent)} has been run"}
+        return {**none, "refusal": f"no fit of {' or '.join(absent)} has been run"}
     one, two = (curve(result.frame, result.study.arm(name), pair[2]) for name in pair[:2])
     try:
         found = efficiency(one, two)
     except ValueError as refusal:
-        return {"pair": pair, "rows": [], "refusal": str(refusal)}
+        return {**none, "refusal": str(refusal)}
     rows = [
         {
             "error": f"{error:.3g}",
@@ -222,7 +242,7 @@ def _rows(result: StudyResult, pair: Pair) -> dict[str, Any]:
         }
         for error, first, second, ratio, low, high in list(zip(*found[3:], strict=True))[1:-1:2]  # ends are open
     ]
-    return {"pair": pair, "rows": rows, "refusal": ""}
+    return {"pair": pair, "rows": rows, "found": found, "refusal": ""}
 
 
 def _end(value: float) -> str:

@@ -9,6 +9,7 @@ from gatewise.theory.papers.euclidean import EUCLIDEAN_SIGMOID
 from gatewise.theory.papers.gaussian import LAPLACE_EXACT, LAPLACE_OVER, SOFTMAX_EXACT, SOFTMAX_OVER
 from gatewise.theory.papers.hierarchical import HIERARCHICAL_RATES
 from gatewise.theory.papers.levels import THREE_LEVELS
+from gatewise.theory.papers.multinomial import MULTINOMIAL_LOGIT
 from gatewise.theory.papers.normalised import NORMALISED_SIGMOID
 from gatewise.theory.papers.published import PUBLISHED_DENDROGRAM, PUBLISHED_LAPLACE, PUBLISHED_SOFTMAX
 from gatewise.theory.papers.quadratic import QUADRATIC_RATES
@@ -35,6 +36,7 @@ _ALL = (
     HIERARCHICAL_RATES,
     THREE_LEVELS,
     SOFTMAX_STRONG,
+    MULTINOMIAL_LOGIT,
     INPUT_FREE,
     NORMALISED_SIGMOID,
     EUCLIDEAN_SIGMOID,
@@ -61,9 +63,6 @@ NO_STUDY: Mapping[str, str] = MappingProxyType(
         "top-K gate (2309.13850)": (
             "its weights jump where another expert is kept, so that no maximum of its likelihood can be certified; "
             "laws with such a gate can be drawn and compared, not fitted"
-        ),
-        "multinomial logit experts (2310.14188, 2602.01466)": (
-            "no family has a law of classes yet; euclidean-sigmoid tries the gates of 2602.01466 with Gaussian experts"
         ),
     }
 )
