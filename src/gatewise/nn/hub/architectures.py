@@ -95,7 +95,7 @@ class Architecture:
 
 
 NOISE = (
-    "it multiplies what gates and experts read in training, the jitter of a layer what its gates read: set it to 0, and "
+    "it multiplies what gates and experts read in training, a layer's jitter what its gates read: set it to 0, and "
     "layer.router.jitter to what you want"
 )
 JITTER = (Unread(Setting("router_jitter_noise", "jitter_noise"), NOISE),)
