@@ -4,11 +4,12 @@ import copy
 import re
 import warnings
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
 
-from gatewise.nn import layer, set_loss_scale
+from gatewise.nn import BALANCE_METHODS, CHOICE_RULES, layer, set_loss_scale
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "layers.md").read_text(), flags=re.DOTALL | re.MULTILINE)
@@ -25,7 +26,8 @@ def made(tmp_path_factory):
     pytest.importorskip("accelerate")
     found, right = [], layer.register
     namespace = {"__name__": "__main__"}
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+    names = mock.patch.dict(BALANCE_METHODS), mock.patch.dict(CHOICE_RULES)  # the guide adds to both
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), names[0], names[1]:
         warnings.simplefilter("ignore")  # tests/test_docs.py asks for them
         patch.chdir(tmp_path_factory.mktemp("guide"))
         patch.setattr(layer, "register", lambda one: (found[-1].append(one), right(one))[1])

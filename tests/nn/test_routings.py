@@ -483,6 +483,18 @@ def test_vmap_over_sequences_chooses_within_each(options):
     assert_close(vmap(layer)(x), torch.stack([layer(part) for part in x]), "vmap", 1e-5)
 
 
+@pytest.mark.parametrize("options", ROUTINGS.values(), ids=ROUTINGS)
+def test_calls_without_tokens_and_with_one_pass(options):
+    for backend in ("loop", "grouped", "dense"):
+        layer = layer_of("softmax", (2, 4), backend, **options)
+        for count in (0, 1):
+            out = layer(torch.randn(count, 5))
+            assert out.shape == (count, 5)
+            out.sum().backward()
+        finish_step(layer)
+        assert int(layer.tally().tokens) == 1
+
+
 @pytest.mark.parametrize("backend", ["loop", "grouped"])
 def test_empty_slots_cost_nothing(backend):
     """Experts see as many rows as there are assignments, and not slots."""

@@ -94,7 +94,10 @@ class Architecture:
     note: str = ""
 
 
-NOISE = "it multiplies the inputs in training; a layer does not: set it to 0"
+NOISE = (
+    "it multiplies what gates and experts read in training, a layer's jitter what its gates read: set it to 0, and "
+    "layer.router.jitter to what you want"
+)
 JITTER = (Unread(Setting("router_jitter_noise", "jitter_noise"), NOISE),)
 ROUTER_TOP_K = Setting("num_experts_per_tok", "router.top_k")
 
