@@ -28,6 +28,7 @@ ALLOWED = {
     ("fit/search/nested.py", "quadratic"): "a role",
     ("fit/search/nested.py", "temperature"): "a role",
     ("experiments/temperature.py", "temperature"): "an option of the layers",
+    ("experiments/language.py", "temperature"): "an option of the layers",
     ("formulas/side.py", "output"): "an option of formulaic",
     ("formulas/words.py", "center"): "a function of formulas",
     ("formulas/words.py", "scale"): "a function of formulas",

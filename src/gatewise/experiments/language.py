@@ -39,7 +39,7 @@ ROUTING = TokenRouting(groups=(2, 4), kept=2, balance="importance+load")
 GATES = ("softmax", "sigmoid", "laplace", "activation-dense-to-sparse", "ss", "ll")
 
 
-class Windows(NamedTuple):
+class TextWindows(NamedTuple):
     """A text cut into windows of bytes ``(n, WINDOW + 1)``; each begins with the last byte of the one before."""
 
     bytes: Tensor
@@ -54,7 +54,7 @@ def text() -> bytes:
     return "\n\n".join(topics[name] for name in sorted(topics)).encode("ascii", "replace")
 
 
-def windows(given: bytes, quick: bool = False) -> Windows:
+def windows(given: bytes, quick: bool = False) -> TextWindows:
     """Cut a text into windows; the last tenth is for testing, the tenth before for choosing the rate."""
     values = torch.tensor(list(given))
     n = (len(values) - 1) // WINDOW
@@ -63,7 +63,7 @@ def windows(given: bytes, quick: bool = False) -> Windows:
     parts = DataSplit(rows[: n - 2 * held], rows[n - 2 * held : n - held], rows[n - held :])
     if quick:
         parts = DataSplit(*(part[:few] for part, few in zip(parts, SHORT, strict=True)))
-    return Windows(values[place], parts)
+    return TextWindows(values[place], parts)
 
 
 def kind_of_bytes() -> Tensor:
@@ -185,7 +185,7 @@ LANGUAGE = Experiment(
     "Language: the next byte of Python's help",
     "The topics of Python's help (pydoc_data, shipped with every Python; PSF licence), some 460 kB of English and "
     "code; the text differs a little between versions of Python, so that only runs of one version are compared. The "
-    "last tenth is the test data, the tenth before it selects the learning rate. Windows of 128 bytes, a transformer "
+    "last tenth is the test data, the tenth before it selects the learning rate. TextWindows of 128 bytes, a transformer "
     "of two blocks with 64 features, 4 heads and causal attention; in both blocks eight experts of 64 GELU units, of "
     "which two serve a byte, stand in place of the feed-forward network. Flat gates select 2 of 8; pairs of letters "
     "select 2 of 8 in 2 groups of 4 by the product of both gates. The temperature of the activated gate falls from 2 "
