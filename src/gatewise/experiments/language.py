@@ -185,7 +185,7 @@ LANGUAGE = Experiment(
     "Language: the next byte of Python's help",
     "The topics of Python's help (pydoc_data, shipped with every Python; PSF licence), some 460 kB of English and "
     "code; the text differs a little between versions of Python, so that only runs of one version are compared. The "
-    "last tenth is the test data, the tenth before it selects the learning rate. TextWindows of 128 bytes, a transformer "
+    "last tenth is the test data, the tenth before it selects the learning rate. Windows of 128 bytes, a transformer "
     "of two blocks with 64 features, 4 heads and causal attention; in both blocks eight experts of 64 GELU units, of "
     "which two serve a byte, stand in place of the feed-forward network. Flat gates select 2 of 8; pairs of letters "
     "select 2 of 8 in 2 groups of 4 by the product of both gates. The temperature of the activated gate falls from 2 "

@@ -32,7 +32,7 @@ MOST, LARGEST = 100_000, 1e15  # rows of a data set that is simulated, and that 
 FLATTEST, STEEPEST = -0.05, -0.5  # exponents of errors that are extrapolated
 
 
-class Attempt(NamedTuple):
+class PlanAttempt(NamedTuple):
     """Rows that were tried, what every path needs, errors there (None: not simulated), and where they come from."""
 
     rows: int
@@ -69,16 +69,16 @@ def rows_for_larger(truth: Truth, target: Mapping[str, Any], experts: int, sets:
     least = max(FEWEST, PER_NUMBER * sum(value.numel() for value in truth.measure.paths().values()))
     sizes = [least * size for size in SIZES]
     found = torch.stack([errors(n) for n in sizes])
-    enough: Attempt | None = None
+    enough: PlanAttempt | None = None
     for _ in range(ROUNDS):
         needed, pilot = extrapolated(wanted, Pilot(experts, tuple(sizes), found, found[0], sets))
         rows = int(needed.max())
         if rows > MOST:
-            return _plan(paths, wanted, Attempt(rows, needed, None, pilot))
+            return _plan(paths, wanted, PlanAttempt(rows, needed, None, pilot))
         sizes, found = [*sizes, rows], torch.cat([found, errors(rows)[None]])
         worst = float((found[-1] / wanted).max())
         if worst <= WITHIN and (enough is None or rows < enough.rows):
-            enough = Attempt(rows, needed, found[-1], pilot)
+            enough = PlanAttempt(rows, needed, found[-1], pilot)
         if 1.0 / WITHIN <= worst <= WITHIN:
             break
     if enough is None:
@@ -175,7 +175,7 @@ def extrapolated(wanted: Tensor, pilot: Pilot) -> tuple[Tensor, Pilot]:
     return torch.ceil(needed), pilot._replace(slope=slope)
 
 
-def _plan(paths: Sequence[str], wanted: Tensor, trial: Attempt) -> SampleSize:
+def _plan(paths: Sequence[str], wanted: Tensor, trial: PlanAttempt) -> SampleSize:
     none = torch.full_like(wanted, torch.nan)
     sizes, simulated = trial.pilot.sizes, trial.simulated
     notes = () if simulated is not None else (f"extrapolated from {max(sizes)} rows, and not simulated",)
