@@ -393,6 +393,20 @@ def test_figures_of_arms_with_alike_names_are_files_of_their_own(small, tmp_path
     assert len(paths) == 2 * len(report.write_figures(small, tmp_path, "svg"))
 
 
+def test_comparisons_with_one_arm_share_a_picture_and_have_a_table_each(small):
+    first = small.study.arms[0]
+    twins = tuple(replace(first, name=name) for name in ("second", "third"))
+    study = replace(small.study, arms=(first, *twins), claims=(), comparisons=())
+    mine = small.frame[small.frame["arm"] == first.name]
+    more = [mine.assign(arm=twin.name) for twin in twins]
+    series = f"{mine.columns[mine.columns.str.startswith('experts.coef exact')][0]}"
+    three = small._replace(study=study, frame=pd.concat([mine, *more]))
+    html = study_page(three, [(first.name, twin.name, series) for twin in twins])
+    assert html.count("<figcaption>rows for the same error</figcaption>") == 1
+    assert all(f"{twin.name} over {first.name}</h3>" in html for twin in twins)
+    assert f"rows that second, third need over those of {first.name}" in html
+
+
 def test_a_page_says_what_made_its_records_and_which_truth_is_shut_out(small):
     made = {"fingerprint": "0123", "engine": {"gatewise": "0.0.7", "torch": "1.2.3"}}
     html = study_page(small._replace(made=made, truths_outside_box=("the truth lies outside",)))

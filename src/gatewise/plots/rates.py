@@ -19,6 +19,7 @@ from gatewise.plots.words import (
     held_about,
     interval,
     labels_of,
+    readable,
     short,
     sizes,
     unit_of,
@@ -29,11 +30,6 @@ from gatewise.theory.result import StudyResult
 from gatewise.theory.slopes import DRAWS, slope
 
 LEAST_KEPT = 3  # sizes of a line
-STEPS = (  # spans in powers of ten, and the leading digits that are written
-    (0.5, (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)),
-    (1.0, (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)),
-    (2.0, (1.0, 2.0, 5.0)),
-)
 
 
 def rates(
@@ -72,7 +68,7 @@ def rates(
         _curve(ax, one, held, i, name, (i - (len(curves) - 1) / 2))
     sizes(ax, given)
     ax.set_yscale("log")
-    _readable(ax)
+    readable(ax)
     ax.set_ylabel(unit_of(series))
     if legend:
         above(ax)
@@ -163,22 +159,6 @@ def _curve(ax: Axes, one: Curve, claims: Sequence[Claim], look: int, name: str, 
             "linewidth": 1.8,
         }
         ax.plot(ends, line, label=f"  claimed {asked(claim)} ({claim.standing})", **look_of)
-
-
-def _readable(ax: Axes) -> None:
-    """Label the y axis with as many round numbers as its span needs."""
-    low, high = ax.get_ylim()
-    if high / low < 2:  # noise is not stretched over the whole height
-        middle = np.sqrt(low * high)
-        low, high = middle / np.sqrt(2), middle * np.sqrt(2)
-    span = np.log10(high / low)
-    steps = next((held for most, held in STEPS if span < most), (1.0,))
-    every = max(1, round(span / 6))
-    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    ticks = [m * 10.0**p for p in powers if p % every == 0 for m in steps if low <= m * 10.0**p <= high]
-    ax.set_yticks(ticks, [f"{t:.3g}" for t in ticks])
-    ax.minorticks_off()
-    ax.set_ylim(low, high)
 
 
 def _asked_range(ax: Axes, claim: Claim, at: float, look: int) -> None:

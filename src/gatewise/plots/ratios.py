@@ -7,13 +7,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from gatewise.plots import style
-from gatewise.plots.words import above, canvas
+from gatewise.plots.words import above, canvas, readable
 from gatewise.theory.efficiency import Efficiency
-
-TICKS = np.array([1.0, 2.0, 5.0])  # leading digits that are written
 
 
 def rows_ratio(found: Sequence[Efficiency], ax: Axes | None = None) -> Axes:
@@ -49,19 +46,8 @@ def rows_ratio(found: Sequence[Efficiency], ax: Axes | None = None) -> Axes:
     ax.axhline(1.0, color=style.GREY, linewidth=0.9, linestyle=(0, (4, 3)))
     error = f"mean error: {series.pop()}" if len(series) == 1 else "mean error"
     ax.set(xscale="log", yscale="log", xlabel=error, ylabel="times as many rows")
+    readable(ax, "x")
+    readable(ax)
     ax.invert_xaxis()
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_minor_formatter(NullFormatter())
-        low, high = sorted(axis.get_view_interval())
-        axis.set_ticks(_ticks(low, high))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     above(ax)
     return ax
-
-
-def _ticks(low: float, high: float) -> np.ndarray:
-    """Return round numbers of an interval, about five."""
-    powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
-    every = np.outer(powers, TICKS).flatten()
-    inside = every[(every >= low) & (every <= high)]
-    return inside if len(inside) < 8 else powers[(powers >= low) & (powers <= high)]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import NullFormatter, NullLocator
 
 from gatewise.plots import style
 from gatewise.theory.arms import Arm
@@ -16,6 +17,11 @@ from gatewise.theory.result import StudyResult
 from gatewise.theory.slopes import Slope
 
 WIDTH, HEIGHT, LINE = 4.2, 2.6, 0.18  # inches: of a figure, of its axes, and of a line of its legend
+STEPS = (  # spans in powers of ten, and the leading digits that are written
+    (0.5, (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)),
+    (1.0, (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)),
+    (2.0, (1.0, 2.0, 5.0)),
+)
 SPACE = "\N{NO-BREAK SPACE}"
 NOT_SERIES = (
     *("arm", "axis", "replicate", "n", "status", "certified", "hits", "gap", "moved", "start"),
@@ -150,6 +156,23 @@ def above(ax: Axes) -> None:
         loc="lower left", bbox_to_anchor=(-0.02, 1.0), fontsize=8.5, frameon=False, handlelength=2.2, labelspacing=0.25,
         borderaxespad=0.1,
     )  # fmt: skip
+
+
+def readable(ax: Axes, which: Literal["x", "y"] = "y") -> None:
+    """Label a logarithmic axis with as many round numbers as its span needs."""
+    axis, limits = (ax.xaxis, ax.set_xlim) if which == "x" else (ax.yaxis, ax.set_ylim)
+    low, high = sorted(axis.get_view_interval())
+    if high / low < 2:  # noise is not stretched over the whole length
+        middle = np.sqrt(low * high)
+        low, high = middle / np.sqrt(2), middle * np.sqrt(2)
+    span = np.log10(high / low)
+    steps = next((held for most, held in STEPS if span < most), (1.0,))
+    every = max(1, round(span / 6))
+    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    ticks = [m * 10.0**p for p in powers if p % every == 0 for m in steps if low <= m * 10.0**p <= high]
+    axis.set_ticks(ticks, labels=[f"{t:.3g}" for t in ticks])
+    axis.set_minor_locator(NullLocator())
+    limits(low, high)
 
 
 def sizes(ax: Axes, arm: Arm) -> None:

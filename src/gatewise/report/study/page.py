@@ -224,7 +224,7 @@ def _efficiencies(result: StudyResult, more: Sequence[Pair]) -> list[dict[str, A
 
 def _rows(result: StudyResult, pair: Pair) -> dict[str, Any]:
     """Return a comparison in rows as words, or why there is none."""
-    none: dict[str, Any] = {"pair": pair, "rows": [], "found": None}
+    none: dict[str, Any] = {"pair": pair, "rows": [], "found": None, "svg": "", "alt": ""}
     if absent := [name for name in pair[:2] if not len(judged(result, name))]:
         return {**none, "refusal": f"no fit of {' or '.join(absent)} has been run"}
     one, two = (curve(result.frame, result.study.arm(name), pair[2]) for name in pair[:2])
@@ -242,7 +242,7 @@ def _rows(result: StudyResult, pair: Pair) -> dict[str, Any]:
         }
         for error, first, second, ratio, low, high in list(zip(*found[3:], strict=True))[1:-1:2]  # ends are open
     ]
-    return {"pair": pair, "rows": rows, "found": found, "refusal": ""}
+    return {**none, "rows": rows, "found": found, "refusal": ""}
 
 
 def _end(value: float) -> str:
