@@ -10,6 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from gatewise.core.experts import EXPERTS
+from gatewise.core.families import FAMILIES
 from gatewise.core.gates import describe as gate_name
 from gatewise.core.mixture import Mixture
 from gatewise.core.names import name_of
@@ -188,11 +189,15 @@ def model_words(mixture: Mixture) -> str:
     >>> from gatewise.core.gates import GATES
     >>> model_words(Mixture((GATES["softmax"], GATES["laplace"]), (2, 3)))
     'softmax over laplace gates, 2 x 3 experts: linear'
+    >>> model_words(Mixture((GATES["softmax"],), (2,), family=FAMILIES["categorical"]))
+    'softmax gate, 2 experts: linear, categorical'
     """
     gates = " over ".join(gate_name(gate) for gate in mixture.gates)
     count = " x ".join(map(str, mixture.branching))
     plural, expert = "s" * (mixture.depth > 1), name_of(mixture.expert, EXPERTS) or mixture.expert
-    return f"{gates} gate{plural}, {count} experts: {expert}"
+    family = name_of(mixture.family, FAMILIES) or mixture.family
+    law = "" if family == "gaussian" or not mixture.family.has_density else f", {family}"
+    return f"{gates} gate{plural}, {count} experts: {expert}{law}"
 
 
 def arm_lines(arm: Arm) -> list[tuple[str, str]]:
