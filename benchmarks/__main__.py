@@ -39,6 +39,7 @@ BENCHMARKS: dict[str, str] = {
     "proofs": "proofs.run",
     "parquet": "parquet.run",
     "flexmix": "flexmix.run",
+    "peers": "peers.run",
     "scaling": "scaling.run",
     "population": "population.run",
     "nn_layers": "nn.layers",

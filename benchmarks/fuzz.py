@@ -352,18 +352,18 @@ def judged(error: BaseException) -> tuple[str, str]:
 
 @contextmanager
 def alarm(seconds: float) -> Any:
-    """Stop a block that takes far too long."""
+    """Stop a block that takes far too long, in seconds of the processor."""
 
     def stop(*_: Any) -> None:
         raise TimeoutError(f"stopped after {seconds:g} s")
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def outcome(seed: int) -> Outcome:

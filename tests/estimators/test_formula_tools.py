@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import chi2
 
-from gatewise import bootstrap_test, moe, select
+from gatewise import MixtureOfExpertsRegressor, bootstrap_test, moe, select
 from gatewise.plots import expert_curves, overview, predicted_observed
 
 OPTIONS = {"gate_formula": "~ 1", "n_init": 4, "random_state": 0}
@@ -100,3 +100,34 @@ def test_counts_with_an_offset_are_compared():
     options = {"offset": "np.log(hours)", "family": "poisson", "gate_formula": "~ 1", "n_init": 3, "random_state": 0}
     one, two = (moe("count ~ x + v + w", table, n_experts=k, **options) for k in (1, 2))
     assert bootstrap_test(one, two, n_boot=19, n_init=3).p_value == 0.05
+
+
+def panel(seed=0, people=60):
+    """Return counts of people in four years each, of two kinds of people."""
+    rng = np.random.default_rng(seed)
+    rows = pd.DataFrame({"id": np.repeat(range(people), 4), "z": np.repeat(rng.normal(size=people), 4)})
+    rows["a"], rows["b"] = rng.normal(size=(2, len(rows)))
+    kind = np.repeat(rng.random(people) < 0.5, 4)
+    rows["y"] = rng.poisson(np.exp(np.where(kind, 1.5 + 0.3 * rows.a, -0.5 + 0.3 * rows.b)))
+    return rows
+
+
+def test_mixtures_of_groups_are_compared_by_drawing_groups():
+    rows = panel()
+    options = {"gate_formula": "~ 1", "family": "poisson", "n_init": 3, "random_state": 0}
+    one, two = (moe("y ~ a + b", rows, groups="id", n_experts=k, **options) for k in (1, 2))
+    found = bootstrap_test(one, two, n_boot=9, n_init=2)
+    assert found.p_value == 0.1
+    assert found.statistic == pytest.approx(2 * (two.log_likelihood_ - one.log_likelihood_), rel=1e-6)
+    with pytest.raises(ValueError, match="different groups or responses"):
+        bootstrap_test(moe("y ~ a + b", rows, n_experts=1, **options), two, n_boot=2)
+    by_arrays = [MixtureOfExpertsRegressor(k, "constant", family="poisson", n_init=3, random_state=0) for k in (1, 2)]
+    again = bootstrap_test(*by_arrays, rows[["a", "b"]], rows.y, groups=rows.id, n_boot=9, n_init=2)
+    assert again.statistic == pytest.approx(found.statistic, rel=1e-6)
+
+
+def test_weights_have_no_place_in_a_test():
+    rows = panel().assign(w=2)
+    weighted = moe("y ~ a + b", rows, n_experts=1, weights="w", family="poisson", n_init=1)
+    with pytest.raises(ValueError, match="repeat each row as often as its weight"):
+        bootstrap_test(weighted, weighted, n_boot=2)

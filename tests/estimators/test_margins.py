@@ -128,3 +128,35 @@ def test_columns_may_have_numbers_for_names():
     np.testing.assert_allclose(found, model.coef_[0, :, 3], rtol=1e-6)
     with pytest.raises(ValueError, match="'3' is no column"):
         model.margins("3", frame, y)
+
+
+def test_numbers_that_a_formula_reads_as_a_factor_are_levels(counts):
+    frame = counts[0].assign(year=counts[0].site.map({"u": 2008, "v": 2010, "w": 2012}))
+    coded = moe("y ~ a + b + c + C(year)", frame, n_experts=1, family="poisson", n_init=1)
+    found, wanted = coded.margins("year"), counts[1].margins("site")
+    assert list(found.index) == ["year: 2010 - 2008", "year: 2012 - 2008"]
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_several_values_give_an_effect_each(counts):
+    model = counts[1]
+    found = model.margins("a", at={"b": [0.0, 1.5], "site": ["u", "w"]})
+    assert list(found.index) == ["a, b=0, site=u", "a, b=0, site=w", "a, b=1.5, site=u", "a, b=1.5, site=w"]
+    for b, site in ((0.0, "u"), (1.5, "w")):
+        alone = model.margins("a", at={"b": b, "site": site}).loc["a"]
+        np.testing.assert_allclose(found.loc[f"a, b={b:g}, site={site}"], alone)
+
+
+def test_rows_that_lack_values_are_left_out(counts):
+    frame, model = counts
+    holed = frame.assign(a=np.where(np.arange(300) < 7, np.nan, frame.a))
+    found = model.inference()
+    np.testing.assert_allclose(found.margins("b", holed), found.margins("b", frame[7:]))
+    with pytest.raises(ValueError, match="every row of X lacks a value"):
+        found.margins("b", holed[:7])
+
+
+def test_effects_on_several_responses_have_their_names(counts):
+    frame = counts[0].assign(high=(counts[0].y > 2).astype(float), any=(counts[0].y > 0).astype(float))
+    model = moe("high + any ~ a + b", frame, n_experts=1, family="binomial", n_init=1)
+    assert list(model.margins("a").index) == ["a, high", "a, any"]

@@ -287,3 +287,12 @@ def test_any_frame_gives_finite_columns_or_words(rows, formula):
     frame = pd.DataFrame(rows, columns=["y", "x", "s"])
     found, said = answer(lambda: design_of(frame, formula)[1])
     assert len(said) > 15 if found is None else np.isfinite(found.x.to_numpy()).all() and np.isfinite(found.y).all()
+
+
+def test_an_infinite_number_is_no_level():
+    frame = pd.DataFrame({"y": [1.0, 2.0, 4.0, 3.0], "x": [1.0, np.inf, 1.0, 2.0], "z": [1.0, 2.0, 1.0, 1.0]})
+    with pytest.raises(ValueError, match="column 'x' is inf in row 1, which is no level: leave such rows out"):
+        design_of(frame, "y ~ C(x)")
+    design, _ = design_of(frame, "y ~ C(z)")
+    assert design.levels_of("z") == [1.0, 2.0]
+    assert design.levels_of("x") == []

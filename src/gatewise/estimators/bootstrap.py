@@ -9,6 +9,7 @@ from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
 from sklearn.base import clone
 
 from gatewise.core.mixture import require_density
@@ -114,6 +115,7 @@ def bootstrap_test(
     gate_X: Data = None,
     offset: Data = None,
     trials: Data = None,
+    groups: Data = None,
     n_boot: int = 99,
     n_init: int = 20,
     n_jobs: int = 1,
@@ -135,8 +137,9 @@ def bootstrap_test(
     ----------
     small, large : MixtureOfExpertsRegressor
         By maximum likelihood. Those that are not fitted are fitted to X and y; fitted ones must be of these data.
-    X, y, gate_X, offset, trials
-        As in fit; after `moe` a data frame alone, or nothing for that of the fit. Weights and groups are not supported.
+    X, y, gate_X, offset, trials, groups
+        As in fit; after `moe` a data frame alone, or nothing for that of the fit. The drawn responses of a group come
+        from one expert. Weights are not supported.
     n_boot : int
         Number of data sets to draw: p-values are multiples of ``1 / (n_boot + 1)``.
     n_init : int
@@ -173,9 +176,10 @@ def bootstrap_test(
     """
     count, starts, workers = whole("n_boot", n_boot, 1), whole("n_init", n_init, 1), whole("n_jobs", n_jobs, 1)
     seed = seed_of(random_state)
-    data = Given(X, y, gate_x=gate_X, known=KnownValues(offset, trials))
+    data = Given(X, y, gate_x=gate_X, groups=groups, known=KnownValues(offset, trials))
     first, second = _fitted("small", small, data), _fitted("large", large, data)
     rows = _same_rows("small", first, data), _same_rows("large", second, data)
+    _require_same_groups(*rows)
     comparison = Comparison(first.fit_, second.fit_, rows, starts, 0 if seed is None else seed)
     found = _collected(comparison, count, workers, None if resume is None else Path(resume), verbose)
     return _result(found, first, second)
@@ -189,6 +193,7 @@ def _fitted(name: str, model: Any, data: Given) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FitWarning)  # a note of the result says what matters
             known = {"gate_X": data.gate_x, "offset": data.known.offset, "trials": data.known.trials}
+            known["groups"] = data.groups
             model = clone(model).fit(data.x, data.y, **{k: v for k, v in known.items() if v is not None})
     require_density(model.mixture_)
     family = model.mixture_.family
@@ -207,15 +212,29 @@ def _same_rows(name: str, model: Any, data: Given) -> Rows:
     """Return the rows of a fit, once it is sure that they are."""
     data = data._replace(y=model._encoded(data.x, data.y))
     rows = rows_again(model, framed(model, data, ("response", "offset", "trials", "weights", "groups"), True)).rows
-    if rows.weight is not None or rows.ends is not None:
-        raise ValueError(f"{name} was fitted with weights or groups, which the test does not know")
+    if rows.weight is not None:
+        raise ValueError(
+            f"{name} was fitted with weights, but the test draws one response for every row: repeat each row as often "
+            "as its weight says, and fit without weights"
+        )
     here = log_likelihood_of(model, rows)
     if abs(here - model.log_likelihood_) > 1e-6 * max(1.0, abs(here)):
         raise ValueError(
             f"{name} has the log-likelihood {model.log_likelihood_:.6f} after its fit, and {here:.6f} on these data: "
-            "give the data of its fit, without weights or groups, or a model that is not fitted"
+            "give the data of its fit, with their groups and without weights, or a model that is not fitted"
         )
     return rows
+
+
+def _require_same_groups(small: Rows, large: Rows) -> None:
+    """Raise unless both mixtures have the same responses in the same groups."""
+    first, second = small.ends, large.ends
+    alike = first is second if first is None or second is None else torch.equal(first, second)
+    if not alike or not torch.equal(small.y.read(0, small.n), large.y.read(0, large.n)):
+        raise ValueError(
+            "small and large have different groups or responses: fit both to the same y with the same groups, or both "
+            "without groups"
+        )
 
 
 @standard_torch()

@@ -220,8 +220,9 @@ class Inference:
     ) -> DataFrame:
         """Return the average marginal effect of a column on the mean of y, through experts and gates.
 
-        Of numbers it is the mean over the rows of X of ``d E[y | x] / d column``; of a column with other values (text,
-        booleans, categories) the mean difference between setting all rows to each value and to the first.
+        Of numbers it is the mean over the rows of X of ``d E[y | x] / d column``. Of a factor it is the mean difference
+        between setting all rows to each level and to the first; factors are text, categories, booleans, and numbers
+        that a formula reads as ``C(year)``. Rows that lack a value which a formula reads are left out.
 
         Parameters
         ----------
@@ -230,8 +231,8 @@ class Inference:
             of a function.
         X : array-like (n, d), optional
             The rows to average over. After `moe` those of the fit, if none are given.
-        at : mapping column -> value, optional
-            Values that these columns have in all rows.
+        at : mapping column -> value, or list of values, optional
+            Values that these columns have in all rows. With lists there are effects for every combination.
         level : float
 
         Returns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from gatewise.core.mixture import Measure, regression
 from gatewise.core.names import did_you_mean
 from gatewise.estimators.framed import framed
 from gatewise.estimators.inputs import Given
+from gatewise.estimators.names import output_labels
 from gatewise.estimators.predictions import columns_of, offset_of
 from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.covariance.value import Information
@@ -40,16 +42,44 @@ def margins(
     """Return average marginal effects of a column as a data frame; see `Inference.margins`."""
     import pandas as pd
 
-    rows = _rows(estimator, X)
-    for name, value in (at or {}).items():
-        rows = _set(rows, name, value)
+    every, parts = _rows(estimator, X), []
+    for values in product(*map(_choices, (at or {}).values())):
+        rows, title = every, []
+        for (name, several), value in zip((at or {}).items(), values, strict=True):
+            rows = _set(rows, name, value)
+            title += [f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"] if _many(several) else []
+        part = _effects(estimator, found, column, rows, level)
+        parts.append(part.rename(index=lambda name, title=title: ", ".join([name, *title])))
+    return pd.concat(parts).rename_axis("effect")
+
+
+def _labels(estimator: Any, count: int) -> list[str]:
+    """Return the names of the means of y: those of the outputs, where each has one."""
+    named = output_labels(estimator)
+    return named if len(named) == count else [f"y{i}" for i in range(count)]
+
+
+def _many(value: Any) -> bool:
+    return isinstance(value, list | tuple | np.ndarray | range)
+
+
+def _choices(value: Any) -> list[Any]:
+    """Return the values that a column is set to, one after the other."""
+    return list(value) if _many(value) else [value]
+
+
+def _effects(estimator: Any, found: Information, column: Any, rows: Any, level: float) -> DataFrame:
+    """Return the effects of a column, averaged over rows."""
+    import pandas as pd
+
     values = _values(rows, column)
-    if _is_numeric(values):
+    known = estimator._design.levels_of(column) if getattr(estimator, "_design", None) is not None else []
+    if _is_numeric(values) and not known:
         spread = float(np.std(values.astype(float)))
         step = STEP * (spread or max(1.0, abs(float(values[0]))))
         sides = [(_set(rows, column, values + step), _set(rows, column, values - step), 2 * step, str(column))]
     else:
-        first, *others = _levels(rows, column)
+        first, *others = [one for one in known if one in set(values)] or _levels(rows, column)
         sides = [(_set(rows, column, o), _set(rows, column, first), 1.0, f"{column}: {o} - {first}") for o in others]
         if not sides:
             raise ValueError(f"{column!r} has one value, {first!r}, in these rows: there is nothing to compare")
@@ -58,7 +88,7 @@ def margins(
         ends = _at(estimator, upper), _at(estimator, lower)
         effects.append(delta(found, _average(found, *ends, width), level))
         outputs = len(effects[-1].estimate)
-        names += [name if outputs == 1 else f"{name}, y{i}" for i in range(outputs)]
+        names += [name] if outputs == 1 else [f"{name}, {label}" for label in _labels(estimator, outputs)]
     return pd.DataFrame(_columns(effects), index=pd.Index(names, name="effect"))
 
 
@@ -85,9 +115,13 @@ def _columns(effects: Sequence[Derived]) -> dict[str, np.ndarray]:
 def _rows(estimator: Any, X: Any) -> Any:
     """Return the rows as a data frame or an array, those of the fit of a formula if none are given."""
     if X is None and getattr(estimator, "_frame", None) is not None:
-        X = estimator._frame.dropna(subset=list(estimator._design.variables()))
+        X = estimator._frame
     if X is None:
         raise TypeError("X is missing: give the rows to average over")
+    if getattr(estimator, "_design", None) is not None:
+        X = X[estimator._design.complete(X, ("offset",))]
+        if not len(X):
+            raise ValueError("every row of X lacks a value that the formula reads: give rows that have them")
     return X if hasattr(X, "loc") else np.asarray(X, dtype=np.float64)
 
 

@@ -85,6 +85,11 @@ class FormulaDesign:
         sides = (*self.experts.variables, *(self.gates.variables if self.gates else ()))
         return tuple(dict.fromkeys((*sides, *_columns(self._expressions(wanted)))))
 
+    def levels_of(self, column: str) -> list[Any]:
+        """Return the levels that a column has as a factor, in experts or gates; empty: it is none."""
+        sides = [self.experts, *([self.gates] if self.gates else [])]
+        return list(dict.fromkeys(level for side in sides for level in side.levels_of(column)))
+
     def complete(self, frame: pd.DataFrame, wanted: Collection[str] = EVERYTHING) -> np.ndarray:
         """Return which rows ``(n,)`` of a frame have all values that are read for these roles."""
         return complete(require_frame(frame), self.variables(wanted))

@@ -121,7 +121,11 @@ def _levels(column: pd.Series, name: str) -> Any:
     if pd.api.types.is_integer_dtype(kind):
         return column.to_numpy(dtype=np.int64)
     if pd.api.types.is_float_dtype(kind):
-        return column.to_numpy(dtype=np.float64)
+        values = column.to_numpy(dtype=np.float64)
+        if np.isinf(values).any():
+            row = int(np.isinf(values).argmax())
+            raise ValueError(f"column {name!r} is {values[row]} in row {row}, which is no level: leave such rows out")
+        return values
     held = column.to_numpy(dtype=object)
     odd = next((one for one in held if not isinstance(one, str | bool | int | float | np.generic)), None)
     kinds = {str if isinstance(one, str) else float for one in held}

@@ -60,6 +60,11 @@ class Side:
         """The columns of a frame that it reads."""
         return variables(self.parsed)
 
+    def levels_of(self, column: str) -> list[Any]:
+        """Return the levels of the factors that read a column, such as those of ``C(year)``; empty: none does."""
+        read = [levels for name, levels in self.levels.items() if column in self.parsed.factors[name].columns]
+        return list(dict.fromkeys(level for levels in read for level in levels))
+
     def matrix(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the columns of a frame without missing values, in float64.
 

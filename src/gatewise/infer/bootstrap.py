@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gatewise.fit.many import Plan, fit_block, in_blocks
+from gatewise.fit.maximum_likelihood import maximum_likelihood
 from gatewise.fit.result import Fit
 from gatewise.fit.status import Status
 from gatewise.infer.draws import drawn_responses, stream, with_responses
@@ -50,7 +51,7 @@ class Comparison(NamedTuple):
     small, large : Fit
         By maximum likelihood. Responses are drawn from the measure of `small`.
     rows : (Rows, Rows)
-        The observations as each of them reads them, in one order, without weights and units.
+        The observations as each of them reads them, in one order and with the same units, without weights.
     starts : int
         Of each fit.
     seed : int
@@ -88,6 +89,8 @@ class Comparison(NamedTuple):
             for part in (rows.x, rows.gate_x, rows.y, rows.offset):
                 if part is not None:
                     digest.update(np.ascontiguousarray(part.read(0, rows.n).numpy()).tobytes())
+            if rows.ends is not None:
+                digest.update(rows.ends.numpy().tobytes())
         return digest.hexdigest()[:16]
 
 
@@ -118,11 +121,18 @@ def ratios(
 
 def _block(comparison: Comparison, block: Sequence[int]) -> tuple[Ratio, ...]:
     """Return the log-likelihoods of both mixtures on every data set of a block."""
-    small, large = (
-        fit_block(plan, partial(comparison.draw, which), block) for which, plan in enumerate(comparison.plans())
-    )
+    small, large = (_fits(comparison, which, plan, block) for which, plan in enumerate(comparison.plans()))
     pairs = zip(block, small, large, strict=True)
     return tuple(Ratio(r, a.log_likelihood, b.log_likelihood, _usable(a) and _usable(b)) for r, a, b in pairs)
+
+
+def _fits(comparison: Comparison, which: int, plan: Plan, block: Sequence[int]) -> Sequence[Fit]:
+    """Return the fits of one mixture to the data sets of a block: in one batch, one by one where rows form units."""
+    if comparison.rows[which].ends is None:
+        return fit_block(plan, partial(comparison.draw, which), block)
+    starts, seed = comparison.starts, comparison.seed
+    drawn = (comparison.draw(which, replicate) for replicate in block)
+    return [maximum_likelihood(plan.mixture, rows, plan.spec, starts=starts, seed=seed) for rows in drawn]
 
 
 def _usable(fit: Fit) -> bool:
