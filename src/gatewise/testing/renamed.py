@@ -261,6 +261,9 @@ class RenamedFamily(Family):
     def relative_spread(self, params: Params) -> Tensor | None:
         return self.part.relative_spread(unnamed(params))
 
+    def exact_ends(self) -> dict[str, bool]:
+        return named(self.part.exact_ends())
+
     def sample(self, params: Params, eta: Tensor, generator: torch.Generator) -> Tensor:
         return self.part.sample(unnamed(params), eta, generator)
 
