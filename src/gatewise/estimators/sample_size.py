@@ -54,12 +54,12 @@ def sample_size(
     normal, with the mean ``n D + p / 2`` and the variance ``n V + p / 2``; D and V are mean and variance of the log
     ratio of the densities of one row, D the Kullback-Leibler divergence, and p the number of parameters more.
 
-    With `experts`, the model that will be fitted has more experts than the truth. Errors then fall like
-    :math:`n^{-1/4}` at best, and no theory gives the constant. Data sets of four pilot sizes are simulated and fitted
-    from the truth with an expert split; the error of a parameter is :math:`(\sum_i w_i (\theta_i -
-    \theta^*_i)^2)^{1/2}` over the fitted experts, with their mean weights and the parameters of the true expert nearest
-    to each, and its median over the data sets is extrapolated by its own exponent. The number of rows found is
-    simulated too, and changed until errors are within 20 % of the target.
+    With `experts`, the model that will be fitted has more experts than the truth. By theory the errors of experts that
+    share a true one fall like :math:`n^{-1/4}` or more slowly, without a known constant. Data sets of four pilot sizes
+    are simulated and fitted from the truth with an expert split; the error of a parameter is :math:`(\sum_i w_i
+    (\theta_i - \theta^*_i)^2)^{1/2}` over the fitted experts, with their mean weights and the parameters of the true
+    expert nearest to each, and its median over the data sets is extrapolated by its own exponent. The number of rows
+    found is simulated too, and changed until errors are within 20 % of the target.
 
     Parameters
     ----------

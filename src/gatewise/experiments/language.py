@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import cache
 from math import log
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gatewise.experiments.experiment import Curves, Experiment, Job, Metric, Outcome, Table, gates_of
-from gatewise.experiments.specialise import disagreement, information
+from gatewise.experiments.specialise import choices_of_layers, spread_of_layers
 from gatewise.experiments.train import DataSplit, seeded, train
 from gatewise.experiments.vision.models import (
     EQUAL_FLOPS,
@@ -25,7 +25,6 @@ from gatewise.experiments.vision.models import (
 )
 from gatewise.nn import Anneal, MoE, observe
 from gatewise.nn.layer import layers
-from gatewise.nn.metrics import domain_table
 
 BYTES, WINDOW, BATCH = 256, 128, 16
 DIM, HEADS, BLOCKS, EPOCHS = 64, 4, 2, 8
@@ -153,30 +152,13 @@ def routing(model: nn.Module, rows: Tensor) -> dict[str, Any]:
     """Return the measures of the layers at windows, means over layers, and of the last one a table by kind of byte."""
     with observe(model, keep=True) as found:
         bits(model, rows)
-    token = kind_of_bytes()[rows[:, :-1].flatten().cpu()]
-    index = {name: torch.cat(calls).cpu() for name, calls in found.index.items()}
-    inputs: dict[str, Tensor] = {}
-    hooks = [
-        layer.register_forward_pre_hook(partial(_keep, inputs, name), prepend=True)
-        for name, layer in layers(model).items()
-    ]
-    model(rows[:CHUNK, :-1])
-    for hook in hooks:
-        hook.remove()
-    last, figures = list(index)[-1], list(found.figures().values())
-    table = domain_table(index[last], token, ROUTING.experts)
+    kind = kind_of_bytes()[rows[:, :-1].flatten().cpu()]
+    last = torch.cat(list(found.index.values())[-1])
     return {
-        "information": float(np.mean([information(one, token, ROUTING.experts) for one in index.values()])),
-        "entropy": float(np.mean([one["normalised entropy"] for one in figures])),
-        "dead": float(np.mean([one["dead fraction"] for one in figures])),
-        "disagreement": float(np.mean([disagreement(layer, inputs[name]) for name, layer in layers(model).items()])),
-        "routing": F.pad(table, (0, 0, 0, len(KINDS) - len(table))).tolist(),
-        "choice": index[last][:PROBE, 0].tolist(),
+        **spread_of_layers(model, found, rows[:CHUNK, :-1]),
+        **choices_of_layers(found, kind, ROUTING.experts, len(KINDS)),
+        "choice": last[:PROBE, 0].tolist(),
     }
-
-
-def _keep(inputs: dict[str, Tensor], name: str, _: nn.Module, given: tuple[Tensor, ...]) -> None:
-    inputs[name] = given[0].flatten(0, -2)
 
 
 _PLACES = tuple((point + 0.5) / LOOKS for point in range(LOOKS))

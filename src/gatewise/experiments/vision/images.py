@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from statistics import fmean as mean
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from gatewise.data.images import CLOTHES, DIGITS, THINGS, Images, images
 from gatewise.experiments.experiment import FLAT, PAIRS, Experiment, Job, Metric, Outcome, Table
-from gatewise.experiments.specialise import disagreement, information
+from gatewise.experiments.specialise import choices_of_layers, spread_of_layers
 from gatewise.experiments.train import DataSplit, seeded, split_rows, train
 from gatewise.experiments.vision.models import (
     EQUAL_FLOPS,
@@ -25,7 +24,6 @@ from gatewise.experiments.vision.models import (
 from gatewise.nn import observe
 from gatewise.nn.diagnostics import Observation
 from gatewise.nn.layer import layers
-from gatewise.nn.metrics import domain_table
 
 ONE, MORE = "one layer", "transformer"
 CHUNK, PROBE = 500, 1024  # rows of one pass in evaluation; tokens whose choices are kept to compare seeds
@@ -104,21 +102,6 @@ def watched(model: nn.Module, seen: Pictures, rows: Tensor) -> Observation:
     return found
 
 
-@torch.no_grad()
-def layer_inputs(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
-    """Return the tokens ``(T, d)`` that every layer of a model gets for the images x."""
-    found: dict[str, Tensor] = {}
-
-    def keep(name: str, _: nn.Module, given: tuple[Tensor, ...]) -> None:
-        found[name] = given[0].flatten(0, -2)
-
-    hooks = [layer.register_forward_pre_hook(partial(keep, name)) for name, layer in layers(model).items()]
-    model(x)
-    for hook in hooks:
-        hook.remove()
-    return found
-
-
 def routing(model: nn.Module, seen: Pictures, rows: Tensor, classes: int, how: TokenRouting) -> dict[str, Any]:
     """Return the measures of the layers at some rows, means over layers, and of the last layer a table of choices.
 
@@ -126,24 +109,15 @@ def routing(model: nn.Module, seen: Pictures, rows: Tensor, classes: int, how: T
     set, the same tokens for every seed. Where all experts serve there is no choice to measure.
     """
     found = watched(model, seen, rows)
-    index = {name: torch.cat(calls).cpu() for name, calls in found.index.items()}
-    last = list(index)[-1]
-    token = seen.label[rows].cpu().repeat_interleave(len(index[last]) // len(rows))
-    given = layer_inputs(model, seen.inputs(rows[:CHUNK]))
-    apart = [disagreement(layer, given[name]) for name, layer in layers(model).items()]
-    figures = list(found.figures().values())
-    both = {"entropy": mean(one["normalised entropy"] for one in figures), "disagreement": mean(apart)}
+    both = spread_of_layers(model, found, seen.inputs(rows[:CHUNK]))
     if how.kept is None:  # all serve: which ones is no choice
         return both
-    table = domain_table(index[last], token, how.experts)
+    last = list(found.index)[-1]
+    tokens = sum(map(len, found.index[last])) // len(rows)
+    label = seen.label[rows].cpu().repeat_interleave(tokens)
     first = watched(model, seen, torch.arange(min(PROBE, len(seen.label)))).index[last]
-    return {
-        **both,
-        "information": mean(information(one, token, how.experts) for one in index.values()),
-        "dead": mean(one["dead fraction"] for one in figures),
-        "routing": F.pad(table, (0, 0, 0, classes - len(table))).tolist(),
-        "choice": torch.cat(first)[:PROBE, 0].tolist(),
-    }
+    choice = torch.cat(first)[:PROBE, 0].tolist()
+    return both | choices_of_layers(found, label, how.experts, classes) | {"choice": choice}
 
 
 MEASURES = {

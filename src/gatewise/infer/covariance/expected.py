@@ -99,6 +99,12 @@ def draw(truth: Truth, index: Tensor, generator: torch.Generator) -> Rows:
     return make_rows(x, y.T, gate_x=None if truth.gate_x is None else gates)
 
 
+def data_set(truth: Truth, rows: int, seed: int, number: int) -> Rows:
+    """Draw a data set of some rows: inputs at random, with their responses. Another `number` is another data set."""
+    generator = torch.Generator().manual_seed(10**6 * (seed + 1) + number)
+    return draw(truth, torch.randint(len(truth.x), (rows,), generator=generator), generator)
+
+
 def _require_responses(truth: Truth) -> None:
     """Raise for a family whose rows tell more than it draws."""
     family = truth.mixture.family

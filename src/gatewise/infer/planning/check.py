@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import ceil
 
 import torch
 from torch import Tensor
 
 from gatewise.fit.many import Plan, many_fits
-from gatewise.infer.covariance.expected import Truth, draw
+from gatewise.infer.covariance.expected import Truth, data_set
 from gatewise.infer.planning.value import SampleSize
 from gatewise.objective.parameterization import specifications
-from gatewise.objective.rows import Rows
 
 WITHIN = 1.2  # of a wanted standard error, which a simulated one may be
 ROUNDS = 5  # numbers of rows that are tried
@@ -50,11 +50,6 @@ def checked(truth: Truth, out: SampleSize, places: Tensor, sets: int, seed: int)
 
 def _estimates(truth: Truth, rows: int, sets: int, seed: int) -> Tensor:
     """Return the estimates (sets, F) of data sets, each fitted from the truth."""
-
-    def drawn(number: int) -> Rows:
-        generator = torch.Generator().manual_seed(10**6 * (seed + 1) + number)
-        return draw(truth, torch.randint(len(truth.x), (rows,), generator=generator), generator)
-
     plan = Plan(
         truth.mixture,
         starts=lambda _: [truth.measure],
@@ -62,6 +57,6 @@ def _estimates(truth: Truth, rows: int, sets: int, seed: int) -> Tensor:
         spec=truth.spec,
         subsample=None,
     )
-    found = [fit.measure.paths() for _, fit in many_fits(plan, drawn, range(sets))]
+    found = [fit.measure.paths() for _, fit in many_fits(plan, partial(data_set, truth, rows, seed), range(sets))]
     paths = specifications(truth.mixture, truth.x.shape[1], truth.gates.shape[1], truth.mixture.outputs(truth.measure))
     return torch.stack([torch.cat([one[path].reshape(-1) for path in paths]) for one in found])

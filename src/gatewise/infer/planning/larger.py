@@ -1,6 +1,7 @@
 """Rows needed where more experts are fitted than there are: by simulation, because errors fall at no known multiple.
 
-Theory gives the exponent of such errors at best, n^(-1/4) or slower, and never the constant. Pilot sizes give both.
+By theory the errors of experts that share a true one fall like n^(-1/4) or more slowly, without a known constant; those
+of a sample of moderate size need not follow it yet. Pilot sizes give exponent and constant.
 """
 
 from __future__ import annotations
@@ -19,9 +20,8 @@ from gatewise.fit.arguments import positive
 from gatewise.fit.least_squares import grown, mean_of
 from gatewise.fit.many import Plan, many_fits
 from gatewise.fit.spec import FitSpec
-from gatewise.infer.covariance.expected import Truth, draw
+from gatewise.infer.covariance.expected import Truth, data_set
 from gatewise.infer.planning.value import Pilot, SampleSize, no_rows
-from gatewise.objective.rows import Rows
 
 SIZES = (1, 2, 4, 8)  # pilot sizes, in units of the smallest
 PER_NUMBER, FEWEST = 20, 500  # rows per number of the measure, and rows, of the smallest
@@ -125,11 +125,6 @@ def _by_leaf(mixture: Mixture, measure: Measure) -> dict[str, Tensor]:
 
 def median_errors(truth: Truth, larger: Mixture, paths: Sequence[str], sets: int, seed: int, rows: int) -> Tensor:
     """Return the median errors (m,) of data sets of some rows, fitted from the truth with an expert split."""
-
-    def drawn(number: int) -> Rows:
-        generator = torch.Generator().manual_seed(10**6 * (seed + 1) + number)
-        return draw(truth, torch.randint(len(truth.x), (rows,), generator=generator), generator)
-
     likelihood = truth.variance is None
     plan = Plan(
         larger if likelihood else mean_of(larger),
@@ -138,7 +133,10 @@ def median_errors(truth: Truth, larger: Mixture, paths: Sequence[str], sets: int
         spec=FitSpec(gauge=truth.spec.gauge),
         subsample=None,
     )
-    each = [error_of(truth, larger, fit.measure, paths) for _, fit in many_fits(plan, drawn, range(sets))]
+    each = [
+        error_of(truth, larger, fit.measure, paths)
+        for _, fit in many_fits(plan, partial(data_set, truth, rows, seed), range(sets))
+    ]
     return torch.stack(each).median(0).values
 
 

@@ -8,18 +8,15 @@ from rich.table import Table
 from rich.text import Text
 
 from gatewise.plots.words import asked
-from gatewise.report.study.facts import METHODS, model_words, subject
+from gatewise.report.study.facts import METHODS, model_words, protocol_words, subject
 from gatewise.theory.arms import Arm
 from gatewise.theory.probes import expected
-from gatewise.theory.protocol import registration, version
 from gatewise.theory.study import Study
 
 
 def definition(study: Study) -> Group:
     """Return what a study fixes before it runs."""
-    number = version(study)
-    listed = f", version {number} of the registered protocol" if number else ", not registered"
-    head = Text.assemble((study.title, "bold"), f"\nprotocol {registration(study)}{listed}; seed {study.seed}\n")
+    head = Text.assemble((study.title, "bold"), f"\n{protocol_words(study)}; seed {study.seed}\n")
     exponents = [_exponents(study)] if study.probes else []
     return Group(head, Text(study.why + "\n"), _curves(study), _claims(study), *exponents)
 

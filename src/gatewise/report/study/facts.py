@@ -21,7 +21,9 @@ from gatewise.theory.claims import Claim, VerdictKind
 from gatewise.theory.curves import curve
 from gatewise.theory.evidence import identified
 from gatewise.theory.multiplicity import false_discovery_rates
+from gatewise.theory.protocol import registration, version
 from gatewise.theory.result import StudyResult
+from gatewise.theory.study import Study
 from gatewise.theory.verdict import Verdict
 
 LEVEL = 0.05  # false discovery rate
@@ -55,6 +57,13 @@ MEANINGS: dict[VerdictKind, str] = {
     VerdictKind.not_identified: "the derivatives of the model, or most of the fits, say that the data do not identify "
     "the parameter, so it has no rate, and a slope would only describe the search",
 }
+
+
+def protocol_words(study: Study) -> str:
+    """Return the hash of the protocol of a study, and which registered version it is, if any."""
+    number = version(study)
+    listed = f"version {number} of the registered protocol" if number else "not registered"
+    return f"protocol {registration(study)}, {listed}"
 
 
 def tally(verdicts: Any) -> str:

@@ -25,6 +25,7 @@ from gatewise.report.study.facts import (
     cost,
     discoveries,
     level_rows,
+    protocol_words,
     series_rows,
     tally,
     warnings_of,
@@ -35,7 +36,6 @@ from gatewise.theory.efficiency import efficiency
 from gatewise.theory.fingerprint import describe, fingerprint
 from gatewise.theory.papers import STUDIES
 from gatewise.theory.probes import Probed, expected
-from gatewise.theory.protocol import registration, version
 from gatewise.theory.result import StudyResult
 
 Pair = tuple[str, str, str]  # two arms and a series
@@ -94,10 +94,9 @@ def study_page(result: StudyResult, pairs: Sequence[Pair] = ()) -> str:
 
 def _registered(result: StudyResult) -> str:
     """Return what is known of the protocol of a study, in words."""
-    held, number = registration(result.study), version(result.study)
-    listed = f", version {number} of the registered protocol" if number else ""
     confirmed = "" if result.exploratory is None else "; verdicts of the exploratory run stand under those of this one"
-    return f"Protocol {held}{listed}{confirmed}."
+    words = protocol_words(result.study)
+    return f"{words[0].upper()}{words[1:]}{confirmed}."
 
 
 def legend(found: set[VerdictKind]) -> list[dict[str, Any]]:
