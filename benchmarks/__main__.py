@@ -51,6 +51,7 @@ BENCHMARKS: dict[str, str] = {
     "nn_memory": "nn.memory",
     "competition": "competition.run",
     "optima": "optima.run",
+    "optima_starts": "optima.many_starts",
     "moves": "moves.run",
     "leftover": "leftover.run",
     "kinks": "kinks.run",
