@@ -47,7 +47,8 @@ def truth(n):
     return truth(n)
 
 
-study = Study("mine", "t", "w", (Arm("one", Data(plain, truth, Uniform(-1.0, 1.0, 3)), Model(own, min_scale=0.1), (100,), 20),))
+arm = Arm("one", Data(plain, truth, Uniform(-1.0, 1.0, 3)), Model(own, min_scale=0.1), (100,), 20)
+study = Study("mine", "t", "w", (arm,))
 '''
 FIRST = {"constant": "FACTOR = 2.0", "formula": "FACTOR * value", "comment": "# twice", "docstring": "A score."}
 
