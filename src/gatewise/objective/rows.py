@@ -78,6 +78,14 @@ class Rows:
         inputs of the first row. None: every row is a unit.
     offset : Columns or None
         Known term that is added to the predictor of every leaf, one column per output, such as the log of an exposure.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatewise import make_rows
+    >>> rows = make_rows(np.zeros((5, 3)), np.zeros((5, 2)))
+    >>> rows.x.shape, rows.y.shape
+    ((5, 3), (5, 2))
     """
 
     x: Columns

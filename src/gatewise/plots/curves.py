@@ -57,6 +57,16 @@ def expert_curves(
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.data import load
+    >>> from gatewise.plots import expert_curves
+    >>> tone = load("tone")
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, n_init=1, random_state=0).fit(tone.X, tone.y)
+    >>> expert_curves(model, tone.X, tone.y, labels=("stretch ratio", "tuned")).get_xlabel()
+    'stretch ratio'
     """
     rows = values.rows(fit, X, y, gate_X, groups)
     grid, along, beside, place = values.path(fit, X, gate_X, feature)
@@ -110,6 +120,16 @@ def gate_curves(
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.data import load
+    >>> from gatewise.plots import gate_curves
+    >>> tone = load("tone")
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, n_init=1, random_state=0).fit(tone.X, tone.y)
+    >>> gate_curves(model, tone.X, label="stretch ratio").get_xlabel()
+    'stretch ratio'
     """
     fit, ax = values.engine_fit(fit), style.canvas(ax)
     grid, along = values.section(X, feature)

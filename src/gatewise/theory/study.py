@@ -40,6 +40,14 @@ class Study:
         If there are no arms, the name, seed or schema is invalid, two arms or exponents have the same name, a claim or
         comparison refers to an arm or exponent that does not exist, or a claim and its exponent are about different
         parameters.
+
+    Examples
+    --------
+    >>> from gatewise.theory import STUDIES, Study
+    >>> arm = STUDIES["softmax-exact"].arms[0]
+    >>> study = Study("mine", "As many experts as there are", "Why these sizes, box and starts.", (arm,))
+    >>> study.fits() == len(arm.sizes) * arm.replicates
+    True
     """
 
     name: str
@@ -125,6 +133,12 @@ def quick(study: Study) -> Study:
     Returns
     -------
     Study
+
+    Examples
+    --------
+    >>> from gatewise.theory import STUDIES, quick
+    >>> quick(STUDIES["softmax-exact"]).fits()
+    4
     """
     return replace(study, arms=tuple(_quick(arm) for arm in study.arms))
 
@@ -151,5 +165,12 @@ def long(study: Study, times: int = 10) -> Study:
     Returns
     -------
     Study
+
+    Examples
+    --------
+    >>> from gatewise.theory import STUDIES, long
+    >>> study = STUDIES["softmax-exact"]
+    >>> long(study).fits() / study.fits()
+    10.0
     """
     return replace(study, arms=tuple(replace(arm, replicates=times * arm.replicates) for arm in study.arms))

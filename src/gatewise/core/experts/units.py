@@ -29,6 +29,29 @@ class Activation(Expert):
     """Expert without a free height: ``h(x) = output * fn(coef . (x - origin) + intercept)``.
 
     The experts of the papers (``bare-...``, ``...-no-bias``) and powers of an affine map are of this form.
+
+    Attributes
+    ----------
+    fn : str
+        Name of the activation, such as ``gelu``, ``relu``, ``tanh``, ``sigmoid``, ``square`` or ``cube``.
+    bias : bool
+        Whether an intercept is added inside the activation.
+    output : bool
+        Whether the value is multiplied by an output weight; otherwise by 1.
+    origin : tuple of float, optional
+        Point from which inputs are counted; None: zero. Fits on standardised inputs set it.
+    radius : float
+        Width over which a kink of the activation is smoothed during the search; 0: the model itself.
+    location, spread : tuple of float, optional
+        Per output: the value is ``(value - location) / spread``, as for a standardised response. None: as it is.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import Activation
+    >>> params = {"coef": torch.tensor([[2.0]]), "intercept": torch.tensor([-1.0])}
+    >>> Activation("relu")(params, torch.tensor([[0.0, 1.0, 2.0]])).tolist()  # one output, three rows
+    [[0.0, 1.0, 3.0]]
     """
 
     fn: str = "gelu"
@@ -138,6 +161,8 @@ class HiddenUnit(Expert):
     ----------
     fn : str
         Name of the activation.
+    radius : float
+        Width over which a kink of the activation is smoothed during the search; 0: the model itself.
 
     Examples
     --------
