@@ -1,12 +1,13 @@
 """Rows that lie in pieces, on other machines or here: what is asked of all of them, and a sample of them.
 
-A piece is a `Rows` that is put behind frames when it is read, so that working units cost no copy. `Lanes` is where pieces are and
-who works on them; this module knows nothing of that, and lanes know nothing of rows.
+A piece is a `Rows` that is put behind frames when it is read, so that working units cost no copy. `Lanes` is where
+pieces are and who works on them; this module knows nothing of that, and lanes know nothing of rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -34,10 +35,21 @@ class Lanes(Protocol):
 class Elsewhere(Protocol):
     """Rows that are not in one place."""
 
-    n_units: int
-    total: float
-    weighted: bool
-    grouped: bool
+    @property
+    def n_units(self) -> int:
+        """Number of units."""
+
+    @property
+    def total(self) -> float:
+        """Sum of the weights over all rows."""
+
+    @property
+    def weighted(self) -> bool:
+        """Whether some weight differs from one."""
+
+    @property
+    def grouped(self) -> bool:
+        """Whether units may have several rows."""
 
     def fold(self, frames: RowFrames, part: Callable[..., T], join: Callable[[T, T], T], args: tuple[Any, ...]) -> T:
         """Return ``part(rows, *args)`` of every piece behind the frames, joined."""
@@ -76,6 +88,8 @@ class Pieces:
     weighted, grouped : bool
     factor : float
         By which the weights that the pieces hold are multiplied.
+    streamed : bool
+        Whether pieces read files: a work then reads a copy, which takes what it has read along when it ends.
     """
 
     lanes: Lanes
@@ -83,6 +97,7 @@ class Pieces:
     weighted: bool
     grouped: bool
     factor: float = 1.0
+    streamed: bool = False
 
     @property
     def n_units(self) -> int:
@@ -96,7 +111,10 @@ class Pieces:
 
     def fold(self, frames: RowFrames, part: Callable[..., T], join: Callable[[T, T], T], args: tuple[Any, ...]) -> T:
         """Return ``part(rows, *args)`` of every piece behind the frames, joined."""
-        return self.lanes.fold(partial(_seen, frames, self.factor, part, args), join)
+        return self.lanes.fold(self._work(frames, part, args), join)
+
+    def _work(self, frames: RowFrames | None, part: Callable[..., T], args: tuple[Any, ...]) -> Work[T]:
+        return partial(_seen, frames, self.factor, self.streamed, part, args)
 
     def take(self, frames: RowFrames, units: Tensor) -> Rows:
         """Return the units at increasing positions behind the frames, in memory."""
@@ -106,7 +124,7 @@ class Pieces:
             begin, end = torch.searchsorted(units, torch.tensor([first, first + size.units], dtype=torch.long)).tolist()
             if end > begin:
                 inside = units[begin:end] - first
-                works[number] = partial(_seen, frames, self.factor, Rows.take, (inside,))
+                works[number] = self._work(frames, Rows.take, (inside,))
             first += size.units
         return joined(self.lanes.each(works))
 
@@ -118,21 +136,26 @@ class Pieces:
         owner = torch.searchsorted(ends, points).clamp(max=len(mass) - 1)
         first = torch.tensor([0, *(size.units for size in self.sizes)], dtype=torch.long).cumsum(0)
         here = owner.unique().tolist()
-        works = {one: partial(_at, (points[owner == one] - (ends - mass)[one]) / mass[one]) for one in here}
+        inside = {one: (points[owner == one] - (ends - mass)[one]) / mass[one] for one in here}
+        works = {one: self._work(None, Rows.at_mass, (shares,)) for one, shares in inside.items()}
         found = self.lanes.each(works)
         return torch.cat([part + first[one] for one, part in zip(here, found, strict=True)])
 
 
-def _seen(frames: RowFrames, factor: float, part: Callable[..., T], args: tuple[Any, ...], piece: Rows) -> T:
+def _seen(
+    frames: RowFrames | None,
+    factor: float,
+    streamed: bool,
+    part: Callable[..., T],
+    args: tuple[Any, ...],
+    piece: Rows,
+) -> T:
     """Return a function of a piece behind the frames, its weights multiplied."""
-    rows = piece.in_frames(frames)
+    rows = deepcopy(piece) if streamed else piece
+    rows = rows if frames is None else rows.in_frames(frames)
     if factor != 1.0 and rows.weight is not None:
         rows = replace(rows, weight=factor * rows.weight)
     return part(rows, *args)
-
-
-def _at(shares: Tensor, piece: Rows) -> Tensor:
-    return piece.at_mass(shares)
 
 
 def joined(parts: Sequence[Rows]) -> Rows:

@@ -1,7 +1,7 @@
 """Rows of data, read in blocks that never cut an independent unit. Inside, rows come last: ``(d, n)``.
 
-Whatever is taken of all rows is a sum over them (`Rows.fold`) or a sample of them (`Rows.take`), so that they may lie in
-memory, in files, or on other machines (`elsewhere`).
+Whatever is taken of all rows is a sum over them (`Rows.fold`) or a sample of them (`Rows.take`), so that they may lie
+in memory, in files, or on other machines (`elsewhere`).
 """
 
 from __future__ import annotations
@@ -156,6 +156,12 @@ class Rows:
         if self.elsewhere is not None:
             return self.elsewhere.fold(self.frames, part, join, args)
         return part(self, *args)
+
+    def __sizeof__(self) -> int:
+        """Return the bytes of the columns that are held, by which a cluster knows when to put rows on its disks."""
+        parts = {id(part): part.held for part in (self.x, self.gate_x, self.y, self.offset) if part is not None}
+        own = [one for one in (*parts.values(), self.weight, self.ends) if one is not None]
+        return 256 + sum(one.numel() * one.element_size() for one in own)
 
     @property
     def frames(self) -> RowFrames:

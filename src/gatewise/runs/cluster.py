@@ -23,11 +23,11 @@ LOST = (
 )
 
 
-class ClusterLost(ConnectionError):
+class ClusterLostError(ConnectionError):
     """The scheduler is gone, the client was closed, or work was cancelled."""
 
 
-class WorkersLost(RuntimeError):
+class WorkersLostError(RuntimeError):
     """Workers ended again and again while they did one piece of work."""
 
 
@@ -84,13 +84,15 @@ class ClusterLanes:
     def each(self, works: Mapping[int, Work[T]]) -> list[T]:
         """Return what works on some pieces give, in the order of the mapping."""
         with in_words():
-            return self.client.gather([self.client.submit(_done, self.pieces[i], w, pure=False) for i, w in works.items()])
+            return self.client.gather(
+                [self.client.submit(_done, self.pieces[i], w, pure=False) for i, w in works.items()]
+            )
 
     def lanes(self) -> tuple[Lane, ...]:
         """Return who works on what, laid anew when the workers have changed."""
         threads = {str(worker): int(count) for worker, count in self.client.nthreads().items()}
         if not threads:
-            raise ClusterLost(LOST.format(cause="it has no workers"))
+            raise ClusterLostError(LOST.format(cause="it has no workers"))
         if threads != self._threads:
             self._lanes = shared_out(threads, self.weights, None if self.movable else self._places())
             self._threads = threads
@@ -178,7 +180,7 @@ def in_words() -> Iterator[None]:
 
     Raises
     ------
-    ClusterLost, WorkersLost
+    ClusterLostError, WorkersLostError
         In place of the errors of distributed.
     """
     from distributed import CancelledError, KilledWorker
@@ -187,9 +189,11 @@ def in_words() -> Iterator[None]:
     try:
         yield
     except KilledWorker as cause:
-        raise WorkersLost(
+        raise WorkersLostError(
             f"workers ended one after the other while they did the same work ({cause}): they may lack memory; give "
             "each more, or more workers, or smaller partitions"
         ) from cause
     except (CancelledError, CommClosedError, TimeoutError) as cause:
-        raise ClusterLost(LOST.format(cause=str(cause).splitlines()[0] if str(cause) else type(cause).__name__)) from cause
+        raise ClusterLostError(
+            LOST.format(cause=str(cause).splitlines()[0] if str(cause) else type(cause).__name__)
+        ) from cause
