@@ -68,7 +68,7 @@ def test_a_column_is_told_from_others_down_to_1e_7_of_its_length(d, size, found,
     x = 3.0 + r.standard_normal((70000, d))
     x[:, 1] = 2 * x[:, 0] - 5 + size * r.standard_normal(len(x))
     for rows in (make_rows(x, np.zeros((len(x), 1))), read_of(x, tmp_path)):
-        assert dependent(factor_of(rows.x, rows).centred) == found
+        assert dependent(factor_of(rows, "x").centred) == found
 
 
 def test_weights_and_constant_columns_are_seen():
@@ -79,4 +79,4 @@ def test_weights_and_constant_columns_are_seen():
     weight = torch.ones(50).double()
     weight[40:] = 0
     rows = make_rows(x, np.zeros((50, 1)), weight=weight)
-    assert dependent(factor_of(rows.x, rows).centred) == [1, 3]
+    assert dependent(factor_of(rows, "x").centred) == [1, 3]

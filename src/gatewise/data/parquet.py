@@ -26,6 +26,8 @@ class ParquetTable:
         such as ``year=2024`` as columns; or a data set of any kind, including a filtered one.
     columns : sequence of str, optional
         The features; default: all columns without another role.
+    client : distributed.Client, optional
+        Of a Dask cluster, whose workers read the files: they must lie where all of them can read.
 
     Notes
     -----
@@ -40,6 +42,7 @@ class ParquetTable:
 
     source: Any
     columns: Sequence[str] | None = None
+    client: Any = None
 
     def __post_init__(self) -> None:
         if self.columns is None:

@@ -52,6 +52,13 @@ class Stream:
         self._asked: Any = None
         self._given = np.empty(0)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Stream:
+        """Return a stream of the same table that has read nothing."""
+        return Stream(self.source, self.names, self.table, self.missing)
+
+    def __reduce__(self) -> Any:
+        return Stream, (self.source, self.names, self.table, self.missing)
+
     def rows(self, start: int, stop: int) -> np.ndarray:
         """Return rows start..stop as ``(c, stop - start)``; the same request again costs nothing."""
         if self._asked is None or isinstance(self._asked, np.ndarray) or self._asked != (start, stop):

@@ -58,11 +58,19 @@ def labels_of(x: Any, name: str) -> np.ndarray:
     ValueError
         If there is no such column, or a label is missing.
     """
+    return _labels(x, name).combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
+
+
+def label_values(x: Any, name: str) -> np.ndarray:
+    """Return the different labels of a column of any type of a table."""
+    return _labels(x, name).unique().to_numpy(zero_copy_only=False)
+
+
+def _labels(x: Any, name: str) -> Any:
     import pyarrow as pa
 
     table = as_table(x)
     source = opened(table)
     require_names(source.schema.names, (name,), table.name)
     batches = source.batches((name,), MOST, 0)
-    parts = [label_column(batch.columns[name], name, table.name) for batch in batches if batch.rows]
-    return pa.chunked_array(parts).combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    return pa.chunked_array([label_column(one.columns[name], name, table.name) for one in batches if one.rows])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import log
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -20,6 +21,7 @@ from gatewise.estimators.framed import formula_lines, framed
 from gatewise.estimators.inference import Inference, TestKind, infer
 from gatewise.estimators.inputs import Given
 from gatewise.estimators.known import KnownValues
+from gatewise.estimators.lazy import lazy
 from gatewise.estimators.names import input_labels, output_labels
 from gatewise.estimators.relabel import relabelled
 from gatewise.estimators.summary import summary
@@ -47,6 +49,7 @@ class MixtureEstimator(Declared):
         start: Start = None,
         offset: Data = None,
         trials: Data = None,
+        checkpoint: str | PathLike[str] | None = None,
     ) -> Self:
         """Fit by maximum likelihood from many starts and certify the result.
 
@@ -57,7 +60,9 @@ class MixtureEstimator(Declared):
             float64 array is read in place, never copied. Also the path of a Parquet file or of a folder of them, a
             `gatewise.data.ParquetTable` or a pyarrow data set: they are read in batches, and every other argument is
             the name of a column, or a list of names for y and `gate_X`; X is the columns without another role. So it is
-            for a pyarrow table in memory where y is a name; with an array for y its columns are X.
+            for a pyarrow table in memory where y is a name; with an array for y its columns are X. Also a data frame
+            of Dask, with names of its columns for all else, an array of Dask, with Dask collections for all else, or
+            ``ParquetTable(path, client=client)``: the workers of the cluster then sum over the rows where these lie.
         y : array-like (n,) or (n, q)
         sample_weight : array-like (n,), optional
             Frequency weights: 2 counts a row twice, 0 leaves it out.
@@ -76,6 +81,10 @@ class MixtureEstimator(Declared):
         trials : array-like (n,), optional
             Numbers of trials, with ``family="binomial"``: y counts the successes among them. `predict` is then the
             probability of success, and all that looks at y needs the trials of new rows.
+        checkpoint : str or Path, optional
+            File in which a fit to rows on a cluster keeps every pass over them. An interrupted fit that is begun again,
+            with the same data, arguments and checkpoint, goes on after the last pass and ends as if nothing had
+            happened.
 
         Returns
         -------
@@ -85,6 +94,8 @@ class MixtureEstimator(Declared):
         ------
         ValueError, TypeError
             For data or arguments that cannot be used; the message says which, why, and what to do.
+        ConnectionError, RuntimeError
+            Where a cluster is lost, or its workers end one after the other.
 
         Warns
         -----
@@ -92,11 +103,12 @@ class MixtureEstimator(Declared):
             A subclass for each way a fit can fail, all of them a `gatewise.FitWarning`.
         """
         given = Given(X, y, sample_weight, gate_X, groups, KnownValues(offset, trials))
-        found, rows = fitted(self, given, start)
+        found, rows = fitted(self, given, start, checkpoint)
         warn(found, rows, stacklevel=2)
         adopt(self, found)
         return self
 
+    @lazy
     @standard_torch()
     def gate_proba(self, X: Data, gate_X: Data = None) -> np.ndarray:
         """Return the weight ``(n, L)`` of every expert at X, before y is seen.

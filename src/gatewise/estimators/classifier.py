@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.metrics import accuracy_score
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
 from gatewise.core.experts import Expert
 from gatewise.core.mixture import regression
-from gatewise.data.parquet import is_table
 from gatewise.estimators.base import MixtureEstimator
+from gatewise.estimators.cluster import cluster_classes
+from gatewise.estimators.collections import LabelledResponse, on_cluster
 from gatewise.estimators.declarations import (
     Bounds,
     Branching,
@@ -30,9 +31,9 @@ from gatewise.estimators.declarations import (
     WeightKind,
 )
 from gatewise.estimators.inference import Inference
+from gatewise.estimators.labels import classes_of, read_labels
+from gatewise.estimators.lazy import lazy
 from gatewise.estimators.predictions import evaluate
-from gatewise.estimators.tables import column_of
-from gatewise.estimators.values import plain
 from gatewise.fit.torch_state import standard_torch
 
 
@@ -141,12 +142,13 @@ class MixtureOfExpertsClassifier(ClassifierMixin, MixtureEstimator):
         gate_X: Data = None,
         groups: Data = None,
         start: Start = None,
+        checkpoint: str | PathLike[str] | None = None,
     ) -> Self:
         """Fit by maximum likelihood from many starts and certify the result.
 
         Parameters
         ----------
-        X, sample_weight, gate_X, groups, start
+        X, sample_weight, gate_X, groups, start, checkpoint
             As in `MixtureOfExpertsRegressor.fit`.
         y : array-like (n,)
             Labels of classes: numbers, text or booleans.
@@ -162,11 +164,16 @@ class MixtureOfExpertsClassifier(ClassifierMixin, MixtureEstimator):
         """
         if self.method not in ("ml", "em"):
             raise ValueError(f"method={self.method!r}: choose 'ml' or 'em'")
-        classes, columns = classes_of(_labels(X, y))
-        super().fit(X, columns, sample_weight, gate_X, groups, start)
+        if on_cluster(X):
+            classes = cluster_classes(X, y)
+            columns: Any = LabelledResponse(y, classes)
+        else:
+            classes, columns = classes_of(read_labels(X, y))
+        super().fit(X, columns, sample_weight, gate_X, groups, start, checkpoint=checkpoint)
         self.classes_ = classes
         return self
 
+    @lazy
     @standard_torch()
     def predict_proba(self, X: Data, gate_X: Data = None) -> np.ndarray:
         """Return the probability of every class ``(n, K)``, in the order of `classes_`.
@@ -187,6 +194,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, MixtureEstimator):
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X, gate_X=gate_X))
 
+    @lazy
     def predict(self, X: Data, gate_X: Data = None) -> np.ndarray:  # type: ignore[override]
         """Return the most probable class of every row ``(n,)``.
 
@@ -202,7 +210,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, MixtureEstimator):
     def score(self, X: Data = None, y: Data = None, sample_weight: Data = None, gate_X: Data = None) -> float:
         """Return the share of rows whose class is predicted, weighted by `sample_weight`; after `moe` of a frame."""
         if self._design is None or y is not None:
-            return float(accuracy_score(_labels(X, y), self.predict(X, gate_X=gate_X), sample_weight=sample_weight))
+            return float(accuracy_score(read_labels(X, y), self.predict(X, gate_X=gate_X), sample_weight=sample_weight))
         frame = self._frame if X is None else X
         if frame is None:
             raise TypeError("the frame of the fit is not in memory, since files do not hold it: give a data frame")
@@ -243,48 +251,8 @@ class MixtureOfExpertsClassifier(ClassifierMixin, MixtureEstimator):
         check_is_fitted(self, "fit_")
         if y is None and self._design is not None:
             return None
-        given = _labels(X, y)
+        given = read_labels(X, y)
         place = np.searchsorted(self.classes_, given).clip(0, len(self.classes_) - 1)
         if len(unknown := given[self.classes_[place] != given]):
             raise ValueError(f"y has {unknown[0]!r}, which is none of the classes {self.classes_.tolist()}")
         return np.eye(len(self.classes_))[place]
-
-
-def classes_of(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the classes of labels ``(n,)``, sorted, and one column for each ``(n, K)``: 1 in that of the row.
-
-    Raises
-    ------
-    ValueError
-        For one class, and for numbers that are no classes.
-    """
-    check_classification_targets(labels)
-    try:
-        classes, place = np.unique(labels, return_inverse=True)
-    except TypeError:
-        raise ValueError("y mixes labels of types that cannot be compared: give labels of one type") from None
-    if len(classes) < 2:
-        raise ValueError(f"y has one class, {classes.tolist()}: give rows of at least two classes")
-    return classes, np.eye(len(classes))[place]
-
-
-def _labels(X: Any, y: Any) -> np.ndarray:
-    """Return labels ``(n,)``; y may be the name of a column of a table.
-
-    Raises
-    ------
-    ValueError
-        For labels that are missing or not one per row.
-    """
-    if y is None:
-        raise ValueError("y is None: this estimator requires y to be passed, but the target y is None")
-    given = column_of(X, y) if isinstance(y, str) else y
-    if isinstance(given, str):
-        kind = "a column's name is for a table" if not is_table(X) else "read its labels first"
-        raise ValueError(f"y={y!r}: give labels, one per row ({kind})")
-    values = column_or_1d(plain("y", given), warn=True)
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise ValueError("y has values that are NaN or infinite: give the class of every row")
-    if values.dtype.kind == "O" and any(one is None or one != one for one in values):
-        raise ValueError("y has labels that are missing: leave such rows out")
-    return values

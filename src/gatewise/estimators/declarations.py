@@ -58,6 +58,7 @@ if TYPE_CHECKING:
             start: Request = ...,
             offset: Request = ...,
             trials: Request = ...,
+            checkpoint: Request = ...,
         ) -> Self: ...
         def set_predict_request(self, *, gate_X: Request = ..., offset: Request = ...) -> Self: ...
         def set_score_request(

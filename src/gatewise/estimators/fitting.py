@@ -14,9 +14,10 @@ from gatewise.estimators import options
 from gatewise.estimators.declarations import Declared
 from gatewise.estimators.errors import ReportedErrors, errors_of
 from gatewise.estimators.gate_inputs import GateReader, gates_read_rows
-from gatewise.estimators.inputs import Given, Training, read_training
+from gatewise.estimators.inputs import Given, Training
 from gatewise.estimators.progress import following
 from gatewise.estimators.theory import theory
+from gatewise.estimators.training import read_training
 from gatewise.estimators.values import plain
 from gatewise.estimators.warnings import alert, alert_data, alert_ridge, ask_theory, light
 from gatewise.fit.arguments import numbers, starts_number
@@ -75,11 +76,14 @@ def as_given(estimator: Any) -> Any:
     return type(estimator)(**{name: v if name in OWN_STATE else deepcopy(v) for name, v in params.items()})
 
 
-def fitted(estimator: Any, roles: Given, start: Any) -> tuple[FittedModel, Rows]:
-    """Return what fitting an estimator gives, and the rows that were fitted."""
+def fitted(estimator: Any, roles: Given, start: Any, checkpoint: Any = None) -> tuple[FittedModel, Rows]:
+    """Return what fitting an estimator gives, and the rows that were fitted.
+
+    `checkpoint` is the file from which a fit to rows on a cluster can go on.
+    """
     given = as_given(estimator)
     with standard_torch():
-        data, mixture, spec = _prepared(given, roles)
+        data, mixture, spec = _prepared(given, roles, checkpoint)
         begin = _start(estimator, start, data)
     fit = _searched(estimator, mixture, data.rows, spec, begin)
     if reference := options.references(given.reference, mixture.branching):
@@ -100,14 +104,14 @@ def warn(found: FittedModel, rows: Rows, stacklevel: int) -> None:
         alert_ridge(*said, stacklevel=stacklevel + 1)
 
 
-def _prepared(given: Any, roles: Given) -> tuple[Training, Mixture, FitSpec]:
+def _prepared(given: Any, roles: Given, checkpoint: Any) -> tuple[Training, Mixture, FitSpec]:
     """Return checked rows, the mixture and what is estimated."""
     options.check_numbers(given)
     if roles.known.trials is not None:
         options.check_trials(given)
     levels = options.branches(given)
     gated = gates_read_rows(gates(given.gate, len(levels)), levels)
-    data = read_training(given, roles, gated)
+    data = read_training(given, roles, gated, checkpoint)
     leaves = prod(levels)
     if data.rows.n_units < leaves:
         raise ValueError(f"n_samples={data.rows.n_units} for {leaves} experts: give at least one row per expert")
@@ -134,6 +138,8 @@ def _start(estimator: Any, start: Any, data: Training) -> Any:
             f"start={start!r}: give a fitted model, its fit_, a Measure, or responsibilities with a row per "
             "observation and a column per expert"
         )
+    if data.rows.elsewhere is not None:
+        raise ValueError("start has responsibilities, and the rows are on a cluster: give a fitted model or a Measure")
     return data.ordered(numbers("start", plain("start", start)))
 
 

@@ -12,12 +12,13 @@ from gatewise.core.families import Categorical
 from gatewise.core.gates import gates
 from gatewise.core.names import did_you_mean
 from gatewise.estimators.adopting import adopt
-from gatewise.estimators.classifier import MixtureOfExpertsClassifier, classes_of
+from gatewise.estimators.classifier import MixtureOfExpertsClassifier
 from gatewise.estimators.declarations import Start
 from gatewise.estimators.fitting import fitted, warn
 from gatewise.estimators.inputs import Given
 from gatewise.estimators.kinds import experts_of, families_of
 from gatewise.estimators.known import KnownValues
+from gatewise.estimators.labels import classes_of
 from gatewise.estimators.options import branching
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
 from gatewise.estimators.shared import shared_names

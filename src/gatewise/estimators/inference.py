@@ -18,12 +18,13 @@ from gatewise.estimators.arrow import labels_of
 from gatewise.estimators.declarations import Data
 from gatewise.estimators.framed import clusters_of, framed
 from gatewise.estimators.gate_inputs import gates_read_rows
-from gatewise.estimators.inputs import Given, Training, read_inputs, read_training, read_weights
+from gatewise.estimators.inputs import Given, Training, read_inputs, read_weights
 from gatewise.estimators.known import KnownValues
 from gatewise.estimators.margins import margins
 from gatewise.estimators.names import aliases, reader_names
 from gatewise.estimators.predictions import columns_of, inputs_of, offset_of, require_same_roles
 from gatewise.estimators.tables import column_of, group_labels, of_training
+from gatewise.estimators.training import read_training
 from gatewise.estimators.values import labels, plain
 from gatewise.fit.result import Fit
 from gatewise.fit.torch_state import standard_torch

@@ -10,6 +10,7 @@ from sklearn.utils.validation import validate_data
 
 from gatewise.data.parquet import is_table
 from gatewise.data.stream import StreamPart
+from gatewise.estimators.collections import is_collection
 from gatewise.estimators.gate_inputs import GateReader, View, as_native, check_gate_x, choose_columns, column_names
 from gatewise.estimators.kinds import families_of
 from gatewise.estimators.known import Grouped, KnownValues, read_offset, read_trials
@@ -66,7 +67,7 @@ class Training(NamedTuple):
         return values[self.order] if fits else values
 
 
-def read_training(estimator: Any, given: Given, gated: bool) -> Training:
+def read_here(estimator: Any, given: Given, gated: bool) -> Training:
     """Check the data of a fit and return them as rows, those of weight zero left out and groups side by side.
 
     A memory-mapped X of float64 is read block by block, in place. `gated` says whether a gate looks at its inputs.
@@ -146,6 +147,11 @@ def _read_table(estimator: Any, given: Given, gated: bool) -> Training:
 
 def read_inputs(estimator: Any, x: Any, y: Any = "no_validation", **options: Any) -> Any:
     """Return X ``(n, d)``, and y when given, as checked by scikit-learn against the estimator's earlier X."""
+    if is_collection(x):
+        raise TypeError(
+            "X is a Dask collection, of which fit, predict, predict_proba, gate_proba and inference know: for another "
+            "method give X.compute(), or let X.map_partitions(...) call it"
+        )
     x = by_name(estimator, x, None, None)[0]
     if isinstance(x, StreamPart):
         return x

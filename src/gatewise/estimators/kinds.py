@@ -9,7 +9,6 @@ import numpy as np
 
 from gatewise.core.experts import Expert, NoExpert, expert
 from gatewise.core.families import Categorical, Family, OrderedLogit, UniformNoise, Zero, family
-from gatewise.objective.columns import Columns
 from gatewise.objective.rows import Rows, extremes
 
 Part = TypeVar("Part", Expert, Family)
@@ -147,13 +146,13 @@ def added_parts(estimator: Any, laws: tuple[Family, ...], rows: Rows) -> tuple[t
                 f"noise=True with family {law}: the uniform law on the range of y is for numbers without correlation "
                 "or censoring; give a family such as 'gaussian', 'student-t' or 'gamma', or leave noise out"
             )
-        return (NoExpert(),), (_uniform(rows.y),)
+        return (NoExpert(),), (_uniform(rows),)
     return (), ()
 
 
-def _uniform(y: Columns) -> UniformNoise:
-    """Return the uniform law on the range of every column."""
-    low, high = zip(*extremes(y), strict=True)
+def _uniform(rows: Rows) -> UniformNoise:
+    """Return the uniform law on the range of every response."""
+    low, high = zip(*extremes(rows), strict=True)
     constant = [j for j, pair in enumerate(zip(low, high, strict=True)) if pair[0] == pair[1]]
     if constant:
         j = constant[0]

@@ -18,7 +18,7 @@ from gatewise.estimators.kinds import added, added_parts, check_added, experts_o
 from gatewise.estimators.known import family_of_trials
 from gatewise.estimators.shared import shared_names, shared_ties
 from gatewise.fit.arguments import floor, held, is_whole, limits, penalty, scalar, seconds, starts_number, whole
-from gatewise.fit.frames import moments
+from gatewise.fit.frames import moments_of
 from gatewise.fit.order import LeafOrder, require_no_differences
 from gatewise.fit.spec import FitSpec
 from gatewise.objective.entries import IDENTITY, kinds
@@ -201,8 +201,8 @@ def mixture_of(estimator: Any, rows: Rows, trials: bool = False) -> Mixture:
     level_gates = gates(estimator.gate, len(levels))
     units = experts_of(estimator.expert)
     if estimator.standardize:
-        x = moments(rows.x, rows.weight, rows.ends)
-        gate_x = x if rows.gate_x is rows.x else moments(rows.gate_x, rows.weight, rows.ends)
+        x = moments_of(rows, "x")
+        gate_x = x if rows.gate_x is rows.x else moments_of(rows, "gate_x")
         level_gates = tuple(one.standardised(gate_x) for one in level_gates)
         units = tuple(one.standardised(x) for one in units)
     more = added_parts(estimator, laws, rows)

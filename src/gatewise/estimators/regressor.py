@@ -37,6 +37,7 @@ from gatewise.estimators.declarations import (
 from gatewise.estimators.framed import framed
 from gatewise.estimators.inputs import Given
 from gatewise.estimators.known import KnownValues
+from gatewise.estimators.lazy import lazy
 from gatewise.estimators.options import seed_of
 from gatewise.estimators.predictions import evaluate_law, law_of_rows, response_of
 from gatewise.estimators.residuals import residuals
@@ -235,6 +236,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         self.noise = noise
         self.reference = reference
 
+    @lazy
     @standard_torch()
     def predict(self, X: Data, gate_X: Data = None, offset: Data = None) -> np.ndarray:
         """Predict the mean of y given X, ``sum_k pi_k(x) mean_k(x)``; of a fit with trials, the success probability.

@@ -356,7 +356,7 @@ def alert_data(fit: Fit, rows: Rows, stacklevel: int) -> None:
         text = light(rows, "too few for the parameters of every expert")
         warnings.warn(text, UnsoundWarning, stacklevel=stacklevel + 1)
     if fit.mixture.family.discrete and Status.separated in fit.flags:
-        for j, (least, most) in enumerate(extremes(rows.y)):
+        for j, (least, most) in enumerate(extremes(rows)):
             if least == most:
                 text = (
                     f"every value of column {j} of y is {least:g}: its mean is an end of the family's range, where "

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from operator import add
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from gatewise.core.families import Family
 from gatewise.core.mixture import Measure
 from gatewise.core.names import path_of
 from gatewise.fit.directions import spectrum
@@ -17,7 +19,7 @@ from gatewise.fit.result import GAIN, Certificate
 from gatewise.fit.status import Status
 from gatewise.objective.accumulate import accumulate
 from gatewise.objective.parameterization import Parameterization
-from gatewise.objective.rows import MOST
+from gatewise.objective.rows import MOST, Rows
 from gatewise.optim import decrement, projected_gradient
 
 GRADIENT = 1e-8  # projected gradient of the weighted-mean objective, in units of its curvature where that exceeds 1
@@ -98,8 +100,11 @@ def leaf_parameters(parameterization: Parameterization) -> Tensor:
 
 def responses(problem: Problem) -> float:
     """Return the number of single responses in the data: outputs, or trials, of all rows."""
-    family = problem.parameterization.mixture.family
-    return sum(float(family.responses(block.y).sum()) for block in problem.rows.blocks(MOST))
+    return problem.rows.fold(_responses, add, problem.parameterization.mixture.family)
+
+
+def _responses(rows: Rows, family: Family) -> float:
+    return sum(float(family.responses(block.y).sum()) for block in rows.blocks(MOST))
 
 
 class Optimality(NamedTuple):

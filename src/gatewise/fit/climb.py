@@ -13,12 +13,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core.mixture import leaf_family, leaf_predictors
+from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_predictors
 from gatewise.fit.certify import optimality, soundness
 from gatewise.fit.flat import Neighbourhood, WeakDirections, explore
 from gatewise.fit.problem import Problem, box_of, evaluate, hessian_seconds, newton_polish
 from gatewise.fit.result import GAIN
-from gatewise.objective.rows import READ
+from gatewise.objective.rows import READ, Rows
 from gatewise.optim import late, lbfgs
 
 ROUNDS = 20
@@ -104,10 +104,14 @@ def spoilt(problem: Problem, before: Tensor, after: Tensor) -> bool:
 def _largest_mean(problem: Problem, free: Tensor) -> float:
     """Return the largest mean of any leaf at any row, where it weighs nothing too."""
     mixture, measure = problem.parameterization.mixture, problem.parameterization.measure(free)
+    return problem.rows.fold(_largest, max, mixture, measure)
+
+
+def _largest(rows: Rows, mixture: Mixture, measure: Measure) -> float:
     family = leaf_family(mixture, measure)
     return max(
         float(mixture.family.mean(family, leaf_predictors(mixture, measure, block.x, block.offset)).abs().max())
-        for block in problem.rows.blocks(READ)
+        for block in rows.blocks(READ)
     )
 
 

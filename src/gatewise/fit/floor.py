@@ -20,7 +20,7 @@ from gatewise.core.mixture import Measure, Mixture, leaf_family
 from gatewise.fit.arguments import positive
 from gatewise.fit.frames import moments, row_weights
 from gatewise.objective.columns import Columns
-from gatewise.objective.rows import READ, Rows
+from gatewise.objective.rows import READ, Rows, extremes
 
 OF_SPREAD = 1e-6  # floor, of the robust spread of the residuals
 OF_SQUARES = 1e-3  # the same where the family works with a covariance, whose entries have half the digits
@@ -32,6 +32,7 @@ SMALL, PER_SMALL = 0.03, 3  # of the spread, or of the widest scale: a smaller s
 TINY = 0.01  # and below this share it needs many rows
 PER_PARAMETER = 10  # times parameters of an expert plus one: rows that are many, whatever the scale
 ROUNDING = 2.0**-46  # relative rounding of a double, with some room
+SEEN = 2**17  # rows that medians and steps are taken of
 KEPT = 2000  # rows that the robust planes are fitted to
 ROUNDS = 20  # of reweighting
 LATTICE = 1e-3  # share of a step by which rounded values may miss it
@@ -66,7 +67,8 @@ def scale_floor(rows: Rows, min_scale: float | Tensor | Floor | None, family: Fa
     ``1e-8 range``. The spread is 1.4826 times the median absolute residual from the plane of least absolute deviations;
     the step is the one that all values of the response are multiples of, apart from a shift (none for values that were
     not rounded); the range is the largest deviation from the median. All three belong to the weighted set of rows and
-    have the units of the response.
+    have the units of the response. Of more than 131,072 rows the range is that of all, the others are those of so many,
+    equal steps apart.
 
     Raises
     ------
@@ -79,11 +81,13 @@ def scale_floor(rows: Rows, min_scale: float | Tensor | Floor | None, family: Fa
     if min_scale is not None:
         value = positive("min_scale", min_scale, (q,), f"give a positive number, or one per column of y ({q})")
         return Floor(value, torch.full_like(value, -inf), (GIVEN,) * q)
+    ends = extremes(rows)
+    rows = rows.sample(SEEN)
     y, weight = _responses(rows)
     known = 0.0 if rows.offset is None else rows.offset.read(0, rows.n)
     spread = residual_spread(*_representatives(rows, y - known, weight))
     share = OF_SQUARES if family.names("covariance") else OF_SPREAD
-    parts = [_floor_of(one, weight, float(s), share) for one, s in zip(y, spread, strict=True)]
+    parts = [_floor_of(one, weight, float(s), share, end) for one, s, end in zip(y, spread, ends, strict=True)]
     values, tiny, causes = zip(*parts, strict=True)
     return Floor(torch.tensor(values, dtype=torch.float64), torch.tensor(tiny, dtype=torch.float64), causes)
 
@@ -94,18 +98,21 @@ def least_floor(floors: list[Floor]) -> Floor:
     return Floor(value, torch.stack([floor.tiny for floor in floors]).amin(0), floors[0].cause)
 
 
-def _floor_of(y: Tensor, weight: Tensor | None, spread: float, share: float) -> tuple[float, float, str]:
-    """Return floor, tiny scale and cause of one response (n,)."""
+def _floor_of(
+    y: Tensor, weight: Tensor | None, spread: float, share: float, ends: tuple[float, float]
+) -> tuple[float, float, str]:
+    """Return floor, tiny scale and cause of one response (n,), the ends of which are known."""
     seen, mass = (y, None) if weight is None else (y[weight > 0], weight[weight > 0])
     step = rounding_step(seen)
-    away = (seen - _middle(seen, mass)).abs()
-    largest, usual = float(away.max()), float(_middle(away, mass))
+    middle = _middle(seen, mass)
+    away = (seen - middle).abs()
+    largest, usual = float((seen.new_tensor(ends) - middle).abs().max()), float(_middle(away, mass))
     digits = FAR_OFF if 0 < usual < OF_SPREAD * largest else "for double precision"
     found = {
         f"{100 * share:g} % of the spread {spread:.3g} of the residuals from a robust plane": share * spread,
         f"the rounding error of a response in steps of {step:.3g}": OF_STEP * step,
         f"1e-8 of the largest deviation {largest:.3g} from the median, {digits}": OF_RANGE * largest,
-        "1e-8 of the constant response": OF_RANGE * (float(seen.abs().max()) or 1.0) if largest == 0 else 0.0,
+        "1e-8 of the constant response": OF_RANGE * (max(map(abs, ends)) or 1.0) if largest == 0 else 0.0,
     }
     cause, value = max(found.items(), key=lambda item: item[1])
     return value, TINY * max(spread, value), cause
@@ -251,6 +258,7 @@ def narrow_spread(rows: Rows, family: Family) -> Tensor | None:
     ones = {name: torch.ones(1, *spec.shape, dtype=torch.float64) for name, spec in family.parameters(q).items()}
     if family.relative_spread(ones) is None:
         return None
+    rows = rows.sample(SEEN)
     y, weight = _responses(rows)
     known = 0.0 if rows.offset is None else rows.offset.read(0, rows.n)
     return TINY * residual_spread(*_representatives(rows, family.working_response(y) - known, weight))

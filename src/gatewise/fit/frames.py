@@ -51,8 +51,44 @@ def _from(back: AffineTransform, frame: AffineTransform, origin: tuple[float, ..
     return back._replace(shift=(back.shift.new_tensor(origin) - frame.shift) / frame.scale)
 
 
+Moments = tuple[Tensor, Tensor, Tensor, Tensor, float]  # anchor and unit (d,); about these: mean, squares (d,), weight
+
+
+def moments_of(rows: Rows, room: str) -> AffineTransform:
+    """Return weighted mean and standard deviation of each column of a room of the rows: ``x``, ``gate_x`` or ``y``."""
+    return _frame_of(rows.fold(_of_room, _together, room))
+
+
+def _of_room(rows: Rows, room: str) -> Moments:
+    return _moments(getattr(rows, room), rows.weight, rows.ends, READ)
+
+
+def _together(one: Moments, other: Moments) -> Moments:
+    """Return the moments of both sets of rows, about the anchor and in the unit of the first."""
+    anchor, unit, mean, squares, total = one
+    ratio, more = other[1] / unit, other[4]
+    if more == 0:
+        return one
+    step = (other[0] - anchor) / unit + other[2] * ratio - mean
+    squares = squares + other[3] * ratio**2 + step**2 * total * more / (total + more)
+    return anchor, unit, mean + step * more / (total + more), squares, total + more
+
+
 def moments(columns: Columns, weight: Tensor | None, ends: Tensor | None, size: int = READ) -> AffineTransform:
     """Return weighted mean and standard deviation of each column; a constant column gets standard deviation one."""
+    return _frame_of(_moments(columns, weight, ends, size))
+
+
+def _frame_of(found: Moments) -> AffineTransform:
+    anchor, unit, first, second, total = found
+    sd = torch.sqrt(second / max(total, 1e-300)) * unit
+    level = first * unit + anchor
+    flat = sd <= 1e-13 * (level.abs() + anchor.abs())
+    return AffineTransform(level, torch.where(flat | (sd == 0), 1.0, sd))
+
+
+def _moments(columns: Columns, weight: Tensor | None, ends: Tensor | None, size: int) -> Moments:
+    """Return mean and sum of squared deviations about the first row, in units of the first block."""
     n, d = columns.shape
     rows = row_weights(weight, ends)
     first, second, total = torch.zeros(d, dtype=torch.float64), torch.zeros(d, dtype=torch.float64), 0.0
@@ -71,10 +107,7 @@ def moments(columns: Columns, weight: Tensor | None, ends: Tensor | None, size: 
         second += spread + step**2 * total * block_total / (total + block_total)
         first += step * block_total / (total + block_total)
         total += block_total
-    sd = torch.sqrt(second / max(total, 1e-300)) * unit
-    level = first * unit + anchor
-    flat = sd <= 1e-13 * (level.abs() + anchor.abs())
-    return AffineTransform(level, torch.where(flat | (sd == 0), 1.0, sd))
+    return anchor, unit, first, second, total
 
 
 def row_weights(weight: Tensor | None, ends: Tensor | None) -> Tensor | None:
@@ -152,7 +185,7 @@ def response_frame(mixture: Mixture, rows: Rows) -> AffineTransform:
     """
     if not mixture.family.location_scale:
         return identity(mixture.family.outputs(rows.y.shape[1]))
-    y = moments(rows.y, rows.weight, rows.ends)
+    y = moments_of(rows, "y")
     if not mixture.family.has_density:
         y = y._replace(scale=y.scale.square().mean().sqrt().expand(y.scale.shape))
     return y if mixture.normalised else y._replace(shift=torch.zeros_like(y.shift))
@@ -168,8 +201,8 @@ def choose(mixture: Mixture, rows: Rows, held: Collection[str]) -> Framing:
     """
     d, gate_d, q = rows.x.shape[1], rows.gate_x.shape[1], mixture.family.outputs(rows.y.shape[1])
     at = neutral(mixture, d, gate_d, q)
-    x = moments(rows.x, rows.weight, rows.ends)
-    gate_x = x if rows.gate_x is rows.x else moments(rows.gate_x, rows.weight, rows.ends)
+    x = moments_of(rows, "x")
+    gate_x = x if rows.gate_x is rows.x else moments_of(rows, "gate_x")
     y = response_frame(mixture, rows)
     if any(path.startswith("gates.") for path in set(held).difference(mixture.paths("gates", "temperature"))):
         gate_x = AffineTransform(torch.zeros_like(gate_x.shift), gate_x.scale)

@@ -11,7 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gatewise.core.families import Family
 from gatewise.core.mixture import Measure, Mixture, require_continuity, require_density
+from gatewise.core.predictors import AffineTransform
 from gatewise.fit import frames
 from gatewise.fit.floor import narrow_spread, scale_floor
 from gatewise.fit.limits import require_in_range, require_inside, require_resolved, require_slopes
@@ -219,10 +221,19 @@ def _require_rows(mixture: Mixture, rows: Rows) -> None:
         raise ValueError(f"{rows.n_units} rows for {mixture.n_leaves} experts: give at least one row per expert")
     if not rows.total > 0:
         raise ValueError("the weights sum to zero: nothing to fit")
-    for block in rows.blocks(READ):
-        fault = mixture.family.validate(block.y)
-        if fault:
-            raise ValueError(f"y has {fault}")
+    fault = rows.fold(_fault, _first_fault, mixture.family)
+    if fault:
+        raise ValueError(f"y has {fault}")
+
+
+def _fault(rows: Rows, family: Family) -> str:
+    """Return what no response of a family can be, in words; empty: nothing."""
+    found = (family.validate(block.y) for block in rows.blocks(READ))
+    return next(filter(None, found), "")
+
+
+def _first_fault(one: str, other: str) -> str:
+    return one or other
 
 
 def find_redundant(
@@ -235,11 +246,12 @@ def find_redundant(
     gates, experts = working.paths("gates", "slope"), working.paths("experts", "slope")
     found: list[Slopes] = []
     factor: Factor | None = None
-    for room, columns, paths in (("X", rows.x, experts), ("gate_X", rows.gate_x, gates)):
+    for room, place, paths in (("X", "x", experts), ("gate_X", "gate_x", gates)):
         paths = tuple(path for path in paths if path not in determined)
         if not paths:
             continue
-        factor = factor if factor is not None and columns is rows.x else factor_of(columns, rows)
+        same = place == "x" or rows.gate_x is rows.x
+        factor = factor if factor is not None and same else factor_of(rows, place)
         constants = working.paths("experts", "intercept") if room == "X" else ()
         held = bool(constants) and all(path in fixed and not bool(fixed[path].isnan().any()) for path in constants)
         extra = dependent(factor.about_zero if held else factor.centred)
@@ -275,10 +287,21 @@ class Factor(NamedTuple):
     about_zero: Tensor
 
 
-def factor_of(columns: Columns, rows: Rows) -> Factor:
-    """Return the factor of columns, updated block by block: no digit is lost to squares."""
+def factor_of(rows: Rows, place: str) -> Factor:
+    """Return the factor of the columns ``x`` or ``gate_x``, updated block by block: no digit is lost to squares."""
+    frame = frames.moments_of(rows, place)
+    factor = rows.fold(_triangle, _both_triangles, place, frame)
+    mean = rows.total**0.5 * frame.shift
+    return Factor(factor, torch.cat([factor * frame.scale, mean[None]]))
+
+
+def _both_triangles(one: Tensor, other: Tensor) -> Tensor:
+    return torch.linalg.qr(torch.cat([one, other]), mode="r").R
+
+
+def _triangle(rows: Rows, place: str, frame: AffineTransform) -> Tensor:
+    columns: Columns = getattr(rows, place)
     n, d = columns.shape
-    frame = frames.moments(columns, rows.weight, rows.ends)
     weights = frames.row_weights(rows.weight, rows.ends)
     moved = columns.framed(frame)
     factor = torch.zeros(0, d, dtype=torch.float64)
@@ -286,8 +309,7 @@ def factor_of(columns: Columns, rows: Rows) -> Factor:
         part = moved.read(start, min(start + READ, n))
         part = part if weights is None else part * weights[start : start + part.shape[-1]].sqrt()
         factor = torch.linalg.qr(torch.cat([factor, part.T]), mode="r").R
-    mean = rows.total**0.5 * frame.shift
-    return Factor(factor, torch.cat([factor * frame.scale, mean[None]]))
+    return factor
 
 
 def dependent(factor: Tensor) -> list[int]:

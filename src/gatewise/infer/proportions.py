@@ -59,6 +59,22 @@ def proportions(found: Information, rows: Rows) -> Proportions:
     rows : Rows
         The data of the fit.
     """
+    total, sums, slopes = rows.fold(_weights, _together, found)
+    if found.refused:
+        return Proportions(sums / total)
+    slopes = slopes / total
+    error = ((slopes @ found.covariance) * slopes).sum(-1).clamp_min(0.0).sqrt()
+    return Proportions(sums / total, torch.where(moved_by_undetermined(found, slopes), torch.nan, error))
+
+
+Sums = tuple[float, Tensor, Tensor]  # of weights, of those of the leaves (L,), and of the slopes of these (L, F)
+
+
+def _together(one: Sums, other: Sums) -> Sums:
+    return one[0] + other[0], one[1] + other[1], one[2] + other[2]
+
+
+def _weights(rows: Rows, found: Information) -> Sums:
     mixture = found.mixture
     free = found.estimate.clone().requires_grad_(found.refused is None)
     slopes = found.estimate.new_zeros(mixture.n_leaves, len(free))
@@ -72,11 +88,7 @@ def proportions(found: Information, rows: Rows) -> Proportions:
                 slopes[leaf] += torch.autograd.grad(value, free, retain_graph=True)[0]
         sums += part.detach()
         total += float(_of_units(block).sum())
-    if found.refused:
-        return Proportions(sums / total)
-    slopes = slopes / total
-    error = ((slopes @ found.covariance) * slopes).sum(-1).clamp_min(0.0).sqrt()
-    return Proportions(sums / total, torch.where(moved_by_undetermined(found, slopes), torch.nan, error))
+    return total, sums, slopes
 
 
 def _of_units(block: Block) -> Tensor:

@@ -29,6 +29,15 @@ def accumulate(stat: Statistic, mixture: Mixture, measure: Measure, rows: Rows, 
         Numbers per row in the largest temporary of `stat`, batch included; it sets the block size only. Members that
         do not fit into one block together are taken in groups.
     """
+    return rows.fold(_summed, _added, stat, mixture, measure, width)
+
+
+def _added(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(a + b for a, b in zip(one, other, strict=True))
+
+
+def _summed(rows: Rows, stat: Statistic, mixture: Mixture, measure: Measure, width: int) -> tuple[Tensor, ...]:
+    """Sum a statistic over the blocks of rows in this process."""
     quick = compiled.accumulate(stat, mixture, measure, rows) if compiled.pays(measure, rows) else None
     if quick is not None:
         return quick

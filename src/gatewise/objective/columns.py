@@ -15,6 +15,8 @@ from gatewise.core.predictors import AffineTransform
 class Columns:
     """Values ``(n, d)`` behind an affine map, held as a tensor ``(d, n)`` or read from any sliceable array.
 
+    A change of coordinates moves what is held at once; a `frame` moves what is read each time, and takes no memory.
+
     Attributes
     ----------
     held : Tensor (d, n) or None
@@ -39,13 +41,13 @@ class Columns:
     def read(self, start: int, stop: int) -> Tensor:
         """Return rows start..stop as ``(d, stop - start)``."""
         if self.held is not None:
-            return self.held[..., start:stop]
+            return self._framed(self.held[..., start:stop])
         return self._framed(torch.tensor(self.source[start:stop], dtype=torch.float64, device="cpu").T.contiguous())
 
     def take(self, index: Tensor) -> Tensor:
         """Return the rows with the given increasing positions as ``(d, len(index))``."""
         if self.held is not None:
-            return self.held[..., index]
+            return self._framed(self.held[..., index])
         picked = torch.tensor(self.source[index.tolist()], dtype=torch.float64, device="cpu")
         return self._framed(picked.T.contiguous())
 

@@ -1,16 +1,25 @@
-"""Rows of data, read in blocks that never cut an independent unit. Inside, rows come last: ``(d, n)``."""
+"""Rows of data, read in blocks that never cut an independent unit. Inside, rows come last: ``(d, n)``.
+
+Whatever is taken of all rows is a sum over them (`Rows.fold`) or a sample of them (`Rows.take`), so that they may lie
+in memory, in files, or on other machines (`elsewhere`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from gatewise.core.predictors import AffineTransform
 from gatewise.objective.columns import Columns, columns
+
+if TYPE_CHECKING:
+    from gatewise.objective.elsewhere import Elsewhere
+
+T = TypeVar("T")
 
 CELLS = 2**19  # numbers in the largest temporary of a block: 4 MiB
 FEWEST, MOST = 256, 16384  # rows of a block
@@ -63,6 +72,16 @@ class Block(NamedTuple):
         return self.weight if self.weight is None or self.unit is None else self.weight[self.unit]
 
 
+class RowFrames(NamedTuple):
+    """The frames of the columns of rows, and whether gates and experts read the same columns in the same frame."""
+
+    x: AffineTransform | None
+    gate_x: AffineTransform | None
+    y: AffineTransform | None
+    offset: AffineTransform | None
+    same: bool
+
+
 @dataclass(frozen=True)
 class Rows:
     """The data of a fit: inputs of experts and gates, responses, weights, units and offsets. Build it with `make_rows`.
@@ -78,6 +97,9 @@ class Rows:
         inputs of the first row. None: every row is a unit.
     offset : Columns or None
         Known term that is added to the predictor of every leaf, one column per output, such as the log of an exposure.
+    elsewhere : Elsewhere or None
+        Where the rows are, if not in this process: the columns then know their shapes and frames alone, and weights and
+        units stay with the rows.
 
     Examples
     --------
@@ -94,6 +116,7 @@ class Rows:
     weight: Tensor | None = None
     ends: Tensor | None = None
     offset: Columns | None = None
+    elsewhere: Elsewhere | None = None
 
     @property
     def n(self) -> int:
@@ -103,26 +126,96 @@ class Rows:
     @property
     def n_units(self) -> int:
         """Number of independent units."""
+        if self.elsewhere is not None:
+            return self.elsewhere.n_units
         return self.n if self.ends is None else len(self.ends)
+
+    @property
+    def weighted(self) -> bool:
+        """Whether some weight differs from one."""
+        return self.weight is not None if self.elsewhere is None else self.elsewhere.weighted
+
+    @property
+    def grouped(self) -> bool:
+        """Whether units may have several rows."""
+        return self.ends is not None if self.elsewhere is None else self.elsewhere.grouped
 
     @property
     def total(self) -> float:
         """Sum of the weights over all rows: the n of means, information criteria and certificates."""
+        if self.elsewhere is not None:
+            return self.elsewhere.total
         if self.weight is None:
             return float(self.n)
         if self.ends is None:
             return float(self.weight.sum())
         return float((self.weight * self.ends.diff(prepend=self.ends.new_zeros(1))).sum())
 
+    def fold(self, part: Callable[..., T], join: Callable[[T, T], T], *args: Any) -> T:
+        """Return ``part(rows, *args)``, joined over the pieces that the rows lie in, in their order.
+
+        Parameters
+        ----------
+        part : callable (rows, *args) -> T
+            A function of a module, since it may run on another machine.
+        join : callable (T, T) -> T
+            Associative up to rounding.
+        """
+        if self.elsewhere is not None:
+            return self.elsewhere.fold(self.frames, part, join, args)
+        return part(self, *args)
+
+    def __sizeof__(self) -> int:
+        """Return the bytes of the columns that are held, by which a cluster knows when to put rows on its disks."""
+        parts = {id(part): part.held for part in (self.x, self.gate_x, self.y, self.offset) if part is not None}
+        own = [one for one in (*parts.values(), self.weight, self.ends) if one is not None]
+        return 256 + sum(one.numel() * one.element_size() for one in own)
+
+    @property
+    def frames(self) -> RowFrames:
+        """The frames of the columns."""
+        known = None if self.offset is None else self.offset.frame
+        return RowFrames(self.x.frame, self.gate_x.frame, self.y.frame, known, self.gate_x is self.x)
+
+    def in_frames(self, frames: RowFrames) -> Rows:
+        """Return the rows behind the given frames, instead of their own; nothing is copied."""
+        x = replace(self.x, frame=frames.x)
+        gate_x = x if frames.same and self.gate_x is self.x else replace(self.gate_x, frame=frames.gate_x)
+        offset = None if self.offset is None else replace(self.offset, frame=frames.offset)
+        return replace(self, x=x, gate_x=gate_x, y=replace(self.y, frame=frames.y), offset=offset)
+
+    def at_mass(self, shares: Tensor) -> Tensor:
+        """Return the units ``(f,)`` at which the sum of weights so far reaches shares of the whole."""
+        if self.elsewhere is not None:
+            return self.elsewhere.at_mass(shares)
+        mass = (torch.ones(self.n_units, dtype=torch.float64) if self.weight is None else self.weight).cumsum(0)
+        return torch.searchsorted(mass, shares * mass[-1]).clamp(max=self.n_units - 1)
+
+    def sample(self, most: int) -> Rows:
+        """Return at most so many units, equal steps apart, in memory; the rows themselves when there are no more."""
+        if self.n_units <= most and self.elsewhere is None:
+            return self
+        steps = torch.linspace(0, self.n_units - 1, min(most, self.n_units), dtype=torch.float64)
+        return self.take(steps.round().long())
+
     def thinned(self, most: int) -> Block:
         """Return at most so many units as one block, equal steps apart."""
-        if self.n_units <= most:
-            return self.read(0, self.n_units)
-        few = self.take(torch.linspace(0, self.n_units - 1, most, dtype=torch.float64).round().long())
+        few = self.sample(most)
         return few.read(0, few.n_units)
 
     def blocks(self, size: int) -> Iterator[Block]:
-        """Yield blocks of about `size` rows, in order, none of which cuts a unit."""
+        """Yield blocks of about `size` rows, in order, none of which cuts a unit. Rows elsewhere are not read here.
+
+        Raises
+        ------
+        ValueError
+            For rows elsewhere.
+        """
+        if self.elsewhere is not None:
+            raise ValueError(
+                "this method needs all rows in one place, and they are on the workers of a cluster: give it a sample "
+                "of the rows in memory"
+            )
         if self.ends is None:
             for start in range(0, self.n, size):
                 yield self.read(start, min(start + size, self.n))
@@ -137,6 +230,9 @@ class Rows:
 
     def read(self, first: int, last: int) -> Block:
         """Return units first..last as one block."""
+        if self.elsewhere is not None:
+            few = self.take(torch.arange(first, last))
+            return few.read(0, few.n_units)
         weight = None if self.weight is None else self.weight[first:last]
         if self.ends is None:
             x = self.x.read(first, last)
@@ -156,6 +252,8 @@ class Rows:
 
     def take(self, units: Tensor) -> Rows:
         """Return the units with the given increasing positions, held in memory."""
+        if self.elsewhere is not None:
+            return self.elsewhere.take(self.frames, units)
         weight = None if self.weight is None else self.weight[units]
         if self.ends is None:
             index, ends = units, None
@@ -275,9 +373,22 @@ def stacked(sets: Sequence[Rows]) -> Rows:
     return Rows(x, gate_x, y, offset=Columns(torch.stack(known)) if known else None)
 
 
-def extremes(values: Columns) -> list[tuple[float, float]]:
-    """Return least and largest value of every column, read block by block."""
-    n = values.shape[0]
-    ends = [values.read(i, min(i + READ, n)).aminmax(dim=-1) for i in range(0, n, READ)]
-    least, most = (torch.stack(side) for side in zip(*ends, strict=True))
-    return list(zip(least.amin(0).tolist(), most.amax(0).tolist(), strict=True))
+def extremes(rows: Rows) -> list[tuple[float, float]]:
+    """Return least and largest response of every column, over the rows of positive weight."""
+    least, most = rows.fold(_extremes, _wider)
+    return list(zip(least.tolist(), most.tolist(), strict=True))
+
+
+def _extremes(rows: Rows) -> tuple[Tensor, Tensor]:
+    ends = []
+    for block in rows.blocks(READ):
+        y = block.y if block.row_weight is None else block.y[..., block.row_weight > 0]
+        if y.shape[-1]:
+            ends.append(y.aminmax(dim=-1))
+    none = torch.full(rows.y.shape[1:], torch.inf, dtype=torch.float64)
+    least, most = zip((none, -none), *ends, strict=True)
+    return torch.stack(least).amin(0), torch.stack(most).amax(0)
+
+
+def _wider(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return torch.minimum(one[0], other[0]), torch.maximum(one[1], other[1])

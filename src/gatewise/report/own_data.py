@@ -57,7 +57,7 @@ def fit_table(
     inside = roles.gate_features and data.gate_x is None
     options = {**options, **({"gate_features": list(roles.gate_features)} if inside else {})}
     model = MixtureOfExpertsRegressor(**options, verbose=progress or 0)
-    roles_of_rows = {"sample_weight": data.weight, "gate_X": data.gate_x, "groups": data.groups}
+    roles_of_rows: dict[str, Any] = {"sample_weight": data.weight, "gate_X": data.gate_x, "groups": data.groups}
     model, spent, heard = heard_by(lambda: model.fit(data.X, data.y, **roles_of_rows))
     model.verbose = 0
     gates = seen.gate_x if seen.gate_x is not None else seen.X[list(roles.gate_features)] if inside else None

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gatewise.core.names import entry_name
 from gatewise.fit.problem import Problem, evaluate, newton_polish
-from gatewise.objective.rows import MOST
+from gatewise.objective.rows import MOST, Rows
 from gatewise.optim import Result, late
 
 RADII = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8)
@@ -194,15 +194,8 @@ def _foretold(problem: Problem, point: Tensor, columns: Tensor, sites: Tensor, o
 
 def nearest_points(problem: Problem, center: Tensor, count: int) -> Tensor:
     """Return the `count` nearest different gate inputs (c, d) to a center (d,)."""
-    distances, points = [], []
-    for block in problem.rows.blocks(MOST):
-        x = block.gate_x if block.weight is None else block.gate_x[:, block.weight > 0]
-        gap = ((x - center[:, None]) ** 2).sum(0)
-        near = torch.topk(gap, min(4 * count, len(gap)), largest=False)
-        distances.append(near.values)
-        points.append(x[:, near.indices].T)
-    order = torch.argsort(torch.cat(distances), stable=True)
-    nearest = torch.cat(points)[order]
+    distances, points = problem.rows.fold(_nearest, _both, center, count)
+    nearest = points[torch.argsort(distances, stable=True)]
     chosen = [nearest[0]]
     for row in nearest[1:]:
         if len(chosen) == count:
@@ -210,6 +203,22 @@ def nearest_points(problem: Problem, center: Tensor, count: int) -> Tensor:
         if not any(torch.equal(row, other) for other in chosen):
             chosen.append(row)
     return torch.stack(chosen)
+
+
+def _both(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return torch.cat([one[0], other[0]]), torch.cat([one[1], other[1]])
+
+
+def _nearest(rows: Rows, center: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the nearest gate inputs of every block (c, d) and their squared distances (c,)."""
+    distances, points = [], []
+    for block in rows.blocks(MOST):
+        x = block.gate_x if block.weight is None else block.gate_x[:, block.weight > 0]
+        gap = ((x - center[:, None]) ** 2).sum(0)
+        near = torch.topk(gap, min(4 * count, len(gap)), largest=False)
+        distances.append(near.values)
+        points.append(x[:, near.indices].T)
+    return torch.cat(distances), torch.cat(points)
 
 
 def is_stationary(problem: Problem, center: Center, point: Tensor) -> bool:

@@ -18,7 +18,7 @@ from gatewise.core.names import entry_name
 from gatewise.core.predictors import Derivatives, Predictor
 from gatewise.fit.problem import Problem, box_of, evaluate, newton_polish
 from gatewise.objective.parameterization import Parameterization
-from gatewise.objective.rows import READ, Block
+from gatewise.objective.rows import READ, Block, Rows
 from gatewise.objective.terms import one_node_dimension
 
 NEAR = 1e-5  # size of the affine map at a row that lies on its hinge
@@ -119,10 +119,19 @@ def _label(room: str, predictor: Predictor) -> str:
 
 def _near(problem: Problem, point: Tensor) -> Hinges:
     """Return the rows whose affine map is within `NEAR` of zero; one of rows with equal equations."""
-    parameterization = problem.parameterization
+    return _independent(*problem.rows.fold(_near_rows, _all_near, problem.parameterization, point))
+
+
+def _all_near(
+    one: tuple[Tensor, Tensor, list[str]], other: tuple[Tensor, Tensor, list[str]]
+) -> tuple[Tensor, Tensor, list[str]]:
+    return torch.cat([one[0], other[0]]), torch.cat([one[1], other[1]]), one[2] + other[2]
+
+
+def _near_rows(rows: Rows, parameterization: Parameterization, point: Tensor) -> tuple[Tensor, Tensor, list[str]]:
     natural = parameterization.constrained(point[None])
-    gradients, values, names = [point.new_zeros(0, parameterization.size)], [point.new_zeros(0)], []
-    for block in problem.rows.blocks(READ):
+    gradients, values, names = [point.new_zeros(0, parameterization.size)], [point.new_zeros(0)], list[str]()
+    for block in rows.blocks(READ):
         for name, at, extra, local in _affine_maps(parameterization, point[None], block):
             value = local.value[0]
             owners, children, n = value.shape
@@ -135,7 +144,7 @@ def _near(problem: Problem, point: Tensor) -> Hinges:
             gradients.append(parameterization.pull_gradient(natural.expand(len(row), -1), unit))
             values.append(value[owner, child, row])
             names += [entry_name(name, place) for place in zip(owner.tolist(), child.tolist(), strict=True)]
-    return _independent(torch.cat(gradients), torch.cat(values), names)
+    return torch.cat(gradients), torch.cat(values), names
 
 
 def _independent(gradients: Tensor, values: Tensor, names: list[str]) -> Hinges:

@@ -32,11 +32,10 @@ def subsample(rows: Rows, generator: np.random.Generator, few: int = FEW) -> Row
     if rows.n_units <= few:
         return rows
     picked = np.sort(generator.choice(rows.n_units, few, replace=False))
-    if rows.weight is None:
+    if not rows.weighted:
         return rows.take(torch.from_numpy(picked))
-    mass = rows.weight.cumsum(0)
-    points = torch.from_numpy((np.arange(few) + generator.random()) / few) * mass[-1]
-    index, counts = torch.unique(torch.searchsorted(mass, points).clamp(max=rows.n_units - 1), return_counts=True)
+    shares = torch.from_numpy((np.arange(few) + generator.random()) / few)
+    index, counts = torch.unique(rows.at_mass(shares), return_counts=True)
     out = rows.take(index)
     return replace(out, weight=counts.to(torch.float64))
 

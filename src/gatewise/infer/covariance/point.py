@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from math import isfinite
+from operator import add
 from typing import NamedTuple
 
 import torch
@@ -23,7 +24,7 @@ from gatewise.fit.result import Fit
 from gatewise.fit.spec import FitSpec
 from gatewise.infer.covariance.loss import MEANINGS, residual_variance
 from gatewise.objective.parameterization import Parameterization, from_paths
-from gatewise.objective.rows import Rows, block_size
+from gatewise.objective.rows import Rows, block_size, make_rows
 from gatewise.objective.terms import apply_weights
 
 ROUNDING = 1e-7  # entries of unit directions below this are rounding
@@ -181,8 +182,23 @@ def unit_scores(point: InformationPoint) -> Iterator[tuple[Tensor, Tensor | None
 
 def score_squares(point: InformationPoint) -> Tensor:
     """Return the weighted sums (P,) over units of the squares of scores."""
+    return point.problem.rows.fold(_squares, add, point_alone(point))
+
+
+def point_alone(point: InformationPoint) -> InformationPoint:
+    """Return the point without its rows: what is sent to where these are."""
+    nothing = make_rows(torch.zeros(0, 1, dtype=torch.float64), torch.zeros(0, 1, dtype=torch.float64))
+    model = point.model._replace(rows=nothing)
+    return point._replace(model=model, problem=replace(point.problem, rows=nothing))
+
+
+def _at(rows: Rows, point: InformationPoint) -> InformationPoint:
+    return point._replace(problem=replace(point.problem, rows=rows))
+
+
+def _squares(rows: Rows, point: InformationPoint) -> Tensor:
     total = torch.zeros_like(point.free)
-    for scores, weight in unit_scores(point):
+    for scores, weight in unit_scores(_at(rows, point)):
         squares = scores * scores
         total += squares.sum(-1) if weight is None else squares @ weight
     return total
@@ -196,18 +212,23 @@ def score_products(point: InformationPoint, clusters: Tensor | None) -> Tensor:
     clusters : LongTensor (m,), optional
         Number of the cluster of every unit, counted from zero; scores are summed over clusters first.
     """
-    count = len(point.free)
-    total = point.free.new_zeros(count, count)
-    sums = None if clusters is None else point.free.new_zeros(int(clusters.max()) + 1, count)
+    if clusters is None:
+        return point.problem.rows.fold(_products, add, point_alone(point))
+    sums = point.free.new_zeros(int(clusters.max()) + 1, len(point.free))
     at = 0
     for plain, weight in unit_scores(point):
         scores = apply_weights(plain, weight)
-        if clusters is None or sums is None:
-            total += scores @ scores.T
-        else:
-            sums.index_add_(0, clusters[at : at + scores.shape[1]], scores.T.contiguous())
+        sums.index_add_(0, clusters[at : at + scores.shape[1]], scores.T.contiguous())
         at += scores.shape[1]
-    return total if sums is None else sums.T @ sums
+    return sums.T @ sums
+
+
+def _products(rows: Rows, point: InformationPoint) -> Tensor:
+    total = point.free.new_zeros(len(point.free), len(point.free))
+    for plain, weight in unit_scores(_at(rows, point)):
+        scores = apply_weights(plain, weight)
+        total += scores @ scores.T
+    return total
 
 
 def second_order(point: InformationPoint) -> tuple[float, Tensor, Tensor]:

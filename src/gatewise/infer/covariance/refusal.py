@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gatewise.fit.certify import NULL
 from gatewise.fit.directions import direction_name
-from gatewise.fit.frames import moments
+from gatewise.fit.frames import moments_of
 from gatewise.fit.result import Fit
 from gatewise.infer.covariance.loss import MEANINGS, loss_of, residual_degrees
 from gatewise.infer.covariance.point import InformationPoint, score_squares
@@ -89,7 +89,7 @@ def exact(fit: Fit, rows: Rows, robust: bool) -> Refusal | None:
             f"{degrees + fit.certificate.rank:.6g} weighted responses for {fit.certificate.rank} parameters leave no"
         )
         return Refusal((), f"{words} degrees of freedom for the residual variance; give more rows, or kind='sandwich'")
-    spread = moments(rows.y, rows.weight, rows.ends).scale
+    spread = moments_of(rows, "y").scale
     if fit.sse / fit.n <= EXACT * float((spread * spread).sum()):
         return Refusal((), "the residuals vanish up to rounding, so there is no residual variance to estimate")
     return None

@@ -139,7 +139,8 @@ def accumulate(
     compiled = statistic(stat, mixture)
     if compiled is None:
         return None
-    held = rows.ends is None and all(part.held is not None for part in (rows.x, rows.gate_x, rows.y))
+    columns = (rows.x, rows.gate_x, rows.y)
+    held = rows.ends is None and all(part.held is not None and part.frame is None for part in columns)
     total: tuple[Tensor, ...] | None = None
     for block in rows.blocks(max(rows.n, 1) if held else ROWS):
         if any(part.dtype != torch.float64 or part.device.type != "cpu" for part in block[:3]):

@@ -1,0 +1,68 @@
+"""A table in Parquet files as runs of row groups, each a table of its own that a worker reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gatewise.data.parquet import ParquetTable
+
+LONG = 2**20  # rows of a run, unless a row group has more
+
+
+def slices_of(table: ParquetTable, source: Any, whole_files: bool = False) -> dict[str, ParquetTable]:
+    """Return runs of row groups of a table as tables, by what messages call them.
+
+    Parameters
+    ----------
+    table : ParquetTable
+    source : opened table
+    whole_files : bool
+        Whether files must not be cut.
+
+    Raises
+    ------
+    ValueError
+        For a table that is not made of Parquet files.
+    """
+    from gatewise.data.batches import Files
+
+    if not isinstance(source, Files):
+        raise ValueError(
+            f"{table.name} is no plain set of Parquet files, which the workers of a cluster could share: write it to "
+            "files, or leave the client out"
+        )
+    found: dict[str, ParquetTable] = {}
+    for file, fragment in enumerate(source.fragments):
+        sizes = [group.num_rows for group in fragment.row_groups]
+        for first, last in [(0, len(sizes))] if whole_files else _runs(sizes):
+            if not sum(sizes[first:last]):
+                continue
+            numbers = [group.id for group in fragment.row_groups[first:last]]
+            name = f"{fragment.path or table.name} (file {file}), row groups {numbers[0]} to {numbers[-1]}"
+            found[name] = ParquetTable(_part(source, fragment, numbers), table.columns)
+    return found
+
+
+def _runs(sizes: list[int]) -> list[tuple[int, int]]:
+    """Return the ends of runs of row groups with about `LONG` rows.
+
+    Examples
+    --------
+    >>> _runs([600_000, 400_000, 300_000, 2_000_000])
+    [(0, 2), (2, 3), (3, 4)]
+    """
+    runs, first, rows = [], 0, 0
+    for i, size in enumerate(sizes):
+        if rows and rows + size > LONG:
+            runs.append((first, i))
+            first, rows = i, 0
+        rows += size
+    return [*runs, (first, len(sizes))]
+
+
+def _part(source: Any, fragment: Any, numbers: list[int]) -> Any:
+    """Return some row groups of a file as a data set."""
+    import pyarrow.dataset as arrow
+
+    part = fragment.subset(row_group_ids=numbers)
+    return arrow.FileSystemDataset([part], source.schema, fragment.format, fragment.filesystem)
