@@ -43,6 +43,7 @@ BENCHMARKS: dict[str, str] = {
     "scaling": "scaling.run",
     "population": "population.run",
     "nn_layers": "nn.layers",
+    "nn_sizes": "sizes.run",
     "nn_gates": "nn.gates",
     "nn_half": "nn.half",
     "nn_token": "nn.token",
