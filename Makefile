@@ -35,7 +35,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-minimum docs lint format types register studies bench clean
+.PHONY: help demo test test-minimum docs lint format types register studies bench dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -81,6 +81,17 @@ studies: $(READY) ## run the short tier of every study: does everything run?
 
 bench: $(READY) ## measure, and write JSON with the machine's facts
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+dist: ## build wheel and source archive, check both, and fit with the wheel in an environment of its own
+	rm -rf dist .venv-dist
+	$(PYTHON) -m venv .venv-dist
+	.venv-dist/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) build twine
+	.venv-dist/bin/python -m build --outdir dist .
+	.venv-dist/bin/python -m twine check --strict dist/*
+	.venv-dist/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints/$(CONSTRAINTS).txt torch
+	.venv-dist/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints/$(CONSTRAINTS).txt dist/*.whl
+	cd dist && ../.venv-dist/bin/python -I ../.ci/try_installed.py
+	rm -rf .venv-dist
 
 clean: ## remove the environments, caches and outputs
 	rm -rf .venv .venv-minimum .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist out
