@@ -22,6 +22,7 @@ extensions = [
     "api_pages",
     "root_pages",
     "mathml",
+    "accessible",
 ]
 exclude_patterns = ["gallery", "_ext", "**/sg_execution_times.rst", "sg_execution_times.rst"]
 templates_path = ["_templates"]

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from gatewise import GATES, MixtureOfExpertsRegressor
 from gatewise.data import load
+from gatewise.plots import expert_curves, gate_curves
 
 HERE = Path(__file__).parent
 BLUE, ORANGE, GREEN, GREY = "#0b559f", "#b34a00", "#2a6f2a", "#555555"  # told apart by colour-blind readers
@@ -32,6 +33,17 @@ STYLE = {
 def figure(rows, columns, width=7.6, height=2.9):
     made = Figure(figsize=(width, height), layout="constrained")
     return made, np.atleast_1d(made.subplots(rows, columns)).ravel()
+
+
+def mixture():
+    """Four experts and their gate: the head of a motorcyclist in a crash."""
+    made, (left, right) = figure(1, 2, width=9, height=3.2)
+    crash = load("mcycle")
+    fit = MixtureOfExpertsRegressor(4, "softmax", alpha=0.1, random_state=0).fit(crash.X, crash.y)
+    fit = fit.relabel(np.argsort(fit.gate_proba(crash.X).argmax(0)))  # in the order of time
+    expert_curves(fit, crash.X, crash.y, left, labels=("time in ms", "acceleration in g"), legend=False)
+    gate_curves(fit, crash.X, right, label="time in ms")
+    return made
 
 
 def gate():
@@ -146,5 +158,5 @@ def write(draw):
 
 
 if __name__ == "__main__":
-    for drawing in (gate, hierarchy, certificate, identifiability, evidence):
+    for drawing in (mixture, gate, hierarchy, certificate, identifiability, evidence):
         write(drawing)

@@ -121,7 +121,9 @@ def with_constant(x: Tensor) -> Tensor:
 
 
 def affine(weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-    """Compute the affine function ``weight . x + bias`` of every branch at every row.
+    """Compute an affine function of every branch at every row.
+
+    ``weight . x + bias``.
 
     Parameters
     ----------

@@ -440,7 +440,7 @@ def law_children(predictor: Predictor, d: int = 3, seed: int = 0) -> None:
 
 
 def law_slopes(predictor: Score | Expert, d: int = 3, seed: int = 0, origin: tuple[float, ...] | None = None) -> None:
-    """Parameters in `slopes` multiply the inputs: moved along v with ``v . x = 0`` for all x, they change nothing.
+    """Parameters in `slopes` multiply the inputs: moved along v with ``v'x = 0`` for all x, they change nothing.
 
     `origin` is the one that the predictor subtracts from x.
 

@@ -252,7 +252,9 @@ class NoExpert(Expert):
 
 @dataclass(frozen=True)
 class Linear(Expert):
-    """Linear expert: ``h(x) = coef . x + intercept``.
+    """Linear expert.
+
+    ``h(x) = coef . x + intercept``.
 
     Examples
     --------

@@ -26,9 +26,10 @@ from gatewise.core.predictors import (
 
 @dataclass(frozen=True)
 class Activation(Expert):
-    """Expert without a free height: ``h(x) = output * fn(coef . (x - origin) + intercept)``.
+    """Expert without a free height.
 
-    The experts of the papers (``bare-...``, ``...-no-bias``) and powers of an affine map are of this form.
+    ``h(x) = output * fn(coef . (x - origin) + intercept)``. The experts of the papers (``bare-...``, ``...-no-bias``)
+    and powers of an affine map are of this form.
 
     Attributes
     ----------
@@ -151,11 +152,11 @@ class Activation(Expert):
 
 @dataclass(frozen=True)
 class HiddenUnit(Expert):
-    """Hidden-unit expert: ``h(x) = output * fn(coef . x + bias) + intercept``, for x and y in any units.
+    """Hidden-unit expert, for x and y in any units.
 
-    If ``fn(c z) = c^p fn(z)`` for c > 0 (relu, square, cube), the parameters ``(c coef, c bias, output / c^p)`` give
-    the same function for every c. Fits report the solution with ``|output| = 1``, and standard errors are conditional
-    on it.
+    ``h(x) = output * fn(coef . x + bias) + intercept``. If ``fn(c z) = c^p fn(z)`` for c > 0 (relu, square, cube), the
+    parameters ``(c coef, c bias, output / c^p)`` give the same function for every c. Fits report the solution with
+    ``|output| = 1``, and standard errors are conditional on it.
 
     Attributes
     ----------

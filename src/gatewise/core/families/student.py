@@ -92,7 +92,7 @@ class StudentT(Family):
         return ((params["scale"] * factor.sqrt()) ** 2)[..., None].expand_as(eta)
 
     def cdf(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
-        """Return the distribution function, at ``-abs(z)`` ``I_x(dof / 2, 1 / 2) / 2``, ``x = dof / (dof + z^2)``."""
+        """Return the distribution function: ``I_x(dof / 2, 1 / 2) / 2`` with ``x = dof / (dof + z^2)`` for z < 0."""
         z, dof = (y - eta) / params["scale"][..., None], params["dof"][..., None]
         square = z * z / dof
         far = 1.0 / (1.0 + 1.0 / square)

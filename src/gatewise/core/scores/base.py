@@ -172,7 +172,9 @@ class Bias(Score):
 
 @dataclass(frozen=True)
 class Affine(Score):
-    """Affine score: ``s_k(x) = weight_k . x + bias_k``, used by softmax, sigmoid and dense-to-sparse gates.
+    """Affine score, used by softmax, sigmoid and dense-to-sparse gates.
+
+    ``s_k(x) = weight_k . x + bias_k``.
 
     Examples
     --------
@@ -205,9 +207,9 @@ class Affine(Score):
 
 @dataclass(frozen=True)
 class Quadratic(Score):
-    """Quadratic score: ``s_k(x) = v' A_k v + weight_k . v + bias_k`` with ``v = x - origin`` (2410.11222).
+    """Quadratic score (2410.11222).
 
-    With `monomial`, the linear term is omitted.
+    ``s_k(x) = v' A_k v + weight_k . v + bias_k`` with ``v = x - origin``. With `monomial`, the linear term is omitted.
 
     Attributes
     ----------

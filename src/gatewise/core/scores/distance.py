@@ -180,10 +180,11 @@ class SquaredDistance(Score):
 
 @dataclass(frozen=True)
 class Cosine(Score):
-    """Cosine score: ``s_k(x) = weight_k . v / ((||weight_k|| + floor)(||v|| + floor)) + bias_k`` (2405.14131).
+    """Cosine score (2405.14131).
 
-    Here ``v = metric * (x - origin)``. With ``floor > 0`` this is the perturbed cosine router. With ``floor = 0`` the
-    score does not depend on the length of `weight`, which is then not identified.
+    ``s_k(x) = weight_k . v / ((||weight_k|| + floor)(||v|| + floor)) + bias_k``. Here ``v = metric * (x - origin)``.
+    With ``floor > 0`` this is the perturbed cosine router. With ``floor = 0`` the score does not depend on the length
+    of `weight`, which is then not identified.
 
     Attributes
     ----------
