@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -89,12 +90,19 @@ def _of_collection(estimator: Any, given: Given, gated: bool, classes: np.ndarra
     blocks = {
         role: blocks_of(role, one if role == "X" else aligned(role, one, given.x)) for role, one in values.items()
     }
-    read = delayed(partial(built, roles=PieceRoles(estimator, names, gated, classes)), pure=False)
+    read = delayed(partial(built, roles=PieceRoles(_sent(estimator), names, gated, classes)), pure=False)
     count = len(blocks["X"])
     return {
         f"partition {i}": read(f"partition {i}", parts={role: parts[i] for role, parts in blocks.items()})
         for i in range(count)
     }
+
+
+def _sent(estimator: Any) -> Any:
+    """Return the estimator as workers need it: without what listens to the fit, and without its generator."""
+    silent = copy(estimator)
+    silent.verbose, silent.random_state = 0, None
+    return silent
 
 
 def _named_roles(given: Given) -> dict[str, Any]:
@@ -141,7 +149,7 @@ def _of_table(estimator: Any, given: Given, gated: bool) -> dict[str, Any]:
         raise TypeError(f"{wrong} is a {type(names[wrong]).__name__}: with a table give the name of a column")
     source = opened(given.x)
     require_names(source.schema.names, [name for value in names.values() for name in several(value)], given.x.name)
-    read = delayed(partial(built, roles=PieceRoles(estimator, names, gated, None)), pure=False)
+    read = delayed(partial(built, roles=PieceRoles(_sent(estimator), names, gated, None)), pure=False)
     pieces = slices_of(given.x, source, whole_files=given.groups is not None)
     return {place: read(place, parts={"X": table}) for place, table in pieces.items()}
 

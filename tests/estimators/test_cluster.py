@@ -1,0 +1,242 @@
+"""Fits on a cluster with workers as processes: equal to memory, lazy predictions, faults in words, kills survived."""
+
+import os
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+dd = pytest.importorskip("dask.dataframe")
+import itertools
+
+import dask.array as da  # noqa: E402
+import pyarrow as pa  # noqa: E402
+from dask import delayed  # noqa: E402
+from distributed import Client, LocalCluster  # noqa: E402
+
+from gatewise import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor  # noqa: E402
+from gatewise.data import ParquetTable  # noqa: E402
+from gatewise.runs.cluster import ClusterLanes, ClusterLostError, Lane, shared_out  # noqa: E402
+
+X = ["x0", "x1", "x2"]
+CUTS = (0, 0, 100, 11001, 20999, 21000)
+ENV = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+
+
+def frame(n=21000, d=3, q=1, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, d))
+    first = rng.random(n) < 1 / (1 + np.exp(-2 * x[:, 0]))
+    names = ["y"] if q == 1 else [f"y{j}" for j in range(q)]
+    y = {
+        name: np.where(first, 1 + j + x.sum(1), -1 - x[:, 1]) + 0.3 * rng.normal(size=n) for j, name in enumerate(names)
+    }
+    inputs = {f"x{i}": x[:, i] for i in range(d)}
+    more = {"w": rng.integers(0, 4, n).astype(float), "g": np.arange(n) // 3}
+    odds = np.where(first, 2 * x[:, 1], -2 * x[:, 1] + x[:, 2])
+    labels = np.where(rng.random(n) < 1 / (1 + np.exp(-odds)), "yes", "no")
+    return pd.DataFrame({**inputs, **y, **more, "c": labels})
+
+
+FRAME = frame()
+
+
+def parted(data, cuts=CUTS):
+    """A Dask frame of unequal partitions, the first of which is empty."""
+    parts = [delayed(data.iloc[a:b]) for a, b in itertools.pairwise(cuts)]
+    return dd.from_delayed(parts, meta=data.iloc[:0])
+
+
+def model(cls=MixtureOfExpertsRegressor, k=2, gate="softmax", **options):
+    return cls(k, gate, n_init=3, random_state=0, **options)
+
+
+def assert_same(one, other, rtol=1e-10):
+    assert one.status_ == other.status_
+    assert other.log_likelihood_ == pytest.approx(one.log_likelihood_, rel=rtol)
+    for left, right in zip(one.measure_.paths().values(), other.measure_.paths().values(), strict=True):
+        np.testing.assert_allclose(left, right, rtol=rtol, atol=rtol)
+    for path, error in one.standard_errors_.items():
+        np.testing.assert_allclose(other.standard_errors_[path], error, rtol=1e-8)
+
+
+@pytest.fixture(scope="module")
+def client():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+        with LocalCluster(**options) as cluster, Client(cluster) as client:
+            yield client
+
+
+def test_a_frame_of_unequal_partitions_with_weights_gives_the_fit_in_memory(client):
+    near = model().fit(FRAME[X], FRAME["y"], sample_weight=FRAME["w"])
+    lazy = parted(FRAME)[["y", *X, "w"]]
+    far = model().fit(lazy, "y", sample_weight="w")
+    assert_same(near, far)
+    assert far.feature_names_in_.tolist() == X
+    predicted = far.predict(parted(FRAME))
+    assert isinstance(predicted, dd.Series)
+    np.testing.assert_allclose(predicted.compute(), near.predict(FRAME[X]), rtol=1e-9, atol=1e-9)
+    shares = far.gate_proba(parted(FRAME))
+    assert isinstance(shares, dd.DataFrame)
+    np.testing.assert_allclose(shares.compute(), near.gate_proba(FRAME[X]), rtol=1e-9, atol=1e-9)
+
+
+def test_arrays_of_unknown_length_with_two_responses_give_the_fit_in_memory(client, tmp_path):
+    data = frame(d=5, q=2)
+    inputs = [f"x{i}" for i in range(5)]
+    lazy = parted(data)
+    x, y = lazy[inputs].to_dask_array(), lazy[["y0", "y1"]].to_dask_array()
+    near = model().fit(data[inputs].to_numpy(), data[["y0", "y1"]].to_numpy())
+    far = model().fit(x, y, checkpoint=tmp_path / "fit")
+    assert_same(near, far)
+    found = far.predict(x)
+    assert isinstance(found, da.Array)
+    np.testing.assert_allclose(found.compute(), near.predict(data[inputs].to_numpy()), rtol=1e-9, atol=1e-9)
+    size = (tmp_path / "fit").stat().st_size
+    again = model().fit(x, y, checkpoint=tmp_path / "fit")
+    assert (tmp_path / "fit").stat().st_size == size  # no pass was made: all were found
+    assert again.log_likelihood_ == far.log_likelihood_
+    with pytest.raises(ValueError, match=r"another fit, with n_experts '2' in place of '3'"):
+        model(k=3).fit(x, y, checkpoint=tmp_path / "fit")
+
+
+def test_files_are_read_by_the_workers(client, tmp_path):
+    for i, (first, last) in enumerate(((0, 3000), (3000, 21000))):
+        pq.write_table(pa.Table.from_pandas(FRAME[[*X, "y"]].iloc[first:last]), tmp_path / f"{i}.parquet", 5000)
+    near = model().fit(tmp_path, "y")
+    far = model().fit(ParquetTable(tmp_path, X, client=client), "y")
+    assert_same(near, far)
+    np.testing.assert_allclose(far.inference(ParquetTable(tmp_path, X, client=client), "y", kind="sandwich").vcov(),
+                               near.inference(tmp_path, "y", kind="sandwich").vcov(), rtol=1e-8)  # fmt: skip
+
+
+FAULTS = [
+    (lambda lazy: (lazy, "y"), r"partition \d: X holds text in the column c"),
+    (lambda lazy: (lazy[[*X, "y"]], "z"), "X has no column 'z'"),
+    (lambda lazy: (lazy[[*X, "y"]].assign(x0=np.nan), "y"), r"partition \d: Input X contains NaN"),
+    (lambda lazy: (lazy[X], lazy["y"].repartition(npartitions=2)), "y has 2 partitions, X has 5"),
+    (lambda lazy: (lazy[X], FRAME["y"]), "y is a Series, and X a Dask collection"),
+    (lambda lazy: (lazy[X].to_dask_array(), "y"), "y='y', and X is no data frame"),
+    (lambda lazy: (lazy.partitions[0][[*X, "y"]], "y"), "X has no rows"),
+]
+
+
+@pytest.mark.parametrize(("case", "words"), FAULTS)
+def test_what_cannot_be_fitted_is_said_in_words(client, case, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        model().fit(*case(parted(FRAME)))
+
+
+def test_more_that_cannot_be_done_is_said_in_words(client, tmp_path):
+    lazy = parted(FRAME)[[*X, "y", "g"]]
+    with pytest.raises(ValueError, match=r"a group has rows in partition 2 and in partition 3: .*shuffle\(on='g'\)"):
+        model(gate="constant").fit(lazy, "y", groups="g")
+    with pytest.raises(ValueError, match="checkpoint is given, and X is not on a Dask cluster"):
+        model().fit(FRAME[X], FRAME["y"], checkpoint=tmp_path / "fit")
+    with pytest.raises(ValueError, match="checkpoint is given, and random_state is None"):
+        MixtureOfExpertsRegressor(2).fit(lazy[[*X, "y"]], "y", checkpoint=tmp_path / "fit")
+    small = model().fit(parted(FRAME.iloc[:200], (0, 50, 200))[[*X, "y"]], "y")  # few rows are brought here
+    with pytest.raises(TypeError, match="X is a Dask collection, of which fit"):
+        small.predict_interval(lazy)
+
+
+def test_who_works_on_what_follows_the_places():
+    lanes = shared_out({"a": 2, "b": 1}, [4, 4, 1, 1, 5], ["a", "a", "b", "gone", "b"])
+    assert lanes == (Lane("a", (0,)), Lane("a", (1, 3)), Lane("b", (2, 4)))
+    assert shared_out({"a": 1}, [3], None) == (Lane("a", (0,)),)
+
+
+def test_a_closed_client_is_said_in_words(client):
+    with Client(client.scheduler.address, set_as_default=False) as other:
+        lanes = ClusterLanes(other, [other.submit(abs, -3)], [1], True)
+        assert lanes.fold(abs, max) == 3
+    with pytest.raises(ClusterLostError, match="start a scheduler and workers, and fit again"):
+        lanes.fold(abs, max)
+
+
+@pytest.mark.slow
+def test_groups_classes_gates_and_sampling_weights_give_the_fit_in_memory(client):
+    big = frame(90000)
+    lazy = parted(big, (0, 99, 12000, 90000))
+    near = model(gate="constant").fit(big[X], big["y"], groups=big["g"])
+    assert_same(near, model(gate="constant").fit(lazy[[*X, "y", "g"]], "y", groups="g"))
+    near = model(MixtureOfExpertsClassifier).fit(FRAME[X], FRAME["c"])
+    far = model(MixtureOfExpertsClassifier).fit(parted(FRAME)[[*X, "c"]], "c")
+    assert_same(near, far, 1e-8)
+    assert (far.predict(parted(FRAME)).compute() == near.predict(FRAME[X])).all()
+    assert far.predict_proba(parted(FRAME)).compute().shape == (21000, 2)
+    near = model(weight_kind="sampling").fit(FRAME[X[1:]], FRAME["y"], FRAME["w"], FRAME[["x0"]])
+    far = model(weight_kind="sampling").fit(parted(FRAME)[[*X, "y", "w"]], "y", "w", "x0")
+    assert_same(near, far)
+    assert far.predict(parted(FRAME)).compute().shape == (21000,)
+
+
+@pytest.mark.slow
+def test_counts_with_offset_and_trials_give_the_fit_in_memory(client):
+    rng = np.random.default_rng(0)
+    data = FRAME[X].assign(t=rng.integers(1, 20, 21000).astype(float), o=rng.normal(size=21000))
+    data["y"] = rng.binomial(data["t"].astype(int), 1 / (1 + np.exp(-data["x0"] - data["o"])))
+    one = MixtureOfExpertsRegressor(1, family="binomial", n_init=1, random_state=0)
+    near = one.fit(data[X], data["y"], trials=data["t"], offset=data["o"])
+    far = MixtureOfExpertsRegressor(1, family="binomial", n_init=1, random_state=0)
+    far.fit(parted(data), "y", trials="t", offset="o")
+    assert_same(near, far)
+    lazy = far.predict(parted(data), offset="o").compute()
+    np.testing.assert_allclose(lazy, near.predict(data[X], offset=data["o"]), rtol=1e-9)
+
+
+def start(*command):
+    return subprocess.Popen([sys.executable, "-m", "dask", *command], env=ENV, stderr=subprocess.DEVNULL)
+
+
+@pytest.fixture
+def processes(tmp_path):
+    file = tmp_path / "scheduler.json"
+    scheduler = start("scheduler", "--scheduler-file", str(file), "--port", "0", "--no-dashboard")
+    options = ("--scheduler-file", str(file), "--nthreads", "1", "--no-nanny", "--no-dashboard")
+    workers = [start("worker", *options, "--local-directory", str(tmp_path)) for _ in range(2)]
+    yield file, scheduler, workers
+    for process in (*workers, scheduler):
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of a client whose scheduler is killed
+@pytest.mark.parametrize("files", [False, True])
+def test_a_worker_that_is_killed_is_survived_and_a_scheduler_costs_no_pass(processes, tmp_path, files):
+    file, scheduler, workers = processes
+    near = model().fit(FRAME[X], FRAME["y"])
+    FRAME[[*X, "y"]].to_parquet(tmp_path / "rows.parquet", row_group_size=2000)
+
+    def data(client):
+        path = tmp_path / "rows.parquet"
+        return ParquetTable(path, X, client=client) if files else dd.from_pandas(FRAME[[*X, "y"]], npartitions=5)
+
+    def killing(process):
+        def heard(stage, done, total):
+            if stage == "Newton" and process.poll() is None:
+                process.kill()
+                time.sleep(0.5)
+
+        return heard
+
+    with Client(scheduler_file=str(file), timeout=60) as client:
+        client.wait_for_workers(2, timeout=60)
+        far = model(verbose=killing(workers[0])).fit(data(client), "y")
+        assert workers[0].poll() is not None
+        assert_same(near, far)
+        with pytest.raises(ClusterLostError, match="goes on from the last pass"):
+            model(verbose=killing(scheduler)).fit(data(client), "y", checkpoint=tmp_path / "fit")
+    kept = (tmp_path / "fit").stat().st_size
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as again, Client(again) as client:
+        far = model().fit(data(client), "y", checkpoint=tmp_path / "fit")
+        assert_same(near, far)
+    assert (tmp_path / "fit").stat().st_size > kept
