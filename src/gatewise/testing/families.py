@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -401,7 +403,7 @@ def law_family_columns(family: Family) -> None:
             raise AssertionError("broken: every row tells of at least one response per output")
 
 
-def law_family_fit(family: Family, seed: int = 0) -> None:
+def law_family_fit(family: Family, seed: int = 0, sizes: Sequence[tuple[int, int]] = ((1, 1), (4, 2))) -> None:
     """Fits of two experts, by Newton's method and by EM, are at least as likely as the measure that drew the data.
 
     Parameters
@@ -409,14 +411,16 @@ def law_family_fit(family: Family, seed: int = 0) -> None:
     family : Family
     seed : int
         Of what is drawn.
+    sizes : sequence of (int, int)
+        Numbers of inputs and of outputs.
 
     Examples
     --------
     >>> from gatewise import Gaussian
     >>> from gatewise.testing import law_family_fit
-    >>> law_family_fit(Gaussian())
+    >>> law_family_fit(Gaussian(), sizes=((3, 1),))
     """
-    for d, q in ((1, 1), (4, 2)):
+    for d, q in sizes:
         mixture = Mixture((GATES["softmax"],), (2,), family=family)
         problem = fitting_problem(mixture, d=d, gate_d=d, columns=family.columns(q), n=200, seed=seed)
         truth = log_density(mixture, problem.measure, problem.x, problem.gate_x, problem.y).sum()
