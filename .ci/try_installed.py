@@ -14,6 +14,7 @@ from gatewise.nn import MoE
 
 
 def run(*words: str) -> str:
+    """Return what a command prints."""
     return subprocess.run([sys.executable, "-m", "gatewise", *words], check=True, capture_output=True, text=True).stdout
 
 
@@ -31,4 +32,4 @@ layer(torch.randn(3, 16)).sum().backward()
 for words in (("--version",), ("data", "list"), ("study", "list"), ("experiment", "list")):
     if not run(*words).strip():
         raise SystemExit(f"gatewise {' '.join(words)} prints nothing")
-print(f"gatewise {gatewise.__version__} from the wheel: {model.status_}, {model.log_likelihood_:.3f}")
+sys.stdout.write(f"gatewise {gatewise.__version__} from the wheel: {model.status_}, {model.log_likelihood_:.3f}\n")

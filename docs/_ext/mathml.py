@@ -15,7 +15,9 @@ def inline(translator, node):
 
 
 def block(translator, node):
-    translator.body.append(f'<div class="formula" role="group" aria-label="formula" tabindex="0">{markup(node, as_block=True)}</div>')
+    translator.body.append(
+        f'<div class="formula" role="group" aria-label="formula" tabindex="0">{markup(node, as_block=True)}</div>'
+    )
     raise nodes.SkipNode
 
 

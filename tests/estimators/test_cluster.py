@@ -1,5 +1,6 @@
 """Fits on a cluster with workers as processes: equal to memory, lazy predictions, faults in words, kills survived."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -12,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 
 dd = pytest.importorskip("dask.dataframe")
-import itertools
 
 import dask.array as da  # noqa: E402
 import pyarrow as pa  # noqa: E402

@@ -18,8 +18,8 @@ T = TypeVar("T")
 Work = Callable[[Any], T]
 
 LOST = (
-    "the connection to the Dask cluster is lost ({cause}) and the fit has ended without a result: start a scheduler and "
-    "workers, and fit again; with the same checkpoint=path it goes on from the last pass"
+    "the connection to the Dask cluster is lost ({cause}) and the fit has ended without a result: start a scheduler "
+    "and workers, and fit again; with the same checkpoint=path it goes on from the last pass"
 )
 
 
