@@ -23,6 +23,7 @@ extensions = [
     "root_pages",
     "mathml",
     "accessible",
+    "checked",
 ]
 exclude_patterns = ["gallery", "_ext", "**/sg_execution_times.rst", "sg_execution_times.rst"]
 templates_path = ["_templates"]
