@@ -3,18 +3,21 @@
 #   make CONSTRAINTS=cuda ...       the newest torch with CUDA instead of the tested CPU build
 #   make PIP_ARGS="..." ...         more arguments for pip, such as another package index
 #   make test PYTEST_ARGS="-k tone" more arguments for pytest
+#   make docs DOCS_ARGS="-D plot_gallery=0" the site without running the gallery
 
 PYTHON ?= python3
 CONSTRAINTS ?= cpu
 PIP_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+DOCS_ARGS ?=
 # The short subset for the oldest supported versions: every module's import and doctests, and these tests.
 MINIMUM_TESTS ?= src/gatewise tests/test_house.py tests/data tests/optim tests/infer tests/estimators/test_targets.py
 
 BIN := .venv/bin
 COMMA := ,
 READY := .venv/.ready-$(CONSTRAINTS)
+READY_DOCS := .venv/.ready-docs
 READY_MINIMUM := .venv-minimum/.ready
 
 # $(call install,ENVIRONMENT,CONSTRAINT ARGUMENTS,EXTRAS)
@@ -32,7 +35,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-minimum lint format types register studies bench clean
+.PHONY: help demo test test-minimum docs lint format types register studies bench dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +46,10 @@ $(READY): pyproject.toml constraints/$(CONSTRAINTS).txt
 $(READY_MINIMUM): pyproject.toml constraints/cpu.txt constraints/minimum.txt
 	$(call install,.venv-minimum,-c constraints/cpu.txt -c constraints/minimum.txt,test)
 
+$(READY_DOCS): $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints/$(CONSTRAINTS).txt -e '.[docs]'
+	@touch $@
+
 demo: $(READY) ## fit classic data with several gates: tables, and one HTML page
 	$(BIN)/gatewise demo
 
@@ -51,6 +58,9 @@ test: $(READY) ## the tests and doctests, without those marked slow
 
 test-minimum: $(READY_MINIMUM) ## a short subset at the oldest supported versions of all but torch
 	.venv-minimum/bin/python -m pytest -n auto $(PYTEST_ARGS) $(MINIMUM_TESTS)
+
+docs: $(READY_DOCS) ## the documentation site with its gallery: out/docs/index.html, no network
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b html -W --keep-going -j 2 -d out/doctrees $(DOCS_ARGS) docs out/docs
 
 lint: $(READY) ## ruff: rules and layout
 	$(BIN)/ruff check .
@@ -72,6 +82,18 @@ studies: $(READY) ## run the short tier of every study: does everything run?
 bench: $(READY) ## measure, and write JSON with the machine's facts
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
+dist: ## build wheel and source archive, check both, and fit with the wheel in an environment of its own
+	rm -rf dist .venv-dist
+	$(PYTHON) -m venv .venv-dist
+	.venv-dist/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) build twine
+	.venv-dist/bin/python -m build --outdir dist .
+	.venv-dist/bin/python -m twine check --strict dist/*
+	.venv-dist/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints/$(CONSTRAINTS).txt torch
+	.venv-dist/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints/$(CONSTRAINTS).txt dist/*.whl
+	cd dist && ../.venv-dist/bin/python -I ../.ci/try_installed.py
+	rm -rf .venv-dist
+
 clean: ## remove the environments, caches and outputs
 	rm -rf .venv .venv-minimum .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist out
+	rm -rf docs/examples docs/api/generated docs/api/gatewise*.rst docs/sg_execution_times.rst
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

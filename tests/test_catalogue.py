@@ -39,14 +39,23 @@ def resolved(levels):
     return Case(gates, (2,) * len(gates), expert, family, levels["method"], levels["d"], levels["q"], **rows)
 
 
+FIRST = {name: levels[0] for name, levels in FACTORS.items()}
+
+
 def is_fitted(levels):
-    return not refusals(resolved(levels))
+    return not refusals(resolved({**FIRST, **levels}))
 
 
 def is_small(levels):
-    """Whether a case is fitted, and no wide expert has many leaves or outputs: a thousand parameters take minutes."""
-    wide = levels["expert"] in WIDE and levels["d"] == max(FACTORS["d"])
-    return is_fitted(levels) and not (wide and (levels["inner"] or levels["q"] > 1))
+    """Whether no tree has many inputs and outputs, and no wide expert two of many leaves, inputs and outputs."""
+    many = (levels["inner"] is not None, levels["d"] == max(FACTORS["d"]), levels["q"] == max(FACTORS["q"]))
+    wide = (levels["inner"] is not None, levels["d"] > 1, levels["q"] > 1)
+    return sum(many) < 3 and (levels["expert"] not in WIDE or sum(wide) < 2)
+
+
+REFUSED_BY = ("gate", "family", "method", "inner")  # all that the table of refusals of a fit reads
+FITTED = {REFUSED_BY: is_fitted}
+SMALL = {**FITTED, ("expert", "inner", "d", "q"): is_small}
 
 
 def label(levels):
@@ -58,11 +67,11 @@ def pytest_generate_tests(metafunc):
     """The thousands of slow cases, which are not computed for a run that leaves the slow tests out."""
     if metafunc.function.__name__ == "test_any_three_parts_go_the_whole_path":
         left_out = metafunc.config.getoption("markexpr") == "not slow"
-        cases = [] if left_out else covering({**FACTORS, "d": (1, 2, 3, 6)}, 3, is_fitted)
+        cases = [] if left_out else covering({**FACTORS, "d": (1, 2, 3, 6)}, 3, FITTED)
         metafunc.parametrize("levels", cases, ids=label)
 
 
-@pytest.mark.parametrize("levels", covering(FACTORS, 2, is_small, apart=("gate", "expert")), ids=label)
+@pytest.mark.parametrize("levels", covering(FACTORS, 2, SMALL, apart=("gate", "expert")), ids=label)
 def test_any_two_parts_go_the_whole_path(levels, tmp_path):
     walk(resolved(levels), tmp_path)
 
@@ -73,7 +82,7 @@ def test_any_three_parts_go_the_whole_path(levels, tmp_path):
     walk(resolved(levels), tmp_path)
 
 
-@pytest.mark.parametrize("levels", covering(FACTORS, 1, lambda levels: not is_fitted(levels)), ids=label)
+@pytest.mark.parametrize("levels", covering(FACTORS, 1, {REFUSED_BY: lambda levels: not is_fitted(levels)}), ids=label)
 def test_what_is_not_fitted_is_refused_in_the_words_of_the_table(levels, tmp_path):
     walk(resolved(levels), tmp_path)
 
@@ -85,7 +94,7 @@ def test_every_refusal_of_the_table_is_one(entry, tmp_path):
 
 
 def test_every_level_of_every_factor_is_fitted():
-    found = covering(FACTORS, 1, is_fitted)
+    found = covering(FACTORS, 1, FITTED)
     missing = {(name, level) for name, levels in FACTORS.items() for level in levels}
     missing -= {pair for levels in found for pair in levels.items()}
     jumping = {("gate", name) for name, gate in GATES.items() if not gate.link.smooth}

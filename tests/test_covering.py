@@ -19,11 +19,13 @@ def test_all_levels_meet_that_can(strength):
         return not (case["a"] == "u" and case["b"] < 3) and not (case["c"] and case["d"] == "p")
 
     every = [dict(zip(FACTORS, levels, strict=True)) for levels in product(*FACTORS.values())]
-    found = covering(FACTORS, strength, allowed)
+    rules = {("a", "b"): lambda case: not (case["a"] == "u" and case["b"] < 3)}
+    rules["d", "c"] = lambda case: not (case["c"] and case["d"] == "p")
+    found = covering(FACTORS, strength, rules)
     assert all(map(allowed, found))
     assert together(found, strength) == together(filter(allowed, every), strength)
-    assert found == covering(FACTORS, strength, allowed)
+    assert found == covering(FACTORS, strength, {tuple(FACTORS): allowed})
 
 
 def test_the_two_largest_factors_decide_how_many_cases_there_are():
-    assert len(covering(FACTORS, 2, lambda case: True)) == 24
+    assert len(covering(FACTORS, 2)) == 24

@@ -14,7 +14,7 @@ from gatewise import nn
 from gatewise.estimators.warnings import FitWarning
 
 ROOT = Path(__file__).parents[1]
-GUIDES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
+GUIDES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
 
 
 def blocks(name):

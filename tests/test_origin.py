@@ -7,6 +7,8 @@ from gatewise.cli import app
 from gatewise.cli.origin import words_for_user
 from gatewise.runs.threads import in_processes
 
+from .covering import slow_rest
+
 TASK = """
 from gatewise.core.gates import gate
 from gatewise.experiments import Experiment, Metric
@@ -25,11 +27,13 @@ LINES = {
 }
 
 
-# in other processes, which take seconds to start: one fault of each kind
-ELSEWHERE = [line for line in LINES if "return {}['a']" != line != "return 1 / 0"]
+# other processes take seconds to start: one fault of the file itself there, and those of gatewise in the slow run
+PLACES = [(line, workers) for line in LINES for workers in (1, 2)]
 
 
-@pytest.mark.parametrize(("line", "workers"), [*((line, 1) for line in LINES), *((line, 2) for line in ELSEWHERE)])
+@pytest.mark.parametrize(
+    ("line", "workers"), slow_rest(PLACES, lambda place: place[1] == 1 or place[0].startswith("raise"))
+)
 def test_what_a_users_file_does_is_the_users_also_in_another_process(tmp_path, line, workers):
     (tmp_path / "my_task.py").write_text(TASK.format(line=line))
     words = ["experiment", "run", f"{tmp_path / 'my_task.py'}:task", "--workers", str(workers)]

@@ -92,7 +92,7 @@ def blocks(name):
 
 
 def documented_sources():
-    guides = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md"))
+    guides = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/**/*.md"))
     for name in ("README.md", "CONTRIBUTING.md", *guides):
         yield from ((name, block) for block in blocks(name))
     yield from ((path.name, path.read_text("utf-8")) for path in sorted((ROOT / "examples").glob("*.py")))

@@ -34,6 +34,8 @@ from gatewise.testing import (
 )
 from gatewise.testing.problems import draw_parameter
 
+from ..covering import slow_rest
+
 LAWS = (law_batched, law_derivatives, law_complete, law_expected_score, law_sample, law_squares, law_parameterization)
 LAWS += (law_rescale, law_blocks, law_frequencies)
 KINDS = {
@@ -122,8 +124,11 @@ def data(seed=0, n=250):
     return rng, x, first
 
 
-@pytest.mark.parametrize("estimate", [maximum_likelihood, least_squares])
-@pytest.mark.parametrize("gate", ["softmax", "laplace"])
+WAYS = [(estimate, gate) for estimate in (maximum_likelihood, least_squares) for gate in ("softmax", "laplace")]
+USUAL = ((maximum_likelihood, "softmax"), (least_squares, "laplace"))
+
+
+@pytest.mark.parametrize(("estimate", "gate"), slow_rest(WAYS, USUAL))
 def test_a_linear_and_a_constant_expert_are_two_linear_ones_with_a_slope_held_at_zero(estimate, gate):
     rng, x, first = data()
     y = np.where(first, 2 + x[:, 0] - 0.4 * x[:, 1], 7.0) + 0.5 * rng.normal(size=len(x))

@@ -168,7 +168,14 @@ FAMILY_ROWS = [
 @pytest.mark.parametrize(("law", "family"), FAMILY_ROWS)
 def test_families(law, family):
     of_one_output = law in OF_ONE_OUTPUT
-    law(FullGaussian(floor=(0.4,)) if of_one_output and family == FLOORED else family)
+    sizes = {"sizes": ((4, 2),)} if law is testing.law_family_fit else {}
+    law(FullGaussian(floor=(0.4,)) if of_one_output and family == FLOORED else family, **sizes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", [form for form in FAMILY_FORMS if form != FLOORED], ids=str)
+def test_fits_of_families_with_one_input(family):
+    testing.law_family_fit(family, sizes=((1, 1),))
 
 
 def of_gate(gate, depth):

@@ -81,7 +81,7 @@ def test_any_labels_come_back(labels):
 @pytest.mark.parametrize("gate", ["laplace", "constant", "softmax"])
 def test_two_levels_and_other_gates_fit(gate):
     x, y = three_classes(150)
-    model = MixtureOfExpertsClassifier((2, 2), gate=gate, n_init=1, random_state=0, max_time=5)
+    model = MixtureOfExpertsClassifier((2, 2), gate=gate, n_init=1, random_state=0, max_iter=10, max_time=5)
     model.fit(x, y)
     np.testing.assert_allclose(model.predict_proba(x).sum(1), 1.0, atol=1e-12)
     assert model.log_likelihood_ > MixtureOfExpertsClassifier(1, n_init=1).fit(x, y).log_likelihood_

@@ -43,10 +43,10 @@ def test_the_number_of_experts_is_chosen_for_the_formula(frame, two):
 
 def test_two_formulas_are_compared_by_simulation(frame, two):
     one = moe("y ~ a + np.log(b) + site", frame, n_experts=1, **OPTIONS)
-    found = bootstrap_test(one, two, n_boot=19, n_init=3)
+    found = bootstrap_test(one, two, n_boot=19, n_init=2)
     assert found.p_value == 0.05
     other = moe("y ~ a + site", frame, n_experts=1, **OPTIONS)
-    regular = bootstrap_test(other, one, n_boot=99, n_init=1)
+    regular = bootstrap_test(other, one, n_boot=49, n_init=1)
     assert regular.p_value == pytest.approx(chi2.sf(regular.statistic, 1), abs=4 * regular.error)
     assert "not identified" not in regular.text()
     assert "y ~ a + site" in regular.text()
@@ -99,7 +99,7 @@ def test_counts_with_an_offset_are_compared():
     table["count"] = rng.poisson(table.hours * np.exp(np.where(low, 0.3 * table.x, 2 - 0.3 * table.x)))
     options = {"offset": "np.log(hours)", "family": "poisson", "gate_formula": "~ 1", "n_init": 3, "random_state": 0}
     one, two = (moe("count ~ x + v + w", table, n_experts=k, **options) for k in (1, 2))
-    assert bootstrap_test(one, two, n_boot=19, n_init=3).p_value == 0.05
+    assert bootstrap_test(one, two, n_boot=19, n_init=2).p_value == 0.05
 
 
 def panel(seed=0, people=60):

@@ -1,6 +1,7 @@
 """A gate with one branch has the weight one: nothing of it is estimated, counted, tested or named."""
 
 from functools import cache
+from itertools import product
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from gatewise import GATES, MixtureOfExpertsRegressor
 from gatewise.fit.status import Status
 from gatewise.infer.covariance.information import standard_errors
+
+from ..covering import slow_rest
 
 DENSE = [name for name, gate in GATES.items() if gate.link.normalised and gate.link.smooth]
 
@@ -51,15 +54,22 @@ def test_one_expert_is_a_regression_under_every_gate(d, gate, method):
     assert (model.gate_proba(drawn(d)[0]) == 1).all()
 
 
-@pytest.mark.parametrize("gate", ["laplace", "dense-to-sparse", "normalised-sigmoid", "activation-dense-to-sparse"])
-@pytest.mark.parametrize("level", [0, 1])
-@pytest.mark.parametrize("d", [1, 3])
+@cache
+def tame(d, k=2, gate="softmax"):
+    """A tame problem, whose optimum is found through both ways of writing it."""
+    return fitted(d, k, gate, scale="shared", alpha=0.1, n_init=12)
+
+
+GATE_NAMES = ("laplace", "dense-to-sparse", "normalised-sigmoid", "activation-dense-to-sparse")
+USUAL = {(gate, place % 2, 3) for place, gate in enumerate(GATE_NAMES)} | {("laplace", 1, 3), ("laplace", 0, 1)}
+
+
+@pytest.mark.parametrize(("gate", "level", "d"), slow_rest(list(product(GATE_NAMES, (0, 1), (1, 3))), USUAL))
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_level_of_one_branch_is_as_if_it_were_not_there(d, level, gate):
-    settings = {"scale": "shared", "alpha": 0.1, "n_init": 12}  # a tame problem, whose optimum both find
-    flat = fitted(d, 2, "softmax", **settings)
-    gates = [gate, "softmax"] if level == 0 else ["softmax", gate]
-    tree = fitted(d, (1, 2) if level == 0 else (2, 1), gates, **settings)
+    flat = tame(d)
+    gates = (gate, "softmax") if level == 0 else ("softmax", gate)
+    tree = tame(d, (1, 2) if level == 0 else (2, 1), gates)
     assert tree.log_likelihood_ == pytest.approx(flat.log_likelihood_, abs=1e-6)
     assert tree.fit_.df == flat.fit_.df
     assert tree.status_ is flat.status_

@@ -13,7 +13,10 @@ from gatewise.fit import maximum_likelihood
 from gatewise.objective.parameterization import from_paths
 from gatewise.objective.rows import make_rows
 from gatewise.testing import fitting_problem
+from gatewise.testing.fits.laws import FITTED, rows_of
 from gatewise.testing.problems import drawn_rows
+
+from ..covering import slow_rest
 
 SMOOTH = [name for name, gate in GATES.items() if gate.link.normalised and gate.link.smooth]
 BRANCHINGS = ((3,), (2, 3), (2, 3, 2))
@@ -148,7 +151,10 @@ def test_weights_are_frequencies_for_the_search_that_moves_experts_too():
     testing.law_fit_frequencies(fitting_problem(gated("softmax", branching=(3,)), seed=1), starts=12)
 
 
-@pytest.mark.parametrize("name", SMOOTH)
+LONG = ("activation-dense-to-sparse", "tanh-dense-to-sparse", "scaled-laplace")  # each like one that is kept
+
+
+@pytest.mark.parametrize("name", slow_rest(SMOOTH, lambda name: name not in LONG))
 def test_other_units_of_the_data_change_no_responsibility(name):
     testing.law_fit_units(REGULAR[name])
 
@@ -211,7 +217,7 @@ def shipped_problem(name):
     return testing.ExampleProblem(gated("softmax"), None, x, x, y)
 
 
-def nested_in(name, small, large, starts=20):
+def nested_in(name, small, large, starts=8):
     testing.law_fit_nested(shipped_problem(name)._replace(mixture=small), large, starts)
 
 
@@ -230,7 +236,7 @@ NESTED = {
     "Laplace in a scaled one": (gated("laplace"), gated("scaled-laplace")),
 }
 QUICK = {"tone": {*NESTED} - {"Laplace in a scaled one", "a flat gate in a tree below it"}}
-QUICK["mcycle"] = {"two experts in three", "constant gate in softmax", "softmax in quadratic", "Gaussian in Student-t"}
+QUICK["mcycle"] = {"two experts in three"}
 PAIRS = [
     pytest.param(name, pair, id=f"{name}-{pair}", marks=[pytest.mark.slow] * (pair not in QUICK.get(name, ())))
     for name in ("tone", "mcycle", "ethanol", "co2")
@@ -265,5 +271,5 @@ EQUAL = {
 @pytest.mark.parametrize("pair", EQUAL)
 def test_mixtures_that_are_the_same_have_the_same_likelihood(pair):
     one, other, problem = EQUAL[pair]
-    testing.law_fit_nested(problem._replace(mixture=one), other)
-    testing.law_fit_nested(problem._replace(mixture=other), one)
+    first, second = (maximum_likelihood(m, rows_of(problem), starts=10).log_likelihood for m in (one, other))
+    assert abs(first - second) <= FITTED * (1 + min(abs(first), abs(second)))

@@ -91,7 +91,7 @@ def test_a_mixture_with_one_expert_more_is_never_worse(monkeypatch):
 def test_variable_projection_and_levenberg_marquardt_end_at_the_same_optimum():
     mixture = mixture_of("laplace")
     x, y = drawn(mixture, d=2, seed=0)
-    fit = least_squares(mixture, make_rows(x, y))
+    fit = least_squares(mixture, make_rows(x, y), starts=6)
     model = prepare(fit.mixture, make_rows(x, y), FitSpec())
     problem = problem_of(model, model.rows, SQUARES)
     parts = variable_projection.split(problem)
@@ -248,7 +248,7 @@ def test_an_optimum_of_relu_experts_lies_on_its_hinge_and_passes_the_test_there(
     inside = fit.measure.experts["coef"][leaf].item() * x + fit.measure.experts["intercept"][leaf].item()
     assert np.abs(inside).min() < 1e-9  # a row lies on the hinge, where the others pull it from both sides
     best = min(
-        minpack(lambda t: mean(t) - y, rng.normal(0, 1.5, 6), method="lm", max_nfev=2000).cost for _ in range(40)
+        minpack(lambda t: mean(t) - y, rng.normal(0, 1.5, 6), method="lm", max_nfev=2000).cost for _ in range(15)
     )
     assert fit.objective <= best / 400 * (1 + 1e-9)
 
@@ -275,7 +275,9 @@ def test_time_that_is_up_gives_the_best_so_far():
 
 def test_equal_seeds_give_equal_fits():
     x, y = drawn(mixture_of("sigmoid", expert="bare-gelu"), n=60, d=3, noise=0.5)
-    fits = [least_squares(mixture_of("sigmoid", expert="bare-gelu"), make_rows(x, y), seed=7) for _ in range(2)]
+    fits = [
+        least_squares(mixture_of("sigmoid", expert="bare-gelu"), make_rows(x, y), starts=4, seed=7) for _ in range(2)
+    ]
     assert fits[0].objective == fits[1].objective
 
 
@@ -296,7 +298,7 @@ def test_the_scale_of_a_hidden_unit_is_a_convention_on_a_kink_too(estimate):
     rng = np.random.default_rng(7)
     x = rng.integers(-2, 3, size=(60, 2)).astype(float)
     y = np.maximum(0, 2 * x[:, 0] + x[:, 1] - 0.02) + 1 + 0.3 * rng.normal(size=60)
-    fit = estimate(Mixture((GATES["constant"],), (1,), EXPERTS["relu"]), make_rows(x, y[:, None]), starts=4)
+    fit = estimate(Mixture((GATES["constant"],), (1,), EXPERTS["relu"]), make_rows(x, y[:, None]), starts=2)
     assert fit.status == Status.at_kink
     assert fit.certificate.null == ()
     assert fit.certificate.rank == 4 + (estimate is maximum_likelihood)

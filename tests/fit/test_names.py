@@ -18,6 +18,7 @@ from gatewise.objective.rows import make_rows
 from gatewise.testing import make_problem
 from gatewise.testing.renamed import RenamedFamily, original, renamed
 
+from ..covering import slow_rest
 from ..whole_path import STEPS, few_neighbours, short_searches  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("short_searches", "few_neighbours")
@@ -107,8 +108,11 @@ def compare(fit, plain):
         assert torch.equal(value, plain.measure.paths()[path]), path
 
 
-@pytest.mark.parametrize(("gates", "branching", "expert", "family", "d", "q"), LIKELIHOOD)
-@pytest.mark.parametrize("method", ["newton", "em"])
+CASES = [(*case, method) for case in LIKELIHOOD for method in ("newton", "em")]
+IN_TURN = [(*case, ("newton", "em")[place % 2]) for place, case in enumerate(LIKELIHOOD)]
+
+
+@pytest.mark.parametrize(("gates", "branching", "expert", "family", "d", "q", "method"), slow_rest(CASES, IN_TURN))
 def test_likelihood(gates, branching, expert, family, d, q, method):
     mixture = Mixture(tuple(GATES[g] for g in gates), branching, EXPERTS[expert], FAMILIES[family])
     problem = make_problem(mixture, d=d, gate_d=2, columns=q, n=90, seed=5)

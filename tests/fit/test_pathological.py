@@ -443,3 +443,18 @@ def test_a_point_beside_a_kinked_optimum_is_seen_to_be_none():
         moved = {**fit.measure.gates[0], name: fit.measure.gates[0][name] + step}
         with pytest.raises(AssertionError):
             is_local_maximum(fit._replace(measure=fit.measure._replace(gates=(moved,))), rows)
+
+
+def test_a_center_far_away_costs_one_parameter_and_no_expert():
+    """Two centers of which one has run away: along its ray, with its bias, nothing changes. All else is determined.
+
+    Its score changes by a million where a weight changes by one, which is no reason to call an expert undetermined.
+    """
+    draws = rng()
+    x = draws.normal(size=(150, 3))
+    inside = np.linalg.norm(x, axis=1) < 1.5
+    y = np.where(inside, 2 + x[:, 0], -1 - x[:, 1]) + 0.3 * draws.normal(size=150)
+    fit = maximum_likelihood(mixture("laplace"), make_rows(x, y[:, None]), starts=1)
+    assert fit.measure.gates[0]["center"].abs().max() > 1e4
+    assert fit.status is UNIDENTIFIED
+    assert fit.df == 16

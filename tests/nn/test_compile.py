@@ -42,13 +42,14 @@ def _fresh():
     torch._dynamo.reset()
 
 
-BOTH = ("flat", "two levels", "tempered")
-TYPES = [  # one type for every option in turn, both for some of them; the rest in the slow run
-    pytest.param(
-        options, dtype, id=f"{name}-{dtype}", marks=[pytest.mark.slow] * (name not in BOTH and (at + place) % 2 > 0)
-    )
-    for at, (name, options) in enumerate(OPTIONS.items())
-    for place, dtype in enumerate((torch.float32, torch.bfloat16))
+KEPT = {  # what differs in how tokens are routed or balanced, with one type each
+    **dict.fromkeys(("flat", "shared, no bias", "groups", "expert choice", "bounds"), torch.float32),
+    **dict.fromkeys(("two levels", "tempered", "null experts"), torch.bfloat16),
+}
+TYPES = [  # the rest in the slow run
+    pytest.param(options, dtype, id=f"{name}-{dtype}", marks=[pytest.mark.slow] * (KEPT.get(name) != dtype))
+    for name, options in OPTIONS.items()
+    for dtype in (torch.float32, torch.bfloat16)
 ]
 
 
@@ -102,8 +103,15 @@ def test_inductor_gives_what_eager_gives(dtype):
         assert_close(found[f"_orig_mod.{name}" if "." in name else name], value, name, tolerance)
 
 
-@pytest.mark.parametrize("strict", [False, True])
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+KINDS = ("flat", "two levels", "groups", "expert choice", "rectified")
+TRACED = [  # by Dynamo too, for what differs in kind; the rest in the slow run
+    pytest.param(options, strict, id=f"{name}-{strict}", marks=[pytest.mark.slow] * (strict and name not in KINDS))
+    for name, options in OPTIONS.items()
+    for strict in (False, True)
+]
+
+
+@pytest.mark.parametrize(("options", "strict"), TRACED)
 def test_an_exported_layer_gives_what_eager_gives_for_any_number_of_tokens(options, strict):
     layer = layer_for(options).eval()
     tokens = {0: torch.export.Dim("tokens", min=2)}

@@ -25,6 +25,8 @@ from gatewise.testing.layers import (
     make_layer,
 )
 
+from ..covering import slow_rest
+
 both_backends = pytest.mark.parametrize("backend", LAYER_BACKENDS)
 both_depths = pytest.mark.parametrize("branching", LAYER_BRANCHINGS)
 every_gate = pytest.mark.parametrize("gate", GATES)
@@ -218,7 +220,7 @@ for tokens in (8_192, 32_768):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
-@both_backends
+@pytest.mark.parametrize("backend", slow_rest(LAYER_BACKENDS, ["grouped"]))
 def test_d10_peak_memory_is_linear_in_the_tokens(backend):
     """Four times the tokens: a linear peak is four times as high, a quadratic one sixteen times."""
     found = subprocess.run([sys.executable, "-c", MEMORY, backend], check=True, capture_output=True, text=True)

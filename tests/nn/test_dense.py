@@ -182,15 +182,15 @@ def fitted(gate, expert, branching, d, q):
 
 @pytest.mark.filterwarnings("ignore::gatewise.estimators.warnings.FitWarning")
 @pytest.mark.parametrize("case", some(SMALL, SMALL[1:2]))
-def test_layers_of_fitted_models_export_and_compile_whole(case):
+@pytest.mark.parametrize("way", ["export", pytest.param("strict export", marks=pytest.mark.slow), "compile"])
+def test_layers_of_fitted_models_export_and_compile_whole(case, way):
     torch._dynamo.reset()
     layer, x, expected = fitted(*case)
-    for run in (
-        exported(layer, x[:7], strict=False),
-        exported(layer, x[:7], strict=True),
-        torch.compile(layer, fullgraph=True, backend="aot_eager"),
-    ):
-        np.testing.assert_allclose(run(x).detach().numpy().reshape(expected.shape), expected, atol=1e-10)
+    if way == "compile":
+        run = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    else:
+        run = exported(layer, x[:7], strict=way == "strict export")
+    np.testing.assert_allclose(run(x).detach().numpy().reshape(expected.shape), expected, atol=1e-10)
 
 
 def in_onnx(layer, x):
@@ -238,8 +238,11 @@ def test_a_limited_capacity_in_onnx_is_refused_in_words():
         torch.onnx.export(layer.eval(), (draw_tokens(layer),), dynamo=True, verbose=False)
 
 
+SEPARATE = pytest.param(lambda: separate_experts(make_layer("softmax", backend="auto")), marks=pytest.mark.slow)
+
+
 @onnx
-@pytest.mark.parametrize("make", [own, lambda: separate_experts(make_layer("softmax", backend="auto"))])
+@pytest.mark.parametrize("make", [own, SEPARATE], ids=["own", "separate"])
 def test_onnx_knows_experts_that_are_modules(make):
     layer = make()
     x = draw_tokens(layer, 30)

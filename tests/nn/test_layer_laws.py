@@ -18,7 +18,7 @@ from gatewise.testing.layers import (
     make_layer,
 )
 
-from ..covering import pairs_and_slow_rest
+from ..covering import pairs_and_slow_rest, slow_rest
 
 FACTORS = {"law": LAYER_LAWS, "gate": tuple(GATES), "branching": LAYER_BRANCHINGS, "backend": LAYER_BACKENDS}
 OPTIONS = {
@@ -64,10 +64,13 @@ def test_every_gate_keeps_every_law(law, gate, branching, backend):
     law(make_layer(GATES[gate], branching, backend))
 
 
-@pytest.mark.parametrize("backend", LAYER_BACKENDS)
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_every_option_keeps_every_law(options, backend):
-    check_layer(make_layer("laplace", (2, 3), backend, **options))
+CASES = [(name, backend) for name in OPTIONS for backend in LAYER_BACKENDS]
+IN_TURN = [(name, LAYER_BACKENDS[at % len(LAYER_BACKENDS)]) for at, name in enumerate(OPTIONS)]
+
+
+@pytest.mark.parametrize(("name", "backend"), slow_rest(CASES, IN_TURN))
+def test_every_option_keeps_every_law(name, backend):
+    check_layer(make_layer("laplace", (2, 3), backend, **OPTIONS[name]))
 
 
 @pytest.mark.parametrize("backend", LAYER_BACKENDS)

@@ -141,7 +141,9 @@ def test_d8_training_by_the_trainer_balances_a_hostile_start(tmp_path):
         for layer in layers(made):
             with torch.no_grad():
                 layer.router.gates[0].bias[0] += 4.0
-        trainer = train(made, tmp_path, steps=40, learning_rate=3e-2, lr_scheduler_type="constant")
+        trainer = train(
+            made, tmp_path, steps=40, batch=8, accumulate=1, learning_rate=3e-2, lr_scheduler_type="constant"
+        )
         assert trainer.state.log_history[-1]["train_loss"] < 2.0
         found[balance] = [layer.balancer.values()["importance"] for layer in layers(made)]
     assert max(found["importance"]) < 0.1
@@ -170,22 +172,27 @@ class Sparse(transformers.GPT2LMHeadModel):
         replace_ffn(self, "*.mlp", {**OPTIONS, "balance": "bias"})
 
 
-def test_from_pretrained_builds_the_layers_of_a_class_that_replaces_its_networks(tmp_path):
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A trained model of that class, and the folder where it is saved."""
+    folder = tmp_path_factory.mktemp("sparse")
     torch.manual_seed(0)
     made = Sparse(config())
-    train(made, tmp_path, steps=2)
-    made.save_pretrained(tmp_path / "saved")
-    again, report = Sparse.from_pretrained(tmp_path / "saved", output_loading_info=True)
+    train(made, folder, steps=2)
+    made.save_pretrained(folder / "saved")
+    return made, folder / "saved"
+
+
+def test_from_pretrained_builds_the_layers_of_a_class_that_replaces_its_networks(saved):
+    made, folder = saved
+    again, report = Sparse.from_pretrained(folder, output_loading_info=True)
     assert not any(report[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     assert same(again, made)
 
 
-def test_from_pretrained_gives_a_layer_that_can_go_on_training(tmp_path):
-    torch.manual_seed(0)
-    made = Sparse(config())
-    train(made, tmp_path, steps=2)
-    made.save_pretrained(tmp_path / "saved")
-    again = Sparse.from_pretrained(tmp_path / "saved")
+def test_from_pretrained_gives_a_layer_that_can_go_on_training(saved):
+    made, folder = saved
+    again = Sparse.from_pretrained(folder)
     for one, other in zip(layers(again), layers(made), strict=True):
         assert float(one.balancer.loss_scale) == 1.0
         assert torch.equal(one.balancer.now, other.balancer.now)

@@ -233,3 +233,14 @@ def test_ratios_of_rows_are_drawn_with_bands_where_intervals_are_closed():
     ]
     with pytest.raises(ValueError, match="at least one"):
         rows_ratio([])
+
+
+def test_a_branch_of_noise_has_points_and_no_curve():
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-2, 2, size=(120, 1))
+    y = np.where(rng.random(120) < 0.2, rng.uniform(-20, 20, 120), x[:, 0]) + 0.1 * rng.normal(size=120)
+    model = MixtureOfExpertsRegressor(1, "constant", noise=True, n_init=1, random_state=0).fit(x, y)
+    ax = expert_curves(model, x, y)
+    assert [line.get_label() for line in ax.lines] == ["_expert 0", "_expert 0, active"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["expert 0", "noise"]
+    assert model.predict_experts(x).shape[1] == len(ax.collections)

@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from functools import partial
 
 import pytest
 from typer.testing import CliRunner
 
+from gatewise import theory
 from gatewise.cli import app
 from gatewise.runs.records import line_of, parsed
 from gatewise.theory.store import lines_of, seconds
@@ -62,6 +64,14 @@ def ran(tmp_path_factory):
     return home
 
 
+@pytest.fixture(autouse=True, scope="module")
+def undrawn(ran):
+    """Pages without figures, which take most of their time, from the second run on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gatewise.report.study.page.figures", lambda *_, **__: [])
+        yield
+
+
 @pytest.fixture
 def home(ran, tmp_path, monkeypatch):
     shutil.copytree(ran, tmp_path / "home")
@@ -99,13 +109,14 @@ def test_a_changed_truth_is_not_judged_with_old_records(home):
     assert "different: arms (one)" in refused("run", "my_study.py:study", "--resume")
 
 
-def test_reports_after_a_long_run_are_of_all_replicates(home):
-    assert "400 fits" in said("run", "my_study.py:study", "--resume", "--long")
+def test_reports_after_a_long_run_are_of_all_replicates(home, monkeypatch):
+    monkeypatch.setattr("gatewise.theory.long", partial(theory.long, times=2))  # of ten
+    assert "80 fits" in said("run", "my_study.py:study", "--resume", "--long")
     out = said("report", "out/mine", *MINE)
     assert "2 replicates" not in out
     assert "20 replicates" not in out
     assert "one" in (home / "out/mine/index.html").read_text()
-    assert "200 at 2 sizes" in (home / "out/mine/index.html").read_text()
+    assert "40 at 2 sizes" in (home / "out/mine/index.html").read_text()
 
 
 def test_parts_of_two_machines_are_joined_in_one_folder(home):

@@ -37,6 +37,20 @@ class Link(ABC):
         Whether adding a constant to all scores leaves the weights unchanged.
     sparse : bool
         Whether weights may be exactly zero; layers leave out what such a branch would compute.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import Link
+    >>> class Cloglog(Link):
+    ...     normalised = False
+    ...     translation_invariant = False
+    ...
+    ...     def log_weights(self, scores):
+    ...         return torch.log(-torch.expm1(-torch.exp(scores)))
+    >>> print(Cloglog().weights(torch.tensor([[0.0], [1.0]])).numpy().round(3))
+    [[0.632]
+     [0.934]]
     """
 
     normalised = True
@@ -75,7 +89,16 @@ class Link(ABC):
 
 @dataclass(frozen=True)
 class Softmax(Link):
-    """Softmax link: ``w_k = exp(s_k) / sum_j exp(s_j)``."""
+    """Softmax link: ``w_k = exp(s_k) / sum_j exp(s_j)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import Softmax
+    >>> print(Softmax().weights(torch.tensor([[0.0, 2.0], [0.0, 0.0]])).numpy().round(3))  # two branches, two rows
+    [[0.5   0.881]
+     [0.5   0.119]]
+    """
 
     def log_weights(self, scores: Tensor) -> Tensor:
         return torch.log_softmax(scores, -2)
@@ -92,6 +115,14 @@ class Sigmoid(Link):
     """Sigmoid link: ``w_k = 1 / (1 + exp(-s_k))`` for each branch separately (2405.13997).
 
     The weights do not sum to one, so there is no likelihood: use it for least squares or in neural layers.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import Sigmoid
+    >>> print(Sigmoid().weights(torch.tensor([[0.0, 2.0], [0.0, 0.0]])).numpy().round(3))  # two branches, two rows
+    [[0.5   0.881]
+     [0.5   0.5  ]]
     """
 
     normalised = False
@@ -112,6 +143,15 @@ class SqrtSoftplus(Link):
     """Square root of the softplus: ``w_k = sqrt(log(1 + exp(s_k)))``, each branch separately, as DeepSeek-V4 has it.
 
     The weights do not sum to one and have no upper limit: use it for least squares or in neural layers.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import SqrtSoftplus
+    >>> scores = torch.tensor([[0.0, 2.0], [0.0, -2.0]])  # two branches, two rows
+    >>> print(SqrtSoftplus().weights(scores).numpy().round(3))
+    [[0.833 1.458]
+     [0.833 0.356]]
     """
 
     normalised = False
@@ -135,6 +175,13 @@ class ReLU(Link):
     """Rectified scores: ``w_k = max(s_k, 0)``, each branch separately (ReMoE, 2412.14711).
 
     The weights do not sum to one, and those of all branches may be zero: use it in neural layers.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import ReLU
+    >>> ReLU().weights(torch.tensor([[0.5, 2.0], [1.0, -2.0]])).tolist()  # two branches, two rows
+    [[0.5, 2.0], [1.0, 0.0]]
     """
 
     normalised = False
@@ -158,6 +205,15 @@ class NormalisedSigmoid(Link):
     """Normalised sigmoid link: ``w_k = sigmoid(s_k) / sum_j sigmoid(s_j)`` (2505.10860).
 
     Equivalent to a softmax of ``log sigmoid(s_k)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import NormalisedSigmoid
+    >>> scores = torch.tensor([[0.0, 2.0], [0.0, 0.0]])  # two branches, two rows
+    >>> print(NormalisedSigmoid().weights(scores).numpy().round(3))
+    [[0.5   0.638]
+     [0.5   0.362]]
     """
 
     translation_invariant = False
@@ -184,6 +240,20 @@ class TopK(Link):
         True: apply the link to the kept scores only, so the kept weights sum to one. With ``k = 1`` the weight of the
         full link is kept instead, because a single renormalised weight is always one and has no gradient. False: apply
         the link to all scores and set the weights of the other branches to zero.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import TopK
+    >>> scores = torch.tensor([[2.0], [1.0], [0.0]])  # three branches, one row
+    >>> print(TopK(k=2).weights(scores).numpy().round(3))
+    [[0.731]
+     [0.269]
+     [0.   ]]
+    >>> print(TopK(k=2, renormalise=False).weights(scores).numpy().round(3))
+    [[0.665]
+     [0.245]
+     [0.   ]]
     """
 
     link: Link = Softmax()

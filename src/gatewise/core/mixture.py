@@ -36,8 +36,22 @@ class Measure(NamedTuple):
     gates : tuple of mapping name -> Tensor
         One mapping per level. Tensors are ``(*B, K_1, ..., K_{l+1}, *shape)`` at level l; a parameter with one value
         per node, such as a temperature, lacks the last K.
-    experts : mapping name -> Tensor (*B, K_1, ..., K_D, q, *shape)
-    family : mapping name -> Tensor (*B, K_1, ..., K_D, *shape)
+    experts : mapping name -> Tensor
+        ``(*B, K_1, ..., K_D, q, *shape)``.
+    family : mapping name -> Tensor
+        ``(*B, K_1, ..., K_D, *shape)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import Measure
+    >>> measure = Measure(
+    ...     gates=({"weight": torch.tensor([[1.5], [0.0]]), "bias": torch.tensor([0.3, 0.0])},),
+    ...     experts={"coef": torch.tensor([[[2.0]], [[-1.0]]]), "intercept": torch.tensor([[1.0], [-1.0]])},
+    ...     family={"scale": torch.tensor([[0.5], [0.7]])},
+    ... )
+    >>> list(measure.paths())
+    ['gates.0.weight', 'gates.0.bias', 'experts.coef', 'experts.intercept', 'family.scale']
     """
 
     gates: tuple[Mapping[str, Tensor], ...]

@@ -55,6 +55,15 @@ class Parameter(NamedTuple):
     at_most : str
         The simpler distribution at the upper bound, as text for messages, if that distribution lacks the parameter. An
         estimate there is one of the simpler distribution, and the parameter is not counted.
+
+    Examples
+    --------
+    >>> from math import inf
+    >>> from gatewise import Parameter
+    >>> Parameter((3,), "slope").size  # one slope for each of three features
+    3
+    >>> Parameter((), "scale", transform="log", bounds=(0.0, inf), initial=1.0).transform
+    'log'
     """
 
     shape: tuple[int, ...] = ()

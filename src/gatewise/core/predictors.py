@@ -121,17 +121,30 @@ def with_constant(x: Tensor) -> Tensor:
 
 
 def affine(weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-    """Compute the affine function ``weight . x + bias`` of every branch at every row.
+    """Compute an affine function of every branch at every row.
+
+    ``weight . x + bias``.
 
     Parameters
     ----------
-    weight : Tensor (*B, K, d)
-    bias : Tensor (*B, K)
-    x : Tensor (*B, d, n)
+    weight : Tensor
+        Slopes, ``(*B, K, d)``.
+    bias : Tensor
+        Intercepts, ``(*B, K)``.
+    x : Tensor
+        Inputs, ``(*B, d, n)``.
 
     Returns
     -------
-    Tensor (*B, K, n)
+    Tensor
+        Values, ``(*B, K, n)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import affine
+    >>> affine(torch.tensor([[2.0, 1.0]]), torch.tensor([0.5]), torch.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [[5.5, 8.5]]
     """
     return weight @ one_matrix(x, weight.ndim) + bias[..., None]
 

@@ -31,6 +31,13 @@ class Description:
         Licence status; ``SOURCES.md`` gives details.
     sha256 : str
         Checksum of the file.
+
+    Examples
+    --------
+    >>> from gatewise.data import describe
+    >>> tone = describe("tone")
+    >>> tone.n, tone.target, tone.features
+    (150, 'tuned', ('stretchratio',))
     """
 
     name: str

@@ -73,6 +73,14 @@ def present(one: Source, folder: Path | None = None) -> bool:
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from gatewise.data import present, source
+    >>> isinstance(present(source("mfeat"), Path(tempfile.mkdtemp())), bool)
+    True
     """
     return any(files and not missing(one, files, folder) for files in (one.files, one.instead))
 

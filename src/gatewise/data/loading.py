@@ -19,7 +19,23 @@ _REMEDY = "reinstall gatewise, or restore the file from its repository"
 class DataSet(NamedTuple):
     """A loaded data set: `X` and `y` are the columns usually modelled, `frame` holds all columns.
 
-    The other fields are those of `Description`.
+    Attributes
+    ----------
+    X : DataFrame
+        The usual inputs, in their units.
+    y : Series
+        The usual response.
+    frame : DataFrame
+        All columns.
+    name, target, features, source, licence, sha256
+        As in `Description`.
+
+    Examples
+    --------
+    >>> from gatewise.data import load
+    >>> cycle = load("mcycle")
+    >>> cycle.X.shape, cycle.target, cycle.features
+    ((133, 1), 'accel', ('times',))
     """
 
     X: pd.DataFrame

@@ -53,6 +53,13 @@ class Source:
         Folder under ``share`` where a Linux distribution installs it.
     instead : tuple of File
         Alternative files with the same contents.
+
+    Examples
+    --------
+    >>> from gatewise.data import source
+    >>> one = source("mfeat")
+    >>> one.name, len(one.files)
+    ('mfeat', 6)
     """
 
     name: str

@@ -32,6 +32,14 @@ class Views(NamedTuple):
     ----------
     views : dict of str to ndarray (n, d_view)
     label : ndarray (n,) of int64
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatewise.data import Views
+    >>> both = Views({"pixels": np.zeros((5, 4)), "strokes": np.zeros((5, 2))}, np.arange(5))
+    >>> {name: view.shape for name, view in both.views.items()}
+    {'pixels': (5, 4), 'strokes': (5, 2)}
     """
 
     views: dict[str, np.ndarray]
@@ -47,6 +55,15 @@ class Recordings(NamedTuple):
     label, wearer, side : ndarray (n,) of int64
         Side 1 is the right arm.
     channels, classes : tuple of str
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatewise.data import Recordings
+    >>> wave = np.sin(np.arange(40.0)).reshape(20, 2)  # 20 times, two channels
+    >>> one = np.zeros(1, dtype=np.int64)
+    >>> Recordings([wave], one, one, one, ("x", "y"), ("rest",)).series[0].shape
+    (20, 2)
     """
 
     series: list[np.ndarray]
@@ -82,6 +99,11 @@ def mfeat(folder: Path | None = None) -> Views:
         If a file is missing; the message gives the command that installs it.
     ValueError
         If a file is damaged or unknown.
+
+    Examples
+    --------
+    >>> from gatewise.data import mfeat, present, source
+    >>> digits = mfeat() if present(source("mfeat")) else None  # where it is installed
     """
     files = contents(source("mfeat"), folder)
     tables = {view: read_view(files[f"mfeat-{short}.csv"]) for view, short in VIEWS.items()}
@@ -115,6 +137,11 @@ def watch(folder: Path | None = None) -> Recordings:
         If a file is missing; the message gives the command that installs it.
     ValueError
         If a file is damaged or unknown.
+
+    Examples
+    --------
+    >>> from gatewise.data import present, source, watch
+    >>> recordings = watch() if present(source("watch")) else None  # where it is installed
     """
     found = read_recordings(contents(source("watch"), folder)["watch_dataset.npy"])
     label, wearer, side = (np.asarray(found[key], dtype=np.int64) for key in ("y", "subject", "side"))
@@ -160,6 +187,11 @@ def opt(folder: Path | None = None) -> pd.DataFrame:
         If a file is missing; the message gives the command that installs it.
     ValueError
         If a file is damaged or unknown.
+
+    Examples
+    --------
+    >>> from gatewise.data import opt, present, source
+    >>> trial = opt() if present(source("opt")) else None  # where it is installed
     """
     import pandas as pd
 

@@ -62,6 +62,18 @@ class BootstrapTest(NamedTuple):
     log_likelihoods : (float, float)
         Of both, by the search that all data sets have.
     notes : tuple of str
+
+    Examples
+    --------
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.data import load
+    >>> tone = load("tone")
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, gate="constant", n_init=1, random_state=0).fit(tone.X, tone.y)
+    >>> from gatewise import bootstrap_test
+    >>> one = MixtureOfExpertsRegressor(n_experts=1, n_init=1, random_state=0)
+    >>> found = bootstrap_test(one, model, tone.X, tone.y, n_boot=3, n_init=1, random_state=0)
+    >>> len(found.drawn), found.p_value
+    (3, 0.25)
     """
 
     statistic: float

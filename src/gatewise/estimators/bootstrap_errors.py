@@ -57,6 +57,17 @@ class Bootstrap:
     unsound : int
         Number of refits that are unsound, and left out.
     notes : tuple of str
+
+    Examples
+    --------
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.data import load
+    >>> tone = load("tone")
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, gate="constant", n_init=1, random_state=0).fit(tone.X, tone.y)
+    >>> from gatewise import bootstrap
+    >>> refits = bootstrap(model, tone.X, tone.y, n_boot=5, random_state=0)
+    >>> refits.drawn.shape, refits.statuses
+    ((5, 8), {'converged': 5})
     """
 
     estimator: Any

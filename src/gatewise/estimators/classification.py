@@ -28,6 +28,16 @@ class Classification:
         Of the experts.
     unit : {"rows", "groups"}
         What is counted.
+
+    Examples
+    --------
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.data import load
+    >>> tone = load("tone")
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, gate="constant", n_init=1, random_state=0).fit(tone.X, tone.y)
+    >>> found = model.classification(tone.X, tone.y)
+    >>> found.posterior.shape, found.names
+    ((150, 2), ('0', '1'))
     """
 
     posterior: np.ndarray

@@ -45,8 +45,9 @@ class MixtureOfExpertsClassifier(ClassifierMixin, MixtureEstimator):
 
     Parameters
     ----------
-    n_experts, gate, expert, n_init, alpha, bounds, fixed, gauge, standardize, gate_features, max_iter, max_time, \
-random_state, device, verbose, warm_start, shared, weight_kind
+    n_experts, gate, expert, n_init, alpha, bounds, fixed, gauge, standardize, gate_features
+        As in `MixtureOfExpertsRegressor`.
+    max_iter, max_time, random_state, device, verbose, warm_start, shared, weight_kind, reference
         As in `MixtureOfExpertsRegressor`.
     method : {"ml", "em"}
         Maximum likelihood (EM steps followed by Newton's method), or by EM only.
@@ -55,7 +56,7 @@ random_state, device, verbose, warm_start, shared, weight_kind
     ----------
     classes_ : ndarray (K,)
         The labels, sorted; the first is the reference.
-    coef_, intercept_ : ndarray (*n_experts, K - 1, d), (*n_experts, K - 1)
+    coef_, intercept_ : ndarray ``(*n_experts, K - 1, d), (*n_experts, K - 1)``
         Of the log odds of each class but the first, if the expert has them.
     gate_params_, fit_, mixture_, measure_, log_likelihood_, status_, converged_, standard_errors_, ...
         As in `MixtureOfExpertsRegressor`.

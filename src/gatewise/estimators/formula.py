@@ -23,6 +23,7 @@ from gatewise.estimators.options import branching
 from gatewise.estimators.regressor import MixtureOfExpertsRegressor
 from gatewise.estimators.shared import shared_names
 from gatewise.formulas import FormulaDesign, design_of
+from gatewise.formulas.dots import without_dots
 from gatewise.formulas.grammar import parse
 
 if TYPE_CHECKING:
@@ -54,9 +55,9 @@ def moe(
     Parameters
     ----------
     formula : str
-        ``y ~ x * z + C(site)``; several responses ``y1 + y2 ~ x``. The functions that it may use are in
-        ``docs/formulas.md``. Its intercept is that of the experts; ``- 1`` holds them at zero. ``y ~ 1`` fits experts
-        that are constants.
+        ``y ~ x * z + C(site)``; several responses ``y1 + y2 ~ x``; in ``y ~ .`` the dot stands for all columns without
+        another role. The functions that it may use are in ``docs/formulas.md``. Its intercept is that of the experts;
+        ``- 1`` holds them at zero. ``y ~ 1`` fits experts that are constants.
     data : DataFrame
     gate_formula : str, optional
         Inputs of the gates, ``~ z``; ``~ 1`` is the gate ``"constant"``. By default the gates read what the experts
@@ -103,8 +104,9 @@ def moe(
     (1,)
     """
     _require_options(options)
-    labelled = _is_labelled(formula, options)
     roles = {"offset": offset, "trials": trials, "weights": weights, "groups": groups}
+    formula, gate_formula = without_dots(data, formula, gate_formula, roles)
+    labelled = _is_labelled(formula, options)
     gated = _with_intercept(formula, options) if gate_formula is None else gate_formula
     design, found = design_of(data, formula, gated, **roles, labelled=labelled)
     options = _of_experts(design, _of_gates(design, options))

@@ -56,6 +56,16 @@ class Inference:
     estimator : MixtureOfExpertsRegressor
     rows : Rows
         The data.
+
+    Examples
+    --------
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.data import load
+    >>> tone = load("tone")
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, gate="constant", n_init=1, random_state=0).fit(tone.X, tone.y)
+    >>> errors = model.inference(tone.X, tone.y, kind="sandwich")
+    >>> errors.standard_errors()["family.scale"].shape, errors.information.kind
+    ((2, 1), 'sandwich')
     """
 
     information: Information

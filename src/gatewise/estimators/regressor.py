@@ -126,18 +126,18 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
 
     Attributes
     ----------
-    coef_, intercept_, scale_ : ndarray (*n_experts, q, d), (*n_experts, q), (*n_experts, q)
+    coef_, intercept_, scale_ : ndarray ``(*n_experts, q, d), (*n_experts, q), (*n_experts, q)``
         Parameters of the experts, if expert and family have them; without the axis q if y has one dimension. NaN where
         one of several kinds, or a branch of zeros or noise, has none.
-    output_ : ndarray (*n_experts, q)
+    output_ : ndarray ``(*n_experts, q)``
         Output weights, for experts such as ``tanh-unit``.
-    dof_ : ndarray (*n_experts, q)
+    dof_ : ndarray ``(*n_experts, q)``
         Degrees of freedom of Student's t.
-    size_, shape_, precision_ : ndarray (*n_experts, q)
+    size_, shape_, precision_ : ndarray ``(*n_experts, q)``
         Own parameters of the negative binomial; of gamma, inverse Gaussian and Weibull; of the beta family.
-    gap_ : ndarray (*n_experts, q, levels - 2)
+    gap_ : ndarray ``(*n_experts, q, levels - 2)``
         Differences between the cutpoints of the ordered logit.
-    covariance_ : ndarray (*n_experts, q, q)
+    covariance_ : ndarray ``(*n_experts, q, q)``
         With a full covariance.
     gate_params_ : tuple of dict
         Parameters of the gates, by level and name.

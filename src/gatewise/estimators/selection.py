@@ -47,6 +47,17 @@ class Selection:
     estimators : tuple of estimators
         Fitted, one per candidate.
     criterion : {"bic", "aic", "icl", "cv"}
+
+    Examples
+    --------
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.data import load
+    >>> tone = load("tone")
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, gate="constant", n_init=1, random_state=0).fit(tone.X, tone.y)
+    >>> from gatewise import select
+    >>> found = select(model, tone.X, tone.y, n_experts=(1, 2))
+    >>> found.criterion, found.best_estimator_.n_experts, len(found.table)
+    ('bic', 2, 2)
     """
 
     candidates: tuple[Candidate, ...]

@@ -37,7 +37,22 @@ PER_FEATURE = ("slope", "location", "direction")  # roles with one entry for eac
 
 
 class ModelFileError(ValueError):
-    """A file is not that of a model, or holds a value that no fitted model has; its words say which."""
+    """A file is not that of a model, or holds a value that no fitted model has; its words say which.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from gatewise import ModelFileError, load_model
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "model.json")
+    ...     _ = path.write_text("{}")
+    ...     try:
+    ...         load_model(path)
+    ...     except ModelFileError:
+    ...         print("no model")
+    no model
+    """
 
 
 @standard_torch()
@@ -46,6 +61,12 @@ def save_model(model: MixtureEstimator | Fit, path: str | os.PathLike[str]) -> N
 
     Numbers are written so that reading gives the same bits. A Fit has no data of its own: its gates are taken to read X
     when they have as many inputs as the experts, and ICL is not known after loading.
+
+    Parameters
+    ----------
+    model : fitted estimator or Fit
+    path : str or path
+        The file to write; an older one is replaced as a whole or not at all.
 
     Raises
     ------
@@ -85,6 +106,11 @@ def save_model(model: MixtureEstimator | Fit, path: str | os.PathLike[str]) -> N
 def load_model(path: str | os.PathLike[str]) -> MixtureOfExpertsRegressor | MixtureOfExpertsClassifier:
     """Read a fitted estimator from a JSON file of `save_model`; its predictions are those of the saved one, to the bit.
 
+    Parameters
+    ----------
+    path : str or path
+        A file that `save_model` wrote.
+
     Returns
     -------
     MixtureOfExpertsRegressor or MixtureOfExpertsClassifier
@@ -96,6 +122,20 @@ def load_model(path: str | os.PathLike[str]) -> MixtureOfExpertsRegressor | Mixt
     ModelFileError
         A ValueError: if the file is not a gatewise model, is cut short or altered, was written by a newer schema, or
         holds a value that no fitted model has.
+
+    Examples
+    --------
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.data import load
+    >>> tone = load("tone")
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, gate="constant", n_init=1, random_state=0).fit(tone.X, tone.y)
+    >>> import tempfile
+    >>> from gatewise import load_model, save_model
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_model(model, f"{folder}/model.json")
+    ...     again = load_model(f"{folder}/model.json")
+    >>> again.log_likelihood_ == model.log_likelihood_
+    True
     """
     whole = _read(Path(path))
     if whole["schema"] > SCHEMA:

@@ -36,6 +36,16 @@ class Summary(str):
 
     A Summary is a str, so it can be searched, split and written to a file.
 
+    Parameters
+    ----------
+    text : str
+        What is printed.
+    head, tail : sequence of str
+        Lines above and below the tables, for notebooks.
+    rows, mixed : sequence of Row
+        The rows of the tables, and those of the mixing proportions.
+    criteria : mapping of str to float, optional
+
     Attributes
     ----------
     proportions : DataFrame

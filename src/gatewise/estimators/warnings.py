@@ -35,6 +35,20 @@ class UnsoundWarning(FitWarning):
     """Status ``unsound``: a scale lies on its floor, or an expert has too few observations.
 
     The message gives the floor, what set it, and a remedy.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import numpy as np
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(60, 3))
+    >>> y = X @ [1.0, 2.0, 3.0] + 0.1 * rng.normal(size=60)
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     model = MixtureOfExpertsRegressor(2, n_init=1, random_state=0).fit(X[:8], y[:8])
+    >>> caught[0].category.__name__, str(model.status_)
+    ('UnsoundWarning', 'unsound')
     """
 
 
@@ -42,6 +56,21 @@ class RefusedWarning(FitWarning):
     """A fit with a much higher log-likelihood was rejected only because one of its scales lies on the floor.
 
     Every expert of that fit has enough observations. If the noise may be that small, give a smaller `min_scale`.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import numpy as np
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.uniform(0, 10, 200)
+    >>> e = rng.standard_normal(200)
+    >>> y = np.where(np.arange(200) < 100, 10 + x + 0.15 * e, 50 + 2 * x + 2 * e)
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     model = MixtureOfExpertsRegressor(2, "constant", min_scale=0.5, n_init=8, random_state=0).fit(x[:, None], y)
+    >>> "RefusedWarning" in {one.category.__name__ for one in caught}
+    True
     """
 
 
@@ -49,6 +78,19 @@ class SeparatedWarning(FitWarning):
     """Status ``separated``: a gate or an expert separates the data, so its parameters have no finite estimate.
 
     For a gate with slopes, a ridge penalty on them (`alpha`) gives finite estimates.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import numpy as np
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> x = np.linspace(-1, 1, 100)
+    >>> y = np.where(x < 0, 2 + x, -x) + 0.05 * np.random.default_rng(0).normal(size=100)
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     model = MixtureOfExpertsRegressor(2, n_init=2, random_state=0).fit(x[:, None], y)
+    >>> caught[0].category.__name__, str(model.status_)
+    ('SeparatedWarning', 'separated')
     """
 
 
@@ -57,30 +99,116 @@ class UnidentifiedWarning(FitWarning):
 
     The estimates of these parameters are not unique; predictions are unaffected, unless the fit is ``stalled`` as well,
     which the message then says.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from gatewise.data import load
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> tone = load("tone")
+    >>> options = {"gate": "dense-to-sparse", "gauge": "none", "n_init": 1}
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     model = MixtureOfExpertsRegressor(2, **options, random_state=0).fit(tone.X, tone.y)
+    >>> caught[0].category.__name__, str(model.status_)
+    ('UnidentifiedWarning', 'unidentified')
     """
 
 
 class BoundWarning(FitWarning):
-    """Status ``at-bound``: the optimum lies on a bound given by the user, or at the end of a parameter's range."""
+    """Status ``at-bound``: the optimum lies on a bound given by the user, or at the end of a parameter's range.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import numpy as np
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(60, 3))
+    >>> y = X @ [1.0, 2.0, 3.0] + 0.1 * rng.normal(size=60)
+    >>> limits = {"experts.coef": (-1.0, 1.0)}
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     model = MixtureOfExpertsRegressor(1, n_init=1, bounds=limits).fit(X, y)
+    >>> caught[0].category.__name__, str(model.status_)
+    ('BoundWarning', 'at-bound')
+    """
 
 
 class RidgeWarning(FitWarning):
     """Some parameters of the model are not identified at any sample size (`gatewise.identify`).
 
     Given when the fit itself does not show it: its status is not ``unidentified`` and standard errors are missing.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import numpy as np
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(60, 3))
+    >>> y = X @ [1.0, 2.0, 3.0] + 0.1 * rng.normal(size=60)
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     model = MixtureOfExpertsRegressor(2, gate="cosine", n_init=1, random_state=0).fit(X, y)
+    >>> caught[0].category.__name__, str(model.status_)
+    ('RidgeWarning', 'converged')
     """
 
 
 class StalledWarning(FitWarning):
-    """Status ``stalled``: the search stopped before the optimality conditions held."""
+    """Status ``stalled``: the search stopped before the optimality conditions held.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from gatewise.data import load
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> tone = load("tone")
+    >>> options = {"method": "em", "max_iter": 3, "n_init": 1}
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     model = MixtureOfExpertsRegressor(2, "constant", **options, random_state=0).fit(tone.X, tone.y)
+    >>> caught[0].category.__name__, str(model.status_)
+    ('StalledWarning', 'stalled')
+    """
 
 
 class StartsDisagreeWarning(FitWarning):
-    """Too few starts reached the best value, so a better optimum may exist; raise `n_init`."""
+    """Too few starts reached the best value, so a better optimum may exist; raise `n_init`.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from gatewise.data import load
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> tone = load("tone")
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     model = MixtureOfExpertsRegressor(2, n_init=5, random_state=0).fit(tone.X, tone.y)
+    >>> caught[0].category.__name__, str(model.status_)
+    ('StartsDisagreeWarning', 'converged')
+    """
 
 
 class CollinearWarning(FitWarning):
-    """Columns of X or of the gate inputs are constant or linear combinations of others."""
+    """Columns of X or of the gate inputs are constant or linear combinations of others.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import numpy as np
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(60, 3))
+    >>> y = X @ [1.0, 2.0, 3.0] + 0.1 * rng.normal(size=60)
+    >>> X = np.column_stack([X, X[:, 0] + X[:, 1]])  # the sum of two columns
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     model = MixtureOfExpertsRegressor(1, n_init=1).fit(X, y)
+    >>> caught[0].category.__name__, str(model.status_)
+    ('CollinearWarning', 'converged')
+    """
 
 
 CLASSES: dict[Status, type[FitWarning]] = {

@@ -20,7 +20,22 @@ TUNING_SEEDS = (1001, 1002)  # used to choose rates and for nothing else
 
 
 class Interval(NamedTuple):
-    """A mean over seeds with its 95 % interval (Student's t) and the number of seeds."""
+    """A mean over seeds with its 95 % interval (Student's t) and the number of seeds.
+
+    Attributes
+    ----------
+    mean : float
+    low, high : float
+        Ends of the interval; NaN with fewer than two seeds.
+    n : int
+        Number of seeds.
+
+    Examples
+    --------
+    >>> from gatewise.experiments import Interval
+    >>> Interval(0.1, 0.05, 0.15, 10).low > 0
+    True
+    """
 
     mean: float
     low: float
@@ -71,6 +86,22 @@ def at_chosen_rates(experiment: Experiment, records: Sequence[Record]) -> tuple[
     -------
     (list of Record, list of str)
         The selected records, and sentences about those left out.
+
+    Examples
+    --------
+    >>> from gatewise.experiments import Experiment, Metric, at_chosen_rates, read_records, run_experiment
+    >>> def run(job):
+    ...     score = 0.8 + 0.01 * job.seed + (0.1 if job.gate == "ll" else 0.0)
+    ...     return {"accuracy": score, "validation": score, "moved": True}
+    >>> words, metrics = ("task", "A made-up task", "Shows the calls."), {"accuracy": Metric("accuracy")}
+    >>> task = Experiment(*words, variants=("only",), gates=("ss", "ll"), measures=metrics, run=run)
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> folder = Path(tempfile.mkdtemp(), "task")
+    >>> run_experiment(task, folder, seeds=5)
+    >>> chosen, left_out = at_chosen_rates(task, read_records(folder)[0])
+    >>> len(chosen), left_out
+    (22, [])
     """
     names = dict.fromkeys((r.variant, r.gate) for r in records)
     best = {name: chosen_rate(experiment, records, *name) for name in names}
@@ -151,6 +182,17 @@ def difference(records: Sequence[Record], variant: str, first: str, second: str,
     Returns
     -------
     Interval
+
+    Examples
+    --------
+    >>> from gatewise.experiments import Record, difference
+    >>> def record(gate, seed, accuracy):
+    ...     return Record("only", gate, seed, 0.001, False, f"{gate}-{seed}", {"accuracy": accuracy})
+    >>> records = [record("ss", seed, 0.80 + 0.01 * seed) for seed in range(4)]
+    >>> records += [record("ll", seed, 0.90 + 0.01 * seed) for seed in range(4)]
+    >>> found = difference(records, "only", "ll", "ss", "accuracy")
+    >>> round(found.mean, 3), found.n
+    (0.1, 4)
     """
     return _paired(measure, *(_outcomes(records, variant, gate, measure) for gate in (first, second)))
 
@@ -190,6 +232,22 @@ def verdicts(experiment: Experiment, records: Sequence[Record]) -> list[tuple[st
     -------
     list of (variant, metric, word, Interval)
         The word is "better", "worse", "tie" or "undecided"; the interval is that of the paired difference.
+
+    Examples
+    --------
+    >>> from gatewise.experiments import Experiment, Metric, at_chosen_rates, read_records, run_experiment, verdicts
+    >>> def run(job):
+    ...     score = 0.8 + 0.01 * job.seed + (0.1 if job.gate == "ll" else 0.0)
+    ...     return {"accuracy": score, "validation": score, "moved": True}
+    >>> words, metrics = ("task", "A made-up task", "Shows the calls."), {"accuracy": Metric("accuracy")}
+    >>> task = Experiment(*words, variants=("only",), gates=("ss", "ll"), measures=metrics, run=run)
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> folder = Path(tempfile.mkdtemp(), "task")
+    >>> run_experiment(task, folder, seeds=5)
+    >>> chosen, _ = at_chosen_rates(task, read_records(folder)[0])
+    >>> [(variant, metric, word) for variant, metric, word, _ in verdicts(task, chosen)]
+    [('only', 'accuracy', 'better')]
     """
     first, second, _ = experiment.claim
     out = []

@@ -34,6 +34,13 @@ class Job(NamedTuple):
         Folder with the user's data.
     tuning : bool
         Whether the job only scores the learning rate on the validation data.
+
+    Examples
+    --------
+    >>> from gatewise.experiments import Job
+    >>> job = Job("only", "sl", seed=0, rate=0.001, quick=True)
+    >>> job.gate, job.device
+    ('sl', 'cpu')
     """
 
     variant: str
@@ -54,7 +61,21 @@ class Job(NamedTuple):
 
 
 class Metric(NamedTuple):
-    """A metric of a run: title, unit, and whether larger (True), smaller (False) or neither (None) is better."""
+    """A metric of a run: title, unit, and whether larger (True), smaller (False) or neither (None) is better.
+
+    Attributes
+    ----------
+    title : str
+    unit : str
+    more : bool or None
+        Whether larger is better (True), smaller (False), or neither (None).
+
+    Examples
+    --------
+    >>> from gatewise.experiments import Metric
+    >>> Metric("loss", "nats", more=False)
+    Metric(title='loss', unit='nats', more=False)
+    """
 
     title: str
     unit: str = ""
@@ -62,7 +83,23 @@ class Metric(NamedTuple):
 
 
 class Curves(NamedTuple):
-    """A figure: the mean over seeds of a list in the outcomes, against x, with one line per gate."""
+    """A figure: the mean over seeds of a list in the outcomes, against x, with one line per gate.
+
+    Attributes
+    ----------
+    key : str
+        The list in the outcomes.
+    x : tuple of float
+        Where its entries lie.
+    x_title, y_title : str
+        Of the axes, with units.
+
+    Examples
+    --------
+    >>> from gatewise.experiments import Curves
+    >>> Curves("loss by epoch", (1.0, 2.0, 3.0), "epoch", "loss in nats").x
+    (1.0, 2.0, 3.0)
+    """
 
     key: str
     x: tuple[float, ...]
@@ -71,7 +108,23 @@ class Curves(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A figure for each gate: a table of counts (groups by experts) from the outcome of its first seed."""
+    """A figure for each gate: a table of counts (groups by experts) from the outcome of its first seed.
+
+    Attributes
+    ----------
+    key : str
+        The table in the outcomes, groups by experts.
+    groups : tuple of str
+        Names of its rows.
+    by : str
+        What a row stands for, such as a class.
+
+    Examples
+    --------
+    >>> from gatewise.experiments import Table
+    >>> Table("routing", ("cat", "dog"), "class").groups
+    ('cat', 'dog')
+    """
 
     key: str
     groups: tuple[str, ...]
@@ -120,6 +173,17 @@ class Experiment:
     ValueError
         If the name cannot be a folder name, there is nothing to run, measure or select from, names occur twice, rates
         are not positive, or the base or a gate is unknown.
+
+    Examples
+    --------
+    >>> from gatewise.experiments import Experiment, Metric
+    >>> def run(job):
+    ...     score = 0.8 + 0.01 * job.seed + (0.1 if job.gate == "ll" else 0.0)
+    ...     return {"accuracy": score, "validation": score, "moved": True}
+    >>> words, metrics = ("task", "A made-up task", "Shows the calls."), {"accuracy": Metric("accuracy")}
+    >>> task = Experiment(*words, variants=("only",), gates=("ss", "ll"), measures=metrics, run=run)
+    >>> task.gates, task.rates
+    (('ss', 'll'), (0.0003, 0.001, 0.003))
     """
 
     name: str

@@ -24,6 +24,22 @@ class ExperimentResult(NamedTuple):
         One per run, for every gate at its selected learning rate.
     faults : tuple of str
         Runs that are left out, and unreadable lines of the folder, as sentences.
+
+    Examples
+    --------
+    >>> from gatewise.experiments import Experiment, Metric, collect_experiment, run_experiment
+    >>> def run(job):
+    ...     score = 0.8 + 0.01 * job.seed + (0.1 if job.gate == "ll" else 0.0)
+    ...     return {"accuracy": score, "validation": score, "moved": True}
+    >>> words, metrics = ("task", "A made-up task", "Shows the calls."), {"accuracy": Metric("accuracy")}
+    >>> task = Experiment(*words, variants=("only",), gates=("ss", "ll"), measures=metrics, run=run)
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> folder = Path(tempfile.mkdtemp(), "task")
+    >>> run_experiment(task, folder, seeds=5)
+    >>> result = collect_experiment(task, folder)
+    >>> len(result.records), result.faults
+    (22, ())
     """
 
     experiment: Experiment
@@ -81,6 +97,21 @@ def collect_experiment(experiment: Experiment, folder: str | Path) -> Experiment
     ------
     ValueError
         If the folder holds no records.
+
+    Examples
+    --------
+    >>> from gatewise.experiments import Experiment, Metric, collect_experiment, run_experiment
+    >>> def run(job):
+    ...     score = 0.8 + 0.01 * job.seed + (0.1 if job.gate == "ll" else 0.0)
+    ...     return {"accuracy": score, "validation": score, "moved": True}
+    >>> words, metrics = ("task", "A made-up task", "Shows the calls."), {"accuracy": Metric("accuracy")}
+    >>> task = Experiment(*words, variants=("only",), gates=("ss", "ll"), measures=metrics, run=run)
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> folder = Path(tempfile.mkdtemp(), "task")
+    >>> run_experiment(task, folder, seeds=5)
+    >>> len(collect_experiment(task, folder).records)
+    22
     """
     records, faults = read(Path(folder))
     if not records:

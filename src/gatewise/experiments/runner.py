@@ -26,7 +26,7 @@ Listener = Callable[[int, int, Job], None]
 
 
 def load_experiment(where: str) -> Experiment:
-    """Load an experiment from a Python file. The file is executed.
+    r"""Load an experiment from a Python file. The file is executed.
 
     Parameters
     ----------
@@ -41,6 +41,22 @@ def load_experiment(where: str) -> Experiment:
     ------
     ValueError
         If the file or the name does not exist, or the value is not an Experiment.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from gatewise.experiments import load_experiment
+    >>> lines = [
+    ...     "from gatewise.experiments import Experiment, Metric",
+    ...     "def run(job):",
+    ...     "    return {'accuracy': 0.9, 'validation': 0.9, 'moved': True}",
+    ...     "task = Experiment('task', 'Title', 'Why', ('only',), ('ss', 'll'), {'accuracy': Metric('accuracy')}, run)",
+    ... ]
+    >>> path = Path(tempfile.mkdtemp(), "my_task.py")
+    >>> _ = path.write_text("\n".join(lines))
+    >>> load_experiment(f"{path}:task").name
+    'task'
     """
     return from_file(where, Experiment)
 
@@ -96,6 +112,21 @@ def run_experiment(
     ValueError
         If a gate, variant or device is unknown, the folder has other settings, has records and `resume` is False, or is
         in use, or a run returns no validation score.
+
+    Examples
+    --------
+    >>> from gatewise.experiments import Experiment, Metric, collect_experiment, run_experiment
+    >>> def run(job):
+    ...     score = 0.8 + 0.01 * job.seed + (0.1 if job.gate == "ll" else 0.0)
+    ...     return {"accuracy": score, "validation": score, "moved": True}
+    >>> words, metrics = ("task", "A made-up task", "Shows the calls."), {"accuracy": Metric("accuracy")}
+    >>> task = Experiment(*words, variants=("only",), gates=("ss", "ll"), measures=metrics, run=run)
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> folder = Path(tempfile.mkdtemp(), "task")
+    >>> run_experiment(task, folder, seeds=5)
+    >>> len(collect_experiment(task, folder).records)
+    22
     """
     chosen = tuple(dict.fromkeys(gates)) or experiment.gates
     for gate in chosen:

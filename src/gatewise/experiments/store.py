@@ -21,7 +21,27 @@ HEADER = "experiment.json"
 
 
 class Record(NamedTuple):
-    """A finished job: its settings (variant, gate, seed, learning rate) and its outcome."""
+    """A finished job: its settings (variant, gate, seed, learning rate) and its outcome.
+
+    Attributes
+    ----------
+    variant, gate : str
+    seed : int
+    rate : float
+        Learning rate.
+    tuning : bool
+        Whether the job only scored the learning rate.
+    key : str
+        Name of the job, by which it is found again.
+    outcome : dict
+        Metrics, and what the figures draw.
+
+    Examples
+    --------
+    >>> from gatewise.experiments import Record
+    >>> Record("only", "ss", 0, 0.001, False, "only-ss-0", {"accuracy": 0.9}).outcome["accuracy"]
+    0.9
+    """
 
     variant: str
     gate: str
@@ -106,6 +126,22 @@ def read(folder: Path) -> tuple[list[Record], list[str]]:
     ------
     ValueError
         For two different records of one job: which of them is right cannot be told.
+
+    Examples
+    --------
+    >>> from gatewise.experiments import Experiment, Metric, read_records, run_experiment
+    >>> def run(job):
+    ...     score = 0.8 + 0.01 * job.seed + (0.1 if job.gate == "ll" else 0.0)
+    ...     return {"accuracy": score, "validation": score, "moved": True}
+    >>> words, metrics = ("task", "A made-up task", "Shows the calls."), {"accuracy": Metric("accuracy")}
+    >>> task = Experiment(*words, variants=("only",), gates=("ss", "ll"), measures=metrics, run=run)
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> folder = Path(tempfile.mkdtemp(), "task")
+    >>> run_experiment(task, folder, seeds=5)
+    >>> records, faults = read_records(folder)
+    >>> len(records), faults  # with those that chose the learning rates
+    (22, [])
     """
     found: dict[str, Record] = {}
     place: dict[str, int] = {}

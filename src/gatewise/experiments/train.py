@@ -61,6 +61,13 @@ def seeded(seed: int, role: int) -> torch.Generator:
     Returns
     -------
     torch.Generator
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise.experiments import seeded
+    >>> float(torch.rand(1, generator=seeded(0, 1)) - torch.rand(1, generator=seeded(0, 1)))
+    0.0
     """
     state = int(np.random.SeedSequence(seed, spawn_key=(role,)).generate_state(1)[0])
     torch.manual_seed(state)
@@ -133,6 +140,19 @@ def train(
     ------
     FloatingPointError
         If the loss is not finite, because the learning rate is too large or the data are not finite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise.experiments import seeded, train
+    >>> x = torch.linspace(-1, 1, 64)[:, None]
+    >>> model = torch.nn.Linear(1, 1)
+    >>> def loss(rows):
+    ...     return (model(x[rows]) - 2 * x[rows]).square().mean()
+    >>> before = loss(torch.arange(64)).item()
+    >>> _ = train(model, loss, torch.arange(64), epochs=3, rate=0.05, generator=seeded(0, 0))
+    >>> loss(torch.arange(64)).item() < before
+    True
     """
     start = gate_state(model)
     optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=weight_decay)

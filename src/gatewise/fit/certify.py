@@ -180,7 +180,7 @@ def certify(
     limits = tuple(name for name in names if name not in given and parameterization.end(name, free)[2])
     active = tuple(name for name in names if name not in limits)
     rank = int((parameterization.upper > parameterization.lower).sum())
-    rank -= here.gauge.shape[1] + len(flat.null) + len(limits)
+    rank -= here.gauge.shape[1] + flat.lost + len(limits)
     return seen._replace(
         **local._asdict(),
         rank=rank,

@@ -70,6 +70,20 @@ def expectation_maximisation(
     -------
     Path
         The best point of every start, its objective and gradient, and the objective after each pass.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import GATES, Mixture, expectation_maximisation
+    >>> from gatewise.fit.problem import Problem
+    >>> from gatewise.objective.parameterization import make_parameterization
+    >>> from gatewise.testing import make_problem, rows_of
+    >>> drawn = make_problem(Mixture((GATES["softmax"],), (2,)), d=3, gate_d=3, n=100)
+    >>> parameterization = make_parameterization(drawn.mixture, 3, 3, 1)
+    >>> start = parameterization.free(drawn.measure)[None]  # one start
+    >>> path = expectation_maximisation(Problem(parameterization, rows_of(drawn)), start, max_iter=5)
+    >>> bool(path.trace[-1] < path.trace[0])
+    True
     """
     at = _expect(problem, free)
     held = at.value

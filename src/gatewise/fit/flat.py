@@ -18,6 +18,7 @@ POOR = 1.0  # information about one unit of a predictor, in nats, up to which a 
 FLAT = 1e-2  # ... up to which it may be flat
 BENT = 1e-8  # with less per row than this, the Hessian is null even where the ridge bends away from the straight line
 STILL = 1e-4  # a predictor that changes less than this along a direction of unit length does not move
+ROUNDING = 1e-15  # curvature below this share of the largest is rounding
 SAME = 1e-6  # change of the log-likelihood that counts as none
 SATURATED = 15.0  # logits beyond which a weight is 0 or 1
 SAMPLE = 512  # units that set the length of a walk
@@ -76,11 +77,15 @@ class WeakDirections(NamedTuple):
 
 
 class FlatDirections(NamedTuple):
-    """The names of null and of separated directions, and whether there was time to tell of every direction."""
+    """The names of null and of separated directions, and whether there was time to tell of every direction.
+
+    `lost` null directions are no parameter that the data determine: the others move weights that they do determine.
+    """
 
     null: tuple[str, ...]
     separated: tuple[str, ...]
     complete: bool = True
+    lost: int = 0
 
 
 class Moved(NamedTuple):
@@ -135,6 +140,7 @@ def weak_directions(
     """Return the directions with no more than `POOR` information about one unit of change in any predictor."""
     unit = free.abs().clamp_min(1.0)  # of parameters that have grown large, shares count
     values, vectors = spectrum(hessian, open_, gauge, unit)
+    values = torch.where(values.abs() > ROUNDING * values.abs().amax(), values, 0.0) if len(values) else values
     rates, known = torch.full_like(values, torch.nan), 0
     for some, parts in predictor_moves(problem, free, vectors):
         rates[some] = torch.stack([part.rates.abs().amax((0, 1, 2)) for part in parts]).amax(0).clamp_min(1e-300)
@@ -161,7 +167,7 @@ def classify_flat_directions(
     """
     null: list[str] = []
     separated: list[str] = []
-    weak = weak.some(weak.flat)
+    weak, lost = weak.some(weak.flat), 0
     moves = ~weak.still
     straight, away = torch.zeros_like(moves), torch.zeros_like(moves)
     for some in moves.nonzero()[:, 0].split(TOGETHER):
@@ -169,11 +175,30 @@ def classify_flat_directions(
             return FlatDirections((), (), False)
         straight[some] = _straight(problem, free, weak.vectors[:, some] / weak.rates[some])
         away[some] = _sizes(problem, free, weak.vectors[:, some], weak.rates[some]) > SATURATED
+    apart = _by_differences(problem, free, weak)
     bent = weak.values.abs() > BENT * weak.rates.square()
     for k in (~moves | straight | ~bent).nonzero()[:, 0].tolist():
         name = direction_name(problem.parameterization, weak.vectors[:, k] / weak.unit)
         (separated if bool(away[k]) else null).append(name)
-    return FlatDirections(tuple(dict.fromkeys(null)), tuple(dict.fromkeys(separated)), weak.complete)
+        lost += bool(apart.flat[k] & ~away[k])
+    return FlatDirections(tuple(dict.fromkeys(null)), tuple(dict.fromkeys(separated)), weak.complete, lost)
+
+
+def _by_differences(problem: Problem, free: Tensor, weak: WeakDirections) -> WeakDirections:
+    """Return directions with the rates of scores below the leading one, where the link of a gate sees no more of them.
+
+    Beside centers far away a direction of an expert's slopes moves all scores a long way together and no weight: by the
+    scores themselves the data would seem to hold nothing about it.
+    """
+    gates, rates = problem.parameterization.mixture.gates, weak.rates.clone()
+    for some, (outputs, *scores) in predictor_moves(problem, free, weak.vectors):
+        differences = [
+            _below_leading(part) if gate.link.translation_invariant else part
+            for gate, part in zip(gates, scores, strict=True)
+        ]
+        moved = [part.rates.abs().amax((0, 1, 2)) for part in (outputs, *differences)]
+        rates[some] = torch.stack(moved).amax(0).clamp_min(1e-300)
+    return weak._replace(rates=rates, information=weak.information * (weak.rates / rates).square())
 
 
 def _straight(problem: Problem, free: Tensor, directions: Tensor) -> Tensor:

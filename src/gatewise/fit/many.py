@@ -61,6 +61,12 @@ class Plan(NamedTuple):
         Number of observations used in the search if a data set has more; None: all.
     max_iter : int
         Largest number of passes for "em".
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture, Plan
+    >>> Plan(Mixture((GATES["softmax"],), (2,)), starts=3, seed=1).starts
+    3
     """
 
     mixture: Mixture

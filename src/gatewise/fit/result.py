@@ -97,6 +97,16 @@ class Certificate(NamedTuple):
         1e-6, or the fit is ``stalled`` as well. Infinite where there was no time to look.
     classified : bool
         False: there was no time to tell null directions from separated ones, so none is listed.
+
+    Examples
+    --------
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.data import load
+    >>> tone = load("tone")
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, gate="constant", n_init=1, random_state=0).fit(tone.X, tone.y)
+    >>> certificate = model.fit_.certificate
+    >>> certificate.passed, certificate.gradient < 1e-8, certificate.decrement < 1e-8, certificate.rank
+    (True, True, True, 7)
     """
 
     gradient: float
@@ -143,6 +153,16 @@ class Starts(NamedTuple):
         True if the search used a subsample and only the best end points were refined on all observations.
     floored : tuple of float
         The part of `better_unsound` that only the floor of a scale rejected; every expert has enough observations.
+
+    Examples
+    --------
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.data import load
+    >>> tone = load("tone")
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, gate="constant", n_init=1, random_state=0).fit(tone.X, tone.y)
+    >>> starts = model.fit_.starts
+    >>> starts.hits, len(starts.kind), starts.better_unsound
+    (1, 1, ())
     """
 
     log_likelihood: Tensor
@@ -212,6 +232,16 @@ class Fit(NamedTuple):
         Weighted sum of squared residuals, after least squares.
     floor : str
         Floor of the scales and what set it, as text; empty if there are no scales.
+
+    Examples
+    --------
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.data import load
+    >>> tone = load("tone")
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, gate="constant", n_init=1, random_state=0).fit(tone.X, tone.y)
+    >>> fit = model.fit_
+    >>> str(fit.status), round(fit.log_likelihood, 3), fit.n, fit.measure.experts["coef"].shape
+    ('converged', 141.198, 150.0, torch.Size([2, 1, 1]))
     """
 
     mixture: Mixture

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gatewise.formulas.habits import instead_of_prefix
 from gatewise.formulas.words import is_name
 
 DATES = "column {!r} holds dates or durations: give numbers, such as the days since a date"
@@ -46,7 +47,7 @@ def require_columns(frame: pd.DataFrame, names: Sequence[str]) -> None:
             near = get_close_matches(name, known, 1)
             guess = f"did you mean {near[0]!r}? " if near else ""
             listed = ", ".join(known[:30]) + (", ..." if len(known) > 30 else "")
-            raise ValueError(f"there is no column {name!r}: {guess}the columns are {listed}")
+            raise ValueError(f"there is no column {name!r}{instead_of_prefix(name)}: {guess}the columns are {listed}")
 
 
 def complete(frame: pd.DataFrame, names: Sequence[str]) -> np.ndarray:

@@ -9,6 +9,7 @@ from formulaic.errors import FormulaicError
 from formulaic.parser import DefaultFormulaParser
 from formulaic.parser.types import ASTNode, Token
 
+from gatewise.formulas.habits import instead_of_signs, with_powers
 from gatewise.formulas.words import LONGEST, QUOTED, Expression, column, elementwise, factor, is_name
 
 TERMS = 300  # of a formula
@@ -56,13 +57,12 @@ def parse(text: str, response: bool) -> Parsed:
         raise TypeError(f"the formula is a {type(text).__name__}: give a text such as {words}")
     if len(text) > LONGEST or not text.isprintable():
         raise ValueError(f"the formula has {len(text)} characters: give one line of at most {LONGEST}, such as {words}")
-    text = QUOTED.sub(lambda found: found[1] if is_name(found[1]) else found[0], text)  # `x` is x
+    text = with_powers(QUOTED.sub(lambda found: found[1] if is_name(found[1]) else found[0], text))  # `x` is x
     try:
         tree = DefaultFormulaParser().get_ast(text)
     except FAULTS as cause:
-        raise ValueError(
-            f"the formula {text!r} cannot be read: {first_line(cause)}; give one such as {words}"
-        ) from None
+        why = f"{first_line(cause)}{instead_of_signs(text)}"
+        raise ValueError(f"the formula {text!r} cannot be read: {why}; give one such as {words}") from None
     left, right = _sides(tree)
     if response != (left is not None):
         what = "has no response" if response else "has a response"

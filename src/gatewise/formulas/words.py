@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gatewise.formulas.habits import instead_of, with_powers
+
 ELEMENTWISE: dict[str, Callable[[Any], Any]] = {
     "log": np.log,
     "log1p": np.log1p,
@@ -221,7 +223,7 @@ def _tree(text: str) -> tuple[ast.expr, dict[str, str]]:
     if "_quoted" in text:
         raise ValueError(f"{text!r} has a name with '_quoted', which is kept for names in backticks: rename the column")
     try:
-        tree = ast.parse(QUOTED.sub(placeholder, text).strip(), mode="eval").body
+        tree = ast.parse(QUOTED.sub(placeholder, with_powers(text)).strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as cause:
         raise ValueError(f"{text!r} cannot be read ({type(cause).__name__}): check its brackets and quotes") from None
     level: list[ast.AST] = [tree]
@@ -235,8 +237,10 @@ def _tree(text: str) -> tuple[ast.expr, dict[str, str]]:
     return tree, quoted
 
 
-def _refused(text: str, what: str) -> ValueError:
-    return ValueError(f"{text!r} has {what}, which a formula may not use: it may use columns, numbers, {KNOWN}")
+def _refused(text: str, what: str, function: str = "") -> ValueError:
+    return ValueError(
+        f"{text!r} has {what}, which a formula may not use: {instead_of(function)}it may use columns, numbers, {KNOWN}"
+    )
 
 
 def _checked_value(text: str, node: ast.expr, learned: bool) -> Iterator[str]:
@@ -264,7 +268,7 @@ def _checked_value(text: str, node: ast.expr, learned: bool) -> Iterator[str]:
             if name in LEARNED and learned:
                 _checked_literals(text, node, name)
             elif name not in (*ELEMENTWISE, "I") or node.keywords or len(node.args) != 1:
-                raise _refused(text, f"{name}(...) with these arguments, or inside of another expression")
+                raise _refused(text, f"{name}(...) with these arguments, or inside of another expression", name)
             inside_names = list(_checked_value(text, _first(text, node), learned))
             if not inside_names:
                 raise ValueError(f"{text!r} has a function of no column: write its value as a number")
@@ -281,7 +285,7 @@ def _function(text: str, node: ast.Call) -> str:
         case ast.Attribute(value=ast.Name(id="np"), attr=name) if name in ELEMENTWISE:
             return name
         case ast.Name(id=name):
-            raise _refused(text, f"the function {name}")
+            raise _refused(text, f"the function {name}", name)
     raise _refused(text, "a function that is reached by an attribute")
 
 

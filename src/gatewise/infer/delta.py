@@ -35,6 +35,18 @@ class Derived(NamedTuple):
         Covariance of the m entries of the value, flattened.
     level : float
         Coverage probability of the interval.
+
+    Examples
+    --------
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.data import load
+    >>> tone = load("tone")
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, gate="constant", n_init=1, random_state=0).fit(tone.X, tone.y)
+    >>> found = model.inference(tone.X, tone.y).delta(
+    ...     lambda measure: measure.experts["coef"][0] - measure.experts["coef"][1]
+    ... )
+    >>> found.estimate.shape, bool(found.error > 0), found.level
+    (torch.Size([1, 1]), True, 0.95)
     """
 
     estimate: Tensor

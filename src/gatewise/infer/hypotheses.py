@@ -60,6 +60,16 @@ class HypothesisTest(NamedTuple):
     p_value : float
     estimate, error : tuple of float
         Left minus right side of every restriction, with its standard error.
+
+    Examples
+    --------
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.data import load
+    >>> tone = load("tone")
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, gate="constant", n_init=1, random_state=0).fit(tone.X, tone.y)
+    >>> found = model.inference(tone.X, tone.y).test("stretchratio[0] = stretchratio[1]")
+    >>> found.kind, found.df, found.p_value < 0.001
+    ('wald', 1, True)
     """
 
     hypothesis: str

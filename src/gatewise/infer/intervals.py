@@ -33,6 +33,16 @@ class Intervals(NamedTuple):
         Ends of the interval.
     level : float
         Coverage probability.
+
+    Examples
+    --------
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.data import load
+    >>> tone = load("tone")
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, gate="constant", n_init=1, random_state=0).fit(tone.X, tone.y)
+    >>> found = model.inference(tone.X, tone.y).wald(0.9)
+    >>> found.level, bool((found.lower <= found.estimate).all())
+    (0.9, True)
     """
 
     names: tuple[str, ...]

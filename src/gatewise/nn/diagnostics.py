@@ -137,6 +137,16 @@ def observe(model: nn.Module, keep: bool = False) -> Iterator[Observation]:
     Yields
     ------
     Observation
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise.nn import MoE, observe
+    >>> layer = MoE(8, 16, 4, top_k=2)
+    >>> with observe(layer, keep=True) as seen:
+    ...     _ = layer(torch.randn(5, 8))
+    >>> torch.cat(seen.index[""]).shape  # experts of every token
+    torch.Size([5, 2])
     """
     seen = Observation(keep)
     found = layers(model)

@@ -157,10 +157,20 @@ class CoreExpert(nn.Module):
     expert : Expert
     family : Family
         Maps the linear predictor to the mean.
-    params : dict of Tensor (q, *shape)
-        Parameters of the expert of this leaf.
+    params : dict of Tensor
+        ``(q, *shape)``: parameters of the expert of this leaf.
     family_params : dict of Tensor
         Parameters of the family of this leaf. The scale does not affect the mean and is stored as a buffer.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import Gaussian, Linear
+    >>> from gatewise.nn import CoreExpert
+    >>> params = {"coef": torch.tensor([[2.0, 1.0]]), "intercept": torch.tensor([0.5])}
+    >>> expert = CoreExpert(Linear(), Gaussian(), params, {"scale": torch.tensor([1.0])})
+    >>> expert(torch.tensor([[1.0, 3.0]])).tolist()
+    [[5.5]]
     """
 
     def __init__(

@@ -33,6 +33,18 @@ def from_measure(mixture: Mixture, measure: Measure, dim: int | None = None) -> 
     ------
     ValueError
         If the parameters belong to other inputs than `dim`, to different ones, or to any number of them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.data import load
+    >>> from gatewise.nn import from_measure
+    >>> tone = load("tone")
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, n_init=1, random_state=0).fit(tone.X, tone.y)
+    >>> layer = from_measure(model.mixture_, model.measure_)
+    >>> torch.allclose(layer(torch.tensor(tone.X.to_numpy()))[:, 0], torch.tensor(model.predict(tone.X)))
+    True
     """
     dim = _inputs(mixture, measure, dim)
     leaves = mixture.n_leaves

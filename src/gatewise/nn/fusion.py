@@ -122,9 +122,9 @@ class FusionMoE(nn.Module):
 
         Parameters
         ----------
-        x : dict of Tensor (*, d_m)
+        x : dict of Tensor ``(*, d_m)``
             The modalities; one that is not given is missing everywhere.
-        present : dict of Tensor (*) or of its first dimensions, optional
+        present : dict of Tensor ``(*)`` or of its first dimensions, optional
             True where a modality is there. Modalities without a mask are there where they are given.
         """
         values, there = self._filled(x, present or {})

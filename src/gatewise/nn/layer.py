@@ -337,6 +337,15 @@ class MoE(nn.Module):
 class HMoE(MoE):
     """Two-level mixture-of-experts layer: `MoE` with ``n_experts=(groups, experts per group)``.
 
+    Parameters
+    ----------
+    dim, hidden
+        As in `MoE`.
+    n_experts : (int, int)
+        Number of groups, and of experts in each.
+    **options
+        Other arguments of `MoE`.
+
     Examples
     --------
     >>> HMoE(16, 32, n_experts=(2, 3), gate=("laplace", "laplace")).router.branching

@@ -23,6 +23,12 @@ def gate_state(model: nn.Module) -> dict[str, Tensor]:
     -------
     dict of str to Tensor
         Detached copies, by parameter name.
+
+    Examples
+    --------
+    >>> from gatewise.nn import MoE, gate_state
+    >>> {name: tuple(value.shape) for name, value in gate_state(MoE(8, 16, 4)).items()}
+    {'router.gates.0.weight': (4, 8), 'router.gates.0.bias': (4,)}
     """
     return {
         f"{name}.{key}" if name else key: value.detach().clone()
@@ -50,6 +56,15 @@ def gate_movement(model: nn.Module, start: Mapping[str, Tensor]) -> dict[str, fl
     ------
     ValueError
         If the model and `start` have different gates.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise.nn import MoE, gate_movement, gate_state
+    >>> layer = MoE(8, 16, 4)
+    >>> start = gate_state(layer)
+    >>> gate_movement(layer, start)  # no step yet
+    {'router.gates.0.weight': 0.0, 'router.gates.0.bias': 0.0}
     """
     now = gate_state(model)
     if set(now) != set(start):
@@ -70,6 +85,13 @@ def logit_norm(routing: Routing) -> list[float]:
     -------
     list of float
         Means over tokens and nodes, the root first.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise.nn import Router, logit_norm
+    >>> len(logit_norm(Router(8, (2, 4))(torch.randn(5, 8))))  # one per level
+    2
     """
     return [float(scores.detach().norm(dim=-1).mean()) for scores in routing.scores]
 
@@ -83,6 +105,14 @@ class Similarity(NamedTuple):
         Mean similarity of every pair of experts.
     mean, low, high : float
         Mean over all pairs of different experts, with a 95 % bootstrap interval over tokens.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise.nn import MoE, expert_similarity
+    >>> found = expert_similarity(MoE(8, 16, 4), torch.randn(32, 8))
+    >>> found.pairs.shape, found.low <= found.mean <= found.high
+    (torch.Size([4, 4]), True)
     """
 
     pairs: Tensor
@@ -98,7 +128,7 @@ def expert_similarity(layer: MoE, x: Tensor, draws: int = 500, seed: int = 0) ->
     Parameters
     ----------
     layer : MoE
-    x : Tensor (*, d)
+    x : Tensor ``(*, d)``
         Tokens; every expert is applied to all of them.
     draws : int
         Bootstrap samples of tokens for the interval.
@@ -178,6 +208,14 @@ def saturation(index: Tensor, final: Tensor) -> float:
     -------
     float
         Between 0 and 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise.nn import saturation
+    >>> now, final = torch.tensor([[0, 1], [2, 3]]), torch.tensor([[0, 1], [2, 0]])  # two tokens with two experts
+    >>> saturation(now, final)
+    0.75
     """
     return float(overlap(index, final)[_real(index, final)].mean())
 
@@ -195,6 +233,14 @@ def change_rate(before: Tensor, after: Tensor) -> float:
     -------
     float
         Between 0 and 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise.nn import change_rate
+    >>> before, after = torch.tensor([[0, 1], [2, 3]]), torch.tensor([[0, 1], [2, 0]])  # two tokens with two experts
+    >>> change_rate(before, after)
+    0.25
     """
     return 1.0 - float(overlap(after, before)[_real(after, before)].mean())
 

@@ -94,6 +94,12 @@ def expert_names(model: nn.Module) -> list[str]:
     -------
     list of str
         As in ``model.named_parameters()``; empty without expert parallelism.
+
+    Examples
+    --------
+    >>> from gatewise.nn import MoE, expert_names
+    >>> expert_names(MoE(8, 16, 4))  # no expert is distributed
+    []
     """
     return list(_spread(model))
 
@@ -108,6 +114,19 @@ def average_gradients(model: nn.Module, group: dist.ProcessGroup | None = None) 
         The same parameters must have gradients on every process.
     group : ProcessGroup, optional
         Default: all processes.
+
+    Examples
+    --------
+    >>> import os
+    >>> import tempfile
+    >>> import torch
+    >>> from gatewise.nn import MoE, average_gradients
+    >>> path = os.path.join(tempfile.mkdtemp(), "processes")
+    >>> torch.distributed.init_process_group("gloo", init_method=f"file://{path}", rank=0, world_size=1)
+    >>> layer = MoE(8, 16, 4)
+    >>> layer(torch.randn(5, 8)).sum().backward()
+    >>> average_gradients(layer)  # before optimizer.step()
+    >>> torch.distributed.destroy_process_group()
     """
     ours = set(expert_names(model))
     gradients = [p.grad for name, p in model.named_parameters() if name not in ours and p.grad is not None]
@@ -138,6 +157,20 @@ def clip_gradients(model: nn.Module, max_norm: float, group: dist.ProcessGroup |
     -------
     Tensor
         The norm before clipping.
+
+    Examples
+    --------
+    >>> import os
+    >>> import tempfile
+    >>> import torch
+    >>> from gatewise.nn import MoE, clip_gradients
+    >>> path = os.path.join(tempfile.mkdtemp(), "processes")
+    >>> torch.distributed.init_process_group("gloo", init_method=f"file://{path}", rank=0, world_size=1)
+    >>> layer = MoE(8, 16, 4)
+    >>> layer(torch.randn(5, 8)).sum().backward()
+    >>> bool(clip_gradients(layer, max_norm=1.0) > 0)
+    True
+    >>> torch.distributed.destroy_process_group()
     """
     ours = set(expert_names(model))
     found = [(name in ours, p.grad) for name, p in model.named_parameters() if p.grad is not None]
@@ -165,6 +198,13 @@ def sharded_state_dict(model: nn.Module) -> dict[str, Any]:
     Returns
     -------
     dict of str to Tensor
+
+    Examples
+    --------
+    >>> from gatewise.nn import MoE, sharded_state_dict
+    >>> layer = MoE(8, 16, 4)
+    >>> sharded_state_dict(layer).keys() == layer.state_dict().keys()  # in a single process
+    True
     """
     state = dict(model.state_dict())
     for name, ranks in _spread(model).items():
@@ -186,6 +226,13 @@ def full_state_dict(model: nn.Module) -> dict[str, Any]:
     Returns
     -------
     dict of str to Tensor
+
+    Examples
+    --------
+    >>> from gatewise.nn import MoE, full_state_dict
+    >>> layer = MoE(8, 16, 4)
+    >>> full_state_dict(layer).keys() == layer.state_dict().keys()  # in a single process
+    True
     """
     spread = set(expert_names(model))
     return {n: value.full_tensor() if n in spread else value for n, value in sharded_state_dict(model).items()}
@@ -199,6 +246,14 @@ def load_full_state_dict(model: nn.Module, state: Mapping[str, Any]) -> None:
     model : Module
     state : mapping of str to Tensor
         Such as `full_state_dict`.
+
+    Examples
+    --------
+    >>> from gatewise.nn import MoE, full_state_dict, load_full_state_dict
+    >>> layer, other = MoE(8, 16, 4), MoE(8, 16, 4)
+    >>> load_full_state_dict(other, full_state_dict(layer))
+    >>> bool((other.experts.w_in == layer.experts.w_in).all())
+    True
     """
     held = {name: ranks.held for name, ranks in _spread(model).items()}
     model.load_state_dict({name: value[held[name]] if name in held else value for name, value in state.items()})

@@ -46,6 +46,14 @@ class Routing(NamedTuple):
         The ranks without noise, differentiable.
     widths : tuple of Tensor (T, nodes, K)
         Standard deviations of learned noise, in log weight, one per selection; () without it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise.nn import Router
+    >>> routing = Router(8, (2, 4), gate="laplace", top_k=2)(torch.randn(5, 8))
+    >>> routing.index.shape, routing.weight.shape, [tuple(scores.shape) for scores in routing.scores]
+    (torch.Size([5, 2]), torch.Size([5, 2]), [(5, 1, 2), (5, 2, 4)])
     """
 
     index: Tensor  # type: ignore[assignment]  # no method of a tuple here

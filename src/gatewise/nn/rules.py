@@ -32,6 +32,24 @@ class ChoiceRule(ABC):
         Whether that is so in training only.
     varies : bool
         Whether the number of experts differs from token to token.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from dataclasses import dataclass
+    >>> from gatewise.nn import ChoiceRule, MoE
+    >>> @dataclass(frozen=True)
+    ... class AtLeast(ChoiceRule):
+    ...     least: float = 0.2
+    ...     varies = True  # the number of experts, from token to token
+    ...
+    ...     def chosen(self, rank, share, kept, real):
+    ...         return torch.arange(rank.shape[-1]).expand(rank.shape), share >= self.least
+    ...
+    ...     def threshold(self, rank, share, kept, real):
+    ...         return rank + torch.log(self.least / share)
+    >>> MoE(8, 16, 4, choice=AtLeast())(torch.randn(5, 8)).shape
+    torch.Size([5, 8])
     """
 
     depends_on_batch: ClassVar[bool] = False
@@ -65,7 +83,15 @@ class ChoiceRule(ABC):
 
 @dataclass(frozen=True)
 class Largest(ChoiceRule):
-    """The `top_k` branches of the largest ranks (1701.06538)."""
+    """The `top_k` branches of the largest ranks (1701.06538).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise.nn import Largest, MoE
+    >>> MoE(8, 16, 4, top_k=2, choice=Largest()).router(torch.randn(5, 8)).index.shape
+    torch.Size([5, 2])
+    """
 
     def chosen(self, rank: Tensor, share: Tensor, kept: int, real: Tensor | None) -> Slots:
         if kept < rank.shape[-1]:
@@ -125,6 +151,15 @@ class ExpertChoice(ChoiceRule):
     Of n real tokens each of L experts serves ``ceil(n top_k / L)``, so that all have the same load, and a token has
     `top_k` experts on average, maybe none. The paper uses the weights as they are, ``normalise="before"``. Padding is
     served by no expert.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise.nn import ExpertChoice, MoE
+    >>> layer = MoE(8, 16, 4, choice=ExpertChoice(), normalise="before", balance="none")
+    >>> served = layer.router(torch.randn(12, 8)).weight > 0
+    >>> int(served.sum())  # twelve tokens with two experts on average
+    24
     """
 
     depends_on_batch = True
@@ -163,6 +198,14 @@ class Sinkhorn(ChoiceRule):
     temperature : float
         Of the entropy H, in the units of the ranks. The smaller, the more even the load, the more rounds it takes.
     rounds : int
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise.nn import MoE, Sinkhorn
+    >>> layer = MoE(8, 16, 4, top_k=1, choice=Sinkhorn(), balance="none")
+    >>> layer(torch.randn(12, 8)).shape, layer.router.depends_on_batch, layer.eval().router.depends_on_batch
+    (torch.Size([12, 8]), True, False)
     """
 
     temperature: float = 1.0

@@ -24,6 +24,16 @@ def finish_step(model: nn.Module) -> None:
     ------
     ValueError
         If the model has no MoE layer.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise.nn import MoE, diagnostics, finish_step
+    >>> layer = MoE(8, 16, 4)
+    >>> layer(torch.randn(5, 8)).sum().backward()
+    >>> finish_step(layer)  # after an update that no torch optimiser makes
+    >>> list(diagnostics(layer)[""])
+    ['load ratio', 'normalised entropy', 'dead fraction', 'maximum share', 'mutual information']
     """
     finish_by_hand(layers_of(model))
 
@@ -45,6 +55,14 @@ def set_loss_scale(model: nn.Module, scale: float | GradScaler | None) -> None:
     ------
     ValueError
         If the model has no MoE layer.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise.nn import MoE, set_loss_scale
+    >>> layer = MoE(8, 16, 4)
+    >>> set_loss_scale(layer, 1024.0)
+    >>> (1024.0 * layer(torch.randn(5, 8)).sum()).backward()
     """
     for layer in layers_of(model):
         set_scale(layer.balancer, scale)

@@ -100,6 +100,14 @@ class Rows:
     elsewhere : Elsewhere or None
         Where the rows are, if not in this process: the columns then know their shapes and frames alone, and weights and
         units stay with the rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatewise import make_rows
+    >>> rows = make_rows(np.zeros((5, 3)), np.zeros((5, 2)))
+    >>> rows.x.shape, rows.y.shape
+    ((5, 3), (5, 2))
     """
 
     x: Columns

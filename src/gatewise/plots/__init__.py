@@ -1,6 +1,7 @@
 """Plots of fits, studies and routing. Functions take results and an optional matplotlib Axes, and return the Axes.
 
-pyplot and global settings are not used.
+`COLOURS` holds the colour of expert 0, 1, ... in all of them, for plots of your own. pyplot and global settings are not
+used.
 """
 
 from gatewise.plots.agreement import gate_surface, gating_regions, predicted_observed
@@ -14,8 +15,10 @@ from gatewise.plots.ratios import rows_ratio
 from gatewise.plots.replicates import active, from_start
 from gatewise.plots.routing import figures_by_step, load_by_step, routing_table
 from gatewise.plots.starts import objective_per_start
+from gatewise.plots.style import COLOURS
 
 __all__ = [
+    "COLOURS",
     "active",
     "coefficients",
     "criteria",

@@ -43,6 +43,16 @@ def predicted_observed(
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.data import load
+    >>> from gatewise.plots import predicted_observed
+    >>> tone = load("tone")
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, n_init=1, random_state=0).fit(tone.X, tone.y)
+    >>> predicted_observed(model, tone.X, tone.y, label="tuned").get_xlabel()
+    'predicted tuned'
     """
     rows = values.rows(fit, X, y, gate_X, groups)
     fit, ax = values.engine_fit(fit), style.canvas(ax)
@@ -86,6 +96,18 @@ def gating_regions(
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.plots import gating_regions
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(200, 3))
+    >>> y = np.where(X[:, 0] + rng.normal(size=200) > 0, 3 + X[:, 1], -3 - X[:, 2]) + 0.5 * rng.normal(size=200)
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, n_init=1, random_state=0).fit(X, y)
+    >>> gating_regions(model, X, features=(0, 2), labels=("x0", "x2")).get_ylabel()
+    'x2'
     """
     fit, ax = values.engine_fit(fit), style.canvas(ax)
     inputs = values.table(gate_X)
@@ -149,6 +171,18 @@ def gate_surface(
     ------
     ValueError
         For columns that are not there, the same or without numbers, and for an expert that is not there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.plots import gate_surface
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(200, 3))
+    >>> y = np.where(X[:, 0] + rng.normal(size=200) > 0, 3 + X[:, 1], -3 - X[:, 2]) + 0.5 * rng.normal(size=200)
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, n_init=1, random_state=0).fit(X, y)
+    >>> gate_surface(model, X, columns=("x0", "x1")).get_xlabel()
+    'x0'
     """
     names, mixture = style.leaf_names(model.mixture_), model.mixture_
     if not 0 <= expert < mixture.n_leaves:

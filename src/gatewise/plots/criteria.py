@@ -34,6 +34,16 @@ def criteria(selection: Any, criterion: str | None = None, ax: Axes | None = Non
     ------
     ValueError
         If the criterion is unknown or was not computed.
+
+    Examples
+    --------
+    >>> from gatewise import MixtureOfExpertsRegressor, select
+    >>> from gatewise.data import load
+    >>> from gatewise.plots import criteria
+    >>> tone = load("tone")
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, n_init=1, random_state=0).fit(tone.X, tone.y)
+    >>> criteria(select(model, tone.X, tone.y, n_experts=(1, 2))).get_xlabel()
+    'number of experts'
     """
     criterion = criterion or selection.criterion
     if criterion not in LABELS:

@@ -29,8 +29,9 @@ def expert_curves(
 ) -> Axes:
     """Plot the mean of each expert along one feature, over the data coloured by responsibilities.
 
-    A curve is thick where the weight of its expert exceeds 0.05, and thin where the expert only extrapolates. Other
-    features are held at their medians, and so are the gate inputs if they differ from X.
+    A curve is thick where the weight of its expert exceeds 0.05, and thin where the expert only extrapolates; branches
+    of zeros and of noise have none. Other features are held at their medians, and so are the gate inputs if they differ
+    from X.
 
     Parameters
     ----------
@@ -57,6 +58,16 @@ def expert_curves(
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.data import load
+    >>> from gatewise.plots import expert_curves
+    >>> tone = load("tone")
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, n_init=1, random_state=0).fit(tone.X, tone.y)
+    >>> expert_curves(model, tone.X, tone.y, labels=("stretch ratio", "tuned")).get_xlabel()
+    'stretch ratio'
     """
     rows = values.rows(fit, X, y, gate_X, groups)
     grid, along, beside, place = values.path(fit, X, gate_X, feature)
@@ -66,6 +77,8 @@ def expert_curves(
     style.scatter(ax, place, seen, values.shares(fit, *rows), palette)
     looks = style.palette_of(fit.mixture.n_leaves, palette)
     for leaf, name in enumerate(style.leaf_names(fit.mixture)):
+        if fit.mixture.titles[leaf]:  # zeros and noise have no regression
+            continue
         look: dict[str, Any] = {"color": style.colour(looks[leaf]), "linestyle": style.dash(looks[leaf]), "zorder": 3}
         ax.plot(grid, at.mean[leaf], linewidth=0.7, alpha=0.7, label=f"_{name}", **look)
         active = np.where(at.weight[leaf] >= ACTIVE, at.mean[leaf], np.nan)
@@ -110,6 +123,16 @@ def gate_curves(
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.data import load
+    >>> from gatewise.plots import gate_curves
+    >>> tone = load("tone")
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, n_init=1, random_state=0).fit(tone.X, tone.y)
+    >>> gate_curves(model, tone.X, label="stretch ratio").get_xlabel()
+    'stretch ratio'
     """
     fit, ax = values.engine_fit(fit), style.canvas(ax)
     grid, along = values.section(X, feature)

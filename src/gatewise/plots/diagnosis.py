@@ -47,6 +47,16 @@ def rootogram(
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.data import load
+    >>> from gatewise.plots import rootogram
+    >>> tone = load("tone")
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, n_init=1, random_state=0).fit(tone.X, tone.y)
+    >>> rootogram(model, tone.X, tone.y).get_xlabel()
+    'posterior probability'
     """
     posterior = model.responsibilities(X, y, **given)
     count = posterior.shape[1]
@@ -120,6 +130,16 @@ def residual_quantiles(
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.data import load
+    >>> from gatewise.plots import residual_quantiles
+    >>> tone = load("tone")
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, n_init=1, random_state=0).fit(tone.X, tone.y)
+    >>> residual_quantiles(model, tone.X, tone.y).get_xlabel()
+    'normal quantile'
     """
     found = model.residuals(X, y, random_state=random_state, **given)
     found = np.sort(found[:, output] if found.ndim == 2 else found)

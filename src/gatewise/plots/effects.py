@@ -56,6 +56,18 @@ def coefficients(
     ------
     ValueError
         For another part, a name that is not there, and gates without parameters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.plots import coefficients
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(200, 3))
+    >>> y = np.where(X[:, 0] + rng.normal(size=200) > 0, 3 + X[:, 1], -3 - X[:, 2]) + 0.5 * rng.normal(size=200)
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, n_init=1, random_state=0).fit(X, y)
+    >>> coefficients(model).get_xlabel()
+    'estimate, 95 % interval'
     """
     groups = _groups(model, part)
     names = _chosen(model.mixture_, groups, columns, part)

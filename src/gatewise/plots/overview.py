@@ -49,6 +49,16 @@ def overview(
     Returns
     -------
     Figure
+
+    Examples
+    --------
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.data import load
+    >>> from gatewise.plots import overview
+    >>> tone = load("tone")
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, n_init=1, random_state=0).fit(tone.X, tone.y)
+    >>> len(overview(model, tone.X, tone.y).axes)
+    3
     """
     rows = values.rows(fit, X, y, gate_X, groups)
     if getattr(fit, "_design", None) is not None:

@@ -58,6 +58,20 @@ def rates(
     ------
     ValueError
         If the arm has no such series.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dataclasses import replace
+    >>> from gatewise.plots import rates
+    >>> from gatewise.theory import STUDIES, NearTruth, Study, collect, run_study
+    >>> arm = replace(STUDIES["softmax-exact"].arms[0], sizes=(100, 200), replicates=2, starts=NearTruth(0.1))
+    >>> study = Study("tiny", "Two sizes", "Shows the calls.", (arm,))
+    >>> folder = tempfile.mkdtemp()
+    >>> _ = run_study(study, folder)
+    >>> result = collect(study, folder)
+    >>> rates(result, arm.name, ["hellinger"]).get_yscale()
+    'log'
     """
     given, series = result.study.arm(arm), chosen(result, arm, series)
     curves = [curve(result.frame, given, name) for name in series]
@@ -91,6 +105,20 @@ def dropped(
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dataclasses import replace
+    >>> from gatewise.plots import dropped
+    >>> from gatewise.theory import STUDIES, NearTruth, Study, collect, run_study
+    >>> arm = replace(STUDIES["softmax-exact"].arms[0], sizes=(100, 200, 400), replicates=2, starts=NearTruth(0.1))
+    >>> study = Study("tiny", "Three sizes", "Shows the calls.", (arm,))
+    >>> folder = tempfile.mkdtemp()
+    >>> _ = run_study(study, folder)
+    >>> result = collect(study, folder)
+    >>> dropped(result, arm.name, ["hellinger"]).get_xlabel()
+    'smallest sizes left out'
     """
     given, series = result.study.arm(arm), chosen(result, arm, series)
     ax = canvas(ax, len(series) if legend else 0)

@@ -33,6 +33,21 @@ def rows_ratio(found: Sequence[Efficiency], ax: Axes | None = None) -> Axes:
     ------
     ValueError
         Without comparisons.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dataclasses import replace
+    >>> from gatewise.plots import rows_ratio
+    >>> from gatewise.theory import STUDIES, NearTruth, Study, collect, run_study, curve, efficiency
+    >>> arm = replace(STUDIES["softmax-exact"].arms[0], sizes=(100, 200), replicates=2, starts=NearTruth(0.1))
+    >>> study = Study("tiny", "Two sizes", "Shows the calls.", (arm,))
+    >>> folder = tempfile.mkdtemp()
+    >>> _ = run_study(study, folder)
+    >>> result = collect(study, folder)
+    >>> one = curve(result.frame, arm, "hellinger")
+    >>> rows_ratio([efficiency(one, one)]).get_yscale()
+    'log'
     """
     if not found:
         raise ValueError("no comparisons to plot: give at least one Efficiency")

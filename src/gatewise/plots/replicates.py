@@ -43,6 +43,20 @@ def from_start(result: StudyResult, arm: str, series: str = SAME, ax: Axes | Non
     ------
     ValueError
         If the starts of the arm are drawn from the data, so no distance was recorded.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dataclasses import replace
+    >>> from gatewise.plots import from_start
+    >>> from gatewise.theory import STUDIES, NearTruth, Study, collect, run_study
+    >>> arm = replace(STUDIES["softmax-exact"].arms[0], sizes=(100, 200), replicates=2, starts=NearTruth(0.1))
+    >>> study = Study("tiny", "Two sizes", "Shows the calls.", (arm,))
+    >>> folder = tempfile.mkdtemp()
+    >>> _ = run_study(study, folder)
+    >>> result = collect(study, folder)
+    >>> from_start(result, arm.name).get_xscale()
+    'log'
     """
     given = result.study.arm(arm)
     mine = judged(result, arm)
@@ -100,6 +114,20 @@ def active(result: StudyResult, arm: str, ax: Axes | None = None, *, legend: boo
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dataclasses import replace
+    >>> from gatewise.plots import active
+    >>> from gatewise.theory import STUDIES, NearTruth, Study, collect, run_study
+    >>> arm = replace(STUDIES["softmax-exact"].arms[0], sizes=(100, 200), replicates=2, starts=NearTruth(0.1))
+    >>> study = Study("tiny", "Two sizes", "Shows the calls.", (arm,))
+    >>> folder = tempfile.mkdtemp()
+    >>> _ = run_study(study, folder)
+    >>> result = collect(study, folder)
+    >>> active(result, arm.name).get_xscale()
+    'log'
     """
     mine = judged(result, arm)
     by = mine.groupby("axis")

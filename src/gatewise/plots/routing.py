@@ -36,6 +36,13 @@ def load_by_step(
     -------
     Axes
         Experts in the order of their leaves. Dotted lines mark equal shares.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatewise.plots import load_by_step
+    >>> load_by_step(np.array([[0.7, 0.1, 0.1, 0.1], [0.25, 0.25, 0.25, 0.25]]), branching=(2, 2)).get_xlabel()
+    'optimiser step'
     """
     load = np.asarray(load, dtype=float)
     if load.ndim != 2 or not len(load):
@@ -85,6 +92,13 @@ def routing_table(
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gatewise.plots import routing_table
+    >>> routing_table(np.array([[8, 1, 1], [1, 4, 5]]), groups=["code", "prose"], by="domain").get_ylabel()
+    'domain'
     """
     counts = np.asarray(table, dtype=float)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -118,6 +132,12 @@ def figures_by_step(figures: Mapping[str, Sequence[float]], ax: Axes | None = No
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> from gatewise.plots import figures_by_step
+    >>> figures_by_step({"dead fraction": [0.5, 0.25, 0.0]}).get_xlabel()
+    'optimiser step'
     """
     ax = style.canvas(ax)
     for i, (name, values) in enumerate(figures.items()):

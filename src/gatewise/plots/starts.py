@@ -26,6 +26,16 @@ def objective_per_start(fit: Any, ax: Axes | None = None, *, legend: bool = True
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.data import load
+    >>> from gatewise.plots import objective_per_start
+    >>> tone = load("tone")
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, n_init=1, random_state=0).fit(tone.X, tone.y)
+    >>> objective_per_start(model).get_ylabel()
+    'log-likelihood'
     """
     fit, ax = values.engine_fit(fit), style.canvas(ax)
     starts = fit.starts

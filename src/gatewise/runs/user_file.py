@@ -68,5 +68,7 @@ def from_file(where: str, kind: type[Kind]) -> Kind:
 def _beside(file: Path) -> list[ModuleType]:
     """Return the modules that were loaded from the folder of a file."""
     folder = file.parent
+    there = {path.name for path in folder.iterdir()}
     places = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
-    return [sys.modules[name] for name, place in places.items() if place and Path(place).resolve().parent == folder]
+    alike = {name: Path(place) for name, place in places.items() if place and Path(place).name in there}
+    return [sys.modules[name] for name, place in alike.items() if place.resolve().parent == folder]

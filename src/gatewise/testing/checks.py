@@ -76,7 +76,24 @@ MIXTURE_LAWS: tuple[Callable[[ExampleProblem], None], ...] = (
 
 
 def check_problem(problem: ExampleProblem) -> None:
-    """Check all laws of mixtures on one problem."""
+    """Check all laws of mixtures on one problem.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Raises
+    ------
+    AssertionError
+        Naming the law that is broken.
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import check_problem, make_problem
+    >>> problem = make_problem(Mixture((GATES["softmax"],), (2,)), d=3, gate_d=2)
+    >>> check_problem(problem)
+    """
     for law in MIXTURE_LAWS:
         law(problem)
 
@@ -87,6 +104,10 @@ def check_gate(gate: Gate) -> None:
     An estimator with the gate is fitted, summarised, inferred, predicted, saved and made a layer
     (`check_estimator_parts`), and a layer of experts behind the gate takes a training step; all laws of layers are
     in `check_layer_gate`.
+
+    Parameters
+    ----------
+    gate : Gate
 
     Raises
     ------
@@ -112,10 +133,20 @@ def check_gate(gate: Gate) -> None:
 def check_expert(expert: Expert) -> None:
     """Check all laws of an expert, of mixtures of it at depth 1, 2 and 3, and of estimators with it.
 
+    Parameters
+    ----------
+    expert : Expert
+
     Raises
     ------
     AssertionError
         Naming the law that is broken.
+
+    Examples
+    --------
+    >>> from gatewise import Constant
+    >>> from gatewise.testing import check_expert
+    >>> check_expert(Constant())
     """
     for law in EXPERT_LAWS:
         law(expert)
@@ -127,10 +158,20 @@ def check_expert(expert: Expert) -> None:
 def check_family(family: Family) -> None:
     """Check all laws of a family, fits of it among them, of mixtures of it at depth 1 and 2, and of estimators.
 
+    Parameters
+    ----------
+    family : Family
+
     Raises
     ------
     AssertionError
         Naming the law that is broken.
+
+    Examples
+    --------
+    >>> from gatewise import Gaussian
+    >>> from gatewise.testing import check_family
+    >>> check_family(Gaussian())
     """
     for law in FAMILY_LAWS:
         law(family)

@@ -13,6 +13,13 @@ EXACT, NUMERICAL = 1e-10, 2e-6  # two closed forms; a closed form against a diff
 def assert_close(found: Tensor, expected: Tensor, what: str, tolerance: float = EXACT) -> None:
     """Raise unless ``max |found - expected| <= tolerance (1 + max |expected|)``; equal infinities are equal.
 
+    Parameters
+    ----------
+    found, expected : Tensor
+    what : str
+        What should hold, for the message.
+    tolerance : float
+
     Raises
     ------
     AssertionError
@@ -43,10 +50,25 @@ def assert_close(found: Tensor, expected: Tensor, what: str, tolerance: float = 
 def assert_unbiased(draws: Tensor, what: str, limit: float = 5.0) -> None:
     """Raise unless the mean of draws ``(..., n)`` is within `limit` standard errors of zero, entry by entry.
 
+    Parameters
+    ----------
+    draws : Tensor
+        ``(..., n)``, n independent draws.
+    what : str
+        What should hold, for the message.
+    limit : float
+        Standard errors that the mean may be away from zero.
+
     Raises
     ------
     AssertionError
         With `what` and the largest z-score.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise.testing import assert_unbiased, generator
+    >>> assert_unbiased(torch.randn(3, 1000, generator=generator(0)), "the draws have mean zero")
     """
     mean = draws.mean(-1)
     error = draws.std(-1) / draws.shape[-1] ** 0.5
@@ -65,10 +87,20 @@ def quotient(fn: Callable[[Tensor], Tensor], at: Tensor, step: float = 1e-5) -> 
     ----------
     fn : callable, ``(S, P) -> (S, ...)``
     at : Tensor (P,)
+    step : float
+        Half the distance of the two values.
 
     Returns
     -------
     Tensor ``(..., P)``
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise.testing import quotient
+    >>> slopes = quotient(lambda z: (z**2).sum(-1), torch.tensor([1.0, 2.0], dtype=torch.float64))
+    >>> [round(float(slope), 6) for slope in slopes]
+    [2.0, 4.0]
     """
     steps = step * torch.eye(len(at), dtype=at.dtype)
     if not len(at):
@@ -85,6 +117,20 @@ def batched_derivatives(fn: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Ten
     ----------
     fn : callable, ``(S, P) -> (S,)``
     at : Tensor (P,)
+        Where the derivatives are taken.
+
+    Returns
+    -------
+    (Tensor, Tensor, Tensor)
+        Value, gradient (P,) and Hessian (P, P).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise.testing import batched_derivatives
+    >>> value, gradient, hessian = batched_derivatives(lambda z: (z**3).sum(-1), torch.tensor([1.0, 2.0]))
+    >>> gradient.tolist(), hessian.tolist()
+    ([3.0, 12.0], [[6.0, 0.0], [0.0, 12.0]])
     """
     size = len(at)
     copies = at.detach().expand(max(size, 1), size).clone().requires_grad_(True)

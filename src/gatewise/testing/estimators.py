@@ -6,7 +6,7 @@ with the sizes; what a part cannot do must be refused with the words that the do
 
 Examples
 --------
->>> from gatewise.core.gates import GATES
+>>> from gatewise import GATES
 >>> law_estimator_prediction(fit_example(Mixture((GATES["laplace"],), (2,)), d=4, q=2))
 """
 
@@ -50,6 +50,14 @@ class EstimatorExample(NamedTuple):
     X, y : ndarray (n, d), (n,) or (n, columns)
     sizes : str
         The numbers of features and outputs, in words.
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fit_example
+    >>> found = fit_example(Mixture((GATES["constant"],), (2,)), d=3, q=1)
+    >>> found.sizes, found.X.shape[1]
+    ('d=3, q=1', 3)
     """
 
     model: MixtureOfExpertsRegressor
@@ -125,10 +133,30 @@ def example_data(mixture: Mixture, d: int, q: int, seed: int = 0) -> tuple[np.nd
 def fit_example(mixture: Mixture, d: int, q: int, seed: int = 0, max_time: float = SECONDS) -> EstimatorExample:
     """Fit an estimator with the parts of a mixture to data drawn from it, gates and experts with the same inputs.
 
+    Parameters
+    ----------
+    mixture : Mixture
+    d, q : int
+        Numbers of features and outputs.
+    seed : int
+    max_time : float
+        Seconds that the fit may take.
+
+    Returns
+    -------
+    EstimatorExample
+
     Raises
     ------
     AssertionError
         If that raises anything.
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fit_example
+    >>> fit_example(Mixture((GATES["constant"],), (2,)), d=3, q=1).model.n_features_in_
+    3
     """
     sizes = f"d={d}, q={q}"
     with Attempt(f"drawing data with {sizes}"):
@@ -140,7 +168,19 @@ def fit_example(mixture: Mixture, d: int, q: int, seed: int = 0, max_time: float
 
 
 def law_estimator_summary(example: EstimatorExample) -> None:
-    """Every parameter of a fit is finite, and the summary has a row for each number of every expert."""
+    """Every parameter of a fit is finite, and the summary has a row for each number of every expert.
+
+    Parameters
+    ----------
+    example : EstimatorExample
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fit_example, law_estimator_summary
+    >>> example = fit_example(Mixture((GATES["constant"],), (2,)), d=3, q=1)
+    >>> law_estimator_summary(example)
+    """
     model, mixture = example.model, example.mixture
     with Attempt(f"the summary with {example.sizes}"):
         summary = model.summary()
@@ -166,7 +206,19 @@ def _entries(example: EstimatorExample) -> dict[str, int]:
 
 
 def law_estimator_inference(example: EstimatorExample) -> None:
-    """A fit has standard errors in the shapes of its parameters, none below zero, or words that say why not."""
+    """A fit has standard errors in the shapes of its parameters, none below zero, or words that say why not.
+
+    Parameters
+    ----------
+    example : EstimatorExample
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fit_example, law_estimator_inference
+    >>> example = fit_example(Mixture((GATES["constant"],), (2,)), d=3, q=1)
+    >>> law_estimator_inference(example)
+    """
     model, sizes = example.model, example.sizes
     with Attempt(f"inference with {sizes}"):
         found = model.inference(example.X, example.y)
@@ -183,7 +235,19 @@ def law_estimator_inference(example: EstimatorExample) -> None:
 
 
 def law_estimator_prediction(example: EstimatorExample) -> None:
-    """Predictions are the mean of the mixture, and the log-likelihood is the sum of the log densities of the rows."""
+    """Predictions are the mean of the mixture, and the log-likelihood is the sum of the log densities of the rows.
+
+    Parameters
+    ----------
+    example : EstimatorExample
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fit_example, law_estimator_prediction
+    >>> example = fit_example(Mixture((GATES["constant"],), (2,)), d=3, q=1)
+    >>> law_estimator_prediction(example)
+    """
     model, sizes = example.model, example.sizes
     with Attempt(f"predictions with {sizes}"):
         found = torch.from_numpy(model.predict(example.X)).reshape(ROWS, -1).mT
@@ -200,7 +264,19 @@ def law_estimator_prediction(example: EstimatorExample) -> None:
 
 
 def law_estimator_interval(example: EstimatorExample) -> None:
-    """The ends of a prediction interval are finite and in order; a part that has none says so when asked for one."""
+    """The ends of a prediction interval are finite and in order; a part that has none says so when asked for one.
+
+    Parameters
+    ----------
+    example : EstimatorExample
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fit_example, law_estimator_interval
+    >>> example = fit_example(Mixture((GATES["constant"],), (2,)), d=3, q=1)
+    >>> law_estimator_interval(example)
+    """
     model, what = example.model, f"a prediction interval with {example.sizes}"
 
     def ask() -> np.ndarray:
@@ -221,7 +297,19 @@ def law_estimator_interval(example: EstimatorExample) -> None:
 
 
 def law_estimator_file(example: EstimatorExample) -> None:
-    """A model predicts to the bit what it did before it was saved; one with code of a user's own is refused by name."""
+    """A model predicts to the bit what it did before it was saved; one with code of a user's own is refused by name.
+
+    Parameters
+    ----------
+    example : EstimatorExample
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fit_example, law_estimator_file
+    >>> example = fit_example(Mixture((GATES["constant"],), (2,)), d=3, q=1)
+    >>> law_estimator_file(example)
+    """
     model, what = example.model, f"saving and loading with {example.sizes}"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.json"
@@ -259,6 +347,17 @@ def law_estimator_layer(example: EstimatorExample) -> None:
     """The neural layer of a fit gives its predictions; a training step has a finite gradient everywhere, and moves it.
 
     Single parameters may stand still, as the one slope of a cosine does, of which only the sign matters.
+
+    Parameters
+    ----------
+    example : EstimatorExample
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fit_example, law_estimator_layer
+    >>> example = fit_example(Mixture((GATES["constant"],), (2,)), d=3, q=1)
+    >>> law_estimator_layer(example)
     """
     model, what = example.model, f"the layer of a fit with {example.sizes}"
     x = torch.from_numpy(example.X)
@@ -299,10 +398,21 @@ def check_estimator_parts(mixture: Mixture) -> None:
 
     Parts with jumps, such as top-k, have no certified optimum: the estimator must refuse them in words.
 
+    Parameters
+    ----------
+    mixture : Mixture
+        Its gates, expert and family are those of the estimator.
+
     Raises
     ------
     AssertionError
         Naming what went wrong, and at which numbers of features and outputs.
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import check_estimator_parts
+    >>> check_estimator_parts(Mixture((GATES["constant"],), (2,)))
     """
     if not all(gate.link.smooth for gate in mixture.gates):
         X, y = example_data(replace(mixture, gates=(Gate(),) * mixture.depth), 1, 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -42,10 +44,17 @@ def law_family_local(family: Family, q: int = 2, seed: int = 0) -> None:
     q : int
         Number of outputs.
     seed : int
+        Of what is drawn.
 
     Raises
     ------
     AssertionError
+
+    Examples
+    --------
+    >>> from gatewise import Gaussian
+    >>> from gatewise.testing import law_family_local
+    >>> law_family_local(Gaussian())
     """
     lead = (2, LEAVES)
     params, eta = _drawn(family, q, ROWS, lead, seed)
@@ -88,6 +97,20 @@ def law_family_summed_second(family: Family, q: int = 2, seed: int = 0) -> None:
     """`summed_second`, where a family has it, is the weighted sum of second derivatives in the columns of the outputs.
 
     With a design of three columns that all outputs share, and with one for each.
+
+    Parameters
+    ----------
+    family : Family
+    q : int
+        Number of outputs.
+    seed : int
+        Of what is drawn.
+
+    Examples
+    --------
+    >>> from gatewise import Gaussian
+    >>> from gatewise.testing import law_family_summed_second
+    >>> law_family_summed_second(Gaussian())
     """
     params, eta = _drawn(family, q, ROWS, (2, LEAVES), seed)
     y = _responses(family, params, eta, seed + 1)
@@ -113,6 +136,18 @@ def law_family_moments(family: Family, seed: int = 0) -> None:
     ``y = exp(u)`` where the family calls negative responses invalid, or in ``y = 1 / (1 + exp(-u))`` where it calls 1.5
     invalid too. Of discrete responses with several columns those that are drawn are all there are; of others the first
     column is moved, and the rest is as it was drawn.
+
+    Parameters
+    ----------
+    family : Family
+    seed : int
+        Of what is drawn.
+
+    Examples
+    --------
+    >>> from gatewise import Gaussian
+    >>> from gatewise.testing import law_family_moments
+    >>> law_family_moments(Gaussian())
     """
     params, eta = _drawn(family, 1, 1, (LEAVES,), seed)
     y, step = _grid(family, _responses(family, params, eta.expand(LEAVES, 1, 200), seed))
@@ -154,6 +189,18 @@ def law_family_cdf(family: Family, seed: int = 0) -> None:
     """`cdf` is the integral of the density of one output up to y, or of the masses of counts up to and including y.
 
     The points are those of `law_family_moments`. A family without `cdf` is left alone: it has no quantiles.
+
+    Parameters
+    ----------
+    family : Family
+    seed : int
+        Of what is drawn.
+
+    Examples
+    --------
+    >>> from gatewise import Gaussian
+    >>> from gatewise.testing import law_family_cdf
+    >>> law_family_cdf(Gaussian())
     """
     params, eta = _drawn(family, 1, 1, (LEAVES,), seed)
     y, step = _grid(family, _responses(family, params, eta.expand(LEAVES, 1, 200), seed))
@@ -179,6 +226,18 @@ def law_family_support(family: Family, seed: int = 0) -> None:
 
     Asked are fractions, negative numbers and numbers far from the draws, each in all columns of a row. What is drawn
     is valid (`law_family_start`), and of a discrete family no fraction is.
+
+    Parameters
+    ----------
+    family : Family
+    seed : int
+        Of what is drawn.
+
+    Examples
+    --------
+    >>> from gatewise import Gaussian
+    >>> from gatewise.testing import law_family_support
+    >>> law_family_support(Gaussian())
     """
     params, eta = _drawn(family, 1, 500, (LEAVES,), seed)
     drawn = family.sample(params, eta, generator(seed + 1))
@@ -202,6 +261,20 @@ def law_family_generator(family: Family, q: int = 2, seed: int = 0) -> None:
 
     Equal seeds give equal draws whatever the global generator of torch holds, whose state stays as it is; other seeds,
     and a second draw from one generator, give others.
+
+    Parameters
+    ----------
+    family : Family
+    q : int
+        Number of outputs.
+    seed : int
+        Of what is drawn.
+
+    Examples
+    --------
+    >>> from gatewise import Gaussian
+    >>> from gatewise.testing import law_family_generator
+    >>> law_family_generator(Gaussian())
     """
     params, eta = _drawn(family, q, 50, (LEAVES,), seed)
     state = torch.get_rng_state()
@@ -222,7 +295,24 @@ def law_family_generator(family: Family, q: int = 2, seed: int = 0) -> None:
 
 
 def law_family_samples(family: Family, q: int = 2, seed: int = 0, n: int = 20_000) -> None:
-    """The mean and variance of samples are `mean` and `variance`, within five standard errors."""
+    """The mean and variance of samples are `mean` and `variance`, within five standard errors.
+
+    Parameters
+    ----------
+    family : Family
+    q : int
+        Number of outputs.
+    seed : int
+        Of what is drawn.
+    n : int
+        Number of rows that are drawn.
+
+    Examples
+    --------
+    >>> from gatewise import Gaussian
+    >>> from gatewise.testing import law_family_samples
+    >>> law_family_samples(Gaussian())
+    """
     params, eta = _drawn(family, q, n, (LEAVES,), seed)
     drawn = family.observed(family.sample(params, eta, generator(seed + 1)))
     centred = drawn - family.mean(params, eta)
@@ -231,7 +321,22 @@ def law_family_samples(family: Family, q: int = 2, seed: int = 0, n: int = 20_00
 
 
 def law_family_rescale(family: Family, q: int = 2, seed: int = 0) -> None:
-    """For a `location_scale` family, ``log p(y) = log p'((y - shift) / scale) - sum log scale``, and back."""
+    """For a `location_scale` family, ``log p(y) = log p'((y - shift) / scale) - sum log scale``, and back.
+
+    Parameters
+    ----------
+    family : Family
+    q : int
+        Number of outputs.
+    seed : int
+        Of what is drawn.
+
+    Examples
+    --------
+    >>> from gatewise import Gaussian
+    >>> from gatewise.testing import law_family_rescale
+    >>> law_family_rescale(Gaussian())
+    """
     if not family.location_scale:
         return
     params, eta = _drawn(family, q, ROWS, (LEAVES,), seed)
@@ -246,7 +351,20 @@ def law_family_rescale(family: Family, q: int = 2, seed: int = 0) -> None:
 
 
 def law_family_start(family: Family, seed: int = 0) -> None:
-    """Sampled responses are valid, their `working_response` is finite, `start` gives every parameter."""
+    """Sampled responses are valid, their `working_response` is finite, `start` gives every parameter.
+
+    Parameters
+    ----------
+    family : Family
+    seed : int
+        Of what is drawn.
+
+    Examples
+    --------
+    >>> from gatewise import Gaussian
+    >>> from gatewise.testing import law_family_start
+    >>> law_family_start(Gaussian())
+    """
     params, eta = _drawn(family, 1, 200, (LEAVES,), seed)
     y = _responses(family, params, eta, seed + 1)
     fault = family.validate(y)
@@ -262,7 +380,18 @@ def law_family_start(family: Family, seed: int = 0) -> None:
 
 
 def law_family_columns(family: Family) -> None:
-    """`columns` and `outputs` undo each other, and every row tells of at least one response per output."""
+    """`columns` and `outputs` undo each other, and every row tells of at least one response per output.
+
+    Parameters
+    ----------
+    family : Family
+
+    Examples
+    --------
+    >>> from gatewise import Gaussian
+    >>> from gatewise.testing import law_family_columns
+    >>> law_family_columns(Gaussian())
+    """
     for q in (1, 2, 3):
         params, eta = _drawn(family, q, ROWS, (LEAVES,), 0)
         y = _responses(family, params, eta, 1)
@@ -274,9 +403,24 @@ def law_family_columns(family: Family) -> None:
             raise AssertionError("broken: every row tells of at least one response per output")
 
 
-def law_family_fit(family: Family, seed: int = 0) -> None:
-    """Fits of two experts, by Newton's method and by EM, are at least as likely as the measure that drew the data."""
-    for d, q in ((1, 1), (4, 2)):
+def law_family_fit(family: Family, seed: int = 0, sizes: Sequence[tuple[int, int]] = ((1, 1), (4, 2))) -> None:
+    """Fits of two experts, by Newton's method and by EM, are at least as likely as the measure that drew the data.
+
+    Parameters
+    ----------
+    family : Family
+    seed : int
+        Of what is drawn.
+    sizes : sequence of (int, int)
+        Numbers of inputs and of outputs.
+
+    Examples
+    --------
+    >>> from gatewise import Gaussian
+    >>> from gatewise.testing import law_family_fit
+    >>> law_family_fit(Gaussian(), sizes=((3, 1),))
+    """
+    for d, q in sizes:
         mixture = Mixture((GATES["softmax"],), (2,), family=family)
         problem = fitting_problem(mixture, d=d, gate_d=d, columns=family.columns(q), n=200, seed=seed)
         truth = log_density(mixture, problem.measure, problem.x, problem.gate_x, problem.y).sum()
@@ -290,7 +434,22 @@ def law_family_fit(family: Family, seed: int = 0) -> None:
 
 
 def law_family_floor(family: Family, q: int = 2, seed: int = 0) -> None:
-    """Inside the bounds of `with_scale_floor` no standard deviation is below the floor, whatever the parameters."""
+    """Inside the bounds of `with_scale_floor` no standard deviation is below the floor, whatever the parameters.
+
+    Parameters
+    ----------
+    family : Family
+    q : int
+        Number of outputs.
+    seed : int
+        Of what is drawn.
+
+    Examples
+    --------
+    >>> from gatewise import Gaussian
+    >>> from gatewise.testing import law_family_floor
+    >>> law_family_floor(Gaussian())
+    """
     if not family.location_scale:
         return
     params, eta = _drawn(family, q, 1, (LEAVES,), seed)

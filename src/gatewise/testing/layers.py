@@ -5,7 +5,7 @@ laws of a gate of your own, in layers of one and of two levels and on both backe
 
 Examples
 --------
->>> from gatewise.core.gates import GATES
+>>> from gatewise import GATES
 >>> law_layer_eval(make_layer(GATES["laplace"]))
 """
 
@@ -41,14 +41,56 @@ def make_layer(
     seed: int = 0,
     **options: Any,
 ) -> MoE:
-    """Return a small layer with biases, drawn from a seed without a trace in the global generator."""
+    """Return a small layer with biases, drawn from a seed without a trace in the global generator.
+
+    Parameters
+    ----------
+    gate : str, Gate, or a sequence with one per level
+    branching : tuple of int
+        Number of experts per level.
+    backend : str
+        As in `gatewise.nn.MoE`.
+    dim : int
+        Number of features.
+    seed : int
+    **options
+        Other arguments of `gatewise.nn.MoE`.
+
+    Returns
+    -------
+    MoE
+
+    Examples
+    --------
+    >>> from gatewise.testing import make_layer
+    >>> make_layer("laplace", (2, 3)).router.branching
+    (2, 3)
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return MoE(dim, 8, branching, gate=gate, backend=backend, **{"bias": True, **options})
 
 
 def draw_tokens(layer: MoE, tokens: int = 24, seed: int = 1) -> Tensor:
-    """Return standard normal tokens ``(T, d)`` in the dtype of the layer."""
+    """Return standard normal tokens ``(T, d)`` in the dtype of the layer.
+
+    Parameters
+    ----------
+    layer : MoE
+    tokens : int
+        Number of tokens T.
+    seed : int
+
+    Returns
+    -------
+    Tensor (T, d)
+
+    Examples
+    --------
+    >>> from gatewise.testing import draw_tokens, make_layer
+    >>> draw_tokens(make_layer("softmax"), tokens=5).shape
+    torch.Size([5, 6])
+    """
     draws = torch.randn(tokens, layer.dim, generator=generator(seed), dtype=torch.float64)
     return draws.to(next(layer.experts.parameters()).dtype)
 
@@ -94,7 +136,17 @@ def loss_gradients(layer: MoE, x: Tensor) -> dict[str, Tensor]:
 
 
 def law_layer_parameters(layer: MoE) -> None:
-    """Every free parameter of every level is a parameter and in the state_dict, one value per node or branch."""
+    """Every free parameter of every level is a parameter and in the state_dict, one value per node or branch.
+
+    Parameters
+    ----------
+    layer : MoE
+
+    Examples
+    --------
+    >>> from gatewise.testing import law_layer_parameters, make_layer
+    >>> law_layer_parameters(make_layer("softmax"))
+    """
     named, state = dict(layer.named_parameters()), layer.state_dict()
     for level, gate in enumerate(layer.router.gates):
         for name in free_names(gate):
@@ -106,7 +158,17 @@ def law_layer_parameters(layer: MoE) -> None:
 
 
 def law_layer_moves(layer: MoE) -> None:
-    """Every parameter has a finite gradient, those of the gates a non-zero one, and one optimiser step moves them."""
+    """Every parameter has a finite gradient, those of the gates a non-zero one, and one optimiser step moves them.
+
+    Parameters
+    ----------
+    layer : MoE
+
+    Examples
+    --------
+    >>> from gatewise.testing import law_layer_moves, make_layer
+    >>> law_layer_moves(make_layer("softmax"))
+    """
     layer = copy.deepcopy(layer).train()
     before = {name: p.detach().clone() for name, p in layer.named_parameters()}
     found = loss_gradients(layer, draw_tokens(layer))
@@ -123,7 +185,17 @@ def law_layer_moves(layer: MoE) -> None:
 
 
 def law_layer_scores(layer: MoE) -> None:
-    """Scores differ between the branches of every node from the start, where a gate sees its inputs."""
+    """Scores differ between the branches of every node from the start, where a gate sees its inputs.
+
+    Parameters
+    ----------
+    layer : MoE
+
+    Examples
+    --------
+    >>> from gatewise.testing import law_layer_scores, make_layer
+    >>> law_layer_scores(make_layer("softmax"))
+    """
     found = layer.router(draw_tokens(layer)).scores
     for level, (gate, scores) in enumerate(zip(layer.router.gates, found, strict=True)):
         sees = any(spec.free and spec.shape != () for spec in gate.specs.values())
@@ -135,6 +207,15 @@ def law_layer_eval(layer: MoE) -> None:
     """Two calls in evaluation agree to the last bit, and training gives the same outputs.
 
     It need not with noise, jitter, or a choice that depends on the batch in training only.
+
+    Parameters
+    ----------
+    layer : MoE
+
+    Examples
+    --------
+    >>> from gatewise.testing import law_layer_eval, make_layer
+    >>> law_layer_eval(make_layer("softmax"))
     """
     layer = copy.deepcopy(layer).eval()
     x = draw_tokens(layer)
@@ -152,6 +233,15 @@ def law_layer_rows(layer: MoE) -> None:
     """A token's output does not depend on the other tokens of its batch: alone, in a prefix, in another order.
 
     If the choice depends on the batch, and its router says so, only the order must not matter.
+
+    Parameters
+    ----------
+    layer : MoE
+
+    Examples
+    --------
+    >>> from gatewise.testing import law_layer_rows, make_layer
+    >>> law_layer_rows(make_layer("softmax"))
     """
     layer = copy.deepcopy(layer).eval()
     x = draw_tokens(layer)
@@ -169,7 +259,17 @@ def law_layer_rows(layer: MoE) -> None:
 
 
 def law_layer_backends(layer: MoE) -> None:
-    """The backends agree in outputs and in all gradients, in float32 and float64."""
+    """The backends agree in outputs and in all gradients, in float32 and float64.
+
+    Parameters
+    ----------
+    layer : MoE
+
+    Examples
+    --------
+    >>> from gatewise.testing import law_layer_backends, make_layer
+    >>> law_layer_backends(make_layer("softmax"))
+    """
     for dtype, backend in product((torch.float32, torch.float64), ("grouped", "dense")):
         one = copy.deepcopy(layer).to(dtype)
         other = copy.deepcopy(one)
@@ -183,7 +283,17 @@ def law_layer_backends(layer: MoE) -> None:
 
 
 def law_layer_autocast(layer: MoE) -> None:
-    """Under autocast gates compute in float32: routing is that without it; outputs have autocast's dtype."""
+    """Under autocast gates compute in float32: routing is that without it; outputs have autocast's dtype.
+
+    Parameters
+    ----------
+    layer : MoE
+
+    Examples
+    --------
+    >>> from gatewise.testing import law_layer_autocast, make_layer
+    >>> law_layer_autocast(make_layer("softmax"))
+    """
     layer = copy.deepcopy(layer).float()
     x = draw_tokens(layer)
     with same_draws():
@@ -207,7 +317,17 @@ def law_layer_autocast(layer: MoE) -> None:
 
 
 def law_layer_half(layer: MoE) -> None:
-    """Models in bfloat16 and float16 give finite outputs and gradients in their dtype, near those of float32."""
+    """Models in bfloat16 and float16 give finite outputs and gradients in their dtype, near those of float32.
+
+    Parameters
+    ----------
+    layer : MoE
+
+    Examples
+    --------
+    >>> from gatewise.testing import law_layer_half, make_layer
+    >>> law_layer_half(make_layer("softmax"))
+    """
     for dtype in (torch.bfloat16, torch.float16):
         half = copy.deepcopy(layer).to(dtype)
         x = draw_tokens(half)
@@ -225,7 +345,17 @@ def law_layer_half(layer: MoE) -> None:
 
 
 def law_layer_state(layer: MoE) -> None:
-    """A state_dict carries all that outputs depend on: another layer that loads it gives them to the last bit."""
+    """A state_dict carries all that outputs depend on: another layer that loads it gives them to the last bit.
+
+    Parameters
+    ----------
+    layer : MoE
+
+    Examples
+    --------
+    >>> from gatewise.testing import law_layer_state, make_layer
+    >>> law_layer_state(make_layer("softmax"))
+    """
     other = copy.deepcopy(layer)
     with torch.no_grad():
         for value in (*other.parameters(), *other.buffers()):
@@ -239,7 +369,17 @@ def law_layer_state(layer: MoE) -> None:
 
 
 def law_layer_twice_differentiable(layer: MoE) -> None:
-    """The loop has second derivatives: those by autograd are those by differences of the first."""
+    """The loop has second derivatives: those by autograd are those by differences of the first.
+
+    Parameters
+    ----------
+    layer : MoE
+
+    Examples
+    --------
+    >>> from gatewise.testing import law_layer_twice_differentiable, make_layer
+    >>> law_layer_twice_differentiable(make_layer("softmax"))
+    """
     layer = copy.deepcopy(layer).double().eval()
     layer.backend = "loop"
     weights = list(layer.router.parameters())
@@ -273,17 +413,9 @@ LAYER_LAWS: tuple[Callable[[MoE], None], ...] = (
 def check_layer(layer: MoE) -> None:
     """Check all laws on one layer with the built-in experts.
 
-    Raises
-    ------
-    AssertionError
-        Naming the law that is broken.
-    """
-    for law in LAYER_LAWS:
-        law(layer)
-
-
-def check_layer_gate(gate: Gate) -> None:
-    """Check all laws on layers with a gate, of one and of two levels, on both backends.
+    Parameters
+    ----------
+    layer : MoE
 
     Raises
     ------
@@ -292,7 +424,28 @@ def check_layer_gate(gate: Gate) -> None:
 
     Examples
     --------
-    >>> from gatewise.core.gates import GATES
+    >>> from gatewise.testing import check_layer, make_layer
+    >>> check_layer(make_layer("softmax"))
+    """
+    for law in LAYER_LAWS:
+        law(layer)
+
+
+def check_layer_gate(gate: Gate) -> None:
+    """Check all laws on layers with a gate, of one and of two levels, on both backends.
+
+    Parameters
+    ----------
+    gate : Gate
+
+    Raises
+    ------
+    AssertionError
+        Naming the law that is broken.
+
+    Examples
+    --------
+    >>> from gatewise import GATES
     >>> check_layer_gate(GATES["softmax"])
     """
     for branching in LAYER_BRANCHINGS:

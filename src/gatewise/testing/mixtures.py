@@ -65,6 +65,17 @@ def law_batched(problem: ExampleProblem) -> None:
     """A batch of measures gives what a loop over its members and `torch.func.vmap` give; two batch dimensions too.
 
     Also for gradient and Hessian, batched against a loop.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import law_batched, make_problem
+    >>> problem = make_problem(Mixture((GATES["softmax"],), (2,)), d=3)
+    >>> law_batched(problem)
     """
     mixture, block = problem.mixture, whole(problem)
     g = generator(problem.seed + 10)
@@ -102,7 +113,19 @@ def _nested(problem: ExampleProblem, node: tuple[int, ...]) -> Iterator[tuple[Te
 
 
 def law_tree(problem: ExampleProblem) -> None:
-    """Weights, regression, density and responsibilities are those of a nested loop over nodes and leaves."""
+    """Weights, regression, density and responsibilities are those of a nested loop over nodes and leaves.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import law_tree, make_problem
+    >>> problem = make_problem(Mixture((GATES["softmax"],), (2,)), d=3)
+    >>> law_tree(problem)
+    """
     weights, means, densities = zip(*_nested(problem, ()), strict=True)
     read = {what: fn(problem.measure) for what, fn in readings(problem).items()}
     assert_close(read["leaf weights"], torch.stack(weights), "the tree is a nested loop: leaf weights")
@@ -119,6 +142,17 @@ def law_permutation(problem: ExampleProblem) -> None:
     """Permuting the branches of one node, at any level, permutes the leaves and nothing else.
 
     Weights and responsibilities move with their leaves; density and regression stay.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import law_permutation, make_problem
+    >>> problem = make_problem(Mixture((GATES["softmax"],), (2,)), d=3)
+    >>> law_permutation(problem)
     """
     mixture = problem.mixture
     g = generator(problem.seed + 20)
@@ -153,7 +187,19 @@ def _owners(path: str, mixture: Mixture, per: str) -> int:
 
 
 def law_shift(problem: ExampleProblem) -> None:
-    """A common shift along `translation` over the branches of every node changes nothing."""
+    """A common shift along `translation` over the branches of every node changes nothing.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import law_shift, make_problem
+    >>> problem = make_problem(Mixture((GATES["softmax"],), (2,)), d=3)
+    >>> law_shift(problem)
+    """
     mixture, measure = problem.mixture, problem.measure
     g = generator(problem.seed + 30)
     gates = []
@@ -168,7 +214,19 @@ def law_shift(problem: ExampleProblem) -> None:
 
 
 def law_leaf_weights(problem: ExampleProblem) -> None:
-    """Leaf weights sum to one when every link is normalised and smooth."""
+    """Leaf weights sum to one when every link is normalised and smooth.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import law_leaf_weights, make_problem
+    >>> problem = make_problem(Mixture((GATES["softmax"],), (2,)), d=3)
+    >>> law_leaf_weights(problem)
+    """
     if dense(problem.mixture):
         total = models.leaf_log_weights(problem.mixture, problem.measure, problem.gate_x).exp().sum(0)
         assert_close(total, torch.ones_like(total), "leaf weights sum to one")
@@ -180,6 +238,17 @@ def law_zero_slopes(problem: ExampleProblem) -> None:
     Slopes are the gate parameters with a shape of their own; the constant bias is ``bias / temperature``. What is left
     of the score must be the same for all branches; behind a link without translation invariance it must be zero, so a
     mixture with such a gate whose score keeps depending on x (a distance behind a sigmoid) has no such law.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import law_zero_slopes, make_problem
+    >>> problem = make_problem(Mixture((GATES["softmax"],), (2,)), d=3)
+    >>> law_zero_slopes(problem)
     """
     mixture, measure, gate_d = problem.mixture, problem.measure, problem.gate_x.shape[0]
     zeroed, constant = [], []
@@ -205,7 +274,19 @@ def law_zero_slopes(problem: ExampleProblem) -> None:
 
 
 def law_one_expert(problem: ExampleProblem) -> None:
-    """With one branch at every level the density is the family's, and the regression its mean."""
+    """With one branch at every level the density is the family's, and the regression its mean.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import law_one_expert, make_problem
+    >>> problem = make_problem(Mixture((GATES["softmax"],), (2,)), d=3)
+    >>> law_one_expert(problem)
+    """
     mixture, _, x, gate_x, y, seed = problem
     if not dense(mixture):
         return
@@ -252,6 +333,17 @@ def law_derivatives(problem: ExampleProblem) -> None:
 
     `objective.likelihood` pulled back through `Parameterization`, for rows, weighted rows and weighted units of unequal
     size.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import law_derivatives, make_problem
+    >>> problem = make_problem(Mixture((GATES["softmax"],), (2,)), d=3)
+    >>> law_derivatives(problem)
     """
     mixture = problem.mixture
     if not dense(mixture):
@@ -285,6 +377,17 @@ def law_complete(problem: ExampleProblem) -> None:
     """`complete` gives the Hessian of the EM objective ``sum_u w_u sum_l r_l log(pi_l f_l)`` with r held.
 
     Value and gradient are those of the log-likelihood. Responsibilities are those at the same measure.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import law_complete, make_problem
+    >>> problem = make_problem(Mixture((GATES["softmax"],), (2,)), d=3)
+    >>> law_complete(problem)
     """
     mixture = problem.mixture
     if not dense(mixture):
@@ -314,7 +417,21 @@ def law_complete(problem: ExampleProblem) -> None:
 
 
 def law_expected_score(problem: ExampleProblem, n: int = 4000) -> None:
-    """At the measure that drew the data the mean of the score is zero: every z-score of n new rows is below five."""
+    """At the measure that drew the data the mean of the score is zero: every z-score of n new rows is below five.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+    n : int
+        Number of rows that are drawn.
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import law_expected_score, make_problem
+    >>> problem = make_problem(Mixture((GATES["softmax"],), (2,)), d=3)
+    >>> law_expected_score(problem)
+    """
     mixture, measure = problem.mixture, problem.measure
     if not dense(mixture):
         return
@@ -329,7 +446,21 @@ def law_expected_score(problem: ExampleProblem, n: int = 4000) -> None:
 
 
 def law_sample(problem: ExampleProblem, n: int = 4000) -> None:
-    """Sampled leaves have the gate's frequencies, sampled responses the regression as their mean; z below five."""
+    """Sampled leaves have the gate's frequencies, sampled responses the regression as their mean; z below five.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+    n : int
+        Number of rows that are drawn.
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import law_sample, make_problem
+    >>> problem = make_problem(Mixture((GATES["softmax"],), (2,)), d=3)
+    >>> law_sample(problem)
+    """
     mixture, measure = problem.mixture, problem.measure
     if not dense(mixture):
         return

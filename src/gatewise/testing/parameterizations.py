@@ -31,6 +31,17 @@ def law_parameterization(problem: ExampleProblem) -> None:
     """Free coordinates survive the way to a measure and back; a measure survives it up to its gauge.
 
     For the fixed gauge the held parameters must be at their initial value, so only the free coordinates are compared.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import law_parameterization, make_problem
+    >>> problem = make_problem(Mixture((GATES["softmax"],), (2,)), d=3)
+    >>> law_parameterization(problem)
     """
     mixture = problem.mixture
     for gauge in ("fixed", "none"):
@@ -69,6 +80,17 @@ def law_fixed(problem: ExampleProblem) -> None:
     """A fixed entry keeps its value and costs one coordinate; the entries beside it stay free.
 
     In a gate that only knows differences between branches it takes the place of the reference, and costs none.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import law_fixed, make_problem
+    >>> problem = make_problem(Mixture((GATES["softmax"],), (2,)), d=3)
+    >>> law_fixed(problem)
     """
     mixture, paths = problem.mixture, problem.measure.paths()
     plain = make_parameterization(mixture, *sizes(problem), gauge="none")
@@ -96,7 +118,19 @@ def _is_difference(problem: ExampleProblem, path: str) -> bool:
 
 
 def law_bounds(problem: ExampleProblem) -> None:
-    """The ends of the box are the natural bounds, for every parameter; inside the box the values are inside."""
+    """The ends of the box are the natural bounds, for every parameter; inside the box the values are inside.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import law_bounds, make_problem
+    >>> problem = make_problem(Mixture((GATES["softmax"],), (2,)), d=3)
+    >>> law_bounds(problem)
+    """
     mixture, paths = problem.mixture, problem.measure.paths()
     specs = specifications(mixture, *sizes(problem))
     least = {path: max(0.7, specs[path][0].bounds[0]) for path in paths}
@@ -120,7 +154,19 @@ def law_bounds(problem: ExampleProblem) -> None:
 
 
 def law_ties(problem: ExampleProblem) -> None:
-    """A shared parameter has one coordinate for all leaves, and all leaves have its value."""
+    """A shared parameter has one coordinate for all leaves, and all leaves have its value.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import law_ties, make_problem
+    >>> problem = make_problem(Mixture((GATES["softmax"],), (2,)), d=3)
+    >>> law_ties(problem)
+    """
     mixture = problem.mixture
     depth, leaves = mixture.depth, mixture.n_leaves
     plain = make_parameterization(replace(mixture, shared=()), *sizes(problem), gauge="none")
@@ -138,7 +184,29 @@ def law_ties(problem: ExampleProblem) -> None:
 def rescaled(
     mixture: Mixture, measure: Measure, x: AffineTransform, gate_x: AffineTransform, y: AffineTransform
 ) -> tuple[Mixture, Measure] | None:
-    """Return mixture and measure in other units of inputs, gate inputs and response, or None where there are none."""
+    """Return mixture and measure in other units of inputs, gate inputs and response, or None where there are none.
+
+    Parameters
+    ----------
+    mixture : Mixture
+    measure : Measure
+    x, gate_x, y : AffineTransform
+        The changes of units.
+
+    Returns
+    -------
+    (Mixture, Measure) or None
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import draw_frame, generator, make_problem, rescaled
+    >>> problem = make_problem(Mixture((GATES["softmax"],), (2,)), d=3, gate_d=2)
+    >>> frames = [draw_frame(size, generator(0)) for size in (3, 2, 1)]
+    >>> mixture, measure = rescaled(problem.mixture, problem.measure, *frames)
+    >>> measure.experts["coef"].shape
+    torch.Size([2, 1, 3])
+    """
     gates = [g.rescale(p, gate_x) for g, p in zip(mixture.gates, measure.gates, strict=True)]
     inputs = mixture.expert.rescale(measure.experts, x)
     if inputs is None or any(moved is None for moved in gates):
@@ -159,6 +227,17 @@ def law_rescale(problem: ExampleProblem) -> None:
     """In other units of inputs and response the leaf weights are the same, and the density up to the units of y.
 
     ``log p(y | x) = log p'(y' | x') - sum log scale of y``.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import law_rescale, make_problem
+    >>> problem = make_problem(Mixture((GATES["softmax"],), (2,)), d=3)
+    >>> law_rescale(problem)
     """
     mixture, measure, x, gate_x, y, seed = problem
     g = generator(seed + 70)
@@ -200,7 +279,19 @@ def _eight(problem: ExampleProblem) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def law_blocks(problem: ExampleProblem) -> None:
-    """The size of the blocks does not matter, with and without units; sums are those of a loop over units."""
+    """The size of the blocks does not matter, with and without units; sums are those of a loop over units.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import law_blocks, make_problem
+    >>> problem = make_problem(Mixture((GATES["softmax"],), (2,)), d=3)
+    >>> law_blocks(problem)
+    """
     mixture, measure = problem.mixture, problem.measure
     if not dense(mixture):
         return
@@ -219,7 +310,19 @@ def law_blocks(problem: ExampleProblem) -> None:
 
 
 def law_frequencies(problem: ExampleProblem) -> None:
-    """Weight 2 is the row twice, weight 0 is the row removed, weight 1 is no weight."""
+    """Weight 2 is the row twice, weight 0 is the row removed, weight 1 is no weight.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import law_frequencies, make_problem
+    >>> problem = make_problem(Mixture((GATES["softmax"],), (2,)), d=3)
+    >>> law_frequencies(problem)
+    """
     mixture, measure = problem.mixture, problem.measure
     if not dense(mixture):
         return
@@ -240,7 +343,19 @@ def law_frequencies(problem: ExampleProblem) -> None:
 
 
 def law_units(problem: ExampleProblem) -> None:
-    """The rows of a unit share their responsibility and the gate inputs of the first; units of one row are rows."""
+    """The rows of a unit share their responsibility and the gate inputs of the first; units of one row are rows.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import law_units, make_problem
+    >>> problem = make_problem(Mixture((GATES["softmax"],), (2,)), d=3)
+    >>> law_units(problem)
+    """
     mixture, measure = problem.mixture, problem.measure
     if not dense(mixture):
         return
@@ -280,7 +395,19 @@ def _leaf_log_prob(row: ExampleProblem) -> Tensor:
 
 
 def law_paths(problem: ExampleProblem) -> None:
-    """A measure is its named tensors: `paths` and `from_paths` are inverse, shapes the parameterization's."""
+    """A measure is its named tensors: `paths` and `from_paths` are inverse, shapes the parameterization's.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import law_paths, make_problem
+    >>> problem = make_problem(Mixture((GATES["softmax"],), (2,)), d=3)
+    >>> law_paths(problem)
+    """
     parameterization = make_parameterization(problem.mixture, *sizes(problem))
     paths = problem.measure.paths()
     if {k: tuple(v.shape) for k, v in paths.items()} != parameterization.shapes:

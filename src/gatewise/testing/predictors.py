@@ -57,15 +57,21 @@ def law_local(predictor: Predictor, d: int = 3, seed: int = 0) -> None:
 
     Parameters
     ----------
-    predictor : Predictor
-        A score or an expert.
+    predictor : Score or Expert
     d : int
         Number of inputs.
     seed : int
+        Of what is drawn.
 
     Raises
     ------
     AssertionError
+
+    Examples
+    --------
+    >>> from gatewise import Affine
+    >>> from gatewise.testing import law_local
+    >>> law_local(Affine())
     """
     params, x = _drawn(predictor, d, seed)
     local = predictor.value_and_derivatives(params, x)
@@ -91,6 +97,20 @@ def law_rescale_inputs(predictor: Predictor, d: int = 3, seed: int = 0) -> None:
     """`rescale` gives the same values on inputs in other units, and the inverse frame leads back.
 
     A predictor whose `rescale` is None claims nothing.
+
+    Parameters
+    ----------
+    predictor : Score or Expert
+    d : int
+        Number of inputs.
+    seed : int
+        Of what is drawn.
+
+    Examples
+    --------
+    >>> from gatewise import Affine
+    >>> from gatewise.testing import law_rescale_inputs
+    >>> law_rescale_inputs(Affine())
     """
     params, x = _drawn(predictor, d, seed)
     frame = draw_frame(d, generator(seed + 1))
@@ -110,7 +130,22 @@ def law_rescale_inputs(predictor: Predictor, d: int = 3, seed: int = 0) -> None:
 
 
 def law_standardised_score(score: Score, d: int = 3, seed: int = 0) -> None:
-    """A `standardised` score is, in standardised inputs, the score itself."""
+    """A `standardised` score is, in standardised inputs, the score itself.
+
+    Parameters
+    ----------
+    score : Score
+    d : int
+        Number of inputs.
+    seed : int
+        Of what is drawn.
+
+    Examples
+    --------
+    >>> from gatewise import Affine
+    >>> from gatewise.testing import law_standardised_score
+    >>> law_standardised_score(Affine())
+    """
     _assert_standardised(score, d, seed, "score")
 
 
@@ -125,7 +160,22 @@ def _assert_standardised(predictor: Score | Expert, d: int, seed: int, what: str
 
 
 def law_rescale_response(expert: Expert, d: int = 3, seed: int = 0) -> None:
-    """`rescale_response` gives ``(value - shift) / scale``, and the inverse frame leads back; None claims nothing."""
+    """`rescale_response` gives ``(value - shift) / scale``, and the inverse frame leads back; None claims nothing.
+
+    Parameters
+    ----------
+    expert : Expert
+    d : int
+        Number of inputs.
+    seed : int
+        Of what is drawn.
+
+    Examples
+    --------
+    >>> from gatewise import Linear
+    >>> from gatewise.testing import law_rescale_response
+    >>> law_rescale_response(Linear())
+    """
     params, x = _drawn(expert, d, seed)
     frame = draw_frame(CHILDREN, generator(seed + 2))
     moved = expert.rescale_response(params, frame)
@@ -141,12 +191,42 @@ def law_rescale_response(expert: Expert, d: int = 3, seed: int = 0) -> None:
 
 
 def law_standardised_expert(expert: Expert, d: int = 3, seed: int = 0) -> None:
-    """A `standardised` expert is, in standardised inputs, the expert itself: the response keeps its units."""
+    """A `standardised` expert is, in standardised inputs, the expert itself: the response keeps its units.
+
+    Parameters
+    ----------
+    expert : Expert
+    d : int
+        Number of inputs.
+    seed : int
+        Of what is drawn.
+
+    Examples
+    --------
+    >>> from gatewise import Linear
+    >>> from gatewise.testing import law_standardised_expert
+    >>> law_standardised_expert(Linear())
+    """
     _assert_standardised(expert, d, seed, "expert")
 
 
 def law_expert_tangents(expert: Expert, d: int = 3, seed: int = 0) -> None:
-    """Tangents change no value, `held` takes all of them away, and `canonical` keeps the values."""
+    """Tangents change no value, `held` takes all of them away, and `canonical` keeps the values.
+
+    Parameters
+    ----------
+    expert : Expert
+    d : int
+        Number of inputs.
+    seed : int
+        Of what is drawn.
+
+    Examples
+    --------
+    >>> from gatewise import Linear
+    >>> from gatewise.testing import law_expert_tangents
+    >>> law_expert_tangents(Linear())
+    """
     params, x = _drawn(expert, d, seed)
     value, moves = expert(params, x), expert.tangents(params)
     count = len(next(iter(moves.values()))) if moves else 0
@@ -166,7 +246,22 @@ def law_expert_tangents(expert: Expert, d: int = 3, seed: int = 0) -> None:
 
 
 def law_temperature(score: Score, d: int = 3, seed: int = 0) -> None:
-    """``Tempered(score)`` is the score at temperature 1 and ``score / t`` at temperature t."""
+    """``Tempered(score)`` is the score at temperature 1 and ``score / t`` at temperature t.
+
+    Parameters
+    ----------
+    score : Score
+    d : int
+        Number of inputs.
+    seed : int
+        Of what is drawn.
+
+    Examples
+    --------
+    >>> from gatewise import Affine
+    >>> from gatewise.testing import law_temperature
+    >>> law_temperature(Affine())
+    """
     tempered = Tempered(score)
     params, x = _drawn(tempered, d, seed)
     (heat,) = set(tempered.names("temperature")) - set(score.names("temperature"))
@@ -184,6 +279,20 @@ def law_weights(gate: Gate, d: int = 3, seed: int = 0) -> None:
     """Weights are ``exp(log_weights)``, not negative, sum to one where the link says so, and stay finite far out.
 
     Where the weights are a density's, they are also the softmax of `logits`.
+
+    Parameters
+    ----------
+    gate : Gate
+    d : int
+        Number of inputs.
+    seed : int
+        Of what is drawn.
+
+    Examples
+    --------
+    >>> from gatewise import GATES
+    >>> from gatewise.testing import law_weights
+    >>> law_weights(GATES["laplace"])
     """
     params, x = _drawn(gate.score, d, seed)
     for inputs, where in ((x, "near"), (1e3 * x, "far out")):
@@ -202,7 +311,22 @@ def law_weights(gate: Gate, d: int = 3, seed: int = 0) -> None:
 
 
 def law_gate_local(gate: Gate, d: int = 3, seed: int = 0) -> None:
-    """The logits' Jacobian and curvature are their numerical derivatives."""
+    """The logits' Jacobian and curvature are their numerical derivatives.
+
+    Parameters
+    ----------
+    gate : Gate
+    d : int
+        Number of inputs.
+    seed : int
+        Of what is drawn.
+
+    Examples
+    --------
+    >>> from gatewise import GATES
+    >>> from gatewise.testing import law_gate_local
+    >>> law_gate_local(GATES["laplace"])
+    """
     params, x = _drawn(gate.score, d, seed)
     local = gate.logits(params, x)
     weights = torch.randn(local.value.shape, generator=generator(seed + 1), dtype=x.dtype)
@@ -219,6 +343,20 @@ def law_gauge(gate: Gate, d: int = 3, seed: int = 0) -> None:
     The Jacobian of the log weights at 50 inputs in free coordinates has as many null directions as the gate declares
     tangents, and these are null: a forgotten translation or length shows as one more, a wrong one as a coordinate
     that is missing, a wrong tangent as one that moves the weights.
+
+    Parameters
+    ----------
+    gate : Gate
+    d : int
+        Number of inputs.
+    seed : int
+        Of what is drawn.
+
+    Examples
+    --------
+    >>> from gatewise import GATES
+    >>> from gatewise.testing import law_gauge
+    >>> law_gauge(GATES["laplace"])
     """
     mixture = Mixture((gate,), (CHILDREN,))
     parameterization = make_parameterization(mixture, 1, d, 1)
@@ -247,7 +385,22 @@ def law_gauge(gate: Gate, d: int = 3, seed: int = 0) -> None:
 
 
 def law_translation(gate: Gate, d: int = 3, seed: int = 0) -> None:
-    """A common shift of every parameter in `translation` over the branches leaves the weights unchanged."""
+    """A common shift of every parameter in `translation` over the branches leaves the weights unchanged.
+
+    Parameters
+    ----------
+    gate : Gate
+    d : int
+        Number of inputs.
+    seed : int
+        Of what is drawn.
+
+    Examples
+    --------
+    >>> from gatewise import GATES
+    >>> from gatewise.testing import law_translation
+    >>> law_translation(GATES["laplace"])
+    """
     params, x = _drawn(gate.score, d, seed)
     specs, g = gate.score.parameters(d), generator(seed + 1)
     for name in gate.translation():
@@ -257,7 +410,22 @@ def law_translation(gate: Gate, d: int = 3, seed: int = 0) -> None:
 
 
 def law_children(predictor: Predictor, d: int = 3, seed: int = 0) -> None:
-    """Permuting the children's parameters permutes the values, and a row's value does not depend on other rows."""
+    """Permuting the children's parameters permutes the values, and a row's value does not depend on other rows.
+
+    Parameters
+    ----------
+    predictor : Score or Expert
+    d : int
+        Number of inputs.
+    seed : int
+        Of what is drawn.
+
+    Examples
+    --------
+    >>> from gatewise import Affine
+    >>> from gatewise.testing import law_children
+    >>> law_children(Affine())
+    """
     params, x = _drawn(predictor, d, seed)
     order = torch.tensor([2, 0, 1])
     specs = predictor.parameters(d)
@@ -272,9 +440,25 @@ def law_children(predictor: Predictor, d: int = 3, seed: int = 0) -> None:
 
 
 def law_slopes(predictor: Score | Expert, d: int = 3, seed: int = 0, origin: tuple[float, ...] | None = None) -> None:
-    """Parameters in `slopes` multiply the inputs: moved along v with ``v . x = 0`` for all x, they change nothing.
+    """Parameters in `slopes` multiply the inputs: moved along v with ``v'x = 0`` for all x, they change nothing.
 
     `origin` is the one that the predictor subtracts from x.
+
+    Parameters
+    ----------
+    predictor : Score or Expert
+    d : int
+        Number of inputs.
+    seed : int
+        Of what is drawn.
+    origin : tuple of float, optional
+        Of the score or expert.
+
+    Examples
+    --------
+    >>> from gatewise import Affine
+    >>> from gatewise.testing import law_slopes
+    >>> law_slopes(Affine())
     """
     params, x = _drawn(predictor, d, seed)
     null = torch.randn(d, generator=generator(seed + 1), dtype=x.dtype)
@@ -286,7 +470,22 @@ def law_slopes(predictor: Score | Expert, d: int = 3, seed: int = 0, origin: tup
 
 
 def law_smoothed(predictor: Score | Expert, d: int = 3, seed: int = 0) -> None:
-    """`smoothed` has no kink, keeps the parameters, and tends to the function as the radius does to zero."""
+    """`smoothed` has no kink, keeps the parameters, and tends to the function as the radius does to zero.
+
+    Parameters
+    ----------
+    predictor : Score or Expert
+    d : int
+        Number of inputs.
+    seed : int
+        Of what is drawn.
+
+    Examples
+    --------
+    >>> from gatewise import Affine
+    >>> from gatewise.testing import law_smoothed
+    >>> law_smoothed(Affine())
+    """
     params, x = _drawn(predictor, d, seed)
     smooth = cast("Score | Expert", predictor.smoothed(1e-6))
     if smooth.kinked():
@@ -295,7 +494,22 @@ def law_smoothed(predictor: Score | Expert, d: int = 3, seed: int = 0) -> None:
 
 
 def law_start(score: Score, d: int = 3, seed: int = 0) -> None:
-    """`start` gives every parameter its shape and finite scores, for a batch of wanted shares of the branches."""
+    """`start` gives every parameter its shape and finite scores, for a batch of wanted shares of the branches.
+
+    Parameters
+    ----------
+    score : Score
+    d : int
+        Number of inputs.
+    seed : int
+        Of what is drawn.
+
+    Examples
+    --------
+    >>> from gatewise import Affine
+    >>> from gatewise.testing import law_start
+    >>> law_start(Affine())
+    """
     params, x = _drawn(score, d, seed)
     g = generator(seed + 1)
     share = torch.rand((*LEAD, CHILDREN, ROWS), generator=g, dtype=x.dtype)

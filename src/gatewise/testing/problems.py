@@ -34,6 +34,14 @@ class ExampleProblem(NamedTuple):
     y : Tensor (c, n)
     seed : int
         Of everything that was drawn.
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import make_problem
+    >>> problem = make_problem(Mixture((GATES["softmax"],), (2,)), d=3, gate_d=2)
+    >>> problem.x.shape, problem.gate_x.shape, problem.y.shape
+    (torch.Size([3, 8]), torch.Size([2, 8]), torch.Size([1, 8]))
     """
 
     mixture: Mixture
@@ -45,17 +53,67 @@ class ExampleProblem(NamedTuple):
 
 
 def generator(seed: int) -> torch.Generator:
-    """Return a seeded generator."""
+    """Return a seeded generator.
+
+    Parameters
+    ----------
+    seed : int
+
+    Returns
+    -------
+    torch.Generator
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise.testing import generator
+    >>> bool(torch.rand(1, generator=generator(3)) == torch.rand(1, generator=generator(3)))
+    True
+    """
     return torch.Generator().manual_seed(seed)
 
 
 def dense(mixture: Mixture) -> bool:
-    """Return whether the mixture has a density that is continuous in its parameters."""
+    """Return whether the mixture has a density that is continuous in its parameters.
+
+    Parameters
+    ----------
+    mixture : Mixture
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import dense
+    >>> dense(Mixture((GATES["softmax"],), (2,))), dense(Mixture((GATES["sigmoid"],), (2,)))
+    (True, False)
+    """
     return all(gate.link.normalised and gate.link.smooth for gate in mixture.gates)
 
 
 def sizes(problem: ExampleProblem) -> tuple[int, int, int]:
-    """Return the numbers of expert inputs d, gate inputs g and outputs q."""
+    """Return the numbers of expert inputs d, gate inputs g and outputs q.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Returns
+    -------
+    (int, int, int)
+        d, g and q.
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import make_problem, sizes
+    >>> problem = make_problem(Mixture((GATES["softmax"],), (2,)), d=3, gate_d=2)
+    >>> sizes(problem)
+    (3, 2, 1)
+    """
     return problem.x.shape[0], problem.gate_x.shape[0], problem.mixture.family.outputs(problem.y.shape[0])
 
 
@@ -65,12 +123,47 @@ def whole(problem: ExampleProblem) -> Block:
 
 
 def draw_inputs(d: int, n: int, g: torch.Generator) -> Tensor:
-    """Draw inputs ``(d, n)``, uniform on [-1.5, 1.5]."""
+    """Draw inputs ``(d, n)``, uniform on [-1.5, 1.5].
+
+    Parameters
+    ----------
+    d, n : int
+        Numbers of features and rows.
+    g : torch.Generator
+
+    Returns
+    -------
+    Tensor (d, n)
+
+    Examples
+    --------
+    >>> from gatewise.testing import draw_inputs, generator
+    >>> draw_inputs(3, 5, generator(0)).shape
+    torch.Size([3, 5])
+    """
     return 3 * torch.rand(d, n, generator=g, dtype=torch.float64) - 1.5
 
 
 def draw_frame(d: int, g: torch.Generator) -> AffineTransform:
-    """Draw an affine change of units."""
+    """Draw an affine change of units.
+
+    Parameters
+    ----------
+    d : int
+        Number of columns.
+    g : torch.Generator
+
+    Returns
+    -------
+    AffineTransform
+        With a shift and a positive scale per column.
+
+    Examples
+    --------
+    >>> from gatewise.testing import draw_frame, generator
+    >>> draw_frame(3, generator(0)).scale.shape
+    torch.Size([3])
+    """
     shift = torch.randn(d, generator=g, dtype=torch.float64)
     return AffineTransform(shift, torch.exp(torch.randn(d, generator=g, dtype=torch.float64)))
 
@@ -108,7 +201,30 @@ def draw_parameter(spec: Parameter, shape: tuple[int, ...], g: torch.Generator) 
 def draw_parameters(
     predictor: Predictor, d: int, lead: tuple[int, ...], children: int, g: torch.Generator
 ) -> dict[str, Tensor]:
-    """Draw the parameters of a score or an expert with batch dimensions `lead` and some children."""
+    """Draw the parameters of a score or an expert with batch dimensions `lead` and some children.
+
+    Parameters
+    ----------
+    predictor : Score or Expert
+    d : int
+        Number of inputs.
+    lead : tuple of int
+        Batch dimensions.
+    children : int
+        Number of branches, or of outputs.
+    g : torch.Generator
+
+    Returns
+    -------
+    dict of str to Tensor
+
+    Examples
+    --------
+    >>> from gatewise import Affine
+    >>> from gatewise.testing import draw_parameters, generator
+    >>> {name: tuple(value.shape) for name, value in draw_parameters(Affine(), 3, (), 2, generator(0)).items()}
+    {'weight': (2, 3), 'bias': (2,)}
+    """
     specs: Mapping[str, Parameter] = predictor.parameters(d)
     return {
         name: draw_parameter(spec, lead + (children,) * (spec.per == "branch") + spec.shape, g)
@@ -117,7 +233,26 @@ def draw_parameters(
 
 
 def draw_measure(mixture: Mixture, d: int, gate_d: int, q: int, g: torch.Generator) -> Measure:
-    """Draw a measure without batch; shared parameters are equal over the leaves."""
+    """Draw a measure without batch; shared parameters are equal over the leaves.
+
+    Parameters
+    ----------
+    mixture : Mixture
+    d, gate_d, q : int
+        Numbers of expert inputs, gate inputs and outputs.
+    g : torch.Generator
+
+    Returns
+    -------
+    Measure
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import draw_measure, generator
+    >>> draw_measure(Mixture((GATES["softmax"],), (2,)), 3, 3, 1, generator(0)).experts["coef"].shape
+    torch.Size([2, 1, 3])
+    """
     drawn = {}
     for path, (spec, shape) in specifications(mixture, d, gate_d, q).items():
         own = shape[mixture.depth :]
@@ -142,9 +277,13 @@ def make_problem(
         Number of rows.
     seed : int
 
+    Returns
+    -------
+    ExampleProblem
+
     Examples
     --------
-    >>> from gatewise.core.gates import GATES
+    >>> from gatewise import GATES
     >>> make_problem(Mixture((GATES["laplace"],), (3,))).y.shape
     torch.Size([1, 8])
     """
@@ -177,6 +316,16 @@ def gate_problems() -> dict[str, ExampleProblem]:
     """Return problems with every gate of GATES at depth 1, 2 and 3, unequal branching.
 
     The other levels, experts, families, numbers of outputs and shared parameters rotate.
+
+    Returns
+    -------
+    dict of str to ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise.testing import gate_problems
+    >>> sorted({len(problem.mixture.branching) for problem in gate_problems().values()})
+    [1, 2, 3]
     """
     experts, families = list(EXPERTS), list(FAMILIES)
     partners = [name for name, gate in GATES.items() if gate.link.normalised and gate.link.smooth]
@@ -205,7 +354,18 @@ def _shareable(mixture: Mixture) -> tuple[str, ...]:
 
 
 def leaf_problems() -> dict[str, ExampleProblem]:
-    """Return problems with every expert of EXPERTS in every family of FAMILIES, behind three Laplace branches."""
+    """Return problems with every expert of EXPERTS in every family of FAMILIES, behind three Laplace branches.
+
+    Returns
+    -------
+    dict of str to ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise.testing import leaf_problems
+    >>> {problem.mixture.branching for problem in leaf_problems().values()}
+    {(3,)}
+    """
     gates = (GATES["laplace"],)
     out = {}
     for i, (expert, chosen) in enumerate(EXPERTS.items()):
@@ -216,7 +376,25 @@ def leaf_problems() -> dict[str, ExampleProblem]:
 
 
 def tree_problems(gate: Gate, **parts: object) -> dict[str, ExampleProblem]:
-    """Return problems with one gate at all levels of trees of depth 1, 2 and 3; `parts` go to Mixture."""
+    """Return problems with one gate at all levels of trees of depth 1, 2 and 3; `parts` go to Mixture.
+
+    Parameters
+    ----------
+    gate : Gate
+    **parts
+        Other fields of `Mixture`, such as its expert.
+
+    Returns
+    -------
+    dict of str to ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES
+    >>> from gatewise.testing import tree_problems
+    >>> [problem.mixture.branching for problem in tree_problems(GATES["laplace"]).values()]
+    [(3,), (2, 3), (2, 3, 2)]
+    """
     return {
         str(branching): make_problem(
             Mixture((gate,) * len(branching), branching, **parts),  # type: ignore[arg-type]

@@ -22,6 +22,17 @@ def law_squares(problem: ExampleProblem) -> None:
 
     For rows, weighted rows and units, whose rows count one by one; the Gauss-Newton product is minus ``sum w df df'``.
     Gates with jumps (top-k) are left out.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import law_squares, make_problem
+    >>> problem = make_problem(Mixture((GATES["softmax"],), (2,)), d=3)
+    >>> law_squares(problem)
     """
     if not all(gate.link.smooth for gate in problem.mixture.gates):
         return

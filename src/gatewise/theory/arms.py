@@ -32,6 +32,12 @@ class DataDrivenStarts:
     ------
     ValueError
         If `count` is less than one.
+
+    Examples
+    --------
+    >>> from gatewise.theory import DataDrivenStarts
+    >>> DataDrivenStarts(3).count
+    3
     """
 
     count: int = 10
@@ -58,6 +64,13 @@ class NearTruth:
     ------
     ValueError
         If the scale or the rate is negative, or `count` is less than one.
+
+    Examples
+    --------
+    >>> from gatewise.theory import NearTruth
+    >>> start = NearTruth(0.005, rate=0.083)  # that of published simulations: it shrinks as n grows
+    >>> start.scale, start.rate
+    (0.005, 0.083)
     """
 
     scale: float
@@ -90,6 +103,24 @@ class Data:
         For least squares: standard deviation of the noise added to the mean, instead of a draw from the density. With a
         tuple, the noise varies at a single sample size, and the axis is the effective size ``n (noise[0] / noise)^2``
         (local asymptotics with a fixed design).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import GATES, Measure, Mixture
+    >>> from gatewise.theory import Data, Uniform
+    >>> mixture = Mixture((GATES["softmax"],), (2,))
+    >>> truth = Measure(
+    ...     gates=({"weight": torch.tensor([[1.5], [0.0]]).double(), "bias": torch.tensor([0.3, 0.0]).double()},),
+    ...     experts={
+    ...         "coef": torch.tensor([[[1.5]], [[-1.0]]]).double(),
+    ...         "intercept": torch.tensor([[1.0], [-1.0]]).double(),
+    ...     },
+    ...     family={"scale": torch.tensor([[0.5], [0.7]]).double()},
+    ... )
+    >>> data = Data(mixture, truth, Uniform(-2, 2))
+    >>> data.inputs.d
+    1
     """
 
     mixture: Mixture
@@ -127,6 +158,13 @@ class Model:
     ------
     ValueError
         If the method or gauge is unknown, a likelihood has no `min_scale`, or a tie has only one name.
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.theory import Model
+    >>> Model(Mixture((GATES["softmax"],), (3,)), box={"experts.coef": (-4.0, 4.0)}, min_scale=0.1).method
+    'ml'
     """
 
     mixture: Mixture
@@ -184,6 +222,24 @@ class Arm:
     ------
     ValueError
         If sizes, replicates, starts or noise are invalid, or a loss is unknown.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import GATES, Measure, Mixture
+    >>> from gatewise.theory import Arm, Data, DataDrivenStarts, Model
+    >>> mixture = Mixture((GATES["softmax"],), (2,))
+    >>> truth = Measure(
+    ...     gates=({"weight": torch.tensor([[1.5], [0.0]]).double(), "bias": torch.tensor([0.3, 0.0]).double()},),
+    ...     experts={
+    ...         "coef": torch.tensor([[[1.5]], [[-1.0]]]).double(),
+    ...         "intercept": torch.tensor([[1.0], [-1.0]]).double(),
+    ...     },
+    ...     family={"scale": torch.tensor([[0.5], [0.7]]).double()},
+    ... )
+    >>> arm = Arm("as many", Data(mixture, truth), Model(mixture, min_scale=0.05), (200, 400), 4, DataDrivenStarts(3))
+    >>> arm.sizes
+    (200, 400)
     """
 
     name: str

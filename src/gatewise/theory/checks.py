@@ -37,6 +37,18 @@ def check(study: Study) -> None:
         parameters, a loss that is asked for does not apply to the model, starts near the truth do not exist, or a claim
         or comparison refers to a series that is not recorded, with the reason, or to over-specified cells that do not
         exist.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from gatewise.theory import STUDIES, check
+    >>> study = STUDIES["softmax-exact"]
+    >>> check(study)
+    >>> try:
+    ...     check(replace(study, claims=(replace(study.claims[0], series="nothing"),)))
+    ... except ValueError as error:
+    ...     print("nothing" in str(error))
+    True
     """
     for claim in study.claims:
         _check_claim(claim)

@@ -43,6 +43,12 @@ class Claim:
     ValueError
         If the kind or standing is unknown, the value or tolerance is not a number, the slope is positive, or a
         difference has no second arm.
+
+    Examples
+    --------
+    >>> from gatewise.theory import Claim
+    >>> Claim("as many", "hellinger", "equal", -0.5, 0.04, source="2305.03288", standing="published").series
+    'hellinger'
     """
 
     arm: str
@@ -135,6 +141,13 @@ class Probe:
     ValueError
         If `inputs` is missing and the data are not ``Uniform(-2, 2)``, the standing is unknown, the exponent is
         invalid, or the model ties parameters.
+
+    Examples
+    --------
+    >>> from gatewise.theory import STUDIES
+    >>> probe = STUDIES["softmax-over"].probes[0]
+    >>> probe.path, probe.value, probe.standing
+    ('experts.intercept', 4.0, 'derived')
     """
 
     name: str

@@ -40,6 +40,19 @@ class Curve(NamedTuple):
         Share of replicates at each level whose fit ends at a bound of the parameter that the series is about.
     flat : tuple of float
         Share of replicates at each level whose certificate says that the data do not identify the parameter.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dataclasses import replace
+    >>> from gatewise.theory import STUDIES, NearTruth, Study, collect, curve, run_study
+    >>> arm = replace(STUDIES["softmax-exact"].arms[0], sizes=(100, 200), replicates=2, starts=NearTruth(0.1))
+    >>> study = Study("tiny", "Two sizes", "Shows the calls.", (arm,))
+    >>> folder = tempfile.mkdtemp()
+    >>> _ = run_study(study, folder)
+    >>> found = curve(collect(study, folder).frame, arm, "hellinger")
+    >>> found.slope.low <= found.slope.value <= found.slope.high
+    True
     """
 
     arm: str
@@ -119,6 +132,19 @@ def curve(frame: pd.DataFrame, arm: Arm, series: str) -> Curve:
     ------
     ValueError
         If the fits have no such series.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dataclasses import replace
+    >>> from gatewise.theory import STUDIES, NearTruth, Study, collect, curve, run_study
+    >>> arm = replace(STUDIES["softmax-exact"].arms[0], sizes=(100, 200), replicates=2, starts=NearTruth(0.1))
+    >>> study = Study("tiny", "Two sizes", "Shows the calls.", (arm,))
+    >>> folder = tempfile.mkdtemp()
+    >>> _ = run_study(study, folder)
+    >>> found = curve(collect(study, folder).frame, arm, "hellinger")
+    >>> found.axis, [len(errors) for errors in found.errors]
+    ((100, 200), [2, 2])
     """
     mine = frame[(frame["arm"] == arm.name) & (frame["replicate"] < arm.replicates)]
     axis = tuple(level.axis for level in arm.levels())

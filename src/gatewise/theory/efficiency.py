@@ -33,6 +33,20 @@ class Efficiency(NamedTuple):
     low, high : array (POINTS,)
         95 % interval of the ratio, by bootstrapping replicates within each size; 0 or infinite if a resampled curve
         reaches the error outside its range of n.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dataclasses import replace
+    >>> from gatewise.theory import STUDIES, NearTruth, Study, collect, curve, efficiency, run_study
+    >>> arm = replace(STUDIES["softmax-exact"].arms[0], sizes=(100, 200), replicates=2, starts=NearTruth(0.1))
+    >>> study = Study("tiny", "Two sizes", "Shows the calls.", (arm,))
+    >>> folder = tempfile.mkdtemp()
+    >>> _ = run_study(study, folder)
+    >>> one = curve(collect(study, folder).frame, arm, "hellinger")
+    >>> found = efficiency(one, one)
+    >>> found.series, len(found.errors)
+    ('hellinger', 9)
     """
 
     first: str
@@ -98,6 +112,19 @@ def efficiency(first: Curve, second: Curve, seed: int = 0) -> Efficiency:
     ValueError
         If the series differ, a curve has fewer than two sizes or means that are not positive, or the curves have no
         errors in common.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dataclasses import replace
+    >>> from gatewise.theory import STUDIES, NearTruth, Study, collect, curve, efficiency, run_study
+    >>> arm = replace(STUDIES["softmax-exact"].arms[0], sizes=(100, 200), replicates=2, starts=NearTruth(0.1))
+    >>> study = Study("tiny", "Two sizes", "Shows the calls.", (arm,))
+    >>> folder = tempfile.mkdtemp()
+    >>> _ = run_study(study, folder)
+    >>> one = curve(collect(study, folder).frame, arm, "hellinger")
+    >>> float(efficiency(one, one).ratio[0])  # a curve needs as many rows as itself
+    1.0
     """
     if first.series != second.series:
         raise ValueError(f"series {first.series!r} and {second.series!r}: compare curves of the same series")

@@ -12,6 +12,8 @@ from gatewise import __version__
 from gatewise.objective.accumulate import engine
 from gatewise.theory.arms import Arm
 from gatewise.theory.study import Study
+from gatewise.theory.user_code import code_of
+from gatewise.theory.voronoi import LOSSES
 
 FIRST_NAMES = {
     "DataDrivenStarts(": "Blind("
@@ -21,7 +23,10 @@ RECORD = 2  # version of what a record holds: 2 knows fits that are worse than t
 
 def describe(study: Study) -> dict[str, Any]:
     """Return everything that decides a record, as values that JSON can hold; not how many there are, nor the claims."""
+    parts = [part for arm in study.arms for part in _parts(arm)]
+    own = {"code": code_of(*parts), "schema": study.schema if study.schema > 1 else None}
     return {
+        **{name: value for name, value in own.items() if value},  # built-in studies have neither
         "study": study.name,
         "seed": study.seed,
         "arms": {arm.name: _describe(arm) for arm in study.arms},
@@ -47,8 +52,10 @@ def _describe(arm: Arm) -> dict[str, Any]:
     }
     if model.ties:  # records of models without are older than ties
         shown["ties"] = [list(tie) for tie in model.ties]
-    values = (data.mixture, data.inputs, model.mixture, model.method, model.gauge, model.min_scale, model.max_iter)
     losses = tuple(loss.name for loss in arm.named_losses())
+    if own := [repr(loss) for loss in arm.named_losses() if LOSSES.get(loss.name) != loss]:
+        shown["losses"] = own
+    values = (data.mixture, data.inputs, model.mixture, model.method, model.gauge, model.min_scale, model.max_iter)
     shown["values"] = [_text(v) for v in (*values, data.noise, arm.starts, losses, arm.rbar, arm.merged)]
     for text in shown["values"]:
         if " at 0x" in text:
@@ -57,6 +64,11 @@ def _describe(arm: Arm) -> dict[str, Any]:
                 "identified; make the class a frozen dataclass"
             )
     return shown
+
+
+def _parts(arm: Arm) -> tuple[object, ...]:
+    """Return what the user may have written; truths are told apart by their values."""
+    return (arm.data.mixture, arm.data.inputs, arm.model.mixture, arm.starts, arm.named_losses())
 
 
 def _text(value: object) -> str:

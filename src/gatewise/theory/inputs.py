@@ -49,6 +49,24 @@ class Inputs(Protocol):
 
     Its repr identifies the distribution, so it must show all its parameters. A law of one input that also has
     ``line() -> InputInterval`` is integrated over panels that are halved at kinks and jumps, instead of at its nodes.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> import torch
+    >>> from gatewise.theory import Inputs, Uniform
+    >>> @dataclass(frozen=True)
+    ... class Halves(Inputs):
+    ...     d: int = 1
+    ...
+    ...     def draw(self, n, generator):  # uniform on [-1, 1], with as many rows on either side of zero
+    ...         sign = torch.where(torch.arange(n) < n // 2, -1.0, 1.0).double()
+    ...         return sign[:, None] * torch.from_numpy(generator.random((n, self.d)))
+    ...
+    ...     def nodes(self):
+    ...         return Uniform(-1, 1, self.d).nodes()
+    >>> round(float(Halves().nodes().weight.sum()), 12)
+    1.0
     """
 
     @property
@@ -120,7 +138,19 @@ class Uniform:
 
 @dataclass(frozen=True)
 class Normal:
-    """Standard normal inputs ``N(0, I_d)``."""
+    """Standard normal inputs ``N(0, I_d)``.
+
+    Attributes
+    ----------
+    d : int
+        Number of inputs.
+
+    Examples
+    --------
+    >>> from gatewise.theory import Normal
+    >>> Normal(3).d
+    3
+    """
 
     d: int = 1
 

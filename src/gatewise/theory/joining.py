@@ -38,6 +38,20 @@ def join_folders(folders: Sequence[Path], into: Path) -> Contents:
         fit, or another process writes to `into`.
     OSError
         If a folder cannot be read or written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dataclasses import replace
+    >>> from gatewise.theory import STUDIES, NearTruth, Study, join_folders, run_study
+    >>> arm = replace(STUDIES["softmax-exact"].arms[0], sizes=(100, 200), replicates=2, starts=NearTruth(0.1))
+    >>> study = Study("tiny", "Two sizes", "Shows the calls.", (arm,))
+    >>> folder = tempfile.mkdtemp()
+    >>> _ = run_study(study, folder)
+    >>> from pathlib import Path
+    >>> joined = join_folders([Path(folder)], Path(tempfile.mkdtemp()))
+    >>> len(joined.records)
+    4
     """
     sources, into = [Path(folder) for folder in folders], Path(into)
     if not sources:

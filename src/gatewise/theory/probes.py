@@ -53,6 +53,16 @@ def run_probes(study: Study, folder: str | Path, tell: Callable[[Probe], None] |
     folder : str or Path
     tell : callable probe, optional
         Called before each computation.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dataclasses import replace
+    >>> from gatewise.theory import STUDIES, run_probes
+    >>> study = replace(
+    ...     STUDIES["softmax-exact"], probes=()
+    ... )  # exponents that a folder does not have are computed: here none
+    >>> run_probes(study, tempfile.mkdtemp())
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

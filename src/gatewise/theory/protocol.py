@@ -55,6 +55,15 @@ def _exponent(study: Study, index: int) -> dict[str, Any]:
 def registration(study: Study) -> str:
     """Return the hash of the protocol of a study.
 
+    Parameters
+    ----------
+    study : Study
+
+    Returns
+    -------
+    str
+        A SHA-256 hash in hexadecimal digits.
+
     Examples
     --------
     >>> from dataclasses import replace
@@ -80,6 +89,12 @@ def confirmatory(study: Study) -> Study:
     -------
     Study
         Named ``NAME-confirmatory``; its seed is that of `registration`.
+
+    Examples
+    --------
+    >>> from gatewise.theory import STUDIES, confirmatory
+    >>> confirmatory(STUDIES["softmax-exact"]).name
+    'softmax-exact-confirmatory'
     """
     title, seed = f"{study.title}: confirmatory run", int(registration(study)[:8], 16)
     return replace(study, name=study.name + SUFFIX, title=title, seed=seed)

@@ -45,6 +45,19 @@ class StudyResult(NamedTuple):
         The ``fingerprint`` and ``engine`` of the records, and the ``origin`` of the study.
     exploratory : StudyResult or None
         Of a confirmatory run: the result that it confirms.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dataclasses import replace
+    >>> from gatewise.theory import STUDIES, NearTruth, Study, collect, run_study
+    >>> arm = replace(STUDIES["softmax-exact"].arms[0], sizes=(100, 200), replicates=2, starts=NearTruth(0.1))
+    >>> study = Study("tiny", "Two sizes", "Shows the calls.", (arm,))
+    >>> folder = tempfile.mkdtemp()
+    >>> _ = run_study(study, folder)
+    >>> result = collect(study, folder)
+    >>> len(result.frame), result.missing, result.verdicts
+    (4, 0, ())
     """
 
     study: Study
@@ -134,6 +147,19 @@ def collect(study: Study, folder: str | Path, exploratory: StudyResult | None = 
     ValueError
         If the folder holds no records of the study, an arm or the seed was changed after the run, or a claim refers to
         a series that was not recorded.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dataclasses import replace
+    >>> from gatewise.theory import STUDIES, NearTruth, Study, collect, run_study
+    >>> arm = replace(STUDIES["softmax-exact"].arms[0], sizes=(100, 200), replicates=2, starts=NearTruth(0.1))
+    >>> study = Study("tiny", "Two sizes", "Shows the calls.", (arm,))
+    >>> folder = tempfile.mkdtemp()
+    >>> _ = run_study(study, folder)
+    >>> result = collect(study, folder)
+    >>> len(result.frame), result.missing
+    (4, 0)
     """
     folder = Path(folder)
     contents = read(folder)

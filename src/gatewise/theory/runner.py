@@ -97,6 +97,18 @@ def run_study(
     ValueError
         If the folder holds another study, has records and `resume` is False, has blocks of another size, or is in use;
         if the shard does not exist; or if `check` finds an error in the study.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dataclasses import replace
+    >>> from gatewise.theory import STUDIES, NearTruth, Study, collect, run_study
+    >>> arm = replace(STUDIES["softmax-exact"].arms[0], sizes=(100, 200), replicates=2, starts=NearTruth(0.1))
+    >>> study = Study("tiny", "Two sizes", "Shows the calls.", (arm,))
+    >>> folder = tempfile.mkdtemp()
+    >>> _ = run_study(study, folder)
+    >>> len(collect(study, folder).frame)
+    4
     """
     if not 1 <= shard[0] <= shard[1]:
         raise ValueError(f"shard {shard[0]}/{shard[1]}: give i/N with 1 <= i <= N")
@@ -156,7 +168,7 @@ def _on_cluster(client: Any, study: Study, wanted: Sequence[FitBatch]) -> Iterat
 
 
 def load_study(where: str) -> Study:
-    """Load a study from a Python file. The file is executed.
+    r"""Load a study from a Python file. The file is executed.
 
     The file may import other files from its folder. Classes and functions of all of them are sent to workers by value,
     so the workers need not have the files.
@@ -174,5 +186,15 @@ def load_study(where: str) -> Study:
     ------
     ValueError
         If the file or the name does not exist, or the value is not a Study.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from gatewise.theory import load_study
+    >>> path = Path(tempfile.mkdtemp(), "my_study.py")
+    >>> _ = path.write_text("from gatewise.theory import STUDIES\nstudy = STUDIES['softmax-exact']")
+    >>> load_study(f"{path}:study").name
+    'softmax-exact'
     """
     return from_file(where, Study)

@@ -18,6 +18,7 @@ from gatewise.files import append_lines, plain_file, write_text
 from gatewise.runs.folders import lock, make_folder, read_header
 from gatewise.runs.records import cut, line_of, read_lines
 from gatewise.theory.fingerprint import describe, fingerprint
+from gatewise.theory.migration import migrated
 from gatewise.theory.study import Study
 
 Key = tuple[str, int, int]  # arm, axis of the level, replicate
@@ -62,6 +63,8 @@ def open_folder(folder: Path, study: Study, resume: bool, origin: Mapping[str, s
         write_text(path, json.dumps({**mine, **counts}, indent=1))
         return
     held = header(folder)
+    if resume and held.get("schema", 1) != study.schema:
+        held = migrated(folder, held, _plain(mine), study)
     if held["fingerprint"] != mine["fingerprint"]:
         raise ValueError(
             f"{folder} holds the study {held['study']!r} ({held['fingerprint']}), not this {study.name!r} "
@@ -75,7 +78,10 @@ def open_folder(folder: Path, study: Study, resume: bool, origin: Mapping[str, s
 
 def differences(held: Mapping[str, Any], mine: Mapping[str, Any]) -> list[str]:
     """Return what two descriptions differ in, in words: the arms by name, the engine by what was and is."""
-    words = [k for k in sorted(mine) if k not in ("fingerprint", "arms", "engine") and held.get(k) != mine[k]]
+    words = [k for k in sorted(mine) if k not in ("fingerprint", "arms", "engine", "code") and held.get(k) != mine[k]]
+    code, now_code = held.get("code", {}), mine.get("code", {})
+    changed = [name for name in sorted({**code, **now_code}) if code.get(name) != now_code.get(name)]
+    words += [f"code of your own ({', '.join(changed)})"] if changed else []
     old, new = held["arms"], _plain(mine["arms"])
     arms = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     words += [f"arms ({', '.join(arms)})"] if arms else []
@@ -106,10 +112,14 @@ def require_same(folder: Path, study: Study) -> None:
     same = {name: arm for name, arm in mine["arms"].items() if name in held["arms"]}
     changed = [f"arm {name!r}" for name, arm in same.items() if held["arms"][name] != arm]
     changed += [name for name in ("seed", "record") if held.get(name) != mine[name]]
+    changed += ["schema"] if held.get("schema", 1) != study.schema else []
+    code = {name: text for name, text in mine.get("code", {}).items() if name in held.get("code", {})}
+    changed += [f"the code of {name}" for name, text in code.items() if held["code"][name] != text]
     if changed:
         raise ValueError(
             f"{folder} holds records of another study than this {study.name!r}: {', '.join(changed)} changed after "
-            "the run. Judge it with the study that was run, or run this one into another folder"
+            "the run. Judge it with the study that was run, run this one into another folder, or, if its losses alone "
+            "changed, raise its schema and declare migrations"
         )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from gatewise.theory.arms import Arm
 from gatewise.theory.claims import Claim, Probe, parameter_of
@@ -25,13 +27,27 @@ class Study:
         error.
     probes : tuple of Probe
         Population exponents, which decide claims that replicates cannot.
+    schema : int
+        Version of what records hold. Raise it when you change the losses of a study whose records you want to keep.
+    migrations : mapping of int to callable
+        ``{1: function}``: a function that makes a record of version 2 from one of version 1. A record is a dict; the
+        errors of a fit are in ``record["series"]``. ``run(study, folder, resume=True)`` carries the records on, and
+        keeps the files as they were in ``schema-1``.
 
     Raises
     ------
     ValueError
-        If there are no arms, the name or seed is invalid, two arms or exponents have the same name, a claim or
+        If there are no arms, the name, seed or schema is invalid, two arms or exponents have the same name, a claim or
         comparison refers to an arm or exponent that does not exist, or a claim and its exponent are about different
         parameters.
+
+    Examples
+    --------
+    >>> from gatewise.theory import STUDIES, Study
+    >>> arm = STUDIES["softmax-exact"].arms[0]
+    >>> study = Study("mine", "As many experts as there are", "Why these sizes, box and starts.", (arm,))
+    >>> study.fits() == len(arm.sizes) * arm.replicates
+    True
     """
 
     name: str
@@ -42,6 +58,8 @@ class Study:
     seed: int = 0
     comparisons: tuple[tuple[str, str, str], ...] = ()
     probes: tuple[Probe, ...] = ()
+    schema: int = 1
+    migrations: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.name or set(self.name) & set("/\\\0") or self.name in (".", ".."):
@@ -51,6 +69,8 @@ class Study:
                 raise ValueError(f"study {self.name!r}: {name} must be a tuple, such as {name}=(one,)")
         if not isinstance(self.seed, int) or self.seed < 0:
             raise ValueError(f"study {self.name!r}: seed={self.seed!r}: give a non-negative integer")
+        if not isinstance(self.schema, int) or self.schema < 1:
+            raise ValueError(f"study {self.name!r}: schema={self.schema!r}: give the version of its records, from 1")
         names = [arm.name for arm in self.arms]
         if not names:
             raise ValueError(f"study {self.name!r} has no arms: there is nothing to run")
@@ -113,6 +133,12 @@ def quick(study: Study) -> Study:
     Returns
     -------
     Study
+
+    Examples
+    --------
+    >>> from gatewise.theory import STUDIES, quick
+    >>> quick(STUDIES["softmax-exact"]).fits()
+    4
     """
     return replace(study, arms=tuple(_quick(arm) for arm in study.arms))
 
@@ -139,5 +165,12 @@ def long(study: Study, times: int = 10) -> Study:
     Returns
     -------
     Study
+
+    Examples
+    --------
+    >>> from gatewise.theory import STUDIES, long
+    >>> study = STUDIES["softmax-exact"]
+    >>> long(study).fits() / study.fits()
+    10.0
     """
     return replace(study, arms=tuple(replace(arm, replicates=times * arm.replicates) for arm in study.arms))

@@ -57,6 +57,12 @@ def truths_outside_box(study: Study) -> tuple[str, ...]:
     -------
     tuple of str
         Empty if every box contains its truth.
+
+    Examples
+    --------
+    >>> from gatewise.theory import STUDIES, truths_outside_box
+    >>> truths_outside_box(STUDIES["softmax-exact"])
+    ()
     """
     found = [
         f"arm {arm.name!r}: the truth lies outside the fitted model, {words}: its errors will not vanish"

@@ -33,7 +33,7 @@ for n in {sizes}:
     X = rng.uniform(-1, 1, (n, 1))
     y = np.where(X[:, 0] + 0.5 * rng.normal(size=n) > 0, 2, -1) * X[:, 0] + 0.1 * rng.normal(size=n)
     print(MixtureOfExpertsRegressor(n_experts=2, n_init=2, random_state=0).fit(X, y).status_)
-    print("numba.core" in sys.modules, engine() if n > 1000 else "")
+    print("numba.core" in sys.modules, engine() if n > 900 else "")
 """
 VALUE = """
 import torch
@@ -58,13 +58,13 @@ def printed(code, **environment):
 
 
 def test_the_compiler_is_loaded_for_large_problems_alone():
-    small, without, large, found = printed(FIT.format(sizes=(200, 4000), before=""))
+    small, without, large, found = printed(FIT.format(sizes=(200, 1000), before=""))
     assert small == large == "converged"
     assert (without.split(), found.split()[0]) == (["False"], "True")
 
 
 def test_a_platform_without_the_compiler_sums_by_the_reference():
-    status, found = printed(FIT.format(sizes=(4000,), before='sys.modules["numba"] = None'))
+    status, found = printed(FIT.format(sizes=(1000,), before='sys.modules["numba"] = None'))
     assert (status, found.split()) == ("converged", ["False", "reference"])
 
 

@@ -39,6 +39,19 @@ class Expert(Predictor):
         True if the value is ``coefficients . design(x)``, so that weighted least squares has a closed form.
     by_leaf : bool
         True if the leaves have different kinds of experts and are therefore not exchangeable.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import Expert, Parameter, affine
+    >>> class Wave(Expert):
+    ...     def parameters(self, d):
+    ...         return {"coef": Parameter((d,), "slope"), "intercept": Parameter((), "threshold")}
+    ...
+    ...     def __call__(self, params, x):
+    ...         return torch.sin(affine(params["coef"], params["intercept"], x))
+    >>> Wave()({"coef": torch.ones(1, 2), "intercept": torch.zeros(1)}, torch.zeros(2, 3)).tolist()
+    [[0.0, 0.0, 0.0]]
     """
 
     linear = False
@@ -173,7 +186,15 @@ def _picked(candidates: Tensor, best: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Constant(Expert):
-    """Constant expert: ``h(x) = intercept``."""
+    """Constant expert: ``h(x) = intercept``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import Constant
+    >>> Constant()({"intercept": torch.tensor([2.0])}, torch.zeros(1, 3)).tolist()  # one output, three rows
+    [[2.0, 2.0, 2.0]]
+    """
 
     linear = True
 
@@ -231,7 +252,18 @@ class NoExpert(Expert):
 
 @dataclass(frozen=True)
 class Linear(Expert):
-    """Linear expert: ``h(x) = coef . x + intercept``."""
+    """Linear expert.
+
+    ``h(x) = coef . x + intercept``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import Linear
+    >>> params = {"coef": torch.tensor([[2.0, 0.0]]), "intercept": torch.tensor([1.0])}
+    >>> Linear()(params, torch.tensor([[0.0, 1.0, 2.0], [5.0, 5.0, 5.0]])).tolist()  # one output, three rows
+    [[1.0, 3.0, 5.0]]
+    """
 
     linear = True
 

@@ -37,10 +37,10 @@ def _words(factors: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Polynomial(Expert):
-    """Polynomial expert: ``h(x) = coef . x + powers . m(x) + intercept``, m(x) all products of 2 to `degree` inputs.
+    """Polynomial expert, linear in its parameters.
 
-    `powers` follows the order of `monomials`: ``x_i x_j`` for i <= j, row by row, then the products of three inputs,
-    and so on.
+    ``h(x) = coef . x + powers . m(x) + intercept`` with m(x) all products of 2 to `degree` inputs. `powers` follows
+    the order of `monomials`: ``x_i x_j`` for i <= j, row by row, then the products of three inputs, and so on.
 
     Attributes
     ----------

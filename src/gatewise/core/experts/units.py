@@ -26,9 +26,33 @@ from gatewise.core.predictors import (
 
 @dataclass(frozen=True)
 class Activation(Expert):
-    """Expert without a free height: ``h(x) = output * fn(coef . (x - origin) + intercept)``.
+    """Expert without a free height.
 
-    The experts of the papers (``bare-...``, ``...-no-bias``) and powers of an affine map are of this form.
+    ``h(x) = output * fn(coef . (x - origin) + intercept)``. The experts of the papers (``bare-...``, ``...-no-bias``)
+    and powers of an affine map are of this form.
+
+    Attributes
+    ----------
+    fn : str
+        Name of the activation, such as ``gelu``, ``relu``, ``tanh``, ``sigmoid``, ``square`` or ``cube``.
+    bias : bool
+        Whether an intercept is added inside the activation.
+    output : bool
+        Whether the value is multiplied by an output weight; otherwise by 1.
+    origin : tuple of float, optional
+        Point from which inputs are counted; None: zero. Fits on standardised inputs set it.
+    radius : float
+        Width over which a kink of the activation is smoothed during the search; 0: the model itself.
+    location, spread : tuple of float, optional
+        Per output: the value is ``(value - location) / spread``, as for a standardised response. None: as it is.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import Activation
+    >>> params = {"coef": torch.tensor([[2.0]]), "intercept": torch.tensor([-1.0])}
+    >>> Activation("relu")(params, torch.tensor([[0.0, 1.0, 2.0]])).tolist()  # one output, three rows
+    [[0.0, 1.0, 3.0]]
     """
 
     fn: str = "gelu"
@@ -128,16 +152,18 @@ class Activation(Expert):
 
 @dataclass(frozen=True)
 class HiddenUnit(Expert):
-    """Hidden-unit expert: ``h(x) = output * fn(coef . x + bias) + intercept``, for x and y in any units.
+    """Hidden-unit expert, for x and y in any units.
 
-    If ``fn(c z) = c^p fn(z)`` for c > 0 (relu, square, cube), the parameters ``(c coef, c bias, output / c^p)`` give
-    the same function for every c. Fits report the solution with ``|output| = 1``, and standard errors are conditional
-    on it.
+    ``h(x) = output * fn(coef . x + bias) + intercept``. If ``fn(c z) = c^p fn(z)`` for c > 0 (relu, square, cube), the
+    parameters ``(c coef, c bias, output / c^p)`` give the same function for every c. Fits report the solution with
+    ``|output| = 1``, and standard errors are conditional on it.
 
     Attributes
     ----------
     fn : str
         Name of the activation.
+    radius : float
+        Width over which a kink of the activation is smoothed during the search; 0: the model itself.
 
     Examples
     --------

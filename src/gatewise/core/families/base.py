@@ -66,6 +66,27 @@ class Family(ABC):
     given : str
         What must be known of a row, besides its inputs, to draw its response, such as ``number of trials``; empty:
         nothing.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import Family
+    >>> class Laplace(Family):
+    ...     def log_prob(self, params, y, eta):
+    ...         return torch.distributions.Laplace(eta, torch.ones(())).log_prob(y).sum(-2)
+    ...
+    ...     def mean(self, params, eta):
+    ...         return eta
+    ...
+    ...     def variance(self, params, eta):
+    ...         return torch.full_like(eta, 2.0)
+    ...
+    ...     def sample(self, params, eta, generator):
+    ...         signed = 2 * torch.rand(eta.shape, generator=generator, dtype=eta.dtype) - 1
+    ...         return eta - signed.sign() * torch.log1p(-signed.abs())
+    >>> one = torch.zeros(1, 1)  # one output, one row
+    >>> round(float(Laplace().log_prob({}, one, one)), 4)
+    -0.6931
     """
 
     location_scale = False

@@ -21,7 +21,16 @@ MOST = 2**53  # whole numbers above this are not told apart
 
 @dataclass(frozen=True)
 class Poisson(Family):
-    """Poisson family for counts with log link: mean ``exp(eta)``, outputs independent given the leaf."""
+    """Poisson family for counts with log link: mean ``exp(eta)``, outputs independent given the leaf.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import Poisson
+    >>> y, eta = torch.tensor([[0.0, 1.0, 2.0]]), torch.zeros(1, 3)  # one output, three rows, means of one
+    >>> print(Poisson().log_prob({}, y, eta).exp().numpy().round(4))
+    [0.3679 0.3679 0.1839]
+    """
 
     discrete = True
     mean_range = (0.0, inf)
@@ -74,6 +83,14 @@ class Binomial(Family):
     ------
     TypeError, ValueError
         If `trials` is neither None nor an integer from 1 to 2^53.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import Binomial
+    >>> y, eta = torch.tensor([[0.0, 1.0, 2.0]]), torch.zeros(1, 3)  # one output, three rows, chances of one half
+    >>> print(Binomial(trials=2).log_prob({}, y, eta).exp().numpy().round(4))
+    [0.25 0.5  0.25]
     """
 
     trials: int | None = 1

@@ -23,7 +23,16 @@ def log_normal(square: Tensor, log_scale: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Gaussian(Family):
-    """Gaussian family: ``y ~ N(eta, scale^2)``, independent outputs given the leaf; `scale` is a standard deviation."""
+    """Gaussian family: ``y ~ N(eta, scale^2)``, independent outputs given the leaf; `scale` is a standard deviation.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import Gaussian
+    >>> y, eta = torch.tensor([[1.0]]), torch.tensor([[0.0]])  # one output, one row
+    >>> round(float(Gaussian().log_prob({"scale": torch.tensor([2.0])}, y, eta)), 4)
+    -1.7371
+    """
 
     location_scale = True
     has_closed_form_scale = True
@@ -134,6 +143,13 @@ class FullGaussian(Family):
     ----------
     floor : tuple of float, optional
         Lower bound of the standard deviation of each output; None: zero.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import FullGaussian
+    >>> FullGaussian().covariance({"cholesky": torch.tensor([1.0, 0.5, 2.0])}, q=2).tolist()
+    [[1.0, 0.5], [0.5, 4.25]]
     """
 
     floor: tuple[float, ...] | None = None

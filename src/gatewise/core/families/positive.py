@@ -115,6 +115,14 @@ class InverseGaussian(Family):
 
     The density is ``sqrt(shape / (2 pi y^3)) exp(-shape (y - mean)^2 / (2 mean^2 y))`` (Tweedie 1957). The shape has
     the units of the response; it is at most 1e12, so divide responses of more than a million million by a constant.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import InverseGaussian
+    >>> params, eta = {"shape": torch.tensor([4.0])}, torch.log(torch.tensor([[2.0]]))  # one output, one row
+    >>> float(InverseGaussian().mean(params, eta)), float(InverseGaussian().variance(params, eta))
+    (2.0, 2.0)
     """
 
     mean_range = (0.0, inf)
@@ -180,6 +188,14 @@ class LogNormal(Family):
     """Log-normal family: ``log y ~ N(eta, scale^2)``, independent outputs given the leaf.
 
     The median is ``exp(eta)``, the mean ``exp(eta + scale^2 / 2)``; `scale` is the standard deviation of ``log y``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import LogNormal
+    >>> params, eta = {"scale": torch.tensor([0.5]).double()}, torch.tensor([[1.0]]).double()  # one output, one row
+    >>> round(float(LogNormal().mean(params, eta)), 4)  # exp(1 + 0.5^2 / 2)
+    3.0802
     """
 
     mean_range = (0.0, inf)

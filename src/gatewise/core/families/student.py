@@ -23,6 +23,15 @@ class StudentT(Family):
     """Student's t family: ``y = eta + scale * t`` with `dof` degrees of freedom, outputs independent given the leaf.
 
     `dof` is estimated through its reciprocal; ``1 / dof = 0`` is the Gaussian family.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import StudentT
+    >>> y, eta = torch.tensor([[10.0]]), torch.tensor([[0.0]])  # one output, one row, ten scales away
+    >>> params = {"scale": torch.tensor([1.0]), "dof": torch.tensor([3.0])}
+    >>> round(float(StudentT().log_prob(params, y, eta)), 4)  # -50.9189 under the normal law
+    -8.0731
     """
 
     location_scale = True
@@ -83,7 +92,7 @@ class StudentT(Family):
         return ((params["scale"] * factor.sqrt()) ** 2)[..., None].expand_as(eta)
 
     def cdf(self, params: Params, y: Tensor, eta: Tensor) -> Tensor:
-        """Return the distribution function, at -|z| equal to ``I_x(dof / 2, 1 / 2) / 2`` with x = dof / (dof + z^2)."""
+        """Return the distribution function: ``I_x(dof / 2, 1 / 2) / 2`` with ``x = dof / (dof + z^2)`` for z < 0."""
         z, dof = (y - eta) / params["scale"][..., None], params["dof"][..., None]
         square = z * z / dof
         far = 1.0 / (1.0 + 1.0 / square)

@@ -28,6 +28,20 @@ class Score(Predictor):
     A new score needs `parameters` (name -> Parameter) and `__call__`, which maps parameters ``(*B, K, *shape)`` and
     inputs ``(*B, d, n)`` to scores ``(*B, K, n)``. Derivatives come from automatic differentiation unless
     `value_and_derivatives` is overridden.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import Gate, Parameter, Score
+    >>> class Nearness(Score):
+    ...     def parameters(self, d):
+    ...         return {"center": Parameter((d,), "location"), "bias": Parameter((), "intercept")}
+    ...
+    ...     def __call__(self, params, x):
+    ...         difference = params["center"][..., None] - x.unsqueeze(-3)
+    ...         return params["bias"][..., None] - torch.log1p((difference**2).sum(-2))
+    >>> Gate(Nearness()).score.names("location")
+    ('center',)
     """
 
     def translation(self) -> tuple[str, ...]:
@@ -123,7 +137,20 @@ class Score(Predictor):
 
 @dataclass(frozen=True)
 class Bias(Score):
-    """Constant scores: ``s_k = bias_k`` (gate ``constant``), or zero if not `free` (gate ``equal``)."""
+    """Constant scores: ``s_k = bias_k`` (gate ``constant``), or zero if not `free` (gate ``equal``).
+
+    Attributes
+    ----------
+    free : bool
+        True: the scores are estimated. False: they are zero, so that all branches have the same weight.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import Bias
+    >>> Bias()({"bias": torch.tensor([1.0, 0.0])}, torch.zeros(3, 2)).tolist()  # two branches, two rows
+    [[1.0, 1.0], [0.0, 0.0]]
+    """
 
     free: bool = True
 
@@ -145,7 +172,18 @@ class Bias(Score):
 
 @dataclass(frozen=True)
 class Affine(Score):
-    """Affine score: ``s_k(x) = weight_k . x + bias_k``, used by softmax, sigmoid and dense-to-sparse gates."""
+    """Affine score, used by softmax, sigmoid and dense-to-sparse gates.
+
+    ``s_k(x) = weight_k . x + bias_k``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import Affine
+    >>> params = {"weight": torch.tensor([[2.0, 1.0], [0.0, 0.0]]), "bias": torch.tensor([1.0, 0.0])}
+    >>> Affine()(params, torch.tensor([[0.0, 1.0, 2.0], [0.0, 0.0, 1.0]])).tolist()  # two branches, three rows
+    [[1.0, 3.0, 6.0], [0.0, 0.0, 0.0]]
+    """
 
     def parameters(self, d: int) -> dict[str, Parameter]:
         return {"weight": Parameter((d,), "slope"), "bias": Parameter((), "intercept")}
@@ -169,9 +207,25 @@ class Affine(Score):
 
 @dataclass(frozen=True)
 class Quadratic(Score):
-    """Quadratic score: ``s_k(x) = v' A_k v + weight_k . v + bias_k`` with ``v = x - origin`` (2410.11222).
+    """Quadratic score (2410.11222).
 
-    With `monomial`, the linear term is omitted.
+    ``s_k(x) = v' A_k v + weight_k . v + bias_k`` with ``v = x - origin``. With `monomial`, the linear term is omitted.
+
+    Attributes
+    ----------
+    monomial : bool
+        True: without the linear term.
+    origin : tuple of float, optional
+        Point from which inputs are counted; None: zero. Fits on standardised inputs set it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import Quadratic
+    >>> params = {"quadratic": torch.tensor([[1.0], [0.0]]), "weight": torch.tensor([[0.0], [1.0]])}
+    >>> params |= {"bias": torch.zeros(2)}
+    >>> Quadratic()(params, torch.tensor([[1.0, 2.0, 3.0]])).tolist()  # two branches, three rows
+    [[1.0, 4.0, 9.0], [1.0, 2.0, 3.0]]
     """
 
     monomial: bool = False

@@ -20,6 +20,25 @@ class Activated(Score):
     """Score with an activation: ``s_k(x) = fn(inner_k(x)) + bias_k`` (2401.13875).
 
     For an affine inner score this is ``fn(weight_k . (x - origin)) + bias_k``: the bias lies outside the activation.
+
+    Attributes
+    ----------
+    inner : Score
+        The score inside the activation; its bias, if it has one, is moved outside.
+    fn : str
+        Name of the activation, such as ``sigmoid``, ``tanh``, ``gelu`` or ``relu``.
+    origin : tuple of float, optional
+        Point from which inputs are counted; None: zero. Fits on standardised inputs set it.
+    radius : float
+        Width over which a kink of the activation is smoothed during the search; 0: the model itself.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import Activated, Affine
+    >>> params = {"weight": torch.tensor([[2.0], [0.0]]), "bias": torch.tensor([1.0, 0.0])}
+    >>> Activated(Affine(), "relu")(params, torch.tensor([[-1.0, 0.0, 1.0]])).tolist()  # two branches, three rows
+    [[1.0, 1.0, 3.0], [0.0, 0.0, 0.0]]
     """
 
     inner: Score = Affine()
@@ -125,6 +144,20 @@ class Tempered(Score):
     """Score divided by a temperature: ``s_k(x) = inner_k(x) / temperature`` (2401.13875).
 
     Each node of the gate has one positive temperature, which is estimated.
+
+    Attributes
+    ----------
+    inner : Score
+        The score that is divided.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import Affine, Tempered
+    >>> params = {"weight": torch.tensor([[2.0], [0.0]]), "bias": torch.tensor([1.0, 0.0])}
+    >>> params |= {"temperature": torch.tensor(0.5)}
+    >>> Tempered(Affine())(params, torch.tensor([[0.0, 1.0]])).tolist()  # two branches, two rows
+    [[2.0, 6.0], [0.0, 0.0]]
     """
 
     inner: Score = Affine()

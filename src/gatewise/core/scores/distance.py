@@ -37,6 +37,14 @@ class Distance(Score):
     radius : float
         The norm is computed as ``sqrt(r^2 + radius^2)``. Zero gives the model; a positive value smooths the kink at the
         center during the search.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import Distance
+    >>> params = {"center": torch.tensor([[0.0, 0.0], [3.0, 4.0]]), "bias": torch.tensor([0.0, 1.0])}
+    >>> Distance()(params, torch.tensor([[0.0, 3.0], [0.0, 4.0]])).tolist()  # two branches, two rows
+    [[0.0, -5.0], [-4.0, 1.0]]
     """
 
     metric: tuple[float, ...] | None = None
@@ -172,10 +180,28 @@ class SquaredDistance(Score):
 
 @dataclass(frozen=True)
 class Cosine(Score):
-    """Cosine score: ``s_k(x) = weight_k . v / ((||weight_k|| + floor)(||v|| + floor)) + bias_k`` (2405.14131).
+    """Cosine score (2405.14131).
 
-    Here ``v = metric * (x - origin)``. With ``floor > 0`` this is the perturbed cosine router. With ``floor = 0`` the
-    score does not depend on the length of `weight`, which is then not identified.
+    ``s_k(x) = weight_k . v / ((||weight_k|| + floor)(||v|| + floor)) + bias_k``. Here ``v = metric * (x - origin)``.
+    With ``floor > 0`` this is the perturbed cosine router. With ``floor = 0`` the score does not depend on the length
+    of `weight`, which is then not identified.
+
+    Attributes
+    ----------
+    floor : float
+        Added to both norms; ``perturbed-cosine`` has 0.1.
+    origin : tuple of float, optional
+        Point from which inputs are counted; None: zero. Fits on standardised inputs set it.
+    metric : tuple of float, optional
+        Positive weight of each feature; None: all weights are one. Fits on standardised inputs set it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import Cosine
+    >>> params = {"weight": torch.tensor([[1.0, 0.0], [0.0, 1.0]]), "bias": torch.tensor([0.0, 0.0])}
+    >>> Cosine()(params, torch.tensor([[3.0, 0.0], [0.0, 5.0]])).tolist()  # two branches, two rows
+    [[1.0, 0.0], [0.0, 1.0]]
     """
 
     floor: float = 0.0

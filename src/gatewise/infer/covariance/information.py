@@ -38,10 +38,10 @@ def information(fit: Fit, rows: Rows, kind: str | None = None, clusters: Tensor 
 
     Let H be the Hessian of minus the log-likelihood and :math:`s_u` the score of an independent unit with weight w_u.
 
-    - ``observed``: :math:`H^{-1}`; weights are frequencies. - ``sandwich``: :math:`H^{-1} J H^{-1}` with :math:`J =
-    \sum_u w_u^2 s_u s_u'`; weights are sampling weights, and there
-      is no small-sample factor (HC0). With clusters, scores are first summed within each of the G clusters, and J is
-      multiplied by G / (G - 1).
+    - ``observed``: :math:`H^{-1}`; weights are frequencies.
+    - ``sandwich``: :math:`H^{-1} J H^{-1}` with :math:`J = \sum_u w_u^2 s_u s_u'`; weights are sampling weights, and
+      there is no small-sample factor (HC0). With clusters, scores are first summed within each of the G clusters, and J
+      is multiplied by G / (G - 1).
 
     After least squares, H is the exact Hessian of half the weighted sum of squares, and :math:`s_u` is the sum of r df
     over the rows of a unit, with residuals r and derivatives df of the fitted mean. ``observed`` is then

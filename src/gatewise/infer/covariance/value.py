@@ -54,6 +54,16 @@ class Information(NamedTuple):
         Residual variance ``SSE / (n q - rank)`` after least squares, in squared units of y.
     limits : Tensor (2, F) or None
         Least and largest end of intervals: the bounds of the fit. None: no bounds.
+
+    Examples
+    --------
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.data import load
+    >>> tone = load("tone")
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, gate="constant", n_init=1, random_state=0).fit(tone.X, tone.y)
+    >>> found = model.inference(tone.X, tone.y).information
+    >>> found.names[:2], found.covariance.shape, found.refused
+    (('gates.0.bias[0]', 'gates.0.bias[1]'), torch.Size([8, 8]), None)
     """
 
     mixture: Mixture

@@ -62,6 +62,13 @@ class Identifiability(NamedTuple):
     verdict : IdentifiabilityVerdict
     proof : Proof or None
         What was proved, when it was asked for.
+
+    Examples
+    --------
+    >>> from gatewise import identify
+    >>> found = identify("dense-to-sparse", "linear", order=1)
+    >>> found.first_nullity, found.dependent
+    (1, ('weight', 'temperature'))
     """
 
     title: str

@@ -97,6 +97,17 @@ class SampleSize(NamedTuple):
         pilot sizes, and `estimate`, `unit` and `noise` are NaN.
     refused : str or None
     notes : tuple of str
+
+    Examples
+    --------
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.data import load
+    >>> tone = load("tone")
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, gate="constant", n_init=1, random_state=0).fit(tone.X, tone.y)
+    >>> from gatewise import sample_size
+    >>> needed = sample_size(model, {"experts.coef": 0.01}, X=tone.X)
+    >>> needed.names, needed.rows is not None
+    (('experts.coef[0,0,0]', 'experts.coef[1,0,0]'), True)
     """
 
     rows: int | None

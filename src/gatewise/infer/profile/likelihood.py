@@ -40,6 +40,16 @@ class Profile(NamedTuple):
         How the search for the lower and the upper end finished.
     refused : str or None
         Why there is no interval; its ends are then NaN.
+
+    Examples
+    --------
+    >>> from gatewise import MixtureOfExpertsRegressor
+    >>> from gatewise.data import load
+    >>> tone = load("tone")
+    >>> model = MixtureOfExpertsRegressor(n_experts=2, gate="constant", n_init=1, random_state=0).fit(tone.X, tone.y)
+    >>> found = model.inference(tone.X, tone.y).profile("experts.coef[0,0,0]")
+    >>> found.name, found.lower < found.estimate < found.upper
+    ('experts.coef[0,0,0]', True)
     """
 
     name: str

@@ -43,6 +43,12 @@ class Balancer(nn.Module):
     token_entropy_weight : float
         Factor of the mean entropy of the weights of a token, which lets top-p choose few experts (2403.07652, the
         dynamic loss): mean over nodes, summed over levels.
+
+    Examples
+    --------
+    >>> from gatewise.nn import MoE
+    >>> MoE(8, 16, 4, balance="bias", bias_rate=0.02).balancer
+    Balancer(bias, rate=0.02)
     """
 
     last: Tensor

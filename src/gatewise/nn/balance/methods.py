@@ -31,6 +31,15 @@ class ExpertShares(NamedTuple):
         Of the probabilities of being kept; the load, unless the method `reads_expected_load`.
     experts : Tensor ()
         Mean number of experts of a token.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise.nn import ExpertShares
+    >>> even = [torch.full((1, 4), 0.25)]  # one node with four branches
+    >>> shares = ExpertShares(even, even, even)
+    >>> shares.load[0].sum(-1).tolist()
+    [1.0]
     """
 
     load: list[Tensor]
@@ -42,8 +51,21 @@ class ExpertShares(NamedTuple):
 class ShareSlopes(NamedTuple):
     """Derivatives of a loss in `ExpertShares`, each in the layout of the shares; None: the loss does not read them.
 
-    The load itself has none, for assignments are no differentiable function of the router. `weights` are derivatives in
-    the mean weight of every leaf over tokens, ``(L,)``: as the gate computes it, not divided by a sum.
+    The load itself has none, for assignments are no differentiable function of the router.
+
+    Attributes
+    ----------
+    importance, expected_load : list of Tensor or None
+        In the layout of the shares, ``(nodes, K)`` per level.
+    weights : Tensor (L,) or None
+        In the mean weight of every leaf over tokens: as the gate computes it, not divided by a sum.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise.nn import ShareSlopes
+    >>> ShareSlopes(importance=[torch.zeros(1, 4)]).expected_load is None
+    True
     """
 
     importance: list[Tensor] | None = None
@@ -185,6 +207,13 @@ class Sparsity(BalanceMethod):
         The mean number of experts per token to aim at.
     start, growth : float
         The factor in the first step; by what it changes.
+
+    Examples
+    --------
+    >>> from gatewise import Affine, Gate, ReLU
+    >>> from gatewise.nn import MoE, Sparsity
+    >>> MoE(8, 16, 4, Gate(Affine(), ReLU()), top_k=None, normalise="before", balance=Sparsity(2)).balancer
+    Balancer(sparsity)
     """
 
     description = "an L1 loss of the weights that leaves a token two experts on average (ReMoE, 2412.14711)"

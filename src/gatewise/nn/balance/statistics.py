@@ -30,6 +30,17 @@ class RoutingStatistics(NamedTuple):
         Sum over tokens of the entropy of the weights of all leaves, in nats.
     tokens, offered, served : Tensor ()
         Number of tokens, of their assignments, and of those for which an expert had room.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise.nn import MoE, observe
+    >>> layer = MoE(8, 16, 4)
+    >>> with observe(layer) as seen:
+    ...     _ = layer(torch.randn(5, 8))
+    >>> statistics = seen.tallies[""]
+    >>> int(statistics.tokens), int(statistics.load.sum())
+    (5, 10)
     """
 
     load: Tensor

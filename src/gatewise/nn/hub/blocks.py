@@ -92,10 +92,29 @@ def from_state_dict(state: State, style: str, config: Config, prefix: str = "", 
 def to_state_dict(layer: MoE | GatedShared, style: str, prefix: str = "") -> dict[str, Tensor]:
     """Return the weights of a layer under their public names.
 
+    Parameters
+    ----------
+    layer : MoE or GatedShared
+    style : str
+        A model type of the table in docs/layers.md, such as "mixtral".
+    prefix : str
+        What stands before every name.
+
+    Returns
+    -------
+    dict of str to Tensor
+
     Raises
     ------
     ValueError
         If the style has no place for what the layer does.
+
+    Examples
+    --------
+    >>> from gatewise.nn import MoE, to_state_dict
+    >>> layer = MoE(8, 16, 4, activation="swiglu", bias=False)
+    >>> list(to_state_dict(layer, "mixtral", "block."))[0]
+    'block.gate.weight'
     """
     row = architecture(style)
     out = written(layer, row, style, row.checkpoint or row.experts)
@@ -116,10 +135,24 @@ def from_block(block: Any, **extra: Any) -> MoE | GatedShared:
     **extra
         Options of `MoE` for training, see `from_state_dict`.
 
+    Returns
+    -------
+    MoE or GatedShared
+        `GatedShared` where a gate weighs the shared expert.
+
     Raises
     ------
     ValueError
         If the class is unknown or not read, or the block does what a layer does not do; the words say what.
+
+    Examples
+    --------
+    >>> from gatewise.nn import from_block
+    >>> from transformers import MixtralConfig
+    >>> from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
+    >>> block = MixtralSparseMoeBlock(MixtralConfig(hidden_size=8, intermediate_size=16, num_local_experts=4))
+    >>> from_block(block).router.branching
+    (4,)
     """
     style, config = config_of(block)
     row = ARCHITECTURES[style]
@@ -132,10 +165,24 @@ def from_block(block: Any, **extra: Any) -> MoE | GatedShared:
 def to_block(layer: MoE | GatedShared, block: Any) -> None:
     """Copy the weights of a layer into a sparse block of transformers with the same settings.
 
+    Parameters
+    ----------
+    layer : MoE or GatedShared
+    block : Module
+        A sparse block of transformers, which is changed in place.
+
     Raises
     ------
     ValueError
         If the block would not compute what the layer computes.
+
+    Examples
+    --------
+    >>> from gatewise.nn import from_block, to_block
+    >>> from transformers import MixtralConfig
+    >>> from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
+    >>> block = MixtralSparseMoeBlock(MixtralConfig(hidden_size=8, intermediate_size=16, num_local_experts=4))
+    >>> to_block(from_block(block), block)
     """
     style, config = config_of(block)
     row = ARCHITECTURES[style]

@@ -39,6 +39,12 @@ class LayerFile(NamedTuple):
 def save_layer(layer: MoE | GatedShared, folder: Folder) -> None:
     """Write a layer to a folder: its state to model.safetensors, how to build it to config.json.
 
+    Parameters
+    ----------
+    layer : MoE or GatedShared
+    folder : path
+        Made when missing.
+
     Raises
     ------
     ImportError
@@ -72,12 +78,31 @@ def save_layer(layer: MoE | GatedShared, folder: Folder) -> None:
 def load_layer(folder: Folder) -> MoE | GatedShared:
     """Read a layer that `save_layer` wrote, on the CPU and in the precision it was saved in. Runs no foreign code.
 
+    Parameters
+    ----------
+    folder : path
+        A folder that `save_layer` wrote.
+
+    Returns
+    -------
+    MoE or GatedShared
+
     Raises
     ------
     FileNotFoundError
         If the folder lacks a file.
     ValueError
         If config.json is not of a layer, is of a newer schema, or holds a value that no layer has.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from gatewise.nn import MoE, load_layer, save_layer
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_layer(MoE(8, 16, (2, 3)), folder)
+    ...     again = load_layer(folder)
+    >>> again.router.branching
+    (2, 3)
     """
     config = _config(folder)
     if config.get("format") != FORMAT:
@@ -111,6 +136,21 @@ def load_block(folder: Folder, prefix: str, **extra: Any) -> MoE | GatedShared:
         What stands before the names of the block, such as "model.layers.0.block_sparse_moe." for Mixtral.
     **extra
         See `from_state_dict`.
+
+    Returns
+    -------
+    MoE or GatedShared
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from gatewise.nn import MoE, load_block, save_block
+    >>> layer, prefix = MoE(8, 16, 4, activation="swiglu", bias=False), "model.layers.0.block_sparse_moe."
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_block(layer, folder, "mixtral", prefix)
+    ...     again = load_block(folder, prefix)
+    >>> again.router.branching
+    (4,)
     """
     config, state = _config(folder), _read(folder, prefix)
     config = config if "model_type" not in config else _text(config)
@@ -125,11 +165,32 @@ def load_block(folder: Folder, prefix: str, **extra: Any) -> MoE | GatedShared:
 def save_block(layer: MoE | GatedShared, folder: Folder, style: str, prefix: str) -> None:
     """Write a layer in the layout of public checkpoints: model.safetensors, and its fields of config.json.
 
+    Parameters
+    ----------
+    layer : MoE or GatedShared
+    folder : path
+        Made when missing.
+    style : str
+        A model type of the table in docs/layers.md, such as "mixtral".
+    prefix : str
+        What stands before every name.
+
     Raises
     ------
     ValueError
         If the style is unknown, has no place for what the layer does, or its checkpoints keep the parts of a block in
         several places.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from gatewise.nn import MoE, load_block, save_block
+    >>> layer, prefix = MoE(8, 16, 4, activation="swiglu", bias=False), "model.layers.0.block_sparse_moe."
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_block(layer, folder, "mixtral", prefix)
+    ...     again = load_block(folder, prefix)
+    >>> again.router.branching
+    (4,)
     """
     _require_files(style)
     _write(folder, to_state_dict(layer, style, prefix), to_config(layer, style))

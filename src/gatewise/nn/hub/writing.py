@@ -135,7 +135,24 @@ def _average(row: Architecture) -> float:
 
 
 def to_config(layer: MoE | GatedShared, style: str) -> dict[str, Any]:
-    """Return the fields of config.json that belong to the weights of `to_state_dict`."""
+    """Return the fields of config.json that belong to the weights of `to_state_dict`.
+
+    Parameters
+    ----------
+    layer : MoE or GatedShared
+    style : str
+        A model type of the table in docs/layers.md, such as "mixtral".
+
+    Returns
+    -------
+    dict of str to value
+
+    Examples
+    --------
+    >>> from gatewise.nn import MoE, to_config
+    >>> to_config(MoE(8, 16, 4, activation="swiglu", bias=False), "mixtral")["num_local_experts"]
+    4
+    """
     row = architecture(style)
     moe, experts = require_fit(layer, row, style)
     router = moe.router

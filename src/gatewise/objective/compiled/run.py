@@ -163,6 +163,7 @@ def _unpacked(program: CompiledPlan, gather: np.ndarray, out: np.ndarray) -> np.
     total = out[:, gather]
     if program.extra is not None:
         places, numbers, factors = program.extra
-        np.add.at(total.T, places, (out[:, numbers] * factors).T)
+        with np.errstate(over="ignore", invalid="ignore"):  # points without a value are refused later
+            np.add.at(total.T, places, (out[:, numbers] * factors).T)
     size = len(program.gradient)
     return total.reshape(-1, size, size)

@@ -54,6 +54,22 @@ def write_experiment(experiment: Experiment, folder: Path) -> Path:
     -------
     Path
         The page.
+
+    Examples
+    --------
+    >>> from gatewise.experiments import Experiment, Metric, run_experiment
+    >>> def run(job):
+    ...     score = 0.8 + 0.01 * job.seed + (0.1 if job.gate == "ll" else 0.0)
+    ...     return {"accuracy": score, "validation": score, "moved": True}
+    >>> words, metrics = ("task", "A made-up task", "Shows the calls."), {"accuracy": Metric("accuracy")}
+    >>> task = Experiment(*words, variants=("only",), gates=("ss", "ll"), measures=metrics, run=run)
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> folder = Path(tempfile.mkdtemp(), "task")
+    >>> run_experiment(task, folder, seeds=5)
+    >>> from gatewise import write_experiment
+    >>> write_experiment(task, folder).name
+    'index.html'
     """
     records, faults = read(folder)
     if not [record for record in records if not record.tuning]:

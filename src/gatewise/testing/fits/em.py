@@ -40,7 +40,19 @@ def _mean_loss(problem: ExampleProblem, free: Tensor, bare: sums.Problem) -> Ten
 
 
 def law_em_monotone(problem: ExampleProblem) -> None:
-    """EM never raises its objective, whose trace ends at the objective of the point it returns, for every member."""
+    """EM never raises its objective, whose trace ends at the objective of the point it returns, for every member.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fitting_problem, law_em_monotone
+    >>> problem = fitting_problem(Mixture((GATES["softmax"],), (2,)))
+    >>> law_em_monotone(problem)
+    """
     bare, free = _bare(problem, 70)
     path = expectation_maximisation(bare, free, max_iter=25)
     trace = torch.stack(path.trace)
@@ -52,7 +64,19 @@ def law_em_monotone(problem: ExampleProblem) -> None:
 
 
 def law_em_moves(problem: ExampleProblem) -> None:
-    """One pass of EM lowers the objective and moves every free parameter of every gate and expert."""
+    """One pass of EM lowers the objective and moves every free parameter of every gate and expert.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fitting_problem, law_em_moves
+    >>> problem = fitting_problem(Mixture((GATES["softmax"],), (2,)))
+    >>> law_em_moves(problem)
+    """
     bare, free = _bare(problem, 71)
     path = expectation_maximisation(bare, free, max_iter=2)
     for _ in range(8):  # a pass that overshoots is halved
@@ -73,6 +97,17 @@ def law_em_step(problem: ExampleProblem) -> None:
     """EM's step for linear Gaussian experts is weighted least squares, then the root of the mean squared residual.
 
     With weights the responsibilities, by an independent solver; a shared scale pools the residuals of all leaves.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fitting_problem, law_em_step
+    >>> problem = fitting_problem(Mixture((GATES["softmax"],), (2,)))
+    >>> law_em_step(problem)
     """
     mixture = problem.mixture
     bare, free = _bare(problem, 72, members=1, spread=0.05)
@@ -97,7 +132,19 @@ def law_em_step(problem: ExampleProblem) -> None:
 
 
 def law_em_optimum(problem: ExampleProblem) -> None:
-    """EM ends where Newton's method ends: the same log-likelihood and leaf weights, from a start beside the optimum."""
+    """EM ends where Newton's method ends: the same log-likelihood and leaf weights, from a start beside the optimum.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fitting_problem, law_em_optimum
+    >>> problem = fitting_problem(Mixture((GATES["softmax"],), (2,)))
+    >>> law_em_optimum(problem)
+    """
     optimum = fit_from_truth(problem)
     g = generator(problem.seed + 73)
     beside = optimum.measure.map(lambda v: v * (1 + 0.02 * torch.rand(v.shape, generator=g, dtype=v.dtype)))

@@ -41,6 +41,19 @@ def law_fit_starts(problem: ExampleProblem, count: int = 8) -> None:
     """Starts are drawn from the set of weighted rows: not from their order, and a weight of two is the row twice.
 
     So are the places to which an expert may be moved.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+    count : int
+        Number of starts.
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fitting_problem, law_fit_starts
+    >>> problem = fitting_problem(Mixture((GATES["softmax"],), (2,)))
+    >>> law_fit_starts(problem)
     """
     order = torch.randperm(problem.y.shape[-1], generator=generator(problem.seed + 78))
     weight, repeated = weighted_and_repeated(problem)
@@ -65,7 +78,21 @@ def weighted_and_repeated(problem: ExampleProblem) -> tuple[Tensor, ExampleProbl
 
 
 def law_fit_order(problem: ExampleProblem, starts: int = 4) -> None:
-    """The order of the rows does not matter to what is found."""
+    """The order of the rows does not matter to what is found.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+    starts : int
+        Number of starts of every fit.
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fitting_problem, law_fit_order
+    >>> problem = fitting_problem(Mixture((GATES["softmax"],), (2,)))
+    >>> law_fit_order(problem)
+    """
     order = torch.randperm(problem.y.shape[-1], generator=generator(problem.seed + 74))
     moved = picked(problem, order)
     fit = maximum_likelihood(problem.mixture, rows_of(problem), starts=starts)
@@ -74,7 +101,19 @@ def law_fit_order(problem: ExampleProblem, starts: int = 4) -> None:
 
 
 def law_fit_blocks(problem: ExampleProblem) -> None:
-    """The size of the blocks in which rows are read does not matter."""
+    """The size of the blocks in which rows are read does not matter.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fitting_problem, law_fit_blocks
+    >>> problem = fitting_problem(Mixture((GATES["softmax"],), (2,)))
+    >>> law_fit_blocks(problem)
+    """
     fit = fit_from_truth(problem)
     for cells, fewest, most in ((2**10, 5, 16), (2**12, 64, 64)):
         with patch.multiple(blocks, CELLS=cells, FEWEST=fewest, MOST=most):
@@ -84,7 +123,21 @@ def law_fit_blocks(problem: ExampleProblem) -> None:
 
 
 def law_fit_frequencies(problem: ExampleProblem, starts: int = 4) -> None:
-    """A weight of two is the row twice, a weight of zero is no row: for the starts and for the fit."""
+    """A weight of two is the row twice, a weight of zero is no row: for the starts and for the fit.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+    starts : int
+        Number of starts of every fit.
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fitting_problem, law_fit_frequencies
+    >>> problem = fitting_problem(Mixture((GATES["softmax"],), (2,)))
+    >>> law_fit_frequencies(problem)
+    """
     weight, repeated = weighted_and_repeated(problem)
     for options in ({"starts": [problem.measure]}, {"starts": starts}):
         fit = maximum_likelihood(problem.mixture, rows_of(problem, weight=weight), **options)
@@ -95,7 +148,21 @@ def law_fit_frequencies(problem: ExampleProblem, starts: int = 4) -> None:
 
 
 def law_fit_repeats(problem: ExampleProblem, starts: int = 4) -> None:
-    """A fit repeats to the last bit for a seed, and leaves the global generators alone."""
+    """A fit repeats to the last bit for a seed, and leaves the global generators alone.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+    starts : int
+        Number of starts of every fit.
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fitting_problem, law_fit_repeats
+    >>> problem = fitting_problem(Mixture((GATES["softmax"],), (2,)))
+    >>> law_fit_repeats(problem)
+    """
     before = torch.random.get_rng_state()
     one, other = (maximum_likelihood(problem.mixture, rows_of(problem), starts=starts, seed=3) for _ in range(2))
     if not torch.equal(before, torch.random.get_rng_state()):
@@ -111,7 +178,19 @@ def law_fit_repeats(problem: ExampleProblem, starts: int = 4) -> None:
 
 
 def law_fit_streamed(problem: ExampleProblem) -> None:
-    """Rows read piece by piece from an array are fitted as rows held in memory, to 1e-10."""
+    """Rows read piece by piece from an array are fitted as rows held in memory, to 1e-10.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fitting_problem, law_fit_streamed
+    >>> problem = fitting_problem(Mixture((GATES["softmax"],), (2,)))
+    >>> law_fit_streamed(problem)
+    """
     held = fit_from_truth(problem)
     arrays = [part.T.contiguous().numpy() for part in (problem.x, problem.y, problem.gate_x)]
     rows = make_rows(arrays[0], arrays[1], gate_x=arrays[2], hold=False)
@@ -126,6 +205,19 @@ def law_fit_units(problem: ExampleProblem, starts: int = 2) -> None:
 
     A gate or an expert that depends on the units of x by definition is fitted in its `standardised` form, and so is
     every gate once more. Counts, and the response of an expert with a height of its own, keep their units.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+    starts : int
+        Number of starts of every fit.
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fitting_problem, law_fit_units
+    >>> problem = fitting_problem(Mixture((GATES["softmax"],), (2,)))
+    >>> law_fit_units(problem)
     """
     frames_of = [frames.moments(part, None, None) for part in parts_of(problem)]
     forms = {_standardised(problem.mixture, frames_of)}

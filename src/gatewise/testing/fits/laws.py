@@ -31,9 +31,22 @@ def fitting_problem(
 ) -> ExampleProblem:
     """Draw a problem whose experts are told apart by the data: intercepts apart, small scales, steep gates.
 
+    Parameters
+    ----------
+    mixture : Mixture
+    d, gate_d, columns : int
+        Numbers of expert inputs, gate inputs and response columns.
+    n : int
+        Number of rows.
+    seed : int
+
+    Returns
+    -------
+    ExampleProblem
+
     Examples
     --------
-    >>> from gatewise.core.gates import GATES
+    >>> from gatewise import GATES
     >>> fitting_problem(Mixture((GATES["softmax"],), (2,))).y.shape
     torch.Size([1, 150])
     """
@@ -53,7 +66,26 @@ def fitting_problem(
 
 
 def rows_of(problem: ExampleProblem, **options: Any) -> Rows:
-    """Return the rows of a problem; `options` go to `make_rows`."""
+    """Return the rows of a problem; `options` go to `make_rows`.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+    **options
+        Of `make_rows`, such as weights.
+
+    Returns
+    -------
+    Rows
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import make_problem, rows_of
+    >>> problem = make_problem(Mixture((GATES["softmax"],), (2,)), d=3, gate_d=2)
+    >>> rows_of(problem).y.shape
+    (8, 1)
+    """
     gate_x = None if problem.gate_x is problem.x else problem.gate_x.T
     return make_rows(problem.x.T, problem.y.T, gate_x=gate_x, **options)
 
@@ -70,13 +102,50 @@ def picked(problem: ExampleProblem, rows: Tensor) -> ExampleProblem:
 
 
 def fit_from_truth(problem: ExampleProblem, **options: Any) -> Fit:
-    """Fit a problem from the measure that drew it."""
+    """Fit a problem from the measure that drew it.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+    **options
+        Of `FitSpec`.
+
+    Returns
+    -------
+    Fit
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fit_from_truth, fitting_problem
+    >>> problem = fitting_problem(Mixture((GATES["softmax"],), (2,)))
+    >>> str(fit_from_truth(problem).status)
+    'converged'
+    """
     options.setdefault("starts", [problem.measure])
     return maximum_likelihood(problem.mixture, rows_of(problem), **options)
 
 
 def responsibilities_of(fit: Fit, problem: ExampleProblem) -> Tensor:
-    """Return the responsibilities ``(L, n)`` of a fit at the rows of a problem."""
+    """Return the responsibilities ``(L, n)`` of a fit at the rows of a problem.
+
+    Parameters
+    ----------
+    fit : Fit
+    problem : ExampleProblem
+
+    Returns
+    -------
+    Tensor (L, n)
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fit_from_truth, fitting_problem, responsibilities_of
+    >>> problem = fitting_problem(Mixture((GATES["softmax"],), (2,)))
+    >>> responsibilities_of(fit_from_truth(problem), problem).shape
+    torch.Size([2, 150])
+    """
     return responsibilities(fit.mixture, fit.measure, problem.x, problem.gate_x, problem.y)
 
 
@@ -91,7 +160,24 @@ def number(value: float) -> Tensor:
 
 
 def assert_solved(fit: Fit) -> None:
-    """Raise unless everything that is said of a fit can be said of an optimum."""
+    """Raise unless everything that is said of a fit can be said of an optimum.
+
+    Parameters
+    ----------
+    fit : Fit
+
+    Raises
+    ------
+    AssertionError
+        Naming what does not hold.
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import assert_solved, fit_from_truth, fitting_problem
+    >>> problem = fitting_problem(Mixture((GATES["softmax"],), (2,)))
+    >>> assert_solved(fit_from_truth(problem))
+    """
     others = [str(flag) for flag in fit.flags if flag not in SOLVED]
     if others:
         raise AssertionError(f"broken: a fit from the truth ends at an optimum (it ended {', '.join(others)})")
@@ -102,8 +188,23 @@ def assert_stationary(fit: Fit, problem: ExampleProblem, fixed: Mapping[str, Ten
 
     Parameters
     ----------
+    fit : Fit
+    problem : ExampleProblem
+        The rows of the fit.
     fixed : mapping path -> Tensor, optional
         What was not estimated; NaN entries were.
+
+    Raises
+    ------
+    AssertionError
+        Naming the parameter with the steepest slope.
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import assert_stationary, fit_from_truth, fitting_problem
+    >>> problem = fitting_problem(Mixture((GATES["softmax"],), (2,)))
+    >>> assert_stationary(fit_from_truth(problem), problem)
     """
     depth = fit.mixture.depth
     at_rest = (*fit.certificate.kinks, *fit.certificate.active, *fit.certificate.floor)
@@ -125,6 +226,25 @@ def slopes_of(fit: Fit, problem: ExampleProblem, step: float = 1e-5) -> dict[str
     """Return central differences of the mean log density in every entry of the measure of a fit, by path.
 
     In units of the largest entry of their path; of the logarithm where parameters are positive.
+
+    Parameters
+    ----------
+    fit : Fit
+    problem : ExampleProblem
+    step : float
+        Half the distance of the two values.
+
+    Returns
+    -------
+    dict of str to Tensor
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fit_from_truth, fitting_problem, slopes_of
+    >>> problem = fitting_problem(Mixture((GATES["softmax"],), (2,)))
+    >>> max(float(slope.abs().max()) for slope in slopes_of(fit_from_truth(problem), problem).values()) < 1e-6
+    True
     """
     paths, depth = fit.measure.paths(), fit.mixture.depth
     specs = specifications(fit.mixture, *sizes(problem))

@@ -39,6 +39,17 @@ def law_fit_optimum(problem: ExampleProblem) -> None:
 
     The slopes are taken in every parameter of the reported measure, in the units of the data; parameters on kinks and
     bounds, and held ones, are left out. `log_likelihood`, `objective` and `rank` are computed again.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fitting_problem, law_fit_optimum
+    >>> problem = fitting_problem(Mixture((GATES["softmax"],), (2,)))
+    >>> law_fit_optimum(problem)
     """
     fit = fit_from_truth(problem)
     assert_solved(fit)
@@ -71,7 +82,19 @@ def _assert_certified(fit: Fit, problem: ExampleProblem) -> None:
 
 
 def law_fit_one_expert(problem: ExampleProblem) -> None:
-    """One linear Gaussian expert is ordinary least squares: coefficients, scale, and log-likelihood by its formula."""
+    """One linear Gaussian expert is ordinary least squares: coefficients, scale, and log-likelihood by its formula.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fitting_problem, law_fit_one_expert
+    >>> problem = fitting_problem(Mixture((GATES["softmax"],), (2,)))
+    >>> law_fit_one_expert(problem)
+    """
     mixture = replace(problem.mixture, gates=problem.mixture.gates[:1], branching=(1,), shared=())
     fit = maximum_likelihood(mixture, rows_of(problem), starts=1)
     design = torch.cat([problem.x, torch.ones_like(problem.x[:1])]).T
@@ -91,7 +114,23 @@ def law_fit_one_expert(problem: ExampleProblem) -> None:
 
 
 def law_fit_nested(problem: ExampleProblem, larger: Mixture, starts: int = 20) -> None:
-    """A larger mixture, of which the problem's is a special case, never ends at a lower log-likelihood."""
+    """A larger mixture, of which the problem's is a special case, never ends at a lower log-likelihood.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+    larger : Mixture
+        A mixture that contains that of the problem.
+    starts : int
+        Number of starts of every fit.
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fitting_problem, law_fit_nested
+    >>> problem = fitting_problem(Mixture((GATES["softmax"],), (2,)))
+    >>> law_fit_nested(problem, Mixture((GATES["softmax"],), (3,)))
+    """
     rows = rows_of(problem)
     small, large = (maximum_likelihood(m, rows, starts=starts) for m in (problem.mixture, larger))
     if large.log_likelihood < small.log_likelihood - FITTED * (1 + abs(small.log_likelihood)):
@@ -102,7 +141,19 @@ def law_fit_nested(problem: ExampleProblem, larger: Mixture, starts: int = 20) -
 
 
 def law_fit_given_starts(problem: ExampleProblem) -> None:
-    """Given starts may come in any order, with leaves in any order; the best of them is taken."""
+    """Given starts may come in any order, with leaves in any order; the best of them is taken.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fitting_problem, law_fit_given_starts
+    >>> problem = fitting_problem(Mixture((GATES["softmax"],), (2,)))
+    >>> law_fit_given_starts(problem)
+    """
     g = generator(problem.seed + 75)
     starts = [problem.measure, *(draw_measure(problem.mixture, *sizes(problem), g) for _ in range(2))]
     fit, again = (fit_from_truth(problem, starts=chosen) for chosen in (starts, starts[::-1]))
@@ -119,6 +170,19 @@ def law_fit_groups(problem: ExampleProblem, size: int = 3) -> None:
     """Rows of a group share one leaf: the log-likelihood of the fit is the sum over groups, by brute force.
 
     ``sum_i log sum_l pi_l(first gate input of i) prod_j p_l(y_ij | x_ij)``, with no slope left in any parameter.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+    size : int
+        Rows of a group.
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fitting_problem, law_fit_groups
+    >>> problem = fitting_problem(Mixture((GATES["softmax"],), (2,)))
+    >>> law_fit_groups(problem)
     """
     n = problem.y.shape[-1] // size * size
     ends = torch.arange(size, n + 1, size)
@@ -161,7 +225,19 @@ def _same_leaf(problem: ExampleProblem, n: int, size: int) -> Tensor:
 
 
 def law_fit_ties(problem: ExampleProblem) -> None:
-    """Parameters named in `shared` are equal over the leaves at the fit, and fewer: not better than free ones."""
+    """Parameters named in `shared` are equal over the leaves at the fit, and fewer: not better than free ones.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fitting_problem, law_fit_ties
+    >>> problem = fitting_problem(Mixture((GATES["softmax"],), (2,)))
+    >>> law_fit_ties(problem)
+    """
     fit = fit_from_truth(problem)
     for path in problem.mixture.shared:
         value = fit.measure.paths()[path].flatten(0, problem.mixture.depth - 1)
@@ -176,7 +252,19 @@ def law_fit_ties(problem: ExampleProblem) -> None:
 
 
 def law_fit_fixed(problem: ExampleProblem) -> None:
-    """Fixed parts keep their values, in the units given, and the others are at an optimum given these."""
+    """Fixed parts keep their values, in the units given, and the others are at an optimum given these.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fitting_problem, law_fit_fixed
+    >>> problem = fitting_problem(Mixture((GATES["softmax"],), (2,)))
+    >>> law_fit_fixed(problem)
+    """
     paths = problem.measure.paths()
     held = {path: value.clone() for path, value in paths.items() if path.startswith("experts.")}
     name = next(iter(held))
@@ -193,6 +281,19 @@ def law_fit_ridge(problem: ExampleProblem, alpha: float = 5.0) -> None:
     """The penalty is ``alpha / 2 sum ||w_k - mean w||^2`` of slopes in standardised units; it shrinks them.
 
     The penalised log-likelihood has no slope at the fit, and a large alpha makes the slopes of all branches equal.
+
+    Parameters
+    ----------
+    problem : ExampleProblem
+    alpha : float
+        Ridge penalty on gate slopes.
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import fitting_problem, law_fit_ridge
+    >>> problem = fitting_problem(Mixture((GATES["softmax"],), (2,)))
+    >>> law_fit_ridge(problem)
     """
     frame = frames.moments(parts_of(problem)[1], None, None)
     plain, fit, heavy = (fit_from_truth(problem, spec=FitSpec(alpha=a)) for a in (0.0, alpha, 1e9))

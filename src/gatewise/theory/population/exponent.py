@@ -53,6 +53,21 @@ class Population(NamedTuple):
         For each eps, over both signs: searches that reached the minimum, and all searches.
     sides : tuple of (SearchSide, SearchSide)
         For each eps: the results for positive and negative displacements.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gatewise import GATES, Measure, Mixture
+    >>> from gatewise.theory import population_exponent
+    >>> one = Mixture((GATES["constant"],), (1,))
+    >>> truth = Measure(
+    ...     gates=({"bias": torch.zeros(1).double()},),
+    ...     experts={"coef": torch.ones(1, 1, 1).double(), "intercept": torch.zeros(1, 1).double()},
+    ...     family={"scale": torch.ones(1, 1).double()},
+    ... )
+    >>> found = population_exponent(one, truth, one, "experts.intercept", cells=(0,), eps=(0.02, 0.01))
+    >>> found.path, len(found.distance), len(found.local)
+    ('experts.intercept', 2, 1)
     """
 
     path: str

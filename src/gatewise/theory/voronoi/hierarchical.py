@@ -79,6 +79,18 @@ def hierarchical_loss(
     ------
     ValueError
         As `voronoi_loss`; also if the depth is not two, or two true groups have the same outer location.
+
+    Examples
+    --------
+    >>> from gatewise import GATES, Mixture
+    >>> from gatewise.testing import draw_measure, generator
+    >>> from gatewise.theory import TWO, hierarchical_loss
+    >>> from gatewise.theory.voronoi.losses import two_level
+    >>> mixture = Mixture((GATES["softmax"], GATES["softmax"]), (2, 2))
+    >>> truth = draw_measure(mixture, 3, 3, 1, generator(0))
+    >>> found = hierarchical_loss(two_level(TWO, TWO, TWO, "mine"), mixture, truth, mixture, truth)
+    >>> round(float(found.value), 6)  # the truth against itself
+    0.0
     """
     for one in (mixture, truth_mixture):
         if one.depth != 2:

@@ -47,6 +47,12 @@ class Loss:
     ------
     ValueError
         If an option is unknown.
+
+    Examples
+    --------
+    >>> from gatewise.theory import TWO, Loss
+    >>> Loss("split", rest=TWO).rest
+    Power(constant=Fraction(2, 1), order=Fraction(0, 1))
     """
 
     name: str

@@ -1,0 +1,5 @@
+"""Doctests that need a package which is not installed are left out."""
+
+from importlib.util import find_spec
+
+collect_ignore = [] if find_spec("transformers") else ["src/gatewise/nn/hub/blocks.py"]
