@@ -82,7 +82,7 @@ def measure(folder: Path, workers: int, starts: int | str = STARTS) -> dict[str,
     from gatewise.infer.predict import shares
     from gatewise.infer.proportions import proportions
 
-    options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None, "memory_limit": 0}
+    options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": ":0", "memory_limit": 0}
     with LocalCluster(**options) as cluster, Client(cluster) as client:
         before = client.run(rest)
         begin = time.perf_counter()

@@ -71,7 +71,7 @@ def assert_same(one, other, rtol=1e-10):
 def client():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+        options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
         with LocalCluster(**options) as cluster, Client(cluster) as client:
             yield client
 
@@ -263,7 +263,7 @@ def test_a_worker_that_is_killed_is_survived_and_a_scheduler_costs_no_pass(proce
         with pytest.raises(ClusterLostError, match="goes on from the last pass"):
             model(verbose=killing(scheduler)).fit(data(client), "y", checkpoint=tmp_path / "fit")
     kept = (tmp_path / "fit").stat().st_size
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as again, Client(again) as client:
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as again, Client(again) as client:
         far = model().fit(data(client), "y", checkpoint=tmp_path / "fit")
         assert_same(near, far)
     assert (tmp_path / "fit").stat().st_size > kept

@@ -166,7 +166,7 @@ def _own_worker() -> Iterator[Any]:
     """Start a worker process of one thread while the block runs."""
     from distributed import Client, LocalCluster
 
-    options: dict[str, Any] = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+    options: dict[str, Any] = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
     with LocalCluster(**options) as cluster, Client(cluster) as client:
         yield client
 
