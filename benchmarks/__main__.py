@@ -59,6 +59,8 @@ BENCHMARKS: dict[str, str] = {
     "classics": "classics.run",
     "verdicts": "verdicts.run",
     "fuzz": "fuzz.run",
+    "dask_rows": "dask_rows.run",
+    "plan": "plan.run",
 }
 
 
@@ -81,6 +83,7 @@ def run() -> None:
         "--plot", metavar="FILE", help="file for the picture of scaling or competition, such as scaling.svg"
     )
     parser.add_argument("--examples", type=int, default=400, help="examples of fuzz (400)")
+    parser.add_argument("--rows", type=float, help="rows of dask_rows, plan and parquet (1e7)")
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in BENCHMARKS]
     if unknown:
@@ -93,7 +96,9 @@ def run() -> None:
         start = time.perf_counter()
         module, _, function = BENCHMARKS[name].partition(".")
         benchmark = getattr(import_module(f"benchmarks.{module}"), function)
-        result = benchmark(rounds=options.rounds, sets=options.sets, plot=options.plot, examples=options.examples)
+        sizes = {} if options.rows is None else {"rows": int(options.rows)}
+        chosen = {"rounds": options.rounds, "sets": options.sets, "plot": options.plot, "examples": options.examples}
+        result = benchmark(**chosen, **sizes)
         result["seconds"] = round(time.perf_counter() - start, 1)
         results["benchmarks"][name] = result
         if options.out:  # after each, so that an interrupted run keeps what it has

@@ -1,6 +1,7 @@
 """Fits on a cluster with workers as processes: equal to memory, lazy predictions, faults in words, kills survived."""
 
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -13,13 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 
 dd = pytest.importorskip("dask.dataframe")
-
 import dask.array as da  # noqa: E402
 import pyarrow as pa  # noqa: E402
 from dask import delayed  # noqa: E402
 from distributed import Client, LocalCluster  # noqa: E402
+from typer.testing import CliRunner  # noqa: E402
 
 from gatewise import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor  # noqa: E402
+from gatewise.cli import app  # noqa: E402
 from gatewise.data import ParquetTable  # noqa: E402
 from gatewise.runs.cluster import ClusterLanes, ClusterLostError, Lane, shared_out  # noqa: E402
 
@@ -69,7 +71,7 @@ def assert_same(one, other, rtol=1e-10):
 def client():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+        options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
         with LocalCluster(**options) as cluster, Client(cluster) as client:
             yield client
 
@@ -117,6 +119,31 @@ def test_files_are_read_by_the_workers(client, tmp_path):
                                near.inference(tmp_path, "y", kind="sandwich").vcov(), rtol=1e-8)  # fmt: skip
 
 
+def run(*command):
+    return CliRunner().invoke(app, ["fit", *map(str, command)])
+
+
+def test_the_command_line_reads_several_files_on_the_workers_and_goes_on_when_asked(client, tmp_path):
+    files = [tmp_path / f"{i}.parquet" for i in range(2)]
+    for path, some in zip(files, (slice(0, 9000), slice(9000, 21000)), strict=True):
+        FRAME[[*X, "y"]].iloc[some].to_parquet(path)
+    options = ("--target", "y", "--starts", "3", "--json")
+    near, cluster = run(*files, *options), ("--dask", client.scheduler.address, "--checkpoint", tmp_path / "fit")
+    far = run(*files, *options, *cluster)
+    assert (near.exit_code, far.exit_code) == (0, 0), far.output
+    found = [json.loads(one.stdout) for one in (near, far)]
+    assert found[1]["status"] == found[0]["status"]
+    assert found[1]["log_likelihood"] == pytest.approx(found[0]["log_likelihood"], rel=1e-10)
+    assert run(*files, *options, *cluster, "--resume").exit_code == 0
+    for words, more in (
+        ("exists: give --resume to go on", cluster),
+        ("give --dask ADDRESS too", cluster[2:]),
+        ("--resume is given without --checkpoint", (*cluster[:2], "--resume")),
+    ):
+        done = run(*files, *options, *more)
+        assert (done.exit_code, words in done.stderr) == (2, True), done.output
+
+
 FAULTS = [
     (lambda lazy: (lazy, "y"), r"partition \d: X holds text in the column c"),
     (lambda lazy: (lazy[[*X, "y"]], "z"), "X has no column 'z'"),
@@ -136,7 +163,7 @@ def test_what_cannot_be_fitted_is_said_in_words(client, case, words):
 
 def test_more_that_cannot_be_done_is_said_in_words(client, tmp_path):
     lazy = parted(FRAME)[[*X, "y", "g"]]
-    with pytest.raises(ValueError, match=r"a group has rows in partition 2 and in partition 3: .*shuffle\(on='g'\)"):
+    with pytest.raises(ValueError, match=r"a group has rows in partition 3 and in partition 4: .*shuffle\(on='g'\)"):
         model(gate="constant").fit(lazy, "y", groups="g")
     with pytest.raises(ValueError, match="checkpoint is given, and X is not on a Dask cluster"):
         model().fit(FRAME[X], FRAME["y"], checkpoint=tmp_path / "fit")
@@ -236,7 +263,7 @@ def test_a_worker_that_is_killed_is_survived_and_a_scheduler_costs_no_pass(proce
         with pytest.raises(ClusterLostError, match="goes on from the last pass"):
             model(verbose=killing(scheduler)).fit(data(client), "y", checkpoint=tmp_path / "fit")
     kept = (tmp_path / "fit").stat().st_size
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as again, Client(again) as client:
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as again, Client(again) as client:
         far = model().fit(data(client), "y", checkpoint=tmp_path / "fit")
         assert_same(near, far)
     assert (tmp_path / "fit").stat().st_size > kept

@@ -17,11 +17,11 @@ from typing import Annotated, Any
 import typer
 
 from gatewise import __version__
-from gatewise.cli.common import TRACEBACK, clear_faults
+from gatewise.cli.common import TRACEBACK, clear_faults, cluster
 from gatewise.cli.common import console as console_of
 from gatewise.cli.experiment import app as experiment_app
 from gatewise.cli.study import app as study_app
-from gatewise.cli.tables import Asked, fit_asked, names, predicted
+from gatewise.cli.tables import Asked, AskedCluster, fit_asked, names, predicted
 
 app = typer.Typer(name="gatewise", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 data_app = typer.Typer(no_args_is_help=True, help="The data sets that come with gatewise, and where to get others.")
@@ -104,7 +104,9 @@ def _branching(text: str) -> int | tuple[int, ...]:
 
 @app.command()
 def fit(
-    table: Annotated[Path, typer.Argument(metavar="DATA", help="A CSV file with a header line, or Parquet files.")],
+    tables: Annotated[
+        list[Path], typer.Argument(metavar="DATA...", help="A CSV file with a header line, or Parquet files.")
+    ],
     target: Annotated[str | None, typer.Option(help="Column of the response; several: a,b.")] = None,
     features: Annotated[str | None, typer.Option(help="Inputs of the experts, a,b; default: all others.")] = None,
     gate_features: Annotated[str | None, typer.Option(help="Inputs of the gates; default: the features.")] = None,
@@ -129,6 +131,9 @@ def fit(
     alpha: Annotated[float, typer.Option(help="Ridge penalty on gate slopes.")] = 0.0,
     min_scale: Annotated[float | None, typer.Option(help="Least standard deviation, in units of the target.")] = None,
     max_time: Annotated[float | None, typer.Option(help="Seconds after which the best fit so far is used.")] = None,
+    dask: Annotated[str, typer.Option(metavar="ADDRESS", help="Let the workers of a Dask scheduler read.")] = "",
+    checkpoint: Annotated[Path | None, typer.Option(help="With --dask: keep every pass in this file.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint, if it is there.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the model to this JSON file.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write a report to this HTML file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
@@ -146,14 +151,28 @@ def fit(
         choice |= {name: True for name, given in (("zero_inflated", zero_inflated), ("noise", noise)) if given}
         choice |= {"method": method, "n_init": starts, "random_state": seed}
         choice |= {"alpha": alpha, "min_scale": min_scale, "max_time": max_time}
-        require_different(table, out, report)
+        require_different(*tables, out, report, checkpoint)
         for path in filter(None, (out, report)):
             require_writable(path)
-        with listening() as (_, listener):
+        _check_checkpoint(dask, checkpoint, resume)
+        with cluster(dask) as client, listening() as (_, listener):
             listener.begin("fit")
-            prepared, outcome = fit_asked(table, asked, choice, report is not None, listener)
-        _write(table, prepared, outcome, out, report)  # before anything is said about the fit: saying may fail
+            where = AskedCluster(client, checkpoint)
+            prepared, outcome = fit_asked(tables, asked, choice, report is not None, listener, where)
+        _write(tables[0], prepared, outcome, out, report)  # before anything is said about the fit: saying may fail
         _tell(outcome, prepared, as_json)
+
+
+def _check_checkpoint(dask: str, checkpoint: Path | None, resume: bool) -> None:
+    """Raise for a checkpoint without a cluster, and for one that is there and not asked for."""
+    from gatewise.runs.journal import require_no_file
+
+    if (checkpoint or resume) and not dask:
+        raise ValueError("--checkpoint and --resume are for fits on a cluster: give --dask ADDRESS too")
+    if resume and checkpoint is None:
+        raise ValueError("--resume is given without --checkpoint: name the file to go on from")
+    if checkpoint is not None and not resume:
+        require_no_file(checkpoint, "give --resume")
 
 
 def _tell(outcome: Any, prepared: Any, as_json: bool) -> None:
@@ -221,6 +240,29 @@ def _print_pieces(pieces: Iterable[tuple[Any, int]], file: Any) -> int:
         file.write(prediction.to_csv(index=False, header=not number))
         missing += empty
     return missing
+
+
+@app.command()
+def plan(
+    rows: Annotated[float, typer.Option(help="Number of rows, such as 1e9.")],
+    features: Annotated[int, typer.Option(help="Number of features.")],
+    experts: Annotated[int, typer.Option(help="Number of experts.")] = 2,
+    workers: Annotated[int, typer.Option(help="Number of worker processes.")] = 1,
+    threads: Annotated[int, typer.Option(help="Threads of every worker.")] = 1,
+    gate: Annotated[str, typer.Option(help="Name of a gate.")] = "softmax",
+    dask: Annotated[str, typer.Option(metavar="ADDRESS", help="Measure on a worker of this Dask scheduler.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+) -> None:
+    """Predict time, memory and traffic of a fit from Parquet files on a cluster, from constants measured now."""
+    with clear_faults():
+        from gatewise.report import cost
+
+        with cluster(dask) as client:
+            found = cost.planned(rows, features, experts, workers, threads, gate, client)
+        if as_json:
+            typer.echo(json.dumps({"gatewise": __version__, **cost.as_json(found)}, indent=1, allow_nan=False))
+        else:
+            typer.echo(cost.shown(found))
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -79,3 +79,18 @@ def not_run(folder: Path, what: str, name: str, where: str, option: str) -> Valu
         f"{folder} holds {what} {name!r} of {where!r}: a folder is data, and no code that it names is run. "
         f"If you trust that file, name it: {option} FILE.py:NAME"
     )
+
+
+@contextmanager
+def cluster(address: str) -> Iterator[Any]:
+    """Connect to the scheduler of a cluster while the block runs; to none for an empty address."""
+    if not address:
+        with nullcontext() as none:
+            yield none
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ValueError("--dask needs the extra dask: pip install 'gatewise[dask]'") from None
+    with Client(address, timeout=30) as client:
+        yield client

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from gatewise.cli.common import clear_faults, console, not_run, of_name_or_file, whole_name
+from gatewise.cli.common import clear_faults, cluster, console, not_run, of_name_or_file, whole_name
 
 app = typer.Typer(no_args_is_help=True, help="Convergence studies: run, resume, judge claims.")
 
@@ -71,7 +71,7 @@ def run(
         every = name == "all"
         home = out if every and out else Path("out")
         results = []
-        with _cluster(dask) as client:
+        with cluster(dask) as client:
             for one in STUDIES if every else (name,):
                 study = _study(one, tier, seed)
                 folder = out if out and not every else home / (study.name + ("-quick" if quick else ""))
@@ -305,17 +305,3 @@ def _progress(name: str) -> Iterator[Callable[[float, float], None]]:
     with bars:
         task = bars.add_task(name, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
-
-
-@contextmanager
-def _cluster(address: str) -> Iterator[Any]:
-    if not address:
-        with nullcontext() as none:
-            yield none
-        return
-    try:
-        from distributed import Client
-    except ImportError:
-        raise ValueError("--dask needs the extra dask: pip install 'gatewise[dask]'") from None
-    with Client(address, timeout=30) as client:
-        yield client

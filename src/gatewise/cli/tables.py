@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+
+class AskedCluster(NamedTuple):
+    """The options of `gatewise fit` about a cluster: a client, or None, and the file of a checkpoint."""
+
+    client: Any = None
+    checkpoint: Path | None = None
 
 
 class Asked(NamedTuple):
@@ -58,14 +65,24 @@ def names(text: str | None, mark: str = ",") -> tuple[str, ...]:
 
 
 def fit_asked(
-    table: Path, asked: Asked, choice: dict[str, Any], drawn: bool, progress: Callable[[str, int, int], None]
+    tables: Sequence[Path],
+    asked: Asked,
+    choice: dict[str, Any],
+    drawn: bool,
+    progress: Callable[[str, int, int], None],
+    cluster: AskedCluster = AskedCluster(),  # noqa: B008 (frozen)
 ) -> tuple[Any, Any]:
     """Return the prepared table and the outcome of the fit; `drawn` says whether a page shows it."""
     from gatewise.data.parquet import is_parquet
     from gatewise.report import formula as formulas
     from gatewise.report import own_data, parquet, reading
 
-    targets = names(asked.target)
+    targets, table = names(asked.target), tables[0]
+    in_files = all(map(is_parquet, tables))
+    if (len(tables) > 1 or cluster.client is not None) and not (in_files and asked.formula is None):
+        raise ValueError("several files, and --dask, are for Parquet files with --target: give these")
+    if len(tables) > 1 or cluster.client is not None:
+        targets = (str(asked.target),)
     if len(targets) > 1:
         frame = formulas.read_any(table)
         columns = names(asked.features), names(asked.gate_features)
@@ -74,11 +91,14 @@ def fit_asked(
     if asked.formula is None:
         columns = names(asked.features), names(asked.gate_features)
         roles = reading.Roles(str(asked.target), *columns, asked.weights, asked.groups)
-        in_files = is_parquet(table)
+        files = list(tables) if len(tables) > 1 else table
         prepared: Any = (
-            parquet.prepare_table(table, roles) if in_files else reading.prepare(reading.read_table(table), roles)
+            parquet.prepare_table(files, roles, cluster.client)
+            if in_files
+            else reading.prepare(reading.read_table(table), roles)
         )
-        return prepared, own_data.fit_table(str(table), prepared, choice, progress)
+        kept = None if cluster.checkpoint is None else str(cluster.checkpoint)
+        return prepared, own_data.fit_table(str(table), prepared, choice, progress, kept)
     parts = asked.gate_formula, asked.offset, asked.trials, asked.weights, asked.groups
     by = formulas.FormulaRoles(asked.formula, *parts, names(asked.shared, ";"))
     if drawn:

@@ -21,9 +21,9 @@ class ParquetTable:
 
     Parameters
     ----------
-    source : str, Path, pyarrow.dataset.Dataset, pyarrow.Table or pyarrow.RecordBatch
-        A file; a folder, meaning its ``*.parquet`` files at any depth in the order of their paths, with folder names
-        such as ``year=2024`` as columns; or a data set of any kind, including a filtered one.
+    source : str, Path, list of these, pyarrow.dataset.Dataset, pyarrow.Table or pyarrow.RecordBatch
+        A file, or several in their order; a folder, meaning its ``*.parquet`` files at any depth in the order of their
+        paths, with folder names such as ``year=2024`` as columns; or a data set of any kind, including a filtered one.
     columns : sequence of str, optional
         The features; default: all columns without another role.
     client : distributed.Client, optional
@@ -55,6 +55,8 @@ class ParquetTable:
     @property
     def name(self) -> str:
         """What messages call the table."""
+        if isinstance(self.source, list | tuple) and self.source:
+            return f"{self.source[0]} and {len(self.source) - 1} more" if len(self.source) > 1 else str(self.source[0])
         return str(self.source) if isinstance(self.source, str | os.PathLike) else "the data set"
 
 
@@ -123,6 +125,8 @@ def _dataset(table: ParquetTable, arrow: Any) -> Any:
         return table.source
     if isinstance(table.source, pa.Table | pa.RecordBatch):
         return arrow.dataset(table.source)
+    if isinstance(table.source, list | tuple) and table.source:
+        return _several(table.source, arrow)
     if not isinstance(table.source, str | os.PathLike):
         kind = type(table.source).__name__
         raise TypeError(
@@ -136,6 +140,22 @@ def _dataset(table: ParquetTable, arrow: Any) -> Any:
     found = _files(path) if path.is_dir() else [str(path)]
     if not found:
         raise ValueError(f"the folder {path} has no files *.parquet: check the path")
+    return _read(found, path, arrow)
+
+
+def _several(paths: Sequence[Any], arrow: Any) -> Any:
+    """Return files one after the other as a data set, folder names such as ``year=2024`` as columns."""
+    wrong = next((one for one in paths if not isinstance(one, str | os.PathLike)), None)
+    if wrong is not None:
+        raise TypeError(f"the source of a table is a list with a {type(wrong).__name__}: give paths of files")
+    missing = next((one for one in paths if not Path(one).is_file()), None)
+    if missing is not None:
+        raise FileNotFoundError(f"there is no file {missing}: check the path; of a folder give it alone")
+    names = [str(one) for one in paths]
+    return _read(names, Path(os.path.commonpath(names)), arrow)
+
+
+def _read(found: list[str], path: Path, arrow: Any) -> Any:
     try:
         return arrow.dataset(found, format="parquet", partitioning="hive", partition_base_dir=str(path))
     except (OSError, ValueError) as cause:

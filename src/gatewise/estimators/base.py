@@ -94,7 +94,7 @@ class MixtureEstimator(Declared):
         ------
         ValueError, TypeError
             For data or arguments that cannot be used; the message says which, why, and what to do.
-        ConnectionError, RuntimeError
+        ConnectionError
             Where a cluster is lost, or its workers end one after the other.
 
         Warns

@@ -205,7 +205,7 @@ def _options(estimator: Any, known: Sequence[PieceFacts]) -> Mapping[str, Any]:
         "estimator": type(estimator).__name__,
         **params,
         "features": list(first.names) if first.names else first.columns["x"],
-        "rows of the partitions": [one.size.rows for one in known],
+        "rows": sum(one.size.rows for one in known),
     }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from gatewise.data.parquet import ParquetTable
 
-LONG = 2**20  # rows of a run, unless a row group has more
+LONG = 2**18  # rows of a run, unless a row group has more
 
 
 def slices_of(table: ParquetTable, source: Any, whole_files: bool = False) -> dict[str, ParquetTable]:
@@ -48,7 +48,7 @@ def _runs(sizes: list[int]) -> list[tuple[int, int]]:
 
     Examples
     --------
-    >>> _runs([600_000, 400_000, 300_000, 2_000_000])
+    >>> _runs([150_000, 100_000, 80_000, 500_000])
     [(0, 2), (2, 3), (3, 4)]
     """
     runs, first, rows = [], 0, 0

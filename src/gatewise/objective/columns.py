@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,19 +43,29 @@ class Columns:
         """Return rows start..stop as ``(d, stop - start)``."""
         if self.held is not None:
             return self._framed(self.held[..., start:stop])
-        return self._framed(torch.tensor(self.source[start:stop], dtype=torch.float64, device="cpu").T.contiguous())
+        return self._read(self.source[start:stop])
 
     def take(self, index: Tensor) -> Tensor:
         """Return the rows with the given increasing positions as ``(d, len(index))``."""
         if self.held is not None:
             return self._framed(self.held[..., index])
-        picked = torch.tensor(self.source[index.tolist()], dtype=torch.float64, device="cpu")
-        return self._framed(picked.T.contiguous())
+        return self._read(self.source[index.tolist()])
+
+    def _read(self, values: Any) -> Tensor:
+        """Return values ``(m, d)`` as ``(d, m)`` behind the frame: written once, since fresh memory is slow."""
+        given = np.asarray(values)
+        out = torch.empty(given.shape[::-1], dtype=torch.float64)
+        if self.frame is None:
+            np.copyto(out.numpy(), given.T)
+        else:
+            np.subtract(given.T, self.frame.shift[:, None].numpy(), out=out.numpy())
+            out /= self.frame.scale[:, None]
+        return out
 
     def _framed(self, values: Tensor) -> Tensor:
         if self.frame is None:
             return values
-        return (values - self.frame.shift[:, None]) / self.frame.scale[:, None]
+        return (values - self.frame.shift[:, None]).div_(self.frame.scale[:, None])
 
     def of(self, members: Tensor) -> Columns:
         """Return the columns of some members of a batch; the columns themselves when all share them."""

@@ -114,7 +114,7 @@ class Pieces:
         return self.lanes.fold(self._work(frames, part, args), join)
 
     def _work(self, frames: RowFrames | None, part: Callable[..., T], args: tuple[Any, ...]) -> Work[T]:
-        return partial(_seen, frames, self.factor, self.streamed, part, args)
+        return partial(_seen, frames, self.factor, self.streamed, part, compact(args))
 
     def take(self, frames: RowFrames, units: Tensor) -> Rows:
         """Return the units at increasing positions behind the frames, in memory."""
@@ -155,7 +155,27 @@ def _seen(
     rows = rows if frames is None else rows.in_frames(frames)
     if factor != 1.0 and rows.weight is not None:
         rows = replace(rows, weight=factor * rows.weight)
-    return part(rows, *args)
+    return compact(part(rows, *args))
+
+
+def compact(value: Any) -> Any:
+    """Return tensors in containers without the rest of what they are views of, which would be sent along.
+
+    Examples
+    --------
+    >>> compact((torch.zeros(1000, dtype=torch.float64)[:1], 2))[0].untyped_storage().nbytes()
+    8
+    """
+    match value:
+        case Tensor():
+            return value.clone() if value.untyped_storage().nbytes() > value.numel() * value.element_size() else value
+        case dict():
+            return {name: compact(one) for name, one in value.items()}
+        case tuple() if hasattr(value, "_fields"):
+            return type(value)(*map(compact, value))
+        case tuple() | list():
+            return type(value)(map(compact, value))
+    return value
 
 
 def joined(parts: Sequence[Rows]) -> Rows:

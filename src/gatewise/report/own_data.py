@@ -40,6 +40,7 @@ def fit_table(
     data: Prepared | PreparedTable,
     options: dict[str, Any],
     progress: Callable[[str, int, int], None] | None = None,
+    checkpoint: str | None = None,
 ) -> Outcome:
     """Fit a regressor to a prepared table.
 
@@ -52,12 +53,15 @@ def fit_table(
         Arguments of the regressor.
     progress : callable, optional
         Called with (stage, starts that have ended, starts) as the fit goes on.
+    checkpoint : str, optional
+        File that keeps the passes of a fit on a cluster.
     """
     roles, seen = data.roles, data.drawn
     inside = roles.gate_features and data.gate_x is None
     options = {**options, **({"gate_features": list(roles.gate_features)} if inside else {})}
     model = MixtureOfExpertsRegressor(**options, verbose=progress or 0)
     roles_of_rows: dict[str, Any] = {"sample_weight": data.weight, "gate_X": data.gate_x, "groups": data.groups}
+    roles_of_rows |= {"checkpoint": checkpoint} if checkpoint else {}
     model, spent, heard = heard_by(lambda: model.fit(data.X, data.y, **roles_of_rows))
     model.verbose = 0
     gates = seen.gate_x if seen.gate_x is not None else seen.X[list(roles.gate_features)] if inside else None

@@ -68,12 +68,17 @@ class PreparedTable(NamedTuple):
         more += f", gate_X={self.gate_x!r}" if self.gate_x else ""
         more += f", groups={roles.groups!r}" if roles.groups else ""
         lines = "from gatewise import MixtureOfExpertsRegressor\nfrom gatewise.data import ParquetTable\n\n"
-        lines += f"table = ParquetTable({str(path)!r}, columns={list(roles.features)!r})\n"
+        source = list(map(str, self.X.source)) if isinstance(self.X.source, list | tuple) else str(path)
+        more_of_table = ""
+        if self.X.client is not None:
+            lines = f"from distributed import Client\n{lines}client = Client({self.X.client.scheduler.address!r})\n"
+            more_of_table = ", client=client"
+        lines += f"table = ParquetTable({source!r}, columns={list(roles.features)!r}{more_of_table})\n"
         return lines, f"table, {roles.target!r}{more}"
 
 
-def prepare_table(path: str | Path, roles: Roles) -> PreparedTable:
-    """Check the names of the columns that are used; their values are checked by the fit.
+def prepare_table(path: str | Path | Sequence[Path], roles: Roles, client: Any = None) -> PreparedTable:
+    """Check the names of the columns that are used; their values are checked by the fit, by the workers of a client.
 
     Raises
     ------
@@ -85,7 +90,7 @@ def prepare_table(path: str | Path, roles: Roles) -> PreparedTable:
     apart = not set(roles.gate_features) <= set(roles.features)
     return PreparedTable(
         roles,
-        ParquetTable(path, roles.features),
+        ParquetTable(path, roles.features, client),
         roles.target,
         list(roles.gate_features) if apart else None,
         roles.weights,

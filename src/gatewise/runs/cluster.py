@@ -27,7 +27,7 @@ class ClusterLostError(ConnectionError):
     """The scheduler is gone, the client was closed, or work was cancelled."""
 
 
-class WorkersLostError(RuntimeError):
+class WorkersLostError(ConnectionError):
     """Workers ended again and again while they did one piece of work."""
 
 
@@ -90,6 +90,8 @@ class ClusterLanes:
 
     def lanes(self) -> tuple[Lane, ...]:
         """Return who works on what, laid anew when the workers have changed."""
+        if self.client.status == "closed":
+            raise ClusterLostError(LOST.format(cause="its client was closed"))
         threads = {str(worker): int(count) for worker, count in self.client.nthreads().items()}
         if not threads:
             raise ClusterLostError(LOST.format(cause="it has no workers"))
