@@ -22,12 +22,12 @@ def list_experiments() -> None:
         from rich.markup import escape
         from rich.table import Table
 
-        from gatewise.experiments import EXPERIMENTS
+        from gatewise.cli.listing import listed
 
-        for name, one in EXPERIMENTS.items():
+        for one in listed("experiments"):
             shown = Table("variants", "baselines and gates", box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
-            shown.title = escape(f"{name}: {one.title}")
-            shown.add_row(*(escape("\n".join(names)) for names in (one.variants, (*one.baselines, *one.gates))))
+            shown.title = escape(f"{one['name']}: {one['title']}")
+            shown.add_row(*(escape("\n".join(one[names])) for names in ("variants", "models")))
             console().print(shown)
 
 
