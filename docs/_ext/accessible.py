@@ -1,4 +1,4 @@
-"""What the pages lack for screen readers: names of buttons that only have a picture, words for pictures without a title."""
+"""What the pages lack for screen readers: names of buttons that only have a picture, words for untitled pictures."""
 
 import re
 from pathlib import Path
