@@ -61,6 +61,7 @@ BENCHMARKS: dict[str, str] = {
     "fuzz": "fuzz.run",
     "dask_rows": "dask_rows.run",
     "plan": "plan.run",
+    "dask_kills": "dask_kills.run",
 }
 
 

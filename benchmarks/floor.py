@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,9 +19,12 @@ from benchmarks.timing import best_of, table
 from gatewise.objective import compiled as fused
 from gatewise.objective import likelihood
 from gatewise.objective.accumulate import accumulate
+from gatewise.objective.compiled import machine
+from gatewise.objective.compiled import run as compiled_run
 
 SHARE, SHARE_COMPILED = 0.06, 0.22  # of the counted floor, at least
-TIMES_C, SPEEDUP = 2.0, 1.6  # against C at most, by a second thread at least
+TIMES_C, SPEEDUP = 2.0, 1.7  # against C at most, by a second thread at least
+QUIET = 1.1  # seconds of the clock, of those of the processor, on a machine that does nothing else
 
 
 @contextmanager
@@ -183,18 +188,43 @@ def other_line(case: problems.Case, data: Data, rounds: int) -> dict[str, Any]:
 
 
 def thread_line(data: Data, rounds: int) -> dict[str, Any]:
-    """Return wall seconds of one EM pass on one and on two threads, the best of interleaved rounds."""
+    """Return what a second thread gains in one EM pass: by the clock, best of interleaved rounds, and by its work.
+
+    The clock says what a second thread gains where a second core is free. On a machine that does other work it is not:
+    then the processor seconds of the busiest thread, which waiting for a core does not change, say what it would gain.
+    """
     run, before = data.compiled(likelihood.expected_complete_hessian), torch.get_num_threads()
-    least = {1: float("inf"), 2: float("inf")}
+    clock = {1: float("inf"), 2: float("inf")}
+    work = dict(clock)
     for _ in range(4 * rounds):
-        for threads in least:
+        for threads in clock:
             torch.set_num_threads(threads)
             start = time.perf_counter()
             run()
-            least[threads] = min(least[threads], time.perf_counter() - start)
+            clock[threads] = min(clock[threads], time.perf_counter() - start)
+            work[threads] = min(work[threads], busiest_thread(run))
     torch.set_num_threads(before)
-    gain = least[1] / least[2]
-    return {"1 thread s": least[1], "2 threads s": least[2], "gain": gain, "holds": gain >= SPEEDUP}
+    gain, free, busy = clock[1] / clock[2], work[1] / work[2], clock[1] / work[1]
+    found = {"1 thread s": clock[1], "2 threads s": clock[2], "gain": gain, "gain with two free cores": free}
+    return {
+        **found,
+        "s waited for a core / s": busy - 1,
+        "holds": free >= SPEEDUP and (gain >= SPEEDUP or busy > QUIET),
+    }
+
+
+def busiest_thread(run: Callable[[], Any]) -> float:
+    """Return the processor seconds of the machine in the thread that has most of them."""
+    spent: dict[int, float] = defaultdict(float)
+
+    def timed(*arguments: Any) -> None:
+        start = time.thread_time()
+        machine.run(*arguments)
+        spent[threading.get_ident()] += time.thread_time() - start
+
+    with patch.object(compiled_run, "run", timed):
+        run()
+    return max(spent.values())
 
 
 def run(rounds: int = 5, **_: Any) -> dict[str, Any]:
@@ -214,6 +244,6 @@ def run(rounds: int = 5, **_: Any) -> dict[str, Any]:
             threads += [thread_line(data, rounds)] if case.name == "i" else []
     table("one EM pass, CPU ns per row and share of the counted floor", lines)
     table("value with gradient, and Newton's pass, CPU ns per row", others)
-    table("case i on two threads, wall", threads)
+    table("case i on two threads", threads)
     table("rates in the same rounds, operations per ns, one thread", measured)
     return {"rates": measured, "cases": lines, "passes": others, "threads": threads}

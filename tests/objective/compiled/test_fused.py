@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -204,6 +205,16 @@ def test_block_size_does_not_matter(size):
     mixture = Mixture((GATES["laplace"], GATES["softmax"]), (2, 3))
     measure, block = draw(mixture, n=1001)
     assert_fused(mixture, measure, block, size)
+
+
+def test_two_threads_find_equal_shares_of_a_million_rows():
+    from gatewise.objective.compiled.run import _tasks
+
+    runs, tasks = _tasks(1, 1_000_000, True, 1024)
+    assert runs == len(tasks)
+    assert [(one.begin, one.end) for one in tasks[1:]] == [(one.end, other.end) for one, other in pairwise(tasks)]
+    for threads, gain in ((2, 1.9), (4, 3.8), (8, 7.5)):
+        assert len(tasks) / -(-len(tasks) // threads) >= gain
 
 
 @pytest.mark.parametrize("own_data", [False, True])
