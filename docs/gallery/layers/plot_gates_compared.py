@@ -69,7 +69,8 @@ for first, second in (("softmax", "laplace"), ("laplace", "quadratic")):
 # %%
 # Errors of every seed, and which expert has the largest weight where (first seed; circles are the true discs).
 
-figure, axes = plt.subplots(1, 4, figsize=(12, 3.1), layout="constrained")
+figure, axes = plt.subplots(2, 2, figsize=(8, 6.8), layout="constrained")
+axes = axes.ravel()
 for seed in seeds:
     axes[0].plot(gates, [errors[gate][seed] for gate in gates], "o-", color="0.4", lw=0.8, ms=4)
 axes[0].set(ylabel="mean squared error", title="a line per seed", ylim=(0, None))
@@ -82,8 +83,7 @@ for ax, gate in zip(axes[1:], gates, strict=True):
     ax.contourf(grid, grid, best, levels=np.arange(6) - 0.5, colors=COLOURS[:5], alpha=0.6)
     for center in CENTERS:
         ax.add_patch(plt.Circle(center.tolist(), 0.9, fill=False, color="black", lw=1))
-    ax.set(title=gate, xlabel="x0", aspect="equal")
-axes[1].set_ylabel("x1")
+    ax.set(title=gate, xlabel="x0", ylabel="x1", aspect="equal")
 plt.show()
 
 # %%

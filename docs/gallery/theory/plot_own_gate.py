@@ -64,7 +64,7 @@ print("centers of the own gate:", models["own gate"].gate_params_[0]["center"].r
 # %%
 # Weights along the first input, the others at their medians.
 
-figure, axes = plt.subplots(1, 3, figsize=(10.5, 3), sharey=True, layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(9.5, 3), sharey=True, layout="constrained")
 for ax, (name, model) in zip(axes, models.items(), strict=True):
     gate_curves(model, X, ax, label="x0", legend=ax is axes[0])
     ax.set_title(name, fontsize=10)

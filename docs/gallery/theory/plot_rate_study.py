@@ -66,7 +66,7 @@ print(result.text())
 # Errors against n with both axes logarithmic. ``exact`` are experts in cells with one fitted expert, ``over`` those
 # that share a true one. Dotted lines have the claimed slope.
 
-figure, axes = plt.subplots(1, 2, figsize=(10.5, 4.2), layout="constrained")
+figure, axes = plt.subplots(1, 2, figsize=(9.5, 4.2), layout="constrained")
 for ax, arm in zip(axes, ("two experts", "three experts"), strict=True):
     rates(result, arm, ax=ax)
     ax.text(0.03, 0.04, arm, transform=ax.transAxes, fontsize=11)
