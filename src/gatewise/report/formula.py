@@ -12,7 +12,7 @@ from gatewise.data.parquet import is_parquet
 from gatewise.estimators.formula import moe
 from gatewise.report.facts import Fitted, gate_phrase
 from gatewise.report.own_data import Outcome, heard_by, remarks_of
-from gatewise.report.predicting import PredictionColumns, predicted_columns
+from gatewise.report.predicting import MEAN, PredictionColumns, predicted_columns
 from gatewise.report.reading import Prepared, Roles, read_table
 
 
@@ -140,9 +140,7 @@ def code_of(path: str, roles: FormulaRoles, options: dict[str, Any]) -> str:
     return f"{lines}model = moe(\n    {roles.formula!r},\n    frame,\n{arguments})\nprint(model.summary())\n"
 
 
-def predict(
-    model: Any, frame: pd.DataFrame, wanted: PredictionColumns = PredictionColumns()
-) -> tuple[pd.DataFrame, int]:  # noqa: B008 (frozen)
+def predict(model: Any, frame: pd.DataFrame, wanted: PredictionColumns = MEAN) -> tuple[pd.DataFrame, int]:
     """Return what is wanted for every row, several responses by name, and the number of rows without it.
 
     Parameters

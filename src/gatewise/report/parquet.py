@@ -12,7 +12,7 @@ import pandas as pd
 from gatewise.data.parquet import ParquetTable, opened
 from gatewise.data.stream import MOST, Stream, StreamPart
 from gatewise.estimators.tables import group_ends
-from gatewise.report.predicting import PredictionColumns
+from gatewise.report.predicting import MEAN, PredictionColumns
 from gatewise.report.reading import Prepared, Roles, filled, inputs_of, predict
 
 DRAWN = 2000  # rows that pictures show at most
@@ -123,7 +123,7 @@ def _spaced(source: Any, groups: str | None, table: str) -> tuple[np.ndarray, np
 def predictions(
     model: Any,
     path: str | Path,
-    wanted: PredictionColumns = PredictionColumns(),  # noqa: B008 (frozen)
+    wanted: PredictionColumns = MEAN,
 ) -> Iterator[tuple[pd.DataFrame, int]]:
     """Yield what `reading.predict` returns for one piece of the rows after another."""
     table, names = ParquetTable(path), inputs_of(model)

@@ -43,6 +43,9 @@ class PredictionColumns(NamedTuple):
             raise ValueError("--proba is for models of classes, and this one predicts numbers: give --interval instead")
 
 
+MEAN = PredictionColumns()  # nothing beside it
+
+
 def column_names(model: Any, wanted: PredictionColumns, responses: Sequence[str] = ()) -> list[str]:
     """Return the names of the columns that are wanted; `responses` are the names of several responses."""
     names = _named("prediction", responses)

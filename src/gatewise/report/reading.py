@@ -10,7 +10,7 @@ import pandas as pd
 
 from gatewise.core.names import did_you_mean
 from gatewise.files import require_there
-from gatewise.report.predicting import PredictionColumns, predicted_columns
+from gatewise.report.predicting import MEAN, PredictionColumns, predicted_columns
 
 
 class Roles(NamedTuple):
@@ -192,9 +192,7 @@ def inputs_of(model: Any) -> list[str]:
     return list(dict.fromkeys([*names, *gates]))
 
 
-def predict(
-    model: Any, frame: pd.DataFrame, wanted: PredictionColumns = PredictionColumns()
-) -> tuple[pd.DataFrame, int]:  # noqa: B008 (frozen)
+def predict(model: Any, frame: pd.DataFrame, wanted: PredictionColumns = MEAN) -> tuple[pd.DataFrame, int]:
     """Return what is wanted for every row, empty where an input is missing, and the number of such rows.
 
     Parameters
