@@ -48,7 +48,7 @@ def run(
     with clear_faults():
         from gatewise.experiments import EXPERIMENTS, run_experiment
 
-        home = out if name == "all" and out else Path("out")
+        home, ran = out if name == "all" and out else Path("out"), []
         for experiment in EXPERIMENTS.values() if name == "all" else (_experiment(name),):
             if name == "all" and (words := _absent(experiment, data_dir)):
                 typer.echo(f"{experiment.name} is skipped: {words}", err=True)
@@ -76,6 +76,12 @@ def run(
                 typer.echo(f"\nfinished runs are in {folder}: continue with the same command and --resume", err=True)
                 raise
             _tell(experiment, folder)
+            ran.append((folder, experiment))
+        if len(ran) > 1:
+            from gatewise.report.experiment.front import write_front
+
+            write_front(ran, home / "experiments.html")
+            typer.echo(f"wrote {home / 'experiments.html'}: open it in a browser")
 
 
 @app.command()
