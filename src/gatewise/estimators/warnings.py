@@ -14,7 +14,7 @@ from gatewise.estimators.errors import ReportedErrors
 from gatewise.fit.floor import FAR_OFF, GIVEN
 from gatewise.fit.result import Fit
 from gatewise.fit.status import Status
-from gatewise.fit.words import beside, status_words
+from gatewise.fit.words import beside, directions, status_words
 from gatewise.infer.identifiability import IdentifiabilityVerdict
 from gatewise.objective.rows import Rows, extremes
 
@@ -229,8 +229,8 @@ def details(fit: Fit) -> str:
         return "".join(f"; {part}" for part in _unsound(fit))
     parts = {
         Status.unsound: [f"expert {leaf}" for leaf in evidence.starved if not fit.mixture.titles[leaf]],
-        Status.separated: evidence.separated,
-        Status.unidentified: evidence.null,
+        Status.separated: directions(evidence.separated),
+        Status.unidentified: directions(evidence.null),
         Status.at_bound: [*evidence.active, *(note for note in fit.notes if " is at the end of its range" in note)],
         Status.at_kink: evidence.kinks,
     }.get(fit.status, ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isinf
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,27 @@ def status_words(fit: Fit) -> str:
         return f"{empty}: the data do not ask for it, and the gate has no finite or no unique estimate; fit without it"
     words = fit.status.words if fit.sse is None else OF_SQUARES.get(fit.status, fit.status.words)
     return words.replace(UNAFFECTED, "") if Status.stalled in fit.flags else words
+
+
+def directions(names: Sequence[str]) -> list[str]:
+    """Return directions, each the names of its parameters with ``&``, in words: those that share some together.
+
+    Examples
+    --------
+    >>> directions(["b & a", "c & b", "d & e"])
+    ['2 directions of a, b, c', 'd & e']
+    """
+    groups: list[tuple[set[str], list[str]]] = []
+    for name in names:
+        mine, joined = set(name.split(" & ")), [name]
+        for group in [group for group in groups if group[0] & mine]:
+            groups.remove(group)
+            mine, joined = mine | group[0], [*group[1], *joined]
+        groups.append((mine, joined))
+    return [
+        joined[0] if len(joined) == 1 else f"{len(joined)} directions of {', '.join(sorted(mine))}"
+        for mine, joined in groups
+    ]
 
 
 def members(mixture: Mixture) -> str:

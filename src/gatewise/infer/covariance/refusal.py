@@ -10,6 +10,7 @@ from gatewise.fit.certify import NULL
 from gatewise.fit.directions import direction_name
 from gatewise.fit.frames import moments_of
 from gatewise.fit.result import Fit
+from gatewise.fit.words import directions
 from gatewise.infer.covariance.loss import MEANINGS, loss_of, residual_degrees
 from gatewise.infer.covariance.point import InformationPoint, score_squares
 from gatewise.objective.rows import Rows
@@ -62,7 +63,7 @@ def refusal(fit: Fit, open_ended: bool = False) -> Refusal | None:
     )
     for names, words in reasons:
         if names:
-            listed = ", ".join(dict.fromkeys(names))
+            listed = ", ".join(dict.fromkeys(directions(names)))
             return Refusal(names, words.format(names=listed, remedy=SIMPLER, **meaning._asdict()))
     if certificate.crowded:
         return Refusal((), f"there are fewer responses than parameters ({certificate.rank})")
