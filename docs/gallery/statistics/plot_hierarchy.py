@@ -89,6 +89,10 @@ for name, values in list(surfaces.items())[1:]:
 
 figure, ax = plt.subplots(figsize=(5.2, 4.4), layout="constrained")
 gating_regions(models["laplace"], places, ax, labels=("east (km)", "north (km)"))
+leader = models["laplace"].gate_proba(places).argmax(1)
+for k in range(4):
+    box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none"}
+    ax.text(*places[leader == k].mean(0), f"expert {k // 2}/{k % 2}", ha="center", va="center", bbox=box)
 plt.show()
 
 # %%

@@ -38,9 +38,9 @@ def simulate(kind, n):
 
 
 sets = {name: (load(name).X, load(name).y, 2) for name in ("tone", "ethanol", "tempanomalies")}
-sets["softmax, d = 3"] = (*simulate("softmax", 350), 3)
+sets["softmax, d = 3"] = (*simulate("softmax", 250), 3)
 sets["laplace, d = 3"] = (*simulate("laplace", 600), 3)
-sets["quadratic, d = 3"] = (*simulate("quadratic", 350), 2)
+sets["quadratic, d = 3"] = (*simulate("quadratic", 250), 2)
 
 # %%
 # ``select`` fits every gate and returns a table. The scaled Laplace gate is left out of the simulation from a
@@ -77,6 +77,10 @@ ax.set_xticks(range(len(gates)), gates)
 ax.set_yticks(range(len(behind)), behind.index)
 ax.set_title("BIC behind the best gate of the row (hatched: a tie)", fontsize=10)
 plt.show()
+made_by = {"softmax, d = 3": "softmax", "laplace, d = 3": "scaled-laplace", "quadratic, d = 3": "quadratic"}
+assert all(behind.loc[name, gate] < 2 for name, gate in made_by.items())
+assert behind.loc[list(made_by), "constant"].min() > 50
+assert (behind.loc["ethanol"] < 2).sum() > 1
 
 # %%
 # **Conclusion.** On simulated data the gate that made them wins or ties, and the price of a wrong one is large: a
