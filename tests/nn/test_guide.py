@@ -1,4 +1,4 @@
-"""Every layer that a block of the guide makes trains three steps."""
+"""Every layer that a block of the guide makes trains three steps. A page is one namespace."""
 
 import copy
 import re
@@ -12,7 +12,12 @@ import torch
 from gatewise.nn import BALANCE_METHODS, CHOICE_RULES, layer, set_loss_scale
 
 ROOT = Path(__file__).parents[2]
-BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "layers.md").read_text(), flags=re.DOTALL | re.MULTILINE)
+PAGES = [path for path in sorted((ROOT / "docs/guide/engineer").glob("*.md")) if path.stem != "from-fit"]  # not trained
+BLOCKS = [
+    (path.name, block)
+    for path in PAGES
+    for block in re.findall(r"^```python\n(.*?)^```", path.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+]
 
 
 MAKERS = "upcycle|replace_ffn|load_layer|load_block|check_layer_gate|from_block|(prune|merge|add)_experts"
@@ -25,15 +30,15 @@ def made(tmp_path_factory):
     pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
     found, right = [], layer.register
-    namespace = {"__name__": "__main__"}
+    namespaces = {name: {"__name__": "__main__"} for name, _ in BLOCKS}
     names = mock.patch.dict(BALANCE_METHODS), mock.patch.dict(CHOICE_RULES)  # the guide adds to both
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), names[0], names[1]:
         warnings.simplefilter("ignore")  # tests/test_docs.py asks for them
         patch.chdir(tmp_path_factory.mktemp("guide"))
         patch.setattr(layer, "register", lambda one: (found[-1].append(one), right(one))[1])
-        for block in BLOCKS:
+        for name, block in BLOCKS:
             found.append([])
-            exec(compile(block, "layers.md", "exec"), namespace)
+            exec(compile(block, name, "exec"), namespaces[name])
     return [[copy.deepcopy(one) for one in layers] for layers in found]
 
 
@@ -61,7 +66,7 @@ def train(one):
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_every_layer_of_a_block_trains_three_steps(made, number):
-    assert bool(made[number]) == bool(re.search(MAKES, BLOCKS[number]))
+    assert bool(made[number]) == bool(re.search(MAKES, BLOCKS[number][1]))
     for one in made[number]:
         before = {name: p.detach().clone() for name, p in one.named_parameters()}
         train(one)
