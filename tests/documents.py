@@ -5,11 +5,15 @@ import sys
 import warnings
 from contextlib import redirect_stdout
 from io import StringIO
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 import gatewise
+
+ENGINEER = Path(__file__).parents[1] / "docs" / "guide" / "engineer"
+TRAINED = [f"docs/guide/engineer/{path.name}" for path in sorted(ENGINEER.glob("*.md")) if path.stem != "from-fit"]
 
 
 class Shown(NamedTuple):

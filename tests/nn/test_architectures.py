@@ -216,7 +216,7 @@ def test_blocks_that_are_not_read_are_refused_by_name(name):
 
 def test_the_guide_has_the_table():
     """To write it: python -c 'from gatewise.nn.hub.table import markdown; print(markdown())'."""
-    guide = (Path(__file__).parents[2] / "docs" / "layers.md").read_text("utf-8")
+    guide = (Path(__file__).parents[2] / "docs/guide/engineer/sparse-blocks.md").read_text("utf-8")
     begin, end = (f"<!-- table of architectures: {word} -->\n" for word in ("begin", "end"))
     assert guide.partition(begin)[2].partition(end)[0] == markdown() + "\n"
 

@@ -246,7 +246,7 @@ def test_gradients_under_noise_are_finite_from_the_first_step(options, branching
 
 
 def test_the_guide_says_what_every_method_does():
-    text = (Path(__file__).parents[2] / "docs/layers.md").read_text()
+    text = (Path(__file__).parents[2] / "docs/guide/engineer/balancing.md").read_text("utf-8")
     cells = [line.strip("|").split("|") for line in text.splitlines() if line.startswith('| `"')]
     told = {row[0].replace("(default)", "").strip(' `"'): row[1].strip() for row in cells}
     assert told == {name: method.description for name, method in BALANCE_METHODS.items()}

@@ -1,4 +1,4 @@
-"""Every layer that a block of the guide makes trains three steps."""
+"""Every layer that a block of the guide makes trains three steps. A page is one namespace."""
 
 import copy
 import re
@@ -10,10 +10,10 @@ import torch
 
 from gatewise.nn import BALANCE_METHODS, CHOICE_RULES, layer, set_loss_scale
 
-from ..documents import run, shown
+from ..documents import TRAINED, run, shown
 
 ROOT = Path(__file__).parents[2]
-BLOCKS = shown((ROOT / "docs" / "layers.md").read_text())
+BLOCKS = [(name, block) for name in TRAINED for block in shown((ROOT / name).read_text("utf-8"))]
 
 
 MAKERS = "upcycle|replace_ffn|load_layer|load_block|check_layer_gate|from_block|(prune|merge|add)_experts"
@@ -26,14 +26,14 @@ def made(tmp_path_factory):
     pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
     found, right = [], layer.register
-    namespace = {"__name__": "__main__"}
+    namespaces = {name: {"__name__": "__main__"} for name, _ in BLOCKS}
     names = mock.patch.dict(BALANCE_METHODS), mock.patch.dict(CHOICE_RULES)  # the guide adds to both
     with pytest.MonkeyPatch.context() as patch, names[0], names[1]:
         patch.chdir(tmp_path_factory.mktemp("guide"))
         patch.setattr(layer, "register", lambda one: (found[-1].append(one), right(one))[1])
-        for block in BLOCKS:
+        for name, block in BLOCKS:
             found.append([])
-            run(block, "layers.md", namespace)
+            run(block, name, namespaces[name])
     return [[copy.deepcopy(one) for one in layers] for layers in found]
 
 
@@ -61,7 +61,7 @@ def train(one):
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_every_layer_of_a_block_trains_three_steps(made, number):
-    assert bool(made[number]) == bool(re.search(MAKES, BLOCKS[number].code))
+    assert bool(made[number]) == bool(re.search(MAKES, BLOCKS[number][1].code))
     for one in made[number]:
         before = {name: p.detach().clone() for name, p in one.named_parameters()}
         train(one)

@@ -1,7 +1,7 @@
 """Mixture-of-experts layers for torch, with the gates of `gatewise.GATES` in one or several levels.
 
 `MoE` replaces a feed-forward network; `replace_ffn` and `upcycle` convert existing models. Balancing needs no change of
-the training loop. The guide is ``docs/layers.md``.
+the training loop. The guide is ``docs/guide/engineer``.
 """
 
 from gatewise.nn.balance import (

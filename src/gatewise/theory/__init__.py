@@ -1,7 +1,7 @@
 """Convergence studies: Voronoi losses, published rates, population exponents, simulations, verdicts.
 
 A `Study` declares arms and claims; `run_study` fits, `collect` reads the records and judges the claims. The guide is
-``docs/studies.md``.
+``docs/guide/theorist``.
 """
 
 from gatewise.theory.arms import Arm, Data, DataDrivenStarts, Model, NearTruth

@@ -1,6 +1,6 @@
 """Verdicts: what the evidence of a study says about its claims, and what would settle what is open.
 
-`verdict_of` is one function of an `Evidence`; docs/studies.md has the table of its cases.
+`verdict_of` is one function of an `Evidence`; docs/guide/theorist/claims.md has the table of its cases.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class BalanceMethod:
     Attributes
     ----------
     description : str
-        What it does, as it stands in the table of docs/layers.md.
+        What it does, as it stands in the table of docs/guide/engineer/balancing.md.
     reads_expected_load : bool
         Whether the loss has slopes in the expected load, which costs a normal integral per token and expert.
     of_sequences : bool

@@ -34,7 +34,7 @@ def from_state_dict(state: State, style: str, config: Config, prefix: str = "", 
         ``gate.weight``, ``experts.0.w1.weight`` and so on, as checkpoints or as blocks in memory have them; entries
         without the prefix are ignored.
     style : str
-        A model type of the table in docs/layers.md.
+        A model type of the table in docs/guide/engineer/sparse-blocks.md.
     config : dict
         The fields of the model's config.json: num_experts_per_tok, norm_topk_prob, routed_scaling_factor ...
     prefix : str
@@ -96,7 +96,7 @@ def to_state_dict(layer: MoE | GatedShared, style: str, prefix: str = "") -> dic
     ----------
     layer : MoE or GatedShared
     style : str
-        A model type of the table in docs/layers.md, such as "mixtral".
+        A model type of the table in docs/guide/engineer/sparse-blocks.md, such as "mixtral".
     prefix : str
         What stands before every name.
 
@@ -131,7 +131,8 @@ def from_block(block: Any, **extra: Any) -> MoE | GatedShared:
     Parameters
     ----------
     block : Module
-        A sparse block of transformers 5, such as MixtralSparseMoeBlock; the table is in docs/layers.md.
+        A sparse block of transformers 5, such as MixtralSparseMoeBlock;
+        docs/guide/engineer/sparse-blocks.md has the table.
     **extra
         Options of `MoE` for training, see `from_state_dict`.
 

@@ -171,7 +171,7 @@ def save_block(layer: MoE | GatedShared, folder: Folder, style: str, prefix: str
     folder : path
         Made when missing.
     style : str
-        A model type of the table in docs/layers.md, such as "mixtral".
+        A model type of the table in docs/guide/engineer/sparse-blocks.md, such as "mixtral".
     prefix : str
         What stands before every name.
 

@@ -1,4 +1,4 @@
-"""The table of architectures as it stands in docs/layers.md: `markdown` writes it, a test compares."""
+"""The table of architectures, as it stands in docs/guide/engineer/sparse-blocks.md: a test compares them."""
 
 from __future__ import annotations
 

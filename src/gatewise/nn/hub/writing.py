@@ -141,7 +141,7 @@ def to_config(layer: MoE | GatedShared, style: str) -> dict[str, Any]:
     ----------
     layer : MoE or GatedShared
     style : str
-        A model type of the table in docs/layers.md, such as "mixtral".
+        A model type of the table in docs/guide/engineer/sparse-blocks.md, such as "mixtral".
 
     Returns
     -------
