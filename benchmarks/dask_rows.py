@@ -94,14 +94,16 @@ def measure(folder: Path, workers: int, starts: int | str = STARTS) -> dict[str,
         shares(fit.mixture, fit.measure, rows)
         wall = time.perf_counter() - begin
         after = client.run(spent)
-        passes, out, back = rows.elsewhere.lanes.traffic
+        passes, out, back = rows.elsewhere.lanes.lanes.traffic
+    spent_by = [after[worker][1] - before[worker][1] for worker in after]
     memory = max(after[worker][0] - before[worker][0] for worker in after)
     return {
         "rows": rows.n,
         "workers": workers,
         "s": wall,
         "s to check": read,
-        "CPU s of workers": sum(after[worker][1] - before[worker][1] for worker in after),
+        "CPU s of workers": sum(spent_by),
+        "CPU s of the busiest": max(spent_by),
         "passes": passes,
         "bytes a pass and worker": (out + back) / workers / passes,
         "MB of a worker above rest": memory,
@@ -118,9 +120,18 @@ def run(rows: float = ROWS, **_: Any) -> dict[str, Any]:
         found = [measure(Path(folder), workers) for workers in (1, 2)]
     one, two = found
     gain = one["s"] / two["s"]
+    free = one["CPU s of the busiest"] / two["CPU s of the busiest"]  # where every worker has a core of its own
     table(f"{int(rows)} rows, d = {D}, k = {K}, from Parquet files", found)
     memory, sent = max(f["MB of a worker above rest"] for f in found), max(f["bytes a pass and worker"] for f in found)
-    print(f"two workers / one: {gain:.2f} (at least {GAIN}); {memory:.0f} MB (at most {LIMIT:.0f}); {sent:.0f} bytes")
+    print(
+        f"two workers / one: {gain:.2f} by the clock, {free:.2f} by the busiest processor (at least {GAIN}); {memory:.0f} MB (at most {LIMIT:.0f}); {sent:.0f} bytes"
+    )
     same = abs(one["log-likelihood"] - two["log-likelihood"]) <= 1e-10 * abs(one["log-likelihood"])
     holds = gain >= GAIN and memory <= LIMIT and sent <= BYTES and same
-    return {"fits": found, "gain of two workers": gain, "same log-likelihood": same, "holds": holds}
+    return {
+        "fits": found,
+        "gain of two workers": gain,
+        "gain with free cores": free,
+        "same log-likelihood": same,
+        "holds": holds,
+    }

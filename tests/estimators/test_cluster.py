@@ -20,7 +20,7 @@ from dask import delayed  # noqa: E402
 from distributed import Client, LocalCluster  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
-from gatewise import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor  # noqa: E402
+from gatewise import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor, select  # noqa: E402
 from gatewise.cli import app  # noqa: E402
 from gatewise.data import ParquetTable  # noqa: E402
 from gatewise.runs.cluster import ClusterLanes, ClusterLostError, Lane, shared_out  # noqa: E402
@@ -172,6 +172,24 @@ def test_more_that_cannot_be_done_is_said_in_words(client, tmp_path):
     small = model().fit(parted(FRAME.iloc[:200], (0, 50, 200))[[*X, "y"]], "y")  # few rows are brought here
     with pytest.raises(TypeError, match="X is a Dask collection, of which fit"):
         small.predict_interval(lazy)
+
+
+def test_mixtures_are_chosen_on_a_cluster_and_the_rest_is_refused(client):
+    lazy = parted(FRAME)[[*X, "y"]]
+    found = select(model(), lazy, "y", n_experts=(1, 2))
+    assert found.best_estimator_.n_experts == 2
+    best, few = found.best_estimator_, FRAME[X].iloc[:500]
+    near = model().fit(FRAME[X], FRAME["y"])
+    one, other = (each.margins("x0", few) for each in (best.inference(lazy, "y"), near.inference(FRAME[X], FRAME["y"])))
+    np.testing.assert_allclose(one, other, rtol=1e-8)
+    for ask, words in (
+        (lambda: select(model(), lazy, "y", n_experts=(1, 2), criterion="cv"), "criterion='cv' divides the rows"),
+        (lambda: best.margins("x0", lazy, "y"), "margins average over rows in memory"),
+        (lambda: best.inference(lazy, "y", kind="sandwich", clusters=FRAME["g"]), "clusters are for rows in one place"),
+        (lambda: best.inference(lazy[["x1", "x0", "x2", "y"]], "y"), "X has the columns x1, x0, x2, fit was given"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=words):
+            ask()
 
 
 def test_who_works_on_what_follows_the_places():
