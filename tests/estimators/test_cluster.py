@@ -144,6 +144,23 @@ def test_the_command_line_reads_several_files_on_the_workers_and_goes_on_when_as
         assert (done.exit_code, words in done.stderr) == (2, True), done.output
 
 
+def test_a_file_that_goes_away_is_one_clear_error_and_nothing_is_lost(client, tmp_path):
+    rows, away = tmp_path / "rows.parquet", tmp_path / "away"
+    FRAME[[*X, "y"]].to_parquet(rows, row_group_size=5000)
+
+    def heard(stage, done, total):
+        if stage == "Newton" and rows.exists():
+            rows.rename(away)
+
+    table, kept = ParquetTable(rows, X, client=client), tmp_path / "fit"
+    with pytest.raises(OSError, match=r"rows\.parquet"):
+        model(verbose=heard).fit(table, "y", checkpoint=kept)
+    size = kept.stat().st_size
+    away.rename(rows)
+    assert_same(model().fit(FRAME[X], FRAME["y"]), model().fit(table, "y", checkpoint=kept))
+    assert kept.stat().st_size > size
+
+
 FAULTS = [
     (lambda lazy: (lazy, "y"), r"partition \d: X holds text in the column c"),
     (lambda lazy: (lazy[[*X, "y"]], "z"), "X has no column 'z'"),
