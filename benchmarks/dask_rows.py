@@ -21,6 +21,7 @@ D, K = 5, 3
 FILE = 5_000_000  # rows of a file
 GROUP = 2**18  # rows of a row group
 STARTS = 20
+IDLE = 5.0  # seconds in which a worker that rests is watched
 LIMIT, BYTES, GAIN = 400.0, 100_000, 1.7  # MB above a resting worker; bytes of a pass and worker; of two workers
 WATCH: list[Watch] = []  # of a worker process
 
@@ -64,7 +65,7 @@ def rest() -> tuple[float, float]:
 
 
 def spent() -> tuple[float, float]:
-    """Return the highest memory since `rest` in MB, and the seconds of the processor."""
+    """Return the highest memory since `rest` in MB, and the seconds of the processor so far."""
     return WATCH.pop().stop(), time.process_time()
 
 
@@ -85,6 +86,8 @@ def measure(folder: Path, workers: int, starts: int | str = STARTS) -> dict[str,
     options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": ":0", "memory_limit": 0}
     with LocalCluster(**options) as cluster, Client(cluster) as client:
         before = client.run(rest)
+        time.sleep(IDLE)
+        rested = client.run(time.process_time)
         begin = time.perf_counter()
         model = MixtureOfExpertsRegressor(K, random_state=0)
         rows = read_cluster(model, Given(ParquetTable(folder, client=client), "y"), True).rows
@@ -95,7 +98,8 @@ def measure(folder: Path, workers: int, starts: int | str = STARTS) -> dict[str,
         wall = time.perf_counter() - begin
         after = client.run(spent)
         passes, out, back = rows.elsewhere.lanes.lanes.traffic
-    spent_by = [after[worker][1] - before[worker][1] for worker in after]
+    idle = {worker: (rested[worker] - before[worker][1]) / IDLE for worker in after}  # heartbeats, and the watch
+    spent_by = [after[worker][1] - rested[worker] - idle[worker] * wall for worker in after]
     memory = max(after[worker][0] - before[worker][0] for worker in after)
     return {
         "rows": rows.n,

@@ -55,7 +55,7 @@ def parted(data, cuts=CUTS):
 
 
 def model(cls=MixtureOfExpertsRegressor, k=2, gate="softmax", **options):
-    return cls(k, gate, n_init=3, random_state=0, **options)
+    return cls(k, gate, n_init=2, random_state=0, **options)
 
 
 def assert_same(one, other, rtol=1e-10):
@@ -127,7 +127,7 @@ def test_the_command_line_reads_several_files_on_the_workers_and_goes_on_when_as
     files = [tmp_path / f"{i}.parquet" for i in range(2)]
     for path, some in zip(files, (slice(0, 9000), slice(9000, 21000)), strict=True):
         FRAME[[*X, "y"]].iloc[some].to_parquet(path)
-    options = ("--target", "y", "--starts", "3", "--json")
+    options = ("--target", "y", "--starts", "2", "--json")
     near, cluster = run(*files, *options), ("--dask", client.scheduler.address, "--checkpoint", tmp_path / "fit")
     far = run(*files, *options, *cluster)
     assert (near.exit_code, far.exit_code) == (0, 0), far.output
@@ -191,6 +191,7 @@ def test_more_that_cannot_be_done_is_said_in_words(client, tmp_path):
         small.predict_interval(lazy)
 
 
+@pytest.mark.slow
 def test_mixtures_are_chosen_on_a_cluster_and_the_rest_is_refused(client):
     lazy = parted(FRAME)[[*X, "y"]]
     found = select(model(), lazy, "y", n_experts=(1, 2))
