@@ -75,6 +75,7 @@ types: $(READY) ## mypy on the whole package
 
 register: $(READY) ## add the protocols of built-in studies that were changed to the registered ones
 	$(BIN)/python -c "from gatewise.theory import STUDIES, protocol; print(protocol.register(STUDIES))"
+	$(BIN)/python -c "from gatewise.cli import listing; listing.write()"
 
 studies: $(READY) ## run the short tier of every study: does everything run?
 	$(BIN)/gatewise study run all --quick --workers 2 --out out/studies

@@ -23,6 +23,7 @@ extensions = [
     "root_pages",
     "mathml",
     "accessible",
+    "checked",
 ]
 exclude_patterns = ["gallery", "_ext", "**/sg_execution_times.rst", "sg_execution_times.rst"]
 templates_path = ["_templates"]
@@ -41,6 +42,7 @@ copybutton_exclude = ".linenos, .gp, .go"  # neither prompts nor output are copi
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "examples",
+    "subsection_order": [f"gallery/{name}" for name in ("statistics", "theory", "layers")],
     "filename_pattern": "/plot_",
     "abort_on_example_error": True,
     "download_all_examples": False,

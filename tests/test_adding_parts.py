@@ -26,6 +26,8 @@ from gatewise.experiments import gates_of
 from gatewise.nn import BALANCE_METHODS, BalanceMethod, FusionMoE, MoE, ShareSlopes, load_layer, save_layer
 from gatewise.testing import check_expert, check_family, check_gate, check_layer_gate
 
+from .covering import slow_rest
+
 
 @dataclass(frozen=True)
 class Cone(Score):
@@ -147,7 +149,8 @@ def test_an_estimator_takes_its_name(added, branching, table):
     assert np.isfinite(model.predict_interval(X[:5])).all()
 
 
-@pytest.mark.parametrize("kind", PARTS)
+# tests/test_docs.py checks an expert and a family of the contributors' guide
+@pytest.mark.parametrize("kind", slow_rest(PARTS, ["gate"]))
 def test_its_check_holds(kind):
     _, part, check = PARTS[kind]
     check(part)

@@ -1,17 +1,16 @@
 """Every Python example of the documents runs, in order, one namespace per document."""
 
 import re
-import sys
 import warnings
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import pytest
 
 import gatewise
 from gatewise import nn
 from gatewise.estimators.warnings import FitWarning
+
+from .documents import assert_shown, run, shown, unannounced
 
 ROOT = Path(__file__).parents[1]
 GUIDES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
@@ -21,35 +20,8 @@ def blocks(name):
     return re.findall(r"^```python\n(.*?)^```", (ROOT / name).read_text(), re.DOTALL | re.MULTILINE)
 
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", *(name for name in GUIDES if blocks(name)))
-
-
-class Shown(NamedTuple):
-    """A block of code with the text around it, to the blocks before and after."""
-
-    code: str
-    around: str
-
-
-def shown(text):
-    """Return the Python blocks of a text with what the reader is told beside each."""
-    parts = re.split(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
-    return [Shown(parts[i], parts[i - 1] + parts[i] + parts[i + 1]) for i in range(1, len(parts), 2)]
-
-
-FAILURES = [status for status in gatewise.Status if status not in (gatewise.Status.converged, gatewise.Status.at_kink)]
-# Dynamo makes an instance of every autograd function that it traces.
-KNOWN = r"should not be instantiated"
-if sys.version_info < (3, 12):  # whose importers the tracer asks for their representation
-    KNOWN += r"|module_repr\(\) is deprecated"
-
-
-def unannounced(block, caught, printed):
-    """Return the warnings and the failing statuses of a block that the text around it does not name."""
-    classes = {type(one.message).__name__: str(one.message) for one in caught if not re.search(KNOWN, str(one.message))}
-    silent = [f"{name}: {words}" for name, words in classes.items() if f"`{name}`" not in block.around]
-    found = [status for status in FAILURES if re.search(rf"\b{status}\b", printed)]
-    return silent + [f"prints {status}" for status in found if not re.search(rf"\b{status}\b", block.around)]
+ELSEWHERE = "docs/layers.md"  # runs in nn/test_guide.py, where its layers are trained too
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", *(name for name in GUIDES if blocks(name) and name != ELSEWHERE))
 
 
 def test_what_a_block_does_not_announce_is_seen():
@@ -64,7 +36,7 @@ def test_what_a_block_does_not_announce_is_seen():
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_examples_run(name, capsys, tmp_path, monkeypatch):
+def test_examples_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = shown((ROOT / name).read_text())
     assert found
@@ -73,29 +45,14 @@ def test_examples_run(name, capsys, tmp_path, monkeypatch):
         pytest.importorskip("accelerate")
     namespace = {"__name__": "__main__"}
     for block in found:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            exec(compile(block.code, name, "exec"), namespace)
-        assert not unannounced(block, caught, capsys.readouterr().out), block.code
+        run(block, name, namespace)
 
 
-NUMBER = r"-?\d+\.\d+"
-
-
-def assert_shown(text, printed):
-    """Compare the lines of a text with the first that were printed: the words exactly, decimals to four digits."""
-    told, found = (re.sub(r" +", " ", part) for part in (text, printed))
-    assert re.sub(NUMBER, "#", found).startswith(re.sub(NUMBER, "#", told))
-    numbers = [[float(number) for number in re.findall(NUMBER, part)] for part in (told, found)]
-    np.testing.assert_allclose(numbers[1][: len(numbers[0])], numbers[0], rtol=1e-4)
-
-
-def test_readme_shows_what_its_first_example_prints(capsys):
-    text = (ROOT / "README.md").read_text()
-    printed, summary, *_ = re.findall(r"^```text\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+@pytest.mark.parametrize("name", ["README.md", "docs/guide/statistician/fit.md"])
+def test_the_summary_is_that_of_the_first_example(name):
+    summary = re.findall(r"^```text\n(.*?)^```", (ROOT / name).read_text("utf-8"), re.DOTALL | re.MULTILINE)[1]
     namespace = {}
-    exec(blocks("README.md")[0], namespace)
-    assert capsys.readouterr().out == printed
+    exec(blocks(name)[0], namespace)
     assert_shown(summary.removesuffix("...\n"), str(namespace["model"].summary()))
 
 
@@ -106,21 +63,41 @@ def test_a_number_or_a_word_that_is_not_printed_is_seen():
             assert_shown(other, "Fit: 145.65031 of 8\n")
 
 
-def test_readme_opens_with_the_two_commands():
-    head = (ROOT / "README.md").read_text()[:400]
-    assert "make demo" in head
-    assert "make test" in head
+def test_the_readme_is_a_front_page():
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert len(text.split()) < 1000
+    order = [
+        "![",
+        "pip install",
+        "```python",
+        "print(model.summary())",
+        "## Three doors",
+        "## Beside",
+        "## Set-up with make",
+    ]
+    assert [text.index(part) for part in order] == sorted(text.index(part) for part in order)
+    assert all(f"make {target}" in text for target in ("demo", "test", "docs"))
 
 
-def test_every_gate_is_in_the_readme():
-    text = (ROOT / "README.md").read_text()
-    missing = [name for name in gatewise.GATES if f"`{name}`" not in text and f"`{name.split('-')[0]}-`" not in text]
-    assert not missing
+def test_the_readme_counts_gates_and_families():
+    text = (ROOT / "README.md").read_text("utf-8")
+    reading = [gate for gate in gatewise.GATES.values() if not isinstance(gate.score, gatewise.Bias)]
+    assert int(re.search(r"\[(\d+) by name\]", text)[1]) == len(reading)
+    kinds = {name.removeprefix("full-") for name in gatewise.FAMILIES}
+    assert int(re.search(r"\[(\d+) kinds\]", text)[1]) == len(kinds)
 
 
-def test_every_status_is_in_the_readme():
-    text = (ROOT / "README.md").read_text()
-    assert all(f"`{status}`" in text for status in gatewise.Status)
+def test_every_part_is_in_its_guide():
+    guides = {"gates.md": gatewise.GATES, "experts.md": gatewise.EXPERTS, "families.md": gatewise.FAMILIES}
+    for name, parts in {**guides, "status.md": gatewise.Status}.items():
+        text = (ROOT / "docs/guide/statistician" / name).read_text("utf-8")
+        assert not [part for part in parts if f"`{part}`" not in text and f"`{part.split('-')[0]}-`" not in text], name
+
+
+@pytest.mark.parametrize("name", ["README.md", *GUIDES])
+def test_pictures_say_what_they_show(name):
+    for words, file in re.findall(r"!\[([^\]]*)\]\(([^)]*)\)", (ROOT / name).read_text("utf-8")):
+        assert len(words.split()) > 10, file
 
 
 def headings(path):

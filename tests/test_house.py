@@ -7,6 +7,7 @@ find is gone.
 import ast
 import re
 import sys
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -15,7 +16,12 @@ from benchmarks.house.literals import ALLOWED, literals
 from benchmarks.house.measures import double_classes
 from benchmarks.house.source import AT_IMPORT, graph, imports, parse, read
 
-MODULES = read(Path(__file__).parents[1])
+
+@cache
+def modules():
+    """The package, read when a law first asks for it."""
+    return read(Path(__file__).parents[1])
+
 
 ENGINE = {"core", "objective", "fit", "infer"}  # only fit and infer know the minimisers below them
 RESULTS = {*ENGINE, "optim", "estimators", "theory", "nn"}
@@ -112,8 +118,8 @@ def differences(found, known):
 
 @pytest.mark.parametrize("check", [wrong_arrows, broad_handlers, silent_dtypes])
 def test_every_module_passes(check):
-    assert MODULES
-    found = [line for each in MODULES for line in check(each)]
+    assert modules()
+    found = [line for each in modules() for line in check(each)]
     assert not found, "\n".join(found)
 
 
@@ -130,27 +136,27 @@ def test_contributors_read_what_a_room_may_import():
 
 
 def test_files_import_in_no_circle():
-    assert circles(graph(MODULES, AT_IMPORT)) == []
-    found = {" ".join(circle) for circle in circles(graph(MODULES))}
+    assert circles(graph(modules(), AT_IMPORT)) == []
+    found = {" ".join(circle) for circle in circles(graph(modules()))}
     assert not differences(found, KNOWN_CIRCLES)
 
 
 def test_rooms_import_in_no_circle():
-    assert circles(merged(graph(MODULES), {str(each.path): each.room for each in MODULES})) == []
+    assert circles(merged(graph(modules()), {str(each.path): each.room for each in modules()})) == []
 
 
 def test_no_two_public_classes_share_a_name():
-    found = {(name, len(files)) for name, files in double_classes(MODULES).items() if not name.startswith("_")}
+    found = {(name, len(files)) for name, files in double_classes(modules()).items() if not name.startswith("_")}
     assert not differences(found, KNOWN_DOUBLES.items())
 
 
 def test_parameters_are_asked_for_by_role():
-    found = {(str(each.path), one.text) for each in MODULES for one in literals(each)}
+    found = {(str(each.path), one.text) for each in modules() for one in literals(each)}
     assert not differences(found, {(path, text) for path, texts in KNOWN_LITERALS.items() for text in texts.split()})
 
 
 def test_every_allowed_word_is_found():
-    found = {(str(each.path), one.text) for each in MODULES for one in literals(each, allowed=())}
+    found = {(str(each.path), one.text) for each in modules() for one in literals(each, allowed=())}
     assert not set(ALLOWED) - found
 
 
@@ -200,7 +206,7 @@ def test_a_broad_handler_is_found(clause):
 
 def test_one_function_may_catch_everything():
     (place,) = CATCHES_ALL
-    (advice,) = [each for each in MODULES if str(each.path) == place[0]]
+    (advice,) = [each for each in modules() if str(each.path) == place[0]]
     (found,) = broad_handlers(advice, allowed=())
     assert "catches everything" in found
     source = "def advise():\n    pass\ntry:\n    advise()\nexcept Exception:\n    pass"

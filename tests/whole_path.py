@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from inspect import signature
 from typing import Any, NamedTuple
@@ -52,7 +53,11 @@ def few_steps_of_searches():
             patch.setattr(import_module("gatewise.infer.identifiability.check"), name, 20)
         for name in ("gatewise.optim.newton", "gatewise.optim.lbfgs"):
             patch.setattr(import_module(name), "descend", few_steps)
+        fitted = import_module("gatewise.infer.identifiability.fitted")
+        patch.setattr(fitted, "identify_parts", partial(fitted.identify_parts, draws=1))
+        fitted._assess.cache_clear()
         yield
+        fitted._assess.cache_clear()
 
 
 @contextmanager

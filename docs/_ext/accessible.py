@@ -1,5 +1,6 @@
-"""What the theme's pages lack for screen readers: names of buttons that only have a picture."""
+"""What the pages lack for screen readers: names of buttons that only have a picture, words for untitled pictures."""
 
+import re
 from pathlib import Path
 
 NAMES = (
@@ -12,16 +13,22 @@ NAMES = (
 )
 
 
-def name_buttons(app, exception):
+def named(text):
+    """The text of a page with a name for every button, and the title of the example as words for its pictures."""
+    for bare, with_name in NAMES:
+        text = text.replace(bare, with_name)
+    title = re.search(r"<title>(.*?) &#8212;", text)
+    return re.sub(r'alt="plot [\w ]+"', f'alt="Picture of the example: {title[1]}"', text) if title else text
+
+
+def name_all(app, exception):
     if exception is None and app.builder.format == "html":
         for path in Path(app.outdir).rglob("*.html"):
-            text = named = path.read_text("utf-8")
-            for bare, with_name in NAMES:
-                named = named.replace(bare, with_name)
-            if named != text:
-                path.write_text(named, "utf-8")
+            text = path.read_text("utf-8")
+            if named(text) != text:
+                path.write_text(named(text), "utf-8")
 
 
 def setup(app):
-    app.connect("build-finished", name_buttons)
+    app.connect("build-finished", name_all)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -5,7 +5,6 @@ from docutils.utils.math import latex2mathml
 
 
 def markup(node, as_block):
-    """The element."""
     return latex2mathml.tex2mathml(node.astext(), as_block=as_block)
 
 

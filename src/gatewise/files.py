@@ -166,6 +166,18 @@ def _told(cause: OSError, head: str, kept: str = "") -> OSError:
     return told
 
 
+def require_there(path: Path, words: str = "there is no file {}: check the path") -> None:
+    """Raise unless something is at a path; says so before anything heavy is imported.
+
+    Raises
+    ------
+    FileNotFoundError
+        With the words.
+    """
+    if not path.exists():
+        raise FileNotFoundError(words.format(path))
+
+
 def require_directory(path: str | os.PathLike[str]) -> Path:
     """Return a directory that exists and can be written to, made when missing.
 

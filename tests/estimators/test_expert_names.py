@@ -123,7 +123,7 @@ def unit_of(name):
     return FUNCTIONS.get(getattr(expert, "fn", ""), lambda u: 0 * u if name == "constant" else u)
 
 
-@pytest.mark.parametrize("d", [1, 3])
+@pytest.mark.parametrize("d", slow_rest([1, 3], [3]))
 @pytest.mark.parametrize("name", EXPERTS)
 def test_every_name_fits_data_of_its_own_kind(name, d, monkeypatch):
     """In awkward units where the expert is free to follow, in its own where its height is fixed."""

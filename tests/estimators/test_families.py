@@ -12,6 +12,8 @@ from gatewise.core.families import Binomial, Family, Gaussian
 from gatewise.core.parameters import Parameter
 from gatewise.plots.values import observed
 
+from ..covering import slow_rest
+
 SIZES = [(1, 1), (1, 2), (3, 1), (4, 2)]  # features, outputs
 
 
@@ -159,7 +161,7 @@ def test_a_gamma_family_of_ones_own_is_fitted(d, q, method):
     assert "shape" in model.summary()
 
 
-@pytest.mark.parametrize(("d", "q"), SIZES)
+@pytest.mark.parametrize(("d", "q"), slow_rest(SIZES, SIZES[-1:]))
 @pytest.mark.parametrize(
     "options", [{}, {"method": "em"}, {"scale": "shared"}, {"method": "em", "scale": "shared"}], ids=str
 )
@@ -185,8 +187,7 @@ def test_a_scale_by_another_name_has_its_floor(d, q):
     assert own.sigma_.min() >= 0.5 * (1 - 1e-9)
 
 
-@pytest.mark.parametrize("q", [1, 2])
-@pytest.mark.parametrize("d", [1, 4])
+@pytest.mark.parametrize(("d", "q"), slow_rest([(1, 1), (1, 2), (4, 1), (4, 2)], [(4, 1)]))
 @pytest.mark.filterwarnings("ignore::gatewise.estimators.warnings.FitWarning")
 def test_tails_without_a_mean_are_kept_at_a_limit_that_is_named(d, q):
     x, mean, r = two_regimes(d, q)
@@ -222,7 +223,7 @@ def test_degrees_of_freedom_without_a_mean_cannot_be_fixed():
 
 
 @pytest.mark.filterwarnings("ignore::gatewise.estimators.warnings.FitWarning")
-@pytest.mark.parametrize("seed", range(15))
+@pytest.mark.parametrize("seed", slow_rest(range(15), range(5)))
 def test_students_t_never_predicts_nan(seed):
     r = np.random.default_rng(seed)
     d, k, n, q = (int(r.integers(*ends)) for ends in ((1, 6), (1, 4), (60, 200), (1, 3)))

@@ -10,6 +10,8 @@ from gatewise.fit.least_squares import least_squares
 from gatewise.fit.spec import FitSpec
 from gatewise.objective.rows import make_rows
 
+from ..covering import slow_rest
+
 NONE = {
     "nan": np.nan,
     "infinite": np.inf,
@@ -82,9 +84,12 @@ SAME = {
 }
 
 
+KINDS = (np.int8, np.uint64, np.array, torch.tensor)
+IN_TURN = {(name, KINDS[at % 4]) for at, name in enumerate(SAME)}
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("kind", [np.int8, np.uint64, np.array, torch.tensor], ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("name", SAME)
+@pytest.mark.parametrize(("name", "kind"), slow_rest([(name, kind) for name in SAME for kind in KINDS], IN_TURN))
 def test_numbers_of_other_kinds_are_the_same_numbers(name, kind):
     x, y = drawn(3)
     placed = {**PLACED, "bounds": lambda value: {"experts.coef": (-value, value)}}.get(name, lambda v: v)

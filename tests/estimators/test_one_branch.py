@@ -34,7 +34,7 @@ def regressed(d, method):
 
 @pytest.mark.parametrize("method", ["ml", "em", "ls"])
 @pytest.mark.parametrize("gate", DENSE)
-@pytest.mark.parametrize("d", [1, 4])
+@pytest.mark.parametrize("d", slow_rest([1, 4], [4]))
 def test_one_expert_is_a_regression_under_every_gate(d, gate, method):
     model, plain = fitted(d, 1, gate, method=method), regressed(d, method)
     assert model.status_ is Status.converged

@@ -19,6 +19,7 @@ from gatewise.nn.experts import CoreExpert
 from gatewise.testing import estimators as laws
 from gatewise.testing.renamed import RenamedFamily
 
+from ..covering import slow_rest
 from ..whole_path import few_neighbours, more_steps, short_searches  # noqa: F401
 
 
@@ -192,12 +193,18 @@ CATALOGUES = {
     **{f"family {name}": Mixture((Gate(),), (2,), family=family) for name, family in FAMILIES.items()},
     "no number of inputs": Mixture((GATES["constant"],), (2,), EXPERTS["constant"]),
 }
+KINDS = {  # by link, score and wrapper; by class, output and bias; by support and shape
+    *(f"gate {name}" for name in ("laplace", "normalised-sigmoid", "relu-dense-to-sparse", "cosine", "quadratic")),
+    *(f"expert {name}" for name in ("linear", "polynomial", "relu", "square", "gelu-no-bias")),
+    *(f"family {name}" for name in ("full-gaussian", "student-t", "categorical", "weibull", "beta", "poisson")),
+    "no number of inputs",
+}
 
 
 @pytest.mark.usefixtures("short_searches", "few_neighbours", "more_steps")
-# features and outputs; every part goes the way with one of each in tests/test_catalogue.py
+# features and outputs; every part goes the way in tests/test_catalogue.py, those of a kind of their own here too
 @pytest.mark.parametrize("sizes", [pytest.param((1, 1), marks=pytest.mark.slow), (4, 2)], ids=str)
-@pytest.mark.parametrize("part", CATALOGUES)
+@pytest.mark.parametrize("part", slow_rest(CATALOGUES, KINDS))
 def test_every_part_of_the_catalogues_goes_the_whole_way(part, sizes):
     example = testing.fit_example(CATALOGUES[part], *sizes, max_time=600.0)  # which the steps end long before
     for law in testing.ESTIMATOR_LAWS:

@@ -108,11 +108,11 @@ def test_what_cannot_be_chosen_from_is_refused(options, words):
 
 
 def test_a_needed_expert_is_found_needed_and_a_superfluous_one_is_not():
-    x, y = two_lines(150)
-    needed = bootstrap_test(model(1), model(2), x, y, n_boot=19, n_init=2)
+    x, y = two_lines(200)
+    needed = bootstrap_test(model(1), model(2), x, y, n_boot=19, n_init=5)
     assert needed.p_value == 0.05
     assert needed.statistic > 50
-    more = bootstrap_test(model(2), model(3), x, y, n_boot=19, n_init=2)
+    more = bootstrap_test(model(2), model(3), x, y, n_boot=19, n_init=5)
     assert more.p_value > 0.05
     assert len(more.drawn) + more.unsound == 19
     assert "2 log LR" in more.text()

@@ -33,7 +33,7 @@ SEPARATED = {
 
 @QUIET
 @parametrize_with_checks(
-    [MixtureOfExpertsRegressor(n_init=2), MixtureOfExpertsClassifier(n_init=2)],
+    [MixtureOfExpertsRegressor(n_init=1), MixtureOfExpertsClassifier(n_init=1)],
     expected_failed_checks=lambda estimator: {
         **(SEPARATED if isinstance(estimator, MixtureOfExpertsClassifier) else REGRESSOR),
     },

@@ -79,6 +79,14 @@ def test_a_target_far_below_is_extrapolated_and_said_to_be():
     assert "not simulated" in repr(found)
 
 
+def test_progress_counts_the_data_sets_of_every_size():
+    mixture, measure = truth()
+    law, told = Truth(mixture, measure, torch.from_numpy(inputs())), []
+    three = Mixture(mixture.gates, (3,))
+    larger.median_errors(law, three, ["experts.coef"], 3, 0, 200, progress=lambda *one: told.append(one))
+    assert told == [("200 rows", done, 3) for done in (1, 2, 3)]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -279,8 +279,8 @@ def test_a_ridge_has_its_direction_in_named_parameters():
     assert found.proof.as_json()["directions"] == list(found.proof.directions)
 
 
-def test_the_readme_shows_what_is_printed():
-    text = (Path(__file__).parents[2] / "README.md").read_text()
+def test_the_guide_shows_what_is_printed():
+    text = (Path(__file__).parents[2] / "docs/guide/theorist/proofs.md").read_text("utf-8")
     printed = identify("dense-to-sparse", "linear", order=1, proof=True).proof.text()
     assert f"```text\n{printed}\n```" in text
 

@@ -2,7 +2,6 @@
 
 import copy
 import re
-import warnings
 from pathlib import Path
 from unittest import mock
 
@@ -11,8 +10,10 @@ import torch
 
 from gatewise.nn import BALANCE_METHODS, CHOICE_RULES, layer, set_loss_scale
 
+from ..documents import run, shown
+
 ROOT = Path(__file__).parents[2]
-BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "layers.md").read_text(), flags=re.DOTALL | re.MULTILINE)
+BLOCKS = shown((ROOT / "docs" / "layers.md").read_text())
 
 
 MAKERS = "upcycle|replace_ffn|load_layer|load_block|check_layer_gate|from_block|(prune|merge|add)_experts"
@@ -27,13 +28,12 @@ def made(tmp_path_factory):
     found, right = [], layer.register
     namespace = {"__name__": "__main__"}
     names = mock.patch.dict(BALANCE_METHODS), mock.patch.dict(CHOICE_RULES)  # the guide adds to both
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), names[0], names[1]:
-        warnings.simplefilter("ignore")  # tests/test_docs.py asks for them
+    with pytest.MonkeyPatch.context() as patch, names[0], names[1]:
         patch.chdir(tmp_path_factory.mktemp("guide"))
         patch.setattr(layer, "register", lambda one: (found[-1].append(one), right(one))[1])
         for block in BLOCKS:
             found.append([])
-            exec(compile(block, "layers.md", "exec"), namespace)
+            run(block, "layers.md", namespace)
     return [[copy.deepcopy(one) for one in layers] for layers in found]
 
 
@@ -61,7 +61,7 @@ def train(one):
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_every_layer_of_a_block_trains_three_steps(made, number):
-    assert bool(made[number]) == bool(re.search(MAKES, BLOCKS[number]))
+    assert bool(made[number]) == bool(re.search(MAKES, BLOCKS[number].code))
     for one in made[number]:
         before = {name: p.detach().clone() for name, p in one.named_parameters()}
         train(one)

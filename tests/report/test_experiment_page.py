@@ -9,6 +9,7 @@ from gatewise.experiments import EXPERIMENTS
 from gatewise.experiments.experiment import Experiment, Job, Metric, Table
 from gatewise.experiments.runner import run_experiment as run
 from gatewise.experiments.store import read
+from gatewise.report.experiment.front import write_front
 from gatewise.report.experiment.write import page, write_experiment
 
 
@@ -125,6 +126,34 @@ def test_variants_are_compared_with_the_base(tmp_path):
     assert 'id="changes"' not in page(replace(toy, base=""), *read(tmp_path))
     with pytest.raises(ValueError, match="base='three' is not one of its variants: one; two"):
         replace(toy, base="three")
+
+
+@pytest.fixture
+def front(folder, tmp_path):
+    run(replace(TOY, name="other"), tmp_path / "other", seeds=5, quick=True)
+    path = tmp_path / "front" / "experiments.html"
+    write_front([(folder, TOY), (tmp_path / "other", replace(TOY, name="other"))], path)
+    return path
+
+
+def test_the_front_page_has_the_verdict_of_each_experiment_and_names_quick_runs(front):
+    html = front.read_text("utf-8")
+    first, second = table_rows(html)[-2:]
+    assert '<a href="../index.html">toy</a>' in first
+    assert "supported: better in test accuracy, agreement of seeds" in first
+    assert '<a href="../other/index.html">other</a>' in second
+    assert "other: short runs (--quick), a smoke test that decides nothing" in html
+    with pytest.raises(ValueError, match="of no experiments"):
+        write_front([], front)
+
+
+@pytest.mark.browser
+def test_the_front_page_stands_in_a_browser(front, browser):
+    for width in (1280, 390):
+        browser.set_window_size(width, 900)
+        browser.get(front.as_uri())
+        assert browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth") <= 0
+    assert not [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
 
 
 def test_a_folder_without_runs_is_refused(tmp_path):

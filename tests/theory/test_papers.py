@@ -293,7 +293,7 @@ def series_about(study: Study, title: str) -> set[str]:
     return one | other | {series for *arms, series in study.comparisons if title in arms}
 
 
-@pytest.mark.usefixtures("brief_fits")
+@pytest.mark.usefixtures("brief_fits", "few_nodes")
 @pytest.mark.parametrize(("name", "title"), RUN)
 def test_claims_are_about_series_that_are_recorded(name: str, title: str):
     study = STUDIES[name]

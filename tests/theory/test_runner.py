@@ -23,6 +23,8 @@ from gatewise.theory import load_study as load
 from gatewise.theory import run_study as run
 from gatewise.theory.store import lines_of, read
 
+from ..covering import slow_rest
+
 FILE = Path(__file__).with_name("small_study.py")
 
 
@@ -174,9 +176,9 @@ def test_a_study_may_import_files_beside_it_and_its_workers_need_not(tmp_path):
     (tmp_path / "beside_it.py").write_text(FILE.read_text())
     (tmp_path / "mine.py").write_text("from beside_it import study\n")
     found = load(f"{tmp_path / 'mine.py'}:study")
-    del sys.modules["beside_it"]
     pickler = importlib.import_module(next(filter(importlib.util.find_spec, PICKLERS)))
     pickled = pickler.dumps(found)
+    del sys.modules["beside_it"]
     assert pickle.loads(pickled).arms[1].model == found.arms[1].model  # noqa: S301
     assert str(tmp_path) not in sys.path
 
@@ -260,7 +262,7 @@ for _ in in_processes(work, range(4), 2, ordered=sys.argv[2] == "ordered"):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a process keeps the number of its parent")
-@pytest.mark.parametrize("order", ["ordered", "as they end"])
+@pytest.mark.parametrize("order", slow_rest(["ordered", "as they end"], ["ordered"]))
 def test_workers_end_when_their_parent_is_killed(tmp_path, order):
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", WORKER, str(tmp_path), order]

@@ -142,13 +142,6 @@ def test_a_claim_about_over_filled_cells_where_there_are_none_is_refused():
     check(study(replace(ARM, model=Model(Mixture((GATES["softmax"],), (3,)), min_scale=0.1)), claims=(made,)))
 
 
-@pytest.fixture
-def few_nodes(monkeypatch):
-    """Distances from few points, of which a check reads no more than that they are defined."""
-    monkeypatch.setattr("gatewise.theory.inputs.NODES", {1: 8, 2: 3, 3: 2})
-    monkeypatch.setattr("gatewise.theory.inputs.HALVINGS", 0)
-
-
 @pytest.mark.usefixtures("few_nodes")
 @pytest.mark.parametrize("given", STUDIES.values(), ids=STUDIES)
 def test_the_studies_of_the_papers_pass_and_hold_their_truths(given):

@@ -51,7 +51,7 @@ for name, model in models.items():
 
 mixture = models["2 experts"]
 grid = np.linspace(-3, 3, 121)
-figure, axes = plt.subplots(1, 3, figsize=(10, 3.6), sharey=True, layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(9.5, 3.6), sharey=True, layout="constrained")
 for ax, age in zip(axes, (-1.5, 0.0, 1.5), strict=True):
     size, density = (part.ravel() for part in np.meshgrid(grid, grid))
     plane = pd.DataFrame({"age": age, "size": size, "density": density})

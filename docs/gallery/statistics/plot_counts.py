@@ -50,8 +50,8 @@ print(table.round(1).to_string())
 # Randomised quantile residuals are standard normal if the law is right, for counts too. Those of the winner lie on
 # the line; the grey band holds each point with probability 95 %.
 
-figure, axes = plt.subplots(1, 4, figsize=(12, 3.3), sharey=True, layout="constrained")
-for ax, (name, model) in zip(axes, models.items(), strict=True):
+figure, axes = plt.subplots(2, 2, figsize=(8, 6.4), sharex=True, sharey=True, layout="constrained")
+for ax, (name, model) in zip(axes.flat, models.items(), strict=True):
     residual_quantiles(model, ax=ax)
     ax.set_title(name, fontsize=10)
 plt.show()

@@ -37,7 +37,7 @@ for name, model in (("groups", grouped), ("single rows", rowwise)):
 # %%
 # Posterior probabilities: rows decide little, children nearly everything.
 
-figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+figure, (left, middle, right) = plt.subplots(1, 3, figsize=(9.5, 3.6), layout="constrained")
 share = grouped.responsibilities()[:, 1].reshape(children, visits)[:, 0]
 for one in range(children):
     own = data[data.child == one]

@@ -71,7 +71,7 @@ plane = np.stack([part.ravel() for part in np.meshgrid(grid, grid)], 1)
 share, mean = parts(plane)
 surfaces = {"true mean": (share * mean).sum(1), "Laplace over Laplace": models["laplace"].predict(plane)}
 surfaces["softmax over softmax"] = models["softmax"].predict(plane)
-figure, axes = plt.subplots(1, 3, figsize=(10, 3.3), sharey=True, layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(9.5, 3.3), sharey=True, layout="constrained")
 levels = np.linspace(min(map(np.min, surfaces.values())), max(map(np.max, surfaces.values())), 13)
 for ax, (name, values) in zip(axes, surfaces.items(), strict=True):
     drawn = ax.contourf(grid, grid, values.reshape(61, 61), levels=levels, cmap="cividis")

@@ -27,9 +27,10 @@ table = errors.confint()
 print(table.round(2).to_string())
 
 # %%
-# Normal intervals are estimate plus and minus 1.96 standard errors, from exact second derivatives. A profile interval
-# contains the values at which the best log-likelihood of the other parameters lies less than 1.92 below the maximum.
-# The bootstrap refits the model to samples of the rows; the experts of every refit are put into the order of the fit.
+# Normal intervals are the estimate plus and minus two standard errors, nearly, from exact second derivatives. A
+# profile interval contains the values at which the best log-likelihood of the other parameters lies less than half
+# the chi-square quantile below the maximum. The bootstrap refits the model to samples of the rows; the experts of
+# every refit are put into the order of the fit.
 
 refits = bootstrap(model, X, y, n_boot=99)
 percentile = refits.confint()

@@ -44,7 +44,7 @@ print(np.hstack([gate["center"], centers]).round(2))
 # %%
 # Weight of the expert around the origin, at the median of the third input; contours are labelled with the weight.
 
-figure, axes = plt.subplots(1, 3, figsize=(11, 3.2), sharey=True, layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(9.5, 3.2), sharey=True, layout="constrained")
 for ax, (name, model) in zip(axes, models.items(), strict=True):
     gate_surface(model, X, ax, columns=(0, 1), expert=0)
     ax.set_title(name, fontsize=10)

@@ -34,7 +34,7 @@ model = moe("cost ~ age + visits + plan", people, gate_formula="~ age", n_init=5
 # %%
 # Coefficients of the experts, and the mean of each expert along age.
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.6), layout="constrained")
 coefficients(model, left)
 marginal_effects(model, "age", ax=right, label="mean cost (1000 €)")
 right.set_xlabel("age (years)")

@@ -27,7 +27,7 @@ print(found.table[["n_experts", "gate", "log_likelihood", "df", "aic", "bic", "i
 # A ring marks the choice. Likelihoods grow with every expert; criteria charge for its parameters. Mixtures that are
 # unsound are drawn as hollow triangles and never chosen.
 
-figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.2), layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(9.5, 3.2), layout="constrained")
 for ax, name in zip(axes, ("bic", "icl", "aic"), strict=True):
     criteria(found, name, ax)
 plt.show()

@@ -34,7 +34,7 @@ for name, model in models.items():
 # If the model is true, its residuals are standard normal, whatever the law: ``Phi^-1(F(y))``. The grey band holds
 # each point with probability 95 %.
 
-figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.6), sharey=True, layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(9.5, 3.6), sharey=True, layout="constrained")
 for ax, (name, model) in zip(axes, models.items(), strict=True):
     residual_quantiles(model, X, y, ax)
     ax.set_title(name, fontsize=10)

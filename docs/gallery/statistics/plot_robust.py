@@ -44,9 +44,9 @@ for name, model in models.items():
 # %%
 # Experts along x, the other inputs at their medians. Points are cut off at ±20.
 
-figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), sharey=True, layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(9.5, 3.6), sharey=True, layout="constrained")
 for ax, (name, model) in zip(axes, models.items(), strict=True):
-    ordered = model if name == "normal and noise" else model.relabel("x")
+    ordered = model if name == "normal and noise" else model.relabel(np.argsort(-model.coef_[:, 0]))
     expert_curves(ordered, X, y, ax, labels=("x", "y" if ax is axes[0] else ""))
     ax.set(title=name, ylim=(-20, 20))
 plt.show()

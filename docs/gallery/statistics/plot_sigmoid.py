@@ -40,8 +40,8 @@ rows = {
 print(pd.DataFrame(rows).T.to_string(float_format="{:.3f}".format))
 
 # %%
-# The noise has standard deviation 0.2, which only the sigmoid gate reaches. The others must divide one unit of weight
-# up at every row. Its two switches, and their sum:
+# Only the sigmoid gate reaches the standard deviation of the noise, which the code above sets to a fifth. The others
+# must divide one unit of weight up at every row. Its two switches:
 
 switches = models["sigmoid"].relabel("x0")  # the expert with the smaller slope in x0 first
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")

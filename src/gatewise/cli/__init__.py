@@ -23,7 +23,13 @@ from gatewise.cli.experiment import app as experiment_app
 from gatewise.cli.study import app as study_app
 from gatewise.cli.tables import Asked, AskedCluster, fit_asked, names, predicted
 
-app = typer.Typer(name="gatewise", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    name="gatewise",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and what was asked for.")]
 data_app = typer.Typer(no_args_is_help=True, help="The data sets that come with gatewise, and where to get others.")
 app.add_typer(data_app, name="data")
 app.add_typer(study_app, name="study")
@@ -137,11 +143,11 @@ def fit(
     out: Annotated[Path | None, typer.Option(help="Write the model to this JSON file.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write a report to this HTML file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Fit a mixture of experts to a CSV file, a Parquet file or a folder of Parquet files."""
     with clear_faults():
-        from gatewise.files import require_different, require_writable
-        from gatewise.report.progress import listening
+        from gatewise.files import require_different, require_there, require_writable
 
         roles = (target, features, gate_features, weights, groups, formula, gate_formula, offset, trials, shared)
         asked = Asked(*roles)
@@ -152,37 +158,47 @@ def fit(
         choice |= {"method": method, "n_init": starts, "random_state": seed}
         choice |= {"alpha": alpha, "min_scale": min_scale, "max_time": max_time}
         require_different(*tables, out, report, checkpoint)
+        for path in tables:
+            require_there(path)
         for path in filter(None, (out, report)):
             require_writable(path)
         _check_checkpoint(dask, checkpoint, resume)
+        from gatewise.report.progress import listening
+
         with cluster(dask) as client, listening() as (_, listener):
             listener.begin("fit")
             where = AskedCluster(client, checkpoint)
             prepared, outcome = fit_asked(tables, asked, choice, report is not None, listener, where)
-        _write(tables[0], prepared, outcome, out, report)  # before anything is said about the fit: saying may fail
-        _tell(outcome, prepared, as_json)
+        _write(
+            tables[0], prepared, outcome, out, report, quiet
+        )  # before anything is said about the fit: saying may fail
+        _tell(outcome, prepared, as_json, quiet)
 
 
 def _check_checkpoint(dask: str, checkpoint: Path | None, resume: bool) -> None:
     """Raise for a checkpoint without a cluster, and for one that is there and not asked for."""
-    from gatewise.runs.journal import require_no_file
-
     if (checkpoint or resume) and not dask:
         raise ValueError("--checkpoint and --resume are for fits on a cluster: give --dask ADDRESS too")
     if resume and checkpoint is None:
         raise ValueError("--resume is given without --checkpoint: name the file to go on from")
     if checkpoint is not None and not resume:
+        from gatewise.runs.journal import require_no_file
+
         require_no_file(checkpoint, "give --resume")
 
 
-def _tell(outcome: Any, prepared: Any, as_json: bool) -> None:
+def _tell(outcome: Any, prepared: Any, as_json: bool, quiet: bool) -> None:
     """Print the fit as a text or as JSON."""
     from gatewise.report import facts
 
     if as_json:
         found = {"gatewise": __version__, "rows": prepared.rows, "rows_dropped": prepared.dropped}
         found |= {**facts(outcome.model), "remarks": list(outcome.remarks), "seconds": outcome.fitted.seconds}
+        summary = outcome.model.summary()
+        for name, frame in (("proportions", summary.proportions), ("parameters", summary.to_frame())):
+            found[name] = json.loads(frame.to_json(orient="records", double_precision=15))  # null for what is unknown
         typer.echo(json.dumps(found, indent=1, allow_nan=False))
+    if as_json or quiet:
         return
     if prepared.dropped:
         typer.echo(f"{prepared.dropped} rows with missing values were left out, {prepared.rows} are used\n")
@@ -191,7 +207,7 @@ def _tell(outcome: Any, prepared: Any, as_json: bool) -> None:
         typer.echo(f"Warning: {remark}")
 
 
-def _write(table: Path, prepared: Any, outcome: Any, out: Path | None, report: Path | None) -> None:
+def _write(table: Path, prepared: Any, outcome: Any, out: Path | None, report: Path | None, quiet: bool) -> None:
     from gatewise.estimators import save_model
     from gatewise.files import write_text
     from gatewise.report import own_data, render
@@ -204,24 +220,38 @@ def _write(table: Path, prepared: Any, outcome: Any, out: Path | None, report: P
             command = shlex.join(["gatewise", *sys.argv[1:]])
             page = own_data.page_of(str(table), prepared, outcome, command, __version__)
             write_text(path, render(page))
-        typer.echo(f"wrote {path}{again}", err=True)
+        if not quiet:
+            typer.echo(f"wrote {path}{again}", err=True)
 
 
 @app.command()
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL.json", help="Model written by gatewise fit --out.")],
     table: Annotated[Path, typer.Argument(metavar="DATA", help="CSV or Parquet with the columns used in the fit.")],
+    interval: Annotated[
+        float | None, typer.Option(metavar="LEVEL", help="Add a prediction interval of this level, such as 0.9.")
+    ] = None,
+    expert: Annotated[
+        bool, typer.Option("--class", "--expert", help="Add the most probable expert, before the target is seen.")
+    ] = False,
+    gate: Annotated[bool, typer.Option("--gate", help="Add the weight of every expert.")] = False,
+    proba: Annotated[bool, typer.Option("--proba", help="Add the probability of every class.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the predictions to this file; default: print them.")] = None,
+    quiet: Quiet = False,
 ) -> None:
-    """Predict the mean of the target for every row. Rows with missing values get an empty prediction."""
+    """Predict the target for every row: its mean, or its class. Rows with missing values get an empty prediction."""
     with clear_faults():
-        from gatewise.estimators import load_model
-        from gatewise.files import atomic_write, require_different, require_writable
+        from gatewise.files import atomic_write, require_different, require_there, require_writable
 
         require_different(model, table, out)
+        require_there(model, "there is no model file {}: check the path, or save a model there first")
+        require_there(table)
         if out:
             require_writable(out)
-        pieces = predicted(load_model(model), table)
+        from gatewise.estimators import load_model
+        from gatewise.report.predicting import PredictionColumns
+
+        pieces = predicted(load_model(model), table, PredictionColumns(interval, expert, gate, proba))
         if out is None:
             empty = _print_pieces(pieces, sys.stdout)
         else:
@@ -229,7 +259,7 @@ def predict(
                 empty = _print_pieces(pieces, file)
         if empty:
             typer.echo(f"{empty} rows with missing values have no prediction", err=True)
-        if out:
+        if out and not quiet:
             typer.echo(f"wrote {out}", err=True)
 
 

@@ -22,12 +22,12 @@ def list_experiments() -> None:
         from rich.markup import escape
         from rich.table import Table
 
-        from gatewise.experiments import EXPERIMENTS
+        from gatewise.cli.listing import listed
 
-        for name, one in EXPERIMENTS.items():
+        for one in listed("experiments"):
             shown = Table("variants", "baselines and gates", box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
-            shown.title = escape(f"{name}: {one.title}")
-            shown.add_row(*(escape("\n".join(names)) for names in (one.variants, (*one.baselines, *one.gates))))
+            shown.title = escape(f"{one['name']}: {one['title']}")
+            shown.add_row(*(escape("\n".join(one[names])) for names in ("variants", "models")))
             console().print(shown)
 
 
@@ -48,7 +48,7 @@ def run(
     with clear_faults():
         from gatewise.experiments import EXPERIMENTS, run_experiment
 
-        home = out if name == "all" and out else Path("out")
+        home, ran = out if name == "all" and out else Path("out"), []
         for experiment in EXPERIMENTS.values() if name == "all" else (_experiment(name),):
             if name == "all" and (words := _absent(experiment, data_dir)):
                 typer.echo(f"{experiment.name} is skipped: {words}", err=True)
@@ -76,6 +76,12 @@ def run(
                 typer.echo(f"\nfinished runs are in {folder}: continue with the same command and --resume", err=True)
                 raise
             _tell(experiment, folder)
+            ran.append((folder, experiment))
+        if len(ran) > 1:
+            from gatewise.report.experiment.front import write_front
+
+            write_front(ran, home / "experiments.html")
+            typer.echo(f"wrote {home / 'experiments.html'}: open it in a browser")
 
 
 @app.command()

@@ -30,13 +30,13 @@ def list_studies() -> None:
         from rich import box
         from rich.table import Table
 
-        from gatewise.theory.papers import STUDIES
+        from gatewise.cli.listing import listed
 
         shown = Table("name", "title", box=box.SIMPLE_HEAD, pad_edge=False)
         for column in ("curves", "fits", "claims"):
             shown.add_column(column, justify="right")
-        for name, study in STUDIES.items():
-            shown.add_row(name, study.title, *map(str, (len(study.arms), study.fits(), len(study.claims))))
+        for one in listed("studies"):
+            shown.add_row(*map(str, one.values()))
         console().print(shown)
 
 
@@ -72,11 +72,18 @@ def run(
         home = out if every and out else Path("out")
         results = []
         with cluster(dask) as client:
-            for one in STUDIES if every else (name,):
+            names = tuple(STUDIES) if every else (name,)
+            for number, one in enumerate(names, 1):
                 study = _study(one, tier, seed)
                 folder = out if out and not every else home / (study.name + ("-quick" if quick else ""))
                 options = {"workers": workers, "shard": part, "client": client, "resume": resume}
-                _run(study, folder, options, {"where": whole_name(one), "tier": tier, "seed": _text(seed)})
+                _run(
+                    study,
+                    folder,
+                    options,
+                    {"where": whole_name(one), "tier": tier, "seed": _text(seed)},
+                    f"{number} of {len(names)}: " if every else "",
+                )
                 if part[1] > 1:
                     more = "" if one in STUDIES else f" --study {one}"
                     typer.echo(f"part {shard} is in {folder}; after all parts: gatewise study report {folder}{more}")
@@ -92,7 +99,7 @@ def run(
             typer.echo(f"wrote {home / 'index.html'}: open it in a browser")
 
 
-def _run(study: Any, folder: Path, options: dict[str, Any], origin: dict[str, str]) -> None:
+def _run(study: Any, folder: Path, options: dict[str, Any], origin: dict[str, str], place: str) -> None:
     from gatewise.theory import run_study
     from gatewise.theory.checks import check
     from gatewise.theory.truths import truths_outside_box
@@ -101,7 +108,7 @@ def _run(study: Any, folder: Path, options: dict[str, Any], origin: dict[str, st
     for words in truths_outside_box(study):
         typer.echo(f"warning: {words}", err=True)
     try:
-        with _progress(study.name) as tell:
+        with _progress(f"{place}{study.name}") as tell:
             run_study(study, folder, **options, progress=tell, origin=origin)
     except KeyboardInterrupt:
         typer.echo(f"\nfinished fits are in {folder}: continue with the same command and --resume", err=True)
@@ -173,15 +180,17 @@ def report(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders with records.")],
     given: Given = None,
 ) -> None:
-    """Judge the claims of studies and write their pages (for several, also a front page)."""
+    """Judge the claims of studies and write their pages (for several, also a front page of these, selected.html)."""
     with clear_faults():
+        for folder in folders:
+            _require_study(folder)
         from gatewise.report.study.write import write_front
 
         results = [(folder, _collected(_held(folder, given), folder, given)) for folder in folders]
         for folder, result in results:
             _tell(result, folder)
         if len(results) > 1:
-            path = Path(folders[0]).parent / "index.html"
+            path = Path(folders[0]).parent / "selected.html"  # index.html is of all studies
             write_front(results, path)
             typer.echo(f"wrote {path}: open it in a browser")
 
@@ -194,11 +203,11 @@ def table(
 ) -> None:
     """Print the claims of a study with slopes and verdicts."""
     with clear_faults():
-        from gatewise.report.study.write import claims_csv, claims_latex
-
         if form not in ("csv", "latex"):
             raise ValueError(f"--format {form}: choose csv or latex")
         place = _place(folder)
+        from gatewise.report.study.write import claims_csv, claims_latex
+
         result = _collected(_held(place, given), place, given)
         typer.echo(claims_csv(result) if form == "csv" else claims_latex(result))
 
@@ -211,12 +220,12 @@ def figure(
 ) -> None:
     """Write the figures of a study to its folder."""
     with clear_faults():
-        from gatewise.report.study.write import write_figures
-        from gatewise.theory import collect
-
         if form not in ("pdf", "svg"):
             raise ValueError(f"--format {form}: choose pdf or svg")
         place = _place(folder)
+        from gatewise.report.study.write import write_figures
+        from gatewise.theory import collect
+
         for path in write_figures(collect(_held(place, given), place), place, form):
             typer.echo(f"wrote {path}")
 
@@ -274,7 +283,17 @@ def _held(folder: Path, given: list[str] | None) -> Any:
 
 
 def _place(name: str) -> Path:
-    return Path(name) if Path(name).is_dir() else Path("out") / name
+    """Return the folder that a path, or the name of a study, stands for."""
+    place = Path(name) if Path(name).is_dir() else Path("out") / name
+    _require_study(place)
+    return place
+
+
+def _require_study(folder: Path) -> None:
+    """Raise for a folder without records of a study, before anything heavy is imported."""
+    from gatewise.files import require_there
+
+    require_there(folder / "study.json", f"{folder} is no folder of a study: it has no study.json")
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -106,14 +106,15 @@ def fit_asked(
     return formulas.fit_formula(str(table), formulas.read_any(table), by, choice, progress)
 
 
-def predicted(model: Any, table: Path) -> Iterable[tuple[Any, int]]:
-    """Return predictions of a table in pieces, each with its number of rows without one."""
+def predicted(model: Any, table: Path, wanted: Any) -> Iterable[tuple[Any, int]]:
+    """Return what is wanted for the rows of a table in pieces, each with its number of rows without it."""
     from gatewise.data.parquet import is_parquet
     from gatewise.report import formula as formulas
     from gatewise.report import parquet, reading
 
+    wanted.check(model)
     if model._design is not None:
-        return [formulas.predict(model, formulas.read_any(table))]
+        return [formulas.predict(model, formulas.read_any(table), wanted)]
     if is_parquet(table):
-        return parquet.predictions(model, table)
-    return [reading.predict(model, reading.read_table(table))]
+        return parquet.predictions(model, table, wanted)
+    return [reading.predict(model, reading.read_table(table), wanted)]

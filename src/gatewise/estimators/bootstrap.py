@@ -262,13 +262,13 @@ def log_likelihood_of(model: Any, rows: Rows) -> float:
 def _collected(comparison: Comparison, count: int, workers: int, path: Path | None, verbose: Any) -> list[Ratio]:
     """Return the log-likelihoods on all data sets: those of the file, and the rest, which go into the file."""
     known = [] if path is None else [Ratio(*one) for one in kept_records(path, "bootstrap_test", comparison.key())]
-    with following(verbose) as progress:
+    with following(verbose, "data sets") as progress:
         for block in ratios(comparison, count, [ratio.replicate for ratio in known], workers):
             known.extend(block)
             if path is not None:
                 append(path, [list(ratio) for ratio in block])
             if progress is not None:
-                progress("data sets", len(known), count + 1)
+                progress("likelihood ratios", len(known), count + 1)
     unique = {ratio.replicate: ratio for ratio in known if ratio.replicate <= count}
     return [unique[replicate] for replicate in range(count + 1)]
 

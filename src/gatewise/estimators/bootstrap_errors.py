@@ -298,13 +298,13 @@ def _collected(
     """Return the refits to all data sets: those of the file, and the rest, which go into the file."""
     path = None if resume is None else Path(resume)
     known = [] if path is None else [Replicate(*one) for one in kept_records(path, "bootstrap", resampling.key())]
-    with following(verbose) as progress:
+    with following(verbose, "data sets") as progress:
         for block in replicates(resampling, count, [one.number for one in known], workers):
             known.extend(block)
             if path is not None:
                 append(path, [list(one) for one in block])
             if progress is not None:
-                progress("data sets", len(known), count)
+                progress("refits", len(known), count)
     unique = {one.number: one for one in known if one.number <= count}
     return [unique[number] for number in range(1, count + 1)]
 

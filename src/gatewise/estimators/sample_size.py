@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture, require_density
-from gatewise.estimators.declarations import Data
+from gatewise.estimators.declarations import Data, Verbose
 from gatewise.estimators.framed import framed
 from gatewise.estimators.inputs import Given
 from gatewise.estimators.predictions import columns_of
+from gatewise.estimators.progress import following
 from gatewise.fit.arguments import numbers
 from gatewise.fit.result import Fit
 from gatewise.fit.torch_state import standard_torch
@@ -38,6 +39,7 @@ def sample_size(
     simulated: int = 20_000,
     check: int = 0,
     seed: int = 0,
+    verbose: Verbose = 0,
 ) -> SampleSize:
     r"""Compute how many rows are needed for given standard errors, or to tell k experts from fewer.
 
@@ -86,6 +88,9 @@ def sample_size(
         they show are within 20 % of the target. 0: first-order theory is taken at its word. With `experts`: data sets
         of every size, 40 if 0.
     seed : int
+    verbose : bool, int or callable
+        With `experts`: true shows a bar and logs the sizes that are simulated; a function is called with
+        (stage, data sets done, all of them).
 
     Returns
     -------
@@ -120,13 +125,16 @@ def sample_size(
     fit, x, gates = _read(model, X, gate_X)
     if not isinstance(fit, Fit):
         _require_sizes(*fit, x, x if gates is None else gates)
-        return rows_needed(Truth(*fit, x, gates), target, against, probability, simulated, check, seed, experts)
+        with following(verbose, "data sets") as progress:
+            truth = Truth(*fit, x, gates)
+            return rows_needed(truth, target, against, probability, simulated, check, seed, experts, progress)
     refused = refusal(fit._replace(certificate=fit.certificate._replace(kinks=())))
     if refused:
         return no_rows(f"the model is no truth to plan with: {refused.words}")
     spec = replace(fit.spec, alpha=0.0)
     truth = Truth(fit.mixture, fit.measure, x, gates, spec, residual_variance(fit), fit.certificate.limits)
-    out = rows_needed(truth, target, against, probability, simulated, check, seed, experts)
+    with following(verbose, "data sets") as progress:
+        out = rows_needed(truth, target, against, probability, simulated, check, seed, experts, progress)
     return out._replace(notes=(*out.notes, *_taken_for_granted(fit)))
 
 

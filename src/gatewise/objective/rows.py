@@ -156,9 +156,9 @@ class Rows:
 
         Parameters
         ----------
-        part : callable (rows, *args) -> T
+        part : callable ``(rows, *args) -> T``
             A function of a module, since it may run on another machine.
-        join : callable (T, T) -> T
+        join : callable ``(T, T) -> T``
             Associative up to rounding.
         """
         if self.elsewhere is not None:

@@ -12,6 +12,7 @@ from gatewise.data.parquet import is_parquet
 from gatewise.estimators.formula import moe
 from gatewise.report.facts import Fitted, gate_phrase
 from gatewise.report.own_data import Outcome, heard_by, remarks_of
+from gatewise.report.predicting import MEAN, PredictionColumns, predicted_columns
 from gatewise.report.reading import Prepared, Roles, read_table
 
 
@@ -139,25 +140,20 @@ def code_of(path: str, roles: FormulaRoles, options: dict[str, Any]) -> str:
     return f"{lines}model = moe(\n    {roles.formula!r},\n    frame,\n{arguments})\nprint(model.summary())\n"
 
 
-def predict(model: Any, frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """Return one column `prediction` (several: one for each response), and the number of rows without one.
+def predict(model: Any, frame: pd.DataFrame, wanted: PredictionColumns = MEAN) -> tuple[pd.DataFrame, int]:
+    """Return what is wanted for every row, several responses by name, and the number of rows without it.
 
     Parameters
     ----------
     model : regressor fitted by a formula
     frame : DataFrame
         With the columns that its formula reads.
+    wanted : PredictionColumns
     """
     design = model._design
     frame = _as_texts(design, frame)
-    whole = design.complete(frame, ("offset",))
-    names = ["prediction"] if len(design.responses) == 1 else [f"prediction of {one}" for one in design.responses]
-    kind = object if design.labelled else float  # labels of classes
-    out = pd.DataFrame({name: pd.Series(float("nan"), index=frame.index, dtype=kind) for name in names})
-    if whole.any():
-        found = model.predict(frame[whole])
-        out.loc[whole, names] = found[:, None] if found.ndim == 1 else found
-    return out, int((~whole).sum())
+    complete = pd.Series(design.complete(frame, ("offset",)), index=frame.index)
+    return predicted_columns(model, wanted, complete, design.responses, frame[complete])
 
 
 def _as_texts(design: Any, frame: pd.DataFrame) -> pd.DataFrame:

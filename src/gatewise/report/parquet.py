@@ -12,6 +12,7 @@ import pandas as pd
 from gatewise.data.parquet import ParquetTable, opened
 from gatewise.data.stream import MOST, Stream, StreamPart
 from gatewise.estimators.tables import group_ends
+from gatewise.report.predicting import MEAN, PredictionColumns
 from gatewise.report.reading import Prepared, Roles, filled, inputs_of, predict
 
 DRAWN = 2000  # rows that pictures show at most
@@ -119,10 +120,14 @@ def _spaced(source: Any, groups: str | None, table: str) -> tuple[np.ndarray, np
     return np.concatenate(parts), np.repeat(chosen, [len(part) for part in parts])
 
 
-def predictions(model: Any, path: str | Path) -> Iterator[tuple[pd.DataFrame, int]]:
+def predictions(
+    model: Any,
+    path: str | Path,
+    wanted: PredictionColumns = MEAN,
+) -> Iterator[tuple[pd.DataFrame, int]]:
     """Yield what `reading.predict` returns for one piece of the rows after another."""
     table, names = ParquetTable(path), inputs_of(model)
     stream = Stream(_opened(table), names, table.name, missing=True)
     for start in range(0, stream.source.rows, MOST):
         values = stream.rows(start, min(start + MOST, stream.source.rows))
-        yield predict(model, pd.DataFrame(values.T, columns=names))
+        yield predict(model, pd.DataFrame(values.T, columns=names), wanted)

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from gatewise.core.names import did_you_mean
+from gatewise.files import require_there
+from gatewise.report.predicting import MEAN, PredictionColumns, predicted_columns
 
 
 class Roles(NamedTuple):
@@ -91,8 +93,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory: give the path of a CSV file")
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}: check the path")
+    require_there(path)
     try:
         frame = pd.read_csv(path, skipinitialspace=True)
     except pd.errors.EmptyDataError:
@@ -191,14 +192,15 @@ def inputs_of(model: Any) -> list[str]:
     return list(dict.fromkeys([*names, *gates]))
 
 
-def predict(model: Any, frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """Return one column `prediction`, empty where an input is missing, and the number of such rows.
+def predict(model: Any, frame: pd.DataFrame, wanted: PredictionColumns = MEAN) -> tuple[pd.DataFrame, int]:
+    """Return what is wanted for every row, empty where an input is missing, and the number of such rows.
 
     Parameters
     ----------
-    model : fitted MixtureOfExpertsRegressor
+    model : fitted estimator
     frame : DataFrame
         With the columns that the model was fitted to.
+    wanted : PredictionColumns
     """
     names = list(getattr(model, "feature_names_in_", ()))
     used = inputs_of(model)
@@ -207,7 +209,4 @@ def predict(model: Any, frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     require_numbers(frame, used)
     complete = frame[used].notna().all(axis=1)
     rows = frame[complete].astype(dict.fromkeys(used, float))
-    out = pd.DataFrame({"prediction": pd.Series(float("nan"), index=frame.index)})
-    if len(rows):
-        out.loc[complete, "prediction"] = model.predict(rows[names], gate_X=rows[gates] if gates else None)
-    return out, int((~complete).sum())
+    return predicted_columns(model, wanted, complete, (), rows[names], gate_X=rows[gates] if gates else None)

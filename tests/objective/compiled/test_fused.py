@@ -25,7 +25,7 @@ from gatewise.objective import compiled, likelihood, terms
 from gatewise.objective.rows import make_rows
 
 from ...covering import pairs_and_slow_rest
-from .conftest import ALL, COVERED, LAWS, REFERENCES, SHARES, assert_fused, assert_same, draw, some
+from .conftest import ALL, COVERED, LAWS, REFERENCES, assert_fused, assert_same, draw, some
 
 SOFTMAX = Mixture((GATES["softmax"],), (3,))
 MOVED = Activation("tanh", False, True, (0.2, -0.1), 0.0, (0.5,), (1.5,))
@@ -35,7 +35,7 @@ SHAPES = ({"own_data": True}, {"weighted": False}, {"same": True}, {"n": 1}, {"m
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("depth", [1, 2])
-@SHARES
+@pytest.mark.parametrize("share", [5, pytest.param(1, marks=pytest.mark.slow)])  # which has no divisor with the laws
 def test_every_composition(name, depth, share):
     """Gate x depth x expert x family, with other kinds of data in turn; the second gate is another one each time."""
     place = list(ALL).index(name) + depth

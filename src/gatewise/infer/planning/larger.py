@@ -6,7 +6,7 @@ of a sample of moderate size need not follow it yet. Pilot sizes give exponent a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -32,6 +32,9 @@ MOST, LARGEST = 100_000, 1e15  # rows of a data set that is simulated, and that 
 FLATTEST, STEEPEST = -0.05, -0.5  # exponents of errors that are extrapolated
 
 
+Progress = Callable[[str, int, int], Any]
+
+
 class PlanAttempt(NamedTuple):
     """Rows that were tried, what every path needs, errors there (None: not simulated), and where they come from."""
 
@@ -41,7 +44,9 @@ class PlanAttempt(NamedTuple):
     pilot: Pilot
 
 
-def rows_for_larger(truth: Truth, target: Mapping[str, Any], experts: int, sets: int, seed: int) -> SampleSize:
+def rows_for_larger(
+    truth: Truth, target: Mapping[str, Any], experts: int, sets: int, seed: int, progress: Progress | None = None
+) -> SampleSize:
     """Return the rows needed so that a model with more experts than there are has errors below a target.
 
     The error of a parameter is ``(sum_i w_i (theta_i - theta*_i)^2)^(1/2)`` over the fitted experts i, with the mean
@@ -57,6 +62,8 @@ def rows_for_larger(truth: Truth, target: Mapping[str, Any], experts: int, sets:
     experts : int
         Number of branches at the innermost level of the model.
     sets, seed : int
+    progress : callable (stage, done, total), optional
+        Called after every data set, with the number of its rows as the stage.
 
     Raises
     ------
@@ -65,7 +72,7 @@ def rows_for_larger(truth: Truth, target: Mapping[str, Any], experts: int, sets:
     """
     larger = _larger(truth, experts)
     paths, wanted = _wanted(truth, target)
-    errors = partial(median_errors, truth, larger, paths, sets, seed)
+    errors = partial(median_errors, truth, larger, paths, sets, seed, progress=progress)
     least = max(FEWEST, PER_NUMBER * sum(value.numel() for value in truth.measure.paths().values()))
     sizes = [least * size for size in SIZES]
     found = torch.stack([errors(n) for n in sizes])
@@ -123,7 +130,15 @@ def _by_leaf(mixture: Mixture, measure: Measure) -> dict[str, Tensor]:
     }
 
 
-def median_errors(truth: Truth, larger: Mixture, paths: Sequence[str], sets: int, seed: int, rows: int) -> Tensor:
+def median_errors(
+    truth: Truth,
+    larger: Mixture,
+    paths: Sequence[str],
+    sets: int,
+    seed: int,
+    rows: int,
+    progress: Progress | None = None,
+) -> Tensor:
     """Return the median errors (m,) of data sets of some rows, fitted from the truth with an expert split."""
     likelihood = truth.variance is None
     plan = Plan(
@@ -133,10 +148,11 @@ def median_errors(truth: Truth, larger: Mixture, paths: Sequence[str], sets: int
         spec=FitSpec(gauge=truth.spec.gauge),
         subsample=None,
     )
-    each = [
-        error_of(truth, larger, fit.measure, paths)
-        for _, fit in many_fits(plan, partial(data_set, truth, rows, seed), range(sets))
-    ]
+    each = []
+    for _, fit in many_fits(plan, partial(data_set, truth, rows, seed), range(sets)):
+        each.append(error_of(truth, larger, fit.measure, paths))
+        if progress is not None:
+            progress(f"{rows} rows", len(each), sets)
     return torch.stack(each).median(0).values
 
 

@@ -15,7 +15,7 @@ from gatewise.infer.covariance.expected import ExpectedInformation, Truth, expec
 from gatewise.infer.covariance.value import Information, flat_errors
 from gatewise.infer.delta import places_of
 from gatewise.infer.planning.check import checked
-from gatewise.infer.planning.larger import rows_for_larger
+from gatewise.infer.planning.larger import Progress, rows_for_larger
 from gatewise.infer.planning.telling import tell_apart
 from gatewise.infer.planning.value import SampleSize, Telling, no_rows
 
@@ -35,6 +35,7 @@ def rows_needed(
     check: int,
     seed: int,
     experts: int | None = None,
+    progress: Progress | None = None,
 ) -> SampleSize:
     """Return the rows needed; see `gatewise.sample_size`."""
     if target is None and against is None and experts is None:
@@ -46,7 +47,7 @@ def rows_needed(
     if experts is not None:
         if against is not None:
             raise ValueError(f"experts={experts!r} and against={against!r}: ask for one of them at a time")
-        return rows_for_larger(truth, {} if target is None else target, experts, check or SETS, seed)
+        return rows_for_larger(truth, {} if target is None else target, experts, check or SETS, seed, progress)
     if against is not None and chance <= 0.5:
         raise ValueError(f"probability={chance:g}: give more than 0.5, the chance of a coin")
     rows = simulate(truth, whole("simulated", simulated, 1000), seed)

@@ -168,3 +168,8 @@ def _claim(measure: Metric, said: str, found: Interval) -> dict[str, str]:
 def reference(gates: Sequence[str]) -> str:
     """Return the gate that others are compared with: softmax, or the first there is."""
     return REFERENCE if REFERENCE in gates else gates[0]
+
+
+def quick(records: Sequence[Record]) -> bool:
+    """Return whether some runs were short ones, which decide nothing."""
+    return any(record.key.endswith(", quick") for record in records)

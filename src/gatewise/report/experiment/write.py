@@ -34,6 +34,7 @@ from gatewise.report.experiment.tables import (
     claims_table,
     overview,
     pairs_table,
+    quick,
     reference,
     rows_of,
     title_of,
@@ -89,9 +90,9 @@ def page(experiment: Experiment, records: Sequence[Record], faults: Sequence[str
     words += [f"a gate parameter of {gate} had no gradient or did not move in some run" for gate in still]
     words += _without_numbers(experiment, tested)
     words += _notes(tested)
-    if not _quick(records):
+    if not quick(records):
         words += _at_ends(experiment, [record for record in tested if DIVERGED not in record.outcome])
-    words += ["short runs (--quick): a smoke test that decides nothing"] if _quick(records) else []
+    words += ["short runs (--quick): a smoke test that decides nothing"] if quick(records) else []
     return rendered_template(
         "experiment.html.j2",
         ("page.css", "study.css"),
@@ -104,7 +105,7 @@ def page(experiment: Experiment, records: Sequence[Record], faults: Sequence[str
         claims=claims_table(experiment, records, variants),
         least=LEAST,
         letters=", ".join(f"{letter} {gate}" for letter, gate in SHORT.items()),
-        quick=_quick(records),
+        quick=quick(records),
         overview=overview(experiment, records, variants) if len(variants) > 1 else None,
         changes=changes_table(experiment, records, variants),
         variants=[_variant(experiment, records, name, number) for number, name in enumerate(variants)],
@@ -214,7 +215,3 @@ def _at_ends(experiment: Experiment, records: Sequence[Record]) -> list[str]:
 def _first(records: Sequence[Record], variant: str, key: str) -> list[Any]:
     """Return the first list under a key in the outcomes of a variant."""
     return next(r.outcome[key] for r in records if r.variant == variant and key in r.outcome)
-
-
-def _quick(records: Sequence[Record]) -> bool:
-    return any(record.key.endswith(", quick") for record in records)
