@@ -21,6 +21,7 @@ D, K = 5, 3
 FILE = 5_000_000  # rows of a file
 GROUP = 2**18  # rows of a row group
 STARTS = 20
+IDLE = 5.0  # seconds in which a worker that rests is watched
 LIMIT, BYTES, GAIN = 400.0, 100_000, 1.7  # MB above a resting worker; bytes of a pass and worker; of two workers
 WATCH: list[Watch] = []  # of a worker process
 
@@ -64,7 +65,7 @@ def rest() -> tuple[float, float]:
 
 
 def spent() -> tuple[float, float]:
-    """Return the highest memory since `rest` in MB, and the seconds of the processor."""
+    """Return the highest memory since `rest` in MB, and the seconds of the processor so far."""
     return WATCH.pop().stop(), time.process_time()
 
 
@@ -85,6 +86,8 @@ def measure(folder: Path, workers: int, starts: int | str = STARTS) -> dict[str,
     options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": ":0", "memory_limit": 0}
     with LocalCluster(**options) as cluster, Client(cluster) as client:
         before = client.run(rest)
+        time.sleep(IDLE)
+        rested = client.run(time.process_time)
         begin = time.perf_counter()
         model = MixtureOfExpertsRegressor(K, random_state=0)
         rows = read_cluster(model, Given(ParquetTable(folder, client=client), "y"), True).rows
@@ -94,14 +97,17 @@ def measure(folder: Path, workers: int, starts: int | str = STARTS) -> dict[str,
         shares(fit.mixture, fit.measure, rows)
         wall = time.perf_counter() - begin
         after = client.run(spent)
-        passes, out, back = rows.elsewhere.lanes.traffic
+        passes, out, back = rows.elsewhere.lanes.lanes.traffic
+    idle = {worker: (rested[worker] - before[worker][1]) / IDLE for worker in after}  # heartbeats, and the watch
+    spent_by = [after[worker][1] - rested[worker] - idle[worker] * wall for worker in after]
     memory = max(after[worker][0] - before[worker][0] for worker in after)
     return {
         "rows": rows.n,
         "workers": workers,
         "s": wall,
         "s to check": read,
-        "CPU s of workers": sum(after[worker][1] - before[worker][1] for worker in after),
+        "CPU s of workers": sum(spent_by),
+        "CPU s of the busiest": max(spent_by),
         "passes": passes,
         "bytes a pass and worker": (out + back) / workers / passes,
         "MB of a worker above rest": memory,
@@ -118,9 +124,17 @@ def run(rows: float = ROWS, **_: Any) -> dict[str, Any]:
         found = [measure(Path(folder), workers) for workers in (1, 2)]
     one, two = found
     gain = one["s"] / two["s"]
+    free = one["CPU s of the busiest"] / two["CPU s of the busiest"]  # where every worker has a core of its own
     table(f"{int(rows)} rows, d = {D}, k = {K}, from Parquet files", found)
     memory, sent = max(f["MB of a worker above rest"] for f in found), max(f["bytes a pass and worker"] for f in found)
-    print(f"two workers / one: {gain:.2f} (at least {GAIN}); {memory:.0f} MB (at most {LIMIT:.0f}); {sent:.0f} bytes")
+    print(f"two workers / one: {gain:.2f} by the clock, {free:.2f} by the busiest processor (at least {GAIN})")
+    print(f"{memory:.0f} MB (at most {LIMIT:.0f}); {sent:.0f} bytes a pass and worker (at most {BYTES})")
     same = abs(one["log-likelihood"] - two["log-likelihood"]) <= 1e-10 * abs(one["log-likelihood"])
     holds = gain >= GAIN and memory <= LIMIT and sent <= BYTES and same
-    return {"fits": found, "gain of two workers": gain, "same log-likelihood": same, "holds": holds}
+    return {
+        "fits": found,
+        "gain of two workers": gain,
+        "gain with free cores": free,
+        "same log-likelihood": same,
+        "holds": holds,
+    }

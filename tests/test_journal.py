@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from gatewise.objective.elsewhere import Here
-from gatewise.runs.journal import Journal, RecordedLanes, decoded, digest, encoded, require_no_file
+from gatewise.runs.journal import (
+    LARGE,
+    Journal,
+    RecordedLanes,
+    RememberingLanes,
+    decoded,
+    digest,
+    encoded,
+    require_no_file,
+)
 from gatewise.runs.records import line_of
 
 OPTIONS = {"estimator": "A", "n_experts": "2"}
@@ -84,3 +93,20 @@ def test_lanes_keep_their_sums(tmp_path):
     later = RecordedLanes(Here(()), journal(tmp_path / "fit"))
     assert later.fold(abs, max) == 3
     assert lanes.each({2: abs}) == [3]
+
+
+def test_the_same_is_asked_only_once_unless_it_is_large():
+    asked = []
+
+    class Counting(Here):
+        def fold(self, work, join):
+            asked.append(work)
+            return super().fold(work, join)
+
+    lanes = RememberingLanes(Counting((1, 2)))
+    assert [lanes.fold(abs, max) for _ in range(3)] == [2, 2, 2]
+    assert len(asked) == 1
+    assert lanes.each({0: abs}) == [1]
+    large = RememberingLanes(Counting((LARGE,)))
+    assert len(large.fold(bytes, max)) == len(large.fold(bytes, max)) == LARGE
+    assert len(asked) == 3

@@ -20,7 +20,7 @@ from dask import delayed  # noqa: E402
 from distributed import Client, LocalCluster  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
-from gatewise import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor  # noqa: E402
+from gatewise import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor, select  # noqa: E402
 from gatewise.cli import app  # noqa: E402
 from gatewise.data import ParquetTable  # noqa: E402
 from gatewise.runs.cluster import ClusterLanes, ClusterLostError, Lane, shared_out  # noqa: E402
@@ -55,7 +55,7 @@ def parted(data, cuts=CUTS):
 
 
 def model(cls=MixtureOfExpertsRegressor, k=2, gate="softmax", **options):
-    return cls(k, gate, n_init=3, random_state=0, **options)
+    return cls(k, gate, n_init=2, random_state=0, **options)
 
 
 def assert_same(one, other, rtol=1e-10):
@@ -127,7 +127,7 @@ def test_the_command_line_reads_several_files_on_the_workers_and_goes_on_when_as
     files = [tmp_path / f"{i}.parquet" for i in range(2)]
     for path, some in zip(files, (slice(0, 9000), slice(9000, 21000)), strict=True):
         FRAME[[*X, "y"]].iloc[some].to_parquet(path)
-    options = ("--target", "y", "--starts", "3", "--json")
+    options = ("--target", "y", "--starts", "2", "--json")
     near, cluster = run(*files, *options), ("--dask", client.scheduler.address, "--checkpoint", tmp_path / "fit")
     far = run(*files, *options, *cluster)
     assert (near.exit_code, far.exit_code) == (0, 0), far.output
@@ -142,6 +142,23 @@ def test_the_command_line_reads_several_files_on_the_workers_and_goes_on_when_as
     ):
         done = run(*files, *options, *more)
         assert (done.exit_code, words in done.stderr) == (2, True), done.output
+
+
+def test_a_file_that_goes_away_is_one_clear_error_and_nothing_is_lost(client, tmp_path):
+    rows, away = tmp_path / "rows.parquet", tmp_path / "away"
+    FRAME[[*X, "y"]].to_parquet(rows, row_group_size=5000)
+
+    def heard(stage, done, total):
+        if stage == "Newton" and rows.exists():
+            rows.rename(away)
+
+    table, kept = ParquetTable(rows, X, client=client), tmp_path / "fit"
+    with pytest.raises(OSError, match=r"rows\.parquet"):
+        model(verbose=heard).fit(table, "y", checkpoint=kept)
+    size = kept.stat().st_size
+    away.rename(rows)
+    assert_same(model().fit(FRAME[X], FRAME["y"]), model().fit(table, "y", checkpoint=kept))
+    assert kept.stat().st_size > size
 
 
 FAULTS = [
@@ -172,6 +189,25 @@ def test_more_that_cannot_be_done_is_said_in_words(client, tmp_path):
     small = model().fit(parted(FRAME.iloc[:200], (0, 50, 200))[[*X, "y"]], "y")  # few rows are brought here
     with pytest.raises(TypeError, match="X is a Dask collection, of which fit"):
         small.predict_interval(lazy)
+
+
+@pytest.mark.slow
+def test_mixtures_are_chosen_on_a_cluster_and_the_rest_is_refused(client):
+    lazy = parted(FRAME)[[*X, "y"]]
+    found = select(model(), lazy, "y", n_experts=(1, 2))
+    assert found.best_estimator_.n_experts == 2
+    best, few = found.best_estimator_, FRAME[X].iloc[:500]
+    near = model().fit(FRAME[X], FRAME["y"])
+    one, other = (each.margins("x0", few) for each in (best.inference(lazy, "y"), near.inference(FRAME[X], FRAME["y"])))
+    np.testing.assert_allclose(one, other, rtol=1e-8)
+    for ask, words in (
+        (lambda: select(model(), lazy, "y", n_experts=(1, 2), criterion="cv"), "criterion='cv' divides the rows"),
+        (lambda: best.margins("x0", lazy, "y"), "margins average over rows in memory"),
+        (lambda: best.inference(lazy, "y", kind="sandwich", clusters=FRAME["g"]), "clusters are for rows in one place"),
+        (lambda: best.inference(lazy[["x1", "x0", "x2", "y"]], "y"), "X has the columns x1, x0, x2, fit was given"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=words):
+            ask()
 
 
 def test_who_works_on_what_follows_the_places():

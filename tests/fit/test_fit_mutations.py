@@ -6,6 +6,7 @@ function of the right one.
 
 import functools
 import importlib
+from dataclasses import replace
 
 import pytest
 import torch
@@ -25,6 +26,10 @@ from gatewise.objective.rows import Rows
 from gatewise.testing import fitting_problem
 
 room = importlib.import_module("gatewise.fit.problem")
+
+
+def without_frame(right):
+    return lambda self, values: right(replace(self, frame=None), values)
 
 
 def gated(*names, branching=(2, 2), **parts):
@@ -158,7 +163,7 @@ MUTATIONS = [
     (testing.law_fit_frequencies, SOFT, likelihood, "apply_weights", lambda right: lambda values, weight: values),
     (testing.law_fit_repeats, SOFT, pipeline, "seeds", lambda right: lambda seed, roles: right(None, roles)),
     (testing.law_fit_given_starts, THREE, pipeline, "_best", lambda right: lambda *a: (a[2].points[0], 0)),
-    (testing.law_fit_streamed, SOFT, Columns, "_framed", lambda right: lambda self, values: values),
+    (testing.law_fit_streamed, SOFT, Columns, "_read", without_frame),
     (testing.law_fit_units, SOFT, Affine, "rescale", without_scale),
     (testing.law_fit_groups, SOFT, terms, "by_unit", mean_by_unit),
     (testing.law_fit_ties, TIED, entries, "_columns", no_ties),

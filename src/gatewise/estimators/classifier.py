@@ -240,8 +240,10 @@ class MixtureOfExpertsClassifier(ClassifierMixin, MixtureEstimator):
         """Return standard errors and intervals from the data of the fit; see `MixtureOfExpertsRegressor.inference`."""
         return super().inference(X, self._encoded(X, y), sample_weight, gate_X, groups, kind, clusters)
 
-    def _encoded(self, X: Data, y: Data) -> np.ndarray | None:
+    def _encoded(self, X: Data, y: Data) -> Any:
         """Return one column per class ``(n, K)``: 1 in that of the row's class; None where a formula reads it.
+
+        Labels that lie on a cluster are encoded there.
 
         Raises
         ------
@@ -251,6 +253,8 @@ class MixtureOfExpertsClassifier(ClassifierMixin, MixtureEstimator):
         check_is_fitted(self, "fit_")
         if y is None and self._design is not None:
             return None
+        if on_cluster(X):
+            return LabelledResponse(y, self.classes_)
         given = read_labels(X, y)
         place = np.searchsorted(self.classes_, given).clip(0, len(self.classes_) - 1)
         if len(unknown := given[self.classes_[place] != given]):

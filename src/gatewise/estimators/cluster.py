@@ -33,7 +33,7 @@ from gatewise.fit.pipeline import SEARCHED
 from gatewise.objective.elsewhere import Pieces, rows_elsewhere
 from gatewise.objective.rows import READ, Rows
 from gatewise.runs.cluster import ClusterLanes, in_words
-from gatewise.runs.journal import Journal, RecordedLanes
+from gatewise.runs.journal import Journal, RecordedLanes, RememberingLanes
 
 
 def read_cluster(estimator: Any, given: Given, gated: bool, checkpoint: Any = None) -> Training:
@@ -58,7 +58,7 @@ def read_cluster(estimator: Any, given: Given, gated: bool, checkpoint: Any = No
     known = list(found.values())
     if known[0].grouped:
         require_whole_groups([one.labels for one in known], [places[i] for i in found], given.groups)
-    lanes: Any = ClusterLanes(client, futures, [one.size.rows for one in known], movable=table)
+    lanes: Any = RememberingLanes(ClusterLanes(client, futures, [one.size.rows for one in known], movable=table))
     rows = _rows(lanes, known, table)
     if estimator.weight_kind != "frequency" and rows.weighted:
         rows = _with_mean_one(rows)

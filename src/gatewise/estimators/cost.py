@@ -31,6 +31,7 @@ from gatewise.objective.compiled import ROWS
 from gatewise.objective.elsewhere import Here, Pieces, rows_elsewhere, size_of
 from gatewise.objective.rows import Rows, make_rows
 from gatewise.runs.cluster import ClusterLanes
+from gatewise.runs.journal import RememberingLanes
 from gatewise.runs.threads import one_thread
 
 T = TypeVar("T")
@@ -239,7 +240,7 @@ def _simulated(n: int, d: int, k: int) -> tuple[np.ndarray, np.ndarray]:
 def _pilot(mixture: Mixture, x: np.ndarray, y: np.ndarray) -> PilotLanes:
     """Return the lanes of a fit and of what a facade asks after it."""
     lanes = PilotLanes((make_rows(x, y),))
-    pieces = Pieces(lanes, tuple(map(size_of, lanes.here.pieces)), False, False)
+    pieces = Pieces(RememberingLanes(lanes), tuple(map(size_of, lanes.here.pieces)), False, False)
     rows = rows_elsewhere(pieces, {"x": x.shape[1], "y": 1}, True)
     fit = maximum_likelihood(mixture, rows)
     proportions(information(fit, rows), rows)

@@ -15,6 +15,7 @@ from torch import Tensor
 from gatewise.core.mixture import Measure
 from gatewise.data.parquet import as_table, is_table, opened
 from gatewise.estimators.arrow import labels_of
+from gatewise.estimators.collections import is_collection
 from gatewise.estimators.declarations import Data
 from gatewise.estimators.framed import clusters_of, framed
 from gatewise.estimators.gate_inputs import gates_read_rows
@@ -354,8 +355,12 @@ def rows_again(estimator: Any, roles: Given) -> Training:
     given = copy(estimator._given)  # the arguments of the fit; reading data notes the names of their columns
     gated = gates_read_rows(estimator.mixture_.gates, estimator.mixture_.branching)
     roles = roles._replace(x=plain("X", roles.x))
-    read_inputs(estimator, roles.x, reset=False)
+    if not is_collection(roles.x):
+        read_inputs(estimator, roles.x, reset=False)
     data = read_training(given, roles, gated)
+    seen, names = (getattr(one, "feature_names_in_", None) for one in (given, estimator))
+    if seen is not None and names is not None and list(seen) != list(names):
+        raise ValueError(f"X has the columns {', '.join(seen)}, fit was given {', '.join(names)}: give the same")
     require_same_roles(estimator, roles.known)
     if data.reader.given != estimator._reader.given or data.reader.count != estimator._reader.count:
         raise ValueError(f"fit was given {estimator._reader.count} gate inputs: give the gate_X of the fit again")
@@ -381,6 +386,8 @@ def infer(estimator: Any, roles: Given, kind: str | None, clusters: Any) -> Infe
 
 def _by_row(x: Any, y: Any, clusters: Any, sample_weight: Any, groups: Any) -> tuple[Any, Any, Any, int]:
     """Return clusters, weights and groups row by row, and the number of rows; a table has them as columns."""
+    if is_collection(x):
+        raise TypeError("clusters are for rows in one place, and X is a Dask collection: give a sample of the rows")
     if is_table(x):
         named = isinstance(clusters, str)
         n = opened(as_table(x)).rows

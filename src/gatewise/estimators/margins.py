@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gatewise.core.mixture import Measure, regression
 from gatewise.core.names import did_you_mean
+from gatewise.estimators.collections import is_collection
 from gatewise.estimators.framed import framed
 from gatewise.estimators.inputs import Given
 from gatewise.estimators.names import output_labels
@@ -118,6 +119,11 @@ def _rows(estimator: Any, X: Any) -> Any:
         X = estimator._frame
     if X is None:
         raise TypeError("X is missing: give the rows to average over")
+    if is_collection(X):
+        raise TypeError(
+            "X is a Dask collection, and margins average over rows in memory: take inference(X, y).margins(column, "
+            "few) with a sample of the rows"
+        )
     if getattr(estimator, "_design", None) is not None:
         X = X[estimator._design.complete(X, ("offset",))]
         if not len(X):

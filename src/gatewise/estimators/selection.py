@@ -15,6 +15,7 @@ from sklearn.model_selection import GroupKFold, KFold
 from sklearn.utils import _safe_indexing
 
 from gatewise.estimators.candidates import Candidate, criteria_of
+from gatewise.estimators.collections import on_cluster
 from gatewise.estimators.declarations import Data
 from gatewise.estimators.framed import framed
 from gatewise.estimators.inference import rows_again
@@ -151,7 +152,7 @@ def select(
 
     For every gate and expert the mixtures are fitted from small to large. A mixture that ends below the one with an
     expert fewer is fitted again from that one with an expert split, so that the log-likelihood does not fall with the
-    number of experts.
+    number of experts. Rows on a cluster have no such second fit, and no "cv".
 
     A mixture with an expert that chance finds is chosen only if all have one: an expert whose scale is below 3 % of the
     spread of the residuals about one plane, or of the widest scale, and that rests on fewer than m of n rows, the
@@ -228,6 +229,8 @@ def _data(estimator: Any, X: Any, y: Any, more: Mapping[str, Any], folds: int) -
     if getattr(estimator, "_design", None) is None:
         if X is None or y is None:
             raise TypeError("X or y is missing: give the data")
+        if folds and on_cluster(X):
+            raise ValueError("criterion='cv' divides the rows, which are on a cluster: choose 'bic', 'aic' or 'icl'")
         return _Data(X, y, more, folds)
     wanted = ("response", "offset", "trials", "weights", "groups")
     if more:
@@ -296,7 +299,9 @@ def _chain(
 
 def _not_below(model: Any, before: Any, plain: Any, data: _Data) -> Any:
     """Return the model, or one from an expert of the smaller model that is split, if the model lies below that."""
-    if not _sound(before):
+    if not _sound(before) or (_sound(model) and model.log_likelihood_ >= before.log_likelihood_ - LOST):
+        return model
+    if on_cluster(data.X):  # whose rows have no responsibilities here
         return model
     more = {k: v for k, v in data.more.items() if k != "sample_weight"}
     shares = before.responsibilities(data.X, data.y, **more)

@@ -18,6 +18,7 @@ from torch import Tensor
 from gatewise.objective.columns import Columns
 from gatewise.objective.rows import RowFrames, Rows
 
+BROUGHT = 2**18  # units that are brought to one place at most
 T = TypeVar("T")
 Work = Callable[[Any], T]
 
@@ -117,7 +118,18 @@ class Pieces:
         return partial(_seen, frames, self.factor, self.streamed, part, compact(args))
 
     def take(self, frames: RowFrames, units: Tensor) -> Rows:
-        """Return the units at increasing positions behind the frames, in memory."""
+        """Return the units at increasing positions behind the frames, in memory.
+
+        Raises
+        ------
+        ValueError
+            For more than are brought to one place.
+        """
+        if len(units) > BROUGHT:
+            raise ValueError(
+                f"this method needs {len(units)} rows or groups in one place, and they are on the workers of a "
+                "cluster: give it a sample of the rows in memory"
+            )
         works: dict[int, Work[Rows]] = {}
         first = 0
         for number, size in enumerate(self.sizes):

@@ -12,6 +12,7 @@ import base64
 import dataclasses
 import hashlib
 import os
+import pickle
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from gatewise.runs.records import append, read_lines
 
 T = TypeVar("T")
 FORMAT = 1
+LARGE = 2**16  # bytes
 CLOSE = 1e-9  # relative difference of sums that different orders of summation may make
 SCALARS = (str, bool, int, type(None))
 
@@ -96,6 +98,28 @@ class Journal:
         self.answers[key] = encoded(found)
         append(self.path, [{"question": key, "answer": self.answers[key]}])
         return found
+
+
+class RememberingLanes:
+    """Lanes that are asked the same only once; what takes more than `LARGE` bytes is forgotten."""
+
+    def __init__(self, lanes: Any) -> None:
+        self.lanes = lanes
+        self._answers: dict[str, Any] = {}
+
+    def fold(self, work: Callable[[Any], T], join: Callable[[T, T], T]) -> T:
+        """Return what a work on every piece gives, joined."""
+        key = digest(work)
+        if key in self._answers:
+            return self._answers[key]
+        found = self.lanes.fold(work, join)
+        if len(pickle.dumps(found)) <= LARGE:
+            self._answers[key] = found
+        return found
+
+    def each(self, works: Mapping[int, Callable[[Any], T]]) -> list[T]:
+        """Return what works on some pieces give."""
+        return self.lanes.each(works)
 
 
 class RecordedLanes:
