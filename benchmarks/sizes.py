@@ -124,6 +124,7 @@ def _mixtral(size: Size) -> nn.Module:
 
 def _pass(layer: nn.Module, size: Size, times: int, training: bool) -> Pass:
     """Return a function that runs a layer once on one sequence of tokens."""
+    layer.train(training)
     x = torch.randn(1, size.tokens * times, size.dim, requires_grad=training)
     gradient = torch.randn_like(x)
 
@@ -137,11 +138,7 @@ def _pass(layer: nn.Module, size: Size, times: int, training: bool) -> Pass:
         out = layer(x)
         (out if isinstance(out, Tensor) else out[0]).backward(gradient)
 
-    def step() -> None:
-        layer.train(training)
-        (both if training else forward)()
-
-    return step
+    return both if training else forward
 
 
 def _measured(tasks: dict[str, Pass]) -> dict[str, list[float]]:

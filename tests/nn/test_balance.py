@@ -286,3 +286,30 @@ def test_a_method_without_a_name_is_not_written_to_a_file_and_one_with_a_name_is
     monkeypatch.setitem(BALANCE_METHODS, "own", Own())
     save_layer(layer, tmp_path / "layer")
     assert load_layer(tmp_path / "layer").balancer.rule == Own()
+
+
+@pytest.mark.parametrize("balance", ["importance+load", "switch"])
+def test_the_loss_follows_whatever_changes_the_last_tally(balance):
+    """The coefficients of the loss are kept while it stays: a step, a change behind autograd's back, a copy."""
+    layer = make_layer("softmax", balance=balance)
+    x = draw_tokens(layer)
+
+    def gradients(one):
+        one.zero_grad(set_to_none=True)
+        (0 * one(x)).sum().backward()
+        return [p.grad for p in one.router.parameters()]
+
+    def as_a_new_layer_has_it(one):
+        fresh = make_layer("softmax", balance=balance)
+        fresh.load_state_dict(one.state_dict())
+        return all(torch.equal(a, b) for a, b in zip(gradients(one), gradients(fresh), strict=True))
+
+    seen = []
+    for change in (lambda: finish_step(layer), lambda: layer.balancer.last.data[:15].mul_(torch.arange(1.0, 16.0))):
+        gradients(layer)
+        change()
+        other = copy.deepcopy(layer)
+        assert as_a_new_layer_has_it(layer)
+        assert as_a_new_layer_has_it(other)
+        seen.append(gradients(layer)[0])
+    assert not torch.equal(*seen)

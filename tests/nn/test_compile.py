@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gatewise import Affine, Gate, ReLU
 from gatewise.nn import Anneal, Choice, ExpertChoice, MoE, Sinkhorn, TopP, dispatch, finish_step, grouped
@@ -165,8 +166,8 @@ def test_the_operators_inside_never_wait_for_the_device(bias):
     index, weight = layer.router(x)[:2]
     order = dispatch.plan(index, 5)
     fixed = (*layer.experts.weights(), *order, weight.detach().flatten().bfloat16())
-    out, pre = grouped.feed_forward._init_fn(x, *fixed, "gelu", True, True)
-    found = grouped.feed_forward_backward._init_fn(torch.empty_like(out), x, *fixed, pre, "gelu", True)
+    out, pre = grouped._forward(x, *fixed, "gelu", True, True)
+    found = grouped._backward(torch.empty_like(out), x, *fixed, pre, "gelu", True)
     expected = (x, *layer.experts.weights())
     assert all(a.shape == b.shape for a, b in zip(found, expected, strict=False) if b is not None)
 
@@ -174,8 +175,9 @@ def test_the_operators_inside_never_wait_for_the_device(bias):
 @pytest.mark.parametrize("partial", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("activation", [*UNITS, "swiglu(limit=0.5, up=0.5, alpha=1.702, shift=1.0)"])
-def test_the_branch_for_other_devices_gives_what_the_processor_gives(activation, bias, partial, monkeypatch):
-    """Its formulas run on the CPU too, whose grouped products stand in for the device's."""
+def test_grouped_products_give_what_one_pass_over_the_experts_gives(activation, bias, partial, monkeypatch):
+    """Products are for other devices and for small problems, the pass for large ones on the CPU."""
+    monkeypatch.setattr(grouped, "CACHE", 0)
     layer = MoE(16, 32, n_experts=5, activation=activation, bias=bias)
     x, gradient = torch.randn(24, 16), torch.randn(24, 16)
     index, weight = layer.router(x)[:2]
@@ -184,17 +186,41 @@ def test_the_branch_for_other_devices_gives_what_the_processor_gives(activation,
     assert (int(order.ends[-1]) < 48) == partial
     rows = (*order, weight.detach().flatten()[order.slot])
     fixed = (*(None if part is None else part.detach() for part in layer.experts.weights()), *rows)
-    out, pre = grouped.feed_forward(x, *fixed, activation, True, partial)
-    slopes = grouped.feed_forward_backward(gradient, x, *fixed, pre, activation, partial)
+    out, pre = grouped._forward(x, *fixed, activation, True, partial)
+    slopes = grouped._backward(gradient, x, *fixed, pre, activation, partial)
     w_in, w_out, b_in, b_out, token, slot, ends, scale = fixed
     monkeypatch.setattr(grouped.F, "grouped_mm", spoilt(grouped.F.grouped_mm))
     before = grouped._affine_groups(x[token], w_in, b_in, ends)
     value = grouped._affine_groups(grouped.unit(activation).apply(before), w_out, b_out, ends) * scale[:, None]
     value = grouped._filled_only(value, ends) if partial else value
     assert_close(grouped._collect(value, slot, 24), out, "outputs", 1e-5)
-    found = grouped._backward_groups(gradient, x, *fixed, before, grouped.unit(activation), partial)
-    for one, other in zip(found, slopes, strict=True):
-        assert_close(one, other, "gradients", 1e-5)
+    for mapped in (grouped.LARGE, 0):  # bytes of a gradient that is made expert by expert
+        monkeypatch.setattr(grouped, "LARGE", mapped)
+        found = grouped._backward_groups(gradient, x, *fixed, before, grouped.unit(activation), partial)
+        for one, other in zip(found, slopes, strict=True):
+            assert_close(one, other, "gradients", 1e-5)
+
+
+class Watch(TorchDispatchMode):
+    """Keeps the names of the operators of gatewise that run."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.seen |= {func.name()} & {"gatewise::feed_forward", "gatewise::feed_forward_backward"}
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("dim", [3, 8])
+def test_the_operator_gives_what_runs_where_nothing_watches(dim):
+    layer, x = MoE(dim, 16, n_experts=5, bias=True), torch.randn(24, dim)
+    plain = loss_gradients(layer, x)
+    with Watch() as watch:
+        watched = loss_gradients(layer, x)
+    assert watch.seen == {"gatewise::feed_forward", "gatewise::feed_forward_backward"}
+    assert all(torch.equal(plain[name], watched[name]) for name in plain)
 
 
 def spoilt(product):

@@ -27,6 +27,7 @@ from gatewise.nn import (
     save_layer,
     summarise,
 )
+from gatewise.nn.balance import kept_probability
 from gatewise.nn.router import leaf_probabilities
 from gatewise.testing import assert_close, check_layer
 from gatewise.testing.layers import LAYER_BACKENDS, make_layer, same_draws
@@ -273,7 +274,7 @@ def test_the_probability_of_being_kept_under_learned_noise_is_that_of_the_paper(
     h = clean + z * width
     others = torch.stack([torch.cat([h[:, :i], h[:, i + 1 :]], 1).topk(2).values[:, -1] for i in range(8)], 1)
     wanted = torch.special.ndtr((clean - others) / width)
-    assert_close(layer.balancer.smooth(layer.router, routing), wanted, "probability", 1e-10)
+    assert_close(kept_probability(layer.router, routing), wanted, "probability", 1e-10)
 
 
 @pytest.mark.parametrize(
@@ -287,8 +288,7 @@ def test_the_probability_of_being_kept_is_that_of_new_noise_for_one_branch(optio
     router = Router(5, 6, noise=0.5, **options).double()
     x = torch.randn(9, 5, dtype=torch.float64)
     routing, rule, kept = router(x), router.choice.rule, router.top_k[0]
-    layer = MoE(5, 4, 6, noise=0.5, **options).double()
-    probability = layer.balancer.smooth(router, routing).detach()
+    probability = kept_probability(router, routing).detach()
     share, draws, t = torch.softmax(routing.log_weights[0].detach(), -1), 1500, 4
     for i in range(6):
         hits = 0

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gatewise.core.names import require_one_of
-from gatewise.nn.balance import RoutingStatistics, count, unpacked
+from gatewise.nn.balance import RoutingStatistics, count, token_sums, unpacked
 from gatewise.nn.balance.shares import FLOOR
 from gatewise.nn.layer import MoE, layers
 from gatewise.nn.router import Routing
@@ -107,7 +107,9 @@ class Observation:
 
     def add(self, name: str, layer: MoE, routing: Routing, real: Tensor | None, served: Tensor | None) -> None:
         """Take in one call of a layer."""
-        found = count(layer.router, routing, real, served).packed()
+        with torch.no_grad():
+            sums = token_sums(layer.router, routing, real)
+        found = count(layer.router, routing, sums, served).packed()
         old = self.tallies.get(name)
         self.tallies[name] = unpacked(found if old is None else old.packed() + found)
         if self.keep:

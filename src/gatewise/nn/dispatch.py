@@ -1,8 +1,8 @@
 """Dispatch: send every token to its experts and add up the weighted results. Three backends with one contract.
 
 ``loop`` calls one expert after the other: any module, any dtype, twice differentiable; the reference. ``grouped``
-runs a batch of feed-forward networks in one operator with a derivative of its own: on the CPU one pass over the
-experts with their rows in cache, elsewhere grouped matrix products that never wait for the device. ``dense`` computes
+runs a batch of feed-forward networks in one operator with a derivative of its own: grouped matrix products that never
+wait for the device, and for many hidden values on the CPU one pass over the experts. ``dense`` computes
 all experts at all tokens and drops what is not needed: no shape depends on the routing, so it exports, and the
 transforms of ``torch.func`` apply.
 
@@ -196,8 +196,6 @@ def grouped(x: Tensor, index: Tensor, weight: Tensor, parts: Parts, activation: 
     `partial` tells that slots may be empty.
     """
     sorted_by = plan(index, len(parts[0]))
-    weights = weight.flatten()[sorted_by.slot].to(x.dtype)
+    weights = weight.flatten().index_select(0, sorted_by.slot).to(x.dtype)
     keep = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (x, weights, *parts))
-    return feed_forward(x, *parts, sorted_by.token, sorted_by.slot, sorted_by.ends, weights, activation, keep, partial)[
-        0
-    ]
+    return feed_forward(x, *parts, *sorted_by, weights, activation, keep=keep, partial=partial)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gatewise.core.gates import Gate
 from gatewise.core.names import require_one_of
 from gatewise.nn.balance import Balancer, RoutingStatistics, unpacked
+from gatewise.nn.balance.statistics import TokenSums
 from gatewise.nn.layer import MoE
 from gatewise.nn.router import Router, Routing, leaf_probabilities
 
@@ -186,14 +187,12 @@ class EntropyBalancer(Balancer):
         """Set the balancers of all modalities, this one among them, and the factor of the loss."""
         self.everyone, self.factor = everyone, factor
 
-    def loss(
-        self,
-        router: Router,
-        routing: Routing,
-        real: Tensor | None = None,
-        smooth: Tensor | None = None,
-        length: int | None = None,
-    ) -> Tensor:
+    @property
+    def has_loss(self) -> bool:
+        """Whether the balancer adds a gradient."""
+        return self.factor > 0 or super().has_loss
+
+    def loss(self, router: Router, routing: Routing, sums: TokenSums, length: int | None = None) -> Tensor:
         """Return what these tokens add to the auxiliary loss, linear in their gates."""
         tallies = [unpacked(other.last) for other in self.everyone]
         seen = torch.stack([tally.tokens > 0 for tally in tallies])
@@ -202,8 +201,8 @@ class EntropyBalancer(Balancer):
         own = unpacked(self.last)
         slope = (mean.clamp_min(SMALLEST) / _mean_gate(own).clamp_min(SMALLEST)).log()
         each = leaf_probabilities(routing) @ slope.to(routing.weight.dtype)
-        total = (each if real is None else each * real).sum() / (modalities * own.tokens.clamp_min(1))
-        return super().loss(router, routing, real, smooth, length) + self.factor * total * (own.tokens > 0)
+        total = sums.weight @ each / (modalities * own.tokens.clamp_min(1))
+        return super().loss(router, routing, sums, length) + self.factor * total * (own.tokens > 0)
 
 
 def _mean_gate(tally: RoutingStatistics) -> Tensor:

@@ -1,7 +1,11 @@
 """The operator behind the backend "grouped": a batch of feed-forward networks at sorted tokens, and its derivative.
 
-On the CPU it is one pass over the experts with their rows in cache, elsewhere grouped matrix products. Assignments
-behind the last end are empty slots: nothing is computed for them, and what stands in their rows is not read.
+It is made of grouped matrix products. On the CPU it chooses by size, as measured: grouped products while the hidden
+values fit into the cache, else one pass over the experts. Assignments behind the last end are empty slots: nothing is
+computed for them, and what stands in their rows is not read.
+
+Compilers, exporters and whatever else watches operators see ``gatewise::feed_forward``. Where nothing watches, a
+function of autograd runs the same code: the way through an operator written in Python takes longer than a small layer.
 
 Suffixes of names: T tokens, A assignments sorted by expert, E experts.
 """
@@ -9,6 +13,7 @@ Suffixes of names: T tokens, A assignments sorted by expert, E experts.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -16,12 +21,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from gatewise.nn.memory import empty
+from gatewise.nn.memory import LARGE, empty
 from gatewise.nn.units import unit
 
+PRODUCTS = (torch.float32, torch.bfloat16, torch.float16)  # dtypes of F.grouped_mm
+PLAIN = (Tensor, torch.nn.Parameter)
+CACHE = 2 * 2**20  # bytes of hidden values up to which products of all experts are faster than a pass over these
 
-@torch.library.custom_op("gatewise::feed_forward", mutates_args=())
-def feed_forward(
+
+def _forward(
     x: Tensor,
     w_in: Tensor,
     w_out: Tensor,
@@ -40,7 +48,7 @@ def feed_forward(
     `partial` tells that there may be empty slots.
     """
     fn = unit(activation)
-    if x.device.type != "cpu":
+    if _by_products(x, w_in, w_out, len(token)):
         rows = x.index_select(0, token)
         pre = _affine_groups(rows, w_in, b_in, ends)
         value = _affine_groups(fn.apply(pre), w_out, b_out, ends) * weight[:, None]
@@ -57,14 +65,16 @@ def feed_forward(
     return out, kept
 
 
-@feed_forward.register_fake
+_operator = torch.library.custom_op("gatewise::feed_forward", mutates_args=())(_forward)
+
+
+@_operator.register_fake
 def _(x, w_in, w_out, b_in, b_out, token, slot, ends, weight, activation, keep, partial):  # type: ignore[no-untyped-def]
     rows = token.shape[0] if keep else 0
     return x.new_empty(x.shape[0], w_out.shape[2]), x.new_empty(rows, w_in.shape[2])
 
 
-@torch.library.custom_op("gatewise::feed_forward_backward", mutates_args=())
-def feed_forward_backward(
+def _backward(
     gradient: Tensor,
     x: Tensor,
     w_in: Tensor,
@@ -85,7 +95,7 @@ def feed_forward_backward(
     the expert's output is not needed again.
     """
     fn = unit(activation)
-    if x.device.type != "cpu":
+    if _by_products(x, w_in, w_out, len(token)):
         return _backward_groups(gradient, x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre, fn, partial)
     d_x, d_in, d_out = torch.zeros_like(x), empty(w_in.shape, w_in), empty(w_out.shape, w_out)
     d_b_in = w_in.new_zeros(b_in.shape if b_in is not None else 0)
@@ -115,7 +125,10 @@ def feed_forward_backward(
     return d_x, d_in, d_out, d_b_in, d_b_out, d_weight
 
 
-@feed_forward_backward.register_fake
+_backward_operator = torch.library.custom_op("gatewise::feed_forward_backward", mutates_args=())(_backward)
+
+
+@_backward_operator.register_fake
 def _(gradient, x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre, activation, partial):  # type: ignore[no-untyped-def]
     d_b_in = w_in.new_empty(0) if b_in is None else torch.empty_like(b_in)
     d_b_out = w_in.new_empty(0) if b_out is None else torch.empty_like(b_out)
@@ -141,7 +154,7 @@ def _no_second(ctx, *gradients):  # type: ignore[no-untyped-def]
     raise NotImplementedError("the grouped backend has first derivatives only: use backend='loop' for second ones")
 
 
-feed_forward_backward.register_autograd(_no_second)
+_backward_operator.register_autograd(_no_second)
 
 
 def _save(ctx, inputs, output):  # type: ignore[no-untyped-def]
@@ -149,11 +162,13 @@ def _save(ctx, inputs, output):  # type: ignore[no-untyped-def]
     ctx.save_for_backward(*tensors, output[1])
     ctx.activation, ctx.partial = activation, partial
     ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)  # the second output has no gradient: no zeros in its place
 
 
 def _pull_back(ctx, gradient, _):  # type: ignore[no-untyped-def]
     x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre = ctx.saved_tensors
-    found = feed_forward_backward(
+    direct = not torch.is_grad_enabled() and nothing_watches(gradient, x, w_in)
+    found = (_backward if direct else _backward_operator)(
         gradient.contiguous(), x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre, ctx.activation, ctx.partial
     )
     d_x, d_in, d_out, d_b_in, d_b_out, d_weight = found
@@ -161,7 +176,58 @@ def _pull_back(ctx, gradient, _):  # type: ignore[no-untyped-def]
     return d_x, d_in, d_out, d_b_in, d_b_out, None, None, None, d_weight, None, None, None
 
 
-feed_forward.register_autograd(_pull_back, setup_context=_save)
+_operator.register_autograd(_pull_back, setup_context=_save)
+
+
+class _FeedForward(torch.autograd.Function):
+    """The operator where nothing watches."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
+        output = _forward(*inputs)
+        _save(ctx, inputs, output)
+        return output
+
+    backward = staticmethod(_pull_back)
+
+
+def feed_forward(x: Tensor, w_in: Tensor, *others: Any, keep: bool, partial: bool) -> Tensor:
+    """Return the weighted sum ``(T, d_out)`` of a batch of networks at sorted tokens; arguments as in `_forward`.
+
+    `keep` tells that gradients are wanted.
+    """
+    run: Any = _operator
+    if nothing_watches(x, w_in):
+        run = _FeedForward.apply if keep else _forward
+    out: Tensor = run(x, w_in, *others, keep, partial)[0]
+    return out
+
+
+def nothing_watches(*tensors: Tensor) -> bool:
+    """Return whether operators just run on plain tensors with values: no compiler, mode or transform sees them."""
+    return not (
+        torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch._C._get_tracing_state() is not None
+        or any(type(one) not in PLAIN or one.is_meta for one in tensors)
+    )
+
+
+def _by_products(x: Tensor, w_in: Tensor, w_out: Tensor, rows: int) -> bool:
+    """Return whether grouped products run, and not one pass over the experts.
+
+    On the CPU they save the calls for every expert, which are most of the time of a small problem. A pass is faster
+    where the hidden values of all experts leave the cache.
+    """
+    if x.device.type != "cpu":
+        return True
+    if not hasattr(F, "grouped_mm") or x.dtype not in PRODUCTS:
+        return False
+    size, widths = x.element_size(), (*w_in.shape[1:], *w_out.shape[1:])
+    small = rows * widths[1] * size <= CACHE
+    aligned = all(width * size % 16 == 0 for width in widths) and (w_in.data_ptr() | w_out.data_ptr()) % 16 == 0
+    return small and aligned and w_in.is_contiguous() and w_out.is_contiguous()
 
 
 def _groups(ends: Tensor) -> list[tuple[int, int, int]]:
@@ -181,6 +247,16 @@ def _affine_groups(rows: Tensor, weight: Tensor, bias: Tensor | None, ends: Tens
     return out if bias is None else out + bias.index_select(0, _expert_of(ends, len(rows)))
 
 
+def _outer_groups(rows: Tensor, gradient: Tensor, weight: Tensor, offs: Tensor) -> Tensor:
+    """Return the gradients ``rows_e' gradient_e`` of the weights of every expert."""
+    if weight.device.type != "cpu" or weight.numel() * weight.element_size() < LARGE:
+        return F.grouped_mm(rows.mT, gradient, offs=offs)
+    out = empty(weight.shape, weight)
+    for e, (begin, end) in enumerate(pairwise([0, *offs.tolist()])):
+        torch.mm(rows[begin:end].T, gradient[begin:end], out=out[e])
+    return out
+
+
 def _expert_of(ends: Tensor, rows: int) -> Tensor:
     """Return the expert of every sorted assignment, the last one for empty slots."""
     return torch.searchsorted(ends, torch.arange(rows, device=ends.device), right=True).clamp_max(len(ends) - 1)
@@ -195,7 +271,7 @@ def _filled_only(value: Tensor, ends: Tensor) -> Tensor:
 def _collect(value: Tensor, slot: Tensor, tokens: int) -> Tensor:
     """Add up the slots of every token in their order, so that the sum is the same every time."""
     unsorted = torch.empty_like(value).index_copy_(0, slot, value)
-    return unsorted.view(tokens, -1, value.shape[1]).sum(1)
+    return unsorted.view(tokens, len(slot) // max(tokens, 1), value.shape[1]).sum(1)
 
 
 def _backward_groups(gradient, x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre, fn, partial=False):  # type: ignore[no-untyped-def]
@@ -209,14 +285,16 @@ def _backward_groups(gradient, x, w_in, w_out, b_in, b_out, token, slot, ends, w
     if b_out is not None:
         d_weight = d_weight + (g * b_out.index_select(0, expert)).sum(-1)
     g = g * scale
-    d_out = F.grouped_mm(hidden.mT, g, offs=offs)
+    d_out = _outer_groups(hidden, g, w_out, offs)
     d_pre = fn.pull_back(back * scale, pre)
     if partial:
         g, d_pre, d_weight = (_filled_only(value, ends) for value in (g, d_pre, d_weight))
-    d_in = F.grouped_mm(rows.mT, d_pre, offs=offs)
+    d_in = _outer_groups(rows, d_pre, w_in, offs)
     d_rows = F.grouped_mm(d_pre, w_in.mT, offs=offs)
     d_x = _collect(_filled_only(d_rows, ends) if partial else d_rows, slot, x.shape[0])
-    empty = w_in.new_empty(0)
-    d_b_in = empty if b_in is None or expert is None else torch.zeros_like(b_in).index_add_(0, expert, d_pre)
-    d_b_out = empty if b_out is None or expert is None else torch.zeros_like(b_out).index_add_(0, expert, g)
+    pairs = ((b_in, d_pre), (b_out, g))
+    d_b_in, d_b_out = (
+        w_in.new_empty(0) if b is None or expert is None else torch.zeros_like(b).index_add_(0, expert, d)
+        for b, d in pairs
+    )
     return d_x, d_in, d_out, d_b_in, d_b_out, d_weight

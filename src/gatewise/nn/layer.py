@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gatewise.core.gates import Gate
 from gatewise.core.names import require_one_of
-from gatewise.nn.balance import BalanceMethod, Balancer, RoutingStatistics, attach, count, unpacked
+from gatewise.nn.balance import BalanceMethod, Balancer, RoutingStatistics, attach, count, token_sums, unpacked
 from gatewise.nn.choice import Choice
 from gatewise.nn.dispatch import (
     BACKENDS,
@@ -165,7 +165,8 @@ class MoE(nn.Module):
 
     def first_parameter(self) -> nn.Parameter | None:
         """Return the parameter whose optimiser ends this layer's steps: the first that trains, if there is one."""
-        return next((p for p in self.parameters() if p.requires_grad), None)
+        held = (p for module in self.modules() for p in module._parameters.values())  # parameters() makes names too
+        return next((p for p in held if p is not None and p.requires_grad), None)
 
     def _counts(self, x: Tensor) -> bool:
         """Return whether tokens count for the balancing: in training, where a parameter of the layer trains.
@@ -226,11 +227,15 @@ class MoE(nn.Module):
         if self.dim_out is not None and out.shape[-1] != self.dim_out:
             raise ValueError(f"the experts return {out.shape[-1]} features, not dim_out={self.dim_out}")
         if counts:
-            smooth = self.balancer.smooth(self.router, routing, real)
-            length = x.shape[-2] if x.ndim > 1 else 1
-            loss = self.balancer.loss(self.router, routing, real, smooth, length)
-            out = attach(out, loss, self.balancer, count(self.router, routing, real, room, smooth))
+            out = self._balanced(out, routing, real, room, x.shape[-2] if x.ndim > 1 else 1)
         return torch.ops.aten._unsafe_view(out, [*x.shape[:-1], out.shape[-1]])  # not a view: FSDP2 asks for that
+
+    def _balanced(self, out: Tensor, routing: Routing, real: Tensor | None, room: Tensor | None, length: int) -> Tensor:
+        """Return the output with the auxiliary loss and the tally of these tokens attached."""
+        with torch.set_grad_enabled(self.balancer.has_loss):
+            sums = token_sums(self.router, routing, real, self.balancer.rule.reads_expected_load)
+            loss = self.balancer.loss(self.router, routing, sums, length) if self.balancer.has_loss else None
+        return attach(out, loss, self.balancer, count(self.router, routing, sums, room))
 
     def _check_call(self, x: Tensor, mask: Tensor | None, experts: Tensor | None) -> None:
         """Raise for what the layer cannot be called with."""

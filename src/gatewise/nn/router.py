@@ -218,7 +218,7 @@ class Router(nn.Module):
             for level, (kind, gate) in enumerate(zip(self.kinds, self.gates, strict=True)):
                 score = gate(expand_nodes(rows, level))
                 scores.append(_rows_first(score, level))
-                logs.append(_rows_first(kind.link.log_weights(score), level))
+                logs.append(_rows_first(kind.link.log_weights(score), level).contiguous())
             if experts is not None:
                 return Routing(*self._given(logs, experts), tuple(logs), tuple(scores), ())
             clean = self._shifted(self.ranks(logs, scores), real)
@@ -236,16 +236,16 @@ class Router(nn.Module):
 
         Both have one entry ``(T, nodes, K)`` per selection: per level, or one for the leaves.
         """
-        tokens = logs[0].shape[0]
-        node = torch.zeros(tokens, 1, dtype=torch.long, device=logs[0].device)
-        weight = logs[0].new_ones(tokens, 1)
+        node: Tensor | None = None  # at the root there is one
+        weight = logs[0]
         for level, rank, kept in zip(logs, ranks, self.top_k, strict=True):
             log = _at(level, node)
             share = node_shares(log.detach()) if self.choice.rule.varies else log
             branch, serves = self.choice.rule.chosen(_at(rank, node), share, kept, real)
             own = kept_weights(log.gather(-1, branch), serves, self.normalise, self.partial)
-            weight = (weight[..., None] * own).flatten(1)
-            node = (node[..., None] * log.shape[-1] + branch).flatten(1)
+            weight = (own if node is None else weight[..., None] * own).flatten(1)
+            node = (branch if node is None else node[..., None] * log.shape[-1] + branch).flatten(1)
+        assert node is not None
         return node, weight
 
     def _given(self, logs: Sequence[Tensor], experts: Tensor) -> tuple[Tensor, Tensor]:
@@ -323,7 +323,8 @@ class Router(nn.Module):
 
 def without_autocast(device: str) -> AbstractContextManager[Any]:
     """Return a context without autocast; the meta device knows none."""
-    return nullcontext() if device == "meta" else torch.autocast(device, enabled=False)
+    active = device != "meta" and torch.is_autocast_enabled(device)
+    return torch.autocast(device, enabled=False) if active else nullcontext()
 
 
 def leaf_probabilities(routing: Routing) -> Tensor:
@@ -342,14 +343,14 @@ def _leaves(logs: Sequence[Tensor]) -> Tensor:
 
 
 def _rows_first(value: Tensor, level: int) -> Tensor:
-    """Turn ``(K_1, ..., K_{l+1}, T)`` into ``(T, nodes, K)``, contiguous."""
+    """Turn ``(K_1, ..., K_{l+1}, T)`` into ``(T, nodes, K)``."""
     value = value[None] if level == 0 else value.flatten(0, level - 1)
-    return value.movedim(-1, 0).contiguous()
+    return value.movedim(-1, 0)
 
 
-def _at(value: Tensor, node: Tensor) -> Tensor:
-    """Return the branches of the given nodes: ``(T, nodes, K)``, ``(T, m)`` -> ``(T, m, K)``."""
-    if value.shape[1] == 1:
+def _at(value: Tensor, node: Tensor | None) -> Tensor:
+    """Return the branches of the given nodes: ``(T, nodes, K)``, ``(T, m)`` -> ``(T, m, K)``; None: of the root."""
+    if node is None or value.shape[1] == 1:
         return value
     return value.gather(1, node[..., None].expand(-1, -1, value.shape[-1]))
 

@@ -19,8 +19,10 @@ def node_log_shares(log: Tensor) -> Tensor:
     return torch.log_softmax(log.masked_fill(nothing, 0.0), -1).masked_fill(nothing, -inf)
 
 
-def node_shares(log: Tensor) -> Tensor:
-    """Return weights divided by their sum over a node ``(*, K)``; zero where there is no weight."""
+def node_shares(log: Tensor, sparse: bool = True) -> Tensor:
+    """Return weights divided by their sum over a node ``(*, K)``; zero where there is none, if the link is `sparse`."""
+    if not sparse:
+        return torch.softmax(log, -1)
     nothing = (log == -inf).all(-1, keepdim=True)
     return torch.softmax(log.masked_fill(nothing, 0.0), -1).masked_fill(nothing, 0.0)
 

@@ -2,7 +2,7 @@
 
 from gatewise.nn.balance.balancer import Balancer, attach
 from gatewise.nn.balance.methods import BALANCE_METHODS, BalanceMethod, ExpertShares, ShareSlopes, Sparsity
-from gatewise.nn.balance.statistics import RoutingStatistics, count, kept_probability, unpacked
+from gatewise.nn.balance.statistics import RoutingStatistics, count, kept_probability, token_sums, unpacked
 
 __all__ = [
     "BALANCE_METHODS",
@@ -15,5 +15,6 @@ __all__ = [
     "attach",
     "count",
     "kept_probability",
+    "token_sums",
     "unpacked",
 ]

@@ -15,10 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gatewise.nn.balance.methods import BalanceMethod, ExpertShares, balance_method, method_name
+from gatewise.nn.balance.coefficients import LossCoefficients, loss_coefficients, shares_of
+from gatewise.nn.balance.methods import BalanceMethod, balance_method, method_name
 from gatewise.nn.balance.sequences import sequence_loss, sequence_shares
-from gatewise.nn.balance.shares import FLOOR, cv_squared, shares_by_level, sums_by_level, switch_value
-from gatewise.nn.balance.statistics import RoutingStatistics, kept_probability, token_weight, unpacked
+from gatewise.nn.balance.shares import cv_squared, shares_by_level, switch_value
+from gatewise.nn.balance.statistics import RoutingStatistics, TokenSums, unpacked
+from gatewise.nn.grouped import nothing_watches
 from gatewise.nn.router import Router, Routing, leaf_weights
 from gatewise.nn.weights import LOWEST, node_log_shares, node_shares
 
@@ -54,6 +56,7 @@ class Balancer(nn.Module):
     last: Tensor
     steps: Tensor
     loss_factor: Tensor  # of the loss, where the method adapts it
+    _kept: tuple[BalanceMethod, Tensor, LossCoefficients] | None = None  # method and tally that they belong to
 
     def __init__(
         self,
@@ -109,76 +112,33 @@ class Balancer(nn.Module):
             self.loss_factor = self.loss_factor.float()
         return self
 
-    def smooth(self, router: Router, routing: Routing, real: Tensor | None = None) -> Tensor | None:
-        """Return the probabilities of being kept ``(T, L)`` if the method needs them and the router chose."""
-        wanted = self.rule.reads_expected_load and routing.ranks
-        return kept_probability(router, routing, real) if wanted else None
-
-    def loss(
-        self,
-        router: Router,
-        routing: Routing,
-        real: Tensor | None = None,
-        smooth: Tensor | None = None,
-        length: int | None = None,
-    ) -> Tensor:
+    def loss(self, router: Router, routing: Routing, sums: TokenSums, length: int | None = None) -> Tensor:
         """Return what these tokens add to the auxiliary loss; over a step the parts sum to the loss's gradient.
 
         `length` is the number of tokens of a sequence; None: all are one.
         """
-        weight = token_weight(routing, real)
-        last = unpacked(self.last)
-        total = weight.new_zeros(())
-        if self.z_weight:
-            for scores in routing.scores:
-                total = total + self.z_weight * (weight @ torch.logsumexp(scores, -1).square()).mean()
-        if self.token_entropy_weight:
-            for log in routing.log_weights:
-                entropy = -(node_shares(log) * node_log_shares(log).clamp_min(LOWEST)).sum(-1)
-                total = total + self.token_entropy_weight * (weight @ entropy).mean()
-        if self.rule.of_sequences:
-            parts = sequence_shares(router, routing, weight, length or weight.shape[0])
-            total = total + self.weight * sequence_loss(self.rule, parts)
-        else:
-            total = total + self._of_step(routing, weight, smooth)
-        return torch.where(last.tokens > 0, total / last.tokens.clamp_min(1), torch.zeros_like(total))
-
-    def _of_step(self, routing: Routing, weight: Tensor, smooth: Tensor | None) -> Tensor:
-        """Return the sum over tokens of the loss of shares, linear in them by those of the last step."""
-        slopes, total = self.rule.loss(self._shares()), weight.new_zeros(())
-        if slopes.importance is not None:
-            total = total + self.weight * self._linear(routing, slopes.importance, weight)
-        if slopes.expected_load is not None and smooth is not None:
-            total = total + self.weight * self._of_load(slopes.expected_load, weight @ smooth)
-        if slopes.weights is not None:
+        known, weight = self._known(), sums.weight
+        parts = [self.weight * part for part in _of_step(known, sums)]
+        if known.weights is not None:
             factor = self.loss_factor if self.rule.adapts else self.weight
-            total = total + factor * (weight @ leaf_weights(routing)) @ slopes.weights.to(weight.dtype)
-        return total
+            parts.append(factor * (weight @ leaf_weights(routing)) @ known.weights.to(weight.dtype))
+        if self.rule.of_sequences:
+            shares = sequence_shares(router, routing, weight, length or weight.shape[0])
+            parts.append(self.weight * sequence_loss(self.rule, shares))
+        for scores in routing.scores if self.z_weight else ():
+            parts.append(self.z_weight * (weight @ torch.logsumexp(scores, -1).square()).mean())
+        for log in routing.log_weights if self.token_entropy_weight else ():
+            entropy = -(node_shares(log) * node_log_shares(log).clamp_min(LOWEST)).sum(-1)
+            parts.append(self.token_entropy_weight * (weight @ entropy).mean())
+        return sum(parts[1:], parts[0]) / known.tokens if parts else weight.new_zeros(())
 
-    def _shares(self) -> ExpertShares:
-        """Return the shares of the experts in the last finished step."""
-        last = unpacked(self.last)
-        load, importance, expected = (shares_by_level(part, self.branching) for part in last[:3])
-        return ExpertShares(load, importance, expected, last.load.sum() / last.tokens.clamp_min(1))
-
-    def _of_load(self, slopes: list[Tensor], smooth: Tensor) -> Tensor:
-        """Return the sum over tokens of ``slopes . shares`` of the load ``smooth (L,)``, over a node's mean load."""
-        last = unpacked(self.last)
-        means = sums_by_level(last.smooth / last.tokens.clamp_min(1), self.branching)
-        parts = zip(slopes, sums_by_level(smooth, self.branching), means, strict=True)
-        values = [((slope * part).sum(-1) / mean.sum(-1).clamp_min(FLOOR)).mean() for slope, part, mean in parts]
-        return torch.stack(values).sum()
-
-    def _linear(self, routing: Routing, slopes: list[Tensor], weight: Tensor) -> Tensor:
-        """Return the sum over tokens of ``slopes . shares``, a token's share in a node over the node's mean share."""
-        known = shares_by_level(unpacked(self.last).importance, self.branching)
-        total, reach, mean = weight.new_zeros(()), weight[:, None], weight.new_ones(1)
-        for slope, log, share in zip(slopes, routing.log_weights, known, strict=True):
-            inside = node_shares(log)
-            node = (reach / mean.clamp_min(FLOOR))[..., None]
-            total = total + (node * inside * slope).sum() / len(slope)
-            reach, mean = (reach[..., None] * inside.detach()).flatten(1), (mean[:, None] * share).flatten()
-        return total
+    def _known(self) -> LossCoefficients:
+        """Return the coefficients of the loss, kept while the last tally stays as it is."""
+        if self.last.device.type != "cpu" or not nothing_watches(self.last):
+            return loss_coefficients(self.rule, self.last, self.branching)
+        if self._kept is None or self._kept[0] is not self.rule or not torch.equal(self._kept[1], self.last):
+            self._kept = self.rule, self.last.clone(), loss_coefficients(self.rule, self.last, self.branching)
+        return self._kept[2]
 
     @torch.no_grad()
     def finish(self, router: Router) -> None:
@@ -191,7 +151,7 @@ class Balancer(nn.Module):
         self.last.copy_(torch.where(fresh, self.now, self.last.to(self.now.device)))
         self.now.zero_()
         if self.rule.adapts:
-            moved = self.rule.next_factor(self.loss_factor, self._shares().experts)
+            moved = self.rule.next_factor(self.loss_factor, shares_of(self.last, self.branching).experts)
             self.loss_factor.copy_(torch.where(fresh.to(self.loss_factor.device), moved, self.loss_factor))
         self._move_offsets(router, fresh)
         for gate in router.levels:
@@ -227,24 +187,34 @@ class Balancer(nn.Module):
         return ", ".join(parts + more)
 
 
+def _of_step(known: LossCoefficients, sums: TokenSums) -> list[Tensor]:
+    """Return the parts of the loss of shares, linear in the sums over tokens."""
+    found = list(zip(known.importance, sums.importance, strict=False))
+    if known.expected_load is not None and sums.expected_load is not None:
+        found.append((known.expected_load, sums.expected_load))
+    return [(slope * part).sum() for slope, part in found]
+
+
 class _Attach(torch.autograd.Function):
     """Pass a layer's output on; backwards, give the auxiliary loss the gradient `scale` and add to the tally, once."""
 
     @staticmethod
-    def forward(ctx: Any, out: Tensor, loss: Tensor, scale: Tensor, now: Tensor, found: Tensor) -> Tensor:
+    def forward(ctx: Any, out: Tensor, loss: Tensor | None, scale: Tensor, now: Tensor, found: Tensor) -> Tensor:
         ctx.save_for_backward(found)
-        ctx.now, ctx.scale, ctx.dtype = now, scale, loss.dtype
+        ctx.now, ctx.scale, ctx.dtype = now, scale, None if loss is None else loss.dtype
         ctx.mark_dirty(out)  # as it is, neither a copy nor a view: the caller may add a residual to it in place
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
         (found,) = ctx.saved_tensors
         ctx.now.add_(found)
+        if ctx.dtype is None:
+            return gradient, None, None, None, None
         return gradient, ctx.scale.to(gradient.device, ctx.dtype, non_blocking=True, copy=True), None, None, None
 
 
-def attach(out: Tensor, loss: Tensor, balancer: Balancer, found: RoutingStatistics) -> Tensor:
+def attach(out: Tensor, loss: Tensor | None, balancer: Balancer, found: RoutingStatistics) -> Tensor:
     """Return `out`; its backward pass adds the gradient of `loss` and books `found`, once even when recomputed."""
     if balancer.now.device != out.device:
         balancer.now = balancer.now.to(out.device)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from gatewise.nn.router import Router, Routing, leaf_probabilities
+from gatewise.nn.router import Router, Routing
 from gatewise.nn.weights import LOWEST, node_shares
 
 WIDTH = 0.3  # noise of `kept_probability` where none is drawn, in log weight: the spread of the scores at the start
@@ -53,7 +52,7 @@ class RoutingStatistics(NamedTuple):
 
     def packed(self) -> Tensor:
         """Return all sums as one vector ``(3 L + 4,)`` of float32."""
-        return torch.cat([part.float().reshape(-1) for part in self])
+        return torch.cat([part.reshape(-1) for part in self]).float()
 
 
 def unpacked(vector: Tensor) -> RoutingStatistics:
@@ -62,15 +61,30 @@ def unpacked(vector: Tensor) -> RoutingStatistics:
     return RoutingStatistics(*vector[: 3 * leaves].split(leaves), *vector[3 * leaves :].unbind())
 
 
-@torch.no_grad()
-def count(
-    router: Router,
-    routing: Routing,
-    real: Tensor | None = None,
-    served: Tensor | None = None,
-    smooth: Tensor | None = None,
-) -> RoutingStatistics:
-    """Return the tally of a routing.
+class TokenSums(NamedTuple):
+    """Sums over the tokens of a call that a loss and a tally both read, with their gradients.
+
+    Attributes
+    ----------
+    weight : Tensor (T,)
+        One for every token that counts.
+    importance : list of Tensor (nodes, K)
+        Per level, sums of the shares of a node's branches, times the share of the token that reaches the node, which
+        has no gradient.
+    leaves : Tensor (T, L)
+        The shares of all leaves, zero for tokens that do not count, without gradient.
+    expected_load : Tensor (L,) or None
+        Sums of the probabilities of being kept, `kept_probability`.
+    """
+
+    weight: Tensor
+    importance: list[Tensor]
+    leaves: Tensor
+    expected_load: Tensor | None
+
+
+def token_sums(router: Router, routing: Routing, real: Tensor | None = None, expected: bool = False) -> TokenSums:
+    """Return the sums over the tokens of a routing, with the expected load if the router chose the experts.
 
     Parameters
     ----------
@@ -78,20 +92,40 @@ def count(
     routing : Routing
     real : Tensor (T,), optional
         False for padding.
+    expected : bool
+        Whether the expected load is wanted.
+    """
+    weight = torch.ones_like(routing.weight[:, 0]) if real is None else real.to(routing.weight.dtype)
+    importance, reach = [], weight[:, None]
+    for kind, log in zip(router.kinds, routing.log_weights, strict=True):
+        part = reach[..., None] * node_shares(log, kind.link.sparse)
+        importance.append(part.sum(0))
+        reach = part.detach().flatten(1)
+    load = weight @ kept_probability(router, routing, real) if expected and routing.ranks else None
+    return TokenSums(weight, importance, reach, load)
+
+
+@torch.no_grad()
+def count(router: Router, routing: Routing, sums: TokenSums, served: Tensor | None = None) -> RoutingStatistics:
+    """Return the tally of a routing.
+
+    Parameters
+    ----------
+    router : Router
+    routing : Routing
+    sums : TokenSums
     served : Tensor (T, S), optional
         False for assignments that found no room.
-    smooth : Tensor (T, L), optional
-        The probabilities of being kept.
     """
-    weight = token_weight(routing, real)
-    share = leaf_probabilities(routing)
-    taken = weight[:, None].expand_as(routing.index)
+    taken = sums.weight[:, None].expand_as(routing.index)
     taken = taken * (routing.weight != 0) if router.partial or not routing.ranks else taken
-    load = share.new_zeros(router.n_leaves).index_add_(0, routing.index.flatten(), taken.flatten())
-    kept = load if smooth is None else weight @ smooth
-    entropy = -(torch.xlogy(share, share).sum(-1) @ weight)
-    found = taken.sum() if served is None else (taken * served).sum()
-    return RoutingStatistics(load, weight @ share, kept, entropy, weight.sum(), taken.sum(), found)
+    load = taken.new_zeros(router.n_leaves).index_add_(0, routing.index.flatten(), taken.flatten())
+    kept = load if sums.expected_load is None else sums.expected_load.detach()
+    entropy = -torch.xlogy(sums.leaves, sums.leaves).sum()
+    offered = taken.sum()
+    found = offered if served is None else (taken * served).sum()
+    importance = sums.importance[-1].detach().flatten()
+    return RoutingStatistics(load, importance, kept, entropy, sums.weight.sum(), offered, found)
 
 
 def kept_probability(router: Router, routing: Routing, real: Tensor | None = None) -> Tensor:
@@ -113,13 +147,8 @@ def kept_probability(router: Router, routing: Routing, real: Tensor | None = Non
             log = log + torch.nan_to_num(noisy - rank.detach()) / router.unit
         share = node_shares(log) if rule.varies else log
         least = rule.threshold(noisy, share, kept, real).clamp_min(LOWEST)
-        part = torch.special.ndtr((rank.clamp_min(LOWEST) - least) / (width * router.unit))
-        part = part.masked_fill(rank == -inf, 0.0)
+        above = rank.clamp_min(2 * LOWEST) - least  # a branch that is never chosen lies below any threshold
+        part = torch.special.ndtr(above / (width * router.unit))
         total = part.flatten(1) if total is None else (total[..., None] * part).flatten(1)
     assert total is not None
     return total
-
-
-def token_weight(routing: Routing, real: Tensor | None) -> Tensor:
-    """Return one for every token that counts, ``(T,)``."""
-    return torch.ones_like(routing.weight[:, 0]) if real is None else real.to(routing.weight.dtype)

@@ -1,0 +1,75 @@
+"""What a token adds to the loss of shares, known once a step has ended: the coefficients of its own values."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.nn.balance.methods import BalanceMethod, ExpertShares
+from gatewise.nn.balance.shares import FLOOR, shares_by_level, sums_by_level
+from gatewise.nn.balance.statistics import unpacked
+
+
+class LossCoefficients(NamedTuple):
+    """Coefficients of a loss that is linear in the sums over tokens, and by what their sum is divided.
+
+    Attributes
+    ----------
+    tokens : Tensor ()
+        Number of tokens of the last step; inf before a first step, when no loss acts.
+    importance : list of Tensor (nodes, K)
+        Of `TokenSums.importance`, one per level; [] for a loss that does not read it.
+    expected_load : Tensor (L,) or None
+        Of `TokenSums.expected_load`.
+    weights : Tensor (L,) or None
+        Of the sums of the weights of the leaves as the gates compute them.
+    """
+
+    tokens: Tensor
+    importance: list[Tensor]
+    expected_load: Tensor | None
+    weights: Tensor | None
+
+
+@torch.no_grad()
+def loss_coefficients(method: BalanceMethod, last: Tensor, branching: tuple[int, ...]) -> LossCoefficients:
+    """Return the coefficients of a method's loss, linear in the tokens by the shares of the last step.
+
+    A token's share in a node counts over the node's mean share, its load over the node's mean load; the loss is the
+    mean over the nodes of a level, summed over levels.
+
+    Parameters
+    ----------
+    method : BalanceMethod
+    last : Tensor (3 L + 4,)
+        The tally of the last step, see `RoutingStatistics.packed`.
+    branching : tuple of int
+    """
+    tally = unpacked(last)
+    tokens = tally.tokens.masked_fill(tally.tokens == 0, inf)
+    if method.of_sequences:  # their shares are of this call
+        return LossCoefficients(tokens, [], None, None)
+    shares = shares_of(last, branching)
+    slopes = method.loss(shares)
+    importance, mean = [], last.new_ones(1)
+    read = shares.importance if slopes.importance is not None else []
+    for slope, share in zip(slopes.importance or [], read, strict=True):
+        importance.append(slope / (len(slope) * mean.clamp_min(FLOOR)[:, None]))
+        mean = (mean[:, None] * share).flatten()
+    load = None
+    if slopes.expected_load is not None:
+        means, load = sums_by_level(tally.smooth / tokens, branching), last.new_zeros(1)
+        for slope, part in zip(slopes.expected_load, means, strict=True):
+            own = slope / (len(slope) * part.sum(-1, keepdim=True).clamp_min(FLOOR))
+            load = (load[:, None] + own).flatten()
+    return LossCoefficients(tokens, importance, load, slopes.weights)
+
+
+def shares_of(last: Tensor, branching: tuple[int, ...]) -> ExpertShares:
+    """Return the shares of the experts in the step whose tally is `last (3 L + 4,)`."""
+    tally = unpacked(last)
+    load, importance, expected = (shares_by_level(part, branching) for part in tally[:3])
+    return ExpertShares(load, importance, expected, tally.load.sum() / tally.tokens.clamp_min(1))
