@@ -35,6 +35,7 @@ html_math_renderer = "mathml"
 
 autosummary_generate = True
 autosummary_imported_members = True
+default_role = "py:obj"  # `name` in a docstring leads to that name, where it is public
 autodoc_typehints = "none"  # the docstrings say them
 numpydoc_show_class_members = False  # the template of a class lists them with their text
 copybutton_exclude = ".linenos, .gp, .go"  # neither prompts nor output are copied
