@@ -9,6 +9,7 @@ import torch
 from scipy import special, stats
 
 from gatewise.core.families import (
+    FAMILIES,
     Beta,
     Binomial,
     Categorical,
@@ -25,7 +26,7 @@ from gatewise.core.families import (
 )
 from gatewise.core.families.incomplete_beta import incomplete_beta
 from gatewise.core.gates import GATES
-from gatewise.core.mixture import Measure, Mixture, responsibilities
+from gatewise.core.mixture import Measure, Mixture, regression, responsibilities
 from gatewise.infer.predict import quantiles
 from gatewise.objective.rows import Block
 from gatewise.objective.terms import unit_responsibilities
@@ -155,10 +156,12 @@ def test_poisson_counts_of_any_mean_are_drawn(mean):
         np.testing.assert_allclose(float(z.std()), 1.0, atol=0.05)
 
 
-def test_poisson_counts_beyond_all_floats_are_infinite():
+def test_poisson_counts_beyond_all_floats_are_infinite_and_their_mean_the_largest():
     eta = tensor([[[800.0, 1e300, -1e300]]])
     assert Poisson().sample({}, eta, torch.Generator().manual_seed(0)).flatten().tolist() == [torch.inf, torch.inf, 0.0]
-    assert Poisson().mean({}, eta).flatten().tolist() == [torch.inf, torch.inf, 0.0]
+    large, larger, none = Poisson().mean({}, eta).flatten().tolist()
+    assert 1.7976e308 < large == larger < torch.inf
+    assert none == 0.0
 
 
 @pytest.mark.parametrize(("low", "high"), [(-0.3, 1), (0, 3), (2.9, 3.1), (3, 6), (6, 9), (-0.3, 9)])
@@ -262,3 +265,19 @@ def test_numbers_of_trials_that_cannot_be_are_refused(trials):
 def test_whole_numbers_of_numpy_are_trials():
     assert Binomial(np.int64(9)) == Binomial(9)
     assert type(Binomial(np.int64(9)).trials) is int
+
+
+@pytest.mark.parametrize("name", ["poisson", "negative-binomial", "gamma", "inverse-gaussian", "log-normal", "weibull"])
+def test_means_beyond_the_largest_number_spoil_nothing_where_their_expert_has_no_weight(name):
+    family = FAMILIES[name]
+    mixture = Mixture((GATES["softmax"],), (2,), family=family)
+    x = torch.tensor([[900.0, 1.0, 0.0], [-1.0, 0.5, 2.0]], dtype=torch.float64)
+    coef = torch.tensor([[[1.0, 0.0, 0.0]], [[0.0, 0.1, 0.1]]], dtype=torch.float64)
+    gate = {"weight": torch.tensor([[-100.0, 0.0, 0.0], [0.0] * 3]).double(), "bias": torch.zeros(2).double()}
+    shapes = {name: torch.ones(2, 1).double() for name in family.parameters(1)}
+    measure = Measure((gate,), {"coef": coef.requires_grad_(), "intercept": torch.zeros(2, 1).double()}, shapes)
+    found = regression(mixture, measure, x.mT, x.mT)
+    assert bool(found.isfinite().all())
+    torch.testing.assert_close(found[0, 0], family.mean(shapes, torch.tensor([[[0.1]], [[0.1]]]).double())[1, 0, 0])
+    found[0, 0].log().backward()
+    assert bool(coef.grad.isfinite().all())

@@ -12,6 +12,7 @@ from torch.nn.functional import logsigmoid
 
 from gatewise.core.families.base import Family, LeafDerivatives, diagonal_blocks
 from gatewise.core.families.incomplete_beta import incomplete_beta
+from gatewise.core.families.special import finite_exp
 from gatewise.core.predictors import Params
 
 NORMAL = 1e12  # mean from which Poisson counts are drawn from the normal law, rounded
@@ -44,7 +45,7 @@ class Poisson(Family):
         return LeafDerivatives(value, y - mean, diagonal_blocks(-mean[..., None, None, :, :], eta.shape[-2]))
 
     def mean(self, params: Params, eta: Tensor) -> Tensor:
-        return torch.exp(eta)
+        return finite_exp(eta)
 
     def variance(self, params: Params, eta: Tensor) -> Tensor:
         return torch.exp(eta)

@@ -13,7 +13,7 @@ from gatewise.core.families.base import Family, LeafDerivatives
 from gatewise.core.families.counts import Poisson, count_fault
 from gatewise.core.families.incomplete_beta import incomplete_beta, stirling
 from gatewise.core.families.positive import TINY, blocks_of_two
-from gatewise.core.families.special import log1p_less, rising_slopes
+from gatewise.core.families.special import finite_exp, log1p_less, rising_slopes
 from gatewise.core.parameters import Parameter
 from gatewise.core.predictors import Params
 
@@ -76,7 +76,7 @@ class NegativeBinomial(Family):
         return LeafDerivatives(value, first, second)
 
     def mean(self, params: Params, eta: Tensor) -> Tensor:
-        return torch.exp(eta)
+        return finite_exp(eta)
 
     def variance(self, params: Params, eta: Tensor) -> Tensor:
         mean = torch.exp(eta)

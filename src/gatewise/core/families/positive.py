@@ -11,7 +11,7 @@ from torch import Tensor
 from gatewise.core.families.base import Family, LeafDerivatives, diagonal_blocks
 from gatewise.core.families.gaussian import Gaussian, log_normal
 from gatewise.core.families.incomplete_beta import stirling
-from gatewise.core.families.special import log_less_digamma
+from gatewise.core.families.special import finite_exp, log_less_digamma
 from gatewise.core.parameters import Parameter
 from gatewise.core.predictors import Params
 
@@ -82,7 +82,7 @@ class Gamma(Family):
         return LeafDerivatives(value, first, blocks_of_two(-shape * torch.exp(ratio), away, curvature))
 
     def mean(self, params: Params, eta: Tensor) -> Tensor:
-        return torch.exp(eta)
+        return finite_exp(eta)
 
     def variance(self, params: Params, eta: Tensor) -> Tensor:
         return torch.exp(2 * eta) / params["shape"][..., None]
@@ -150,7 +150,7 @@ class InverseGaussian(Family):
         return LeafDerivatives(value, first, second)
 
     def mean(self, params: Params, eta: Tensor) -> Tensor:
-        return torch.exp(eta)
+        return finite_exp(eta)
 
     def variance(self, params: Params, eta: Tensor) -> Tensor:
         return torch.exp(3 * eta) / params["shape"][..., None]
@@ -219,7 +219,7 @@ class LogNormal(Family):
         return inside._replace(value=inside.value - log_y.sum(-2))
 
     def mean(self, params: Params, eta: Tensor) -> Tensor:
-        return torch.exp(eta + 0.5 * self._square(params))
+        return finite_exp(eta + 0.5 * self._square(params))
 
     def variance(self, params: Params, eta: Tensor) -> Tensor:
         square = self._square(params)

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from math import log
+
 import torch
 from torch import Tensor
 
 LARGE = 100.0  # parameters from which asymptotic series are exact to the last digits
+
+
+def finite_exp(eta: Tensor) -> Tensor:
+    """Return ``exp(eta)``, at most the largest number of its type: a mean may overflow where its expert has no weight.
+
+    Infinite means times weights of zero would be no number, nor would their derivatives.
+
+    Examples
+    --------
+    >>> bool(finite_exp(torch.tensor([1e3], dtype=torch.float64)).isfinite())
+    True
+    """
+    return torch.exp(eta.clamp(max=log(torch.finfo(eta.dtype).max) - 1e-5))
 
 
 def trigamma(a: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gatewise.core.families.base import Family, LeafDerivatives
 from gatewise.core.families.positive import TINY, blocks_of_two, own_shape, positive_fault
+from gatewise.core.families.special import finite_exp
 from gatewise.core.parameters import Parameter
 from gatewise.core.predictors import Params
 
@@ -85,7 +86,7 @@ class Weibull(Family):
         return LeafDerivatives(value, first, second)
 
     def mean(self, params: Params, eta: Tensor) -> Tensor:
-        return torch.exp(eta + torch.lgamma(1 + 1 / params["shape"][..., None]))
+        return finite_exp(eta + torch.lgamma(1 + 1 / params["shape"][..., None]))
 
     def variance(self, params: Params, eta: Tensor) -> Tensor:
         inverse = 1 / params["shape"][..., None]
