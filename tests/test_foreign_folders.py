@@ -107,6 +107,7 @@ def test_a_resumed_run_runs_what_the_command_names(study, marker):
     assert not marker.exists()
 
 
+@pytest.mark.slow
 def test_a_study_of_gatewise_is_found_by_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr("gatewise.report.study.page.figures", lambda *_, **__: [])  # which take most of the time
     name = min(STUDIES, key=lambda one: STUDIES[one].fits())

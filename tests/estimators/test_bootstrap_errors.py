@@ -41,7 +41,7 @@ def two():
     return fitted(2)
 
 
-@pytest.mark.parametrize("kind", ["case", "parametric"])
+@pytest.mark.parametrize("kind", ["case", pytest.param("parametric", marks=pytest.mark.slow)])
 def test_errors_and_bands_are_about_those_of_the_information(two, kind):
     found = bootstrap(two, X, Y, n_boot=60, kind=kind)
     table, wald = found.confint(), two.confint(X, Y)
@@ -149,16 +149,16 @@ def test_trials_stay_as_they_are_and_the_test_of_two_sizes_knows_them():
 
 
 def test_processes_and_interruptions_change_nothing(two, tmp_path):
-    whole = bootstrap(two, X, Y, n_boot=23)
-    shared = bootstrap(two, X, Y, n_boot=23, n_jobs=2)
+    whole = bootstrap(two, X, Y, n_boot=10)
+    shared = bootstrap(two, X, Y, n_boot=10, n_jobs=2)
     np.testing.assert_array_equal(whole.drawn, shared.drawn)
     path = tmp_path / "boot.jsonl"
-    bootstrap(two, X, Y, n_boot=12, resume=path)
+    bootstrap(two, X, Y, n_boot=5, resume=path)
     held = path.read_text().splitlines()
-    np.testing.assert_array_equal(bootstrap(two, X, Y, n_boot=23, resume=path).drawn, whole.drawn)
+    np.testing.assert_array_equal(bootstrap(two, X, Y, n_boot=10, resume=path).drawn, whole.drawn)
     assert path.read_text().splitlines()[: len(held)] == held
     with pytest.raises(ValueError, match="holds another bootstrap"):
-        bootstrap(two, X, Y, n_boot=12, resume=path, random_state=1)
+        bootstrap(two, X, Y, n_boot=5, resume=path, random_state=1)
 
 
 def test_formulas_weights_classifiers_and_least_squares(two):

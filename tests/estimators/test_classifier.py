@@ -129,6 +129,7 @@ def test_the_number_of_experts_is_chosen():
     assert [one.n_experts for one in found.candidates] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_second_expert_is_tested():
     x, y = three_classes(200)
     one = MixtureOfExpertsClassifier(1, n_init=1)

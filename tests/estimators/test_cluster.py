@@ -90,6 +90,7 @@ def test_a_frame_of_unequal_partitions_with_weights_gives_the_fit_in_memory(clie
     np.testing.assert_allclose(shares.compute(), near.gate_proba(FRAME[X]), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_arrays_of_unknown_length_with_two_responses_give_the_fit_in_memory(client, tmp_path):
     data = frame(d=5, q=2)
     inputs = [f"x{i}" for i in range(5)]

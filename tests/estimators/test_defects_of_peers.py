@@ -19,6 +19,7 @@ SMOOTH_GATES = [
     for name, gate in GATES.items()
     if gate.link.normalised and gate.link.smooth and name != "equal" and not gate.score.kinked()
 ]
+LONG = ("gelu-dense-to-sparse", "tanh-dense-to-sparse", "relu-dense-to-sparse")  # as activation-dense-to-sparse
 REFERENCE = -50596.7745  # of the set with d=1, k=2, n=100 000
 
 
@@ -45,7 +46,7 @@ def test_s01_false_convergence_20_of_20(synthetic):
         check_single_start(synthetic, seed)
 
 
-@pytest.mark.parametrize("gate", SMOOTH_GATES)
+@pytest.mark.parametrize("gate", [pytest.param(g, marks=pytest.mark.slow) if g in LONG else g for g in SMOOTH_GATES])
 def test_s02_every_gate_parameter_moves_in_the_first_step_that_is_taken(lines, gate):
     before, after = (
         quiet_fit(MixtureOfExpertsRegressor(gate=gate, method="em", max_iter=n, n_init=1, random_state=0), *lines)

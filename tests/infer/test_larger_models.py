@@ -57,6 +57,7 @@ def test_a_power_of_n_is_extrapolated_to_where_it_meets_the_target():
     assert needed.tolist() == pytest.approx([10_000, 900], abs=1)
 
 
+@pytest.mark.slow
 def test_rows_of_a_larger_model_reach_the_target_on_other_data():
     law, x = truth(), inputs()
     found = sample_size(law, {"experts.coef": 0.1}, X=x, experts=3, check=12)

@@ -43,7 +43,10 @@ def test_a_known_row_is_proved(row):
     assert not row._replace(nullity=row.nullity + 1).proved(proof)
 
 
-@pytest.mark.parametrize("gate", ["softmax", "laplace", "cosine", "dense-to-sparse", "quadratic-monomial"])
+@pytest.mark.parametrize(
+    "gate",
+    ["softmax", "laplace", pytest.param("cosine", marks=pytest.mark.slow), "dense-to-sparse", "quadratic-monomial"],
+)
 def test_three_inputs(gate):
     found = identify(gate, d=3, proof=True, **QUICK)
     assert found.proof.decided
@@ -85,11 +88,13 @@ UNDECIDED = {  # families, numbers of outputs, and why
 }
 
 
-LONG = [pytest.param("beta", marks=pytest.mark.slow)]  # until it is known to have too many terms
+LONG = ("beta", "negative-binomial", "student-t")  # beta: until it is known to have too many terms
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
-@pytest.mark.parametrize("family", [*(name for name in FAMILIES if name != "beta"), *LONG])
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in FAMILIES]
+)
 def test_every_family(family, outputs):
     found = identify("softmax", family=family, outputs=outputs, d=1, proof=True, **QUICK)
     if (family, outputs) in UNDECIDED:
@@ -131,7 +136,9 @@ def expression(text, symbols):
     return sympy.sympify(plain, locals={str(symbol): symbol for symbol in symbols.values()})
 
 
-@pytest.mark.parametrize("gate", ["softmax", "dense-to-sparse", "cosine", "laplace"])
+@pytest.mark.parametrize(
+    "gate", ["softmax", "dense-to-sparse", pytest.param("cosine", marks=pytest.mark.slow), "laplace"]
+)
 def test_sympy_agrees_with_what_is_printed(gate):
     """The formulas once more by hand, differentiated by sympy; the equations hold in these too."""
     w, a, x = (sympy.symbols(f"{letter}:2", real=True) for letter in "wax")

@@ -207,6 +207,7 @@ def test_a_truth_below_the_bounds_is_refused():
         sample_size(held, {"experts.coef": 0.1}, X=x)
 
 
+@pytest.mark.slow
 def test_bic_tells_two_experts_from_one_as_often_as_planned():
     mixture, measure = lines(coef=[[0.9, 0.3, -0.6], [0.3, 0.0, 0.0]], intercept=(0.5, -0.5))
     x = inputs()

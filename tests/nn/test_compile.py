@@ -44,8 +44,8 @@ def _fresh():
 
 
 KEPT = {  # what differs in how tokens are routed or balanced, with one type each
-    **dict.fromkeys(("flat", "shared, no bias", "groups", "expert choice", "bounds"), torch.float32),
-    **dict.fromkeys(("two levels", "tempered", "null experts"), torch.bfloat16),
+    **dict.fromkeys(("flat", "groups", "expert choice"), torch.float32),
+    **dict.fromkeys(("two levels", "tempered"), torch.bfloat16),
 }
 TYPES = [  # the rest in the slow run
     pytest.param(options, dtype, id=f"{name}-{dtype}", marks=[pytest.mark.slow] * (KEPT.get(name) != dtype))

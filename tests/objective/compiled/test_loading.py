@@ -104,6 +104,7 @@ def test_a_cache_that_fails_is_done_without(when, error, monkeypatch):
     assert next(asked) == 1
 
 
+@pytest.mark.slow
 def test_no_folder_can_be_written(tmp_path, capsys):
     """An installation that is read-only, and a home that is none."""
     package = tmp_path / "gatewise"
