@@ -143,7 +143,7 @@ def quantiles(
 def _bracket(mixture: Mixture, at: LeafPredictions, levels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return low and high ``(q, n)``, ``F(low) < min level`` and ``F(high) >= max level``, and a small width."""
     center = mixture.family.mean(at.own, at.eta)
-    center = torch.where(center.isfinite(), center, at.eta)
+    center = torch.where(center.abs() < LARGEST, center, at.eta)  # one that overflows: see finite_exp
     spread = _spread(mixture, at, center)
     step = 4.0 * torch.maximum(spread, 1e-15 * center.abs()).amax(-3)  # at least to a neighbouring float
     low, high = _finite((center - 4.0 * spread).amin(-3)), _finite((center + 4.0 * spread).amax(-3))
