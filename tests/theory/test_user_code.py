@@ -8,6 +8,7 @@ from gatewise.theory import STUDIES
 from gatewise.theory import load_study as load
 from gatewise.theory.fingerprint import describe, fingerprint
 from gatewise.theory.orders import ONE, TWO
+from gatewise.theory.user_code import code_of
 from gatewise.theory.voronoi import LOSSES, Loss
 
 SOURCE = '''
@@ -89,3 +90,13 @@ def test_a_loss_is_known_by_its_powers_not_by_its_name():
     assert measured(one) != measured(two)
     assert measured("exact") == measured(LOSSES["exact"])
     assert measured(LOSSES["exact"]) != measured(replace(LOSSES["exact"], weighted=False))
+
+
+def test_two_classes_of_one_name_are_both_seen():
+    def made(second):
+        first, other = type("Own", (), {}), type("Own", (), {"__call__": second})
+        first.__module__ = other.__module__ = "mine"
+        return code_of(first(), other())
+
+    assert set(made(lambda self: 1)) == {"Own"}
+    assert made(lambda self: 1) != made(lambda self: 2)

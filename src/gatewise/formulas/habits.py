@@ -16,7 +16,7 @@ INSTEAD: dict[str, str] = {  # by function
     "Surv": "write time + event ~ x with family='weibull', where event is 0 for censored times",
     "offset": "give offset='log(hours)' beside the formula",
     "weights": "give weights='w' beside the formula",
-    "log": "log has one argument; write log2(x) or log10(x), or log(x) / 1.6 for another base",
+    "log": "log has one argument; write log2(x) or log10(x), or divide log(x) by the logarithm of another base",
     **dict.fromkeys(("cut", "ifelse", "pmax", "pmin", "lag", "diff", "round", "as_numeric", "where"), COMPUTED),
 }
 SIGNS: tuple[tuple[str, str], ...] = (  # by what stands in the text

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from gatewise.estimators.classifier import MixtureOfExpertsClassifier
+
 
 class PredictionColumns(NamedTuple):
     """What is wanted beside the prediction.
@@ -36,7 +38,7 @@ class PredictionColumns(NamedTuple):
         ValueError
             With what to do.
         """
-        labelled = hasattr(model, "classes_")
+        labelled = isinstance(model, MixtureOfExpertsClassifier)
         if self.interval is not None and labelled:
             raise ValueError("--interval is for numbers, and the model predicts classes: give --proba instead")
         if self.chances and not labelled:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from gatewise.theory.voronoi import LOSSES
 FIRST_NAMES = {
     "DataDrivenStarts(": "Blind("
 }  # what records of the first release call a class that has another name now
+LOSSES_PLACE = -3  # of the names of losses among the values that describe an arm
 RECORD = 2  # version of what a record holds: 2 knows fits that are worse than the truth
 
 
@@ -64,6 +66,13 @@ def _describe(arm: Arm) -> dict[str, Any]:
                 "identified; make the class a frozen dataclass"
             )
     return shown
+
+
+def without_losses(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `describe` says of an arm but for the losses: what decides its fits."""
+    values = list(description["values"])
+    del values[LOSSES_PLACE]
+    return {**{name: value for name, value in description.items() if name != "losses"}, "values": values}
 
 
 def _parts(arm: Arm) -> tuple[object, ...]:

@@ -10,9 +10,8 @@ from typing import Any
 
 from gatewise.files import write_text
 from gatewise.runs.records import line_of, read_lines
+from gatewise.theory.fingerprint import without_losses
 from gatewise.theory.study import Study
-
-LOSSES = -3  # place of the losses among the values that describe an arm
 
 
 def migrated(folder: Path, held: Mapping[str, Any], mine: Mapping[str, Any], study: Study) -> dict[str, Any]:
@@ -64,18 +63,9 @@ def migrated(folder: Path, held: Mapping[str, Any], mine: Mapping[str, Any], stu
 def _other_fits(held: Mapping[str, Any], mine: Mapping[str, Any]) -> list[str]:
     """Return what decides the fits, beside the losses measured on them, and differs."""
     plain = json.loads(json.dumps(mine))
-    arms = {**held["arms"], **plain["arms"]}
-    changed = [f"arm {name!r}" for name in arms if _fit(held["arms"].get(name)) != _fit(plain["arms"].get(name))]
+    old, new = ({name: without_losses(arm) for name, arm in one["arms"].items()} for one in (held, plain))
+    changed = [f"arm {name!r}" for name in {**old, **new} if old.get(name) != new.get(name)]
     return changed + [name for name in ("study", "seed", "record", "engine") if held.get(name) != plain[name]]
-
-
-def _fit(arm: Mapping[str, Any] | None) -> object:
-    """Return the description of an arm without its losses."""
-    if arm is None:
-        return None
-    values = list(arm["values"])
-    del values[LOSSES]
-    return {**{name: value for name, value in arm.items() if name != "losses"}, "values": values}
 
 
 def _kept(folder: Path, version: int) -> Path:

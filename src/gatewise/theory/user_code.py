@@ -34,9 +34,10 @@ def code_of(*values: object) -> dict[str, str]:
         By qualified name. Empty where everything is gatewise's own.
     """
     found: dict[str, str] = {}
+    seen: set[type | FunctionType] = set()
     for value in values:
         for one in _made_of(value):
-            _collect(one, found)
+            _collect(one, found, seen)
     return dict(sorted(found.items()))
 
 
@@ -61,17 +62,18 @@ def _made_of(value: object) -> Iterator[type | FunctionType]:
         yield from _made_of(part)
 
 
-def _collect(one: type | FunctionType, found: dict[str, str]) -> None:
-    """Add the hash of a class or function of the user's, of its bases, and of what it calls."""
-    if one.__module__.partition(".")[0] in KNOWN or one.__qualname__ in found:
+def _collect(one: type | FunctionType, found: dict[str, str], seen: set[type | FunctionType]) -> None:
+    """Add the hash of a class or function of the user's, of its bases, and of what it calls; one name, one hash."""
+    if one.__module__.partition(".")[0] in KNOWN or one in seen:
         return
+    seen.add(one)
     used = _used(one)
     constants = {name: repr(value) for name, value in used.items() if isinstance(value, CONSTANTS)}
-    text = f"{_text(one)}\n{sorted(constants.items())}"
+    text = f"{found.get(one.__qualname__, '')}{_text(one)}\n{sorted(constants.items())}"
     found[one.__qualname__] = hashlib.sha256(text.encode()).hexdigest()[:16]
     for part in (*(one.__bases__ if isinstance(one, type) else ()), *used.values()):
         if isinstance(part, type | FunctionType):
-            _collect(part, found)
+            _collect(part, found, seen)
 
 
 def _text(one: type | FunctionType) -> str:

@@ -1,4 +1,4 @@
-"""Differences of logarithms and gamma functions that keep their digits where the parameters are large."""
+"""Exponentials, logarithms and gamma functions that keep their digits, or stay finite, where arguments are large."""
 
 from __future__ import annotations
 
