@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from gatewise.theory import collect
+from gatewise.objective.parameterization import from_paths
+from gatewise.theory import Uniform, collect
 from gatewise.theory import load_study as load
 from gatewise.theory import run_study as run
 from gatewise.theory.store import lines_of, read
@@ -22,10 +24,21 @@ def renamed(record):
     return {**record, "series": series}
 
 
+def wider(truth):
+    """Return a truth of one feature with two more."""
+    paths = truth.paths()
+    more = {"gates.0.weight": [[0.5, -1.0], [0.0, 0.0]], "experts.coef": [[[0.5, 0.0]], [[0.0, -0.5]]]}
+    longer = {name: torch.cat([paths[name], torch.tensor(two).double()], -1) for name, two in more.items()}
+    return from_paths({**paths, **longer}, 1)
+
+
 @pytest.fixture(scope="module")
 def study():
+    """The small study with three features."""
     whole = load(f"{FILE}:study")
-    return replace(whole, arms=(replace(whole.arms[0], sizes=(100, 200, 300), replicates=2),))
+    arm = whole.arms[0]
+    data = replace(arm.data, truth=wider(arm.data.at(100)), inputs=Uniform(-1.0, 1.0, 3))
+    return replace(whole, arms=(replace(arm, data=data, sizes=(100, 200, 300), replicates=2),))
 
 
 @pytest.fixture(scope="module")
