@@ -271,5 +271,6 @@ def check_inference(found):
 def check_intervals(ends, mean):
     if ends is not None:
         assert ends.shape == (*mean[:5].shape, 2)
-        assert np.isfinite(ends).all()
+        assert not np.isnan(ends).any()
+        assert np.isfinite(ends[np.abs(mean[:5]) < 1e300]).all()  # beyond: an expert that a cut search left far out
         assert (ends[..., 0] <= ends[..., 1]).all()

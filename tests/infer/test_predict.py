@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from gatewise.core.families import Binomial, Family, FullGaussian, Gaussian, Poisson, StudentT
+from gatewise.core.families import FAMILIES, Binomial, Family, FullGaussian, Gaussian, Poisson, StudentT
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture, log_density
 from gatewise.infer.predict import cdf, interval, quantiles
@@ -147,3 +147,19 @@ def test_a_leaf_without_weight_beyond_the_floats_does_not_matter(family):
     )
     found, wanted = (quantiles(*model, x, x, levels) for model in ((mixture, measure), (alone, kept)))
     np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["weibull", "log-normal"])
+def test_a_leaf_beyond_the_floats_that_has_half_of_the_weight_makes_only_the_upper_end_infinite(name):
+    family = FAMILIES[name]
+    own = {one: column(1.5, 1.5) for one in family.names("scale") or family.names("shape")}
+    gates = ({"bias": torch.zeros(2, dtype=torch.float64)},)
+    experts = {"coef": torch.zeros(2, 1, 3).double(), "intercept": column(0.7, 4e47)}
+    x = torch.randn(3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    levels = torch.tensor([0.05, 0.25, 0.95], dtype=torch.float64)
+    mixture = Mixture((GATES["constant"],), (2,), family=family)
+    found = quantiles(mixture, Measure(gates, experts, own), x, x, levels)
+    alone = Mixture((GATES["constant"],), (1,), family=family)
+    kept = Measure(({"bias": gates[0]["bias"][:1]},), *({k: v[:1] for k, v in part.items()} for part in (experts, own)))
+    np.testing.assert_allclose(found[:2], quantiles(alone, kept, x, x, 2 * levels[:2]), rtol=1e-12)
+    assert torch.isposinf(found[2]).all()

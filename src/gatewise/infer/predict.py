@@ -30,6 +30,7 @@ from gatewise.objective.rows import Block, Rows, block_size
 
 DOUBLINGS = 1100  # widenings of a bracket: more than the range of floats
 HALVINGS = 2200  # bisections: more than there are between any two floats
+NUMBERS = torch.finfo(torch.float64).max  # the largest number
 LARGEST = 1e300  # end of a first bracket: it is widened beyond that only for leaves that have weight there
 
 
@@ -114,7 +115,8 @@ def quantiles(
 ) -> Tensor:
     """Return the quantiles ``inf {y: F(y) >= level}`` of every output, ``(m, q, n)`` for levels ``(m,)``.
 
-    Found by bisection of one bracket for all levels, so that quantiles never cross.
+    Found by bisection of one bracket for all levels, so that quantiles never cross. A quantile above the largest
+    number is infinite.
 
     Raises
     ------
@@ -128,8 +130,9 @@ def quantiles(
     low, high, fine = _bracket(mixture, at, levels)
     shape = (len(levels), *low.shape)
     low, high = low.expand(shape), high.expand(shape)
+    beyond = _mixed(mixture, at, high) < wanted  # a leaf beyond all numbers has weight
     for _ in range(HALVINGS):
-        middle = low + 0.5 * (high - low)
+        middle = 0.5 * low + 0.5 * high
         middle = torch.floor(middle) if mixture.family.discrete else middle
         open_ = (middle > low) & (middle < high) & (high - low > fine)
         if not bool(open_.any()):
@@ -137,11 +140,14 @@ def quantiles(
         enough = _mixed(mixture, at, middle) >= wanted
         high = torch.where(open_ & enough, middle, high)
         low = torch.where(open_ & ~enough, middle, low)
-    return high.clone()
+    return torch.where(beyond, torch.inf, high)
 
 
 def _bracket(mixture: Mixture, at: LeafPredictions, levels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return low and high ``(q, n)``, ``F(low) < min level`` and ``F(high) >= max level``, and a small width."""
+    """Return low and high ``(q, n)``, ``F(low) < min level`` and ``F(high) >= max level``, and a small width.
+
+    Both are numbers: where no number is high enough, high is the largest one.
+    """
     center = mixture.family.mean(at.own, at.eta)
     center = torch.where(center.abs() < LARGEST, center, at.eta)  # one that overflows: see finite_exp
     spread = _spread(mixture, at, center)
@@ -150,12 +156,13 @@ def _bracket(mixture: Mixture, at: LeafPredictions, levels: Tensor) -> tuple[Ten
     if mixture.family.discrete:
         low, high = torch.full_like(low, -1.0), torch.ceil(high).clamp_min(1.0)
     for _ in range(DOUBLINGS):
-        short = _mixed(mixture, at, high) < levels.max()
+        short = (_mixed(mixture, at, high) < levels.max()) & (high < NUMBERS)
         over = torch.zeros_like(short) if mixture.family.discrete else _mixed(mixture, at, low) >= levels.min()
         if not bool((short | over).any()):
             break
         high = torch.where(short, high + (torch.ceil(step) if mixture.family.discrete else step), high)
         low = torch.where(over, low - step, low)
+        low, high = low.clamp_min(-NUMBERS), high.clamp_max(NUMBERS)
         step = 2.0 * step
     return low, high, torch.zeros_like(step) if mixture.family.discrete else 1e-14 * spread.amin(-3)
 
