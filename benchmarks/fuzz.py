@@ -292,9 +292,9 @@ def checked(model: Any, rows: Any, seen: Any, kind: str) -> str:
     if not np.allclose(weights.sum(1), 1.0, atol=1e-6):
         return "gate weights do not sum to one"
     if model.mixture_.family.has_density and kind == "moe" and "weights" not in model._design.roles:
-        total = float(model.score_samples().sum())
+        total = float(model._log_density(None, None).sum())
         if not np.isclose(total, model.log_likelihood_, rtol=1e-6, atol=1e-4):
-            return f"score_samples sum to {total}, the log-likelihood is {model.log_likelihood_}"
+            return f"log densities sum to {total}, the log-likelihood is {model.log_likelihood_}"
     if str(model.status_) == "converged" and not np.isfinite(model.log_likelihood_):
         return f"a converged fit has the log-likelihood {model.log_likelihood_}"
     if kind == "moe" and not model._design.roles and model.gate in ("softmax", "constant"):

@@ -101,6 +101,9 @@ def test_what_are_no_classes_is_refused(fitted):
         MixtureOfExpertsClassifier().fit(x, np.zeros(len(x)))
     with pytest.raises(ValueError, match="continuous"):
         MixtureOfExpertsClassifier().fit(x, x[:, 0])
+    days = np.arange("2020-01-01", "2020-04-30", dtype="datetime64[D]")
+    with pytest.raises(ValueError, match="120 classes in 120 rows"):
+        MixtureOfExpertsClassifier().fit(x[:120], days)
     with pytest.raises(ValueError, match="none of the classes"):
         model.responsibilities(x[:3], ["a", "b", "nothing"])
     with pytest.raises(ValueError, match="choose 'ml' or 'em'"):

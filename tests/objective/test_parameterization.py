@@ -1,9 +1,9 @@
-"""Charts: names, what the gauge holds, and refusals in words."""
+"""Parameterization: names, what the gauge holds, and refusals in words."""
 
 import pytest
 import torch
 
-from gatewise.core.families import FullGaussian, StudentT
+from gatewise.core.families import FAMILIES, FullGaussian, StudentT
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture
 from gatewise.objective.parameterization import make_parameterization
@@ -73,6 +73,15 @@ def test_scales_are_positive_and_degrees_of_freedom_are_read_as_reciprocals():
     assert_close(measure.family["dof"][:, 0], torch.tensor([4.0, 8.0]).double(), "1 / free")
     assert_close(measure.family["scale"], torch.ones(2, 1).double(), "exp(0)")
     assert "bias" in measure.gates[0]
+
+
+def test_positive_values_stay_positive_numbers_however_far_a_search_goes():
+    mixture = Mixture((GATES["softmax"],), (2,), family=FAMILIES["ordered"])
+    parts = make_parameterization(mixture, 3, 3, 1)
+    far = torch.tensor([[-1e4], [1e4]], dtype=torch.float64).expand(2, parts.size)
+    gaps = parts.measure(far).family["gap"]
+    assert bool(((gaps > 0) & gaps.isfinite()).all())
+    assert bool((gaps[1] > 1e307).all() and (gaps[0] < 1e-307).all())
 
 
 def test_a_cholesky_factor_has_a_positive_diagonal_and_any_corner():

@@ -12,6 +12,8 @@ from gatewise.data.parquet import is_table
 from gatewise.estimators.tables import column_of
 from gatewise.estimators.values import plain
 
+MANY = 20  # classes; few rows of a handful of classes are a small problem, not a mistake
+
 
 def classes_of(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the classes of labels ``(n,)``, sorted, and one column for each ``(n, K)``: 1 in that of the row.
@@ -19,15 +21,23 @@ def classes_of(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Raises
     ------
     ValueError
-        For one class, and for numbers that are no classes.
+        For one class, for numbers that are no classes, and for many classes with fewer than two rows each.
     """
-    check_classification_targets(labels)
+    if labels.dtype.kind == "f":
+        check_classification_targets(labels)
     try:
         classes, place = np.unique(labels, return_inverse=True)
     except TypeError:
         raise ValueError("y mixes labels of types that cannot be compared: give labels of one type") from None
     if len(classes) < 2:
         raise ValueError(f"y has one class, {classes.tolist()}: give rows of at least two classes")
+    if len(classes) > MANY and len(labels) < 2 * len(classes):
+        raise ValueError(
+            f"y has {len(classes)} classes in {len(labels)} rows, fewer than two rows a class, so that most cannot be "
+            "learned: merge rare classes, or, if y is a quantity or a date, make numbers of it and use "
+            "MixtureOfExpertsRegressor"
+        )
+    check_classification_targets(labels)
     return classes, np.eye(len(classes))[place]
 
 

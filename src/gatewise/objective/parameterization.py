@@ -21,6 +21,7 @@ from gatewise.objective.entries import LOG, RECIPROCAL, Entries, Limits, Wanted,
 
 Specs = Mapping[str, tuple[Parameter, tuple[int, ...]]]
 
+LOGS = (-708.0, 709.0)  # of positive values: what is written down must be a positive number
 JOINED = ("offset", "kind", "lower", "upper")  # of the entries of all parameters, one after the other
 
 
@@ -110,7 +111,7 @@ class Parameterization:
         """Return the natural values ``(*B, F)`` of free coordinates ``(*B, P)``."""
         working = free @ self.matrix.mT + self.offset
         log, reciprocal = self.kind == LOG, self.kind == RECIPROCAL
-        grown = torch.exp(torch.where(log, working, 0.0))
+        grown = torch.exp(torch.where(log, working, 0.0).clamp(*LOGS))
         turned = 1.0 / torch.where(reciprocal, working, 1.0)
         return torch.where(log, grown, torch.where(reciprocal, turned, working))
 
