@@ -91,7 +91,7 @@ PROBLEMS = {
     "negative binomial": Problem(
         "negative-binomial", COEF, INTERCEPT, {"size": SIZE[:, None].tolist()}, negative_binomial, rows_each=2000
     ),
-    "categorical": Problem("categorical", OF_CLASSES, LEVELS, {}, categorical, rows_each=8000),
+    "categorical": Problem("categorical", OF_CLASSES, LEVELS, {}, categorical, rows_each=16_000),
     "shared coefficient": Problem("gaussian", COEF, INTERCEPT, {"scale": SCALE[:, None].tolist()}, gaussian, TIED),
 }
 

@@ -36,7 +36,7 @@ ALLOWED = {
     ("nn/balance/methods.py", "bias"): "a method of balancing",
     ("nn/balance/methods.py", "weight"): "a number of the balancer",
     ("nn/upcycling.py", "bias"): "an option of the layers",
-    ("report/study/front.py", "intercept"): "a heading of the front page",
+    ("theory/rate_verdicts.py", "intercept"): "a heading of the rate tables",
     ("testing/fits/laws.py", "quadratic"): "a role",
     ("testing/layers.py", "bias"): "an option of the layers",
     ("testing/layers.py", "output"): "what a layer returns",

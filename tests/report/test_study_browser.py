@@ -21,10 +21,20 @@ def opened(browser, page, width):
     browser.get(page.as_uri())
 
 
+def unfolded(browser):
+    browser.execute_script("document.querySelectorAll('details').forEach(part => part.open = true)")
+
+
+def coloured(browser, scheme):
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("name", ["front", "study"])
 def test_a_page_is_whole_at_every_width(browser, pages, name, width):
     opened(browser, pages[name], width)
+    unfolded(browser)
     assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     asked = browser.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
@@ -36,6 +46,7 @@ def test_a_page_is_whole_at_every_width(browser, pages, name, width):
 @pytest.mark.parametrize("width", [1280, 390])
 def test_pictures_are_large_enough_and_have_words_instead(browser, pages, width):
     opened(browser, pages["study"], width)
+    unfolded(browser)
     script = "return [...document.querySelectorAll('figure')].map(f => [f.querySelector('svg').getBoundingClientRect()"
     script += ".width, f.querySelector('[role=img]').getAttribute('aria-label').length])"
     found = browser.execute_script(script)
@@ -43,13 +54,18 @@ def test_pictures_are_large_enough_and_have_words_instead(browser, pages, width)
     assert all(wide > 280 and words > 60 for wide, words in found)
 
 
-def test_verdicts_can_be_read(browser, pages):
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_verdicts_can_be_read(browser, pages, scheme):
     """Text against its ground has a contrast of 4.5 or more (WCAG 2, level AA)."""
     opened(browser, pages["study"], 1280)
+    coloured(browser, scheme)
     script = "return [...document.querySelectorAll('.verdict')].map(v => getComputedStyle(v))"
     looks = browser.execute_script(script + ".map(s => [s.color, s.backgroundColor])")
+    body = browser.execute_script("const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]")
+    coloured(browser, "light")
     assert len({tuple(look) for look in looks}) == 5
-    for ink, ground in looks:
+    assert (luminance(body[1]) < 0.1) == (scheme == "dark")
+    for ink, ground in [*looks, body]:
         light, dark = sorted((luminance(ink), luminance(ground)), reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, ground)
 
@@ -60,7 +76,15 @@ def luminance(colour):
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
+@pytest.mark.parametrize("name", ["front", "study"])
+def test_a_page_begins_with_its_picture_and_takes_few_screens_before_parts_are_unfolded(browser, pages, name):
+    opened(browser, pages[name], 1280)
+    assert browser.execute_script("return document.querySelector('figure').getBoundingClientRect().top") < 900
+    assert browser.execute_script("return document.documentElement.scrollHeight") <= 5 * 900
+
+
 def test_the_front_page_leads_to_the_study(browser, pages):
     opened(browser, pages["front"], 1280)
+    browser.find_element("css selector", "[aria-labelledby=rates] summary").click()
     browser.find_element("css selector", "table.matrix .verdict").click()
     assert browser.title == "Errors with known slopes"

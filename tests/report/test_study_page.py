@@ -12,13 +12,14 @@ from rich.console import Console
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture
 from gatewise.report.study import write as report
-from gatewise.report.study.facts import LOOKS, MEANINGS, level_rows, series_rows
-from gatewise.report.study.front import answers, front_page
+from gatewise.report.study.facts import LOOKS, MEANINGS, level_rows, series_rows, typeset
+from gatewise.report.study.front import front_page
 from gatewise.report.study.page import figures, panels, study_page
 from gatewise.theory.arms import NearTruth
 from gatewise.theory.claims import Claim, VerdictKind
 from gatewise.theory.curves import curve
 from gatewise.theory.papers import NO_STUDY
+from gatewise.theory.rate_verdicts import answers
 from gatewise.theory.rates import ORDER_ONLY, RATES
 from gatewise.theory.verdict import Verdict, judge
 
@@ -46,6 +47,22 @@ def small(studied):
 
 def text(html):
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html)).replace("&nbsp;", " ")
+
+
+def test_a_quick_run_says_so(small):
+    made = {"fingerprint": "f", "engine": {"gatewise": "1", "torch": "2"}, "origin": {"tier": "quick"}}
+    assert "decides nothing" in text(study_page(small._replace(made=made)))
+    assert "decides nothing" not in text(study_page(small))
+
+
+def test_a_reason_of_several_claims_is_said_once(studied):
+    one, *rest = studied.verdicts
+    same = tuple(v._replace(reason="a long reason", settle="") for v in rest)
+    page = study_page(studied._replace(verdicts=(one, *same)))
+    found = text(page)
+    assert found.count("a long reason") == 1
+    assert page.count('href="#note-1"') == len(same)
+    assert typeset(one.reason) in found
 
 
 def test_every_claim_stands_with_word_symbol_and_reason(page, studied):

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from gatewise.plots import active, dropped, from_start, rates, style
+from gatewise.plots import active, dropped, from_start, rates, style, verdict_map
 from gatewise.plots.replicates import inherited
 from gatewise.plots.words import asked, recorded, short, unit_of
 from gatewise.theory.claims import allowed
 from gatewise.theory.curves import curve
+from gatewise.theory.rate_verdicts import GROUPS, judged_rates
 from gatewise.theory.slopes import slope
 
 
@@ -136,3 +137,20 @@ def test_words(studied):
     assert unit_of(["hellinger", "total variation"]) == "distance (0 to 1)"
     assert unit_of(["mean"]).endswith("(units of y)")
     assert [short(n) for n in (99_999, 9_970, 1_778)] == ["100k", "10k", "1.8k"]
+
+
+def test_verdicts_stand_where_their_rates_do(studied):
+    ax = verdict_map([studied, studied])
+    models = [row for row in judged_rates([studied]) if row.judgements()]
+    assert [t.get_text() for t in ax.get_xticklabels()] == [g.replace(", ", ",\n") for g in GROUPS]
+    labels = [t.get_text() for t in ax.get_yticklabels()]
+    assert labels[0] == "Maximum likelihood"
+    words = {"exact": "exact", "over": "over-specified"}
+    assert labels[1:] == [f"{m.gate}; {m.experts} experts; {words[m.specification]}" for m in models]
+    marks = [line for line in ax.lines if line.get_marker() != "None"]
+    cells = [(y, x) for y, m in enumerate(models, 1) for x, g in enumerate(GROUPS) if m.judgements(g)]
+    assert {(round(float(m.get_ydata()[0])), round(float(m.get_xdata()[0]))) for m in marks} == set(cells)
+    numbers = [int(t.get_text()) for t in ax.texts if t.get_text().isdigit()]
+    assert sum(numbers) == 2 * sum(len(m.judgements()) for m in models)  # every study was given twice
+    with pytest.raises(ValueError, match="no verdict is about a rate"):
+        verdict_map([studied._replace(verdicts=())])

@@ -14,6 +14,7 @@ from gatewise.plots.rates import dropped, rates
 from gatewise.plots.ratios import rows_ratio
 from gatewise.plots.replicates import active, from_start
 from gatewise.plots.routing import figures_by_step, load_by_step, routing_table
+from gatewise.plots.standing import verdict_map
 from gatewise.plots.starts import objective_per_start
 from gatewise.plots.style import COLOURS
 
@@ -39,4 +40,5 @@ __all__ = [
     "rootogram",
     "routing_table",
     "rows_ratio",
+    "verdict_map",
 ]

@@ -267,6 +267,8 @@ def derivatives_words(arm: Arm) -> str:
 def warnings_of(result: StudyResult) -> list[str]:
     """Return what a reader must know before believing a verdict."""
     words = [*result.truths_outside_box, *result.changed, *result.faults]
+    if ((result.made or {}).get("origin") or {}).get("tier") == "quick":
+        words.insert(0, "a quick run, two sizes and two replicates: it shows that the study runs, and decides nothing")
     if result.missing:
         words.insert(0, f"{result.missing} of {result.study.fits()} fits are missing: resume the study")
     return words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from gatewise.plots import style
 from gatewise.plots.rates import dropped, rates
 from gatewise.plots.ratios import rows_ratio
 from gatewise.plots.replicates import SAME, active, from_start
+from gatewise.plots.standing import verdict_map
 from gatewise.plots.words import claimed, head_of, interval, judged, recorded
 from gatewise.report import drawing
 from gatewise.report.page import rendered_template
@@ -28,6 +30,7 @@ from gatewise.report.study.facts import (
     protocol_words,
     series_rows,
     tally,
+    typeset,
     warnings_of,
 )
 from gatewise.theory.claims import VerdictKind
@@ -36,6 +39,7 @@ from gatewise.theory.efficiency import efficiency
 from gatewise.theory.fingerprint import describe, fingerprint
 from gatewise.theory.papers import STUDIES
 from gatewise.theory.probes import Probed, expected
+from gatewise.theory.rate_verdicts import judged_rates
 from gatewise.theory.result import StudyResult
 
 Pair = tuple[str, str, str]  # two arms and a series
@@ -69,6 +73,7 @@ def study_page(result: StudyResult, pairs: Sequence[Pair] = ()) -> str:
     str
     """
     study, found = result.study, {v.word for v in result.verdicts}
+    claims, notes = _with_notes([claim_row(result, verdict) for verdict in result.verdicts])
     return rendered_template(
         "study.html.j2",
         SHEETS,
@@ -76,7 +81,9 @@ def study_page(result: StudyResult, pairs: Sequence[Pair] = ()) -> str:
         why=[part for part in study.why.split("\n\n") if part.strip()],
         tally=tally(result.verdicts),
         warnings=warnings_of(result),
-        claims=[claim_row(result, verdict) for verdict in result.verdicts],
+        claims=claims,
+        notes=notes,
+        picture=overall([result]),
         discoveries=discoveries(result.verdicts),
         registered=_registered(result),
         arms=[_arm(result, arm.name, i) for i, arm in enumerate(study.arms) if len(judged(result, arm.name))],
@@ -90,6 +97,24 @@ def study_page(result: StudyResult, pairs: Sequence[Pair] = ()) -> str:
         command=command(result),
         bibtex=bibtex(study),
     )
+
+
+def overall(results: Sequence[StudyResult]) -> dict[str, Any] | None:
+    """Return the picture of all verdicts about rates of the literature; None where there are none."""
+    found = Counter(str(one.verdict.word) for row in judged_rates(results) for one in row.judgements())
+    if not found:
+        return None
+    counts = ", ".join(f"{count} {word}" for word, count in found.items())
+    alt = f"Verdicts about the rate tables of the literature, models by groups of parameters: {counts}."
+    return {"alt": alt, "svg": Markup(drawing.svg(style.figure_of(verdict_map(results)), "v"))}
+
+
+def _with_notes(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """Return rows of claims with the number of a note where several have one reason, and the notes."""
+    counts = Counter((row["reason"], row["settle"]) for row in rows)
+    notes = [reason for reason, count in counts.items() if count > 1 and any(reason)]
+    place = {reason: number for number, reason in enumerate(notes, 1)}
+    return [{**row, "note": place.get((row["reason"], row["settle"]))} for row in rows], notes
 
 
 def _registered(result: StudyResult) -> str:
@@ -192,7 +217,7 @@ def _probe(found: Probed) -> dict[str, Any]:
         "symbol": look.symbol,
         "word": str(found.word),
         "sheet": look.sheet,
-        "claimed": expected(found.probe),
+        "claimed": typeset(expected(found.probe)),
         "local": ", ".join(f"{e:.3f}" + ("" if sure else " (not certified)") for e, sure in exponents),
         "eps": " to ".join(f"{e:g}" for e in (found.probe.eps[0], found.probe.eps[-1])),
         "origin": f"{found.probe.standing}: {found.probe.source}",
