@@ -12,10 +12,10 @@ from gatewise.core.codec import DEEPEST, CodecError, decode, encode, known_parts
 from gatewise.core.experts import EXPERTS
 from gatewise.core.families import FAMILIES, Binomial, MeanOnly
 from gatewise.core.gates import GATES, Gate
-from gatewise.core.links import NormalisedSigmoid, TopK
+from gatewise.core.links import NormalisedSigmoid, SqrtSoftplus, TopK
 from gatewise.core.origin import ExpertAbout, ScoreAbout
 from gatewise.core.predictors import AffineTransform
-from gatewise.core.scores import Activated, Affine, Cosine, Distance, Quadratic, Tempered
+from gatewise.core.scores import Activated, Affine, Cosine, Distance, Quadratic, SquaredDistance, Tempered
 from gatewise.nn import MoE
 from gatewise.nn.hub.settings import build, settings
 
@@ -82,6 +82,13 @@ def test_every_class_that_can_stand_in_a_file_is_found_in_a_catalogue():
     found = {type(part).__name__ for _, part in compositions()}
     assert found < set(known_parts())
     assert {"Affine", "Tempered", "Softmax", "NormalisedSigmoid", "Gate", "MeanOnly", "ScoreAbout"} < set(known_parts())
+
+
+def test_a_part_of_gatewise_that_no_catalogue_has_can_stand_in_a_file():
+    gate = Gate(Tempered(SquaredDistance()), SqrtSoftplus())
+    listed = {type(part) for gate in GATES.values() for part in (gate.score, gate.link)}
+    assert not listed & {SquaredDistance, SqrtSoftplus}
+    assert decode(encode(gate)) == gate
 
 
 def deep(times):

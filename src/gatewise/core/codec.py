@@ -1,7 +1,7 @@
 """Values as JSON and back, for models and layers: numbers exactly, tensors, parts by name. No foreign code runs.
 
-What is read is checked against the annotations of what it becomes: a new part needs an entry in its catalogue and
-nothing else.
+What is read is checked against the annotations of what it becomes: a new part needs to be in its package, or in its
+catalogue, and nothing else.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import torch
 
+from gatewise.core import experts, families, links, scores
 from gatewise.core.by_leaf import ExpertsByLeaf, FamiliesByLeaf
-from gatewise.core.experts import EXPERTS, NoExpert
-from gatewise.core.families import FAMILIES, MeanOnly, UniformNoise, Zero
+from gatewise.core.experts import EXPERTS
+from gatewise.core.families import FAMILIES
 from gatewise.core.gates import GATES
-from gatewise.core.links import ReLU, SqrtSoftplus
 from gatewise.core.origin import ExpertAbout, ScoreAbout
 
 
@@ -30,14 +30,20 @@ def kinds(part: Any) -> set[type]:
     return {type(part)}.union(*(kinds(one) for one in inside if is_dataclass(one)))
 
 
-WRAPPERS = {MeanOnly, ScoreAbout, ExpertAbout, ExpertsByLeaf, FamiliesByLeaf}
-UNLISTED = WRAPPERS | {NoExpert, Zero, UniformNoise, ReLU, SqrtSoftplus}  # which no catalogue has
+BASES = (scores.Score, links.Link, experts.Expert, families.Family)
+WRAPPERS = {ScoreAbout, ExpertAbout, ExpertsByLeaf, FamiliesByLeaf}
+PARTS = WRAPPERS.union(
+    part
+    for package in (scores, links, experts, families)
+    for part in vars(package).values()
+    if isinstance(part, type) and is_dataclass(part) and issubclass(part, BASES) and part not in BASES
+)
 
 
 def known_parts() -> dict[str, type]:
-    """Return the classes that a file may name: those of the catalogues as they are now, and those beside."""
+    """Return the classes that a file may name: the parts of gatewise, and those of the catalogues as they are now."""
     catalogued = (*GATES.values(), *EXPERTS.values(), *FAMILIES.values())
-    found = UNLISTED.union(*map(kinds, catalogued))
+    found = PARTS.union(*map(kinds, catalogued))
     return {kind.__name__: kind for kind in sorted(found, key=lambda kind: kind.__name__)}
 
 
