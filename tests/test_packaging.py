@@ -1,0 +1,57 @@
+"""What is said of versions in several places is the same in all of them."""
+
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+OLDEST = {"sympy": "1.13.3"}  # what the pinned torch needs; torch 2.6 needs the lower bound
+RAISED = {"mypy", "ruff"}  # whose bounds are raised on purpose, with an upper one
+FOREIGN = {"pyparsing", "click"}  # pinned for packages that are not ours
+
+
+def pins(name):
+    """The versions that a constraints file names."""
+    lines = (ROOT / "constraints" / name).read_text("utf-8").splitlines()
+    found = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return dict(found)
+
+
+def lower_bounds(requirements):
+    """The lower bound of every requirement that is not one of gatewise's own extras."""
+    for text in requirements:
+        one = Requirement(text)
+        if one.name != "gatewise":
+            (least,) = [each.version for each in one.specifier if each.operator == ">="]
+            yield one.name, least
+
+
+def bounds():
+    extras = PROJECT["optional-dependencies"]
+    tested = (PROJECT["dependencies"], *(extras[name] for name in ("parquet", "dask", "hub", "test")))
+    return dict(pair for some in tested for pair in lower_bounds(some) if pair[0] not in RAISED)
+
+
+def release(version):
+    """The numbers of a version."""
+    return tuple(map(int, version.split(".")))
+
+
+def test_the_oldest_versions_are_the_lower_bounds():
+    oldest, least = pins("minimum.txt"), bounds()
+    assert set(oldest) == {*least, *FOREIGN} - {"torch"}
+    assert len(least) > 25
+    for name, version in oldest.items():
+        if name in least:
+            bound = OLDEST.get(name, least[name])
+            assert release(version)[: len(release(bound))] == release(bound), name
+            assert not any(release(version)[len(release(bound)) :]), name  # 2025.1 is 2025.1.0
+
+
+def test_a_version_is_pinned_once():
+    tested, oldest = pins("cpu.txt"), pins("minimum.txt")
+    assert tested["torch"]
+    both = tested.keys() & oldest.keys()
+    assert {name: tested[name] for name in both} == {name: oldest[name] for name in both}
