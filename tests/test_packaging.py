@@ -1,8 +1,12 @@
 """What is said of versions in several places is the same in all of them."""
 
+import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
@@ -55,3 +59,32 @@ def test_a_version_is_pinned_once():
     assert tested["torch"]
     both = tested.keys() & oldest.keys()
     assert {name: tested[name] for name in both} == {name: oldest[name] for name in both}
+
+
+@pytest.fixture
+def steps(tmp_path):
+    """A function that says what make would do in a copy of the project."""
+    if shutil.which("make") is None:
+        pytest.skip("needs make")
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copytree(ROOT / "constraints", tmp_path / "constraints")
+
+    def said(*words):
+        done = subprocess.run(["make", "-n", *words], cwd=tmp_path, capture_output=True, text=True, check=True)
+        installed = re.findall(r"(\S+)/bin/python -m pip install .*? -e '(.*)'", done.stdout)
+        return installed, done.stdout.splitlines()[-1]
+
+    said.folder = tmp_path
+    return said
+
+
+def test_the_demonstration_installs_the_package_alone(steps):
+    assert steps("demo") == ([(".venv-demo", ".")], ".venv-demo/bin/gatewise demo")
+    assert steps("test")[0] == [(".venv", ".[test,transformers,onnx]")]
+
+
+def test_the_demonstration_uses_the_environment_of_the_tests_where_it_is(steps):
+    (steps.folder / ".venv").mkdir()
+    (steps.folder / ".venv" / ".ready-cpu").touch()
+    assert steps("demo") == ([], ".venv/bin/gatewise demo")
