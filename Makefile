@@ -11,7 +11,7 @@ PIP_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 DOCS_ARGS ?=
-# The short subset for the oldest supported versions: every module's import and doctests, and these tests.
+# The short subset for the oldest supported versions and for other versions of Python: every module's import and doctests, and these tests.
 MINIMUM_TESTS ?= src/gatewise tests/test_house.py tests/data tests/optim tests/infer tests/estimators/test_targets.py
 
 BIN := .venv/bin
@@ -19,6 +19,7 @@ COMMA := ,
 READY := .venv/.ready-$(CONSTRAINTS)
 READY_DOCS := .venv/.ready-docs
 READY_MINIMUM := .venv-minimum/.ready
+READY_PYTHON := .venv-$(notdir $(PYTHON))/.ready
 # The demonstration needs the package alone: the environment of the tests where it is there, else a light one.
 READY_DEMO := $(firstword $(wildcard $(READY)) .venv-demo/.ready)
 
@@ -37,7 +38,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-minimum docs lint format types register studies bench dist clean
+.PHONY: help demo test test-minimum test-python docs lint format types register studies bench dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +48,9 @@ $(READY): pyproject.toml constraints/$(CONSTRAINTS).txt
 
 $(READY_MINIMUM): pyproject.toml constraints/cpu.txt constraints/minimum.txt
 	$(call install,.venv-minimum,-c constraints/cpu.txt -c constraints/minimum.txt,.[test],1.7 GB)
+
+$(READY_PYTHON): pyproject.toml constraints/$(CONSTRAINTS).txt
+	$(call install,$(@D),-c constraints/$(CONSTRAINTS).txt,.[test],1.7 GB)
 
 $(READY_DOCS): $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints/$(CONSTRAINTS).txt -e '.[docs]'
@@ -63,6 +67,9 @@ test: $(READY) ## the tests and doctests, without those marked slow
 
 test-minimum: $(READY_MINIMUM) ## a short subset at the oldest supported versions of all but torch
 	.venv-minimum/bin/python -m pytest -n auto $(PYTEST_ARGS) $(MINIMUM_TESTS)
+
+test-python: $(READY_PYTHON) ## the same subset at the newest versions, with another Python: PYTHON=python3.13
+	$(<D)/bin/python -m pytest -n auto $(PYTEST_ARGS) $(MINIMUM_TESTS)
 
 docs: $(READY_DOCS) ## the documentation site with its gallery: out/docs/index.html, no network
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b html -W --keep-going -j 2 -d out/doctrees $(DOCS_ARGS) docs out/docs

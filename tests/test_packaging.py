@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -88,3 +89,14 @@ def test_the_demonstration_uses_the_environment_of_the_tests_where_it_is(steps):
     (steps.folder / ".venv").mkdir()
     (steps.folder / ".venv" / ".ready-cpu").touch()
     assert steps("demo") == ([], ".venv/bin/gatewise demo")
+
+
+def test_another_python_has_an_environment_of_its_own_and_the_short_subset(steps):
+    installed, run = steps("test-python", f"PYTHON={sys.executable}")
+    environment = f".venv-{Path(sys.executable).name}"
+    assert installed == [(environment, ".[test]")]
+    assert run.startswith(f"{environment}/bin/python -m pytest -n auto")
+    paths = [word for word in run.split() if word.startswith(("src", "tests"))]
+    assert paths == [word for word in steps("test-minimum")[1].split() if word.startswith(("src", "tests"))]
+    assert paths
+    assert all((ROOT / path).exists() for path in paths)
