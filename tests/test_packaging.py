@@ -8,12 +8,16 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
+
+import gatewise
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 OLDEST = {"sympy": "1.13.3"}  # what the pinned torch needs; torch 2.6 needs the lower bound
 RAISED = {"mypy", "ruff"}  # whose bounds are raised on purpose, with an upper one
+CONDA = {"torch": "pytorch", "matplotlib": "matplotlib-base", "dask": "dask-core"}  # names there
 FOREIGN = {"pyparsing", "click"}  # pinned for packages that are not ours
 
 
@@ -100,3 +104,43 @@ def test_another_python_has_an_environment_of_its_own_and_the_short_subset(steps
     assert paths == [word for word in steps("test-minimum")[1].split() if word.startswith(("src", "tests"))]
     assert paths
     assert all((ROOT / path).exists() for path in paths)
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    return yaml.safe_load((ROOT / "recipe" / "recipe.yaml").read_text("utf-8"))
+
+
+def in_conda(requirements):
+    """The requirements as conda writes them."""
+    return [f"{CONDA.get(name, name)} >={bound}" for name, bound in lower_bounds(requirements)]
+
+
+def test_the_conda_recipe_requires_what_the_project_does(recipe):
+    needs, extras = recipe["requirements"], PROJECT["optional-dependencies"]
+    python, *run = needs["run"]
+    assert python == "python >=${{ python_min }}"
+    assert PROJECT["requires-python"] == f">={recipe['context']['python_min']}"
+    assert run == in_conda(PROJECT["dependencies"])
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["build-system"]["requires"]
+    assert needs["host"] == ["python ${{ python_min }}.*", "pip", *in_conda(build)]
+    users = [one for name, some in extras.items() if name not in ("docs", "test") for one in some]
+    assert sorted(needs["run_constraints"]) == sorted(set(in_conda(users)))
+
+
+def test_the_conda_recipe_is_of_this_package(recipe):
+    assert recipe["context"]["version"] == PROJECT["version"]
+    assert recipe["package"] == {"name": PROJECT["name"], "version": "${{ version }}"}
+    (entry,) = [f"{name} = {where}" for name, where in PROJECT["scripts"].items()]
+    assert recipe["build"]["python"]["entry_points"] == [entry]
+    about = recipe["about"]
+    assert (about["summary"], about["license"]) == (PROJECT["description"], PROJECT["license"])
+    shipped = {path.relative_to(ROOT).as_posix() for one in PROJECT["license-files"] for path in ROOT.glob(one)}
+    assert set(about["license_file"]) == shipped
+    tested = {name.removeprefix("gatewise.") for name in recipe["tests"][0]["python"]["imports"]}
+    assert tested == {"gatewise", *gatewise._DOORS}
+
+
+def test_the_citation_names_this_version():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert (cited["version"], cited["license"]) == (PROJECT["version"], PROJECT["license"])
