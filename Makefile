@@ -11,7 +11,7 @@ PIP_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 DOCS_ARGS ?=
-# The short subset for the oldest supported versions: every module's import and doctests, and these tests.
+# The short subset for the oldest supported versions and for other versions of Python: every module's import and doctests, and these tests.
 MINIMUM_TESTS ?= src/gatewise tests/test_house.py tests/data tests/optim tests/infer tests/estimators/test_targets.py
 
 BIN := .venv/bin
@@ -19,45 +19,57 @@ COMMA := ,
 READY := .venv/.ready-$(CONSTRAINTS)
 READY_DOCS := .venv/.ready-docs
 READY_MINIMUM := .venv-minimum/.ready
+READY_PYTHON := .venv-$(notdir $(PYTHON))/.ready
+# The demonstration needs the package alone: the environment of the tests where it is there, else a light one.
+READY_DEMO := $(firstword $(wildcard $(READY)) .venv-demo/.ready)
 
-# $(call install,ENVIRONMENT,CONSTRAINT ARGUMENTS,EXTRAS)
+# $(call install,ENVIRONMENT,CONSTRAINT ARGUMENTS,PACKAGE WITH EXTRAS,SIZE)
 # torch goes first, so that nothing else can pull another build of it. pip would compile twenty thousand files one by one:
 # all processors do it afterwards, but for tests and models of other packages, of which few are ever imported.
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	{ echo "gatewise needs Python 3.11 or newer, and '$(PYTHON)' is not: try make PYTHON=python3.11"; exit 1; }
-	@echo "Setting up $(1) (about 1.5 GB, some minutes the first time)"
+	@echo "Setting up $(1) (about $(4), some minutes the first time)"
 	@$(PYTHON) -m venv $(1)
 	@$(1)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check $(PIP_ARGS) $(2) torch
-	@$(1)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check $(PIP_ARGS) $(2) -e '.[$(3)]'
+	@$(1)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check $(PIP_ARGS) $(2) -e '$(3)'
 	@$(1)/bin/python -m compileall -qq -j 0 -x '/(tests?|transformers/models)/' $(1)/lib || true
 	@touch $@
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-minimum docs lint format types register studies bench dist clean
+.PHONY: help demo test test-minimum test-python docs lint format types register studies bench dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 $(READY): pyproject.toml constraints/$(CONSTRAINTS).txt
-	$(call install,.venv,-c constraints/$(CONSTRAINTS).txt,test$(COMMA)transformers$(COMMA)onnx)
+	$(call install,.venv,-c constraints/$(CONSTRAINTS).txt,.[test$(COMMA)transformers$(COMMA)onnx],2.3 GB)
 
 $(READY_MINIMUM): pyproject.toml constraints/cpu.txt constraints/minimum.txt
-	$(call install,.venv-minimum,-c constraints/cpu.txt -c constraints/minimum.txt,test)
+	$(call install,.venv-minimum,-c constraints/cpu.txt -c constraints/minimum.txt,.[test],1.7 GB)
+
+$(READY_PYTHON): pyproject.toml constraints/$(CONSTRAINTS).txt
+	$(call install,$(@D),-c constraints/$(CONSTRAINTS).txt,.[test],1.7 GB)
 
 $(READY_DOCS): $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints/$(CONSTRAINTS).txt -e '.[docs]'
 	@touch $@
 
-demo: $(READY) ## fit classic data with several gates: tables, and one HTML page
-	$(BIN)/gatewise demo
+.venv-demo/.ready: pyproject.toml constraints/$(CONSTRAINTS).txt
+	$(call install,.venv-demo,-c constraints/$(CONSTRAINTS).txt,.,1.5 GB)
+
+demo: $(READY_DEMO) ## fit classic data with several gates: tables, and one HTML page; installs only what that needs
+	$(dir $(READY_DEMO))bin/gatewise demo
 
 test: $(READY) ## the tests and doctests, without those marked slow
 	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 test-minimum: $(READY_MINIMUM) ## a short subset at the oldest supported versions of all but torch
 	.venv-minimum/bin/python -m pytest -n auto $(PYTEST_ARGS) $(MINIMUM_TESTS)
+
+test-python: $(READY_PYTHON) ## the same subset at the newest versions, with another Python: PYTHON=python3.13
+	$(<D)/bin/python -m pytest -n auto $(PYTEST_ARGS) $(MINIMUM_TESTS)
 
 docs: $(READY_DOCS) ## the documentation site with its gallery: out/docs/index.html, no network
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b html -W --keep-going -j 2 -d out/doctrees $(DOCS_ARGS) docs out/docs
@@ -95,6 +107,6 @@ dist: ## build wheel and source archive, check both, and fit with the wheel in a
 	rm -rf .venv-dist
 
 clean: ## remove the environments, caches and outputs
-	rm -rf .venv .venv-minimum .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist out
+	rm -rf .venv .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist out
 	rm -rf docs/examples docs/api/generated docs/api/gatewise*.rst docs/sg_execution_times.rst
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

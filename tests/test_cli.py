@@ -60,7 +60,7 @@ def test_listing_the_data_sets_is_light_too():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert all(name in done.stdout for name in data.names())
-    assert "unconfirmed" in done.stdout
+    assert "GPL-2.0-or-later" in done.stdout
 
 
 def test_the_version_is_that_of_the_package():

@@ -127,6 +127,7 @@ def test_the_lists_are_those_of_the_studies_and_experiments():
         ("experiment", "list"),
         ("fit", "nothing.csv", "--target", "y"),
         ("predict", "nothing.json", "nothing.csv"),
+        ("card", "nothing.json"),
         ("study", "report", "nothing"),
         ("study", "table", "nothing"),
     ],

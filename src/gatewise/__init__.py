@@ -83,6 +83,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_HOMES` says the same
     from gatewise.infer.planning.value import SampleSize
     from gatewise.infer.profile.likelihood import Profile, profile
     from gatewise.objective.rows import Rows, make_rows
+    from gatewise.report.card import model_card
     from gatewise.report.experiment.write import write_experiment
 
 __version__ = "0.1.0"
@@ -178,6 +179,7 @@ __all__ = [
     "make_rows",
     "many_fits",
     "maximum_likelihood",
+    "model_card",
     "moe",
     "profile",
     "sample_size",
@@ -230,6 +232,7 @@ _HOMES = {
     "infer.intervals": "Intervals wald",
     "infer.profile.likelihood": "Profile profile",
     "infer.planning.value": "SampleSize",
+    "report.card": "model_card",
     "report.experiment.write": "write_experiment",
 }
 _ROOMS = {name: f"gatewise.{home}" for home, names in _HOMES.items() for name in names.split()}

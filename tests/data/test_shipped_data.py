@@ -45,6 +45,22 @@ def test_files_catalogue_and_sources_page_name_the_same_data_sets():
     assert sorted(rows) == sorted((e.name, e.file, str(e.n)) for e in CATALOGUE.values())
 
 
+def test_every_data_set_has_a_licence_whose_text_is_shipped():
+    page = (HOME / "SOURCES.md").read_text("utf-8")
+    rows = [row.split(" | ") for row in page.replace("\\|", "or").splitlines() if re.match(r"\| `\w+` \| `", row)]
+    found = {row[0].strip("| `"): (row[5], row[4]) for row in rows}
+    assert found.keys() == CATALOGUE.keys()
+    for name, (licence, package) in found.items():
+        told = data.describe(name).licence
+        assert told.startswith(f"{licence} (R package "), name
+        assert re.search(r"R package (\S+ [\d.-]*\d)", told)[0] in package, name
+        versions = re.findall(r"GPL-(\d)\.0-(?:only|or-later)", licence)
+        assert versions, name
+        for version in versions:
+            text = (HOME / f"GPL-{version}.txt").read_text("utf-8")
+            assert re.match(rf"\s+GNU GENERAL PUBLIC LICENSE\s+Version {version},", text)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -1,4 +1,4 @@
-"""Models that earlier versions saved stay readable: same predictions, same status (`models/make.py` wrote them)."""
+"""Models of earlier versions, and of this one, stay readable: same answers (`models.../make.py` wrote them)."""
 
 import importlib.util
 import json
@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from gatewise import UnsoundWarning, load_model, save_model
+from gatewise.estimators.serialise import SCHEMA
 
 HOME = Path(__file__).parent / "models"
 EXPECTED = json.loads((HOME / "expected.json").read_text("utf-8"))
@@ -59,38 +60,65 @@ def test_an_old_model_that_is_saved_again_answers_as_it_did(name, tmp_path):
     compare(load_model(tmp_path / "model.json"), EXPECTED[name])
 
 
-def schema4(name):
-    """Return the module that wrote the models of schema 4, a model and what it said."""
-    folder = HOME.parent / "models_schema4"
-    spec = importlib.util.spec_from_file_location("schema4", folder / "make.py")
+KEPT = {4: ("formula", "noise", "classes"), 5: ("formula", "groups", "noise", "tree", "kinds", "squares", "classes")}
+UNKEPT = {2, 3}  # schemas of no release
+
+
+def kept(schema, name):
+    """Return the module that wrote the models of a schema, the path of a model, and what it said."""
+    folder = HOME.parent / f"models_schema{schema}"
+    spec = importlib.util.spec_from_file_location(f"schema{schema}", folder / "make.py")
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
     path = folder / f"{name}.json"
-    assert json.loads(path.read_text("utf-8"))["schema"] == 4
+    assert json.loads(path.read_text("utf-8"))["schema"] == schema
     return made, path, json.loads((folder / "expected.json").read_text("utf-8"))[name]
 
 
-def compare_schema4(made, model, by_formula, said):
+def flat(value):
+    """Return the numbers of nested lists, NaN for what is unknown."""
+    if isinstance(value, list):
+        return [number for one in value for number in flat(one)]
+    return [np.nan if value is None else value]
+
+
+def compare_kept(made, model, by_formula, said):
     found = made.answers(model, by_formula)
     assert found.keys() == said.keys()
     measures = found.pop("measure"), dict(said.pop("measure"))
     assert measures[0].keys() == measures[1].keys()
     for path, numbers in measures[1].items():
         np.testing.assert_allclose(measures[0][path], numbers, **CLOSE)
-    for key in ("gate_proba", "predict", "predict_proba"):
-        if key in said and not isinstance(said[key][0], str):
-            np.testing.assert_allclose(found.pop(key), said.pop(key), **CLOSE)
+    listed = [key for key, value in said.items() if isinstance(value, list) and not isinstance(flat(value)[0], str)]
+    for key in listed:
+        np.testing.assert_allclose(flat(found.pop(key)), flat(said.pop(key)), err_msg=key, **CLOSE)
     assert found.pop("bic") == pytest.approx(said.pop("bic"), rel=1e-12)
     assert found == said
 
 
-@pytest.mark.parametrize("name", ["formula", "noise", "classes"])
-def test_a_model_of_schema_4_answers_as_it_did_and_is_saved_again(name, tmp_path):
-    made, path, said = schema4(name)
+@pytest.mark.parametrize(("schema", "name"), [(schema, name) for schema, names in KEPT.items() for name in names])
+def test_a_model_of_a_schema_answers_as_it_did_and_is_saved_again(schema, name, tmp_path):
+    made, path, said = kept(schema, name)
     model = load_model(path)
     save_model(model, tmp_path / "model.json")
     for one in (model, load_model(tmp_path / "model.json")):
-        compare_schema4(made, one, name == "formula", dict(said))
-    assert "reference" not in json.loads(path.read_text("utf-8"))["content"]["params"]
-    assert model.reference is None
+        compare_kept(made, one, name in ("formula", "groups"), dict(said))
     assert "Expert 0" in str(model.summary())
+    if schema < 5:
+        assert "reference" not in json.loads(path.read_text("utf-8"))["content"]["params"]
+        assert model.reference is None
+
+
+def test_models_of_every_schema_are_kept():
+    assert {1, *KEPT} == set(range(1, SCHEMA + 1)) - UNKEPT, f"write models of schema {SCHEMA}: models_schema5/make.py"
+    for schema, names in KEPT.items():
+        folder = HOME.parent / f"models_schema{schema}"
+        assert {path.stem for path in folder.glob("*.json")} == {*names, "expected"}
+
+
+@pytest.mark.parametrize("name", KEPT[SCHEMA])
+def test_a_model_of_this_schema_is_saved_as_it_was(name, tmp_path):
+    path = kept(SCHEMA, name)[1]
+    save_model(load_model(path), tmp_path / "model.json")
+    now, then = (json.loads(one.read_text("utf-8")) for one in (tmp_path / "model.json", path))
+    assert (now["schema"], now["content"]) == (then["schema"], then["content"])

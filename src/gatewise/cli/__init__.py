@@ -30,6 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and what was asked for.")]
+MISSING_MODEL = "there is no model file {}: check the path, or save a model there first"
 data_app = typer.Typer(no_args_is_help=True, help="The data sets that come with gatewise, and where to get others.")
 app.add_typer(data_app, name="data")
 app.add_typer(study_app, name="study")
@@ -244,7 +245,7 @@ def predict(
         from gatewise.files import atomic_write, require_different, require_there, require_writable
 
         require_different(model, table, out)
-        require_there(model, "there is no model file {}: check the path, or save a model there first")
+        require_there(model, MISSING_MODEL)
         require_there(table)
         if out:
             require_writable(out)
@@ -270,6 +271,34 @@ def _print_pieces(pieces: Iterable[tuple[Any, int]], file: Any) -> int:
         file.write(prediction.to_csv(index=False, header=not number))
         missing += empty
     return missing
+
+
+@app.command()
+def card(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.json", help="Model written by gatewise fit --out.")],
+    name: Annotated[str, typer.Option(help="Title of the card; default: what the model is.")] = "",
+    license: Annotated[str, typer.Option(help="Licence of the model in the words of the hub: cc-by-4.0.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Write the card to this file, README.md; default: print it.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write the model card of a model: Markdown as the Hugging Face hub shows it, to be completed by you."""
+    with clear_faults():
+        from gatewise.files import require_different, require_there, require_writable, write_text
+
+        require_different(model, out)
+        require_there(model, MISSING_MODEL)
+        if out:
+            require_writable(out)
+        from gatewise.estimators import load_model
+        from gatewise.report.card import model_card
+
+        text = model_card(load_model(model), name=name, license=license, file=model.name)
+        if out is None:
+            typer.echo(text)
+            return
+        write_text(out, text + "\n")
+        if not quiet:
+            typer.echo(f"wrote {out}: complete what says [More Information Needed]", err=True)
 
 
 @app.command()

@@ -92,7 +92,7 @@ def summary(
         shown_here = (branches, nodes) if level in estimated else None
         lines += ["", *_level(mixture, level, shown_here, wide, plain, fit.spec.reference)]
     notes = [line for note in (*fit.notes, *errors.notes) for line in _wrapped(f"Note: {note}")]
-    tail = [*_starts(fit), *notes, *_wrapped(_errors(fit, errors)), *_wrapped(f"Theory: {theory}")]
+    tail = [*_starts(fit), *notes, *_wrapped(errors_words(fit, errors)), *_wrapped(f"Theory: {theory}")]
     rows = [*rows_of("expert", experts), *(one._replace(owner="all") for one in rows_of("expert", [common]))]
     rows += [row for level, pair in enumerate(levels) for part in pair for row in rows_of(f"gate {level}", part)]
     return Summary("\n".join([*lines, "", *tail]), head, rows, tail, _criteria(fit, criteria), parts)
@@ -150,7 +150,8 @@ def _criteria(fit: Fit, criteria: tuple[float, float, float]) -> dict[str, float
     return found if fit.sse is None else {**found, "SSE": fit.sse}
 
 
-def _errors(fit: Fit, errors: ReportedErrors) -> str:
+def errors_words(fit: Fit, errors: ReportedErrors) -> str:
+    """Return where the standard errors come from, or why there are none."""
     if errors.values is None:
         return f"Standard errors: none, because {errors.reason}"
     source, variance = "observed information", residual_variance(fit)

@@ -87,10 +87,14 @@ def render(page: Page) -> str:
 
 
 def rendered_template(template: str, styles: Sequence[str] = ("page.css",), **values: Any) -> str:
-    """Return a template filled with values; `styles` name the sheets that stand inside the page."""
+    """Return a template filled with values, escaped in HTML; `styles` name the sheets that stand inside the page."""
     loader = jinja2.PackageLoader("gatewise.report")
     environment = jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=loader,
+        autoescape=jinja2.select_autoescape(["html.j2"]),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
     style = Markup("".join(loader.get_source(environment, name)[0] for name in styles))
     return environment.get_template(template).render(style=style, **values)
