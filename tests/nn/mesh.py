@@ -3,6 +3,7 @@
 import sys
 from datetime import timedelta
 from pathlib import Path
+from unittest import mock
 
 import torch
 import torch.distributed as dist
@@ -57,10 +58,10 @@ def made(block, kind="AdamW"):
     return torch.optim.AdamW(block.parameters(), lr=0.05)
 
 
-def train(block, optimiser, first=0, rank=0, world=1, after=lambda: None, clip=False):
+def train(block, optimiser, first=0, rank=0, world=1, after=lambda: None, clip=False, steps=STEPS):
     """Losses, norms, the last gradients, the tally of the last step, and the state that is left."""
     losses, norms = [], []
-    for step in range(first, first + STEPS):
+    for step in range(first, first + steps):
         optimiser.zero_grad()
         x, y, mask = (part.chunk(world)[rank] for part in batch(step))
         loss = (block(x, mask) - y).square()[mask].mean()
@@ -81,6 +82,19 @@ def train(block, optimiser, first=0, rank=0, world=1, after=lambda: None, clip=F
         "losses": torch.stack(losses), "norms": torch.tensor(norms), "gradients": gradients, "tally": tally,
         "state": {name: value.clone() for name, value in full_state_dict(block).items()},
     }  # fmt: skip
+
+
+def exchanged(block, rank):
+    """How many numbers this process exchanges for its tokens in a step."""
+    right, sent = dist.all_to_all_single, []
+
+    def counting(out, rows, *args, **kwargs):
+        sent.append(rows.numel() * rows.is_floating_point())
+        return right(out, rows, *args, **kwargs)
+
+    with mock.patch.object(dist, "all_to_all_single", counting):
+        train(block, made(block), STEPS - 1, rank, WORLD, steps=1)
+    return sum(sent)
 
 
 def alone(folder):
@@ -118,6 +132,7 @@ def together(rank, folder):
         average_gradients(block)
     except ValueError as cause:
         yield "told", str(cause)
+    yield "sent", exchanged(on_mesh(model("even"), SHAPES["1x4"]), rank)
     full = model("uneven", seed=5).state_dict()
     other = on_mesh(model("uneven", seed=11), SHAPES["2x2"])
     load_full_state_dict(other, full)

@@ -82,6 +82,11 @@ def test_a_mesh_holds_parts_and_takes_a_whole_state(happened):
     assert [rank["full"] for rank in happened] == [0.0] * 4
 
 
+def test_tokens_travel_as_often_as_the_plan_for_many_gpus_says(happened):
+    tokens, top_k, dim = 8 * 5, 2, 8
+    assert sum(rank["sent"] for rank in happened) == 4 * tokens * top_k * dim  # what stays in a process too
+
+
 def test_parts_that_do_not_belong_together_are_not_averaged(happened):
     for rank, own in zip(happened, ([0, 2], [1, 3]) * 2, strict=True):
         assert f"first.weight is sharded by FSDP over the processes {own} of [0, 1, 2, 3]" in rank["told"]
