@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 
 from gatewise.cli import app
 from gatewise.cli.origin import words_for_user
-from gatewise.runs.threads import in_processes
+from gatewise.runs.workers import spread
 
 from .covering import slow_rest
 
@@ -56,10 +56,10 @@ def met(item):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_errors_of_other_processes_bring_their_origin_along(workers):
     with pytest.raises(ValueError, match="laplas") as known:
-        list(in_processes(told, [1, 2, 3], workers))
+        list(spread(told, [1, 2, 3], workers))
     assert words_for_user(known.value) == str(known.value)
     with pytest.raises(ValueError, match="not in list") as fault:
-        list(in_processes(met, [1, 2, 3], workers))
+        list(spread(met, [1, 2, 3], workers))
     assert words_for_user(fault.value) is None
 
 

@@ -24,10 +24,8 @@ from gatewise.nn.parallel import (
     clip_gradients,
     expert_names,
     expert_parallel,
-    full_state_dict,
-    load_full_state_dict,
-    sharded_state_dict,
 )
+from gatewise.nn.states import full_state_dict, load_full_state_dict, sharded_state_dict
 
 STEPS = 5
 BALANCES = ("importance", "switch", "bias")

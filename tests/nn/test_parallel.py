@@ -14,7 +14,8 @@ from torch.distributed.tensor import DTensor
 
 from gatewise.nn import MoE
 from gatewise.nn.fusion import FusionMoE
-from gatewise.nn.parallel import clip_gradients, expert_names, expert_parallel, full_state_dict, sharded_state_dict
+from gatewise.nn.parallel import clip_gradients, expert_names, expert_parallel
+from gatewise.nn.states import full_state_dict, sharded_state_dict
 
 SCRIPT = Path(__file__).with_name("ranks.py")
 SOURCE = Path(__file__).parents[2] / "src"

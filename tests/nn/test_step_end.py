@@ -6,6 +6,7 @@ import warnings
 import pytest
 import torch
 from torch import nn
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 
 from gatewise.nn import Anneal, MoE, finish_step
 from gatewise.testing.layers import draw_tokens, make_layer
@@ -261,3 +262,16 @@ def test_a_layer_counts_where_it_trains(trained, before):
     steps = 0 if trained == "neither" else 2
     assert int(net.moe.balancer.steps) == steps
     assert float(net.moe.tally().tokens) == (9 if steps else 0)
+
+
+def test_the_state_of_an_optimiser_that_torch_makes_to_load_it_ends_no_step():
+    layer = make_layer(**OPTIONS)
+    optimiser = torch.optim.AdamW(layer.parameters(), 0.1)
+    before = copy.deepcopy(layer.state_dict())
+    state = get_optimizer_state_dict(layer, optimiser)
+    assert set(state["state"]) == {name for name, p in layer.named_parameters() if p.requires_grad}
+    for name, value in layer.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    layer(draw_tokens(layer)).sum().backward()
+    optimiser.step()
+    assert int(layer.balancer.steps) == 1

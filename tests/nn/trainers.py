@@ -171,7 +171,7 @@ def train(wrap, make, precision, pieces, rank=0, world=1):
 
 
 def networks(rank, world):
-    """The tokens that the layers of two adversaries count in their steps: 4 times 11 and 3 on every process."""
+    """The tokens that the layers of two adversaries count in their steps: 4 times 11 and 3 on each of two processes."""
     torch.manual_seed(0)
     maker, judge = (DistributedDataParallel(Net()) for _ in range(2))
     optimisers = {one: zero_redundancy()(one.parameters(), torch.optim.SGD, lr=RATE) for one in (maker, judge)}

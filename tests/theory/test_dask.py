@@ -46,6 +46,6 @@ def test_a_cluster_gives_the_same_store_although_a_worker_is_killed(cluster, tmp
 
     with distributed.Client(scheduler_file=str(file), timeout=60) as client:
         client.wait_for_workers(2, timeout=60)
-        run(study, tmp_path / "cluster", client=client, progress=kill_one)
+        run(study, tmp_path / "cluster", workers=client, progress=kill_one)
         assert killed
     assert lines_of(tmp_path / "cluster") == lines_of(tmp_path / "alone")

@@ -250,13 +250,13 @@ def killed_and_resumed(folder, whole, moments):
 WORKER = """
 import os, sys, time
 from pathlib import Path
-from gatewise.runs.threads import in_processes
+from gatewise.runs.workers import spread
 
 def work(i):
     (Path(sys.argv[1]) / str(os.getpid())).touch()
     time.sleep(300)
 
-for _ in in_processes(work, range(4), 2, ordered=sys.argv[2] == "ordered"):
+for _ in spread(work, range(4), 2, ordered=sys.argv[2] == "ordered"):
     pass
 """
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gatewise.cli.common import clear_faults, console, not_run, of_name_or_file, whole_name
+from gatewise.cli.common import clear_faults, cluster, console, not_run, of_name_or_file, whole_name
 
 app = typer.Typer(no_args_is_help=True, help="Applied experiments: run, resume, compare gates.")
 
@@ -41,6 +41,7 @@ def run(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     data_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder with your own data sets.")] = None,
     workers: Annotated[int, typer.Option(help="Processes, one thread each.", min=1)] = 1,
+    dask: Annotated[str, typer.Option(metavar="ADDRESS", help="Run on the workers of a Dask scheduler.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Continue the runs in the folder.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder; default out/NAME or out/NAME-quick.")] = None,
 ) -> None:
@@ -57,7 +58,7 @@ def run(
                 raise ValueError(f"{experiment.name}: {words}; or choose --variants that do not need it")
             folder = out if out and name != "all" else home / (experiment.name + ("-quick" if quick else ""))
             try:
-                with _progress(experiment.name) as tell:
+                with cluster(dask) as client, _progress(experiment.name) as tell:
                     run_experiment(
                         experiment,
                         folder,
@@ -68,7 +69,7 @@ def run(
                         device=device,
                         data=data_dir,
                         resume=resume,
-                        workers=workers,
+                        workers=client or workers,
                         listener=tell,
                         origin="" if name == "all" or name in EXPERIMENTS else whole_name(name),
                     )

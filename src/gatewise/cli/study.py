@@ -76,7 +76,7 @@ def run(
             for number, one in enumerate(names, 1):
                 study = _study(one, tier, seed)
                 folder = out if out and not every else home / (study.name + ("-quick" if quick else ""))
-                options = {"workers": workers, "shard": part, "client": client, "resume": resume}
+                options = {"workers": client or workers, "shard": part, "resume": resume}
                 _run(
                     study,
                     folder,

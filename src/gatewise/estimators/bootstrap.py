@@ -22,6 +22,7 @@ from gatewise.estimators.options import seed_of
 from gatewise.estimators.progress import following
 from gatewise.estimators.warnings import FitWarning
 from gatewise.fit.arguments import whole
+from gatewise.fit.arguments import workers as workers_of
 from gatewise.fit.status import Status
 from gatewise.fit.torch_state import standard_torch
 from gatewise.fit.words import members
@@ -32,6 +33,7 @@ from gatewise.objective.terms import unit_log_density
 from gatewise.runs.records import append, read_lines
 
 if TYPE_CHECKING:
+    from distributed import Client
     from pandas import DataFrame
 
 LAW = (
@@ -130,7 +132,7 @@ def bootstrap_test(
     groups: Data = None,
     n_boot: int = 99,
     n_init: int = 20,
-    n_jobs: int = 1,
+    n_jobs: int | Client = 1,
     resume: str | os.PathLike[str] | None = None,
     random_state: Any = 0,
     verbose: Any = 0,
@@ -156,8 +158,8 @@ def bootstrap_test(
         Number of data sets to draw: p-values are multiples of ``1 / (n_boot + 1)``.
     n_init : int
         Number of starts of every fit.
-    n_jobs : int
-        Number of processes; the result does not depend on it.
+    n_jobs : int or distributed.Client
+        Number of processes, or a client of a Dask cluster whose workers fit; the result does not depend on it.
     resume : path, optional
         File of the results so far. A test that was interrupted goes on where it stopped.
     random_state : int
@@ -186,7 +188,7 @@ def bootstrap_test(
     >>> bootstrap_test(one, two, X, y, n_boot=19, n_init=5).p_value > 0.05
     True
     """
-    count, starts, workers = whole("n_boot", n_boot, 1), whole("n_init", n_init, 1), whole("n_jobs", n_jobs, 1)
+    count, starts, workers = whole("n_boot", n_boot, 1), whole("n_init", n_init, 1), workers_of("n_jobs", n_jobs)
     seed = seed_of(random_state)
     data = Given(X, y, gate_x=gate_X, groups=groups, known=KnownValues(offset, trials))
     first, second = _fitted("small", small, data), _fitted("large", large, data)
@@ -259,7 +261,9 @@ def log_likelihood_of(model: Any, rows: Rows) -> float:
     return total
 
 
-def _collected(comparison: Comparison, count: int, workers: int, path: Path | None, verbose: Any) -> list[Ratio]:
+def _collected(
+    comparison: Comparison, count: int, workers: int | Client, path: Path | None, verbose: Any
+) -> list[Ratio]:
     """Return the log-likelihoods on all data sets: those of the file, and the rest, which go into the file."""
     known = [] if path is None else [Ratio(*one) for one in kept_records(path, "bootstrap_test", comparison.key())]
     with following(verbose, "data sets") as progress:

@@ -25,6 +25,7 @@ from gatewise.estimators.options import seed_of
 from gatewise.estimators.predictions import columns_of, offset_of
 from gatewise.estimators.progress import following
 from gatewise.fit.arguments import probability, whole
+from gatewise.fit.arguments import workers as workers_of
 from gatewise.fit.status import Status
 from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.predict import in_blocks
@@ -34,6 +35,7 @@ from gatewise.objective.parameterization import unflatten
 from gatewise.runs.records import append
 
 if TYPE_CHECKING:
+    from distributed import Client
     from pandas import DataFrame
 
 USUAL = (Status.converged, Status.at_kink, Status.at_bound, Status.unsound)
@@ -203,7 +205,7 @@ def bootstrap(
     n_boot: int = 199,
     kind: BootstrapKind = "case",
     n_init: int = 1,
-    n_jobs: int = 1,
+    n_jobs: int | Client = 1,
     resume: str | os.PathLike[str] | None = None,
     random_state: Any = 0,
     verbose: Any = 0,
@@ -226,8 +228,8 @@ def bootstrap(
         ``parametric``: responses are drawn from the fit at the same X.
     n_init : int
         Starts of every refit: the fit itself, and others that are drawn.
-    n_jobs : int
-        Number of processes; the result does not depend on it.
+    n_jobs : int or distributed.Client
+        Number of processes, or a client of a Dask cluster whose workers fit; the result does not depend on it.
     resume : path, optional
         File of the results so far. A bootstrap that was interrupted goes on where it stopped.
     random_state : int
@@ -259,7 +261,7 @@ def bootstrap(
     """
     check_is_fitted(model, "fit_")
     require_one_of("kind", kind, get_args(BootstrapKind))
-    count, starts, workers = whole("n_boot", n_boot, FEWEST), whole("n_init", n_init, 1), whole("n_jobs", n_jobs, 1)
+    count, starts, workers = whole("n_boot", n_boot, FEWEST), whole("n_init", n_init, 1), workers_of("n_jobs", n_jobs)
     _require_usable(model, kind)
     seed = seed_of(random_state)
     given = Given(X, None if y is None else model._encoded(X, y), sample_weight, gate_X, groups)
@@ -293,7 +295,7 @@ def _require_usable(model: Any, kind: str) -> None:
 
 
 def _collected(
-    resampling: Resampling, count: int, workers: int, resume: str | os.PathLike[str] | None, verbose: Any
+    resampling: Resampling, count: int, workers: int | Client, resume: str | os.PathLike[str] | None, verbose: Any
 ) -> list[Replicate]:
     """Return the refits to all data sets: those of the file, and the rest, which go into the file."""
     path = None if resume is None else Path(resume)

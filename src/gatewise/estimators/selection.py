@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from math import inf, isfinite, nan, sqrt
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-import joblib
 import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import GroupKFold, KFold
@@ -22,14 +23,18 @@ from gatewise.estimators.inference import rows_again
 from gatewise.estimators.inputs import Given
 from gatewise.estimators.known import KnownValues
 from gatewise.estimators.options import branching
+from gatewise.estimators.progress import following
 from gatewise.estimators.warnings import FitWarning
 from gatewise.fit.arguments import whole
+from gatewise.fit.arguments import workers as workers_of
 from gatewise.fit.status import Status
 from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.chance import experts_by_chance
 from gatewise.markup import lines, page, table
+from gatewise.runs.workers import spread
 
 if TYPE_CHECKING:
+    from distributed import Client
     from pandas import DataFrame
 
 By = Literal["bic", "aic", "icl", "cv"]
@@ -145,7 +150,7 @@ def select(
     experts: Sequence[Any] | None = None,
     criterion: By = "bic",
     cv: int = 5,
-    n_jobs: int = 1,
+    n_jobs: int | Client = 1,
     **fit_arguments: Any,
 ) -> Selection:
     """Fit mixtures with several numbers of experts, gates and kinds of experts, and choose one.
@@ -173,8 +178,9 @@ def select(
         is a convention there; `bootstrap_test` compares two mixtures. "cv": mean log density of held-out rows.
     cv : int
         Number of folds for "cv"; with groups, groups are not divided.
-    n_jobs : int
-        Number of processes: each takes the mixtures of one gate and expert.
+    n_jobs : int or distributed.Client
+        Number of processes, or a client of a Dask cluster whose workers fit, one mixture each; the result does not
+        depend on it. Rows on a cluster are summed there, and take no n_jobs.
     **fit_arguments
         Other arguments of fit with a value per row: sample_weight, gate_X, groups, offset, trials.
 
@@ -186,7 +192,7 @@ def select(
     Raises
     ------
     ValueError
-        If there is nothing to fit, or the criterion is unknown.
+        If there is nothing to fit, the criterion is unknown, or rows are on a cluster and n_jobs is given.
 
     Examples
     --------
@@ -209,13 +215,10 @@ def select(
     data = _data(estimator, X, y, fit_arguments, folds)
     kinds = [estimator.expert] if experts is None else list(experts)
     levels = [estimator.gate] if gates is None else list(gates)
-    tasks = [(kind, one, sizes) for kind in kinds for one in levels]
+    chains = [[_Task(kind, one, size) for size in sizes] for kind in kinds for one in levels]
     if len(levels) > 1 and (1,) in sizes:  # one expert has no gate to speak of
-        tasks = [(kind, levels[0], [(1,)]) for kind in kinds]
-        tasks += [(kind, one, sizes[1:]) for kind in kinds for one in levels if len(sizes) > 1]
-    pool = joblib.Parallel(n_jobs=whole("n_jobs", n_jobs, 1))
-    chains = pool(joblib.delayed(_chain)(estimator, data, *task) for task in tasks)
-    pairs = [pair for chain in chains for pair in chain]
+        chains = [[_Task(kind, levels[0], (1,))] for kind in kinds] + [chain[1:] for chain in chains if chain[1:]]
+    pairs = _fitted(estimator, data, chains, _workers(n_jobs, X))
     if not pairs:
         raise ValueError("gates or experts is empty: give at least one of each")
     for _, model in pairs:
@@ -280,21 +283,81 @@ class _Data(NamedTuple):
         return model._log_density(self.X, self.y, **{k: v for k, v in self.more.items() if k != "sample_weight"})
 
 
-def _chain(
-    estimator: Any, data: _Data, kind: Any, gate: Any, sizes: Sequence[tuple[int, ...]]
-) -> list[tuple[Candidate, Any]]:
-    """Return candidates and fitted estimators of one gate and expert, small ones first."""
-    found: list[tuple[Candidate, Any]] = []
-    before = None
-    for levels in sizes:
-        size = levels[0] if len(levels) == 1 else levels
-        plain = clone(estimator).set_params(n_experts=size, gate=gate, expert=kind)
-        model = data.fit(clone(plain))
-        if before is not None and before.mixture_.branching == (levels[0] - 1,) and len(levels) == 1:
-            model = _not_below(model, before, plain, data)
-        found.append((_candidate(model, plain, data), model))
-        before = model
+class _Task(NamedTuple):
+    """A mixture to be fitted."""
+
+    kind: Any
+    gate: Any
+    levels: tuple[int, ...]
+
+    def plain(self, estimator: Any) -> Any:
+        """Return the estimator to be fitted."""
+        size = self.levels[0] if len(self.levels) == 1 else self.levels
+        return clone(estimator).set_params(n_experts=size, gate=self.gate, expert=self.kind)
+
+
+class _Fitted(NamedTuple):
+    """A fitted mixture, and its held-out density with the standard error over the folds."""
+
+    task: _Task
+    model: Any
+    held_out: tuple[float, float]
+
+
+def _workers(n_jobs: Any, x: Any) -> int | Client:
+    """Return who fits.
+
+    Raises
+    ------
+    ValueError
+        For more than this process where a cluster works on the rows.
+    """
+    found = workers_of("n_jobs", n_jobs)
+    if on_cluster(x) and found != 1:
+        raise ValueError(f"n_jobs={n_jobs!r}, and X is on a cluster, whose workers sum its rows: leave n_jobs out")
     return found
+
+
+def _fitted(
+    estimator: Any, data: _Data, chains: Sequence[Sequence[_Task]], workers: int | Client
+) -> list[tuple[Candidate, Any]]:
+    """Return candidates and fitted estimators, chain by chain.
+
+    Fits in this process report themselves; of others it is reported how many have ended.
+    """
+    tasks, here = [task for chain in chains for task in chain], workers == 1
+    sent = estimator if here else clone(estimator).set_params(verbose=0)
+    alone: list[_Fitted] = []
+    with following(0 if here else estimator.verbose, "mixtures") as progress:
+        for found in spread(partial(_alone, sent, data), tasks, workers, ordered=True):
+            alone.append(found)
+            if progress is not None:
+                progress("mixtures", len(alone), len(tasks))
+    rest = iter(alone)
+    fitted = [[*islice(rest, len(chain))] for chain in chains]
+    pairs = [pair for chain in spread(partial(_chain, sent, data), fitted, workers, ordered=True) for pair in chain]
+    for _, model in pairs:
+        model.verbose = estimator.verbose
+    return pairs
+
+
+def _alone(estimator: Any, data: _Data, task: _Task) -> _Fitted:
+    """Return the fit of one mixture."""
+    plain = task.plain(estimator)
+    model = data.fit(clone(plain))
+    return _Fitted(task, model, _held_out(plain, data) if data.folds else (nan, nan))
+
+
+def _chain(estimator: Any, data: _Data, chain: Sequence[_Fitted]) -> list[tuple[Candidate, Any]]:
+    """Return candidates of one gate and expert, small ones first, none of which lies below the one before."""
+    pairs: list[tuple[Candidate, Any]] = []
+    for (kind, gate, levels), model, (mean, error) in chain:
+        before = pairs[-1][1] if pairs else None
+        if before is not None and before.mixture_.branching == (levels[0] - 1,) and len(levels) == 1:
+            model = _not_below(model, before, _Task(kind, gate, levels).plain(estimator), data)
+        found = criteria_of(model)._replace(cv=mean, cv_error=error, by_chance=data.by_chance(model))
+        pairs.append((found, model))
+    return pairs
 
 
 def _not_below(model: Any, before: Any, plain: Any, data: _Data) -> Any:
@@ -315,12 +378,6 @@ def _not_below(model: Any, before: Any, plain: Any, data: _Data) -> Any:
         if (_sound(other), other.log_likelihood_) > (_sound(model), model.log_likelihood_):
             model = other
     return model
-
-
-def _candidate(model: Any, plain: Any, data: _Data) -> Candidate:
-    """Return the criteria of a fitted model, with its held-out density if that is asked for."""
-    mean, error = _held_out(plain, data) if data.folds else (nan, nan)
-    return criteria_of(model)._replace(cv=mean, cv_error=error, by_chance=data.by_chance(model))
 
 
 def _held_out(plain: Any, data: _Data) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from hashlib import sha256
 from math import isfinite
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,8 +18,13 @@ from gatewise import __version__
 from gatewise.experiments.compare import TUNING_SEEDS, chosen_rate
 from gatewise.experiments.experiment import Experiment, Job, gates_of
 from gatewise.experiments.store import Record, locked, open_folder, read, store
-from gatewise.runs.threads import in_processes, one_thread
+from gatewise.fit.arguments import workers as workers_of
+from gatewise.runs.threads import one_thread
 from gatewise.runs.user_file import from_file
+from gatewise.runs.workers import is_client, spread
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 DIVERGED = "diverged"  # in the outcome of a run whose loss became no number
 Listener = Callable[[int, int, Job], None]
@@ -72,7 +77,7 @@ def run_experiment(
     device: str = "cpu",
     data: Path | None = None,
     resume: bool = False,
-    workers: int = 1,
+    workers: int | Client = 1,
     origin: str = "",
     listener: Listener = lambda done, total, job: None,
 ) -> None:
@@ -100,8 +105,8 @@ def run_experiment(
         Folder with data sets that no package provides. A folder of records can only be continued with the same files.
     resume : bool
         Whether to continue a folder that has records.
-    workers : int
-        Number of processes.
+    workers : int or distributed.Client
+        Number of processes, or a client whose workers run the jobs. They must find `data` under the same path.
     origin : str
         Where the experiment was loaded from, such as ``/home/me/my_task.py:task``; stored in the folder.
     listener : callable (done, total, job)
@@ -134,7 +139,10 @@ def run_experiment(
     wanted = tuple(dict.fromkeys(variants)) or experiment.variants
     if unknown := [name for name in wanted if name not in experiment.variants]:
         raise ValueError(f"variant {unknown[0]!r} is unknown: {experiment.name} has {'; '.join(experiment.variants)}")
-    _try_device(device)
+    data = None if data is None else data.resolve()  # workers elsewhere have another working directory
+    whose = workers_of("workers", workers)
+    if not is_client(whose):
+        _try_device(device)
     engine = {"gatewise": __version__, "torch": torch.__version__}
     pinned = experiment.needs and not origin  # the data sets of gatewise are checked when they are read
     files = "" if data is None or pinned else _digest(data, folder, bool(origin))
@@ -145,7 +153,7 @@ def run_experiment(
     total = len(wanted) * len(models) * (len(few) + len(rates) * len(TUNING_SEEDS))
     with locked(folder):
         open_folder(folder, header, resume)
-        ledger = _Ledger(experiment, folder, workers, total, listener)
+        ledger = _Ledger(experiment, folder, whose, total, listener)
         for variant in wanted:
             trials = [(model, seed, rate) for model in models for rate in rates for seed in TUNING_SEEDS]
             ledger.finish([Job(variant, *trial, quick, device, data, True) for trial in trials])
@@ -158,7 +166,9 @@ def run_experiment(
 class _Ledger:
     """What has been done, in memory and in the folder."""
 
-    def __init__(self, experiment: Experiment, folder: Path, workers: int, total: int, listener: Listener) -> None:
+    def __init__(
+        self, experiment: Experiment, folder: Path, workers: int | Client, total: int, listener: Listener
+    ) -> None:
         self.experiment, self.folder, self.workers, self.listener = experiment, folder, workers, listener
         self.done = {record.key: record for record in read(folder)[0]}
         self.number, self.total = 0, total
@@ -170,7 +180,7 @@ class _Ledger:
         """Run the jobs that are not done, and append what comes out."""
         left = [job for job in jobs if job.key() not in self.done]
         self.number += len(jobs) - len(left)
-        for job, outcome, seconds in in_processes(partial(_one, self.experiment), left, self.workers):
+        for job, outcome, seconds in spread(partial(_one, self.experiment), left, self.workers):
             record = Record(job.variant, job.gate, job.seed, job.rate, job.tuning, job.key(), outcome)
             store(self.folder, record, seconds)
             self.done[job.key()] = record

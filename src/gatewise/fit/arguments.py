@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from math import inf, isfinite
 from numbers import Integral, Real
 from reprlib import repr as shortened
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from gatewise.runs.workers import is_client
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 MOST_STARTS = 1_000_000
 
@@ -53,6 +58,22 @@ def whole(name: str, value: Any, least: int, most: float = inf) -> int:
     if not is_whole(value) or not least <= value <= most:
         limit = "" if most == inf else f" to {most:.0f}"
         raise ValueError(f"{name}={value!r}: give a whole number from {least}{limit}")
+    return int(value)
+
+
+def workers(name: str, value: Any) -> int | Client:
+    """Return who does many fits: a number of processes from 1, or a client of a Dask cluster.
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+    """
+    value = scalar(value)
+    if is_client(value):
+        return cast("Client", value)
+    if not is_whole(value) or value < 1:
+        raise ValueError(f"{name}={value!r}: give a number of processes from 1, or a distributed.Client")
     return int(value)
 
 

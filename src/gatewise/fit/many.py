@@ -1,4 +1,4 @@
-"""Many fits: replicates x starts in one batch, replicates in blocks, blocks over processes.
+"""Many fits: replicates x starts in one batch, replicates in blocks, blocks over processes or a cluster.
 
 A block of replicates of one size is searched as one batch with rows of its own for every member, then each replicate is
 polished and certified alone. Blocks depend on sizes only and every replicate has a seed of its own, so the results are
@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from math import log
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
+from gatewise.fit.arguments import workers as workers_of
 from gatewise.fit.clock import Clock, Progress
 from gatewise.fit.ends import ends_of, polish_best, ranking_key
 from gatewise.fit.finalize import finalize
@@ -36,7 +37,10 @@ from gatewise.fit.task import Points
 from gatewise.fit.torch_state import standard_torch
 from gatewise.objective.parameterization import Parameterization
 from gatewise.objective.rows import Rows, stacked
-from gatewise.runs.threads import in_processes
+from gatewise.runs.workers import spread
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 CELLS = 2**19  # rows of all members of a block together
 SUBSAMPLE = 2000  # rows that starts are searched on
@@ -83,7 +87,7 @@ def many_fits(
     draw: Callable[[int], Rows],
     replicates: Sequence[int],
     *,
-    workers: int = 1,
+    workers: int | Client = 1,
     progress: Progress | None = None,
 ) -> Iterator[tuple[int, Fit]]:
     """Fit a mixture to many data sets, and yield ``(replicate, fit)`` in order as blocks of replicates finish.
@@ -98,8 +102,8 @@ def many_fits(
         Generates a data set. Called in the process that fits it; must return the same data for the same replicate.
     replicates : sequence of int
         Numbers of the data sets.
-    workers : int
-        Number of processes, with one thread each.
+    workers : int or distributed.Client
+        Number of processes, with one thread each, or a client whose workers fit.
     progress : callable (stage, done, total), optional
 
     Yields
@@ -109,7 +113,7 @@ def many_fits(
     Raises
     ------
     ValueError
-        As `maximum_likelihood` or `least_squares`, or for an unknown method.
+        As `maximum_likelihood` or `least_squares`, for an unknown method, or for workers that are neither.
 
     Examples
     --------
@@ -125,12 +129,13 @@ def many_fits(
     """
     if plan.method not in ("ml", "ls", "em"):
         raise ValueError(f"method={plan.method!r}: choose 'ml' (maximum likelihood), 'ls' (least squares) or 'em'")
+    whose = workers_of("workers", workers)
     if not len(replicates):
         return
     with standard_torch():
         blocks = in_blocks(plan, draw(replicates[0]).n, replicates)
     ended = 0
-    found = in_processes(partial(fit_block, plan, draw), blocks, min(workers, len(blocks)), ordered=True)
+    found = spread(partial(fit_block, plan, draw), blocks, whose, ordered=True)
     for block, fits in zip(blocks, found, strict=True):
         ended += len(block)
         if progress is not None:

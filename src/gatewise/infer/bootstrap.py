@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from functools import partial
 from math import isfinite
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,10 @@ from gatewise.fit.result import Fit
 from gatewise.fit.status import Status
 from gatewise.infer.draws import drawn_responses, stream, with_responses
 from gatewise.objective.rows import Rows
-from gatewise.runs.threads import in_processes
+from gatewise.runs.workers import spread
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 TOGETHER = 25  # data sets of a block at most
 
@@ -95,7 +98,7 @@ class Comparison(NamedTuple):
 
 
 def ratios(
-    comparison: Comparison, count: int, known: Sequence[int] = (), workers: int = 1
+    comparison: Comparison, count: int, known: Sequence[int] = (), workers: int | Client = 1
 ) -> Iterator[tuple[Ratio, ...]]:
     """Yield the log-likelihoods of both mixtures on the data and on `count` drawn data sets, block by block.
 
@@ -109,14 +112,14 @@ def ratios(
         Number of data sets to draw.
     known : sequence of int
         Replicates that are not needed again: a block whose replicates are all known is left out.
-    workers : int
-        Number of processes.
+    workers : int or distributed.Client
+        Number of processes, or a client whose workers fit.
     """
     n, plans = comparison.rows[0].n, comparison.plans()
     size = min(len(in_blocks(plan, n, range(TOGETHER))[0]) for plan in plans)
     blocks = [[0], *([*range(at, min(at + size, count + 1))] for at in range(1, count + 1, size))]
     wanted = [block for block in blocks if not set(block) <= set(known)]
-    yield from in_processes(partial(_block, comparison), wanted, min(workers, len(wanted)), ordered=True)
+    yield from spread(partial(_block, comparison), wanted, workers, ordered=True)
 
 
 def _block(comparison: Comparison, block: Sequence[int]) -> tuple[Ratio, ...]:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import product
-from typing import Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -22,7 +22,10 @@ from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.draws import drawn_responses, drawn_units, stream, with_responses
 from gatewise.objective import terms
 from gatewise.objective.rows import MOST, Block, Rows
-from gatewise.runs.threads import in_processes
+from gatewise.runs.workers import spread
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 BootstrapKind: TypeAlias = Literal["case", "parametric"]
 TOGETHER = 10  # data sets of a block
@@ -88,7 +91,7 @@ class Resampling(NamedTuple):
 
 
 def replicates(
-    resampling: Resampling, count: int, known: Sequence[int] = (), workers: int = 1
+    resampling: Resampling, count: int, known: Sequence[int] = (), workers: int | Client = 1
 ) -> Iterator[tuple[Replicate, ...]]:
     """Yield the refits to `count` data sets, block by block; bitwise equal for any number of workers.
 
@@ -96,7 +99,7 @@ def replicates(
     """
     blocks = [range(at, min(at + TOGETHER, count + 1)) for at in range(1, count + 1, TOGETHER)]
     wanted = [block for block in blocks if not set(block) <= set(known)]
-    yield from in_processes(partial(_block, resampling), wanted, min(workers, max(len(wanted), 1)), ordered=True)
+    yield from spread(partial(_block, resampling), wanted, workers, ordered=True)
 
 
 def _block(resampling: Resampling, block: Sequence[int]) -> tuple[Replicate, ...]:

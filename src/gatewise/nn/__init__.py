@@ -50,15 +50,13 @@ from gatewise.nn.parallel import (
     clip_gradients,
     expert_names,
     expert_parallel,
-    full_state_dict,
-    load_full_state_dict,
-    sharded_state_dict,
 )
 from gatewise.nn.params import Anneal
 from gatewise.nn.resizing import add_experts, merge_experts, prune_experts
 from gatewise.nn.router import Router, Routing
 from gatewise.nn.rules import CHOICE_RULES, ChoiceRule, ExpertChoice, Largest, Sinkhorn, TopP
 from gatewise.nn.separate import separate_experts
+from gatewise.nn.states import TrainingState, full_state_dict, load_full_state_dict, sharded_state_dict
 from gatewise.nn.training import finish_step, set_loss_scale
 from gatewise.nn.upcycling import upcycle
 
@@ -88,6 +86,7 @@ __all__ = [
     "Sparsity",
     "TimeAttention",
     "TopP",
+    "TrainingState",
     "add_experts",
     "average_gradients",
     "change_rate",

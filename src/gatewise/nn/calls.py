@@ -27,6 +27,21 @@ def calling_scaler() -> GradScaler | None:
     return next(_objects(GradScaler.step.__code__), None)
 
 
+def making_state() -> bool:
+    """Return whether this thread is in the step of zero gradients by which torch makes an optimiser's state to load."""
+    module = sys.modules.get("torch.distributed.checkpoint.state_dict")
+    maker = getattr(module, "_init_optim_state", None)
+    return maker is not None and any(code is maker.__code__ for code in _codes())
+
+
+def _codes() -> Iterator[CodeType]:
+    """Return the code of all running calls, the innermost first."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        frame = frame.f_back
+        yield frame.f_code
+
+
 def _objects(code: CodeType) -> Iterator[Any]:
     """Return the `self` of all running calls of a method, the innermost first."""
     frame = sys._getframe(1)

@@ -32,7 +32,7 @@ from gatewise.nn.option_names import names_explained
 from gatewise.nn.params import Schedule
 from gatewise.nn.router import Router, Routing, without_autocast
 from gatewise.nn.rules import ChoiceRule
-from gatewise.nn.steps import before_forward, register
+from gatewise.nn.steps import before_forward, processes, register
 
 if TYPE_CHECKING:
     from gatewise.nn.ranks import Ranks
@@ -155,7 +155,7 @@ class MoE(nn.Module):
         self.backend, self.capacity = backend, capacity
         self.observer: Observer | None = None  # told of every call; see diagnostics.observe
         self.ranks: Ranks | None = None  # where the experts are, if on several processes; see expert_parallel
-        self.synchronise = True  # average the tallies over all processes at the end of a step
+        self.synchronise = True  # add up the tallies of all processes at the end of a step
         register(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -235,6 +235,8 @@ class MoE(nn.Module):
         with torch.set_grad_enabled(self.balancer.has_loss):
             sums = token_sums(self.router, routing, real, self.balancer.rule.reads_expected_load)
             loss = self.balancer.loss(self.router, routing, sums, length) if self.balancer.has_loss else None
+            if loss is not None and processes(self) > 1:  # it is divided by the tokens of all, and averaged over them
+                loss = loss * processes(self)
         return attach(out, loss, self.balancer, count(self.router, routing, sums, room))
 
     def _check_call(self, x: Tensor, mask: Tensor | None, experts: Tensor | None) -> None:

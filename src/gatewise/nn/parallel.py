@@ -7,28 +7,31 @@ the results back, weighs and adds them up. Nothing is dropped and the parts may 
 Gradients follow data parallelism over the group of W ranks, where the loss is the mean of the ranks' losses: every rank
 differentiates its own loss, replicated parameters (router, shared experts, the rest of the model) are to be averaged
 over the ranks, by `average_gradients` or DDP; those of the experts collect all ranks' tokens in the backward pass and
-are divided by W there, so nothing is left to do for them. With several such groups, also average the experts over the
-ranks that hold the same ones, by ``average_gradients(layer.experts, those_ranks)``. Second derivatives follow the same
+are divided by W there, so nothing is left to do for them. With several such groups, the experts are also averaged over
+the ranks that hold the same ones, by ``fully_shard(layer.experts, mesh=those_ranks)``, which shards them there, or by
+``average_gradients(layer.experts, those_ranks)``. Second derivatives follow the same
 rule on the backend "loop": a penalty on the slopes of every rank's outputs counts as the mean of the ranks' penalties.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.tensor import DTensor, Shard
+from torch.distributed.tensor import DTensor, Partial, Replicate
 
 from gatewise.nn.experts import FFN
 from gatewise.nn.layer import MoE, layers
-from gatewise.nn.ranks import Ranks
+from gatewise.nn.ranks import Ranks, ranks_of
+from gatewise.nn.states import local_part, spread_parameters
+
+Group: TypeAlias = dist.ProcessGroup | DeviceMesh | None
 
 
-def expert_parallel(model: nn.Module, group: dist.ProcessGroup | None = None) -> nn.Module:
+def expert_parallel(model: nn.Module, group: Group = None) -> nn.Module:
     """Distribute the experts of every `MoE` in a model over the processes of a group, in place, and return the model.
 
     Every process calls it with a model of the same shape, before it creates the optimiser. All processes continue with
@@ -40,8 +43,8 @@ def expert_parallel(model: nn.Module, group: dist.ProcessGroup | None = None) ->
     ----------
     model : Module
         A layer, or a model with layers, with the built-in experts.
-    group : ProcessGroup, optional
-        Default: all processes.
+    group : ProcessGroup or DeviceMesh, optional
+        Default: all processes. Several groups side by side, the rows of a mesh, have to start from equal parameters.
 
     Returns
     -------
@@ -64,11 +67,20 @@ def expert_parallel(model: nn.Module, group: dist.ProcessGroup | None = None) ->
             average_gradients(model)
             optimiser.step()
 
+    On a mesh of processes, each row of which holds all experts, FSDP2 shards the experts over the columns and all else
+    over all processes, and averages the gradients::
+
+        mesh = init_device_mesh("cuda", (8, 8), mesh_dim_names=("fsdp", "ep"))
+        model = expert_parallel(model, mesh["ep"])
+        for layer in layers_of_the_model:
+            fully_shard(layer.experts, mesh=mesh["fsdp"])
+        fully_shard(model, mesh=init_device_mesh("cuda", (64,)))
+
     ``DistributedDataParallel(model)`` can average the gradients instead: it is told to ignore the experts. Around a
     larger model with `model` inside, list them for it: ``larger._ddp_params_and_buffers_to_ignore =
     expert_names(larger)``. A layer whose experts are averaged or sharded with others raises.
     """
-    found = list(layers(model).values())
+    group, found = _group(group), list(layers(model).values())
     whole = [_whole(layer, group) for layer in found]
     for tensor in [*model.parameters(), *model.buffers()]:
         dist.broadcast(tensor.detach(), group=group, group_src=0)
@@ -101,19 +113,26 @@ def expert_names(model: nn.Module) -> list[str]:
     >>> expert_names(MoE(8, 16, 4))  # no expert is distributed
     []
     """
-    return list(_spread(model))
+    return list(spread_parameters(model))
 
 
 @torch.no_grad()
-def average_gradients(model: nn.Module, group: dist.ProcessGroup | None = None) -> None:
+def average_gradients(model: nn.Module, group: Group = None) -> None:
     """Average the gradients of all parameters except distributed experts over a group, before ``optimizer.step()``.
+
+    Gradients that FSDP2 (``fully_shard``) has averaged over the processes of the group stay as they are.
 
     Parameters
     ----------
     model : Module
         The same parameters must have gradients on every process.
-    group : ProcessGroup, optional
+    group : ProcessGroup or DeviceMesh, optional
         Default: all processes.
+
+    Raises
+    ------
+    ValueError
+        If FSDP2 shards a parameter over some processes of the group and not over the others.
 
     Examples
     --------
@@ -128,19 +147,35 @@ def average_gradients(model: nn.Module, group: dist.ProcessGroup | None = None) 
     >>> average_gradients(layer)  # before optimizer.step()
     >>> torch.distributed.destroy_process_group()
     """
-    ours = set(expert_names(model))
-    gradients = [p.grad for name, p in model.named_parameters() if name not in ours and p.grad is not None]
+    group, ours = _group(group), set(expert_names(model))
+    named = {name: p.grad for name, p in model.named_parameters() if name not in ours and p.grad is not None}
+    gradients = [local_part(one) for name, one in named.items() if not _averaged(name, one, group)]
     for dtype in sorted({gradient.dtype for gradient in gradients}, key=str):
         alike = [gradient for gradient in gradients if gradient.dtype == dtype]
         flat = torch.cat([gradient.flatten() for gradient in alike])
         dist.all_reduce(flat, group=group)
         flat /= dist.get_world_size(group)
-        for gradient, part in zip(alike, flat.split([len(g.flatten()) for g in alike]), strict=True):
+        for gradient, part in zip(alike, flat.split([gradient.numel() for gradient in alike]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
 
+def _averaged(name: str, gradient: Tensor, group: dist.ProcessGroup | None) -> bool:
+    """Return whether FSDP2 has averaged a gradient over a group; raise where it has over a part of it."""
+    if not isinstance(gradient, DTensor):
+        return False
+    both = ranks_of(group) & set(gradient.device_mesh.mesh.flatten().tolist())
+    if both == ranks_of(group):
+        return True
+    if len(both) > 1:
+        raise ValueError(
+            f"{name} is sharded by FSDP over the processes {sorted(both)} of {sorted(ranks_of(group))}, which hold "
+            "different parts of it: give the group of processes that hold the same part, such as mesh['ep']"
+        )
+    return False
+
+
 @torch.no_grad()
-def clip_gradients(model: nn.Module, max_norm: float, group: dist.ProcessGroup | None = None) -> Tensor:
+def clip_gradients(model: nn.Module, max_norm: float) -> Tensor:
     """Clip the total gradient norm of a model with distributed experts, like ``clip_grad_norm_`` in a single process.
 
     ``clip_grad_norm_`` itself would use a different norm on every process, because each holds different experts, and
@@ -149,9 +184,8 @@ def clip_gradients(model: nn.Module, max_norm: float, group: dist.ProcessGroup |
     Parameters
     ----------
     model : Module
+        Its other parameters may be sharded by FSDP2 (``fully_shard``), its experts too.
     max_norm : float
-    group : ProcessGroup, optional
-        The group of the experts; default: all processes.
 
     Returns
     -------
@@ -172,91 +206,36 @@ def clip_gradients(model: nn.Module, max_norm: float, group: dist.ProcessGroup |
     True
     >>> torch.distributed.destroy_process_group()
     """
-    ours = set(expert_names(model))
-    found = [(name in ours, p.grad) for name, p in model.named_parameters() if p.grad is not None]
-    squares = torch.stack([gradient.float().square().sum() for _, gradient in found])
-    spread = torch.tensor([own for own, _ in found], device=squares.device)
-    everywhere = (squares * spread).sum()
-    dist.all_reduce(everywhere, group=group)
-    norm = ((squares * ~spread).sum() + everywhere).sqrt()
+    spread = spread_parameters(model)
+    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    sums: dict[Any, Tensor] = {}  # of squares, by where the other parts of a gradient are
+    for name, gradient in found.items():
+        sharded = (gradient.device_mesh, gradient.placements) if isinstance(gradient, DTensor) else None
+        where = spread[name].group if name in spread else None, name in spread, sharded
+        square = local_part(gradient).float().square().sum()
+        sums[where] = sums[where] + square if where in sums else square
+    norm = torch.stack([_over_all(square, *where) for where, square in sums.items()]).sum().sqrt()
     factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-    for _, gradient in found:
-        gradient.mul_(factor.to(gradient.dtype))
+    for gradient in found.values():
+        local = local_part(gradient)
+        local.mul_(factor.to(local.dtype))
     return norm
 
 
-def sharded_state_dict(model: nn.Module) -> dict[str, Any]:
-    """State dict of a model in which the distributed experts are DTensors that share memory with the parameters.
-
-    For ``torch.distributed.checkpoint``: a checkpoint saved from any number of processes can be loaded into any other
-    number, including a single process.
-
-    Parameters
-    ----------
-    model : Module
-
-    Returns
-    -------
-    dict of str to Tensor
-
-    Examples
-    --------
-    >>> from gatewise.nn import MoE, sharded_state_dict
-    >>> layer = MoE(8, 16, 4)
-    >>> sharded_state_dict(layer).keys() == layer.state_dict().keys()  # in a single process
-    True
-    """
-    state = dict(model.state_dict())
-    for name, ranks in _spread(model).items():
-        local = state[name]
-        mesh = DeviceMesh.from_group(ranks.group or dist.group.WORLD, local.device.type)  # type: ignore[arg-type]
-        shape = torch.Size((ranks.n_experts, *local.shape[1:]))
-        stride = torch.empty(shape, device="meta").stride()
-        state[name] = DTensor.from_local(local, mesh, [Shard(0)], run_check=False, shape=shape, stride=stride)
-    return state
+def _over_all(value: Tensor, group: dist.ProcessGroup | None, spread: bool, sharded: Any) -> Tensor:
+    """Return the sum of a number over the processes that hold other parts: those of FSDP, and those of the experts."""
+    if sharded is not None:
+        mesh, placements = sharded
+        parts = [Partial() if one.is_shard() else Replicate() for one in placements]
+        value = DTensor.from_local(value, mesh, parts, run_check=False).full_tensor()
+    if spread:
+        dist.all_reduce(value, group=group)
+    return value
 
 
-def full_state_dict(model: nn.Module) -> dict[str, Any]:
-    """State dict that the model would have in a single process, returned on every process. All processes must call it.
-
-    Parameters
-    ----------
-    model : Module
-
-    Returns
-    -------
-    dict of str to Tensor
-
-    Examples
-    --------
-    >>> from gatewise.nn import MoE, full_state_dict
-    >>> layer = MoE(8, 16, 4)
-    >>> full_state_dict(layer).keys() == layer.state_dict().keys()  # in a single process
-    True
-    """
-    spread = set(expert_names(model))
-    return {n: value.full_tensor() if n in spread else value for n, value in sharded_state_dict(model).items()}
-
-
-def load_full_state_dict(model: nn.Module, state: Mapping[str, Any]) -> None:
-    """Load the state dict of a single process into a model with distributed experts; each process takes its own.
-
-    Parameters
-    ----------
-    model : Module
-    state : mapping of str to Tensor
-        Such as `full_state_dict`.
-
-    Examples
-    --------
-    >>> from gatewise.nn import MoE, full_state_dict, load_full_state_dict
-    >>> layer, other = MoE(8, 16, 4), MoE(8, 16, 4)
-    >>> load_full_state_dict(other, full_state_dict(layer))
-    >>> bool((other.experts.w_in == layer.experts.w_in).all())
-    True
-    """
-    held = {name: ranks.held for name, ranks in _spread(model).items()}
-    model.load_state_dict({name: value[held[name]] if name in held else value for name, value in state.items()})
+def _group(given: Group) -> dist.ProcessGroup | None:
+    """Return a group of processes, given itself or as a mesh of one dimension."""
+    return given.get_group() if isinstance(given, DeviceMesh) else given
 
 
 def _whole(layer: MoE, group: dist.ProcessGroup | None) -> FFN:
@@ -285,13 +264,3 @@ def _part(experts: FFN, ranks: Ranks) -> FFN:
         own.data.copy_(whole.detach()[held])
         own.requires_grad_(whole.requires_grad)
     return part
-
-
-def _spread(model: nn.Module) -> dict[str, Ranks]:
-    """Return the names of the parameters of spread experts, and where they are."""
-    return {
-        f"{prefix}.experts.{name}".lstrip("."): layer.ranks
-        for prefix, layer in model.named_modules(remove_duplicate=False)
-        if isinstance(layer, MoE) and layer.ranks is not None
-        for name, _ in layer.experts.named_parameters()
-    }

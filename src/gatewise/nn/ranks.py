@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -49,6 +50,10 @@ class Ranks(NamedTuple):
         first = self.block * dist.get_rank(self.group)
         return slice(first, min(first + self.block, self.n_experts))
 
+    def mixed(self, mesh: DeviceMesh) -> bool:
+        """Return whether a mesh has another process of this group, which holds other experts."""
+        return len(ranks_of(self.group) & set(mesh.mesh.flatten().tolist())) > 1
+
     def check(self, experts: nn.Module) -> None:
         """Raise if the experts held here are treated as copies of those of other ranks, by DDP or FSDP.
 
@@ -57,11 +62,12 @@ class Ranks(NamedTuple):
         ValueError
             Saying who does, and what to do.
         """
-        if any(isinstance(p, DTensor) for p in experts.parameters()) or next(experts.parameters(), None) is None:
+        parameters = list(experts.parameters())
+        if not parameters or any(isinstance(p, DTensor) and self.mixed(p.device_mesh) for p in parameters):
             raise ValueError(
                 "experts that are distributed over processes are sharded with others: FSDP would mix different "
-                "experts; leave out fully_shard, or pass ignored_params=set(layer.experts.parameters()), and build "
-                "the model anew"
+                "experts; call fully_shard(layer.experts, mesh=...) first, with a mesh of the processes that hold the "
+                "same experts, or pass ignored_params=set(layer.experts.parameters()), and build the model anew"
             )
         outer = DistributedDataParallel._get_active_ddp_module()
         if outer is None or experts in _ignoring.setdefault(outer, WeakSet()):
@@ -95,6 +101,11 @@ class Ranks(NamedTuple):
         value = _Exchange.apply(value, receive, send, self.group)
         value = value * weight.flatten()[slot].to(value.dtype)[:, None]
         return value.new_zeros(len(x), value.shape[1]).index_add(0, token, value)
+
+
+def ranks_of(group: dist.ProcessGroup | None) -> set[int]:
+    """Return the processes of a group."""
+    return set(dist.get_process_group_ranks(group))
 
 
 class _Exchange(torch.autograd.Function):

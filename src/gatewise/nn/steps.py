@@ -26,7 +26,7 @@ import torch
 import torch.distributed as dist
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from gatewise.nn.calls import calling_scaler, running_steps
+from gatewise.nn.calls import calling_scaler, making_state, running_steps
 from gatewise.nn.loss_scale import follow
 from gatewise.nn.watch import Stepped, StepWatch
 
@@ -67,17 +67,22 @@ def before_forward(layer: Stepped, x: torch.Tensor, training: bool) -> None:
         watch.look(layer, x)
 
 
+def processes(layer: Stepped) -> int:
+    """Return how many processes add up their tallies of a layer."""
+    together = layer.synchronise and dist.is_available() and dist.is_initialized()
+    return dist.get_world_size() if together else 1
+
+
 @torch.no_grad()
 def finish(layers: Sequence[Stepped]) -> None:
-    """End an optimiser step for layers: statistics are averaged over processes, biases and temperatures move."""
+    """End an optimiser step for layers: tallies of all processes are added up, biases and temperatures move."""
     if not layers:
         return
-    together = [layer for layer in layers if layer.synchronise]
-    if together and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+    together = [layer for layer in layers if processes(layer) > 1]
+    if together:
         device = together[0].balancer.now.device
         flat = torch.cat([layer.balancer.now.to(device) for layer in together])
         dist.all_reduce(flat)
-        flat /= dist.get_world_size()
         for layer, part in zip(together, flat.split([len(one.balancer.now) for one in together]), strict=True):
             layer.balancer.now.copy_(part)
     for layer in layers:
@@ -111,7 +116,7 @@ def _settle() -> None:
 
 
 def _before_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-    if running_steps() > 1:
+    if running_steps() > 1 or making_state():
         return
     _settle()
     listed = _layers()
@@ -125,7 +130,7 @@ def _before_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
 
 @torch.no_grad()
 def _after_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-    if running_steps() > 1:
+    if running_steps() > 1 or making_state():
         return
     held, own, scaler = _Held(optimizer), [], calling_scaler()
     for layer in _layers():

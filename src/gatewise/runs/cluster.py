@@ -90,8 +90,7 @@ class ClusterLanes:
 
     def lanes(self) -> tuple[Lane, ...]:
         """Return who works on what, laid anew when the workers have changed."""
-        if self.client.status == "closed":
-            raise ClusterLostError(LOST.format(cause="its client was closed"))
+        require_open(self.client)
         threads = {str(worker): int(count) for worker, count in self.client.nthreads().items()}
         if not threads:
             raise ClusterLostError(LOST.format(cause="it has no workers"))
@@ -176,9 +175,20 @@ def _nothing(piece: Any) -> None:
     """Wait for a piece."""
 
 
+def require_open(client: Any, lost: str = LOST) -> None:
+    """Raise if a client was closed, which no error of distributed says."""
+    if client.status == "closed":
+        raise ClusterLostError(lost.format(cause="its client was closed"))
+
+
 @contextmanager
-def in_words() -> Iterator[None]:
+def in_words(lost: str = LOST) -> Iterator[None]:
     """Say what has happened to a cluster, and what to do.
+
+    Parameters
+    ----------
+    lost : str
+        Words for a connection that is lost, with a place for its ``cause``.
 
     Raises
     ------
@@ -197,5 +207,5 @@ def in_words() -> Iterator[None]:
         ) from cause
     except (CancelledError, CommClosedError, TimeoutError) as cause:
         raise ClusterLostError(
-            LOST.format(cause=str(cause).splitlines()[0] if str(cause) else type(cause).__name__)
+            lost.format(cause=str(cause).splitlines()[0] if str(cause) else type(cause).__name__)
         ) from cause

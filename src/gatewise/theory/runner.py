@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import pickle
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gatewise.fit.arguments import workers as workers_of
 from gatewise.fit.many import in_blocks
-from gatewise.runs.threads import in_processes
 from gatewise.runs.user_file import from_file
+from gatewise.runs.workers import spread
 from gatewise.theory.arms import Arm, Level
 from gatewise.theory.checks import check
 from gatewise.theory.fingerprint import fingerprint
 from gatewise.theory.records import FitBatch, plan_of, work
 from gatewise.theory.store import Contents, Record, open_folder, read, writing
 from gatewise.theory.study import Study
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 SIZES = (20, 10, 5, 4, 2, 1)  # replicates of a block: the same however many replicates there are in all
 FIXED = 3000  # rows that the fixed cost of a fit is worth
@@ -58,9 +61,8 @@ def run_study(
     study: Study,
     folder: str | Path,
     *,
-    workers: int = 1,
+    workers: int | Client = 1,
     shard: tuple[int, int] = (1, 1),
-    client: Any = None,
     resume: bool = False,
     progress: Progress | None = None,
     origin: Mapping[str, str] | None = None,
@@ -75,12 +77,10 @@ def run_study(
     study : Study
     folder : path
         Created if missing.
-    workers : int
-        Number of processes, with one thread each.
+    workers : int or distributed.Client
+        Number of processes, with one thread each, or a client whose workers run the blocks.
     shard : (i, N)
         Run only part i of N, ``1 <= i <= N``; the parts may share the folder.
-    client : dask.distributed.Client, optional
-        Run the blocks on its workers instead.
     resume : bool
         Whether to continue a folder that has records.
     progress : callable (done, total), optional
@@ -112,8 +112,7 @@ def run_study(
     """
     if not 1 <= shard[0] <= shard[1]:
         raise ValueError(f"shard {shard[0]}/{shard[1]}: give i/N with 1 <= i <= N")
-    if workers < 1:
-        raise ValueError(f"workers={workers}: give at least one process")
+    whose = workers_of("workers", workers)
     check(study)
     folder = Path(folder)
     open_folder(folder, study, resume or shard[1] > 1, origin or {})
@@ -122,9 +121,7 @@ def run_study(
     with writing(folder, name) as writer:
         wanted = _missing(blocks(study)[shard[0] - 1 :: shard[1]], read(folder).records)
         total, done = sum(map(cost, wanted)), 0.0
-        local = client is None
-        ended = in_processes(partial(_timed, study), wanted, workers) if local else _on_cluster(client, study, wanted)
-        for block, records, cpu in ended:
+        for block, records, cpu in spread(partial(_timed, study), wanted, whose):
             writer.append(records, {"block": list(block), "cpu": cpu, "study": mine})
             done += cost(block)
             if progress is not None:
@@ -151,20 +148,6 @@ def _missing(wanted: Sequence[FitBatch], held: dict[Any, Record]) -> list[FitBat
 def _timed(study: Study, block: FitBatch) -> _Ended:
     begin = time.process_time()
     return _Ended(block, work(study, block), time.process_time() - begin)
-
-
-def _timed_from(whole: bytes, block: FitBatch) -> _Ended:
-    return _timed(pickle.loads(whole), block)  # noqa: S301 (written by the client of this run)
-
-
-def _on_cluster(client: Any, study: Study, wanted: Sequence[FitBatch]) -> Iterator[_Ended]:
-    from cloudpickle import dumps
-    from distributed import as_completed
-
-    whole = dumps(study)  # by value: the client's own way would refer to a user's classes by name
-    futures = [client.submit(_timed_from, whole, block, pure=False, retries=3) for block in wanted]
-    for future in as_completed(futures):
-        yield future.result()
 
 
 def load_study(where: str) -> Study:
