@@ -20,7 +20,7 @@ WORLD, STEPS, CLIP = 4, 3, 0.3
 OPTIONS = {
     "even": {"n_experts": 8, "balance": "bias+sequence", "bias": True},
     "uneven": {"n_experts": 7, "activation": "swiglu", "gate": "dense-to-sparse", "temperature": Anneal(2.0, 0.5, 10)},
-    "tree": {"n_experts": (2, 4), "gate": ("laplace", "softmax"), "shared": 1},
+    "tree": {"n_experts": (2, 4), "gate": ("laplace", "softmax"), "shared": 1, "again": True},
 }
 SHAPES = {"2x2": (2, 2), "4x1": (4, 1), "1x4": (1, 4)}  # FSDP2 x experts
 
