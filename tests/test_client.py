@@ -67,15 +67,15 @@ def test_a_choice_is_that_of_one_process_and_is_followed(client):
 
 def test_bootstraps_are_those_of_one_process_and_go_on(client, tmp_path):
     two, file = model(2).fit(X, Y), tmp_path / "boot.jsonl"
-    near = bootstrap(two, X, Y, n_boot=30)
+    near = bootstrap(two, X, Y, n_boot=20)
     bootstrap(two, X, Y, n_boot=10, resume=file, n_jobs=client)
-    far = bootstrap(two, X, Y, n_boot=30, resume=file, n_jobs=client)
+    far = bootstrap(two, X, Y, n_boot=20, resume=file, n_jobs=client)
     assert (far.drawn == near.drawn).all()
     assert far.statuses == near.statuses
 
 
 def test_a_bootstrap_test_is_that_of_one_process(client):
-    one, other = (bootstrap_test(model(1), model(2), X, Y, n_boot=26, n_init=1, n_jobs=jobs) for jobs in (1, client))
+    one, other = (bootstrap_test(model(1), model(2), X, Y, n_boot=5, n_init=1, n_jobs=jobs) for jobs in (1, client))
     assert other == one
 
 
