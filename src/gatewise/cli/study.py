@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -320,7 +320,7 @@ def _progress(name: str) -> Iterator[Callable[[float, float], None]]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     left = (TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False))
-    bars = Progress(*columns, *left, console=Console(file=sys.stderr), disable=not sys.stderr.isatty())
-    with bars:
+    bars = Progress(*columns, *left, console=Console(file=sys.stderr))
+    with bars if sys.stderr.isatty() else nullcontext():  # rich 13 ends even a disabled one with a line
         task = bars.add_task(name, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
