@@ -77,7 +77,7 @@ class Side:
         found = _computed(self.parsed, seen, ModelSpec(self.parsed.terms, **self._learned()))[0]
         if tuple(found.columns) != self.columns:
             raise ValueError(f"{self.parsed.text!r} gives the columns {list(found.columns)}, in the fit {self.columns}")
-        require_finite(self.parsed.text, found)
+        require_finite(self.parsed.text, found, frame.index)
         return found
 
     def _learned(self) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def build(parsed: Parsed, frame: pd.DataFrame) -> tuple[Side, pd.DataFrame]:
     seen = usable(frame, names, _discrete(parsed, texts))
     _require_size(parsed, seen)
     found, spec = _computed(parsed, seen, ModelSpec(parsed.terms, **OPTIONS))
-    require_finite(parsed.text, found)
+    require_finite(parsed.text, found, frame.index)
     levels = {
         name: _native(state["categories"])
         for name, (kind, state) in spec.encoder_state.items()
