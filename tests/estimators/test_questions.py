@@ -79,6 +79,10 @@ REFUSED = {
         lambda f: moe("y ~ a + b + `0`", f.rename(columns={"c": 0}), **ONE),
         "the name of column 0 is of the type int",
     ),
+    "reference level": (
+        lambda f: moe("y ~ a + b + C(site, Treatment('x'))", f, **ONE),
+        "'x'.*check its functions and levels: site has 'u', 'v', 'w'$",
+    ),
     "groups": (
         lambda f: moe("y ~ a + b + c", f.assign(g=1), groups="g", gate_formula="~ 1"),
         "number of groups=1 for 2 experts: give at least one group per expert",
