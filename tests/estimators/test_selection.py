@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.model_selection import KFold
+from sklearn.model_selection import GroupKFold, KFold
 
 from gatewise import MixtureOfExpertsRegressor, bootstrap_test, compare, select
 from gatewise.estimators import bootstrap, selection
@@ -176,6 +176,32 @@ def test_the_picture_has_the_numbers_of_the_table():
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("number of experts", "BIC")
     with pytest.raises(ValueError, match="was not computed"):
         criteria(found, "cv")
+
+
+def test_held_out_rows_count_as_often_as_their_weights_say():
+    x, y = two_lines(120)
+    rng = np.random.default_rng(5)
+    weight = rng.integers(0, 4, 120)
+    options = {"n_experts": (1,), "criterion": "cv", "cv": 3}
+    found = select(model(1), x, y, sample_weight=weight, **options).candidates[0]
+    kept = np.flatnonzero(weight)
+    x, y, weight = x[kept], y[kept], weight[kept]
+    assert select(model(1), x, y, sample_weight=weight, **options).candidates[0].cv == found.cv  # 0 is left out
+    means = []
+    for train, test in KFold(3, shuffle=True, random_state=0).split(x):
+        fit = model(1).fit(x[train], y[train], sample_weight=weight[train])
+        means.append(fit.score_samples(x[test], y[test]) @ weight[test] / weight[test].sum())
+    assert found.cv == pytest.approx(np.mean(means))
+    groups = np.array([f"g{one}" for one in rng.permutation(len(y)) // 3])
+    weight = np.unique(groups, return_inverse=True)[1] % 3 + 1
+    found = select(model(1), x, y, sample_weight=weight, groups=groups, **options).candidates[0]
+    means = []
+    for train, test in GroupKFold(3).split(x, groups=groups):
+        fit = model(1).fit(x[train], y[train], sample_weight=weight[train], groups=groups[train])
+        own = np.array([fit.score_samples(x[groups == one], y[groups == one]).sum() for one in np.unique(groups[test])])
+        times = np.array([weight[groups == one][0] for one in np.unique(groups[test])])
+        means.append(own @ times / times.sum())
+    assert found.cv == pytest.approx(np.mean(means))
 
 
 def test_fitted_models_are_compared_in_one_table():

@@ -20,7 +20,7 @@ from gatewise.estimators.collections import on_cluster
 from gatewise.estimators.declarations import Data
 from gatewise.estimators.framed import framed
 from gatewise.estimators.inference import rows_again
-from gatewise.estimators.inputs import Given
+from gatewise.estimators.inputs import Given, read_weights
 from gatewise.estimators.known import KnownValues
 from gatewise.estimators.options import branching
 from gatewise.estimators.progress import following
@@ -280,6 +280,13 @@ class _Data(NamedTuple):
         given = Given(self.X, y, weight, gate_x, groups, KnownValues(offset, trials))
         return experts_by_chance(model.fit_, rows_again(model, given).rows)
 
+    def weights(self) -> np.ndarray | None:
+        """Return the weight of every row, or group of rows in the order of `scores`."""
+        weight, groups = self.more.get("sample_weight"), self.more.get("groups")
+        if weight is None or groups is None:
+            return weight if weight is None else np.asarray(weight, dtype=float)
+        return np.asarray(weight, dtype=float)[np.unique(np.asarray(groups), return_index=True)[1]]
+
     def scores(self, model: Any) -> np.ndarray:
         """Return the log density of every row, or group of rows."""
         return model._log_density(self.X, self.y, **{k: v for k, v in self.more.items() if k != "sample_weight"})
@@ -383,7 +390,13 @@ def _not_below(model: Any, before: Any, plain: Any, data: _Data) -> Any:
 
 
 def _held_out(plain: Any, data: _Data) -> tuple[float, float]:
-    """Return the mean log density of held-out rows (or groups), and its standard error over the folds."""
+    """Return the mean log density of held-out rows (or groups), and its standard error over the folds.
+
+    Rows count as often as their weight says; those without weight are left out.
+    """
+    weight = read_weights(data.more.get("sample_weight"), len(data.y))
+    if weight is not None and not (weight > 0).all():
+        return _held_out(plain, data.take(np.flatnonzero(weight))._replace(folds=data.folds))
     groups = data.more.get("groups")
     rows = np.arange(len(data.y))
     if groups is None:
@@ -393,7 +406,8 @@ def _held_out(plain: Any, data: _Data) -> tuple[float, float]:
     means = []
     for train, test in parts:
         model = data.take(train).fit(clone(plain))
-        means.append(float(data.take(test).scores(model).mean()))
+        held = data.take(test)
+        means.append(float(np.average(held.scores(model), weights=held.weights())))
     return float(np.mean(means)), float(np.std(means, ddof=1) / sqrt(len(means)))
 
 
