@@ -83,6 +83,10 @@ REFUSED = {
         lambda f: moe("y ~ a + b + C(site, Treatment('x'))", f, **ONE),
         "'x'.*check its functions and levels: site has 'u', 'v', 'w'$",
     ),
+    "shares": (
+        lambda f: moe("s ~ a + b + c", f.assign(s=0.25), family="binomial", **ONE),
+        "needs counts; of shares give the successes with trials=, of rates the counts with offset=",
+    ),
     "groups": (
         lambda f: moe("y ~ a + b + c", f.assign(g=1), groups="g", gate_formula="~ 1"),
         "number of groups=1 for 2 experts: give at least one group per expert",
@@ -103,6 +107,19 @@ def test_what_cannot_be_fitted_is_told_with_its_remedy(case):
     call, words = REFUSED[case]
     with pytest.raises((ValueError, TypeError), match=words):
         call(FRAME)
+
+
+def test_later_changes_of_the_frame_are_no_part_of_a_fit():
+    frame = FRAME.assign(id=np.arange(N) // 3)
+    model = moe("y ~ a + b + c + site", frame, weights="w", **TWO)
+    posterior, residuals, error = model.responsibilities(), model.residuals(), model.confint()["std. error"]
+    frame["a"], frame["site"] = 0.0, "u"
+    frame.loc[:, ["b", "y"]] = 1.0
+    del frame["w"]
+    np.testing.assert_array_equal(model.responsibilities(), posterior)
+    np.testing.assert_array_equal(model.residuals(), residuals)
+    pd.testing.assert_series_equal(model.confint()["std. error"], error)
+    assert model.inference(kind="sandwich", clusters="id").confint().shape[0] == len(error)
 
 
 @pytest.mark.filterwarnings("ignore::gatewise.FitWarning")

@@ -119,11 +119,19 @@ def moe(
     known = KnownValues(found.offset, found.trials)
     result, rows = fitted(model, Given(found.x, y, found.weights, found.gate_x, found.groups, known), start)
     warn(result, rows, stacklevel=2)
-    adopt(model, result._replace(design=design), data)
+    adopt(model, result._replace(design=design), _kept(data, design))
     if isinstance(model, MixtureOfExpertsClassifier):
         assert classes is not None
         model.classes_ = classes
     return cast(MixtureOfExpertsRegressor, model)  # only labels of classes have another type
+
+
+def _kept(data: DataFrame, design: FormulaDesign) -> DataFrame:
+    """Return the frame as it is now: later changes of the user's frame are no part of the fit."""
+    frame = data.copy(deep=False)
+    for name in design.variables():
+        frame[name] = data[name].copy()
+    return frame
 
 
 def _warn_of_levels(design: FormulaDesign, stacklevel: int) -> None:

@@ -226,5 +226,8 @@ def count_fault(y: Tensor, family: str) -> str | None:
         return f"a negative value ({float(y.min()):g}): {family} counts start at 0"
     if bool((y != y.round()).any()):
         first = float(y[y != y.round()][0])
-        return f"a value that is not whole ({first:g}): {family} needs counts"
+        return (
+            f"a value that is not whole ({first:g}): {family} needs counts; of shares give the successes with trials=, "
+            "of rates the counts with offset="
+        )
     return None
