@@ -267,3 +267,13 @@ def test_zero_weight_rows_may_hold_any_finite_values(lines):
     spoilt = np.where(weight == 0, 1e100, y)
     model = small().fit(x, spoilt, sample_weight=weight)
     assert model.log_likelihood_ == small().fit(x[weight > 0], y[weight > 0]).log_likelihood_
+
+
+@pytest.mark.parametrize("place", ["X", "y"])
+def test_missing_values_are_told_with_their_remedy(place):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 3)), rng.normal(size=60)
+    (x if place == "X" else y)[4] = np.nan
+    with pytest.raises(ValueError, match=f"^Input {place} contains NaN: leave rows with missing values out") as told:
+        MixtureOfExpertsRegressor(2, n_init=1).fit(x, y)
+    assert "HistGradientBoosting" not in str(told.value)

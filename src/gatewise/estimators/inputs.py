@@ -179,6 +179,9 @@ def _in_words(x: Any, cause: ValueError | TypeError) -> ValueError | TypeError |
         what = "text" if "string to float" in words else "what is no number"
         kind = TypeError if isinstance(cause, TypeError) else ValueError
         return kind(f"X holds {what}{text_columns(x)} ({words}): give numbers, encoding categories first")
+    if words.startswith(("Input X contains NaN", "Input y contains NaN")):
+        first = words.split(".")[0].splitlines()[0]
+        return ValueError(f"{first}: leave rows with missing values out, as moe does, or fill them in")
     if "contains infinity" in words or words.startswith("Input y contains"):
         return ValueError(f"{words.rstrip('.')}: leave such rows out, or give the values in other units")
     return None
