@@ -246,5 +246,5 @@ def test_a_surface_needs_two_columns(frame):
     with pytest.raises(ValueError, match="needs two columns of numbers: there are 1; use gate_curves"):
         gate_surface(model)
     one = moe("visits ~ age + income + z", frame, gate_formula="~ z", family="poisson", n_init=3, random_state=0)
-    with pytest.raises(ValueError, match="feature=1, but the gate inputs have 1 columns"):
+    with pytest.raises(ValueError, match="feature=1, but there are 1 columns"):
         gating_regions(one)

@@ -176,7 +176,7 @@ def place(X: Any, column: int | str) -> int:
     if not isinstance(column, str):
         count = table(X).shape[1]
         if not 0 <= column < count:
-            raise ValueError(f"feature={column}, but the gate inputs have {count} columns: count from 0")
+            raise ValueError(f"feature={column}, but there are {count} columns: count from 0")
         return int(column)
     names = [str(name) for name in getattr(X, "columns", ())]
     if column not in names:
