@@ -1,4 +1,4 @@
-"""What an installed wheel must be able to do: fit, print, save and load, list data and studies, make a layer."""
+"""What an installed wheel must be able to do: fit, print, save and load, write a card, list, make a layer."""
 
 import subprocess
 import sys
@@ -27,6 +27,8 @@ with tempfile.TemporaryDirectory() as folder:
     save_model(model, path)
     if (load_model(path).predict(tone.X) != model.predict(tone.X)).any():
         raise SystemExit("a saved model predicts otherwise")
+    if f"Status: {model.status_}." not in run("card", str(path)):
+        raise SystemExit("the card of a model does not say its status")
 layer = MoE(16, 32, n_experts=4)
 layer(torch.randn(3, 16)).sum().backward()
 for words in (("--version",), ("data", "list"), ("study", "list"), ("experiment", "list")):

@@ -20,8 +20,9 @@ from gatewise.estimators.framed import formula_lines
 from gatewise.estimators.gate_inputs import gated_levels, gates_read_rows
 from gatewise.estimators.names import input_labels
 from gatewise.estimators.summary import errors_words
+from gatewise.estimators.warnings import details
 from gatewise.fit.torch_state import standard_torch
-from gatewise.fit.words import members
+from gatewise.fit.words import beside, members, status_words
 from gatewise.infer.text import number
 from gatewise.report.facts import experts, facts, gate_phrase, hits
 from gatewise.report.page import rendered_template
@@ -86,7 +87,7 @@ def model_card(model: MixtureEstimator, *, name: str = "", license: str = "", fi
     for argument, text in (("name", name), ("license", license), ("file", file)):
         if not isinstance(text, str) or not text.isprintable():
             raise ValueError(f"{argument}={text!r} has line breaks or other signs that are not printed: give one line")
-    fact, summary = facts(model), model.summary()
+    fit, fact, summary = model.fit_, facts(model), model.summary()
     return rendered_template(
         "card.md.j2",
         (),
@@ -95,9 +96,9 @@ def model_card(model: MixtureEstimator, *, name: str = "", license: str = "", fi
         lead=_lead(model),
         facts=[(key, _cell(value)) for key, value in _facts(model, fact)],
         status=fact["status"],
-        meaning=_prose(_sentence(fact["status_in_words"])),
-        notes=[_prose(note) for note in dict.fromkeys((*fact["notes"], *model._errors.notes))],
-        heading=_prose(_sentence(errors_words(model.fit_, model._errors))),
+        meaning=_prose(_sentence(f"{status_words(fit)}{details(fit)}{beside(fit)}")),
+        notes=[_prose(note) for note in dict.fromkeys((*fit.notes, *model._errors.notes))],
+        heading=_prose(_sentence(errors_words(fit, model._errors))),
         rows=[_row(*row) for row in summary.to_frame().itertuples(index=False)],
         file=json.dumps(file, ensure_ascii=False),
         predicting=_predicting(model, file),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -40,7 +40,6 @@ def listening() -> Iterator[tuple[Progress, Listener]]:
         transient=True,
         redirect_stdout=False,
         redirect_stderr=False,
-        disable=not stream.isatty(),
     )
-    with progress:
+    with progress if stream.isatty() else nullcontext():  # rich 13 ends even a disabled one with a line
         yield progress, Listener(progress)

@@ -3,7 +3,7 @@
 Near the optimum every data point that wants its own branch is a small cusp, and the best point often lies on one. The
 search rounds the tips off over a shrinking radius, then tries the data points around each center, and around every two,
 with the centers held there, and keeps the best, until none is better. What the other parameters do meanwhile is
-foretold by the Hessian, so that hundreds of points cost one value each. A held center is a local optimum when the force
+foretold by the Hessian, so that a point costs one value. A held center is a local optimum when the force
 of the other rows on it is no larger than the pull of the rows it sits on (a subgradient contains zero).
 """
 
@@ -13,6 +13,7 @@ from dataclasses import replace
 from itertools import combinations, product
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,9 +23,10 @@ from gatewise.objective.rows import MOST, Rows
 from gatewise.optim import Result, late
 
 RADII = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8)
-NEIGHBOURS, WIDE = 32, 512  # data points around a center that are evaluated, at first and when these are no better
+NEIGHBOURS = 32  # data points around a center that are evaluated
 BESIDE = 24  # data points around each of two centers
 TRIED = 6  # of them, the best that are optimised with the centers held there
+FALL = 25.0  # Newton decrements, of half a step's fall each, that a point may fall by: fifty times what is foretold
 SWEEPS = 20
 CAREFUL = 20000  # units above which fewer are
 BUDGET = 1e8  # values of rows that are worth a search around every two centers
@@ -108,7 +110,7 @@ def _best_place(problem: Problem, centers: list[Center], place: Place, deadline:
     singles: list[tuple[int, ...]] = [(k,) for k in range(len(centers))]
     pairs: list[tuple[int, ...]] = list(combinations(range(len(centers)), 2))
     affordable = len(pairs) * BESIDE**2 * problem.rows.n <= BUDGET
-    wider = [(singles, NEIGHBOURS), (singles, WIDE)]
+    wider = [(singles, NEIGHBOURS)]
     wider += [(pairs, BESIDE)] if affordable else []
     if problem.rows.n_units > CAREFUL:
         wider = wider[:1]
@@ -136,6 +138,9 @@ def _try_sites(
     starts = _foretold(problem, point, columns, sites, [centers[k].columns for k in others])
     values = torch.cat([evaluate(problem, some, 0)[0] for some in starts.split(TOGETHER)])
     kept = torch.argsort(values, stable=True)[: TRIED if problem.rows.n_units <= CAREFUL else 2]
+    still = torch.zeros_like(point, dtype=torch.bool)
+    still[torch.cat([columns, *(centers[k].columns for k in others)])] = True
+    kept = kept[_promising(problem, starts[kept], still, value)]
     sites, starts = sites[kept], torch.cat([point[None], starts[kept]])
     lower = problem.parameterization.lower.repeat(len(starts), 1)
     upper = problem.parameterization.upper.repeat(len(starts), 1)
@@ -152,6 +157,23 @@ def _try_sites(
         return place
     on = {} if best == 0 else dict(zip(moved, sites[best - 1].split(len(columns) // len(moved)), strict=True))
     return Place(done.x[best], float(done.value[best]), {**others, **on})
+
+
+def _promising(problem: Problem, starts: Tensor, still: Tensor, value: float) -> Tensor:
+    """Return which points (m,) may fall below a value while some coordinates stand still, by their Newton decrements.
+
+    A point where the others have no minimum nearby may.
+    """
+    values, gradient, hessian = evaluate(problem, starts, 2)
+    parts = problem.parameterization
+    found = torch.ones(len(starts), dtype=torch.bool)
+    for i, start in enumerate(starts):
+        free = (start > parts.lower) & (start < parts.upper) & ~still
+        factor, fault = torch.linalg.cholesky_ex(hessian[i][free][:, free])
+        if int(fault) == 0:
+            step = torch.cholesky_solve(gradient[i][free, None], factor)[:, 0]
+            found[i] = bool(values[i] - FALL * float(gradient[i][free] @ step) <= value)
+    return found
 
 
 def _chosen(done: Result, value: float) -> int:
@@ -196,13 +218,8 @@ def nearest_points(problem: Problem, center: Tensor, count: int) -> Tensor:
     """Return the `count` nearest different gate inputs (c, d) to a center (d,)."""
     distances, points = problem.rows.fold(_nearest, _both, center, count)
     nearest = points[torch.argsort(distances, stable=True)]
-    chosen = [nearest[0]]
-    for row in nearest[1:]:
-        if len(chosen) == count:
-            break
-        if not any(torch.equal(row, other) for other in chosen):
-            chosen.append(row)
-    return torch.stack(chosen)
+    first = np.unique(nearest.numpy(), axis=0, return_index=True)[1]
+    return nearest[np.sort(first)[:count]]
 
 
 def _both(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
