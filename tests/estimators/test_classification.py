@@ -38,6 +38,30 @@ def test_groups_count_once():
     assert by.predict_class().shape == (len(LABEL),)
 
 
+@pytest.mark.filterwarnings("ignore::gatewise.StartsDisagreeWarning")
+def test_weights_count_as_repeated_rows():
+    weight = RNG.integers(0, 4, N)[LABEL]
+    frame = pd.DataFrame(X, columns=list("abc")).assign(y=Y, person=LABEL, w=weight)
+    for groups in (None, "person"):
+        options = {"gate_formula": "~ 1", "n_init": 5, "random_state": 0}
+        weighted = moe("y ~ a + b + c", frame, weights="w", groups=groups, **options)
+        again = frame.loc[frame.index.repeat(frame.w)]
+        again = again.assign(person=again.person * 10 + again.groupby(level=0).cumcount())
+        repeated = moe("y ~ a + b + c", again, groups=groups, **options)
+        found, wanted = weighted.classification(), repeated.classification()
+        pd.testing.assert_frame_equal(found.to_frame(), wanted.to_frame(), rtol=1e-6)
+        pd.testing.assert_frame_equal(found.confusion, wanted.confusion, rtol=1e-6)
+        assert found.entropy == pytest.approx(wanted.entropy, rel=1e-6)
+        shares = weighted.summary().proportions["estimate"]
+        np.testing.assert_allclose(found.to_frame()["share"], shares, atol=1e-6)  # the gate is constant
+    plain = MixtureOfExpertsRegressor(2, "constant", n_init=5, random_state=0).fit(X, Y, sample_weight=weight)
+    pd.testing.assert_frame_equal(
+        plain.classification(X, Y, sample_weight=weight).to_frame(),
+        moe("y ~ a + b + c", frame, weights="w", **options).classification().to_frame(),
+        rtol=1e-6,
+    )
+
+
 def test_concordance_is_the_share_of_pairs_in_order():
     time, event = RNG.integers(1, 9, 40).astype(float), (RNG.random(40) < 0.6).astype(float)
     predicted, weight = RNG.integers(0, 5, 40).astype(float), RNG.integers(1, 4, 40).astype(float)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gatewise import MixtureOfExpertsClassifier, bootstrap, load_model, moe, save_model
+from gatewise import MixtureOfExpertsClassifier, bootstrap, load_model, moe, save_model, select
 
 RNG = np.random.default_rng(4)
 N = 400
@@ -35,6 +35,22 @@ def test_it_is_the_classifier_of_the_same_columns(model):
     assert "kind ~ x + w + site" in model.summary()
     assert bootstrap(model, n_boot=3).drawn.shape[0] == 3
     assert model.relabel("x").classes_.tolist() == ["no", "yes"]
+
+
+@pytest.mark.filterwarnings("ignore::gatewise.FitWarning")
+def test_the_number_of_experts_is_chosen_for_labels():
+    three = FRAME.assign(kind=np.where(FRAME.w > 1, "maybe", FRAME.kind))
+    for frame in (FRAME, three):
+        model = moe("kind ~ x + w + site", frame, **OPTIONS)
+        for criterion in ("bic", "cv"):
+            found = select(model, n_experts=(1, 2), criterion=criterion)
+            both = found.candidates[1]
+            assert both.log_likelihood == pytest.approx(model.log_likelihood_, rel=1e-8)
+            assert found.best_estimator_.classes_.tolist() == model.classes_.tolist()
+            assert found.best_estimator_.predict(frame[:5]).tolist() in (
+                model.predict(frame[:5]).tolist(),
+                moe("kind ~ x + w + site", frame, n_experts=1, **OPTIONS).predict(frame[:5]).tolist(),
+            )
 
 
 def test_files_keep_the_classes(model, tmp_path):

@@ -131,3 +131,11 @@ def test_what_has_no_order_is_refused():
         model.residuals(X, y)
     with pytest.raises(ValueError, match="kind='deviance' is unknown"):
         model.residuals(X, y, "deviance")
+
+
+def test_they_do_not_depend_on_the_numbers_that_the_data_were_drawn_from():
+    rng = np.random.default_rng(0)  # as the random_state of the fit
+    zero = rng.random(N) < 0.3
+    y = np.where(zero, 0, np.random.default_rng(9).poisson(np.exp(X @ [0.4, -0.3, 0.2])))
+    model = fitted(X, y, 1, gate="constant", family="poisson", zero_inflated=True)
+    assert stats.kstest(model.residuals(X, y), "norm").pvalue > 0.01

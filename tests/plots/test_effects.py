@@ -10,7 +10,18 @@ from scipy import stats
 
 from gatewise import MixtureOfExpertsRegressor, moe
 from gatewise.estimators.warnings import FitWarning
-from gatewise.plots import coefficients, gate_surface, marginal_effects, residual_quantiles, rootogram
+from gatewise.plots import (
+    coefficients,
+    expert_curves,
+    gate_curves,
+    gate_surface,
+    gating_regions,
+    marginal_effects,
+    overview,
+    predicted_observed,
+    residual_quantiles,
+    rootogram,
+)
 
 
 @pytest.fixture(scope="module")
@@ -183,3 +194,57 @@ def test_gates_with_inputs_of_their_own_and_a_branch_of_noise():
     assert gate_surface(model, gate, expert=2).get_xlabel() == "gate x0"
     assert len(rootogram(model, X, y, gate_X=gate).patches) == 30
     assert residual_quantiles(model, X, y, gate_X=gate).get_ylabel() == "quantile residual"
+
+
+def test_shares_of_trials_are_drawn(frame):
+    rng = np.random.default_rng(2)
+    trials = rng.integers(4, 15, len(frame))
+    data = frame.assign(trials=trials, hits=rng.binomial(trials, 1 / (1 + np.exp(-frame.z - 0.02 * (frame.age - 50)))))
+    options = {"family": "binomial", "n_experts": 1, "n_init": 1}
+    model = moe("hits ~ age + income + z", data, trials="trials", **options)
+    ax = predicted_observed(model)
+    seen = np.concatenate([part.get_offsets() for part in ax.collections])
+    np.testing.assert_allclose(np.sort(seen[:, 0]), np.sort(model.predict(data)))
+    np.testing.assert_allclose(np.sort(seen[:, 1]), np.sort(data.hits / data.trials))
+    assert expert_curves(model, feature="income").get_xlabel() == "income"
+    assert expert_curves(model).get_ylabel() == "hits"
+    assert len(overview(model).axes) == 3
+    X = data[["age", "income", "z"]]
+    plain = MixtureOfExpertsRegressor(1, family="binomial", n_init=1).fit(X, data.hits, trials=data.trials)
+    with pytest.raises(ValueError, match="fitted with trials"):
+        predicted_observed(plain, X, data.hits)
+
+
+def test_pictures_of_means_refuse_classes(frame):
+    data = frame.assign(kind=np.where(frame.z + np.random.default_rng(3).logistic(size=len(frame)) > 0, "b", "a"))
+    model = moe("kind ~ age + income + z", data, family="categorical", n_experts=1, n_init=1)
+    for picture in (expert_curves, predicted_observed, overview, residual_quantiles):
+        with pytest.raises(ValueError, match="response is classes"):
+            picture(model)
+    with pytest.raises(ValueError, match="response is classes"):
+        marginal_effects(model, "age")
+
+
+def test_gates_of_a_formula_are_drawn_over_what_they_read(visits, frame):
+    assert [gate_surface(visits).get_xlabel(), gate_surface(visits).get_ylabel()] == ["age", "z"]
+    ax = gate_curves(visits, feature="z")
+    z = ax.lines[0].get_xdata()
+    along = pd.DataFrame({"age": frame.age.median(), "z": z, "income": 50.0, "site": "north"})
+    weights = np.array([line.get_ydata() for line in ax.lines])
+    np.testing.assert_allclose(weights.T, visits.gate_proba(along), atol=1e-12)
+    assert ax.get_xlabel() == "z"
+    ax = gating_regions(visits, frame, features=("age", "z"))
+    assert [ax.get_xlabel(), ax.get_ylabel()] == ["age", "z"]
+    with pytest.raises(ValueError, match="no column of the gate inputs: there are z, age"):
+        gate_curves(visits, feature="income")
+    with pytest.raises(TypeError, match="X is missing"):
+        gate_curves(visits.fit_)
+
+
+def test_a_surface_needs_two_columns(frame):
+    model = moe("visits ~ age + C(site)", frame, family="poisson", n_experts=1, n_init=1)
+    with pytest.raises(ValueError, match="needs two columns of numbers: there are 1; use gate_curves"):
+        gate_surface(model)
+    one = moe("visits ~ age + income + z", frame, gate_formula="~ z", family="poisson", n_init=3, random_state=0)
+    with pytest.raises(ValueError, match="feature=1, but the gate inputs have 1 columns"):
+        gating_regions(one)

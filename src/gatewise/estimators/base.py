@@ -19,14 +19,14 @@ from gatewise.estimators.declarations import Data, Declared, Kind, Start
 from gatewise.estimators.fitting import fitted, warn
 from gatewise.estimators.framed import formula_lines, framed
 from gatewise.estimators.inference import Inference, TestKind, infer
-from gatewise.estimators.inputs import Given
+from gatewise.estimators.inputs import Given, read_weights
 from gatewise.estimators.known import KnownValues
 from gatewise.estimators.lazy import lazy
 from gatewise.estimators.names import input_labels, output_labels
 from gatewise.estimators.relabel import relabelled
 from gatewise.estimators.summary import summary
 from gatewise.estimators.summary_value import Summary
-from gatewise.estimators.tables import group_labels
+from gatewise.estimators.tables import column_of, group_labels
 from gatewise.estimators.theory import theory as advice_on
 from gatewise.estimators.warnings import alert_criteria
 from gatewise.fit.torch_state import standard_torch
@@ -179,6 +179,7 @@ class MixtureEstimator(Declared):
         groups: Data = None,
         offset: Data = None,
         trials: Data = None,
+        sample_weight: Data = None,
     ) -> Classification:
         """Return how well the experts are told apart: sizes, posterior probabilities, entropy and confusion.
 
@@ -188,6 +189,8 @@ class MixtureEstimator(Declared):
         ----------
         X, y, gate_X, groups, offset, trials
             As `responsibilities`.
+        sample_weight : array-like (n,), optional
+            How often every row, or its group, counts; after `moe` with weights they are those of the frame.
 
         Examples
         --------
@@ -202,19 +205,23 @@ class MixtureEstimator(Declared):
         """
         known = {"gate_X": gate_X, "groups": groups, "offset": offset, "trials": trials}
         posterior = self.responsibilities(X, y, **{k: v for k, v in known.items() if v is not None})
-        labels = self._group_labels(X, groups)
+        labels, weight = self._labels_and_weights(X, groups, sample_weight, len(posterior))
         if labels is not None:
-            posterior = posterior[np.unique(labels, return_index=True)[1]]
+            first = np.unique(labels, return_index=True)[1]
+            posterior, weight = posterior[first], None if weight is None else weight[first]
         leaves = zip(np.ndindex(*self.mixture_.branching), self.mixture_.titles, strict=True)
         names = tuple(title or "/".join(map(str, leaf)) for leaf, title in leaves)
-        return Classification(posterior, names, "rows" if labels is None else "groups")
+        return Classification(posterior, names, "rows" if labels is None else "groups", weight)
 
-    def _group_labels(self, X: Data, groups: Data) -> np.ndarray | None:
-        """Return the label of the group of every row, those that are given or that a formula reads."""
-        if groups is not None or self._design is None:
-            return None if groups is None else np.asarray(group_labels(X, groups))
-        found = framed(self, Given(X, None), ("response", "offset", "trials", "groups"))
-        return None if found.groups is None else found.groups.to_numpy()
+    def _labels_and_weights(
+        self, X: Data, groups: Data, sample_weight: Data, n: int
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Return the label of the group and the weight of every row, those that are given or that a formula reads."""
+        given = Given(X, None, column_of(X, sample_weight), groups=group_labels(X, groups))
+        if self._design is not None:
+            given = framed(self, given, ("response", "offset", "trials", "weights", "groups"))
+        labels = None if given.groups is None else np.asarray(given.groups)
+        return labels, read_weights(given.sample_weight, n)
 
     def _encoded(self, X: Data, y: Data) -> Data:
         """Return y as the mixture takes it."""

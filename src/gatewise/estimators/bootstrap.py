@@ -192,6 +192,11 @@ def bootstrap_test(
     seed = seed_of(random_state)
     data = Given(X, y, gate_x=gate_X, groups=groups, known=KnownValues(offset, trials))
     first, second = _fitted("small", small, data), _fitted("large", large, data)
+    if first.fit_.df >= second.fit_.df and first.mixture_.n_leaves > second.mixture_.n_leaves:
+        raise ValueError(
+            f"small has {first.mixture_.n_leaves} experts, large has {second.mixture_.n_leaves}: give the smaller "
+            "mixture first"
+        )
     rows = _same_rows("small", first, data), _same_rows("large", second, data)
     _require_same_groups(*rows)
     comparison = Comparison(first.fit_, second.fit_, rows, starts, 0 if seed is None else seed)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import nan
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from gatewise.core.experts import EXPERTS, expert
 from gatewise.core.gates import describe, gates
@@ -93,6 +96,29 @@ def _expert_name(choice: Any) -> str:
     return name_of(expert(choice), EXPERTS) or str(choice)
 
 
+def _require_same_response(one: Any, other: Any) -> None:
+    """Raise where two models by formulas have different responses, or different weights."""
+    texts = [[part.text for part in model._design.experts.parsed.responses] for model in (one, other)]
+    if one._frame is None or other._frame is None:
+        same, what = texts[0] == texts[1], "responses"
+    else:
+        read = [model._design.matrices(model._frame, drop=True) for model in (one, other)]
+        same, what = np.array_equal(read[0].y, read[1].y), "responses"
+        first, second = (np.broadcast_to(_weights(part), len(part.x)) for part in read)
+        if same and not np.array_equal(first, second):
+            same, what = False, "weights"
+    if not same:
+        raise ValueError(
+            f"the models of {' and '.join(' + '.join(text) for text in texts)} have different {what}: criteria compare "
+            "fits to the same values, in the same order and units"
+        )
+
+
+def _weights(read: Any) -> Any:
+    """Return the weights that a formula read, or 1."""
+    return 1.0 if read.weights is None else read.weights
+
+
 def compare(*models: Any, names: Sequence[str] | None = None) -> DataFrame:
     """Return a table of fitted models of the same rows: a row each, with the criteria of `select`.
 
@@ -111,7 +137,10 @@ def compare(*models: Any, names: Sequence[str] | None = None) -> DataFrame:
     Raises
     ------
     ValueError
-        Without models, for models of different numbers of rows, and for other numbers of names.
+        Without models, for models of different numbers of rows, or by formulas of different responses or weights, and
+        for other numbers of names.
+    TypeError
+        For what is no fitted estimator.
 
     Examples
     --------
@@ -129,11 +158,18 @@ def compare(*models: Any, names: Sequence[str] | None = None) -> DataFrame:
 
     if not models:
         raise ValueError("compare has no models: give fitted estimators")
+    for model in models:
+        if not hasattr(model, "fit_"):
+            raise TypeError(f"compare has a {type(model).__name__}: give fitted estimators, one after the other")
     rows = {model.fit_.n for model in models}
     if len(rows) > 1:
         raise ValueError(
-            f"the models have {', '.join(f'{n:g}' for n in sorted(rows))} rows: criteria compare fits of one"
+            f"the models have {', '.join(f'{n:g}' for n in sorted(rows))} rows: criteria compare fits to the same "
+            "rows; leave rows with missing values out of the data of all"
         )
+    by_formula = [model for model in models if model._design is not None]
+    for one, other in pairwise(by_formula):
+        _require_same_response(one, other)
     if names is not None and len(names) != len(models):
         raise ValueError(f"names has {len(names)} entries for {len(models)} models: give one for each")
     found = [criteria_of(model) for model in models]

@@ -28,6 +28,8 @@ class Classification:
         Of the experts.
     unit : {"rows", "groups"}
         What is counted.
+    weight : ndarray (n,), optional
+        How often every row or group counts; default: once.
 
     Examples
     --------
@@ -43,6 +45,7 @@ class Classification:
     posterior: np.ndarray
     names: tuple[str, ...]
     unit: str = "rows"
+    weight: np.ndarray | None = None
 
     @property
     def assigned(self) -> np.ndarray:
@@ -51,12 +54,15 @@ class Classification:
 
     @property
     def entropy(self) -> float:
-        """Relative entropy ``1 - sum -p log p / (n log L)``: 1 if every row is certain, 0 if none is; NaN for L = 1."""
-        n, count = self.posterior.shape
+        """Relative entropy ``1 - sum -p log p / (n log L)``: 1 if every row is certain, 0 if none is; NaN for L = 1.
+
+        Rows count as often as their weight says, here as in the table.
+        """
+        count = self.posterior.shape[1]
         if count == 1:
             return float("nan")
         p = np.clip(self.posterior, 1e-300, 1.0)
-        return float(1.0 + (p * np.log(p)).sum() / (n * log(count)))
+        return float(1.0 + self._weights @ (p * np.log(p)).sum(1) / (self._weights.sum() * log(count)))
 
     def to_frame(self) -> DataFrame:
         """Return a row per expert.
@@ -74,24 +80,31 @@ class Classification:
         """Mean posterior probability of every expert (columns) over the rows assigned to each (rows)."""
         import pandas as pd
 
-        means = [self._own(k).mean(0) if len(self._own(k)) else np.full(len(self.names), np.nan) for k in self._all()]
+        means = [self._means(self.posterior, k) for k in self._all()]
         return pd.DataFrame(means, index=pd.Index(self.names, name="assigned to"), columns=list(self.names))
+
+    @property
+    def _weights(self) -> np.ndarray:
+        """The weight of every row, 1 without weights."""
+        return np.ones(len(self.posterior)) if self.weight is None else self.weight
 
     def _all(self) -> range:
         return range(len(self.names))
 
-    def _own(self, expert: int) -> np.ndarray:
-        """Return the posterior probabilities of the rows assigned to an expert."""
-        return self.posterior[self.assigned == expert]
+    def _means(self, values: np.ndarray, expert: int) -> np.ndarray:
+        """Return the weighted mean of values ``(n, L)`` over the rows assigned to an expert, NaN if there are none."""
+        own = np.where(self.assigned == expert, self._weights, 0.0)
+        return own @ values / own.sum() if own.any() else np.full(values.shape[1], np.nan)
 
     def _columns(self) -> dict[str, list[object]]:
-        own = [self._own(k)[:, k] for k in self._all()]
+        counts = np.bincount(self.assigned, self._weights, len(self.names))
+        whole = bool((counts == counts.round()).all())
         return {
             "expert": list(self.names),
-            "share": self.posterior.mean(0).tolist(),
-            self.unit: [len(values) for values in own],
-            "mean posterior": [float(values.mean()) if len(values) else float("nan") for values in own],
-            f"above {SURE:g}": [float((values > SURE).mean()) if len(values) else float("nan") for values in own],
+            "share": (self._weights @ self.posterior / self._weights.sum()).tolist(),
+            self.unit: [round(one) if whole else one for one in counts.tolist()],
+            "mean posterior": [float(self._means(self.posterior, k)[k]) for k in self._all()],
+            f"above {SURE:g}": [float(self._means(self.posterior > SURE, k)[k]) for k in self._all()],
         }
 
     def text(self) -> str:

@@ -97,7 +97,8 @@ def fitted(estimator: Any, roles: Given, start: Any, checkpoint: Any = None) -> 
 
 def warn(found: FittedModel, rows: Rows, stacklevel: int) -> None:
     """Warn of what the reader of a fit should know before using it."""
-    alert(found.fit, list(getattr(found.given, "feature_names_in_", ())), stacklevel=stacklevel + 1)
+    names = list(getattr(found.given, "feature_names_in_", ()))
+    alert(found.fit, names, list(found.reader.names or ()), stacklevel=stacklevel + 1)
     alert_data(found.fit, rows, stacklevel=stacklevel + 1)
     if ask_theory(found.fit, found.errors):
         said = theory(found.fit, found.given.n_features_in_, found.reader, order=1)
@@ -114,7 +115,8 @@ def _prepared(given: Any, roles: Given, checkpoint: Any) -> tuple[Training, Mixt
     data = read_training(given, roles, gated, checkpoint)
     leaves = prod(levels)
     if data.rows.n_units < leaves:
-        raise ValueError(f"n_samples={data.rows.n_units} for {leaves} experts: give at least one row per expert")
+        what, unit = ("n_samples", "row") if data.rows.ends is None else ("number of groups", "group")
+        raise ValueError(f"{what}={data.rows.n_units} for {leaves} experts: give at least one {unit} per expert")
     if data.rows.total < leaves and given.method != "ls":
         raise ValueError(light(data.rows, f"fewer than the {leaves} experts"))
     mixture = options.mixture_of(given, data.rows, roles.known.trials is not None)

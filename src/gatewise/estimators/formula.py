@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from inspect import signature
 from typing import TYPE_CHECKING, Any, cast
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 READS_NOTHING = "constant"  # the gate of mixtures of regressions
 NO_INPUTS = (READS_NOTHING, "equal")
+FEW_LEVELS = 10  # a factor with fewer levels is one, however few rows there are
 
 
 def moe(
@@ -111,6 +113,7 @@ def moe(
     design, found = design_of(data, formula, gated, **roles, labelled=labelled)
     options = _of_experts(design, _of_gates(design, options))
     classes, y = classes_of(found.y) if labelled and found.y is not None else (None, found.y)
+    _warn_of_levels(design, stacklevel=2)
     kind = MixtureOfExpertsRegressor if classes is None else _classifier_of(options)
     model = kind(**options, shared=_columns(design, shared))
     known = KnownValues(found.offset, found.trials)
@@ -121,6 +124,19 @@ def moe(
         assert classes is not None
         model.classes_ = classes
     return cast(MixtureOfExpertsRegressor, model)  # only labels of classes have another type
+
+
+def _warn_of_levels(design: FormulaDesign, stacklevel: int) -> None:
+    """Warn of factors with more levels than half the rows: mostly numbers that are held as texts, or labels of rows."""
+    sides = (design.experts, *([design.gates] if design.gates is not None else []))
+    for name, count in {name: len(levels) for side in sides for name, levels in side.levels.items()}.items():
+        if count >= FEW_LEVELS and 2 * count > design.rows:
+            warnings.warn(
+                f"the factor {name} has {count} levels in {design.rows} rows, and a parameter for each: convert it by "
+                "pd.to_numeric if it holds numbers as text, join its levels, or leave it out",
+                UserWarning,
+                stacklevel=stacklevel + 1,
+            )
 
 
 def _is_labelled(formula: Any, options: Mapping[str, Any]) -> bool:

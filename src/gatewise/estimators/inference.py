@@ -202,15 +202,16 @@ class Inference:
         Parameters
         ----------
         name : str
-            Such as ``experts.coef[0,0,1]``.
+            As in `confint`, ``x1[expert 0]`` or ``x1[0]``, or a path such as ``experts.coef[0,0,1]``.
         level : float
 
         Raises
         ------
         ValueError
-            If the fit allows no interval, or the parameter is not estimated.
+            If the name is unknown, the fit allows no interval, or the parameter is not estimated.
         """
-        found = profile(self.fit, self.rows, name, level)
+        entry = aliases(reader_names(self.estimator)).get(name, name)
+        found = profile(self.fit, self.rows, entry, level)
         if found.refused:
             raise ValueError(f"this fit has no profile interval of {name}: {found.refused}")
         return found

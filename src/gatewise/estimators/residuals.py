@@ -17,6 +17,8 @@ from gatewise.infer.covariance.loss import residual_variance
 from gatewise.infer.residuals import ResidualKind, block_residuals
 from gatewise.objective.rows import MOST
 
+RESIDUALS = 3  # the spawn key of their random numbers
+
 
 def residuals(
     estimator: Any, X: Any, y: Any, kind: ResidualKind, gate_X: Any, known: KnownValues, random_state: Any
@@ -30,7 +32,8 @@ def residuals(
     squares = residual_variance(estimator.fit_)
     spread = None if squares is None else sqrt(squares)
     rows, order = rows_of(estimator, X, y, gate_X, None, known)
-    generator = np.random.default_rng(seed_of(random_state))
+    # a stream of its own: that of the seed itself may be the one that the data were drawn from
+    generator = np.random.default_rng(np.random.SeedSequence(seed_of(random_state), spawn_key=(RESIDUALS,)))
     places = torch.from_numpy(generator.uniform(size=(rows.n, estimator.n_outputs_)).T.copy())
     parts, at = [], 0
     for block in rows.blocks(MOST):

@@ -246,7 +246,9 @@ def _data(estimator: Any, X: Any, y: Any, more: Mapping[str, Any], folds: int) -
         "offset": given.known.offset,
         "trials": given.known.trials,
     }
-    return _Data(given.x, given.y, {name: value for name, value in roles.items() if value is not None}, folds)
+    labels = estimator._design.labelled  # fits take these, and not a column for every class
+    y = estimator.classes_[np.asarray(given.y).argmax(1)] if labels else given.y
+    return _Data(given.x, y, {name: value for name, value in roles.items() if value is not None}, folds)
 
 
 class _Data(NamedTuple):

@@ -131,13 +131,17 @@ class SummaryTerms:
     def label(self, path: str, index: Index, shape: Sequence[int]) -> str:
         """Return the name of one entry of a parameter, with column names in place of positions."""
         room, _, name = path.rpartition(".")
+        if path in self.specs and self.specs[path][0].role == "covariance":  # entries of pairs of outputs
+            pair = [part[index[0]] for part in torch.tril_indices(self.q, self.q).tolist()]
+            return " ".join([self.shown.get(path, name), *(self.outputs[i] for i in pair)])
         mark = f"{self.outputs[index[0]]} " if room in ("experts", "family") and index and self.q > 1 else ""
         index = index[1:] if room == "experts" else index
         if room == "experts":
             known = self.fit.mixture.expert.entries(name, self.inputs)
             return mark + (known[index[0]] if known else " ".join([self.shown.get(path, name), *map(str, index)]))
         if room == "family":
-            return f"{mark}{self.shown.get(path, name)}"
+            several = [str(i) for i, size in zip(index[1:], shape[1:], strict=True) if size > 1]
+            return mark + " ".join([self.shown.get(path, name), *several])
         name = self.shown.get(path, name)
         spec, inputs = self.specs[path][0], self.gate_inputs
         return " ".join([name, *self.columns(spec, index, shape, inputs)])

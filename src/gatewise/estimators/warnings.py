@@ -279,7 +279,7 @@ def floor_words(fit: Fit) -> str:
     )
 
 
-def alert(fit: Fit, names: Sequence[str], stacklevel: int) -> None:
+def alert(fit: Fit, names: Sequence[str], gate_names: Sequence[str], stacklevel: int) -> None:
     """Warn about the primary status, about starts that disagree, and about columns."""
     if fit.status in CLASSES:
         text = f"the fit is {fit.status}: {status_words(fit)}{details(fit)}{beside(fit)}"
@@ -297,11 +297,13 @@ def alert(fit: Fit, names: Sequence[str], stacklevel: int) -> None:
         text = f"{count} of {starts} starts reached the {best}{gap}, and {bound}: a better optimum may exist; "
         text += "raise n_init"
         warnings.warn(text, StartsDisagreeWarning, stacklevel=stacklevel + 1)
-    for room, extra in _once(fit.collinear):
-        listed = ", ".join(names[j] if room == "X" and names else str(j) for j in extra)
+    for room, extra in _once(fit.collinear, names, gate_names):
+        kind = "constant or a linear combination of other columns"
+        listed = ", ".join(extra)
         text = (
-            f"column {listed} of {room} is constant or a linear combination of other columns, so its slopes are not "
-            "unique; leave it out"
+            f"column {listed} of {room} is {kind}, so its slopes are not unique; leave it out"
+            if len(extra) == 1
+            else f"columns {listed} of {room} are each {kind}, so their slopes are not unique; leave them out"
         )
         warnings.warn(text, CollinearWarning, stacklevel=stacklevel + 1)
 
@@ -336,10 +338,15 @@ def alert_ridge(verdict: IdentifiabilityVerdict, words: str, stacklevel: int) ->
         warnings.warn(text, RidgeWarning, stacklevel=stacklevel + 1)
 
 
-def _once(collinear: tuple[tuple[str, tuple[int, ...]], ...]) -> list[tuple[str, tuple[int, ...]]]:
-    """Return the dependent columns by room; gates that read X need not say it again."""
-    seen = [extra for room, extra in collinear if room == "X"]
-    return [(room, extra) for room, extra in collinear if room == "X" or extra not in seen]
+def _once(
+    collinear: tuple[tuple[str, tuple[int, ...]], ...], names: Sequence[str], gate_names: Sequence[str]
+) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the names of the dependent columns by room; gates that read X need not say it again."""
+    own = {"X": names}
+    named = [(room, tuple((own.get(room, gate_names) or range(j + 1))[j] for j in extra)) for room, extra in collinear]
+    found = [(room, tuple(map(str, extra))) for room, extra in named]
+    seen = [extra for room, extra in found if room == "X"]
+    return [(room, extra) for room, extra in found if room == "X" or extra not in seen]
 
 
 def light(rows: Rows, how: str) -> str:

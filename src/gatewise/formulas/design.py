@@ -255,7 +255,7 @@ def _kept(frame: pd.DataFrame, names: tuple[str, ...], drop: bool) -> tuple[pd.D
         row = int(np.flatnonzero(~whole)[0])
         lacking = [name for name in names if pd.isna(frame[name].iloc[row])]
         raise ValueError(
-            f"{missing} rows lack values, the first is row {row} in {', '.join(lacking)}: leave them out, "
+            f"{missing} rows lack values, the first is row {frame.index[row]} in {', '.join(lacking)}: leave them out, "
             f"frame.dropna(subset={list(names)!r})"
         )
     return (frame[whole] if missing else frame), missing
@@ -293,12 +293,16 @@ def _labels(column: pd.Series) -> np.ndarray:
     return held if len(kinds) != 1 or kinds == {str} else np.array(held.tolist())
 
 
+CLASSES = ", or give family='categorical' for classes"
+
+
 def _value(name: str, expression: Expression, frame: pd.DataFrame) -> np.ndarray:
-    values = compute(expression, {one: numbers(frame[one], one, levels=False) for one in expression.columns})
+    instead = CLASSES if name == "response" else ""
+    values = compute(expression, {one: numbers(frame[one], one, instead) for one in expression.columns})
     wrong = np.flatnonzero(~np.isfinite(values))
     if len(wrong):
         raise ValueError(
-            f"{name} {expression.text!r} is {values[wrong[0]]} in row {wrong[0]}: give finite numbers, such as logs of "
-            "values above 0"
+            f"{name} {expression.text!r} is {values[wrong[0]]} in row {frame.index[wrong[0]]}: give finite numbers, "
+            "such as logs of values above 0"
         )
     return values

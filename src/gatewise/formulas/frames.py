@@ -25,7 +25,8 @@ def require_frame(frame: Any) -> pd.DataFrame:
     """
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(
-            f"the data are a {type(frame).__name__}: a formula reads a pandas DataFrame; give one with its columns"
+            f"the data are a {type(frame).__name__}: a formula reads a pandas DataFrame; give "
+            + ("data.to_pandas()" if hasattr(frame, "to_pandas") else "one with its columns")
         )
     if not frame.columns.is_unique:
         twice = frame.columns[frame.columns.duplicated()][0]
@@ -44,6 +45,12 @@ def require_columns(frame: pd.DataFrame, names: Sequence[str]) -> None:
     for name in names:
         if name not in frame.columns:
             known = [str(one) for one in frame.columns]
+            if name in known:
+                kind = type(frame.columns[known.index(name)]).__name__
+                raise ValueError(
+                    f"the name of column {name} is of the type {kind}, and a formula reads texts: rename it, as by "
+                    "frame.rename(columns=str)"
+                )
             near = get_close_matches(name, known, 1)
             guess = f"did you mean {near[0]!r}? " if near else ""
             listed = ", ".join(known[:30]) + (", ..." if len(known) > 30 else "")
@@ -56,8 +63,8 @@ def complete(frame: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
     return frame[list(names)].notna().all(axis=1).to_numpy() if names else np.ones(len(frame), dtype=bool)
 
 
-def numbers(column: pd.Series, name: str, levels: bool = True) -> np.ndarray:
-    """Return a column of numbers or truth values in float64; `levels` says whether it could be one of levels instead.
+def numbers(column: pd.Series, name: str, instead: str | None = None) -> np.ndarray:
+    """Return a column of numbers or truth values in float64; `instead` is what else could be done, by default levels.
 
     Raises
     ------
@@ -74,9 +81,10 @@ def numbers(column: pd.Series, name: str, levels: bool = True) -> np.ndarray:
         except (TypeError, ValueError):
             if pd.api.types.is_datetime64_any_dtype(kind) or pd.api.types.is_timedelta64_dtype(kind):
                 raise ValueError(DATES.format(name)) from None
-            other = f", or use C({name if is_name(name) else f'`{name}`'}) for levels" if levels else ""
+            levels = f", or use C({name if is_name(name) else f'`{name}`'}) for levels"
             raise ValueError(
-                f"column {name!r} holds {kind} values, and numbers are needed: convert it{other}"
+                f"column {name!r} holds {kind} values, and numbers are needed: convert it"
+                + (levels if instead is None else instead)
             ) from None
     return column.to_numpy(dtype=np.float64)
 
@@ -136,12 +144,12 @@ def _levels(column: pd.Series, name: str) -> Any:
     return held
 
 
-def require_finite(text: str, matrix: pd.DataFrame) -> None:
-    """Raise for values that are not finite, naming the column and the first row."""
+def require_finite(text: str, matrix: pd.DataFrame, index: pd.Index) -> None:
+    """Raise for values that are not finite, naming the column and the first row by its label."""
     wrong = ~np.isfinite(matrix.to_numpy())
     if wrong.any():
         row, place = np.argwhere(wrong)[0]
         raise ValueError(
-            f"{text!r}: column {matrix.columns[place]!r} is {matrix.iloc[row, place]} in row {row}: its terms must be "
-            "finite numbers, such as logs of values above 0"
+            f"{text!r}: column {matrix.columns[place]!r} is {matrix.iloc[row, place]} in row {index[row]}: its terms "
+            "must be finite numbers, such as logs of values above 0; leave out rows with infinite values"
         )

@@ -22,6 +22,7 @@ from gatewise.formulas.words import ELEMENTWISE, Expression, functions_in, is_ca
 
 INTERCEPT = "Intercept"  # formulaic's name of the constant column
 COLUMNS = 2000  # of a side
+SHOWN = 12  # levels of a factor in a message
 CELLS = 2**28  # numbers of a side: 2 GiB
 CONTEXT = {
     **ELEMENTWISE,
@@ -77,7 +78,7 @@ class Side:
         found = _computed(self.parsed, seen, ModelSpec(self.parsed.terms, **self._learned()))[0]
         if tuple(found.columns) != self.columns:
             raise ValueError(f"{self.parsed.text!r} gives the columns {list(found.columns)}, in the fit {self.columns}")
-        require_finite(self.parsed.text, found)
+        require_finite(self.parsed.text, found, frame.index)
         return found
 
     def _learned(self) -> dict[str, Any]:
@@ -144,7 +145,7 @@ def build(parsed: Parsed, frame: pd.DataFrame) -> tuple[Side, pd.DataFrame]:
     seen = usable(frame, names, _discrete(parsed, texts))
     _require_size(parsed, seen)
     found, spec = _computed(parsed, seen, ModelSpec(parsed.terms, **OPTIONS))
-    require_finite(parsed.text, found)
+    require_finite(parsed.text, found, frame.index)
     levels = {
         name: _native(state["categories"])
         for name, (kind, state) in spec.encoder_state.items()
@@ -237,8 +238,8 @@ def _require_size(parsed: Parsed, frame: pd.DataFrame) -> None:
     """Raise for terms with more columns than a fit could use, before they are computed."""
     width = {}
     for name, one in parsed.factors.items():
-        category = is_categorical(one) or (_has_levels(one) and not _numeric(frame[one.columns[0]]))
-        width[name] = len(_unique(frame[one.columns[0]], one.columns[0])) if category else widest(one)
+        factor = _is_factor(one, frame)
+        width[name] = len(_unique(frame[one.columns[0]], one.columns[0])) if factor else widest(one)
     most = sum(prod(width.get(part.expr, 1) for part in term.factors) for term in parsed.terms)
     if most > COLUMNS or most * len(frame) > CELLS:
         largest = max(width, key=lambda name: width[name])
@@ -248,8 +249,10 @@ def _require_size(parsed: Parsed, frame: pd.DataFrame) -> None:
         )
 
 
-def _numeric(column: pd.Series) -> bool:
-    return bool(pd.api.types.is_numeric_dtype(column.dtype))
+def _is_factor(expression: Expression, frame: pd.DataFrame) -> bool:
+    return is_categorical(expression) or (
+        _has_levels(expression) and not pd.api.types.is_numeric_dtype(frame[expression.columns[0]].dtype)
+    )
 
 
 def _computed(parsed: Parsed, frame: pd.DataFrame, spec: ModelSpec) -> tuple[pd.DataFrame, ModelSpec]:
@@ -264,9 +267,19 @@ def _computed(parsed: Parsed, frame: pd.DataFrame, spec: ModelSpec) -> tuple[pd.
     except (*FAULTS, ArithmeticError, NameError, AssertionError, DataMismatchWarning, np.linalg.LinAlgError) as cause:
         raise ValueError(
             f"{parsed.text!r} cannot be computed: {first_line(cause)}; check its functions and levels"
+            + _levels_in(parsed, frame)
         ) from cause
     columns = pd.DataFrame(found).drop(columns=INTERCEPT, errors="ignore")
     return columns.astype(np.float64), found.model_spec
+
+
+def _levels_in(parsed: Parsed, frame: pd.DataFrame) -> str:
+    """Return the levels that the factors of a formula have in a frame, as a clause."""
+    texts = []
+    for name in dict.fromkeys(one.columns[0] for one in parsed.factors.values() if _is_factor(one, frame)):
+        levels = sorted(repr(level) for level in _unique(frame[name], name))
+        texts.append(f": {name} has {', '.join(levels[:SHOWN])}{', ...' if len(levels) > SHOWN else ''}")
+    return "".join(texts)
 
 
 def _probe(side: Side, frame: pd.DataFrame) -> dict[str, Any]:
@@ -274,7 +287,8 @@ def _probe(side: Side, frame: pd.DataFrame) -> dict[str, Any]:
     first = {name: _native([frame[name].iloc[0]])[0] for name in side.variables}
     middle = {
         name: float(np.median(frame[name].to_numpy(dtype=np.float64)))
-        if _numeric(frame[name]) and name not in {c for key in side.levels for c in side.parsed.factors[key].columns}
+        if pd.api.types.is_numeric_dtype(frame[name].dtype)
+        and name not in {c for key in side.levels for c in side.parsed.factors[key].columns}
         else first[name]
         for name in side.variables
     }

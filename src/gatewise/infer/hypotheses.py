@@ -29,6 +29,7 @@ from gatewise.objective.entries import reference_branch
 from gatewise.objective.rows import Rows
 
 MARK = "p_{}_"  # what stands for a parameter while an expression is read
+NEAR = 0.3  # likeness from which a name is shown in place of one that is unknown
 FEW = 1e-10  # share of the largest singular value below which rows of a hypothesis repeat others
 
 
@@ -113,6 +114,8 @@ def read_hypothesis(found: Information, text: str, aliases: Mapping[str, str]) -
     ------
     ValueError
         For an unknown name, and for what is no equation between sums of parameters.
+    TypeError
+        For what is no text.
 
     Examples
     --------
@@ -122,7 +125,9 @@ def read_hypothesis(found: Information, text: str, aliases: Mapping[str, str]) -
     >>> read_hypothesis(found, "2 * slope - a[1] = 3", {"slope": "a[0]"}).weights.tolist()
     [[2.0, -1.0]]
     """
-    names = {**{name: name for name in found.names}, **aliases}
+    if not isinstance(text, str):
+        raise TypeError(f"the hypothesis is a {type(text).__name__}: give a text, several with commas between")
+    names = {**aliases, **{name: name for name in found.names}}
     order = sorted(names, key=len, reverse=True)
     pattern = re.compile("|".join(rf"(?<![\w.]){re.escape(name)}" for name in order))
     marked = pattern.sub(lambda match: MARK.format(order.index(match[0])), text)
@@ -153,7 +158,9 @@ class _Sum(NamedTuple):
         try:
             return cls._of(ast.parse(text.strip(), mode="eval").body, places, names)
         except SyntaxError:
-            raise ValueError(f"{whole!r} cannot be read: write sums of parameters, as in 'x[0] = 2 * x[1]'") from None
+            raise ValueError(
+                f"{whole!r} cannot be read: write sums of parameters, as in 'x[0] = 2 * x[1]'; {_known(text, names)}"
+            ) from None
 
     @classmethod
     def _of(cls, node: ast.expr, places: Mapping[str, int], names: Mapping[str, str]) -> _Sum:
@@ -179,8 +186,7 @@ class _Sum(NamedTuple):
                 raise ValueError("a product of parameters, or a division by one, is no linear hypothesis: use delta")
             case ast.Name() | ast.Subscript():
                 wrong = ast.unparse(node).replace(" ", "")
-                near = get_close_matches(wrong, names, 3) or list(names)[:6]
-                raise ValueError(f"{wrong!r} is no parameter: names are such as {', '.join(near)}")
+                raise ValueError(f"{wrong!r} is no parameter: {_known(wrong, names)}")
         raise ValueError(f"{ast.unparse(node)!r} is no sum of parameters with numeric factors")
 
     def times(self, factor: float) -> _Sum:
@@ -192,6 +198,13 @@ class _Sum(NamedTuple):
         keys = dict.fromkeys([*self.factors, *other.factors])
         factors = {key: self.factors.get(key, 0.0) - other.factors.get(key, 0.0) for key in keys}
         return _Sum(factors, self.constant - other.constant)
+
+
+def _known(text: str, names: Mapping[str, str]) -> str:
+    """Return which names come near to a text, or the first ones: short names where there are such."""
+    short = [name for name, stands_for in names.items() if name != stands_for and "[expert " not in name]
+    known = [name for name in short if "[branch " not in name and "[node " not in name] or list(names)
+    return f"names are such as {', '.join(get_close_matches(text, known, 6, NEAR) or known[:6])}"
 
 
 @standard_torch()
@@ -262,15 +275,18 @@ def _restricted(
         places = row.nonzero()[:, 0].tolist()
         names = [found.names[place] for place in places]
         if len(places) == 1:
-            path = path_of(names[0])
-            held = fixed.setdefault(path, torch.full(found.shapes[path], torch.nan, dtype=torch.float64))
-            first = next(i for i, name in enumerate(found.names) if path_of(name) == path)
-            index = np.unravel_index(places[0] - first, found.shapes[path])
-            if order.shifted(path):  # a difference from the reference, which is then not free to be another
-                level = int(path.split(".")[1])
-                zero = reference_branch(fit.mixture, level, fit.spec.reference)
-                held[(*index[:level], zero, *index[level + 1 :])] = 0.0
-            held[index] = value / float(row[places[0]])
+            equal = set(names).union(*(tie for tie in ties if names[0] in tie))  # what is equal has one value
+            ties = [tie for tie in ties if names[0] not in tie]
+            for name in equal:
+                path = path_of(name)
+                held = fixed.setdefault(path, torch.full(found.shapes[path], torch.nan, dtype=torch.float64))
+                first = next(i for i, one in enumerate(found.names) if path_of(one) == path)
+                index = tuple(map(int, np.unravel_index(found.names.index(name) - first, found.shapes[path])))
+                if order.shifted(path):  # a difference from the reference, which is then not free to be another
+                    level = int(path.split(".")[1])
+                    zero = reference_branch(fit.mixture, level, fit.spec.reference)
+                    held[(*index[:level], zero, *index[level + 1 :])] = 0.0
+                held[index] = value / float(row[places[0]])
         elif len(places) == 2 and not value and float(row[places].sum()) == 0.0:
             ties = _joined(ties, names)
         else:

@@ -68,11 +68,11 @@ def predicted_observed(
 
 def gating_regions(
     fit: Any,
-    gate_X: Any,
+    gate_X: Any = None,
     ax: Axes | None = None,
     *,
-    features: tuple[int, int] = (0, 1),
-    labels: tuple[str, str] = ("x 0", "x 1"),
+    features: tuple[int | str, int | str] = (0, 1),
+    labels: tuple[str, str] | None = None,
     points: int = 121,
 ) -> Axes:
     """Colour the plane of two gate inputs by the leaf with the largest weight; pale where that weight is small.
@@ -83,13 +83,13 @@ def gating_regions(
     ----------
     fit : Fit or fitted regressor
     gate_X : array-like (n, g)
-        Gate inputs, which set the range of the plot.
+        Gate inputs, which set the range of the plot; after `moe` a data frame, or nothing for that of the fit.
     ax : Axes, optional
         Axes to draw on; default: a new figure.
-    features : (int, int)
-        Columns of gate_X on the two axes.
-    labels : (str, str)
-        Axis labels, with units.
+    features : (int or str, int or str)
+        Columns of gate_X on the two axes, after `moe` of the inputs that the gate formula gives.
+    labels : (str, str), optional
+        Axis labels, with units; default: the names of the columns.
     points : int
         Grid points per axis.
 
@@ -109,9 +109,10 @@ def gating_regions(
     >>> gating_regions(model, X, features=(0, 2), labels=("x0", "x2")).get_ylabel()
     'x2'
     """
-    fit, ax = values.engine_fit(fit), style.canvas(ax)
-    inputs = values.table(gate_X)
-    i, j = features
+    gate_X = values.gate_rows(fit, gate_X)
+    fit, ax, inputs = values.engine_fit(fit), style.canvas(ax), values.table(gate_X)
+    i, j = (values.place(gate_X, one) for one in features)
+    labels = labels or (style.plain(values.title(gate_X, i, f"x {i}")), style.plain(values.title(gate_X, j, f"x {j}")))
     across, up = values.section(inputs, i, points)[0], values.section(inputs, j, points)[0]
     plane = np.tile(np.median(inputs, 0), (points * points, 1))
     plane[:, i], plane[:, j] = np.tile(across, points), np.repeat(up, points)
@@ -134,7 +135,7 @@ def gate_surface(
     X: Any = None,
     ax: Axes | None = None,
     *,
-    columns: tuple[int | str, int | str] = (0, 1),
+    columns: tuple[int | str, int | str] | None = None,
     expert: int = 0,
     points: int = 81,
     palette: Sequence[int] | None = None,
@@ -152,8 +153,8 @@ def gate_surface(
         Inputs of the gates, which set the range; after `moe` a data frame, by default that of the fit.
     ax : Axes, optional
         Axes to draw on; default: a new figure.
-    columns : (int or str, int or str)
-        Columns of numbers on the two axes.
+    columns : (int or str, int or str), optional
+        Columns of numbers on the two axes; default: the first two, those that the gates read before others.
     expert : int
         Its number, counted over all groups of a hierarchy.
     points : int
@@ -170,7 +171,8 @@ def gate_surface(
     Raises
     ------
     ValueError
-        For columns that are not there, the same or without numbers, and for an expert that is not there.
+        For columns that are not there, the same or without numbers, fewer than two columns of numbers, and an expert
+        that is not there.
 
     Examples
     --------
@@ -188,6 +190,7 @@ def gate_surface(
     if not 0 <= expert < mixture.n_leaves:
         raise ValueError(f"expert={expert!r}: there are {mixture.n_leaves}, counted from 0")
     frame = values.inputs(model, X, gates=model._reader.given)
+    columns = values.of_gates(model, frame) if columns is None else columns
     along = values.rows_along(frame, columns, points)
     if along.names[0] == along.names[1] or any(part.dtype.kind != "f" for part in along.values):
         raise ValueError(f"columns={columns!r}: give two different columns of numbers")

@@ -23,7 +23,7 @@ def expert_curves(
     groups: Any = None,
     feature: int | str = 0,
     output: int = 0,
-    labels: tuple[str, str] = ("x", "y"),
+    labels: tuple[str, str] | None = None,
     palette: Sequence[int] | None = None,
     legend: bool = True,
 ) -> Axes:
@@ -49,8 +49,8 @@ def expert_curves(
         Column of X on the x axis; after `moe` a column of the frame, by its name.
     output : int
         Column of y.
-    labels : (str, str)
-        Axis labels, with units.
+    labels : (str, str), optional
+        Axis labels, with units; default: after `moe` the names of the column and the response, else x and y.
     palette : sequence of int, optional
         Index of the colour, line style and marker of each leaf.
     legend : bool
@@ -70,11 +70,12 @@ def expert_curves(
     'stretch ratio'
     """
     rows = values.rows(fit, X, y, gate_X, groups)
-    grid, along, beside, place = values.path(fit, X, gate_X, feature)
+    place = values.path(fit, X, gate_X, feature, output)
+    grid, along, beside = place.grid, place.x, place.gate_x
     fit, ax = values.engine_fit(fit), style.canvas(ax)
     at = values.leaves(fit, along, beside, output)
     seen = values.observed(fit, rows.y, output)
-    style.scatter(ax, place, seen, values.shares(fit, *rows), palette)
+    style.scatter(ax, place.seen, seen, values.shares(fit, *rows), palette)
     looks = style.palette_of(fit.mixture.n_leaves, palette)
     for leaf, name in enumerate(style.leaf_names(fit.mixture)):
         if fit.mixture.titles[leaf]:  # zeros and noise have no regression
@@ -85,7 +86,8 @@ def expert_curves(
         ax.plot(grid, active, linewidth=2.2, label=f"_{name}, active", **look)
     style.room(ax, seen)
     ax.set_xlim(grid[0], grid[-1])
-    ax.set(xlabel=labels[0], ylabel=labels[1])
+    across, up = labels or (style.plain(place.name), style.plain(place.response))
+    ax.set(xlabel=across, ylabel=up)
     if legend:
         ax.legend(handles=style.leaf_handles(fit.mixture, palette), fontsize=8, frameon=False)
     return ax
@@ -93,11 +95,11 @@ def expert_curves(
 
 def gate_curves(
     fit: Any,
-    X: Any,
+    X: Any = None,
     ax: Axes | None = None,
     *,
-    feature: int = 0,
-    label: str = "x",
+    feature: int | str = 0,
+    label: str | None = None,
     palette: Sequence[int] | None = None,
     legend: bool = True,
 ) -> Axes:
@@ -109,13 +111,13 @@ def gate_curves(
     ----------
     fit : Fit or fitted regressor
     X : array-like (n, g) or (n,)
-        Gate inputs.
+        Gate inputs; after `moe` a data frame, or nothing for that of the fit.
     ax : Axes, optional
         Axes to draw on; default: a new figure.
-    feature : int
-        Column of X on the x axis.
-    label : str
-        Label of the x axis, with units.
+    feature : int or str
+        Column of X on the x axis, after `moe` of the inputs that the gate formula gives.
+    label : str, optional
+        Label of the x axis, with units; default: the name of the column.
     palette : sequence of int, optional
         Index of the colour, line style and marker of each leaf.
     legend : bool
@@ -134,8 +136,10 @@ def gate_curves(
     >>> gate_curves(model, tone.X, label="stretch ratio").get_xlabel()
     'stretch ratio'
     """
-    fit, ax = values.engine_fit(fit), style.canvas(ax)
-    grid, along = values.section(X, feature)
+    X = values.gate_rows(fit, X)
+    fit, ax, column = values.engine_fit(fit), style.canvas(ax), values.place(X, feature)
+    grid, along = values.section(X, column)
+    label = style.plain(values.title(X, column, "x")) if label is None else label
     weights = values.leaf_weights(fit, along)
     names = style.leaf_names(fit.mixture)
     for weight, look, name in zip(weights, style.palette_of(len(names), palette), names, strict=True):

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy import stats
 
-from gatewise.plots import style
+from gatewise.plots import style, values
 
 NOTHING = 1e-4  # posterior probability below which a row says nothing of an expert
 BINS = 10
@@ -141,6 +141,7 @@ def residual_quantiles(
     >>> residual_quantiles(model, tone.X, tone.y).get_xlabel()
     'normal quantile'
     """
+    values.require_mean(model)
     found = model.residuals(X, y, random_state=random_state, **given)
     found = np.sort(found[:, output] if found.ndim == 2 else found)
     n = len(found)

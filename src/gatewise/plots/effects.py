@@ -223,7 +223,7 @@ def marginal_effects(
     Raises
     ------
     ValueError
-        If there is no such column.
+        If there is no such column, and for classes, which have no mean.
 
     Examples
     --------
@@ -239,6 +239,7 @@ def marginal_effects(
     """
     found = found if isinstance(found, Inference) else found.inference()
     model = found.estimator
+    values.require_mean(model)
     along = values.rows_along(values.inputs(model, X), [column], POINTS)
     offset = {"offset": 0.0} if model._offset else {}
     rows = along.rows if model._design is not None or hasattr(model, "feature_names_in_") else along.rows.to_numpy()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gatewise.core import mixture as engine
 from gatewise.core.names import did_you_mean
+from gatewise.estimators.known import Grouped, counts_trials
 from gatewise.estimators.names import input_labels
 from gatewise.fit import Fit
 
@@ -100,32 +101,108 @@ class RowsShown(NamedTuple):
     groups: Any
 
 
-def rows(model: Any, X: Any, y: Any = None, gate_X: Any = None, groups: Any = None) -> RowsShown:
-    """Return the rows of a picture: those given, or of a model by a formula what it reads from a data frame.
+def require_mean(model: Any) -> None:
+    """Check that the response of a model has means and residuals.
 
     Raises
     ------
     ValueError
-        If the model was fitted with an offset, which pictures do not know, or parts are given beside a formula.
+        If it is classes.
     """
+    if hasattr(model, "classes_"):
+        raise ValueError(
+            "the response is classes, which have neither a mean nor residuals to draw: use coefficients, gate_surface "
+            "or rootogram of gatewise.plots"
+        )
+
+
+def rows(model: Any, X: Any, y: Any = None, gate_X: Any = None, groups: Any = None) -> RowsShown:
+    """Return the rows of a picture: those given, or of a model by a formula what it reads from a data frame.
+
+    Of trials the response shown is the share of successes.
+
+    Raises
+    ------
+    ValueError
+        If the model was fitted with an offset, or without a formula with trials, which pictures do not know; if it is
+        of classes, which have no mean; or if parts are given beside a formula.
+    """
+    require_mean(model)
     if getattr(model, "_offset", False):
         raise ValueError("the model was fitted with an offset, which plots do not know: plot predict(X, offset=...)")
-    design = getattr(model, "_design", None)
+    design, grouped = getattr(model, "_design", None), counts_trials(engine_fit(model).mixture)
     if design is None:
+        if grouped and y is not None and table(y).shape[1] == 1:
+            raise ValueError(
+                "the model was fitted with trials, which this picture does not know: use residual_quantiles or "
+                "rootogram of gatewise.plots, which take trials="
+            )
         return RowsShown(X, y, gate_X, groups)
     if y is not None or gate_X is not None or groups is not None:
         raise ValueError("the model was fitted by a formula, which reads y and the gate inputs from the frame: give it")
-    found = design.matrices(model._frame if X is None else X, ("response", "groups"), True)
-    return RowsShown(found.x, found.y, found.gate_x, found.groups)
+    found = design.matrices(model._frame if X is None else X, ("response", "trials", "groups"), True)
+    response = found.y
+    if grouped:
+        response = Grouped(table(found.y), np.asarray(found.trials, dtype=float))[:]
+    return RowsShown(found.x, response, found.gate_x, found.groups)
+
+
+def gate_rows(model: Any, X: Any) -> Any:
+    """Return the gate inputs of a picture: those given, or of a model by a formula its columns from a data frame.
+
+    Raises
+    ------
+    TypeError
+        Without X, unless the model was fitted by a formula and has its frame.
+    """
+    design = getattr(model, "_design", None)
+    frame = getattr(model, "_frame", None) if X is None else X
+    if frame is None:
+        raise TypeError("X is missing: give the gate inputs of the rows")
+    if design is None:
+        return frame
+    found = design.matrices(frame, (), True)
+    return found.x if found.gate_x is None else found.gate_x
+
+
+def place(X: Any, column: int | str) -> int:
+    """Return the number of a column of gate inputs, given by number or, of a data frame, by name.
+
+    Raises
+    ------
+    ValueError
+        If there is no such column.
+    """
+    if not isinstance(column, str):
+        count = table(X).shape[1]
+        if not 0 <= column < count:
+            raise ValueError(f"feature={column}, but the gate inputs have {count} columns: count from 0")
+        return int(column)
+    names = [str(name) for name in getattr(X, "columns", ())]
+    if column not in names:
+        raise ValueError(
+            f"feature={column!r} is no column of the gate inputs: there are {', '.join(names) or 'numbers'}"
+        )
+    return names.index(column)
+
+
+def title(X: Any, column: int, otherwise: str) -> str:
+    """Return the name of a column of a data frame, or another text."""
+    return str(X.columns[column]) if hasattr(X, "columns") else otherwise
 
 
 class SectionShown(NamedTuple):
-    """A way through the inputs: the feature (m,), inputs and gate inputs along it, and the feature at the rows (n,)."""
+    """A way through the inputs: the feature (m,), inputs and gate inputs along it, and the feature at the rows (n,).
+
+    Also the names of the feature and of the response.
+    """
 
     grid: np.ndarray
     x: Any
     gate_x: Any
     seen: np.ndarray
+    name: str = "x"
+    response: str = "y"
 
 
 def gate_columns(model: Any, frame: Any) -> np.ndarray:
@@ -167,6 +244,26 @@ def inputs(model: Any, X: Any, gates: bool = False) -> Any:
     if found.shape[1] != len(names):
         raise ValueError(f"X has {found.shape[1]} columns, and the picture reads {len(names)}: {', '.join(names)}")
     return pd.DataFrame(found, columns=names)
+
+
+def of_gates(model: Any, frame: Any) -> tuple[str, str]:
+    """Return the first two columns of numbers of a frame of inputs, those that the gates read before others.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two.
+    """
+    numeric = [str(name) for name in frame.columns if frame[name].dtype.kind in "iuf"]
+    if len(numeric) < 2:
+        raise ValueError(f"a surface needs two columns of numbers: there are {len(numeric)}; use gate_curves")
+    design, chosen = model._design, model._reader.chosen
+    if design is not None:
+        read = design.gates.variables if design.gates else design.experts.variables
+    else:
+        read = frame.columns if chosen is None else frame.columns[list(chosen)]
+    first, second = sorted(numeric, key=lambda name: name not in {*map(str, read)})[:2]
+    return first, second
 
 
 def column_name(frame: Any, column: int | str) -> str:
@@ -217,7 +314,7 @@ def _levels(column: Any) -> list[Any]:
     return sorted(seen)
 
 
-def path(model: Any, X: Any, gate_X: Any, feature: int | str) -> SectionShown:
+def path(model: Any, X: Any, gate_X: Any, feature: int | str, output: int = 0) -> SectionShown:
     """Return the way along one feature, a column by number, or of a formula's frame by name.
 
     The others are held at their medians, columns without numbers at the most frequent value.
@@ -246,7 +343,7 @@ def path(model: Any, X: Any, gate_X: Any, feature: int | str) -> SectionShown:
     }
     along = frame.iloc[np.zeros(len(grid), dtype=int)].assign(**{**middle, name: grid})
     found = design.matrices(along, ())
-    return SectionShown(grid, found.x, found.gate_x, frame[name].to_numpy(dtype=float))
+    return SectionShown(grid, found.x, found.gate_x, frame[name].to_numpy(dtype=float), name, design.responses[output])
 
 
 def section(X: Any, feature: int, points: int = 401, margin: float = 0.02) -> tuple[np.ndarray, np.ndarray]:

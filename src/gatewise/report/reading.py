@@ -173,7 +173,7 @@ def require_numbers(frame: pd.DataFrame, names: Sequence[str]) -> None:
         row, value = (wrong.index[0], wrong.iloc[0]) if len(wrong) else (column.index[0], column.iloc[0])
         raise ValueError(
             f"column {name!r} holds text ({str(value)!r} in line {row + 2}), and numbers are needed: leave it out with "
-            "--features, or encode it as numbers first"
+            "--features, use --formula, where texts are factors, or encode it as numbers first"
         )
 
 
