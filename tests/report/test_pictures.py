@@ -57,7 +57,10 @@ def test_rows_with_roles_have_them_too(frame, role):
     data = prepared(frame, **{role: values})
     outcome = fit_table("rows.csv", data, {**OPTIONS, "gate": "constant"})
     assert [one.caption for one in pictures_of(outcome.model, data)] == [*TOLD, *COEFFICIENTS, *EFFECTS]
-    assert ("groups" in classes_of(outcome.model, data)) == (role == "groups")
+    told = classes_of(outcome.model, data)
+    assert ("groups" in told) == (role == "groups")
+    counts = [int(line.split()[2]) for line in told.splitlines() if line.split()[0] in ("0", "1")]
+    assert sum(counts) == (50 if role == "groups" else 225)  # weights are 1 and 2
 
 
 def test_a_page_of_a_formula_shows_factors_and_classes(frame):

@@ -34,42 +34,42 @@ def pictures_of(model: MixtureOfExpertsRegressor, data: Prepared | PreparedTable
     data : Prepared or PreparedTable
         What it was fitted to.
     """
-    rows, given = _rows(model, data)
-    return [*_diagnoses(model, rows, given), *_effects(model, data, given)]
+    rows = _rows(model, data)
+    return [*_diagnoses(model, rows), *_effects(model, data, rows)]
 
 
 def classes_of(model: MixtureOfExpertsRegressor, data: Prepared | PreparedTable) -> str:
     """Return how well the experts are told apart, in words; nothing for one expert and without a density."""
     if model.mixture_.n_leaves == 1 or not model.mixture_.family.has_density:
         return ""
-    rows, given = _rows(model, data)
-    return str(model.classification(*rows, **given))
+    rows = _rows(model, data)
+    if model._design is None and data.drawn.weight is not None:
+        rows["sample_weight"] = data.drawn.weight
+    return str(model.classification(**rows))
 
 
-def _rows(model: MixtureOfExpertsRegressor, data: Prepared | PreparedTable) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the rows to draw, and the other roles that are given with them; a formula reads all of these itself."""
+def _rows(model: MixtureOfExpertsRegressor, data: Prepared | PreparedTable) -> dict[str, Any]:
+    """Return the rows to draw by the names of arguments; nothing where a formula reads them itself."""
     if model._design is not None:
-        return (), {}
+        return {}
     seen = data.drawn
-    known = {"gate_X": seen.gate_x, "groups": seen.groups}
-    return (seen.X, seen.y), {name: value for name, value in known.items() if value is not None}
+    known = {"X": seen.X, "y": seen.y, "gate_X": seen.gate_x, "groups": seen.groups}
+    return {name: value for name, value in known.items() if value is not None}
 
 
-def _diagnoses(model: MixtureOfExpertsRegressor, rows: tuple[Any, ...], given: dict[str, Any]) -> Iterator[Shown]:
+def _diagnoses(model: MixtureOfExpertsRegressor, rows: dict[str, Any]) -> Iterator[Shown]:
     if model.mixture_.family.has_density:
-        alone = {name: value for name, value in given.items() if name != "groups"}
+        single = {name: value for name, value in rows.items() if name != "groups"}
         alt = "Sorted quantile residuals against normal quantiles, with a 95 % band: on the line if the model is true."
-        yield Shown("residuals against normal quantiles", alt, residual_quantiles(model, *rows, **alone))
+        yield Shown("residuals against normal quantiles", alt, residual_quantiles(model, **single))
         if model.mixture_.n_leaves > 1:
             alt = "How often each expert has which posterior probability: peaks at 0 and 1 where it is told apart."
-            yield Shown("posterior probabilities of the experts", alt, rootogram(model, *rows, **given))
+            yield Shown("posterior probabilities of the experts", alt, rootogram(model, **rows))
     alt = "Estimated coefficients of every expert with their 95 % intervals, as the table of parameters gives them."
     yield Shown("coefficients of the experts", alt, coefficients(model))
 
 
-def _effects(
-    model: MixtureOfExpertsRegressor, data: Prepared | PreparedTable, given: dict[str, Any]
-) -> Iterator[Shown]:
+def _effects(model: MixtureOfExpertsRegressor, data: Prepared | PreparedTable, rows: dict[str, Any]) -> Iterator[Shown]:
     """Yield the mean of every expert along the first inputs, the others at their medians."""
     if isinstance(data, PreparedTable):
         return
@@ -77,7 +77,7 @@ def _effects(
         found: Any = model.inference()
         names, inputs = model._design.variables(()), None
     else:
-        found = model.inference(data.X, data.y, data.weight, **given)
+        found = model.inference(**rows, sample_weight=data.weight)
         names, inputs = data.roles.features, data.X
     for name in names[:MOST]:
         alt = f"The mean of every expert along {name}, other inputs at their medians, with pointwise 95 % bands."
