@@ -84,7 +84,7 @@ def run() -> None:
         "--plot", metavar="FILE", help="file for the picture of scaling or competition, such as scaling.svg"
     )
     parser.add_argument("--examples", type=int, default=400, help="examples of fuzz (400)")
-    parser.add_argument("--rows", type=float, help="rows of dask_rows, plan and parquet (1e7)")
+    parser.add_argument("--rows", type=float, help="rows of dask_rows, plan, parquet (1e7) and flexmix (2e4)")
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in BENCHMARKS]
     if unknown:

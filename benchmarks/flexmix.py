@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -37,13 +38,13 @@ class Fitted(NamedTuple):
     facts: dict[str, Any]
 
 
-def run(rounds: int = 5, **_: Any) -> dict[str, Any]:
-    """Fit the same rows by both from five seeds; the least CPU seconds of at most three interleaved rounds."""
+def run(rounds: int = 5, rows: int = N, seeds: Sequence[int] = SEEDS, **_: Any) -> dict[str, Any]:
+    """Fit the same rows by both from every seed; the least CPU seconds of at most three interleaved rounds."""
     reason = missing()
     if reason:
         print(f"\nflexmix: skipped, {reason}")
         return {"skipped": reason}
-    x, y = problems.synthetic(D, K, N)
+    x, y = problems.synthetic(D, K, rows)
     _ours(x[:500], y[:500], 0)  # what is loaded or compiled on first use
     theirs: dict[int, Fitted] = {}
     ours: dict[int, Fitted] = {}
@@ -52,13 +53,13 @@ def run(rounds: int = 5, **_: Any) -> dict[str, Any]:
         names = ",".join(["y", *(f"x{j + 1}" for j in range(D))])
         np.savetxt(path, np.column_stack([y, x]), "%.6f", ",", header=names, comments="")
         for _round in range(min(3, rounds)):
-            for seed in SEEDS:
+            for seed in seeds:
                 theirs[seed] = _faster(theirs.get(seed), _flexmix(path, x, y, seed + 1))
                 ours[seed] = _faster(ours.get(seed), _ours(x, y, seed))
-    lines = [_line(seed, theirs[seed], ours[seed]) for seed in SEEDS]
+    lines = [_line(seed, theirs[seed], ours[seed]) for seed in seeds]
     compiled = kernels()
-    versions = theirs[0].facts["versions"]
-    table(f"sg_d{D}_k{K}, n = {N}, one start each, against {versions}; compiled kernels: {compiled}", lines)
+    versions = theirs[seeds[0]].facts["versions"]
+    table(f"sg_d{D}_k{K}, n = {rows}, one start each, against {versions}; compiled kernels: {compiled}", lines)
     ratios = [line["CPU ratio"] for line in lines]
     summary = {
         "least ratio": min(ratios),

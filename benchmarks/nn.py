@@ -58,31 +58,31 @@ def _davidmrau(experts: int) -> nn.Module:
     return _First(layer)
 
 
-def _lucidrains(experts: int) -> nn.Module:
-    return _In3D(import_module("mixture_of_experts").MoE(DIM, experts, HIDDEN))
+def lucidrains(experts: int, dim: int = DIM, hidden: int = HIDDEN) -> nn.Module:
+    return import_module("mixture_of_experts").MoE(dim, experts, hidden)
 
 
 def _two_level(experts: int) -> nn.Module:
     return _In3D(import_module("mixture_of_experts").HeirarchicalMoE(DIM, (8, experts // 8), HIDDEN))
 
 
-def _st_moe(experts: int) -> nn.Module:
+def st_moe(experts: int, dim: int = DIM, hidden: int = HIDDEN) -> nn.Module:
     # its gated experts have 2/3 of the multiple as hidden units
-    return _In3D(import_module("st_moe_pytorch").MoE(DIM, experts, HIDDEN * 3 / (2 * DIM), gating_top_n=KEPT))
+    return import_module("st_moe_pytorch").MoE(dim, experts, hidden * 3 / (2 * dim), gating_top_n=KEPT)
 
 
-def _mixtral(experts: int, how: str) -> nn.Module:
+def mixtral(experts: int, how: str, dim: int = DIM, hidden: int = HIDDEN) -> nn.Module:
     from transformers import MixtralConfig
     from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
 
     config = MixtralConfig(
-        hidden_size=DIM, intermediate_size=HIDDEN, num_local_experts=experts, num_experts_per_tok=KEPT
+        hidden_size=dim, intermediate_size=hidden, num_local_experts=experts, num_experts_per_tok=KEPT
     )
     config._experts_implementation = how
     block = MixtralSparseMoeBlock(config)
     for parameter in block.parameters():
         nn.init.normal_(parameter, std=0.02)
-    return _In3D(block)
+    return block
 
 
 class _In3D(nn.Module):
@@ -111,11 +111,11 @@ class _First(nn.Module):
 PEERS: dict[str, tuple[str, Callable[[int], nn.Module], bool, float, int]] = {
     # module, layer, three matrices, most of the assignments served, most experts (HF eager: minutes at 64)
     "davidmrau": ("moe", _davidmrau, False, 1.0, 64),
-    "mixture-of-experts": ("mixture_of_experts", _lucidrains, False, CAPACITY, 64),
+    "mixture-of-experts": ("mixture_of_experts", lambda e: _In3D(lucidrains(e)), False, CAPACITY, 64),
     "mixture-of-experts, two levels": ("mixture_of_experts", _two_level, False, CAPACITY, 64),
-    "st-moe-pytorch": ("st_moe_pytorch", _st_moe, True, CAPACITY, 64),
-    "transformers, eager": ("transformers", lambda e: _mixtral(e, "eager"), True, 1.0, 8),
-    "transformers, grouped_mm": ("transformers", lambda e: _mixtral(e, "grouped_mm"), True, 1.0, 64),
+    "st-moe-pytorch": ("st_moe_pytorch", lambda e: _In3D(st_moe(e)), True, CAPACITY, 64),
+    "transformers, eager": ("transformers", lambda e: _In3D(mixtral(e, "eager")), True, 1.0, 8),
+    "transformers, grouped_mm": ("transformers", lambda e: _In3D(mixtral(e, "grouped_mm")), True, 1.0, 64),
 }
 
 

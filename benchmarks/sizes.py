@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.nn import ratio
+from benchmarks.nn import KEPT, mixtral, ratio
 from benchmarks.timing import table
 from gatewise.nn import MoE
 
 DIMS, TOKENS, EXPERTS, ACTIVATIONS = (64, 256, 512, 1024), (1, 64, 512, 4096), (8, 64, 256), ("gelu", "swiglu")
-KEPT, MEMORY, LEAST = 2, 4 * 2**30, 0.02  # bytes; seconds of a measurement
+MEMORY, LEAST = 4 * 2**30, 0.02  # bytes; seconds of a measurement
 ROUNDS, SECONDS, WIDTH = 7, 15.0, 0.03
 AHEAD = 1.05  # a ratio that is not slower
 Pass = Callable[[], object]
@@ -82,13 +82,13 @@ def _cell(size: Size) -> list[dict[str, Any]]:
         "dense": Dense(size),
     }
     if size.activation == "swiglu" and find_spec("transformers"):
-        layers["transformers"] = _mixtral(size)
+        layers["transformers"] = mixtral(size.experts, "grouped_mm", size.dim, 2 * size.dim)
     return [_row(size, layers, training) for training in (False, True)]
 
 
 def _row(size: Size, layers: dict[str, nn.Module], training: bool) -> dict[str, Any]:
-    tasks = {name: _pass(layer, size, KEPT if name == "dense" else 1, training) for name, layer in layers.items()}
-    seconds = _measured(tasks)
+    tasks = {name: one_pass(layer, size, KEPT if name == "dense" else 1, training) for name, layer in layers.items()}
+    seconds = measured(tasks)
     rival = ratio(seconds["own"], seconds["transformers"]) if "transformers" in seconds else ("", "", "")
     dense = ratio(seconds["own"], seconds["dense"])
     own = min(seconds["own"]) * 1000
@@ -105,24 +105,7 @@ def _row(size: Size, layers: dict[str, nn.Module], training: bool) -> dict[str, 
     }
 
 
-def _mixtral(size: Size) -> nn.Module:
-    from transformers import MixtralConfig
-    from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
-
-    config = MixtralConfig(
-        hidden_size=size.dim,
-        intermediate_size=2 * size.dim,
-        num_local_experts=size.experts,
-        num_experts_per_tok=KEPT,
-    )
-    config._experts_implementation = "grouped_mm"
-    block = MixtralSparseMoeBlock(config)
-    for parameter in block.parameters():
-        nn.init.normal_(parameter, std=0.02)
-    return block
-
-
-def _pass(layer: nn.Module, size: Size, times: int, training: bool) -> Pass:
+def one_pass(layer: nn.Module, size: Size, times: int, training: bool) -> Pass:
     """Return a function that runs a layer once on one sequence of tokens."""
     layer.train(training)
     x = torch.randn(1, size.tokens * times, size.dim, requires_grad=training)
@@ -141,11 +124,11 @@ def _pass(layer: nn.Module, size: Size, times: int, training: bool) -> Pass:
     return both if training else forward
 
 
-def _measured(tasks: dict[str, Pass]) -> dict[str, list[float]]:
+def measured(tasks: dict[str, Pass], limit: float = SECONDS) -> dict[str, list[float]]:
     """Return the process seconds of every task by round, in rounds until the ratios are sure."""
     times = {name: _repeats(task) for name, task in tasks.items()}
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
-    end = time.perf_counter() + SECONDS
+    end = time.perf_counter() + limit
     while True:
         for name, task in tasks.items():
             start = time.process_time()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import metadata
 from typing import Any
 
 
@@ -47,6 +48,17 @@ def facts() -> dict[str, Any]:
         "scipy": scipy.__version__,
         "gatewise": getattr(gatewise, "__version__", "0"),
     }
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the version of every package that is installed."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def _cpu_model() -> str:

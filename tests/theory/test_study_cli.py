@@ -119,6 +119,19 @@ def test_reports_after_a_long_run_are_of_all_replicates(home, monkeypatch):
     assert "40 at 2 sizes" in (home / "out/mine/index.html").read_text()
 
 
+def test_records_are_packed_and_come_back_and_fits_are_run_again(home):
+    assert "1 folder, 40 fits" in said("pack", "out/mine", "--out", "all.tar.xz")
+    assert "study report" in said("unpack", "all.tar.xz", "--out", "again")
+    assert lines_of(home / "again/mine") == lines_of(home / "out/mine")
+    assert "20 fits" in said("replay", "again/mine", *MINE)
+    assert "is there already" in refused("unpack", "all.tar.xz", "--out", "again")
+    assert "has no records" in refused("pack", "again", "--out", "none.tar.xz")
+    path = home / "again/mine/records.jsonl"
+    records = [parsed(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(line_of({**one, "log_likelihood": one["log_likelihood"] + 1e-9}) for one in records))
+    assert "20 of 20 fits have other records" in refused("replay", "again/mine", *MINE)
+
+
 def test_parts_of_two_machines_are_joined_in_one_folder(home):
     for part, folder in (("1/2", "a"), ("2/2", "b")):
         assert "study join DIR..." in said("run", "my_study.py:study", "--shard", part, "--out", folder)

@@ -156,6 +156,58 @@ def join(
 
 
 @app.command()
+def pack(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders with records, of any studies.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")] = Path("studies.tar.xz"),
+) -> None:
+    """Put the records of studies into one compressed file with check sums, versions, seeds and costs."""
+    with clear_faults():
+        from gatewise.theory import pack as packed
+
+        index = packed(folders, out)
+        fits, count = sum(one["fits"] for one in index["studies"].values()), len(index["studies"])
+        held = f"{count} {'folder' if count == 1 else 'folders'}, {fits} fits, {out.stat().st_size / 1e6:.1f} MB"
+        typer.echo(f"wrote {out}: {held}; next: gatewise study unpack {out}")
+
+
+@app.command()
+def unpack(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Written by `gatewise study pack`.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the folders of the studies.")] = Path("out"),
+) -> None:
+    """Write the folders of a packed file, after comparing every part with its check sum."""
+    with clear_faults():
+        from gatewise.theory import unpack as unpacked
+
+        folders = unpacked(file, out)
+        for folder in folders:
+            typer.echo(f"wrote {folder}")
+        few = " ".join(map(str, folders[:3])) + (" ..." if len(folders) > 3 else "")
+        typer.echo(f"next: gatewise study report {few}")
+
+
+@app.command()
+def replay(
+    folder: Folder,
+    blocks: Annotated[int, typer.Option(metavar="N", min=1, help="Blocks of fits, the cheapest of each curve.")] = 1,
+    given: Given = None,
+) -> None:
+    """Run some fits of a finished study again, and compare their records bit by bit."""
+    with clear_faults():
+        from gatewise.theory import replay as replayed
+
+        place = _place(folder)
+        found = replayed(_held(place, given), place, blocks)
+        if found.differing:
+            names = "; ".join(f"{arm}, n={axis}, replicate {one}" for arm, axis, one in found.differing[:3])
+            raise ValueError(
+                f"{len(found.differing)} of {found.fits} fits have other records than {place}: {names}. Other "
+                "versions, processors and numbers of threads round differently; study.json names those of the records"
+            )
+        typer.echo(f"{found.fits} fits of {place} run again: all records are the same, bit by bit")
+
+
+@app.command()
 def probe(
     name: Where,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder; default out/NAME.")] = None,

@@ -13,6 +13,7 @@ from gatewise.fit.words import beside, members, status_words
 from gatewise.report.facts import Fitted, gate_phrase
 from gatewise.report.page import Page, Section
 from gatewise.report.parquet import PreparedTable
+from gatewise.report.pictures import classes_of, pictures_of
 from gatewise.report.reading import Prepared
 
 
@@ -113,5 +114,14 @@ def page_of(path: str, data: Prepared | PreparedTable, outcome: Outcome, command
     reading = " ".join(remark[:1].upper() + remark[1:] + "." for remark in outcome.remarks)
     lead = f"A mixture of {members(fit.mixture)}. Status: {fit.status}: {status_words(fit)}{beside(fit)}."
     summary = outcome.model.summary()
-    section = Section(roles.target, about, (outcome.fitted,), outcome.code, reading=reading, summary=summary)
+    section = Section(
+        roles.target,
+        about,
+        (outcome.fitted,),
+        outcome.code,
+        reading=reading,
+        summary=summary,
+        pictures=pictures_of(outcome.model, data),
+        classes=classes_of(outcome.model, data),
+    )
     return Page(f"gatewise: {roles.target} from {', '.join(roles.features)}", lead, (section,), command, version)

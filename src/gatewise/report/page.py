@@ -13,9 +13,10 @@ from markupsafe import Markup
 from gatewise.fit import Status
 from gatewise.fit.words import members
 from gatewise.plots import overview, values
-from gatewise.plots.style import plain
+from gatewise.plots.style import figure_of, plain
 from gatewise.report import drawing
 from gatewise.report.facts import Fitted, evidence_lines, experts, facts, hits, least_bic
+from gatewise.report.pictures import Shown
 
 
 class Section(NamedTuple):
@@ -33,6 +34,10 @@ class Section(NamedTuple):
         What to look for in the pictures.
     summary : str
         The parameters, as `MixtureOfExpertsRegressor.summary` writes them.
+    pictures : sequence of Shown
+        More pictures of the model, below those of the fits.
+    classes : str
+        How well the experts are told apart, as `MixtureOfExpertsRegressor.classification` writes it.
     """
 
     title: str
@@ -42,6 +47,8 @@ class Section(NamedTuple):
     source: str = ""
     reading: str = ""
     summary: str = ""
+    pictures: Sequence[Shown] = ()
+    classes: str = ""
 
 
 class Page(NamedTuple):
@@ -105,7 +112,15 @@ def _section(section: Section, prefix: str) -> dict[str, Any]:
     rows = [_row(*each) for each in zip(section.fits, found, least_bic(found), strict=True)]
     parts = zip(section.fits, rows, _palettes(section.fits), strict=True)
     cards = [_card(*part, f"{prefix}-{i}") for i, part in enumerate(parts)]
-    return {"given": section, "id": prefix, "rows": rows, "cards": cards}
+    pictures = [
+        {
+            "caption": one.caption,
+            "alt": one.alt,
+            "svg": Markup(drawing.svg(figure_of(one.axes), f"{prefix}-p{i}")),
+        }
+        for i, one in enumerate(section.pictures)
+    ]
+    return {"given": section, "id": prefix, "rows": rows, "cards": cards, "pictures": pictures}
 
 
 def _palettes(fits: Sequence[Fitted]) -> list[list[int]]:

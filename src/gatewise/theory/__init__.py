@@ -12,6 +12,7 @@ from gatewise.theory.efficiency import Efficiency, efficiency
 from gatewise.theory.inputs import Inputs, Normal, Uniform
 from gatewise.theory.joining import join_folders
 from gatewise.theory.orders import TWO, Power
+from gatewise.theory.packing import Replay, pack, replay, unpack
 from gatewise.theory.papers import STUDIES
 from gatewise.theory.population.exponent import Population, population_exponent
 from gatewise.theory.population.rules import Ball, Cube
@@ -42,6 +43,7 @@ __all__ = [
     "Population",
     "Power",
     "Probe",
+    "Replay",
     "Study",
     "StudyResult",
     "Uniform",
@@ -54,12 +56,15 @@ __all__ = [
     "join_folders",
     "load_study",
     "long",
+    "pack",
     "population_exponent",
     "quick",
     "registration",
+    "replay",
     "run_probes",
     "run_study",
     "series_of",
     "truths_outside_box",
+    "unpack",
     "voronoi_loss",
 ]

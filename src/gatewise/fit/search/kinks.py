@@ -54,7 +54,7 @@ def refine_at_kinks(
     centers = find_centers(problem)
     if not centers:
         return point, (), None
-    place = Place(point, float(evaluate(problem, point[None], 0)[0][0]), {})
+    place = Place(point, float(evaluate(problem, point[None], 0)[0][0]), {}, {})
     place = _best_place(problem, centers, place, deadline)
     point, held = place.point, place.held
     pinned = torch.zeros_like(point, dtype=torch.bool)
@@ -98,11 +98,15 @@ def find_centers(problem: Problem) -> list[Center]:
 
 
 class Place(NamedTuple):
-    """A point (P,), its objective, and the data points (d,) that centers are held on, by their number."""
+    """A point (P,), its objective, the data points (d,) that centers are held on, by their number, and where it leads.
+
+    `ends` has the optimum from this point by the centers that were held, all others being free.
+    """
 
     point: Tensor
     value: float
     held: dict[int, Tensor]
+    ends: dict[frozenset[int], Result]
 
 
 def _best_place(problem: Problem, centers: list[Center], place: Place, deadline: float | None) -> Place:
@@ -138,28 +142,33 @@ def _try_sites(
     starts = _foretold(problem, point, columns, sites, [centers[k].columns for k in others])
     values = torch.cat([evaluate(problem, some, 0)[0] for some in starts.split(TOGETHER)])
     kept = torch.argsort(values, stable=True)[: TRIED if problem.rows.n_units <= CAREFUL else 2]
-    still = torch.zeros_like(point, dtype=torch.bool)
-    still[torch.cat([columns, *(centers[k].columns for k in others)])] = True
-    kept = kept[_promising(problem, starts[kept], still, value)]
-    sites, starts = sites[kept], torch.cat([point[None], starts[kept]])
-    lower = problem.parameterization.lower.repeat(len(starts), 1)
-    upper = problem.parameterization.upper.repeat(len(starts), 1)
+    fixed = torch.zeros_like(point, dtype=torch.bool)
+    fixed[torch.cat([columns, *(centers[k].columns for k in others)])] = True
+    kept = kept[_promising(problem, starts[kept], fixed, value)]
+    sites, still = sites[kept], frozenset(others)
+    box = torch.stack([problem.parameterization.lower, problem.parameterization.upper])
     for k, site in others.items():
-        lower[:, centers[k].columns] = site
-        upper[:, centers[k].columns] = site
-    lower[1:, columns] = sites
-    upper[1:, columns] = sites
-    done = newton_polish(problem, starts, 25, deadline, (lower, upper))
+        box[:, centers[k].columns] = site
+    if still not in place.ends:
+        place.ends[still] = newton_polish(problem, point[None], 25, deadline, (box[0], box[1]))
+    done = place.ends[still]
+    if len(sites):
+        lower, upper = box[:, None].repeat(1, len(sites), 1)
+        lower[:, columns], upper[:, columns] = sites, sites
+        there = newton_polish(problem, starts[kept], 25, deadline, (lower, upper))
+        done = Result(*map(torch.cat, zip(done, there, strict=True)))
     best = _chosen(done, value)
     margin = 1e-14 * abs(value)
     worse = -margin if any(k in place.held for k in moved) else margin
     if float(done.value[best]) > value + worse:
         return place
-    on = {} if best == 0 else dict(zip(moved, sites[best - 1].split(len(columns) // len(moved)), strict=True))
-    return Place(done.x[best], float(done.value[best]), {**others, **on})
+    if best == 0:
+        return Place(done.x[0], float(done.value[0]), others, {still: place.ends[still]})
+    on = dict(zip(moved, sites[best - 1].split(len(columns) // len(moved)), strict=True))
+    return Place(done.x[best], float(done.value[best]), {**others, **on}, {})
 
 
-def _promising(problem: Problem, starts: Tensor, still: Tensor, value: float) -> Tensor:
+def _promising(problem: Problem, starts: Tensor, fixed: Tensor, value: float) -> Tensor:
     """Return which points (m,) may fall below a value while some coordinates stand still, by their Newton decrements.
 
     A point where the others have no minimum nearby may.
@@ -168,7 +177,7 @@ def _promising(problem: Problem, starts: Tensor, still: Tensor, value: float) ->
     parts = problem.parameterization
     found = torch.ones(len(starts), dtype=torch.bool)
     for i, start in enumerate(starts):
-        free = (start > parts.lower) & (start < parts.upper) & ~still
+        free = (start > parts.lower) & (start < parts.upper) & ~fixed
         factor, fault = torch.linalg.cholesky_ex(hessian[i][free][:, free])
         if int(fault) == 0:
             step = torch.cholesky_solve(gradient[i][free, None], factor)[:, 0]
