@@ -27,6 +27,7 @@ from gatewise.nn.units import unit
 PRODUCTS = (torch.float32, torch.bfloat16, torch.float16)  # dtypes of F.grouped_mm
 PLAIN = (Tensor, torch.nn.Parameter)
 CACHE = 2 * 2**20  # bytes of hidden values up to which products of all experts are faster than a pass over these
+EACH = 2**16  # and bytes of those of an expert
 
 
 def _forward(
@@ -217,16 +218,16 @@ def nothing_watches(*tensors: Tensor) -> bool:
 def _by_products(x: Tensor, w_in: Tensor, w_out: Tensor, rows: int) -> bool:
     """Return whether grouped products run, and not one pass over the experts.
 
-    On the CPU they save the calls for every expert, which are most of the time of a small problem. A pass is faster
-    where the hidden values of all experts leave the cache. The choice must not depend on where weights lie in memory:
-    a layer that is loaded again gives the same bits.
+    On the CPU they save the calls for every expert, which are most of the time of a small problem, or of experts with
+    few rows. A pass is faster where the hidden values of all experts leave the cache. The choice must not depend on
+    where weights lie in memory: a layer that is loaded again gives the same bits.
     """
     if x.device.type != "cpu":
         return True
     if not hasattr(F, "grouped_mm") or x.dtype not in PRODUCTS:
         return False
     size, widths = x.element_size(), (*w_in.shape[1:], *w_out.shape[1:])
-    small = rows * widths[1] * size <= CACHE
+    small = rows * widths[1] * size <= max(CACHE, EACH * len(w_in))
     aligned = all(width * size % 16 == 0 for width in widths)  # as grouped products want their strides
     return small and aligned and w_in.is_contiguous() and w_out.is_contiguous()
 
