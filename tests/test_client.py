@@ -138,9 +138,15 @@ def test_work_goes_on_when_a_worker_is_killed(client, ordered, tmp_path):
     assert len(set(places)) > 1
 
 
+def interrupt_once_begun(folder):
+    while begun(folder) < 2:
+        time.sleep(0.05)
+    _thread.interrupt_main()
+
+
 def test_an_interruption_cancels_what_has_not_begun(client, tmp_path):
     client.wait_for_workers(2, timeout=60)
-    threading.Timer(0.8, _thread.interrupt_main).start()
+    threading.Thread(target=interrupt_once_begun, args=(tmp_path,)).start()
     with pytest.raises(KeyboardInterrupt):
         list(spread(partial(slow, str(tmp_path)), range(40), client, ordered=True))
     here = begun(tmp_path)
