@@ -1,9 +1,7 @@
 """Many fits on the workers of a Dask cluster: bit for bit those of one process, none lost, cancelled when asked."""
 
-import _thread
 import os
 import signal
-import threading
 import time
 import warnings
 from functools import partial
@@ -138,17 +136,12 @@ def test_work_goes_on_when_a_worker_is_killed(client, ordered, tmp_path):
     assert len(set(places)) > 1
 
 
-def interrupt_once_begun(folder):
-    while begun(folder) < 2:
-        time.sleep(0.05)
-    _thread.interrupt_main()
-
-
 def test_an_interruption_cancels_what_has_not_begun(client, tmp_path):
     client.wait_for_workers(2, timeout=60)
-    threading.Thread(target=interrupt_once_begun, args=(tmp_path,)).start()
+    found = spread(partial(slow, str(tmp_path)), range(40), client, ordered=True)
+    next(found)
     with pytest.raises(KeyboardInterrupt):
-        list(spread(partial(slow, str(tmp_path)), range(40), client, ordered=True))
+        found.throw(KeyboardInterrupt)
     here = begun(tmp_path)
     time.sleep(1)
     assert 0 < here < 20
