@@ -149,12 +149,13 @@ def test_a_leaf_without_weight_beyond_the_floats_does_not_matter(family):
     np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("q", [1, 2])
 @pytest.mark.parametrize("name", ["weibull", "log-normal"])
-def test_a_leaf_beyond_the_floats_that_has_half_of_the_weight_makes_only_the_upper_end_infinite(name):
+def test_a_leaf_beyond_the_floats_that_has_half_of_the_weight_makes_only_the_upper_end_infinite(name, q):
     family = FAMILIES[name]
-    own = {one: column(1.5, 1.5) for one in family.names("scale") or family.names("shape")}
+    own = {one: column(1.5, 1.5).repeat(1, q) for one in family.names("scale") or family.names("shape")}
     gates = ({"bias": torch.zeros(2, dtype=torch.float64)},)
-    experts = {"coef": torch.zeros(2, 1, 3).double(), "intercept": column(0.7, 4e47)}
+    experts = {"coef": torch.zeros(2, q, 3).double(), "intercept": column(0.7, 4e47).repeat(1, q)}
     x = torch.randn(3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     levels = torch.tensor([0.05, 0.25, 0.95], dtype=torch.float64)
     mixture = Mixture((GATES["constant"],), (2,), family=family)

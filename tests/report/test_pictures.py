@@ -36,6 +36,7 @@ def prepared(frame, weight=None, groups=None):
     [
         ({}, [*TOLD, *COEFFICIENTS, *EFFECTS]),
         ({"n_experts": 1}, [TOLD[0], *COEFFICIENTS, *EFFECTS]),
+        ({"family": "student-t", "gate": "normalised-sigmoid"}, [*TOLD, *COEFFICIENTS, *EFFECTS]),
         ({"method": "ls"}, [*COEFFICIENTS, *EFFECTS]),
         ({"gate": "laplace", "n_experts": (2, 2)}, [*TOLD, *COEFFICIENTS, *EFFECTS]),
         ({"expert": "constant"}, [*TOLD, *COEFFICIENTS, *EFFECTS]),

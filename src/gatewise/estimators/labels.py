@@ -23,7 +23,7 @@ def classes_of(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     ValueError
         For one class, for numbers that are no classes, and for many classes with fewer than two rows each.
     """
-    if labels.dtype.kind == "f":
+    if labels.dtype.kind == "f":  # continuous numbers are told as such before their classes are counted
         check_classification_targets(labels)
     try:
         classes, place = np.unique(labels, return_inverse=True)

@@ -18,7 +18,7 @@ from gatewise.runs.folders import make_folder
 from gatewise.theory.probes import FILE as PROBES
 from gatewise.theory.records import FitBatch, work
 from gatewise.theory.runner import blocks, cost
-from gatewise.theory.store import header, read, require_same, seconds
+from gatewise.theory.store import header, plain, read, require_same, seconds
 from gatewise.theory.study import Study
 
 INDEX, FORM = "index.json", 1
@@ -244,13 +244,8 @@ def replay(study: Study, folder: str | Path, count: int = 1) -> Replay:
     ranked = [(place, cost(block), block) for _, mine in by_curve for place, block in enumerate(mine)]
     chosen = [block for *_, block in sorted(ranked, key=itemgetter(0, 1))[:count]]
     again = {tuple(record["key"]): record for block in chosen for record in work(study, block)}
-    return Replay(len(again), tuple(key for key, record in again.items() if _plain(record) != held[key]))
+    return Replay(len(again), tuple(key for key, record in again.items() if plain(record) != held[key]))
 
 
 def _keys(block: FitBatch) -> list[tuple[str, int, int]]:
     return [(block.arm, block.level.axis, replicate) for replicate in block.replicates]
-
-
-def _plain(record: Any) -> Any:
-    """Return a record as a file gives it back."""
-    return json.loads(json.dumps(record))

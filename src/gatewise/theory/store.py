@@ -64,7 +64,7 @@ def open_folder(folder: Path, study: Study, resume: bool, origin: Mapping[str, s
         return
     held = header(folder)
     if resume and held.get("schema", 1) != study.schema:
-        held = migrated(folder, held, _plain(mine), study)
+        held = migrated(folder, held, plain(mine), study)
     if held["fingerprint"] != mine["fingerprint"]:
         raise ValueError(
             f"{folder} holds the study {held['study']!r} ({held['fingerprint']}), not this {study.name!r} "
@@ -82,7 +82,7 @@ def differences(held: Mapping[str, Any], mine: Mapping[str, Any]) -> list[str]:
     code, now_code = held.get("code", {}), mine.get("code", {})
     changed = [name for name in sorted({**code, **now_code}) if code.get(name) != now_code.get(name)]
     words += [f"code of your own ({', '.join(changed)})"] if changed else []
-    old, new = held["arms"], _plain(mine["arms"])
+    old, new = held["arms"], plain(mine["arms"])
     arms = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     words += [f"arms ({', '.join(arms)})"] if arms else []
     was, now = held["engine"], mine["engine"]
@@ -108,7 +108,7 @@ def require_same(folder: Path, study: Study) -> None:
     ValueError
         If the seed or an arm that has been run was another one.
     """
-    held, mine = header(folder), _plain(describe(study))
+    held, mine = header(folder), plain(describe(study))
     same = {name: arm for name, arm in mine["arms"].items() if name in held["arms"]}
     changed = [f"arm {name!r}" for name, arm in same.items() if held["arms"][name] != arm]
     changed += [name for name in ("seed", "record") if held.get(name) != mine[name]]
@@ -123,7 +123,7 @@ def require_same(folder: Path, study: Study) -> None:
         )
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
+def plain(values: dict[str, Any]) -> dict[str, Any]:
     """Return values as JSON gives them back."""
     return dict(json.loads(json.dumps(values)))
 
@@ -160,7 +160,7 @@ def declared(folder: Path, study: Study) -> tuple[str, ...]:
     odd = [claim for claim in (*old, *new) if claim not in old or claim not in new]
     about = list(dict.fromkeys(f"{claim['arm']}, {claim['series']}" for claim in odd))
     words = [f"the claims were changed after the first run: {_few(about)}"] if odd else []
-    counts, were = _plain(_counts(study)), held["replicates"]
+    counts, were = plain(_counts(study)), held["replicates"]
     if names := [name for name in {**were, **counts} if were.get(name) != counts.get(name)]:
         words.append(f"sizes or replicates were changed after the first run: {_few(names)}")
     return tuple(words)

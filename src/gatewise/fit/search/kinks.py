@@ -3,8 +3,9 @@
 Near the optimum every data point that wants its own branch is a small cusp, and the best point often lies on one. The
 search rounds the tips off over a shrinking radius, then tries the data points around each center, and around every two,
 with the centers held there, and keeps the best, until none is better. What the other parameters do meanwhile is
-foretold by the Hessian, so that a point costs one value. A held center is a local optimum when the force
-of the other rows on it is no larger than the pull of the rows it sits on (a subgradient contains zero).
+foretold by the Hessian, so that a point costs one value, and those that cannot fall below the present one are left out.
+A held center is a local optimum when the force of the other rows on it is no larger than the pull of the rows it sits
+on (a subgradient contains zero).
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from gatewise.core.names import entry_name
 from gatewise.fit.problem import Problem, evaluate, newton_polish
 from gatewise.objective.rows import MOST, Rows
 from gatewise.optim import Result, late
+from gatewise.optim.spectrum import curved, decrement_of, spectrum
 
 RADII = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8)
 NEIGHBOURS = 32  # data points around a center that are evaluated
 BESIDE = 24  # data points around each of two centers
 TRIED = 6  # of them, the best that are optimised with the centers held there
-FALL = 25.0  # Newton decrements, of half a step's fall each, that a point may fall by: fifty times what is foretold
+FALL = 50.0  # Newton decrements that a point may fall by: one is what the quadratic model foretells
 SWEEPS = 20
 CAREFUL = 20000  # units above which fewer are
 BUDGET = 1e8  # values of rows that are worth a search around every two centers
@@ -175,14 +177,8 @@ def _promising(problem: Problem, starts: Tensor, fixed: Tensor, value: float) ->
     """
     values, gradient, hessian = evaluate(problem, starts, 2)
     parts = problem.parameterization
-    found = torch.ones(len(starts), dtype=torch.bool)
-    for i, start in enumerate(starts):
-        free = (start > parts.lower) & (start < parts.upper) & ~fixed
-        factor, fault = torch.linalg.cholesky_ex(hessian[i][free][:, free])
-        if int(fault) == 0:
-            step = torch.cholesky_solve(gradient[i][free, None], factor)[:, 0]
-            found[i] = bool(values[i] - FALL * float(gradient[i][free] @ step) <= value)
-    return found
+    found = spectrum(hessian, (starts > parts.lower) & (starts < parts.upper) & ~fixed)
+    return curved(found) | (values - FALL * decrement_of(found, gradient, 0.0) <= value)
 
 
 def _chosen(done: Result, value: float) -> int:
