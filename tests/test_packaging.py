@@ -1,5 +1,6 @@
 """What is said of versions in several places is the same in all of them."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -75,8 +76,13 @@ def steps(tmp_path):
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     shutil.copytree(ROOT / "constraints", tmp_path / "constraints")
 
+    # without the variables by which a make that runs these tests speaks to a make inside it
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+
     def said(*words):
-        done = subprocess.run(["make", "-n", *words], cwd=tmp_path, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["make", "-n", *words], cwd=tmp_path, env=clean, capture_output=True, text=True, check=True
+        )
         installed = re.findall(r"(\S+)/bin/python -m pip install .*? -e '(.*)'", done.stdout)
         return installed, done.stdout.splitlines()[-1]
 
