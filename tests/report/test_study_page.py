@@ -389,16 +389,19 @@ def test_csv_holds_the_numbers_in_full(studied):
     assert [float(row["slope"]) for row in rows] == [v.slope.value for v in studied.verdicts]
     assert [row["verdict"] for row in rows] == [str(v.word) for v in studied.verdicts]
     assert rows[7]["other"] == "softmax & co_2"
+    assert {row["study"] for row in rows} == {studied.study.name}
+    twice = list(csv.DictReader(io.StringIO(report.claims_csv(studied, studied))))
+    assert twice == rows * 2
 
 
-def test_latex_is_plain_and_escaped(studied):
+def test_latex_is_escaped_and_needs_booktabs_alone(studied):
     found = report.claims_latex(studied)
     assert found.isascii()
     assert r"softmax \& co\_2" in found
     body = found.splitlines()[4:-2]
     assert len(body) == len(studied.verdicts)
     assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {5}
-    assert not re.search(r"rule\b|usepackage", found)
+    assert re.findall(r"\\(\w+rule)", found) == ["toprule", "midrule", "bottomrule"]
 
 
 @pytest.mark.parametrize(("form", "head"), [("pdf", b"%PDF"), ("svg", b"<?xml")])

@@ -244,3 +244,25 @@ def test_another_seed_has_a_folder_of_its_own(home):
     old, new = ((home / "out" / name / "records.jsonl").read_text() for name in ("mine", "mine-seed-7"))
     assert old != new
     assert "has the seed of its protocol" in refused("run", "my_study.py:study", "--confirm", "--seed", "7")
+
+
+def test_packed_studies_become_pages_tables_and_references(home, tmp_path):
+    shutil.copytree(home / "out/mine", home / "out/more")
+    said("pack", "out/mine", "--out", "mine.tar.xz")
+    said("pack", "out/more", "--out", "more.tar.xz")
+    files = ("mine.tar.xz", "more.tar.xz")
+    assert "2 claims of 2 studies" in said("atlas", *files, "--out", tmp_path / "atlas", *MINE)
+    place = tmp_path / "atlas"
+    assert {path.relative_to(place).as_posix() for path in place.rglob("*.*") if "jsonl" not in path.name} == {
+        *("index.html", "claims.csv", "references.bib"),
+        *(f"{name}/{file}" for name in ("mine", "more") for file in ("index.html", "claims.tex", "study.json")),
+    }
+    rows = (place / "claims.csv").read_text().splitlines()
+    assert len(rows) == 3
+    assert rows[1].startswith("mine,one,experts.coef exact mean")
+    assert 'href="more/index.html"' in (place / "index.html").read_text()
+    assert "is there already" in refused("atlas", *files, "--out", place, *MINE)
+
+
+def test_the_figures_of_an_atlas_are_of_a_known_kind(home):
+    assert "choose pdf or svg" in refused("atlas", "mine.tar.xz", "--figures", "png", *MINE)

@@ -187,6 +187,29 @@ def unpack(
 
 
 @app.command()
+def atlas(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Written by `gatewise study pack`.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder for all of it.")] = Path("out/atlas"),
+    figures: Annotated[str, typer.Option("--figures", metavar="pdf|svg", help="Write each figure to a file.")] = "",
+    given: Given = None,
+) -> None:
+    """Unpack studies and write what is said about them: pages, a front page, claims as CSV and LaTeX, BibTeX."""
+    with clear_faults():
+        if figures not in ("", "pdf", "svg"):
+            raise ValueError(f"--figures {figures}: choose pdf or svg")
+        from gatewise.report.study.write import write_atlas, write_figures
+        from gatewise.theory import unpack as unpacked
+
+        folders = sorted(folder for file in files for folder in unpacked(file, out))
+        results = [(folder, _collected(_held(folder, given), folder, given)) for folder in folders]
+        write_atlas(results, out)
+        for folder, result in results if figures else ():
+            write_figures(result, folder / "figures", figures)
+        count = sum(len(result.verdicts) for _, result in results)
+        typer.echo(f"wrote {out / 'index.html'}: {count} claims of {len(results)} studies; open it in a browser")
+
+
+@app.command()
 def replay(
     folder: Folder,
     blocks: Annotated[int, typer.Option(metavar="N", min=1, help="Blocks of fits, the cheapest of each curve.")] = 1,

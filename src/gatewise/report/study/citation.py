@@ -68,8 +68,8 @@ def papers_of(study: Study) -> tuple[str, ...]:
     return tuple(dict.fromkeys(number for source in sources for number in ARXIV.findall(source)))
 
 
-def bibtex(study: Study) -> str:
-    """Return a BibTeX entry for a study and one for each paper that its claims come from.
+def bibtex(*studies: Study) -> str:
+    """Return a BibTeX entry for each study and one for each paper that their claims come from.
 
     Examples
     --------
@@ -77,11 +77,14 @@ def bibtex(study: Study) -> str:
     >>> print(bibtex(STUDIES["softmax-exact"]).splitlines()[0])
     @software{gatewise-softmax-exact,
     """
+    papers = dict.fromkeys(number for study in studies for number in papers_of(study))
+    return "\n\n".join([*map(_study, studies), *map(_paper, papers)]) + "\n"
+
+
+def _study(study: Study) -> str:
     note = f"Protocol {registration(study)}, seed {study.seed}"
     title = f"{{gatewise}} {__version__}, convergence study {study.name}: {study.title}"
-    entries = [_entry("software", f"gatewise-{study.name}", author="{gatewise developers}", title=title, note=note)]
-    entries += [_paper(number) for number in papers_of(study)]
-    return "\n\n".join(entries) + "\n"
+    return _entry("software", f"gatewise-{study.name}", author="{gatewise developers}", title=title, note=note)
 
 
 def _paper(number: str) -> str:

@@ -23,8 +23,9 @@ from gatewise.report.study.page import figures
 from gatewise.theory.result import StudyResult
 
 FIELDS = (
-    *("arm", "series", "other", "other series", "kind", "claimed value", "tolerance"),
-    *("slope", "low", "high", "median slope", "verdict", "standing", "source", "reason", "to settle"),
+    *("study", "arm", "series", "other", "other series", "kind", "claimed value", "tolerance"),
+    *("slope", "low", "high", "median slope", "verdict", "exploratory", "standing", "source", "reason"),
+    "to settle",
 )
 NARROW = 100  # columns of a terminal below which reasons go under the table
 ESCAPES = {
@@ -41,40 +42,29 @@ ESCAPES = {
 }
 
 
-def claims_csv(result: StudyResult) -> str:
-    """Return the claims, slopes and verdicts of a study as CSV: numbers in full, one line per claim."""
+def claims_csv(*results: StudyResult) -> str:
+    """Return the claims, slopes and verdicts of studies as CSV: numbers in full, one line per claim."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(FIELDS)
-    for v in result.verdicts:
+    for result, v in [(one, v) for one in results for v in one.verdicts]:
         c, s = v.claim, v.slope
-        head = (
-            c.arm,
-            c.series,
-            c.other,
-            c.other_series,
-            c.kind,
-            c.value,
-            c.tolerance,
-            s.value,
-            s.low,
-            s.high,
-            s.median,
-        )
-        writer.writerow((*head, str(v.word), c.standing, c.source, v.reason, v.settle))
+        about = (result.study.name, c.arm, c.series, c.other, c.other_series, c.kind, c.value, c.tolerance)
+        found = (s.value, s.low, s.high, s.median, str(v.word), result.before(c) if result.exploratory else "")
+        writer.writerow((*about, *found, c.standing, c.source, v.reason, v.settle))
     return file.getvalue()
 
 
 def claims_latex(result: StudyResult) -> str:
-    """Return the claims of a study as a LaTeX tabular that needs no package."""
-    lines = [r"\begin{tabular}{llllll}", r"\hline"]
-    lines += [r"claim about & slope & 95\,\% interval & claimed & standing & verdict \\", r"\hline"]
+    """Return the claims of a study as a LaTeX tabular; the document needs the package booktabs."""
+    lines = [r"\begin{tabular}{llllll}", r"\toprule"]
+    lines += [r"claim about & slope & 95\,\% interval & claimed & standing & verdict \\", r"\midrule"]
     for v in result.verdicts:
         row = claim_row(result, v)
         value, _, interval = row["slope"].partition(" ")
         cells = (subject(v.claim), value, interval, row["claimed"], f"{row['standing']}, {row['source']}", row["word"])
         lines.append(" & ".join(map(escaped, cells)) + r" \\")
-    return "\n".join([*lines, r"\hline", r"\end{tabular}", ""])
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
 def escaped(text: str) -> str:

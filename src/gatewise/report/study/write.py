@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gatewise.files import require_directory, write_text
+from gatewise.report.study.citation import bibtex
 from gatewise.report.study.files import claims_csv, claims_latex, verdict_table, write_figures
 from gatewise.report.study.front import front_page
 from gatewise.report.study.page import Pair, study_page
@@ -18,6 +19,7 @@ __all__ = [
     "front_page",
     "study_page",
     "verdict_table",
+    "write_atlas",
     "write_figures",
     "write_front",
     "write_page",
@@ -62,6 +64,33 @@ def write_front(results: Sequence[tuple[Path, StudyResult]], path: Path) -> None
     base = Path(path).resolve().parent
     links = [Path(os.path.relpath(Path(folder).resolve() / "index.html", base)).as_posix() for folder, _ in results]
     _write(path, front_page([(link, result) for link, (_, result) in zip(links, results, strict=True)]))
+
+
+def write_atlas(results: Sequence[tuple[Path, StudyResult]], home: Path) -> None:
+    """Write all that is said about studies: their pages, a front page, and claims for other programs.
+
+    Into each folder go ``index.html`` and ``claims.tex``; into the home ``index.html``, ``claims.csv`` with the claims
+    of all studies, and ``references.bib``.
+
+    Parameters
+    ----------
+    results : sequence of (folder, StudyResult)
+        Folders lie below the home.
+    home : Path
+
+    Raises
+    ------
+    OSError
+        If a file cannot be written.
+    ValueError
+        Without studies.
+    """
+    for folder, result in results:
+        write_page(result, folder / "index.html")
+        _write(folder / "claims.tex", claims_latex(result))
+    write_front(results, home / "index.html")
+    _write(home / "claims.csv", claims_csv(*(result for _, result in results)))
+    _write(home / "references.bib", bibtex(*(result.study for _, result in results)))
 
 
 def _write(path: Path, text: str) -> None:
