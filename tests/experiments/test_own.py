@@ -10,7 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 from gatewise.cli import app
-from gatewise.experiments import Experiment, Metric
+from gatewise.experiments import EXPERIMENTS, Experiment, Metric
 from gatewise.experiments import load_experiment as load
 from gatewise.experiments import run_experiment as run
 from gatewise.experiments.compare import TUNING_SEEDS, difference
@@ -55,6 +55,9 @@ def test_it_runs_by_its_file_and_is_reported_from_elsewhere(file, tmp_path, monk
     assert again.exit_code == 0, again.output
     html = (tmp_path / "out" / "mine" / "index.html").read_text("utf-8")
     assert "+2.0000 [+2.0000, +2.0000]" in html
+    shown = called("show", tmp_path / "out" / "mine", "--experiment", f"{file}:task").output
+    assert "claim: Laplace gates at both levels" in shown
+    assert "+2.0000, +2.0000]  better  score" in shown
     file.rename(tmp_path / "moved.py")
     assert "If you trust that file, name it: --experiment" in called(
         "report", tmp_path / "out" / "mine"
@@ -63,6 +66,17 @@ def test_it_runs_by_its_file_and_is_reported_from_elsewhere(file, tmp_path, monk
     assert "holds 'mine', not 'quadrants'" in wrong.output
     named = called("report", tmp_path / "out" / "mine", "--experiment", f"{tmp_path / 'moved.py'}:task")
     assert named.exit_code == 0, named.output
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_what_an_experiment_fixes_is_printed_before_it_runs(name):
+    shown = called("show", name)
+    assert shown.exit_code == 0, shown.output
+    words = " ".join(shown.output.split())
+    one = EXPERIMENTS[name]
+    assert f"{len(one.variants)} variants" in words
+    assert all(f"{rate:g}" in words for rate in one.rates)
+    assert all(" ".join(gate.split()) in words for gate in one.gates)
 
 
 @pytest.mark.parametrize(

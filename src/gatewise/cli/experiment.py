@@ -13,6 +13,10 @@ from gatewise.cli.common import clear_faults, cluster, console, not_run, of_name
 
 app = typer.Typer(no_args_is_help=True, help="Applied experiments: run, resume, compare gates.")
 
+Given = Annotated[
+    str, typer.Option("--experiment", metavar="FILE.py:NAME", help="The experiment's file; it is executed.")
+]
+
 
 @app.command("list")
 def list_experiments() -> None:
@@ -86,26 +90,47 @@ def run(
 
 
 @app.command()
+def show(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME|DIR", help="An experiment, my_task.py:task, or a folder with records.")
+    ],
+    given: Given = "",
+) -> None:
+    """Print what an experiment fixes before it runs; of a folder with records the comparison of the gates too."""
+    with clear_faults():
+        from gatewise.report.experiment.definition import definition
+
+        folder = Path(name) if Path(name).is_dir() else None
+        experiment = _experiment(name) if folder is None else _held(folder, given)
+        console().print(definition(experiment))
+        if folder is not None:
+            _compare(experiment, folder)
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with records.")],
-    given: Annotated[
-        str, typer.Option("--experiment", metavar="FILE.py:NAME", help="The experiment's file; it is executed.")
-    ] = "",
+    given: Given = "",
 ) -> None:
     """Compare the gates of a folder and write its page."""
     with clear_faults():
-        from gatewise.experiments import EXPERIMENTS
-        from gatewise.experiments.store import header
+        _tell(_held(folder, given), folder)
 
-        found = header(folder)
-        if not given and (found["origin"] or found["experiment"] not in EXPERIMENTS):
-            raise not_run(folder, "the experiment", found["experiment"], found["origin"], "--experiment")
-        experiment = _experiment(given or found["experiment"])
-        if experiment.name != found["experiment"]:
-            raise ValueError(
-                f"{folder} holds {found['experiment']!r}, not {experiment.name!r}: give the file of that experiment"
-            )
-        _tell(experiment, folder)
+
+def _held(folder: Path, given: str) -> Any:
+    """Return the experiment whose records a folder holds: of a file that the user names, or one of gatewise."""
+    from gatewise.experiments import EXPERIMENTS
+    from gatewise.experiments.store import header
+
+    found = header(folder)
+    if not given and (found["origin"] or found["experiment"] not in EXPERIMENTS):
+        raise not_run(folder, "the experiment", found["experiment"], found["origin"], "--experiment")
+    experiment = _experiment(given or found["experiment"])
+    if experiment.name != found["experiment"]:
+        raise ValueError(
+            f"{folder} holds {found['experiment']!r}, not {experiment.name!r}: give the file of that experiment"
+        )
+    return experiment
 
 
 def _absent(experiment: Any, folder: Path | None) -> str:
@@ -126,11 +151,18 @@ def _experiment(name: str) -> Any:
 
 
 def _tell(experiment: Any, folder: Path) -> None:
-    from gatewise.experiments.compare import at_chosen_rates, gates_in
-    from gatewise.experiments.store import read, seconds
-    from gatewise.report.experiment.write import shown, told, write_experiment
+    from gatewise.report.experiment.write import write_experiment
 
     page = write_experiment(experiment, folder)  # before anything is said about it
+    _compare(experiment, folder)
+    typer.echo(f"wrote {page}: open it in a browser")
+
+
+def _compare(experiment: Any, folder: Path) -> None:
+    from gatewise.experiments.compare import at_chosen_rates, gates_in
+    from gatewise.experiments.store import read, seconds
+    from gatewise.report.experiment.write import shown, told
+
     records, faults = read(folder)
     records, left = at_chosen_rates(experiment, records)
     for fault in [*faults, *left]:
@@ -145,7 +177,6 @@ def _tell(experiment: Any, folder: Path) -> None:
         tried = sum(record.tuning for record in records)
         more = f", {tried} more to select learning rates" if tried else ""
         typer.echo(f"{len(records) - tried} runs{more}, {minutes:.1f} min of processor time")
-    typer.echo(f"wrote {page}: open it in a browser")
 
 
 def _parts(text: str, mark: str) -> tuple[str, ...]:
