@@ -20,6 +20,7 @@ from gatewise.plots import (
     objective_per_start,
     overview,
     predicted_observed,
+    rows_needed,
     rows_ratio,
     style,
     values,
@@ -233,6 +234,27 @@ def test_ratios_of_rows_are_drawn_with_bands_where_intervals_are_closed():
     ]
     with pytest.raises(ValueError, match="at least one"):
         rows_ratio([])
+
+
+def test_all_ratios_of_rows_stand_in_one_picture_with_arrows_where_intervals_are_open():
+    errors = np.geomspace(0.3, 0.01, 9)
+    ratio = errors**-0.8
+    one = Efficiency(
+        "laplace, d=3", "softmax, d=3", "mean", errors, errors**-2, errors**-2.8, ratio, ratio / 2, 2 * ratio
+    )
+    open_ends = one._replace(first="laplace", second="sigmoid", low=0 * ratio, high=np.inf * ratio)
+    ax = rows_needed([one, open_ends])
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == [
+        "softmax / laplace: d=3, mean",
+        "sigmoid / laplace: mean",
+    ]
+    marks = [[line.get_marker() for line in ax.lines if list(line.get_ydata()) == [y]] for y in (0, 1)]
+    assert marks == [["o"], ["<", "o", ">"]]
+    (closed,) = [line.get_xdata() for line in ax.lines if list(line.get_ydata()) == [0, 0]]
+    np.testing.assert_allclose(closed, [ratio[-2] / 2, 2 * ratio[-2]])
+    assert [text.get_text() for text in ax.texts] == [f"error {errors[-2]:.2g}"] * 2
+    with pytest.raises(ValueError, match="at least one"):
+        rows_needed([])
 
 
 def test_a_branch_of_noise_has_points_and_no_curve():

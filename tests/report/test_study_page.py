@@ -247,6 +247,15 @@ def test_the_front_page_places_verdicts_in_the_rate_table(studied):
     assert "THEORY" not in html
 
 
+def test_the_front_page_shows_how_many_more_rows_models_need(studied):
+    html = front_page([("a.html", studied)])
+    pairs = {(one.arm, one.other) for one in studied.study.claims if one.other and not one.other_series}
+    assert pairs
+    assert f"{len(pairs)} {'comparison' if len(pairs) == 1 else 'comparisons'} of two models" in html
+    alone = studied._replace(study=replace(studied.study, claims=studied.study.claims[:1], comparisons=()))
+    assert "of two models" not in front_page([("a.html", alone._replace(verdicts=studied.verdicts[:1]))])
+
+
 def test_the_front_page_counts_the_cells_that_are_open(studied):
     assert "4 of the" in front_page([("a.html", studied)])
     assert "0 of these are unresolved in every claim about them, 0 in some" in front_page([("a.html", studied)])

@@ -11,7 +11,7 @@ from gatewise.plots.diagnosis import residual_quantiles, rootogram
 from gatewise.plots.effects import coefficients, marginal_effects
 from gatewise.plots.overview import overview
 from gatewise.plots.rates import dropped, rates
-from gatewise.plots.ratios import rows_ratio
+from gatewise.plots.ratios import rows_needed, rows_ratio
 from gatewise.plots.replicates import active, from_start
 from gatewise.plots.routing import figures_by_step, load_by_step, routing_table
 from gatewise.plots.standing import verdict_map
@@ -39,6 +39,7 @@ __all__ = [
     "residual_quantiles",
     "rootogram",
     "routing_table",
+    "rows_needed",
     "rows_ratio",
     "verdict_map",
 ]

@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 
 from gatewise.report.page import rendered_template
 from gatewise.report.study.facts import LOOKS, claim_row, cost, duration, subject, tally, warnings_of
-from gatewise.report.study.page import SHEETS, legend, overall, versions
+from gatewise.report.study.page import SHEETS, all_comparisons, legend, overall, versions
 from gatewise.theory.claims import VerdictKind
 from gatewise.theory.papers import NO_STUDY
 from gatewise.theory.rate_verdicts import GROUPS, Judgement, RatedModel, judged_rates
@@ -51,6 +51,7 @@ def front_page(placed: Sequence[Placed]) -> str:
         "front.html.j2",
         SHEETS,
         picture=overall([result for _, result in placed]),
+        needed=all_comparisons([result for _, result in placed]),
         groups=GROUPS,
         rows=rows,
         neighbours=NO_STUDY,

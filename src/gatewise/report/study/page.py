@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from gatewise.plots import style
 from gatewise.plots.rates import dropped, rates
-from gatewise.plots.ratios import rows_ratio
+from gatewise.plots.ratios import NEXT, rows_needed, rows_ratio
 from gatewise.plots.replicates import SAME, active, from_start
 from gatewise.plots.standing import verdict_map
 from gatewise.plots.words import claimed, head_of, interval, judged, recorded
@@ -107,6 +107,22 @@ def overall(results: Sequence[StudyResult]) -> dict[str, Any] | None:
     counts = ", ".join(f"{count} {word}" for word, count in found.items())
     alt = f"Verdicts about the rate tables of the literature, models by groups of parameters: {counts}."
     return {"alt": alt, "svg": Markup(drawing.svg(style.figure_of(verdict_map(results)), "v"))}
+
+
+def all_comparisons(results: Sequence[StudyResult]) -> dict[str, Any] | None:
+    """Return the picture of how many more rows models need than others; None where nothing can be compared."""
+    found = []
+    for result in results:
+        pairs = {
+            (first, second): series for first, second, series in reversed(_differences(result))
+        }  # the first of each
+        rows = [_rows(result, (*arms, series)) for arms, series in reversed(pairs.items())]
+        found += [one["found"] for one in rows if one["found"] is not None]
+    if not found:
+        return None
+    alt = f"How many times as many rows one model needs as another for the same error, {len(found)} comparisons: "
+    alt += "; ".join(f"{one.second} over {one.first} {one.ratio[NEXT]:.3g}" for one in found) + "."
+    return {"alt": alt, "count": len(found), "svg": Markup(drawing.svg(style.figure_of(rows_needed(found)), "n"))}
 
 
 def _with_notes(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
