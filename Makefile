@@ -38,7 +38,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-minimum test-python docs lint format types register studies bench dist clean
+.PHONY: help demo test test-minimum test-python docs lint format types register studies atlas bench dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -91,6 +91,11 @@ register: $(READY) ## add the protocols of built-in studies that were changed to
 
 studies: $(READY) ## run the short tier of every study: does everything run?
 	$(BIN)/gatewise study run all --quick --workers 2 --out out/studies
+
+atlas: $(READY) ## judge the kept records of all studies again: out/atlas/index.html, and what is kept of it in atlas
+	rm -rf out/atlas
+	OMP_NUM_THREADS=1 $(BIN)/gatewise study atlas atlas/*.tar.xz --out out/atlas
+	cp out/atlas/claims.csv out/atlas/verdicts.svg out/atlas/references.bib atlas
 
 bench: $(READY) ## measure, and write JSON with the machine's facts
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

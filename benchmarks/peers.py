@@ -261,13 +261,13 @@ def tables(result: Mapping[str, Any]) -> list[str]:
         known |= found[section]["versions"]
     counts = reached(found["published"]["rows"])
     return [
-        _markdown(counts, dict.fromkeys(counts[0], "")),
-        *(_markdown(found[section]["rows"], columns) for section, every in COLUMNS.items() for columns in every),
-        _markdown([{"what": name, "version": value} for name, value in known.items()], {"what": "", "version": ""}),
+        as_markdown(counts, dict.fromkeys(counts[0], "")),
+        *(as_markdown(found[section]["rows"], columns) for section, every in COLUMNS.items() for columns in every),
+        as_markdown([{"what": name, "version": value} for name, value in known.items()], {"what": "", "version": ""}),
     ]
 
 
-def _markdown(rows: Sequence[Row], columns: Mapping[str, str]) -> str:
+def as_markdown(rows: Sequence[Row], columns: Mapping[str, str]) -> str:
     """Return columns of rows as a table; each has the format of its numbers."""
     cells = [["" if row[name] is None else format(row[name], form) for name, form in columns.items()] for row in rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in [list(columns), ["---"] * len(columns), *cells])

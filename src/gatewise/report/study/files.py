@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+from matplotlib.axes import Axes
 from rich import box
 from rich.console import Group
 from rich.table import Table
@@ -89,17 +90,23 @@ def write_figures(result: StudyResult, folder: Path, form: str = "pdf") -> list[
         If the folder cannot be written to.
     """
     place, paths, taken = require_directory(folder), [], set[str]()
-    stamp = {"CreationDate": None, "ModDate": None} if form == "pdf" else {"Date": None}
     for arm in (arm.name for arm in result.study.arms if len(judged(result, arm.name))):
         for one in figures(result, arm):
             path = place / f"{_free(file_name(f'{arm} {one.name}'), taken)}.{form}"
-            with (
-                atomic_write(plain_file(path)) as scratch,
-                matplotlib.rc_context({"svg.hashsalt": path.name, "pdf.fonttype": 42}),
-            ):
-                style.figure_of(one.axes).savefig(scratch, format=form, metadata=stamp)
+            write_drawn(one.axes, path)
             paths.append(path)
     return paths
+
+
+def write_drawn(axes: Axes, path: Path) -> None:
+    """Write a picture as PDF or SVG, by the end of the path; equal pictures give equal files."""
+    form = path.suffix[1:]
+    stamp = {"CreationDate": None, "ModDate": None} if form == "pdf" else {"Date": None}
+    with (
+        atomic_write(plain_file(path)) as scratch,
+        matplotlib.rc_context({"svg.hashsalt": path.name, "pdf.fonttype": 42}),
+    ):
+        style.figure_of(axes).savefig(scratch, format=form, metadata=stamp)
 
 
 def _free(name: str, taken: set[str]) -> str:

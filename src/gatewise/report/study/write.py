@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gatewise.files import require_directory, write_text
+from gatewise.plots.standing import verdict_map
 from gatewise.report.study.citation import bibtex
-from gatewise.report.study.files import claims_csv, claims_latex, verdict_table, write_figures
+from gatewise.report.study.files import claims_csv, claims_latex, verdict_table, write_drawn, write_figures
 from gatewise.report.study.front import front_page
 from gatewise.report.study.page import Pair, study_page
+from gatewise.theory.rate_verdicts import judged_rates
 from gatewise.theory.result import StudyResult
 
 __all__ = [
@@ -89,8 +91,11 @@ def write_atlas(results: Sequence[tuple[Path, StudyResult]], home: Path) -> None
         write_page(result, folder / "index.html")
         _write(folder / "claims.tex", claims_latex(result))
     write_front(results, home / "index.html")
-    _write(home / "claims.csv", claims_csv(*(result for _, result in results)))
-    _write(home / "references.bib", bibtex(*(result.study for _, result in results)))
+    found = [result for _, result in results]
+    _write(home / "claims.csv", claims_csv(*found))
+    _write(home / "references.bib", bibtex(*(result.study for result in found)))
+    if any(row.judgements() for row in judged_rates(found)):
+        write_drawn(verdict_map(found), home / "verdicts.svg")
 
 
 def _write(path: Path, text: str) -> None:
