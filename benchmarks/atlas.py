@@ -46,7 +46,7 @@ def indexes() -> list[Row]:
         with tarfile.open(path, "r:xz") as archive:
             file = archive.extractfile("index.json")
             assert file is not None
-            found += json.loads(file.read())["studies"].values()
+            found += json.loads(file.read())["folders"].values()
     return found
 
 

@@ -16,6 +16,7 @@ from gatewise.experiments import run_experiment as run
 from gatewise.experiments.compare import TUNING_SEEDS, difference
 from gatewise.experiments.store import read
 from gatewise.report.experiment.write import page
+from gatewise.theory import unpack
 
 MINE = """
 from beside import GAIN
@@ -66,6 +67,21 @@ def test_it_runs_by_its_file_and_is_reported_from_elsewhere(file, tmp_path, monk
     assert "holds 'mine', not 'quadrants'" in wrong.output
     named = called("report", tmp_path / "out" / "mine", "--experiment", f"{tmp_path / 'moved.py'}:task")
     assert named.exit_code == 0, named.output
+
+
+def test_packed_experiments_come_back_with_their_pages(tmp_path, monkeypatch):
+    run(EXPERIMENTS["quadrants"], tmp_path / "quadrants", seeds=1, quick=True, gates=("ss", "ll"))
+    said = called("pack", tmp_path / "quadrants", "--out", tmp_path / "a.tar.xz")
+    assert "1 folder, 3 runs" in said.output, said.output
+    again = called("unpack", tmp_path / "a.tar.xz", "--out", tmp_path / "there")
+    assert again.exit_code == 0, again.output
+    assert (tmp_path / "there" / "quadrants" / "index.html").exists()
+    assert read(tmp_path / "there" / "quadrants") == read(tmp_path / "quadrants")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "holds no experiment" in called("pack", empty, "--out", tmp_path / "b.tar.xz").output.replace("\n", " ")
+    with pytest.raises(ValueError, match="the kind 'experiment': it was not written by gatewise study pack"):
+        unpack(tmp_path / "a.tar.xz", tmp_path / "studies")
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

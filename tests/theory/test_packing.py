@@ -39,7 +39,7 @@ def test_a_packed_study_comes_back_whole(folder, tmp_path):
     index = pack([folder], tmp_path / "a.tar.xz")
     pack([folder], tmp_path / "b.tar.xz")
     assert (tmp_path / "a.tar.xz").read_bytes() == (tmp_path / "b.tar.xz").read_bytes()
-    about = index["studies"]["of-three"]
+    about = index["folders"]["of-three"]
     assert (about["study"], about["fits"], about["seed"]) == ("of three", 80, STUDY.seed)
     assert about["engine"]["torch"]
     assert about["cpu"] > 0
@@ -83,14 +83,14 @@ def without_a_file(held):
 
 def elsewhere(held):
     index = json.loads(held["index.json"])
-    index["studies"] = {"../outside": index["studies"].pop("of-three")}
+    index["folders"] = {"../outside": index["folders"].pop("of-three")}
     held["index.json"] = json.dumps(index).encode()
     held.update({name.replace("of-three", "../outside"): data for name, data in list(held.items())})
 
 
 def another_file(held):
     index = json.loads(held["index.json"])
-    sums = index["studies"]["of-three"]["sha256"]
+    sums = index["folders"]["of-three"]["sha256"]
     sums["../../key"] = sums["study.json"]
     held["index.json"] = json.dumps(index).encode()
     held["of-three/../../key"] = held["of-three/study.json"]

@@ -117,6 +117,40 @@ def report(
         _tell(_held(folder, given), folder)
 
 
+@app.command()
+def pack(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders with records, of any experiments.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")] = Path("experiments.tar.xz"),
+) -> None:
+    """Put the records of experiments into one compressed file with check sums, versions and costs."""
+    with clear_faults():
+        from gatewise.experiments import pack_experiments
+
+        index = pack_experiments(folders, out)
+        runs, count = sum(one["runs"] for one in index["folders"].values()), len(index["folders"])
+        held = f"{count} {'folder' if count == 1 else 'folders'}, {runs} runs, {out.stat().st_size / 1e6:.1f} MB"
+        typer.echo(f"wrote {out}: {held}; next: gatewise experiment unpack {out}")
+
+
+@app.command()
+def unpack(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Written by `gatewise experiment pack`.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the folders of the experiments.")] = Path("out"),
+) -> None:
+    """Unpack experiments, compare their gates, and write their pages (for several, also a front page)."""
+    with clear_faults():
+        from gatewise.experiments import unpack_experiments
+        from gatewise.report.experiment.front import write_front
+        from gatewise.report.experiment.write import write_experiment
+
+        found = [(folder, _held(folder, "")) for file in files for folder in unpack_experiments(file, out)]
+        for folder, experiment in found:
+            typer.echo(f"wrote {write_experiment(experiment, folder)}")
+        if len(found) > 1:
+            write_front(found, out / "experiments.html")
+            typer.echo(f"wrote {out / 'experiments.html'}: open it in a browser")
+
+
 def _held(folder: Path, given: str) -> Any:
     """Return the experiment whose records a folder holds: of a file that the user names, or one of gatewise."""
     from gatewise.experiments import EXPERIMENTS

@@ -165,7 +165,7 @@ def pack(
         from gatewise.theory import pack as packed
 
         index = packed(folders, out)
-        fits, count = sum(one["fits"] for one in index["studies"].values()), len(index["studies"])
+        fits, count = sum(one["fits"] for one in index["folders"].values()), len(index["folders"])
         held = f"{count} {'folder' if count == 1 else 'folders'}, {fits} fits, {out.stat().st_size / 1e6:.1f} MB"
         typer.echo(f"wrote {out}: {held}; next: gatewise study unpack {out}")
 

@@ -12,6 +12,7 @@ from gatewise.experiments.experiment import Curves, Experiment, Job, Metric, Tab
 from gatewise.experiments.language import LANGUAGE
 from gatewise.experiments.multimodal.digits import MULTIMODAL
 from gatewise.experiments.multimodal.watch import MULTIMODAL_WATCH
+from gatewise.experiments.packing import pack_experiments, unpack_experiments
 from gatewise.experiments.quadrants import QUADRANTS
 from gatewise.experiments.result import ExperimentResult, collect_experiment
 from gatewise.experiments.runner import load_experiment, run_experiment
@@ -39,5 +40,5 @@ EXPERIMENTS: dict[str, Experiment] = {
 }
 
 __all__ = ["EXPERIMENTS", "Curves", "Experiment", "ExperimentResult", "Interval", "Job", "Metric", "Record", "Table"]
-__all__ += ["at_chosen_rates", "collect_experiment", "difference", "gates_of", "load_experiment", "read_records"]
-__all__ += ["run_experiment", "seeded", "train", "verdicts"]
+__all__ += ["at_chosen_rates", "collect_experiment", "difference", "gates_of", "load_experiment", "pack_experiments"]
+__all__ += ["read_records", "run_experiment", "seeded", "train", "unpack_experiments", "verdicts"]

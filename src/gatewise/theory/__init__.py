@@ -12,12 +12,13 @@ from gatewise.theory.efficiency import Efficiency, efficiency
 from gatewise.theory.inputs import Inputs, Normal, Uniform
 from gatewise.theory.joining import join_folders
 from gatewise.theory.orders import TWO, Power
-from gatewise.theory.packing import Replay, pack, replay, unpack
+from gatewise.theory.packing import pack, unpack
 from gatewise.theory.papers import STUDIES
 from gatewise.theory.population.exponent import Population, population_exponent
 from gatewise.theory.population.rules import Ball, Cube
 from gatewise.theory.probes import run_probes
 from gatewise.theory.protocol import confirmatory, registration
+from gatewise.theory.replaying import Replay, replay
 from gatewise.theory.result import StudyResult, collect
 from gatewise.theory.runner import load_study, run_study
 from gatewise.theory.study import Study, long, quick

@@ -1,0 +1,64 @@
+"""The results atlas: packed records of registered protocols, and pages that say what they say."""
+
+from pathlib import Path
+
+import pytest
+from benchmarks import atlas
+
+from gatewise.report.study.files import claims_csv
+from gatewise.theory import STUDIES, collect, confirmatory, protocol, replay, unpack
+from gatewise.theory.fingerprint import describe
+from gatewise.theory.store import header
+
+PAGE = Path(__file__).parents[1] / "docs" / "results.md"
+PACKED = sorted(path.name.removesuffix(".tar.xz") for path in atlas.HOME.glob("*.tar.xz"))
+LARGEST = 40e6  # bytes of all packed files
+
+
+def test_every_packed_study_is_the_confirmatory_run_of_a_registered_protocol():
+    found = atlas.indexes()
+    assert [f"{name}-confirmatory" for name in PACKED] == [one["study"] for one in found]
+    for name, one in zip(PACKED, found, strict=True):
+        study = confirmatory(STUDIES[name])
+        assert protocol.version(study), name
+        assert one["seed"] == study.seed
+        assert one["fits"] == study.fits(), name
+
+
+def test_the_table_of_claims_has_every_claim_of_the_packed_studies():
+    rows = atlas.claims()
+    for name in PACKED:
+        mine = [(row["arm"], row["series"], row["other"]) for row in rows if row["study"] == f"{name}-confirmatory"]
+        assert mine == [(one.arm, one.series, one.other) for one in STUDIES[name].claims], name
+    assert {row["study"] for row in rows} == {f"{name}-confirmatory" for name in PACKED}
+
+
+def test_the_page_of_results_shows_the_tables_of_the_atlas():
+    page = PAGE.read_text("utf-8")
+    missing = [table for table in atlas.tables() if table not in page]
+    assert not missing
+
+
+def test_the_atlas_is_small_enough_for_the_repository():
+    assert sum(path.stat().st_size for path in atlas.HOME.iterdir()) < LARGEST
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PACKED)
+def test_packed_records_are_judged_as_the_table_says(name, tmp_path):
+    (folder,) = unpack(atlas.HOME / f"{name}.tar.xz", tmp_path)
+    lines = claims_csv(collect(confirmatory(STUDIES[name]), folder)).splitlines()[1:]
+    assert set(lines) <= set(atlas.CLAIMS.read_text("utf-8").splitlines())
+    assert lines
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PACKED)
+def test_a_sample_of_packed_fits_gives_the_same_records_again(name, tmp_path):
+    (folder,) = unpack(atlas.HOME / f"{name}.tar.xz", tmp_path)
+    study = confirmatory(STUDIES[name])
+    if header(folder)["engine"] != describe(study)["engine"]:
+        pytest.skip("the records are of another version or processor, which rounds differently")
+    found = replay(study, folder)
+    assert found.fits
+    assert not found.differing
