@@ -15,7 +15,7 @@ from gatewise.core.names import did_you_mean
 from gatewise.estimators.collections import is_collection
 from gatewise.estimators.framed import framed
 from gatewise.estimators.inputs import Given
-from gatewise.estimators.names import output_labels
+from gatewise.estimators.names import labels_of
 from gatewise.estimators.predictions import columns_of, offset_of
 from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.covariance.value import Information
@@ -56,7 +56,7 @@ def margins(
 
 def _labels(estimator: Any, count: int) -> list[str]:
     """Return the names of the means of y: those of the outputs, where each has one."""
-    named = output_labels(estimator)
+    named = labels_of(estimator).outputs
     return named if len(named) == count else [f"y{i}" for i in range(count)]
 
 

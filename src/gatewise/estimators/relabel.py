@@ -14,13 +14,12 @@ from gatewise.core.names import entry_names
 from gatewise.estimators.adopting import adopt
 from gatewise.estimators.errors import ReportedErrors
 from gatewise.estimators.fitting import FittedModel, as_given
-from gatewise.estimators.names import reader_names
+from gatewise.estimators.names import names_of
 from gatewise.estimators.options import references
 from gatewise.fit.arguments import is_whole, scalar
 from gatewise.fit.order import LeafOrder, reordered
 
 SIZE = "size"
-CLASSES = "classes_"  # of a classifier; the labels do not depend on the experts
 
 
 def relabelled(estimator: Any, by: Any, reference: Any) -> Any:
@@ -47,11 +46,10 @@ def relabelled(estimator: Any, by: Any, reference: Any) -> Any:
         estimator._offset,
         estimator._design,
         None if estimator._proportions is None else estimator._proportions.taken(place),
+        getattr(estimator, "classes_", None),
     )
     new = as_given(given)
     adopt(new, found, estimator._frame)
-    if hasattr(estimator, CLASSES):
-        setattr(new, CLASSES, getattr(estimator, CLASSES))
     return new
 
 
@@ -84,7 +82,7 @@ def _coefficient(estimator: Any, name: str) -> np.ndarray:
         for path, value in estimator.measure_.paths().items()
         for entry, one in zip(entry_names(path, tuple(value.shape)), value.reshape(-1).tolist(), strict=True)
     }
-    labels = {label: entry for entry, label in reader_names(estimator).items()}
+    labels = {label: entry for entry, label in names_of(estimator).every().items()}
     for leaf, index in enumerate(np.ndindex(*mixture.branching)):
         entry = labels.get(f"{name}[expert {'/'.join(map(str, index))}]")
         if entry is not None and bool(mixture.owners(entry.partition("[")[0])[leaf]):
@@ -139,7 +137,7 @@ def _errors(errors: ReportedErrors, order: LeafOrder) -> ReportedErrors:
         for direction in errors.directions
     )
     if errors.values is None:
-        return errors._replace(directions=directions)
+        return errors._replace(reason=order.text(errors.reason or ""), directions=directions)
     if errors.between is None and any(order.shifted(path) for path in errors.values):
         return ReportedErrors(None, "the file of the model was written without the covariances that they need")
     values, between = {}, {}
@@ -152,4 +150,5 @@ def _errors(errors: ReportedErrors, order: LeafOrder) -> ReportedErrors:
             values[path] = torch.sqrt(variance.clamp_min(0.0))
         else:
             values[path] = order.moved(path, value)
-    return errors._replace(values=values, between=between, directions=directions)
+    notes = tuple(map(order.text, errors.notes))
+    return errors._replace(values=values, between=between, notes=notes, directions=directions)

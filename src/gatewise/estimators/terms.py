@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import product
+from itertools import combinations_with_replacement, product
 from typing import NamedTuple
 
 import torch
@@ -132,7 +132,7 @@ class SummaryTerms:
         """Return the name of one entry of a parameter, with column names in place of positions."""
         room, _, name = path.rpartition(".")
         if path in self.specs and self.specs[path][0].role == "covariance":  # entries of pairs of outputs
-            pair = [part[index[0]] for part in torch.tril_indices(self.q, self.q).tolist()]
+            pair = [(i, j) for i in range(self.q) for j in range(i + 1)][index[0]]
             return " ".join([self.shown.get(path, name), *(self.outputs[i] for i in pair)])
         mark = f"{self.outputs[index[0]]} " if room in ("experts", "family") and index and self.q > 1 else ""
         index = index[1:] if room == "experts" else index
@@ -175,7 +175,7 @@ class SummaryTerms:
         if not index:
             return []
         if spec.role == "quadratic":
-            i, j = (int(part[index[0]]) for part in torch.triu_indices(len(inputs), len(inputs)))
+            i, j = list(combinations_with_replacement(range(len(inputs)), 2))[index[0]]
             return [f"{inputs[i]}^2"] if i == j else [inputs[i], inputs[j]]
         return [inputs[index[0]]] if tuple(shape) == (len(inputs),) else [str(i) for i in index]
 
@@ -186,7 +186,8 @@ class SummaryTerms:
         if self.at_infinity(path, owner):
             return "at infinity"
         full = index if path in self.fit.mixture.shared else (*owner, *index)
-        return self.words.get(entry_name(path, full)) or self.words.get(entry_name(path, owner), "")
+        wider = [(*owner, *index[:count]) for count in range(len(index), -1, -1)]  # a kink is of all entries at once
+        return next(filter(None, (self.words.get(entry_name(path, one)) for one in (full, *wider))), "")
 
     def is_reference(self, path: str, owner: Index) -> bool:
         """Return whether a branch is the reference of its node: what may be shifted is zero there."""

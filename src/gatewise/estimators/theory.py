@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,6 +10,8 @@ from gatewise.core.mixture import Mixture
 from gatewise.estimators.gate_inputs import GateReader, gated_levels
 from gatewise.fit.result import Fit
 from gatewise.infer.identifiability import Advice, IdentifiabilityVerdict, MixtureInputs, advise
+
+GATE = re.compile(r"\bgates\.(\d+)\.(?=\w)")
 
 
 def theory(fit: Fit, d: int, reader: GateReader, order: int = 2) -> Advice:
@@ -33,6 +36,7 @@ def theory(fit: Fit, d: int, reader: GateReader, order: int = 2) -> Advice:
     whole = {path: not bool(value.isnan().any()) for path, value in spec.fixed.items()}
     held = sorted(told_path(path, kept) for path, all_ in whole.items() if all_ and told_path(path, kept))
     found = advise(_of_levels(fit.mixture, kept), estimator, spec.gauge, inputs, fit.outputs, held, order)
+    found = found._replace(words=GATE.sub(lambda level: f"gate {kept[int(level[1])]} ", found.words))
     if found.verdict is IdentifiabilityVerdict.ridge and not all(whole.values()):
         return Advice(
             IdentifiabilityVerdict.undecided, "not checked: some entries of a parameter are fixed and others are not"
