@@ -258,8 +258,9 @@ class Inference:
         """Return the average marginal effect of a column on the mean of y, through experts and gates.
 
         Of numbers it is the mean over the rows of X of ``d E[y | x] / d column``. Of a factor it is the mean difference
-        between setting all rows to each level and to the first; factors are text, categories, booleans, and numbers
-        that a formula reads as ``C(year)``. Rows that lack a value which a formula reads are left out.
+        between setting all rows to each level and to the first, or to the reference that a formula names, as ``C(site,
+        Treatment("b"))`` does; factors are text, categories, booleans, and numbers that a formula reads as ``C(year)``.
+        Rows that lack a value which a formula reads are left out.
 
         Parameters
         ----------

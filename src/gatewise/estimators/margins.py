@@ -74,13 +74,16 @@ def _effects(estimator: Any, found: Information, column: Any, rows: Any, level: 
     import pandas as pd
 
     values = _values(rows, column)
-    known = estimator._design.levels_of(column) if getattr(estimator, "_design", None) is not None else []
+    design = getattr(estimator, "_design", None)
+    known = [] if design is None else design.levels_of(column)
     if _is_numeric(values) and not known:
         spread = float(np.std(values.astype(float)))
         step = STEP * (spread or max(1.0, abs(float(values[0]))))
         sides = [(_set(rows, column, values + step), _set(rows, column, values - step), 2 * step, str(column))]
     else:
-        first, *others = [one for one in known if one in set(values)] or _levels(rows, column)
+        reference = None if design is None else design.reference_of(column)
+        seen = [one for one in known if one in set(values)] or _levels(rows, column)
+        first, *others = [one for one in known if one == reference] + [one for one in seen if one != reference]
         sides = [(_set(rows, column, o), _set(rows, column, first), 1.0, f"{column}: {o} - {first}") for o in others]
         if not sides:
             raise ValueError(f"{column!r} has one value, {first!r}, in these rows: there is nothing to compare")
