@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -20,9 +21,11 @@ from gatewise import (
     sample_size,
     save_model,
 )
+from gatewise.core.gates import GATES
 from gatewise.core.names import entry_name
 from gatewise.estimators.names import Labels, ReaderNames, names_of
 from gatewise.estimators.terms import SummaryTerms
+from gatewise.estimators.theory import theory
 from gatewise.report import facts
 
 PATH = re.compile(r"(gates\.\d|experts|family)\.[a-z]")
@@ -206,6 +209,34 @@ def test_what_is_on_a_kink_is_said_in_the_tables():
     assert list(zip(on["owner"], on["parameter"], strict=True)) == [("1", name) for name in x]
     refused = sample_size(model, {"income[0]": 0.1}, X=x)
     assert not PATH.search(refused.text())
+
+
+def test_a_relation_between_gates_of_a_hierarchy_is_said_by_level():
+    fit = MixtureOfExpertsRegressor((2, 2), "constant", **FEW)
+    model, _ = told(lambda: fit.fit(X, MIXED))
+    gates = (GATES["dense-to-sparse"], GATES["softmax"])
+    mixture = replace(model.mixture_, gates=gates)
+    free = model.fit_._replace(mixture=mixture, spec=replace(model.fit_.spec, gauge="none"))
+    words = theory(free, 3, model._reader, order=1).words
+    assert "gate 0 weight and gate 0 temperature are linearly dependent" in words
+    single = replace(mixture, gates=gates[::-1], branching=(1, 2))  # a level without a gate is left out, and counts
+    assert "gates." not in theory(free._replace(mixture=single), 3, model._reader, order=1).words
+    deep = replace(mixture, gates=(GATES["softmax"], *gates), branching=(1, 2, 2))
+    words = theory(free._replace(mixture=deep), 3, model._reader, order=1).words
+    assert "gate 1 weight and gate 1 temperature are linearly dependent" in words
+
+
+def test_another_order_changes_the_names_in_the_reason():
+    few = np.concatenate([[60.0, 75.0], MIXED[2:]])
+    model, _ = told(lambda: MixtureOfExpertsRegressor(3, "constant", "constant", **FEW).fit(X, few))
+    (poor,) = model.fit_.certificate.starved
+    order = [(poor + 1) % 3, (poor + 2) % 3, poor]
+    assert f"expert {poor} has too few" in model.standard_errors_reason_
+    assert "expert 2 has too few" in model.relabel(order).standard_errors_reason_
+    apart, _ = told(CASES["separated, one level"][0])
+    other = apart.relabel([1, 0], reference=1)
+    assert "gate weight income[branch 0]" in other.standard_errors_reason_
+    assert "gate weight income[branch 1]" in apart.relabel([1, 0], reference=0).standard_errors_reason_
 
 
 def test_the_names_do_not_depend_on_errors_and_break_nowhere():

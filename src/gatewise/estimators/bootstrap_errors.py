@@ -168,10 +168,11 @@ class Bootstrap:
         return low, high
 
     def to_frame(self) -> DataFrame:
-        """Return the numbers of all refits as a data frame, a row per refit, and their log-likelihoods."""
+        """Return the numbers of all refits, by the names of `summary`, and their log-likelihoods; a row per refit."""
         import pandas as pd
 
-        found = pd.DataFrame(self.drawn, columns=list(self.names))
+        known = names_of(self.estimator).every()
+        found = pd.DataFrame(self.drawn, columns=[known[name] for name in self.names])
         return found.assign(**{"log-likelihood": self.log_likelihoods})
 
     def text(self) -> str:

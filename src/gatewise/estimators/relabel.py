@@ -18,6 +18,8 @@ from gatewise.estimators.names import names_of
 from gatewise.estimators.options import references
 from gatewise.fit.arguments import is_whole, scalar
 from gatewise.fit.order import LeafOrder, reordered
+from gatewise.fit.result import Fit
+from gatewise.infer.covariance.refusal import refusal
 
 SIZE = "size"
 
@@ -41,7 +43,7 @@ def relabelled(estimator: Any, by: Any, reference: Any) -> Any:
         estimator._reader,
         estimator._flat,
         estimator._shares._replace(totals=estimator._shares.totals[place]),
-        _errors(estimator._errors, order),
+        _errors(estimator._errors, order, (fit, moved)),
         given,
         estimator._offset,
         estimator._design,
@@ -130,14 +132,21 @@ def _within(mixture: Mixture, keys: np.ndarray, start: int) -> list[int]:
     return out
 
 
-def _errors(errors: ReportedErrors, order: LeafOrder) -> ReportedErrors:
+def _reason(reason: str, order: LeafOrder, fits: tuple[Fit, Fit]) -> str:
+    """Return why there are no errors, in the new order; the fits are those of the former order and of the new one."""
+    before, after = map(refusal, fits)
+    of_fit = before is not None and after is not None and before.words == reason
+    return after.words if of_fit and after is not None else order.text(reason)
+
+
+def _errors(errors: ReportedErrors, order: LeafOrder, fits: tuple[Fit, Fit]) -> ReportedErrors:
     """Return standard errors in the new order, those of gates for differences from the new reference."""
     directions = tuple(
         " & ".join(dict.fromkeys(one for name in direction.split(" & ") for one in order.told(name)))
         for direction in errors.directions
     )
     if errors.values is None:
-        return errors._replace(reason=order.text(errors.reason or ""), directions=directions)
+        return errors._replace(reason=_reason(errors.reason or "", order, fits), directions=directions)
     if errors.between is None and any(order.shifted(path) for path in errors.values):
         return ReportedErrors(None, "the file of the model was written without the covariances that they need")
     values, between = {}, {}
