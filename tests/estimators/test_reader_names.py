@@ -21,6 +21,7 @@ from gatewise import (
     sample_size,
     save_model,
 )
+from gatewise.core.experts import EXPERTS
 from gatewise.core.gates import GATES
 from gatewise.core.names import entry_name
 from gatewise.estimators.names import Labels, ReaderNames, names_of
@@ -195,6 +196,7 @@ def test_every_number_has_a_name_and_its_text():
             assert names.text(f"see {entry}, there") == f"see {every[entry]}, there"
     assert names.text("family.scale[2] & family.scale") == "y2 scale & scale"  # of all experts
     assert every["gates.0.quadratic[0,1]"] == "gate quadratic income age[branch 0]"
+    assert "family  StudentT(), shared scale" in model.summary()
 
 
 def test_what_is_on_a_kink_is_said_in_the_tables():
@@ -224,6 +226,8 @@ def test_a_relation_between_gates_of_a_hierarchy_is_said_by_level():
     deep = replace(mixture, gates=(GATES["softmax"], *gates), branching=(1, 2, 2))
     words = theory(free._replace(mixture=deep), 3, model._reader, order=1).words
     assert "gate 1 weight and gate 1 temperature are linearly dependent" in words
+    same = replace(mixture, gates=(GATES["constant"],), branching=(2,), expert=EXPERTS["tanh"])  # both have a bias
+    assert "through second derivatives, expert bias," in theory(free._replace(mixture=same), 3, model._reader).words
 
 
 def test_another_order_changes_the_names_in_the_reason():

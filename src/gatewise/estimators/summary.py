@@ -64,7 +64,10 @@ def summary(
         *(line for name, words in formula for line in _part(name, words)),
         *_part("gate", ", ".join(gates)),
         *_part("expert", str(mixture.expert)),
-        *_part("family", f"{mixture.family}" + (f", shared {', '.join(mixture.shared)}" if mixture.shared else "")),
+        *_part(
+            "family",
+            f"{mixture.family}" + (f", shared {', '.join(map(names.name, mixture.shared))}" if mixture.shared else ""),
+        ),
         f"  n = {fit.n:.15g}   log-likelihood = {fit.log_likelihood:.6f}   df = {fit.df}",
         *([] if fit.sse is None else [f"  sum of squared residuals = {fit.sse:.8g}"]),
         "  AIC = {:.4f}   BIC = {:.4f}".format(*criteria)
