@@ -30,6 +30,8 @@ TWO_LEVELS = "hierarchical-rates"
 WORDS = tuple(map(str, VerdictKind))
 AGAINST = (str(VerdictKind.contradicted), str(VerdictKind.differs))
 
+SHORT = {str(VerdictKind.differs): "differs"}
+FOUNDING, NO_PAPER = ("2410.02935", "2405.13997", "2401.13875"), "this project"
 PAPER = re.compile(r"\d{4}\.\d{5}")
 
 Row = dict[str, Any]
@@ -45,7 +47,7 @@ def claims() -> list[Row]:
 def _paper(source: str) -> str:
     """Return the number of the paper that a claim comes from; without one it is a claim of this project."""
     found = PAPER.search(source)
-    return found[0] if found else "this project"
+    return found[0] if found else NO_PAPER
 
 
 def indexes() -> list[Row]:
@@ -64,10 +66,17 @@ def counted(rows: Iterable[Row], by: str) -> list[Row]:
     groups: dict[str, Counter[str]] = {}
     for row in rows:
         groups.setdefault(row[by], Counter())[row["verdict"]] += 1
-    groups["all"] = sum(groups.values(), Counter[str]())
+    ordered = {name: groups[name] for name in sorted(groups, key=_place)}
+    ordered["all"] = sum(groups.values(), Counter[str]())
     return [
-        {by: name, **{word: count[word] for word in WORDS}, "claims": count.total()} for name, count in groups.items()
+        {by: name, **{SHORT.get(word, word): count[word] for word in WORDS}, "claims": count.total()}
+        for name, count in ordered.items()
     ]
+
+
+def _place(name: str) -> tuple[int, str]:
+    """Return where a group stands: the papers that gatewise grew from first, what has no paper last."""
+    return (FOUNDING.index(name) if name in FOUNDING else len(FOUNDING) + (name == NO_PAPER)), name
 
 
 def told(row: Row) -> Row:
