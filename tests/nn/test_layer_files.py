@@ -81,7 +81,7 @@ def test_a_loaded_layer_goes_on_training(tmp_path):
     again(torch.randn(16, 8)).square().mean().backward()
     optimizer.step()
     moved = {key for key, value in again.state_dict().items() if not torch.equal(value, before[key])}
-    assert set(before) - moved <= {"balancer.now"}  # counts the tokens of a step that is not over
+    assert set(before) - moved == {"balancer.carried"}  # of earlier steps, where the last one was short
     assert int(again.balancer.steps) == 3
 
 

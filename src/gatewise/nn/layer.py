@@ -234,9 +234,8 @@ class MoE(nn.Module):
         """Return the output with the auxiliary loss and the tally of these tokens attached."""
         with torch.set_grad_enabled(self.balancer.has_loss):
             sums = token_sums(self.router, routing, real, self.balancer.rule.reads_expected_load)
-            loss = self.balancer.loss(self.router, routing, sums, length) if self.balancer.has_loss else None
-            if loss is not None and processes(self) > 1:  # it is divided by the tokens of all, and averaged over them
-                loss = loss * processes(self)
+            given = self.router, routing, sums, length, processes(self)
+            loss = self.balancer.loss(*given) if self.balancer.has_loss else None
         return attach(out, loss, self.balancer, count(self.router, routing, sums, room))
 
     def _check_call(self, x: Tensor, mask: Tensor | None, experts: Tensor | None) -> None:
