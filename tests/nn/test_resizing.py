@@ -13,6 +13,10 @@ def _seed():
     torch.manual_seed(0)
 
 
+def _pairs(layer):
+    return merge_experts(layer, [[0, 1], [2, 3], [4, 5]])
+
+
 OPTIONS = {
     "plain": {},
     "gated": {"activation": "geglu", "bias": True, "gate": "laplace"},
@@ -56,6 +60,21 @@ def test_the_scales_of_learned_noise_and_the_rule_of_choice_go_along():
     assert bool((smaller.router.noises[0].weight != 0).any())
     assert smaller.router.choice == layer.router.choice
     assert (smaller.router.jitter, smaller.balancer.token_entropy_weight) == (0.1, 0.01)
+
+
+@pytest.mark.parametrize("frozen", ["experts", "shared", "router.noises", "router.gates.0.bias", "experts.b_out"])
+@pytest.mark.parametrize(
+    "change",
+    [lambda one: prune_experts(one, [4, 0, 1]), lambda one: add_experts(one, [2]), _pairs],
+    ids=["pruned", "added", "merged"],
+)
+def test_what_is_frozen_stays_frozen(change, frozen):
+    layer = MoE(5, 7, 6, bias=True, shared=1, noise="learned")
+    for name, value in layer.named_parameters():
+        value.requires_grad_(not name.startswith(frozen))
+    trains = {name: value.requires_grad for name, value in layer.named_parameters()}
+    assert False in trains.values()
+    assert {name: value.requires_grad for name, value in change(layer).named_parameters()} == trains
 
 
 def test_the_experts_with_the_largest_load_are_kept():

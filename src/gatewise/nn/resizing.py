@@ -184,8 +184,9 @@ def _resized(layer: MoE, rows: Rows, members: Sequence[float]) -> MoE:
     made.router.offset_0.copy_(_means(layer.router.offset_0.T, rows).T)
     for scale, other in zip(made.router.noises, layer.router.noises, strict=True):
         scale.weight.copy_(_means(other.weight, rows))
-    for name, value in old.named_parameters():
-        new.get_parameter(name).requires_grad_(value.requires_grad)
+    trains = {name: value.requires_grad for name, value in layer.named_parameters()}
+    for name, value in made.named_parameters():
+        value.requires_grad_(trains[name])
     return made.train(layer.training)
 
 
