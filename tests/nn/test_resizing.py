@@ -4,8 +4,20 @@ import pytest
 import torch
 from torch import nn
 
-from gatewise import GATES
-from gatewise.nn import FFN, Choice, MoE, TopP, add_experts, finish_step, merge_experts, prune_experts, upcycle
+from gatewise import GATES, Affine, Gate, ReLU
+from gatewise.nn import (
+    FFN,
+    Anneal,
+    Choice,
+    MoE,
+    Sparsity,
+    TopP,
+    add_experts,
+    finish_step,
+    merge_experts,
+    prune_experts,
+    upcycle,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +62,7 @@ def test_tokens_of_kept_experts_keep_their_outputs(options):
     again = smaller.train()
     again(x).sum().backward()
     finish_step(again)
-    assert int(again.balancer.steps) == 1
+    assert int(again.balancer.steps) == int(layer.balancer.steps) + 1
 
 
 def test_the_scales_of_learned_noise_and_the_rule_of_choice_go_along():
@@ -75,6 +87,24 @@ def test_what_is_frozen_stays_frozen(change, frozen):
     trains = {name: value.requires_grad for name, value in layer.named_parameters()}
     assert False in trains.values()
     assert {name: value.requires_grad for name, value in change(layer).named_parameters()} == trains
+
+
+def test_a_temperature_and_a_factor_that_adapts_go_on_where_they_were():
+    """A schedule counts steps: it must not start anew, nor the factor climb from its first value."""
+    layer = trained(gate="dense-to-sparse", temperature=Anneal(2.0, 0.5, 6))
+    rectified = trained(gate=Gate(Affine(), ReLU()), top_k=None, normalise="before", balance=Sparsity(2, start=1e-3))
+    for _ in range(4):
+        finish_step(layer)
+    for resized in (prune_experts(layer, [4, 0, 1]), add_experts(layer, [0])):
+        finish_step(resized)
+        assert resized.router.gates[0].values()["temperature"].tolist() == pytest.approx(0.5)
+    assert float(rectified.balancer.loss_factor) != pytest.approx(1e-3)
+    assert torch.equal(prune_experts(rectified, [4, 0, 1]).balancer.loss_factor, rectified.balancer.loss_factor)
+
+
+def test_copies_in_double_precision_are_exact():
+    layer, x = MoE(5, 7, 6, top_k=None).double(), torch.randn(30, 5, dtype=torch.float64)
+    torch.testing.assert_close(add_experts(layer, [0, 0, 3])(x), layer(x), rtol=1e-12, atol=1e-13)
 
 
 def test_the_experts_with_the_largest_load_are_kept():

@@ -34,7 +34,7 @@ def prune_experts(layer: MoE, keep: int | Sequence[int]) -> MoE:
     Returns
     -------
     MoE
-        With ``top_k`` no larger than the number of its experts, and without a history of balancing.
+        With ``top_k`` no larger than the number of its experts, and without statistics of earlier steps.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def merge_experts(layer: MoE, groups: Sequence[Sequence[int]]) -> MoE:
     Returns
     -------
     MoE
-        With ``top_k`` no larger than the number of its experts, and without a history of balancing.
+        With ``top_k`` no larger than the number of its experts, and without statistics of earlier steps.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def add_experts(layer: MoE, sources: int | Sequence[int], jitter: float = 0.0) -
     Returns
     -------
     MoE
-        Without a history of balancing.
+        Without statistics of earlier steps.
 
     Raises
     ------
@@ -180,10 +180,14 @@ def _resized(layer: MoE, rows: Rows, members: Sequence[float]) -> MoE:
     old, new = layer.router.gates[0], made.router.gates[0]
     per_branch = [name for name, spec in old.specs.items() if spec.per == "branch"]
     values = {name: _means(value, rows) if name in per_branch else value for name, value in old.values().items()}
-    new.assign(_shifted(made.router.kinds[0], values, torch.tensor([log(m) for m in members]), layer.dim))
+    shares = torch.tensor([log(m) for m in members], dtype=torch.float64)
+    new.assign(_shifted(made.router.kinds[0], values, shares, layer.dim))
     made.router.offset_0.copy_(_means(layer.router.offset_0.T, rows).T)
     for scale, other in zip(made.router.noises, layer.router.noises, strict=True):
         scale.weight.copy_(_means(other.weight, rows))
+    made.balancer.steps.copy_(layer.balancer.steps)  # a temperature goes on where it was
+    if layer.balancer.rule.adapts:
+        made.balancer.loss_factor.copy_(layer.balancer.loss_factor)
     trains = {name: value.requires_grad for name, value in layer.named_parameters()}
     for name, value in made.named_parameters():
         value.requires_grad_(trains[name])
