@@ -90,8 +90,8 @@ class Router(nn.Module):
     noise : float or "learned"
         Standard deviation of Gaussian noise on the log weights used for the selection, in training only; the weights
         have none. "learned": of noise on the log weights that select and on those of the selected branches,
-        ``softplus(x W_noise)`` with one row of W_noise per branch; with a softmax and ``normalise="after"`` these are
-        equations 3 to 5 of 1701.06538.
+        ``softplus(x W_noise)`` with one row of W_noise per branch; weights that sum to one do with noise too. With a
+        softmax and ``normalise="after"`` these are equations 3 to 5 of 1701.06538.
     choice : Choice or ChoiceRule, optional
         By what branches are ranked, in which groups, and by which rule they are chosen. Default: the largest log
         weights; the largest weights if the link of a single level is not normalised.
@@ -283,7 +283,10 @@ class Router(nn.Module):
             return [rank + self.fixed_noise * self.unit * z for rank, z in zip(ranks, noise, strict=True)], logs
         noise = [width * z for width, z in zip(widths, noise, strict=True)]
         ranks = [rank + self.unit * by.detach() for rank, by in zip(ranks, noise, strict=True)]
-        return ranks, [log + by for log, by in zip(logs, noise, strict=True)]
+        normalised = [kind.link.normalised for kind in self.kinds]
+        sums = normalised if len(logs) == len(normalised) else [all(normalised)]  # to one, also with noise
+        parts = zip(logs, noise, sums, strict=True)
+        return ranks, [node_log_shares(log + by) if one else log + by for log, by, one in parts]
 
     def _shifted(self, ranks: list[Tensor], real: Tensor | None) -> list[Tensor]:
         """Return ranks with what the tokens of a call add to them."""
