@@ -129,7 +129,7 @@ def loop(x: Tensor, index: Tensor, weight: Tensor, experts: Sequence[Expert]) ->
 
     Every expert is called, with no rows if need be, so that all parameters take part in every backward pass.
     """
-    if batched_by_vmap(index):
+    if not torch.compiler.is_compiling() and batched_by_vmap(index):
         raise ValueError("the loop over experts inside torch.vmap: its rows depend on the routing; use backend='dense'")
     sorted_by = plan(index, len(experts))
     weights = weight.flatten()[sorted_by.slot].to(x.dtype)
