@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize, prune
 
 from gatewise import GATES, Affine, Gate, ReLU
 from gatewise.nn import (
@@ -100,6 +101,20 @@ def test_a_temperature_and_a_factor_that_adapts_go_on_where_they_were():
         assert resized.router.gates[0].values()["temperature"].tolist() == pytest.approx(0.5)
     assert float(rectified.balancer.loss_factor) != pytest.approx(1e-3)
     assert torch.equal(prune_experts(rectified, [4, 0, 1]).balancer.loss_factor, rectified.balancer.loss_factor)
+
+
+class Halved(nn.Module):
+    def forward(self, value):
+        return value / 2
+
+
+def test_parametrised_weights_are_resized_as_the_values_that_they_have():
+    """As many hidden units as features: weights must not be taken for each other by their shapes."""
+    layer, x = MoE(16, 16, 6, bias=True, top_k=None), torch.randn(30, 16)
+    parametrize.register_parametrization(layer.experts, "w_in", Halved())
+    prune.random_unstructured(layer.experts, "b_out", 0.5)
+    torch.testing.assert_close(add_experts(layer, [0, 3])(x), layer(x), rtol=1e-5, atol=1e-6)
+    assert torch.equal(prune_experts(layer, [4, 0]).experts.w_in, layer.experts.w_in[[4, 0]])
 
 
 def test_copies_in_double_precision_are_exact():

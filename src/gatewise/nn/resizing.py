@@ -175,8 +175,10 @@ def _resized(layer: MoE, rows: Rows, members: Sequence[float]) -> MoE:
     """Return a layer whose experts are means of old ones; `members` divides the weight of a softmax among them."""
     experts = _require_flat(layer)
     made = _empty(layer, len(rows))
-    for own, given in zip(made.experts.parameters(), experts.parameters(), strict=True):
-        own.copy_(_means(given, rows))
+    assert isinstance(made.experts, FFN)
+    for own, given in zip(made.experts.weights(), experts.weights(), strict=True):
+        if own is not None and given is not None:
+            own.copy_(_means(given, rows))
     old, new = layer.router.gates[0], made.router.gates[0]
     per_branch = [name for name, spec in old.specs.items() if spec.per == "branch"]
     values = {name: _means(value, rows) if name in per_branch else value for name, value in old.values().items()}
@@ -190,7 +192,7 @@ def _resized(layer: MoE, rows: Rows, members: Sequence[float]) -> MoE:
         made.balancer.loss_factor.copy_(layer.balancer.loss_factor)
     trains = {name: value.requires_grad for name, value in layer.named_parameters()}
     for name, value in made.named_parameters():
-        value.requires_grad_(trains[name])
+        value.requires_grad_(trains.get(name, True))  # parametrized weights have other names
     return made.train(layer.training)
 
 
