@@ -6,14 +6,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from math import inf
-from operator import index
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from gatewise.core.gates import Gate
-from gatewise.core.names import require_one_of
+from gatewise.core.names import require_one_of, whole
 from gatewise.nn.balance import BalanceMethod, Balancer, RoutingStatistics, attach, count, token_sums, unpacked
 from gatewise.nn.choice import Choice
 from gatewise.nn.dispatch import (
@@ -151,7 +150,7 @@ class MoE(nn.Module):
             raise ValueError(f"capacity={capacity}: give a positive factor, or None to drop nothing")
         width = dim if dim_out is None and isinstance(self.experts, FFN) else dim_out
         self.dim, self.scale = self.router.dim, scale
-        self.dim_out = None if width is None else index(width)  # None: what experts of the user return
+        self.dim_out = None if width is None else whole("dim_out", width)  # None: what experts of the user return
         self.backend, self.capacity = backend, capacity
         self.observer: Observer | None = None  # told of every call; see diagnostics.observe
         self.ranks: Ranks | None = None  # where the experts are, if on several processes; see expert_parallel
@@ -408,6 +407,8 @@ def _shared(
         if sizes != (1, dim, dim if dim_out is None else dim_out):
             raise ValueError(f"shared is {given}: give an FFN of one expert from {dim} to {dim_out or dim} features")
         return given
+    if whole("shared", given) < 0:
+        raise ValueError(f"shared={given}: give the number of shared experts, zero or more")
     if given and hidden is None:
         raise ValueError(f"shared={given} without hidden: give the hidden units of one shared expert")
     return FFN(1, dim, given * (hidden or 0), dim_out, activation, bias) if given else None

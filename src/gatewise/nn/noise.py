@@ -54,4 +54,4 @@ def check_noise(noise: float | str, jitter: float) -> None:
     if noise != "learned" and (isinstance(noise, str) or not 0 <= noise < inf):
         raise ValueError(f"noise={noise!r}: give a standard deviation, zero or more, or 'learned'")
     if not 0 <= jitter < 1:
-        raise ValueError(f"jitter={jitter}: give a number from 0 to 1, the most by which a feature changes")
+        raise ValueError(f"jitter={jitter}: give a number below 1, zero or more, the most by which a feature changes")
