@@ -122,6 +122,16 @@ def test_copies_in_double_precision_are_exact():
     torch.testing.assert_close(add_experts(layer, [0, 0, 3])(x), layer(x), rtol=1e-12, atol=1e-13)
 
 
+def test_a_short_last_step_does_not_decide_which_experts_are_kept():
+    layer = MoE(16, 24, 6, top_k=1)
+    layer.train()
+    for rows in (torch.tensor([0, 0, 0, 3, 3, 3, 5, 5, 1, 2]), torch.tensor([4])):
+        layer(torch.randn(len(rows), 16), experts=rows[:, None]).sum().backward()
+        finish_step(layer)
+    assert layer.tally().load.tolist() == [0, 0, 0, 0, 1, 0]
+    assert torch.equal(prune_experts(layer, 2).experts.w_in, layer.experts.w_in[[0, 3]])
+
+
 def test_the_experts_with_the_largest_load_are_kept():
     layer = trained()
     load = layer.tally().load

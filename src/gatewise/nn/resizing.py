@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.gates import Gate
+from gatewise.nn.balance import unpacked
 from gatewise.nn.experts import FFN
 from gatewise.nn.layer import MoE
 
@@ -88,7 +89,7 @@ def merge_experts(layer: MoE, groups: Sequence[Sequence[int]]) -> MoE:
     members = sorted(index(e) for group in groups for e in group)
     if members != list(range(experts.n_experts)) or not all(groups):
         raise ValueError(f"groups={groups!r}: every one of {experts.n_experts} experts stands in one group")
-    load = layer.tally().load.tolist()
+    load = unpacked(layer.balancer.recent).load.tolist()
     rows: Rows = []
     for group in groups:
         total = sum(load[e] for e in group)
@@ -164,10 +165,11 @@ def _require_flat(layer: MoE) -> FFN:
 
 
 def _by_load(layer: MoE) -> list[int]:
-    """Return the experts by their load in the last finished step, the largest first."""
-    if not float(layer.tally().tokens):
+    """Return the experts by their load in the last finished step, filled up where it was short, the largest first."""
+    known = unpacked(layer.balancer.recent)
+    if not float(known.tokens):
         raise ValueError("no step has been finished, so no expert has a load: name the experts instead of their number")
-    return torch.argsort(layer.tally().load, descending=True, stable=True).tolist()
+    return torch.argsort(known.load, descending=True, stable=True).tolist()
 
 
 @torch.no_grad()
