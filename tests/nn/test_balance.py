@@ -17,6 +17,7 @@ from gatewise.nn import (
     save_layer,
     set_loss_scale,
 )
+from gatewise.nn.balance import unpacked
 from gatewise.nn.router import leaf_probabilities
 from gatewise.testing import assert_close
 from gatewise.testing.layers import LAYER_BRANCHINGS, draw_tokens, make_layer
@@ -313,3 +314,64 @@ def test_the_loss_follows_whatever_changes_the_last_tally(balance):
         assert as_a_new_layer_has_it(other)
         seen.append(gradients(layer)[0])
     assert not torch.equal(*seen)
+
+
+SHORT = {
+    "z": {"balance": "none", "z_weight": 1e-2},
+    "entropy": {"balance": "none", "token_entropy_weight": 1e-2},
+    **{name: {"balance": name} for name in ("importance+load", "importance", "switch", "sequence")},
+}
+
+
+def gate_gradients(layer, sizes, x):
+    """The auxiliary gradient of the first gate in each of several steps, whose parameters stay as they are."""
+    found = []
+    for size in sizes:
+        layer.zero_grad()
+        (0 * layer(x[:size])).sum().backward()
+        found.append(layer.router.gates[0].weight.grad.clone())
+        finish_step(layer)
+    return found
+
+
+@both_depths
+@pytest.mark.parametrize("options", SHORT.values(), ids=SHORT)
+def test_a_short_step_does_not_swell_the_loss_of_the_next(options, branching):
+    """The rest of an epoch, between whole batches: the next step has half of the tokens before it at least."""
+    layer = make_layer("softmax", branching, **options)
+    x = torch.randn(400, layer.dim)
+    *_, usual, _, behind, again = gate_gradients(layer, [400, 400, 1, 400, 400], x)
+    assert float(behind.norm()) < 6 * float(usual.norm())
+    assert_close(again, usual, "a whole step stands by itself", 1e-6)
+    gate_gradients(layer, [1], x)
+    assert float(layer.tally().tokens) == 1
+    layer.balancer.last.copy_(2 * layer.balancer.recent)
+    layer.balancer.carried.zero_()
+    assert_close(2 * gate_gradients(layer, [400], x)[0], behind, "its shares are those of both steps", 1e-6)
+
+
+@both_depths
+@pytest.mark.parametrize("options", SHORT.values(), ids=SHORT)
+def test_a_large_step_behind_a_small_one_divides_by_half_of_its_own_tokens(options, branching):
+    layer = make_layer("softmax", branching, **options)
+    x = torch.randn(400, layer.dim)
+    _, behind = gate_gradients(layer, [20, 400], x)
+    gate_gradients(layer, [400, 20], x)
+    layer.balancer.last.mul_(20)
+    layer.balancer.carried.zero_()
+    assert_close(2 * gate_gradients(layer, [400], x)[0], behind, "the shares of few tokens, and 200 tokens", 1e-6)
+
+
+def test_what_short_steps_carry_on_is_part_of_the_state_and_states_without_it_load():
+    layer, x = make_layer("softmax"), torch.randn(400, 6)
+    gate_gradients(layer, [400, 3], x)
+    state = layer.state_dict()
+    again = make_layer("softmax")
+    again.load_state_dict(state)
+    assert torch.equal(again.balancer.recent, layer.balancer.recent)
+    assert float(unpacked(again.balancer.recent).tokens) == pytest.approx(200)  # half of those of the step before
+    del state["balancer.carried"]
+    again.load_state_dict(state)
+    assert torch.equal(again.balancer.recent, layer.balancer.last)
+    layer.balancer.reset_parameters()
+    assert not layer.balancer.recent.any()

@@ -83,6 +83,14 @@ def test_a_compiled_layer_does_not_compile_again_when_steps_end():
     assert int(layer.balancer.steps) == 4
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own, where a graph ends
+def test_experts_of_ones_own_compile_without_a_warning():
+    """In several graphs, as the rows of an expert depend on the routing; warnings are errors here."""
+    layer = MoE(16, n_experts=(2, 2), gate="laplace", experts=lambda: torch.nn.Linear(16, 16), backend="loop")
+    compiled, x = torch.compile(layer, backend="aot_eager"), torch.randn(9, 16)
+    assert_close(compiled(x), layer(x), "outputs", 1e-6)
+
+
 def test_autocast_compiles():
     layer = layer_for({})
     x = draw_tokens(layer)

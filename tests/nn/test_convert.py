@@ -28,6 +28,14 @@ class Gated(nn.Module):
         return self.down_proj(nn.functional.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
+class Bounded(Gated):
+    """SwiGLU whose factors have bounds, as those of gpt-oss have."""
+
+    def forward(self, x):
+        inner = self.gate_proj(x).clamp(max=7.0)
+        return self.down_proj(nn.functional.silu(inner) * self.up_proj(x).clamp(-7.0, 7.0))
+
+
 class Fused(nn.Module):
     def __init__(self):
         super().__init__()
@@ -115,6 +123,7 @@ def test_activations_of_transformers_are_recognised_in_gpt2(name):
     [
         (dense(nn.Mish()), "another activation or does more"),
         (gpt2_mlp("mish"), "another activation or does more"),
+        (Bounded(bias=False), "another activation or does more"),
         (Residual(nn.Linear(6, 10), nn.GELU(), nn.Linear(10, 6)), "does more"),
         (nn.Sequential(nn.Linear(6, 10), nn.GELU(), nn.LayerNorm(10), nn.Linear(10, 6)), "does more"),
         (nn.Sequential(nn.Linear(6, 10), nn.GELU(), nn.Linear(9, 6)), r"\(6, 10\) and \(9, 6\)"),
@@ -124,6 +133,15 @@ def test_activations_of_transformers_are_recognised_in_gpt2(name):
 )
 def test_other_modules_are_refused_in_words(module, message):
     with pytest.raises(ValueError, match=message):
+        read_ffn(module)
+
+
+@pytest.mark.parametrize("hidden", [16, 64, 256])
+@pytest.mark.parametrize("activation", [nn.ReLU6(), nn.Hardtanh(-8, 8), nn.Hardtanh(0, 100)], ids=str)
+def test_activations_with_bounds_are_not_taken_for_those_without(activation, hidden):
+    """They differ for large values only, which a trained network has and small random ones have not."""
+    module = nn.Sequential(nn.Linear(16, hidden), activation, nn.Linear(hidden, 16))
+    with pytest.raises(ValueError, match="another activation or does more"):
         read_ffn(module)
 
 

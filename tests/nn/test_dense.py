@@ -1,9 +1,12 @@
 """The dense backend: shapes that do not depend on the routing, for exports, the transforms of torch.func and ONNX."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.autograd import forward_ad
 from torch.func import functional_call, grad, hessian, jacrev, vmap
 
 from gatewise import GATES, Affine, Gate, MixtureOfExpertsRegressor, ReLU
@@ -135,6 +138,22 @@ def test_models_of_an_ensemble_and_derivatives_of_any_order():
     expected = torch.autograd.functional.hessian(lambda row: layer(row[None]).square().sum(), one)
     layer.backend = "auto"
     assert_close(hessian(lambda row: f(row).square().sum())(one), expected, "second derivatives", 1e-10)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node:UserWarning")  # linearize, of any module
+@pytest.mark.parametrize("options", [{}, {"choice": TopP(0.5)}, {"capacity": 1.0}, {"shared": 1}], ids=str)
+def test_derivatives_in_forward_mode_are_those_of_the_loop(options):
+    layer = make_layer(("laplace", "softmax"), (2, 4), "auto", dim=16, **options).double().eval()
+    x, v = torch.randn(2, 5, 16, dtype=torch.float64)
+    reference = copy.deepcopy(layer)
+    reference.backend = "loop"
+    expected = torch.autograd.functional.jvp(reference, x, v)[1]
+    for mode in (torch.enable_grad, torch.no_grad):
+        with mode(), forward_ad.dual_level():
+            found = forward_ad.unpack_dual(layer(forward_ad.make_dual(x, v))).tangent
+        assert_close(found, expected, "forward mode", 1e-12)
+    assert_close(torch.func.linearize(layer, x)[1](v), expected, "linearize", 1e-12)
 
 
 def test_a_layer_in_training_inside_a_transform_says_that_it_does_not_balance():

@@ -142,6 +142,19 @@ def test_collapse_of_a_model_is_that_of_its_last_step():
     assert "layer 1: 75% of the experts served no token" in collapse(model)[0]
 
 
+def test_few_tokens_are_no_collapse():
+    """The rest of an epoch: one token has two experts of eight, which says nothing about the router."""
+    layer = MoE(16, 24, 8, balance="none")
+    for size in (64, 1):
+        layer(torch.randn(size, 16)).sum().backward()
+        finish_step(layer)
+    assert float(layer.tally().tokens) == 1
+    assert collapse(layer) == []
+    with observe(layer) as one:
+        layer(torch.randn(1, 16))
+    assert collapse(one) == ["layer itself: 2 assignments are too few for 8 experts to tell"]
+
+
 def test_gates_that_moved(layer):
     start = gate_state(layer)
     assert set(gate_movement(layer, start).values()) == {0.0}

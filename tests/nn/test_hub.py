@@ -189,6 +189,9 @@ def biased(layer):
         (MoE(8, 4, 3, activation="swiglu", gate="laplace"), "mixtral", r"gates \(laplace\)"),
         (MoE(8, 4, 3), "mixtral", "built-in 'swiglu' or others with a factor"),
         (MoE(8, 4, 3, activation="swiglu", normalise="before"), "mixtral", "normalise='before'"),
+        (MoE(16, 4, 3, activation="swiglu", top_k=1), "mixtral", "normalise='after' with 1 experts per token"),
+        (MoE(16, 4, 3, activation="swiglu", normalise="always", top_k=1), "jamba", "normalise='always' with 1"),
+        (MoE(16, 4, 3, activation="swiglu", dim_out=24), "mixtral", "dim_out=24"),
         (MoE(8, 4, 3, activation="swiglu", scale=2.0), "qwen3_moe", "scale=2.0"),
         (MoE(8, 4, 3, activation="swiglu", shared=1), "qwen3_moe", "a shared expert of weight one"),
         (MoE(8, 4, 3, activation="swiglu", gate="sigmoid"), "deepseek_v3", "no shared expert"),
@@ -203,6 +206,31 @@ def biased(layer):
 def test_layers_that_a_style_cannot_express_are_refused_in_words(layer, style, message):
     with pytest.raises(ValueError, match=message):
         to_state_dict(layer, style)
+
+
+@pytest.mark.parametrize("normalise", ["before", "after"])
+def test_the_weight_of_a_single_expert_is_kept_in_files(normalise):
+    """A block with norm_topk_prob would give it the weight one, so the file says false."""
+    layer, x = MoE(16, 24, 6, activation="swiglu", top_k=1, normalise=normalise), torch.randn(2, 9, 16)
+    fields = to_config(layer, "qwen3_moe")
+    again = from_state_dict(to_state_dict(layer, "qwen3_moe"), "qwen3_moe", fields)
+    assert fields.pop("norm_topk_prob") is False
+    torch.testing.assert_close(again(x), layer(x))
+    target = block("qwen3_moe", norm_topk_prob=False, num_experts_per_tok=1, moe_intermediate_size=24)
+    to_block(layer, target)
+    torch.testing.assert_close(target(x), layer(x))
+
+
+@pytest.mark.parametrize(
+    ("style", "options"),
+    [
+        ("mixtral", {"activation": "swiglu(limit=7.0, up=7.0)"}),
+        ("nemotron_h", {"activation": "softplus", "gate": "sigmoid", "shared": 1}),
+    ],
+)
+def test_activations_that_transformers_has_not_are_not_written(style, options):
+    with pytest.raises(ValueError, match="has no name for that"):
+        to_config(MoE(16, 24, 6, **options), style)
 
 
 def test_offsets_have_a_place_with_deepseek_only():

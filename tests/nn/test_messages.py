@@ -48,7 +48,7 @@ CASES = {
         lambda: MoE(6, 8, noise="strong"),
         "noise='strong': give a standard deviation, zero or more, or 'learned'",
     ),
-    "jitter": (lambda: MoE(6, 8, jitter=1.5), "jitter=1.5: give a number from 0 to 1"),
+    "jitter": (lambda: MoE(6, 8, jitter=1.5), "jitter=1.5: give a number below 1, zero or more"),
     "top-p": (lambda: TopP(1.5), r"TopP\(p=1.5\): p is a share of the weights, above zero and at most one"),
     "sinkhorn": (lambda: Sinkhorn(0.0), r"Sinkhorn\(temperature=0.0, rounds=8\): give a positive temperature"),
     "sparsity": (lambda: Sparsity(growth=1.0), "give positive numbers, and a growth above one"),
@@ -129,6 +129,12 @@ CASES = {
         lambda: MoE(6, 8, balance="all"),
         "balance='all' is unknown: the choices are 'importance\\+load', 'importance', 'switch', 'bias', 'sequence'",
     ),
+    "dim": (lambda: MoE(-16, 8), "dim=-16: a token has at least one feature"),
+    "shared experts": (lambda: MoE(16, 8, shared=-1), "shared=-1: give the number of shared experts, zero or more"),
+    "no such expert": (
+        lambda: MoE(16, 8, 4)(torch.zeros(3, 16), experts=torch.tensor([[0], [-2], [1]])),
+        "experts holds -2 of 4 experts: count from 0, and give -1 for none",
+    ),
     "balancer": (lambda: Balancer((4,), "loss"), "balance='loss' is unknown: the choices are"),
     "balance weight": (
         lambda: MoE(6, 8, balance_weight=float("nan")),
@@ -148,6 +154,24 @@ CASES = {
 def test_a_wrong_argument_is_told_in_words(action, message):
     with pytest.raises(ValueError, match=message):
         action()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_experts": 8.0}, "n_experts=8.0 is a float: give a whole number"),
+        ({"n_experts": "8"}, "n_experts='8' is a str: give a whole number"),
+        ({"n_experts": (2, 4.0)}, "n_experts=4.0 is a float"),
+        ({"top_k": 2.0}, "top_k=2.0 is a float"),
+        ({"hidden": 8.0}, "hidden=8.0 is a float"),
+        ({"dim_out": "8"}, "dim_out='8' is a str"),
+        ({"shared": 0.5}, "shared=0.5 is a float"),
+        ({"activation": nn.GELU()}, r"activation=GELU\(.* is a GELU: give a name, such as 'gelu'"),
+    ],
+)
+def test_an_argument_of_another_type_is_named(options, message):
+    with pytest.raises(TypeError, match=message):
+        MoE(**{"dim": 16, "hidden": 24, "n_experts": 8} | options)
 
 
 def test_a_gate_of_another_type_is_told_in_words():

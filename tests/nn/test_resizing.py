@@ -3,14 +3,31 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize, prune
 
-from gatewise import GATES
-from gatewise.nn import FFN, Choice, MoE, TopP, add_experts, finish_step, merge_experts, prune_experts, upcycle
+from gatewise import GATES, Affine, Gate, ReLU
+from gatewise.nn import (
+    FFN,
+    Anneal,
+    Choice,
+    MoE,
+    Sparsity,
+    TopP,
+    add_experts,
+    finish_step,
+    merge_experts,
+    prune_experts,
+    upcycle,
+)
 
 
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+def _pairs(layer):
+    return merge_experts(layer, [[0, 1], [2, 3], [4, 5]])
 
 
 OPTIONS = {
@@ -46,7 +63,7 @@ def test_tokens_of_kept_experts_keep_their_outputs(options):
     again = smaller.train()
     again(x).sum().backward()
     finish_step(again)
-    assert int(again.balancer.steps) == 1
+    assert int(again.balancer.steps) == int(layer.balancer.steps) + 1
 
 
 def test_the_scales_of_learned_noise_and_the_rule_of_choice_go_along():
@@ -56,6 +73,63 @@ def test_the_scales_of_learned_noise_and_the_rule_of_choice_go_along():
     assert bool((smaller.router.noises[0].weight != 0).any())
     assert smaller.router.choice == layer.router.choice
     assert (smaller.router.jitter, smaller.balancer.token_entropy_weight) == (0.1, 0.01)
+
+
+@pytest.mark.parametrize("frozen", ["experts", "shared", "router.noises", "router.gates.0.bias", "experts.b_out"])
+@pytest.mark.parametrize(
+    "change",
+    [lambda one: prune_experts(one, [4, 0, 1]), lambda one: add_experts(one, [2]), _pairs],
+    ids=["pruned", "added", "merged"],
+)
+def test_what_is_frozen_stays_frozen(change, frozen):
+    layer = MoE(5, 7, 6, bias=True, shared=1, noise="learned")
+    for name, value in layer.named_parameters():
+        value.requires_grad_(not name.startswith(frozen))
+    trains = {name: value.requires_grad for name, value in layer.named_parameters()}
+    assert False in trains.values()
+    assert {name: value.requires_grad for name, value in change(layer).named_parameters()} == trains
+
+
+def test_a_temperature_and_a_factor_that_adapts_go_on_where_they_were():
+    """A schedule counts steps: it must not start anew, nor the factor climb from its first value."""
+    layer = trained(gate="dense-to-sparse", temperature=Anneal(2.0, 0.5, 6))
+    rectified = trained(gate=Gate(Affine(), ReLU()), top_k=None, normalise="before", balance=Sparsity(2, start=1e-3))
+    for _ in range(4):
+        finish_step(layer)
+    for resized in (prune_experts(layer, [4, 0, 1]), add_experts(layer, [0])):
+        finish_step(resized)
+        assert resized.router.gates[0].values()["temperature"].tolist() == pytest.approx(0.5)
+    assert float(rectified.balancer.loss_factor) != pytest.approx(1e-3)
+    assert torch.equal(prune_experts(rectified, [4, 0, 1]).balancer.loss_factor, rectified.balancer.loss_factor)
+
+
+class Halved(nn.Module):
+    def forward(self, value):
+        return value / 2
+
+
+def test_parametrised_weights_are_resized_as_the_values_that_they_have():
+    """As many hidden units as features: weights must not be taken for each other by their shapes."""
+    layer, x = MoE(16, 16, 6, bias=True, top_k=None), torch.randn(30, 16)
+    parametrize.register_parametrization(layer.experts, "w_in", Halved())
+    prune.random_unstructured(layer.experts, "b_out", 0.5)
+    torch.testing.assert_close(add_experts(layer, [0, 3])(x), layer(x), rtol=1e-5, atol=1e-6)
+    assert torch.equal(prune_experts(layer, [4, 0]).experts.w_in, layer.experts.w_in[[4, 0]])
+
+
+def test_copies_in_double_precision_are_exact():
+    layer, x = MoE(5, 7, 6, top_k=None).double(), torch.randn(30, 5, dtype=torch.float64)
+    torch.testing.assert_close(add_experts(layer, [0, 0, 3])(x), layer(x), rtol=1e-12, atol=1e-13)
+
+
+def test_a_short_last_step_does_not_decide_which_experts_are_kept():
+    layer = MoE(16, 24, 6, top_k=1)
+    layer.train()
+    for rows in (torch.tensor([0, 0, 0, 3, 3, 3, 5, 5, 1, 2]), torch.tensor([4])):
+        layer(torch.randn(len(rows), 16), experts=rows[:, None]).sum().backward()
+        finish_step(layer)
+    assert layer.tally().load.tolist() == [0, 0, 0, 0, 1, 0]
+    assert torch.equal(prune_experts(layer, 2).experts.w_in, layer.experts.w_in[[0, 3]])
 
 
 def test_the_experts_with_the_largest_load_are_kept():

@@ -277,6 +277,38 @@ def test_the_probability_of_being_kept_under_learned_noise_is_that_of_the_paper(
     assert_close(kept_probability(layer.router, routing), wanted, "probability", 1e-10)
 
 
+@pytest.mark.parametrize("kept", [1, 3, None])
+def test_weights_under_learned_noise_are_the_softmax_of_the_noisy_scores(kept):
+    """Those of one expert, or as the gate computes them: at most one, as without noise."""
+    layer = layer_of(noise="learned", top_k=kept, normalise="before").double()
+    torch.nn.init.normal_(layer.router.noises[0].weight)
+    x = tokens()
+    with same_draws():
+        routing = layer.router(x)
+    with same_draws():
+        z = torch.randn(len(x), 1, 8, dtype=x.dtype)[:, 0]
+    wanted = torch.softmax(scores(layer, x) + z * torch.nn.functional.softplus(x @ layer.router.noises[0].weight.T), -1)
+    assert_close(routing.weight, wanted.gather(-1, routing.index), "weights", 1e-10)
+
+
+@pytest.mark.parametrize("branching", [(8,), (2, 4), (2, 2, 2)], ids=str)
+@pytest.mark.parametrize("options", [{}, {"choice": TopP(0.5)}, {"gate": RECTIFIED}, {"balance": "none"}], ids=str)
+@pytest.mark.parametrize("least", [-30.0, -60.0, -300.0])
+def test_learned_noise_that_has_faded_leaves_gradients_finite(least, options, branching):
+    layer = make_layer(**{"gate": "softmax", **options}, branching=branching, dim=16, noise="learned", top_k=2)
+    for scale in layer.router.noises:
+        torch.nn.init.constant_(scale.weight, least / 16)
+    x = torch.rand(20, 16) + 0.5
+    for _ in range(2):
+        layer.zero_grad()
+        layer(x).square().mean().backward()
+        finish_step(layer)
+    for name, value in layer.named_parameters():
+        assert value.grad is not None, name
+        assert bool(value.grad.isfinite().all()), name
+    assert float(layer.tally().tokens) == 20
+
+
 @pytest.mark.parametrize(
     "options",
     [{}, {"choice": TopP(0.5), "top_k": None}, {"choice": TopP(0.7), "top_k": 3}, {"choice": ExpertChoice()}],

@@ -123,3 +123,32 @@ def test_an_optimiser_steps_beside_a_layer_without_parameters():
     layer(dense(torch.randn(5, 4))).sum().backward()
     torch.optim.SGD(dense.parameters(), 0.1).step()
     assert "MoE" in repr(layer)
+
+
+@both_depths
+@pytest.mark.parametrize("together", [True, False])
+def test_an_optimiser_of_the_experts_alone_ends_the_steps(together, branching):
+    """The gates are in no optimiser and nobody has frozen them: the selection bias moves and statistics are kept."""
+    layer = make_layer("softmax", branching, balance="bias")
+    parts = [list(layer.experts.parameters())] if together else [[p] for p in layer.experts.parameters()]
+    optimisers = [torch.optim.SGD(part, 0.1) for part in parts]
+    for size in (24, 24, 17, 11):
+        layer.zero_grad()
+        layer(draw_tokens(layer)[:size]).square().mean().backward()
+        for optimiser in optimisers:
+            optimiser.step()
+    assert int(layer.balancer.steps) == 3  # the first step shows who trains the layer
+    assert float(layer.tally().tokens) == 11
+    assert bool((layer.router.offset_0 != 0).any())
+
+
+def test_an_optimiser_of_the_gates_that_comes_later_ends_the_steps_from_there_on():
+    layer = make_layer("softmax")
+    experts, gates = (torch.optim.SGD(part.parameters(), 0.1) for part in (layer.experts, layer.router))
+    for i in range(6):
+        layer(draw_tokens(layer)).square().mean().backward()
+        experts.step()
+        if i in (3, 5):
+            gates.step()
+            layer.zero_grad()
+            assert float(layer.tally().tokens) == 24 * (1 if i == 3 else 2)

@@ -101,11 +101,26 @@ def test_the_only_expert_of_a_token_has_weight_one_and_its_gate_a_gradient():
         ({"granularity": 2, "scale": 2.0}, "scale=2.0: use 1"),
         ({"granularity": 2, "gate": "relu-dense-to-sparse"}, "do not sum to one"),
         ({"granularity": 2, "noise": 0.1}, "noise in training selects pieces"),
+        ({"weigh_inputs": True}, "weigh_inputs=True"),
+        ({"null_experts": 2}, "null_experts=2 are no copies"),
     ],
 )
 def test_what_would_not_be_exact_is_refused_in_words(options, message):
     with pytest.raises(ValueError, match=message):
         upcycle(plain(), **{"n_experts": 8} | options)
+
+
+def test_experts_that_return_their_input_are_no_copies():
+    network = nn.Sequential(nn.Linear(16, 24), nn.GELU(), nn.Linear(24, 16))
+    with pytest.raises(ValueError, match="identity_experts=1 are no copies"):
+        upcycle(network, 8, identity_experts=1)
+    assert upcycle(network, 8, identity_experts=1, exact=False).networks == 7
+
+
+def test_a_single_expert_of_weight_one_may_have_its_weight_on_its_input():
+    network, x = plain(), torch.randn(20, 6)
+    layer = upcycle(network, 4, top_k=1, normalise="always", weigh_inputs=True)
+    torch.testing.assert_close(layer(x), network(x))
 
 
 def test_models_are_replaced_in_pieces():

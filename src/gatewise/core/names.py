@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import product
+from operator import index
 from typing import Any, TypeVar
 
 Named = TypeVar("Named")
@@ -54,6 +55,14 @@ def require_one_of(name: str, value: object, allowed: Collection[str]) -> None:
         raise ValueError(f"{name}={value!r} is unknown: {near}the choices are {', '.join(map(repr, allowed))}")
 
 
+def whole(name: str, value: Any) -> int:
+    """Return the argument `name` as a number of Python, or raise a TypeError unless it is a whole number."""
+    try:
+        return index(value)
+    except TypeError:
+        raise TypeError(f"{name}={value!r} is a {type(value).__name__}: give a whole number") from None
+
+
 def did_you_mean(name: object, names: Collection[str]) -> str:
     """Return a question after the closest name, to stand in a message; empty where none is close."""
     text = " ".join(str(name).lower().replace("-", " ").replace("_", " ").split())
@@ -67,15 +76,15 @@ def name_of(part: Any, table: Mapping[str, Any]) -> str | None:
     return next((name for name, value in table.items() if value == part), None)
 
 
-def entry_name(path: str, index: Iterable[int]) -> str:
+def entry_name(path: str, place: Iterable[int]) -> str:
     """Return the name of one entry of a parameter, such as ``gates.0.weight[0,1]``."""
-    inside = ",".join(map(str, index))
+    inside = ",".join(map(str, place))
     return f"{path}[{inside}]" if inside else path
 
 
 def entry_names(path: str, shape: Sequence[int]) -> list[str]:
     """Return the names of all entries of a parameter."""
-    return [entry_name(path, index) for index in product(*map(range, shape))]
+    return [entry_name(path, place) for place in product(*map(range, shape))]
 
 
 def path_of(name: str) -> str:

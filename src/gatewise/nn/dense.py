@@ -177,6 +177,7 @@ def _reading(module: nn.Module, orders: list[tuple[str, ...]]) -> tuple[tuple[st
         for order in orders:
             ffn = _weights([linear[name] for name in order])
             rows = torch.randn(1, 32, len(ffn.w_in), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+            rows = rows * 10.0 ** (torch.arange(32) % 4)[:, None]  # large ones too: an activation may have bounds
             try:
                 wanted = probe(rows)
             except (TypeError, RuntimeError) as cause:  # it takes rows of another width, or more than rows
@@ -201,11 +202,16 @@ def _reading(module: nn.Module, orders: list[tuple[str, ...]]) -> tuple[tuple[st
 
 
 def _errors(ffn: Dense, rows: Tensor, wanted: object) -> dict[str, float]:
-    """Return by activation how far a network is from what a module made of rows; {} if that is no row per row."""
+    """Return by activation how far a network is from what a module made of rows, relative to the worst of them.
+
+    {} if what the module made is not a row per row.
+    """
     if not isinstance(wanted, Tensor) or wanted.shape != (1, 32, ffn.w_out.shape[1]):
         return {}
     names = [name for name, one in UNITS.items() if one.gated == ffn.gated]
-    errors = {name: float((ffn._replace(activation=name)(rows) - wanted).norm() / wanted.norm()) for name in names}
+    size = wanted.norm(dim=-1).clamp_min(torch.finfo(wanted.dtype).tiny)
+    gaps = {name: ffn._replace(activation=name)(rows) - wanted for name in names}
+    errors = {name: float((gap.norm(dim=-1) / size).max()) for name, gap in gaps.items()}
     return {name: error for name, error in errors.items() if not isnan(error)}
 
 

@@ -17,6 +17,7 @@ from gatewise.nn.router import Routing
 
 KEYS = ("load ratio", "normalised entropy", "dead fraction", "maximum share", "mutual information")
 DEAD = 0.25  # share of experts without a token that is called a collapse
+FEW = 3  # tokens or assignments per expert: with fewer, even ones leave experts without a token
 CROWDED = 0.9  # of 1 / S, the most that one expert can have of the assignments of S slots
 
 
@@ -218,12 +219,13 @@ def collapse(seen: nn.Module | Observation) -> list[str]:
 
     A router counts as collapsed if more than a quarter of its experts received no token, or if one expert has more than
     90 % of the largest possible share (1 / S of the assignments with S experts per token) and more than four times the
-    mean load. A layer without a finished step is listed as unknown.
+    mean load. A layer without a finished step, or with fewer than three tokens and assignments per expert, is listed as
+    unknown.
 
     Parameters
     ----------
     seen : Module or Observation
-        A model (its last finished step) or what `observe` collected.
+        A model (its last finished step, filled up by earlier ones where that was short) or what `observe` collected.
 
     Returns
     -------
@@ -237,7 +239,7 @@ def collapse(seen: nn.Module | Observation) -> list[str]:
     ['layer itself: no step has finished yet, so nothing is known']
     """
     if isinstance(seen, nn.Module):
-        tallies = {name: layer.tally() for name, layer in layers(seen).items()}
+        tallies = {name: unpacked(layer.balancer.recent) for name, layer in layers(seen).items()}
     else:
         tallies = seen.tallies
     words = []
@@ -245,6 +247,9 @@ def collapse(seen: nn.Module | Observation) -> list[str]:
         title, found = f"layer {name or 'itself'}", summarise(tally)
         if not found:
             words.append(f"{title}: no step has finished yet, so nothing is known")
+            continue
+        if max(tally.offered, tally.tokens) < FEW * len(tally.load):
+            words.append(f"{title}: {tally.offered:.0f} assignments are too few for {len(tally.load)} experts to tell")
             continue
         dead, share, ratio = found["dead fraction"], found["maximum share"], found["load ratio"]
         slots = max(float(tally.offered / tally.tokens), 1.0)

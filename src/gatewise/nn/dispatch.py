@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from gatewise.core.transforms import batched_by_vmap
 from gatewise.nn.grouped import feed_forward
@@ -107,8 +108,10 @@ def grouped_reason(x: Tensor) -> str:
 
 
 def transformed() -> bool:
-    """Return whether a transform of ``torch.func`` is at work, such as vmap or grad, and no compiler."""
-    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
+    """Return whether a transform of ``torch.func``, such as vmap, or forward mode is at work, and no compiler."""
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
 
 
 def chosen_backend(x: Tensor, batch: bool, everyone: bool) -> str:
@@ -129,7 +132,7 @@ def loop(x: Tensor, index: Tensor, weight: Tensor, experts: Sequence[Expert]) ->
 
     Every expert is called, with no rows if need be, so that all parameters take part in every backward pass.
     """
-    if batched_by_vmap(index):
+    if not torch.compiler.is_compiling() and batched_by_vmap(index):
         raise ValueError("the loop over experts inside torch.vmap: its rows depend on the routing; use backend='dense'")
     sorted_by = plan(index, len(experts))
     weights = weight.flatten()[sorted_by.slot].to(x.dtype)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from operator import index
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from gatewise.core.experts import Expert
 from gatewise.core.families import Family
+from gatewise.core.names import whole
 from gatewise.nn.dispatch import dense_batch, grouped, loop
 from gatewise.nn.params import unused_name
 from gatewise.nn.units import HiddenUnits, unit
@@ -56,9 +56,10 @@ class FFN(nn.Module):
     ) -> None:
         super().__init__()
         dim_out = dim if dim_out is None else dim_out
-        if min(n_experts, dim, hidden, dim_out) < 1:
+        given = {"n_experts": n_experts, "dim": dim, "hidden": hidden, "dim_out": dim_out}
+        self.n_experts, self.dim, self.hidden, self.dim_out = (whole(name, value) for name, value in given.items())
+        if min(given.values()) < 1:
             raise ValueError(f"n_experts={n_experts}, dim={dim}, hidden={hidden}, dim_out={dim_out}: each at least one")
-        self.n_experts, self.dim, self.hidden, self.dim_out = map(index, (n_experts, dim, hidden, dim_out))
         self.activation = activation
         self.ranks = 1  # processes whose tokens come here; see gatewise.nn.parallel
         width = hidden * (2 if unit(activation).gated else 1)

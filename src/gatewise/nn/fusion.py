@@ -192,17 +192,20 @@ class EntropyBalancer(Balancer):
         """Whether the balancer adds a gradient."""
         return self.factor > 0 or super().has_loss
 
-    def loss(self, router: Router, routing: Routing, sums: TokenSums, length: int | None = None) -> Tensor:
+    def loss(
+        self, router: Router, routing: Routing, sums: TokenSums, length: int | None = None, processes: int = 1
+    ) -> Tensor:
         """Return what these tokens add to the auxiliary loss, linear in their gates."""
-        tallies = [unpacked(other.last) for other in self.everyone]
+        tallies = [unpacked(other.recent) for other in self.everyone]
         seen = torch.stack([tally.tokens > 0 for tally in tallies])
         modalities = seen.sum().clamp_min(1)
         mean = torch.stack([_mean_gate(tally) for tally in tallies]).sum(0) / modalities
-        own = unpacked(self.last)
+        own = unpacked(self.recent)
         slope = (mean.clamp_min(SMALLEST) / _mean_gate(own).clamp_min(SMALLEST)).log()
         each = leaf_probabilities(routing) @ slope.to(routing.weight.dtype)
-        total = sums.weight @ each / (modalities * own.tokens.clamp_min(1))
-        return super().loss(router, routing, sums, length) + self.factor * total * (own.tokens > 0)
+        tokens = self.divisor(own.tokens.clamp_min(1), sums, processes)
+        total = processes * (sums.weight @ each) / (modalities * tokens)
+        return super().loss(router, routing, sums, length, processes) + self.factor * total * (own.tokens > 0)
 
 
 def _mean_gate(tally: RoutingStatistics) -> Tensor:

@@ -6,14 +6,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from math import inf
-from operator import index
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from gatewise.core.gates import Gate
-from gatewise.core.names import require_one_of
+from gatewise.core.names import require_one_of, whole
 from gatewise.nn.balance import BalanceMethod, Balancer, RoutingStatistics, attach, count, token_sums, unpacked
 from gatewise.nn.choice import Choice
 from gatewise.nn.dispatch import (
@@ -151,7 +150,7 @@ class MoE(nn.Module):
             raise ValueError(f"capacity={capacity}: give a positive factor, or None to drop nothing")
         width = dim if dim_out is None and isinstance(self.experts, FFN) else dim_out
         self.dim, self.scale = self.router.dim, scale
-        self.dim_out = None if width is None else index(width)  # None: what experts of the user return
+        self.dim_out = None if width is None else whole("dim_out", width)  # None: what experts of the user return
         self.backend, self.capacity = backend, capacity
         self.observer: Observer | None = None  # told of every call; see diagnostics.observe
         self.ranks: Ranks | None = None  # where the experts are, if on several processes; see expert_parallel
@@ -234,9 +233,8 @@ class MoE(nn.Module):
         """Return the output with the auxiliary loss and the tally of these tokens attached."""
         with torch.set_grad_enabled(self.balancer.has_loss):
             sums = token_sums(self.router, routing, real, self.balancer.rule.reads_expected_load)
-            loss = self.balancer.loss(self.router, routing, sums, length) if self.balancer.has_loss else None
-            if loss is not None and processes(self) > 1:  # it is divided by the tokens of all, and averaged over them
-                loss = loss * processes(self)
+            given = self.router, routing, sums, length, processes(self)
+            loss = self.balancer.loss(*given) if self.balancer.has_loss else None
         return attach(out, loss, self.balancer, count(self.router, routing, sums, room))
 
     def _check_call(self, x: Tensor, mask: Tensor | None, experts: Tensor | None) -> None:
@@ -409,6 +407,8 @@ def _shared(
         if sizes != (1, dim, dim if dim_out is None else dim_out):
             raise ValueError(f"shared is {given}: give an FFN of one expert from {dim} to {dim_out or dim} features")
         return given
+    if whole("shared", given) < 0:
+        raise ValueError(f"shared={given}: give the number of shared experts, zero or more")
     if given and hidden is None:
         raise ValueError(f"shared={given} without hidden: give the hidden units of one shared expert")
     return FFN(1, dim, given * (hidden or 0), dim_out, activation, bias) if given else None

@@ -7,11 +7,13 @@ from math import inf
 import torch
 from torch import Tensor, nn
 
+SMALLEST = 1e-6  # standard deviation of learned noise, in log weight: derivatives divide by its square
+
 
 class NoiseScale(nn.Module):
     """Standard deviations ``softplus(w . x)`` of the noise on the log weights of a level (1701.06538, equation 4).
 
-    As in the paper, w is zero at the start.
+    As in the paper, w is zero at the start. They are at least `SMALLEST`.
 
     Parameters
     ----------
@@ -26,7 +28,7 @@ class NoiseScale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the standard deviations of all branches: x ``(*, d, T)``, with a dimension for each level above."""
-        return torch.nn.functional.softplus(self.weight.to(x.dtype) @ x)
+        return torch.nn.functional.softplus(self.weight.to(x.dtype) @ x).clamp_min(SMALLEST)
 
     def reset_parameters(self) -> None:
         """Set all to zero, as after ``to_empty``."""
@@ -52,4 +54,4 @@ def check_noise(noise: float | str, jitter: float) -> None:
     if noise != "learned" and (isinstance(noise, str) or not 0 <= noise < inf):
         raise ValueError(f"noise={noise!r}: give a standard deviation, zero or more, or 'learned'")
     if not 0 <= jitter < 1:
-        raise ValueError(f"jitter={jitter}: give a number from 0 to 1, the most by which a feature changes")
+        raise ValueError(f"jitter={jitter}: give a number below 1, zero or more, the most by which a feature changes")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.gates import Gate
+from gatewise.nn.balance import unpacked
 from gatewise.nn.experts import FFN
 from gatewise.nn.layer import MoE
 
@@ -34,7 +35,7 @@ def prune_experts(layer: MoE, keep: int | Sequence[int]) -> MoE:
     Returns
     -------
     MoE
-        With ``top_k`` no larger than the number of its experts, and without a history of balancing.
+        With ``top_k`` no larger than the number of its experts, and without statistics of earlier steps.
 
     Raises
     ------
@@ -72,7 +73,7 @@ def merge_experts(layer: MoE, groups: Sequence[Sequence[int]]) -> MoE:
     Returns
     -------
     MoE
-        With ``top_k`` no larger than the number of its experts, and without a history of balancing.
+        With ``top_k`` no larger than the number of its experts, and without statistics of earlier steps.
 
     Raises
     ------
@@ -88,7 +89,7 @@ def merge_experts(layer: MoE, groups: Sequence[Sequence[int]]) -> MoE:
     members = sorted(index(e) for group in groups for e in group)
     if members != list(range(experts.n_experts)) or not all(groups):
         raise ValueError(f"groups={groups!r}: every one of {experts.n_experts} experts stands in one group")
-    load = layer.tally().load.tolist()
+    load = unpacked(layer.balancer.recent).load.tolist()
     rows: Rows = []
     for group in groups:
         total = sum(load[e] for e in group)
@@ -115,7 +116,7 @@ def add_experts(layer: MoE, sources: int | Sequence[int], jitter: float = 0.0) -
     Returns
     -------
     MoE
-        Without a history of balancing.
+        Without statistics of earlier steps.
 
     Raises
     ------
@@ -164,10 +165,11 @@ def _require_flat(layer: MoE) -> FFN:
 
 
 def _by_load(layer: MoE) -> list[int]:
-    """Return the experts by their load in the last finished step, the largest first."""
-    if not float(layer.tally().tokens):
+    """Return the experts by their load in the last finished step, filled up where it was short, the largest first."""
+    known = unpacked(layer.balancer.recent)
+    if not float(known.tokens):
         raise ValueError("no step has been finished, so no expert has a load: name the experts instead of their number")
-    return torch.argsort(layer.tally().load, descending=True, stable=True).tolist()
+    return torch.argsort(known.load, descending=True, stable=True).tolist()
 
 
 @torch.no_grad()
@@ -175,17 +177,24 @@ def _resized(layer: MoE, rows: Rows, members: Sequence[float]) -> MoE:
     """Return a layer whose experts are means of old ones; `members` divides the weight of a softmax among them."""
     experts = _require_flat(layer)
     made = _empty(layer, len(rows))
-    for own, given in zip(made.experts.parameters(), experts.parameters(), strict=True):
-        own.copy_(_means(given, rows))
+    assert isinstance(made.experts, FFN)
+    for own, given in zip(made.experts.weights(), experts.weights(), strict=True):
+        if own is not None and given is not None:
+            own.copy_(_means(given, rows))
     old, new = layer.router.gates[0], made.router.gates[0]
     per_branch = [name for name, spec in old.specs.items() if spec.per == "branch"]
     values = {name: _means(value, rows) if name in per_branch else value for name, value in old.values().items()}
-    new.assign(_shifted(made.router.kinds[0], values, torch.tensor([log(m) for m in members]), layer.dim))
+    shares = torch.tensor([log(m) for m in members], dtype=torch.float64)
+    new.assign(_shifted(made.router.kinds[0], values, shares, layer.dim))
     made.router.offset_0.copy_(_means(layer.router.offset_0.T, rows).T)
     for scale, other in zip(made.router.noises, layer.router.noises, strict=True):
         scale.weight.copy_(_means(other.weight, rows))
-    for name, value in old.named_parameters():
-        new.get_parameter(name).requires_grad_(value.requires_grad)
+    made.balancer.steps.copy_(layer.balancer.steps)  # a temperature goes on where it was
+    if layer.balancer.rule.adapts:
+        made.balancer.loss_factor.copy_(layer.balancer.loss_factor)
+    trains = {name: value.requires_grad for name, value in layer.named_parameters()}
+    for name, value in made.named_parameters():
+        value.requires_grad_(trains.get(name, True))  # parametrized weights have other names
     return made.train(layer.training)
 
 

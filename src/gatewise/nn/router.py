@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from math import prod
-from operator import index as whole
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from gatewise.core.gates import Gate, describe
 from gatewise.core.gates import gates as gates_of
-from gatewise.core.names import require_one_of
+from gatewise.core.names import require_one_of, whole
 from gatewise.core.tree import along_paths, expand_nodes
 from gatewise.nn.choice import Choice, choice_of, usual_choice
 from gatewise.nn.dispatch import transformed
@@ -90,8 +89,8 @@ class Router(nn.Module):
     noise : float or "learned"
         Standard deviation of Gaussian noise on the log weights used for the selection, in training only; the weights
         have none. "learned": of noise on the log weights that select and on those of the selected branches,
-        ``softplus(x W_noise)`` with one row of W_noise per branch; with a softmax and ``normalise="after"`` these are
-        equations 3 to 5 of 1701.06538.
+        ``softplus(x W_noise)`` with one row of W_noise per branch; weights that sum to one do with noise too. With a
+        softmax and ``normalise="after"`` these are equations 3 to 5 of 1701.06538.
     choice : Choice or ChoiceRule, optional
         By what branches are ranked, in which groups, and by which rule they are chosen. Default: the largest log
         weights; the largest weights if the link of a single level is not normalised.
@@ -127,8 +126,9 @@ class Router(nn.Module):
         jitter: float = 0.0,
     ) -> None:
         super().__init__()
-        self.dim = whole(dim)
-        self.branching = tuple(map(whole, branching)) if isinstance(branching, Sequence) else (whole(branching),)
+        self.dim, self.branching = whole("dim", dim), _branching(branching)
+        if self.dim < 1:
+            raise ValueError(f"dim={self.dim}: a token has at least one feature")
         self.kinds = _kinds(gate, self.branching)
         self.top_k = _kept(top_k, self.branching)
         self.choice = choice_of(choice, self.kinds)
@@ -256,10 +256,11 @@ class Router(nn.Module):
                 f"({len(logs[0])}, S), the experts of every token"
             )
         known = experts.device.type == "cpu" and experts.numel() > 0 and not torch.compiler.is_compiling()
-        if known and not transformed() and int(experts.max()) >= self.n_leaves:
-            raise ValueError(
-                f"experts holds {int(experts.max())} of {self.n_leaves} experts: count from 0, and give -1 for none"
-            )
+        for worst in (int(experts.max()), int(experts.min())) if known and not transformed() else ():
+            if not -1 <= worst < self.n_leaves:
+                raise ValueError(
+                    f"experts holds {worst} of {self.n_leaves} experts: count from 0, and give -1 for none"
+                )
         index = experts.long().clamp_min(0)
         log = _leaves(logs)[:, 0].gather(-1, index)
         return index, kept_weights(log, experts >= 0, self.normalise, True)
@@ -283,7 +284,10 @@ class Router(nn.Module):
             return [rank + self.fixed_noise * self.unit * z for rank, z in zip(ranks, noise, strict=True)], logs
         noise = [width * z for width, z in zip(widths, noise, strict=True)]
         ranks = [rank + self.unit * by.detach() for rank, by in zip(ranks, noise, strict=True)]
-        return ranks, [log + by for log, by in zip(logs, noise, strict=True)]
+        normalised = [kind.link.normalised for kind in self.kinds]
+        sums = normalised if len(logs) == len(normalised) else [all(normalised)]  # to one, also with noise
+        parts = zip(logs, noise, sums, strict=True)
+        return ranks, [node_log_shares(log + by) if one else log + by for log, by, one in parts]
 
     def _shifted(self, ranks: list[Tensor], real: Tensor | None) -> list[Tensor]:
         """Return ranks with what the tokens of a call add to them."""
@@ -355,6 +359,12 @@ def _at(value: Tensor, node: Tensor | None) -> Tensor:
     return value.gather(1, node[..., None].expand(-1, -1, value.shape[-1]))
 
 
+def _branching(given: int | Sequence[int]) -> tuple[int, ...]:
+    """Return the number of branches of every level."""
+    levels = given if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
+    return tuple(whole("n_experts", one) for one in levels)
+
+
 def _kinds(gate: str | Gate | Sequence[str | Gate], branching: tuple[int, ...]) -> tuple[Gate, ...]:
     """Return one gate per level."""
     if min(branching, default=0) < 1:
@@ -367,9 +377,9 @@ def _kept(top_k: int | Sequence[int] | None, branching: tuple[int, ...]) -> tupl
     if top_k is None:
         return branching
     if isinstance(top_k, Sequence):
-        limits, kept = branching, tuple(map(whole, top_k))
+        limits, kept = branching, tuple(whole("top_k", k) for k in top_k)
     else:
-        limits, kept = (prod(branching),), (whole(top_k),)
+        limits, kept = (prod(branching),), (whole("top_k", top_k),)
     if len(kept) != len(limits) or any(not 1 <= k <= limit for k, limit in zip(kept, limits, strict=False)):
         raise ValueError(
             f"top_k={top_k} with the branching {branching}: give a number of leaves from 1 to {prod(branching)}, "

@@ -7,7 +7,9 @@ one ends. Every layer is listed here while it lives. A step of an optimiser ends
   optimisers that call each other, as ZeroRedundancyOptimizer does, only the outermost counts, so that all processes
   end a step at the same place;
 - if no optimiser holds it, but its gates have changed since: then the optimiser updates copies of the parameters, in
-  float32 for example, and from there on all its steps are the layer's.
+  float32 for example, and from there on all its steps are the layer's;
+- if it holds other parameters of the layer, and steps twice before any optimiser that holds the first one, as where the
+  experts are trained alone.
 
 What was counted in a backward pass belongs to the gradient of that pass. The tokens of a generator's backward pass
 through a discriminator are set aside when the generator's optimiser steps, and dropped when the discriminator's does,
@@ -50,6 +52,10 @@ class _Held:
         if first is not None:
             return id(first) in self.parameters
         return bool(self.modules) and any(id(module) in self.modules for module in layer.modules())
+
+    def part_of(self, layer: Stepped) -> bool:
+        """Return whether the optimiser holds any parameter of a layer that trains."""
+        return any(id(p) in self.parameters for p in layer.parameters() if p.requires_grad)
 
 
 def register(layer: Stepped) -> None:
@@ -135,7 +141,7 @@ def _after_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
     held, own, scaler = _Held(optimizer), [], calling_scaler()
     for layer in _layers():
         watch = _watches[layer]
-        if layer in held or watch.learns_from(layer, optimizer):
+        if layer in held or watch.learns_from(layer, optimizer, not watch.known and held.part_of(layer)):
             watch.holder = weakref.ref(optimizer)
             watch.take_back(layer)
             follow(layer.balancer, scaler, watch.half)

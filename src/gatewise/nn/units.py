@@ -169,6 +169,8 @@ def unit(name: str) -> HiddenUnits:
 
     Raises
     ------
+    TypeError
+        If `name` is no name.
     ValueError
         If there is none, or an option in brackets is unknown or no number.
 
@@ -179,6 +181,8 @@ def unit(name: str) -> HiddenUnits:
     """
     if name in UNITS or name in _clamped_units:  # compiled graphs come no further: the layer asked when it was built
         return UNITS[name] if name in UNITS else _clamped_units[name]
+    if not isinstance(name, str):
+        raise TypeError(f"activation={name!r} is a {type(name).__name__}: give a name, such as 'gelu' or 'swiglu'")
     found = OPTIONS.fullmatch(name)
     if found is None:
         return look_up("activation", name, UNITS)

@@ -186,6 +186,10 @@ def _check_exact(layer: MoE, routed: int) -> None:
             f"normalise='always', or top_k=None with a gate that is normalised{pieces}"
         )
     reasons += [f"scale={layer.scale / routed}: use 1"] if not isclose(layer.scale, routed) else []
+    others = {"identity_experts": layer.identity_experts, "null_experts": layer.null_experts}
+    reasons += [f"{name}={number} are no copies: use 0" for name, number in others.items() if number]
+    weighed = layer.weigh_inputs and bool((routing.weight != 1).any())
+    reasons += ["weigh_inputs=True: what a copy makes of half an input is not half: use False"] if weighed else []
     reasons += ["noise in training selects pieces of copies: use 0"] if routed > 1 and layer.router.noise else []
     reasons += [f"capacity={layer.capacity} may drop tokens: use None"] if layer.capacity is not None else []
     if reasons:

@@ -6,6 +6,7 @@ import warnings
 import weakref
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
+from weakref import WeakSet
 
 import torch
 import torch.distributed as dist
@@ -33,6 +34,9 @@ class Stepped(Protocol):
 
     def modules(self) -> Iterator[nn.Module]:
         """Return all modules of the layer."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Return all parameters of the layer."""
 
     def check(self) -> None:
         """Raise if the layer cannot train as it is."""
@@ -79,6 +83,7 @@ class StepWatch:
         self.before: Tensor | None = None  # the first parameter before the step that is running
         self.seen: Tensor | None = None  # the first parameter in the last forward pass
         self.changes = 0
+        self.parts: WeakSet[Optimizer] = WeakSet()  # those that hold parameters of the layer, but not the first
         self.mark = _mark(layer)
 
     @property
@@ -120,11 +125,17 @@ class StepWatch:
         if not self.known and (self.pending(layer) or self.aside is not None):
             self.before = _first_values(layer)
 
-    def learns_from(self, layer: Stepped, optimizer: Optimizer) -> bool:
-        """Return whether a step that has just ended is the layer's, by what is known or by its effect on the layer."""
+    def learns_from(self, layer: Stepped, optimizer: Optimizer, part: bool) -> bool:
+        """Return whether a step that has just ended is the layer's, by what is known or by its effect on the layer.
+
+        An optimiser of some of the layer's parameters (`part`) is, if it steps again before the optimiser of the gates.
+        """
         if self.known:
             return self.learned and not self.by_hand and self.holder is not None and self.holder() is optimizer
-        self.learned = self.before is not None and _differ(_first_values(layer), self.before)
+        again = part and optimizer in self.parts
+        if part:
+            self.parts.add(optimizer)
+        self.learned = again or (self.before is not None and _differ(_first_values(layer), self.before))
         return self.learned
 
     def changed_after_step(self, layer: Stepped) -> bool:
@@ -165,6 +176,7 @@ class StepWatch:
         """Note that a step has ended."""
         self.before = self.seen = self.aside = None
         self.changes = 0
+        self.parts.clear()
         self.mark = _mark(layer)
 
 

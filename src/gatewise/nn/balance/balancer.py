@@ -5,6 +5,9 @@ is linear in the tokens once the shares are known, so the shares of the last fin
 and ranks, stand in for those of this one (as 2501.11873 does for the load). The gradient over micro-batches, ranks and
 recomputed segments is then the same however a batch is cut, and no statistic waits for another process in a forward
 pass. During the first step of a layer no share is known and no auxiliary loss acts.
+
+A short step, such as the rest of an epoch, says little about the next one: it is filled up with earlier steps to `FILL`
+of their tokens. A call with many more tokens than the last step divides by its own.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ from gatewise.nn.balance.statistics import RoutingStatistics, TokenSums, unpacke
 from gatewise.nn.grouped import nothing_watches
 from gatewise.nn.router import Router, Routing, leaf_weights
 from gatewise.nn.weights import LOWEST, node_log_shares, node_shares
+
+FILL = 0.5  # of the tokens of a step: fewer in the next one do not stand for a step by themselves
 
 
 class Balancer(nn.Module):
@@ -54,6 +59,7 @@ class Balancer(nn.Module):
     """
 
     last: Tensor
+    carried: Tensor  # of earlier steps, where the last one was short
     steps: Tensor
     loss_factor: Tensor  # of the loss, where the method adapts it
     _kept: tuple[BalanceMethod, Tensor, LossCoefficients] | None = None  # method and tally that they belong to
@@ -84,6 +90,7 @@ class Balancer(nn.Module):
         # Neither a buffer: a process must not be given the tally that another has of a step under way.
         self.now = torch.zeros(size, dtype=torch.float32, device="cpu")
         self.register_buffer("last", torch.zeros(size, dtype=torch.float32))
+        self.register_buffer("carried", torch.zeros(size, dtype=torch.float32))
         self.loss_scale = torch.ones((), dtype=torch.float32, device="cpu")  # that of a run, not of the layer
         self.scale_given = self.scale_shared = self.scale_told = False  # by the user; with a scaler; that none is known
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
@@ -100,6 +107,7 @@ class Balancer(nn.Module):
         """Forget all steps, as after ``to_empty``."""
         self.now = torch.zeros(self.now.shape, dtype=torch.float32, device="cpu")
         self.last.zero_()
+        self.carried.zero_()
         self.steps.zero_()
         if self.rule.adapts:
             self.loss_factor.fill_(self.rule.first_factor())
@@ -107,15 +115,28 @@ class Balancer(nn.Module):
     def _apply(self, fn: Any, recurse: bool = True) -> Balancer:
         """Move, but stay in float32: sums of thousands of tokens do not fit half precision."""
         super()._apply(fn, recurse)
-        self.last = self.last.float()
+        self.last, self.carried = self.last.float(), self.carried.float()
         if self.rule.adapts:
             self.loss_factor = self.loss_factor.float()
         return self
 
-    def loss(self, router: Router, routing: Routing, sums: TokenSums, length: int | None = None) -> Tensor:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Load a state, also of a version that carried nothing from step to step."""
+        if f"{prefix}last" in state_dict:
+            state_dict.setdefault(f"{prefix}carried", torch.zeros_like(state_dict[f"{prefix}last"]))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    @property
+    def recent(self) -> Tensor:
+        """The tally that stands in for that of a step under way: the last one, filled up where it was short."""
+        return self.last + self.carried
+
+    def loss(
+        self, router: Router, routing: Routing, sums: TokenSums, length: int | None = None, processes: int = 1
+    ) -> Tensor:
         """Return what these tokens add to the auxiliary loss; over a step the parts sum to the loss's gradient.
 
-        `length` is the number of tokens of a sequence; None: all are one.
+        `length` is the number of tokens of a sequence; None: all are one. Gradients are averaged over `processes`.
         """
         known, weight = self._known(), sums.weight
         parts = [self.weight * part for part in _of_step(known, sums)]
@@ -130,14 +151,23 @@ class Balancer(nn.Module):
         for log in routing.log_weights if self.token_entropy_weight else ():
             entropy = -(node_shares(log) * node_log_shares(log).clamp_min(LOWEST)).sum(-1)
             parts.append(self.token_entropy_weight * (weight @ entropy).mean())
-        return sum(parts[1:], parts[0]) / known.tokens if parts else weight.new_zeros(())
+        tokens = self.divisor(known.tokens, sums, processes)
+        return processes * sum(parts[1:], parts[0]) / tokens if parts else weight.new_zeros(())
+
+    def divisor(self, tokens: Tensor, sums: TokenSums, processes: int) -> Tensor:
+        """Return by how many tokens the loss is divided: those of the last step, unless this call alone has many more.
+
+        Then its own stand in, so that the loss after a step of a few tokens is not as many times as large.
+        """
+        return torch.maximum(tokens, FILL * processes * sums.weight.sum().detach().to(tokens.dtype))
 
     def _known(self) -> LossCoefficients:
-        """Return the coefficients of the loss, kept while the last tally stays as it is."""
-        if self.last.device.type != "cpu" or not nothing_watches(self.last):
-            return loss_coefficients(self.rule, self.last, self.branching)
-        if self._kept is None or self._kept[0] is not self.rule or not torch.equal(self._kept[1], self.last):
-            self._kept = self.rule, self.last.clone(), loss_coefficients(self.rule, self.last, self.branching)
+        """Return the coefficients of the loss, kept while the tally that they come from stays as it is."""
+        recent = self.recent
+        if recent.device.type != "cpu" or not nothing_watches(self.last):
+            return loss_coefficients(self.rule, recent, self.branching)
+        if self._kept is None or self._kept[0] is not self.rule or not torch.equal(self._kept[1], recent):
+            self._kept = self.rule, recent, loss_coefficients(self.rule, recent, self.branching)
         return self._kept[2]
 
     @torch.no_grad()
@@ -148,6 +178,9 @@ class Balancer(nn.Module):
         """
         fresh = (unpacked(self.now).tokens > 0) & self.now.isfinite().all()
         self.steps += 1
+        recent = self.recent.to(self.now.device)
+        missing = FILL - unpacked(self.now).tokens / unpacked(recent).tokens.clamp_min(1)
+        self.carried.copy_(torch.where(fresh, recent * missing.clamp_min(0), self.carried.to(self.now.device)))
         self.last.copy_(torch.where(fresh, self.now, self.last.to(self.now.device)))
         self.now.zero_()
         if self.rule.adapts:

@@ -11,6 +11,7 @@ from torch import Tensor
 from gatewise.nn.router import Router, Routing
 from gatewise.nn.weights import LOWEST, node_shares
 
+FAR = 40.0  # standard deviations from which on a normal probability is zero or one in every precision
 WIDTH = 0.3  # noise of `kept_probability` where none is drawn, in log weight: the spread of the scores at the start
 
 
@@ -148,7 +149,10 @@ def kept_probability(router: Router, routing: Routing, real: Tensor | None = Non
         share = node_shares(log) if rule.varies else log
         least = rule.threshold(noisy, share, kept, real).clamp_min(LOWEST)
         above = rank.clamp_min(2 * LOWEST) - least  # a branch that is never chosen lies below any threshold
-        part = torch.special.ndtr(above / (width * router.unit))
+        scale = width * router.unit
+        if isinstance(scale, Tensor):  # the derivative in a scale divides by its square
+            above = above.clamp(-FAR * scale.detach(), FAR * scale.detach())
+        part = torch.special.ndtr(above / scale)
         total = part.flatten(1) if total is None else (total[..., None] * part).flatten(1)
     assert total is not None
     return total

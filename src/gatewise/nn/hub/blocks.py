@@ -16,7 +16,7 @@ from gatewise.nn.hub.logits import record_logits
 from gatewise.nn.hub.reading import Config, activation, averaged, check_config, check_count, config_of, options
 from gatewise.nn.hub.shared import GatedShared
 from gatewise.nn.hub.weights import Experts, Layout, Taken, joined, read_one
-from gatewise.nn.hub.writing import written
+from gatewise.nn.hub.writing import divides, written
 from gatewise.nn.layer import MoE
 
 State = Mapping[str, Tensor]
@@ -212,7 +212,8 @@ def _drop_offsets(state: dict[str, Tensor], row: Architecture, target: State, na
 
 def _require_same(layer: MoE | GatedShared, moe: MoE, wanted: dict[str, Any], name: str) -> None:
     """Raise unless a layer has the options that a block has."""
-    found = {"top_k": moe.router.slots, "normalise": moe.router.normalise, "scale": moe.scale}
+    kept = "after" if divides(moe) else "before"
+    found = {"top_k": moe.router.slots, "normalise": kept, "scale": moe.scale}
     found |= {"activation": getattr(moe.experts, "activation", None), "choice": moe.router.choice}
     wanted = {**wanted, "choice": wanted["choice"] or usual_choice(moe.router.kinds)}
     if "shared activation" in wanted and layer.shared is not None:

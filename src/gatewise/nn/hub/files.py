@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from gatewise.core import codec
@@ -52,7 +53,7 @@ def save_layer(layer: MoE | GatedShared, folder: Folder) -> None:
     TypeError
         If `layer` is a model that contains layers.
     ValueError
-        If experts, a gate or a temperature are code of the user.
+        If experts, a gate or a temperature are code of the user, or parameters are wrapped, by adapters or pruning.
 
     Examples
     --------
@@ -72,7 +73,21 @@ def save_layer(layer: MoE | GatedShared, folder: Folder) -> None:
         )
     shared = layer.shared.hidden if isinstance(layer, GatedShared) else None
     frozen = [name for name, value in layer.named_parameters() if not value.requires_grad]
-    _write(folder, layer.state_dict(), LayerFile(FORMAT, SCHEMA, settings(moe), shared, frozen)._asdict())
+    kept, state = LayerFile(FORMAT, SCHEMA, settings(moe), shared, frozen), layer.state_dict()
+    with torch.device("meta"):
+        plain = _built(kept).state_dict()
+    if strange := sorted(state.keys() ^ plain.keys()):
+        raise ValueError(
+            f"the layer {'has' if strange[0] in state else 'lacks'} {strange[0]!r}, unlike one that is built anew: "
+            "merge its adapters, or remove its pruning or parametrisation, or keep its state_dict"
+        )
+    _write(folder, state, kept._asdict())
+
+
+def _built(kept: LayerFile) -> MoE | GatedShared:
+    """Return a layer of the shape that a file describes."""
+    moe = build(kept.layer)
+    return moe if kept.gated_shared is None else GatedShared(moe, kept.gated_shared)
 
 
 def load_layer(folder: Folder) -> MoE | GatedShared:
@@ -112,8 +127,7 @@ def load_layer(folder: Folder) -> MoE | GatedShared:
         raise ValueError(f"{folder} has schema {schema}, this gatewise reads up to {SCHEMA}: upgrade gatewise")
     try:
         kept = codec.build(LayerFile, config)
-        moe = build(kept.layer)
-        layer = moe if kept.gated_shared is None else GatedShared(moe, kept.gated_shared)
+        layer = _built(kept)
     except ValueError as cause:
         raise CodecError(f"{folder}/{CONFIG} is not of a layer: {cause}; save the layer again") from cause
     layer.load_state_dict(_read(folder, ""), assign=True)

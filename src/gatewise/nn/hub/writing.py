@@ -13,7 +13,7 @@ from gatewise.core.gates import gate as gate_of
 from gatewise.nn.choice import usual_choice
 from gatewise.nn.experts import FFN
 from gatewise.nn.hub.architectures import Architecture, architecture
-from gatewise.nn.hub.options import Clamp, Setting, inside
+from gatewise.nn.hub.options import ACTIVATION, Clamp, Setting, inside
 from gatewise.nn.hub.reading import GATES
 from gatewise.nn.hub.shared import GatedShared
 from gatewise.nn.hub.weights import Experts, Layout, written_one
@@ -95,8 +95,8 @@ def _router_problems(moe: MoE, row: Architecture) -> dict[str, bool]:
         "a bias in its gate": not row.router_bias and bool((router.gates[0].bias != 0).any()),
         "offsets of the choice": row.correction is None and bool((router.offset_0 != 0).any()),
         f"scale={moe.scale}": row.scale is None and moe.scale not in (1.0, _average(row)),
-        f"normalise={router.normalise!r}": not isinstance(row.normalise, Setting)
-        and row.normalise != (router.normalise != "before"),
+        f"normalise={router.normalise!r} with {router.slots} experts per token": not isinstance(row.normalise, Setting)
+        and row.normalise != divides(moe),
         f"a choice by {choice.by}": choice.by not in by,
         f"a choice from {choice.kept} of {choice.groups} groups": choice.groups != choice.kept and row.groups is None,
         f"the rule of choice {choice.rule}": choice.rule != Largest(),
@@ -113,6 +113,7 @@ def _other_problems(layer: MoE | GatedShared, moe: MoE, row: Architecture) -> di
     biased = isinstance(moe.experts, FFN) and moe.experts.b_in is not None
     stacked = getattr(row.experts, "transposed", False)
     return {
+        f"dim_out={moe.dim_out}": moe.dim_out != moe.dim,
         "no shared expert": needs and layer.shared is None,
         "no bias of its output": row.output_bias != "" and own is None,
         "a shared expert of weight one": own is not None
@@ -127,6 +128,12 @@ def _other_problems(layer: MoE | GatedShared, moe: MoE, row: Architecture) -> di
         "biases in its experts": biased and not (stacked and row.router_bias),
         "no biases in its experts": not biased and stacked and row.router_bias,
     }
+
+
+def divides(moe: MoE) -> bool:
+    """Return whether kept weights are divided by their sum, which "after" leaves out for a single one."""
+    router = moe.router
+    return router.normalise == "always" or (router.normalise == "after" and router.slots > 1)
 
 
 def _average(row: Architecture) -> float:
@@ -166,7 +173,7 @@ def to_config(layer: MoE | GatedShared, style: str) -> dict[str, Any]:
     if isinstance(row.gate, Setting):
         fields[row.gate.field] = next(name for name, one in GATES.items() if gate_of(one) == router.kinds[0])
     if isinstance(row.normalise, Setting):
-        fields[row.normalise.field] = router.normalise != "before"
+        fields[row.normalise.field] = divides(moe)
     if row.scale is not None:
         fields[row.scale.field] = moe.scale
     if row.correction is not None and row.correction.switch:
@@ -203,6 +210,8 @@ def _unit_fields(place: Setting | Clamp, activation: str, style: str) -> dict[st
     values: dict[Setting, Any] = {}
     if isinstance(place, Setting):
         values[place] = inside(activation)
+        if values[place] not in ACTIVATION:
+            raise ValueError(f"experts with {activation!r}: config.json of style {style!r} has no name for that")
     else:
         made, usual = unit(activation), ClampedSwiGLU()
         for name, one in (("limit", place.limit), ("up", place.up), ("alpha", place.alpha)):
