@@ -15,6 +15,7 @@ from gatewise.core.gates import Gate
 from gatewise.nn.balance import unpacked
 from gatewise.nn.experts import FFN
 from gatewise.nn.layer import MoE
+from gatewise.nn.params import GateParameters
 
 Rows = list[list[tuple[int, float]]]  # of every new expert: old ones, and their shares in it
 
@@ -153,6 +154,12 @@ def _require_flat(layer: MoE) -> FFN:
         raise ValueError(
             "the layer has several levels, experts of its own, or experts on several processes: this needs one level "
             "of built-in experts in one process"
+        )
+    gate = layer.router.gates[0]
+    if not isinstance(gate, GateParameters):
+        raise ValueError(
+            f"the gate of the layer is wrapped by {type(gate).__name__}: put the gate itself back into "
+            "layer.router.gates, with what wraps it merged"
         )
     if layer.networks < layer.router.n_leaves:
         raise ValueError(

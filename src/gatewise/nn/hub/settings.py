@@ -64,7 +64,7 @@ def settings(layer: MoE) -> dict[str, Any]:
         "experts": laws,
         "backend": layer.backend,
         "capacity": layer.capacity,
-        "temperature": _temperature(list(router.gates)),
+        "temperature": _temperature(router.levels),
         "noise": router.noise,
         "balance": _method(balancer.rule),
         "balance_weight": balancer.weight,
@@ -171,12 +171,13 @@ def _laws(layer: MoE) -> Any:
     """Return expert and family of every leaf of a fitted mixture; None where experts are built in."""
     if isinstance(layer.experts, FFN):
         return None
-    if layer.dim_out is None or not all(type(one) is CoreExpert for one in layer.experts):
+    own = layer.experts if isinstance(layer.experts, nn.ModuleList) else [layer.experts]  # or what wraps the batch
+    if layer.dim_out is None or not all(type(one) is CoreExpert for one in own):
         raise ValueError(
             "the layer has experts of your own: a file holds names, not code; keep layer.state_dict() and build the "
             "layer by your own code"
         )
-    return encode([(one.expert, one.family) for one in layer.experts])
+    return encode([(one.expert, one.family) for one in own])
 
 
 def _upgraded(gates: Any) -> Any:
