@@ -301,3 +301,9 @@ def test_a_layer_with_a_wrapped_part_is_not_written(tmp_path):
     layer.router.gates[0], layer.experts = layer.router.gates[0].base, Wrapper(layer.experts)
     with pytest.raises(ValueError, match="the layer has experts of your own"):
         save_layer(layer, tmp_path)
+
+
+def test_writing_a_layer_draws_no_random_numbers(tmp_path):
+    layer, state = MoE(16, 24, (2, 2), gate="laplace"), torch.get_rng_state()
+    save_layer(layer, tmp_path)
+    assert torch.equal(torch.get_rng_state(), state)
