@@ -299,7 +299,7 @@ def test_a_layer_with_a_wrapped_part_is_not_written(tmp_path):
     with pytest.raises(ValueError, match=r"the layer has 'router\.gates\.0\.base.* merge its adapters"):
         save_layer(layer, tmp_path)
     layer.router.gates[0], layer.experts = layer.router.gates[0].base, Wrapper(layer.experts)
-    with pytest.raises(ValueError, match="the layer has experts of your own"):
+    with pytest.raises(ValueError, match="wrapped by Wrapper: merge it with them first"):
         save_layer(layer, tmp_path)
 
 

@@ -158,8 +158,9 @@ def _require_flat(layer: MoE) -> FFN:
     experts = require_layer(layer).experts
     if len(layer.router.branching) > 1 or not isinstance(experts, FFN) or layer.ranks is not None:
         raise ValueError(
-            "the layer has several levels, experts of its own, or experts on several processes: this needs one level "
-            "of built-in experts in one process"
+            f"the layer has the branching {layer.router.branching} and experts in {type(experts).__name__}"
+            f"{'' if layer.ranks is None else ' on several processes'}: this needs one level of built-in experts, FFN, "
+            "in one process, with adapters merged"
         )
     gate = layer.router.gates[0]
     if not isinstance(gate, GateParameters):

@@ -171,13 +171,17 @@ def _laws(layer: MoE) -> Any:
     """Return expert and family of every leaf of a fitted mixture; None where experts are built in."""
     if isinstance(layer.experts, FFN):
         return None
-    own = layer.experts if isinstance(layer.experts, nn.ModuleList) else [layer.experts]  # or what wraps the batch
-    if layer.dim_out is None or not all(type(one) is CoreExpert for one in own):
+    if not isinstance(layer.experts, nn.ModuleList):
+        raise ValueError(
+            f"the experts of the layer are wrapped by {type(layer.experts).__name__}: merge it with them first, as "
+            "merge_and_unload of peft does, or keep layer.state_dict()"
+        )
+    if layer.dim_out is None or not all(type(one) is CoreExpert for one in layer.experts):
         raise ValueError(
             "the layer has experts of your own: a file holds names, not code; keep layer.state_dict() and build the "
             "layer by your own code"
         )
-    return encode([(one.expert, one.family) for one in own])
+    return encode([(one.expert, one.family) for one in layer.experts])
 
 
 def _upgraded(gates: Any) -> Any:
