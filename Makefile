@@ -96,6 +96,7 @@ atlas: $(READY) ## judge the kept records of all studies again: out/atlas/index.
 	rm -rf out/atlas
 	OMP_NUM_THREADS=1 $(BIN)/gatewise study atlas atlas/*.tar.xz --out out/atlas
 	cp out/atlas/claims.csv out/atlas/verdicts.svg out/atlas/references.bib atlas
+	$(BIN)/python -m benchmarks.atlas
 
 bench: $(READY) ## measure, and write JSON with the machine's facts
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

@@ -1,6 +1,7 @@
 """The results atlas as tables: what the kept records of all studies say about their claims.
 
-``python -m benchmarks.atlas`` prints the tables of docs/results.md from atlas/claims.csv, which `make atlas` writes.
+``python -m benchmarks.atlas`` puts the tables into docs/results.md; `make atlas` does that after it has written
+atlas/claims.csv.
 """
 
 from __future__ import annotations
@@ -12,16 +13,25 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.peers import as_markdown
+from gatewise.theory import STUDIES, unpack
 from gatewise.theory.claims import VerdictKind
+from gatewise.theory.probes import expected, judge_probes
+from gatewise.theory.protocol import SUFFIX
 
 HOME = Path(__file__).parents[1] / "atlas"
 CLAIMS = HOME / "claims.csv"
+PAGE = HOME.parent / "docs" / "results.md"
+TABLE = re.compile(r"^\|.*\n(?:\|.*\n)*", re.MULTILINE)
+TWO_LEVELS = "hierarchical-rates"
 WORDS = tuple(map(str, VerdictKind))
 AGAINST = (str(VerdictKind.contradicted), str(VerdictKind.differs))
 
+SHORT = {str(VerdictKind.differs): "differs"}
+FOUNDING, NO_PAPER = ("2410.02935", "2405.13997", "2401.13875"), "this project"
 PAPER = re.compile(r"\d{4}\.\d{5}")
 
 Row = dict[str, Any]
@@ -30,13 +40,14 @@ Row = dict[str, Any]
 def claims() -> list[Row]:
     """Return the judged claims, one row each."""
     with CLAIMS.open(encoding="utf-8", newline="") as file:
-        return [{**row, "paper": _paper(row["source"])} for row in csv.DictReader(file)]
+        rows = list(csv.DictReader(file))
+    return [{**row, "study": row["study"].removesuffix(SUFFIX), "paper": _paper(row["source"])} for row in rows]
 
 
 def _paper(source: str) -> str:
     """Return the number of the paper that a claim comes from; without one it is a claim of this project."""
     found = PAPER.search(source)
-    return found[0] if found else "this project"
+    return found[0] if found else NO_PAPER
 
 
 def indexes() -> list[Row]:
@@ -55,32 +66,54 @@ def counted(rows: Iterable[Row], by: str) -> list[Row]:
     groups: dict[str, Counter[str]] = {}
     for row in rows:
         groups.setdefault(row[by], Counter())[row["verdict"]] += 1
-    groups["all"] = sum(groups.values(), Counter[str]())
+    ordered = {name: groups[name] for name in sorted(groups, key=_place)}
+    ordered["all"] = sum(groups.values(), Counter[str]())
     return [
-        {by: name, **{word: count[word] for word in WORDS}, "claims": count.total()} for name, count in groups.items()
+        {by: name, **{SHORT.get(word, word): count[word] for word in WORDS}, "claims": count.total()}
+        for name, count in ordered.items()
     ]
 
 
-def against(rows: Iterable[Row]) -> list[Row]:
-    """Return the claims that were contradicted, or differ from what was remembered."""
+def _place(name: str) -> tuple[int, str]:
+    """Return where a group stands: the papers that gatewise grew from first, what has no paper last."""
+    return (FOUNDING.index(name) if name in FOUNDING else len(FOUNDING) + (name == NO_PAPER)), name
+
+
+def told(row: Row) -> Row:
+    """Return what a claim says and what was found."""
+    bound = {"at_most": "at most ", "at_least": "at least "}.get(row["kind"], "")
+    number = f"{bound}{float(row['claimed value']):.3f} ± {float(row['tolerance']):g}"
+    return {
+        "claim about": f"{row['arm']}: {row['series']}" + (f" less that of {row['other']}" if row["other"] else ""),
+        "claimed": "slower than any power" if row["kind"] == "slower_than_polynomial" else number,
+        "slope": f"{float(row['slope']):.3f} [{float(row['low']):.3f}, {float(row['high']):.3f}]",
+        "verdict": row["verdict"],
+    }
+
+
+def exponents(name: str) -> list[Row]:
+    """Return the population exponents of a study: claimed, found, and whether the last one is certified."""
+    with TemporaryDirectory() as home:
+        (folder,) = unpack(HOME / f"{name}.tar.xz", home)
+        found = judge_probes(STUDIES[name], folder)
     return [
         {
-            "study": row["study"],
-            "claim about": f"{row['arm']}: {row['series']}" + (f" less that of {row['other']}" if row["other"] else ""),
-            "slope": f"{float(row['slope']):.3f} [{float(row['low']):.3f}, {float(row['high']):.3f}]",
-            "claimed": f"{row['kind'].replace('_', ' ')} {float(row['claimed value']):.3f}",
-            "verdict": row["verdict"],
-            "source": row["source"],
+            "exponent of": one.probe.name,
+            "claimed": expected(one.probe),
+            "found": f"{one.local()[-1]:.3f}",
+            "certified": "yes" if one.record["certified"][-1] else "no",
+            "verdict": str(one.word),
         }
-        for row in rows
-        if row["verdict"] in AGAINST
+        for one in found
+        if one.record is not None
     ]
 
 
 def tables() -> list[str]:
     """Return the tables of the page in Markdown."""
     rows = claims()
-    cost = {one["study"]: one for one in indexes()}
+    refuted = [row for row in rows if row["verdict"] in AGAINST]
+    cost = {one["study"].removesuffix(SUFFIX): one for one in indexes()}
     studies = [
         {**row, "fits": cost[row["study"]]["fits"], "CPU min": cost[row["study"]]["cpu"] / 60}
         for row in counted(rows, "study")[:-1]
@@ -88,14 +121,24 @@ def tables() -> list[str]:
     return [
         _table(counted(rows, "paper")),
         _table(counted(rows, "standing")),
-        as_markdown(studies, dict.fromkeys(studies[0], "") | {"CPU min": ".0f"}),
-        _table(against(rows)),
+        _table(studies),
+        _table([{"study": row["study"], **told(row), "source": row["source"]} for row in refuted]),
+        _table([told(row) for row in rows if row["study"] == TWO_LEVELS]),
+        _table(exponents(TWO_LEVELS)),
     ]
 
 
 def _table(rows: Sequence[Row]) -> str:
-    return as_markdown(rows, dict.fromkeys(rows[0], "")) if rows else ""
+    """Return rows as a table; a number with a fraction has no decimals."""
+    columns = {name: ".0f" if isinstance(value, float) else "" for name, value in rows[0].items()} if rows else {}
+    return as_markdown(rows, columns) if rows else "| none |\n| --- |"
+
+
+def updated(page: str) -> str:
+    """Return a page with the tables in the places of those that it has."""
+    new = iter(tables())
+    return TABLE.sub(lambda old: next(new, old[0].rstrip("\n")) + "\n", page)
 
 
 if __name__ == "__main__":
-    print("\n\n".join(tables()))
+    PAGE.write_text(updated(PAGE.read_text("utf-8")), "utf-8")

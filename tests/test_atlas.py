@@ -1,7 +1,5 @@
 """The results atlas: packed records of registered protocols, and pages that say what they say."""
 
-from pathlib import Path
-
 import pytest
 from benchmarks import atlas
 
@@ -10,8 +8,8 @@ from gatewise.theory import STUDIES, collect, confirmatory, protocol, replay, un
 from gatewise.theory.fingerprint import describe
 from gatewise.theory.store import header
 
-PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 PACKED = sorted(path.name.removesuffix(".tar.xz") for path in atlas.HOME.glob("*.tar.xz"))
+pytestmark = pytest.mark.skipif(not PACKED, reason="source archives are without the records")
 LARGEST = 40e6  # bytes of all packed files
 
 
@@ -28,15 +26,15 @@ def test_every_packed_study_is_the_confirmatory_run_of_a_registered_protocol():
 def test_the_table_of_claims_has_every_claim_of_the_packed_studies():
     rows = atlas.claims()
     for name in PACKED:
-        mine = [(row["arm"], row["series"], row["other"]) for row in rows if row["study"] == f"{name}-confirmatory"]
+        mine = [(row["arm"], row["series"], row["other"]) for row in rows if row["study"] == name]
         assert mine == [(one.arm, one.series, one.other) for one in STUDIES[name].claims], name
-    assert {row["study"] for row in rows} == {f"{name}-confirmatory" for name in PACKED}
+    assert {row["study"] for row in rows} == set(PACKED)
 
 
 def test_the_page_of_results_shows_the_tables_of_the_atlas():
-    page = PAGE.read_text("utf-8")
-    missing = [table for table in atlas.tables() if table not in page]
-    assert not missing
+    page = atlas.PAGE.read_text("utf-8")
+    assert atlas.updated(page) == page
+    assert len(atlas.TABLE.findall(page)) >= len(atlas.tables())
 
 
 def test_the_atlas_is_small_enough_for_the_repository():

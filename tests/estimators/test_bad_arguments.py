@@ -27,6 +27,12 @@ ARGUMENTS = [
     ({"family": "gausian"}, ValueError, "did you mean 'gaussian'"),
     ({"family": 3}, TypeError, "give a name of FAMILIES"),
     ({"family": "normal"}, ValueError, "'normal' is unknown: did you mean 'gaussian'"),
+    ({"family": "multinomial"}, ValueError, "did you mean 'categorical'"),
+    *(
+        ({"gate": name}, ValueError, f"gate '{name}' is unknown: did you mean 'softmax'")
+        for name in ("multinomial", "Multinomial-Logit", "multinomial logit", "logit", "logistic", "concomitant")
+    ),
+    ({"gate": ["softmax", "multinomial"], "n_experts": (2, 2)}, ValueError, "did you mean 'softmax'"),
     ({"family": "Bernoulli"}, ValueError, "did you mean 'binomial'"),
     (
         {"expert": Linear},

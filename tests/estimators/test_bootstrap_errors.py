@@ -63,6 +63,7 @@ def test_errors_and_bands_are_about_those_of_the_information(two, kind):
     assert found.statuses == {"converged": 60}
     assert not found.unsound
     assert found.to_frame().shape == (60, found.drawn.shape[1] + 1)
+    assert set(found.confint().index) <= set(found.to_frame().columns)
 
 
 def test_bands_hold_the_quantiles_of_the_curves_of_the_refits(two):

@@ -47,7 +47,9 @@ def fit(data, **options):
 
 
 CASES = {  # data, arguments, what the message says, data and arguments of the remedy it names
-    "few rows": (lines, {"n_experts": 8}, r"too few for expert [\d, ]+: use fewer experts", lines, {"n_experts": 2}),
+    "few rows": (
+        lines, {"n_experts": 8}, r"too few for expert \d(, expert \d)*: use fewer", lines, {"n_experts": 2},
+    ),
     "few rows in all": (
         lambda: lines(6), {}, "too few for expert .*: use fewer experts", lambda: lines(6), {"n_experts": 1},
     ),

@@ -1,5 +1,6 @@
 """Tensors, masked arrays, nullable columns, labels, dates, sparse data, huge numbers: read as numbers, or refused."""
 
+import re
 import warnings
 from fractions import Fraction
 
@@ -63,7 +64,10 @@ def test_other_kinds_of_arrays_give_the_same_bits(d, name):
     assert (plain.responsibilities(x2, y2, gate2) == model.responsibilities(x, y, gate_x)).all()
     expected = model.inference(x, y, weight, gate_x, label, kind="sandwich", clusters=label).information
     found = plain.inference(*dressed, kind="sandwich", clusters=label2).information
-    assert found.refused == expected.refused
+    reason = expected.refused
+    if reason and name == "nullable":  # whose columns have names
+        reason = re.sub(r"gate x(?=\d)", "a", reason)
+    assert found.refused == reason
     np.testing.assert_array_equal(found.covariance, expected.covariance)
 
 

@@ -112,7 +112,7 @@ def test_starts_that_disagree_are_said_to_have_reached_a_sum_of_squares(fitted):
     lonely = fitted.fit_._replace(starts=fitted.fit_.starts._replace(hits=1, gap=2.5))
     words = r"reached the least sum of squares \(the next is 2.5 below in the log-likelihood of Gaussian residuals\)"
     with pytest.warns(StartsDisagreeWarning, match=words):
-        alert(lonely, [], [], 1)
+        alert(lonely, str, [], [], 1)
 
 
 @pytest.mark.parametrize("method", ["ls", "ml"])

@@ -38,6 +38,32 @@ def test_effects_of_a_factor_are_differences_of_means(counts):
     assert (table["std. error"] > 0).all()
 
 
+def test_a_factor_is_compared_with_the_reference_of_the_formula(counts):
+    frame, model = counts
+    same = model.inference().margins("site")
+    other = moe("y ~ a + b + c + C(site, Treatment('v'))", frame, n_experts=1, family="poisson", n_init=1)
+    table = other.inference().margins("site")
+    assert table.index.tolist() == ["site: u - v", "site: w - v"]
+    assert table.loc["site: u - v", "estimate"] == pytest.approx(-same.loc["site: v - u", "estimate"], rel=1e-6)
+    assert table.loc["site: u - v", "std. error"] == pytest.approx(same.loc["site: v - u", "std. error"], rel=1e-6)
+    few = other.inference().margins("site", frame[frame.site == "w"])  # rows without the reference
+    assert few.index.tolist() == ["site: w - v"]
+    with pytest.raises(ValueError, match="'site' has one value, 'v'"):
+        other.inference().margins("site", frame[frame.site == "v"])
+
+
+def test_a_reference_may_be_a_number_and_stand_in_the_formula_of_the_gate(counts):
+    rng = np.random.default_rng(4)
+    frame = counts[0].assign(year=np.arange(300) % 3 + 2000)
+    first = rng.random(300) < 0.2 + 0.3 * (frame.year - 2000)
+    frame["size"] = np.where(first, 3 + frame.a, -3 - frame.b) + 0.5 * rng.normal(size=300)
+    options = {"gate_formula": "~ C(year, Treatment(reference=2001))", "n_init": 2, "random_state": 0}
+    gated = moe("size ~ a + b + c", frame, **options)
+    assert gated.inference().margins("year").index.tolist() == ["year: 2000 - 2001", "year: 2002 - 2001"]
+    summed = moe("y ~ a + b + c + C(site, Sum)", frame, n_experts=1, n_init=1)
+    assert summed.inference().margins("site").index.tolist() == ["site: v - u", "site: w - u"]
+
+
 @pytest.mark.parametrize("gate", ["softmax", "laplace"])
 def test_an_effect_goes_through_the_gate_too(gate):
     rng = np.random.default_rng(7)

@@ -105,6 +105,44 @@ def test_censored_times_have_randomised_residuals_only():
     assert (np.isnan(model.residuals(X, y, "pearson")[:, 0]) == censored).all()
 
 
+def with_noise(q, seed):
+    """Return inputs, a mixture of two lines, and one row of twenty anywhere between -40 and 40."""
+    rng = np.random.default_rng(seed)
+    x, first = rng.normal(size=(400, 3)), rng.random(400) < 0.5
+    y = np.where(first, 4 + x[:, 0], -4 - x[:, 1])[:, None] + 0.5 * rng.normal(size=(400, q))
+    noise = rng.random(400) < 0.05
+    y[noise] = rng.uniform(-40, 40, (int(noise.sum()), q))
+    return x, y if q > 1 else y[:, 0]
+
+
+@pytest.mark.parametrize("q", [1, 2])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_ends_of_noise_are_no_outliers(q, seed):
+    x, y = with_noise(q, seed)
+    model = fitted(x, y, 2, gate="constant", noise=True)
+    found, y = model.residuals(x, y).reshape(400, q), y.reshape(400, q)
+    assert (found[y.argmin(0), range(q)] < -2).all()
+    assert (found[y.argmax(0), range(q)] > 2).all()
+    assert (np.abs(found) < 4.5).all()
+    assert all(stats.kstest(found[:, j], "norm").pvalue > 0.01 for j in range(q))
+
+
+def test_residuals_beside_noise_are_those_of_its_unbiased_ends():
+    x, y = with_noise(1, 0)
+    model = fitted(x, y, 2, gate="constant", noise=True)
+    count = model._shares.totals[-1].item()
+    step = (y.max() - y.min()) / (count - 1)
+    weights = model.gate_proba(x[:1])[0]
+    means = x @ model.coef_.T + model.intercept_
+    two = stats.norm.cdf((y[:, None] - means[:, :2]) / model.scale_[:2])
+    place = (y - y.min() + step) / (y.max() - y.min() + 2 * step)
+    expected = stats.norm.ppf(two @ weights[:2] + weights[2] * place)
+    np.testing.assert_allclose(model.residuals(x, y), expected, atol=1e-8)
+    far = np.where(np.arange(400) < 200, 1e3, -1e3)  # which neither an expert nor noise could give
+    np.testing.assert_allclose(np.abs(model.residuals(x, far)), 8.2095, atol=1e-3)
+    np.testing.assert_allclose(model.relabel("intercept").residuals(x, y), expected, atol=1e-8)
+
+
 def test_zeros_noise_several_responses_groups_and_formulas():
     zeros = np.where(RNG.random(N) < 0.3, 0, RESPONSES["poisson"])
     inflated = fitted(X, zeros, 2, family="poisson", zero_inflated=True)

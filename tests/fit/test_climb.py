@@ -117,7 +117,7 @@ def climbing(point):
 def test_a_fit_that_still_climbs_says_so_everywhere(climbing):
     assert "unidentified and still climbing" in repr(climbing)
     with pytest.warns(UnidentifiedWarning, match=r"also stalled \(still climbing: .* by 0.67") as heard:
-        alert(climbing, [], [], 1)
+        alert(climbing, str, [], [], 1)
     for text in (climbing.text(), str(heard[0].message)):
         assert "also stalled (still climbing" in text
         assert "predictions are unaffected" not in text

@@ -7,13 +7,15 @@ import pytest
 import torch
 from benchmarks.kinks import drawn
 
+from gatewise.core.experts import EXPERTS
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture
 from gatewise.fit.maximum_likelihood import maximum_likelihood
 from gatewise.fit.model import prepare
 from gatewise.fit.problem import evaluate, newton_polish, problem_of
-from gatewise.fit.search import kinks
+from gatewise.fit.search import kinks, relu_kinks
 from gatewise.fit.search.kinks import find_centers, nearest_points, refine_at_kinks
+from gatewise.fit.spec import FitSpec
 from gatewise.objective.rows import make_rows
 
 LAPLACE = GATES["laplace"]
@@ -93,3 +95,24 @@ def test_points_that_cannot_fall_below_the_present_one_need_no_optimisation(seed
     assert names == others
     values = evaluate(problem, torch.stack([found, every]), 0)[0]
     assert float(values[0]) == pytest.approx(float(values[1]), abs=1e-9)
+
+
+def test_a_kink_of_relu_is_named_by_its_place_in_the_tree():
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(40, 3)), rng.normal(size=(40, 2))
+    gates = (GATES["relu-dense-to-sparse"], GATES["softmax"])
+    mixture, rows = Mixture(gates, (2, 3), EXPERTS["bare-relu"]), make_rows(torch.from_numpy(x), torch.from_numpy(y))
+    model = prepare(mixture, rows, FitSpec())
+    problem, parameterization = problem_of(model, model.rows), model.parameterization
+    point = 1.0 + torch.rand(parameterization.size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert not relu_kinks._near(problem, point).names
+    for name, path, at in (
+        ("experts.coef[1,2,1]", "experts.{}", (1, 2, 1)), ("gates.0.weight[0]", "gates.0.{}", (0,)),
+    ):  # fmt: skip
+        here = point.clone()
+        slopes = parameterization.columns(path.format("coef" if name[0] == "e" else "weight"))[at]
+        here[slopes] = 0.0
+        shift = parameterization.columns(path.format("intercept"))[at] if name[0] == "e" else None
+        if shift is not None:
+            here[shift] = 0.0  # the map is zero at every row
+        assert set(relu_kinks._near(problem, here).names) == {name}

@@ -133,7 +133,7 @@ def test_other_data_and_separated_gates_have_intervals_only_where_they_exist(tab
     weather = data.load("tempanomalies")
     separated = quiet(weather.X.astype(float), weather.y)
     assert separated.standard_errors_ is None
-    assert re.search(r"rises without limit along (\d directions of )?gates\.0\.", separated.standard_errors_reason_)
+    assert re.search(r"rises without limit along (\d directions of )?gate ", separated.standard_errors_reason_)
     again = separated.inference(weather.X.astype(float), weather.y)
     assert again.refused == separated.standard_errors_reason_
     for name in ("gates.0.weight[0,0]", "gates.0.bias[0]"):  # years far from zero: slope and bias move together

@@ -28,8 +28,10 @@ def fitted():
     return x, y, MixtureOfExpertsRegressor(2, n_init=5, random_state=0).fit(x, y)
 
 
-def line_of(text, start):
-    return next(line for line in text.split("\n") if line.strip().startswith(start)).split()
+def line_of(text, start, words=1):
+    """Return the cells of the line that starts so, the first of several words."""
+    cells = next(line for line in text.split("\n") if line.strip().startswith(start)).split()
+    return [" ".join(cells[:words]), *cells[words:]]
 
 
 def test_an_inference_is_a_table(fitted):
@@ -39,12 +41,12 @@ def test_an_inference_is_a_table(fitted):
     assert text == found.text() == str(found)
     assert text.startswith("Observed information, n = 300\nNormal 95 % intervals\n")
     assert max(map(len, text.split("\n"))) <= 90
-    name, *cells = line_of(text, "experts.coef[1,0,0]")
+    name, *cells = line_of(text, "x0[expert 1]", 2)
     intervals = found.wald()
     at = intervals.names.index(name)
     values = [float(part[at]) for part in (intervals.estimate, intervals.error, intervals.z)]
     np.testing.assert_allclose([float(cell) for cell in cells[:3]], values, atol=0.005)
-    assert line_of(text, "gates.0.weight[1,0]") == ["gates.0.weight[1,0]", "0", "fixed"]
+    assert line_of(text, "gate weight x0[branch 1]", 4) == ["gate weight x0[branch 1]", "0", "fixed"]
     assert repr(intervals) == "\n".join(text.split("\n")[1:])
     assert "sandwich" in repr(model.inference(x, y, kind="sandwich")).lower()
     assert "std. error" in repr(found.information)
@@ -63,7 +65,7 @@ def test_values_profiles_and_bands_are_lines(fitted):
     assert repr(one).startswith(f"{float(one.estimate):.6g}, std. error {float(one.error):.6g}, normal 95 % interval")
     assert line_of(repr(found.delta("experts.coef")), "[1,0,1]")[0] == "[1,0,1]"
     profile = found.profile("experts.coef[1,0,0]", 0.9)
-    assert repr(profile).startswith(f"experts.coef[1,0,0]: {profile.estimate:.6g}, 90 % profile interval ")
+    assert repr(profile).startswith(f"x0[expert 1]: {profile.estimate:.6g}, 90 % profile interval ")
     band = repr(mean_band(found.information, columns(x)))
     assert band.startswith("Pointwise 95 % band of 1 curve at 300 rows: estimate ")
 

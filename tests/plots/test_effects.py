@@ -157,6 +157,25 @@ def test_a_rootogram_counts_every_row_with_some_probability(visits):
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["expert 0", "expert 1"]
 
 
+def test_a_rootogram_counts_rows_as_often_as_their_weights(arrays, frame):
+    X, y, model = arrays
+    weight = np.arange(len(y)) % 4
+    heights = [patch.get_height() for patch in rootogram(model, X, y, sample_weight=weight).patches]
+    repeated = rootogram(model, X.repeat(weight, 0), y.repeat(weight)).patches
+    assert heights == [patch.get_height() for patch in repeated]
+    assert heights != [patch.get_height() for patch in rootogram(model, X, y).patches]
+    data = pd.DataFrame(X[:, :3], columns=list("abc")).assign(y=y, times=weight, id=np.arange(len(y)) // 2)
+    options = {"gate": "constant", "n_init": 2, "random_state": 0}
+    by_formula = moe("y ~ a + b + c", data, weights="times", **options)
+    posterior = by_formula.responsibilities()
+    drawn = sum(patch.get_height() for patch in rootogram(by_formula).patches)
+    assert drawn == ((posterior >= 1e-4) * weight[:, None]).sum()
+    grouped = moe("y ~ a + b + c", data, groups="id", **options)
+    ax = rootogram(grouped)
+    assert sum(patch.get_height() for patch in ax.patches) == (grouped.responsibilities()[::2] >= 1e-4).sum()
+    assert ax.get_ylabel() == "groups (root scale)"
+
+
 def test_quantiles_are_those_of_the_residuals(arrays):
     X, y, model = arrays
     ax = residual_quantiles(model, X, y)

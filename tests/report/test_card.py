@@ -179,7 +179,7 @@ def test_a_status_that_is_no_optimum_is_told_with_its_meaning():
     assert found.status_ == "separated"
     body = parts(model_card(found))[1]
     (told,) = [line for line in body.splitlines() if line.startswith("**Status: separated.** A parameter grows")]
-    assert "gates.0.weight\\[0,0\\]" in told  # which one
+    assert "gate weight x0\\[branch 0\\]" in told  # which one
 
 
 def test_parts_without_a_name_are_written_as_in_python(frame):

@@ -138,6 +138,19 @@ def test_what_carries_a_status_is_named(section):
     ]
 
 
+def test_a_page_names_parameters_as_the_summary_does(section):
+    one = section.fits[0]
+    evidence = one.fit.certificate._replace(separated=("gates.0.weight[0,0] & experts.coef[1,0,0]",))
+    fit = one.fit._replace(certificate=evidence, notes=("gates.0.bias leaves the objective unchanged",))
+    column = one.called.labels.inputs[0]
+    words = f"gate weight {column}[branch 0] &amp; {column}[expert 1] grows without limit"
+    html = render(Page("title", "lead", (section._replace(fits=(one._replace(fit=fit),)),)))
+    assert words in html
+    assert "gate bias leaves the objective unchanged" in html
+    assert "gates.0" not in html
+    assert "gates.0.bias leaves the objective unchanged" in facts(fit)["notes"]  # of a Fit, which has no columns
+
+
 def test_refused_fits_are_listed(section):
     fit = section.fits[0].fit
     found = facts(fit._replace(starts=fit.starts._replace(better_unsound=(9.0, 8.0))))

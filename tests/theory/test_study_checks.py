@@ -62,6 +62,7 @@ def sweep(noise):
         (lambda: replace(ARM, starts=3), r"give DataDrivenStarts\(count\)"),
         (lambda: replace(ARM, losses="exact"), "give a tuple"),
         (lambda: DataDrivenStarts(0), "at least one"),
+        (lambda: DataDrivenStarts(3, more=-1), "none or a positive number"),
         (lambda: NearTruth(-0.1), "neither is negative"),
         (lambda: sweep((0.1, 0.1)), "every size, or noise, once"),
         (lambda: sweep((0.001, 0.1)), "largest noise first"),

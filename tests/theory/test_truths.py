@@ -10,9 +10,10 @@ from gatewise.core.experts import EXPERTS
 from gatewise.core.families import MeanOnly
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.theory import Arm, Data, Model, NearTruth, Study
+from gatewise.theory import Arm, Data, DataDrivenStarts, Model, NearTruth, Study, Uniform
 from gatewise.theory import run_study as run
-from gatewise.theory.records import draw, near_truth
+from gatewise.theory.records import draw, near_truth, work
+from gatewise.theory.runner import blocks
 from gatewise.theory.store import read
 from gatewise.theory.truths import behind, holds_truth
 
@@ -111,3 +112,29 @@ def test_starts_near_the_truth_keep_the_order_of_a_gate_that_is_held():
         groups.add(frozenset(bool(start.experts["coef"][0].mean() < 2.5) for start in starts))
         assert len({tuple(start.experts["coef"].round().flatten().tolist()) for start in starts}) > 1
     assert groups == {frozenset({True, False}), frozenset({True})}
+
+
+def test_a_fit_worse_than_the_truth_is_searched_for_from_more_starts():
+    weight, bias = tensor([[1.5, -1.0, 0.5], [0.0, 0.0, 0.0]]), tensor([0.3, 0.0])
+    truth = Measure(
+        ({"weight": weight, "bias": bias},),
+        {"coef": tensor([[[1.5, 0.5, -0.5]], [[-1.0, 0.5, 1.0]]]), "intercept": tensor([[1.0], [-1.0]])},
+        {"scale": tensor([[0.3], [0.4]])},
+    )
+    few = Model(TWO, "em", min_scale=0.05, max_iter=1)  # EM that stops early is worse than the truth, now and then
+    arm = Arm("two", Data(TWO, truth, Uniform(d=3)), few, (1000,), 5, DataDrivenStarts(1))
+    found = {}
+    for more in (0, 15):
+        study = Study("s", "S", "", (replace(arm, starts=DataDrivenStarts(1, more=more)),))
+        found[more] = [record for block in blocks(study) for record in work(study, block)]
+    pairs = list(zip(found[0], found[15], strict=True))
+    assert all(one == other for one, other in pairs if one["behind"] < 0)
+    gains = [one["behind"] - other["behind"] for one, other in pairs if one["behind"] > 1]
+    assert len(gains) > 1
+    assert min(gains) >= 0
+    assert max(gains) > 1
+
+
+def test_starts_without_more_are_written_as_before_there_were_any():
+    assert repr(DataDrivenStarts(10)) == "DataDrivenStarts(count=10)"
+    assert DataDrivenStarts(10) != DataDrivenStarts(10, more=40)

@@ -34,10 +34,9 @@ print(table.round(2).to_string())
 
 refits = bootstrap(model, X, y, n_boot=99)
 percentile = refits.confint()
-paths = {f"gates.0.weight[0,{j}]": f"gate weight {name}[branch 0]" for j, name in enumerate(X)}
-paths |= {f"experts.coef[{k},0,{j}]": f"{name}[expert {k}]" for k in (0, 1) for j, name in enumerate(X)}
-paths |= {f"family.scale[{k},0]": f"scale[expert {k}]" for k in (0, 1)}
-profiles = {name: errors.profile(path) for path, name in paths.items()}
+names = [f"gate weight {name}[branch 0]" for name in X]
+names += [f"{name}[expert {k}]" for k in (0, 1) for name in X] + [f"scale[expert {k}]" for k in (0, 1)]
+profiles = {name: errors.profile(name) for name in names}
 
 # %%
 # Most intervals agree. The profile and bootstrap intervals of the gate's weights are longer on the side away from

@@ -26,7 +26,7 @@ def draw(n):
 
 X, y = draw(150)
 pilot = MixtureOfExpertsRegressor(2, n_init=5, random_state=0).fit(X, y)
-target = {"experts.coef": 0.05, "gates.0.weight[0,0]": 0.2}
+target = {"experts.coef": 0.05, "gate weight x0[branch 0]": 0.2}
 needed = sample_size(pilot, target, X=X, against=1)
 print(needed)
 
@@ -35,22 +35,22 @@ print(needed)
 # against the errors that fits to new data report (points).
 
 plan = needed.to_frame()
-names = {"gates.0.weight[0,0]": "weight of the gate", "experts.coef[0,0,2]": "a slope of an expert"}
+names = {"gate weight x0[branch 0]": "weight of the gate", "x2[expert 0]": "a slope of an expert"}
 sizes = np.array([200, 400, 800, 1600])
 reported = {name: [] for name in names}
 for n in sizes:
     new = draw(n)
     model = MixtureOfExpertsRegressor(2, n_init=3, random_state=0).fit(*new)
     model = model.relabel("x2")  # the expert with the negative slope of x2 first, as in the pilot
-    errors = model.inference(*new).standard_errors()
-    reported["gates.0.weight[0,0]"].append(float(errors["gates.0.weight"][0, 0]))
-    reported["experts.coef[0,0,2]"].append(float(errors["experts.coef"][0, 0, 2]))
+    errors = model.inference(*new).confint()
+    for name in names:
+        reported[name].append(errors.loc[name, "std. error"])
 
 figure, ax = plt.subplots(figsize=(7.4, 4), layout="constrained")
-for colour, (path, name) in zip(COLOURS[2:], names.items(), strict=False):
-    ax.loglog(sizes, plan.loc[path, "se sqrt(n)"] / np.sqrt(sizes), color=colour, label=f"{name}: plan")
-    ax.loglog(sizes, reported[path], "o", color=colour, label=f"{name}: new data")
-    ax.axhline(plan.loc[path, "target"], color=colour, lw=0.8, ls=":")
+for colour, (name, words) in zip(COLOURS[2:], names.items(), strict=False):
+    ax.loglog(sizes, plan.loc[name, "se sqrt(n)"] / np.sqrt(sizes), color=colour, label=f"{words}: plan")
+    ax.loglog(sizes, reported[name], "o", color=colour, label=f"{words}: new data")
+    ax.axhline(plan.loc[name, "target"], color=colour, lw=0.8, ls=":")
 ax.axvline(needed.rows, color="black", lw=1, ls="--", label="rows needed")
 ax.set_xticks(sizes, sizes)
 ax.set_yticks([0.02, 0.05, 0.1, 0.2, 0.4], ["0.02", "0.05", "0.1", "0.2", "0.4"])
@@ -58,7 +58,7 @@ ax.minorticks_off()
 ax.set(xlabel="rows", ylabel="standard error (dotted: wanted)")
 figure.legend(loc="outside right upper", frameon=False, fontsize=8)
 plt.show()
-assert plan["rows"].idxmax() == "gates.0.weight[0,0]"
+assert plan["rows"].idxmax() == "gate weight x0[branch 0]"
 assert needed.telling.rows < needed.rows
 
 # %%

@@ -206,7 +206,8 @@ def atlas(
         for folder, result in results if figures else ():
             write_figures(result, folder / "figures", figures)
         count = sum(len(result.verdicts) for _, result in results)
-        typer.echo(f"wrote {out / 'index.html'}: {count} claims of {len(results)} studies; open it in a browser")
+        held = f"{count} claims of {len(results)} {'study' if len(results) == 1 else 'studies'}"
+        typer.echo(f"wrote {out / 'index.html'}: {held}; open it in a browser")
 
 
 @app.command()

@@ -9,7 +9,18 @@ from operator import index
 from typing import Any, TypeVar
 
 Named = TypeVar("Named")
-SYNONYMS = {"normal": "gaussian", "t": "student-t", "student": "student-t", "bernoulli": "binomial", "ols": "linear"}
+SYNONYMS = {  # what else a thing is called, in a gate or in a family
+    "normal": ("gaussian",),
+    "t": ("student-t",),
+    "student": ("student-t",),
+    "bernoulli": ("binomial",),
+    "ols": ("linear",),
+    "multinomial": ("softmax", "categorical"),
+    "multinomial logit": ("softmax", "categorical"),
+    "logit": ("softmax", "binomial"),
+    "logistic": ("softmax", "binomial"),
+    "concomitant": ("softmax",),
+}
 
 
 def look_up(kind: str, name: str, table: Mapping[str, Named]) -> Named:
@@ -54,8 +65,9 @@ def whole(name: str, value: Any) -> int:
 
 def did_you_mean(name: object, names: Collection[str]) -> str:
     """Return a question after the closest name, to stand in a message; empty where none is close."""
-    other = SYNONYMS.get(str(name).lower(), "")
-    near = [other] if other in names else get_close_matches(str(name), names, 1)
+    text = " ".join(str(name).lower().replace("-", " ").replace("_", " ").split())
+    other = [one for one in SYNONYMS.get(text, ()) if one in names]
+    near = other or get_close_matches(str(name), names, 1)
     return f"did you mean {near[0]!r}? " if near else ""
 
 

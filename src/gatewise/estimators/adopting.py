@@ -45,12 +45,13 @@ def _private(found: FittedModel) -> dict[str, Any]:
 
 def _public(found: FittedModel) -> dict[str, Any]:
     """Return the fitted attributes that the documentation names."""
-    fit, values = found.fit, found.errors.values
+    fit, values, reason = found.fit, found.errors.values, found.errors.reason
+    labels = {} if found.classes is None else {"classes_": found.classes}
     return {
         **reported_values(fit.mixture, fit.measure, found.flat),  # a parameter called fit is in measure_ alone
         **{name: value for name, value in vars(found.given).items() if name in SEEN},
         "standard_errors_": None if values is None else {path: value.numpy() for path, value in values.items()},
-        "standard_errors_reason_": found.errors.reason,
+        "standard_errors_reason_": None if reason is None else found.names.text(reason),
         "fit_": fit,
         "mixture_": fit.mixture,
         "measure_": fit.measure,
@@ -61,4 +62,5 @@ def _public(found: FittedModel) -> dict[str, Any]:
         "n_iter_": fit.n_iter,
         "n_experts_": sum(not one for i, one in enumerate(fit.mixture.titles) if i not in fit.certificate.starved),
         "n_outputs_": fit.outputs,
+        **labels,
     }

@@ -22,7 +22,7 @@ from gatewise.estimators.inference import Inference, TestKind, infer
 from gatewise.estimators.inputs import Given, read_weights
 from gatewise.estimators.known import KnownValues
 from gatewise.estimators.lazy import lazy
-from gatewise.estimators.names import input_labels, output_labels
+from gatewise.estimators.names import names_of
 from gatewise.estimators.relabel import relabelled
 from gatewise.estimators.summary import summary
 from gatewise.estimators.summary_value import Summary
@@ -103,8 +103,13 @@ class MixtureEstimator(Declared):
             A subclass for each way a fit can fail, all of them a `gatewise.FitWarning`.
         """
         given = Given(X, y, sample_weight, gate_X, groups, KnownValues(offset, trials))
+        return self._fit(given, start, checkpoint)
+
+    def _fit(self, given: Given, start: Start, checkpoint: Any, classes: np.ndarray | None = None) -> Self:
+        """Fit, warn whoever called `fit`, and adopt what was found."""
         found, rows = fitted(self, given, start, checkpoint)
-        warn(found, rows, stacklevel=2)
+        found = found._replace(classes=classes)
+        warn(found, rows, stacklevel=3)
         adopt(self, found)
         return self
 
@@ -406,11 +411,10 @@ class MixtureEstimator(Declared):
             A text that shows tables in a notebook; `experts`, `gates`, `criteria` and `to_frame` are data frames.
         """
         check_is_fitted(self, "fit_")
-        inputs, gate_inputs = input_labels(self)
         titles = [describe(gate) for gate in gates(self._given.gate, self.mixture_.depth)]
         criteria = self._criteria()
         advice = advice_on(self.fit_, self.n_features_in_, self._reader)
         words = advice.words if theory else advice.brief
         lines = formula_lines(self._design)
-        told = criteria, words, lines, output_labels(self), self._proportions
-        return summary(self.fit_, self._shares, self._errors, titles, inputs, gate_inputs, *told)
+        told = criteria, words, lines, self._proportions
+        return summary(self.fit_, self._shares, self._errors, titles, names_of(self), *told)

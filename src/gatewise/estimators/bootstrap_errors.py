@@ -20,7 +20,7 @@ from gatewise.estimators.framed import framed
 from gatewise.estimators.inference import rows_again
 from gatewise.estimators.inputs import Given
 from gatewise.estimators.known import KnownValues, counts_trials
-from gatewise.estimators.names import reader_names
+from gatewise.estimators.names import names_of
 from gatewise.estimators.options import seed_of
 from gatewise.estimators.predictions import columns_of, offset_of
 from gatewise.estimators.progress import following
@@ -106,7 +106,7 @@ class Bootstrap:
         low, high = self._quantiles(self.drawn, level)
         found = self.estimated
         estimate = torch.cat([value.reshape(-1) for value in self.estimator.measure_.paths().values()]).numpy()
-        known = reader_names(self.estimator)
+        known = names_of(self.estimator).every()
         parts = {
             "estimate": estimate, "std. error": self.drawn.std(0, ddof=1), "lower": low, "upper": high,
         }  # fmt: skip
@@ -117,7 +117,7 @@ class Bootstrap:
         """Return the covariance matrix of what is estimated over the refits, with the names of `confint`."""
         import pandas as pd
 
-        known = reader_names(self.estimator)
+        known = names_of(self.estimator).every()
         names = [known[name] for name, one in zip(self.names, self.estimated, strict=True) if one]
         found = np.atleast_2d(np.cov(self.drawn[:, self.estimated], rowvar=False))
         return pd.DataFrame(found, index=names, columns=names)
@@ -168,10 +168,11 @@ class Bootstrap:
         return low, high
 
     def to_frame(self) -> DataFrame:
-        """Return the numbers of all refits as a data frame, a row per refit, and their log-likelihoods."""
+        """Return the numbers of all refits, by the names of `summary`, and their log-likelihoods; a row per refit."""
         import pandas as pd
 
-        found = pd.DataFrame(self.drawn, columns=list(self.names))
+        known = names_of(self.estimator).every()
+        found = pd.DataFrame(self.drawn, columns=[known[name] for name in self.names])
         return found.assign(**{"log-likelihood": self.log_likelihoods})
 
     def text(self) -> str:

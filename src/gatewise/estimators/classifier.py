@@ -31,6 +31,7 @@ from gatewise.estimators.declarations import (
     WeightKind,
 )
 from gatewise.estimators.inference import Inference
+from gatewise.estimators.inputs import Given
 from gatewise.estimators.labels import classes_of, read_labels
 from gatewise.estimators.lazy import lazy
 from gatewise.estimators.predictions import evaluate
@@ -169,9 +170,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, MixtureEstimator):
             columns: Any = LabelledResponse(y, classes)
         else:
             classes, columns = classes_of(read_labels(X, y))
-        super().fit(X, columns, sample_weight, gate_X, groups, start, checkpoint=checkpoint)
-        self.classes_ = classes
-        return self
+        return self._fit(Given(X, columns, sample_weight, gate_X, groups), start, checkpoint, classes)
 
     @lazy
     @standard_torch()

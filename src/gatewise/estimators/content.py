@@ -122,9 +122,8 @@ def estimator_of(given: Any, schema: int) -> MixtureOfExpertsRegressor | Mixture
     design = _design(data, estimator, sizes)
     mixed = _proportions(data.proportions, mixture)
     flat = data.one_dimensional_y
-    adopt(estimator, FittedModel(fit, reader, flat, taken, errors, given, data.offset, design, mixed))
-    if isinstance(estimator, MixtureOfExpertsClassifier):
-        estimator.classes_ = _classes(data, mixture, sizes)
+    classes = _classes(data, mixture, sizes) if isinstance(estimator, MixtureOfExpertsClassifier) else None
+    adopt(estimator, FittedModel(fit, reader, flat, taken, errors, given, data.offset, design, mixed, classes))
     return estimator
 
 

@@ -6,6 +6,7 @@ from copy import deepcopy
 from math import prod
 from typing import Any, NamedTuple
 
+import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from gatewise.core.gates import gates
@@ -15,6 +16,7 @@ from gatewise.estimators.declarations import Declared
 from gatewise.estimators.errors import ReportedErrors, errors_of
 from gatewise.estimators.gate_inputs import GateReader, gates_read_rows
 from gatewise.estimators.inputs import Given, Training
+from gatewise.estimators.names import ReaderNames, labels_of_fit
 from gatewise.estimators.progress import following
 from gatewise.estimators.theory import theory
 from gatewise.estimators.training import read_training
@@ -57,6 +59,8 @@ class FittedModel(NamedTuple):
         The formula of the fit, if there is one.
     proportions : Proportions or None
         The gates averaged over the data of fit.
+    classes : ndarray or None
+        The labels of a classifier.
     """
 
     fit: Fit
@@ -68,6 +72,12 @@ class FittedModel(NamedTuple):
     offset: bool = False
     design: FormulaDesign | None = None
     proportions: Proportions | None = None
+    classes: np.ndarray | None = None
+
+    @property
+    def names(self) -> ReaderNames:
+        """What a reader calls the numbers of the fit."""
+        return ReaderNames(self.fit, labels_of_fit(self.fit, self.given, self.reader, self.design, self.classes))
 
 
 def as_given(estimator: Any) -> Any:
@@ -98,7 +108,7 @@ def fitted(estimator: Any, roles: Given, start: Any, checkpoint: Any = None) -> 
 def warn(found: FittedModel, rows: Rows, stacklevel: int) -> None:
     """Warn of what the reader of a fit should know before using it."""
     names = list(getattr(found.given, "feature_names_in_", ()))
-    alert(found.fit, names, list(found.reader.names or ()), stacklevel=stacklevel + 1)
+    alert(found.fit, found.names.text, names, list(found.reader.names or ()), stacklevel=stacklevel + 1)
     alert_data(found.fit, rows, stacklevel=stacklevel + 1)
     if ask_theory(found.fit, found.errors):
         said = theory(found.fit, found.given.n_features_in_, found.reader, order=1)

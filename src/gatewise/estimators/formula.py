@@ -118,11 +118,9 @@ def moe(
     model = kind(**options, shared=_columns(design, shared))
     known = KnownValues(found.offset, found.trials)
     result, rows = fitted(model, Given(found.x, y, found.weights, found.gate_x, found.groups, known), start)
+    result = result._replace(design=design, classes=classes)
     warn(result, rows, stacklevel=2)
-    adopt(model, result._replace(design=design), _kept(data, design))
-    if isinstance(model, MixtureOfExpertsClassifier):
-        assert classes is not None
-        model.classes_ = classes
+    adopt(model, result, _kept(data, design))
     return cast(MixtureOfExpertsRegressor, model)  # only labels of classes have another type
 
 

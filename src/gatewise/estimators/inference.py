@@ -22,7 +22,7 @@ from gatewise.estimators.gate_inputs import gates_read_rows
 from gatewise.estimators.inputs import Given, Training, read_inputs, read_weights
 from gatewise.estimators.known import KnownValues
 from gatewise.estimators.margins import margins
-from gatewise.estimators.names import aliases, reader_names
+from gatewise.estimators.names import ReaderNames, aliases, names_of
 from gatewise.estimators.predictions import columns_of, inputs_of, offset_of, require_same_roles
 from gatewise.estimators.tables import column_of, group_labels, of_training
 from gatewise.estimators.training import read_training
@@ -33,7 +33,7 @@ from gatewise.infer.bands import Band, expert_band, gate_band, mean_band
 from gatewise.infer.covariance.information import information, standard_errors
 from gatewise.infer.covariance.value import TITLES, Information
 from gatewise.infer.delta import Derived, delta
-from gatewise.infer.hypotheses import HypothesisTest, ratio_test, read_hypothesis, wald_test
+from gatewise.infer.hypotheses import HypothesisTest, near_names, ratio_test, read_hypothesis, wald_test
 from gatewise.infer.intervals import Intervals, require, wald
 from gatewise.infer.profile.likelihood import Profile, profile
 from gatewise.markup import lines, page
@@ -53,7 +53,7 @@ class Inference:
     Attributes
     ----------
     information : Information
-        Estimates and covariance matrix; `refused` gives the reason if there is none.
+        Estimates and covariance matrix, by path and position; `refused` gives the reason if there is none.
     estimator : MixtureOfExpertsRegressor
     rows : Rows
         The data.
@@ -92,7 +92,7 @@ class Inference:
         return page(f"{TITLES[found.kind]}, n = {self.fit.n:.15g}", self.wald()._repr_html_(), notes)
 
     def to_frame(self, level: float = 0.95) -> DataFrame:
-        """Return the normal intervals of all parameters as a data frame.
+        """Return the normal intervals of all parameters as a data frame, by the names of `summary`.
 
         Raises
         ------
@@ -100,6 +100,11 @@ class Inference:
             If there are no errors, with the reason.
         """
         return self.wald(level).to_frame()
+
+    @property
+    def _called(self) -> ReaderNames:
+        """What the numbers of the information are called."""
+        return names_of(self.estimator)
 
     @property
     def refused(self) -> str | None:
@@ -126,8 +131,10 @@ class Inference:
         return {path: value.numpy() for path, value in standard_errors(self.information).items()}
 
     def wald(self, level: float = 0.95) -> Intervals:
-        """Compute Wald intervals for all parameters (`gatewise.wald`)."""
-        return wald(self.information, level)
+        """Compute Wald intervals for all parameters (`gatewise.wald`), by the names of `summary`."""
+        names = self._called.every()
+        found = wald(self.information, level)
+        return found._replace(names=tuple(names[name] for name in found.names))
 
     def confint(self, level: float = 0.95) -> DataFrame:
         """Return estimates, standard errors and normal intervals of what is estimated, by the names of `summary`.
@@ -137,7 +144,7 @@ class Inference:
         ValueError
             If there are no errors, with the reason, or the level is not between 0 and 1.
         """
-        return self._named(self.wald(level).to_frame())
+        return self.wald(level).to_frame()[~self.information.held.numpy()]
 
     def vcov(self) -> DataFrame:
         """Return the covariance matrix of what is estimated, with the names of `confint`.
@@ -150,15 +157,11 @@ class Inference:
         import pandas as pd
 
         require(self.information)
-        names = list(self.information.names)
+        called = self._called.every()
+        names = [called[name] for name in self.information.names]
         whole = pd.DataFrame(self.information.covariance.numpy(), index=names, columns=names)
-        return self._named(self._named(whole).T)
-
-    def _named(self, table: DataFrame) -> DataFrame:
-        """Return the rows of what is estimated, under the names of the summary."""
-        names = reader_names(self.estimator)
-        kept = [name for name, held in zip(self.information.names, self.information.held, strict=True) if not held]
-        return table.loc[kept].rename(index=names)
+        kept = ~self.information.held.numpy()
+        return whole.loc[kept, kept]
 
     def test(self, hypothesis: str, kind: TestKind = "wald") -> HypothesisTest:
         """Test linear hypotheses about the parameters.
@@ -191,7 +194,7 @@ class Inference:
         """
         if kind not in get_args(TestKind):
             raise ValueError(f"kind={kind!r}: choose one of {', '.join(get_args(TestKind))}")
-        read = read_hypothesis(self.information, hypothesis, aliases(reader_names(self.estimator)))
+        read = read_hypothesis(self.information, hypothesis, aliases(self._called.every()))
         if kind == "wald":
             return wald_test(self.information, read)
         return ratio_test(self.information, read, self.fit, self.rows)
@@ -210,11 +213,28 @@ class Inference:
         ValueError
             If the name is unknown, the fit allows no interval, or the parameter is not estimated.
         """
-        entry = aliases(reader_names(self.estimator)).get(name, name)
-        found = profile(self.fit, self.rows, entry, level)
+        called = self._called
+        every = called.every()
+        entry = self._entry(name, every)
+        with called.in_errors():
+            found = profile(self.fit, self.rows, entry, level)
         if found.refused:
-            raise ValueError(f"this fit has no profile interval of {name}: {found.refused}")
-        return found
+            raise ValueError(f"this fit has no profile interval of {name}: {called.text(found.refused)}")
+        return found._replace(name=every[entry])
+
+    @staticmethod
+    def _entry(name: str, every: Mapping[str, str]) -> str:
+        """Return the path and position of the number of a name.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        known = {**aliases(every), **{entry: entry for entry in every}}
+        if name not in known:
+            raise ValueError(f"{name!r} is no parameter: {near_names(str(name), known)}")
+        return known[name]
 
     def delta(self, function: str | Callable[[Measure], Tensor], level: float = 0.95) -> Derived:
         """Compute a function of the parameters with its standard error by the delta method (`gatewise.delta`).
@@ -223,10 +243,14 @@ class Inference:
         ----------
         function : callable Measure -> Tensor, or str
             A function written with torch; or the path of a parameter, such as ``experts.coef``, or the name of a single
-            number.
+            number, as in `profile`.
         level : float
         """
-        return delta(self.information, function, level)
+        called = self._called
+        if isinstance(function, str) and function not in self.information.shapes:
+            function = self._entry(function, called.every())
+        with called.in_errors():
+            return delta(self.information, function, level)
 
     def margins(
         self, column: str | int, X: Data = None, at: Mapping[Any, Any] | None = None, level: float = 0.95
@@ -234,8 +258,9 @@ class Inference:
         """Return the average marginal effect of a column on the mean of y, through experts and gates.
 
         Of numbers it is the mean over the rows of X of ``d E[y | x] / d column``. Of a factor it is the mean difference
-        between setting all rows to each level and to the first; factors are text, categories, booleans, and numbers
-        that a formula reads as ``C(year)``. Rows that lack a value which a formula reads are left out.
+        between setting all rows to each level and to the first, or to the reference that a formula names, as ``C(site,
+        Treatment("b"))`` does; factors are text, categories, booleans, and numbers that a formula reads as ``C(year)``.
+        Rows that lack a value which a formula reads are left out.
 
         Parameters
         ----------
@@ -270,7 +295,8 @@ class Inference:
         >>> found.margins("x1", X)["estimate"].round(1).tolist()
         [1.9]
         """
-        return margins(self.estimator, self.information, column, X, at, level)
+        with self._called.in_errors():
+            return margins(self.estimator, self.information, column, X, at, level)
 
     @standard_torch()
     def mean_interval(self, X: Data, level: float = 0.95, gate_X: Data = None, offset: Data = None) -> np.ndarray:
@@ -382,7 +408,10 @@ def infer(estimator: Any, roles: Given, kind: str | None, clusters: Any) -> Infe
             unit = unit_labels(*_by_row(x, y, clusters, roles.sample_weight, roles.groups))
     kept = copy(estimator)
     kept._frame = estimator._frame  # in memory alone: copies and files are without it
-    return Inference(information(estimator.fit_, data.rows, kind, unit), kept, data.rows)
+    found, called = information(estimator.fit_, data.rows, kind, unit), names_of(kept)
+    refused = None if found.refused is None else called.text(found.refused)
+    found = found._replace(refused=refused, notes=tuple(map(called.text, found.notes)))
+    return Inference(found, kept, data.rows)
 
 
 def _by_row(x: Any, y: Any, clusters: Any, sample_weight: Any, groups: Any) -> tuple[Any, Any, Any, int]:

@@ -15,7 +15,7 @@ from gatewise.core.names import did_you_mean
 from gatewise.estimators.collections import is_collection
 from gatewise.estimators.framed import framed
 from gatewise.estimators.inputs import Given
-from gatewise.estimators.names import output_labels
+from gatewise.estimators.names import labels_of
 from gatewise.estimators.predictions import columns_of, offset_of
 from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.covariance.value import Information
@@ -56,7 +56,7 @@ def margins(
 
 def _labels(estimator: Any, count: int) -> list[str]:
     """Return the names of the means of y: those of the outputs, where each has one."""
-    named = output_labels(estimator)
+    named = labels_of(estimator).outputs
     return named if len(named) == count else [f"y{i}" for i in range(count)]
 
 
@@ -74,13 +74,16 @@ def _effects(estimator: Any, found: Information, column: Any, rows: Any, level: 
     import pandas as pd
 
     values = _values(rows, column)
-    known = estimator._design.levels_of(column) if getattr(estimator, "_design", None) is not None else []
+    design = getattr(estimator, "_design", None)
+    known = [] if design is None else design.levels_of(column)
     if _is_numeric(values) and not known:
         spread = float(np.std(values.astype(float)))
         step = STEP * (spread or max(1.0, abs(float(values[0]))))
         sides = [(_set(rows, column, values + step), _set(rows, column, values - step), 2 * step, str(column))]
     else:
-        first, *others = [one for one in known if one in set(values)] or _levels(rows, column)
+        reference = None if design is None else design.reference_of(column)
+        seen = [one for one in known if one in set(values)] or _levels(rows, column)
+        first, *others = [one for one in known if one == reference] + [one for one in seen if one != reference]
         sides = [(_set(rows, column, o), _set(rows, column, first), 1.0, f"{column}: {o} - {first}") for o in others]
         if not sides:
             raise ValueError(f"{column!r} has one value, {first!r}, in these rows: there is nothing to compare")

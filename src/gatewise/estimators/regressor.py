@@ -442,9 +442,11 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         kind : {"quantile", "pearson", "response"}
             ``quantile``: the normal quantile of the distribution function at y, ``Phi^-1(F(y | x))``, between those
             below y and at y where y is a count or a censored time (randomised; Dunn and Smyth 1996). Standard normal if
-            the model is true, for every family; they end at -8.2 and 8.2. ``pearson``: ``(y - mean) / sd`` with mean
-            and standard deviation of the mixture. ``response``: ``y - mean``. The last two are NaN for censored times,
-            and of shares of successes where there are trials.
+            the model is true, for every family; they end at -8.2 and 8.2. Noise (``noise=True``) lies between its
+            unbiased ends, a little outside the range of y: it would leave the smallest and the largest y no finite
+            residual, being fitted to end there. ``pearson``: ``(y - mean) / sd`` with mean and standard deviation of
+            the mixture. ``response``: ``y - mean``. The last two are NaN for censored times, and of shares of
+            successes where there are trials.
         gate_X : array-like (n, g)
             Gate inputs, if fit was given any.
         offset : array-like (n,) or (n, q), optional

@@ -14,13 +14,14 @@ from gatewise.core.names import entry_names
 from gatewise.estimators.adopting import adopt
 from gatewise.estimators.errors import ReportedErrors
 from gatewise.estimators.fitting import FittedModel, as_given
-from gatewise.estimators.names import reader_names
+from gatewise.estimators.names import names_of
 from gatewise.estimators.options import references
 from gatewise.fit.arguments import is_whole, scalar
 from gatewise.fit.order import LeafOrder, reordered
+from gatewise.fit.result import Fit
+from gatewise.infer.covariance.refusal import refusal
 
 SIZE = "size"
-CLASSES = "classes_"  # of a classifier; the labels do not depend on the experts
 
 
 def relabelled(estimator: Any, by: Any, reference: Any) -> Any:
@@ -42,16 +43,15 @@ def relabelled(estimator: Any, by: Any, reference: Any) -> Any:
         estimator._reader,
         estimator._flat,
         estimator._shares._replace(totals=estimator._shares.totals[place]),
-        _errors(estimator._errors, order),
+        _errors(estimator._errors, order, (fit, moved)),
         given,
         estimator._offset,
         estimator._design,
         None if estimator._proportions is None else estimator._proportions.taken(place),
+        getattr(estimator, "classes_", None),
     )
     new = as_given(given)
     adopt(new, found, estimator._frame)
-    if hasattr(estimator, CLASSES):
-        setattr(new, CLASSES, getattr(estimator, CLASSES))
     return new
 
 
@@ -84,7 +84,7 @@ def _coefficient(estimator: Any, name: str) -> np.ndarray:
         for path, value in estimator.measure_.paths().items()
         for entry, one in zip(entry_names(path, tuple(value.shape)), value.reshape(-1).tolist(), strict=True)
     }
-    labels = {label: entry for entry, label in reader_names(estimator).items()}
+    labels = {label: entry for entry, label in names_of(estimator).every().items()}
     for leaf, index in enumerate(np.ndindex(*mixture.branching)):
         entry = labels.get(f"{name}[expert {'/'.join(map(str, index))}]")
         if entry is not None and bool(mixture.owners(entry.partition("[")[0])[leaf]):
@@ -132,14 +132,21 @@ def _within(mixture: Mixture, keys: np.ndarray, start: int) -> list[int]:
     return out
 
 
-def _errors(errors: ReportedErrors, order: LeafOrder) -> ReportedErrors:
+def _reason(reason: str, order: LeafOrder, fits: tuple[Fit, Fit]) -> str:
+    """Return why there are no errors, in the new order; the fits are those of the former order and of the new one."""
+    before, after = map(refusal, fits)
+    of_fit = before is not None and after is not None and before.words == reason
+    return after.words if of_fit and after is not None else order.text(reason)
+
+
+def _errors(errors: ReportedErrors, order: LeafOrder, fits: tuple[Fit, Fit]) -> ReportedErrors:
     """Return standard errors in the new order, those of gates for differences from the new reference."""
     directions = tuple(
         " & ".join(dict.fromkeys(one for name in direction.split(" & ") for one in order.told(name)))
         for direction in errors.directions
     )
     if errors.values is None:
-        return errors._replace(directions=directions)
+        return errors._replace(reason=_reason(errors.reason or "", order, fits), directions=directions)
     if errors.between is None and any(order.shifted(path) for path in errors.values):
         return ReportedErrors(None, "the file of the model was written without the covariances that they need")
     values, between = {}, {}
@@ -152,4 +159,5 @@ def _errors(errors: ReportedErrors, order: LeafOrder) -> ReportedErrors:
             values[path] = torch.sqrt(variance.clamp_min(0.0))
         else:
             values[path] = order.moved(path, value)
-    return errors._replace(values=values, between=between, directions=directions)
+    notes = tuple(map(order.text, errors.notes))
+    return errors._replace(values=values, between=between, notes=notes, directions=directions)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from dataclasses import replace
+from math import isnan, sqrt
 from typing import Any, get_args
 
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from gatewise.core.by_leaf import FamiliesByLeaf
+from gatewise.core.families import UniformNoise
+from gatewise.core.mixture import Mixture
 from gatewise.core.names import require_one_of
 from gatewise.estimators.known import KnownValues
 from gatewise.estimators.options import seed_of
@@ -29,6 +33,8 @@ def residuals(
     mixture, measure = estimator.mixture_, estimator.measure_
     if kind == "quantile" and not mixture.family.has_density:
         raise ValueError("a least-squares fit has no distribution, so no quantile residuals: use kind='pearson'")
+    if kind == "quantile" and estimator._given.noise:
+        mixture = _with_noise_beyond(mixture, float(estimator._shares.totals[-1]))
     squares = residual_variance(estimator.fit_)
     spread = None if squares is None else sqrt(squares)
     rows, order = rows_of(estimator, X, y, gate_X, None, known)
@@ -49,3 +55,17 @@ def residuals(
     out = np.empty_like(found)
     out[order] = found
     return out
+
+
+def _with_noise_beyond(mixture: Mixture, rows: float) -> Mixture:
+    """Return a mixture whose noise, which has so many rows, has unbiased ends.
+
+    Noise is fitted to the range of the data, so that its distribution function is 0 at the smallest response and 1 at
+    the largest: their residuals would have no bound, whatever the model is worth.
+    """
+    if isnan(rows):  # of a model that was made from a Fit
+        return mixture
+    family = mixture.family
+    assert isinstance(family, FamiliesByLeaf)  # experts and noise have different laws
+    parts = tuple(part.beyond(rows) if isinstance(part, UniformNoise) else part for part in family.parts)
+    return replace(mixture, family=replace(family, parts=parts))

@@ -7,12 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture, require_density
 from gatewise.estimators.declarations import Data, Verbose
 from gatewise.estimators.framed import framed
 from gatewise.estimators.inputs import Given
+from gatewise.estimators.names import aliases, names_of
 from gatewise.estimators.predictions import columns_of
 from gatewise.estimators.progress import following
 from gatewise.fit.arguments import numbers
@@ -69,7 +71,7 @@ def sample_size(
         The truth.
     target : mapping name -> float, optional
         Wanted standard errors: by path, such as ``{"experts.coef": 0.1}``, for all its numbers, or by the name of one
-        number, ``experts.coef[0,0,1]``.
+        number, ``experts.coef[0,0,1]``; of an estimator also as in its summary, ``x1[expert 0]``.
     X : array-like (n, d)
         Inputs as they will be observed. Of an estimator, inputs as in fit.
     gate_X : array-like (n, g), optional
@@ -96,7 +98,7 @@ def sample_size(
     -------
     SampleSize
         `rows` is the number needed for everything that was asked, None where none is known to be enough; `refused` then
-        says why.
+        says why. Numbers of an estimator have the names of its summary.
 
     Raises
     ------
@@ -122,19 +124,37 @@ def sample_size(
     >>> 300 < needed.rows < 500  # about (1 / 0.05)^2
     True
     """
+    wanted = {"target": target, "against": against, "chance": probability, "simulated": simulated}
+    wanted |= {"check": check, "seed": seed, "experts": experts}
+    if isinstance(model, tuple):
+        return _needed(model, X, gate_X, wanted, verbose)
+    check_is_fitted(model, "fit_")
+    called = names_of(model)
+    every = called.every()
+    numbers_of = aliases(every)
+    target = None if target is None else {numbers_of.get(name, name): error for name, error in target.items()}
+    with called.in_errors():
+        found = _needed(model, X, gate_X, {**wanted, "target": target}, verbose)
+    refused = None if found.refused is None else called.text(found.refused)
+    names, notes = (every.get(name, name) for name in found.names), map(called.text, found.notes)
+    return found._replace(names=tuple(names), refused=refused, notes=tuple(notes))
+
+
+def _needed(model: Any, X: Data, gate_X: Data, wanted: dict[str, Any], verbose: Verbose) -> SampleSize:
+    """Return the rows needed, with numbers by path and position."""
     fit, x, gates = _read(model, X, gate_X)
     if not isinstance(fit, Fit):
         _require_sizes(*fit, x, x if gates is None else gates)
         with following(verbose, "data sets") as progress:
             truth = Truth(*fit, x, gates)
-            return rows_needed(truth, target, against, probability, simulated, check, seed, experts, progress)
+            return rows_needed(truth, **wanted, progress=progress)
     refused = refusal(fit._replace(certificate=fit.certificate._replace(kinks=())))
     if refused:
         return no_rows(f"the model is no truth to plan with: {refused.words}")
     spec = replace(fit.spec, alpha=0.0)
     truth = Truth(fit.mixture, fit.measure, x, gates, spec, residual_variance(fit), fit.certificate.limits)
     with following(verbose, "data sets") as progress:
-        out = rows_needed(truth, target, against, probability, simulated, check, seed, experts, progress)
+        out = rows_needed(truth, **wanted, progress=progress)
     return out._replace(notes=(*out.notes, *_taken_for_granted(fit)))
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from itertools import product
 from math import isfinite, isnan
 from textwrap import wrap
 
 from gatewise.core.mixture import Mixture
 from gatewise.estimators.errors import ReportedErrors
 from gatewise.estimators.gate_inputs import gated_levels
+from gatewise.estimators.names import ReaderNames
 from gatewise.estimators.summary_value import Row, Summary, proportion_rows, rows_of
 from gatewise.estimators.terms import REFERENCE, SummaryTerms, Term, TermGroup
-from gatewise.estimators.warnings import details, floor_words, unbounded
+from gatewise.estimators.warnings import floor_words, status_text, unbounded
 from gatewise.fit.result import Fit
-from gatewise.fit.words import beside, members, status_words
+from gatewise.fit.words import expert_name, members
 from gatewise.infer.covariance.loss import residual_variance
 from gatewise.infer.predict import Shares
 from gatewise.infer.proportions import Proportions
@@ -22,6 +23,8 @@ from gatewise.infer.text import number, p_text, z_value
 from gatewise.objective.entries import reference_branch
 
 WIDTH = 80
+OWNER = re.compile(r"\[(?:expert|branch|node) [\d/]+\]")  # at the end of a name, where no line breaks
+HARD = "\N{NO-BREAK SPACE}"
 PLAIN = f"{'estimate':>11}"
 ERRORS = f"{PLAIN}{'std. error':>11}{'':14}{'95 % interval':>22}"
 FULL = f"{PLAIN}{'std. error':>11}{'z':>7}{'p':>7}{'95 % interval':>22}"
@@ -32,12 +35,10 @@ def summary(
     taken: Shares,
     errors: ReportedErrors,
     gates: Sequence[str],
-    inputs: Sequence[str],
-    gate_inputs: Sequence[str],
+    names: ReaderNames,
     criteria: tuple[float, float, float],
     theory: str,
     formula: Sequence[tuple[str, str]] = (),
-    outputs: Sequence[str] = (),
     mixed: Proportions | None = None,
 ) -> Summary:
     """Return model, criteria, status, tables of experts and gates, starts and notes.
@@ -50,27 +51,29 @@ def summary(
     errors : ReportedErrors
         Standard errors, or why there are none.
     gates : descriptions of the gates by level
-    inputs, gate_inputs : names
+    names : ReaderNames
     criteria : AIC, BIC, ICL
     theory : what identifiability says of the model
     formula : names and texts of the parts of a formula
-    outputs : names of several responses, or of the classes that have coefficients
     mixed : Proportions, optional
         The gates averaged over the data of fit; None: not known.
     """
-    mixture, terms = fit.mixture, SummaryTerms(fit, errors, inputs, gate_inputs, outputs)
+    mixture, terms = fit.mixture, SummaryTerms(fit, errors, *names.labels)
     lines = [
         f"Mixture of {members(mixture)}" + (f" in levels of {mixture.branching}" if mixture.depth > 1 else ""),
         *(line for name, words in formula for line in _part(name, words)),
         *_part("gate", ", ".join(gates)),
         *_part("expert", str(mixture.expert)),
-        *_part("family", f"{mixture.family}" + (f", shared {', '.join(mixture.shared)}" if mixture.shared else "")),
+        *_part(
+            "family",
+            f"{mixture.family}" + (f", shared {', '.join(map(names.name, mixture.shared))}" if mixture.shared else ""),
+        ),
         f"  n = {fit.n:.15g}   log-likelihood = {fit.log_likelihood:.6f}   df = {fit.df}",
         *([] if fit.sse is None else [f"  sum of squared residuals = {fit.sse:.8g}"]),
         "  AIC = {:.4f}   BIC = {:.4f}".format(*criteria)
         + ("" if isnan(criteria[2]) else f"   ICL = {criteria[2]:.4f}"),
         *_wrapped(f"  {unbounded(fit)}" if unbounded(fit) else ""),
-        *_wrapped(f"Status: {fit.status}: {status_words(fit)}{details(fit)}{beside(fit)}"),
+        *_wrapped(f"Status: {fit.status}: {status_text(fit, names.text)}"),
     ]
     head, experts, common = tuple(lines), terms.experts(), terms.common()
     estimated = gated_levels(mixture.gates, mixture.branching)
@@ -79,8 +82,7 @@ def summary(
     everything = [group for groups in shown for group in groups]
     wide = max((len(term.name) for group in everything for term in group.terms), default=0)
     plain = errors.values is None
-    names = leaf_titles(mixture)
-    parts = proportion_rows(mixed, names) if mixed is not None and mixture.n_leaves > 1 else []
+    parts = proportion_rows(mixed, leaf_titles(mixture)) if mixed is not None and mixture.n_leaves > 1 else []
     wide = max([wide, *(len(row.owner) for row in parts)])
     lines += _proportions(mixture, parts, wide)
     for group, total, title in zip(experts, taken.totals.tolist(), mixture.titles, strict=True):
@@ -91,8 +93,8 @@ def summary(
     for level, (branches, nodes) in enumerate(levels):
         shown_here = (branches, nodes) if level in estimated else None
         lines += ["", *_level(mixture, level, shown_here, wide, plain, fit.spec.reference)]
-    notes = [line for note in (*fit.notes, *errors.notes) for line in _wrapped(f"Note: {note}")]
-    tail = [*_starts(fit), *notes, *_wrapped(errors_words(fit, errors)), *_wrapped(f"Theory: {theory}")]
+    notes = [line for note in (*fit.notes, *errors.notes) for line in _wrapped(f"Note: {names.text(note)}")]
+    tail = [*_starts(fit), *notes, *_wrapped(names.text(errors_words(fit, errors))), *_wrapped(f"Theory: {theory}")]
     rows = [*rows_of("expert", experts), *(one._replace(owner="all") for one in rows_of("expert", [common]))]
     rows += [row for level, pair in enumerate(levels) for part in pair for row in rows_of(f"gate {level}", part)]
     return Summary("\n".join([*lines, "", *tail]), head, rows, tail, _criteria(fit, criteria), parts)
@@ -100,8 +102,7 @@ def summary(
 
 def leaf_titles(mixture: Mixture) -> list[str]:
     """Return what the leaves are called: ``expert 0/1``, or what their law is called."""
-    places = zip(product(*map(range, mixture.branching)), mixture.titles, strict=True)
-    return [title or f"expert {_joined(leaf)}" for leaf, title in places]
+    return [title or expert_name(mixture, leaf) for leaf, title in enumerate(mixture.titles)]
 
 
 def _proportions(mixture: Mixture, rows: Sequence[Row], wide: int) -> list[str]:
@@ -172,7 +173,9 @@ def _part(kind: str, words: str) -> list[str]:
 
 
 def _wrapped(text: str) -> list[str]:
-    return wrap(text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    whole = OWNER.sub(lambda found: found[0].replace(" ", HARD), text)
+    lines = wrap(whole, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return [line.replace(HARD, " ") for line in lines]
 
 
 def _table(group: TermGroup, wide: int, plain: bool) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import product
+from functools import cache
+from itertools import combinations_with_replacement, product
 from typing import NamedTuple
 
 import torch
@@ -24,6 +25,7 @@ from gatewise.objective.parameterization import specifications
 LEVEL = 0.95
 REFERENCE = "reference"  # word of what is zero as the reference of its node
 INFINITY = 100.0  # distance of a center from all others, in the gate's own units, at which only its direction matters
+OWN = "experts."
 UNTESTED = ("location",)  # roles of parameters for which zero is no hypothesis
 ORDER = ("intercept", "threshold", "slope", "output")  # of the roles of an expert; what has another one follows
 
@@ -66,6 +68,8 @@ class SummaryTerms:
         self.errors = errors.values or {}
         self.leaves = list(product(*map(range, fit.mixture.branching)))
         self.tied = {name for tie in fit.spec.ties if is_common(fit.mixture, tie) for name in tie}
+        expert = fit.mixture.expert
+        self.of_columns = {p: expert.entries(p.removeprefix(OWN), inputs) for p in self.specs if p.startswith(OWN)}
         self.shown = self._shown()
         self.words = {**words_of((("not unique", errors.directions),)), **words_of(said(fit.certificate))}
 
@@ -132,12 +136,12 @@ class SummaryTerms:
         """Return the name of one entry of a parameter, with column names in place of positions."""
         room, _, name = path.rpartition(".")
         if path in self.specs and self.specs[path][0].role == "covariance":  # entries of pairs of outputs
-            pair = [part[index[0]] for part in torch.tril_indices(self.q, self.q).tolist()]
+            pair = _pairs(self.q)[1][index[0]]
             return " ".join([self.shown.get(path, name), *(self.outputs[i] for i in pair)])
         mark = f"{self.outputs[index[0]]} " if room in ("experts", "family") and index and self.q > 1 else ""
         index = index[1:] if room == "experts" else index
         if room == "experts":
-            known = self.fit.mixture.expert.entries(name, self.inputs)
+            known = self.of_columns[path]
             return mark + (known[index[0]] if known else " ".join([self.shown.get(path, name), *map(str, index)]))
         if room == "family":
             several = [str(i) for i, size in zip(index[1:], shape[1:], strict=True) if size > 1]
@@ -154,17 +158,14 @@ class SummaryTerms:
         """
         short = {path: path.rpartition(".")[2] for path in self.specs}
         tables = {path: path.partition(".")[0] for path in self.specs}
-        of_columns = {
-            p: self.fit.mixture.expert.entries(short[p], self.inputs) for p in short if tables[p] == "experts"
-        }
-        taken = Counter(label for path in of_columns for label in of_columns[path] or (short[path],))
+        taken = Counter(label for path, known in self.of_columns.items() for label in known or (short[path],))
         family = [name for path, name in short.items() if tables[path] == "family"]
         gates = {name for path, name in short.items() if tables[path] == "gates"}
         taken.update(family)
         return {
             path: path
             for path, name in short.items()
-            if not of_columns.get(path)
+            if not self.of_columns.get(path)
             and (
                 taken[name] > 1 if tables[path] == "experts" else name in family and (taken[name] > 1 or name in gates)
             )
@@ -175,7 +176,7 @@ class SummaryTerms:
         if not index:
             return []
         if spec.role == "quadratic":
-            i, j = (int(part[index[0]]) for part in torch.triu_indices(len(inputs), len(inputs)))
+            i, j = _pairs(len(inputs))[0][index[0]]
             return [f"{inputs[i]}^2"] if i == j else [inputs[i], inputs[j]]
         return [inputs[index[0]]] if tuple(shape) == (len(inputs),) else [str(i) for i in index]
 
@@ -186,7 +187,8 @@ class SummaryTerms:
         if self.at_infinity(path, owner):
             return "at infinity"
         full = index if path in self.fit.mixture.shared else (*owner, *index)
-        return self.words.get(entry_name(path, full)) or self.words.get(entry_name(path, owner), "")
+        wider = [(*owner, *index[:count]) for count in range(len(index), -1, -1)]  # a kink is of all entries at once
+        return next(filter(None, (self.words.get(entry_name(path, one)) for one in (full, *wider))), "")
 
     def is_reference(self, path: str, owner: Index) -> bool:
         """Return whether a branch is the reference of its node: what may be shifted is zero there."""
@@ -209,6 +211,12 @@ class SummaryTerms:
         params |= {key: torch.zeros_like(params[key]) for key in score.names("intercept")}
         apart = -score(params, params[name].mT)[owner[-1]]
         return bool((apart > INFINITY).sum() == len(apart) - 1)  # all but itself
+
+
+@cache
+def _pairs(count: int) -> tuple[list[Index], list[Index]]:
+    """Return the places of an upper and of a lower triangle, row by row."""
+    return list(combinations_with_replacement(range(count), 2)), [(i, j) for i in range(count) for j in range(i + 1)]
 
 
 def said(certificate: Certificate) -> Words:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,6 +10,8 @@ from gatewise.core.mixture import Mixture
 from gatewise.estimators.gate_inputs import GateReader, gated_levels
 from gatewise.fit.result import Fit
 from gatewise.infer.identifiability import Advice, IdentifiabilityVerdict, MixtureInputs, advise
+
+ROOM = re.compile(r"\b(?:gates\.(\d+)|experts|family)\.(?=\w)")
 
 
 def theory(fit: Fit, d: int, reader: GateReader, order: int = 2) -> Advice:
@@ -33,6 +36,7 @@ def theory(fit: Fit, d: int, reader: GateReader, order: int = 2) -> Advice:
     whole = {path: not bool(value.isnan().any()) for path, value in spec.fixed.items()}
     held = sorted(told_path(path, kept) for path, all_ in whole.items() if all_ and told_path(path, kept))
     found = advise(_of_levels(fit.mixture, kept), estimator, spec.gauge, inputs, fit.outputs, held, order)
+    found = found._replace(words=ROOM.sub(lambda room: _room(room, kept), found.words))
     if found.verdict is IdentifiabilityVerdict.ridge and not all(whole.values()):
         return Advice(
             IdentifiabilityVerdict.undecided, "not checked: some entries of a parameter are fixed and others are not"
@@ -40,6 +44,11 @@ def theory(fit: Fit, d: int, reader: GateReader, order: int = 2) -> Advice:
     if found.verdict is IdentifiabilityVerdict.ridge and spec.ties:
         return Advice(IdentifiabilityVerdict.undecided, "not checked: some parameters are tied")
     return found
+
+
+def _room(room: re.Match[str], kept: Sequence[int]) -> str:
+    """Return what parameters of a level of gates, or of another room, are called where others have their name."""
+    return f"gate {kept[int(room[1])]} " if room[1] else f"{room[0].rstrip('.').removesuffix('s')} "
 
 
 def _of_levels(mixture: Mixture, kept: Sequence[int]) -> Mixture:

@@ -5,7 +5,7 @@ that explain them: light weights, counts without variation.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import isfinite
 
 from sklearn.exceptions import ConvergenceWarning
@@ -14,7 +14,7 @@ from gatewise.estimators.errors import ReportedErrors
 from gatewise.fit.floor import FAR_OFF, GIVEN
 from gatewise.fit.result import Fit
 from gatewise.fit.status import Status
-from gatewise.fit.words import beside, directions, status_words
+from gatewise.fit.words import beside, directions, expert_name, status_words
 from gatewise.infer.identifiability import IdentifiabilityVerdict
 from gatewise.objective.rows import Rows, extremes
 
@@ -222,17 +222,29 @@ UNBOUNDED = "These criteria mean nothing for an unsound fit: the likelihood has 
 FAR = 10.0  # log-likelihood above the winner from which a value that a floor refused is worth a warning
 
 
-def details(fit: Fit) -> str:
+def status_text(fit: Fit, named: Callable[[str], str]) -> str:
+    """Return what the statuses of a fit mean, what caused them, and what helps.
+
+    Parameters
+    ----------
+    fit : Fit
+    named : callable str -> str
+        Puts the names of the reader in place of paths and positions (`ReaderNames.text`).
+    """
+    return named(f"{status_words(fit)}{_details(fit)}{beside(fit)}")
+
+
+def _details(fit: Fit) -> str:
     """Return the names of the parameters or experts that caused the primary status; empty if there are none."""
     evidence = fit.certificate
     if fit.status is Status.unsound and fit.sse is None:
         return "".join(f"; {part}" for part in _unsound(fit))
     parts = {
-        Status.unsound: [f"expert {leaf}" for leaf in evidence.starved if not fit.mixture.titles[leaf]],
+        Status.unsound: [expert_name(fit.mixture, leaf) for leaf in evidence.starved if not fit.mixture.titles[leaf]],
         Status.separated: directions(evidence.separated),
         Status.unidentified: directions(evidence.null),
         Status.at_bound: [*evidence.active, *(note for note in fit.notes if " is at the end of its range" in note)],
-        Status.at_kink: evidence.kinks,
+        Status.at_kink: list(dict.fromkeys(evidence.kinks)),
     }.get(fit.status, ())
     return f" ({', '.join(parts)})" if parts else ""
 
@@ -244,8 +256,8 @@ def _unsound(fit: Fit) -> list[str]:
     parts = []
     if starved:
         few = leaves == 1 or fit.n <= evidence.rank / leaves + 1
-        listed = ", ".join(map(str, starved))
-        parts.append(f"too few for expert {listed}: {'give more observations' if few else 'use fewer experts'}")
+        listed = ", ".join(expert_name(fit.mixture, leaf) for leaf in starved)
+        parts.append(f"too few for {listed}: {'give more observations' if few else 'use fewer experts'}")
     if evidence.floor:
         parts.append(f"{', '.join(evidence.floor)} {_place(fit)}: {_off_the_floor(fit)}")
     return parts
@@ -279,10 +291,12 @@ def floor_words(fit: Fit) -> str:
     )
 
 
-def alert(fit: Fit, names: Sequence[str], gate_names: Sequence[str], stacklevel: int) -> None:
-    """Warn about the primary status, about starts that disagree, and about columns."""
+def alert(
+    fit: Fit, named: Callable[[str], str], names: Sequence[str], gate_names: Sequence[str], stacklevel: int
+) -> None:
+    """Warn about the primary status, about starts that disagree, and about columns; for `named` see `status_text`."""
     if fit.status in CLASSES:
-        text = f"the fit is {fit.status}: {status_words(fit)}{details(fit)}{beside(fit)}"
+        text = f"the fit is {fit.status}: {status_text(fit, named)}"
         warnings.warn(text, CLASSES[fit.status], stacklevel=stacklevel + 1)
     if fit.starts.floored and fit.starts.floored[0] > fit.log_likelihood - fit.penalty + FAR:
         warnings.warn(floor_words(fit), RefusedWarning, stacklevel=stacklevel + 1)

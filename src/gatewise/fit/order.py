@@ -107,6 +107,10 @@ class LeafOrder:
         """Return `names` of a name that may be that of something else, which stays."""
         return self.names(name) if name.partition("[")[0] in self.specs else [name]
 
+    def text(self, text: str) -> str:
+        """Return a text with the names of parameters where they stand now."""
+        return NAME.sub(lambda found: " & ".join(self.told(found[0])), text)
+
     def _owners(self, path: str, owner: Sequence[int]) -> list[tuple[int, ...]]:
         """Return where an owner stands now; those of the other branches for a branch that is the reference now."""
         lead, branching = len(owner), self.mixture.branching
@@ -173,7 +177,7 @@ def reordered(fit: Fit, leaves: Sequence[int], reference: tuple[int, ...] | None
     measure: Measure = from_paths(paths, fit.mixture.depth)
     spec = replace(fit.spec, reference=reference)
     certificate = _renamed(fit.certificate, order)
-    notes = tuple(NAME.sub(lambda found: " & ".join(order.told(found[0])), note) for note in fit.notes)
+    notes = tuple(map(order.text, fit.notes))
     return fit._replace(measure=measure, spec=spec, certificate=certificate, notes=notes), order
 
 

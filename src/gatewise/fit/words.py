@@ -65,6 +65,15 @@ def members(mixture: Mixture) -> str:
     return " and ".join([f"{count} expert{'s' * (count != 1 or not named)}", *dict.fromkeys(named)])
 
 
+def expert_name(mixture: Mixture, leaf: int) -> str:
+    """Return what a leaf is called: ``expert 2``, in a hierarchy ``expert 1/0``."""
+    place = []
+    for count in reversed(mixture.branching):
+        leaf, branch = divmod(leaf, count)
+        place.append(str(branch))
+    return f"expert {'/'.join(reversed(place))}"
+
+
 def empty_branches(fit: Fit) -> str:
     """Return which branches without parameters hold less than one row, in words; empty: none of them."""
     titles = fit.mixture.titles

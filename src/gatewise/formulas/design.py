@@ -90,6 +90,11 @@ class FormulaDesign:
         sides = [self.experts, *([self.gates] if self.gates else [])]
         return list(dict.fromkeys(level for side in sides for level in side.levels_of(column)))
 
+    def reference_of(self, column: str) -> Any:
+        """Return the level of a factor that ``Treatment`` names as its reference, in experts or gates; else None."""
+        found = self.experts.reference_of(column)
+        return self.gates.reference_of(column) if found is None and self.gates else found
+
     def complete(self, frame: pd.DataFrame, wanted: Collection[str] = EVERYTHING) -> np.ndarray:
         """Return which rows ``(n,)`` of a frame have all values that are read for these roles."""
         return complete(require_frame(frame), self.variables(wanted))

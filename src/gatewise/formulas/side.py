@@ -18,7 +18,7 @@ from formulaic.parser.types import Factor
 from gatewise.formulas.frames import is_text, numbers, require_columns, require_finite, usable
 from gatewise.formulas.grammar import FAULTS, Parsed, first_line, parse
 from gatewise.formulas.state import plain, restored
-from gatewise.formulas.words import ELEMENTWISE, Expression, functions_in, is_categorical, widest
+from gatewise.formulas.words import ELEMENTWISE, Expression, functions_in, is_categorical, reference_of, widest
 
 INTERCEPT = "Intercept"  # formulaic's name of the constant column
 COLUMNS = 2000  # of a side
@@ -65,6 +65,11 @@ class Side:
         """Return the levels of the factors that read a column, such as those of ``C(year)``; empty: none does."""
         read = [levels for name, levels in self.levels.items() if column in self.parsed.factors[name].columns]
         return list(dict.fromkeys(level for levels in read for level in levels))
+
+    def reference_of(self, column: str) -> Any:
+        """Return the level of a column that ``Treatment`` names as the reference; None: no factor names one."""
+        read = [one for one in self.parsed.factors.values() if column in one.columns]
+        return next((level for level in map(reference_of, read) if level is not None), None)
 
     def matrix(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the columns of a frame without missing values, in float64.

@@ -147,6 +147,21 @@ def is_categorical(expression: Expression) -> bool:
     return isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id == "C"
 
 
+def reference_of(expression: Expression) -> Any:
+    """Return the level that a factor compares others with, where ``Treatment`` names one; else None.
+
+    Examples
+    --------
+    >>> reference_of(factor("C(site, Treatment('b'))")), reference_of(factor("C(site, Sum)"))
+    ('b', None)
+    """
+    for node in ast.walk(expression.tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Treatment":
+            given = [*node.args, *(one.value for one in node.keywords)]
+            return _literal(expression.text, given[0]) if given else None
+    return None
+
+
 def widest(expression: Expression) -> int:
     """Return a number of columns that an expression without levels does not exceed.
 

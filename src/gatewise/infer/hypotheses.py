@@ -159,7 +159,8 @@ class _Sum(NamedTuple):
             return cls._of(ast.parse(text.strip(), mode="eval").body, places, names)
         except SyntaxError:
             raise ValueError(
-                f"{whole!r} cannot be read: write sums of parameters, as in 'x[0] = 2 * x[1]'; {_known(text, names)}"
+                f"{whole!r} cannot be read: write sums of parameters, as in 'x[0] = 2 * x[1]'; "
+                f"{near_names(text, names)}"
             ) from None
 
     @classmethod
@@ -186,7 +187,7 @@ class _Sum(NamedTuple):
                 raise ValueError("a product of parameters, or a division by one, is no linear hypothesis: use delta")
             case ast.Name() | ast.Subscript():
                 wrong = ast.unparse(node).replace(" ", "")
-                raise ValueError(f"{wrong!r} is no parameter: {_known(wrong, names)}")
+                raise ValueError(f"{wrong!r} is no parameter: {near_names(wrong, names)}")
         raise ValueError(f"{ast.unparse(node)!r} is no sum of parameters with numeric factors")
 
     def times(self, factor: float) -> _Sum:
@@ -200,7 +201,7 @@ class _Sum(NamedTuple):
         return _Sum(factors, self.constant - other.constant)
 
 
-def _known(text: str, names: Mapping[str, str]) -> str:
+def near_names(text: str, names: Mapping[str, str]) -> str:
     """Return which names come near to a text, or the first ones: short names where there are such."""
     short = [name for name, stands_for in names.items() if name != stands_for and "[expert " not in name]
     known = [name for name in short if "[branch " not in name and "[node " not in name] or list(names)

@@ -11,7 +11,7 @@ from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_predictors
 from gatewise.objective.rows import Block
 
 ResidualKind: TypeAlias = Literal["quantile", "pearson", "response"]
-LEAST = 1e-16  # probability beyond which a quantile residual does not go: 8.2 standard deviations
+LEAST = 2.0**-53  # probability beyond which a quantile residual does not go: 8.2 standard deviations
 
 
 def block_residuals(

@@ -29,7 +29,8 @@ def rootogram(
     """Plot how often every expert has which posterior probability: the rootogram of Leisch (2004).
 
     Peaks at 0 and 1 and nothing between mean that the expert is told apart from the others. Heights are square roots of
-    counts. Probabilities below 0.0001 are left out, since a peak at zero would hide the rest.
+    counts. Probabilities below 0.0001 are left out, since a peak at zero would hide the rest. Rows count as often as
+    their weights say, those of a formula or `sample_weight`; the rows of a group are one group.
 
     Parameters
     ----------
@@ -42,7 +43,8 @@ def rootogram(
         Index of the colour of each leaf.
     legend : bool
     **given
-        Other arguments of `responsibilities`, such as gate_X, groups, offset or trials.
+        Other arguments of `classification`: gate_X, groups, offset, trials, and the sample_weight of the fit, which a
+        model without a formula does not keep.
 
     Returns
     -------
@@ -58,14 +60,15 @@ def rootogram(
     >>> rootogram(model, tone.X, tone.y).get_xlabel()
     'posterior probability'
     """
-    posterior = model.responsibilities(X, y, **given)
+    found = model.classification(X, y, **given)
+    posterior, weight = found.posterior, np.ones(len(found.posterior)) if found.weight is None else found.weight
     count = posterior.shape[1]
     looks, names = style.palette_of(count, palette), style.leaf_names(model.mixture_)
     ax = style.canvas(ax if ax is not None else style.own_axes(5.2, 3.2))
     ax.grid(visible=False, axis="x")
     edges = np.linspace(0.0, 1.0, BINS + 1)
     width = 0.84 * (edges[1] - edges[0]) / count
-    counted = [np.histogram(own[own >= NOTHING], edges)[0] for own in posterior.T]
+    counted = [np.histogram(own, edges, weights=weight * (own >= NOTHING))[0] for own in posterior.T]
     for leaf, (look, name, heights) in enumerate(zip(looks, names, counted, strict=True)):
         left = edges[:-1] + 0.08 * (edges[1] - edges[0]) + leaf * width
         ax.bar(
@@ -73,7 +76,8 @@ def rootogram(
         )
     ax.set_yscale("function", functions=(lambda v: np.sqrt(np.maximum(v, 0.0)), np.square))
     ax.set_yticks(_counts(float(np.max(counted))))
-    ax.set(xlim=(0.0, 1.0), xticks=np.linspace(0, 1, 6), xlabel="posterior probability", ylabel="rows (root scale)")
+    ax.set(xlim=(0.0, 1.0), xticks=np.linspace(0, 1, 6), xlabel="posterior probability")
+    ax.set_ylabel(f"{found.unit} (root scale)")
     if legend:
         style.legend_above(ax, ax.get_legend_handles_labels()[0])
     return ax
@@ -109,7 +113,7 @@ def residual_quantiles(
     """Plot the sorted quantile residuals of the mixture against normal quantiles.
 
     They are standard normal if the model is true, whatever its family: the points then lie at the line, and each of
-    them within the grey band with probability `level`.
+    them within the grey band with probability `level`. Every row counts once, whatever its weight in the fit.
 
     Parameters
     ----------

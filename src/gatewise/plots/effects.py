@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from gatewise.core.mixture import Mixture
 from gatewise.estimators.inference import Inference
-from gatewise.estimators.names import input_labels, output_labels
+from gatewise.estimators.names import labels_of
 from gatewise.estimators.terms import REFERENCE, SummaryTerms, Term, TermGroup
 from gatewise.plots import style, values
 
@@ -100,7 +100,7 @@ def _groups(model: Any, part: str) -> list[tuple[TermGroup, Term]]:
     """Return the terms of a part with the groups they belong to, references left out."""
     if part not in ("experts", "gates"):
         raise ValueError(f"part={part!r}: choose 'experts' or 'gates'")
-    terms = SummaryTerms(model.fit_, model._errors, *input_labels(model), output_labels(model))
+    terms = SummaryTerms(model.fit_, model._errors, *labels_of(model))
     if part == "experts":
         common = terms.common()
         groups = terms.coefficients() + ([common] if common.terms else [])
@@ -262,7 +262,7 @@ def marginal_effects(
     else:
         ax.set_xticks(range(len(grid)), [style.plain(str(one), 16) for one in grid])
         ax.set_xlim(-0.5, len(grid) - 0.5)
-    response = output_labels(model)[output] if model.n_outputs_ > 1 else _response(model)
+    response = labels_of(model).outputs[output] if model.n_outputs_ > 1 else _response(model)
     ax.set(xlabel=style.plain(along.names[0]), ylabel=label or f"mean of {style.plain(response)}")
     why = f"no bands: the fit is {model.status_}" if found.refused else ""
     if legend:

@@ -13,7 +13,7 @@ from torch import Tensor
 from gatewise.core import mixture as engine
 from gatewise.core.names import did_you_mean
 from gatewise.estimators.known import Grouped, counts_trials
-from gatewise.estimators.names import input_labels
+from gatewise.estimators.names import labels_of
 from gatewise.fit import Fit
 
 
@@ -240,7 +240,7 @@ def inputs(model: Any, X: Any, gates: bool = False) -> Any:
         return frame.loc[design.complete(frame, ("offset",)), names]
     if X is None:
         raise TypeError("X is missing: give the rows of the picture")
-    names, found = input_labels(model)[int(gates)], table(X)
+    names, found = labels_of(model)[int(gates)], table(X)
     if found.shape[1] != len(names):
         raise ValueError(f"X has {found.shape[1]} columns, and the picture reads {len(names)}: {', '.join(names)}")
     return pd.DataFrame(found, columns=names)

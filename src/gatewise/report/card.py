@@ -18,11 +18,11 @@ from gatewise.estimators.base import MixtureEstimator
 from gatewise.estimators.classifier import MixtureOfExpertsClassifier
 from gatewise.estimators.framed import formula_lines
 from gatewise.estimators.gate_inputs import gated_levels, gates_read_rows
-from gatewise.estimators.names import input_labels
+from gatewise.estimators.names import labels_of, names_of
 from gatewise.estimators.summary import errors_words
-from gatewise.estimators.warnings import details
+from gatewise.estimators.warnings import status_text
 from gatewise.fit.torch_state import standard_torch
-from gatewise.fit.words import beside, members, status_words
+from gatewise.fit.words import members
 from gatewise.infer.text import number
 from gatewise.report.facts import experts, facts, gate_phrase, hits
 from gatewise.report.page import rendered_template
@@ -87,7 +87,7 @@ def model_card(model: MixtureEstimator, *, name: str = "", license: str = "", fi
     for argument, text in (("name", name), ("license", license), ("file", file)):
         if not isinstance(text, str) or not text.isprintable():
             raise ValueError(f"{argument}={text!r} has line breaks or other signs that are not printed: give one line")
-    fit, fact, summary = model.fit_, facts(model), model.summary()
+    fit, fact, summary, named = model.fit_, facts(model), model.summary(), names_of(model).text
     return rendered_template(
         "card.md.j2",
         (),
@@ -96,9 +96,9 @@ def model_card(model: MixtureEstimator, *, name: str = "", license: str = "", fi
         lead=_lead(model),
         facts=[(key, _cell(value)) for key, value in _facts(model, fact)],
         status=fact["status"],
-        meaning=_prose(_sentence(f"{status_words(fit)}{details(fit)}{beside(fit)}")),
-        notes=[_prose(note) for note in dict.fromkeys((*fit.notes, *model._errors.notes))],
-        heading=_prose(_sentence(errors_words(fit, model._errors))),
+        meaning=_prose(_sentence(status_text(fit, named))),
+        notes=[_prose(named(note)) for note in dict.fromkeys((*fit.notes, *model._errors.notes))],
+        heading=_prose(_sentence(named(errors_words(fit, model._errors)))),
         rows=[_row(*row) for row in summary.to_frame().itertuples(index=False)],
         file=json.dumps(file, ensure_ascii=False),
         predicting=_predicting(model, file),
@@ -137,7 +137,8 @@ def _inputs(model: MixtureEstimator) -> tuple[Sequence[str], Sequence[str]]:
     """Return the columns that experts and gates read: of the frame of a formula, else of X and gate_X."""
     design = model._design
     if design is None:
-        return input_labels(model)
+        labels = labels_of(model)
+        return labels.inputs, labels.gate_inputs
     read = design.experts.variables or ("a constant",)
     return read, read if design.gates is None else design.gates.variables
 

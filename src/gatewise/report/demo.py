@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from gatewise.estimators import MixtureOfExpertsRegressor
+from gatewise.estimators.names import names_of
 from gatewise.estimators.warnings import FitWarning
 from gatewise.report.facts import Fitted, gate_phrase
 from gatewise.report.page import Page, Section
@@ -143,7 +144,8 @@ def _fit(case: DemoCase, data: Any, n_experts: Any, gate: Any, starts: int, labe
         warnings.simplefilter("ignore", FitWarning)  # the page shows the status
         model.fit(data.X, y)
     spent = time.perf_counter() - begun
-    return Fitted(label, model.fit_, data.X, y, spent, names=[case.labels[0]], target=case.labels[1])
+    name, target = case.labels
+    return Fitted(label, model.fit_, data.X, y, spent, names=[name], target=target, called=names_of(model))
 
 
 def describe(gate: Any) -> str:

@@ -6,8 +6,9 @@ from math import isfinite, log
 from typing import Any, NamedTuple
 
 from gatewise.core.gates import describe, gates
+from gatewise.estimators.names import ReaderNames, names_of
 from gatewise.fit import Fit
-from gatewise.fit.words import beside, status_words
+from gatewise.fit.words import beside, expert_name, status_words
 from gatewise.plots.values import engine_fit
 
 
@@ -28,6 +29,8 @@ class Fitted(NamedTuple):
         Labels of the columns, with units.
     target : str
         Label of y, with units.
+    called : ReaderNames or None
+        What the parameters are called; None: their paths.
     """
 
     label: str
@@ -40,21 +43,26 @@ class Fitted(NamedTuple):
     names: Any = None
     gate_names: Any = None
     target: str = "y"
+    called: ReaderNames | None = None
 
 
-def facts(fit: Any) -> dict[str, Any]:
+def facts(fit: Any, called: ReaderNames | None = None) -> dict[str, Any]:
     """Return what a reader needs to judge a fit; information criteria count the identified parameters only.
 
     Parameters
     ----------
-    fit : Fit or fitted regressor
+    fit : Fit or fitted estimator
+    called : ReaderNames, optional
+        What the parameters are called. Default: as an estimator calls them, and those of a Fit by their paths.
 
     Returns
     -------
     dict
         Numbers, words and lists that JSON can hold; a number that is not finite is None.
     """
+    called = names_of(fit) if called is None and not isinstance(fit, Fit) else called
     fit = engine_fit(fit)
+    notes = [*fit.notes, *named(fit)]
     evidence, starts = fit.certificate, fit.starts
     found = {
         "n_experts": fit.mixture.titles.count(""),
@@ -78,7 +86,7 @@ def facts(fit: Any) -> dict[str, Any]:
         "curvature": evidence.curvature,
         "certified": evidence.passed,
         "n_iter": fit.n_iter,
-        "notes": [*fit.notes, *named(fit)],
+        "notes": notes if called is None else [called.text(note) for note in notes],
     }
     return {name: finite(value) for name, value in found.items()}
 
@@ -86,7 +94,7 @@ def facts(fit: Any) -> dict[str, Any]:
 def named(fit: Fit) -> list[str]:
     """Return what carries the statuses, in words: which parameter grows, sits on a kink, or lies on a limit."""
     evidence, titles = fit.certificate, fit.mixture.titles
-    starved = [f"expert {leaf}" for leaf in evidence.starved if not titles[leaf]]
+    starved = [expert_name(fit.mixture, leaf) for leaf in evidence.starved if not titles[leaf]]
     kinds = (
         (evidence.separated, "grows without limit"),
         (evidence.active, "lies on its bound"),
@@ -94,7 +102,7 @@ def named(fit: Fit) -> list[str]:
         (starved, "has too few observations for its parameters or its scale"),
         (evidence.kinks, "sits on a kink"),
     )
-    return [f"{name} {words}" for names, words in kinds for name in names]
+    return [f"{name} {words}" for names, words in kinds for name in dict.fromkeys(names)]
 
 
 def finite(value: Any) -> Any:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from gatewise.data.parquet import is_parquet
 from gatewise.estimators.formula import moe
+from gatewise.estimators.names import names_of
 from gatewise.report.facts import Fitted, gate_phrase
 from gatewise.report.own_data import Outcome, heard_by, remarks_of
 from gatewise.report.predicting import MEAN, PredictionColumns, predicted_columns
@@ -128,7 +129,7 @@ def fit_formula(
     prepared = Prepared(columns, found.x, y[0], found.gate_x, weight, found.groups, found.dropped)
     gate = gate_phrase(model.gate, model.mixture_.depth)
     target, shown = columns.target, (columns.features, gates or None)
-    fitted = Fitted(gate, model.fit_, found.x, y[0], spent, found.gate_x, found.groups, *shown, target)
+    fitted = Fitted(gate, model.fit_, found.x, y[0], spent, found.gate_x, found.groups, *shown, target, names_of(model))
     return prepared, Outcome(model, fitted, remarks_of(heard), code_of(path, roles, options))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from gatewise.estimators import MixtureOfExpertsRegressor
+from gatewise.estimators.names import names_of
 from gatewise.estimators.warnings import CLASSES, FitWarning
 from gatewise.fit.words import beside, members, status_words
 from gatewise.report.facts import Fitted, gate_phrase
@@ -77,6 +78,7 @@ def fit_table(
         roles.features,
         roles.gate_features or None,
         roles.target,
+        names_of(model),
     )
     return Outcome(model, fitted, remarks_of(heard), code_of(path, data, options))
 

@@ -108,7 +108,7 @@ def rendered_template(template: str, styles: Sequence[str] = ("page.css",), **va
 
 
 def _section(section: Section, prefix: str) -> dict[str, Any]:
-    found = [facts(one.fit) for one in section.fits]
+    found = [facts(one.fit, one.called) for one in section.fits]
     rows = [_row(*each) for each in zip(section.fits, found, least_bic(found), strict=True)]
     parts = zip(section.fits, rows, _palettes(section.fits), strict=True)
     cards = [_card(*part, f"{prefix}-{i}") for i, part in enumerate(parts)]

@@ -35,17 +35,14 @@ def pictures_of(model: MixtureOfExpertsRegressor, data: Prepared | PreparedTable
         What it was fitted to.
     """
     rows = _rows(model, data)
-    return [*_diagnoses(model, rows), *_effects(model, data, rows)]
+    return [*_diagnoses(model, rows, _weights(model, data)), *_effects(model, data, rows)]
 
 
 def classes_of(model: MixtureOfExpertsRegressor, data: Prepared | PreparedTable) -> str:
     """Return how well the experts are told apart, in words; nothing for one expert and without a density."""
     if model.mixture_.n_leaves == 1 or not model.mixture_.family.has_density:
         return ""
-    rows = _rows(model, data)
-    if model._design is None and data.drawn.weight is not None:
-        rows["sample_weight"] = data.drawn.weight
-    return str(model.classification(**rows))
+    return str(model.classification(**_rows(model, data), **_weights(model, data)))
 
 
 def _rows(model: MixtureOfExpertsRegressor, data: Prepared | PreparedTable) -> dict[str, Any]:
@@ -57,14 +54,20 @@ def _rows(model: MixtureOfExpertsRegressor, data: Prepared | PreparedTable) -> d
     return {name: value for name, value in known.items() if value is not None}
 
 
-def _diagnoses(model: MixtureOfExpertsRegressor, rows: dict[str, Any]) -> Iterator[Shown]:
+def _weights(model: MixtureOfExpertsRegressor, data: Prepared | PreparedTable) -> dict[str, Any]:
+    """Return the weights of the rows to draw; nothing where there are none or a formula reads them itself."""
+    known = model._design is not None or data.drawn.weight is None
+    return {} if known else {"sample_weight": data.drawn.weight}
+
+
+def _diagnoses(model: MixtureOfExpertsRegressor, rows: dict[str, Any], weights: dict[str, Any]) -> Iterator[Shown]:
     if model.mixture_.family.has_density:
         single = {name: value for name, value in rows.items() if name != "groups"}
         alt = "Sorted quantile residuals against normal quantiles, with a 95 % band: on the line if the model is true."
         yield Shown("residuals against normal quantiles", alt, residual_quantiles(model, **single))
         if model.mixture_.n_leaves > 1:
             alt = "How often each expert has which posterior probability: peaks at 0 and 1 where it is told apart."
-            yield Shown("posterior probabilities of the experts", alt, rootogram(model, **rows))
+            yield Shown("posterior probabilities of the experts", alt, rootogram(model, **rows, **weights))
     alt = "Estimated coefficients of every expert with their 95 % intervals, as the table of parameters gives them."
     yield Shown("coefficients of the experts", alt, coefficients(model))
 

@@ -19,7 +19,7 @@ Method = Literal["ml", "ls", "em"]
 METHODS, GAUGES = ("ml", "ls", "em"), ("fixed", "none")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DataDrivenStarts:
     """Starts drawn from the data, without knowledge of the truth.
 
@@ -27,23 +27,35 @@ class DataDrivenStarts:
     ----------
     count : int
         Number of starts. Least squares adds as many random points, and screens them.
+    more : int
+        Number of further starts of a replicate whose fit has a worse objective than the truth: no maximum has, so that
+        the search is not over. They know no more of the truth than that.
 
     Raises
     ------
     ValueError
-        If `count` is less than one.
+        If `count` is less than one, or `more` is negative.
 
     Examples
     --------
     >>> from gatewise.theory import DataDrivenStarts
     >>> DataDrivenStarts(3).count
     3
+    >>> DataDrivenStarts(10, more=40)
+    DataDrivenStarts(count=10, more=40)
     """
 
     count: int = 10
+    more: int = 0
 
     def __post_init__(self) -> None:
         _check_starts(self.count)
+        if not self.more >= 0:
+            raise ValueError(f"{self.more} more starts: give none or a positive number")
+
+    def __repr__(self) -> str:  # it is part of fingerprints: those of studies without more starts are older than them
+        more = f", more={self.more}" if self.more else ""
+        return f"{type(self).__name__}(count={self.count}{more})"
 
 
 @dataclass(frozen=True)

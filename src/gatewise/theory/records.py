@@ -37,7 +37,7 @@ from gatewise.theory.voronoi import (
     voronoi_loss,
 )
 
-DATA, STARTS, SEARCH = range(3)  # roles of random numbers
+DATA, STARTS, SEARCH, FURTHER = range(4)  # roles of random numbers
 UNCERTIFIED = {Status.separated, Status.stalled}  # at a bound, a floor or a kink of the box, on a ridge: an optimum
 LOST = 2.0**53  # a parameter so many times larger than all true ones has no digit left beside them
 
@@ -57,11 +57,15 @@ def plan_of(study: Study, arm: Arm, level: Level) -> Plan:
         model.mixture,
         partial(near_truth, study, arm, level) if near else arm.starts.count,
         method=model.method,
-        seed=int(np.random.SeedSequence(study.seed, spawn_key=(SEARCH, level.axis)).generate_state(1)[0]),
+        seed=_seed(study, SEARCH, level),
         spec=FitSpec(model.box or {}, model.fixed or {}, model.ties, gauge=model.gauge, min_scale=model.min_scale),
         max_iter=model.max_iter,
     )
     return plan._replace(subsample=None) if near else plan
+
+
+def _seed(study: Study, role: int, level: Level) -> int:
+    return int(np.random.SeedSequence(study.seed, spawn_key=(role, level.axis)).generate_state(1)[0])
 
 
 def _generator(study: Study, role: int, level: Level, replicate: int) -> np.random.Generator:
@@ -136,20 +140,44 @@ def work(study: Study, block: FitBatch) -> list[Record]:
 def _work(study: Study, block: FitBatch) -> list[Record]:
     arm, level = study.arm(block.arm), block.level
     truth = arm.data.at(level.n)
-    fits = fit_block(plan_of(study, arm, level), partial(draw, study, arm, level), block.replicates)
-    measured = measure(arm, truth, [fit.measure for fit in fits])
     sets = [draw(study, arm, level, replicate) for replicate in block.replicates]
+    inside = holds_truth(arm, level)
+
+    def gap_of(i: int, fit: Fit) -> float | None:
+        return behind(arm, truth, sets[i], fit.log_likelihood) if inside else None
+
+    found = fit_block(plan_of(study, arm, level), partial(draw, study, arm, level), block.replicates)
+    judged = [(fit, gap_of(i, fit)) for i, fit in enumerate(found)]
+    worse = [i for i, (fit, gap) in enumerate(judged) if _worse(gap, fit)]
+    for i, fit in zip(worse, _searched_on(study, block, worse), strict=False):
+        judged[i] = min(judged[i], (fit, gap_of(i, fit)), key=itemgetter(1))
+    fits = [fit for fit, _ in judged]
+    measured = measure(arm, truth, [fit.measure for fit in fits])
     if arm.merged:
         measured |= _merged(arm, truth, [fit.measure for fit in fits], sets)
-    inside, records = holds_truth(arm, level), []
-    for i, (replicate, fit) in enumerate(zip(block.replicates, fits, strict=True)):
+    records = []
+    for i, (replicate, (fit, gap)) in enumerate(zip(block.replicates, judged, strict=True)):
         record = {"key": [arm.name, level.axis, replicate], "n": level.n, "block": len(fits)}
-        record |= facts(fit, behind(arm, truth, sets[i], fit.log_likelihood) if inside else None, truth)
+        record |= facts(fit, gap, truth)
         record["series"] = {name: _number(values[i]) for name, values in measured.items()}
         if isinstance(arm.starts, NearTruth):
             record |= _distances(arm, fit.measure, near_truth(study, arm, level, replicate), truth)
         records.append(record)
     return records
+
+
+def _worse(gap: float | None, fit: Fit) -> bool:
+    """Return whether a fit is worse than the truth, by more than rounding; None: they are not compared."""
+    return gap is not None and gap > width(fit.log_likelihood)
+
+
+def _searched_on(study: Study, block: FitBatch, worse: Sequence[int]) -> list[Fit]:
+    """Fit the replicates in some places of a block again from the further starts of its arm; none if it has none."""
+    arm, level = study.arm(block.arm), block.level
+    if isinstance(arm.starts, NearTruth) or not arm.starts.more or not worse:
+        return []
+    plan = plan_of(study, arm, level)._replace(starts=arm.starts.more, seed=_seed(study, FURTHER, level))
+    return fit_block(plan, partial(draw, study, arm, level), [block.replicates[i] for i in worse])
 
 
 def _number(value: float | Tensor | None) -> float | None:
@@ -165,11 +193,10 @@ def facts(fit: Fit, behind: float | None, truth: Measure) -> dict[str, Any]:
     """
     certificate = fit.certificate
     optimum = certificate.passed and not certificate.starved and not UNCERTIFIED & set(fit.flags)
-    worse = behind is not None and behind > width(fit.log_likelihood)
     lost = not largest(fit.measure) <= LOST * max(1.0, largest(truth))
     return {
         "status": str(fit.status),
-        "certified": optimum and not worse and not lost,
+        "certified": optimum and not _worse(behind, fit) and not lost,
         "behind": _number(behind),
         "gradient": _number(certificate.gradient),
         "decrement": _number(certificate.decrement),

@@ -113,6 +113,22 @@ class UniformNoise(WithoutPredictor):
         value = -torch.log(high - low).sum()
         return torch.where(inside, value, -torch.inf).expand(eta.shape[:-2] + eta.shape[-1:])
 
+    def beyond(self, rows: float) -> UniformNoise:
+        """Return the law with unbiased ends, where these ones are the smallest and the largest of so many rows.
+
+        Every end lies ``(high - low) / (rows - 1)`` further out, at least two rows being counted: the smallest row then
+        has the place ``1 / (rows + 1)``, as it has on average among draws of a uniform law (Lehmann and Casella 1998,
+        Theory of Point Estimation, chapter 2).
+
+        Examples
+        --------
+        >>> UniformNoise((0.0,), (4.0,)).beyond(5.0)
+        UniformNoise(low=(-1.0,), high=(5.0,))
+        """
+        steps = [(high - low) / (max(rows, 2.0) - 1.0) for low, high in zip(self.low, self.high, strict=True)]
+        low = tuple(end - step for end, step in zip(self.low, steps, strict=True))
+        return UniformNoise(low, tuple(end + step for end, step in zip(self.high, steps, strict=True)))
+
     def _ends_of(self, eta: Tensor) -> tuple[Tensor, Tensor]:
         q, own = eta.shape[-2], torch.float64
         low, high = torch.tensor(self.low, dtype=own), torch.tensor(self.high, dtype=own)

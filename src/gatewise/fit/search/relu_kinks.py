@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -85,11 +86,12 @@ def refine_at_relu_kinks(problem: Problem, point: Tensor, pinned: Tensor | None,
 
 
 class _Map(NamedTuple):
-    """Affine maps ``(1, owners, K, n)`` of one part: its name, first local coordinate, coordinates of its own per owner
-    besides those of the map.
+    """Affine maps ``(1, owners, K, n)`` of one part: its name, the branching of its owners, its first local coordinate,
+    coordinates of its own per owner besides those of the map.
     """
 
     name: str
+    tree: tuple[int, ...]
     at: int
     extra: int
     local: Derivatives
@@ -103,13 +105,14 @@ def _affine_maps(parameterization: Parameterization, free: Tensor, block: Block)
     for level, gate in enumerate(mixture.gates):
         found = gate.score.relu_kink(one_node_dimension(measure.gates[level], level), block.gate_x)
         if found is not None:
-            yield _Map(_label(f"gates.{level}", gate.score), at, 0, found)
+            yield _Map(_label(f"gates.{level}", gate.score), mixture.branching[:level], at, 0, found)
         width = sum(s.size for s in gate.score.parameters(len(block.gate_x)).values())
         at += mixture.nodes(level) * mixture.branching[level] * width
     found = mixture.expert.relu_kink({k: v.flatten(1, mixture.depth) for k, v in measure.experts.items()}, block.x)
     if found is not None:
         own = mixture.family.parameters(found.value.shape[-2]).values()
-        yield _Map(_label("experts", mixture.expert), at, sum(s.size for s in own), found)
+        label, width = _label("experts", mixture.expert), sum(s.size for s in own)
+        yield _Map(label, mixture.branching, at, width, found)
 
 
 def _label(room: str, predictor: Predictor) -> str:
@@ -132,7 +135,7 @@ def _near_rows(rows: Rows, parameterization: Parameterization, point: Tensor) ->
     natural = parameterization.constrained(point[None])
     gradients, values, names = [point.new_zeros(0, parameterization.size)], [point.new_zeros(0)], list[str]()
     for block in rows.blocks(READ):
-        for name, at, extra, local in _affine_maps(parameterization, point[None], block):
+        for name, tree, at, extra, local in _affine_maps(parameterization, point[None], block):
             value = local.value[0]
             owners, children, n = value.shape
             columns = local.jacobian.shape[-2]
@@ -143,7 +146,8 @@ def _near_rows(rows: Rows, parameterization: Parameterization, point: Tensor) ->
             unit.scatter_(1, first[:, None] + torch.arange(columns), jacobian[owner, child, :, row])
             gradients.append(parameterization.pull_gradient(natural.expand(len(row), -1), unit))
             values.append(value[owner, child, row])
-            names += [entry_name(name, place) for place in zip(owner.tolist(), child.tolist(), strict=True)]
+            places = list(product(*map(range, tree)))
+            names += [entry_name(name, (*places[i], j)) for i, j in zip(owner.tolist(), child.tolist(), strict=True)]
     return torch.cat(gradients), torch.cat(values), names
 
 

@@ -10,7 +10,7 @@ from gatewise.fit.certify import NULL
 from gatewise.fit.directions import direction_name
 from gatewise.fit.frames import moments_of
 from gatewise.fit.result import Fit
-from gatewise.fit.words import directions
+from gatewise.fit.words import directions, expert_name
 from gatewise.infer.covariance.loss import MEANINGS, loss_of, residual_degrees
 from gatewise.infer.covariance.point import InformationPoint, score_squares
 from gatewise.objective.rows import Rows
@@ -38,7 +38,7 @@ def refusal(fit: Fit, open_ended: bool = False) -> Refusal | None:
     certificate, meaning = fit.certificate, MEANINGS[loss_of(fit)]
     if open_ended:
         certificate = certificate._replace(separated=(), null=())
-    starved = tuple(f"expert {leaf}" for leaf in certificate.starved)
+    starved = tuple(expert_name(fit.mixture, leaf) for leaf in certificate.starved)
     reasons = (
         (
             certificate.floor,
@@ -63,7 +63,7 @@ def refusal(fit: Fit, open_ended: bool = False) -> Refusal | None:
     )
     for names, words in reasons:
         if names:
-            listed = ", ".join(dict.fromkeys(directions(names)))
+            listed = ", ".join(directions(list(dict.fromkeys(names))))
             return Refusal(names, words.format(names=listed, remedy=SIMPLER, **meaning._asdict()))
     if certificate.crowded:
         return Refusal((), f"there are fewer responses than parameters ({certificate.rank})")

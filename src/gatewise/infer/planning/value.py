@@ -75,7 +75,7 @@ class SampleSize(NamedTuple):
         Rows needed for everything that was asked; None: no number of rows is known to be enough, and `refused` says
         why. More than `needed` if a check by simulation asks for more.
     names : tuple of str
-        Such as ``experts.coef[0,0,1]``.
+        Such as ``experts.coef[0,0,1]``; of an estimator those of its summary, ``x1[expert 0]``.
     estimate : Tensor (m,)
         True values.
     target : Tensor (m,)
@@ -107,7 +107,7 @@ class SampleSize(NamedTuple):
     >>> from gatewise import sample_size
     >>> needed = sample_size(model, {"experts.coef": 0.01}, X=tone.X)
     >>> needed.names, needed.rows is not None
-    (('experts.coef[0,0,0]', 'experts.coef[1,0,0]'), True)
+    (('stretchratio[expert 0]', 'stretchratio[expert 1]'), True)
     """
 
     rows: int | None

@@ -47,9 +47,9 @@ class Profile(NamedTuple):
     >>> from gatewise.data import load
     >>> tone = load("tone")
     >>> model = MixtureOfExpertsRegressor(n_experts=2, gate="constant", n_init=1, random_state=0).fit(tone.X, tone.y)
-    >>> found = model.inference(tone.X, tone.y).profile("experts.coef[0,0,0]")
+    >>> found = model.inference(tone.X, tone.y).profile("stretchratio[0]")
     >>> found.name, found.lower < found.estimate < found.upper
-    ('experts.coef[0,0,0]', True)
+    ('stretchratio[expert 0]', True)
     """
 
     name: str

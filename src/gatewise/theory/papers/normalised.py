@@ -59,7 +59,7 @@ def _arm(regime: str, expert: str, d: int) -> Arm:
     data = Data(flat("normalised-sigmoid", 2, EXPERTS[EXPERT[expert]]), truth, law(d))
     model = likelihood(data, 3, _limits(expert))
     losses = (f"normalised-sigmoid-{regime}",)
-    return Arm(_name(regime, expert, d), data, model, SIZES, 40, DataDrivenStarts(8), losses)
+    return Arm(_name(regime, expert, d), data, model, SIZES, 160, DataDrivenStarts(8, more=40), losses)
 
 
 def _split(expert: str) -> dict[str, tuple[float, float]]:
@@ -100,8 +100,9 @@ NORMALISED_SIGMOID = Study(
     "parameters of an expert, -1/4 with two atoms in a cell; the heat equation gives -1/8 for the intercept, which is "
     "claimed as ours. One and three inputs uniform on [-2, 2]^d. Boxes hold the truth in any order: gate weights "
     "within 4, biases within 3 (a sigmoid of -3 is .05), slopes and intercepts within 4, standard deviations from .1 "
-    "to 2. Starts know nothing of the truth, eight of them. The window is 1.6 decades in four steps, 40 replicates; "
-    "population exponents decide what slopes of sparse arms leave open.",
+    "to 2. Eight starts know nothing of the truth; a fit that is worse than the truth gets forty more, for in a first "
+    "confirmatory run of 40 replicates 8 % of some arms at n = 40000 ended 1 to 9 nats below it. The window is 1.6 "
+    "decades in four steps, 160 replicates; population exponents decide what slopes of sparse arms leave open.",
     tuple(_arm(*one) for one in ARMS),
     tuple(claim for one in ARMS for claim in _claims(*one)),
     probes=tuple(
