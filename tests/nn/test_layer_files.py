@@ -282,3 +282,28 @@ def test_a_layer_whose_parameters_are_wrapped_is_not_written(name, tmp_path):
     save_layer(layer, tmp_path / "layer")
     x = torch.randn(5, 16)
     assert torch.equal(load_layer(tmp_path / "layer")(x), layer(x))
+
+
+class Wrapper(nn.Module):
+    def __init__(self, base):
+        super().__init__()
+        self.base = base
+
+    def forward(self, *args):
+        return self.base(*args)
+
+
+def test_a_layer_with_a_wrapped_part_is_not_written(tmp_path):
+    layer = MoE(16, 24, 4, gate="dense-to-sparse")
+    layer.router.gates[0] = Wrapper(layer.router.gates[0])
+    with pytest.raises(ValueError, match=r"the layer has 'router\.gates\.0\.base.* merge its adapters"):
+        save_layer(layer, tmp_path)
+    layer.router.gates[0], layer.experts = layer.router.gates[0].base, Wrapper(layer.experts)
+    with pytest.raises(ValueError, match="wrapped by Wrapper: merge it with them first"):
+        save_layer(layer, tmp_path)
+
+
+def test_writing_a_layer_draws_no_random_numbers(tmp_path):
+    layer, state = MoE(16, 24, (2, 2), gate="laplace"), torch.get_rng_state()
+    save_layer(layer, tmp_path)
+    assert torch.equal(torch.get_rng_state(), state)

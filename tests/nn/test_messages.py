@@ -21,7 +21,11 @@ from gatewise.nn import (
     Sinkhorn,
     Sparsity,
     TopP,
+    add_experts,
+    expert_similarity,
     finish_step,
+    merge_experts,
+    prune_experts,
     set_loss_scale,
 )
 from gatewise.nn.balance import Balancer
@@ -172,6 +176,23 @@ def test_a_wrong_argument_is_told_in_words(action, message):
 def test_an_argument_of_another_type_is_named(options, message):
     with pytest.raises(TypeError, match=message):
         MoE(**{"dim": 16, "hidden": 24, "n_experts": 8} | options)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda one: prune_experts(one, [0]),
+        lambda one: add_experts(one, [0]),
+        lambda one: merge_experts(one, [[0, 1]]),
+        lambda one: expert_similarity(one, torch.randn(5, 16)),
+    ],
+)
+def test_a_model_in_the_place_of_a_layer_is_told_its_layers(call):
+    model = nn.Sequential(nn.Linear(16, 16), MoE(16, 24, 2), nn.ModuleDict({"mlp": MoE(16, 24, 2)}))
+    with pytest.raises(TypeError, match=r"Sequential is no MoE: give one of its layers, '1', '2\.mlp'"):
+        call(model)
+    with pytest.raises(TypeError, match="Linear is no MoE: give a layer"):
+        call(model[0])
 
 
 def test_a_gate_of_another_type_is_told_in_words():

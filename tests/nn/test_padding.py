@@ -126,6 +126,30 @@ def test_a_cache_with_room_for_more_tokens_says_where_the_new_ones_stand(four):
     assert counted(model) == [3]
 
 
+class InARow(Plain):
+    """A block that puts its sequences one behind the other, as OPT does."""
+
+    def forward(self, x, attention_mask=None, past_key_values=None):
+        return super().forward(x.flatten(0, 1), attention_mask, past_key_values).view_as(x)
+
+
+@pytest.mark.parametrize(("held", "new", "real"), [(0, 3, 5), (2, 2, 4), (4, 1, 1), (0, 6, 8), (3, 2, 3)])
+def test_new_tokens_in_a_row_are_those_behind_the_cache(held, new, real):
+    model = InARow()
+    mask = torch.tensor([[0, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 0]]).bool()
+    follow_mask(model)
+    assert int(mask[:, held : held + new].sum()) == real
+    model(torch.randn(2, new, 6), mask, past_key_values=Cache(held)).sum().backward()
+    assert counted(model) == [real]
+
+
+def test_a_model_that_takes_padding_out_may_have_an_empty_cache():
+    model, mask = Plain(), torch.tensor([[0, 1, 1, 1, 0], [1, 1, 1, 0, 0]]).bool()
+    follow_mask(model)
+    model(torch.randn(6, 6), mask, past_key_values=Cache(0)).sum().backward()
+    assert counted(model) == [6]
+
+
 @pytest.mark.parametrize("kind", ["dynamic", "static"])
 def test_generation_counts_real_tokens_with_every_cache(kind):
     transformers = pytest.importorskip("transformers")

@@ -202,5 +202,23 @@ def test_n12_a_layer_that_cannot_be_run_alone_is_refused():
         def forward(self, x, memory):
             return super().forward(x) + memory["key"]
 
-    with pytest.raises(ValueError, match=r"0: Needy cannot be run on hidden states alone.*cannot be checked"):
-        replace_ffn(nn.ModuleList([Needy()]), "0", {"n_experts": 3})
+    class Windowed(Layer):
+        def forward(self, x):
+            if x.shape[-2] % 4:
+                raise AssertionError("a multiple of four tokens")  # as Longformer says it
+            return super().forward(x)
+
+    for layer, name in ((Needy(), "Needy"), (Windowed(), "Windowed")):
+        with pytest.raises(ValueError, match=rf"0: {name} cannot be run on hidden states alone.*cannot be checked"):
+            replace_ffn(nn.ModuleList([layer]), "0", {"n_experts": 3})
+
+
+def test_a_network_that_wants_other_rows_is_refused_in_words():
+    class Windowed(nn.Sequential):
+        def forward(self, x):
+            if x.shape[-2] % 5:
+                raise AssertionError("a multiple of five tokens")
+            return super().forward(x)
+
+    with pytest.raises(ValueError, match=r"Windowed .* cannot be called with tokens alone.*a multiple of five tokens"):
+        read_ffn(Windowed(nn.Linear(16, 24), nn.GELU(), nn.Linear(24, 16)))

@@ -103,6 +103,21 @@ def test_a_temperature_and_a_factor_that_adapts_go_on_where_they_were():
     assert torch.equal(prune_experts(rectified, [4, 0, 1]).balancer.loss_factor, rectified.balancer.loss_factor)
 
 
+def test_a_gate_that_is_wrapped_is_not_resized_without_its_wrapper():
+    class Adapter(nn.Module):
+        def __init__(self, gate):
+            super().__init__()
+            self.gate, self.shift = gate, nn.Parameter(torch.zeros(6))
+
+        def forward(self, x):
+            return self.gate(x) + self.shift[:, None]
+
+    layer = MoE(16, 24, 6)
+    layer.router.gates[0] = Adapter(layer.router.gates[0])
+    with pytest.raises(ValueError, match="the gate of the layer is wrapped by Adapter"):
+        prune_experts(layer, [0, 1])
+
+
 class Halved(nn.Module):
     def forward(self, value):
         return value / 2

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
+from torch.func import functional_call
 
 from gatewise.nn import Anneal, MoE, finish_step
 from gatewise.testing.layers import draw_tokens, make_layer
@@ -222,6 +223,24 @@ def test_a_climb_before_the_step_is_no_update():
             layer.zero_grad()
     assert int(layer.balancer.steps) == 3
     assert float(layer.tally().tokens) == 48
+
+
+def test_parameters_of_an_inner_loop_are_no_updates():
+    """Meta-learning calls a layer with its parameters after an inner step, and steps behind several tasks."""
+    layer = make_layer(**OPTIONS, dim=16, backend="loop")
+    optimiser = torch.optim.SGD(layer.parameters(), 0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(2):
+            for _ in range(4):
+                own = dict(layer.named_parameters())
+                inner = functional_call(layer, own, (torch.randn(9, 16),)).square().mean()
+                slopes = torch.autograd.grad(inner, list(own.values()), create_graph=True)
+                moved = {name: p - 0.1 * slope for (name, p), slope in zip(own.items(), slopes, strict=True)}
+                functional_call(layer, moved, (torch.randn(9, 16),)).square().mean().backward()
+            optimiser.step()
+            layer.zero_grad()
+    assert int(layer.balancer.steps) == 2
 
 
 def test_after_a_step_that_raised_other_optimisers_end_steps():

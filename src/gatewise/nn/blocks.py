@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gatewise.nn.dense import TOLERANCE, holds_ffn, is_linear, linear_layers, needs, random_copy, read_ffn
+from gatewise.nn.dense import TOLERANCE, UNCALLABLE, holds_ffn, is_linear, linear_layers, needs, random_copy, read_ffn
 
 TORCH = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 
@@ -144,7 +144,7 @@ def _run(layer: nn.Module, rows: Tensor) -> Tensor:
         try:
             out: Any = layer(rows, **dict.fromkeys(needs(layer), value))
             return out if isinstance(out, Tensor) else out[0]
-        except (TypeError, AttributeError, RuntimeError, ValueError) as cause:
+        except UNCALLABLE as cause:
             reasons.append(f"{type(cause).__name__}: {cause}")
     raise ValueError(
         f"{type(layer).__name__} cannot be run on hidden states alone ({reasons[0]:.120}), so that its network cannot "

@@ -16,6 +16,8 @@ from gatewise.nn.units import UNITS, unit
 
 GATED = (("gate_proj", "up_proj", "down_proj"), ("w1", "w3", "w2"), ("wi_0", "wi_1", "wo"))
 TOLERANCE = 1e-6  # relative error, in float64, within which two networks are the same
+# What modules raise that are called with rows alone, and want more or others.
+UNCALLABLE = (TypeError, AttributeError, RuntimeError, ValueError, AssertionError, LookupError)
 TRANSPOSED = "Conv1D"  # the linear layer of GPT-2, whose weight is (inputs, outputs)
 
 
@@ -180,7 +182,7 @@ def _reading(module: nn.Module, orders: list[tuple[str, ...]]) -> tuple[tuple[st
             rows = rows * 10.0 ** (torch.arange(32) % 4)[:, None]  # large ones too: an activation may have bounds
             try:
                 wanted = probe(rows)
-            except (TypeError, RuntimeError) as cause:  # it takes rows of another width, or more than rows
+            except UNCALLABLE as cause:  # it takes rows of another width, or more than rows
                 reason = reason or f"{cause}"
                 continue
             found |= {(order, name): error for name, error in _errors(ffn, rows, wanted).items()}

@@ -376,6 +376,14 @@ def layers_of(model: nn.Module) -> list[MoE]:
     return found
 
 
+def require_layer(given: nn.Module) -> MoE:
+    """Return what was given if it is a layer, or raise a TypeError that names the layers inside it."""
+    if isinstance(given, MoE):
+        return given
+    inside = ", ".join(map(repr, layers(given))) if isinstance(given, nn.Module) else ""
+    raise TypeError(f"{type(given).__name__} is no MoE: give {f'one of its layers, {inside}' if inside else 'a layer'}")
+
+
 def _experts(
     given: Sequence[nn.Module] | Callable[[], nn.Module] | None,
     leaves: int,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gatewise.nn.layer import MoE, layers
+from gatewise.nn.layer import MoE, layers, require_layer
 from gatewise.nn.router import Routing
 
 
@@ -140,6 +140,8 @@ def expert_similarity(layer: MoE, x: Tensor, draws: int = 500, seed: int = 0) ->
 
     Raises
     ------
+    TypeError
+        If `layer` is a model that contains layers.
     ValueError
         If there are fewer than two experts or tokens.
 
@@ -150,7 +152,7 @@ def expert_similarity(layer: MoE, x: Tensor, draws: int = 500, seed: int = 0) ->
     torch.Size([4, 4])
     """
     x = x.flatten(0, -2)
-    outputs = torch.nn.functional.normalize(layer.expert_outputs(x).float(), dim=-1)
+    outputs = torch.nn.functional.normalize(require_layer(layer).expert_outputs(x).float(), dim=-1)
     experts = len(outputs)
     if experts < 2 or len(x) < 2:
         raise ValueError(f"{experts} experts and {len(x)} tokens: a similarity needs at least two of each")

@@ -54,12 +54,16 @@ class SequenceMask:
         """Return the mask of tokens of a shape: ``(batch, length)``, or some or all of them in one row."""
         assert self.mask is not None
         mask = self.mask if self.mask.ndim == 2 else self._attended(self.mask, rows)
+        in_a_row = 1 in (len(rows), rows[0]) and rows.numel() < mask.numel()
+        unpadded = in_a_row and rows.numel() == int((mask != 0).sum())
         if len(rows) == 2 and mask.shape[1] > rows[1] and mask.shape[0] == rows[0]:
             start = mask.shape[1] - rows[1] if self.start is None else self.start
             mask = mask[:, start : start + rows[1]]
+        elif in_a_row and self.start is not None and (self.start or not unpadded) and rows.numel() % len(mask) == 0:
+            mask = mask[:, self.start :][:, : rows.numel() // len(mask)]  # new tokens, one sequence behind the other
         if mask.numel() == rows.numel():
             return mask.reshape(rows)
-        if 1 in (len(rows), rows[0]) and rows.numel() == int((mask != 0).sum()):
+        if unpadded:
             return None  # the model took the padding out
         raise ValueError(
             f"{self.argument} of {self.name} has the shape {tuple(self.mask.shape)}, the tokens of a layer inside "

@@ -14,7 +14,8 @@ from torch import Tensor
 from gatewise.core.gates import Gate
 from gatewise.nn.balance import unpacked
 from gatewise.nn.experts import FFN
-from gatewise.nn.layer import MoE
+from gatewise.nn.layer import MoE, require_layer
+from gatewise.nn.params import GateParameters
 
 Rows = list[list[tuple[int, float]]]  # of every new expert: old ones, and their shares in it
 
@@ -39,6 +40,8 @@ def prune_experts(layer: MoE, keep: int | Sequence[int]) -> MoE:
 
     Raises
     ------
+    TypeError
+        If `layer` is a model that contains layers.
     ValueError
         If the layer has several levels or experts of its own, or an expert is not there or named twice.
 
@@ -77,6 +80,8 @@ def merge_experts(layer: MoE, groups: Sequence[Sequence[int]]) -> MoE:
 
     Raises
     ------
+    TypeError
+        If `layer` is a model that contains layers.
     ValueError
         If the layer has several levels or experts of its own, or the groups do not hold every expert once.
 
@@ -120,6 +125,8 @@ def add_experts(layer: MoE, sources: int | Sequence[int], jitter: float = 0.0) -
 
     Raises
     ------
+    TypeError
+        If `layer` is a model that contains layers.
     ValueError
         If the layer has several levels or experts of its own, or a source is not there.
 
@@ -148,11 +155,18 @@ def add_experts(layer: MoE, sources: int | Sequence[int], jitter: float = 0.0) -
 
 def _require_flat(layer: MoE) -> FFN:
     """Return the experts of a layer of one level; raise for others."""
-    experts = layer.experts
+    experts = require_layer(layer).experts
     if len(layer.router.branching) > 1 or not isinstance(experts, FFN) or layer.ranks is not None:
         raise ValueError(
-            "the layer has several levels, experts of its own, or experts on several processes: this needs one level "
-            "of built-in experts in one process"
+            f"the layer has the branching {layer.router.branching} and experts in {type(experts).__name__}"
+            f"{'' if layer.ranks is None else ' on several processes'}: this needs one level of built-in experts, FFN, "
+            "in one process, with adapters merged"
+        )
+    gate = layer.router.gates[0]
+    if not isinstance(gate, GateParameters):
+        raise ValueError(
+            f"the gate of the layer is wrapped by {type(gate).__name__}: put the gate itself back into "
+            "layer.router.gates, with what wraps it merged"
         )
     if layer.networks < layer.router.n_leaves:
         raise ValueError(

@@ -107,6 +107,8 @@ class StepWatch:
         self.half = (torch.get_autocast_dtype(device) if cast else x.dtype) == torch.float16
         if self.known or self.told or self.aside is not None or running_steps():
             return
+        if not isinstance(layer.first_parameter(), nn.Parameter | None):  # given for this call, by functional_call
+            return
         now = _first_values(layer)
         if self.seen is not None and _differ(now, self.seen):
             self.changes += 1

@@ -74,7 +74,7 @@ def save_layer(layer: MoE | GatedShared, folder: Folder) -> None:
     shared = layer.shared.hidden if isinstance(layer, GatedShared) else None
     frozen = [name for name, value in layer.named_parameters() if not value.requires_grad]
     kept, state = LayerFile(FORMAT, SCHEMA, settings(moe), shared, frozen), layer.state_dict()
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=()), torch.device("meta"):  # a new layer draws its gates
         plain = _built(kept).state_dict()
     if strange := sorted(state.keys() ^ plain.keys()):
         raise ValueError(

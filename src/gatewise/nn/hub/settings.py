@@ -64,7 +64,7 @@ def settings(layer: MoE) -> dict[str, Any]:
         "experts": laws,
         "backend": layer.backend,
         "capacity": layer.capacity,
-        "temperature": _temperature(list(router.gates)),
+        "temperature": _temperature(router.levels),
         "noise": router.noise,
         "balance": _method(balancer.rule),
         "balance_weight": balancer.weight,
@@ -171,6 +171,11 @@ def _laws(layer: MoE) -> Any:
     """Return expert and family of every leaf of a fitted mixture; None where experts are built in."""
     if isinstance(layer.experts, FFN):
         return None
+    if not isinstance(layer.experts, nn.ModuleList):
+        raise ValueError(
+            f"the experts of the layer are wrapped by {type(layer.experts).__name__}: merge it with them first, as "
+            "merge_and_unload of peft does, or keep layer.state_dict()"
+        )
     if layer.dim_out is None or not all(type(one) is CoreExpert for one in layer.experts):
         raise ValueError(
             "the layer has experts of your own: a file holds names, not code; keep layer.state_dict() and build the "
