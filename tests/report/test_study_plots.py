@@ -142,7 +142,9 @@ def test_words(studied):
 def test_verdicts_stand_where_their_rates_do(studied):
     ax = verdict_map([studied, studied])
     models = [row for row in judged_rates([studied]) if row.judgements()]
-    assert [t.get_text() for t in ax.get_xticklabels()] == [g.replace(", ", ",\n") for g in GROUPS]
+    assert [t.get_text() for t in ax.get_xticklabels()] == [
+        g.replace(", ", ",\n").replace(" param", "\nparam") for g in GROUPS
+    ]
     labels = [t.get_text() for t in ax.get_yticklabels()]
     assert labels[0] == "Maximum likelihood"
     words = {"exact": "exact", "over": "over-specified"}

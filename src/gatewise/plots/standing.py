@@ -14,7 +14,7 @@ from gatewise.theory.claims import VerdictKind
 from gatewise.theory.rate_verdicts import GROUPS, RatedModel, judged_rates
 from gatewise.theory.result import StudyResult
 
-WIDTH, LINE, ROOM = 8.6, 0.26, 1.5  # inches: of the picture, of a row, of headings
+WIDTH, LINE, ROOM = 8.6, 0.26, 1.7  # inches: of the picture, of a row, of headings
 STEP = 0.24  # between marks, in widths of a column
 SPECIFICATIONS = {"exact": "exact", "over": "over-specified", "any": "exact or over"}
 ESTIMATORS = {"ml": "Maximum likelihood", "ls": "Least squares"}
@@ -89,7 +89,8 @@ def verdict_map(results: Sequence[StudyResult], ax: Axes | None = None) -> Axes:
     ax.set_yticks(range(len(lines)), [_label(line) for line in lines], fontsize=8.5, color=style.INK)
     for tick, line in zip(ax.get_yticklabels(), lines, strict=True):
         tick.set_fontweight("normal" if isinstance(line, RatedModel) else "bold")
-    ax.set_xticks(range(len(GROUPS)), [group.replace(", ", ",\n") for group in GROUPS], fontsize=9, color=style.INK)
+    heads = [group.replace(", ", ",\n").replace(" param", "\nparam") for group in GROUPS]
+    ax.set_xticks(range(len(GROUPS)), heads, fontsize=9, color=style.INK)
     ax.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
     ax.spines[:].set_visible(False)
     total = Counter[VerdictKind]()
