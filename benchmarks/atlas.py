@@ -13,13 +13,10 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.peers import as_markdown
-from gatewise.theory import STUDIES, unpack
 from gatewise.theory.claims import VerdictKind
-from gatewise.theory.probes import expected, judge_probes
 from gatewise.theory.protocol import SUFFIX
 
 HOME = Path(__file__).parents[1] / "atlas"
@@ -91,24 +88,6 @@ def told(row: Row) -> Row:
     }
 
 
-def exponents(name: str) -> list[Row]:
-    """Return the population exponents of a study: claimed, found, and whether the last one is certified."""
-    with TemporaryDirectory() as home:
-        (folder,) = unpack(HOME / f"{name}.tar.xz", home)
-        found = judge_probes(STUDIES[name], folder)
-    return [
-        {
-            "exponent of": one.probe.name,
-            "claimed": expected(one.probe),
-            "found": f"{one.local()[-1]:.3f}",
-            "certified": "yes" if one.record["certified"][-1] else "no",
-            "verdict": str(one.word),
-        }
-        for one in found
-        if one.record is not None
-    ]
-
-
 def tables() -> list[str]:
     """Return the tables of the page in Markdown."""
     rows = claims()
@@ -124,7 +103,6 @@ def tables() -> list[str]:
         _table(studies),
         _table([{"study": row["study"], **told(row), "source": row["source"]} for row in refuted]),
         _table([told(row) for row in rows if row["study"] == TWO_LEVELS]),
-        _table(exponents(TWO_LEVELS)),
     ]
 
 

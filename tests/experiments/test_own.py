@@ -69,7 +69,7 @@ def test_it_runs_by_its_file_and_is_reported_from_elsewhere(file, tmp_path, monk
     assert named.exit_code == 0, named.output
 
 
-def test_packed_experiments_come_back_with_their_pages(tmp_path, monkeypatch):
+def test_packed_experiments_come_back_with_their_pages(tmp_path):
     run(EXPERIMENTS["quadrants"], tmp_path / "quadrants", seeds=1, quick=True, gates=("ss", "ll"))
     said = called("pack", tmp_path / "quadrants", "--out", tmp_path / "a.tar.xz")
     assert "1 folder, 3 runs" in said.output, said.output

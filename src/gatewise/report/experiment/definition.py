@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from gatewise.experiments.experiment import Experiment, Metric, gates_of
+from gatewise.report.titled import titled
 
 WISHED = {True: "larger", False: "smaller", None: "neither"}
 
@@ -27,22 +27,15 @@ def definition(experiment: Experiment) -> Group:
     return Group(head, why, _variants(experiment), _models(experiment), _measures(experiment))
 
 
-def _table(title: str, *columns: str) -> Table:
-    shown = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left", title_style="bold")
-    for name in columns:
-        shown.add_column(name, overflow="fold")
-    return shown
-
-
 def _variants(experiment: Experiment) -> Table:
-    shown = _table(f"{len(experiment.variants)} variants", "variant")
+    shown = titled(f"{len(experiment.variants)} variants", "variant")
     for name in experiment.variants:
-        shown.add_row(Text(name + (": each other one changes one thing in it" if name == experiment.base else "")))
+        shown.add_row(Text(name + (" (the others change one thing in it)" if name == experiment.base else "")))
     return shown
 
 
 def _models(experiment: Experiment) -> Table:
-    shown = _table(f"{len(experiment.baselines) + len(experiment.gates)} models", "model", "gates, outermost first")
+    shown = titled(f"{len(experiment.baselines) + len(experiment.gates)} models", "model", "gates, outermost first")
     for name in experiment.baselines:
         shown.add_row(Text(name), "none: a baseline")
     for name in experiment.gates:
@@ -51,7 +44,7 @@ def _models(experiment: Experiment) -> Table:
 
 
 def _measures(experiment: Experiment) -> Table:
-    shown = _table(f"{len(experiment.measures)} measures", "measure", "unit", "which is better")
+    shown = titled(f"{len(experiment.measures)} measures", "measure", "unit", "which is better")
     for metric in experiment.measures.values():
         shown.add_row(*map(Text, _words(metric)))
     return shown

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from gatewise.plots.words import asked
 from gatewise.report.study.facts import METHODS, model_words, protocol_words, subject
+from gatewise.report.titled import titled
 from gatewise.theory.arms import Arm
 from gatewise.theory.probes import expected
 from gatewise.theory.study import Study
@@ -21,15 +21,8 @@ def definition(study: Study) -> Group:
     return Group(head, Text(study.why + "\n"), _curves(study), _claims(study), *exponents)
 
 
-def _table(title: str, *columns: str) -> Table:
-    shown = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left", title_style="bold")
-    for name in columns:
-        shown.add_column(name, overflow="fold")
-    return shown
-
-
 def _curves(study: Study) -> Table:
-    shown = _table(f"{len(study.arms)} curves, {study.fits()} fits", "curve", "truth", "fitted", "n", "replicates")
+    shown = titled(f"{len(study.arms)} curves, {study.fits()} fits", "curve", "truth", "fitted", "n", "replicates")
     for arm in study.arms:
         fitted = f"{model_words(arm.model.mixture)}; {METHODS[arm.model.method]}"
         row = (arm.name, model_words(arm.data.mixture), fitted, _sizes(arm), str(arm.replicates))
@@ -43,14 +36,14 @@ def _sizes(arm: Arm) -> str:
 
 
 def _claims(study: Study) -> Table:
-    shown = _table(f"{len(study.claims)} claims", "claim about", "claimed", "standing and source")
+    shown = titled(f"{len(study.claims)} claims", "claim about", "claimed", "standing and source")
     for claim in study.claims:
         shown.add_row(*map(Text, (subject(claim), asked(claim), f"{claim.standing}: {claim.source}")))
     return shown
 
 
 def _exponents(study: Study) -> Table:
-    shown = _table(f"{len(study.probes)} population exponents", "exponent", "claimed", "standing and source")
+    shown = titled(f"{len(study.probes)} population exponents", "exponent", "claimed", "standing and source")
     for probe in study.probes:
         shown.add_row(*map(Text, (probe.name, expected(probe), f"{probe.standing}: {probe.source}")))
     return shown
