@@ -10,6 +10,7 @@ from benchmarks.kinks import drawn
 from gatewise.core.experts import EXPERTS
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture
+from gatewise.fit import settle as settling
 from gatewise.fit.maximum_likelihood import maximum_likelihood
 from gatewise.fit.model import prepare
 from gatewise.fit.problem import evaluate, newton_polish, problem_of
@@ -116,3 +117,38 @@ def test_a_kink_of_relu_is_named_by_its_place_in_the_tree():
         if shift is not None:
             here[shift] = 0.0  # the map is zero at every row
         assert set(relu_kinks._near(problem, here).names) == {name}
+
+
+def test_a_center_beside_a_data_point_by_rounding_is_put_on_it(centers):
+    problem, free, _ = centers
+    columns = find_centers(problem)[0].columns
+    site = nearest_points(problem, free[columns], 1)[0]
+    beside, on, away = free.clone(), free.clone(), free.clone()
+    beside[columns], on[columns], away[columns] = site + 3e-14, site, site + 1e-4
+    found = [
+        kinks._on_points(problem, find_centers(problem), kinks.Place(point, float(value), {}, {}))
+        for point, value in zip((beside, away), evaluate(problem, torch.stack([beside, away]), 0)[0], strict=True)
+    ]
+    assert torch.equal(found[0].point[columns], site)
+    assert torch.equal(found[1].point[columns], away[columns])
+    assert [0 in place.held for place in found] == [True, False]
+
+
+def test_where_the_way_up_becomes_unsound_the_next_best_end_is_settled(centers, monkeypatch):
+    problem, free, _ = centers
+    points = torch.stack([free + 0.1, free, free - 0.1])
+    asked = []
+
+    def settled(problem, point, deadline, spoilt):
+        asked.append(point)
+        return settling.Rest(problem, point, spoilt=spoilt(point))
+
+    for spoilt, taken, tries in (
+        (lambda point: not torch.equal(point, free), 1, 2),
+        (lambda point: True, 0, 3),
+        (lambda point: False, 0, 1),
+    ):
+        asked.clear()
+        monkeypatch.setattr(settling, "settle", lambda *given, spoilt=spoilt: settled(*given, spoilt))
+        assert torch.equal(settling.settle_best(problem, points, None).point, points[taken])
+        assert len(asked) == tries

@@ -42,11 +42,14 @@ class Climbed(NamedTuple):
         By how many nats the last round of steps raised the log-likelihood; infinite where there was no time to look.
     here : Neighbourhood or None
         What is known of the point.
+    spoilt : bool
+        Whether the way up from here leads to unsound points.
     """
 
     point: Tensor
     gain: float
     here: Neighbourhood | None = None
+    spoilt: bool = False
 
 
 def climb(problem: Problem, free: Tensor, pinned: Tensor | None, deadline: float | None) -> Climbed:
@@ -73,7 +76,9 @@ def climb(problem: Problem, free: Tensor, pinned: Tensor | None, deadline: float
             return Climbed(point, gain, here)
         further = _further(problem, point, here.weak, pinned, deadline)
         gain = gained(problem, here.at.value, further)
-        if spoilt(problem, point, further) or (gain <= SETTLED and (optimal or gain == 0.0)):
+        if spoilt(problem, point, further):
+            return Climbed(point, gain, here, spoilt=True)
+        if gain <= SETTLED and (optimal or gain == 0.0):
             return Climbed(point, gain, here)
         point = further
         gains.append(gain)

@@ -122,7 +122,7 @@ def polish_best(
     more: int = 0,
     keep_up: bool = False,
 ) -> tuple[Tensor, int]:
-    """Polish the best `count` different ends (S, P) on all rows and return the best (P,), with the iterations spent.
+    """Polish the best `count` different ends (S, P) on all rows; return them (C, P), best first, and the iterations.
 
     Parameters
     ----------
@@ -136,10 +136,10 @@ def polish_best(
     order = distinct_optima(key, count + more)
     first = _polish(problem, found[order[:count]], deadline, keep_up)
     if bool(first.value.min() < LAST) or len(order) <= count:
-        return first.points[distinct_optima(first.value, 1)[0]], first.n_iter
+        return first.points[distinct_optima(first.value, count)], first.n_iter
     second = _polish(problem, found[order[count:]], deadline, keep_up)
-    best = min(first, second, key=lambda part: float(part.value.min()))
-    return best.points[int(best.value.argmin())], first.n_iter + second.n_iter
+    points, value = torch.cat([first.points, second.points]), torch.cat([first.value, second.value])
+    return points[distinct_optima(value, len(value))], first.n_iter + second.n_iter
 
 
 class _Polished(NamedTuple):

@@ -18,7 +18,7 @@ from gatewise.fit.floor import Floor
 from gatewise.fit.model import PreparedModel, shortest
 from gatewise.fit.problem import Problem, evaluate
 from gatewise.fit.result import Certificate, Fit, Starts, unseen_bound, width
-from gatewise.fit.settle import settle, unsettled
+from gatewise.fit.settle import settle_best, unsettled
 
 
 class Criteria(NamedTuple):
@@ -33,13 +33,13 @@ class Criteria(NamedTuple):
 def finalize(
     model: PreparedModel,
     problem: Problem,
-    point: Tensor,
+    points: Tensor,
     ends: Ends,
     n_iter: int,
     polished: bool,
     deadline: float | None,
 ) -> Fit:
-    """Return the fit at the best point (P,), in the units of the data.
+    """Return the fit at the best of some points (C, P), best first, in the units of the data.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def finalize(
     polished : whether the point is put on kinks and polished along flat directions first
     deadline : until when that may take, and the certificate
     """
-    rest = (settle if polished else unsettled)(problem, point, deadline)
+    rest = settle_best(problem, points, deadline) if polished else unsettled(problem, points[0], deadline)
     problem, point = rest.problem, rest.point
     kinks = (*rest.kinks, *rest.hinged)
     certificate = certify(problem, point, kinks, rest.pinned, rest.gain, rest.here, deadline)
@@ -87,7 +87,7 @@ def evaluated(model: PreparedModel, problem: Problem) -> Fit:
     """Return the fit of a model of which every parameter is fixed."""
     nothing = torch.zeros(1, 0, dtype=torch.float64)
     value, sound = evaluate(problem, nothing, 0)[0], torch.ones(1, dtype=torch.bool)
-    fit = finalize(model, problem, nothing[0], Ends(problem, nothing, value, sound, 0, ("fixed",)), 0, False, None)
+    fit = finalize(model, problem, nothing, Ends(problem, nothing, value, sound, 0, ("fixed",)), 0, False, None)
     return fit._replace(notes=(*fit.notes, "every parameter is fixed: the model is evaluated, nothing is estimated"))
 
 

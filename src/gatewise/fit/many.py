@@ -210,9 +210,9 @@ def _fit(plan: Plan, job: _Job, found: Tensor, value: Tensor) -> Fit:
     ends = ends_of(job.part, found, value, kinds=job.kinds)
     key = ranking_key(value, ends.sound)
     if plan.method == "em":
-        return finalize(job.model, job.whole, found[int(key.argmin())], ends, plan.max_iter, False, None)
-    point, spent = polish_best(job.whole, found, key, KEPT, None, more=KEPT)
-    return finalize(job.model, job.whole, point, ends, spent, True, None)
+        return finalize(job.model, job.whole, found[key.argmin()[None]], ends, plan.max_iter, False, None)
+    points, spent = polish_best(job.whole, found, key, KEPT, None, more=KEPT)
+    return finalize(job.model, job.whole, points, ends, spent, True, None)
 
 
 def _alike(parameterization: Parameterization, other: Parameterization) -> bool:

@@ -51,8 +51,8 @@ def estimate(
     if not task.model.parameterization.size:
         return evaluated(task.model, task.whole)
     ends, found = _searched(task, method, starts, start)
-    best, spent = _best(task, method, found)
-    return finalize(task.model, task.whole, best, ends, ends.n_iter + spent, method.polished > 0, clock.end)
+    points, spent = _best(task, method, found)
+    return finalize(task.model, task.whole, points, ends, ends.n_iter + spent, method.polished > 0, clock.end)
 
 
 def _searched(task: FitTask, method: Method, starts: Starting, start: Start | None) -> tuple[Ends, Ends]:
@@ -114,17 +114,17 @@ def first_points(
 
 
 def _best(task: FitTask, method: Method, ends: Ends) -> tuple[Tensor, int]:
-    """Return the best point (P,) on all rows, and the iterations spent on it."""
+    """Return the best points (C, P) on all rows, best first, and the iterations spent on them."""
     key = ranking_key(ends.value, ends.sound)
     if task.clock.late() and not task.large:
-        return ends.points[int(key.argmin())], 0
+        return ends.points[key.argmin()[None]], 0
     if method.polished:
         count = CARRIED if task.large else method.polished
         pace = method.loss is SQUARES
         return polish_best(task.whole, ends.points, key, count, task.clock.deadline, more=CARRIED, keep_up=pace)
     if not task.large:
-        return ends.points[int(key.argmin())], 0
+        return ends.points[key.argmin()[None]], 0
     chosen = distinct_optima(key, CARRIED, SAME / task.part.total)
     task.clock.progress("all rows", 0, len(chosen))
     after = method.improve(task.whole, ends.points[chosen], task.clock, None)
-    return after.points[int(ranking_key(after.value, after.sound).argmin())], after.n_iter
+    return after.points[ranking_key(after.value, after.sound).argmin()[None]], after.n_iter

@@ -13,6 +13,7 @@ from gatewise.fit.problem import Problem, box_of, evaluate, in_units_of_variance
 from gatewise.fit.result import GAIN
 from gatewise.fit.search.kinks import refine_at_kinks
 from gatewise.fit.search.relu_kinks import refine_at_relu_kinks
+from gatewise.optim import late
 
 AGAIN = 4  # times that a point is put on kinks, after climbing away from those before
 
@@ -32,6 +33,8 @@ class Rest(NamedTuple):
         What further steps still gained, in nats.
     here : Neighbourhood or None
         What is known of the point.
+    spoilt : bool
+        Whether the way up from here leads to unsound points.
     """
 
     problem: Problem
@@ -41,6 +44,21 @@ class Rest(NamedTuple):
     pinned: Tensor | None = None
     gain: float = 0.0
     here: Neighbourhood | None = None
+    spoilt: bool = False
+
+
+def settle_best(problem: Problem, points: Tensor, deadline: float | None) -> Rest:
+    """Settle the first of some points (C, P), best first, from which the way up stays sound; if none does, the first.
+
+    The best end of a search may lie on the flank of a degenerate optimum: then the best sound optimum is another one.
+    """
+    first = rest = settle(problem, points[0], deadline)
+    for point in points[1:]:
+        if not rest.spoilt or late(deadline):
+            break
+        if bool(soundness(problem, point[None]).sound[0]):
+            rest = settle(problem, point, deadline)
+    return first if rest.spoilt else rest
 
 
 def settle(problem: Problem, point: Tensor, deadline: float | None) -> Rest:
@@ -55,7 +73,7 @@ def settle(problem: Problem, point: Tensor, deadline: float | None) -> Rest:
         up = climb(rest.problem, rest.point, rest.pinned, deadline)
         before = float(evaluate(rest.problem, rest.point[None], 0)[0][0])
         rise = gained(rest.problem, before, up.point)
-        rest = rest._replace(point=up.point, gain=up.gain, here=up.here)
+        rest = rest._replace(point=up.point, gain=up.gain, here=up.here, spoilt=rest.spoilt or up.spoilt)
         if (
             not kinked
             or rise <= GAIN
@@ -77,12 +95,13 @@ def unsettled(problem: Problem, point: Tensor, deadline: float | None) -> Rest:
 def _on_kinks(problem: Problem, point: Tensor, deadline: float | None) -> Rest:
     start, (point, names, pinned) = point, refine_at_kinks(in_units_of_variance(problem, point), point, deadline)
     if spoilt(problem, start, point):
-        return Rest(problem, start)
+        return Rest(problem, start, spoilt=True)
     problem = in_units_of_variance(problem, point)
     polished = newton_polish(problem, point[None], 60, deadline, box_of(problem.parameterization, point, pinned)).x[0]
-    point = point if spoilt(problem, point, polished) else polished
+    leads_away = spoilt(problem, point, polished)
+    point = point if leads_away else polished
     problem, point, hinged, pinned = refine_at_relu_kinks(problem, point, pinned, deadline)
-    return Rest(problem, point, names, hinged, pinned)
+    return Rest(problem, point, names, hinged, pinned, spoilt=leads_away)
 
 
 def _in_units(rest: Rest, deadline: float | None) -> Rest:

@@ -33,6 +33,8 @@ SWEEPS = 20
 CAREFUL = 20000  # units above which fewer are
 BUDGET = 1e8  # values of rows that are worth a search around every two centers
 TOGETHER = 128  # points that are evaluated at once
+BESIDE_POINT = 1e-9  # distance of a center from a data point, in units of its size, that is rounding
+ROUNDING = 1e-12  # of objectives
 
 
 class Center(NamedTuple):
@@ -57,7 +59,7 @@ def refine_at_kinks(
     if not centers:
         return point, (), None
     place = Place(point, float(evaluate(problem, point[None], 0)[0][0]), {}, {})
-    place = _best_place(problem, centers, place, deadline)
+    place = _on_points(problem, centers, _best_place(problem, centers, place, deadline))
     point, held = place.point, place.held
     pinned = torch.zeros_like(point, dtype=torch.bool)
     for k in held:
@@ -131,6 +133,18 @@ def _best_place(problem: Problem, centers: list[Center], place: Place, deadline:
         if step == len(wider):
             break
     return place
+
+
+def _on_points(problem: Problem, centers: list[Center], place: Place) -> Place:
+    """Put free centers that came to rest beside a data point, up to rounding, onto it."""
+    point, held = place.point.clone(), dict(place.held)
+    for k in range(len(centers)):
+        columns = centers[k].columns
+        site = nearest_points(problem, point[columns], 1)[0] if k not in held else point[columns]
+        if k not in held and float((site - point[columns]).abs().max()) <= BESIDE_POINT * (1 + float(site.abs().max())):
+            point[columns], held[k] = site, site
+    value = float(evaluate(problem, point[None], 0)[0][0])
+    return place._replace(point=point, held=held) if value <= place.value + ROUNDING * abs(place.value) else place
 
 
 def _try_sites(
