@@ -152,3 +152,17 @@ def test_where_the_way_up_becomes_unsound_the_next_best_end_is_settled(centers, 
         monkeypatch.setattr(settling, "settle", lambda *given, spoilt=spoilt: settled(*given, spoilt))
         assert torch.equal(settling.settle_best(problem, points, None).point, points[taken])
         assert len(asked) == tries
+
+
+@pytest.mark.parametrize(("expert", "seed"), [("bare-relu", 4), ("relu-no-bias", 5)])
+def test_only_rows_on_their_hinge_are_held_there(expert, seed):
+    """Rows that are merely close to a hinge were held too, and the fit had no certificate."""
+    rng = np.random.default_rng([3, seed])
+    x, slope, level = rng.normal(size=(600, 3)), rng.normal(size=(2, 3)), 0.5 * rng.normal(size=2)
+    leaf = (rng.random(600) < 1 / (1 + np.exp(-2 * x[:, 0]))).astype(int)
+    unit = np.maximum(0, (x * slope[leaf]).sum(1) + level[leaf])
+    y = 2 * np.where(leaf, unit, -unit) + 0.3 * rng.normal(size=600)
+    rows = make_rows(torch.from_numpy(x), torch.from_numpy(y)[:, None])
+    fit = maximum_likelihood(Mixture((GATES["softmax"],), (2,), EXPERTS[expert]), rows, starts=4, seed=0)
+    assert fit.certificate.passed
+    assert str(fit.status) == "at-kink"

@@ -22,7 +22,7 @@ from gatewise.objective.parameterization import Parameterization
 from gatewise.objective.rows import READ, Block, Rows
 from gatewise.objective.terms import one_node_dimension
 
-NEAR = 1e-5  # size of the affine map at a row that lies on its hinge
+NEAR = 1e-8  # size of the affine map at a row that lies on its hinge: other rows of large data sets are near by chance
 ROUNDS = 4
 STEP = 1e-6
 SLOPE = -1e-7  # one-sided slopes above this do not fall
@@ -59,7 +59,7 @@ def refine_at_relu_kinks(problem: Problem, point: Tensor, pinned: Tensor | None,
         _affine_maps(problem.parameterization, point[None], problem.rows.read(0, 1))
     ):
         return as_it_was
-    held = _near(problem, point)
+    held, begin = _near(problem, point), point
     for _ in range(ROUNDS):
         if not len(held.value):
             return as_it_was
@@ -74,14 +74,15 @@ def refine_at_relu_kinks(problem: Problem, point: Tensor, pinned: Tensor | None,
         full = _lifted(problem.parameterization, parameterization, inside)
         down = _falling(problem, full, held)
         again = _near(problem, full)
-        same = len(again.value) == len(held.value)
-        if same and not bool(down.any()):
-            value = [float(evaluate(problem, p[None], 0)[0][0]) for p in (point, full)]
+        if len(again.value) != len(held.value):
+            held, point = again, full
+            continue
+        if not bool(down.any()):
+            value = [float(evaluate(problem, p[None], 0)[0][0]) for p in (begin, full)]
             better = value[1] <= value[0] + 1e-12 * abs(value[0])
             return Settled(smaller, inside, held.names, still) if better else as_it_was
         keep = (~down).nonzero()[:, 0]
-        some = Hinges(held.gradient[keep], held.value[keep], tuple(held.names[i] for i in keep.tolist()))
-        held = some if same else again
+        held = Hinges(held.gradient[keep], held.value[keep], tuple(held.names[i] for i in keep.tolist()))
     return as_it_was
 
 
