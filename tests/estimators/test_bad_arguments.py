@@ -61,7 +61,7 @@ ARGUMENTS = [
     ({"min_scale": [1.0, 2.0]}, ValueError, r"one per column of y \(1\)"),
     ({"min_scale": "a"}, ValueError, "min_scale='a': give a number"),
     ({"random_state": -1}, ValueError, "random_state=-1: give None"),
-    ({"device": "cuda"}, ValueError, "fits on the CPU"),
+    ({"device": "tpu"}, ValueError, "device='tpu': fits run on the CPU or, by CUDA, on a GPU"),
     ({"gauge": "free"}, ValueError, "the choices are 'fixed', 'none'"),
     ({"standardize": "yes"}, TypeError, "give True or False"),
     ({"gate_features": ["w"]}, ValueError, "X has no column names"),

@@ -174,18 +174,18 @@ def weighted_gram(rows: Tensor, weights: Tensor) -> Tensor:
     size = rows.shape[-2]
     if rows.shape[-3] > 1 or size > 12:
         return (rows * weights.unsqueeze(-2)) @ rows.mT
-    i, j, place = _triangle(size)
+    i, j, place = _triangle(size, rows.device)
     design = _one_design(rows)
     packed = weights @ (design.index_select(-2, i) * design.index_select(-2, j)).mT
     return packed.index_select(-1, place).unflatten(-1, (size, size))
 
 
 @cache
-def _triangle(size: int) -> tuple[Tensor, Tensor, Tensor]:
+def _triangle(size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Return rows and columns of the upper triangle, and the place in it of every entry of a symmetric matrix."""
-    i, j = torch.triu_indices(size, size)
-    place = torch.empty(size, size, dtype=torch.long)
-    place[i, j] = place[j, i] = torch.arange(len(i))
+    i, j = torch.triu_indices(size, size, device=device)
+    place = torch.empty(size, size, dtype=torch.long, device=device)
+    place[i, j] = place[j, i] = torch.arange(len(i), device=device)
     return i, j, place.flatten()
 
 

@@ -107,7 +107,7 @@ class MixtureOfExpertsClassifier(ClassifierMixin, MixtureEstimator):
         max_iter: int = 1000,
         max_time: float | None = None,
         random_state: Seed = None,
-        device: Literal["cpu"] | None = None,
+        device: str | None = None,
         verbose: Verbose = 0,
         warm_start: bool = False,
         shared: Any = (),

@@ -23,13 +23,13 @@ import numpy as np
 from gatewise.core.gates import gates
 from gatewise.core.mixture import Mixture
 from gatewise.fit.maximum_likelihood import maximum_likelihood
-from gatewise.fit.memory import NUMBER, needed
+from gatewise.fit.memory import needed
 from gatewise.infer.covariance.information import information
 from gatewise.infer.predict import shares
 from gatewise.infer.proportions import proportions
 from gatewise.objective.compiled import ROWS
 from gatewise.objective.elsewhere import Here, Pieces, rows_elsewhere, size_of
-from gatewise.objective.rows import Rows, make_rows
+from gatewise.objective.rows import NUMBER, Rows, make_rows
 from gatewise.runs.cluster import ClusterLanes
 from gatewise.runs.journal import RememberingLanes
 from gatewise.runs.threads import one_thread

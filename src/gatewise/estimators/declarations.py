@@ -107,7 +107,7 @@ class Declared(BaseEstimator):
     max_iter: int
     max_time: float | None
     random_state: Seed
-    device: Literal["cpu"] | None
+    device: str | None
     verbose: Verbose
     warm_start: bool
     weight_kind: WeightKind

@@ -33,6 +33,7 @@ from gatewise.formulas import FormulaDesign
 from gatewise.infer.covariance.information import information
 from gatewise.infer.predict import Shares, shares
 from gatewise.infer.proportions import Proportions, proportions
+from gatewise.objective.device import device_named
 from gatewise.objective.rows import Rows
 
 OWN_STATE = ("random_state", "verbose")  # what these hold goes on changing, and no method of a fitted model reads it
@@ -118,11 +119,13 @@ def warn(found: FittedModel, rows: Rows, stacklevel: int) -> None:
 def _prepared(given: Any, roles: Given, checkpoint: Any) -> tuple[Training, Mixture, FitSpec]:
     """Return checked rows, the mixture and what is estimated."""
     options.check_numbers(given)
+    device = device_named(given.device)
     if roles.known.trials is not None:
         options.check_trials(given)
     levels = options.branches(given)
     gated = gates_read_rows(gates(given.gate, len(levels)), levels)
     data = read_training(given, roles, gated, checkpoint)
+    data = data._replace(rows=options.on_device(device, data.rows))
     leaves = prod(levels)
     if data.rows.n_units < leaves:
         what, unit = ("n_samples", "row") if data.rows.ends is None else ("number of groups", "group")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from gatewise.fit.arguments import floor, held, is_whole, limits, penalty, scala
 from gatewise.fit.frames import moments_of
 from gatewise.fit.order import LeafOrder, require_no_differences
 from gatewise.fit.spec import FitSpec
+from gatewise.objective.device import Device, place_named
 from gatewise.objective.entries import IDENTITY, kinds
 from gatewise.objective.parameterization import specifications
 from gatewise.objective.rows import Rows
@@ -54,8 +56,7 @@ def check_numbers(estimator: Any) -> None:
     verbose = scalar(estimator.verbose)
     if not (callable(verbose) or isinstance(verbose, bool | np.bool_) or (is_whole(verbose) and verbose >= 0)):
         raise ValueError(f"verbose={verbose!r}: give True, False, a whole number from 0, or a function of progress")
-    if estimator.device not in (None, "cpu"):
-        raise ValueError(f"device={estimator.device!r}: this release fits on the CPU; leave device=None")
+    place_named(estimator.device)
 
 
 def check_trials(estimator: Any) -> None:
@@ -152,6 +153,22 @@ def response_family(choice: Any, covariance: str, columns: int) -> Family:
             f"covariance='full' with family {chosen}, which has none: the families {', '.join(able)} have one"
         )
     return full if columns > 1 else chosen
+
+
+def on_device(device: Device | None, rows: Rows) -> Rows:
+    """Return the rows of a fit with the device that sums over them, if there is one.
+
+    Raises
+    ------
+    ValueError
+        For a device and rows on a cluster.
+    """
+    if device is not None and rows.elsewhere is not None:
+        raise ValueError(
+            f"device={str(device.place)!r} with rows on a Dask cluster, whose workers sum on their processors: leave "
+            "device=None, or give the rows in memory or as a ParquetTable without a client"
+        )
+    return replace(rows, device=device)
 
 
 def mean_only(estimator: Any) -> Family:

@@ -102,7 +102,11 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         Seconds after which the best fit so far is returned.
     random_state : int, numpy generator or None
         Equal integers give bitwise equal fits.
-    device : None or "cpu"
+    device : None or str
+        Where the sums over the rows are taken: None or ``"cpu"``, or ``"cuda"``, ``"cuda:0"``, ... for a GPU that torch
+        finds, with the same result up to rounding. It pays for many rows and many parameters, on a GPU that is fast in
+        double precision; most consumer cards are not. Starts are searched, and errors and predictions computed, by the
+        processor.
     verbose : bool, int or callable
         Whether to show a progress bar (terminal, notebook) and to log one message per stage to the logger ``gatewise``
         (level INFO). A callable is called with (stage, finished starts, all starts) instead.
@@ -200,7 +204,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         max_iter: int = 1000,
         max_time: float | None = None,
         random_state: Seed = None,
-        device: Literal["cpu"] | None = None,
+        device: str | None = None,
         verbose: Verbose = 0,
         warm_start: bool = False,
         shared: str | Sequence[str] = (),

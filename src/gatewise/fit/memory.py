@@ -8,9 +8,8 @@ from pathlib import Path
 
 from gatewise.core.mixture import Mixture
 from gatewise.objective.parameterization import specifications
-from gatewise.objective.rows import READ, Rows
+from gatewise.objective.rows import NUMBER, READ, Rows
 
-NUMBER = 8  # bytes
 MATRICES = 18  # square matrices of all parameters held at once: 10 to 12 measured with 128 and 256 leaves, and room
 SHARES = 6  # numbers of a row that starts hold for every leaf
 SKETCH = 2000  # rows that starts are drawn from

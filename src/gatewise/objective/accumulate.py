@@ -1,4 +1,7 @@
-"""The one sum over rows: a statistic of the blocks of the rows, added up in fixed order, compiled where it can be."""
+"""The one sum over rows: a statistic of the blocks of the rows, added up in fixed order.
+
+It is compiled where it can be; rows that have a device are summed there, by the statistic itself.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.objective import compiled
-from gatewise.objective.rows import Block, Rows, block_size, members_at_once
+from gatewise.objective.rows import CELLS, MOST, Block, Rows, block_size, members_at_once
 from gatewise.objective.terms import Statistic
 
 
@@ -37,14 +40,30 @@ def _added(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> tuple[Tensor, 
 
 
 def _summed(rows: Rows, stat: Statistic, mixture: Mixture, measure: Measure, width: int) -> tuple[Tensor, ...]:
-    """Sum a statistic over the blocks of rows in this process."""
-    quick = compiled.accumulate(stat, mixture, measure, rows) if compiled.pays(measure, rows) else None
-    if quick is not None:
-        return quick
+    """Sum a statistic over the rows in this process, or on their device."""
+    if rows.device is None:
+        quick = compiled.accumulate(stat, mixture, measure, rows) if compiled.pays(measure, rows) else None
+        return _in_blocks(rows, stat, mixture, measure, width) if quick is None else quick
+    place, there = rows.device.place, rows.on_device
+    moved = measure.map(lambda part: part.to(place))
+    sums = _in_blocks(there.rows, rows.device.on_block(stat), mixture, moved, width, there.cells, rows.n)
+    return tuple(one.cpu() for one in sums)
+
+
+def _in_blocks(
+    rows: Rows,
+    stat: Statistic,
+    mixture: Mixture,
+    measure: Measure,
+    width: int,
+    cells: int = CELLS,
+    most: int = MOST,
+) -> tuple[Tensor, ...]:
+    """Sum a statistic block by block; the largest temporary has at most so many cells, a block so many rows."""
     count = measure.members
     each = max(width // count, 1)
-    size = block_size(each)
-    group = members_at_once(each * min(size, rows.n))
+    size = block_size(each, cells, most)
+    group = members_at_once(each * min(size, rows.n), cells)
     groups = [slice(first, first + group) for first in range(0, count, group)]
     measures = [measure.map(itemgetter(some)) for some in groups]
     totals: list[list[Tensor]] = [[] for _ in groups]

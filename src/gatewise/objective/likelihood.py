@@ -187,17 +187,17 @@ def _shared_information(design: Tensor, share: Tensor, mass: Tensor) -> Tensor:
     ``R pi_a pi_b (e_a - e_b)(e_a - e_b)'`` over them.
     """
     branches, columns = share.shape[-2], design.shape[-2]
-    i, j, signs = _pairs(branches)
+    i, j, signs = _pairs(branches, design.device)
     pairs = weighted_gram(design, share.index_select(-2, i) * mass.index_select(-2, j))
     blocks = (signs.to(pairs.dtype) @ pairs.flatten(-2)).unflatten(-1, (columns, columns))
     return blocks.unflatten(2, (branches, branches)).transpose(3, 4).flatten(4, 5).flatten(2, 3)
 
 
 @cache
-def _pairs(branches: int) -> tuple[Tensor, Tensor, Tensor]:
+def _pairs(branches: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Return the pairs a < b of branches and the entries of ``-(e_a - e_b)(e_a - e_b)'``, ``(K K, pairs)``."""
-    i, j = torch.triu_indices(branches, branches, 1)
-    one = torch.eye(branches, dtype=torch.float64)
+    i, j = torch.triu_indices(branches, branches, 1, device=device)
+    one = torch.eye(branches, dtype=torch.float64, device=device)
     edges = one[i] - one[j]
     return i, j, -(edges[:, :, None] * edges[:, None, :]).flatten(1).T
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
@@ -17,29 +18,31 @@ from gatewise.core.predictors import AffineTransform
 from gatewise.objective.columns import Columns, columns
 
 if TYPE_CHECKING:
+    from gatewise.objective.device import Device, DeviceRows
     from gatewise.objective.elsewhere import Elsewhere
 
 T = TypeVar("T")
 
+NUMBER = 8  # bytes
 CELLS = 2**19  # numbers in the largest temporary of a block: 4 MiB
 FEWEST, MOST = 256, 16384  # rows of a block
 READ = 65536  # rows of a block of which nothing but sums is kept
 
 
-def block_size(width: int) -> int:
-    """Return how many rows are read at once where the largest temporary has `width` numbers per row.
+def block_size(width: int, cells: int = CELLS, most: int = MOST) -> int:
+    """Return how many rows are read at once where the largest temporary has `width` numbers per row, and at most cells.
 
     Examples
     --------
     >>> block_size(1), block_size(100), block_size(10**6)
     (16384, 5242, 256)
     """
-    return max(FEWEST, min(MOST, CELLS // max(width, 1)))
+    return max(FEWEST, min(most, cells // max(width, 1)))
 
 
-def members_at_once(each: int) -> int:
+def members_at_once(each: int, cells: int = CELLS) -> int:
     """Return how many members of a batch, or candidates, are held at once where each takes `each` numbers."""
-    return max(1, CELLS // max(each, 1))
+    return max(1, cells // max(each, 1))
 
 
 class Block(NamedTuple):
@@ -100,6 +103,9 @@ class Rows:
     elsewhere : Elsewhere or None
         Where the rows are, if not in this process: the columns then know their shapes and frames alone, and weights and
         units stay with the rows.
+    device : Device or None
+        That takes the sums over these rows, by torch; None: this process, by compiled kernels where there are some.
+        A sample of the rows has none.
 
     Examples
     --------
@@ -117,6 +123,7 @@ class Rows:
     ends: Tensor | None = None
     offset: Columns | None = None
     elsewhere: Elsewhere | None = None
+    device: Device | None = None
 
     @property
     def n(self) -> int:
@@ -183,6 +190,17 @@ class Rows:
         gate_x = x if frames.same and self.gate_x is self.x else replace(self.gate_x, frame=frames.gate_x)
         offset = None if self.offset is None else replace(self.offset, frame=frames.offset)
         return replace(self, x=x, gate_x=gate_x, y=replace(self.y, frame=frames.y), offset=offset)
+
+    @cached_property
+    def on_device(self) -> DeviceRows:
+        """The rows as their device reads them, a copy there that lives as long as these rows."""
+        if self.device is None:
+            raise ValueError("the rows have no device: their sums are taken in this process")
+        return self.device.taking(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is copied or sent: not what lies on a device."""
+        return {name: value for name, value in vars(self).items() if name != "on_device"}
 
     def at_mass(self, shares: Tensor) -> Tensor:
         """Return the units ``(f,)`` at which the sum of weights so far reaches shares of the whole."""
