@@ -6,10 +6,10 @@ exact derivative of that change of units.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from math import isfinite
-from operator import add
 from typing import NamedTuple
 
 import torch
@@ -23,13 +23,15 @@ from gatewise.fit.problem import LIKELIHOOD, SMALLEST, SQUARES, Problem, evaluat
 from gatewise.fit.result import Fit
 from gatewise.fit.spec import FitSpec
 from gatewise.infer.covariance.loss import MEANINGS, residual_variance
+from gatewise.objective.accumulate import accumulate
 from gatewise.objective.parameterization import Parameterization, from_paths
-from gatewise.objective.rows import Rows, block_size, make_rows
+from gatewise.objective.rows import Block, Rows, block_size
 from gatewise.objective.terms import apply_weights
 
 ROUNDING = 1e-7  # entries of unit directions below this are rounding
 RELATIVE = 1e-8  # rounding of the sum over the rows through the change of units
 NEAR = 1e-3  # log-likelihood from the optimum that is still the same point
+UnitScores = Callable[[Mixture, Measure, Block], Tensor]
 
 
 class InformationPoint(NamedTuple):
@@ -166,42 +168,12 @@ def _of_every_owner(slopes: Slopes, places: Tensor, entries: int) -> Tensor:
     return out
 
 
-def unit_scores(point: InformationPoint) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Yield the scores (P, m) of the units block by block, in the free coordinates, with the weights (m,).
+def score_squares(point: InformationPoint) -> Tensor:
+    """Return the weighted sums (P,) over units of the squares of scores.
 
     They are those of the log-likelihood, or of minus half the squares divided by the residual variance.
     """
-    parameterization = point.parameterization
-    measure = parameterization.measure(point.free[None])
-    local = parameterization.slopes(point.free)[parameterization.local]  # (M, P)
-    size = block_size(len(local))
-    scores = MEANINGS[point.problem.loss].scores
-    for block in point.problem.rows.blocks(size):
-        yield local.T @ scores(parameterization.mixture, measure, block)[0] / point.problem.unit, block.weight
-
-
-def score_squares(point: InformationPoint) -> Tensor:
-    """Return the weighted sums (P,) over units of the squares of scores."""
-    return point.problem.rows.fold(_squares, add, point_alone(point))
-
-
-def point_alone(point: InformationPoint) -> InformationPoint:
-    """Return the point without its rows: what is sent to where these are."""
-    nothing = make_rows(torch.zeros(0, 1, dtype=torch.float64), torch.zeros(0, 1, dtype=torch.float64))
-    model = point.model._replace(rows=nothing)
-    return point._replace(model=model, problem=replace(point.problem, rows=nothing))
-
-
-def _at(rows: Rows, point: InformationPoint) -> InformationPoint:
-    return point._replace(problem=replace(point.problem, rows=rows))
-
-
-def _squares(rows: Rows, point: InformationPoint) -> Tensor:
-    total = torch.zeros_like(point.free)
-    for scores, weight in unit_scores(_at(rows, point)):
-        squares = scores * scores
-        total += squares.sum(-1) if weight is None else squares @ weight
-    return total
+    return _sum_of_scores(point, _squares)
 
 
 def score_products(point: InformationPoint, clusters: Tensor | None) -> Tensor:
@@ -213,22 +185,46 @@ def score_products(point: InformationPoint, clusters: Tensor | None) -> Tensor:
         Number of the cluster of every unit, counted from zero; scores are summed over clusters first.
     """
     if clusters is None:
-        return point.problem.rows.fold(_products, add, point_alone(point))
+        return _sum_of_scores(point, _products)
+    measure, slopes = point.parameterization.measure(point.free[None]), _slopes(point)
+    of, mixture = MEANINGS[point.problem.loss].scores, point.parameterization.mixture
     sums = point.free.new_zeros(int(clusters.max()) + 1, len(point.free))
     at = 0
-    for plain, weight in unit_scores(point):
-        scores = apply_weights(plain, weight)
+    for block in point.problem.rows.blocks(block_size(len(slopes))):
+        scores = _weighted(of, slopes, mixture, measure, block)[0]
         sums.index_add_(0, clusters[at : at + scores.shape[1]], scores.T.contiguous())
         at += scores.shape[1]
     return sums.T @ sums
 
 
-def _products(rows: Rows, point: InformationPoint) -> Tensor:
-    total = point.free.new_zeros(len(point.free), len(point.free))
-    for plain, weight in unit_scores(_at(rows, point)):
-        scores = apply_weights(plain, weight)
-        total += scores @ scores.T
-    return total
+def _slopes(point: InformationPoint) -> Tensor:
+    """Return the derivative (M, P) of local coordinates in the free ones, over the unit of the objective."""
+    return point.parameterization.slopes(point.free)[point.parameterization.local] / point.problem.unit
+
+
+def _sum_of_scores(point: InformationPoint, of: Callable[..., tuple[Tensor, ...]]) -> Tensor:
+    """Return the sum over all rows of a function of the scores of a block."""
+    measure, slopes = point.parameterization.measure(point.free[None]), _slopes(point)
+    stat = partial(of, MEANINGS[point.problem.loss].scores, slopes)
+    return accumulate(stat, point.parameterization.mixture, measure, point.problem.rows, len(slopes))[0][0]
+
+
+def _scores(of: UnitScores, slopes: Tensor, mixture: Mixture, measure: Measure, block: Block) -> Tensor:
+    """Return the scores (S, P, m) of the units of a block in the free coordinates."""
+    return slopes.T.to(block.x.device) @ of(mixture, measure, block)
+
+
+def _weighted(of: UnitScores, slopes: Tensor, mixture: Mixture, measure: Measure, block: Block) -> Tensor:
+    return apply_weights(_scores(of, slopes, mixture, measure, block), block.weight)
+
+
+def _squares(of: UnitScores, slopes: Tensor, mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
+    return (apply_weights(_scores(of, slopes, mixture, measure, block) ** 2, block.weight).sum(-1),)
+
+
+def _products(of: UnitScores, slopes: Tensor, mixture: Mixture, measure: Measure, block: Block) -> tuple[Tensor, ...]:
+    scores = _weighted(of, slopes, mixture, measure, block)
+    return (scores @ scores.mT,)
 
 
 def second_order(point: InformationPoint) -> tuple[float, Tensor, Tensor]:
