@@ -1,8 +1,11 @@
-"""One call on a machine with a GPU: ``python -m benchmarks.gpu [--out FILE]``. bf16 layers against the dense limit.
+"""One call on a machine with a GPU: ``python -m benchmarks.gpu [layers] [estimators] [--out FILE]``; default: both.
 
-For 8, 64 and 128 experts at 16384 tokens and 4096 features: forward and forward + backward of the grouped backend, of
-the plain loop over experts, and of the dense network of the same matrix shapes on as many rows, in TFLOP/s and as the
-fraction of the latter; whether the grouped pass waits for the device; and that both backends agree.
+``layers``: bf16 layers against the dense limit. For 8, 64 and 128 experts at 16384 tokens and 4096 features: forward
+and forward + backward of the grouped backend, of the plain loop over experts, and of the dense network of the same
+matrix shapes on as many rows, in TFLOP/s and as the fraction of the latter; whether the grouped pass waits for the
+device; and that both backends agree.
+
+``estimators``: sums over many rows and whole fits against the compiled sums of the CPU (`gpu_estimators`).
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks import gpu_estimators
 from benchmarks.timing import facts, table
 from gatewise.nn import MoE
 
@@ -24,8 +28,9 @@ EXPERTS = (8, 64, 128)
 KEPT = 2
 
 
-def main() -> None:
+def main(given: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], default=[], help="what is measured; default: all")
     parser.add_argument("--out", help="file for the results as JSON")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tokens", type=int, default=16384)
@@ -33,19 +38,40 @@ def main() -> None:
     parser.add_argument(
         "--hidden", type=int, default=4096, help="of one expert (4096: 8 experts are a 32k-wide network)"
     )
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of the estimators")
     parser.add_argument("--rounds", type=int, default=10)
-    options = parser.parse_args()
+    options = parser.parse_args(given)
     if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error("no GPU: torch.cuda.is_available() is false; --device cpu --tokens 64 --dim 64 tries the code")
+        parser.error(
+            "no GPU: torch.cuda.is_available() is false; --device cpu --tokens 64 --dim 64 --rows 5000 tries the code"
+        )
+    results: dict[str, Any] = {"machine": facts(), "device": _device(options.device)}
+    for part in options.parts or PARTS:
+        PARTS[part](options, results)
+    if options.out:
+        with open(options.out, "w") as file:
+            json.dump(results, file, indent=1)
+
+
+def _layers(options: argparse.Namespace, results: dict[str, Any]) -> None:
     shape = options.tokens, options.dim, options.hidden
-    results: dict[str, Any] = {"machine": facts(), "device": _device(options.device), "shape": shape}
+    results["shape"] = shape
     results["rows"] = [row for experts in EXPERTS for row in _rows(experts, shape, options.device, options.rounds)]
     results["checks"] = _checks(options.device)
     table(f"bf16, tokens {shape[0]}, d {shape[1]}, h {shape[2]}, top-{KEPT}", results["rows"])
     print(results["checks"])
-    if options.out:
-        with open(options.out, "w") as file:
-            json.dump(results, file, indent=1)
+
+
+def _estimators(options: argparse.Namespace, results: dict[str, Any]) -> None:
+    results["estimators"] = gpu_estimators.run(options.device, options.rows, options.rounds)
+    table("sums over rows", results["estimators"]["sums"])
+    table("whole fits", results["estimators"]["fits"])
+
+
+PARTS: dict[str, Callable[[argparse.Namespace, dict[str, Any]], None]] = {
+    "layers": _layers,
+    "estimators": _estimators,
+}
 
 
 def _device(device: str) -> str:

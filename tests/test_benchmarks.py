@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from benchmarks import flexmix, glm, peers
+from benchmarks import flexmix, glm, gpu, gpu_estimators, peers
 from benchmarks.__main__ import BENCHMARKS
 
 PAGE = Path(__file__).parents[1] / "docs" / "peers.md"
@@ -79,3 +79,28 @@ def test_the_page_shows_the_tables_of_the_kept_measurement():
     page = PAGE.read_text("utf-8")
     missing = [table for table in peers.tables(result) if table not in page]
     assert not missing
+
+
+def test_the_sums_of_a_device_are_measured_against_the_compiled_ones(monkeypatch, tmp_path):
+    """Torch on the CPU stands for the GPU, at a size that says nothing about speed."""
+    few = gpu_estimators.CASES[:1]
+    monkeypatch.setattr(gpu_estimators, "CASES", few)
+    gpu.main(["estimators", "--device", "cpu", "--rows", "2500", "--rounds", "1", "--out", str(tmp_path / "gpu.json")])
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert "rows" not in found  # of layers
+    sums, fits = found["estimators"]["sums"], found["estimators"]["fits"]
+    assert [(row["sum"], row["where"]) for row in sums] == [
+        (stat, where)
+        for stat in ("gradient", "hessian")
+        for where in ("cpu, compiled", "device", "device, rows copied")
+    ]
+    assert all(row["apart"] < 1e-12 and row["rows/s"] > 0 for row in sums)
+    assert [(row["model"], row["rows"], row["same status"]) for row in fits] == [(few[0].name, 2500, True)]
+    assert fits[0]["log-likelihood apart"] < 1e-10
+
+
+def test_without_a_gpu_the_benchmark_says_how_to_try_it(monkeypatch, capsys):
+    monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        gpu.main(["estimators"])
+    assert "--device cpu --tokens 64 --dim 64 --rows 5000 tries the code" in capsys.readouterr().err

@@ -142,6 +142,7 @@ def test_rows_with_missing_values_are_counted(tone):
         (["--target", "tuned", "--alpha", "-1"], "error: alpha=-1.0"),
         (["--target", "tuned", "--gate", "sigmoid"], "error: gate 0 has the link Sigmoid"),
         (["--target", "tuned", "--out", "nowhere/m.json"], "error: there is no directory nowhere"),
+        (["--target", "tuned", "--device", "tpu"], "error: device='tpu': fits run on the CPU or, by CUDA, on a GPU"),
         ([], "neither --target nor --formula"),
         (["--target", "tuned", "--starts", "many"], "integer"),
     ],

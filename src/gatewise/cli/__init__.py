@@ -138,6 +138,7 @@ def fit(
     alpha: Annotated[float, typer.Option(help="Ridge penalty on gate slopes.")] = 0.0,
     min_scale: Annotated[float | None, typer.Option(help="Least standard deviation, in units of the target.")] = None,
     max_time: Annotated[float | None, typer.Option(help="Seconds after which the best fit so far is used.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, or cuda to let a GPU sum over the rows.")] = "cpu",
     dask: Annotated[str, typer.Option(metavar="ADDRESS", help="Let the workers of a Dask scheduler read.")] = "",
     checkpoint: Annotated[Path | None, typer.Option(help="With --dask: keep every pass in this file.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint, if it is there.")] = False,
@@ -158,6 +159,7 @@ def fit(
         choice |= {name: True for name, given in (("zero_inflated", zero_inflated), ("noise", noise)) if given}
         choice |= {"method": method, "n_init": starts, "random_state": seed}
         choice |= {"alpha": alpha, "min_scale": min_scale, "max_time": max_time}
+        choice |= {} if device == "cpu" else {"device": device}
         require_different(*tables, out, report, checkpoint)
         for path in tables:
             require_there(path)

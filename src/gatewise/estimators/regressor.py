@@ -105,8 +105,7 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
     device : None or str
         Where the sums over the rows are taken: None or ``"cpu"``, or ``"cuda"``, ``"cuda:0"``, ... for a GPU that torch
         finds, with the same result up to rounding. It pays for many rows and many parameters, on a GPU that is fast in
-        double precision; most consumer cards are not. Starts are searched, and errors and predictions computed, by the
-        processor.
+        double precision; most consumer cards are not. Starts are searched, and predictions computed, by the CPU.
     verbose : bool, int or callable
         Whether to show a progress bar (terminal, notebook) and to log one message per stage to the logger ``gatewise``
         (level INFO). A callable is called with (stage, finished starts, all starts) instead.
