@@ -15,6 +15,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from gatewise.core.experts import EXPERTS
 from gatewise.core.families import FAMILIES
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.links import Softmax
@@ -25,10 +26,10 @@ from gatewise.objective import likelihood, squares
 from gatewise.objective.accumulate import accumulate
 from gatewise.objective.device import Device, device_named
 from gatewise.objective.parameterization import make_parameterization
-from gatewise.objective.rows import Block, make_rows
+from gatewise.objective.rows import READ, Block, make_rows
 from gatewise.testing.problems import dense, draw_measure, gate_problems, generator, leaf_problems
 
-from ..own_parts import OwnScore
+from ..own_parts import OwnExpert, OwnScore
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 OF_LIKELIHOOD = (
@@ -41,10 +42,12 @@ OF_LIKELIHOOD = (
 )
 OF_SQUARES = (squares.value, squares.gradient, squares.gauss_newton, squares.hessian, squares.mass)
 ROOMY = 2**40
+LINEAR = EXPERTS["linear"]
 
 
-def problem(gate="softmax", branching=(3,), family="gaussian", d=3, n=1001, members=2, **given):
-    mixture = Mixture((GATES[gate],) * len(branching), branching, family=FAMILIES[family])
+def problem(gate="softmax", branching=(3,), family="gaussian", d=3, n=1001, members=2, expert=LINEAR, **given):
+    gate = GATES[gate] if isinstance(gate, str) else Gate(gate, Softmax())
+    mixture = Mixture((gate,) * len(branching), branching, expert, FAMILIES[family])
     rng = np.random.default_rng(d)
     y = rng.poisson(2.0, (n, 1)) if family == "poisson" else rng.integers(0, 2, (n, 1))
     y = rng.normal(size=(n, 2)) if family == "gaussian" else y
@@ -104,7 +107,7 @@ class NothingOfTheProcessor(TorchDispatchMode):
     ALLOWED = ("aten.index.Tensor", "aten._to_copy.default", "aten.copy_.default")
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        given = [one for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor) and one.ndim]
+        given = [one for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
         if str(func) not in self.ALLOWED and len({one.device for one in given}) > 1:
             raise AssertionError(f"{func} of tensors on {[str(one.device) for one in given]}")
         return func(*args, **(kwargs or {}))
@@ -193,12 +196,13 @@ MODELS = {
     "one expert": {"branching": (1,), "d": 3},
     "students": {"family": "student-t", "d": 5},
     "counts": {"family": "poisson", "d": 8},
+    "own parts": {"gate": OwnScore(), "expert": OwnExpert(), "d": 4},
 }
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_sum_stays_within_the_memory_that_is_free(name):
-    mixture, measure, rows = problem(**MODELS[name], n=5000, members=1)
+    mixture, measure, rows = problem(**MODELS[name], n=2000, members=1)
     local = len(make_parameterization(mixture, rows.x.shape[1], rows.x.shape[1], rows.y.shape[1]).local)
     free = 2**27 if local > 300 else 2**22  # room for some hundred rows, more than the fewest of a block
     wide = (likelihood.gradient, likelihood.hessian, likelihood.expected_complete_hessian)
@@ -206,7 +210,7 @@ def test_a_sum_stays_within_the_memory_that_is_free(name):
         device = Device(CPU, free)
         with Peak() as peak:
             accumulate(stat, mixture, measure, replace(rows, device=device), width)
-        assert device.taking(rows).cells * 8 < peak.most <= free, (stat, peak.most / free)
+        assert free / 1000 < peak.most <= free, (stat, peak.most / free)
 
 
 def test_rows_are_copied_once_and_only_if_half_of_the_memory_holds_them():
@@ -221,6 +225,18 @@ def test_rows_are_copied_once_and_only_if_half_of_the_memory_holds_them():
     assert cells == [2**6, 2**7]  # powers of two: 320 bytes for each are left
     assert (size // 320, 2 * size // 320) == (125, 250)
     accumulate(likelihood.value, mixture, measure, fits, 8)
+
+
+def test_blocks_have_room_for_many_columns_and_are_short_where_they_come_from_files():
+    mixture, measure, rows = problem(d=60, n=200)
+    assert replace(rows, device=Device(CPU, ROOMY)).on_device.width(measure, 8) >= 2 * (2 * 60 + 2)
+    files = make_rows(rows.x.held.T.numpy(), rows.y.held.T.numpy(), hold=False)
+    places = [Device(CPU, free).taking(one) for one in (rows, files) for free in (ROOMY, 1000)]
+    assert [one.most for one in places] == [200, 200, 200, READ]
+    many = replace(problem(d=60, n=20_000)[2], device=Device(CPU, 2**20))
+    with Peak() as peak:
+        accumulate(likelihood.value, mixture, measure, many, 8)
+    assert peak.most <= 2**20
 
 
 def test_a_copy_on_the_device_is_not_sent_or_copied_along():

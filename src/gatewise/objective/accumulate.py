@@ -46,7 +46,8 @@ def _summed(rows: Rows, stat: Statistic, mixture: Mixture, measure: Measure, wid
         return _in_blocks(rows, stat, mixture, measure, width) if quick is None else quick
     place, there = rows.device.place, rows.on_device
     moved = measure.map(lambda part: part.to(place))
-    sums = _in_blocks(there.rows, rows.device.on_block(stat), mixture, moved, width, there.cells, rows.n)
+    wide = there.width(measure, width)
+    sums = _in_blocks(there.rows, rows.device.on_block(stat), mixture, moved, wide, there.cells, there.most)
     return tuple(one.cpu() for one in sums)
 
 

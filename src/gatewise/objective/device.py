@@ -32,10 +32,26 @@ class DeviceRows(NamedTuple):
         With columns and weights on the device, if these fit there.
     cells : int
         Numbers that the largest temporary of a block may have.
+    most : int
+        Rows of a block: all, but of those that every sum reads from files.
     """
 
     rows: Rows
     cells: int
+    most: int
+
+    def width(self, measure: Measure, named: int) -> int:
+        """Return the numbers per row of the largest temporary: not fewer than columns, nor than parameters.
+
+        Parameters
+        ----------
+        measure : Measure
+            A batch.
+        named : int
+            What the statistic says, for the whole batch.
+        """
+        columns = sum(part.shape[1] for part in (self.rows.x, self.rows.gate_x, self.rows.y))
+        return max(named, measure.members * columns, sum(part.numel() for part in measure.paths().values()))
 
 
 @dataclass(frozen=True)
@@ -65,7 +81,9 @@ class Device:
         if wanted <= RESIDENT * free:
             rows, free = _copied(rows, self.place), free - wanted
         cells = int(free) // (NUMBER * TEMPORARIES)
-        return DeviceRows(rows, 2 ** max(cells.bit_length() - 1, 0))  # a power of two: blocks are the same next time
+        cells = 2 ** max(cells.bit_length() - 1, 0)  # a power of two: blocks are the same next time
+        held = all(part.held is not None for part in (rows.x, rows.gate_x, rows.y))
+        return DeviceRows(rows, cells, rows.n if held else READ)
 
     def free_bytes(self) -> int:
         """Return how many bytes may be used; what torch keeps for later tensors counts as free."""
