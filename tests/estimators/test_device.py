@@ -63,8 +63,19 @@ CASES = {  # what is drawn, the arguments, the memory of the device
 @pytest.mark.filterwarnings("ignore::gatewise.FitWarning")
 @pytest.mark.parametrize("name", CASES)
 def test_a_fit_is_that_of_the_processor(on_device, name):
-    drawn, options, free = CASES[name]
-    on_device(free)
+    on_device(CASES[name][2])
+    assert_same_fit(name)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.filterwarnings("ignore::gatewise.FitWarning")
+@pytest.mark.parametrize("name", CASES)
+def test_a_fit_by_a_gpu_is_that_of_the_processor(name):
+    assert_same_fit(name)
+
+
+def assert_same_fit(name):
+    drawn, options, _ = CASES[name]
     x, y = draw(**drawn)
     weight = np.random.default_rng(1).integers(0, 3, N) if "weights" in name else None
     kind = MixtureOfExpertsClassifier if name == "classes" else MixtureOfExpertsRegressor
