@@ -14,7 +14,10 @@ from sklearn.base import clone
 from gatewise import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor, load_model, save_model
 from gatewise.data import ParquetTable
 from gatewise.estimators import fitting
+from gatewise.estimators.options import on_device as on_device_of
 from gatewise.objective.device import Device
+from gatewise.objective.elsewhere import Here, Pieces, rows_elsewhere, size_of
+from gatewise.objective.rows import make_rows
 
 N = 2101  # more than starts are searched on
 ROOMY, TIGHT = 2**30, 2**18  # bytes: the rows are copied; they are not, and go in blocks that do not divide them
@@ -116,6 +119,15 @@ def test_the_rows_of_files_are_those_in_memory(on_device, tmp_path):
         assert found.status_ == expected.status_
         assert found.log_likelihood_ == pytest.approx(expected.log_likelihood_, rel=1e-10)
         np.testing.assert_allclose(found.coef_, expected.coef_, rtol=1e-7, atol=1e-8)
+
+
+def test_rows_on_a_cluster_are_refused():
+    part = make_rows(np.zeros((5, 3)), np.zeros((5, 1)))
+    pieces = Pieces(Here((part,)), (size_of(part),), weighted=False, grouped=False)
+    far = rows_elsewhere(pieces, {"x": 3, "y": 1}, same=True)
+    with pytest.raises(ValueError, match="device='cuda:0' with rows on a Dask cluster"):
+        on_device_of(Device(torch.device("cuda", 0)), far)
+    assert on_device_of(None, far).device is None
 
 
 @pytest.mark.parametrize("given", ["tpu", "cuda:", "cuda:x", "cpu:-1", "", 0, torch.device("cuda")])
