@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gatewise.core.gates import Gate
 from gatewise.core.names import require_one_of, whole
-from gatewise.nn.balance import BalanceMethod, Balancer, RoutingStatistics, attach, count, token_sums, unpacked
+from gatewise.nn.balance import BalanceMethod, Balancer, RoutingStatistics, balanced, unpacked
 from gatewise.nn.choice import Choice
 from gatewise.nn.dispatch import (
     BACKENDS,
@@ -164,8 +164,7 @@ class MoE(nn.Module):
 
     def first_parameter(self) -> nn.Parameter | None:
         """Return the parameter whose optimiser ends this layer's steps: the first that trains, if there is one."""
-        held = (p for module in self.modules() for p in module._parameters.values())  # parameters() makes names too
-        return next((p for p in held if p is not None and p.requires_grad), None)
+        return _first_trainable(self)
 
     def _counts(self, x: Tensor) -> bool:
         """Return whether tokens count for the balancing: in training, where a parameter of the layer trains.
@@ -226,16 +225,9 @@ class MoE(nn.Module):
         if self.dim_out is not None and out.shape[-1] != self.dim_out:
             raise ValueError(f"the experts return {out.shape[-1]} features, not dim_out={self.dim_out}")
         if counts:
-            out = self._balanced(out, routing, real, room, x.shape[-2] if x.ndim > 1 else 1)
+            length = x.shape[-2] if x.ndim > 1 else 1
+            out = balanced(out, self.balancer, self.router, routing, real, room, length, processes(self))
         return torch.ops.aten._unsafe_view(out, [*x.shape[:-1], out.shape[-1]])  # not a view: FSDP2 asks for that
-
-    def _balanced(self, out: Tensor, routing: Routing, real: Tensor | None, room: Tensor | None, length: int) -> Tensor:
-        """Return the output with the auxiliary loss and the tally of these tokens attached."""
-        with torch.set_grad_enabled(self.balancer.has_loss):
-            sums = token_sums(self.router, routing, real, self.balancer.rule.reads_expected_load)
-            given = self.router, routing, sums, length, processes(self)
-            loss = self.balancer.loss(*given) if self.balancer.has_loss else None
-        return attach(out, loss, self.balancer, count(self.router, routing, sums, room))
 
     def _check_call(self, x: Tensor, mask: Tensor | None, experts: Tensor | None) -> None:
         """Raise for what the layer cannot be called with."""
@@ -382,6 +374,15 @@ def require_layer(given: nn.Module) -> MoE:
         return given
     inside = ", ".join(map(repr, layers(given))) if isinstance(given, nn.Module) else ""
     raise TypeError(f"{type(given).__name__} is no MoE: give {f'one of its layers, {inside}' if inside else 'a layer'}")
+
+
+def _first_trainable(module: nn.Module) -> nn.Parameter | None:
+    """Return the first parameter of a module that trains, in the order of ``parameters()``, which makes names too."""
+    for parameter in module._parameters.values():
+        if parameter is not None and parameter.requires_grad:
+            return parameter
+    found = (_first_trainable(child) for child in module._modules.values() if child is not None)
+    return next((one for one in found if one is not None), None)
 
 
 def _experts(
