@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from gatewise.core.names import require_one_of
 from gatewise.nn.balance import RoutingStatistics, count, token_sums, unpacked
 from gatewise.nn.balance.shares import FLOOR
-from gatewise.nn.layer import MoE, layers
+from gatewise.nn.finding import layers
+from gatewise.nn.layer import MoE
 from gatewise.nn.router import Routing
 
 KEYS = ("load ratio", "normalised entropy", "dead fraction", "maximum share", "mutual information")
