@@ -111,7 +111,7 @@ class Observation:
         """Take in one call of a layer."""
         with torch.no_grad():
             sums = token_sums(layer.router, routing, real)
-        found = count(layer.router, routing, sums, served)
+            found = count(layer.router, routing, sums, served)
         old = self.tallies.get(name)
         self.tallies[name] = unpacked(found if old is None else old.packed() + found)
         if self.keep:

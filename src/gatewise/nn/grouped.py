@@ -202,13 +202,14 @@ def feed_forward(x: Tensor, w_in: Tensor, *others: Any, keep: bool, partial: boo
 
 def nothing_watches(*tensors: Tensor) -> bool:
     """Return whether operators just run on plain tensors with values: no compiler, mode or transform sees them."""
-    return not (
+    if (
         torch.compiler.is_compiling()
         or torch._C._len_torch_dispatch_stack()
         or torch._C._functorch.peek_interpreter_stack() is not None
         or torch._C._get_tracing_state() is not None
-        or any(type(one) not in PLAIN or one.is_meta for one in tensors)
-    )
+    ):
+        return False
+    return not [one for one in tensors if type(one) not in PLAIN or one.is_meta]  # quicker than a generator
 
 
 def _by_products(x: Tensor, w_in: Tensor, w_out: Tensor, rows: int) -> bool:

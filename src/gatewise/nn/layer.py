@@ -213,6 +213,8 @@ class MoE(nn.Module):
         if counts:
             length = x.shape[-2] if x.ndim > 1 else 1
             out = balanced(out, self.balancer, self.router, routing, real, room, length, processes(self))
+        if x.ndim == 2:
+            return out
         return torch.ops.aten._unsafe_view(out, [*x.shape[:-1], out.shape[-1]])  # not a view: FSDP2 asks for that
 
     def _served(self, routing: Routing) -> tuple[Tensor, bool]:

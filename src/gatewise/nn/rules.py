@@ -244,7 +244,8 @@ def _next_best(rank: Tensor, kept: int) -> Tensor:
     """Return the k-th largest rank of the other branches of a node, ``(T, m, K)``."""
     if kept == rank.shape[-1]:
         return torch.full_like(rank, -inf)
-    last, after = torch.topk(rank, kept + 1, -1).values[..., kept - 1 :].split(1, -1)
+    best = torch.topk(rank, kept + 1, -1).values
+    last, after = best.narrow(-1, kept - 1, 1), best.narrow(-1, kept, 1)
     return torch.where(rank >= last, after, last)
 
 

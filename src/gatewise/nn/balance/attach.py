@@ -51,9 +51,10 @@ def balanced(
         balancer.now = balancer.now.to(out.device)
     with torch.set_grad_enabled(acts and not by_hand):
         sums = token_sums(router, routing, real, balancer.rule.reads_expected_load)
-    tally = count(router, routing, sums, served)
-    known = balancer.coefficients() if acts else None
-    slopes = None if known is None else balancer.slopes(known, sums, processes)
+    with torch.no_grad():
+        tally = count(router, routing, sums, served)
+        known = balancer.coefficients() if acts else None
+        slopes = None if known is None else balancer.slopes(known, sums, processes)
     loss = None if known is None else balancer.other_loss(known, router, routing, sums, length, processes)
     if slopes is None or not by_hand:
         linear = None if slopes is None else torch.dot(slopes, sums.sums)

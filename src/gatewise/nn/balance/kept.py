@@ -51,8 +51,9 @@ def widths_of(router: Router, routing: Routing) -> Sequence[Tensor | float]:
 def shortfall(rank: Tensor, least: Tensor, width: Tensor | float) -> Tensor:
     """Return by how many standard deviations, over the root of two, ranks lie below their thresholds."""
     below = least - rank  # a branch that is never chosen lies below any threshold, which is finite
-    if isinstance(width, Tensor):  # the derivative in a width divides by its square
-        below = below.clamp(-FAR * width.detach(), FAR * width.detach())
+    if not isinstance(width, Tensor):
+        return below * (1 / (sqrt(2) * width))
+    below = below.clamp(-FAR * width.detach(), FAR * width.detach())  # a derivative divides by the square of the width
     return below / (sqrt(2) * width)
 
 

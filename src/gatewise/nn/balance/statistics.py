@@ -58,7 +58,6 @@ def unpacked(vector: Tensor) -> RoutingStatistics:
     return RoutingStatistics(*vector[: 3 * leaves].split(leaves), *vector[3 * leaves :].unbind())
 
 
-@torch.no_grad()
 def count(router: Router, routing: Routing, sums: TokenSums, served: Tensor | None = None) -> Tensor:
     """Return the tally of a routing as one vector ``(3 L + 4,)`` of float32, see `RoutingStatistics`.
 
@@ -70,14 +69,14 @@ def count(router: Router, routing: Routing, sums: TokenSums, served: Tensor | No
     served : Tensor (T, S), optional
         False for assignments that found no room.
     """
-    leaves, index, weight = router.n_leaves, routing.index, sums.inputs.weight
-    taken = sums.sums.new_ones(index.shape) if weight is None else weight.unsqueeze(-1).expand_as(index)
+    values, leaves, index, weight = sums.sums.detach(), router.n_leaves, routing.index, sums.inputs.weight
+    taken = values.new_ones(index.shape) if weight is None else weight.unsqueeze(-1).expand_as(index)
     if router.partial or not routing.ranks:  # slots may be empty
         taken = taken * (routing.weight != 0)
-    load = sums.sums.new_zeros(leaves).index_add_(0, index.flatten(), taken.flatten())
+    load = values.new_zeros(leaves).index_add_(0, index.flatten(), taken.flatten())
     entropy, offered = torch.special.entr(sums.leaves).sum(), load.sum()
     found = offered if served is None else (taken * served).sum()
     totals = torch.stack([entropy, sums.tokens, offered, found])
     if sums.inputs.least:
-        return torch.cat([load, sums.sums[-2 * leaves :], totals]).float()
-    return torch.cat([load, sums.sums[-leaves:], load, totals]).float()
+        return torch.cat([load, values[-2 * leaves :], totals]).float()
+    return torch.cat([load, values[-leaves:], load, totals]).float()
