@@ -44,6 +44,7 @@ BENCHMARKS: dict[str, str] = {
     "population": "population.run",
     "nn_layers": "nn.layers",
     "nn_sizes": "sizes.run",
+    "nn_overhead": "overhead.run",
     "nn_gates": "nn.gates",
     "nn_half": "nn.half",
     "nn_token": "nn.token",

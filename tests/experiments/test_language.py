@@ -20,7 +20,7 @@ from gatewise.experiments.language import (
     windows,
 )
 from gatewise.experiments.vision.models import EQUAL_FLOPS, EQUAL_PARAMETERS
-from gatewise.nn.layer import layers
+from gatewise.nn.finding import layers
 
 
 def test_a_window_begins_with_the_last_byte_of_the_one_before():

@@ -22,7 +22,7 @@ from gatewise.experiments.vision.models import (
     Transformer,
     feed_forward,
 )
-from gatewise.nn.layer import layers
+from gatewise.nn.finding import layers
 
 SETTINGS = {one.name: one.run.args[0] for one in (VISION, FASHION, CIFAR)}
 ROUTING = TokenRouting()

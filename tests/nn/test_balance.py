@@ -1,16 +1,20 @@
 """Balancing: gradients against formulas by hand, and what counts in a tally."""
 
 import copy
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
+from gatewise import Affine, Gate, ReLU
 from gatewise.nn import (
     BALANCE_METHODS,
     BalanceMethod,
+    Choice,
     ShareSlopes,
     finish_step,
     load_layer,
@@ -375,3 +379,58 @@ def test_what_short_steps_carry_on_is_part_of_the_state_and_states_without_it_lo
     assert torch.equal(again.balancer.recent, layer.balancer.last)
     layer.balancer.reset_parameters()
     assert not layer.balancer.recent.any()
+
+
+class Watching(TorchDispatchMode):
+    """Sees every operator, so that layers leave all derivatives to them."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        return func(*args, **(kwargs or {}))
+
+
+RECTIFIED = {"gate": Gate(Affine(), ReLU()), "normalise": "before"}
+BY_HAND = {
+    "no noise": {},
+    "padding": {"mask": True},
+    "noise": {"noise": 0.5},
+    "learned noise": {"noise": "learned"},
+    "a choice per level": {"top_k": (1, 2), "branching": (2, 3)},
+    "all": {"top_k": None},
+    "by weights": {"gate": "sigmoid"},
+    "groups": {"choice": Choice(groups=2, kept=1), "branching": (6,)},
+    "weights of zero": RECTIFIED,
+    "weights of zero, two levels": {**RECTIFIED, "branching": (2, 3), "top_k": (2, 2)},
+    "learned noise per level": {"noise": "learned", "top_k": (1, 2), "branching": (2, 3), "mask": True},
+    "two losses": {"balance": "switch", "z_weight": 0.1, "branching": (2, 3)},
+}
+
+
+@pytest.mark.parametrize("case", BY_HAND)
+def test_derivatives_by_hand_are_those_of_the_operators(case):
+    """The gradient of the auxiliary loss in a second step, and the product of its derivative and a vector."""
+    options = {"gate": "laplace", "balance_weight": 1.0} | BY_HAND[case]
+    mask = (torch.arange(24) % 3 > 0,) if options.pop("mask", False) else ()
+    layer = make_layer(**options).double()
+    x = draw_tokens(layer)
+    second_step(layer, x, *mask)
+    found = []
+    for mode in (nullcontext(), Watching()):
+        with mode:
+            torch.manual_seed(3)
+            held = list(layer.router.parameters())
+            slopes = torch.autograd.grad((0 * layer(x, *mask)).sum(), held, create_graph=True)
+            along = sum((slope * torch.linspace(-1, 1, slope.numel()).view_as(slope)).sum() for slope in slopes)
+            second = torch.autograd.grad(along, held, allow_unused=True)
+        torch.manual_seed(3)
+        first = torch.autograd.grad((0 * layer(x, *mask)).sum(), held)
+        found.append((first, slopes, second))
+    (by_hand, with_graph, second), (_, watched, wanted) = found
+    assert max(float(slope.detach().abs().max()) for slope in watched) > 1e-4
+    assert any(one is not None and float(one.abs().max()) > 1e-5 for one in wanted)
+    for one, other, slope in zip(by_hand, with_graph, watched, strict=True):
+        assert_close(one, slope, "the gradient", 1e-10)
+        assert_close(other, slope, "the gradient with a graph", 1e-10)
+    for one, other in zip(second, wanted, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            assert_close(one, other, "the second derivative", 1e-9)

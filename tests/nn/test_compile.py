@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gatewise import Affine, Gate, ReLU
-from gatewise.nn import Anneal, Choice, ExpertChoice, MoE, Sinkhorn, TopP, dispatch, finish_step, grouped
+from gatewise.nn import Anneal, Choice, ExpertChoice, MoE, Sinkhorn, TopP, dispatch, finish_step, grouped, products
 from gatewise.nn.units import UNITS
 from gatewise.testing import assert_close
 from gatewise.testing.layers import draw_tokens, loss_gradients, make_layer
@@ -183,9 +183,8 @@ def test_the_operators_inside_never_wait_for_the_device(bias):
 @pytest.mark.parametrize("partial", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("activation", [*UNITS, "swiglu(limit=0.5, up=0.5, alpha=1.702, shift=1.0)"])
-def test_grouped_products_give_what_one_pass_over_the_experts_gives(activation, bias, partial, monkeypatch):
-    """Products are for other devices and for small problems, the pass for large ones on the CPU."""
-    monkeypatch.setattr(grouped, "CACHE", 0)
+def test_products_of_all_rows_give_what_one_pass_over_the_experts_gives(activation, bias, partial, monkeypatch):
+    """Grouped products are for other devices and for small problems, the pass for large ones on the CPU."""
     layer = MoE(16, 32, n_experts=5, activation=activation, bias=bias)
     x, gradient = torch.randn(24, 16), torch.randn(24, 16)
     index, weight = layer.router(x)[:2]
@@ -194,17 +193,21 @@ def test_grouped_products_give_what_one_pass_over_the_experts_gives(activation, 
     assert (int(order.ends[-1]) < 48) == partial
     rows = (*order, weight.detach().flatten()[order.slot])
     fixed = (*(None if part is None else part.detach() for part in layer.experts.weights()), *rows)
+    unit = grouped.unit(activation)
+    monkeypatch.setattr(grouped, "CACHE", 0)
+    monkeypatch.setattr(grouped, "EACH", 0)
+    monkeypatch.setattr(products, "forward", None)  # it must not run
     out, pre = grouped._forward(x, *fixed, activation, True, partial)
     slopes = grouped._backward(gradient, x, *fixed, pre, activation, partial)
-    w_in, w_out, b_in, b_out, token, slot, ends, scale = fixed
-    monkeypatch.setattr(grouped.F, "grouped_mm", spoilt(grouped.F.grouped_mm))
-    before = grouped._affine_groups(x[token], w_in, b_in, ends)
-    value = grouped._affine_groups(grouped.unit(activation).apply(before), w_out, b_out, ends) * scale[:, None]
-    value = grouped._filled_only(value, ends) if partial else value
-    assert_close(grouped._collect(value, slot, 24), out, "outputs", 1e-5)
-    for mapped in (grouped.LARGE, 0):  # bytes of a gradient that is made expert by expert
-        monkeypatch.setattr(grouped, "LARGE", mapped)
-        found = grouped._backward_groups(gradient, x, *fixed, before, grouped.unit(activation), partial)
+    monkeypatch.undo()
+    monkeypatch.setattr(products.F, "grouped_mm", spoilt(products.F.grouped_mm))
+    monkeypatch.setattr(torch.Tensor, "new_empty", spoilt_memory(torch.Tensor.new_empty))
+    for few, mapped in ((4, products.LARGE), (4, 0), (0, products.LARGE), (0, 0)):
+        monkeypatch.setattr(products, "FEW", few)  # none: experts one by one, those with rows
+        monkeypatch.setattr(products, "LARGE", mapped)  # bytes of a gradient that is made expert by expert
+        value, before = products.forward(x, *fixed, unit, partial)
+        assert_close(value, out, "outputs", 1e-5)
+        found = products.backward(gradient, x, *fixed, before, unit, partial)
         for one, other in zip(found, slopes, strict=True):
             assert_close(one, other, "gradients", 1e-5)
 
@@ -240,6 +243,15 @@ def test_the_operator_gives_what_runs_where_nothing_watches(dim):
         watched = loss_gradients(layer, x)
     assert watch.seen == {"gatewise::feed_forward", "gatewise::feed_forward_backward"}
     assert all(torch.equal(plain[name], watched[name]) for name in plain)
+
+
+def spoilt_memory(new_empty):
+    """Memory as it is found."""
+
+    def found(like, *shape):
+        return new_empty(like, *shape).fill_(torch.nan)
+
+    return found
 
 
 def spoilt(product):

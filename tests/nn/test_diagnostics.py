@@ -8,7 +8,7 @@ from torch import nn
 
 from gatewise.nn import MoE, RoutingStatistics, finish_step
 from gatewise.nn.diagnostics import KEYS, History, Observation, collapse, diagnostics, observe, summarise
-from gatewise.nn.layer import layers
+from gatewise.nn.finding import layers
 from gatewise.nn.metrics import (
     change_rate,
     domain_table,

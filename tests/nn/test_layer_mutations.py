@@ -7,7 +7,7 @@ as a function of the right one.
 import pytest
 import torch
 
-from gatewise.nn import experts, grouped, params
+from gatewise.nn import experts, params, products
 from gatewise.nn.experts import FFN
 from gatewise.nn.layer import MoE
 from gatewise.nn.params import GateParameters
@@ -125,7 +125,7 @@ MUTATIONS = [
     (laws.law_layer_backends, {}, experts, "loop", last_expert_lost),
     (laws.law_layer_backends, TREE, experts, "grouped", weight_slope_lost),
     (laws.law_layer_backends, TREE, experts, "dense_batch", weight_slope_lost),
-    (laws.law_layer_backends, {}, grouped, "_groups", lambda right: lambda ends: right(ends)[1:]),
+    (laws.law_layer_backends, {}, products, "filled_groups", lambda right: lambda ends: right(ends)[1:]),
     (laws.law_layer_autocast, {}, Router, "forward", rounded),
     (laws.law_layer_autocast, GROUPED, MoE, "_dispatch", in_float32),
     (laws.law_layer_half, {}, experts, "loop", overflowing),

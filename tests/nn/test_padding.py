@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from gatewise.nn import MoE, finish_step, follow_mask, observe, replace_ffn
-from gatewise.nn.layer import layers
+from gatewise.nn.finding import layers
 
 
 class Stack(nn.Module):

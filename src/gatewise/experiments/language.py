@@ -24,7 +24,7 @@ from gatewise.experiments.vision.models import (
     equal_parameters,
 )
 from gatewise.nn import Anneal, MoE, observe
-from gatewise.nn.layer import layers
+from gatewise.nn.finding import layers
 
 BYTES, WINDOW, BATCH = 256, 128, 16
 DIM, HEADS, BLOCKS, EPOCHS = 64, 4, 2, 8

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gatewise.nn.diagnostics import Observation
-from gatewise.nn.layer import MoE, layers
+from gatewise.nn.finding import layers
+from gatewise.nn.layer import MoE
 from gatewise.nn.metrics import domain_table, expert_similarity, mutual_information
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from gatewise.core.names import require_one_of
 from gatewise.nn.balance import RoutingStatistics, count, token_sums, unpacked
 from gatewise.nn.balance.shares import FLOOR
-from gatewise.nn.layer import MoE, layers
+from gatewise.nn.finding import layers
+from gatewise.nn.layer import MoE
 from gatewise.nn.router import Routing
 
 KEYS = ("load ratio", "normalised entropy", "dead fraction", "maximum share", "mutual information")
@@ -110,7 +111,7 @@ class Observation:
         """Take in one call of a layer."""
         with torch.no_grad():
             sums = token_sums(layer.router, routing, real)
-        found = count(layer.router, routing, sums, served).packed()
+            found = count(layer.router, routing, sums, served)
         old = self.tallies.get(name)
         self.tallies[name] = unpacked(found if old is None else old.packed() + found)
         if self.keep:

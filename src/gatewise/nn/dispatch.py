@@ -96,6 +96,12 @@ def weighed_inputs(tokens: Tensor, index: Tensor, weight: Tensor) -> tuple[Tenso
     return rows.flatten(0, 1), index.reshape(-1, 1), (weight != 0).to(weight.dtype).reshape(-1, 1)
 
 
+def of_identity(tokens: Tensor, index: Tensor, weight: Tensor, first: int, number: int) -> Tensor:
+    """Return what experts that return their input add, `number` of them from `first` on: the input times weights."""
+    inside = (index >= first) & (index < first + number)
+    return tokens * weight.masked_fill(~inside, 0).sum(-1, keepdim=True).to(tokens.dtype)
+
+
 def grouped_reason(x: Tensor) -> str:
     """Return why the grouped backend cannot run on x; empty if it can."""
     if x.device.type == "cpu":

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from gatewise.core.gates import Gate
 from gatewise.core.names import require_one_of
 from gatewise.nn.balance import Balancer, RoutingStatistics, unpacked
-from gatewise.nn.balance.statistics import TokenSums
+from gatewise.nn.balance.coefficients import LossCoefficients
+from gatewise.nn.balance.token_sums import TokenSums
 from gatewise.nn.layer import MoE
 from gatewise.nn.router import Router, Routing, leaf_probabilities
 
@@ -192,10 +193,16 @@ class EntropyBalancer(Balancer):
         """Whether the balancer adds a gradient."""
         return self.factor > 0 or super().has_loss
 
-    def loss(
-        self, router: Router, routing: Routing, sums: TokenSums, length: int | None = None, processes: int = 1
-    ) -> Tensor:
-        """Return what these tokens add to the auxiliary loss, linear in their gates."""
+    def other_loss(
+        self,
+        known: LossCoefficients,
+        router: Router,
+        routing: Routing,
+        sums: TokenSums,
+        length: int | None = None,
+        processes: int = 1,
+    ) -> Tensor | None:
+        """Return what these tokens add to the auxiliary loss beside `slopes`, linear in their gates."""
         tallies = [unpacked(other.recent) for other in self.everyone]
         seen = torch.stack([tally.tokens > 0 for tally in tallies])
         modalities = seen.sum().clamp_min(1)
@@ -205,7 +212,8 @@ class EntropyBalancer(Balancer):
         each = leaf_probabilities(routing) @ slope.to(routing.weight.dtype)
         tokens = self.divisor(own.tokens.clamp_min(1), sums, processes)
         total = processes * (sums.weight @ each) / (modalities * tokens)
-        return super().loss(router, routing, sums, length, processes) + self.factor * total * (own.tokens > 0)
+        other, entropy = super().other_loss(known, router, routing, sums, length, processes), self.factor * total
+        return entropy * (own.tokens > 0) if other is None else other + entropy * (own.tokens > 0)
 
 
 def _mean_gate(tally: RoutingStatistics) -> Tensor:

@@ -13,7 +13,6 @@ Suffixes of names: T tokens, A assignments sorted by expert, E experts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -21,10 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from gatewise.nn.memory import LARGE, empty
+from gatewise.nn import products
+from gatewise.nn.memory import empty
 from gatewise.nn.units import unit
 
-PRODUCTS = (torch.float32, torch.bfloat16, torch.float16)  # dtypes of F.grouped_mm
 PLAIN = (Tensor, torch.nn.Parameter)
 CACHE = 2 * 2**20  # bytes of hidden values up to which products of all experts are faster than a pass over these
 EACH = 2**16  # and bytes of those of an expert
@@ -50,14 +49,11 @@ def _forward(
     """
     fn = unit(activation)
     if _by_products(x, w_in, w_out, len(token)):
-        rows = x.index_select(0, token)
-        pre = _affine_groups(rows, w_in, b_in, ends)
-        value = _affine_groups(fn.apply(pre), w_out, b_out, ends) * weight[:, None]
-        value = _filled_only(value, ends) if partial else value
-        return _collect(value, slot, x.shape[0]), pre if keep else pre.new_empty(0, pre.shape[1])
+        out, pre = products.forward(x, w_in, w_out, b_in, b_out, token, slot, ends, weight, fn, partial)
+        return out, pre if keep else pre.new_empty(0, pre.shape[1])
     out = x.new_zeros(x.shape[0], w_out.shape[2])
     kept = empty((len(token) if keep else 0, w_in.shape[2]), x)
-    for e, begin, end in _groups(ends):
+    for e, begin, end in products.filled_groups(ends):
         rows = x.index_select(0, token[begin:end])
         pre = kept[begin:end] if keep else rows.new_empty(end - begin, w_in.shape[2])
         _matmul(rows, w_in[e], None if b_in is None else b_in[e], pre)
@@ -97,23 +93,23 @@ def _backward(
     """
     fn = unit(activation)
     if _by_products(x, w_in, w_out, len(token)):
-        return _backward_groups(gradient, x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre, fn, partial)
+        return products.backward(gradient, x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre, fn, partial)
     d_x, d_in, d_out = torch.zeros_like(x), empty(w_in.shape, w_in), empty(w_out.shape, w_out)
     d_b_in = w_in.new_zeros(b_in.shape if b_in is not None else 0)
     d_b_out = w_in.new_zeros(b_out.shape if b_out is not None else 0)
     d_weight = torch.zeros_like(weight)
     idle = set(range(len(ends)))
-    for e, begin, end in _groups(ends):
+    for e, begin, end in products.filled_groups(ends):
         idle.discard(e)
         here, scale = token[begin:end], weight[begin:end, None]
         rows, g, before = x.index_select(0, here), gradient.index_select(0, here), pre[begin:end]
-        hidden = fn.apply(before)
+        hidden, through = fn.differentiated(before)
         back = torch.mm(g, w_out[e].T)
         d_weight[begin:end] = (back * hidden).sum(-1)
         if b_out is not None:
             d_weight[begin:end] += g @ b_out[e]
         torch.mm(hidden.T, g.mul_(scale), out=d_out[e])
-        d_before = fn.pull_back(back.mul_(scale), before)
+        d_before = through(back.mul_(scale))
         torch.mm(rows.T, d_before, out=d_in[e])
         d_x.index_add_(0, here, torch.mm(d_before, w_in[e].T))
         if b_in is not None:
@@ -206,17 +202,18 @@ def feed_forward(x: Tensor, w_in: Tensor, *others: Any, keep: bool, partial: boo
 
 def nothing_watches(*tensors: Tensor) -> bool:
     """Return whether operators just run on plain tensors with values: no compiler, mode or transform sees them."""
-    return not (
+    if (
         torch.compiler.is_compiling()
         or torch._C._len_torch_dispatch_stack()
         or torch._C._functorch.peek_interpreter_stack() is not None
         or torch._C._get_tracing_state() is not None
-        or any(type(one) not in PLAIN or one.is_meta for one in tensors)
-    )
+    ):
+        return False
+    return not [one for one in tensors if type(one) not in PLAIN or one.is_meta]  # quicker than a generator
 
 
 def _by_products(x: Tensor, w_in: Tensor, w_out: Tensor, rows: int) -> bool:
-    """Return whether grouped products run, and not one pass over the experts.
+    """Return whether products of all rows run, and not one pass over the experts.
 
     On the CPU they save the calls for every expert, which are most of the time of a small problem, or of experts with
     few rows. A pass is faster where the hidden values of all experts leave the cache. The choice must not depend on
@@ -224,7 +221,9 @@ def _by_products(x: Tensor, w_in: Tensor, w_out: Tensor, rows: int) -> bool:
     """
     if x.device.type != "cpu":
         return True
-    if not hasattr(F, "grouped_mm") or x.dtype not in PRODUCTS:
+    if products.few(rows, len(w_in), x):
+        return True
+    if not hasattr(F, "grouped_mm") or x.dtype not in products.TYPES:
         return False
     size, widths = x.element_size(), (*w_in.shape[1:], *w_out.shape[1:])
     small = rows * widths[1] * size <= max(CACHE, EACH * len(w_in))
@@ -232,71 +231,6 @@ def _by_products(x: Tensor, w_in: Tensor, w_out: Tensor, rows: int) -> bool:
     return small and aligned and w_in.is_contiguous() and w_out.is_contiguous()
 
 
-def _groups(ends: Tensor) -> list[tuple[int, int, int]]:
-    """Return expert, begin and end of the groups that have rows (on the CPU)."""
-    stops = ends.tolist()
-    return [(e, b, s) for e, (b, s) in enumerate(zip([0, *stops[:-1]], stops, strict=True)) if s > b]
-
-
 def _matmul(rows: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor | None = None) -> Tensor:
     """Return ``rows weight + bias``."""
     return torch.mm(rows, weight, out=out) if bias is None else torch.addmm(bias, rows, weight, out=out)
-
-
-def _affine_groups(rows: Tensor, weight: Tensor, bias: Tensor | None, ends: Tensor) -> Tensor:
-    """Return ``rows_a weight_e(a) + bias_e(a)`` for rows sorted by expert."""
-    out = F.grouped_mm(rows, weight, offs=ends.to(torch.int32))
-    return out if bias is None else out + bias.index_select(0, _expert_of(ends, len(rows)))
-
-
-def _outer_groups(rows: Tensor, gradient: Tensor, weight: Tensor, offs: Tensor) -> Tensor:
-    """Return the gradients ``rows_e' gradient_e`` of the weights of every expert."""
-    if weight.device.type != "cpu" or weight.numel() * weight.element_size() < LARGE:
-        return F.grouped_mm(rows.mT, gradient, offs=offs)
-    out = empty(weight.shape, weight)
-    for e, (begin, end) in enumerate(pairwise([0, *offs.tolist()])):
-        torch.mm(rows[begin:end].T, gradient[begin:end], out=out[e])
-    return out
-
-
-def _expert_of(ends: Tensor, rows: int) -> Tensor:
-    """Return the expert of every sorted assignment, the last one for empty slots."""
-    return torch.searchsorted(ends, torch.arange(rows, device=ends.device), right=True).clamp_max(len(ends) - 1)
-
-
-def _filled_only(value: Tensor, ends: Tensor) -> Tensor:
-    """Return rows with zero for empty slots, which grouped products leave as the memory was."""
-    filled = torch.arange(len(value), device=value.device) < ends[-1]
-    return torch.where(filled.reshape(-1, *[1] * (value.ndim - 1)), value, 0.0)
-
-
-def _collect(value: Tensor, slot: Tensor, tokens: int) -> Tensor:
-    """Add up the slots of every token in their order, so that the sum is the same every time."""
-    unsorted = torch.empty_like(value).index_copy_(0, slot, value)
-    return unsorted.view(tokens, len(slot) // max(tokens, 1), value.shape[1]).sum(1)
-
-
-def _backward_groups(gradient, x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre, fn, partial=False):  # type: ignore[no-untyped-def]
-    """Return the gradients by grouped matrix products; see `feed_forward_backward`."""
-    offs = ends.to(torch.int32)
-    rows, g, scale = x.index_select(0, token), gradient.index_select(0, token), weight[:, None]
-    hidden = fn.apply(pre)
-    back = F.grouped_mm(g, w_out.mT, offs=offs)
-    d_weight = (back * hidden).sum(-1)
-    expert = None if b_in is None and b_out is None else _expert_of(ends, len(rows))
-    if b_out is not None:
-        d_weight = d_weight + (g * b_out.index_select(0, expert)).sum(-1)
-    g = g * scale
-    d_out = _outer_groups(hidden, g, w_out, offs)
-    d_pre = fn.pull_back(back * scale, pre)
-    if partial:
-        g, d_pre, d_weight = (_filled_only(value, ends) for value in (g, d_pre, d_weight))
-    d_in = _outer_groups(rows, d_pre, w_in, offs)
-    d_rows = F.grouped_mm(d_pre, w_in.mT, offs=offs)
-    d_x = _collect(_filled_only(d_rows, ends) if partial else d_rows, slot, x.shape[0])
-    pairs = ((b_in, d_pre), (b_out, g))
-    d_b_in, d_b_out = (
-        w_in.new_empty(0) if b is None or expert is None else torch.zeros_like(b).index_add_(0, expert, d)
-        for b, d in pairs
-    )
-    return d_x, d_in, d_out, d_b_in, d_b_out, d_weight

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from math import inf
@@ -13,17 +12,19 @@ from torch import Tensor, nn
 
 from gatewise.core.gates import Gate
 from gatewise.core.names import require_one_of, whole
-from gatewise.nn.balance import BalanceMethod, Balancer, RoutingStatistics, attach, count, token_sums, unpacked
+from gatewise.nn.arguments import check_call
+from gatewise.nn.balance import BalanceMethod, Balancer, RoutingStatistics, balanced, unpacked
 from gatewise.nn.choice import Choice
+from gatewise.nn.construction import experts_of, networks_of, shared_of
 from gatewise.nn.dispatch import (
     BACKENDS,
     chosen_backend,
     dense,
     grouped_reason,
     loop,
+    of_identity,
     packed,
     served,
-    transformed,
     weighed_inputs,
 )
 from gatewise.nn.experts import FFN
@@ -31,7 +32,8 @@ from gatewise.nn.option_names import names_explained
 from gatewise.nn.params import Schedule
 from gatewise.nn.router import Router, Routing, without_autocast
 from gatewise.nn.rules import ChoiceRule
-from gatewise.nn.steps import before_forward, processes, register
+from gatewise.nn.steps import before_forward, counts_tokens, processes, register
+from gatewise.nn.watch import first_trainable
 
 if TYPE_CHECKING:
     from gatewise.nn.ranks import Ranks
@@ -137,9 +139,9 @@ class MoE(nn.Module):
     ) -> None:
         super().__init__()
         self.router = Router(dim, n_experts, gate, top_k, normalise, temperature, noise, choice, jitter)
-        networks = _networks(self.router.n_leaves, identity_experts, null_experts, dim_out in (None, dim))
-        self.experts = _experts(experts, networks, dim, hidden, dim_out, activation, bias)
-        self.shared = _shared(shared, dim, hidden, dim_out, activation, bias)
+        networks = networks_of(self.router.n_leaves, identity_experts, null_experts, dim_out in (None, dim))
+        self.experts = experts_of(experts, networks, dim, hidden, dim_out, activation, bias)
+        self.shared = shared_of(shared, dim, hidden, dim_out, activation, bias)
         self.weigh_inputs, self.identity_experts, self.null_experts = weigh_inputs, identity_experts, null_experts
         factors = (balance_weight, bias_rate, z_weight, token_entropy_weight)
         self.balancer = Balancer(self.router.branching, balance, *factors)
@@ -164,24 +166,7 @@ class MoE(nn.Module):
 
     def first_parameter(self) -> nn.Parameter | None:
         """Return the parameter whose optimiser ends this layer's steps: the first that trains, if there is one."""
-        held = (p for module in self.modules() for p in module._parameters.values())  # parameters() makes names too
-        return next((p for p in held if p is not None and p.requires_grad), None)
-
-    def _counts(self, x: Tensor) -> bool:
-        """Return whether tokens count for the balancing: in training, where a parameter of the layer trains.
-
-        A layer without parameters may be one that FSDP1 has made flat.
-        """
-        if not self.training or not torch.is_grad_enabled() or x.numel() == 0:
-            return False
-        if transformed():
-            warnings.warn(
-                "an MoE layer in training inside a transform of torch.func: nothing is counted and no auxiliary loss "
-                "acts there; call model.eval() first, which changes nothing else but the noise of the choice",
-                stacklevel=3,
-            )
-            return False
-        return self.first_parameter() is not None or next(self.parameters(), None) is None
+        return first_trainable(self)
 
     @property
     def built_in(self) -> bool:
@@ -209,8 +194,8 @@ class MoE(nn.Module):
         `experts (*, S)`, whole numbers, are the experts of every token if something else than the layer chooses them
         (hash layers, 2106.04426), -1 for none; the gates only weigh them.
         """
-        self._check_call(x, mask, experts)
-        counts = self._counts(x)
+        check_call(self.router, x, mask, experts, self.training)
+        counts = counts_tokens(self, x)
         if not torch.compiler.is_compiling():
             before_forward(self, x, counts)
         tokens = x.reshape(-1, self.dim)
@@ -226,38 +211,11 @@ class MoE(nn.Module):
         if self.dim_out is not None and out.shape[-1] != self.dim_out:
             raise ValueError(f"the experts return {out.shape[-1]} features, not dim_out={self.dim_out}")
         if counts:
-            out = self._balanced(out, routing, real, room, x.shape[-2] if x.ndim > 1 else 1)
+            length = x.shape[-2] if x.ndim > 1 else 1
+            out = balanced(out, self.balancer, self.router, routing, real, room, length, processes(self))
+        if x.ndim == 2:
+            return out
         return torch.ops.aten._unsafe_view(out, [*x.shape[:-1], out.shape[-1]])  # not a view: FSDP2 asks for that
-
-    def _balanced(self, out: Tensor, routing: Routing, real: Tensor | None, room: Tensor | None, length: int) -> Tensor:
-        """Return the output with the auxiliary loss and the tally of these tokens attached."""
-        with torch.set_grad_enabled(self.balancer.has_loss):
-            sums = token_sums(self.router, routing, real, self.balancer.rule.reads_expected_load)
-            given = self.router, routing, sums, length, processes(self)
-            loss = self.balancer.loss(*given) if self.balancer.has_loss else None
-        return attach(out, loss, self.balancer, count(self.router, routing, sums, room))
-
-    def _check_call(self, x: Tensor, mask: Tensor | None, experts: Tensor | None) -> None:
-        """Raise for what the layer cannot be called with."""
-        if x.ndim == 0 or x.shape[-1] != self.dim:
-            raise ValueError(f"x has the shape {tuple(x.shape)}: its last dimension must be dim={self.dim}")
-        if not x.is_floating_point():
-            raise ValueError(f"x has the dtype {x.dtype}: give features in floating point")
-        if mask is not None and mask.shape != x.shape[:-1]:
-            raise ValueError(f"mask has the shape {tuple(mask.shape)}, x {tuple(x.shape)}: give {tuple(x.shape[:-1])}")
-        if mask is not None and mask.is_floating_point():
-            raise ValueError(f"mask has the dtype {mask.dtype}: give true for real tokens, false for padding")
-        if experts is not None and (experts.ndim != x.ndim or experts.shape[:-1] != x.shape[:-1]):
-            wanted = f"({', '.join(map(str, x.shape[:-1]))}, S)"
-            raise ValueError(f"experts has the shape {tuple(experts.shape)}, x {tuple(x.shape)}: give {wanted}")
-        trains = self.training and torch.is_grad_enabled()
-        if x.ndim > 2 and x.shape[-2] == 1 and not trains and experts is None and self.router.depends_on_batch:
-            raise ValueError(
-                f"x has the shape {tuple(x.shape)}, one token of every sequence, as in decoding with a cache, and "
-                f"{self.router.choice.rule} chooses among all tokens of a call: the outputs would not be those of the "
-                "whole sequence. Give whole sequences (use_cache=False), or tokens (T, d) if these are; for a causal "
-                "model train with a choice that does not depend on the batch, such as TopP or the default"
-            )
 
     def _served(self, routing: Routing) -> tuple[Tensor, bool]:
         """Return the experts of every slot, their number where a slot is empty, and whether one may be."""
@@ -281,7 +239,8 @@ class MoE(nn.Module):
         with without_autocast(device) if self.built_in else nullcontext():  # other modules were written for autocast
             identity = None
             if self.networks < self.router.n_leaves:
-                identity = self._of_identity(tokens, index, weight)
+                if self.identity_experts:
+                    identity = of_identity(tokens, index, weight, self.networks, self.identity_experts)
                 index, partial = index.clamp_max(self.networks), True
             if self.router.partial:
                 index, weight = packed(index, weight, self.networks)
@@ -291,13 +250,6 @@ class MoE(nn.Module):
             out = out if identity is None else out + identity
             out = out if self.scale == 1.0 else out * self.scale
             return out if self.shared is None else out + self.shared(tokens)
-
-    def _of_identity(self, tokens: Tensor, index: Tensor, weight: Tensor) -> Tensor | None:
-        """Return what the experts without weights add: the input times their weights."""
-        if not self.identity_experts:
-            return None
-        inside = (index >= self.networks) & (index < self.networks + self.identity_experts)
-        return tokens * weight.masked_fill(~inside, 0).sum(-1, keepdim=True).to(tokens.dtype)
 
     def _over_ranks(self, tokens: Tensor, index: Tensor, weight: Tensor, partial: bool) -> Tensor:
         """Return the weighted sum over the experts of all processes."""
@@ -361,72 +313,3 @@ class HMoE(MoE):
         if isinstance(n_experts, int) or len(n_experts) != 2:
             raise ValueError(f"n_experts={n_experts!r}: give (groups, experts per group), or use MoE")
         super().__init__(dim, hidden, n_experts, **options)
-
-
-def layers(model: nn.Module) -> dict[str, MoE]:
-    """Find the MoE layers of a model by module name; a model that is itself a layer has the name ``""``."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, MoE)}
-
-
-def layers_of(model: nn.Module) -> list[MoE]:
-    """Return the layers of a model; raise ValueError if there are none."""
-    found = list(layers(model).values())
-    if not found:
-        raise ValueError(f"{type(model).__name__} has no MoE layer: build it with MoE, or call replace_ffn first")
-    return found
-
-
-def require_layer(given: nn.Module) -> MoE:
-    """Return what was given if it is a layer, or raise a TypeError that names the layers inside it."""
-    if isinstance(given, MoE):
-        return given
-    inside = ", ".join(map(repr, layers(given))) if isinstance(given, nn.Module) else ""
-    raise TypeError(f"{type(given).__name__} is no MoE: give {f'one of its layers, {inside}' if inside else 'a layer'}")
-
-
-def _experts(
-    given: Sequence[nn.Module] | Callable[[], nn.Module] | None,
-    leaves: int,
-    dim: int,
-    hidden: int | None,
-    dim_out: int | None,
-    activation: str,
-    bias: bool,
-) -> FFN | nn.ModuleList:
-    """Return the built-in experts, or the user's as a ModuleList with one per leaf."""
-    if given is None:
-        if hidden is None:
-            raise ValueError("hidden is missing: give the hidden units of every expert, or experts=[...] of your own")
-        return FFN(leaves, dim, hidden, dim_out, activation, bias)
-    if isinstance(given, nn.Module) and not isinstance(given, nn.ModuleList):
-        raise ValueError(f"experts is one {type(given).__name__}: give one per leaf, or a function that makes one")
-    own = [given() for _ in range(leaves)] if callable(given) and not isinstance(given, nn.ModuleList) else list(given)
-    if len(own) != leaves:
-        raise ValueError(f"{len(own)} experts for {leaves} leaves: give one per leaf")
-    return nn.ModuleList(own)
-
-
-def _shared(
-    given: int | FFN, dim: int, hidden: int | None, dim_out: int | None, activation: str, bias: bool
-) -> FFN | None:
-    """Return the network of the shared experts, if there are any."""
-    if isinstance(given, FFN):
-        sizes = (given.n_experts, given.dim, given.dim_out)
-        if sizes != (1, dim, dim if dim_out is None else dim_out):
-            raise ValueError(f"shared is {given}: give an FFN of one expert from {dim} to {dim_out or dim} features")
-        return given
-    if whole("shared", given) < 0:
-        raise ValueError(f"shared={given}: give the number of shared experts, zero or more")
-    if given and hidden is None:
-        raise ValueError(f"shared={given} without hidden: give the hidden units of one shared expert")
-    return FFN(1, dim, given * (hidden or 0), dim_out, activation, bias) if given else None
-
-
-def _networks(leaves: int, identity: int, null: int, same: bool) -> int:
-    """Return how many of the experts have weights."""
-    if min(identity, null) < 0 or identity + null >= leaves or (identity and not same):
-        raise ValueError(
-            f"identity_experts={identity} and null_experts={null} of {leaves} experts: together fewer than these, and "
-            "identity experts in layers with dim_out=dim"
-        )
-    return leaves - identity - null

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gatewise.nn.layer import MoE, layers, require_layer
+from gatewise.nn.finding import layers, require_layer
+from gatewise.nn.layer import MoE
 from gatewise.nn.router import Routing
 
 

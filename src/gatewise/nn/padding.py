@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gatewise.nn.layer import layers, layers_of
+from gatewise.nn.finding import layers, layers_of
 
 SEQUENCES = {"input_ids", "inputs_embeds"}  # arguments by which the stacks of transformers are given a sequence
 

@@ -24,7 +24,8 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Partial, Replicate
 
 from gatewise.nn.experts import FFN
-from gatewise.nn.layer import MoE, layers
+from gatewise.nn.finding import layers
+from gatewise.nn.layer import MoE
 from gatewise.nn.ranks import Ranks, ranks_of
 from gatewise.nn.states import local_part, spread_parameters
 

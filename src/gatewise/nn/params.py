@@ -109,7 +109,7 @@ class GateParameters(nn.Module):
         out = {}
         for name, spec in self.specs.items():
             free = getattr(self, self.stored[name])
-            free = free if dtype is None else free.to(dtype)
+            free = free if dtype is None or free.dtype == dtype else free.to(dtype)
             out[name] = free.exp() if _positive_kind(name, spec) else free
         return out
 
@@ -224,8 +224,9 @@ def _free(name: str, spec: Parameter, value: Tensor) -> Tensor:
 
 def _positive_kind(name: str, spec: Parameter) -> bool:
     """Return whether a parameter is positive, by its transform: a layer keeps its logarithm."""
-    kinds = {spec.transform} if isinstance(spec.transform, str) else set(spec.transform)
-    positive = {kind != "identity" for kind in kinds}
+    if isinstance(spec.transform, str):
+        return spec.transform != "identity"
+    positive = {kind != "identity" for kind in spec.transform}
     if len(positive) > 1:
         raise ValueError(
             f"{name} has the transforms {spec.transform!r}, some of positive entries and some of others: for layers, "

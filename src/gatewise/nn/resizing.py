@@ -14,7 +14,8 @@ from torch import Tensor
 from gatewise.core.gates import Gate
 from gatewise.nn.balance import unpacked
 from gatewise.nn.experts import FFN
-from gatewise.nn.layer import MoE, require_layer
+from gatewise.nn.finding import require_layer
+from gatewise.nn.layer import MoE
 from gatewise.nn.params import GateParameters
 
 Rows = list[list[tuple[int, float]]]  # of every new expert: old ones, and their shares in it

@@ -348,8 +348,7 @@ def _leaves(logs: Sequence[Tensor]) -> Tensor:
 
 def _rows_first(value: Tensor, level: int) -> Tensor:
     """Turn ``(K_1, ..., K_{l+1}, T)`` into ``(T, nodes, K)``."""
-    value = value[None] if level == 0 else value.flatten(0, level - 1)
-    return value.movedim(-1, 0)
+    return value.mT.unsqueeze(1) if level == 0 else value.flatten(0, level - 1).movedim(-1, 0)
 
 
 def _at(value: Tensor, node: Tensor | None) -> Tensor:

@@ -244,9 +244,9 @@ def _next_best(rank: Tensor, kept: int) -> Tensor:
     """Return the k-th largest rank of the other branches of a node, ``(T, m, K)``."""
     if kept == rank.shape[-1]:
         return torch.full_like(rank, -inf)
-    best = torch.topk(rank, kept + 1, -1)
-    last, after = (best.values[..., at : at + 1] for at in (kept - 1, kept))
-    return last.expand_as(rank).scatter(-1, best.indices[..., :kept], after.expand(*rank.shape[:-1], kept))
+    best = torch.topk(rank, kept + 1, -1).values
+    last, after = best.narrow(-1, kept - 1, 1), best.narrow(-1, kept, 1)
+    return torch.where(rank >= last, after, last)
 
 
 def _real_only(rank: Tensor, real: Tensor | None) -> Tensor:

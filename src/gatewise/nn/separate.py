@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gatewise.nn.experts import FFN
-from gatewise.nn.layer import layers_of
+from gatewise.nn.finding import layers_of
 from gatewise.nn.units import unit
 
 

@@ -19,6 +19,7 @@ if the gradient that was there is gone by then.
 from __future__ import annotations
 
 import itertools
+import warnings
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -29,6 +30,7 @@ import torch.distributed as dist
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from gatewise.nn.calls import calling_scaler, making_state, running_steps
+from gatewise.nn.dispatch import transformed
 from gatewise.nn.loss_scale import follow
 from gatewise.nn.watch import Stepped, StepWatch
 
@@ -71,6 +73,23 @@ def before_forward(layer: Stepped, x: torch.Tensor, training: bool) -> None:
     watch = _watches.get(layer) if training else None  # a replica of DataParallel is not listed
     if watch is not None:
         watch.look(layer, x)
+
+
+def counts_tokens(layer: Stepped, x: torch.Tensor) -> bool:
+    """Return whether tokens count for the balancing: in training, where a parameter of the layer trains.
+
+    A layer without parameters may be one that FSDP1 has made flat.
+    """
+    if not layer.training or not torch.is_grad_enabled() or x.numel() == 0:
+        return False
+    if transformed():
+        warnings.warn(
+            "an MoE layer in training inside a transform of torch.func: nothing is counted and no auxiliary loss "
+            "acts there; call model.eval() first, which changes nothing else but the noise of the choice",
+            stacklevel=3,
+        )
+        return False
+    return layer.first_parameter() is not None or next(layer.parameters(), None) is None
 
 
 def processes(layer: Stepped) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 from torch.amp.grad_scaler import GradScaler
 
-from gatewise.nn.layer import layers_of
+from gatewise.nn.finding import layers_of
 from gatewise.nn.loss_scale import set_scale
 from gatewise.nn.steps import finish_by_hand
 

@@ -6,6 +6,7 @@ A name is all that a layer, a file and an operator keep of it: ``"gelu"``, ``"sw
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from math import inf
 from typing import NamedTuple, Protocol
 
@@ -17,6 +18,7 @@ from gatewise.core.names import look_up, require_one_of
 
 QUICK = 1.702  # of the approximation of gelu by a sigmoid (1606.08415, section 2)
 BOUNDS = ("before", "after", "soft")
+PullBack = Callable[[Tensor], Tensor]
 
 
 class HiddenUnits(Protocol):
@@ -29,8 +31,8 @@ class HiddenUnits(Protocol):
     def apply(self, pre: Tensor) -> Tensor:
         """Return the hidden units of `pre`."""
 
-    def pull_back(self, gradient: Tensor, pre: Tensor) -> Tensor:
-        """Return the gradient in `pre` from that in the hidden units."""
+    def differentiated(self, pre: Tensor) -> tuple[Tensor, PullBack]:
+        """Return the hidden units, and a function from the gradient in them to that in `pre`."""
 
 
 class Unit(NamedTuple):
@@ -46,12 +48,15 @@ class Unit(NamedTuple):
         first, second = pre.chunk(2, -1)
         return self.fn.value(first) * second
 
-    def pull_back(self, gradient: Tensor, pre: Tensor) -> Tensor:
-        """Return the gradient in `pre` from that in the hidden units."""
+    def differentiated(self, pre: Tensor) -> tuple[Tensor, PullBack]:
+        """Return the hidden units, and a function from the gradient in them to that in `pre`."""
         if not self.gated:
-            return self.fn.pull_back(gradient, pre)
+            return self.fn.value(pre), lambda gradient: self.fn.pull_back(gradient, pre)
         first, second = pre.chunk(2, -1)
-        return torch.cat([self.fn.pull_back(gradient * second, first), gradient * self.fn.value(first)], -1)
+        value = self.fn.value(first)
+        return value * second, lambda gradient: torch.cat(
+            [self.fn.pull_back(gradient * second, first), gradient * value], -1
+        )
 
 
 class ClampedSwiGLU(NamedTuple):
@@ -101,10 +106,12 @@ class ClampedSwiGLU(NamedTuple):
         (first, _), (second, _) = self._factors(pre)
         return first * second
 
-    def pull_back(self, gradient: Tensor, pre: Tensor) -> Tensor:
-        """Return the gradient in `pre` from that in the hidden units."""
+    def differentiated(self, pre: Tensor) -> tuple[Tensor, PullBack]:
+        """Return the hidden units, and a function from the gradient in them to that in `pre`."""
         (first, d_first), (second, d_second) = self._factors(pre)
-        return torch.cat([gradient * second * d_first, gradient * first * d_second], -1)
+        return first * second, lambda gradient: torch.cat(
+            [gradient * second * d_first, gradient * first * d_second], -1
+        )
 
     def _factors(self, pre: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Return both factors with their derivatives."""

@@ -27,6 +27,7 @@ class Stepped(Protocol):
     balancer: Balancer
     router: Router
     synchronise: bool
+    training: bool
     ranks: Any
 
     def first_parameter(self) -> nn.Parameter | None:
@@ -180,6 +181,15 @@ class StepWatch:
         self.changes = 0
         self.parts.clear()
         self.mark = _mark(layer)
+
+
+def first_trainable(module: nn.Module) -> nn.Parameter | None:
+    """Return the first parameter of a module that trains, in the order of ``parameters()``, which makes names too."""
+    for parameter in module._parameters.values():
+        if parameter is not None and parameter.requires_grad:
+            return parameter
+    found = (first_trainable(child) for child in module._modules.values() if child is not None)
+    return next((one for one in found if one is not None), None)
 
 
 def _mark(layer: Stepped) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from gatewise.experiments.vision.models import (
 )
 from gatewise.nn import observe
 from gatewise.nn.diagnostics import Observation
-from gatewise.nn.layer import layers
+from gatewise.nn.finding import layers
 
 ONE, MORE = "one layer", "transformer"
 CHUNK, PROBE = 500, 1024  # rows of one pass in evaluation; tokens whose choices are kept to compare seeds

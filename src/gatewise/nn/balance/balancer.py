@@ -22,7 +22,8 @@ from gatewise.nn.balance.coefficients import LossCoefficients, loss_coefficients
 from gatewise.nn.balance.methods import BalanceMethod, balance_method, method_name
 from gatewise.nn.balance.sequences import sequence_loss, sequence_shares
 from gatewise.nn.balance.shares import cv_squared, shares_by_level, switch_value
-from gatewise.nn.balance.statistics import RoutingStatistics, TokenSums, unpacked
+from gatewise.nn.balance.statistics import unpacked
+from gatewise.nn.balance.token_sums import TokenSums
 from gatewise.nn.grouped import nothing_watches
 from gatewise.nn.router import Router, Routing, leaf_weights
 from gatewise.nn.weights import LOWEST, node_log_shares, node_shares
@@ -63,6 +64,7 @@ class Balancer(nn.Module):
     steps: Tensor
     loss_factor: Tensor  # of the loss, where the method adapts it
     _kept: tuple[BalanceMethod, Tensor, LossCoefficients] | None = None  # method and tally that they belong to
+    _slopes: tuple[LossCoefficients, object, Tensor] | None = None  # of a call, and what they belong to
 
     def __init__(
         self,
@@ -131,15 +133,39 @@ class Balancer(nn.Module):
         """The tally that stands in for that of a step under way: the last one, filled up where it was short."""
         return self.last + self.carried
 
-    def loss(
-        self, router: Router, routing: Routing, sums: TokenSums, length: int | None = None, processes: int = 1
-    ) -> Tensor:
-        """Return what these tokens add to the auxiliary loss; over a step the parts sum to the loss's gradient.
+    def slopes(self, known: LossCoefficients, sums: TokenSums, processes: int = 1) -> Tensor | None:
+        """Return the derivative of the auxiliary loss in the sums over these tokens, in which it is linear.
 
-        `length` is the number of tokens of a sequence; None: all are one. Gradients are averaged over `processes`.
+        None: the loss does not read them. Gradients are averaged over `processes`.
         """
-        known, weight = self._known(), sums.weight
-        parts = [self.weight * part for part in _of_step(known, sums)]
+        if known.sums is None:
+            return None
+        size, tokens, factor = len(sums.sums), len(sums.leaves), self.weight * processes
+        if torch.compiler.is_compiling() or sums.inputs.weight is not None:
+            return (known.sums[:size] * factor / self.divisor(known.tokens, sums, processes)).to(sums.sums.dtype)
+        of = (size, tokens, factor, processes, sums.sums.dtype)  # on the CPU the same from call to call of a step
+        if self._slopes is None or self._slopes[0] is not known or self._slopes[1] != of:
+            slopes = known.sums[:size] * factor / self.divisor(known.tokens, sums, processes)
+            self._slopes = known, of, slopes.to(sums.sums.dtype)
+        return self._slopes[2]
+
+    def other_loss(
+        self,
+        known: LossCoefficients,
+        router: Router,
+        routing: Routing,
+        sums: TokenSums,
+        length: int | None = None,
+        processes: int = 1,
+    ) -> Tensor | None:
+        """Return what these tokens add to the auxiliary loss beside `slopes`; None: nothing.
+
+        Over a step the parts sum to the loss's gradient. `length` is the number of tokens of a sequence; None: all are
+        one.
+        """
+        if known.weights is None and not (self.rule.of_sequences or self.z_weight or self.token_entropy_weight):
+            return None
+        weight, parts = sums.weight, []
         if known.weights is not None:
             factor = self.loss_factor if self.rule.adapts else self.weight
             parts.append(factor * (weight @ leaf_weights(routing)) @ known.weights.to(weight.dtype))
@@ -151,17 +177,16 @@ class Balancer(nn.Module):
         for log in routing.log_weights if self.token_entropy_weight else ():
             entropy = -(node_shares(log) * node_log_shares(log).clamp_min(LOWEST)).sum(-1)
             parts.append(self.token_entropy_weight * (weight @ entropy).mean())
-        tokens = self.divisor(known.tokens, sums, processes)
-        return processes * sum(parts[1:], parts[0]) / tokens if parts else weight.new_zeros(())
+        return processes * sum(parts[1:], parts[0]) / self.divisor(known.tokens, sums, processes)
 
     def divisor(self, tokens: Tensor, sums: TokenSums, processes: int) -> Tensor:
         """Return by how many tokens the loss is divided: those of the last step, unless this call alone has many more.
 
         Then its own stand in, so that the loss after a step of a few tokens is not as many times as large.
         """
-        return torch.maximum(tokens, FILL * processes * sums.weight.sum().detach().to(tokens.dtype))
+        return torch.maximum(tokens, FILL * processes * sums.tokens.to(tokens.dtype))
 
-    def _known(self) -> LossCoefficients:
+    def coefficients(self) -> LossCoefficients:
         """Return the coefficients of the loss, kept while the tally that they come from stays as it is."""
         recent = self.recent
         if recent.device.type != "cpu" or not nothing_watches(self.last):
@@ -218,37 +243,3 @@ class Balancer(nn.Module):
         ]
         more = [f"{name}={getattr(self, name)}" for name in ("z_weight", "token_entropy_weight") if getattr(self, name)]
         return ", ".join(parts + more)
-
-
-def _of_step(known: LossCoefficients, sums: TokenSums) -> list[Tensor]:
-    """Return the parts of the loss of shares, linear in the sums over tokens."""
-    found = list(zip(known.importance, sums.importance, strict=False))
-    if known.expected_load is not None and sums.expected_load is not None:
-        found.append((known.expected_load, sums.expected_load))
-    return [(slope * part).sum() for slope, part in found]
-
-
-class _Attach(torch.autograd.Function):
-    """Pass a layer's output on; backwards, give the auxiliary loss the gradient `scale` and add to the tally, once."""
-
-    @staticmethod
-    def forward(ctx: Any, out: Tensor, loss: Tensor | None, scale: Tensor, now: Tensor, found: Tensor) -> Tensor:
-        ctx.save_for_backward(found)
-        ctx.now, ctx.scale, ctx.dtype = now, scale, None if loss is None else loss.dtype
-        ctx.mark_dirty(out)  # as it is, neither a copy nor a view: the caller may add a residual to it in place
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
-        (found,) = ctx.saved_tensors
-        ctx.now.add_(found)
-        if ctx.dtype is None:
-            return gradient, None, None, None, None
-        return gradient, ctx.scale.to(gradient.device, ctx.dtype, non_blocking=True, copy=True), None, None, None
-
-
-def attach(out: Tensor, loss: Tensor | None, balancer: Balancer, found: RoutingStatistics) -> Tensor:
-    """Return `out`; its backward pass adds the gradient of `loss` and books `found`, once even when recomputed."""
-    if balancer.now.device != out.device:
-        balancer.now = balancer.now.to(out.device)
-    return _Attach.apply(out, loss, balancer.loss_scale, balancer.now, found.packed())

@@ -20,17 +20,14 @@ class LossCoefficients(NamedTuple):
     ----------
     tokens : Tensor ()
         Number of tokens of the last step; inf before a first step, when no loss acts.
-    importance : list of Tensor (nodes, K)
-        Of `TokenSums.importance`, one per level; [] for a loss that does not read it.
-    expected_load : Tensor (L,) or None
-        Of `TokenSums.expected_load`.
+    sums : Tensor or None
+        Of `TokenSums.differentiable`, with those of the expected load at the end; None for a loss that reads neither.
     weights : Tensor (L,) or None
         Of the sums of the weights of the leaves as the gates compute them.
     """
 
     tokens: Tensor
-    importance: list[Tensor]
-    expected_load: Tensor | None
+    sums: Tensor | None
     weights: Tensor | None
 
 
@@ -51,21 +48,21 @@ def loss_coefficients(method: BalanceMethod, last: Tensor, branching: tuple[int,
     tally = unpacked(last)
     tokens = tally.tokens.masked_fill(tally.tokens == 0, inf)
     if method.of_sequences:  # their shares are of this call
-        return LossCoefficients(tokens, [], None, None)
+        return LossCoefficients(tokens, None, None)
     shares = shares_of(last, branching)
     slopes = method.loss(shares)
-    importance, mean = [], last.new_ones(1)
-    read = shares.importance if slopes.importance is not None else []
-    for slope, share in zip(slopes.importance or [], read, strict=True):
-        importance.append(slope / (len(slope) * mean.clamp_min(FLOOR)[:, None]))
+    if slopes.importance is None and slopes.expected_load is None:
+        return LossCoefficients(tokens, None, slopes.weights)
+    zero = [torch.zeros_like(share) for share in shares.importance]
+    parts, mean = [], last.new_ones(1)
+    for slope, share in zip(slopes.importance or zero, shares.importance, strict=True):
+        parts.append((slope / (len(slope) * mean.clamp_min(FLOOR)[:, None])).flatten())
         mean = (mean[:, None] * share).flatten()
-    load = None
-    if slopes.expected_load is not None:
-        means, load = sums_by_level(tally.smooth / tokens, branching), last.new_zeros(1)
-        for slope, part in zip(slopes.expected_load, means, strict=True):
-            own = slope / (len(slope) * part.sum(-1, keepdim=True).clamp_min(FLOOR))
-            load = (load[:, None] + own).flatten()
-    return LossCoefficients(tokens, importance, load, slopes.weights)
+    means, load = sums_by_level(tally.smooth / tokens, branching), last.new_zeros(1)
+    for slope, part in zip(slopes.expected_load or zero, means, strict=True):
+        own = slope / (len(slope) * part.sum(-1, keepdim=True).clamp_min(FLOOR))
+        load = (load[:, None] + own).flatten()
+    return LossCoefficients(tokens, torch.cat([*parts, load]), slopes.weights)
 
 
 def shares_of(last: Tensor, branching: tuple[int, ...]) -> ExpertShares:
