@@ -1,17 +1,16 @@
 """Optima on kinks: a center of a distance gate that sits on a data point, where the derivative jumps.
 
 Near the optimum every data point that wants its own branch is a small cusp, and the best point often lies on one. The
-search rounds the tips off over a shrinking radius, then tries the data points around each center, and around every two,
-with the centers held there, and keeps the best, until none is better. What the other parameters do meanwhile is
-foretold by the Hessian, so that a point costs one value, and those that cannot fall below the present one are left out.
-A held center is a local optimum when the force of the other rows on it is no larger than the pull of the rows it sits
+search rounds the tips off over a shrinking radius, then tries the data points around each center with the center held
+there, and keeps the best, until none is better. What the other parameters do meanwhile is foretold by the Hessian, so
+that a point costs one value, and those that cannot fall below the present one are left out. A held center is a local optimum when the force of the other rows on it is no larger than the pull of the rows it sits
 on (a subgradient contains zero).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import combinations, product
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -26,13 +25,10 @@ from gatewise.optim.spectrum import curved, decrement_of, spectrum
 
 RADII = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8)
 NEIGHBOURS = 32  # data points around a center that are evaluated
-BESIDE = 24  # data points around each of two centers
 TRIED = 6  # of them, the best that are optimised with the centers held there
 FALL = 50.0  # Newton decrements that a point may fall by: one is what the quadratic model foretells
 SWEEPS = 20
 CAREFUL = 20000  # units above which fewer are
-BUDGET = 1e8  # values of rows that are worth a search around every two centers
-TOGETHER = 128  # points that are evaluated at once
 BESIDE_POINT = 1e-9  # distance of a center from a data point, in units of its size, that is rounding
 ROUNDING = 1e-12  # of objectives
 
@@ -114,23 +110,14 @@ class Place(NamedTuple):
 
 
 def _best_place(problem: Problem, centers: list[Center], place: Place, deadline: float | None) -> Place:
-    """Move centers among the data points beside them until none, and no two of them, lie better elsewhere."""
-    singles: list[tuple[int, ...]] = [(k,) for k in range(len(centers))]
-    pairs: list[tuple[int, ...]] = list(combinations(range(len(centers)), 2))
-    affordable = len(pairs) * BESIDE**2 * problem.rows.n <= BUDGET
-    wider = [(singles, NEIGHBOURS)]
-    wider += [(pairs, BESIDE)] if affordable else []
-    if problem.rows.n_units > CAREFUL:
-        wider = wider[:1]
-    step = 0
+    """Move centers among the data points beside them until none lies better elsewhere."""
     for _ in range(SWEEPS):
         before = place.value
-        for some in wider[step][0]:
+        for k in range(len(centers)):
             if late(deadline):
                 return place
-            place = _try_sites(problem, centers, place, some, wider[step][1], deadline)
-        step = step + 1 if place.value >= before - 1e-13 * abs(before) else 0
-        if step == len(wider):
+            place = _try_sites(problem, centers, place, k, deadline)
+        if place.value >= before - 1e-13 * abs(before):
             break
     return place
 
@@ -147,16 +134,13 @@ def _on_points(problem: Problem, centers: list[Center], place: Place) -> Place:
     return place._replace(point=point, held=held) if value <= place.value + ROUNDING * abs(place.value) else place
 
 
-def _try_sites(
-    problem: Problem, centers: list[Center], place: Place, moved: tuple[int, ...], count: int, deadline: float | None
-) -> Place:
-    """Hold some centers on the data points around them, the others as they are, and keep the best."""
-    point, value = place.point, place.value
-    columns = torch.cat([centers[k].columns for k in moved])
-    others = {k: site for k, site in place.held.items() if k not in moved}
-    sites = _sites(problem, point, [centers[k].columns for k in moved], count)
+def _try_sites(problem: Problem, centers: list[Center], place: Place, moved: int, deadline: float | None) -> Place:
+    """Hold a center on the data points around it, the others as they are, and keep the best."""
+    point, value, columns = place.point, place.value, centers[moved].columns
+    others = {k: site for k, site in place.held.items() if k != moved}
+    sites = _sites(problem, point, columns)
     starts = _foretold(problem, point, columns, sites, [centers[k].columns for k in others])
-    values = torch.cat([evaluate(problem, some, 0)[0] for some in starts.split(TOGETHER)])
+    values = evaluate(problem, starts, 0)[0]
     kept = torch.argsort(values, stable=True)[: TRIED if problem.rows.n_units <= CAREFUL else 2]
     fixed = torch.zeros_like(point, dtype=torch.bool)
     fixed[torch.cat([columns, *(centers[k].columns for k in others)])] = True
@@ -175,13 +159,11 @@ def _try_sites(
         done = Result(*map(torch.cat, zip(done, there, strict=True)))
     best = _chosen(done, value)
     margin = 1e-14 * abs(value)
-    worse = -margin if any(k in place.held for k in moved) else margin
-    if float(done.value[best]) > value + worse:
+    if float(done.value[best]) > value + (-margin if moved in place.held else margin):
         return place
     if best == 0:
         return Place(done.x[0], float(done.value[0]), others, {still: place.ends[still]})
-    on = dict(zip(moved, sites[best - 1].split(len(columns) // len(moved)), strict=True))
-    return Place(done.x[best], float(done.value[best]), {**others, **on}, {})
+    return Place(done.x[best], float(done.value[best]), {**others, moved: sites[best - 1]}, {})
 
 
 def _promising(problem: Problem, starts: Tensor, fixed: Tensor, value: float) -> Tensor:
@@ -207,15 +189,11 @@ def _chosen(done: Result, value: float) -> int:
     return best
 
 
-def _sites(problem: Problem, point: Tensor, moved: list[Tensor], count: int) -> Tensor:
-    """Return the data points around some centers that their bounds allow, every one with every other: (m, columns)."""
+def _sites(problem: Problem, point: Tensor, columns: Tensor) -> Tensor:
+    """Return the data points (m, d) around a center that its bounds allow."""
     lower, upper = problem.parameterization.lower, problem.parameterization.upper
-    sites = point.new_zeros(1, 0)
-    for columns in moved:
-        near = nearest_points(problem, point[columns], count)
-        near = near[((near >= lower[columns]) & (near <= upper[columns])).all(-1)]
-        sites = torch.cat([sites.repeat_interleave(len(near), 0), near.repeat(len(sites), 1)], -1)
-    return sites
+    near = nearest_points(problem, point[columns], NEIGHBOURS)
+    return near[((near >= lower[columns]) & (near <= upper[columns])).all(-1)]
 
 
 def _foretold(problem: Problem, point: Tensor, columns: Tensor, sites: Tensor, others: list[Tensor]) -> Tensor:
