@@ -13,7 +13,7 @@ from gatewise.core.mixture import Mixture
 from gatewise.fit import settle as settling
 from gatewise.fit.maximum_likelihood import maximum_likelihood
 from gatewise.fit.model import prepare
-from gatewise.fit.problem import evaluate, newton_polish, problem_of
+from gatewise.fit.problem import evaluate, problem_of
 from gatewise.fit.search import kinks, relu_kinks
 from gatewise.fit.search.kinks import find_centers, nearest_points, refine_at_kinks
 from gatewise.fit.spec import FitSpec
@@ -69,33 +69,6 @@ def test_what_other_parameters_do_is_foretold(centers):
     far = (sites - free[columns]).abs().amax(-1) > 0.02
     lower = evaluate(problem, foretold, 0)[0] < evaluate(problem, naive, 0)[0]
     assert float(lower[far].double().mean()) > 0.8
-
-
-@pytest.mark.parametrize("seed", [0, 2])
-def test_points_that_cannot_fall_below_the_present_one_need_no_optimisation(seed, monkeypatch):
-    rng = np.random.default_rng([5, seed])
-    x = rng.normal(size=(5000, 3))
-    first = ((x - 0.4) ** 2).sum(1) < ((x + 0.5) ** 2).sum(1)
-    y = np.where(first, x @ [2.0, -1.0, 0.5], 1 - x[:, 0]) + 0.5 * rng.normal(size=5000)
-    rows = make_rows(torch.from_numpy(x), torch.from_numpy(y)[:, None])
-    problem, free, _ = at_optimum(Mixture((LAPLACE,), (2,)), rows, starts=3)
-    begin = free + 0.05 * torch.from_numpy(rng.normal(size=len(free)))
-    optimised = []
-
-    def polish(problem, starts, *rest):
-        optimised.append(len(starts))
-        return newton_polish(problem, starts, *rest)
-
-    monkeypatch.setattr(kinks, "newton_polish", polish)
-    found, names, _ = refine_at_kinks(problem, begin, None)
-    monkeypatch.setattr(kinks, "FALL", 1e12)
-    few = sum(optimised)
-    optimised.clear()
-    every, others, _ = refine_at_kinks(problem, begin, None)
-    assert few < 0.9 * sum(optimised)
-    assert names == others
-    values = evaluate(problem, torch.stack([found, every]), 0)[0]
-    assert float(values[0]) == pytest.approx(float(values[1]), abs=1e-9)
 
 
 def test_a_kink_of_relu_is_named_by_its_place_in_the_tree():

@@ -3,8 +3,8 @@
 Near the optimum every data point that wants its own branch is a small cusp, and the best point often lies on one. The
 search rounds the tips off over a shrinking radius, then tries the data points around each center with the center held
 there, and keeps the best, until none is better. What the other parameters do meanwhile is foretold by the Hessian, so
-that a point costs one value, and those that cannot fall below the present one are left out. A held center is a local optimum when the force of the other rows on it is no larger than the pull of the rows it sits
-on (a subgradient contains zero).
+that a point costs one value. A held center is a local optimum when the force of the other rows on it is no larger than
+the pull of the rows it sits on (a subgradient contains zero).
 """
 
 from __future__ import annotations
@@ -21,12 +21,10 @@ from gatewise.core.names import entry_name
 from gatewise.fit.problem import Problem, evaluate, newton_polish
 from gatewise.objective.rows import MOST, Rows
 from gatewise.optim import Result, late
-from gatewise.optim.spectrum import curved, decrement_of, spectrum
 
 RADII = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8)
 NEIGHBOURS = 32  # data points around a center that are evaluated
 TRIED = 6  # of them, the best that are optimised with the centers held there
-FALL = 50.0  # Newton decrements that a point may fall by: one is what the quadratic model foretells
 SWEEPS = 20
 CAREFUL = 20000  # units above which fewer are
 BESIDE_POINT = 1e-9  # distance of a center from a data point, in units of its size, that is rounding
@@ -142,9 +140,6 @@ def _try_sites(problem: Problem, centers: list[Center], place: Place, moved: int
     starts = _foretold(problem, point, columns, sites, [centers[k].columns for k in others])
     values = evaluate(problem, starts, 0)[0]
     kept = torch.argsort(values, stable=True)[: TRIED if problem.rows.n_units <= CAREFUL else 2]
-    fixed = torch.zeros_like(point, dtype=torch.bool)
-    fixed[torch.cat([columns, *(centers[k].columns for k in others)])] = True
-    kept = kept[_promising(problem, starts[kept], fixed, value)]
     sites, still = sites[kept], frozenset(others)
     box = torch.stack([problem.parameterization.lower, problem.parameterization.upper])
     for k, site in others.items():
@@ -164,17 +159,6 @@ def _try_sites(problem: Problem, centers: list[Center], place: Place, moved: int
     if best == 0:
         return Place(done.x[0], float(done.value[0]), others, {still: place.ends[still]})
     return Place(done.x[best], float(done.value[best]), {**others, moved: sites[best - 1]}, {})
-
-
-def _promising(problem: Problem, starts: Tensor, fixed: Tensor, value: float) -> Tensor:
-    """Return which points (m,) may fall below a value while some coordinates stand still, by their Newton decrements.
-
-    A point where the others have no minimum nearby may.
-    """
-    values, gradient, hessian = evaluate(problem, starts, 2)
-    parts = problem.parameterization
-    found = spectrum(hessian, (starts > parts.lower) & (starts < parts.upper) & ~fixed)
-    return curved(found) | (values - FALL * decrement_of(found, gradient, 0.0) <= value)
 
 
 def _chosen(done: Result, value: float) -> int:
