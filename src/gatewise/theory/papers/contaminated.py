@@ -56,7 +56,7 @@ def _arm(name: str, d: int) -> Arm:
     data = Data(flat("softmax", 2, EXPERT), truth, law(d))
     known = {COEF: tensor([[[nan] * d], [KNOWN[d]]]), "family.scale": tensor([[nan], [SPREAD]])}
     model = replace(likelihood(data, 2, LIMITS), fixed=known)
-    return Arm(f"{name}, d={d}", data, model, SIZES, 40, AROUND, ("exact",))
+    return Arm(f"{name}, d={d}", data, model, SIZES, 240, AROUND, ("exact",))
 
 
 SLOPES_OF: dict[str, tuple[float, float, float]] = {  # of the mass, the gate's weight, the expert
@@ -95,8 +95,8 @@ CONTAMINATED = Study(
     "-1/2. The paper has tanh experts and eight standard normal inputs; here one and three inputs uniform on [-2, "
     "2]^d and GELU, whose slopes are far better determined. Boxes: gate weights within 4, biases within 3, slopes "
     "within 4, standard deviations from .1 to 2. Starts are the truth plus noise of .2, whatever n is, four of them, "
-    "for the known expert must be that of the truth. The window is 1.6 decades, 40 replicates, tolerance .06: half of "
-    "the distance between -1/4 and -3/8. Errors are averages over both experts, the known one without error.",
+    "for the known expert must be that of the truth. The window is 1.6 decades, 240 replicates, tolerance .06: half "
+    "of the distance between -1/4 and -3/8. Errors are averages over both experts, the known one without error.",
     tuple(_arm(*one) for one in ARMS),
     tuple(claim for one in ARMS for claim in _claims(*one)),
 )

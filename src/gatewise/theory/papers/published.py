@@ -27,7 +27,7 @@ FAINT = measure(
 )
 FAINT_BOX = box(center=(-0.5, 1.5), bias=2.0, coef=5.0, intercept=5.0)
 NEAR = NearTruth(0.005, 0.083)
-STARTS: dict[str, DataDrivenStarts | NearTruth] = {"blind": DataDrivenStarts(10), "near": NEAR}
+STARTS: dict[str, DataDrivenStarts | NearTruth] = {"blind": DataDrivenStarts(10, more=40), "near": NEAR}
 MERGING = "2510.12744"
 LINES = {"softmax": ("softmax", STEEP, STEEP_BOX, GRID, 0.05), "laplace": ("laplace", FAINT, FAINT_BOX, UNIT, 0.1)}
 

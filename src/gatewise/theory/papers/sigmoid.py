@@ -58,13 +58,16 @@ TITLE = {
 }
 TITLE |= {"square": "(ax + b)^2", "linear": "ax + b", "constant": "b"}
 UNITS = ("gelu-no-bias", "tanh-no-bias", "relu-no-bias", "bare-gelu")  # of feed-forward networks
-FOUR = tuple(0.1 * 10 ** (-2 * i / 3) for i in range(4))  # the same window in four steps: these fits are dear
-OTHER_STEPS = {
-    "relu-no-bias": tuple(0.1 * 10 ** (-i / 3) for i in range(4)),  # to where fits begin to stall
-    "bare-gelu": STEPS[:-1],
-    "square": FOUR,
-    "linear": FOUR,
-    "constant": FOUR,
+SHORT = tuple(0.1 * 10 ** (-(2 + i) / 4) for i in range(4))  # from where boxes are wide enough to where fits stall
+LATE = tuple(0.1 * 10 ** (-(3 + i) / 4) for i in range(4))
+OVER_STEPS = {
+    "gelu-no-bias": STEPS[1:],
+    "tanh-no-bias": SHORT,
+    "relu-no-bias": SHORT,
+    "bare-gelu": LATE,
+    "square": SHORT,
+    "linear": LATE,
+    "constant": LATE,
 }
 HEADLINE = ("gelu-no-bias", "relu-no-bias")  # exact fits with narrower intervals
 MISSED = ("tanh-no-bias", "square", "linear")  # with the sigmoid gate ten starts did not always find the minimum
@@ -100,11 +103,11 @@ def signal(gate: str, expert: str, true: Measure) -> float:
 def _over(gate: str, expert: str, regime: str) -> Arm:
     true = truth(expert, regime)
     unit = signal(gate, expert, true)
-    noise = tuple(unit * step for step in OTHER_STEPS.get(expert, STEPS))
+    noise = tuple(unit * step for step in OVER_STEPS[expert])
     losses = (f"sigmoid-regime-{'1' if regime == 'one' else '2'}",) if gate == "sigmoid" else ("softmax-strong",)
     model = Model(line(gate, expert, 3), "ls", limits(expert))
     data = Data(line(gate, expert, 2), true, LINE, noise)
-    return Arm(_name(gate, expert, f"regime {regime}"), data, model, (ROWS,), 40, DataDrivenStarts(10), losses)
+    return Arm(_name(gate, expert, f"regime {regime}"), data, model, (ROWS,), 40, DataDrivenStarts(10, more=40), losses)
 
 
 def _exact(gate: str, expert: str) -> Arm:
@@ -114,7 +117,7 @@ def _exact(gate: str, expert: str) -> Arm:
     losses = ("sigmoid-regime-1",) if gate == "sigmoid" else ("exact",)
     model = Model(line(gate, expert, 2), "ls", limits(expert))
     replicates = 200 if expert in HEADLINE else 120
-    starts = DataDrivenStarts(40 if gate == "sigmoid" and expert in MISSED else 10)
+    starts = DataDrivenStarts(40 if gate == "sigmoid" and expert in MISSED else 10, more=40)
     return Arm(_name(gate, expert, "exact"), data, model, SIZES, replicates, starts, losses)
 
 
@@ -182,25 +185,25 @@ SIGMOID_RATES = Study(
     "gate) or 1.5 and -1 (regime 2). The softmax gate has no regimes: it is run on both. Noise is a share of the "
     "signal, the same for both gates, so that their rows can be compared: errors of slopes (of the constant where "
     "there is none), in the cell that two atoms share in regime 1, in the cell with one atom otherwise. "
-    "Over-specified arms keep 1000 rows and lower the noise from .1 of the signal to .001: four decades of effective "
-    "sizes, which a claim of a rate slower than polynomial needs, in four steps for experts that are no feed-forward "
-    "units, whose fits are dear; with ReLU(ax) they end at .01 (two decades in four steps) and with GELU(ax + b) at "
-    ".003 (three decades), for beyond up to eight and three of ten trial fits had no certificate, and nothing there "
-    "is claimed to be slower; this is local asymptotics with a design of fixed size and not a study of sample sizes; "
-    "40 replicates. Exact arms have 1000 to 32000 rows (1.5 decades), 200 replicates for GELU(ax) and ReLU(ax) (60 "
-    "gave intervals of +- .05 in a first run), 120 and the tolerance .1 for others (40 gave up to +- .15), noise .1 "
-    "of the signal for feed-forward units and .001 for others, whose curves bend until the effective size is about "
-    "1e6. Boxes, the same for every leaf: gate weights within 5, biases within 3, slopes within 5 (of a square: from "
-    "0 to 5, for its sign is free), intercepts within 4. They hold experts that are zero, so that in regime 2 the "
-    "truth is attained by two exact atoms and a zero one: distances are to the truth, in cells with one atom. With "
-    "linear and constant experts sigma(z) h = h - sigma(-z) h gives further representations by three atoms, so that "
-    "errors of parameters need not fall although that of the mean does. In regime 1 with ReLU, square, linear and "
-    "constant experts bias and size of the shared expert cannot be told apart at all. Starts know nothing of the "
-    "truth: ten and the best ten of eighty random points, four times as many in exact arms of the sigmoid gate with "
-    "tanh, square and linear experts, where some fits were worse than the truth. Experts without bias come first: "
-    "those with one are not strongly identifiable. Population exponents (added after the first run) decide what "
-    "slopes leave open: 2 where curved units share a cell, infinite with ReLU(ax), square, linear and constant "
-    "experts: two that share a gate move apart and keep their mean.",
+    "Over-specified arms keep 1000 rows and lower the noise in four steps: from .03 of the signal to .001 with "
+    "GELU(ax), three decades of effective sizes; to .006 with tanh(ax), ReLU(ax) and squares, and from .018 to .003 "
+    "with the others, 1.5 decades. With more noise up to half of trial fits ended at bounds of the boxes, with less "
+    "up to half had no certificate; that a rate is slower than every power of n no window can show, and population "
+    "exponents decide it. This is local asymptotics with a design of fixed size and not a study of sample sizes; 40 "
+    "replicates. Exact arms have 1000 to 32000 rows (1.5 decades), 200 replicates for GELU(ax) and ReLU(ax) (60 gave "
+    "intervals of +- .05 in a first run), 120 and the tolerance .1 for others (40 gave up to +- .15), noise .1 of the "
+    "signal for feed-forward units and .001 for others, whose curves bend until the effective size is about 1e6. "
+    "Boxes, the same for every leaf: gate weights within 5, biases within 3, slopes within 5 (of a square: from 0 to "
+    "5, for its sign is free), intercepts within 4. They hold experts that are zero, so that in regime 2 the truth is "
+    "attained by two exact atoms and a zero one: distances are to the truth, in cells with one atom. With linear and "
+    "constant experts sigma(z) h = h - sigma(-z) h gives further representations by three atoms, so that errors of "
+    "parameters need not fall although that of the mean does. In regime 1 with ReLU, square, linear and constant "
+    "experts bias and size of the shared expert cannot be told apart at all. Starts know nothing of the truth: ten "
+    "and the best ten of eighty random points, four times as many in exact arms of the sigmoid gate with tanh, square "
+    "and linear experts, where some fits were worse than the truth; wherever one is, it gets forty more. Experts "
+    "without bias come first: those with one are not strongly identifiable. Population exponents (added after the "
+    "first run) decide what slopes leave open: 2 where curved units share a cell, infinite with ReLU(ax), square, "
+    "linear and constant experts: two that share a gate move apart and keep their mean.",
     (
         *(_over(gate, e, regime) for e in TRUE for regime in ("one", "two") for gate in GATES_COMPARED),
         *(_exact(gate, e) for e in TRUE for gate in GATES_COMPARED),
