@@ -89,11 +89,11 @@ def flipped_slope(right):
 
 
 def beside_the_optimum(right):
-    def settle(problem, point, deadline):
-        rest = right(problem, point, deadline)
+    def settle_best(problem, points, deadline):
+        rest = right(problem, points, deadline)
         return rest._replace(point=rest.point + 1e-4)
 
-    return settle
+    return settle_best
 
 
 def made_up(right):
@@ -150,7 +150,7 @@ MUTATIONS = [
     (testing.law_em_step, TIED, em, "_scale_of_coefficient", lambda right: lambda *a: right(*a) / 2),
     (testing.law_em_step, SOFT, em, "_closed_scales", lambda right: lambda chart_: None),
     (testing.law_em_optimum, SOFT, em, "solve_positive", scaled_solution(-1.0)),
-    (testing.law_fit_optimum, SOFT, finalize, "settle", beside_the_optimum),
+    (testing.law_fit_optimum, SOFT, finalize, "settle_best", beside_the_optimum),
     (testing.law_fit_optimum, SOFT, Gaussian, "rescale_response", wider),
     (testing.law_fit_optimum, SOFT, certify, "classify_flat_directions", made_up),
     (testing.law_fit_one_expert, SOFT, Gaussian, "rescale_response", wider),
@@ -162,7 +162,7 @@ MUTATIONS = [
     (testing.law_fit_blocks, SOFT, Rows, "blocks", last_row_lost),
     (testing.law_fit_frequencies, SOFT, likelihood, "apply_weights", lambda right: lambda values, weight: values),
     (testing.law_fit_repeats, SOFT, pipeline, "seeds", lambda right: lambda seed, roles: right(None, roles)),
-    (testing.law_fit_given_starts, THREE, pipeline, "_best", lambda right: lambda *a: (a[2].points[0], 0)),
+    (testing.law_fit_given_starts, THREE, pipeline, "_best", lambda right: lambda *a: (a[2].points[:1], 0)),
     (testing.law_fit_streamed, SOFT, Columns, "_read", without_frame),
     (testing.law_fit_units, SOFT, Affine, "rescale", without_scale),
     (testing.law_fit_groups, SOFT, terms, "by_unit", mean_by_unit),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.objective import compiled
-from gatewise.objective.rows import CELLS, MOST, Block, Rows, block_size, members_at_once
+from gatewise.objective.rows import Block, Rows, block_size, members_at_once
 from gatewise.objective.terms import Statistic
 
 
@@ -57,8 +57,8 @@ def _in_blocks(
     mixture: Mixture,
     measure: Measure,
     width: int,
-    cells: int = CELLS,
-    most: int = MOST,
+    cells: int | None = None,
+    most: int | None = None,
 ) -> tuple[Tensor, ...]:
     """Sum a statistic block by block; the largest temporary has at most so many cells, a block so many rows."""
     count = measure.members

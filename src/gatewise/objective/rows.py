@@ -29,20 +29,22 @@ FEWEST, MOST = 256, 16384  # rows of a block
 READ = 65536  # rows of a block of which nothing but sums is kept
 
 
-def block_size(width: int, cells: int = CELLS, most: int = MOST) -> int:
-    """Return how many rows are read at once where the largest temporary has `width` numbers per row, and at most cells.
+def block_size(width: int, cells: int | None = None, most: int | None = None) -> int:
+    """Return how many rows are read at once where the largest temporary has `width` numbers per row.
+
+    It has at most `cells` numbers, default `CELLS`, and a block at most so many rows, default `MOST`.
 
     Examples
     --------
     >>> block_size(1), block_size(100), block_size(10**6)
     (16384, 5242, 256)
     """
-    return max(FEWEST, min(most, cells // max(width, 1)))
+    return max(FEWEST, min(most or MOST, (cells or CELLS) // max(width, 1)))
 
 
-def members_at_once(each: int, cells: int = CELLS) -> int:
+def members_at_once(each: int, cells: int | None = None) -> int:
     """Return how many members of a batch, or candidates, are held at once where each takes `each` numbers."""
-    return max(1, cells // max(each, 1))
+    return max(1, (cells or CELLS) // max(each, 1))
 
 
 class Block(NamedTuple):
