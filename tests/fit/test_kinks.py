@@ -92,19 +92,34 @@ def test_a_kink_of_relu_is_named_by_its_place_in_the_tree():
         assert set(relu_kinks._near(problem, here).names) == {name}
 
 
-def test_a_center_beside_a_data_point_by_rounding_is_put_on_it(centers):
-    problem, free, _ = centers
-    columns = find_centers(problem)[0].columns
+@pytest.mark.parametrize(
+    ("gates", "branching", "d", "outputs", "chosen"),
+    [
+        (("laplace",), (3,), 1, 1, 0),
+        (("laplace", "euclidean-sigmoid"), (2, 2), 3, 2, -1),
+        (("laplace",), (3,), 4, 1, 1),
+    ],
+)
+def test_a_center_beside_a_data_point_by_rounding_is_put_on_it(gates, branching, d, outputs, chosen):
+    rng = np.random.default_rng(d)
+    rows = make_rows(torch.from_numpy(rng.normal(size=(60, d))), torch.from_numpy(rng.normal(size=(60, outputs))))
+    model = prepare(Mixture(tuple(GATES[name] for name in gates), branching), rows, FitSpec())
+    problem = problem_of(model, model.rows)
+    free = problem.parameterization.inside(0.3 * torch.from_numpy(rng.normal(size=problem.parameterization.size)))
+    centers = find_centers(problem)
+    k = chosen % len(centers)
+    columns = centers[k].columns
     site = nearest_points(problem, free[columns], 1)[0]
-    beside, on, away = free.clone(), free.clone(), free.clone()
-    beside[columns], on[columns], away[columns] = site + 3e-14, site, site + 1e-4
+    beside, away = free.clone(), free.clone()
+    beside[columns], away[columns] = site + 3e-14, site + 1e-4
+    values = evaluate(problem, torch.stack([beside, away]), 0)[0]
     found = [
-        kinks._on_points(problem, find_centers(problem), kinks.Place(point, float(value), {}, {}))
-        for point, value in zip((beside, away), evaluate(problem, torch.stack([beside, away]), 0)[0], strict=True)
+        kinks._on_points(problem, centers, kinks.Place(point, float(value), {}, {}))
+        for point, value in zip((beside, away), values, strict=True)
     ]
     assert torch.equal(found[0].point[columns], site)
     assert torch.equal(found[1].point[columns], away[columns])
-    assert [0 in place.held for place in found] == [True, False]
+    assert [list(place.held) for place in found] == [[k], []]
 
 
 def test_where_the_way_up_becomes_unsound_the_next_best_end_is_settled(centers, monkeypatch):

@@ -155,8 +155,8 @@ def _polish(problem: Problem, points: Tensor, deadline: float | None, keep_up: b
 
     Ends of over-fitted mixtures lie far along curved valleys: where rows are few, thousands of iterations are cheap.
     """
-    rounds = max(1, min(MOST_ROUNDS, int(BUDGET / (ROUND * problem.rows.n))))
-    rounds = 1 if problem.parameterization.mixture.kinked else rounds  # kinks are settled by a search of their own
+    affordable = max(1, min(MOST_ROUNDS, int(BUDGET / (ROUND * problem.rows.n))))
+    rounds = 1 if problem.parameterization.mixture.kinked else affordable  # kinks have a search of their own
     if problem.parameterization.mixture.family.has_density:  # of one unit
         done = newton_polish(problem, points, ROUND, deadline)
         sound = soundness(problem, done.x).sound
