@@ -136,6 +136,16 @@ def test_a_series_that_is_not_recorded_is_refused_and_those_there_are_named(more
         check(study(**more))
 
 
+def test_a_claim_about_an_error_that_the_shift_of_the_gate_takes_is_refused():
+    """Of two true experts with three fitted, one cell has one atom: its gate has no error."""
+    arm = replace(ARM, model=replace(MODEL, mixture=replace(MIXTURE, branching=(3,))), losses=("softmax-sharp",))
+    made = Claim("a", "gates.0.weight exact mean", "equal", -0.5, 0.1, "mine", "own")
+    with pytest.raises(ValueError, match="zero for most fits near the truth"):
+        check(study(arm, claims=(made,)))
+    check(study(claims=(made,)))  # two cells with one atom each
+    check(study(arm, claims=(replace(made, series="gates.0.weight over mean"),)))
+
+
 def test_a_claim_about_over_filled_cells_where_there_are_none_is_refused():
     made = Claim("a", "experts.coef over mean", "equal", -0.25, 0.1, "mine", "own")
     with pytest.raises(ValueError, match=r"'experts\.coef exact mean' is the error"):

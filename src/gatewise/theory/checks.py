@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from gatewise.core.mixture import Measure
@@ -11,10 +13,11 @@ from gatewise.objective.ties import tied
 from gatewise.theory.arms import Arm, NearTruth
 from gatewise.theory.claims import Claim, allowed, parameter_of
 from gatewise.theory.dendrogram import dendrogram
-from gatewise.theory.records import draw, estimated, measure, stack, undefined
+from gatewise.theory.records import draw, estimated, measure, near_truth, parameter_errors, stack, undefined
 from gatewise.theory.study import Study
 
 WIDEST = 0.25  # tolerance of a difference of slopes
+TRIALS, ROUNDING = 5, 1e-12  # fits near the truth, and errors that are none
 OF_FITS = ("behind", "hits", "gap", "moved", "start", "active")  # columns of the table of fits that are no errors
 DISTANCES = ("hellinger", "total variation", "mean")  # not measured of merged atoms
 OF_LOSSES = ("loss", "empty", "ties")  # first words of series that come with a loss, as errors of parameters do
@@ -35,8 +38,8 @@ def check(study: Study) -> None:
     ValueError
         If a claim allows one slope only or nearly all, a truth does not belong to its mixture, a box has unknown
         parameters, a loss that is asked for does not apply to the model, starts near the truth do not exist, or a claim
-        or comparison refers to a series that is not recorded, with the reason, or to over-specified cells that do not
-        exist.
+        or comparison refers to a series that is not recorded, with the reason, to over-specified cells that do not
+        exist, or to an error that is zero for most fits near the truth.
 
     Examples
     --------
@@ -65,6 +68,26 @@ def check(study: Study) -> None:
                 f"arm {arm!r}, series {series!r}: the fitted model has the true number of experts, so no cell is "
                 f"over-filled: {series.replace(' over ', ' exact ')!r} is the error, or fit more experts"
             )
+        if series.startswith("gates.") and " exact " in series and _zero(study, given, series):
+            raise ValueError(
+                f"arm {arm!r}, series {series!r}: this error is zero for most fits near the truth. Gates are "
+                "measured up to the shift that changes nothing, and with one such cell the shift takes all of its "
+                "error: drop the claim"
+            )
+
+
+def _zero(study: Study, arm: Arm, series: str) -> bool:
+    """Return whether an error of a gate is zero in most of some fits near the truth, among those that define it.
+
+    That takes a single cell with one atom: of two true experts the other is over-filled.
+    """
+    same = arm.data.mixture.gates == arm.model.mixture.gates and arm.data.mixture.expert == arm.model.mixture.expert
+    if not same or arm.data.mixture.branching != (2,) or arm.model.mixture.branching == (2,):
+        return False
+    fits = near_truth(study, replace(arm, starts=NearTruth(0.05, 0.0, TRIALS)), arm.levels()[0], 0)
+    values = parameter_errors(arm, arm.data.at(arm.levels()[0].n), fits).get(series)
+    defined = values[values.isfinite()] if values is not None else torch.empty(0)
+    return bool(len(defined)) and float(defined.median()) < ROUNDING
 
 
 def _why_not(arm: Arm, series: str, held: tuple[str, ...]) -> str:

@@ -246,7 +246,7 @@ def _compared(arm: Arm, truth: Measure, measures: Sequence[Measure]) -> Compared
 def measure(arm: Arm, truth: Measure, measures: Sequence[Measure]) -> dict[str, Tensor]:
     """Return every series of fitted measures at one level that is defined, by name, (R,); see `undefined`."""
     pair = mixture, fitted, true, truth = _compared(arm, truth, measures)
-    series = {} if _no_loss(arm, pair) else _voronoi(arm, pair)
+    series = _errors(arm, pair)
     if arm.model.gauge == "none":  # as they stand: losses take off what no data identify
         held = truth.paths()
         for path in mixture.paths("gates", "temperature"):
@@ -257,6 +257,15 @@ def measure(arm: Arm, truth: Measure, measures: Sequence[Measure]) -> dict[str, 
         return series | {"mean": between_means(*pair, arm.data.inputs)}
     gaps = between_laws(*pair, arm.data.inputs)
     return series | {"hellinger": gaps.hellinger, "total variation": gaps.total_variation}
+
+
+def parameter_errors(arm: Arm, truth: Measure, measures: Sequence[Measure]) -> dict[str, Tensor]:
+    """Return losses and errors of parameters of fitted measures at one level, by name, (R,)."""
+    return _errors(arm, _compared(arm, truth, measures))
+
+
+def _errors(arm: Arm, pair: Compared) -> dict[str, Tensor]:
+    return {} if _no_loss(arm, pair) else _voronoi(arm, pair)
 
 
 def undefined(arm: Arm, truth: Measure, made_up: Measure) -> dict[str, str]:

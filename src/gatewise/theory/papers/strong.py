@@ -25,7 +25,7 @@ from gatewise.theory.paths import COEF, VARIANCE, WEIGHT
 from gatewise.theory.study import Study
 
 PAPER = "2505.10860"
-SIZES = (1000, 2500, 6300, 16_000, 40_000)
+SIZES = {"GELU(ax)": (1000, 2500, 6300, 16_000, 40_000), "tanh(ax)": (6300, 20_000, 63_000, 200_000)}
 UNITS = {"GELU(ax)": "gelu-no-bias", "tanh(ax)": "tanh-no-bias"}
 WEIGHTS: dict[int, Numbers] = {1: [[1.5], [0.0]], 3: [[1.5, -0.5, 0.5], [0.0, 0.0, 0.0]]}
 SLOPES: dict[int, Numbers] = {1: [[[2.0]], [[-1.5]]], 3: [[[1.5, 0.5, -0.5]], [[-1.0, 0.5, 1.0]]]}
@@ -46,7 +46,7 @@ def _name(unit: str, d: int) -> str:
 
 def _claims(name: str) -> tuple[Claim, ...]:
     bounds = (bound(name, over(path), -1 / 4, PAPER) for path in SPLIT)
-    single = (equal(name, exact(path), -0.5, OVER, PAPER, "published") for path in SPLIT)
+    single = (equal(name, exact(path), -0.5, OVER, PAPER, "published") for path in (COEF, VARIANCE))
     return bound(name, "loss softmax-strong", -0.5, PAPER), *decided(bounds, name), *single, density(name, PAPER)
 
 
@@ -61,16 +61,16 @@ SOFTMAX_STRONG = Study(
     "order: gate differences within 4, biases within 2 of the last one, slopes within 4, standard deviations from .1 "
     "to 2. Ten starts know nothing of the truth; a fit that is worse than the truth gets forty more, for in a first "
     "confirmatory run of 40 replicates up to 10 % at n = 40000 ended 3 to 18 nats below it, with an expert of little "
-    "weight between the others, and most claims stayed open. The window is 1.6 decades, 160 replicates; population "
+    "weight between the others, and most claims stayed open. The window is 1.6 decades, with tanh 1.5 decades from "
+    "6300 rows on, for with fewer up to 12 % of the fits ended at bounds of the slopes; 160 replicates; population "
     "exponents decide what slopes leave open (displacements of slopes were halved, and starts in three dimensions "
-    "doubled, after a first look at them). "
-    "Bounds are those of the paper; it does not say that they are sharp.",
+    "doubled, after a first look at them). Bounds are those of the paper; it does not say that they are sharp.",
     tuple(
         Arm(
             _name(unit, d),
             _data(unit, d),
             likelihood(_data(unit, d), 3, LIMITS),
-            SIZES,
+            SIZES[unit],
             160,
             DataDrivenStarts(10, more=40),
             ("softmax-strong",),

@@ -79,7 +79,7 @@ _UNIT_MODEL = Model(
 _UNIT_STARTS: dict[str, DataDrivenStarts | NearTruth] = {
     "near, noise shrinks": NearTruth(0.5, 0.25),
     "near, noise stays": NearTruth(0.1),
-    "blind": DataDrivenStarts(10),
+    "blind": DataDrivenStarts(10, more=40),
 }
 _UNIT_SIZES = (1000, 2400, 5700, 13_500, 32_000)
 
