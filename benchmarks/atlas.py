@@ -10,13 +10,16 @@ import csv
 import json
 import re
 import tarfile
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import as_markdown
+from gatewise.theory import STUDIES, unpack
 from gatewise.theory.claims import VerdictKind
+from gatewise.theory.probes import Probed, expected, judge_probes
 from gatewise.theory.protocol import SUFFIX
 
 HOME = Path(__file__).parents[1] / "atlas"
@@ -88,6 +91,28 @@ def told(row: Row) -> Row:
     }
 
 
+def exponents(study: str) -> list[Row]:
+    """Return the population exponents that the packed records of a study have, one row each."""
+    with tempfile.TemporaryDirectory() as home:
+        (folder,) = unpack(HOME / f"{study}.tar.xz", home)
+        found = judge_probes(STUDIES[study], folder)
+    return [_measured(one) for one in found if one.record is not None]
+
+
+def _measured(one: Probed) -> Row:
+    """Return what is said about an exponent; of its last two values the second is at the smallest displacements."""
+    assert one.record is not None
+    last = one.local()[-2:]
+    return {
+        "exponent": one.probe.name,
+        "claimed": expected(one.probe),
+        "last two": ", ".join(f"{value:.2f}" for value in last),
+        "slope": f"{-1 / (2 * last[-1]):.3f}",
+        "certified": "yes" if one.record["certified"][-1] else "no",
+        "verdict": str(one.word),
+    }
+
+
 def tables() -> list[str]:
     """Return the tables of the page in Markdown."""
     rows = claims()
@@ -102,6 +127,7 @@ def tables() -> list[str]:
         _table(counted(rows, "standing")),
         _table(studies),
         _table([{"study": row["study"], **told(row), "source": row["source"]} for row in refuted]),
+        _table(exponents(TWO_LEVELS)),
         _table([told(row) for row in rows if row["study"] == TWO_LEVELS]),
     ]
 

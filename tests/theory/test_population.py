@@ -12,8 +12,9 @@ from gatewise.core.gates import GATES, Gate
 from gatewise.core.mixture import Measure, Mixture, log_density
 from gatewise.core.scores import SquaredDistance
 from gatewise.fit.least_squares import mean_of
+from gatewise.theory.population import search
 from gatewise.theory.population.cells import cells_of
-from gatewise.theory.population.descent import descend
+from gatewise.theory.population.descent import _released, descend
 from gatewise.theory.population.exponent import population_exponent
 from gatewise.theory.population.problem import FixedCoordinates, coordinates, density_squares, mean_squares, split
 from gatewise.theory.population.rules import Ball, Cube
@@ -192,6 +193,51 @@ def test_nodes_that_are_too_coarse_are_not_certified_and_the_table_says_so():
     assert found.certified == (False,)
     assert " ?" in found.text()
     assert "not certified" in found.text()
+    assert "finer nodes change the distance by" in found.lacking
+
+
+@pytest.mark.parametrize(("further", "there"), [(0, False), (search.FURTHER, True)])
+def test_a_search_goes_on_until_it_is_at_an_optimum(monkeypatch, further, there):
+    monkeypatch.setattr(search, "STEPS", 3)
+    monkeypatch.setattr(search, "AGAIN", 0)
+    monkeypatch.setattr(search, "FURTHER", further)
+    one, pair = constants("constant", 1), constants("constant", 2)
+    found = population_exponent(
+        one, ONE, pair, "experts.intercept", cells=(0, 0), eps=(0.1, 0.05), box=BOX, inputs=POINT, starts=2
+    )
+    assert all(side.offset < search.CERTIFIED for pair in found.sides for side in pair) == there
+    assert found.certified == (False,)
+    assert "one search of" in found.lacking
+
+
+def test_a_distance_that_one_search_found_is_searched_for_again(monkeypatch):
+    monkeypatch.setattr(search, "STEPS", 4)
+
+    def sides(again):
+        monkeypatch.setattr(search, "AGAIN", again)
+        one, pair = constants("constant", 1), constants("constant", 2)
+        found = population_exponent(
+            one, ONE, pair, "experts.intercept", cells=(0, 0), eps=(0.1, 0.05), box=BOX, inputs=POINT, starts=2
+        )
+        return [side for at in found.sides for side in at]
+
+    pairs = list(zip(sides(0), sides(3), strict=True))
+    alone = [(first, again) for first, again in pairs if first.hits == 1]
+    assert alone
+    assert all(again.starts == first.starts for first, again in pairs if first.hits > 1)
+    assert all(again.starts > first.starts for first, again in alone)
+    assert all(again.hits > 1 or again.starts == first.starts + 3 * 2 for first, again in alone)
+    assert any(again.hits > 1 for _, again in alone)
+
+
+def test_what_lies_outside_the_box_is_no_gain():
+    """Along the second column the whole fall would take a step of 1e6 times the width of the box."""
+    jacobian = tensor([[1.0, 1.0], [0.0, 1e-8], [0.0, 0.0]])
+    residual = tensor([0.0, 0.01, 1.0])
+    span = _released(residual, jacobian, torch.zeros(2).double(), tensor([-1.0, -1.0]), tensor([1.0, 1.0]))
+    assert span.offset(1.0) == pytest.approx(0.01, rel=1e-3)
+    assert span.offset_within(tensor([2.0, 2.0]), 1.0) < 1e-4
+    assert span.offset_within(tensor([inf, inf]), 1.0) == pytest.approx(0.01, rel=1e-3)
 
 
 def test_repeats_exactly_and_depends_on_nothing_else():

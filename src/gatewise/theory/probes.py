@@ -26,7 +26,7 @@ class Probed(NamedTuple):
     ----------
     record : mapping or None
         ``eps``, ``distance``, ``local`` exponents between neighbours (None: infinite), whether each is ``certified``,
-        ``text``.
+        ``lacking`` (why the last one is not; absent from older records), ``text``.
     """
 
     probe: Probe
@@ -96,7 +96,7 @@ def _measured(probe: Probe) -> dict[str, Any]:
     )
     local = [None if isinf(e) else e for e in found.local]
     told = {"eps": found.eps, "distance": found.distance, "local": local, "certified": found.certified}
-    return {name: list(value) for name, value in told.items()} | {"text": found.text()}
+    return {name: list(value) for name, value in told.items()} | {"lacking": found.lacking, "text": found.text()}
 
 
 def _key(probe: Probe) -> str:
@@ -141,7 +141,7 @@ def _judge(probe: Probe, record: dict[str, Any] | None) -> Probed:
         said = "infinite: the distance is zero at every displacement"
         return found._replace(word=VerdictKind.supported if isinf(probe.value) else _against(probe), reason=said)
     if not record["certified"][-1]:
-        return found._replace(reason=f"{last:.3f} is not certified: use more starts")
+        return found._replace(reason=f"{last:.3f} is not certified: {record.get('lacking') or 'use more starts'}")
     if last < LEAST:
         where = "the truth lies outside the box, or displacements are too large"
         return found._replace(

@@ -33,8 +33,8 @@ class DescentEnd(NamedTuple):
     norm : float
         Of the residuals.
     offset : float
-        Part of the residuals' norm that lies in the span of the free columns of the Jacobian: zero at an optimum
-        (the relative offset of Bates and Watts).
+        Part of the residuals' norm that a step no longer than the box is wide takes off, by the Jacobian of the free
+        coordinates: zero at an optimum. Where the box is wide it is the relative offset of Bates and Watts (1981).
     bound : Tensor (P,) bool
         Coordinates held by the box.
     steps : int
@@ -64,6 +64,17 @@ class _Span(NamedTuple):
     def offset(self, norm: float) -> float:
         """Return the part of the residuals' norm inside the span."""
         return float(self.pull[self.values > RANK * self.values.amax()].norm()) / norm if len(self.values) else 0.0
+
+    def offset_within(self, width: Tensor, norm: float) -> float:
+        """Return the part of the residuals' norm that steps along the singular directions take off inside a box.
+
+        Along a direction that changes nearly nothing, the whole of the residuals' part in it would take a step far
+        out of the box, and what is left is rounding.
+        """
+        counts = self.values > RANK * self.values.amax() if len(self.values) else self.values.bool()
+        longest = (width[self.free] * self.scale / self.turn.abs()).nan_to_num(nan=inf).amin(-1)
+        pull, fall = self.pull[counts].abs(), (self.values * longest)[counts]
+        return float((pull.square() - (pull - fall).clamp_min(0.0).square()).sum().sqrt()) / norm
 
 
 def _span(residual: Tensor, jacobian: Tensor, free: Tensor) -> _Span:
@@ -133,7 +144,8 @@ def descend(
             break
         z, step, damping = found, step + 1, max(damping / SOFTER, 1e-16)
         residual, jacobian = derivatives(z)
-    return DescentEnd(z, norm, offset, ~span.free, step)
+    within = span.offset_within(upper - lower, norm) if norm else 0.0
+    return DescentEnd(z, norm, within, ~span.free, step)
 
 
 def _lower(

@@ -80,6 +80,13 @@ class Population(NamedTuple):
     sides: tuple[tuple[SearchSide, SearchSide], ...]
 
     @property
+    def lacking(self) -> str:
+        """Why the last exponent is not certified, in words; empty if it is."""
+        if self.certified[-1]:
+            return ""
+        return next(side.lacking for at in self.sides[-2:] for side in at if side.lacking)
+
+    @property
     def attained(self) -> bool:
         """Whether the truth is reached, but for rounding, at every displacement: no data identify the parameter."""
         return all(e == inf for e in self.local)
@@ -173,9 +180,9 @@ def population_exponent(
         in two or three dimensions use a Ball about the only one.
     distance : {"hellinger", "l2"}
     starts : int
-        Random starts for each displacement and sign, in addition to the results of other displacements. They are normal
-        about the truth, with each coordinate of size eps^(1/2), eps or eps^2 at random; log ratios of weights are
-        uniform.
+        Random starts for each displacement and sign, in addition to the results of other displacements; up to four
+        times as many where a single search found the least distance. They are normal about the truth, with each
+        coordinate of size eps^(1/2), eps or eps^2 at random; log ratios of weights are uniform.
     step : float
         Spacing of the quadrature nodes of the response, in standard deviations of the narrowest expert.
     seed : int
@@ -193,11 +200,11 @@ def population_exponent(
     Notes
     -----
     The response is integrated over seven standard deviations around the means, and the distance refers to this range.
-    An exponent is certified if, at both ends and for both signs, the search ended at an optimum (relative offset below
-    1e-4) that at least two searches found, and finer nodes change the distance by less than one per cent. A local
-    exponent is a slope between two displacements, not a limit: check its trend. If the distance is zero up to rounding
-    (1e-10, and the eighth power of the largest displacement) everywhere, also with finer nodes, the parameter is not
-    identified, and the exponent is infinite.
+    An exponent is certified if, at both ends and for both signs, the search ended at an optimum (relative offset of
+    steps inside the box below 1e-4, which is a gain of 5e-9 of the distance) that at least two searches found, and
+    finer nodes change the distance by less than one per cent. A local exponent is a slope between two displacements,
+    not a limit: check its trend. If the distance is zero up to rounding (1e-10, and the eighth power of the largest
+    displacement) everywhere, also with finer nodes, the parameter is not identified, and the exponent is infinite.
 
     Examples
     --------

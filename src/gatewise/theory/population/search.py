@@ -28,6 +28,8 @@ STEPS = 300  # of one descent
 SMALL, CERTIFIED = 1e-9, 1e-4  # relative offset at which a descent stops; at which an end counts as an optimum
 SAME = 1e-4  # relative difference of distances that are the same
 POWERS = (0.5, 1.0, 2.0)  # of eps: a variance moves with the square of a mean, a mean with the root of a variance
+FURTHER = 4  # descents on from a best end that is no optimum yet
+AGAIN = 3  # times that as many random starts are made where one search alone found the least distance
 ROUNDS = 2  # descents on nodes placed at the centers that the last one found
 COARSE = 1e-2  # relative change of the distance on finer nodes that is too much
 ROUNDING = 1e-12  # distance that rounding may make
@@ -43,7 +45,7 @@ class SearchSide(NamedTuple):
     distance : float
     measure : Measure
     offset : float
-        Relative part of the residuals in the span of the free directions, zero at an optimum.
+        Part of the distance that a step inside the box would take off by a linear model, zero at an optimum.
     hits, starts : int
         Descents that ended at the least distance, and all descents.
     quadrature : float
@@ -62,10 +64,22 @@ class SearchSide(NamedTuple):
     bound: tuple[str, ...]
 
     @property
+    def lacking(self) -> str:
+        """Why it may not be the least distance, in words; empty if nothing speaks against it."""
+        if self.offset >= CERTIFIED:
+            return f"no search ended at an optimum (relative offset {self.offset:.0e}): use more starts"
+        if self.hits < 2:
+            return f"one search of {self.starts} found the least distance: use more starts"
+        if self.quadrature >= COARSE:
+            return (
+                f"finer nodes change the distance by {100 * self.quadrature:.2g} %: use a smaller step or more panels"
+            )
+        return "" if self.distance > ROUNDING else "the distance is no larger than rounding: use larger displacements"
+
+    @property
     def certified(self) -> bool:
-        """Whether it is an optimum that two descents found, on nodes that are fine enough, well above rounding."""
-        fine = self.quadrature < COARSE and self.distance > ROUNDING
-        return self.offset < CERTIFIED and self.hits > 1 and fine
+        """Whether it is an optimum that two searches found, on nodes that are fine enough, well above rounding."""
+        return not self.lacking
 
 
 class SearchTask(NamedTuple):
@@ -120,6 +134,11 @@ class _Level(NamedTuple):
     def best(self) -> DescentEnd:
         return min(self.ends, key=lambda end: end.norm)
 
+    def hits(self) -> int:
+        """Return how many ends are at the least distance."""
+        least = self.best().norm * (1 + SAME)
+        return sum(end.norm <= least for end in self.ends)
+
     def delta(self) -> Tensor:
         """Return the best end less the truth."""
         return self.best().point - self.base
@@ -129,7 +148,7 @@ def continued(task: SearchTask, displacements: list[float], starts: int, seed: i
     """Find the least distance at every displacement, from random starts and from its neighbours.
 
     Best ends are carried down to smaller displacements, up again and down again, so that one found anywhere is tried
-    everywhere.
+    everywhere. Where one search alone found the least distance, further random starts are made.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(displacements[0] > 0),)))
     levels = [_level(task, displacement) for displacement in displacements]
@@ -142,6 +161,11 @@ def continued(task: SearchTask, displacements: list[float], starts: int, seed: i
             level = order[number]
             delta = _carried(order[max(number - 2, 0) : number], level)[-1]
             level.ends.append(_descend(task, level.squares, level.base + delta))
+    for level in levels:
+        for _ in range(AGAIN):
+            if level.hits() > 1:
+                break
+            level.ends.extend(_descend(task, level.squares, _drawn(level, rng)) for _ in range(starts))
     return [_settled(task, level) for level in levels]
 
 
@@ -173,12 +197,16 @@ def _carried(before: list[_Level], level: _Level) -> list[Tensor]:
 
 
 def _settled(task: SearchTask, level: _Level) -> SearchSide:
-    """Place the nodes at the centers of the best end and descend again; check it on finer nodes."""
+    """Place the nodes at the centers of the best end and descend to its optimum; check it on finer nodes."""
     displacement, squares, best = level.displacement, level.squares, level.best()
-    hits = sum(end.norm <= best.norm * (1 + SAME) for end in level.ends)
+    hits = level.hits()
     here = squares.coordinates
     for _ in range(ROUNDS if task.mixture.kinked else 0):
         squares = task.squares(here, displacement, here.measure(best.point))
+        best = _descend(task, squares, best.point)
+    for _ in range(FURTHER):
+        if best.offset < CERTIFIED:
+            break
         best = _descend(task, squares, best.point)
     measure = here.measure(best.point)
     fine = task.squares(here, displacement, measure, 2)
