@@ -32,7 +32,7 @@ from gatewise.theory.papers.parts import (
 from gatewise.theory.paths import CENTER, COEF, INTERCEPT, VARIANCE
 from gatewise.theory.study import Study
 
-SIZES = (1500, 4800, 15_000, 48_000)
+SIZES = (1000, 3400, 11_700, 40_000)
 SCORE = Gate(SquaredDistance())
 CENTERS: dict[int, Numbers] = {1: [[0.0], [-0.75]], 3: [[0.0, 0.0, 0.0], [-0.75, 0.25, -0.25]]}
 WEIGHTS: dict[int, Numbers] = {1: [[0.0], [-1.5]], 3: [[0.0, 0.0, 0.0], [-1.5, 0.5, -0.5]]}  # twice the centers
@@ -68,7 +68,7 @@ def _name(gate: str, d: int, k: int) -> str:
 
 
 def _arm(gate: str, d: int, k: int) -> Arm:
-    return Arm(_name(gate, d, k), _data(gate, d), _model(gate, d, k), SIZES, 160, AROUND, ("exact",))
+    return Arm(_name(gate, d, k), _data(gate, d), _model(gate, d, k), SIZES, 40, AROUND, ("exact",))
 
 
 def _claims(d: int) -> tuple[Claim, ...]:
@@ -100,9 +100,8 @@ GAUSSIAN_SCORE = Study(
     "of the softmax gate. One and three inputs uniform on [-2, 2]^d. Boxes: centers within 2, biases within 2.5 of "
     "the last one, softmax weights within 4 and biases within 2, slopes and intercepts within 4, standard deviations "
     "from .1 to 2. A first atom that is known by its center must be that of the truth, so that starts are the truth "
-    "plus noise of .2, whatever n is, two of them, for both gates. The window is 1.5 decades in four steps, 160 "
-    "replicates (40 left intervals of up to +- .1 in a first confirmatory run); exact cells have the tolerance .1. "
-    "Population exponents decide what slopes leave open.",
+    "plus noise of .2, whatever n is, two of them, for both gates. The window is 1.6 decades in four steps, 40 "
+    "replicates; exact cells have the tolerance .1. Population exponents decide what slopes leave open.",
     tuple(_arm(gate, d, k) for d in DIMENSIONS for gate, k in (("score", 2), ("score", 3), ("softmax", 3))),
     tuple(claim for d in DIMENSIONS for claim in _claims(d)),
     probes=tuple(
