@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import as_markdown
+from gatewise.experiments import EXPERIMENTS, collect_experiment, unpack_experiments
+from gatewise.experiments.compare import difference, gates_in, interval, values, word
 from gatewise.theory import STUDIES, unpack
 from gatewise.theory.claims import VerdictKind
 from gatewise.theory.probes import Probed, expected, judge_probes
@@ -113,6 +115,28 @@ def _measured(one: Probed) -> Row:
     }
 
 
+def bits_of_gates() -> list[Row]:
+    """Return the bits per byte of every model of the packed language experiment, and less those of softmax gates."""
+    experiment, measure = EXPERIMENTS["language"], "bits"
+    with tempfile.TemporaryDirectory() as home:
+        (folder,) = unpack_experiments(HOME / "experiments" / "language.tar.xz", home)
+        records = collect_experiment(experiment, folder).records
+    (variant,) = experiment.variants
+    rows = []
+    for gate in gates_in(experiment, records, variant):
+        mean = interval(list(values(records, variant, gate, measure).values()))
+        less = difference(records, variant, gate, "softmax", measure)
+        rows.append(
+            {
+                "model": gate,
+                "bits per byte": f"{mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}]",
+                "less softmax": "" if gate == "softmax" else f"{less.mean:+.3f} [{less.low:+.3f}, {less.high:+.3f}]",
+                "verdict": "" if gate == "softmax" else word(less, experiment.measures[measure].more),
+            }
+        )
+    return rows
+
+
 def tables() -> list[str]:
     """Return the tables of the page in Markdown."""
     rows = claims()
@@ -129,6 +153,7 @@ def tables() -> list[str]:
         _table([{"study": row["study"], **told(row), "source": row["source"]} for row in refuted]),
         _table(exponents(TWO_LEVELS)),
         _table([told(row) for row in rows if row["study"] == TWO_LEVELS]),
+        _table(bits_of_gates()),
     ]
 
 
