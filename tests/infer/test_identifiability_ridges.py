@@ -10,7 +10,7 @@ from gatewise.core.experts import EXPERTS, Expert
 from gatewise.core.families import Gaussian
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.links import NormalisedSigmoid, Sigmoid
-from gatewise.core.mixture import Mixture
+from gatewise.core.mixture import Measure, Mixture, regression
 from gatewise.core.parameters import Parameter
 from gatewise.core.predictors import affine
 from gatewise.core.scores import Score, Tempered
@@ -52,6 +52,45 @@ class Silent(Expert):
 
     def __call__(self, params, x):
         return affine(params["beta"].detach(), params["alpha"], x)
+
+
+@dataclass(frozen=True)
+class Exponential(Expert):
+    """``exp(rate . x + level)``, which a weight ``exp(w . x)`` multiplies."""
+
+    def parameters(self, d):
+        return {"rate": Parameter((d,), "slope"), "level": Parameter((), "intercept")}
+
+    def __call__(self, params, x):
+        return torch.exp(affine(params["rate"], params["level"], x))
+
+
+@pytest.mark.parametrize("gate", ["softmax", "quadratic"])
+def test_denominators_of_weights_identify_what_numerators_do_not(gate):
+    """Least squares: ``exp(w . x) exp(a . x + b)`` knows w + a alone, and the mean of a mixture knows both."""
+    mixture = Mixture((GATES[gate],), (2,), Exponential())
+    generator = torch.Generator().manual_seed(0)
+    x = 3.0 * torch.rand(3, 500, generator=generator, dtype=torch.float64) - 1.5
+    shapes = {name: (2, *spec.shape) for name, spec in GATES[gate].score.parameters(3).items()}
+    shapes |= {"rate": (2, 1, 3), "level": (2, 1)}
+    sizes = [int(np.prod(shape)) for shape in shapes.values()]
+
+    def mean(theta):
+        parts = [part.reshape(shape) for part, shape in zip(theta.split(sizes), shapes.values(), strict=True)]
+        held = dict(zip(shapes, parts, strict=True))
+        experts = {name: held.pop(name) for name in ("rate", "level")}
+        return regression(mixture, Measure((held,), experts, {}), x, x)[0]
+
+    theta = 0.5 * torch.randn(sum(sizes), generator=generator, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(mean, theta)
+    free = sum(sizes[:-2]) // 2  # a shift of both gates changes nothing
+    assert int(torch.linalg.matrix_rank(jacobian)) == sum(sizes) - free
+    for order in (1, 2):
+        found = identify(gate, Exponential(), "ls", order=order, d=3)
+        assert (found.verdict, found.first_nullity, found.unidentified) == ("interaction", 3, ())
+        assert "weights sum to one" in found.words
+    assert assess(mixture, "ls", d=3).verdict == "interaction"
+    assert identify("dense-to-sparse", Exponential(), "ls", order=1, d=3).unidentified == ("weight", "temperature")
 
 
 @pytest.mark.parametrize("order", [1, 2])

@@ -55,6 +55,9 @@ class Atom(NamedTuple):
         others that does the same is no parameter of its own.
     shared : tuple of str
         Entries that all atoms have in common.
+    ratio : callable or None
+        ``ratio(x, y, theta) -> (n,)``, constant along the directions that leave what is estimated unchanged, where this
+        is more than the atom: a mean is a sum of atoms over a sum of weights. None: the atom is.
     """
 
     function: Function
@@ -68,3 +71,4 @@ class Atom(NamedTuple):
     title: str = "user-defined atom"
     factors: tuple[tuple[str, ...], ...] = ()
     shared: tuple[str, ...] = ()
+    ratio: Function | None = None

@@ -30,6 +30,12 @@ class DrawPlan(NamedTuple):
     reach: float = 1.0
 
     @property
+    def of_ridges(self) -> DrawPlan:
+        """The plan that finds ridges: first derivatives of the ratio of an atom that has one."""
+        ratio = self.atom.ratio
+        return self if ratio is None else self._replace(atom=self.atom._replace(function=ratio, ratio=None), order=1)
+
+    @property
     def every(self) -> list[Derivative]:
         """The derivatives of all atoms, one by one."""
         return columns_of(self.atom, self.order, self.atoms)
@@ -108,23 +114,36 @@ def draw_of(plan: DrawPlan, t: int, s: int) -> Draw:
     """Make one draw: parameters number t, points number s."""
     atom, columns = plan.atom, plan.columns
     thetas = thetas_of(plan, generator_of(plan.seed, 0, t))
-    raw = triangle(atom, thetas, plan.order, plan.rows, generator_of(plan.seed, 1, t, s), plan.reach)
-    upper, values = with_shared(plan, raw[:, : -plan.atoms]), raw[:, -plan.atoms :]
-    first = [c for c, derivative in enumerate(columns) if derivative.first]
+    upper, values = _triangle(plan, thetas, generator_of(plan.seed, 1, t, s))
+    first = _first(plan)
     found = rank(upper)
     gone = [columns[c] for c in first if found.zero[c]]
     pinned = {name for i, name in enumerate(atom.names) if all(theta[i] == 0 for theta in thetas)}
     idle = tuple(name for one in gone for name in one.entries if name not in pinned)
-    ridges = [_ridge(columns, upper, chosen) for chosen in _levels(plan, first)]
+    ridge_plan, seen, at_points = plan.of_ridges, upper, values
+    if atom.ratio is not None:
+        seen, at_points = _triangle(ridge_plan, thetas, generator_of(plan.seed, 1, t, s))
+    ridges = [_ridge(ridge_plan.columns, seen, chosen) for chosen in _levels(ridge_plan, _first(ridge_plan))]
     return Draw(
         tuple(thetas),
         found,
         _ridge(columns, upper, first),
-        (*ridges, *_factors(plan, upper, values)),
+        (*ridges, *_factors(ridge_plan, seen, at_points)),
         idle,
         tuple(name for name in idle if _depends(plan, thetas[0], atom.names.index(name))),
         bool((torch.linalg.vector_norm(values, dim=0) < ZERO).any()),
     )
+
+
+def _triangle(plan: DrawPlan, thetas: Sequence[Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return the triangle of the derivatives that are tested, and of the atoms themselves."""
+    raw = triangle(plan.atom, thetas, plan.order, plan.rows, generator, plan.reach)
+    return with_shared(plan, raw[:, : -plan.atoms]), raw[:, -plan.atoms :]
+
+
+def _first(plan: DrawPlan) -> list[int]:
+    """Return the places of the first derivatives."""
+    return [c for c, derivative in enumerate(plan.columns) if derivative.first]
 
 
 def picked(columns: Sequence[Derivative], mask: Tensor) -> list[Derivative]:

@@ -60,6 +60,19 @@ class LeafAtom:
             value = value * self.family.log_prob(parts[FAMILY], responses[:, row].T, mean).exp()
         return value
 
+    def ratio(self, x: Tensor, y: Tensor, theta: Tensor) -> Tensor:
+        """Return ``weight * (expert - y)`` with any y, ``(n,)``: the numerator and the denominator of a mean at once.
+
+        A mean is a sum of weights times experts over the sum of the weights that are normalised. Both are constant along
+        a direction if this is, whatever y is.
+        """
+        parts = _split(self.layout, theta)
+        inside, outside = torch.ones_like(x[0]), torch.ones_like(x[0])
+        for level, gate in enumerate(self.gates):
+            weight = gate.numerators(parts[level], x[self.own])[0]
+            inside, outside = (inside, outside * weight) if gate.link.normalised else (inside * weight, outside)
+        return outside * (inside * self.expert(parts[EXPERT], x[: self.d])[0] - y)
+
     def draw(self, given: Mapping[str, float | None], generator: torch.Generator) -> Tensor:
         """Draw theta, with the given value of every parameter that has one; a kink lies among the points."""
         for _ in range(TRIES):
@@ -144,6 +157,7 @@ def leaf_atom(
         title,
         _factors(gates, [slot for slot in layout if not slot.bias or slot.spec.free], biased, held),
         tuple(name for path in shared for name in _homes(layout).get(path, ())),
+        leaf.ratio if family is None and any(gate.link.normalised for gate in gates) else None,
     )
 
 

@@ -45,7 +45,7 @@ class Identifiability(NamedTuple):
         Parameters whose first derivatives vanish or are linearly dependent for a single atom or pair, or together with
         a bias that is left out.
     unidentified : tuple of str
-        The part of `dependent` that the sum-to-one constraint of an inner gate does not identify either.
+        The part of `dependent` that weights that sum to one do not identify either.
     idle : tuple of str
         The part of `dependent` whose first derivatives vanish: parameters without effect.
     splits : bool

@@ -74,10 +74,10 @@ def _ridge(found: Identifiability) -> str:
 
 def _interaction(found: Identifiability) -> str:
     partners = f" (and, through second derivatives, {_list(found.partners)})" if found.partners else ""
-    levels = (
-        " One leaf alone determines only a combination of the parameters of its gates; the sum-to-one constraint of "
-        "the inner gate tells the levels apart."
-    )
+    apart = "the sum-to-one constraint of the inner gate tells the levels apart"
+    if not all(name.startswith("gates.") for name in found.dependent):
+        apart = "that its weights sum to one tells them apart from those of its experts"
+    levels = f" One leaf alone determines only a combination of the parameters of its gates; {apart}."
     return (
         f"Interaction: {_list(found.parameters)}{partners} have linearly dependent derivatives. Where several fitted "
         "experts share a true one, these parameters may converge more slowly than n^-1/4; the relation is necessary "
