@@ -63,8 +63,8 @@ class LeafAtom:
     def ratio(self, x: Tensor, y: Tensor, theta: Tensor) -> Tensor:
         """Return ``weight * (expert - y)`` with any y, ``(n,)``: the numerator and the denominator of a mean at once.
 
-        A mean is a sum of weights times experts over the sum of the weights that are normalised. Both are constant along
-        a direction if this is, whatever y is.
+        A mean is a sum of weights times experts over the sum of the weights that are normalised. Both are constant
+        along a direction if this is, whatever y is.
         """
         parts = _split(self.layout, theta)
         inside, outside = torch.ones_like(x[0]), torch.ones_like(x[0])
