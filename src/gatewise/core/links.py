@@ -189,15 +189,15 @@ class ReLU(Link):
     sparse = True
 
     def log_weights(self, scores: Tensor) -> Tensor:
-        positive = scores > 0  # the others have the derivative zero, which the logarithm would turn into nan
-        return torch.where(positive, torch.where(positive, scores, 1.0).log(), -torch.inf)
+        zero = scores <= 0  # their derivative is zero, which the logarithm would turn into nan
+        return torch.where(zero, -torch.inf, torch.where(zero, 1.0, scores).log())
 
     def weights(self, scores: Tensor) -> Tensor:
         return torch.relu(scores)
 
     def slopes(self, scores: Tensor) -> Tensor:
-        positive = scores > 0
-        return torch.where(positive, torch.where(positive, scores, 1.0).reciprocal(), 0.0)
+        zero = scores <= 0
+        return torch.where(zero, 0.0, torch.where(zero, 1.0, scores).reciprocal())
 
 
 @dataclass(frozen=True)

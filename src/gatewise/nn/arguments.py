@@ -10,6 +10,14 @@ from gatewise.nn.router import Router
 
 def check_call(router: Router, x: Tensor, mask: Tensor | None, experts: Tensor | None, training: bool) -> None:
     """Raise for what a layer, in training or not, cannot be called with."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x is a {type(x).__name__}: give a tensor (*, {router.dim})")
+    if x.is_nested or x.layout != torch.strided:
+        kind = "nested" if x.is_nested else f"of the layout {x.layout}"
+        raise ValueError(
+            f"x is {kind}: give a dense tensor (*, {router.dim}), such as x.to_dense(); of nested sequences "
+            "their tokens, x.values(), or padded ones with a mask"
+        )
     if x.ndim == 0 or x.shape[-1] != router.dim:
         raise ValueError(f"x has the shape {tuple(x.shape)}: its last dimension must be dim={router.dim}")
     if not x.is_floating_point():

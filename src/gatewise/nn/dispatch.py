@@ -14,12 +14,14 @@ Suffixes of names: T tokens, S slots, A = T S assignments, E experts.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.utils._python_dispatch import _disable_current_modes
 
 from gatewise.core.transforms import batched_by_vmap
 from gatewise.nn.grouped import feed_forward
@@ -118,6 +120,11 @@ def transformed() -> bool:
     if torch.compiler.is_compiling():
         return False
     return torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
+
+
+def without_modes() -> AbstractContextManager[Any]:
+    """Return a context in which no mode, such as one that counts or keeps what operators return, sees them."""
+    return _disable_current_modes() if torch._C._len_torch_dispatch_stack() else nullcontext()
 
 
 def chosen_backend(x: Tensor, batch: bool, everyone: bool) -> str:

@@ -163,6 +163,8 @@ def _save(ctx, inputs, output):  # type: ignore[no-untyped-def]
 
 
 def _pull_back(ctx, gradient, _):  # type: ignore[no-untyped-def]
+    if gradient is None:  # what follows has none, as a function of autograd may
+        return (None,) * len(ctx.needs_input_grad)
     x, w_in, w_out, b_in, b_out, token, slot, ends, weight, pre = ctx.saved_tensors
     direct = not torch.is_grad_enabled() and nothing_watches(gradient, x, w_in)
     found = (_backward if direct else _backward_operator)(

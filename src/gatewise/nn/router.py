@@ -242,7 +242,8 @@ class Router(nn.Module):
             log = _at(level, node)
             share = node_shares(log.detach()) if self.choice.rule.varies else log
             branch, serves = self.choice.rule.chosen(_at(rank, node), share, kept, real)
-            own = kept_weights(log.gather(-1, branch), serves, self.normalise, self.partial)
+            log_chosen = log.gather(-1, branch)
+            own = kept_weights(log_chosen, _or_nan(serves, log_chosen, real), self.normalise, self.partial)
             weight = (own if node is None else weight[..., None] * own).flatten(1)
             node = (branch if node is None else node[..., None] * log.shape[-1] + branch).flatten(1)
         assert node is not None
@@ -349,6 +350,13 @@ def _leaves(logs: Sequence[Tensor]) -> Tensor:
 def _rows_first(value: Tensor, level: int) -> Tensor:
     """Turn ``(K_1, ..., K_{l+1}, T)`` into ``(T, nodes, K)``."""
     return value.mT.unsqueeze(1) if level == 0 else value.flatten(0, level - 1).movedim(-1, 0)
+
+
+def _or_nan(serves: Tensor | None, log: Tensor, real: Tensor | None) -> Tensor | None:
+    """Return which branches serve, and those of real tokens whose log weight is nan: their output is nan, not zero."""
+    if serves is None:
+        return None
+    return serves | (log.isnan() if real is None else log.isnan() & real[:, None, None])
 
 
 def _at(value: Tensor, node: Tensor | None) -> Tensor:

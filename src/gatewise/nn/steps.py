@@ -30,7 +30,7 @@ import torch.distributed as dist
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from gatewise.nn.calls import calling_scaler, making_state, running_steps
-from gatewise.nn.dispatch import transformed
+from gatewise.nn.dispatch import transformed, without_modes
 from gatewise.nn.loss_scale import follow
 from gatewise.nn.watch import Stepped, StepWatch
 
@@ -68,11 +68,12 @@ def register(layer: Stepped) -> None:
 
 def before_forward(layer: Stepped, x: torch.Tensor, training: bool) -> None:
     """End the step of an optimiser of copies, if their values have arrived; in training, see who ends the steps."""
-    if _waiting and not running_steps():  # inside a step is a closure, whose optimiser moves parameters as it likes
-        _settle()
-    watch = _watches.get(layer) if training else None  # a replica of DataParallel is not listed
-    if watch is not None:
-        watch.look(layer, x)
+    with without_modes():  # such as selective checkpointing: none of this is part of the layer's computation
+        if _waiting and not running_steps():  # inside a step is a closure, whose optimiser moves parameters as it likes
+            _settle()
+        watch = _watches.get(layer) if training else None  # a replica of DataParallel is not listed
+        if watch is not None:
+            watch.look(layer, x)
 
 
 def counts_tokens(layer: Stepped, x: torch.Tensor) -> bool:

@@ -45,7 +45,7 @@ def kept_weights(log: Tensor, serves: Tensor | None, normalise: str, partial: bo
         return log.exp()
     if not partial:
         return torch.softmax(log, -1) if log.shape[-1] > 1 else _single(log, normalise)
-    there = log > -inf
+    there = log != -inf  # a nan stays one
     single = _single(log.masked_fill(~there, LOWEST), normalise) * there
     return torch.where(there.sum(-1, keepdim=True) == 1, single, node_shares(log))
 

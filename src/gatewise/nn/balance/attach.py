@@ -14,6 +14,7 @@ from torch import Tensor
 from gatewise.nn.balance.balancer import Balancer
 from gatewise.nn.balance.statistics import count
 from gatewise.nn.balance.token_sums import SumInputs, pull_back, sums_of, token_sums
+from gatewise.nn.dispatch import without_modes
 from gatewise.nn.grouped import nothing_watches
 from gatewise.nn.router import Router, Routing
 
@@ -33,7 +34,7 @@ def balanced(
     Parameters
     ----------
     out : Tensor
-        The output of a layer; it is changed in place to one with a history.
+        The output of a layer; it is changed in place to one with a history, a copy of it where others hold it.
     balancer : Balancer
     router : Router
     routing : Routing
@@ -47,6 +48,9 @@ def balanced(
         Over how many gradients are averaged.
     """
     acts, by_hand = balancer.has_loss, nothing_watches(out, *routing.log_weights)
+    if not torch.compiler.is_compiling() and (out._is_view() or torch._C._len_torch_dispatch_stack()):
+        with without_modes():  # they keep what they see; a hook on the experts returns views that may not be changed
+            out = out.clone()
     if balancer.now.device != out.device:
         balancer.now = balancer.now.to(out.device)
     with torch.set_grad_enabled(acts and not by_hand):

@@ -168,15 +168,15 @@ class Balancer(nn.Module):
         weight, parts = sums.weight, []
         if known.weights is not None:
             factor = self.loss_factor if self.rule.adapts else self.weight
-            parts.append(factor * (weight @ leaf_weights(routing)) @ known.weights.to(weight.dtype))
+            parts.append(factor * torch.mv(leaf_weights(routing).mT, weight) @ known.weights.to(weight.dtype))
         if self.rule.of_sequences:
             shares = sequence_shares(router, routing, weight, length or weight.shape[0])
             parts.append(self.weight * sequence_loss(self.rule, shares))
         for scores in routing.scores if self.z_weight else ():
-            parts.append(self.z_weight * (weight @ torch.logsumexp(scores, -1).square()).mean())
+            parts.append(self.z_weight * torch.mv(torch.logsumexp(scores, -1).square().mT, weight).mean())
         for log in routing.log_weights if self.token_entropy_weight else ():
             entropy = -(node_shares(log) * node_log_shares(log).clamp_min(LOWEST)).sum(-1)
-            parts.append(self.token_entropy_weight * (weight @ entropy).mean())
+            parts.append(self.token_entropy_weight * torch.mv(entropy.mT, weight).mean())
         return processes * sum(parts[1:], parts[0]) / self.divisor(known.tokens, sums, processes)
 
     def divisor(self, tokens: Tensor, sums: TokenSums, processes: int) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from gatewise.nn.choice import usual_choice
 from gatewise.nn.experts import FFN
 from gatewise.nn.hub.architectures import ARCHITECTURES, Architecture, architecture
-from gatewise.nn.hub.logits import record_logits
+from gatewise.nn.hub.logits import WithLogits, record_logits, unwrapped
 from gatewise.nn.hub.reading import Config, activation, averaged, check_config, check_count, config_of, options
 from gatewise.nn.hub.shared import GatedShared
 from gatewise.nn.hub.weights import Experts, Layout, Taken, joined, read_one
@@ -89,12 +89,13 @@ def from_state_dict(state: State, style: str, config: Config, prefix: str = "", 
     return _layer(own, row, config, layouts[0], extra)
 
 
-def to_state_dict(layer: MoE | GatedShared, style: str, prefix: str = "") -> dict[str, Tensor]:
+def to_state_dict(layer: MoE | GatedShared | WithLogits, style: str, prefix: str = "") -> dict[str, Tensor]:
     """Return the weights of a layer under their public names.
 
     Parameters
     ----------
     layer : MoE or GatedShared
+        Also as it stands in a model for a block.
     style : str
         A model type of the table in docs/guide/engineer/sparse-blocks.md, such as "mixtral".
     prefix : str
@@ -117,7 +118,7 @@ def to_state_dict(layer: MoE | GatedShared, style: str, prefix: str = "") -> dic
     'block.gate.weight'
     """
     row = architecture(style)
-    out = written(layer, row, style, row.checkpoint or row.experts)
+    out = written(unwrapped(layer), row, style, row.checkpoint or row.experts)
     return {f"{prefix}{_original(name, row)}": value for name, value in out.items()}
 
 
@@ -163,12 +164,13 @@ def from_block(block: Any, **extra: Any) -> MoE | GatedShared:
     return layer.to(next(block.parameters()).device).train(block.training)
 
 
-def to_block(layer: MoE | GatedShared, block: Any) -> None:
+def to_block(layer: MoE | GatedShared | WithLogits, block: Any) -> None:
     """Copy the weights of a layer into a sparse block of transformers with the same settings.
 
     Parameters
     ----------
     layer : MoE or GatedShared
+        Also as it stands in a model for a block.
     block : Module
         A sparse block of transformers, which is changed in place.
 
@@ -188,6 +190,7 @@ def to_block(layer: MoE | GatedShared, block: Any) -> None:
     style, config = config_of(block)
     row = ARCHITECTURES[style]
     check_config(row, config, style)
+    layer = unwrapped(layer)
     state, target = written(layer, row, style, row.experts), block.state_dict()
     moe = layer.layer if isinstance(layer, GatedShared) else layer
     wanted = options(row, config)

@@ -16,6 +16,7 @@ from gatewise.core.codec import CodecError, matches
 from gatewise.files import atomic_write, require_directory, write_text
 from gatewise.nn.hub.architectures import ARCHITECTURES, architecture
 from gatewise.nn.hub.blocks import from_state_dict, to_state_dict
+from gatewise.nn.hub.logits import WithLogits, unwrapped
 from gatewise.nn.hub.settings import build, settings
 from gatewise.nn.hub.shared import GatedShared
 from gatewise.nn.hub.writing import to_config
@@ -37,12 +38,13 @@ class LayerFile(NamedTuple):
     frozen: list[str]
 
 
-def save_layer(layer: MoE | GatedShared, folder: Folder) -> None:
+def save_layer(layer: MoE | GatedShared | WithLogits, folder: Folder) -> None:
     """Write a layer to a folder: its state to model.safetensors, how to build it to config.json.
 
     Parameters
     ----------
     layer : MoE or GatedShared
+        Also as it stands in a model for a block.
     folder : path
         Made when missing.
 
@@ -66,6 +68,7 @@ def save_layer(layer: MoE | GatedShared, folder: Folder) -> None:
     >>> bool((again(x) == layer(x)).all())
     True
     """
+    layer = unwrapped(layer)
     moe = layer.layer if isinstance(layer, GatedShared) else layer
     if not isinstance(moe, MoE):
         raise TypeError(
@@ -176,12 +179,13 @@ def load_block(folder: Folder, prefix: str, **extra: Any) -> MoE | GatedShared:
     return from_state_dict(state, config["model_type"], config, prefix, **extra)
 
 
-def save_block(layer: MoE | GatedShared, folder: Folder, style: str, prefix: str) -> None:
+def save_block(layer: MoE | GatedShared | WithLogits, folder: Folder, style: str, prefix: str) -> None:
     """Write a layer in the layout of public checkpoints: model.safetensors, and its fields of config.json.
 
     Parameters
     ----------
     layer : MoE or GatedShared
+        Also as it stands in a model for a block.
     folder : path
         Made when missing.
     style : str

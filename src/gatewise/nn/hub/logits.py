@@ -97,6 +97,11 @@ class WithLogits(nn.Module):
         return (out.flatten(), logits.flatten()) if self.flat else (out, logits)
 
 
+def unwrapped(layer: MoE | GatedShared | WithLogits) -> MoE | GatedShared:
+    """Return the layer that stands in a model for a block, without what returns two parts of it."""
+    return layer.layer if isinstance(layer, WithLogits) else layer
+
+
 def in_place_of(block: nn.Module, layer: nn.Module) -> nn.Module:
     """Return what stands in a model for a block: the layer, or one that returns two parts as the block does."""
     style = BLOCKS.get(type(block).__name__)

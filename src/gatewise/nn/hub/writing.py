@@ -12,7 +12,9 @@ from gatewise.core.gates import describe
 from gatewise.core.gates import gate as gate_of
 from gatewise.nn.choice import usual_choice
 from gatewise.nn.experts import FFN
+from gatewise.nn.finding import require_layer
 from gatewise.nn.hub.architectures import Architecture, architecture
+from gatewise.nn.hub.logits import WithLogits, unwrapped
 from gatewise.nn.hub.options import ACTIVATION, Clamp, Setting, inside
 from gatewise.nn.hub.reading import GATES
 from gatewise.nn.hub.shared import GatedShared
@@ -71,7 +73,7 @@ def require_fit(layer: MoE | GatedShared, row: Architecture, style: str) -> tupl
     gated_shared = bool(row.shared and row.shared.gate)
     if isinstance(layer, GatedShared) != gated_shared:
         raise ValueError(f"style {style!r} {'needs' if gated_shared else 'has no place for'} a GatedShared layer")
-    moe = layer.layer if isinstance(layer, GatedShared) else layer
+    moe = layer.layer if isinstance(layer, GatedShared) else require_layer(layer)
     router, experts = moe.router, moe.experts
     named = GATES.values() if isinstance(row.gate, Setting) else [GATES[row.gate]]
     if len(router.branching) > 1 or router.kinds[0] not in [gate_of(one) for one in named]:
@@ -141,12 +143,13 @@ def _average(row: Architecture) -> float:
     return 0.5 if row.shared is not None and row.shared.average is not None else 1.0
 
 
-def to_config(layer: MoE | GatedShared, style: str) -> dict[str, Any]:
+def to_config(layer: MoE | GatedShared | WithLogits, style: str) -> dict[str, Any]:
     """Return the fields of config.json that belong to the weights of `to_state_dict`.
 
     Parameters
     ----------
     layer : MoE or GatedShared
+        Also as it stands in a model for a block.
     style : str
         A model type of the table in docs/guide/engineer/sparse-blocks.md, such as "mixtral".
 
@@ -161,6 +164,7 @@ def to_config(layer: MoE | GatedShared, style: str) -> dict[str, Any]:
     4
     """
     row = architecture(style)
+    layer = unwrapped(layer)
     moe, experts = require_fit(layer, row, style)
     router = moe.router
     joined = int(router.offset_0.isinf().sum())
