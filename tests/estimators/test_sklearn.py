@@ -58,6 +58,7 @@ def test_methods_do_not_depend_on_the_order_or_number_of_rows(d):
         np.testing.assert_allclose(one_by_one, whole, atol=1e-12)
 
 
+@QUIET
 def test_fits_draw_no_global_random_numbers(lines):
     np.random.seed(3)  # noqa: NPY002
     before = np.random.get_state()[1].copy()  # noqa: NPY002
