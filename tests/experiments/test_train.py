@@ -45,3 +45,22 @@ def test_gates_that_weight_decay_alone_moves_have_not():
 def test_a_loss_that_is_no_number_is_told_with_its_epoch_and_rate():
     with pytest.raises(FloatingPointError, match=r"the loss of epoch 1 is nan: lower the rate 0\.01"):
         trained(lambda layer, x: layer(x).sum() * float("nan"))
+
+
+@pytest.mark.parametrize("warm_up", [0.0, 0.4])
+def test_the_rate_rises_to_its_largest_in_the_warm_up_and_falls_to_zero(warm_up, monkeypatch):
+    rates = []
+    step = torch.optim.AdamW.step
+
+    def noted(self, *args, **options):
+        rates.append(self.param_groups[0]["lr"])
+        return step(self, *args, **options)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", noted)
+    trained(lambda layer, x: (layer(x) - x[:, :1]).square().mean(), epochs=5, batch=4, warm_up=warm_up)
+    rising = round(warm_up * len(rates))
+    assert len(rates) == 50
+    assert rates[:rising] == pytest.approx([1e-2 * (i + 1) / rising for i in range(rising)])
+    assert rates[rising] == pytest.approx(1e-2)
+    assert all(one > two for one, two in zip(rates[rising:], rates[rising + 1 :], strict=False))
+    assert rates[-1] < 2e-4

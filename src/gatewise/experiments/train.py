@@ -110,9 +110,10 @@ def train(
     generator: torch.Generator,
     batch: int = 64,
     weight_decay: float = 1e-2,
+    warm_up: float = 0.0,
     at_epoch: Callable[[int], None] | None = None,
 ) -> Trained:
-    """Train a model with AdamW and a cosine learning-rate schedule.
+    """Train a model with AdamW; the learning rate rises linearly to `rate`, then falls as a half cosine to zero.
 
     Parameters
     ----------
@@ -123,12 +124,14 @@ def train(
         Row numbers of the training data.
     epochs : int
     rate : float
-        Initial learning rate.
+        Largest learning rate.
     generator : torch.Generator
         Shuffles the rows.
     batch : int
         Batch size.
     weight_decay : float
+    warm_up : float
+        Share of the steps in which the learning rate rises; 0: it starts at its largest.
     at_epoch : callable, optional
         Called with the number of each finished epoch.
 
@@ -157,9 +160,14 @@ def train(
     start = gate_state(model)
     optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=weight_decay)
     steps = epochs * max(1, -(-len(rows) // batch))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: 0.5 * (1 + np.cos(np.pi * min(step / steps, 1.0)))
-    )
+    rising = round(warm_up * steps)
+
+    def share(step: int) -> float:
+        if step < rising:
+            return (step + 1) / rising
+        return 0.5 * (1 + float(np.cos(np.pi * min((step - rising) / max(steps - rising, 1), 1.0))))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
     history, by_epoch, unreached = History(model), [], set(start)
     parameters = dict(model.named_parameters(remove_duplicate=False))
     for epoch in range(epochs):
