@@ -167,7 +167,7 @@ def test_fits_at_a_bound_of_the_parameter_leave_its_claim_open():
 @pytest.mark.parametrize(("share", "word"), [(60, "not identified"), (6, "unresolved"), (2, "supported")])
 def test_a_parameter_that_the_fits_call_unidentified_has_no_rate(share, word):
     """Two equal columns, or a bias beside a free constant: coefficients have no limit, whatever their spread does."""
-    found = judged_coef(flat=lambda r, at: ("gates.0.bias", "experts.coef") if r < share else ())
+    found = judged_coef(flat=lambda r, at: (("gates.0.bias", "experts.coef"),) if r < share else ())
     assert found.word is VerdictKind(word)
     assert ("do not identify" in found.reason) == (word != "supported")
 

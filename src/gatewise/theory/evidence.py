@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.infer.identifiability import Identifiability, identify
 from gatewise.theory.arms import Arm, Model
 from gatewise.theory.claims import Claim, Probe, parameter_of
 from gatewise.theory.curves import Curve, curve
 from gatewise.theory.inputs import Inputs, Uniform
 from gatewise.theory.population.rules import Cube, Region
 from gatewise.theory.probes import Probed
+from gatewise.theory.ridges import estimated_path, ridge
 from gatewise.theory.slopes import Slope, less
 from gatewise.theory.study import Study
 from gatewise.theory.voronoi.gauge import conventional
@@ -48,7 +48,8 @@ class Evidence(NamedTuple):
     slope, later, certified : Slope
         Of the curve, or the difference of both: of all sizes, without the smallest third, of certified fits.
     ridge : str
-        Why the derivatives of the model say that the data do not identify the parameter; empty if they do not.
+        Why the derivatives of the model say that the data do not identify the parameter, or one that a loss sums; empty
+        if they do not.
     absent : tuple of str
         Arms of the claim that have not been run.
     exponent : Exponent or None
@@ -70,8 +71,6 @@ def gather(study: Study, frame: pd.DataFrame, claim: Claim, probes: Sequence[Pro
     sides = [(claim.arm, claim.series)]
     sides += [(claim.other, claim.other_series or claim.series)] if claim.other else []
     curves = tuple(curve(frame, study.arm(name), series) for name, series in sides)
-    parameter = parameter_of(claim.series).rpartition(".")[2]
-    ridge = f"{parameter} is not identified: the objective is constant along a ridge, so there is no rate"
     probed = next((one for one in probes if claim.probe and one.probe.name == claim.probe), None)
     return Evidence(
         claim,
@@ -79,7 +78,7 @@ def gather(study: Study, frame: pd.DataFrame, claim: Claim, probes: Sequence[Pro
         slope=_combined([c.slope for c in curves]),
         later=_combined([c.later for c in curves]),
         certified=_combined([c.certified for c in curves]),
-        ridge=ridge if parameter and parameter in _ridges(arm) else "",
+        ridge=next(filter(None, (_ridge(study.arm(name), series) for name, series in sides)), ""),
         absent=tuple(name for name, _ in sides if not (frame["arm"] == name).any()),
         exponent=None if probed is None else Exponent(probed, untied(claim, arm, probed.probe)),
     )
@@ -90,18 +89,15 @@ def _combined(slopes: Sequence[Slope]) -> Slope:
     return slopes[0] if len(slopes) == 1 else less(*slopes)
 
 
-def _ridges(arm: Arm) -> tuple[str, ...]:
-    """Return the names of the parameters that no data identify, if the model leaves them free and ties none."""
-    if arm.model.gauge == "fixed" or arm.model.ties:
-        return ()
-    return tuple(name.rpartition(".")[2] for name in identified(arm, order=1).unidentified)
-
-
-def identified(arm: Arm, order: int) -> Identifiability:
-    """Return what derivatives up to an order say of the fitted model of an arm, all of its parameters free."""
-    mixture = arm.model.mixture
-    estimator = "ls" if arm.model.method == "ls" else "ml"
-    return identify(mixture.gates, mixture.expert, estimator, order=order, d=arm.data.inputs.d)
+def _ridge(arm: Arm, series: str) -> str:
+    """Return, in words, why no data identify a series; nothing if the derivatives of the model do not say so."""
+    names = ridge(arm, series)
+    if not names:
+        return ""
+    told = f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} not identified"
+    if names == (estimated_path(arm, series),):
+        return f"{told}: the objective is constant along a ridge, so there is no rate"
+    return f"{told}: the objective is constant along a ridge, and {series} sums their errors, so there is no rate"
 
 
 def untied(claim: Claim, arm: Arm, probe: Probe) -> tuple[str, ...]:

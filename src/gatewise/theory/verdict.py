@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from gatewise.theory.claims import Claim, VerdictKind, allowed, wanted
+from gatewise.theory.claims import Claim, VerdictKind, allowed, parameter_of, wanted
 from gatewise.theory.curves import Curve
 from gatewise.theory.evidence import Evidence, Exponent, gather
 from gatewise.theory.probes import Probed
@@ -45,7 +45,8 @@ def judge(study: Study, frame: pd.DataFrame, claim: Claim, probes: Sequence[Prob
 def verdict_of(evidence: Evidence) -> Verdict:
     """Return the verdict that the evidence on a claim gives. The first case that holds decides.
 
-    1. The derivatives, or most of the fits, say that the data do not identify the parameter: not identified.
+    1. The derivatives, or most of the fits, say that the data do not identify the parameter, or one that the loss sums:
+       not identified.
     2. Fits, sizes, replicates, numbers or certificates are missing, or fits end at bounds of the parameter: unresolved,
        whatever a population exponent says.
     3. The interval of the slope lies inside the claim: supported; outside: contradicted, of a recalled claim "differs
@@ -67,11 +68,11 @@ def verdict_of(evidence: Evidence) -> Verdict:
 
 
 def _flat(curves: Sequence[Curve]) -> str:
-    """Return, in words, that most fits call the parameter unidentified; nothing if they do not."""
+    """Return, in words, that most fits call an error unidentified; nothing if they do not."""
     for c in curves:
         if c.flat and min(c.flat) > MOSTLY:
             share = f"{100 * min(c.flat):.0f} %"
-            return f"{c.arm}: at every size at least {share} of the fits say that the data do not identify it"
+            return f"{c.arm}: at every size at least {share} of the fits say that the data do not identify {_it(c)}"
     return ""
 
 
@@ -106,8 +107,13 @@ def _lacking(c: Curve) -> list[str]:
     if max(c.bounded, default=0.0) > ALLOWED + 1e-9:
         words.append(f"{_at(c, c.bounded)} end at a bound of this parameter: a wider box would move them")
     if max(c.flat, default=0.0) > ALLOWED + 1e-9:
-        words.append(f"{_at(c, c.flat)} say that the data do not identify it")
+        words.append(f"{_at(c, c.flat)} say that the data do not identify {_it(c)}")
     return words
+
+
+def _it(c: Curve) -> str:
+    """Return what a fit may call unidentified, in words."""
+    return "it" if parameter_of(c.series) else "a parameter that it sums"
 
 
 def _at(c: Curve, shares: Sequence[float]) -> str:
