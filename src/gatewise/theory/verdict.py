@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, isinf
+from math import ceil, inf
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +14,8 @@ import pandas as pd
 
 from gatewise.theory.claims import Claim, VerdictKind, allowed, parameter_of, wanted
 from gatewise.theory.curves import Curve
-from gatewise.theory.evidence import Evidence, Exponent, gather
+from gatewise.theory.evidence import Evidence, gather
+from gatewise.theory.exponents import Exponent
 from gatewise.theory.probes import Probed
 from gatewise.theory.slopes import Slope, interval, less
 from gatewise.theory.study import Study
@@ -155,19 +156,24 @@ def _doubts(evidence: Evidence, word: VerdictKind) -> list[str]:
 
 
 def with_exponent(verdict: Verdict, exponent: Exponent | None) -> Verdict:
-    """Return what slopes say, with what a population exponent says of the slope ``-1 / (2 e)``."""
+    """Return what slopes say, with what a population exponent says of the slope ``-1 / (2 e)``.
+
+    One that leaves parts of the error out says that it is no faster, and nothing of how slow the others are.
+    """
     if exponent is None:
         return verdict
     if exponent.untied:
         return verdict._replace(reason=_joined([verdict.reason], exponent))
-    words = {_at_exponent(verdict.claim, e) for e in exponent.probed.local()[-2:]}
+    words = {_at_exponent(verdict.claim, e, exponent.left) for e in exponent.probed.local()[-2:]}
     if exponent.probed.word is VerdictKind.unresolved or len(words) != 1:
         return verdict
     word, said = words.pop(), f"the population exponent is {exponent.probed.reason}"
+    if exponent.left:
+        said += f", but {exponent.left} of {exponent.parts} entries of this error have none: they may be slower"
+    if word is VerdictKind.unresolved or verdict.word is word:
+        return verdict._replace(reason=f"{verdict.reason}; {said}")
     if verdict.word is VerdictKind.unresolved:
         return verdict._replace(word=word, reason=f"{said}; inconclusive at these sizes: {verdict.reason}", settle="")
-    if verdict.word is word:
-        return verdict._replace(reason=f"{verdict.reason}; {said}")
     reason = f"{verdict.word} at these sizes, but {said}: n is not large enough yet"
     return verdict._replace(word=VerdictKind.unresolved, reason=reason, settle="larger n")
 
@@ -180,13 +186,15 @@ def _joined(reasons: Sequence[str], exponent: Exponent | None) -> str:
     return "; ".join([*reasons, f"the exponent {name!r} does not count: it is of another {others}"])
 
 
-def _at_exponent(claim: Claim, exponent: float) -> VerdictKind:
-    """Return what an exponent says of a claim; a finite one is a power of n, however slow."""
-    if claim.kind == "slower_than_polynomial":
-        word = VerdictKind.supported if isinf(exponent) else VerdictKind.contradicted
-    else:
-        word = word_at(claim, -1 / (2 * exponent))
-    return _recalled(claim, word)
+def _at_exponent(claim: Claim, exponent: float, left: int) -> VerdictKind:
+    """Return what an exponent says of a claim; a finite one is a power of n, however slow.
+
+    Where parts of the error are left out, its slope may be any from ``-1 / (2 e)`` on.
+    """
+    (low, high), fastest = allowed(claim), -1 / (2 * exponent)
+    if left and fastest <= high and not (low <= fastest and high == inf):
+        return VerdictKind.unresolved
+    return _recalled(claim, word_at(claim, fastest))
 
 
 def _recalled(claim: Claim, word: VerdictKind) -> VerdictKind:
