@@ -195,8 +195,8 @@ def test_a_loss_on_a_ridge_of_the_model_has_no_rate():
     rows = [{"arm": "a", "axis": n, "replicate": 0, "loss exact": n**-0.5, "certified": True} for n in SIZES]
     found = judge(study, pd.DataFrame(rows), claim)
     assert found.word is VerdictKind.not_identified
-    assert "experts.coef and experts.intercept and experts.output are not identified" in found.reason
-    assert "loss exact sums their errors" in found.reason
+    assert "experts.coef, experts.intercept and experts.output are not identified" in found.reason
+    assert "loss exact is another one along it" in found.reason
 
 
 def test_names_of_null_directions_are_completed():

@@ -15,6 +15,7 @@ from gatewise.theory.probes import Probed
 from gatewise.theory.ridges import estimated_path, ridge
 from gatewise.theory.slopes import Slope, less
 from gatewise.theory.study import Study
+from gatewise.theory.truths import beyond
 
 
 class Evidence(NamedTuple):
@@ -32,6 +33,8 @@ class Evidence(NamedTuple):
         if they do not.
     absent : tuple of str
         Arms of the claim that have not been run.
+    outside : tuple of str
+        True parameters that the fitted model excludes, in words.
     exponent : Exponent or None
     """
 
@@ -42,6 +45,7 @@ class Evidence(NamedTuple):
     certified: Slope
     ridge: str
     absent: tuple[str, ...]
+    outside: tuple[str, ...]
     exponent: Exponent | None
 
 
@@ -58,6 +62,7 @@ def gather(study: Study, frame: pd.DataFrame, claim: Claim, probes: Sequence[Pro
         certified=_combined([c.certified for c in curves]),
         ridge=next(filter(None, (_ridge(study.arm(name), series) for name, series in sides)), ""),
         absent=tuple(name for name, _ in sides if not (frame["arm"] == name).any()),
+        outside=tuple(dict.fromkeys(words for name, _ in sides for words in _outside(study.arm(name)))),
         exponent=exponent_of(claim, study.arm(claim.arm), probes),
     )
 
@@ -67,12 +72,17 @@ def _combined(slopes: Sequence[Slope]) -> Slope:
     return slopes[0] if len(slopes) == 1 else less(*slopes)
 
 
+def _outside(arm: Arm) -> list[str]:
+    """Return, in words, the true parameters that the box, the least scale or the ties of an arm exclude."""
+    return [words for level in arm.levels() for words in beyond(arm, level)]
+
+
 def _ridge(arm: Arm, series: str) -> str:
     """Return, in words, why no data identify a series; nothing if the derivatives of the model do not say so."""
     names = ridge(arm, series)
     if not names:
         return ""
-    told = f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} not identified"
-    if names == (estimated_path(arm, series),):
-        return f"{told}: the objective is constant along a ridge, so there is no rate"
-    return f"{told}: the objective is constant along a ridge, and {series} sums their errors, so there is no rate"
+    *first, last = names
+    told = f"{', '.join(first)} and {last} are" if first else f"{last} is"
+    summed = "" if estimated_path(arm, series) else f", and {series} is another one along it"
+    return f"{told} not identified: the objective is constant along a ridge{summed}, so there is no rate"

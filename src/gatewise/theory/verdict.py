@@ -48,8 +48,8 @@ def verdict_of(evidence: Evidence) -> Verdict:
 
     1. The derivatives, or most of the fits, say that the data do not identify the parameter, or one that the loss sums:
        not identified.
-    2. Fits, sizes, replicates, numbers or certificates are missing, or fits end at bounds of the parameter: unresolved,
-       whatever a population exponent says.
+    2. Fits, sizes, replicates, numbers or certificates are missing, fits end at bounds of the parameter, or limits of
+       the fitted model exclude the truth: unresolved, whatever a population exponent says.
     3. The interval of the slope lies inside the claim: supported; outside: contradicted, of a recalled claim "differs
        from recollection"; else unresolved. A finite window cannot show that an error falls slower than every power.
        What slopes decide is open again where the curve bends, where the slope of medians or of certified fits says
@@ -63,6 +63,9 @@ def verdict_of(evidence: Evidence) -> Verdict:
     if evidence.absent:
         words = f"no fit of {' or '.join(evidence.absent)} has been run"
         return Verdict(claim, VerdictKind.unresolved, found, words, "the missing fits")
+    if evidence.outside and claim.kind != "at_least":  # that an error does not vanish is what such an arm can show
+        words = f"the truth lies outside the fitted model, {', '.join(evidence.outside)}: its errors will not vanish"
+        return Verdict(claim, VerdictKind.unresolved, found, words, "limits that hold the truth")
     if short := _shortcomings(evidence.curves):
         return Verdict(claim, VerdictKind.unresolved, found, _joined(short, evidence.exponent), AS_ASKED)
     return with_exponent(_by_slopes(evidence), evidence.exponent)
