@@ -250,6 +250,15 @@ def test_a_record_names_slopes_that_are_the_shortest_of_many():
     assert moves(arm_of("softmax"), "experts.coef exact mean", directions_of(record["null"], record["flat"]))
 
 
+@pytest.mark.parametrize(("shift", "taken"), [(0.0, set()), (1.0, {"experts.intercept", BIAS})])
+def test_a_constant_among_the_columns_takes_the_intercepts_along(shift, taken):
+    rows = rows_of(TWO, FIVE, 4)
+    x, _, y = rows.read(0, rows.n)[:3]
+    x[2] = x[0] + shift
+    fit = maximum_likelihood(TWO, make_rows(x.T, y.T), starts=[FIVE])
+    assert set(fit.flat) == {WEIGHT, COEF} | taken
+
+
 @pytest.mark.parametrize("box", [None, LIMITS])
 def test_slopes_of_equal_columns_are_not_identified(box, tmp_path):
     truth = draw_measure(TWO, 3, 3, 1, generator(2))

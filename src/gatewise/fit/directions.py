@@ -9,7 +9,7 @@ from gatewise.core.mixture import Measure
 from gatewise.core.names import path_of
 from gatewise.objective.parameterization import Parameterization
 
-MOVED = 1e-3  # of the largest part of a coordinate in some directions: a smaller one is rounding
+MOVED = 1e-2  # of the largest part of a coordinate in some directions: a smaller one may be rounding
 LEAST = 1e-7  # of the largest diagonal entry of a Hessian: a smaller one is no unit of its coordinate
 
 

@@ -63,7 +63,7 @@ def finalize(
     working = shortest(model, problem.parameterization.measure(point))
     given, measure = at_home(model, problem.parameterization.mixture, working)
     held = flags(certificate, problem.parameterization)
-    shortened = (path for slopes in model.redundant for path in slopes.paths)
+    shortened = (path for slopes in model.redundant for path in (*slopes.paths, *slopes.constants))
     return Fit(
         mixture=given,
         spec=model.spec,

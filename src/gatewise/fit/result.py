@@ -234,7 +234,8 @@ class Fit(NamedTuple):
         Floor of the scales and what set it, as text; empty if there are no scales.
     flat : tuple of str
         Paths of all parameters that the null directions of the certificate move, whose names are of the largest entries
-        of each, and of slopes of collinear columns, which are the shortest of many. Not in files of models.
+        of each, and of slopes of collinear columns, which are the shortest of many; where a constant is one of these,
+        of intercepts too. Not in files of models.
 
     Examples
     --------
