@@ -52,10 +52,10 @@ MEANINGS: dict[VerdictKind, str] = {
     "exponent disagrees; a faster slope never contradicts an upper bound",
     VerdictKind.differs: "contradicted, but the claim was quoted from memory, which may be wrong",
     VerdictKind.unresolved: "the interval lies partly inside that range; or there are too few sizes, replicates or "
-    "certificates for a verdict, or fits end at a bound of the parameter; or the slope still moves; or slope and "
-    "population exponent disagree",
+    "certificates for a verdict, or fits end at a bound of the parameter; or limits of the model exclude the truth; or "
+    "the slope still moves; or slope and population exponent disagree",
     VerdictKind.not_identified: "the derivatives of the model, or most of the fits, say that the data do not identify "
-    "the parameter, so it has no rate, and a slope would only describe the search",
+    "the parameter, or one that the loss sums, so it has no rate, and a slope would only describe the search",
 }
 
 
