@@ -18,6 +18,7 @@ FIRST, ROUND, MOST_ROUNDS = 25, 100, 30  # iterations of Newton's method in the 
 PACE = 3.0  # falls of the last round, times its number, that an end may be above the best
 ALIKE = 0.01  # means that differ by less, as a log-likelihood, are one
 BUDGET = 3e6  # rows times iterations that are spent on rounds after the first
+FOR_THE_BEST = 10  # rounds for the best end, however many the rows
 LAST = 1e6  # added to the objective of unsound ends, so that every sound one comes first
 
 
@@ -156,13 +157,17 @@ def _polish(problem: Problem, points: Tensor, deadline: float | None, keep_up: b
     Ends of over-fitted mixtures lie far along curved valleys: where rows are few, thousands of iterations are cheap.
     """
     affordable = max(1, min(MOST_ROUNDS, int(BUDGET / (ROUND * problem.rows.n))))
-    rounds = 1 if problem.parameterization.mixture.kinked else affordable  # kinks have a search of their own
+    kinked = problem.parameterization.mixture.kinked  # kinks have a search of their own
+    rounds = 1 if kinked else affordable
     if problem.parameterization.mixture.family.has_density:  # of one unit
         done = newton_polish(problem, points, ROUND, deadline)
         sound = soundness(problem, done.x).sound
         value, spent, left = done.value, int(done.n_iter.max()), (done.reason == Reason.max_iter) & sound
-        if rounds > 1 and bool(left.any()):  # an unsound end is not worth more
-            further = newton_polish(problem, done.x[left], ROUND * (rounds - 1), deadline)
+        if affordable == 1:  # rows are many: the best end alone
+            left &= value == value[sound].min() if bool(sound.any()) else sound
+        if not kinked and bool(left.any()):  # an unsound end is not worth more
+            most = ROUND * (max(rounds, FOR_THE_BEST) - 1)
+            further = newton_polish(problem, done.x[left], most, deadline)
             done.x[left], value[left] = further.x, further.value
             sound, spent = soundness(problem, done.x).sound, spent + int(further.n_iter.max())
         return _Polished(done.x, ranking_key(value, sound), spent)

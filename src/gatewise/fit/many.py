@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 
 CELLS = 2**19  # rows of all members of a block together
 SUBSAMPLE = 2000  # rows that starts are searched on
-KEPT = 2  # different ends of each replicate that are polished on all rows
+SEARCH = 2  # the version of the search: other versions find other optima
+KEPT = 16  # different ends of each replicate that are polished on all rows: few rows order optima badly
 
 
 class Plan(NamedTuple):
@@ -211,7 +212,7 @@ def _fit(plan: Plan, job: _Job, found: Tensor, value: Tensor) -> Fit:
     key = ranking_key(value, ends.sound)
     if plan.method == "em":
         return finalize(job.model, job.whole, found[key.argmin()[None]], ends, plan.max_iter, False, None)
-    points, spent = polish_best(job.whole, found, key, KEPT, None, more=KEPT)
+    points, spent = polish_best(job.whole, found, key, KEPT, None, more=KEPT, keep_up=plan.method == "ls")
     return finalize(job.model, job.whole, points, ends, spent, True, None)
 
 

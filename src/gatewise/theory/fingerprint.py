@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from gatewise import __version__
+from gatewise.fit.many import SEARCH
 from gatewise.objective.accumulate import engine
 from gatewise.theory.arms import Arm
 from gatewise.theory.study import Study
@@ -37,6 +38,7 @@ def describe(study: Study) -> dict[str, Any]:
             "gatewise": __version__,
             "torch": torch.__version__,
             "sums": engine(),
+            "search": SEARCH,
             "instructions": torch.backends.cpu.get_cpu_capability(),
             "dtype": "float64",
             "threads": 1,
