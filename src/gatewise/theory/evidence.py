@@ -73,7 +73,7 @@ def _combined(slopes: Sequence[Slope]) -> Slope:
 
 
 def _outside(arm: Arm) -> list[str]:
-    """Return, in words, the true parameters that the box, the least scale or the ties of an arm exclude."""
+    """Return, in words, what the box, the least scale, ties or fixed values of an arm exclude of its truth."""
     return [words for level in arm.levels() for words in beyond(arm, level)]
 
 
