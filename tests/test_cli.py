@@ -493,3 +493,30 @@ def test_classes_by_a_formula(sites, tmp_path):
     assert found.isna()[3]  # where x is missing
     code, _, err = ran("fit", tmp_path / "t.csv", *options, "--report", tmp_path / "r.html")
     assert (code, "leave --report out" in err) == (2, True)
+
+
+def test_classes_of_one_column_are_a_target_too(sites, tmp_path):
+    sites = sites.assign(kind=np.where(sites["y"] + np.sin(9 * np.arange(len(sites))) > 5, "high", "low"))
+    sites[["kind", "x", "y", "hours"]].to_csv(tmp_path / "t.csv", index=False)
+    sites[["kind", "x", "y", "hours"]].to_parquet(tmp_path / "t.parquet")
+    options = ("--family", "categorical", "--experts", 1, "--starts", 2)
+    wanted = ran("fit", tmp_path / "t.csv", "--formula", "kind ~ x + y + hours", *options)
+    for table in ("t.csv", "t.parquet"):
+        found = ran("fit", tmp_path / table, "--target", "kind", *options)
+        assert found == wanted
+        assert found[0] == 0
+    code, _, err = ran("fit", tmp_path / "t.csv", "--target", "kind", *options, "--report", tmp_path / "r.html")
+    assert (code, "leave --report out" in err) == (2, True)
+
+
+@pytest.mark.parametrize("verb", ["fit", "predict"])
+def test_parquet_that_cannot_be_read_is_one_clear_message(sites, tmp_path, verb):
+    assert ran("fit", tmp_path / "sites.csv", "--formula", "y ~ x", "--starts", 1, "--out", tmp_path / "m.json")[0] == 0
+    (tmp_path / "bad.parquet").write_text("x,y,hours")
+    sites[:0].to_parquet(tmp_path / "none.parquet")
+    for name, words in (("bad", "cannot be read as Parquet"), ("none", "has no rows: give a table with one row per")):
+        table = tmp_path / f"{name}.parquet"
+        code, _, err = (
+            ran("fit", table, "--formula", "y ~ x") if verb == "fit" else ran("predict", tmp_path / "m.json", table)
+        )
+        assert (code, words in err) == (2, True), err

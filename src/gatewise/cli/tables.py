@@ -82,14 +82,18 @@ def fit_asked(
 
     targets, table, form = names(asked.target), tables[0], form_of(tables[0], asked.sep, asked.decimal)
     in_files = all(map(is_parquet, tables))
-    if (len(tables) > 1 or cluster.client is not None) and not (in_files and asked.formula is None):
+    many_files = len(tables) > 1 or cluster.client is not None
+    if many_files and not (in_files and asked.formula is None):
         raise ValueError("several files, and --dask, are for Parquet files with --target: give these")
-    if len(tables) > 1 or cluster.client is not None:
+    if many_files:
         targets = (str(asked.target),)
-    if len(targets) > 1:
+    classes = choice.get("family") == "categorical"  # labels of one column, which are texts mostly
+    if len(targets) > 1 or (targets and classes and not many_files):
         frame = formulas.read_any(table, form)
         columns = names(asked.features), names(asked.gate_features)
         named = formulas.roles_of_columns(frame, targets, *columns, asked.weights, asked.groups)
+        if drawn:
+            formulas.require_drawable(named, choice.get("family"))
         return formulas.fit_formula(str(table), frame, named, choice, progress, form)
     if asked.formula is None:
         columns = names(asked.features), names(asked.gate_features)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from gatewise.data.parquet import is_parquet
+from gatewise.data.parquet import as_table, is_parquet, opened
 from gatewise.estimators.formula import moe
 from gatewise.estimators.names import names_of
 from gatewise.report.delimited import COMMAS, TextFormat, read_table
@@ -46,9 +46,10 @@ def read_any(path: str | Path, form: TextFormat = COMMAS) -> pd.DataFrame:
     if not is_parquet(path):
         return read_table(path, form)
     try:
-        return pd.read_parquet(path).rename(columns=str)
+        opened(as_table(path))  # which tells what cannot be read, and a table without rows
     except ImportError as cause:
         raise ValueError(f"{path} is Parquet, which pyarrow reads: pip install 'gatewise[parquet]'") from cause
+    return pd.read_parquet(path).rename(columns=str)
 
 
 def roles_of_columns(
