@@ -17,7 +17,7 @@ from gatewise.core.mixture import Mixture
 # Okabe and Ito (2008), without the yellow, which is too pale on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ((0, ()), (0, (5, 2)), (0, (1.5, 1.5)), (0, (7, 2, 1.5, 2)), (0, (3, 1, 1, 1, 1, 1)))
-MARKERS = ("o", "^", "s", "D", "v", "P", "X")
+MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")  # one more than colours, so that expert 7 differs from expert 0
 INK, GREY, RULE = "#1a1a1a", "#595959", "#d0d0d0"
 SHARP = 2  # pixels of a picture in a notebook per pixel of the page
 
