@@ -313,3 +313,41 @@ def test_effects_on_classes_go_through_gates_of_their_own():
             ends.append(model.predict_proba(pair[0], gate_X=pair[1])[:, 1])
         wanted = (ends[0] - ends[1]).mean() / 2e-4
         assert model.margins(name, x, y, gate_X=gates)["estimate"].iloc[-1] == pytest.approx(wanted, rel=1e-5)
+
+
+def test_effects_stay_where_the_functions_of_a_formula_are_defined():
+    rng = np.random.default_rng(6)
+    frame = pd.DataFrame({"x": rng.uniform(1, 5, 200), "z": rng.normal(size=200), "w": rng.exponential(size=200)})
+    frame.loc[0, "w"] = 1e-9  # a step below it has no logarithm
+    frame["y"] = 2 * np.sin(frame.x) + frame.z + 0.3 * rng.normal(size=200)
+    model = moe("y ~ bs(x, df=4) + z + log(w)", frame, n_experts=1, n_init=1)
+    step = 1e-5
+    up, down = np.minimum(frame.x + step, frame.x.max()), np.maximum(frame.x - step, frame.x.min())
+    slopes = (model.predict(frame.assign(x=up)) - model.predict(frame.assign(x=down))) / (up - down)
+    assert model.margins("x").loc["x", "estimate"] == pytest.approx(slopes.mean(), rel=1e-4)
+    assert np.isfinite(model.margins("w").loc["w", "estimate"])
+    high = frame.x.max()
+    ends = [model.predict(frame.assign(x=one)).mean() for one in (high, high - step)]
+    assert model.margins("x", at={"x": high})["estimate"].item() == pytest.approx((ends[0] - ends[1]) / step, rel=1e-3)
+    with pytest.raises(ValueError, match=r"bs\(x, df=4\) is defined from .*extrapolation='clip'"):
+        model.margins("x", at={"x": 7.0})
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_effects_at_a_value_do_not_depend_on_units(unit):
+    rng = np.random.default_rng(7)
+    x = rng.normal(size=(200, 3))
+    y = rng.poisson(np.exp(1 + 0.8 * x[:, 0] - 0.3 * x[:, 1]))
+    model = MixtureOfExpertsRegressor(1, family="poisson", n_init=1).fit(x * [unit, 1, 1], y)
+    found = model.margins("x0", x * [unit, 1, 1], y, at={"x0": 1.1 * unit})["estimate"].item()
+    at = np.c_[np.full(200, 1.1 * unit), x[:, 1:]]
+    assert found == pytest.approx(model.coef_[0, 0] * model.predict(at).mean(), rel=1e-6)
+
+
+def test_a_column_that_the_formula_does_not_read_has_no_effect_to_tell(counts):
+    frame, model = counts
+    found = model.inference(frame.assign(other=1.0))
+    with pytest.raises(ValueError, match=r"'other' is no column that the formula reads: there are a, b, c, site"):
+        found.margins("other", frame.assign(other=1.0))
+    with pytest.raises(ValueError, match="'y' is no column that the formula reads"):
+        found.margins("a", at={"y": 1.0})

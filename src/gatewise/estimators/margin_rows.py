@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,6 +61,16 @@ class MarginRows(NamedTuple):
         """
         return self._found(column)[0][1]
 
+    def span(self, column: Any) -> tuple[float, float]:
+        """Return the ends of a column that a formula reads: beyond them its functions may be undefined.
+
+        Elsewhere the span has no ends.
+        """
+        values = self.values(column)
+        if getattr(self.estimator, "_design", None) is None or values.dtype.kind not in "iuf":
+            return -inf, inf
+        return float(values.min()), float(values.max())
+
     def levels(self, column: Any) -> list[Any]:
         """Return the values of a column without numbers: its categories in their order, else sorted."""
         side = next(side for side in (self.x, self.gate_x) if hasattr(side, "loc") and column in side.columns)
@@ -108,6 +119,8 @@ class MarginRows(NamedTuple):
 
     def _places(self) -> dict[Any, Any]:
         """Return where a column of X stands, by its name, or by its number in an array: 0, or x0."""
+        if (design := getattr(self.estimator, "_design", None)) is not None:
+            return {name: name for name in design.variables(("offset",))}
         if hasattr(self.x, "loc"):
             return {name: name for name in self.x.columns}
         numbers = range(self.x.shape[1])
@@ -125,7 +138,8 @@ class MarginRows(NamedTuple):
         if not hasattr(self.x, "loc") and self.gate_x is None:
             raise ValueError(f"{column!r} is no column of X: give x0 to x{self.x.shape[1] - 1}, or their numbers")
         names = names if hasattr(self.x, "loc") else [name for name in names if not name.isdigit()]
-        raise ValueError(f"{column!r} is no column: {did_you_mean(str(column), names)}there are {', '.join(names)}")
+        what = "no column" if getattr(self.estimator, "_design", None) is None else "no column that the formula reads"
+        raise ValueError(f"{column!r} is {what}: {did_you_mean(str(column), names)}there are {', '.join(names)}")
 
 
 def margin_rows(

@@ -46,7 +46,7 @@ def margins(
         for (name, several), value in zip((at or {}).items(), values, strict=True):
             rows = rows.set(name, value)
             title += [f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"] if _many(several) else []
-        part = _effects(found, column, rows, weight, level)
+        part = _effects(found, column, rows, every, weight, level)
         parts.append(part.rename(index=lambda name, title=title: ", ".join([name, *title])))
     return pd.concat(parts).rename_axis("effect")
 
@@ -66,22 +66,30 @@ def _choices(value: Any) -> list[Any]:
     return list(value) if _many(value) else [value]
 
 
-def _effects(found: Information, column: Any, rows: MarginRows, weight: Tensor | None, level: float) -> DataFrame:
-    """Return the effects of a column, averaged over rows."""
+def _effects(
+    found: Information,
+    column: Any,
+    rows: MarginRows,
+    given: MarginRows,
+    weight: Tensor | None,
+    level: float,
+) -> DataFrame:
+    """Return the effects of a column, averaged over rows; those given, before any value was set, have its units."""
     import pandas as pd
 
     values = rows.values(column)
     design = getattr(rows.estimator, "_design", None)
     known = [] if design is None else design.levels_of(column)
     if values.dtype.kind in "iuf" and not known:
-        spread = float(np.std(values.astype(float)))
-        step = STEP * (spread or max(1.0, abs(float(values[0]))))
-        sides = [(rows.set(column, values + step), rows.set(column, values - step), 2 * step, str(column))]
+        below, above = _beside(values, _step(given.values(column).astype(float)), given.span(column))
+        width = torch.from_numpy(above - below)
+        sides = [(rows.set(column, above), rows.set(column, below), width, str(column))]
     else:
         reference = None if design is None else design.reference_of(column)
         seen = [one for one in known if one in set(values)] or rows.levels(column)
         first, *others = [one for one in known if one == reference] + [one for one in seen if one != reference]
-        sides = [(rows.set(column, o), rows.set(column, first), 1.0, f"{column}: {o} - {first}") for o in others]
+        one = torch.ones((), dtype=torch.float64)
+        sides = [(rows.set(column, o), rows.set(column, first), one, f"{column}: {o} - {first}") for o in others]
         if not sides:
             raise ValueError(f"{column!r} has one value, {first!r}, in these rows: there is nothing to compare")
     effects, names = [], []
@@ -92,7 +100,28 @@ def _effects(found: Information, column: Any, rows: MarginRows, weight: Tensor |
     return pd.DataFrame(_columns(effects), index=pd.Index(names, name="effect"))
 
 
-def _average(found: Information, upper: MarginInputs, lower: MarginInputs, width: float, weight: Tensor | None) -> Any:
+def _step(values: np.ndarray) -> float:
+    """Return how far a column is moved, in its units."""
+    return STEP * (float(np.std(values)) if np.ptp(values) > 0 else max(1.0, abs(float(values[0]))))
+
+
+def _beside(values: np.ndarray, step: float, span: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Return values ``(n,)`` a step below and above others, but not out of a span that has them.
+
+    Examples
+    --------
+    >>> _beside(np.array([0.0, 2.0, 4.0]), 0.5, (0.0, 2.0))
+    (array([0. , 1.5, 3.5]), array([0.5, 2. , 4.5]))
+    """
+    values, (low, high) = values.astype(float), span
+    lower, upper = values - step, values + step
+    if high - low > step:
+        lower = np.where(values >= low, np.maximum(lower, low), lower)
+        upper = np.where(values <= high, np.minimum(upper, high), upper)
+    return lower, upper
+
+
+def _average(found: Information, upper: MarginInputs, lower: MarginInputs, width: Tensor, weight: Tensor | None) -> Any:
     """Return the mean difference of the means of y at two sets of inputs, as a function of the measure, ``(q,)``."""
 
     def effect(measure: Measure) -> Tensor:
