@@ -49,6 +49,11 @@ def dash(leaf: int) -> tuple[int, tuple[float, ...]]:
     return DASHES[leaf % len(DASHES)]
 
 
+def hatch(leaf: int) -> str:
+    """Return the hatching of an area of a leaf: none, but where its colour is that of an earlier one."""
+    return "////" * (leaf // len(COLOURS) % 2)
+
+
 def marker(leaf: int) -> str:
     """Return the marker of a leaf."""
     return MARKERS[leaf % len(MARKERS)]
