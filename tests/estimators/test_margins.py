@@ -351,3 +351,21 @@ def test_a_column_that_the_formula_does_not_read_has_no_effect_to_tell(counts):
         found.margins("other", frame.assign(other=1.0))
     with pytest.raises(ValueError, match="'y' is no column that the formula reads"):
         found.margins("a", at={"y": 1.0})
+
+
+def test_effects_on_three_classes_are_those_of_statsmodels():
+    rng = np.random.default_rng(9)
+    frame = pd.DataFrame(rng.normal(size=(300, 3)), columns=["a", "b", "c"])
+    place = (frame.to_numpy() @ rng.normal(size=(3, 3)) + rng.gumbel(size=(300, 3))).argmax(1)
+    names = np.array(["high", "low", "mid"])
+    wanted = sm.MNLogit(place, sm.add_constant(frame)).fit(disp=0, tol=1e-12).get_margeff()
+    for model in (
+        MixtureOfExpertsClassifier(1, n_init=1).fit(frame, names[place]),
+        moe("kind ~ a + b + c", frame.assign(kind=names[place]), family="categorical", n_experts=1, n_init=1),
+    ):
+        data = () if model._design is not None else (frame, names[place])
+        for column, name in enumerate("abc"):
+            found = model.margins(name, *data)
+            assert found.index.tolist() == [f"{name}, high", f"{name}, low", f"{name}, mid"]
+            np.testing.assert_allclose(found["estimate"], wanted.margeff[column], atol=1e-6)
+            np.testing.assert_allclose(found["std. error"], wanted.margeff_se[column], rtol=1e-4)

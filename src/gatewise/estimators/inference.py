@@ -292,8 +292,8 @@ class Inference:
         Returns
         -------
         DataFrame
-            A row per response, and per value: estimate, standard error (delta method; X is taken as given), z, p, and
-            the ends of the interval.
+            A row per response, or class where there are three or more, and per value: estimate, standard error (delta
+            method; X is taken as given), z, p, and the ends of the interval.
 
         Raises
         ------

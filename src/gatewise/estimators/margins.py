@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -51,9 +51,15 @@ def margins(
     return pd.concat(parts).rename_axis("effect")
 
 
+def _classes(estimator: Any) -> list[str]:
+    """Return the names of three classes and more, whose probabilities all have effects; empty: the means have."""
+    classes = getattr(estimator, "classes_", None)
+    return [str(one) for one in classes] if classes is not None and len(classes) > 2 else []
+
+
 def _labels(estimator: Any, count: int) -> list[str]:
     """Return the names of the means of y: those of the outputs, where each has one."""
-    named = labels_of(estimator).outputs
+    named = _classes(estimator) or labels_of(estimator).outputs
     return named if len(named) == count else [f"y{i}" for i in range(count)]
 
 
@@ -94,7 +100,8 @@ def _effects(
             raise ValueError(f"{column!r} has one value, {first!r}, in these rows: there is nothing to compare")
     effects, names = [], []
     for upper, lower, width, name in sides:
-        effects.append(delta(found, _average(found, upper.read(), lower.read(), width, weight), level))
+        change = _average(found, upper.read(), lower.read(), width, weight)
+        effects.append(delta(found, _of_all(change) if _classes(rows.estimator) else change, level))
         outputs = len(effects[-1].estimate)
         names += [name] if outputs == 1 else [f"{name}, {label}" for label in _labels(rows.estimator, outputs)]
     return pd.DataFrame(_columns(effects), index=pd.Index(names, name="effect"))
@@ -130,6 +137,16 @@ def _average(found: Information, upper: MarginInputs, lower: MarginInputs, width
         return change.mean(-1) if weight is None else change @ weight / weight.sum()
 
     return effect
+
+
+def _of_all(effect: Callable[[Measure], Tensor]) -> Callable[[Measure], Tensor]:
+    """Return the effects on the probabilities of all classes ``(q + 1,)``, that of the reference first."""
+
+    def of_all(measure: Measure) -> Tensor:
+        others = effect(measure)
+        return torch.cat([-others.sum(0, keepdim=True), others])
+
+    return of_all
 
 
 def _columns(effects: Sequence[Derived]) -> dict[str, np.ndarray]:
