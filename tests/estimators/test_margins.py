@@ -292,6 +292,11 @@ def test_weights_of_a_formula_count_in_the_average(counts):
     np.testing.assert_allclose(model.margins("hours"), repeated.margins("hours"), rtol=1e-5)
     found, once = model.inference(), model.inference().margins("a", sample_weight=1)
     assert once.equals(found.margins("a", frame.assign(times=1)))
+    with pytest.raises(
+        ValueError, match=r"X has no column 'times', .* or give sample_weight=1 to count every row once"
+    ):
+        found.margins("a", frame.drop(columns="times"))
+    assert found.margins("a", frame.drop(columns="times"), sample_weight=1).equals(once)
     given = found.margins("a", frame, offset=np.log(frame.hours))
     np.testing.assert_allclose(given, model.margins("a"))
     with pytest.raises(ValueError, match="X has rows with missing values, and offset is given"):

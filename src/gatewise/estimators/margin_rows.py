@@ -161,6 +161,12 @@ def margin_rows(
     if is_table(X):
         raise TypeError(f"X is a table in files, and margins average over rows in memory: {FEW}")
     if design is not None:
+        weights = set(design.variables(("weights",))) - set(design.variables(()))
+        if sample_weight is None and (lacking := sorted(weights.difference(getattr(X, "columns", weights)))):
+            raise ValueError(
+                f"X has no column {lacking[0]!r}, from which the weights of the fit are read: add it, or give "
+                "sample_weight=1 to count every row once"
+            )
         given = [name for name, one in (("offset", offset), ("sample_weight", sample_weight)) if np.ndim(one)]
         roles = {"offset": offset, "weights": sample_weight}
         whole = design.complete(X, [name for name, one in roles.items() if one is None])
