@@ -15,6 +15,7 @@ from gatewise.nn import (
     BALANCE_METHODS,
     BalanceMethod,
     Choice,
+    MoE,
     ShareSlopes,
     finish_step,
     load_layer,
@@ -105,19 +106,27 @@ def test_the_z_loss_is_the_mean_squared_logsumexp(branching):
         assert_close(found, 0.3 * slope, "the gradient of the z-loss", 1e-6)
 
 
-def test_the_load_loss_under_noise_is_that_by_hand():
-    """One level, noise drawn once: the loss is CV^2 of the sums of Phi((rank - threshold) / noise)."""
-    layer = make_layer("softmax", noise=0.5).double()
+@both_depths
+def test_the_load_loss_under_noise_is_that_by_hand(branching):
+    """Noise drawn once: the loss is CV^2 of shares of the sums of Phi((rank - threshold) / noise), in every node."""
+    layer = make_layer("softmax", branching, noise=0.5).double()
     x = draw_tokens(layer)
     torch.manual_seed(3)
     routing = layer.router(x)
-    rank, noisy = routing.log_weights[0][:, 0], routing.ranks[0][:, 0]
+    rank, noisy = routing.clean[0].flatten(1), routing.ranks[0].flatten(1)
+    experts = range(rank.shape[1])
     columns = []
-    for j in range(5):
-        others = noisy[:, [i for i in range(5) if i != j]].topk(2, -1).values[:, 1]
+    for j in experts:
+        others = noisy[:, [i for i in experts if i != j]].topk(2, -1).values[:, 1]
         columns.append(torch.special.ndtr((rank[:, j] - others) / 0.5))
     load = torch.stack(columns, -1).mean(0)
-    value = squared_variation(load / load.sum().detach()) + importance([rank.exp()], routing)
+    values = [squared_variation(load / load.sum())]
+    if len(routing.log_weights) > 1:
+        groups = load.view(2, 3)
+        shares_of_groups = groups.sum(1) / load.sum(), *(groups / groups.sum(1, keepdim=True))
+        values = [squared_variation(share) for share in shares_of_groups]
+    parts = [torch.softmax(log, -1) for log in routing.log_weights]
+    value = outer_and_mean_of_inner(values) + importance([parts[0][:, 0], *parts[1:]], routing)
     slopes = torch.autograd.grad(value, list(layer.router.parameters()))
     for _ in range(2):
         layer.zero_grad()
@@ -126,6 +135,20 @@ def test_the_load_loss_under_noise_is_that_by_hand():
         finish_step(layer)
     for p, slope in zip(layer.router.parameters(), slopes, strict=True):
         assert_close(p.grad, 0.1 * slope, "the gradient under noise", 1e-6)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_training_keeps_the_experts_of_every_group_in_use(seed):
+    torch.manual_seed(seed)
+    layer = MoE(32, 16, (2, 4), ("softmax", "softmax"), top_k=2, bias=True)
+    optimizer = torch.optim.AdamW(layer.parameters(), 1e-2)
+    for _ in range(150):
+        x = torch.randn(512, 32) + 1.0
+        optimizer.zero_grad()
+        (layer(x) - x.roll(1, -1)).square().mean().backward()
+        optimizer.step()
+        finish_step(layer)
+    assert layer.balancer.values()["load"] < 0.5  # 1 and more, with groups that end with one expert or without a token
 
 
 @both_depths

@@ -36,7 +36,8 @@ def loss_coefficients(method: BalanceMethod, last: Tensor, branching: tuple[int,
     """Return the coefficients of a method's loss, linear in the tokens by the shares of the last step.
 
     A token's share in a node counts over the node's mean share, its load over the node's mean load; the loss is the
-    mean over the nodes of a level, summed over levels.
+    mean over the nodes of a level, summed over levels. The coefficients of the expected load are the derivatives of the
+    loss in the mean loads of the leaves: an uneven node does not push tokens out of itself.
 
     Parameters
     ----------
@@ -60,8 +61,9 @@ def loss_coefficients(method: BalanceMethod, last: Tensor, branching: tuple[int,
         mean = (mean[:, None] * share).flatten()
     means, load = sums_by_level(tally.smooth / tokens, branching), last.new_zeros(1)
     for slope, part in zip(slopes.expected_load or zero, means, strict=True):
-        own = slope / (len(slope) * part.sum(-1, keepdim=True).clamp_min(FLOOR))
-        load = (load[:, None] + own).flatten()
+        total = part.sum(-1, keepdim=True).clamp_min(FLOOR)
+        centred = slope - (slope * part).sum(-1, keepdim=True) / total  # shares stay if all loads of a node rise alike
+        load = (load[:, None] + centred / (len(slope) * total)).flatten()
     return LossCoefficients(tokens, torch.cat([*parts, load]), slopes.weights)
 
 
