@@ -35,6 +35,7 @@ BENCHMARKS: dict[str, str] = {
     "ls_ml": "ls_ml.run",
     "many_fits": "many.replicates",
     "many_over_fitted": "many.over_fitted",
+    "many_ends": "many.ends",
     "identifiability": "identifiability.run",
     "proofs": "proofs.run",
     "parquet": "parquet.run",

@@ -143,7 +143,12 @@ def tables() -> list[str]:
     refuted = [row for row in rows if row["verdict"] in AGAINST]
     cost = {one["study"].removesuffix(SUFFIX): one for one in indexes()}
     studies = [
-        {**row, "fits": cost[row["study"]]["fits"], "CPU min": cost[row["study"]]["cpu"] / 60}
+        {
+            **row,
+            "fits": cost[row["study"]]["fits"],
+            "CPU min": cost[row["study"]]["cpu"] / 60,
+            "search": cost[row["study"]]["engine"].get("search", 1),
+        }
         for row in counted(rows, "study")[:-1]
     ]
     return [

@@ -6,16 +6,29 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from benchmarks import problems
 from benchmarks.timing import table
-from gatewise.fit.many import Plan, many_fits
+from gatewise.fit import many
+from gatewise.fit.many import Plan, fit_block, many_fits
 from gatewise.objective.rows import Rows, make_rows
+from gatewise.theory import STUDIES
+from gatewise.theory.records import draw, plan_of
 
 WORKERS = min(2, os.cpu_count() or 1)
+ARMS = {  # one expert too many, searched on 2000 rows: level of the study, replicates
+    ("softmax-over", "one too many"): 16_000,
+    ("laplace-over", "laplace, d=3"): 16_000,
+    ("laplace-over", "softmax, d=3"): 16_000,
+    ("normalised-sigmoid", "dense, ax + b, d=3"): 11_700,
+    ("multinomial-logit", "one more, d=3"): 20_000,
+    ("temperature-rates", "gelu, over"): 26_700,
+}
+ENDS = (2, 4, 8, 16)
 SIZES, REPEATS = 200, 40  # of the published study with three experts fitted to two
 
 
@@ -68,3 +81,39 @@ def over_fitted(sets: int = 100, **_: Any) -> dict[str, Any]:
     plan = Plan(problems.softmax_mixture(3))
     line = measured("three experts fitted to two (2305.03288), five subsampled starts", plan, published, chosen)
     return line | {"seconds for all": line["wall s"] * total / len(chosen)}
+
+
+def ends(sets: int = 100, **_: Any) -> dict[str, Any]:
+    """Compare fits that polish few different ends of a search on all rows with those that polish sixteen."""
+    lines = []
+    kept = many.KEPT
+    for (name, arm_name), size in ARMS.items():
+        study = STUDIES[name]
+        arm = study.arm(arm_name)
+        level = min(arm.levels(), key=lambda one: abs(one.n - size))
+        found, seconds = {}, {}
+        for count in ENDS:
+            many.KEPT = count
+            begin = time.process_time()
+            fits = fit_block(plan_of(study, arm, level), partial(draw, study, arm, level), range(min(sets, 12)))
+            found[count], seconds[count] = np.array([fit.log_likelihood for fit in fits]), time.process_time() - begin
+        most = max(ENDS)
+        for count in ENDS[:-1]:
+            gain = found[most] - found[count]
+            lines.append(
+                {
+                    "study": name,
+                    "arm": arm_name,
+                    "n": level.n,
+                    "ends": count,
+                    "fits": len(gain),
+                    f"{most} ends are higher": int((gain > 1e-4).sum()),
+                    "lower": int((gain < -1e-4).sum()),
+                    "largest gain, nats": float(gain.max()),
+                    f"CPU of {most} ends, ratio": seconds[most] / seconds[count],
+                }
+            )
+    many.KEPT = kept
+    table("ends that are polished on all rows: few of them against sixteen", lines)
+    short = [line for line in lines if line["ends"] == ENDS[0]]
+    return {"lines": lines, "share": sum(x[f"{most} ends are higher"] for x in short) / sum(x["fits"] for x in short)}

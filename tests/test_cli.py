@@ -418,6 +418,33 @@ def test_what_is_wrong_with_a_formula_is_one_clear_message(sites, tmp_path, argu
     assert message in " ".join(err.split())
 
 
+@pytest.mark.parametrize("formula", [("--target", "y", "--features", "x,hours,count"), ("--formula", "y ~ x + hours")])
+def test_tables_of_other_countries_are_fitted_and_predicted_as_any(sites, tmp_path, formula):
+    sites.to_csv(tmp_path / "de.csv", index=False, sep=";", decimal=",")
+    options = (*formula, "--starts", 2, "--out", tmp_path / "m.json")
+    code, _, err = ran("fit", tmp_path / "de.csv", *options)
+    assert (code, "seem to be separated by semicolons, and not by commas; give --sep ';'" in err) == (2, True)
+    code, _, err = ran("fit", tmp_path / "de.csv", "--sep", ";", *options)
+    assert (code, "where commas are decimal, give --decimal ," in err) == (2, True)
+    marks = ("--sep", ";", "--decimal", ",")
+    code, out, err = ran("fit", tmp_path / "de.csv", *marks, *options, "--report", tmp_path / "p.html")
+    assert code == 0, err
+    wanted = ran("fit", tmp_path / "sites.csv", *formula, "--starts", 2)[1]
+    assert out == wanted
+    assert "sep=&#39;;&#39;, decimal=&#39;,&#39;)" in (tmp_path / "p.html").read_text()
+    found = ran("predict", tmp_path / "m.json", tmp_path / "de.csv", *marks)
+    assert found == ran("predict", tmp_path / "m.json", tmp_path / "sites.csv")
+    assert found[0] == 0
+    code, _, err = ran("predict", tmp_path / "m.json", tmp_path / "sites.parquet", *marks)
+    assert (code, "--sep and --decimal are for text files" in err) == (2, True)
+
+
+def test_numbers_that_a_formula_reads_as_levels_are_told(sites, tmp_path):
+    sites.assign(x=sites.x.map("{} m".format)).to_csv(tmp_path / "t.csv", index=False)
+    code, out, _ = ran("fit", tmp_path / "t.csv", "--formula", "y ~ x + hours", "--experts", 1, "--starts", 1)
+    assert (code, "Warning: the factor x has 120 levels in 120 rows" in " ".join(out.split())) == (0, True)
+
+
 def test_several_targets_are_one_model_of_several_responses(sites, tmp_path):
     sites = sites.assign(second=2 * sites["y"] + np.sin(np.arange(len(sites))))
     sites[["y", "second", "x", "hours"]].rename(columns={"hours": "open hours"}).to_csv(tmp_path / "t.csv", index=False)
@@ -466,3 +493,30 @@ def test_classes_by_a_formula(sites, tmp_path):
     assert found.isna()[3]  # where x is missing
     code, _, err = ran("fit", tmp_path / "t.csv", *options, "--report", tmp_path / "r.html")
     assert (code, "leave --report out" in err) == (2, True)
+
+
+def test_classes_of_one_column_are_a_target_too(sites, tmp_path):
+    sites = sites.assign(kind=np.where(sites["y"] + np.sin(9 * np.arange(len(sites))) > 5, "high", "low"))
+    sites[["kind", "x", "y", "hours"]].to_csv(tmp_path / "t.csv", index=False)
+    sites[["kind", "x", "y", "hours"]].to_parquet(tmp_path / "t.parquet")
+    options = ("--family", "categorical", "--experts", 1, "--starts", 2)
+    wanted = ran("fit", tmp_path / "t.csv", "--formula", "kind ~ x + y + hours", *options)
+    for table in ("t.csv", "t.parquet"):
+        found = ran("fit", tmp_path / table, "--target", "kind", *options)
+        assert found == wanted
+        assert found[0] == 0
+    code, _, err = ran("fit", tmp_path / "t.csv", "--target", "kind", *options, "--report", tmp_path / "r.html")
+    assert (code, "leave --report out" in err) == (2, True)
+
+
+@pytest.mark.parametrize("verb", ["fit", "predict"])
+def test_parquet_that_cannot_be_read_is_one_clear_message(sites, tmp_path, verb):
+    assert ran("fit", tmp_path / "sites.csv", "--formula", "y ~ x", "--starts", 1, "--out", tmp_path / "m.json")[0] == 0
+    (tmp_path / "bad.parquet").write_text("x,y,hours")
+    sites[:0].to_parquet(tmp_path / "none.parquet")
+    for name, words in (("bad", "cannot be read as Parquet"), ("none", "has no rows: give a table with one row per")):
+        table = tmp_path / f"{name}.parquet"
+        code, _, err = (
+            ran("fit", table, "--formula", "y ~ x") if verb == "fit" else ran("predict", tmp_path / "m.json", table)
+        )
+        assert (code, words in err) == (2, True), err

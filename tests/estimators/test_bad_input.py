@@ -8,7 +8,7 @@ import pytest
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
 
-from gatewise import MixtureOfExpertsRegressor, Status
+from gatewise import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor, Status
 from gatewise.estimators.warnings import (
     BoundWarning,
     CollinearWarning,
@@ -38,10 +38,26 @@ DATA = {  # name -> (changed X and y, error, words)
     "inf in X": (lambda x, y: (put(x, np.inf), y), ValueError, "Input X contains infinity"),
     "nan in y": (lambda x, y: (x, put(y, np.nan)), ValueError, "Input y contains NaN"),
     "inf in y": (lambda x, y: (x, put(y, -np.inf)), ValueError, "Input y contains infinity"),
-    "one dimension": (lambda x, y: (x[:, 0], y), ValueError, "Expected 2D array"),
-    "three dimensions": (lambda x, y: (x[None], y), ValueError, "dim 3"),
-    "y of three dimensions": (lambda x, y: (x, y[:, None, None]), ValueError, "dim 3"),
-    "lengths differ": (lambda x, y: (x, y[:-1]), ValueError, "inconsistent numbers of samples"),
+    "one dimension": (
+        lambda x, y: (x[:, 0], y),
+        ValueError,
+        r"X has the shape \(\d+,\).*X.reshape\(-1, 1\) if it is one",
+    ),
+    "a series": (lambda x, y: (pd.Series(x[:, 0]), y), ValueError, r"Reshape your data: X.to_frame\(\) if it is one"),
+    "a list": (lambda x, y: (list(x[:, 0]), y), ValueError, "two dimensions are needed"),
+    "a number": (lambda x, y: (3.0, y), ValueError, r"X has the shape \(\), .*give one row per observation"),
+    "three dimensions": (lambda x, y: (x[None], y), ValueError, r"X has the shape \(1, \d+, \d\), .*give one row per"),
+    "y of three dimensions": (
+        lambda x, y: (x, y[:, None, None]),
+        ValueError,
+        r"y has the shape \(\d+, 1, 1\): give one",
+    ),
+    "lengths differ": (lambda x, y: (x, y[:-1]), ValueError, r"y has \d+ rows, X has \d+: pass one response per"),
+    "names of two types": (
+        lambda x, y: (pd.DataFrame(np.c_[x, x], columns=[7, *"abcd"[: 2 * x.shape[1] - 1]]), y),
+        TypeError,
+        r"X has columns with names of several types, such as 7 and 'a': .*X.columns.astype\(str\)",
+    ),
     "no rows": (lambda x, y: (x[:0], y[:0]), ValueError, r"0 sample\(s\)"),
     "no columns": (lambda x, y: (x[:, :0], y), ValueError, r"0 feature\(s\)"),
     "one row": (lambda x, y: (x[:1], y[:1]), ValueError, "n_samples=1 for 2 experts: give at least one row per"),
@@ -72,6 +88,23 @@ def test_unusable_data_are_refused(lines, name):
     change, error, words = DATA[name]
     with pytest.raises(error, match=words):
         small().fit(*change(*lines))
+
+
+def test_data_of_one_dimension_are_told_by_every_method_and_of_gates_too():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 3)), rng.normal(size=40)
+    for model, response in (
+        (MixtureOfExpertsRegressor(1, n_init=1), y),
+        (MixtureOfExpertsClassifier(1, n_init=1), y > 0),
+    ):
+        with pytest.raises(ValueError, match=r"X has the shape \(40,\)"):
+            model.fit(x[:, 0], response)
+        model.fit(x, response)
+        for method in (model.predict, model.gate_proba):
+            with pytest.raises(ValueError, match=r"X has the shape \(3,\).*X.reshape\(1, -1\) if it is one row"):
+                method(x[0])
+    with pytest.raises(ValueError, match=r"gate_X has the shape \(40,\).*gate_X.reshape\(-1, 1\) if it is one column"):
+        small(n_init=1).fit(x, y, gate_X=x[:, 0])
 
 
 WEIGHTS = {
@@ -110,7 +143,7 @@ def test_responses_that_the_family_does_not_allow_are_refused(lines, family, cha
     ("gate_x", "words"),
     [
         (lambda x: x[:80], "gate_X has 80 rows, X has 300: pass one gate row per observation"),
-        (lambda x: x[:, 0], "Expected 2D array"),
+        (lambda x: x[:, 0], r"gate_X has the shape"),
         (lambda x: put(x, np.nan), "Input gate_X contains NaN"),
     ],
 )

@@ -162,6 +162,17 @@ def test_processes_and_interruptions_change_nothing(two, tmp_path):
         bootstrap(two, X, Y, n_boot=5, resume=path, random_state=1)
 
 
+@pytest.mark.parametrize("text", ["a,b,c,y\n1,2,3,4\n", "notes without an end", "[1, 2]\n"])
+def test_a_file_of_something_else_stays_as_it_is(two, tmp_path, text):
+    path = tmp_path / "data.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="is no file of one: give another path"):
+        bootstrap(two, X, Y, n_boot=5, resume=path)
+    assert path.read_text() == text
+    with pytest.raises(FileNotFoundError, match=r"there is no directory .* create it first"):
+        bootstrap(two, X, Y, n_boot=5, resume=tmp_path / "none" / "boot.jsonl")
+
+
 def test_formulas_weights_classifiers_and_least_squares(two):
     frame = pd.DataFrame(X, columns=list("abc")).assign(y=Y, id=np.arange(N) // 4, w=RNG.integers(1, 4, N))
     frame.loc[5, "a"] = np.nan

@@ -107,3 +107,23 @@ def test_a_scale_that_is_fixed_below_the_floor_is_taken_as_given():
     residual = (y - model.predict(x)) / 1e-3
     expected = (-0.5 * residual**2 - np.log(1e-3) - 0.5 * np.log(2 * np.pi)).sum()
     assert again.log_likelihood_ == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_slope_of_a_gate_is_known_where_that_of_the_reference_is_held_too():
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(400, 3))
+    first = rng.random(400) < 1 / (1 + np.exp(-1.5 * x[:, 0]))
+    y = np.where(first, 3 + x[:, 1], -3 + x[:, 2]) + 0.5 * rng.normal(size=400)
+    nan, options = np.nan, {"n_init": 2, "random_state": 0}
+    free = MixtureOfExpertsRegressor(2, **options).fit(x, y)
+    one, both = (
+        MixtureOfExpertsRegressor(2, fixed={"gates.0.weight": [[0.0, nan, nan], [other, nan, nan]]}, **options).fit(
+            x, y
+        )
+        for other in (nan, 0.0)
+    )
+    assert one.log_likelihood_ == pytest.approx(free.log_likelihood_, abs=1e-6)
+    assert both.log_likelihood_ < free.log_likelihood_ - 10
+    assert free.inference(x, y).test("gate weight x0[0] = 0", kind="lr").statistic == pytest.approx(
+        2 * (free.log_likelihood_ - both.log_likelihood_), abs=1e-5
+    )

@@ -170,7 +170,7 @@ class Breaks(Linear):
 BROKEN = {  # arguments, what becomes of X and y, the error and its words
     "X is not finite": ({}, lambda x, y: (np.where(x > 1, np.nan, x), y), ValueError, "NaN"),
     "X has no rows": ({}, lambda x, y: (x[:0], y[:0]), ValueError, "minimum of 1"),
-    "X and y have other sizes": ({}, lambda x, y: (x, y[1:]), ValueError, "inconsistent numbers"),
+    "X and y have other sizes": ({}, lambda x, y: (x, y[1:]), ValueError, "y has 59 rows, X has 60"),
     "y is no count": ({"family": "poisson"}, lambda x, y: (x, y), ValueError, "Poisson|count"),
     "a part breaks at once": ({"expert": Breaks(at=1)}, lambda x, y: (x, y), OddError, "1"),
     "a part breaks later": ({"expert": Breaks(at=4)}, lambda x, y: (x, y), OddError, "4"),

@@ -14,7 +14,7 @@ from gatewise.core.scores import Affine, Tempered
 from gatewise.estimators.theory import theory
 from gatewise.estimators.warnings import FitWarning, RidgeWarning, UnidentifiedWarning, ask_theory
 from gatewise.fit.spec import FitSpec
-from gatewise.infer.identifiability import IdentifiabilityVerdict
+from gatewise.infer.identifiability import Advice, IdentifiabilityVerdict
 
 
 class OddError(Exception):
@@ -107,7 +107,10 @@ def test_what_is_tied_is_no_ridge(table):
     model = heard(table, gate="cosine")[2]
     assert theory(model.fit_, 2, model._reader).verdict is IdentifiabilityVerdict.ridge
     fit = model.fit_._replace(spec=FitSpec(ties=ties))
-    assert theory(fit, 2, model._reader) == (IdentifiabilityVerdict.undecided, "not checked: some parameters are tied")
+    assert theory(fit, 2, model._reader) == Advice(
+        IdentifiabilityVerdict.undecided,
+        "not checked: some parameters are tied",
+    )
 
 
 @pytest.mark.parametrize("fault", [MemoryError, OSError, UserWarning, OddError])

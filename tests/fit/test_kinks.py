@@ -58,6 +58,18 @@ def test_centers_stay_within_their_bounds(centers):
     assert bool((settled <= upper).all())
 
 
+def test_a_box_without_a_data_point_is_searched():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(200, 3)) + [5.0, -8.0, 1.0]
+    y = np.where(x[:, 0] > 5 + rng.normal(size=200), x[:, 0], -x[:, 2]) + 0.5 * rng.normal(size=200)
+    rows = make_rows(torch.from_numpy(x), torch.from_numpy(y)[:, None])
+    spec = FitSpec(bounds={"gates.0.center": (0.0, 12.0)})  # the second input is negative in every row
+    fit = maximum_likelihood(Mixture((LAPLACE,), (2,)), rows, spec, starts=2)
+    centre = fit.measure.paths()["gates.0.center"]
+    assert bool((centre >= 0).all())
+    assert bool((centre <= 12).all())
+
+
 def test_what_other_parameters_do_is_foretold(centers):
     problem, free, _ = centers
     columns = find_centers(problem)[0].columns

@@ -4,8 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+from scipy import stats
 
 from gatewise import MixtureOfExpertsRegressor
+from gatewise.infer.covariance.point import locate
+from gatewise.infer.profile.likelihood import _natural
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +117,66 @@ def test_a_ratio_needs_equal_parameters_or_values(two):
         model.inference(x, y).test("2 * x0[0] = x0[1]", kind="lr")
     with pytest.raises(ValueError, match="choose one of wald, lr"):
         model.inference(x, y).test("x0[0] = 0", kind="score")
+
+
+@pytest.fixture(scope="module")
+def places():
+    """Inputs far from zero, in other units each, whose gate compares distances from two places."""
+    rng = np.random.default_rng(1)
+    z = rng.normal(size=(400, 3))
+    near, far = (np.linalg.norm(z - place, axis=1) for place in ([1.5, 0, 0], [-1.5, 0.5, 0]))
+    first = rng.random(400) < 1 / (1 + np.exp(near - far))
+    y = np.where(first, 103 + z[:, 0] - 0.3 * z[:, 1], 97 + 0.4 * z[:, 2]) + 0.5 * rng.normal(size=400)
+    return z * [1.0, 2.0, 0.5] + [5.0, -3.0, 1.0], y
+
+
+@pytest.mark.parametrize(
+    ("gate", "names"),
+    [
+        ("laplace", ["gate center x0[0]", "gate center x2[1]", "gate bias[0]", "intercept[1]", "scale[0]"]),
+        ("quadratic", ["gate weight x0[0]", "gate quadratic x2^2[0]", "x1[0]"]),
+    ],
+)
+@pytest.mark.parametrize("standardize", [True, False])
+def test_a_profile_ends_where_the_likelihood_ratio_says(places, gate, names, standardize):
+    x, y = places
+    options = {"gate": gate, "standardize": standardize, "n_init": 3, "random_state": 0}
+    found = MixtureOfExpertsRegressor(2, **options).fit(x, y).inference(x, y)
+    for name in names:
+        interval = found.profile(name)
+        assert interval.lower < interval.estimate < interval.upper
+        for end in (interval.lower, interval.upper):
+            assert found.test(f"{name} = {end!r}", kind="lr").statistic == pytest.approx(
+                stats.chi2.ppf(0.95, 1), abs=1e-4
+            )
+
+
+def test_profiles_of_places_move_with_the_inputs(places):
+    x, y = places
+    options = {"gate": "laplace", "n_init": 3, "random_state": 0}
+    here, there = (
+        MixtureOfExpertsRegressor(2, **options).fit(one, y).inference(one, y).profile("gate center x1[1]")
+        for one in (x, 10 * x - 40)
+    )
+    for end in ("estimate", "lower", "upper"):
+        assert getattr(there, end) == pytest.approx(10 * getattr(here, end) - 40, rel=1e-5)
+
+
+def test_a_false_hypothesis_costs_the_degrees_of_freedom_of_its_restrictions(places):
+    """Gates with one place in common along the only direction in which they differ leave the others open."""
+    x, y = places
+    model = MixtureOfExpertsRegressor(2, gate="laplace", n_init=3, random_state=0).fit(x, y)
+    found = model.inference(x, y).test("gate center x0[0] = gate center x0[1]", kind="lr")
+    assert found.df == 1
+    assert found.p_value == pytest.approx(stats.chi2.sf(found.statistic, 1))
+
+
+def test_an_end_that_is_not_found_is_no_number(places):
+    x, y = places
+    model = MixtureOfExpertsRegressor(2, gate="laplace", n_init=3, random_state=0).fit(x, y)
+    found = model.inference(x, y)
+    point = locate(model.fit_, found.rows)
+    entries = {kind: int((point.parameterization.kind == kind).nonzero()[0]) for kind in (0, 1)}
+    for entry in entries.values():
+        assert np.isnan(_natural(point, entry, 1.0, np.nan, np.nan))
+    assert _natural(point, entries[1], 1.0, 800.0, 800.0) == np.inf

@@ -55,7 +55,7 @@ def test_a_step_with_a_bad_token_leaves_the_statistics_as_they_were(value, balan
 
 @every_method
 def test_training_under_a_scaler_goes_on_after_a_bad_batch(balance):
-    """The scaler skips that step, so its tokens are counted with those of the next one."""
+    """The layer knows the factor of the scaler alone: tokens of the step that it skips count with those of the next."""
     layer = make_layer("softmax", balance=balance)
     x, optimiser = draw_tokens(layer), torch.optim.SGD(layer.parameters(), 0.1)
     scaler = torch.amp.GradScaler("cpu", init_scale=8.0)

@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 
-from gatewise.nn import finish_step, set_loss_scale
+from gatewise.nn import Anneal, finish_step, set_loss_scale
 from gatewise.testing.layers import draw_tokens, make_layer
 
 OPTIONS = {"balance_weight": 0.5, "z_weight": 0.1}
@@ -70,6 +70,38 @@ def test_a_factor_of_the_user_stays_whatever_steps():
     assert float(layer.balancer.loss_scale) == 4.0
     set_loss_scale(layer, 2.0)
     assert scale.get_scale() == 8192.0
+
+
+def trained_with_skips(layer, optimiser, bad, **options):
+    """What the statistics are after every update, where the gradients of some steps are not finite."""
+    scale, found = scaler(**options), []
+    set_loss_scale(layer, scale)
+    for step, count in enumerate((24, 20, 16, 12, 8)):
+        optimiser.zero_grad()
+        for tokens in draw_tokens(layer, count, seed=step).chunk(2):
+            scale.scale(layer(tokens).square().mean()).backward()
+        if step in bad:
+            layer.router.gates[0].weight.grad[0] = torch.inf
+        scale.step(optimiser)
+        scale.update()
+        found.append((float(layer.tally().tokens), int(layer.balancer.steps)))
+    return found
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_step_that_the_scaler_skips_counts_for_nothing(fused):
+    layer = make_layer("dense-to-sparse", balance="bias", bias_rate=0.1, temperature=Anneal(2.0, 0.5, 8))
+    optimiser = torch.optim.Adam(layer.parameters(), 1e-2, fused=fused)
+    found = trained_with_skips(layer, optimiser, bad=(0, 1, 3))
+    assert found == [(0, 0), (0, 0), (16, 1), (16, 1), (8, 2)]
+    other = make_layer("dense-to-sparse", balance="bias", bias_rate=0.1, temperature=Anneal(2.0, 0.5, 8))
+    update = torch.optim.Adam(other.parameters(), 1e-2, fused=fused)
+    for step, count in ((2, 16), (4, 8)):  # the steps that were not skipped, alone
+        update.zero_grad()
+        for tokens in draw_tokens(other, count, seed=step).chunk(2):
+            other(tokens).square().mean().backward()
+        update.step()
+    torch.testing.assert_close(layer.state_dict(), other.state_dict(), rtol=1e-4, atol=1e-6)
 
 
 def test_two_scalers_serve_the_layers_of_their_optimisers():

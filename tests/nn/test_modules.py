@@ -6,6 +6,8 @@ import warnings
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrize import remove_parametrizations
 from torch.nn.utils.prune import l1_unstructured
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -107,10 +109,31 @@ def test_separate_experts_keep_what_is_frozen_shared_and_of_another_dtype(tmp_pa
     assert [p.requires_grad for p in layer.experts[2].parameters()] == [False, True, True, True]
     assert layer.experts[0].down.weight.dtype == torch.float64
     assert not layer.experts[0].training
-    with pytest.raises(ValueError, match="experts of a layer are ModuleList: only built-in experts"):
+    with pytest.raises(ValueError, match="modules already, a ModuleList: there is nothing to separate"):
         separate_experts(layer)
     with pytest.raises(ValueError, match="experts of your own"):
         save_layer(layer, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["experts", "shared"])
+def test_parametrized_experts_are_separated_once_they_are_plain(name):
+    layer = MoE(6, 8, 3, shared=1)
+    weight_norm(getattr(layer, name), "w_in")
+    x = torch.randn(20, 6)
+    expected = layer(x)
+    with pytest.raises(
+        ValueError, match=rf"layer.{name} has parametrizations, of w_in, .*remove_parametrizations\(layer"
+    ):
+        separate_experts(layer)
+    remove_parametrizations(getattr(layer, name), "w_in")
+    assert_close(separate_experts(layer)(x), expected, "outputs", 1e-6)
+
+
+def test_wrapped_experts_are_refused_with_a_remedy():
+    layer = MoE(6, 8, 3)
+    layer.experts = nn.Sequential(layer.experts)
+    with pytest.raises(ValueError, match=r"experts of a layer are .*take wrappers, such as adapters, off first"):
+        separate_experts(layer)
 
 
 def test_dynamic_quantisation_reaches_separate_experts():

@@ -79,6 +79,21 @@ def test_the_forest_has_every_coefficient_with_its_interval(visits):
             coefficients(visits, **wrong)
 
 
+def test_eight_experts_are_told_apart_without_intervals_and_in_bars():
+    rng = np.random.default_rng(0)
+    X, place = rng.normal(size=(240, 3)), np.arange(240) % 8
+    y = 6 * place + X @ [1.0, -0.5, 0.2] + 0.3 * rng.normal(size=240)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FitWarning)
+        start = np.eye(8)[place] * 0.92 + 0.01
+        model = MixtureOfExpertsRegressor(8, gate="constant", n_init=1, max_iter=1, method="em").fit(X, y, start=start)
+    ax = coefficients(model)
+    looks = {(line.get_markeredgecolor(), line.get_marker()) for line in ax.lines if len(line.get_xdata()) == 1}
+    assert len(looks) == 8
+    bars = {(patch.get_facecolor(), patch.get_hatch() or "") for patch in rootogram(model, X, y).patches}
+    assert len(bars) == 8
+
+
 def test_what_has_no_errors_is_hollow_and_said(arrays):
     X, _, _ = arrays
     y = np.where(X[:, 0] > 0.2, 3 + X[:, 1], -X[:, 2]) + 0.05 * np.cos(np.arange(400))

@@ -6,6 +6,7 @@ import warnings
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from matplotlib.colors import to_rgb
@@ -190,6 +191,29 @@ def test_matching_undoes_a_permutation():
 def test_an_unknown_feature_is_an_error(flat, tone):
     with pytest.raises(ValueError, match="feature=1, but there are 1 columns"):
         gate_curves(flat, tone[0], feature=1)
+
+
+def test_many_experts_are_told_apart_by_colour_and_marker():
+    assert len({(style.colour(leaf), style.marker(leaf)) for leaf in range(16)}) == 16
+
+
+def test_axes_have_the_names_of_the_columns():
+    rng = np.random.default_rng(0)
+    x = pd.DataFrame(rng.normal(size=(80, 3)), columns=["income", "age", "years"])
+    gates = pd.DataFrame({"region": rng.normal(size=80)})
+    y = x.to_numpy() @ [1.0, 0.5, 0.0] + np.where(gates.region > rng.normal(size=80), 4, 0) + 0.3 * rng.normal(size=80)
+    model = MixtureOfExpertsRegressor(1, n_init=1).fit(x, y)
+    for feature in (1, "age"):
+        assert expert_curves(model, x, y, feature=feature).get_xlabel() == "age"
+    assert expert_curves(model, x.to_numpy(), y).get_xlabel() == "income"
+    assert expert_curves(model.fit_, x.to_numpy(), y, feature=2).get_xlabel() == "x2"
+    assert overview(model, x, y).axes[1].get_xlabel() in x.columns
+    dollars = x.rename(columns=r"${}\frac$".format)
+    overview(MixtureOfExpertsRegressor(1, n_init=1).fit(dollars, y), dollars, y).canvas.draw()
+    gated = MixtureOfExpertsRegressor(2, n_init=2, random_state=0).fit(x, y, gate_X=gates)
+    assert overview(gated, x, y, gate_X=gates).axes[1].get_xlabel() == "region"
+    with pytest.raises(ValueError, match=r"feature='agee': give the number of a column of X, from 0, or its name"):
+        expert_curves(model, x, y, feature="agee")
 
 
 def test_neighbouring_leaves_differ_in_colour_dash_and_marker():

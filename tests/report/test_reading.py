@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from gatewise import MixtureOfExpertsRegressor
-from gatewise.report import own_data, reading
+from gatewise.report import delimited, own_data, reading
 
 GOOD = "a,b,w,g,y\n" + "".join(f"{i},{i % 3},1,{i // 2},{2 * i + (i % 3)}\n" for i in range(12))
 
@@ -19,7 +19,7 @@ def table(tmp_path, text, name="data.csv"):
 
 
 def prepared(tmp_path, text, **roles):
-    return reading.prepare(reading.read_table(table(tmp_path, text)), reading.Roles(**{"target": "y", **roles}))
+    return reading.prepare(delimited.read_table(table(tmp_path, text)), reading.Roles(**{"target": "y", **roles}))
 
 
 @pytest.mark.parametrize(
@@ -27,20 +27,69 @@ def prepared(tmp_path, text, **roles):
     [
         ("", "is empty: a CSV file with a header line is needed"),
         ("a,y\n", "has a header line but no rows"),
-        ("a,y\n1,2\n1,2,3,4\n", "cannot be read as CSV (Error tokenizing data"),
-        (b"\xff\xfe\x00a,y\n1,2", "cannot be read as CSV"),
+        ("a,y\n1,2\n1,2,3,4\n", "line 3 of "),
+        ("a,y\n1,2\n1,2,3,4\n", "has 4 fields and the lines before it 2, with columns separated by commas: put quotes"),
+        ("a,b,y\n1,5,2,3\n2,5,1,7\n", "line 2 of "),
+        (
+            "a,b,y\n1,5,2,3\n2,5,1,7\n",
+            "has 4 fields and its header line 3, with columns separated by commas: give every",
+        ),
+        ('a,b,y\n1,2,"3\n4,5,6\n', "has a quote that is opened and never closed"),
+        ("a,b,y\n1,2,3\n".encode("utf-16"), "is UTF-16 text, as spreadsheets write 'Unicode text': save it as UTF-8"),
+        ("größe,b,y\n1,2,3\n".encode("latin-1"), "holds the byte 0xf6, which no UTF-8 text has there"),
+        (b"PK\x03\x04\xe4\x00", "is a workbook or an archive, and no text: save the sheet as a CSV file"),
+        ("a;b;y\n1;2;3\n", "columns seem to be separated by semicolons, and not by commas; give --sep ';'"),
+        ("a;b;y\n1,5;2,5;3\n", "columns seem to be separated by semicolons, and not by commas; give --sep ';'"),
+        ("a\tb\ty\n1\t2\t3\n", "columns seem to be separated by tabs, and not by commas; give --sep tab"),
     ],
 )
 def test_a_file_that_is_not_a_table_is_an_error(tmp_path, text, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        reading.read_table(table(tmp_path, text))
+        delimited.read_table(table(tmp_path, text))
+
+
+GERMAN = "a;b;größe\n1,5;2;3,25\n-2;1e1;\n0,5;7;1\n"
+
+
+def test_separator_and_decimal_mark_may_be_given(tmp_path):
+    path = table(tmp_path, GERMAN)
+    found = delimited.read_table(path, delimited.TextFormat(";", ","))
+    wanted = pd.DataFrame({"a": [1.5, -2.0, 0.5], "b": [2.0, 10.0, 7.0], "größe": [3.25, np.nan, 1.0]})
+    pd.testing.assert_frame_equal(found, wanted)
+    tabs = table(tmp_path, GERMAN.replace(";", "\t"), "tabs.tsv")
+    pd.testing.assert_frame_equal(delimited.read_table(tabs, delimited.TextFormat("tab", ",").check()), wanted)
+    quoted = table(tmp_path, 'a,b,y\n"1,5",2,"3,25"\n', "quoted.csv")
+    assert delimited.read_table(quoted, delimited.TextFormat(",", ",")).to_numpy().tolist() == [[1.5, 2.0, 3.25]]
+    with pytest.raises(ValueError, match=r"separated by semicolons, and not by tabs; give --sep ';'"):
+        delimited.read_table(path, delimited.TextFormat("\t"))
+
+
+def test_decimal_commas_are_told_before_they_count_as_text(tmp_path):
+    with pytest.raises(ValueError, match=r"column 'a' of .* holds '1,5', which is text: where commas are decimal"):
+        delimited.read_table(table(tmp_path, GERMAN), delimited.TextFormat(";"))
+    pairs = table(tmp_path, "cell;x;y\n1,5;0.5;3\n2,4;1.5;2\n", "pairs.csv")  # numbers have points, so these are labels
+    assert delimited.read_table(pairs, delimited.TextFormat(";"))["cell"].tolist() == ["1,5", "2,4"]
+
+
+@pytest.mark.parametrize(
+    ("sep", "decimal", "message"),
+    [
+        (";;", ".", "--sep ;;: give the one character between the columns, such as ';', or tab"),
+        ("x", ".", "--sep x: give the one character"),
+        ("", ".", "--sep : give the one character"),
+        (";", "'", "--decimal ': give ',' or '.'"),
+    ],
+)
+def test_marks_that_cannot_be_meant_are_refused(sep, decimal, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        delimited.TextFormat(sep, decimal).check()
 
 
 def test_a_missing_file_and_a_directory_are_errors(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no file .*nothing\.csv: check the path"):
-        reading.read_table(tmp_path / "nothing.csv")
+        delimited.read_table(tmp_path / "nothing.csv")
     with pytest.raises(IsADirectoryError, match="is a directory: give the path of a CSV file"):
-        reading.read_table(tmp_path)
+        delimited.read_table(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +100,7 @@ def test_a_missing_file_and_a_directory_are_errors(tmp_path):
         (GOOD, {"weights": "v"}, "there is no column 'v': "),
         (GOOD, {"gate_features": ("z",)}, "there is no column 'z': "),
         ("y\n1\n2\n", {}, "the only columns are 'y', which leaves no feature to predict 'y' from"),
-        ("a;y\n1;2\n", {"target": "a;y"}, "to predict 'a;y' from: separate the columns by commas"),
+        ('a,b,y\n"1,5",2,3\n"2",2,3\n', {}, "column 'a' holds '1,5' in line 2, which is no number: write it without"),
         ("a,y\n1,2\nred,3\n", {}, "column 'a' holds text ('red' in line 3), and numbers are needed: leave it out with"),
         ("a,y\n1,2\n1,high\n", {}, "column 'y' holds text ('high' in line 3)"),
         ("a,w,y\n1,x,2\n", {"weights": "w"}, "column 'w' holds text ('x' in line 2)"),
@@ -90,15 +139,19 @@ def test_gate_columns_that_experts_do_not_see_stand_apart(tmp_path):
     assert prepared(tmp_path, GOOD, features=("a", "b"), gate_features=("b",)).gate_x is None
 
 
-@pytest.mark.parametrize("roles", [{}, {"features": ("a", "b"), "gate_features": ("a",)}, {"gate_features": ("b",)}])
-def test_a_table_is_fitted_and_its_code_gives_the_same_fit(tmp_path, roles, capsys, monkeypatch):
+FORMS = [delimited.COMMAS, delimited.TextFormat(";", ","), delimited.TextFormat("\t")]
+ROLES = [{}, {"features": ("a", "b"), "gate_features": ("a",)}, {"gate_features": ("b",)}]
+
+
+@pytest.mark.parametrize(("roles", "form"), list(zip(ROLES, FORMS, strict=True)))
+def test_a_table_is_fitted_and_its_code_gives_the_same_fit(tmp_path, roles, form, capsys, monkeypatch):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"a": rng.normal(size=60), "b": rng.normal(size=60), "w": 1.0})
     frame["y"] = frame["a"] * np.sign(frame["b"] + rng.normal(size=60)) + 0.2 * rng.normal(size=60)
     frame.loc[3, "y"] = np.nan
-    frame.to_csv(tmp_path / "t.csv", index=False)
+    frame.to_csv(tmp_path / "t.csv", index=False, **form.options)
     monkeypatch.chdir(tmp_path)
-    data = reading.prepare(reading.read_table("t.csv"), reading.Roles("y", weights="w", **roles))
+    data = reading.prepare(delimited.read_table("t.csv", form), reading.Roles("y", weights="w", **roles), form)
     outcome = own_data.fit_table("t.csv", data, {"n_experts": 2, "gate": "softmax", "n_init": 5, "random_state": 0})
     capsys.readouterr()
     exec(outcome.code, {})

@@ -12,7 +12,7 @@ from gatewise.fit.least_squares import mean_of
 from gatewise.objective.parameterization import specifications
 from gatewise.theory.arms import Arm, DataDrivenStarts, NearTruth
 from gatewise.theory.claims import Claim
-from gatewise.theory.evidence import untied
+from gatewise.theory.exponents import untied
 from gatewise.theory.fingerprint import fingerprint
 from gatewise.theory.papers import NO_STUDY, STUDIES
 from gatewise.theory.papers.sigmoid import TITLE, TRUE, limits, signal, truth

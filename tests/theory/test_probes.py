@@ -14,7 +14,7 @@ from gatewise.runs.records import line_of
 from gatewise.theory import Arm, Claim, Data, Model, Probe, Study, collect, run_probes
 from gatewise.theory import run_study as run
 from gatewise.theory.claims import VerdictKind
-from gatewise.theory.evidence import Exponent, untied
+from gatewise.theory.exponents import Exponent, exponent_of, parts_of, untied
 from gatewise.theory.inputs import Uniform
 from gatewise.theory.population.rules import Ball, Cube
 from gatewise.theory.probes import FILE, Probed, expected, judge_probes
@@ -127,6 +127,32 @@ def test_an_exponent_says_a_slope_that_every_kind_of_claim_can_be_judged_by(kind
     assert with_exponent(verdict, Exponent(measured(exponent, exponent), ())).word is VerdictKind(said)
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "exponent", "said"),
+    [
+        ("at_most", -0.25, 1.0, "unresolved"),
+        ("equal", -0.25, 2.0, "unresolved"),
+        ("equal", -0.25, 1.0, "unresolved"),
+        ("equal", -0.25, 4.0, "contradicted"),
+        ("at_most", -0.25, 4.0, "contradicted"),
+        ("at_most", -0.25, None, "contradicted"),
+        ("at_least", -0.25, 4.0, "supported"),
+        ("at_least", -0.25, 1.0, "unresolved"),
+        ("slower_than_polynomial", 0.0, None, "supported"),
+        ("slower_than_polynomial", 0.0, 2.0, "unresolved"),
+    ],
+)
+def test_an_exponent_of_a_part_of_an_error_says_that_the_error_is_no_faster(kind, value, exponent, said):
+    claim = replace(CLAIM, kind=kind, value=value)
+    verdict = Verdict(claim, VerdictKind.unresolved, SLOPE, "partly inside")
+    part = Exponent(measured(exponent, exponent), (), 2, 3)
+    found = with_exponent(verdict, part)
+    assert found.word is VerdictKind(said)
+    assert "2 of 3 entries of this error have none: they may be slower" in found.reason
+    supported = with_exponent(verdict._replace(word=VerdictKind.supported), part)
+    assert supported.word is (VerdictKind.unresolved if said == "contradicted" else VerdictKind.supported)
+
+
 def test_an_exponent_contradicts_a_recalled_claim_as_recollection():
     verdict = Verdict(replace(CLAIM, standing="recalled"), VerdictKind.unresolved, SLOPE, "partly inside")
     assert with_exponent(verdict, Exponent(measured(4.0, 4.0), ())).word is VerdictKind.differs
@@ -210,6 +236,36 @@ FLOOR_IN_BOX = {"experts.coef": (-4.0, 4.0), "family.scale": (0.1, inf)}
 )
 def test_an_exponent_belongs_to_one_truth_model_box_input_law_and_cell(claim, arm, probe, differ):
     assert untied(claim, arm, probe) == differ
+
+
+def test_all_exponents_about_an_error_say_how_slow_it_is():
+    """Of three coefficients, of one cell or of both, each has an exponent of its own; the largest counts."""
+
+    def of(entry, exponent, atom=0, word="supported"):
+        probe = replace(SPLIT_PROBE, name=f"{entry}, {atom}", entry=entry, atom=atom)
+        return measured(exponent, exponent, word=word)._replace(probe=probe)
+
+    claim = replace(OVER, probe="0, 0")
+    assert exponent_of(replace(claim, probe=""), ARM, [of(0, 2.0)]) is None
+    alone = exponent_of(claim, ARM, [of(0, 2.0)])
+    assert (alone.left, alone.parts) == (2, 3)
+    others = [of(1, 2.0, atom=1), of(2, 4.0)]
+    whole = exponent_of(claim, ARM, [of(0, 2.0), *others])
+    assert (whole.left, whole.probed.local()[-1]) == (0, 4.0)
+    assert exponent_of(claim, ARM, [of(0, 2.0), others[0], of(2, 4.0, word="unresolved")]).left == 1
+    assert exponent_of(claim, ARM, [of(0, 2.0), others[0], of(2, 4.0, atom=2)]).left == 1  # another kind of cell
+    assert exponent_of(claim, ARM, [of(0, 2.0, word="unresolved"), *others]).probed.probe.entry == 0
+
+
+def test_the_entries_of_an_error_are_those_that_are_estimated():
+    fixed = {"experts.coef": torch.full((3, 1, 3), torch.nan).double()}
+    fixed["experts.coef"][:, 0, 2] = 0.5
+    probe = replace(SPLIT_PROBE, model=replace(THREE, fixed=fixed))
+    assert parts_of(probe) == {(0, 0), (0, 1)}
+    assert parts_of(replace(probe, atom=2)) == {(1, 0), (1, 1)}
+    assert parts_of(replace(probe, path="family.variance")) == {(0, 0)}
+    wide = replace(THREE, mixture=Mixture((GATES["softmax"],), (4,)))
+    assert parts_of(replace(SPLIT_PROBE, path="gates.0.bias", model=wide, cells=(0, 0, 1, 1))) == {(0, 0), (1, 0)}
 
 
 def test_a_drifting_truth_is_not_that_of_an_exponent():

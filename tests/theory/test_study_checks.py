@@ -224,6 +224,14 @@ def test_a_gate_that_is_known_up_to_a_scale_is_compared_without_it():
         (claim("equal", -0.5, 0.0), "an interval never lies inside a single slope"),
         (claim("equal", -0.5, 0.4), r"allows slopes from -0.9 to -0.1, .* give at most 0.25, or claim a bound"),
         (claim("difference", 0.0, 0.4, other="a"), "allows slopes from -0.4 to .0.4"),
+        (claim("at_most", -0.5, 0.5), r"allows slopes from -inf to .0, .* give less than 0.5"),
+        (claim("at_most", -0.25, 0.3), r"allows slopes from -inf to .0.05, .* give less than 0.25"),
+        (claim("at_least", -0.25, 0.25), r"allows slopes from -0.5 to .inf, .* give less than 0.25"),
+        (claim("at_least", 0.05, 0.05, other="a"), "give less than 0.05"),
+        (claim("at_least", 0.0, 0.5), "give at most 0.25"),
+        (claim("equal", 0.0, 0.0), "equal 0, tolerance=0: .* kind='at_least', value=0, tolerance=0.05"),
+        (claim("equal", 0.0, 0.1), "equal 0, tolerance=0.1: .* kind='at_least', value=0, tolerance=0.05"),
+        (claim("at_most", 0.0, 0.1), "every error that does not grow .* kind='at_least'"),
     ],
 )
 def test_a_tolerance_that_supports_nothing_or_nearly_everything_is_refused_before_a_run(made, words):
@@ -232,4 +240,6 @@ def test_a_tolerance_that_supports_nothing_or_nearly_everything_is_refused_befor
 
 
 def test_tolerances_that_tell_rates_apart_are_accepted():
-    check(study(claims=(claim("equal", -0.5, 0.25), claim("at_most", -0.25, 0.0), claim("at_least", -0.1, 0.3))))
+    check(study(claims=(claim("equal", -0.5, 0.25), claim("at_most", -0.25, 0.0), claim("at_least", -0.1, 0.09))))
+    check(study(claims=(claim("at_least", 0.0, 0.05), claim("at_most", -0.5, 0.49), claim("at_least", 0.0, 0.25))))
+    check(study(claims=(claim("at_least", 0.05, 0.01, other="a"), claim("equal", 0.0, 0.1, other="a"))))

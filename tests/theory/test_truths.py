@@ -15,7 +15,7 @@ from gatewise.theory import run_study as run
 from gatewise.theory.records import draw, near_truth, work
 from gatewise.theory.runner import blocks
 from gatewise.theory.store import read
-from gatewise.theory.truths import behind, holds_truth
+from gatewise.theory.truths import behind, holds_truth, truths_outside_box
 
 
 def tensor(values):
@@ -138,3 +138,20 @@ def test_a_fit_worse_than_the_truth_is_searched_for_from_more_starts():
 def test_starts_without_more_are_written_as_before_there_were_any():
     assert repr(DataDrivenStarts(10)) == "DataDrivenStarts(count=10)"
     assert DataDrivenStarts(10) != DataDrivenStarts(10, more=40)
+
+
+def test_fixed_values_that_no_true_leaf_has_exclude_the_truth():
+    """Leaves have no order, and entries of NaN are estimated."""
+    nan = float("nan")
+    for mixture, values, held in (
+        (TWO, [[[-1.0]], [[1.5]]], True),
+        (TWO, [[[nan]], [[1.5]]], True),
+        (THREE, [[[1.5]], [[-1.0]], [[1.5]]], True),
+        (TWO, [[[nan]], [[1.4]]], False),
+        (THREE, [[[1.5]], [[-1.0]], [[0.0]]], False),
+    ):
+        model = Model(mixture, min_scale=0.05, fixed={"experts.coef": tensor(values)})
+        arm = replace(ARM, model=model)
+        assert holds_truth(arm, arm.levels()[0]) is held
+        told = truths_outside_box(Study("s", "S", "", (arm,)))
+        assert [f"fixed at {values[-1]}, which no true leaf has" in words for words in told] == [True] * (not held)

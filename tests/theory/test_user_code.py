@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from gatewise.theory import STUDIES
+from gatewise.theory import STUDIES, Cube, Probe, registration
 from gatewise.theory import load_study as load
 from gatewise.theory.fingerprint import describe, fingerprint
 from gatewise.theory.orders import ONE, TWO
+from gatewise.theory.protocol import protocol
 from gatewise.theory.user_code import code_of
 from gatewise.theory.voronoi import LOSSES, Loss
 
@@ -59,18 +60,27 @@ def described(folder, **changed):
     folder.mkdir(exist_ok=True)
     (folder / "mine.py").write_text(SOURCE.format(**{**FIRST, **changed}))
     study = load(f"{folder / 'mine.py'}:study")
-    return describe(study), fingerprint(study)
+    return describe(study), (fingerprint(study), registration(study), registration(probed(study)))
+
+
+def probed(study):
+    """The study without its arm's own code, which is that of an exponent."""
+    arm = study.arms[0]
+    plain = replace(arm, model=replace(arm.model, mixture=arm.data.mixture))
+    probe = Probe("p", arm.data, arm.model, "experts.coef", (0, 1), 1.0, 0.1, "mine", "own", inputs=Cube(-1.0, 1.0, 3))
+    return replace(study, arms=(plain,), probes=(probe,))
 
 
 def test_a_study_of_gatewise_holds_no_code_of_users():
     assert not any({"code", "schema"} & set(describe(study)) for study in STUDIES.values())
+    assert not any("code" in protocol(study) for study in STUDIES.values())
 
 
 @pytest.mark.parametrize("changed", [{"formula": "value + FACTOR"}, {"constant": "FACTOR = 3.0"}])
-def test_what_an_own_class_computes_changes_the_fingerprint(tmp_path, changed):
+def test_what_an_own_class_computes_changes_the_fingerprint_and_the_registration(tmp_path, changed):
     (first, mine), (_, its) = described(tmp_path / "one"), described(tmp_path / "two", **changed)
     assert set(first["code"]) == {"Mine", "Base", "outer"}
-    assert mine != its
+    assert all(one != other for one, other in zip(mine, its, strict=True))
 
 
 @pytest.mark.parametrize("changed", [{"comment": "# two times"}, {"docstring": "Another."}, {}])

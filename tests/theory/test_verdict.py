@@ -1,5 +1,7 @@
 """Verdicts on synthetic records: every word, every doubt, and what would settle an open claim."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -167,7 +169,7 @@ def test_fits_at_a_bound_of_the_parameter_leave_its_claim_open():
 @pytest.mark.parametrize(("share", "word"), [(60, "not identified"), (6, "unresolved"), (2, "supported")])
 def test_a_parameter_that_the_fits_call_unidentified_has_no_rate(share, word):
     """Two equal columns, or a bias beside a free constant: coefficients have no limit, whatever their spread does."""
-    found = judged_coef(flat=lambda r, at: ("gates.0.bias", "experts.coef") if r < share else ())
+    found = judged_coef(flat=lambda r, at: (("gates.0.bias", "experts.coef"),) if r < share else ())
     assert found.word is VerdictKind(word)
     assert ("do not identify" in found.reason) == (word != "supported")
 
@@ -244,6 +246,23 @@ def test_a_parameter_on_a_ridge_has_no_rate_whatever_its_slope():
     found = judge(study, frame, made)
     assert found.word is VerdictKind.not_identified
     assert "ridge" in found.reason
+
+
+TIED = (("family.scale[0,0]", "family.scale[1,0]"),)
+
+
+@pytest.mark.parametrize("limits", [{"box": {"experts.coef": (-1.2, 1.2)}}, {"min_scale": 0.6}, {"ties": TIED}])
+def test_limits_that_exclude_the_truth_leave_a_rate_open(limits):
+    """An error that does not vanish contradicts no theorem about models that hold the truth."""
+    made, slow = claim(), claim("at_least", 0.0, 0.05)
+    study = study_of(made, slow)
+    arms = tuple(replace(arm, model=replace(arm.model, **limits)) for arm in study.arms)
+    frame = frame_of({"a": 0.0, "b": 0.0})
+    found, other = (judge(replace(study, arms=arms), frame, one) for one in (made, slow))
+    assert (found.word, found.settle) == (VerdictKind.unresolved, "limits that hold the truth")
+    assert "the truth lies outside the fitted model" in found.reason
+    assert other.word is VerdictKind.supported
+    assert judge(study, frame, made).word is VerdictKind.contradicted
 
 
 def test_an_unknown_series_names_those_there_are():

@@ -29,6 +29,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+Sep = Annotated[str, typer.Option(help="Character between the columns of a CSV file: ';', or tab.")]
+Decimal = Annotated[str, typer.Option(help="Decimal mark of the numbers of a CSV file: . or ,")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors and what was asked for.")]
 MISSING_MODEL = "there is no model file {}: check the path, or save a model there first"
 data_app = typer.Typer(no_args_is_help=True, help="The data sets that come with gatewise, and where to get others.")
@@ -135,6 +137,8 @@ def fit(
     shared: Annotated[
         str | None, typer.Option(help="Terms that all experts share, separated by ;. With --formula.")
     ] = None,
+    sep: Sep = ",",
+    decimal: Decimal = ".",
     alpha: Annotated[float, typer.Option(help="Ridge penalty on gate slopes.")] = 0.0,
     min_scale: Annotated[float | None, typer.Option(help="Least standard deviation, in units of the target.")] = None,
     max_time: Annotated[float | None, typer.Option(help="Seconds after which the best fit so far is used.")] = None,
@@ -152,7 +156,7 @@ def fit(
         from gatewise.files import require_different, require_there, require_writable
 
         roles = (target, features, gate_features, weights, groups, formula, gate_formula, offset, trials, shared)
-        asked = Asked(*roles)
+        asked = Asked(*roles, sep, decimal)
         asked.check()
         choice: dict[str, Any] = {"n_experts": _branching(experts), "gate": _one_or_list(gate)}
         choice |= {"expert": _one_or_list(expert), "family": _one_or_list(family)}
@@ -239,6 +243,8 @@ def predict(
     ] = False,
     gate: Annotated[bool, typer.Option("--gate", help="Add the weight of every expert.")] = False,
     proba: Annotated[bool, typer.Option("--proba", help="Add the probability of every class.")] = False,
+    sep: Sep = ",",
+    decimal: Decimal = ".",
     out: Annotated[Path | None, typer.Option(help="Write the predictions to this file; default: print them.")] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -254,7 +260,7 @@ def predict(
         from gatewise.estimators import load_model
         from gatewise.report.predicting import PredictionColumns
 
-        pieces = predicted(load_model(model), table, PredictionColumns(interval, expert, gate, proba))
+        pieces = predicted(load_model(model), table, PredictionColumns(interval, expert, gate, proba), sep, decimal)
         if out is None:
             empty = _print_pieces(pieces, sys.stdout)
         else:

@@ -27,6 +27,8 @@ class Asked(NamedTuple):
     offset: str | None
     trials: str | None
     shared: str | None
+    sep: str = ","
+    decimal: str = "."
 
     def check(self) -> None:
         """Raise unless these are either columns by their roles, or a formula.
@@ -76,18 +78,23 @@ def fit_asked(
     from gatewise.data.parquet import is_parquet
     from gatewise.report import formula as formulas
     from gatewise.report import own_data, parquet, reading
+    from gatewise.report.delimited import read_table
 
-    targets, table = names(asked.target), tables[0]
+    targets, table, form = names(asked.target), tables[0], form_of(tables[0], asked.sep, asked.decimal)
     in_files = all(map(is_parquet, tables))
-    if (len(tables) > 1 or cluster.client is not None) and not (in_files and asked.formula is None):
+    many_files = len(tables) > 1 or cluster.client is not None
+    if many_files and not (in_files and asked.formula is None):
         raise ValueError("several files, and --dask, are for Parquet files with --target: give these")
-    if len(tables) > 1 or cluster.client is not None:
+    if many_files:
         targets = (str(asked.target),)
-    if len(targets) > 1:
-        frame = formulas.read_any(table)
+    classes = choice.get("family") == "categorical"  # labels of one column, which are texts mostly
+    if len(targets) > 1 or (targets and classes and not many_files):
+        frame = formulas.read_any(table, form)
         columns = names(asked.features), names(asked.gate_features)
         named = formulas.roles_of_columns(frame, targets, *columns, asked.weights, asked.groups)
-        return formulas.fit_formula(str(table), frame, named, choice, progress)
+        if drawn:
+            formulas.require_drawable(named, choice.get("family"))
+        return formulas.fit_formula(str(table), frame, named, choice, progress, form)
     if asked.formula is None:
         columns = names(asked.features), names(asked.gate_features)
         roles = reading.Roles(str(asked.target), *columns, asked.weights, asked.groups)
@@ -95,7 +102,7 @@ def fit_asked(
         prepared: Any = (
             parquet.prepare_table(files, roles, cluster.client)
             if in_files
-            else reading.prepare(reading.read_table(table), roles)
+            else reading.prepare(read_table(table, form), roles, form)
         )
         kept = None if cluster.checkpoint is None else str(cluster.checkpoint)
         return prepared, own_data.fit_table(str(table), prepared, choice, progress, kept)
@@ -103,18 +110,37 @@ def fit_asked(
     by = formulas.FormulaRoles(asked.formula, *parts, names(asked.shared, ";"))
     if drawn:
         formulas.require_drawable(by, choice.get("family"))
-    return formulas.fit_formula(str(table), formulas.read_any(table), by, choice, progress)
+    return formulas.fit_formula(str(table), formulas.read_any(table, form), by, choice, progress, form)
 
 
-def predicted(model: Any, table: Path, wanted: Any) -> Iterable[tuple[Any, int]]:
+def form_of(table: Path, sep: str, decimal: str) -> Any:
+    """Return how a table of text is written.
+
+    Raises
+    ------
+    ValueError
+        For marks that cannot be meant, or given with Parquet, which has none.
+    """
+    from gatewise.data.parquet import is_parquet
+    from gatewise.report.delimited import COMMAS, TextFormat
+
+    form = TextFormat(sep, decimal).check()
+    if form != COMMAS and is_parquet(table):
+        raise ValueError(f"--sep and --decimal are for text files, and {table} is Parquet: leave them out")
+    return form
+
+
+def predicted(model: Any, table: Path, wanted: Any, sep: str = ",", decimal: str = ".") -> Iterable[tuple[Any, int]]:
     """Return what is wanted for the rows of a table in pieces, each with its number of rows without it."""
     from gatewise.data.parquet import is_parquet
     from gatewise.report import formula as formulas
     from gatewise.report import parquet, reading
+    from gatewise.report.delimited import read_table
 
     wanted.check(model)
+    form = form_of(table, sep, decimal)
     if model._design is not None:
-        return [formulas.predict(model, formulas.read_any(table), wanted)]
+        return [formulas.predict(model, formulas.read_any(table, form), wanted)]
     if is_parquet(table):
         return parquet.predictions(model, table, wanted)
-    return [reading.predict(model, reading.read_table(table), wanted)]
+    return [reading.predict(model, read_table(table, form), wanted)]

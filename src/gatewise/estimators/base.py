@@ -356,9 +356,11 @@ class MixtureEstimator(Declared):
     ) -> DataFrame:
         """Return average marginal effects of a column, over the rows of the fit; see `Inference.margins`.
 
-        `Inference.margins` takes other rows to average over.
+        Other arguments of `inference` are those of the fit, such as its gate_X, offset and sample_weight, which the
+        average counts too. `Inference.margins` takes other rows to average over.
         """
-        return self.inference(X, y, **given).margins(column, X, at, level)
+        rows = {name: one for name, one in given.items() if name in ("gate_X", "offset", "sample_weight")}
+        return self.inference(X, y, **given).margins(column, X, at, level, **rows)
 
     @standard_torch()
     def relabel(self, by: str | Sequence[int] | None = "size", reference: int | Sequence[int] | None = None) -> Self:

@@ -21,6 +21,7 @@ from gatewise.estimators.known import KnownValues, counts_trials
 from gatewise.estimators.options import seed_of
 from gatewise.estimators.progress import following
 from gatewise.estimators.warnings import FitWarning
+from gatewise.files import require_writable
 from gatewise.fit.arguments import whole
 from gatewise.fit.arguments import workers as workers_of
 from gatewise.fit.status import Status
@@ -288,13 +289,17 @@ def kept_records(path: Path, kind: str, key: str) -> list[Any]:
     Raises
     ------
     ValueError
-        If it is the file of another one.
+        If it is the file of another one, or none of a bootstrap, which stays as it is.
+    OSError
+        If it cannot be written.
     """
-    held = [line.record for line in read_lines(path) if line.record is not None]
-    if not held:
+    require_writable(path)
+    found = list(read_lines(path))
+    if not found:
         append(path, [{kind: key}])
         return []
-    if held[0] != {kind: key}:
+    held = [line.record for line in found if line.record is not None]
+    if not held or held[0] != {kind: key}:
         raise ValueError(
             f"{path} holds another {kind}, of other data, mixtures, seed or n_init, or is no file of one: give another "
             "path"

@@ -113,7 +113,7 @@ def warn(found: FittedModel, rows: Rows, stacklevel: int) -> None:
     alert_data(found.fit, rows, stacklevel=stacklevel + 1)
     if ask_theory(found.fit, found.errors):
         said = theory(found.fit, found.given.n_features_in_, found.reader, order=1)
-        alert_ridge(*said, stacklevel=stacklevel + 1)
+        alert_ridge(said.verdict, said.words, stacklevel=stacklevel + 1)
 
 
 def _prepared(given: Any, roles: Given, checkpoint: Any) -> tuple[Training, Mixture, FitSpec]:

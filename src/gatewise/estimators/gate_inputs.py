@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_array
 
 from gatewise.core.gates import Gate
 from gatewise.core.names import did_you_mean
-from gatewise.estimators.values import plain, reject_dates, reject_double_names
+from gatewise.estimators.values import plain, reject_dates, reject_double_names, shape_in_words
 from gatewise.fit.arguments import is_whole, scalar
 
 
@@ -94,7 +94,12 @@ def check_gate_x(gate_x: Any, n: int) -> np.ndarray:
     gate_x = plain("gate_X", gate_x)
     reject_dates("gate_X", gate_x)
     reject_double_names("gate_X", gate_x)
-    values = check_array(gate_x, dtype=np.float64, input_name="gate_X", estimator="gate_X")
+    try:
+        values = check_array(gate_x, dtype=np.float64, input_name="gate_X", estimator="gate_X")
+    except ValueError as cause:
+        if (told := shape_in_words("gate_X", gate_x, cause)) is None:
+            raise
+        raise told from cause
     if len(values) != n:
         raise ValueError(f"gate_X has {len(values)} rows, X has {n}: pass one gate row per observation")
     return as_native(values)

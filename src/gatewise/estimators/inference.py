@@ -253,36 +253,54 @@ class Inference:
             return delta(self.information, function, level)
 
     def margins(
-        self, column: str | int, X: Data = None, at: Mapping[Any, Any] | None = None, level: float = 0.95
+        self,
+        column: str | int,
+        X: Data = None,
+        at: Mapping[Any, Any] | None = None,
+        level: float = 0.95,
+        gate_X: Data = None,
+        offset: Data = None,
+        sample_weight: Data = None,
     ) -> DataFrame:
         """Return the average marginal effect of a column on the mean of y, through experts and gates.
 
         Of numbers it is the mean over the rows of X of ``d E[y | x] / d column``. Of a factor it is the mean difference
         between setting all rows to each level and to the first, or to the reference that a formula names, as ``C(site,
         Treatment("b"))`` does; factors are text, categories, booleans, and numbers that a formula reads as ``C(year)``.
-        Rows that lack a value which a formula reads are left out.
+        Rows that lack a value which a formula reads are left out. The offset stays as it is, unless a formula computes
+        it from the column.
 
         Parameters
         ----------
         column : str or int
             Of X, which is a data frame or an array (``"x0"`` or 0). After `moe` a column of the frame, also one inside
-            of a function.
+            of a function. Or a column of `gate_X` by its name in the summary: that of its data frame, ``"gate x0"`` of
+            an array. Where data frames X and `gate_X` both have a column of this name it is one variable, which moves
+            in both; its values must then be equal.
         X : array-like (n, d), optional
             The rows to average over. After `moe` those of the fit, if none are given.
         at : mapping column -> value, or list of values, optional
             Values that these columns have in all rows. With lists there are effects for every combination.
         level : float
+        gate_X : array-like (n, g), optional
+            Gate inputs of these rows, if fit was given any.
+        offset : array-like (n,) or (n, q), optional
+            Known part of the predictors of these rows, if fit was given one.
+        sample_weight : array-like (n,), optional
+            How often each row counts in the average; after `moe` with weights by default those of the frame.
 
         Returns
         -------
         DataFrame
-            A row per response, and per value: estimate, standard error (delta method; X is taken as given), z, p, and
-            the ends of the interval.
+            A row per response, or class where there are three or more, and per value: estimate, standard error (delta
+            method; X is taken as given), z, p, and the ends of the interval.
 
         Raises
         ------
         ValueError
-            If there are no errors, with the reason, or no such column.
+            If there are no errors, with the reason, no such column, or two different ones of this name.
+        TypeError
+            If X is missing, or not in memory.
 
         Examples
         --------
@@ -296,7 +314,7 @@ class Inference:
         [1.9]
         """
         with self._called.in_errors():
-            return margins(self.estimator, self.information, column, X, at, level)
+            return margins(self.estimator, self.information, column, X, at, level, gate_X, offset, sample_weight)
 
     @standard_torch()
     def mean_interval(self, X: Data, level: float = 0.95, gate_X: Data = None, offset: Data = None) -> np.ndarray:

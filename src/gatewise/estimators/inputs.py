@@ -21,6 +21,7 @@ from gatewise.estimators.values import (
     reject_complex,
     reject_dates,
     reject_double_names,
+    shape_in_words,
     text_columns,
 )
 from gatewise.fit.arguments import numbers
@@ -161,7 +162,7 @@ def read_inputs(estimator: Any, x: Any, y: Any = "no_validation", **options: Any
     try:
         found = validate_data(estimator, x, y, dtype=np.float64, **options)
     except (ValueError, TypeError) as cause:
-        if (told := _in_words(x, cause)) is None:
+        if (told := shape_in_words("X", x, cause) or _in_words(x, y, cause)) is None:
             raise
         raise told from cause
     except OverflowError as cause:
@@ -172,9 +173,20 @@ def read_inputs(estimator: Any, x: Any, y: Any = "no_validation", **options: Any
 NO_NUMBERS = ("could not convert string", "Cannot cast", "setting an array element", "must be a string or a real")
 
 
-def _in_words(x: Any, cause: ValueError | TypeError) -> ValueError | TypeError | None:
+def _in_words(x: Any, y: Any, cause: ValueError | TypeError) -> ValueError | TypeError | None:
     """Return an error of scikit-learn's check of X with a remedy; None where it has one."""
     words = str(cause)
+    if "inconsistent numbers of samples" in words:
+        return ValueError(f"y has {len(y)} rows, X has {len(x)}: pass one response per observation")
+    if words.startswith("Found array with dim"):
+        return ValueError(f"y has the shape {np.shape(y)}: give one response per observation, (n,) or (n, q)")
+    if words.startswith("Feature names are only supported"):
+        names = {type(one): one for one in reversed(list(x.columns))}
+        shown = " and ".join(map(repr, reversed(names.values())))
+        return TypeError(
+            f"X has columns with names of several types, such as {shown}: give all of them text, X.columns = "
+            "X.columns.astype(str)"
+        )
     if any(one in words for one in NO_NUMBERS):
         what = "text" if "string to float" in words else "what is no number"
         kind = TypeError if isinstance(cause, TypeError) else ValueError

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, regression
-from gatewise.core.names import did_you_mean
-from gatewise.estimators.collections import is_collection
-from gatewise.estimators.framed import framed
-from gatewise.estimators.inputs import Given
+from gatewise.estimators.margin_rows import MarginInputs, MarginRows, margin_rows
 from gatewise.estimators.names import labels_of
-from gatewise.estimators.predictions import columns_of, offset_of
 from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.covariance.value import Information
 from gatewise.infer.delta import Derived, delta
@@ -28,35 +24,42 @@ if TYPE_CHECKING:
 STEP = 1e-4  # of a column's standard deviation, on either side
 
 
-class _At(NamedTuple):
-    """Inputs of experts and gates ``(d, n)``, and what is known of the predictors ``(q, n)``."""
-
-    x: Tensor
-    gate_x: Tensor
-    offset: Tensor | None
-
-
 @standard_torch()
 def margins(
-    estimator: Any, found: Information, column: Any, X: Any, at: Mapping[Any, Any] | None, level: float
+    estimator: Any,
+    found: Information,
+    column: Any,
+    X: Any,
+    at: Mapping[Any, Any] | None,
+    level: float,
+    gate_X: Any = None,
+    offset: Any = None,
+    sample_weight: Any = None,
 ) -> DataFrame:
     """Return average marginal effects of a column as a data frame; see `Inference.margins`."""
     import pandas as pd
 
-    every, parts = _rows(estimator, X), []
+    every, weight = margin_rows(estimator, X, gate_X, offset, sample_weight)
+    parts = []
     for values in product(*map(_choices, (at or {}).values())):
         rows, title = every, []
         for (name, several), value in zip((at or {}).items(), values, strict=True):
-            rows = _set(rows, name, value)
+            rows = rows.set(name, value)
             title += [f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"] if _many(several) else []
-        part = _effects(estimator, found, column, rows, level)
+        part = _effects(found, column, rows, every, weight, level)
         parts.append(part.rename(index=lambda name, title=title: ", ".join([name, *title])))
     return pd.concat(parts).rename_axis("effect")
 
 
+def _classes(estimator: Any) -> list[str]:
+    """Return the names of three classes and more, whose probabilities all have effects; empty: the means have."""
+    classes = getattr(estimator, "classes_", None)
+    return [str(one) for one in classes] if classes is not None and len(classes) > 2 else []
+
+
 def _labels(estimator: Any, count: int) -> list[str]:
     """Return the names of the means of y: those of the outputs, where each has one."""
-    named = labels_of(estimator).outputs
+    named = _classes(estimator) or labels_of(estimator).outputs
     return named if len(named) == count else [f"y{i}" for i in range(count)]
 
 
@@ -69,41 +72,81 @@ def _choices(value: Any) -> list[Any]:
     return list(value) if _many(value) else [value]
 
 
-def _effects(estimator: Any, found: Information, column: Any, rows: Any, level: float) -> DataFrame:
-    """Return the effects of a column, averaged over rows."""
+def _effects(
+    found: Information,
+    column: Any,
+    rows: MarginRows,
+    given: MarginRows,
+    weight: Tensor | None,
+    level: float,
+) -> DataFrame:
+    """Return the effects of a column, averaged over rows; those given, before any value was set, have its units."""
     import pandas as pd
 
-    values = _values(rows, column)
-    design = getattr(estimator, "_design", None)
+    values = rows.values(column)
+    design = getattr(rows.estimator, "_design", None)
     known = [] if design is None else design.levels_of(column)
-    if _is_numeric(values) and not known:
-        spread = float(np.std(values.astype(float)))
-        step = STEP * (spread or max(1.0, abs(float(values[0]))))
-        sides = [(_set(rows, column, values + step), _set(rows, column, values - step), 2 * step, str(column))]
+    if values.dtype.kind in "iuf" and not known:
+        below, above = _beside(values, _step(given.values(column).astype(float)), given.span(column))
+        width = torch.from_numpy(above - below)
+        sides = [(rows.set(column, above), rows.set(column, below), width, str(column))]
     else:
         reference = None if design is None else design.reference_of(column)
-        seen = [one for one in known if one in set(values)] or _levels(rows, column)
+        seen = [one for one in known if one in set(values)] or rows.levels(column)
         first, *others = [one for one in known if one == reference] + [one for one in seen if one != reference]
-        sides = [(_set(rows, column, o), _set(rows, column, first), 1.0, f"{column}: {o} - {first}") for o in others]
+        one = torch.ones((), dtype=torch.float64)
+        sides = [(rows.set(column, o), rows.set(column, first), one, f"{column}: {o} - {first}") for o in others]
         if not sides:
             raise ValueError(f"{column!r} has one value, {first!r}, in these rows: there is nothing to compare")
     effects, names = [], []
     for upper, lower, width, name in sides:
-        ends = _at(estimator, upper), _at(estimator, lower)
-        effects.append(delta(found, _average(found, *ends, width), level))
+        change = _average(found, upper.read(), lower.read(), width, weight)
+        effects.append(delta(found, _of_all(change) if _classes(rows.estimator) else change, level))
         outputs = len(effects[-1].estimate)
-        names += [name] if outputs == 1 else [f"{name}, {label}" for label in _labels(estimator, outputs)]
+        names += [name] if outputs == 1 else [f"{name}, {label}" for label in _labels(rows.estimator, outputs)]
     return pd.DataFrame(_columns(effects), index=pd.Index(names, name="effect"))
 
 
-def _average(found: Information, upper: _At, lower: _At, width: float) -> Any:
+def _step(values: np.ndarray) -> float:
+    """Return how far a column is moved, in its units."""
+    return STEP * (float(np.std(values)) if np.ptp(values) > 0 else max(1.0, abs(float(values[0]))))
+
+
+def _beside(values: np.ndarray, step: float, span: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Return values ``(n,)`` a step below and above others, but not out of a span that has them.
+
+    Examples
+    --------
+    >>> _beside(np.array([0.0, 2.0, 4.0]), 0.5, (0.0, 2.0))
+    (array([0. , 1.5, 3.5]), array([0.5, 2. , 4.5]))
+    """
+    values, (low, high) = values.astype(float), span
+    lower, upper = values - step, values + step
+    if high - low > step:
+        lower = np.where(values >= low, np.maximum(lower, low), lower)
+        upper = np.where(values <= high, np.minimum(upper, high), upper)
+    return lower, upper
+
+
+def _average(found: Information, upper: MarginInputs, lower: MarginInputs, width: Tensor, weight: Tensor | None) -> Any:
     """Return the mean difference of the means of y at two sets of inputs, as a function of the measure, ``(q,)``."""
 
     def effect(measure: Measure) -> Tensor:
         above, below = (regression(found.mixture, measure, *end) for end in (upper, lower))
-        return (above - below).mean(-1) / width
+        change = (above - below) / width
+        return change.mean(-1) if weight is None else change @ weight / weight.sum()
 
     return effect
+
+
+def _of_all(effect: Callable[[Measure], Tensor]) -> Callable[[Measure], Tensor]:
+    """Return the effects on the probabilities of all classes ``(q + 1,)``, that of the reference first."""
+
+    def of_all(measure: Measure) -> Tensor:
+        others = effect(measure)
+        return torch.cat([-others.sum(0, keepdim=True), others])
+
+    return of_all
 
 
 def _columns(effects: Sequence[Derived]) -> dict[str, np.ndarray]:
@@ -114,78 +157,3 @@ def _columns(effects: Sequence[Derived]) -> dict[str, np.ndarray]:
         heads[0]: parts[0].numpy(), heads[1]: parts[1].numpy(), "z": z.numpy(), "p": p_value(z).numpy(),
         heads[2]: parts[2].numpy(), heads[3]: parts[3].numpy(),
     }  # fmt: skip
-
-
-def _rows(estimator: Any, X: Any) -> Any:
-    """Return the rows as a data frame or an array, those of the fit of a formula if none are given."""
-    if X is None and getattr(estimator, "_frame", None) is not None:
-        X = estimator._frame
-    if X is None:
-        raise TypeError("X is missing: give the rows to average over")
-    if is_collection(X):
-        raise TypeError(
-            "X is a Dask collection, and margins average over rows in memory: take inference(X, y).margins(column, "
-            "few) with a sample of the rows"
-        )
-    if getattr(estimator, "_design", None) is not None:
-        X = X[estimator._design.complete(X, ("offset",))]
-        if not len(X):
-            raise ValueError("every row of X lacks a value that the formula reads: give rows that have them")
-    return X if hasattr(X, "loc") else np.asarray(X, dtype=np.float64)
-
-
-def _set(rows: Any, column: Any, value: Any) -> Any:
-    """Return the rows with other values of a column."""
-    place = _place(rows, column)
-    moved = rows.copy()
-    if hasattr(rows, "loc"):
-        moved[place] = value
-    else:
-        moved[:, place] = value
-    return moved
-
-
-def _place(rows: Any, column: Any) -> Any:
-    """Return the name of a column of a frame, or its position in an array: 0, or x0.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
-    if hasattr(rows, "loc"):
-        if column in rows.columns:
-            return column
-        names = [str(name) for name in rows.columns]
-        raise ValueError(f"{column!r} is no column: {did_you_mean(str(column), names)}there are {', '.join(names)}")
-    number = int(column[1:]) if isinstance(column, str) and column[:1] == "x" and column[1:].isdigit() else column
-    if isinstance(number, int | np.integer) and 0 <= number < rows.shape[1]:
-        return int(number)
-    raise ValueError(f"{column!r} is no column of X: give x0 to x{rows.shape[1] - 1}, or their numbers")
-
-
-def _values(rows: Any, column: Any) -> np.ndarray:
-    place = _place(rows, column)
-    return rows[place].to_numpy() if hasattr(rows, "loc") else rows[:, place]
-
-
-def _is_numeric(values: np.ndarray) -> bool:
-    return values.dtype.kind in "iuf"
-
-
-def _levels(rows: Any, column: Any) -> list[Any]:
-    """Return the values of a column without numbers: its categories in their order, else sorted."""
-    series = rows[column]
-    seen = list(series.dropna().unique())
-    if hasattr(series, "cat"):
-        return [one for one in series.cat.categories if one in seen]
-    return sorted(seen)
-
-
-def _at(estimator: Any, rows: Any) -> _At:
-    """Return what the mixture reads of rows."""
-    given = framed(estimator, Given(rows, None), ("offset",))
-    x, gate_x = columns_of(estimator, given.x, given.gate_x)
-    n = x.shape[0]
-    known = offset_of(estimator, given.known.of(given.x).offset, n)
-    return _At(x.read(0, n), gate_x.read(0, n), None if known is None else known.read(0, n))

@@ -88,7 +88,9 @@ class MixtureOfExpertsRegressor(MultiOutputMixin, RegressorMixin, MixtureEstimat
         Such as ``{"family.scale": (0.1, 2.0)}``; paths are those of `measure_`. Limits lie in the parameter's own range
         and contain what is fixed, and the zeros of the reference branch of a softmax gate.
     fixed : dict path -> value, optional
-        Parameters that are not estimated; NaN entries are estimated.
+        Parameters that are not estimated; NaN entries are estimated. Of a softmax gate only differences between
+        branches count: hold the reference branch too, at 0, else the branch that is held takes its place, which
+        restricts nothing.
     gauge : {"fixed", "none"}
         ``fixed``: parameters that are not identified, such as the temperature of an affine score, are fixed.
     standardize : bool

@@ -66,7 +66,7 @@ class Summary(str):
     >>> found.experts[["parameter", "estimate"]].round(3).to_dict("list")
     {'parameter': ['intercept', 'x0', 'scale'], 'estimate': [0.024, 1.057, 0.215]}
     >>> found.splitlines()[0]
-    'Mixture of 1 experts'
+    'Mixture of 1 expert'
     """
 
     _head: tuple[str, ...]

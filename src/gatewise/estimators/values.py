@@ -63,6 +63,21 @@ def reject_double_names(name: str, value: Any) -> None:
         )
 
 
+def shape_in_words(name: str, value: Any, cause: Exception) -> ValueError | None:
+    """Return scikit-learn's error about a number of dimensions other than two in words; None for another error."""
+    if not str(cause).startswith(("Expected 2D array", "Expected a 2-dimensional", "Found array with dim")):
+        return None
+    shape = np.shape(value)
+    if len(shape) == 2:
+        return None
+    given = f"{name} has the shape {shape}, and two dimensions are needed, (rows, columns)"
+    if len(shape) != 1:
+        return ValueError(f"{given}: give one row per observation")
+    series = hasattr(value, "to_frame")
+    column, row = ("to_frame()", "to_frame().T") if series else ("reshape(-1, 1)", "reshape(1, -1)")
+    return ValueError(f"{given}. Reshape your data: {name}.{column} if it is one column, {name}.{row} if it is one row")
+
+
 def text_columns(value: Any) -> str:
     """Return " in the column ..." for the columns of a frame without numbers; an empty text where none is known."""
     found = zip(getattr(value, "columns", ()), getattr(value, "dtypes", ()), strict=False)

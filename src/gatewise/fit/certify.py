@@ -143,8 +143,8 @@ def certify(
     gain: float = 0.0,
     here: Neighbourhood | None = None,
     deadline: float | None = None,
-) -> Certificate:
-    """Certify one point (P,).
+) -> tuple[Certificate, tuple[str, ...]]:
+    """Certify one point (P,), and return the paths of all parameters along its null directions too.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def certify(
     parameterization = problem.parameterization
     if not parameterization.size:  # nothing is estimated, so nothing can be better
         known = bool(evaluate(problem, free[None], 0)[0].isfinite())
-        return Certificate(gradient=0.0, decrement=0.0, curvature=0.0, rank=0, passed=known)
+        return Certificate(gradient=0.0, decrement=0.0, curvature=0.0, rank=0, passed=known), ()
     state = soundness(problem, free[None])
     on_floor = state.floor[0]
     seen = Certificate(
@@ -171,7 +171,7 @@ def certify(
     )
     here = here or explore(problem, free, pinned, deadline)
     if here is None:
-        return seen
+        return seen, ()
     local = optimality(problem, free, here, pinned)
     flat = classify_flat_directions(problem, free, here.weak, deadline)
     bound = ~here.at.open & ~on_floor & (parameterization.upper > parameterization.lower)
@@ -181,7 +181,7 @@ def certify(
     active = tuple(name for name in names if name not in limits)
     rank = int((parameterization.upper > parameterization.lower).sum())
     rank -= here.gauge.shape[1] + flat.lost + len(limits)
-    return seen._replace(
+    found = seen._replace(
         **local._asdict(),
         rank=rank,
         null=flat.null,
@@ -192,6 +192,7 @@ def certify(
         passed=local.passed and gain <= GAIN and flat.complete,
         classified=flat.complete,
     )
+    return found, flat.moved
 
 
 def flags(certificate: Certificate, parameterization: Parameterization) -> tuple[Status, ...]:

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure
+from gatewise.core.names import path_of
 from gatewise.objective.parameterization import Parameterization
 
+MOVED = 1e-2  # of the largest part of a coordinate in some directions: a smaller one may be rounding
 LEAST = 1e-7  # of the largest diagonal entry of a Hessian: a smaller one is no unit of its coordinate
 
 
@@ -97,3 +99,10 @@ def direction_name(parameterization: Parameterization, direction: Tensor) -> str
     share = direction.abs() / direction.abs().max()
     order = torch.argsort(share, descending=True)[:4]
     return " & ".join(parameterization.names[i] for i in order.tolist() if float(share[i]) > 0.1)
+
+
+def paths_along(parameterization: Parameterization, directions: Tensor) -> tuple[str, ...]:
+    """Return the paths of the parameters that the span of orthonormal directions (P, m) moves, whatever its basis."""
+    parts = directions.norm(dim=-1)
+    moved = (parts > MOVED * parts.amax()).nonzero()[:, 0].tolist() if directions.shape[1] else []
+    return tuple(dict.fromkeys(path_of(parameterization.names[i]) for i in moved))

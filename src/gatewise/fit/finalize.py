@@ -51,7 +51,7 @@ def finalize(
     rest = settle_best(problem, points, deadline) if polished else unsettled(problem, points[0], deadline)
     problem, point = rest.problem, rest.point
     kinks = (*rest.kinks, *rest.hinged)
-    certificate = certify(problem, point, kinks, rest.pinned, rest.gain, rest.here, deadline)
+    certificate, flat = certify(problem, point, kinks, rest.pinned, rest.gain, rest.here, deadline)
     reached = criteria(model, problem, point[None])
     of_starts = criteria(model, ends.problem, ends.points)
     whole = ends.problem.rows is problem.rows
@@ -63,6 +63,7 @@ def finalize(
     working = shortest(model, problem.parameterization.measure(point))
     given, measure = at_home(model, problem.parameterization.mixture, working)
     held = flags(certificate, problem.parameterization)
+    shortened = (path for slopes in model.redundant for path in (*slopes.paths, *slopes.constants))
     return Fit(
         mixture=given,
         spec=model.spec,
@@ -80,6 +81,7 @@ def finalize(
         notes=model.notes + _notes(problem, point, certificate) + _origin_note(given),
         sse=None if reached.sse is None else float(reached.sse),
         floor=model.spec.min_scale.text() if isinstance(model.spec.min_scale, Floor) else "",
+        flat=tuple(dict.fromkeys([*flat, *shortened])),
     )
 
 

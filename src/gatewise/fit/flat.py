@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.fit.directions import direction_name, gauge_directions, spectrum
+from gatewise.fit.directions import direction_name, gauge_directions, paths_along, spectrum
 from gatewise.fit.problem import Problem, evaluate, hessian_seconds
 from gatewise.objective.rows import members_at_once
 from gatewise.objective.terms import at_leaves, broadcast_design, one_node_dimension
@@ -80,12 +80,14 @@ class FlatDirections(NamedTuple):
     """The names of null and of separated directions, and whether there was time to tell of every direction.
 
     `lost` null directions are no parameter that the data determine: the others move weights that they do determine.
+    `moved` are the paths of all parameters that null directions move; the names are of the largest entries of each.
     """
 
     null: tuple[str, ...]
     separated: tuple[str, ...]
     complete: bool = True
     lost: int = 0
+    moved: tuple[str, ...] = ()
 
 
 class Moved(NamedTuple):
@@ -177,11 +179,13 @@ def classify_flat_directions(
         away[some] = _sizes(problem, free, weak.vectors[:, some], weak.rates[some]) > SATURATED
     apart = _by_differences(problem, free, weak)
     bent = weak.values.abs() > BENT * weak.rates.square()
-    for k in (~moves | straight | ~bent).nonzero()[:, 0].tolist():
+    found = ~moves | straight | ~bent
+    for k in found.nonzero()[:, 0].tolist():
         name = direction_name(problem.parameterization, weak.vectors[:, k] / weak.unit)
         (separated if bool(away[k]) else null).append(name)
         lost += bool(apart.flat[k] & ~away[k])
-    return FlatDirections(tuple(dict.fromkeys(null)), tuple(dict.fromkeys(separated)), weak.complete, lost)
+    moved = paths_along(problem.parameterization, weak.vectors[:, found & ~away] / weak.unit[:, None])
+    return FlatDirections(tuple(dict.fromkeys(null)), tuple(dict.fromkeys(separated)), weak.complete, lost, moved)
 
 
 def _by_differences(problem: Problem, free: Tensor, weak: WeakDirections) -> WeakDirections:

@@ -40,12 +40,15 @@ class Slopes(NamedTuple):
         Columns that depend on those before them.
     seen : Tensor (d, r)
         Basis of the directions that the data span.
+    constants : tuple of str
+        Intercepts that move with slopes of these columns, where a constant is a combination of them.
     """
 
     room: str
     paths: tuple[str, ...]
     extra: list[int]
     seen: Tensor
+    constants: tuple[str, ...] = ()
 
 
 class PreparedModel(NamedTuple):
@@ -147,6 +150,7 @@ def prepare(mixture: Mixture, rows: Rows, spec: FitSpec, framing: frames.Framing
             limits[f"family.{name}"] = torch.maximum(low, torch.as_tensor(below, dtype=low.dtype)), above
     shrunk = working.paths("gates", "slope") if spec.alpha else ()
     redundant = find_redundant(working, moved_rows, {*spec.determined, *shrunk}, spec.fixed)
+    redundant = tuple(slopes._replace(constants=_constants(slopes, working, rows)) for slopes in redundant)
     fixed_parts = _held_slopes(redundant, neutral, held)
     parameterization = make_parameterization(
         working, d, gate_d, q, bounds=limits, fixed=fixed_parts, gauge=spec.gauge, reference=spec.reference
@@ -261,10 +265,17 @@ def find_redundant(
     return tuple(found)
 
 
+def _constants(slopes: Slopes, working: Mixture, rows: Rows) -> tuple[str, ...]:
+    """Return the intercepts that move with redundant slopes, in the units of the data."""
+    room, place = ("experts", "x") if slopes.room == "X" else ("gates", "gate_x")
+    alone = dependent(factor_of(rows, place).about_zero)
+    return working.paths(room, "intercept") if len(alone) < len(slopes.extra) else ()
+
+
 def _held_slopes(redundant: tuple[Slopes, ...], neutral: Measure, held: dict[str, Tensor]) -> dict[str, Tensor]:
     """Hold the slopes of columns that depend on others at zero."""
     fixed = dict(held)
-    for _, paths, extra, _ in redundant:
+    for _, paths, extra, *_ in redundant:
         for path in paths:
             value = fixed.get(path, torch.full_like(neutral.paths()[path], torch.nan)).clone()
             value[..., extra] = torch.where(value[..., extra].isnan(), 0.0, value[..., extra])
@@ -329,7 +340,7 @@ def dependent(factor: Tensor) -> list[int]:
 def shortest(model: PreparedModel, measure: Measure) -> Measure:
     """Return the measure whose slopes have the least norm among those with the same values on the data."""
     changed = measure.paths()
-    for _, paths, _, seen in model.redundant:
+    for _, paths, _, seen, _ in model.redundant:
         for path in paths:
             changed[path] = changed[path] @ seen @ seen.T
     return from_paths(changed, model.parameterization.mixture.depth)

@@ -232,6 +232,10 @@ class Fit(NamedTuple):
         Weighted sum of squared residuals, after least squares.
     floor : str
         Floor of the scales and what set it, as text; empty if there are no scales.
+    flat : tuple of str
+        Paths of all parameters that the null directions of the certificate move, whose names are of the largest entries
+        of each, and of slopes of collinear columns, which are the shortest of many; where a constant is one of these,
+        of intercepts too. Not in files of models.
 
     Examples
     --------
@@ -260,6 +264,7 @@ class Fit(NamedTuple):
     notes: tuple[str, ...] = ()
     sse: float | None = None
     floor: str = ""
+    flat: tuple[str, ...] = ()
 
     @property
     def outputs(self) -> int:

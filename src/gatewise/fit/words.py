@@ -62,7 +62,7 @@ def members(mixture: Mixture) -> str:
     """Return how many experts a mixture has, and what else: ``2 experts``, ``1 expert and zeros``."""
     named = [title for title in mixture.titles if title]
     count = mixture.n_leaves - len(named)
-    return " and ".join([f"{count} expert{'s' * (count != 1 or not named)}", *dict.fromkeys(named)])
+    return " and ".join([f"{count} expert{'s' * (count != 1)}", *dict.fromkeys(named)])
 
 
 def expert_name(mixture: Mixture, leaf: int) -> str:

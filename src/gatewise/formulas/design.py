@@ -298,7 +298,7 @@ def _labels(column: pd.Series) -> np.ndarray:
     return held if len(kinds) != 1 or kinds == {str} else np.array(held.tolist())
 
 
-CLASSES = ", or give family='categorical' for classes"
+CLASSES = ", or give family='categorical' for classes; of ordered ones give their numbers from 0, such as .cat.codes"
 
 
 def _value(name: str, expression: Expression, frame: pd.DataFrame) -> np.ndarray:

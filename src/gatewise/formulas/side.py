@@ -22,6 +22,7 @@ from gatewise.formulas.words import ELEMENTWISE, Expression, functions_in, is_ca
 
 INTERCEPT = "Intercept"  # formulaic's name of the constant column
 COLUMNS = 2000  # of a side
+BEYOND = "extend beyond upper and/or lower bounds"  # formulaic of a spline
 SHOWN = 12  # levels of a factor in a message
 CELLS = 2**28  # numbers of a side: 2 GiB
 CONTEXT = {
@@ -270,12 +271,25 @@ def _computed(parsed: Parsed, frame: pd.DataFrame, spec: ModelSpec) -> tuple[pd.
             warnings.simplefilter("error", DataMismatchWarning)
             found = spec.get_model_matrix(frame, context=CONTEXT)
     except (*FAULTS, ArithmeticError, NameError, AssertionError, DataMismatchWarning, np.linalg.LinAlgError) as cause:
+        if BEYOND in str(cause):
+            raise ValueError(_beyond(parsed, spec.transform_state, cause)) from cause
         raise ValueError(
             f"{parsed.text!r} cannot be computed: {first_line(cause)}; check its functions and levels"
             + _levels_in(parsed, frame)
         ) from cause
     columns = pd.DataFrame(found).drop(columns=INTERCEPT, errors="ignore")
     return columns.astype(np.float64), found.model_spec
+
+
+def _beyond(parsed: Parsed, state: Mapping[str, Any], cause: Exception) -> str:
+    """Return that a spline has values outside of its range, by default that of the fit."""
+    name = str(cause).split("`")[1]
+    ends = [state.get(name, {}).get(end) for end in ("lower_bound", "upper_bound")]
+    span = "" if None in ends else f" from {ends[0]:g} to {ends[1]:g}"
+    return (
+        f"{parsed.text!r} cannot be computed: {name} is defined{span} alone, and some rows have values beyond; leave "
+        "them out, or fit with extrapolation='clip' in its brackets, which holds the curve constant there"
+    )
 
 
 def _levels_in(parsed: Parsed, frame: pd.DataFrame) -> str:

@@ -241,7 +241,8 @@ def wald_test(found: Information, hypothesis: Hypothesis) -> HypothesisTest:
 def ratio_test(found: Information, hypothesis: Hypothesis, fit: Fit, rows: Rows) -> HypothesisTest:
     """Compute the likelihood ratio test of equal parameters, and of parameters that have given values.
 
-    The fit is repeated under the restrictions, from where it is; degrees of freedom are those of the two fits.
+    The fit is repeated under the restrictions, from where it is. Degrees of freedom are the independent restrictions: a
+    hypothesis that is false may lead to a fit that identifies fewer parameters than it would if it were true.
 
     Raises
     ------
@@ -256,14 +257,14 @@ def ratio_test(found: Information, hypothesis: Hypothesis, fit: Fit, rows: Rows)
     ties, fixed = _restricted(found, hypothesis, fit)
     spec = replace(fit.spec, ties=ties, fixed=fixed)
     under = maximum_likelihood(fit.mixture, rows, spec, starts=1, start=fit)
-    statistic, df = 2.0 * (fit.log_likelihood - under.log_likelihood), fit.df - under.df
-    if df < 1:
+    statistic = 2.0 * (fit.log_likelihood - under.log_likelihood)
+    if fit.df - under.df < wald.df:
         raise ValueError(
-            f"the fit under {hypothesis.text!r} has as many identified parameters as that without it, {fit.df}: the "
-            "likelihood ratio has no chi-square distribution here"
+            f"the fit under {hypothesis.text!r} has {under.df} identified parameters and that without it {fit.df}, for "
+            f"{wald.df} restrictions: the likelihood ratio has no chi-square distribution here"
         )
-    p = float(chi2.sf(max(statistic, 0.0), df))
-    return wald._replace(kind="lr", statistic=statistic, df=df, p_value=p)
+    p = float(chi2.sf(max(statistic, 0.0), wald.df))
+    return wald._replace(kind="lr", statistic=statistic, p_value=p)
 
 
 def _restricted(

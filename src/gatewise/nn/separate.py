@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from gatewise.nn.experts import FFN
 from gatewise.nn.finding import layers_of
+from gatewise.nn.layer import MoE
 from gatewise.nn.units import unit
 
 
@@ -54,7 +55,8 @@ def separate_experts(model: nn.Module) -> nn.Module:
     Raises
     ------
     ValueError
-        If the model has no layer, or the experts of one are spread over processes, wrapped, or modules already.
+        If the model has no layer, or the experts of one are spread over processes, parametrized, wrapped, or modules
+        already.
 
     Examples
     --------
@@ -69,11 +71,7 @@ def separate_experts(model: nn.Module) -> nn.Module:
     """
     found = layers_of(model)
     for layer in found:
-        if type(layer.experts) is not FFN or layer.ranks is not None:
-            where = "spread over processes" if layer.ranks is not None else f"{type(layer.experts).__name__}"
-            raise ValueError(
-                f"the experts of a layer are {where}: only built-in experts of one process can be separated"
-            )
+        _require_plain(layer)
     made: dict[nn.Module, nn.ModuleList] = {}  # layers that share experts go on sharing them
     for layer in found:
         if isinstance(layer.experts, FFN):
@@ -85,6 +83,28 @@ def separate_experts(model: nn.Module) -> nn.Module:
             layer.shared = ExpertNetwork(layer.shared, 0)  # type: ignore[assignment]  # called as the batch of one is
         layer.backend = "auto" if layer.backend == "grouped" else layer.backend
     return model
+
+
+def _require_plain(layer: MoE) -> None:
+    """Raise unless the experts of a layer are those of this library, of one process and without parametrizations."""
+    for name, experts in (("experts", layer.experts), ("shared", layer.shared)):
+        parametrized = getattr(experts, "parametrizations", None)  # see torch.nn.utils.parametrize
+        if isinstance(parametrized, nn.ModuleDict):
+            weights = ", ".join(parametrized)
+            raise ValueError(
+                f"layer.{name} has parametrizations, of {weights}, which separate experts would not have: remove them "
+                f"by torch.nn.utils.parametrize.remove_parametrizations(layer.{name}, name), and give them to the "
+                "linear layers afterwards"
+            )
+    if layer.ranks is not None:
+        raise ValueError("the experts of a layer are spread over processes: separate them before they are spread")
+    if isinstance(layer.experts, nn.ModuleList):
+        raise ValueError("the experts of a layer are modules already, a ModuleList: there is nothing to separate")
+    if type(layer.experts) is not FFN:
+        raise ValueError(
+            f"the experts of a layer are {type(layer.experts).__name__}, and only built-in ones can be separated: take "
+            "wrappers, such as adapters, off first, or make a ModuleList of your own experts"
+        )
 
 
 def _linear(weight: Tensor, bias: Tensor | None, number: int) -> nn.Linear:

@@ -11,7 +11,9 @@ one ends. Every layer is listed here while it lives. A step of an optimiser ends
 - if it holds other parameters of the layer, and steps twice before any optimiser that holds the first one, as where the
   experts are trained alone.
 
-What was counted in a backward pass belongs to the gradient of that pass. The tokens of a generator's backward pass
+What was counted in a backward pass belongs to the gradient of that pass. A step that a GradScaler skips, for gradients
+that are not finite, ends none, and its tokens are dropped: in the next forward pass where no optimiser has stepped, and
+with a fused optimiser, which steps and changes nothing, at its step. The tokens of a generator's backward pass
 through a discriminator are set aside when the generator's optimiser steps, and dropped when the discriminator's does,
 if the gradient that was there is gone by then.
 """
@@ -73,6 +75,7 @@ def before_forward(layer: Stepped, x: torch.Tensor, training: bool) -> None:
             _settle()
         watch = _watches.get(layer) if training else None  # a replica of DataParallel is not listed
         if watch is not None:
+            watch.drop_skipped(layer)
             watch.look(layer, x)
 
 
@@ -100,8 +103,11 @@ def processes(layer: Stepped) -> int:
 
 
 @torch.no_grad()
-def finish(layers: Sequence[Stepped]) -> None:
-    """End an optimiser step for layers: tallies of all processes are added up, biases and temperatures move."""
+def finish(layers: Sequence[Stepped], skipped: torch.Tensor | None = None) -> None:
+    """End an optimiser step for layers: tallies of all processes are added up, biases and temperatures move.
+
+    Where `skipped` is positive the optimiser has changed nothing, and the tokens are dropped.
+    """
     if not layers:
         return
     together = [layer for layer in layers if processes(layer) > 1]
@@ -112,7 +118,7 @@ def finish(layers: Sequence[Stepped]) -> None:
         for layer, part in zip(together, flat.split([len(one.balancer.now) for one in together]), strict=True):
             layer.balancer.now.copy_(part)
     for layer in layers:
-        layer.balancer.finish(layer.router)
+        layer.balancer.finish(layer.router, skipped)
         _watches[layer].finished(layer)
         _waiting.discard(layer)
 
@@ -159,6 +165,7 @@ def _after_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
     if running_steps() > 1 or making_state():
         return
     held, own, scaler = _Held(optimizer), [], calling_scaler()
+    skipped = None if scaler is None else getattr(optimizer, "found_inf", None)  # told to fused optimisers
     for layer in _layers():
         watch = _watches[layer]
         if layer in held or watch.learns_from(layer, optimizer, not watch.known and held.part_of(layer)):
@@ -170,7 +177,7 @@ def _after_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             watch.set_aside(layer, optimizer)
             if watch.waits:
                 _waiting.add(layer)
-    finish(own)
+    finish(own, skipped)
 
 
 register_optimizer_step_pre_hook(_before_step)

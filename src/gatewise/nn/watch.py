@@ -85,6 +85,7 @@ class StepWatch:
         self.seen: Tensor | None = None  # the first parameter in the last forward pass
         self.changes = 0
         self.parts: WeakSet[Optimizer] = WeakSet()  # those that hold parameters of the layer, but not the first
+        self.scale: tuple[int, int] | None = None  # the scaler's tensor and its version in the last forward pass
         self.mark = _mark(layer)
 
     @property
@@ -100,6 +101,19 @@ class StepWatch:
     def pending(self, layer: Stepped) -> bool:
         """Return whether anything was counted since the last step, or since something was set aside."""
         return _mark(layer) != self.mark
+
+    def drop_skipped(self, layer: Stepped) -> None:
+        """Drop what was counted for a step that the GradScaler skipped: its scale is a new one, and nothing stepped.
+
+        A scaler updates its scale in place once per step, which the version of the tensor tells without reading it.
+        """
+        balancer, before = layer.balancer, self.scale
+        self.scale = (id(balancer.loss_scale), balancer.loss_scale._version) if balancer.scale_shared else None
+        if before is None or self.scale is None or before[0] != self.scale[0] or before == self.scale:
+            return
+        if self.pending(layer):
+            balancer.now.zero_()
+            self.mark = _mark(layer)
 
     def look(self, layer: Stepped, x: Tensor) -> None:
         """Note a forward pass in training; warn if parameters change and no optimiser says so."""

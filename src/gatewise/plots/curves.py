@@ -46,11 +46,11 @@ def expert_curves(
     groups : array-like (n,), optional
         Rows of a group share their responsibilities.
     feature : int or str
-        Column of X on the x axis; after `moe` a column of the frame, by its name.
+        Column of X on the x axis, by its number or name; after `moe` a column of the frame, by its name.
     output : int
         Column of y.
     labels : (str, str), optional
-        Axis labels, with units; default: after `moe` the names of the column and the response, else x and y.
+        Axis labels, with units; default: the name of the column, and after `moe` that of the response.
     palette : sequence of int, optional
         Index of the colour, line style and marker of each leaf.
     legend : bool

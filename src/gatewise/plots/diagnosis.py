@@ -72,8 +72,9 @@ def rootogram(
     for leaf, (look, name, heights) in enumerate(zip(looks, names, counted, strict=True)):
         left = edges[:-1] + 0.08 * (edges[1] - edges[0]) + leaf * width
         ax.bar(
-            left, heights, width, align="edge", color=style.colour(look), edgecolor="white", linewidth=0.4, label=name
-        )
+            left, heights, width, align="edge", color=style.colour(look), edgecolor="white", linewidth=0.4, label=name,
+            hatch=style.hatch(look),
+        )  # fmt: skip
     ax.set_yscale("function", functions=(lambda v: np.sqrt(np.maximum(v, 0.0)), np.square))
     ax.set_yticks(_counts(float(np.max(counted))))
     ax.set(xlim=(0.0, 1.0), xticks=np.linspace(0, 1, 6), xlabel="posterior probability")

@@ -170,7 +170,7 @@ def _at_edges(ax: Axes, late: Sequence[tuple[float, float, int | None]]) -> None
         spare = 0.06 * (max(ends) - min(ends)) or 1.0
         low, high = min(ends) - spare, max(ends) + spare
     for estimate, height, look in late:
-        shape = "<" if estimate < low else ">" if estimate > high else "o"
+        shape = "<" if estimate < low else ">" if estimate > high else "d" if look is None else style.marker(look)
         at = min(max(estimate, low), high)
         ax.plot(
             [at], [height], marker=shape, markersize=6, markerfacecolor="none", markeredgecolor=_colour(look),

@@ -38,7 +38,7 @@ def overview(
     X, y, gate_X, groups
         As in `expert_curves`.
     names, gate_names : sequence of str, optional
-        Labels of the columns of X and gate_X, with units.
+        Labels of the columns of X and gate_X, with units; default: their names.
     target : str
         Label of y, with units.
     palette : sequence of int, optional
@@ -61,12 +61,11 @@ def overview(
     3
     """
     rows = values.rows(fit, X, y, gate_X, groups)
-    if getattr(fit, "_design", None) is not None:
-        names = names or list(rows.x.columns)
-        gate_names = gate_names or (None if rows.gate_x is None else list(rows.gate_x.columns))
+    shown = rows.gate_x if getattr(fit, "_design", None) is not None else gate_X
+    names = list(names or map(style.plain, values.column_labels(fit, rows.x, values.table(rows.x).shape[1])))
+    gate_names = gate_names or [style.plain(str(name)) for name in getattr(shown, "columns", ())]
     X, y, gate_X, groups = rows
     fit, inputs = values.engine_fit(fit), values.table(X)
-    names = list(names or (f"x {j}" for j in range(inputs.shape[1])))
     gate_inputs, gate_names = (inputs, names) if gate_X is None else (values.table(gate_X), list(gate_names or []))
     gate_names = gate_names or [f"gate input {j}" for j in range(gate_inputs.shape[1])]
     figure = style.Picture(figsize=figsize, layout="constrained")

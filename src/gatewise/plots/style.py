@@ -17,7 +17,7 @@ from gatewise.core.mixture import Mixture
 # Okabe and Ito (2008), without the yellow, which is too pale on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ((0, ()), (0, (5, 2)), (0, (1.5, 1.5)), (0, (7, 2, 1.5, 2)), (0, (3, 1, 1, 1, 1, 1)))
-MARKERS = ("o", "^", "s", "D", "v", "P", "X")
+MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")  # one more than colours, so that expert 7 differs from expert 0
 INK, GREY, RULE = "#1a1a1a", "#595959", "#d0d0d0"
 SHARP = 2  # pixels of a picture in a notebook per pixel of the page
 
@@ -47,6 +47,11 @@ def colour(leaf: int) -> str:
 def dash(leaf: int) -> tuple[int, tuple[float, ...]]:
     """Return the line style of a leaf."""
     return DASHES[leaf % len(DASHES)]
+
+
+def hatch(leaf: int) -> str:
+    """Return the hatching of an area of a leaf: none, but where its colour is that of an earlier one."""
+    return "////" * (leaf // len(COLOURS) % 2)
 
 
 def marker(leaf: int) -> str:

@@ -315,7 +315,7 @@ def _levels(column: Any) -> list[Any]:
 
 
 def path(model: Any, X: Any, gate_X: Any, feature: int | str, output: int = 0) -> SectionShown:
-    """Return the way along one feature, a column by number, or of a formula's frame by name.
+    """Return the way along one feature, a column by number or name.
 
     The others are held at their medians, columns without numbers at the most frequent value.
 
@@ -326,11 +326,14 @@ def path(model: Any, X: Any, gate_X: Any, feature: int | str, output: int = 0) -
     """
     design = getattr(model, "_design", None)
     if design is None:
+        inputs = table(X)
+        names = column_labels(model, X, inputs.shape[1])
+        feature = names.index(feature) if feature in names else feature
         if not isinstance(feature, int | np.integer):
-            raise ValueError(f"feature={feature!r}: give the number of a column of X, from 0")
+            raise ValueError(f"feature={feature!r}: give the number of a column of X, from 0, or its name")
         grid, along = section(X, int(feature))
         beside = None if gate_X is None else np.tile(np.median(table(gate_X), 0), (len(grid), 1))
-        return SectionShown(grid, along, beside, table(X)[:, feature])
+        return SectionShown(grid, along, beside, inputs[:, feature], names[feature])
     frame = model._frame if X is None else X
     frame = frame.loc[design.complete(frame, ("response", "groups")), list(design.variables(()))]
     names = [str(name) for name in frame.columns]
@@ -344,6 +347,15 @@ def path(model: Any, X: Any, gate_X: Any, feature: int | str, output: int = 0) -
     along = frame.iloc[np.zeros(len(grid), dtype=int)].assign(**{**middle, name: grid})
     found = design.matrices(along, ())
     return SectionShown(grid, found.x, found.gate_x, frame[name].to_numpy(dtype=float), name, design.responses[output])
+
+
+def column_labels(model: Any, X: Any, count: int) -> list[str]:
+    """Return the names of the columns of X, or of the fit, else x0, x1, ... as in summaries, or x if it is one."""
+    own = getattr(X, "columns", None)
+    named = getattr(model, "feature_names_in_", None) if own is None else own
+    if named is None or len(named) != count:
+        named = ["x"] if count == 1 else [f"x{j}" for j in range(count)]
+    return [str(name) for name in named]
 
 
 def section(X: Any, feature: int, points: int = 401, margin: float = 0.02) -> tuple[np.ndarray, np.ndarray]:

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from gatewise.data.parquet import is_parquet
+from gatewise.data.parquet import as_table, is_parquet, opened
 from gatewise.estimators.formula import moe
 from gatewise.estimators.names import names_of
+from gatewise.report.delimited import COMMAS, TextFormat, read_table
 from gatewise.report.facts import Fitted, gate_phrase
 from gatewise.report.own_data import Outcome, heard_by, remarks_of
 from gatewise.report.predicting import MEAN, PredictionColumns, predicted_columns
-from gatewise.report.reading import Prepared, Roles, read_table
+from gatewise.report.reading import Prepared, Roles
 
 
 class FormulaRoles(NamedTuple):
@@ -34,8 +35,8 @@ class FormulaRoles(NamedTuple):
         return {name: value for name, value in self._asdict().items() if value and name != "formula"}
 
 
-def read_any(path: str | Path) -> pd.DataFrame:
-    """Read a CSV file, a Parquet file or a folder of Parquet files into memory.
+def read_any(path: str | Path, form: TextFormat = COMMAS) -> pd.DataFrame:
+    """Read a CSV file, in its form, a Parquet file or a folder of Parquet files into memory.
 
     Raises
     ------
@@ -43,11 +44,12 @@ def read_any(path: str | Path) -> pd.DataFrame:
         With the cause and the remedy.
     """
     if not is_parquet(path):
-        return read_table(path)
+        return read_table(path, form)
     try:
-        return pd.read_parquet(path).rename(columns=str)
+        opened(as_table(path))  # which tells what cannot be read, and a table without rows
     except ImportError as cause:
         raise ValueError(f"{path} is Parquet, which pyarrow reads: pip install 'gatewise[parquet]'") from cause
+    return pd.read_parquet(path).rename(columns=str)
 
 
 def roles_of_columns(
@@ -103,6 +105,7 @@ def fit_formula(
     roles: FormulaRoles,
     options: dict[str, Any],
     progress: Callable[[str, int, int], None] | None = None,
+    form: TextFormat = COMMAS,
 ) -> tuple[Prepared, Outcome]:
     """Fit a mixture to a table by a formula.
 
@@ -116,6 +119,8 @@ def fit_formula(
         Arguments of the regressor.
     progress : callable, optional
         Called with (stage, starts that have ended, starts) as the fit goes on.
+    form : TextFormat
+        Of the table where it is text, for the code.
     """
     model, spent, heard = heard_by(lambda: moe(roles.formula, frame, **roles.given, **options, verbose=progress or 0))
     model.verbose = 0
@@ -130,12 +135,12 @@ def fit_formula(
     gate = gate_phrase(model.gate, model.mixture_.depth)
     target, shown = columns.target, (columns.features, gates or None)
     fitted = Fitted(gate, model.fit_, found.x, y[0], spent, found.gate_x, found.groups, *shown, target, names_of(model))
-    return prepared, Outcome(model, fitted, remarks_of(heard), code_of(path, roles, options))
+    return prepared, Outcome(model, fitted, remarks_of(heard), code_of(path, roles, options, form))
 
 
-def code_of(path: str, roles: FormulaRoles, options: dict[str, Any]) -> str:
+def code_of(path: str, roles: FormulaRoles, options: dict[str, Any], form: TextFormat = COMMAS) -> str:
     """Return Python that reads the table and gives the same fit."""
-    read = f"pd.read_parquet({path!r})" if is_parquet(path) else f"pd.read_csv({path!r}, skipinitialspace=True)"
+    read = f"pd.read_parquet({path!r})" if is_parquet(path) else form.code(path)
     arguments = "".join(f"    {name}={value!r},\n" for name, value in {**roles.given, **options}.items())
     lines = f"import pandas as pd\nfrom gatewise import moe\n\nframe = {read}\n"
     return f"{lines}model = moe(\n    {roles.formula!r},\n    frame,\n{arguments})\nprint(model.summary())\n"

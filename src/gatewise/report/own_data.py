@@ -86,11 +86,12 @@ def fit_table(
 def heard_by(
     fit: Callable[[], MixtureOfExpertsRegressor],
 ) -> tuple[MixtureOfExpertsRegressor, float, list[warnings.WarningMessage]]:
-    """Return what a fit gives, its seconds, and the warnings of fits that it gave."""
+    """Return what a fit gives, its seconds, and its warnings of fits and of factors."""
     begun = time.perf_counter()
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", FitWarning)
+        warnings.filterwarnings("always", "the factor ", UserWarning)
         model = fit()
     return model, time.perf_counter() - begun, heard
 

@@ -1,15 +1,14 @@
-"""A user's table: read, checked column by column, and ready to fit or predict."""
+"""A user's table: checked column by column, and ready to fit or predict."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from gatewise.core.names import did_you_mean
-from gatewise.files import require_there
+from gatewise.report.delimited import COMMAS, TextFormat, decimal_commas
 from gatewise.report.predicting import MEAN, PredictionColumns, predicted_columns
 
 
@@ -44,6 +43,8 @@ class Prepared(NamedTuple):
     weight, groups : Series or None
     dropped : int
         Rows left out because a value was missing.
+    form : TextFormat
+        Of the file.
     """
 
     roles: Roles
@@ -53,6 +54,7 @@ class Prepared(NamedTuple):
     weight: pd.Series | None
     groups: pd.Series | None
     dropped: int
+    form: TextFormat = COMMAS
 
     @property
     def rows(self) -> int:
@@ -78,38 +80,19 @@ class Prepared(NamedTuple):
         more += f", gate_X=frame[{list(roles.gate_features)!r}]" if self.gate_x is not None else ""
         more += f", groups=frame[{roles.groups!r}].astype(str)" if roles.groups else ""
         lines = "import pandas as pd\nfrom gatewise import MixtureOfExpertsRegressor\n\n"
-        lines += f"frame = pd.read_csv({str(path)!r}, skipinitialspace=True)[{used!r}].dropna()\n"
+        lines += f"frame = {self.form.code(path)}[{used!r}].dropna()\n"
         return lines, f"frame[{list(roles.features)!r}], frame[{roles.target!r}]{more}"
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
-    """Read a CSV file with a header line.
-
-    Raises
-    ------
-    OSError, ValueError
-        With the cause and the remedy.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a directory: give the path of a CSV file")
-    require_there(path)
-    try:
-        frame = pd.read_csv(path, skipinitialspace=True)
-    except pd.errors.EmptyDataError:
-        raise ValueError(f"{path} is empty: a CSV file with a header line is needed") from None
-    except (pd.errors.ParserError, UnicodeDecodeError) as cause:
-        detail = str(cause).strip().splitlines()[0]
-        raise ValueError(f"{path} cannot be read as CSV ({detail}): save it as comma-separated UTF-8 text") from None
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise ValueError(f"{path} has rows with more fields than its header names: give every column a name")
-    if not len(frame):
-        raise ValueError(f"{path} has a header line but no rows")
-    return frame.rename(columns=str)
-
-
-def prepare(frame: pd.DataFrame, roles: Roles) -> Prepared:
+def prepare(frame: pd.DataFrame, roles: Roles, form: TextFormat = COMMAS) -> Prepared:
     """Check the columns that are used and drop rows in which one of them is missing.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    roles : Roles
+    form : TextFormat
+        Of the file that was read.
 
     Raises
     ------
@@ -132,6 +115,7 @@ def prepare(frame: pd.DataFrame, roles: Roles) -> Prepared:
         kept[roles.weights].astype(float) if roles.weights else None,
         kept[roles.groups].astype(str) if roles.groups else None,
         len(frame) - len(kept),
+        form,
     )
 
 
@@ -142,8 +126,7 @@ def filled(frame: pd.DataFrame, roles: Roles) -> Roles:
     features = roles.features or tuple(c for c in frame.columns if c not in {*special, *roles.gate_features})
     if not features and not roles.gate_features:
         only = ", ".join(map(repr, frame.columns))
-        hint = ": separate the columns by commas" if any(mark in only for mark in ";\t|") else ""
-        raise ValueError(f"the only columns are {only}, which leaves no feature to predict {roles.target!r} from{hint}")
+        raise ValueError(f"the only columns are {only}, which leaves no feature to predict {roles.target!r} from")
     nameless = [name for name in features if name.startswith("Unnamed: ")]
     if nameless and not roles.features:
         position = list(frame.columns).index(nameless[0]) + 1
@@ -171,6 +154,11 @@ def require_numbers(frame: pd.DataFrame, names: Sequence[str]) -> None:
             continue
         wrong = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
         row, value = (wrong.index[0], wrong.iloc[0]) if len(wrong) else (column.index[0], column.iloc[0])
+        if decimal_commas(column):
+            raise ValueError(
+                f"column {name!r} holds {str(value)!r} in line {row + 2}, which is no number: write it without the "
+                "comma if this separates thousands; where commas are decimal, give --decimal ,"
+            )
         raise ValueError(
             f"column {name!r} holds text ({str(value)!r} in line {row + 2}), and numbers are needed: leave it out with "
             "--features, use --formula, where texts are factors, or encode it as numbers first"

@@ -17,6 +17,10 @@ from gatewise.theory.records import draw, estimated, measure, near_truth, parame
 from gatewise.theory.study import Study
 
 WIDEST = 0.25  # tolerance of a difference of slopes
+TO_ZERO = {  # why no claim of a kind is about a slope of zero
+    "equal": "an error that does not fall has no rate, and a tolerance would allow rates",
+    "at_most": "every error that does not grow has such a slope",
+}
 TRIALS, ROUNDING = 5, 1e-12  # fits near the truth, and errors that are none
 OF_FITS = ("behind", "hits", "gap", "moved", "start", "active")  # columns of the table of fits that are no errors
 DISTANCES = ("hellinger", "total variation", "mean")  # not measured of merged atoms
@@ -100,18 +104,27 @@ def _why_not(arm: Arm, series: str, held: tuple[str, ...]) -> str:
 
 
 def _check_claim(claim: Claim) -> None:
-    """Raise for a tolerance that would support nothing, or nearly everything."""
-    head = f"claim about {claim.arm!r}, {claim.series!r}: tolerance={claim.tolerance:g}"
-    if claim.kind not in ("equal", "difference"):
+    """Raise for a value and tolerance that would support nothing, or nearly everything."""
+    if claim.kind == "slower_than_polynomial":
         return
-    if claim.tolerance == 0:
+    head = f"claim about {claim.arm!r}, {claim.series!r}: {claim.kind} {claim.value:g}, tolerance={claim.tolerance:g}"
+    if claim.value == 0 and not claim.other and claim.kind in TO_ZERO:
+        raise ValueError(
+            f"{head}: {TO_ZERO[claim.kind]}; that an error does not fall is kind='at_least', value=0, tolerance=0.05"
+        )
+    one_sided = claim.kind in ("at_most", "at_least")
+    if claim.tolerance == 0 and not one_sided:
         raise ValueError(f"{head}: an interval never lies inside a single slope; give a positive tolerance")
-    most = WIDEST if claim.other else 0.5 * abs(claim.value)
-    if claim.tolerance > most + 1e-12:
+    if one_sided and claim.value:  # the edge of a claim about a rate is a rate
+        wide, remedy = claim.tolerance > abs(claim.value) - 1e-12, f"less than {abs(claim.value):g}"
+    else:
+        most = WIDEST if claim.other or one_sided else 0.5 * abs(claim.value)
+        bound = "" if one_sided else ", or claim a bound: kind='at_most' or 'at_least'"
+        wide, remedy = claim.tolerance > most + 1e-12, f"at most {most:g}{bound}"
+    if wide:
         low, high = allowed(claim)
         raise ValueError(
-            f"{head} allows slopes from {low:+.3g} to {high:+.3g}, which very different rates have; give at most "
-            f"{most:g}, or claim a bound: kind='at_most' or 'at_least'"
+            f"{head} allows slopes from {low:+.3g} to {high:+.3g}, which very different rates have; give {remedy}"
         )
 
 

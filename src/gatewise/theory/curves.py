@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import log10
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from gatewise.core.names import path_of
 from gatewise.theory.arms import Arm
-from gatewise.theory.claims import parameter_of
-from gatewise.theory.paths import VARIANCE
+from gatewise.theory.ridges import directions_of, estimated_path, moves
 from gatewise.theory.slopes import Slope, no_slope, slope
 from gatewise.theory.store import Contents
 
@@ -39,7 +39,8 @@ class Curve(NamedTuple):
     bounded : tuple of float
         Share of replicates at each level whose fit ends at a bound of the parameter that the series is about.
     flat : tuple of float
-        Share of replicates at each level whose certificate says that the data do not identify the parameter.
+        Share of replicates at each level whose certificate says that the data do not identify the parameter; of a loss,
+        some parameter that it sums.
 
     Examples
     --------
@@ -94,22 +95,16 @@ class Curve(NamedTuple):
 def table(contents: Contents) -> pd.DataFrame:
     """Return the records as a table: one row per fit, one column per series.
 
-    `active` counts the bounds that a fit ends at; `bounds` and `flat` are the paths of the parameters at a bound, and
-    of those that the fit calls unidentified.
+    `active` counts the bounds that a fit ends at, and `bounds` are the paths of the parameters at a bound; `flat` are
+    the directions that the fit calls unidentified, each as the paths of the parameters that it moves.
     """
     rows = []
     for (arm, axis, replicate), record in sorted(contents.records.items()):
         row = {"arm": arm, "axis": axis, "replicate": replicate, **record["series"]}
         row |= {name: record.get(name) for name in OF_FITS}
-        row |= {"active": len(record["active"]), "bounds": _paths(record["active"])}
-        rows.append(row | {"flat": _paths(record.get("null", ()))})
+        row |= {"active": len(record["active"]), "bounds": tuple(dict.fromkeys(map(path_of, record["active"])))}
+        rows.append(row | {"flat": directions_of(record.get("null", ()), record.get("flat", ()))})
     return pd.DataFrame(rows)
-
-
-def _paths(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the paths of parameters in names of entries and of directions, such as ``a.b[0] & c.d[1,0]``."""
-    parts = [part.split("[")[0] for name in names for part in name.split(" & ")]
-    return tuple(dict.fromkeys(parts))
 
 
 def curve(frame: pd.DataFrame, arm: Arm, series: str) -> Curve:
@@ -158,7 +153,7 @@ def curve(frame: pd.DataFrame, arm: Arm, series: str) -> Curve:
     errors = [pd.to_numeric(level[series]).to_numpy(dtype=float) for level in levels]
     passed = [level["certified"].astype(bool).to_numpy() for level in levels]
     third = len(axis) // 3
-    path = _estimated(arm, parameter_of(series))
+    path = estimated_path(arm, series)
     return Curve(
         arm.name,
         series,
@@ -168,22 +163,15 @@ def curve(frame: pd.DataFrame, arm: Arm, series: str) -> Curve:
         slope(axis, [np.where(good, error, np.nan) for good, error in zip(passed, errors, strict=True)]),
         slope(axis[third:], errors[third:], first=third),
         _shares(levels, lambda level: ~level["certified"].astype(bool)),
-        _shares(levels, lambda level: _naming(level, "bounds", path)),
-        _shares(levels, lambda level: _naming(level, "flat", path)),
+        _shares(levels, lambda level: _which(level, "bounds", lambda bounds: path in bounds)),
+        _shares(levels, lambda level: _which(level, "flat", lambda flat: moves(arm, series, flat))),
     )
-
-
-def _estimated(arm: Arm, path: str) -> str:
-    """Return the path of what is estimated: rates of scales are those of variances."""
-    return next(iter(arm.model.mixture.paths("family", "scale")), path) if path == VARIANCE else path
 
 
 def _shares(levels: Sequence[pd.DataFrame], holds: Callable[[pd.DataFrame], pd.Series]) -> tuple[float, ...]:
     return tuple(float(holds(level).mean()) if len(level) else 0.0 for level in levels)
 
 
-def _naming(level: pd.DataFrame, column: str, path: str) -> pd.Series:
-    """Return which fits name a parameter in a column of paths; none where it was not recorded."""
-    if not path or column not in level:
-        return pd.Series(False, index=level.index)
-    return level[column].map(lambda paths: path in paths)
+def _which(level: pd.DataFrame, column: str, holds: Callable[[Any], bool]) -> pd.Series:
+    """Return for which fits a statement about a column holds; for none where it was not recorded."""
+    return level[column].map(holds) if column in level else pd.Series(False, index=level.index)

@@ -16,8 +16,10 @@ from typing import Any
 
 from gatewise.files import write_text
 from gatewise.theory import slopes, verdict
+from gatewise.theory.claims import Probe
 from gatewise.theory.fingerprint import describe
 from gatewise.theory.study import Study
+from gatewise.theory.user_code import code_of
 
 REGISTERED = Path(__file__).parent / "papers" / "registered.json"
 SUFFIX = "-confirmatory"
@@ -27,17 +29,26 @@ SHOWN = 16  # digits of a hash
 def protocol(study: Study) -> dict[str, Any]:
     """Return everything that is fixed before a confirmatory run, as values that JSON can hold.
 
-    Truths, models, boxes, starts and losses of every arm, sizes and replicates, claims, population exponents, and the
-    rules of the verdict. Titles, reasons and the exploratory seed are left out.
+    Truths, models, boxes, starts and losses of every arm, what the user's own classes among these compute, sizes and
+    replicates, claims, population exponents, and the rules of the verdict. Titles, reasons and the exploratory seed are
+    left out.
     """
     rules = {name: getattr(verdict, name) for name in verdict.RULES}
+    described = describe(study)
+    code = described.get("code", {}) | code_of(*(part for probe in study.probes for part in _parts(probe)))
     return {
-        "arms": describe(study)["arms"],
+        **({"code": code} if code else {}),  # built-in studies have none
+        "arms": described["arms"],
         "windows": {arm.name: [arm.replicates, [level.axis for level in arm.levels()]] for arm in study.arms},
         "claims": [asdict(claim) for claim in study.claims],
         "exponents": [_exponent(study, i) for i in range(len(study.probes))],
         "rules": {**rules, "level": slopes.LEVEL, "draws": slopes.DRAWS},
     }
+
+
+def _parts(probe: Probe) -> tuple[object, ...]:
+    """Return what the user may have written of an exponent."""
+    return probe.data.mixture, probe.model.mixture, probe.inputs
 
 
 def _exponent(study: Study, index: int) -> dict[str, Any]:

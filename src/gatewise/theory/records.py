@@ -24,6 +24,7 @@ from gatewise.runs.threads import one_thread
 from gatewise.theory.arms import Arm, Level, NearTruth
 from gatewise.theory.dendrogram import dendrogram
 from gatewise.theory.distances import between_laws, between_means, why_not_compared
+from gatewise.theory.ridges import directions_of
 from gatewise.theory.store import Record
 from gatewise.theory.study import Study
 from gatewise.theory.truths import behind, holds_truth
@@ -205,9 +206,16 @@ def facts(fit: Fit, behind: float | None, truth: Measure) -> dict[str, Any]:
         "gap": _number(fit.starts.gap),
         "active": list(certificate.active),
         "null": list(certificate.null),
+        **_unnamed(fit),
         "iterations": fit.n_iter,
         "measure": {path: value.tolist() for path, value in fit.measure.paths().items()},
     }
+
+
+def _unnamed(fit: Fit) -> dict[str, Any]:
+    """Return the paths along null directions where their names leave some out, so that other records stay the same."""
+    named = {path for direction in directions_of(fit.certificate.null) for path in direction}
+    return {} if set(fit.flat) <= named else {"flat": list(fit.flat)}
 
 
 def largest(measure: Measure) -> float:

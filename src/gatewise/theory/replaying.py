@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 from gatewise.theory.records import FitBatch, work
 from gatewise.theory.runner import blocks, cost
-from gatewise.theory.store import plain, read, require_same
+from gatewise.theory.store import Record, plain, read, require_same
 from gatewise.theory.study import Study
+
+LATER = ("flat",)  # what records of older versions do not hold
 
 
 class Replay(NamedTuple):
@@ -21,7 +23,7 @@ class Replay(NamedTuple):
     fits : int
         How many were run again.
     differing : tuple of (arm, axis, replicate)
-        Those whose records are not the same to the last bit.
+        Those whose records are not the same to the last bit, what older records do not hold aside.
 
     Examples
     --------
@@ -74,7 +76,12 @@ def replay(study: Study, folder: str | Path, count: int = 1) -> Replay:
     ranked = [(place, cost(block), block) for _, mine in by_curve for place, block in enumerate(mine)]
     chosen = [block for *_, block in sorted(ranked, key=itemgetter(0, 1))[:count]]
     again = {tuple(record["key"]): record for block in chosen for record in work(study, block)}
-    return Replay(len(again), tuple(key for key, record in again.items() if plain(record) != held[key]))
+    return Replay(len(again), tuple(key for key, record in again.items() if _known(record, held[key]) != held[key]))
+
+
+def _known(record: Record, held: Record) -> Record:
+    """Return a record without what the one that is held is too old for."""
+    return {name: value for name, value in plain(record).items() if name in held or name not in LATER}
 
 
 def _keys(block: FitBatch) -> list[tuple[str, int, int]]:

@@ -43,11 +43,11 @@ def behind(arm: Arm, truth: Measure, rows: Rows, log_likelihood: float) -> float
 
 
 def truths_outside_box(study: Study) -> tuple[str, ...]:
-    """List, as sentences, the true parameters that the box, the minimal scale or the ties of their arm exclude.
+    """List, as sentences, the true parameters that box, minimal scale, ties or fixed values of their arm exclude.
 
     The errors of such a parameter do not vanish as n grows. Parameters of different kinds of gates or experts, and
-    those that the gauge leaves free, are not compared. A gate that is determined up to a shift is inside if it is
-    inside with some branch as the reference.
+    those that the gauge leaves free, are not compared, nor are fixed values of gates. A gate that is determined up to a
+    shift is inside if it is inside with some branch as the reference.
 
     Parameters
     ----------
@@ -74,9 +74,9 @@ def truths_outside_box(study: Study) -> tuple[str, ...]:
 
 
 def beyond(arm: Arm, level: Level) -> list[str]:
-    """Return, in words, every true parameter beyond the limits of an arm at a level, and the ties that it breaks."""
+    """Return, in words, what an arm excludes of its truth at a level: by limits, by ties and by fixed values."""
     compared = _compared(arm, level.n)
-    found = _untied(arm, compared)
+    found = _untied(arm, compared) + _fixed_elsewhere(arm, compared)
     for path, values in compared.items():
         low, high = _limits(arm, path, values[0].ndim)
         out = [value[(value < low - SLACK) | (value > high + SLACK)] for value in values]
@@ -96,6 +96,20 @@ def _untied(arm: Arm, compared: Mapping[str, list[Tensor]]) -> list[str]:
     known = [{name: held[name] for name in tie if name in held} for tie in arm.model.ties]
     broken = [tie for tie in known if tie and max(tie.values()) - min(tie.values()) > SLACK]
     return [", ".join(f"{name} = {value:g}" for name, value in tie.items()) + ", which are tied" for tie in broken]
+
+
+def _fixed_elsewhere(arm: Arm, compared: Mapping[str, list[Tensor]]) -> list[str]:
+    """Return, in words, fixed values of experts and families that no true leaf has; gates are known up to shifts."""
+    fitted, found = arm.model.mixture, []
+    for path, given in (arm.model.fixed or {}).items():
+        if path.startswith("gates.") or path not in compared:
+            continue
+        true = compared[path][0].flatten(0, arm.data.mixture.depth - 1)
+        own = torch.as_tensor(given, dtype=torch.float64).expand(*fitted.branching, *true.shape[1:])
+        for value in own.flatten(0, fitted.depth - 1):
+            if not bool((value.isnan() | ((true - value).abs() <= SLACK)).flatten(1).all(1).any()):
+                found.append(f"{path} fixed at {value.tolist()}, which no true leaf has")
+    return found
 
 
 def _limits(arm: Arm, path: str, ndim: int) -> tuple[Tensor, Tensor]:

@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, isinf
+from math import ceil, inf
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from gatewise.theory.claims import Claim, VerdictKind, allowed, wanted
+from gatewise.theory.claims import Claim, VerdictKind, allowed, parameter_of, wanted
 from gatewise.theory.curves import Curve
-from gatewise.theory.evidence import Evidence, Exponent, gather
+from gatewise.theory.evidence import Evidence, gather
+from gatewise.theory.exponents import Exponent
 from gatewise.theory.probes import Probed
 from gatewise.theory.slopes import Slope, interval, less
 from gatewise.theory.study import Study
@@ -45,9 +46,10 @@ def judge(study: Study, frame: pd.DataFrame, claim: Claim, probes: Sequence[Prob
 def verdict_of(evidence: Evidence) -> Verdict:
     """Return the verdict that the evidence on a claim gives. The first case that holds decides.
 
-    1. The derivatives, or most of the fits, say that the data do not identify the parameter: not identified.
-    2. Fits, sizes, replicates, numbers or certificates are missing, or fits end at bounds of the parameter: unresolved,
-       whatever a population exponent says.
+    1. The derivatives, or most of the fits, say that the data do not identify the parameter, or one that the loss sums:
+       not identified.
+    2. Fits, sizes, replicates, numbers or certificates are missing, fits end at bounds of the parameter, or limits of
+       the fitted model exclude the truth: unresolved, whatever a population exponent says.
     3. The interval of the slope lies inside the claim: supported; outside: contradicted, of a recalled claim "differs
        from recollection"; else unresolved. A finite window cannot show that an error falls slower than every power.
        What slopes decide is open again where the curve bends, where the slope of medians or of certified fits says
@@ -61,17 +63,20 @@ def verdict_of(evidence: Evidence) -> Verdict:
     if evidence.absent:
         words = f"no fit of {' or '.join(evidence.absent)} has been run"
         return Verdict(claim, VerdictKind.unresolved, found, words, "the missing fits")
+    if evidence.outside and claim.kind != "at_least":  # that an error does not vanish is what such an arm can show
+        words = f"the truth lies outside the fitted model, {', '.join(evidence.outside)}: its errors will not vanish"
+        return Verdict(claim, VerdictKind.unresolved, found, words, "limits that hold the truth")
     if short := _shortcomings(evidence.curves):
         return Verdict(claim, VerdictKind.unresolved, found, _joined(short, evidence.exponent), AS_ASKED)
     return with_exponent(_by_slopes(evidence), evidence.exponent)
 
 
 def _flat(curves: Sequence[Curve]) -> str:
-    """Return, in words, that most fits call the parameter unidentified; nothing if they do not."""
+    """Return, in words, that most fits call an error unidentified; nothing if they do not."""
     for c in curves:
         if c.flat and min(c.flat) > MOSTLY:
             share = f"{100 * min(c.flat):.0f} %"
-            return f"{c.arm}: at every size at least {share} of the fits say that the data do not identify it"
+            return f"{c.arm}: at every size at least {share} of the fits say that the data do not identify {_it(c)}"
     return ""
 
 
@@ -106,8 +111,13 @@ def _lacking(c: Curve) -> list[str]:
     if max(c.bounded, default=0.0) > ALLOWED + 1e-9:
         words.append(f"{_at(c, c.bounded)} end at a bound of this parameter: a wider box would move them")
     if max(c.flat, default=0.0) > ALLOWED + 1e-9:
-        words.append(f"{_at(c, c.flat)} say that the data do not identify it")
+        words.append(f"{_at(c, c.flat)} say that the data do not identify {_it(c)}")
     return words
+
+
+def _it(c: Curve) -> str:
+    """Return what a fit may call unidentified, in words."""
+    return "it" if parameter_of(c.series) else "a parameter that it sums"
 
 
 def _at(c: Curve, shares: Sequence[float]) -> str:
@@ -149,19 +159,24 @@ def _doubts(evidence: Evidence, word: VerdictKind) -> list[str]:
 
 
 def with_exponent(verdict: Verdict, exponent: Exponent | None) -> Verdict:
-    """Return what slopes say, with what a population exponent says of the slope ``-1 / (2 e)``."""
+    """Return what slopes say, with what a population exponent says of the slope ``-1 / (2 e)``.
+
+    One that leaves parts of the error out says that it is no faster, and nothing of how slow the others are.
+    """
     if exponent is None:
         return verdict
     if exponent.untied:
         return verdict._replace(reason=_joined([verdict.reason], exponent))
-    words = {_at_exponent(verdict.claim, e) for e in exponent.probed.local()[-2:]}
+    words = {_at_exponent(verdict.claim, e, exponent.left) for e in exponent.probed.local()[-2:]}
     if exponent.probed.word is VerdictKind.unresolved or len(words) != 1:
         return verdict
     word, said = words.pop(), f"the population exponent is {exponent.probed.reason}"
+    if exponent.left:
+        said += f", but {exponent.left} of {exponent.parts} entries of this error have none: they may be slower"
+    if word is VerdictKind.unresolved or verdict.word is word:
+        return verdict._replace(reason=f"{verdict.reason}; {said}")
     if verdict.word is VerdictKind.unresolved:
         return verdict._replace(word=word, reason=f"{said}; inconclusive at these sizes: {verdict.reason}", settle="")
-    if verdict.word is word:
-        return verdict._replace(reason=f"{verdict.reason}; {said}")
     reason = f"{verdict.word} at these sizes, but {said}: n is not large enough yet"
     return verdict._replace(word=VerdictKind.unresolved, reason=reason, settle="larger n")
 
@@ -174,13 +189,15 @@ def _joined(reasons: Sequence[str], exponent: Exponent | None) -> str:
     return "; ".join([*reasons, f"the exponent {name!r} does not count: it is of another {others}"])
 
 
-def _at_exponent(claim: Claim, exponent: float) -> VerdictKind:
-    """Return what an exponent says of a claim; a finite one is a power of n, however slow."""
-    if claim.kind == "slower_than_polynomial":
-        word = VerdictKind.supported if isinf(exponent) else VerdictKind.contradicted
-    else:
-        word = word_at(claim, -1 / (2 * exponent))
-    return _recalled(claim, word)
+def _at_exponent(claim: Claim, exponent: float, left: int) -> VerdictKind:
+    """Return what an exponent says of a claim; a finite one is a power of n, however slow.
+
+    Where parts of the error are left out, its slope may be any from ``-1 / (2 e)`` on.
+    """
+    (low, high), fastest = allowed(claim), -1 / (2 * exponent)
+    if left and fastest <= high and not (low <= fastest and high == inf):
+        return VerdictKind.unresolved
+    return _recalled(claim, word_at(claim, fastest))
 
 
 def _recalled(claim: Claim, word: VerdictKind) -> VerdictKind:

@@ -136,11 +136,12 @@ def _try_sites(problem: Problem, centers: list[Center], place: Place, moved: int
     """Hold a center on the data points around it, the others as they are, and keep the best."""
     point, value, columns = place.point, place.value, centers[moved].columns
     others = {k: site for k, site in place.held.items() if k != moved}
-    sites = _sites(problem, point, columns)
-    starts = _foretold(problem, point, columns, sites, [centers[k].columns for k in others])
-    values = evaluate(problem, starts, 0)[0]
-    kept = torch.argsort(values, stable=True)[: TRIED if problem.rows.n_units <= CAREFUL else 2]
-    sites, still = sites[kept], frozenset(others)
+    sites, still = _sites(problem, point, columns), frozenset(others)
+    if len(sites):
+        starts = _foretold(problem, point, columns, sites, [centers[k].columns for k in others])
+        values = evaluate(problem, starts, 0)[0]
+        kept = torch.argsort(values, stable=True)[: TRIED if problem.rows.n_units <= CAREFUL else 2]
+        sites, starts = sites[kept], starts[kept]
     box = torch.stack([problem.parameterization.lower, problem.parameterization.upper])
     for k, site in others.items():
         box[:, centers[k].columns] = site
@@ -150,7 +151,7 @@ def _try_sites(problem: Problem, centers: list[Center], place: Place, moved: int
     if len(sites):
         lower, upper = box[:, None].repeat(1, len(sites), 1)
         lower[:, columns], upper[:, columns] = sites, sites
-        there = newton_polish(problem, starts[kept], 25, deadline, (lower, upper))
+        there = newton_polish(problem, starts, 25, deadline, (lower, upper))
         done = Result(*map(torch.cat, zip(done, there, strict=True)))
     best = _chosen(done, value)
     margin = 1e-14 * abs(value)

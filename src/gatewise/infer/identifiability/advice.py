@@ -16,10 +16,19 @@ logger = logging.getLogger("gatewise")
 
 
 class Advice(NamedTuple):
-    """A verdict on a mixture, and its words; ``undecided`` with the reason when there is none."""
+    """A verdict on a mixture, and its words; ``undecided`` with the reason when there is none.
+
+    Attributes
+    ----------
+    verdict : IdentifiabilityVerdict
+    words : str
+    unidentified : tuple of str
+        Of a ridge, the paths of the parameters that it moves.
+    """
 
     verdict: IdentifiabilityVerdict
     words: str
+    unidentified: tuple[str, ...] = ()
 
     @property
     def brief(self) -> str:
@@ -83,7 +92,9 @@ def advise(
         except Exception as fault:  # noqa: BLE001 - the one place where anything may be caught: the fit is done
             cause = cause or fault
         else:
-            return Advice(found.verdict, f"{found.words}{_checked(seen, inputs)}")
+            ridge = found.unidentified if found.verdict is IdentifiabilityVerdict.ridge else ()
+            paths = tuple(found.paths[name] for name in ridge)
+            return Advice(found.verdict, f"{found.words}{_checked(seen, inputs)}", paths)
     return Advice(IdentifiabilityVerdict.undecided, f"not checked: {_said(cause)}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -58,6 +58,8 @@ class Atom(NamedTuple):
     ratio : callable or None
         ``ratio(x, y, theta) -> (n,)``, constant along the directions that leave what is estimated unchanged, where this
         is more than the atom: a mean is a sum of atoms over a sum of weights. None: the atom is.
+    paths : mapping of str
+        For a leaf of a mixture, the path in a measure of every parameter, such as ``gates.0.weight`` for ``weight``.
     """
 
     function: Function
@@ -72,3 +74,4 @@ class Atom(NamedTuple):
     factors: tuple[tuple[str, ...], ...] = ()
     shared: tuple[str, ...] = ()
     ratio: Function | None = None
+    paths: Mapping[str, str] = {}

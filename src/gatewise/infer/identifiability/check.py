@@ -117,6 +117,8 @@ def _result(plan: DrawPlan, clear: Sequence[Draw], refused: Sequence[Draw]) -> I
     firsts = _parameters(plan.atom, [c for c in involved if c.first])
     idle = [Derivative((name,)) for name in lead.idle]
     unidentified = _parameters(plan.atom, [*lead.ridge, *idle])
+    dependent = _parameters(plan.atom, [*lead.first.involved, *lead.ridge, *idle])
+    gates = _parameters(plan.atom, [Derivative(level) for level in plan.atom.levels])
     found: list[Relation] = []
     if not doubt:
         once = draws[:: plan.samples]
@@ -141,7 +143,7 @@ def _result(plan: DrawPlan, clear: Sequence[Draw], refused: Sequence[Draw]) -> I
         parameters=firsts,
         splits=plan.atom.splits,
         partners=tuple(name for name in taking if name not in firsts),
-        dependent=_parameters(plan.atom, [*lead.first.involved, *lead.ridge, *idle]),
+        dependent=dependent,
         unidentified=unidentified,
         idle=_parameters(plan.atom, idle),
         relations=tuple(found),
@@ -150,6 +152,8 @@ def _result(plan: DrawPlan, clear: Sequence[Draw], refused: Sequence[Draw]) -> I
         rows=plan.rows,
         doubt=doubt,
         verdict=IdentifiabilityVerdict.undecided if doubt else _verdict(plan, bool(unidentified), bool(firsts)),
+        of_gates=tuple(name for name in dependent if name in gates),
+        paths=plan.atom.paths,
     )
 
 

@@ -158,6 +158,7 @@ def leaf_atom(
         _factors(gates, [slot for slot in layout if not slot.bias or slot.spec.free], biased, held),
         tuple(name for path in shared for name in _homes(layout).get(path, ())),
         leaf.ratio if family is None and any(gate.link.normalised for gate in gates) else None,
+        {slot.path: slot.home for slot in layout},
     )
 
 

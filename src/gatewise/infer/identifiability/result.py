@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from gatewise.infer.identifiability.proof.result import Proof
@@ -62,6 +63,10 @@ class Identifiability(NamedTuple):
     verdict : IdentifiabilityVerdict
     proof : Proof or None
         What was proved, when it was asked for.
+    of_gates : tuple of str
+        The part of `dependent` that belongs to gates.
+    paths : mapping of str
+        For a leaf of a mixture, the path in a measure of every parameter, such as ``gates.0.weight`` for ``weight``.
 
     Examples
     --------
@@ -97,6 +102,8 @@ class Identifiability(NamedTuple):
     doubt: str
     verdict: IdentifiabilityVerdict
     proof: Proof | None = None
+    of_gates: tuple[str, ...] = ()
+    paths: Mapping[str, str] = {}
 
     @property
     def n_atoms(self) -> int:

@@ -75,7 +75,7 @@ def _ridge(found: Identifiability) -> str:
 def _interaction(found: Identifiability) -> str:
     partners = f" (and, through second derivatives, {_list(found.partners)})" if found.partners else ""
     apart = "the sum-to-one constraint of the inner gate tells the levels apart"
-    if not all(name.startswith("gates.") for name in found.dependent):
+    if found.of_gates != found.dependent:
         apart = "that its weights sum to one tells them apart from those of its experts"
     levels = f" One leaf alone determines only a combination of the parameters of its gates; {apart}."
     return (

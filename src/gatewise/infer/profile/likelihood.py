@@ -152,11 +152,12 @@ def profile(fit: Fit, rows: Rows, name: str, level: float = 0.95) -> Profile:
     step = min(width * _error(curvature, column) / sqrt(point.problem.total), LONGEST * max(1.0, abs(start)))
     found = [find_end(side, free, width, step) for side in (below, above)]
     entry = int(point.parameterization.entries_of(path)[position])
-    numbers = [(_natural(point, entry, at), end) for at, end in found]
+    estimate = float(fit.measure.paths()[path][position])
+    numbers = [(_natural(point, entry, estimate, at - start, at), end) for at, end in found]
     (lower, low), (upper, high) = (
         sorted(numbers, key=lambda pair: pair[0]) if int(point.parameterization.kind[entry]) == RECIPROCAL else numbers
     )
-    return Profile(name, float(fit.measure.paths()[path][position]), lower, upper, level, (low, high))
+    return Profile(name, estimate, lower, upper, level, (low, high))
 
 
 def _split(fit: Fit, name: str) -> tuple[str, tuple[int, ...]]:
@@ -212,10 +213,13 @@ def _error(curvature: Tensor, column: int) -> float:
     return 1.0 / sqrt(max(abs(float(curvature[column, column])), 1e-12))
 
 
-def _natural(point: InformationPoint, entry: int, at: float) -> float:
-    """Return the parameter in the units of the data at a value of its free coordinate."""
+def _natural(point: InformationPoint, entry: int, estimate: float, moved: float, at: float) -> float:
+    """Return the parameter in the units of the data at a value of its free coordinate, `moved` from the estimate.
+
+    The place of an input, such as the centre of a gate, has an origin of its own in the units of the data.
+    """
     factor = float(to_data_units(point)[entry, entry])
     kind = int(point.parameterization.kind[entry])
     if kind == LOG:
-        return factor * exp(at) if at < 700 else inf
-    return factor / at if kind == RECIPROCAL else factor * at
+        return inf if at >= 700 else factor * exp(at)  # nan for an end that was not found
+    return factor / at if kind == RECIPROCAL else estimate + factor * moved

@@ -196,13 +196,18 @@ class Balancer(nn.Module):
         return self._kept[2]
 
     @torch.no_grad()
-    def finish(self, router: Router) -> None:
+    def finish(self, router: Router, skipped: Tensor | None = None) -> None:
         """End an optimiser step: its tally becomes the last one, offsets move, temperatures cool.
 
         A tally that is not finite is dropped: a single batch with a nan must not end the balancing of all later ones.
+        So is that of a step that changed nothing, where `skipped` is positive; it is no step.
         """
         fresh = (unpacked(self.now).tokens > 0) & self.now.isfinite().all()
-        self.steps += 1
+        if skipped is None:
+            self.steps += 1
+        else:
+            fresh = fresh & (skipped.to(fresh.device) == 0)
+            self.steps += (skipped == 0).to(self.steps)
         recent = self.recent.to(self.now.device)
         missing = FILL - unpacked(self.now).tokens / unpacked(recent).tokens.clamp_min(1)
         self.carried.copy_(torch.where(fresh, recent * missing.clamp_min(0), self.carried.to(self.now.device)))

@@ -19,10 +19,10 @@ from gatewise.plots.words import asked, claimed, interval, judged, number, recor
 from gatewise.theory.arms import Arm
 from gatewise.theory.claims import Claim, VerdictKind
 from gatewise.theory.curves import curve
-from gatewise.theory.evidence import identified
 from gatewise.theory.multiplicity import false_discovery_rates
 from gatewise.theory.protocol import registration, version
 from gatewise.theory.result import StudyResult
+from gatewise.theory.ridges import derivatives, known
 from gatewise.theory.study import Study
 from gatewise.theory.verdict import Verdict
 
@@ -52,10 +52,10 @@ MEANINGS: dict[VerdictKind, str] = {
     "exponent disagrees; a faster slope never contradicts an upper bound",
     VerdictKind.differs: "contradicted, but the claim was quoted from memory, which may be wrong",
     VerdictKind.unresolved: "the interval lies partly inside that range; or there are too few sizes, replicates or "
-    "certificates for a verdict, or fits end at a bound of the parameter; or the slope still moves; or slope and "
-    "population exponent disagree",
+    "certificates for a verdict, or fits end at a bound of the parameter; or limits of the model exclude the truth; or "
+    "the slope still moves; or slope and population exponent disagree",
     VerdictKind.not_identified: "the derivatives of the model, or most of the fits, say that the data do not identify "
-    "the parameter, so it has no rate, and a slope would only describe the search",
+    "the parameter, or one that the loss sums, so it has no rate, and a slope would only describe the search",
 }
 
 
@@ -258,10 +258,9 @@ def _values(value: float | Tensor) -> str:
 def derivatives_words(arm: Arm) -> str:
     """Return what `identify` says of the fitted model: by second derivatives too if it has atoms to spare."""
     order = 2 if arm.model.mixture.n_leaves > arm.data.mixture.n_leaves else 1
-    words = identified(arm, order).words
-    return words + (
-        " All parameters are free in this check, including those that the fit fixes." if arm.model.fixed else ""
-    )
+    words, held = derivatives(arm, order).words, known(arm.model)
+    words += f" {', '.join(held)}: fixed by the study, and held in this check." if held else ""
+    return words + (" Ties are left out of this check." if arm.model.ties else "")
 
 
 def warnings_of(result: StudyResult) -> list[str]:

@@ -61,19 +61,15 @@ class _Span(NamedTuple):
         """Return the scaled step against `pull`."""
         return -(self.turn.T @ (self.values / (self.values**2 + damping) * pull))
 
-    def offset(self, norm: float) -> float:
-        """Return the part of the residuals' norm inside the span."""
-        return float(self.pull[self.values > RANK * self.values.amax()].norm()) / norm if len(self.values) else 0.0
-
-    def offset_within(self, width: Tensor, norm: float) -> float:
+    def offset(self, norm: float, width: Tensor) -> float:
         """Return the part of the residuals' norm that steps along the singular directions take off inside a box.
 
         Along a direction that changes nearly nothing, the whole of the residuals' part in it would take a step far
-        out of the box, and what is left is rounding.
+        out of the box, and what is left is rounding. In an endless box it is the part inside the span.
         """
         counts = self.values > RANK * self.values.amax() if len(self.values) else self.values.bool()
         longest = (width[self.free] * self.scale / self.turn.abs()).nan_to_num(nan=inf).amin(-1)
-        pull, fall = self.pull[counts].abs(), (self.values * longest)[counts]
+        pull, fall = self.pull[counts].abs(), self.values[counts] * longest[counts]
         return float((pull.square() - (pull - fall).clamp_min(0.0).square()).sum().sqrt()) / norm
 
 
@@ -128,13 +124,14 @@ def descend(
     0.5
     """
     z, damping, step, before = torch.clamp(z, lower, upper), 1e-3, 0, inf
+    endless = torch.full_like(z, inf)
     residual, jacobian = derivatives(z)
     while True:
         norm = float(residual.norm())
         if not bool(torch.isfinite(residual).all() and torch.isfinite(jacobian).all()):
             return DescentEnd(z, norm if isfinite(norm) else inf, inf, torch.zeros_like(z, dtype=torch.bool), step)
         span = _released(residual, jacobian, z, lower, upper)
-        offset = span.offset(norm) if norm else 0.0
+        offset = span.offset(norm, endless) if norm else 0.0
         still = offset <= small or (offset <= NEARLY and norm >= before * (1 - 1e-13))
         if still or step == limit:
             break
@@ -144,7 +141,7 @@ def descend(
             break
         z, step, damping = found, step + 1, max(damping / SOFTER, 1e-16)
         residual, jacobian = derivatives(z)
-    within = span.offset_within(upper - lower, norm) if norm else 0.0
+    within = span.offset(norm, upper - lower) if norm else 0.0
     return DescentEnd(z, norm, within, ~span.free, step)
 
 

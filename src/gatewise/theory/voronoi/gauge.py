@@ -69,6 +69,19 @@ def locations(score: Score, d: int = 1) -> tuple[str, ...]:
     return tuple(name for name, spec in score.parameters(d).items() if spec.per == "branch" and name != score.bias())
 
 
+def lengths(gate: Gate, d: int) -> tuple[str, ...]:
+    """Return the locations whose length does not matter to a gate, so that `conventional` sets it to one.
+
+    Examples
+    --------
+    >>> from gatewise.core.gates import GATES
+    >>> lengths(GATES["cosine"], 2), lengths(GATES["softmax"], 2)
+    (('weight',), ())
+    """
+    names = locations(gate.score, d)
+    return names if names and _probe(gate.score, d).degree == 0 else ()
+
+
 def _locations(gate: Gate, params: Params) -> tuple[dict[str, Tensor], int]:
     """Return the location parameters and the number of features."""
     names = {name: params[name] for name in locations(gate.score)}

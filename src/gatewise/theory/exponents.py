@@ -1,0 +1,155 @@
+"""Population exponents as evidence: what ties one to a claim, and how much of an error it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.core.mixture import Measure, Mixture
+from gatewise.objective.parameterization import specifications
+from gatewise.theory.arms import Arm, Model
+from gatewise.theory.claims import Claim, Probe, VerdictKind, parameter_of
+from gatewise.theory.inputs import Inputs, Uniform
+from gatewise.theory.population.cells import cells_of, owners
+from gatewise.theory.population.problem import FixedCoordinates
+from gatewise.theory.population.rules import Cube, Region
+from gatewise.theory.probes import Probed
+from gatewise.theory.voronoi.gauge import conventional
+
+Part = tuple[int, int]  # the true node of a fitted atom, and an entry of its parameter
+
+
+class Exponent(NamedTuple):
+    """A population exponent that a claim names.
+
+    Attributes
+    ----------
+    probed : Probed
+        Of the settled exponents of the study about this error the largest, which says how slow it is; the one that the
+        claim names if that has not settled.
+    untied : tuple of str
+        What the named exponent and the arm of the claim differ in: then it says nothing of the claim. Empty if it is of
+        the same truth, model, method, box, inputs and kind of cell.
+    left, parts : int
+        How many entries of the error no exponent is about, so that they may be slower, and how many there are; those of
+        every cell count.
+    """
+
+    probed: Probed
+    untied: tuple[str, ...]
+    left: int = 0
+    parts: int = 1
+
+
+def exponent_of(claim: Claim, arm: Arm, probes: Sequence[Probed]) -> Exponent | None:
+    """Return what the exponents of a study say about a claim; None if it names none."""
+    named = next((one for one in probes if claim.probe and one.probe.name == claim.probe), None)
+    if named is None:
+        return None
+    differ = untied(claim, arm, named.probe)
+    if differ or named.word is VerdictKind.unresolved:
+        return Exponent(named, differ)
+    settled = [one for one in probes if one.word is not VerdictKind.unresolved and not untied(claim, arm, one.probe)]
+    seen = {part_of(one.probe) for one in settled}
+    slowest = max(settled, key=lambda one: (one.local()[-1], one is named))
+    parts = parts_of(named.probe)
+    return Exponent(slowest, (), len(parts - seen), len(parts))
+
+
+def part_of(probe: Probe) -> Part:
+    """Return what an exponent is about: fitted atoms of one cell are alike."""
+    nodes, _, _ = _nodes(probe)
+    return nodes[probe.atom], probe.entry
+
+
+def parts_of(probe: Probe) -> set[Part]:
+    """Return all that the error is made of whose exponent this is: entries that are estimated, in cells of its kind."""
+    nodes, filled, entries = _nodes(probe)
+    over = filled[probe.atom] > 1
+    return {
+        (node, entry)
+        for node, count, own in zip(nodes, filled, entries, strict=True)
+        for entry in own
+        if (count > 1) == over
+    }
+
+
+def _nodes(probe: Probe) -> tuple[list[int], list[float], list[list[int]]]:
+    """Return the true node of every fitted atom, how many share it, and the entries that are estimated."""
+    mixture, data, d = probe.model.mixture, probe.data, probe.data.inputs.d
+    path = FixedCoordinates(probe.path, probe.atom, probe.entry).tensor(mixture)
+    spec, shape = specifications(mixture, d, d, data.mixture.outputs(data.at(1)))[path]
+    lead = owners(mixture, path, spec)
+    cells = cells_of(probe.cells, mixture.branching, data.mixture.branching)
+    known = torch.as_tensor((probe.model.fixed or {}).get(path, torch.nan)).expand(shape)
+    free = known.isnan().reshape(prod(shape[:lead]), -1)
+    filled = cells.filled(lead - 1).flatten().tolist()
+    return cells.nodes[lead - 1].tolist(), filled, [row.nonzero()[:, 0].tolist() for row in free]
+
+
+def untied(claim: Claim, arm: Arm, probe: Probe) -> tuple[str, ...]:
+    """Return what a population exponent and the arm of a claim differ in, in words; empty if it is of that arm.
+
+    Truths are compared by their densities: gates in their conventional form, so that a temperature that no data
+    identify does not count.
+    """
+    same = {
+        "true mixture": arm.data.mixture == probe.data.mixture,
+        "truth": _same_truth(arm, probe),
+        "fitted model": arm.model.mixture == probe.model.mixture,
+        "method": arm.model.method == probe.model.method,
+        "ties": arm.model.ties == probe.model.ties,
+        "fixed parameters": _equal(arm.model.fixed or {}, probe.model.fixed or {}),
+        "box": _equal(_box(arm.model), _box(probe.model)),
+        "inputs": _same_inputs(arm.data.inputs, probe),
+        "kind of cell": (" over" in claim.series) == (_nodes(probe)[1][probe.atom] > 1),
+        "parameter": parameter_of(claim.series) == probe.path,
+    }
+    return tuple(name for name, holds in same.items() if not holds)
+
+
+def _same_truth(arm: Arm, probe: Probe) -> bool:
+    one = _conventional(probe.data.mixture, probe.data.at(1))
+    return all(_equal(_conventional(arm.data.mixture, arm.data.at(level.n)), one) for level in arm.levels())
+
+
+def _conventional(mixture: Mixture, truth: Measure) -> dict[str, Tensor]:
+    gates = tuple(conventional(gate, params) for gate, params in zip(mixture.gates, truth.gates, strict=True))
+    return truth._replace(gates=gates).paths()
+
+
+def _box(model: Model) -> dict[str, tuple[float | Tensor, float | Tensor]]:
+    """Return the limits of a model, the floor of its scales among them."""
+    limits, floor = dict(model.box or {}), model.min_scale
+    if floor is None:
+        return limits
+    for path in model.mixture.paths("family", "scale"):
+        low, high = limits.get(path, (0.0, float("inf")))
+        limits[path] = (torch.as_tensor(low, dtype=torch.float64).clamp_min(floor), high)
+    return limits
+
+
+def _same_inputs(inputs: Inputs, probe: Probe) -> bool:
+    """Return whether an exponent is of the law that the rows of an arm are drawn from."""
+    region: Region | None = probe.inputs
+    if region is None:
+        return probe.data.inputs == inputs
+    if not isinstance(region, Cube) or not isinstance(inputs, Uniform):
+        return False
+    return (region.low, region.high, region.d) == (inputs.low, inputs.high, inputs.d)
+
+
+def _equal(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
+    """Return whether two mappings have the same paths and values, tensors or pairs of limits."""
+    return set(one) == set(other) and all(_same(one[path], other[path]) for path in one)
+
+
+def _same(one: object, other: object) -> bool:
+    if isinstance(one, tuple | list) and isinstance(other, tuple | list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    a, b = (torch.as_tensor(value, dtype=torch.float64) for value in (one, other))
+    return a.shape == b.shape and bool(a.isclose(b, 0.0, 0.0, equal_nan=True).all())  # NaN: an entry that is free
