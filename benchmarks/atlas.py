@@ -20,7 +20,7 @@ from benchmarks.peers import as_markdown
 from gatewise.experiments import EXPERIMENTS, collect_experiment, unpack_experiments
 from gatewise.experiments.compare import difference, gates_in, interval, values, word
 from gatewise.theory import STUDIES, unpack
-from gatewise.theory.claims import VerdictKind
+from gatewise.theory.claims import VerdictKind, slope_of
 from gatewise.theory.probes import Probed, expected, judge_probes
 from gatewise.theory.protocol import SUFFIX
 
@@ -109,7 +109,7 @@ def _measured(one: Probed) -> Row:
         "exponent": one.probe.name,
         "claimed": expected(one.probe),
         "last two": ", ".join(f"{value:.2f}" for value in last),
-        "slope": f"{-1 / (2 * last[-1]):.3f}",
+        "slope": f"{slope_of(last[-1]):.3f}",
         "certified": "yes" if one.record["certified"][-1] else "no",
         "verdict": str(one.word),
     }

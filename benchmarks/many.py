@@ -13,14 +13,13 @@ import numpy as np
 
 from benchmarks import problems
 from benchmarks.timing import table
-from gatewise.fit import many
 from gatewise.fit.many import Plan, fit_block, many_fits
 from gatewise.objective.rows import Rows, make_rows
 from gatewise.theory import STUDIES
 from gatewise.theory.records import draw, plan_of
 
 WORKERS = min(2, os.cpu_count() or 1)
-ARMS = {  # one expert too many, searched on 2000 rows: level of the study, replicates
+ARMS = {  # of studies with one expert too many, and about how many rows: starts are searched on 2000 of them
     ("softmax-over", "one too many"): 16_000,
     ("laplace-over", "laplace, d=3"): 16_000,
     ("laplace-over", "softmax, d=3"): 16_000,
@@ -86,16 +85,15 @@ def over_fitted(sets: int = 100, **_: Any) -> dict[str, Any]:
 def ends(sets: int = 100, **_: Any) -> dict[str, Any]:
     """Compare fits that polish few different ends of a search on all rows with those that polish sixteen."""
     lines = []
-    kept = many.KEPT
     for (name, arm_name), size in ARMS.items():
         study = STUDIES[name]
         arm = study.arm(arm_name)
         level = min(arm.levels(), key=lambda one: abs(one.n - size))
         found, seconds = {}, {}
         for count in ENDS:
-            many.KEPT = count
+            plan = plan_of(study, arm, level)._replace(kept=count)
             begin = time.process_time()
-            fits = fit_block(plan_of(study, arm, level), partial(draw, study, arm, level), range(min(sets, 12)))
+            fits = fit_block(plan, partial(draw, study, arm, level), range(min(sets, 12)))
             found[count], seconds[count] = np.array([fit.log_likelihood for fit in fits]), time.process_time() - begin
         most = max(ENDS)
         for count in ENDS[:-1]:
@@ -113,7 +111,6 @@ def ends(sets: int = 100, **_: Any) -> dict[str, Any]:
                     f"CPU of {most} ends, ratio": seconds[most] / seconds[count],
                 }
             )
-    many.KEPT = kept
     table("ends that are polished on all rows: few of them against sixteen", lines)
     short = [line for line in lines if line["ends"] == ENDS[0]]
     return {"lines": lines, "share": sum(x[f"{most} ends are higher"] for x in short) / sum(x["fits"] for x in short)}

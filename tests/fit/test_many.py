@@ -148,7 +148,7 @@ def test_data_sets_in_other_units_whose_ties_differ_there_are_no_batch():
         assert many._alike(one, other) == alike
 
 
-def test_ends_that_few_rows_order_badly_are_all_tried_on_the_rest(monkeypatch):
+def test_ends_that_few_rows_order_badly_are_all_tried_on_the_rest():
     truth = draw_measure(SOFTMAX, 3, 3, 1, generator(3))
 
     def rows(replicate):
@@ -158,8 +158,7 @@ def test_ends_that_few_rows_order_badly_are_all_tried_on_the_rest(monkeypatch):
 
     plan = Plan(Mixture((GATES["softmax"],), (3,)), starts=8)  # one expert more than there are
     all_ends = [fit.log_likelihood for _, fit in many_fits(plan, rows, range(5))]
-    monkeypatch.setattr(many, "KEPT", 2)
-    two_ends = [fit.log_likelihood for _, fit in many_fits(plan, rows, range(5))]
+    two_ends = [fit.log_likelihood for _, fit in many_fits(plan._replace(kept=2), rows, range(5))]
     gain = np.subtract(all_ends, two_ends)
     assert gain.min() > -1e-6
     assert (gain > 0.1).any()

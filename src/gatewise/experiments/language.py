@@ -28,7 +28,7 @@ from gatewise.nn.finding import layers
 
 BYTES, WINDOW, BATCH = 256, 128, 16
 DIM, HEADS, BLOCKS, EPOCHS = 64, 4, 2, 8
-WARM_UP = 0.1  # share of the steps in which the rate rises: without it two-level gates learn late
+WARM_UP = 0.1  # share of the steps in which the learning rate rises
 HELD = 0.1  # share of the text for choosing the rate, and for testing
 HOT, COLD = 2.0, 0.2  # temperatures of annealed gates, at the first and at the last step
 LOOKS = 20  # points of the curve of the loss

@@ -163,13 +163,12 @@ def _polish(problem: Problem, points: Tensor, deadline: float | None, keep_up: b
         done = newton_polish(problem, points, ROUND, deadline)
         sound = soundness(problem, done.x).sound
         value, spent, left = done.value, int(done.n_iter.max()), (done.reason == Reason.max_iter) & sound
-        if affordable == 1:  # rows are many: the best end alone
-            left &= value == value[sound].min() if bool(sound.any()) else sound
-        if not kinked and bool(left.any()):  # an unsound end is not worth more
-            most = ROUND * (max(rounds, FOR_THE_BEST) - 1)
-            further = newton_polish(problem, done.x[left], most, deadline)
-            done.x[left], value[left] = further.x, further.value
-            sound, spent = soundness(problem, done.x).sound, spent + int(further.n_iter.max())
+        for more, alone in ((rounds - 1, False), (0 if kinked else FOR_THE_BEST - rounds, True)):
+            some = left & (value == ranking_key(value, sound).min()) if alone else left
+            if more > 0 and bool(some.any()):  # an unsound end is not worth more
+                further = newton_polish(problem, done.x[some], ROUND * more, deadline)
+                done.x[some], value[some] = further.x, further.value
+                sound, spent = soundness(problem, done.x).sound, spent + int(further.n_iter.max())
         return _Polished(done.x, ranking_key(value, sound), spent)
     points, spent, unit = points.clone(), 0, 0.0
     left, last = torch.arange(len(points)), points.new_full((len(points),), torch.inf)

@@ -66,6 +66,8 @@ class Plan(NamedTuple):
         Number of observations used in the search if a data set has more; None: all.
     max_iter : int
         Largest number of passes for "em".
+    kept : int
+        Largest number of different ends of the search that are polished on all observations.
 
     Examples
     --------
@@ -81,6 +83,7 @@ class Plan(NamedTuple):
     spec: FitSpec = FitSpec()
     subsample: int | None = SUBSAMPLE
     max_iter: int = 1000
+    kept: int = KEPT
 
 
 def many_fits(
@@ -212,7 +215,7 @@ def _fit(plan: Plan, job: _Job, found: Tensor, value: Tensor) -> Fit:
     key = ranking_key(value, ends.sound)
     if plan.method == "em":
         return finalize(job.model, job.whole, found[key.argmin()[None]], ends, plan.max_iter, False, None)
-    points, spent = polish_best(job.whole, found, key, KEPT, None, more=KEPT, keep_up=plan.method == "ls")
+    points, spent = polish_best(job.whole, found, key, plan.kept, None, more=plan.kept, keep_up=plan.method == "ls")
     return finalize(job.model, job.whole, points, ends, spent, True, None)
 
 

@@ -106,6 +106,17 @@ def wanted(claim: Claim) -> str:
     return f"{claim.value:+.3f} +- {claim.tolerance:.2f}"
 
 
+def slope_of(exponent: float) -> float:
+    """Return the slope of an error with a population exponent e, of the order ``n^(-1 / (2 e))``.
+
+    Examples
+    --------
+    >>> slope_of(2.0)
+    -0.25
+    """
+    return -1 / (2 * exponent)
+
+
 def parameter_of(series: str) -> str:
     """Return the path of the parameter that a series is about, or nothing.
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from gatewise.theory.claims import Claim, VerdictKind, allowed, parameter_of, wanted
+from gatewise.theory.claims import Claim, VerdictKind, allowed, parameter_of, slope_of, wanted
 from gatewise.theory.curves import Curve
 from gatewise.theory.evidence import Evidence, gather
 from gatewise.theory.exponents import Exponent
@@ -194,7 +194,7 @@ def _at_exponent(claim: Claim, exponent: float, left: int) -> VerdictKind:
 
     Where parts of the error are left out, its slope may be any from ``-1 / (2 e)`` on.
     """
-    (low, high), fastest = allowed(claim), -1 / (2 * exponent)
+    (low, high), fastest = allowed(claim), slope_of(exponent)
     if left and fastest <= high and not (low <= fastest and high == inf):
         return VerdictKind.unresolved
     return _recalled(claim, word_at(claim, fastest))

@@ -6,7 +6,7 @@ from gatewise.core.experts import EXPERTS
 from gatewise.core.families import MeanOnly
 from gatewise.core.mixture import Measure
 from gatewise.theory.arms import Arm, Data, DataDrivenStarts, Model
-from gatewise.theory.claims import Claim
+from gatewise.theory.claims import Claim, slope_of
 from gatewise.theory.papers.parts import (
     OWN,
     Numbers,
@@ -63,7 +63,7 @@ def _claims(gate: str, d: int) -> tuple[Claim, ...]:
     if gate == MONOMIAL:
         return *decided([bound(name, over(COEF), -1 / 4, PAPER)], name), mean(name, PAPER)
     slower = Claim(name, over(COEF), "at_least", 0.05, 0.01, PAPER, "published", _name(MONOMIAL, d))
-    ours = (bound(name, over(path), -1 / (2 * e), OWN, "derived") for path, (e, _) in _exponents(gate).items())
+    ours = (bound(name, over(path), slope_of(e), OWN, "derived") for path, (e, _) in _exponents(gate).items())
     return slower, same(name, _name(MONOMIAL, d), over(COEF)), *decided(ours, name), mean(name, PAPER)
 
 

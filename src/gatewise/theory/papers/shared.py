@@ -8,7 +8,7 @@ from math import nan
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.theory.arms import Arm, Data, DataDrivenStarts, NearTruth
-from gatewise.theory.claims import Claim, Probe
+from gatewise.theory.claims import Claim, Probe, slope_of
 from gatewise.theory.papers.gaussian import EXPERTS, EXPERTS_3, SCALE
 from gatewise.theory.papers.parts import (
     OVER,
@@ -77,8 +77,8 @@ def _halves(name: str, claimed: dict[str, tuple[float, float]], atom: int) -> tu
 def _claims(d: int) -> tuple[Claim, ...]:
     name = f"input-free, d={d}"
     mass = bound(name, "mass over mean", -0.5, PAPER)
-    split = (bound(name, over(path), -1 / (2 * e), PAPER) for path, (e, _) in HEAT.items())
-    sharp = (equal(name, over(path), -1 / (2 * e), OVER, OWN, "derived") for path, (e, _) in HEAT.items())
+    split = (bound(name, over(path), slope_of(e), PAPER) for path, (e, _) in HEAT.items())
+    sharp = (equal(name, over(path), slope_of(e), OVER, OWN, "derived") for path, (e, _) in HEAT.items())
     loss = bound(name, "loss input-free", -0.5, PAPER)
     return (
         loss,
