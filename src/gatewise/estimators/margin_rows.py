@@ -25,7 +25,7 @@ FEW = "take inference(X, y).margins(column, few) with a sample of the rows as a 
 
 
 class MarginInputs(NamedTuple):
-    """MarginInputs of experts and gates ``(d, n)``, and what is known of the predictors ``(q, n)``."""
+    """Inputs of experts and gates ``(d, n)``, and what is known of the predictors ``(q, n)``."""
 
     x: Tensor
     gate_x: Tensor
