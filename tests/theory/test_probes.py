@@ -14,12 +14,12 @@ from gatewise.runs.records import line_of
 from gatewise.theory import Arm, Claim, Data, Model, Probe, Study, collect, run_probes
 from gatewise.theory import run_study as run
 from gatewise.theory.claims import VerdictKind
-from gatewise.theory.exponents import Exponent, exponent_of, parts_of, untied
+from gatewise.theory.exponents import Exponent, exponents_of, parts_of, untied
 from gatewise.theory.inputs import Uniform
 from gatewise.theory.population.rules import Ball, Cube
 from gatewise.theory.probes import FILE, Probed, expected, judge_probes
 from gatewise.theory.slopes import slope
-from gatewise.theory.verdict import Verdict, with_exponent
+from gatewise.theory.verdict import Verdict, with_exponents
 
 ONE = Mixture((GATES["constant"],), (1,))
 TRUTH = Measure(
@@ -114,7 +114,7 @@ def measured(*local, word="contradicted"):
 )
 def test_an_exponent_decides_what_slopes_leave_open_and_leaves_open_what_it_denies(window, exponent, said):
     verdict = Verdict(CLAIM, VerdictKind(window), SLOPE, "partly inside", "more")
-    found = with_exponent(verdict, Exponent(exponent, ()))
+    found = with_exponents(verdict, [Exponent(exponent, ())])
     assert found.word is VerdictKind(said)
     if found is not verdict:
         assert "population exponent is as measured" in found.reason
@@ -137,7 +137,7 @@ def test_an_exponent_decides_what_slopes_leave_open_and_leaves_open_what_it_deni
 def test_an_exponent_says_a_slope_that_every_kind_of_claim_can_be_judged_by(kind, value, exponent, said):
     claim = replace(CLAIM, kind=kind, value=value)
     verdict = Verdict(claim, VerdictKind.unresolved, SLOPE, "partly inside")
-    assert with_exponent(verdict, Exponent(measured(exponent, exponent), ())).word is VerdictKind(said)
+    assert with_exponents(verdict, [Exponent(measured(exponent, exponent), ())]).word is VerdictKind(said)
 
 
 @pytest.mark.parametrize(
@@ -159,16 +159,16 @@ def test_an_exponent_of_a_part_of_an_error_says_that_the_error_is_no_faster(kind
     claim = replace(CLAIM, kind=kind, value=value)
     verdict = Verdict(claim, VerdictKind.unresolved, SLOPE, "partly inside")
     part = Exponent(measured(exponent, exponent), (), 2, 3)
-    found = with_exponent(verdict, part)
+    found = with_exponents(verdict, [part])
     assert found.word is VerdictKind(said)
     assert "2 of 3 entries of this error have none: they may be slower" in found.reason
-    supported = with_exponent(verdict._replace(word=VerdictKind.supported), part)
+    supported = with_exponents(verdict._replace(word=VerdictKind.supported), [part])
     assert supported.word is (VerdictKind.unresolved if said == "contradicted" else VerdictKind.supported)
 
 
 def test_an_exponent_contradicts_a_recalled_claim_as_recollection():
     verdict = Verdict(replace(CLAIM, standing="recalled"), VerdictKind.unresolved, SLOPE, "partly inside")
-    assert with_exponent(verdict, Exponent(measured(4.0, 4.0), ())).word is VerdictKind.differs
+    assert with_exponents(verdict, [Exponent(measured(4.0, 4.0), ())]).word is VerdictKind.differs
 
 
 @pytest.mark.parametrize(
@@ -259,15 +259,65 @@ def test_all_exponents_about_an_error_say_how_slow_it_is():
         return measured(exponent, exponent, word=word)._replace(probe=probe)
 
     claim = replace(OVER, probe="0, 0")
-    assert exponent_of(replace(claim, probe=""), ARM, [of(0, 2.0)]) is None
-    alone = exponent_of(claim, ARM, [of(0, 2.0)])
+    assert exponents_of(replace(claim, probe=""), [ARM], [of(0, 2.0)]) == ()
+    (alone,) = exponents_of(claim, [ARM], [of(0, 2.0)])
     assert (alone.left, alone.parts) == (2, 3)
     others = [of(1, 2.0, atom=1), of(2, 4.0)]
-    whole = exponent_of(claim, ARM, [of(0, 2.0), *others])
+    (whole,) = exponents_of(claim, [ARM], [of(0, 2.0), *others])
     assert (whole.left, whole.probed.local()[-1]) == (0, 4.0)
-    assert exponent_of(claim, ARM, [of(0, 2.0), others[0], of(2, 4.0, word="unresolved")]).left == 1
-    assert exponent_of(claim, ARM, [of(0, 2.0), others[0], of(2, 4.0, atom=2)]).left == 1  # another kind of cell
-    assert exponent_of(claim, ARM, [of(0, 2.0, word="unresolved"), *others]).probed.probe.entry == 0
+    (partly,) = exponents_of(claim, [ARM], [of(0, 2.0), others[0], of(2, 4.0, word="unresolved")])
+    (elsewhere,) = exponents_of(claim, [ARM], [of(0, 2.0), others[0], of(2, 4.0, atom=2)])  # another kind of cell
+    assert partly.left == elsewhere.left == 1
+    (open_,) = exponents_of(claim, [ARM], [of(0, 2.0, word="unresolved"), *others])
+    assert open_.probed.probe.entry == 0
+
+
+def test_a_difference_has_the_exponents_of_both_sides_and_names_none():
+    def of(probe, exponent, word="supported"):
+        return measured(exponent, exponent, word=word)._replace(probe=probe)
+
+    claim = replace(OVER, kind="difference", value=0.0, other="wide", probe="")
+    wide = replace(THREE, box={"experts.coef": (-9.0, 9.0)})
+    arms = [ARM, replace(ARM, name="wide", model=wide)]
+    one = [of(replace(SPLIT_PROBE, name=f"{e}", entry=e), 2.0) for e in range(3)]
+    other = [of(replace(SPLIT_PROBE, name=f"wide {e}", entry=e, model=wide), 4.0) for e in range(3)]
+    found = exponents_of(claim, arms, one + other)
+    assert [each.probed.local()[-1] for each in found] == [2.0, 4.0]
+    assert [each.left for each in found] == [0, 0]
+    assert exponents_of(claim, arms, one) == ()
+    assert exponents_of(claim, arms, one + [of(each.probe, 4.0, "unresolved") for each in other]) == ()
+    assert exponents_of(claim, arms, one + [of(each.probe, None) for each in other]) == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "exponents", "left", "said"),
+    [
+        ("difference", 0.0, (2.0, 2.0), (0, 0), "supported"),
+        ("difference", 0.0, (2.0, 4.0), (0, 0), "contradicted"),
+        ("difference", -0.125, (2.0, 4.0), (0, 0), "supported"),
+        ("at_least", 0.1, (4.0, 2.0), (0, 0), "supported"),
+        ("at_least", 0.1, (2.0, 2.0), (0, 0), "contradicted"),
+        ("difference", 0.0, (2.0, 2.0), (1, 0), "unresolved"),
+        ("at_least", 0.1, (4.0, 2.0), (1, 0), "supported"),  # the first may be slower still
+        ("at_least", 0.1, (4.0, 2.0), (0, 1), "unresolved"),
+        ("at_least", 0.1, (2.0, 2.0), (0, 1), "contradicted"),
+    ],
+)
+def test_exponents_of_both_sides_decide_a_difference(kind, value, exponents, left, said):
+    claim = replace(CLAIM, kind=kind, value=value, other="other", probe="")
+    verdict = Verdict(claim, VerdictKind.unresolved, SLOPE, "partly inside")
+    pair = [Exponent(measured(e, e), (), gone, 3) for e, gone in zip(exponents, left, strict=True)]
+    found = with_exponents(verdict, pair)
+    assert found.word is VerdictKind(said)
+    assert "the population exponents are as measured and as measured" in found.reason
+
+
+def test_exponents_of_a_difference_that_still_move_apart_decide_nothing():
+    claim = replace(CLAIM, kind="difference", value=0.0, other="other", probe="")
+    verdict = Verdict(claim, VerdictKind.unresolved, SLOPE, "partly inside")
+    pair = [Exponent(measured(2.0, 2.0), ()), Exponent(measured(3.0, 2.0), ())]
+    assert with_exponents(verdict, pair) is verdict
+    assert with_exponents(verdict, [pair[0], Exponent(measured(2.0), ())]).word is VerdictKind.supported
 
 
 def test_the_entries_of_an_error_are_those_that_are_estimated():
@@ -301,7 +351,7 @@ def test_an_exponent_of_another_model_does_not_count(tmp_path):
     """A claim about as many experts as there are, and the exponent of one expert more."""
     exponent = measured(2.0, 2.0, word="supported")
     verdict = Verdict(CLAIM, VerdictKind.unresolved, SLOPE, "partly inside")
-    found = with_exponent(verdict, Exponent(exponent, ("fitted model", "kind of cell")))
+    found = with_exponents(verdict, [Exponent(exponent, ("fitted model", "kind of cell"))])
     assert found.word is VerdictKind.unresolved
     assert "does not count: it is of another fitted model, kind of cell" in found.reason
 
@@ -309,7 +359,7 @@ def test_an_exponent_of_another_model_does_not_count(tmp_path):
 def test_a_claim_names_an_exponent_that_exists_and_says_something_of_it():
     with pytest.raises(ValueError, match="has no exponent 'other': it has intercept"):
         replace(study_of(LINE), claims=(replace(CLAIM, probe="other"),))
-    with pytest.raises(ValueError, match="says something of one arm, not of a difference"):
+    with pytest.raises(ValueError, match="is of one arm, and a difference has those of both"):
         replace(study_of(LINE), claims=(replace(CLAIM, other="line", other_series="mean"),))
     with pytest.raises(ValueError, match=r"its exponent 'intercept' is of experts.intercept; correct the series"):
         replace(study_of(LINE), claims=(replace(CLAIM, series="hellinger"),))

@@ -1,4 +1,4 @@
-"""What a verdict rests on: curves, what identifies a parameter, and a population exponent."""
+"""What a verdict rests on: curves, what identifies a parameter, and population exponents."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 from gatewise.theory.arms import Arm
 from gatewise.theory.claims import Claim
 from gatewise.theory.curves import Curve, curve
-from gatewise.theory.exponents import Exponent, exponent_of
+from gatewise.theory.exponents import Exponent, exponents_of
 from gatewise.theory.probes import Probed
 from gatewise.theory.ridges import estimated_path, ridge
 from gatewise.theory.slopes import Slope, less
@@ -35,7 +35,8 @@ class Evidence(NamedTuple):
         Arms of the claim that have not been run.
     outside : tuple of str
         True parameters that the fitted model excludes, in words.
-    exponent : Exponent or None
+    exponents : tuple of Exponent
+        The one that the claim names, or those of both sides of a difference.
     """
 
     claim: Claim
@@ -46,7 +47,7 @@ class Evidence(NamedTuple):
     ridge: str
     absent: tuple[str, ...]
     outside: tuple[str, ...]
-    exponent: Exponent | None
+    exponents: tuple[Exponent, ...]
 
 
 def gather(study: Study, frame: pd.DataFrame, claim: Claim, probes: Sequence[Probed]) -> Evidence:
@@ -63,7 +64,7 @@ def gather(study: Study, frame: pd.DataFrame, claim: Claim, probes: Sequence[Pro
         ridge=next(filter(None, (_ridge(study.arm(name), series) for name, series in sides)), ""),
         absent=tuple(name for name, _ in sides if not (frame["arm"] == name).any()),
         outside=tuple(dict.fromkeys(words for name, _ in sides for words in _outside(study.arm(name)))),
-        exponent=exponent_of(claim, study.arm(claim.arm), probes),
+        exponents=exponents_of(claim, [study.arm(name) for name, _ in sides], probes),
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import prod
+from dataclasses import replace
+from math import isfinite, prod
 from typing import NamedTuple
 
 import torch
@@ -24,7 +25,7 @@ Part = tuple[int, int]  # the true node of a fitted atom, and an entry of its pa
 
 
 class Exponent(NamedTuple):
-    """A population exponent that a claim names.
+    """A population exponent that speaks of the error of a claim.
 
     Attributes
     ----------
@@ -45,19 +46,35 @@ class Exponent(NamedTuple):
     parts: int = 1
 
 
-def exponent_of(claim: Claim, arm: Arm, probes: Sequence[Probed]) -> Exponent | None:
-    """Return what the exponents of a study say about a claim; None if it names none."""
+def exponents_of(claim: Claim, arms: Sequence[Arm], probes: Sequence[Probed]) -> tuple[Exponent, ...]:
+    """Return what the exponents of a study say about a claim, which is about one arm or the difference of two.
+
+    Of one arm the claim names an exponent. Of a difference there are the exponents of both errors, or none unless both
+    have settled ones that are finite.
+    """
+    if claim.other:
+        other = replace(claim, arm=claim.other, series=claim.other_series or claim.series)
+        both = [_slowest(side, arm, probes) for side, arm in zip((claim, other), arms, strict=True)]
+        known = [one for one in both if one is not None and isfinite(one.probed.local()[-1])]
+        return tuple(known) if len(known) == len(both) else ()
     named = next((one for one in probes if claim.probe and one.probe.name == claim.probe), None)
     if named is None:
-        return None
-    differ = untied(claim, arm, named.probe)
+        return ()
+    differ = untied(claim, arms[0], named.probe)
     if differ or named.word is VerdictKind.unresolved:
-        return Exponent(named, differ)
+        return (Exponent(named, differ),)
+    slowest = _slowest(claim, arms[0], [named, *probes])
+    return () if slowest is None else (slowest,)
+
+
+def _slowest(claim: Claim, arm: Arm, probes: Sequence[Probed]) -> Exponent | None:
+    """Return the largest settled exponent about an error, the first of equal ones; None if there is none."""
     settled = [one for one in probes if one.word is not VerdictKind.unresolved and not untied(claim, arm, one.probe)]
-    seen = {part_of(one.probe) for one in settled}
-    slowest = max(settled, key=lambda one: (one.local()[-1], one is named))
-    parts = parts_of(named.probe)
-    return Exponent(slowest, (), len(parts - seen), len(parts))
+    if not settled:
+        return None
+    slowest = max(settled, key=lambda one: one.local()[-1])
+    parts = parts_of(slowest.probe)
+    return Exponent(slowest, (), len(parts - {part_of(one.probe) for one in settled}), len(parts))
 
 
 def part_of(probe: Probe) -> Part:

@@ -98,8 +98,8 @@ class Study:
             )
         if claim.other:
             raise ValueError(
-                f"claim about {claim.arm!r} and {claim.other!r}, {claim.series!r}: the exponent {claim.probe!r} says "
-                "something of one arm, not of a difference; claim it of that arm"
+                f"claim about {claim.arm!r} and {claim.other!r}, {claim.series!r}: the exponent {claim.probe!r} is of "
+                "one arm, and a difference has those of both, which are found by themselves; name none"
             )
 
     def arm(self, name: str) -> Arm:

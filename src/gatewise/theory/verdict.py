@@ -55,7 +55,8 @@ def verdict_of(evidence: Evidence) -> Verdict:
        What slopes decide is open again where the curve bends, where the slope of medians or of certified fits says
        something else, and where a slope outside still moves towards the claim.
     4. A settled population exponent of the same truth, model, box, inputs and kind of cell decides what slopes leave
-       open, and confirms what they decide; where both decide and differ, the claim is open.
+       open, and confirms what they decide; where both decide and differ, the claim is open. A difference of slopes has
+       the exponents of both sides.
     """
     claim, found = evidence.claim, evidence.slope
     if evidence.ridge or _flat(evidence.curves):
@@ -67,8 +68,8 @@ def verdict_of(evidence: Evidence) -> Verdict:
         words = f"the truth lies outside the fitted model, {', '.join(evidence.outside)}: its errors will not vanish"
         return Verdict(claim, VerdictKind.unresolved, found, words, "limits that hold the truth")
     if short := _shortcomings(evidence.curves):
-        return Verdict(claim, VerdictKind.unresolved, found, _joined(short, evidence.exponent), AS_ASKED)
-    return with_exponent(_by_slopes(evidence), evidence.exponent)
+        return Verdict(claim, VerdictKind.unresolved, found, _joined(short, evidence.exponents), AS_ASKED)
+    return with_exponents(_by_slopes(evidence), evidence.exponents)
 
 
 def _flat(curves: Sequence[Curve]) -> str:
@@ -158,21 +159,23 @@ def _doubts(evidence: Evidence, word: VerdictKind) -> list[str]:
     return doubts
 
 
-def with_exponent(verdict: Verdict, exponent: Exponent | None) -> Verdict:
-    """Return what slopes say, with what a population exponent says of the slope ``-1 / (2 e)``.
+def with_exponents(verdict: Verdict, exponents: Sequence[Exponent]) -> Verdict:
+    """Return what slopes say, with what exponents say of the slope ``-1 / (2 e)``, or of the difference of two.
 
     One that leaves parts of the error out says that it is no faster, and nothing of how slow the others are.
     """
-    if exponent is None:
+    if not exponents:
         return verdict
-    if exponent.untied:
-        return verdict._replace(reason=_joined([verdict.reason], exponent))
-    words = {_at_exponent(verdict.claim, e, exponent.left) for e in exponent.probed.local()[-2:]}
-    if exponent.probed.word is VerdictKind.unresolved or len(words) != 1:
+    if any(one.untied for one in exponents):
+        return verdict._replace(reason=_joined([verdict.reason], exponents))
+    words = {_recalled(verdict.claim, _within(verdict.claim, *slopes)) for slopes in _slopes_at(exponents)}
+    if any(one.probed.word is VerdictKind.unresolved for one in exponents) or len(words) != 1:
         return verdict
-    word, said = words.pop(), f"the population exponent is {exponent.probed.reason}"
-    if exponent.left:
-        said += f", but {exponent.left} of {exponent.parts} entries of this error have none: they may be slower"
+    word, (first, *other) = words.pop(), [one.probed.reason for one in exponents]
+    said = f"the population exponents are {first} and {other[0]}" if other else f"the population exponent is {first}"
+    for one in exponents:
+        if one.left:
+            said += f", but {one.left} of {one.parts} entries of this error have none: they may be slower"
     if word is VerdictKind.unresolved or verdict.word is word:
         return verdict._replace(reason=f"{verdict.reason}; {said}")
     if verdict.word is VerdictKind.unresolved:
@@ -181,23 +184,26 @@ def with_exponent(verdict: Verdict, exponent: Exponent | None) -> Verdict:
     return verdict._replace(word=VerdictKind.unresolved, reason=reason, settle="larger n")
 
 
-def _joined(reasons: Sequence[str], exponent: Exponent | None) -> str:
+def _joined(reasons: Sequence[str], exponents: Sequence[Exponent]) -> str:
     """Return reasons, and why an exponent that is named does not count."""
-    if exponent is None or not exponent.untied:
-        return "; ".join(reasons)
-    name, others = exponent.probed.probe.name, ", ".join(exponent.untied)
-    return "; ".join([*reasons, f"the exponent {name!r} does not count: it is of another {others}"])
+    others = [
+        f"the exponent {one.probed.probe.name!r} does not count: it is of another {', '.join(one.untied)}"
+        for one in exponents
+        if one.untied
+    ]
+    return "; ".join([*reasons, *others])
 
 
-def _at_exponent(claim: Claim, exponent: float, left: int) -> VerdictKind:
-    """Return what an exponent says of a claim; a finite one is a power of n, however slow.
+def _slopes_at(exponents: Sequence[Exponent]) -> list[tuple[float, float]]:
+    """Return the least and the greatest slope that exponents allow, from the last value of each and from that before.
 
-    Where parts of the error are left out, its slope may be any from ``-1 / (2 e)`` on.
+    Where parts of an error are left out, its slope may be any from ``-1 / (2 e)`` on. Of two it is a difference.
     """
-    (low, high), fastest = allowed(claim), slope_of(exponent)
-    if left and fastest <= high and not (low <= fastest and high == inf):
-        return VerdictKind.unresolved
-    return _recalled(claim, word_at(claim, fastest))
+    found = []
+    for local in zip(*(one.probed.local()[:-3:-1] for one in exponents), strict=False):
+        ends = [(slope_of(e), inf if one.left else slope_of(e)) for e, one in zip(local, exponents, strict=True)]
+        found.append(ends[0] if len(ends) == 1 else (ends[0][0] - ends[1][1], ends[0][1] - ends[1][0]))
+    return found
 
 
 def _recalled(claim: Claim, word: VerdictKind) -> VerdictKind:
@@ -209,10 +215,15 @@ def _word(claim: Claim, found: Slope) -> VerdictKind:
     """Return what the interval alone says."""
     if not np.isfinite([found.low, found.high]).all():
         return VerdictKind.unresolved
+    return _within(claim, found.low, found.high)
+
+
+def _within(claim: Claim, first: float, last: float) -> VerdictKind:
+    """Return what is said of a claim by slopes from `first` to `last`."""
     low, high = allowed(claim)
-    if low <= found.low and found.high <= high:
+    if low <= first and last <= high:
         return VerdictKind.supported
-    return VerdictKind.contradicted if found.high < low or found.low > high else VerdictKind.unresolved
+    return VerdictKind.contradicted if last < low or first > high else VerdictKind.unresolved
 
 
 def word_at(claim: Claim, value: float) -> VerdictKind:
