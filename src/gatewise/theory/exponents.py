@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import isfinite, prod
 from typing import NamedTuple
@@ -106,6 +106,18 @@ def _nodes(probe: Probe) -> tuple[list[int], list[float], list[list[int]]]:
     free = known.isnan().reshape(prod(shape[:lead]), -1)
     filled = cells.filled(lead - 1).flatten().tolist()
     return cells.nodes[lead - 1].tolist(), filled, [row.nonzero()[:, 0].tolist() for row in free]
+
+
+def every_part(probes: Iterable[Probe]) -> tuple[Probe, ...]:
+    """Return exponents, each followed by those of all other parts of its error: entries, and cells of its kind."""
+    found: list[Probe] = []
+    for probe in probes:
+        nodes, _, _ = _nodes(probe)
+        found.append(probe)
+        for node, entry in sorted(parts_of(probe) - {part_of(probe)}):
+            name = f"{probe.name}, {node}.{entry}"
+            found.append(replace(probe, name=name, atom=nodes.index(node), entry=entry))
+    return tuple(found)
 
 
 def untied(claim: Claim, arm: Arm, probe: Probe) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ OVER = 0.06  # half of the distance between -1/8 and -1/4: no slope supports two
 WIDE = 0.1  # tolerance where 40 replicates leave intervals of about .05 on either side
 DENSITY = 0.05  # tolerance of slopes of density and mean errors
 OWN = "this project"
+REGULAR = (1.0, 0.1)  # the population exponent of a parameter with the rate -1/2, and its tolerance
 LINEAR, GAUSSIAN = Linear(), Gaussian()
 
 
@@ -119,6 +120,11 @@ def mean(arm: str, paper: str, tolerance: float = DENSITY) -> Claim:
 def exponent(start: str, path: str) -> str:
     """Return the name of the population exponent of a parameter."""
     return f"{start}: {path}"
+
+
+def alone(start: str) -> str:
+    """Return the start of the names of exponents of an atom that is alone in its cell, in an over-filled mixture."""
+    return f"{start}, exact cell"
 
 
 def decided(claims: Iterable[Claim], start: str) -> tuple[Claim, ...]:

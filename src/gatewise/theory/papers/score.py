@@ -10,9 +10,11 @@ from gatewise.core.mixture import Mixture
 from gatewise.core.scores import SquaredDistance
 from gatewise.theory.arms import Arm, Data, Model, NearTruth
 from gatewise.theory.claims import Claim
+from gatewise.theory.exponents import every_part
 from gatewise.theory.papers.parts import (
     OVER,
     OWN,
+    REGULAR,
     WIDE,
     Numbers,
     bound,
@@ -32,7 +34,7 @@ from gatewise.theory.papers.parts import (
 from gatewise.theory.paths import CENTER, COEF, INTERCEPT, VARIANCE
 from gatewise.theory.study import Study
 
-SIZES = (1000, 3400, 11_700, 40_000)
+SIZES = (1500, 4800, 15_000, 48_000)
 SCORE = Gate(SquaredDistance())
 CENTERS: dict[int, Numbers] = {1: [[0.0], [-0.75]], 3: [[0.0, 0.0, 0.0], [-0.75, 0.25, -0.25]]}
 WEIGHTS: dict[int, Numbers] = {1: [[0.0], [-1.5]], 3: [[0.0, 0.0, 0.0], [-1.5, 0.5, -0.5]]}  # twice the centers
@@ -68,7 +70,7 @@ def _name(gate: str, d: int, k: int) -> str:
 
 
 def _arm(gate: str, d: int, k: int) -> Arm:
-    return Arm(_name(gate, d, k), _data(gate, d), _model(gate, d, k), SIZES, 40, AROUND, ("exact",))
+    return Arm(_name(gate, d, k), _data(gate, d), _model(gate, d, k), SIZES, 160, AROUND, ("exact",))
 
 
 def _claims(d: int) -> tuple[Claim, ...]:
@@ -77,7 +79,7 @@ def _claims(d: int) -> tuple[Claim, ...]:
     places = {**leaves, CENTER: -1 / 4}
     paths = (CENTER, COEF, INTERCEPT, VARIANCE)
     return (
-        *(equal(single, exact(path), -0.5, WIDE, OWN, "derived") for path in paths),
+        *decided((equal(single, exact(path), -0.5, WIDE, OWN, "derived") for path in paths), single),
         density(single, OWN),
         *decided((bound(split, over(path), value, OWN, "derived") for path, value in places.items()), split),
         bound(split, over(CENTER), -1 / 8, OWN, "derived"),  # the rate of the table, which is that of a bound
@@ -100,23 +102,34 @@ GAUSSIAN_SCORE = Study(
     "of the softmax gate. One and three inputs uniform on [-2, 2]^d. Boxes: centers within 2, biases within 2.5 of "
     "the last one, softmax weights within 4 and biases within 2, slopes and intercepts within 4, standard deviations "
     "from .1 to 2. A first atom that is known by its center must be that of the truth, so that starts are the truth "
-    "plus noise of .2, whatever n is, two of them, for both gates. The window is 1.6 decades in four steps, 40 "
-    "replicates; exact cells have the tolerance .1. Population exponents decide what slopes leave open.",
+    "plus noise of .2, whatever n is, two of them, for both gates. The window is 1.5 decades in four steps, 160 "
+    "replicates (40 left intervals of up to +- .1 in a first confirmatory run); exact cells have the tolerance .1. "
+    "Population exponents, of exact cells too, decide what slopes leave open.",
     tuple(_arm(gate, d, k) for d in DIMENSIONS for gate, k in (("score", 2), ("score", 3), ("softmax", 3))),
     tuple(claim for d in DIMENSIONS for claim in _claims(d)),
     probes=tuple(
         probe
         for d in DIMENSIONS
-        for probe in (
-            *split_probes(
-                _name("score", d, 3),
-                _data("score", d),
-                _model("score", d, 3),
-                SPLIT | {CENTER: (2.0, 0.2)},
-                (0, 1, 1),
-                1,
-            ),
-            *split_probes(_name("softmax", d, 3), _data("softmax", d), _model("softmax", d, 3), SPLIT),
+        for probe in every_part(
+            (
+                *split_probes(
+                    _name("score", d, 2),
+                    _data("score", d),
+                    _model("score", d, 2),
+                    dict.fromkeys((CENTER, *SPLIT), REGULAR),
+                    (0, 1),
+                    1,
+                ),
+                *split_probes(
+                    _name("score", d, 3),
+                    _data("score", d),
+                    _model("score", d, 3),
+                    SPLIT | {CENTER: (2.0, 0.2)},
+                    (0, 1, 1),
+                    1,
+                ),
+                *split_probes(_name("softmax", d, 3), _data("softmax", d), _model("softmax", d, 3), SPLIT),
+            )
         )
     ),
 )

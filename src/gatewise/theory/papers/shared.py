@@ -11,8 +11,11 @@ from gatewise.theory.arms import Arm, Data, DataDrivenStarts, NearTruth
 from gatewise.theory.claims import Claim, Probe, slope_of
 from gatewise.theory.papers.gaussian import EXPERTS, EXPERTS_3, SCALE
 from gatewise.theory.papers.parts import (
+    LEAF,
     OVER,
     OWN,
+    REGULAR,
+    alone,
     bound,
     box,
     decided,
@@ -31,7 +34,7 @@ from gatewise.theory.paths import COEF, INNER_WEIGHT, INTERCEPT, VARIANCE
 from gatewise.theory.study import Study
 
 PAPER = "2505.10860"
-SIZES = (1000, 2500, 6300, 16_000, 40_000)
+SIZES = (2500, 8000, 25_000, 80_000)
 LIMITS = box(bias=2.0, coef=4.0, intercept=4.0)
 HEAT = {COEF: (2.0, 0.2), INTERCEPT: (4.0, 0.4), VARIANCE: (2.0, 0.2)}
 DIMENSIONS = (1, 3)
@@ -46,7 +49,9 @@ def _data(d: int) -> Data:
 def _arm(d: int) -> Arm:
     data = _data(d)
     losses = ("input-free",)
-    return Arm(f"input-free, d={d}", data, likelihood(data, 3, LIMITS), SIZES, 40, DataDrivenStarts(10), losses)
+    return Arm(
+        f"input-free, d={d}", data, likelihood(data, 3, LIMITS), SIZES, 240, DataDrivenStarts(10, more=40), losses
+    )
 
 
 def _both() -> Arm:
@@ -64,7 +69,7 @@ def _both() -> Arm:
     limits = box(inner_weight=4.0, inner_bias=2.0, coef=4.0, intercept=6.0) | {"gates.0.bias": (-1.0, 1.0)}
     shared = {INNER_WEIGHT: tensor([[[0.0]] * 3, [[nan], [nan], [0.0]]])}
     model = replace(likelihood(data, 3, limits), fixed=shared)
-    return Arm(BOTH, data, model, SIZES[:1] + SIZES[2:], 40, NearTruth(0.2, 0.0, 2), ())
+    return Arm(BOTH, data, model, SIZES, 40, NearTruth(0.2, 0.0, 2), ())
 
 
 def _halves(name: str, claimed: dict[str, tuple[float, float]], atom: int) -> tuple[Probe, ...]:
@@ -72,6 +77,13 @@ def _halves(name: str, claimed: dict[str, tuple[float, float]], atom: int) -> tu
     arm = _both()
     found = split_probes(name, arm.data, arm.model, claimed, (0, 0, 1, 2, 2, 3), atom)
     return tuple(replace(probe, starts=3) for probe in found)
+
+
+def _probes(d: int) -> tuple[Probe, ...]:
+    name, data = f"input-free, d={d}", _data(d)
+    model = likelihood(data, 3, LIMITS)
+    lone = split_probes(alone(name), data, model, dict.fromkeys(LEAF, REGULAR), (0, 0, 1), 2)
+    return *split_probes(name, data, model, HEAT), *lone
 
 
 def _claims(d: int) -> tuple[Claim, ...]:
@@ -84,7 +96,7 @@ def _claims(d: int) -> tuple[Claim, ...]:
         loss,
         mass,
         *decided((*split, *sharp), name),
-        *exact_leaves(name, PAPER, "published", OVER),
+        *decided(exact_leaves(name, PAPER, "published", OVER), alone(name)),
         density(name, PAPER),
     )
 
@@ -101,19 +113,16 @@ INPUT_FREE = Study(
     "is about halves that differ in nothing but that, so that its density is claimed, and the population exponents of "
     "an expert of each half. Boxes: biases within 2 of the last one, gate weights within 4, slopes within 4, "
     "intercepts within 4 (6 in the last arm), standard deviations from .1 to 2. Starts know nothing of the truth; "
-    "those of the last arm are the truth plus noise of .2, whatever n is. The window is 1.6 decades, 40 replicates; "
-    "population exponents decide what slopes leave open.",
+    "those of the last arm are the truth plus noise of .2, whatever n is. The window is 1.5 decades, 240 replicates "
+    "(40 left intervals of up to +- .1 in a first confirmatory run) and 40 in the last arm; population exponents, "
+    "of exact cells too, decide what slopes leave open.",
     (*(_arm(d) for d in DIMENSIONS), _both()),
     (
         *(claim for d in DIMENSIONS for claim in _claims(d)),
         density(BOTH, PAPER),
     ),
     probes=(
-        *(
-            probe
-            for d in DIMENSIONS
-            for probe in split_probes(f"input-free, d={d}", _data(d), likelihood(_data(d), 3, LIMITS), HEAT)
-        ),
+        *(probe for d in DIMENSIONS for probe in _probes(d)),
         *_halves("shared half", HEAT, 0),
         *_halves("routed half", HEAT | {INNER_WEIGHT: (2.0, 0.2)}, 3),
     ),
