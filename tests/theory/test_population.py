@@ -2,9 +2,12 @@
 
 from math import exp, inf, isfinite, nan, pi, sqrt
 
+import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize_scalar
+from scipy.special import softmax
+from scipy.stats import poisson
 
 from gatewise.core.experts import EXPERTS
 from gatewise.core.families import FAMILIES
@@ -54,6 +57,45 @@ def test_one_expert_has_exponent_one_and_the_distance_of_two_normal_laws():
         assert distance == pytest.approx(exact, rel=1e-6)
     assert found.local[-1] == pytest.approx(1.0, abs=0.01)
     assert all(found.certified)
+
+
+def distance_of_probabilities(p, q):
+    return sqrt(1 - sum(sqrt(a * b) for a, b in zip(p, q, strict=True)))
+
+
+def law_of(family, eta):
+    if family == "poisson":
+        return poisson.pmf(np.arange(200), exp(eta))
+    return softmax([0.0, eta])  # a trial, or two classes
+
+
+@pytest.mark.parametrize("family", ["poisson", "binomial", "categorical"])
+def test_counts_and_classes_have_the_distance_of_their_probabilities(family):
+    one = Mixture((GATES["constant"],), (1,), EXPERTS["constant"], FAMILIES[family])
+    truth = ONE._replace(experts={"intercept": tensor([[0.4]])}, family={})
+    found = population_exponent(one, truth, one, "experts.intercept", cells=(0,), eps=(0.02, 0.01), starts=1)
+    for eps, distance in zip(found.eps, found.distance, strict=True):
+        other = (law_of(family, 0.4 + side * eps) for side in (-1, 1))
+        assert distance == pytest.approx(
+            min(distance_of_probabilities(law_of(family, 0.4), q) for q in other), rel=1e-9
+        )
+    assert found.local[-1] == pytest.approx(1.0, abs=0.01)
+
+
+def test_an_expert_of_three_classes_and_three_inputs_that_is_split_has_the_exponent_two():
+    truth = Measure(
+        ({"weight": tensor([[1.5, -0.5, 0.5], [0.0, 0.0, 0.0]]), "bias": tensor([0.3, 0.0])},),
+        {
+            "coef": tensor([[[2.0, 0.0, 0.5], [-1.0, 1.5, 0.5]], [[-1.5, 1.0, 0.0], [1.0, -2.0, 1.0]]]),
+            "intercept": tensor([[1.0, -1.0], [-1.0, 1.0]]),
+        },
+        {},
+    )
+    two, three = (Mixture((GATES["softmax"],), (k,), family=FAMILIES["categorical"]) for k in (2, 3))
+    given = {"cells": (0, 0, 1), "eps": (0.1, 0.05), "inputs": Cube(d=3, panels=1), "starts": 1}
+    found = population_exponent(two, truth, three, "experts.intercept", entry=1, **given)
+    assert found.certified == (True,)
+    assert found.local[-1] == pytest.approx(2.0, abs=0.1)
 
 
 def test_least_squares_of_one_expert_has_the_distance_eps():
@@ -272,16 +314,18 @@ def test_bad_arguments_say_what_is_wrong(change, words):
         population_exponent(truth, two("weight"), fitted, arguments.pop("path"), **arguments)
 
 
-def test_kinks_and_counts_that_no_rule_integrates_are_refused():
+def test_kinks_and_laws_that_no_rule_integrates_are_refused():
     with pytest.raises(ValueError, match="Use Ball about the over-specified center"):
         Cube(d=2).graded(torch.zeros(1, 2), torch.zeros(1, 2), 0.1)
     with pytest.raises(ValueError, match="they must agree"):
         Ball((0.0, 0.0), 1.0).graded(torch.ones(1, 2), torch.ones(1, 2), 0.1)
     with pytest.raises(ValueError, match="2 and 3 inputs"):
         Ball((0.0,), 1.0)
-    counts = Mixture((GATES["constant"],), (1,), family=FAMILIES["poisson"])
-    with pytest.raises(ValueError, match=r"family Poisson.*real line.*distance='l2'"):
-        population_exponent(counts, LINE._replace(family={}), counts, "experts.coef", cells=(0,))
+    positive = Mixture((GATES["constant"],), (1,), family=FAMILIES["gamma"])
+    with pytest.raises(ValueError, match=r"Gamma\(\) is neither of counts nor.*distance='l2'"):
+        population_exponent(
+            positive, LINE._replace(family={"shape": tensor([[2.0]])}), positive, "experts.coef", cells=(0,)
+        )
 
 
 def test_distances_at_rounding_only_because_displacements_are_tiny_are_no_proof():

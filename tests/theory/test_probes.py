@@ -41,15 +41,28 @@ def study_of(*probes):
 
 def test_an_exponent_is_measured_once_and_judged(tmp_path):
     study, told = study_of(LINE), []
+
+    def tell(*numbers):
+        told.append(numbers)
+
     assert judge_probes(study, tmp_path)[0].word is VerdictKind.unresolved
-    run_probes(study, tmp_path, told.append)
+    run_probes(study, tmp_path, tell)
     found = judge_probes(study, tmp_path)[0]
     assert found.word is VerdictKind.supported
     assert found.record["local"] == pytest.approx([1.0, 1.0], abs=1e-3)
     before = (tmp_path / FILE).read_bytes()
-    run_probes(study, tmp_path, told.append)
+    run_probes(study, tmp_path, tell)
     assert (tmp_path / FILE).read_bytes() == before
-    assert told == [LINE]
+    assert told == [(1, 1)]
+
+
+def test_exponents_of_several_processes_are_those_of_one(tmp_path):
+    study = study_of(*(replace(LINE, name=f"with {starts}", starts=starts) for starts in (1, 2, 3)))
+    run_probes(study, tmp_path / "one")
+    run_probes(study, tmp_path / "two", workers=2)
+    one, two = (sorted((tmp_path / name / FILE).read_text().splitlines()) for name in ("one", "two"))
+    assert len(one) == 3
+    assert one == two
 
 
 @pytest.mark.parametrize(("standing", "word"), [("own", VerdictKind.contradicted), ("recalled", VerdictKind.differs)])

@@ -234,6 +234,7 @@ def replay(
 @app.command()
 def probe(
     name: Where,
+    workers: Annotated[int, typer.Option(help="Processes, one thread each.", min=1)] = 1,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder; default out/NAME.")] = None,
 ) -> None:
     """Compute the population exponents of a study, without data. Results already in the folder are kept."""
@@ -245,7 +246,8 @@ def probe(
         folder = out or Path("out") / study.name
         if not study.probes:
             raise ValueError(f"the study {study.name!r} has no population exponents")
-        run_probes(study, folder, lambda one: typer.echo(f"computing {one.name} ...", err=True))
+        with _progress(f"exponents of {study.name}") as tell:
+            run_probes(study, folder, tell, workers=workers)
         for found in judge_probes(study, folder):
             if found.record is not None:
                 typer.echo(f"{found.record['text']}\n{found.word}: {found.reason}, claimed {expected(found.probe)}\n")

@@ -13,9 +13,9 @@ import torch
 from sklearn.base import clone
 
 from gatewise.core.mixture import require_density
+from gatewise.estimators.again import rows_again
 from gatewise.estimators.declarations import Data
 from gatewise.estimators.framed import framed
-from gatewise.estimators.inference import rows_again
 from gatewise.estimators.inputs import Given
 from gatewise.estimators.known import KnownValues, counts_trials
 from gatewise.estimators.options import seed_of

@@ -14,10 +14,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from gatewise.core.mixture import Measure, leaf_means, leaf_weights, regression, require_density
 from gatewise.core.names import entry_names, require_one_of
+from gatewise.estimators.again import rows_again
 from gatewise.estimators.bootstrap import kept_records, log_likelihood_of
 from gatewise.estimators.declarations import Data
 from gatewise.estimators.framed import framed
-from gatewise.estimators.inference import rows_again
 from gatewise.estimators.inputs import Given
 from gatewise.estimators.known import KnownValues, counts_trials
 from gatewise.estimators.names import names_of

@@ -9,24 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from gatewise.core.mixture import Measure
-from gatewise.data.parquet import as_table, is_table, opened
-from gatewise.estimators.arrow import labels_of
-from gatewise.estimators.collections import is_collection
+from gatewise.estimators.again import rows_again, units_again
 from gatewise.estimators.declarations import Data
 from gatewise.estimators.framed import clusters_of, framed
-from gatewise.estimators.gate_inputs import gates_read_rows
-from gatewise.estimators.inputs import Given, Training, read_inputs, read_weights
+from gatewise.estimators.inputs import Given
 from gatewise.estimators.known import KnownValues
 from gatewise.estimators.margins import margins
 from gatewise.estimators.names import ReaderNames, aliases, names_of
-from gatewise.estimators.predictions import columns_of, inputs_of, offset_of, require_same_roles
-from gatewise.estimators.tables import column_of, group_labels, of_training
-from gatewise.estimators.training import read_training
-from gatewise.estimators.values import labels, plain
+from gatewise.estimators.predictions import columns_of, inputs_of, offset_of
 from gatewise.fit.result import Fit
 from gatewise.fit.torch_state import standard_torch
 from gatewise.infer.bands import Band, expert_band, gate_band, mean_band
@@ -388,30 +381,6 @@ def _ends(band: Band) -> np.ndarray:
     return torch.stack([band.lower, band.upper], -1).movedim(1, 0).numpy()
 
 
-def rows_again(estimator: Any, roles: Given) -> Training:
-    """Return the data of a fit, given once more, as its rows.
-
-    Raises
-    ------
-    ValueError
-        If they cannot be used, or the gates had other inputs.
-    """
-    check_is_fitted(estimator, "fit_")
-    given = copy(estimator._given)  # the arguments of the fit; reading data notes the names of their columns
-    gated = gates_read_rows(estimator.mixture_.gates, estimator.mixture_.branching)
-    roles = roles._replace(x=plain("X", roles.x))
-    if not is_collection(roles.x):
-        read_inputs(estimator, roles.x, reset=False)
-    data = read_training(given, roles, gated)
-    seen, names = (getattr(one, "feature_names_in_", None) for one in (given, estimator))
-    if seen is not None and names is not None and list(seen) != list(names):
-        raise ValueError(f"X has the columns {', '.join(seen)}, fit was given {', '.join(names)}: give the same")
-    require_same_roles(estimator, roles.known)
-    if data.reader.given != estimator._reader.given or data.reader.count != estimator._reader.count:
-        raise ValueError(f"fit was given {estimator._reader.count} gate inputs: give the gate_X of the fit again")
-    return data
-
-
 def infer(estimator: Any, roles: Given, kind: str | None, clusters: Any) -> Inference:
     """Return errors and intervals of a fitted estimator from the data of its fit."""
     with standard_torch():
@@ -422,48 +391,10 @@ def infer(estimator: Any, roles: Given, kind: str | None, clusters: Any) -> Infe
         data = rows_again(estimator, roles)
         unit = None
         if clusters is not None:
-            x, y = of_training(plain("X", roles.x), roles.y), roles.y
-            unit = unit_labels(*_by_row(x, y, clusters, roles.sample_weight, roles.groups))
+            unit = units_again(roles, clusters)
     kept = copy(estimator)
     kept._frame = estimator._frame  # in memory alone: copies and files are without it
     found, called = information(estimator.fit_, data.rows, kind, unit), names_of(kept)
     refused = None if found.refused is None else called.text(found.refused)
     found = found._replace(refused=refused, notes=tuple(map(called.text, found.notes)))
     return Inference(found, kept, data.rows)
-
-
-def _by_row(x: Any, y: Any, clusters: Any, sample_weight: Any, groups: Any) -> tuple[Any, Any, Any, int]:
-    """Return clusters, weights and groups row by row, and the number of rows; a table has them as columns."""
-    if is_collection(x):
-        raise TypeError("clusters are for rows in one place, and X is a Dask collection: give a sample of the rows")
-    if is_table(x):
-        named = isinstance(clusters, str)
-        n = opened(as_table(x)).rows
-        return labels_of(x, clusters) if named else clusters, column_of(x, sample_weight), group_labels(x, groups), n
-    if isinstance(clusters, str):
-        raise ValueError(
-            f"clusters={clusters!r}: a name is for pyarrow tables and Parquet files, whose columns have roles by name; "
-            f"of a pandas frame give the column, data[{clusters!r}]"
-        )
-    return clusters, sample_weight, groups, len(np.asarray(plain("y", y)))
-
-
-def unit_labels(clusters: Any, sample_weight: Any, groups: Any, n: int) -> Tensor:
-    """Return the cluster of every independent unit from labels of rows, in the order in which rows are read.
-
-    Raises
-    ------
-    ValueError
-        If the labels are missing or not one per row, or a group has several.
-    """
-    label = labels("clusters", clusters, n)
-    weight = read_weights(sample_weight, n)
-    kept = np.arange(n) if weight is None else np.flatnonzero(weight)
-    if groups is None:
-        return torch.from_numpy(label[kept])
-    unit = np.unique(labels("groups", groups, n)[kept], return_inverse=True)[1].reshape(-1)
-    first = np.zeros(int(unit.max()) + 1, dtype=label.dtype)
-    first[unit] = label[kept]
-    if (first[unit] != label[kept]).any():
-        raise ValueError("clusters differ within a group: rows of a group are one unit, so give them one cluster label")
-    return torch.from_numpy(first)

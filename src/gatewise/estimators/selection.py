@@ -15,11 +15,11 @@ from sklearn.base import clone
 from sklearn.model_selection import GroupKFold, KFold
 from sklearn.utils import _safe_indexing
 
+from gatewise.estimators.again import rows_again
 from gatewise.estimators.candidates import Candidate, criteria_of
 from gatewise.estimators.collections import on_cluster
 from gatewise.estimators.declarations import Data
 from gatewise.estimators.framed import framed
-from gatewise.estimators.inference import rows_again
 from gatewise.estimators.inputs import Given, read_weights
 from gatewise.estimators.known import KnownValues
 from gatewise.estimators.options import branching

@@ -271,14 +271,14 @@ def _gaps_of_counts(laws: tuple[Law, Law], x: Tensor) -> Tensor:
 
 def _windows(laws: tuple[Law, Law], x: Tensor) -> tuple[Tensor, Tensor]:
     """Return ranges of counts [begin, end), disjoint at every input, (W, m), that hold the mass of all experts."""
-    lows, highs = (torch.cat(part) for part in zip(*(_ranges(law, x) for law in laws), strict=True))
+    lows, highs = (torch.cat(part) for part in zip(*(count_ranges(law, x) for law in laws), strict=True))
     begin, order = lows.sort(0)
     end = highs.gather(0, order).cummax(0).values
     begin = torch.maximum(begin, torch.cat([begin[:1], end[:-1]]))
     return begin, torch.maximum(begin, end)
 
 
-def _ranges(law: Law, x: Tensor) -> tuple[Tensor, Tensor]:
+def count_ranges(law: Law, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the counts [low, high) that hold every expert's mass but for `TAIL`, (L, m); none of experts out of use.
 
     They begin as wide as those of a Poisson law (Bernstein's inequality) and are widened until the cdf says so.

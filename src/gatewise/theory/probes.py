@@ -1,4 +1,4 @@
-"""Population exponents of a study: run one by one, kept beside its records, judged like its slopes."""
+"""Population exponents of a study: each kept beside its records when it is computed, judged like its slopes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import hashlib
 from collections.abc import Callable
 from math import inf, isinf
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gatewise.fit.arguments import workers as workers_of
 from gatewise.runs.records import append, read_lines
 from gatewise.runs.threads import one_thread
+from gatewise.runs.workers import spread
 from gatewise.theory.claims import Probe, VerdictKind
-from gatewise.theory.population.exponent import population_exponent
+from gatewise.theory.population.exponent import Population, population_exponent
 from gatewise.theory.study import Study
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 STEADY = 0.5  # share of the tolerance that an exponent may still move between its last two values
 LEAST = 0.9  # exponent below which the distance does not go to zero as a smooth one does
@@ -44,15 +49,28 @@ def expected(probe: Probe) -> str:
     return "infinite: not identified" if isinf(probe.value) else f"{probe.value:g} +- {probe.tolerance:g}"
 
 
-def run_probes(study: Study, folder: str | Path, tell: Callable[[Probe], None] | None = None) -> None:
+def run_probes(
+    study: Study,
+    folder: str | Path,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    workers: int | Client = 1,
+) -> None:
     """Compute the population exponents of a study that a folder does not contain yet, and append each to the folder.
 
     Parameters
     ----------
     study : Study
     folder : str or Path
-    tell : callable probe, optional
-        Called before each computation.
+    progress : callable (done, total), optional
+        Called with the numbers of exponents when one is computed.
+    workers : int or distributed.Client
+        Number of processes, with one thread each, or a client whose workers compute. Exponents are the same.
+
+    Raises
+    ------
+    ValueError
+        If `workers` is neither, or an exponent cannot be computed, with the reason.
 
     Examples
     --------
@@ -64,21 +82,29 @@ def run_probes(study: Study, folder: str | Path, tell: Callable[[Probe], None] |
     ... )  # exponents that a folder does not have are computed: here none
     >>> run_probes(study, tempfile.mkdtemp())
     """
+    whose = workers_of("workers", workers)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for probe in study.probes:
-        if _key(probe) in _read(folder):
-            continue
-        if tell is not None:
-            tell(probe)
-        with one_thread():
-            record = _measured(probe)
-        append(folder / FILE, [{"probe": _key(probe), **record}])
+    known = _read(folder)
+    wanted = [probe for probe in study.probes if _key(probe) not in known]
+    for done, record in enumerate(spread(_measured, wanted, whose), len(study.probes) - len(wanted) + 1):
+        append(folder / FILE, [record])
+        if progress is not None:
+            progress(done, len(study.probes))
 
 
 def _measured(probe: Probe) -> dict[str, Any]:
+    with one_thread():
+        found = _found(probe)
+    local = [None if isinf(e) else e for e in found.local]
+    told = {"eps": found.eps, "distance": found.distance, "local": local, "certified": found.certified}
+    listed = {name: list(value) for name, value in told.items()}
+    return {"probe": _key(probe), **listed, "lacking": found.lacking, "text": found.text()}
+
+
+def _found(probe: Probe) -> Population:
     data, model = probe.data, probe.model
-    found = population_exponent(
+    return population_exponent(
         data.mixture,
         data.at(1),
         model.mixture,
@@ -94,9 +120,6 @@ def _measured(probe: Probe) -> dict[str, Any]:
         distance="l2" if model.method == "ls" else "hellinger",
         starts=probe.starts,
     )
-    local = [None if isinf(e) else e for e in found.local]
-    told = {"eps": found.eps, "distance": found.distance, "local": local, "certified": found.certified}
-    return {name: list(value) for name, value in told.items()} | {"lacking": found.lacking, "text": found.text()}
 
 
 def _key(probe: Probe) -> str:

@@ -67,7 +67,9 @@ class _Span(NamedTuple):
         Along a direction that changes nearly nothing, the whole of the residuals' part in it would take a step far
         out of the box, and what is left is rounding. In an endless box it is the part inside the span.
         """
-        counts = self.values > RANK * self.values.amax() if len(self.values) else self.values.bool()
+        if not len(self.values):
+            return 0.0
+        counts = self.values > RANK * self.values.amax()
         longest = (width[self.free] * self.scale / self.turn.abs()).nan_to_num(nan=inf).amin(-1)
         pull, fall = self.pull[counts].abs(), self.values[counts] * longest[counts]
         return float((pull.square() - (pull - fall).clamp_min(0.0).square()).sum().sqrt()) / norm

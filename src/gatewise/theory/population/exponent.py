@@ -19,6 +19,7 @@ from torch import Tensor
 from gatewise.core.mixture import Measure, Mixture, leaf_predictors, require_continuity, require_density
 from gatewise.fit.least_squares import mean_of
 from gatewise.markup import page, table
+from gatewise.theory.distances import why_not_compared
 from gatewise.theory.population.cells import cells_of
 from gatewise.theory.population.problem import Box, FixedCoordinates, split
 from gatewise.theory.population.rules import Cube, Region
@@ -184,7 +185,7 @@ def population_exponent(
         times as many where a single search found the least distance. They are normal about the truth, with each
         coordinate of size eps^(1/2), eps or eps^2 at random; log ratios of weights are uniform.
     step : float
-        Spacing of the quadrature nodes of the response, in standard deviations of the narrowest expert.
+        Spacing of the quadrature nodes of a continuous response, in standard deviations of the narrowest expert.
     seed : int
 
     Returns
@@ -199,7 +200,8 @@ def population_exponent(
 
     Notes
     -----
-    The response is integrated over seven standard deviations around the means, and the distance refers to this range.
+    A continuous response is integrated over seven standard deviations around the means, and the distance refers to
+    this range; classes and counts are summed over.
     An exponent is certified if, at both ends and for both signs, the search ended at an optimum (relative offset of
     steps inside the box below 1e-4, which is a gain of 5e-9 of the distance) that at least two searches found, and
     finer nodes change the distance by less than one per cent. A local exponent is a slope between two displacements,
@@ -224,7 +226,7 @@ def population_exponent(
     inputs, held, densities = inputs or Cube(), FixedCoordinates(path, atom, entry), distance == "hellinger"
     outputs = leaf_predictors(truth_mixture, truth, torch.zeros(inputs.d, 1, dtype=torch.float64)).shape[-2]
     if densities:
-        _check_response(mixture, outputs)
+        _check_response(mixture, truth_mixture, outputs)
     else:
         mixture, truth_mixture, truth = mean_of(mixture), mean_of(truth_mixture), truth._replace(family={})
     over = cells_of(cells, mixture.branching, truth_mixture.branching)
@@ -248,13 +250,14 @@ def _check(truth_mixture: Mixture, mixture: Mixture, eps: tuple[float, ...], dis
         require_continuity(one)
 
 
-def _check_response(mixture: Mixture, outputs: int) -> None:
-    require_density(mixture)
-    if outputs > 1 or not mixture.family.location_scale or not mixture.family.has_density:
-        raise ValueError(
-            f"Hellinger's distance with {outputs} outputs and the family {type(mixture.family).__name__}: the response "
-            "is integrated over the real line. Use one output and a family such as Gaussian, or distance='l2'"
-        )
+def _check_response(mixture: Mixture, truth_mixture: Mixture, outputs: int) -> None:
+    for one in (mixture, truth_mixture):
+        require_density(one)
+    fault = why_not_compared(mixture, truth_mixture, outputs)
+    if not mixture.family.has_density:
+        fault = f"{mixture.family} has no density"
+    if fault:
+        raise ValueError(f"Hellinger's distance: {fault}. Use one response of another family, or distance='l2'")
 
 
 def _population(path: str, eps: tuple[float, ...], sides: tuple[tuple[SearchSide, SearchSide], ...]) -> Population:

@@ -271,7 +271,10 @@ class Squares(NamedTuple):
 def density_squares(here: Coordinates, mixture: Mixture, truth: Measure, nodes: Nodes, step: float) -> Squares:
     """Return half the integral of ``(sqrt p_G - sqrt p_*)^2`` as a sum of squares."""
     block, weight = with_response(mixture, truth, nodes, step)
-    return Squares(here, block, (weight / 2).sqrt(), log_density(mixture, truth, *block[:3]))
+    target = log_density(mixture, truth, *block[:3])
+    possible = target > -torch.inf  # a count of successes does not exceed the trials
+    block = Block(*(part[:, possible] for part in block[:3]))
+    return Squares(here, block, (weight[possible] / 2).sqrt(), target[possible])
 
 
 def mean_squares(here: Coordinates, mixture: Mixture, truth: Measure, nodes: Nodes) -> Squares:

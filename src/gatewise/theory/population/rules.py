@@ -1,4 +1,4 @@
-"""Nodes to integrate a small difference of two mixtures over inputs and one response, fine where the difference is.
+"""Nodes to integrate a small difference of two mixtures over inputs and a response, fine where the difference is.
 
 The unsquared distance of the Laplace gate bends at its center. Two centers at ``c +- eps`` in place of one at c differ
 from it by a bump of height eps on a ball of radius eps, which a rule that is blind to c does not see.
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_predictors
 from gatewise.objective.rows import Block
+from gatewise.theory.distances import Law, count_ranges
 from gatewise.theory.inputs import Nodes
 
 NEAR = 4  # panels of half a displacement on each side of an over-filled center
@@ -172,22 +173,43 @@ def legendre(ends: list[float], order: int) -> tuple[Tensor, Tensor]:
 
 
 def with_response(mixture: Mixture, measure: Measure, nodes: Nodes, step: float) -> tuple[Block, Tensor]:
-    """Return rows (x, y) and weights for integrals over the law of the inputs and the line of one response.
+    """Return rows (x, y) and weights for integrals over the law of the inputs and the values of the response.
 
-    At every x the response has equally spaced nodes: the trapezoidal rule, whose error for a smooth function that
-    vanishes at both ends falls faster than every power of the spacing.
+    Classes are summed over, and so are counts but for a mass of 1e-13 per expert. A response on the line has equally
+    spaced nodes at every x: the trapezoidal rule, whose error for a smooth function that vanishes at both ends falls
+    faster than every power of the spacing.
 
     Parameters
     ----------
     step : float
         Spacing in standard deviations of the narrowest expert.
     """
-    eta = leaf_predictors(mixture, measure, nodes.x)
+    support = mixture.family.support(mixture.outputs(measure))
+    if support is not None:
+        y, width = support.mT[..., None].expand(-1, -1, len(nodes.weight)), torch.ones(1, dtype=torch.float64)
+    elif mixture.family.discrete:
+        y, width = _counts(mixture, measure, nodes.x), torch.ones(1, dtype=torch.float64)
+    else:
+        y, width = _spaced(mixture, measure, nodes.x, step)
+    count = y.shape[1]
+    x = nodes.x.repeat(1, count)
+    return Block(x, x, y.flatten(1)), (width * nodes.weight).expand(count, -1).flatten()
+
+
+def _counts(mixture: Mixture, measure: Measure, x: Tensor) -> Tensor:
+    """Return the counts (1, c, m) that experts take at the inputs (d, m), as many at each."""
+    low, high = count_ranges(Law(mixture, measure.map(lambda v: v[None])), x)
+    used = high > low
+    first = torch.where(used, low, torch.inf).amin(0)
+    return (first + torch.arange(int((high.amax(0) - first).max()), dtype=torch.float64)[:, None])[None]
+
+
+def _spaced(mixture: Mixture, measure: Measure, x: Tensor, step: float) -> tuple[Tensor, Tensor]:
+    """Return equally spaced responses (1, c, m) at the inputs (d, m), and their distance (m,)."""
+    eta = leaf_predictors(mixture, measure, x)
     family = leaf_family(mixture, measure)
     mean, spread = mixture.family.mean(family, eta)[:, 0], mixture.family.variance(family, eta)[:, 0].sqrt()
     low, high = (mean - WIDE * spread).amin(0), (mean + WIDE * spread).amax(0)
     count = ceil(float((high - low).max() / (step * spread.min())))
     y = low + (high - low) * ((torch.arange(count, dtype=torch.float64) + 0.5) / count)[:, None]
-    weight = ((high - low) / count * nodes.weight).expand(count, -1)
-    x = nodes.x.repeat(1, count)
-    return Block(x, x, y.reshape(1, -1)), weight.flatten()
+    return y[None], (high - low) / count
