@@ -51,6 +51,7 @@ BENCHMARKS: dict[str, str] = {
     "nn_token": "nn.token",
     "nn_backends": "backends.run",
     "nn_routings": "routings.run",
+    "nn_balance": "balance.run",
     "nn_memory": "nn.memory",
     "competition": "competition.run",
     "optima": "optima.run",

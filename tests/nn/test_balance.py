@@ -179,6 +179,106 @@ def test_micro_batches_give_the_gradient_of_the_batch(options, branching):
         assert_close(b, a, "two halves give the gradient of the whole", 1e-6)
 
 
+def steps_on(layer, batches, cut=1):
+    """The auxiliary gradient of the gates in each of several steps, whose parameters stay as they are."""
+    found = []
+    for x in batches:
+        layer.zero_grad(set_to_none=True)
+        for rows in x.chunk(cut):
+            (0 * layer(rows)).sum().backward()
+        found.append([p.grad for p in layer.router.parameters()])
+        finish_step(layer)
+    return found
+
+
+def uneven(layer, steps, tokens=24):
+    """Tokens of several steps, each around another point, so that other experts get most of them."""
+    generator = torch.Generator().manual_seed(5)
+    dtype = layer.router.offset_0.dtype
+    around = torch.randn(steps, 1, layer.dim, generator=generator, dtype=dtype)
+    return list(2 * around + torch.randn(steps, tokens, layer.dim, generator=generator, dtype=dtype))
+
+
+@both_depths
+@pytest.mark.parametrize("cut", [2, 4])
+@pytest.mark.parametrize("options", [{}, {"balance": "switch"}, {"noise": 0.0, "token_entropy_weight": 0.1}])
+def test_micro_batches_of_other_tokens_in_every_step_give_the_gradients_of_the_batches(options, cut, branching):
+    layer = make_layer("laplace", branching, balance_weight=1.0, **options).double()
+    batches = uneven(layer, 4)
+    whole, parts = (steps_on(copy.deepcopy(layer), batches, pieces) for pieces in (1, cut))
+    for step, (one, other) in enumerate(zip(whole, parts, strict=True)):
+        assert step == 0 or max(float(p.abs().max()) for p in one) > 1e-4
+        for a, b in zip(one, other, strict=True):
+            assert_close(b, a, "micro-batches give the gradient of the whole", 1e-5)
+
+
+def mean_slopes(balance, layer, routing):
+    """By hand, for every node: derivatives of the loss in its shares, and the mean share that reaches it."""
+    parts = [torch.softmax(log, -1) for log in routing.log_weights]
+    outer = parts[0][:, 0].mean(0)
+    weights = shares([parts[0][:, 0], *parts[1:]])
+    load = torch.bincount(routing.index.flatten(), minlength=layer.router.n_leaves).to(outer.dtype)
+    inner = load.view(len(outer), -1) if len(parts) > 1 else load[None]
+    loads = [inner.sum(1) / load.sum() if len(parts) > 1 else load / load.sum()]
+    loads += list(inner / inner.sum(1, keepdim=True)) if len(parts) > 1 else []
+    slope = {
+        "switch": lambda weight, load: len(load) * load,
+        "importance": lambda weight, load: 2 * (len(weight) * weight - 1),
+    }[balance]
+    return [slope(*one).detach() for one in zip(weights, loads, strict=True)], [outer.new_ones(()), *outer.detach()]
+
+
+@both_depths
+@pytest.mark.parametrize("balance", ["importance", "switch"])
+def test_the_derivatives_of_two_steps_are_extrapolated_to_the_third(balance, branching):
+    layer = make_layer("softmax", branching, balance=balance, balance_weight=0.5).double()
+    batches = uneven(layer, 3)
+    (old, _), (new, reach), _ = (mean_slopes(balance, layer, layer.router(x)) for x in batches)
+    routing = layer.router(batches[2])
+    parts = [torch.softmax(log, -1) for log in routing.log_weights]
+    arrived = [parts[0][:, 0].mean(0)]
+    if len(parts) > 1:
+        arrived += list((parts[0][:, 0].detach()[..., None] * parts[1]).mean(0))
+    values = [((2 * n - o) * mass).sum() / total for n, o, mass, total in zip(new, old, arrived, reach, strict=False)]
+    expected = torch.autograd.grad(outer_and_mean_of_inner(values), list(layer.router.parameters()))
+    found = steps_on(layer, batches)[2]
+    for a, b in zip(found, expected, strict=True):
+        assert_close(a, 0.5 * b, "the gradient of the third step", 1e-5)
+
+
+@both_depths
+@pytest.mark.parametrize("sizes", [(24, 24, 3), (24, 3, 24), (24, 24, 60), (24, 60, 3)])
+def test_no_line_is_drawn_through_a_step_of_another_size(sizes, branching):
+    layer = make_layer("softmax", branching).double()
+    batches = uneven(layer, 6, 60)
+    steps_on(layer, [x[:size] for x, size in zip(batches, sizes, strict=False)])
+    assert not layer.balancer.earlier.any()
+    steps_on(layer, [x[:24] for x in batches[3:]])
+    assert float(unpacked(layer.balancer.earlier).tokens) == 24
+
+
+def test_extrapolated_derivatives_keep_the_loads_more_even_at_a_high_rate():
+    """Clusters of inputs, Adam at .03: loads known one step late swing, those of a straight line less."""
+
+    def variation(line, seed):
+        torch.manual_seed(seed)
+        layer = MoE(16, 16, 8, top_k=1)
+        optimizer = torch.optim.Adam(layer.parameters(), 3e-2)
+        centres, found = torch.randn(5, 16), []
+        for _ in range(120):
+            x = centres[torch.randint(5, (256,))] + 0.5 * torch.randn(256, 16)
+            if not line:
+                layer.balancer.earlier.zero_()
+            optimizer.zero_grad()
+            (layer(x) - x.roll(1, -1)).square().mean().backward()
+            optimizer.step()
+            found.append(layer.balancer.values()["load"])
+        return sum(found[20:]) / len(found[20:])
+
+    late, line = (sum(variation(kind, seed) for seed in range(3)) for kind in (False, True))
+    assert line < 0.8 * late
+
+
 @both_depths
 @pytest.mark.parametrize("options", [{}, {"balance": "switch"}, {"noise": 0.5}, {"z_weight": 0.1}, {"capacity": 1.0}])
 def test_masked_tokens_count_in_nothing(options, branching):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.nn.balance.methods import BalanceMethod, ExpertShares
+from gatewise.nn.balance.methods import BalanceMethod, ExpertShares, ShareSlopes
 from gatewise.nn.balance.shares import FLOOR, shares_by_level, sums_by_level
 from gatewise.nn.balance.statistics import unpacked
 
@@ -32,8 +32,10 @@ class LossCoefficients(NamedTuple):
 
 
 @torch.no_grad()
-def loss_coefficients(method: BalanceMethod, last: Tensor, branching: tuple[int, ...]) -> LossCoefficients:
-    """Return the coefficients of a method's loss, linear in the tokens by the shares of the last step.
+def loss_coefficients(
+    method: BalanceMethod, last: Tensor, branching: tuple[int, ...], earlier: Tensor | None = None
+) -> LossCoefficients:
+    """Return the coefficients of a method's loss, linear in the tokens by the shares of the last steps.
 
     A token's share in a node counts over the node's mean share, its load over the node's mean load; the loss is the
     mean over the nodes of a level, summed over levels. The coefficients of the expected load are the derivatives of the
@@ -45,6 +47,8 @@ def loss_coefficients(method: BalanceMethod, last: Tensor, branching: tuple[int,
     last : Tensor (3 L + 4,)
         The tally of the last step, see `RoutingStatistics.packed`.
     branching : tuple of int
+    earlier : Tensor (3 L + 4,), optional
+        The tally of the step before that one; zeros or None: not known.
     """
     tally = unpacked(last)
     tokens = tally.tokens.masked_fill(tally.tokens == 0, inf)
@@ -52,6 +56,8 @@ def loss_coefficients(method: BalanceMethod, last: Tensor, branching: tuple[int,
         return LossCoefficients(tokens, None, None)
     shares = shares_of(last, branching)
     slopes = method.loss(shares)
+    if earlier is not None:
+        slopes = _extrapolated(slopes, method.loss(shares_of(earlier, branching)), unpacked(earlier).tokens > 0)
     if slopes.importance is None and slopes.expected_load is None:
         return LossCoefficients(tokens, None, slopes.weights)
     zero = [torch.zeros_like(share) for share in shares.importance]
@@ -65,6 +71,21 @@ def loss_coefficients(method: BalanceMethod, last: Tensor, branching: tuple[int,
         centred = slope - (slope * part).sum(-1, keepdim=True) / total  # shares stay if all loads of a node rise alike
         load = (load[:, None] + centred / (len(slope) * total)).flatten()
     return LossCoefficients(tokens, torch.cat([*parts, load]), slopes.weights)
+
+
+def _extrapolated(last: ShareSlopes, earlier: ShareSlopes, known: Tensor) -> ShareSlopes:
+    """Return the derivatives in the shares that a straight line through those of two steps gives for the next one.
+
+    The last ones alone are a step late: experts that have already lost their tokens would be pushed further away.
+    """
+
+    def line(new: list[Tensor] | None, old: list[Tensor] | None) -> list[Tensor] | None:
+        if new is None or old is None:
+            return new
+        return [n + torch.where(known, n - o, 0.0) for n, o in zip(new, old, strict=True)]
+
+    importance, expected_load = (line(new, old) for new, old in zip(last[:2], earlier[:2], strict=True))
+    return last._replace(importance=importance, expected_load=expected_load)
 
 
 def shares_of(last: Tensor, branching: tuple[int, ...]) -> ExpertShares:

@@ -17,7 +17,7 @@ from gatewise.nn.balance.shares import cv_slopes
 
 
 class ExpertShares(NamedTuple):
-    """Shares of the branches inside every node in the last finished step: one ``(nodes, K)`` per level, rows sum to 1.
+    """Shares of the branches inside every node in a finished step: one ``(nodes, K)`` per level, rows sum to 1.
 
     For methods `of_sequences` those of B sequences of this call, ``(B, nodes, K)``.
 
