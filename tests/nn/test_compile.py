@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gatewise import Affine, Gate, ReLU
-from gatewise.nn import Anneal, Choice, ExpertChoice, MoE, Sinkhorn, TopP, dispatch, finish_step, grouped, products
+from gatewise.nn import Anneal, Choice, ExpertChoice, MoE, Sinkhorn, TopP, finish_step, grouped, products
 from gatewise.nn.units import UNITS
 from gatewise.testing import assert_close
 from gatewise.testing.layers import draw_tokens, loss_gradients, make_layer
@@ -172,12 +172,11 @@ def test_the_operators_inside_never_wait_for_the_device(bias):
     layer = MoE(16, 32, n_experts=5, bias=bias).bfloat16().to("meta")
     x = torch.empty(24, 16, device="meta", dtype=torch.bfloat16)
     index, weight = layer.router(x)[:2]
-    order = dispatch.plan(index, 5)
-    fixed = (*layer.experts.weights(), *order, weight.detach().flatten().bfloat16())
-    out, pre = grouped._forward(x, *fixed, "gelu", True, True)
-    found = grouped._backward(torch.empty_like(out), x, *fixed, pre, "gelu", True)
-    expected = (x, *layer.experts.weights())
-    assert all(a.shape == b.shape for a, b in zip(found, expected, strict=False) if b is not None)
+    weights = layer.experts.weights()
+    out, *kept = grouped._forward(x, *weights, index, weight.detach(), "gelu", True, True)
+    found = grouped._backward(torch.empty_like(out), x, *weights, *kept, "gelu", True)
+    expected = (x, *weights, weight.flatten())
+    assert all(a.shape == b.shape for a, b in zip(found, expected, strict=True) if b is not None)
 
 
 @pytest.mark.parametrize("partial", [False, True])
@@ -189,25 +188,25 @@ def test_products_of_all_rows_give_what_one_pass_over_the_experts_gives(activati
     x, gradient = torch.randn(24, 16), torch.randn(24, 16)
     index, weight = layer.router(x)[:2]
     index = index.masked_fill(torch.rand(index.shape) < 0.4, 5) if partial else index
-    order = dispatch.plan(index, 5)
-    assert (int(order.ends[-1]) < 48) == partial
-    rows = (*order, weight.detach().flatten()[order.slot])
-    fixed = (*(None if part is None else part.detach() for part in layer.experts.weights()), *rows)
+    fixed = [None if part is None else part.detach() for part in layer.experts.weights()]
     unit = grouped.unit(activation)
     monkeypatch.setattr(grouped, "CACHE", 0)
     monkeypatch.setattr(grouped, "EACH", 0)
     monkeypatch.setattr(products, "forward", None)  # it must not run
-    out, pre = grouped._forward(x, *fixed, activation, True, partial)
-    slopes = grouped._backward(gradient, x, *fixed, pre, activation, partial)
+    out, *kept = grouped._forward(x, *fixed, index, weight.detach(), activation, True, partial)
+    *slopes, slope = grouped._backward(gradient, x, *fixed, *kept, activation, partial)
     monkeypatch.undo()
+    order, weights = products.DispatchPlan(*kept[1:4]), kept[4]
+    assert (int(order.ends[-1]) < 48) == partial
     monkeypatch.setattr(products.F, "grouped_mm", spoilt(products.F.grouped_mm))
     monkeypatch.setattr(torch.Tensor, "new_empty", spoilt_memory(torch.Tensor.new_empty))
     for few, mapped in ((4, products.LARGE), (4, 0), (0, products.LARGE), (0, 0)):
         monkeypatch.setattr(products, "FEW", few)  # none: experts one by one, those with rows
         monkeypatch.setattr(products, "LARGE", mapped)  # bytes of a gradient that is made expert by expert
-        value, before = products.forward(x, *fixed, unit, partial)
+        value, before = products.forward(x, *fixed, order, weights, unit, partial)
         assert_close(value, out, "outputs", 1e-5)
-        found = products.backward(gradient, x, *fixed, before, unit, partial)
+        *found, sorted_slope = products.backward(gradient, x, *fixed, order, weights, before, unit, partial)
+        assert_close(sorted_slope, slope[order.slot], "gradient in the weights", 1e-5)
         for one, other in zip(found, slopes, strict=True):
             assert_close(one, other, "gradients", 1e-5)
 

@@ -146,7 +146,7 @@ def affine(weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
     >>> affine(torch.tensor([[2.0, 1.0]]), torch.tensor([0.5]), torch.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
     [[5.5, 8.5]]
     """
-    return weight @ one_matrix(x, weight.ndim) + bias[..., None]
+    return weight @ one_matrix(x, weight.ndim) + bias.unsqueeze(-1)
 
 
 def one_matrix(x: Tensor, rank: int) -> Tensor:

@@ -73,8 +73,8 @@ class Choice(NamedTuple):
 
     def ranks(self, log: Tensor, score: Tensor, offset: Tensor) -> Tensor:
         """Return the ranks ``(T, nodes, K)`` from log weights, scores and the offsets ``(nodes, K)``."""
-        base = {"log weights": log, "scores": score}.get(self.by)
-        return self.limited((log.exp() if base is None else base) + offset.to(log.dtype))
+        base = log.exp() if self.by == "weights" else score if self.by == "scores" else log
+        return self.limited(base + (offset if offset.dtype == log.dtype else offset.to(log.dtype)))
 
     def limited(self, rank: Tensor) -> Tensor:
         """Return ranks ``(*, K)`` with those outside the kept groups closed."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,36 +25,12 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from gatewise.core.transforms import batched_by_vmap
 from gatewise.nn.grouped import feed_forward
+from gatewise.nn.products import plan
 from gatewise.nn.units import unit
 
 BACKENDS = ("auto", "loop", "grouped", "dense")
 Expert = Callable[[Tensor], Tensor]
 Parts = tuple[Tensor, Tensor, Tensor | None, Tensor | None]  # w_in, w_out, b_in, b_out
-
-
-class DispatchPlan(NamedTuple):
-    """The assignments sorted by expert, stable in the tokens; empty slots stand behind the last end.
-
-    Attributes
-    ----------
-    token : Tensor (A,)
-        Row of x of every assignment.
-    slot : Tensor (A,)
-        Where the assignment stood, ``token S + slot``.
-    ends : Tensor (E,)
-        One past the last assignment of every expert.
-    """
-
-    token: Tensor
-    slot: Tensor
-    ends: Tensor
-
-
-def plan(index: Tensor, n_experts: int) -> DispatchPlan:
-    """Sort the assignments of ``index (T, S)`` by expert."""
-    sorted_experts, slot = torch.sort(index.flatten(), stable=True)
-    ends = torch.searchsorted(sorted_experts, torch.arange(n_experts, device=index.device), right=True)
-    return DispatchPlan(slot // index.shape[1], slot, ends)
 
 
 def served(index: Tensor, n_experts: int, capacity: int, real: Tensor | None = None) -> Tensor:
@@ -63,7 +39,7 @@ def served(index: Tensor, n_experts: int, capacity: int, real: Tensor | None = N
     Experts serve real tokens before padding and earlier tokens before later ones. Slots with the expert `n_experts` are
     empty.
     """
-    if torch.onnx.is_in_onnx_export():
+    if in_onnx_export():
         raise ValueError(
             "a limited capacity cannot be exported to ONNX: set layer.capacity = None, for the export only"
         )
@@ -81,7 +57,7 @@ def packed(index: Tensor, weight: Tensor, n_experts: int) -> tuple[Tensor, Tenso
 
     Compilers, exports and transforms keep all slots, for no shape may depend on the values there.
     """
-    if index.shape[1] < 2 or torch.compiler.is_compiling() or transformed() or torch.onnx.is_in_onnx_export():
+    if index.shape[1] < 2 or torch.compiler.is_compiling() or transformed() or in_onnx_export():
         return index, weight
     empty = index >= n_experts
     known = len(index) > 0 and index.device.type != "meta"
@@ -122,6 +98,12 @@ def transformed() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
 
 
+def in_onnx_export() -> bool:
+    """Return whether an export to ONNX is at work; it traces or compiles, and to ask torch itself takes longer."""
+    traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+    return traced and torch.onnx.is_in_onnx_export()
+
+
 def without_modes() -> AbstractContextManager[Any]:
     """Return a context in which no mode, such as one that counts or keeps what operators return, sees them."""
     return _disable_current_modes() if torch._C._len_torch_dispatch_stack() else nullcontext()
@@ -133,7 +115,7 @@ def chosen_backend(x: Tensor, batch: bool, everyone: bool) -> str:
     In exports to ONNX, whose operators know no grouped product, and inside the transforms of ``torch.func`` no shape
     may depend on the routing; experts that are modules and all serve `everyone` have no rows to sort.
     """
-    if transformed() or torch.onnx.is_in_onnx_export():
+    if transformed() or in_onnx_export():
         return "dense"
     if not batch:
         return "dense" if everyone or torch.compiler.is_exporting() else "loop"
@@ -211,7 +193,5 @@ def grouped(x: Tensor, index: Tensor, weight: Tensor, parts: Parts, activation: 
 
     `partial` tells that slots may be empty.
     """
-    sorted_by = plan(index, len(parts[0]))
-    weights = weight.flatten().index_select(0, sorted_by.slot).to(x.dtype)
-    keep = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (x, weights, *parts))
-    return feed_forward(x, *parts, *sorted_by, weights, activation, keep=keep, partial=partial)
+    keep = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (x, weight, *parts))
+    return feed_forward(x, *parts, index, weight, activation, keep=keep, partial=partial)

@@ -96,9 +96,7 @@ class FFN(nn.Module):
             return self.singles()[0](x)
         if backend == "loop":
             return loop(x, index, weight, self.singles())
-        w_in, w_out, *biases = self.weights()
-        b_in, b_out = (None if one is None else one.to(x.dtype) for one in biases)
-        parts = (w_in.to(x.dtype), w_out.to(x.dtype), b_in, b_out)
+        parts: Any = [one if one is None or one.dtype == x.dtype else one.to(x.dtype) for one in self.weights()]
         if backend == "dense":
             return dense_batch(x, index, weight, parts, self.activation)
         return grouped(x, index, weight, parts, self.activation, partial)

@@ -176,7 +176,8 @@ class MoE(nn.Module):
     def backend_for(self, x: Tensor) -> str:
         """Return the backend that runs tokens like x ``(T, d)``."""
         if self.backend == "auto":
-            return chosen_backend(x, self.built_in, self.router.slots == self.router.n_leaves)
+            built_in = self.built_in
+            return chosen_backend(x, built_in, not built_in and self.router.slots == self.router.n_leaves)
         reason = grouped_reason(x) if self.backend == "grouped" else ""
         if reason:
             raise ValueError(f"backend='grouped' cannot run here: {reason}; use backend='auto' or 'loop'")
@@ -194,32 +195,36 @@ class MoE(nn.Module):
         `experts (*, S)`, whole numbers, are the experts of every token if something else than the layer chooses them
         (hash layers, 2106.04426), -1 for none; the gates only weigh them.
         """
-        check_call(self.router, x, mask, experts, self.training)
+        router = self.router
+        check_call(router, x, mask, experts, self.training)
         counts = counts_tokens(self, x)
         if not torch.compiler.is_compiling():
             before_forward(self, x, counts)
         tokens = x.reshape(-1, self.dim)
         real = None if mask is None else mask.reshape(-1).bool()
-        routing = self.router(tokens, real, None if experts is None else experts.reshape(-1, experts.shape[-1]))
+        routing = router(tokens, real, None if experts is None else experts.reshape(-1, experts.shape[-1]))
         index, partial = self._served(routing)
         room = self._within_capacity(routing, index, real)
         if self.observer is not None:
             self.observer(routing, real, room)
         if room is not None:
-            index, partial = index.masked_fill(~room, self.router.n_leaves), True
+            index, partial = index.masked_fill(~room, router.n_leaves), True
         out = self._dispatch(tokens, index, routing.weight, partial)
         if self.dim_out is not None and out.shape[-1] != self.dim_out:
             raise ValueError(f"the experts return {out.shape[-1]} features, not dim_out={self.dim_out}")
         if counts:
             length = x.shape[-2] if x.ndim > 1 else 1
-            out = balanced(out, self.balancer, self.router, routing, real, room, length, processes(self))
+            out = balanced(out, self.balancer, router, routing, real, room, length, processes(self))
         if x.ndim == 2:
             return out
-        return torch.ops.aten._unsafe_view(out, [*x.shape[:-1], out.shape[-1]])  # not a view: FSDP2 asks for that
+        shape = (*x.shape[:-1], out.shape[-1])
+        if not out.requires_grad:
+            return out.view(shape)
+        return torch.ops.aten._unsafe_view(out, shape)  # not a view: FSDP2 asks for that
 
     def _served(self, routing: Routing) -> tuple[Tensor, bool]:
         """Return the experts of every slot, their number where a slot is empty, and whether one may be."""
-        if not self.router.partial and routing.ranks:
+        if routing.ranks and not self.router.partial:
             return routing.index, False
         return routing.index.masked_fill(routing.weight == 0, self.router.n_leaves), True
 
@@ -238,7 +243,7 @@ class MoE(nn.Module):
             tokens = tokens.to(torch.get_autocast_dtype(device))
         with without_autocast(device) if self.built_in else nullcontext():  # other modules were written for autocast
             identity = None
-            if self.networks < self.router.n_leaves:
+            if self.identity_experts or self.null_experts:
                 if self.identity_experts:
                     identity = of_identity(tokens, index, weight, self.networks, self.identity_experts)
                 index, partial = index.clamp_max(self.networks), True

@@ -9,18 +9,44 @@ Suffixes of names: A assignments sorted by expert, E experts.
 from __future__ import annotations
 
 from bisect import bisect_right
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gatewise.nn.memory import LARGE, empty, zeros
+from gatewise.nn.memory import LARGE, zeros
 from gatewise.nn.units import HiddenUnits
 
 FEW = 8  # experts per row from which on going through those that have rows is faster
+GROUPED = hasattr(F, "grouped_mm")
 TYPES = (torch.float32, torch.bfloat16, torch.float16)  # of F.grouped_mm
+
+
+class DispatchPlan(NamedTuple):
+    """The assignments sorted by expert, stable in the tokens; empty slots stand behind the last end.
+
+    Attributes
+    ----------
+    token : Tensor (A,)
+        Row of x of every assignment.
+    slot : Tensor (A,)
+        Where the assignment stood, ``token S + slot``.
+    ends : Tensor (E,)
+        One past the last assignment of every expert, in int32.
+    """
+
+    token: Tensor
+    slot: Tensor
+    ends: Tensor
+
+
+def plan(index: Tensor, n_experts: int) -> DispatchPlan:
+    """Sort the assignments of ``index (T, S)`` by expert."""
+    experts, slot = torch.sort(index.flatten(), stable=True)
+    numbers = torch.arange(n_experts, device=index.device)
+    ends = torch.searchsorted(experts, numbers, right=True, out_int32=True)
+    return DispatchPlan(slot // index.shape[1], slot, ends)
 
 
 class SortedRows(NamedTuple):
@@ -30,23 +56,23 @@ class SortedRows(NamedTuple):
     ----------
     ends : Tensor (E,)
         One past the last row of every expert, in int32.
-    filled : list of (int, int), optional
-        Of few rows: the experts that have some, and how many.
+    filled : list of (int, int, int), optional
+        Of few rows: the experts that have some, with their first row and one past their last.
     """
 
     ends: Tensor
-    filled: list[tuple[int, int]] | None
+    filled: list[tuple[int, int, int]] | None
 
 
-def few(rows: int, experts: int, like: Tensor) -> bool:
+def few(rows: int, experts: int) -> bool:
     """Return whether so few rows are there that most experts have none."""
-    return like.device.type == "cpu" and FEW * rows <= experts
+    return FEW * rows <= experts
 
 
-def groups_of(ends: Tensor, rows: int, like: Tensor) -> SortedRows:
+def groups_of(ends: Tensor, rows: int) -> SortedRows:
     """Return the groups of sorted rows."""
-    filled = [(e, end - begin) for e, begin, end in filled_groups(ends)] if few(rows, len(ends), like) else None
-    return SortedRows(ends.to(torch.int32), filled)
+    by_expert = few(rows, ends.shape[0]) and ends.device.type == "cpu"
+    return SortedRows(ends, filled_groups(ends) if by_expert else None)
 
 
 def filled_groups(ends: Tensor) -> list[tuple[int, int, int]]:
@@ -64,33 +90,20 @@ def multiplied(rows: Tensor, weight: Tensor, groups: SortedRows) -> Tensor:
     if groups.filled is None:
         return F.grouped_mm(rows, weight, offs=groups.ends)
     out = rows.new_empty(rows.shape[0], weight.shape[2])
-    for expert, own, into in _by_expert(groups.filled, rows, out):
-        torch.mm(own, weight[expert], out=into)
+    for e, begin, end in groups.filled:
+        torch.mm(rows[begin:end], weight[e], out=out[begin:end])
     return out
 
 
 def outer(rows: Tensor, gradient: Tensor, weight: Tensor, groups: SortedRows) -> Tensor:
     """Return the gradients ``rows_e' gradient_e`` of the weights of every expert."""
-    if groups.filled is not None:
-        out = zeros(weight.shape, weight)
-        for expert, own, other in _by_expert(groups.filled, rows, gradient):
-            torch.mm(own.T, other, out=out[expert])
-        return out
-    if weight.device.type != "cpu" or weight.numel() * weight.element_size() < LARGE:
+    small = weight.device.type != "cpu" or weight.numel() * weight.element_size() < LARGE
+    if groups.filled is None and small:
         return F.grouped_mm(rows.mT, gradient, offs=groups.ends)
-    out = empty(weight.shape, weight)
-    for e, (begin, end) in enumerate(pairwise([0, *groups.ends.tolist()])):
+    out = zeros(weight.shape, weight)
+    for e, begin, end in groups.filled or filled_groups(groups.ends):
         torch.mm(rows[begin:end].T, gradient[begin:end], out=out[e])
     return out
-
-
-def _by_expert(filled: list[tuple[int, int]], *values: Tensor) -> list[tuple[Any, ...]]:
-    """Return every expert that has rows, with its rows of all values."""
-    if not filled:
-        return []
-    experts, sizes = zip(*filled, strict=True)
-    rest = values[0].shape[0] - sum(sizes)  # of empty slots
-    return list(zip(experts, *(value.split([*sizes, rest]) for value in values), strict=False))
 
 
 def forward(
@@ -99,15 +112,14 @@ def forward(
     w_out: Tensor,
     b_in: Tensor | None,
     b_out: Tensor | None,
-    token: Tensor,
-    slot: Tensor,
-    ends: Tensor,
+    order: DispatchPlan,
     weight: Tensor,
     fn: HiddenUnits,
     partial: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Return the weighted sum ``(T, d_out)`` and the values before the activation ``(A, H)``."""
-    groups = groups_of(ends, token.shape[0], x)
+    """Return the weighted sum ``(T, d_out)`` and the values before the activation ``(A, H)``; weights in that order."""
+    token, slot, ends = order
+    groups = groups_of(ends, token.shape[0])
     expert = None if b_in is None and b_out is None else expert_of(ends, token.shape[0])
     pre = _affine(x.index_select(0, token), w_in, b_in, groups, expert)
     value = _affine(fn.apply(pre), w_out, b_out, groups, expert).mul_(weight.unsqueeze(-1))
@@ -122,16 +134,15 @@ def backward(
     w_out: Tensor,
     b_in: Tensor | None,
     b_out: Tensor | None,
-    token: Tensor,
-    slot: Tensor,
-    ends: Tensor,
+    order: DispatchPlan,
     weight: Tensor,
     pre: Tensor,
     fn: HiddenUnits,
     partial: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return the gradients in x, w_in, w_out, b_in, b_out and weight; see `gatewise.nn.grouped`."""
-    groups = groups_of(ends, token.shape[0], x)
+    """Return the gradients in x, w_in, w_out, b_in, b_out and, in that order, weight; see `gatewise.nn.grouped`."""
+    token, slot, ends = order
+    groups = groups_of(ends, token.shape[0])
     expert = None if b_in is None and b_out is None else expert_of(ends, token.shape[0])
     g, scale = gradient.index_select(0, token), weight.unsqueeze(-1)
     hidden, through = fn.differentiated(pre)
@@ -151,7 +162,8 @@ def backward(
 
 def expert_of(ends: Tensor, rows: int) -> Tensor:
     """Return the expert of every sorted assignment, the last one for empty slots."""
-    return torch.searchsorted(ends, torch.arange(rows, device=ends.device), right=True).clamp_max(len(ends) - 1)
+    numbers = torch.arange(rows, device=ends.device, dtype=ends.dtype)
+    return torch.searchsorted(ends, numbers, right=True, out_int32=True).clamp_max(len(ends) - 1)
 
 
 def _affine(rows: Tensor, weight: Tensor, bias: Tensor | None, groups: SortedRows, expert: Tensor | None) -> Tensor:

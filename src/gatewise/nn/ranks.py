@@ -14,7 +14,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from gatewise.nn.dispatch import plan
+from gatewise.nn.products import plan
 
 Compute = Callable[[Tensor, Tensor, Tensor], Tensor]
 _ignoring: WeakKeyDictionary[nn.Module, WeakSet[nn.Module]] = WeakKeyDictionary()  # DDP -> experts that it ignores

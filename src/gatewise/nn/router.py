@@ -210,9 +210,9 @@ class Router(nn.Module):
         """
         if x.ndim != 2 or x.shape[-1] != self.dim:
             raise ValueError(f"x has the shape {tuple(x.shape)}: a router takes tokens (T, {self.dim})")
-        dtype = torch.promote_types(x.dtype, torch.float32)
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
         with without_autocast(x.device.type):
-            rows = x.to(dtype).mT
+            rows = (x if x.dtype == dtype else x.to(dtype)).mT
             rows = jittered(rows, self.jitter) if self.training and self.jitter else rows
             scores, logs = [], []
             for level, (kind, gate) in enumerate(zip(self.kinds, self.gates, strict=True)):
@@ -222,9 +222,9 @@ class Router(nn.Module):
             if experts is not None:
                 return Routing(*self._given(logs, experts), tuple(logs), tuple(scores), ())
             clean = self._shifted(self.ranks(logs, scores), real)
-            ranks, among = [rank.detach() for rank in clean], self.candidates(logs)
-            widths = self._widths(rows) if self.noisy else []
+            ranks, among, widths = [rank.detach() for rank in clean], self.candidates(logs), []
             if self.noisy:
+                widths = self._widths(rows)
                 ranks, among = self._disturbed(ranks, among, widths)
             index, weight = self.select(among, ranks, real)
         return Routing(index, weight, tuple(logs), tuple(scores), tuple(ranks), tuple(clean), tuple(widths))
@@ -237,13 +237,13 @@ class Router(nn.Module):
         Both have one entry ``(T, nodes, K)`` per selection: per level, or one for the leaves.
         """
         node: Tensor | None = None  # at the root there is one
-        weight = logs[0]
+        weight, rule, partial = logs[0], self.choice.rule, self.partial
         for level, rank, kept in zip(logs, ranks, self.top_k, strict=True):
             log = _at(level, node)
-            share = node_shares(log.detach()) if self.choice.rule.varies else log
-            branch, serves = self.choice.rule.chosen(_at(rank, node), share, kept, real)
+            share = node_shares(log.detach()) if rule.varies else log
+            branch, serves = rule.chosen(_at(rank, node), share, kept, real)
             log_chosen = log.gather(-1, branch)
-            own = kept_weights(log_chosen, _or_nan(serves, log_chosen, real), self.normalise, self.partial)
+            own = kept_weights(log_chosen, _or_nan(serves, log_chosen, real), self.normalise, partial)
             weight = (own if node is None else weight[..., None] * own).flatten(1)
             node = (branch if node is None else node[..., None] * log.shape[-1] + branch).flatten(1)
         assert node is not None

@@ -202,8 +202,11 @@ def first_trainable(module: nn.Module) -> nn.Parameter | None:
     for parameter in module._parameters.values():
         if parameter is not None and parameter.requires_grad:
             return parameter
-    found = (first_trainable(child) for child in module._modules.values() if child is not None)
-    return next((one for one in found if one is not None), None)
+    for child in module._modules.values():
+        found = None if child is None else first_trainable(child)
+        if found is not None:
+            return found
+    return None
 
 
 def _mark(layer: Stepped) -> tuple[int, int]:

@@ -6,7 +6,8 @@ Compilers see the loss as operators; elsewhere its derivative is that by hand, w
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -55,17 +56,25 @@ def balanced(
         balancer.now = balancer.now.to(out.device)
     with torch.set_grad_enabled(acts and not by_hand):
         sums = token_sums(router, routing, real, balancer.rule.reads_expected_load)
-    with torch.no_grad():
         tally = count(router, routing, sums, served)
-        known = balancer.coefficients() if acts else None
-        slopes = None if known is None else balancer.slopes(known, sums, processes)
+        known = balancer.coefficients(by_hand) if acts else None
+        slopes = [] if known is None else balancer.slopes(known, sums, processes)
     loss = None if known is None else balancer.other_loss(known, router, routing, sums, length, processes)
-    if slopes is None or not by_hand:
-        linear = None if slopes is None else torch.dot(slopes, sums.sums)
-        loss = linear if loss is None else loss if linear is None else linear + loss
-        return _Attach.apply(out, balancer.loss_scale, balancer.now, tally, loss)
-    inputs, values = sums.inputs._replace(values=()), sums.inputs.values
-    return _Attach.apply(out, balancer.loss_scale, balancer.now, tally, loss, inputs, slopes, *sums.parts, *values)
+    if slopes and by_hand:
+        by_values = _Linear(sums.inputs, slopes, sums.parts)
+        return _Attach.apply(out, balancer.loss_scale, balancer.now, tally, loss, by_values, *sums.values)
+    for slope, part in zip(slopes, sums.sums, strict=True) if slopes else ():
+        linear = torch.dot(slope.flatten(), part[0])
+        loss = linear if loss is None else linear + loss
+    return _Attach.apply(out, balancer.loss_scale, balancer.now, tally, loss)
+
+
+class _Linear(NamedTuple):
+    """The part of a loss that is linear in sums: their inputs and parts, see `TokenSums`, and the slopes in them."""
+
+    inputs: SumInputs
+    slopes: Sequence[Tensor]
+    parts: Sequence[Tensor]
 
 
 class _Attach(torch.autograd.Function):
@@ -79,36 +88,40 @@ class _Attach(torch.autograd.Function):
         now: Tensor,
         tally: Tensor,
         loss: Tensor | None,
-        inputs: SumInputs | None = None,
-        *linear: Tensor,
+        linear: _Linear | None = None,
+        *values: Tensor,
     ) -> Tensor:
-        ctx.save_for_backward(tally, *linear)
-        ctx.now, ctx.scale, ctx.inputs, ctx.dtype = now, scale, inputs, None if loss is None else loss.dtype
+        ctx.now, ctx.scale, ctx.inputs, ctx.dtype = now, scale, None, None if loss is None else loss.dtype
+        if linear is None:
+            ctx.save_for_backward(tally)
+        else:
+            ctx.inputs, ctx.sizes = linear.inputs, (len(linear.slopes), len(linear.parts))
+            ctx.save_for_backward(tally, *linear.slopes, *linear.parts, *values)
         ctx.mark_dirty(out)  # as it is, neither a copy nor a view: the caller may add a residual to it in place
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        tally, *linear = ctx.saved_tensors
+        tally, *saved = ctx.saved_tensors
         ctx.now.add_(tally)
         scale = None
         if ctx.dtype is not None:
             scale = ctx.scale.to(gradient.device, ctx.dtype, non_blocking=True, copy=True)
         if ctx.inputs is None:
             return gradient, None, None, None, scale
-        slopes, *others = linear
-        found = _gradients(ctx.inputs, slopes * ctx.scale, others)
-        return gradient, None, None, None, scale, None, None, *[None] * (len(others) - len(found)), *found
+        first, last = ctx.sizes[0], sum(ctx.sizes)
+        slopes, parts, values = [slope * ctx.scale for slope in saved[:first]], saved[first:last], saved[last:]
+        return gradient, None, None, None, scale, None, *_gradients(ctx.inputs, values, parts, slopes)
 
 
-def _gradients(inputs: SumInputs, slopes: Tensor, given: list[Tensor]) -> list[Tensor | None]:
-    """Return the gradients in the inputs of sums; `given` are the parts of `TokenSums`, then these values."""
-    levels, selections = len(inputs.sparse), len(inputs.least)
-    parts, values = given[: levels + selections], given[levels + selections :]
+def _gradients(
+    inputs: SumInputs, values: list[Tensor], parts: list[Tensor], slopes: list[Tensor]
+) -> list[Tensor | None]:
+    """Return the gradients in the values that sums are made of, with a history of their own where one is asked for."""
     if not torch.is_grad_enabled():
-        return list(pull_back(inputs._replace(values=values), parts, slopes))
+        return list(pull_back(inputs, values, parts, slopes))
     values = [value.view_as(value) for value in values]  # apart: ranks come from log weights
     wanted = [value for value in values if value.requires_grad]
-    sums = sums_of(inputs._replace(values=values))[0]
+    sums = [one.view_as(slope) for one, slope in zip(sums_of(inputs, values)[0], slopes, strict=True)]
     found = iter(torch.autograd.grad(sums, wanted, slopes, create_graph=True))
     return [next(found) if value.requires_grad else None for value in values]

@@ -28,7 +28,6 @@ from gatewise.nn.balance.sequences import sequence_loss, sequence_shares
 from gatewise.nn.balance.shares import cv_squared, shares_by_level, switch_value
 from gatewise.nn.balance.statistics import unpacked
 from gatewise.nn.balance.token_sums import TokenSums
-from gatewise.nn.grouped import nothing_watches
 from gatewise.nn.router import Router, Routing, leaf_weights
 from gatewise.nn.weights import LOWEST, node_log_shares, node_shares
 
@@ -68,8 +67,8 @@ class Balancer(nn.Module):
     earlier: Tensor  # the tally of the step before the last one, where neither was short
     steps: Tensor
     loss_factor: Tensor  # of the loss, where the method adapts it
-    _kept: tuple[BalanceMethod, Tensor, LossCoefficients] | None = None  # method and tallies that they belong to
-    _slopes: tuple[LossCoefficients, object, Tensor] | None = None  # of a call, and what they belong to
+    _known: tuple[BalanceMethod, tuple[Tensor, ...], LossCoefficients] | None = None  # method and tallies they are of
+    _slopes: tuple[LossCoefficients, object, list[Tensor]] | None = None  # of a call, and what they belong to
 
     def __init__(
         self,
@@ -141,21 +140,26 @@ class Balancer(nn.Module):
         """The tally that stands in for that of a step under way: the last one, filled up where it was short."""
         return self.last + self.carried
 
-    def slopes(self, known: LossCoefficients, sums: TokenSums, processes: int = 1) -> Tensor | None:
-        """Return the derivative of the auxiliary loss in the sums over these tokens, in which it is linear.
+    def slopes(self, known: LossCoefficients, sums: TokenSums, processes: int = 1) -> list[Tensor]:
+        """Return the derivatives of the auxiliary loss in the sums over these tokens, in which it is linear.
 
-        None: the loss does not read them. Gradients are averaged over `processes`.
+        They are ``(nodes, K)``: of the importance by level, and of the expected load as in the last selection. []: the
+        loss does not read the sums. Gradients are averaged over `processes`.
         """
         if known.sums is None:
-            return None
-        size, tokens, factor = len(sums.sums), len(sums.leaves), self.weight * processes
-        if torch.compiler.is_compiling() or sums.inputs.weight is not None:
-            return (known.sums[:size] * factor / self.divisor(known.tokens, sums, processes)).to(sums.sums.dtype)
-        of = (size, tokens, factor, processes, sums.sums.dtype)  # on the CPU the same from call to call of a step
-        if self._slopes is None or self._slopes[0] is not known or self._slopes[1] != of:
-            slopes = known.sums[:size] * factor / self.divisor(known.tokens, sums, processes)
-            self._slopes = known, of, slopes.to(sums.sums.dtype)
-        return self._slopes[2]
+            return []
+        first, factor = sums.sums[0], self.weight * processes
+        of = (len(sums.sums), sums.leaves.shape[0], factor, processes, first.dtype)
+        fixed = not torch.compiler.is_compiling() and sums.inputs.weight is None  # from call to call of a step
+        if fixed and self._slopes is not None and self._slopes[0] is known and self._slopes[1] == of:
+            return self._slopes[2]
+        each = factor / self.divisor(known.tokens, sums, processes)
+        shapes = [part.shape[1:] for part in (*sums.parts[: len(sums.inputs.sparse)], sums.parts[-1])]
+        parts = zip(known.sums[: len(sums.sums)], shapes, strict=False)
+        slopes = [(part * each).to(first.dtype).view(shape) for part, shape in parts]
+        if fixed:
+            self._slopes = known, of, slopes
+        return slopes
 
     def other_loss(
         self,
@@ -192,16 +196,20 @@ class Balancer(nn.Module):
 
         Then its own stand in, so that the loss after a step of a few tokens is not as many times as large.
         """
-        return torch.maximum(tokens, FILL * processes * sums.tokens.to(tokens.dtype))
+        return torch.maximum(tokens, FILL * processes * sums.tokens.view(()).to(tokens.dtype))
 
-    def coefficients(self) -> LossCoefficients:
-        """Return the coefficients of the loss, kept while the tallies that they come from stay as they are."""
-        if self.last.device.type != "cpu" or not nothing_watches(self.last):
+    def coefficients(self, keep: bool = False) -> LossCoefficients:
+        """Return the coefficients of the loss; with `keep`, kept on the CPU while the tallies they come from stay.
+
+        To compare tallies is to wait for their device, and nothing may watch.
+        """
+        if not keep or self.last.device.type != "cpu":
             return loss_coefficients(self.rule, self.recent, self.branching, self.earlier)
-        known = torch.stack([self.recent, self.earlier])
-        if self._kept is None or self._kept[0] is not self.rule or not torch.equal(self._kept[1], known):
-            self._kept = self.rule, known, loss_coefficients(self.rule, known[0], self.branching, known[1])
-        return self._kept[2]
+        kept, tallies = self._known, (self.last, self.carried, self.earlier)
+        if kept is None or kept[0] is not self.rule or not all(map(torch.equal, kept[1], tallies)):
+            known = loss_coefficients(self.rule, self.recent, self.branching, self.earlier)
+            self._known = kept = self.rule, tuple(one.clone() for one in tallies), known
+        return kept[2]
 
     @torch.no_grad()
     def finish(self, router: Router, skipped: Tensor | None = None) -> None:

@@ -20,14 +20,14 @@ class LossCoefficients(NamedTuple):
     ----------
     tokens : Tensor ()
         Number of tokens of the last step; inf before a first step, when no loss acts.
-    sums : Tensor or None
-        Of `TokenSums.differentiable`, with those of the expected load at the end; None for a loss that reads neither.
+    sums : list of Tensor (1, nodes K), or None
+        Of the importance by level and of the expected load, see `TokenSums`; None for a loss that reads neither.
     weights : Tensor (L,) or None
         Of the sums of the weights of the leaves as the gates compute them.
     """
 
     tokens: Tensor
-    sums: Tensor | None
+    sums: list[Tensor] | None
     weights: Tensor | None
 
 
@@ -63,14 +63,14 @@ def loss_coefficients(
     zero = [torch.zeros_like(share) for share in shares.importance]
     parts, mean = [], last.new_ones(1)
     for slope, share in zip(slopes.importance or zero, shares.importance, strict=True):
-        parts.append((slope / (len(slope) * mean.clamp_min(FLOOR)[:, None])).flatten())
+        parts.append((slope / (len(slope) * mean.clamp_min(FLOOR)[:, None])).reshape(1, -1))
         mean = (mean[:, None] * share).flatten()
     means, load = sums_by_level(tally.smooth / tokens, branching), last.new_zeros(1)
     for slope, part in zip(slopes.expected_load or zero, means, strict=True):
         total = part.sum(-1, keepdim=True).clamp_min(FLOOR)
         centred = slope - (slope * part).sum(-1, keepdim=True) / total  # shares stay if all loads of a node rise alike
         load = (load[:, None] + centred / (len(slope) * total)).flatten()
-    return LossCoefficients(tokens, torch.cat([*parts, load]), slopes.weights)
+    return LossCoefficients(tokens, [*parts, load[None]], slopes.weights)
 
 
 def _extrapolated(last: ShareSlopes, earlier: ShareSlopes, known: Tensor) -> ShareSlopes:

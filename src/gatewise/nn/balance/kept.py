@@ -24,7 +24,7 @@ WIDTH = 0.3  # noise where none is drawn, in log weight: the spread of the score
 
 def kept_probability(router: Router, routing: Routing, real: Tensor | None = None) -> Tensor:
     """Return the probability ``(T, L)`` that a leaf is kept when its own noise is drawn anew."""
-    widths = [router.unit * width for width in widths_of(router, routing)]
+    widths = [router.unit * width for width in routing.widths or fixed_widths(router, routing)]
     given = zip(routing.clean, thresholds(router, routing, real), widths, strict=True)
     return along_selections([normal_probability(shortfall(*one)) for one in given])[-1]
 
@@ -42,24 +42,23 @@ def thresholds(router: Router, routing: Routing, real: Tensor | None = None) -> 
     return found
 
 
-def widths_of(router: Router, routing: Routing) -> Sequence[Tensor | float]:
-    """Return the standard deviation of the noise of every selection, in log weight."""
-    fixed = router.fixed_noise if router.noisy else WIDTH
-    return routing.widths or [fixed] * len(routing.clean)
+def fixed_widths(router: Router, routing: Routing) -> list[float]:
+    """Return the standard deviation of the noise of every selection, in log weight, where it is not learned."""
+    return [router.fixed_noise if router.noisy else WIDTH] * len(routing.clean)
 
 
 def shortfall(rank: Tensor, least: Tensor, width: Tensor | float) -> Tensor:
     """Return by how many standard deviations, over the root of two, ranks lie below their thresholds."""
     below = least - rank  # a branch that is never chosen lies below any threshold, which is finite
     if not isinstance(width, Tensor):
-        return below * (1 / (sqrt(2) * width))
+        return below.mul_(1 / (sqrt(2) * width))
     below = below.clamp(-FAR * width.detach(), FAR * width.detach())  # a derivative divides by the square of the width
     return below / (sqrt(2) * width)
 
 
 def normal_probability(shortfall: Tensor) -> Tensor:
     """Return the probability that a normal variable makes up for a shortfall."""
-    return 0.5 * torch.erfc(shortfall)
+    return torch.erfc(shortfall).mul_(0.5)
 
 
 def along_selections(parts: Sequence[Tensor]) -> list[Tensor]:

@@ -69,14 +69,15 @@ def count(router: Router, routing: Routing, sums: TokenSums, served: Tensor | No
     served : Tensor (T, S), optional
         False for assignments that found no room.
     """
-    values, leaves, index, weight = sums.sums.detach(), router.n_leaves, routing.index, sums.inputs.weight
-    taken = values.new_ones(index.shape) if weight is None else weight.unsqueeze(-1).expand_as(index)
+    index, weight = routing.index, sums.inputs.weight
+    importance = sums.sums[len(sums.inputs.sparse) - 1]
+    taken = None if weight is None else weight.unsqueeze(-1).expand_as(index)
     if router.partial or not routing.ranks:  # slots may be empty
-        taken = taken * (routing.weight != 0)
-    load = values.new_zeros(leaves).index_add_(0, index.flatten(), taken.flatten())
-    entropy, offered = torch.special.entr(sums.leaves).sum(), load.sum()
-    found = offered if served is None else (taken * served).sum()
-    totals = torch.stack([entropy, sums.tokens, offered, found])
-    if sums.inputs.least:
-        return torch.cat([load, values[-2 * leaves :], totals]).float()
-    return torch.cat([load, values[-leaves:], load, totals]).float()
+        there = (routing.weight != 0).to(importance.dtype)
+        taken = there if taken is None else taken * there
+    each = importance.new_ones(1, index.numel()) if taken is None else taken.reshape(1, -1)
+    load = torch.zeros_like(importance).index_add_(1, index.flatten(), each)
+    entropy, offered = torch.special.entr(sums.leaves).sum((0, 1), keepdim=True), load.sum(1, keepdim=True)
+    found = offered if served is None else (each * served.reshape(1, -1)).sum(1, keepdim=True)
+    smooth = sums.sums[-1] if sums.inputs.least else load
+    return torch.cat([load, importance, smooth, entropy, sums.tokens, offered, found], 1).flatten().float().detach()
