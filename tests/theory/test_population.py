@@ -10,8 +10,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 from scipy.stats import poisson
 
-from gatewise.core.experts import EXPERTS
-from gatewise.core.families import FAMILIES, Binomial
+from gatewise.core.experts import EXPERTS, NoExpert
+from gatewise.core.families import FAMILIES, Binomial, Zero
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.mixture import Measure, Mixture, log_density
 from gatewise.core.scores import SquaredDistance
@@ -115,6 +115,21 @@ def test_a_truth_of_another_family_or_without_parameters_of_the_fit_is_refused()
     lines = Mixture((GATES["constant"],), (1,))
     with pytest.raises(ValueError, match=r"the truth has no experts\.coef, which the fitted mixture has"):
         population_exponent(constants("constant", 1), ONE, lines, "experts.intercept", cells=(0,))
+
+
+def test_zero_inflated_counts_have_exponents_of_the_atom_that_has_a_mean():
+    inflated = Mixture((GATES["softmax"],), (2,), (EXPERTS["constant"], NoExpert()), (FAMILIES["poisson"], Zero()))
+    truth = Measure(
+        ({"weight": tensor([[0.5, -0.3, 0.2], [0.0, 0.0, 0.0]]), "bias": tensor([0.7, 0.0])},),
+        {"intercept": tensor([[0.6], [0.0]])},
+        {},
+    )
+    given = {"cells": (0, 1), "eps": (0.1, 0.05), "inputs": Cube(-1, 1, d=3, panels=1), "starts": 1}
+    found = population_exponent(inflated, truth, inflated, "experts.intercept", **given)
+    assert found.certified == (True,)
+    assert found.local[-1] == pytest.approx(1.0, abs=0.05)
+    with pytest.raises(ValueError, match=r"atom=1 has no experts\.intercept"):
+        population_exponent(inflated, truth, inflated, "experts.intercept", atom=1, **given)
 
 
 def test_the_atom_that_others_are_measured_from_is_not_displaced():

@@ -6,8 +6,8 @@ from math import inf
 import pytest
 import torch
 
-from gatewise.core.experts import EXPERTS
-from gatewise.core.families import MeanOnly
+from gatewise.core.experts import EXPERTS, NoExpert
+from gatewise.core.families import FAMILIES, MeanOnly, Zero
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.runs.records import line_of
@@ -377,6 +377,13 @@ def test_the_atom_that_others_are_measured_from_has_no_error():
     assert parts_of(replace(weight, path="experts.coef")) == {(node, entry) for node in (0, 1) for entry in range(3)}
     assert [part_of(one) for one in every_part([weight])] == [(0, 0), (0, 1), (0, 2)]
     assert [one.name for one in every_part([weight])] == ["split", "split, 0.1", "split, 0.2"]
+
+
+def test_an_atom_without_an_expert_has_no_error_of_experts():
+    inflated = Mixture((GATES["softmax"],), (2,), (EXPERTS["linear"], NoExpert()), (FAMILIES["poisson"], Zero()))
+    data, model = Data(inflated, PAIR._replace(family={}), Uniform(d=3)), Model(inflated, min_scale=0.1)
+    probe = replace(SPLIT_PROBE, data=data, model=model, cells=(0, 1))
+    assert parts_of(probe) == {(0, 0), (0, 1), (0, 2)}
 
 
 def test_a_drifting_truth_is_not_that_of_an_exponent():

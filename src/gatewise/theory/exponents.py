@@ -98,7 +98,8 @@ def parts_of(probe: Probe) -> set[Part]:
 def _nodes(probe: Probe) -> tuple[list[int], list[float], list[list[int]]]:
     """Return the true node of every fitted atom, how many share it, and the entries that are estimated.
 
-    Locations that are known up to a common shift are measured from the last atom of each node: it has none.
+    An atom has none of a parameter that its expert and family lack. Locations that are known up to a common shift are
+    measured from the last atom of each node, which has none.
     """
     mixture, data, d = probe.model.mixture, probe.data, probe.data.inputs.d
     path = FixedCoordinates(probe.path, probe.atom, probe.entry).tensor(mixture)
@@ -107,6 +108,8 @@ def _nodes(probe: Probe) -> tuple[list[int], list[float], list[list[int]]]:
     cells = cells_of(probe.cells, mixture.branching, data.mixture.branching)
     known = torch.as_tensor((probe.model.fixed or {}).get(path, torch.nan)).expand(shape)
     free = known.isnan().reshape(prod(shape[:lead]), -1).clone()
+    if lead == mixture.depth:
+        free[~mixture.owners(path)] = False
     level = shifted_level(mixture, path)
     if level is not None:
         free[mixture.branching[level] - 1 :: mixture.branching[level]] = False

@@ -198,8 +198,8 @@ def population_exponent(
     ValueError
         If the distance or path is unknown, cells do not match, displacements do not decrease, the mixture has no
         density (Hellinger distance), its counts are too many to be summed over, the truth has another number of levels,
-        another family or lacks parameters of the mixture, or the displaced atom is the one that others are measured
-        from.
+        another family or lacks parameters of the mixture, or the displaced atom lacks the parameter or is the one that
+        others are measured from.
 
     Notes
     -----

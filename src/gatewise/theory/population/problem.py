@@ -161,6 +161,8 @@ def coordinates(
             f"atom={held.atom}, entry={held.entry}: there are {len(target)} atoms with {target[0].numel()} entries "
             f"each in {held.path}, counted from zero"
         )
+    if not bool(mixture.owners(tensor)[held.atom]):
+        raise ValueError(f"atom={held.atom} has no {held.path}: displace an atom whose expert and family have it")
     off = torch.full_like(target, torch.nan)
     last = _last_sibling(mixture, tensor, held.atom, cells)
     if last == held.atom:
