@@ -338,6 +338,7 @@ def test_a_difference_has_the_exponents_of_both_sides_and_names_none():
         ("at_least", 0.1, (4.0, 2.0), (1, 0), "supported"),  # the first may be slower still
         ("at_least", 0.1, (4.0, 2.0), (0, 1), "unresolved"),
         ("at_least", 0.1, (2.0, 2.0), (0, 1), "contradicted"),
+        ("difference", 0.0, (2.0, 2.0), (1, 1), "unresolved"),
     ],
 )
 def test_exponents_of_both_sides_decide_a_difference(kind, value, exponents, left, said):
@@ -348,7 +349,7 @@ def test_exponents_of_both_sides_decide_a_difference(kind, value, exponents, lef
     assert found.word is VerdictKind(said)
     assert "the population exponents are as measured and as measured" in found.reason
     for whose, gone in zip(("first", "second"), left, strict=True):
-        assert (f"1 of 3 entries of the {whose} error have none" in found.reason) == bool(gone)
+        assert (f"1 of 3 entries of the {whose} error" in found.reason) == bool(gone)
 
 
 def test_exponents_of_a_difference_that_still_move_apart_decide_nothing():
@@ -377,6 +378,11 @@ def test_the_atom_that_others_are_measured_from_has_no_error():
     assert parts_of(replace(weight, path="experts.coef")) == {(node, entry) for node in (0, 1) for entry in range(3)}
     assert [part_of(one) for one in every_part([weight])] == [(0, 0), (0, 1), (0, 2)]
     assert [one.name for one in every_part([weight])] == ["split", "split, 0.1", "split, 0.2"]
+
+
+def test_the_entries_of_an_error_are_as_many_as_the_inputs_of_the_exponent():
+    probe = replace(SPLIT_PROBE, data=replace(OF_PAIR, inputs=Uniform()))
+    assert parts_of(probe) == {(0, 0), (0, 1), (0, 2)}
 
 
 def test_an_atom_without_an_expert_has_no_error_of_experts():

@@ -101,7 +101,8 @@ def _nodes(probe: Probe) -> tuple[list[int], list[float], list[list[int]]]:
     An atom has none of a parameter that its expert and family lack. Locations that are known up to a common shift are
     measured from the last atom of each node, which has none.
     """
-    mixture, data, d = probe.model.mixture, probe.data, probe.data.inputs.d
+    mixture, data = probe.model.mixture, probe.data
+    d = (probe.inputs or data.inputs).d  # the inputs of the data do not count where the exponent has its own
     path = FixedCoordinates(probe.path, probe.atom, probe.entry).tensor(mixture)
     spec, shape = specifications(mixture, d, d, data.mixture.outputs(data.at(1)))[path]
     lead = owners(mixture, path, spec)

@@ -175,9 +175,10 @@ def with_exponents(verdict: Verdict, exponents: Sequence[Exponent]) -> Verdict:
         return verdict
     word, (first, *other) = words.pop(), [one.probed.reason for one in exponents]
     said = f"the population exponents are {first} and {other[0]}" if other else f"the population exponent is {first}"
-    for one, whose in zip(exponents, ("the first", "the second") if other else ("this",), strict=True):
-        if one.left:
-            said += f", but {one.left} of {one.parts} entries of {whose} error have none: they may be slower"
+    errors = zip(exponents, ("the first", "the second") if other else ("this",), strict=True)
+    without = [f"{one.left} of {one.parts} entries of {whose} error" for one, whose in errors if one.left]
+    if without:
+        said += f", but {' and '.join(without)} have none: they may be slower"
     if word is VerdictKind.unresolved or verdict.word is word:
         return verdict._replace(reason=f"{verdict.reason}; {said}")
     if verdict.word is VerdictKind.unresolved:
