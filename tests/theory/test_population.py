@@ -1,5 +1,6 @@
 """Population exponents: exact distances, the heat equation, kinks, derivatives, and results that are not certified."""
 
+import re
 from math import exp, inf, isfinite, nan, pi, sqrt
 
 import numpy as np
@@ -9,8 +10,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 from scipy.stats import poisson
 
-from gatewise.core.experts import EXPERTS
-from gatewise.core.families import FAMILIES
+from gatewise.core.experts import EXPERTS, NoExpert
+from gatewise.core.families import FAMILIES, Binomial, Zero
 from gatewise.core.gates import GATES, Gate
 from gatewise.core.mixture import Measure, Mixture, log_density
 from gatewise.core.scores import SquaredDistance
@@ -80,6 +81,61 @@ def test_counts_and_classes_have_the_distance_of_their_probabilities(family):
             min(distance_of_probabilities(law_of(family, 0.4), q) for q in other), rel=1e-9
         )
     assert found.local[-1] == pytest.approx(1.0, abs=0.01)
+
+
+def test_ordered_classes_whose_cutpoints_follow_have_the_distance_of_a_trial():
+    """The gap between the cutpoints keeps the odds of the last two classes, so that the first one alone counts."""
+    one = Mixture((GATES["constant"],), (1,), EXPERTS["constant"], FAMILIES["ordered"])
+    truth = ONE._replace(experts={"intercept": tensor([[0.4]])}, family={"gap": tensor([[[1.0]]])})
+    found = population_exponent(one, truth, one, "experts.intercept", cells=(0,), eps=(0.02, 0.01), starts=1)
+    for eps, distance in zip(found.eps, found.distance, strict=True):
+        others = (law_of("binomial", 0.4 + side * eps) for side in (-1, 1))
+        assert distance == pytest.approx(
+            min(distance_of_probabilities(law_of("binomial", 0.4), q) for q in others), rel=1e-9
+        )
+
+
+def test_counts_that_are_too_many_are_refused():
+    one = Mixture((GATES["constant"],), (1,), EXPERTS["constant"], FAMILIES["poisson"])
+    for eta, most in ((30.0, "1.07e+13"), (800.0, "inf")):
+        truth = ONE._replace(experts={"intercept": tensor([[eta]])}, family={})
+        with pytest.raises(ValueError, match=rf"true counts of up to {re.escape(most)} at 48 inputs are too many"):
+            population_exponent(one, truth, one, "experts.intercept", cells=(0,))
+
+
+def test_a_truth_of_another_family_or_without_parameters_of_the_fit_is_refused():
+    poisson, trials, more = (
+        Mixture((GATES["constant"],), (1,), EXPERTS["constant"], family)
+        for family in (FAMILIES["poisson"], Binomial(5), Binomial(10))
+    )
+    truth = ONE._replace(family={})
+    for true, fitted in ((trials, more), (more, trials), (trials, poisson)):
+        with pytest.raises(ValueError, match="the fit never reaches the truth"):
+            population_exponent(true, truth, fitted, "experts.intercept", cells=(0,))
+    lines = Mixture((GATES["constant"],), (1,))
+    with pytest.raises(ValueError, match=r"the truth has no experts\.coef, which the fitted mixture has"):
+        population_exponent(constants("constant", 1), ONE, lines, "experts.intercept", cells=(0,))
+
+
+def test_zero_inflated_counts_have_exponents_of_the_atom_that_has_a_mean():
+    inflated = Mixture((GATES["softmax"],), (2,), (EXPERTS["constant"], NoExpert()), (FAMILIES["poisson"], Zero()))
+    truth = Measure(
+        ({"weight": tensor([[0.5, -0.3, 0.2], [0.0, 0.0, 0.0]]), "bias": tensor([0.7, 0.0])},),
+        {"intercept": tensor([[0.6], [0.0]])},
+        {},
+    )
+    given = {"cells": (0, 1), "eps": (0.1, 0.05), "inputs": Cube(-1, 1, d=3, panels=1), "starts": 1}
+    found = population_exponent(inflated, truth, inflated, "experts.intercept", **given)
+    assert found.certified == (True,)
+    assert found.local[-1] == pytest.approx(1.0, abs=0.05)
+    with pytest.raises(ValueError, match=r"atom=1 has no experts\.intercept"):
+        population_exponent(inflated, truth, inflated, "experts.intercept", atom=1, **given)
+
+
+def test_the_atom_that_others_are_measured_from_is_not_displaced():
+    softmax = Mixture((GATES["softmax"],), (2,))
+    with pytest.raises(ValueError, match=r"gates\.0\.weight is known up to a common shift, and measured from atom 1"):
+        population_exponent(softmax, two("weight"), softmax, "gates.0.weight", cells=(0, 1), atom=1)
 
 
 def test_an_expert_of_three_classes_and_three_inputs_that_is_split_has_the_exponent_two():

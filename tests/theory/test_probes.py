@@ -6,16 +6,17 @@ from math import inf
 import pytest
 import torch
 
-from gatewise.core.experts import EXPERTS
-from gatewise.core.families import MeanOnly
+from gatewise.core.experts import EXPERTS, NoExpert
+from gatewise.core.families import FAMILIES, MeanOnly, Zero
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.runs.records import line_of
 from gatewise.theory import Arm, Claim, Data, Model, Probe, Study, collect, run_probes
 from gatewise.theory import run_study as run
 from gatewise.theory.claims import VerdictKind
-from gatewise.theory.exponents import Exponent, exponents_of, parts_of, untied
+from gatewise.theory.exponents import Exponent, every_part, exponents_of, part_of, parts_of, untied
 from gatewise.theory.inputs import Uniform
+from gatewise.theory.population.exponent import _population, population_exponent
 from gatewise.theory.population.rules import Ball, Cube
 from gatewise.theory.probes import FILE, Probed, expected, judge_probes
 from gatewise.theory.slopes import slope
@@ -54,6 +55,42 @@ def test_an_exponent_is_measured_once_and_judged(tmp_path):
     run_probes(study, tmp_path, tell)
     assert (tmp_path / FILE).read_bytes() == before
     assert told == [(1, 1)]
+
+
+def test_progress_counts_what_is_computed_now(tmp_path):
+    study, told = study_of(*(replace(LINE, name=f"with {starts}", starts=starts) for starts in (1, 2, 3))), []
+    run_probes(replace(study, probes=study.probes[:1]), tmp_path)
+
+    def tell(*numbers):
+        told.append(numbers)
+
+    run_probes(study, tmp_path, tell)
+    assert told == [(1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_exponent_that_cannot_be_computed_is_named_and_those_before_are_kept(tmp_path, workers):
+    wrong = replace(LINE, name="wrong", path="family.variance", eps=(1.2, 1.1))
+    with pytest.raises(ValueError, match=r"exponent 'wrong': a variance of 1 displaced by -1\.2 is not positive"):
+        run_probes(study_of(LINE, wrong), tmp_path, workers=workers)
+    if workers == 1:
+        assert judge_probes(study_of(LINE), tmp_path)[0].word is VerdictKind.supported
+
+
+def test_searches_that_find_no_number_are_recorded_and_leave_the_exponent_open(tmp_path, monkeypatch):
+    def nowhere(*given, **options):
+        found = population_exponent(*given, **options)
+        sides = tuple(tuple(side._replace(distance=inf, offset=inf) for side in pair) for pair in found.sides)
+        return _population(found.path, found.eps, sides)
+
+    monkeypatch.setattr("gatewise.theory.probes.population_exponent", nowhere)
+    run_probes(study_of(LINE), tmp_path)
+    (found,) = judge_probes(study_of(LINE), tmp_path)
+    assert found.record["distance"] == [None] * 3
+    assert found.word is VerdictKind.unresolved
+    assert "no search ended at an optimum" in found.reason
+    verdict = Verdict(CLAIM, VerdictKind.unresolved, SLOPE, "partly inside")
+    assert with_exponents(verdict, [Exponent(found, ())]) is verdict
 
 
 def test_exponents_of_several_processes_are_those_of_one(tmp_path):
@@ -301,6 +338,7 @@ def test_a_difference_has_the_exponents_of_both_sides_and_names_none():
         ("at_least", 0.1, (4.0, 2.0), (1, 0), "supported"),  # the first may be slower still
         ("at_least", 0.1, (4.0, 2.0), (0, 1), "unresolved"),
         ("at_least", 0.1, (2.0, 2.0), (0, 1), "contradicted"),
+        ("difference", 0.0, (2.0, 2.0), (1, 1), "unresolved"),
     ],
 )
 def test_exponents_of_both_sides_decide_a_difference(kind, value, exponents, left, said):
@@ -310,6 +348,8 @@ def test_exponents_of_both_sides_decide_a_difference(kind, value, exponents, lef
     found = with_exponents(verdict, pair)
     assert found.word is VerdictKind(said)
     assert "the population exponents are as measured and as measured" in found.reason
+    for whose, gone in zip(("first", "second"), left, strict=True):
+        assert (f"1 of 3 entries of the {whose} error" in found.reason) == bool(gone)
 
 
 def test_exponents_of_a_difference_that_still_move_apart_decide_nothing():
@@ -329,6 +369,27 @@ def test_the_entries_of_an_error_are_those_that_are_estimated():
     assert parts_of(replace(probe, path="family.variance")) == {(0, 0)}
     wide = replace(THREE, mixture=Mixture((GATES["softmax"],), (4,)))
     assert parts_of(replace(SPLIT_PROBE, path="gates.0.bias", model=wide, cells=(0, 0, 1, 1))) == {(0, 0), (1, 0)}
+
+
+def test_the_atom_that_others_are_measured_from_has_no_error():
+    three = replace(THREE, mixture=Mixture((GATES["softmax"],), (2,)))
+    weight = replace(SPLIT_PROBE, path="gates.0.weight", model=three, cells=(0, 1))
+    assert parts_of(weight) == {(0, 0), (0, 1), (0, 2)}
+    assert parts_of(replace(weight, path="experts.coef")) == {(node, entry) for node in (0, 1) for entry in range(3)}
+    assert [part_of(one) for one in every_part([weight])] == [(0, 0), (0, 1), (0, 2)]
+    assert [one.name for one in every_part([weight])] == ["split", "split, 0.1", "split, 0.2"]
+
+
+def test_the_entries_of_an_error_are_as_many_as_the_inputs_of_the_exponent():
+    probe = replace(SPLIT_PROBE, data=replace(OF_PAIR, inputs=Uniform()))
+    assert parts_of(probe) == {(0, 0), (0, 1), (0, 2)}
+
+
+def test_an_atom_without_an_expert_has_no_error_of_experts():
+    inflated = Mixture((GATES["softmax"],), (2,), (EXPERTS["linear"], NoExpert()), (FAMILIES["poisson"], Zero()))
+    data, model = Data(inflated, PAIR._replace(family={}), Uniform(d=3)), Model(inflated, min_scale=0.1)
+    probe = replace(SPLIT_PROBE, data=data, model=model, cells=(0, 1))
+    assert parts_of(probe) == {(0, 0), (0, 1), (0, 2)}
 
 
 def test_a_drifting_truth_is_not_that_of_an_exponent():
@@ -359,7 +420,7 @@ def test_an_exponent_of_another_model_does_not_count(tmp_path):
 def test_a_claim_names_an_exponent_that_exists_and_says_something_of_it():
     with pytest.raises(ValueError, match="has no exponent 'other': it has intercept"):
         replace(study_of(LINE), claims=(replace(CLAIM, probe="other"),))
-    with pytest.raises(ValueError, match="is of one arm, and a difference has those of both"):
+    with pytest.raises(ValueError, match="A difference is decided by the exponents of both"):
         replace(study_of(LINE), claims=(replace(CLAIM, other="line", other_series="mean"),))
     with pytest.raises(ValueError, match=r"its exponent 'intercept' is of experts.intercept; correct the series"):
         replace(study_of(LINE), claims=(replace(CLAIM, series="hellinger"),))

@@ -184,6 +184,16 @@ def test_a_study_is_shown_before_it_runs_and_after(home):
     assert "Demystifying" in said("show", "softmax-over", "--bibtex")
 
 
+def test_an_interruption_says_where_finished_exponents_are(home, monkeypatch):
+    def interrupt(*given, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(theory, "run_probes", interrupt)
+    result = call("probe", "my_study.py:study")
+    assert result.exit_code == 130
+    assert "finished exponents are in out/mine: continue with the same command" in result.stderr
+
+
 def test_exponents_are_told_and_figures_and_tables_are_written(home):
     assert "supported" in said("probe", "my_study.py:study")
     assert "2 sizes over 0.3 decades" in said("table", "mine", *MINE)  # an exponent is no substitute for a window

@@ -246,8 +246,12 @@ def probe(
         folder = out or Path("out") / study.name
         if not study.probes:
             raise ValueError(f"the study {study.name!r} has no population exponents")
-        with _progress(f"exponents of {study.name}") as tell:
-            run_probes(study, folder, tell, workers=workers)
+        try:
+            with _progress(f"exponents of {study.name}") as tell:
+                run_probes(study, folder, tell, workers=workers)
+        except KeyboardInterrupt:
+            typer.echo(f"\nfinished exponents are in {folder}: continue with the same command", err=True)
+            raise
         for found in judge_probes(study, folder):
             if found.record is not None:
                 typer.echo(f"{found.record['text']}\n{found.word}: {found.reason}, claimed {expected(found.probe)}\n")

@@ -16,7 +16,7 @@ from gatewise.theory.arms import Arm, Model
 from gatewise.theory.claims import Claim, Probe, VerdictKind, parameter_of
 from gatewise.theory.inputs import Inputs, Uniform
 from gatewise.theory.population.cells import cells_of, owners
-from gatewise.theory.population.problem import FixedCoordinates
+from gatewise.theory.population.problem import FixedCoordinates, shifted_level
 from gatewise.theory.population.rules import Cube, Region
 from gatewise.theory.probes import Probed
 from gatewise.theory.voronoi.gauge import conventional
@@ -96,14 +96,24 @@ def parts_of(probe: Probe) -> set[Part]:
 
 
 def _nodes(probe: Probe) -> tuple[list[int], list[float], list[list[int]]]:
-    """Return the true node of every fitted atom, how many share it, and the entries that are estimated."""
-    mixture, data, d = probe.model.mixture, probe.data, probe.data.inputs.d
+    """Return the true node of every fitted atom, how many share it, and the entries that are estimated.
+
+    An atom has none of a parameter that its expert and family lack. Locations that are known up to a common shift are
+    measured from the last atom of each node, which has none.
+    """
+    mixture, data = probe.model.mixture, probe.data
+    d = (probe.inputs or data.inputs).d  # the inputs of the data do not count where the exponent has its own
     path = FixedCoordinates(probe.path, probe.atom, probe.entry).tensor(mixture)
     spec, shape = specifications(mixture, d, d, data.mixture.outputs(data.at(1)))[path]
     lead = owners(mixture, path, spec)
     cells = cells_of(probe.cells, mixture.branching, data.mixture.branching)
     known = torch.as_tensor((probe.model.fixed or {}).get(path, torch.nan)).expand(shape)
-    free = known.isnan().reshape(prod(shape[:lead]), -1)
+    free = known.isnan().reshape(prod(shape[:lead]), -1).clone()
+    if lead == mixture.depth:
+        free[~mixture.owners(path)] = False
+    level = shifted_level(mixture, path)
+    if level is not None:
+        free[mixture.branching[level] - 1 :: mixture.branching[level]] = False
     filled = cells.filled(lead - 1).flatten().tolist()
     return cells.nodes[lead - 1].tolist(), filled, [row.nonzero()[:, 0].tolist() for row in free]
 

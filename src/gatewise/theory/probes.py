@@ -30,8 +30,8 @@ class Probed(NamedTuple):
     Attributes
     ----------
     record : mapping or None
-        ``eps``, ``distance``, ``local`` exponents between neighbours (None: infinite), whether each is ``certified``,
-        ``lacking`` (why the last one is not; absent from older records), ``text``.
+        ``eps``, ``distance`` (None: no search found a number), ``local`` exponents between neighbours (None: infinite),
+        whether each is ``certified``, ``lacking`` (why the last one is not; absent from older records), ``text``.
     """
 
     probe: Probe
@@ -63,14 +63,14 @@ def run_probes(
     study : Study
     folder : str or Path
     progress : callable (done, total), optional
-        Called with the numbers of exponents when one is computed.
+        Called each time one is computed, with numbers of exponents; those that the folder had before do not count.
     workers : int or distributed.Client
         Number of processes, with one thread each, or a client whose workers compute. Exponents are the same.
 
     Raises
     ------
     ValueError
-        If `workers` is neither, or an exponent cannot be computed, with the reason.
+        If `workers` is neither, or an exponent cannot be computed, with its name and the reason.
 
     Examples
     --------
@@ -87,18 +87,20 @@ def run_probes(
     folder.mkdir(parents=True, exist_ok=True)
     known = _read(folder)
     wanted = [probe for probe in study.probes if _key(probe) not in known]
-    for done, record in enumerate(spread(_measured, wanted, whose), len(study.probes) - len(wanted) + 1):
+    for done, record in enumerate(spread(_measured, wanted, whose), 1):
         append(folder / FILE, [record])
         if progress is not None:
-            progress(done, len(study.probes))
+            progress(done, len(wanted))
 
 
 def _measured(probe: Probe) -> dict[str, Any]:
-    with one_thread():
-        found = _found(probe)
-    local = [None if isinf(e) else e for e in found.local]
-    told = {"eps": found.eps, "distance": found.distance, "local": local, "certified": found.certified}
-    listed = {name: list(value) for name, value in told.items()}
+    try:
+        with one_thread():
+            found = _found(probe)
+    except ValueError as error:
+        raise ValueError(f"exponent {probe.name!r}: {error}") from error
+    distance, local = ([None if isinf(value) else value for value in each] for each in (found.distance, found.local))
+    listed = {"eps": list(found.eps), "distance": distance, "local": local, "certified": list(found.certified)}
     return {"probe": _key(probe), **listed, "lacking": found.lacking, "text": found.text()}
 
 

@@ -99,7 +99,7 @@ class Study:
         if claim.other:
             raise ValueError(
                 f"claim about {claim.arm!r} and {claim.other!r}, {claim.series!r}: the exponent {claim.probe!r} is of "
-                "one arm, and a difference has those of both, which are found by themselves; name none"
+                "one arm. A difference is decided by the exponents of both, which the study looks up: leave probe empty"
             )
 
     def arm(self, name: str) -> Arm:

@@ -55,8 +55,8 @@ def verdict_of(evidence: Evidence) -> Verdict:
        What slopes decide is open again where the curve bends, where the slope of medians or of certified fits says
        something else, and where a slope outside still moves towards the claim.
     4. A settled population exponent of the same truth, model, box, inputs and kind of cell decides what slopes leave
-       open, and confirms what they decide; where both decide and differ, the claim is open. A difference of slopes has
-       the exponents of both sides.
+       open, and confirms what they decide; where both decide and differ, the claim is open. For a difference of slopes
+       the exponents of both arms count.
     """
     claim, found = evidence.claim, evidence.slope
     if evidence.ridge or _flat(evidence.curves):
@@ -162,20 +162,23 @@ def _doubts(evidence: Evidence, word: VerdictKind) -> list[str]:
 def with_exponents(verdict: Verdict, exponents: Sequence[Exponent]) -> Verdict:
     """Return what slopes say, with what exponents say of the slope ``-1 / (2 e)``, or of the difference of two.
 
-    One that leaves parts of the error out says that it is no faster, and nothing of how slow the others are.
+    Exponents of some entries of an error alone say that it is no faster, and not that it is no slower.
     """
     if not exponents:
         return verdict
     if any(one.untied for one in exponents):
         return verdict._replace(reason=_joined([verdict.reason], exponents))
+    if any(one.probed.word is VerdictKind.unresolved for one in exponents):
+        return verdict
     words = {_recalled(verdict.claim, _within(verdict.claim, *slopes)) for slopes in _slopes_at(exponents)}
-    if any(one.probed.word is VerdictKind.unresolved for one in exponents) or len(words) != 1:
+    if len(words) != 1:
         return verdict
     word, (first, *other) = words.pop(), [one.probed.reason for one in exponents]
     said = f"the population exponents are {first} and {other[0]}" if other else f"the population exponent is {first}"
-    for one in exponents:
-        if one.left:
-            said += f", but {one.left} of {one.parts} entries of this error have none: they may be slower"
+    errors = zip(exponents, ("the first", "the second") if other else ("this",), strict=True)
+    without = [f"{one.left} of {one.parts} entries of {whose} error" for one, whose in errors if one.left]
+    if without:
+        said += f", but {' and '.join(without)} have none: they may be slower"
     if word is VerdictKind.unresolved or verdict.word is word:
         return verdict._replace(reason=f"{verdict.reason}; {said}")
     if verdict.word is VerdictKind.unresolved:

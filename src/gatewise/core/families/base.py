@@ -120,7 +120,7 @@ class Family(ABC):
         return outputs
 
     def support(self, outputs: int) -> Tensor | None:
-        """Return the responses ``(c, m)`` of a law that takes m different ones and no others; None for other laws."""
+        """Return the responses ``(c, m)`` of a law that takes m values and no others; None for other laws."""
         return None
 
     def observed(self, y: Tensor) -> Tensor:

@@ -161,6 +161,9 @@ class OrderedLogit(Family):
         gap = Parameter((q, self.levels - 2), "shape", "branch", "log", (1e-6, inf), initial=1.0, at_least=near)
         return {"gap": gap}
 
+    def support(self, outputs: int) -> Tensor | None:
+        return torch.arange(self.levels, dtype=torch.float64)[None] if outputs == 1 else None
+
     def _cutpoints(self, params: Params, eta: Tensor) -> Tensor:
         """Return the cutpoints ``(*B, L, q, levels - 1)``."""
         first = eta.new_zeros((*eta.shape[:-1], 1))

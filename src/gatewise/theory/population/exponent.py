@@ -167,7 +167,8 @@ def population_exponent(
         determined only up to a common shift, the last fitted atom of its group must be alone in its cell.
     atom, entry : int
         The displaced fitted atom (a leaf, or the branch of an outer gate, counted from zero over all groups), and the
-        entry of its parameter.
+        entry of its parameter. If the gate is determined only up to a common shift, its parameters are measured from
+        the last atom of a group, which cannot be displaced.
     eps : tuple of float
         Displacements, decreasing.
     box : mapping path -> (lower, upper), optional
@@ -196,12 +197,14 @@ def population_exponent(
     ------
     ValueError
         If the distance or path is unknown, cells do not match, displacements do not decrease, the mixture has no
-        density (Hellinger distance), or the truth has another number of levels.
+        density (Hellinger distance), its counts are too many to be summed over, the truth has another number of levels,
+        another family or lacks parameters of the mixture, or the displaced atom lacks the parameter or is the one that
+        others are measured from.
 
     Notes
     -----
-    A continuous response is integrated over seven standard deviations around the means, and the distance refers to
-    this range; classes and counts are summed over.
+    A continuous response is integrated over seven standard deviations around the true means, and the distance refers to
+    this range. All classes are summed over, and all counts but those to which no true expert gives more than 1e-13.
     An exponent is certified if, at both ends and for both signs, the search ended at an optimum (relative offset of
     steps inside the box below 1e-4, which is a gain of 5e-9 of the distance) that at least two searches found, and
     finer nodes change the distance by less than one per cent. A local exponent is a slope between two displacements,
@@ -257,7 +260,13 @@ def _check_response(mixture: Mixture, truth_mixture: Mixture, outputs: int) -> N
     if not mixture.family.has_density:
         fault = f"{mixture.family} has no density"
     if fault:
-        raise ValueError(f"Hellinger's distance: {fault}. Use one response of another family, or distance='l2'")
+        raise ValueError(f"Hellinger's distance: {fault}. Use one response and another family, or distance='l2'")
+    kinds, true = mixture.family.kinds(), truth_mixture.family.kinds()
+    if any(one not in true for one in kinds) or any(one not in kinds for one in true):
+        raise ValueError(
+            f"a truth of the family {truth_mixture.family} and a fitted mixture of {mixture.family}: the fit never "
+            "reaches the truth, and so there is no exponent. Give both the same family"
+        )
 
 
 def _population(path: str, eps: tuple[float, ...], sides: tuple[tuple[SearchSide, SearchSide], ...]) -> Population:

@@ -87,8 +87,18 @@ def split(mixture: Mixture, truth: Measure, cells: Cells, d: int, q: int) -> Mea
     """Return the truth with every branch as often as its cell is filled, its weight shared equally.
 
     Parameters of a whole gate, such as a temperature, are copied; one that divides the scores divides the biases too.
+
+    Raises
+    ------
+    ValueError
+        If the truth lacks parameters of the mixture.
     """
     paths, specs = truth.paths(), specifications(mixture, d, d, q)
+    if absent := [path for path in specs if path not in paths]:
+        raise ValueError(
+            f"the truth has no {', '.join(absent)}, which the fitted mixture has: give both the same kinds of gates, "
+            "experts and family"
+        )
     out = {path: cells.copied(paths[path], owners(mixture, path, spec)) for path, (spec, _) in specs.items()}
     measure = from_paths(out, mixture.depth)
     for level in range(mixture.depth):
@@ -151,8 +161,15 @@ def coordinates(
             f"atom={held.atom}, entry={held.entry}: there are {len(target)} atoms with {target[0].numel()} entries "
             f"each in {held.path}, counted from zero"
         )
+    if not bool(mixture.owners(tensor)[held.atom]):
+        raise ValueError(f"atom={held.atom} has no {held.path}: displace an atom whose expert and family have it")
     off = torch.full_like(target, torch.nan)
     last = _last_sibling(mixture, tensor, held.atom, cells)
+    if last == held.atom:
+        raise ValueError(
+            f"{held.path} is known up to a common shift, and measured from atom {last}, the last of its node: displace "
+            "another atom"
+        )
     off[held.atom].view(-1)[held.entry] = held.value(target if last is None else target - target[last], displacement)
     if last is not None:
         off[mixture.branching[lead - 1] - 1 :: mixture.branching[lead - 1]] = 0.0
@@ -170,12 +187,19 @@ def _beside(held: FixedCoordinates, off: Tensor, known: Tensor, lead: int) -> Te
     return torch.where(off.isnan(), known, off)
 
 
-def _last_sibling(mixture: Mixture, path: str, atom: int, cells: Cells) -> int | None:
-    """Return the branch that a location of a gate is measured from, the last of its node; None: the origin."""
+def shifted_level(mixture: Mixture, path: str) -> int | None:
+    """Return the level of a gate whose locations at a path are known up to a common shift of each node; None: none."""
     room, _, name = path.rpartition(".")
     if not room.startswith("gates.") or name not in mixture.gates[int(room[6:])].translation():
         return None
-    level = int(room[6:])
+    return int(room[6:])
+
+
+def _last_sibling(mixture: Mixture, path: str, atom: int, cells: Cells) -> int | None:
+    """Return the branch that a location of a gate is measured from, the last of its node; None: the origin."""
+    level = shifted_level(mixture, path)
+    if level is None:
+        return None
     count = mixture.branching[level]
     node = atom // count
     if (filled := int(cells.filled(level).reshape(-1, count)[node, -1])) > 1:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture, leaf_family, leaf_predictors
 from gatewise.objective.rows import Block
-from gatewise.theory.distances import Law, count_ranges
+from gatewise.theory.distances import LARGEST, Law, count_ranges
 from gatewise.theory.inputs import Nodes
 
 NEAR = 4  # panels of half a displacement on each side of an over-filled center
@@ -175,18 +175,23 @@ def legendre(ends: list[float], order: int) -> tuple[Tensor, Tensor]:
 def with_response(mixture: Mixture, measure: Measure, nodes: Nodes, step: float) -> tuple[Block, Tensor]:
     """Return rows (x, y) and weights for integrals over the law of the inputs and the values of the response.
 
-    Classes are summed over, and so are counts but for a mass of 1e-13 per expert. A response on the line has equally
-    spaced nodes at every x: the trapezoidal rule, whose error for a smooth function that vanishes at both ends falls
-    faster than every power of the spacing.
+    All classes have weight one, and so have counts, but for a mass of 1e-13 per expert. A response on the line has
+    equally spaced nodes at every x: the trapezoidal rule, whose error for a smooth function that vanishes at both ends
+    falls faster than every power of the spacing.
 
     Parameters
     ----------
     step : float
         Spacing in standard deviations of the narrowest expert.
+
+    Raises
+    ------
+    ValueError
+        For counts that are too many to be summed over.
     """
     support = mixture.family.support(mixture.outputs(measure))
     if support is not None:
-        y, width = support.mT[..., None].expand(-1, -1, len(nodes.weight)), torch.ones(1, dtype=torch.float64)
+        y, width = support[..., None].expand(-1, -1, len(nodes.weight)), torch.ones(1, dtype=torch.float64)
     elif mixture.family.discrete:
         y, width = _counts(mixture, measure, nodes.x), torch.ones(1, dtype=torch.float64)
     else:
@@ -201,7 +206,13 @@ def _counts(mixture: Mixture, measure: Measure, x: Tensor) -> Tensor:
     low, high = count_ranges(Law(mixture, measure.map(lambda v: v[None])), x)
     used = high > low
     first = torch.where(used, low, torch.inf).amin(0)
-    return (first + torch.arange(int((high.amax(0) - first).max()), dtype=torch.float64)[:, None])[None]
+    count = float((high.amax(0) - first).max())
+    if not count * x.shape[-1] <= LARGEST:
+        raise ValueError(
+            f"true counts of up to {float(high.max()):.3g} at {x.shape[-1]} inputs are too many to be summed over "
+            f"({LARGEST:.2g} pairs at most): give a truth with smaller means, or distance='l2'"
+        )
+    return (first + torch.arange(int(count), dtype=torch.float64)[:, None])[None]
 
 
 def _spaced(mixture: Mixture, measure: Measure, x: Tensor, step: float) -> tuple[Tensor, Tensor]:
