@@ -87,6 +87,7 @@ def run() -> None:
         "--plot", metavar="FILE", help="file for the picture of scaling or competition, such as scaling.svg"
     )
     parser.add_argument("--examples", type=int, default=400, help="examples of fuzz (400)")
+    parser.add_argument("--features", type=int, help="nn_sizes: layers of so many features alone (64, 256, 512, 1024)")
     parser.add_argument("--rows", type=float, help="rows of dask_rows, plan, parquet (1e7) and flexmix (2e4)")
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in BENCHMARKS]
@@ -100,7 +101,8 @@ def run() -> None:
         start = time.perf_counter()
         module, _, function = BENCHMARKS[name].partition(".")
         benchmark = getattr(import_module(f"benchmarks.{module}"), function)
-        sizes = {} if options.rows is None else {"rows": int(options.rows)}
+        sizes = {"rows": options.rows, "features": options.features}
+        sizes = {option: int(value) for option, value in sizes.items() if value is not None}
         chosen = {"rounds": options.rounds, "sets": options.sets, "plot": options.plot, "examples": options.examples}
         result = benchmark(**chosen, **sizes)
         result["seconds"] = round(time.perf_counter() - start, 1)

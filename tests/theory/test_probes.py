@@ -42,17 +42,13 @@ def study_of(*probes):
 
 def test_an_exponent_is_measured_once_and_judged(tmp_path):
     study, told = study_of(LINE), []
-
-    def tell(*numbers):
-        told.append(numbers)
-
     assert judge_probes(study, tmp_path)[0].word is VerdictKind.unresolved
-    run_probes(study, tmp_path, tell)
+    run_probes(study, tmp_path, lambda *numbers: told.append(numbers))
     found = judge_probes(study, tmp_path)[0]
     assert found.word is VerdictKind.supported
     assert found.record["local"] == pytest.approx([1.0, 1.0], abs=1e-3)
     before = (tmp_path / FILE).read_bytes()
-    run_probes(study, tmp_path, tell)
+    run_probes(study, tmp_path, lambda *numbers: told.append(numbers))
     assert (tmp_path / FILE).read_bytes() == before
     assert told == [(1, 1)]
 
@@ -60,11 +56,7 @@ def test_an_exponent_is_measured_once_and_judged(tmp_path):
 def test_progress_counts_what_is_computed_now(tmp_path):
     study, told = study_of(*(replace(LINE, name=f"with {starts}", starts=starts) for starts in (1, 2, 3))), []
     run_probes(replace(study, probes=study.probes[:1]), tmp_path)
-
-    def tell(*numbers):
-        told.append(numbers)
-
-    run_probes(study, tmp_path, tell)
+    run_probes(study, tmp_path, lambda *numbers: told.append(numbers))
     assert told == [(1, 2), (2, 2)]
 
 

@@ -387,11 +387,8 @@ def infer(estimator: Any, roles: Given, kind: str | None, clusters: Any) -> Infe
         wanted = ("response", "offset", "trials", "weights", "groups")
         labels = clusters_of(estimator, roles, clusters)
         roles = framed(estimator, roles, wanted, drop=clusters is None or labels is not clusters)
-        clusters = labels
         data = rows_again(estimator, roles)
-        unit = None
-        if clusters is not None:
-            unit = units_again(roles, clusters)
+        unit = None if labels is None else units_again(roles, labels)
     kept = copy(estimator)
     kept._frame = estimator._frame  # in memory alone: copies and files are without it
     found, called = information(estimator.fit_, data.rows, kind, unit), names_of(kept)

@@ -96,8 +96,8 @@ QUADRATIC_RATES = Study(
     "ended at bounds of the boxes), 40 replicates. Boxes hold the truth in any order: entries of A within 3, weights "
     "within 4, biases within 3 of the last one, slopes within 5. Starts know nothing of the truth, four of them "
     "beside as many random points, and forty more for a fit that is worse than the truth. Population exponents decide "
-    "what slopes leave open; with three inputs they take twelve nodes along each, for on six, in a first run, "
-    "distances were wrong by up to 27 %.",
+    "what slopes leave open; with three inputs they take twelve nodes along each, for in a first run "
+    "six left changes of up to 27 % on finer nodes.",
     tuple(_arm(*one) for one in PAIRS),
     tuple(claim for one in PAIRS for claim in _claims(*one)),
     probes=tuple(probe for one in PAIRS for probe in every_part(_probes(*one))),

@@ -189,11 +189,11 @@ def with_response(mixture: Mixture, measure: Measure, nodes: Nodes, step: float)
     ValueError
         For counts that are too many to be summed over.
     """
-    support = mixture.family.support(mixture.outputs(measure))
+    support, width = mixture.family.support(mixture.outputs(measure)), torch.ones(1, dtype=torch.float64)
     if support is not None:
-        y, width = support[..., None].expand(-1, -1, len(nodes.weight)), torch.ones(1, dtype=torch.float64)
+        y = support[..., None].expand(-1, -1, len(nodes.weight))
     elif mixture.family.discrete:
-        y, width = _counts(mixture, measure, nodes.x), torch.ones(1, dtype=torch.float64)
+        y = _counts(mixture, measure, nodes.x)
     else:
         y, width = _spaced(mixture, measure, nodes.x, step)
     count = y.shape[1]
