@@ -9,7 +9,7 @@ from gatewise.core.gates import GATES, Gate
 from gatewise.core.mixture import Mixture
 from gatewise.core.scores import SquaredDistance
 from gatewise.theory.arms import Arm, Data, Model, NearTruth
-from gatewise.theory.claims import Claim
+from gatewise.theory.claims import Claim, Probe
 from gatewise.theory.exponents import every_part
 from gatewise.theory.papers.parts import (
     OVER,
@@ -90,6 +90,17 @@ def _claims(d: int) -> tuple[Claim, ...]:
     )
 
 
+def _probes(d: int) -> tuple[Probe, ...]:
+    """Return the population exponents of an atom alone in its cell, and of one of two, with either gate."""
+    data, places = _data("score", d), {**SPLIT, CENTER: (2.0, 0.2)}
+    regular = dict.fromkeys((CENTER, *SPLIT), REGULAR)
+    return (
+        *split_probes(_name("score", d, 2), data, _model("score", d, 2), regular, (0, 1), 1),
+        *split_probes(_name("score", d, 3), data, _model("score", d, 3), places, (0, 1, 1), 1),
+        *split_probes(_name("softmax", d, 3), _data("softmax", d), _model("softmax", d, 3), SPLIT),
+    )
+
+
 GAUSSIAN_SCORE = Study(
     "gaussian-score",
     "Squared distances as scores: a softmax gate in disguise",
@@ -107,29 +118,5 @@ GAUSSIAN_SCORE = Study(
     "Population exponents, of exact cells too, decide what slopes leave open.",
     tuple(_arm(gate, d, k) for d in DIMENSIONS for gate, k in (("score", 2), ("score", 3), ("softmax", 3))),
     tuple(claim for d in DIMENSIONS for claim in _claims(d)),
-    probes=tuple(
-        probe
-        for d in DIMENSIONS
-        for probe in every_part(
-            (
-                *split_probes(
-                    _name("score", d, 2),
-                    _data("score", d),
-                    _model("score", d, 2),
-                    dict.fromkeys((CENTER, *SPLIT), REGULAR),
-                    (0, 1),
-                    1,
-                ),
-                *split_probes(
-                    _name("score", d, 3),
-                    _data("score", d),
-                    _model("score", d, 3),
-                    SPLIT | {CENTER: (2.0, 0.2)},
-                    (0, 1, 1),
-                    1,
-                ),
-                *split_probes(_name("softmax", d, 3), _data("softmax", d), _model("softmax", d, 3), SPLIT),
-            )
-        )
-    ),
+    probes=tuple(probe for d in DIMENSIONS for probe in every_part(_probes(d))),
 )
