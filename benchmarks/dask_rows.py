@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +51,9 @@ def rest() -> tuple[float, float]:
     import pyarrow.dataset
     import pyarrow.parquet  # noqa: F401
 
-    from gatewise.core.gates import gates
-    from gatewise.core.mixture import Mixture
-    from gatewise.estimators.cost import WARM, _pilot, _simulated
+    from gatewise.estimators.cost import _first_fit
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        _pilot(Mixture(gates("softmax", 1), (K,)), *_simulated(WARM, D, K))
+    _first_fit(D, K, "softmax")
     base = anonymous()
     WATCH.append(Watch())
     return base, time.process_time()

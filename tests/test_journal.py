@@ -9,6 +9,7 @@ import torch
 from gatewise.objective.elsewhere import Here
 from gatewise.runs.journal import (
     LARGE,
+    SAMPLE,
     Journal,
     RecordedLanes,
     RememberingLanes,
@@ -103,10 +104,20 @@ def test_the_same_is_asked_only_once_unless_it_is_large():
             asked.append(work)
             return super().fold(work, join)
 
+        def each(self, works):
+            asked.append(works)
+            return super().each(works)
+
     lanes = RememberingLanes(Counting((1, 2)))
     assert [lanes.fold(abs, max) for _ in range(3)] == [2, 2, 2]
     assert len(asked) == 1
-    assert lanes.each({0: abs}) == [1]
+    assert [lanes.each({0: abs}) for _ in range(3)] == [[1]] * 3
+    assert lanes.each({1: abs}) == [2]
+    assert len(asked) == 3
+    many = RememberingLanes(Counting((SAMPLE,)))
+    assert [len(many.each({0: bytes})[0]) for _ in range(2)] == [SAMPLE] * 2
+    assert len(asked) == 5
+    asked.clear()
     large = RememberingLanes(Counting((LARGE,)))
     assert len(large.fold(bytes, max)) == len(large.fold(bytes, max)) == LARGE
-    assert len(asked) == 3
+    assert len(asked) == 2

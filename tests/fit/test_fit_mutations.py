@@ -29,7 +29,7 @@ room = importlib.import_module("gatewise.fit.problem")
 
 
 def without_frame(right):
-    return lambda self, values: right(replace(self, frame=None), values)
+    return lambda self, values, out: right(replace(self, frame=None), values, out)
 
 
 def gated(*names, branching=(2, 2), **parts):
@@ -163,7 +163,7 @@ MUTATIONS = [
     (testing.law_fit_frequencies, SOFT, likelihood, "apply_weights", lambda right: lambda values, weight: values),
     (testing.law_fit_repeats, SOFT, pipeline, "seeds", lambda right: lambda seed, roles: right(None, roles)),
     (testing.law_fit_given_starts, THREE, pipeline, "_best", lambda right: lambda *a: (a[2].points[:1], 0)),
-    (testing.law_fit_streamed, SOFT, Columns, "_read", without_frame),
+    (testing.law_fit_streamed, SOFT, Columns, "_moved", without_frame),
     (testing.law_fit_units, SOFT, Affine, "rescale", without_scale),
     (testing.law_fit_groups, SOFT, terms, "by_unit", mean_by_unit),
     (testing.law_fit_ties, TIED, entries, "_columns", no_ties),

@@ -15,6 +15,7 @@ from gatewise.fit.model import factor_of
 from gatewise.fit.search.starts import subsample
 from gatewise.objective.elsewhere import Here, Pieces, joined, rows_elsewhere, size_of
 from gatewise.objective.rows import extremes, make_rows
+from gatewise.runs.journal import digest
 
 CUTS = (0, 1, 300, 310, 2500, 3000)
 
@@ -110,3 +111,21 @@ def test_a_piece_is_as_large_as_its_columns():
     near, far = both(3, 1)
     assert near.__sizeof__() > 8 * 4 * near.n
     assert far.__sizeof__() < 1000
+
+
+def test_rows_are_brought_as_they_are_for_any_frames():
+    """So that whoever asks for a sample again, in other units, is given the same answer."""
+    asked = []
+
+    class Seen(Here):
+        def each(self, works):
+            asked.append(digest(works))
+            return super().each(works)
+
+    near, far = both(3, 1)
+    far = replace(far, elsewhere=replace(far.elsewhere, lanes=Seen(far.elsewhere.lanes.pieces)))
+    frames = [moments_of(near, room) for room in ("x", "gate_x", "y")]
+    for rows in (far, far.framed(*frames)):
+        rows.sample(70)
+    assert len(asked) == 2
+    assert len(set(asked)) == 1

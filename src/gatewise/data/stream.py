@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gatewise.buffers import buffer
 from gatewise.data.columns import require_names
 from gatewise.data.parquet import ParquetTable, opened
 
@@ -65,10 +66,14 @@ class Stream:
             self._cover(start, stop)
             reached = [piece for piece in self._pieces if piece[0] < stop]
             parts = [values[:, max(start - first, 0) : stop - first] for first, values in reached]
-            nothing = np.empty((len(self.names), 0))
-            self._given = parts[0] if len(parts) == 1 else np.concatenate(parts or [nothing], 1)
+            self._given = parts[0] if len(parts) == 1 else self._joined(parts)
             self._asked = start, stop
         return self._given
+
+    def _joined(self, parts: Sequence[np.ndarray]) -> np.ndarray:
+        nothing = np.empty((len(self.names), 0))
+        out = buffer(len(self.names), sum(part.shape[1] for part in parts))
+        return np.concatenate(parts or [nothing], 1, out=out)
 
     def take(self, index: np.ndarray) -> np.ndarray:
         """Return the rows at increasing positions as ``(c, len(index))``, in one pass over the table."""
@@ -163,13 +168,15 @@ def decode(batch: Batch, names: Sequence[str], table: str, missing: bool) -> np.
     ValueError
         For missing values, NaN and infinite ones, unless `missing` allows them.
     """
-    out = np.empty((len(names), batch.rows))
+    out = buffer(len(names), batch.rows)
     for values, name in zip(out, names, strict=True):
         column = _plain(batch.columns[name])
         if column.null_count and not missing:
             raise ValueError(_fault(name, "missing values", batch.first + _first(column.is_null()), table))
         values[:] = column.to_numpy(zero_copy_only=False)
-    if not missing and not np.isfinite(out).all():
+    with np.errstate(over="ignore", invalid="ignore"):
+        clear = missing or bool(np.isfinite(out.sum()))  # a sum that is not finite may be one of finite values
+    if not clear and not np.isfinite(out).all():
         bad = ~np.isfinite(out)
         place = int(bad.any(1).argmax())
         row = int(bad[place].argmax())

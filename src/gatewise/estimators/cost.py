@@ -1,10 +1,10 @@
 """What a fit to many rows costs, predicted before it begins: constants measured here, and three formulas.
 
 A fit searches its starts on a sample, which takes as long for any number of rows, and then makes passes over all rows.
-``seconds = search + rows / threads (passes' arithmetic per row + passes (columns + 1) reading per number) + passes
-latency``; a worker holds one block of rows, or its share of them, and some square matrices of all parameters; each pass
-sends the parameters to every worker and brings one set of sums back. A fit to simulated rows of the same shape counts
-passes, bytes and seconds.
+``seconds = search + rows / threads (passes' arithmetic per row + passes (columns + 1) reading per number) + (passes +
+samples) latency``; a worker holds one block of rows, or its share of them, and some square matrices of all parameters;
+each pass sends the parameters to every worker and brings one set of sums back. A fit to simulated rows of the same
+shape counts passes, samples, bytes and seconds.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from gatewise.runs.threads import one_thread
 T = TypeVar("T")
 Work = Callable[[Any], T]
 PILOT = 2**18  # simulated rows
-WARM = 25_000  # of a first fit, which compiles what the second needs
+WARM = 25_000  # of a first fit, which loads what the second needs
 COPIES = 10  # of a block that a worker holds while it reads files: decoded, joined, turned, in working units
 CHECKS = 2  # further readings of files: one that looks for what is no number, one for row counts
 STEPS = 20  # passes that latency is measured by
 
 
 class PilotLanes:
-    """Lanes of this process that count passes, seconds of the processor and bytes."""
+    """Lanes of this process that count passes, samples, seconds of the processor and bytes."""
 
     def __init__(self, pieces: tuple[Any, ...]) -> None:
         self.here = Here(pieces)
-        self.passes, self.seconds, self.out, self.back = 0, 0.0, 0, 0
+        self.passes, self.samples, self.seconds, self.out, self.back = 0, 0, 0.0, 0, 0
 
     def fold(self, work: Work[T], join: Callable[[T, T], T]) -> T:
         """Return what a work on every piece gives, joined."""
@@ -62,6 +62,7 @@ class PilotLanes:
 
     def each(self, works: Mapping[int, Work[T]]) -> list[T]:
         """Return what works on some pieces give."""
+        self.samples += 1
         return self.here.each(works)
 
 
@@ -71,8 +72,9 @@ class CostConstants(NamedTuple):
     Attributes
     ----------
     search : float
-        Seconds of the processor for what does not depend on the number of rows.
-    passes : int
+        Seconds of the processor for what does not depend on the number of rows, loading of compiled sums included.
+    passes, samples : int
+        How often something is summed over all rows, and how often a sample of them is brought.
     per_row : float
         Seconds of the arithmetic of all passes, for a row.
     read : float
@@ -87,6 +89,7 @@ class CostConstants(NamedTuple):
 
     search: float
     passes: int
+    samples: int
     per_row: float
     read: float
     latency: float
@@ -158,6 +161,9 @@ def plan_fit(
     for name, value in numbers.items():
         if value < 1:
             raise ValueError(f"{name}={value}: give a number from 1")
+    if client is None:
+        with _own_worker() as first:  # what it compiles is on the disk for the next one
+            first.submit(_first_fit, features, experts, gate, pure=False).result()
     with nullcontext(client) if client is not None else _own_worker() as at:
         return predicted_cost(measured_at(at, features, experts, gate), rows, features, experts, workers, threads)
 
@@ -194,7 +200,7 @@ def predicted_cost(
         workers,
         threads,
         found,
-        found.search + processor / lanes + found.passes * found.latency * max(1.0, lanes / 8),
+        found.search + processor / lanes + (found.passes + found.samples) * found.latency * max(1.0, lanes / 8),
         processor,
         block,
         block + NUMBER * columns * rows / workers,
@@ -205,10 +211,11 @@ def predicted_cost(
 
 def measured(features: int, experts: int, gate: str = "softmax") -> CostConstants:
     """Return the constants of a fit with so many features and experts in this process, on one thread, no latency."""
+    cold = _first_fit(features, experts, gate)
+    loading = max(cold - _first_fit(features, experts, gate), 0.0)
     mixture = Mixture(gates(gate, 1), (experts,))
     with one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        _pilot(mixture, *_simulated(WARM, features, experts))
         x, y = _simulated(PILOT, features, experts)
         begun = time.process_time()
         lanes = _pilot(mixture, x, y)
@@ -216,8 +223,9 @@ def measured(features: int, experts: int, gate: str = "softmax") -> CostConstant
         read = _reading(np.column_stack([x, y]))
     small = make_rows(x[:1], y[:1])
     return CostConstants(
-        spent - lanes.seconds,
+        spent - lanes.seconds + loading,
         lanes.passes,
+        lanes.samples,
         lanes.seconds / PILOT,
         read,
         0.0,
@@ -225,6 +233,15 @@ def measured(features: int, experts: int, gate: str = "softmax") -> CostConstant
         lanes.back / lanes.passes,
         needed(mixture, small),
     )
+
+
+def _first_fit(features: int, experts: int, gate: str) -> float:
+    """Fit a few simulated rows; return the seconds of the processor. The first fit of a process loads compiled sums."""
+    with one_thread(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        begun = time.process_time()
+        _pilot(Mixture(gates(gate, 1), (experts,)), *_simulated(WARM, features, experts))
+        return time.process_time() - begun
 
 
 def _simulated(n: int, d: int, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
+from gatewise.buffers import buffer
 from gatewise.core.experts import Expert
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.predictors import AffineTransform
@@ -96,13 +97,15 @@ def _moments(columns: Columns, weight: Tensor | None, ends: Tensor | None, size:
     unit = (columns.read(0, min(size, n)) - anchor[:, None]).abs().amax(-1)
     unit = torch.where((unit > 0) & unit.isfinite(), unit, 1.0)  # squares of tiny values would vanish
     for start in range(0, n, size):
-        part = (columns.read(start, min(start + size, n)) - anchor[:, None]) / unit[:, None]
+        read = columns.read(start, min(start + size, n))
+        part = torch.from_numpy(buffer(*read.shape))
+        torch.sub(read, anchor[:, None], out=part).div_(unit[:, None])
         w = part.new_ones(part.shape[-1]) if rows is None else rows[start : start + part.shape[-1]]
         block_total = float(w.sum())
         if block_total == 0:
             continue
         mean = part @ w / block_total
-        spread = ((part - mean[:, None]) ** 2) @ w
+        spread = part.sub_(mean[:, None]).square_() @ w
         step = mean - first
         second += spread + step**2 * total * block_total / (total + block_total)
         first += step * block_total / (total + block_total)

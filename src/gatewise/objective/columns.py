@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gatewise.buffers import buffer
 from gatewise.core.predictors import AffineTransform
 
 
@@ -43,24 +44,24 @@ class Columns:
         """Return rows start..stop as ``(d, stop - start)``."""
         if self.held is not None:
             return self._framed(self.held[..., start:stop])
-        return self._read(self.source[start:stop])
+        given = np.asarray(self.source[start:stop])
+        return self._moved(given.T, buffer(*given.shape[::-1]))
 
     def take(self, index: Tensor) -> Tensor:
         """Return the rows with the given increasing positions as ``(d, len(index))``."""
         if self.held is not None:
             return self._framed(self.held[..., index])
-        return self._read(self.source[index.tolist()])
+        given = np.asarray(self.source[index.tolist()])
+        return self._moved(given.T, np.empty(given.shape[::-1]))
 
-    def _read(self, values: Any) -> Tensor:
-        """Return values ``(m, d)`` as ``(d, m)`` behind the frame: written once, since fresh memory is slow."""
-        given = np.asarray(values)
-        out = torch.empty(given.shape[::-1], dtype=torch.float64)
+    def _moved(self, values: np.ndarray, out: np.ndarray) -> Tensor:
+        """Return values ``(d, m)`` behind the frame, written to `out`."""
         if self.frame is None:
-            np.copyto(out.numpy(), given.T)
+            np.copyto(out, values)
         else:
-            np.subtract(given.T, self.frame.shift[:, None].numpy(), out=out.numpy())
-            out /= self.frame.scale[:, None]
-        return out
+            np.subtract(values, self.frame.shift[:, None].numpy(), out=out)
+            out /= self.frame.scale[:, None].numpy()
+        return torch.from_numpy(out)
 
     def _framed(self, values: Tensor) -> Tensor:
         if self.frame is None:

@@ -27,7 +27,7 @@ from gatewise.runs.records import append, read_lines
 
 T = TypeVar("T")
 FORMAT = 1
-LARGE = 2**16  # bytes
+LARGE, SAMPLE = 2**16, 2**20  # bytes
 CLOSE = 1e-9  # relative difference of sums that different orders of summation may make
 SCALARS = (str, bool, int, type(None))
 
@@ -101,7 +101,7 @@ class Journal:
 
 
 class RememberingLanes:
-    """Lanes that are asked the same only once; what takes more than `LARGE` bytes is forgotten."""
+    """Lanes that are asked the same only once; large answers are not kept."""
 
     def __init__(self, lanes: Any) -> None:
         self.lanes = lanes
@@ -109,17 +109,20 @@ class RememberingLanes:
 
     def fold(self, work: Callable[[Any], T], join: Callable[[T, T], T]) -> T:
         """Return what a work on every piece gives, joined."""
-        key = digest(work)
-        if key in self._answers:
-            return self._answers[key]
-        found = self.lanes.fold(work, join)
-        if len(pickle.dumps(found)) <= LARGE:
-            self._answers[key] = found
-        return found
+        return self._answer(work, lambda: self.lanes.fold(work, join), LARGE)
 
     def each(self, works: Mapping[int, Callable[[Any], T]]) -> list[T]:
         """Return what works on some pieces give."""
-        return self.lanes.each(works)
+        return self._answer(works, lambda: self.lanes.each(works), SAMPLE)
+
+    def _answer(self, question: Any, ask: Callable[[], T], most: int) -> T:
+        key = digest(question)
+        if key in self._answers:
+            return self._answers[key]
+        found = ask()
+        if len(pickle.dumps(found)) <= most:
+            self._answers[key] = found
+        return found
 
 
 class RecordedLanes:

@@ -41,7 +41,13 @@ LAWS = {
 }
 
 
-REFERENCES = (likelihood.value, likelihood.gradient, likelihood.hessian, likelihood.expected_complete_hessian)
+REFERENCES = (
+    likelihood.value,
+    likelihood.gradient,
+    likelihood.hessian,
+    likelihood.expected_complete_hessian,
+    likelihood.mass,
+)
 SQUARES = (squares.value, squares.gradient, squares.gauss_newton, squares.hessian, squares.mass)
 WHAT = ("value", "gradient", "Hessian")
 
@@ -113,7 +119,11 @@ def assert_fused(mixture, measure, block, size=None):
     for kind, reference in enumerate(REFERENCES):
         what = f"fused == reference, statistic {kind} of {mixture} with {tuple(block.x.shape)} rows"
         besides = cancelling(mixture, measure, block) if reference is likelihood.hessian else 0.0
-        assert_same(sums(kind, mixture, measure, block, size), reference(mixture, measure, block), what, besides)
+        found, expected = sums(kind, mixture, measure, block, size), reference(mixture, measure, block)
+        if reference is likelihood.mass and not bool(found[0].isfinite().all()):  # left to the reference
+            assert not bool(likelihood.value(mixture, measure, block)[0].isfinite().all()), f"broken: {what}"
+            continue
+        assert_same(found, expected, what, besides)
 
 
 def assert_squares(mixture, measure, block, size=None):

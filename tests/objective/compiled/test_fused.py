@@ -22,6 +22,7 @@ from gatewise.core.links import Softmax
 from gatewise.core.mixture import Mixture
 from gatewise.core.scores import Activated, Affine, Tempered
 from gatewise.objective import compiled, likelihood, terms
+from gatewise.objective.accumulate import accumulate
 from gatewise.objective.rows import make_rows
 
 from ...covering import pairs_and_slow_rest
@@ -373,3 +374,15 @@ def test_the_law_can_fail(path, wrong, what, monkeypatch):
     with pytest.raises(AssertionError, match=f"broken: .* {what}"):
         assert_fused(mixture, measure, block)
     run.ready.cache_clear()
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_responsibilities_of_rows_without_density(hold):
+    measure, block = whole_numbers(SOFTMAX, d=3)
+    measure = measure._replace(family={"scale": torch.full_like(measure.family["scale"], 2.0**-530)})
+    rows = make_rows(block.x.T.numpy(), block.y.T.numpy(), gate_x=block.gate_x.T.numpy(), hold=hold)
+    assert compiled.accumulate(likelihood.mass, SOFTMAX, measure, rows) is None
+    (found,) = accumulate(likelihood.mass, SOFTMAX, measure, rows, 10)
+    (expected,) = likelihood.mass(SOFTMAX, measure, block._replace(weight=None))
+    assert torch.allclose(found, expected, rtol=1e-12)
+    assert torch.allclose(found.sum(-1), torch.full((len(found),), float(rows.n), dtype=torch.float64))

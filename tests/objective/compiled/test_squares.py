@@ -171,7 +171,8 @@ def test_statistics_stand_in_the_order_of_the_programs():
     assert (*REFERENCES, *SQUARES) == compiled.KINDS
     assert len(program.ORDERS) == len(compiled.KINDS)
     assert compiled.KINDS[program.GAUSS_NEWTON] is squares.gauss_newton
-    assert compiled.KINDS[program.MASS] is squares.mass
+    assert compiled.KINDS[program.MASS] is likelihood.mass
+    assert compiled.KINDS[program.SQUARES_MASS] is squares.mass
 
 
 @pytest.mark.parametrize("stat", SQUARES)

@@ -21,6 +21,7 @@ from gatewise.core.scores import Activated, Affine, Score, Tempered
 from gatewise.objective import likelihood, squares
 from gatewise.objective.compiled.outputs import EXPERTS, FAMILIES
 from gatewise.objective.compiled.parts import LINKS, SCORES
+from gatewise.objective.likelihood import mass  # `likelihood` is also the name of a module beside this one
 from gatewise.objective.rows import Block, Rows
 from gatewise.objective.terms import Statistic
 
@@ -29,6 +30,7 @@ OF_LIKELIHOOD: tuple[Callable[..., object], ...] = (
     likelihood.gradient,
     likelihood.hessian,
     likelihood.expected_complete_hessian,
+    mass,
 )
 OF_SQUARES: tuple[Callable[..., object], ...] = (
     squares.value,
@@ -91,8 +93,8 @@ def statistic(stat: Callable[..., object], mixture: Mixture) -> Statistic | None
     Parameters
     ----------
     stat : function of `objective.likelihood` or `objective.squares`
-        ``value``, ``gradient``, ``hessian`` or ``expected_complete_hessian``; of squares ``gauss_newton`` and ``mass``
-        too.
+        ``value``, ``gradient``, ``hessian``, ``mass``, of likelihoods ``expected_complete_hessian``, of squares
+        ``gauss_newton``.
     mixture : Mixture
 
     Returns
@@ -146,5 +148,7 @@ def accumulate(
         if any(part.dtype != torch.float64 or part.device.type != "cpu" for part in block[:3]):
             return None
         sums = compiled(mixture, measure, block)
+        if stat is mass and not bool(sums[0].isfinite().all()):
+            return None  # a row without density, whose nearest leaf the reference finds
         total = sums if total is None else tuple(a + b for a, b in zip(total, sums, strict=True))
     return total

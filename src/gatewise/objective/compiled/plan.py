@@ -17,10 +17,11 @@ from gatewise.objective.compiled.program import (
     HESSIAN,
     MASS,
     SQUARES_HESSIAN,
+    SQUARES_MASS,
     SQUARES_VALUE,
     Program,
 )
-from gatewise.objective.compiled.residuals import squares_pairs, write_mass, write_squares
+from gatewise.objective.compiled.residuals import squares_pairs, write_mass, write_path_weights, write_squares
 from gatewise.objective.compiled.tree import (
     CompiledLeaves,
     CompiledLevel,
@@ -74,8 +75,10 @@ def plan(kind: int, mixture: Mixture, sizes: Sizes) -> CompiledPlan:
     p = Program(kind, sizes.y, sizes.weighted)
     levels, start = write_levels(p, mixture, sizes)
     gradient, found = np.zeros(0, dtype=np.int64), None
-    if kind == MASS:
-        write_mass(p, levels)
+    if kind == SQUARES_MASS:
+        write_mass(p, write_path_weights(p, levels), levels)
+    elif kind == MASS:
+        write_mass(p, write_leaves(p, mixture, sizes, levels, start)[0].shares, levels)
     else:
         write = write_squares if kind >= SQUARES_VALUE else write_leaves
         leaves, size = write(p, mixture, sizes, levels, start)

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from gatewise.objective.compiled import codes
 
-VALUE, GRADIENT, HESSIAN, COMPLETE = range(4)  # of the log-likelihood
-SQUARES_VALUE, SQUARES_GRADIENT, GAUSS_NEWTON, SQUARES_HESSIAN, MASS = range(4, 9)  # of least squares
-ORDERS = (0, 1, 2, 2, 0, 1, 1, 2, 0)  # of the derivatives that are needed row by row
+VALUE, GRADIENT, HESSIAN, COMPLETE, MASS = range(5)  # of the log-likelihood
+SQUARES_VALUE, SQUARES_GRADIENT, GAUSS_NEWTON, SQUARES_HESSIAN, SQUARES_MASS = range(5, 10)  # of least squares
+ORDERS = (0, 1, 2, 2, 0, 0, 1, 1, 2, 0)  # of the derivatives that are needed row by row
 PAIRED = (HESSIAN, COMPLETE, GAUSS_NEWTON, SQUARES_HESSIAN)  # with sums for every pair of coordinates
 X, GATE_X, Y, WEIGHT = range(4)  # sources of numbers
 MERGED = {codes.MULTIPLY, codes.MULTIPLY_ADD, codes.TWO_PRODUCTS}

@@ -68,10 +68,10 @@ def write_path_weights(p: Program, levels: list[CompiledLevel]) -> Ref:
     return above
 
 
-def write_mass(p: Program, levels: list[CompiledLevel]) -> None:
-    """Write the sums of the weights of the leaves."""
+def write_mass(p: Program, shares: Ref, levels: list[CompiledLevel]) -> None:
+    """Write the sums over the rows of the shares of the leaves: their weights, or their responsibilities."""
     leaves = levels[-1].owners.total
-    p.emit(codes.DOTS, 1, p.weight.row, write_path_weights(p, levels).row, leaves, p.out(leaves), leaves)
+    p.emit(codes.DOTS, 1, p.weight.row, shares.row, leaves, p.out(leaves), leaves)
 
 
 def write_squares(

@@ -18,7 +18,7 @@ from gatewise.core.mixture import Measure, Mixture
 from gatewise.objective.compiled.kernels import compiled
 from gatewise.objective.compiled.machine import run
 from gatewise.objective.compiled.plan import CompiledPlan, plan
-from gatewise.objective.compiled.program import MASS, ORDERS, SQUARES_VALUE
+from gatewise.objective.compiled.program import MASS, ORDERS, SQUARES_MASS, SQUARES_VALUE
 from gatewise.objective.compiled.tree import Sizes
 from gatewise.objective.rows import Block
 
@@ -52,8 +52,10 @@ def sums(kind: int, mixture: Mixture, measure: Measure, block: Block, size: int 
         mixture, measure = replace(mixture, family=MeanOnly(), shared=()), measure._replace(family={})
     program, addresses = ready(kind, mixture, _sizes(mixture, measure, block))
     out = _numbers(program, addresses, packed(mixture, measure).numpy(), block, size or program.size)
-    if kind == MASS:
-        return (torch.from_numpy(out[:, 1:].copy()),)
+    if kind in (MASS, SQUARES_MASS):
+        mass = torch.from_numpy(out[:, 1:].copy())
+        each = mixture.family.responses(block.y[..., :1])  # of a compiled family: as many in every row
+        return (mass * each if kind == MASS else mass,)
     value = torch.from_numpy(out[:, 1].copy())
     if ORDERS[kind] == 0:
         return (value,)
