@@ -150,7 +150,8 @@ def _of_table(estimator: Any, given: Given, gated: bool) -> dict[str, Any]:
     source = opened(given.x)
     require_names(source.schema.names, [name for value in names.values() for name in several(value)], given.x.name)
     read = delayed(partial(built, roles=PieceRoles(_sent(estimator), names, gated, None)), pure=False)
-    pieces = slices_of(given.x, source, whole_files=given.groups is not None)
+    threads = sum(given.x.client.nthreads().values())
+    pieces = slices_of(given.x, source, given.groups is not None, max(threads, 1))
     return {place: read(place, parts={"X": table}) for place, table in pieces.items()}
 
 

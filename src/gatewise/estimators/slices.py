@@ -6,10 +6,11 @@ from typing import Any
 
 from gatewise.data.parquet import ParquetTable
 
-LONG = 2**18  # rows of a run, unless a row group has more
+SHORT = 2**18  # rows of a run at least, where a file has so many
+PIECES = 32  # runs of every thread: each is opened in every pass, and workers may come and go
 
 
-def slices_of(table: ParquetTable, source: Any, whole_files: bool = False) -> dict[str, ParquetTable]:
+def slices_of(table: ParquetTable, source: Any, whole_files: bool = False, threads: int = 1) -> dict[str, ParquetTable]:
     """Return runs of row groups of a table as tables, by what messages call them.
 
     Parameters
@@ -18,6 +19,8 @@ def slices_of(table: ParquetTable, source: Any, whole_files: bool = False) -> di
     source : opened table
     whole_files : bool
         Whether files must not be cut.
+    threads : int
+        That share the runs.
 
     Raises
     ------
@@ -31,10 +34,11 @@ def slices_of(table: ParquetTable, source: Any, whole_files: bool = False) -> di
             f"{table.name} is no plain set of Parquet files, which the workers of a cluster could share: write it to "
             "files, or leave the client out"
         )
+    longest = max(SHORT, source.rows // (PIECES * threads))
     found: dict[str, ParquetTable] = {}
     for file, fragment in enumerate(source.fragments):
         sizes = [group.num_rows for group in fragment.row_groups]
-        for first, last in [(0, len(sizes))] if whole_files else _runs(sizes):
+        for first, last in [(0, len(sizes))] if whole_files else _runs(sizes, longest):
             if not sum(sizes[first:last]):
                 continue
             numbers = [group.id for group in fragment.row_groups[first:last]]
@@ -43,17 +47,17 @@ def slices_of(table: ParquetTable, source: Any, whole_files: bool = False) -> di
     return found
 
 
-def _runs(sizes: list[int]) -> list[tuple[int, int]]:
-    """Return the ends of runs of row groups with about `LONG` rows.
+def _runs(sizes: list[int], longest: int) -> list[tuple[int, int]]:
+    """Return the ends of runs of row groups with at most so many rows, or of one row group.
 
     Examples
     --------
-    >>> _runs([150_000, 100_000, 80_000, 500_000])
+    >>> _runs([150_000, 100_000, 80_000, 500_000], 260_000)
     [(0, 2), (2, 3), (3, 4)]
     """
     runs, first, rows = [], 0, 0
     for i, size in enumerate(sizes):
-        if rows and rows + size > LONG:
+        if rows and rows + size > longest:
             runs.append((first, i))
             first, rows = i, 0
         rows += size
