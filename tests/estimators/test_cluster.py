@@ -23,6 +23,7 @@ from typer.testing import CliRunner  # noqa: E402
 from gatewise import MixtureOfExpertsClassifier, MixtureOfExpertsRegressor, select  # noqa: E402
 from gatewise.cli import app  # noqa: E402
 from gatewise.data import ParquetTable  # noqa: E402
+from gatewise.estimators import slices  # noqa: E402
 from gatewise.runs.cluster import ClusterLanes, ClusterLostError, Lane, shared_out  # noqa: E402
 
 X = ["x0", "x1", "x2"]
@@ -160,6 +161,22 @@ def test_a_file_that_goes_away_is_one_clear_error_and_nothing_is_lost(client, tm
     away.rename(rows)
     assert_same(model().fit(FRAME[X], FRAME["y"]), model().fit(table, "y", checkpoint=kept))
     assert kept.stat().st_size > size
+
+
+def test_a_checkpoint_is_found_again_by_another_number_of_threads(client, tmp_path, monkeypatch):
+    monkeypatch.setattr(slices, "SHORT", 3000)
+    monkeypatch.setattr(slices, "PIECES", 2)
+    data = FRAME[[*X, "y"]].assign(w=np.random.default_rng(1).uniform(0.5, 2.0, len(FRAME)))
+    data.to_parquet(tmp_path / "rows.parquet", row_group_size=1000)
+    table, kept = ParquetTable(tmp_path / "rows.parquet", X, client=client), tmp_path / "fit"
+    sizes, found = [], []
+    for threads in (1, 2):
+        monkeypatch.setattr(client, "nthreads", lambda threads=threads: {"worker": threads})
+        weighted = model(weight_kind="sampling")
+        found.append(weighted.fit(table, "y", sample_weight="w", checkpoint=kept).log_likelihood_)
+        sizes.append(kept.stat().st_size)
+    assert sizes[0] == sizes[1]  # no pass was made: all were found
+    assert found[0] == found[1]
 
 
 FAULTS = [

@@ -49,7 +49,11 @@ def read_cluster(estimator: Any, given: Given, gated: bool, checkpoint: Any = No
         given, classes = given._replace(y=given.y.y), given.y.classes
     table = isinstance(given.x, ParquetTable)
     with in_words():
-        works = _of_table(estimator, given, gated) if table else _of_collection(estimator, given, gated, classes)
+        works = (
+            _of_table(estimator, given, gated, checkpoint is not None)
+            if table
+            else _of_collection(estimator, given, gated, classes)
+        )
         places = list(works)
         made = client.compute(list(works.values()))
         facts = client.gather([client.submit(facts_of_piece, one, pure=False) for one in made])
@@ -139,8 +143,11 @@ def _role(given: Given, role: str) -> Any:
     return {**places, **given.known._asdict()}[role]
 
 
-def _of_table(estimator: Any, given: Given, gated: bool) -> dict[str, Any]:
-    """Return the delayed pieces of a table by their place: runs of row groups, with groups whole files."""
+def _of_table(estimator: Any, given: Given, gated: bool, lasting: bool) -> dict[str, Any]:
+    """Return the delayed pieces of a table by their place: runs of row groups, with groups whole files.
+
+    Lasting ones are the same on any cluster: a checkpoint is found again only where sums agree to the last bit.
+    """
     from dask import delayed
 
     names = {role: value for role in ROLES if (value := _role(given, role)) is not None}
@@ -150,8 +157,8 @@ def _of_table(estimator: Any, given: Given, gated: bool) -> dict[str, Any]:
     source = opened(given.x)
     require_names(source.schema.names, [name for value in names.values() for name in several(value)], given.x.name)
     read = delayed(partial(built, roles=PieceRoles(_sent(estimator), names, gated, None)), pure=False)
-    threads = sum(given.x.client.nthreads().values())
-    pieces = slices_of(given.x, source, given.groups is not None, max(threads, 1))
+    threads = None if lasting else sum(given.x.client.nthreads().values())
+    pieces = slices_of(given.x, source, given.groups is not None, threads)
     return {place: read(place, parts={"X": table}) for place, table in pieces.items()}
 
 

@@ -6,11 +6,13 @@ from typing import Any
 
 from gatewise.data.parquet import ParquetTable
 
-SHORT = 2**18  # rows of a run at least, where a file has so many
-PIECES = 32  # runs of every thread: each is opened in every pass, and workers may come and go
+SHORT = 2**18  # rows of a run at most, unless a row group has more, or few threads share very many rows
+PIECES = 32  # runs of a thread then, about: each is opened in every pass, and workers may come and go
 
 
-def slices_of(table: ParquetTable, source: Any, whole_files: bool = False, threads: int = 1) -> dict[str, ParquetTable]:
+def slices_of(
+    table: ParquetTable, source: Any, whole_files: bool = False, threads: int | None = None
+) -> dict[str, ParquetTable]:
     """Return runs of row groups of a table as tables, by what messages call them.
 
     Parameters
@@ -19,8 +21,8 @@ def slices_of(table: ParquetTable, source: Any, whole_files: bool = False, threa
     source : opened table
     whole_files : bool
         Whether files must not be cut.
-    threads : int
-        That share the runs.
+    threads : int, optional
+        That share the runs: fewer and longer ones. Default: the runs depend on the files alone.
 
     Raises
     ------
@@ -34,7 +36,7 @@ def slices_of(table: ParquetTable, source: Any, whole_files: bool = False, threa
             f"{table.name} is no plain set of Parquet files, which the workers of a cluster could share: write it to "
             "files, or leave the client out"
         )
-    longest = max(SHORT, source.rows // (PIECES * threads))
+    longest = SHORT if threads is None else max(SHORT, source.rows // (PIECES * max(threads, 1)))
     found: dict[str, ParquetTable] = {}
     for file, fragment in enumerate(source.fragments):
         sizes = [group.num_rows for group in fragment.row_groups]

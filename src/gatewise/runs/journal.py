@@ -113,7 +113,7 @@ class RememberingLanes:
 
     def each(self, works: Mapping[int, Callable[[Any], T]]) -> list[T]:
         """Return what works on some pieces give."""
-        return self._answer(works, lambda: self.lanes.each(works), SAMPLE)
+        return self._answer(list(works.items()), lambda: self.lanes.each(works), SAMPLE)  # in their order
 
     def _answer(self, question: Any, ask: Callable[[], T], most: int) -> T:
         key = digest(question)
@@ -166,6 +166,7 @@ def _feed(value: Any, into: Any) -> None:
         case Mapping():
             _feed(sorted((repr(name), one) for name, one in value.items()), into)
         case tuple() | list():
+            into.update(f"{len(value)}:".encode())
             for one in value:
                 _feed(one, into)
         case float():
