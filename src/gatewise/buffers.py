@@ -13,7 +13,7 @@ import weakref
 import numpy as np
 
 LEAST, MOST = 2**16, 2**25  # bytes of a buffer that is kept
-KEPT = 5  # times the largest buffer of a thread: what its buffers have together at most
+KEPT = 5  # total size of a thread's buffers at most, in units of its largest
 
 
 class _Store(threading.local):

@@ -15,6 +15,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -161,10 +162,10 @@ def plan_fit(
     for name, value in numbers.items():
         if value < 1:
             raise ValueError(f"{name}={value}: give a number from 1")
-    if client is None:
-        with _own_worker() as first:  # what it compiles is on the disk for the next one
-            first.submit(_first_fit, features, experts, gate, pure=False).result()
-    with nullcontext(client) if client is not None else _own_worker() as at:
+    where: Callable[[], Any] = _own_worker if client is None else partial(nullcontext, client)
+    with where() as at:  # compiled sums are kept on the disk, for the next process too
+        at.submit(_first_fit, features, experts, gate, pure=False).result()
+    with where() as at:
         return predicted_cost(measured_at(at, features, experts, gate), rows, features, experts, workers, threads)
 
 

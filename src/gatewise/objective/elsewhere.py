@@ -130,13 +130,13 @@ class Pieces:
                 f"this method needs {len(units)} rows or groups in one place, and they are on the workers of a "
                 "cluster: give it a sample of the rows in memory"
             )
-        works: dict[int, Work[Rows]] = {}
+        works: dict[int, Work[Rows]] = {}  # asked without frames: the same sample in other units is the same question
         first = 0
         for number, size in enumerate(self.sizes):
             begin, end = torch.searchsorted(units, torch.tensor([first, first + size.units], dtype=torch.long)).tolist()
             if end > begin:
                 inside = units[begin:end] - first
-                works[number] = self._work(None, Rows.take, (inside,))  # the same for any frames
+                works[number] = self._work(None, Rows.take, (inside,))
             first += size.units
         return _behind(frames, joined(self.lanes.each(works)))
 

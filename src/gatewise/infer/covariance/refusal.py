@@ -16,7 +16,7 @@ from gatewise.infer.covariance.loss import MEANINGS, loss_of, residual_degrees
 from gatewise.infer.covariance.point import InformationPoint, score_squares
 from gatewise.objective.rows import Rows
 
-FEW = 1024  # units of which some nearly always show that scores are not zero
+FEW = 1024  # units of a sample, nearly always enough to show that scores are not zero
 ZERO = 1e-12  # sum of squared scores, in units of the information, that is none
 EXACT = 1e-20  # residual variance, of the variance of y, from which no errors can be told
 SIMPLER = "use a simpler gate or fewer columns"
