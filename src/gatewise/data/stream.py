@@ -71,9 +71,8 @@ class Stream:
         return self._given
 
     def _joined(self, parts: Sequence[np.ndarray]) -> np.ndarray:
-        nothing = np.empty((len(self.names), 0))
         out = buffer(len(self.names), sum(part.shape[1] for part in parts))
-        return np.concatenate(parts or [nothing], 1, out=out)
+        return np.concatenate(parts, 1, out=out) if parts else out
 
     def take(self, index: np.ndarray) -> np.ndarray:
         """Return the rows at increasing positions as ``(c, len(index))``, in one pass over the table."""

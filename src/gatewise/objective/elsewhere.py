@@ -138,7 +138,8 @@ class Pieces:
                 inside = units[begin:end] - first
                 works[number] = self._work(None, Rows.take, (inside,))
             first += size.units
-        return _behind(frames, joined(self.lanes.each(works)))
+        found = joined(self.lanes.each(works)).in_frames(frames)
+        return found.take(torch.arange(found.n_units))  # written in those units
 
     def at_mass(self, shares: Tensor) -> Tensor:
         """Return the units at which the sum of weights so far reaches shares of the whole."""
@@ -210,19 +211,6 @@ def joined(parts: Sequence[Rows]) -> Rows:
         sizes = [part.ends.diff(prepend=part.ends.new_zeros(1)) for part in parts if part.ends is not None]
         ends = torch.cat(sizes).cumsum(0)
     return Rows(x, gate_x, column("y"), weight, ends, offset)
-
-
-def _behind(frames: RowFrames, rows: Rows) -> Rows:
-    """Return rows in memory behind frames."""
-    moved = rows.in_frames(frames)
-
-    def written(part: Columns) -> Columns:
-        return part if part.frame is None else Columns(part.read(0, part.shape[0]))
-
-    x = written(moved.x)
-    gate_x = x if moved.gate_x is moved.x else written(moved.gate_x)
-    offset = None if moved.offset is None else written(moved.offset)
-    return replace(moved, x=x, gate_x=gate_x, y=written(moved.y), offset=offset)
 
 
 def size_of(piece: Rows) -> PieceSize:

@@ -126,7 +126,7 @@ class RememberingLanes:
 
 
 class RecordedLanes:
-    """Lanes whose sums are kept in a journal. Samples are not kept there: reading them again is quick."""
+    """Lanes whose sums are kept in a journal. A later fit reads samples again."""
 
     def __init__(self, lanes: Any, journal: Journal) -> None:
         self.lanes, self.journal = lanes, journal

@@ -377,12 +377,17 @@ def test_the_law_can_fail(path, wrong, what, monkeypatch):
 
 
 @pytest.mark.parametrize("hold", [True, False])
-def test_responsibilities_of_rows_without_density(hold):
-    measure, block = whole_numbers(SOFTMAX, d=3)
-    measure = measure._replace(family={"scale": torch.full_like(measure.family["scale"], 2.0**-530)})
+@pytest.mark.parametrize(("law", "far"), [("gaussian", 1e200), ("two outputs", 1e200), ("poisson", 900.0)])
+def test_responsibilities_of_rows_without_density(law, far, hold):
+    """Every expert predicts a mean of 1e200, or of e^900 counts."""
+    family, columns = LAWS[law]
+    mixture = replace(SOFTMAX, family=family)
+    measure, block = draw(mixture, columns=columns, weighted=False, d=3)
+    experts = {**measure.experts, "intercept": torch.full_like(measure.experts["intercept"], far)}
+    measure = measure._replace(experts=experts)
     rows = make_rows(block.x.T.numpy(), block.y.T.numpy(), gate_x=block.gate_x.T.numpy(), hold=hold)
-    assert compiled.accumulate(likelihood.mass, SOFTMAX, measure, rows) is None
-    (found,) = accumulate(likelihood.mass, SOFTMAX, measure, rows, 10)
-    (expected,) = likelihood.mass(SOFTMAX, measure, block._replace(weight=None))
-    assert torch.allclose(found, expected, rtol=1e-12)
-    assert torch.allclose(found.sum(-1), torch.full((len(found),), float(rows.n), dtype=torch.float64))
+    assert compiled.accumulate(likelihood.mass, mixture, measure, rows) is None
+    (found,) = accumulate(likelihood.mass, mixture, measure, rows, 10)
+    (expected,) = likelihood.mass(mixture, measure, block)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0.0)
+    assert found.sum(-1).tolist() == pytest.approx([columns * rows.n] * len(found), rel=1e-12)

@@ -54,8 +54,9 @@ def sums(kind: int, mixture: Mixture, measure: Measure, block: Block, size: int 
     out = _numbers(program, addresses, packed(mixture, measure).numpy(), block, size or program.size)
     if kind in (MASS, SQUARES_MASS):
         mass = torch.from_numpy(out[:, 1:].copy())
-        each = mixture.family.responses(block.y[..., :1])  # the number is the same in every row
-        return (mass * each if kind == MASS else mass,)
+        if kind == MASS:
+            mass *= mixture.family.responses(block.y[..., :1])  # of the first row: others have as many
+        return (mass,)
     value = torch.from_numpy(out[:, 1].copy())
     if ORDERS[kind] == 0:
         return (value,)

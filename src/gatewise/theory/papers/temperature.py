@@ -156,19 +156,17 @@ TEMPERATURE_RATES = Study(
     "stands. With the scale fixed the plain gate is the softmax gate, so that -1/4 is derived for the slopes of an "
     "over-filled cell, against the recollection 'slower than polynomial', which 1.5 decades cannot support. Boxes "
     "hold the truth in any order: gate weights within 6, biases within 3, temperature from .02 to 1, slopes within 4, "
-    "intercepts within 8, standard deviations from .1; for activated gates with one expert more weights within 12, "
-    "biases within 10, temperature from .01 to 2, for up to a tenth of the fits of a first confirmatory run ended at "
-    "bounds of smaller ones. Starts know nothing of the truth: ten, and forty for three experts and an activation, "
-    "where ten left up to a third of the fits worse than the truth; a fit that still is gets forty more. The truth is "
-    "sharp because an activation bounds the scores: with gate weights 2 and -1 and temperature .7, the truth of an "
-    "earlier version, the activated gates had not reached their rate at 64000 rows. Windows are 1.5 decades: two "
-    "and three experts exactly 5000..159000 (of three from 2000 on, a few fits with large errors made the means fall "
-    "too fast), two with one more 6000..190000; the activated arms of two experts 200 replicates, the others of as "
-    "many experts as there are 120 (40 gave intervals of +- .07 in a first run) and the tolerance .1, over-filled "
-    "ones 60; the gate is reported with the tolerance .06 at least. Population exponents of activated gates, of "
-    "exact and of over-filled cells, decide what slopes leave open: two halves of an expert move far apart before the "
-    "law does. Those of identity and ReLU are of the gate with the temperature 1, in another box, and decide no "
-    "slope.",
+    "intercepts within 8, standard deviations from .1. Those of activated gates with one expert more are wider, "
+    "because fits of an earlier run ended at their bounds: weights within 12, biases within 10, temperature from .01 "
+    "to 2. Starts know nothing of the truth. There are ten, and forty for three experts and an activation, where ten "
+    "left many fits worse than the truth; a fit that still is gets forty more. The truth is sharp because an "
+    "activation bounds the scores: with gate weights 2 and -1 and temperature .7, the truth of an earlier version, "
+    "the activated gates had not reached their rate at 64000 rows. Windows are 1.5 decades: 5000..159000 for as many "
+    "experts as there are, and 6000..190000 for one more. There are 200 replicates for two experts with an activated "
+    "gate, 120 for the other arms without a further expert, with the tolerance .1, and 60 for those with one. The "
+    "tolerance of the gate is .06 at least. Population exponents of activated gates, of exact and of over-filled "
+    "cells, decide what slopes leave open: two halves of an expert move far apart before the law does. Those of "
+    "identity and ReLU are of the gate with the temperature 1, in another box, and decide no slope.",
     (
         *(_arm(fn, TRUTH_2, 2, "exact") for fn in GATE_OF),
         *(_arm(fn, TRUTH_3, 3, "three experts") for fn in GATE_OF),
