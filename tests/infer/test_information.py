@@ -374,14 +374,17 @@ def test_a_point_that_the_certificate_calls_regular_but_is_singular_is_refused(l
     assert "gates.0" in words
 
 
-def test_a_point_of_symmetry_is_refused_by_name():
+@pytest.mark.parametrize("n", [200, 3000])  # 3000: a sample of the rows is looked at first
+def test_a_point_of_symmetry_is_refused_by_name(n):
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(200, 1))
-    rows = make_rows(x, rng.normal(size=(200, 1)) - x**2)  # no square fits a falling parabola better than none
+    x = rng.normal(size=(n, 3))
+    y = rng.normal(size=(n, 1)) - (x**2).sum(1, keepdims=True)  # no square fits falling parabolas better than none
+    rows = make_rows(x, y)
     fit = maximum_likelihood(Mixture((GATES["constant"],), (1,), EXPERTS["square"]), rows, starts=3)
     assert fit.certificate.passed
     words = refused(fit, rows)
-    assert "symmetric about the estimate of experts.coef[0,0,0], experts.intercept[0,0]" in words
+    names = ", ".join([*(f"experts.coef[0,0,{i}]" for i in range(3)), "experts.intercept[0,0]"])
+    assert f"symmetric about the estimate of {names}" in words
 
 
 def test_a_kink_is_refused_by_name():
