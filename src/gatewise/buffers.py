@@ -31,11 +31,9 @@ def buffer(*shape: int) -> np.ndarray:
 
     Examples
     --------
-    >>> first = buffer(3, 10_000)
-    >>> place = first.ctypes.data
-    >>> del first
-    >>> buffer(3, 10_000).ctypes.data == place
-    True
+    >>> first, second = buffer(3, 10_000), buffer(3, 10_000)
+    >>> np.shares_memory(first, second)
+    False
     """
     count = math.prod(shape)
     if not LEAST <= 8 * count <= MOST:
