@@ -349,16 +349,24 @@ def test_the_loss_scale_multiplies_the_auxiliary_gradient_alone(after_the_forwar
         assert_close(p.grad, 128 * slope, "the scaled gradient", 1e-6)
 
 
-def test_the_tally_is_that_by_hand():
-    layer = make_layer("laplace", (2, 3))
+@pytest.mark.parametrize("branching", [6, (2, 3)])
+@pytest.mark.parametrize("gate", ["softmax", "laplace", "sigmoid", Gate(Affine(), ReLU()), "top-k"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_tally_is_that_by_hand(gate, branching, masked):
+    layer = make_layer(gate, branching)
     x = draw_tokens(layer)
-    layer(x).sum().backward()
+    mask = torch.arange(len(x)) % 3 > 0 if masked else None
+    layer(x, mask=mask).sum().backward()
     finish_step(layer)
-    share = leaf_probabilities(layer.router(x)).detach()
+    real = x if mask is None else x[mask]
+    routing = layer.router(real)
+    share = leaf_probabilities(routing).detach()
     tally = layer.tally()
     assert_close(tally.importance, share.sum(0), "importance", 1e-6)
-    assert_close(tally.entropy, -(share * share.log()).sum(), "entropy", 1e-6)
-    assert float(tally.load.sum()) == float(tally.offered) == float(tally.served) == 48
+    assert_close(tally.entropy, torch.special.entr(share).sum(), "entropy", 1e-6)
+    assert float(tally.tokens) == len(real)
+    chosen = int((routing.weight != 0).sum())
+    assert float(tally.load.sum()) == float(tally.offered) == float(tally.served) == chosen
 
 
 @pytest.mark.parametrize(

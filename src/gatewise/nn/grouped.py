@@ -26,7 +26,7 @@ from gatewise.nn.units import unit
 
 PLAIN = (Tensor, torch.nn.Parameter)
 CACHE = 2 * 2**20  # bytes of hidden values up to which products of all experts are faster than a pass over these
-EACH = 2**16  # and bytes of those of an expert
+EACH = 2**17  # and bytes of those of an expert
 
 
 def _forward(

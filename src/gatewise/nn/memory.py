@@ -8,7 +8,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-LARGE = 8 * 2**20  # bytes
+LARGE = 32 * 2**20  # bytes up to which the C library keeps memory that is freed
 HUGE = getattr(mmap, "MADV_HUGEPAGE", None)  # Linux has it
 
 

@@ -54,9 +54,15 @@ class Unit(NamedTuple):
             return self.fn.value(pre), lambda gradient: self.fn.pull_back(gradient, pre)
         first, second = pre.chunk(2, -1)
         value = self.fn.value(first)
-        return value * second, lambda gradient: torch.cat(
-            [self.fn.pull_back(gradient * second, first), gradient * value], -1
-        )
+
+        def through(gradient: Tensor) -> Tensor:
+            both = torch.empty_like(pre)
+            d_first, d_second = both.chunk(2, -1)
+            torch.mul(gradient, value, out=d_second)
+            d_first.copy_(self.fn.pull_back(gradient * second, first))
+            return both
+
+        return value * second, through
 
 
 class ClampedSwiGLU(NamedTuple):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gatewise.nn.balance.token_sums import TokenSums
 from gatewise.nn.router import Router, Routing
+from gatewise.nn.weights import LOWEST
 
 
 class RoutingStatistics(NamedTuple):
@@ -77,7 +78,15 @@ def count(router: Router, routing: Routing, sums: TokenSums, served: Tensor | No
         taken = there if taken is None else taken * there
     each = importance.new_ones(1, index.numel()) if taken is None else taken.reshape(1, -1)
     load = torch.zeros_like(importance).index_add_(1, index.flatten(), each)
-    entropy, offered = torch.special.entr(sums.leaves).sum((0, 1), keepdim=True), load.sum(1, keepdim=True)
+    entropy, offered = _entropy(router, routing, sums), load.sum(1, keepdim=True)
     found = offered if served is None else (each * served.reshape(1, -1)).sum(1, keepdim=True)
     smooth = sums.sums[-1] if sums.inputs.least else load
     return torch.cat([load, importance, smooth, entropy, sums.tokens, offered, found], 1).flatten().float().detach()
+
+
+def _entropy(router: Router, routing: Routing, sums: TokenSums) -> Tensor:
+    """Return the sum over tokens of the entropy of the weights of all leaves, ``(1, 1)``."""
+    (first, *others), log = router.kinds, routing.log_weights[0]
+    if others or first.link.sparse or not first.link.normalised:
+        return torch.special.entr(sums.leaves).sum((0, 1), keepdim=True)
+    return -torch.dot(sums.leaves.flatten(), log.clamp_min(LOWEST).flatten()).view(1, 1)  # without a logarithm
