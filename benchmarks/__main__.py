@@ -38,7 +38,6 @@ BENCHMARKS: dict[str, str] = {
     "many_ends": "many.ends",
     "identifiability": "identifiability.run",
     "proofs": "proofs.run",
-    "moving_truth": "moving.run",
     "parquet": "parquet.run",
     "flexmix": "flexmix.run",
     "peers": "peers.run",

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import as_markdown
-from gatewise.experiments import EXPERIMENTS, collect_experiment, unpack_experiments
-from gatewise.experiments.compare import difference, gates_in, interval, values, word
+from gatewise.experiments import EXPERIMENTS, Experiment, Metric, collect_experiment, unpack_experiments
+from gatewise.experiments.compare import difference, gates_in, interval, measures_of, values, verdicts, word
+from gatewise.experiments.store import Record
 from gatewise.theory import STUDIES, unpack
 from gatewise.theory.claims import VerdictKind, slope_of
 from gatewise.theory.probes import Probed, expected, judge_probes
@@ -115,12 +116,16 @@ def _measured(one: Probed) -> Row:
     }
 
 
+def kept_runs(name: str) -> list[Record]:
+    """Return the runs of a packed experiment at the chosen learning rates."""
+    with tempfile.TemporaryDirectory() as home:
+        (folder,) = unpack_experiments(HOME / "experiments" / f"{name}.tar.xz", home)
+        return collect_experiment(EXPERIMENTS[name], folder).records
+
+
 def bits_of_gates() -> list[Row]:
     """Return the bits per byte of every model of the packed language experiment, and less those of softmax gates."""
-    experiment, measure = EXPERIMENTS["language"], "bits"
-    with tempfile.TemporaryDirectory() as home:
-        (folder,) = unpack_experiments(HOME / "experiments" / "language.tar.xz", home)
-        records = collect_experiment(experiment, folder).records
+    experiment, measure, records = EXPERIMENTS["language"], "bits", kept_runs("language")
     (variant,) = experiment.variants
     rows = []
     for gate in gates_in(experiment, records, variant):
@@ -137,9 +142,61 @@ def bits_of_gates() -> list[Row]:
     return rows
 
 
+def applied() -> list[tuple[Experiment, list[Record]]]:
+    """Return the packed experiments but the language model, in the order of `EXPERIMENTS`, with their runs."""
+    packed = {path.name.removesuffix(".tar.xz") for path in (HOME / "experiments").glob("*.tar.xz")} - {"language"}
+    return [(experiment, kept_runs(name)) for name, experiment in EXPERIMENTS.items() if name in packed]
+
+
+def answers(runs: Sequence[tuple[Experiment, list[Record]]]) -> list[Row]:
+    """Return what every experiment says of its claim, one row per measure: in how many variants, and by how much."""
+    rows: list[Row] = []
+    for experiment, records in runs:
+        first, second, _ = experiment.claim
+        found = verdicts(experiment, records)
+        for measure in dict.fromkeys(name for _, name, _, _ in found):
+            said = [(word, less.mean) for _, name, word, less in found if name == measure]
+            counts = Counter(word for word, _ in said)
+            span = [f"{edge([mean for _, mean in said]):+.3f}" for edge in (min, max)]
+            rows.append(
+                {
+                    "experiment": experiment.name,
+                    "difference": f"{first} less {second}",
+                    "measure": _titled(measures_of(experiment, records, experiment.variants[0])[measure]),
+                    **{one: counts[one] for one in ("better", "tie", "worse")},
+                    "mean difference": " to ".join(dict.fromkeys(span)),
+                }
+            )
+    return rows
+
+
+def means_of_gates(runs: Sequence[tuple[Experiment, list[Record]]]) -> list[Row]:
+    """Return the mean of the first measure of every experiment in its first variant, a row per gate and baseline."""
+    columns: dict[str, dict[str, str]] = {}
+    for experiment, records in runs:
+        (variant, *_), (measure, *_) = experiment.variants, experiment.measures
+        columns[f"{experiment.name}: {_titled(experiment.measures[measure])}"] = {
+            gate: _mean(list(values(records, variant, gate, measure).values()))
+            for gate in gates_in(experiment, records, variant)
+        }
+    gates = dict.fromkeys(gate for column in columns.values() for gate in column)
+    return [{"model": gate, **{title: column.get(gate, "") for title, column in columns.items()}} for gate in gates]
+
+
+def _mean(found: Sequence[float]) -> str:
+    """Return a mean with half the width of its interval."""
+    one = interval(found)
+    return f"{one.mean:.3f} ± {one.high - one.mean:.3f}"
+
+
+def _titled(metric: Metric) -> str:
+    """Return the title of a measure with its unit, and whether less is better."""
+    return metric.title + (f" [{metric.unit}]" if metric.unit else "") + (", less is better" if not metric.more else "")
+
+
 def tables() -> list[str]:
     """Return the tables of the page in Markdown."""
-    rows = claims()
+    rows, runs = claims(), applied()
     refuted = [row for row in rows if row["verdict"] in AGAINST]
     cost = {one["study"].removesuffix(SUFFIX): one for one in indexes()}
     studies = [
@@ -159,6 +216,8 @@ def tables() -> list[str]:
         _table(exponents(TWO_LEVELS)),
         _table([told(row) for row in rows if row["study"] == TWO_LEVELS]),
         _table(bits_of_gates()),
+        _table(answers(runs)),
+        _table(means_of_gates(runs)),
     ]
 
 

@@ -14,7 +14,7 @@ from gatewise.runs.records import line_of
 from gatewise.theory import Arm, Claim, Data, Model, Probe, Study, collect, run_probes
 from gatewise.theory import run_study as run
 from gatewise.theory.claims import VerdictKind
-from gatewise.theory.exponents import Exponent, every_part, exponents_of, part_of, parts_of, untied
+from gatewise.theory.exponents import Exponent, covered, every_part, exponents_of, parts_of, untied
 from gatewise.theory.inputs import Uniform
 from gatewise.theory.population.exponent import _population, population_exponent
 from gatewise.theory.population.rules import Ball, Cube
@@ -368,7 +368,7 @@ def test_the_atom_that_others_are_measured_from_has_no_error():
     weight = replace(SPLIT_PROBE, path="gates.0.weight", model=three, cells=(0, 1))
     assert parts_of(weight) == {(0, 0), (0, 1), (0, 2)}
     assert parts_of(replace(weight, path="experts.coef")) == {(node, entry) for node in (0, 1) for entry in range(3)}
-    assert [part_of(one) for one in every_part([weight])] == [(0, 0), (0, 1), (0, 2)]
+    assert [covered(one) for one in every_part([weight])] == [{(0, 0)}, {(0, 1)}, {(0, 2)}]
     assert [one.name for one in every_part([weight])] == ["split", "split, 0.1", "split, 0.2"]
 
 

@@ -20,8 +20,8 @@ def regress(design: Tensor, y: Tensor, weight: Tensor, ridge: float = 1e-6) -> T
     Examples
     --------
     >>> x = torch.arange(4.0, dtype=torch.float64)
-    >>> regress(torch.stack([x, torch.ones_like(x)]), (1 + 2 * x)[None], torch.ones_like(x)[None], 0.0).tolist()
-    [[[2.0, 1.0]]]
+    >>> print(regress(torch.stack([x, torch.ones_like(x)]), (1 + 2 * x)[None], torch.ones_like(x)[None], 0.0))
+    tensor([[[2.0000, 1.0000]]], dtype=torch.float64)
     """
     gram, right = _moments(design, y, weight)
     size = gram.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]

@@ -15,6 +15,7 @@ from gatewise.theory.orders import TWO, Power
 from gatewise.theory.packing import pack, unpack
 from gatewise.theory.papers import STUDIES
 from gatewise.theory.population.exponent import Population, population_exponent
+from gatewise.theory.population.moving import MovingTruth, moving_truth
 from gatewise.theory.population.rules import Ball, Cube
 from gatewise.theory.probes import run_probes
 from gatewise.theory.protocol import confirmatory, registration
@@ -39,6 +40,7 @@ __all__ = [
     "Inputs",
     "Loss",
     "Model",
+    "MovingTruth",
     "NearTruth",
     "Normal",
     "Population",
@@ -57,6 +59,7 @@ __all__ = [
     "join_folders",
     "load_study",
     "long",
+    "moving_truth",
     "pack",
     "population_exponent",
     "quick",

@@ -7,6 +7,7 @@ from enum import StrEnum
 from math import inf, isfinite
 from typing import Literal, get_args
 
+from gatewise.core.mixture import Mixture
 from gatewise.theory.arms import Data, Model
 from gatewise.theory.inputs import Uniform
 from gatewise.theory.population.rules import Ball, Cube
@@ -129,6 +130,15 @@ def parameter_of(series: str) -> str:
     return path if "." in path else ""
 
 
+def path_of_error(series: str, mixture: Mixture) -> str:
+    """Return the path of the parameter whose exponent an error has, or nothing: a mass has that of its bias."""
+    if not series.removeprefix("merged ").startswith(("mass ", "bias ")):
+        return parameter_of(series)
+    level = mixture.depth - 1
+    bias = mixture.gates[level].score.bias()
+    return f"gates.{level}.{bias}" if bias else ""
+
+
 @dataclass(frozen=True)
 class Probe:
     """A claim about a population exponent, which is computed without data (`population_exponent`).
@@ -142,6 +152,10 @@ class Probe:
         As in `population_exponent`.
     inputs : Cube, Ball or None
         Distribution of the inputs. None: ``Cube(-2, 2)``, if the data have the same distribution.
+    sizes : tuple of int
+        Of a truth that moves with n: the sizes at which it is taken. The exponent is then that of the standard errors
+        of all entries, by the information at the truth, as in `moving_truth`; atom, entry, eps, ratio and starts do
+        not count. (): the truth stays.
     value, tolerance : float
         Claimed exponent e; errors are then of order ``n^(-1 / (2 e))``. Infinite: the parameter is not identified.
     source, standing : str
@@ -176,6 +190,7 @@ class Probe:
     ratio: float = 1.0
     inputs: Cube | Ball | None = None
     starts: int = 8
+    sizes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.standing not in get_args(Standing):
@@ -191,6 +206,16 @@ class Probe:
             raise ValueError(
                 f"exponent {self.name!r}: its model ties {self.model.ties[0]}: exponents are of models without ties; "
                 "judge the arm by its slopes"
+            )
+        if self.sizes and (len(self.sizes) < 2 or list(self.sizes) != sorted(set(self.sizes)) or self.sizes[0] < 1):
+            raise ValueError(
+                f"exponent {self.name!r}: sizes={self.sizes}: give at least two, each larger than the one before"
+            )
+        if self.sizes and self.model.mixture.branching != self.data.mixture.branching:
+            raise ValueError(
+                f"exponent {self.name!r}: {self.model.mixture.branching} fitted branches and "
+                f"{self.data.mixture.branching} true ones: where the truth moves with n, exponents are of models with "
+                "as many experts as there are; leave sizes out"
             )
         if self.inputs is None and self.data.inputs != Uniform():
             raise ValueError(

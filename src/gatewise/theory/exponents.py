@@ -13,7 +13,7 @@ from torch import Tensor
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.objective.parameterization import specifications
 from gatewise.theory.arms import Arm, Model
-from gatewise.theory.claims import Claim, Probe, VerdictKind, parameter_of
+from gatewise.theory.claims import Claim, Probe, VerdictKind, path_of_error
 from gatewise.theory.inputs import Inputs, Uniform
 from gatewise.theory.population.cells import cells_of, owners
 from gatewise.theory.population.problem import FixedCoordinates, shifted_level
@@ -74,13 +74,13 @@ def _slowest(claim: Claim, arm: Arm, probes: Sequence[Probed]) -> Exponent | Non
         return None
     slowest = max(settled, key=lambda one: one.local()[-1])
     parts = parts_of(slowest.probe)
-    return Exponent(slowest, (), len(parts - {part_of(one.probe) for one in settled}), len(parts))
+    return Exponent(slowest, (), len(parts.difference(*(covered(one.probe) for one in settled))), len(parts))
 
 
-def part_of(probe: Probe) -> Part:
-    """Return what an exponent is about: fitted atoms of one cell are alike."""
+def covered(probe: Probe) -> set[Part]:
+    """Return what an exponent is about: one entry, fitted atoms of one cell being alike; all if the truth moves."""
     nodes, _, _ = _nodes(probe)
-    return nodes[probe.atom], probe.entry
+    return parts_of(probe) if probe.sizes else {(nodes[probe.atom], probe.entry)}
 
 
 def parts_of(probe: Probe) -> set[Part]:
@@ -124,7 +124,7 @@ def every_part(probes: Iterable[Probe]) -> tuple[Probe, ...]:
     for probe in probes:
         nodes, _, _ = _nodes(probe)
         found.append(probe)
-        for node, entry in sorted(parts_of(probe) - {part_of(probe)}):
+        for node, entry in sorted(parts_of(probe) - covered(probe)):
             name = f"{probe.name}, {node}.{entry}"
             found.append(replace(probe, name=name, atom=nodes.index(node), entry=entry))
     return tuple(found)
@@ -146,14 +146,18 @@ def untied(claim: Claim, arm: Arm, probe: Probe) -> tuple[str, ...]:
         "box": _equal(_box(arm.model), _box(probe.model)),
         "inputs": _same_inputs(arm.data.inputs, probe),
         "kind of cell": (" over" in claim.series) == (_nodes(probe)[1][probe.atom] > 1),
-        "parameter": parameter_of(claim.series) == probe.path,
+        "parameter": path_of_error(claim.series, arm.model.mixture) == probe.path,
     }
     return tuple(name for name, holds in same.items() if not holds)
 
 
 def _same_truth(arm: Arm, probe: Probe) -> bool:
-    one = _conventional(probe.data.mixture, probe.data.at(1))
-    return all(_equal(_conventional(arm.data.mixture, arm.data.at(level.n)), one) for level in arm.levels())
+    """Return whether the truth of an arm is that of an exponent at every size, which one that stays has at one."""
+    sizes = {level.n: level.n if probe.sizes else 1 for level in arm.levels()} | {n: n for n in probe.sizes}
+    return all(
+        _equal(_conventional(arm.data.mixture, arm.data.at(n)), _conventional(probe.data.mixture, probe.data.at(m)))
+        for n, m in sizes.items()
+    )
 
 
 def _conventional(mixture: Mixture, truth: Measure) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf, isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,6 +14,7 @@ from gatewise.runs.threads import one_thread
 from gatewise.runs.workers import spread
 from gatewise.theory.claims import Probe, VerdictKind
 from gatewise.theory.population.exponent import Population, population_exponent
+from gatewise.theory.population.moving import MovingTruth, moving_truth
 from gatewise.theory.study import Study
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ class Probed(NamedTuple):
     ----------
     record : mapping or None
         ``eps``, ``distance`` (None: no search found a number), ``local`` exponents between neighbours (None: infinite),
-        whether each is ``certified``, ``lacking`` (why the last one is not; absent from older records), ``text``.
+        whether each is ``certified``, ``lacking`` (why the last one is not; absent from older records), ``text``. Where
+        the truth moves with n, ``n`` and ``error`` in the place of the first two.
     """
 
     probe: Probe
@@ -96,15 +98,23 @@ def run_probes(
 def _measured(probe: Probe) -> dict[str, Any]:
     try:
         with one_thread():
-            found = _found(probe)
+            found = _moving(probe) if probe.sizes else _staying(probe)
     except ValueError as error:
         raise ValueError(f"exponent {probe.name!r}: {error}") from error
-    distance, local = ([None if isinf(value) else value for value in each] for each in (found.distance, found.local))
-    listed = {"eps": list(found.eps), "distance": distance, "local": local, "certified": list(found.certified)}
-    return {"probe": _key(probe), **listed, "lacking": found.lacking, "text": found.text()}
+    if isinstance(found, MovingTruth):
+        axis: dict[str, Any] = {"n": list(found.sizes), "error": _listed(found.error)}
+    else:
+        axis = {"eps": list(found.eps), "distance": _listed(found.distance)}
+    judged = {"local": _listed(found.local), "certified": list(found.certified), "lacking": found.lacking}
+    return {"probe": _key(probe), **axis, **judged, "text": found.text()}
 
 
-def _found(probe: Probe) -> Population:
+def _listed(values: Sequence[float]) -> list[float | None]:
+    """Return numbers that JSON can hold: None for infinite ones."""
+    return [None if isinf(value) else value for value in values]
+
+
+def _staying(probe: Probe) -> Population:
     data, model = probe.data, probe.model
     return population_exponent(
         data.mixture,
@@ -119,14 +129,34 @@ def _found(probe: Probe) -> Population:
         fixed=dict(model.fixed or {}),
         ratio=probe.ratio,
         inputs=probe.inputs,
-        distance="l2" if model.method == "ls" else "hellinger",
+        distance=_distance(probe),
         starts=probe.starts,
     )
+
+
+def _moving(probe: Probe) -> MovingTruth:
+    data, model = probe.data, probe.model
+    return moving_truth(
+        data.mixture,
+        data.at,
+        model.mixture,
+        probe.path,
+        sizes=probe.sizes,
+        box=dict(model.box or {}),
+        fixed=dict(model.fixed or {}),
+        inputs=probe.inputs,
+        distance=_distance(probe),
+    )
+
+
+def _distance(probe: Probe) -> str:
+    return "l2" if probe.model.method == "ls" else "hellinger"
 
 
 def _key(probe: Probe) -> str:
     """Return the name of a probe with a hash of all that decides its measurement."""
     truth = {path: value.tolist() for path, value in probe.data.at(1).paths().items()}
+    moved = [(n, {path: value.tolist() for path, value in probe.data.at(n).paths().items()}) for n in probe.sizes]
     values: tuple[object, ...] = (
         probe.data.mixture,
         truth,
@@ -138,6 +168,7 @@ def _key(probe: Probe) -> str:
     values += (probe.cells, probe.atom, probe.entry, probe.eps, probe.ratio, probe.inputs, probe.starts)
     if probe.model.fixed:
         values += ({path: value.tolist() for path, value in probe.model.fixed.items()},)
+    values += (moved,) if moved else ()
     return f"{probe.name} {hashlib.sha256(repr(values).encode()).hexdigest()[:12]}"
 
 
@@ -167,22 +198,26 @@ def _judge(probe: Probe, record: dict[str, Any] | None) -> Probed:
         return found._replace(word=VerdictKind.supported if isinf(probe.value) else _against(probe), reason=said)
     if not record["certified"][-1]:
         return found._replace(reason=f"{last:.3f} is not certified: {record.get('lacking') or 'use more starts'}")
-    if last < LEAST:
-        where = "the truth lies outside the box, or displacements are too large"
-        return found._replace(
-            reason=f"{last:.3f}, but an exponent below one is impossible for a smooth density: {where}"
-        )
+    where = last_place(probe)
+    if last < LEAST and not probe.sizes:
+        why = "the truth lies outside the box, or displacements are too large"
+        return found._replace(reason=f"{last:.3f}, but an exponent below one is impossible for a smooth density: {why}")
     if abs(last - probe.value) <= probe.tolerance:
-        return found._replace(word=VerdictKind.supported, reason=f"{last:.3f} at eps = {probe.eps[-1]:g}")
+        return found._replace(word=VerdictKind.supported, reason=f"{last:.3f} at {where}")
     if not before or not record["certified"][-2]:
-        return found._replace(
-            reason=f"{last:.3f}, but a single exponent has no trend: use more displacements or starts"
-        )
+        more = "sizes" if probe.sizes else "displacements or starts"
+        return found._replace(reason=f"{last:.3f}, but a single exponent has no trend: use more {more}")
     towards = last - before[-1] if probe.value > last else before[-1] - last
     crossed = (probe.value > last) != (probe.value > before[-1])
     if crossed or towards > STEADY * probe.tolerance:
-        return found._replace(reason=f"{last:.3f} has not settled (before: {before[-1]:.3f}): use smaller eps")
-    return found._replace(word=_against(probe), reason=f"{last:.3f} at eps = {probe.eps[-1]:g}")
+        further = "larger sizes" if probe.sizes else "smaller eps"
+        return found._replace(reason=f"{last:.3f} has not settled (before: {before[-1]:.3f}): use {further}")
+    return found._replace(word=_against(probe), reason=f"{last:.3f} at {where}")
+
+
+def last_place(probe: Probe) -> str:
+    """Return where the last exponent of a probe lies: at the smallest displacement, or at the largest size."""
+    return f"n = {probe.sizes[-1]:.0e}" if probe.sizes else f"eps = {probe.eps[-1]:g}"
 
 
 def _against(probe: Probe) -> VerdictKind:

@@ -59,6 +59,8 @@ def _exponent(study: Study, index: int) -> dict[str, Any]:
     values |= {
         name: repr(getattr(probe, name)) for name in ("name", "atom", "entry", "eps", "ratio", "inputs", "starts")
     }
+    if probe.sizes:
+        values |= {"sizes": repr(probe.sizes)}
     truth = {path: value.tolist() for path, value in probe.data.at(1).paths().items()}
     return {**values, "truth": truth, "model": repr(probe.model.mixture), "box": repr(probe.model.box)}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gatewise.theory.arms import Arm
-from gatewise.theory.claims import Claim, Probe, parameter_of
+from gatewise.theory.claims import Claim, Probe, path_of_error
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Study:
         paths = {probe.name: probe.path for probe in self.probes}
         if claim.probe not in paths:
             raise ValueError(f"study {self.name!r} has no exponent {claim.probe!r}: it has {', '.join(paths)}")
-        if parameter_of(claim.series) != paths[claim.probe]:
+        if path_of_error(claim.series, self.arm(claim.arm).model.mixture) != paths[claim.probe]:
             raise ValueError(
                 f"claim about {claim.arm!r}, {claim.series!r}: its exponent {claim.probe!r} is of "
                 f"{paths[claim.probe]}; correct the series, or name another exponent"

@@ -33,7 +33,7 @@ from gatewise.report.study.facts import (
     typeset,
     warnings_of,
 )
-from gatewise.theory.claims import VerdictKind
+from gatewise.theory.claims import Probe, VerdictKind
 from gatewise.theory.curves import curve
 from gatewise.theory.efficiency import efficiency
 from gatewise.theory.fingerprint import describe, fingerprint
@@ -235,10 +235,17 @@ def _probe(found: Probed) -> dict[str, Any]:
         "sheet": look.sheet,
         "claimed": typeset(expected(found.probe)),
         "local": ", ".join(f"{e:.3f}" + ("" if sure else " (not certified)") for e, sure in exponents),
-        "eps": " to ".join(f"{e:g}" for e in (found.probe.eps[0], found.probe.eps[-1])),
+        "range": _range(found.probe),
         "origin": f"{found.probe.standing}: {found.probe.source}",
         "reason": found.reason,
     }
+
+
+def _range(probe: Probe) -> str:
+    """Return the displacements of an exponent, or the sizes at which its truth is taken."""
+    if probe.sizes:
+        return f"n = {probe.sizes[0]:.0e} to {probe.sizes[-1]:.0e}"
+    return f"eps = {probe.eps[0]:g} to {probe.eps[-1]:g}"
 
 
 def _differences(result: StudyResult) -> list[Pair]:

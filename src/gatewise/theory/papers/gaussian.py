@@ -7,12 +7,15 @@ from dataclasses import replace
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.theory.arms import Arm, Data, DataDrivenStarts, Model
 from gatewise.theory.claims import Claim, Probe
+from gatewise.theory.exponents import every_part
 from gatewise.theory.inputs import Uniform
 from gatewise.theory.papers.parts import (
     EXACT,
     FLOOR,
+    LEAF,
     OVER,
     OWN,
+    REGULAR,
     SCALES,
     Box,
     Numbers,
@@ -28,6 +31,7 @@ from gatewise.theory.papers.parts import (
     measure,
     over,
     same,
+    split_probes,
 )
 from gatewise.theory.paths import CENTER, COEF, INTERCEPT, VARIANCE, WEIGHT
 from gatewise.theory.population.rules import Ball, Cube
@@ -104,14 +108,24 @@ def _exact(name: str, paper: str, gate: str) -> tuple[Claim, ...]:
     return loss, *exact_leaves(name, paper, "published"), location, density(name, paper, EXACT)
 
 
+def _regular(arm: Arm, gate: str) -> tuple[Probe, ...]:
+    """Return the population exponents of everything that two experts have, each alone in its cell."""
+    claimed = dict.fromkeys((*LEAF, gate), REGULAR)
+    return every_part(split_probes(arm.name, arm.data, arm.model, claimed, (0, 1)))
+
+
+SOFTMAX_ALONE = arm("softmax", (flat("softmax", 2), SOFTMAX_1), 2, SOFTMAX_BOX, ("exact",), SIZES, 300)
+LAPLACE_ALONE = arm("laplace", (flat("laplace", 2), LAPLACE_1), 2, LAPLACE_BOX, ("exact",), SIZES, 600)
+
 SOFTMAX_EXACT = Study(
     "softmax-exact",
     "Softmax gate, linear Gaussian experts, as many as there are",
     TRUTH + BLIND + WINDOW + "300 replicates give intervals of +- .025 or less (100 gave up to .05 in a first run). "
-    "Losses and errors take the best translation "
-    "of the gate.",
-    (arm("softmax", (flat("softmax", 2), SOFTMAX_1), 2, SOFTMAX_BOX, ("exact",), SIZES, 300),),
-    _exact("softmax", SOFTMAX, WEIGHT),
+    "Losses and errors take the best translation of the gate. "
+    "Population exponents decide what slopes leave open.",
+    (SOFTMAX_ALONE,),
+    decided(_exact("softmax", SOFTMAX, WEIGHT), "softmax"),
+    probes=_regular(SOFTMAX_ALONE, WEIGHT),
 )
 
 LAPLACE_EXACT = Study(
@@ -123,7 +137,7 @@ LAPLACE_EXACT = Study(
     + WINDOW
     + "600 replicates (300 gave intervals of +- .023 in a first run, too wide for one claim). The gate is flatter "
     "than the softmax gate of the same experts, so that its errors are larger at the same n.",
-    (arm("laplace", (flat("laplace", 2), LAPLACE_1), 2, LAPLACE_BOX, ("exact",), SIZES, 600),),
+    (LAPLACE_ALONE,),
     _exact("laplace", LAPLACE, CENTER),
 )
 

@@ -128,8 +128,9 @@ def alone(start: str) -> str:
 
 
 def decided(claims: Iterable[Claim], start: str) -> tuple[Claim, ...]:
-    """Return claims about parameters with the population exponents that decide them if slopes leave them open."""
-    return tuple(replace(claim, probe=exponent(start, parameter_of(claim.series))) for claim in claims)
+    """Return claims; those about parameters name the exponents that decide them if slopes leave them open."""
+    named = ((claim, parameter_of(claim.series)) for claim in claims)
+    return tuple(replace(claim, probe=exponent(start, path)) if path else claim for claim, path in named)
 
 
 def exact_leaves(arm: str, source: str, standing: Standing, tolerance: float = EXACT) -> tuple[Claim, ...]:

@@ -116,11 +116,11 @@ TRAP_TEMPERATURE = Study(
     "same gate for every c > 0. From starts near the truth (noise .005 n^-.083) the temperature seems to converge, "
     "for a fit ends at the point of the ridge close by, and that approaches the truth as the ridge does; from blind "
     "starts it does not. The error is that of the temperature as it stands; those of weights are of weights over "
-    "temperature and keep their rate. Truth and boxes of temperature-rates, 1.6 decades, 120 replicates (40 gave "
-    "intervals of +- .05 in a first run).",
+    "temperature and keep their rate. Truth and boxes of temperature-rates, 1.6 decades, 600 replicates (40 gave "
+    "intervals of +- .05 in a first run, and 120 of +- .03).",
     (
-        Arm("near", _PLAIN, _FREE, SIZES, 120, NEAR, ("exact",)),
-        Arm("blind", _PLAIN, _FREE, SIZES, 120, DataDrivenStarts(10, more=40), ("exact",)),
+        Arm("near", _PLAIN, _FREE, SIZES, 600, NEAR, ("exact",)),
+        Arm("blind", _PLAIN, _FREE, SIZES, 600, DataDrivenStarts(10, more=40), ("exact",)),
     ),
     tuple(
         claim

@@ -1,0 +1,239 @@
+"""Exponents where the truth moves with n: how fast standard errors fall, by the information at the truth of every size.
+
+Where every true atom is fitted by one atom, estimates have the standard errors that the information at the truth
+gives. If the truth stays where it is, they are of order ``n^(-1/2)``. If two experts approach each other as n grows,
+the information vanishes on the way, and errors fall more slowly. No data are drawn, so that n may be as large as it
+takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from math import inf, log
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.core.mixture import Measure, Mixture, leaf_predictors
+from gatewise.fit.least_squares import mean_of
+from gatewise.objective.parameterization import make_parameterization
+from gatewise.theory.population.problem import VARIANCE, Box, Coordinates, density_squares, mean_squares
+from gatewise.theory.population.rules import Cube, Region
+
+FINER = 1e-2  # relative change of a standard error on finer nodes that is too much
+PER_ROW = 8.0  # the squared Hellinger distance of a step is an eighth of its length by the information of one row
+SINGULAR = 1e-12  # eigenvalue of the information in units of its diagonal, or share of that, that is rounding
+
+
+class MovingTruth(NamedTuple):
+    """Standard errors at the truth of every size, and the exponents between neighbouring sizes.
+
+    Attributes
+    ----------
+    path : str
+    sizes : tuple of int
+    error : tuple of float
+        Root of the sum of the squared standard errors of all entries, in least squares for noise of variance one;
+        infinite where the information is singular.
+    local : tuple of float
+        ``log(n ratio) / (2 log(error ratio))`` of neighbours: errors are of order ``n^(-1 / (2 e))``. Infinite where
+        they do not fall.
+    certified : tuple of bool
+        For each local exponent: whether at both ends the information is regular, the truth inside the box, and the
+        standard error the same on finer nodes.
+    lacking : str
+        Why the last exponent is not certified; empty if it is.
+    """
+
+    path: str
+    sizes: tuple[int, ...]
+    error: tuple[float, ...]
+    local: tuple[float, ...]
+    certified: tuple[bool, ...]
+    lacking: str
+
+    def text(self) -> str:
+        """Return a table, one line per size."""
+        told = ["", *(f"{e:.3f}{'' if c else ' ?'}" for e, c in zip(self.local, self.certified, strict=True))]
+        rows = zip(self.sizes, self.error, told, strict=True)
+        head = [f"{self.path}: standard error by the information at the truth", "       n       error  exponent"]
+        lines = [f"{n:8.2g}  {error:10.4e}  {exponent:>8}".rstrip() for n, error, exponent in rows]
+        doubt = [] if all(self.certified) else ["?: an end of this exponent is not certified"]
+        return "\n".join([*head, *lines, *doubt])
+
+
+class _Error(NamedTuple):
+    """A standard error at one size, and why it may be wrong; nothing if nothing speaks against it."""
+
+    value: float
+    lacking: str
+
+
+def moving_truth(
+    truth_mixture: Mixture,
+    truth: Callable[[int], Measure],
+    mixture: Mixture,
+    path: str,
+    *,
+    sizes: tuple[int, ...],
+    box: Box | None = None,
+    fixed: Mapping[str, Tensor] | None = None,
+    inputs: Region | None = None,
+    distance: str = "hellinger",
+    step: float = 0.5,
+) -> MovingTruth:
+    """Compute how fast the standard errors of a parameter fall where the truth moves with n.
+
+    Parameters
+    ----------
+    truth_mixture : Mixture
+    truth : callable n -> Measure
+        No batch axes, float64.
+    mixture : Mixture
+        Fitted model, with as many branches as the truth on every level.
+    path : str
+        A parameter, such as ``experts.coef`` or ``family.variance``.
+    sizes : tuple of int
+        Increasing.
+    box : mapping path -> (lower, upper), optional
+        Bounds of the parameters, as in the fits.
+    fixed : mapping path -> Tensor, optional
+        Parameters of the fitted model that are known; NaN entries are estimated.
+    inputs : Cube or Ball, optional
+        Distribution of the inputs; default ``Cube(-2, 2)``.
+    distance : {"hellinger", "l2"}
+        "hellinger": maximum likelihood; "l2": least squares, with the same noise at every size.
+    step : float
+        Spacing of the quadrature nodes of a continuous response, in standard deviations of the narrowest expert.
+
+    Returns
+    -------
+    MovingTruth
+
+    Raises
+    ------
+    ValueError
+        If sizes do not increase, the mixtures have other branches, or the path is unknown or of what is fixed.
+
+    Notes
+    -----
+    Standard errors describe estimates whose errors are small against the distance at which the truth becomes singular.
+    This holds if they fall faster than that distance, which is not checked.
+
+    Examples
+    --------
+    >>> from gatewise.core.gates import GATES
+    >>> one = Mixture((GATES["constant"],), (1,))
+    >>> value = lambda v: torch.tensor(v, dtype=torch.float64)
+    >>> truth = Measure(
+    ...     ({"bias": value([0.0])},),
+    ...     {"coef": value([[[1.0]]]), "intercept": value([[0.0]])},
+    ...     {"scale": value([[1.0]])},
+    ... )
+    >>> found = moving_truth(one, lambda n: truth, one, "experts.coef", sizes=(100, 10000))
+    >>> round(found.local[0], 3), found.certified
+    (1.0, (True,))
+    """
+    if len(sizes) < 2 or sizes[0] < 1 or any(b <= a for a, b in pairwise(sizes)):
+        raise ValueError(f"sizes={sizes}: give at least two sizes, each larger than the one before")
+    if mixture.branching != truth_mixture.branching:
+        raise ValueError(
+            f"{mixture.branching} fitted branches and {truth_mixture.branching} true ones: standard errors are of "
+            "models with as many experts as there are; use population_exponent"
+        )
+    if distance == "l2":
+        mixture, truth_mixture = mean_of(mixture), mean_of(truth_mixture)
+    task = _Task(mixture, truth_mixture, path, box or {}, fixed or {}, inputs or Cube(), step)
+    ends = [_error(task, truth(n), n) for n in sizes]
+    pairs = list(pairwise(zip(sizes, ends, strict=True)))
+    local = tuple(_exponent(m, one.value, n, two.value) for (m, one), (n, two) in pairs)
+    certified = tuple(not (one.lacking or two.lacking) for (_, one), (_, two) in pairs)
+    lacking = next((end.lacking for end in ends[-2:] if end.lacking), "")
+    return MovingTruth(path, sizes, tuple(end.value for end in ends), local, certified, lacking)
+
+
+class _Task(NamedTuple):
+    """Everything but the size."""
+
+    mixture: Mixture
+    truth_mixture: Mixture
+    path: str
+    box: Box
+    fixed: Mapping[str, Tensor]
+    inputs: Region
+    step: float
+
+
+def _exponent(m: int, before: float, n: int, after: float) -> float:
+    falls = 0.0 < after < before < inf
+    return log(n / m) / (2.0 * log(before / after)) if falls else inf
+
+
+def _error(task: _Task, truth: Measure, n: int) -> _Error:
+    """Return the standard error at a size, checked on finer nodes."""
+    truth = truth if task.mixture.family.has_density else truth._replace(family={})
+    here = _coordinates(task, truth)
+    at = here.of(truth)
+    slopes = _slopes(task, here, at)
+    if not bool(((at > here.lower) & (at < here.upper)).all()):
+        return _Error(inf, f"the truth at n = {n:g} lies at a bound of the box, or outside")
+    coarse, fine = (_at_nodes(task, truth, here, at, slopes, finer) / n**0.5 for finer in (1, 2))
+    if fine == inf:
+        return _Error(fine, f"the information at n = {n:g} is singular: a direction is not identified")
+    change = abs(fine - coarse) / fine
+    return _Error(fine, "" if change < FINER else f"finer nodes change the error at n = {n:g} by {100 * change:.2g} %")
+
+
+def _at_nodes(task: _Task, truth: Measure, here: Coordinates, at: Tensor, slopes: Tensor, finer: int) -> float:
+    """Return the standard error of one row on some nodes; infinite where a direction is lost."""
+    kinks = [
+        truth.gates[level][name].flatten(0, level)
+        for level, gate in enumerate(task.mixture.gates)
+        for name in (gate.score.names("location") if gate.score.kinked() else ())
+    ]
+    none = torch.empty(0, task.inputs.d, dtype=torch.float64)
+    nodes = task.inputs.graded(none, torch.cat([none, *kinks]), 1.0, finer)
+    if task.mixture.family.has_density:
+        squares = density_squares(here, task.truth_mixture, truth, nodes, task.step / finer)
+        information = PER_ROW * _product(squares.density_both(at)[1])
+    else:
+        information = _product(mean_squares(here, task.truth_mixture, truth, nodes).mean_both(at)[1])
+    size = information.diagonal().sqrt()
+    scaled = information / (size[:, None] * size)
+    lost = not bool((size > SINGULAR * size.max()).all())  # NaN too: nothing but rounding is left of a parameter
+    if lost or float(torch.linalg.eigvalsh(scaled)[0]) < SINGULAR:
+        return inf
+    root = torch.linalg.solve_triangular(torch.linalg.cholesky(scaled), (slopes / size).mT, upper=False)
+    return float(root.norm())
+
+
+def _product(jacobian: Tensor) -> Tensor:
+    return jacobian.mT @ jacobian
+
+
+def _coordinates(task: _Task, truth: Measure) -> Coordinates:
+    """Return the free coordinates of the fitted model."""
+    d = task.inputs.d
+    outputs = leaf_predictors(task.truth_mixture, truth, torch.zeros(d, 1, dtype=torch.float64)).shape[-2]
+    free = make_parameterization(task.mixture, d, d, outputs, bounds=task.box, fixed=dict(task.fixed))
+    unit, none = torch.eye(free.size, dtype=torch.float64), torch.zeros(free.size, dtype=torch.bool)
+    return Coordinates(free, unit, free.lower, free.upper, none)
+
+
+def _slopes(task: _Task, here: Coordinates, at: Tensor) -> Tensor:
+    """Return the derivatives of all entries of the parameter in the free coordinates, (entries, P)."""
+    path = next(iter(task.mixture.paths("family", "scale")), task.path) if task.path == VARIANCE else task.path
+    known = tuple(task.mixture.parameters())
+    if path not in known:
+        raise ValueError(f"{task.path!r} is no parameter of this mixture: these are {', '.join(known)}")
+
+    def values(point: Tensor) -> Tensor:
+        found = here.measure(point).paths()[path].flatten()
+        return found.square() if task.path == VARIANCE else found
+
+    slopes: Tensor = torch.autograd.functional.jacobian(values, at)
+    if not bool(slopes.any()):
+        raise ValueError(f"{task.path!r} is fixed in the model: an exponent is of a parameter that is estimated")
+    return slopes

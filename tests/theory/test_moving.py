@@ -1,0 +1,169 @@
+"""Exponents of truths that move with n: by hand, against the expected information, and what is refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from gatewise import GATES, Measure, Mixture
+from gatewise.fit.spec import FitSpec
+from gatewise.infer.covariance.expected import Truth, expected_information, simulate
+from gatewise.infer.covariance.value import flat_errors
+from gatewise.infer.delta import places_of
+from gatewise.theory import STUDIES, Cube, Data, Model, Probe, Uniform, moving_truth, run_probes
+from gatewise.theory.exponents import exponents_of
+from gatewise.theory.probes import judge_probes
+
+SIZES = (10**3, 10**6, 10**9)
+MINE = {"source": "by hand", "standing": "own"}
+
+
+def value(numbers):
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
+def one_expert(scale):
+    return Measure(
+        ({"bias": value([0.0])},),
+        {"coef": value([[[1.0, -0.5, 2.0]]]), "intercept": value([[0.3]])},
+        {"scale": value([[scale]])},
+    )
+
+
+def two_experts(apart=1.0):
+    """Three inputs; the second expert is `apart` times as far from the first."""
+    coef, shift = value([[1.0, -0.5, 0.8], [-1.0, 0.5, 0.2]]), value([[1.0], [-0.5]])
+    coef[1], shift[1] = coef[0] + apart * (coef[1] - coef[0]), shift[0] + apart * (shift[1] - shift[0])
+    gate = {"weight": value([[1.2, -0.4, 0.5], [0.0, 0.0, 0.0]]), "bias": value([0.3, 0.0])}
+    return Measure((gate,), {"coef": coef[:, None], "intercept": shift}, {"scale": value([[0.4], [0.5]])})
+
+
+ONE = Mixture((GATES["constant"],), (1,))
+TWO = Mixture((GATES["softmax"],), (2,))
+INPUTS = Cube(d=3, panels=1)
+
+
+POWERS = {"experts.coef": 0.75, "experts.intercept": 0.75, "family.variance": 1.0}
+
+
+@pytest.mark.parametrize(("path", "power"), POWERS.items())
+def test_noise_that_falls_with_n(path, power):
+    """With the standard deviation n^(-1/4) regression coefficients have n^(-3/4), the variance n^-1."""
+    found = moving_truth(ONE, lambda n: one_expert(n**-0.25), ONE, path, sizes=SIZES, inputs=INPUTS)
+    assert found.local == pytest.approx([1 / (2 * power)] * 2, rel=1e-6)
+    assert found.certified == (True, True)
+    assert not found.lacking
+
+
+def test_the_standard_errors_of_a_regression():
+    """Intercept: sd / sqrt(n); slopes: sqrt(3 / 4) of it, for inputs of variance 4 / 3; variance: sqrt(2) sd^2."""
+    n, scale = 400, 0.7
+    expected = {
+        "experts.intercept": scale / n**0.5,
+        "experts.coef": (3 * 3 / 4) ** 0.5 * scale / n**0.5,
+        "family.variance": 2**0.5 * scale**2 / n**0.5,
+    }
+    for path, error in expected.items():
+        found = moving_truth(ONE, lambda n: one_expert(scale), ONE, path, sizes=(n, 4 * n), inputs=INPUTS)
+        assert found.error == pytest.approx([error, error / 2], rel=1e-4)
+
+
+@pytest.mark.parametrize("path", ["gates.0.weight", "gates.0.bias", "experts.coef", "experts.intercept"])
+def test_standard_errors_are_those_of_the_expected_information(path):
+    truth = two_experts()
+    found = moving_truth(TWO, lambda n: truth, TWO, path, sizes=(100, 10_000), inputs=INPUTS)
+    x = Uniform(d=3).draw(100_000, np.random.default_rng(0))
+    simulated = Truth(TWO, truth, x, spec=FitSpec(min_scale=0.1))
+    information = expected_information(simulated, simulate(simulated, 100_000, 0)).information
+    errors = flat_errors(information)[places_of(information, path)].nan_to_num()
+    assert found.error[0] == pytest.approx(float(errors.norm()) / 10, rel=0.03)
+    assert found.local == pytest.approx([1.0])
+
+
+def test_experts_that_approach_slow_everything_but_what_both_share():
+    """The distance n^(-1/8) appears once in the errors of weights and biases; slopes differ on it and are regular."""
+    sizes = tuple(10**power for power in (12, 18, 24))
+    known = {"experts.coef": two_experts().experts["coef"].clone(), "experts.intercept": value([[1.0], [torch.nan]])}
+    known["experts.coef"][1] = torch.nan
+    known["family.scale"] = value([[0.4], [torch.nan]])
+    exponents = {
+        path: moving_truth(
+            TWO, lambda n: two_experts(n**-0.125)._replace(family={"scale": value([[0.4], [0.4]])}), TWO, path,
+            sizes=sizes, fixed=known, inputs=INPUTS,
+        )
+        for path in ("gates.0.weight", "experts.coef", "family.variance")
+    }  # fmt: skip
+    assert exponents["gates.0.weight"].local[-1] == pytest.approx(4 / 3, abs=0.02)
+    assert exponents["experts.coef"].local[-1] == pytest.approx(1.0, abs=0.02)
+    assert exponents["family.variance"].local[-1] == pytest.approx(1.0, abs=0.02)
+
+
+def test_least_squares():
+    mixture, truth = replace(TWO, gates=(GATES["sigmoid"],)), two_experts()
+    gate = {"weight": value([[1.2, -0.4, 0.5], [-0.7, 0.6, 0.3]]), "bias": value([0.3, 0.0])}
+    truth = truth._replace(gates=(gate,))
+    for path in ("gates.0.weight", "experts.coef"):
+        found = moving_truth(mixture, lambda n: truth, mixture, path, sizes=SIZES, inputs=INPUTS, distance="l2")
+        assert found.local == pytest.approx([1.0, 1.0])
+
+
+def test_a_direction_that_is_lost_has_no_certificate():
+    """Two experts that are equal leave their weights open."""
+    same = two_experts(0.0)._replace(family={"scale": value([[0.4], [0.4]])})
+    found = moving_truth(TWO, lambda n: same, TWO, "gates.0.weight", sizes=SIZES, inputs=INPUTS)
+    assert found.error == (float("inf"),) * 3
+    assert found.certified == (False, False)
+    assert "singular" in found.lacking
+
+
+def test_a_truth_at_a_bound_has_no_certificate():
+    box = {"experts.coef": (-1.0, 1.0)}
+    found = moving_truth(TWO, lambda n: two_experts(), TWO, "experts.coef", sizes=SIZES, inputs=INPUTS, box=box)
+    assert "at a bound" in found.lacking
+    assert "?" in found.text()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"sizes": (100,)}, "at least two sizes"),
+        ({"sizes": (100, 10)}, "larger than the one before"),
+        ({"path": "experts.slope"}, "is no parameter"),
+        ({"mixture": replace(TWO, branching=(3,))}, "as many experts as there are"),
+        ({"fixed": {"experts.coef": two_experts().experts["coef"]}}, "fixed in the model"),
+    ],
+)
+def test_what_is_refused(change, words):
+    given = {"mixture": TWO, "path": "experts.coef", "sizes": SIZES, "inputs": INPUTS} | change
+    with pytest.raises(ValueError, match=words):
+        moving_truth(TWO, lambda n: two_experts(), given.pop("mixture"), given.pop("path"), **given)
+
+
+def test_an_exponent_of_a_moving_truth_decides_a_claim_about_it(tmp_path):
+    study = STUDIES["contaminated"]
+    arm = study.arm("approaching, constant weights, d=1")
+    probes = tuple(probe for probe in study.probes if probe.name.startswith(arm.name))
+    study = replace(study, arms=(arm,), claims=tuple(c for c in study.claims if c.arm == arm.name), probes=probes)
+    run_probes(study, tmp_path)
+    judged = judge_probes(study, tmp_path)
+    assert [str(one.word) for one in judged] == ["supported"] * 4
+    for claim in study.claims:
+        if claim.probe:
+            (found,) = exponents_of(claim, [arm], judged)
+            assert (found.untied, found.left) == ((), 0), claim.series
+    other = replace(arm, data=replace(arm.data, truth=arm.data.at(10)))
+    mass = next(claim for claim in study.claims if claim.series.startswith("mass"))
+    (found,) = exponents_of(mass, [other], judged)
+    assert found.untied == ("truth",)
+
+
+def test_sizes_are_checked_early():
+    data, model = Data(ONE, one_expert(1.0), Uniform(d=3)), Model(ONE, min_scale=0.1)
+    given = {"value": 1.0, "tolerance": 0.1, "inputs": INPUTS, **MINE}
+    for sizes in ((10,), (10, 10), (0, 10)):
+        with pytest.raises(ValueError, match="at least two"):
+            Probe("one", data, model, "experts.coef", (0,), sizes=sizes, **given)
+    wider = replace(model, mixture=replace(ONE, branching=(2,)))
+    with pytest.raises(ValueError, match="as many experts"):
+        Probe("one", data, wider, "experts.coef", (0, 0), sizes=SIZES, **given)
