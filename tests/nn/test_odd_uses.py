@@ -134,3 +134,16 @@ def test_what_stands_for_a_block_of_two_parts_is_written_back_and_saved(tmp_path
         assert_close(one, model["mlp"](x)[0], "outputs", 1e-5)
     with pytest.raises(TypeError, match="Linear is no MoE"):
         to_block(nn.Linear(8, 8), block)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "swiglu", "geglu", "swiglu(limit=7.0)"])
+def test_gradients_in_batches(activation):
+    """Several gradients of an output at once, as jacobians in one pass ask for them."""
+    torch.manual_seed(0)
+    layer = MoE(8, 16, 4, activation=activation).eval()
+    x = torch.randn(5, 8, requires_grad=True)
+    out = layer(x)
+    given = torch.randn(3, *out.shape)
+    (batch,) = torch.autograd.grad(out, x, given, is_grads_batched=True, retain_graph=True)
+    single = torch.stack([torch.autograd.grad(out, x, one, retain_graph=True)[0] for one in given])
+    assert torch.allclose(batch, single, atol=1e-6)

@@ -8,6 +8,11 @@ from torch import Tensor
 functorch = torch._C._functorch
 
 
+def batched_gradient(value: Tensor) -> bool:
+    """Return whether a gradient stands for several, by vmap or by ``torch.autograd.grad(is_grads_batched=True)``."""
+    return functorch.is_legacy_batchedtensor(value) or batched_by_vmap(value)
+
+
 def batched_by_vmap(value: Tensor) -> bool:
     """Return whether vmap runs over a tensor, inside whatever other transforms of ``torch.func``.
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gatewise.core.activations import ACTIVATIONS, ActivationFunction
 from gatewise.core.names import look_up, require_one_of
+from gatewise.core.transforms import batched_gradient
 
 QUICK = 1.702  # of the approximation of gelu by a sigmoid (1606.08415, section 2)
 BOUNDS = ("before", "after", "soft")
@@ -56,6 +57,8 @@ class Unit(NamedTuple):
         value = self.fn.value(first)
 
         def through(gradient: Tensor) -> Tensor:
+            if torch.is_grad_enabled() or batched_gradient(gradient):  # such gradients are not written in place
+                return torch.cat([self.fn.pull_back(gradient * second, first), gradient * value], -1)
             both = torch.empty_like(pre)
             d_first, d_second = both.chunk(2, -1)
             torch.mul(gradient, value, out=d_second)

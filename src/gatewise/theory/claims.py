@@ -131,7 +131,10 @@ def parameter_of(series: str) -> str:
 
 
 def path_of_error(series: str, mixture: Mixture) -> str:
-    """Return the path of the parameter whose exponent an error has, or nothing: a mass has that of its bias."""
+    """Return the path of the parameter whose exponent an error has, or nothing.
+
+    Masses and biases are those of the innermost gate, and the error of a mass has the exponent of the bias.
+    """
     if not series.removeprefix("merged ").startswith(("mass ", "bias ")):
         return parameter_of(series)
     level = mixture.depth - 1
@@ -154,8 +157,8 @@ class Probe:
         Distribution of the inputs. None: ``Cube(-2, 2)``, if the data have the same distribution.
     sizes : tuple of int
         Of a truth that moves with n: the sizes at which it is taken. The exponent is then that of the standard errors
-        of all entries, by the information at the truth, as in `moving_truth`; atom, entry, eps, ratio and starts do
-        not count. (): the truth stays.
+        of all entries, by the information at the truth, as in `moving_truth`; atom, entry, eps, ratio and starts are
+        ignored. (): the truth stays.
     value, tolerance : float
         Claimed exponent e; errors are then of order ``n^(-1 / (2 e))``. Infinite: the parameter is not identified.
     source, standing : str
@@ -211,11 +214,12 @@ class Probe:
             raise ValueError(
                 f"exponent {self.name!r}: sizes={self.sizes}: give at least two, each larger than the one before"
             )
-        if self.sizes and self.model.mixture.branching != self.data.mixture.branching:
+        alone = self.model.mixture.branching == self.data.mixture.branching and len(set(self.cells)) == len(self.cells)
+        if self.sizes and not alone:
             raise ValueError(
-                f"exponent {self.name!r}: {self.model.mixture.branching} fitted branches and "
-                f"{self.data.mixture.branching} true ones: where the truth moves with n, exponents are of models with "
-                "as many experts as there are; leave sizes out"
+                f"exponent {self.name!r}: {self.model.mixture.branching} fitted branches, "
+                f"{self.data.mixture.branching} true ones and cells={self.cells}: where the truth moves with n, "
+                "exponents are of models with as many experts as there are, each in a cell of its own; leave sizes out"
             )
         if self.inputs is None and self.data.inputs != Uniform():
             raise ValueError(

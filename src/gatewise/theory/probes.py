@@ -193,6 +193,11 @@ def _judge(probe: Probe, record: dict[str, Any] | None) -> Probed:
     if record is None:
         return found
     *before, last = found.local()
+    if probe.sizes and not record["certified"][-1]:
+        return found._replace(reason=f"{last:.3f} is not certified: {record['lacking']}")
+    if probe.sizes and isinf(last):
+        said = "infinite: the standard errors do not fall"
+        return found._replace(word=VerdictKind.supported if isinf(probe.value) else _against(probe), reason=said)
     if isinf(last):
         said = "infinite: the distance is zero at every displacement"
         return found._replace(word=VerdictKind.supported if isinf(probe.value) else _against(probe), reason=said)
@@ -202,7 +207,10 @@ def _judge(probe: Probe, record: dict[str, Any] | None) -> Probed:
     if last < LEAST and not probe.sizes:
         why = "the truth lies outside the box, or displacements are too large"
         return found._replace(reason=f"{last:.3f}, but an exponent below one is impossible for a smooth density: {why}")
-    if abs(last - probe.value) <= probe.tolerance:
+    inside = abs(last - probe.value) <= probe.tolerance
+    if inside and probe.sizes and not (before and abs(2 * last - before[-1] - probe.value) <= probe.tolerance):
+        return found._replace(reason=f"{last:.3f} has not settled (before: {found.local()[:-1]}): use larger sizes")
+    if inside:
         return found._replace(word=VerdictKind.supported, reason=f"{last:.3f} at {where}")
     if not before or not record["certified"][-2]:
         more = "sizes" if probe.sizes else "displacements or starts"

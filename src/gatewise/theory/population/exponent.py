@@ -229,7 +229,7 @@ def population_exponent(
     inputs, held, densities = inputs or Cube(), FixedCoordinates(path, atom, entry), distance == "hellinger"
     outputs = leaf_predictors(truth_mixture, truth, torch.zeros(inputs.d, 1, dtype=torch.float64)).shape[-2]
     if densities:
-        _check_response(mixture, truth_mixture, outputs)
+        check_response(mixture, truth_mixture, outputs)
     else:
         mixture, truth_mixture, truth = mean_of(mixture), mean_of(truth_mixture), truth._replace(family={})
     over = cells_of(cells, mixture.branching, truth_mixture.branching)
@@ -253,7 +253,8 @@ def _check(truth_mixture: Mixture, mixture: Mixture, eps: tuple[float, ...], dis
         require_continuity(one)
 
 
-def _check_response(mixture: Mixture, truth_mixture: Mixture, outputs: int) -> None:
+def check_response(mixture: Mixture, truth_mixture: Mixture, outputs: int) -> None:
+    """Raise unless both have densities of one response, of one family."""
     for one in (mixture, truth_mixture):
         require_density(one)
     fault = why_not_compared(mixture, truth_mixture, outputs)

@@ -2,8 +2,7 @@
 
 Where every true atom is fitted by one atom, estimates have the standard errors that the information at the truth
 gives. If the truth stays where it is, they are of order ``n^(-1/2)``. If two experts approach each other as n grows,
-the information vanishes on the way, and errors fall more slowly. No data are drawn, so that n may be as large as it
-takes.
+the information vanishes on the way, and errors fall more slowly. No data are drawn, so n may be as large as needed.
 """
 
 from __future__ import annotations
@@ -19,12 +18,14 @@ from torch import Tensor
 from gatewise.core.mixture import Measure, Mixture, leaf_predictors
 from gatewise.fit.least_squares import mean_of
 from gatewise.objective.parameterization import make_parameterization
+from gatewise.theory.population.exponent import check_response
 from gatewise.theory.population.problem import VARIANCE, Box, Coordinates, density_squares, mean_squares
 from gatewise.theory.population.rules import Cube, Region
 
-FINER = 1e-2  # relative change of a standard error on finer nodes that is too much
+FINER = 1e-2  # relative change of a standard error on finer nodes from which on it has no certificate
 PER_ROW = 8.0  # the squared Hellinger distance of a step is an eighth of its length by the information of one row
-SINGULAR = 1e-12  # eigenvalue of the information in units of its diagonal, or share of that, that is rounding
+SINGULAR = 1e-12  # relative eigenvalue, or relative root of the diagonal, of an information that is singular
+CONTAINED = 1e-7  # distance of the truth from the model at the same parameters that is rounding
 
 
 class MovingTruth(NamedTuple):
@@ -41,8 +42,8 @@ class MovingTruth(NamedTuple):
         ``log(n ratio) / (2 log(error ratio))`` of neighbours: errors are of order ``n^(-1 / (2 e))``. Infinite where
         they do not fall.
     certified : tuple of bool
-        For each local exponent: whether at both ends the information is regular, the truth inside the box, and the
-        standard error the same on finer nodes.
+        For each local exponent: whether at both ends the model contains the truth, inside its box, the information is
+        regular, and the standard error the same on finer nodes.
     lacking : str
         Why the last exponent is not certified; empty if it is.
     """
@@ -115,12 +116,15 @@ def moving_truth(
     Raises
     ------
     ValueError
-        If sizes do not increase, the mixtures have other branches, or the path is unknown or of what is fixed.
+        If sizes do not increase, the mixtures have other branches, the path is unknown or of what is fixed, or the
+        response has several numbers or another family (Hellinger distance).
 
     Notes
     -----
     Standard errors describe estimates whose errors are small against the distance at which the truth becomes singular.
-    This holds if they fall faster than that distance, which is not checked.
+    This holds if they fall faster than that distance, which is not checked. A continuous response is integrated over
+    seven standard deviations around the true means, so that standard errors of heavy tails are too large: of the
+    degrees of freedom by 15 per cent where three are true.
 
     Examples
     --------
@@ -145,6 +149,9 @@ def moving_truth(
         )
     if distance == "l2":
         mixture, truth_mixture = mean_of(mixture), mean_of(truth_mixture)
+    else:
+        at_zero = torch.zeros((inputs or Cube()).d, 1, dtype=torch.float64)
+        check_response(mixture, truth_mixture, leaf_predictors(truth_mixture, truth(sizes[0]), at_zero).shape[-2])
     task = _Task(mixture, truth_mixture, path, box or {}, fixed or {}, inputs or Cube(), step)
     ends = [_error(task, truth(n), n) for n in sizes]
     pairs = list(pairwise(zip(sizes, ends, strict=True)))
@@ -179,15 +186,20 @@ def _error(task: _Task, truth: Measure, n: int) -> _Error:
     slopes = _slopes(task, here, at)
     if not bool(((at > here.lower) & (at < here.upper)).all()):
         return _Error(inf, f"the truth at n = {n:g} lies at a bound of the box, or outside")
-    coarse, fine = (_at_nodes(task, truth, here, at, slopes, finer) / n**0.5 for finer in (1, 2))
+    away, coarse, fine = *_at_nodes(task, truth, here, at, slopes, 1), _at_nodes(task, truth, here, at, slopes, 2)[1]
+    if not away < CONTAINED:
+        return _Error(inf, f"the model does not contain the truth at n = {n:g}: correct its fixed values")
     if fine == inf:
         return _Error(fine, f"the information at n = {n:g} is singular: a direction is not identified")
     change = abs(fine - coarse) / fine
-    return _Error(fine, "" if change < FINER else f"finer nodes change the error at n = {n:g} by {100 * change:.2g} %")
+    doubt = f"finer nodes change the error at n = {n:g} by {100 * change:.2g} %"
+    return _Error(fine / n**0.5, "" if change < FINER else doubt)
 
 
-def _at_nodes(task: _Task, truth: Measure, here: Coordinates, at: Tensor, slopes: Tensor, finer: int) -> float:
-    """Return the standard error of one row on some nodes; infinite where a direction is lost."""
+def _at_nodes(
+    task: _Task, truth: Measure, here: Coordinates, at: Tensor, slopes: Tensor, finer: int
+) -> tuple[float, float]:
+    """Return how far the model is from the truth, and the standard error of one row: infinite if not identified."""
     kinks = [
         truth.gates[level][name].flatten(0, level)
         for level, gate in enumerate(task.mixture.gates)
@@ -196,21 +208,18 @@ def _at_nodes(task: _Task, truth: Measure, here: Coordinates, at: Tensor, slopes
     none = torch.empty(0, task.inputs.d, dtype=torch.float64)
     nodes = task.inputs.graded(none, torch.cat([none, *kinks]), 1.0, finer)
     if task.mixture.family.has_density:
-        squares = density_squares(here, task.truth_mixture, truth, nodes, task.step / finer)
-        information = PER_ROW * _product(squares.density_both(at)[1])
+        residual, jacobian = density_squares(here, task.truth_mixture, truth, nodes, task.step / finer).density_both(at)
     else:
-        information = _product(mean_squares(here, task.truth_mixture, truth, nodes).mean_both(at)[1])
+        residual, jacobian = mean_squares(here, task.truth_mixture, truth, nodes).mean_both(at)
+    information = (PER_ROW if task.mixture.family.has_density else 1.0) * jacobian.mT @ jacobian
+    away = float(residual.norm())
     size = information.diagonal().sqrt()
     scaled = information / (size[:, None] * size)
     lost = not bool((size > SINGULAR * size.max()).all())  # NaN too: nothing but rounding is left of a parameter
     if lost or float(torch.linalg.eigvalsh(scaled)[0]) < SINGULAR:
-        return inf
+        return away, inf
     root = torch.linalg.solve_triangular(torch.linalg.cholesky(scaled), (slopes / size).mT, upper=False)
-    return float(root.norm())
-
-
-def _product(jacobian: Tensor) -> Tensor:
-    return jacobian.mT @ jacobian
+    return away, float(root.norm())
 
 
 def _coordinates(task: _Task, truth: Measure) -> Coordinates:
