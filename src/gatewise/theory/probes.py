@@ -48,7 +48,7 @@ class Probed(NamedTuple):
 
 def expected(probe: Probe) -> str:
     """Return the exponent that is claimed, in words."""
-    return "infinite: not identified" if isinf(probe.value) else f"{probe.value:g} +- {probe.tolerance:g}"
+    return "infinite: not identified" if isinf(probe.value) else f"{probe.value:.4g} +- {probe.tolerance:g}"
 
 
 def run_probes(
