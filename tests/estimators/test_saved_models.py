@@ -14,7 +14,7 @@ from gatewise.estimators.serialise import SCHEMA
 
 HOME = Path(__file__).parent / "models"
 EXPECTED = json.loads((HOME / "expected.json").read_text("utf-8"))
-CLOSE = {"rtol": 1e-12, "atol": 1e-12, "equal_nan": True}
+CLOSE = {"rtol": 1e-11, "atol": 1e-11, "equal_nan": True}  # processors round differently: by 5e-12 at most so far
 
 
 def inputs(stored):

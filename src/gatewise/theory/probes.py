@@ -80,7 +80,7 @@ def run_probes(
     >>> from dataclasses import replace
     >>> from gatewise.theory import STUDIES, run_probes
     >>> study = replace(
-    ...     STUDIES["softmax-exact"], probes=()
+    ...     STUDIES["softmax-exact"], claims=(), probes=()
     ... )  # exponents that a folder does not have are computed: here none
     >>> run_probes(study, tempfile.mkdtemp())
     """

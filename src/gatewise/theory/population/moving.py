@@ -46,6 +46,15 @@ class MovingTruth(NamedTuple):
         regular, and the standard error the same on finer nodes.
     lacking : str
         Why the last exponent is not certified; empty if it is.
+
+    Examples
+    --------
+    >>> from gatewise.theory import MovingTruth
+    >>> print(MovingTruth("experts.coef", (100, 10_000), (0.1, 0.01), (1.0,), (True,), "").text())
+    experts.coef: standard error by the information at the truth
+           n       error  exponent
+       1e+02  1.0000e-01
+       1e+04  1.0000e-02     1.000
     """
 
     path: str
