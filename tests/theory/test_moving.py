@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gatewise import GATES, Measure, Mixture
+from gatewise import GATES, Binomial, Measure, Mixture, Poisson
 from gatewise.fit.spec import FitSpec
 from gatewise.infer.covariance.expected import Truth, expected_information, simulate
 from gatewise.infer.covariance.value import flat_errors
@@ -128,6 +128,7 @@ def test_a_truth_at_a_bound_has_no_certificate():
     ("change", "words"),
     [
         ({"sizes": (100,)}, "at least two sizes"),
+        ({"distance": "tv"}, "choose 'hellinger' or 'l2'"),
         ({"sizes": (100, 10)}, "larger than the one before"),
         ({"path": "experts.slope"}, "is no parameter"),
         ({"mixture": replace(TWO, branching=(3,))}, "as many experts as there are"),
@@ -158,6 +159,70 @@ def test_an_exponent_of_a_moving_truth_decides_a_claim_about_it(tmp_path):
     assert found.untied == ("truth",)
 
 
+def test_a_model_without_the_truth_has_no_certificate():
+    """A known expert that is entered wrongly."""
+    known = {"experts.coef": two_experts().experts["coef"] + value([[[0.0]], [[0.1]]])}
+    found = moving_truth(TWO, lambda n: two_experts(), TWO, "gates.0.weight", sizes=SIZES, inputs=INPUTS, fixed=known)
+    assert found.certified == (False, False)
+    assert "does not contain the truth" in found.lacking
+
+
+@pytest.mark.parametrize("claimed", [1.0, float("inf")])
+def test_what_is_not_certified_is_left_open(tmp_path, claimed):
+    data = Data(TWO, two_experts(), Uniform(d=3))
+    model = Model(TWO, box={"experts.coef": (-1.0, 1.0)}, min_scale=0.1)
+    given = {"value": claimed, "tolerance": 0.1, "inputs": INPUTS, "sizes": SIZES, **MINE}
+    study = replace(STUDIES["contaminated"], claims=(), probes=())
+    study = replace(study, probes=(Probe("at a bound", data, model, "experts.coef", (0, 1), **given),))
+    run_probes(study, tmp_path)
+    (judged,) = judge_probes(study, tmp_path)
+    assert str(judged.word) == "unresolved"
+    assert "at a bound" in judged.reason
+
+
+def test_an_exponent_that_still_moves_is_left_open(tmp_path):
+    """1.29, then 1.22: inside of a claim of 1.224 +- .05 for now."""
+    study = STUDIES["contaminated"]
+    (probe,) = (one for one in study.probes if one.name == "approaching, d=1: experts.coef")
+    moving = replace(probe, value=1.224, sizes=(10**6, 10**9, 10**12, 10**15))
+    study = replace(study, claims=(), probes=(moving,))
+    run_probes(study, tmp_path)
+    (judged,) = judge_probes(study, tmp_path)
+    assert abs(judged.local()[-1] - 1.224) < 0.01
+    assert str(judged.word) == "unresolved"
+    assert "not settled" in judged.reason
+
+
+def test_two_responses_are_refused_in_words():
+    truth = one_expert(1.0)
+    experts = {name: part.repeat_interleave(2, dim=1) for name, part in truth.experts.items()}
+    both = truth._replace(experts=experts, family={"scale": value([[1.0, 1.0]])})
+    with pytest.raises(ValueError, match="one response"):
+        moving_truth(ONE, lambda n: both, ONE, "experts.coef", sizes=SIZES, inputs=INPUTS)
+    found = moving_truth(ONE, lambda n: both, ONE, "experts.coef", sizes=SIZES, inputs=INPUTS, distance="l2")
+    assert found.local == pytest.approx([1.0, 1.0])
+
+
+@pytest.mark.parametrize("family", [Poisson(), Binomial(trials=3)], ids=str)
+def test_counts(family):
+    """A regular model has the exponent one: two softmax gates, with three inputs."""
+    mixture, truth = replace(TWO, family=family), two_experts()
+    truth = truth._replace(experts={k: 0.5 * v for k, v in truth.experts.items()}, family={})
+    for path in ("gates.0.weight", "experts.coef"):
+        found = moving_truth(mixture, lambda n: truth, mixture, path, sizes=SIZES, inputs=INPUTS)
+        assert found.local == pytest.approx([1.0, 1.0])
+
+
+def test_gates_that_bend():
+    """Centers of one input, whose kinks end panels."""
+    mixture = Mixture((GATES["laplace"],), (2,))
+    gate = {"center": value([[-0.8], [0.9]]), "bias": value([0.3, 0.0])}
+    experts = {"coef": value([[[1.5]], [[-1.0]]]), "intercept": value([[1.0], [-1.0]])}
+    truth = Measure((gate,), experts, {"scale": value([[0.5], [0.7]])})
+    found = moving_truth(mixture, lambda n: truth, mixture, "gates.0.center", sizes=SIZES)
+    assert (found.local, found.certified) == (pytest.approx((1.0, 1.0)), (True, True))
+
+
 def test_sizes_are_checked_early():
     data, model = Data(ONE, one_expert(1.0), Uniform(d=3)), Model(ONE, min_scale=0.1)
     given = {"value": 1.0, "tolerance": 0.1, "inputs": INPUTS, **MINE}
@@ -167,3 +232,6 @@ def test_sizes_are_checked_early():
     wider = replace(model, mixture=replace(ONE, branching=(2,)))
     with pytest.raises(ValueError, match="as many experts"):
         Probe("one", data, wider, "experts.coef", (0, 0), sizes=SIZES, **given)
+    same = Data(TWO, two_experts(), Uniform(d=3))
+    with pytest.raises(ValueError, match="cell of its own"):
+        Probe("two", same, Model(TWO, min_scale=0.1), "experts.coef", (0, 0), sizes=SIZES, **given)

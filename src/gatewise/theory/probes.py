@@ -181,7 +181,8 @@ def judge_probes(study: Study, folder: str | Path) -> tuple[Probed, ...]:
     """Return the verdict on every probe of a study from what its folder holds.
 
     Supported iff the exponent between the two smallest displacements is certified and inside the claim (infinite iff
-    the truth is attained at every displacement); contradicted iff it is certified and outside, like the one before, on
+    the truth is attained at every displacement), and where the truth moves with n would still be after changing once
+    more as between the last two; contradicted iff it is certified and outside, like the one before, on
     the same side, and not closer to the claim than that by more than half of the tolerance; unresolved otherwise.
     """
     held = _read(Path(folder))
@@ -193,39 +194,38 @@ def _judge(probe: Probe, record: dict[str, Any] | None) -> Probed:
     if record is None:
         return found
     *before, last = found.local()
-    if probe.sizes and not record["certified"][-1]:
-        return found._replace(reason=f"{last:.3f} is not certified: {record['lacking']}")
-    if probe.sizes and isinf(last):
-        said = "infinite: the standard errors do not fall"
-        return found._replace(word=VerdictKind.supported if isinf(probe.value) else _against(probe), reason=said)
-    if isinf(last):
-        said = "infinite: the distance is zero at every displacement"
-        return found._replace(word=VerdictKind.supported if isinf(probe.value) else _against(probe), reason=said)
     if not record["certified"][-1]:
         return found._replace(reason=f"{last:.3f} is not certified: {record.get('lacking') or 'use more starts'}")
-    where = last_place(probe)
+    if isinf(last):
+        still = "the standard errors do not fall" if probe.sizes else "the distance is zero at every displacement"
+        word = VerdictKind.supported if isinf(probe.value) else _against(probe)
+        return found._replace(word=word, reason=f"infinite: {still}")
     if last < LEAST and not probe.sizes:
         why = "the truth lies outside the box, or displacements are too large"
         return found._replace(reason=f"{last:.3f}, but an exponent below one is impossible for a smooth density: {why}")
-    inside = abs(last - probe.value) <= probe.tolerance
-    if inside and probe.sizes and not (before and abs(2 * last - before[-1] - probe.value) <= probe.tolerance):
-        return found._replace(reason=f"{last:.3f} has not settled (before: {found.local()[:-1]}): use larger sizes")
-    if inside:
-        return found._replace(word=VerdictKind.supported, reason=f"{last:.3f} at {where}")
+    name, at = axis_of(probe)
+    said, further = f"{last:.3f} at {name} = {at[-1]:g}", "larger sizes" if probe.sizes else "smaller eps"
+    if abs(last - probe.value) <= probe.tolerance and not (probe.sizes and _leaves(probe, [*before, last])):
+        return found._replace(word=VerdictKind.supported, reason=said)
     if not before or not record["certified"][-2]:
         more = "sizes" if probe.sizes else "displacements or starts"
         return found._replace(reason=f"{last:.3f}, but a single exponent has no trend: use more {more}")
     towards = last - before[-1] if probe.value > last else before[-1] - last
     crossed = (probe.value > last) != (probe.value > before[-1])
-    if crossed or towards > STEADY * probe.tolerance:
-        further = "larger sizes" if probe.sizes else "smaller eps"
+    inside = abs(last - probe.value) <= probe.tolerance
+    if inside or crossed or towards > STEADY * probe.tolerance:
         return found._replace(reason=f"{last:.3f} has not settled (before: {before[-1]:.3f}): use {further}")
-    return found._replace(word=_against(probe), reason=f"{last:.3f} at {where}")
+    return found._replace(word=_against(probe), reason=said)
 
 
-def last_place(probe: Probe) -> str:
-    """Return where the last exponent of a probe lies: at the smallest displacement, or at the largest size."""
-    return f"n = {probe.sizes[-1]:.0e}" if probe.sizes else f"eps = {probe.eps[-1]:g}"
+def _leaves(probe: Probe, local: Sequence[float]) -> bool:
+    """Return whether exponents leave the claim if they change once more as they did last; a single one may."""
+    return len(local) < 2 or not abs(2 * local[-1] - local[-2] - probe.value) <= probe.tolerance
+
+
+def axis_of(probe: Probe) -> tuple[str, Sequence[float]]:
+    """Return along what the exponents of a probe change, and where: displacements, or sizes if the truth moves."""
+    return ("n", probe.sizes) if probe.sizes else ("eps", probe.eps)
 
 
 def _against(probe: Probe) -> VerdictKind:

@@ -33,12 +33,12 @@ from gatewise.report.study.facts import (
     typeset,
     warnings_of,
 )
-from gatewise.theory.claims import Probe, VerdictKind
+from gatewise.theory.claims import VerdictKind
 from gatewise.theory.curves import curve
 from gatewise.theory.efficiency import efficiency
 from gatewise.theory.fingerprint import describe, fingerprint
 from gatewise.theory.papers import STUDIES
-from gatewise.theory.probes import Probed, expected
+from gatewise.theory.probes import Probed, axis_of, expected
 from gatewise.theory.rate_verdicts import judged_rates
 from gatewise.theory.result import StudyResult
 
@@ -226,7 +226,7 @@ def _arm(result: StudyResult, arm: str, index: int) -> dict[str, Any]:
 
 def _probe(found: Probed) -> dict[str, Any]:
     """Return a population exponent as words."""
-    look = LOOKS[found.word]
+    look, (axis, at) = LOOKS[found.word], axis_of(found.probe)
     exponents = zip(found.local(), [] if found.record is None else found.record["certified"], strict=True)
     return {
         "name": found.probe.name,
@@ -235,17 +235,10 @@ def _probe(found: Probed) -> dict[str, Any]:
         "sheet": look.sheet,
         "claimed": typeset(expected(found.probe)),
         "local": ", ".join(f"{e:.3f}" + ("" if sure else " (not certified)") for e, sure in exponents),
-        "range": _range(found.probe),
+        "range": f"{axis} = {at[0]:g} to {at[-1]:g}",
         "origin": f"{found.probe.standing}: {found.probe.source}",
         "reason": found.reason,
     }
-
-
-def _range(probe: Probe) -> str:
-    """Return the displacements of an exponent, or the sizes at which its truth is taken."""
-    if probe.sizes:
-        return f"n = {probe.sizes[0]:.0e} to {probe.sizes[-1]:.0e}"
-    return f"eps = {probe.eps[0]:g} to {probe.eps[-1]:g}"
 
 
 def _differences(result: StudyResult) -> list[Pair]:

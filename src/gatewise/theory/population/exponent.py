@@ -225,7 +225,9 @@ def population_exponent(
     >>> round(found.local[0], 3), found.certified
     (1.0, (True,))
     """
-    _check(truth_mixture, mixture, eps, distance)
+    check_models(truth_mixture, mixture, distance)
+    if len(eps) < 2 or min(eps) <= 0 or any(b >= a for a, b in pairwise(eps)):
+        raise ValueError(f"eps={eps}: give at least two positive displacements, each smaller than the one before")
     inputs, held, densities = inputs or Cube(), FixedCoordinates(path, atom, entry), distance == "hellinger"
     outputs = leaf_predictors(truth_mixture, truth, torch.zeros(inputs.d, 1, dtype=torch.float64)).shape[-2]
     if densities:
@@ -240,15 +242,14 @@ def population_exponent(
     return _population(path, eps, tuple(zip(up, down, strict=True)))
 
 
-def _check(truth_mixture: Mixture, mixture: Mixture, eps: tuple[float, ...], distance: str) -> None:
+def check_models(truth_mixture: Mixture, mixture: Mixture, distance: str) -> None:
+    """Raise for an unknown distance, other levels, and gates that jump."""
     if distance not in ("hellinger", "l2"):
         raise ValueError(f"distance={distance!r}: choose 'hellinger' or 'l2'")
     if mixture.depth != truth_mixture.depth:
         raise ValueError(
             f"{mixture.depth} fitted levels and {truth_mixture.depth} true ones: give a truth of equal depth"
         )
-    if len(eps) < 2 or min(eps) <= 0 or any(b >= a for a, b in pairwise(eps)):
-        raise ValueError(f"eps={eps}: give at least two positive displacements, each smaller than the one before")
     for one in (truth_mixture, mixture):
         require_continuity(one)
 

@@ -18,8 +18,16 @@ from torch import Tensor
 from gatewise.core.mixture import Measure, Mixture, leaf_predictors
 from gatewise.fit.least_squares import mean_of
 from gatewise.objective.parameterization import make_parameterization
-from gatewise.theory.population.exponent import check_response
-from gatewise.theory.population.problem import VARIANCE, Box, Coordinates, density_squares, mean_squares
+from gatewise.theory.population.exponent import check_models, check_response
+from gatewise.theory.population.problem import (
+    VARIANCE,
+    Box,
+    Coordinates,
+    FixedCoordinates,
+    density_squares,
+    kinks_of,
+    mean_squares,
+)
 from gatewise.theory.population.rules import Cube, Region
 
 FINER = 1e-2  # relative change of a standard error on finer nodes from which on it has no certificate
@@ -125,30 +133,28 @@ def moving_truth(
     Raises
     ------
     ValueError
-        If sizes do not increase, the mixtures have other branches, the path is unknown or of what is fixed, or the
-        response has several numbers or another family (Hellinger distance).
+        If the distance is unknown, sizes do not increase, the mixtures have other branches, the path is unknown or of
+        what is fixed, or the response has several numbers or another family (Hellinger distance).
 
     Notes
     -----
     Standard errors describe estimates whose errors are small against the distance at which the truth becomes singular.
     This holds if they fall faster than that distance, which is not checked. A continuous response is integrated over
-    seven standard deviations around the true means, so that standard errors of heavy tails are too large: of the
-    degrees of freedom by 15 per cent where three are true.
+    seven standard deviations around the true means, so that standard errors of heavy tails are too large.
 
     Examples
     --------
     >>> from gatewise.core.gates import GATES
-    >>> one = Mixture((GATES["constant"],), (1,))
-    >>> value = lambda v: torch.tensor(v, dtype=torch.float64)
-    >>> truth = Measure(
-    ...     ({"bias": value([0.0])},),
-    ...     {"coef": value([[[1.0]]]), "intercept": value([[0.0]])},
-    ...     {"scale": value([[1.0]])},
-    ... )
-    >>> found = moving_truth(one, lambda n: truth, one, "experts.coef", sizes=(100, 10000))
-    >>> round(found.local[0], 3), found.certified
-    (1.0, (True,))
+    >>> one, zero = Mixture((GATES["constant"],), (1,)), torch.zeros(1, 1).double()
+    >>> def quieter(n):  # noise of standard deviation n^(-1/4)
+    ...     return Measure(
+    ...         ({"bias": zero[0]},), {"coef": zero[..., None], "intercept": zero}, {"scale": zero + n**-0.25}
+    ...     )
+    >>> found = moving_truth(one, quieter, one, "experts.coef", sizes=(100, 10_000))
+    >>> round(-1 / (2 * found.local[0]), 3), found.certified  # the error falls as n^(-3/4)
+    (-0.75, (True,))
     """
+    check_models(truth_mixture, mixture, distance)
     if len(sizes) < 2 or sizes[0] < 1 or any(b <= a for a, b in pairwise(sizes)):
         raise ValueError(f"sizes={sizes}: give at least two sizes, each larger than the one before")
     if mixture.branching != truth_mixture.branching:
@@ -156,12 +162,17 @@ def moving_truth(
             f"{mixture.branching} fitted branches and {truth_mixture.branching} true ones: standard errors are of "
             "models with as many experts as there are; use population_exponent"
         )
-    if distance == "l2":
-        mixture, truth_mixture = mean_of(mixture), mean_of(truth_mixture)
+    inputs = inputs or Cube()
+    at_zero = torch.zeros(inputs.d, 1, dtype=torch.float64)
+    outputs = leaf_predictors(truth_mixture, truth(sizes[0]), at_zero).shape[-2]
+    if distance == "hellinger":
+        check_response(mixture, truth_mixture, outputs)
     else:
-        at_zero = torch.zeros((inputs or Cube()).d, 1, dtype=torch.float64)
-        check_response(mixture, truth_mixture, leaf_predictors(truth_mixture, truth(sizes[0]), at_zero).shape[-2])
-    task = _Task(mixture, truth_mixture, path, box or {}, fixed or {}, inputs or Cube(), step)
+        mixture, truth_mixture = mean_of(mixture), mean_of(truth_mixture)
+    free = make_parameterization(mixture, inputs.d, inputs.d, outputs, bounds=box, fixed=dict(fixed or {}))
+    none = torch.zeros(free.size, dtype=torch.bool)
+    here = Coordinates(free, torch.eye(free.size, dtype=torch.float64), free.lower, free.upper, none)
+    task = _Task(mixture, truth_mixture, path, here, inputs, step)
     ends = [_error(task, truth(n), n) for n in sizes]
     pairs = list(pairwise(zip(sizes, ends, strict=True)))
     local = tuple(_exponent(m, one.value, n, two.value) for (m, one), (n, two) in pairs)
@@ -176,8 +187,7 @@ class _Task(NamedTuple):
     mixture: Mixture
     truth_mixture: Mixture
     path: str
-    box: Box
-    fixed: Mapping[str, Tensor]
+    here: Coordinates
     inputs: Region
     step: float
 
@@ -190,12 +200,11 @@ def _exponent(m: int, before: float, n: int, after: float) -> float:
 def _error(task: _Task, truth: Measure, n: int) -> _Error:
     """Return the standard error at a size, checked on finer nodes."""
     truth = truth if task.mixture.family.has_density else truth._replace(family={})
-    here = _coordinates(task, truth)
-    at = here.of(truth)
-    slopes = _slopes(task, here, at)
-    if not bool(((at > here.lower) & (at < here.upper)).all()):
+    at = task.here.of(truth)
+    slopes = _slopes(task, at)
+    if not bool(((at > task.here.lower) & (at < task.here.upper)).all()):
         return _Error(inf, f"the truth at n = {n:g} lies at a bound of the box, or outside")
-    away, coarse, fine = *_at_nodes(task, truth, here, at, slopes, 1), _at_nodes(task, truth, here, at, slopes, 2)[1]
+    (away, coarse), (_, fine) = (_at_nodes(task, truth, at, slopes, finer) for finer in (1, 2))
     if not away < CONTAINED:
         return _Error(inf, f"the model does not contain the truth at n = {n:g}: correct its fixed values")
     if fine == inf:
@@ -205,22 +214,16 @@ def _error(task: _Task, truth: Measure, n: int) -> _Error:
     return _Error(fine / n**0.5, "" if change < FINER else doubt)
 
 
-def _at_nodes(
-    task: _Task, truth: Measure, here: Coordinates, at: Tensor, slopes: Tensor, finer: int
-) -> tuple[float, float]:
+def _at_nodes(task: _Task, truth: Measure, at: Tensor, slopes: Tensor, finer: int) -> tuple[float, float]:
     """Return how far the model is from the truth, and the standard error of one row: infinite if not identified."""
-    kinks = [
-        truth.gates[level][name].flatten(0, level)
-        for level, gate in enumerate(task.mixture.gates)
-        for name in (gate.score.names("location") if gate.score.kinked() else ())
-    ]
-    none = torch.empty(0, task.inputs.d, dtype=torch.float64)
-    nodes = task.inputs.graded(none, torch.cat([none, *kinks]), 1.0, finer)
+    nodes = task.inputs.graded(torch.empty(0, task.inputs.d), kinks_of(task.mixture, truth, task.inputs.d), 1.0, finer)
+    given = task.here, task.truth_mixture, truth, nodes
     if task.mixture.family.has_density:
-        residual, jacobian = density_squares(here, task.truth_mixture, truth, nodes, task.step / finer).density_both(at)
+        residual, jacobian = density_squares(*given, task.step / finer).density_both(at)
+        information = PER_ROW * jacobian.mT @ jacobian
     else:
-        residual, jacobian = mean_squares(here, task.truth_mixture, truth, nodes).mean_both(at)
-    information = (PER_ROW if task.mixture.family.has_density else 1.0) * jacobian.mT @ jacobian
+        residual, jacobian = mean_squares(*given).mean_both(at)
+        information = jacobian.mT @ jacobian
     away = float(residual.norm())
     size = information.diagonal().sqrt()
     scaled = information / (size[:, None] * size)
@@ -231,24 +234,15 @@ def _at_nodes(
     return away, float(root.norm())
 
 
-def _coordinates(task: _Task, truth: Measure) -> Coordinates:
-    """Return the free coordinates of the fitted model."""
-    d = task.inputs.d
-    outputs = leaf_predictors(task.truth_mixture, truth, torch.zeros(d, 1, dtype=torch.float64)).shape[-2]
-    free = make_parameterization(task.mixture, d, d, outputs, bounds=task.box, fixed=dict(task.fixed))
-    unit, none = torch.eye(free.size, dtype=torch.float64), torch.zeros(free.size, dtype=torch.bool)
-    return Coordinates(free, unit, free.lower, free.upper, none)
-
-
-def _slopes(task: _Task, here: Coordinates, at: Tensor) -> Tensor:
+def _slopes(task: _Task, at: Tensor) -> Tensor:
     """Return the derivatives of all entries of the parameter in the free coordinates, (entries, P)."""
-    path = next(iter(task.mixture.paths("family", "scale")), task.path) if task.path == VARIANCE else task.path
+    path = FixedCoordinates(task.path, 0, 0).tensor(task.mixture)
     known = tuple(task.mixture.parameters())
     if path not in known:
         raise ValueError(f"{task.path!r} is no parameter of this mixture: these are {', '.join(known)}")
 
     def values(point: Tensor) -> Tensor:
-        found = here.measure(point).paths()[path].flatten()
+        found = task.here.measure(point).paths()[path].flatten()
         return found.square() if task.path == VARIANCE else found
 
     slopes: Tensor = torch.autograd.functional.jacobian(values, at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -233,6 +233,16 @@ def _ratios(parameterization: Parameterization, near: Measure, cells: Cells, rat
                 if anchor >= 0:
                     mix[own, anchor] = 1.0
     return Coordinates(parameterization, mix, lower, upper, ratios)
+
+
+def kinks_of(mixture: Mixture, measure: Measure, d: int, chosen: Sequence[Tensor] | None = None) -> Tensor:
+    """Return the points (m, d) at which gates bend: the centers of all levels, or of `chosen` branches of each."""
+    found = [torch.empty(0, d)]
+    for level, gate in enumerate(mixture.gates):
+        for name in gate.score.names("location") if gate.score.kinked() else ():
+            centers = measure.gates[level][name].flatten(0, level)
+            found.append(centers if chosen is None else centers[chosen[level]])
+    return torch.cat(found)
 
 
 def root_difference(log_p: Tensor, log_q: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from gatewise.theory.population.problem import (
     Squares,
     coordinates,
     density_squares,
+    kinks_of,
     mean_squares,
 )
 from gatewise.theory.population.rules import Region
@@ -113,14 +114,9 @@ class SearchTask(NamedTuple):
 
     def _kinks(self, found: Measure) -> tuple[Tensor, Tensor]:
         """Return centers where gates bend: of over-filled cells, once each, and all of the truth and of a fit."""
-        near, breaks = [], [torch.empty(0, self.inputs.d)]
-        for level, gate in enumerate(self.mixture.gates):
-            over = self.cells.filled(level).flatten() > 1
-            for name in gate.score.names("location") if gate.score.kinked() else ():
-                true = self.near.gates[level][name].flatten(0, level)
-                near.append(true[over])
-                breaks += [true, found.gates[level][name].flatten(0, level)]
-        return torch.cat([breaks[0], *near]), torch.cat(breaks)
+        d, over = self.inputs.d, [self.cells.filled(level).flatten() > 1 for level in range(self.mixture.depth)]
+        breaks = [kinks_of(self.mixture, measure, d) for measure in (self.near, found)]
+        return kinks_of(self.mixture, self.near, d, over), torch.cat(breaks)
 
 
 class _Level(NamedTuple):
