@@ -11,8 +11,9 @@ from gatewise.fit.spec import FitSpec
 from gatewise.infer.covariance.expected import Truth, expected_information, simulate
 from gatewise.infer.covariance.value import flat_errors
 from gatewise.infer.delta import places_of
-from gatewise.theory import STUDIES, Cube, Data, Model, Probe, Uniform, moving_truth, run_probes
-from gatewise.theory.exponents import exponents_of
+from gatewise.theory import STUDIES, Arm, Claim, Cube, Data, Model, Probe, Study, Uniform, moving_truth, run_probes
+from gatewise.theory.exponents import exponents_of, untied
+from gatewise.theory.population import moving
 from gatewise.theory.probes import judge_probes
 
 SIZES = (10**3, 10**6, 10**9)
@@ -106,6 +107,41 @@ def test_least_squares():
     for path in ("gates.0.weight", "experts.coef"):
         found = moving_truth(mixture, lambda n: truth, mixture, path, sizes=SIZES, inputs=INPUTS, distance="l2")
         assert found.local == pytest.approx([1.0, 1.0])
+
+
+def test_a_loss_sums_all_parameters():
+    """Its standard error is the root of the sum of the squares of all; a loss of the data has its exponent."""
+    mixture, truth = TWO, two_experts()
+    paths = ("gates.0.weight", "gates.0.bias", "experts.coef", "experts.intercept", "family.variance")
+
+    def found(path):
+        return moving_truth(mixture, lambda n: truth, mixture, path, sizes=SIZES, inputs=INPUTS)
+
+    loss = found("loss")
+    assert (loss.local, loss.certified) == (pytest.approx((1.0, 1.0)), (True, True))
+    assert loss.error[0] ** 2 == pytest.approx(sum(found(path).error[0] ** 2 for path in paths))
+
+
+def test_an_exponent_of_a_loss_decides_a_claim_about_it_and_none_about_another_model():
+    data, model = Data(TWO, two_experts(), Uniform(d=3)), Model(TWO, min_scale=0.1)
+    given = {"value": 1.0, "tolerance": 0.1, "inputs": INPUTS, **MINE}
+    probe = Probe("all", data, model, "loss", (0, 1), sizes=SIZES, **given)
+    arm = Arm("two", data, model, (100, 1000), 2, losses=("exact",))
+    claim = Claim("two", "loss exact", "equal", -0.5, 0.1, "source", "own", probe="all")
+    Study("s", "S", "", (arm,), (claim,), probes=(probe,))
+    assert untied(claim, arm, probe) == ()
+    three = replace(arm, model=replace(model, mixture=replace(TWO, branching=(3,))))
+    assert "fitted model" in untied(claim, three, probe)
+    with pytest.raises(ValueError, match="a loss is not one entry"):
+        Probe("all", data, model, "loss", (0, 1), **given)
+
+
+def test_inputs_are_integrated_over_in_blocks(monkeypatch):
+    """What is in memory at a time does not change the result."""
+    given = TWO, lambda n: two_experts(), TWO, "experts.coef"
+    whole = moving_truth(*given, sizes=SIZES, inputs=INPUTS)
+    monkeypatch.setattr(moving, "BLOCK", 100)
+    assert moving_truth(*given, sizes=SIZES, inputs=INPUTS).error == pytest.approx(whole.error, rel=1e-6)
 
 
 def test_a_direction_that_is_lost_has_no_certificate():

@@ -9,10 +9,13 @@ import torch
 
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.theory import Arm, Claim, Data, Model, Study, Uniform
+from gatewise.theory import Arm, Claim, Cube, Data, Model, Probe, Study, Uniform
 from gatewise.theory.claims import VerdictKind
 from gatewise.theory.curves import curve
-from gatewise.theory.verdict import judge
+from gatewise.theory.evidence import gather
+from gatewise.theory.exponents import Exponent
+from gatewise.theory.probes import Probed
+from gatewise.theory.verdict import judge, verdict_of
 
 SIZES = (1000, 3162, 10000, 31623, 100000)
 MIXTURE = Mixture((GATES["softmax"],), (2,))
@@ -149,13 +152,13 @@ def test_a_slope_that_hangs_on_uncertified_fits_decides_nothing():
 OF_COEF = "experts.coef over mean"
 
 
-def judged_coef(**columns):
+def judged_coef(exponents=(), kind="equal", value=-0.5, uncertified=0.0, **columns):
     """The verdict on a slope of -1/2 of coefficients, exactly measured, with further columns of the fits."""
-    made = Claim("a", OF_COEF, "equal", -0.5, 0.1, "source", "own")
-    frame = frame_of({"a": -0.5}, replicates=60).rename(columns={"error": OF_COEF})
+    made = Claim("a", OF_COEF, kind, value, 0.1, "source", "own")
+    frame = frame_of({"a": -0.5}, replicates=60, uncertified=uncertified).rename(columns={"error": OF_COEF})
     for name, values in columns.items():
         frame[name] = [values(replicate, at) for replicate, at in zip(frame["replicate"], frame["axis"], strict=True)]
-    return judge(study_of(made), frame, made)
+    return verdict_of(gather(study_of(made), frame, made, ())._replace(exponents=tuple(exponents)))
 
 
 def test_fits_at_a_bound_of_the_parameter_leave_its_claim_open():
@@ -164,6 +167,51 @@ def test_fits_at_a_bound_of_the_parameter_leave_its_claim_open():
     assert "50 % of the replicates at n = 3162 end at a bound of this parameter" in found.reason
     other = judged_coef(bounds=lambda r, at: ("experts.intercept",) if r < 30 else ())
     assert other.word is VerdictKind.supported
+
+
+def exponent_of_coef(value, left=0):
+    """A settled exponent of coefficients, with the same value at the last displacements."""
+    data = Data(MIXTURE, TRUTH, Uniform(d=3))
+    probe = Probe(
+        "coef",
+        data,
+        Model(MIXTURE, min_scale=0.1),
+        "experts.coef",
+        (0, 1),
+        value,
+        0.1,
+        "source",
+        "own",
+        inputs=Cube(d=3),
+    )
+    found = Probed(probe, VerdictKind.supported, f"{value:.3f} at eps = 0.01", {"local": [value, value]})
+    return Exponent(found, (), left, 3)
+
+
+@pytest.mark.parametrize(
+    ("value", "left", "kind", "word"),
+    [
+        (1.0, 0, "equal", "supported"),
+        (2.0, 0, "equal", "contradicted"),
+        (1.0, 2, "at_most", "unresolved"),  # other entries may be slower
+        (2.0, 2, "at_most", "contradicted"),
+        (float("inf"), 0, "slower_than_polynomial", "supported"),
+    ],
+)
+def test_where_fits_end_at_bounds_slopes_decide_nothing_and_exponents_do(value, left, kind, word):
+    """Slopes of -1/2 would support the claims that they are."""
+    at_bounds = {"bounds": lambda r, at: ("experts.coef",) if r < 30 else ()}
+    given = {"value": 0.0} if kind == "slower_than_polynomial" else {}
+    assert judged_coef(kind=kind, **at_bounds, **given).word is VerdictKind.unresolved
+    found = judged_coef([exponent_of_coef(value, left)], kind, **at_bounds, **given)
+    assert found.word is VerdictKind(word)
+    assert "end at a bound" in found.reason
+
+
+def test_no_exponent_stands_in_for_a_certificate():
+    found = judged_coef([exponent_of_coef(1.0)], uncertified=0.5)
+    assert found.word is VerdictKind.unresolved
+    assert "not certified" in found.reason
 
 
 @pytest.mark.parametrize(("share", "word"), [(60, "not identified"), (6, "unresolved"), (2, "supported")])

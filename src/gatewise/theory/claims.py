@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from gatewise.core.mixture import Mixture
 from gatewise.theory.arms import Data, Model
 from gatewise.theory.inputs import Uniform
+from gatewise.theory.paths import LOSS
 from gatewise.theory.population.rules import Ball, Cube
 
 Kind = Literal["equal", "at_most", "at_least", "slower_than_polynomial", "difference"]
@@ -133,8 +134,11 @@ def parameter_of(series: str) -> str:
 def path_of_error(series: str, mixture: Mixture) -> str:
     """Return the path of the parameter whose exponent an error has, or nothing.
 
-    Masses and biases are those of the innermost gate, and the error of a mass has the exponent of the bias.
+    Masses and biases are those of the innermost gate, and the error of a mass has the exponent of the bias. A loss has
+    that of all parameters, which is called ``loss``.
     """
+    if series.startswith("loss "):
+        return LOSS
     if not series.removeprefix("merged ").startswith(("mass ", "bias ")):
         return parameter_of(series)
     level = mixture.depth - 1
@@ -152,13 +156,13 @@ class Probe:
     data, model : Data, Model
         True and fitted model, with its box and method; a truth that depends on n is taken at n = 1.
     path, cells, atom, entry, eps, ratio, starts
-        As in `population_exponent`.
+        As in `population_exponent`. With sizes the path may be ``loss``: all parameters together.
     inputs : Cube, Ball or None
         Distribution of the inputs. None: ``Cube(-2, 2)``, if the data have the same distribution.
     sizes : tuple of int
-        Of a truth that moves with n: the sizes at which it is taken. The exponent is then that of the standard errors
-        of all entries, by the information at the truth, as in `moving_truth`; atom, entry, eps, ratio and starts are
-        ignored. (): the truth stays.
+        With as many experts as there are: sizes at which the truth is taken, which may move with n. The exponent is
+        then that of the standard errors of all entries, by the information at the truth, as in `moving_truth`; atom,
+        entry, eps, ratio and starts are ignored. (): a parameter is displaced, one entry of one atom.
     value, tolerance : float
         Claimed exponent e; errors are then of order ``n^(-1 / (2 e))``. Infinite: the parameter is not identified.
     source, standing : str
@@ -168,7 +172,7 @@ class Probe:
     ------
     ValueError
         If `inputs` is missing and the data are not ``Uniform(-2, 2)``, the standing is unknown, the exponent is
-        invalid, or the model ties parameters.
+        invalid, the model ties parameters, or the exponent of a loss has no sizes.
 
     Examples
     --------
@@ -213,6 +217,11 @@ class Probe:
         if self.sizes and (len(self.sizes) < 2 or list(self.sizes) != sorted(set(self.sizes)) or self.sizes[0] < 1):
             raise ValueError(
                 f"exponent {self.name!r}: sizes={self.sizes}: give at least two, each larger than the one before"
+            )
+        if self.path == LOSS and not self.sizes:
+            raise ValueError(
+                f"exponent {self.name!r}: a loss is not one entry that can be displaced: with as many experts as there "
+                "are give sizes, such as sizes=(1000, 1_000_000); with more of them name a parameter"
             )
         alone = self.model.mixture.branching == self.data.mixture.branching and len(set(self.cells)) == len(self.cells)
         if self.sizes and not alone:

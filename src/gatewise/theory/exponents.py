@@ -15,6 +15,7 @@ from gatewise.objective.parameterization import specifications
 from gatewise.theory.arms import Arm, Model
 from gatewise.theory.claims import Claim, Probe, VerdictKind, path_of_error
 from gatewise.theory.inputs import Inputs, Uniform
+from gatewise.theory.paths import LOSS
 from gatewise.theory.population.cells import cells_of, owners
 from gatewise.theory.population.problem import FixedCoordinates, shifted_level
 from gatewise.theory.population.rules import Cube, Region
@@ -99,9 +100,11 @@ def _nodes(probe: Probe) -> tuple[list[int], list[float], list[list[int]]]:
     """Return the true node of every fitted atom, how many share it, and the entries that are estimated.
 
     An atom has none of a parameter that its expert and family lack. Locations that are known up to a common shift are
-    measured from the last atom of each node, which has none.
+    measured from the last atom of each node, which has none. A loss has one part.
     """
     mixture, data = probe.model.mixture, probe.data
+    if probe.path == LOSS:
+        return [0], [1], [[0]]
     d = (probe.inputs or data.inputs).d  # the inputs of the data do not count where the exponent has its own
     path = FixedCoordinates(probe.path, probe.atom, probe.entry).tensor(mixture)
     spec, shape = specifications(mixture, d, d, data.mixture.outputs(data.at(1)))[path]

@@ -12,3 +12,4 @@ _SOFTMAX, _LAPLACE = (Mixture((GATES[name],) * 2, (2, 2)) for name in ("softmax"
 (BIAS,), (TEMPERATURE,) = _SOFTMAX.paths("gates.0", "intercept"), _LAPLACE.paths("gates.0", "temperature")
 (COEF,), (INTERCEPT,) = _SOFTMAX.paths("experts", "slope"), _SOFTMAX.paths("experts", "intercept")
 VARIANCE, EXPERTS = "family.variance", "experts"
+LOSS = "loss"  # all parameters together, as losses sum them

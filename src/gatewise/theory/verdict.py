@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil, inf
 from typing import NamedTuple
 
@@ -48,12 +48,13 @@ def verdict_of(evidence: Evidence) -> Verdict:
 
     1. The derivatives, or most of the fits, say that the data do not identify the parameter, or one that the loss sums:
        not identified.
-    2. Fits, sizes, replicates, numbers or certificates are missing, fits end at bounds of the parameter, or limits of
-       the fitted model exclude the truth: unresolved, whatever a population exponent says.
+    2. Fits, sizes, replicates, numbers or certificates are missing, or limits of the fitted model exclude the truth:
+       unresolved, whatever a population exponent says.
     3. The interval of the slope lies inside the claim: supported; outside: contradicted, of a recalled claim "differs
        from recollection"; else unresolved. A finite window cannot show that an error falls slower than every power.
-       What slopes decide is open again where the curve bends, where the slope of medians or of certified fits says
-       something else, and where a slope outside still moves towards the claim.
+       Slopes decide nothing where fits end at bounds of the parameter. What they decide is open again where the curve
+       bends, where the slope of medians or of certified fits says something else, and where a slope outside still
+       moves towards the claim.
     4. A settled population exponent of the same truth, model, box, inputs and kind of cell decides what slopes leave
        open, and confirms what they decide; where both decide and differ, the claim is open. For a difference of slopes
        the exponents of both arms count.
@@ -67,7 +68,8 @@ def verdict_of(evidence: Evidence) -> Verdict:
     if evidence.outside and claim.kind != "at_least":  # that an error does not vanish is what such an arm can show
         words = f"the truth lies outside the fitted model, {', '.join(evidence.outside)}: its errors will not vanish"
         return Verdict(claim, VerdictKind.unresolved, found, words, "limits that hold the truth")
-    if short := _shortcomings(evidence.curves):
+    if short := _of_each(evidence.curves, _lacking):
+        short += _of_each(evidence.curves, _at_bounds)
         return Verdict(claim, VerdictKind.unresolved, found, _joined(short, evidence.exponents), AS_ASKED)
     return with_exponents(_by_slopes(evidence), evidence.exponents)
 
@@ -81,9 +83,9 @@ def _flat(curves: Sequence[Curve]) -> str:
     return ""
 
 
-def _shortcomings(curves: Sequence[Curve]) -> list[str]:
-    """Return, in words, what the fits lack; of two curves what is said of one of them only names its arm."""
-    each = [_lacking(c) for c in curves]
+def _of_each(curves: Sequence[Curve], said: Callable[[Curve], list[str]]) -> list[str]:
+    """Return, in words, what is said of curves; of two of them, what is said of one only names its arm."""
+    each = [said(c) for c in curves]
     if len(curves) == 1:
         return each[0]
     both = [words for words in each[0] if words in each[1]]
@@ -109,11 +111,16 @@ def _lacking(c: Curve) -> list[str]:
         words.append(f"{_at(c, c.uncertified)} are not certified ({without})")
     if max(c.lost) > ALLOWED + 1e-9:
         words.append(f"{_at(c, c.lost)} lack this error (no such cell)")
-    if max(c.bounded, default=0.0) > ALLOWED + 1e-9:
-        words.append(f"{_at(c, c.bounded)} end at a bound of this parameter: a wider box would move them")
     if max(c.flat, default=0.0) > ALLOWED + 1e-9:
         words.append(f"{_at(c, c.flat)} say that the data do not identify {_it(c)}")
     return words
+
+
+def _at_bounds(c: Curve) -> list[str]:
+    """Return, in words, why the slopes of this curve are those of its box."""
+    if max(c.bounded, default=0.0) <= ALLOWED + 1e-9:
+        return []
+    return [f"{_at(c, c.bounded)} end at a bound of this parameter: a wider box would move them"]
 
 
 def _it(c: Curve) -> str:
@@ -130,7 +137,11 @@ def _by_slopes(evidence: Evidence) -> Verdict:
     claim, found = evidence.claim, evidence.slope
     if claim.kind == "slower_than_polynomial":
         words = "finite sizes cannot tell an error slower than every power of n from a slow power"
-        return Verdict(claim, VerdictKind.unresolved, found, words, "a population exponent of this arm")
+        reason = "; ".join([*_of_each(evidence.curves, _at_bounds), words])
+        return Verdict(claim, VerdictKind.unresolved, found, reason, "a population exponent of this arm")
+    if bounds := _of_each(evidence.curves, _at_bounds):
+        settle = "a wider box, or a population exponent of every entry"
+        return Verdict(claim, VerdictKind.unresolved, found, "; ".join(bounds), settle)
     word = _word(claim, found)
     doubts = [] if word is VerdictKind.unresolved else _doubts(evidence, word)
     if doubts:

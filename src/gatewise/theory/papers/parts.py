@@ -13,10 +13,10 @@ from gatewise.core.experts import Expert, Linear
 from gatewise.core.families import Family, Gaussian
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.theory.arms import Data, Model
+from gatewise.theory.arms import Arm, Data, Model
 from gatewise.theory.claims import Claim, Probe, Standing, parameter_of
 from gatewise.theory.inputs import Uniform
-from gatewise.theory.paths import COEF, INTERCEPT, VARIANCE
+from gatewise.theory.paths import COEF, INTERCEPT, LOSS, VARIANCE
 from gatewise.theory.population.rules import Cube
 
 Numbers: TypeAlias = "float | Sequence[Numbers]"
@@ -127,15 +127,35 @@ def alone(start: str) -> str:
     return f"{start}, exact cell"
 
 
-def decided(claims: Iterable[Claim], start: str) -> tuple[Claim, ...]:
-    """Return claims; those about parameters name the exponents that decide them if slopes leave them open."""
-    named = ((claim, parameter_of(claim.series)) for claim in claims)
+def decided(claims: Iterable[Claim], start: str, losses: bool = False) -> tuple[Claim, ...]:
+    """Return claims; those about parameters name the exponents that decide them if slopes leave them open.
+
+    Those about losses do if `losses`.
+    """
+    of_loss = ((claim, losses and claim.series.startswith("loss ")) for claim in claims)
+    named = ((claim, LOSS if loss else parameter_of(claim.series)) for claim, loss in of_loss)
     return tuple(replace(claim, probe=exponent(start, path)) if path else claim for claim, path in named)
 
 
 def exact_leaves(arm: str, source: str, standing: Standing, tolerance: float = EXACT) -> tuple[Claim, ...]:
     """Return the claims that the parameters of exactly fitted Gaussian experts fall as ``n^(-1/2)``."""
     return tuple(equal(arm, exact(path), -0.5, tolerance, source, standing) for path in LEAF)
+
+
+def regular_probes(arm: Arm, paths: Iterable[str], panels: int = 0) -> tuple[Probe, ...]:
+    """Return the exponents of an arm with as many experts as there are, one level, by the information at the truth."""
+    d, sizes = arm.data.inputs.d, (10**3, 10**6, 10**9)
+    inputs = Cube(d=d, panels=panels or (8 if d == 1 else 2))
+    cells = tuple(range(arm.model.mixture.n_leaves))
+    given = arm.data, arm.model
+    return tuple(
+        Probe(
+            *(exponent(arm.name, path), *given, path, cells, *REGULAR, OWN, "derived"),
+            inputs=inputs,
+            sizes=sizes,
+        )
+        for path in paths
+    )
 
 
 def law(d: int) -> Uniform:

@@ -1,4 +1,4 @@
-"""Exponents where the truth moves with n: how fast standard errors fall, by the information at the truth of every size.
+"""Exponents of standard errors, by the information at the truth of every size, which may move with n.
 
 Where every true atom is fitted by one atom, estimates have the standard errors that the information at the truth
 gives. If the truth stays where it is, they are of order ``n^(-1/2)``. If two experts approach each other as n grows,
@@ -18,6 +18,7 @@ from torch import Tensor
 from gatewise.core.mixture import Measure, Mixture, leaf_predictors
 from gatewise.fit.least_squares import mean_of
 from gatewise.objective.parameterization import make_parameterization
+from gatewise.theory.paths import LOSS
 from gatewise.theory.population.exponent import check_models, check_response
 from gatewise.theory.population.problem import (
     VARIANCE,
@@ -33,6 +34,7 @@ from gatewise.theory.population.rules import Cube, Region
 FINER = 1e-2  # relative change of a standard error on finer nodes from which on it has no certificate
 PER_ROW = 8.0  # the squared Hellinger distance of a step is an eighth of its length by the information of one row
 SINGULAR = 1e-12  # relative eigenvalue, or relative root of the diagonal, of an information that is singular
+BLOCK = 4096  # inputs of the quadrature whose derivatives are in memory at a time
 CONTAINED = 1e-7  # distance of the truth from the model at the same parameters that is rounding
 
 
@@ -112,7 +114,7 @@ def moving_truth(
     mixture : Mixture
         Fitted model, with as many branches as the truth on every level.
     path : str
-        A parameter, such as ``experts.coef`` or ``family.variance``.
+        A parameter, such as ``experts.coef`` or ``family.variance``; ``loss``: all together, as losses sum them.
     sizes : tuple of int
         Increasing.
     box : mapping path -> (lower, upper), optional
@@ -173,12 +175,19 @@ def moving_truth(
     none = torch.zeros(free.size, dtype=torch.bool)
     here = Coordinates(free, torch.eye(free.size, dtype=torch.float64), free.lower, free.upper, none)
     task = _Task(mixture, truth_mixture, path, here, inputs, step)
-    ends = [_error(task, truth(n), n) for n in sizes]
+    ends: list[_Error] = []
+    for i, n in enumerate(sizes):
+        again = i > 0 and _same(truth(n), truth(sizes[i - 1])) and not ends[-1].lacking
+        ends.append(_Error(ends[-1].value * (sizes[i - 1] / n) ** 0.5, "") if again else _error(task, truth(n), n))
     pairs = list(pairwise(zip(sizes, ends, strict=True)))
     local = tuple(_exponent(m, one.value, n, two.value) for (m, one), (n, two) in pairs)
     certified = tuple(not (one.lacking or two.lacking) for (_, one), (_, two) in pairs)
     lacking = next((end.lacking for end in ends[-2:] if end.lacking), "")
     return MovingTruth(path, sizes, tuple(end.value for end in ends), local, certified, lacking)
+
+
+def _same(one: Measure, other: Measure) -> bool:
+    return all(bool((value == other.paths()[path]).all()) for path, value in one.paths().items())
 
 
 class _Task(NamedTuple):
@@ -217,14 +226,17 @@ def _error(task: _Task, truth: Measure, n: int) -> _Error:
 def _at_nodes(task: _Task, truth: Measure, at: Tensor, slopes: Tensor, finer: int) -> tuple[float, float]:
     """Return how far the model is from the truth, and the standard error of one row: infinite if not identified."""
     nodes = task.inputs.graded(torch.empty(0, task.inputs.d), kinks_of(task.mixture, truth, task.inputs.d), 1.0, finer)
-    given = task.here, task.truth_mixture, truth, nodes
-    if task.mixture.family.has_density:
-        residual, jacobian = density_squares(*given, task.step / finer).density_both(at)
-        information = PER_ROW * jacobian.mT @ jacobian
-    else:
-        residual, jacobian = mean_squares(*given).mean_both(at)
-        information = jacobian.mT @ jacobian
-    away = float(residual.norm())
+    away, information = 0.0, at.new_zeros(len(at), len(at))
+    for x, weight in zip(nodes.x.split(BLOCK, -1), nodes.weight.split(BLOCK), strict=True):
+        given = task.here, task.truth_mixture, truth, nodes._replace(x=x, weight=weight)
+        if task.mixture.family.has_density:
+            residual, jacobian = density_squares(*given, task.step / finer).density_both(at)
+            information += PER_ROW * jacobian.mT @ jacobian
+        else:
+            residual, jacobian = mean_squares(*given).mean_both(at)
+            information += jacobian.mT @ jacobian
+        away += float(residual.square().sum())
+    away **= 0.5
     size = information.diagonal().sqrt()
     scaled = information / (size[:, None] * size)
     lost = not bool((size > SINGULAR * size.max()).all())  # NaN too: nothing but rounding is left of a parameter
@@ -235,15 +247,18 @@ def _at_nodes(task: _Task, truth: Measure, at: Tensor, slopes: Tensor, finer: in
 
 
 def _slopes(task: _Task, at: Tensor) -> Tensor:
-    """Return the derivatives of all entries of the parameter in the free coordinates, (entries, P)."""
-    path = FixedCoordinates(task.path, 0, 0).tensor(task.mixture)
+    """Return the derivatives of all entries of the parameter, or of all parameters, in the coordinates (entries, P)."""
     known = tuple(task.mixture.parameters())
-    if path not in known:
+    path = FixedCoordinates(task.path, 0, 0).tensor(task.mixture)
+    if task.path != LOSS and path not in known:
         raise ValueError(f"{task.path!r} is no parameter of this mixture: these are {', '.join(known)}")
+    counted = known if task.path == LOSS else (path,)
+    squared = task.mixture.paths("family", "scale") if task.path in (LOSS, VARIANCE) else ()
 
     def values(point: Tensor) -> Tensor:
-        found = task.here.measure(point).paths()[path].flatten()
-        return found.square() if task.path == VARIANCE else found
+        found = task.here.measure(point).paths()
+        each = [found[one].square() if one in squared else found[one] for one in counted]
+        return torch.cat([one.flatten() for one in each])
 
     slopes: Tensor = torch.autograd.functional.jacobian(values, at)
     if not bool(slopes.any()):
