@@ -26,7 +26,7 @@ from gatewise.nn.balance.coefficients import LossCoefficients, loss_coefficients
 from gatewise.nn.balance.methods import BalanceMethod, balance_method, method_name
 from gatewise.nn.balance.sequences import sequence_loss, sequence_shares
 from gatewise.nn.balance.shares import cv_squared, shares_by_level, switch_value
-from gatewise.nn.balance.statistics import unpacked
+from gatewise.nn.balance.statistics import TOKENS, unpacked
 from gatewise.nn.balance.token_sums import TokenSums
 from gatewise.nn.router import Router, Routing, leaf_weights
 from gatewise.nn.weights import LOWEST, node_log_shares, node_shares
@@ -218,14 +218,14 @@ class Balancer(nn.Module):
         A tally that is not finite is dropped: a single batch with a nan must not end the balancing of all later ones.
         So is that of a step that changed nothing, where `skipped` is positive; it is no step.
         """
-        fresh = (unpacked(self.now).tokens > 0) & self.now.isfinite().all()
+        fresh = (self.now[TOKENS] > 0) & self.now.isfinite().all()
         if skipped is None:
             self.steps += 1
         else:
             fresh = fresh & (skipped.to(fresh.device) == 0)
             self.steps += (skipped == 0).to(self.steps)
         recent = self.recent.to(self.now.device)
-        ratio = unpacked(self.now).tokens / unpacked(recent).tokens.clamp_min(1)
+        ratio = self.now[TOKENS] / recent[TOKENS].clamp_min(1)
         alike = (ratio >= FILL) & (ratio <= 1 / FILL) & ~self.carried.to(self.now.device).any()
         self.earlier.copy_(torch.where(fresh, recent * alike, self.earlier.to(self.now.device)))
         missing = (FILL - ratio).clamp_min(0)
@@ -242,6 +242,8 @@ class Balancer(nn.Module):
 
     def _move_offsets(self, router: Router, fresh: Tensor) -> None:
         """Move the offsets of the choice as the method says, in nodes that served tokens of a step that counts."""
+        if type(self.rule).offset_steps is BalanceMethod.offset_steps:
+            return
         loads = shares_by_level(unpacked(self.last).load, self.branching)
         steps = self.rule.offset_steps(loads)
         for offset, load, step in zip(router.selection_bias, loads, steps, strict=True) if steps is not None else ():

@@ -53,6 +53,9 @@ class RoutingStatistics(NamedTuple):
         return torch.cat([part.reshape(-1) for part in self]).float()
 
 
+TOKENS = -3  # place of the number of tokens in the vector of a tally
+
+
 def unpacked(vector: Tensor) -> RoutingStatistics:
     """Return the tally that a vector ``(3 L + 4,)`` holds."""
     leaves = (len(vector) - 4) // 3
