@@ -15,9 +15,9 @@ from gatewise.objective.parameterization import specifications
 from gatewise.theory.arms import Arm, Model
 from gatewise.theory.claims import Claim, Probe, VerdictKind, path_of_error
 from gatewise.theory.inputs import Inputs, Uniform
-from gatewise.theory.paths import LOSS
+from gatewise.theory.paths import LOSS, holder
 from gatewise.theory.population.cells import cells_of, owners
-from gatewise.theory.population.problem import FixedCoordinates, shifted_level
+from gatewise.theory.population.problem import shifted_level
 from gatewise.theory.population.rules import Cube, Region
 from gatewise.theory.probes import Probed
 from gatewise.theory.voronoi.gauge import conventional
@@ -106,7 +106,7 @@ def _nodes(probe: Probe) -> tuple[list[int], list[float], list[list[int]]]:
     if probe.path == LOSS:
         return [0], [1], [[0]]
     d = (probe.inputs or data.inputs).d  # the inputs of the data do not count where the exponent has its own
-    path = FixedCoordinates(probe.path, probe.atom, probe.entry).tensor(mixture)
+    path = holder(probe.path, mixture)
     spec, shape = specifications(mixture, d, d, data.mixture.outputs(data.at(1)))[path]
     lead = owners(mixture, path, spec)
     cells = cells_of(probe.cells, mixture.branching, data.mixture.branching)

@@ -13,3 +13,8 @@ _SOFTMAX, _LAPLACE = (Mixture((GATES[name],) * 2, (2, 2)) for name in ("softmax"
 (COEF,), (INTERCEPT,) = _SOFTMAX.paths("experts", "slope"), _SOFTMAX.paths("experts", "intercept")
 VARIANCE, EXPERTS = "family.variance", "experts"
 LOSS = "loss"  # all parameters together, as losses sum them
+
+
+def holder(path: str, mixture: Mixture) -> str:
+    """Return the path of the tensor that a parameter is in: rates of scales are those of variances, their squares."""
+    return next(iter(mixture.paths("family", "scale")), path) if path == VARIANCE else path

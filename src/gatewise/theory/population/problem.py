@@ -14,11 +14,11 @@ from gatewise.objective import likelihood, squares, terms
 from gatewise.objective.parameterization import Parameterization, from_paths, make_parameterization, specifications
 from gatewise.objective.rows import Block
 from gatewise.theory.inputs import Nodes
+from gatewise.theory.paths import VARIANCE, holder
 from gatewise.theory.population.cells import Cells, owners
 from gatewise.theory.population.rules import with_response
 
 Box = Mapping[str, tuple[float | Tensor, float | Tensor]]
-VARIANCE = "family.variance"  # the square of the scale, which rates are about
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +38,6 @@ class FixedCoordinates:
     path: str
     atom: int
     entry: int
-
-    def tensor(self, mixture: Mixture) -> str:
-        """Return the path of the tensor that holds it."""
-        return next(iter(mixture.paths("family", "scale")), self.path) if self.path == VARIANCE else self.path
 
     def value(self, near: Tensor, displacement: float) -> float:
         """Return the natural value displaced from that of `near` (k, ...), the truth's value for every fitted atom.
@@ -151,7 +147,7 @@ def coordinates(
     specs = specifications(mixture, d, d, q)
     biases = [_bias(mixture, level) for level in range(mixture.depth)]
     locations = [path for path, (spec, _) in specs.items() if spec.per == "branch" and path not in biases]
-    tensor = held.tensor(mixture)
+    tensor = holder(held.path, mixture)
     if tensor not in locations:
         raise ValueError(f"{held.path!r} is no location of an atom of this mixture: these are {', '.join(locations)}")
     lead = owners(mixture, tensor, specs[tensor][0])
