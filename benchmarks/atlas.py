@@ -154,6 +154,9 @@ def answers(runs: Sequence[tuple[Experiment, list[Record]]]) -> list[Row]:
     for experiment, records in runs:
         first, second, _ = experiment.claim
         found = verdicts(experiment, records)
+        metrics: dict[str, Metric] = {}  # variants differ in what they measure
+        for variant in experiment.variants:
+            metrics |= measures_of(experiment, records, variant)
         for measure in dict.fromkeys(name for _, name, _, _ in found):
             said = [(word, less.mean) for _, name, word, less in found if name == measure]
             counts = Counter(word for word, _ in said)
@@ -162,7 +165,7 @@ def answers(runs: Sequence[tuple[Experiment, list[Record]]]) -> list[Row]:
                 {
                     "experiment": experiment.name,
                     "difference": f"{first} less {second}",
-                    "measure": _titled(measures_of(experiment, records, experiment.variants[0])[measure]),
+                    "measure": _titled(metrics[measure]),
                     **{one: counts[one] for one in ("better", "tie", "worse")},
                     "mean difference": " to ".join(dict.fromkeys(span)),
                 }
