@@ -11,6 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 from gatewise.core.gates import GATES
 from gatewise.nn import FFN, MoE, Router, finish_step
 from gatewise.nn.balance import count, kept_probability, token_sums, unpacked
+from gatewise.nn.balance.statistics import TOKENS
 from gatewise.testing import assert_close, assert_unbiased
 from gatewise.testing.layers import (
     LAYER_BACKENDS,
@@ -84,7 +85,9 @@ def test_d4_the_load_estimator_is_the_probability_of_being_kept(options, noise):
     off = (estimate - kept).view(3, draws, -1).mT
     assert_unbiased(off, "the estimate is the probability of being kept")
     assert_unbiased(off.sum(1), "the total is k per token")
-    tally = unpacked(count(router, routing, token_sums(router, routing, expected=True)))
+    vector = count(router, routing, token_sums(router, routing, expected=True))
+    tally = unpacked(vector)
+    assert (float(vector[TOKENS]), float(tally.tokens)) == (3 * draws, 3 * draws)
     assert float(tally.smooth.sum()) == pytest.approx(float(estimate.sum()), rel=1e-3)
 
 

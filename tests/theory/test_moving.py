@@ -11,10 +11,29 @@ from gatewise.fit.spec import FitSpec
 from gatewise.infer.covariance.expected import Truth, expected_information, simulate
 from gatewise.infer.covariance.value import flat_errors
 from gatewise.infer.delta import places_of
-from gatewise.theory import STUDIES, Arm, Claim, Cube, Data, Model, Probe, Study, Uniform, moving_truth, run_probes
-from gatewise.theory.exponents import exponents_of, untied
+from gatewise.theory import (
+    STUDIES,
+    Arm,
+    Claim,
+    Cube,
+    Data,
+    Loss,
+    Model,
+    Probe,
+    Study,
+    Uniform,
+    moving_truth,
+    run_probes,
+)
+from gatewise.theory import (
+    TWO as SQUARE,
+)
+from gatewise.theory.claims import VerdictKind
+from gatewise.theory.exponents import covered, exponents_of, parts_of, untied
 from gatewise.theory.population import moving
 from gatewise.theory.probes import judge_probes
+from gatewise.theory.slopes import slope
+from gatewise.theory.verdict import Verdict, with_exponents
 
 SIZES = (10**3, 10**6, 10**9)
 MINE = {"source": "by hand", "standing": "own"}
@@ -122,18 +141,57 @@ def test_a_loss_sums_all_parameters():
     assert loss.error[0] ** 2 == pytest.approx(sum(found(path).error[0] ** 2 for path in paths))
 
 
-def test_an_exponent_of_a_loss_decides_a_claim_about_it_and_none_about_another_model():
+def test_an_exponent_of_a_loss_decides_a_claim_about_it_and_none_about_another(tmp_path):
     data, model = Data(TWO, two_experts(), Uniform(d=3)), Model(TWO, min_scale=0.1)
     given = {"value": 1.0, "tolerance": 0.1, "inputs": INPUTS, **MINE}
-    probe = Probe("all", data, model, "loss", (0, 1), sizes=SIZES, **given)
-    arm = Arm("two", data, model, (100, 1000), 2, losses=("exact",))
+    probe = Probe("all", data, model, "loss", (0, 1), atom=1, sizes=SIZES, **given)
+    squared = Loss("squared", rest=SQUARE, exact=SQUARE)
+    arm = Arm("two", data, model, (100, 1000), 2, losses=("exact", squared))
     claim = Claim("two", "loss exact", "equal", -0.5, 0.1, "source", "own", probe="all")
-    Study("s", "S", "", (arm,), (claim,), probes=(probe,))
-    assert untied(claim, arm, probe) == ()
+    study = Study("s", "S", "", (arm,), (claim,), probes=(probe,))
+    run_probes(study, tmp_path)
+    (found,) = exponents_of(claim, [arm], judge_probes(study, tmp_path))
+    assert (found.untied, found.left, found.parts) == ((), 0, 1)
+    undecided = Verdict(claim, VerdictKind.unresolved, slope((100, 1000), [[0.1, 0.1], [0.03, 0.03]]), "few")
+    assert with_exponents(undecided, [found]).word is VerdictKind.supported
+    assert untied(replace(claim, series="loss exact unweighted"), arm, probe) == ()
+    assert untied(replace(claim, series="loss squared"), arm, probe) == ("loss",)
+    assert "parameter" in untied(replace(claim, series="merged loss exact"), arm, probe)
     three = replace(arm, model=replace(model, mixture=replace(TWO, branching=(3,))))
     assert "fitted model" in untied(claim, three, probe)
+    moves = replace(arm, data=replace(data, truth=lambda n: two_experts()))
+    assert untied(claim, moves, probe) == ("loss",)
     with pytest.raises(ValueError, match="a loss is not one entry"):
         Probe("all", data, model, "loss", (0, 1), **given)
+
+
+@pytest.mark.parametrize("path", ["gates.0.temperature", "gates.1.temperature"])
+def test_temperatures_of_both_levels_have_exponents(path):
+    """A gate has one temperature for all of its branches."""
+    mixture = Mixture((GATES["dense-to-sparse"],) * 2, (2, 2))
+    heat = {"weight": value([[1.2, -0.4, 0.5], [0.0, 0.0, 0.0]]), "bias": value([0.3, 0.0]), "temperature": value(0.5)}
+    inner = {name: torch.stack([part, part]) for name, part in heat.items()}
+    coef = value([[[1.0, -0.5, 0.8]], [[-1.0, 0.5, 0.2]], [[0.3, 0.9, -1.0]], [[-0.2, -1.1, 0.4]]]).reshape(2, 2, 1, 3)
+    shift = value([[[1.0], [-0.5]], [[0.4], [2.0]]])
+    truth = Measure(
+        (heat, inner), {"coef": coef, "intercept": shift}, {"scale": value([[[0.4], [0.5]], [[0.3], [0.6]]])}
+    )
+    data, model = Data(mixture, truth, Uniform(d=3)), Model(mixture, min_scale=0.1, gauge="none")
+    given = {"value": 1.0, "tolerance": 0.1, "inputs": INPUTS, **MINE}
+    probe = Probe("heat", data, model, path, (0, 1, 2, 3), atom=3, sizes=SIZES, **given)
+    arm = Arm("two", data, model, (100, 1000), 2, losses=())
+    claim = Claim("two", f"{path} exact mean", "equal", -0.5, 0.1, "source", "own", probe="heat")
+    assert untied(claim, arm, probe) == ()
+    assert covered(probe) == parts_of(probe)
+
+
+def test_a_truth_that_stays_for_a_while():
+    """Its standard error is scaled from one size to the next, and computed again where it moves."""
+    noise = {10**3: 0.4, 10**6: 0.4, 10**9: 0.1}
+    found = moving_truth(ONE, lambda n: one_expert(noise[n]), ONE, "experts.coef", sizes=SIZES, inputs=INPUTS)
+    alone = moving_truth(ONE, lambda n: one_expert(0.1), ONE, "experts.coef", sizes=(10**8, 10**9), inputs=INPUTS)
+    assert found.error[1] == pytest.approx(found.error[0] / 1000**0.5)
+    assert found.error[2] == pytest.approx(alone.error[1])
 
 
 def test_inputs_are_integrated_over_in_blocks(monkeypatch):

@@ -152,10 +152,10 @@ def test_a_slope_that_hangs_on_uncertified_fits_decides_nothing():
 OF_COEF = "experts.coef over mean"
 
 
-def judged_coef(exponents=(), kind="equal", value=-0.5, uncertified=0.0, **columns):
-    """The verdict on a slope of -1/2 of coefficients, exactly measured, with further columns of the fits."""
+def judged_coef(exponents=(), kind="equal", value=-0.5, uncertified=0.0, rate=-0.5, **columns):
+    """The verdict on a slope of coefficients, exactly measured, with further columns of the fits."""
     made = Claim("a", OF_COEF, kind, value, 0.1, "source", "own")
-    frame = frame_of({"a": -0.5}, replicates=60, uncertified=uncertified).rename(columns={"error": OF_COEF})
+    frame = frame_of({"a": rate}, replicates=60, uncertified=uncertified).rename(columns={"error": OF_COEF})
     for name, values in columns.items():
         frame[name] = [values(replicate, at) for replicate, at in zip(frame["replicate"], frame["axis"], strict=True)]
     return verdict_of(gather(study_of(made), frame, made, ())._replace(exponents=tuple(exponents)))
@@ -192,20 +192,63 @@ def exponent_of_coef(value, left=0):
     ("value", "left", "kind", "word"),
     [
         (1.0, 0, "equal", "supported"),
-        (2.0, 0, "equal", "contradicted"),
+        (2.0, 0, "equal", "unresolved"),  # slopes say otherwise
         (1.0, 2, "at_most", "unresolved"),  # other entries may be slower
-        (2.0, 2, "at_most", "contradicted"),
         (float("inf"), 0, "slower_than_polynomial", "supported"),
     ],
 )
 def test_where_fits_end_at_bounds_slopes_decide_nothing_and_exponents_do(value, left, kind, word):
-    """Slopes of -1/2 would support the claims that they are."""
-    at_bounds = {"bounds": lambda r, at: ("experts.coef",) if r < 30 else ()}
+    """The slope of the fits, -1/2, is what the claims of a power say."""
     given = {"value": 0.0} if kind == "slower_than_polynomial" else {}
-    assert judged_coef(kind=kind, **at_bounds, **given).word is VerdictKind.unresolved
-    found = judged_coef([exponent_of_coef(value, left)], kind, **at_bounds, **given)
+    assert judged_coef(kind=kind, bounds=at_the_first, **given).word is VerdictKind.unresolved
+    found = judged_coef([exponent_of_coef(value, left)], kind, bounds=at_the_first, **given)
     assert found.word is VerdictKind(word)
     assert "end at a bound" in found.reason
+
+
+def at_the_first(replicate, at):
+    """Half of the fits at the smallest size end at a bound."""
+    return ("experts.coef",) if replicate < 30 and at == SIZES[0] else ()
+
+
+def at_every(replicate, at):
+    """Half of the fits end at a bound."""
+    return ("experts.coef",) if replicate < 30 else ()
+
+
+@pytest.mark.parametrize("bounds", [None, at_the_first, at_every])
+def test_an_exponent_decides_nothing_against_slopes_that_contradict_a_claim(bounds):
+    """Errors that do not fall, and an exponent that says that they will: more fits at bounds make no claim truer."""
+    given = {} if bounds is None else {"bounds": bounds}
+    found = judged_coef([exponent_of_coef(1.0)], rate=0.0, **given)
+    assert found.word is VerdictKind.unresolved
+    assert "contradicted at these sizes" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "exponent", "word"),
+    [
+        ("equal", -0.5, 1.0, "unresolved"),
+        ("at_most", -0.5, 1.0, "unresolved"),
+        ("at_least", -0.5, 1.0, "supported"),
+        ("slower_than_polynomial", 0.0, float("inf"), "supported"),
+    ],
+)
+def test_with_fits_at_bounds_at_the_largest_size_no_exponent_shows_that_an_error_falls(kind, value, exponent, word):
+    found = judged_coef([exponent_of_coef(exponent)], kind, value, bounds=at_every)
+    assert found.word is VerdictKind(word)
+    assert ("at the largest size 50 % do" in found.reason) == (word == "unresolved")
+
+
+def test_an_exponent_that_is_open_or_of_something_else_decides_nothing_at_bounds():
+    exponent = exponent_of_coef(1.0)
+    untied = exponent._replace(untied=("box",))
+    unsettled = exponent._replace(probed=exponent.probed._replace(word=VerdictKind.unresolved))
+    for one in (untied, unsettled):
+        found = judged_coef([one], bounds=at_the_first)
+        assert found.word is VerdictKind.unresolved
+        assert "end at a bound" in found.reason
+    assert "another box" in judged_coef([untied], bounds=at_the_first).reason
 
 
 def test_no_exponent_stands_in_for_a_certificate():

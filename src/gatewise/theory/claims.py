@@ -154,7 +154,7 @@ class Probe:
     ----------
     name : str
     data, model : Data, Model
-        True and fitted model, with its box and method; a truth that depends on n is taken at n = 1.
+        True and fitted model, with its box and method. A truth that depends on n is taken at n = 1 without `sizes`.
     path, cells, atom, entry, eps, ratio, starts
         As in `population_exponent`. With sizes the path may be ``loss``: all parameters together.
     inputs : Cube, Ball or None
@@ -162,7 +162,8 @@ class Probe:
     sizes : tuple of int
         With as many experts as there are: sizes at which the truth is taken, which may move with n. The exponent is
         then that of the standard errors of all entries, by the information at the truth, as in `moving_truth`; atom,
-        entry, eps, ratio and starts are ignored. (): a parameter is displaced, one entry of one atom.
+        entry, eps, ratio and starts are ignored. Of a truth that stays it is one if the information is regular.
+        (): one entry of the parameter of one atom is displaced.
     value, tolerance : float
         Claimed exponent e; errors are then of order ``n^(-1 / (2 e))``. Infinite: the parameter is not identified.
     source, standing : str
@@ -227,7 +228,7 @@ class Probe:
         if self.sizes and not alone:
             raise ValueError(
                 f"exponent {self.name!r}: {self.model.mixture.branching} fitted branches, "
-                f"{self.data.mixture.branching} true ones and cells={self.cells}: where the truth moves with n, "
+                f"{self.data.mixture.branching} true ones and cells={self.cells}: with sizes, "
                 "exponents are of models with as many experts as there are, each in a cell of its own; leave sizes out"
             )
         if self.inputs is None and self.data.inputs != Uniform():

@@ -15,7 +15,8 @@ from gatewise.objective.parameterization import specifications
 from gatewise.theory.arms import Arm, Model
 from gatewise.theory.claims import Claim, Probe, VerdictKind, path_of_error
 from gatewise.theory.inputs import Inputs, Uniform
-from gatewise.theory.paths import LOSS, holder
+from gatewise.theory.orders import ONE
+from gatewise.theory.paths import LOSS, tensor_path
 from gatewise.theory.population.cells import cells_of, owners
 from gatewise.theory.population.problem import shifted_level
 from gatewise.theory.population.rules import Cube, Region
@@ -87,7 +88,7 @@ def covered(probe: Probe) -> set[Part]:
 def parts_of(probe: Probe) -> set[Part]:
     """Return all that the error is made of whose exponent this is: entries that are estimated, in cells of its kind."""
     nodes, filled, entries = _nodes(probe)
-    over = filled[probe.atom] > 1
+    over = filled[_atom(probe)] > 1
     return {
         (node, entry)
         for node, count, own in zip(nodes, filled, entries, strict=True)
@@ -106,7 +107,7 @@ def _nodes(probe: Probe) -> tuple[list[int], list[float], list[list[int]]]:
     if probe.path == LOSS:
         return [0], [1], [[0]]
     d = (probe.inputs or data.inputs).d  # the inputs of the data do not count where the exponent has its own
-    path = holder(probe.path, mixture)
+    path = tensor_path(probe.path, mixture)
     spec, shape = specifications(mixture, d, d, data.mixture.outputs(data.at(1)))[path]
     lead = owners(mixture, path, spec)
     cells = cells_of(probe.cells, mixture.branching, data.mixture.branching)
@@ -117,8 +118,15 @@ def _nodes(probe: Probe) -> tuple[list[int], list[float], list[list[int]]]:
     level = shifted_level(mixture, path)
     if level is not None:
         free[mixture.branching[level] - 1 :: mixture.branching[level]] = False
-    filled = cells.filled(lead - 1).flatten().tolist()
-    return cells.nodes[lead - 1].tolist(), filled, [row.nonzero()[:, 0].tolist() for row in free]
+    entries = [row.nonzero()[:, 0].tolist() for row in free]
+    if not lead:  # a temperature of the outer gate: one for all of its branches
+        return [0], [float(cells.filled(0).max())], entries
+    return cells.nodes[lead - 1].tolist(), cells.filled(lead - 1).flatten().tolist(), entries
+
+
+def _atom(probe: Probe) -> int:
+    """Return whose parameter is displaced; with sizes none is, and all cells are alike."""
+    return 0 if probe.sizes else probe.atom
 
 
 def every_part(probes: Iterable[Probe]) -> tuple[Probe, ...]:
@@ -148,10 +156,21 @@ def untied(claim: Claim, arm: Arm, probe: Probe) -> tuple[str, ...]:
         "fixed parameters": _equal(arm.model.fixed or {}, probe.model.fixed or {}),
         "box": _equal(_box(arm.model), _box(probe.model)),
         "inputs": _same_inputs(arm.data.inputs, probe),
-        "kind of cell": (" over" in claim.series) == (_nodes(probe)[1][probe.atom] > 1),
+        "kind of cell": (" over" in claim.series) == (_nodes(probe)[1][_atom(probe)] > 1),
         "parameter": path_of_error(claim.series, arm.model.mixture) == probe.path,
+        "loss": probe.path != LOSS or _sums_errors(claim, arm),
     }
     return tuple(name for name, holds in same.items() if not holds)
+
+
+def _sums_errors(claim: Claim, arm: Arm) -> bool:
+    """Return whether a loss is of the order of all errors: of a truth that stays, with the power one in single cells.
+
+    Masses that vanish with n would hide errors, and squares would halve their order.
+    """
+    name = claim.series.removeprefix("loss ").removesuffix(" unweighted")
+    powers = [loss.exact for loss in arm.named_losses() if loss.name == name]
+    return powers == [ONE] and not callable(arm.data.truth)
 
 
 def _same_truth(arm: Arm, probe: Probe) -> bool:

@@ -15,6 +15,6 @@ VARIANCE, EXPERTS = "family.variance", "experts"
 LOSS = "loss"  # all parameters together, as losses sum them
 
 
-def holder(path: str, mixture: Mixture) -> str:
+def tensor_path(path: str, mixture: Mixture) -> str:
     """Return the path of the tensor that a parameter is in: rates of scales are those of variances, their squares."""
     return next(iter(mixture.paths("family", "scale")), path) if path == VARIANCE else path

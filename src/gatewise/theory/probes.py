@@ -205,6 +205,8 @@ def _judge(probe: Probe, record: dict[str, Any] | None) -> Probed:
         return found._replace(reason=f"{last:.3f}, but an exponent below one is impossible for a smooth density: {why}")
     name, at = axis_of(probe)
     said, further = f"{last:.3f} at {name} = {at[-1]:g}", "larger sizes" if probe.sizes else "smaller eps"
+    if probe.sizes and not callable(probe.data.truth):
+        said = f"{last:.3f}, for the information at the truth is regular"
     if abs(last - probe.value) <= probe.tolerance and not (probe.sizes and _leaves(probe, [*before, last])):
         return found._replace(word=VerdictKind.supported, reason=said)
     if not before or not record["certified"][-2]:

@@ -1,7 +1,8 @@
 """A frozen protocol: a confirmatory run draws fresh data by a seed that is the hash of everything that was fixed.
 
-Whoever changes a claim, a window, a number of replicates, starts or a rule of the verdict after looking at data gets
-another seed, and so other data. The studies of the papers are registered: ``registered.json`` lists the hash of every
+Whoever changes a claim, a window, a number of replicates, starts or a threshold of the verdict after looking at data
+gets another seed, and so other data. Cases that are added to the verdict change no seed: the page of results says which
+claims they decide. The studies of the papers are registered: ``registered.json`` lists the hash of every
 version, and ``make register`` adds those that changed.
 """
 

@@ -11,7 +11,7 @@ from gatewise.core.names import path_of
 from gatewise.infer.identifiability import Advice, MixtureInputs, advise
 from gatewise.theory.arms import Arm, Model
 from gatewise.theory.claims import parameter_of
-from gatewise.theory.paths import holder
+from gatewise.theory.paths import tensor_path
 from gatewise.theory.voronoi.gauge import lengths
 
 Directions = tuple[tuple[str, ...], ...]  # of one fit, each by the paths of the parameters that it moves
@@ -19,7 +19,7 @@ Directions = tuple[tuple[str, ...], ...]  # of one fit, each by the paths of the
 
 def estimated_path(arm: Arm, series: str) -> str:
     """Return the path of the parameter that a series is about, or nothing: rates of scales are those of variances."""
-    return holder(parameter_of(series), arm.model.mixture)
+    return tensor_path(parameter_of(series), arm.model.mixture)
 
 
 def known(model: Model) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from gatewise.theory.slopes import Slope, interval, less
 from gatewise.theory.study import Study
 
 LEAST_SIZES, LEAST_DECADES, LEAST_REPLICATES = 4, 1.5, 40  # a window that a verdict may rest on
-ALLOWED = 0.05  # share of replicates without certificate, without a number, at a bound or flat, beyond which it is open
+ALLOWED = 0.05  # share of replicates without certificate, without a number, at a bound or flat that a verdict may have
 MOSTLY = 0.5  # share of fits that call a parameter unidentified from which it is
 FURTHER = 2.0  # times that a slope may move again as it did in the window, before it contradicts a claim
 RULES = ("LEAST_SIZES", "LEAST_DECADES", "LEAST_REPLICATES", "ALLOWED", "MOSTLY", "FURTHER")
@@ -52,12 +52,13 @@ def verdict_of(evidence: Evidence) -> Verdict:
        unresolved, whatever a population exponent says.
     3. The interval of the slope lies inside the claim: supported; outside: contradicted, of a recalled claim "differs
        from recollection"; else unresolved. A finite window cannot show that an error falls slower than every power.
-       Slopes decide nothing where fits end at bounds of the parameter. What they decide is open again where the curve
-       bends, where the slope of medians or of certified fits says something else, and where a slope outside still
-       moves towards the claim.
+       What slopes decide is open again where the curve bends, where the slope of medians or of certified fits says
+       something else, and where a slope outside still moves towards the claim.
     4. A settled population exponent of the same truth, model, box, inputs and kind of cell decides what slopes leave
        open, and confirms what they decide; where both decide and differ, the claim is open. For a difference of slopes
        the exponents of both arms count.
+    5. Where fits end at bounds of the parameter, slopes alone decide nothing: an exponent does, unless slopes say
+       otherwise. If fits still do at the largest size, it cannot show that the error falls.
     """
     claim, found = evidence.claim, evidence.slope
     if evidence.ridge or _flat(evidence.curves):
@@ -71,7 +72,29 @@ def verdict_of(evidence: Evidence) -> Verdict:
     if short := _of_each(evidence.curves, _lacking):
         short += _of_each(evidence.curves, _at_bounds)
         return Verdict(claim, VerdictKind.unresolved, found, _joined(short, evidence.exponents), AS_ASKED)
-    return with_exponents(_by_slopes(evidence), evidence.exponents)
+    verdict = with_exponents(_by_slopes(evidence), evidence.exponents)
+    bounds = _of_each(evidence.curves, _at_bounds)
+    return _in_a_box(verdict, evidence, bounds) if bounds else verdict
+
+
+def _in_a_box(verdict: Verdict, evidence: Evidence, bounds: Sequence[str]) -> Verdict:
+    """Return the verdict where fits end at bounds: what exponents say, if slopes do not say otherwise.
+
+    With fits at bounds even at the largest size, an exponent does not show that the error falls.
+    """
+    settle = "a wider box, or larger n and a population exponent of every entry"
+    reason = "; ".join(bounds)
+    at_bounds = verdict._replace(word=VerdictKind.unresolved, reason=reason, settle=settle)
+    alone = with_exponents(at_bounds, evidence.exponents)
+    if alone.word is VerdictKind.unresolved:
+        return alone
+    if verdict.word is not alone.word:
+        return alone._replace(word=VerdictKind.unresolved, reason=f"{reason}; {verdict.reason}", settle=settle)
+    last = max(c.bounded[-1] if c.bounded else 0.0 for c in evidence.curves)
+    if last > ALLOWED + 1e-9 and evidence.claim.kind not in ("slower_than_polynomial", "at_least"):
+        reason = f"{alone.reason}; at the largest size {100 * last:.0f} % do"
+        return alone._replace(word=VerdictKind.unresolved, reason=reason, settle=settle)
+    return alone
 
 
 def _flat(curves: Sequence[Curve]) -> str:
@@ -137,11 +160,7 @@ def _by_slopes(evidence: Evidence) -> Verdict:
     claim, found = evidence.claim, evidence.slope
     if claim.kind == "slower_than_polynomial":
         words = "finite sizes cannot tell an error slower than every power of n from a slow power"
-        reason = "; ".join([*_of_each(evidence.curves, _at_bounds), words])
-        return Verdict(claim, VerdictKind.unresolved, found, reason, "a population exponent of this arm")
-    if bounds := _of_each(evidence.curves, _at_bounds):
-        settle = "a wider box, or a population exponent of every entry"
-        return Verdict(claim, VerdictKind.unresolved, found, "; ".join(bounds), settle)
+        return Verdict(claim, VerdictKind.unresolved, found, words, "a population exponent of this arm")
     word = _word(claim, found)
     doubts = [] if word is VerdictKind.unresolved else _doubts(evidence, word)
     if doubts:

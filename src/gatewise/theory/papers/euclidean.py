@@ -9,12 +9,13 @@ from gatewise.core.links import NormalisedSigmoid
 from gatewise.core.mixture import Mixture
 from gatewise.core.scores import Affine, Tempered
 from gatewise.theory.arms import Arm, Data, DataDrivenStarts
-from gatewise.theory.claims import Claim
+from gatewise.theory.claims import Claim, Probe
 from gatewise.theory.papers.parts import (
     OWN,
     WIDE,
     Numbers,
     box,
+    decided,
     density,
     equal,
     exact,
@@ -23,9 +24,10 @@ from gatewise.theory.papers.parts import (
     likelihood,
     measure,
     raw,
+    regular_probes,
     slow,
 )
-from gatewise.theory.paths import CENTER, TEMPERATURE, WEIGHT
+from gatewise.theory.paths import CENTER, COEF, INTERCEPT, TEMPERATURE, VARIANCE, WEIGHT
 from gatewise.theory.study import Study
 
 PAPER = "2602.01466"
@@ -65,7 +67,12 @@ def _claims(score: str, d: int) -> tuple[Claim, ...]:
             density(name, OWN),
         )
     gate = (equal(name, exact(path), -0.5, WIDE, OWN, "derived") for path in (CENTER, TEMPERATURE))
-    return *leaves, *gate, density(name, OWN)
+    return *decided((*leaves, *gate), name), density(name, OWN)
+
+
+def _probes(d: int) -> tuple[Probe, ...]:
+    """Return the exponents of the standard errors of the Euclidean gate, whose score bends around its centers."""
+    return regular_probes(_arm("euclidean", d), (COEF, INTERCEPT, VARIANCE, CENTER, TEMPERATURE), 24 if d == 1 else 1)
 
 
 EUCLIDEAN_SIGMOID = Study(
@@ -83,7 +90,10 @@ EUCLIDEAN_SIGMOID = Study(
     "intercepts within 5, standard deviations from .1 to 2. Starts know nothing of the truth, four of them; a fit "
     "that is worse than the truth gets forty more, as a fifth of those with one affine input was in a first "
     "confirmatory run. The window is 1.5 decades in four steps, 80 replicates, the tolerance .1; it begins at 5000 "
-    "rows, for with 2000 a fifth of the fits with one input did not identify their centers.",
+    "rows, for with 2000 a fifth of the fits with one input did not identify their centers. Standard errors by the "
+    "information at the truth decide what slopes of the Euclidean gate leave open (added after a first confirmatory "
+    "run).",
     tuple(_arm(*one) for one in ARMS),
     tuple(claim for one in ARMS for claim in _claims(*one)),
+    probes=tuple(probe for d in (1, 3) for probe in _probes(d)),
 )

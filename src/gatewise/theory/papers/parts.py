@@ -130,7 +130,7 @@ def alone(start: str) -> str:
 def decided(claims: Iterable[Claim], start: str, losses: bool = False) -> tuple[Claim, ...]:
     """Return claims; those about parameters name the exponents that decide them if slopes leave them open.
 
-    Those about losses do if `losses`.
+    With `losses`, those about losses too name one.
     """
     of_loss = ((claim, losses and claim.series.startswith("loss ")) for claim in claims)
     named = ((claim, LOSS if loss else parameter_of(claim.series)) for claim, loss in of_loss)

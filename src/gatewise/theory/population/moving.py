@@ -18,7 +18,7 @@ from torch import Tensor
 from gatewise.core.mixture import Measure, Mixture, leaf_predictors
 from gatewise.fit.least_squares import mean_of
 from gatewise.objective.parameterization import make_parameterization
-from gatewise.theory.paths import LOSS, VARIANCE, holder
+from gatewise.theory.paths import LOSS, VARIANCE, tensor_path
 from gatewise.theory.population.exponent import check_models, check_response
 from gatewise.theory.population.problem import (
     Box,
@@ -247,7 +247,7 @@ def _at_nodes(task: _Task, truth: Measure, at: Tensor, slopes: Tensor, finer: in
 def _slopes(task: _Task, at: Tensor) -> Tensor:
     """Return the derivatives of all entries of the parameter, or of all parameters, in the coordinates (entries, P)."""
     known = tuple(task.mixture.parameters())
-    path = holder(task.path, task.mixture)
+    path = tensor_path(task.path, task.mixture)
     if task.path != LOSS and path not in known:
         raise ValueError(f"{task.path!r} is no parameter of this mixture: these are {', '.join(known)}")
     counted = known if task.path == LOSS else (path,)

@@ -14,7 +14,7 @@ from gatewise.objective import likelihood, squares, terms
 from gatewise.objective.parameterization import Parameterization, from_paths, make_parameterization, specifications
 from gatewise.objective.rows import Block
 from gatewise.theory.inputs import Nodes
-from gatewise.theory.paths import VARIANCE, holder
+from gatewise.theory.paths import VARIANCE, tensor_path
 from gatewise.theory.population.cells import Cells, owners
 from gatewise.theory.population.rules import with_response
 
@@ -147,7 +147,7 @@ def coordinates(
     specs = specifications(mixture, d, d, q)
     biases = [_bias(mixture, level) for level in range(mixture.depth)]
     locations = [path for path, (spec, _) in specs.items() if spec.per == "branch" and path not in biases]
-    tensor = holder(held.path, mixture)
+    tensor = tensor_path(held.path, mixture)
     if tensor not in locations:
         raise ValueError(f"{held.path!r} is no location of an atom of this mixture: these are {', '.join(locations)}")
     lead = owners(mixture, tensor, specs[tensor][0])

@@ -7,6 +7,7 @@ from it by a bump of height eps on a ball of radius eps, which a rule that is bl
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil, pi
 from typing import Protocol
 
@@ -75,10 +76,10 @@ class Cube:
                 f"inputs on a cube in {self.d} dimensions and a gate with a kink: a product rule does not resolve it. "
                 "Use Ball about the over-specified center"
             )
-        ends = list(np.linspace(self.low, self.high, self.panels * finer + 1))
+        ends = sorted({*np.linspace(self.low, self.high, self.panels + 1).tolist(), *breaks.flatten().tolist()})
+        ends += [a + (b - a) * i / finer for a, b in pairwise(ends) for i in range(1, finer)]
         steps = _steps(eps, self.high - self.low, finer)
         ends += [float(point) + side * step for point in near.flatten() for side in (-1, 1) for step in (0.0, *steps)]
-        ends += breaks.flatten().tolist()
         at, weight = legendre([end for end in ends if self.low <= end <= self.high], ORDER)
         grids = torch.meshgrid(*[at] * self.d, indexing="ij")
         masses = torch.meshgrid(*[weight / (self.high - self.low)] * self.d, indexing="ij")
