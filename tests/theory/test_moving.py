@@ -161,6 +161,9 @@ def test_an_exponent_of_a_loss_decides_a_claim_about_it_and_none_about_another(t
     assert "fitted model" in untied(claim, three, probe)
     moves = replace(arm, data=replace(data, truth=lambda n: two_experts()))
     assert untied(claim, moves, probe) == ("loss",)
+    least_squares = Data(TWO, lambda n: two_experts(), Uniform(d=3), noise=(0.2, 0.1)), replace(model, method="ls")
+    noisy = Arm("two", *least_squares, (1000,), 2, losses=("exact",))
+    assert "truth" in untied(claim, noisy, probe)
     with pytest.raises(ValueError, match="a loss is not one entry"):
         Probe("all", data, model, "loss", (0, 1), **given)
 

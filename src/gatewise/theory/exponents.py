@@ -174,7 +174,12 @@ def _sums_errors(claim: Claim, arm: Arm) -> bool:
 
 
 def _same_truth(arm: Arm, probe: Probe) -> bool:
-    """Return whether the truth of an arm is that of an exponent at every size, which one that stays has at one."""
+    """Return whether the truth of an arm is that of an exponent at every size, which one that stays has at one.
+
+    Where noise is the axis of an arm, its truth stays at one size.
+    """
+    if probe.sizes and isinstance(arm.data.noise, tuple) and callable(arm.data.truth):
+        return False
     sizes = {level.n: level.n if probe.sizes else 1 for level in arm.levels()} | {n: n for n in probe.sizes}
     return all(
         _equal(_conventional(arm.data.mixture, arm.data.at(n)), _conventional(probe.data.mixture, probe.data.at(m)))

@@ -213,7 +213,11 @@ def _error(task: _Task, truth: Measure, n: int) -> _Error:
         return _Error(inf, f"the truth at n = {n:g} lies at a bound of the box, or outside")
     (away, coarse), (_, fine) = (_at_nodes(task, truth, at, slopes, finer) for finer in (1, 2))
     if not away < CONTAINED:
-        return _Error(inf, f"the model does not contain the truth at n = {n:g}: correct its fixed values")
+        return _Error(
+            inf,
+            f"the model does not contain the truth at n = {n:g}: correct its fixed values; a temperature that no data "
+            "identify is held at one",
+        )
     if fine == inf:
         return _Error(fine, f"the information at n = {n:g} is singular: a direction is not identified")
     change = abs(fine - coarse) / fine
