@@ -37,6 +37,13 @@ def test_the_page_of_results_shows_the_tables_of_the_atlas():
     assert len(atlas.TABLE.findall(page)) >= len(atlas.tables())
 
 
+def test_the_page_of_results_says_how_many_claims_exponents_decide_at_bounds():
+    words = " ".join(atlas.PAGE.read_text("utf-8").split())
+    decided = [row for row in atlas.claims() if "end at a bound" in row["reason"] and row["verdict"] != "unresolved"]
+    assert f"this decides {len(decided)} claims, all supported" in words
+    assert {row["verdict"] for row in decided} == {"supported"}
+
+
 def test_the_atlas_is_small_enough_for_the_repository():
     assert sum(path.stat().st_size for path in atlas.HOME.iterdir()) < LARGEST
 

@@ -128,6 +128,16 @@ def test_least_squares():
         assert found.local == pytest.approx([1.0, 1.0])
 
 
+def test_finer_nodes_halve_the_panels_between_kinks_too():
+    """With three inputs and a kink in each; the nodes of a certificate must be others."""
+    breaks = torch.tensor([[0.4, -0.8, 0.0]]).double()
+    coarse, fine = (Cube(d=3, panels=1).graded(torch.empty(0, 3), breaks, 1.0, finer) for finer in (1, 2))
+    assert len(fine.weight) == 8 * len(coarse.weight)
+    kinked = [(nodes.weight * (nodes.x - breaks.mT).norm(dim=0)).sum() for nodes in (coarse, fine)]
+    assert float(kinked[0]) == pytest.approx(float(kinked[1]), rel=1e-3)
+    assert float(kinked[0]) != float(kinked[1])
+
+
 def test_a_loss_sums_all_parameters():
     """Its standard error is the root of the sum of the squares of all; a loss of the data has its exponent."""
     mixture, truth = TWO, two_experts()

@@ -80,7 +80,7 @@ def _slowest(claim: Claim, arm: Arm, probes: Sequence[Probed]) -> Exponent | Non
 
 
 def covered(probe: Probe) -> set[Part]:
-    """Return what an exponent is about: one entry, fitted atoms of one cell being alike; all if the truth moves."""
+    """Return what an exponent is about: one entry, fitted atoms of one cell being alike; with sizes all."""
     nodes, _, _ = _nodes(probe)
     return parts_of(probe) if probe.sizes else {(nodes[probe.atom], probe.entry)}
 

@@ -181,8 +181,8 @@ def judge_probes(study: Study, folder: str | Path) -> tuple[Probed, ...]:
     """Return the verdict on every probe of a study from what its folder holds.
 
     Supported iff the exponent between the two smallest displacements is certified and inside the claim (infinite iff
-    the truth is attained at every displacement), and where the truth moves with n would still be after changing once
-    more as between the last two; contradicted iff it is certified and outside, like the one before, on
+    the truth is attained at every displacement), and with sizes would still be after changing once more as between the
+    last two; contradicted iff it is certified and outside, like the one before, on
     the same side, and not closer to the claim than that by more than half of the tolerance; unresolved otherwise.
     """
     held = _read(Path(folder))
@@ -226,7 +226,7 @@ def _leaves(probe: Probe, local: Sequence[float]) -> bool:
 
 
 def axis_of(probe: Probe) -> tuple[str, Sequence[float]]:
-    """Return along what the exponents of a probe change, and where: displacements, or sizes if the truth moves."""
+    """Return along what the exponents of a probe change, and where: displacements, or sizes if it has them."""
     return ("n", probe.sizes) if probe.sizes else ("eps", probe.eps)
 
 

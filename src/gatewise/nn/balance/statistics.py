@@ -53,7 +53,7 @@ class RoutingStatistics(NamedTuple):
         return torch.cat([part.reshape(-1) for part in self]).float()
 
 
-TOKENS = -3  # place of the number of tokens in the vector of a tally
+TOKENS = RoutingStatistics._fields.index("tokens") - len(RoutingStatistics._fields)  # place in the vector of a tally
 
 
 def unpacked(vector: Tensor) -> RoutingStatistics:

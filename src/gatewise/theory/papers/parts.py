@@ -16,7 +16,7 @@ from gatewise.core.mixture import Measure, Mixture
 from gatewise.theory.arms import Arm, Data, Model
 from gatewise.theory.claims import Claim, Probe, Standing, parameter_of
 from gatewise.theory.inputs import Uniform
-from gatewise.theory.paths import COEF, INTERCEPT, LOSS, VARIANCE
+from gatewise.theory.paths import COEF, INTERCEPT, VARIANCE
 from gatewise.theory.population.rules import Cube
 
 Numbers: TypeAlias = "float | Sequence[Numbers]"
@@ -127,13 +127,9 @@ def alone(start: str) -> str:
     return f"{start}, exact cell"
 
 
-def decided(claims: Iterable[Claim], start: str, losses: bool = False) -> tuple[Claim, ...]:
-    """Return claims; those about parameters name the exponents that decide them if slopes leave them open.
-
-    With `losses`, those about losses too name one.
-    """
-    of_loss = ((claim, losses and claim.series.startswith("loss ")) for claim in claims)
-    named = ((claim, LOSS if loss else parameter_of(claim.series)) for claim, loss in of_loss)
+def decided(claims: Iterable[Claim], start: str) -> tuple[Claim, ...]:
+    """Return claims; those about parameters name the exponents that decide them if slopes leave them open."""
+    named = ((claim, parameter_of(claim.series)) for claim in claims)
     return tuple(replace(claim, probe=exponent(start, path)) if path else claim for claim, path in named)
 
 

@@ -175,17 +175,14 @@ def moving_truth(
     task = _Task(mixture, truth_mixture, path, here, inputs, step)
     ends: list[_Error] = []
     for i, n in enumerate(sizes):
-        again = i > 0 and _same(truth(n), truth(sizes[i - 1])) and not ends[-1].lacking
+        stays = i > 0 and all(map(torch.equal, truth(n).paths().values(), truth(sizes[i - 1]).paths().values()))
+        again = stays and not ends[-1].lacking  # the information of a row is the same
         ends.append(_Error(ends[-1].value * (sizes[i - 1] / n) ** 0.5, "") if again else _error(task, truth(n), n))
     pairs = list(pairwise(zip(sizes, ends, strict=True)))
     local = tuple(_exponent(m, one.value, n, two.value) for (m, one), (n, two) in pairs)
     certified = tuple(not (one.lacking or two.lacking) for (_, one), (_, two) in pairs)
     lacking = next((end.lacking for end in ends[-2:] if end.lacking), "")
     return MovingTruth(path, sizes, tuple(end.value for end in ends), local, certified, lacking)
-
-
-def _same(one: Measure, other: Measure) -> bool:
-    return all(bool((value == other.paths()[path]).all()) for path, value in one.paths().items())
 
 
 class _Task(NamedTuple):
