@@ -29,7 +29,8 @@ from gatewise.theory import (
     TWO as SQUARE,
 )
 from gatewise.theory.claims import VerdictKind
-from gatewise.theory.exponents import covered, exponents_of, parts_of, untied
+from gatewise.theory.error_parts import covered, parts_of
+from gatewise.theory.exponents import exponents_of, untied
 from gatewise.theory.population import moving
 from gatewise.theory.probes import judge_probes
 from gatewise.theory.slopes import slope

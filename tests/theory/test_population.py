@@ -17,7 +17,7 @@ from gatewise.core.mixture import Measure, Mixture, log_density
 from gatewise.core.scores import SquaredDistance
 from gatewise.fit.least_squares import mean_of
 from gatewise.theory.population import search
-from gatewise.theory.population.cells import cells_of
+from gatewise.theory.population.cells import cells_of, of_atoms, strays
 from gatewise.theory.population.descent import _released, descend
 from gatewise.theory.population.exponent import population_exponent
 from gatewise.theory.population.problem import FixedCoordinates, coordinates, density_squares, mean_squares, split
@@ -292,6 +292,50 @@ def test_nodes_that_are_too_coarse_are_not_certified_and_the_table_says_so():
     assert " ?" in found.text()
     assert "not certified" in found.text()
     assert "finer nodes change the distance by" in found.lacking
+
+
+def test_a_search_that_leaves_its_cells_does_not_count(monkeypatch):
+    """The variance of an atom alone in its cell: it is free only where another one takes its place."""
+    pair = Measure(
+        ({"bias": tensor([0.0, 0.0])},), {"intercept": tensor([[-1.0], [1.0]])}, {"scale": tensor([[0.5], [0.5]])}
+    )
+    task = constants("constant", 2), pair, constants("constant", 3), "family.variance"
+    given = {"cells": (0, 0, 1), "atom": 2, "eps": (0.02, 0.01), "box": BOX, "inputs": POINT, "starts": 3}
+    monkeypatch.setattr(search, "POWERS", (0.0,))  # starts far from the truth
+    within = population_exponent(*task, **given)
+    assert within.local[0] == pytest.approx(1.0, abs=0.03)
+    assert not any(side.strayed for at in within.sides for side in at)
+    monkeypatch.setattr(search.SearchTask, "strayed", lambda task, found: False)
+    assert population_exponent(*task, **given).local[0] > 1.5
+    monkeypatch.setattr(search.SearchTask, "strayed", lambda task, found: True)
+    nowhere = population_exponent(*task, **given)
+    assert nowhere.certified == (False,)
+    assert "no search ended with every atom in its cell" in nowhere.lacking
+
+
+def test_an_atom_strays_where_a_sibling_of_another_cell_is_closer():
+    mixture, cells = Mixture((GATES["softmax"],) * 2, (2, 2)), cells_of((0, 1, 2, 3), (2, 2), (2, 2))
+    weight = tensor([[1.0, 2.0, 0.0], [0.0, 0.0, 0.0]])
+    inner = torch.stack([weight, -weight])
+    experts = {
+        "coef": tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [2.0, 0.0, 0.0]]).reshape(2, 2, 1, 3),
+        "intercept": torch.zeros(2, 2, 1).double(),
+    }
+    biases = torch.zeros(2).double(), torch.zeros(2, 2).double()
+    gates = {"weight": weight, "bias": biases[0]}, {"weight": inner, "bias": biases[1]}
+    truth = Measure(gates, experts, {"scale": torch.full((2, 2, 1), 0.5).double()})
+
+    def apart(found):
+        places = [[of_atoms(mixture, one, level) for one in (found, truth)] for level in (0, 1)]
+        return [strays(*places[level], cells, level) for level in (0, 1)]
+
+    assert apart(truth) == [False, False]
+    shifted = truth._replace(gates=({**gates[0], "weight": weight + 5.0}, {**gates[1], "bias": biases[1] + 9.0}))
+    assert apart(shifted) == [False, False]  # neither a common shift nor a bias is a place
+    swapped = {name: values.flip(1) for name, values in experts.items()}
+    turned = truth._replace(gates=(gates[0], {**gates[1], "weight": -inner}), experts=swapped)
+    assert apart(turned) == [False, True]
+    assert apart(truth._replace(gates=({**gates[0], "weight": -weight}, gates[1]))) == [True, False]
 
 
 @pytest.mark.parametrize(("further", "there"), [(0, False), (search.FURTHER, True)])

@@ -14,7 +14,8 @@ from gatewise.runs.records import line_of
 from gatewise.theory import Arm, Claim, Data, Model, Probe, Study, collect, run_probes
 from gatewise.theory import run_study as run
 from gatewise.theory.claims import VerdictKind
-from gatewise.theory.exponents import Exponent, covered, every_part, exponents_of, parts_of, untied
+from gatewise.theory.error_parts import covered, every_part, parts_of
+from gatewise.theory.exponents import Exponent, exponents_of, untied
 from gatewise.theory.inputs import Uniform
 from gatewise.theory.population.exponent import _population, population_exponent
 from gatewise.theory.population.rules import Ball, Cube
@@ -190,7 +191,7 @@ def test_an_exponent_of_a_part_of_an_error_says_that_the_error_is_no_faster(kind
     part = Exponent(measured(exponent, exponent), (), 2, 3)
     found = with_exponents(verdict, [part])
     assert found.word is VerdictKind(said)
-    assert "2 of 3 entries of this error have none: they may be slower" in found.reason
+    assert "2 of 3 parts of this error have none: they may be slower" in found.reason
     supported = with_exponents(verdict._replace(word=VerdictKind.supported), [part])
     assert supported.word is (VerdictKind.unresolved if said == "contradicted" else VerdictKind.supported)
 
@@ -209,7 +210,8 @@ def test_an_exponent_contradicts_a_recalled_claim_as_recollection():
         (2.0, [3.0, 3.01], [True, True], "contradicted", "3.010"),
         (2.0, [3.0, 3.01], [False, True], "unresolved", "a single exponent has no trend"),
         (2.0, [3.0, 3.01], [True, False], "unresolved", "not certified"),
-        (2.0, [0.03, 0.01], [True, True], "unresolved", "truth lies outside the box"),
+        (2.0, [0.03, 0.01], [True, True], "unresolved", "no fit near the truth shares atoms so"),
+        (2.0, [0.03, 0.7], [True, True], "unresolved", "truth lies outside the box"),
         (2.0, [None, None], [True, True], "contradicted", "distance is zero"),
         (inf, [None, None], [True, True], "supported", "distance is zero"),
         (inf, [2.0, 2.01], [True, True], "contradicted", "2.010"),
@@ -281,21 +283,29 @@ def test_an_exponent_belongs_to_one_truth_model_box_input_law_and_cell(claim, ar
 
 
 def test_all_exponents_about_an_error_say_how_slow_it_is():
-    """Of three coefficients, of one cell or of both, each has an exponent of its own; the largest counts."""
+    """Of three coefficients, of one cell or of both, each has an exponent of its own; the largest counts.
 
-    def of(entry, exponent, atom=0, word="supported"):
-        probe = replace(SPLIT_PROBE, name=f"{entry}, {atom}", entry=entry, atom=atom)
+    With one atom too many either of the two true ones is the shared one: six exponents, of two choices.
+    """
+
+    def of(entry, exponent, atom=0, word="supported", cells=(0, 0, 1)):
+        probe = replace(SPLIT_PROBE, name=f"{entry}, {atom}, {cells}", entry=entry, atom=atom, cells=cells)
         return measured(exponent, exponent, word=word)._replace(probe=probe)
 
-    claim = replace(OVER, probe="0, 0")
+    claim = replace(OVER, probe="0, 0, (0, 0, 1)")
     assert exponents_of(replace(claim, probe=""), [ARM], [of(0, 2.0)]) == ()
     (alone,) = exponents_of(claim, [ARM], [of(0, 2.0)])
-    assert (alone.left, alone.parts) == (2, 3)
-    others = [of(1, 2.0, atom=1), of(2, 4.0)]
+    assert (alone.left, alone.parts) == (5, 6)
+    (one_choice,) = exponents_of(claim, [ARM], [of(0, 2.0), of(1, 2.0, atom=1), of(2, 4.0)])
+    assert (one_choice.left, one_choice.parts, one_choice.probed.local()[-1]) == (3, 6, 4.0)
+    other = [of(entry, 2.0, cells=(1, 1, 0)) for entry in range(3)]
+    others = [of(1, 2.0, atom=1), of(2, 4.0), *other]
     (whole,) = exponents_of(claim, [ARM], [of(0, 2.0), *others])
     assert (whole.left, whole.probed.local()[-1]) == (0, 4.0)
-    (partly,) = exponents_of(claim, [ARM], [of(0, 2.0), others[0], of(2, 4.0, word="unresolved")])
-    (elsewhere,) = exponents_of(claim, [ARM], [of(0, 2.0), others[0], of(2, 4.0, atom=2)])  # another kind of cell
+    (slower,) = exponents_of(claim, [ARM], [of(0, 2.0), *others[:-1], of(2, 6.0, cells=(0, 1, 1), atom=1)])
+    assert (slower.left, slower.probed.local()[-1]) == (0, 6.0)
+    (partly,) = exponents_of(claim, [ARM], [of(0, 2.0), others[0], of(2, 4.0, word="unresolved"), *other])
+    (elsewhere,) = exponents_of(claim, [ARM], [of(0, 2.0), others[0], of(2, 4.0, atom=2), *other])  # alone in its cell
     assert partly.left == elsewhere.left == 1
     (open_,) = exponents_of(claim, [ARM], [of(0, 2.0, word="unresolved"), *others])
     assert open_.probed.probe.entry == 0
@@ -308,8 +318,9 @@ def test_a_difference_has_the_exponents_of_both_sides_and_names_none():
     claim = replace(OVER, kind="difference", value=0.0, other="wide", probe="")
     wide = replace(THREE, box={"experts.coef": (-9.0, 9.0)})
     arms = [ARM, replace(ARM, name="wide", model=wide)]
-    one = [of(replace(SPLIT_PROBE, name=f"{e}", entry=e), 2.0) for e in range(3)]
-    other = [of(replace(SPLIT_PROBE, name=f"wide {e}", entry=e, model=wide), 4.0) for e in range(3)]
+    both = [(e, cells) for e in range(3) for cells in ((0, 0, 1), (1, 1, 0))]
+    one = [of(replace(SPLIT_PROBE, name=f"{e}", entry=e, cells=cells), 2.0) for e, cells in both]
+    other = [of(replace(SPLIT_PROBE, name=f"wide {e}", entry=e, cells=cells, model=wide), 4.0) for e, cells in both]
     found = exponents_of(claim, arms, one + other)
     assert [each.probed.local()[-1] for each in found] == [2.0, 4.0]
     assert [each.left for each in found] == [0, 0]
@@ -341,7 +352,7 @@ def test_exponents_of_both_sides_decide_a_difference(kind, value, exponents, lef
     assert found.word is VerdictKind(said)
     assert "the population exponents are as measured and as measured" in found.reason
     for whose, gone in zip(("first", "second"), left, strict=True):
-        assert (f"1 of 3 entries of the {whose} error" in found.reason) == bool(gone)
+        assert (f"1 of 3 parts of the {whose} error" in found.reason) == bool(gone)
 
 
 def test_exponents_of_a_difference_that_still_move_apart_decide_nothing():
@@ -352,36 +363,44 @@ def test_exponents_of_a_difference_that_still_move_apart_decide_nothing():
     assert with_exponents(verdict, [pair[0], Exponent(measured(2.0), ())]).word is VerdictKind.supported
 
 
+FIRST, SECOND = ((0, 0), (0, 0), (1, 0)), ((0, 0), (1, 0), (1, 0))  # the kinds of fitted atoms at the two true ones
+ALONE = ((0, 0), (1, 0))
+
+
 def test_the_entries_of_an_error_are_those_that_are_estimated():
     fixed = {"experts.coef": torch.full((3, 1, 3), torch.nan).double()}
     fixed["experts.coef"][:, 0, 2] = 0.5
     probe = replace(SPLIT_PROBE, model=replace(THREE, fixed=fixed))
-    assert parts_of(probe) == {(0, 0), (0, 1)}
-    assert parts_of(replace(probe, atom=2)) == {(1, 0), (1, 1)}
-    assert parts_of(replace(probe, path="family.variance")) == {(0, 0)}
-    wide = replace(THREE, mixture=Mixture((GATES["softmax"],), (4,)))
-    assert parts_of(replace(SPLIT_PROBE, path="gates.0.bias", model=wide, cells=(0, 0, 1, 1))) == {(0, 0), (1, 0)}
+    truth = PAIR._replace(
+        experts={**PAIR.experts, "coef": torch.tensor([[[1.0, 0.5, 0.5]], [[-1.0, 0.0, 0.5]]]).double()}
+    )
+    probe = replace(probe, data=replace(OF_PAIR, truth=truth))
+    shared, alone = ((FIRST, (0, 0)), (SECOND, (1, 0))), ((FIRST, (1, 0)), (SECOND, (0, 0)))
+    assert parts_of(probe) == {(*cell, e) for cell in shared for e in (0, 1)}
+    assert parts_of(replace(probe, atom=2)) == {(*cell, e) for cell in alone for e in (0, 1)}
+    assert parts_of(replace(probe, path="family.variance")) == {(FIRST, (0, 0), 0), (SECOND, (1, 0), 0)}
 
 
 def test_the_atom_that_others_are_measured_from_has_no_error():
     three = replace(THREE, mixture=Mixture((GATES["softmax"],), (2,)))
     weight = replace(SPLIT_PROBE, path="gates.0.weight", model=three, cells=(0, 1))
-    assert parts_of(weight) == {(0, 0), (0, 1), (0, 2)}
-    assert parts_of(replace(weight, path="experts.coef")) == {(node, entry) for node in (0, 1) for entry in range(3)}
-    assert [covered(one) for one in every_part([weight])] == [{(0, 0)}, {(0, 1)}, {(0, 2)}]
+    assert parts_of(weight) == {(ALONE, (0, 0), entry) for entry in range(3)}
+    slopes = {(ALONE, (atom, 0), entry) for atom in (0, 1) for entry in range(3)}
+    assert parts_of(replace(weight, path="experts.coef")) == slopes
+    assert [covered(one) for one in every_part([weight])] == [{(ALONE, (0, 0), entry)} for entry in range(3)]
     assert [one.name for one in every_part([weight])] == ["split", "split, 0.1", "split, 0.2"]
 
 
 def test_the_entries_of_an_error_are_as_many_as_the_inputs_of_the_exponent():
     probe = replace(SPLIT_PROBE, data=replace(OF_PAIR, inputs=Uniform()))
-    assert parts_of(probe) == {(0, 0), (0, 1), (0, 2)}
+    assert parts_of(probe) == {(*cell, e) for cell in ((FIRST, (0, 0)), (SECOND, (1, 0))) for e in range(3)}
 
 
 def test_an_atom_without_an_expert_has_no_error_of_experts():
     inflated = Mixture((GATES["softmax"],), (2,), (EXPERTS["linear"], NoExpert()), (FAMILIES["poisson"], Zero()))
     data, model = Data(inflated, PAIR._replace(family={}), Uniform(d=3)), Model(inflated, min_scale=0.1)
     probe = replace(SPLIT_PROBE, data=data, model=model, cells=(0, 1))
-    assert parts_of(probe) == {(0, 0), (0, 1), (0, 2)}
+    assert parts_of(probe) == {(((0, 0), (1, 1)), (0, 0), entry) for entry in range(3)}
 
 
 def test_a_drifting_truth_is_not_that_of_an_exponent():

@@ -234,6 +234,9 @@ def replay(
 @app.command()
 def probe(
     name: Where,
+    complete: Annotated[
+        bool, typer.Option("--complete", help="Also what the study does not declare: every part of the errors.")
+    ] = False,
     workers: Annotated[int, typer.Option(help="Processes, one thread each.", min=1)] = 1,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder; default out/NAME.")] = None,
 ) -> None:
@@ -244,11 +247,11 @@ def probe(
 
         study = _study(name, "standard")
         folder = out or Path("out") / study.name
-        if not study.probes:
-            raise ValueError(f"the study {study.name!r} has no population exponents")
+        if not (study.probes or complete):
+            raise ValueError(f"the study {study.name!r} has no population exponents: --complete computes what follows")
         try:
             with _progress(f"exponents of {study.name}") as tell:
-                run_probes(study, folder, tell, workers=workers)
+                run_probes(study, folder, tell, workers=workers, complete=complete)
         except KeyboardInterrupt:
             typer.echo(f"\nfinished exponents are in {folder}: continue with the same command", err=True)
             raise

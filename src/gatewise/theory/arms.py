@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
@@ -144,6 +145,11 @@ class Data:
         """Return the truth at a sample size."""
         return self.truth(n) if callable(self.truth) else self.truth
 
+    @property
+    def moves(self) -> bool:
+        """Whether the truth depends on n."""
+        return callable(self.truth)
+
 
 @dataclass(frozen=True)
 class Model:
@@ -197,6 +203,16 @@ class Model:
                 "a likelihood without min_scale: it is unbounded as a standard deviation goes to 0, and the default "
                 "floor depends on the data; give a floor of the standard deviations for the study"
             )
+
+    def limits(self) -> dict[str, tuple[float | Tensor, float | Tensor]]:
+        """Return the box, with the floor of the scales in it."""
+        limits = dict(self.box or {})
+        if self.min_scale is None:
+            return limits
+        for path in self.mixture.paths("family", "scale"):
+            low, high = limits.get(path, (0.0, float("inf")))
+            limits[path] = (torch.as_tensor(low, dtype=torch.float64).clamp_min(self.min_scale), high)
+        return limits
 
 
 class Level(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from itertools import chain
 from math import inf, isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +14,7 @@ from gatewise.runs.records import append, read_lines
 from gatewise.runs.threads import one_thread
 from gatewise.runs.workers import spread
 from gatewise.theory.claims import Probe, VerdictKind
+from gatewise.theory.completion import completion
 from gatewise.theory.population.exponent import Population, population_exponent
 from gatewise.theory.population.moving import MovingTruth, moving_truth
 from gatewise.theory.study import Study
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 
 STEADY = 0.5  # share of the tolerance that an exponent may still move between its last two values
 LEAST = 0.9  # exponent below which the distance does not go to zero as a smooth one does
+STILL = 0.5  # exponent below which the distance stays away from zero
 FILE = "probes.jsonl"
+OR_ELSE = "or the truth lies outside the box, or displacements are too large"
 
 
 class Probed(NamedTuple):
@@ -45,6 +49,12 @@ class Probed(NamedTuple):
         """Return the exponents between neighbours; none before it is measured."""
         return [] if self.record is None else [inf if e is None else e for e in self.record["local"]]
 
+    def excluded(self) -> bool:
+        """Return whether no fit near the truth shares atoms as it does: its last distances are certified, and stay."""
+        if self.record is None or self.probe.sizes or len(self.local()) < 2:
+            return False
+        return max(self.local()[-2:]) < STILL and all(self.record["certified"][-2:])
+
 
 def expected(probe: Probe) -> str:
     """Return the exponent that is claimed, in words."""
@@ -57,6 +67,7 @@ def run_probes(
     progress: Callable[[int, int], None] | None = None,
     *,
     workers: int | Client = 1,
+    complete: bool = False,
 ) -> None:
     """Compute the population exponents of a study that a folder does not contain yet, and append each to the folder.
 
@@ -68,6 +79,10 @@ def run_probes(
         Called each time one is computed, with numbers of exponents; those that the folder had before do not count.
     workers : int or distributed.Client
         Number of processes, with one thread each, or a client whose workers compute. Exponents are the same.
+    complete : bool
+        Whether to compute also what the study does not declare: exponents of all other parts of the same errors (other
+        entries and cells, other true experts that fitted ones share), without which no exponent shows that an error is
+        fast; and those of arms with as many experts as there are, by the information at the truth.
 
     Raises
     ------
@@ -88,8 +103,11 @@ def run_probes(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     known = _read(folder)
-    wanted = [probe for probe in study.probes if _key(probe) not in known]
-    for done, record in enumerate(spread(_measured, wanted, whose), 1):
+    declared = [probe for probe in study.probes if _key(probe) not in known]
+    others = [probe for probe in completion(study) if _key(probe) not in known] if complete else []
+    wanted = [*declared, *others]
+    measured = chain(spread(_measured, declared, whose), spread(_measured_if_possible, others, whose))
+    for done, record in enumerate(measured, 1):
         append(folder / FILE, [record])
         if progress is not None:
             progress(done, len(wanted))
@@ -109,6 +127,18 @@ def _measured(probe: Probe) -> dict[str, Any]:
     return {"probe": _key(probe), **axis, **judged, "text": found.text()}
 
 
+def _measured_if_possible(probe: Probe) -> dict[str, Any]:
+    """Return the record of an exponent that nobody has asked for by name: if it cannot be computed, with the reason."""
+    try:
+        return _measured(probe)
+    except ValueError as error:
+        axis, at = ("n", "error") if probe.sizes else ("eps", "distance")
+        values = list(axis_of(probe)[1])
+        gaps = len(values) - 1
+        held = {"probe": _key(probe), axis: values, at: [None] * len(values)}
+        return {**held, "local": [None] * gaps, "certified": [False] * gaps, "lacking": str(error), "text": str(error)}
+
+
 def _listed(values: Sequence[float]) -> list[float | None]:
     """Return numbers that JSON can hold: None for infinite ones."""
     return [None if isinf(value) else value for value in values]
@@ -125,7 +155,7 @@ def _staying(probe: Probe) -> Population:
         atom=probe.atom,
         entry=probe.entry,
         eps=probe.eps,
-        box=dict(model.box or {}),
+        box=model.limits(),
         fixed=dict(model.fixed or {}),
         ratio=probe.ratio,
         inputs=probe.inputs,
@@ -142,7 +172,7 @@ def _moving(probe: Probe) -> MovingTruth:
         model.mixture,
         probe.path,
         sizes=probe.sizes,
-        box=dict(model.box or {}),
+        box=model.limits(),
         fixed=dict(model.fixed or {}),
         inputs=probe.inputs,
         distance=_distance(probe),
@@ -178,7 +208,7 @@ def _read(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def judge_probes(study: Study, folder: str | Path) -> tuple[Probed, ...]:
-    """Return the verdict on every probe of a study from what its folder holds.
+    """Return the verdict on every probe of a study from what its folder holds, undeclared ones if they are there.
 
     Supported iff the exponent between the two smallest displacements is certified and inside the claim (infinite iff
     the truth is attained at every displacement), and with sizes would still be after changing once more as between the
@@ -186,7 +216,8 @@ def judge_probes(study: Study, folder: str | Path) -> tuple[Probed, ...]:
     the same side, and not closer to the claim than that by more than half of the tolerance; unresolved otherwise.
     """
     held = _read(Path(folder))
-    return tuple(_judge(probe, held.get(_key(probe))) for probe in study.probes)
+    others = [probe for probe in completion(study) if _key(probe) in held]
+    return tuple(_judge(probe, held.get(_key(probe))) for probe in (*study.probes, *others))
 
 
 def _judge(probe: Probe, record: dict[str, Any] | None) -> Probed:
@@ -194,6 +225,8 @@ def _judge(probe: Probe, record: dict[str, Any] | None) -> Probed:
     if record is None:
         return found
     *before, last = found.local()
+    if all(value is None for value in record["error" if probe.sizes else "distance"]):
+        return found._replace(reason=f"cannot be computed: {record['lacking']}")
     if not record["certified"][-1]:
         return found._replace(reason=f"{last:.3f} is not certified: {record.get('lacking') or 'use more starts'}")
     if isinf(last):
@@ -201,11 +234,14 @@ def _judge(probe: Probe, record: dict[str, Any] | None) -> Probed:
         word = VerdictKind.supported if isinf(probe.value) else _against(probe)
         return found._replace(word=word, reason=f"infinite: {still}")
     if last < LEAST and not probe.sizes:
-        why = "the truth lies outside the box, or displacements are too large"
+        if found.excluded():
+            why = f"the distance stays at {record['distance'][-1]:.2g}: no fit near the truth shares atoms so"
+            return found._replace(reason=f"{last:.3f}, for {why}, {OR_ELSE}")
+        why = OR_ELSE.removeprefix("or ")
         return found._replace(reason=f"{last:.3f}, but an exponent below one is impossible for a smooth density: {why}")
     name, at = axis_of(probe)
     said, further = f"{last:.3f} at {name} = {at[-1]:g}", "larger sizes" if probe.sizes else "smaller eps"
-    if probe.sizes and not callable(probe.data.truth):
+    if probe.sizes and not probe.data.moves:
         said = f"{last:.3f}, for the information at the truth is regular"
     if abs(last - probe.value) <= probe.tolerance and not (probe.sizes and _leaves(probe, [*before, last])):
         return found._replace(word=VerdictKind.supported, reason=said)

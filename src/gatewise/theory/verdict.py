@@ -82,7 +82,7 @@ def _in_a_box(verdict: Verdict, evidence: Evidence, bounds: Sequence[str]) -> Ve
 
     With fits at bounds even at the largest size, an exponent does not show that the error falls.
     """
-    settle = "a wider box, or larger n and a population exponent of every entry"
+    settle = "a wider box, or larger n and population exponents of every part of the error"
     reason = "; ".join(bounds)
     at_bounds = verdict._replace(word=VerdictKind.unresolved, reason=reason, settle=settle)
     alone = with_exponents(at_bounds, evidence.exponents)
@@ -91,7 +91,7 @@ def _in_a_box(verdict: Verdict, evidence: Evidence, bounds: Sequence[str]) -> Ve
     if verdict.word is not alone.word:
         return alone._replace(word=VerdictKind.unresolved, reason=f"{reason}; {verdict.reason}", settle=settle)
     last = max(c.bounded[-1] if c.bounded else 0.0 for c in evidence.curves)
-    if last > ALLOWED + 1e-9 and evidence.claim.kind not in ("slower_than_polynomial", "at_least"):
+    if _too_many(last) and evidence.claim.kind not in ("slower_than_polynomial", "at_least"):
         reason = f"{alone.reason}; at the largest size {100 * last:.0f} % do"
         return alone._replace(word=VerdictKind.unresolved, reason=reason, settle=settle)
     return alone
@@ -128,22 +128,27 @@ def _lacking(c: Curve) -> list[str]:
     weights = [len(errors) for errors in c.errors]
     share, worst = float(np.average(c.uncertified, weights=weights)), max(c.uncertified)
     without = f"slope without them {c.certified.value:+.3f}"
-    if share > ALLOWED + 1e-9:
+    if _too_many(share):
         words.append(f"{100 * share:.0f} % of the replicates are not certified ({without})")
-    elif worst > ALLOWED + 1e-9:
+    elif _too_many(worst):
         words.append(f"{_at(c, c.uncertified)} are not certified ({without})")
-    if max(c.lost) > ALLOWED + 1e-9:
+    if _too_many(max(c.lost)):
         words.append(f"{_at(c, c.lost)} lack this error (no such cell)")
-    if max(c.flat, default=0.0) > ALLOWED + 1e-9:
+    if _too_many(max(c.flat, default=0.0)):
         words.append(f"{_at(c, c.flat)} say that the data do not identify {_it(c)}")
     return words
 
 
 def _at_bounds(c: Curve) -> list[str]:
     """Return, in words, why the slopes of this curve are those of its box."""
-    if max(c.bounded, default=0.0) <= ALLOWED + 1e-9:
+    if not _too_many(max(c.bounded, default=0.0)):
         return []
     return [f"{_at(c, c.bounded)} end at a bound of this parameter: a wider box would move them"]
+
+
+def _too_many(share: float) -> bool:
+    """Return whether more fits have something than a verdict may rest on; shares are quotients, and rounded."""
+    return share > ALLOWED + 1e-9
 
 
 def _it(c: Curve) -> str:
@@ -192,7 +197,7 @@ def _doubts(evidence: Evidence, word: VerdictKind) -> list[str]:
 def with_exponents(verdict: Verdict, exponents: Sequence[Exponent]) -> Verdict:
     """Return what slopes say, with what exponents say of the slope ``-1 / (2 e)``, or of the difference of two.
 
-    Exponents of some entries of an error alone say that it is no faster, and not that it is no slower.
+    Exponents of some parts of an error alone say that it is no faster, and not that it is no slower.
     """
     if not exponents:
         return verdict
@@ -206,7 +211,7 @@ def with_exponents(verdict: Verdict, exponents: Sequence[Exponent]) -> Verdict:
     word, (first, *other) = words.pop(), [one.probed.reason for one in exponents]
     said = f"the population exponents are {first} and {other[0]}" if other else f"the population exponent is {first}"
     errors = zip(exponents, ("the first", "the second") if other else ("this",), strict=True)
-    without = [f"{one.left} of {one.parts} entries of {whose} error" for one, whose in errors if one.left]
+    without = [f"{one.left} of {one.parts} parts of {whose} error" for one, whose in errors if one.left]
     if without:
         said += f", but {' and '.join(without)} have none: they may be slower"
     if word is VerdictKind.unresolved or verdict.word is word:

@@ -213,7 +213,7 @@ def arm_lines(arm: Arm) -> list[tuple[str, str]]:
     """Return what an arm draws, fits and starts from, as pairs of a name and words."""
     truth, model = model_words(arm.data.mixture), arm.model
     lines = [
-        ("truth", truth + (" (depends on n)" if callable(arm.data.truth) else "")),
+        ("truth", truth + (" (depends on n)" if arm.data.moves else "")),
         ("true parameters", parameters_words(arm)),
         ("inputs", str(arm.data.inputs)),
         ("fitted", f"{model_words(model.mixture)}, by {METHODS[model.method]}"),
@@ -237,7 +237,7 @@ def arm_lines(arm: Arm) -> list[tuple[str, str]]:
 def parameters_words(arm: Arm) -> str:
     """Return the true parameters of an arm in numbers, at its smallest size if they depend on n."""
     first = arm.levels()[0].n
-    at = f"at n = {first}: " if callable(arm.data.truth) else ""
+    at = f"at n = {first}: " if arm.data.moves else ""
     return at + "; ".join(f"{path} = {_values(value)}" for path, value in arm.data.at(first).paths().items())
 
 

@@ -9,7 +9,7 @@ from gatewise.core.families import MeanOnly
 from gatewise.core.mixture import Measure
 from gatewise.theory.arms import Arm, Data, Model, NearTruth
 from gatewise.theory.claims import Claim, Probe
-from gatewise.theory.exponents import every_part
+from gatewise.theory.error_parts import every_part
 from gatewise.theory.papers.parts import (
     OWN,
     WIDE,

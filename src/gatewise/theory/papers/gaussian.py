@@ -7,7 +7,8 @@ from dataclasses import replace
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.theory.arms import Arm, Data, DataDrivenStarts, Model
 from gatewise.theory.claims import Claim, Probe
-from gatewise.theory.exponents import every_part
+from gatewise.theory.completion import REGULAR
+from gatewise.theory.error_parts import every_part
 from gatewise.theory.inputs import Uniform
 from gatewise.theory.papers.parts import (
     EXACT,
@@ -15,7 +16,6 @@ from gatewise.theory.papers.parts import (
     LEAF,
     OVER,
     OWN,
-    REGULAR,
     SCALES,
     Box,
     Numbers,

@@ -15,6 +15,7 @@ from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.theory.arms import Arm, Data, Model
 from gatewise.theory.claims import Claim, Probe, Standing, parameter_of
+from gatewise.theory.completion import information_probe
 from gatewise.theory.inputs import Uniform
 from gatewise.theory.paths import COEF, INTERCEPT, VARIANCE
 from gatewise.theory.population.rules import Cube
@@ -31,7 +32,6 @@ OVER = 0.06  # half of the distance between -1/8 and -1/4: no slope supports two
 WIDE = 0.1  # tolerance where 40 replicates leave intervals of about .05 on either side
 DENSITY = 0.05  # tolerance of slopes of density and mean errors
 OWN = "this project"
-REGULAR = (1.0, 0.1)  # the population exponent of a parameter with the rate -1/2, and its tolerance
 LINEAR, GAUSSIAN = Linear(), Gaussian()
 
 
@@ -140,18 +140,7 @@ def exact_leaves(arm: str, source: str, standing: Standing, tolerance: float = E
 
 def regular_probes(arm: Arm, paths: Iterable[str], panels: int = 0) -> tuple[Probe, ...]:
     """Return the exponents of an arm with as many experts as there are, one level, by the information at the truth."""
-    d, sizes = arm.data.inputs.d, (10**3, 10**6, 10**9)
-    inputs = Cube(d=d, panels=panels or (8 if d == 1 else 2))
-    cells = tuple(range(arm.model.mixture.n_leaves))
-    given = arm.data, arm.model
-    return tuple(
-        Probe(
-            *(exponent(arm.name, path), *given, path, cells, *REGULAR, OWN, "derived"),
-            inputs=inputs,
-            sizes=sizes,
-        )
-        for path in paths
-    )
+    return tuple(information_probe(exponent(arm.name, path), arm, path, panels) for path in paths)
 
 
 def law(d: int) -> Uniform:

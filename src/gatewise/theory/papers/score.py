@@ -10,11 +10,11 @@ from gatewise.core.mixture import Mixture
 from gatewise.core.scores import SquaredDistance
 from gatewise.theory.arms import Arm, Data, Model, NearTruth
 from gatewise.theory.claims import Claim, Probe
-from gatewise.theory.exponents import every_part
+from gatewise.theory.completion import REGULAR
+from gatewise.theory.error_parts import every_part
 from gatewise.theory.papers.parts import (
     OVER,
     OWN,
-    REGULAR,
     WIDE,
     Numbers,
     bound,

@@ -9,12 +9,12 @@ from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.theory.arms import Arm, Data, DataDrivenStarts, NearTruth
 from gatewise.theory.claims import Claim, Probe, slope_of
+from gatewise.theory.completion import REGULAR
 from gatewise.theory.papers.gaussian import EXPERTS, EXPERTS_3, SCALE
 from gatewise.theory.papers.parts import (
     LEAF,
     OVER,
     OWN,
-    REGULAR,
     alone,
     bound,
     box,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from gatewise.core.experts import EXPERTS
 from gatewise.theory.arms import Arm, Data, DataDrivenStarts
 from gatewise.theory.claims import Claim, Probe
-from gatewise.theory.exponents import every_part
+from gatewise.theory.completion import REGULAR
+from gatewise.theory.error_parts import every_part
 from gatewise.theory.papers.parts import (
     OVER,
-    REGULAR,
     Numbers,
     alone,
     bound,

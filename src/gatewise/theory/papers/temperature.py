@@ -8,14 +8,14 @@ from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure
 from gatewise.theory.arms import Arm, Data, DataDrivenStarts, Model
 from gatewise.theory.claims import Claim, Probe
-from gatewise.theory.exponents import every_part
+from gatewise.theory.completion import REGULAR
+from gatewise.theory.error_parts import every_part
 from gatewise.theory.papers.parts import (
     EXACT,
     FLOOR,
     LEAF,
     OVER,
     OWN,
-    REGULAR,
     SCALES,
     WIDE,
     bound,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatewise.core.mixture import Mixture
+from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.parameters import Parameter
 
 
@@ -82,3 +82,35 @@ def owners(mixture: Mixture, path: str, spec: Parameter) -> int:
     if not path.startswith("gates."):
         return mixture.depth
     return int(path.split(".")[1]) + (spec.per == "branch")
+
+
+def of_atoms(mixture: Mixture, measure: Measure, level: int) -> Tensor:
+    """Return what places the branches of a level, ``(number, size)``: gate locations, of leaves experts and family too.
+
+    Locations that are known up to a common shift are measured from the last branch of each node.
+    """
+    specs, shifted = mixture.parameters(), mixture.gates[level].translation()
+    rooms = (f"gates.{level}.", "experts.", "family.") if level == mixture.depth - 1 else (f"gates.{level}.",)
+    lead, found = level + 1, []
+    for path, value in measure.paths().items():
+        spec = specs[path]
+        if (
+            not path.startswith(rooms)
+            or spec.per != "branch"
+            or (spec.role == "intercept" and path.startswith("gates."))
+        ):
+            continue
+        if path.startswith("gates.") and path.rpartition(".")[2] in shifted:
+            value = value - value.select(level, mixture.branching[level] - 1).unsqueeze(level)
+        found.append(value.reshape(prod(mixture.branching[:lead]), -1))
+    return torch.cat(found, -1)
+
+
+def strays(found: Tensor, near: Tensor, cells: Cells, level: int) -> bool:
+    """Return whether a branch (number, size) is closer to the place of a sibling of another cell than to its own."""
+    count, true = cells.branching[level], cells.nodes[level].reshape(-1, cells.branching[level])
+    places, own = near.reshape(-1, count, near.shape[-1]), found.reshape(-1, count, found.shape[-1])
+    apart = (own[:, :, None] - places[:, None]).norm(dim=-1)
+    same = true[:, :, None] == true[:, None, :]
+    inside, outside = apart.where(same, torch.inf).amin(-1), apart.where(~same, torch.inf).amin(-1)
+    return bool((outside < inside).any())

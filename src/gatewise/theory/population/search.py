@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.theory.population.cells import Cells
+from gatewise.theory.population.cells import Cells, of_atoms, strays
 from gatewise.theory.population.descent import DescentEnd, descend
 from gatewise.theory.population.problem import (
     Box,
@@ -53,6 +53,8 @@ class SearchSide(NamedTuple):
         Relative change of the distance on finer nodes.
     bound : tuple of str
         Coordinates at an end of the box.
+    strayed : bool
+        Whether an atom is closer to another true atom than to its own: then no search ended in the cells asked for.
     """
 
     displacement: float
@@ -63,10 +65,13 @@ class SearchSide(NamedTuple):
     starts: int
     quadrature: float
     bound: tuple[str, ...]
+    strayed: bool = False
 
     @property
     def lacking(self) -> str:
         """Why it may not be the least distance, in words; empty if nothing speaks against it."""
+        if self.strayed:
+            return "no search ended with every atom in its cell: use smaller displacements or more starts"
         if self.offset >= CERTIFIED:
             return f"no search ended at an optimum (relative offset {self.offset:.0e}): use more starts"
         if self.hits < 2:
@@ -112,6 +117,13 @@ class SearchTask(NamedTuple):
             return density_squares(here, self.truth_mixture, self.truth, nodes, self.step / finer)
         return mean_squares(here, self.truth_mixture, self.truth, nodes)
 
+    def strayed(self, found: Measure) -> bool:
+        """Return whether an atom of a measure is closer to another true atom below its node than to its own."""
+        return any(
+            strays(of_atoms(self.mixture, found, level), of_atoms(self.mixture, self.near, level), self.cells, level)
+            for level in range(self.mixture.depth)
+        )
+
     def _kinks(self, found: Measure) -> tuple[Tensor, Tensor]:
         """Return centers where gates bend: of over-filled cells, once each, and all of the truth and of a fit."""
         d, over = self.inputs.d, [self.cells.filled(level).flatten() > 1 for level in range(self.mixture.depth)]
@@ -120,20 +132,30 @@ class SearchTask(NamedTuple):
 
 
 class _Level(NamedTuple):
-    """One displacement: its sum of squares, the truth's coordinates and the ends of all descents so far."""
+    """One displacement: its sum of squares, the truth's coordinates and the ends of all descents so far.
+
+    Ends with an atom outside its cell are of another kind of error. They count only while there is no other.
+    """
 
     displacement: float
     squares: Squares
     base: Tensor
     ends: list[DescentEnd]
+    strayed: list[DescentEnd]
+
+    def add(self, task: SearchTask, point: Tensor) -> None:
+        """Descend from a point."""
+        end = _descend(task, self.squares, point)
+        outside = task.strayed(self.squares.coordinates.measure(end.point))
+        (self.strayed if outside else self.ends).append(end)
 
     def best(self) -> DescentEnd:
-        return min(self.ends, key=lambda end: end.norm)
+        return min(self.ends or self.strayed, key=lambda end: end.norm)
 
     def hits(self) -> int:
         """Return how many ends are at the least distance."""
         least = self.best().norm * (1 + SAME)
-        return sum(end.norm <= least for end in self.ends)
+        return sum(end.norm <= least for end in self.ends or self.strayed)
 
     def delta(self) -> Tensor:
         """Return the best end less the truth."""
@@ -151,23 +173,25 @@ def continued(task: SearchTask, displacements: list[float], starts: int, seed: i
     for number, level in enumerate(levels):
         points = [_drawn(level, rng) for _ in range(starts)]
         points += [level.base + delta for delta in _carried(levels[max(number - 2, 0) : number], level)]
-        level.ends.extend(_descend(task, level.squares, point) for point in points)
+        for point in points:
+            level.add(task, point)
     for order in (levels[::-1], levels):
         for number in range(1, len(order)):
             level = order[number]
             delta = _carried(order[max(number - 2, 0) : number], level)[-1]
-            level.ends.append(_descend(task, level.squares, level.base + delta))
+            level.add(task, level.base + delta)
     for level in levels:
         for _ in range(AGAIN):
             if level.hits() > 1:
                 break
-            level.ends.extend(_descend(task, level.squares, _drawn(level, rng)) for _ in range(starts))
+            for _ in range(starts):
+                level.add(task, _drawn(level, rng))
     return [_settled(task, level) for level in levels]
 
 
 def _level(task: SearchTask, displacement: float) -> _Level:
     here = task.coordinates(displacement)
-    return _Level(displacement, task.squares(here, displacement, task.near), here.of(task.near), [])
+    return _Level(displacement, task.squares(here, displacement, task.near), here.of(task.near), [], [])
 
 
 def _drawn(level: _Level, rng: np.random.Generator) -> Tensor:
@@ -209,7 +233,9 @@ def _settled(task: SearchTask, level: _Level) -> SearchSide:
     finer = float((fine.density if task.densities else fine.mean)(best.point).norm())
     change = abs(finer - best.norm) / max(finer, best.norm, 1e-300)
     bound = tuple(name for name, at in zip(here.parameterization.names, best.bound.tolist(), strict=True) if at)
-    return SearchSide(displacement, best.norm, measure, best.offset, hits, len(level.ends), change, bound)
+    starts = len(level.ends) + len(level.strayed)
+    outside = task.strayed(measure)
+    return SearchSide(displacement, best.norm, measure, best.offset, hits, starts, change, bound, outside)
 
 
 def _descend(task: SearchTask, squares: Squares, point: Tensor) -> DescentEnd:
