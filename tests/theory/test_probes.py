@@ -196,6 +196,25 @@ def test_an_exponent_of_a_part_of_an_error_says_that_the_error_is_no_faster(kind
     assert supported.word is (VerdictKind.unresolved if said == "contradicted" else VerdictKind.supported)
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "exponents", "left", "said"),
+    [
+        ("at_most", -0.25, (2.0,), (1,), "unresolved"),
+        ("at_most", -0.25, (2.0,), (0,), "unresolved"),
+        ("equal", -0.25, (2.0,), (1,), "unresolved"),
+        ("equal", -0.25, (1.0,), (1,), "contradicted"),  # that part falls faster than was claimed
+        ("at_most", -0.25, (4.0,), (1,), "contradicted"),
+        ("difference", 0.0, (2.0, 2.0), (1, 0), "unresolved"),
+        ("difference", 0.0, (2.0, 4.0), (1, 1), "contradicted"),
+    ],
+)
+def test_slopes_do_not_contradict_what_exponents_of_some_parts_say(kind, value, exponents, left, said):
+    claim = replace(CLAIM, kind=kind, value=value)
+    verdict = Verdict(claim, VerdictKind.contradicted, SLOPE, "outside")
+    known = [Exponent(measured(e, e), (), gone, 3) for e, gone in zip(exponents, left, strict=True)]
+    assert with_exponents(verdict, known).word is VerdictKind(said)
+
+
 def test_an_exponent_contradicts_a_recalled_claim_as_recollection():
     verdict = Verdict(replace(CLAIM, standing="recalled"), VerdictKind.unresolved, SLOPE, "partly inside")
     assert with_exponents(verdict, [Exponent(measured(4.0, 4.0), ())]).word is VerdictKind.differs

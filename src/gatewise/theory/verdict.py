@@ -214,6 +214,10 @@ def with_exponents(verdict: Verdict, exponents: Sequence[Exponent]) -> Verdict:
     without = [f"{one.left} of {one.parts} parts of {whose} error" for one, whose in errors if one.left]
     if without:
         said += f", but {' and '.join(without)} have none: they may be slower"
+    against = verdict.word in (VerdictKind.contradicted, VerdictKind.differs)
+    if word is VerdictKind.unresolved and against and _hold_alone(verdict.claim, exponents):
+        reason = f"{verdict.word} at these sizes, but {said}, or n is not large enough yet"
+        return verdict._replace(word=VerdictKind.unresolved, reason=reason, settle="larger n, or the missing exponents")
     if word is VerdictKind.unresolved or verdict.word is word:
         return verdict._replace(reason=f"{verdict.reason}; {said}")
     if verdict.word is VerdictKind.unresolved:
@@ -230,6 +234,12 @@ def _joined(reasons: Sequence[str], exponents: Sequence[Exponent]) -> str:
         if one.untied
     ]
     return "; ".join([*reasons, *others])
+
+
+def _hold_alone(claim: Claim, exponents: Sequence[Exponent]) -> bool:
+    """Return whether a claim holds if the parts of the errors without an exponent are no slower than the others."""
+    alone = [one._replace(left=0) for one in exponents]
+    return all(_within(claim, *slopes) is VerdictKind.supported for slopes in _slopes_at(alone))
 
 
 def _slopes_at(exponents: Sequence[Exponent]) -> list[tuple[float, float]]:
