@@ -209,8 +209,8 @@ def test_an_exponent_of_a_part_of_an_error_says_that_the_error_is_no_faster(kind
     ],
 )
 def test_slopes_do_not_contradict_what_exponents_of_some_parts_say(kind, value, exponents, left, said):
-    claim = replace(CLAIM, kind=kind, value=value)
-    verdict = Verdict(claim, VerdictKind.contradicted, SLOPE, "outside")
+    other = {"other": "other", "probe": ""} if kind == "difference" else {}
+    verdict = Verdict(replace(CLAIM, kind=kind, value=value, **other), VerdictKind.contradicted, SLOPE, "outside")
     known = [Exponent(measured(e, e), (), gone, 3) for e, gone in zip(exponents, left, strict=True)]
     assert with_exponents(verdict, known).word is VerdictKind(said)
 
