@@ -36,7 +36,8 @@ class Probed(NamedTuple):
     ----------
     record : mapping or None
         ``eps``, ``distance`` (None: no search found a number), ``local`` exponents between neighbours (None: infinite),
-        whether each is ``certified``, ``lacking`` (why the last one is not; absent from older records), ``text``. Where
+        whether each is ``certified``, ``lacking`` (why the last one is not; absent from older records), ``text``; and
+        ``failed`` if it cannot be computed. Where
         the truth moves with n, ``n`` and ``error`` in the place of the first two.
     """
 
@@ -48,6 +49,10 @@ class Probed(NamedTuple):
     def local(self) -> list[float]:
         """Return the exponents between neighbours; none before it is measured."""
         return [] if self.record is None else [inf if e is None else e for e in self.record["local"]]
+
+    def computed(self) -> bool:
+        """Return whether it has been measured: not if there is no record, or one that says why it cannot be."""
+        return self.record is not None and not self.record.get("failed")
 
     def excluded(self) -> bool:
         """Return whether no fit near the truth shares atoms as it does: its last distances are certified, and stay."""
@@ -135,7 +140,7 @@ def _measured_if_possible(probe: Probe) -> dict[str, Any]:
         axis, at = ("n", "error") if probe.sizes else ("eps", "distance")
         values = list(axis_of(probe)[1])
         gaps = len(values) - 1
-        held = {"probe": _key(probe), axis: values, at: [None] * len(values)}
+        held = {"probe": _key(probe), "failed": True, axis: values, at: [None] * len(values)}
         return {**held, "local": [None] * gaps, "certified": [False] * gaps, "lacking": str(error), "text": str(error)}
 
 
@@ -225,7 +230,7 @@ def _judge(probe: Probe, record: dict[str, Any] | None) -> Probed:
     if record is None:
         return found
     *before, last = found.local()
-    if all(value is None for value in record["error" if probe.sizes else "distance"]):
+    if not found.computed():
         return found._replace(reason=f"cannot be computed: {record['lacking']}")
     if not record["certified"][-1]:
         return found._replace(reason=f"{last:.3f} is not certified: {record.get('lacking') or 'use more starts'}")

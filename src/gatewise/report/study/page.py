@@ -227,14 +227,15 @@ def _arm(result: StudyResult, arm: str, index: int) -> dict[str, Any]:
 def _probe(found: Probed) -> dict[str, Any]:
     """Return a population exponent as words."""
     look, (axis, at) = LOOKS[found.word], axis_of(found.probe)
-    exponents = zip(found.local(), [] if found.record is None else found.record["certified"], strict=True)
+    exponents = zip(found.local(), found.record["certified"] if found.record else [], strict=True)
+    told = ", ".join(f"{e:.3f}" + ("" if sure else " (not certified)") for e, sure in exponents)
     return {
         "name": found.probe.name,
         "symbol": look.symbol,
         "word": str(found.word),
         "sheet": look.sheet,
         "claimed": typeset(expected(found.probe)),
-        "local": ", ".join(f"{e:.3f}" + ("" if sure else " (not certified)") for e, sure in exponents),
+        "local": told if found.computed() else "",
         "range": f"{axis} = {at[0]:g} to {at[-1]:g}",
         "origin": f"{found.probe.standing}: {found.probe.source}",
         "reason": found.reason,
