@@ -16,7 +16,16 @@ from gatewise.theory import Claim, Data, Model, Probe, Uniform
 from gatewise.theory.arms import Arm
 from gatewise.theory.claims import VerdictKind
 from gatewise.theory.completion import completion
-from gatewise.theory.error_parts import choice_of, choices, covered, every_part, kinds_of, missing_parts, parts_of
+from gatewise.theory.error_parts import (
+    choice_of,
+    choices,
+    covered,
+    every_part,
+    kinds_of,
+    missing_parts,
+    parts_of,
+    reachable,
+)
 from gatewise.theory.exponents import exponents_of
 from gatewise.theory.population.rules import Cube
 from gatewise.theory.probes import Probed, judge_probes, run_probes
@@ -198,34 +207,35 @@ def test_exponents_of_missing_parts_are_computed_beside_those_that_a_study_decla
     assert (whole.left, half.left, half.parts) == (0, 1, 2)
 
 
-def test_a_choice_near_which_there_is_no_fit_is_not_missed():
-    """Distances that do not fall show that fits near the truth do not share that atom; uncertified ones do not."""
-    data, model = Data(ONE_INPUT, OF_ONE), Model(Mixture((GATES["softmax"],), (3,)), min_scale=0.1)
+@pytest.mark.parametrize(("gate", "absent"), [("softmax", False), ("sigmoid", True)])
+def test_a_choice_near_which_there_is_no_fit_is_not_missed(gate, absent):
+    """Two sigmoids add up to a constant weight alone: the first true expert can be shared, the second cannot.
+
+    Of softmax gates, two of which are always one, it shows nothing: then displacements are too large.
+    """
+    weight = {"weight": value([[0.0], [1.5]]), "bias": value([0.0, 0.3])}
+    mixture, fitted = (Mixture((GATES[gate],), (k,)) for k in (2, 3))
+    data, model = Data(mixture, OF_ONE._replace(gates=(weight,)), noise=0.1), Model(fitted, "ls")
     probe = Probe("coef", data, model, "experts.coef", (0, 0, 1), 2.0, 0.3, "this project", "own")
     arm = Arm("one more", data, model, (1000, 3200), 2)
     claim = Claim("one more", "experts.coef over mean", "equal", -0.25, 0.05, "this project", "own", probe="coef")
 
     def of(probe, exponent, word, certified=True):
-        record = {
-            "eps": [0.1, 0.05, 0.02],
-            "distance": [0.1] * 3,
-            "local": [0.01, exponent],
-            "certified": [True, certified],
-        }
+        record = {"eps": [0.1, 0.05, 0.02], "distance": [0.1] * 3}
+        record |= {"local": [0.01, exponent], "certified": [True, certified]}
         return Probed(probe, VerdictKind(word), "as measured", record)
 
     own, (_, other) = of(probe, 2.0, "supported"), choices(probe)[0]
+    assert [reachable(probe), reachable(other)] == [True, not absent]
 
     def left(*others):
         return exponents_of(claim, [arm], [own, *others])[0].left
 
     assert left() == 1
-    assert left(of(other, 0.01, "unresolved")) == 0
+    assert left(of(other, 0.01, "unresolved")) == (not absent)
     assert left(of(other, 0.01, "unresolved", certified=False)) == 1
     assert left(of(other, 0.6, "unresolved")) == 1
     assert left(of(other, 2.0, "unresolved")) == 1
-    same = of(replace(probe, name="the same", atom=1), 0.01, "unresolved")  # of the choice whose exponent has settled
-    assert left(same) == 1
 
 
 @pytest.mark.parametrize(("d", "entries"), [(1, 1), (3, 3)])
@@ -335,3 +345,40 @@ def test_an_exponent_that_follows_but_cannot_be_computed_says_why_and_stops_no_o
     assert "cannot be computed" in other.reason
     assert "a variance of 0.0625 displaced by -0.1 is not positive" in other.reason
     assert regular.word is VerdictKind.supported
+
+
+def test_limits_of_a_gate_keep_the_reference_in_its_place():
+    """Weights in [0, 4], less that of the last atom: any atom may be shared, but not in any order."""
+    mixture, truth = truth_of((2,))
+    weights = {"weight": value([[1.5, 1.0, 0.5], [0.0, 0.0, 0.0]]), "bias": torch.zeros(2).double()}
+    data = Data(mixture, truth._replace(gates=(weights,)), Uniform(d=3))
+    probe = probe_of((2,), (3,), (0, 0, 1))
+    probe = replace(probe, data=data, model=replace(probe.model, box={"gates.0.weight": (0.0, 4.0)}))
+    found, complete = choices(probe)
+    assert complete
+    assert [one.cells for one in found] == [(0, 0, 1), (0, 1, 1)]
+
+
+def test_groups_that_a_model_tells_apart_are_not_listed():
+    """The scales of one group are known, and those of both are equal: the groups may change places too."""
+    known = torch.full((2, 3, 1), torch.nan).double()
+    known[0] = 0.5
+    probe = probe_of((2, 2), (2, 3), (0, 0, 1, 2, 2, 3), fixed={"family.scale": known})
+    assert not choices(probe)[1]
+    constant = Mixture((GATES["constant"],) * 2, (2, 2)), Mixture((GATES["constant"],) * 2, (2, 3))
+    biases = tuple({"bias": torch.zeros(shape).double()} for shape in ((2,), (2, 2)))
+    data = Data(constant[0], probe.data.truth._replace(gates=biases), Uniform(d=3))
+    arbitrary = replace(probe, data=data, model=Model(constant[1], min_scale=0.1))
+    assert not choices(arbitrary)[1]  # leaves of groups of constant gates may be anywhere
+    assert missing_parts([arbitrary]) == ()
+
+
+def test_a_choice_in_which_the_entry_is_known_is_another_part():
+    """One entry of the slopes is known in two of the atoms: where they share a true one, it has no error."""
+    nan = torch.nan
+    known = {"experts.coef": value([[[nan, nan, nan]], [[0.5, nan, nan]], [[0.5, nan, nan]]])}
+    mixture, truth = truth_of((2,))
+    truth = truth._replace(experts={**truth.experts, "coef": value([[[0.5, 1.0, 0.0]], [[0.5, -1.0, 1.0]]])})
+    probe = replace(probe_of((2,), (3,), (0, 0, 1), fixed=known), data=Data(mixture, truth, Uniform(d=3)))
+    assert not choices(probe)[1]
+    assert choices(replace(probe, entry=1))[1]

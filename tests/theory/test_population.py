@@ -335,7 +335,24 @@ def test_an_atom_strays_where_a_sibling_of_another_cell_is_closer():
     swapped = {name: values.flip(1) for name, values in experts.items()}
     turned = truth._replace(gates=(gates[0], {**gates[1], "weight": -inner}), experts=swapped)
     assert apart(turned) == [False, True]
-    assert apart(truth._replace(gates=({**gates[0], "weight": -weight}, gates[1]))) == [True, False]
+    halves = {name: values.flip(0) for name, values in experts.items()}
+    other = truth._replace(gates=({**gates[0], "weight": -weight}, gates[1]), experts=halves)
+    assert apart(other)[0]
+
+
+def test_a_level_without_a_place_and_entries_that_an_expert_lacks_do_not_stray():
+    constant = Mixture((GATES["constant"], GATES["softmax"]), (2, 1), EXPERTS["constant"])
+    inner = {"bias": torch.zeros(2, 1).double(), "weight": torch.zeros(2, 1, 3).double()}
+    leaf = torch.ones(2, 1, 1).double()
+    equal = Measure(({"bias": torch.zeros(2).double()}, inner), {"intercept": leaf}, {"scale": leaf})
+    places = of_atoms(constant, equal, 0)
+    assert not strays(places, places, cells_of((0, 1), (2, 1), (2, 1)), 0)
+    named = Mixture((GATES["softmax"],), (2,), (EXPERTS["linear"], NoExpert()))
+    truth = two("weight")
+    lacking = {name: values.clone() for name, values in truth.experts.items()}
+    for values in lacking.values():
+        values[1] = nan
+    assert not of_atoms(named, truth._replace(experts=lacking), 0).isnan().any()
 
 
 @pytest.mark.parametrize(("further", "there"), [(0, False), (search.FURTHER, True)])

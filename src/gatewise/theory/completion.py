@@ -78,9 +78,12 @@ def _mirrored(arm: Arm) -> bool:
     """Return whether other signs of expert parameters, inside the box, give the same law: a fit may end at any."""
     mixture, truth, limits = arm.model.mixture, arm.data.at(1), arm.model.limits()
     x = torch.linspace(-1.0, 1.0, 7 * arm.data.inputs.d, dtype=torch.float64).reshape(arm.data.inputs.d, 7)
-    means = leaf_predictors(mixture, truth, x)
-    for signs in product((1.0, -1.0), repeat=len(truth.experts)):
-        other = {name: sign * value for sign, (name, value) in zip(signs, truth.experts.items(), strict=True)}
+    means, leaves = leaf_predictors(mixture, truth, x), range(mixture.n_leaves)
+    for leaf, signs in product(leaves, product((1.0, -1.0), repeat=len(truth.experts))):
+        there = (torch.arange(mixture.n_leaves) == leaf).reshape(mixture.branching)
+        other = {name: value.clone() for name, value in truth.experts.items()}
+        for sign, value in zip(signs, other.values(), strict=True):
+            value[there] *= sign
         moved = any(not value.equal(truth.experts[name]) for name, value in other.items())
         ends = {name: limits.get(f"experts.{name}", (-inf, inf)) for name in other}
         inside = all(bool(((value >= ends[name][0]) & (value <= ends[name][1])).all()) for name, value in other.items())

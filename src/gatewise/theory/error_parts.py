@@ -16,14 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gatewise.core.gates import Gate
 from gatewise.core.parameters import Parameter
+from gatewise.core.tree import path_weights
 from gatewise.objective.parameterization import specifications
 from gatewise.theory.claims import Probe
 from gatewise.theory.paths import LOSS, tensor_path
 from gatewise.theory.population.cells import cells_of, owners
-from gatewise.theory.population.problem import shifted_level
+from gatewise.theory.population.problem import shifted_level, split
 
-MOST = 1000  # choices of a model, and orders of its atoms, that are looked at
+MOST = 200  # choices of a model, and orders of its atoms, that are looked at
 
 Cells = tuple[int, ...]
 Kind = tuple[int, int]  # the true node of a fitted atom, and what kind of atom it is in the model
@@ -103,12 +105,15 @@ def every_part(probes: Iterable[Probe]) -> tuple[Probe, ...]:
 
 
 def missing_parts(probes: Sequence[Probe]) -> tuple[Probe, ...]:
-    """Return the exponents of all parts of the errors that exponents are about, those left out that there are."""
+    """Return the exponents of all parts of the errors that exponents are about, those left out that there are.
+
+    None of an error whose choices cannot be listed: no exponents show that it is fast.
+    """
     known: dict[str, set[Part]] = {}
     for probe in probes:
         known.setdefault(_error(probe), set()).update(covered(probe))
     found = []
-    for probe in probes:
+    for probe in (one for one in probes if choices(one)[1]):
         held = known[_error(probe)]
         for other in (choice for part in every_part([probe]) for choice in choices(part)[0]):
             if not covered(other) <= held:
@@ -132,21 +137,43 @@ def choices(probe: Probe) -> tuple[tuple[Probe, ...], bool]:
     (['softmax, d=1: experts.intercept', 'softmax, d=1: experts.intercept, cells 1 1 0'], True)
     """
     mixture, true = probe.model.mixture, probe.data.mixture.branching
-    if probe.sizes or mixture.branching == true:
+    alike = len(set(_natures(probe))) == 1
+    if probe.sizes or (mixture.branching == true and (alike or not mixture.exchangeable)):
         return (probe,), True
-    size, natures = mixture.branching[-1], _natures(probe)
-    alike = all(len(set(natures[i : i + size])) == 1 for i in range(0, len(natures), size))
-    if not (mixture.exchangeable and _agrees(probe) and (alike or mixture.depth == 1)):
+    if not (mixture.exchangeable and _agrees(probe)):
         return (probe,), False
     relabelled = _relabelled(probe.cells, true[-1])
-    listed = len(relabelled) < MOST and mixture.branching[:-1] == true[:-1] and size - true[-1] <= 1
-    complete = listed or (true[-1] == 1 and mixture.branching[:-1] == true[:-1])
-    if alike:
-        others = [replace(probe, cells=cells, name=_named(probe, cells)) for cells in relabelled]
+    others = [replace(probe, cells=cells, name=_named(probe, cells)) for cells in relabelled]
+    groups = mixture.branching[:-1] == true[:-1] and (mixture.depth == 1 or any(map(_located, mixture.gates)))
+    complete = groups and len(others) < MOST and (mixture.branching[-1] - true[-1] <= 1 or true[-1] == 1)
+    if alike and all(map(_agrees, others)):
         return (probe, *others), complete
+    if mixture.depth > 1:
+        return (probe, *filter(_agrees, others)), False
     orders = [order for cells in (probe.cells, *relabelled) for order in _permutations(cells)]
     others, every = _rearranged(probe, orders)
     return (probe, *others), complete and every and len(orders) < MOST
+
+
+def _located(gate: Gate) -> bool:
+    """Return whether the weights of a gate depend on the inputs: groups of constant gates are arbitrary."""
+    return any(spec.per == "branch" and spec.role != "intercept" for spec in gate.score.parameters(1).values())
+
+
+def reachable(probe: Probe) -> bool:
+    """Return whether the true law is one with these cells: atoms that share a true one can have its weight together.
+
+    Softmax gates always can. Sigmoids that are added up, or normalised, can where the true weight is constant.
+    """
+    mixture, data = probe.model.mixture, probe.data
+    truth, d = data.at(1), (probe.inputs or data.inputs).d
+    cells = cells_of(probe.cells, mixture.branching, data.mixture.branching)
+    near = split(mixture, truth, cells, d, data.mixture.outputs(truth))
+    x = torch.linspace(-1.0, 1.0, 7 * d, dtype=torch.float64).reshape(d, 7)
+    fitted, real = path_weights(mixture.gates, near.gates, x), path_weights(data.mixture.gates, truth.gates, x)
+    summed = torch.zeros_like(real).index_add(0, torch.tensor(probe.cells), fitted)
+    other = real[~summed.isclose(real, 1e-9, 1e-12).all(-1)]  # what halves of the true weight do not add up to
+    return _agrees(probe) and other.allclose(other[:, :1].expand_as(other), 1e-9, 1e-12)
 
 
 def _named(probe: Probe, cells: Cells) -> str:
@@ -277,5 +304,5 @@ def _rearranged(probe: Probe, orders: Sequence[Sequence[int]]) -> tuple[list[Pro
         first = sorted({kinds[atom]: atom for atom in reversed(atoms)}.values())
         name = _named(probe, other.cells)
         found[choice] = [replace(other, name=f"{name}, atom {atom}", atom=atom) for atom in first]
-    every = {choice_of(other) for other in agreeing} <= {own, *found}
+    every = {choice_of(other) for other in agreeing} <= {own, *found} and all(found.values())
     return [other for some in found.values() for other in some], every

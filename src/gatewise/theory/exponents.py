@@ -13,7 +13,7 @@ from torch import Tensor
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.theory.arms import Arm
 from gatewise.theory.claims import Claim, Probe, VerdictKind, path_of_error
-from gatewise.theory.error_parts import choice_of, covered, is_over, parts_of
+from gatewise.theory.error_parts import covered, is_over, parts_of, reachable
 from gatewise.theory.inputs import Inputs, Uniform
 from gatewise.theory.orders import ONE
 from gatewise.theory.paths import LOSS
@@ -75,8 +75,7 @@ def _slowest(claim: Claim, arm: Arm, probes: Sequence[Probed]) -> Exponent | Non
     if not settled:
         return None
     slowest = max(settled, key=lambda one: one.local()[-1])
-    known = {choice_of(one.probe) for one in settled}
-    absent = [one for one in own if one.excluded() and choice_of(one.probe) not in known]
+    absent = [one for one in own if one.excluded() and not reachable(one.probe)]
     parts = parts_of(slowest.probe)
     left = parts.difference(*(covered(one.probe) for one in (*settled, *absent)))
     return Exponent(slowest, (), len(left), len(parts))

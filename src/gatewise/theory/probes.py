@@ -9,6 +9,8 @@ from math import inf, isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
+
 from gatewise.fit.arguments import workers as workers_of
 from gatewise.runs.records import append, read_lines
 from gatewise.runs.threads import one_thread
@@ -26,7 +28,7 @@ STEADY = 0.5  # share of the tolerance that an exponent may still move between i
 LEAST = 0.9  # exponent below which the distance does not go to zero as a smooth one does
 STILL = 0.5  # exponent below which the distance stays away from zero
 FILE = "probes.jsonl"
-OR_ELSE = "or the truth lies outside the box, or displacements are too large"
+ELSE = "the truth lies outside the box, or displacements are too large"
 
 
 class Probed(NamedTuple):
@@ -55,7 +57,7 @@ class Probed(NamedTuple):
         return self.record is not None and not self.record.get("failed")
 
     def excluded(self) -> bool:
-        """Return whether no fit near the truth shares atoms as it does: its last distances are certified, and stay."""
+        """Return whether its last distances are certified and stay: no fit near the truth may share atoms so."""
         if self.record is None or self.probe.sizes or len(self.local()) < 2:
             return False
         return max(self.local()[-2:]) < STILL and all(self.record["certified"][-2:])
@@ -107,7 +109,7 @@ def run_probes(
     whose = workers_of("workers", workers)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    known = _read(folder)
+    known = {key for key, record in _read(folder).items() if not record.get("failed")}
     declared = [probe for probe in study.probes if _key(probe) not in known]
     others = [probe for probe in completion(study) if _key(probe) not in known] if complete else []
     wanted = [*declared, *others]
@@ -136,7 +138,7 @@ def _measured_if_possible(probe: Probe) -> dict[str, Any]:
     """Return the record of an exponent that nobody has asked for by name: if it cannot be computed, with the reason."""
     try:
         return _measured(probe)
-    except ValueError as error:
+    except (ValueError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
         axis, at = ("n", "error") if probe.sizes else ("eps", "distance")
         values = list(axis_of(probe)[1])
         gaps = len(values) - 1
@@ -240,9 +242,9 @@ def _judge(probe: Probe, record: dict[str, Any] | None) -> Probed:
         return found._replace(word=word, reason=f"infinite: {still}")
     if last < LEAST and not probe.sizes:
         if found.excluded():
-            why = f"the distance stays at {record['distance'][-1]:.2g}: no fit near the truth shares atoms so"
-            return found._replace(reason=f"{last:.3f}, for {why}, {OR_ELSE}")
-        why = OR_ELSE.removeprefix("or ")
+            why = f"the distance stays at {record['distance'][-1]:.2g}: no fit near the truth shares atoms so, or"
+            return found._replace(reason=f"{last:.3f}: {why} {ELSE}")
+        why = ELSE
         return found._replace(reason=f"{last:.3f}, but an exponent below one is impossible for a smooth density: {why}")
     name, at = axis_of(probe)
     said, further = f"{last:.3f} at {name} = {at[-1]:g}", "larger sizes" if probe.sizes else "smaller eps"

@@ -206,16 +206,18 @@ def with_exponents(verdict: Verdict, exponents: Sequence[Exponent]) -> Verdict:
     if any(one.probed.word is VerdictKind.unresolved for one in exponents):
         return verdict
     words = {_recalled(verdict.claim, _within(verdict.claim, *slopes)) for slopes in _slopes_at(exponents)}
-    if len(words) != 1:
+    word = words.pop() if len(words) == 1 else VerdictKind.unresolved
+    contradicted = verdict.word in (VerdictKind.contradicted, VerdictKind.differs)
+    open_again = word is VerdictKind.unresolved and contradicted and _hold_alone(verdict.claim, exponents)
+    if words and not open_again:  # the exponents still change
         return verdict
-    word, (first, *other) = words.pop(), [one.probed.reason for one in exponents]
+    first, *other = [one.probed.reason for one in exponents]
     said = f"the population exponents are {first} and {other[0]}" if other else f"the population exponent is {first}"
     errors = zip(exponents, ("the first", "the second") if other else ("this",), strict=True)
     without = [f"{one.left} of {one.parts} parts of {whose} error" for one, whose in errors if one.left]
     if without:
         said += f", but {' and '.join(without)} have none: they may be slower"
-    against = verdict.word in (VerdictKind.contradicted, VerdictKind.differs)
-    if word is VerdictKind.unresolved and against and _hold_alone(verdict.claim, exponents):
+    if open_again:
         reason = f"{verdict.word} at these sizes, but {said}, or n is not large enough yet"
         return verdict._replace(word=VerdictKind.unresolved, reason=reason, settle="larger n, or the missing exponents")
     if word is VerdictKind.unresolved or verdict.word is word:
@@ -237,9 +239,9 @@ def _joined(reasons: Sequence[str], exponents: Sequence[Exponent]) -> str:
 
 
 def _hold_alone(claim: Claim, exponents: Sequence[Exponent]) -> bool:
-    """Return whether a claim holds if the parts of the errors without an exponent are no slower than the others."""
+    """Return whether one of the last two exponents says that a claim holds, if other parts are no slower."""
     alone = [one._replace(left=0) for one in exponents]
-    return all(_within(claim, *slopes) is VerdictKind.supported for slopes in _slopes_at(alone))
+    return any(_within(claim, *slopes) is VerdictKind.supported for slopes in _slopes_at(alone))
 
 
 def _slopes_at(exponents: Sequence[Exponent]) -> list[tuple[float, float]]:

@@ -85,31 +85,35 @@ def owners(mixture: Mixture, path: str, spec: Parameter) -> int:
 
 
 def of_atoms(mixture: Mixture, measure: Measure, level: int) -> Tensor:
-    """Return what places the branches of a level, ``(number, size)``: gate locations, of leaves experts and family too.
+    """Return what places the branches of a level, ``(number, size)``: gate locations, and what leaves below them have.
 
-    Locations that are known up to a common shift are measured from the last branch of each node.
+    Locations that are known up to a common shift are measured from the last branch of each node. Of several leaves
+    below a branch it is the mean.
     """
     specs, shifted = mixture.parameters(), mixture.gates[level].translation()
-    rooms = (f"gates.{level}.", "experts.", "family.") if level == mixture.depth - 1 else (f"gates.{level}.",)
-    lead, found = level + 1, []
+    count = prod(mixture.branching[: level + 1])
+    found = [torch.zeros(count, 0, dtype=torch.float64)]
     for path, value in measure.paths().items():
-        spec = specs[path]
-        if (
-            not path.startswith(rooms)
-            or spec.per != "branch"
-            or (spec.role == "intercept" and path.startswith("gates."))
-        ):
-            continue
-        if path.startswith("gates.") and path.rpartition(".")[2] in shifted:
-            value = value - value.select(level, mixture.branching[level] - 1).unsqueeze(level)
-        found.append(value.reshape(prod(mixture.branching[:lead]), -1))
+        room, name = path.rsplit(".", 1)
+        if room in ("experts", "family"):
+            leaves = value.reshape(mixture.n_leaves, -1)
+            owned = leaves.where(mixture.owners(path)[:, None], 0.0)
+            found.append(owned.reshape(count, mixture.n_leaves // count, -1).mean(1))
+        elif room == f"gates.{level}" and specs[path].per == "branch" and specs[path].role != "intercept":
+            last = value.select(level, mixture.branching[level] - 1).unsqueeze(level)
+            found.append((value - last if name in shifted else value).reshape(count, -1))
     return torch.cat(found, -1)
 
 
 def strays(found: Tensor, near: Tensor, cells: Cells, level: int) -> bool:
-    """Return whether a branch (number, size) is closer to the place of a sibling of another cell than to its own."""
+    """Return whether a branch (number, size) is closer to the place of a sibling of another cell than to its own.
+
+    Each coordinate is measured in the range of the true places.
+    """
     count, true = cells.branching[level], cells.nodes[level].reshape(-1, cells.branching[level])
-    places, own = near.reshape(-1, count, near.shape[-1]), found.reshape(-1, count, found.shape[-1])
+    wide = near.amax(0) - near.amin(0)
+    told = wide > 0
+    places, own = ((part[:, told] / wide[told]).reshape(len(true), count, -1) for part in (near, found))
     apart = (own[:, :, None] - places[:, None]).norm(dim=-1)
     same = true[:, :, None] == true[:, None, :]
     inside, outside = apart.where(same, torch.inf).amin(-1), apart.where(~same, torch.inf).amin(-1)
