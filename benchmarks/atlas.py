@@ -95,11 +95,12 @@ def told(row: Row) -> Row:
 
 
 def exponents(study: str) -> list[Row]:
-    """Return the population exponents that the packed records of a study have, one row each."""
+    """Return the population exponents that a study declares and its packed records have, one row each."""
     with tempfile.TemporaryDirectory() as home:
         (folder,) = unpack(HOME / f"{study}.tar.xz", home)
         found = judge_probes(STUDIES[study], folder)
-    return [_measured(one) for one in found if one.record is not None]
+    declared = {probe.name for probe in STUDIES[study].probes}
+    return [_measured(one) for one in found if one.record is not None and one.probe.name in declared]
 
 
 def _measured(one: Probed) -> Row:
