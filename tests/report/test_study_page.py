@@ -14,11 +14,12 @@ from gatewise.core.mixture import Mixture
 from gatewise.report.study import write as report
 from gatewise.report.study.facts import LOOKS, MEANINGS, level_rows, series_rows, typeset
 from gatewise.report.study.front import front_page
-from gatewise.report.study.page import figures, panels, study_page
+from gatewise.report.study.page import _probe, figures, panels, study_page
 from gatewise.theory.arms import NearTruth
 from gatewise.theory.claims import Claim, VerdictKind
 from gatewise.theory.curves import curve
-from gatewise.theory.papers import NO_STUDY
+from gatewise.theory.papers import NO_STUDY, STUDIES
+from gatewise.theory.probes import Probed
 from gatewise.theory.rate_verdicts import answers
 from gatewise.theory.rates import ORDER_ONLY, RATES
 from gatewise.theory.verdict import Verdict, judge
@@ -304,8 +305,6 @@ def test_early_stopped_em_does_not_answer(studied):
 
 def test_the_studies_of_the_papers_reach_their_cells():
     """Without running one: every rate of the rows that have a study is answered by a claim of it."""
-    from gatewise.theory.papers import STUDIES
-
     claims = [
         (study.arm(c.arm), Verdict(c, VerdictKind.unresolved, None, ""))
         for study in STUDIES.values()
@@ -339,9 +338,17 @@ def test_the_studies_of_the_papers_reach_their_cells():
     assert open_cells == []
 
 
-def test_rates_without_exponents_take_what_says_which_model_is_slower():
-    from gatewise.theory.papers import STUDIES
+def test_an_exponent_that_cannot_be_computed_says_why_in_the_place_of_numbers():
+    probe = STUDIES["softmax-over"].probes[0]
+    record = {"eps": probe.eps, "distance": [0.1] * 5, "local": [4.0] * 4, "certified": [True] * 3 + [False]}
+    found = Probed(probe, VerdictKind.unresolved, "4.000 is not certified: use more starts", record)
+    assert _probe(found)["local"] == "4.000, 4.000, 4.000, 4.000 (not certified)"
+    failed = record | {"failed": True, "distance": [None] * 5, "local": [None] * 4, "certified": [False] * 4}
+    shown = _probe(found._replace(reason="cannot be computed: too many counts", record=failed))
+    assert (shown["local"], shown["reason"]) == ("", "cannot be computed: too many counts")
 
+
+def test_rates_without_exponents_take_what_says_which_model_is_slower():
     study = STUDIES["hierarchical-rates"]
     slower = [c for c in study.claims if c.kind == "at_least"]
     rows = [r for r in RATES if r.kind == ORDER_ONLY and r.gate == "hmoe SS, SL" and r.parameter != "experts.intercept"]
@@ -357,8 +364,6 @@ def test_rates_without_exponents_take_what_says_which_model_is_slower():
 
 
 def test_a_temperature_as_it_stands_answers_for_every_cell():
-    from gatewise.theory.papers import STUDIES
-
     study = STUDIES["temperature-rates"]
     for what, specification in (("exact", "exact"), ("over", "over")):
         (claim,) = [c for c in study.claims if c.arm == f"identity, {what}" and c.series.endswith(" raw")]

@@ -39,7 +39,7 @@ def value(entries):
 
 def truth_of(branching, gate="softmax", centers=None):
     """Return a mixture of linear experts of three inputs with a softmax gate on every level, and a truth."""
-    name = "weight" if gate == "softmax" else "center"
+    name = "center" if gate == "laplace" else "weight"
     mixture = Mixture((GATES[gate],) * len(branching), branching)
     generator = torch.Generator().manual_seed(len(branching) + branching[-1])
 
@@ -258,6 +258,26 @@ def test_missing_parts_are_all_entries_of_all_cells_of_all_choices(d, entries):
     assert missing_parts([probe, found[0]]) == found[1:]
     scale = replace(probe, name="variance", path="family.variance")  # another error
     assert len(missing_parts([probe, scale])) == len(found) + 7
+
+
+@pytest.mark.parametrize(("weights", "found"), [([1.5, -0.5, -1.0], False), ([0.0, 0.0, 0.0], True)])
+def test_a_sigmoid_of_three_inputs_is_constant_only_without_weights(weights, found):
+    """Weights that add up to zero are constant along the diagonal, and nowhere else."""
+    probe = probe_of((2,), (3,), (0, 0, 1), gate="sigmoid")
+    gate = {"weight": value([weights, [1.0, 0.0, 0.5]]), "bias": value([0.2, 0.0])}
+    mixture = Mixture((GATES["sigmoid"],), (2,))
+    truth = probe_of((2,), (3,), (0, 0, 1)).data.truth._replace(gates=(gate,))
+    assert reachable(replace(probe, data=Data(mixture, truth, Uniform(d=3)))) is found
+
+
+@pytest.mark.parametrize(("d", "found"), [(2, 1), (3, 1), (4, 0)])
+def test_arms_with_up_to_three_inputs_have_exponents_by_information(tmp_path, d, found):
+    gate = {"weight": torch.eye(2, d).double() * value([[1.5], [0.0]]), "bias": value([0.3, 0.0])}
+    experts = {"coef": torch.ones(2, 1, d).double() * value([[[2.0]], [[-1.0]]]), "intercept": value([[0.5], [-1.0]])}
+    truth = Measure((gate,), experts, OF_ONE.family)
+    study = study_of(exact_arm(data=Data(ONE_INPUT, truth, Uniform(-1.0, 2.0, d))))
+    run_probes(study, tmp_path, complete=True)
+    assert [one.word for one in judge_probes(study, tmp_path)] == [VerdictKind.supported] * found
 
 
 def exact_arm(**given):

@@ -13,7 +13,7 @@ from gatewise.fit.least_squares import mean_of
 from gatewise.objective.parameterization import make_parameterization
 from gatewise.theory.arms import Arm
 from gatewise.theory.claims import Probe, path_of_error
-from gatewise.theory.error_parts import missing_parts
+from gatewise.theory.error_parts import missing_parts, points
 from gatewise.theory.inputs import Uniform
 from gatewise.theory.paths import LOSS, tensor_path
 from gatewise.theory.population.rules import Cube
@@ -36,10 +36,10 @@ def completion(study: Study) -> tuple[Probe, ...]:
 
 
 def information_probe(name: str, arm: Arm, path: str, panels: int = 0) -> Probe:
-    """Return the exponent, called so, of an arm with as many experts as there are, by the information at the truth."""
-    d = arm.data.inputs.d
-    inputs = arm.data.inputs if isinstance(arm.data.inputs, Uniform) else Uniform(d=d)
-    cube = Cube(inputs.low, inputs.high, d=d, panels=panels or (8 if d == 1 else 2))
+    """Return the exponent of an arm with uniform inputs and as many experts as there are, by the information."""
+    inputs = arm.data.inputs
+    assert isinstance(inputs, Uniform)
+    cube = Cube(inputs.low, inputs.high, inputs.d, panels=panels or (8 if inputs.d == 1 else 2))
     cells = tuple(range(arm.model.mixture.n_leaves))
     return Probe(
         *(name, arm.data, arm.model, path, cells, *REGULAR, "this project", "derived"),
@@ -77,7 +77,7 @@ def _estimated(arm: Arm, path: str) -> bool:
 def _mirrored(arm: Arm) -> bool:
     """Return whether other signs of expert parameters, inside the box, give the same law: a fit may end at any."""
     mixture, truth, limits = arm.model.mixture, arm.data.at(1), arm.model.limits()
-    x = torch.linspace(-1.0, 1.0, 7 * arm.data.inputs.d, dtype=torch.float64).reshape(arm.data.inputs.d, 7)
+    x = points(arm.data.inputs.d)
     means, leaves = leaf_predictors(mixture, truth, x), range(mixture.n_leaves)
     for leaf, signs in product(leaves, product((1.0, -1.0), repeat=len(truth.experts))):
         there = (torch.arange(mixture.n_leaves) == leaf).reshape(mixture.branching)

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gatewise.core.gates import Gate
 from gatewise.core.parameters import Parameter
 from gatewise.core.tree import path_weights
 from gatewise.objective.parameterization import specifications
@@ -24,6 +23,7 @@ from gatewise.theory.claims import Probe
 from gatewise.theory.paths import LOSS, tensor_path
 from gatewise.theory.population.cells import cells_of, owners
 from gatewise.theory.population.problem import shifted_level, split
+from gatewise.theory.voronoi.gauge import locations
 
 MOST = 200  # choices of a model, and orders of its atoms, that are looked at
 
@@ -144,7 +144,9 @@ def choices(probe: Probe) -> tuple[tuple[Probe, ...], bool]:
         return (probe,), False
     relabelled = _relabelled(probe.cells, true[-1])
     others = [replace(probe, cells=cells, name=_named(probe, cells)) for cells in relabelled]
-    groups = mixture.branching[:-1] == true[:-1] and (mixture.depth == 1 or any(map(_located, mixture.gates)))
+    groups = mixture.branching[:-1] == true[:-1] and (
+        mixture.depth == 1 or any(locations(gate.score) for gate in mixture.gates)
+    )
     complete = groups and len(others) < MOST and (mixture.branching[-1] - true[-1] <= 1 or true[-1] == 1)
     if alike and all(map(_agrees, others)):
         return (probe, *others), complete
@@ -155,9 +157,9 @@ def choices(probe: Probe) -> tuple[tuple[Probe, ...], bool]:
     return (probe, *others), complete and every and len(orders) < MOST
 
 
-def _located(gate: Gate) -> bool:
-    """Return whether the weights of a gate depend on the inputs: groups of constant gates are arbitrary."""
-    return any(spec.per == "branch" and spec.role != "intercept" for spec in gate.score.parameters(1).values())
+def points(d: int) -> Tensor:
+    """Return a few inputs (d, n) in general position, at which functions of the inputs are compared."""
+    return torch.randn(d, 20, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
 def reachable(probe: Probe) -> bool:
@@ -169,7 +171,7 @@ def reachable(probe: Probe) -> bool:
     truth, d = data.at(1), (probe.inputs or data.inputs).d
     cells = cells_of(probe.cells, mixture.branching, data.mixture.branching)
     near = split(mixture, truth, cells, d, data.mixture.outputs(truth))
-    x = torch.linspace(-1.0, 1.0, 7 * d, dtype=torch.float64).reshape(d, 7)
+    x = points(d)
     fitted, real = path_weights(mixture.gates, near.gates, x), path_weights(data.mixture.gates, truth.gates, x)
     summed = torch.zeros_like(real).index_add(0, torch.tensor(probe.cells), fitted)
     other = real[~summed.isclose(real, 1e-9, 1e-12).all(-1)]  # what halves of the true weight do not add up to

@@ -28,7 +28,7 @@ STEADY = 0.5  # share of the tolerance that an exponent may still move between i
 LEAST = 0.9  # exponent below which the distance does not go to zero as a smooth one does
 STILL = 0.5  # exponent below which the distance stays away from zero
 FILE = "probes.jsonl"
-ELSE = "the truth lies outside the box, or displacements are too large"
+TOO_FAR = "the truth lies outside the box, or displacements are too large"
 
 
 class Probed(NamedTuple):
@@ -38,9 +38,8 @@ class Probed(NamedTuple):
     ----------
     record : mapping or None
         ``eps``, ``distance`` (None: no search found a number), ``local`` exponents between neighbours (None: infinite),
-        whether each is ``certified``, ``lacking`` (why the last one is not; absent from older records), ``text``; and
-        ``failed`` if it cannot be computed. Where
-        the truth moves with n, ``n`` and ``error`` in the place of the first two.
+        whether each is ``certified``, ``lacking`` (why the last one is not; absent from older records), ``text``, and
+        ``failed`` if it cannot be computed. With sizes there are ``n`` and ``error`` in the place of the first two.
     """
 
     probe: Probe
@@ -243,8 +242,8 @@ def _judge(probe: Probe, record: dict[str, Any] | None) -> Probed:
     if last < LEAST and not probe.sizes:
         if found.excluded():
             why = f"the distance stays at {record['distance'][-1]:.2g}: no fit near the truth shares atoms so, or"
-            return found._replace(reason=f"{last:.3f}: {why} {ELSE}")
-        why = ELSE
+            return found._replace(reason=f"{last:.3f}: {why} {TOO_FAR}")
+        why = TOO_FAR
         return found._replace(reason=f"{last:.3f}, but an exponent below one is impossible for a smooth density: {why}")
     name, at = axis_of(probe)
     said, further = f"{last:.3f} at {name} = {at[-1]:g}", "larger sizes" if probe.sizes else "smaller eps"

@@ -55,8 +55,9 @@ def verdict_of(evidence: Evidence) -> Verdict:
        What slopes decide is open again where the curve bends, where the slope of medians or of certified fits says
        something else, and where a slope outside still moves towards the claim.
     4. A settled population exponent of the same truth, model, box, inputs and kind of cell decides what slopes leave
-       open, and confirms what they decide; where both decide and differ, the claim is open. For a difference of slopes
-       the exponents of both arms count.
+       open, and confirms what they decide; where both decide and differ, the claim is open. It is open, too, where
+       slopes contradict it and an exponent that still moves, or of some parts of the error alone, says that it holds.
+       For a difference of slopes the exponents of both arms count.
     5. Where fits end at bounds of the parameter, slopes alone decide nothing: an exponent does, unless slopes say
        otherwise. If fits still do at the largest size, it cannot show that the error falls.
     """
@@ -208,7 +209,7 @@ def with_exponents(verdict: Verdict, exponents: Sequence[Exponent]) -> Verdict:
     words = {_recalled(verdict.claim, _within(verdict.claim, *slopes)) for slopes in _slopes_at(exponents)}
     word = words.pop() if len(words) == 1 else VerdictKind.unresolved
     contradicted = verdict.word in (VerdictKind.contradicted, VerdictKind.differs)
-    open_again = word is VerdictKind.unresolved and contradicted and _hold_alone(verdict.claim, exponents)
+    open_again = word is VerdictKind.unresolved and contradicted and _may_hold(verdict.claim, exponents)
     if words and not open_again:  # the exponents still change
         return verdict
     first, *other = [one.probed.reason for one in exponents]
@@ -238,7 +239,7 @@ def _joined(reasons: Sequence[str], exponents: Sequence[Exponent]) -> str:
     return "; ".join([*reasons, *others])
 
 
-def _hold_alone(claim: Claim, exponents: Sequence[Exponent]) -> bool:
+def _may_hold(claim: Claim, exponents: Sequence[Exponent]) -> bool:
     """Return whether one of the last two exponents says that a claim holds, if other parts are no slower."""
     alone = [one._replace(left=0) for one in exponents]
     return any(_within(claim, *slopes) is VerdictKind.supported for slopes in _slopes_at(alone))

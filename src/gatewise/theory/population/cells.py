@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.parameters import Parameter
+from gatewise.theory.voronoi.gauge import locations
 
 
 class Cells(NamedTuple):
@@ -90,7 +91,7 @@ def of_atoms(mixture: Mixture, measure: Measure, level: int) -> Tensor:
     Locations that are known up to a common shift are measured from the last branch of each node. Of several leaves
     below a branch it is the mean.
     """
-    specs, shifted = mixture.parameters(), mixture.gates[level].translation()
+    located, shifted = locations(mixture.gates[level].score), mixture.gates[level].translation()
     count = prod(mixture.branching[: level + 1])
     found = [torch.zeros(count, 0, dtype=torch.float64)]
     for path, value in measure.paths().items():
@@ -99,7 +100,7 @@ def of_atoms(mixture: Mixture, measure: Measure, level: int) -> Tensor:
             leaves = value.reshape(mixture.n_leaves, -1)
             owned = leaves.where(mixture.owners(path)[:, None], 0.0)
             found.append(owned.reshape(count, mixture.n_leaves // count, -1).mean(1))
-        elif room == f"gates.{level}" and specs[path].per == "branch" and specs[path].role != "intercept":
+        elif room == f"gates.{level}" and name in located:
             last = value.select(level, mixture.branching[level] - 1).unsqueeze(level)
             found.append((value - last if name in shifted else value).reshape(count, -1))
     return torch.cat(found, -1)
