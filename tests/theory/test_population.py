@@ -283,6 +283,26 @@ def test_descent_releases_and_keeps_limits_of_the_box():
     assert end.offset < 1e-8
 
 
+@pytest.mark.parametrize(("share", "steps"), [(1.0, "fewer"), (0.5, "fewer"), (2.0, "as many")])
+def test_a_descent_beside_a_known_optimum_is_shorter_unless_it_ends_lower(share, steps):
+    """It stops where it comes as low, and where it will end above; what is lower than all that is known goes on."""
+    t = torch.linspace(0, 1, 30, dtype=torch.float64)
+    values = torch.exp(-3 * t) + torch.exp(-t) + 0.01 * torch.sin(40 * t)
+
+    def model(z):
+        return torch.exp(-z[0] * t) + torch.exp(-z[1] * t) + z[2] * t - values
+
+    def both(z):
+        return model(z), torch.stack([-t * torch.exp(-z[0] * t), -t * torch.exp(-z[1] * t), t], -1)
+
+    start, box = torch.tensor([1.7, 1.6, 0.3], dtype=torch.float64), torch.full((3,), 9.0, dtype=torch.float64)
+    alone = descend(model, both, start, -box, box, 300, 1e-9)
+    beside = descend(model, both, start, -box, box, 300, 1e-9, known=share * alone.norm)
+    assert alone.offset < 1e-6
+    assert (beside.steps < alone.steps) is (steps == "fewer")
+    assert beside.norm <= alone.norm * (1 + 1e-5 if share >= 1 else 1 + 1e-3)
+
+
 def test_nodes_that_are_too_coarse_are_not_certified_and_the_table_says_so():
     one, pair = constants("constant", 1), constants("constant", 2)
     found = population_exponent(

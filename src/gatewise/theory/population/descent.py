@@ -22,6 +22,8 @@ CLOSE = 1e-6  # distance to a limit of the box that counts as being there
 PROBE = 0.1  # part of the step at which the second derivative is taken
 BENT = 0.75  # largest ratio of twice the correction to the step
 STIFFER, SOFTER = 4.0, 6.0
+SAME = 1e-4  # relative difference of norms that are the same
+ARRIVED, BEATEN = 1e-2, 1e-3  # relative offsets at which a descent ends at the norm of a known optimum, and above it
 
 
 class DescentEnd(NamedTuple):
@@ -103,7 +105,14 @@ def _released(residual: Tensor, jacobian: Tensor, z: Tensor, lower: Tensor, uppe
 
 
 def descend(
-    residuals: Residuals, derivatives: Derivatives, z: Tensor, lower: Tensor, upper: Tensor, limit: int, small: float
+    residuals: Residuals,
+    derivatives: Derivatives,
+    z: Tensor,
+    lower: Tensor,
+    upper: Tensor,
+    limit: int,
+    small: float,
+    known: float = 0.0,
 ) -> DescentEnd:
     """Minimise the norm of residuals (n,) over the box from z; where derivatives are no numbers the offset is infinite.
 
@@ -115,6 +124,9 @@ def descend(
         Steps at most.
     small : float
         Relative offset at which to stop.
+    known : float
+        Norm of an optimum that is known, zero if none is. A descent that comes as low, or ends above it, is of no use
+        but for the count: it need not be as exact.
 
     Examples
     --------
@@ -134,7 +146,7 @@ def descend(
             return DescentEnd(z, norm if isfinite(norm) else inf, inf, torch.zeros_like(z, dtype=torch.bool), step)
         span = _released(residual, jacobian, z, lower, upper)
         offset = span.offset(norm, endless) if norm else 0.0
-        still = offset <= small or (offset <= NEARLY and norm >= before * (1 - 1e-13))
+        still = offset <= _wanted(norm, known, small) or (offset <= NEARLY and norm >= before * (1 - 1e-13))
         if still or step == limit:
             break
         before = norm
@@ -145,6 +157,13 @@ def descend(
         residual, jacobian = derivatives(z)
     within = span.offset(norm, upper - lower) if norm else 0.0
     return DescentEnd(z, norm, within, ~span.free, step)
+
+
+def _wanted(norm: float, known: float, small: float) -> float:
+    """Return the relative offset at which to stop, beside an optimum that is known."""
+    if norm < known * (1 - SAME) or not known:
+        return small
+    return ARRIVED if norm <= known * (1 + SAME / 10) else BEATEN
 
 
 def _lower(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.theory.population.cells import Cells, of_atoms, strays
-from gatewise.theory.population.descent import DescentEnd, descend
+from gatewise.theory.population.descent import SAME, DescentEnd, descend
 from gatewise.theory.population.problem import (
     Box,
     Coordinates,
@@ -27,7 +27,6 @@ from gatewise.theory.population.rules import Region
 
 STEPS = 300  # of one descent
 SMALL, CERTIFIED = 1e-9, 1e-4  # relative offset at which a descent stops; at which an end counts as an optimum
-SAME = 1e-4  # relative difference of distances that are the same
 POWERS = (0.5, 1.0, 2.0)  # of eps: a variance moves with the square of a mean, a mean with the root of a variance
 FURTHER = 4  # descents on from a best end that is no optimum yet
 AGAIN = 3  # times that as many random starts are made where one search alone found the least distance
@@ -145,9 +144,14 @@ class _Level(NamedTuple):
 
     def add(self, task: SearchTask, point: Tensor) -> None:
         """Descend from a point."""
-        end = _descend(task, self.squares, point)
+        end = _descend(task, self.squares, point, self._known())
         outside = task.strayed(self.squares.coordinates.measure(end.point))
         (self.strayed if outside else self.ends).append(end)
+
+    def _known(self) -> float:
+        """Return the least distance if it is an optimum, zero if not."""
+        least = min(self.ends, key=lambda end: end.norm, default=None)
+        return least.norm if least is not None and least.offset < CERTIFIED else 0.0
 
     def best(self) -> DescentEnd:
         return min(self.ends or self.strayed, key=lambda end: end.norm)
@@ -238,7 +242,7 @@ def _settled(task: SearchTask, level: _Level) -> SearchSide:
     return SearchSide(displacement, best.norm, measure, best.offset, hits, starts, change, bound, outside)
 
 
-def _descend(task: SearchTask, squares: Squares, point: Tensor) -> DescentEnd:
+def _descend(task: SearchTask, squares: Squares, point: Tensor, known: float = 0.0) -> DescentEnd:
     here = squares.coordinates
     value, both = (squares.density, squares.density_both) if task.densities else (squares.mean, squares.mean_both)
-    return descend(value, both, point, here.lower, here.upper, STEPS, SMALL)
+    return descend(value, both, point, here.lower, here.upper, STEPS, SMALL, known)
