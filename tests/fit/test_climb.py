@@ -2,6 +2,7 @@
 
 import time
 
+import numpy as np
 import pytest
 import torch
 from benchmarks.leftover import GAIN, leftover
@@ -156,6 +157,8 @@ def test_the_summary_says_what_stands_beside_the_status():
         ([2e-3, 2.6e-3, 2.2e-3, 2.3e-3], True),  # thousands of rounds like these would follow
         ([2e-3, 2e-3, 2e-3], False),  # too few to tell
         ([1e-3, 1e-4, 1e-5, 1e-6], False),  # about to end
+        ([1e-3, 2e-3, 4e-3, 8e-3], False),  # faster and faster
+        ([4e-7, 0.5, 3e-5, 2e-5], False),  # a valley was crossed a while ago
         ([2.0, 1.9, 1.8, 1.7], False),  # worth going on
     ],
 )
@@ -170,6 +173,26 @@ def test_a_climb_that_gains_little_and_hardly_less_is_given_up(point, monkeypatc
     else:
         with pytest.raises(StopIteration):  # it goes on
             climb(problem, away, None, None)
+
+
+@pytest.mark.filterwarnings("ignore::gatewise.BoundWarning", "ignore::gatewise.StartsDisagreeWarning")
+def test_a_valley_that_bends_is_crossed(monkeypatch):
+    """A sigmoid that hardly varies and its slopes change together along a curve: Newton's steps there are short."""
+    rng = np.random.default_rng(0)
+    x, (first, second), w = rng.uniform(-2, 2, (1000, 3)), rng.normal(size=(2, 3)), rng.normal(size=3)
+    y = (
+        0.57 * np.maximum(x @ first, 0)
+        + np.maximum(x @ second, 0) / (1 + np.exp(x @ w))
+        + 0.003 * rng.normal(size=1000)
+    )
+    limits = {"gates.0.weight": (-5, 5), "gates.0.bias": (-3, 3), "experts.coef": (-5, 5)}
+    model = MixtureOfExpertsRegressor(
+        3, gate="sigmoid", expert="relu-no-bias", method="ls", n_init=3, random_state=0, bounds=limits
+    )
+    crossed = model.fit(x, y).fit_
+    assert crossed.certificate.passed
+    monkeypatch.setattr("gatewise.fit.climb._across", lambda *_: None)
+    assert crossed.log_likelihood > model.fit(x, y).fit_.log_likelihood - GAIN
 
 
 def test_a_climb_never_leaves_finite_means_for_infinite_ones(monkeypatch):

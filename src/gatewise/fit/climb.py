@@ -2,7 +2,7 @@
 
 A Newton decrement bounds the gain where the Hessian is regular. Along flat directions it says nothing: there the gain
 is measured, by further steps of L-BFGS and Newton's method, and by lines that reach far along every direction that the
-data know little of.
+data know little of. Valleys that bend are crossed: points far along their tangents, each led down to the floor.
 """
 
 from __future__ import annotations
@@ -30,6 +30,12 @@ SLOPE = 1e-7  # nats per unit of a coordinate at which L-BFGS ends
 REACH = tuple(sign * 2.0**k for k in range(-4, 7) for sign in (1, -1))  # units of a predictor: exp(-64) is nothing
 HUGE = 1e300  # of a mean: what may overflow in other units
 TOGETHER = 64  # points of a line that are evaluated at once
+LEAPS = tuple(sign * 2.0**k for k in range(-2, 5) for sign in (1, -1))  # units of a predictor, along a tangent
+TANGENTS, FOLLOWED = (
+    4,
+    8,
+)  # directions that are followed, the weakest; points that are led on down after the first steps
+DOWN = (10, 20)  # steps of Newton's method from there
 
 
 class Climbed(NamedTuple):
@@ -55,8 +61,9 @@ class Climbed(NamedTuple):
 def climb(problem: Problem, free: Tensor, pinned: Tensor | None, deadline: float | None) -> Climbed:
     """Go on from a point (P,) until a round of further steps gains less than 1e-7 nats. A sound point stays sound.
 
-    From an unsound one a single round is made: it is not worth more. A climb that gains little, and round by round
-    hardly less, would take thousands of rounds: it is given up.
+    From an unsound one a single round is made: it is not worth more. Where a round was not enough, the next ones cross
+    valleys too. A climb that gains little, and round by round hardly less, would take thousands of rounds: it is given
+    up.
 
     Parameters
     ----------
@@ -72,9 +79,9 @@ def climb(problem: Problem, free: Tensor, pinned: Tensor | None, deadline: float
         optimal = optimality(problem, point, here, pinned).passed
         if optimal and bool(here.weak.still[here.weak.flat].all()):
             return Climbed(point, 0.0, here)
-        if late(deadline, hessian_seconds(problem)):
+        if _crawling(gains) or late(deadline, hessian_seconds(problem)):
             return Climbed(point, gain, here)
-        further = _further(problem, point, here.weak, pinned, deadline)
+        further = _further(problem, point, here.weak, pinned, deadline, bool(gains))
         gain = gained(problem, here.at.value, further)
         if spoilt(problem, point, further):
             return Climbed(point, gain, here, spoilt=True)
@@ -82,7 +89,7 @@ def climb(problem: Problem, free: Tensor, pinned: Tensor | None, deadline: float
             return Climbed(point, gain, here)
         point = further
         gains.append(gain)
-        if gain <= SETTLED or _crawling(gains):
+        if gain <= SETTLED:
             break
     return Climbed(point, gain)
 
@@ -93,8 +100,9 @@ def gained(problem: Problem, before: float, free: Tensor) -> float:
 
 
 def _crawling(gains: list[float]) -> bool:
-    """Return whether rounds gain little, and hardly less than some rounds before."""
-    return len(gains) > CRAWL and FALL * gains[-1 - CRAWL] < gains[-1] < LITTLE
+    """Return whether the last rounds gained little, the last less than one before, yet hardly less than the first."""
+    last = gains[-1 - CRAWL :]
+    return len(last) > CRAWL and FALL * last[0] < last[-1] < max(last) < LITTLE
 
 
 def spoilt(problem: Problem, before: Tensor, after: Tensor) -> bool:
@@ -121,12 +129,15 @@ def _largest(rows: Rows, mixture: Mixture, measure: Measure) -> float:
 
 
 def _further(
-    problem: Problem, free: Tensor, weak: WeakDirections, pinned: Tensor | None, deadline: float | None
+    problem: Problem, free: Tensor, weak: WeakDirections, pinned: Tensor | None, deadline: float | None, across: bool
 ) -> Tensor:
     """Return where steps from a point (P,) lead, and from there the best sound point along its weak directions."""
     first = _onwards(problem, free, pinned, deadline)
     moving = ~weak.still
-    far = _along(problem, first, weak.vectors[:, moving] / weak.rates[moving], deadline)
+    directions = weak.vectors[:, moving] / weak.rates[moving]
+    far = _along(problem, first, directions, deadline)
+    if far is None and across:
+        far = _across(problem, first, directions[:, :TANGENTS], pinned, deadline)
     if far is None or spoilt(problem, first, far):
         return first
     second = _onwards(problem, far, pinned, deadline)
@@ -145,6 +156,25 @@ def _along(problem: Problem, free: Tensor, directions: Tensor, deadline: float |
         if float(value.min()) < least:
             best, least = some[int(value.argmin())], float(value.min())
     return best
+
+
+def _across(
+    problem: Problem, free: Tensor, tangents: Tensor, pinned: Tensor | None, deadline: float | None
+) -> Tensor | None:
+    """Return the best sound point to which points far along tangents (P, V) of valleys lead down; None if none is.
+
+    A valley that bends is narrower than a step along its tangent is long: only from its floor a point can be judged.
+    """
+    steps = torch.tensor(LEAPS, dtype=torch.float64)
+    points = problem.parameterization.inside(free + steps[:, None, None] * tangents.T).flatten(0, 1)
+    box, least = box_of(problem.parameterization, free, pinned), float(evaluate(problem, free[None], 0)[0][0])
+    for iterations in DOWN if len(points) else ():
+        done = newton_polish(problem, points, iterations, deadline, box)
+        value = torch.nan_to_num(done.value, nan=inf).masked_fill(~soundness(problem, done.x).sound, inf)
+        points = done.x[value.argsort()[:FOLLOWED]]
+    if not len(points) or float(value.min()) >= least - SETTLED / problem.total:
+        return None
+    return points[0]
 
 
 def _onwards(problem: Problem, free: Tensor, pinned: Tensor | None, deadline: float | None) -> Tensor:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 CELLS = 2**19  # rows of all members of a block together
 SUBSAMPLE = 2000  # rows that starts are searched on
-SEARCH = 2  # the version of the search: other versions find other optima
+SEARCH = 3  # the version of the search: other versions find other optima
 KEPT = 16  # different ends of each replicate that are polished on all rows: few rows order optima badly
 
 
