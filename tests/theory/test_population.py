@@ -18,7 +18,7 @@ from gatewise.core.scores import SquaredDistance
 from gatewise.fit.least_squares import mean_of
 from gatewise.theory.population import search
 from gatewise.theory.population.cells import cells_of, of_atoms, strays
-from gatewise.theory.population.descent import _released, descend
+from gatewise.theory.population.descent import _bends, _released, _span, descend
 from gatewise.theory.population.exponent import population_exponent
 from gatewise.theory.population.problem import FixedCoordinates, coordinates, density_squares, mean_squares, split
 from gatewise.theory.population.rules import Ball, Cube
@@ -281,6 +281,22 @@ def test_descent_releases_and_keeps_limits_of_the_box():
     assert end.point.tolist() == pytest.approx([1.0, 0.2], abs=1e-8)
     assert end.bound.tolist() == [True, False]
     assert end.offset < 1e-8
+
+
+def test_an_end_at_which_the_residuals_bend_has_little_left_to_gain():
+    """Along the first coordinate ``1 + z^2 / 2`` bends, and the Jacobian, 1e-9, is nearly nothing."""
+
+    def model(z):
+        return torch.stack([1 + z[0].square() / 2, 0.5 + 1e-9 * z[0], z[1], z[2] + z[1]])
+
+    z, one = torch.zeros(3).double(), torch.ones(3).double()
+    jacobian = torch.tensor([[0.0, 0.0, 0.0], [1e-9, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 1.0]]).double()
+    residual = model(z)
+    straight = _span(residual, jacobian, torch.ones(3, dtype=torch.bool))
+    width, norm = 2 * one, float(residual.norm())
+    bends = _bends(model, residual, z, (-one, one), straight, 1e-9)
+    assert straight.offset(norm, width) > 1e-5
+    assert straight.offset(norm, width, bends) < 1e-8
 
 
 @pytest.mark.parametrize(("share", "steps"), [(1.0, "fewer"), (0.5, "fewer"), (2.0, "as many")])

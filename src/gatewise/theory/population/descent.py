@@ -23,6 +23,8 @@ PROBE = 0.1  # part of the step at which the second derivative is taken
 BENT = 0.75  # largest ratio of twice the correction to the step
 STIFFER, SOFTER = 4.0, 6.0
 SAME = 1e-4  # relative difference of norms that are the same
+BEND, SHORTER = 0.1, 40  # second difference of the residuals, in parts of them; times that it is taken closer
+FAR = 1e3  # longest step of it, where the box is wider
 ARRIVED, BEATEN = 1e-2, 1e-3  # relative offsets at which a descent ends at the norm of a known optimum, and above it
 
 
@@ -36,7 +38,8 @@ class DescentEnd(NamedTuple):
         Of the residuals.
     offset : float
         Part of the residuals' norm that a step no longer than the box is wide takes off, by the Jacobian of the free
-        coordinates: zero at an optimum. Where the box is wide it is the relative offset of Bates and Watts (1981).
+        coordinates and, where that is nearly singular, by second derivatives of the residuals: zero at an optimum.
+        Where the box is wide and the residuals are straight it is the relative offset of Bates and Watts (1981).
     bound : Tensor (P,) bool
         Coordinates held by the box.
     steps : int
@@ -63,18 +66,29 @@ class _Span(NamedTuple):
         """Return the scaled step against `pull`."""
         return -(self.turn.T @ (self.values / (self.values**2 + damping) * pull))
 
-    def offset(self, norm: float, width: Tensor) -> float:
+    def offset(self, norm: float, width: Tensor, bends: Tensor | None = None) -> float:
         """Return the part of the residuals' norm that steps along the singular directions take off inside a box.
 
         Along a direction that changes nearly nothing, the whole of the residuals' part in it would take a step far
         out of the box, and what is left is rounding. In an endless box it is the part inside the span.
+
+        Parameters
+        ----------
+        bends : Tensor (P,), optional
+            What the second derivatives of the residuals add to the squared singular values: more makes steps shorter.
         """
         if not len(self.values):
             return 0.0
         counts = self.values > RANK * self.values.amax()
-        longest = (width[self.free] * self.scale / self.turn.abs()).nan_to_num(nan=inf).amin(-1)
-        pull, fall = self.pull[counts].abs(), self.values[counts] * longest[counts]
+        pull = self.pull.abs()
+        if bends is not None:
+            pull = pull / (1 + bends.clamp_min(0.0) / self.values.square()).sqrt()
+        pull, fall = pull[counts], (self.values * self.longest(width))[counts]
         return float((pull.square() - (pull - fall).clamp_min(0.0).square()).sum().sqrt()) / norm
+
+    def longest(self, width: Tensor) -> Tensor:
+        """Return how long (P,) a step along each singular direction is in a box of this width."""
+        return (width[self.free] * self.scale / self.turn.abs()).nan_to_num(nan=inf).amin(-1)
 
 
 def _span(residual: Tensor, jacobian: Tensor, free: Tensor) -> _Span:
@@ -155,8 +169,34 @@ def descend(
             break
         z, step, damping = found, step + 1, max(damping / SOFTER, 1e-16)
         residual, jacobian = derivatives(z)
-    within = span.offset(norm, upper - lower) if norm else 0.0
+    width = upper - lower
+    within = span.offset(norm, width) if norm else 0.0
+    if within > small:
+        within = span.offset(norm, width, _bends(residuals, residual, z, (lower, upper), span, small))
     return DescentEnd(z, norm, within, ~span.free, step)
+
+
+def _bends(
+    residuals: Residuals, residual: Tensor, z: Tensor, box: tuple[Tensor, Tensor], span: _Span, small: float
+) -> Tensor:
+    """Return what the second derivatives of the residuals add to the squared singular values (P,), where it matters.
+
+    Where the Jacobian is nearly singular they are most of the curvature. Differences as large as a part of the
+    residuals, inside the box.
+    """
+    norm, bends = float(residual.norm()), torch.zeros_like(span.values)
+    room = torch.minimum(z - box[0], box[1] - z)
+    for place in (span.pull.abs() > small * norm).nonzero()[:, 0].tolist():
+        way = torch.zeros_like(z)
+        way[span.free] = span.turn[place] / span.scale
+        length = float((room.clamp_max(FAR) / way.abs()).nan_to_num(nan=inf).amin())
+        for _ in range(SHORTER if length else 0):
+            second = residuals(z + length * way) - 2 * residual + residuals(z - length * way)
+            if float(second.norm()) <= BEND * norm:
+                bends[place] = float(residual @ second) / length**2
+                break
+            length /= 4
+    return bends
 
 
 def _wanted(norm: float, known: float, small: float) -> float:
