@@ -17,7 +17,7 @@ from gatewise.theory.arms import Arm, Data, Model
 from gatewise.theory.claims import Claim, Probe, Standing, parameter_of
 from gatewise.theory.completion import information_probe
 from gatewise.theory.inputs import Uniform
-from gatewise.theory.paths import COEF, INTERCEPT, VARIANCE
+from gatewise.theory.paths import COEF, INTERCEPT, LOSS, VARIANCE
 from gatewise.theory.population.rules import Cube
 
 Numbers: TypeAlias = "float | Sequence[Numbers]"
@@ -127,10 +127,16 @@ def alone(start: str) -> str:
     return f"{start}, exact cell"
 
 
-def decided(claims: Iterable[Claim], start: str) -> tuple[Claim, ...]:
-    """Return claims; those about parameters name the exponents that decide them if slopes leave them open."""
-    named = ((claim, parameter_of(claim.series)) for claim in claims)
-    return tuple(replace(claim, probe=exponent(start, path)) if path else claim for claim, path in named)
+def decided(claims: Iterable[Claim], start: str, *, losses: bool = False) -> tuple[Claim, ...]:
+    """Return claims; those about parameters name the exponents that decide them if slopes leave them open.
+
+    With `losses` claims about losses name the exponent of all parameters together.
+    """
+    found = []
+    for claim in claims:
+        path = LOSS if losses and claim.series.startswith("loss ") else parameter_of(claim.series)
+        found.append(replace(claim, probe=exponent(start, path)) if path else claim)
+    return tuple(found)
 
 
 def exact_leaves(arm: str, source: str, standing: Standing, tolerance: float = EXACT) -> tuple[Claim, ...]:

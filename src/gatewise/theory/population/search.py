@@ -149,9 +149,10 @@ class _Level(NamedTuple):
         (self.strayed if outside else self.ends).append(end)
 
     def _known(self) -> float:
-        """Return the least distance if it is an optimum, zero if not."""
-        least = min(self.ends, key=lambda end: end.norm, default=None)
-        return least.norm if least is not None and least.offset < CERTIFIED else 0.0
+        """Return the least distance if it is an optimum, or two searches found it; zero if not."""
+        if not self.ends or (self.best().offset >= CERTIFIED and self.hits() < 2):
+            return 0.0
+        return self.best().norm
 
     def best(self) -> DescentEnd:
         return min(self.ends or self.strayed, key=lambda end: end.norm)
