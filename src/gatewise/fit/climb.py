@@ -31,11 +31,9 @@ REACH = tuple(sign * 2.0**k for k in range(-4, 7) for sign in (1, -1))  # units 
 HUGE = 1e300  # of a mean: what may overflow in other units
 TOGETHER = 64  # points of a line that are evaluated at once
 LEAPS = tuple(sign * 2.0**k for k in range(-2, 5) for sign in (1, -1))  # units of a predictor, along a tangent
-TANGENTS, FOLLOWED = (
-    4,
-    8,
-)  # directions that are followed, the weakest; points that are led on down after the first steps
-DOWN = (10, 20)  # steps of Newton's method from there
+TANGENTS = 4  # directions that are followed: the weakest
+DOWN, FOLLOWED = (10, 20), 8  # steps of Newton's method to the floor, the later ones from so many points, the lowest
+WIDE = 2e7  # rows times first steps of all points
 
 
 class Climbed(NamedTuple):
@@ -137,7 +135,8 @@ def _further(
     directions = weak.vectors[:, moving] / weak.rates[moving]
     far = _along(problem, first, directions, deadline)
     if far is None and across:
-        far = _across(problem, first, directions[:, :TANGENTS], pinned, deadline)
+        count = min(TANGENTS, int(WIDE / (problem.rows.n * DOWN[0] * len(LEAPS))))
+        far = _across(problem, first, directions[:, :count], pinned, deadline)
     if far is None or spoilt(problem, first, far):
         return first
     second = _onwards(problem, far, pinned, deadline)
