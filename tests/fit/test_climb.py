@@ -7,12 +7,12 @@ import pytest
 import torch
 from benchmarks.leftover import GAIN, leftover
 
-from gatewise import MixtureOfExpertsRegressor, UnidentifiedWarning
+from gatewise import BoundWarning, MixtureOfExpertsRegressor, UnidentifiedWarning
 from gatewise.core.families import FAMILIES
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Mixture
 from gatewise.estimators.warnings import alert
-from gatewise.fit.climb import climb
+from gatewise.fit.climb import _across, climb
 from gatewise.fit.flat import explore, predictor_moves
 from gatewise.fit.maximum_likelihood import maximum_likelihood
 from gatewise.fit.model import prepare
@@ -175,7 +175,7 @@ def test_a_climb_that_gains_little_and_hardly_less_is_given_up(point, monkeypatc
             climb(problem, away, None, None)
 
 
-@pytest.mark.filterwarnings("ignore::gatewise.BoundWarning", "ignore::gatewise.StartsDisagreeWarning")
+@pytest.mark.filterwarnings("ignore::gatewise.StartsDisagreeWarning")  # of three starts
 def test_a_valley_that_bends_is_crossed(monkeypatch):
     """A sigmoid that hardly varies and its slopes change together along a curve: Newton's steps there are short."""
     rng = np.random.default_rng(0)
@@ -189,10 +189,26 @@ def test_a_valley_that_bends_is_crossed(monkeypatch):
     model = MixtureOfExpertsRegressor(
         3, gate="sigmoid", expert="relu-no-bias", method="ls", n_init=3, random_state=0, bounds=limits
     )
-    crossed = model.fit(x, y).fit_
+    with pytest.warns(BoundWarning):
+        crossed = model.fit(x, y).fit_
     assert crossed.certificate.passed
     monkeypatch.setattr("gatewise.fit.climb._across", lambda *_: None)
-    assert crossed.log_likelihood > model.fit(x, y).fit_.log_likelihood - GAIN
+    with pytest.warns(BoundWarning):
+        assert crossed.log_likelihood > model.fit(x, y).fit_.log_likelihood - GAIN
+
+
+def test_nothing_is_crossed_from_an_optimum_nor_where_rows_are_too_many(point, monkeypatch):
+    _, problem, free = point
+    directions = torch.randn(len(free), 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    assert _across(problem, free, directions, None, None) is None
+    beside = free + 0.2
+    lower = _across(problem, beside, directions, None, None)
+    assert float(evaluate(problem, lower[None], 0)[0]) < float(evaluate(problem, beside[None], 0)[0])
+    pinned = torch.arange(len(free)) < 2
+    held = _across(problem, beside, directions * ~pinned[:, None], pinned, None)
+    assert torch.equal(held[:2], beside[:2])
+    monkeypatch.setattr("gatewise.fit.climb.WIDE", 100.0 * problem.rows.n)
+    assert _across(problem, beside, directions, None, None) is None
 
 
 def test_a_climb_never_leaves_finite_means_for_infinite_ones(monkeypatch):

@@ -33,7 +33,7 @@ TOGETHER = 64  # points of a line that are evaluated at once
 LEAPS = tuple(sign * 2.0**k for k in range(-2, 5) for sign in (1, -1))  # units of a predictor, along a tangent
 TANGENTS = 4  # directions that are followed: the weakest
 DOWN, FOLLOWED = (10, 20), 8  # steps of Newton's method to the floor, the later ones from so many points, the lowest
-WIDE = 2e7  # rows times first steps of all points
+WIDE = 2e7  # rows times first steps of all points, at most
 
 
 class Climbed(NamedTuple):
@@ -135,18 +135,22 @@ def _further(
     directions = weak.vectors[:, moving] / weak.rates[moving]
     far = _along(problem, first, directions, deadline)
     if far is None and across:
-        count = min(TANGENTS, int(WIDE / (problem.rows.n * DOWN[0] * len(LEAPS))))
-        far = _across(problem, first, directions[:, :count], pinned, deadline)
+        far = _across(problem, first, directions, pinned, deadline)
     if far is None or spoilt(problem, first, far):
         return first
     second = _onwards(problem, far, pinned, deadline)
     return far if spoilt(problem, far, second) else second
 
 
+def _far(problem: Problem, free: Tensor, directions: Tensor, reach: tuple[float, ...]) -> Tensor:
+    """Return points (S, P) along directions (P, V) from a point (P,), as far as each `reach`, inside the box."""
+    steps = torch.tensor(reach, dtype=torch.float64)
+    return problem.parameterization.inside(free + steps[:, None, None] * directions.T).flatten(0, 1)
+
+
 def _along(problem: Problem, free: Tensor, directions: Tensor, deadline: float | None) -> Tensor | None:
     """Return the best of points far along directions (P, V) from a point (P,); None if none is better by `SETTLED`."""
-    steps = torch.tensor(REACH, dtype=torch.float64)
-    points = problem.parameterization.inside(free + steps[:, None, None] * directions.T).flatten(0, 1)
+    points = _far(problem, free, directions, REACH)
     best, least = None, float(evaluate(problem, free[None], 0)[0][0]) - SETTLED / problem.total
     for some in points.split(TOGETHER) if len(points) else ():
         if late(deadline):
@@ -158,14 +162,15 @@ def _along(problem: Problem, free: Tensor, directions: Tensor, deadline: float |
 
 
 def _across(
-    problem: Problem, free: Tensor, tangents: Tensor, pinned: Tensor | None, deadline: float | None
+    problem: Problem, free: Tensor, directions: Tensor, pinned: Tensor | None, deadline: float | None
 ) -> Tensor | None:
-    """Return the best sound point to which points far along tangents (P, V) of valleys lead down; None if none is.
+    """Return the best sound end of descents from points far along directions (P, V), the weakest first.
 
-    A valley that bends is narrower than a step along its tangent is long: only from its floor a point can be judged.
+    None if none is better by `SETTLED` than the point (P,) itself, or where rows are too many. In a valley that bends a
+    point on the tangent lies high on its side: what counts is the point on the floor below.
     """
-    steps = torch.tensor(LEAPS, dtype=torch.float64)
-    points = problem.parameterization.inside(free + steps[:, None, None] * tangents.T).flatten(0, 1)
+    count = min(TANGENTS, int(WIDE / (problem.rows.n * DOWN[0] * len(LEAPS))))
+    points = _far(problem, free, directions[:, :count], LEAPS)
     box, least = box_of(problem.parameterization, free, pinned), float(evaluate(problem, free[None], 0)[0][0])
     for iterations in DOWN if len(points) else ():
         done = newton_polish(problem, points, iterations, deadline, box)

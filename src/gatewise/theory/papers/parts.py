@@ -14,10 +14,10 @@ from gatewise.core.families import Family, Gaussian
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.theory.arms import Arm, Data, Model
-from gatewise.theory.claims import Claim, Probe, Standing, parameter_of
+from gatewise.theory.claims import Claim, Probe, Standing, parameter_of, path_of_error
 from gatewise.theory.completion import information_probe
 from gatewise.theory.inputs import Uniform
-from gatewise.theory.paths import COEF, INTERCEPT, LOSS, VARIANCE
+from gatewise.theory.paths import COEF, INTERCEPT, VARIANCE
 from gatewise.theory.population.rules import Cube
 
 Numbers: TypeAlias = "float | Sequence[Numbers]"
@@ -127,14 +127,14 @@ def alone(start: str) -> str:
     return f"{start}, exact cell"
 
 
-def decided(claims: Iterable[Claim], start: str, *, losses: bool = False) -> tuple[Claim, ...]:
+def decided(claims: Iterable[Claim], start: str, mixture: Mixture | None = None) -> tuple[Claim, ...]:
     """Return claims; those about parameters name the exponents that decide them if slopes leave them open.
 
-    With `losses` claims about losses name the exponent of all parameters together.
+    With the fitted mixture, those about losses do too: these have the exponent of all parameters together.
     """
     found = []
     for claim in claims:
-        path = LOSS if losses and claim.series.startswith("loss ") else parameter_of(claim.series)
+        path = parameter_of(claim.series) if mixture is None else path_of_error(claim.series, mixture)
         found.append(replace(claim, probe=exponent(start, path)) if path else claim)
     return tuple(found)
 

@@ -140,7 +140,7 @@ def _exact_claims(gate: str, expert: str) -> tuple[Claim, ...]:
     series = (loss, *(exact(path) for path in _paths(expert)))
     room = EXACT if expert in HEADLINE else WIDE
     claims = [equal(name, s, -0.5, room, source, standing) for s in series]
-    return *decided(claims, name, losses=True), mean(name, PAPER, room)
+    return *decided(claims, name, line(gate, expert, 2)), mean(name, PAPER, room)
 
 
 def _over_claims(gate: str, expert: str, regime: str) -> tuple[Claim, ...]:

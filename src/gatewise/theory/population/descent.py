@@ -23,8 +23,8 @@ PROBE = 0.1  # part of the step at which the second derivative is taken
 BENT = 0.75  # largest ratio of twice the correction to the step
 STIFFER, SOFTER = 4.0, 6.0
 SAME = 1e-4  # relative difference of norms that are the same
-BEND, SHORTER = 0.1, 40  # second difference of the residuals, in parts of them; times that it is taken closer
-FAR = 1e3  # longest step of it, where the box is wider
+BEND = 0.1  # norm of second differences of the residuals, relative to theirs, from which derivatives are taken
+FAR, SHORTER = 1e3, 40  # largest change of a coordinate in these differences; times that it is divided by four
 ARRIVED, BEATEN = 1e-2, 1e-3  # relative offsets at which a descent ends at the norm of a known optimum, and above it
 
 
@@ -139,8 +139,8 @@ def descend(
     small : float
         Relative offset at which to stop.
     known : float
-        Norm of an optimum that is known, zero if none is. A descent that comes as low, or ends above it, is of no use
-        but for the count: it need not be as exact.
+        Norm of an optimum that is known, zero if none is. A descent that comes as low, or ends above it, only counts:
+        it need not be as exact.
 
     Examples
     --------
@@ -181,8 +181,8 @@ def _bends(
 ) -> Tensor:
     """Return what the second derivatives of the residuals add to the squared singular values (P,), where it matters.
 
-    Where the Jacobian is nearly singular they are most of the curvature. Differences as large as a part of the
-    residuals, inside the box.
+    Where the Jacobian is nearly singular they are most of the curvature. They are second differences at the longest
+    distance inside the box at which these are small beside the residuals.
     """
     norm, bends = float(residual.norm()), torch.zeros_like(span.values)
     room = torch.minimum(z - box[0], box[1] - z)
