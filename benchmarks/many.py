@@ -24,7 +24,6 @@ ARMS = {  # of studies with one expert too many, and about how many rows: starts
     ("laplace-over", "laplace, d=3"): 16_000,
     ("laplace-over", "softmax, d=3"): 16_000,
     ("normalised-sigmoid", "dense, ax + b, d=3"): 11_700,
-    ("multinomial-logit", "one more, d=3"): 20_000,
     ("temperature-rates", "gelu, over"): 26_700,
 }
 ENDS = (2, 4, 8, 16)

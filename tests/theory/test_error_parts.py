@@ -12,9 +12,9 @@ from gatewise.core.experts import EXPERTS
 from gatewise.core.families import FAMILIES
 from gatewise.core.gates import GATES
 from gatewise.core.mixture import Measure, Mixture
-from gatewise.theory import Claim, Data, Model, Probe, Uniform
+from gatewise.theory import STUDIES, Claim, Data, Model, Probe, Uniform
 from gatewise.theory.arms import Arm
-from gatewise.theory.claims import VerdictKind
+from gatewise.theory.claims import VerdictKind, path_of_error
 from gatewise.theory.completion import completion
 from gatewise.theory.error_parts import (
     choice_of,
@@ -303,11 +303,20 @@ def test_an_arm_with_as_many_experts_as_there_are_has_exponents_by_information(t
     assert with_exponents(open_, (found,)).word is VerdictKind.contradicted
 
 
+def two_sigmoids():
+    """An arm with one expert too many, of which no two sigmoids, normalised, add up to a third one."""
+    true, fitted = (Mixture((GATES["normalised-sigmoid"],), (k,)) for k in (2, 3))
+    gate = {"weight": value([[2.0], [-1.5]]), "bias": value([0.3, 0.0])}
+    return exact_arm(data=Data(true, OF_ONE._replace(gates=(gate,))), model=Model(fitted, min_scale=0.1))
+
+
 @pytest.mark.parametrize(
     "study",
     [
         study_of(exact_arm(data=Data(ONE_INPUT, lambda n: OF_ONE))),  # its truth may move
-        study_of(exact_arm(model=Model(Mixture((GATES["softmax"],), (3,)), min_scale=0.1))),
+        study_of(exact_arm(model=Model(Mixture((GATES["softmax"],), (4,)), min_scale=0.1))),
+        study_of(exact_arm(model=Model(Mixture((GATES["softmax"],), (3,)), min_scale=0.1)), series="loss exact"),
+        study_of(two_sigmoids()),
         study_of(exact_arm(), series="hellinger"),
         study_of(exact_arm(model=Model(ONE_INPUT, min_scale=0.1, fixed={"experts.coef": OF_ONE.experts["coef"]}))),
         study_of(exact_arm(model=Model(ONE_INPUT, min_scale=0.1, ties=("family.scale",)))),
@@ -315,6 +324,50 @@ def test_an_arm_with_as_many_experts_as_there_are_has_exponents_by_information(t
 )
 def test_nothing_follows_from_other_arms(study):
     assert completion(study) == ()
+
+
+def test_single_cells_beside_a_shared_one_have_exponents_by_search(tmp_path):
+    """With one expert too many: whichever is shared, the other one has exponent one, and its claim is supported."""
+    study = study_of(exact_arm(model=Model(Mixture((GATES["softmax"],), (3,)), min_scale=0.1)))
+    first, other = completion(study)
+    assert (first.name, first.cells, first.atom) == ("exact: experts.coef, single cells", (0, 0, 1), 2)
+    assert (other.name, other.cells, other.atom) == (f"{first.name}, cells 1 1 0", (1, 1, 0), 2)
+    run_probes(study, tmp_path, complete=True)
+    (found,) = exponents_of(study.claims[0], study.arms, judge_probes(study, tmp_path))
+    assert (found.probed.word, found.left, found.parts, found.untied) == (VerdictKind.supported, 0, 2, ())
+    assert found.probed.local()[-1] == pytest.approx(1.0, abs=0.1)
+    open_ = Verdict(study.claims[0], VerdictKind.unresolved, None, "partly inside")
+    assert with_exponents(open_, (found,)).word is VerdictKind.supported
+    shared = replace(study.claims[0], series="experts.coef over mean")
+    assert exponents_of(shared, study.arms, judge_probes(study, tmp_path)) == ()
+
+
+def test_limits_of_single_atoms_do_not_hide_experts_that_are_the_same_with_other_signs():
+    """``b tanh(a x)`` with one unit too many, whose box is of every fitted atom: any may be the mirrored one."""
+    true, fitted = (Mixture((GATES["softmax"],), (k,), EXPERTS["tanh-unit"]) for k in (2, 3))
+    experts = {"coef": value([[[2.0]], [[1.0]]]), "intercept": value([[0.3], [-0.2]]), "output": value([[0.5], [1.0]])}
+    for least, found in ((-4.0, 0), (0.0, 2)):
+        box = {"experts.output": (value([[least], [0.0], [0.0]]), 4.0)}
+        arm = exact_arm(data=Data(true, OF_ONE._replace(experts=experts)), model=Model(fitted, min_scale=0.1, box=box))
+        assert len([one for one in completion(study_of(arm)) if one.name.endswith(("single cells", "1 1 0"))]) == found
+
+
+def test_outer_gates_beside_shared_leaves_have_exponents_of_every_choice():
+    """Three inputs, two groups of two fitted by two of three: 3 entries of the outer weights, four choices."""
+    study = STUDIES["hierarchical-rates"]
+    found = [one for one in completion(study) if one.name.startswith("SS, d=3: gates.0.weight, single cells")]
+    assert {(one.cells, one.entry) for one in found} == {
+        ((*left, *right), entry)
+        for left in ((0, 0, 1), (1, 1, 0))
+        for right in ((2, 2, 3), (3, 3, 2))
+        for entry in range(3)
+    }
+    assert {one.atom for one in found} == {0}
+
+
+def test_errors_after_merging_have_no_exponent():
+    assert path_of_error("merged experts.coef exact mean", ONE_INPUT) == ""
+    assert path_of_error("experts.coef exact mean", ONE_INPUT) == "experts.coef"
 
 
 def test_two_experts_that_are_one_have_no_exponent_by_information(tmp_path):

@@ -331,6 +331,25 @@ def test_gates_that_bend():
     assert (found.local, found.certified) == (pytest.approx((1.0, 1.0)), (True, True))
 
 
+def test_a_sharp_gate_of_one_input_gets_more_nodes(monkeypatch):
+    """A gate that switches within .03 on [-2, 2]: three panels of six nodes are too few, 12 are not."""
+    mixture = Mixture((GATES["softmax"],), (2,))
+    gate = {"weight": value([[30.0], [0.0]]), "bias": value([0.3, 0.0])}
+    experts = {"coef": value([[[1.5]], [[-1.0]]]), "intercept": value([[1.0], [-1.0]])}
+    truth = Measure((gate,), experts, {"scale": value([[0.5], [0.7]])})
+
+    def found(panels):
+        return moving_truth(
+            mixture, lambda n: truth, mixture, "gates.0.weight", sizes=SIZES, inputs=Cube(panels=panels)
+        )
+
+    fine, coarse = found(64), found(3)
+    assert fine.certified == coarse.certified == (True, True)
+    assert coarse.error == pytest.approx(fine.error, rel=0.01)
+    monkeypatch.setattr(moving, "FURTHER", ())
+    assert found(3).lacking.startswith("finer nodes change the error")
+
+
 def test_sizes_are_checked_early():
     data, model = Data(ONE, one_expert(1.0), Uniform(d=3)), Model(ONE, min_scale=0.1)
     given = {"value": 1.0, "tolerance": 0.1, "inputs": INPUTS, **MINE}

@@ -16,9 +16,9 @@ from gatewise.core.gates import GATES, Gate
 from gatewise.core.mixture import Measure, Mixture, log_density
 from gatewise.core.scores import SquaredDistance
 from gatewise.fit.least_squares import mean_of
-from gatewise.theory.population import search
+from gatewise.theory.population import descent, search
 from gatewise.theory.population.cells import cells_of, of_atoms, strays
-from gatewise.theory.population.descent import _bends, _released, _span, descend
+from gatewise.theory.population.descent import CERTIFIED, OFTEN, _bends, _released, _span, descend
 from gatewise.theory.population.exponent import population_exponent
 from gatewise.theory.population.problem import FixedCoordinates, coordinates, density_squares, mean_squares, split
 from gatewise.theory.population.rules import Ball, Cube
@@ -319,15 +319,45 @@ def test_a_descent_beside_a_known_optimum_is_shorter_unless_it_ends_lower(share,
     assert beside.norm <= alone.norm * (1 + 1e-5 if share >= 1 else 1 + 1e-3)
 
 
-def test_nodes_that_are_too_coarse_are_not_certified_and_the_table_says_so():
+def test_a_descent_that_creeps_along_a_flat_floor_ends_there(monkeypatch):
+    """The floor of a winding valley falls by 1e-7 a unit: in the box, 40 units wide, there is little left to gain."""
+
+    def model(z):
+        return torch.stack([1 - 1e-7 * z[0], 100 * (z[1] - torch.sin(z[0])), 100 * (z[2] - torch.cos(z[0]))])
+
+    def both(z):
+        return model(z), torch.autograd.functional.jacobian(model, z)
+
+    start, box = tensor([-19.0, 0.0, 0.0]), torch.full((3,), 20.0, dtype=torch.float64)
+    end = descend(model, both, start, -box, box, 300, 1e-9)
+    assert end.steps == 2 * OFTEN
+    assert end.offset < CERTIFIED
+    monkeypatch.setattr(descent, "CREEPS", -1.0)
+    longer = descend(model, both, start, -box, box, 300, 1e-9)
+    assert longer.steps == 300
+    assert 0 < end.norm - longer.norm < 1e-6
+
+
+def split_constant(step):
     one, pair = constants("constant", 1), constants("constant", 2)
-    found = population_exponent(
-        one, ONE, pair, "experts.intercept", cells=(0, 0), eps=(0.2, 0.1), box=BOX, inputs=POINT, step=3.0, starts=2
+    return population_exponent(
+        one, ONE, pair, "experts.intercept", cells=(0, 0), eps=(0.2, 0.1), box=BOX, inputs=POINT, step=step, starts=2
     )
+
+
+def test_nodes_that_are_too_coarse_are_not_certified_and_the_table_says_so(monkeypatch):
+    monkeypatch.setattr(search, "FINER", (2,))
+    found = split_constant(3.0)
     assert found.certified == (False,)
     assert " ?" in found.text()
     assert "not certified" in found.text()
     assert "finer nodes change the distance by" in found.lacking
+
+
+def test_the_distance_is_found_anew_on_finer_nodes_of_one_input_where_they_change_it():
+    coarse, fine = split_constant(3.0), split_constant(0.5)
+    assert coarse.certified == fine.certified == (True,)
+    assert coarse.distance == pytest.approx(fine.distance, rel=0.01)
 
 
 def test_a_search_that_leaves_its_cells_does_not_count(monkeypatch):

@@ -163,7 +163,7 @@ def fit_block(plan: Plan, draw: Callable[[int], Rows], block: Sequence[int]) -> 
         jobs = [_job(plan, replicate, model, loss) for replicate, model in zip(block, _models(plan, sets), strict=True)]
         counts = [len(job.free) for job in jobs]
         owner = torch.repeat_interleave(torch.arange(len(jobs)), torch.tensor(counts, dtype=torch.long))
-        plain = all(job.part.rows.offset is None for job in jobs)
+        plain = all(job.part.rows.offset is None and job.part.rows.weight is None for job in jobs)
         if plain and all(_alike(job.model.parameterization, jobs[0].model.parameterization) for job in jobs):
             batch = replace(jobs[0].part, rows=stacked([job.part.rows for job in jobs]).of(owner))
             found, value = _ends(plan, batch, torch.cat([job.free for job in jobs]))

@@ -9,7 +9,7 @@ from gatewise.theory.checks import check, series_of
 from gatewise.theory.claims import Claim, Probe
 from gatewise.theory.curves import Curve, curve
 from gatewise.theory.efficiency import Efficiency, efficiency
-from gatewise.theory.inputs import Inputs, Normal, Uniform
+from gatewise.theory.inputs import Inputs, Lattice, Normal, Uniform
 from gatewise.theory.joining import join_folders
 from gatewise.theory.orders import TWO, Power
 from gatewise.theory.packing import pack, unpack
@@ -38,6 +38,7 @@ __all__ = [
     "DataDrivenStarts",
     "Efficiency",
     "Inputs",
+    "Lattice",
     "Loss",
     "Model",
     "MovingTruth",

@@ -13,7 +13,7 @@ from torch import Tensor
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.core.names import require_one_of
 from gatewise.fit.spec import FitSpec
-from gatewise.theory.inputs import Inputs, Uniform
+from gatewise.theory.inputs import Inputs, Lattice, Uniform
 from gatewise.theory.voronoi import LOSSES, Loss
 
 Method = Literal["ml", "ls", "em"]
@@ -111,7 +111,7 @@ class Data:
     truth : Measure, or callable n -> Measure
         True parameters; a callable lets them depend on n.
     inputs : Inputs
-        Distribution of the inputs.
+        Distribution of the inputs. Rows of classes on a `Lattice` are kept as counts.
     noise : float or tuple of float
         For least squares: standard deviation of the noise added to the mean, instead of a draw from the density. With a
         tuple, the noise varies at a single sample size, and the axis is the effective size ``n (noise[0] / noise)^2``
@@ -149,6 +149,13 @@ class Data:
     def moves(self) -> bool:
         """Whether the truth depends on n."""
         return callable(self.truth)
+
+    def counted(self, n: int) -> int | None:
+        """Return how many different rows there are, of inputs on a lattice with classes; None: each row is its own."""
+        if not isinstance(self.inputs, Lattice) or self.noise is not None:
+            return None
+        classes = self.mixture.family.support(self.mixture.outputs(self.at(n)))
+        return None if classes is None else len(self.inputs.support()) * len(classes)
 
 
 @dataclass(frozen=True)
@@ -216,11 +223,15 @@ class Model:
 
 
 class Level(NamedTuple):
-    """One abscissa of an arm: rows, noise (least squares), and the effective sample size it stands for."""
+    """One abscissa of an arm: sample size, noise (least squares), the effective size it stands for, and its rows.
+
+    There are fewer rows than the sample has where they are counts.
+    """
 
     n: int
     noise: float | None
     axis: int
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -321,8 +332,8 @@ class Arm:
         noise = self.data.noise
         if isinstance(noise, tuple):
             first, n = noise[0], self.sizes[0]
-            return tuple(Level(n, s, round(n * (first / s) ** 2)) for s in sorted(noise, reverse=True))
-        return tuple(Level(n, noise, n) for n in sorted(self.sizes))
+            return tuple(Level(n, s, round(n * (first / s) ** 2), n) for s in sorted(noise, reverse=True))
+        return tuple(Level(n, noise, n, self.data.counted(n) or n) for n in sorted(self.sizes))
 
     def named_losses(self) -> tuple[Loss, ...]:
         """Return the losses as values."""

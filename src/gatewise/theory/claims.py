@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from gatewise.core.mixture import Mixture
 from gatewise.theory.arms import Data, Model
-from gatewise.theory.inputs import Uniform
+from gatewise.theory.inputs import Lattice, Uniform
 from gatewise.theory.paths import LOSS
 from gatewise.theory.population.rules import Ball, Cube
 
@@ -135,11 +135,13 @@ def path_of_error(series: str, mixture: Mixture) -> str:
     """Return the path of the parameter whose exponent an error has, or nothing.
 
     Masses and biases are those of the innermost gate, and the error of a mass has the exponent of the bias. A loss has
-    that of all parameters, which is called ``loss``.
+    that of all parameters, which is called ``loss``. Errors after merging have none: these are other estimates.
     """
+    if series.startswith("merged "):
+        return ""
     if series.startswith("loss "):
         return LOSS
-    if not series.removeprefix("merged ").startswith(("mass ", "bias ")):
+    if not series.startswith(("mass ", "bias ")):
         return parameter_of(series)
     level = mixture.depth - 1
     bias = mixture.gates[level].score.bias()
@@ -157,7 +159,7 @@ class Probe:
         True and fitted model, with its box and method. A truth that depends on n is taken at n = 1 without `sizes`.
     path, cells, atom, entry, eps, ratio, starts
         As in `population_exponent`. With sizes the path may be ``loss``: all parameters together.
-    inputs : Cube, Ball or None
+    inputs : Cube, Ball, Lattice or None
         Distribution of the inputs. None: ``Cube(-2, 2)``, if the data have the same distribution.
     sizes : tuple of int
         With as many experts as there are: sizes at which the truth is taken, which may move with n. The exponent is
@@ -196,7 +198,7 @@ class Probe:
     entry: int = 0
     eps: tuple[float, ...] = (0.2, 0.1, 0.05, 0.025, 0.0125)
     ratio: float = 1.0
-    inputs: Cube | Ball | None = None
+    inputs: Cube | Ball | Lattice | None = None
     starts: int = 8
     sizes: tuple[int, ...] = ()
 
@@ -234,5 +236,5 @@ class Probe:
         if self.inputs is None and self.data.inputs != Uniform():
             raise ValueError(
                 f"exponent {self.name!r}: its data have the inputs {self.data.inputs}: give the exponent the "
-                "same distribution, such as inputs=Cube(low, high)"
+                "same distribution, such as inputs=Cube(low, high), or the lattice"
             )

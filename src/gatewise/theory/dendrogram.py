@@ -32,14 +32,14 @@ class Dendrogram(NamedTuple):
         step = len(self.measures) - count
         return self.mixtures[step], self.measures[step]
 
-    def criterion(self, log_likelihood: Tensor, n: int) -> Tensor:
+    def criterion(self, log_likelihood: Tensor, n: float) -> Tensor:
         """Return the dendrogram criterion ``-(height + log(n) mean log-likelihood)`` (S, k - 1) of k, ..., 2 atoms.
 
         Parameters
         ----------
         log_likelihood : Tensor (S, k - 1)
             Mean log-likelihood of the merged measures with k, ..., 2 atoms.
-        n : int
+        n : float
         """
         return -(self.heights + torch.log(torch.tensor(float(n))) * log_likelihood)
 

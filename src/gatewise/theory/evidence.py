@@ -36,7 +36,7 @@ class Evidence(NamedTuple):
     outside : tuple of str
         True parameters that the fitted model excludes, in words.
     exponents : tuple of Exponent
-        The one that the claim names, or that by information if it names none, or those of both sides of a difference.
+        The one that the claim names, or that of single cells if it names none, or those of both sides of a difference.
     """
 
     claim: Claim

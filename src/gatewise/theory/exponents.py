@@ -14,7 +14,7 @@ from gatewise.core.mixture import Measure, Mixture
 from gatewise.theory.arms import Arm
 from gatewise.theory.claims import Claim, Probe, VerdictKind, path_of_error
 from gatewise.theory.error_parts import covered, is_over, parts_of, reachable
-from gatewise.theory.inputs import Inputs, Uniform
+from gatewise.theory.inputs import Inputs, Lattice, Uniform
 from gatewise.theory.orders import ONE
 from gatewise.theory.paths import LOSS
 from gatewise.theory.population.rules import Cube, Region
@@ -47,7 +47,7 @@ class Exponent(NamedTuple):
 def exponents_of(claim: Claim, arms: Sequence[Arm], probes: Sequence[Probed]) -> tuple[Exponent, ...]:
     """Return what the exponents of a study say about a claim, which is about one arm or the difference of two.
 
-    Of one arm the claim names an exponent; if it names none, one by the information at a truth that stays counts. Of a
+    Of one arm the claim names an exponent; if it names none, those of single cells count, if the truth stays. Of a
     difference there are the exponents of both errors, or none unless both have settled ones that are finite.
     """
     if claim.other:
@@ -56,7 +56,8 @@ def exponents_of(claim: Claim, arms: Sequence[Arm], probes: Sequence[Probed]) ->
         known = [one for one in both if one is not None and isfinite(one.probed.local()[-1])]
         return tuple(known) if len(known) == len(both) else ()
     if not claim.probe:
-        regular = _slowest(claim, arms[0], [one for one in probes if one.probe.sizes and not one.probe.data.moves])
+        single = [one for one in probes if not one.probe.data.moves and not is_over(one.probe)]
+        regular = _slowest(claim, arms[0], single)
         return () if regular is None else (regular,)
     named = next((one for one in probes if one.probe.name == claim.probe), None)
     if named is None:
@@ -137,6 +138,8 @@ def _same_inputs(inputs: Inputs, probe: Probe) -> bool:
     region: Region | None = probe.inputs
     if region is None:
         return probe.data.inputs == inputs
+    if isinstance(inputs, Lattice):
+        return region == inputs
     if not isinstance(region, Cube) or not isinstance(inputs, Uniform):
         return False
     return (region.low, region.high, region.d) == (inputs.low, inputs.high, inputs.d)

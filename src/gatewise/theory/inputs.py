@@ -177,6 +177,60 @@ class Normal:
         return InputInterval(-REACH, REACH, lambda x: torch.exp(-0.5 * x * x) / (2.0 * pi) ** 0.5)
 
 
+@dataclass(frozen=True)
+class Lattice:
+    """Inputs at equally spaced points in ``[low, high]^d``, all equally likely.
+
+    Rows at the same point with the same class are one row that counts for many, so that the size of a sample does not
+    matter to the time of a fit: rates of classes may be seen at a billion rows.
+
+    Attributes
+    ----------
+    points : int
+        Along every axis, the ends of the interval among them.
+    low, high : float
+    d : int
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two points, the interval is empty or unbounded, or d is less than one.
+
+    Examples
+    --------
+    >>> Lattice(3, -1, 1, d=2).support().tolist()[:4]
+    [[-1.0, -1.0], [-1.0, 0.0], [-1.0, 1.0], [0.0, -1.0]]
+    """
+
+    points: int
+    low: float = -2.0
+    high: float = 2.0
+    d: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.points >= 2:
+            raise ValueError(f"{self.points} points along every axis: give at least two")
+        Uniform(self.low, self.high, self.d)  # raises for what is no interval
+
+    def draw(self, n: int, generator: np.random.Generator) -> Tensor:
+        """Return rows (n, d)."""
+        at = torch.linspace(self.low, self.high, self.points, dtype=torch.float64)
+        return at[torch.from_numpy(generator.integers(self.points, size=(n, self.d)))]
+
+    def nodes(self) -> Nodes:
+        """Return all points with equal weights."""
+        return _equal(self.support().numpy())
+
+    def graded(self, near: Tensor, breaks: Tensor, eps: float, finer: int = 1) -> Nodes:
+        """Return all points, over which the integrals of population exponents are exact sums; see `Region`."""
+        return self.nodes()
+
+    def support(self) -> Tensor:
+        """Return all points (points^d, d)."""
+        at = torch.linspace(self.low, self.high, self.points, dtype=torch.float64)
+        return torch.cartesian_prod(*[at] * self.d).reshape(-1, self.d)
+
+
 @cache
 def _cloud(d: int) -> np.ndarray:
     """Return a fixed Sobol set (CLOUD, d) inside the unit cube."""

@@ -21,13 +21,14 @@ from gatewise.fit.status import Status
 from gatewise.objective.parameterization import from_paths
 from gatewise.objective.rows import Rows, make_rows
 from gatewise.runs.threads import one_thread
-from gatewise.theory.arms import Arm, Level, NearTruth
+from gatewise.theory.arms import Arm, Data, Level, NearTruth
 from gatewise.theory.dendrogram import dendrogram
 from gatewise.theory.distances import between_laws, between_means, why_not_compared
+from gatewise.theory.inputs import Lattice
 from gatewise.theory.ridges import directions_of
 from gatewise.theory.store import Record
 from gatewise.theory.study import Study
-from gatewise.theory.truths import behind, holds_truth
+from gatewise.theory.truths import behind, holds_truth, log_likelihood
 from gatewise.theory.voronoi import (
     LOSSES,
     Hierarchical,
@@ -62,7 +63,7 @@ def plan_of(study: Study, arm: Arm, level: Level) -> Plan:
         spec=FitSpec(model.box or {}, model.fixed or {}, model.ties, gauge=model.gauge, min_scale=model.min_scale),
         max_iter=model.max_iter,
     )
-    return plan._replace(subsample=None) if near else plan
+    return plan._replace(subsample=None) if near or arm.data.counted(level.n) is not None else plan
 
 
 def _seed(study: Study, role: int, level: Level) -> int:
@@ -78,13 +79,28 @@ def draw(study: Study, arm: Arm, level: Level, replicate: int) -> Rows:
     """Draw the data of one replicate."""
     data = arm.data
     generator = _generator(study, DATA, level, replicate)
-    x, truth = data.inputs.draw(level.n, generator), data.at(level.n)
+    truth = data.at(level.n)
+    if data.counted(level.n) is not None:
+        return _counts(data, truth, level.n, generator)
+    x = data.inputs.draw(level.n, generator)
     if level.noise is None:
         source = torch.Generator().manual_seed(int(generator.integers(2**63)))
         y, _ = sample(data.mixture, truth, x.mT, x.mT, source)
         return make_rows(x, y.mT)
     mean = regression(data.mixture, truth, x.mT, x.mT).mT
     return make_rows(x, mean + level.noise * torch.from_numpy(generator.standard_normal(mean.shape)))
+
+
+def _counts(data: Data, truth: Measure, n: int, generator: np.random.Generator) -> Rows:
+    """Draw how often every class occurs at every point of the inputs among n rows: a row for each, with its count."""
+    assert isinstance(data.inputs, Lattice)
+    points, classes = data.inputs.support(), data.mixture.family.support(data.mixture.outputs(truth))
+    assert classes is not None
+    x, y = points.repeat_interleave(len(classes), 0), classes.repeat(len(points), 1)
+    shares = log_density(data.mixture, truth, x.mT, x.mT, y.mT).exp().reshape(len(points), -1).numpy()
+    at = generator.multinomial(n, np.full(len(points), 1.0 / len(points)))
+    counts = generator.multinomial(at, shares / shares.sum(-1, keepdims=True))
+    return make_rows(x, y, weight=torch.from_numpy(counts.ravel()))
 
 
 def near_truth(study: Study, arm: Arm, level: Level, replicate: int) -> list[Measure]:
@@ -324,12 +340,9 @@ def _merged(arm: Arm, truth: Measure, measures: Sequence[Measure], sets: Sequenc
     series = {} if _no_loss(arm, pair) else _voronoi(arm, pair)
     likelihoods = []
     for mixture, merged in zip(tree.mixtures[:-1], tree.measures[:-1], strict=True):
-        means = [
-            log_density(mixture, merged.map(itemgetter(s)), *rows.read(0, rows.n)[:3]).mean()
-            for s, rows in enumerate(sets)
-        ]
-        likelihoods.append(torch.stack(means))
-    criterion = tree.criterion(torch.stack(likelihoods, -1), sets[0].n)
+        sums = [log_likelihood(mixture, merged.map(itemgetter(s)), rows) for s, rows in enumerate(sets)]
+        likelihoods.append(torch.stack(sums) / sets[0].total)
+    criterion = tree.criterion(torch.stack(likelihoods, -1), sets[0].total)
     selected = arm.model.mixture.branching[0] - criterion.argmin(-1)
     return {f"merged {name}": value for name, value in series.items()} | {"selected": selected.double()}
 

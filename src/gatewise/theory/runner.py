@@ -48,13 +48,13 @@ def blocks(study: Study) -> list[FitBatch]:
 
 
 def _size(study: Study, arm: Arm, level: Level) -> int:
-    fitting = len(in_blocks(plan_of(study, arm, level), level.n, range(SIZES[0]))[0])
+    fitting = len(in_blocks(plan_of(study, arm, level), level.rows, range(SIZES[0]))[0])
     return next(size for size in SIZES if size <= fitting and arm.replicates % size == 0)
 
 
 def cost(block: FitBatch) -> float:
     """Return what a block costs, in rows; progress and time left are counted in it."""
-    return float(len(block.replicates) * (block.level.n + FIXED))
+    return float(len(block.replicates) * (block.level.rows + FIXED))
 
 
 def run_study(

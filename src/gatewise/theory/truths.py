@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gatewise.core.gates import Gate
-from gatewise.core.mixture import Measure, log_density, regression
+from gatewise.core.mixture import Measure, Mixture, log_density, regression
 from gatewise.core.names import entry_names
 from gatewise.fit.finalize import profile_loglik
 from gatewise.fit.least_squares import mean_of
@@ -32,14 +32,21 @@ def holds_truth(arm: Arm, level: Level) -> bool:
     return kinds and (split or fitted.branching == true.branching) and not beyond(arm, level)
 
 
-def behind(arm: Arm, truth: Measure, rows: Rows, log_likelihood: float) -> float:
+def log_likelihood(mixture: Mixture, measure: Measure, rows: Rows) -> Tensor:
+    """Return the log-likelihood of a measure without batch, with rows as often as they count."""
+    x, gate_x, y, weight = rows.read(0, rows.n)[:4]
+    own = log_density(mixture, measure, x, gate_x, y)
+    return (own if weight is None else weight * own).sum()
+
+
+def behind(arm: Arm, truth: Measure, rows: Rows, found: float) -> float:
     """Return the log-likelihood of the truth less that of a fit; of means, with the residual variance of each."""
-    x, _, y = rows.read(0, rows.n)[:3]
     if arm.model.method != "ls":
-        return float(log_density(arm.data.mixture, truth, x, x, y).sum()) - log_likelihood
+        return float(log_likelihood(arm.data.mixture, truth, rows)) - found
+    x, _, y = rows.read(0, rows.n)[:3]
     mixture = mean_of(arm.data.mixture)
     sse = (regression(mixture, truth._replace(family={}), x, x) - y).square().sum()
-    return float(profile_loglik(sse, y.numel())) - log_likelihood
+    return float(profile_loglik(sse, y.numel())) - found
 
 
 def truths_outside_box(study: Study) -> tuple[str, ...]:

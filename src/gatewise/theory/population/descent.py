@@ -25,6 +25,8 @@ STIFFER, SOFTER = 4.0, 6.0
 SAME = 1e-4  # relative difference of norms that are the same
 BEND = 0.1  # norm of second differences of the residuals, relative to theirs, from which derivatives are taken
 FAR, SHORTER = 1e3, 40  # largest change of a coordinate in these differences; times that it is divided by four
+CERTIFIED = 1e-3  # relative offset inside the box at which an end counts as an optimum
+CREEPS, OFTEN = 1e-6, 25  # relative fall of the norm, and steps that it took, at which a descent may end at an optimum
 ARRIVED, BEATEN = 1e-2, 1e-3  # relative offsets at which a descent ends at the norm of a known optimum, and above it
 
 
@@ -151,8 +153,8 @@ def descend(
     >>> round(float(descend(model, both, start, -box, box, 50, 1e-9).point[0]), 8)
     0.5
     """
-    z, damping, step, before = torch.clamp(z, lower, upper), 1e-3, 0, inf
-    endless = torch.full_like(z, inf)
+    z, damping, step, before, earlier = torch.clamp(z, lower, upper), 1e-3, 0, inf, inf
+    endless, box = torch.full_like(z, inf), (lower, upper)
     residual, jacobian = derivatives(z)
     while True:
         norm = float(residual.norm())
@@ -163,17 +165,28 @@ def descend(
         still = offset <= _wanted(norm, known, small) or (offset <= NEARLY and norm >= before * (1 - 1e-13))
         if still or step == limit:
             break
+        if step % OFTEN == 0:
+            if norm > earlier * (1 - CREEPS) and _left(residuals, residual, z, box, span, small) < CERTIFIED:
+                break
+            earlier = norm
         before = norm
-        damping, found = _lower(residuals, (residual, jacobian), z, (lower, upper), span, damping)
+        damping, found = _lower(residuals, (residual, jacobian), z, box, span, damping)
         if found is None:
             break
         z, step, damping = found, step + 1, max(damping / SOFTER, 1e-16)
         residual, jacobian = derivatives(z)
-    width = upper - lower
+    return DescentEnd(z, norm, _left(residuals, residual, z, box, span, small), ~span.free, step)
+
+
+def _left(
+    residuals: Residuals, residual: Tensor, z: Tensor, box: tuple[Tensor, Tensor], span: _Span, small: float
+) -> float:
+    """Return the relative offset inside the box; second derivatives are taken where it is more than `small`."""
+    norm, width = float(residual.norm()), box[1] - box[0]
     within = span.offset(norm, width) if norm else 0.0
-    if within > small:
-        within = span.offset(norm, width, _bends(residuals, residual, z, (lower, upper), span, small))
-    return DescentEnd(z, norm, within, ~span.free, step)
+    if within <= small:
+        return within
+    return span.offset(norm, width, _bends(residuals, residual, z, box, span, small))
 
 
 def _bends(

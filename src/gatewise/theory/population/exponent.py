@@ -177,7 +177,7 @@ def population_exponent(
         Parameters of the fitted model that are known, as in `FitSpec`; NaN entries are estimated.
     ratio : float
         Bound on the absolute log ratio of weights within a cell; without it, an atom of weight zero could be anywhere.
-    inputs : Cube or Ball, optional
+    inputs : Cube, Ball or Lattice, optional
         Distribution of the inputs; default ``Cube(-2, 2)``. A gate with centers is resolved at the over-specified ones;
         in two or three dimensions use a Ball about the only one.
     distance : {"hellinger", "l2"}
@@ -206,7 +206,7 @@ def population_exponent(
     A continuous response is integrated over seven standard deviations around the true means, and the distance refers to
     this range. All classes are summed over, and all counts but those to which no true expert gives more than 1e-13.
     An exponent is certified if, at both ends and for both signs, the search ended at an optimum (relative offset of
-    steps inside the box below 1e-4, which is a gain of 5e-9 of the distance) that at least two searches found, and
+    steps inside the box below 1e-3, which is a gain of 5e-7 of the distance) that at least two searches found, and
     finer nodes change the distance by less than one per cent. A local exponent is a slope between two displacements,
     not a limit: check its trend. If the distance is zero up to rounding (1e-10, and the eighth power of the largest
     displacement) everywhere, also with finer nodes, the parameter is not identified, and the exponent is infinite.

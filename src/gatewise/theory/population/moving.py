@@ -30,6 +30,7 @@ from gatewise.theory.population.problem import (
 from gatewise.theory.population.rules import Cube, Region
 
 FINER = 1e-2  # relative change of a standard error on finer nodes from which on it has no certificate
+FURTHER = (4, 8)  # times as many nodes, of one input, while the error changes on finer ones
 PER_ROW = 8.0  # the squared Hellinger distance of a step is an eighth of its length by the information of one row
 SINGULAR = 1e-12  # relative eigenvalue, or relative root of the diagonal, of an information that is singular
 BLOCK = 4096  # inputs of the quadrature whose derivatives are in memory at a time
@@ -119,7 +120,7 @@ def moving_truth(
         Bounds of the parameters, as in the fits.
     fixed : mapping path -> Tensor, optional
         Parameters of the fitted model that are known; NaN entries are estimated.
-    inputs : Cube or Ball, optional
+    inputs : Cube, Ball or Lattice, optional
         Distribution of the inputs; default ``Cube(-2, 2)``.
     distance : {"hellinger", "l2"}
         "hellinger": maximum likelihood; "l2": least squares, with the same noise at every size.
@@ -209,6 +210,10 @@ def _error(task: _Task, truth: Measure, n: int) -> _Error:
     if not bool(((at > task.here.lower) & (at < task.here.upper)).all()):
         return _Error(inf, f"the truth at n = {n:g} lies at a bound of the box, or outside")
     (away, coarse), (_, fine) = (_at_nodes(task, truth, at, slopes, finer) for finer in (1, 2))
+    for finer in FURTHER if task.inputs.d == 1 else ():
+        if not (away < CONTAINED and FINER * fine <= abs(fine - coarse) < inf):
+            break
+        coarse, (_, fine) = fine, _at_nodes(task, truth, at, slopes, finer)
     if not away < CONTAINED:
         return _Error(
             inf,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gatewise.core.mixture import Measure, Mixture
 from gatewise.theory.population.cells import Cells, of_atoms, strays
-from gatewise.theory.population.descent import SAME, DescentEnd, descend
+from gatewise.theory.population.descent import CERTIFIED, SAME, DescentEnd, descend
 from gatewise.theory.population.problem import (
     Box,
     Coordinates,
@@ -26,12 +26,13 @@ from gatewise.theory.population.problem import (
 from gatewise.theory.population.rules import Region
 
 STEPS = 300  # of one descent
-SMALL, CERTIFIED = 1e-9, 1e-4  # relative offset at which a descent stops; at which an end counts as an optimum
+SMALL = 1e-9  # relative offset at which a descent stops
 POWERS = (0.5, 1.0, 2.0)  # of eps: a variance moves with the square of a mean, a mean with the root of a variance
 FURTHER = 4  # descents on from a best end that is no optimum yet
 AGAIN = 3  # times that as many random starts are made where one search alone found the least distance
 ROUNDS = 2  # descents on nodes placed at the centers that the last one found
 COARSE = 1e-2  # relative change of the distance on finer nodes that is too much
+FINER = (2, 4, 8)  # times as many nodes that the distance is checked on; of one input found anew while it changes
 ROUNDING = 1e-12  # distance that rounding may make
 ATTAINED = 1e-10  # the same of descents along a ridge
 
@@ -233,14 +234,22 @@ def _settled(task: SearchTask, level: _Level) -> SearchSide:
         if best.offset < CERTIFIED:
             break
         best = _descend(task, squares, best.point)
-    measure = here.measure(best.point)
-    fine = task.squares(here, displacement, measure, 2)
-    finer = float((fine.density if task.densities else fine.mean)(best.point).norm())
-    change = abs(finer - best.norm) / max(finer, best.norm, 1e-300)
+    rules = FINER if task.inputs.d == 1 else FINER[:1]
+    for finer in rules:
+        measure = here.measure(best.point)
+        squares = task.squares(here, displacement, measure, finer)
+        change = _change(best.norm, float((squares.density if task.densities else squares.mean)(best.point).norm()))
+        if change < COARSE or finer == rules[-1]:
+            break
+        best = _descend(task, squares, best.point)
     bound = tuple(name for name, at in zip(here.parameterization.names, best.bound.tolist(), strict=True) if at)
     starts = len(level.ends) + len(level.strayed)
     outside = task.strayed(measure)
     return SearchSide(displacement, best.norm, measure, best.offset, hits, starts, change, bound, outside)
+
+
+def _change(norm: float, finer: float) -> float:
+    return abs(finer - norm) / max(finer, norm, 1e-300)
 
 
 def _descend(task: SearchTask, squares: Squares, point: Tensor, known: float = 0.0) -> DescentEnd:
